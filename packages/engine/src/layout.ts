@@ -1,0 +1,205 @@
+/**
+ * Where everything lives in the engine's linear memory.
+ *
+ * The same file is compiled into the processor (AssemblyScript) and into its TypeScript wrapper, so that the two cannot
+ * disagree. All addresses are bytes from the start of the memory. A state block at constant addresses lets the
+ * interpreter, and later the translator, reach every register with one load.
+ *
+ * The linear memory is "physical memory as the hypervisor sees it": an address in it is a host-physical address (HPA).
+ */
+
+// ---------------------------------------------------------------------------------------------- general registers
+/** 16 general registers of 8 bytes in instruction encoding order (RAX RCX RDX RBX RSP RBP RSI RDI R8..R15). */
+export const REGS = 0x1000;
+/** A register that always reads zero: the base or index of an address that has none. Offset 0x80 from REGS. */
+export const REG_ZERO = 0x1080;
+/** (linear address of the current code page) - CS.base: RIP of an instruction is this plus its offset in the page. Offset 0x88. */
+export const CODE_BASE = 0x1088;
+/** Instruction pointer, synchronised whenever the interpreter leaves a block. */
+export const RIP = 0x1090;
+/** Lazy flags: last result, sign-extended from the operation's size to 64 bits. */
+export const LF_RESULT = 0x1098;
+/** Lazy flags: 32-bit auxiliary word; see assembly/flags.ts. */
+export const LF_AUX = 0x10a0;
+/** The RFLAGS bits that are not CF PF AF ZF SF OF (u32). Bit 1 is always set. */
+export const EFLAGS = 0x10a4;
+/** Current privilege level 0-3 (u32). Equal to SS.DPL. */
+export const CPL = 0x10a8;
+/** Mode key of the code being run (u32); see assembly/mode.ts. */
+export const MODE = 0x10ac;
+/** Base address (u32) of the TLB table for ordinary accesses in the current context. */
+export const TLB_BASE = 0x10b0;
+/** Non-zero (u32) when x87/MMX instructions must raise: 1 #NM (TS or EM). */
+export const FPU_TRAP = 0x10b4;
+/** SSE: 0 usable, 6 (#UD) or 7 (#NM) otherwise (u32). */
+export const SSE_TRAP = 0x10b8;
+/** AVX: 0 usable, 6 (#UD) or 7 (#NM) otherwise (u32). */
+export const AVX_TRAP = 0x10bc;
+
+// ---------------------------------------------------------------------------------------------- segments
+/** Segment numbers. Index 8 is a pseudo segment with base 0. */
+export const SEG_ES = 0;
+export const SEG_CS = 1;
+export const SEG_SS = 2;
+export const SEG_DS = 3;
+export const SEG_FS = 4;
+export const SEG_GS = 5;
+export const SEG_LDTR = 6;
+export const SEG_TR = 7;
+export const SEG_ZERO = 8;
+/** i64 base of segment n at SEG_BASE + n*8. */
+export const SEG_BASE = 0x1100;
+/** u32 limit in bytes (scaled) at SEG_LIMIT + n*4. */
+export const SEG_LIMIT = 0x1150;
+/** u32 access rights in the VMCS format (type 3:0, S 4, DPL 6:5, P 7, AVL 12, L 13, D/B 14, G 15, unusable 16). */
+export const SEG_AR = 0x1180;
+/** u32 (16 bits used) selector at SEG_SEL + n*4. */
+export const SEG_SEL = 0x11b0;
+export const GDTR_BASE = 0x11e0;
+export const IDTR_BASE = 0x11e8;
+export const GDTR_LIMIT = 0x11f0;
+export const IDTR_LIMIT = 0x11f4;
+
+// ---------------------------------------------------------------------------------------------- control and debug
+export const CR0 = 0x1200;
+export const CR2 = 0x1208;
+export const CR3 = 0x1210;
+export const CR4 = 0x1218;
+export const CR8 = 0x1220;
+export const XCR0 = 0x1228;
+export const EFER = 0x1230;
+/** DR0-DR3 at DR + n*8, DR6 at DR + 48, DR7 at DR + 56. */
+export const DR = 0x1240;
+/** Four PDPTEs as loaded in PAE paging (SDM 3A 4.4.1). */
+export const PDPTE = 0x1280;
+
+// ---------------------------------------------------------------------------------------------- MSRs
+export const MSR_STAR = 0x1300;
+export const MSR_LSTAR = 0x1308;
+export const MSR_CSTAR = 0x1310;
+export const MSR_FMASK = 0x1318;
+export const MSR_KERNEL_GS_BASE = 0x1320;
+export const MSR_TSC_AUX = 0x1328;
+export const MSR_SYSENTER_CS = 0x1330;
+export const MSR_SYSENTER_ESP = 0x1338;
+export const MSR_SYSENTER_EIP = 0x1340;
+export const MSR_PAT = 0x1348;
+export const MSR_DEBUGCTL = 0x1350;
+export const MSR_XSS = 0x1358;
+export const MSR_TSC_ADJUST = 0x1360;
+export const MSR_MISC_ENABLE = 0x1368;
+export const MSR_SPEC_CTRL = 0x1370;
+export const MSR_MTRR_DEF_TYPE = 0x1378;
+/** 8 variable MTRR pairs (base, mask), 16 i64. */
+export const MSR_MTRR_VARIABLE = 0x1380;
+/** 11 fixed-range MTRRs. */
+export const MSR_MTRR_FIXED = 0x1400;
+export const MSR_PKRS = 0x1458;
+export const PKRU = 0x1460;
+export const MSR_BNDCFGS = 0x1468;
+export const MSR_MISC_FEATURES = 0x1470;
+export const MSR_PERF_GLOBAL_CTRL = 0x1478;
+
+// ---------------------------------------------------------------------------------------------- events and time
+/** The exception being raised by the current instruction: vector (u32), error code (u32), flags (u32: 1 has error code). */
+export const EXC_VECTOR = 0x1500;
+export const EXC_ERROR = 0x1504;
+export const EXC_FLAGS = 0x1508;
+/** Page-fault linear address of the exception being raised; goes to CR2 only when it is delivered. */
+export const EXC_CR2 = 0x1510;
+/** DR6 bits of the #DB being raised. */
+export const EXC_DR6 = 0x1518;
+/** Guest interruptibility state in the VMCS format (u32): 0 STI, 1 MOV SS, 2 SMI, 3 NMI. */
+export const INTERRUPTIBILITY = 0x1520;
+/** Activity state (u32): 0 active, 1 HLT, 2 shutdown, 3 wait-for-SIPI. */
+export const ACTIVITY = 0x1524;
+/** Pending debug exceptions in the VMCS format (i64). */
+export const PENDING_DEBUG = 0x1528;
+/** Non-zero (u32) when the interpreter must go through its careful path before the next instruction; bits in assembly/run.ts. */
+export const ATTENTION = 0x1530;
+/** What the run loop should do about the event just raised (u32); bits in assembly/status.ts. */
+export const RUN_FLAGS = 0x1534;
+/** Instructions retired since the engine was made (i64); exact whenever the run loop is left. */
+export const RETIRED = 0x1540;
+/** RETIRED value at which run() returns with the deadline reached (i64). */
+export const DEADLINE = 0x1548;
+/** Instructions left until DEADLINE, minus those of the block entered (i64 while inside run()). */
+export const BUDGET = 0x1550;
+/** Host-visible time stamp counter = TSC_BASE + retired * TSC_PER_INSTRUCTION (virtual time) or set at slice starts (real time). */
+export const TSC_BASE = 0x1558;
+/** u32: TSC ticks per retired instruction. */
+export const TSC_STEP = 0x1560;
+/** Xorshift state of RDRAND/RDSEED (i64, not 0). */
+export const RANDOM_STATE = 0x1568;
+/** u32: maximal physical-address width. */
+export const MAXPHYADDR = 0x1570;
+/** CPUID-derived feature words that gate instructions (u32 each); see assembly/features.ts. */
+export const FEATURES = 0x1580;
+/** Armed MONITOR: linear address (i64), 0 none. */
+export const MONITOR_ADDRESS = 0x15c0;
+
+// ---------------------------------------------------------------------------------------------- x87, SSE
+/** x87 registers in physical order R0-R7 (not stack order), 16 bytes each: u64 significand, then u16 sign and exponent. */
+export const FPR = 0x1600;
+/** u16 control word, status word (TOP inside), u8 abridged tag (bit n = R n in use). */
+export const FPU_CW = 0x1680;
+export const FPU_SW = 0x1682;
+export const FPU_TAG = 0x1684;
+/** u16 last opcode (11 bits), u64 last instruction and data pointers, u16 selectors. */
+export const FPU_OP = 0x1686;
+export const FPU_IP = 0x1688;
+export const FPU_DP = 0x1690;
+export const FPU_CS = 0x1698;
+export const FPU_DS = 0x169a;
+export const MXCSR = 0x16a0;
+/** 16 YMM registers of 32 bytes; the low 16 bytes are XMM. 32-byte aligned. */
+export const YMM = 0x1800;
+
+// ---------------------------------------------------------------------------------------------- scratch
+/** Where slow memory accesses (page-crossing, MMIO) are gathered: 64 bytes plus margin. */
+export const BOUNCE = 0x1a00;
+/** Description of the bounced write; see assembly/mmu.ts. */
+export const BOUNCE_INFO = 0x1a80;
+/** Memory-mapped accesses of the current instruction already done by the framework; see assembly/mmio.ts. */
+export const MMIO_LOG = 0x1b00; // .. 0x1f00
+/** Record used to run an instruction that is not kept in the cache. */
+export const SCRATCH_RECORDS = 0x1f00; // .. 0x2000
+/** Private scratch of the vector unit (256 bytes) and of the x87 (256 bytes). */
+export const VECTOR_SCRATCH = 0x2000;
+export const FPU_SCRATCH = 0x2100;
+/** Instruction bytes gathered by the decoder (32 bytes). */
+export const FETCH_BUFFER = 0x2200;
+/** Counters the wrapper shows: blocks made, flushes, TLB misses... (u32 each, 64 of them). */
+export const COUNTERS = 0x2300;
+
+// ---------------------------------------------------------------------------------------------- VMCS
+/** Working copy of the current VMCS: fields that are not guest registers; see assembly/vmx/fields.ts. 4 KiB. */
+export const VMCS = 0x3000;
+
+// ---------------------------------------------------------------------------------------------- tables
+/** AssemblyScript's own static data. */
+export const STATIC_DATA = 0x10000;
+/** TLB entries of 32 bytes: i64 read tag, i64 write tag, i64 execute tag, u32 addend, u32 flags. */
+export const TLB_ENTRIES = 2048;
+export const TLB_ENTRY_BYTES = 32;
+/** Contexts: 0 supervisor (SMAP enforced if on), 1 supervisor with EFLAGS.AC=1, 2 user, 3 always empty (every access takes the slow path). */
+export const TLB_CONTEXTS = 4;
+export const TLB = 0x100000; // 4 * 64 KiB
+/** Indices of filled entries per context, for quick flushes. */
+export const TLB_FILLED = 0x140000; // 4 * 16 KiB
+/** Jump cache: {i64 key, u32 generation, u32 record}. */
+export const JUMP_CACHE = 0x180000;
+export const JUMP_CACHE_ENTRIES = 8192; // 128 KiB
+/** Hash table of blocks by physical address and mode: u32 block address per bucket. */
+export const BLOCK_HASH = 0x1c0000;
+export const BLOCK_HASH_ENTRIES = 65536; // 256 KiB
+/** u32 per 4 KiB page of linear memory (1 Mi pages): head of the page's list of blocks, 0 none. 4 MiB, touched where used. */
+export const PAGE_BLOCKS = 0x200000;
+/** Arena of blocks and pre-decoded records. */
+export const ARENA = 0x600000;
+export const ARENA_BYTES = 0x2000000; // 32 MiB
+/** Memory the framework builds VMX structures in: VMCS regions, EPT tables, bitmaps, virtual-APIC pages. */
+export const HYPERVISOR = 0x2600000;
+export const HYPERVISOR_BYTES = 0x2000000; // 32 MiB
+/** Guest RAM starts here. */
+export const GUEST_RAM = 0x4600000;
