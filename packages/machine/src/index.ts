@@ -1,1 +1,13 @@
-export {};
+/** What any machine has. */
+export * from './memory.js';
+export * from './memory-map.js';
+export * from './port-bus.js';
+export * from './mmio-bus.js';
+export * from './interrupts.js';
+export * from './timers.js';
+export * from './clocks.js';
+export * from './device.js';
+export * from './console.js';
+export * from './boot.js';
+export * from './tokens.js';
+export type { MachineConfig, SystemControl, Wakeup } from '@visorkit/core';

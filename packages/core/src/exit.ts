@@ -1,0 +1,119 @@
+/**
+ * What `vcpu.run()` returns, and what a handler answers.
+ *
+ * One VmExit object exists per vCPU and is filled anew at every exit: a handler that wants to keep something copies it.
+ * The numbers are those of the VMCS exit-information fields (SDM volume 3C, section 25.9, "VM-exit information fields").
+ */
+
+/** An I/O instruction (reason 30; exit qualification of SDM 3C table 28-5, already taken apart). */
+export interface IoExit {
+  /** 0-0xFFFF. */
+  port: number;
+  /** Bytes of one element: 1, 2 or 4. */
+  size: 1 | 2 | 4;
+  /** True for IN and INS. */
+  input: boolean;
+  /** True for INS and OUTS. */
+  string: boolean;
+  /** True with a REP prefix. */
+  rep: boolean;
+  /**
+   * IN and OUT only. OUT: what AL/AX/EAX holds. IN: the handler leaves the result here and returns RESUME;
+   * `completeInstruction` moves it into AL/AX/EAX. Unsigned.
+   */
+  value: number;
+  /** INS and OUTS: bytes of the instruction's address size, 2, 4 or 8 (how much of RCX, RSI and RDI counts). */
+  addressSize: 2 | 4 | 8;
+  /** OUTS: the segment register in force, by its number in the encoding (0 ES, 1 CS, 2 SS, 3 DS, 4 FS, 5 GS); INS: always 0. */
+  segment: number;
+  /**
+   * INS and OUTS where the backend carries the data itself (kvm): `count` elements of `size` bytes, which an INS handler
+   * fills. Otherwise null: the handler moves the elements with the vCPU's registers and guest memory.
+   */
+  data: Uint8Array | null;
+  count: number;
+}
+
+/**
+ * A guest access to an address with no RAM behind it (reason 48), already decoded by the backend.
+ * A read: the handler leaves the result in `value` (and `valueHigh` for 8 bytes) and returns RESUME; the processor then
+ * finishes the instruction with it.
+ */
+export interface MmioExit {
+  /** False when the exit is an EPT violation for another reason; the other fields then mean nothing. */
+  valid: boolean;
+  gpa: number;
+  /** Bytes: 1, 2, 4 or 8. Wider accesses come as several exits. */
+  size: 1 | 2 | 4 | 8;
+  write: boolean;
+  /** Low 32 bits, unsigned. */
+  value: number;
+  /** High 32 bits, unsigned; for size 8. */
+  valueHigh: number;
+}
+
+/** The reused record of one exit. */
+export class VmExit {
+  /** Basic exit reason, 0-95. */
+  reason = 0;
+  /** Bit 31 of the exit reason: the entry failed (reasons 33, 34, 41). */
+  entryFailure = false;
+  /** Exit qualification, low 32 bits, unsigned. */
+  qualification = 0;
+  /** Exit qualification, high 32 bits, unsigned. */
+  qualificationHigh = 0;
+  /** VM-exit instruction length in bytes. */
+  instructionLength = 0;
+  /** VM-exit instruction information (layout by instruction). */
+  instructionInfo = 0;
+  /** Guest-physical address of an EPT violation or misconfiguration. */
+  gpa = 0;
+  /** Guest-linear address, low and high 32 bits, unsigned. */
+  guestLinearLow = 0;
+  guestLinearHigh = 0;
+  /** VM-exit interruption information, bit 31 valid; as unsigned number. */
+  interruptionInfo = 0;
+  interruptionErrorCode = 0;
+  /** IDT-vectoring information, bit 31 valid; as unsigned number. */
+  idtVectoringInfo = 0;
+  idtVectoringErrorCode = 0;
+  readonly io: IoExit = {
+    port: 0, size: 1, input: false, string: false, rep: false, value: 0, addressSize: 8, segment: 3, data: null, count: 0,
+  };
+  readonly mmio: MmioExit = { valid: false, gpa: 0, size: 1, write: false, value: 0, valueHigh: 0 };
+
+  /** Guest-linear address. Not for hot paths: makes a bigint. */
+  get guestLinear(): bigint {
+    return (BigInt(this.guestLinearHigh >>> 0) << 32n) | BigInt(this.guestLinearLow >>> 0);
+  }
+
+  /** The whole exit qualification. Not for hot paths: makes a bigint. */
+  get qualification64(): bigint {
+    return (BigInt(this.qualificationHigh >>> 0) << 32n) | BigInt(this.qualification >>> 0);
+  }
+}
+
+/** The instruction is done: the processor goes on behind it. */
+export const RESUME = 1;
+/** Enter again at the same RIP: the handler changed what made the guest exit, or injected an event. */
+export const RETRY = 2;
+/** The instruction is done and the vCPU now waits for an interrupt, NMI or INIT (HLT, MWAIT). */
+export const HALT = 3;
+
+/** Ends the run, with a reason. Made by {@link stop}. */
+export interface StopOutcome {
+  readonly kind: 'stop';
+  readonly why: string;
+  /** Exit status for the process that runs the VM. */
+  readonly status: number;
+  /** What to call it in the report. */
+  readonly reason: string;
+}
+
+/** What a handler answers; `undefined` passes the exit on to the next handler. */
+export type Outcome = typeof RESUME | typeof RETRY | typeof HALT | StopOutcome;
+
+/** Makes the outcome that ends the run. `status` defaults to 0, `reason` (see StopReport.reason) to `stopped`. */
+export function stop(why: string, status = 0, reason = 'stopped'): StopOutcome {
+  return { kind: 'stop', why, status, reason };
+}

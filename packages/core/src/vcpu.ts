@@ -1,0 +1,202 @@
+/**
+ * The virtual processor as the kernel and the plugins see it. Backends implement it.
+ *
+ * Register values are bigint here; handlers on hot paths use the 32-bit accessors, which make none.
+ */
+import type { VmExit } from './exit.js';
+
+/** General registers by their number in the encoding. */
+export const Gpr = {
+  RAX: 0, RCX: 1, RDX: 2, RBX: 3, RSP: 4, RBP: 5, RSI: 6, RDI: 7,
+  R8: 8, R9: 9, R10: 10, R11: 11, R12: 12, R13: 13, R14: 14, R15: 15,
+} as const;
+
+/** Segment registers by their number in the encoding, then LDTR and TR. */
+export const Segment = { ES: 0, CS: 1, SS: 2, DS: 3, FS: 4, GS: 5, LDTR: 6, TR: 7 } as const;
+export type SegmentName = 'es' | 'cs' | 'ss' | 'ds' | 'fs' | 'gs' | 'ldtr' | 'tr';
+export const SEGMENT_NAMES: readonly SegmentName[] = ['es', 'cs', 'ss', 'ds', 'fs', 'gs', 'ldtr', 'tr'];
+
+/** A segment register with its hidden part. */
+export interface SegmentState {
+  selector: number;
+  base: bigint;
+  /** In bytes, the granularity bit already applied. */
+  limit: number;
+  /** VMX format (SDM 3C, 25.4.1): 3:0 type, 4 S, 6:5 DPL, 7 P, 12 AVL, 13 L, 14 D/B, 15 G, 16 unusable. */
+  accessRights: number;
+}
+
+export interface DescriptorTable {
+  base: bigint;
+  limit: number;
+}
+
+/** The first state of a vCPU, as a boot loader gives it. What is left out is as after INIT, or 0. */
+export interface InitialState {
+  mode: 'real16' | 'protected32' | 'long64';
+  rip: bigint;
+  rsp?: bigint;
+  rflags?: bigint;
+  /** By name: rax, rbx, … r15. */
+  registers?: Partial<Record<GprName, bigint>>;
+  segments?: Partial<Record<SegmentName, SegmentState>>;
+  cr0?: bigint;
+  cr3?: bigint;
+  cr4?: bigint;
+  efer?: bigint;
+  gdtr?: DescriptorTable;
+  idtr?: DescriptorTable;
+}
+
+export type GprName =
+  | 'rax' | 'rcx' | 'rdx' | 'rbx' | 'rsp' | 'rbp' | 'rsi' | 'rdi'
+  | 'r8' | 'r9' | 'r10' | 'r11' | 'r12' | 'r13' | 'r14' | 'r15';
+export const GPR_NAMES: readonly GprName[] = [
+  'rax', 'rcx', 'rdx', 'rbx', 'rsp', 'rbp', 'rsi', 'rdi', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15',
+];
+
+/** Why a linear address could not be translated. */
+export interface TranslationFault {
+  /** 14 (#PF), 13 (#GP, not canonical); 0 when the fault is the EPT's. */
+  vector: number;
+  errorCode: number;
+  linear: bigint;
+}
+
+/** Fields of the current VMCS by their encoding (SDM 3D, appendix B). */
+export interface VmcsAccess {
+  /** 16- and 32-bit fields, and the low half of wider ones; unsigned. */
+  read32(field: number): number;
+  write32(field: number, value: number): void;
+  read64(field: number): bigint;
+  write64(field: number, value: bigint): void;
+}
+
+/** Everything of a vCPU that a report shows: plain text, values in hexadecimal. */
+export interface VcpuSnapshot {
+  index: number;
+  mode: 'real16' | 'virtual8086' | 'protected16' | 'protected32' | 'compatibility' | 'long64';
+  cpl: number;
+  rip: string;
+  rflags: string;
+  registers: Record<string, string>;
+  segments: Record<string, { selector: string; base: string; limit: string; accessRights: string }>;
+  controlRegisters: Record<string, string>;
+  gdtr: { base: string; limit: string };
+  idtr: { base: string; limit: string };
+}
+
+export interface Vcpu {
+  readonly index: number;
+  /** The record that `run` fills and returns. */
+  readonly exit: VmExit;
+  /** Instructions retired by this vCPU since its creation. */
+  readonly instructions: number;
+
+  /**
+   * Runs the guest until it exits. Returns the same object every time.
+   * When a deadline or the instruction limit is reached, the exit is `preemption-timer` (52), taken between instructions
+   * and invisible to the guest. A deadline already past gives that exit before the first instruction.
+   */
+  run(): VmExit;
+  /** The time of the execution clock, in ns, at which `run` returns with exit 52. Infinity: none. */
+  setDeadline(ns: number): void;
+  /** The value of `instructions` at which `run` returns with exit 52, exact. Infinity: none. */
+  setInstructionLimit(count: number): void;
+
+  /**
+   * The exiting instruction has been carried out. Moves RIP over it (by exit.instructionLength, wrapped to the mode) and
+   * ends blocking by STI and MOV SS; for IN moves exit.io.value into AL/AX/EAX; for an exit with `mmio.valid` leaves RIP
+   * alone, and the processor finishes the instruction with the value at the next entry; for trap-like exits (43, 45, 56,
+   * 74) and those between instructions does nothing.
+   */
+  completeInstruction(): void;
+  /**
+   * The exit came while an event was being delivered (exit.idtVectoringInfo valid): delivers it again at the next entry
+   * (SDM 3C, 28.2.4 and 32.7.1.1), unless another event is queued already.
+   */
+  reinjectEvent(): void;
+
+  /** IF = 1, no blocking by STI or MOV SS, and no event queued: an interrupt could be injected now. */
+  canTakeInterrupt(): boolean;
+  /** No blocking by NMI or MOV SS and no event queued. */
+  canTakeNmi(): boolean;
+  /** RFLAGS.IF. */
+  interruptsEnabled(): boolean;
+  /** Queues an external interrupt for the next entry; `vector` 0-255. */
+  injectInterrupt(vector: number): void;
+  injectNmi(): void;
+  /**
+   * Queues a hardware exception for the next entry: RIP stays on the instruction. `errorCode` where the vector has one.
+   * Combines with an event that was being delivered, as the processor does (#DF, triple fault).
+   */
+  injectException(vector: number, errorCode?: number): void;
+  /** Asks for exit 7 as soon as an interrupt could be taken. */
+  requestInterruptWindow(on: boolean): void;
+  /** Asks for exit 8 as soon as an NMI could be taken. */
+  requestNmiWindow(on: boolean): void;
+  /** Puts the vCPU in the state after INIT (SDM 3A, table 10-1); the bootstrap processor starts at F000:FFF0. */
+  init(): void;
+  /** Start-up IPI: real mode at vector << 12. */
+  startup(vector: number): void;
+
+  /** Low half of a general register, unsigned. */
+  getRegister32(index: number): number;
+  /** Writes 32 bits and clears the upper half, as a 32-bit instruction does. */
+  setRegister32(index: number, value: number): void;
+  /** Writes the low 16 bits, the rest stays. */
+  setRegister16(index: number, value: number): void;
+  /** Writes the low 8 bits, the rest stays. */
+  setRegister8(index: number, value: number): void;
+  getRegister(index: number): bigint;
+  setRegister(index: number, value: bigint): void;
+
+  rax: bigint; rcx: bigint; rdx: bigint; rbx: bigint; rsp: bigint; rbp: bigint; rsi: bigint; rdi: bigint;
+  r8: bigint; r9: bigint; r10: bigint; r11: bigint; r12: bigint; r13: bigint; r14: bigint; r15: bigint;
+  rip: bigint;
+  rflags: bigint;
+
+  /** Reads a segment register; `index` as in {@link Segment}. A new object each time. */
+  getSegment(index: number): SegmentState;
+  setSegment(index: number, state: SegmentState): void;
+  gdtr: DescriptorTable;
+  idtr: DescriptorTable;
+
+  /**
+   * Control registers 0, 2, 3, 4 and 8 as the guest reads them. Writing has the effects of the write (TLB, mode, PDPTEs) but does no
+   * checks: the handler does those.
+   */
+  getControlRegister(index: number): bigint;
+  setControlRegister(index: number, value: bigint): void;
+  getDebugRegister(index: number): bigint;
+  setDebugRegister(index: number, value: bigint): void;
+  efer: bigint;
+  xcr0: bigint;
+  /** An MSR that the processor itself keeps. Throws `MSR_UNKNOWN` for any other. */
+  readMsr(index: number): bigint;
+  writeMsr(index: number, value: bigint): void;
+  /** True when the processor itself keeps this MSR. */
+  hasMsr(index: number): boolean;
+
+  /** Current privilege level, 0-3. */
+  readonly cpl: number;
+  /** Default size of code: 16, 32 or 64. */
+  readonly codeBits: 16 | 32 | 64;
+
+  /**
+   * Translates a linear address through the guest's page tables, without side effects when `access` is `probe`; the other
+   * kinds set accessed and dirty bits. Returns the guest-physical address, or -1 with the reason in `translationFault`.
+   */
+  translate(linear: bigint, access: 'probe' | 'read' | 'write' | 'execute'): number;
+  readonly translationFault: TranslationFault;
+
+  setInitialState(state: InitialState): void;
+  /** Everything the processor holds as plain data. */
+  saveState(): unknown;
+  restoreState(state: unknown): void;
+  /** For reports. */
+  snapshot(): VcpuSnapshot;
+
+  /** Only on a backend with VMX (capability `vmcs`). */
+  readonly vmcs?: VmcsAccess;
+}

@@ -1,0 +1,74 @@
+/** What a boot loader is given and does. */
+import type { GuestMemory, InitialState } from '@visorkit/core';
+import type { MemoryMapEntry } from './memory-map.js';
+
+export interface BootModule {
+  readonly name: string;
+  readonly data: Uint8Array;
+}
+
+/** The part of a vCPU that a loader may touch. */
+export interface BootVcpu {
+  setInitialState(state: InitialState): void;
+}
+
+/** What the firmware would have left behind. */
+export interface FirmwareTables {
+  /** Guest-physical address of the ACPI RSDP. */
+  readonly rsdp: number;
+}
+
+export interface BootContext {
+  readonly image: Uint8Array;
+  /** Path or name, for messages. */
+  readonly imageName: string;
+  readonly commandLine: string;
+  /** Multiboot modules; the first is the initial RAM disk of Linux. */
+  readonly modules: readonly BootModule[];
+  readonly memory: GuestMemory;
+  readonly vcpu: BootVcpu;
+  /** The e820 map: RAM and what is reserved in it, sorted, without overlaps. */
+  readonly memoryMap: readonly MemoryMapEntry[];
+  /** Undefined when no plugin makes firmware tables. */
+  readonly firmwareTables?: FirmwareTables;
+  /** Options for the loader: `address` and `mode` of a flat binary and the like. */
+  readonly options: Readonly<Record<string, unknown>>;
+}
+
+/** Puts an image in memory and sets vCPU 0's first state; recognises its own formats. */
+export interface BootLoader {
+  readonly name: string;
+  /** Tells by content. Must not throw for any input. */
+  recognises(image: Uint8Array): boolean;
+  /** Throws a VisorkitError for an image it recognises and cannot load. */
+  load(context: BootContext): void | Promise<void>;
+}
+
+/**
+ * The loaders of a machine. More particular ones go first: a loader with a higher `priority` is asked earlier; one that
+ * takes anything (a flat binary) has a negative one.
+ */
+export class BootLoaders {
+  #entries: { loader: BootLoader; priority: number }[] = [];
+
+  add(loader: BootLoader, priority = 0): () => void {
+    const entry = { loader, priority };
+    this.#entries = [...this.#entries, entry].sort((a, b) => b.priority - a.priority);
+    return () => {
+      this.#entries = this.#entries.filter((other) => other !== entry);
+    };
+  }
+
+  /** The first that recognises the image. */
+  find(image: Uint8Array): BootLoader | undefined {
+    return this.#entries.find(({ loader }) => loader.recognises(image))?.loader;
+  }
+
+  named(name: string): BootLoader | undefined {
+    return this.#entries.find(({ loader }) => loader.name === name)?.loader;
+  }
+
+  get names(): string[] {
+    return this.#entries.map(({ loader }) => loader.name);
+  }
+}

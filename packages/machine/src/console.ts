@@ -1,0 +1,97 @@
+/** Characters in and out of the machine. */
+
+/** Where a device sends bytes. */
+export interface CharOutput {
+  write(byte: number): void;
+}
+
+/** Where bytes come from: they are pushed. */
+export interface CharInput {
+  /** Registers who gets the bytes. Bytes that came before anybody listened are kept. Returns the function that ends it. */
+  onByte(callback: (byte: number) => void): () => void;
+}
+
+/** The machine's console, as devices see it. */
+export interface Console {
+  readonly output: CharOutput;
+  readonly input: CharInput;
+}
+
+/** An input that a program feeds. */
+export class PushInput implements CharInput {
+  #listener: ((byte: number) => void) | undefined;
+  #kept: number[] = [];
+
+  constructor(private readonly wake: () => void = () => {}) {}
+
+  push(bytes: Uint8Array | readonly number[]): void {
+    for (const byte of bytes) {
+      if (this.#listener === undefined) this.#kept.push(byte);
+      else this.#listener(byte);
+    }
+    this.wake();
+  }
+
+  onByte(callback: (byte: number) => void): () => void {
+    this.#listener = callback;
+    const kept = this.#kept;
+    this.#kept = [];
+    for (const byte of kept) callback(byte);
+    return () => {
+      if (this.#listener === callback) this.#listener = undefined;
+    };
+  }
+}
+
+/** An output that keeps everything, for tests and tools. */
+export class CaptureOutput implements CharOutput {
+  #bytes = new Uint8Array(256);
+  #length = 0;
+
+  write(byte: number): void {
+    if (this.#length === this.#bytes.length) {
+      const larger = new Uint8Array(this.#bytes.length * 2);
+      larger.set(this.#bytes);
+      this.#bytes = larger;
+    }
+    this.#bytes[this.#length++] = byte;
+  }
+
+  get bytes(): Uint8Array {
+    return this.#bytes.slice(0, this.#length);
+  }
+
+  /** As Latin-1, one character per byte. */
+  get text(): string {
+    return Buffer.from(this.#bytes.buffer, 0, this.#length).toString('latin1');
+  }
+}
+
+/** Drops every byte. */
+export const nullOutput: CharOutput = { write() {} };
+
+/** Passes each byte on to a function, in chunks: a guest writes one byte at a time, a terminal wants lines. */
+export class ChunkedOutput implements CharOutput {
+  readonly #buffer = new Uint8Array(4096);
+  #length = 0;
+  #scheduled = false;
+
+  constructor(private readonly sink: (bytes: Uint8Array) => void) {}
+
+  write(byte: number): void {
+    this.#buffer[this.#length++] = byte;
+    if (this.#length === this.#buffer.length) this.flush();
+    else if (!this.#scheduled) {
+      this.#scheduled = true;
+      setImmediate(() => this.flush());
+    }
+  }
+
+  flush(): void {
+    this.#scheduled = false;
+    if (this.#length === 0) return;
+    const bytes = this.#buffer.slice(0, this.#length);
+    this.#length = 0;
+    this.sink(bytes);
+  }
+}

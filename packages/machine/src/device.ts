@@ -1,0 +1,51 @@
+/** What every device model is. */
+
+/**
+ * A device: register offsets and bits named in its file, ports for what it needs from outside (an interrupt line, an
+ * output, a clock) given to its constructor, and plain-data state.
+ */
+export interface Device<State = unknown> {
+  /** Unique within the machine: `uart0`, `pic`, … */
+  readonly name: string;
+  /** Back to the state after power-on or a reset of the machine. */
+  reset(): void;
+  /** Everything a guest could tell the difference of: plain JSON-able data, Uint8Array allowed. */
+  save(): State;
+  /** Takes a state that `save` gave. Throws a VisorkitError for anything else. */
+  restore(state: State): void;
+}
+
+/** The devices of one machine: who resets and saves them. */
+export class DeviceList {
+  readonly #devices = new Map<string, Device>();
+
+  /** Adds a device; a second one of the same name gets a number. Returns the function that takes it away. */
+  add(device: Device): () => void {
+    let name = device.name;
+    for (let n = 2; this.#devices.has(name); n++) name = `${device.name}#${n}`;
+    this.#devices.set(name, device);
+    return () => {
+      this.#devices.delete(name);
+    };
+  }
+
+  reset(): void {
+    for (const device of this.#devices.values()) device.reset();
+  }
+
+  save(): Record<string, unknown> {
+    return Object.fromEntries([...this.#devices].map(([name, device]) => [name, device.save()]));
+  }
+
+  restore(state: Readonly<Record<string, unknown>>): void {
+    for (const [name, device] of this.#devices) if (name in state) device.restore(state[name]);
+  }
+
+  get(name: string): Device | undefined {
+    return this.#devices.get(name);
+  }
+
+  [Symbol.iterator](): IterableIterator<Device> {
+    return this.#devices.values();
+  }
+}

@@ -1,0 +1,56 @@
+/** Interrupt lines between devices and interrupt controllers. */
+import { fail } from '@visorkit/core';
+
+export type { InterruptSource } from '@visorkit/core';
+
+/** A device's end of a line. An edge is `set(true)` and then `set(false)`. */
+export interface InterruptLine {
+  set(level: boolean): void;
+}
+
+/** Number of global system interrupts: the inputs of one I/O APIC. */
+export const GSI_COUNT = 24;
+
+/**
+ * The lines of a machine by global system interrupt. Several users of one line are wire-ORed: the line is high while any
+ * of them holds it high. Sinks (the PIC for 0 to 15, the I/O APIC for 0 to 23) are told of each change.
+ */
+export class InterruptLines {
+  readonly #holders = new Int32Array(GSI_COUNT);
+  #sinks: ((gsi: number, level: boolean) => void)[] = [];
+
+  /** Makes one more user of a line, low at first. */
+  line(gsi: number): InterruptLine {
+    if (!Number.isInteger(gsi) || gsi < 0 || gsi >= GSI_COUNT) {
+      fail('GSI_RANGE', `There is no interrupt line ${gsi}; lines are 0 to ${GSI_COUNT - 1}.`, { gsi });
+    }
+    let held = false;
+    return {
+      set: (level) => {
+        if (level === held) return;
+        held = level;
+        const before = this.#holders[gsi];
+        const after = (this.#holders[gsi] = before + (level ? 1 : -1));
+        if (before === 0 || after === 0) this.#tell(gsi, level);
+      },
+    };
+  }
+
+  /** Adds a sink, which is told the level of every high line at once. Returns the function that takes it away. */
+  connect(sink: (gsi: number, level: boolean) => void): () => void {
+    this.#sinks = [...this.#sinks, sink];
+    for (let gsi = 0; gsi < GSI_COUNT; gsi++) if (this.level(gsi)) sink(gsi, true);
+    return () => {
+      this.#sinks = this.#sinks.filter((other) => other !== sink);
+    };
+  }
+
+  level(gsi: number): boolean {
+    return this.#holders[gsi] > 0;
+  }
+
+  #tell(gsi: number, level: boolean): void {
+    const sinks = this.#sinks;
+    for (let i = 0; i < sinks.length; i++) sinks[i](gsi, level);
+  }
+}

@@ -1,0 +1,123 @@
+/** The I/O port space: 65536 ports, each claimed by at most one device. */
+import { fail } from '@visorkit/core';
+import type { DeviceAccess } from '@visorkit/core';
+
+export type AccessSize = 1 | 2 | 4;
+
+/** A device behind ports. Ports are absolute, values unsigned. */
+export interface PortDevice {
+  readPort(port: number, size: AccessSize): number;
+  writePort(port: number, size: AccessSize, value: number): void;
+}
+
+interface PortClaim {
+  readonly first: number;
+  /** Behind the last port. */
+  readonly end: number;
+  readonly device: PortDevice;
+  readonly owner: string;
+}
+
+/** The mask of an access of `size` bytes, by size. */
+const MASK = [0, 0xff, 0xffff, 0, 0xffffffff];
+
+/**
+ * Sends accesses to the device that claims the port. An access that goes beyond the device's last port is split into
+ * bytes, each sent to whoever claims that port. Ports nobody claims read as all ones and swallow writes.
+ */
+export class PortBus {
+  readonly #table: (PortClaim | undefined)[] = new Array(0x10000).fill(undefined);
+  #observer: ((access: DeviceAccess) => void) | undefined;
+  readonly #access: DeviceAccess = { kind: 'port', address: 0, size: 1, write: false, value: 0, owner: undefined };
+  /** Accesses to ports that nobody claims. */
+  unclaimedAccesses = 0;
+
+  /**
+   * Claims `count` ports from `first` on. Returns the function that gives them back.
+   * Throws `PORT_CONFLICT`, naming both owners, when one of the ports is claimed already.
+   */
+  register(first: number, count: number, device: PortDevice, owner: string): () => void {
+    if (!Number.isInteger(first) || !Number.isInteger(count) || first < 0 || count < 1 || first + count > 0x10000) {
+      fail('PORT_RANGE', `${owner} claims ${count} ports from ${first}; ports are 0 to 0xffff.`, { first, count, owner });
+    }
+    for (let port = first; port < first + count; port++) {
+      const other = this.#table[port];
+      if (other !== undefined) {
+        fail('PORT_CONFLICT',
+          `${owner} claims ports ${range(first, first + count)}, but ${other.owner} already has ${range(other.first, other.end)}. Give one of them other ports, or leave one out.`,
+          { first, count, owner, other: other.owner });
+      }
+    }
+    const claim: PortClaim = { first, end: first + count, device, owner };
+    this.#table.fill(claim, first, first + count);
+    return () => {
+      for (let port = claim.first; port < claim.end; port++) if (this.#table[port] === claim) this.#table[port] = undefined;
+    };
+  }
+
+  /** Unsigned value of an access of 1, 2 or 4 bytes. */
+  read(port: number, size: AccessSize): number {
+    const value = this.#read(port, size);
+    if (this.#observer !== undefined) this.#observe(port, size, false, value);
+    return value;
+  }
+
+  write(port: number, size: AccessSize, value: number): void {
+    if (this.#observer !== undefined) this.#observe(port, size, true, value);
+    this.#write(port, size, value);
+  }
+
+  /** Who claims a port. */
+  ownerOf(port: number): string | undefined {
+    return this.#table[port]?.owner;
+  }
+
+  /** Every claim, by first port. */
+  claims(): readonly { first: number; count: number; owner: string }[] {
+    const seen = new Set<PortClaim>();
+    for (const claim of this.#table) if (claim !== undefined) seen.add(claim);
+    return [...seen].map(({ first, end, owner }) => ({ first, count: end - first, owner }));
+  }
+
+  /** Shows every access to `observer`; `undefined` ends it. The argument is reused. */
+  observe(observer: ((access: DeviceAccess) => void) | undefined): void {
+    this.#observer = observer;
+  }
+
+  #read(port: number, size: AccessSize): number {
+    const claim = this.#table[port];
+    if (claim !== undefined && port + size <= claim.end) return (claim.device.readPort(port, size) & MASK[size]) >>> 0;
+    if (size === 1) {
+      this.unclaimedAccesses++;
+      return 0xff;
+    }
+    let value = 0;
+    for (let i = 0; i < size; i++) value |= this.#read((port + i) & 0xffff, 1) << (8 * i);
+    return value >>> 0;
+  }
+
+  #write(port: number, size: AccessSize, value: number): void {
+    const claim = this.#table[port];
+    if (claim !== undefined && port + size <= claim.end) {
+      claim.device.writePort(port, size, (value & MASK[size]) >>> 0);
+    } else if (size === 1) {
+      this.unclaimedAccesses++;
+    } else {
+      for (let i = 0; i < size; i++) this.#write((port + i) & 0xffff, 1, (value >>> (8 * i)) & 0xff);
+    }
+  }
+
+  #observe(port: number, size: number, write: boolean, value: number): void {
+    const access = this.#access;
+    access.address = port;
+    access.size = size;
+    access.write = write;
+    access.value = value;
+    access.owner = this.#table[port]?.owner;
+    this.#observer!(access);
+  }
+}
+
+function range(first: number, end: number): string {
+  return end - first === 1 ? `0x${first.toString(16)}` : `0x${first.toString(16)}-0x${(end - 1).toString(16)}`;
+}

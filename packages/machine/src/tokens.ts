@@ -1,0 +1,29 @@
+/** The services of a machine. */
+import { token } from '@visorkit/core';
+import type { Token } from '@visorkit/core';
+import type { BootLoaders, FirmwareTables } from './boot.js';
+import type { Console } from './console.js';
+import type { DeviceList } from './device.js';
+import type { InterruptLines } from './interrupts.js';
+import type { MemoryMap } from './memory-map.js';
+import type { MmioBus } from './mmio-bus.js';
+import type { PortBus } from './port-bus.js';
+import type { TimerQueue } from './timers.js';
+
+export {
+  ClockToken, DisassemblerToken, ExternalInterruptSourceToken, GuestMemoryToken, InterruptSourceToken, MachineConfigToken,
+  SystemControlToken, WakeupToken,
+} from '@visorkit/core';
+
+export const PortBusToken: Token<PortBus> = token('port-bus');
+export const MmioBusToken: Token<MmioBus> = token('mmio-bus');
+export const InterruptLinesToken: Token<InterruptLines> = token('interrupt-lines');
+export const TimerQueueToken: Token<TimerQueue> = token('timer-queue');
+export const ConsoleToken: Token<Console> = token('console');
+/** Devices add themselves, so that a reset of the machine and snapshots reach them. */
+export const DeviceListToken: Token<DeviceList> = token('device-list');
+export const BootLoadersToken: Token<BootLoaders> = token('boot-loaders');
+/** RAM and reserved ranges as firmware reports them; reserve before stage Machine of the `load` hook. */
+export const MemoryMapToken: Token<MemoryMap> = token('memory-map');
+/** Provided by whoever makes the ACPI tables. */
+export const FirmwareTablesToken: Token<FirmwareTables> = token('firmware-tables');
