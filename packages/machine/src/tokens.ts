@@ -9,6 +9,10 @@ import type { MemoryMap } from './memory-map.js';
 import type { MmioBus } from './mmio-bus.js';
 import type { PortBus } from './port-bus.js';
 import type { TimerQueue } from './timers.js';
+import type { AcpiNamespace, FirmwareConfig, PowerControl } from './firmware.js';
+import type { LocalApics, TimeStampCounter } from './local-apic.js';
+import type { MsrBus } from './msr-bus.js';
+import type { PciBus } from './pci.js';
 
 export {
   ClockToken, DisassemblerToken, ExternalInterruptSourceToken, GuestMemoryToken, InterruptSourceToken, MachineConfigToken,
@@ -27,3 +31,12 @@ export const BootLoadersToken: Token<BootLoaders> = token('boot-loaders');
 export const MemoryMapToken: Token<MemoryMap> = token('memory-map');
 /** Provided by whoever makes the ACPI tables. */
 export const FirmwareTablesToken: Token<FirmwareTables> = token('firmware-tables');
+/** MSRs that devices answer for; whoever handles RDMSR and WRMSR asks it before refusing a register. */
+export const MsrBusToken: Token<MsrBus> = token('msr-bus');
+/** CR8, CPUID's APIC bit and message-signalled interrupts. */
+export const LocalApicsToken: Token<LocalApics> = token('local-apics');
+export const TimeStampCounterToken: Token<TimeStampCounter> = token('time-stamp-counter');
+export const PciBusToken: Token<PciBus> = token('pci-bus');
+export const FirmwareConfigToken: Token<FirmwareConfig> = token('firmware-config');
+export const PowerControlToken: Token<PowerControl> = token('power-control');
+export const AcpiNamespaceToken: Token<AcpiNamespace> = token('acpi-namespace');
