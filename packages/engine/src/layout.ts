@@ -203,3 +203,35 @@ export const HYPERVISOR = 0x2600000;
 export const HYPERVISOR_BYTES = 0x2000000; // 32 MiB
 /** Guest RAM starts here. */
 export const GUEST_RAM = 0x4600000;
+
+// ---------------------------------------------------------------------------------------------- event delivery
+/**
+ * The event being delivered through the IDT (u32, interruption-information format: vector 7:0, type 10:8, error code valid
+ * 11, valid 31), 0 when none. Whoever delivers an event sets it before the first memory access and clears it after the
+ * last; a VM exit in between moves it to the IDT-vectoring information field (SDM 3C 28.2.4).
+ */
+export const EVENT_INFO = 0x2400;
+/** u32 error code of that event. */
+export const EVENT_ERROR = 0x2404;
+/** u32 instruction length of that event when it is a software interrupt or software exception. */
+export const EVENT_LENGTH = 0x2408;
+/** u32: what the last enter() came to: basic exit reason (bit 31: failed entry), or one of the ENTER_ values in vmcs-layout.ts. */
+export const ENTER_RESULT = 0x240c;
+/** u32: non-zero while an interrupt or NMI window, a virtual interrupt or the monitor trap flag is waited for; bits in assembly/vmx/events.ts. */
+export const WINDOWS = 0x2410;
+/** u32: the vmEntry rule that failed (a CHECK_ number of entry-rules.ts), 0 when none. */
+export const ENTRY_RULE = 0x2414;
+/** RETIRED value at which the framework wants to be back (i64); DEADLINE is the earlier of this and the preemption timer's expiry. */
+export const HOST_DEADLINE = 0x2418;
+/** RETIRED value at which the VMX-preemption timer expires (i64), maximal when it is not armed. */
+export const TIMER_EXPIRY = 0x2420;
+/** Copy of the secondary controls in force (u32): 0 when "activate secondary controls" is clear. */
+export const SECONDARY_IN_FORCE = 0x2428;
+/** u32: engine options that no VMCS field expresses; bits OPTION_ in vmcs-layout.ts. */
+export const ENGINE_OPTIONS = 0x242c;
+/** u32: guest-state fields that the next VM exit must put back, because they are loaded by VM entries and not saved by exits. */
+export const UNSAVED_FIELDS = 0x2430;
+/** EPT pointer in force (i64), 0 when "enable EPT" is clear. */
+export const EPTP_IN_FORCE = 0x2438;
+/** Reciprocal of the preemption timer: u32 shift from TSC ticks (IA32_VMX_MISC 4:0). */
+export const TIMER_SHIFT = 5;

@@ -1,0 +1,235 @@
+/**
+ * Recording VM exits: reasons, and the exit-information fields of the VMCS (SDM 3C 28.2).
+ *
+ * An exit only fills fields and sets EXIT_RECORDED; the run loop then leaves with the state as it is. Exits of an
+ * instruction ("fault-like") leave RIP at the instruction.
+ */
+import {
+  ENTER_RESULT, EVENT_ERROR, EVENT_INFO, EVENT_LENGTH, EXC_CR2, EXC_DR6, INTERRUPTIBILITY, RIP, RUN_FLAGS,
+} from "../../src/layout";
+import {
+  V_ENTRY_INTERRUPTION_INFO, V_EXIT_ERROR_CODE, V_EXIT_INTERRUPTION_INFO, V_EXIT_QUALIFICATION, V_EXIT_REASON, V_GUEST_LINEAR,
+  V_GUEST_PHYSICAL, V_IDT_VECTORING_ERROR_CODE, V_IDT_VECTORING_INFO, V_INSTRUCTION_INFO, V_INSTRUCTION_LENGTH,
+} from "../../src/vmcs-layout";
+import { currentRip } from "../mode";
+import { recLength } from "../record";
+import { EXIT } from "../status";
+
+export const REASON_EXCEPTION_NMI: u32 = 0;
+export const REASON_EXTERNAL_INTERRUPT: u32 = 1;
+export const REASON_TRIPLE_FAULT: u32 = 2;
+export const REASON_INIT: u32 = 3;
+export const REASON_SIPI: u32 = 4;
+export const REASON_INTERRUPT_WINDOW: u32 = 7;
+export const REASON_NMI_WINDOW: u32 = 8;
+export const REASON_TASK_SWITCH: u32 = 9;
+export const REASON_CPUID: u32 = 10;
+export const REASON_GETSEC: u32 = 11;
+export const REASON_HLT: u32 = 12;
+export const REASON_INVD: u32 = 13;
+export const REASON_INVLPG: u32 = 14;
+export const REASON_RDPMC: u32 = 15;
+export const REASON_RDTSC: u32 = 16;
+export const REASON_RSM: u32 = 17;
+export const REASON_VMCALL: u32 = 18;
+export const REASON_VMCLEAR: u32 = 19;
+export const REASON_VMLAUNCH: u32 = 20;
+export const REASON_VMPTRLD: u32 = 21;
+export const REASON_VMPTRST: u32 = 22;
+export const REASON_VMREAD: u32 = 23;
+export const REASON_VMRESUME: u32 = 24;
+export const REASON_VMWRITE: u32 = 25;
+export const REASON_VMXOFF: u32 = 26;
+export const REASON_VMXON: u32 = 27;
+export const REASON_CONTROL_REGISTER: u32 = 28;
+export const REASON_DEBUG_REGISTER: u32 = 29;
+export const REASON_IO: u32 = 30;
+export const REASON_RDMSR: u32 = 31;
+export const REASON_WRMSR: u32 = 32;
+export const REASON_ENTRY_GUEST_STATE: u32 = 33;
+export const REASON_ENTRY_MSR_LOAD: u32 = 34;
+export const REASON_MWAIT: u32 = 36;
+export const REASON_MONITOR_TRAP_FLAG: u32 = 37;
+export const REASON_MONITOR: u32 = 39;
+export const REASON_PAUSE: u32 = 40;
+export const REASON_TPR_BELOW_THRESHOLD: u32 = 43;
+export const REASON_APIC_ACCESS: u32 = 44;
+export const REASON_VIRTUALIZED_EOI: u32 = 45;
+export const REASON_GDTR_IDTR: u32 = 46;
+export const REASON_LDTR_TR: u32 = 47;
+export const REASON_EPT_VIOLATION: u32 = 48;
+export const REASON_EPT_MISCONFIGURATION: u32 = 49;
+export const REASON_INVEPT: u32 = 50;
+export const REASON_RDTSCP: u32 = 51;
+export const REASON_PREEMPTION_TIMER: u32 = 52;
+export const REASON_INVVPID: u32 = 53;
+export const REASON_WBINVD: u32 = 54;
+export const REASON_XSETBV: u32 = 55;
+export const REASON_APIC_WRITE: u32 = 56;
+export const REASON_RDRAND: u32 = 57;
+export const REASON_INVPCID: u32 = 58;
+export const REASON_VMFUNC: u32 = 59;
+export const REASON_ENCLS: u32 = 60;
+export const REASON_RDSEED: u32 = 61;
+export const REASON_PML_FULL: u32 = 62;
+export const REASON_XSAVES: u32 = 63;
+export const REASON_XRSTORS: u32 = 64;
+
+/** Bits of RUN_FLAGS. */
+/** A VM exit has been recorded: the run loop leaves. */
+export const EXIT_RECORDED: u32 = 1;
+/** RIP is final: the run loop must not set it back to the instruction. */
+export const RIP_FINAL: u32 = 2;
+/** The instruction in flight is an IRET that has ended blocking by NMI (SDM 3C 28.2.3, bit 12 of several fields). */
+export const NMI_UNBLOCKED: u32 = 4;
+
+/** Event types of the interruption-information fields (SDM 3C 25.8.3, 25.9.2). */
+export const TYPE_EXTERNAL: u32 = 0;
+export const TYPE_NMI: u32 = 2;
+export const TYPE_HARDWARE_EXCEPTION: u32 = 3;
+export const TYPE_SOFTWARE_INTERRUPT: u32 = 4;
+export const TYPE_PRIVILEGED_SOFTWARE_EXCEPTION: u32 = 5;
+export const TYPE_SOFTWARE_EXCEPTION: u32 = 6;
+export const TYPE_OTHER: u32 = 7;
+
+const INFO_VALID: u32 = 1 << 31;
+const INFO_ERROR_VALID: u32 = 1 << 11;
+const INFO_NMI_UNBLOCKING: u32 = 1 << 12;
+const BLOCKING_BY_NMI: u32 = 8;
+
+/**
+ * Fills what every exit fills. An event that was being delivered goes to the IDT-vectoring fields (SDM 3C 28.2.4), except for
+ * exits that the event itself is (see exitException) and for triple faults.
+ */
+function recordExit(reason: u32, qualification: u64): void {
+  store<u32>(V_EXIT_REASON, reason);
+  store<u64>(V_EXIT_QUALIFICATION, qualification);
+  store<u32>(V_EXIT_INTERRUPTION_INFO, 0);
+  const event = load<u32>(EVENT_INFO);
+  store<u32>(V_IDT_VECTORING_INFO, event);
+  if (event != 0) {
+    store<u32>(V_IDT_VECTORING_ERROR_CODE, load<u32>(EVENT_ERROR));
+    const type = (event >>> 8) & 7;
+    if (type >= TYPE_SOFTWARE_INTERRUPT && type <= TYPE_SOFTWARE_EXCEPTION) {
+      store<u32>(V_INSTRUCTION_LENGTH, load<u32>(EVENT_LENGTH));
+    }
+    store<u32>(EVENT_INFO, 0);
+  }
+  // A VM exit clears the valid bit of the VM-entry interruption-information field (SDM 3C 25.8.3)
+  store<u32>(V_ENTRY_INTERRUPTION_INFO, load<u32>(V_ENTRY_INTERRUPTION_INFO) & ~INFO_VALID);
+  store<u32>(ENTER_RESULT, reason);
+  store<u32>(RUN_FLAGS, load<u32>(RUN_FLAGS) | EXIT_RECORDED);
+}
+
+/**
+ * A fault-like exit of the instruction at `pc`: RIP is left at it, the instruction length comes from the record.
+ * Returns EXIT.
+ */
+export function vmexit(pc: usize, reason: u32, qualification: u64): i32 {
+  if (!(load<u32>(RUN_FLAGS) & RIP_FINAL)) store<u64>(RIP, currentRip(pc));
+  store<u32>(V_INSTRUCTION_LENGTH, recLength(pc));
+  store<u32>(V_INSTRUCTION_INFO, 0);
+  recordExit(reason, qualification);
+  return EXIT;
+}
+
+/** An exit whose state is final: RIP has been set by the caller. Returns EXIT. */
+export function vmexitTrap(reason: u32, qualification: u64): i32 {
+  store<u32>(RUN_FLAGS, load<u32>(RUN_FLAGS) | RIP_FINAL);
+  recordExit(reason, qualification);
+  return EXIT;
+}
+
+/** Instruction-information field of the exit just recorded (SDM 3C tables 28-8 to 28-15). */
+export function vmexitInfo(info: u32): void {
+  store<u32>(V_INSTRUCTION_INFO, info);
+}
+
+/** Guest-linear address field of the exit just recorded (INS, OUTS, LMSW with a memory operand). */
+export function vmexitLinear(linear: u64): void {
+  store<u64>(V_GUEST_LINEAR, linear);
+}
+
+/**
+ * An exception or NMI that exits. `length` is that of the instruction for software exceptions (types 5 and 6), else 0.
+ * The qualification is taken from what raised it: EXC_DR6 for #DB, EXC_CR2 for #PF (SDM 3C 28.2.1, 28.2.2).
+ * RIP must already be at the instruction (or behind it for traps). Returns EXIT.
+ */
+export function exitException(type: u32, vector: u32, error: u32, hasError: bool, length: u32): i32 {
+  let qualification: u64 = 0;
+  if (type == TYPE_HARDWARE_EXCEPTION) {
+    if (vector == 1) qualification = load<u64>(EXC_DR6) & 0x1e80f;
+    else if (vector == 14) qualification = load<u64>(EXC_CR2);
+  } else if (type == TYPE_PRIVILEGED_SOFTWARE_EXCEPTION) {
+    qualification = 0; // INT1 reports no debug-register bits
+  }
+  // A double fault that exits directly does not count as happening during delivery (SDM 3C 28.2.4)
+  if (vector == 8 && type == TYPE_HARDWARE_EXCEPTION) store<u32>(EVENT_INFO, 0);
+  recordExit(REASON_EXCEPTION_NMI, qualification);
+  let info: u32 = INFO_VALID | (type << 8) | vector;
+  if (hasError) {
+    info |= INFO_ERROR_VALID;
+    store<u32>(V_EXIT_ERROR_CODE, error);
+  }
+  // Bit 12 is undefined for double faults and when the exit came during event delivery; we leave it 0 there
+  if ((load<u32>(RUN_FLAGS) & NMI_UNBLOCKED) && vector != 8 && load<u32>(V_IDT_VECTORING_INFO) == 0) info |= INFO_NMI_UNBLOCKING;
+  store<u32>(V_EXIT_INTERRUPTION_INFO, info);
+  if (length != 0) store<u32>(V_INSTRUCTION_LENGTH, length);
+  store<u32>(V_INSTRUCTION_INFO, 0);
+  return EXIT;
+}
+
+/** Triple fault (reason 2). The IDT-vectoring field stays invalid. Returns EXIT. */
+export function exitTripleFault(): i32 {
+  store<u32>(EVENT_INFO, 0);
+  store<u32>(V_INSTRUCTION_LENGTH, 0);
+  recordExit(REASON_TRIPLE_FAULT, 0);
+  return EXIT;
+}
+
+/**
+ * An attempted task switch (reason 9). `source`: 0 CALL, 1 IRET, 2 JMP, 3 task gate in the IDT. `length` is that of the
+ * instruction that caused it, software interrupts included. EVENT_INFO names the event for source 3. Returns EXIT.
+ */
+export function exitTaskSwitch(selector: u32, source: u32, length: u32): i32 {
+  store<u32>(V_INSTRUCTION_LENGTH, length);
+  store<u32>(V_INSTRUCTION_INFO, 0);
+  recordExit(REASON_TASK_SWITCH, <u64>((selector & 0xffff) | (source << 30)));
+  return EXIT;
+}
+
+/** Bit 12 of EPT-violation and page-modification-log exits: an IRET that ended NMI blocking was in flight. */
+function nmiUnblockingBit(): u64 {
+  return (load<u32>(RUN_FLAGS) & NMI_UNBLOCKED) && load<u32>(EVENT_INFO) == 0 ? 1 << 12 : 0;
+}
+
+/**
+ * EPT violation (reason 48). `qualification` has bits 0-6 and 8-11 as the walk found them; bit 7 comes from `linearValid`
+ * (SDM 3C table 28-7).
+ */
+export function recordEptViolation(gpa: u64, linear: u64, linearValid: bool, qualification: u32): void {
+  store<u64>(V_GUEST_PHYSICAL, gpa);
+  if (linearValid) store<u64>(V_GUEST_LINEAR, linear);
+  let q: u64 = <u64>qualification | nmiUnblockingBit();
+  if (linearValid) q |= 1 << 7;
+  store<u32>(V_INSTRUCTION_INFO, 0);
+  recordExit(REASON_EPT_VIOLATION, q);
+}
+
+/** EPT misconfiguration (reason 49). */
+export function eptMisconfiguration(gpa: u64): void {
+  store<u64>(V_GUEST_PHYSICAL, gpa);
+  store<u32>(V_INSTRUCTION_INFO, 0);
+  recordExit(REASON_EPT_MISCONFIGURATION, 0);
+}
+
+/** Page-modification log full (reason 62): before the access that would have been logged. */
+export function recordPmlFull(): void {
+  store<u32>(V_INSTRUCTION_INFO, 0);
+  recordExit(REASON_PML_FULL, nmiUnblockingBit());
+}
+
+/** An IRET ended blocking by NMI: called by IRET before its first access that can fault. */
+export function markNmiUnblocked(): void {
+  if (load<u32>(INTERRUPTIBILITY) & BLOCKING_BY_NMI) store<u32>(RUN_FLAGS, load<u32>(RUN_FLAGS) | NMI_UNBLOCKED);
+}
