@@ -1,0 +1,131 @@
+import { EPT_CACHE, EPT_CACHE_ENTRIES, MAXPHYADDR } from "../src/layout";
+import { eptMisconfiguration, eptViolation, logDirtyPage } from "./vmx/exits";
+/**
+ * Guest-physical to host-physical addresses: the EPT walk (SDM 3C 29.3), with a small cache of 4 KiB translations. Host-physical
+ * addresses are addresses in linear memory; an entry that points outside of it is a misconfiguration.
+ */
+export const EPT_READ: u32 = 1;
+export const EPT_WRITE: u32 = 2;
+export const EPT_EXECUTE: u32 = 4;
+/** Rights bit: the dirty flag needs no setting on a write (already set, or accessed/dirty flags are off). */
+export const EPT_DIRTY_DONE: u32 = 8;
+
+/** How an access came about; decides the exit qualification. */
+export const FOR_DATA: u32 = 0;
+export const FOR_WALK: u32 = 1; // guest paging structure
+export const FOR_PHYSICAL: u32 = 2; // no linear address
+
+/** Rights of the last translation (EPT_* bits). */
+export let eptRights: u32 = 0;
+/** Why the last translation failed: 0 it did not, 1 violation, 2 misconfiguration. The exit is recorded by eptFault(). */
+export let eptFailure: u32 = 0;
+
+let enabled = false;
+let root: u64 = 0;
+let levels: u32 = 4;
+let accessedDirty = false;
+let pml = false;
+
+/** Selects the EPT hierarchy (EPTP as in SDM 3C 25.6.11). Called at VM entry when it changed, and by VMFUNC. */
+export function setEptPointer(on: bool, eptp: u64, pageModificationLog: bool): void {
+  enabled = on;
+  root = eptp & 0x000ffffffffff000;
+  levels = u32((eptp >> 3) & 7) + 1;
+  accessedDirty = on && (eptp & 0x40) != 0;
+  pml = on && pageModificationLog;
+  flushEptCache();
+}
+export function eptAccessedDirty(): bool { return accessedDirty; }
+
+export function flushEptCache(): void {
+  for (let i: u32 = 0; i < EPT_CACHE_ENTRIES; i++) store<u64>(EPT_CACHE + i * 16, 1);
+}
+
+// @ts-ignore: decorator
+@inline function inMemory(hpa: u64, bytes: u64): bool { return hpa + bytes <= (<u64>memory.size() << 16); }
+
+/**
+ * Host-physical address of a guest-physical one for an access (EPT_* bits), or 0 with eptFailure set. Nothing is recorded yet:
+ * the caller decides whether the failure is an exit (eptFault) or an access the framework has already done.
+ */
+export function eptTranslate(gpa: u64, access: u32): u32 {
+  const page = gpa & ~0xfff;
+  const slot = EPT_CACHE + (u32(gpa >> 12) & (EPT_CACHE_ENTRIES - 1)) * 16;
+  if (load<u64>(slot) == page) {
+    const rights = load<u32>(slot, 12);
+    const needed = access | ((access & EPT_WRITE) << 2);
+    if ((rights & needed) == needed) {
+      eptRights = rights;
+      return load<u32>(slot, 8) | (u32(gpa) & 0xfff);
+    }
+  }
+  return walk(gpa, access, slot);
+}
+
+function fail(kind: u32, rights: u32): u32 { eptFailure = kind; eptRights = rights; return 0; }
+
+function walk(gpa: u64, access: u32, slot: usize): u32 {
+  if (!enabled) {
+    if (!inMemory(gpa & ~0xfff, 4096)) return fail(1, 0);
+    const all = EPT_READ | EPT_WRITE | EPT_EXECUTE | EPT_DIRTY_DONE;
+    store<u64>(slot, gpa & ~0xfff); store<u32>(slot, u32(gpa) & ~0xfff, 8); store<u32>(slot, all, 12);
+    eptRights = all;
+    return u32(gpa);
+  }
+  const physical = (<u64>1 << load<u32>(MAXPHYADDR)) - 1;
+  const topShift = 12 + 9 * levels;
+  if (gpa >> topShift) return fail(1, 0);
+  let table = root, rights: u32 = 7, shift = topShift - 9;
+  while (true) {
+    const at = table + (((gpa >> shift) & 0x1ff) << 3);
+    if (!inMemory(at, 8)) return fail(2, 0);
+    const p = u32(at);
+    const entry = load<u64>(p);
+    const own = u32(entry) & 7;
+    if (own == 0) return fail(1, 0);
+    const leaf = shift == 12 || ((entry & 0x80) != 0 && (shift == 21 || shift == 30));
+    // SDM 3C 29.3.3.1: writable but not readable, reserved bits, reserved memory types
+    if ((own & 3) == 2 || (entry & 0x000fffffffffffff & ~physical) != 0) return fail(2, 0);
+    if (!leaf) {
+      if ((entry & 0xf8) != 0) return fail(2, 0);
+    } else {
+      const type = u32(entry >> 3) & 7;
+      if (type == 2 || type == 3 || type == 7) return fail(2, 0);
+      if (shift > 12 && (entry & ((<u64>1 << shift) - 1) & ~0xfff) != 0) return fail(2, 0);
+    }
+    rights &= own;
+    if (!leaf) {
+      if (accessedDirty && (entry & 0x100) == 0) store<u64>(p, entry | 0x100);
+      table = entry & 0x000ffffffffff000;
+      shift -= 9;
+      continue;
+    }
+    if ((rights & access) != access) return fail(1, rights);
+    let done: u32 = EPT_DIRTY_DONE;
+    if (accessedDirty) {
+      let now = entry | 0x100;
+      if ((access & EPT_WRITE) != 0 && (entry & 0x200) == 0) {
+        if (pml && !logDirtyPage(gpa & ~0xfff)) return fail(3, rights); // the log is full: that exit is recorded
+        now |= 0x200;
+      }
+      if (now != entry) store<u64>(p, now);
+      done = (now & 0x200) != 0 ? EPT_DIRTY_DONE : 0;
+    }
+    const frame = (entry & 0x000ffffffffff000 & ~((<u64>1 << shift) - 1)) | (gpa & ((<u64>1 << shift) - 1));
+    if (!inMemory(frame & ~0xfff, 4096)) return fail(2, 0);
+    rights |= done;
+    store<u64>(slot, gpa & ~0xfff); store<u32>(slot, u32(frame) & ~0xfff, 8); store<u32>(slot, rights, 12);
+    eptRights = rights;
+    return u32(frame);
+  }
+}
+
+/** Records the exit of a failed translation (SDM 3C table 28-7 for the qualification). */
+export function eptFault(gpa: u64, linear: u64, access: u32, kind: u32): void {
+  if (eptFailure == 3) return;
+  if (eptFailure == 2) { eptMisconfiguration(gpa); return; }
+  let q = access | ((eptRights & 7) << 3);
+  if (kind != FOR_PHYSICAL) q |= 0x80;
+  if (kind == FOR_DATA) q |= 0x100;
+  eptViolation(gpa, linear, kind != FOR_PHYSICAL, q);
+}
