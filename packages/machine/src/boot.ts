@@ -31,6 +31,11 @@ export interface BootContext {
   readonly memoryMap: readonly MemoryMapEntry[];
   /** Undefined when no plugin makes firmware tables. */
   readonly firmwareTables?: FirmwareTables;
+  /**
+   * Puts read-only memory outside RAM that the guest can execute from, as a firmware image below 4 GiB; `gpa` and the
+   * length are multiples of 4096. Left out by a machine whose backend cannot.
+   */
+  mapRom?(gpa: number, bytes: Uint8Array): void;
   /** Options for the loader: `address` and `mode` of a flat binary and the like. */
   readonly options: Readonly<Record<string, unknown>>;
 }

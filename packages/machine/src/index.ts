@@ -15,5 +15,7 @@ export * from './msr-bus.js';
 export * from './local-apic.js';
 export * from './pci.js';
 export * from './firmware.js';
+export * from './boot-layout.js';
+export * from './boot-state.js';
 export * from './tokens.js';
 export type { MachineConfig, SystemControl, Wakeup } from '@visorkit/core';

@@ -1,0 +1,92 @@
+import { hex, ImageReader } from './image-reader.js';
+
+/** The header of a Multiboot 1 kernel (Multiboot Specification 0.6.96, section 3.1). */
+
+export const MULTIBOOT_HEADER_MAGIC = 0x1badb002;
+/** What EAX holds when the kernel is entered (section 3.2). */
+export const MULTIBOOT_BOOTLOADER_MAGIC = 0x2badb002;
+
+/** Bits of the header's flags. 0 to 15 are requirements: a loader that does not know one must refuse the image. */
+export const MultibootFlags = { PAGE_ALIGN: 0x1, MEMORY_INFO: 0x2, VIDEO_MODE: 0x4, ADDRESSES: 0x10000 } as const;
+
+/** The a.out kludge: where to load the file when flag 16 is set. All are physical addresses. */
+export interface MultibootAddresses {
+  readonly headerAddress: number;
+  readonly loadAddress: number;
+  /** 0: to the end of the file. */
+  readonly loadEndAddress: number;
+  /** 0: no bss. */
+  readonly bssEndAddress: number;
+  readonly entryAddress: number;
+}
+
+export interface MultibootHeader {
+  /** Offset of the header in the file. */
+  readonly offset: number;
+  readonly flags: number;
+  readonly addresses?: MultibootAddresses;
+}
+
+/** The header must lie in this many bytes from the file's beginning, on a multiple of 4. */
+const SEARCH_LENGTH = 8192;
+
+/** The Multiboot header of an image, or undefined when it has none whose checksum is right. */
+export function findMultibootHeader(image: Uint8Array): MultibootHeader | undefined {
+  const file = new ImageReader(image, 'the multiboot image', 'MULTIBOOT_MALFORMED');
+  const end = Math.min(SEARCH_LENGTH, image.length);
+  for (let offset = 0; offset + 12 <= end; offset += 4) {
+    if (file.u32(offset) !== MULTIBOOT_HEADER_MAGIC) continue;
+    const flags = file.u32(offset + 4);
+    if ((MULTIBOOT_HEADER_MAGIC + flags + file.u32(offset + 8)) >>> 0 !== 0) continue;
+    return {
+      offset,
+      flags,
+      addresses: flags & MultibootFlags.ADDRESSES ? readAddresses(file, offset) : undefined,
+    };
+  }
+  return undefined;
+}
+
+function readAddresses(file: ImageReader, offset: number): MultibootAddresses {
+  file.check(offset, 32, 'the multiboot header with its load addresses');
+  const addresses: MultibootAddresses = {
+    headerAddress: file.u32(offset + 12),
+    loadAddress: file.u32(offset + 16),
+    loadEndAddress: file.u32(offset + 20),
+    bssEndAddress: file.u32(offset + 24),
+    entryAddress: file.u32(offset + 28),
+  };
+  const { headerAddress, loadAddress, loadEndAddress, bssEndAddress } = addresses;
+  if (loadAddress > headerAddress) {
+    file.malformed(`load_addr ${hex(loadAddress)} is above header_addr ${hex(headerAddress)}; it must not be`);
+  }
+  if (headerAddress - loadAddress > offset) {
+    file.malformed(`load_addr ${hex(loadAddress)} would begin ${headerAddress - loadAddress - offset} bytes before the file`);
+  }
+  if (loadEndAddress !== 0 && loadEndAddress < loadAddress) {
+    file.malformed(`load_end_addr ${hex(loadEndAddress)} is below load_addr ${hex(loadAddress)}`);
+  }
+  if (bssEndAddress !== 0 && bssEndAddress < Math.max(loadEndAddress, loadAddress)) {
+    file.malformed(`bss_end_addr ${hex(bssEndAddress)} is below the end of what is loaded`);
+  }
+  return addresses;
+}
+
+/**
+ * What an image with the a.out kludge puts in memory: the part of the file that goes to `address`, and how many bytes
+ * the image takes there with its bss (zeros).
+ * @throws VisorkitError MULTIBOOT_MALFORMED when the file is shorter than its header says
+ */
+export function multibootLoadImage(
+  image: Uint8Array,
+  header: MultibootHeader & { readonly addresses: MultibootAddresses },
+): { address: number; data: Uint8Array; memorySize: number } {
+  const { headerAddress, loadAddress, loadEndAddress, bssEndAddress } = header.addresses;
+  const file = new ImageReader(image, 'the multiboot image', 'MULTIBOOT_MALFORMED');
+  const start = header.offset - (headerAddress - loadAddress);
+  const length = loadEndAddress === 0 ? image.length - start : loadEndAddress - loadAddress;
+  const data = file.slice(start, length, `the image from load_addr ${hex(loadAddress)} to its end`);
+  const memorySize = bssEndAddress === 0 ? length : bssEndAddress - loadAddress;
+  if (memorySize < length) file.malformed(`bss_end_addr ${hex(bssEndAddress)} is below the end of what is loaded, ${hex(loadAddress + length)}`);
+  return { address: loadAddress, data, memorySize };
+}
