@@ -2,6 +2,7 @@
 export * from './errors.js';
 export * from './token.js';
 export * from './logger.js';
+export * from './size.js';
 export * from './exit-reasons.js';
 export * from './exit.js';
 export * from './platform.js';

@@ -103,7 +103,7 @@ export class Vmm implements AsyncDisposable {
     checkCapabilities(listed, options.backend, options.alternatives);
     this.controls = mergeControls(options.backend.controls, options.backend.name,
       listed.map(({ name, declaration }) => (declaration.needs === undefined ? { name } : { name, needs: declaration.needs })));
-    this.#plugins = orderPlugins(listed, KERNEL_SERVICES);
+    this.#plugins = orderPlugins(listed, new Set([...KERNEL_SERVICES, ...(options.backend.provides ?? [])]));
     this.#options = options;
     this.backend = options.backend;
     this.logger = createLogger(options.log ?? silentLogSink);
@@ -199,7 +199,7 @@ export class Vmm implements AsyncDisposable {
   // ---- creation
 
   async #create(): Promise<void> {
-    const { backend, memory, cpus = 1, time = 'real', onReset: _ } = this.#options;
+    const { backend, memory, cpus = 1, time = 'real' } = this.#options;
     await this.#guard('composed', () => this.hooks.composed.call());
     if (openBackends.has(backend)) {
       fail('BACKEND_IN_USE', `Backend ${backend.name} already serves another VM; make a backend object for each VM.`, { backend: backend.name });
@@ -216,6 +216,7 @@ export class Vmm implements AsyncDisposable {
     services.provide(SystemControlToken, this.#systemControl());
     services.provide(WakeupToken, this.#wakeup());
     this.#vcpus = Array.from({ length: cpus }, (_unused, index) => backend.createVcpu(index));
+    backend.provideServices?.(services);
     for (const plugin of this.#plugins) this.#apply(plugin);
     await this.#guard('created', () => this.hooks.created.promise());
     if (this.hooks.vcpuState.isUsed()) for (const vcpu of this.#vcpus) this.hooks.vcpuState.call(vcpu, 'created');
@@ -232,7 +233,7 @@ export class Vmm implements AsyncDisposable {
     const services = this.#services;
     try {
       plugin.apply({
-        hooks: this.hooks, services, logger: this.logger.child(plugin.name), options: plugin.options,
+        hooks: this.hooks, services, vcpus: this.#vcpus, logger: this.logger.child(plugin.name), options: plugin.options,
         onDispose: (undo) => this.#disposal.add(plugin.name, undo),
       }, services);
     } catch (error) {
