@@ -10,6 +10,9 @@ const alias: Record<string, string> = {};
 for (const room of ['packages', 'plugins', 'apps']) {
   for (const folder of existsSync(join(root, room)) ? readdirSync(join(root, room)) : []) {
     const entry = join(root, room, folder, 'src', 'index.ts');
+    const testing = join(root, room, folder, 'src', 'testing.ts');
+    // The longer name first: an alias also takes what begins with it.
+    if (existsSync(testing)) alias[`@visorkit/${folder}/testing`] = testing;
     if (existsSync(entry)) alias[`@visorkit/${folder}`] = entry;
   }
 }

@@ -1,7 +1,7 @@
 import { fail } from '@visorkit/core';
 import type { InitialState } from '@visorkit/core';
 import { elfLoadChunks, ElfMachine, elfPhysicalEntry, ElfSegmentType, hex, isElf, parseElf, pvhEntry } from '@visorkit/formats';
-import type { ElfFile } from '@visorkit/formats';
+import type { ElfFile, LoadChunk } from '@visorkit/formats';
 import { BootLayout, bootMemoryMap, ControlBits, FLAT_GDT_SIZE, flatSegments, IDENTITY_MAP_SIZE, writeFlatGdt, writeIdentityMap } from '@visorkit/machine';
 import type { BootContext, BootLoader } from '@visorkit/machine';
 import { writeStartInfo } from './start-info.js';
@@ -42,10 +42,11 @@ export class ElfLoader implements BootLoader {
     const elf = parseElf(context.image);
     refusePrograms(elf, context.imageName);
     const protocol = chooseProtocol(elf, context);
-    const entry = protocol === 'pvh' ? pvhEntryWithin(elf, context) : elfPhysicalEntry(elf);
+    const chunks = elfLoadChunks(elf);
+    const entry = protocol === 'pvh' ? pvhEntryWithin(elf, chunks, context) : elfPhysicalEntry(elf);
     const memoryMap = bootMemoryMap(context);
     const layout = new BootLayout(memory, memoryMap);
-    elfLoadChunks(elf).forEach(({ address, data, memorySize }, index) => {
+    chunks.forEach(({ address, data, memorySize }, index) => {
       layout.place(address, data, memorySize, `segment ${index} of "${context.imageName}"`);
     });
 
@@ -104,9 +105,9 @@ function chooseProtocol(elf: ElfFile, context: BootContext): 'pvh' | 'elf' {
   return asked ?? (hasNote ? 'pvh' : 'elf');
 }
 
-function pvhEntryWithin(elf: ElfFile, context: BootContext): number {
+function pvhEntryWithin(elf: ElfFile, chunks: readonly LoadChunk[], context: BootContext): number {
   const entry = pvhEntry(elf) ?? 0;
-  const inside = elfLoadChunks(elf).some(({ address, memorySize }) => entry >= address && entry < address + memorySize);
+  const inside = chunks.some(({ address, memorySize }) => entry >= address && entry < address + memorySize);
   if (!inside) fail('ELF_MALFORMED', `The PVH note of "${context.imageName}" gives the entry ${hex(entry)}, which lies in no segment that is loaded.`);
   return entry;
 }
