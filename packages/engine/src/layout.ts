@@ -225,8 +225,6 @@ export const EVENT_ERROR = 0x2404;
 export const EVENT_LENGTH = 0x2408;
 /** u32: what the last enter() came to: basic exit reason (bit 31: failed entry), or one of the ENTER_ values in vmcs-layout.ts. */
 export const ENTER_RESULT = 0x240c;
-/** u32: monitor trap flag: 0 not armed, 1 one instruction to go, 2 pending. */
-export const MTF_STATE = 0x2410;
 /** u32: the vmEntry rule that failed (a number of src/entry-rules.ts), 0 when none. */
 export const ENTRY_RULE = 0x2414;
 /** RETIRED value at which the framework wants to be back (i64); DEADLINE is the earlier of this and the preemption timer's expiry. */

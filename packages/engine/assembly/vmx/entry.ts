@@ -6,7 +6,7 @@
  * state needs none.
  */
 import {
-  ACTIVITY, CR0, DR, EFER, ENTER_RESULT, ENTRY_RULE, EPTP_IN_FORCE, EVENT_INFO, EXIT_WORK, INTERRUPTIBILITY, PENDING_DEBUG, RUN_FLAGS,
+  ACTIVITY, CR0, DR, EFER, ENTER_RESULT, ENTRY_RULE, EPTP_IN_FORCE, EVENT_INFO, EXIT_WORK, PENDING_DEBUG, RUN_FLAGS,
   SECONDARY_IN_FORCE,
 } from "../../src/layout";
 import {
@@ -14,26 +14,26 @@ import {
   V_ENTRY_ERROR_CODE, V_ENTRY_INSTRUCTION_LENGTH, V_ENTRY_INTERRUPTION_INFO, V_ENTRY_MSR_LOAD_COUNT, V_EPTP, V_EXIT_QUALIFICATION,
   V_EXIT_REASON, V_INSTRUCTION_ERROR, V_LAUNCH_STATE, V_PRIMARY_CONTROLS, V_SECONDARY_CONTROLS,
 } from "../../src/vmcs-layout";
-import { flushTlb } from "../mmu";
+import { setEptPointer } from "../ept";
+import { flushTlb } from "../tlb";
 import { CR0_PG, EFER_LMA, EFER_LME, modeChanged, unblockInterrupts } from "../mode";
-import { EXIT, FAULT, OK } from "../status";
-import { deliverEvent, deliverException } from "../system/exceptions";
+import { EXIT, OK } from "../status";
+import { deliverEvent } from "../system/exceptions";
 import {
-  ENTRY_IA32E_GUEST, ENTRY_LOAD_DEBUG_CONTROLS, ENTRY_LOAD_EFER, PRIMARY_ACTIVATE_SECONDARY, SECONDARY_EPT,
-  SECONDARY_UNRESTRICTED_GUEST, SECONDARY_VPID, secondaryControl,
+  ENTRY_IA32E_GUEST, ENTRY_LOAD_DEBUG_CONTROLS, ENTRY_LOAD_EFER, PRIMARY_ACTIVATE_SECONDARY, PRIMARY_MONITOR_TRAP_FLAG, SECONDARY_EPT,
+  SECONDARY_PML, SECONDARY_UNRESTRICTED_GUEST, SECONDARY_VPID, primaryControl, secondaryControl,
 } from "./controls";
 import { checkEntryControls, checkExecutionControls, checkExitControls, checkInjection } from "./entry-controls";
 import { checkGuestInjection, checkGuestState } from "./entry-guest";
 import { checkHostState } from "./entry-host";
-import { armDeadline, armEvents, haltedEntry, monitorTrapArmed, pendMonitorTrap } from "./events";
+import { armDeadline, armEvents, deliverPendingDebug, enterInactive, pendMonitorTrap } from "./events";
 import { planExitWork, rememberUnsaved } from "./exit-work";
-import { EXIT_RECORDED, REASON_ENTRY_GUEST_STATE, REASON_ENTRY_MSR_LOAD, TYPE_NMI, TYPE_OTHER } from "./exits";
+import { REASON_ENTRY_GUEST_STATE, REASON_ENTRY_MSR_LOAD, TYPE_OTHER } from "./exits";
 import { loadEntryMsrs } from "./msr-area";
 
 const INFO_VALID: u32 = 1 << 31;
 const INFO_ERROR_VALID: u32 = 1 << 11;
 const ENTRY_FAILURE: u32 = 1 << 31;
-const BLOCKING_NMI: u32 = 8;
 const DR7_FIXED_ONE: u64 = 0x400;
 const DR7_FIXED_ZERO: u64 = 0xd000;
 const CR0_ET: u64 = 0x10;
@@ -84,13 +84,19 @@ function check(dirty: u32, info: u32): u32 {
   return rule != 0 ? rule | (REASON_ENTRY_GUEST_STATE << 16) : 0;
 }
 
+/** Makes an EPT pointer the one in force; 0 for no EPT. Translations of another do not survive. */
+export function selectEptPointer(eptp: u64): void {
+  store<u64>(EPTP_IN_FORCE, eptp);
+  setEptPointer(eptp != 0, eptp, secondaryControl(SECONDARY_PML));
+  flushTlb();
+}
+
 /** Loads what depends on the fields written (27.3.2). */
 function loadState(dirty: u32): void {
   if (dirty & (DIRTY_CONTROLS | DIRTY_TRANSLATION)) {
     const eptp: u64 = secondaryControl(SECONDARY_EPT) ? load<u64>(V_EPTP) : 0;
     if (eptp != load<u64>(EPTP_IN_FORCE) || (dirty & DIRTY_TRANSLATION)) {
-      store<u64>(EPTP_IN_FORCE, eptp);
-      flushTlb();
+      selectEptPointer(eptp);
     }
     planExitWork();
   }
@@ -120,14 +126,10 @@ function inject(info: u32): i32 {
   store<u32>(ACTIVITY, 0);
   unblockInterrupts();
   store<u64>(PENDING_DEBUG, 0); // an event that vectors takes the place of pending debug exceptions (27.7.3)
-  let status = deliverEvent(type, info & 0xff, load<u32>(V_ENTRY_ERROR_CODE), (info & INFO_ERROR_VALID) != 0,
+  const status = deliverEvent(type, info & 0xff, load<u32>(V_ENTRY_ERROR_CODE), (info & INFO_ERROR_VALID) != 0,
     load<u32>(V_ENTRY_INSTRUCTION_LENGTH));
-  if (status == FAULT && !(load<u32>(RUN_FLAGS) & EXIT_RECORDED)) status = deliverException();
-  else if (type == TYPE_NMI && status != EXIT && !(load<u32>(RUN_FLAGS) & EXIT_RECORDED)) {
-    store<u32>(INTERRUPTIBILITY, load<u32>(INTERRUPTIBILITY) | BLOCKING_NMI);
-  }
-  if (status == EXIT || (load<u32>(RUN_FLAGS) & EXIT_RECORDED)) return EXIT;
-  if (monitorTrapArmed()) pendMonitorTrap();
+  if (status == EXIT) return EXIT;
+  if (primaryControl(PRIMARY_MONITOR_TRAP_FLAG)) pendMonitorTrap();
   return OK;
 }
 
@@ -166,5 +168,6 @@ export function vmEntry(): i32 {
   armDeadline();
   armEvents();
   if (info & INFO_VALID) return inject(info);
-  return load<u32>(ACTIVITY) != 0 && haltedEntry() ? EXIT : OK;
+  if (load<u32>(ACTIVITY) != 0) return enterInactive();
+  return deliverPendingDebug() == EXIT ? EXIT : OK;
 }

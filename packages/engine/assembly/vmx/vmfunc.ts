@@ -1,10 +1,10 @@
 /** VMFUNC: function 0, EPTP switching (SDM 3C 26.5.6). */
 import { EPTP_IN_FORCE, REGS } from "../../src/layout";
 import { V_EPTP, V_EPTP_INDEX, V_EPTP_LIST, V_VM_FUNCTION_CONTROLS } from "../../src/vmcs-layout";
-import { flushTlb } from "../mmu";
 import { END } from "../status";
 import { raise } from "../system/exceptions";
 import { SECONDARY_EPT_VIOLATION_VE, SECONDARY_VM_FUNCTIONS, secondaryControl } from "./controls";
+import { selectEptPointer } from "./entry";
 import { eptPointerValid } from "./entry-controls";
 import { REASON_VMFUNC, vmexit } from "./exits";
 
@@ -21,9 +21,6 @@ export function executeVmfunc(pc: usize): i32 {
   if (!eptPointerValid(eptp)) return vmexit(pc, REASON_VMFUNC, 0);
   store<u64>(V_EPTP, eptp);
   if (secondaryControl(SECONDARY_EPT_VIOLATION_VE)) store<u16>(V_EPTP_INDEX, <u16>index);
-  if (eptp != load<u64>(EPTP_IN_FORCE)) {
-    store<u64>(EPTP_IN_FORCE, eptp);
-    flushTlb(); // translations are not tagged by EPT pointer here, so the switch drops them
-  }
+  if (eptp != load<u64>(EPTP_IN_FORCE)) selectEptPointer(eptp);
   return END;
 }
