@@ -11,4 +11,3 @@ export { decompressLz4 } from './lz4.js';
 export { decompressLzma, decompressXz, crc32 } from './xz.js';
 export { undoX86Filter } from './x86-filter.js';
 export * from './describe.js';
-export * from './detect.js';

@@ -117,7 +117,9 @@ class MachineParts {
       const known = loaders.names.length === 0 ? 'this machine has none' : `the machine has ${loaders.names.join(', ')}`;
       if (boot.loader !== undefined) fail('BOOT_LOADER_UNKNOWN', `There is no boot loader "${boot.loader}"; ${known}.`, { loader: boot.loader });
       const start = Array.from(image.subarray(0, 8), (byte) => byte.toString(16).padStart(2, '0')).join(' ');
-      fail('BOOT_FORMAT_UNKNOWN', `No boot loader recognises ${imageName} (${image.length} bytes, starts with ${start}); ${known}.`, { imageName });
+      const looks = loaders.describe(image);
+      const what = looks === undefined ? `${image.length} bytes, starts with ${start}` : `it looks like ${looks}`;
+      fail('BOOT_FORMAT_UNKNOWN', `No boot loader recognises ${imageName} (${what}); ${known}.`, { imageName });
     }
     logger.info(`loading ${imageName} with ${loader.name}`);
     const backend = services.get(BackendToken);

@@ -1,6 +1,6 @@
 import { fail } from '@visorkit/core';
 import type { InitialState } from '@visorkit/core';
-import { elfLoadChunks, ElfMachine, elfPhysicalEntry, ElfSegmentType, hex, isElf, parseElf, pvhEntry } from '@visorkit/formats';
+import { describeImage, elfLoadChunks, ElfMachine, elfPhysicalEntry, ElfSegmentType, hex, isElf, parseElf, pvhEntry } from '@visorkit/formats';
 import type { ElfFile, LoadChunk } from '@visorkit/formats';
 import { BootLayout, bootMemoryMap, ControlBits, FLAT_GDT_SIZE, flatSegments, IDENTITY_MAP_SIZE, writeFlatGdt, writeIdentityMap } from '@visorkit/machine';
 import type { BootContext, BootLoader } from '@visorkit/machine';
@@ -28,6 +28,7 @@ const ADDRESS_END = 0x100000000;
  */
 export class ElfLoader implements BootLoader {
   readonly name = 'elf';
+  readonly describe = describeImage;
 
   recognises(image: Uint8Array): boolean {
     if (!isElf(image) || image.length < 52 || image[5] !== 1) return false;

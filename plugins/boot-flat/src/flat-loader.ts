@@ -32,6 +32,7 @@ const ADDRESS_END = 0x100000000;
  */
 export class FlatLoader implements BootLoader {
   readonly name = 'flat';
+  readonly describe = describeImage;
 
   constructor(readonly options: FlatLoaderOptions = {}) {}
 

@@ -1,6 +1,6 @@
 import { fail } from '@visorkit/core';
 import type { InitialState } from '@visorkit/core';
-import { isBzImage, LoadFlags, parseBzImage, XLoadFlags } from '@visorkit/formats';
+import { describeImage, isBzImage, LoadFlags, parseBzImage, XLoadFlags } from '@visorkit/formats';
 import type { BzImage } from '@visorkit/formats';
 import { BootLayout, bootMemoryMap, ControlBits, FLAT_GDT_SIZE, flatSegments, IDENTITY_MAP_SIZE, writeFlatGdt, writeIdentityMap } from '@visorkit/machine';
 import type { BootContext, BootLoader, BootModule } from '@visorkit/machine';
@@ -30,6 +30,7 @@ const ENTRY_64_OFFSET = 0x200;
  */
 export class LinuxLoader implements BootLoader {
   readonly name = 'linux';
+  readonly describe = describeImage;
 
   recognises(image: Uint8Array): boolean {
     return isBzImage(image);

@@ -1,5 +1,5 @@
 import { fail, isVisorkitError } from '@visorkit/core';
-import { elfLoadChunks, ElfMachine, elfMachineName, elfPhysicalEntry, findMultibootHeader, hex, isElf, MULTIBOOT_BOOTLOADER_MAGIC, multibootLoadImage, parseElf } from '@visorkit/formats';
+import { describeImage, elfLoadChunks, ElfMachine, elfMachineName, elfPhysicalEntry, findMultibootHeader, hex, isElf, MULTIBOOT_BOOTLOADER_MAGIC, multibootLoadImage, parseElf } from '@visorkit/formats';
 import type { LoadChunk, MultibootHeader } from '@visorkit/formats';
 import { BootLayout, bootMemoryMap, ControlBits, FLAT_GDT_SIZE, flatSegments, writeFlatGdt } from '@visorkit/machine';
 import type { BootContext, BootLoader } from '@visorkit/machine';
@@ -18,6 +18,7 @@ const STACK_SIZE = 0x1000;
  */
 export class MultibootLoader implements BootLoader {
   readonly name = 'multiboot';
+  readonly describe = describeImage;
 
   recognises(image: Uint8Array): boolean {
     try {
