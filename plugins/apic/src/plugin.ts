@@ -4,7 +4,7 @@ import { BackendToken, isVisorkitError } from '@visorkit/core';
 import type { Plugin, PluginHost } from '@visorkit/core';
 import {
   ClockToken, DeviceListToken, ExternalInterruptSourceToken, InterruptLinesToken, InterruptSourceToken, LocalApicsToken,
-  MachineConfigToken, MmioBusToken, MsrBus, MsrBusToken, TimeStampCounterToken, TimerQueueToken, WakeupToken,
+  MachineConfigToken, MmioBusToken, MsrBusToken, TimeStampCounterToken, TimerQueueToken, WakeupToken,
 } from '@visorkit/machine';
 import type { Clock, LocalApics, MmioBus, MsrDevice, TimeStampCounter } from '@visorkit/machine';
 import { ApicBus } from './apic-bus.js';
@@ -25,7 +25,7 @@ const PAGE = 0x1000;
 export class ApicPlugin implements Plugin {
   readonly name = 'apic';
   readonly requires = {
-    services: [MmioBusToken, InterruptLinesToken, ClockToken, TimerQueueToken, MachineConfigToken],
+    services: [MmioBusToken, MsrBusToken, DeviceListToken, InterruptLinesToken, ClockToken, TimerQueueToken, MachineConfigToken],
     optionalServices: [ExternalInterruptSourceToken, TimeStampCounterToken],
   };
   readonly provides = [InterruptSourceToken, LocalApicsToken];
@@ -118,11 +118,7 @@ function mapApicPages(bus: ApicBus, mmio: MmioBus, owner: string, warn: (message
 }
 
 function registerMsrs(host: PluginHost, bus: ApicBus, owner: string): void {
-  let msrs = host.services.find(MsrBusToken);
-  if (msrs === undefined) {
-    msrs = new MsrBus();
-    host.services.provide(MsrBusToken, msrs);
-  }
+  const msrs = host.services.get(MsrBusToken);
   const device: MsrDevice = {
     readMsr(index, vcpu) {
       const apic = bus.apics[vcpu];
