@@ -1,0 +1,66 @@
+import { VECTOR_SCRATCH } from "../../src/layout";
+import { f32MulAdd, f64MulAdd } from "../fp/softfloat";
+import { P_W, recPrefixes, recVvvv } from "../record";
+import { FAULT, OK } from "../status";
+import { safe32, usable32 } from "./arithmetic";
+import { writeDouble, writeSingle } from "./float";
+import { STATE_FAST, beginFloat, endFloat, floatState, resetFloat } from "./mxcsr";
+import { Fused, VARIANT_VEX256 } from "./ops";
+import { partialSource, regVector, source, vectorRegister, zeroUpper } from "./operands";
+/**
+ * FMA3: ±(x * y) ± z with one rounding. The number of an instruction is its opcode less 96h: bits 5:4 give which operands are x, y
+ * and z (132, 213, 231), bits 3:0 the operation: 0 FMADDSUB, 1 FMSUBADD (packed), then pairs of packed and scalar FMADD, FMSUB, FNMADD,
+ * FNMSUB. VEX.W chooses double.
+ */
+
+/**
+ * The product of two singles is exact in a double. The double sum, rounded again to single, is right unless it was inexact and lies
+ * just between two singles, which its low 29 bits show.
+ */
+function fuse32(x: u32, y: u32, z: u32, negateProduct: bool, negateAddend: bool): u32 {
+  if (floatState() == STATE_FAST && usable32(x) && usable32(y) && usable32(z)) {
+    const p = <f64>reinterpret<f32>(x) * <f64>reinterpret<f32>(y), a = <f64>reinterpret<f32>(z);
+    const sum = (negateProduct ? -p : p) + (negateAddend ? -a : a);
+    const r = reinterpret<u32>(<f32>sum);
+    if (safe32(r) && (reinterpret<u64>(sum) & 0x1fffffff) != 0x10000000) return r;
+  }
+  beginFloat();
+  return f32MulAdd(x, y, z, negateProduct, negateAddend);
+}
+function fuse64(x: u64, y: u64, z: u64, negateProduct: bool, negateAddend: bool): u64 {
+  beginFloat();
+  return f64MulAdd(x, y, z, negateProduct, negateAddend);
+}
+
+export function execFused(pc: usize, op: i32, variant: u32): i32 {
+  const kind = (op - Fused.FIRST) & 15, order = (op - Fused.FIRST) >>> 4;
+  const double = (recPrefixes(pc) & P_W) != 0;
+  const scalar = kind >= 2 && (kind & 1) != 0;
+  const size: usize = double ? 8 : 4;
+  const s = scalar ? partialSource(pc, <u32>size) : source(pc, variant);
+  if (!s) return FAULT;
+  const d = regVector(pc), v = vectorRegister(recVvvv(pc));
+  const x = order == 1 ? v : order == 2 ? v : d;
+  const y = order == 0 ? s : order == 1 ? d : s;
+  const z = order == 0 ? v : order == 1 ? s : d;
+  const negateProduct = kind >= 6;
+  const bytes: usize = scalar ? size : variant == VARIANT_VEX256 ? 32 : 16;
+  resetFloat();
+  for (let i: usize = 0; i < bytes; i += size) {
+    const odd = double ? (i >>> 3) & 1 : (i >>> 2) & 1;
+    // FMADDSUB subtracts in even elements, FMSUBADD in odd ones
+    const negateAddend = kind == 0 ? odd == 0 : kind == 1 ? odd != 0 : (kind & 4) != 0 && kind < 6 ? true : kind >= 8;
+    if (double) store<u64>(VECTOR_SCRATCH + i, fuse64(load<u64>(x + i), load<u64>(y + i), load<u64>(z + i), negateProduct, negateAddend));
+    else store<u32>(VECTOR_SCRATCH + i, fuse32(load<u32>(x + i), load<u32>(y + i), load<u32>(z + i), negateProduct, negateAddend));
+  }
+  if (!endFloat()) return FAULT;
+  if (scalar) {
+    if (double) writeDouble(d, d, variant, load<u64>(VECTOR_SCRATCH));
+    else writeSingle(d, d, variant, load<u32>(VECTOR_SCRATCH));
+    return OK;
+  }
+  v128.store(d, v128.load(VECTOR_SCRATCH));
+  if (variant == VARIANT_VEX256) v128.store(d, v128.load(VECTOR_SCRATCH, 16), 16);
+  else zeroUpper(d);
+  return OK;
+}

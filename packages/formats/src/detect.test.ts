@@ -1,0 +1,55 @@
+import { describe, expect, test } from 'vitest';
+import { describeImage } from './describe.js';
+import { detectLoader } from './detect.js';
+import { buildBzImage, buildElf, buildMultibootHeader, concatenate } from './testing.js';
+
+const bytes = (text: string, length = 512): Uint8Array => {
+  const result = new Uint8Array(length);
+  for (let index = 0; index < text.length; index++) result[index] = text.charCodeAt(index);
+  return result;
+};
+const at = (image: Uint8Array, offset: number, text: string): Uint8Array => {
+  for (let index = 0; index < text.length; index++) image[offset + index] = text.charCodeAt(index);
+  return image;
+};
+const pe = (): Uint8Array => at(at(bytes('MZ').with(0x3c, 0x80), 0x80, 'PE\0\0'), 0x84, '\x64\x86');
+
+describe('describeImage', () => {
+  test.each<[string, Uint8Array, RegExp]>([
+    ['empty', new Uint8Array(0), /an empty file/],
+    ['ARM64 Image', at(bytes('\x00\x00'), 0x38, 'ARM\x64'), /Image for ARM64/],
+    ['ARM64 Image with EFI stub', at(bytes('MZ'), 0x38, 'ARM\x64'), /ARM64, with an EFI stub/],
+    ['gzip', bytes('\x1f\x8b\x08'), /compressed with gzip/],
+    ['ELF of another machine', buildElf({ bits: 64, machine: 183, entry: 0n, segments: [] }), /64-bit ELF executable for AArch64/],
+    ['PE', pe(), /PE executable .* for x86-64/],
+    ['script', bytes('#!/bin/sh\necho\n'), /a script/],
+    ['text', new TextEncoder().encode('hello, world\n'), /a text file/],
+    ['cpio', bytes('070701'), /cpio archive/],
+    ['zeros', new Uint8Array(100), /100 zero bytes/],
+    ['bzImage', buildBzImage({ kernel: new Uint8Array(64) }), /bzImage/],
+    ['multiboot', concatenate(Uint8Array.of(0xeb, 0x20, 0, 0), buildMultibootHeader(0)), /multiboot/],
+  ])('names %s', (_name, image, what) => {
+    expect(describeImage(image)).toMatch(what);
+  });
+
+  test('knows nothing of plain machine code', () => {
+    expect(describeImage(Uint8Array.of(0xba, 0xf8, 0x03, 0x00, 0xd8, 0x04, 0x30, 0xee, 0xb0, 0x0a, 0xee, 0xf4))).toBeUndefined();
+  });
+});
+
+describe('detectLoader', () => {
+  const elf = { name: 'elf', recognises: (image: Uint8Array) => image[0] === 0x7f };
+  const any = { name: 'any', recognises: () => true };
+
+  test('takes the first that recognises the image', () => {
+    expect(detectLoader(Uint8Array.of(0x7f), [elf, any])).toBe(elf);
+    expect(detectLoader(Uint8Array.of(0x90), [elf, any])).toBe(any);
+  });
+
+  test('says what the file looks like when nobody takes it', () => {
+    expect(() => detectLoader(bytes('\x1f\x8b\x08'), [elf], 'vmlinux.gz')).toThrow(
+      expect.objectContaining({ code: 'BOOT_IMAGE_UNKNOWN', message: expect.stringMatching(/"vmlinux.gz" looks like a file compressed with gzip.*Loaders here: elf\./) }),
+    );
+    expect(() => detectLoader(new Uint8Array(0), [any], 'empty.bin')).toThrow(expect.objectContaining({ code: 'BOOT_IMAGE_EMPTY' }));
+  });
+});
