@@ -2,6 +2,7 @@
 import { token } from './token.js';
 import type { Token } from './token.js';
 import type { ExecutionClock, GuestMemory } from './platform.js';
+import type { Services } from './plugin.js';
 import type { Vcpu } from './vcpu.js';
 import type { ControlSupport, MergedControls } from './controls.js';
 
@@ -43,6 +44,15 @@ export interface Backend {
   createMemory(size: number): GuestMemory;
   /** Makes vCPU `index`, in its state after reset. Called after `createMemory`. */
   createVcpu(index: number): Vcpu;
+  /** Services that `provideServices` will register. */
+  readonly provides?: readonly Token<unknown>[];
+  /** Registers what only the backend knows: its time stamp counter, a disassembler. Called after the vCPUs exist, before any plugin. */
+  provideServices?(services: Services): void;
+  /**
+   * Puts read-only memory outside RAM from which the guest can execute, such as a firmware image below 4 GiB. `gpa` and
+   * the length are multiples of 4096. Guest writes there are ignored. Left out by a backend that cannot.
+   */
+  mapRom?(gpa: number, bytes: Uint8Array): void;
   /** Gives everything back. Called once, last. */
   dispose(): void | Promise<void>;
 }

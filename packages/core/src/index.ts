@@ -2,6 +2,7 @@
 export * from './errors.js';
 export * from './token.js';
 export * from './logger.js';
+export * from './size.js';
 export * from './exit-reasons.js';
 export * from './exit.js';
 export * from './platform.js';
@@ -11,3 +12,9 @@ export * from './backend.js';
 export * from './hooks.js';
 export * from './plugin.js';
 export * from './report.js';
+export { KERNEL_VERSION } from './plugin-list.js';
+export type { PluginEntry } from './plugin-list.js';
+export type { VmmMove, VmmState } from './lifecycle.js';
+export { summarizeExit } from './failure.js';
+export * from './vmm.js';
+export * from './di.js';

@@ -3,6 +3,7 @@ import type { ControlNeeds } from './controls.js';
 import type { Hooks } from './hooks.js';
 import type { Logger } from './logger.js';
 import type { Token } from './token.js';
+import type { Vcpu } from './vcpu.js';
 
 export interface PluginRequirements {
   /** Capabilities the backend must have: `exit.cpuid`, `ept.execute-only`, … */
@@ -61,6 +62,7 @@ export interface Services {
 export interface PluginHost {
   readonly hooks: Hooks;
   readonly services: Services;
+  readonly vcpus: readonly Vcpu[];
   /** Logs under the plugin's name. */
   readonly logger: Logger;
   /** Options given beside the plugin in the configuration; an empty object when there are none. */

@@ -225,9 +225,7 @@ export const EVENT_ERROR = 0x2404;
 export const EVENT_LENGTH = 0x2408;
 /** u32: what the last enter() came to: basic exit reason (bit 31: failed entry), or one of the ENTER_ values in vmcs-layout.ts. */
 export const ENTER_RESULT = 0x240c;
-/** u32: non-zero while an interrupt or NMI window, a virtual interrupt or the monitor trap flag is waited for; bits in assembly/vmx/events.ts. */
-export const WINDOWS = 0x2410;
-/** u32: the vmEntry rule that failed (a CHECK_ number of entry-rules.ts), 0 when none. */
+/** u32: the vmEntry rule that failed (a number of src/entry-rules.ts), 0 when none. */
 export const ENTRY_RULE = 0x2414;
 /** RETIRED value at which the framework wants to be back (i64); DEADLINE is the earlier of this and the preemption timer's expiry. */
 export const HOST_DEADLINE = 0x2418;
@@ -237,9 +235,9 @@ export const TIMER_EXPIRY = 0x2420;
 export const SECONDARY_IN_FORCE = 0x2428;
 /** u32: engine options that no VMCS field expresses; bits OPTION_ in vmcs-layout.ts. */
 export const ENGINE_OPTIONS = 0x242c;
-/** u32: guest-state fields that the next VM exit must put back, because they are loaded by VM entries and not saved by exits. */
-export const UNSAVED_FIELDS = 0x2430;
+/** u32: what must be done after the next VM exit (saving of the preemption timer, MSR area, fields that are not saved); bits in assembly/vmx/exit-work.ts. */
+export const EXIT_WORK = 0x2430;
 /** EPT pointer in force (i64), 0 when "enable EPT" is clear. */
 export const EPTP_IN_FORCE = 0x2438;
-/** Reciprocal of the preemption timer: u32 shift from TSC ticks (IA32_VMX_MISC 4:0). */
+/** The preemption timer counts down by 1 each time this bit of the TSC changes (IA32_VMX_MISC 4:0). */
 export const TIMER_SHIFT = 5;

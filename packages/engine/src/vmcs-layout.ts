@@ -32,7 +32,9 @@ export const DIRTY_HOST = 2;
 export const DIRTY_GUEST = 4;
 /** The EPT pointer or VPID was written. */
 export const DIRTY_TRANSLATION = 8;
-export const DIRTY_ALL = 15;
+/** CR0, CR3, CR4, EFER or a PDPTE was written: translations are stale. */
+export const DIRTY_PAGING = 16;
+export const DIRTY_ALL = 31;
 
 // ---------------------------------------------------------------------------------------------- groups
 export const GROUP_CONTROL_16 = VMCS + 0x100;
@@ -160,3 +162,20 @@ export const ENTER_VMFAIL = 0x20000;
 export const OPTION_TASK_SWITCH = 1;
 /** CPUID is answered by the processor from the framework's table. Real VMX always exits with reason 10. */
 export const OPTION_CPUID = 2;
+
+// ---------------------------------------------------------------------------------------------- capabilities
+/**
+ * Which controls this processor has: the two halves of the VMX capability MSRs (SDM 3D appendix A.3 to A.5). REQUIRED are the
+ * bits that must be 1 (the reserved ones of the "true" MSRs), ALLOWED those that may be.
+ */
+export const PIN_REQUIRED = 0x16;
+export const PIN_ALLOWED = 0x7f;
+export const PRIMARY_REQUIRED = 0x04006172;
+export const PRIMARY_ALLOWED = 0xfff9fffe;
+export const SECONDARY_ALLOWED = 0x02173fff;
+export const EXIT_REQUIRED = 0x36dfb;
+export const EXIT_ALLOWED = 0x407fffff;
+export const ENTRY_REQUIRED = 0x11fb;
+export const ENTRY_ALLOWED = 0xf3ff;
+/** EPTP switching. */
+export const VM_FUNCTIONS_ALLOWED = 1;

@@ -76,7 +76,14 @@ function findsMultiboot(image: Uint8Array): boolean {
 }
 
 function isText(image: Uint8Array): boolean {
-  return image.subarray(0, 4096).every((byte) => (byte >= 0x20 && byte !== 0x7f) || (byte >= 9 && byte <= 13));
+  const start = image.subarray(0, 4096);
+  if (!start.every((byte) => (byte >= 0x20 && byte !== 0x7f) || (byte >= 9 && byte <= 13))) return false;
+  try {
+    new TextDecoder('utf-8', { fatal: true }).decode(start, { stream: true });
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function ascii(image: Uint8Array, offset: number, text: string): boolean {

@@ -1,6 +1,7 @@
 /** File formats of kernels, firmware and initramfs images: parsers that take any bytes and fail only with a VisorkitError. */
 export { hex, ImageReader } from './image-reader.js';
 export * from './elf.js';
+export * from './elf-load.js';
 export * from './pvh.js';
 export * from './bzimage.js';
 export * from './multiboot.js';
@@ -10,4 +11,3 @@ export { decompressLz4 } from './lz4.js';
 export { decompressLzma, decompressXz, crc32 } from './xz.js';
 export { undoX86Filter } from './x86-filter.js';
 export * from './describe.js';
-export * from './detect.js';

@@ -7,7 +7,6 @@ import { extractVmlinux, isBzImage, parseBzImage } from './bzimage.js';
 import { CpioWriter, isCpio, readCpio } from './cpio.js';
 import { decompress } from './decompress.js';
 import { describeImage } from './describe.js';
-import { detectLoader } from './detect.js';
 import { isElf, parseElf } from './elf.js';
 import { findMultibootHeader, multibootLoadImage } from './multiboot.js';
 import { pvhEntry } from './pvh.js';
@@ -52,7 +51,6 @@ const parsers: Record<string, (bytes: Uint8Array) => unknown> = {
   },
   readCpio,
   decompress: (bytes) => decompress(bytes, { limit: 1 << 20 }),
-  detectLoader: (bytes) => detectLoader(bytes, []),
 };
 
 const damaged = fc

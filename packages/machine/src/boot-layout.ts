@@ -2,6 +2,7 @@ import { fail } from '@visorkit/core';
 import type { GuestMemory } from '@visorkit/core';
 import { MemoryType } from './memory-map.js';
 import type { MemoryMapEntry } from './memory-map.js';
+import type { BootContext } from './boot.js';
 
 interface Range {
   readonly start: number;
@@ -19,11 +20,11 @@ export class BootLayout {
   readonly #taken: Range[] = [];
 
   /**
-   * @param map the memory map of the boot context; empty: all RAM is free
+   * @param map what is RAM: {@link bootMemoryMap}
    */
   constructor(memory: GuestMemory, map: readonly MemoryMapEntry[]) {
     this.#memory = memory;
-    this.#usable = mergeRam(map.length > 0 ? map : memory.regions.map(({ gpa, size }) => ({ gpa, size, type: MemoryType.RAM })));
+    this.#usable = mergeRam(map);
   }
 
   /** Bytes from `gpa` to the end of the RAM it lies in; 0 when it lies in none. */
@@ -53,6 +54,13 @@ export class BootLayout {
       fail('BOOT_OVERLAP', `${sentence(what)} at ${span(gpa, end)} lies over ${other.what} at ${span(other.start, other.end)}.`, { gpa, size });
     }
     this.#taken.push({ start: gpa, end, what });
+  }
+
+  /** Takes a place as {@link take} does, writes `data` there and zeros after it up to `memorySize` bytes. */
+  place(gpa: number, data: Uint8Array, memorySize: number, what: string): void {
+    this.take(gpa, memorySize, what);
+    this.#memory.write(gpa, data);
+    if (memorySize > data.length) this.#memory.fill(gpa + data.length, memorySize - data.length, 0);
   }
 
   /**
@@ -113,6 +121,12 @@ export class BootLayout {
 
 /** Never handed out, even where the memory map says nothing of it: video memory, option ROMs, BIOS data and tables. */
 const ADAPTER_AREA: Range = { start: 0x9fc00, end: 0x100000, what: 'the adapter and BIOS area' };
+
+/** The machine's memory map; one that gives none (no firmware plugin) is all RAM. */
+export function bootMemoryMap(context: BootContext): readonly MemoryMapEntry[] {
+  if (context.memoryMap.length > 0) return context.memoryMap;
+  return context.memory.regions.map(({ gpa, size }) => ({ gpa, size, type: MemoryType.RAM }));
+}
 
 /** RAM entries joined where they touch, in order of address. */
 function mergeRam(map: readonly MemoryMapEntry[]): { start: number; end: number }[] {

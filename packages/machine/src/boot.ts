@@ -45,6 +45,8 @@ export interface BootLoader {
   readonly name: string;
   /** Tells by content. Must not throw for any input. */
   recognises(image: Uint8Array): boolean;
+  /** What an image that nobody recognises looks like ("a file compressed with gzip"), for the error; undefined: unknown. */
+  describe?(image: Uint8Array): string | undefined;
   /** Throws a VisorkitError for an image it recognises and cannot load. */
   load(context: BootContext): void | Promise<void>;
 }
@@ -67,6 +69,15 @@ export class BootLoaders {
   /** The first that recognises the image. */
   find(image: Uint8Array): BootLoader | undefined {
     return this.#entries.find(({ loader }) => loader.recognises(image))?.loader;
+  }
+
+  /** What the image looks like to the first loader that can say. */
+  describe(image: Uint8Array): string | undefined {
+    for (const { loader } of this.#entries) {
+      const what = loader.describe?.(image);
+      if (what !== undefined) return what;
+    }
+    return undefined;
   }
 
   named(name: string): BootLoader | undefined {

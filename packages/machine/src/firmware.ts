@@ -25,3 +25,9 @@ export interface AcpiNamespace {
   /** AML of one or more named objects, placed in \_SB. Before the `load` hook. */
   addToSystemBus(aml: Uint8Array): void;
 }
+
+/** The machine's real-time clock, as its power management sees it. */
+export interface RealTimeClock {
+  /** Told when the alarm flag rises. */
+  onAlarm: (() => void) | undefined;
+}

@@ -18,4 +18,5 @@ export * from './firmware.js';
 export * from './boot-layout.js';
 export * from './boot-state.js';
 export * from './tokens.js';
+export * from './compose.js';
 export type { MachineConfig, SystemControl, Wakeup } from '@visorkit/core';

@@ -19,6 +19,12 @@ export interface LocalApics {
   forVcpu(index: number): LocalApicPort;
   /** A message-signalled interrupt (SDM 3A, 11.11): a write of `data` to `address` 0xFEExxxxx. */
   sendMessage(address: number, data: number): void;
+  /** The vCPU's time stamp counter was written: a deadline in its terms falls at another time. */
+  timeStampCounterChanged(index: number): void;
+  /** Level of the machine's NMI line, LINT1 of every APIC. */
+  setNmi(level: boolean): void;
+  /** Level of the 8259's output, LINT0 of every APIC. */
+  setExternal(level: boolean): void;
 }
 
 /** The guest's time stamp counter against the VM's clock. Provided by the backend's side; without it 1 tick is 1 ns. */

@@ -1,6 +1,7 @@
 /** Memory-mapped devices: guest-physical ranges, each claimed by at most one device. */
 import { fail } from '@visorkit/core';
 import type { DeviceAccess } from '@visorkit/core';
+import { deviceFailure } from './device-failure.js';
 import type { AccessSize } from './port-bus.js';
 
 /** A device behind memory addresses. Offsets count from the start of its range, values are unsigned. */
@@ -57,14 +58,23 @@ export class MmioBus {
   }
 
   read(gpa: number, size: AccessSize): number {
-    const value = this.#read(gpa, size);
+    let value: number;
+    try {
+      value = this.#read(gpa, size);
+    } catch (error) {
+      throw deviceFailure(this.#find(gpa)?.owner, `read of ${size} bytes at guest-physical 0x${gpa.toString(16)}`, error);
+    }
     if (this.#observer !== undefined) this.#observe(gpa, size, false, value);
     return value;
   }
 
   write(gpa: number, size: AccessSize, value: number): void {
     if (this.#observer !== undefined) this.#observe(gpa, size, true, value);
-    this.#write(gpa, size, value);
+    try {
+      this.#write(gpa, size, value);
+    } catch (error) {
+      throw deviceFailure(this.#find(gpa)?.owner, `write of ${size} bytes at guest-physical 0x${gpa.toString(16)}`, error);
+    }
   }
 
   /** True when a device claims the address. */

@@ -1,6 +1,7 @@
 /** The I/O port space: 65536 ports, each claimed by at most one device. */
 import { fail } from '@visorkit/core';
 import type { DeviceAccess } from '@visorkit/core';
+import { deviceFailure } from './device-failure.js';
 
 export type AccessSize = 1 | 2 | 4;
 
@@ -57,14 +58,23 @@ export class PortBus {
 
   /** Unsigned value of an access of 1, 2 or 4 bytes. */
   read(port: number, size: AccessSize): number {
-    const value = this.#read(port, size);
+    let value: number;
+    try {
+      value = this.#read(port, size);
+    } catch (error) {
+      throw deviceFailure(this.#table[port]?.owner, `read of ${size} bytes at port 0x${port.toString(16)}`, error);
+    }
     if (this.#observer !== undefined) this.#observe(port, size, false, value);
     return value;
   }
 
   write(port: number, size: AccessSize, value: number): void {
     if (this.#observer !== undefined) this.#observe(port, size, true, value);
-    this.#write(port, size, value);
+    try {
+      this.#write(port, size, value);
+    } catch (error) {
+      throw deviceFailure(this.#table[port]?.owner, `write of ${size} bytes at port 0x${port.toString(16)}`, error);
+    }
   }
 
   /** Who claims a port. */

@@ -1,11 +1,11 @@
 /**
  * What the MMU reports from an EPT walk: violations (as exits or as virtualization exceptions), and page-modification
- * logging (SDM 3C 29.3.3.2, 26.5.7.1, 29.3.6). The walk itself is in mmu.ts.
+ * logging (SDM 3C 29.3.3.2, 26.5.7.1, 29.3.6). The walk itself is in ../ept.ts.
  */
-import { CR0, EPTP_IN_FORCE, EVENT_INFO } from "../../src/layout";
+import { CR0, EVENT_INFO } from "../../src/layout";
 import { V_EPTP_INDEX, V_PML_ADDRESS, V_PML_INDEX, V_VE_INFORMATION } from "../../src/vmcs-layout";
 import { raise } from "../system/exceptions";
-import { SECONDARY_EPT_VIOLATION_VE, SECONDARY_PML, secondaryControl } from "./controls";
+import { SECONDARY_EPT_VIOLATION_VE, secondaryControl } from "./controls";
 import { REASON_EPT_VIOLATION, recordEptViolation, recordPmlFull } from "./exits";
 
 const VECTOR_VE: u32 = 20;
@@ -16,9 +16,6 @@ const VE_QUALIFICATION: usize = 8;
 const VE_LINEAR: usize = 16;
 const VE_PHYSICAL: usize = 24;
 const VE_EPTP_INDEX: usize = 32;
-
-/** Bit 6 of the EPT pointer: accessed and dirty flags of EPT entries are kept. */
-const EPTP_ACCESSED_DIRTY: u64 = 1 << 6;
 
 /**
  * EPT violation. `qualification` holds bits 0-6 and 8-11 (table 28-7). `suppressVe` is bit 63 of the EPT entry that stopped the
@@ -44,26 +41,14 @@ export function eptViolation(
   recordEptViolation(gpa, linear, linearValid, qualification);
 }
 
-/** True when EPT accessed and dirty flags are kept. */
-// @ts-ignore: decorator
-@inline export function eptAccessedDirty(): bool { return (load<u64>(EPTP_IN_FORCE) & EPTP_ACCESSED_DIRTY) != 0; }
-
-/** True when setting an EPT dirty flag must be logged: the MMU then calls pmlReserve() first and pmlLog() after. */
-// @ts-ignore: decorator
-@inline export function pmlEnabled(): bool { return secondaryControl(SECONDARY_PML); }
-
 /**
- * Before an EPT dirty flag goes from 0 to 1: false when the log is full (index not 0-511); an exit has then been recorded
- * and the access must not be done.
+ * Before an EPT dirty flag goes from 0 to 1: logs the page of `gpa` and moves the index down. False when the log is full (index
+ * not 0-511): an exit has then been recorded and the access must not be done.
  */
-export function pmlReserve(): bool {
-  if (load<u16>(V_PML_INDEX) > 511) { recordPmlFull(); return false; }
-  return true;
-}
-
-/** After the flag was set: logs the page of `gpa` and moves the index down. */
-export function pmlLog(gpa: u64): void {
+export function logDirtyPage(gpa: u64): bool {
   const index = <u32>load<u16>(V_PML_INDEX);
+  if (index > 511) { recordPmlFull(); return false; }
   store<u64>(<usize>load<u64>(V_PML_ADDRESS) + index * 8, gpa & ~0xfff);
   store<u16>(V_PML_INDEX, <u16>(index - 1));
+  return true;
 }

@@ -5,15 +5,19 @@
  * instruction ("fault-like") leave RIP at the instruction.
  */
 import {
-  ENTER_RESULT, EVENT_ERROR, EVENT_INFO, EVENT_LENGTH, EXC_CR2, EXC_DR6, INTERRUPTIBILITY, RIP, RUN_FLAGS,
+  EFER, ENTER_RESULT, EVENT_ERROR, EVENT_INFO, EVENT_LENGTH, EXC_CR2, EXC_DR6, INTERRUPTIBILITY, RIP, RUN_FLAGS,
 } from "../../src/layout";
 import {
-  V_ENTRY_INTERRUPTION_INFO, V_EXIT_ERROR_CODE, V_EXIT_INTERRUPTION_INFO, V_EXIT_QUALIFICATION, V_EXIT_REASON, V_GUEST_LINEAR,
+  V_ENTRY_CONTROLS, V_EXIT_ERROR_CODE, V_EXIT_INTERRUPTION_INFO, V_EXIT_QUALIFICATION, V_EXIT_REASON, V_GUEST_LINEAR,
   V_GUEST_PHYSICAL, V_IDT_VECTORING_ERROR_CODE, V_IDT_VECTORING_INFO, V_INSTRUCTION_INFO, V_INSTRUCTION_LENGTH,
 } from "../../src/vmcs-layout";
-import { currentRip } from "../mode";
+import { EFER_LMA, currentRip } from "../mode";
 import { recLength } from "../record";
 import { EXIT } from "../status";
+import { ENTRY_IA32E_GUEST, SECONDARY_UNRESTRICTED_GUEST, secondaryControl } from "./controls";
+
+export { eptViolation, logDirtyPage } from "./ept";
+export { deadlineReached, interruptWindow, monitorTrap, nmiWindow, virtualApicEvents } from "./events";
 
 export const REASON_EXCEPTION_NMI: u32 = 0;
 export const REASON_EXTERNAL_INTERRUPT: u32 = 1;
@@ -75,13 +79,13 @@ export const REASON_PML_FULL: u32 = 62;
 export const REASON_XSAVES: u32 = 63;
 export const REASON_XRSTORS: u32 = 64;
 
-/** Bits of RUN_FLAGS. */
+/** Bits of RUN_FLAGS; the run loop has more of its own. */
 /** A VM exit has been recorded: the run loop leaves. */
 export const EXIT_RECORDED: u32 = 1;
 /** RIP is final: the run loop must not set it back to the instruction. */
 export const RIP_FINAL: u32 = 2;
 /** The instruction in flight is an IRET that has ended blocking by NMI (SDM 3C 28.2.3, bit 12 of several fields). */
-export const NMI_UNBLOCKED: u32 = 4;
+export const NMI_UNBLOCKED: u32 = 256;
 
 /** Event types of the interruption-information fields (SDM 3C 25.8.3, 25.9.2). */
 export const TYPE_EXTERNAL: u32 = 0;
@@ -115,10 +119,16 @@ function recordExit(reason: u32, qualification: u64): void {
     }
     store<u32>(EVENT_INFO, 0);
   }
-  // A VM exit clears the valid bit of the VM-entry interruption-information field (SDM 3C 25.8.3)
-  store<u32>(V_ENTRY_INTERRUPTION_INFO, load<u32>(V_ENTRY_INTERRUPTION_INFO) & ~INFO_VALID);
+  syncLongModeControl();
   store<u32>(ENTER_RESULT, reason);
   store<u32>(RUN_FLAGS, load<u32>(RUN_FLAGS) | EXIT_RECORDED);
+}
+
+/** With "unrestricted guest", exits keep EFER.LMA in the VM-entry control "IA-32e mode guest" (SDM 3C 28.2). */
+export function syncLongModeControl(): void {
+  if (!secondaryControl(SECONDARY_UNRESTRICTED_GUEST)) return;
+  const entry = load<u32>(V_ENTRY_CONTROLS) & ~ENTRY_IA32E_GUEST;
+  store<u32>(V_ENTRY_CONTROLS, entry | (load<u64>(EFER) & EFER_LMA ? ENTRY_IA32E_GUEST : 0));
 }
 
 /**
@@ -148,6 +158,12 @@ export function vmexitInfo(info: u32): void {
 /** Guest-linear address field of the exit just recorded (INS, OUTS, LMSW with a memory operand). */
 export function vmexitLinear(linear: u64): void {
   store<u64>(V_GUEST_LINEAR, linear);
+}
+
+/** A fault-like exit recorded where the instruction's record is not at hand (memory accesses). RIP is set by the run loop. */
+export function recordExitAtInstruction(reason: u32, qualification: u64): void {
+  store<u32>(V_INSTRUCTION_INFO, 0);
+  recordExit(reason, qualification);
 }
 
 /**

@@ -2,7 +2,7 @@
  * Which events and operands exit: exception bitmap, I/O and MSR bitmaps, control-register masks and shadows
  * (SDM 3C 26.1.3, 25.6.3 to 25.6.9). Bitmaps are read where the framework put them: their HPA is an address here.
  */
-import { CR0, CR4, TSC_BASE, TSC_STEP, RETIRED } from "../../src/layout";
+import { CR0, CR4 } from "../../src/layout";
 import {
   V_CR0_MASK, V_CR0_SHADOW, V_CR3_TARGETS, V_CR3_TARGET_COUNT, V_CR4_MASK, V_CR4_SHADOW, V_EXCEPTION_BITMAP, V_IO_BITMAP_A,
   V_IO_BITMAP_B, V_MSR_BITMAP, V_PFEC_MASK, V_PFEC_MATCH, V_TSC_MULTIPLIER, V_TSC_OFFSET, V_XSS_EXITING,
@@ -128,8 +128,4 @@ function scale48(a: u64, b: u64): u64 {
   const lowWord = (carry << 32) | (low & 0xffffffff);
   const highWord = high + (mid1 >> 32) + (mid2 >> 32) + (carry >> 32);
   return (lowWord >> 48) | (highWord << 16);
-}
-/** The processor's own time stamp counter before scaling and offset; RETIRED must be current. */
-export function hostTsc(): u64 {
-  return load<u64>(TSC_BASE) + load<u64>(RETIRED) * <u64>load<u32>(TSC_STEP);
 }

@@ -1,6 +1,5 @@
 import { describe, expect, test } from 'vitest';
 import { describeImage } from './describe.js';
-import { detectLoader } from './detect.js';
 import { buildBzImage, buildElf, buildMultibootHeader, concatenate } from './testing.js';
 
 const bytes = (text: string, length = 512): Uint8Array => {
@@ -34,22 +33,5 @@ describe('describeImage', () => {
 
   test('knows nothing of plain machine code', () => {
     expect(describeImage(Uint8Array.of(0xba, 0xf8, 0x03, 0x00, 0xd8, 0x04, 0x30, 0xee, 0xb0, 0x0a, 0xee, 0xf4))).toBeUndefined();
-  });
-});
-
-describe('detectLoader', () => {
-  const elf = { name: 'elf', recognises: (image: Uint8Array) => image[0] === 0x7f };
-  const any = { name: 'any', recognises: () => true };
-
-  test('takes the first that recognises the image', () => {
-    expect(detectLoader(Uint8Array.of(0x7f), [elf, any])).toBe(elf);
-    expect(detectLoader(Uint8Array.of(0x90), [elf, any])).toBe(any);
-  });
-
-  test('says what the file looks like when nobody takes it', () => {
-    expect(() => detectLoader(bytes('\x1f\x8b\x08'), [elf], 'vmlinux.gz')).toThrow(
-      expect.objectContaining({ code: 'BOOT_IMAGE_UNKNOWN', message: expect.stringMatching(/"vmlinux.gz" looks like a file compressed with gzip.*Loaders here: elf\./) }),
-    );
-    expect(() => detectLoader(new Uint8Array(0), [any], 'empty.bin')).toThrow(expect.objectContaining({ code: 'BOOT_IMAGE_EMPTY' }));
   });
 });

@@ -1,0 +1,110 @@
+/**
+ * Exit dispatch: the hooks flattened into one array of handlers per exit reason, made at start and made again only when
+ * somebody taps later. The path allocates nothing, waits for nothing and asks the container for nothing.
+ */
+import type { Outcome, VmExit } from './exit.js';
+import { HALT, RESUME, RETRY } from './exit.js';
+import { EXIT_REASON_COUNT, ExitReason, exitReasonName } from './exit-reasons.js';
+import type { ExitHandler, Hooks } from './hooks.js';
+import { VisorkitError } from './errors.js';
+import type { Vcpu } from './vcpu.js';
+
+/** A hook's taps in order, with the plugin each belongs to. */
+export interface CompiledTaps<F> {
+  readonly functions: F[];
+  readonly plugins: string[];
+}
+
+/** Flattens a tapable hook. */
+export function compileTaps<F>(hook: unknown): CompiledTaps<F> {
+  const taps = (hook as { taps: { fn: F; name: string; plugin?: string }[] }).taps;
+  return { functions: taps.map((tap) => tap.fn), plugins: taps.map((tap) => tap.plugin ?? tap.name) };
+}
+
+/**
+ * Exits the kernel itself asks for, to get control between two instructions. When no plugin takes them, the kernel looks
+ * at timers and interrupts and enters again.
+ */
+const KERNEL_EXITS = new Set<number>([
+  ExitReason.EXTERNAL_INTERRUPT, ExitReason.INTERRUPT_WINDOW, ExitReason.NMI_WINDOW, ExitReason.PREEMPTION_TIMER,
+]);
+
+export class ExitDispatcher {
+  /** Exits so far, by reason. */
+  readonly counts = new Float64Array(EXIT_REASON_COUNT);
+  /** The plugin whose code is running or ran last: whom to name when something throws. */
+  current = '';
+  #table: CompiledTaps<ExitHandler>[] = [];
+  #fallback: (Outcome | undefined)[] = [];
+  #afterExit: CompiledTaps<(exit: VmExit, vcpu: Vcpu, outcome: Outcome | undefined) => void> = { functions: [], plugins: [] };
+  #beforeEntry: CompiledTaps<(vcpu: Vcpu) => void> = { functions: [], plugins: [] };
+
+  /** Reads the hooks. Call at start and after every later tap. */
+  compile(hooks: Hooks): void {
+    this.#table = Array.from({ length: EXIT_REASON_COUNT }, (_, reason) => compileTaps<ExitHandler>(hooks.exit.for(reason)));
+    this.#fallback = Array.from({ length: EXIT_REASON_COUNT }, (_, reason) => (KERNEL_EXITS.has(reason) ? RETRY : undefined));
+    this.#afterExit = compileTaps(hooks.afterExit);
+    this.#beforeEntry = compileTaps(hooks.beforeEntry);
+  }
+
+  /** Whether anybody takes an exit of this reason. */
+  handled(reason: number): boolean {
+    return this.#table[reason].functions.length > 0;
+  }
+
+  /**
+   * Offers the exit to each handler in order until one answers. `undefined`: nobody took it.
+   * What a handler throws comes out as it is; `current` names its plugin.
+   */
+  dispatch(exit: VmExit, vcpu: Vcpu): Outcome | undefined {
+    const reason = exit.reason;
+    this.counts[reason]++;
+    const { functions, plugins } = this.#table[reason];
+    let outcome: Outcome | undefined;
+    for (let i = 0; i < functions.length; i++) {
+      this.current = plugins[i];
+      const answer = functions[i](exit, vcpu);
+      if (answer === undefined) continue;
+      if (answer === RESUME || answer === RETRY || answer === HALT) {
+        outcome = answer;
+        break;
+      }
+      if (typeof answer !== 'object' || answer === null || answer.kind !== 'stop') this.#badOutcome(answer, reason);
+      outcome = answer;
+      break;
+    }
+    if (outcome === undefined && !exit.entryFailure) outcome = this.#fallback[reason];
+    const after = this.#afterExit;
+    for (let i = 0; i < after.functions.length; i++) {
+      this.current = after.plugins[i];
+      after.functions[i](exit, vcpu, outcome);
+    }
+    this.current = '';
+    return outcome;
+  }
+
+  beforeEntry(vcpu: Vcpu): void {
+    const { functions, plugins } = this.#beforeEntry;
+    if (functions.length === 0) return;
+    for (let i = 0; i < functions.length; i++) {
+      this.current = plugins[i];
+      functions[i](vcpu);
+    }
+    this.current = '';
+  }
+
+  /** Counts by name, only those that happened. */
+  countsByName(): Record<string, number> {
+    const counts: Record<string, number> = {};
+    this.counts.forEach((count, reason) => {
+      if (count > 0) counts[exitReasonName(reason)] = count;
+    });
+    return counts;
+  }
+
+  #badOutcome(answer: unknown, reason: number): never {
+    throw new VisorkitError('EXIT_OUTCOME',
+      `A handler of ${exitReasonName(reason)} exits in plugin ${this.current} returned ${String(answer)}; it must return RESUME, RETRY, HALT, stop(why) or nothing.`,
+      { plugin: this.current, reason });
+  }
+}

@@ -1,0 +1,70 @@
+/** The full account of a stop that nobody wanted: the exit, the vCPU, the code it stood at, who could have taken it. */
+import type { VmExit } from './exit.js';
+import { exitReasonEntry, exitReasonName, ExitReason } from './exit-reasons.js';
+import type { Disassembler, GuestMemory } from './platform.js';
+import type { ExitSummary, FailureReport } from './report.js';
+import type { Vcpu } from './vcpu.js';
+
+const hex = (value: number | bigint): string => `0x${value.toString(16)}`;
+
+/** Copies what matters of an exit. */
+export function summarizeExit(exit: VmExit): ExitSummary {
+  const summary: ExitSummary = {
+    reason: exit.reason, name: exitReasonName(exit.reason), title: exitReasonEntry(exit.reason)?.title ?? 'Unknown exit reason',
+    qualification: hex(exit.qualification64), instructionLength: exit.instructionLength,
+  };
+  if (exit.reason === ExitReason.EPT_VIOLATION || exit.reason === ExitReason.EPT_MISCONFIGURATION) {
+    summary.gpa = hex(exit.gpa);
+    summary.guestLinear = hex(exit.guestLinear);
+  }
+  if (exit.reason === ExitReason.IO) {
+    const { port, size, input, value } = exit.io;
+    summary.io = { port: hex(port), size, direction: input ? 'in' : 'out', value: hex(value >>> 0) };
+  }
+  if (exit.mmio.valid) {
+    const { gpa, size, write, value, valueHigh } = exit.mmio;
+    summary.mmio = { gpa: hex(gpa), size, direction: write ? 'write' : 'read', value: hex((BigInt(valueHigh >>> 0) << 32n) | BigInt(value >>> 0)) };
+  }
+  if (exit.interruptionInfo >= 0x8000_0000) summary.interruption = hex(exit.interruptionInfo);
+  if (exit.idtVectoringInfo >= 0x8000_0000) summary.idtVectoring = hex(exit.idtVectoringInfo);
+  return summary;
+}
+
+/** Machine code at RIP: up to `count` instructions, or 16 bytes when nobody disassembles. */
+export function codeAt(vcpu: Vcpu, memory: GuestMemory, disassembler: Disassembler | undefined, count = 5): string[] {
+  const bits = vcpu.codeBits;
+  let linear = bits === 64 ? vcpu.rip : (vcpu.getSegment(1).base + vcpu.rip) & 0xffff_ffffn;
+  const address = vcpu.rip;
+  const bytes: number[] = [];
+  while (bytes.length < 15 * count) {
+    const gpa = vcpu.translate(linear, 'probe');
+    if (gpa < 0 || !memory.contains(gpa, 1)) break;
+    bytes.push(memory.readU8(gpa));
+    linear = BigInt.asUintN(bits === 64 ? 64 : 32, linear + 1n);
+  }
+  if (bytes.length === 0) return [`${hex(address)}: no memory is mapped here`];
+  if (disassembler !== undefined) return disassembler.disassemble(Uint8Array.from(bytes), address, bits, count);
+  return [`${hex(address)}: ${bytes.slice(0, 16).map((byte) => byte.toString(16).padStart(2, '0')).join(' ')}`];
+}
+
+/** Everything about a failure. A part that cannot be told (the vCPU itself is broken) is left out, never an error. */
+export function reportFailure(vcpu: Vcpu, memory: GuestMemory, disassembler: Disassembler | undefined, plugin?: string): FailureReport {
+  const exit = summarizeExit(vcpu.exit);
+  let code: string[];
+  try {
+    code = codeAt(vcpu, memory, disassembler);
+  } catch (error) {
+    code = [`could not be read: ${error instanceof Error ? error.message : String(error)}`];
+  }
+  const report: FailureReport = { exit, vcpu: vcpu.snapshot(), code };
+  if (plugin !== undefined && plugin !== '') report.plugin = plugin;
+  return report;
+}
+
+/** Who could take an exit that nobody took, as a sentence. */
+export function suggestTaker(exit: VmExit): string {
+  const entry = exitReasonEntry(exit.reason);
+  if (exit.entryFailure) return 'The processor refused the guest state: the VM-entry checks of SDM 3C chapter 27 failed. Check what was last written to the vCPU.';
+  if (entry?.taker !== undefined) return `${entry.taker} takes it, or a plugin that taps hooks.exit.for("${entry.name}").`;
+  return `A plugin that taps hooks.exit.for("${exitReasonName(exit.reason)}") can take it.`;
+}

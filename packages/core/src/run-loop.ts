@@ -1,0 +1,162 @@
+/**
+ * The run loop: asynchronous outside, synchronous within a slice.
+ *
+ * A slice runs vCPUs until something needs the event loop: a millisecond of real time or some twenty of work in virtual
+ * time, a halt to sleep through, a stop. How often the loop yields never changes what the guest sees: slices end on a
+ * fixed grid of guest time, and an entry goes on exactly where the last one left.
+ */
+import type { ExitDispatcher } from './dispatch.js';
+import { HALT, RESUME } from './exit.js';
+import type { StopOutcome } from './exit.js';
+import { ExitReason } from './exit-reasons.js';
+import type { ExecutionClock, Timers } from './platform.js';
+import type { VcpuRunner } from './vcpu-runner.js';
+
+/** Guest time between two looks at the event loop. */
+const REAL_SLICE_NS = 1_000_000;
+const VIRTUAL_SLICE_NS = 4_000_000;
+/** Host time after which a slice of virtual time ends, however little the guest has done; looked at every few exits. */
+const SLICE_HOST_MS = 20;
+const EXITS_BETWEEN_LOOKS = 1024;
+/** With several vCPUs, how long one runs before the next gets its turn. */
+const TURN_NS = 50_000;
+
+/** How a slice ended. */
+export type SliceEnd = 'yield' | 'asleep' | 'stop' | 'unhandled' | 'limit';
+
+export interface RunLoopParts {
+  readonly clock: ExecutionClock;
+  readonly timers: Timers;
+  readonly runners: readonly VcpuRunner[];
+  readonly dispatcher: ExitDispatcher;
+  /** True while something outside the guest may wake it. */
+  readonly canBeWoken: () => boolean;
+}
+
+export class RunLoop {
+  /** Set by SystemControl, `pause`, `stop`; seen after the current exit. */
+  stopRequest: StopOutcome | undefined;
+  /** The vCPU that ran last. */
+  current: VcpuRunner;
+  /** What the kernel was doing when something threw: an exit being handled, or something else by name. */
+  phase: 'exit' | 'entry' | 'timer' | 'interrupt' | 'guest' = 'guest';
+  readonly #parts: RunLoopParts;
+  #turn = 0;
+
+  constructor(parts: RunLoopParts) {
+    this.#parts = parts;
+    this.current = parts.runners[0];
+  }
+
+  /** Runs until the slice ends. `instructionLimit` is on the sum over all vCPUs. */
+  slice(instructionLimit: number): SliceEnd {
+    const { clock, timers, runners, dispatcher } = this.#parts;
+    const grid = clock.virtual ? VIRTUAL_SLICE_NS : REAL_SLICE_NS;
+    const end = (Math.floor(clock.now() / grid) + 1) * grid;
+    const alone = runners.length === 1;
+    const limited = instructionLimit !== Infinity;
+    const started = performance.now();
+    let looks = EXITS_BETWEEN_LOOKS;
+
+    for (;;) {
+      if (this.stopRequest !== undefined) return 'stop';
+      const now = clock.now();
+      if (timers.nextDeadline() <= now) {
+        this.phase = 'timer';
+        timers.runDue();
+        if (this.stopRequest !== undefined) return 'stop';
+      }
+      if (now >= end) return 'yield';
+      if (--looks === 0) {
+        looks = EXITS_BETWEEN_LOOKS;
+        if (performance.now() - started > SLICE_HOST_MS) return 'yield';
+      }
+
+      this.phase = 'interrupt';
+      const runner = alone ? runners[0] : this.#next();
+      if (alone) runner.deliver();
+      if (runner.activity !== 'active') {
+        if (!this.#idle()) return 'asleep';
+        continue;
+      }
+      this.current = runner;
+      const vcpu = runner.vcpu;
+      let deadline = timers.nextDeadline();
+      if (deadline > end) deadline = end;
+      if (!alone && deadline > now + TURN_NS) deadline = now + TURN_NS;
+      vcpu.setDeadline(deadline);
+      if (limited) {
+        const left = instructionLimit - this.#instructions();
+        if (left <= 0) return 'limit';
+        vcpu.setInstructionLimit(vcpu.instructions + left);
+      }
+      this.phase = 'entry';
+      dispatcher.beforeEntry(vcpu);
+      this.phase = 'guest';
+      const exit = vcpu.run();
+      this.phase = 'exit';
+      const vectoring = exit.idtVectoringInfo >= 0x8000_0000 && exit.reason !== ExitReason.TASK_SWITCH;
+      const outcome = dispatcher.dispatch(exit, vcpu);
+      if (outcome === undefined) return 'unhandled';
+      if (typeof outcome === 'object') {
+        this.stopRequest ??= outcome;
+        return 'stop';
+      }
+      if (outcome === RESUME) {
+        vcpu.completeInstruction();
+      } else if (outcome === HALT) {
+        vcpu.completeInstruction();
+        runner.halt();
+      }
+      if (vectoring) vcpu.reinjectEvent();
+    }
+  }
+
+  /** How long a sleeping machine may sleep, in ns from now; Infinity until something outside wakes it. */
+  sleepFor(): number {
+    return this.#parts.timers.nextDeadline() - this.#parts.clock.now();
+  }
+
+  /** The next vCPU whose turn it is, an active one if there is any. */
+  #next(): VcpuRunner {
+    const runners = this.#parts.runners;
+    for (let i = 0; i < runners.length; i++) runners[i].deliver();
+    for (let i = 0; i < runners.length; i++) {
+      this.#turn = (this.#turn + 1) % runners.length;
+      if (runners[this.#turn].activity === 'active') break;
+    }
+    return runners[this.#turn];
+  }
+
+  #instructions(): number {
+    let sum = 0;
+    for (const runner of this.#parts.runners) sum += runner.vcpu.instructions;
+    return sum;
+  }
+
+  /**
+   * No vCPU runs. Virtual time jumps to the next deadline and true is returned; false means that the host has to sleep,
+   * or, when nothing can ever wake the guest, that the run is over.
+   */
+  #idle(): boolean {
+    const { clock, timers, runners, canBeWoken } = this.#parts;
+    if (runners.every((runner) => runner.deaf || runner.activity === 'wait-for-sipi')) {
+      this.stopRequest = {
+        kind: 'stop', reason: 'halted', status: 0,
+        why: 'The guest halted with interrupts off: nothing can wake it.',
+      };
+      return true;
+    }
+    const deadline = timers.nextDeadline();
+    if (deadline === Infinity && !canBeWoken()) {
+      this.stopRequest = {
+        kind: 'stop', reason: 'halted', status: 0,
+        why: 'The guest halted, and no timer or input can wake it.',
+      };
+      return true;
+    }
+    if (!clock.virtual || deadline === Infinity) return false;
+    clock.skipTo(deadline);
+    return true;
+  }
+}

@@ -1,0 +1,118 @@
+/** What the run loop keeps about one vCPU: whether it runs, and the events that wait for it. */
+import type { Hooks } from './hooks.js';
+import type { InterruptSource } from './platform.js';
+import type { Vcpu } from './vcpu.js';
+
+/** SDM 3C, 25.4.2: activity states. */
+export type Activity = 'active' | 'halted' | 'wait-for-sipi';
+
+export class VcpuRunner {
+  activity: Activity;
+  readonly #vcpu: Vcpu;
+  readonly #source: InterruptSource | undefined;
+  readonly #hooks: Hooks;
+  readonly #signals: boolean;
+  /** NMIs that came in and were not injected yet; the processor remembers one besides the one it handles. */
+  #nmis = 0;
+  #interruptWindow = false;
+  #nmiWindow = false;
+
+  constructor(vcpu: Vcpu, source: InterruptSource | undefined, hooks: Hooks) {
+    this.#vcpu = vcpu;
+    this.#source = source;
+    this.#hooks = hooks;
+    this.activity = vcpu.index === 0 ? 'active' : 'wait-for-sipi';
+    this.#signals = source?.takeNmi !== undefined || source?.takeInit !== undefined || source?.takeStartup !== undefined;
+  }
+
+  get vcpu(): Vcpu {
+    return this.#vcpu;
+  }
+
+  halt(): void {
+    this.activity = 'halted';
+    if (this.#hooks.vcpuState.isUsed()) this.#hooks.vcpuState.call(this.#vcpu, 'halted');
+  }
+
+  /** After a reset of the machine. */
+  reset(): void {
+    this.activity = this.#vcpu.index === 0 ? 'active' : 'wait-for-sipi';
+    this.#nmis = 0;
+    this.#wantInterruptWindow(false);
+    this.#wantNmiWindow(false);
+    if (this.#hooks.vcpuState.isUsed()) this.#hooks.vcpuState.call(this.#vcpu, 'reset');
+  }
+
+  /** Injects what can be injected now, asks for windows for what cannot, and wakes a halted vCPU for it. */
+  deliver(): void {
+    const source = this.#source;
+    if (source === undefined) return;
+    const vcpu = this.#vcpu;
+    if (this.#signals) {
+      this.#takeSignals(source);
+      if (this.activity === 'wait-for-sipi') return;
+      if (this.#nmis > 0) {
+        if (vcpu.canTakeNmi()) {
+          this.#nmis--;
+          vcpu.injectNmi();
+          this.#wake();
+          if (this.#hooks.interrupt.isUsed()) this.#hooks.interrupt.call(vcpu, 'nmi', 2);
+        }
+        this.#wantNmiWindow(this.#nmis > 0);
+      }
+    }
+    let waiting = source.pending();
+    if (waiting && vcpu.canTakeInterrupt()) {
+      const vector = source.acknowledge();
+      vcpu.injectInterrupt(vector);
+      this.#wake();
+      if (this.#hooks.interrupt.isUsed()) this.#hooks.interrupt.call(vcpu, 'interrupt', vector);
+      waiting = source.pending();
+    }
+    if (waiting !== this.#interruptWindow) this.#wantInterruptWindow(waiting);
+  }
+
+  /** A halted vCPU that no interrupt can wake: IF = 0. */
+  get deaf(): boolean {
+    return this.activity === 'halted' && !this.#vcpu.interruptsEnabled();
+  }
+
+  #takeSignals(source: InterruptSource): void {
+    const vcpu = this.#vcpu;
+    if (source.takeInit?.()) {
+      vcpu.init();
+      this.#nmis = 0;
+      this.activity = vcpu.index === 0 ? 'active' : 'wait-for-sipi';
+      if (this.#hooks.vcpuState.isUsed()) this.#hooks.vcpuState.call(vcpu, 'reset');
+    }
+    if (source.takeStartup !== undefined) {
+      const vector = source.takeStartup();
+      if (vector >= 0 && this.activity === 'wait-for-sipi') {
+        vcpu.startup(vector);
+        this.activity = 'active';
+        if (this.#hooks.vcpuState.isUsed()) this.#hooks.vcpuState.call(vcpu, 'startup');
+      }
+    }
+    if (source.takeNmi?.() && this.#nmis < 2) this.#nmis++;
+  }
+
+  #wake(): void {
+    if (this.activity !== 'halted') return;
+    this.activity = 'active';
+    if (this.#hooks.vcpuState.isUsed()) this.#hooks.vcpuState.call(this.#vcpu, 'running');
+  }
+
+  #wantInterruptWindow(on: boolean): void {
+    if (on !== this.#interruptWindow) {
+      this.#interruptWindow = on;
+      this.#vcpu.requestInterruptWindow(on);
+    }
+  }
+
+  #wantNmiWindow(on: boolean): void {
+    if (on !== this.#nmiWindow) {
+      this.#nmiWindow = on;
+      this.#vcpu.requestNmiWindow(on);
+    }
+  }
+}

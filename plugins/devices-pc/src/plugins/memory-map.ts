@@ -1,0 +1,21 @@
+// The holes of a PC's first megabyte in the machine's memory map.
+
+import { MemoryMapToken, MemoryType } from '@visorkit/machine';
+import type { Plugin, PluginHost } from '@visorkit/core';
+
+/** Extended BIOS data area: the last kilobyte of conventional memory. */
+export const EBDA = { gpa: 0x9fc00, size: 0x400 } as const;
+/** Video memory, option ROMs and the system BIOS. */
+export const BIOS_AREA = { gpa: 0xa0000, size: 0x60000 } as const;
+
+/** Reserves what firmware keeps of low memory, so that boot loaders report a map as a PC's BIOS does. */
+export class PcMemoryMapPlugin implements Plugin {
+  readonly name = 'pc-memory-map';
+  readonly requires = { services: [MemoryMapToken] };
+
+  apply(host: PluginHost): void {
+    const map = host.services.get(MemoryMapToken);
+    map.reserve(EBDA.gpa, EBDA.size, MemoryType.RESERVED);
+    map.reserve(BIOS_AREA.gpa, BIOS_AREA.size, MemoryType.RESERVED);
+  }
+}
