@@ -1,0 +1,20 @@
+/**
+ * The processor's exports: what the TypeScript wrapper calls.
+ */
+import { initTlb } from "./tlb";
+import { resetBlocks } from "./blocks";
+import { initVmx } from "./vmx/index";
+
+export { enter } from "./run";
+export { invalidateCode } from "./blocks";
+export { flushTlb } from "./tlb";
+export { observe } from "./mmu";
+export { modeChanged } from "./mode";
+export { performTaskSwitch } from "./system/taskswitch";
+export * from "./vmx/index";
+
+/** Call once on fresh memory, before anything else. */
+export function initialise(): void {
+  initTlb();
+  resetBlocks();
+}

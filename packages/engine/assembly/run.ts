@@ -1,0 +1,210 @@
+import {
+  ARENA, ATTENTION, BUDGET, CODE_BASE, DEADLINE, EFLAGS, INTERRUPTIBILITY, JUMP_CACHE, JUMP_CACHE_ENTRIES, MODE, RETIRED, RIP, RUN_FLAGS, SEG_BASE, SEG_CS, SEG_LIMIT,
+} from "../src/layout";
+import { decodeOne, findBlock } from "./blocks";
+import { IF, RF, TF } from "./flags";
+import { interpret } from "./generated/dispatch";
+import { clearLog, prepareLog, rewindLog } from "./mmio";
+import {
+  ATT_DEBUG, ATT_INTERRUPT_WINDOW, ATT_MMIO, ATT_MTF, ATT_NMI_WINDOW, ATT_PENDING_DEBUG, ATT_RESUME_FLAG, ATT_SHADOW, ATT_SHADOW_OLD, ATT_STEP, ATT_TRAP_FLAG, MODE_CS_CHECK, MODE_SIZE,
+  MODE_REAL, currentRip, nextRip, updateAttention,
+} from "./mode";
+import { recLeft } from "./record";
+import { END, EXIT, FAULT, JUMP, OK, REPEAT } from "./status";
+import { afterInstruction, instructionBreakpoint } from "./system/debug";
+import { deliverException } from "./system/exceptions";
+import { jumpGeneration } from "./tlb";
+import { deadlineReached, interruptWindow, monitorTrap, nmiWindow } from "./vmx/exits";
+import { vmEntry } from "./vmx/entry";
+/**
+ * The run loop around the interpreter's switch: from VM entry to VM exit or deadline. Between blocks it finds the next one
+ * (jump cache, then block table); whatever needs a look between instructions (single steps, breakpoints, interrupt shadows,
+ * windows, the monitor trap flag) is behind one word, ATTENTION, and makes it go one instruction at a time.
+ */
+
+/** RUN_FLAGS bits. */
+export const EXIT_RECORDED: u32 = 1;
+export const RIP_FINAL: u32 = 2;
+const MMIO_STARTED: u32 = 4; // the instruction with logged accesses has been started again
+const STEPPED: u32 = 8; // the last instruction ran by itself with something to check behind it
+const STEPPED_TF: u32 = 16; // ... and with the trap flag set before it
+const DEADLINE_REACHED: u32 = 32;
+const MTF_ARMED: u32 = 64;
+/** An event was delivered instead of an instruction: counts as the MTF's instruction boundary, not as a stepped instruction. */
+export const EVENT_DELIVERED: u32 = 128;
+
+/** What enter() returns when the deadline came without a VM exit. */
+export const NO_EXIT: i32 = -1;
+
+/** Enters the guest. Returns 0 when a VM exit is recorded, NO_EXIT when DEADLINE retired instructions are reached. */
+export function enter(): i32 {
+  store<u32>(RUN_FLAGS, 0);
+  store<u64>(BUDGET, load<u64>(DEADLINE) - load<u64>(RETIRED));
+  prepareLog();
+  if (vmEntry() == OK) {
+    updateAttention();
+    if (load<u32>(ATTENTION) & ATT_MTF) store<u32>(RUN_FLAGS, load<u32>(RUN_FLAGS) & ~MTF_ARMED);
+    const pc = next();
+    if (pc != 0) interpret(pc);
+  }
+  store<u64>(RETIRED, load<u64>(DEADLINE) - load<u64>(BUDGET));
+  const flags = load<u32>(RUN_FLAGS);
+  if ((flags & EXIT_RECORDED) == 0 && deadlineReached() == OK) return NO_EXIT;
+  return 0;
+}
+
+/** The record at RIP, delivering what fetching it raises; 0 = leave. */
+export function next(): usize {
+  while (true) {
+    const pc = lookup();
+    if (pc != 0) return pc;
+    if (load<u32>(RUN_FLAGS) & (EXIT_RECORDED | DEADLINE_REACHED)) return 0;
+    if (deliverException() == EXIT) return 0;
+    // a delivered fault costs one, so that a guest whose handlers cannot be fetched still meets its deadline
+    const b = load<i64>(BUDGET);
+    if (b <= 0) return leaveAtDeadline();
+    store<i64>(BUDGET, b - 1);
+    store<u32>(RUN_FLAGS, (load<u32>(RUN_FLAGS) & ~(STEPPED | STEPPED_TF | RIP_FINAL)) | EVENT_DELIVERED);
+  }
+}
+function leaveAtDeadline(): usize {
+  store<u32>(RUN_FLAGS, load<u32>(RUN_FLAGS) | DEADLINE_REACHED);
+  return 0;
+}
+
+/** What follows an instruction that did not simply finish. */
+export function settle(pc: usize, status: i32): usize {
+  if (status == END || status == JUMP) {
+    store<u64>(BUDGET, load<u64>(BUDGET) + <u64>(recLeft(pc) - 1));
+    if (status == END) store<u64>(RIP, nextRip(pc));
+    return next();
+  }
+  if (status == REPEAT) { // the iterations done so far count as one instruction
+    store<u64>(BUDGET, load<u64>(BUDGET) + <u64>(recLeft(pc) - 1));
+    store<u64>(RIP, currentRip(pc));
+    return next();
+  }
+  const flags = load<u32>(RUN_FLAGS);
+  if (status == EXIT && (flags & RIP_FINAL) != 0) { // trap-like: the instruction is done
+    store<u64>(BUDGET, load<u64>(BUDGET) + <u64>(recLeft(pc) - 1));
+    return 0;
+  }
+  store<u64>(BUDGET, load<u64>(BUDGET) + <u64>recLeft(pc));
+  if ((flags & RIP_FINAL) == 0) store<u64>(RIP, currentRip(pc));
+  if (flags & EXIT_RECORDED) return 0;
+  if (deliverException() == EXIT) return 0;
+  const b = load<i64>(BUDGET);
+  store<u32>(RUN_FLAGS, (load<u32>(RUN_FLAGS) & ~(STEPPED | STEPPED_TF | RIP_FINAL)) | EVENT_DELIVERED);
+  if (b <= 0) return leaveAtDeadline();
+  store<i64>(BUDGET, b - 1);
+  return next();
+}
+
+// @ts-ignore: decorator
+@inline function linearRip(): u64 {
+  const mode = load<u32>(MODE);
+  return (mode & MODE_SIZE) == 2 ? load<u64>(RIP) : (load<u64>(SEG_BASE + SEG_CS * 8) + load<u64>(RIP)) & 0xffffffff;
+}
+
+/** Record of the code at RIP with its budget taken; 0: fault raised, exit recorded or deadline reached. */
+export function lookup(): usize {
+  if (load<u32>(ATTENTION) != 0) {
+    const single = attend();
+    if (single != 1) return single;
+  }
+  const mode = load<u32>(MODE);
+  const linear = linearRip();
+  const slot = JUMP_CACHE + (((<u32>linear ^ (<u32>linear >>> 13)) & (JUMP_CACHE_ENTRIES - 1)) << 4);
+  const key = (jumpGeneration << 8) | mode;
+  let pc: usize;
+  if (load<u64>(slot) == linear && load<u32>(slot, 8) == key) pc = load<u32>(slot, 12);
+  else {
+    pc = findBlock(linear, mode);
+    if (pc == 0) return 0;
+    store<u64>(slot, linear);
+    store<u32>(slot, (jumpGeneration << 8) | mode, 8);
+    store<u32>(slot, <u32>pc, 12);
+  }
+  if ((mode & MODE_CS_CHECK) != 0 && load<u64>(RIP) + load<u16>(pc - 64, 26) - 1 > <u64>load<u32>(SEG_LIMIT + SEG_CS * 4)) return single(linear, mode);
+  const left = load<i64>(BUDGET) - <i64>recLeft(pc);
+  if (left < 0) return single(linear, mode);
+  store<i64>(BUDGET, left);
+  store<u64>(CODE_BASE, (linear & ~0xfff) - ((mode & MODE_SIZE) == 2 ? 0 : load<u64>(SEG_BASE + SEG_CS * 8)));
+  return pc;
+}
+
+/** One instruction by itself. */
+function single(linear: u64, mode: u32): usize {
+  const b = load<i64>(BUDGET);
+  if (b <= 0) return leaveAtDeadline();
+  const pc = decodeOne(linear, mode);
+  if (pc == 0) return 0;
+  store<i64>(BUDGET, b - 1);
+  store<u64>(CODE_BASE, (linear & ~0xfff) - ((mode & MODE_SIZE) == 2 ? 0 : load<u64>(SEG_BASE + SEG_CS * 8)));
+  return pc;
+}
+
+/**
+ * Between instructions with ATTENTION set, in the order of SDM 3A table 7-2: traps of the last instruction, windows, instruction
+ * breakpoints. Returns 1 to go on with whole blocks, else a single instruction's record or 0.
+ */
+function attend(): usize {
+  let flags = load<u32>(RUN_FLAGS);
+  // an instruction with logged accesses has been done
+  if (load<u32>(ATTENTION) & ATT_MMIO) {
+    if (flags & MMIO_STARTED) { clearLog(); flags &= ~MMIO_STARTED; }
+    else { rewindLog(); flags |= MMIO_STARTED; }
+    store<u32>(RUN_FLAGS, flags);
+  }
+  if (flags & STEPPED) {
+    store<u32>(RUN_FLAGS, flags & ~(STEPPED | STEPPED_TF));
+    // the shadow covers exactly one instruction
+    if (load<u32>(ATTENTION) & ATT_SHADOW_OLD) {
+      store<u32>(INTERRUPTIBILITY, load<u32>(INTERRUPTIBILITY) & ~3);
+      store<u32>(ATTENTION, load<u32>(ATTENTION) & ~(ATT_SHADOW | ATT_SHADOW_OLD));
+    }
+    if (afterInstruction((flags & STEPPED_TF) != 0) != OK) return 0;
+  }
+  const attention = load<u32>(ATTENTION);
+  if (attention & ATT_MTF) {
+    if (flags & (MTF_ARMED | EVENT_DELIVERED)) { monitorTrap(); return 0; }
+    store<u32>(RUN_FLAGS, load<u32>(RUN_FLAGS) | MTF_ARMED);
+  }
+  store<u32>(RUN_FLAGS, load<u32>(RUN_FLAGS) & ~EVENT_DELIVERED);
+  if ((attention & ATT_NMI_WINDOW) != 0 && (load<u32>(INTERRUPTIBILITY) & 0xb) == 0) { nmiWindow(); return 0; }
+  if ((attention & ATT_INTERRUPT_WINDOW) != 0 && (load<u32>(EFLAGS) & IF) != 0 && (load<u32>(INTERRUPTIBILITY) & 3) == 0) { interruptWindow(); return 0; }
+  if ((attention & ATT_STEP) == 0) return 1;
+  const linear = linearRip();
+  if ((attention & ATT_DEBUG) != 0 && (load<u32>(EFLAGS) & RF) == 0 && instructionBreakpoint(linear) != OK) return 0;
+  const pc = single(linear, load<u32>(MODE));
+  if (pc == 0) return 0;
+  store<u32>(RUN_FLAGS, load<u32>(RUN_FLAGS) | STEPPED | ((load<u32>(EFLAGS) & TF) != 0 ? STEPPED_TF : 0));
+  if (attention & ATT_SHADOW) store<u32>(ATTENTION, load<u32>(ATTENTION) | ATT_SHADOW_OLD);
+  if (attention & ATT_RESUME_FLAG) { // RF lasts for one instruction
+    store<u32>(EFLAGS, load<u32>(EFLAGS) & ~RF);
+    store<u32>(ATTENTION, load<u32>(ATTENTION) & ~ATT_RESUME_FLAG);
+  }
+  return pc;
+}
+
+/** Goes to the target of a direct branch. Within a page the record keeps a link to its target. */
+// @ts-ignore: decorator
+@inline export function branch(pc: usize): usize {
+  const link = <usize>load<u32>(pc, 16);
+  if (link != 0) {
+    const left = load<i64>(BUDGET) + <i64>(recLeft(pc) - 1) - <i64>recLeft(link);
+    if (left >= 0) { store<i64>(BUDGET, left); return link; }
+  }
+  return branchSlow(pc);
+}
+function branchSlow(pc: usize): usize {
+  store<u64>(BUDGET, load<u64>(BUDGET) + <u64>(recLeft(pc) - 1));
+  const offset = load<i64>(pc, 24), base = load<u64>(CODE_BASE), size = load<u8>(pc, 14);
+  const target = base + <u64>offset;
+  store<u64>(RIP, size == 8 ? target : size == 4 ? target & 0xffffffff : target & 0xffff);
+  const to = next();
+  // a link is good as long as both ends are: they lie in one page, so they go together
+  if (to >= ARENA && pc >= ARENA && offset >= 0 && offset < 4096 && load<u64>(CODE_BASE) == base && size != 2 && (load<u32>(MODE) & MODE_CS_CHECK) == 0
+    && (load<u16>(to, 2) == <u16>offset) && load<u32>(to - 64, 16) == 0 && load<u32>(ATTENTION) == 0) store<u32>(pc, <u32>to, 16);
+  return to;
+}
