@@ -19,20 +19,20 @@ import { getCF, getOF } from "./flags";
 /** CF is kept. */
 // @ts-ignore: decorator
 @inline export function incFlags8(a: u8, r: u8): void {
-  const cf = getCF(), of = u32(r == 0x80);
-  store<i64>(LF_RESULT, <i64><i8>r); store<u32>(LF_AUX, (cf << 31) | ((cf ^ of) << 30) | (u32((r & 15) == 0) << 3));
+  const cf = getCF(), ov = u32(r == 0x80);
+  store<i64>(LF_RESULT, <i64><i8>r); store<u32>(LF_AUX, (cf << 31) | ((cf ^ ov) << 30) | (u32((r & 15) == 0) << 3));
 }
 // @ts-ignore: decorator
 @inline export function decFlags8(a: u8, r: u8): void {
-  const cf = getCF(), of = u32(a == 0x80);
-  store<i64>(LF_RESULT, <i64><i8>r); store<u32>(LF_AUX, (cf << 31) | ((cf ^ of) << 30) | (u32((r & 15) == 15) << 3));
+  const cf = getCF(), ov = u32(a == 0x80);
+  store<i64>(LF_RESULT, <i64><i8>r); store<u32>(LF_AUX, (cf << 31) | ((cf ^ ov) << 30) | (u32((r & 15) == 15) << 3));
 }
 // @ts-ignore: decorator
 @inline export function negFlags8(a: u8, r: u8): void { subFlags8(0, a, r); }
 /** Flags of a shift: CF, OF and the result's. */
 // @ts-ignore: decorator
-@inline function shiftFlags8(r: u8, cf: u32, of: u32): void {
-  store<i64>(LF_RESULT, <i64><i8>r); store<u32>(LF_AUX, (cf << 31) | ((cf ^ of) << 30));
+@inline function shiftFlags8(r: u8, cf: u32, ov: u32): void {
+  store<i64>(LF_RESULT, <i64><i8>r); store<u32>(LF_AUX, (cf << 31) | ((cf ^ ov) << 30));
 }
 
 /** Counts of 1 to 31, which may exceed the operand. */
@@ -90,20 +90,20 @@ export function rcr8(a: u8, n: u32): u8 {
 /** CF is kept. */
 // @ts-ignore: decorator
 @inline export function incFlags16(a: u16, r: u16): void {
-  const cf = getCF(), of = u32(r == 0x8000);
-  store<i64>(LF_RESULT, <i64><i16>r); store<u32>(LF_AUX, (cf << 31) | ((cf ^ of) << 30) | (u32((r & 15) == 0) << 3));
+  const cf = getCF(), ov = u32(r == 0x8000);
+  store<i64>(LF_RESULT, <i64><i16>r); store<u32>(LF_AUX, (cf << 31) | ((cf ^ ov) << 30) | (u32((r & 15) == 0) << 3));
 }
 // @ts-ignore: decorator
 @inline export function decFlags16(a: u16, r: u16): void {
-  const cf = getCF(), of = u32(a == 0x8000);
-  store<i64>(LF_RESULT, <i64><i16>r); store<u32>(LF_AUX, (cf << 31) | ((cf ^ of) << 30) | (u32((r & 15) == 15) << 3));
+  const cf = getCF(), ov = u32(a == 0x8000);
+  store<i64>(LF_RESULT, <i64><i16>r); store<u32>(LF_AUX, (cf << 31) | ((cf ^ ov) << 30) | (u32((r & 15) == 15) << 3));
 }
 // @ts-ignore: decorator
 @inline export function negFlags16(a: u16, r: u16): void { subFlags16(0, a, r); }
 /** Flags of a shift: CF, OF and the result's. */
 // @ts-ignore: decorator
-@inline function shiftFlags16(r: u16, cf: u32, of: u32): void {
-  store<i64>(LF_RESULT, <i64><i16>r); store<u32>(LF_AUX, (cf << 31) | ((cf ^ of) << 30));
+@inline function shiftFlags16(r: u16, cf: u32, ov: u32): void {
+  store<i64>(LF_RESULT, <i64><i16>r); store<u32>(LF_AUX, (cf << 31) | ((cf ^ ov) << 30));
 }
 
 /** Counts of 1 to 31, which may exceed the operand. */
@@ -161,20 +161,20 @@ export function rcr16(a: u16, n: u32): u16 {
 /** CF is kept. */
 // @ts-ignore: decorator
 @inline export function incFlags32(a: u32, r: u32): void {
-  const cf = getCF(), of = u32(r == 0x80000000);
-  store<i64>(LF_RESULT, <i64><i32>r); store<u32>(LF_AUX, (cf << 31) | ((cf ^ of) << 30) | (u32((r & 15) == 0) << 3));
+  const cf = getCF(), ov = u32(r == 0x80000000);
+  store<i64>(LF_RESULT, <i64><i32>r); store<u32>(LF_AUX, (cf << 31) | ((cf ^ ov) << 30) | (u32((r & 15) == 0) << 3));
 }
 // @ts-ignore: decorator
 @inline export function decFlags32(a: u32, r: u32): void {
-  const cf = getCF(), of = u32(a == 0x80000000);
-  store<i64>(LF_RESULT, <i64><i32>r); store<u32>(LF_AUX, (cf << 31) | ((cf ^ of) << 30) | (u32((r & 15) == 15) << 3));
+  const cf = getCF(), ov = u32(a == 0x80000000);
+  store<i64>(LF_RESULT, <i64><i32>r); store<u32>(LF_AUX, (cf << 31) | ((cf ^ ov) << 30) | (u32((r & 15) == 15) << 3));
 }
 // @ts-ignore: decorator
 @inline export function negFlags32(a: u32, r: u32): void { subFlags32(0, a, r); }
 /** Flags of a shift: CF, OF and the result's. */
 // @ts-ignore: decorator
-@inline function shiftFlags32(r: u32, cf: u32, of: u32): void {
-  store<i64>(LF_RESULT, <i64><i32>r); store<u32>(LF_AUX, (cf << 31) | ((cf ^ of) << 30));
+@inline function shiftFlags32(r: u32, cf: u32, ov: u32): void {
+  store<i64>(LF_RESULT, <i64><i32>r); store<u32>(LF_AUX, (cf << 31) | ((cf ^ ov) << 30));
 }
 
 /** Shifts and rotates take a count of 1 to 31. */
@@ -232,20 +232,20 @@ export function rcr32(a: u32, n: u32): u32 {
 /** CF is kept. */
 // @ts-ignore: decorator
 @inline export function incFlags64(a: u64, r: u64): void {
-  const cf = getCF(), of = u32(r == 0x8000000000000000);
-  store<i64>(LF_RESULT, <i64><i64>r); store<u32>(LF_AUX, (cf << 31) | ((cf ^ of) << 30) | (u32((r & 15) == 0) << 3));
+  const cf = getCF(), ov = u32(r == 0x8000000000000000);
+  store<i64>(LF_RESULT, <i64><i64>r); store<u32>(LF_AUX, (cf << 31) | ((cf ^ ov) << 30) | (u32((r & 15) == 0) << 3));
 }
 // @ts-ignore: decorator
 @inline export function decFlags64(a: u64, r: u64): void {
-  const cf = getCF(), of = u32(a == 0x8000000000000000);
-  store<i64>(LF_RESULT, <i64><i64>r); store<u32>(LF_AUX, (cf << 31) | ((cf ^ of) << 30) | (u32((r & 15) == 15) << 3));
+  const cf = getCF(), ov = u32(a == 0x8000000000000000);
+  store<i64>(LF_RESULT, <i64><i64>r); store<u32>(LF_AUX, (cf << 31) | ((cf ^ ov) << 30) | (u32((r & 15) == 15) << 3));
 }
 // @ts-ignore: decorator
 @inline export function negFlags64(a: u64, r: u64): void { subFlags64(0, a, r); }
 /** Flags of a shift: CF, OF and the result's. */
 // @ts-ignore: decorator
-@inline function shiftFlags64(r: u64, cf: u32, of: u32): void {
-  store<i64>(LF_RESULT, <i64><i64>r); store<u32>(LF_AUX, (cf << 31) | ((cf ^ of) << 30));
+@inline function shiftFlags64(r: u64, cf: u32, ov: u32): void {
+  store<i64>(LF_RESULT, <i64><i64>r); store<u32>(LF_AUX, (cf << 31) | ((cf ^ ov) << 30));
 }
 
 /** Shifts and rotates take a count of 1 to 63. */
@@ -292,8 +292,8 @@ export function rcr64(a: u64, n: u32): u64 {
 
 /** Sets CF and OF, keeps the rest. */
 // @ts-ignore: decorator
-@inline export function rotateFlags(cf: u32, of: u32): void {
-  store<u32>(LF_AUX, (load<u32>(LF_AUX) & 0x3fffffff) | (cf << 31) | ((cf ^ of) << 30));
+@inline export function rotateFlags(cf: u32, ov: u32): void {
+  store<u32>(LF_AUX, (load<u32>(LF_AUX) & 0x3fffffff) | (cf << 31) | ((cf ^ ov) << 30));
 }
 /** Two-operand multiplication: CF = OF = the product does not fit; SF, ZF, PF follow the result (SDM: undefined). */
 // @ts-ignore: decorator

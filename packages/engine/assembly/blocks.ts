@@ -72,7 +72,7 @@ export function findBlock(linear: u64, mode: u32): usize {
 }
 
 function makeBlock(linear: u64, host: u32, mode: u32): usize {
-  if (arenaNext + BLOCK_SPACE + 64 > ARENA + ARENA_BYTES) resetBlocks();
+  if (arenaNext + BLOCK_SPACE + 64 > <u32>(ARENA + ARENA_BYTES)) resetBlocks();
   const block = arenaNext, first = block + HEADER;
   let limit: u32 = 4096 - (host & 0xfff);
   if ((mode & MODE_CS_CHECK) != 0) {
@@ -80,7 +80,7 @@ function makeBlock(linear: u64, host: u32, mode: u32): usize {
     if (left == 0) return 0;
     if (left < limit) limit = left;
   }
-  let rec = first, at: u32 = 0, count: u32 = 0, second: u32 = 0;
+  let rec: u32 = first, at: u32 = 0, count: u32 = 0, second: u32 = 0;
   while (count < MAX_RECORDS) {
     const length = decode(rec, host + at, limit - at, (host + at) & 0xfff, mode);
     if (length == 0) {
@@ -100,7 +100,7 @@ function makeBlock(linear: u64, host: u32, mode: u32): usize {
   // the pseudo record that goes on behind the block
   store<u64>(rec, OP_NEXT | (<u64>((host & 0xfff) + at) << 16)); store<u64>(rec, 0, 8); store<u64>(rec, 0, 16); store<u64>(rec, 0, 24);
   for (let i: u32 = 0; i < count; i++) store<u8>(first + i * 32, <u8>(count - i), 5);
-  arenaNext = rec + RECORD;
+  arenaNext = rec + <u32>RECORD;
   store<u32>(block, host);
   store<u32>(block, mode, 4);
   const head = bucket(host, mode);
@@ -189,7 +189,7 @@ export function codeWritten(host: u32, length: u32, pc: usize): void {
   const d = load<u32>(PAGE_BLOCKS + ((host >>> 12) << 2));
   if ((load<u64>(d) & lineMask(host & 0xfff, length)) == 0) return;
   dropPage(host >>> 12);
-  if (pc >= ARENA) { store<u16>(pc + RECORD, <u16>OP_NEXT); }
+  if (pc >= <usize>ARENA) { store<u16>(pc + RECORD, <u16>OP_NEXT); }
 }
 
 function dropPage(page: u32): void {

@@ -38,7 +38,7 @@ export function setEptPointer(on: bool, eptp: u64, pageModificationLog: bool): v
 export function eptAccessedDirty(): bool { return accessedDirty; }
 
 export function flushEptCache(): void {
-  for (let i: u32 = 0; i < EPT_CACHE_ENTRIES; i++) store<u64>(EPT_CACHE + i * 16, 1);
+  for (let i: u32 = 0; i < <u32>EPT_CACHE_ENTRIES; i++) store<u64>(EPT_CACHE + i * 16, 1);
 }
 
 // @ts-ignore: decorator

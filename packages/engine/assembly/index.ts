@@ -3,7 +3,6 @@
  */
 import { initTlb } from "./tlb";
 import { resetBlocks } from "./blocks";
-import { initVmx } from "./vmx/index";
 
 export { enter } from "./run";
 export { invalidateCode } from "./blocks";

@@ -27,6 +27,8 @@ const SUPERVISOR_TABLE: u32 = TLB;
 const USER_TABLE: u32 = TLB + 2 * TABLE_BYTES;
 const EMPTY_TABLE: u32 = TLB + 3 * TABLE_BYTES;
 
+export { flushNonGlobal, flushPage, flushTlb } from "./tlb";
+
 // ------------------------------------------------------------------------------------------------ effective addresses
 
 // @ts-ignore: decorator
@@ -212,7 +214,7 @@ export function systemWrite(linear: u64, size: u32): usize {
 @inline function isLong(): bool { return (load<u64>(0x1230) & 0x400) != 0; }
 
 function read(table: u32, linear: u64, size: u32): usize {
-  const inPage = 4096 - (<u32>linear & 0xfff);
+  const inPage: u32 = 4096 - (<u32>linear & 0xfff);
   if (size <= inPage) {
     const p = pageOf(table, linear, READ);
     if (p != 0) { if (load<u64>(DR, 56) & 0xff) noteDataAccess(linear, size, false); return p; }
@@ -247,7 +249,7 @@ function part(index: usize, host: u32, gpa: u64, length: u32): void {
 }
 
 function write(table: u32, linear: u64, size: u32, modify: bool, pc: usize): usize {
-  const inPage = 4096 - (<u32>linear & 0xfff);
+  const inPage: u32 = 4096 - (<u32>linear & 0xfff);
   const watched = (load<u64>(DR, 56) & 0xff) != 0;
   if (size <= inPage) {
     const p = pageOf(table, linear, WRITE);
@@ -329,7 +331,7 @@ export function codePage(linear: u64): u32 {
  */
 export function observe(linear: u64, access: u32): i32 {
   setProbing(true);
-  const status = walk(linear, access == 0 ? READ : access, access != 0 && load<u32>(TLB_BASE) >= USER_TABLE, access == 0 || acLiftsSmap());
+  const status = walk(linear, access == 0 ? READ : access, access != 0 && load<u32>(TLB_BASE) >= <u32>USER_TABLE, access == 0 || acLiftsSmap());
   setProbing(false);
   store<u64>(BOUNCE + 48, walkGpa);
   store<u32>(BOUNCE + 56, walkError);

@@ -204,7 +204,7 @@ function branchSlow(pc: usize): usize {
   store<u64>(RIP, size == 8 ? target : size == 4 ? target & 0xffffffff : target & 0xffff);
   const to = next();
   // a link is good as long as both ends are: they lie in one page, so they go together
-  if (to >= ARENA && pc >= ARENA && offset >= 0 && offset < 4096 && load<u64>(CODE_BASE) == base && size != 2 && (load<u32>(MODE) & MODE_CS_CHECK) == 0
+  if (to >= <usize>ARENA && pc >= <usize>ARENA && offset >= 0 && offset < 4096 && load<u64>(CODE_BASE) == base && size != 2 && (load<u32>(MODE) & MODE_CS_CHECK) == 0
     && (load<u16>(to, 2) == <u16>offset) && load<u32>(to - 64, 16) == 0 && load<u32>(ATTENTION) == 0) store<u32>(pc, <u32>to, 16);
   return to;
 }

@@ -27,9 +27,9 @@ const counts = memory.data(TLB_CONTEXTS * 4, 4);
 }
 
 export function initTlb(): void {
-  for (let c: u32 = 0; c < TLB_CONTEXTS; c++) {
+  for (let c: u32 = 0; c < <u32>TLB_CONTEXTS; c++) {
     store<u32>(counts + c * 4, 0);
-    for (let i: u32 = 0; i < TLB_ENTRIES; i++) clear(TLB + c * TABLE_BYTES + i * TLB_ENTRY_BYTES);
+    for (let i: u32 = 0; i < <u32>TLB_ENTRIES; i++) clear(TLB + c * TABLE_BYTES + i * TLB_ENTRY_BYTES);
   }
 }
 // @ts-ignore: decorator
@@ -63,7 +63,7 @@ export function fillEntry(table: usize, linear: u64, host: u32, read: bool, writ
 /** Drops every translation. */
 export function flushTlb(): void {
   store<u32>(COUNTERS, load<u32>(COUNTERS) + 1);
-  for (let c: u32 = 0; c < TLB_CONTEXTS; c++) {
+  for (let c: u32 = 0; c < <u32>TLB_CONTEXTS; c++) {
     const table = TLB + c * TABLE_BYTES, list = TLB_FILLED + c * LIST_BYTES, n = load<u32>(counts + c * 4);
     for (let i: u32 = 0; i < n; i++) clear(table + <usize>load<u16>(list + i * 2) * TLB_ENTRY_BYTES);
     store<u32>(counts + c * 4, 0);
@@ -74,7 +74,7 @@ export function flushTlb(): void {
 /** Drops translations not marked global. */
 export function flushNonGlobal(): void {
   store<u32>(COUNTERS, load<u32>(COUNTERS) + 1);
-  for (let c: u32 = 0; c < TLB_CONTEXTS; c++) {
+  for (let c: u32 = 0; c < <u32>TLB_CONTEXTS; c++) {
     const table = TLB + c * TABLE_BYTES, list = TLB_FILLED + c * LIST_BYTES, n = load<u32>(counts + c * 4);
     let kept: u32 = 0;
     for (let i: u32 = 0; i < n; i++) {
@@ -93,7 +93,7 @@ export function flushNonGlobal(): void {
 export function flushPage(linear: u64): void {
   const page = linear & ~0xfff;
   const everything = giantSeen || ((largeSeen0 >> (u32(linear >> 21) & 63)) & 1) != 0;
-  for (let c: u32 = 0; c < TLB_CONTEXTS; c++) {
+  for (let c: u32 = 0; c < <u32>TLB_CONTEXTS; c++) {
     const table = TLB + c * TABLE_BYTES;
     if (!everything) {
       const e = entryOf(table, linear);
@@ -113,7 +113,7 @@ export function flushPage(linear: u64): void {
 
 /** Withdraws write tags from every translation of the host page: code has been decoded there. */
 export function protectHostPage(host: u32): void {
-  for (let c: u32 = 0; c < TLB_CONTEXTS; c++) {
+  for (let c: u32 = 0; c < <u32>TLB_CONTEXTS; c++) {
     const table = TLB + c * TABLE_BYTES, list = TLB_FILLED + c * LIST_BYTES, n = load<u32>(counts + c * 4);
     for (let i: u32 = 0; i < n; i++) {
       const e = table + <usize>load<u16>(list + i * 2) * TLB_ENTRY_BYTES;

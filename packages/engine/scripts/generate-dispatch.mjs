@@ -117,10 +117,11 @@ handler("LEA64_SIMPLE", `store<u64>(regPtr(pc), load<u64>(REGS + <usize>load<u8>
 handler("LEA64_FULL", `store<u64>(regPtr(pc), load<u64>(REGS + <usize>load<u8>(pc, 8)) + (load<u64>(REGS + <usize>load<u8>(pc, 9)) << <u64>load<u8>(pc, 10)) + <u64><i64>load<i32>(pc, 16)); ${NEXT}`);
 
 // ---- one operand
-for (const [name, body] of [["INC", "const r = a + 1; incFlags"], ["DEC", "const r = a - 1; decFlags"], ["NEG", "const r = 0 - a; negFlags"], ["NOT", "const r = ~a;"]]) {
-  for (const s of sizes) handler(`${name}_R${s}`, `const a: u${s} = ${A(s)}; ${name === "NOT" ? body : body.replace(/(\w+)$/, `$1${s}(a, r);`)} ${setA(s, "r")} ${NEXT}`);
+for (const [name, text] of [["INC", "const r = a + 1; incFlags"], ["DEC", "const r = a - 1; decFlags"], ["NEG", "const r = <uSIZE>0 - a; negFlags"], ["NOT", "const r = ~a;"]]) {
+  const at = (s) => text.replace("SIZE", s);
+  for (const s of sizes) handler(`${name}_R${s}`, `const a: u${s} = ${A(s)}; ${name === "NOT" ? at(s) : at(s).replace(/(\w+)$/, `$1${s}(a, r);`)} ${setA(s, "r")} ${NEXT}`);
   for (const s of sizes) {
-    const [first, flag] = name === "NOT" ? [body, ""] : body.split("; ");
+    const [first, flag] = name === "NOT" ? [at(s), ""] : at(s).split("; ");
     handler(`${name}_M${s}`, `${modifyP(s)}\nconst a: u${s} = load<u${s}>(p); ${first}; store<u${s}>(p, r); ${commitP}\n${flag ? `${flag}${s}(a, r);` : ""} ${NEXT}`);
   }
 }
