@@ -131,6 +131,11 @@ export interface Vcpu {
    * Combines with an event that was being delivered, as the processor does (#DF, triple fault).
    */
   injectException(vector: number, errorCode?: number): void;
+  /**
+   * Queues any event in the format of the VM-entry interruption-information field (SDM 3C, 25.8.3): 7:0 vector, 10:8 type,
+   * 11 error code valid, 31 valid. `instructionLength` matters for software events (types 4, 5, 6).
+   */
+  injectEvent(interruptionInfo: number, errorCode: number, instructionLength: number): void;
   /** Asks for exit 7 as soon as an interrupt could be taken. */
   requestInterruptWindow(on: boolean): void;
   /** Asks for exit 8 as soon as an NMI could be taken. */
@@ -164,7 +169,7 @@ export interface Vcpu {
 
   /**
    * Control registers 0, 2, 3, 4 and 8 as the guest reads them. Writing has the effects of the write (TLB, mode, PDPTEs) but does no
-   * checks: the handler does those.
+   * checks but those that only the processor knows (features it lacks): then it throws `CONTROL_REGISTER_VALUE`.
    */
   getControlRegister(index: number): bigint;
   setControlRegister(index: number, value: bigint): void;
@@ -174,6 +179,7 @@ export interface Vcpu {
   xcr0: bigint;
   /** An MSR that the processor itself keeps. Throws `MSR_UNKNOWN` for any other. */
   readMsr(index: number): bigint;
+  /** Throws `MSR_UNKNOWN`, and `MSR_VALUE` for a value that the guest's WRMSR would get #GP for. */
   writeMsr(index: number, value: bigint): void;
   /** True when the processor itself keeps this MSR. */
   hasMsr(index: number): boolean;

@@ -90,6 +90,8 @@ export class Vmm implements AsyncDisposable {
   #wallMs = 0;
   #idleMs = 0;
   #started = false;
+  /** The run ended at an exit that nobody took. */
+  #unhandled = false;
   #disposed: Promise<void> | undefined;
 
   /** Use `compose`. Throws when the plugins do not fit together or the backend cannot serve them. */
@@ -309,8 +311,7 @@ export class Vmm implements AsyncDisposable {
       this.#started = true;
       this.hooks.started.call();
       outcome = await this.#runUntilStop(maxInstructions, began + timeout * 1000);
-      if (outcome.reason === 'unhandled-exit') failure = this.#failure();
-      else if (outcome.reason === 'triple-fault') failure = this.#failure();
+      if (outcome.reason === 'unhandled-exit' || outcome.reason === 'triple-fault') failure = this.#failure();
     } catch (thrown) {
       error = thrown;
       const plugin = this.#dispatcher.current;
@@ -329,7 +330,7 @@ export class Vmm implements AsyncDisposable {
     this.#wallMs += performance.now() - began;
     const report = this.#makeReport(outcome, performance.now() - began, this.#idleMs - idleBefore);
     if (failure !== undefined) report.failure = failure;
-    if (failure !== undefined && outcome.reason === 'unhandled-exit') failure.suggestion = suggestTaker(loop.current.vcpu.exit);
+    if (failure !== undefined && this.#unhandled) failure.suggestion = suggestTaker(loop.current.vcpu.exit);
     if (error !== undefined) report.error = describe(error);
     this.report = report;
     if (outcome.reason === 'paused') {
@@ -361,6 +362,7 @@ export class Vmm implements AsyncDisposable {
         case 'limit':
           return stop(`The guest retired ${this.instructions} instructions, the limit it was given.`, EXIT_STATUS['max-instructions'], 'max-instructions');
         case 'unhandled': {
+          this.#unhandled = true;
           const exit = loop.current.vcpu.exit;
           return stop(`Nobody handled the exit ${exitReasonName(exit.reason)} of vCPU ${loop.current.vcpu.index} at RIP 0x${loop.current.vcpu.rip.toString(16)}. ${suggestTaker(exit)}`,
             EXIT_STATUS['unhandled-exit'], 'unhandled-exit');

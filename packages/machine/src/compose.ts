@@ -7,6 +7,7 @@ import { BootLoaders } from './boot.js';
 import type { BootContext, BootModule } from './boot.js';
 import { PushInput, nullOutput } from './console.js';
 import type { CharInput, CharOutput } from './console.js';
+import { CpuidTable } from './cpuid-table.js';
 import { DeviceList } from './device.js';
 import { InterruptLines } from './interrupts.js';
 import { MemoryMap } from './memory-map.js';
@@ -15,7 +16,7 @@ import { MsrBus } from './msr-bus.js';
 import { PortBus } from './port-bus.js';
 import { TimerQueue } from './timers.js';
 import {
-  BootLoadersToken, ConsoleToken, DeviceListToken, FirmwareTablesToken, InterruptLinesToken, MemoryMapToken, MmioBusToken,
+  BootLoadersToken, ConsoleToken, CpuidTableToken, DeviceListToken, FirmwareTablesToken, InterruptLinesToken, MemoryMapToken, MmioBusToken,
   MsrBusToken, PortBusToken, TimerQueueToken,
 } from './tokens.js';
 
@@ -57,7 +58,7 @@ export function machine(options: MachineOptions = {}): Plugin {
   return {
     name: 'machine',
     provides: [
-      PortBusToken, MmioBusToken, MsrBusToken, InterruptLinesToken, TimerQueueToken, ConsoleToken, DeviceListToken, BootLoadersToken,
+      PortBusToken, MmioBusToken, MsrBusToken, CpuidTableToken, InterruptLinesToken, TimerQueueToken, ConsoleToken, DeviceListToken, BootLoadersToken,
       MemoryMapToken,
     ],
     apply: (host) => new MachineParts(host, options),
@@ -73,6 +74,7 @@ class MachineParts {
     services.provide(PortBusToken, ports);
     services.provide(MmioBusToken, mmio);
     services.provide(MsrBusToken, new MsrBus());
+    services.provide(CpuidTableToken, new CpuidTable(services.get(BackendToken).cpuid));
     services.provide(InterruptLinesToken, new InterruptLines());
     services.provide(TimerQueueToken, new TimerQueue(services.get(ClockToken)));
     services.provide(DeviceListToken, devices);

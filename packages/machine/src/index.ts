@@ -12,6 +12,7 @@ export * from './boot.js';
 export * from './alarm.js';
 export * from './tick-rate.js';
 export * from './msr-bus.js';
+export * from './cpuid-table.js';
 export * from './local-apic.js';
 export * from './pci.js';
 export * from './firmware.js';

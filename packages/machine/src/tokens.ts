@@ -11,6 +11,7 @@ import type { PortBus } from './port-bus.js';
 import type { TimerQueue } from './timers.js';
 import type { AcpiNamespace, FirmwareConfig, PowerControl, RealTimeClock } from './firmware.js';
 import type { LocalApics, TimeStampCounter } from './local-apic.js';
+import type { CpuidTable } from './cpuid-table.js';
 import type { MsrBus } from './msr-bus.js';
 import type { PciBus } from './pci.js';
 
@@ -33,6 +34,8 @@ export const MemoryMapToken: Token<MemoryMap> = token('memory-map');
 export const FirmwareTablesToken: Token<FirmwareTables> = token('firmware-tables');
 /** MSRs that devices answer for; whoever handles RDMSR and WRMSR asks it before refusing a register. */
 export const MsrBusToken: Token<MsrBus> = token('msr-bus');
+/** What CPUID tells the guest; plugins change it when they are applied. */
+export const CpuidTableToken: Token<CpuidTable> = token('cpuid-table');
 /** CR8, CPUID's APIC bit and message-signalled interrupts. */
 export const LocalApicsToken: Token<LocalApics> = token('local-apics');
 export const TimeStampCounterToken: Token<TimeStampCounter> = token('time-stamp-counter');

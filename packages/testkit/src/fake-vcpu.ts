@@ -121,6 +121,10 @@ export class FakeVcpu implements Vcpu {
     this.#inject(errorCode === undefined ? `exception ${vector}` : `exception ${vector} 0x${errorCode.toString(16)}`);
   }
 
+  injectEvent(interruptionInfo: number, errorCode: number, instructionLength: number): void {
+    this.#inject(`event 0x${interruptionInfo.toString(16)} ${errorCode} ${instructionLength}`);
+  }
+
   requestInterruptWindow(on: boolean): void {
     this.#interruptWindow = on;
     this.log.push(`window ${on ? 'on' : 'off'}`);

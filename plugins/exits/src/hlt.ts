@@ -1,0 +1,14 @@
+/** Exit 12: HLT. The vCPU waits for an interrupt, NMI or INIT; the run loop lets time pass meanwhile. */
+import { HALT, Stage } from '@visorkit/core';
+import type { Plugin } from '@visorkit/core';
+
+export function hlt(): Plugin {
+  return {
+    name: 'exits/hlt',
+    requires: { capabilities: ['exit.hlt'] },
+    needs: { primary: ['hlt-exiting'] },
+    apply({ hooks }) {
+      hooks.exit.for('hlt').tap({ name: 'exits/hlt', stage: Stage.Architecture }, () => HALT);
+    },
+  };
+}
