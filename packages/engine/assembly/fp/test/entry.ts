@@ -1,4 +1,8 @@
 /** Test entry: checks records made by native-sse.c and native-x87.c (see there) against the library, in bulk. */
+import { CR0, MODE, REGS } from "../../../src/layout";
+import { arithmeticFlags, setArithmeticFlags } from "../../flags";
+import { OPERAND } from "../../mmu";
+import { execX87 } from "../x87";
 import * as f from "../softfloat";
 
 let result: u64 = 0;
@@ -78,6 +82,78 @@ export function checkSse(base: usize, start: i32, count: i32): i32 {
     result = sse(load<u16>(p), load<u64>(p, 8), load<u64>(p, 16), load<u64>(p, 24));
     flags = (mxcsr & 0x3f) | f.fpReported();
     if (result != load<u64>(p, 32) || flags != load<u16>(p, 2)) return i;
+  }
+  return count;
+}
+
+// ------------------------------------------------------------------------------------------------ x87
+const RECORD_AT: usize = 0x8000;
+const X87_BYTES: usize = 512;
+function run(op: u32, modrm: u32): i32 {
+  memory.fill(RECORD_AT, 0, 32);
+  store<u8>(RECORD_AT, 4, 14); // operand size
+  store<u8>(RECORD_AT, u8(modrm), 20);
+  store<u16>(RECORD_AT, u16(op), 28);
+  return execX87(RECORD_AT);
+}
+/** F2XM1, FYL2X, FPTAN, FPATAN, FYL2XP1, FSINCOS, FSIN, FCOS: processors differ in the last bit. */
+function isTranscendental(op: u32, modrm: u32): bool {
+  return op == 1 && ((modrm >= 0xf0 && modrm <= 0xf3) || modrm == 0xf9 || modrm == 0xfb || modrm >= 0xfe);
+}
+function near(a: usize, b: usize): bool {
+  const d = load<u64>(a) - load<u64>(b);
+  return load<u16>(a, 8) == load<u16>(b, 8) && d + 1 <= 2;
+}
+/** Runs the record at `p` and leaves the FNSAVE image and the operand at 0x9000 and 0x9100. */
+export function runX87(p: usize): bool {
+  store<u64>(CR0, 0x21);
+  store<u32>(MODE, 2);
+  memory.copy(OPERAND, p + 16, 108);
+  run(5, 0x26);
+  memory.copy(OPERAND, p + 240, 128);
+  setArithmeticFlags(load<u32>(p, 4));
+  store<u64>(REGS, 0x1111);
+  const op: u32 = load<u8>(p), modrm: u32 = load<u8>(p, 1);
+  const status = run(op, modrm);
+  memory.copy(OPERAND + 256, OPERAND, 128);
+  run(5, 0x36);
+  return status == 0;
+}
+/** F2XM1 and FYL2XP1 outside their ranges: undefined (SDM vol. 2). */
+function outside(op: u32, modrm: u32, p: usize): bool {
+  if (op != 1) return false;
+  const e: u32 = load<u16>(p, 52) & 0x7fff;
+  return (modrm == 0xf0 && e >= 0x3fff) || (modrm == 0xf9 && e >= 0x3ffd);
+}
+/** What differs between the last run and the record: 1 status, 2 control/status/tag, 4 registers, 8 memory, 16 flags, 32 AX. */
+function compareX87(p: usize): u32 {
+  const op: u32 = load<u8>(p), modrm: u32 = load<u8>(p, 1);
+  let wrong: u32 = 0;
+  const loose = isTranscendental(op, modrm);
+  if (outside(op, modrm, p)) return 0;
+  if (load<u16>(OPERAND) != load<u16>(p, 128) || load<u16>(OPERAND, 8) != load<u16>(p, 136)) wrong |= 2;
+  if ((load<u16>(OPERAND, 4) ^ load<u16>(p, 132)) & (loose ? ~0x200 : 0xffff)) wrong |= 2;
+  for (let i: usize = 0; i < 8; i++) {
+    const a = OPERAND + 28 + i * 10, b = p + 128 + 28 + i * 10;
+    if (loose && i < 2 ? !near(a, b) : memory.compare(a, b, 10) != 0) wrong |= 4;
+  }
+  const env = op == 1 && (modrm >>> 3 & 7) == 6 && modrm < 0xc0; // instruction and operand pointers are not compared
+  const save = op == 5 && (modrm >>> 3 & 7) == 6 && modrm < 0xc0;
+  for (let i: usize = 0; i < 128; i++) {
+    if ((env || save) && i >= 12 && i < 28) continue;
+    if (load<u8>(OPERAND + 256 + i) != load<u8>(p + 368 + i)) wrong |= 8;
+  }
+  if ((arithmeticFlags() ^ load<u32>(p, 8)) & 0x8d5) wrong |= 16;
+  if (load<u16>(REGS) != load<u16>(p, 12)) wrong |= 32;
+  return wrong;
+}
+export let difference: u32 = 0;
+/** Index of the first wrong record from `start`, or `count`. */
+export function checkX87(base: usize, start: i32, count: i32): i32 {
+  for (let i = start; i < count; i++) {
+    const p = base + usize(i) * X87_BYTES;
+    difference = runX87(p) ? compareX87(p) : 1;
+    if (difference) return i;
   }
   return count;
 }
