@@ -671,6 +671,11 @@ function select2(op: u32, next: u32, branchSize: u32): void {
     case 0x34: system(S.SYS_SYSENTER); ends = true; return;
     case 0x35: system(S.SYS_SYSEXIT); ends = true; return;
     case 0x37: system(S.SYS_GETSEC); return;
+    case 0x78: case 0x79:
+      if ((prefixes & (P_66 | P_REP | P_REPNE)) != 0) { undefined(); return; }
+      size = is64 ? 8 : 4;
+      system(op == 0x78 ? S.SYS_VMREAD : S.SYS_VMWRITE);
+      return;
     case 0xa0: case 0xa8: if (is64) size = (prefixes & P_66) != 0 ? 2 : 8; system(S.SYS_PUSH_SEG); store<u8>(rec, op == 0xa0 ? SEG_FS : SEG_GS, 21); return;
     case 0xa1: case 0xa9: if (is64) size = (prefixes & P_66) != 0 ? 2 : 8; system(S.SYS_POP_SEG); store<u8>(rec, op == 0xa1 ? SEG_FS : SEG_GS, 21); ends = true; return;
     case 0xa2: system(S.SYS_CPUID); return;
@@ -764,7 +769,11 @@ function group7(): void {
     case 0xc2: system(S.SYS_VMLAUNCH); ends = true; return;
     case 0xc3: system(S.SYS_VMRESUME); ends = true; return;
     case 0xc4: system(S.SYS_VMXOFF); ends = true; return;
-    case 0xc8: system(S.SYS_MONITOR); return;
+    case 0xc8:
+      system(S.SYS_MONITOR);
+      store<u8>(rec, <u8>addressSize, 10);
+      store<u8>(rec, <u8>(segmentOverride >= 0 ? segmentOverride : SEG_DS), 13);
+      return;
     case 0xc9: system(S.SYS_MWAIT); ends = true; return;
     case 0xca: if (none) system(S.SYS_CLAC); else undefined(); ends = true; return;
     case 0xcb: if (none) system(S.SYS_STAC); else undefined(); ends = true; return;

@@ -1,0 +1,28 @@
+import { REGS } from "../../src/layout";
+import { is64 } from "../mode";
+import { recRm, rmPtr } from "../record";
+/** Operand conventions of the system instructions' records, in one place: what the decoder puts where. */
+
+/** Immediate of a system instruction: 32 bits, sign-extended from its size in the code. */
+// @ts-ignore: decorator
+@inline export function immediate(pc: usize): u32 { return load<u32>(pc, 24); }
+/** Direct far pointer: the offset is the immediate, the selector follows the unit's number. */
+// @ts-ignore: decorator
+@inline export function farSelector(pc: usize): u32 { return load<u16>(pc, 30); }
+
+/** Address of the register ModRM.rm names with its full number (never AH-BH). */
+// @ts-ignore: decorator
+@inline export function rmRegister(pc: usize): usize { return REGS + <usize>(recRm(pc) << 3); }
+
+/** Operand size of MOV CR, MOV DR and others that are always 64 bits in 64-bit code and 32 bits elsewhere. */
+// @ts-ignore: decorator
+@inline export function naturalSize(): u32 { return is64() ? 8 : 4; }
+
+/** Writes a general register with an operand size: 16 bits keep the rest, 32 bits clear the upper half. */
+export function writeRegister(register: usize, size: u32, value: u64): void {
+  if (size == 2) store<u16>(register, <u16>value);
+  else store<u64>(register, size == 4 ? value & 0xffffffff : value);
+}
+/** Reads the register that ModRM.rm names, cut to 16 bits. */
+// @ts-ignore: decorator
+@inline export function rmWord(pc: usize): u32 { return load<u16>(rmPtr(pc)); }
