@@ -2,7 +2,7 @@ import { VECTOR_SCRATCH } from "../../src/layout";
 import {
   f32Add, f32Compare, f32Div, f32Mul, f32RoundToInt, f32Sqrt, f32Sub, f64Add, f64Compare, f64Div, f64Mul, f64RoundToInt, f64Sqrt, f64Sub,
 } from "../fp/softfloat";
-import { fpRounding } from "../fp/environment";
+import { fpDaz, fpRounding } from "../fp/environment";
 import { Float } from "./ops";
 import { STATE_EXACT, STATE_FAST, beginFloat, floatState } from "./mxcsr";
 /**
@@ -145,16 +145,16 @@ export function sqrt32(a: u32): u32 {
 export function extreme64(a: u64, b: u64, greater: bool): u64 {
   if (!(ordered64(a) && ordered64(b) && usable64(a) && usable64(b))) {
     beginFloat();
-    const relation = f64Compare(a, b, true);
-    return relation == (greater ? 1 : -1) ? a : b;
+    const r = f64Compare(a, b, true) == (greater ? 1 : -1) ? a : b;
+    return fpDaz && !usable64(r) ? r & 1 << 63 : r;
   }
   return (greater ? double(a) > double(b) : double(a) < double(b)) ? a : b;
 }
 export function extreme32(a: u32, b: u32, greater: bool): u32 {
   if (!(ordered32(a) && ordered32(b) && usable32(a) && usable32(b))) {
     beginFloat();
-    const relation = f32Compare(a, b, true);
-    return relation == (greater ? 1 : -1) ? a : b;
+    const r = f32Compare(a, b, true) == (greater ? 1 : -1) ? a : b;
+    return fpDaz && !usable32(r) ? r & 0x80000000 : r;
   }
   return (greater ? single(a) > single(b) : single(a) < single(b)) ? a : b;
 }

@@ -1,3 +1,4 @@
+import { simdAvailable } from "./available";
 import { VARIANT_MMX, VARIANT_SSE, VARIANT_VEX128, VARIANT_VEX256 } from "./ops";
 import { ROWS, ROW_COUNT, ROW_KEY, ROW_LEGACY, ROW_VEX128, ROW_VEX256, ROW_NO_VVVV } from "./table";
 /**
@@ -56,7 +57,7 @@ export function simdLookup(map: u32, opcode: u32, pp: u32, vex: u32, l: u32, w: 
       if (!(load<u8>(SHIFT_GROUPS + (opcode - 0x71)) & (1 << reg))) return 0;
       if (mmx && opcode == 0x73 && (reg & 3) == 3) return 0;
     }
-    return variant << 14 | (row & 0xfff);
+    return simdAvailable(row & 0xfff, map, opcode, pp, variant, registerForm) ? variant << 14 | (row & 0xfff) : 0;
   }
   return 0;
 }

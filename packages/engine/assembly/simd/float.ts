@@ -214,30 +214,35 @@ function horizontal(pc: usize, op: i32, variant: u32): i32 {
   if (!endFloat()) return FAULT;
   return writeLanes(regVector(pc), variant, low, high);
 }
-/** DPPS: products of the elements of imm[7:4], summed in pairs, to the elements of imm[3:0]. Elements left out count as +0. */
-function dotSingles(a: v128, b: v128, imm: u32): v128 {
-  const use = maskDwords(imm >>> 4);
-  const p = lane32(Float.MUL, v128.and(a, use), v128.and(b, use)); // +0 * +0 raises nothing
-  const pairs = lane32(Float.ADD, v128.shuffle<i32>(p, p, 0, 2, 0, 2), v128.shuffle<i32>(p, p, 1, 3, 1, 3));
-  const sum = lane32(Float.ADD, v128.shuffle<i32>(pairs, pairs, 0, 0, 0, 0), v128.shuffle<i32>(pairs, pairs, 1, 1, 1, 1));
-  return v128.and(sum, maskDwords(imm));
-}
-function dotDoubles(a: v128, b: v128, imm: u32): v128 {
-  const use = maskQwords(imm >>> 4);
-  const p = lane64(Float.MUL, v128.and(a, use), v128.and(b, use));
-  const sum = lane64(Float.ADD, v128.shuffle<i64>(p, p, 0, 0), v128.shuffle<i64>(p, p, 1, 1));
-  return v128.and(sum, maskQwords(imm));
-}
+/**
+ * DPPS, DPPD: products of the elements of imm[7:4], summed in pairs, to the elements of imm[3:0]; elements left out count as +0 and
+ * raise nothing. Each step reports its exceptions before the next begins (SDM vol. 2A, DPPS).
+ */
 function dotProduct(pc: usize, op: i32, variant: u32): i32 {
   const s = source(pc, variant);
   if (!s) return FAULT;
   const f = firstSource(pc, variant), imm = recImm8(pc);
+  const wide = variant == VARIANT_VEX256, double = op == Float.DPPD;
+  const use = double ? maskQwords(imm >>> 4) : maskDwords(imm >>> 4);
+  let low: v128 = v128.and(v128.load(f), use), high: v128 = i64x2(0, 0);
   resetFloat();
-  let high: v128 = i64x2(0, 0);
-  const low = op == Float.DPPS ? dotSingles(v128.load(f), v128.load(s), imm) : dotDoubles(v128.load(f), v128.load(s), imm);
-  if (variant == VARIANT_VEX256) high = dotSingles(v128.load(f, 16), v128.load(s, 16), imm);
+  if (double) low = lane64(Float.MUL, low, v128.and(v128.load(s), use));
+  else low = lane32(Float.MUL, low, v128.and(v128.load(s), use));
+  if (wide) high = lane32(Float.MUL, v128.and(v128.load(f, 16), use), v128.and(v128.load(s, 16), use));
   if (!endFloat()) return FAULT;
-  return writeLanes(regVector(pc), variant, low, high);
+  resetFloat();
+  if (double) low = lane64(Float.ADD, v128.shuffle<i64>(low, low, 0, 0), v128.shuffle<i64>(low, low, 1, 1));
+  else {
+    low = lane32(Float.ADD, v128.shuffle<i32>(low, low, 0, 2, 0, 2), v128.shuffle<i32>(low, low, 1, 3, 1, 3));
+    if (wide) high = lane32(Float.ADD, v128.shuffle<i32>(high, high, 0, 2, 0, 2), v128.shuffle<i32>(high, high, 1, 3, 1, 3));
+    if (!endFloat()) return FAULT;
+    resetFloat();
+    low = lane32(Float.ADD, v128.shuffle<i32>(low, low, 0, 0, 0, 0), v128.shuffle<i32>(low, low, 1, 1, 1, 1));
+    if (wide) high = lane32(Float.ADD, v128.shuffle<i32>(high, high, 0, 0, 0, 0), v128.shuffle<i32>(high, high, 1, 1, 1, 1));
+  }
+  if (!endFloat()) return FAULT;
+  const keep = double ? maskQwords(imm) : maskDwords(imm);
+  return writeLanes(regVector(pc), variant, v128.and(low, keep), v128.and(high, keep));
 }
 /** RCP and RSQRT: no flags, no exceptions. */
 function reciprocal(pc: usize, op: i32, variant: u32): i32 {
