@@ -1,4 +1,4 @@
-// Compiles the test entry with assembly/mmu.ts and assembly/system/exceptions.ts replaced by the stubs beside this file.
+// Compiles the test entry with memory, exceptions and VM exits replaced by the stubs beside this file.
 import { readFileSync, existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -6,7 +6,13 @@ import asc from 'assemblyscript/asc';
 
 const here = dirname(fileURLToPath(import.meta.url));
 const engine = join(here, '../../..');
-const replaced = { 'assembly/mmu.ts': 'stubs/mmu.ts', 'assembly/system/exceptions.ts': 'stubs/exceptions.ts' };
+const replaced = {
+  'assembly/mmu.ts': 'stubs/mmu.ts',
+  'assembly/system/exceptions.ts': 'stubs/exceptions.ts',
+  'assembly/vmx/controls.ts': 'stubs/vmx.ts',
+  'assembly/vmx/exits.ts': 'stubs/vmx.ts',
+  'assembly/vmx/intercepts.ts': 'stubs/vmx.ts',
+};
 
 /** @returns {Promise<WebAssembly.Instance>} */
 export async function compile() {

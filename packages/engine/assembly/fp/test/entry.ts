@@ -2,7 +2,9 @@
 import { CR0, MODE, REGS } from "../../../src/layout";
 import { arithmeticFlags, setArithmeticFlags } from "../../flags";
 import { OPERAND } from "../../mmu";
+import { execGroup15 } from "../state";
 import { execX87 } from "../x87";
+import { raised } from "../../system/exceptions";
 import * as f from "../softfloat";
 
 let result: u64 = 0;
@@ -157,3 +159,15 @@ export function checkX87(base: usize, start: i32, count: i32): i32 {
   }
   return count;
 }
+
+/** Runs 0F AE or 0F C7 (`unit`) with ModRM.reg = `reg` and an operand of `size` bytes; returns the exception raised, or 0. */
+export function runState(unit: u32, reg: u32, size: u32, prefixes: u32): u32 {
+  memory.fill(RECORD_AT, 0, 32);
+  store<u8>(RECORD_AT, u8(size), 14);
+  store<u8>(RECORD_AT, u8(prefixes), 15);
+  store<u8>(RECORD_AT, u8(reg << 3 | 6), 20);
+  store<u16>(RECORD_AT, u16(unit), 28);
+  return execGroup15(RECORD_AT) ? raised : 0;
+}
+/** Runs an x87 instruction from the registers as they are; returns the exception raised, or 0. */
+export function runPlain(op: u32, modrm: u32): u32 { return run(op, modrm) ? raised : 0; }
