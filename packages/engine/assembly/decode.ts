@@ -297,7 +297,7 @@ function memoryOperand(): bool {
       const sib = byte();
       scale = sib >>> 6;
       const i = ((sib >>> 3) & 7) | ((rexBits & 2) << 2);
-      if (i != 4) index = i << 3; else scale = 0;
+      if (i != 4) index = i << 3; // the scale stays: for a vector index 4 is a register like any other
       b = sib & 7;
       if (b == 5 && mod == 0) displacement = <i32>dword();
       else { const full = b | ((rexBits & 1) << 3); base = full << 3; if (full == 4 || full == 5) segment = SEG_SS; }

@@ -20,11 +20,11 @@ function elementWrite(pc: usize, offset: u64, size: u32): usize {
 
 /**
  * MASKMOVQ, MASKMOVDQU: bytes of `data` whose mask byte has its top bit set go to DS:rDI (or the segment given by prefix). In these
- * register forms byte 10 of the record tells the address size: bit 7 16 bits, bit 6 32 bits in 64-bit mode.
+ * register forms byte 10 of the record is the address size in bytes.
  */
 export function maskedStoreBytes(pc: usize, data: usize, mask: usize, count: u32): i32 {
-  const cut = load<u8>(pc, 10);
-  const limit: u64 = (cut & 0x80) != 0 ? 0xffff : (cut & 0x40) != 0 || !is64() ? 0xffffffff : <u64>-1;
+  const size = load<u8>(pc, 10);
+  const limit: u64 = size == 2 ? 0xffff : size == 4 ? 0xffffffff : <u64>-1;
   const di = load<u64>(REGS + 7 * 8);
   for (let pass = 0; pass < 2; pass++) { // every selected byte is checked before the first is stored
     for (let i: u32 = 0; i < count; i++) {
@@ -100,12 +100,12 @@ function maskedStore(pc: usize, variant: u32, size: u32): i32 {
 }
 
 /**
- * VPGATHERxx, VGATHERxPx (SDM vol. 2, VSIB). The index is a vector register: byte 9 of the record is its number * 8. An element read
- * is written to the destination and its mask element cleared at once, so that after a fault the instruction goes on where it
- * stopped.
+ * VPGATHERxx, VGATHERxPx (SDM vol. 2, VSIB). The index is a vector register: byte 9 of the record is its number * 8, or 80h for
+ * number 4, which no general index can be. An element read is written to the destination and its mask element cleared at once, so
+ * that after a fault the instruction goes on where it stopped.
  */
 function gather(pc: usize, variant: u32, longIndex: bool): i32 {
-  const index = <u32>load<u8>(pc, 9) >>> 3;
+  const index: u32 = load<u8>(pc, 9) == 0x80 ? 4 : <u32>load<u8>(pc, 9) >>> 3;
   const destination = recReg(pc), maskNumber = recVvvv(pc);
   // no SIB byte, 16-bit addressing, or registers that coincide
   if ((recModrm(pc) & 7) != 4 || (load<u8>(pc, 10) & 0x80) != 0 || destination == index || destination == maskNumber || index == maskNumber) return raise(6);

@@ -1,6 +1,7 @@
 import { LF_AUX, LF_RESULT, YMM } from "../../src/layout";
 import { commit, operandWrite } from "../mmu";
-import { isRegisterForm, recImm8, recReg, recVvvv } from "../record";
+import { is64 } from "../mode";
+import { isRegisterForm, recImm8, recReg } from "../record";
 import { FAULT, OK } from "../status";
 import { Shuffle, VARIANT_MMX, VARIANT_SSE, VARIANT_VEX256 } from "./ops";
 import {
@@ -113,12 +114,12 @@ function byImmediate(pc: usize, op: i32, variant: u32): i32 {
 @inline function signs(op: i32, m: v128): v128 {
   return op == Shuffle.PBLENDVB ? i8x16.shr_s(m, 7) : op == Shuffle.BLENDVPS ? i32x4.shr_s(m, 31) : i64x2.shr_s(m, 63);
 }
-/** PBLENDVB, BLENDVPS, BLENDVPD: the mask is XMM0, with VEX the register in imm[7:4]. */
+/** PBLENDVB, BLENDVPS, BLENDVPD: the mask is XMM0, with VEX the register in imm[7:4] (imm[6:4] outside 64-bit mode). */
 function byMask(pc: usize, op: i32, variant: u32): i32 {
   const s = source(pc, variant);
   if (!s) return FAULT;
   const f = firstSource(pc, variant), d = regVector(pc);
-  const m = variant == VARIANT_SSE ? YMM : vectorRegister(recImm8(pc) >>> 4);
+  const m = variant == VARIANT_SSE ? YMM : vectorRegister((recImm8(pc) >>> 4) & (is64() ? 15 : 7));
   const low = v128.bitselect(v128.load(s), v128.load(f), signs(op, v128.load(m)));
   if (variant == VARIANT_VEX256) v128.store(d, v128.bitselect(v128.load(s, 16), v128.load(f, 16), signs(op, v128.load(m, 16))), 16);
   else if (variant != VARIANT_SSE) zeroUpper(d);
