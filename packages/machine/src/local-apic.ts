@@ -21,6 +21,8 @@ export interface LocalApics {
   sendMessage(address: number, data: number): void;
   /** The vCPU's time stamp counter was written: a deadline in its terms falls at another time. */
   timeStampCounterChanged(index: number): void;
+  /** An INIT for one processor, as from its INIT# pin. */
+  sendInit(index: number): void;
   /** Level of the machine's NMI line, LINT1 of every APIC. */
   setNmi(level: boolean): void;
   /** Level of the 8259's output, LINT0 of every APIC. */

@@ -10,7 +10,7 @@ import type { Clock, LocalApics, MmioBus, MsrDevice, TimeStampCounter } from '@v
 import { ApicBus } from './apic-bus.js';
 import { IO_APIC_BASE, IO_APIC_SIZE, IoApic } from './io-apic.js';
 import { LocalApic } from './local-apic.js';
-import { MSR_APIC_BASE, MSR_TSC_DEADLINE, MSR_X2APIC_COUNT, MSR_X2APIC_FIRST } from './registers.js';
+import { DeliveryMode, MSR_APIC_BASE, MSR_TSC_DEADLINE, MSR_X2APIC_COUNT, MSR_X2APIC_FIRST } from './registers.js';
 
 export interface ApicPluginOptions {
   /** Bits of a physical address; taken from CPUID leaf 80000008H of the backend unless given. */
@@ -151,6 +151,7 @@ function apicsOf(bus: ApicBus): LocalApics {
     forVcpu: (index) => bus.apics[index],
     sendMessage: (address, data) => void bus.message(address, data),
     timeStampCounterChanged: (index) => bus.apics[index].timeStampCounterChanged(),
+    sendInit: (index) => void bus.apics[index].accept(DeliveryMode.init, 0, false),
     setNmi: (level) => bus.setLint1(level),
     setExternal: (level) => bus.setLint0(level),
   };

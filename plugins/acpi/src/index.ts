@@ -1,0 +1,8 @@
+/** ACPI: tables, AML, power management registers. */
+export * from './aml.js';
+export { memoryMappedDevice, pciInterrupt, PCI_MEMORY } from './dsdt.js';
+export * from './plugin.js';
+export * from './pm-registers.js';
+export * from './table-loader.js';
+export * from './table-set.js';
+export * from './tables.js';
