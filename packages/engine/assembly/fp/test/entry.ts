@@ -171,3 +171,12 @@ export function runState(unit: u32, reg: u32, size: u32, prefixes: u32): u32 {
 }
 /** Runs an x87 instruction from the registers as they are; returns the exception raised, or 0. */
 export function runPlain(op: u32, modrm: u32): u32 { return run(op, modrm) ? raised : 0; }
+/** FNSTENV with an operand of `size` bytes, in protected (1) or real mode (0). */
+export function runEnvironment(size: u32, pe: u32): u32 {
+  store<u64>(CR0, 0x20 | pe);
+  memory.fill(RECORD_AT, 0, 32);
+  store<u8>(RECORD_AT, u8(size), 14);
+  store<u8>(RECORD_AT, 0x36, 20);
+  store<u16>(RECORD_AT, 1, 28);
+  return execX87(RECORD_AT) ? raised : 0;
+}

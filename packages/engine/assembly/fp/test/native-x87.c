@@ -120,7 +120,8 @@ int main(int argc, char **argv) {
       rec[16 + 28 + 18] = rec[16 + 28 + 8] - rnd() % 70; rec[16 + 28 + 19] = rec[16 + 28 + 9];
     }
     int r = m >> 3 & 7;
-    for (int j = 0; j < 16; j++) { uint64_t v = rnd(); memcpy(mem + j * 8, &v, 8); }
+    memset(mem, 0xa5, 128);
+    for (int j = 0; j < 2; j++) { uint64_t v = rnd(); memcpy(mem + j * 8, &v, 8); }
     uint64_t v = gen64(); uint32_t w = gen32();
     if (op == 0 || (op == 1 && r == 0)) memcpy(mem, &w, 4);
     else if (op == 4 || (op == 5 && r == 0)) memcpy(mem, &v, 8);
