@@ -1,0 +1,164 @@
+import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fail, isVisorkitError } from '@visorkit/core';
+import { exists, fillOnce } from './cache.js';
+import { lastLines, runCommand } from './run-command.js';
+
+/** Architectures of Debian whose guests a PC runs. */
+export type DebianArchitecture = 'amd64' | 'i386';
+
+/** One version of a package that apt knows. */
+export interface PackageVersion {
+  readonly name: string;
+  readonly version: string;
+  /** Names in its Depends, alternatives and versions left out. */
+  readonly depends: readonly string[];
+}
+
+export interface AptProgress {
+  (percent: number | undefined, message: string): void;
+}
+
+/** What to do where apt cannot help, for errors. */
+const REMEDY =
+  'Packages come from Debian: on Debian, see that /etc/apt has its sources and that the network is there (`apt-get update` must work); ' +
+  'elsewhere, copy the cache folder from a Debian machine (VISORKIT_CACHE says where it is), or run a kernel of your own with --kernel and --initrd';
+
+/**
+ * apt without root and without touching the system. Package lists are the system's own where they have what is asked;
+ * else, and for an architecture that the system does not have, they are fetched into a folder of the cache, by the system's
+ * sources and keys.
+ */
+export class Apt {
+  readonly #cache: string;
+  readonly #architecture: DebianArchitecture;
+  readonly #signal: AbortSignal | undefined;
+  #options: string[] = [];
+
+  private constructor(cache: string, architecture: DebianArchitecture, signal: AbortSignal | undefined) {
+    this.#cache = cache;
+    this.#architecture = architecture;
+    this.#signal = signal;
+  }
+
+  /**
+   * Opens apt for one package.
+   * @throws VisorkitError GUEST_APT_MISSING, GUEST_APT_LISTS, GUEST_PACKAGE_UNKNOWN
+   */
+  static async open(cache: string, architecture: DebianArchitecture, name: string, progress: AptProgress, signal?: AbortSignal): Promise<Apt> {
+    const apt = new Apt(cache, architecture, signal);
+    const native = await apt.#nativeArchitecture();
+    if (native === architecture && (await apt.versions(name)).length > 0) return apt;
+    if (await exists(apt.#lists)) {
+      apt.#options = privateOptions(apt.#lists, architecture);
+      if ((await apt.versions(name)).length > 0) return apt;
+    }
+    const said = await apt.refresh(progress);
+    if ((await apt.versions(name)).length === 0) {
+      fail('GUEST_PACKAGE_UNKNOWN', `apt knows no package "${name}" for ${architecture} (${lastLines(said)}). ${REMEDY}.`, { name, architecture });
+    }
+    return apt;
+  }
+
+  /**
+   * Fetches package lists into the cache, anew where there are some, and goes by them from now on. Some of the sources may
+   * fail: what matters is whether they know the package then.
+   * @returns what apt-get said
+   */
+  async refresh(progress: AptProgress): Promise<string> {
+    const message = `fetching Debian's package lists for ${this.#architecture}`;
+    progress(undefined, message);
+    let said = '';
+    await rm(this.#lists, { recursive: true, force: true });
+    await fillOnce(this.#cache, this.#lists, async (folder) => {
+      for (const part of ['state/lists/partial', 'cache/archives/partial']) await mkdir(join(folder, part), { recursive: true });
+      await writeFile(join(folder, 'state/status'), '');
+      this.#options = privateOptions(folder, this.#architecture);
+      const onStatusLine = (line: string): void => {
+        const [kind, , percent] = line.split(':');
+        if (kind === 'dlstatus') progress(Number(percent), message);
+      };
+      said = (await this.#run('apt-get', ['-o', 'APT::Status-Fd=3', 'update'], { onStatusLine })).stderr;
+    });
+    this.#options = privateOptions(this.#lists, this.#architecture);
+    return said;
+  }
+
+  /** Where lists of our own are kept. */
+  get #lists(): string {
+    return join(this.#cache, 'apt', this.#architecture);
+  }
+
+  /** The versions of a package that can be had, newest first; none when apt does not know it. */
+  async versions(name: string): Promise<PackageVersion[]> {
+    const { stdout } = await this.#run('apt-cache', ['show', name]);
+    const versions = stdout.split(/\n\n+/).map(parseStanza).filter((stanza) => stanza?.name === name);
+    return versions as PackageVersion[];
+  }
+
+  /**
+   * Downloads a package's .deb into `folder`.
+   * @throws VisorkitError GUEST_DOWNLOAD
+   */
+  async download(version: PackageVersion, folder: string, progress: AptProgress): Promise<void> {
+    const onStatusLine = (line: string): void => {
+      const [kind, , percent] = line.split(':');
+      if (kind === 'dlstatus') progress(Number(percent), `downloading ${version.name} ${version.version}`);
+    };
+    const result = await this.#run('apt-get', ['-o', 'APT::Status-Fd=3', 'download', `${version.name}=${version.version}`], { cwd: folder, onStatusLine });
+    if (result.status !== 0) {
+      fail('GUEST_DOWNLOAD', `apt-get could not download ${version.name} ${version.version} (${lastLines(result.stderr)}). ${REMEDY}.`, { ...version });
+    }
+  }
+
+  async #nativeArchitecture(): Promise<string> {
+    try {
+      return (await runCommand('dpkg', ['--print-architecture'], { signal: this.#signal })).stdout.trim();
+    } catch (error) {
+      if (isVisorkitError(error) && error.code === 'COMMAND_MISSING') missing(error);
+      throw error;
+    }
+  }
+
+  async #run(command: string, args: string[], options: { cwd?: string; onStatusLine?: (line: string) => void } = {}): ReturnType<typeof runCommand> {
+    try {
+      return await runCommand(command, [...this.#options, ...COMMON_OPTIONS, ...args], { ...options, signal: this.#signal });
+    } catch (error) {
+      if (isVisorkitError(error) && error.code === 'COMMAND_MISSING') missing(error);
+      throw error;
+    }
+  }
+}
+
+/** Run as root, apt would hand downloads to the user "_apt", who cannot write in the cache. */
+const COMMON_OPTIONS = ['-o', 'APT::Sandbox::User=root', '-o', 'Acquire::Retries=2', '-q'];
+
+function privateOptions(folder: string, architecture: DebianArchitecture): string[] {
+  const settings: Record<string, string> = {
+    'Dir::State': join(folder, 'state'),
+    'Dir::State::status': join(folder, 'state/status'),
+    'Dir::Cache': join(folder, 'cache'),
+    'Dir::Cache::pkgcache': '',
+    'Dir::Cache::srcpkgcache': '',
+    'APT::Architecture': architecture,
+    'APT::Architectures': architecture,
+    'APT::Update::Post-Invoke-Success': '',
+    'Acquire::Languages': 'none',
+    'Debug::NoLocking': '1',
+  };
+  return Object.entries(settings).flatMap(([name, value]) => ['-o', `${name}=${value}`]);
+}
+
+function missing(cause: Error): never {
+  return fail('GUEST_APT_MISSING', `This machine has no apt-get and dpkg, with which Debian's packages are fetched. ${REMEDY}.`, undefined, cause);
+}
+
+/** One stanza of `apt-cache show`. */
+function parseStanza(text: string): PackageVersion | undefined {
+  const field = (name: string): string | undefined => new RegExp(`^${name}: (.*)$`, 'm').exec(text)?.[1].trim();
+  const name = field('Package');
+  const version = field('Version');
+  if (name === undefined || version === undefined) return undefined;
+  const depends = (field('Depends') ?? '').split(',').map((part) => part.trim().split(/[\s(:|]/)[0]).filter((part) => part !== '');
+  return { name, version, depends };
+}
