@@ -83,7 +83,8 @@ export function checkSse(base: usize, start: i32, count: i32): i32 {
     f.fpLoadMxcsr(mxcsr);
     result = sse(load<u16>(p), load<u64>(p, 8), load<u64>(p, 16), load<u64>(p, 24));
     flags = (mxcsr & 0x3f) | f.fpReported();
-    if (result != load<u64>(p, 32) || flags != load<u16>(p, 2)) return i;
+    const trapped = f.fpUnmasked();
+    if (flags != load<u16>(p, 2) || u64(trapped) != load<u64>(p, 40) || (!trapped && result != load<u64>(p, 32))) return i;
   }
   return count;
 }

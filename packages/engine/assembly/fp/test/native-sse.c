@@ -1,6 +1,9 @@
 /* Executes scalar SSE, FMA and F16C operations on this machine's processor and writes operands, results and flags.
- * usage: native-sse SEED COUNT > file.   Records of 48 bytes: u16 op, u16 flags, u32 mxcsr, u64 a, b, c, result, 0.
+ * usage: native-sse SEED COUNT > file.   Records of 48 bytes: u16 op, u16 flags, u32 mxcsr, u64 a, b, c, result, trapped.
  * Built with gcc -O1; every operation is one asm block so that the compiler cannot move it across the MXCSR changes. */
+#define _GNU_SOURCE
+#include <setjmp.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -67,6 +70,12 @@ static uint64_t gen16(void) { return rnd() % 4 ? rnd() & 0xffff : (rnd() & 0x800
   : [o] "=m"(out), [r] "=m"(r), [g] "=m"(g) : [m] "m"(m), [a] "m"(a), [b] "m"(b), [c] "m"(c), [d] "m"(dflt) \
   : "rax", "xmm0", "xmm1", "xmm2", "memory")
 #define XMM 0
+static sigjmp_buf trap;
+static uint32_t trapFlags;
+static void trapped(int n, siginfo_t *info, void *context) {
+  trapFlags = ((ucontext_t *)context)->uc_mcontext.fpregs->mxcsr;
+  siglongjmp(trap, 1);
+}
 #define GPR 1
 #define CMP "\n\tpushfq\n\tpop %%rax\n\tand $0x45, %%eax"
 
@@ -74,16 +83,21 @@ int main(int argc, char **argv) {
   state = strtoull(argv[1], 0, 0) * 0x9e3779b97f4a7c15ull + 1;
   long count = atol(argv[2]);
   uint32_t dflt = 0x1f80;
+  struct sigaction action = { .sa_sigaction = trapped, .sa_flags = SA_SIGINFO };
+  sigaction(SIGFPE, &action, 0);
   for (long i = 0; i < count; i++) {
-    uint32_t m = 0x1f80 | (rnd() & 3) << 13;
+    volatile uint32_t m = 0x1f80 | (rnd() & 3) << 13;
     if (rnd() % 4 == 0) m |= rnd() & 0x8040;
     if (rnd() % 8 == 0) m |= 0x20; /* PE set: fast paths */
-    uint64_t a = gen64(), b = gen64(), c = gen64(), r = 0, g = 0;
+    if (rnd() % 8 == 0) m &= ~(rnd() & 0x1f80);
+    volatile uint64_t didTrap = 0;
+    volatile uint64_t a = gen64(), b = gen64(), c = gen64(), r = 0, g = 0;
     uint32_t fa = gen32(), fb = gen32(), fc = gen32();
-    uint32_t out = 0;
-    int op = rnd() % 56, where = XMM;
+    volatile uint32_t out = 0;
+    volatile int op = rnd() % 56, where = XMM;
     if (op < 5 || (op >= 10 && op < 16) || op == 22 || op == 24 || op == 25 || op == 26 || op == 27 || (op >= 32 && op < 38) || (op >= 44 && op < 46) || (op >= 48 && op < 52)) { a = fa; b = fb; c = fc; }
-    switch (op) {
+    if (sigsetjmp(trap, 1)) { out = trapFlags; didTrap = 1; r = g = 0; }
+    else switch (op) {
       case 0: RUN("addss %%xmm1, %%xmm0"); break;
       case 1: RUN("subss %%xmm1, %%xmm0"); break;
       case 2: RUN("mulss %%xmm1, %%xmm0"); break;
@@ -143,7 +157,7 @@ int main(int argc, char **argv) {
     }
     if (where == GPR) r = g;
     if (op < 5 || (op >= 10 && op < 16) || op == 23 || (op >= 32 && op < 38) || op == 52 || op == 53) r &= 0xffffffff;
-    struct { uint16_t op, flags; uint32_t m; uint64_t a, b, c, r, z; } rec = { op, out & 0x3f, m, a, b, c, r, 0 };
+    struct { uint16_t op, flags; uint32_t m; uint64_t a, b, c, r, z; } rec = { op, out & 0x3f, m, a, b, c, r, didTrap };
     fwrite(&rec, 48, 1, stdout);
   }
   return 0;
