@@ -15,6 +15,7 @@ export * from './msr-bus.js';
 export * from './cpuid-table.js';
 export * from './local-apic.js';
 export * from './pci.js';
+export * from './pci-config.js';
 export * from './firmware.js';
 export * from './boot-layout.js';
 export * from './boot-state.js';

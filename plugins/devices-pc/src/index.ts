@@ -26,3 +26,5 @@ export * from './plugins/post.js';
 export * from './plugins/shutdown.js';
 export * from './plugins/hpet.js';
 export * from './plugins/memory-map.js';
+export * from './pci.js';
+export * from './plugins/pci.js';

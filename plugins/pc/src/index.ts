@@ -1,0 +1,2 @@
+/** A standard PC. */
+export * from './pc-platform.js';
