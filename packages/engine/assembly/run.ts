@@ -6,7 +6,7 @@ import { IF, RF, TF } from "./flags";
 import { interpret } from "./generated/dispatch";
 import { clearLog, prepareLog, rewindLog } from "./mmio";
 import {
-  ATT_DEBUG, ATT_INTERRUPT_WINDOW, ATT_MMIO, ATT_MTF, ATT_NMI_WINDOW, ATT_PENDING_DEBUG, ATT_RESUME_FLAG, ATT_SHADOW, ATT_SHADOW_OLD, ATT_STEP, ATT_TRAP_FLAG, MODE_CS_CHECK, MODE_SIZE,
+  ATT_DEBUG, ATT_INTERRUPT_WINDOW, ATT_MMIO, ATT_MTF, ATT_NMI_WINDOW, ATT_PENDING_DEBUG, ATT_RESUME_FLAG, ATT_SHADOW, ATT_SHADOW_OLD, ATT_STEP, ATT_TPR, ATT_TRAP_FLAG, ATT_VIRTUAL_INTERRUPT, MODE_CS_CHECK, MODE_SIZE,
   MODE_REAL, currentRip, nextRip, updateAttention,
 } from "./mode";
 import { recLeft } from "./record";
@@ -14,7 +14,7 @@ import { END, EXIT, FAULT, JUMP, OK, REPEAT } from "./status";
 import { afterInstruction, instructionBreakpoint } from "./system/debug";
 import { deliverException } from "./system/exceptions";
 import { jumpGeneration } from "./tlb";
-import { deadlineReached, interruptWindow, monitorTrap, nmiWindow } from "./vmx/exits";
+import { deadlineReached, interruptWindow, monitorTrap, nmiWindow, virtualApicEvents } from "./vmx/events";
 import { vmEntry } from "./vmx/entry";
 /**
  * The run loop around the interpreter's switch: from VM entry to VM exit or deadline. Between blocks it finds the next one
@@ -173,6 +173,11 @@ function attend(): usize {
   store<u32>(RUN_FLAGS, load<u32>(RUN_FLAGS) & ~EVENT_DELIVERED);
   if ((attention & ATT_NMI_WINDOW) != 0 && (load<u32>(INTERRUPTIBILITY) & 0xb) == 0) { nmiWindow(); return 0; }
   if ((attention & ATT_INTERRUPT_WINDOW) != 0 && (load<u32>(EFLAGS) & IF) != 0 && (load<u32>(INTERRUPTIBILITY) & 3) == 0) { interruptWindow(); return 0; }
+  if (attention & (ATT_TPR | ATT_VIRTUAL_INTERRUPT)) {
+    const status = virtualApicEvents();
+    if (status == EXIT || status == FAULT) return 0;
+    if (status == JUMP) return lookup(); // at the handler now; ATTENTION has changed
+  }
   if ((attention & ATT_STEP) == 0) return 1;
   const linear = linearRip();
   if ((attention & ATT_DEBUG) != 0 && (load<u32>(EFLAGS) & RF) == 0 && instructionBreakpoint(linear) != OK) return 0;
