@@ -1,0 +1,53 @@
+/** The machine that the command line runs: a PC on the chosen backend, with whatever plugins the user adds. */
+import { VmxBackend } from '@visorkit/backend-vmx';
+import { BootElfPlugin } from '@visorkit/boot-elf';
+import { BootFirmwarePlugin } from '@visorkit/boot-firmware';
+import { BootFlatPlugin } from '@visorkit/boot-flat';
+import { BootLinuxPlugin } from '@visorkit/boot-linux';
+import { BootMultibootPlugin } from '@visorkit/boot-multiboot';
+import { DisassemblerToken, fail } from '@visorkit/core';
+import type { Backend, Plugin, PluginEntry, Vmm } from '@visorkit/core';
+import { exits } from '@visorkit/exits';
+import { compose } from '@visorkit/machine';
+import type { BootOptions, ComposeOptions } from '@visorkit/machine';
+import { pc } from '@visorkit/pc';
+import { IcedDisassembler } from './disassembler.js';
+
+export interface AssembleOptions {
+  readonly backend: string;
+  readonly memory: number;
+  readonly cpus: number;
+  readonly time: 'real' | 'virtual';
+  readonly boot?: BootOptions;
+  readonly console: ComposeOptions['console'];
+  /** isa-debug-exit at 0xf4, and with it the devices that test programs expect. */
+  readonly debugExit: boolean;
+  readonly plugins: readonly PluginEntry[];
+}
+
+export const BACKENDS = ['vmx', 'kvm'] as const;
+
+/** Makes a backend by name. */
+export function makeBackend(name: string): Backend {
+  if (name === 'vmx') return new VmxBackend();
+  return fail('BACKEND_UNAVAILABLE', `Backend "${name}" is not part of this build; vmx is.`, { backend: name });
+}
+
+/** Reports show disassembly. */
+const disassembly: Plugin = {
+  name: 'disassembler',
+  provides: [DisassemblerToken],
+  apply: (host) => host.services.provide(DisassemblerToken, new IcedDisassembler()),
+};
+
+export function assemble(options: AssembleOptions): Vmm {
+  return compose({
+    backend: makeBackend(options.backend), memory: options.memory, cpus: options.cpus, time: options.time, console: options.console,
+    ...(options.boot === undefined ? {} : { boot: options.boot }),
+    plugins: [
+      disassembly, ...exits(), ...pc({ debugExit: options.debugExit, testDevices: options.debugExit }),
+      new BootLinuxPlugin(), new BootElfPlugin(), new BootMultibootPlugin(), new BootFirmwarePlugin(), new BootFlatPlugin(),
+      ...options.plugins,
+    ],
+  });
+}

@@ -1,0 +1,66 @@
+/** The command line. */
+import { describeError, isVisorkitError } from '@visorkit/core';
+import { Command } from 'commander';
+import { demoCommand } from './demo-command.js';
+import { doctorCommand } from './doctor-command.js';
+import { runCommand } from './run-command.js';
+import type { RunFlags } from './run-command.js';
+import { writeAll } from './serial.js';
+
+/** Status of a run that could not begin. */
+const STATUS_USAGE = 2;
+
+const collect = (value: string, before: string[] | undefined): string[] => [...(before ?? []), value];
+
+function program(end: (status: number) => void): Command {
+  const command = new Command('visorkit').description('Virtual machines assembled from packages.').version('0.1.0').showHelpAfterError();
+  command
+    .command('run')
+    .description('boot an image; its format is told by its content')
+    .option('--kernel <file>', 'bzImage, vmlinux or PVH ELF, multiboot image, flat binary, firmware')
+    .option('--initrd <file>', 'initial RAM disk, or first multiboot module')
+    .option('--module <file>', 'multiboot module (repeatable)', collect)
+    .option('--append <text>', 'kernel command line')
+    .option('--memory <size>', 'RAM, as 256M or 1G (default 256M)')
+    .option('--cpus <count>', 'processors (default 1)')
+    .option('--backend <name>', 'vmx or kvm (default vmx)')
+    .option('--plugin <path or package>', 'add a plugin (repeatable)', collect)
+    .option('--serial <where>', 'stdio, file:PATH or none (default stdio; Ctrl-a x leaves)')
+    .option('--debug-exit', 'isa-debug-exit at port 0xf4: the status is (value<<1)|1')
+    .option('--time <kind>', 'real or virtual (default real); virtual time is repeatable to the instruction')
+    .option('--max-instructions <count>', 'stop after so many guest instructions')
+    .option('--timeout <seconds>', 'stop after so many seconds')
+    .option('--report <file>', 'write a JSON report, - for standard output')
+    .option('--config <file>', 'configuration file (default visorkit.config.ts or .mjs, if there is one)')
+    .option('--loader <name>', 'boot loader, instead of recognising the image')
+    .option('--address <number>', 'flat binary: load address')
+    .option('--mode <mode>', 'flat binary: real16, protected32 or long64')
+    .option('--entry <bits>', 'bzImage: 32 or 64')
+    .option('--verbose', 'say at the end what happened')
+    .action(async (flags: RunFlags) => end(await runCommand(flags)));
+  command
+    .command('demo')
+    .description('boot Debian\'s kernel: a shell on a terminal, a self-check without one')
+    .option('--memory <size>', 'RAM (default 256M)')
+    .option('--backend <name>', 'vmx or kvm (default vmx)')
+    .action(async (flags: { memory?: string; backend?: string }) => end(await demoCommand(flags)));
+  command
+    .command('doctor')
+    .description('say what this machine can do')
+    .option('--json', 'as JSON')
+    .action(async (flags: { json?: boolean }) => end(await doctorCommand(flags)));
+  return command;
+}
+
+/** Runs the command line and sets the process's status. */
+export async function main(argv: readonly string[]): Promise<void> {
+  try {
+    await program((status) => {
+      process.exitCode = status;
+    }).parseAsync(argv);
+  } catch (error) {
+    const text = isVisorkitError(error) ? `visorkit: ${describeError(error)} [${error.code}]` : `visorkit: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`;
+    writeAll(2, Buffer.from(`${text}\n`));
+    process.exitCode = STATUS_USAGE;
+  }
+}

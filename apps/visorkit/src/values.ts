@@ -1,0 +1,33 @@
+/** Values of command-line options: checked where they are read, with a sentence that says what would be right. */
+import { fail, parseSize } from '@visorkit/core';
+
+/** A whole number from `least` to `most`. */
+export function whole(option: string, text: string, least: number, most: number): number {
+  const value = /^(0x[0-9a-f]+|\d+)$/i.test(text) ? Number(text) : NaN;
+  if (!Number.isSafeInteger(value) || value < least || value > most) {
+    fail('OPTION_VALUE', `${option} takes a whole number from ${least} to ${most}, not "${text}".`, { option, value: text });
+  }
+  return value;
+}
+
+/** A positive number of seconds. */
+export function seconds(option: string, text: string): number {
+  const value = Number(text);
+  if (text.trim() === '' || !Number.isFinite(value) || value <= 0) {
+    fail('OPTION_VALUE', `${option} takes a positive number of seconds, not "${text}".`, { option, value: text });
+  }
+  return value;
+}
+
+/** One of a few words. */
+export function word<Word extends string>(option: string, text: string, words: readonly Word[]): Word {
+  if (!(words as readonly string[]).includes(text)) {
+    fail('OPTION_VALUE', `${option} takes one of ${words.join(', ')}, not "${text}".`, { option, value: text });
+  }
+  return text as Word;
+}
+
+/** An amount of memory. */
+export function size(option: string, text: string): number {
+  return parseSize(text, option);
+}
