@@ -100,7 +100,7 @@ export class EptBuilder {
       const entry = this.entryFor(at, level);
       const low = (to % 0x100000000) | (rights & 7) | (memoryType << 3) | (level > 1 ? EptEntry.LARGE : 0);
       this.release(entry, level);
-      this.memory.words[entry >>> 2] = rights === 0 ? to % 0x100000000 : low;
+      this.memory.words[entry >>> 2] = low;
       this.memory.words[(entry >>> 2) + 1] = highOf(to) | (suppressVe ? EptEntryHigh.SUPPRESS_VE : 0);
       done += EPT_PAGE_SIZES[level - 1]!;
     }
@@ -139,7 +139,7 @@ export class EptBuilder {
       const entry = table + slotOffset(gpa, level), low = this.memory.words[entry >>> 2]! >>> 0, high = this.memory.words[(entry >>> 2) + 1]! >>> 0;
       const leaf = level === 1 || (level <= 3 && (low & EptEntry.LARGE) !== 0);
       if (leaf) {
-        if ((low & 7) === 0 && (low & ~0xfff) === 0) return undefined;
+        if (low === 0) return undefined;
         const pageSize = EPT_PAGE_SIZES[level - 1]!, base = (high & 0xfffff) * 0x100000000 + ((low & ~0xfff) >>> 0);
         return {
           hpa: base - (base % pageSize) + (gpa % pageSize), rights: low & 7, memoryType: (low >>> 3) & 7, pageSize, suppressVe: high >>> 31 === 1,

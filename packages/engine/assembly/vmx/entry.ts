@@ -171,3 +171,15 @@ export function vmEntry(): i32 {
   if (load<u32>(ACTIVITY) != 0) return enterInactive();
   return deliverPendingDebug() == EXIT ? EXIT : OK;
 }
+
+/**
+ * Makes fields that were written since the last entry count for translations from outside (observe), without checking them:
+ * mode, controls and EPT pointer. The next entry still checks.
+ */
+export function applyWrites(): void {
+  store<u32>(SECONDARY_IN_FORCE, load<u32>(V_PRIMARY_CONTROLS) & PRIMARY_ACTIVATE_SECONDARY ? load<u32>(V_SECONDARY_CONTROLS) : 0);
+  const eptp: u64 = secondaryControl(SECONDARY_EPT) ? load<u64>(V_EPTP) : 0;
+  if (eptp != load<u64>(EPTP_IN_FORCE)) selectEptPointer(eptp);
+  flushTlb();
+  modeChanged();
+}

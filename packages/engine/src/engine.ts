@@ -1,0 +1,309 @@
+/**
+ * The processor as the framework drives it: one WebAssembly instance with its memory, the VMCS fields by encoding, and `enter`.
+ *
+ * Linear memory is physical memory as a hypervisor sees it: the processor's state, an area for VMX structures, then guest RAM.
+ * The framework builds VMCS, EPT and bitmaps in it and enters the guest; every VM exit comes back here.
+ */
+import { fail } from '@visorkit/core';
+import type { CpuidEntry } from '@visorkit/core';
+import { ArrayGuestMemory } from '@visorkit/machine';
+import { PHYSICAL_ADDRESS_BITS, processorCpuid, writeFeatures } from './cpuid.js';
+import {
+  BOUNCE, CR0, CR2, CR3, CR4, CR8, DEADLINE, DR, EFER, ENTER_RESULT, ENTRY_RULE, EXIT_WORK, FEATURES, GDTR_BASE, GDTR_LIMIT, GUEST_RAM,
+  HOST_DEADLINE, HYPERVISOR, HYPERVISOR_BYTES, IDTR_BASE, IDTR_LIMIT, INTERRUPTIBILITY, MAXPHYADDR, RANDOM_STATE, REGS, RETIRED, RIP, SEG_AR,
+  SEG_BASE, SEG_LIMIT, SEG_SEL, TSC_BASE, TSC_STEP, XCR0,
+} from './layout.js';
+import { MmioLog } from './mmio-log.js';
+import { processorModule } from './module.js';
+import type { ProcessorExports } from './module.js';
+import { PageAllocator } from './page-allocator.js';
+import { writeResetState } from './reset.js';
+import { captureState, putState } from './state.js';
+import type { EngineState } from './state.js';
+import { ENTER_DEADLINE, DIRTY_GUEST, DIRTY_PAGING, V_DIRTY } from './vmcs-layout.js';
+import { Vmcs } from './vmcs.js';
+import { WebAssembly } from './webassembly.js';
+import type { WasmModule } from './webassembly.js';
+
+export interface EngineOptions {
+  /** Guest RAM in bytes, a multiple of 4 KiB; at most about 3.9 GiB. */
+  memoryBytes: number;
+  /** CPUID table the instruction set follows; the whole processor by default. */
+  cpuid?: readonly CpuidEntry[];
+  /** Seed of RDRAND and RDSEED, not 0. */
+  seed?: bigint;
+  /** TSC ticks for each retired instruction; 1 by default. */
+  tscStep?: number;
+}
+
+const PAGE = 65536;
+const MAXIMUM_PAGES = 65536;
+const MINIMUM_PAGES = 1120;
+const NEVER = 0x7fffffffffffffffn;
+const DEFAULT_SEED = 0x9e3779b97f4a7c15n;
+
+/** Result of {@link Engine.translate}. */
+export interface Translation {
+  /** Guest-physical address, -1 when there is none. */
+  gpa: number;
+  /** 14 for a page fault, 0 when the EPT do not map a paging structure. */
+  vector: number;
+  errorCode: number;
+}
+
+export class Engine {
+  /** Guest RAM. Writes through it are seen by the processor, code included. */
+  readonly memory: ArrayGuestMemory;
+  /** The whole linear memory: an index is a host-physical address. */
+  readonly buffer: SharedArrayBuffer;
+  readonly bytes: Uint8Array;
+  readonly words: Uint32Array;
+  readonly longs: BigUint64Array;
+  /** Fields of the current VMCS. */
+  readonly vmcs: Vmcs;
+  readonly mmio: MmioLog;
+  /** Pages for VMX structures: VMCS regions, EPT tables, bitmaps. */
+  readonly pages: PageAllocator;
+  private readonly result: Translation = { gpa: -1, vector: 0, errorCode: 0 };
+
+  /** Makes an engine in the state after power-up, with no control set. */
+  static async create(options: EngineOptions): Promise<Engine> {
+    return new Engine(await processorModule(), options);
+  }
+
+  /** Like `create`, for those who have the compiled module already. */
+  constructor(module: WasmModule, options: EngineOptions) {
+    const { memoryBytes, cpuid = processorCpuid(), seed = DEFAULT_SEED, tscStep = 1 } = options;
+    const pages = Math.max(Math.ceil((GUEST_RAM + memoryBytes) / PAGE), MINIMUM_PAGES);
+    if (!Number.isSafeInteger(memoryBytes) || memoryBytes <= 0 || memoryBytes % 4096 !== 0 || pages > MAXIMUM_PAGES) {
+      const most = (MAXIMUM_PAGES * PAGE - GUEST_RAM) / 2 ** 20;
+      fail('ENGINE_MEMORY', `The processor takes guest memory from 4 KiB to ${most} MiB in whole pages, not ${memoryBytes} bytes.`, { memoryBytes });
+    }
+    const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+    this.buffer = memory.buffer;
+    this.bytes = new Uint8Array(this.buffer);
+    this.words = new Uint32Array(this.buffer);
+    this.longs = new BigUint64Array(this.buffer);
+    const instance = new WebAssembly.Instance(module, {
+      env: { memory, abort: () => fail('ENGINE_ABORT', 'The processor stopped itself: an internal invariant does not hold.') },
+    });
+    this.exports = instance.exports as unknown as ProcessorExports;
+    this.memory = new ArrayGuestMemory(memoryBytes, this.buffer, GUEST_RAM);
+    this.mmio = new MmioLog(this.buffer);
+    this.pages = new PageAllocator(this.bytes, HYPERVISOR, HYPERVISOR_BYTES);
+    const { exports } = this;
+    this.vmcs = new Vmcs(this.buffer, { read: () => exports.guestFlags(), write: (flags) => exports.setGuestFlags(flags) });
+
+    exports.initialise();
+    exports.vmcsReset();
+    this.longs[RANDOM_STATE >>> 3] = seed === 0n ? DEFAULT_SEED : BigInt.asUintN(64, seed);
+    this.words[TSC_STEP >>> 2] = tscStep;
+    this.words[MAXPHYADDR >>> 2] = PHYSICAL_ADDRESS_BITS;
+    this.longs[HOST_DEADLINE >>> 3] = NEVER;
+    this.longs[DEADLINE >>> 3] = NEVER;
+    this.setCpuid(cpuid);
+    writeResetState(this.buffer, true);
+    this.touchGuest();
+    this.memory.onWrite((gpa, length) => this.wrote(gpa, length));
+  }
+
+  /** The wasm side. For those who build on the engine, not for plugins. */
+  readonly exports: ProcessorExports;
+
+  // ------------------------------------------------------------------------------------------------ running
+  /**
+   * VM entry, guest code, VM exit. Returns the exit reason field's low part: the basic exit reason (with bit 31 for a failed
+   * entry), ENTER_DEADLINE, or ENTER_VMFAIL (then the VM-instruction error field says why).
+   */
+  enter(): number {
+    const { words } = this;
+    this.exports.enter();
+    const result = words[ENTER_RESULT >>> 2];
+    if (words[EXIT_WORK >>> 2] !== 0 && result < ENTER_DEADLINE) this.exports.finishExit();
+    return result;
+  }
+
+  /** Number of the VM-entry rule that failed (entry-rules.ts), 0 for none. */
+  get failedRule(): number { return this.words[ENTRY_RULE >>> 2]; }
+
+  /** Instructions retired since the engine was made. Exact below 2^53. */
+  get retired(): number { return this.words[RETIRED >>> 2] + this.words[(RETIRED >>> 2) + 1] * 0x100000000; }
+
+  /** `enter` comes back with ENTER_DEADLINE once `retired` has reached this. Infinity: never. */
+  setDeadline(retired: number): void {
+    const { words } = this;
+    if (retired >= Number.MAX_SAFE_INTEGER) {
+      words[HOST_DEADLINE >>> 2] = 0xffffffff;
+      words[(HOST_DEADLINE >>> 2) + 1] = 0x7fffffff;
+    } else {
+      const whole = Math.max(0, Math.ceil(retired));
+      words[HOST_DEADLINE >>> 2] = whole % 0x100000000;
+      words[(HOST_DEADLINE >>> 2) + 1] = Math.floor(whole / 0x100000000);
+    }
+  }
+
+  /** Host time stamp counter: base + retired instructions * step, base set here so that it reads `value` now. */
+  setTsc(value: number): void {
+    const base = value - this.retired * this.words[TSC_STEP >>> 2];
+    // The base may be below 0: it is added modulo 2^64
+    this.longs[TSC_BASE >>> 3] = BigInt.asUintN(64, BigInt(Math.floor(base)));
+  }
+
+  /** Host time stamp counter now. */
+  get tsc(): bigint {
+    return BigInt.asUintN(64, this.longs[TSC_BASE >>> 3] + this.longs[RETIRED >>> 3] * BigInt(this.words[TSC_STEP >>> 2]));
+  }
+
+  /** Instruction groups follow this CPUID table. */
+  setCpuid(table: readonly CpuidEntry[]): void {
+    writeFeatures(this.buffer, table);
+    this.exports.modeChanged();
+  }
+  /** The feature words, for tests. */
+  get features(): Uint32Array { return this.words.slice(FEATURES >>> 2, (FEATURES >>> 2) + 8); }
+
+  /** State after INIT, or after power-up. */
+  reset(powerUp: boolean): void {
+    writeResetState(this.buffer, powerUp);
+    this.touchGuest();
+  }
+
+  // ------------------------------------------------------------------------------------------------ registers
+  /** Low half of general register `index`, unsigned. */
+  getRegister32(index: number): number { return this.words[(REGS >>> 2) + index * 2]; }
+  /** Writes 32 bits and clears the upper half. */
+  setRegister32(index: number, value: number): void {
+    this.words[(REGS >>> 2) + index * 2] = value;
+    this.words[(REGS >>> 2) + index * 2 + 1] = 0;
+  }
+  getRegister(index: number): bigint { return this.longs[(REGS >>> 3) + index]; }
+  setRegister(index: number, value: bigint): void { this.longs[(REGS >>> 3) + index] = value; }
+
+  get rip(): bigint { return this.longs[RIP >>> 3]; }
+  set rip(value: bigint) {
+    this.longs[RIP >>> 3] = value;
+    this.words[V_DIRTY >>> 2] |= DIRTY_GUEST;
+  }
+  get rflags(): number { return this.exports.guestFlags() >>> 0; }
+  set rflags(value: number) {
+    this.exports.setGuestFlags(value);
+    this.words[V_DIRTY >>> 2] |= DIRTY_GUEST;
+  }
+
+  get cr0(): bigint { return this.longs[CR0 >>> 3]; }
+  set cr0(value: bigint) { this.setPaging(CR0, value); }
+  get cr2(): bigint { return this.longs[CR2 >>> 3]; }
+  set cr2(value: bigint) { this.longs[CR2 >>> 3] = value; }
+  get cr3(): bigint { return this.longs[CR3 >>> 3]; }
+  set cr3(value: bigint) { this.setPaging(CR3, value); }
+  get cr4(): bigint { return this.longs[CR4 >>> 3]; }
+  set cr4(value: bigint) { this.setPaging(CR4, value); }
+  get cr8(): bigint { return this.longs[CR8 >>> 3]; }
+  set cr8(value: bigint) { this.longs[CR8 >>> 3] = value; }
+  get efer(): bigint { return this.longs[EFER >>> 3]; }
+  set efer(value: bigint) { this.setPaging(EFER, value); }
+  get xcr0(): bigint { return this.longs[XCR0 >>> 3]; }
+  set xcr0(value: bigint) {
+    this.longs[XCR0 >>> 3] = value;
+    this.touchGuest();
+  }
+  /** DR0-DR3, DR6, DR7. */
+  getDebugRegister(index: number): bigint { return this.longs[(DR >>> 3) + index]; }
+  setDebugRegister(index: number, value: bigint): void {
+    this.longs[(DR >>> 3) + index] = value;
+    this.touchGuest();
+  }
+
+  /** A segment register, by its number in the encoding (6 LDTR, 7 TR). */
+  getSegment(index: number): { selector: number; base: bigint; limit: number; accessRights: number } {
+    const { words } = this;
+    return {
+      selector: words[(SEG_SEL >>> 2) + index] & 0xffff, base: this.longs[(SEG_BASE >>> 3) + index], limit: words[(SEG_LIMIT >>> 2) + index],
+      accessRights: words[(SEG_AR >>> 2) + index],
+    };
+  }
+  setSegment(index: number, segment: { selector: number; base: bigint; limit: number; accessRights: number }): void {
+    const { words } = this;
+    words[(SEG_SEL >>> 2) + index] = segment.selector;
+    words[(SEG_LIMIT >>> 2) + index] = segment.limit;
+    words[(SEG_AR >>> 2) + index] = segment.accessRights;
+    this.longs[(SEG_BASE >>> 3) + index] = segment.base;
+    this.touchGuest();
+  }
+  get gdtr(): { base: bigint; limit: number } { return { base: this.longs[GDTR_BASE >>> 3], limit: this.words[GDTR_LIMIT >>> 2] }; }
+  set gdtr(table: { base: bigint; limit: number }) { this.setTable(GDTR_BASE, GDTR_LIMIT, table); }
+  get idtr(): { base: bigint; limit: number } { return { base: this.longs[IDTR_BASE >>> 3], limit: this.words[IDTR_LIMIT >>> 2] }; }
+  set idtr(table: { base: bigint; limit: number }) { this.setTable(IDTR_BASE, IDTR_LIMIT, table); }
+
+  /** Interruptibility state as in the VMCS; changing it needs no check. */
+  get interruptibility(): number { return this.words[INTERRUPTIBILITY >>> 2]; }
+  set interruptibility(value: number) { this.words[INTERRUPTIBILITY >>> 2] = value; }
+
+  /** An MSR the processor keeps, or undefined. */
+  readMsr(index: number): bigint | undefined {
+    const address = this.exports.msrAddress(index);
+    return address === 0 ? undefined : this.longs[address >>> 3];
+  }
+  /** False when the processor does not keep this MSR. The value is not checked. */
+  writeMsr(index: number, value: bigint): boolean {
+    const address = this.exports.msrAddress(index);
+    if (address === 0) return false;
+    this.longs[address >>> 3] = BigInt.asUintN(64, value);
+    this.touchGuest();
+    return true;
+  }
+
+  /** Guest state was changed from outside: the next entry checks it and takes it over. */
+  touchGuest(): void { this.words[V_DIRTY >>> 2] |= DIRTY_GUEST | DIRTY_PAGING; }
+
+  // ------------------------------------------------------------------------------------------------ memory
+  /**
+   * Translates a linear address through the guest's tables without side effects. `access`: 0 rights are not looked at, 1 read, 2
+   * write, 4 execute at the current privilege level. The result is reused.
+   */
+  translate(linear: bigint, access = 0): Translation {
+    if (this.words[V_DIRTY >>> 2] !== 0) this.exports.applyWrites();
+    const { result, words } = this, status = this.exports.observe(BigInt.asUintN(64, linear), access);
+    if (status === 0) {
+      result.gpa = words[(BOUNCE + 48) >>> 2] + words[(BOUNCE + 52) >>> 2] * 0x100000000;
+      result.vector = result.errorCode = 0;
+    } else {
+      result.gpa = -1;
+      result.vector = status === 1 ? 14 : 0;
+      result.errorCode = status === 1 ? words[(BOUNCE + 56) >>> 2] : 0;
+    }
+    return result;
+  }
+
+  /** Translations are dropped; needed after EPT or page tables in RAM were changed from outside (INVEPT, INVVPID). */
+  flushTranslations(): void { this.exports.flushTlb(); }
+
+  private wrote(gpa: number, length: number): void {
+    for (const region of this.memory.regions) {
+      if (gpa >= region.gpa && gpa < region.gpa + region.size) this.exports.invalidateCode(region.hostOffset + gpa - region.gpa, length);
+    }
+  }
+
+  private setPaging(address: number, value: bigint): void {
+    this.longs[address >>> 3] = value;
+    this.touchGuest();
+  }
+
+  private setTable(base: number, limit: number, table: { base: bigint; limit: number }): void {
+    this.longs[base >>> 3] = table.base;
+    this.words[limit >>> 2] = table.limit;
+    this.words[V_DIRTY >>> 2] |= DIRTY_GUEST;
+  }
+
+  // ------------------------------------------------------------------------------------------------ VMCS
+  /** VMPTRLD, VMCLEAR: 0, or the VM-instruction error. The region is a page from `pages` with the revision identifier in it. */
+  vmptrld(region: number): number { return this.exports.vmptrld(region); }
+  vmclear(region: number): number { return this.exports.vmclear(region); }
+  /** Address of the current region, 0xFFFFFFFF for the one that has none. */
+  vmptrst(): number { return this.exports.vmptrst() >>> 0; }
+
+  // ------------------------------------------------------------------------------------------------ state
+  /** Processor state, VMCS and VMX structures as plain data; guest RAM is saved apart. */
+  saveState(): EngineState { return captureState(this); }
+  restoreState(state: EngineState): void { putState(this, state); }
+}

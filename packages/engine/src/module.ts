@@ -1,0 +1,51 @@
+/** The compiled processor: read and compiled once per process, instantiated once per VM. */
+import { readFile } from 'node:fs/promises';
+import { VisorkitError } from '@visorkit/core';
+import { WebAssembly } from './webassembly.js';
+import type { WasmModule } from './webassembly.js';
+
+/** What the wrapper calls; see assembly/index.ts. */
+export interface ProcessorExports {
+  /** Prepares fresh memory. */
+  initialise(): void;
+  enter(): number;
+  /** Drops decoded code of `length` bytes of linear memory from `address`. */
+  invalidateCode(address: number, length: number): void;
+  flushTlb(): void;
+  /** Translation for an observer: 0 found, 1 page fault, 2 not readable through the EPT. */
+  observe(linear: bigint, access: number): number;
+  modeChanged(): void;
+  applyWrites(): void;
+  finishExit(): void;
+  vmptrld(region: number): number;
+  vmclear(region: number): number;
+  vmptrst(): number;
+  vmcsReset(): void;
+  guestFlags(): number;
+  setGuestFlags(flags: number): void;
+  msrAddress(index: number): number;
+  /** Does the task switch of an exit with reason 9: 0 done, otherwise an exception is recorded. */
+  performTaskSwitch?(selector: number, source: number, length: number, info: number, error: number): number;
+}
+
+let compiled: Promise<WasmModule> | undefined;
+
+/** The compiled module. Throws ENGINE_NOT_BUILT when build/engine.wasm is missing. */
+export function processorModule(): Promise<WasmModule> {
+  compiled ??= load().catch((error: unknown) => {
+    compiled = undefined;
+    throw error;
+  });
+  return compiled;
+}
+
+async function load(): Promise<WasmModule> {
+  const url = new URL('../build/engine.wasm', import.meta.url);
+  let bytes: Uint8Array<ArrayBuffer>;
+  try {
+    bytes = new Uint8Array(await readFile(url));
+  } catch (cause) {
+    throw new VisorkitError('ENGINE_NOT_BUILT', `The processor is not built: ${url.pathname} is missing; run the workspace's build.`, { path: url.pathname }, cause);
+  }
+  return WebAssembly.compile(bytes);
+}

@@ -1,0 +1,57 @@
+/** The whole state of the processor as plain data. */
+import { fail } from '@visorkit/core';
+import type { Engine } from './engine.js';
+import { COUNTERS, EPTP_IN_FORCE, EVENT_INFO, HYPERVISOR, REGS } from './layout.js';
+import { DIRTY_ALL, VMCS, VMCS_BYTES, V_DIRTY } from './vmcs-layout.js';
+
+/** Increased when layout.ts moves something that is saved. */
+const FORMAT = 1;
+const REGISTERS_END = COUNTERS;
+const EVENTS_BYTES = 0x100;
+
+export interface EngineState {
+  format: number;
+  /** The state block. */
+  registers: Uint8Array;
+  /** Event delivery, deadlines, options. */
+  events: Uint8Array;
+  /** Working copy of the current VMCS. */
+  vmcs: Uint8Array;
+  /** VMX structures: as much as was handed out. */
+  hypervisor: Uint8Array;
+  pages: { next: number; free: number[] };
+}
+
+export function captureState(engine: Engine): EngineState {
+  const { bytes, pages } = engine;
+  return {
+    format: FORMAT,
+    registers: copy(bytes, REGS, REGISTERS_END - REGS),
+    events: copy(bytes, EVENT_INFO, EVENTS_BYTES),
+    vmcs: copy(bytes, VMCS, VMCS_BYTES),
+    hypervisor: copy(bytes, HYPERVISOR, pages.used),
+    pages: pages.save(),
+  };
+}
+
+export function putState(engine: Engine, state: EngineState): void {
+  if (state.format !== FORMAT) fail('ENGINE_STATE_FORMAT', `A saved processor state of format ${state.format} cannot be restored; this processor has format ${FORMAT}.`);
+  const { bytes, words, longs, pages } = engine;
+  bytes.set(state.registers, REGS);
+  bytes.set(state.events, EVENT_INFO);
+  bytes.set(state.vmcs, VMCS);
+  bytes.fill(0, HYPERVISOR, HYPERVISOR + Math.max(pages.used, state.hypervisor.length));
+  bytes.set(state.hypervisor, HYPERVISOR);
+  pages.restore(state.pages);
+  // Nothing derived is trusted: no EPT pointer equals this one, so the next entry selects and checks everything
+  longs[EPTP_IN_FORCE >>> 3] = 0xffffffffffffffffn;
+  words[V_DIRTY >>> 2] = DIRTY_ALL;
+  engine.exports.applyWrites();
+}
+
+/** A copy on ordinary memory. */
+function copy(bytes: Uint8Array, at: number, length: number): Uint8Array {
+  const result = new Uint8Array(length);
+  result.set(bytes.subarray(at, at + length));
+  return result;
+}

@@ -1,0 +1,13 @@
+/** The part of the WebAssembly JavaScript API that the wrapper uses; Node's types leave it to the browser's. */
+
+/** A compiled module: only handed around. */
+export interface WasmModule { readonly [wasmModule]: true }
+declare const wasmModule: unique symbol;
+
+interface WebAssemblyApi {
+  compile(bytes: Uint8Array): Promise<WasmModule>;
+  Instance: new (module: WasmModule, imports: Record<string, Record<string, unknown>>) => { readonly exports: unknown };
+  Memory: new (descriptor: { initial: number; maximum: number; shared: true }) => { readonly buffer: SharedArrayBuffer };
+}
+
+export const WebAssembly: WebAssemblyApi = (globalThis as unknown as { WebAssembly: WebAssemblyApi }).WebAssembly;
