@@ -117,3 +117,7 @@ export type Outcome = typeof RESUME | typeof RETRY | typeof HALT | StopOutcome;
 export function stop(why: string, status = 0, reason = 'stopped'): StopOutcome {
   return { kind: 'stop', why, status, reason };
 }
+
+/** The outcomes in one object, as plugins get them. */
+export const outcomes = Object.freeze({ RESUME, RETRY, HALT, stop } as const);
+export type Outcomes = typeof outcomes;

@@ -1,5 +1,6 @@
 /** The contract between the kernel and a plugin. */
 import type { ControlNeeds } from './controls.js';
+import type { Outcomes } from './exit.js';
 import type { Hooks } from './hooks.js';
 import type { Logger } from './logger.js';
 import type { Token } from './token.js';
@@ -67,6 +68,10 @@ export interface PluginHost {
   readonly logger: Logger;
   /** Options given beside the plugin in the configuration; an empty object when there are none. */
   readonly options: Readonly<Record<string, unknown>>;
+  /**
+   * What an exit handler may answer: the same as the exports of this package, for a plugin that imports nothing.
+   */
+  readonly outcomes: Outcomes;
   /** Runs at disposal, in reverse order of registration, once. */
   onDispose(undo: () => void | Promise<void>): void;
 }

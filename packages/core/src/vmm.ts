@@ -6,7 +6,7 @@ import { mergeControls } from './controls.js';
 import { ExitDispatcher } from './dispatch.js';
 import { DisposalStack } from './disposal.js';
 import { VisorkitError, describeError, fail, isVisorkitError } from './errors.js';
-import { stop } from './exit.js';
+import { outcomes, stop } from './exit.js';
 import type { StopOutcome } from './exit.js';
 import { exitReasonName } from './exit-reasons.js';
 import { reportFailure, suggestTaker } from './failure.js';
@@ -235,7 +235,7 @@ export class Vmm implements AsyncDisposable {
     const services = this.#services;
     try {
       plugin.apply({
-        hooks: this.hooks, services, vcpus: this.#vcpus, logger: this.logger.child(plugin.name), options: plugin.options,
+        hooks: this.hooks, services, vcpus: this.#vcpus, logger: this.logger.child(plugin.name), options: plugin.options, outcomes,
         onDispose: (undo) => this.#disposal.add(plugin.name, undo),
       }, services);
     } catch (error) {

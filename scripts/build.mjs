@@ -1,0 +1,40 @@
+/**
+ * Builds everything that is out of date: the processor (AssemblyScript to WebAssembly) when its sources' contents changed,
+ * then the TypeScript packages. Usage: node scripts/build.mjs
+ */
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { filesUnder, hashOf, root, run, textOf, workspaceFolders } from './steps.mjs';
+
+/** Compiles the processor, unless build/ holds what these sources give. */
+export function buildEngine() {
+  const script = 'packages/engine/scripts/build.mjs';
+  if (!existsSync(join(root, script))) return;
+  const sources = filesUnder(['packages/engine/assembly', 'packages/engine/scripts', 'packages/engine/src'])
+    .filter((file) => !file.endsWith('.test.ts'));
+  const wanted = hashOf(sources, textOf(join(root, 'node_modules/assemblyscript/package.json')));
+  const stamp = join(root, 'packages/engine/build/.sources');
+  if (existsSync(join(root, 'packages/engine/build/engine.wasm')) && textOf(stamp) === wanted) return;
+  run('Compiling the processor (about a minute)', process.execPath, [script]);
+  mkdirSync(join(root, 'packages/engine/build'), { recursive: true });
+  writeFileSync(stamp, wanted);
+}
+
+/** Compiles TypeScript, unless every package's sources are what the last build saw. */
+export function buildPackages() {
+  const folders = workspaceFolders('tsconfig.json');
+  const sources = filesUnder(['tsconfig.base.json', ...folders]).filter((file) => /\.(ts|mts|json)$/.test(file) && !file.endsWith('.tsbuildinfo') && !file.includes('/assembly/'));
+  const wanted = hashOf(sources, textOf(join(root, 'node_modules/typescript/package.json')));
+  const stamp = join(root, 'node_modules/.visorkit-built');
+  if (textOf(stamp) === wanted && folders.every((folder) => existsSync(join(root, folder, 'dist')))) return;
+  run('Compiling TypeScript', process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-b', ...folders]);
+  writeFileSync(stamp, wanted);
+}
+
+/** All of it. */
+export async function build() {
+  buildEngine();
+  buildPackages();
+}
+
+if (process.argv[1]?.endsWith('build.mjs')) await build();
