@@ -118,7 +118,7 @@ export class ArrayGuestMemory implements GuestMemory {
     if (gpa >= 0 && length >= 0) {
       if (gpa + length <= this.#lowSize) return this.#lowOffset + gpa;
       const high = gpa - HIGH_RAM_START;
-      if (high >= 0 && high + length <= this.#highSize) return this.#highOffset + high;
+      if (this.#highSize > 0 && high >= 0 && high + length <= this.#highSize) return this.#highOffset + high;
     }
     return -1;
   }
