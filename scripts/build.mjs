@@ -23,12 +23,19 @@ export function buildEngine() {
 /** Compiles TypeScript, unless every package's sources are what the last build saw. */
 export function buildPackages() {
   const folders = workspaceFolders('tsconfig.json');
+  listProjects(folders);
   const sources = filesUnder(['tsconfig.base.json', ...folders]).filter((file) => /\.(ts|mts|json)$/.test(file) && !file.endsWith('.tsbuildinfo') && !file.includes('/assembly/'));
   const wanted = hashOf(sources, textOf(join(root, 'node_modules/typescript/package.json')));
   const stamp = join(root, 'node_modules/.visorkit-built');
   if (textOf(stamp) === wanted && folders.every((folder) => existsSync(join(root, folder, 'dist')))) return;
   run('Compiling TypeScript', process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-b', ...folders]);
   writeFileSync(stamp, wanted);
+}
+
+/** Keeps the root's tsconfig.json a list of every package, so that `npx tsc -b` and editors see them all. */
+function listProjects(folders) {
+  const text = `${JSON.stringify({ files: [], references: folders.map((path) => ({ path })) }, null, 2)}\n`;
+  if (textOf(join(root, 'tsconfig.json')) !== text) writeFileSync(join(root, 'tsconfig.json'), text);
 }
 
 /** All of it. */

@@ -1,7 +1,6 @@
 /** From what the caller lists to an ordered, checked list of plugins. Everything found wrong here is found before anything exists. */
 import { readFileSync } from 'node:fs';
-import satisfies from 'semver/functions/satisfies.js';
-import validRange from 'semver/ranges/valid.js';
+import { createRequire } from 'node:module';
 import type { Backend } from './backend.js';
 import { VisorkitError, fail } from './errors.js';
 import type { Plugin, PluginClass, PluginHost } from './plugin.js';
@@ -22,6 +21,12 @@ export interface ListedPlugin {
 /** Version of this package: what a plugin's `kernel` range is compared with. */
 export const KERNEL_VERSION: string = (JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }).version;
 
+/** semver, loaded only when a plugin names a range: a VM should start fast. */
+function semver(): { satisfies: typeof import('semver').satisfies; validRange: typeof import('semver').validRange } {
+  const require = createRequire(import.meta.url);
+  return { satisfies: require('semver/functions/satisfies') as typeof import('semver').satisfies, validRange: require('semver/ranges/valid') as typeof import('semver').validRange };
+}
+
 /** Checks names, kernel ranges and the shape of every entry. */
 export function listPlugins(entries: readonly PluginEntry[]): ListedPlugin[] {
   const listed: ListedPlugin[] = [];
@@ -33,16 +38,22 @@ export function listPlugins(entries: readonly PluginEntry[]): ListedPlugin[] {
     }
     names.add(plugin.name);
     const range = plugin.declaration.kernel;
-    if (range !== undefined && (validRange(range) === null || !satisfies(KERNEL_VERSION, range, { includePrerelease: true }))) {
-      fail('PLUGIN_KERNEL_VERSION',
-        validRange(range) === null
-          ? `Plugin ${plugin.name} says it works with kernel "${range}", which is no semver range; write one such as "^${KERNEL_VERSION}".`
-          : `Plugin ${plugin.name} works with kernel ${range}, but this kernel is ${KERNEL_VERSION}. Use a version of the plugin made for it.`,
-        { name: plugin.name, kernel: range, version: KERNEL_VERSION });
-    }
+    if (range !== undefined) checkKernel(plugin.name, range);
     listed.push(plugin);
   });
   return listed;
+}
+
+function checkKernel(name: string, range: string): void {
+  const { satisfies, validRange } = semver();
+  const valid = validRange(range) !== null;
+  if (!valid || !satisfies(KERNEL_VERSION, range, { includePrerelease: true })) {
+    fail('PLUGIN_KERNEL_VERSION',
+      !valid
+        ? `Plugin ${name} says it works with kernel "${range}", which is no semver range; write one such as "^${KERNEL_VERSION}".`
+        : `Plugin ${name} works with kernel ${range}, but this kernel is ${KERNEL_VERSION}. Use a version of the plugin made for it.`,
+      { name, kernel: range, version: KERNEL_VERSION });
+  }
 }
 
 /** Checks every required capability at once. Throws `CAPABILITY_MISSING`. */
