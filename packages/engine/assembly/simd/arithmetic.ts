@@ -243,6 +243,18 @@ export function element32(op: i32, a: u32, b: u32): u32 {
   return i32x4.all_true(v128.andnot(v128.and(f32x4.eq(a, a), f32x4.eq(b, b)), v128.or(denormals32(a), denormals32(b))));
 }
 
+/** Like allSafe, but zero products of zero operands pass too. */
+function productsSafe64(a: v128, b: v128, r: v128): bool {
+  const zero = f64x2.splat(0), m = f64x2.abs(r);
+  const safe = v128.and(f64x2.ge(m, f64x2.splat(4.450147717014403e-308)), f64x2.lt(m, f64x2.splat(Infinity)));
+  return i64x2.all_true(v128.or(safe, v128.and(f64x2.eq(r, zero), v128.or(f64x2.eq(a, zero), f64x2.eq(b, zero)))));
+}
+function productsSafe32(a: v128, b: v128, r: v128): bool {
+  const zero = f32x4.splat(0), m = f32x4.abs(r);
+  const safe = v128.and(f32x4.ge(m, f32x4.splat(2.3509887e-38)), f32x4.lt(m, f32x4.splat(Infinity)));
+  return i32x4.all_true(v128.or(safe, v128.and(f32x4.eq(r, zero), v128.or(f32x4.eq(a, zero), f32x4.eq(b, zero)))));
+}
+
 const A: usize = VECTOR_SCRATCH + 64;
 const B: usize = VECTOR_SCRATCH + 80;
 const R: usize = VECTOR_SCRATCH + 96;
@@ -265,7 +277,7 @@ export function lane64(op: i32, a: v128, b: v128): v128 {
   let ok = false;
   switch (op) {
     case Float.ADD: if (fast) { r = f64x2.add(a, b); ok = allFinite64(r); } break;
-    case Float.MUL: if (fast) { r = f64x2.mul(a, b); ok = allSafe64(r); } break;
+    case Float.MUL: if (fast) { r = f64x2.mul(a, b); ok = allSafe64(r) || productsSafe64(a, b, r); } break;
     case Float.SUB: if (fast) { r = f64x2.sub(a, b); ok = allFinite64(r); } break;
     case Float.MIN: if (plain64(a, b)) return f64x2.pmin(b, a); break; // a < b ? a : b
     case Float.DIV: if (fast) { r = f64x2.div(a, b); ok = allSafe64(r); } break;
@@ -286,7 +298,7 @@ export function lane32(op: i32, a: v128, b: v128): v128 {
   let ok = false;
   switch (op) {
     case Float.ADD: if (fast) { r = f32x4.add(a, b); ok = allFinite32(r); } break;
-    case Float.MUL: if (fast) { r = f32x4.mul(a, b); ok = allSafe32(r); } break;
+    case Float.MUL: if (fast) { r = f32x4.mul(a, b); ok = allSafe32(r) || productsSafe32(a, b, r); } break;
     case Float.SUB: if (fast) { r = f32x4.sub(a, b); ok = allFinite32(r); } break;
     case Float.MIN: if (plain32(a, b)) return f32x4.pmin(b, a); break;
     case Float.DIV: if (fast) { r = f32x4.div(a, b); ok = allSafe32(r); } break;

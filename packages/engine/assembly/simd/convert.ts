@@ -6,7 +6,7 @@ import {
 import { commit, operandRead, operandWrite } from "../mmu";
 import { isRegisterForm, recImm8, recReg } from "../record";
 import { FAULT, OK } from "../status";
-import { safe32 } from "./arithmetic";
+import { denormals32, safe32 } from "./arithmetic";
 import { writeDouble, writeSingle } from "./float";
 import { STATE_FAST, beginFloat, endFloat, floatState, resetFloat } from "./mxcsr";
 import { Convert, VARIANT_SSE, VARIANT_VEX256 } from "./ops";
@@ -157,15 +157,32 @@ function packed(pc: usize, op: i32, variant: u32): i32 {
     s = operandRead(pc, bytes);
     if (!s) return FAULT;
   }
+  const d = regVector(pc);
+  if (sameSize) { // four at a time where nothing but PE can happen
+    const low = v128.load(s), high = wide ? v128.load(s, 16) : i64x2(0, 0);
+    if (op == Convert.DQ2PS) {
+      if (floatState() == STATE_FAST) return writeLanes(d, variant, f32x4.convert_i32x4_s(low), f32x4.convert_i32x4_s(high));
+    } else if (op == Convert.TPS2DQ && (floatState() & 0x1020) == 0x1020 && truncatable(low) && truncatable(high)) {
+      return writeLanes(d, variant, i32x4.trunc_sat_f32x4_s(low), i32x4.trunc_sat_f32x4_s(high));
+    }
+  }
   v128.store(VECTOR_SCRATCH, i64x2(0, 0)); // narrowing conversions clear what they do not fill
   v128.store(VECTOR_SCRATCH, i64x2(0, 0), 16);
   resetFloat();
   for (let i: u32 = 0; i < elements; i++) convertElement(op, s, i);
   if (!endFloat()) return FAULT;
-  const d = regVector(pc);
-  v128.store(d, v128.load(VECTOR_SCRATCH));
-  if (variant != VARIANT_SSE) v128.store(d, v128.load(VECTOR_SCRATCH, 16), 16);
+  return writeLanes(d, variant, v128.load(VECTOR_SCRATCH), v128.load(VECTOR_SCRATCH, 16));
+}
+// @ts-ignore: decorator
+@inline function writeLanes(d: usize, variant: u32, low: v128, high: v128): i32 {
+  v128.store(d, low);
+  if (variant == VARIANT_VEX256) v128.store(d, high, 16);
+  else if (variant != VARIANT_SSE) zeroUpper(d);
   return OK;
+}
+/** All below 2^31 in magnitude and no denormal. */
+function truncatable(v: v128): bool {
+  return i32x4.all_true(v128.andnot(f32x4.lt(f32x4.abs(v), f32x4.splat(2147483648.0)), denormals32(v)));
 }
 /** VCVTPS2PH: to memory or a register of half the size. imm[2] takes MXCSR.RC, else imm[1:0] rounds. Never flushes to zero. */
 function toHalves(pc: usize, variant: u32): i32 {

@@ -1,9 +1,11 @@
 import { LF_AUX, LF_RESULT, VECTOR_SCRATCH } from "../../src/layout";
 import { recImm8 } from "../record";
 import { FAULT, OK } from "../status";
-import { element32, element64, lane32, lane64, plain32, plain64, relation32, relation64, round32, round64 } from "./arithmetic";
+import {
+  element32, element64, lane32, lane64, plain32, plain64, relation32, relation64, round32, round64, safe32, safe64, usable32, usable64,
+} from "./arithmetic";
 import { approximate } from "./approximate";
-import { endFloat, resetFloat } from "./mxcsr";
+import { STATE_FAST, endFloat, floatState, resetFloat } from "./mxcsr";
 import { Float, VARIANT_SSE, VARIANT_VEX128, VARIANT_VEX256 } from "./ops";
 import { firstSource, partialSource, regVector, source, zeroUpper } from "./operands";
 import { maskDwords, maskQwords } from "./shuffle";
@@ -34,9 +36,8 @@ import { maskDwords, maskQwords } from "./shuffle";
   return OK;
 }
 
-function scalarDouble(pc: usize, op: i32, variant: u32): i32 {
-  const s = partialSource(pc, 8);
-  if (!s) return FAULT;
+/** The scalar operand at s with everything that can happen. */
+function scalarDouble(pc: usize, op: i32, variant: u32, s: usize): i32 {
   const f = firstSource(pc, variant);
   resetFloat();
   const r = element64(op, load<u64>(f), load<u64>(s));
@@ -44,15 +45,40 @@ function scalarDouble(pc: usize, op: i32, variant: u32): i32 {
   writeDouble(regVector(pc), f, variant, r);
   return OK;
 }
-function scalarSingle(pc: usize, op: i32, variant: u32): i32 {
-  const s = partialSource(pc, 4);
-  if (!s) return FAULT;
+function scalarSingle(pc: usize, op: i32, variant: u32, s: usize): i32 {
   const f = firstSource(pc, variant);
   resetFloat();
   const r = element32(op, load<u32>(f), load<u32>(s));
   if (!endFloat()) return FAULT;
   writeSingle(regVector(pc), f, variant, r);
   return OK;
+}
+/** The usual case of ADDSD, SUBSD, MULSD, DIVSD in place (the conditions are those of arithmetic.ts); `op` is a constant. */
+// @ts-ignore: decorator
+@inline function doubleInPlace(pc: usize, op: i32, variant: u32): i32 {
+  const s = partialSource(pc, 8);
+  if (!s) return FAULT;
+  const f = firstSource(pc, variant);
+  const a = load<u64>(f), b = load<u64>(s), x = reinterpret<f64>(a), y = reinterpret<f64>(b);
+  const r = reinterpret<u64>(op == Float.ADD ? x + y : op == Float.SUB ? x - y : op == Float.MUL ? x * y : x / y);
+  if (floatState() == STATE_FAST && usable64(a) && usable64(b) && safe64(r)) {
+    writeDouble(regVector(pc), f, variant, r);
+    return OK;
+  }
+  return scalarDouble(pc, op, variant, s);
+}
+// @ts-ignore: decorator
+@inline function singleInPlace(pc: usize, op: i32, variant: u32): i32 {
+  const s = partialSource(pc, 4);
+  if (!s) return FAULT;
+  const f = firstSource(pc, variant);
+  const a = load<u32>(f), b = load<u32>(s), x = reinterpret<f32>(a), y = reinterpret<f32>(b);
+  const r = reinterpret<u32>(op == Float.ADD ? x + y : op == Float.SUB ? x - y : op == Float.MUL ? x * y : x / y);
+  if (floatState() == STATE_FAST && usable32(a) && usable32(b) && safe32(r)) {
+    writeSingle(regVector(pc), f, variant, r);
+    return OK;
+  }
+  return scalarSingle(pc, op, variant, s);
 }
 function packed(pc: usize, op: i32, variant: u32, double: bool): i32 {
   const s = source(pc, variant);
@@ -261,18 +287,27 @@ function reciprocal(pc: usize, op: i32, variant: u32): i32 {
 }
 
 export function execFloat(pc: usize, op: i32, variant: u32): i32 {
+  switch (op) { // scalar forms are the commonest
+    case Float.ADD + 3: return doubleInPlace(pc, Float.ADD, variant);
+    case Float.MUL + 3: return doubleInPlace(pc, Float.MUL, variant);
+    case Float.SUB + 3: return doubleInPlace(pc, Float.SUB, variant);
+    case Float.DIV + 3: return doubleInPlace(pc, Float.DIV, variant);
+    case Float.ADD + 2: return singleInPlace(pc, Float.ADD, variant);
+    case Float.MUL + 2: return singleInPlace(pc, Float.MUL, variant);
+    case Float.SUB + 2: return singleInPlace(pc, Float.SUB, variant);
+    case Float.DIV + 2: return singleInPlace(pc, Float.DIV, variant);
+    case Float.UCOMISS: case Float.UCOMISD: case Float.COMISS: case Float.COMISD: return compareToFlags(pc, op);
+  }
   const base = op & ~3;
   if (base <= Float.SQRT) {
-    switch (op & 3) {
-      case 0: return packed(pc, base, variant, false);
-      case 1: return packed(pc, base, variant, true);
-      case 2: return scalarSingle(pc, base, variant);
-      default: return scalarDouble(pc, base, variant);
-    }
+    if (!(op & 2)) return packed(pc, base, variant, (op & 1) != 0);
+    const double = (op & 1) != 0;
+    const s = partialSource(pc, double ? 8 : 4);
+    if (!s) return FAULT;
+    return double ? scalarDouble(pc, base, variant, s) : scalarSingle(pc, base, variant, s);
   }
   if (base == Float.COMPARE) return compare(pc, op & 3, variant);
   if (base == Float.ROUND) return op & 2 ? roundScalar(pc, variant, (op & 1) != 0) : roundPacked(pc, variant, (op & 1) != 0);
   if (base == Float.RSQRTPS) return reciprocal(pc, op, variant);
-  if (op >= Float.UCOMISS) return compareToFlags(pc, op);
   return op >= Float.DPPS ? dotProduct(pc, op, variant) : horizontal(pc, op, variant);
 }
