@@ -314,19 +314,13 @@ export function x80Log2(xSig0: u64, xSe0: u32, ySig: u64, ySe: u32): void {
   wLog2();
   timesY(sy, ey, hy);
 }
-/** FYL2XP1: y * log2(x + 1). Operands beyond the range the manual allows are answered as if it allowed them. */
+/** FYL2XP1: y * log2(x + 1). Beyond the range the manual defines it goes on as far as there is a logarithm. */
 export function x80Log2Plus1(xSig0: u64, xSe0: u32, ySig: u64, ySe: u32): void {
   const kx = unpack80(xSig0, xSe0), sx = uSign, ex = uExp, hx = uSig;
   const ky = unpack80(ySig, ySe), sy = uSign, ey = uExp, hy = uSig;
   const k = kx | ky;
   if (special(k)) { x80Nan(xSig0, xSe0, kx, ySig, ySe, ky); return; }
-  if (sx && (kx & K_INFINITY || (!(kx & K_ZERO) && ex >= 0))) {
-    if (kx & K_INFINITY || ex > 0 || hx != 1 << 63) { x80Invalid(); return; }
-    if (ky & K_ZERO) { x80Invalid(); return; }
-    if (!(ky & K_INFINITY)) fpFlags |= ZE; // x = -1
-    x80Infinity(sy ^ 1);
-    return;
-  }
+  if (sx && kx & K_INFINITY) { x80Invalid(); return; }
   if (kx & K_ZERO) {
     if (ky & K_INFINITY) { x80Invalid(); return; }
     x80Denormal(k);
@@ -341,6 +335,11 @@ export function x80Log2Plus1(xSig0: u64, xSe0: u32, ySig: u64, ySe: u32): void {
   }
   x80Denormal(k);
   if (ky & K_ZERO) { x80Zero(sx ^ sy); return; }
+  if (sx && ex >= 0) { // no logarithm: x stays
+    fpFlags |= PE;
+    keep(xSig0, xSe0);
+    return;
+  }
   if (ex < -2) { // |x| < 1/4: log2((1+u)/(1-u)) with u = x / (x + 2)
     wSet(A, sx, ex, hx, 0);
     wFromInteger(B, 2);
@@ -369,6 +368,7 @@ export function x80Exp2Minus1(sig: u64, se: u32): void {
   x80Denormal(k);
   const negative = uSign;
   if (uExp >= 0) {
+    fpFlags |= PE;
     keep(sig, se);
     if (negative && uExp == 0 && uSig == 1 << 63) xSe = 0xbffe; // 2^-1 - 1
     return;

@@ -1,11 +1,11 @@
 import { FPR, FPU_CW, FPU_DP, FPU_IP, FPU_OP, FPU_SCRATCH, FPU_SW } from "../../src/layout";
 import { isReal, isV86 } from "../mode";
-import { commit, linearOf, operandRead, operandWrite, SEGMENT_FAULT } from "../mmu";
+import { linearOf, SEGMENT_FAULT } from "../mmu";
 import { recSegment, recSize } from "../record";
 import { FAULT, OK } from "../status";
 import { finit, fullTags, physical, setFullTags, setStatusWord, statusWord, SW_B, SW_ES, updateSummary } from "./x87-state";
 import { setControl } from "./x87";
-import { probeWrite, readArea, writeArea } from "./area";
+import { probeByte, probeRead, probeWrite, readArea, writeArea } from "./area";
 /**
  * FSTENV, FLDENV, FSAVE and FRSTOR in the four formats of SDM vol. 1, 8.1.10. Code and data selectors are stored as 0 (CPUID.7.EBX[13]); the
  * real-mode formats hold the offsets where the linear addresses used to be.
@@ -85,18 +85,27 @@ function takeImage(p: usize, short: bool): void {
 }
 
 export function storeEnvironment(pc: usize): i32 {
-  const p = operandWrite(pc, environmentBytes(pc));
-  if (!p) return FAULT;
-  image(p, is16(pc));
-  if (!commit(p)) return FAULT;
+  const size = environmentBytes(pc);
+  const linear = linearOf(pc, size, true);
+  if (linear == SEGMENT_FAULT) return FAULT;
+  const segment = recSegment(pc);
+  if (!probeWrite(linear, size, segment, pc)) return FAULT;
+  image(FPU_SCRATCH, is16(pc));
+  if (!writeArea(linear, FPU_SCRATCH, size, segment, pc)) return FAULT;
   store<u16>(FPU_CW, load<u16>(FPU_CW) | 0x3f);
   setStatusWord(statusWord() & ~(SW_ES | SW_B));
   return OK;
 }
+/** Reads the operand into FPU_SCRATCH. */
+function readImage(pc: usize, size: u32): bool {
+  const linear = linearOf(pc, size, false);
+  if (linear == SEGMENT_FAULT) return false;
+  const segment = recSegment(pc);
+  return probeRead(linear, size, segment, pc) && readArea(linear, FPU_SCRATCH, size, segment, pc);
+}
 export function loadEnvironment(pc: usize): i32 {
-  const p = operandRead(pc, environmentBytes(pc));
-  if (!p) return FAULT;
-  takeImage(p, is16(pc));
+  if (!readImage(pc, environmentBytes(pc))) return FAULT;
+  takeImage(FPU_SCRATCH, is16(pc));
   return OK;
 }
 export function saveState(pc: usize): i32 {
@@ -104,7 +113,7 @@ export function saveState(pc: usize): i32 {
   const linear = linearOf(pc, size + 80, true);
   if (linear == SEGMENT_FAULT) return FAULT;
   const segment = recSegment(pc);
-  if (!probeWrite(linear, size + 80, segment, pc)) return FAULT;
+  if (!probeByte(linear + size + 79, segment, pc) || !probeByte(linear, segment, pc)) return FAULT;
   image(FPU_SCRATCH, is16(pc));
   for (let i: u32 = 0; i < 8; i++) memory.copy(FPU_SCRATCH + size + i * 10, FPR + (physical(i) << 4), 10);
   if (!writeArea(linear, FPU_SCRATCH, size + 80, segment, pc)) return FAULT;
@@ -113,9 +122,7 @@ export function saveState(pc: usize): i32 {
 }
 export function restoreState(pc: usize): i32 {
   const size = environmentBytes(pc);
-  const linear = linearOf(pc, size + 80, false);
-  if (linear == SEGMENT_FAULT) return FAULT;
-  if (!readArea(linear, FPU_SCRATCH, size + 80, recSegment(pc), pc)) return FAULT;
+  if (!readImage(pc, size + 80)) return FAULT;
   takeImage(FPU_SCRATCH, is16(pc));
   for (let i: u32 = 0; i < 8; i++) memory.copy(FPR + (physical(i) << 4), FPU_SCRATCH + size + i * 10, 10);
   return OK;
