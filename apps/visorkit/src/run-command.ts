@@ -1,7 +1,7 @@
 /** `visorkit run`: boots an image on a PC. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { basename } from 'node:path';
-import { fail, loadConfig, loadPlugin } from '@visorkit/core';
+import { fail, loadPlugin, loadProject } from '@visorkit/core';
 import type { PluginEntry, StopReport } from '@visorkit/core';
 import type { BootModule, BootOptions } from '@visorkit/machine';
 import { assemble, BACKENDS } from './assemble.js';
@@ -64,11 +64,12 @@ function loaderOptions(flags: RunFlags): Record<string, unknown> {
 
 /** Runs a guest; resolves with the status the process is to end with. */
 export async function runCommand(flags: RunFlags): Promise<number> {
-  const config = await loadConfig(process.cwd(), flags.config);
+  const project = await loadProject(process.cwd(), flags.config);
+  const config = project?.config;
   const kernel = flags.kernel ?? config?.kernel;
   if (kernel === undefined) fail('OPTION_MISSING', 'Nothing to run: name an image with --kernel, or in a visorkit.config.ts.', { option: '--kernel' });
-  const plugins: PluginEntry[] = [...(config?.plugins ?? [])];
-  for (const specifier of flags.plugin ?? []) plugins.push(...[await loadPlugin(specifier, process.cwd())].flat());
+  const plugins: PluginEntry[] = [...(project?.plugins ?? [])];
+  for (const specifier of flags.plugin ?? []) plugins.push(...(await loadPlugin(specifier, process.cwd())));
   const memory = size('--memory', flags.memory ?? String(config?.memory ?? '256M'));
   const cpus = whole('--cpus', flags.cpus ?? String(config?.cpus ?? 1), 1, 64);
   const backend = word('--backend', flags.backend ?? config?.backend ?? 'vmx', BACKENDS);

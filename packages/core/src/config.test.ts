@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
-import { VisorkitError, findConfig, loadConfig, parseSize, validateConfig } from './index.js';
+import { VisorkitError, findConfig, loadConfig, loadProject, parseSize, validateConfig } from './index.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'visorkit-config-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -73,6 +73,18 @@ describe('loadConfig', () => {
     await expect(loadConfig(file('broken.ts', 'export default {'))).rejects.toMatchObject({ code: 'CONFIG_LOAD' });
     await expect(loadConfig(file('empty.mjs', 'export const x = 1;'))).rejects.toMatchObject({ message: expect.stringContaining('no default export') });
     await expect(loadConfig(file('wrong.mjs', 'export default { memory: "x" };'))).rejects.toMatchObject({ code: 'CONFIG_INVALID', message: expect.stringContaining('wrong.mjs: "memory" is "x"') });
+  });
+});
+
+describe('loadProject', () => {
+  it('finds the configuration, makes paths absolute and loads the plugins', async () => {
+    file('named.mjs', `export default (options) => ({ name: 'named', apply() {}, version: options.version ?? '0' });`);
+    const path = file('project.mjs', `export default { kernel: 'k', modules: ['m1 a b', '/m2'], serial: 'file:log', plugins: ['./named.mjs', { plugin: './named.mjs', options: { version: '2' } }, { name: 'own', apply() {} }] };`);
+    const project = await loadProject(folder, 'project.mjs');
+    expect(project).toMatchObject({ file: path, config: { kernel: join(folder, 'k'), modules: [`${join(folder, 'm1')} a b`, '/m2'], serial: `file:${join(folder, 'log')}` } });
+    expect(project!.plugins).toMatchObject([{ name: 'named', version: '0' }, { plugin: { version: '2' }, options: { version: '2' } }, { name: 'own' }]);
+    expect(await loadProject(join(folder, 'nowhere'))).toBeUndefined();
+    await expect(loadProject(folder, 'missing.mjs')).rejects.toMatchObject({ code: 'CONFIG_NOT_FOUND' });
   });
 });
 

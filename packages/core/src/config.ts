@@ -1,10 +1,11 @@
 /** `visorkit.config.ts`: what a VM is made of, checked when it is read. An error names the key, the value and what would be right. */
 import { existsSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { VisorkitError, fail, isVisorkitError } from './errors.js';
-import { importFile } from './load-plugin.js';
+import { importFile, loadPlugin } from './load-plugin.js';
 import type { ModuleAliases } from './load-plugin.js';
 import type { Plugin, PluginClass } from './plugin.js';
+import type { PluginEntry } from './plugin-list.js';
 import { parseSize } from './size.js';
 
 /** A plugin in a configuration: by path or package name, or itself, with options or without. */
@@ -22,7 +23,7 @@ export interface VmmConfig {
   kernel?: string;
   /** Path of the initial RAM disk. */
   initrd?: string;
-  /** Paths of multiboot modules; a name may follow after a comma or a space. */
+  /** Paths of multiboot modules; arguments may follow after a space. */
   modules?: string[];
   /** The kernel's command line. */
   append?: string;
@@ -73,6 +74,42 @@ export async function loadConfig(path: string, aliases?: ModuleAliases): Promise
   }
   if (module.default === undefined) fail('CONFIG_LOAD', `${file} has no default export; write "export default defineVmm({ … })".`, { file });
   return validateConfig(module.default, file);
+}
+
+/** A configuration with its paths made absolute and its plugins loaded. */
+export interface Project {
+  /** The file it was read from. */
+  readonly file: string;
+  readonly config: Omit<VmmConfig, 'plugins'>;
+  readonly plugins: readonly PluginEntry[];
+}
+
+/**
+ * Reads `file`, or the configuration of `folder` if it has one; `undefined` when it has none.
+ * Paths in it count from the folder it lies in: kernel, initrd, modules, plugins, the file of the serial console.
+ */
+export async function loadProject(folder: string, file?: string, aliases?: ModuleAliases): Promise<Project | undefined> {
+  const found = file === undefined ? findConfig(folder) : resolve(folder, file);
+  if (found === undefined) return undefined;
+  const { plugins = [], ...config } = await loadConfig(found, aliases);
+  const home = dirname(found);
+  const from = (path: string): string => resolve(home, path);
+  if (config.kernel !== undefined) config.kernel = from(config.kernel);
+  if (config.initrd !== undefined) config.initrd = from(config.initrd);
+  if (config.modules !== undefined) config.modules = config.modules.map((module) => module.replace(/^[^ ]+/, from));
+  if (config.serial?.startsWith('file:')) config.serial = `file:${from(config.serial.slice(5))}`;
+  return { file: found, config, plugins: await loadPlugins(plugins, home, aliases) };
+}
+
+/** Loads the plugins of a list; what is a plugin already stays as it is. Paths count from `fromDir`. */
+export async function loadPlugins(list: readonly ConfigPlugin[], fromDir: string, aliases?: ModuleAliases): Promise<PluginEntry[]> {
+  const loaded: PluginEntry[] = [];
+  for (const entry of list) {
+    const [plugin, options] = typeof entry === 'object' && 'plugin' in entry ? [entry.plugin, entry.options] : [entry, undefined];
+    if (typeof plugin === 'string') loaded.push(...(await loadPlugin(plugin, fromDir, options, aliases)));
+    else loaded.push(options === undefined ? plugin : { plugin, options });
+  }
+  return loaded;
 }
 
 /** Checks a configuration. `source` says where it came from. Throws CONFIG_INVALID with every fault. */
