@@ -220,9 +220,8 @@ describe('time', () => {
           services.provide(InterruptSourceToken, { pending: () => bytes > 0, acknowledge: () => { bytes--; return 33; } });
         })],
       });
-      const run = vmm.run({ timeout: 10 });
-      setTimeout(() => input.push([0x41]), 20);
-      const report = await run;
+      vmm.hooks.vcpuState.tap('test', (_vcpu, state) => { if (state === 'halted' && vmm.instructions === 1) setTimeout(() => input.push([0x41]), 20); });
+      const report = await vmm.run({ timeout: 10 });
       expect(report.reason).toBe('halted');
       expect(report.idleSeconds).toBeGreaterThan(0);
     }
