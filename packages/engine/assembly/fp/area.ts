@@ -5,15 +5,16 @@ import { commit, linearRead, linearWrite } from "../mmu";
 // @ts-ignore: decorator
 @inline function wrap(linear: u64): u64 { return is64() ? linear : linear & 0xffffffff; }
 
-/** Checks that one byte can be written; called for the first and the last byte, so that a fault comes before the first store. */
-export function probeByte(linear: u64, segment: u32, pc: usize): bool { return linearWrite(wrap(linear), 1, segment, pc) != 0; }
-/** Checks that `size` bytes can be written: the first byte, then the last, as processors do. */
-export function probeWrite(linear: u64, size: u32, segment: u32, pc: usize): bool {
-  return probeByte(linear, segment, pc) && probeByte(linear + size - 1, segment, pc);
+/**
+ * Checks that `size` bytes can be written, so that a fault comes before the first store: the first `head` bytes, then the last byte, which
+ * is the order in which processors find faults of operands across two pages.
+ */
+export function probeWrite(linear: u64, size: u32, head: u32, segment: u32, pc: usize): bool {
+  return linearWrite(wrap(linear), head, segment, pc) != 0 && linearWrite(wrap(linear + size - 1), 1, segment, pc) != 0;
 }
 /** The same for reading. */
-export function probeRead(linear: u64, size: u32, segment: u32, pc: usize): bool {
-  return linearRead(wrap(linear), 1, segment, pc) != 0 && linearRead(wrap(linear + size - 1), 1, segment, pc) != 0;
+export function probeRead(linear: u64, size: u32, head: u32, segment: u32, pc: usize): bool {
+  return linearRead(wrap(linear), head, segment, pc) != 0 && linearRead(wrap(linear + size - 1), 1, segment, pc) != 0;
 }
 /** Writes a buffer in pieces of up to 64 bytes; false when a fault or an exit was recorded. */
 export function writeArea(linear: u64, from: usize, size: u32, segment: u32, pc: usize): bool {

@@ -138,7 +138,7 @@ function fxsave(pc: usize): i32 {
   if (linear == SEGMENT_FAULT) return FAULT;
   if (linear & 15) return raiseError(13, 0);
   const segment = recSegment(pc);
-  if (!probeWrite(linear, 512, segment, pc)) return FAULT;
+  if (!probeWrite(linear, 512, 16, segment, pc)) return FAULT;
   imageX87(recSize(pc) == 8);
   imageMxcsr();
   imageXmm();
@@ -211,7 +211,7 @@ function saveExtended(pc: usize, optimise: bool, compact: bool, supervisor: bool
   if (linear == SEGMENT_FAULT) return FAULT;
   if (linear & 63) return raiseError(13, 0);
   const segment = recSegment(pc);
-  if (!probeWrite(linear, size, segment, pc)) return FAULT;
+  if (!probeWrite(linear, size, 64, segment, pc)) return FAULT;
   if (!compact && !readArea(linear + AT_HEADER, IMAGE + AT_HEADER, 8, segment, pc)) return FAULT;
   const used = componentsInUse() & wanted;
   let saved = optimise || compact ? used : wanted;

@@ -5,7 +5,7 @@ import { recSegment, recSize } from "../record";
 import { FAULT, OK } from "../status";
 import { finit, fullTags, physical, setFullTags, setStatusWord, statusWord, SW_B, SW_ES, updateSummary } from "./x87-state";
 import { setControl } from "./x87";
-import { probeByte, probeRead, probeWrite, readArea, writeArea } from "./area";
+import { probeRead, probeWrite, readArea, writeArea } from "./area";
 /**
  * FSTENV, FLDENV, FSAVE and FRSTOR in the four formats of SDM vol. 1, 8.1.10. Code and data selectors are stored as 0 (CPUID.7.EBX[13]); the
  * real-mode formats hold the offsets where the linear addresses used to be.
@@ -15,6 +15,9 @@ import { probeByte, probeRead, probeWrite, readArea, writeArea } from "./area";
 @inline function is16(pc: usize): bool { return recSize(pc) == 2; }
 // @ts-ignore: decorator
 @inline function environmentBytes(pc: usize): u32 { return is16(pc) ? 14 : 28; }
+/** Bytes of one field. */
+// @ts-ignore: decorator
+@inline function wordBytes(pc: usize): u32 { return is16(pc) ? 2 : 4; }
 
 /** Writes the environment's image to `p`. */
 function image(p: usize, short: bool): void {
@@ -89,7 +92,7 @@ export function storeEnvironment(pc: usize): i32 {
   const linear = linearOf(pc, size, true);
   if (linear == SEGMENT_FAULT) return FAULT;
   const segment = recSegment(pc);
-  if (!probeWrite(linear, size, segment, pc)) return FAULT;
+  if (!probeWrite(linear, size, wordBytes(pc), segment, pc)) return FAULT;
   image(FPU_SCRATCH, is16(pc));
   if (!writeArea(linear, FPU_SCRATCH, size, segment, pc)) return FAULT;
   store<u16>(FPU_CW, load<u16>(FPU_CW) | 0x3f);
@@ -101,7 +104,7 @@ function readImage(pc: usize, size: u32): bool {
   const linear = linearOf(pc, size, false);
   if (linear == SEGMENT_FAULT) return false;
   const segment = recSegment(pc);
-  return probeRead(linear, size, segment, pc) && readArea(linear, FPU_SCRATCH, size, segment, pc);
+  return probeRead(linear, size, wordBytes(pc), segment, pc) && readArea(linear, FPU_SCRATCH, size, segment, pc);
 }
 export function loadEnvironment(pc: usize): i32 {
   if (!readImage(pc, environmentBytes(pc))) return FAULT;
@@ -113,7 +116,7 @@ export function saveState(pc: usize): i32 {
   const linear = linearOf(pc, size + 80, true);
   if (linear == SEGMENT_FAULT) return FAULT;
   const segment = recSegment(pc);
-  if (!probeByte(linear + size + 79, segment, pc) || !probeByte(linear, segment, pc)) return FAULT;
+  if (!probeWrite(linear, size + 80, wordBytes(pc), segment, pc)) return FAULT;
   image(FPU_SCRATCH, is16(pc));
   for (let i: u32 = 0; i < 8; i++) memory.copy(FPU_SCRATCH + size + i * 10, FPR + (physical(i) << 4), 10);
   if (!writeArea(linear, FPU_SCRATCH, size + 80, segment, pc)) return FAULT;
