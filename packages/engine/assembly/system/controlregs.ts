@@ -4,13 +4,14 @@ import {
 } from "../features";
 import { commit, flushNonGlobal, flushTlb, linearOf, operandRead, operandWrite, physicalPointer } from "../mmu";
 import {
-  CR0_CD, CR0_ET, CR0_NE, CR0_NW, CR0_PE, CR0_PG, CR0_TS, CR0_WP, CR4_FSGSBASE, CR4_LA57, CR4_OSXMMEXCPT, CR4_OSFXSR, CR4_OSXSAVE, CR4_PAE,
+  CR0_CD, CR0_ET, CR0_NW, CR0_PE, CR0_PG, CR0_TS, CR0_WP, CR4_FSGSBASE, CR4_LA57, CR4_OSXMMEXCPT, CR4_OSFXSR, CR4_OSXSAVE, CR4_PAE,
   CR4_PCIDE, CR4_PGE, CR4_PKE, CR4_PSE, CR4_SMAP, CR4_SMEP, CR4_UMIP, CR4_VMXE, EFER_LMA, EFER_LME, is64, isLongMode, modeChanged,
 } from "../mode";
 import { isRegisterForm, recReg, recRm, recSize, rmPtr } from "../record";
 import { END, FAULT, OK } from "../status";
 import { cr8LoadIntercepted, cr8StoreIntercepted, readCr8, writeCr8 } from "../vmx/apic";
 import { PRIMARY_CR3_STORE_EXITING, SECONDARY_UNRESTRICTED_GUEST, primaryControl, secondaryControl } from "../vmx/controls";
+import { CR0_FIXED0 } from "../vmx/entry-values";
 import { REASON_CONTROL_REGISTER, vmexit, vmexitLinear } from "../vmx/exits";
 import {
   cltsChangesTs, cltsIntercepted, cr0Merge, cr0Visible, cr0WriteIntercepted, cr3LoadIntercepted, cr4Merge, cr4Visible, cr4WriteIntercepted,
@@ -84,10 +85,8 @@ export function writeCr0(value: u64): i32 {
   value = (value & CR0_DEFINED) | CR0_ET;
   if ((value & CR0_PG) != 0 && (value & CR0_PE) == 0) return raiseError(GP, 0);
   if ((value & CR0_NW) != 0 && (value & CR0_CD) == 0) return raiseError(GP, 0);
-  // bits fixed in VMX operation (SDM 3C A.7); PE and PG too unless the guest is unrestricted
-  let fixed = CR0_NE;
-  if (!secondaryControl(SECONDARY_UNRESTRICTED_GUEST)) fixed |= CR0_PE | CR0_PG;
-  if ((value & fixed) != fixed) return raiseError(GP, 0);
+  // bits fixed in VMX operation (SDM 3C A.7)
+  if (!secondaryControl(SECONDARY_UNRESTRICTED_GUEST) && (value & CR0_FIXED0) != CR0_FIXED0) return raiseError(GP, 0);
   const enabling = (value & CR0_PG) != 0 && (old & CR0_PG) == 0, disabling = (value & CR0_PG) == 0 && (old & CR0_PG) != 0;
   let newEfer = efer;
   if (enabling && (efer & EFER_LME) != 0) {
@@ -157,14 +156,14 @@ export function cr4Defined(): u64 {
   if (hasFeature(F_SMEP)) bits |= CR4_SMEP;
   if (hasFeature(F_SMAP)) bits |= CR4_SMAP;
   if (hasFeature(F_PKU)) bits |= CR4_PKE;
-  return bits | CR4_VMXE;
+  // the framework may have set VMXE without reporting VMX to the guest
+  if (hasFeature(F_VMX)) bits |= CR4_VMXE;
+  return bits | (load<u64>(CR4) & CR4_VMXE);
 }
 
 export function writeCr4(value: u64): i32 {
   const old = load<u64>(CR4), changed = value ^ old;
   if ((value & ~cr4Defined()) != 0) return raiseError(GP, 0);
-  // VMXE is fixed to 1 in VMX operation (SDM 3C A.8)
-  if ((changed & value & CR4_VMXE) != 0 ? !hasFeature(F_VMX) : (changed & CR4_VMXE) != 0) return raiseError(GP, 0);
   if (isLongMode()) {
     if ((value & CR4_PAE) == 0 || (changed & CR4_LA57) != 0) return raiseError(GP, 0);
   }

@@ -6,7 +6,7 @@ import { RF } from "../flags";
 import { isLongMode, unblockInterrupts, updateAttention } from "../mode";
 import { EXIT, FAULT, JUMP, OK } from "../status";
 import {
-  EXIT_RECORDED, NMI_UNBLOCKED, TYPE_HARDWARE_EXCEPTION, TYPE_NMI, TYPE_SOFTWARE_EXCEPTION, TYPE_SOFTWARE_INTERRUPT, exitException, exitTripleFault,
+  EXIT_RECORDED, NMI_UNBLOCKED, RIP_FINAL, TYPE_HARDWARE_EXCEPTION, TYPE_NMI, TYPE_SOFTWARE_EXCEPTION, TYPE_SOFTWARE_INTERRUPT, exitException, exitTripleFault,
 } from "../vmx/exits";
 import { interceptsException } from "../vmx/intercepts";
 import { dropSingleStep, forgetDataBreakpoints } from "./debug";
@@ -155,7 +155,7 @@ function deliver(type: u32, vector: u32, error: u32, hasError: bool, length: u32
   if (status == OK || status == JUMP) {
     store<u32>(EVENT_INFO, 0);
     store<u32>(ACTIVITY, 0);
-    store<u32>(RUN_FLAGS, load<u32>(RUN_FLAGS) & ~NMI_UNBLOCKED);
+    store<u32>(RUN_FLAGS, load<u32>(RUN_FLAGS) & ~(NMI_UNBLOCKED | RIP_FINAL));
     forgetDataBreakpoints();
     dropSingleStep();
     unblockInterrupts();

@@ -9,6 +9,7 @@ import { CR0_PG, EFER_LMA, EFER_LME, EFER_NXE, EFER_SCE, modeChanged, nextRip } 
 import { END, OK } from "../status";
 import { hostTsc } from "../time";
 import { x2apicRead, x2apicReadVirtualized, x2apicWrite, x2apicWriteVirtualized } from "../vmx/apic";
+import { DEBUGCTL_ALLOWED, patValid } from "../vmx/entry-values";
 import { REASON_RDMSR, REASON_WRMSR, vmexit } from "../vmx/exits";
 import { guestTsc, msrReadIntercepted, msrWriteIntercepted } from "../vmx/intercepts";
 import { raiseError } from "./exceptions";
@@ -120,29 +121,29 @@ function acceptable(index: u32, value: u64): bool {
   const physical = (<u64>1 << load<u32>(MAXPHYADDR)) - 1;
   if (index >= 0x200 && index <= 0x20f) {
     if ((value & ~physical) != 0) return false;
-    return (index & 1) != 0 ? (value & 0x7ff) == 0 : (value & 0xf00) == 0 && memoryType(<u32>value & 0xff, false);
+    return (index & 1) != 0 ? (value & 0x7ff) == 0 : (value & 0xf00) == 0 && memoryType(<u32>value & 0xff);
   }
   switch (index) {
     case 0x48: return (value & ~(1 | (hasFeature(F_STIBP) ? 2 : <u64>0) | (hasFeature(F_SSBD) ? 4 : <u64>0))) == 0;
     case 0x174: return true;
     case 0x1a0: return (value & ~0x400c51889) == 0;
-    case 0x1d9: return (value & ~3) == 0;
-    case 0x277: return memoryTypes(value, true);
-    case 0x2ff: return (value & ~0xcff) == 0 && memoryType(<u32>value & 0xff, false);
+    case 0x1d9: return (value & ~DEBUGCTL_ALLOWED) == 0;
+    case 0x277: return patValid(value);
+    case 0x2ff: return (value & ~0xcff) == 0 && memoryType(<u32>value & 0xff);
     case 0xda0: return value == 0;
     case 0xc0000080: return eferAcceptable(value);
     case 0xc0000084: case 0xc0000103: return value >> 32 == 0;
     case 0x175: case 0x176: case 0xc0000082: case 0xc0000083: case 0xc0000100: case 0xc0000101: case 0xc0000102: return canonicalBase(value);
   }
-  if (index == 0x250 || index == 0x258 || index == 0x259 || (index >= 0x268 && index <= 0x26f)) return memoryTypes(value, false);
+  if (index == 0x250 || index == 0x258 || index == 0x259 || (index >= 0x268 && index <= 0x26f)) return memoryTypes(value);
   return true;
 }
 
-/** Memory types: UC 0, WC 1, WT 4, WP 5, WB 6, and UC- 7 in the PAT only. */
-function memoryType(type: u32, pat: bool): bool { return type <= 1 || (type >= 4 && type <= 6) || (pat && type == 7); }
-export function memoryTypes(value: u64, pat: bool): bool {
+/** Memory types of MTRRs: UC 0, WC 1, WT 4, WP 5, WB 6. */
+function memoryType(type: u32): bool { return type <= 1 || (type >= 4 && type <= 6); }
+function memoryTypes(value: u64): bool {
   for (let i = 0; i < 8; i++) {
-    if (!memoryType(<u32>value & 0xff, pat)) return false;
+    if (!memoryType(<u32>value & 0xff)) return false;
     value >>= 8;
   }
   return true;

@@ -2,14 +2,15 @@ import {
   CR0, CR3, CR4, DR, EFLAGS, EVENT_ERROR, EVENT_INFO, EVENT_LENGTH, INTERRUPTIBILITY, REGS, RUN_FLAGS, SEG_CS, SEG_DS, SEG_ES, SEG_FS, SEG_GS,
   SEG_LDTR, SEG_SS, SEG_TR,
 } from "../../src/layout";
-import { V_CR0_SHADOW, V_IDT_VECTORING_INFO, V_INSTRUCTION_LENGTH } from "../../src/vmcs-layout";
+import { OPTION_TASK_SWITCH, V_CR0_SHADOW, V_IDT_VECTORING_INFO, V_INSTRUCTION_LENGTH } from "../../src/vmcs-layout";
 import { IF, NT, VM, readFlags, writeFlags } from "../flags";
 import { commit, flushNonGlobal, systemRead, systemWrite } from "../mmu";
 import { CR0_PG, CR0_TS, CR4_PAE, modeChanged, unblockInterrupts } from "../mode";
-import { EXIT, FAULT, OK } from "../status";
+import { EXIT, FAULT, JUMP, OK } from "../status";
 import {
-  EXIT_RECORDED, TYPE_HARDWARE_EXCEPTION, TYPE_PRIVILEGED_SOFTWARE_EXCEPTION, TYPE_SOFTWARE_INTERRUPT, TYPE_SOFTWARE_EXCEPTION, exitTaskSwitch,
+  EXIT_RECORDED, RIP_FINAL, TYPE_PRIVILEGED_SOFTWARE_EXCEPTION, TYPE_SOFTWARE_INTERRUPT, TYPE_SOFTWARE_EXCEPTION, exitTaskSwitch,
 } from "../vmx/exits";
+import { engineOption } from "../vmx/controls";
 import { watchChanged } from "./debug";
 import { deliverException, raiseDebug, raiseError } from "./exceptions";
 import { loadPdptes } from "./controlregs";
@@ -54,11 +55,15 @@ function checkNewTss(selector: u32, source: u32): i32 {
 
 /**
  * An attempt to switch tasks: privilege was checked by the caller, RIP is at the instruction, `length` is its length (0 for events that
- * have none). FAULT, or EXIT with reason 9.
+ * have none). FAULT, or EXIT with reason 9; JUMP when the engine option says that the processor does it by itself.
  */
 export function taskSwitchExit(selector: u32, source: u32, length: u32): i32 {
   if (checkNewTss(selector, source) != OK) return FAULT;
-  return exitTaskSwitch(selector, source, length);
+  if (!engineOption(OPTION_TASK_SWITCH)) return exitTaskSwitch(selector, source, length);
+  const hasError = source == TASK_GATE && (load<u32>(EVENT_INFO) & 0x800) != 0;
+  if (switchTask(selector, source, length, hasError, load<u32>(EVENT_ERROR)) != OK) return FAULT;
+  store<u32>(RUN_FLAGS, load<u32>(RUN_FLAGS) & ~RIP_FINAL);
+  return JUMP;
 }
 
 /**
@@ -79,6 +84,7 @@ export function performTaskSwitch(selector: u32, source: u32, hasError: bool, er
   } else store<u32>(EVENT_INFO, 0);
   const status = switchTask(selector, source, length, hasError, error);
   let result = 0;
+  store<u32>(RUN_FLAGS, load<u32>(RUN_FLAGS) & ~RIP_FINAL);
   if (status == FAULT) result = (load<u32>(RUN_FLAGS) & EXIT_RECORDED) != 0 ? 1 : deliverException() == EXIT ? 1 : 0;
   else unblockInterrupts();
   store<u32>(EVENT_INFO, 0);
@@ -119,7 +125,8 @@ function switchTask(selector: u32, source: u32, length: u32, hasError: bool, err
   } else if (!setTypeBitsAt(oldDescriptor, 0, 2)) return FAULT;
   if (source != TASK_IRET && !setTypeBitsAt(newDescriptor, 2, 0)) return FAULT;
 
-  // commit point: from here on faults belong to the new task
+  // commit point: from here on faults belong to the new task, whose RIP stays
+  store<u32>(RUN_FLAGS, load<u32>(RUN_FLAGS) | RIP_FINAL);
   setSegment(SEG_TR, selector, newBase, newLimit, newAr | 2);
   store<u64>(CR0, load<u64>(CR0) | CR0_TS);
   store<u64>(V_CR0_SHADOW, load<u64>(V_CR0_SHADOW) | CR0_TS);
@@ -217,7 +224,11 @@ function loadNewTask(selector: u32, wide: bool, nested: bool, hasError: bool, er
   return OK;
 }
 
+/** SS comes before CS, so that a fault of CS finds a stack to be delivered on (SDM 3A table 8-1). */
 function loadTaskSegments(csSelector: u32, level: u32, wide: bool): i32 {
+  const ss = newSelector(wide, 2);
+  if (checkStackSegment(ss, level, TS) != OK || !markAccessed()) return FAULT;
+  setSs(ss);
   const csError = csSelector & 0xfffc;
   if (csError == 0) return raiseError(TS, 0);
   if (fetchDescriptor(csSelector, TS) != OK) return FAULT;
@@ -227,9 +238,6 @@ function loadTaskSegments(csSelector: u32, level: u32, wide: bool): i32 {
   if ((ar & AR_P) == 0) return raiseError(NP, csError);
   if (!markAccessed()) return FAULT;
   setCs(csSelector, level);
-  const ss = newSelector(wide, 2);
-  if (checkStackSegment(ss, level, TS) != OK || !markAccessed()) return FAULT;
-  setSs(ss);
   for (let s: u32 = 0; s < u32(wide ? 6 : 4); s++) {
     if (s == SEG_CS || s == SEG_SS) continue;
     const selector = newSelector(wide, s);
