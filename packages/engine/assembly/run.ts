@@ -163,7 +163,9 @@ function attend(): usize {
       store<u32>(INTERRUPTIBILITY, load<u32>(INTERRUPTIBILITY) & ~3);
       store<u32>(ATTENTION, load<u32>(ATTENTION) & ~(ATT_SHADOW | ATT_SHADOW_OLD));
     }
-    if (afterInstruction((flags & STEPPED_TF) != 0) != OK) return 0;
+    const after = afterInstruction((flags & STEPPED_TF) != 0);
+    updateAttention();
+    if (after != OK) return 0;
   }
   const attention = load<u32>(ATTENTION);
   if (attention & ATT_MTF) {

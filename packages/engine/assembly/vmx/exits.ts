@@ -5,12 +5,13 @@
  * instruction ("fault-like") leave RIP at the instruction.
  */
 import {
-  EFER, ENTER_RESULT, EVENT_ERROR, EVENT_INFO, EVENT_LENGTH, EXC_CR2, EXC_DR6, INTERRUPTIBILITY, RIP, RUN_FLAGS,
+  EFER, EFLAGS, ENTER_RESULT, EVENT_ERROR, EVENT_INFO, EVENT_LENGTH, EXC_CR2, EXC_DR6, INTERRUPTIBILITY, RIP, RUN_FLAGS,
 } from "../../src/layout";
 import {
   V_ENTRY_CONTROLS, V_EXIT_ERROR_CODE, V_EXIT_INTERRUPTION_INFO, V_EXIT_QUALIFICATION, V_EXIT_REASON, V_GUEST_LINEAR,
   V_GUEST_PHYSICAL, V_IDT_VECTORING_ERROR_CODE, V_IDT_VECTORING_INFO, V_INSTRUCTION_INFO, V_INSTRUCTION_LENGTH,
 } from "../../src/vmcs-layout";
+import { RF } from "../flags";
 import { EFER_LMA, currentRip } from "../mode";
 import { recLength } from "../record";
 import { EXIT } from "../status";
@@ -163,6 +164,7 @@ export function vmexitLinear(linear: u64): void {
 /** A fault-like exit recorded where the instruction's record is not at hand (memory accesses). RIP is set by the run loop. */
 export function recordExitAtInstruction(reason: u32, qualification: u64): void {
   store<u32>(V_INSTRUCTION_INFO, 0);
+  saveResumeFlag();
   recordExit(reason, qualification);
 }
 
@@ -214,6 +216,11 @@ export function exitTaskSwitch(selector: u32, source: u32, length: u32): i32 {
   return EXIT;
 }
 
+/** Exits of memory accesses save RF as 1, so that the instruction, run again, does not meet its breakpoint twice (SDM 3C 28.3.3). */
+function saveResumeFlag(): void {
+  if (load<u32>(EVENT_INFO) == 0) store<u32>(EFLAGS, load<u32>(EFLAGS) | RF);
+}
+
 /** Bit 12 of EPT-violation and page-modification-log exits: an IRET that ended NMI blocking was in flight. */
 function nmiUnblockingBit(): u64 {
   return (load<u32>(RUN_FLAGS) & NMI_UNBLOCKED) && load<u32>(EVENT_INFO) == 0 ? 1 << 12 : 0;
@@ -229,6 +236,7 @@ export function recordEptViolation(gpa: u64, linear: u64, linearValid: bool, qua
   let q: u64 = <u64>qualification | nmiUnblockingBit();
   if (linearValid) q |= 1 << 7;
   store<u32>(V_INSTRUCTION_INFO, 0);
+  saveResumeFlag();
   recordExit(REASON_EPT_VIOLATION, q);
 }
 
@@ -236,12 +244,14 @@ export function recordEptViolation(gpa: u64, linear: u64, linearValid: bool, qua
 export function eptMisconfiguration(gpa: u64): void {
   store<u64>(V_GUEST_PHYSICAL, gpa);
   store<u32>(V_INSTRUCTION_INFO, 0);
+  saveResumeFlag();
   recordExit(REASON_EPT_MISCONFIGURATION, 0);
 }
 
 /** Page-modification log full (reason 62): before the access that would have been logged. */
 export function recordPmlFull(): void {
   store<u32>(V_INSTRUCTION_INFO, 0);
+  saveResumeFlag();
   recordExit(REASON_PML_FULL, nmiUnblockingBit());
 }
 
