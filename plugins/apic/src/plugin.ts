@@ -6,11 +6,12 @@ import {
   ClockToken, DeviceListToken, ExternalInterruptSourceToken, InterruptLinesToken, InterruptSourceToken, LocalApicsToken,
   MachineConfigToken, MmioBusToken, MsrBusToken, TimeStampCounterToken, TimerQueueToken, WakeupToken,
 } from '@visorkit/machine';
-import type { Clock, LocalApics, MmioBus, MsrDevice, TimeStampCounter } from '@visorkit/machine';
+import type { LocalApics, MmioBus, MsrDevice } from '@visorkit/machine';
 import { ApicBus } from './apic-bus.js';
 import { IO_APIC_BASE, IO_APIC_SIZE, IoApic } from './io-apic.js';
 import { LocalApic } from './local-apic.js';
 import { DeliveryMode, MSR_APIC_BASE, MSR_TSC_DEADLINE, MSR_X2APIC_COUNT, MSR_X2APIC_FIRST } from './registers.js';
+import { counterOf, followCounter } from './time-stamp-counter.js';
 
 export interface ApicPluginOptions {
   /** Bits of a physical address; taken from CPUID leaf 80000008H of the backend unless given. */
@@ -38,7 +39,7 @@ export class ApicPlugin implements Plugin {
     const external = services.find(ExternalInterruptSourceToken);
     const bus = new ApicBus();
     const cpus = services.get(MachineConfigToken).cpus;
-    const ports = { clock, timers: services.get(TimerQueueToken), tsc: services.find(TimeStampCounterToken) ?? nanosecondCounter(clock), external };
+    const ports = { clock, timers: services.get(TimerQueueToken), tsc: services.find(TimeStampCounterToken) ?? counterOf(host, clock), external };
     for (let index = 0; index < cpus; index++) {
       new LocalApic(bus, ports, {
         index,
@@ -67,6 +68,7 @@ export class ApicPlugin implements Plugin {
     );
 
     registerMsrs(host, bus, this.name);
+    followCounter(host, bus, this.name);
 
     const wakeup = services.find(WakeupToken);
     if (wakeup !== undefined) bus.onWake = () => wakeup.notify();
@@ -162,7 +164,3 @@ function addressBits(host: PluginHost): number {
   return leaf === undefined ? 39 : leaf.eax & 0xff;
 }
 
-/** The time stamp counter of a machine whose backend does not say: a tick a nanosecond. */
-function nanosecondCounter(clock: Clock): TimeStampCounter {
-  return { frequency: 1_000_000_000, read: () => BigInt(Math.floor(clock.now())), timeAt: (tsc) => Number(tsc) };
-}
