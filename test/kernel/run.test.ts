@@ -262,12 +262,14 @@ describe('events', () => {
   });
 
   it('ends the run when a device says so, with its status, after the instruction', async () => {
+    const told: string[] = [];
     const backend = fakeBackend([outExit(0xf4, 3)]);
     await using vmm = compose({
       backend, memory, time: 'virtual',
-      plugins: [does('exit', ({ services, hooks }) => { const system = services.get(SystemControlToken); hooks.exit.for('io').tap('io', ({ io }) => { system.exit((io.value << 1) | 1, 'the guest wrote 3 to port 0xf4'); return RESUME; }); })],
+      plugins: [does('exit', ({ services, hooks }) => { const system = services.get(SystemControlToken); hooks.guestEvent.tap('t', ({ kind, message }) => { told.push(`${kind}: ${message}`); }); hooks.exit.for('io').tap('io', ({ io }) => { system.exit((io.value << 1) | 1, 'the guest wrote 3 to port 0xf4'); return RESUME; }); })],
     });
     expect(await vmm.run()).toMatchObject({ reason: 'exit', exitStatus: 7, why: 'the guest wrote 3 to port 0xf4', guestInstructions: 1 });
+    expect(told).toEqual(['exit: the guest wrote 3 to port 0xf4']);
   });
 
   it('tells observers of device accesses only when there are any', async () => {

@@ -35,8 +35,7 @@ export interface Plugin {
 
 /** A plugin class: made by the container when the VM is created. Its declarations are static members. */
 export interface PluginClass {
-  // eslint-disable-next-line @typescript-eslint/no-explicit-any
-  new (...dependencies: any[]): { apply(host: PluginHost): void };
+  new (...dependencies: never[]): { apply(host: PluginHost): void };
   readonly pluginName?: string;
   readonly version?: string;
   readonly kernel?: string;
@@ -55,8 +54,7 @@ export interface Services {
   /** Registers a service. Throws `SERVICE_CONFLICT` when there is one already, naming both plugins. */
   provide<T>(token: Token<T>, value: T): void;
   /** Makes an object of a class whose constructor parameters all carry `@inject(token)`. */
-  // eslint-disable-next-line @typescript-eslint/no-explicit-any
-  make<T>(type: new (...dependencies: any[]) => T): T;
+  make<T>(type: new (...dependencies: never[]) => T): T;
 }
 
 /** What a plugin gets in `apply`. */

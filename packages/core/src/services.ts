@@ -59,7 +59,7 @@ export class ServiceContainer implements Services {
   make<T>(type: new (...dependencies: never[]) => T): T {
     let made: T;
     try {
-      made = this.#container.resolve(type as new (...dependencies: unknown[]) => T);
+      made = this.#container.resolve(type as unknown as new (...dependencies: unknown[]) => T);
     } catch (error) {
       if (isVisorkitError(error)) throw error;
       throw new VisorkitError('SERVICE_MAKE',

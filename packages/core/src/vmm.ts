@@ -263,10 +263,20 @@ export class Vmm implements AsyncDisposable {
   }
 
   #systemControl(): SystemControl {
+    const tell = (kind: string, message: string): void => {
+      if (this.hooks.guestEvent.isUsed()) this.hooks.guestEvent.call({ kind, source: 'system-control', message });
+    };
     return {
-      powerOff: (why) => this.#request(stop(why, 0, 'power-off')),
-      exit: (status, why) => this.#request(stop(why, status, 'exit')),
+      powerOff: (why) => {
+        tell('power-off', why);
+        this.#request(stop(why, 0, 'power-off'));
+      },
+      exit: (status, why) => {
+        tell('exit', why);
+        this.#request(stop(why, status, 'exit'));
+      },
       reset: (why) => {
+        tell('reset', why);
         this.#pendingReset = why;
         this.#request(stop(why, 0, 'reset'));
       },
