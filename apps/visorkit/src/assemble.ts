@@ -10,7 +10,8 @@ import type { Backend, Plugin, PluginEntry, Vmm } from '@visorkit/core';
 import { exits } from '@visorkit/exits';
 import { compose } from '@visorkit/machine';
 import type { BootOptions, ComposeOptions } from '@visorkit/machine';
-import { pc } from '@visorkit/pc';
+import { pcPlatform } from '@visorkit/pc';
+import { PcTestPlugin, PciTestPlugin } from '@visorkit/pc-testdev';
 import { IcedDisassembler } from './disassembler.js';
 
 export interface AssembleOptions {
@@ -23,6 +24,7 @@ export interface AssembleOptions {
   /** isa-debug-exit at 0xf4, and with it the devices that test programs expect. */
   readonly debugExit: boolean;
   readonly plugins: readonly PluginEntry[];
+  readonly onReset?: 'stop' | 'restart';
 }
 
 export const BACKENDS = ['vmx', 'kvm'] as const;
@@ -43,9 +45,10 @@ const disassembly: Plugin = {
 export function assemble(options: AssembleOptions): Vmm {
   return compose({
     backend: makeBackend(options.backend), memory: options.memory, cpus: options.cpus, time: options.time, console: options.console,
+    onReset: options.onReset ?? 'stop',
     ...(options.boot === undefined ? {} : { boot: options.boot }),
     plugins: [
-      disassembly, ...exits(), ...pc({ debugExit: options.debugExit, testDevices: options.debugExit }),
+      disassembly, ...exits(), ...pcPlatform({ debugExit: options.debugExit }), ...(options.debugExit ? [new PcTestPlugin(), new PciTestPlugin()] : []),
       new BootLinuxPlugin(), new BootElfPlugin(), new BootMultibootPlugin(), new BootFirmwarePlugin(), new BootFlatPlugin(),
       ...options.plugins,
     ],

@@ -80,8 +80,8 @@ export async function runCommand(flags: RunFlags): Promise<number> {
   const image = readImage('--kernel', kernel);
   const boot: BootOptions = {
     image, imageName: kernel, commandLine, modules: readModules({ ...flags, initrd: flags.initrd ?? config?.initrd, module: flags.module ?? config?.modules }),
-    options: loaderOptions(flags),
-    ...(flags.loader === undefined ? {} : { loader: flags.loader }),
+    options: { ...config?.loaderOptions, ...loaderOptions(flags) },
+    ...((flags.loader ?? config?.loader) === undefined ? {} : { loader: flags.loader ?? config?.loader }),
   };
   const leaving = new AbortController();
   const serial = openSerial(flags.serial ?? config?.serial ?? 'stdio', () => leaving.abort());
@@ -91,7 +91,7 @@ export async function runCommand(flags: RunFlags): Promise<number> {
   let report: StopReport;
   try {
     const vmm = assemble({
-      backend, memory, cpus, time, boot, plugins,
+      backend, memory, cpus, time, boot, plugins, onReset: config?.onReset ?? 'stop',
       console: { output: serial.output, ...(serial.input === undefined ? {} : { input: serial.input }) },
       debugExit: flags.debugExit ?? config?.debugExit ?? false,
     });
@@ -104,7 +104,8 @@ export async function runCommand(flags: RunFlags): Promise<number> {
     serial.close();
   }
   tell(report, flags.verbose ?? false);
-  if (flags.report !== undefined) writeReport(flags.report, report);
+  const target = flags.report ?? config?.report;
+  if (target !== undefined) writeReport(target, report);
   return report.exitStatus;
 }
 
