@@ -133,6 +133,26 @@ export function lookup(): usize {
   return pc;
 }
 
+/** Goes from the block of `pc` to a computed target (RET, indirect JMP and CALL). */
+export function transfer(pc: usize, target: u64): usize {
+  store<u64>(BUDGET, load<u64>(BUDGET) + <u64>(recLeft(pc) - 1));
+  store<u64>(RIP, target);
+  const mode = load<u32>(MODE);
+  if (load<u32>(ATTENTION) == 0 && (mode & MODE_SIZE) == 2) {
+    const slot = JUMP_CACHE + (((<u32>target ^ (<u32>target >>> 13)) & (JUMP_CACHE_ENTRIES - 1)) << 4);
+    if (load<u64>(slot) == target && load<u32>(slot, 8) == ((jumpGeneration << 8) | mode)) {
+      const to = <usize>load<u32>(slot, 12);
+      const left = load<i64>(BUDGET) - <i64>recLeft(to);
+      if (left >= 0) {
+        store<i64>(BUDGET, left);
+        store<u64>(CODE_BASE, target & ~0xfff);
+        return to;
+      }
+    }
+  }
+  return next();
+}
+
 /** One instruction by itself. */
 function single(linear: u64, mode: u32): usize {
   const b = load<i64>(BUDGET);

@@ -147,15 +147,15 @@ for (const [s, w] of [[64, 8], [32, 4]]) {
   handler(`CALL${s}`, `${pushed(rip)}\npc = branch(pc); if (pc == 0) return; continue;`);
   handler(`RET${s}`, `const sp = ${sp}; const p = fastRead(sp, ${w}, SEG_SS, pc); if (p == 0) ${FAULT}
 const v = <u64>load<u${s}>(p); ${s === 64 ? `if (!isCanonical(v)) { raiseError(13, 0); status = FAULT; break; }` : ""}
-${setSp(`sp + ${w} + <u64>recImm(pc)`)} store<u64>(RIP, v); status = JUMP; break;`);
+${setSp(`sp + ${w} + <u64>recImm(pc)`)} pc = transfer(pc, v); if (pc == 0) return; continue;`);
   handler(`CALL${s}_R`, `const v: u64 = <u64>${A(s)}; ${s === 64 ? `if (!isCanonical(v)) { raiseError(13, 0); status = FAULT; break; }` : ""}
-${pushed(rip)} store<u64>(RIP, v); status = JUMP; break;`);
+${pushed(rip)} pc = transfer(pc, v); if (pc == 0) return; continue;`);
   handler(`CALL${s}_M`, `const q = fastRead(fastLinear(pc, ${w}, false), ${w}, recSegment(pc), pc); if (q == 0) ${FAULT}
 const v: u64 = <u64>load<u${s}>(q); ${s === 64 ? `if (!isCanonical(v)) { raiseError(13, 0); status = FAULT; break; }` : ""}
-${pushed(rip)} store<u64>(RIP, v); status = JUMP; break;`);
-  handler(`JMP${s}_R`, `const v: u64 = <u64>${A(s)}; ${s === 64 ? `if (!isCanonical(v)) { raiseError(13, 0); status = FAULT; break; }` : ""} store<u64>(RIP, v); status = JUMP; break;`);
+${pushed(rip)} pc = transfer(pc, v); if (pc == 0) return; continue;`);
+  handler(`JMP${s}_R`, `const v: u64 = <u64>${A(s)}; ${s === 64 ? `if (!isCanonical(v)) { raiseError(13, 0); status = FAULT; break; }` : ""} pc = transfer(pc, v); if (pc == 0) return; continue;`);
   handler(`JMP${s}_M`, `const q = fastRead(fastLinear(pc, ${w}, false), ${w}, recSegment(pc), pc); if (q == 0) ${FAULT}
-const v: u64 = <u64>load<u${s}>(q); ${s === 64 ? `if (!isCanonical(v)) { raiseError(13, 0); status = FAULT; break; }` : ""} store<u64>(RIP, v); status = JUMP; break;`);
+const v: u64 = <u64>load<u${s}>(q); ${s === 64 ? `if (!isCanonical(v)) { raiseError(13, 0); status = FAULT; break; }` : ""} pc = transfer(pc, v); if (pc == 0) return; continue;`);
 }
 
 // ---- conditions, in the encoding order of Jcc
@@ -205,9 +205,9 @@ import { execInteger } from "../integer";
 import { commit, effectiveAddress, fastLinear, fastModify, fastRead, fastWrite } from "../mmu";
 import { currentRip, isCanonical, nextRip } from "../mode";
 import { RECORD, recImm, recLeft, recOp, recSegment, regPtr, rmPtr } from "../record";
-import { branch, next, settle } from "../run";
+import { branch, next, settle, transfer } from "../run";
 import { execSimd } from "../simd/exec";
-import { FAULT, JUMP, OK } from "../status";
+import { FAULT, OK } from "../status";
 import { execString } from "../strings";
 import { execSystem } from "../system/system";
 import { raise, raiseError } from "../system/exceptions";
