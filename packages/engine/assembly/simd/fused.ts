@@ -2,7 +2,7 @@ import { VECTOR_SCRATCH } from "../../src/layout";
 import { f32MulAdd, f64MulAdd } from "../fp/softfloat";
 import { P_W, recPrefixes, recVvvv } from "../record";
 import { FAULT, OK } from "../status";
-import { safe32, usable32 } from "./arithmetic";
+import { safe32, safe64, usable32 } from "./arithmetic";
 import { writeDouble, writeSingle } from "./float";
 import { STATE_FAST, beginFloat, endFloat, floatState, resetFloat } from "./mxcsr";
 import { Fused, VARIANT_VEX256 } from "./ops";
@@ -27,7 +27,34 @@ function fuse32(x: u32, y: u32, z: u32, negateProduct: bool, negateAddend: bool)
   beginFloat();
   return f32MulAdd(x, y, z, negateProduct, negateAddend);
 }
+/** Exponent field within 300 of the bias: products, splits and their errors neither overflow nor underflow. */
+// @ts-ignore: decorator
+@inline function moderate(a: u64): bool { return <u32>(((a >> 52) & 0x7ff) - 723) <= 600; }
+/** x + y rounded to odd: an inexact sum gets an odd last place. */
+function addToOdd(x: f64, y: f64): f64 {
+  const s = x + y, t = s - x, e = (x - (s - t)) + (y - t);
+  const bits = reinterpret<u64>(s);
+  if (e == 0 || (bits & 1) != 0) return s;
+  return reinterpret<f64>((e > 0) == (s > 0) ? bits + 1 : bits - 1);
+}
+/**
+ * x * y + z with one rounding (Boldo and Melquiond, "Emulation of FMA and correctly rounded sums: proved algorithms using
+ * rounding to odd"): the product as an exact pair (Dekker), two exact sums, and the rest rounded to odd before the last sum.
+ */
+function emulate(x: f64, y: f64, z: f64): f64 {
+  const tx = 134217729.0 * x, xh = tx - (tx - x), xl = x - xh;
+  const ty = 134217729.0 * y, yh = ty - (ty - y), yl = y - yh;
+  const ph = x * y, pl = ((xh * yh - ph) + xh * yl + xl * yh) + xl * yl;
+  const th = z + pl, t1 = th - z, tl = (z - (th - t1)) + (pl - t1);
+  const vh = ph + th, v1 = vh - ph, vl = (ph - (vh - v1)) + (th - v1);
+  return vh + addToOdd(tl, vl);
+}
 function fuse64(x: u64, y: u64, z: u64, negateProduct: bool, negateAddend: bool): u64 {
+  if (floatState() == STATE_FAST && moderate(x) && moderate(y) && (moderate(z) || (z << 1) == 0)) {
+    const a = reinterpret<f64>(x), c = reinterpret<f64>(z);
+    const r = reinterpret<u64>(emulate(negateProduct ? -a : a, reinterpret<f64>(y), negateAddend ? -c : c));
+    if (safe64(r)) return r;
+  }
   beginFloat();
   return f64MulAdd(x, y, z, negateProduct, negateAddend);
 }

@@ -1,9 +1,9 @@
-import { REGS } from "../../src/layout";
+import { REGS, SEG_SS } from "../../src/layout";
 import { SEGMENT_FAULT, commit, effectiveAddress, linearRead, linearWrite, operandRead, operandWrite, segmentLinear } from "../mmu";
-import { is64 } from "../mode";
+import { is64, isCanonical } from "../mode";
 import { AM_SHORT, P_W, recAddressMode, recModrm, recPrefixes, recReg, recSegment, recVvvv } from "../record";
 import { FAULT, OK } from "../status";
-import { raise } from "../system/exceptions";
+import { raise, raiseError } from "../system/exceptions";
 import { Permute, VARIANT_VEX256 } from "./ops";
 import { bytesOf, regVector, vectorRegister, zeroUpper } from "./operands";
 /** Loads and stores of selected elements: only the selected ones are accessed and can fault. */
@@ -26,6 +26,11 @@ export function maskedStoreBytes(pc: usize, data: usize, mask: usize, count: u32
   const size = load<u8>(pc, 10);
   const limit: u64 = size == 2 ? 0xffff : size == 4 ? 0xffffffff : <u64>-1;
   const di = load<u64>(REGS + 7 * 8);
+  const first = di & limit, segment = recSegment(pc);
+  // the addresses are checked as a whole, whatever the mask
+  const linear = segmentLinear(segment, first, count, true);
+  if (linear == SEGMENT_FAULT) return FAULT;
+  if (is64() ? !isCanonical(linear) || !isCanonical(linear + count - 1) : <u32>first + (count - 1) < <u32>first) return raiseError(segment == SEG_SS ? 12 : 13, 0);
   for (let pass = 0; pass < 2; pass++) { // every selected byte is checked before the first is stored
     for (let i: u32 = 0; i < count; i++) {
       if (load<u8>(mask + i) < 0x80) continue;
