@@ -19,7 +19,7 @@ function write(path: string, text: string): string {
   return file;
 }
 
-const backend = () => fakeBackend([cpuidExit(0), cpuidExit(0x8000_0001)], { controls: { primary: new Set(['hlt-exiting', 'cr8-load-exiting', 'cr8-store-exiting']) } });
+const backend = () => fakeBackend([cpuidExit(0), cpuidExit(0x8000_0001)], { controls: { primary: new Set(['hlt-exiting', 'mwait-exiting', 'cr8-load-exiting', 'cr8-store-exiting']) } });
 
 async function logOf(specifier: string, from = folder, options?: Record<string, unknown>): Promise<string[]> {
   const lines: string[] = [];

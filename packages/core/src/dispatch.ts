@@ -3,7 +3,7 @@
  * somebody taps later. The path allocates nothing, waits for nothing and asks the container for nothing.
  */
 import type { Outcome, VmExit } from './exit.js';
-import { HALT, RESUME, RETRY } from './exit.js';
+import { HALT, RESUME, RETRY, WAIT } from './exit.js';
 import { EXIT_REASON_COUNT, ExitReason, exitReasonName } from './exit-reasons.js';
 import type { ExitHandler, Hooks } from './hooks.js';
 import { VisorkitError } from './errors.js';
@@ -65,7 +65,7 @@ export class ExitDispatcher {
       this.current = plugins[i];
       const answer = functions[i](exit, vcpu);
       if (answer === undefined) continue;
-      if (answer === RESUME || answer === RETRY || answer === HALT) {
+      if (answer === RESUME || answer === RETRY || answer === HALT || answer === WAIT) {
         outcome = answer;
         break;
       }
@@ -104,7 +104,7 @@ export class ExitDispatcher {
 
   #badOutcome(answer: unknown, reason: number): never {
     throw new VisorkitError('EXIT_OUTCOME',
-      `A handler of ${exitReasonName(reason)} exits in plugin ${this.current} returned ${String(answer)}; it must return RESUME, RETRY, HALT, stop(why) or nothing.`,
+      `A handler of ${exitReasonName(reason)} exits in plugin ${this.current} returned ${String(answer)}; it must return RESUME, RETRY, HALT, WAIT, stop(why) or nothing.`,
       { plugin: this.current, reason });
   }
 }

@@ -99,6 +99,8 @@ export const RESUME = 1;
 export const RETRY = 2;
 /** The instruction is done and the vCPU now waits for an interrupt, NMI or INIT (HLT, MWAIT). */
 export const HALT = 3;
+/** Like HALT, but an interrupt that waits ends it also while IF = 0, without being delivered (MWAIT with ECX[0] = 1). */
+export const WAIT = 4;
 
 /** Ends the run, with a reason. Made by {@link stop}. */
 export interface StopOutcome {
@@ -111,7 +113,7 @@ export interface StopOutcome {
 }
 
 /** What a handler answers; `undefined` passes the exit on to the next handler. */
-export type Outcome = typeof RESUME | typeof RETRY | typeof HALT | StopOutcome;
+export type Outcome = typeof RESUME | typeof RETRY | typeof HALT | typeof WAIT | StopOutcome;
 
 /** Makes the outcome that ends the run. `status` defaults to 0, `reason` (see StopReport.reason) to `stopped`. */
 export function stop(why: string, status = 0, reason = 'stopped'): StopOutcome {
@@ -119,5 +121,5 @@ export function stop(why: string, status = 0, reason = 'stopped'): StopOutcome {
 }
 
 /** The outcomes in one object, as plugins get them. */
-export const outcomes = Object.freeze({ RESUME, RETRY, HALT, stop } as const);
+export const outcomes = Object.freeze({ RESUME, RETRY, HALT, WAIT, stop } as const);
 export type Outcomes = typeof outcomes;

@@ -6,7 +6,7 @@
  * fixed grid of guest time, and an entry goes on exactly where the last one left.
  */
 import type { ExitDispatcher } from './dispatch.js';
-import { HALT, RESUME } from './exit.js';
+import { HALT, RESUME, WAIT } from './exit.js';
 import type { StopOutcome } from './exit.js';
 import { ExitReason } from './exit-reasons.js';
 import type { ExecutionClock, Timers } from './platform.js';
@@ -104,9 +104,9 @@ export class RunLoop {
       }
       if (outcome === RESUME) {
         vcpu.completeInstruction();
-      } else if (outcome === HALT) {
+      } else if (outcome === HALT || outcome === WAIT) {
         vcpu.completeInstruction();
-        runner.halt();
+        runner.halt(outcome === WAIT);
       }
       if (vectoring) vcpu.reinjectEvent();
     }

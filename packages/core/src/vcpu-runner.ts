@@ -14,6 +14,7 @@ export class VcpuRunner {
   readonly #signals: boolean;
   /** NMIs that came in and were not injected yet; the processor remembers one besides the one it handles. */
   #nmis = 0;
+  #anyInterrupt = false;
   #interruptWindow = false;
   #nmiWindow = false;
 
@@ -29,8 +30,10 @@ export class VcpuRunner {
     return this.#vcpu;
   }
 
-  halt(): void {
+  /** `anyInterrupt`: also one that IF = 0 keeps from being delivered ends it. */
+  halt(anyInterrupt: boolean): void {
     this.activity = 'halted';
+    this.#anyInterrupt = anyInterrupt;
     if (this.#hooks.vcpuState.isUsed()) this.#hooks.vcpuState.call(this.#vcpu, 'halted');
   }
 
@@ -62,6 +65,7 @@ export class VcpuRunner {
       }
     }
     let waiting = source.pending();
+    if (waiting && this.#anyInterrupt) this.#wake();
     if (waiting && vcpu.canTakeInterrupt()) {
       const vector = source.acknowledge();
       vcpu.injectInterrupt(vector);
@@ -74,7 +78,7 @@ export class VcpuRunner {
 
   /** A halted vCPU that no interrupt can wake: IF = 0. */
   get deaf(): boolean {
-    return this.activity === 'halted' && !this.#vcpu.interruptsEnabled();
+    return this.activity === 'halted' && !this.#anyInterrupt && !this.#vcpu.interruptsEnabled();
   }
 
   #takeSignals(source: InterruptSource): void {

@@ -17,6 +17,12 @@ export interface FakeBackendOptions {
   readonly vcpu?: (vcpu: FakeVcpu) => void;
 }
 
+/** The controls that can be set unless a test says otherwise. */
+const FAKE_PRIMARY_CONTROLS = [
+  'hlt-exiting', 'invlpg-exiting', 'mwait-exiting', 'rdpmc-exiting', 'rdtsc-exiting', 'cr3-load-exiting', 'cr3-store-exiting', 'cr8-load-exiting',
+  'cr8-store-exiting', 'mov-dr-exiting', 'monitor-exiting', 'pause-exiting',
+];
+
 export class FakeBackend implements Backend {
   readonly name: string;
   readonly capabilities: ReadonlySet<string>;
@@ -40,7 +46,7 @@ export class FakeBackend implements Backend {
     for (const capability of options.without ?? []) capabilities.delete(capability);
     this.capabilities = capabilities;
     const none: ReadonlySet<string> = new Set();
-    this.controls = { allowed: { pin: none, primary: new Set(['hlt-exiting', 'rdtsc-exiting', 'invlpg-exiting', 'mwait-exiting', 'monitor-exiting', 'mov-dr-exiting']), secondary: none, exit: none, entry: none, ...options.controls } };
+    this.controls = { allowed: { pin: none, primary: new Set(FAKE_PRIMARY_CONTROLS), secondary: none, exit: none, entry: none, ...options.controls } };
     this.cpuid = options.cpuid ?? [];
   }
 

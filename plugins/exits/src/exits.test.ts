@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import fc from 'fast-check';
-import { ExitReason, Gpr, Segment, SystemControlToken } from '@visorkit/core';
+import { ExitReason, Gpr, InterruptSourceToken, Segment, SystemControlToken } from '@visorkit/core';
 import type { CpuidEntry, Plugin, Vmm } from '@visorkit/core';
-import { CpuidTableToken, LocalApicsToken, MmioBusToken, MsrBusToken, PortBusToken, compose } from '@visorkit/machine';
+import { CpuidTableToken, LocalApicsToken, MmioBusToken, MsrBusToken, PortBusToken, TimerQueueToken, compose } from '@visorkit/machine';
 import {
   anExit, cpuidExit, fakeBackend, hltExit, inExit, mmioReadExit, mmioWriteExit, outExit, rdmsrExit, stringIoExit, wrmsrExit,
 } from '@visorkit/testkit';
@@ -26,7 +26,7 @@ interface Played {
 
 /** Plays a script with all handlers; `setUp` is applied as one more plugin. */
 async function play(script: readonly ScriptedExit[], setUp: Plugin['apply'] = () => {}, prepare: (vcpu: FakeVcpu) => void = () => {}): Promise<Played> {
-  const backend = fakeBackend(script, { cpuid: CPUID, vcpu: prepare, controls: { primary: new Set(['hlt-exiting', 'cr8-load-exiting', 'cr8-store-exiting']) } });
+  const backend = fakeBackend(script, { cpuid: CPUID, vcpu: prepare, controls: { primary: new Set(['hlt-exiting', 'mwait-exiting', 'cr8-load-exiting', 'cr8-store-exiting']) } });
   const vmm = compose({ backend, memory: 0x10000, time: 'virtual', plugins: [{ name: 'test', apply: setUp }, ...exits()] });
   const report = await vmm.run({ maxInstructions: 10_000 });
   return { vmm, vcpu: backend.vcpus[0], report };
@@ -231,7 +231,7 @@ describe('the rest', () => {
   it('stops at a triple fault with the state, or resets', async () => {
     const stopped = await play([anExit(ExitReason.TRIPLE_FAULT)]);
     expect(stopped.report).toMatchObject({ reason: 'triple-fault', exitStatus: 70, failure: { exit: { name: 'triple-fault' } } });
-    const backend = fakeBackend([anExit(ExitReason.TRIPLE_FAULT)], { controls: { primary: new Set(['hlt-exiting', 'cr8-load-exiting', 'cr8-store-exiting']) } });
+    const backend = fakeBackend([anExit(ExitReason.TRIPLE_FAULT)], { controls: { primary: new Set(['hlt-exiting', 'mwait-exiting', 'cr8-load-exiting', 'cr8-store-exiting']) } });
     await using vmm = compose({ backend, memory: 4096, time: 'virtual', plugins: exits({ tripleFault: { action: 'reset' } }) });
     expect(await vmm.run()).toMatchObject({ reason: 'reset', why: 'the guest triple-faulted' });
   });
@@ -263,6 +263,21 @@ describe('the rest', () => {
     const { vcpu, report } = await play([anExit(ExitReason.WBINVD), anExit(ExitReason.INVD), anExit(ExitReason.MONITOR), anExit(ExitReason.MWAIT), anExit(ExitReason.PAUSE)]);
     expect(vcpu.log).toEqual(['complete', 'complete', 'complete', 'complete', 'complete', 'complete']);
     expect(report.exits).toMatchObject({ hlt: 1, mwait: 1 });
+  });
+
+  it('waits in an armed MWAIT, also for masked interrupts when ECX says so', async () => {
+    const mwait = (armed: number, ecx: number) => ({ fill: (exit: { reason: number; qualification: number }, vcpu: FakeVcpu) => { exit.reason = ExitReason.MWAIT; exit.qualification = armed; vcpu.setRegister32(Gpr.RCX, ecx); } });
+    const after: string[] = [];
+    const { vcpu, report } = await play([mwait(0, 1), mwait(1, 1), mwait(1, 0)], ({ services, hooks }) => {
+      const timers = services.get(TimerQueueToken);
+      let raised = false;
+      timers.schedule(1_000_000, () => { raised = true; });
+      services.provide(InterruptSourceToken, { pending: () => raised, acknowledge: () => { raised = false; return 32; } });
+      hooks.afterExit.tap('a', (exit, _vcpu, outcome) => { if (exit.reason === ExitReason.MWAIT) after.push(`${String(outcome)} ${timers.clock.now()}`); });
+    });
+    expect(after).toEqual([`1 0`, `4 1`, `1 1000000`]);
+    expect(vcpu.log.filter((line) => line.startsWith('interrupt'))).toEqual([]);
+    expect(report.reason).toBe('halted');
   });
 
   it('moves debug registers', async () => {

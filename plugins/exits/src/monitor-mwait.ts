@@ -1,16 +1,29 @@
 /**
- * Exits 36, 39 and 40: MWAIT, MONITOR, PAUSE. MWAIT may end at any time (SDM 2B, MWAIT), so with interrupts on it waits as
- * HLT does, and with interrupts off, where only a store to the monitored line would end it, it does nothing.
+ * Exits 36, 39 and 40: MWAIT, MONITOR, PAUSE.
+ *
+ * MWAIT ends with an interrupt, a store to the monitored line, or at any time (SDM 2B, MWAIT). With one CPU nothing but an
+ * interrupt can bring such a store, so it waits: as HLT does, or, when ECX[0] says so, also for interrupts that IF = 0
+ * masks. With several CPUs, or when no interrupt can end it, it ends at once.
  */
-import { HALT, RESUME, Stage } from '@visorkit/core';
+import { Gpr, HALT, RESUME, Stage, WAIT } from '@visorkit/core';
 import type { Plugin } from '@visorkit/core';
+
+/** Qualification: a MONITOR came before and still holds. */
+const ARMED = 1;
+/** ECX: masked interrupts end the wait. */
+const BREAK_ON_MASKED = 1;
 
 export function monitorMwait(): Plugin {
   return {
     name: 'exits/monitor-mwait',
-    apply({ hooks }) {
+    needs: { primary: ['mwait-exiting'] },
+    apply({ hooks, vcpus }) {
       const tap = { name: 'exits/monitor-mwait', stage: Stage.Architecture };
-      hooks.exit.for('mwait').tap(tap, (_exit, vcpu) => (vcpu.interruptsEnabled() ? HALT : RESUME));
+      hooks.exit.for('mwait').tap(tap, (exit, vcpu) => {
+        if ((exit.qualification & ARMED) === 0 || vcpus.length > 1) return RESUME;
+        if ((vcpu.getRegister32(Gpr.RCX) & BREAK_ON_MASKED) !== 0) return WAIT;
+        return vcpu.interruptsEnabled() ? HALT : RESUME;
+      });
       hooks.exit.for('monitor').tap(tap, () => RESUME);
       hooks.exit.for('pause').tap(tap, () => RESUME);
     },
