@@ -39,10 +39,11 @@ describe('PCI configuration mechanism 1 (PCI 3.0, 3.2.2.3.2)', () => {
   });
 
   it('keeps the memory attributes that firmware sets', () => {
-    select(0, 0x58);
-    host.writePort(0xcfd, 1, 0xff);
-    host.writePort(0xcfe, 1, 0xff);
-    expect(read(0, 0x58)).toBe(0x0033_3000);
+    expect(read(0, 0x58)).toBe(0x3333_3000);
+    host.writePort(0xcfd, 1, 0x00);
+    host.writePort(0xcfe, 1, 0x11);
+    host.writePort(0xcfc, 1, 0xff);
+    expect(read(0, 0x58)).toBe(0x3311_0000);
   });
 
   it('attaches functions to free slots and refuses taken ones', () => {

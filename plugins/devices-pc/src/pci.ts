@@ -20,7 +20,10 @@ const ONES = [0, 0xff, 0xffff, 0, 0xffff_ffff] as const;
 
 /** Identity of the 440FX host bridge. */
 const HOST_BRIDGE = { vendor: 0x8086, device: 0x1237, classCode: 0x06_0000, revision: 2 } as const;
-/** The 440FX's programmable attribute map: which parts of the BIOS area are RAM. All of it is, always. */
+/**
+ * The 440FX's programmable attribute map: which parts of the BIOS area are RAM to read and to write. All of it is, always;
+ * the registers say so from the start and keep what firmware writes.
+ */
 const PAM_FIRST = 0x59;
 const PAM_COUNT = 7;
 
@@ -40,7 +43,11 @@ export class PciHost implements Device<PciHostState>, PortDevice, PciBus {
   constructor(private readonly resetControl?: ResetControl) {
     const bridge = new PciConfigSpace('440fx', HOST_BRIDGE);
     this.#bridge = bridge;
-    for (let register = 0; register < PAM_COUNT; register++) bridge.allow(PAM_FIRST + register, 1, register === 0 ? 0x30 : 0x33);
+    for (let register = 0; register < PAM_COUNT; register++) {
+      const attributes = register === 0 ? 0x30 : 0x33;
+      bridge.allow(PAM_FIRST + register, 1, attributes);
+      bridge.set(PAM_FIRST + register, 1, attributes);
+    }
     this.#slots[0] = bridge;
   }
 

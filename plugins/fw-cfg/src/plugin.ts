@@ -9,7 +9,7 @@ import { FW_CFG_PORTS, FW_CFG_SELECTOR_PORT, FwCfg, FwCfgItem, number } from './
 export interface FwCfgPluginOptions {
   /** More files by name. */
   files?: Readonly<Record<string, Uint8Array>>;
-  /** Whether firmware offers its boot menu; false unless given. */
+  /** Whether firmware offers its boot menu; true unless given. */
   bootMenu?: boolean;
 }
 
@@ -31,7 +31,7 @@ export class FwCfgPlugin implements Plugin {
     fwCfg.setItem(FwCfgItem.noGraphics, number(1, 2));
     fwCfg.setItem(FwCfgItem.cpuCount, number(cpus, 2));
     fwCfg.setItem(FwCfgItem.maxCpus, number(cpus, 2));
-    fwCfg.setItem(FwCfgItem.bootMenu, number(this.options.bootMenu ? 1 : 0, 2));
+    fwCfg.setItem(FwCfgItem.bootMenu, number(this.options.bootMenu === false ? 0 : 1, 2));
     fwCfg.setItem(FwCfgItem.numa, number(0, 8));
     fwCfg.setItem(FwCfgItem.irq0Override, number(1, 1));
     for (const [name, data] of Object.entries(this.options.files ?? {})) fwCfg.addFile(name, data);
