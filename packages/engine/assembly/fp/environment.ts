@@ -55,6 +55,6 @@ export function fpReported(): u32 {
   return (fpFlags & ~fpMasks & (IE | DE | ZE)) ? fpFlags & (IE | DE | ZE) : fpFlags;
 }
 
-/** Sets the flags that happened in an MXCSR value. `mxcsr | fpReported()`; the result raises #XM if mxcsrUnmasked() holds. */
+/** Whether an exception that happened is unmasked: MXCSR takes fpReported(), the destination nothing, and #XM is raised. */
 // @ts-ignore: decorator
 @inline export function fpUnmasked(): bool { return (fpFlags & ~fpMasks) != 0; }

@@ -82,6 +82,18 @@ export function x80Nan1(sig: u64, se: u32, k: u32): void {
 export function pack80(precision: u32): void {
   let e = rExp + X80_BIAS;
   let hi = rHi, lo = rLo;
+  if (precision == 64 && fpRounding == ROUND_NEAREST && u32(e - 1) < 0x7ffd) { // the usual case
+    const up = lo > INTEGER_BIT || (lo == INTEGER_BIT && (hi & 1) != 0);
+    fpRoundedUp = up;
+    if (lo) fpFlags |= PE;
+    hi += u64(up);
+    if (hi == 0) {
+      hi = INTEGER_BIT;
+      e++;
+    }
+    set(hi, (rSign << 15) | u32(e));
+    return;
+  }
   const cut = 64 - precision;
   const unit: u64 = 1 << u64(cut);
   let tiny = false;

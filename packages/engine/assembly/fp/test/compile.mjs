@@ -18,7 +18,7 @@ const replaced = {
 export async function compile() {
   let binary;
   const { error, stderr } = await asc.main(
-    ['assembly/fp/test/entry.ts', '--outFile', 'out.wasm', '-O2', ...(process.env.ASC_DEBUG ? ['--debug'] : []), '--runtime', 'stub', '--use', 'abort=', '--memoryBase', '65536', '--enable', 'simd'],
+    ['assembly/fp/test/entry.ts', '--outFile', 'out.wasm', '-O3', '--noAssert', ...(process.env.ASC_DEBUG ? ['--debug'] : []), '--runtime', 'stub', '--use', 'abort=', '--memoryBase', '65536', '--enable', 'simd'],
     {
       readFile(name, baseDir) {
         const stub = replaced[name.replaceAll('\\', '/')];

@@ -177,3 +177,8 @@ export function runEnvironment(size: u32, pe: u32): u32 {
   store<u16>(RECORD_AT, 1, 28);
   return execX87(RECORD_AT) ? raised : 0;
 }
+/** Runs an x87 instruction `n` times, for timing. */
+export function repeat(op: u32, modrm: u32, n: i32): void {
+  run(op, modrm);
+  while (--n > 0) execX87(RECORD_AT);
+}
