@@ -190,7 +190,6 @@ export function decode(record: usize, source: usize, available: u32, pageOffset:
     }
     if (!is64) rexBits = 0;
     vvvv = (~last >>> 3) & 15;
-    if (!is64) vvvv &= 7;
     prefixes |= P_VEX | ((last & 4) << 5);
     const pp = last & 3;
     if (pp == 1) prefixes |= P_66; else if (pp == 2) prefixes |= P_REP; else if (pp == 3) prefixes |= P_REPNE;
@@ -242,7 +241,7 @@ export function decode(record: usize, source: usize, available: u32, pageOffset:
   store<u8>(rec, <u8>modrm, 20);
   store<u8>(rec, <u8>reg, 21);
   store<u8>(rec, <u8>rm, 22);
-  store<u8>(rec, <u8>vvvv, 23);
+  store<u8>(rec, <u8>(is64 ? vvvv : vvvv & 7), 23); // outside 64-bit mode its top bit names no register, but a reserved field needs it too
   registers(false, false);
 
   if (map == 0) select1(op, selector, pageOffset + length, branchSize);
