@@ -11,6 +11,7 @@ import {
 import { VMCS_REVISION, V_ENTRY_CONTROLS, V_LINK_POINTER, V_REGION } from "../../src/vmcs-layout";
 import { readFlags } from "../flags";
 import { CR0_PE, CR0_PG, CR4_PAE, CR4_PCIDE, isCanonical } from "../mode";
+import { canonicalBase } from "../system/segments";
 import {
   ENTRY_IA32E_GUEST, ENTRY_LOAD_DEBUG_CONTROLS, ENTRY_LOAD_EFER, ENTRY_LOAD_PAT, ENTRY_LOAD_PERF_GLOBAL_CTRL, PIN_VIRTUAL_NMIS,
   SECONDARY_UNRESTRICTED_GUEST, pinControl, secondaryControl,
@@ -70,7 +71,7 @@ function checkRegisters(entry: u32, unrestricted: bool): u32 {
   if (!ia32e && (cr4 & CR4_PCIDE) != 0) return 105;
   if ((load<u64>(CR3) >> load<u32>(MAXPHYADDR)) != 0) return 106;
   if ((entry & ENTRY_LOAD_DEBUG_CONTROLS) && (load<u64>(DR + 56) >> 32) != 0) return 107;
-  if (!isCanonical(load<u64>(MSR_SYSENTER_ESP)) || !isCanonical(load<u64>(MSR_SYSENTER_EIP))) return 108;
+  if (!canonicalBase(load<u64>(MSR_SYSENTER_ESP)) || !canonicalBase(load<u64>(MSR_SYSENTER_EIP))) return 108;
   if ((entry & ENTRY_LOAD_PERF_GLOBAL_CTRL) && (load<u64>(MSR_PERF_GLOBAL_CTRL) & ~PERF_GLOBAL_ALLOWED) != 0) return 109;
   if ((entry & ENTRY_LOAD_PAT) && !patValid(load<u64>(MSR_PAT))) return 110;
   if (entry & ENTRY_LOAD_EFER) {
@@ -138,14 +139,14 @@ function checkDataSegment(n: u32, unrestricted: bool): u32 {
 function checkSystemSegments(ia32e: bool): u32 {
   const tr = rights(SEG_TR), type = tr & 15;
   if ((selector(SEG_TR) & 4) != 0) return 160;
-  if (!isCanonical(base(SEG_TR))) return 161;
+  if (!canonicalBase(base(SEG_TR))) return 161;
   if (type != 11 && (ia32e || type != 3)) return 162;
   if ((tr & AR_S) || !(tr & AR_P) || (tr & AR_RESERVED) != 0 || (tr & AR_UNUSABLE)) return 163;
   if (badGranularity(SEG_TR)) return 164;
   if (usable(SEG_LDTR)) {
     const ldtr = rights(SEG_LDTR);
     if ((selector(SEG_LDTR) & 4) != 0) return 165;
-    if (!isCanonical(base(SEG_LDTR))) return 166;
+    if (!canonicalBase(base(SEG_LDTR))) return 166;
     if ((ldtr & 15) != 2) return 167;
     if ((ldtr & AR_S) || !(ldtr & AR_P) || (ldtr & AR_RESERVED) != 0) return 168;
     if (badGranularity(SEG_LDTR)) return 169;
@@ -172,13 +173,13 @@ function checkSegments(ia32e: bool, unrestricted: bool, v86: bool): u32 {
       if (rule != 0) return rule;
     }
   }
-  if (!isCanonical(base(SEG_FS)) || !isCanonical(base(SEG_GS))) return 126;
+  if (!canonicalBase(base(SEG_FS)) || !canonicalBase(base(SEG_GS))) return 126;
   return checkSystemSegments(ia32e);
 }
 
 /** Descriptor-table registers, RIP and RFLAGS (27.3.1.3, 27.3.1.4). */
 function checkTablesAndFlags(ia32e: bool): u32 {
-  if (!isCanonical(load<u64>(GDTR_BASE)) || !isCanonical(load<u64>(IDTR_BASE))) return 170;
+  if (!canonicalBase(load<u64>(GDTR_BASE)) || !canonicalBase(load<u64>(IDTR_BASE))) return 170;
   if (load<u32>(GDTR_LIMIT) > 0xffff || load<u32>(IDTR_LIMIT) > 0xffff) return 171;
   const rip = load<u64>(RIP);
   if (ia32e && (rights(SEG_CS) & AR_L)) {
