@@ -97,7 +97,8 @@ export class VcpuRunner {
         if (this.#hooks.vcpuState.isUsed()) this.#hooks.vcpuState.call(vcpu, 'startup');
       }
     }
-    if (source.takeNmi?.() && this.#nmis < 2) this.#nmis++;
+    // While one is handled, a single further one is remembered (SDM 3A, 7.7.1).
+    if (source.takeNmi?.() && this.#nmis < (vcpu.canTakeNmi() ? 2 : 1)) this.#nmis++;
   }
 
   #wake(): void {

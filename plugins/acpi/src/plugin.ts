@@ -55,11 +55,12 @@ export class AcpiPlugin implements Plugin {
     host.onDispose(services.get(DeviceListToken).add(pm));
 
     const rtc = services.find(RealTimeClockToken);
-    // The clock's alarm wakes whether or not its enable bit in PM1 is set: sleeping for ever is in nobody's interest.
-    if (rtc !== undefined) rtc.onAlarm = () => {
-      pm.rtcAlarm();
-      if (suspend.wake()) pm.wake();
-    };
+    if (rtc !== undefined) {
+      rtc.onAlarm = () => {
+        pm.rtcAlarm();
+        if (pm.rtcWakes && suspend.wake()) pm.wake();
+      };
+    }
 
     services.get(MemoryMapToken).reserve(ACPI_BASE, ACPI_SIZE);
     services.provide(FirmwareTablesToken, { rsdp: ACPI_BASE });

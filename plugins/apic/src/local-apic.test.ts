@@ -64,6 +64,13 @@ describe('local APIC priorities (SDM 3A, 11.8)', () => {
   });
 });
 
+describe('NMIs (SDM 3A, 7.7.1)', () => {
+  it('are remembered up to two', () => {
+    for (let nmi = 0; nmi < 5; nmi++) machine.apic.accept(DeliveryMode.nmi, 0, false);
+    expect([machine.apic.takeNmi(), machine.apic.takeNmi(), machine.apic.takeNmi()]).toEqual([true, true, false]);
+  });
+});
+
 describe('errors (SDM 3A, 11.5.3)', () => {
   it('records illegal vectors and registers, shown by a write to ESR, and interrupts once', () => {
     machine.write(R.lvtError, 0x70);

@@ -44,7 +44,8 @@ export interface LocalApicState {
   triggerMode: number[];
   timer: ApicTimerState;
   pins: boolean[];
-  nmi: boolean;
+  /** NMIs that the processor has not taken, at most 2. */
+  nmis: number;
   init: boolean;
   startup: number;
   waitsForStartup: boolean;
@@ -95,7 +96,7 @@ export class LocalApic implements Device<LocalApicState>, InterruptSource, Local
   #errorsSeen = 0;
   #commandLow = 0;
   #commandHigh = 0;
-  #nmi = false;
+  #nmis = 0;
   #init = false;
   #startup = -1;
   #waitsForStartup = false;
@@ -139,9 +140,9 @@ export class LocalApic implements Device<LocalApicState>, InterruptSource, Local
   }
 
   takeNmi(): boolean {
-    const nmi = this.#nmi;
-    this.#nmi = false;
-    return nmi;
+    if (this.#nmis === 0) return false;
+    this.#nmis--;
+    return true;
   }
 
   takeInit(): boolean {
@@ -324,7 +325,8 @@ export class LocalApic implements Device<LocalApicState>, InterruptSource, Local
       case DeliveryMode.lowestPriority:
         return this.#acceptFixed(vector, level);
       case DeliveryMode.nmi:
-        this.#nmi = true;
+        // One that the processor handles and one that it remembers; more have the effect of one (SDM 3A, 7.7.1).
+        this.#nmis = Math.min(2, this.#nmis + 1);
         break;
       case DeliveryMode.init:
         this.#acceptInit();
@@ -355,7 +357,7 @@ export class LocalApic implements Device<LocalApicState>, InterruptSource, Local
     const register = ApicRegister.lvtLint0 + pin;
     const mode = (this.#lvtEntry(register) >> LVT_MODE_SHIFT) & 7;
     if (mode === DeliveryMode.extInt || !this.enabled) {
-      if (pin === 1 && rising && !this.enabled) this.#nmi = true; // LINT1 is the NMI pin of a disabled APIC
+      if (pin === 1 && rising && !this.enabled) this.#nmis = Math.min(2, this.#nmis + 1); // LINT1 is the NMI pin of a disabled APIC
       if (rising) this.bus.wake(this.index);
     } else if (rising) this.#deliverLocal(register);
   }
@@ -376,7 +378,7 @@ export class LocalApic implements Device<LocalApicState>, InterruptSource, Local
     this.#flags = BASE_EN | (this.options.index === 0 ? BASE_BSP : 0);
     this.#taskPriority = 0;
     this.#resetRegisters();
-    this.#nmi = false;
+    this.#nmis = 0;
     this.#init = false;
     this.#startup = -1;
     this.#waitsForStartup = this.options.index !== 0;
@@ -406,7 +408,7 @@ export class LocalApic implements Device<LocalApicState>, InterruptSource, Local
       triggerMode: this.#triggerMode.save(),
       timer: this.#timer.save(),
       pins: [...this.#pins],
-      nmi: this.#nmi,
+      nmis: this.#nmis,
       init: this.#init,
       startup: this.#startup,
       waitsForStartup: this.#waitsForStartup,
@@ -432,7 +434,7 @@ export class LocalApic implements Device<LocalApicState>, InterruptSource, Local
     this.#timer.restore(state.timer, (this.#lvtEntry(ApicRegister.lvtTimer) & LVT_MASK) !== 0);
     this.#pins[0] = state.pins[0];
     this.#pins[1] = state.pins[1];
-    this.#nmi = state.nmi;
+    this.#nmis = state.nmis;
     this.#init = state.init;
     this.#startup = state.startup;
     this.#waitsForStartup = state.waitsForStartup;
@@ -593,7 +595,7 @@ export class LocalApic implements Device<LocalApicState>, InterruptSource, Local
   #acceptInit(): void {
     this.#taskPriority = 0;
     this.#resetRegisters();
-    this.#nmi = false;
+    this.#nmis = 0;
     this.#init = true;
     this.#startup = -1;
     this.#waitsForStartup = !this.bootstrap;

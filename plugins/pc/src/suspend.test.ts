@@ -21,8 +21,8 @@ function facs(memory: GuestMemory, rsdp: number): number {
 
 describe('suspend to RAM (ACPI 6.4, 16.1.3)', () => {
   it('halts at the write to PM1 control, and wakes at the FACS vector when the alarm rings', async () => {
-    // Alarm on any second, then S3 (SLP_TYP 1, SLP_EN); what follows must run only after the alarm.
-    const backend = fakeBackend([...cmos(1, 0xff), ...cmos(3, 0xff), ...cmos(5, 0xff), ...cmos(0x0b, 0x22), outExit(0x21, 0x5a), outExit(0x604, 0x2400, 2), outExit(0xf4, 3)]);
+    // Alarm on any second, its event enabled, then S3 (SLP_TYP 1, SLP_EN); what follows must run only after the alarm.
+    const backend = fakeBackend([...cmos(1, 0xff), ...cmos(3, 0xff), ...cmos(5, 0xff), ...cmos(0x0b, 0x22), outExit(0x21, 0x5a), outExit(0x602, 0x400, 2), outExit(0x604, 0x2400, 2), outExit(0xf4, 3)]);
     const seen: { selector: number; time: number; mask: number }[] = [];
     const guest: Plugin = {
       name: 'guest',
