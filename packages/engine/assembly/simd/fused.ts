@@ -2,7 +2,7 @@ import { VECTOR_SCRATCH } from "../../src/layout";
 import { f32MulAdd, f64MulAdd } from "../fp/softfloat";
 import { P_W, recPrefixes, recVvvv } from "../record";
 import { FAULT, OK } from "../status";
-import { safe32, safe64, usable32 } from "./arithmetic";
+import { denormals32, safe32, safe64, usable32 } from "./arithmetic";
 import { writeDouble, writeSingle } from "./float";
 import { STATE_FAST, beginFloat, endFloat, floatState, resetFloat } from "./mxcsr";
 import { Fused, VARIANT_VEX256 } from "./ops";
@@ -26,6 +26,21 @@ function fuse32(x: u32, y: u32, z: u32, negateProduct: bool, negateAddend: bool)
   }
   beginFloat();
   return f32MulAdd(x, y, z, negateProduct, negateAddend);
+}
+/** Four at once under the same conditions; false leaves `fused` undefined. Signs are xored in. */
+let fused: v128 = i64x2(0, 0);
+function fuseLane32(x: v128, y: v128, z: v128, productSign: v128, addendSign: v128): bool {
+  if (v128.any_true(v128.or(denormals32(x), v128.or(denormals32(y), denormals32(z))))) return false;
+  x = v128.xor(x, productSign);
+  z = v128.xor(z, addendSign);
+  const low = f64x2.add(f64x2.mul(f64x2.promote_low_f32x4(x), f64x2.promote_low_f32x4(y)), f64x2.promote_low_f32x4(z));
+  const xh = v128.shuffle<i64>(x, x, 1, 1), yh = v128.shuffle<i64>(y, y, 1, 1), zh = v128.shuffle<i64>(z, z, 1, 1);
+  const high = f64x2.add(f64x2.mul(f64x2.promote_low_f32x4(xh), f64x2.promote_low_f32x4(yh)), f64x2.promote_low_f32x4(zh));
+  const rest = i64x2.splat(0x1fffffff), half = i64x2.splat(0x10000000);
+  if (v128.any_true(v128.or(i64x2.eq(v128.and(low, rest), half), i64x2.eq(v128.and(high, rest), half)))) return false;
+  fused = v128.shuffle<i64>(f32x4.demote_f64x2_zero(low), f32x4.demote_f64x2_zero(high), 0, 2);
+  const m = f32x4.abs(fused);
+  return i32x4.all_true(v128.and(f32x4.ge(m, f32x4.splat(2.3509887e-38)), f32x4.lt(m, f32x4.splat(Infinity))));
 }
 /** Exponent field within 300 of the bias: products, splits and their errors neither overflow nor underflow. */
 // @ts-ignore: decorator
@@ -59,6 +74,10 @@ function fuse64(x: u64, y: u64, z: u64, negateProduct: bool, negateAddend: bool)
   return f64MulAdd(x, y, z, negateProduct, negateAddend);
 }
 
+/** FMSUB and FNMSUB subtract the addend. */
+// @ts-ignore: decorator
+@inline function negates(kind: u32): bool { return kind == 4 || kind == 5 || kind >= 8; }
+
 export function execFused(pc: usize, op: i32, variant: u32): i32 {
   const kind = (op - Fused.FIRST) & 15, order = (op - Fused.FIRST) >>> 4;
   const double = (recPrefixes(pc) & P_W) != 0;
@@ -73,10 +92,28 @@ export function execFused(pc: usize, op: i32, variant: u32): i32 {
   const negateProduct = kind >= 6;
   const bytes: usize = scalar ? size : variant == VARIANT_VEX256 ? 32 : 16;
   resetFloat();
+  if (!scalar && !double && floatState() == STATE_FAST) {
+    const sign = i32x4.splat(0x80000000), none: v128 = i64x2(0, 0);
+    const productSign = negateProduct ? sign : none;
+    const addendSign = kind == 0 ? i64x2.splat(0x80000000) : kind == 1 ? i64x2.splat(0x80000000 << 32) : negates(kind) ? sign : none;
+    if (fuseLane32(v128.load(x), v128.load(y), v128.load(z), productSign, addendSign)) {
+      const low = fused;
+      if (variant != VARIANT_VEX256) {
+        v128.store(d, low);
+        zeroUpper(d);
+        return OK;
+      }
+      if (fuseLane32(v128.load(x, 16), v128.load(y, 16), v128.load(z, 16), productSign, addendSign)) {
+        v128.store(d, low);
+        v128.store(d, fused, 16);
+        return OK;
+      }
+    }
+  }
   for (let i: usize = 0; i < bytes; i += size) {
     const odd = double ? (i >>> 3) & 1 : (i >>> 2) & 1;
     // FMADDSUB subtracts in even elements, FMSUBADD in odd ones
-    const negateAddend = kind == 0 ? odd == 0 : kind == 1 ? odd != 0 : (kind & 4) != 0 && kind < 6 ? true : kind >= 8;
+    const negateAddend = kind == 0 ? odd == 0 : kind == 1 ? odd != 0 : negates(kind);
     if (double) store<u64>(VECTOR_SCRATCH + i, fuse64(load<u64>(x + i), load<u64>(y + i), load<u64>(z + i), negateProduct, negateAddend));
     else store<u32>(VECTOR_SCRATCH + i, fuse32(load<u32>(x + i), load<u32>(y + i), load<u32>(z + i), negateProduct, negateAddend));
   }
