@@ -1,7 +1,7 @@
 import { VECTOR_SCRATCH } from "../../src/layout";
 import { fpRounding } from "../fp/environment";
 import {
-  f16ToF32, f32ToF16, f32ToF64, f32ToI32, f32ToI64, f64ToF32, f64ToI32, f64ToI64, i32ToF32, i32ToF64, i64ToF32, i64ToF64,
+  f16ToF32, f32ToF16, f32ToF64, f32ToI32, f32ToI64, f64ToF32, f64ToI32, f64ToI64, i32ToF32, i64ToF32, i64ToF64,
 } from "../fp/softfloat";
 import { commit, operandRead, operandWrite } from "../mmu";
 import { isRegisterForm, recImm8, recReg } from "../record";

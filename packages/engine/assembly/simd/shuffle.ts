@@ -294,7 +294,8 @@ export function execShuffle(pc: usize, op: i32, variant: u32): i32 {
     case Shuffle.PBLENDVB: case Shuffle.BLENDVPS: case Shuffle.BLENDVPD: return byMask(pc, op, variant);
     case Shuffle.PINSRB: case Shuffle.PINSRW: case Shuffle.PINSRD: case Shuffle.PINSRW_MMX: return insert(pc, op, variant);
     case Shuffle.INSERTPS: return insertSingle(pc, variant);
-    case Shuffle.PEXTRB: case Shuffle.PEXTRW: case Shuffle.PEXTRW_STORE: case Shuffle.PEXTRD: case Shuffle.EXTRACTPS: case Shuffle.PEXTRW_MMX: return extract(pc, op);
+    case Shuffle.PEXTRB: case Shuffle.PEXTRW: case Shuffle.PEXTRW_STORE: case Shuffle.PEXTRD: case Shuffle.EXTRACTPS:
+    case Shuffle.PEXTRW_MMX: return extract(pc, op);
     case Shuffle.PTEST: case Shuffle.VTESTPS: case Shuffle.VTESTPD: return test(pc, op, variant);
     case Shuffle.PHMINPOSUW: return minimumPosition(pc, variant);
     default: return widen(pc, op, variant);
