@@ -55,6 +55,9 @@ export class MmioLog {
     this.words[REQUESTED >>> 2] = 0;
   }
 
+  /** Accesses are logged that an instruction has not finished with. */
+  get logged(): boolean { return this.words[COUNT >>> 2] !== 0; }
+
   /** Keeps what was logged so far: the framework changed nothing and lets the instruction run again. */
   retry(): void {
     if (this.words[COUNT >>> 2] !== 0) this.words[RESUME >>> 2] = 1;

@@ -24,8 +24,10 @@ export interface ProcessorExports {
   guestFlags(): number;
   setGuestFlags(flags: number): void;
   msrAddress(index: number): number;
-  /** Does the task switch of an exit with reason 9: 0 done, otherwise an exception is recorded. */
-  performTaskSwitch?(selector: number, source: number, length: number, info: number, error: number): number;
+  /** False when WRMSR of this value would raise #GP. */
+  msrAcceptable(index: number, value: bigint): number;
+  /** Carries out the task switch of an exit with reason 9: 0 done, 1 another VM exit was recorded. */
+  performTaskSwitch(selector: number, source: number, hasError: number, error: number): number;
 }
 
 let compiled: Promise<WasmModule> | undefined;

@@ -28,7 +28,7 @@ const F_SSBD: u32 = 4 * 32 + 31;
 const MTRRCAP: u64 = 0x508;
 
 /** State-block address of an MSR that reads and writes as plain storage, 0 when there is none. */
-function storageOf(index: u32): usize {
+export function storageOf(index: u32): usize {
   if (index >= 0x200 && index <= 0x20f) return MSR_MTRR_VARIABLE + ((index - 0x200) << 3);
   switch (index) {
     case 0x3b: return hasFeature(F_TSC_ADJUST) ? MSR_TSC_ADJUST : 0;
@@ -117,7 +117,7 @@ function moveTsc(delta: u64): void {
 }
 
 /** Would WRMSR of this value be accepted (reserved bits, canonical addresses, memory types)? */
-function acceptable(index: u32, value: u64): bool {
+export function acceptable(index: u32, value: u64): bool {
   const physical = (<u64>1 << load<u32>(MAXPHYADDR)) - 1;
   if (index >= 0x200 && index <= 0x20f) {
     if ((value & ~physical) != 0) return false;

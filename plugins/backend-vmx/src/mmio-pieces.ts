@@ -1,0 +1,48 @@
+/**
+ * Memory-mapped accesses one at a time: what an instruction asks for may be wider than a device access (8 bytes), or of a size
+ * like 3 where it crosses a page. It is handed out in pieces, each an exit of its own, before the guest goes on.
+ */
+import type { MmioExit } from '@visorkit/core';
+import type { MmioLog } from '@visorkit/engine';
+
+export class MmioPieces {
+  #offset = 0;
+  #size = 0;
+
+  constructor(private readonly log: MmioLog) {}
+
+  /** Bytes of the request are still to be handed out. */
+  get pending(): boolean { return this.#offset < this.#size; }
+
+  /** Takes up the request of the last exit. */
+  start(): void {
+    this.#offset = 0;
+    this.#size = this.log.size;
+  }
+
+  /** Forgets the request: the handlers did something else about the exit. */
+  drop(): void { this.#size = this.#offset = 0; }
+
+  /** Fills `mmio` with the next piece. */
+  describe(mmio: MmioExit): void {
+    const left = this.#size - this.#offset, size = left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1, { log } = this;
+    mmio.valid = true;
+    mmio.gpa = log.gpa + this.#offset;
+    mmio.size = size;
+    mmio.write = log.write;
+    mmio.value = mmio.write ? log.data(this.#offset, size === 8 ? 4 : size) : 0;
+    mmio.valueHigh = mmio.write && size === 8 ? log.data(this.#offset + 4, 4) : 0;
+  }
+
+  /** The piece has been carried out; after the last one the instruction can be run again. */
+  complete(mmio: MmioExit): void {
+    if (!this.pending) return;
+    const { size } = mmio;
+    if (!mmio.write) {
+      this.log.setData(this.#offset, size === 8 ? 4 : size, mmio.value);
+      if (size === 8) this.log.setData(this.#offset + 4, 4, mmio.valueHigh);
+    }
+    this.#offset += size;
+    if (!this.pending) this.log.complete();
+  }
+}
