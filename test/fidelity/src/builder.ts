@@ -1,0 +1,499 @@
+/**
+ * Builds one case: a random initial state, then instructions encoded into it. Memory operands are made to point where the case's
+ * memory policy wants them by choosing an addressing form and setting the registers it uses.
+ */
+import {
+  CASE, CASE_32BIT, CASE_AT_END, CASE_BYTES, CASE_HIGH, CaseView, DATA_BYTES, DATA_LOW, FPU, HIGH, READ_ONLY,
+} from './format.js';
+import type { Form } from './form.js';
+import { form } from './form.js';
+import type { Prng } from './prng.js';
+import { fillExtended, fillFloats, fillIntegers, integer } from './values.js';
+
+export const RAX = 0, RCX = 1, RDX = 2, RBX = 3, RSP = 4, RBP = 5, RSI = 6, RDI = 7;
+
+/** Where memory operands point. */
+export type MemoryPolicy =
+  | 'normal'
+  /** Straddling or beyond a guard page, or in the read-only page. */
+  | 'guard'
+  | 'noncanonical'
+  /** Ignores an alignment requirement. */
+  | 'misaligned';
+
+export type Style = 'integer' | 'float' | 'x87' | 'plain';
+
+/** Registers that hold addresses in cases of several instructions; nothing else writes them there. */
+const BASES_64 = [RBX, RSI, 13, 14];
+const BASES_32 = [RBX, RSI];
+
+export interface EmitOptions {
+  /** Force 16, 32 or 64 for v and y forms. */
+  size?: number;
+  /** Fix the immediate. */
+  imm?: number | bigint;
+  /** Fix ModRM.reg (register number) or r/m as a register. */
+  reg?: number;
+  rm?: number;
+  /** Force a memory operand, or a register. */
+  memory?: boolean;
+  /** Offset of the memory operand in the data area. */
+  target?: number;
+  lock?: boolean;
+  /** Extra legacy prefixes, put at random places before the mandatory parts. */
+  extra?: number[];
+  noAddressOverride?: boolean;
+}
+
+export class Builder {
+  readonly bytes = new Uint8Array(CASE_BYTES);
+  readonly view = new DataView(this.bytes.buffer);
+  readonly code: number[] = [];
+  is32 = false;
+  multi = false;
+  policy: MemoryPolicy = 'normal';
+  style: Style = 'integer';
+  flags = 0;
+  /** Registers whose initial value is settled. */
+  pinned = 0;
+  #patchAt: number = CASE.patches;
+  /** The last memory operand's offset in the data area. */
+  lastTarget = 0;
+
+  constructor(readonly rng: Prng) {}
+
+  /** Starts a new case in `mode` with a random state. */
+  begin(is32: boolean, style: Style): this {
+    const { rng, view } = this;
+    this.bytes.fill(0);
+    this.code.length = 0;
+    this.is32 = is32;
+    this.multi = false;
+    this.policy = 'normal';
+    this.style = style;
+    this.pinned = 0;
+    this.#patchAt = CASE.patches;
+    this.flags = (is32 ? CASE_32BIT : rng.oneIn(2) ? CASE_HIGH : 0) | (rng.below(12) << 8);
+    for (let r = 0; r < 16; r++) {
+      if (is32 && r >= 8) break;
+      const bits = is32 ? 32 : rng.pick([64, 64, 32, 16, 8]);
+      let v = integer(rng, bits);
+      if (!is32 && bits < 64 && rng.oneIn(2)) v |= rng.u64() & ~((1n << BigInt(bits)) - 1n);
+      view.setBigUint64(CASE.gpr + r * 8, v, true);
+    }
+    // OF SF ZF AF PF CF at random
+    this.setRflags(rng.u32() & 0x8d5);
+    this.setGpr(RSP, BigInt(DATA_LOW + 0x1400 + rng.below(0x40) * 16) + (this.flags & CASE_HIGH ? BigInt(HIGH) : 0n));
+    const fpu = CASE.fpu;
+    view.setUint16(fpu + FPU.fcw, 0x37f, true);
+    view.setUint32(fpu + FPU.mxcsr, 0x1f80, true);
+    const count = is32 ? 8 : 16;
+    const words = new Uint32Array(this.bytes.buffer, fpu + FPU.ymm, 128);
+    if (style === 'plain') {
+      // cheap, different in every register: shows a register that should not have changed
+      const x = rng.u32();
+      for (let i = 0; i < count * 8; i++) words[i] = Math.imul(x + i, 0x9e3779b1) >>> 0;
+    } else if (style === 'float') {
+      fillFloats(rng, this.bytes, fpu + FPU.ymm, count * 32);
+    } else {
+      fillIntegers(rng, this.bytes, fpu + FPU.ymm, count * 32);
+    }
+    this.bytes[fpu + FPU.ftw] = 0;
+    for (let i = 0; i < 8; i++) {
+      if (style === 'x87') fillExtended(rng, this.bytes, fpu + FPU.st + i * 16);
+      else {
+        view.setBigUint64(fpu + FPU.st + i * 16, rng.u64(), true);
+        view.setUint16(fpu + FPU.st + i * 16 + 8, 0xffff, true);
+      }
+    }
+    return this;
+  }
+
+  /** Puts the code into the record and returns a copy of it. */
+  end(): Uint8Array {
+    if (this.code.length > CASE.codeBytes) throw new Error(`case of ${this.code.length} code bytes`);
+    this.view.setUint32(CASE.flags, this.flags, true);
+    this.bytes[CASE.codeLength] = this.code.length;
+    this.bytes.set(this.code, CASE.code);
+    return this.bytes.slice();
+  }
+
+  setRflags(value: number): void {
+    this.view.setBigUint64(CASE.rflags, BigInt(value >>> 0), true);
+  }
+  get rflags(): number {
+    return this.view.getUint32(CASE.rflags, true);
+  }
+  gpr(r: number): bigint {
+    return this.view.getBigUint64(CASE.gpr + r * 8, true);
+  }
+  /** Sets and pins a register. */
+  setGpr(r: number, value: bigint): void {
+    this.pinned |= 1 << r;
+    this.view.setBigUint64(CASE.gpr + r * 8, BigInt.asUintN(this.is32 ? 32 : 64, value), true);
+  }
+  setMxcsr(value: number): void {
+    this.view.setUint32(CASE.fpu + FPU.mxcsr, value, true);
+  }
+  setFcw(value: number): void {
+    this.view.setUint16(CASE.fpu + FPU.fcw, value, true);
+  }
+  setFsw(value: number): void {
+    this.view.setUint16(CASE.fpu + FPU.fsw, value, true);
+  }
+  setFtw(value: number): void {
+    this.bytes[CASE.fpu + FPU.ftw] = value;
+  }
+  /** Chooses the data area's fill. */
+  setPattern(p: number): void {
+    this.flags = (this.flags & ~0xf00) | (p << 8);
+  }
+  get registers(): number {
+    return this.is32 ? 8 : 16;
+  }
+
+  /** Bytes in the data area before the case runs; silently dropped when the record is full or the place is not RAM. */
+  patch(offset: number, bytes: Uint8Array): void {
+    let from = 0;
+    let length = bytes.length;
+    if (offset < 0) {
+      from = -offset;
+      length -= from;
+      offset = 0;
+    }
+    length = Math.min(length, DATA_BYTES - offset);
+    if (length <= 0 || this.#patchAt + 4 + length > CASE.patches + CASE.patchBytes) return;
+    this.view.setUint16(this.#patchAt, offset, true);
+    this.view.setUint16(this.#patchAt + 2, length, true);
+    this.bytes.set(bytes.subarray(from, from + length), this.#patchAt + 4);
+    this.#patchAt += 4 + length;
+    this.bytes[CASE.patchCount]!++;
+  }
+
+  /** Fills a memory operand in the case's style. */
+  fillOperand(offset: number, length: number): void {
+    if (this.style === 'plain' || this.rng.oneIn(6)) return;
+    const value = new Uint8Array(length);
+    if (this.style === 'x87' && length === 10) fillExtended(this.rng, value, 0);
+    else if (this.style === 'integer' || (this.style === 'x87' && this.rng.oneIn(4))) fillIntegers(this.rng, value, 0, length);
+    else fillFloats(this.rng, value, 0, length);
+    this.patch(offset, value);
+  }
+
+  /** A register an operand may name. */
+  operandRegister(): number {
+    for (;;) {
+      const r = this.rng.below(this.registers);
+      if (this.multi && (r === RSP || (this.is32 ? BASES_32 : BASES_64).includes(r))) continue;
+      return r;
+    }
+  }
+
+  /** Chooses an offset (from the data area) for a memory operand of `size` bytes. */
+  chooseTarget(size: number, align: number): number {
+    const { rng } = this;
+    switch (this.policy) {
+      case 'guard': {
+        const at = rng.below(5);
+        if (at === 0) return DATA_BYTES - rng.range(1, Math.max(1, size - 1)); // runs into the guard
+        if (at === 1) return -rng.range(1, Math.max(1, size - 1)); // starts in the guard
+        if (at === 2) return rng.oneIn(2) ? DATA_BYTES + rng.below(0x1000) : -1 - rng.below(0x1000);
+        if (at === 3) return READ_ONLY + rng.below(0x1000 - 64); // read-only
+        return READ_ONLY + (rng.oneIn(2) ? 0x1000 - rng.range(1, Math.max(1, size - 1)) : -rng.range(1, Math.max(1, size - 1)));
+      }
+      case 'misaligned':
+        return 64 + rng.below(DATA_BYTES - 192);
+      default: {
+        if (rng.oneIn(8) && align <= 1) return 0x1000 - rng.below(size + 1); // at the boundary between the two pages
+        if (rng.oneIn(16)) return DATA_BYTES - size; // up to the guard
+        if (rng.oneIn(16)) return 0;
+        const at = rng.below(DATA_BYTES - 128);
+        const step = align > 1 ? align : rng.oneIn(3) ? 1 : Math.min(size, 16) & -Math.min(size, 16);
+        return at - (at % step);
+      }
+    }
+  }
+
+  /** The linear address of an offset from the data area, low or high. */
+  address(offset: number, low = false): bigint {
+    const { rng } = this;
+    if (this.policy === 'noncanonical' && !this.is32) {
+      const kind = rng.below(4);
+      if (kind === 0) return BigInt.asUintN(64, 0x8000_0000_0000n + BigInt(offset - 64));
+      if (kind === 1) return BigInt.asUintN(64, 0x8000_0000_0000n - BigInt(rng.range(1, 8)));
+      if (kind === 2) return 0xffff_7fff_ffff_ff00n + BigInt(rng.below(250));
+      return BigInt.asUintN(64, (rng.u64() | 0x0100_0000_0000_0000n) & 0x7fff_ffff_ffff_ffffn);
+    }
+    const high = !low && !this.is32 && rng.oneIn(2) ? HIGH : 0;
+    return BigInt(DATA_LOW + offset + high);
+  }
+
+  immediate(bytes: number): bigint {
+    return integer(this.rng, bytes * 8);
+  }
+  push(value: bigint | number, bytes: number): void {
+    let v = BigInt.asUintN(64, BigInt(value));
+    for (let i = 0; i < bytes; i++) {
+      this.code.push(Number(v & 0xffn));
+      v >>= 8n;
+    }
+  }
+  raw(...bytes: number[]): void {
+    this.code.push(...bytes);
+  }
+
+  /** Encodes a form given as text or parsed. */
+  emit(what: Form | string, options: EmitOptions = {}): void {
+    const f = typeof what === 'string' ? form(what) : what;
+    const { rng, is32 } = this;
+    // ---- operand size
+    let bits = 32;
+    if (f.size === 'b') bits = 8;
+    else if (f.size === 'w') bits = 16;
+    else if (f.size === 'q') bits = is32 ? 32 : 64;
+    else if (f.size === 'v') bits = options.size ?? (is32 ? rng.pick([32, 32, 16]) : rng.pick([64, 64, 32, 32, 16]));
+    else if (f.size === 'y') bits = options.size ?? (is32 ? 32 : rng.pick([64, 32]));
+    if (f.vex?.w === -2) bits = options.size ?? (is32 ? 32 : rng.pick([64, 32]));
+    if (f.rexW) bits = 64;
+    const legacy: number[] = [...(options.extra ?? [])];
+    if (f.size === 'v' && bits === 16 && !f.vex) legacy.push(0x66);
+    if (f.prefix && !f.vex) legacy.push(f.prefix);
+    let rex = 0;
+    let w = (f.size === 'v' || f.size === 'y' || f.rexW) && bits === 64 ? 1 : 0;
+    if (f.vex) w = f.vex.w === -2 ? (bits === 64 ? 1 : 0) : f.vex.w === -1 ? rng.below(2) : f.vex.w;
+
+    // ---- operands
+    let reg = 0;
+    let useMemory = false;
+    let rm = 0;
+    let memory: EncodedMemory | null = null;
+    const limit = (mmx: boolean) => (mmx ? 8 : this.registers);
+    const byteRegister = (r: number): { n: number; needRex: boolean; high: boolean } => ({ n: r, needRex: r >= 4 && r < 8, high: false });
+    let noRex = is32;
+    let forceRex = false;
+    const chooseRegister = (mmx: boolean): number => {
+      if (mmx) return rng.below(8);
+      if (f.vector && f.size === '' && f.vex?.w !== -2) return rng.below(limit(false));
+      return this.operandRegister();
+    };
+    if (f.modrm) {
+      reg = f.digit >= 0 ? f.digit : (options.reg ?? chooseRegister(f.regMmx));
+      useMemory = f.operand === 'mem' || (f.operand === 'rm' && (options.memory ?? (options.rm === undefined && rng.below(5) < 2)));
+      if (useMemory) {
+        const size = f.memoryBytes || (bits >> 3);
+        const align = f.aligned && this.policy !== 'misaligned' ? 16 : 1;
+        const target = options.target ?? this.chooseTarget(size, align);
+        this.lastTarget = target;
+        if (this.policy === 'normal' && options.target === undefined) this.fillOperand(target, size);
+        memory = f.vsib ? this.vsibOperand(target, f.vex!.l === 1 ? 1 : 0) : this.memoryOperand(target, options.noAddressOverride ?? false);
+        legacy.push(...memory.prefixes);
+      } else rm = options.rm ?? chooseRegister(f.rmMmx);
+    } else if (f.plusReg) rm = options.rm ?? this.operandRegister();
+
+    // ---- byte registers: AH..BH without REX, SPL..DIL with it
+    if (f.size === 'b' && !f.vector) {
+      const names: number[] = [];
+      if (f.modrm && f.digit < 0) names.push(reg);
+      if ((f.modrm && !useMemory) || f.plusReg) names.push(rm);
+      const high = names.some((n) => n >= 8);
+      if (names.some((n) => byteRegister(n).needRex) && !high && !is32) {
+        if (rng.oneIn(2)) forceRex = true;
+        else if (memory && (memory.rexB || memory.rexX)) forceRex = true;
+        else noRex = true;
+      }
+    }
+
+    if (useMemory && f.lock && (options.lock ?? rng.oneIn(4))) legacy.push(0xf0);
+    else if (options.lock) legacy.push(0xf0);
+
+    // ---- legacy prefixes in random order
+    for (let i = legacy.length - 1; i > 0; i--) {
+      const j = rng.below(i + 1);
+      [legacy[i], legacy[j]] = [legacy[j]!, legacy[i]!];
+    }
+    this.code.push(...legacy);
+
+    const r = f.modrm && f.digit < 0 ? reg >> 3 : 0;
+    const x = memory ? memory.rexX : 0;
+    const b = memory ? memory.rexB : rm >> 3;
+    if (f.vex) {
+      const l = f.vex.l === -1 ? rng.below(2) : f.vex.l;
+      const pp = f.prefix === 0x66 ? 1 : f.prefix === 0xf3 ? 2 : f.prefix === 0xf2 ? 3 : 0;
+      const v = f.vex.source ? (f.size !== '' || f.vex.w === -2 ? this.operandRegister() : rng.below(this.registers)) : 0;
+      this.lastVvvv = v;
+      const vvvv = ~v & 15;
+      if (f.map === 1 && !x && !b && !w && rng.oneIn(2)) this.code.push(0xc5, ((r ^ 1) << 7) | (vvvv << 3) | (l << 2) | pp);
+      else this.code.push(0xc4, ((r ^ 1) << 7) | ((x ^ 1) << 6) | ((b ^ 1) << 5) | f.map, (w << 7) | (vvvv << 3) | (l << 2) | pp);
+    } else {
+      rex = (w << 3) | (r << 2) | (x << 1) | b;
+      if (!noRex && (rex || forceRex || (!is32 && rng.oneIn(12) && f.size !== 'b'))) this.code.push(0x40 | rex);
+      if (f.map >= 1) this.code.push(0x0f);
+      if (f.map === 2) this.code.push(0x38);
+      if (f.map === 3) this.code.push(0x3a);
+    }
+    this.code.push(f.opcode | (f.plusReg ? rm & 7 : 0));
+
+    // ---- ModRM, SIB, displacement
+    let ripAt = -1;
+    if (f.modrm) {
+      if (memory) {
+        this.code.push(memory.modrm | ((reg & 7) << 3));
+        if (memory.sib >= 0) this.code.push(memory.sib);
+        if (memory.ripTarget !== undefined) ripAt = this.code.length;
+        this.push(memory.displacement, memory.displacementBytes);
+      } else this.code.push(0xc0 | ((reg & 7) << 3) | (rm & 7));
+    }
+
+    // ---- immediate
+    const z = bits === 16 ? 2 : 4;
+    switch (f.imm) {
+      case 'ib':
+        this.push(options.imm ?? this.immediate(1), 1);
+        break;
+      case 'iw':
+        this.push(options.imm ?? this.immediate(2), 2);
+        break;
+      case 'iz':
+        this.push(options.imm ?? this.immediate(z), z);
+        break;
+      case 'iv':
+        this.push(options.imm ?? this.immediate(bits >> 3), bits >> 3);
+        break;
+      case 'iwb':
+        this.push(options.imm ?? this.immediate(2), 2);
+        this.push(rng.below(4), 1);
+        break;
+      case 'moffs': {
+        const narrow = legacy.includes(0x67);
+        const target = options.target ?? this.chooseTarget(Math.max(1, bits >> 3), 1);
+        this.push(this.address(target, narrow), is32 || narrow ? 4 : 8);
+        break;
+      }
+      default:
+        if (f.vex?.is4) this.push((rng.below(this.registers) << 4) | rng.below(16), 1);
+    }
+    if (ripAt >= 0) {
+      // the displacement counts from the next instruction
+      const next = this.codeAddress(this.code.length);
+      const displacement = memory!.ripTarget! - next;
+      for (let i = 0; i < 4; i++) this.code[ripAt + i] = Number(BigInt.asUintN(64, displacement >> BigInt(i * 8)) & 0xffn);
+    }
+  }
+
+  lastVvvv = 0;
+
+  /** Linear address of a place in the code. With CASE_AT_END it depends on the final length, so RIP-relative forms exclude that flag. */
+  codeAddress(offset: number): bigint {
+    return BigInt(0x1000_0000 + 0x800 + offset + (this.flags & CASE_HIGH ? HIGH : 0));
+  }
+
+  /** Makes a VSIB memory operand: small element indices around the target. */
+  vsibOperand(target: number, l: number): EncodedMemory {
+    const { rng } = this;
+    const m = this.memoryOperand(target, true, true);
+    const index = rng.below(this.registers);
+    const at = CASE.fpu + FPU.ymm + index * 32;
+    for (let i = 0; i < (l ? 8 : 4) * 2; i++) {
+      if (i * 4 < 32) this.view.setInt32(at + i * 4, rng.range(-20, 20), true);
+    }
+    if (rng.oneIn(2)) for (let i = 0; i < 4; i++) this.view.setBigInt64(at + i * 8, BigInt(rng.range(-20, 20)), true);
+    m.sib = (rng.below(4) << 6) | ((index & 7) << 3) | (m.sib & 7);
+    m.rexX = index >> 3;
+    return m;
+  }
+
+  /** Chooses an addressing form for the operand at `target` and settles the registers in it. */
+  memoryOperand(target: number, noAddressOverride = false, sibOnly = false): EncodedMemory {
+    const { rng, is32 } = this;
+    const prefixes: number[] = [];
+    if (rng.oneIn(10)) prefixes.push(rng.pick([0x2e, 0x36, 0x3e, 0x26, 0x64, 0x65]));
+    const narrow = !is32 && this.policy !== 'noncanonical' && !noAddressOverride && rng.oneIn(10);
+    if (narrow) prefixes.push(0x67);
+    const bits = is32 || narrow ? 32 : 64;
+    const address = this.address(target, narrow);
+    const kind = sibOnly ? 3 : rng.below(12);
+    const fits = (v: bigint) => BigInt.asIntN(32, v) === v;
+
+    if (kind === 0 && address < 0x8000_0000n) {
+      // absolute: SIB without base or index in 64-bit mode, disp32 in 32-bit mode
+      if (is32 && rng.oneIn(2)) return { modrm: 0x05, sib: -1, displacement: address, displacementBytes: 4, prefixes, rexX: 0, rexB: 0 };
+      return { modrm: 0x04, sib: (rng.below(4) << 6) | 0x25, displacement: address, displacementBytes: 4, prefixes, rexX: 0, rexB: 0 };
+    }
+    if (kind === 1 && !is32 && !(this.flags & CASE_AT_END)) {
+      const distance = address - this.codeAddress(0);
+      if (distance > -0x7000_0000n && distance < 0x7000_0000n && !narrow)
+        return { modrm: 0x05, sib: -1, displacement: 0n, displacementBytes: 4, prefixes, rexX: 0, rexB: 0, ripTarget: address };
+    }
+    const wrap = (v: bigint) => BigInt.asUintN(bits, v);
+    const bases = this.multi ? (is32 ? BASES_32 : BASES_64) : null;
+    const anyRegister = () => (bases ? rng.pick(bases) : rng.below(this.registers));
+
+    // index
+    let index = 4;
+    let scale = 0;
+    let indexPart = 0n;
+    if (!this.multi && !sibOnly && kind >= 7) {
+      index = rng.below(this.registers);
+      scale = rng.below(4);
+      if (index !== 4) {
+        if (!(this.pinned >> index & 1)) {
+          const v = rng.oneIn(3) ? integer(rng, bits) : BigInt.asUintN(bits, BigInt(rng.range(-300, 300)));
+          this.setGpr(index, narrow ? v | ((rng.u64() >> 32n) << 32n) : v);
+        }
+        indexPart = this.gpr(index) << BigInt(scale);
+      }
+    }
+    // base, or none (mod 0, base 5: disp32)
+    for (let attempt = 0; attempt < 20; attempt++) {
+      const base = anyRegister();
+      const displacementBytes = rng.pick([0, 1, 1, 4]);
+      const free = !(this.pinned >> base & 1);
+      let displacement =
+        displacementBytes === 0 ? 0n : displacementBytes === 1 ? BigInt(rng.range(-128, 127)) : BigInt(rng.range(-0x8000_0000, 0x7fff_ffff));
+      let bytes: 0 | 1 | 4 = displacementBytes as 0 | 1 | 4;
+      if (free) {
+        const value = wrap(address - displacement - indexPart);
+        this.setGpr(base, narrow ? value | ((rng.u64() >> 32n) << 32n) : value);
+      } else {
+        const need = BigInt.asIntN(bits, address - this.gpr(base) - indexPart);
+        if (!fits(need)) continue;
+        displacement = need;
+        bytes = need === 0n ? 0 : need >= -128n && need < 128n && !rng.oneIn(4) ? 1 : 4;
+      }
+      if ((base & 7) === 5 && bytes === 0) bytes = 1;
+      const mod = bytes === 0 ? 0 : bytes === 1 ? 0x40 : 0x80;
+      const needSib = sibOnly || index !== 4 || (base & 7) === 4 || rng.oneIn(10);
+      if (!needSib) return { modrm: mod | (base & 7), sib: -1, displacement, displacementBytes: bytes, prefixes, rexX: 0, rexB: base >> 3 };
+      const scaleBits = index === 4 ? rng.below(4) : scale;
+      return {
+        modrm: mod | 4,
+        sib: (scaleBits << 6) | ((index & 7) << 3) | (base & 7),
+        displacement,
+        displacementBytes: bytes,
+        prefixes,
+        rexX: index >> 3,
+        rexB: base >> 3,
+      };
+    }
+    // no base could be had: RSP always has a data address near by when policies are normal
+    const base = RSP;
+    this.pinned &= ~(1 << RSP);
+    this.setGpr(base, wrap(address - indexPart));
+    return { modrm: 0x04, sib: (scale << 6) | ((index & 7) << 3) | 4, displacement: 0n, displacementBytes: 0, prefixes, rexX: index >> 3, rexB: 0 };
+  }
+
+  asView(): CaseView {
+    return new CaseView(this.bytes);
+  }
+}
+
+export interface EncodedMemory {
+  modrm: number;
+  sib: number;
+  displacement: bigint;
+  displacementBytes: 0 | 1 | 4;
+  prefixes: number[];
+  rexX: number;
+  rexB: number;
+  ripTarget?: bigint;
+}

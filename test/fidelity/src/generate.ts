@@ -1,0 +1,54 @@
+/** Seeded cases: a seed, a choice of groups and a count name the same cases for good. */
+import { Builder } from './builder.js';
+import { disassemble } from './disassembly.js';
+import { CASE, CASE_BYTES, type CaseSet } from './format.js';
+import { controlGroups } from './groups/control.js';
+import type { Group } from './groups/group.js';
+import { integerGroups } from './groups/integer.js';
+import { miscGroups } from './groups/misc.js';
+import { simdGroups } from './groups/simd.js';
+import { x87Groups } from './groups/x87.js';
+import { Prng } from './prng.js';
+import { shiftCount, undefinedFlags, undefinedResult } from './tolerance.js';
+
+export const GROUPS: readonly Group[] = [...integerGroups, ...controlGroups, ...x87Groups, ...simdGroups, ...miscGroups];
+
+/** Groups in which a later instruction may read a flag that an earlier one left undefined. */
+const TRIMMED = new Set(['alu', 'shift', 'bits', 'move', 'decimal', 'stack', 'trap', 'modified-code', 'sse-float', 'avx-float']);
+
+/** Cases `first` to `first + count - 1` of a seed. */
+export function generate(seed: number, first: number, count: number, groups: readonly Group[] = GROUPS): CaseSet {
+  const wheel = groups.flatMap((g) => Array<Group>(g.weight ?? 1).fill(g));
+  const bytes = new Uint8Array(count * CASE_BYTES);
+  const names: string[] = [];
+  for (let i = 0; i < count; i++) {
+    const index = first + i;
+    const rng = new Prng((Math.imul(seed, 0x9e3779b1) ^ Math.imul(index + 1, 0x85ebca6b)) >>> 0);
+    const group = wheel[index % wheel.length]!;
+    const b = new Builder(rng);
+    const is32 = group.modes === 'both' ? rng.oneIn(3) : group.modes === 32;
+    b.begin(is32, group.style);
+    group.build(b);
+    if (b.multi || TRIMMED.has(group.name)) trim(b);
+    bytes.set(b.end(), i * CASE_BYTES);
+    names.push(group.name);
+  }
+  return { bytes, groups: names };
+}
+
+/** Cuts the code before the first instruction that reads an undefined flag or follows an undefined result. */
+function trim(b: Builder): void {
+  let undefinedNow = 0;
+  let length = 0;
+  for (const i of disassemble(Uint8Array.from(b.code), b.codeAddress(0), b.is32)) {
+    if (i.flagsRead & undefinedNow) break;
+    length += i.length;
+    const count = shiftCount(i);
+    // a shift by CL may leave the flags alone: what was undefined stays so
+    const kept = i.flagsModified && count >= 0 ? undefinedNow & ~i.flagsModified : undefinedNow;
+    undefinedNow = kept | undefinedFlags(i, count);
+    if (undefinedResult(i, count)) break;
+  }
+  if (length > 0 && length < b.code.length) b.code.length = length;
+  if (b.code.length > CASE.codeBytes) b.code.length = CASE.codeBytes;
+}

@@ -1,0 +1,53 @@
+/** Builds the native harness with gcc and runs cases on the machine's own processor. */
+import { execFileSync, spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { CASE_BYTES, type CaseSet, ResultView } from './format.js';
+
+const source = join(dirname(fileURLToPath(import.meta.url)), '..', 'native', 'harness.c');
+
+/** Compiles the harness if it is missing or older than its source; returns its path. */
+export function buildHarness(): string {
+  const binary = join(dirname(source), '..', 'dist', 'harness');
+  if (!existsSync(binary) || statSync(binary).mtimeMs < statSync(source).mtimeMs) {
+    execFileSync(
+      'gcc',
+      ['-O2', '-Wall', '-Wextra', '-fno-stack-protector', '-mno-red-zone', '-mfsgsbase', '-fpie', '-pie', '-Wl,-z,now', source, '-o', binary],
+      { stdio: ['ignore', 'inherit', 'inherit'] },
+    );
+  }
+  return binary;
+}
+
+/** Results of the cases on this machine's processor, in order. */
+export function runNative(set: CaseSet, binary = buildHarness()): Uint8Array[] {
+  const folder = mkdtempSync(join(tmpdir(), 'visorkit-fidelity-'));
+  try {
+    const input = join(folder, 'cases');
+    const output = join(folder, 'results');
+    writeFileSync(input, set.bytes);
+    const run = spawnSync(binary, [input, output], { stdio: ['ignore', 'inherit', 'inherit'] });
+    if (run.error) throw run.error;
+    if (run.status !== 0) throw new Error(`The native harness ended with ${run.signal ?? `status ${run.status}`}.`);
+    return splitResults(readFileSync(output), set.bytes.length / CASE_BYTES);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** Cuts a run of result records into single ones. */
+export function splitResults(bytes: Uint8Array, count: number): Uint8Array[] {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const out: Uint8Array[] = [];
+  for (let at = 0; out.length < count && at + 4 <= bytes.length; ) {
+    const size = view.getUint32(at, true);
+    if (size === 0) break;
+    out.push(bytes.subarray(at, at + size));
+    at += size;
+  }
+  return out;
+}
+
+export { ResultView };
