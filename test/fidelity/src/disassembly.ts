@@ -28,6 +28,10 @@ export interface Decoded {
   readonly firstKind: number;
   readonly secondKind: number;
   readonly prefixed66: boolean;
+  /** Encoding number of the general register an instruction writes as its first operand, or -1. */
+  readonly destination: number;
+  /** Effective address of the memory operand with the given registers (segment bases are 0); undefined for VSIB or none. */
+  effectiveAddress(register: (n: number) => bigint, bits: 32 | 64): bigint | undefined;
 }
 
 /** RFLAGS bit positions of iced's flag set. */
@@ -79,6 +83,33 @@ function describe(i: Instruction, bytes: Uint8Array, at: number): Decoded {
     firstKind: i.opCount > 0 ? i.opKind(0) : -1,
     secondKind: i.opCount > 1 ? i.opKind(1) : -1,
     prefixed66,
+    destination: i.opCount > 0 && i.opKind(0) === OpKind.Register ? registerNumber(i.opRegister(0)) : -1,
+    effectiveAddress: addressOf(i, memory),
+  };
+}
+
+/** Encoding number of a general register of any size, -1 for others. AH-BH count as RSP-RDI do not: as their wide registers. */
+function registerNumber(r: Register): number {
+  if (r >= Register.AL && r <= Register.R15L) return r - Register.AL < 4 ? r - Register.AL : r - Register.AL < 8 ? r - Register.AL - 4 : r - Register.AL - 4;
+  if (r >= Register.AX && r <= Register.R15W) return r - Register.AX;
+  if (r >= Register.EAX && r <= Register.R15D) return r - Register.EAX;
+  if (r >= Register.RAX && r <= Register.R15) return r - Register.RAX;
+  return -1;
+}
+
+function addressOf(i: Instruction, memory: boolean): Decoded['effectiveAddress'] {
+  if (!memory) return () => undefined;
+  const base = i.memoryBase, index = i.memoryIndex, scale = i.memoryIndexScale, displacement = i.memoryDisplacement;
+  const ripRelative = i.isIpRelMemoryOperand, target = ripRelative ? i.ipRelMemoryAddress : 0n;
+  const narrow = (base >= Register.EAX && base <= Register.R15D) || (index >= Register.EAX && index <= Register.R15D);
+  const word = (base >= Register.AX && base <= Register.R15W) || (index >= Register.AX && index <= Register.R15W);
+  return (register, bits) => {
+    if (ripRelative) return target;
+    if (index >= Register.XMM0) return undefined;
+    let v = displacement;
+    if (base !== Register.None) v += register(registerNumber(base));
+    if (index !== Register.None) v += register(registerNumber(index)) * BigInt(scale);
+    return BigInt.asUintN(word ? 16 : narrow ? 32 : bits, v);
   };
 }
 

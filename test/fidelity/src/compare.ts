@@ -1,0 +1,240 @@
+/** Compares the two outcomes of a case, leaving out what the manuals leave open (tolerance.ts). */
+import { disassemble, type Decoded, Mnemonic } from './disassembly.js';
+import { CASE, CASE_BYTES, type CaseSet, caseAt, CaseView, DATA_BYTES, DATA_LOW, FPU, PATTERNS, READ_ONLY, RESULT, ResultView } from './format.js';
+import { shiftCount, undefinedFlags, undefinedResult } from './tolerance.js';
+
+/** One field in which the outcomes differ. */
+export interface Difference {
+  readonly field: string;
+  readonly native: string;
+  readonly engine: string;
+}
+
+const REGISTERS = ['rax', 'rcx', 'rdx', 'rbx', 'rsp', 'rbp', 'rsi', 'rdi', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15'];
+const SEGMENTS = ['es', 'cs', 'ss', 'ds', 'fs', 'gs'];
+/** CF PF AF ZF SF TF DF OF IOPL NT AC ID: not IF (the kernel's), not RF (its value in a signal frame is the kernel's business). */
+const FLAGS_COMPARED = 0x24_7dd5;
+
+const hex = (v: bigint | number, digits = 0) => `0x${v.toString(16).padStart(digits, '0')}`;
+const hexBytes = (b: Uint8Array) => Array.from(b, (x) => x.toString(16).padStart(2, '0')).reverse().join('');
+
+/** Instructions of a case with the shift counts that are known at their start. */
+export function decodeCase(c: CaseView): Decoded[] {
+  const address = BigInt(c.codeAddress);
+  return disassemble(c.code, address, c.is32);
+}
+
+const TOLERANT_X87 = new Set<Mnemonic>([
+  Mnemonic.Fsin, Mnemonic.Fcos, Mnemonic.Fsincos, Mnemonic.Fptan, Mnemonic.Fpatan, Mnemonic.F2xm1, Mnemonic.Fyl2x, Mnemonic.Fyl2xp1,
+]);
+const APPROXIMATE = new Set<Mnemonic>([
+  Mnemonic.Rcpps, Mnemonic.Rcpss, Mnemonic.Rsqrtps, Mnemonic.Rsqrtss, Mnemonic.Vrcpps, Mnemonic.Vrcpss, Mnemonic.Vrsqrtps, Mnemonic.Vrsqrtss,
+]);
+const STORES_ENVIRONMENT = new Set<Mnemonic>([Mnemonic.Fnstenv, Mnemonic.Fstenv, Mnemonic.Fnsave, Mnemonic.Fsave, Mnemonic.Fxsave, Mnemonic.Fxsave64, Mnemonic.Xsave, Mnemonic.Xsave64, Mnemonic.Xsaveopt, Mnemonic.Xsavec]);
+
+/** An undisputed comparison: byte for byte except where a tolerance is named. Empty when the outcomes agree. */
+export function compareCase(c: CaseView, nativeBytes: Uint8Array, engineBytes: Uint8Array): Difference[] {
+  if (nativeBytes.length === engineBytes.length && Buffer.compare(nativeBytes, engineBytes) === 0) return [];
+  const native = new ResultView(nativeBytes);
+  const engine = new ResultView(engineBytes);
+  const out: Difference[] = [];
+  const differ = (field: string, a: string, b: string) => out.push({ field, native: a, engine: b });
+
+  if (native.vector !== engine.vector) differ('vector', vectorName(native.vector), vectorName(engine.vector));
+  else if (HAS_ERROR.has(native.vector) && native.error !== engine.error) differ('error code', hex(native.error), hex(engine.error));
+  if (native.vector === 14 && engine.vector === 14 && native.cr2 !== engine.cr2) differ('cr2', hex(native.cr2), hex(engine.cr2));
+  if (native.rip !== engine.rip) differ('rip', hex(native.rip), hex(engine.rip));
+
+  let flags = FLAGS_COMPARED;
+  let decoded: Decoded[] | undefined;
+  const instructions = () => (decoded ??= decodeCase(c));
+  if ((native.rflags ^ engine.rflags) & BigInt(flags)) {
+    flags &= ~undefinedAtEnd(c, instructions(), native);
+    const a = Number(native.rflags) & flags;
+    const b = Number(engine.rflags) & flags;
+    if (a !== b) differ('rflags', flagNames(a), flagNames(b));
+  }
+  const width = c.is32 && native.segment(1) !== 0x33 ? 32 : 64;
+  for (let r = 0; r < (width === 32 ? 8 : 16); r++) {
+    let a = BigInt.asUintN(width, native.gpr(r));
+    let b = BigInt.asUintN(width, engine.gpr(r));
+    if (a !== b) {
+      const mask = undefinedRegister(c, instructions(), r);
+      a &= ~mask;
+      b &= ~mask;
+      if (a !== b) differ(REGISTERS[r]!, hex(a, width / 4), hex(b, width / 4));
+    }
+  }
+  for (let s = 0; s < 6; s++) {
+    const a = native.segment(s), b = engine.segment(s);
+    if (a !== b) differ(SEGMENTS[s]!, hex(a), hex(b));
+  }
+  if (native.fcw !== engine.fcw) differ('fcw', hex(native.fcw, 4), hex(engine.fcw, 4));
+  if (native.fsw !== engine.fsw) differ('fsw', hex(native.fsw, 4), hex(engine.fsw, 4));
+  if (native.ftw !== engine.ftw) differ('ftw', hex(native.ftw, 2), hex(engine.ftw, 2));
+  if (native.mxcsr !== engine.mxcsr) differ('mxcsr', hex(native.mxcsr, 4), hex(engine.mxcsr, 4));
+  for (let i = 0; i < 8; i++) {
+    const a = native.st(i), b = engine.st(i);
+    if (Buffer.compare(a, b) !== 0 && !(instructions().some((x) => TOLERANT_X87.has(x.mnemonic)) && closeExtended(a, b)))
+      differ(`st${i}`, hexBytes(a), hexBytes(b));
+  }
+  for (let i = 0; i < (c.is32 ? 8 : 16); i++) {
+    const a = native.ymm(i), b = engine.ymm(i);
+    if (Buffer.compare(a, b) !== 0 && !(instructions().some((x) => APPROXIMATE.has(x.mnemonic)) && closeSingles(a, b)))
+      differ(`ymm${i}`, hexBytes(a), hexBytes(b));
+  }
+  compareMemory(c, native, engine, instructions, differ);
+  return out;
+}
+
+const HAS_ERROR = new Set([10, 11, 12, 13, 14, 17]);
+
+function compareMemory(
+  c: CaseView, native: ResultView, engine: ResultView, instructions: () => Decoded[], differ: (f: string, a: string, b: string) => void,
+): void {
+  const runsA = native.bytes.subarray(RESULT.runs);
+  const runsB = engine.bytes.subarray(RESULT.runs);
+  if (Buffer.compare(runsA, runsB) === 0) return;
+  const a = new Uint8Array(DATA_BYTES), b = new Uint8Array(DATA_BYTES);
+  c.fillData(a);
+  b.set(a);
+  for (const [at, bytes] of native.runs()) a.set(bytes, at);
+  for (const [at, bytes] of engine.runs()) b.set(bytes, at);
+  if (instructions().some((x) => STORES_ENVIRONMENT.has(x.mnemonic))) maskEnvironment(c, instructions(), a, b, native, engine);
+  let count = 0;
+  for (let i = 0; i < DATA_BYTES && count < 4; i++) {
+    if (a[i] === b[i]) continue;
+    const from = i & ~7;
+    differ(`[data+${hex(from)}]`, hexBytes(a.subarray(from, from + 8)), hexBytes(b.subarray(from, from + 8)));
+    i = from + 7;
+    count++;
+  }
+}
+
+/** Makes the pointer fields of a stored x87 environment equal; see X87_POINTERS_COMPARED. */
+function maskEnvironment(c: CaseView, instructions: readonly Decoded[], a: Uint8Array, b: Uint8Array, native: ResultView, engine: ResultView): void {
+  // The first changed byte on either side is where the environment starts, give or take bytes that happen to be equal:
+  // the operand's address is taken from the instruction instead.
+  for (const i of instructions) {
+    if (!STORES_ENVIRONMENT.has(i.mnemonic)) continue;
+    const at = operandOffset(c, i);
+    if (at === undefined) continue;
+    const narrow = i.prefixed66;
+    const extended = /^(f?x)/.test(i.name) && i.name !== 'fxam';
+    const [from, length] = extended ? [6, 18] : narrow ? [6, 8] : [12, 16];
+    for (let k = at + from; k < at + from + length && k < DATA_BYTES; k++) if (k >= 0) b[k] = a[k]!;
+    if (extended) {
+      // MXCSR_MASK: AMD has bit 17 (misaligned exception mask), APM 2 4.2.2
+      for (let k = at + 28; k < at + 32; k++) b[k] = a[k]!;
+      // reserved and software bytes are not written (SDM 1 10.5.1)
+      continue;
+    }
+    // the 32-bit form's upper halves of FCW, FSW and FTW are reserved (SDM 1 figure 8-9)
+    if (!narrow) for (const k of [2, 3, 6, 7, 10, 11]) if (at + k < DATA_BYTES) b[at + k] = a[at + k]!;
+  }
+  void native;
+  void engine;
+}
+
+/** Offset in the data area of an instruction's memory operand, evaluated with the case's initial registers. */
+export function operandOffset(c: CaseView, i: Decoded): number | undefined {
+  const address = i.effectiveAddress((r) => c.gpr(r), c.is32 ? 32 : 64);
+  if (address === undefined) return undefined;
+  const low = Number(address & 0xffff_ffffn) - DATA_LOW;
+  return low >= -0x1000 && low < DATA_BYTES + 0x1000 ? low : undefined;
+}
+
+/** Flags undefined when the case ended: instructions before the RIP it stopped at count. */
+function undefinedAtEnd(c: CaseView, instructions: readonly Decoded[], native: ResultView): number {
+  let mask = 0;
+  const single = instructions.length === 1;
+  const cl = Number(c.gpr(1) & 0xffn);
+  for (const i of instructions) {
+    if (native.vector !== 3 && i.address >= native.rip) break;
+    let count = shiftCount(i);
+    if (count < 0 && single) count = cl;
+    const changes = undefinedFlags(i, count);
+    if (i.flagsModified && count >= 0 && !(changes === 0 && count === 0)) mask &= ~i.flagsModified;
+    mask |= changes;
+    if (/^(push|pop)f/.test(i.name)) continue;
+  }
+  return mask;
+}
+
+/** Bits of a general register that are undefined at the end. */
+function undefinedRegister(c: CaseView, instructions: readonly Decoded[], register: number): bigint {
+  let mask = 0n;
+  const cl = Number(c.gpr(1) & 0xffn);
+  for (const i of instructions) {
+    const count = shiftCount(i);
+    if (undefinedResult(i, count < 0 && instructions.length === 1 ? cl : count) && i.destination === register) mask |= 0xffffn;
+    // SDM 2A BSF, BSR: destination undefined for a zero source. Both makers keep it, but Intel has cleared bits 63:32 of 32-bit forms
+    if ((i.mnemonic === Mnemonic.Bsf || i.mnemonic === Mnemonic.Bsr) && i.operandBytes === 4 && i.destination === register) mask |= 0xffffffff00000000n;
+  }
+  return mask;
+}
+
+/** Same value or within 2 units in the last place of an extended result, same class. */
+function closeExtended(a: Uint8Array, b: Uint8Array): boolean {
+  const value = (x: Uint8Array) => {
+    const v = new DataView(x.buffer, x.byteOffset, 10);
+    const magnitude = (BigInt(v.getUint16(8, true) & 0x7fff) << 63n) + (v.getBigUint64(0, true) & 0x7fffffffffffffffn);
+    return v.getUint16(8, true) & 0x8000 ? -magnitude : magnitude;
+  };
+  const d = value(a) - value(b);
+  return d <= 2n && d >= -2n;
+}
+
+/** SDM 2B RCPPS, RSQRTPS: |relative error| <= 1.5 * 2^-12; two results may so differ by twice that. */
+function closeSingles(a: Uint8Array, b: Uint8Array): boolean {
+  const va = new DataView(a.buffer, a.byteOffset, 32), vb = new DataView(b.buffer, b.byteOffset, 32);
+  for (let i = 0; i < 8; i++) {
+    if (va.getUint32(i * 4, true) === vb.getUint32(i * 4, true)) continue;
+    const x = va.getFloat32(i * 4, true), y = vb.getFloat32(i * 4, true);
+    if (!(Math.abs(x - y) <= Math.abs(x) * 3 * 2 ** -12)) return false;
+  }
+  return true;
+}
+
+export function vectorName(v: number): string {
+  const names: Record<number, string> = {
+    0: '#DE', 1: '#DB', 3: 'done', 4: '#OF', 5: '#BR', 6: '#UD', 7: '#NM', 8: '#DF', 10: '#TS', 11: '#NP', 12: '#SS', 13: '#GP', 14: '#PF', 16: '#MF', 17: '#AC',
+    19: '#XM', 0xfe: 'system call', 0xff: 'endless',
+  };
+  return names[v] ?? `vector ${v}`;
+}
+
+function flagNames(v: number): string {
+  const names: [number, string][] = [
+    [0x800, 'OF'], [0x400, 'DF'], [0x100, 'TF'], [0x80, 'SF'], [0x40, 'ZF'], [0x10, 'AF'], [4, 'PF'], [1, 'CF'], [0x40000, 'AC'], [0x4000, 'NT'], [0x3000, 'IOPL'],
+    [0x200000, 'ID'],
+  ];
+  return names.filter(([bit]) => v & bit).map(([, n]) => n).join(' ') || '-';
+}
+
+/** A readable account of one mismatch. */
+export function explain(set: CaseSet, index: number, differences: readonly Difference[]): string {
+  const c = caseAt(set, index);
+  const lines = [`case ${index} (${set.groups[index]}, ${c.is32 ? '32' : '64'}-bit): ${hexBytes(c.code.slice().reverse())}`];
+  for (const i of decodeCase(c)) lines.push(`    ${hex(i.address)}  ${i.text}`);
+  lines.push(`    before: ${c.is32 ? '' : ''}flags ${flagNames(Number(c.rflags))}  mxcsr ${hex(c.view.getUint32(CASE.fpu + FPU.mxcsr, true))} fcw ${hex(c.view.getUint16(CASE.fpu + FPU.fcw, true))} fsw ${hex(c.view.getUint16(CASE.fpu + FPU.fsw, true))} ftw ${hex(c.bytes[CASE.fpu + FPU.ftw]!)}`);
+  const used = new Set(differences.map((d) => d.field));
+  const registers = REGISTERS.slice(0, c.is32 ? 8 : 16).map((n, r) => `${n}=${c.gpr(r).toString(16)}`);
+  lines.push(`    ${registers.join(' ')}`);
+  for (const i of decodeCase(c)) {
+    const at = i.hasMemory ? operandOffset(c, i) : undefined;
+    if (at !== undefined) {
+      const data = new Uint8Array(DATA_BYTES);
+      c.fillData(data);
+      const view = at >= READ_ONLY ? PATTERNS[0]!.subarray(at - READ_ONLY, at - READ_ONLY + 16) : data.subarray(Math.max(0, at), Math.max(0, at) + 32);
+      lines.push(`    [data+${hex(at)}] = ${hexBytes(view.slice())}`);
+    }
+  }
+  for (let r = 0; r < 8; r++) if (used.has(`st${r}`) || set.groups[index]!.startsWith('x87')) lines.push(`    st${r} before: ${hexBytes(c.fpu.slice(FPU.st + r * 16, FPU.st + r * 16 + 10))}`);
+  if (/sse|avx|fma|f16|mutate|random|crypto|approx|gather/.test(set.groups[index]!))
+    for (let r = 0; r < (c.is32 ? 8 : 16); r++) lines.push(`    ymm${r} before: ${hexBytes(c.fpu.slice(FPU.ymm + r * 32, FPU.ymm + r * 32 + 32))}`);
+  for (const d of differences) lines.push(`    ${d.field.padEnd(14)} native ${d.native}   engine ${d.engine}`);
+  return lines.join('\n');
+}
+
+export { CASE_BYTES };

@@ -1,0 +1,96 @@
+/**
+ * Compares the engine with the machine's own processor:
+ *
+ *     node test/fidelity/dist/main.js --cases 200000 --seed 1 [--groups alu,shift] [--show 3] [--from 0]
+ *
+ * Prints mismatches as disassembly with the fields that differ, a table of groups, and exits 1 if anything differed.
+ */
+import { parseArgs } from 'node:util';
+import { compareCase, decodeCase, type Difference, explain } from './compare.js';
+import { EngineRunner } from './engine.js';
+import { CASE_BYTES, caseAt } from './format.js';
+import { generate, GROUPS } from './generate.js';
+import { buildHarness, runNative } from './native.js';
+
+const BATCH = 10_000;
+
+const { values } = parseArgs({
+  options: {
+    cases: { type: 'string', default: '20000' },
+    seed: { type: 'string', default: '1' },
+    from: { type: 'string', default: '0' },
+    groups: { type: 'string' },
+    show: { type: 'string', default: '2' },
+    list: { type: 'boolean', default: false },
+  },
+});
+
+if (values.list) {
+  console.log(GROUPS.map((g) => g.name).join('\n'));
+  process.exit(0);
+}
+const wanted = values.groups?.split(',');
+const groups = wanted ? GROUPS.filter((g) => wanted.includes(g.name)) : GROUPS;
+if (groups.length === 0 || (wanted && groups.length !== wanted.length)) {
+  console.error(`Unknown group in "${values.groups}". Known groups: ${GROUPS.map((g) => g.name).join(', ')}.`);
+  process.exit(2);
+}
+const total = Number(values.cases);
+const seed = Number(values.seed);
+const show = Number(values.show);
+if (!Number.isInteger(total) || total < 1 || !Number.isInteger(seed)) {
+  console.error('--cases takes a number of at least 1 and --seed an integer.');
+  process.exit(2);
+}
+
+const harness = buildHarness();
+const engine = await EngineRunner.create();
+const summary = new Map<string, { cases: number; mismatches: number }>();
+const byMnemonic = new Map<string, { count: number; fields: Map<string, number> }>();
+const started = Date.now();
+let mismatches = 0;
+
+for (let done = 0; done < total; ) {
+  const count = Math.min(BATCH, total - done);
+  const set = generate(seed, Number(values.from) + done, count, groups);
+  const native = runNative(set, harness);
+  const ours = engine.run(set);
+  for (let i = 0; i < count; i++) {
+    const row = summary.get(set.groups[i]!) ?? { cases: 0, mismatches: 0 };
+    summary.set(set.groups[i]!, row);
+    row.cases++;
+    const c = caseAt(set, i);
+    const differences: Difference[] = native[i] ? compareCase(c, native[i]!, ours[i]!) : [{ field: 'result', native: 'none', engine: '' }];
+    if (differences.length === 0) continue;
+    row.mismatches++;
+    mismatches++;
+    const [first] = decodeCase(c);
+    const key = `${set.groups[i]}: ${first?.text.split(' ').filter((w) => !/^(lock|rep|repe|repne|repz|repnz)$/.test(w))[0] ?? '?'}`;
+    const entry = byMnemonic.get(key) ?? { count: 0, fields: new Map<string, number>() };
+    byMnemonic.set(key, entry);
+    entry.count++;
+    for (const d of differences) {
+      const name = d.field === 'vector' ? `${d.native}->${d.engine}` : d.field.replace(/^\[.*/, 'memory');
+      entry.fields.set(name, (entry.fields.get(name) ?? 0) + 1);
+    }
+    if (entry.count <= show) console.log(explain(set, i, differences) + '\n');
+  }
+  done += count;
+  if (total > BATCH) process.stderr.write(`\r${done} of ${total} cases, ${mismatches} mismatches `);
+}
+if (total > BATCH) process.stderr.write('\n');
+
+if (byMnemonic.size > 0) {
+  console.log('Mismatches by group and first instruction:');
+  for (const [key, entry] of [...byMnemonic].sort((a, b) => b[1].count - a[1].count)) {
+    const fields = [...entry.fields].sort((a, b) => b[1] - a[1]).slice(0, 6).map(([f, n]) => `${f} ${n}`).join(', ');
+    console.log(`${String(entry.count).padStart(7)}  ${key.padEnd(34)} ${fields}`);
+  }
+  console.log();
+}
+console.log('group                  cases  mismatches');
+for (const [name, row] of summary) console.log(`${name.padEnd(20)} ${String(row.cases).padStart(7)} ${String(row.mismatches).padStart(11)}`);
+const seconds = (Date.now() - started) / 1000;
+console.log(`${'all'.padEnd(20)} ${String(total).padStart(7)} ${String(mismatches).padStart(11)}   (seed ${seed}, ${seconds.toFixed(1)} s)`);
+void CASE_BYTES;
+process.exit(mismatches === 0 ? 0 : 1);
