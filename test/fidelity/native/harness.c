@@ -15,6 +15,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <asm/ldt.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -44,6 +45,8 @@
 #define CASE_32BIT 1u
 #define CASE_AT_END 2u
 #define CASE_HIGH 4u
+#define CASE_SEGMENTS 8u /* segments of the LDT instead of flat ones; `segments` says which */
+#define SEGMENTS_CODE16 0x4000u
 #define VECTOR_SYSTEM_CALL 0xfeu
 #define VECTOR_TIMEOUT 0xffu
 
@@ -63,7 +66,7 @@ struct __attribute__((packed)) fpu_state {
 struct __attribute__((packed)) test_case {
   uint32_t flags; /* CASE_*, bits 8-11: memory pattern */
   uint8_t code_length, patch_count;
-  uint16_t reserved;
+  uint16_t segments; /* bits 2:0 DS, 5:3 ES, 8:6 FS, 11:9 GS (indices of data_selectors), 13:12 SS, 14 16-bit code */
   uint64_t rflags;
   uint64_t gpr[16];
   struct fpu_state fpu;
@@ -83,6 +86,21 @@ struct __attribute__((packed)) result {
 _Static_assert(offsetof(struct test_case, code) == 800, "case layout");
 _Static_assert(sizeof(struct test_case) == CASE_BYTES, "case size");
 _Static_assert(offsetof(struct result, fpu) == 184 && sizeof(struct result) == 840, "result layout");
+
+/* The LDT, selector n * 8 + 7; src/segments.ts has the same table. */
+static const struct user_desc descriptors[] = {
+    {.entry_number = 0, .base_addr = CODE_LOW, .limit = CODE_BYTES - 1, .contents = 2, .useable = 1},
+    {.entry_number = 1, .base_addr = DATA_LOW, .limit = DATA_BYTES - 1, .useable = 1},
+    {.entry_number = 2, .base_addr = DATA_LOW, .limit = DATA_BYTES - 1, .read_exec_only = 1, .useable = 1},
+    {.entry_number = 3, .base_addr = DATA_LOW, .limit = 0xfff, .contents = 1, .useable = 1},
+    {.entry_number = 4, .base_addr = DATA_LOW + 0x800, .limit = 0xfff, .seg_32bit = 1, .useable = 1},
+    {.entry_number = 5, .base_addr = CODE_LOW, .limit = CODE_BYTES - 1, .contents = 2, .seg_32bit = 1, .useable = 1},
+    {.entry_number = 6, .base_addr = DATA_LOW, .limit = DATA_BYTES - 1, .seg_not_present = 1, .useable = 1},
+    {.entry_number = 7, .base_addr = CODE_LOW, .limit = CODE_BYTES - 1, .contents = 2, .read_exec_only = 1, .seg_32bit = 1, .useable = 1},
+    {.entry_number = 8, .base_addr = DATA_LOW, .limit = 1, .limit_in_pages = 1, .seg_32bit = 1, .contents = 1, .useable = 1},
+};
+static const uint16_t data_selectors[8] = {0x0f, 0x17, 0x1f, 0x27, USER_DS, 0x2f, 0, 0x47};
+static const uint16_t stack_selectors[4] = {0x0f, 0x27, 0x1f, USER_DS};
 
 static uint8_t patterns[16][DATA_BYTES];
 static uint8_t initial[DATA_BYTES];
@@ -180,6 +198,14 @@ static void load(ucontext_t *uc, const struct test_case *c) {
   g[REG_EFL] = c->rflags | 0x202;
   int narrow = c->flags & CASE_32BIT;
   g[REG_CSGSFS] = (greg_t)((uint64_t)USER_DS << 48 | (narrow ? USER_CS32 : USER_CS64));
+  uint32_t data[4];
+  for (int i = 0; i < 4; i++) data[i] = narrow ? USER_DS : 0;
+  if (c->flags & CASE_SEGMENTS) {
+    uint16_t which = c->segments;
+    for (int i = 0; i < 4; i++) data[i] = data_selectors[which >> (i * 3) & 7];
+    g[REG_CSGSFS] = (greg_t)((uint64_t)stack_selectors[which >> 12 & 3] << 48 | (which & SEGMENTS_CODE16 ? 0x07 : 0x2f));
+    g[REG_RIP] = code_offset(c);
+  }
   g[REG_CR2] = 0;
 
   *(uint16_t *)fx = c->fpu.fcw;
@@ -194,8 +220,7 @@ static void load(ucontext_t *uc, const struct test_case *c) {
     copy(fx + 576 + i * 16, c->fpu.ymm[i] + 16, 16);
   }
   *(uint64_t *)(fx + 512) = 7;
-  uint32_t data = narrow ? USER_DS : 0;
-  __asm__ volatile("mov %0,%%ds; mov %0,%%es; mov %0,%%fs; mov %0,%%gs" : : "r"(data));
+  __asm__ volatile("mov %0,%%ds; mov %1,%%es; mov %2,%%fs; mov %3,%%gs" : : "r"(data[0]), "r"(data[1]), "r"(data[2]), "r"(data[3]));
   if (!narrow) __asm__ volatile("wrfsbase %0; wrgsbase %0" : : "r"(0ull));
 }
 
@@ -273,6 +298,11 @@ int main(int argc, char **argv) {
   map_twice(area, DATA_LOW, DATA_BYTES, 0x4000, PROT_READ | PROT_WRITE);
   if (pwrite(area, patterns[0], 4096, 0x8000) != 4096) fail("memfd");
   map_twice(area, DATA_LOW + READ_ONLY, 4096, 0x8000, PROT_READ);
+
+  for (size_t i = 0; i < sizeof descriptors / sizeof *descriptors; i++) {
+    struct user_desc d = descriptors[i];
+    if (syscall(SYS_modify_ldt, 0x11, &d, sizeof d)) fail("modify_ldt");
+  }
 
   static uint8_t alternate[1 << 17] __attribute__((aligned(64)));
   stack_t ss = {.ss_sp = alternate, .ss_size = sizeof alternate};

@@ -50,6 +50,8 @@ export class Builder {
   readonly view = new DataView(this.bytes.buffer);
   readonly code: number[] = [];
   is32 = false;
+  /** Segments of the LDT in use, when the case has its own (groups/segmented.ts sets it). */
+  segments: SegmentChoice | null = null;
   multi = false;
   policy: MemoryPolicy = 'normal';
   style: Style = 'integer';
@@ -68,6 +70,7 @@ export class Builder {
     this.bytes.fill(0);
     this.code.length = 0;
     this.is32 = is32;
+    this.segments = null;
     this.multi = false;
     this.policy = 'normal';
     this.style = style;
@@ -148,6 +151,9 @@ export class Builder {
   setPattern(p: number): void {
     this.flags = (this.flags & ~0xf00) | (p << 8);
   }
+  get bits(): 16 | 32 | 64 {
+    return this.segments?.code16 ? 16 : this.is32 ? 32 : 64;
+  }
   get registers(): number {
     return this.is32 ? 8 : 16;
   }
@@ -192,6 +198,7 @@ export class Builder {
   /** Chooses an offset (from the data area) for a memory operand of `size` bytes. */
   chooseTarget(size: number, align: number): number {
     const { rng } = this;
+    if (this.segments) return this.segments.chooseTarget(size);
     switch (this.policy) {
       case 'guard': {
         const at = rng.below(5);
@@ -256,10 +263,11 @@ export class Builder {
     if (f.vex?.w === -2) bits = options.size ?? (is32 ? 32 : rng.pick([64, 32]));
     if (f.rexW) bits = 64;
     const legacy: number[] = [...(options.extra ?? [])];
-    if (f.size === 'v' && bits === 16 && !f.vex) legacy.push(0x66);
+    if (f.size === 'v' && !f.vex && (bits === 16) !== (this.bits === 16)) legacy.push(0x66);
     if (f.prefix && !f.vex) legacy.push(f.prefix);
     let rex = 0;
     let w = (f.size === 'v' || f.size === 'y' || f.rexW) && bits === 64 ? 1 : 0;
+    if (f.vector && f.size === '' && !f.vex && !is32 && !w && rng.oneIn(16)) w = 1;
     if (f.vex) w = f.vex.w === -2 ? (bits === 64 ? 1 : 0) : f.vex.w === -1 ? rng.below(2) : f.vex.w;
 
     // ---- operands
@@ -364,6 +372,11 @@ export class Builder {
         this.push(rng.below(4), 1);
         break;
       case 'moffs': {
+        if (this.segments) {
+          this.segments.chooseTarget(bits >> 3);
+          this.push(this.segments.offset, this.bits === 16 ? 2 : 4);
+          break;
+        }
         const narrow = legacy.includes(0x67);
         const target = options.target ?? this.chooseTarget(Math.max(1, bits >> 3), 1);
         this.push(this.address(target, narrow), is32 || narrow ? 4 : 8);
@@ -384,6 +397,7 @@ export class Builder {
 
   /** Linear address of a place in the code. With CASE_AT_END it depends on the final length, so RIP-relative forms exclude that flag. */
   codeAddress(offset: number): bigint {
+    if (this.segments) return BigInt(0x800 + offset);
     return BigInt(0x1000_0000 + 0x800 + offset + (this.flags & CASE_HIGH ? HIGH : 0));
   }
 
@@ -405,6 +419,7 @@ export class Builder {
   /** Chooses an addressing form for the operand at `target` and settles the registers in it. */
   memoryOperand(target: number, noAddressOverride = false, sibOnly = false): EncodedMemory {
     const { rng, is32 } = this;
+    if (this.segments) return this.segments.memoryOperand();
     const prefixes: number[] = [];
     if (rng.oneIn(10)) prefixes.push(rng.pick([0x2e, 0x36, 0x3e, 0x26, 0x64, 0x65]));
     const narrow = !is32 && this.policy !== 'noncanonical' && !noAddressOverride && rng.oneIn(10);
@@ -487,11 +502,21 @@ export class Builder {
   }
 }
 
+/** Memory operands through segments that are not flat. */
+export interface SegmentChoice {
+  readonly code16: boolean;
+  /** Offset in the segment chosen last. */
+  readonly offset: number;
+  /** Chooses a segment and an offset in it; returns the offset from the data area. */
+  chooseTarget(size: number): number;
+  memoryOperand(): EncodedMemory;
+}
+
 export interface EncodedMemory {
   modrm: number;
   sib: number;
   displacement: bigint;
-  displacementBytes: 0 | 1 | 4;
+  displacementBytes: 0 | 1 | 2 | 4;
   prefixes: number[];
   rexX: number;
   rexB: number;

@@ -1,6 +1,7 @@
 /** Compares the two outcomes of a case, leaving out what the manuals leave open (tolerance.ts). */
 import { disassemble, type Decoded, Mnemonic } from './disassembly.js';
 import { CASE, CASE_BYTES, type CaseSet, caseAt, CaseView, DATA_BYTES, DATA_LOW, FPU, PATTERNS, READ_ONLY, RESULT, ResultView } from './format.js';
+import { describeSegments } from './segments.js';
 import { shiftCount, undefinedFlags, undefinedResult } from './tolerance.js';
 
 /** One field in which the outcomes differ. */
@@ -20,8 +21,7 @@ const hexBytes = (b: Uint8Array) => Array.from(b, (x) => x.toString(16).padStart
 
 /** Instructions of a case with the shift counts that are known at their start. */
 export function decodeCase(c: CaseView): Decoded[] {
-  const address = BigInt(c.codeAddress);
-  return disassemble(c.code, address, c.is32);
+  return disassemble(c.code, BigInt(c.rip), c.bits);
 }
 
 const TOLERANT_X87 = new Set<Mnemonic>([
@@ -140,6 +140,7 @@ function maskEnvironment(c: CaseView, instructions: readonly Decoded[], a: Uint8
 export function operandOffset(c: CaseView, i: Decoded): number | undefined {
   const address = i.effectiveAddress((r) => c.gpr(r), c.is32 ? 32 : 64);
   if (address === undefined) return undefined;
+  if (c.segments >= 0) return undefined;
   const low = Number(address & 0xffff_ffffn) - DATA_LOW;
   return low >= -0x1000 && low < DATA_BYTES + 0x1000 ? low : undefined;
 }
@@ -215,12 +216,13 @@ function flagNames(v: number): string {
 /** A readable account of one mismatch. */
 export function explain(set: CaseSet, index: number, differences: readonly Difference[]): string {
   const c = caseAt(set, index);
-  const lines = [`case ${index} (${set.groups[index]}, ${c.is32 ? '32' : '64'}-bit): ${hexBytes(c.code.slice().reverse())}`];
+  const lines = [`case ${index} (${set.groups[index]}, ${c.bits}-bit): ${hexBytes(c.code.slice().reverse())}`];
   for (const i of decodeCase(c)) lines.push(`    ${hex(i.address)}  ${i.text}`);
   lines.push(`    before: ${c.is32 ? '' : ''}flags ${flagNames(Number(c.rflags))}  mxcsr ${hex(c.view.getUint32(CASE.fpu + FPU.mxcsr, true))} fcw ${hex(c.view.getUint16(CASE.fpu + FPU.fcw, true))} fsw ${hex(c.view.getUint16(CASE.fpu + FPU.fsw, true))} ftw ${hex(c.bytes[CASE.fpu + FPU.ftw]!)}`);
   const used = new Set(differences.map((d) => d.field));
   const registers = REGISTERS.slice(0, c.is32 ? 8 : 16).map((n, r) => `${n}=${c.gpr(r).toString(16)}`);
   lines.push(`    ${registers.join(' ')}`);
+  if (c.segments >= 0) lines.push(`    segments ${describeSegments(c.segments)}`);
   for (const i of decodeCase(c)) {
     const at = i.hasMemory ? operandOffset(c, i) : undefined;
     if (at !== undefined) {

@@ -128,9 +128,9 @@ function operandSize(i: Instruction): number {
 }
 
 /** Decodes `code` up to its end, or up to `count` instructions. */
-export function disassemble(code: Uint8Array, address: bigint, is32: boolean, count = 64): Decoded[] {
+export function disassemble(code: Uint8Array, address: bigint, bits: number, count = 64): Decoded[] {
   const out: Decoded[] = [];
-  const decoder = new Decoder(is32 ? 32 : 64, code, DecoderOptions.NoInvalidCheck & 0);
+  const decoder = new Decoder(bits, code, DecoderOptions.NoInvalidCheck & 0);
   decoder.ip = address;
   let at = 0;
   while (decoder.canDecode && out.length < count) {

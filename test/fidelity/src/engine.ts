@@ -8,12 +8,13 @@ import {
   CASE, CASE_BYTES, CODE_BYTES, CODE_LOW, type CaseSet, caseAt, DATA_BYTES, DATA_LOW, FPU, HIGH, PATTERNS, READ_ONLY, RESULT, USER_CS32, USER_CS64, USER_DS,
   VECTOR_TIMEOUT, writeRuns,
 } from './format.js';
+import { accessRights, chosenSegments, descriptor, LDT } from './segments.js';
 import { createProcessor, type Processor } from './processor.js';
 
 /** Guest-physical places. */
-const PML4 = 0x1000, PDPT_LOW = 0x2000, PDPT_HIGH = 0x3000, DIRECTORY = 0x4000, TABLE_CODE = 0x5000, TABLE_DATA = 0x6000, TABLE_SYSTEM = 0x7000;
+const PML4 = 0x1000, PDPT_LOW = 0x2000, PDPT_HIGH = 0x3000, DIRECTORY = 0x4000, DIRECTORY_SYSTEM = 0xd000, TABLE_CODE = 0x5000, TABLE_DATA = 0x6000, TABLE_SYSTEM = 0x7000;
 const PAE_PDPT = 0x8000, DIRECTORY_32 = 0x9000, TABLE_CODE_32 = 0xa000, TABLE_DATA_32 = 0xb000, TABLE_SYSTEM_32 = 0xc000;
-const GDT = 0x10000, IDT_64 = 0x11000, IDT_32 = 0x12000, TSS = 0x13000;
+const GDT = 0x10000, LDT_TABLE = 0x10800, IDT_64 = 0x11000, IDT_32 = 0x12000, TSS = 0x13000;
 const CODE_PAGES = 0x100000, DATA_PAGES = 0x110000, READ_ONLY_PAGE = 0x118000;
 /** Linear address of the page with descriptor tables: supervisor only, far from what cases reach. */
 const SYSTEM_LINEAR = 0x70000000;
@@ -50,7 +51,7 @@ export class EngineRunner {
   }
 
   static async create(): Promise<EngineRunner> {
-    return new EngineRunner(await createProcessor(RAM_BYTES));
+    return new EngineRunner(await createProcessor(RAM_BYTES, L.GUEST_RAM));
   }
 
   /** Results of the cases, in the order and form of the native harness. */
@@ -80,11 +81,11 @@ export class EngineRunner {
     this.#write64(PML4, BigInt(PDPT_LOW) | user);
     this.#write64(PML4 + index(HIGH, 39) * 8, BigInt(PDPT_HIGH) | user);
     this.#write64(PDPT_LOW, BigInt(DIRECTORY) | user);
-    this.#write64(PDPT_LOW + 8, BigInt(DIRECTORY + 0x10000 * 2) | user); // second GiB: descriptor tables
+    this.#write64(PDPT_LOW + 8, BigInt(DIRECTORY_SYSTEM) | user); // second GiB: descriptor tables
     this.#write64(PDPT_HIGH + index(HIGH, 30) * 8, BigInt(DIRECTORY) | user);
     this.#write64(DIRECTORY + index(CODE_LOW, 21) * 8, BigInt(TABLE_CODE) | user);
     this.#write64(DIRECTORY + index(DATA_LOW, 21) * 8, BigInt(TABLE_DATA) | user);
-    this.#write64(DIRECTORY + 0x20000 + index(SYSTEM_LINEAR, 21) * 8, BigInt(TABLE_SYSTEM) | user);
+    this.#write64(DIRECTORY_SYSTEM + index(SYSTEM_LINEAR, 21) * 8, BigInt(TABLE_SYSTEM) | user);
     const pages: [number, number, number, number, bigint][] = [];
     for (let p = 0; p < CODE_BYTES / 4096; p++) pages.push([TABLE_CODE, TABLE_CODE_32, p, CODE_PAGES + p * 4096, user]);
     for (let p = 0; p < DATA_BYTES / 4096; p++) pages.push([TABLE_DATA, TABLE_DATA_32, p, DATA_PAGES + p * 4096, user | (1n << 63n)]);
@@ -96,7 +97,7 @@ export class EngineRunner {
     }
     // PAE: page-directory-pointer entries have no rights bits
     this.#write64(PAE_PDPT, BigInt(DIRECTORY) | PRESENT);
-    this.#write64(PAE_PDPT + 8, BigInt(DIRECTORY + 0x20000) | PRESENT);
+    this.#write64(PAE_PDPT + 8, BigInt(DIRECTORY_SYSTEM) | PRESENT);
     this.#write32(DIRECTORY_32 + (CODE_LOW >>> 22) * 4, TABLE_CODE_32 | 7);
     this.#write32(DIRECTORY_32 + (DATA_LOW >>> 22) * 4, TABLE_DATA_32 | 7);
     this.#write32(DIRECTORY_32 + (SYSTEM_LINEAR >>> 22) * 4, TABLE_SYSTEM_32 | 7);
@@ -108,6 +109,7 @@ export class EngineRunner {
       0n, 0n, 0n, 0n, 0n, 0x0040f50000000000n,
     ];
     descriptors.forEach((d, i) => this.#write64(GDT + i * 8, d));
+    LDT.forEach((s, i) => this.#write64(LDT_TABLE + i * 8, descriptor(s)));
     for (let v = 0; v < 256; v++) {
       const dpl = v === 3 || v === 4 ? 3n : 0n;
       const gate = 0x00008e0000100000n | (dpl << 45n);
@@ -144,7 +146,7 @@ export class EngineRunner {
     u64(V.V_CR4_MASK, 0n);
   }
 
-  #setMode(mode: '64' | Mode32): void {
+  #setMode(mode: '64' | Mode32, segments: number): void {
     // segments are loaded for every case: cases change them
     const view = this.#view;
     const u32 = (at: number, v: number) => view.setUint32(at, v >>> 0, true);
@@ -162,10 +164,15 @@ export class EngineRunner {
       if (wide) segment(n, 0, 0x10000, 0);
       else segment(n, USER_DS, 0xc0f3);
     }
+    if (segments >= 0)
+      chosenSegments(segments).forEach((s, n) => {
+        const limit = s.pages ? s.limit * 4096 + 4095 : s.limit;
+        segment(n, s.selector, accessRights(s), s.selector === 0 ? 0 : limit, BigInt(s.base));
+      });
     if (mode === this.#mode) return;
     this.#mode = mode;
     segment(L.SEG_TR, 0x40, 0x8b, 0x67, BigInt(SYSTEM_LINEAR + TSS - GDT));
-    segment(L.SEG_LDTR, 0, 0x10000, 0);
+    segment(L.SEG_LDTR, 0x50, 0x82, LDT.length * 8 - 1, BigInt(SYSTEM_LINEAR + LDT_TABLE - GDT));
     u64(L.GDTR_BASE, BigInt(SYSTEM_LINEAR));
     u32(L.GDTR_LIMIT, 0x7f);
     const long = wide || mode === 'compatibility';
@@ -188,7 +195,7 @@ export class EngineRunner {
     const c = caseAt(set, index);
     const view = this.#view;
     const cpu = this.#cpu;
-    this.#setMode(c.is32 ? mode32 : '64');
+    this.#setMode(c.is32 ? mode32 : '64', c.segments);
     c.fillData(this.#before);
     this.#data.set(this.#before);
     // code: only what the last case left is filled up again
@@ -199,7 +206,7 @@ export class EngineRunner {
     cpu.codeChanged(L.GUEST_RAM + DATA_PAGES, DATA_BYTES);
 
     for (let r = 0; r < 16; r++) view.setBigUint64(L.REGS + r * 8, c.gpr(r), true);
-    view.setBigUint64(L.RIP, BigInt(c.codeAddress), true);
+    view.setBigUint64(L.RIP, BigInt(c.rip), true);
     cpu.setFlags(Number(c.rflags) | 0x202);
     const fpu = c.fpu;
     const f = new DataView(fpu.buffer, fpu.byteOffset, FPU.bytes);

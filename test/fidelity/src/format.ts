@@ -24,11 +24,17 @@ export const CASE_AT_END = 2;
 /** Code runs at the high alias. */
 export const CASE_HIGH = 4;
 
+/** Segments of the LDT (segments.ts) instead of flat ones; the word at CASE.segments says which. */
+export const CASE_SEGMENTS = 8;
+/** Bit of that word: the code segment is 16-bit. */
+export const SEGMENTS_CODE16 = 0x4000;
+
 /** Byte offsets in a case. */
 export const CASE = {
   flags: 0,
   codeLength: 4,
   patchCount: 5,
+  segments: 6,
   rflags: 8,
   gpr: 16,
   fpu: 144,
@@ -95,6 +101,19 @@ export class CaseView {
   }
   get is32(): boolean {
     return (this.flags & CASE_32BIT) !== 0;
+  }
+  /** Word that names the LDT segments, or -1 when the segments are flat. */
+  get segments(): number {
+    return this.flags & CASE_SEGMENTS ? this.view.getUint16(CASE.segments, true) : -1;
+  }
+  /** Default operand size of the code: 16, 32 or 64. */
+  get bits(): 16 | 32 | 64 {
+    if (!this.is32) return 64;
+    return this.segments >= 0 && this.segments & SEGMENTS_CODE16 ? 16 : 32;
+  }
+  /** RIP at the start: the code's address less the base of its segment. */
+  get rip(): number {
+    return this.flags & CASE_SEGMENTS ? this.codeOffset : this.codeAddress;
   }
   get code(): Uint8Array {
     return this.bytes.subarray(CASE.code, CASE.code + this.bytes[CASE.codeLength]!);

@@ -6,12 +6,14 @@ import { controlGroups } from './groups/control.js';
 import type { Group } from './groups/group.js';
 import { integerGroups } from './groups/integer.js';
 import { miscGroups } from './groups/misc.js';
+import { segmentedGroup } from './groups/segmented.js';
 import { simdGroups } from './groups/simd.js';
 import { x87Groups } from './groups/x87.js';
+import { xsaveGroup } from './groups/xsave.js';
 import { Prng } from './prng.js';
 import { shiftCount, undefinedFlags, undefinedResult } from './tolerance.js';
 
-export const GROUPS: readonly Group[] = [...integerGroups, ...controlGroups, ...x87Groups, ...simdGroups, ...miscGroups];
+export const GROUPS: readonly Group[] = [...integerGroups, ...controlGroups, segmentedGroup, ...x87Groups, ...simdGroups, xsaveGroup, ...miscGroups];
 
 /** Groups in which a later instruction may read a flag that an earlier one left undefined. */
 const TRIMMED = new Set(['alu', 'shift', 'bits', 'move', 'decimal', 'stack', 'trap', 'modified-code', 'sse-float', 'avx-float']);
@@ -40,7 +42,7 @@ export function generate(seed: number, first: number, count: number, groups: rea
 function trim(b: Builder): void {
   let undefinedNow = 0;
   let length = 0;
-  for (const i of disassemble(Uint8Array.from(b.code), b.codeAddress(0), b.is32)) {
+  for (const i of disassemble(Uint8Array.from(b.code), b.codeAddress(0), b.bits)) {
     if (i.flagsRead & undefinedNow) break;
     length += i.length;
     const count = shiftCount(i);

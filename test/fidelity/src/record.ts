@@ -28,7 +28,7 @@ function baseline(set: CaseSet, index: number): Uint8Array {
   const out = new Uint8Array(RESULT.runs);
   const view = new DataView(out.buffer);
   view.setUint32(RESULT.vector, 3, true);
-  view.setBigUint64(RESULT.rip, BigInt(c.codeAddress + c.code.length + 1), true);
+  view.setBigUint64(RESULT.rip, BigInt(c.rip + c.code.length + 1), true);
   view.setBigUint64(RESULT.rflags, c.rflags | 0x202n, true);
   out.set(c.bytes.subarray(CASE.gpr, CASE.gpr + 128), RESULT.gpr);
   const segments = c.is32 ? [0x2b, 0x23, 0x2b, 0x2b, 0x2b, 0x2b] : [0, 0x33, 0x2b, 0, 0, 0];

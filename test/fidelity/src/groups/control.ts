@@ -291,10 +291,19 @@ function segments(b: Builder): void {
   const selector = rng.pick([0, 1, 2, 3, USER_DS, USER_DS, 0x28, 0x29, USER_CS32, 0x10, 0x18, 0x1b, 0xfff8, 0xffff, 0x33]);
   const s = rng.below(6);
   const junk = rng.u64() & ~0xffffn;
-  switch (rng.below(5)) {
+  switch (rng.below(6)) {
     case 0:
       b.emit('8C /r v', { reg: rng.below(6) });
       break;
+    case 5: {
+      // LAR LSL VERR VERW ARPL: the host's GDT (below its TSS) and the LDT
+      const probe = rng.pick([0, 3, 0x08, 0x10, 0x18, 0x20, 0x23, 0x28, 0x2b, 0x30, 0x33, 0x38, 0x40, 0x07, 0x0f, 0x17, 0x1f, 0x27, 0x2f, 0x37, 0x3f, 0x47, 0x4f, 0xffff]);
+      const rm = rng.pick([RAX, RCX, RDX, RDI]);
+      b.setGpr(rm, BigInt(probe) | junk);
+      const text = rng.pick(['0F 02 /r v', '0F 03 /r v', '0F 00 /4 v', '0F 00 /5 v', ...(b.is32 ? ['63 /r w'] : [])]);
+      b.emit(text, { rm, memory: false });
+      break;
+    }
     case 1: {
       const rm = rng.pick([RAX, RCX, RDX, RDI]);
       b.setGpr(rm, BigInt(selector) | junk);

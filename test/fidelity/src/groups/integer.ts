@@ -1,5 +1,6 @@
 /** General-purpose instructions: arithmetic, shifts, bits, data movement, atomics (SDM volume 1 chapter 5.1, 5.1.16). */
-import { RAX, RCX, RDX } from '../builder.js';
+import { RAX, RBX, RCX, RDX } from '../builder.js';
+import { DATA_LOW, HIGH } from '../format.js';
 import { integer } from '../values.js';
 import { table, type Group } from './group.js';
 
@@ -47,7 +48,8 @@ const bmi = [
 const move = [
   '88 /r b', '89 /r v', '8A /r b', '8B /r v', 'C6 /0 ib b', 'C7 /0 iz v', 'B0 +r ib b', 'B8 +r iv v', 'A0 moffs b', 'A1 moffs v', 'A2 moffs b',
   'A3 moffs v', '0F B6 /r m1 v', '0F B7 /r m2 v', '0F BE /r m1 v', '0F BF /r m2 v', '63 /r m4 v 64', '98 v', '99 v', '86 /r b lock', '87 /r v lock',
-  '90 +r v', '8D /r v mem', '8D /r v mem', '9E', '9F', 'F5', 'F8', 'F9', 'FC', 'FD', '0F 1F /0 v', '0F 18 /1 m1 mem', '0F C8 +r y', '0F C3 /r y mem',
+  '90 +r v', '8D /r v mem', '8D /r v mem', '9E', '9F', 'F5', 'F8', 'F9', 'FC', 'FD', '0F 1F /0 v', '0F 18 /1 m1 mem', '0F 18 /0 m1 mem', '0F 18 /r v', '0F 1C /r v', '0F 1D /r v', '0F 1F /r v', '0F 19 /r v',
+  'F3 0F 1E /r v reg', '90', 'F3 0F 1F /0 v', '0F C8 +r y', '0F C3 /r y mem',
 ];
 for (let cc = 0; cc < 16; cc++) move.push(`0F ${hex(0x40 + cc)} /r v`, `0F ${hex(0x90 + cc)} /r m1 b`);
 
@@ -75,6 +77,7 @@ export const integerGroups: Group[] = [
   table('move', move, { weight: 3, sequence: 6 }),
   lea(),
   atomics(),
+  translate(),
 ];
 
 /** BT and its family with a register bit offset reach memory outside the operand (SDM 2A, BT: bit strings). */
@@ -94,6 +97,25 @@ function bitStrings(): Group {
       const op = rng.pick([0xa3, 0xab, 0xb3, 0xbb]);
       if (rng.oneIn(8)) b.policy = 'guard';
       b.emit(`0F ${hex(op)} /r v${op === 0xa3 ? '' : ' lock'}`, { size, reg, memory: true });
+    },
+  };
+}
+
+/** XLAT: the table in RBX or EBX, the index in AL. */
+function translate(): Group {
+  return {
+    name: 'xlat',
+    modes: 'both',
+    style: 'plain',
+    build(b) {
+      const { rng } = b;
+      const narrow = !b.is32 && rng.oneIn(3);
+      const at = BigInt(DATA_LOW + (rng.oneIn(6) ? 0x1fff - rng.below(256) : rng.below(0x1f00)));
+      b.setGpr(RBX, narrow ? at | (rng.u64() & 0xffffffff00000000n) : b.is32 || rng.oneIn(2) ? at : at + BigInt(HIGH));
+      if (rng.oneIn(4)) b.raw(rng.pick([0x2e, 0x36, 0x3e, 0x26, 0x64, 0x65]));
+      if (narrow) b.raw(0x67);
+      if (!b.is32 && rng.oneIn(4)) b.raw(0x40 | rng.below(16));
+      b.raw(0xd7);
     },
   };
 }

@@ -131,7 +131,7 @@ export const miscGroups: Group[] = [
         [0xfa], [0xfb], [0xf4], [0xec], [0xed], [0xee], [0xef], [0xe4, 0x80], [0xe5, 0x80], [0xe6, 0x80], [0xe7, 0x80], [0x6c], [0x6d], [0x6e], [0x6f],
         [0xf3, 0x6c], [0xf3, 0x6f], [0x0f, 0x06], [0x0f, 0x08], [0x0f, 0x09], [0x0f, 0x20, 0xc0], [0x0f, 0x22, 0xc0], [0x0f, 0x20, 0xd8], [0x0f, 0x21, 0xc0],
         [0x0f, 0x23, 0xf8], [0x0f, 0x30], [0x0f, 0x32], [0x0f, 0x01, 0x10], [0x0f, 0x01, 0x18], [0x0f, 0x01, 0x38], [0x0f, 0x00, 0xd0], [0x0f, 0x00, 0xd8],
-        [0x0f, 0x01, 0xf8], [0x66, 0x0f, 0x38, 0x82, 0x00],
+        [0x0f, 0x01, 0xf8], [0x66, 0x0f, 0x38, 0x82, 0x00], [0x0f, 0x01, 0xca], [0x0f, 0x01, 0xcb],
       ];
       switch (rng.below(6)) {
         case 0:
@@ -230,7 +230,7 @@ function retry(b: Builder, attempt: () => boolean | void): void {
     b.code.length = 0;
     b.pinned = pinned;
     if (attempt() === false || b.code.length > 60) continue;
-    const [first] = disassemble(Uint8Array.from(b.code), b.codeAddress(0), b.is32, 1);
+    const [first] = disassemble(Uint8Array.from(b.code), b.codeAddress(0), b.bits, 1);
     if (first && hasEvex(b)) continue;
     if (first?.valid && (notComparable(first, b.is32) || TRANSFERS.test(first.name))) continue;
     return;
@@ -244,7 +244,7 @@ const TRANSFERS = /^(j|call|ret|iret|loop|int|syscall|sysenter|bound|enter|pop|p
 
 /** Cuts the code after the first instruction. An undefined one keeps all its bytes. */
 function exactlyOne(b: Builder): boolean {
-  const [first] = disassemble(Uint8Array.from(b.code), b.codeAddress(0), b.is32, 1);
+  const [first] = disassemble(Uint8Array.from(b.code), b.codeAddress(0), b.bits, 1);
   if (!first) return false;
   if (first.valid) {
     if (/^mov$/.test(first.name) && /\b[cdefgs]s\b/.test(first.text)) return false;

@@ -136,7 +136,7 @@ const avx = [
   'VEX.128.66.0F3A.W0 04 /r ib m16', 'VEX.256.66.0F3A.W0 04 /r ib m32', 'VEX.128.66.0F3A.W0 05 /r ib m16', 'VEX.256.66.0F3A.W0 05 /r ib m32',
   'VEX.256.66.0F3A.W0 06 /r ib v1 m32', 'VEX.256.66.0F3A.W0 18 /r ib v1 m16', 'VEX.256.66.0F3A.W0 19 /r ib m16',
   'VEX.128.66.0F3A.W0 4A /r v1 m16 is4', 'VEX.256.66.0F3A.W0 4A /r v1 m32 is4', 'VEX.128.66.0F3A.W0 4B /r v1 m16 is4', 'VEX.256.66.0F3A.W0 4B /r v1 m32 is4',
-  'VEX.128.66.0F3A.W0 4C /r v1 m16 is4',
+  'VEX.128.66.0F3A.W0 4C /r v1 m16 is4', 'VEX.256.66.0F3A.W0 4C /r v1 m32 is4',
 ];
 const masked = [
   'VEX.128.66.0F38.W0 2C /r v1 m16 mem', 'VEX.256.66.0F38.W0 2C /r v1 m32 mem', 'VEX.128.66.0F38.W0 2D /r v1 m16 mem', 'VEX.256.66.0F38.W0 2D /r v1 m32 mem',
