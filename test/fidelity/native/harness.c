@@ -231,8 +231,8 @@ static void finish(void) {
 }
 
 static void handler(int number, siginfo_t *info, void *context) {
-  /* The kernel leaves EFLAGS.AC as the case had it. */
-  __asm__ volatile("pushfq; andl $~0x40000,(%%rsp); popfq" : : : "memory", "cc");
+  /* The kernel leaves AC, NT and ID as the case had them, and does not restore NT and ID from the frame. */
+  __asm__ volatile("pushfq; andl $~0x244000,(%%rsp); popfq" : : : "memory", "cc");
   ucontext_t *uc = context;
   (void)info;
   uint32_t vector = (uint32_t)uc->uc_mcontext.gregs[REG_TRAPNO];

@@ -2,8 +2,8 @@
  * Runs cases on the software processor: a guest at CPL 3 whose page tables map the same areas at the same addresses as the
  * native harness, and a VMCS that lets every exception exit. The exit then says what the native signal says.
  */
-import * as L from '../../../packages/engine/src/layout.js';
-import * as V from '../../../packages/engine/src/vmcs-layout.js';
+import * as L from '@visorkit/engine/layout';
+import * as V from '@visorkit/engine/vmcs-layout';
 import {
   CASE, CASE_BYTES, CODE_BYTES, CODE_LOW, type CaseSet, caseAt, DATA_BYTES, DATA_LOW, FPU, HIGH, PATTERNS, READ_ONLY, RESULT, USER_CS32, USER_CS64, USER_DS,
   VECTOR_TIMEOUT, writeRuns,
@@ -130,9 +130,14 @@ export class EngineRunner {
     u64(ept + 0x1000, BigInt(ept + 0x2000) | 7n);
     for (let p = 0; p < RAM_BYTES >> 21; p++) u64(ept + 0x2000 + p * 8, BigInt(L.GUEST_RAM + (p << 21)) | 0xb7n);
     u64(V.V_EPTP, BigInt(ept) | 0x1en);
+    u32(L.MAXPHYADDR, 40);
+    u32(L.TSC_STEP, 1);
+    u64(L.RANDOM_STATE, 1n);
+    for (let w = 0; w < 8; w++) u32(L.FEATURES + w * 4, 0xffffffff);
     u32(V.V_PIN_CONTROLS, 0x16 | 1 | 8); // reserved ones; external interrupts and NMIs exit
-    u32(V.V_PRIMARY_CONTROLS, 0x0401e172 | 0x80000000 | 0x80);
-    u32(V.V_SECONDARY_CONTROLS, 2 | (1 << 3) | (1 << 12) | (1 << 20)); // EPT, RDTSCP, INVPCID, XSAVES
+    u32(V.V_PRIMARY_CONTROLS, 0x04006172 | 0x80000000 | 0x80);
+    u32(V.V_SECONDARY_CONTROLS, 2 | (1 << 3) | (1 << 5) | (1 << 12) | (1 << 20)); // EPT, RDTSCP, VPID, INVPCID, XSAVES
+    view.setUint16(V.V_VPID, 1, true);
     u32(V.V_EXIT_CONTROLS, 0x36dff | 0x200 | (1 << 20) | (1 << 21));
     u32(V.V_EXCEPTION_BITMAP, 0xffffffff);
     u64(V.V_LINK_POINTER, -1n);
@@ -188,6 +193,7 @@ export class EngineRunner {
     u64(L.DR + 48, 0xffff0ff0n);
     // VM-entry controls: reserved ones, IA-32e mode guest, load EFER
     u32(V.V_ENTRY_CONTROLS, 0x11ff | (long ? 0x200 : 0) | (1 << 15));
+    u32(V.V_DIRTY, V.DIRTY_ALL);
     this.#cpu.flushTlb();
   }
 
@@ -224,10 +230,12 @@ export class EngineRunner {
     view.setUint32(L.INTERRUPTIBILITY, 0, true);
     view.setUint32(L.ACTIVITY, 0, true);
     view.setBigUint64(L.PENDING_DEBUG, 0n, true);
-    view.setBigUint64(L.DEADLINE, view.getBigUint64(L.RETIRED, true) + INSTRUCTION_LIMIT, true);
-    view.setUint32(V.V_DIRTY, V.DIRTY_ALL, true);
+    view.setBigUint64(L.HOST_DEADLINE, view.getBigUint64(L.RETIRED, true) + INSTRUCTION_LIMIT, true);
+    view.setUint32(V.V_DIRTY, view.getUint32(V.V_DIRTY, true) | V.DIRTY_GUEST, true);
 
     cpu.enter();
+    const rule = view.getUint32(L.ENTRY_RULE, true);
+    if (rule !== 0) throw new Error(`VM entry for case ${index} failed by rule ${rule} (${mode32}, case flags ${c.flags.toString(16)}).`);
     return this.#collect();
   }
 
@@ -247,7 +255,7 @@ export class EngineRunner {
       if (vector === 14) r.setBigUint64(RESULT.cr2, view.getBigUint64(V.V_EXIT_QUALIFICATION, true), true);
       // INT1, INT3 and INTO exit at the instruction; the kernel's handlers see the RIP behind it
       if (type === 5 || type === 6) rip += BigInt(view.getUint32(V.V_INSTRUCTION_LENGTH, true));
-    } else r.setUint32(RESULT.vector, this.#cpu.exited() ? 0x1000 + (reason & 0xffff) : VECTOR_TIMEOUT, true);
+    } else r.setUint32(RESULT.vector, this.#cpu.exited() ? 0x1000 + (reason >>> 31) * 0x1000 + (reason & 0xffff) : VECTOR_TIMEOUT, true);
     r.setBigUint64(RESULT.rip, rip, true);
     r.setBigUint64(RESULT.rflags, BigInt(this.#cpu.flags()), true);
     for (let i = 0; i < 16; i++) r.setBigUint64(RESULT.gpr + i * 8, view.getBigUint64(L.REGS + i * 8, true), true);
