@@ -12,7 +12,7 @@ import {
   OP_SHL_RI32, OP_SHL_RI64, OP_SHR_RCL32, OP_SHR_RCL64, OP_SHR_RI32, OP_SHR_RI64, OP_SIMD, OP_STATE, OP_STRING, OP_SYSTEM, OP_TEST_MI8, OP_TEST_MR8, OP_TEST_RI8, OP_TEST_RR8, OP_TOO_LONG,
   OP_UNDEFINED, OP_X87, OP_XCHG_RR64,
 } from "./generated/ops";
-import { MODE_FLAT, MODE_REAL, MODE_SIZE, MODE_STACK32 } from "./mode";
+import { MODE_CS_CHECK, MODE_FLAT, MODE_REAL, MODE_SIZE, MODE_STACK32 } from "./mode";
 import { AM_CHECKED, AM_FULL, AM_REGISTER, AM_SHORT, AM_SIMPLE, P_66, P_L, P_LOCK, P_REP, P_REPNE, P_REX, P_VEX, P_W } from "./record";
 import { simdHasImmediate, simdLookup } from "./simd/decode";
 import * as S from "./system/ops";
@@ -128,6 +128,9 @@ function undefined(): void { handler = OP_UNDEFINED; ends = true; }
 /** May the flat 32-bit stack handlers be used? */
 // @ts-ignore: decorator
 @inline function flatStack(): bool { return (modeBits & (MODE_FLAT | MODE_STACK32)) == (MODE_FLAT | MODE_STACK32) && size == 4; }
+/** Near transfers that need no check of CS.limit either. */
+// @ts-ignore: decorator
+@inline function flatTransfer(): bool { return flatStack() && (modeBits & MODE_CS_CHECK) == 0; }
 
 /**
  * Decodes the instruction at `source` into the record at `record`. `available` bytes may be read, `pageOffset` is where it lies
@@ -296,7 +299,11 @@ function memoryOperand(): bool {
       const sib = byte();
       scale = sib >>> 6;
       const i = ((sib >>> 3) & 7) | ((rexBits & 2) << 2);
+<<<<<<< HEAD
       if (i != 4) index = i << 3; // the scale stays: for a vector index 4 is a register like any other
+=======
+      if (i != 4) index = i << 3; // the scale is kept: a gather's index may be register 4
+>>>>>>> a2f6ee7 (Engine: fixes found by comparing with a real processor)
       b = sib & 7;
       if (b == 5 && mod == 0) displacement = <i32>dword();
       else { const full = b | ((rexBits & 1) << 3); base = full << 3; if (full == 4 || full == 5) segment = SEG_SS; }
@@ -469,7 +476,7 @@ function select1(op: u32, selector: u32, next: u32, branchSize: u32): void {
     case 0xc0: case 0xc1: case 0xd0: case 0xd1: case 0xd2: case 0xd3: shift(op, s); return;
     case 0xc2: case 0xc3:
       ends = true;
-      if (is64) { size = 8; handler = OP_RET64; } else if (flatStack()) handler = OP_RET32; else integer(I.INT_RET);
+      if (is64) { size = 8; handler = OP_RET64; } else if (flatTransfer()) handler = OP_RET32; else integer(I.INT_RET);
       return;
     case 0xc4: case 0xc5: if (is64 || isRegister) undefined(); else { store<u8>(rec, op == 0xc4 ? 0 : SEG_DS, 22); system(S.SYS_LOAD_FAR_POINTER); ends = true; } return;
     case 0xc6: case 0xc7:
@@ -496,7 +503,7 @@ function select1(op: u32, selector: u32, next: u32, branchSize: u32): void {
     case 0xe8:
       ends = true;
       branchTo(next, branchSize);
-      handler = is64 ? OP_CALL64 : flatStack() ? OP_CALL32 : OP_INTEGER;
+      handler = is64 ? OP_CALL64 : flatTransfer() ? OP_CALL32 : OP_INTEGER;
       if (handler == OP_INTEGER) unit = I.INT_CALL;
       return;
     case 0xe9: case 0xeb: ends = true; handler = OP_JMP; branchTo(next, branchSize); return;
@@ -601,7 +608,7 @@ function group5(): void {
       ends = true;
       setRegisters(rm << 3, rm << 3);
       if (is64) { size = 8; handler = isRegister ? OP_CALL64_R : OP_CALL64_M; }
-      else if (flatStack()) handler = isRegister ? OP_CALL32_R : OP_CALL32_M;
+      else if (flatTransfer()) handler = isRegister ? OP_CALL32_R : OP_CALL32_M;
       else integer(I.INT_CALL_RM);
       return;
     case 3: if (isRegister) undefined(); else system(S.SYS_CALL_FAR_MEM); ends = true; return;
@@ -609,7 +616,7 @@ function group5(): void {
       ends = true;
       setRegisters(rm << 3, rm << 3);
       if (is64) { size = 8; handler = isRegister ? OP_JMP64_R : OP_JMP64_M; }
-      else if (size == 4) handler = isRegister ? OP_JMP32_R : OP_JMP32_M;
+      else if (size == 4 && (modeBits & MODE_CS_CHECK) == 0) handler = isRegister ? OP_JMP32_R : OP_JMP32_M;
       else integer(I.INT_JMP_RM);
       return;
     case 5: if (isRegister) undefined(); else system(S.SYS_JMP_FAR_MEM); ends = true; return;
@@ -828,7 +835,7 @@ function select38(op: u32): void {
   }
   if (op == 0xf6) {
     if (prefixes & P_REP) integer(I.INT_ADOX);
-    else if (prefixes & P_66) integer(I.INT_ADCX);
+    else if ((prefixes & (P_66 | P_REPNE)) == P_66) integer(I.INT_ADCX); // F2 outranks 66 and selects nothing here
     else { undefined(); return; }
     if (size != 8) size = 4;
     return;

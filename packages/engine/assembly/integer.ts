@@ -499,10 +499,8 @@ function enterFrame(pc: usize, size: u32): i32 {
   const bytes = <u64>(<u32>imm32(pc) & 0xffff), level = (<u32>imm32(pc) >>> 16) & 31, mask = stackMask();
   const sp = load<u64>(REGS + 32), bp = load<u64>(REGS + 40);
   let at = sp - <u64>size;
-  const frame = at;
-  // the last byte the frame will need must be writable (SDM 2A ENTER)
-  const top = sp - <u64>size * (level == 0 ? 1 : <u64>level + 1) - bytes;
-  if (linearWrite(stackLinear(top, size, true), size, SEG_SS, pc) == 0) return FAULT;
+  // the frame pointer is all of ESP, of which a 16-bit stack has moved the lower half
+  const temporary = mask == 0xffff ? (sp & 0xffff0000) | (at & 0xffff) : at & mask;
   let p = linearWrite(stackLinear(at, size, true), size, SEG_SS, pc);
   if (p == 0) return FAULT;
   storeSized(p, size, bp);
@@ -521,11 +519,13 @@ function enterFrame(pc: usize, size: u32): i32 {
     at -= <u64>size;
     p = linearWrite(stackLinear(at, size, true), size, SEG_SS, pc);
     if (p == 0) return FAULT;
-    storeSized(p, size, frame & mask);
+    storeSized(p, size, temporary);
     if (!commit(p)) return FAULT;
   }
+  // a write at the final stack pointer must be possible too (SDM 2A ENTER)
+  if (bytes != 0 && linearWrite(stackLinear(at - bytes, size, true), size, SEG_SS, pc) == 0) return FAULT;
   setStackPointer(at - bytes);
-  if (size == 2) store<u16>(REGS + 40, <u16>frame); else store<u64>(REGS + 40, mask == 0xffff ? (bp & ~0xffff & 0xffffffff) | (frame & 0xffff) : frame & mask);
+  if (size == 2) store<u16>(REGS + 40, <u16>temporary); else store<u64>(REGS + 40, temporary);
   return OK;
 }
 

@@ -6,13 +6,17 @@ import { IF, RF, TF } from "./flags";
 import { interpret } from "./generated/dispatch";
 import { clearLog, prepareLog, rewindLog } from "./mmio";
 import {
+<<<<<<< HEAD
   ATT_DEBUG, ATT_INTERRUPT_WINDOW, ATT_MMIO, ATT_MTF, ATT_NMI_WINDOW, ATT_PENDING_DEBUG, ATT_RESUME_FLAG, ATT_SHADOW, ATT_SHADOW_OLD, ATT_STEP, ATT_TPR, ATT_TRAP_FLAG, ATT_VIRTUAL_INTERRUPT, MODE_CS_CHECK, MODE_SIZE,
+=======
+  ATT_DEBUG, ATT_STEPPED, ATT_INTERRUPT_WINDOW, ATT_MMIO, ATT_MTF, ATT_NMI_WINDOW, ATT_PENDING_DEBUG, ATT_RESUME_FLAG, ATT_SHADOW, ATT_SHADOW_OLD, ATT_STEP, ATT_TRAP_FLAG, MODE_CS_CHECK, MODE_SIZE,
+>>>>>>> a2f6ee7 (Engine: fixes found by comparing with a real processor)
   MODE_REAL, currentRip, nextRip, updateAttention,
 } from "./mode";
 import { recLeft } from "./record";
 import { END, EXIT, FAULT, JUMP, OK, REPEAT } from "./status";
 import { afterInstruction, instructionBreakpoint } from "./system/debug";
-import { deliverException } from "./system/exceptions";
+import { deliverException, raiseError } from "./system/exceptions";
 import { jumpGeneration } from "./tlb";
 import { deadlineReached, interruptWindow, monitorTrap, nmiWindow, virtualApicEvents } from "./vmx/events";
 import { vmEntry } from "./vmx/entry";
@@ -170,6 +174,7 @@ function single(linear: u64, mode: u32): usize {
  */
 function attend(): usize {
   let flags = load<u32>(RUN_FLAGS);
+  store<u32>(ATTENTION, load<u32>(ATTENTION) & ~ATT_STEPPED);
   // an instruction with logged accesses has been done
   if (load<u32>(ATTENTION) & ATT_MMIO) {
     if (flags & MMIO_STARTED) { clearLog(); flags &= ~MMIO_STARTED; }
@@ -206,7 +211,7 @@ function attend(): usize {
   const pc = single(linear, load<u32>(MODE));
   if (pc == 0) return 0;
   store<u32>(RUN_FLAGS, load<u32>(RUN_FLAGS) | STEPPED | ((load<u32>(EFLAGS) & TF) != 0 ? STEPPED_TF : 0));
-  if (attention & ATT_SHADOW) store<u32>(ATTENTION, load<u32>(ATTENTION) | ATT_SHADOW_OLD);
+  store<u32>(ATTENTION, load<u32>(ATTENTION) | ATT_STEPPED | (attention & ATT_SHADOW ? ATT_SHADOW_OLD : 0));
   if (attention & ATT_RESUME_FLAG) { // RF lasts for one instruction
     store<u32>(EFLAGS, load<u32>(EFLAGS) & ~RF);
     store<u32>(ATTENTION, load<u32>(ATTENTION) & ~ATT_RESUME_FLAG);
@@ -225,10 +230,12 @@ function attend(): usize {
   return branchSlow(pc);
 }
 function branchSlow(pc: usize): usize {
-  store<u64>(BUDGET, load<u64>(BUDGET) + <u64>(recLeft(pc) - 1));
   const offset = load<i64>(pc, 24), base = load<u64>(CODE_BASE), size = load<u8>(pc, 14);
-  const target = base + <u64>offset;
-  store<u64>(RIP, size == 8 ? target : size == 4 ? target & 0xffffffff : target & 0xffff);
+  const target = base + <u64>offset, cut = size == 8 ? target : size == 4 ? target & 0xffffffff : target & 0xffff;
+  // a target beyond the code segment is a fault of the jump (SDM 2A JMP)
+  if ((load<u32>(MODE) & MODE_CS_CHECK) != 0 && cut > <u64>load<u32>(SEG_LIMIT + SEG_CS * 4)) return settle(pc, raiseError(13, 0));
+  store<u64>(BUDGET, load<u64>(BUDGET) + <u64>(recLeft(pc) - 1));
+  store<u64>(RIP, cut);
   const to = next();
   // a link is good as long as both ends are: they lie in one page, so they go together
   if (to >= <usize>ARENA && pc >= <usize>ARENA && offset >= 0 && offset < 4096 && load<u64>(CODE_BASE) == base && size != 2 && (load<u32>(MODE) & MODE_CS_CHECK) == 0

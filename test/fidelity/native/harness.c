@@ -259,7 +259,7 @@ static void fail(const char *what) {
 static void map_twice(int fd, uint64_t address, size_t bytes, off_t offset, int protection) {
   for (int high = 0; high < 2; high++) {
     void *at = (void *)(address + (high ? HIGH : 0));
-    if (mmap(at, bytes, protection, MAP_SHARED | MAP_FIXED_NOREPLACE, fd, offset) != at) fail("cannot map the test area");
+    if (mmap(at, bytes, protection, MAP_SHARED | MAP_FIXED_NOREPLACE | MAP_POPULATE, fd, offset) != at) fail("cannot map the test area");
   }
 }
 

@@ -13,6 +13,7 @@ export interface Decoded {
   readonly mnemonic: Mnemonic;
   readonly name: string;
   readonly code: Code;
+  readonly codeName: string;
   readonly valid: boolean;
   readonly flagsRead: number;
   readonly flagsUndefined: number;
@@ -28,6 +29,8 @@ export interface Decoded {
   readonly firstKind: number;
   readonly secondKind: number;
   readonly prefixed66: boolean;
+  /** Has an F2 or F3 prefix. */
+  readonly repeated: boolean;
   /** Encoding number of the general register an instruction writes as its first operand, or -1. */
   readonly destination: number;
   /** Effective address of the memory operand with the given registers (segment bases are 0); undefined for VSIB or none. */
@@ -56,10 +59,12 @@ for (const [name, value] of Object.entries(Mnemonic)) if (typeof value === 'numb
 function describe(i: Instruction, bytes: Uint8Array, at: number): Decoded {
   const last = i.opCount > 0 ? i.opKind(i.opCount - 1) : OpKind.Register;
   let prefixed66 = false;
+  let repeated = false;
   for (let k = at; k < at + i.length; k++) {
     const p = bytes[k]!;
     if (p === 0x66) prefixed66 = true;
-    else if (![0x67, 0xf2, 0xf3, 0xf0, 0x2e, 0x36, 0x3e, 0x26, 0x64, 0x65].includes(p)) break;
+    else if (p === 0xf2 || p === 0xf3) repeated = true;
+    else if (![0x67, 0xf0, 0x2e, 0x36, 0x3e, 0x26, 0x64, 0x65].includes(p)) break;
   }
   const memory = i.opCount > 0 && Array.from({ length: i.opCount }, (_, k) => i.opKind(k)).some((k) => k === OpKind.Memory);
   return {
@@ -69,6 +74,7 @@ function describe(i: Instruction, bytes: Uint8Array, at: number): Decoded {
     mnemonic: i.mnemonic,
     name: mnemonicNames.get(i.mnemonic) ?? '?',
     code: i.code,
+    codeName: Code[i.code] ?? '',
     valid: i.code !== Code.INVALID,
     flagsRead: rflags(i.rflagsRead),
     flagsUndefined: rflags(i.rflagsUndefined),
@@ -83,6 +89,7 @@ function describe(i: Instruction, bytes: Uint8Array, at: number): Decoded {
     firstKind: i.opCount > 0 ? i.opKind(0) : -1,
     secondKind: i.opCount > 1 ? i.opKind(1) : -1,
     prefixed66,
+    repeated,
     destination: i.opCount > 0 && i.opKind(0) === OpKind.Register ? registerNumber(i.opRegister(0)) : -1,
     effectiveAddress: addressOf(i, memory),
   };

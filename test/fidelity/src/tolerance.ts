@@ -96,6 +96,12 @@ export function notComparable(i: Decoded, is32: boolean): boolean {
   if (i.features.some((f) => FOREIGN_FEATURES.test(f))) return true;
   // APM 3 1.2.1 and SDM 2A 2.2.1.2: in 64-bit mode Intel ignores the 66 prefix of near branches, AMD cuts the target to 16 bits
   if (!is32 && i.prefixed66 && (i.isBranch || i.name.startsWith('loop') || /^j[re]?cxz$/.test(i.name))) return true;
+  // SDM 2A 2.1.1: repeat prefixes on other instructions are reserved; AMD's LOOPE and LOOPNE take their condition from them
+  if (/^loop(n?e|n?z)$/.test(i.name) && i.repeated) return true;
+  // 0F 0D with a register: #UD by APM 3 PREFETCH, a NOP on Intel (SDM 2D table A-3)
+  if (/0F0D$/.test(i.codeName)) return true;
+  // SDM 2A ARPL does not say whether an operand that is not changed must be writable
+  if (i.name === 'arpl' && i.hasMemory) return true;
   return false;
 }
 

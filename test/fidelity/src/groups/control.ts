@@ -132,8 +132,10 @@ function stack(b: Builder): void {
         else only64();
         break;
       default:
-        if (b.is32) b.raw(...narrow, rng.pick([0x06, 0x0e, 0x16, 0x1e]));
-        else b.raw(...narrow, 0x0f, rng.pick([0xa0, 0xa8]));
+        if (b.is32) {
+          b.raw(...narrow, rng.pick([0x06, 0x0e, 0x16, 0x1e]));
+          i = count; // the upper half of what it pushed must not be popped
+        } else b.raw(...narrow, 0x0f, rng.pick([0xa0, 0xa8]));
     }
   }
 }

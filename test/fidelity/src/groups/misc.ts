@@ -139,7 +139,7 @@ export const miscGroups: Group[] = [
           b.raw(...rng.pick(privileged));
           break;
         case 2:
-          b.raw(...rng.pick([[0x0f, 0x0b], [0x0f, 0xb9, 0xc0], [0x0f, 0xff, 0xc0], [0xf1], [0xcc], [0xcd, 0x03], [0x0f, 0x04], [0x0f, 0x0a], [0x0f, 0x36], [0x0f, 0xa6, 0xc0]]));
+          b.raw(...rng.pick([[0x0f, 0x0b], [0x0f, 0xb9, 0xc0], [0x0f, 0xff, 0xc0], [0xcc], [0x0f, 0x04], [0x0f, 0x0a], [0x0f, 0x36], [0x0f, 0xa6, 0xc0]]));
           break;
         case 3: {
           // INT n through gates of DPL 0: #GP(n * 8 + 2)
@@ -223,6 +223,9 @@ export const miscGroups: Group[] = [
   },
 ];
 
+/** INT3s follow the code in memory: a last instruction that is cut short takes its bytes from them. */
+const PADDING = new Array<number>(15).fill(0xcc);
+
 /** Tries until the first instruction is comparable and the code fits. `attempt` may return false to be run again. */
 function retry(b: Builder, attempt: () => boolean | void): void {
   const pinned = b.pinned;
@@ -230,7 +233,7 @@ function retry(b: Builder, attempt: () => boolean | void): void {
     b.code.length = 0;
     b.pinned = pinned;
     if (attempt() === false || b.code.length > 60) continue;
-    const [first] = disassemble(Uint8Array.from(b.code), b.codeAddress(0), b.bits, 1);
+    const [first] = disassemble(Uint8Array.from([...b.code, ...PADDING]), b.codeAddress(0), b.bits, 1);
     if (first && hasEvex(b)) continue;
     if (first?.valid && (notComparable(first, b.is32) || TRANSFERS.test(first.name))) continue;
     return;
@@ -244,7 +247,7 @@ const TRANSFERS = /^(j|call|ret|iret|loop|int|syscall|sysenter|bound|enter|pop|p
 
 /** Cuts the code after the first instruction. An undefined one keeps all its bytes. */
 function exactlyOne(b: Builder): boolean {
-  const [first] = disassemble(Uint8Array.from(b.code), b.codeAddress(0), b.bits, 1);
+  const [first] = disassemble(Uint8Array.from([...b.code, ...PADDING]), b.codeAddress(0), b.bits, 1);
   if (!first) return false;
   if (first.valid) {
     if (/^mov$/.test(first.name) && /\b[cdefgs]s\b/.test(first.text)) return false;

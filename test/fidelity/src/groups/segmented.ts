@@ -182,6 +182,7 @@ function stackCase(b: Builder, segments: Segments): void {
         break;
       default:
         b.raw(...p, rng.pick([0x06, 0x0e, 0x16, 0x1e]));
+        i = count; // the upper half of what it pushed must not be popped
     }
 }
 
