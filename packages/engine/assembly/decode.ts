@@ -155,17 +155,13 @@ export function decode(record: usize, source: usize, available: u32, pageOffset:
     else if (op == 0xf0) prefixes |= P_LOCK;
     else if (op == 0xf3) prefixes = (prefixes & ~P_REPNE) | P_REP;
     else if (op == 0xf2) prefixes = (prefixes & ~P_REP) | P_REPNE;
-    else if (op == 0x2e) segmentOverride = SEG_CS;
-    else if (op == 0x36) segmentOverride = SEG_SS;
-    else if (op == 0x3e) segmentOverride = SEG_DS;
-    else if (op == 0x26) segmentOverride = 0;
+    else if (op == 0x2e || op == 0x36 || op == 0x3e || op == 0x26) { if (!is64) segmentOverride = (op >>> 3) & 3; } // null prefixes in 64-bit mode: FS or GS stays
     else if (op == 0x64) segmentOverride = SEG_FS;
     else if (op == 0x65) segmentOverride = SEG_GS;
     else if (is64 && (op & 0xf0) == 0x40) { prefixes |= P_REX; rexBits = op; if (at >= end) short = true; if (!short && !isPrefixNext()) { op = byte(); break; } prefixes &= ~P_REX; rexBits = 0; }
     else break;
     if (short) break;
   }
-  if (is64 && segmentOverride >= 0 && segmentOverride != SEG_FS && segmentOverride != SEG_GS) segmentOverride = -1;
   if (rexBits & 8) prefixes |= P_W;
   const d32 = (mode & MODE_SIZE) == 1;
   size = is64 ? ((prefixes & P_W) != 0 ? 8 : (prefixes & P_66) != 0 ? 2 : 4) : (d32 != ((prefixes & P_66) != 0) ? 4 : 2);
@@ -299,11 +295,7 @@ function memoryOperand(): bool {
       const sib = byte();
       scale = sib >>> 6;
       const i = ((sib >>> 3) & 7) | ((rexBits & 2) << 2);
-<<<<<<< HEAD
       if (i != 4) index = i << 3; // the scale stays: for a vector index 4 is a register like any other
-=======
-      if (i != 4) index = i << 3; // the scale is kept: a gather's index may be register 4
->>>>>>> a2f6ee7 (Engine: fixes found by comparing with a real processor)
       b = sib & 7;
       if (b == 5 && mod == 0) displacement = <i32>dword();
       else { const full = b | ((rexBits & 1) << 3); base = full << 3; if (full == 4 || full == 5) segment = SEG_SS; }

@@ -145,27 +145,16 @@ export function sqrt32(a: u32): u32 {
 export function extreme64(a: u64, b: u64, greater: bool): u64 {
   if (!(ordered64(a) && ordered64(b) && usable64(a) && usable64(b))) {
     beginFloat();
-<<<<<<< HEAD
     const r = f64Compare(a, b, true) == (greater ? 1 : -1) ? a : b;
     return fpDaz && !usable64(r) ? r & 1 << 63 : r;
-=======
-    const relation = f64Compare(a, b, true), r = relation == (greater ? 1 : -1) ? a : b;
-    // a denormal that counts as zero is zero in the result too
-    return fpDaz && (r & 0x7ff0000000000000) == 0 ? r & 0x8000000000000000 : r;
->>>>>>> a2f6ee7 (Engine: fixes found by comparing with a real processor)
   }
   return (greater ? double(a) > double(b) : double(a) < double(b)) ? a : b;
 }
 export function extreme32(a: u32, b: u32, greater: bool): u32 {
   if (!(ordered32(a) && ordered32(b) && usable32(a) && usable32(b))) {
     beginFloat();
-<<<<<<< HEAD
     const r = f32Compare(a, b, true) == (greater ? 1 : -1) ? a : b;
     return fpDaz && !usable32(r) ? r & 0x80000000 : r;
-=======
-    const relation = f32Compare(a, b, true), r = relation == (greater ? 1 : -1) ? a : b;
-    return fpDaz && (r & 0x7f800000) == 0 ? r & 0x80000000 : r;
->>>>>>> a2f6ee7 (Engine: fixes found by comparing with a real processor)
   }
   return (greater ? single(a) > single(b) : single(a) < single(b)) ? a : b;
 }

@@ -5,11 +5,7 @@ import {
   element32, element64, lane32, lane64, plain32, plain64, relation32, relation64, round32, round64, safe32, safe64, usable32, usable64,
 } from "./arithmetic";
 import { approximate } from "./approximate";
-<<<<<<< HEAD
 import { STATE_FAST, endFloat, floatState, resetFloat } from "./mxcsr";
-=======
-import { endFloat, floatFaults, resetFloat } from "./mxcsr";
->>>>>>> a2f6ee7 (Engine: fixes found by comparing with a real processor)
 import { Float, VARIANT_SSE, VARIANT_VEX128, VARIANT_VEX256 } from "./ops";
 import { firstSource, partialSource, regVector, source, zeroUpper } from "./operands";
 import { maskDwords, maskQwords } from "./shuffle";
@@ -245,18 +241,12 @@ function horizontal(pc: usize, op: i32, variant: u32): i32 {
   return writeLanes(regVector(pc), variant, low, high);
 }
 /**
-<<<<<<< HEAD
  * DPPS, DPPD: products of the elements of imm[7:4], summed in pairs, to the elements of imm[3:0]; elements left out count as +0 and
  * raise nothing. Each step reports its exceptions before the next begins (SDM vol. 2A, DPPS).
-=======
- * DPPS: products of the elements of imm[7:4], summed in pairs, to the elements of imm[3:0]; DPPD likewise. Elements left out count
- * as +0. Every step's exceptions count by themselves: one that is unmasked ends the instruction before the next (SDM 2A DPPS).
->>>>>>> a2f6ee7 (Engine: fixes found by comparing with a real processor)
  */
 function dotProduct(pc: usize, op: i32, variant: u32): i32 {
   const s = source(pc, variant);
   if (!s) return FAULT;
-<<<<<<< HEAD
   const f = firstSource(pc, variant), imm = recImm8(pc);
   const wide = variant == VARIANT_VEX256, double = op == Float.DPPD;
   const use = double ? maskQwords(imm >>> 4) : maskDwords(imm >>> 4);
@@ -278,26 +268,8 @@ function dotProduct(pc: usize, op: i32, variant: u32): i32 {
   }
   if (!endFloat()) return FAULT;
   const keep = double ? maskQwords(imm) : maskDwords(imm);
-=======
-  const f = firstSource(pc, variant), imm = recImm8(pc), singles = op == Float.DPPS, wide = variant == VARIANT_VEX256;
-  const use = singles ? maskDwords(imm >>> 4) : maskQwords(imm >>> 4), keep = singles ? maskDwords(imm) : maskQwords(imm);
-  resetFloat();
-  let low = product(singles, v128.and(v128.load(f), use), v128.and(v128.load(s), use)); // +0 * +0 raises nothing
-  let high: v128 = i64x2(0, 0);
-  if (wide) high = product(singles, v128.and(v128.load(f, 16), use), v128.and(v128.load(s, 16), use));
-  if (floatFaults()) { endFloat(); return FAULT; }
-  if (singles) {
-    low = lane32(Float.ADD, v128.shuffle<i32>(low, low, 0, 2, 0, 2), v128.shuffle<i32>(low, low, 1, 3, 1, 3));
-    if (wide) high = lane32(Float.ADD, v128.shuffle<i32>(high, high, 0, 2, 0, 2), v128.shuffle<i32>(high, high, 1, 3, 1, 3));
-    if (floatFaults()) { endFloat(); return FAULT; }
-    low = lane32(Float.ADD, v128.shuffle<i32>(low, low, 0, 0, 0, 0), v128.shuffle<i32>(low, low, 1, 1, 1, 1));
-    if (wide) high = lane32(Float.ADD, v128.shuffle<i32>(high, high, 0, 0, 0, 0), v128.shuffle<i32>(high, high, 1, 1, 1, 1));
-  } else low = lane64(Float.ADD, v128.shuffle<i64>(low, low, 0, 0), v128.shuffle<i64>(low, low, 1, 1));
-  if (!endFloat()) return FAULT;
->>>>>>> a2f6ee7 (Engine: fixes found by comparing with a real processor)
   return writeLanes(regVector(pc), variant, v128.and(low, keep), v128.and(high, keep));
 }
-function product(singles: bool, a: v128, b: v128): v128 { return singles ? lane32(Float.MUL, a, b) : lane64(Float.MUL, a, b); }
 /** RCP and RSQRT: no flags, no exceptions. */
 function reciprocal(pc: usize, op: i32, variant: u32): i32 {
   const root = op == Float.RSQRTPS || op == Float.RSQRTSS;

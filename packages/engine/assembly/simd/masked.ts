@@ -110,12 +110,7 @@ function maskedStore(pc: usize, variant: u32, size: u32): i32 {
  * that after a fault the instruction goes on where it stopped.
  */
 function gather(pc: usize, variant: u32, longIndex: bool): i32 {
-<<<<<<< HEAD
   const index: u32 = load<u8>(pc, 9) == 0x80 ? 4 : <u32>load<u8>(pc, 9) >>> 3;
-=======
-  // the decoder takes an index field of 4 for "no index", as it is for general registers
-  const field = <u32>load<u8>(pc, 9) >>> 3, index: u32 = field == 16 ? 4 : field;
->>>>>>> a2f6ee7 (Engine: fixes found by comparing with a real processor)
   const destination = recReg(pc), maskNumber = recVvvv(pc);
   // no SIB byte, 16-bit addressing, or registers that coincide
   if ((recModrm(pc) & 7) != 4 || (load<u8>(pc, 10) & 0x80) != 0 || destination == index || destination == maskNumber || index == maskNumber) return raise(6);

@@ -27,9 +27,6 @@ export function beginFloat(): void {
 /** Puts the flags into MXCSR; false when an unmasked one raised #XM, or #UD without CR4.OSXMMEXCPT (SDM 3A 6.15, vector 19). */
 // @ts-ignore: decorator
 @inline export function endFloat(): bool { return !begun || fpFlags == 0 || report(); }
-/** Whether what has been computed so far raises #XM: for instructions of several steps, which end at the first that does. */
-// @ts-ignore: decorator
-@inline export function floatFaults(): bool { return begun && fpUnmasked(); }
 function report(): bool {
   store<u32>(MXCSR, load<u32>(MXCSR) | fpReported());
   if (!fpUnmasked()) return true;
