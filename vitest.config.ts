@@ -1,7 +1,7 @@
 /**
  * Tests run from source: every `@visorkit/*` package is aliased to its `src/index.ts`, so that they need no build.
  */
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { defineConfig } from 'vitest/config';
 
@@ -10,9 +10,13 @@ const alias: Record<string, string> = {};
 for (const room of ['packages', 'plugins', 'apps']) {
   for (const folder of existsSync(join(root, room)) ? readdirSync(join(root, room)) : []) {
     const entry = join(root, room, folder, 'src', 'index.ts');
-    const testing = join(root, room, folder, 'src', 'testing.ts');
-    // The longer name first: an alias also takes what begins with it.
-    if (existsSync(testing)) alias[`@visorkit/${folder}/testing`] = testing;
+    const manifest = join(root, room, folder, 'package.json');
+    const exports = existsSync(manifest) ? (JSON.parse(readFileSync(manifest, 'utf8')).exports ?? {}) : {};
+    // The longer names first: an alias also takes what begins with it.
+    for (const name of Object.keys(exports)) {
+      const file = join(root, room, folder, 'src', `${name.slice(2)}.ts`);
+      if (name !== '.' && existsSync(file)) alias[`@visorkit/${folder}${name.slice(1)}`] = file;
+    }
     if (existsSync(entry)) alias[`@visorkit/${folder}`] = entry;
   }
 }

@@ -31,6 +31,8 @@ export interface Decoded {
   readonly prefixed66: boolean;
   /** Has an F2 or F3 prefix. */
   readonly repeated: boolean;
+  /** Three-byte VEX prefix with W set. */
+  readonly vexW: boolean;
   /** Encoding number of the general register an instruction writes as its first operand, or -1. */
   readonly destination: number;
   /** Effective address of the memory operand with the given registers (segment bases are 0); undefined for VSIB or none. */
@@ -90,6 +92,7 @@ function describe(i: Instruction, bytes: Uint8Array, at: number): Decoded {
     secondKind: i.opCount > 1 ? i.opKind(1) : -1,
     prefixed66,
     repeated,
+    vexW: vexW(bytes, at),
     destination: i.opCount > 0 && i.opKind(0) === OpKind.Register ? registerNumber(i.opRegister(0)) : -1,
     effectiveAddress: addressOf(i, memory),
   };
@@ -118,6 +121,11 @@ function addressOf(i: Instruction, memory: boolean): Decoded['effectiveAddress']
     if (index !== Register.None) v += register(registerNumber(index)) * BigInt(scale);
     return BigInt.asUintN(word ? 16 : narrow ? 32 : bits, v);
   };
+}
+
+function vexW(bytes: Uint8Array, at: number): boolean {
+  while ([0x67, 0x2e, 0x36, 0x3e, 0x26, 0x64, 0x65].includes(bytes[at]!)) at++;
+  return bytes[at] === 0xc4 && (bytes[at + 2]! & 0x80) !== 0;
 }
 
 /** Size of the first operand of an integer instruction in bytes, from its code's name (rm8, r16 ...). */

@@ -15,7 +15,7 @@ import { generate } from './generate.js';
 import { runNative } from './native.js';
 
 export const RECORDED_SEED = 20260101;
-export const RECORDED_CASES = 6000;
+export const RECORDED_CASES = 12_000;
 export const RECORDED_FILE = join(dirname(fileURLToPath(import.meta.url)), '..', 'data', 'recorded.bin.gz');
 
 export function caseChecksum(set: CaseSet): string {

@@ -100,6 +100,8 @@ export function notComparable(i: Decoded, is32: boolean): boolean {
   if (/^loop(n?e|n?z)$/.test(i.name) && i.repeated) return true;
   // 0F 0D with a register: #UD by APM 3 PREFETCH, a NOP on Intel (SDM 2D table A-3)
   if (/0F0D$/.test(i.codeName)) return true;
+  // SDM 2A 2.3.7: VEX.W that stands for REX.W is ignored outside 64-bit mode; AMD has #UD
+  if (is32 && /^v(pinsr|pextr|mov)[dq]$/.test(i.name) && i.vexW) return true;
   // SDM 2A ARPL does not say whether an operand that is not changed must be writable
   if (i.name === 'arpl' && i.hasMemory) return true;
   return false;
