@@ -1,0 +1,37 @@
+/** The guest of the KVM API example: it adds 2 and 2, prints the digit to port 0x3f8 and halts. `--verbose` shows its exits. */
+import { VmxBackend } from '@visorkit/backend-vmx';
+import { BootFlatPlugin } from '@visorkit/boot-flat';
+import { ExitReason, exitReasonName } from '@visorkit/core';
+import type { Plugin } from '@visorkit/core';
+import { hlt, io } from '@visorkit/exits';
+import { compose, PortBusToken } from '@visorkit/machine';
+
+const guest = Uint8Array.of(
+  0xba, 0xf8, 0x03, // mov dx, 0x3f8
+  0x00, 0xd8, //       add al, bl
+  0x04, 0x30, //       add al, '0'
+  0xee, //             out dx, al
+  0xb0, 0x0a, //       mov al, '\n'
+  0xee, //             out dx, al
+  0xf4, //             hlt
+);
+
+const printer: Plugin = {
+  name: 'printer',
+  requires: { services: [PortBusToken] },
+  apply({ hooks, services }) {
+    const writePort = (_port: number, _size: number, value: number): void => void process.stdout.write(String.fromCharCode(value));
+    services.get(PortBusToken).register(0x3f8, 1, { readPort: () => 0xff, writePort }, 'printer');
+    if (!process.argv.includes('--verbose')) return;
+    hooks.afterExit.tap('printer', ({ reason, io: { port, value } }, { rip }) => {
+      const what = reason === ExitReason.IO ? `, ${value} to port 0x${port.toString(16)}` : '';
+      console.error(`exit ${reason} (${exitReasonName(reason)}) at 0x${rip.toString(16)}${what}`);
+    });
+  },
+};
+
+await using vmm = compose({
+  backend: new VmxBackend(), memory: '64K', time: 'virtual', plugins: [io(), hlt(), new BootFlatPlugin(), printer],
+  boot: { image: guest, loader: 'flat', options: { address: 0x1000, registers: { rax: 2, rbx: 2 } } },
+});
+process.exitCode = (await vmm.run()).exitStatus;
