@@ -4,13 +4,17 @@ import type { Clock, Device, InterruptSource, LocalApicPort, TimeStampCounter, T
 import type { ApicBus } from './apic-bus.js';
 import { ApicTimer } from './apic-timer.js';
 import type { ApicTimerState } from './apic-timer.js';
+import { InterruptPriority } from './interrupt-priority.js';
+import type { InterruptPriorityState } from './interrupt-priority.js';
+import { ProcessorSignals } from './processor-signals.js';
+import type { ProcessorSignalsState } from './processor-signals.js';
 import {
   ApicRegister, BASE_BSP, BASE_EN, BASE_EXTD, DEFAULT_BASE, DeliveryMode, ESR_ILLEGAL_REGISTER, ESR_RECEIVE_ILLEGAL_VECTOR,
   ESR_SEND_ILLEGAL_VECTOR, ICR_ASSERT, ICR_LEVEL, ICR_LOGICAL, ICR_SHORTHAND_SHIFT, ICR_WRITABLE, LVT_LEVEL, LVT_MASK,
-  LVT_MODE_SHIFT, LVT_REMOTE_IRR, LVT_TIMER_MODE_SHIFT, LVT_WRITABLE, SVR_ENABLE, SVR_SUPPRESS_EOI_BROADCAST, SVR_WRITABLE,
-  Shorthand, TimerMode, VERSION,
+  LVT_MODE_SHIFT, LVT_TIMER_MODE_SHIFT, LVT_WRITABLE, SVR_ENABLE, SVR_SUPPRESS_EOI_BROADCAST, SVR_WRITABLE, Shorthand,
+  TimerMode, VERSION,
 } from './registers.js';
-import { VectorSet } from './vector-set.js';
+import { X2APIC_COMMAND_RESERVED, x2apicReadable, x2apicWritable } from './x2apic-rules.js';
 
 /** Vectors below 16 are reserved for exceptions and illegal in messages (SDM 3A, 11.5.2). */
 const FIRST_LEGAL_VECTOR = 16;
@@ -30,7 +34,7 @@ const LOCAL_SOURCE: Readonly<Record<LocalSource, number>> = {
 export interface LocalApicState {
   base: number;
   flags: number;
-  taskPriority: number;
+  priority: InterruptPriorityState;
   logicalDestination: number;
   destinationFormat: number;
   spuriousVector: number;
@@ -39,16 +43,9 @@ export interface LocalApicState {
   commandLow: number;
   commandHigh: number;
   lvt: number[];
-  inService: number[];
-  request: number[];
-  triggerMode: number[];
   timer: ApicTimerState;
   pins: boolean[];
-  /** NMIs that the processor has not taken, at most 2. */
-  nmis: number;
-  init: boolean;
-  startup: number;
-  waitsForStartup: boolean;
+  signals: ProcessorSignalsState;
   extInt: boolean;
 }
 
@@ -79,16 +76,14 @@ export class LocalApic implements Device<LocalApicState>, InterruptSource, Local
   readonly name: string;
   readonly id: number;
   readonly index: number;
-  readonly #request = new VectorSet();
-  readonly #inService = new VectorSet();
-  readonly #triggerMode = new VectorSet();
+  readonly #priority = new InterruptPriority();
+  readonly #signals = new ProcessorSignals();
   readonly #lvt = new Uint32Array(LVT_LAST - LVT_FIRST + 1);
   readonly #timer: ApicTimer;
   readonly #pins = [false, false];
   #base = DEFAULT_BASE;
   /** BSP, EXTD and EN of IA32_APIC_BASE. */
   #flags = BASE_EN;
-  #taskPriority = 0;
   #logicalDestination = 0;
   #destinationFormat = FLAT_MODEL;
   #spuriousVector = 0xff;
@@ -96,14 +91,8 @@ export class LocalApic implements Device<LocalApicState>, InterruptSource, Local
   #errorsSeen = 0;
   #commandLow = 0;
   #commandHigh = 0;
-  #nmis = 0;
-  #init = false;
-  #startup = -1;
-  #waitsForStartup = false;
   /** An ExtINT message came from the I/O APIC: the next acknowledge goes to the PIC. */
   #extInt = false;
-  /** Whether a vector in IRR is above the processor priority. */
-  #deliverable = false;
 
   constructor(
     private readonly bus: ApicBus,
@@ -123,7 +112,7 @@ export class LocalApic implements Device<LocalApicState>, InterruptSource, Local
   // What the processor asks --------------------------------------------------------------------------------------------
 
   pending(): boolean {
-    return this.#deliverable || this.#externalPending();
+    return (this.#priority.deliverable && this.enabled) || this.#externalPending();
   }
 
   acknowledge(): number {
@@ -131,30 +120,20 @@ export class LocalApic implements Device<LocalApicState>, InterruptSource, Local
       this.#extInt = false;
       return this.ports.external!.acknowledge();
     }
-    const vector = this.#request.highest();
-    if (!this.#deliverable || vector < 0) return this.#spuriousVector & 0xff;
-    this.#request.clear(vector);
-    this.#inService.set(vector);
-    this.#evaluate();
-    return vector;
+    const vector = this.enabled ? this.#priority.acknowledge() : -1;
+    return vector < 0 ? this.#spuriousVector & 0xff : vector;
   }
 
   takeNmi(): boolean {
-    if (this.#nmis === 0) return false;
-    this.#nmis--;
-    return true;
+    return this.#signals.takeNmi();
   }
 
   takeInit(): boolean {
-    const init = this.#init;
-    this.#init = false;
-    return init;
+    return this.#signals.takeInit();
   }
 
   takeStartup(): number {
-    const vector = this.#startup;
-    this.#startup = -1;
-    return vector;
+    return this.#signals.takeStartup();
   }
 
   get enabled(): boolean {
@@ -175,17 +154,16 @@ export class LocalApic implements Device<LocalApicState>, InterruptSource, Local
   }
 
   get cr8(): number {
-    return this.#taskPriority >> 4;
+    return this.#priority.task >> 4;
   }
 
   set cr8(value: number) {
-    this.#taskPriority = (value & 15) << 4;
-    this.#evaluate();
+    this.#priority.task = (value & 15) << 4;
   }
 
   /** The priority that lowest-priority arbitration compares. */
   get priority(): number {
-    return this.#processorPriority();
+    return this.#priority.processor;
   }
 
   // IA32_APIC_BASE and the two ways to the registers ---------------------------------------------------------------------
@@ -208,7 +186,6 @@ export class LocalApic implements Device<LocalApicState>, InterruptSource, Local
     // A disabled APIC loses its state and comes back as after INIT (SDM 3A, 11.4.3).
     if (before !== 0 && after === 0) this.#resetRegisters();
     if (after === (BASE_EN | BASE_EXTD) && before !== after) this.#commandHigh = 0;
-    this.#evaluate();
     this.bus.relocated();
     return true;
   }
@@ -237,20 +214,9 @@ export class LocalApic implements Device<LocalApicState>, InterruptSource, Local
 
   /** RDMSR of 0x800 + `register`; undefined for #GP (SDM 3A, 11.12.1.3). */
   readX2apic(register: number): bigint | undefined {
-    if (!this.x2apic) return undefined;
-    switch (register) {
-      case ApicRegister.commandLow:
-        return (BigInt(this.#commandHigh) << 32n) | BigInt(this.#commandLow);
-      case ApicRegister.id:
-        return BigInt(this.id);
-      case ApicRegister.eoi:
-      case ApicRegister.selfIpi:
-      case ApicRegister.arbitrationPriority:
-      case ApicRegister.remoteRead:
-      case ApicRegister.destinationFormat:
-      case ApicRegister.commandHigh:
-        return undefined;
-    }
+    if (!this.x2apic || !x2apicReadable(register)) return undefined;
+    if (register === ApicRegister.commandLow) return (BigInt(this.#commandHigh) << 32n) | BigInt(this.#commandLow);
+    if (register === ApicRegister.id) return BigInt(this.id);
     const value = this.#readRegister(register);
     return value === undefined ? undefined : BigInt(value);
   }
@@ -259,35 +225,11 @@ export class LocalApic implements Device<LocalApicState>, InterruptSource, Local
   writeX2apic(register: number, value: bigint): boolean {
     if (!this.x2apic) return false;
     if (register === ApicRegister.commandLow) return this.#writeCommand64(value);
-    if (value >> 32n !== 0n) return false;
+    if (!x2apicWritable(register, value)) return false;
     const low = Number(value);
-    switch (register) {
-      case ApicRegister.selfIpi:
-        if (low > 0xff) return false;
-        this.#sendCommand((Shorthand.self << ICR_SHORTHAND_SHIFT) | low, 0);
-        return true;
-      case ApicRegister.eoi:
-      case ApicRegister.errorStatus:
-        if (low !== 0) return false;
-        break;
-      case ApicRegister.taskPriority:
-        if (low > 0xff) return false;
-        break;
-      case ApicRegister.spuriousVector:
-        if ((low & ~SVR_WRITABLE) !== 0) return false;
-        break;
-      case ApicRegister.divideConfiguration:
-        if ((low & ~0b1011) !== 0) return false;
-        break;
-      case ApicRegister.logicalDestination:
-      case ApicRegister.destinationFormat:
-      case ApicRegister.commandHigh:
-        return false;
-      default:
-        // Delivery status and remote IRR are read-only, not reserved.
-        if (register in LVT_WRITABLE && (low & ~(LVT_WRITABLE[register] | 0x1000 | LVT_REMOTE_IRR)) !== 0) return false;
-    }
-    return this.#writeRegister(register, low);
+    if (register === ApicRegister.selfIpi) this.#sendCommand((Shorthand.self << ICR_SHORTHAND_SHIFT) | low, 0);
+    else this.#writeRegister(register, low);
+    return true;
   }
 
   get tscDeadline(): bigint {
@@ -325,18 +267,13 @@ export class LocalApic implements Device<LocalApicState>, InterruptSource, Local
       case DeliveryMode.lowestPriority:
         return this.#acceptFixed(vector, level);
       case DeliveryMode.nmi:
-        // One that the processor handles and one that it remembers; more have the effect of one (SDM 3A, 7.7.1).
-        this.#nmis = Math.min(2, this.#nmis + 1);
+        this.#signals.nmi();
         break;
       case DeliveryMode.init:
         this.#acceptInit();
         break;
       case DeliveryMode.startup:
-        // Only a processor that waits after INIT takes it (SDM 3A, 9.4.3).
-        if (this.#waitsForStartup) {
-          this.#waitsForStartup = false;
-          this.#startup = vector;
-        }
+        this.#signals.startup(vector);
         break;
       case DeliveryMode.extInt:
         this.#extInt = true;
@@ -357,7 +294,7 @@ export class LocalApic implements Device<LocalApicState>, InterruptSource, Local
     const register = ApicRegister.lvtLint0 + pin;
     const mode = (this.#lvtEntry(register) >> LVT_MODE_SHIFT) & 7;
     if (mode === DeliveryMode.extInt || !this.enabled) {
-      if (pin === 1 && rising && !this.enabled) this.#nmis = Math.min(2, this.#nmis + 1); // LINT1 is the NMI pin of a disabled APIC
+      if (pin === 1 && rising && !this.enabled) this.#signals.nmi(); // LINT1 is the NMI pin of a disabled APIC
       if (rising) this.bus.wake(this.index);
     } else if (rising) this.#deliverLocal(register);
   }
@@ -376,17 +313,13 @@ export class LocalApic implements Device<LocalApicState>, InterruptSource, Local
   reset(): void {
     this.#base = DEFAULT_BASE;
     this.#flags = BASE_EN | (this.options.index === 0 ? BASE_BSP : 0);
-    this.#taskPriority = 0;
+    this.#priority.task = 0;
     this.#resetRegisters();
-    this.#nmis = 0;
-    this.#init = false;
-    this.#startup = -1;
-    this.#waitsForStartup = this.options.index !== 0;
+    this.#signals.reset(this.options.index !== 0);
     if (this.options.virtualWire) {
       if (this.bootstrap) this.#lvt[ApicRegister.lvtLint0 - LVT_FIRST] = DeliveryMode.extInt << LVT_MODE_SHIFT;
       this.#lvt[ApicRegister.lvtLint1 - LVT_FIRST] = DeliveryMode.nmi << LVT_MODE_SHIFT;
     }
-    this.#evaluate();
     this.bus.relocated();
   }
 
@@ -394,7 +327,7 @@ export class LocalApic implements Device<LocalApicState>, InterruptSource, Local
     return {
       base: this.#base,
       flags: this.#flags,
-      taskPriority: this.#taskPriority,
+      priority: this.#priority.save(),
       logicalDestination: this.#logicalDestination,
       destinationFormat: this.#destinationFormat,
       spuriousVector: this.#spuriousVector,
@@ -403,15 +336,9 @@ export class LocalApic implements Device<LocalApicState>, InterruptSource, Local
       commandLow: this.#commandLow,
       commandHigh: this.#commandHigh,
       lvt: [...this.#lvt],
-      inService: this.#inService.save(),
-      request: this.#request.save(),
-      triggerMode: this.#triggerMode.save(),
       timer: this.#timer.save(),
       pins: [...this.#pins],
-      nmis: this.#nmis,
-      init: this.#init,
-      startup: this.#startup,
-      waitsForStartup: this.#waitsForStartup,
+      signals: this.#signals.save(),
       extInt: this.#extInt,
     };
   }
@@ -419,7 +346,7 @@ export class LocalApic implements Device<LocalApicState>, InterruptSource, Local
   restore(state: LocalApicState): void {
     this.#base = state.base;
     this.#flags = state.flags;
-    this.#taskPriority = state.taskPriority;
+    this.#priority.restore(state.priority);
     this.#logicalDestination = state.logicalDestination;
     this.#destinationFormat = state.destinationFormat;
     this.#spuriousVector = state.spuriousVector;
@@ -428,37 +355,27 @@ export class LocalApic implements Device<LocalApicState>, InterruptSource, Local
     this.#commandLow = state.commandLow;
     this.#commandHigh = state.commandHigh;
     this.#lvt.set(state.lvt);
-    this.#inService.restore(state.inService);
-    this.#request.restore(state.request);
-    this.#triggerMode.restore(state.triggerMode);
     this.#timer.restore(state.timer, (this.#lvtEntry(ApicRegister.lvtTimer) & LVT_MASK) !== 0);
     this.#pins[0] = state.pins[0];
     this.#pins[1] = state.pins[1];
-    this.#nmis = state.nmis;
-    this.#init = state.init;
-    this.#startup = state.startup;
-    this.#waitsForStartup = state.waitsForStartup;
+    this.#signals.restore(state.signals);
     this.#extInt = state.extInt;
-    this.#evaluate();
     this.bus.relocated();
   }
 
   // Registers --------------------------------------------------------------------------------------------------------------
 
   #readRegister(register: number): number | undefined {
-    if (register >= ApicRegister.inService && register < ApicRegister.inService + 8) return this.#inService.word(register & 7);
-    if (register >= ApicRegister.triggerMode && register < ApicRegister.triggerMode + 8) return this.#triggerMode.word(register & 7);
-    if (register >= ApicRegister.request && register < ApicRegister.request + 8) return this.#request.word(register & 7);
     switch (register) {
       case ApicRegister.id:
         return (this.id << 24) >>> 0;
       case ApicRegister.version:
         return VERSION;
       case ApicRegister.taskPriority:
-        return this.#taskPriority;
+        return this.#priority.task;
       case ApicRegister.arbitrationPriority:
       case ApicRegister.processorPriority:
-        return this.#processorPriority();
+        return this.#priority.processor;
       case ApicRegister.eoi:
       case ApicRegister.remoteRead:
         return 0;
@@ -482,15 +399,14 @@ export class LocalApic implements Device<LocalApicState>, InterruptSource, Local
       case ApicRegister.divideConfiguration:
         return this.#timer.divideConfiguration;
     }
-    return register in LVT_WRITABLE ? this.#lvtEntry(register) : undefined;
+    return register in LVT_WRITABLE ? this.#lvtEntry(register) : this.#priority.word(register);
   }
 
-  /** False when the register does not exist or is read-only in x2APIC mode; the xAPIC ignores writes to those it has. */
+  /** False when the register does not exist; writes to those that are read-only are ignored. */
   #writeRegister(register: number, value: number): boolean {
     switch (register) {
       case ApicRegister.taskPriority:
-        this.#taskPriority = value & 0xff;
-        this.#evaluate();
+        this.#priority.task = value;
         return true;
       case ApicRegister.eoi:
         this.#endOfInterrupt();
@@ -527,12 +443,12 @@ export class LocalApic implements Device<LocalApicState>, InterruptSource, Local
       this.#writeLvt(register, value & LVT_WRITABLE[register]);
       return true;
     }
-    return !this.x2apic && this.#readRegister(register) !== undefined;
+    return this.#readRegister(register) !== undefined;
   }
 
   #writeCommand64(value: bigint): boolean {
     const low = Number(value & 0xffff_ffffn);
-    if ((low & 0xfff3_2000) !== 0) return false;
+    if ((low & X2APIC_COMMAND_RESERVED) !== 0) return false;
     this.#commandLow = low & ICR_WRITABLE;
     this.#commandHigh = Number(value >> 32n);
     this.#sendCommand(this.#commandLow, this.#commandHigh);
@@ -577,9 +493,7 @@ export class LocalApic implements Device<LocalApicState>, InterruptSource, Local
 
   /** The state after INIT (SDM 3A, 11.4.7.1 and 11.4.7.3); ID, address and modes stay. */
   #resetRegisters(): void {
-    this.#request.empty();
-    this.#inService.empty();
-    this.#triggerMode.empty();
+    this.#priority.clear();
     this.#logicalDestination = 0;
     this.#destinationFormat = FLAT_MODEL;
     this.#spuriousVector = 0xff;
@@ -593,16 +507,12 @@ export class LocalApic implements Device<LocalApicState>, InterruptSource, Local
   }
 
   #acceptInit(): void {
-    this.#taskPriority = 0;
+    this.#priority.task = 0;
     this.#resetRegisters();
-    this.#nmis = 0;
-    this.#init = true;
-    this.#startup = -1;
-    this.#waitsForStartup = !this.bootstrap;
-    this.#evaluate();
+    this.#signals.init(!this.bootstrap);
   }
 
-  // Priority ---------------------------------------------------------------------------------------------------------------
+  // Delivery ---------------------------------------------------------------------------------------------------------------
 
   #acceptFixed(vector: number, level: boolean): boolean {
     if (!this.enabled || !(this.#spuriousVector & SVR_ENABLE)) return false;
@@ -610,11 +520,8 @@ export class LocalApic implements Device<LocalApicState>, InterruptSource, Local
       this.#error(ESR_RECEIVE_ILLEGAL_VECTOR);
       return true;
     }
-    this.#request.set(vector);
-    if (level) this.#triggerMode.set(vector);
-    else this.#triggerMode.clear(vector);
-    this.#evaluate();
-    if (this.#deliverable) this.bus.wake(this.index);
+    this.#priority.accept(vector, level);
+    if (this.#priority.deliverable) this.bus.wake(this.index);
     return true;
   }
 
@@ -628,23 +535,8 @@ export class LocalApic implements Device<LocalApicState>, InterruptSource, Local
   }
 
   #endOfInterrupt(): void {
-    const vector = this.#inService.highest();
-    if (vector < 0) return;
-    this.#inService.clear(vector);
-    if (this.#triggerMode.has(vector) && !(this.#spuriousVector & SVR_SUPPRESS_EOI_BROADCAST)) this.bus.endOfInterrupt(vector);
-    this.#evaluate();
-  }
-
-  /** SDM 3A, 11.8.3.1. */
-  #processorPriority(): number {
-    const inService = this.#inService.highest();
-    const serviceClass = inService < 0 ? 0 : inService & 0xf0;
-    return (this.#taskPriority & 0xf0) >= serviceClass ? this.#taskPriority : serviceClass;
-  }
-
-  #evaluate(): void {
-    const vector = this.#request.highest();
-    this.#deliverable = vector >= 0 && this.enabled && (vector & 0xf0) > (this.#processorPriority() & 0xf0);
+    const levelVector = this.#priority.endOfInterrupt();
+    if (levelVector >= 0 && !(this.#spuriousVector & SVR_SUPPRESS_EOI_BROADCAST)) this.bus.endOfInterrupt(levelVector);
   }
 
   #externalPending(): boolean {
