@@ -48,7 +48,7 @@ export function assemble(options: AssembleOptions): Vmm {
     onReset: options.onReset ?? 'stop',
     ...(options.boot === undefined ? {} : { boot: options.boot }),
     plugins: [
-      disassembly, ...exits(), ...pcPlatform({ debugExit: options.debugExit }), ...(options.debugExit ? [new PcTestPlugin(), new PciTestPlugin()] : []),
+      disassembly, ...exits(), ...pcPlatform(options.debugExit ? { debugExit: true, debugConsole: false } : {}), ...(options.debugExit ? [new PcTestPlugin(), new PciTestPlugin()] : []),
       new BootLinuxPlugin(), new BootElfPlugin(), new BootMultibootPlugin(), new BootFirmwarePlugin(), new BootFlatPlugin(),
       ...options.plugins,
     ],
