@@ -10,3 +10,4 @@ export type { EngineState } from './state.js';
 export * from './vmcs.js';
 export * as layout from './layout.js';
 export * as vmcsLayout from './vmcs-layout.js';
+export * from './testing.js';

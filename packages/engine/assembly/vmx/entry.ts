@@ -28,7 +28,7 @@ import { checkGuestInjection, checkGuestState } from "./entry-guest";
 import { checkHostState } from "./entry-host";
 import { armDeadline, armEvents, deliverPendingDebug, enterInactive, pendMonitorTrap } from "./events";
 import { planExitWork, rememberUnsaved } from "./exit-work";
-import { REASON_ENTRY_GUEST_STATE, REASON_ENTRY_MSR_LOAD, TYPE_OTHER } from "./exits";
+import { EXIT_RECORDED, REASON_ENTRY_GUEST_STATE, REASON_ENTRY_MSR_LOAD, TYPE_OTHER } from "./exits";
 import { loadEntryMsrs } from "./msr-area";
 
 const INFO_VALID: u32 = 1 << 31;
@@ -42,12 +42,18 @@ const CR0_ET: u64 = 0x10;
 const ERROR_CONTROLS: u32 = 7;
 const ERROR_HOST_STATE: u32 = 8;
 
+/** The guest is not entered, for this reason. */
+function leave(result: u32): i32 {
+  store<u32>(ENTER_RESULT, result);
+  store<u32>(RUN_FLAGS, load<u32>(RUN_FLAGS) | EXIT_RECORDED);
+  return EXIT;
+}
+
 /** VMfailValid: the entry was not tried (27.2). */
 function fail(error: u32, rule: u32): i32 {
   store<u32>(ENTRY_RULE, rule);
   store<u32>(V_INSTRUCTION_ERROR, error);
-  store<u32>(ENTER_RESULT, ENTER_VMFAIL);
-  return EXIT;
+  return leave(ENTER_VMFAIL);
 }
 
 /** VM-entry failure (27.8): reason with bit 31 and qualification; no other exit field changes. */
@@ -55,8 +61,7 @@ function failEntry(reason: u32, qualification: u64, rule: u32): i32 {
   store<u32>(ENTRY_RULE, rule);
   store<u32>(V_EXIT_REASON, reason | ENTRY_FAILURE);
   store<u64>(V_EXIT_QUALIFICATION, qualification);
-  store<u32>(ENTER_RESULT, reason | ENTRY_FAILURE);
-  return EXIT;
+  return leave(reason | ENTRY_FAILURE);
 }
 
 /** Exit qualification of a guest-state failure (27.8): 2 PDPTEs, 3 NMI with blocking by MOV SS, 4 VMCS link pointer. */
