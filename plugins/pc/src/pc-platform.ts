@@ -29,14 +29,18 @@ export interface PcPlatformOptions {
   fwCfg?: FwCfgPluginOptions | false;
   /** Lets the guest end the run through port 0xf4; off unless given. */
   debugExit?: boolean | { port?: number };
-  /** Where ports 0xe9 and 0x402 print. Each is left out with false; the machine's console unless given. */
-  debugConsole?: CharOutput | false;
-  firmwareDebug?: CharOutput | false;
+  /** Where port 0xe9 prints: the machine's console unless given, nowhere with false. */
+  debugConsole?: CharOutput | 'log' | false;
+  /**
+   * Where port 0x402 prints, on which SeaBIOS and OVMF say what they do: the log unless given, nowhere with false. SeaBIOS
+   * shows its screen on the serial port.
+   */
+  firmwareDebug?: CharOutput | 'log' | false;
 }
 
 /** The plugins of a standard PC, in no particular order: the kernel applies each after what it needs. */
 export function pcPlatform(options: PcPlatformOptions = {}): Plugin[] {
-  const { serial = [{}], rtc = {}, apic = {}, acpi = true, hpet = true, pci = true, fwCfg = {}, debugExit = false, debugConsole, firmwareDebug } = options;
+  const { serial = [{}], rtc = {}, apic = {}, acpi = true, hpet = true, pci = true, fwCfg = {}, debugExit = false, debugConsole, firmwareDebug = 'log' } = options;
   const plugins: Plugin[] = [
     new PcMemoryMapPlugin(), new PicPlugin(), new PitPlugin(), new RtcPlugin(rtc), new KeyboardPlugin(),
     new ResetPlugin({ resetControl: !pci }), new PostPlugin(), new ShutdownPlugin(),
@@ -49,6 +53,6 @@ export function pcPlatform(options: PcPlatformOptions = {}): Plugin[] {
   if (acpi) plugins.push(new AcpiPlugin());
   if (debugExit !== false) plugins.push(new DebugExitPlugin(debugExit === true ? {} : debugExit));
   if (debugConsole !== false) plugins.push(new DebugConsolePlugin(debugConsole === undefined ? {} : { output: debugConsole }));
-  if (firmwareDebug !== false) plugins.push(new DebugConsolePlugin({ port: SEABIOS_DEBUG_PORT, ...(firmwareDebug === undefined ? {} : { output: firmwareDebug }) }));
+  if (firmwareDebug !== false) plugins.push(new DebugConsolePlugin({ port: SEABIOS_DEBUG_PORT, output: firmwareDebug }));
   return plugins;
 }

@@ -9,8 +9,8 @@ import { addPortDevice } from './device-host.js';
 export interface DebugConsolePluginOptions {
   /** 0xe9 unless given; SeaBIOS and OVMF use 0x402. */
   port?: number;
-  /** The machine's console unless given. */
-  output?: CharOutput;
+  /** The machine's console unless given; 'log' makes each line a debug line of the log. */
+  output?: CharOutput | 'log';
 }
 
 export class DebugConsolePlugin implements Plugin {
@@ -24,7 +24,26 @@ export class DebugConsolePlugin implements Plugin {
   }
 
   apply(host: PluginHost): void {
-    const output = this.options.output ?? host.services.get(ConsoleToken).output;
+    const { output: wanted } = this.options;
+    const output = wanted === 'log' ? new LineOutput((line) => host.logger.debug(line)) : (wanted ?? host.services.get(ConsoleToken).output);
     addPortDevice(host, this.name, new DebugConsole(this.#port, output), [[this.#port, 1]]);
   }
 }
+
+/** Gathers bytes into lines. */
+class LineOutput implements CharOutput {
+  #line = '';
+
+  constructor(private readonly tell: (line: string) => void) {}
+
+  write(byte: number): void {
+    if (byte === 0x0a || this.#line.length === LONGEST_LINE) {
+      if (this.#line !== '') this.tell(this.#line);
+      this.#line = '';
+    }
+    if (byte >= 0x20 || byte === 0x09) this.#line += String.fromCharCode(byte);
+  }
+}
+
+/** A guest that never ends its line must not fill the host's memory. */
+const LONGEST_LINE = 1000;
