@@ -405,7 +405,7 @@ function select1(op: u32, selector: u32, next: u32, branchSize: u32): void {
       regRm(OP_MOV_RR8, OP_MOV_RM8, sizeIndex(size)); // MOVSXD without REX.W is a move
       return;
     case 0x68: case 0x6a:
-      if (is64 && (prefixes & P_66) == 0) { size = 8; handler = OP_PUSH64_I; }
+      if (is64 && size != 2) { size = 8; handler = OP_PUSH64_I; }
       else if (!is64 && flatStack()) handler = OP_PUSH32_I;
       else { if (is64) size = 2; integer(I.INT_PUSH_I); }
       return;
@@ -440,7 +440,7 @@ function select1(op: u32, selector: u32, next: u32, branchSize: u32): void {
     case 0x8f:
       if ((modrm & 0x38) != 0) { undefined(); return; }
       if (isRegister) { pushPop(false, rm); return; }
-      if (is64) size = (prefixes & P_66) != 0 ? 2 : 8;
+      if (is64) size = size == 2 ? 2 : 8;
       integer(I.INT_POP_M); return;
     case 0x90:
       if ((rexBits & 1) == 0) { if (prefixes & P_REP) { system(S.SYS_PAUSE); } else handler = OP_NOP; return; }
@@ -450,8 +450,8 @@ function select1(op: u32, selector: u32, next: u32, branchSize: u32): void {
     case 0x99: if (size == 4) handler = OP_CDQ; else if (size == 8) handler = OP_CQO; else integer(I.INT_CWD); return;
     case 0x9a: if (is64) undefined(); else system(S.SYS_CALL_FAR); ends = true; return;
     case 0x9b: handler = OP_X87; unit = 8; return;
-    case 0x9c: if (is64) size = (prefixes & P_66) != 0 ? 2 : 8; system(S.SYS_PUSHF); return;
-    case 0x9d: if (is64) size = (prefixes & P_66) != 0 ? 2 : 8; system(S.SYS_POPF); ends = true; return;
+    case 0x9c: if (is64) size = size == 2 ? 2 : 8; system(S.SYS_PUSHF); return;
+    case 0x9d: if (is64) size = size == 2 ? 2 : 8; system(S.SYS_POPF); ends = true; return;
     case 0x9e: integer(I.INT_SAHF); return;
     case 0x9f: integer(I.INT_LAHF); return;
     case 0xa0: case 0xa1: case 0xa2: case 0xa3: moffs(op, s); return;
@@ -474,8 +474,8 @@ function select1(op: u32, selector: u32, next: u32, branchSize: u32): void {
     case 0xc6: case 0xc7:
       if ((modrm & 0x38) != 0) { undefined(); return; } // XABORT and XBEGIN are not there
       rmImmediate(OP_MOV_RI8, OP_MOV_MI8, s); return;
-    case 0xc8: if (is64) size = (prefixes & P_66) != 0 ? 2 : 8; integer(I.INT_ENTER); return;
-    case 0xc9: if (is64) size = (prefixes & P_66) != 0 ? 2 : 8; integer(I.INT_LEAVE); return;
+    case 0xc8: if (is64) size = size == 2 ? 2 : 8; integer(I.INT_ENTER); return;
+    case 0xc9: if (is64) size = size == 2 ? 2 : 8; integer(I.INT_LEAVE); return;
     case 0xca: system(S.SYS_RET_FAR_IMM); ends = true; return;
     case 0xcb: system(S.SYS_RET_FAR); ends = true; return;
     case 0xcc: system(S.SYS_INT3); ends = true; return;
@@ -530,7 +530,7 @@ function ioString(op: u32): void {
 }
 function pushPop(push: bool, n: u32): void {
   setRegisters(n << 3, n << 3);
-  if (is64 && (prefixes & P_66) == 0) { size = 8; handler = push ? OP_PUSH64_R : OP_POP64_R; }
+  if (is64 && size != 2) { size = 8; handler = push ? OP_PUSH64_R : OP_POP64_R; }
   else if (!is64 && flatStack()) handler = push ? OP_PUSH32_R : OP_POP32_R;
   else { if (is64) size = 2; integer(push ? I.INT_PUSH_R : I.INT_POP_R); }
 }
@@ -614,7 +614,7 @@ function group5(): void {
     case 5: if (isRegister) undefined(); else system(S.SYS_JMP_FAR_MEM); ends = true; return;
     case 6:
       if (isRegister) { pushPop(true, rm); return; }
-      if (is64 && (prefixes & P_66) == 0) { size = 8; handler = OP_PUSH64_M; }
+      if (is64 && size != 2) { size = 8; handler = OP_PUSH64_M; }
       else if (!is64 && flatStack()) handler = OP_PUSH32_M;
       else { if (is64) size = 2; integer(I.INT_PUSH_M); }
       return;
@@ -674,8 +674,8 @@ function select2(op: u32, next: u32, branchSize: u32): void {
       size = is64 ? 8 : 4;
       system(op == 0x78 ? S.SYS_VMREAD : S.SYS_VMWRITE);
       return;
-    case 0xa0: case 0xa8: if (is64) size = (prefixes & P_66) != 0 ? 2 : 8; system(S.SYS_PUSH_SEG); store<u8>(rec, op == 0xa0 ? SEG_FS : SEG_GS, 21); return;
-    case 0xa1: case 0xa9: if (is64) size = (prefixes & P_66) != 0 ? 2 : 8; system(S.SYS_POP_SEG); store<u8>(rec, op == 0xa1 ? SEG_FS : SEG_GS, 21); ends = true; return;
+    case 0xa0: case 0xa8: if (is64) size = size == 2 ? 2 : 8; system(S.SYS_PUSH_SEG); store<u8>(rec, op == 0xa0 ? SEG_FS : SEG_GS, 21); return;
+    case 0xa1: case 0xa9: if (is64) size = size == 2 ? 2 : 8; system(S.SYS_POP_SEG); store<u8>(rec, op == 0xa1 ? SEG_FS : SEG_GS, 21); ends = true; return;
     case 0xa2: system(S.SYS_CPUID); return;
     case 0xa3: integer(I.INT_BT); return;
     case 0xab: integer(I.INT_BTS); lockable = true; return;

@@ -91,7 +91,7 @@ function stack(b: Builder): void {
   // 64-bit mode has no 32-bit pushes: the size is 16 or 64 (SDM 1 6.2.2)
   const size = b.is32 ? rng.pick([32, 32, 16]) : rng.pick([64, 64, 16]);
   const narrow = size === 16 ? [0x66] : [];
-  const rex = () => (!b.is32 && rng.oneIn(2) ? [0x40 | rng.below(16) & (size === 16 ? 7 : 15)] : []);
+  const rex = () => (!b.is32 && rng.oneIn(2) ? [0x40 | rng.below(16)] : []);
   const count = rng.oneIn(3) ? rng.range(2, 6) : 1;
   for (let i = 0; i < count; i++) {
     const only64 = () => b.raw(...narrow, ...rex(), 0x50 | rng.below(16));

@@ -133,7 +133,7 @@ export const miscGroups: Group[] = [
         [0x0f, 0x23, 0xf8], [0x0f, 0x30], [0x0f, 0x32], [0x0f, 0x01, 0x10], [0x0f, 0x01, 0x18], [0x0f, 0x01, 0x38], [0x0f, 0x00, 0xd0], [0x0f, 0x00, 0xd8],
         [0x0f, 0x01, 0xf8], [0x66, 0x0f, 0x38, 0x82, 0x00], [0x0f, 0x01, 0xca], [0x0f, 0x01, 0xcb],
       ];
-      switch (rng.below(6)) {
+      switch (rng.below(7)) {
         case 0:
         case 1:
           b.raw(...rng.pick(privileged));
@@ -164,6 +164,9 @@ export const miscGroups: Group[] = [
             }
           } else b.raw(rng.pick([0x06, 0x07, 0x0e, 0x16, 0x17, 0x1e, 0x1f, 0x27, 0x2f, 0x37, 0x3f, 0x60, 0x61, 0x82, 0x9a, 0xce, 0xd4, 0xd5, 0xd6, 0xea]), 0xc0, 0, 0);
           break;
+        case 5:
+          stepped(b);
+          break;
         default: {
           // single step: TF set before the first instruction, or by POPF (then the next instruction still runs)
           if (rng.oneIn(2)) b.setRflags(b.rflags | 0x100);
@@ -175,6 +178,43 @@ export const miscGroups: Group[] = [
           b.multi = true;
           for (let i = 0; i < 2; i++) b.emit(rng.pick(['01 /r v', '89 /r v', '40 +r v 32', '0F AF /r v', '8D /r v mem'].slice(0, b.is32 ? 5 : 2)));
         }
+      }
+    },
+  },
+  {
+    // short programs: branches over instructions, a loop around them; flags made in one place and used in another
+    name: 'program',
+    modes: 'both',
+    style: 'integer',
+    weight: 4,
+    build(b) {
+      const { rng } = b;
+      b.multi = true;
+      const counter = b.is32 ? 6 : 13; // never a destination
+      const loops = rng.oneIn(2);
+      b.setGpr(counter, BigInt(rng.range(1, 3)));
+      b.pinned |= 1 << counter;
+      const forms = TABLES.get('alu')!.filter((f) => (f.only === 0 || f.only === (b.is32 ? 32 : 64)) && f.opcode !== 0x9f && f.opcode !== 0x9e);
+      const moves = TABLES.get('move')!.filter((f) => (f.only === 0 || f.only === (b.is32 ? 32 : 64)) && ![0x9f, 0x9e, 0x90, 0x86, 0x87, 0xfc, 0xfd].includes(f.opcode));
+      const instruction = () => b.emit(rng.pick(rng.oneIn(3) ? moves : forms), { noAddressOverride: true });
+      while (b.code.length < 36) {
+        if (rng.oneIn(3)) {
+          const at = b.code.length;
+          b.raw(0x70 | rng.below(16), 0);
+          const start = b.code.length;
+          instruction();
+          b.code[at + 1] = b.code.length - start;
+        } else instruction();
+      }
+      if (loops) {
+        if (b.is32) b.raw(0x4e);
+        else b.raw(0x49, 0xff, 0xcd);
+        b.raw(0x75, -(b.code.length + 2) & 0xff);
+      }
+      b.raw(0x83, 0xc0, 0x01); // leaves every flag defined
+      if (b.code.length > 64) {
+        b.code.length = 0;
+        b.raw(0x90);
       }
     },
   },
@@ -222,6 +262,37 @@ export const miscGroups: Group[] = [
     },
   },
 ];
+
+/** TF before the first instruction, with what delays or divides the trap: MOV SS, repeated strings, jumps, faults (SDM 3A 17.3.1.4). */
+function stepped(b: Builder): void {
+  const { rng } = b;
+  // TF with what delays or divides the trap: MOV SS, POP SS, repeated strings, jumps, faults
+  b.setRflags(b.rflags | 0x100);
+  switch (rng.below(6)) {
+    case 0:
+      b.setGpr(0, 0x2bn | (rng.u64() & ~0xffffn));
+      b.raw(0x8e, 0xd0, ...(rng.oneIn(2) ? [0xff, 0xc1] : [0x8e, 0xd0, 0xff, 0xc1]), 0xff, 0xc1);
+      break;
+    case 1:
+      b.setGpr(1, BigInt(rng.below(4)));
+      b.setGpr(6, BigInt(DATA_LOW + rng.below(0x1000)));
+      b.setGpr(7, BigInt(DATA_LOW + rng.below(0x1000)));
+      b.raw(rng.pick([0xf3, 0xf2]), rng.pick([0xa4, 0xaa, 0xa6, 0xae]), 0xff, 0xc1);
+      break;
+    case 2:
+      b.raw(0x70 | rng.below(16), 1, 0x90, 0xff, 0xc1);
+      break;
+    case 3:
+      b.raw(0x0f, 0x0b);
+      break;
+    case 4:
+      b.setGpr(1, BigInt(rng.below(3)));
+      b.raw(0xe2, 0xfe, 0x90);
+      break;
+    default:
+      b.raw(0x9c, 0x58, 0x90);
+  }
+}
 
 /** INT3s follow the code in memory: a last instruction that is cut short takes its bytes from them. */
 const PADDING = new Array<number>(15).fill(0xcc);
@@ -273,7 +344,7 @@ function foreignOpcode(b: Builder): boolean {
   if (b.code[i] === 0xf0) return true;
   // opmask instructions of AVX-512 are VEX-encoded
   const vex = b.code[i] === 0xc5 ? 2 : b.code[i] === 0xc4 && (b.code[i + 1]! & 0x1f) === 1 ? 3 : 0;
-  if (vex) return /^(4[1-9a-b]|9[0-389])$/.test(b.code[i + vex]!.toString(16));
+  if (vex) return /^(4[1-9a-b]|9[0-389])$/.test((b.code[i + vex] ?? 0xcc).toString(16));
   if (b.code[i] === 0xc4 && (b.code[i + 1]! & 0x1f) === 3) return [0x30, 0x31, 0x32, 0x33].includes(b.code[i + 3]!);
   if (b.code[i] !== 0x0f) return false;
   return [0x00, 0x01, 0x0d, 0x0e, 0x0f, 0x05, 0x07, 0x34, 0x35, 0x78, 0x79, 0x2b, 0xc7, 0xae, 0x1e, 0x37, 0xb8, 0x20, 0x22, 0x21, 0x23, 0xff].includes(b.code[i + 1]!);
