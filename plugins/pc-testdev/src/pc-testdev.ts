@@ -9,9 +9,6 @@ export const SCRATCH_PORTS = 4;
 /** Takes the address of a page that a hypervisor should forget its mapping of; there is nothing to forget here. */
 export const FLUSH_PORT = 0xe4;
 export const FLUSH_PORTS = 4;
-/** Four more bytes, which the device takes one at a time. */
-export const BYTE_SCRATCH_PORT = 0xe8;
-export const BYTE_SCRATCH_PORTS = 4;
 /** A write to port 0x2000 + n sets interrupt line n high (not 0) or low (0). */
 export const LINE_PORT = 0x2000;
 export const LINE_COUNT = 24;

@@ -5,8 +5,7 @@ import type { Plugin, PluginHost } from '@visorkit/core';
 import { ConsoleToken, DeviceListToken, InterruptLinesToken, MmioBusToken, PciBusToken, PortBusToken } from '@visorkit/machine';
 import type { CharOutput, PortDevice } from '@visorkit/machine';
 import {
-  BYTE_SCRATCH_PORT, BYTE_SCRATCH_PORTS, FLUSH_PORT, FLUSH_PORTS, LINE_COUNT, LINE_PORT, MMIO_BASE, MMIO_SIZE, PcTestDevice,
-  SCRATCH_PORT, SCRATCH_PORTS,
+  FLUSH_PORT, FLUSH_PORTS, LINE_COUNT, LINE_PORT, MMIO_BASE, MMIO_SIZE, PcTestDevice, SCRATCH_PORT, SCRATCH_PORTS,
 } from './pc-testdev.js';
 import { IO_BAR, MEMORY_BAR, PciTestDevice } from './pci-testdev.js';
 
@@ -30,7 +29,7 @@ export class PcTestPlugin implements Plugin {
     const ports = services.get(PortBusToken);
     const lines = services.get(InterruptLinesToken);
     const device = new PcTestDevice(Array.from({ length: LINE_COUNT }, (_, line) => lines.line(line)));
-    for (const [first, count] of [[SCRATCH_PORT, SCRATCH_PORTS], [FLUSH_PORT, FLUSH_PORTS], [BYTE_SCRATCH_PORT, BYTE_SCRATCH_PORTS], [LINE_PORT, LINE_COUNT]]) {
+    for (const [first, count] of [[SCRATCH_PORT, SCRATCH_PORTS], [FLUSH_PORT, FLUSH_PORTS], [LINE_PORT, LINE_COUNT]]) {
       host.onDispose(ports.register(first, count, device, this.name));
     }
     host.onDispose(services.get(MmioBusToken).register(MMIO_BASE, MMIO_SIZE, device, this.name));
