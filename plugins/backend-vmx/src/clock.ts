@@ -1,7 +1,8 @@
 /**
  * Time of the machine, and the processor's time stamp counter that goes with it: 1 GHz, so that a tick is a nanosecond.
  *
- * Virtual: a retired instruction is a nanosecond, and the kernel skips what the guest sleeps through. Real: the host's
+ * Virtual: a retired instruction is a nanosecond, an access to a device a microsecond more, and the kernel skips what the
+ * guest sleeps through. Real: the host's
  * monotonic clock; the TSC is set at the start of each run and goes on by one for each instruction until the next.
  */
 import type { ExecutionClock } from '@visorkit/core';
@@ -11,6 +12,8 @@ import type { Engine } from '@visorkit/engine';
 export interface VmxClock extends ExecutionClock {
   /** Before an entry: makes the TSC right. */
   beforeEntry(): void;
+  /** The guest has accessed a device. */
+  deviceAccess(): void;
   /** The `retired` value at which clock time reaches `ns` (real time: about). */
   retiredAt(ns: number): number;
   save(): number;
@@ -19,6 +22,9 @@ export interface VmxClock extends ExecutionClock {
 
 /** What WRMSR to the TSC and to IA32_TSC_ADJUST has added. */
 function adjustment(engine: Engine): number { return Number(BigInt.asIntN(64, engine.longs[layout.MSR_TSC_ADJUST >>> 3])); }
+
+/** What a port or memory-mapped access takes on a PC, in ns. */
+const DEVICE_ACCESS = 1000;
 
 export class VirtualClock implements VmxClock {
   readonly virtual = true;
@@ -36,6 +42,11 @@ export class VirtualClock implements VmxClock {
   }
 
   beforeEntry(): void {}
+  /** Loops that poll a device until time has passed then take as many turns as on a PC, and not a thousand times as many. */
+  deviceAccess(): void {
+    this.#skipped += DEVICE_ACCESS;
+    this.#setTsc();
+  }
   retiredAt(ns: number): number { return ns - this.#skipped; }
   save(): number { return this.#skipped; }
   restore(state: number): void {
@@ -68,6 +79,7 @@ export class RealClock implements VmxClock {
 
   now(): number { return (performance.now() - this.#start) * 1e6 + this.#offset; }
   skipTo(): void {}
+  deviceAccess(): void {}
 
   beforeEntry(): void {
     const now = this.now(), retired = this.engine.retired;

@@ -211,6 +211,9 @@ export class VmxVcpu extends VmxRegisters implements Vcpu {
       case ExitReason.EPT_VIOLATION:
       case ExitReason.EPT_MISCONFIGURATION:
         return this.#giveMemoryAccess();
+      case ExitReason.IO:
+        this.#parts.clock.deviceAccess();
+        return true;
       case ExitReason.TASK_SWITCH:
         if (this.#parts.exitOnTaskSwitch) return true;
         return this.performTaskSwitch() ? false : this.#give(engine.words[RESULT]);
@@ -230,6 +233,7 @@ export class VmxVcpu extends VmxRegisters implements Vcpu {
     }
     if (!mmio.write && views.answerRead(mmio)) return false;
     if (map.isRam(gpa)) return true;
+    this.#parts.clock.deviceAccess();
     this.#pieces.start();
     this.#pieces.describe(exit.mmio);
     return true;
