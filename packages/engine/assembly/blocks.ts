@@ -5,7 +5,7 @@ import { decode, decodedEnds } from "./decode";
 import { OP_NEXT, OP_TOO_LONG } from "./generated/ops";
 import { codePage } from "./mmu";
 import { MODE_CS_CHECK, MODE_SIZE } from "./mode";
-import { RECORD } from "./record";
+import { RECORD, recLeft } from "./record";
 import { raiseError } from "./system/exceptions";
 import { newJumpGeneration, protectHostPage } from "./tlb";
 /**
@@ -189,7 +189,12 @@ export function codeWritten(host: u32, length: u32, pc: usize): void {
   const d = load<u32>(PAGE_BLOCKS + ((host >>> 12) << 2));
   if ((load<u64>(d) & lineMask(host & 0xfff, length)) == 0) return;
   dropPage(host >>> 12);
-  if (pc >= <usize>ARENA) { store<u16>(pc + RECORD, <u16>OP_NEXT); }
+  endBlockBehind(pc);
+}
+
+/** Makes the running block look its next instruction up anew. The last record has nothing of the block behind it. */
+export function endBlockBehind(pc: usize): void {
+  if (pc >= <usize>ARENA && recLeft(pc) > 1) store<u16>(pc + RECORD, <u16>OP_NEXT);
 }
 
 function dropPage(page: u32): void {

@@ -20,6 +20,9 @@ export let eptRights: u32 = 0;
 /** Why the last translation failed: 0 it did not, 1 violation, 2 misconfiguration. The exit is recorded by eptFault(). */
 export let eptFailure: u32 = 0;
 
+/** Bit 63 of the entry that stopped the last walk: the violation is an exit even with "EPT-violation #VE" (SDM 3C 26.5.7.1). */
+let suppressVe = true;
+
 let enabled = false;
 let root: u64 = 0;
 let levels: u32 = 4;
@@ -74,7 +77,7 @@ function walk(gpa: u64, access: u32, slot: usize): u32 {
   }
   const physical = (<u64>1 << load<u32>(MAXPHYADDR)) - 1;
   const topShift = 12 + 9 * levels;
-  if (gpa >> topShift) return fail(1, 0);
+  if (gpa >> topShift) { suppressVe = true; return fail(1, 0); }
   let table = root, rights: u32 = 7, shift = topShift - 9;
   while (true) {
     const at = table + (((gpa >> shift) & 0x1ff) << 3);
@@ -82,7 +85,7 @@ function walk(gpa: u64, access: u32, slot: usize): u32 {
     const p = u32(at);
     const entry = load<u64>(p);
     const own = u32(entry) & 7;
-    if (own == 0) return fail(1, 0);
+    if (own == 0) { suppressVe = (entry >> 63) != 0; return fail(1, 0); }
     const leaf = shift == 12 || ((entry & 0x80) != 0 && (shift == 21 || shift == 30));
     // SDM 3C 29.3.3.1: writable but not readable, reserved bits, reserved memory types
     if ((own & 3) == 2 || (entry & 0x000fffffffffffff & ~physical) != 0) return fail(2, 0);
@@ -100,7 +103,7 @@ function walk(gpa: u64, access: u32, slot: usize): u32 {
       shift -= 9;
       continue;
     }
-    if ((rights & access) != access) return fail(1, rights);
+    if ((rights & access) != access) { suppressVe = (entry >> 63) != 0; return fail(1, rights); }
     let done: u32 = EPT_DIRTY_DONE;
     if (accessedDirty) {
       let now = entry | 0x100;
@@ -127,5 +130,5 @@ export function eptFault(gpa: u64, linear: u64, access: u32, kind: u32): void {
   let q = access | ((eptRights & 7) << 3);
   if (kind != FOR_PHYSICAL) q |= 0x80;
   if (kind == FOR_DATA) q |= 0x100;
-  eptViolation(gpa, linear, kind != FOR_PHYSICAL, q);
+  eptViolation(gpa, linear, kind != FOR_PHYSICAL, q, suppressVe);
 }

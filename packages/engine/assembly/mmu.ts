@@ -2,7 +2,7 @@ import {
   BOUNCE, BOUNCE_INFO, CODE_BASE, COUNTERS, CR0, CR4, DR, MODE, PAGE_BLOCKS, REGS, SEG_AR, SEG_BASE, SEG_DS, SEG_LIMIT, SEG_SS, SEG_ZERO, TLB, TLB_BASE,
   TLB_ENTRIES, TLB_ENTRY_BYTES,
 } from "../src/layout";
-import { codeWritten } from "./blocks";
+import { codeWritten, endBlockBehind } from "./blocks";
 import { EPT_DIRTY_DONE, EPT_EXECUTE, EPT_READ, EPT_WRITE, FOR_DATA, FOR_PHYSICAL, eptFault, eptRights, eptTranslate } from "./ept";
 import { requestAccess, takeLogged } from "./mmio";
 import { CR0_PG, CR4_LA57, MODE_REAL, MODE_SIZE, is64, isReal, isV86 } from "./mode";
@@ -13,6 +13,7 @@ import { AM_CHECKED, AM_FULL, AM_SHORT, AM_SIMPLE } from "./record";
 import { entryOf, fillEntry } from "./tlb";
 import { raiseError, raisePageFault } from "./system/exceptions";
 import { noteDataAccess } from "./system/debug";
+import { APIC_FETCH, apicAccessExit, apicPageRead, apicPageStore, isApicAccessPage } from "./vmx/apic-page";
 /**
  * Memory as instructions see it. A pointer into linear memory stands for an operand: for most accesses the guest's page itself, for
  * page-crossing and memory-mapped ones the bounce buffer, from which commit() carries a write to where it belongs. 0 means that
@@ -125,6 +126,7 @@ const PARTS: usize = BOUNCE_INFO; // two of 16 bytes
 const PART_COUNT: usize = BOUNCE_INFO + 32;
 const BOUNCE_LINEAR: usize = BOUNCE_INFO + 40;
 const BOUNCE_ACCESS: usize = BOUNCE_INFO + 48;
+const BOUNCE_PC: usize = BOUNCE_INFO + 52;
 
 /** Set by pageOf() when the page is one the EPT do not give: the access may be in the log of memory-mapped accesses. */
 let unmappedGpa: u64 = 0;
@@ -158,6 +160,12 @@ function pageOf(table: u32, linear: u64, access: u32): u32 {
     unmapped = access != EXECUTE;
     unmappedGpa = gpa;
     if (!unmapped) eptFault(gpa, linear, EPT_EXECUTE, FOR_DATA);
+    return 0;
+  }
+  if (isApicAccessPage(host)) { // never in the TLB: every access is looked at
+    unmapped = access != EXECUTE;
+    unmappedGpa = gpa;
+    if (!unmapped) apicAccessExit(host & 0xfff, APIC_FETCH);
     return 0;
   }
   store<u32>(COUNTERS, load<u32>(COUNTERS, 4) + 1, 4);
@@ -234,11 +242,18 @@ function read(table: u32, linear: u64, size: u32): usize {
   return BOUNCE;
 }
 
-/** A read the EPT do not allow: taken from the log, or the exit is recorded. */
+/**
+ * A read of what is not plain memory: taken from the log, from the virtual-APIC page, from memory that is only write-protected, or
+ * the exit is recorded.
+ */
 function readUnmapped(gpa: u64, linear: u64, size: u32, target: usize): bool {
   if (takeLogged(gpa, size, false, target)) return true;
-  eptTranslate(gpa, EPT_READ); // for the reason
-  eptFault(gpa, linear, EPT_READ, FOR_DATA);
+  const host = eptTranslate(gpa, EPT_READ);
+  if (host == 0) eptFault(gpa, linear, EPT_READ, FOR_DATA);
+  else {
+    const from: usize = isApicAccessPage(host) ? apicPageRead(host & 0xfff, size) : host;
+    if (from != 0) { memory.copy(target, from, size); return true; }
+  }
   requestAccess(gpa, size, false, 0);
   return false;
 }
@@ -280,6 +295,7 @@ function write(table: u32, linear: u64, size: u32, modify: bool, pc: usize): usi
     if (watched) noteDataAccess(linear, size, true);
   }
   store<u64>(BOUNCE_LINEAR, linear);
+  store<u32>(BOUNCE_PC, pc);
   return BOUNCE;
 }
 
@@ -292,8 +308,13 @@ export function commitBounce(): bool {
     if (load<u32>(p, 8) == 0) {
       const gpa = load<u64>(p);
       if (!takeLogged(gpa, length, true, 0)) {
-        eptTranslate(gpa, EPT_WRITE);
-        eptFault(gpa, load<u64>(BOUNCE_LINEAR) + at, EPT_WRITE, FOR_DATA);
+        const host = eptTranslate(gpa, EPT_WRITE);
+        if (host == 0) eptFault(gpa, load<u64>(BOUNCE_LINEAR) + at, EPT_WRITE, FOR_DATA);
+        else if (isApicAccessPage(host) && apicPageStore(host & 0xfff, length, BOUNCE + at)) {
+          endBlockBehind(load<u32>(BOUNCE_PC)); // what the write causes comes right behind the instruction
+          at += length;
+          continue;
+        }
         requestAccess(gpa, length, true, BOUNCE + at);
         return false;
       }

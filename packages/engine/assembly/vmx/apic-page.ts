@@ -4,8 +4,10 @@
  * The MMU never caches a translation of this page; each access comes here. Which registers are virtualised is a bit per
  * 16-byte slot of the page.
  */
+import { ATTENTION, EVENT_INFO } from "../../src/layout";
 import { V_APIC_ACCESS } from "../../src/vmcs-layout";
-import { END, EXIT } from "../status";
+import { ATT_VIRTUAL_INTERRUPT } from "../mode";
+import { END, EXIT, OK } from "../status";
 import {
   APIC_EOI, APIC_ICR_HIGH, APIC_ICR_LOW, APIC_TPR, deliveryVirtualized, virtualApic, virtualizeEoi, virtualizeSelfIpi, virtualizeTpr,
 } from "./apic";
@@ -45,7 +47,7 @@ function slotOf(offset: u32, size: u32): i32 {
 
 /** APIC-access exit (reason 44) for an access that cannot be virtualised. */
 export function apicAccessExit(offset: u32, type: u32): void {
-  recordExitAtInstruction(REASON_APIC_ACCESS, offset | (type << 12));
+  recordExitAtInstruction(REASON_APIC_ACCESS, offset | ((load<u32>(EVENT_INFO) != 0 ? APIC_EVENT : type) << 12));
 }
 
 /** A read by an instruction: address of the bytes in the virtual-APIC page, or 0 with an exit recorded (30.4.2). */
@@ -59,8 +61,8 @@ export function apicPageRead(offset: u32, size: u32): usize {
   return 0;
 }
 
-/** A write by an instruction: where to store, or 0 with an exit recorded (30.4.3). apicPageWritten() must follow the store. */
-export function apicPageWrite(offset: u32, size: u32): usize {
+/** A write by an instruction: where to store, or 0 with an exit recorded (30.4.3).  */
+function apicPageWrite(offset: u32, size: u32): usize {
   const slot = slotOf(offset, size);
   if (slot >= 0 && primaryControl(PRIMARY_TPR_SHADOW)) {
     const slots = secondaryControl(SECONDARY_APIC_REGISTER_VIRTUALIZATION) ? WRITE_SLOTS : deliveryVirtualized() ? SLOTS_DELIVERY : SLOT_TPR;
@@ -70,10 +72,31 @@ export function apicPageWrite(offset: u32, size: u32): usize {
   return 0;
 }
 
+/** Register written by the instruction in flight, -1 none: what the write causes comes at the next boundary. */
+let written: i32 = -1;
+
+/** Stores what an instruction writes to the page; false with an exit recorded. */
+export function apicPageStore(offset: u32, size: u32, data: usize): bool {
+  const to = apicPageWrite(offset, size);
+  if (to == 0) return false;
+  memory.copy(to, data, size);
+  written = offset & ~15;
+  store<u32>(ATTENTION, load<u32>(ATTENTION) | ATT_VIRTUAL_INTERRUPT);
+  return true;
+}
+
+/** At an instruction boundary: APIC-write emulation of the write just done, if there was one. */
+export function apicPageBoundary(): i32 {
+  if (written < 0) return OK;
+  const register = written;
+  written = -1;
+  return apicPageWritten(register);
+}
+
 /**
  * APIC-write emulation (30.4.3.2) after the instruction is complete, RIP behind it: END, or EXIT (45 or 56).
  */
-export function apicPageWritten(offset: u32): i32 {
+function apicPageWritten(offset: u32): i32 {
   const page = virtualApic(), register = offset & ~15;
   if (register == APIC_TPR) {
     store<u32>(page + APIC_TPR, <u32>load<u8>(page + APIC_TPR));

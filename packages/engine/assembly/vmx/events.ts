@@ -14,6 +14,7 @@ import {
 } from "../mode";
 import { EXIT, FAULT, JUMP, OK } from "../status";
 import { deliverException, raiseDebug } from "../system/exceptions";
+import { apicPageBoundary } from "./apic-page";
 import { deliverVirtualInterrupt, tprBelowThreshold, virtualInterruptPending } from "./apic";
 import {
   PIN_PREEMPTION_TIMER, PRIMARY_INTERRUPT_WINDOW_EXITING, PRIMARY_MONITOR_TRAP_FLAG, PRIMARY_NMI_WINDOW_EXITING, pinControl,
@@ -85,13 +86,17 @@ export function interruptWindow(): i32 { return vmexitTrap(REASON_INTERRUPT_WIND
  * Run loop: ATT_TPR or ATT_VIRTUAL_INTERRUPT is set. OK: nothing came of it; JUMP: an interrupt was delivered; EXIT.
  */
 export function virtualApicEvents(): i32 {
+  if (apicPageBoundary() == EXIT) return EXIT;
   const attention = load<u32>(ATTENTION);
   if (attention & ATT_TPR) {
     store<u32>(ATTENTION, attention & ~ATT_TPR);
     if (tprBelowThreshold()) return vmexitTrap(REASON_TPR_BELOW_THRESHOLD, 0);
   }
   const open = (load<u32>(EFLAGS) & IF) != 0 && !(load<u32>(INTERRUPTIBILITY) & BLOCKING_STI_MOV_SS);
-  if ((attention & ATT_VIRTUAL_INTERRUPT) && open && virtualInterruptPending()) return deliverVirtualInterrupt();
+  if (attention & ATT_VIRTUAL_INTERRUPT) {
+    if (!virtualInterruptPending()) store<u32>(ATTENTION, load<u32>(ATTENTION) & ~ATT_VIRTUAL_INTERRUPT);
+    else if (open) return deliverVirtualInterrupt();
+  }
   return OK;
 }
 
