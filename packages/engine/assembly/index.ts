@@ -9,6 +9,7 @@ export { invalidateCode } from "./blocks";
 export { flushTlb } from "./tlb";
 export { observe } from "./mmu";
 export { modeChanged } from "./mode";
+export { ioBreakpoints } from "./system/debug";
 export { performTaskSwitch } from "./system/taskswitch";
 export * from "./vmx/index";
 

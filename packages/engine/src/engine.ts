@@ -7,10 +7,11 @@
 import { fail } from '@visorkit/core';
 import type { CpuidEntry } from '@visorkit/core';
 import { ArrayGuestMemory } from '@visorkit/machine';
+import { VmcsField } from '@visorkit/x86';
 import { PHYSICAL_ADDRESS_BITS, processorCpuid, writeFeatures } from './cpuid.js';
 import {
   BOUNCE, CR0, CR2, CR3, CR4, CR8, DEADLINE, DR, EFER, ENTER_RESULT, ENTRY_RULE, EXIT_WORK, FEATURES, GDTR_BASE, GDTR_LIMIT, GUEST_RAM,
-  HOST_DEADLINE, HYPERVISOR, HYPERVISOR_BYTES, IDTR_BASE, IDTR_LIMIT, INTERRUPTIBILITY, MAXPHYADDR, RANDOM_STATE, REGS, RETIRED, RIP, SEG_AR,
+  HOST_DEADLINE, HYPERVISOR, HYPERVISOR_BYTES, IDTR_BASE, IDTR_LIMIT, INTERRUPTIBILITY, MAXPHYADDR, MSR_TSC_ADJUST, RANDOM_STATE, REGS, RETIRED, RIP, SEG_AR,
   SEG_BASE, SEG_LIMIT, SEG_SEL, TSC_BASE, TSC_STEP, XCR0,
 } from './layout.js';
 import { MmioLog } from './mmio-log.js';
@@ -123,6 +124,17 @@ export class Engine {
     return result;
   }
 
+  /**
+   * Carries out the task switch of the exit just taken (reason 9) on the guest's state, faults of the new task included. True: enter again.
+   * False: delivering a fault made another exit, which is recorded now; the VMCS has its reason.
+   */
+  completeTaskSwitch(): boolean {
+    const { vmcs } = this, qualification = vmcs.read32(VmcsField.EXIT_QUALIFICATION);
+    const hasError = (vmcs.read32(VmcsField.IDT_VECTORING_INFO) >>> 11) & 1;
+    const error = vmcs.read32(VmcsField.IDT_VECTORING_ERROR_CODE);
+    return this.exports.performTaskSwitch(qualification & 0xffff, qualification >>> 30, hasError, error) === 0;
+  }
+
   /** Number of the VM-entry rule that failed (entry-rules.ts), 0 for none. */
   get failedRule(): number { return this.words[ENTRY_RULE >>> 2]; }
 
@@ -142,11 +154,14 @@ export class Engine {
     }
   }
 
-  /** Host time stamp counter: base + retired instructions * step, base set here so that it reads `value` now. */
+  /**
+   * Host time stamp counter: base + retired instructions * step, base set here so that it reads `value` now, plus what the guest has moved it
+   * by (IA32_TSC_ADJUST).
+   */
   setTsc(value: number): void {
     const base = value - this.retired * this.words[TSC_STEP >>> 2];
     // The base may be below 0: it is added modulo 2^64
-    this.longs[TSC_BASE >>> 3] = BigInt.asUintN(64, BigInt(Math.floor(base)));
+    this.longs[TSC_BASE >>> 3] = BigInt.asUintN(64, BigInt(Math.floor(base)) + this.longs[MSR_TSC_ADJUST >>> 3]);
   }
 
   /** Host time stamp counter now. */

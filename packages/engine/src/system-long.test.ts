@@ -1,0 +1,108 @@
+/** Gates, returns and fast system calls in IA-32e mode (SDM 2; SDM 3A 6.14, 5.8). */
+import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { MSR_STAR, MSR_LSTAR, MSR_FMASK } from './layout.js';
+import { BareGuest, CODE, HANDLERS, INNER_STACK, KERNEL_CODE, KERNEL_DATA, STACK, TSS_BASE, USER_CODE64, USER_DATA, USER_STACK, le16, le32 } from '../assembly/system/test/bare-guest.js';
+
+let g: BareGuest;
+beforeAll(async () => { g = await BareGuest.create(); });
+beforeEach(() => { g.longMode(); });
+
+const NONCANONICAL = [0x48, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0x80]; // MOV RAX, 1 << 63
+const push = (...values: number[]): number[] => values.flatMap((v) => [0x68, ...le32(v)]);
+
+describe('gates', () => {
+  test('the stack is aligned and SS:RSP is always pushed', () => {
+    const stop = g.run([0x48, 0x83, 0xec, 3, 0xcd, 0x40]); // SUB RSP, 3
+    expect([stop.vector, ...stop.stack.slice(0, 5)]).toEqual([0x40, CODE + 6, KERNEL_CODE, expect.any(Number), STACK - 3, KERNEL_DATA]);
+    expect(g.engine.getRegister32(4)).toBe(((STACK - 3) & ~15) - 40);
+  });
+  test('the interrupt stack table is used at any level', () => {
+    g.write64(TSS_BASE + 36, 0x38008n);
+    g.gate(0x40, KERNEL_CODE, HANDLERS + 0x400, 0x8e, 1);
+    g.run([0xcd, 0x40]);
+    expect(g.engine.getRegister32(4)).toBe(0x38000 - 40);
+  });
+  test('a change of level loads a null SS with RPL = CPL', () => {
+    g.gate(0x40, KERNEL_CODE, HANDLERS + 0x400, 0xee);
+    const stop = g.user([0xcd, 0x40], 2, USER_CODE64);
+    expect([stop.vector, ...stop.stack.slice(0, 5)]).toEqual([0x40, CODE + 0x1002, USER_CODE64, 2, USER_STACK, USER_DATA]);
+    expect([g.engine.getSegment(2).selector, g.cpl, g.engine.getRegister32(4)]).toEqual([0, 0, INNER_STACK - 40]);
+  });
+  test.each<[string, () => void, number, number]>([
+    ['a 32-bit code segment', () => g.gate(0x40, g.define(0, 0xffffffff, 0xc09b), HANDLERS, 0x8e), 13, 0x48],
+    ['a gate not present', () => g.gate(0x40, KERNEL_CODE, HANDLERS, 0x0e), 11, 0x202],
+    ['a 32-bit gate type', () => g.gate(0x40, KERNEL_CODE, HANDLERS, 0x85), 13, 0x202],
+    ['a handler that is not canonical', () => g.write32(0x2000 + 0x408, 0x12345678), 13, 0],
+    ['a stack pointer that is not canonical', () => { g.write64(TSS_BASE + 36, 1n << 63n); g.gate(0x40, KERNEL_CODE, HANDLERS, 0x8e, 1); }, 12, 0],
+  ])('%s', (_, prepare, vector, error) => {
+    prepare();
+    const stop = g.run([0xcd, 0x40]);
+    expect([stop.vector, stop.stack[0], stop.stack[1]]).toEqual([vector, error, CODE]);
+  });
+  test('a 64-bit call gate pushes 8-byte values and copies nothing', () => {
+    const gate = g.defineGate(KERNEL_CODE, HANDLERS, 0xec);
+    g.code([0, 0, 0, 0, ...le16(gate | 3)], 0x9f00);
+    const stop = g.user([0xff, 0x1c, 0x25, ...le32(0x9f00)], 2, USER_CODE64);
+    expect([stop.vector, ...stop.stack.slice(0, 4)]).toEqual([0, CODE + 0x1007, USER_CODE64, USER_STACK, USER_DATA]);
+  });
+});
+
+describe('returns', () => {
+  test.each<[string, () => number[], number, number]>([
+    ['IRET to a RIP that is not canonical', () => [...push(KERNEL_DATA, STACK, 2, KERNEL_CODE), ...NONCANONICAL, 0x50, 0x48, 0xcf], 13, 0],
+    ['IRET with SS of another level', () => [...push(USER_DATA, STACK, 2, KERNEL_CODE, CODE), 0x48, 0xcf], 13, USER_DATA & ~3],
+    ['IRET to CPL 3 with a null SS', () => [...push(3, STACK, 2, USER_CODE64, CODE), 0x48, 0xcf], 13, 0],
+    ['IRET to code with L and D', () => [...push(KERNEL_DATA, STACK, 2, g.define(0, 0xffffffff, 0xe09b), CODE), 0x48, 0xcf], 13, 0x48],
+    ['IRET with NT', () => [0x9c, 0x81, 0x0c, 0x24, ...le32(0x4000), 0x9d, 0x48, 0xcf], 13, 0],
+    ['RET near to an address that is not canonical', () => [...NONCANONICAL, 0x50, 0xc3], 13, 0],
+    ['a load from an address that is not canonical', () => [...NONCANONICAL, 0x8b, 0x00], 13, 0],
+    ['a load through RBP that is not canonical', () => [...NONCANONICAL, 0x48, 0x89, 0xc5, 0x8b, 0x45, 0], 12, 0],
+  ])('%s', (_, code, vector, error) => {
+    const stop = g.run(code());
+    expect([stop.vector, stop.stack[0]]).toEqual([vector, error]);
+  });
+  test('IRET at CPL 0 may load a null SS', () => {
+    expect(g.run([...push(0, STACK - 64, 2, KERNEL_CODE, HANDLERS), 0x48, 0xcf])).toMatchObject({ vector: 0 });
+    expect([g.engine.getSegment(2).accessRights, g.engine.getRegister32(4)]).toEqual([0x10000, STACK - 64]);
+  });
+  test('IRET ends blocking by NMI even when it faults', () => {
+    g.engine.interruptibility = 8;
+    expect(g.run([...push(KERNEL_DATA, STACK, 2, 0, CODE), 0x48, 0xcf]).vector).toBe(13);
+    expect(g.engine.interruptibility & 8).toBe(0);
+  });
+});
+
+describe('SYSCALL and SYSRET', () => {
+  const star = (): void => {
+    g.engine.longs[MSR_STAR >>> 3] = (0x18n << 48n) | (0x08n << 32n);
+    g.engine.longs[MSR_LSTAR >>> 3] = BigInt(HANDLERS + 0x900);
+    g.engine.longs[MSR_FMASK >>> 3] = 0x4700n;
+  };
+  test('SYSCALL from user mode', () => {
+    star();
+    g.engine.efer |= 1n;
+    const stop = g.user([0x0f, 0x05], 0x202, USER_CODE64);
+    expect(stop.vector).toBe(0x90);
+    expect([g.engine.getRegister32(1), g.engine.getRegister32(11), g.engine.rflags]).toEqual([CODE + 0x1002, 0x202, 2]);
+    expect([g.engine.getSegment(1).selector, g.engine.getSegment(2).selector, g.cpl]).toEqual([0x08, 0x10, 0]);
+  });
+  test('without EFER.SCE it is undefined', () => {
+    star();
+    g.engine.efer &= ~1n;
+    expect(g.run([0x0f, 0x05]).vector).toBe(6);
+  });
+  test('SYSRET to an address that is not canonical faults at CPL 0', () => {
+    star();
+    g.engine.efer |= 1n;
+    expect(g.run([...NONCANONICAL, 0x48, 0x89, 0xc1, 0x48, 0x0f, 0x07]).vector).toBe(13);
+    expect(g.cpl).toBe(0);
+  });
+  test('SYSRET to 64-bit code', () => {
+    star();
+    g.engine.efer |= 1n;
+    g.gate(0x40, KERNEL_CODE, HANDLERS + 0x400, 0xee);
+    g.code([0xcd, 0x40], 0x9000);
+    const stop = g.run([0xb9, ...le32(0x9000), 0x41, 0xbb, ...le32(0x202), 0x48, 0x0f, 0x07]);
+    expect([stop.vector, stop.stack[1], stop.stack[2], stop.stack[4]]).toEqual([0x40, 0x2b, 0x202, 0x23]);
+  });
+});

@@ -1,0 +1,212 @@
+/** Control registers, MSRs, descriptor tables and I/O with the exits they make (SDM 3A 2.5, 4; SDM 3C 26, 28). */
+import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { VmcsField as F } from '@visorkit/x86';
+import { BareGuest, CODE, KERNEL_CODE, STACK, TSS_BASE, USER_CODE64, le16, le32 } from '../assembly/system/test/bare-guest.js';
+
+let g: BareGuest;
+beforeAll(async () => { g = await BareGuest.create(); });
+beforeEach(() => {
+  g.longMode();
+  g.engine.vmcs.write32(F.PRIMARY_CONTROLS, 0x94006172 | (1 << 7));
+  g.engine.vmcs.write32(F.SECONDARY_CONTROLS, 0x108a);
+});
+
+const le64 = (v: bigint): number[] => [...le32(Number(v & 0xffffffffn)), ...le32(Number(v >> 32n))];
+const rax = (v: bigint): number[] => [0x48, 0xb8, ...le64(v)];
+const toCr = (n: number): number[] => [0x0f, 0x22, 0xc0 | (n << 3)];
+const fromCr = (n: number): number[] => [0x0f, 0x20, 0xc0 | (n << 3)];
+const wrmsr = (index: number, value: bigint): number[] => [0xb9, ...le32(index), 0xb8, ...le32(Number(value & 0xffffffffn)), 0xba, ...le32(Number(value >> 32n)), 0x0f, 0x30];
+const primary = (bit: number): void => { g.engine.vmcs.write32(F.PRIMARY_CONTROLS, (0x94006172 | (1 << 7) | (1 << bit)) >>> 0); };
+const HLT = 0xf4;
+
+describe('writes that fault', () => {
+  test.each<[string, number[]]>([
+    ['CR0 with bit 40', [...rax(0x10080010031n), ...toCr(0)]],
+    ['CR0.PG without PE', [...rax(0x80000010n), ...toCr(0)]],
+    ['CR0.NW without CD', [...rax(0xa0000031n), ...toCr(0)]],
+    ['CR0.PG cleared in 64-bit mode', [...rax(0x31n), ...toCr(0)]],
+    ['CR3 with bit 60', [...rax(1n << 60n), ...toCr(3)]],
+    ['CR4 with a reserved bit', [...rax(0x80000020n), ...toCr(4)]],
+    ['CR4.PAE cleared in IA-32e mode', [...rax(0n), ...toCr(4)]],
+    ['CR4.LA57 changed in IA-32e mode', [...rax(0x1020n), ...toCr(4)]],
+    ['CR4.PCIDE with a PCID in CR3', [...rax(0x40008n), ...toCr(3), ...rax(0x20020n), ...toCr(4)]],
+    ['CR8 above 15', [...rax(16n), 0x44, 0x0f, 0x22, 0xc0]],
+    ['DR7 above 32 bits', [...rax(1n << 32n), 0x0f, 0x23, 0xf8]],
+    ['EFER.LME cleared with paging', wrmsr(0xc0000080, 0x401n)],
+    ['EFER with a reserved bit', wrmsr(0xc0000080, 0x503n)],
+    ['FS base that is not canonical', wrmsr(0xc0000100, 1n << 63n)],
+    ['LSTAR that is not canonical', wrmsr(0xc0000082, 1n << 62n)],
+    ['PAT with type 2', wrmsr(0x277, 2n)],
+    ['MTRR default type 2', wrmsr(0x2ff, 2n)],
+    ['TSC_AUX above 32 bits', wrmsr(0xc0000103, 1n << 32n)],
+  ])('%s', (_, code) => {
+    const stop = g.run([...code, HLT]);
+    expect([stop.vector, stop.stack[0]]).toEqual([13, 0]);
+  });
+  test('MOV CR1 is undefined; so is DR4 with CR4.DE', () => {
+    expect(g.run(fromCr(1)).vector).toBe(6);
+    g.longMode();
+    g.engine.cr4 = 0x28n;
+    expect(g.run([0x0f, 0x21, 0xe0]).vector).toBe(6);
+  });
+});
+
+describe('control-register exits', () => {
+  test('a host-owned bit that would differ from its shadow', () => {
+    const { vmcs } = g.engine;
+    vmcs.write64(F.CR0_MASK, 0x20n);
+    vmcs.write64(F.CR0_READ_SHADOW, 0n);
+    expect(g.run([0x48, ...fromCr(0), 0x48, 0x89, 0xc3, ...toCr(0), 0x0c, 0x20, ...toCr(0)]).reason).toBe(28); // the second one
+    expect(Number(g.engine.getRegister(3)) & 0x20).toBe(0);
+    expect([Number(g.engine.rip), vmcs.read32(F.EXIT_QUALIFICATION)]).toEqual([CODE + 12, 0]);
+    expect(Number(g.engine.cr0) & 0x20).toBe(0x20);
+  });
+  test('CR3 loads: qualification and target values', () => {
+    primary(15);
+    const { vmcs } = g.engine;
+    vmcs.write32(F.CR3_TARGET_COUNT, 1);
+    vmcs.write64(F.CR3_TARGET_0, 0x40000n);
+    expect(g.run([...rax(0x40000n), ...toCr(3), 0x48, 0x8d, 0xb0, ...le32(0x1000), 0x0f, 0x22, 0xde]).reason).toBe(28);
+    expect([Number(g.engine.rip), vmcs.read32(F.EXIT_QUALIFICATION)]).toEqual([CODE + 20, 3 | (6 << 8)]);
+    vmcs.write32(F.CR3_TARGET_COUNT, 0);
+  });
+  test('LMSW with a memory operand', () => {
+    g.engine.vmcs.write64(F.CR0_MASK, 8n);
+    g.write32(0x9000, 8);
+    expect(g.run([0x0f, 0x01, 0x34, 0x25, ...le32(0x9000)]).reason).toBe(28);
+    expect(g.engine.vmcs.read32(F.EXIT_QUALIFICATION)).toBe((3 << 4) | (1 << 6) | (8 << 16));
+    expect(g.engine.vmcs.read32(F.GUEST_LINEAR_ADDRESS)).toBe(0x9000);
+  });
+  test('MOV DR: general detect comes after the exit, the exit after #UD', () => {
+    primary(23);
+    g.engine.setDebugRegister(7, 0x2400n);
+    expect(g.run([0x0f, 0x21, 0xc3]).reason).toBe(29);
+    expect(g.engine.vmcs.read32(F.EXIT_QUALIFICATION)).toBe((1 << 4) | (3 << 8));
+  });
+});
+
+describe('MSRs', () => {
+  test('the bitmap decides; what the processor does not keep exits anyway', () => {
+    expect(g.run([0xb9, ...le32(0x277), 0x0f, 0x32, HLT]).reason).toBe(12);
+    expect(g.engine.getRegister32(2)).toBe(0x00070406);
+    expect(g.run([0xb9, ...le32(0x1b), 0x0f, 0x32]).reason).toBe(31);
+    expect(g.run(wrmsr(0x8b, 0n)).reason).toBe(32);
+    const bitmap = Number(g.engine.vmcs.read64(F.MSR_BITMAP));
+    g.engine.bytes[bitmap + (0x277 >>> 3)] |= 1 << 7;
+    expect(g.run([0xb9, ...le32(0x277), 0x0f, 0x32]).reason).toBe(31);
+    g.engine.bytes[bitmap + (0x277 >>> 3)] = 0;
+  });
+  test('at CPL 3 the fault comes before the exit', () => {
+    expect(g.user([0xb9, ...le32(0x1b), 0x0f, 0x32], 2, USER_CODE64).vector).toBe(13);
+  });
+  test('a write of the TSC moves IA32_TSC_ADJUST', () => {
+    const adjust = g.engine.readMsr(0x3b) ?? 0n;
+    expect(g.run([...wrmsr(0x10, 0x100000000n), 0x0f, 0x31, HLT]).reason).toBe(12);
+    expect([g.engine.getRegister32(2), g.engine.getRegister32(0)]).toEqual([1, 1]);
+    expect(g.engine.readMsr(0x3b)).not.toBe(adjust);
+  });
+});
+
+describe('I/O', () => {
+  test.each<[string, number[], number]>([
+    ['IN AL, imm8', [0xe4, 0x60], 0 | (1 << 3) | (1 << 6) | (0x60 << 16)],
+    ['OUT DX, EAX', [0x66, 0xba, ...le16(0xcf8), 0xef], 3 | (0xcf8 << 16)],
+    ['OUT DX, AX', [0x66, 0xba, ...le16(0x3f8), 0x66, 0xef], 1 | (0x3f8 << 16)],
+    ['REP INSW', [0x66, 0xba, ...le16(0x1f0), 0xb9, 1, 0, 0, 0, 0xbf, ...le32(0x9000), 0xf3, 0x66, 0x6d], 1 | (1 << 3) | (1 << 4) | (1 << 5) | (0x1f0 << 16)],
+  ])('%s', (_, code, qualification) => {
+    expect(g.run(code).reason).toBe(30);
+    expect(g.engine.vmcs.read32(F.EXIT_QUALIFICATION)).toBe(qualification);
+    if (qualification & 16) expect([g.engine.vmcs.read32(F.GUEST_LINEAR_ADDRESS), g.engine.vmcs.read32(F.EXIT_INSTRUCTION_INFO)]).toEqual([0x9000, 2 << 7]);
+  });
+  test('REP INS with a count of 0 does nothing', () => {
+    expect(g.run([0x31, 0xc9, 0xf3, 0x6c, HLT]).reason).toBe(12);
+  });
+  test('the permission bitmap of the TSS', () => {
+    expect(g.user([0xe4, 0x60], 2, USER_CODE64).reason).toBe(30); // bitmap at 104, all clear
+    g.longMode();
+    g.engine.memory.writeU8(TSS_BASE + 104 + 12, 1);
+    expect(g.user([0xe4, 0x60], 2, USER_CODE64).vector).toBe(13);
+    g.longMode();
+    g.write32(TSS_BASE + 100, 0xfff0 << 16);
+    expect(g.user([0xe4, 0x60], 2, USER_CODE64).vector).toBe(13);
+    g.longMode();
+    g.write32(TSS_BASE + 100, 0xfff0 << 16);
+    expect(g.user([0xe4, 0x60], 0x3002, USER_CODE64).reason).toBe(30);
+  });
+});
+
+describe('instructions that leave', () => {
+  test.each<[string, number[], number]>([
+    ['CPUID', [0x0f, 0xa2], 10], ['HLT', [HLT], 12], ['INVD', [0x0f, 0x08], 13], ['VMCALL', [0x0f, 0x01, 0xc1], 18], ['VMLAUNCH', [0x0f, 0x01, 0xc2], 20],
+    ['VMPTRLD', [0x0f, 0xc7, 0x34, 0x25, ...le32(0x9000)], 21], ['VMREAD', [0x0f, 0x78, 0xd8], 23],
+  ])('%s', (_, code, reason) => {
+    expect(g.run(code)).toMatchObject({ reason, rip: CODE });
+    expect(g.engine.vmcs.read32(F.EXIT_INSTRUCTION_LENGTH)).toBe(code.length);
+  });
+  test('VMREAD [RBX+RCX*4+0x10], RDX: displacement and instruction information', () => {
+    expect(g.run([0x0f, 0x78, 0x54, 0x8b, 0x10]).reason).toBe(23);
+    expect(g.engine.vmcs.read32(F.EXIT_QUALIFICATION)).toBe(0x10);
+    expect(g.engine.vmcs.read32(F.EXIT_INSTRUCTION_INFO)).toBe((2 | (2 << 7) | (3 << 15) | (1 << 18) | (3 << 23) | (2 << 28)) >>> 0);
+  });
+  test('LGDT with descriptor-table exiting, RIP-relative', () => {
+    g.engine.vmcs.write32(F.SECONDARY_CONTROLS, 0x108a | 4);
+    expect(g.run([0x0f, 0x01, 0x15, ...le32(0x100)]).reason).toBe(46);
+    expect(g.engine.vmcs.read32(F.EXIT_QUALIFICATION)).toBe(CODE + 7 + 0x100);
+    expect(g.engine.vmcs.read32(F.EXIT_INSTRUCTION_INFO) & 0x30000000).toBe(2 << 28);
+  });
+  test('CR4.UMIP keeps SIDT, SMSW and STR from user mode', () => {
+    for (const code of [[0x0f, 0x01, 0x0c, 0x24], [0x0f, 0x01, 0xe0], [0x0f, 0x00, 0xc8]]) {
+      g.longMode();
+      g.engine.cr4 |= 0x800n;
+      expect(g.user(code, 2, USER_CODE64).vector).toBe(13);
+    }
+  });
+});
+
+describe('debug exceptions', () => {
+  test('single step: MOV SS holds the trap back, POPF that clears TF does not', () => {
+    const steps: number[] = [];
+    g.gate(1, KERNEL_CODE, 0x9f00, 0x8e);
+    g.code([HLT, 0x48, 0xcf], 0x9f00); // HLT, IRETQ
+    const body = [0x9c, 0x81, 0x0c, 0x24, ...le32(0x100), 0x9d, 0x90, 0x8e, 0xd0, 0x90, 0x9c, 0x81, 0x24, 0x24, ...le32(~0x100), 0x9d, HLT];
+    g.engine.setRegister32(0, 0x10);
+    let stop = g.run(body);
+    while (stop.rip === 0x9f00) {
+      steps.push(stop.stack[0] - CODE);
+      expect(Number(g.engine.getDebugRegister(6)) & 0x4000).toBe(0x4000);
+      g.skip();
+      stop = g.resume();
+    }
+    expect(steps).toEqual([10, 13, 14, 21, 22]);
+  });
+  test('a data breakpoint traps after the access, an execution breakpoint faults before', () => {
+    g.engine.setDebugRegister(0, 0x9000n);
+    g.engine.setDebugRegister(7, 0x000d0401n); // writes of 4 bytes
+    let stop = g.run([0x8b, 0x04, 0x25, ...le32(0x9000), 0xc6, 0x04, 0x25, ...le32(0x9003), 1, 0x90]);
+    expect([stop.vector, stop.stack[0], stop.stack[2] & 0x10000, Number(g.engine.getDebugRegister(6)) & 15]).toEqual([1, CODE + 15, 0, 1]);
+    g.longMode();
+    g.engine.setDebugRegister(1, BigInt(CODE + 1));
+    g.engine.setDebugRegister(7, 0x404n);
+    stop = g.run([0x90, 0x90]);
+    expect([stop.vector, stop.stack[0], Number(g.engine.getDebugRegister(6)) & 15]).toEqual([1, CODE + 1, 2]);
+  });
+  test('RF in the image lets the instruction pass once', () => {
+    g.engine.setDebugRegister(1, 0x9000n);
+    g.engine.setDebugRegister(7, 0x404n);
+    g.code([0xeb, 0xfe], 0x9000); // JMP to itself
+    const image = 0x10002;
+    const stop = g.run([0x68, ...le32(0x10), 0x68, ...le32(STACK), 0x68, ...le32(image), 0x68, ...le32(KERNEL_CODE), 0x68, ...le32(0x9000), 0x48, 0xcf]);
+    expect([stop.vector, stop.stack[0]]).toEqual([1, 0x9000]);
+  });
+  test('general detect', () => {
+    g.engine.setDebugRegister(7, 0x2400n);
+    const stop = g.run([0x0f, 0x21, 0xc0]);
+    expect([stop.vector, stop.stack[0], Number(g.engine.getDebugRegister(6)) & 0x2000, Number(g.engine.getDebugRegister(7))]).toEqual([1, CODE, 0x2000, 0x400]);
+  });
+  test('an intercepted #DB reports its cause and leaves DR6 alone', () => {
+    g.engine.vmcs.write32(F.EXCEPTION_BITMAP, 2);
+    expect(g.run([0x9c, 0x81, 0x0c, 0x24, ...le32(0x100), 0x9d, 0x90]).reason).toBe(0);
+    expect(g.engine.vmcs.read32(F.EXIT_QUALIFICATION)).toBe(0x4000);
+    expect(Number(g.engine.getDebugRegister(6))).toBe(0xffff0ff0);
+  });
+});
