@@ -1,0 +1,119 @@
+import { describe, expect, it } from 'vitest';
+import { CPUID_FEATURES, cpuidMask, cpuidNames } from './cpuid.js';
+import * as q from './exit-qualification.js';
+import { ExitReason, exitReasonName } from './exit-reasons.js';
+import { msrBitmapByte, msrName } from './msr.js';
+import { isCanonical, pagingMode, walkPageTables } from './paging.js';
+import { hasErrorCode, interruptionInfo } from './registers.js';
+import { decodeDescriptor, encodeDescriptor, encodeGate64, encodeSystemDescriptor64 } from './segments.js';
+import { CONTROL_TABLES, controlBits, controlNames } from './vmx-controls.js';
+
+describe('exit qualifications', () => {
+  it('takes I/O apart', () => {
+    const value = 0x03f8_0039; // REP OUTS? no: IN, string, REP, 2 bytes
+    expect([q.ioSize(value), q.ioInput(value), q.ioString(value), q.ioRep(value), q.ioImmediate(value), q.ioPort(value)]).toEqual([2, true, true, true, false, 0x3f8]);
+  });
+
+  it('takes control-register accesses apart', () => {
+    const lmsw = 0xabcd_0030 | 0x40;
+    expect([q.crNumber(lmsw), q.crAccess(lmsw), q.crLmswMemory(lmsw), q.crLmswSource(lmsw)]).toEqual([0, q.CrAccess.LMSW, true, 0xabcd]);
+    expect([q.crNumber(0xf14), q.crAccess(0xf14), q.crRegister(0xf14)]).toEqual([4, q.CrAccess.MOV_FROM, 15]);
+  });
+
+  it('takes the rest apart', () => {
+    expect([q.drNumber(0x917), q.drRead(0x917), q.drRegister(0x917)]).toEqual([7, true, 9]);
+    expect([q.taskSelector(0xc000_0028), q.taskSource(0xc000_0028)]).toEqual([0x28, q.TaskSwitchSource.GATE]);
+    expect([q.eptRead(0x1a1), q.eptWrite(0x1a1), q.eptRightsFound(0x1a1), q.eptFinalAccess(0x1a1), q.eptLinearValid(0x1a1)]).toEqual([true, false, 4, true, true]);
+    expect([q.apicOffset(0x10b0), q.apicAccess(0x10b0)]).toEqual([0xb0, q.ApicAccess.WRITE]);
+    expect([q.debugBreakpoints(0x4001), q.debugSingleStep(0x4001), q.debugRegisterAccess(0x4001)]).toEqual([1, true, false]);
+    const info = interruptionInfo(14, 3, true);
+    expect([q.infoValid(info), q.infoVector(info), q.infoType(info), q.infoHasError(info)]).toEqual([true, 14, 3, true]);
+  });
+
+  it('takes instruction information apart', () => {
+    // scale 4, register 9, 64-bit address, memory, DS, index RSI, base RAX, second register RDX
+    const info = (2 | (9 << 3) | (2 << 7) | (3 << 15) | (6 << 18) | (0 << 23) | (2 << 28)) >>> 0;
+    expect([q.infoScale(info), q.infoRegister1(info), q.infoAddressSize(info), q.infoRegisterForm(info), q.infoSegment(info), q.infoIndex(info), q.infoBase(info), q.infoRegister2(info)])
+      .toEqual([2, 9, 8, false, 3, 6, 0, 2]);
+    expect(q.infoIndex(1 << 22)).toBeUndefined();
+    expect(q.infoBase(1 << 27)).toBeUndefined();
+  });
+});
+
+describe('names and bits', () => {
+  it('names exit reasons', () => {
+    expect(exitReasonName(ExitReason.EPT_VIOLATION)).toBe('EPT_VIOLATION');
+    expect(exitReasonName(0x8000_0021)).toBe('ENTRY_FAILURE_GUEST_STATE');
+    expect(exitReasonName(35)).toBeUndefined();
+  });
+
+  it('turns control names into bits and back', () => {
+    for (const table of Object.keys(CONTROL_TABLES) as (keyof typeof CONTROL_TABLES)[]) {
+      const names = Object.keys(CONTROL_TABLES[table]);
+      expect(controlNames(table, controlBits(table, names))).toEqual(names);
+    }
+    expect(controlBits('primary', ['activate-secondary-controls'])).toBe(0x8000_0000);
+    expect(() => controlBits('pin', ['hlt-exiting'])).toThrow('"hlt-exiting" is not a pin control');
+  });
+
+  it('knows which exceptions have error codes', () => {
+    expect([...Array(32).keys()].filter(hasErrorCode)).toEqual([8, 10, 11, 12, 13, 14, 17, 21]);
+  });
+
+  it('places MSRs in the bitmap', () => {
+    expect(msrBitmapByte(0x10, false)).toBe(2);
+    expect(msrBitmapByte(0xc0000080, false)).toBe(1024 + 16);
+    expect(msrBitmapByte(0xc0000080, true)).toBe(2048 + 1024 + 16);
+    expect(msrBitmapByte(0x40000000, false)).toBe(-1);
+    expect(msrName(0xc0000082)).toBe('IA32_LSTAR');
+    expect(msrName(0x999)).toBe('MSR 0x999');
+  });
+
+  it('makes CPUID masks', () => {
+    expect(cpuidMask(1, 0, 'edx', ['fpu', 'sse2', 'avx2'])).toBe((1 << 26) | 1);
+    expect(cpuidNames(7, 0, 'ebx', 0x20)).toEqual(['avx2']);
+    expect(() => cpuidMask(1, 0, 'edx', ['warp'])).toThrow('not a CPUID feature');
+    expect(CPUID_FEATURES.get('la57')).toEqual({ leaf: 7, subleaf: 0, register: 'ecx', bit: 16 });
+  });
+});
+
+describe('segments', () => {
+  it('encodes and decodes descriptors', () => {
+    expect(encodeDescriptor({ base: 0, limit: 0xffffffff, accessRights: 0xc09b })).toBe(0x00cf9b000000ffffn);
+    for (const descriptor of [{ base: 0x12345678, limit: 0xabcde, accessRights: 0x4093 }, { base: 0xffff0000, limit: 0xfffff, accessRights: 0x9b }, { base: 1, limit: 0x12345fff, accessRights: 0xc0f3 }]) {
+      const encoded = encodeDescriptor(descriptor);
+      expect(decodeDescriptor(Number(encoded & 0xffffffffn), Number(encoded >> 32n))).toEqual(descriptor);
+    }
+    expect(() => encodeDescriptor({ base: 0, limit: 0x100000, accessRights: 0x93 })).toThrow('granularity');
+  });
+
+  it('encodes what takes 16 bytes', () => {
+    expect(encodeSystemDescriptor64(0x1_2345_6789n, 0x67, 0x89)).toEqual([0x2300894567890067n, 1n]);
+    expect(encodeGate64(8, 0x1_2345_6789n, 14, 3, 2)).toEqual([0x2345ee0200086789n, 1n]);
+  });
+});
+
+describe('paging', () => {
+  it('knows modes and canonical addresses', () => {
+    expect(pagingMode(1n, 0n, 0n)).toBe('none');
+    expect(pagingMode(0x80000001n, 0x20n, 0x500n)).toBe('4-level');
+    expect(pagingMode(0x80000001n, 0x1020n, 0x500n)).toBe('5-level');
+    expect(pagingMode(0x80000001n, 0x20n, 0n)).toBe('pae');
+    expect(isCanonical(0xffff_8000_0000_0000n)).toBe(true);
+    expect(isCanonical(0x8000_0000_0000n)).toBe(false);
+    expect(isCanonical(0x8000_0000_0000n, 57)).toBe(true);
+  });
+
+  it('walks tables of each mode', () => {
+    const memory = new Map<bigint, bigint>([
+      [0x1000n, 0x2007n], [0x2000n, 0x3007n], [0x3008n, 0x4005n], [0x4010n, 0x8000_0000_0000_9001n], // 4-level, page at 202000H
+      [0x3000n, 0x40_0083n], // 2 MiB
+    ]);
+    const read = (gpa: bigint): bigint | undefined => memory.get(gpa);
+    expect(walkPageTables(0x20_2123n, 0x80000001n, 0x1000n, 0x20n, 0xd00n, read)).toEqual({ gpa: 0x9123n, pageSize: 4096, writable: false, user: false, executable: false });
+    expect(walkPageTables(0x1_2345n, 0x80000001n, 0x1000n, 0x20n, 0x500n, read)).toMatchObject({ gpa: 0x41_2345n, pageSize: 0x200000, writable: true, user: false });
+    expect(walkPageTables(0x40_0000n, 0x80000001n, 0x1000n, 0x20n, 0x500n, read)).toBeUndefined();
+    // 32-bit, 4 MiB page with PSE-36 bits
+    expect(walkPageTables(0x12_3456n, 0x80000001n, 0x5000n, 0x10n, 0n, () => 0x0080_2083n)).toMatchObject({ gpa: 0x1_0092_3456n, pageSize: 0x400000 });
+  });
+});
