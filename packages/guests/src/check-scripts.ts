@@ -74,7 +74,7 @@ check gzip-smaller "$([ $(gzip -9 -c <$data/data | wc -c) -lt ${Math.floor(data.
 check gunzip-from-host "$(gunzip -c <$data/data.gz | sum sha256sum)" ${digest('sha256')}
 check bzip2-round-trip "$(bzip2 -c <$data/data | bunzip2 -c | sum md5sum)" ${digest('md5')}
 check awk-harmonic "$(awk 'BEGIN { for (i = 1; i <= 1000; i++) s += 1 / (i * i); printf "%.12f", s }')" 1.643934566682
-check awk-pi "$(awk 'BEGIN { for (i = 200000; i >= 0; i--) s += (i % 2 ? -4 : 4) / (2 * i + 1); printf "%.9f", s }')" ${leibniz(200000)}
+check awk-pi "$(awk 'BEGIN { for (i = 5000; i >= 0; i--) s += (i % 2 ? -4 : 4) / (2 * i + 1); printf "%.9f", s }')" ${leibniz(5000)}
 check awk-sqrt "$(awk 'BEGIN { x = 1; for (i = 0; i < 8; i++) x = (x + 2 / x) / 2; printf "%.15f %.6e %g", x, x * 1e100, x / 1e300 }')" '1.414213562373095 1.414214e+100 1.41421e-300'
 check awk-exp "$(awk 'BEGIN { t = 1; for (i = 1; i < 25; i++) { s += t; t /= i } printf "%.13f", s }')" 2.7182818284590
 check awk-convert "$(awk 'BEGIN { print 0.1 + 0.2 == 0.3, 1e15 + 0.5, int(-7.9), 7 % 3, 1 / 3 }')" '0 1e+15 -7 1 0.333333'
@@ -85,7 +85,7 @@ check dc-power "$(dc -e '2 200 ^ p')" ${2n ** 200n}
 check dc-modulus "$(dc -e '7 77 ^ 1000003 % p')" ${7n ** 77n % 1000003n}
 check sort-uniq "$(cut -d' ' -f2 $data/data | sort | uniq -c | awk '{ printf "%s%s:%s", s, $2, $1; s = " " }')" '${sorted}'
 check sed "$(echo hello world | sed -e 's/\\(hello\\) \\(world\\)/\\2 \\1/' -e y/lo/01/)" 'w1r0d he001'
-check factor "$(factor 1000000016000000063)" '1000000016000000063: 1000000007 1000000009'
+check factor "$(factor 1009000007063)" '1009000007063: 1009 1000000007'
 check shell-arithmetic "$((0x7fffffffffffffff % 1000003)) $((-7 / 2)) $((1 << 40)) $((255 ^ 170))" '${0x7fffffffffffffffn % 1000003n} -3 1099511627776 85'
 check tar "$(cd $data && tar -cf - data | tar -xOf - | sum md5sum)" ${digest('md5')}
 check base64 "$(head -c 3000 $data/data | base64 | base64 -d | sum md5sum)" ${hash('md5', data.subarray(0, 3000))}
