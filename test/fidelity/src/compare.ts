@@ -1,7 +1,8 @@
-/** Compares the two outcomes of a case, leaving out what the manuals leave open (tolerance.ts). */
+/** Compares the two outcomes of a case, leaving out what the manuals leave open (tolerance.ts, allowances.ts). */
 import { disassemble, type Decoded, Mnemonic } from './disassembly.js';
-import { CASE, CASE_BYTES, type CaseSet, caseAt, CaseView, DATA_BYTES, DATA_LOW, FPU, PATTERNS, READ_ONLY, RESULT, ResultView } from './format.js';
-import { describeSegments } from './segments.js';
+import { ALLOWANCES, type Outcomes, pushesSegment } from './allowances.js';
+import { CaseView, DATA_BYTES, DATA_LOW, FPU, RESULT, ResultView } from './format.js';
+import { flagNames, hex, hexBytes, REGISTERS, SEGMENTS, vectorName } from './names.js';
 import { shiftCount, undefinedFlags, undefinedResult } from './tolerance.js';
 
 /** One field in which the outcomes differ. */
@@ -11,13 +12,8 @@ export interface Difference {
   readonly engine: string;
 }
 
-const REGISTERS = ['rax', 'rcx', 'rdx', 'rbx', 'rsp', 'rbp', 'rsi', 'rdi', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15'];
-const SEGMENTS = ['es', 'cs', 'ss', 'ds', 'fs', 'gs'];
 /** CF PF AF ZF SF TF DF OF IOPL NT AC ID: not IF (the kernel's), not RF (its value in a signal frame is the kernel's business). */
 const FLAGS_COMPARED = 0x24_7dd5;
-
-const hex = (v: bigint | number, digits = 0) => `0x${v.toString(16).padStart(digits, '0')}`;
-const hexBytes = (b: Uint8Array) => Array.from(b, (x) => x.toString(16).padStart(2, '0')).reverse().join('');
 
 /** Instructions of a case with the shift counts that are known at their start. */
 export function decodeCase(c: CaseView): Decoded[] {
@@ -42,27 +38,31 @@ const TO_MMX = new Set<Mnemonic>([
   Mnemonic.Cvtps2pi, Mnemonic.Cvttps2pi, Mnemonic.Cvtpd2pi, Mnemonic.Cvttpd2pi, Mnemonic.Cvtpi2ps, Mnemonic.Cvtpi2pd, Mnemonic.Maskmovq,
 ]);
 
-/** An undisputed comparison: byte for byte except where a tolerance is named. Empty when the outcomes agree. */
-export function compareCase(c: CaseView, nativeBytes: Uint8Array, engineBytes: Uint8Array): Difference[] {
+/**
+ * Compares byte for byte except where a tolerance is named. Empty when the outcomes agree. `onAllowance` is told when they agree only by
+ * one of allowances.ts.
+ */
+export function compareCase(c: CaseView, nativeBytes: Uint8Array, engineBytes: Uint8Array, onAllowance?: (cite: string) => void): Difference[] {
   if (nativeBytes.length === engineBytes.length && Buffer.compare(nativeBytes, engineBytes) === 0) return [];
   const native = new ResultView(nativeBytes);
   const engine = new ResultView(engineBytes);
-  if (sameFaultOfManyAccesses(c, native, engine)) return [];
-  // APM 2 4.2.2: bit 17 of MXCSR is AMD's misaligned exception mask; SDM 1 10.2.3: reserved, #GP
-  if (native.mxcsr & 0x20000 && engine.vector === 13) return [];
+  let decoded: Decoded[] | undefined;
+  const instructions = () => (decoded ??= decodeCase(c));
+  const outcomes: Outcomes = { c, native, engine, at: (rip) => instructions().find((i) => i.address === rip) };
+  const allowance = ALLOWANCES.find((x) => x.allows(outcomes));
+  if (allowance) onAllowance?.(allowance.cite);
+  if (allowance?.scope === 'case') return [];
   const out: Difference[] = [];
   const differ = (field: string, a: string, b: string) => out.push({ field, native: a, engine: b });
 
-  if (native.vector !== engine.vector) differ('vector', vectorName(native.vector), vectorName(engine.vector));
-  else if (HAS_ERROR.has(native.vector) && native.error !== kernelError(native, engine)) differ('error code', hex(native.error), hex(engine.error));
-  // SDM 2B MASKMOVQ, MASKMOVDQU: which faults are signalled for bytes that are not selected depends on the implementation
-  const masked = native.vector === 14 && native.cr2 !== engine.cr2 && decodeCase(c).some((i) => /maskmov(q|dqu)$/.test(i.name));
-  if (native.vector === 14 && engine.vector === 14 && native.cr2 !== engine.cr2 && !masked) differ('cr2', hex(native.cr2), hex(engine.cr2));
+  if (!allowance) {
+    if (native.vector !== engine.vector) differ('vector', vectorName(native.vector), vectorName(engine.vector));
+    else if (HAS_ERROR.has(native.vector) && native.error !== kernelError(native, engine)) differ('error code', hex(native.error), hex(engine.error));
+    if (native.vector === 14 && engine.vector === 14 && native.cr2 !== engine.cr2) differ('cr2', hex(native.cr2), hex(engine.cr2));
+  }
   if (native.rip !== engine.rip) differ('rip', hex(native.rip), hex(engine.rip));
 
   let flags = FLAGS_COMPARED;
-  let decoded: Decoded[] | undefined;
-  const instructions = () => (decoded ??= decodeCase(c));
   if ((native.rflags ^ engine.rflags) & BigInt(flags)) {
     flags &= ~undefinedAtEnd(c, instructions(), native);
     const a = Number(native.rflags) & flags;
@@ -107,44 +107,15 @@ export function compareCase(c: CaseView, nativeBytes: Uint8Array, engineBytes: U
     if (Buffer.compare(a, b) !== 0 && !(instructions().some((x) => APPROXIMATE.has(x.mnemonic)) && closeSingles(a, b)))
       differ(`ymm${i}`, hexBytes(a), hexBytes(b));
   }
-  compareMemory(c, native, engine, instructions, differ);
+  if (!allowance) compareMemory(c, native, engine, instructions, differ);
   return out;
 }
 
 const HAS_ERROR = new Set([10, 11, 12, 13, 14, 17]);
 
-/**
- * Instructions with several memory operands may find the fault of any of them first, and those that push several values may
- * have written some (SDM 3A 6.9: the order of faults within one instruction is up to the implementation). Both must fault with RIP
- * at that instruction.
- */
-function sameFaultOfManyAccesses(c: CaseView, native: ResultView, engine: ResultView): boolean {
-  const memoryFault = (v: number) => v >= 12 && v <= 14;
-  // SDM 3A 5.3: whether an access that wraps around 4 GiB in a flat segment faults on the limit depends on the processor
-  if (c.is32 && native.rip === engine.rip && native.vector >= 12 && native.vector <= 13 && engine.vector === 14 && engine.cr2 >= 0xffff_ff00n) return true;
-  // Intel's 32-bit PUSH of a segment register writes two bytes, so it does not fault for the other two (see compareMemory)
-  if (c.is32 && native.vector === 14 && decodeCase(c).find((i) => i.address === native.rip && pushesSegment(i))) return true;
-  // SDM 2B MOVSXD: its 16-bit form reads a word; AMD's reads a doubleword (APM 3 MOVSXD)
-  if (decodeCase(c).some((i) => i.address === native.rip && i.name === 'movsxd' && i.operandBytes === 2)) return true;
-  // SDM 2B MASKMOVQ: with a mask of zeroes, faults of the address are up to the implementation
-  if (memoryFault(native.vector) && engine.rip >= native.rip && decodeCase(c).some((i) => i.address === native.rip && /maskmov(q|dqu)$/.test(i.name)))
-    return true;
-  // SDM 2B SHA1RNDS4...: exception class 4, so legacy forms need aligned operands (#GP); AMD's read misaligned ones
-  if (engine.vector === 13 && native.rip >= engine.rip && decodeCase(c).some((i) => i.address === engine.rip && i.name.startsWith('sha') && (i.effectiveAddress((r) => c.gpr(r), c.is32 ? 32 : 64) ?? 0n) & 15n)) return true;
-  if (!memoryFault(native.vector) || !memoryFault(engine.vector) || native.rip !== engine.rip) return false;
-  const at = decodeCase(c).find((i) => i.address === native.rip);
-  // an access that straddles the end of the canonical range is unmapped and noncanonical at once
-  if (native.vector === 14 && engine.vector !== 14 && native.cr2 >= 0x7fff_ffff_f000n) return true;
-  return at !== undefined && /^(cmps|movs[bwdq]$|l[defgs]s$|pusha|popa|enter|call|iret|ret|fnsave|fsave|frstor|fnstenv|fstenv|fldenv)/.test(at.name);
-}
-
 /** Linux reports faults above the highest user page as protection violations, to hide what it has mapped (fault.c, sanitize_error_code). */
 function kernelError(native: ResultView, engine: ResultView): number {
   return native.vector === 14 && native.cr2 >= 0x7fff_ffff_f000n ? engine.error | 1 : engine.error;
-}
-
-function pushesSegment(i: Decoded): boolean {
-  return /^(data\d+ )?push [cdefgs]s$/i.test(i.text);
 }
 
 function compareMemory(
@@ -160,7 +131,7 @@ function compareMemory(
   for (const [at, bytes] of engine.runs()) b.set(bytes, at);
   // SDM 2B SHLD, SHRD: a 16-bit result is undefined for counts above 16
   if (instructions().some((x) => x.hasMemory && undefinedResult(x, shiftCount(x) < 0 ? Number(c.gpr(1) & 0xffn) : shiftCount(x)))) return;
-  if (instructions().some((x) => STORES_ENVIRONMENT.has(x.mnemonic))) maskEnvironment(c, instructions(), a, b, native, engine);
+  if (instructions().some((x) => STORES_ENVIRONMENT.has(x.mnemonic))) maskEnvironment(c, instructions(), a, b);
   // SDM 2B PUSH: Intel's 32-bit push of a segment register writes 16 bits only; AMD's writes zeroes above (APM 3 PUSH)
   if (instructions().some(pushesSegment))
     for (let i = 0; i + 1 < DATA_BYTES; i++) if (a[i] === 0 && a[i + 1] === 0 && (a[i] !== b[i] || a[i + 1] !== b[i + 1])) b[i] = b[i + 1] = 0;
@@ -174,10 +145,12 @@ function compareMemory(
   }
 }
 
-/** Makes the pointer fields of a stored x87 environment equal; see X87_POINTERS_COMPARED. */
-function maskEnvironment(c: CaseView, instructions: readonly Decoded[], a: Uint8Array, b: Uint8Array, native: ResultView, engine: ResultView): void {
-  // The first changed byte on either side is where the environment starts, give or take bytes that happen to be equal:
-  // the operand's address is taken from the instruction instead.
+/**
+ * Makes the pointer fields of a stored x87 environment equal.
+ * APM 2 11.4.4 and APM 5 FXSAVE: the last instruction and data pointers and opcode are saved and restored only when an exception is
+ * pending; SDM 1 8.1.8 and 8.1.9.1: always, or with an exception, depending on the processor.
+ */
+function maskEnvironment(c: CaseView, instructions: readonly Decoded[], a: Uint8Array, b: Uint8Array): void {
   for (const i of instructions) {
     if (!STORES_ENVIRONMENT.has(i.mnemonic)) continue;
     const at = operandOffset(c, i);
@@ -189,14 +162,11 @@ function maskEnvironment(c: CaseView, instructions: readonly Decoded[], a: Uint8
     if (extended) {
       // MXCSR_MASK: AMD has bit 17 (misaligned exception mask), APM 2 4.2.2
       for (let k = at + 28; k < at + 32; k++) b[k] = a[k]!;
-      // reserved and software bytes are not written (SDM 1 10.5.1)
       continue;
     }
     // the 32-bit form's upper halves of FCW, FSW and FTW are reserved (SDM 1 figure 8-9)
     if (!narrow) for (const k of [2, 3, 6, 7, 10, 11]) if (at + k < DATA_BYTES) b[at + k] = a[at + k]!;
   }
-  void native;
-  void engine;
 }
 
 /** Offset in the data area of an instruction's memory operand, evaluated with the case's initial registers. */
@@ -220,7 +190,6 @@ function undefinedAtEnd(c: CaseView, instructions: readonly Decoded[], native: R
     const changes = undefinedFlags(i, count);
     if (i.flagsModified && count >= 0 && !(changes === 0 && count === 0)) mask &= ~i.flagsModified;
     mask |= changes;
-    if (/^(push|pop)f/.test(i.name)) continue;
   }
   return mask;
 }
@@ -288,48 +257,3 @@ function closeSingles(a: Uint8Array, b: Uint8Array): boolean {
   }
   return true;
 }
-
-export function vectorName(v: number): string {
-  const names: Record<number, string> = {
-    0: '#DE', 1: '#DB', 3: 'done', 4: '#OF', 5: '#BR', 6: '#UD', 7: '#NM', 8: '#DF', 10: '#TS', 11: '#NP', 12: '#SS', 13: '#GP', 14: '#PF', 16: '#MF', 17: '#AC',
-    19: '#XM', 0xfe: 'system call', 0xff: 'endless',
-  };
-  return names[v] ?? `vector ${v}`;
-}
-
-function flagNames(v: number): string {
-  const names: [number, string][] = [
-    [0x800, 'OF'], [0x400, 'DF'], [0x100, 'TF'], [0x80, 'SF'], [0x40, 'ZF'], [0x10, 'AF'], [4, 'PF'], [1, 'CF'], [0x40000, 'AC'], [0x4000, 'NT'], [0x3000, 'IOPL'],
-    [0x200000, 'ID'],
-  ];
-  return names.filter(([bit]) => v & bit).map(([, n]) => n).join(' ') || '-';
-}
-
-/** A readable account of one mismatch. */
-export function explain(set: CaseSet, index: number, differences: readonly Difference[]): string {
-  const c = caseAt(set, index);
-  const lines = [`case ${index} (${set.groups[index]}, ${c.bits}-bit): ${hexBytes(c.code.slice().reverse())}`];
-  for (const i of decodeCase(c)) lines.push(`    ${hex(i.address)}  ${i.text}`);
-  lines.push(`    before: ${c.is32 ? '' : ''}flags ${flagNames(Number(c.rflags))}  mxcsr ${hex(c.view.getUint32(CASE.fpu + FPU.mxcsr, true))} fcw ${hex(c.view.getUint16(CASE.fpu + FPU.fcw, true))} fsw ${hex(c.view.getUint16(CASE.fpu + FPU.fsw, true))} ftw ${hex(c.bytes[CASE.fpu + FPU.ftw]!)}`);
-  const used = new Set(differences.map((d) => d.field));
-  const registers = REGISTERS.slice(0, c.is32 ? 8 : 16).map((n, r) => `${n}=${c.gpr(r).toString(16)}`);
-  lines.push(`    ${registers.join(' ')}`);
-  if (c.segments >= 0) lines.push(`    segments ${describeSegments(c.segments)}`);
-  for (const i of decodeCase(c)) {
-    const at = i.hasMemory ? operandOffset(c, i) : undefined;
-    if (at !== undefined) {
-      const data = new Uint8Array(DATA_BYTES);
-      c.fillData(data);
-      const view = at >= READ_ONLY ? PATTERNS[0]!.subarray(at - READ_ONLY, at - READ_ONLY + 16) : data.subarray(Math.max(0, at), Math.max(0, at) + 32);
-      lines.push(`    [data+${hex(at)}] = ${hexBytes(view.slice())}`);
-    }
-  }
-  for (let r = 0; r < 8; r++) if (used.has(`st${r}`) || set.groups[index]!.startsWith('x87')) lines.push(`    st${r} before: ${hexBytes(c.fpu.slice(FPU.st + r * 16, FPU.st + r * 16 + 10))}`);
-  if (/sse|avx|fma|f16|mutate|random|crypto|approx|gather/.test(set.groups[index]!))
-    for (let r = 0; r < (c.is32 ? 8 : 16); r++)
-      if (decodeCase(c).some((i) => new RegExp(`[xy]mm${r}\\b`).test(i.text)) || used.has(`ymm${r}`)) lines.push(`    ymm${r} before: ${hexBytes(c.fpu.slice(FPU.ymm + r * 32, FPU.ymm + r * 32 + 32))}`);
-  for (const d of differences) lines.push(`    ${d.field.padEnd(14)} native ${d.native}   engine ${d.engine}`);
-  return lines.join('\n');
-}
-
-export { CASE_BYTES };

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { compareCase, explain } from './compare.js';
+import { compareCase } from './compare.js';
 import { EngineRunner } from './engine.js';
+import { explain } from './explain.js';
 import { CASE_BYTES, caseAt, CaseView, DATA_BYTES, PATTERNS, ResultView } from './format.js';
 import { generate, GROUPS } from './generate.js';
 import { ENGINE_MODULE, engineIsBuilt } from './processor.js';

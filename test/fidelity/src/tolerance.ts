@@ -106,15 +106,3 @@ export function notComparable(i: Decoded, is32: boolean): boolean {
   if (i.name === 'arpl' && i.hasMemory) return true;
   return false;
 }
-
-/**
- * x87 status word bits an instruction leaves undefined (SDM 1 8.1.3.3 table 8-1; each instruction's page, "FPU Flags Affected").
- * C0, C2 and C3 are undefined after arithmetic, loads and stores, though every processor is known to keep them: compared.
- */
-export const X87_UNDEFINED_STATUS = 0;
-
-/**
- * Last instruction and data pointers and opcode are not compared.
- * APM 2 11.4.4 and APM 5 FXSAVE: saved and restored only when an exception is pending; SDM 1 8.1.8: always. FOP: SDM 1 8.1.9.1.
- */
-export const X87_POINTERS_COMPARED = false;

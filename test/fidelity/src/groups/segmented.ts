@@ -5,7 +5,7 @@
 import { RAX, RBP, RBX, RCX, RDI, RDX, RSI, RSP } from '../builder.js';
 import type { Builder, EncodedMemory, SegmentChoice } from '../builder.js';
 import { CASE, CASE_HIGH, CASE_SEGMENTS, DATA_LOW, SEGMENTS_CODE16 } from '../format.js';
-import { bounds, chosenSegments, DATA_CHOICES, type LdtSegment, LDT } from '../segments.js';
+import { bounds, chosenSegments, type LdtSegment, LDT } from '../segments.js';
 import { integer } from '../values.js';
 import { shuffle } from './control.js';
 import { TABLES, type Group } from './group.js';
@@ -303,5 +303,4 @@ function loads(b: Builder, segments: Segments): void {
   }
   // use it: the access shows base, limit and type
   if (rng.oneIn(2)) b.raw(OVERRIDE[register]!, 0x8a, 0x06, ...(segments.code16 ? [0x10, 0x10] : [0x00]));
-  void DATA_CHOICES;
 }
