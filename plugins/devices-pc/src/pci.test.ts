@@ -19,10 +19,15 @@ const read = (slot: number, register: number, size: 1 | 2 | 4 = 4): number => {
 describe('PCI configuration mechanism 1 (PCI 3.0, 3.2.2.3.2)', () => {
   it('keeps the address register, in whole accesses only', () => {
     host.writePort(0xcf8, 4, 0xffff_ffff);
-    expect(host.readPort(0xcf8, 4)).toBe(0x80ff_fffc);
+    expect(host.readPort(0xcf8, 4)).toBe(0x80ff_ffff);
     host.writePort(0xcf8, 1, 0);
-    expect(host.readPort(0xcf8, 4)).toBe(0x80ff_fffc);
+    expect(host.readPort(0xcf8, 4)).toBe(0x80ff_ffff);
     expect(host.readPort(0xcf8, 2)).toBe(0xffff);
+  });
+
+  it('adds the two low bits of the address to the register', () => {
+    host.writePort(0xcf8, 4, 0x8000_0002);
+    expect(host.readPort(0xcfc, 2)).toBe(0x1237);
   });
 
   it('shows the host bridge in slot 0 and nothing elsewhere', () => {

@@ -14,7 +14,8 @@ export const PCI_CONFIG_DATA_PORT = 0xcfc;
 export const PCI_CONFIG_PORTS = 8;
 
 const ADDRESS_ENABLE = 0x8000_0000;
-const ADDRESS_WRITABLE = 0x80ff_fffc;
+/** Bits 1-0 are zero in the specification. Chipsets of virtual machines keep them as the byte in the register, and programs count on it. */
+const ADDRESS_WRITABLE = 0x80ff_ffff;
 const SLOTS = 32;
 const ONES = [0, 0xff, 0xffff, 0, 0xffff_ffff] as const;
 
@@ -67,11 +68,11 @@ export class PciHost implements Device<PciHostState>, PortDevice, PciBus {
     // The address register answers only to a whole access at its own port; other accesses go nowhere.
     if (port < PCI_CONFIG_DATA_PORT) return port === PCI_CONFIG_ADDRESS_PORT && size === 4 ? this.#address : ONES[size];
     const target = this.#target();
-    const offset = (this.#address & 0xfc) + (port & 3);
+    const offset = (this.#address & 0xff) | (port & 3);
     if (target === undefined) return ONES[size];
     if ((offset & (size - 1)) === 0) return target.readConfig(offset, size);
     let value = 0;
-    for (let byte = 0; byte < size && (port & 3) + byte < 4; byte++) value |= target.readConfig(offset + byte, 1) << (8 * byte);
+    for (let byte = 0; byte < size && (offset & 3) + byte < 4; byte++) value |= target.readConfig(offset + byte, 1) << (8 * byte);
     return value >>> 0;
   }
 
@@ -83,9 +84,9 @@ export class PciHost implements Device<PciHostState>, PortDevice, PciBus {
     }
     const target = this.#target();
     if (target === undefined) return;
-    const offset = (this.#address & 0xfc) + (port & 3);
+    const offset = (this.#address & 0xff) | (port & 3);
     if ((offset & (size - 1)) === 0) return target.writeConfig(offset, size, value);
-    for (let byte = 0; byte < size && (port & 3) + byte < 4; byte++) target.writeConfig(offset + byte, 1, (value >>> (8 * byte)) & 0xff);
+    for (let byte = 0; byte < size && (offset & 3) + byte < 4; byte++) target.writeConfig(offset + byte, 1, (value >>> (8 * byte)) & 0xff);
   }
 
   reset(): void {
