@@ -59,7 +59,7 @@ export const ALLOWANCES: readonly Allowance[] = [
     cite: 'SDM 2B PUSH: a 32-bit push of a segment register writes two bytes on Intel, four on AMD (APM 3 PUSH), which may fault',
     scope: 'case',
     allows: (o) => {
-      const i = o.native.vector === 14 || o.native.vector === 12 ? o.at(o.native.rip) : undefined;
+      const i = [12, 14, 17].includes(o.native.vector) ? o.at(o.native.rip) : undefined;
       return o.c.is32 && i !== undefined && pushesSegment(i);
     },
   },
