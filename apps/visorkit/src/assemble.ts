@@ -8,6 +8,7 @@ import { BootMultibootPlugin } from '@visorkit/boot-multiboot';
 import { DisassemblerToken, fail } from '@visorkit/core';
 import type { Backend, Plugin, PluginEntry, Vmm } from '@visorkit/core';
 import { exits } from '@visorkit/exits';
+import { KvmHypercallsPlugin } from '@visorkit/hypercalls';
 import { compose } from '@visorkit/machine';
 import type { BootOptions, ComposeOptions } from '@visorkit/machine';
 import { pcPlatform } from '@visorkit/pc';
@@ -48,7 +49,7 @@ export function assemble(options: AssembleOptions): Vmm {
     onReset: options.onReset ?? 'stop',
     ...(options.boot === undefined ? {} : { boot: options.boot }),
     plugins: [
-      disassembly, ...exits(), ...pcPlatform(options.debugExit ? { debugExit: true, debugConsole: false } : {}), ...(options.debugExit ? [new PcTestPlugin(), new PciTestPlugin()] : []),
+      disassembly, ...exits(), ...pcPlatform(options.debugExit ? { debugExit: true, debugConsole: false } : {}), ...(options.debugExit ? [new PcTestPlugin(), new PciTestPlugin(), new KvmHypercallsPlugin()] : []),
       new BootLinuxPlugin(), new BootElfPlugin(), new BootMultibootPlugin(), new BootFirmwarePlugin(), new BootFlatPlugin(),
       ...options.plugins,
     ],

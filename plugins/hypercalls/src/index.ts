@@ -1,0 +1,2 @@
+/** Hypercalls that guests of other hypervisors make. */
+export * from './kvm.js';
