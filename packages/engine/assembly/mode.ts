@@ -1,5 +1,5 @@
 import {
-  ATTENTION, AVX_TRAP, CPL, CR0, CR4, CODE_BASE, DR, EFER, EFLAGS, FPU_TRAP, INTERRUPTIBILITY, MODE, REGS, RUN_FLAGS, SEG_AR, SEG_BASE, SEG_CS, SEG_DS, SEG_ES,
+  ATTENTION, AVX_TRAP, CPL, CR0, CR4, CODE_BASE, DR, EFER, EFLAGS, FPU_TRAP, INTERRUPTIBILITY, MODE, REGS, SEG_AR, SEG_BASE, SEG_CS, SEG_DS, SEG_ES,
   SEG_LIMIT, SEG_SS, SSE_TRAP, TLB, TLB_BASE, TLB_ENTRIES, TLB_ENTRY_BYTES, XCR0,
 } from "../src/layout";
 import { AC, RF, TF, VM } from "./flags";
@@ -73,8 +73,6 @@ export const EFER_LMA: u64 = 1 << 10;
 export const EFER_NXE: u64 = 1 << 11;
 
 const FLAT_LIMIT: u32 = 0xffffffff;
-/** RUN_FLAGS of the run loop: the instruction in flight runs by itself and something follows it. */
-const RUN_STEPPED: u32 = 8;
 
 // @ts-ignore: decorator
 @inline export function isLongMode(): bool { return (load<u64>(EFER) & EFER_LMA) != 0; }
@@ -150,8 +148,7 @@ export function segmentChanged(): void {
 export function updateAttention(): void {
   let a = load<u32>(ATTENTION) & ~(ATT_TRAP_FLAG | ATT_DEBUG | ATT_RESUME_FLAG);
   const flags = load<u32>(EFLAGS);
-  // an instruction that clears TF is still followed by its trap: the run loop looks once more
-  if ((flags & TF) != 0 || (load<u32>(RUN_FLAGS) & RUN_STEPPED) != 0) a |= ATT_TRAP_FLAG;
+  if (flags & TF) a |= ATT_TRAP_FLAG;
   if (flags & RF) a |= ATT_RESUME_FLAG;
   if (load<u64>(DR, 56) & 0xff) a |= ATT_DEBUG;
   if (load<u32>(INTERRUPTIBILITY) & 3) a |= ATT_SHADOW;

@@ -11,7 +11,7 @@ import {
 } from "./mode";
 import { recLeft } from "./record";
 import { END, EXIT, FAULT, JUMP, OK, REPEAT } from "./status";
-import { afterInstruction, instructionBreakpoint } from "./system/debug";
+import { afterInstruction, beginStep, instructionBreakpoint } from "./system/debug";
 import { deliverException, raiseError } from "./system/exceptions";
 import { jumpGeneration } from "./tlb";
 import { deadlineReached, interruptWindow, monitorTrap, nmiWindow, virtualApicEvents } from "./vmx/events";
@@ -206,6 +206,7 @@ function attend(): usize {
   if ((attention & ATT_DEBUG) != 0 && (load<u32>(EFLAGS) & RF) == 0 && instructionBreakpoint(linear) != OK) return 0;
   const pc = single(linear, load<u32>(MODE));
   if (pc == 0) return 0;
+  beginStep(pc);
   store<u32>(RUN_FLAGS, load<u32>(RUN_FLAGS) | STEPPED | ((load<u32>(EFLAGS) & TF) != 0 ? STEPPED_TF : 0));
   store<u32>(ATTENTION, load<u32>(ATTENTION) | ATT_STEPPED | (attention & ATT_SHADOW ? ATT_SHADOW_OLD : 0));
   if (attention & ATT_RESUME_FLAG) { // RF lasts for one instruction

@@ -210,3 +210,23 @@ describe('debug exceptions', () => {
     expect(Number(g.engine.getDebugRegister(6))).toBe(0xffff0ff0);
   });
 });
+
+describe('loops and branches', () => {
+  test('PAUSE-loop exiting: only a loop at CPL 0 that lasts longer than the window', () => {
+    const { vmcs } = g.engine;
+    vmcs.write32(F.SECONDARY_CONTROLS, 0x108a | (1 << 10));
+    vmcs.write32(F.PLE_GAP, 100);
+    vmcs.write32(F.PLE_WINDOW, 1000);
+    const before = g.engine.retired;
+    expect(g.run([0xf3, 0x90, 0xeb, 0xfc]).reason).toBe(40);
+    expect(g.engine.retired - before).toBeGreaterThan(1000);
+    expect(g.engine.retired - before).toBeLessThan(1010);
+    expect(g.run([0xf3, 0x90, HLT]).reason).toBe(12);
+    vmcs.write32(F.SECONDARY_CONTROLS, 0x108a);
+  });
+  test('with BTF a single step traps behind taken branches only', () => {
+    const stop = g.run([...wrmsr(0x1d9, 2n), 0x9c, 0x81, 0x0c, 0x24, ...le32(0x100), 0x9d, 0x90, 0x74, 0x00, 0x90, 0xeb, 0x01, 0x90, 0x90]);
+    expect([stop.vector, stop.stack[0]]).toEqual([1, CODE + 17 + 9 + 7]);
+    expect(g.engine.readMsr(0x1d9)).toBe(0n);
+  });
+});

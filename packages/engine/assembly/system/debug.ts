@@ -1,6 +1,6 @@
-import { CR4, DR, INTERRUPTIBILITY, PENDING_DEBUG, RUN_FLAGS } from "../../src/layout";
+import { CR4, DR, INTERRUPTIBILITY, MSR_DEBUGCTL, PENDING_DEBUG, RUN_FLAGS } from "../../src/layout";
 import { flushTlb } from "../mmu";
-import { CR4_DE, updateAttention } from "../mode";
+import { CR4_DE, currentRip, nextRip, updateAttention } from "../mode";
 import { recReg, recRm } from "../record";
 import { END, FAULT, OK } from "../status";
 import { PRIMARY_MOV_DR_EXITING, primaryControl } from "../vmx/controls";
@@ -8,7 +8,7 @@ import { REASON_DEBUG_REGISTER, vmexit } from "../vmx/exits";
 import { drQualification } from "../vmx/intercepts";
 import { raise, raiseDebug, raiseError } from "./exceptions";
 import { naturalSize, rmRegister } from "./operands";
-import { GP, UD, cpl } from "./registers";
+import { GP, UD, cpl, rip } from "./registers";
 /** Debug registers, breakpoints and single steps (SDM 3B chapter 18). */
 
 const DR6 = DR + 48;
@@ -16,6 +16,7 @@ const DR7 = DR + 56;
 const DR7_GD: u64 = 1 << 13;
 const DR6_BD: u64 = 1 << 13;
 const DR6_BS: u64 = 1 << 14;
+const DEBUGCTL_BTF: u64 = 2;
 /** Reserved bits that read as 1. */
 const DR6_ONES: u64 = 0xffff0ff0;
 const DR7_ONES: u64 = 0x400;
@@ -79,6 +80,14 @@ export function instructionBreakpoint(linear: u64): i32 {
   return hits != 0 ? raiseDebug(hits) : OK;
 }
 
+/** RIP at and behind the instruction that runs alone: elsewhere it has branched. */
+let stepRip: u64 = 0;
+let stepNext: u64 = 0;
+export function beginStep(pc: usize): void {
+  stepRip = currentRip(pc);
+  stepNext = nextRip(pc);
+}
+
 /**
  * After an instruction that ran alone: single step (`trapFlag`: TF was set before it) and data breakpoints are one #DB. MOV SS and POP SS
  * hold them back until after the next instruction; a single step they hold back is lost (SDM 3A 6.8.3). OK or FAULT.
@@ -91,7 +100,9 @@ export function afterInstruction(trapFlag: bool): i32 {
     store<u64>(PENDING_DEBUG, pending);
     return OK;
   }
-  if (trapFlag) pending |= DR6_BS;
+  // with IA32_DEBUGCTL.BTF only branches are traced
+  const step = trapFlag && ((load<u64>(MSR_DEBUGCTL) & DEBUGCTL_BTF) == 0 || (rip() != stepNext && rip() != stepRip));
+  if (step) pending |= DR6_BS;
   if ((pending & (DR6_BS | PENDING_ENABLED)) == 0) return OK;
   store<u64>(PENDING_DEBUG, 0);
   return raiseDebug(pending & (DR6_BS | 15));

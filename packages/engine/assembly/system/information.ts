@@ -1,4 +1,5 @@
-import { CR4, EFLAGS, MONITOR_ADDRESS, MSR_KERNEL_GS_BASE, MSR_TSC_AUX, PKRU, SEG_BASE, SEG_GS, TLB, TLB_BASE, TLB_ENTRIES, TLB_ENTRY_BYTES, XCR0, YMM } from "../../src/layout";
+import { CR4, EFLAGS, MONITOR_ADDRESS, MSR_KERNEL_GS_BASE, MSR_TSC_AUX, PKRU, RUN_FLAGS, SEG_BASE, SEG_GS, TLB, TLB_BASE, TLB_ENTRIES, TLB_ENTRY_BYTES, XCR0, YMM } from "../../src/layout";
+import { V_PLE_GAP, V_PLE_WINDOW } from "../../src/vmcs-layout";
 import {
   F_FSGSBASE, F_MONITOR, F_PKU, F_RDPID, F_RDRAND, F_RDSEED, F_RDTSCP, F_SERIALIZE, F_SMAP, F_XGETBV1, F_XSAVE, hasFeature,
 } from "../features";
@@ -9,8 +10,8 @@ import { P_66, recPrefixes, recRm, recSegment, recSize } from "../record";
 import { END, FAULT, OK } from "../status";
 import { hostTsc, nextRandom } from "../time";
 import {
-  PRIMARY_MONITOR_EXITING, PRIMARY_MWAIT_EXITING, PRIMARY_PAUSE_EXITING, PRIMARY_RDPMC_EXITING, PRIMARY_RDTSC_EXITING, SECONDARY_RDRAND_EXITING,
-  SECONDARY_RDSEED_EXITING, SECONDARY_RDTSCP, primaryControl, secondaryControl,
+  PRIMARY_MONITOR_EXITING, PRIMARY_MWAIT_EXITING, PRIMARY_PAUSE_EXITING, PRIMARY_RDPMC_EXITING, PRIMARY_RDTSC_EXITING, SECONDARY_PAUSE_LOOP_EXITING,
+  SECONDARY_RDRAND_EXITING,  SECONDARY_RDSEED_EXITING, SECONDARY_RDTSCP, primaryControl, secondaryControl,
 } from "../vmx/controls";
 import {
   REASON_CPUID, REASON_MONITOR, REASON_MWAIT, REASON_PAUSE, REASON_RDPMC, REASON_RDRAND, REASON_RDSEED, REASON_RDTSC, REASON_RDTSCP, REASON_XSETBV,
@@ -80,7 +81,23 @@ export function rdseed(pc: usize): i32 {
 }
 
 // ---------------------------------------------------------------------------------------------- waiting
-export function pause(pc: usize): i32 { return primaryControl(PRIMARY_PAUSE_EXITING) ? vmexit(pc, REASON_PAUSE, 0) : OK; }
+let firstPause: u64 = 0;
+let lastPause: u64 = 0;
+/** RUN_FLAGS: PAUSE was executed at CPL 0 since the VM entry. */
+const PAUSED: u32 = 512;
+
+/** PAUSE exiting at every level, PAUSE-loop exiting at CPL 0 (SDM 3C 26.1.3). */
+export function pause(pc: usize): i32 {
+  if (primaryControl(PRIMARY_PAUSE_EXITING)) return vmexit(pc, REASON_PAUSE, 0);
+  if (!secondaryControl(SECONDARY_PAUSE_LOOP_EXITING) || cpl() != 0) return OK;
+  const now = hostTsc(pc), flags = load<u32>(RUN_FLAGS);
+  if ((flags & PAUSED) == 0 || now - lastPause > <u64>load<u32>(V_PLE_GAP)) {
+    store<u32>(RUN_FLAGS, flags | PAUSED);
+    firstPause = now;
+  } else if (now - firstPause > <u64>load<u32>(V_PLE_WINDOW)) return vmexit(pc, REASON_PAUSE, 0);
+  lastPause = now;
+  return OK;
+}
 
 export function monitor(pc: usize): i32 {
   if (!hasFeature(F_MONITOR) || cpl() != 0) return raise(UD);
