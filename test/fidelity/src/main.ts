@@ -12,19 +12,32 @@ import { explain } from './explain.js';
 import { caseAt } from './format.js';
 import { generate, GROUPS } from './generate.js';
 import { buildHarness, runNative } from './native.js';
+import { ENGINE_MODULE, engineIsBuilt } from './processor.js';
 
 const BATCH = 10_000;
 
-const { values } = parseArgs({
-  options: {
-    cases: { type: 'string', default: '20000' },
-    seed: { type: 'string', default: '1' },
-    from: { type: 'string', default: '0' },
-    groups: { type: 'string' },
-    show: { type: 'string', default: '2' },
-    list: { type: 'boolean', default: false },
-  },
-});
+const OPTIONS = {
+  cases: { type: 'string', default: '20000' },
+  seed: { type: 'string', default: '1' },
+  from: { type: 'string', default: '0' },
+  groups: { type: 'string' },
+  show: { type: 'string', default: '2' },
+  list: { type: 'boolean', default: false },
+} as const;
+
+function stop(problem: unknown): never {
+  console.error(problem instanceof Error ? problem.message : String(problem));
+  process.exit(2);
+}
+
+function options() {
+  try {
+    return parseArgs({ options: OPTIONS }).values;
+  } catch (error) {
+    stop(error);
+  }
+}
+const values = options();
 
 if (values.list) {
   console.log(GROUPS.map((g) => g.name).join('\n'));
@@ -39,12 +52,18 @@ if (groups.length === 0 || (wanted && groups.length !== wanted.length)) {
 const total = Number(values.cases);
 const seed = Number(values.seed);
 const show = Number(values.show);
-if (!Number.isInteger(total) || total < 1 || !Number.isInteger(seed)) {
-  console.error('--cases takes a number of at least 1 and --seed an integer.');
+if (!Number.isInteger(total) || total < 1 || !Number.isInteger(seed) || !Number.isInteger(show) || !Number.isInteger(Number(values.from))) {
+  console.error(`--cases takes a number of at least 1, --seed, --from and --show an integer; got ${values.cases}, ${values.seed}, ${values.from}, ${values.show}.`);
   process.exit(2);
 }
 
-const harness = buildHarness();
+if (!engineIsBuilt()) stop(`${ENGINE_MODULE} is missing: build the engine first (npm run build).`);
+let harness: string;
+try {
+  harness = buildHarness();
+} catch (error) {
+  stop(error);
+}
 const engine = await EngineRunner.create();
 const summary = new Map<string, { cases: number; mismatches: number }>();
 const byMnemonic = new Map<string, { count: number; fields: Map<string, number> }>();
