@@ -159,9 +159,9 @@ export class Engine {
    * by (IA32_TSC_ADJUST).
    */
   setTsc(value: number): void {
-    const base = value - this.retired * this.words[TSC_STEP >>> 2];
-    // The base may be below 0: it is added modulo 2^64
-    this.longs[TSC_BASE >>> 3] = BigInt.asUintN(64, BigInt(Math.floor(base)) + this.longs[MSR_TSC_ADJUST >>> 3]);
+    const { words } = this, adjust = MSR_TSC_ADJUST >>> 2;
+    const moved = (words[adjust + 1] | 0) * 0x1_0000_0000 + words[adjust];
+    this.writeNumber(TSC_BASE, Math.floor(value) + moved - this.retired * words[TSC_STEP >>> 2]);
   }
 
   /** Host time stamp counter now. */
@@ -297,6 +297,13 @@ export class Engine {
     for (const region of this.memory.regions) {
       if (gpa >= region.gpa && gpa < region.gpa + region.size) this.exports.invalidateCode(region.hostOffset + gpa - region.gpa, length);
     }
+  }
+
+  /** Stores a whole number as 64 bits, modulo 2^64. */
+  private writeNumber(address: number, value: number): void {
+    const high = Math.floor(value / 0x1_0000_0000);
+    this.words[address >>> 2] = value - high * 0x1_0000_0000;
+    this.words[(address >>> 2) + 1] = high;
   }
 
   private setPaging(address: number, value: bigint): void {

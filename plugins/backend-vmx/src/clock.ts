@@ -6,7 +6,6 @@
  * monotonic clock; the TSC is set at the start of each run and goes on by one for each instruction until the next.
  */
 import type { ExecutionClock } from '@visorkit/core';
-import { layout } from '@visorkit/engine';
 import type { Engine } from '@visorkit/engine';
 
 export interface VmxClock extends ExecutionClock {
@@ -19,9 +18,6 @@ export interface VmxClock extends ExecutionClock {
   save(): number;
   restore(state: number): void;
 }
-
-/** What WRMSR to the TSC and to IA32_TSC_ADJUST has added. */
-function adjustment(engine: Engine): number { return Number(BigInt.asIntN(64, engine.longs[layout.MSR_TSC_ADJUST >>> 3])); }
 
 /** What a port or memory-mapped access takes on a PC, in ns. */
 const DEVICE_ACCESS = 1000;
@@ -54,7 +50,7 @@ export class VirtualClock implements VmxClock {
     this.#setTsc();
   }
 
-  #setTsc(): void { this.engine.setTsc(this.now() + adjustment(this.engine)); }
+  #setTsc(): void { this.engine.setTsc(this.now()); }
 }
 
 /** Bounds on how many instructions a real-time run is given at once. */
@@ -90,7 +86,7 @@ export class RealClock implements VmxClock {
     const reached = this.#lastTsc + (retired - this.#retired);
     this.#retired = retired;
     this.#lastTsc = Math.max(Math.floor(now), reached);
-    this.engine.setTsc(this.#lastTsc + adjustment(this.engine));
+    this.engine.setTsc(this.#lastTsc);
   }
 
   retiredAt(ns: number): number {
