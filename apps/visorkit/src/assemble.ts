@@ -9,8 +9,8 @@ import { DisassemblerToken, fail } from '@visorkit/core';
 import type { Backend, Plugin, PluginEntry, Vmm } from '@visorkit/core';
 import { exits } from '@visorkit/exits';
 import { KvmHypercallsPlugin } from '@visorkit/hypercalls';
-import { compose } from '@visorkit/machine';
-import type { BootOptions, ComposeOptions } from '@visorkit/machine';
+import { compose, nullOutput } from '@visorkit/machine';
+import type { BootOptions, CharOutput, ComposeOptions } from '@visorkit/machine';
 import { pcPlatform } from '@visorkit/pc';
 import { PcTestPlugin, PciTestPlugin } from '@visorkit/pc-testdev';
 import { IcedDisassembler } from './disassembler.js';
@@ -22,6 +22,8 @@ export interface AssembleOptions {
   readonly time: 'real' | 'virtual';
   readonly boot?: BootOptions;
   readonly console: ComposeOptions['console'];
+  /** Where ports 0xe9 and 0x402 print; nowhere by default. */
+  readonly debugConsole?: CharOutput;
   /** isa-debug-exit at 0xf4, and with it the devices that test programs expect. */
   readonly debugExit: boolean;
   readonly plugins: readonly PluginEntry[];
@@ -44,12 +46,14 @@ const disassembly: Plugin = {
 };
 
 export function assemble(options: AssembleOptions): Vmm {
+  const debugOutput = options.debugConsole ?? nullOutput;
+  // pc-testdev has the ports that debugcon would have
   return compose({
     backend: makeBackend(options.backend), memory: options.memory, cpus: options.cpus, time: options.time, console: options.console,
     onReset: options.onReset ?? 'stop',
     ...(options.boot === undefined ? {} : { boot: options.boot }),
     plugins: [
-      disassembly, ...exits(), ...pcPlatform(options.debugExit ? { debugExit: true, debugConsole: false } : {}), ...(options.debugExit ? [new PcTestPlugin(), new PciTestPlugin(), new KvmHypercallsPlugin()] : []),
+      disassembly, ...exits(), ...pcPlatform({ debugExit: options.debugExit, firmwareDebug: debugOutput, debugConsole: options.debugExit ? false : debugOutput }), ...(options.debugExit ? [new PcTestPlugin(), new PciTestPlugin(), new KvmHypercallsPlugin()] : []),
       new BootLinuxPlugin(), new BootElfPlugin(), new BootMultibootPlugin(), new BootFirmwarePlugin(), new BootFlatPlugin(),
       ...options.plugins,
     ],

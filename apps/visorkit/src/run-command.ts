@@ -5,7 +5,7 @@ import { fail, loadPlugin, loadProject } from '@visorkit/core';
 import type { PluginEntry, StopReport } from '@visorkit/core';
 import type { BootModule, BootOptions } from '@visorkit/machine';
 import { assemble, BACKENDS } from './assemble.js';
-import { openSerial, writeAll } from './serial.js';
+import { openOutput, openSerial, writeAll } from './serial.js';
 import { seconds, size, whole, word } from './values.js';
 
 /** Options as commander gives them: text, or absent. */
@@ -19,6 +19,7 @@ export interface RunFlags {
   backend?: string;
   plugin?: string[];
   serial?: string;
+  debugcon?: string;
   debugExit?: boolean;
   time?: string;
   maxInstructions?: string;
@@ -85,6 +86,7 @@ export async function runCommand(flags: RunFlags): Promise<number> {
   };
   const leaving = new AbortController();
   const serial = openSerial(flags.serial ?? config?.serial ?? 'stdio', () => leaving.abort());
+  const debugcon = openOutput('--debugcon', flags.debugcon ?? 'none');
   // Ctrl-C reaches us only when the terminal is not ours (input from a pipe): end the run, not the process
   const onInterrupt = (): void => leaving.abort();
   process.on('SIGINT', onInterrupt);
@@ -93,7 +95,7 @@ export async function runCommand(flags: RunFlags): Promise<number> {
     const vmm = assemble({
       backend, memory, cpus, time, boot, plugins, onReset: config?.onReset ?? 'stop',
       console: { output: serial.output, ...(serial.input === undefined ? {} : { input: serial.input }) },
-      debugExit: flags.debugExit ?? config?.debugExit ?? false,
+      debugConsole: debugcon.output, debugExit: flags.debugExit ?? config?.debugExit ?? false,
     });
     await using machine = vmm;
     report = await machine.run({
@@ -102,6 +104,7 @@ export async function runCommand(flags: RunFlags): Promise<number> {
   } finally {
     process.off('SIGINT', onInterrupt);
     serial.close();
+    debugcon.close();
   }
   tell(report, flags.verbose ?? false);
   const target = flags.report ?? config?.report;

@@ -29,17 +29,24 @@ const PAUSE = new Int32Array(new SharedArrayBuffer(4));
 
 /** `stdio`, `none` or `file:PATH`. */
 export function openSerial(where: string, onLeave: () => void): SerialConsole {
+  if (where !== 'stdio') return openOutput('--serial', where);
+  const output = new ChunkedOutput((bytes) => writeAll(1, bytes));
+  const terminal = new Terminal({ stdin: process.stdin, stdout: process.stdout, onLeave });
+  return {
+    output, input: terminal.input,
+    close: () => {
+      output.flush();
+      terminal.restore();
+    },
+  };
+}
+
+/** An output for `option`: `stdio`, `none` or `file:PATH`. */
+export function openOutput(option: string, where: string): SerialConsole {
   if (where === 'none') return { output: nullOutput, close() {} };
   if (where === 'stdio') {
     const output = new ChunkedOutput((bytes) => writeAll(1, bytes));
-    const terminal = new Terminal({ stdin: process.stdin, stdout: process.stdout, onLeave });
-    return {
-      output, input: terminal.input,
-      close: () => {
-        output.flush();
-        terminal.restore();
-      },
-    };
+    return { output, close: () => output.flush() };
   }
   if (where.startsWith('file:') && where.length > 5) {
     const path = where.slice(5);
@@ -47,7 +54,7 @@ export function openSerial(where: string, onLeave: () => void): SerialConsole {
     try {
       descriptor = openSync(path, 'w');
     } catch (error) {
-      fail('SERIAL_FILE', `The serial console cannot be written to ${path}: ${(error as Error).message}.`, { path });
+      fail('OUTPUT_FILE', `${option} cannot be written to ${path}: ${(error as Error).message}.`, { path });
     }
     const output = new ChunkedOutput((bytes) => writeAll(descriptor, bytes));
     return {
@@ -58,5 +65,5 @@ export function openSerial(where: string, onLeave: () => void): SerialConsole {
       },
     };
   }
-  return fail('OPTION_VALUE', `--serial takes stdio, none or file:PATH, not "${where}".`, { value: where });
+  return fail('OPTION_VALUE', `${option} takes stdio, none or file:PATH, not "${where}".`, { option, value: where });
 }
