@@ -1,14 +1,14 @@
 /**
- * Compares the processor's instructions with this machine's own: builds what is needed, then runs test/fidelity.
+ * Compares the processor's instructions with this machine's own: installs and builds what is missing, then runs test/fidelity.
  * Usage: npm run fidelity -- [--cases 200000] [--seed 1] [--groups alu,shift] [--show 2]   (needs an x86-64 Linux machine and gcc)
  *        npm run fidelity:record   (writes test/fidelity/data/recorded.bin.gz anew)
  */
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
-import { build } from './build.mjs';
+import { setup } from './setup.mjs';
 import { root } from './steps.mjs';
 
-await build();
+await setup();
 const recording = process.argv[2] === '--record';
 const file = join(root, 'test/fidelity/dist', recording ? 'record.js' : 'main.js');
 const { status } = spawnSync(process.execPath, [file, ...process.argv.slice(recording ? 3 : 2)], { stdio: 'inherit' });
