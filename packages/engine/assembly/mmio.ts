@@ -1,4 +1,4 @@
-import { ATTENTION, BOUNCE, MMIO_LOG } from "../src/layout";
+import { ATTENTION, BOUNCE, MMIO_LOG, MMIO_LOG_ENTRY } from "../src/layout";
 import { ATT_MMIO } from "./mode";
 /**
  * Memory-mapped I/O. A processor with EPT leaves the guest at such an access and the hypervisor emulates the instruction. Here
@@ -6,21 +6,23 @@ import { ATT_MMIO } from "./mode";
  * and takes the logged accesses instead of leaving once more, so that every access reaches the device exactly once, however
  * many an instruction makes (PUSH, MOVS and XADD work like MOV). Layout: MMIO_LOG in src/layout.ts.
  */
-const ENTRY: u32 = 64;
-
 /** Is the access the next one in the log? For a read its data are copied to `target`. */
 export function takeLogged(gpa: u64, size: u32, write: bool, target: usize): bool {
   const cursor = load<u32>(MMIO_LOG, 4);
   if (cursor >= load<u32>(MMIO_LOG)) return false;
-  const e = MMIO_LOG + 64 + cursor * ENTRY;
+  const e = MMIO_LOG + (cursor + 1) * <u32>MMIO_LOG_ENTRY;
   if (load<u64>(e) != gpa || load<u32>(e, 8) != size || load<u32>(e, 12) != u32(write)) return false;
   store<u32>(MMIO_LOG, cursor + 1, 4);
   if (!write) memory.copy(target, e + 16, size);
   return true;
 }
 
-/** Leaves word of the access that made the exit. `data` is where the bytes to be written are. */
+/**
+ * Leaves word of the access that made the exit. `data` is where the bytes to be written are. What the log holds beyond the accesses
+ * taken so far belongs to something that is not being done any more: an instruction that an event took the place of.
+ */
 export function requestAccess(gpa: u64, size: u32, write: bool, data: usize): void {
+  store<u32>(MMIO_LOG, load<u32>(MMIO_LOG, 4));
   store<u32>(MMIO_LOG, 1, 12);
   store<u64>(MMIO_LOG, gpa, 16);
   store<u32>(MMIO_LOG, size, 24);

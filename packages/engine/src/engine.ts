@@ -141,6 +141,13 @@ export class Engine {
   /** Instructions retired since the engine was made. Exact below 2^53. */
   get retired(): number { return this.words[RETIRED >>> 2] + this.words[(RETIRED >>> 2) + 1] * 0x100000000; }
 
+  /** Counts one as retired for a fault that the framework has delivered, as the processor does for those it delivers itself. */
+  countFault(): void {
+    const { words } = this, low = words[RETIRED >>> 2];
+    words[RETIRED >>> 2] = low + 1;
+    if (low === 0xffff_ffff) words[(RETIRED >>> 2) + 1]++;
+  }
+
   /** `enter` comes back with ENTER_DEADLINE once `retired` has reached this. Infinity: never. */
   setDeadline(retired: number): void {
     const { words } = this;

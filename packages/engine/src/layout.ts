@@ -160,13 +160,6 @@ export const YMM = 0x1800;
 export const BOUNCE = 0x1a00;
 /** Description of the bounced write; see assembly/mmu.ts. */
 export const BOUNCE_INFO = 0x1a80;
-/**
- * Memory-mapped accesses of the current instruction: the request of the last exit and what the framework has already done for it.
- * +0 u32 entries logged, +4 u32 cursor, +8 u32 set to 1 by the framework when it resumes the instruction, +12 u32 request pending,
- * +16 u64 request GPA, +24 u32 size in bytes, +28 u32 1 = write, +32 32 bytes of data to be written;
- * from +64: 15 entries of 64 bytes with the layout of the request from its GPA on (GPA +0, size +8, write +12, data +16).
- */
-export const MMIO_LOG = 0x1b00; // .. 0x1f00
 /** Record used to run an instruction that is not kept in the cache. */
 export const SCRATCH_RECORDS = 0x1f00; // .. 0x2000
 /** Private scratch of the vector unit (256 bytes) and of the x87 (256 bytes). */
@@ -195,6 +188,18 @@ export const TLB_FILLED = 0x140000; // 4 * 16 KiB
 /** Guest-physical to host-physical pages recently used: {u64 GPA tag, u32 HPA, u32 rights}, 1024 of them. */
 export const EPT_CACHE = 0x150000;
 export const EPT_CACHE_ENTRIES = 1024; // 16 KiB
+/**
+ * Memory-mapped accesses of the current instruction: the request of the last exit and what the framework has already done for it.
+ * +0 u32 entries logged, +4 u32 cursor, +8 u32 set to 1 by the framework when it resumes the instruction, +12 u32 request pending,
+ * +16 u64 request GPA, +24 u32 size in bytes, +28 u32 1 = write, +32 64 bytes of data to be written;
+ * from +128: entries of 128 bytes with the layout of the request from its GPA on (GPA +0, size +8, write +12, data +16). ENTER makes the
+ * most accesses in one instruction, 63; XSAVE goes in pieces of 64 bytes.
+ */
+export const MMIO_LOG = 0x160000;
+export const MMIO_LOG_ENTRIES = 127; // 16 KiB
+export const MMIO_LOG_ENTRY = 128;
+/** Bytes of one access at most. */
+export const MMIO_LOG_DATA = 64;
 /** Jump cache: {i64 key, u32 generation, u32 record}. */
 export const JUMP_CACHE = 0x180000;
 export const JUMP_CACHE_ENTRIES = 8192; // 128 KiB

@@ -5,15 +5,13 @@
  * what it read into the log, and the instruction is run again, taking the logged accesses in order.
  */
 import { fail } from '@visorkit/core';
-import { MMIO_LOG } from './layout.js';
+import { MMIO_LOG, MMIO_LOG_DATA, MMIO_LOG_ENTRIES, MMIO_LOG_ENTRY } from './layout.js';
 
 const COUNT = MMIO_LOG;
 const RESUME = MMIO_LOG + 8;
 const REQUESTED = MMIO_LOG + 12;
 const REQUEST = MMIO_LOG + 16;
-const ENTRIES = MMIO_LOG + 64;
-const ENTRY_BYTES = 64;
-const ENTRY_MAXIMUM = 15;
+const ENTRIES = MMIO_LOG + MMIO_LOG_ENTRY;
 const DATA = 16;
 
 export class MmioLog {
@@ -29,7 +27,7 @@ export class MmioLog {
   get requested(): boolean { return this.words[REQUESTED >>> 2] === 1; }
   /** Guest-physical address of the request. */
   get gpa(): number { return this.words[REQUEST >>> 2] + this.words[(REQUEST >>> 2) + 1] * 0x100000000; }
-  /** Bytes, 1 to 32; not always a power of two: accesses that cross a page come in two parts. */
+  /** Bytes, 1 to 64; not always a power of two: accesses that cross a page come in two parts. */
   get size(): number { return this.words[(REQUEST >>> 2) + 2]; }
   get write(): boolean { return this.words[(REQUEST >>> 2) + 3] === 1; }
 
@@ -48,8 +46,8 @@ export class MmioLog {
   /** The request has been carried out: the next entry runs the instruction again with it logged. */
   complete(): void {
     const count = this.words[COUNT >>> 2];
-    if (count >= ENTRY_MAXIMUM) fail('MMIO_LOG_FULL', `One instruction made more than ${ENTRY_MAXIMUM} memory-mapped accesses.`, { gpa: this.gpa });
-    this.bytes.copyWithin(ENTRIES + count * ENTRY_BYTES, REQUEST, REQUEST + DATA + 32);
+    if (count >= MMIO_LOG_ENTRIES) fail('MMIO_LOG_FULL', `One instruction made more than ${MMIO_LOG_ENTRIES} memory-mapped accesses.`, { gpa: this.gpa });
+    this.bytes.copyWithin(ENTRIES + count * MMIO_LOG_ENTRY, REQUEST, REQUEST + DATA + MMIO_LOG_DATA);
     this.words[COUNT >>> 2] = count + 1;
     this.words[RESUME >>> 2] = 1;
     this.words[REQUESTED >>> 2] = 0;

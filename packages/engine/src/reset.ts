@@ -61,7 +61,7 @@ export function writeResetState(buffer: ArrayBufferLike, powerUp: boolean): void
   word(ACTIVITY, 0);
   word(ATTENTION, 0);
   word(EVENT_INFO, 0);
-  bytes.fill(0, MMIO_LOG, MMIO_LOG + 64);
+  bytes.fill(0, MMIO_LOG, MMIO_LOG + 32);
   if (!powerUp) return;
 
   bytes.fill(0, MSR_STAR, MSR_PERF_GLOBAL_CTRL + 8);

@@ -1,11 +1,11 @@
 /** The whole state of the processor as plain data. */
 import { fail } from '@visorkit/core';
 import type { Engine } from './engine.js';
-import { COUNTERS, EPTP_IN_FORCE, EVENT_INFO, HYPERVISOR, REGS } from './layout.js';
+import { COUNTERS, EPTP_IN_FORCE, EVENT_INFO, HYPERVISOR, MMIO_LOG, MMIO_LOG_ENTRY, REGS } from './layout.js';
 import { DIRTY_ALL, VMCS, VMCS_BYTES, V_DIRTY } from './vmcs-layout.js';
 
 /** Increased when layout.ts moves something that is saved. */
-const FORMAT = 1;
+const FORMAT = 2;
 const REGISTERS_END = COUNTERS;
 const EVENTS_BYTES = 0x100;
 
@@ -15,6 +15,8 @@ export interface EngineState {
   registers: Uint8Array;
   /** Event delivery, deadlines, options. */
   events: Uint8Array;
+  /** Memory-mapped accesses that an instruction has made and not finished with. */
+  mmio: Uint8Array;
   /** Working copy of the current VMCS. */
   vmcs: Uint8Array;
   /** VMX structures: as much as was handed out. */
@@ -28,6 +30,7 @@ export function captureState(engine: Engine): EngineState {
     format: FORMAT,
     registers: copy(bytes, REGS, REGISTERS_END - REGS),
     events: copy(bytes, EVENT_INFO, EVENTS_BYTES),
+    mmio: copy(bytes, MMIO_LOG, (engine.words[MMIO_LOG >>> 2] + 1) * MMIO_LOG_ENTRY),
     vmcs: copy(bytes, VMCS, VMCS_BYTES),
     hypervisor: copy(bytes, HYPERVISOR, pages.used),
     pages: pages.save(),
@@ -39,6 +42,7 @@ export function putState(engine: Engine, state: EngineState): void {
   const { bytes, words, longs, pages } = engine;
   bytes.set(state.registers, REGS);
   bytes.set(state.events, EVENT_INFO);
+  bytes.set(state.mmio, MMIO_LOG);
   bytes.set(state.vmcs, VMCS);
   bytes.fill(0, HYPERVISOR, HYPERVISOR + Math.max(pages.used, state.hypervisor.length));
   bytes.set(state.hypervisor, HYPERVISOR);

@@ -1,3 +1,4 @@
+import { clearLog } from "../mmio";
 import {
   CR2, DR, EFLAGS, EVENT_ERROR, EVENT_INFO, EVENT_LENGTH, EXC_CR2, EXC_DR6, EXC_ERROR, EXC_FLAGS, EXC_VECTOR, ACTIVITY, INTERRUPTIBILITY,
   MSR_DEBUGCTL, RUN_FLAGS,
@@ -102,6 +103,7 @@ function latchDebugRegisters(): void {
  */
 export function deliverException(): i32 {
   forgetDataBreakpoints();
+  clearLog(); // what follows are accesses of the delivery
   while (true) {
     let vector = load<u32>(EXC_VECTOR), error = load<u32>(EXC_ERROR);
     let hasError = (load<u32>(EXC_FLAGS) & 1) != 0 && protectedMode();

@@ -15,6 +15,7 @@ import {
   V_EXIT_REASON, V_INSTRUCTION_ERROR, V_LAUNCH_STATE, V_PRIMARY_CONTROLS, V_SECONDARY_CONTROLS,
 } from "../../src/vmcs-layout";
 import { setEptPointer } from "../ept";
+import { clearLog, rewindLog } from "../mmio";
 import { flushTlb } from "../tlb";
 import { CR0_PG, EFER_LMA, EFER_LME, modeChanged, unblockInterrupts } from "../mode";
 import { EXIT, OK } from "../status";
@@ -131,9 +132,11 @@ function inject(info: u32): i32 {
   store<u32>(ACTIVITY, 0);
   unblockInterrupts();
   store<u64>(PENDING_DEBUG, 0); // an event that vectors takes the place of pending debug exceptions (27.7.3)
+  rewindLog(); // accesses of a delivery that is done again
   const status = deliverEvent(type, info & 0xff, load<u32>(V_ENTRY_ERROR_CODE), (info & INFO_ERROR_VALID) != 0,
     load<u32>(V_ENTRY_INSTRUCTION_LENGTH));
   if (status == EXIT) return EXIT;
+  clearLog();
   if (primaryControl(PRIMARY_MONITOR_TRAP_FLAG)) pendMonitorTrap();
   return OK;
 }
