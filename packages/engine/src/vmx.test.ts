@@ -1,5 +1,6 @@
+import fc from 'fast-check';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { EptRights, ExitReason, VmcsField as F, controlBits, eptPointer, interruptionInfo } from '@visorkit/x86';
+import { EptRights, ExitReason, VMCS_FIELDS, VmcsField as F, controlBits, eptPointer, interruptionInfo } from '@visorkit/x86';
 import type { EptBuilder } from '@visorkit/x86';
 import { Engine } from './engine.js';
 import { GUEST_RAM } from './layout.js';
@@ -540,5 +541,19 @@ describe('outside view', () => {
     engine.memory.write(CODE + 1, Uint8Array.of(0x0f, 0xa2));
     engine.rip = BigInt(CODE);
     expect(engine.enter()).toBe(ExitReason.CPUID);
+  });
+});
+
+describe('any VMCS', () => {
+  it('is entered or refused, and never harms the host', () => {
+    const value = fc.oneof(fc.bigInt(0n, 0xffffn), fc.bigInt(0n, 0xffff_ffffn), fc.bigInt(0n, 0xffff_ffff_ffff_ffffn), fc.constantFrom(0n, 0x2600000n, 0x2601000n, 0x4600000n));
+    const saved = engine.saveState();
+    fc.assert(fc.property(fc.array(fc.tuple(fc.constantFrom(...VMCS_FIELDS.map(({ encoding }) => encoding)), value, fc.boolean()), { maxLength: 6 }), (writes) => {
+      engine.restoreState(saved);
+      code(NOP, 0xa0, 0, 0, 4, 0, 0, 0, 0, 0, 0x0f, 0x20, 0xc0, 0xcc, HLT);
+      for (const [field, bits, replace] of writes) engine.vmcs.write64(field, replace ? bits : engine.vmcs.read64(field) ^ (bits & 0xffffn));
+      engine.setDeadline(engine.retired + 1000);
+      for (let i = 0; i < 3; i++) expect(engine.enter()).toBeGreaterThanOrEqual(0);
+    }), { numRuns: 3000 });
   });
 });
