@@ -60,7 +60,7 @@ export async function main(argv: readonly string[]): Promise<void> {
       process.exitCode = status;
     }).parseAsync(argv);
   } catch (error) {
-    const text = isVisorkitError(error) ? `visorkit: ${describeError(error)} [${error.code}]` : `visorkit: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`;
+    const text = isVisorkitError(error) ? `visorkit: ${describeError(error)}` : `visorkit: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`;
     writeAll(2, Buffer.from(`${text}\n`));
     process.exitCode = STATUS_USAGE;
   }
