@@ -310,6 +310,8 @@ export function rcr64(a: u64, n: u32): u64 {
 }
 export function imul64(a: u64, b: u64): u64 {
   const r = a * b;
+  // two 32-bit factors cannot overflow: the usual case
+  if (<u64><i64><i32>a == a && <u64><i64><i32>b == b) { multiplyFlags(<i64>r, 0); return r; }
   multiplyFlags(<i64>r, u32(<i64>mulHighSigned(<i64>a, <i64>b) != (<i64>r >> 63)));
   return r;
 }

@@ -2,10 +2,10 @@ import {
   ARENA, ARENA_BYTES, BLOCK_HASH, BLOCK_HASH_ENTRIES, CODE_BASE, COUNTERS, CR4, FETCH_BUFFER, MODE, PAGE_BLOCKS, RIP, SCRATCH_RECORDS, SEG_BASE, SEG_CS, SEG_LIMIT,
 } from "../src/layout";
 import { decode, decodedEnds } from "./decode";
-import { OP_NEXT, OP_TOO_LONG } from "./generated/ops";
+import { OP_CALL32, OP_CALL64, OP_CONTINUE, OP_JCC0, OP_JCC15, OP_NEXT, OP_TOO_LONG, fusedWithBranch } from "./generated/ops";
 import { codePage } from "./mmu";
 import { MODE_CS_CHECK, MODE_SIZE } from "./mode";
-import { RECORD, recLeft } from "./record";
+import { RECORD, recOp } from "./record";
 import { raiseError } from "./system/exceptions";
 import { newJumpGeneration, protectHostPage } from "./tlb";
 /**
@@ -27,9 +27,12 @@ const MAX_RECORDS: u32 = 32;
 const BLOCK_SPACE: u32 = HEADER + (MAX_RECORDS + 1) * 32 + 32;
 
 let arenaNext: u32 = ARENA;
+/** Grows when the arena is emptied: addresses of records from before mean nothing. */
+export let arenaGeneration: u32 = 0;
 
 export function resetBlocks(): void {
   arenaNext = ARENA;
+  arenaGeneration++;
   memory.fill(BLOCK_HASH, 0, BLOCK_HASH_ENTRIES * 4);
   memory.fill(PAGE_BLOCKS, 0, <usize>memory.size() << 6); // 64 KiB wasm page = 16 pages of 4 bytes
   newJumpGeneration();
@@ -93,12 +96,17 @@ function makeBlock(linear: u64, host: u32, mode: u32): usize {
       break;
     }
     at += length;
+    const op = recOp(rec);
+    if (count != 0 && op >= OP_JCC0 && op <= OP_JCC15) {
+      const both = fusedWithBranch(recOp(rec - RECORD), op - OP_JCC0);
+      if (both != 0) store<u16>(rec - RECORD, <u16>both);
+    }
     count++;
     rec += RECORD;
     if (decodedEnds || at >= limit) break;
   }
   // the pseudo record that goes on behind the block
-  store<u64>(rec, OP_NEXT | (<u64>((host & 0xfff) + at) << 16)); store<u64>(rec, 0, 8); store<u64>(rec, 0, 16); store<u64>(rec, 0, 24);
+  store<u64>(rec, OP_CONTINUE | (<u64>((host & 0xfff) + at) << 16)); store<u64>(rec, 0, 8); store<u64>(rec, 0, 16); store<u64>(rec, 0, 24);
   for (let i: u32 = 0; i < count; i++) store<u8>(first + i * 32, <u8>(count - i), 5);
   arenaNext = rec + <u32>RECORD;
   store<u32>(block, host);
@@ -192,9 +200,12 @@ export function codeWritten(host: u32, length: u32, pc: usize): void {
   endBlockBehind(pc);
 }
 
-/** Makes the running block look its next instruction up anew. The last record has nothing of the block behind it. */
+/** Makes the running block look its next instruction up anew, whatever the links of its records say. */
 export function endBlockBehind(pc: usize): void {
-  if (pc >= <usize>ARENA && recLeft(pc) > 1) store<u16>(pc + RECORD, <u16>OP_NEXT);
+  if (pc < <usize>ARENA) return;
+  store<u16>(pc + RECORD, <u16>OP_NEXT);
+  const op = recOp(pc);
+  if (op == OP_CALL64 || op == OP_CALL32) store<u32>(pc, 0, 16); // it has written its return address and goes on by its link
 }
 
 function dropPage(page: u32): void {

@@ -1,7 +1,7 @@
 import {
   ARENA, ATTENTION, BUDGET, CODE_BASE, DEADLINE, EFLAGS, INTERRUPTIBILITY, JUMP_CACHE, JUMP_CACHE_ENTRIES, MODE, RETIRED, RIP, RUN_FLAGS, SEG_BASE, SEG_CS, SEG_LIMIT,
 } from "../src/layout";
-import { decodeOne, findBlock } from "./blocks";
+import { arenaGeneration, decodeOne, findBlock } from "./blocks";
 import { IF, RF, TF } from "./flags";
 import { interpret } from "./generated/dispatch";
 import { clearLog, prepareLog, rewindLog } from "./mmio";
@@ -9,7 +9,7 @@ import {
   ATT_DEBUG, ATT_INTERRUPT_WINDOW, ATT_STEPPED, ATT_MMIO, ATT_MTF, ATT_NMI_WINDOW, ATT_PENDING_DEBUG, ATT_RESUME_FLAG, ATT_SHADOW, ATT_SHADOW_OLD, ATT_STEP, ATT_TPR, ATT_TRAP_FLAG, ATT_VIRTUAL_INTERRUPT, MODE_CS_CHECK, MODE_SIZE,
   MODE_REAL, currentRip, nextRip, updateAttention,
 } from "./mode";
-import { recLeft } from "./record";
+import { recLeft, recOffset } from "./record";
 import { END, EXIT, FAULT, JUMP, OK, REPEAT } from "./status";
 import { afterInstruction, beginStep, instructionBreakpoint } from "./system/debug";
 import { deliverException, raiseError } from "./system/exceptions";
@@ -226,6 +226,24 @@ function attend(): usize {
   }
   return branchSlow(pc);
 }
+/** Goes from the end of a block to the code behind it. Nothing of the block is left to be given back. */
+export function goOn(pc: usize): usize {
+  const link = <usize>load<u32>(pc, 16);
+  if (link != 0) {
+    const left = load<i64>(BUDGET) - <i64>recLeft(link);
+    if (left >= 0) { store<i64>(BUDGET, left); return link; }
+  }
+  const base = load<u64>(CODE_BASE), offset = recOffset(pc);
+  store<u64>(RIP, currentRip(pc));
+  const generation = arenaGeneration, to = next();
+  if (generation == arenaGeneration) linkTo(pc, to, base, <i64>offset);
+  return to;
+}
+/** A link is good as long as both ends are: they lie in one page, so they go together. */
+function linkTo(pc: usize, to: usize, base: u64, offset: i64): void {
+  if (to >= <usize>ARENA && pc >= <usize>ARENA && offset >= 0 && offset < 4096 && load<u64>(CODE_BASE) == base && (load<u32>(MODE) & MODE_CS_CHECK) == 0
+    && load<u16>(to, 2) == <u16>offset && load<u32>(to - 64, 16) == 0 && load<u32>(ATTENTION) == 0) store<u32>(pc, <u32>to, 16);
+}
 function branchSlow(pc: usize): usize {
   const offset = load<i64>(pc, 24), base = load<u64>(CODE_BASE), size = load<u8>(pc, 14);
   const target = base + <u64>offset, cut = size == 8 ? target : size == 4 ? target & 0xffffffff : target & 0xffff;
@@ -233,9 +251,7 @@ function branchSlow(pc: usize): usize {
   if ((load<u32>(MODE) & MODE_CS_CHECK) != 0 && cut > <u64>load<u32>(SEG_LIMIT + SEG_CS * 4)) return settle(pc, raiseError(13, 0));
   store<u64>(BUDGET, load<u64>(BUDGET) + <u64>(recLeft(pc) - 1));
   store<u64>(RIP, cut);
-  const to = next();
-  // a link is good as long as both ends are: they lie in one page, so they go together
-  if (to >= <usize>ARENA && pc >= <usize>ARENA && offset >= 0 && offset < 4096 && load<u64>(CODE_BASE) == base && size != 2 && (load<u32>(MODE) & MODE_CS_CHECK) == 0
-    && (load<u16>(to, 2) == <u16>offset) && load<u32>(to - 64, 16) == 0 && load<u32>(ATTENTION) == 0) store<u32>(pc, <u32>to, 16);
+  const generation = arenaGeneration, to = next();
+  if (size != 2 && generation == arenaGeneration) linkTo(pc, to, base, offset);
   return to;
 }

@@ -36,6 +36,9 @@ store<u64>(BUDGET, load<u64>(BUDGET) + <u64>recLeft(pc));
 store<u64>(RIP, currentRip(pc));
 pc = next(); if (pc == 0) return; continue;`);
 
+/** The end of a block whose code goes on: like a jump to the next instruction, with a link of its own. */
+handler("CONTINUE", "pc = goOn(pc); if (pc == 0) return; continue;");
+
 // ---- arithmetic and logic: r,r  r,m  m,r  r,i  m,i
 const alu = ["add", "or", "adc", "sbb", "and", "sub", "xor", "cmp"];
 const compute = {
@@ -167,6 +170,35 @@ conditions.forEach((c, i) => handler(`SETCC${i}`, `store<u8>(rmPtr(pc), <u8>(${c
 conditions.forEach((c, i) => handler(`CMOV${i}_R32`, `${setA(32, `${c} ? ${B(32)} : ${A(32)}`)} ${NEXT}`));
 conditions.forEach((c, i) => handler(`CMOV${i}_R64`, `if (${c}) ${setA(64, B(64))} ${NEXT}`));
 
+// ---- a comparison and the conditional branch behind it, run as one (the branch keeps its own record)
+/** Conditions of \`cmp a, b\` by condition number; signed ones through i-types. */
+const afterCompare = (s) => ({ 2: "a < b", 3: "a >= b", 4: "a == b", 5: "a != b", 6: "a <= b", 7: "a > b", 12: `<i${s}>a < <i${s}>b`, 13: `<i${s}>a >= <i${s}>b`, 14: `<i${s}>a <= <i${s}>b`, 15: `<i${s}>a > <i${s}>b` });
+const afterTest = (s) => ({ 4: "r == 0", 5: "r != 0", 8: `<i${s}>r < 0`, 9: `<i${s}>r >= 0`, 14: `<i${s}>r <= 0`, 15: `<i${s}>r > 0` });
+const BRANCH = (c) => `if (${c}) { pc = branch(pc + RECORD); if (pc == 0) return; continue; } pc += 2 * RECORD; continue;`;
+const fusions = [];
+function fused(base, s, body, table, only) {
+  for (const [cc, c] of Object.entries(table)) {
+    if (only && !only.includes(Number(cc))) continue;
+    fusions.push([base, Number(cc), `${base}_J${cc}`]);
+    handler(`${base}_J${cc}`, `${body}\n${BRANCH(c)}`);
+  }
+}
+for (const s of [8, 32, 64]) {
+  fused(`RI_CMP${s}`, s, `const a: u${s} = ${A(s)}, b: u${s} = ${imm(s)}; subFlags${s}(a, b, a - b);`, afterCompare(s));
+  fused(`RR_CMP${s}`, s, `const a: u${s} = ${A(s)}, b: u${s} = ${B(s)}; subFlags${s}(a, b, a - b);`, afterCompare(s), s === 8 ? [4, 5] : undefined);
+  fused(`TEST_RR${s}`, s, `const r: u${s} = ${A(s)} & ${B(s)}; setLogicFlags(<i64><i${s}>r);`, afterTest(s));
+  fused(`MI_CMP${s}`, s, `${readP(s)}\nconst a: u${s} = load<u${s}>(p), b: u${s} = ${imm(s)}; subFlags${s}(a, b, a - b);`, afterCompare(s), [2, 3, 4, 5, 6, 7]);
+  fused(`TEST_RI${s}`, s, `const r: u${s} = ${A(s)} & ${imm(s)}; setLogicFlags(<i64><i${s}>r);`, afterTest(s), [4, 5]);
+  fused(`TEST_MI${s}`, s, `${readP(s)}\nconst r: u${s} = load<u${s}>(p) & ${imm(s)}; setLogicFlags(<i64><i${s}>r);`, afterTest(s), [4, 5]);
+}
+for (const s of [32, 64]) {
+  fused(`RM_CMP${s}`, s, `${readP(s)}\nconst a: u${s} = ${A(s)}, b: u${s} = load<u${s}>(p); subFlags${s}(a, b, a - b);`, afterCompare(s), [2, 3, 4, 5, 6, 7]);
+  fused(`MR_CMP${s}`, s, `${readP(s)}\nconst a: u${s} = load<u${s}>(p), b: u${s} = ${A(s)}; subFlags${s}(a, b, a - b);`, afterCompare(s), [2, 3, 4, 5, 6, 7]);
+  fused(`RI_SUB${s}`, s, `const a: u${s} = ${A(s)}, b: u${s} = ${imm(s)}, r: u${s} = a - b; ${setA(s, "r")} subFlags${s}(a, b, r);`, afterCompare(s), [4, 5]);
+  fused(`RI_ADD${s}`, s, `const a: u${s} = ${A(s)}, b: u${s} = ${imm(s)}, r: u${s} = a + b; ${setA(s, "r")} addFlags${s}(a, b, r);`, { 4: "r == 0", 5: "r != 0" });
+  fused(`DEC_R${s}`, s, `const a: u${s} = ${A(s)}, r: u${s} = a - 1; decFlags${s}(a, r); ${setA(s, "r")}`, { 4: "r == 0", 5: "r != 0" });
+}
+
 // ---- a few more that are everywhere
 for (const s of [32, 64]) {
   handler(`IMUL_RR${s}`, `${setA(s, `imul${s}(${A(s)}, ${B(s)})`)} ${NEXT}`);
@@ -192,7 +224,16 @@ handler("TOO_LONG", "raiseError(13, 0); status = FAULT; break;");
 
 const header = "// Written by scripts/generate-dispatch.mjs; do not edit.\n";
 mkdirSync(out, { recursive: true });
-writeFileSync(out + "ops.ts", header + names.map((n, i) => `export const OP_${n}: u32 = ${i};`).join("\n") + "\n");
+const fuse = `
+/** The handler that runs the one with number \`op\` and a conditional branch with condition \`cc\` behind it as one; 0 when there is none. */
+export function fusedWithBranch(op: u32, cc: u32): u32 {
+  switch ((op << 4) | cc) {
+${fusions.map(([base, cc, name]) => `    case ${(names.indexOf(base) << 4) | cc}: return OP_${name};`).join("\n")}
+    default: return 0;
+  }
+}
+`;
+writeFileSync(out + "ops.ts", header + names.map((n, i) => `export const OP_${n}: u32 = ${i};`).join("\n") + "\n" + fuse);
 writeFileSync(out + "dispatch.ts", `${header}import { BUDGET, REGS, RIP, SEG_SS } from "../../src/layout";
 import {
   addFlags16, addFlags32, addFlags64, addFlags8, decFlags16, decFlags32, decFlags64, decFlags8, imul32, imul64, incFlags16, incFlags32, incFlags64, incFlags8,
@@ -205,7 +246,7 @@ import { execInteger } from "../integer";
 import { commit, effectiveAddress, fastLinear, fastModify, fastRead, fastWrite } from "../mmu";
 import { currentRip, isCanonical, nextRip } from "../mode";
 import { RECORD, recImm, recLeft, recOp, recSegment, regPtr, rmPtr } from "../record";
-import { branch, next, settle, transfer } from "../run";
+import { branch, goOn, next, settle, transfer } from "../run";
 import { execSimd } from "../simd/exec";
 import { FAULT, OK } from "../status";
 import { execString } from "../strings";

@@ -35,6 +35,8 @@ const FCR_TRIGGER_SHIFT = 6;
 const TRIGGER_LEVELS = [1, 4, 8, 14] as const;
 
 /** Line control register. */
+/** 8 data bits, no parity, 1 stop bit: how firmware leaves the port. The chip's own reset value, 5 bits, is met by no program. */
+const LCR_8N1 = 0x03;
 const LCR_STOP_BITS = 0x04;
 const LCR_PARITY = 0x08;
 const LCR_BREAK = 0x40;
@@ -118,7 +120,7 @@ export class Uart16550 extends BytePortDevice implements Device<Uart16550State> 
   readonly name: string;
   #interruptEnable = 0;
   #fifoControl = 0;
-  #lineControl = 0;
+  #lineControl = LCR_8N1;
   #modemControl = 0;
   #modemInputs = MSR_CTS | MSR_DSR | MSR_DCD;
   #modemDeltas = 0;
@@ -182,7 +184,7 @@ export class Uart16550 extends BytePortDevice implements Device<Uart16550State> 
   reset(): void {
     this.#interruptEnable = 0;
     this.#fifoControl = 0;
-    this.#lineControl = 0;
+    this.#lineControl = LCR_8N1;
     this.#modemControl = 0;
     this.#modemDeltas = 0;
     this.#divisor = 12;
