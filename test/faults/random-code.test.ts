@@ -1,6 +1,6 @@
 /** Random bytes executed as code, in every mode: the guest may do what it likes, the host neither throws nor hangs. */
 import { GPR_NAMES } from '@visorkit/core';
-import type { GprName, InitialState } from '@visorkit/core';
+import type { GprName, InitialState, Plugin } from '@visorkit/core';
 import { FLAT_GDT_SIZE, flatSegments, realModeSegments, writeFlatGdt, writeIdentityMap } from '@visorkit/machine';
 import type { BootContext } from '@visorkit/machine';
 import { describe, expect, it } from 'vitest';
@@ -17,7 +17,7 @@ const PAGE_TABLES = 0x10000;
 const CODE = 0x20000;
 const CODE_BYTES = 0x8000;
 const HANDLER = 0x5000;
-const RUNS = 40;
+const RUNS = 25;
 const INSTRUCTIONS = 3000;
 
 /** Prefixes and opcode maps that random bytes seldom hit, put in often. */
@@ -34,10 +34,17 @@ function codeOf(random: Random): Uint8Array {
 
 function registersOf(random: Random): Partial<Record<GprName, bigint>> {
   const registers = Object.fromEntries(GPR_NAMES.map((name) => [name, random.hostile()])) as Record<GprName, bigint>;
-  // A string instruction may run for as long as its count says; that is the guest's right, and not what is looked at here
   registers.rcx = BigInt(random.below(0x4000));
   return registers;
 }
+
+/** Cuts short what is the guest's right but takes its time: INS and OUTS repeated some thousand million times. */
+const shortStrings: Plugin = {
+  name: 'short-strings',
+  apply: ({ hooks }) => void hooks.exit.for('io').tap('short-strings', ({ io }, vcpu) => {
+    if (io.string && io.rep) vcpu.rcx &= 0xffffn;
+  }),
+};
 
 function handlerAt(handlers: Handlers, random: Random): number {
   return handlers === 'orderly' ? HANDLER : CODE + random.below(CODE_BYTES);
@@ -52,7 +59,7 @@ function orderlyHandler(mode: Mode): number[] {
   return [0xbc, 0, 0x80, 0x0f, 0x31, 0x25, 0xff, 0x7f, 0xb9, 0, 1, 0x68, 0, CODE >>> 12, 0x50, 0xcb];
 }
 
-export function start(mode: Mode, handlers: Handlers, random: Random, context: BootContext): InitialState {
+function start(mode: Mode, handlers: Handlers, random: Random, context: BootContext): InitialState {
   const { memory } = context;
   memory.write(CODE, codeOf(random));
   memory.write(HANDLER, Uint8Array.from(orderlyHandler(mode)));
@@ -91,7 +98,7 @@ describe('random code', () => {
         let retired = 0;
         for (let seed = first; seed < first + runs; seed++) {
           const random = new Random(seed);
-          const report = await survive(`seed ${seed}`, (context) => start(mode, handlers, random, context), { maxInstructions: INSTRUCTIONS });
+          const report = await survive(`seed ${seed}`, (context) => start(mode, handlers, random, context), { maxInstructions: INSTRUCTIONS }, { plugins: [shortStrings] });
           expect(report.guestInstructions, `seed ${seed}`).toBeLessThanOrEqual(INSTRUCTIONS);
           retired += report.guestInstructions;
         }

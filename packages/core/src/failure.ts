@@ -61,10 +61,12 @@ export function reportFailure(vcpu: Vcpu, memory: GuestMemory, disassembler: Dis
   return report;
 }
 
-/** Who could take an exit that nobody took, as a sentence. */
-export function suggestTaker(exit: VmExit): string {
+/** Who could take an exit that nobody took, as a sentence. `brokenRule`: what VM entry found wrong, when it did. */
+export function suggestTaker(exit: VmExit, brokenRule?: string): string {
   const entry = exitReasonEntry(exit.reason);
-  if (exit.entryFailure) return 'The processor refused the guest state: the VM-entry checks of SDM 3C chapter 27 failed. Check what was last written to the vCPU.';
+  if (exit.entryFailure) {
+    return `The processor refused the guest state: ${brokenRule ?? 'the VM-entry checks of SDM 3C chapter 27 failed'}. Check what the boot loader, or who wrote to the vCPU last, has put there.`;
+  }
   if (entry?.taker !== undefined) return `${entry.taker} takes it, or a plugin that taps hooks.exit.for("${entry.name}").`;
   return `A plugin that taps hooks.exit.for("${exitReasonName(exit.reason)}") can take it.`;
 }

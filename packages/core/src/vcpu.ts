@@ -203,6 +203,8 @@ export interface Vcpu {
   /** For reports. */
   snapshot(): VcpuSnapshot;
 
+  /** After an exit with `entryFailure`: the rule of VM entry that the guest state breaks, where the backend knows it. */
+  readonly brokenEntryRule?: string;
   /** Only on a backend with VMX (capability `vmcs`). */
   readonly vmcs?: VmcsAccess;
 }

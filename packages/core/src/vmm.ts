@@ -340,7 +340,7 @@ export class Vmm implements AsyncDisposable {
     this.#wallMs += performance.now() - began;
     const report = this.#makeReport(outcome, performance.now() - began, this.#idleMs - idleBefore);
     if (failure !== undefined) report.failure = failure;
-    if (failure !== undefined && this.#unhandled) failure.suggestion = suggestTaker(loop.current.vcpu.exit);
+    if (failure !== undefined && this.#unhandled) failure.suggestion = suggestTaker(loop.current.vcpu.exit, loop.current.vcpu.brokenEntryRule);
     if (error !== undefined) report.error = describe(error);
     this.report = report;
     if (outcome.reason === 'paused') {
@@ -373,8 +373,9 @@ export class Vmm implements AsyncDisposable {
           return stop(`The guest retired ${this.instructions} instructions, the limit it was given.`, EXIT_STATUS['max-instructions'], 'max-instructions');
         case 'unhandled': {
           this.#unhandled = true;
-          const exit = loop.current.vcpu.exit;
-          return stop(`Nobody handled the exit ${exitReasonName(exit.reason)} of vCPU ${loop.current.vcpu.index} at RIP 0x${loop.current.vcpu.rip.toString(16)}. ${suggestTaker(exit)}`,
+          const { vcpu } = loop.current, { exit } = vcpu;
+          const what = exit.entryFailure ? `VM entry failed (${exitReasonName(exit.reason)})` : `Nobody handled the exit ${exitReasonName(exit.reason)}`;
+          return stop(`${what} of vCPU ${vcpu.index} at RIP 0x${vcpu.rip.toString(16)}. ${suggestTaker(exit, vcpu.brokenEntryRule)}`,
             EXIT_STATUS['unhandled-exit'], 'unhandled-exit');
         }
         case 'asleep': {

@@ -27,6 +27,8 @@ function exceptionClass(vector: number): number {
 export class EventQueue {
   /** An exception during the delivery of #DF: the next run reports a triple fault. */
   tripleFault = false;
+  /** The vCPU's instruction limit. */
+  limit = Infinity;
 
   constructor(private readonly engine: Engine, private readonly exit: VmExit) {}
 
@@ -47,7 +49,7 @@ export class EventQueue {
   inject(info: number, errorCode: number, length: number): void {
     const { words } = this.engine;
     // A guest whose handler faults at once retires nothing; it must meet its instruction limit all the same
-    if (((info >>> 8) & 7) === EventType.HARDWARE_EXCEPTION) this.engine.countFault();
+    if (((info >>> 8) & 7) === EventType.HARDWARE_EXCEPTION && this.engine.retired < this.limit) this.engine.countFault();
     words[INFO] = info;
     words[ERROR] = errorCode;
     words[LENGTH] = length;

@@ -73,8 +73,9 @@ export class VmxVcpu extends VmxRegisters implements Vcpu {
   }
 
   get instructions(): number { return this.engine.retired; }
+  get brokenEntryRule(): string | undefined { return describeEntryRule(this.engine.failedRule); }
   setDeadline(ns: number): void { this.#deadline = ns; }
-  setInstructionLimit(count: number): void { this.#limit = count; }
+  setInstructionLimit(count: number): void { this.#limit = this.#events.limit = count; }
 
   run(): VmExit {
     const { exit, engine } = this, { clock } = this.#parts;
