@@ -4,8 +4,9 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { createLogger, loadPlugin } from '@visorkit/core';
-import type { LogSink } from '@visorkit/core';
+import type { LogSink, SharedModules } from '@visorkit/core';
 import { exits } from '@visorkit/exits';
+import * as machine from '@visorkit/machine';
 import { compose } from '@visorkit/machine';
 import { cpuidExit, fakeBackend } from '@visorkit/testkit';
 
@@ -21,10 +22,10 @@ function write(path: string, text: string): string {
 
 const backend = () => fakeBackend([cpuidExit(0), cpuidExit(0x8000_0001)], { controls: { primary: new Set(['hlt-exiting', 'mwait-exiting', 'cr8-load-exiting', 'cr8-store-exiting']) } });
 
-async function logOf(specifier: string, from = folder, options?: Record<string, unknown>): Promise<string[]> {
+async function logOf(specifier: string, from = folder, options?: Record<string, unknown>, shared?: SharedModules): Promise<string[]> {
   const lines: string[] = [];
   const log: LogSink = (level, source, message) => { if (level === 'info') lines.push(`${source}: ${message}`); };
-  await using vmm = compose({ backend: backend(), memory: 4096, time: 'virtual', log, plugins: [...exits(), ...(await loadPlugin(specifier, from, options))] });
+  await using vmm = compose({ backend: backend(), memory: 4096, time: 'virtual', log, plugins: [...exits(), ...(await loadPlugin(specifier, from, options, shared))] });
   expect((await vmm.run()).reason).toBe('halted');
   return lines;
 }
@@ -65,6 +66,15 @@ export default (options: { word?: string }): Plugin[] => [{
   it('can take an exit with the outcomes it is given', async () => {
     write('take.mjs', `export const plugin = { name: 'take', apply({ hooks, outcomes, logger }) { hooks.exit.for('cpuid').tap('take', () => { logger.info('mine'); return outcomes.RESUME; }); } };`);
     expect(await logOf('take.mjs')).toEqual(['take: mine', 'take: mine']);
+  });
+
+  it.each(['shared.mts', 'shared.mjs'])('may import what the application shares: %s', async (name) => {
+    write(name, `import { RESUME } from '@visorkit/core';
+import { PortBusToken } from '@visorkit/machine';
+export default { name: 'shared', requires: { services: [PortBusToken] }, apply({ hooks, logger, services }) {
+  hooks.exit.for('cpuid').tap('shared', () => { logger.info(String(services.get(PortBusToken).read(0x80, 1))); return RESUME; });
+} };`);
+    expect(await logOf(`./${name}`, folder, undefined, { '@visorkit/machine': machine })).toEqual(['shared: 255', 'shared: 255']);
   });
 
   it('may be a class in CommonJS', async () => {

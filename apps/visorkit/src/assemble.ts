@@ -6,7 +6,7 @@ import { BootFlatPlugin } from '@visorkit/boot-flat';
 import { BootLinuxPlugin } from '@visorkit/boot-linux';
 import { BootMultibootPlugin } from '@visorkit/boot-multiboot';
 import { DisassemblerToken, fail } from '@visorkit/core';
-import type { Backend, Plugin, PluginEntry, Vmm } from '@visorkit/core';
+import type { Backend, LogSink, Plugin, PluginEntry, Vmm } from '@visorkit/core';
 import { exits } from '@visorkit/exits';
 import { KvmHypercallsPlugin } from '@visorkit/hypercalls';
 import { compose, nullOutput } from '@visorkit/machine';
@@ -28,6 +28,8 @@ export interface AssembleOptions {
   readonly debugExit: boolean;
   readonly plugins: readonly PluginEntry[];
   readonly onReset?: 'stop' | 'restart';
+  /** What the machine and its plugins say; nothing by default. */
+  readonly log?: LogSink;
 }
 
 export const BACKENDS = ['vmx', 'kvm'] as const;
@@ -51,6 +53,7 @@ export function assemble(options: AssembleOptions): Vmm {
   return compose({
     backend: makeBackend(options.backend), memory: options.memory, cpus: options.cpus, time: options.time, console: options.console,
     onReset: options.onReset ?? 'stop',
+    ...(options.log === undefined ? {} : { log: options.log }),
     ...(options.boot === undefined ? {} : { boot: options.boot }),
     plugins: [
       disassembly, ...exits(), ...pcPlatform({ debugExit: options.debugExit, firmwareDebug: debugOutput, debugConsole: options.debugExit ? false : debugOutput }), ...(options.debugExit ? [new PcTestPlugin(), new PciTestPlugin(), new KvmHypercallsPlugin()] : []),

@@ -37,6 +37,7 @@ function program(end: (status: number) => void): Command {
     .option('--address <number>', 'flat binary: load address')
     .option('--mode <mode>', 'flat binary: real16, protected32 or long64')
     .option('--entry <bits>', 'bzImage: 32 or 64')
+    .option('--log <level>', 'what plugins say: debug, info, warn, error or none (default info)')
     .option('--verbose', 'say at the end what happened')
     .action(async (flags: RunFlags) => end(await runCommand(flags)));
   command

@@ -1,10 +1,11 @@
 /** `visorkit run`: boots an image on a PC. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { basename } from 'node:path';
-import { fail, loadPlugin, loadProject } from '@visorkit/core';
-import type { PluginEntry, StopReport } from '@visorkit/core';
+import { fail, loadPlugin, loadProject, silentLogSink, stderrLogSink } from '@visorkit/core';
+import type { LogLevel, PluginEntry, StopReport } from '@visorkit/core';
 import type { BootModule, BootOptions } from '@visorkit/machine';
 import { assemble, BACKENDS } from './assemble.js';
+import { sharedModules } from './shared-modules.js';
 import { openOutput, openSerial, writeAll } from './serial.js';
 import { seconds, size, whole, word } from './values.js';
 
@@ -30,6 +31,7 @@ export interface RunFlags {
   address?: string;
   mode?: string;
   entry?: string;
+  log?: string;
   verbose?: boolean;
 }
 
@@ -63,18 +65,22 @@ function loaderOptions(flags: RunFlags): Record<string, unknown> {
   return options;
 }
 
+const LOG_LEVELS: readonly (LogLevel | 'none')[] = ['debug', 'info', 'warn', 'error', 'none'];
+
 /** Runs a guest; resolves with the status the process is to end with. */
 export async function runCommand(flags: RunFlags): Promise<number> {
-  const project = await loadProject(process.cwd(), flags.config);
+  const shared = await sharedModules();
+  const project = await loadProject(process.cwd(), flags.config, shared);
   const config = project?.config;
   const kernel = flags.kernel ?? config?.kernel;
   if (kernel === undefined) fail('OPTION_MISSING', 'Nothing to run: name an image with --kernel, or in a visorkit.config.ts.', { option: '--kernel' });
   const plugins: PluginEntry[] = [...(project?.plugins ?? [])];
-  for (const specifier of flags.plugin ?? []) plugins.push(...(await loadPlugin(specifier, process.cwd())));
+  for (const specifier of flags.plugin ?? []) plugins.push(...(await loadPlugin(specifier, process.cwd(), undefined, shared)));
   const memory = size('--memory', flags.memory ?? String(config?.memory ?? '256M'));
   const cpus = whole('--cpus', flags.cpus ?? String(config?.cpus ?? 1), 1, 64);
   const backend = word('--backend', flags.backend ?? config?.backend ?? 'vmx', BACKENDS);
   const time = word('--time', flags.time ?? config?.time ?? 'real', ['real', 'virtual'] as const);
+  const log = word('--log', flags.log ?? 'info', LOG_LEVELS);
   const maxInstructions = flags.maxInstructions === undefined ? config?.maxInstructions : whole('--max-instructions', flags.maxInstructions, 1, Number.MAX_SAFE_INTEGER);
   const timeout = flags.timeout === undefined ? config?.timeout : seconds('--timeout', flags.timeout);
   const commandLine = flags.append ?? config?.append ?? '';
@@ -93,7 +99,7 @@ export async function runCommand(flags: RunFlags): Promise<number> {
   let report: StopReport;
   try {
     const vmm = assemble({
-      backend, memory, cpus, time, boot, plugins, onReset: config?.onReset ?? 'stop',
+      backend, memory, cpus, time, boot, plugins, log: log === 'none' ? silentLogSink : stderrLogSink(log), onReset: config?.onReset ?? 'stop',
       console: { output: serial.output, ...(serial.input === undefined ? {} : { input: serial.input }) },
       debugConsole: debugcon.output, debugExit: flags.debugExit ?? config?.debugExit ?? false,
     });

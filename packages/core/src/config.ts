@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { VisorkitError, fail, isVisorkitError } from './errors.js';
 import { importFile, loadPlugin } from './load-plugin.js';
-import type { ModuleAliases } from './load-plugin.js';
+import type { SharedModules } from './load-plugin.js';
 import type { Plugin, PluginClass } from './plugin.js';
 import type { PluginEntry } from './plugin-list.js';
 import { parseSize } from './size.js';
@@ -61,13 +61,13 @@ export function findConfig(folder: string): string | undefined {
 }
 
 /** Reads and checks a configuration file. Throws CONFIG_NOT_FOUND, CONFIG_LOAD or CONFIG_INVALID. */
-export async function loadConfig(path: string, aliases?: ModuleAliases): Promise<VmmConfig> {
+export async function loadConfig(path: string, shared?: SharedModules): Promise<VmmConfig> {
   const file = resolve(path);
   if (!existsSync(file)) fail('CONFIG_NOT_FOUND', `There is no configuration file ${file}.`, { file });
   if (!/\.[mc]?[jt]s$/.test(file)) fail('CONFIG_LOAD', `${file} is no configuration: it must be a .ts, .mjs or .js file whose default export is defineVmm({ … }).`, { file });
   let module: Record<string, unknown>;
   try {
-    module = await importFile(file, aliases);
+    module = await importFile(file, shared);
   } catch (error) {
     if (isVisorkitError(error)) throw error;
     throw new VisorkitError('CONFIG_LOAD', `${file} could not be read: ${error instanceof Error ? error.message : String(error)}`, { file }, error);
@@ -88,25 +88,25 @@ export interface Project {
  * Reads `file`, or the configuration of `folder` if it has one; `undefined` when it has none.
  * Paths in it count from the folder it lies in: kernel, initrd, modules, plugins, the file of the serial console.
  */
-export async function loadProject(folder: string, file?: string, aliases?: ModuleAliases): Promise<Project | undefined> {
+export async function loadProject(folder: string, file?: string, shared?: SharedModules): Promise<Project | undefined> {
   const found = file === undefined ? findConfig(folder) : resolve(folder, file);
   if (found === undefined) return undefined;
-  const { plugins = [], ...config } = await loadConfig(found, aliases);
+  const { plugins = [], ...config } = await loadConfig(found, shared);
   const home = dirname(found);
   const from = (path: string): string => resolve(home, path);
   if (config.kernel !== undefined) config.kernel = from(config.kernel);
   if (config.initrd !== undefined) config.initrd = from(config.initrd);
   if (config.modules !== undefined) config.modules = config.modules.map((module) => module.replace(/^[^ ]+/, from));
   if (config.serial?.startsWith('file:')) config.serial = `file:${from(config.serial.slice(5))}`;
-  return { file: found, config, plugins: await loadPlugins(plugins, home, aliases) };
+  return { file: found, config, plugins: await loadPlugins(plugins, home, shared) };
 }
 
 /** Loads the plugins of a list; what is a plugin already stays as it is. Paths count from `fromDir`. */
-export async function loadPlugins(list: readonly ConfigPlugin[], fromDir: string, aliases?: ModuleAliases): Promise<PluginEntry[]> {
+export async function loadPlugins(list: readonly ConfigPlugin[], fromDir: string, shared?: SharedModules): Promise<PluginEntry[]> {
   const loaded: PluginEntry[] = [];
   for (const entry of list) {
     const [plugin, options] = typeof entry === 'object' && 'plugin' in entry ? [entry.plugin, entry.options] : [entry, undefined];
-    if (typeof plugin === 'string') loaded.push(...(await loadPlugin(plugin, fromDir, options, aliases)));
+    if (typeof plugin === 'string') loaded.push(...(await loadPlugin(plugin, fromDir, options, shared)));
     else loaded.push(options === undefined ? plugin : { plugin, options });
   }
   return loaded;

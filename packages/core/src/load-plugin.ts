@@ -17,19 +17,19 @@ interface Manifest {
   main?: unknown;
 }
 
-/** Package names that a TypeScript module may import although nobody installed them beside it, and their files. */
-export type ModuleAliases = Readonly<Record<string, string>>;
+/** Packages that a plugin may import although nobody installed them beside it: what each exports, by name. */
+export type SharedModules = Readonly<Record<string, unknown>>;
 
 /**
  * Loads what `specifier` names, seen from the folder `fromDir`. `options` go to the plugin.
  * Throws PLUGIN_NOT_FOUND, PLUGIN_ENTRY, PLUGIN_LOAD or PLUGIN_SHAPE.
  */
 export async function loadPlugin(specifier: string, fromDir: string, options?: Readonly<Record<string, unknown>>,
-  aliases?: ModuleAliases): Promise<PluginEntry[]> {
+  shared?: SharedModules): Promise<PluginEntry[]> {
   const file = resolvePlugin(specifier, fromDir);
   let module: Record<string, unknown>;
   try {
-    module = await importFile(file, aliases);
+    module = await importFile(file, shared);
   } catch (error) {
     if (isVisorkitError(error)) throw error;
     throw new VisorkitError('PLUGIN_LOAD', `Plugin ${specifier} could not be loaded from ${file}: ${error instanceof Error ? error.message : String(error)}`, { specifier, file }, error);
@@ -121,15 +121,27 @@ function text(value: unknown): string | undefined {
   return typeof value === 'string' && value !== '' ? value : undefined;
 }
 
-/** Imports a module; TypeScript goes through jiti, which also lets it import the kernel from where this one is. */
-export async function importFile(file: string, aliases: ModuleAliases = {}): Promise<Record<string, unknown>> {
-  if (!/\.[mc]?ts$/.test(file)) return (await import(/* @vite-ignore */ pathToFileURL(file).href)) as Record<string, unknown>;
+/**
+ * Imports a module. TypeScript goes through jiti, which also lets it import the kernel and `shared` from where they are; so
+ * does JavaScript that imports a package of visorkit and does not find one of its own.
+ */
+export async function importFile(file: string, shared: SharedModules = {}): Promise<Record<string, unknown>> {
+  if (!/\.[mc]?ts$/.test(file)) {
+    try {
+      return (await import(/* @vite-ignore */ pathToFileURL(file).href)) as Record<string, unknown>;
+    } catch (error) {
+      if (!lacksOurPackage(error)) throw error;
+    }
+  }
   const { createJiti } = await import('jiti');
   const jiti = createJiti(import.meta.url, {
-    alias: { '@visorkit/core': fileURLToPath(new URL(import.meta.url.endsWith('.ts') ? './index.ts' : './index.js', import.meta.url)), ...aliases },
-    interopDefault: false, moduleCache: true, fsCache: false,
+    virtualModules: { '@visorkit/core': await import('./index.js'), ...shared }, interopDefault: false, moduleCache: true, fsCache: false,
   });
   return (await jiti.import(file)) as Record<string, unknown>;
+}
+
+function lacksOurPackage(error: unknown): boolean {
+  return error instanceof Error && (error as NodeJS.ErrnoException).code === 'ERR_MODULE_NOT_FOUND' && /'@visorkit\/[\w-]+'/.test(error.message);
 }
 
 function isFactory(value: unknown): value is (options: object) => unknown {

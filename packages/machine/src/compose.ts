@@ -123,7 +123,7 @@ class MachineParts {
       const what = looks === undefined ? `${image.length} bytes, starts with ${start}` : `it looks like ${looks}`;
       fail('BOOT_FORMAT_UNKNOWN', `No boot loader recognises ${imageName} (${what}); ${known}.`, { imageName });
     }
-    logger.info(`loading ${imageName} with ${loader.name}`);
+    logger.debug(`loading ${imageName} with ${loader.name}`);
     const backend = services.get(BackendToken);
     const firmwareTables = services.find(FirmwareTablesToken);
     const vcpu = this.#bootVcpu();

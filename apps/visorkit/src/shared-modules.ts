@@ -1,0 +1,17 @@
+/** The packages of visorkit that a plugin or a configuration may import although nobody installed them beside it. */
+import type { SharedModules } from '@visorkit/core';
+
+const PACKAGES: Readonly<Record<string, () => Promise<unknown>>> = {
+  '@visorkit/backend-vmx': () => import('@visorkit/backend-vmx'),
+  '@visorkit/devices-pc': () => import('@visorkit/devices-pc'),
+  '@visorkit/exits': () => import('@visorkit/exits'),
+  '@visorkit/formats': () => import('@visorkit/formats'),
+  '@visorkit/machine': () => import('@visorkit/machine'),
+  '@visorkit/pc': () => import('@visorkit/pc'),
+  '@visorkit/x86': () => import('@visorkit/x86'),
+};
+
+/** All of them; the kernel, `@visorkit/core`, needs no naming. */
+export async function sharedModules(): Promise<SharedModules> {
+  return Object.fromEntries(await Promise.all(Object.entries(PACKAGES).map(async ([name, load]) => [name, await load()] as const)));
+}
