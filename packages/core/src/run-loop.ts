@@ -106,7 +106,7 @@ export class RunLoop {
         vcpu.completeInstruction();
       } else if (outcome === HALT || outcome === WAIT) {
         vcpu.completeInstruction();
-        runner.halt(outcome === WAIT);
+        if (!vcpu.trapPending()) runner.halt(outcome === WAIT);
       }
       if (vectoring) vcpu.reinjectEvent();
     }

@@ -123,6 +123,8 @@ export interface Vcpu {
   canTakeNmi(): boolean;
   /** RFLAGS.IF. */
   interruptsEnabled(): boolean;
+  /** A debug exception of the instruction just completed is due: it ends a halt at once (SDM 2A, HLT). */
+  trapPending(): boolean;
   /** Queues an external interrupt for the next entry; `vector` 0-255. */
   injectInterrupt(vector: number): void;
   injectNmi(): void;

@@ -203,7 +203,8 @@ function attend(): usize {
   }
   if ((attention & ATT_STEP) == 0) return 1;
   const linear = linearRip();
-  if ((attention & ATT_DEBUG) != 0 && (load<u32>(EFLAGS) & RF) == 0 && instructionBreakpoint(linear) != OK) return 0;
+  // MOV SS and POP SS suppress a breakpoint on the instruction behind them (SDM 3B 18.3.1.1)
+  if ((attention & ATT_DEBUG) != 0 && (load<u32>(EFLAGS) & RF) == 0 && (load<u32>(INTERRUPTIBILITY) & 2) == 0 && instructionBreakpoint(linear) != OK) return 0;
   const pc = single(linear, load<u32>(MODE));
   if (pc == 0) return 0;
   beginStep(pc);

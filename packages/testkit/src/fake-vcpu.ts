@@ -38,6 +38,8 @@ export class FakeVcpu implements Vcpu {
   codeBits: 16 | 32 | 64 = 64;
   /** STI or MOV SS has just been executed. */
   blocked = false;
+  /** A debug exception is due before the next instruction. */
+  debugTrap = false;
   /** Linear addresses for which `translate` fails with #PF. The others map to themselves. */
   unmapped: (linear: bigint) => boolean = () => false;
   /** What to do when the script is at its end: HLT with interrupts off by default, which ends a run. */
@@ -115,6 +117,7 @@ export class FakeVcpu implements Vcpu {
   canTakeInterrupt(): boolean { return this.interruptsEnabled() && !this.blocked && !this.#queued; }
   canTakeNmi(): boolean { return !this.blocked && !this.#queued; }
   interruptsEnabled(): boolean { return (this.rflags & IF) !== 0n; }
+  trapPending(): boolean { return this.debugTrap; }
   injectInterrupt(vector: number): void { this.#inject(`interrupt ${vector}`); }
   injectNmi(): void { this.#inject('nmi'); }
   injectException(vector: number, errorCode?: number): void {

@@ -30,6 +30,7 @@ const TF = 1 << 8;
 const RF = 1 << 16;
 const BTF = 2;
 const SINGLE_STEP = 1 << 14;
+const BREAKPOINT_MET = 1 << 12;
 const VALID = 0x8000_0000;
 const WINDOWS = (1 << 2) | (1 << 22);
 
@@ -120,6 +121,7 @@ export class VmxVcpu extends VmxRegisters implements Vcpu {
   canTakeInterrupt(): boolean { return this.#betweenInstructions() && this.#events.canTakeInterrupt(); }
   canTakeNmi(): boolean { return this.#betweenInstructions() && this.#events.canTakeNmi(); }
   interruptsEnabled(): boolean { return this.#events.interruptsEnabled(); }
+  trapPending(): boolean { return (this.engine.words[PENDING_DEBUG] & (SINGLE_STEP | BREAKPOINT_MET)) !== 0; }
   injectInterrupt(vector: number): void { this.#events.inject(interruptionInfo(vector, EventType.EXTERNAL_INTERRUPT), 0, 0); }
   injectNmi(): void { this.#events.inject(interruptionInfo(2, EventType.NMI), 0, 0); }
   injectException(vector: number, errorCode?: number): void {

@@ -9,7 +9,7 @@ import { REASON_INVD, REASON_INVLPG, REASON_INVPCID, REASON_WBINVD, vmexit, vmex
 import { raise, raiseError } from "./exceptions";
 import { displacement, operandInfoWithRegister } from "./instructioninfo";
 import { GP, UD, cpl } from "./registers";
-import { canonicalAddress } from "./segments";
+import { canonicalAddress, canonicalBase } from "./segments";
 /** Caches and translations: there is no data cache to flush, but the rules around the instructions hold (SDM 2). */
 
 export function invlpg(pc: usize): i32 {
@@ -39,7 +39,8 @@ export function invpcid(pc: usize): i32 {
   if (type > 3) return raiseError(GP, 0);
   if (type < 2) {
     if (pcid >> 12 != 0 || ((load<u64>(CR4) & CR4_PCIDE) == 0 && pcid != 0)) return raiseError(GP, 0);
-    if (type == 0 && !canonicalAddress(linear)) return raiseError(GP, 0);
+    // as bases and MSRs: by the widest linear addresses the processor has, whatever CR4.LA57 says
+    if (type == 0 && !canonicalBase(linear)) return raiseError(GP, 0);
   } else if (pcid >> 12 != 0) return raiseError(GP, 0);
   if (type == 0) flushPage(linear);
   else if (type == 2) flushTlb();

@@ -236,7 +236,8 @@ function dropOne(segment: u32, level: u32): void {
     return;
   }
   const conforming = (ar & (AR_CODE | AR_CONFORMING)) == (AR_CODE | AR_CONFORMING);
-  if (dplOf(ar) < level && !conforming) nullSegment(segment, 0);
+  // the selector becomes null; the base stays behind it (SDM 2A, IRET: "SegmentSelector := 0"), which 64-bit code sees in FS and GS
+  if (dplOf(ar) < level && !conforming) setSegment(segment, 0, segmentBase(segment), segmentLimit(segment), AR_UNUSABLE);
 }
 
 /**

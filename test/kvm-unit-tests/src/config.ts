@@ -1,0 +1,77 @@
+/** Reads x86/unittests.cfg: sections of `key = value` lines, values perhaps quoted, and `"""` around some of several lines. */
+
+/** One entry of the configuration. */
+export interface SuiteEntry {
+  readonly name: string;
+  readonly file: string;
+  /** Command line of the program. */
+  readonly args: string;
+  readonly cpus: number;
+  /** Megabytes of RAM. */
+  readonly memory: number;
+  /** Seconds; the suite's own default is 90. */
+  readonly timeout: number;
+  readonly arch?: string;
+  readonly groups: readonly string[];
+  /** Features of the processor to add (`+name`) and to leave out (`-name`), from QEMU's -cpu. */
+  readonly cpuFlags: readonly string[];
+  /** True for a program that is in the folder but not in the configuration. */
+  readonly unlisted?: boolean;
+}
+
+export const DEFAULT_TIMEOUT = 90;
+export const DEFAULT_MEMORY = 128;
+
+/** @param now seconds since 1970, for arguments that ask the shell for the date */
+export function parseConfig(text: string, now: number): SuiteEntry[] {
+  const entries: SuiteEntry[] = [];
+  let name: string | undefined;
+  let values = new Map<string, string>();
+  const finish = (): void => {
+    if (name !== undefined && values.has('file')) entries.push(toEntry(name, values, now));
+    values = new Map();
+  };
+  const lines = text.split(/\r?\n/);
+  for (let at = 0; at < lines.length; at++) {
+    const line = lines[at].trim();
+    if (line === '' || line.startsWith('#')) continue;
+    const section = /^\[(.+)\]$/.exec(line);
+    if (section !== null) {
+      finish();
+      name = section[1];
+      continue;
+    }
+    const pair = /^(\w+)\s*=\s*(.*)$/.exec(line);
+    if (pair === null) continue;
+    let value = pair[2];
+    if (value.startsWith('"""')) {
+      value = value.slice(3);
+      while (!value.endsWith('"""') && at + 1 < lines.length) value += `\n${lines[++at].trimEnd()}`;
+      value = value.replace(/"""$/, '');
+    }
+    values.set(pair[1], value);
+  }
+  finish();
+  return entries;
+}
+
+function toEntry(name: string, values: ReadonlyMap<string, string>, now: number): SuiteEntry {
+  const get = (key: string): string => values.get(key) ?? '';
+  const qemu = get('qemu_params') || get('extra_params');
+  const memory = /(?:^|\s)-m\s+(\d+)([gGmM]?)/.exec(qemu);
+  const cpu = /(?:^|\s)-cpu\s+(\S+)/.exec(qemu);
+  return {
+    name, file: get('file'), args: unquote(get('test_args') || get('extra_params_args')).replace(/`date \+%s`/g, String(now)),
+    cpus: Number(get('smp').replace(/\D.*$/, '') || 1),
+    memory: memory === null ? DEFAULT_MEMORY : Number(memory[1]) * (/g/i.test(memory[2]) ? 1024 : 1),
+    timeout: Number(get('timeout').replace(/s$/, '') || DEFAULT_TIMEOUT),
+    ...(values.has('arch') ? { arch: get('arch') } : {}),
+    groups: get('groups').split(/\s+/).filter((group) => group !== ''),
+    cpuFlags: (cpu?.[1] ?? '').split(',').slice(1).filter((flag) => /^[+-]/.test(flag)),
+  };
+}
+
+/** Takes one pair of quotes off. */
+function unquote(text: string): string {
+  return /^(['"]).*\1$/s.test(text) ? text.slice(1, -1) : text;
+}
