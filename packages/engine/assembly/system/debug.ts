@@ -108,6 +108,14 @@ export function afterInstruction(trapFlag: bool): i32 {
   return raiseDebug(pending & (DR6_BS | 15));
 }
 
+/** A #DB is about to be delivered for another reason: data breakpoints held back so far go to DR6 with it. */
+export function latchPendingBreakpoints(): void {
+  const pending = load<u64>(PENDING_DEBUG);
+  if ((pending & PENDING_ENABLED) == 0) return;
+  store<u64>(DR6, (load<u64>(DR6) & ~15) | (pending & 15));
+  store<u64>(PENDING_DEBUG, 0);
+}
+
 /** An event was delivered in place of the single step that would have followed (INT n, SYSCALL that masks TF). */
 export function dropSingleStep(): void { store<u32>(RUN_FLAGS, load<u32>(RUN_FLAGS) & ~STEPPED_TF); }
 /** SYSRET that sets TF traps at once, before the instruction it returns to. */

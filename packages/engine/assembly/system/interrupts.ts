@@ -9,6 +9,7 @@ import {
   REASON_HLT, RIP_FINAL, TYPE_PRIVILEGED_SOFTWARE_EXCEPTION, TYPE_SOFTWARE_EXCEPTION, TYPE_SOFTWARE_INTERRUPT, exitException, vmexit,
 } from "../vmx/exits";
 import { interceptsException } from "../vmx/intercepts";
+import { latchPendingBreakpoints } from "./debug";
 import { deliverEvent, raise, raiseError } from "./exceptions";
 import { BP, BR, DB, GP, OVERFLOW, RSP, UD, cpl, iopl, protectedMode } from "./registers";
 import { USER_FLAGS } from "./returns";
@@ -29,8 +30,11 @@ function softwareException(pc: usize, type: u32, vector: u32): i32 {
   return deliverEvent(type, vector, 0, false, recLength(pc));
 }
 export function int3(pc: usize): i32 { return softwareException(pc, TYPE_SOFTWARE_EXCEPTION, BP); }
-/** INT1: #DB without a debug condition; DR6 stays. */
-export function int1(pc: usize): i32 { return softwareException(pc, TYPE_PRIVILEGED_SOFTWARE_EXCEPTION, DB); }
+/** INT1: #DB without a debug condition; DR6 stays, but for breakpoints that MOV SS held back: they are told with this #DB. */
+export function int1(pc: usize): i32 {
+  if (!interceptsException(DB, 0)) latchPendingBreakpoints();
+  return softwareException(pc, TYPE_PRIVILEGED_SOFTWARE_EXCEPTION, DB);
+}
 export function into(pc: usize): i32 {
   if (is64()) return raise(UD);
   return getOF() != 0 ? softwareException(pc, TYPE_SOFTWARE_EXCEPTION, OVERFLOW) : OK;
