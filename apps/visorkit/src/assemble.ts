@@ -14,11 +14,14 @@ import type { BootOptions, CharOutput, ComposeOptions } from '@visorkit/machine'
 import { pcPlatform } from '@visorkit/pc';
 import { PcTestPlugin, PciTestPlugin } from '@visorkit/pc-testdev';
 import { IcedDisassembler } from './disassembler.js';
+import type { Processor } from './processor.js';
 
 export interface AssembleOptions {
   readonly backend: string;
   readonly memory: number;
   readonly cpus: number;
+  /** The processor the guest sees; all that the backend has unless given. */
+  readonly processor?: Processor;
   readonly time: 'real' | 'virtual';
   readonly boot?: BootOptions;
   readonly console: ComposeOptions['console'];
@@ -35,8 +38,8 @@ export interface AssembleOptions {
 export const BACKENDS = ['vmx', 'kvm'] as const;
 
 /** Makes a backend by name. */
-export function makeBackend(name: string): Backend {
-  if (name === 'vmx') return new VmxBackend();
+export function makeBackend(name: string, processor?: Processor): Backend {
+  if (name === 'vmx') return new VmxBackend(processor);
   return fail('BACKEND_UNAVAILABLE', `Backend "${name}" is not part of this build; vmx is.`, { backend: name });
 }
 
@@ -51,7 +54,7 @@ export function assemble(options: AssembleOptions): Vmm {
   const debugOutput = options.debugConsole ?? nullOutput;
   // pc-testdev has the ports that debugcon would have
   return compose({
-    backend: makeBackend(options.backend), memory: options.memory, cpus: options.cpus, time: options.time, console: options.console,
+    backend: makeBackend(options.backend, options.processor), memory: options.memory, cpus: options.cpus, time: options.time, console: options.console,
     onReset: options.onReset ?? 'stop',
     ...(options.log === undefined ? {} : { log: options.log }),
     ...(options.boot === undefined ? {} : { boot: options.boot }),

@@ -5,8 +5,9 @@ import { fail, loadPlugin, loadProject, silentLogSink, stderrLogSink } from '@vi
 import type { LogLevel, PluginEntry, StopReport } from '@visorkit/core';
 import type { BootModule, BootOptions } from '@visorkit/machine';
 import { assemble, BACKENDS } from './assemble.js';
-import { sharedModules } from './shared-modules.js';
+import { parseProcessor } from './processor.js';
 import { openOutput, openSerial, writeAll } from './serial.js';
+import { sharedModules } from './shared-modules.js';
 import { seconds, size, whole, word } from './values.js';
 
 /** Options as commander gives them: text, or absent. */
@@ -17,6 +18,7 @@ export interface RunFlags {
   append?: string;
   memory?: string;
   cpus?: string;
+  cpu?: string;
   backend?: string;
   plugin?: string[];
   serial?: string;
@@ -78,6 +80,7 @@ export async function runCommand(flags: RunFlags): Promise<number> {
   for (const specifier of flags.plugin ?? []) plugins.push(...(await loadPlugin(specifier, process.cwd(), undefined, shared)));
   const memory = size('--memory', flags.memory ?? String(config?.memory ?? '256M'));
   const cpus = whole('--cpus', flags.cpus ?? String(config?.cpus ?? 1), 1, 64);
+  const processor = flags.cpu ?? config?.cpu;
   const backend = word('--backend', flags.backend ?? config?.backend ?? 'vmx', BACKENDS);
   const time = word('--time', flags.time ?? config?.time ?? 'real', ['real', 'virtual'] as const);
   const log = word('--log', flags.log ?? 'info', LOG_LEVELS);
@@ -99,7 +102,7 @@ export async function runCommand(flags: RunFlags): Promise<number> {
   let report: StopReport;
   try {
     const vmm = assemble({
-      backend, memory, cpus, time, boot, plugins, log: log === 'none' ? silentLogSink : stderrLogSink(log), onReset: config?.onReset ?? 'stop',
+      backend, memory, cpus, ...(processor === undefined ? {} : { processor: parseProcessor(processor) }), time, boot, plugins, log: log === 'none' ? silentLogSink : stderrLogSink(log), onReset: config?.onReset ?? 'stop',
       console: { output: serial.output, ...(serial.input === undefined ? {} : { input: serial.input }) },
       debugConsole: debugcon.output, debugExit: flags.debugExit ?? config?.debugExit ?? false,
     });

@@ -19,6 +19,8 @@ export interface VmmConfig {
   memory?: number | string;
   /** 1 to 255. */
   cpus?: number;
+  /** The processor the guest sees: `max`, then `,-feature` for what it is to lack, `,vendor=intel|amd`, `,phys-bits=N`. */
+  cpu?: string;
   /** Path of the kernel or program, from the folder of the configuration. */
   kernel?: string;
   /** Path of the initial RAM disk. */
@@ -133,6 +135,7 @@ export async function validateConfig(config: unknown, source = 'the configuratio
     backend: [v.picklist(['vmx', 'kvm']), '"vmx" or "kvm"'],
     memory: [size, 'a size such as "256M", or a number of bytes that is a multiple of 4096'],
     cpus: [v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(255)), 'a whole number from 1 to 255'],
+    cpu: [v.string(), 'text such as "max,-avx2"'],
     kernel: [text, 'the path of a file'],
     initrd: [text, 'the path of a file'],
     modules: [v.array(text), 'a list of paths'],

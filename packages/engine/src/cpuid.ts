@@ -4,7 +4,7 @@
  */
 import type { CpuidEntry } from '@visorkit/core';
 import { cpuidMask } from '@visorkit/x86';
-import { FEATURES } from './layout.js';
+import { FEATURES, MAXPHYADDR } from './layout.js';
 import { PROCESSOR_SIGNATURE } from './reset.js';
 
 /** Everything the processor implements. */
@@ -40,7 +40,9 @@ export const XCR0_SUPPORTED = 0x207n;
 export const ARCH_CAPABILITIES = 0x900_e179n | (1n << 20n) | (1n << 26n);
 
 const BRAND = 'visorkit x86-64 virtual processor';
-const VENDOR = 'GenuineIntel';
+/** Whose processor: the vendor string, and SYSCALL and SYSENTER where Intel's and AMD's differ. */
+export type ProcessorVendor = 'intel' | 'amd';
+const VENDORS: Readonly<Record<ProcessorVendor, string>> = { intel: 'GenuineIntel', amd: 'AuthenticAMD' };
 const HYPERVISOR = 'visorkit VMM';
 const HIGHEST_BASIC = 0x16;
 const HIGHEST_HYPERVISOR = 0x40000010;
@@ -59,8 +61,16 @@ function text(string: string, at: number): number {
   return word >>> 0;
 }
 
+export interface ProcessorModel {
+  /** `intel` unless given. */
+  readonly vendor?: ProcessorVendor;
+  /** 32 to 46, which is also what is taken unless given. */
+  readonly physicalAddressBits?: number;
+}
+
 /** The table for a processor with these features. Values that change while running (OSXSAVE, OSPKE, sizes by XCR0) are those after reset. */
-export function processorCpuid(features: readonly string[] = PROCESSOR_FEATURES): CpuidEntry[] {
+export function processorCpuid(features: readonly string[] = PROCESSOR_FEATURES, model: ProcessorModel = {}): CpuidEntry[] {
+  const { vendor = 'intel', physicalAddressBits = PHYSICAL_ADDRESS_BITS } = model, name = VENDORS[vendor];
   const mask = (leaf: number, subleaf: number, register: 'eax' | 'ebx' | 'ecx' | 'edx'): number => cpuidMask(leaf, subleaf, register, features);
   const has = (name: string): boolean => features.includes(name);
   const entries: CpuidEntry[] = [];
@@ -71,7 +81,7 @@ export function processorCpuid(features: readonly string[] = PROCESSOR_FEATURES)
     entries.push({ leaf, subleaf, indexed: true, eax: eax >>> 0, ebx: ebx >>> 0, ecx: ecx >>> 0, edx: edx >>> 0 });
   };
 
-  add(0, HIGHEST_BASIC, text(VENDOR, 0), text(VENDOR, 8), text(VENDOR, 4));
+  add(0, HIGHEST_BASIC, text(name, 0), text(name, 8), text(name, 4));
   // EBX: CLFLUSH line in units of 8 bytes, one logical processor
   add(1, PROCESSOR_SIGNATURE, (1 << 16) | (8 << 8), mask(1, 0, 'ecx'), mask(1, 0, 'edx'));
   add(2, 0x00feff01, 0, 0, 0x00f0_0000); // caches are described in leaf 4
@@ -102,12 +112,13 @@ export function processorCpuid(features: readonly string[] = PROCESSOR_FEATURES)
     add(0x40000010, TSC_FREQUENCY / 1000, TSC_FREQUENCY / 1000, 0, 0); // kHz of the TSC and of the APIC timer
   }
 
-  add(0x80000000, HIGHEST_EXTENDED, 0, 0, 0);
+  if (vendor === 'amd') add(0x80000000, HIGHEST_EXTENDED, text(name, 0), text(name, 8), text(name, 4));
+  else add(0x80000000, HIGHEST_EXTENDED, 0, 0, 0);
   add(0x80000001, 0, 0, mask(0x80000001, 0, 'ecx'), mask(0x80000001, 0, 'edx'));
   for (let i = 0; i < 3; i++) add(0x80000002 + i, text(BRAND, i * 16), text(BRAND, i * 16 + 4), text(BRAND, i * 16 + 8), text(BRAND, i * 16 + 12));
   add(0x80000006, 0, 0, (512 << 16) | (6 << 12) | 64, 0);
   add(0x80000007, 0, 0, 0, mask(0x80000007, 0, 'edx'));
-  add(0x80000008, PHYSICAL_ADDRESS_BITS | ((has('la57') ? 57 : 48) << 8), 0, 0, 0);
+  add(0x80000008, physicalAddressBits | ((has('la57') ? 57 : 48) << 8), 0, 0, 0);
   return entries;
 }
 
@@ -116,11 +127,16 @@ const FEATURE_WORDS: readonly (readonly [leaf: number, subleaf: number, register
   [1, 0, 'edx'], [1, 0, 'ecx'], [7, 0, 'ebx'], [7, 0, 'ecx'], [7, 0, 'edx'], [0x80000001, 0, 'edx'], [0x80000001, 0, 'ecx'], [0xd, 1, 'eax'],
 ];
 
-/** Writes the feature words for a CPUID table. */
+/** The word behind them: bit 0 is set for AMD's vendor string. */
+const VENDOR_WORD = FEATURE_WORDS.length;
+
+/** Writes the feature words for a CPUID table, and the width of physical addresses. */
 export function writeFeatures(buffer: ArrayBufferLike, table: readonly CpuidEntry[]): void {
   const words = new Uint32Array(buffer);
   FEATURE_WORDS.forEach(([leaf, subleaf, register], index) => {
     const entry = table.find((row) => row.leaf === leaf && row.subleaf === subleaf);
     words[(FEATURES >>> 2) + index] = entry?.[register] ?? 0;
   });
+  words[(FEATURES >>> 2) + VENDOR_WORD] = table.find((row) => row.leaf === 0)?.ebx === text(VENDORS.amd, 0) ? 1 : 0;
+  words[MAXPHYADDR >>> 2] = (table.find((row) => row.leaf === 0x80000008)?.eax ?? PHYSICAL_ADDRESS_BITS) & 0xff;
 }

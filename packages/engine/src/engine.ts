@@ -8,10 +8,10 @@ import { fail } from '@visorkit/core';
 import type { CpuidEntry } from '@visorkit/core';
 import { ArrayGuestMemory } from '@visorkit/machine';
 import { VmcsField } from '@visorkit/x86';
-import { PHYSICAL_ADDRESS_BITS, processorCpuid, writeFeatures } from './cpuid.js';
+import { processorCpuid, writeFeatures } from './cpuid.js';
 import {
   BOUNCE, CR0, CR2, CR3, CR4, CR8, DEADLINE, DR, EFER, ENTER_RESULT, ENTRY_RULE, EXIT_WORK, FEATURES, GDTR_BASE, GDTR_LIMIT, GUEST_RAM,
-  HOST_DEADLINE, HYPERVISOR, HYPERVISOR_BYTES, IDTR_BASE, IDTR_LIMIT, INTERRUPTIBILITY, MAXPHYADDR, MSR_TSC_ADJUST, RANDOM_STATE, REGS, RETIRED, RIP, SEG_AR,
+  HOST_DEADLINE, HYPERVISOR, HYPERVISOR_BYTES, IDTR_BASE, IDTR_LIMIT, INTERRUPTIBILITY, MSR_TSC_ADJUST, RANDOM_STATE, REGS, RETIRED, RIP, SEG_AR,
   SEG_BASE, SEG_LIMIT, SEG_SEL, TSC_BASE, TSC_STEP, XCR0,
 } from './layout.js';
 import { MmioLog } from './mmio-log.js';
@@ -99,7 +99,6 @@ export class Engine {
     exports.vmcsReset();
     this.longs[RANDOM_STATE >>> 3] = seed === 0n ? DEFAULT_SEED : BigInt.asUintN(64, seed);
     this.words[TSC_STEP >>> 2] = tscStep;
-    this.words[MAXPHYADDR >>> 2] = PHYSICAL_ADDRESS_BITS;
     this.longs[HOST_DEADLINE >>> 3] = NEVER;
     this.longs[DEADLINE >>> 3] = NEVER;
     this.setCpuid(cpuid);

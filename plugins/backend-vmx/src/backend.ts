@@ -2,6 +2,7 @@
 import { fail } from '@visorkit/core';
 import type { Backend, BackendOptions, CpuidEntry, ExecutionClock, GuestMemory, Services, Token, Vcpu } from '@visorkit/core';
 import { Engine, TSC_FREQUENCY, processorCpuid, processorModule } from '@visorkit/engine';
+import type { ProcessorVendor } from '@visorkit/engine';
 import { TimeStampCounterToken } from '@visorkit/machine';
 import { VMX_CAPABILITIES, VMX_CONTROLS } from './capabilities.js';
 import { RealClock, VirtualClock } from './clock.js';
@@ -14,6 +15,10 @@ import { setUpVmcs } from './vmcs-setup.js';
 export interface VmxBackendOptions {
   /** Features of the processor by their CPUID names (x86's CPUID_FEATURES); all that the engine has by default. */
   readonly features?: readonly string[];
+  /** Whose processor it is: `intel` unless given. */
+  readonly vendor?: ProcessorVendor;
+  /** Width of physical addresses, 32 to 46 bits; 46 unless given. */
+  readonly physicalAddressBits?: number;
   /** Seed of RDRAND and RDSEED. The same seed gives the same run. */
   readonly seed?: bigint;
   /** Exits with reason 9 are given to handlers; by default the processor's own task switch carries them out. */
@@ -41,7 +46,7 @@ export class VmxBackend implements Backend {
   readonly clock: ExecutionClock;
 
   constructor(private readonly options: VmxBackendOptions = {}) {
-    this.cpuid = processorCpuid(options.features);
+    this.cpuid = processorCpuid(options.features, options);
     const parts = (): Parts => this.#required();
     const opened = (): BackendOptions | undefined => this.#opened;
     this.clock = {

@@ -13,8 +13,8 @@ export interface SuiteEntry {
   readonly timeout: number;
   readonly arch?: string;
   readonly groups: readonly string[];
-  /** Features of the processor to add (`+name`) and to leave out (`-name`), from QEMU's -cpu. */
-  readonly cpuFlags: readonly string[];
+  /** How the processor differs from all that there is, from QEMU's -cpu: `-name`, `vendor=`, `phys-bits=`. */
+  readonly cpu: readonly string[];
   /** True for a program that is in the folder but not in the configuration. */
   readonly unlisted?: boolean;
 }
@@ -67,7 +67,8 @@ function toEntry(name: string, values: ReadonlyMap<string, string>, now: number)
     timeout: Number(get('timeout').replace(/s$/, '') || DEFAULT_TIMEOUT),
     ...(values.has('arch') ? { arch: get('arch') } : {}),
     groups: get('groups').split(/\s+/).filter((group) => group !== ''),
-    cpuFlags: (cpu?.[1] ?? '').split(',').slice(1).filter((flag) => /^[+-]/.test(flag)),
+    // +name is of no interest: nothing is left out of the processor but by name
+    cpu: (cpu?.[1] ?? '').split(',').slice(1).filter((flag) => /^(-|vendor=|phys-bits=)/.test(flag)),
   };
 }
 

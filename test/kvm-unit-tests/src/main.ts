@@ -52,7 +52,7 @@ function entriesOf(suite: string): SuiteEntry[] {
   const unlisted = readdirSync(join(suite, 'x86')).filter((file) => file.endsWith('.flat') && !named.has(file)).sort();
   return [
     ...configured.filter(({ arch }) => arch !== 'i386'),
-    ...unlisted.map((file): SuiteEntry => ({ name: file.replace(/\.flat$/, ''), file, args: '', cpus: 1, memory: DEFAULT_MEMORY, timeout: DEFAULT_TIMEOUT, groups: [], cpuFlags: [], unlisted: true })),
+    ...unlisted.map((file): SuiteEntry => ({ name: file.replace(/\.flat$/, ''), file, args: '', cpus: 1, memory: DEFAULT_MEMORY, timeout: DEFAULT_TIMEOUT, groups: [], cpu: [], unlisted: true })),
   ].filter(({ file }) => existsSync(join(suite, 'x86', file)) && (values.nested || !NESTED.has(file)));
 }
 

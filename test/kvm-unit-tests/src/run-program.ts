@@ -48,12 +48,11 @@ const VERDICTS: Readonly<Record<number, Verdict>> = { 1: 'PASS', 77: 'SKIP', 127
 
 /** The command line's arguments for an entry. */
 export function commandOf(entry: SuiteEntry, options: RunOptions, report: string): string[] {
-  const absent = entry.cpuFlags.filter((flag) => flag.startsWith('-'));
   return [
     'run', '--kernel', join(options.suite, 'x86', entry.file), '--debug-exit', '--memory', `${entry.memory}M`,
     '--cpus', String(Math.min(entry.cpus, options.maxCpus)), '--timeout', String(Math.min(entry.timeout, options.timeout)), '--backend', options.backend,
     '--report', report,
-    ...(entry.args === '' ? [] : ['--append', entry.args]), ...(absent.length === 0 ? [] : ['--cpu', `max,${absent.join(',')}`]),
+    ...(entry.args === '' ? [] : ['--append', entry.args]), ...(entry.cpu.length === 0 ? [] : ['--cpu', ['max', ...entry.cpu].join(',')]),
   ];
 }
 

@@ -1,5 +1,5 @@
-import { EFER, EFLAGS, MSR_FMASK, MSR_LSTAR, MSR_STAR, MSR_SYSENTER_CS, MSR_SYSENTER_EIP, MSR_SYSENTER_ESP, SEG_CS, SEG_SS } from "../../src/layout";
-import { F_SEP, F_SYSCALL, hasFeature } from "../features";
+import { EFER, EFLAGS, MSR_CSTAR, MSR_FMASK, MSR_LSTAR, MSR_STAR, MSR_SYSENTER_CS, MSR_SYSENTER_EIP, MSR_SYSENTER_ESP, SEG_CS, SEG_SS } from "../../src/layout";
+import { F_AMD, F_SEP, F_SYSCALL, hasFeature } from "../features";
 import { IF, RF, TF, VM, readFlags, writeFlags } from "../flags";
 import { EFER_SCE, is64, isLongMode, modeChanged, nextRip } from "../mode";
 import { recSize } from "../record";
@@ -8,7 +8,10 @@ import { dropSingleStep, singleStepNow } from "./debug";
 import { raise, raiseError } from "./exceptions";
 import { GP, R11, RCX, RDX, RSP, UD, cpl, protectedMode, setRip, setSegment } from "./registers";
 import { canonicalAddress } from "./segments";
-/** SYSCALL, SYSRET, SYSENTER and SYSEXIT as Intel processors do them (SDM 2; SDM 3A 5.8.7, 5.8.8). */
+/**
+ * SYSCALL, SYSRET, SYSENTER and SYSEXIT as Intel processors do them (SDM 2; SDM 3A 5.8.7, 5.8.8). With AMD's vendor string, SYSCALL and SYSRET
+ * also work outside 64-bit mode, and SYSENTER and SYSEXIT do not in long mode (AMD64 manual volume 3, appendix D).
+ */
 
 /** Flat code and data segments with DPL `level`, which these instructions load without descriptors. */
 function loadFlatCode(selector: u32, level: u32, long: bool): void {
@@ -17,22 +20,48 @@ function loadFlatCode(selector: u32, level: u32, long: bool): void {
 function loadFlatStack(selector: u32, level: u32): void { setSegment(SEG_SS, selector, 0, 0xffffffff, 0xc093 | (level << 5)); }
 
 export function syscall(pc: usize): i32 {
-  if (!hasFeature(F_SYSCALL) || !is64() || (load<u64>(EFER) & EFER_SCE) == 0) return raise(UD);
+  if (!hasFeature(F_SYSCALL) || (load<u64>(EFER) & EFER_SCE) == 0 || (!is64() && (!hasFeature(F_AMD) || !protectedMode()))) return raise(UD);
+  if (!isLongMode()) return legacySyscall(pc);
   const flags = readFlags() & ~RF;
+  const target = is64() ? load<u64>(MSR_LSTAR) : load<u64>(MSR_CSTAR);
   store<u64>(RCX, nextRip(pc));
   store<u64>(R11, flags);
   writeFlags(flags & ~load<u32>(MSR_FMASK));
   const selector = load<u32>(MSR_STAR, 4) & 0xfffc;
   loadFlatCode(selector, 0, true);
   loadFlatStack(selector + 8, 0);
-  setRip(load<u64>(MSR_LSTAR));
+  setRip(target);
   if ((load<u32>(EFLAGS) & TF) == 0) dropSingleStep();
   modeChanged();
   return JUMP;
 }
 
+/** AMD's SYSCALL in legacy mode: the target is in STAR, and only IF and VM are cleared. */
+function legacySyscall(pc: usize): i32 {
+  store<u64>(RCX, nextRip(pc));
+  store<u32>(EFLAGS, load<u32>(EFLAGS) & ~(VM | IF | RF));
+  const selector = load<u32>(MSR_STAR, 4) & 0xfffc;
+  loadFlatCode(selector, 0, false);
+  loadFlatStack(selector + 8, 0);
+  setRip(load<u32>(MSR_STAR));
+  modeChanged();
+  return JUMP;
+}
+/** AMD's SYSRET in legacy mode: the stack segment keeps its content but for the level, and IF is set. */
+function legacySysret(): i32 {
+  if (cpl() != 0) return raiseError(GP, 0);
+  const selector = load<u32>(MSR_STAR, 4) >>> 16;
+  store<u32>(EFLAGS, load<u32>(EFLAGS) | IF);
+  loadFlatCode(selector | 3, 3, false);
+  loadFlatStack((selector + 8) | 3, 3);
+  setRip(load<u32>(RCX));
+  modeChanged();
+  return JUMP;
+}
+
 export function sysret(pc: usize): i32 {
-  if (!hasFeature(F_SYSCALL) || !is64() || (load<u64>(EFER) & EFER_SCE) == 0) return raise(UD);
+  if (!hasFeature(F_SYSCALL) || (load<u64>(EFER) & EFER_SCE) == 0 || (!is64() && (!hasFeature(F_AMD) || !protectedMode()))) return raise(UD);
+  if (!isLongMode()) return legacySysret();
   const wide = recSize(pc) == 8, target = load<u64>(RCX);
   // Intel checks RCX while still at CPL 0
   if (cpl() != 0 || (wide && !canonicalAddress(target))) return raiseError(GP, 0);
@@ -48,7 +77,7 @@ export function sysret(pc: usize): i32 {
 }
 
 export function sysenter(): i32 {
-  if (!hasFeature(F_SEP)) return raise(UD);
+  if (!hasFeature(F_SEP) || (isLongMode() && hasFeature(F_AMD))) return raise(UD);
   const selector = load<u32>(MSR_SYSENTER_CS) & 0xfffc;
   if (!protectedMode() || selector == 0) return raiseError(GP, 0);
   const long = isLongMode();
@@ -63,7 +92,7 @@ export function sysenter(): i32 {
 }
 
 export function sysexit(pc: usize): i32 {
-  if (!hasFeature(F_SEP)) return raise(UD);
+  if (!hasFeature(F_SEP) || (isLongMode() && hasFeature(F_AMD))) return raise(UD);
   const selector = load<u32>(MSR_SYSENTER_CS) & 0xfffc;
   if (!protectedMode() || selector == 0 || cpl() != 0) return raiseError(GP, 0);
   const wide = recSize(pc) == 8;
