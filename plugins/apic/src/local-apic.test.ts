@@ -380,6 +380,16 @@ describe('the PIC behind LINT0', () => {
   });
 });
 
+describe('a processor without x2APIC', () => {
+  it('takes EXTD for a reserved bit', () => {
+    const old = testMachine(1, undefined, false);
+    expect(old.apic.writeBaseMsr(0xfee00d00n)).toBe(false);
+    expect(old.apic.x2apic).toBe(false);
+    expect(old.apic.writeBaseMsr(0xfee00100n)).toBe(true);
+    expect(old.apic.writeBaseMsr(0xfee00900n)).toBe(true);
+  });
+});
+
 describe('any programming', () => {
   const action = fc.oneof(
     fc.record({ kind: fc.constant('mmio'), at: fc.nat(0xfff), value: fc.nat(0xffffffff) }),

@@ -64,6 +64,8 @@ export interface LocalApicOptions {
   id: number;
   /** Bits of a physical address; those above are reserved in IA32_APIC_BASE. */
   physicalAddressBits: number;
+  /** Whether there is an x2APIC mode, as CPUID.1:ECX[21] says. Without it EXTD is a reserved bit. */
+  x2apic: boolean;
   /**
    * Leaves LINT0 as ExtINT and LINT1 as NMI, unmasked, as a PC's firmware does for virtual wire mode (MultiProcessor
    * specification 1.4, 3.6.2.2). For machines that boot without firmware.
@@ -178,6 +180,7 @@ export class LocalApic implements Device<LocalApicState>, InterruptSource, Local
     const flags = Number(value & 0xd00n);
     const before = this.#flags & (BASE_EN | BASE_EXTD);
     const after = flags & (BASE_EN | BASE_EXTD);
+    if (!this.options.x2apic && (after & BASE_EXTD) !== 0) return false;
     if (after === BASE_EXTD) return false; // EXTD without EN is invalid
     if (before === 0 && after === (BASE_EN | BASE_EXTD)) return false; // x2APIC only from xAPIC
     if (before === (BASE_EN | BASE_EXTD) && after === BASE_EN) return false; // and back only through disabled

@@ -16,11 +16,16 @@ import { counterOf, followCounter } from './time-stamp-counter.js';
 export interface ApicPluginOptions {
   /** Bits of a physical address; taken from CPUID leaf 80000008H of the backend unless given. */
   physicalAddressBits?: number;
+  /** Whether there is an x2APIC mode; taken from CPUID leaf 1 of the backend unless given. */
+  x2apic?: boolean;
   /** Leaves LINT0 and LINT1 as a firmware would; true unless given. */
   virtualWire?: boolean;
 }
 
 const PAGE = 0x1000;
+/** CPUID.1:ECX. */
+const X2APIC = 1 << 21;
+const TSC_DEADLINE = 1 << 24;
 
 /** One local APIC for each vCPU and one I/O APIC. */
 export class ApicPlugin implements Plugin {
@@ -45,6 +50,7 @@ export class ApicPlugin implements Plugin {
         index,
         id: index,
         physicalAddressBits: this.options.physicalAddressBits ?? addressBits(host),
+        x2apic: this.options.x2apic ?? hasFeature(host, X2APIC),
         virtualWire: this.options.virtualWire ?? true,
       });
     }
@@ -139,7 +145,7 @@ function registerMsrs(host: PluginHost, bus: ApicBus, owner: string): void {
     },
   };
   host.onDispose(msrs.register(MSR_APIC_BASE, 1, device, owner));
-  host.onDispose(msrs.register(MSR_TSC_DEADLINE, 1, device, owner));
+  if (hasFeature(host, TSC_DEADLINE)) host.onDispose(msrs.register(MSR_TSC_DEADLINE, 1, device, owner));
   host.onDispose(msrs.register(MSR_X2APIC_FIRST, MSR_X2APIC_COUNT, device, owner));
 }
 
@@ -157,6 +163,12 @@ function apicsOf(bus: ApicBus): LocalApics {
     setNmi: (level) => bus.setLint1(level),
     setExternal: (level) => bus.setLint0(level),
   };
+}
+
+/** A bit of CPUID.1:ECX; a backend without a CPUID table has them all. */
+function hasFeature(host: PluginHost, bit: number): boolean {
+  const leaf = host.services.find(BackendToken)?.cpuid.find((entry) => entry.leaf === 1);
+  return leaf === undefined || (leaf.ecx & bit) !== 0;
 }
 
 function addressBits(host: PluginHost): number {

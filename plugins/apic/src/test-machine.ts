@@ -19,13 +19,13 @@ export interface TestMachine {
   write(register: number, value: number, cpu?: number): void;
 }
 
-export function testMachine(cpus = 1, external?: InterruptSource): TestMachine {
+export function testMachine(cpus = 1, external?: InterruptSource, x2apic = true): TestMachine {
   const clock = new ManualClock();
   const timers = new TimerQueue(clock);
   const bus = new ApicBus();
   const tsc = { frequency: 2e9, read: () => BigInt(clock.now() * 2), timeAt: (value: bigint) => Number(value) / 2 };
   for (let index = 0; index < cpus; index++) {
-    new LocalApic(bus, { clock, timers, tsc, external }, { index, id: index, physicalAddressBits: 39, virtualWire: false });
+    new LocalApic(bus, { clock, timers, tsc, external }, { index, id: index, physicalAddressBits: 39, x2apic, virtualWire: false });
   }
   return {
     clock,

@@ -34,6 +34,19 @@ const MACHINE_CHECK: readonly PlatformMsr[] = [
   { index: 0x17a, reset: 0n, writable: 0n },
 ];
 
+/**
+ * What every AMD processor has and its software uses without asking (AMD64 manual volume 2, appendix A): system configuration, hardware
+ * configuration, four performance counters (which count nothing), virtualisation control (disabled and locked).
+ */
+const AMD: readonly PlatformMsr[] = [
+  { index: 0xc001_0010, reset: 0n, writable: ALL },
+  { index: 0xc001_0015, reset: 1n << 24n, writable: ALL },
+  ...Array.from({ length: 8 }, (_, n) => ({ index: 0xc001_0000 + n, reset: 0n, writable: n < 4 ? ALL : (1n << 48n) - 1n })),
+  { index: 0xc001_0114, reset: 0x18n, writable: 0n },
+];
+/** EBX of CPUID leaf 0 for AuthenticAMD. */
+const AUTH = 0x6874_7541;
+
 /** Memory types (SDM 3A, 12.11): 8 variable ranges, fixed ranges, write-combining. After reset everything is uncacheable. */
 function memoryTypes(physicalBits: number): PlatformMsr[] {
   const address = ((1n << BigInt(physicalBits)) - 1n) & ~0xfffn;
@@ -99,6 +112,7 @@ export function platformMsrs(): Plugin {
       const physicalBits = (table.get(0x8000_0008)?.eax ?? 36) & 0xff;
       const wanted = [...ALWAYS];
       if (features & (MCE | MCA)) wanted.push(...MACHINE_CHECK);
+      if (table.get(0)?.ebx === AUTH) wanted.push(...AMD);
       if (features & MTRR) wanted.push(...memoryTypes(physicalBits));
       const bus = services.get(MsrBusToken);
       const missing = wanted.filter(({ index }) => !vcpus[0].hasMsr(index) && bus.find(index) === undefined);
