@@ -1,6 +1,7 @@
 /** Gates, returns and fast system calls in IA-32e mode (SDM 2; SDM 3A 6.14, 5.8). */
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { MSR_STAR, MSR_LSTAR, MSR_FMASK } from './layout.js';
+import { processorCpuid } from './cpuid.js';
+import { MSR_CSTAR, MSR_FMASK, MSR_LSTAR, MSR_STAR } from './layout.js';
 import { BareGuest, CODE, HANDLERS, INNER_STACK, KERNEL_CODE, KERNEL_DATA, STACK, TSS_BASE, USER_CODE64, USER_DATA, USER_STACK, le16, le32 } from '../assembly/system/test/bare-guest.js';
 
 let g: BareGuest;
@@ -72,6 +73,16 @@ describe('returns', () => {
   });
 });
 
+describe('returns to an outer level', () => {
+  test('a data segment it must not see becomes null, and the base behind it stays', () => {
+    g.gate(0x40, KERNEL_CODE, HANDLERS + 0x400, 0xee);
+    g.write32(0x9010, 0x12345678);
+    g.engine.setSegment(5, { selector: KERNEL_DATA, base: 0x9000n, limit: 0xffffffff, accessRights: 0xc093 });
+    const stop = g.user([0x65, 0x8b, 0x04, 0x25, ...le32(0x10), 0xcd, 0x40], 2, USER_CODE64); // MOV EAX, GS:[10H]
+    expect([stop.vector, g.engine.getRegister32(0), g.engine.getSegment(5).selector, g.engine.getSegment(5).base]).toEqual([0x40, 0x12345678, 0, 0x9000n]);
+  });
+});
+
 describe('SYSCALL and SYSRET', () => {
   const star = (): void => {
     g.engine.longs[MSR_STAR >>> 3] = (0x18n << 48n) | (0x08n << 32n);
@@ -90,6 +101,20 @@ describe('SYSCALL and SYSRET', () => {
     star();
     g.engine.efer &= ~1n;
     expect(g.run([0x0f, 0x05]).vector).toBe(6);
+  });
+  test('from compatibility mode it is undefined on Intel processors, and goes to CSTAR on AMD ones', () => {
+    star();
+    g.engine.efer |= 1n;
+    expect(g.user([0x0f, 0x05]).vector).toBe(6);
+    g.longMode();
+    star();
+    g.engine.longs[MSR_CSTAR >>> 3] = BigInt(HANDLERS + 0x910);
+    g.engine.efer |= 1n;
+    g.engine.setCpuid(processorCpuid(undefined, { vendor: 'amd' }));
+    const stop = g.user([0x0f, 0x05], 0x202);
+    expect([stop.vector, g.engine.getRegister32(1), g.engine.getRegister32(11), g.engine.getSegment(1).selector, g.cpl]).toEqual([0x91, CODE + 0x1002, 0x202, 8, 0]);
+    expect(g.run([0x0f, 0x34]).vector).toBe(6); // SYSENTER
+    g.engine.setCpuid(processorCpuid());
   });
   test('SYSRET to an address that is not canonical faults at CPL 0', () => {
     star();

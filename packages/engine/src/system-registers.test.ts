@@ -51,6 +51,16 @@ describe('writes that fault', () => {
   });
 });
 
+describe('INVPCID', () => {
+  test('an individual address must be canonical for the widest paging the processor has, whatever CR4.LA57 says', () => {
+    const invpcid = [0x31, 0xc0, 0x66, 0x0f, 0x38, 0x82, 0x04, 0x25, ...le32(0x9000), HLT]; // INVPCID EAX=0, [9000H]
+    g.write64(0x9008, 0xffaaaaaaaaaaaaaan);
+    expect(g.run(invpcid).vector).toBe(-1);
+    g.write64(0x9008, 0xaaaaaaaaaaaaaaaan);
+    expect(g.run(invpcid).vector).toBe(13);
+  });
+});
+
 describe('control-register exits', () => {
   test('a host-owned bit that would differ from its shadow', () => {
     const { vmcs } = g.engine;
@@ -189,6 +199,29 @@ describe('debug exceptions', () => {
     g.engine.setDebugRegister(7, 0x404n);
     stop = g.run([0x90, 0x90]);
     expect([stop.vector, stop.stack[0], Number(g.engine.getDebugRegister(6)) & 15]).toEqual([1, CODE + 1, 2]);
+  });
+  test('MOV SS suppresses an execution breakpoint on the instruction behind it', () => {
+    g.engine.setDebugRegister(1, BigInt(CODE + 2));
+    g.engine.setDebugRegister(7, 0x404n);
+    g.engine.setRegister32(0, 0x10);
+    const stop = g.run([0x8e, 0xd0, 0x90, HLT]); // MOV SS, AX
+    expect([stop.vector, stop.reason, stop.rip]).toEqual([-1, 12, CODE + 3]);
+  });
+  test('a data breakpoint that MOV SS holds back is told with the #DB of INT1, once', () => {
+    g.write32(0x9000, 0x10);
+    g.engine.setDebugRegister(1, 0x9000n);
+    g.engine.setDebugRegister(7, 0x00f0040cn); // reads and writes of 4 bytes
+    let stop = g.run([0x8e, 0x14, 0x25, ...le32(0x9000), 0xf1]);
+    expect([stop.vector, stop.stack[0], Number(g.engine.getDebugRegister(6)) & 0x400f]).toEqual([1, CODE + 8, 2]);
+    g.skip();
+    expect(g.resume().rip).toBe(0x5011); // the next HLT of the handler, not the handler once more
+    g.longMode();
+    g.write32(0x9000, 0x10);
+    g.engine.setDebugRegister(1, 0x9000n);
+    g.engine.setDebugRegister(7, 0x00f0040cn);
+    // INT n is delivered first; the breakpoint traps at the first instruction of its handler (SDM 3A 6.8.3)
+    stop = g.run([0x8e, 0x14, 0x25, ...le32(0x9000), 0xcd, 0x40]);
+    expect([stop.vector, stop.stack[0]]).toEqual([1, 0x5000 + 0x400]);
   });
   test('RF in the image lets the instruction pass once', () => {
     g.engine.setDebugRegister(1, 0x9000n);

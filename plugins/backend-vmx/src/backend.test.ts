@@ -50,6 +50,17 @@ describe('vmx backend', () => {
     expect(vcpu.rax).toBe(0x1234_5678_9abc_de5an);
   });
 
+  it('a single step ends a halt at once, though no interrupt comes', async () => {
+    // Vector 1 at 1100H: OUT 3F8H, AL; HLT with IF = 0. Code: PUSHF; POP AX; OR AH, 1; PUSH AX; MOV DX, 3F8H; POPF; STI; HLT; HLT
+    const code = [0x9c, 0x58, 0x80, 0xcc, 0x01, 0x50, 0xba, 0xf8, 0x03, 0x9d, HLT, HLT];
+    const { output, vcpu } = await run(code, { plugin: { apply: ({ services, hooks }) => hooks.loaded.tap('vector', () => {
+      const memory = services.get(GuestMemoryToken);
+      memory.writeU32(4, 0x1100);
+      memory.write(0x1100, Uint8Array.from([0xb0, 0x21, 0xee, HLT]));
+    }) } });
+    expect([output, vcpu.rip]).toEqual([[0x21], 0x1104n]);
+  });
+
   it('gives the same run twice in virtual time', async () => {
     const random = [0x0f, 0xc7, 0xf0, 0x0f, 0x31, 0xe2, 0xf9, HLT]; // RDRAND AX; RDTSC; LOOP
     const state = { registers: { rcx: 1000n } };
