@@ -1,0 +1,124 @@
+/** The benchmark guest's images: as committed, or built anew with gcc where its sources were changed. */
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+const sources = join(import.meta.dirname, '..', 'guest');
+const prebuilt = join(sources, 'prebuilt');
+
+const FLAGS = [
+  '-O2', '-std=gnu11', '-march=x86-64', '-Wall', '-Wextra', '-fno-tree-vectorize', '-fno-tree-slp-vectorize', '-fno-tree-loop-distribute-patterns', '-fno-builtin',
+  '-fno-stack-protector', '-fno-pic', '-fno-asynchronous-unwind-tables', '-fcf-protection=none',
+];
+const KERNEL_FILES = ['integer', 'memory', 'branch', 'float'];
+
+export interface GuestImages {
+  /** Multiboot 1 ELF32. */
+  readonly multiboot: Uint8Array;
+  /** Boot sector and what it loads, padded to whole cylinders. */
+  readonly disk: Uint8Array;
+}
+
+/** Of 16 heads with 63 sectors of 512 bytes. */
+export const DISK_CYLINDERS = 2;
+const DISK_BYTES = DISK_CYLINDERS * 16 * 63 * 512;
+
+/** One hash over everything the images are made from. */
+export function sourceHash(): string {
+  const hash = createHash('sha256').update(FLAGS.join(' '));
+  const names = readdirSync(sources).filter((file) => /\.(c|h|S|ld)$/.test(file) && file !== 'host.c').sort();
+  for (const name of names) hash.update(`${name}\0`).update(readFileSync(join(sources, name)));
+  return hash.digest('hex');
+}
+
+function inWorkFolder<Result>(work: (folder: string) => Result): Result {
+  const folder = mkdtempSync(join(tmpdir(), 'visorkit-bench-'));
+  try {
+    return work(folder);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** Compiles the guest. Throws when gcc and binutils for x86-64 are not there. */
+export function buildGuest(): GuestImages {
+  return inWorkFolder((folder) => {
+    const run = (program: string, ...args: string[]): void => void execFileSync(program, args, { cwd: folder, stdio: ['ignore', 'ignore', 'pipe'] });
+    for (const name of ['main', ...KERNEL_FILES]) run('gcc', ...FLAGS, '-mcmodel=small', '-mno-red-zone', '-ffreestanding', '-c', join(sources, `${name}.c`), '-o', `${name}.o`);
+    run('gcc', '-c', join(sources, 'entry.S'), '-o', 'entry.o');
+    run('ld', '-m', 'elf_x86_64', '-nostdlib', '-static', '-z', 'max-page-size=4096', '--build-id=none', '-s', '-T', join(sources, 'guest.ld'), '-o', 'guest64.elf',
+      'entry.o', 'main.o', ...KERNEL_FILES.map((name) => `${name}.o`));
+    run('objcopy', '-O', 'elf32-i386', 'guest64.elf', 'guest.elf');
+    run('objcopy', '-O', 'binary', 'guest64.elf', 'guest.bin');
+    const image = readFileSync(join(folder, 'guest.bin')), sectors = Math.ceil(image.length / 512);
+    run('gcc', '-c', `-DIMAGE_SECTORS=${sectors}`, join(sources, 'boot-sector.S'), '-o', 'boot-sector.o');
+    run('ld', '-m', 'elf_x86_64', '-Ttext', '0x7c00', '--entry', 'start', '-o', 'boot-sector.elf', 'boot-sector.o');
+    run('objcopy', '-O', 'binary', '-j', '.text', 'boot-sector.elf', 'boot-sector.bin');
+    return {
+      multiboot: new Uint8Array(readFileSync(join(folder, 'guest.elf'))),
+      disk: padded(Buffer.concat([readFileSync(join(folder, 'boot-sector.bin')), image])),
+    };
+  });
+}
+
+function padded(bytes: Uint8Array): Uint8Array {
+  const disk = new Uint8Array(DISK_BYTES);
+  disk.set(bytes);
+  return disk;
+}
+
+/** The images that are committed, and the hash of the sources they were built from. */
+export function prebuiltGuest(): GuestImages & { sources: string } {
+  return {
+    multiboot: new Uint8Array(readFileSync(join(prebuilt, 'guest.elf'))),
+    disk: padded(readFileSync(join(prebuilt, 'disk.img'))),
+    sources: readFileSync(join(prebuilt, 'SOURCES'), 'utf8').trim(),
+  };
+}
+
+/** Writes guest/prebuilt from the sources. */
+export function writePrebuilt(): void {
+  const { multiboot, disk } = buildGuest();
+  mkdirSync(prebuilt, { recursive: true });
+  writeFileSync(join(prebuilt, 'guest.elf'), multiboot);
+  let end = disk.length;
+  while (disk.subarray(end - 512, end).every((byte) => byte === 0)) end -= 512;
+  writeFileSync(join(prebuilt, 'disk.img'), disk.subarray(0, end));
+  writeFileSync(join(prebuilt, 'SOURCES'), `${sourceHash()}\n`);
+}
+
+let images: GuestImages | undefined;
+
+/** The images for the sources as they are. */
+export function guestImages(): GuestImages {
+  if (images === undefined) {
+    const committed = existsSync(join(prebuilt, 'SOURCES')) ? prebuiltGuest() : undefined;
+    images = committed?.sources === sourceHash() ? committed : buildGuest();
+  }
+  return images;
+}
+
+const MAGIC = Buffer.from('VKBENCH\x01', 'latin1');
+
+/** A copy of an image with other parameters. */
+export function withParameters(image: Uint8Array, passes: number, selected: number): Uint8Array {
+  const copy = Buffer.from(image), at = copy.indexOf(MAGIC);
+  if (at < 0) throw new Error('This is not an image of the benchmark guest: it has no parameter block.');
+  copy.writeUInt32LE(passes, at + 8);
+  copy.writeUInt32LE(selected >>> 0, at + 12);
+  return new Uint8Array(copy);
+}
+
+/** Checksums of the kernels compiled for this machine: what every machine must come to. */
+export function nativeChecksums(): Map<string, string> {
+  return inWorkFolder((folder) => {
+    const program = join(folder, 'host');
+    execFileSync('gcc', [...FLAGS, '-no-pie', '-o', program, join(sources, 'host.c'), ...KERNEL_FILES.map((name) => join(sources, `${name}.c`))], { stdio: 'pipe' });
+    const text = execFileSync(program, { encoding: 'utf8' });
+    return new Map(text.trim().split('\n').map((line) => line.split(' ') as [string, string]));
+  });
+}
+
+if (process.argv[1] === import.meta.filename) writePrebuilt();

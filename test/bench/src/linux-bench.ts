@@ -1,0 +1,38 @@
+/** Debian's kernel with busybox, from the start of the process to the guest's line that it is up, and to its power-off. */
+import { GUEST_READY, guestParameters, prepareDebianGuest } from '@visorkit/guests';
+import { runLinux } from './machines.js';
+import type { MachineName } from './machines.js';
+import { summarise } from './statistics.js';
+import type { Summary } from './statistics.js';
+
+export interface LinuxResult {
+  readonly machine: MachineName;
+  readonly readySeconds: Summary;
+  readonly endSeconds: Summary;
+  readonly peakKiB: Summary;
+  /** What visorkit says of its instructions and speed. */
+  readonly report?: string;
+}
+
+export async function linuxBench(machines: readonly MachineName[], rounds: number, say: (text: string) => void): Promise<LinuxResult[]> {
+  const guest = await prepareDebianGuest({ onProgress: ({ message, percent }) => { if (percent === undefined) say(message); } });
+  const commandLine = `console=ttyS0 ${guestParameters({ mode: 'off' })}`;
+  const runnable = machines.filter((machine) => machine !== 'bochs');
+  const samples = new Map(runnable.map((machine) => [machine, { ready: [] as number[], end: [] as number[], peak: [] as number[], report: '' }]));
+  for (let round = 1; round <= rounds; round++) {
+    for (const machine of runnable) {
+      const run = await runLinux(machine, { kernel: guest.kernel, initramfs: guest.initramfs, commandLine, timeoutMs: 180_000 });
+      const ready = run.lines.find(({ text }) => text.includes(GUEST_READY));
+      if (ready === undefined || run.timedOut) throw new Error(`Linux did not come up on ${machine}: its last line is "${run.lines.at(-1)?.text ?? ''}", its status ${run.status}.\n${run.errors}`);
+      say(`Linux, round ${round} of ${rounds}: ${machine}, ready after ${(ready.last / 1000).toFixed(2)} s`);
+      const sample = samples.get(machine)!;
+      sample.ready.push(ready.last / 1000);
+      sample.end.push(run.wallMs / 1000);
+      sample.peak.push(run.peakKiB);
+      sample.report = /^\s*(\d+ instructions, .*MIPS)/m.exec(run.errors)?.[1] ?? '';
+    }
+  }
+  return [...samples].map(([machine, { ready, end, peak, report }]) => ({
+    machine, readySeconds: summarise(ready), endSeconds: summarise(end), peakKiB: summarise(peak), ...(report === '' ? {} : { report }),
+  }));
+}

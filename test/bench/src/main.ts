@@ -1,0 +1,86 @@
+/**
+ * Speed of the software processor beside its peers, all in one run. JSON to standard output or a file, tables to standard error.
+ * Usage: node dist/main.js [--rounds 3] [--passes 3] [--peers bochs,qemu|none] [--only kernels or groups] [--linux] [--out FILE]
+ *                          [--kernels] [--exits] [--hello]
+ * Kernels, exits and apps/hello are measured; --linux adds boots of Debian's kernel. Naming --kernels, --exits or --hello leaves
+ * out the others.
+ */
+import { execFileSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { cpus, loadavg } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import type { ExitCost } from './exit-bench.js';
+import { kernelBench } from './kernel-bench.js';
+import { selection } from './kernels.js';
+import { linuxBench } from './linux-bench.js';
+import { missing, runHello, version } from './machines.js';
+import type { MachineName } from './machines.js';
+import { humanReport } from './report.js';
+import type { Report } from './report.js';
+import { summarise } from './statistics.js';
+
+const say = (text: string): void => void process.stderr.write(`${text}\n`);
+
+function count(option: string, text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1 || value > 100) throw new Error(`--${option} takes a whole number from 1 to 100, not "${text}".`);
+  return value;
+}
+
+async function helloBench(rounds: number): Promise<Report['hello']> {
+  say('apps/hello');
+  const times: number[] = [], peaks: number[] = [];
+  for (let round = 0; round < rounds; round++) {
+    const { wallMs, peakKiB, status, errors } = await runHello();
+    if (status !== 0) throw new Error(`apps/hello ended with status ${status}.\n${errors}`);
+    times.push(wallMs);
+    peaks.push(peakKiB);
+  }
+  return { milliseconds: summarise(times), peakKiB: summarise(peaks) };
+}
+
+function exitCosts(): ExitCost[] {
+  say('exits');
+  const program = join(import.meta.dirname, 'exit-bench.js');
+  return JSON.parse(execFileSync(process.execPath, ['--min-semi-space-size=64', '--max-semi-space-size=64', '--expose-gc', program], { encoding: 'utf8' })) as ExitCost[];
+}
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      rounds: { type: 'string', default: '3' }, passes: { type: 'string', default: '3' }, peers: { type: 'string', default: 'bochs,qemu' }, only: { type: 'string', default: '' },
+      kernels: { type: 'boolean' }, linux: { type: 'boolean' }, exits: { type: 'boolean' }, hello: { type: 'boolean' }, out: { type: 'string' },
+    },
+  });
+  const rounds = count('rounds', values.rounds), passes = count('passes', values.passes), selected = selection(values.only.split(',').filter(Boolean));
+  const all = !values.kernels && !values.exits && !values.hello;
+  const skipped: string[] = [], machines: MachineName[] = ['visorkit'];
+  for (const peer of values.peers.split(',').filter((name) => name !== '' && name !== 'none')) {
+    if (peer !== 'bochs' && peer !== 'qemu') throw new Error(`--peers takes bochs and qemu, separated by a comma, or none; not "${peer}".`);
+    const why = missing(peer);
+    if (why === '') machines.push(peer);
+    else skipped.push(`${peer}: ${why}`);
+  }
+  for (const line of skipped) say(`SKIPPED: ${line}`);
+  const host = { processor: cpus()[0]?.model.trim() ?? 'unknown', cores: cpus().length, node: process.version, load: loadavg()[0] };
+  const kernels = all || values.kernels ? await kernelBench({ machines, rounds, passes, selected, say }) : undefined;
+  const linux = values.linux ? await linuxBench(machines, rounds, say) : undefined;
+  const hello = all || values.hello ? await helloBench(Math.max(3, rounds)) : undefined;
+  const exits = all || values.exits ? exitCosts() : undefined;
+  const report: Report = {
+    date: new Date().toISOString(), host, versions: Object.fromEntries(machines.map((machine) => [machine, version(machine)])), skipped, rounds,
+    ...(kernels === undefined ? {} : { kernels }), ...(linux === undefined ? {} : { linux }), ...(hello === undefined ? {} : { hello }), ...(exits === undefined ? {} : { exits }),
+  };
+  say(`\n${humanReport(report)}`);
+  const json = `${JSON.stringify(report, null, 2)}\n`;
+  if (values.out === undefined) process.stdout.write(json);
+  else writeFileSync(values.out, json);
+}
+
+try {
+  await main();
+} catch (error) {
+  say(`bench: ${(error as Error).message}`);
+  process.exitCode = 1;
+}
