@@ -69,12 +69,28 @@ function padded(bytes: Uint8Array): Uint8Array {
   return disk;
 }
 
-/** The images that are committed, and the hash of the sources they were built from. */
-export function prebuiltGuest(): GuestImages & { sources: string } {
+/** The compiler's own name and version; undefined without one. */
+export function compiler(): string | undefined {
+  try {
+    return execFileSync('gcc', ['--version'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).split('\n')[0];
+  } catch {
+    return undefined;
+  }
+}
+
+export interface PrebuiltGuest extends GuestImages {
+  /** Hash of the sources and name of the compiler they were built with. */
+  readonly sources: string;
+  readonly compiler: string;
+}
+
+/** The images that are committed. */
+export function prebuiltGuest(): PrebuiltGuest {
+  const [hash, name] = readFileSync(join(prebuilt, 'SOURCES'), 'utf8').split('\n');
   return {
     multiboot: new Uint8Array(readFileSync(join(prebuilt, 'guest.elf'))),
     disk: padded(readFileSync(join(prebuilt, 'disk.img'))),
-    sources: readFileSync(join(prebuilt, 'SOURCES'), 'utf8').trim(),
+    sources: hash, compiler: name,
   };
 }
 
@@ -86,7 +102,8 @@ export function writePrebuilt(): void {
   let end = disk.length;
   while (disk.subarray(end - 512, end).every((byte) => byte === 0)) end -= 512;
   writeFileSync(join(prebuilt, 'disk.img'), disk.subarray(0, end));
-  writeFileSync(join(prebuilt, 'SOURCES'), `${sourceHash()}\n`);
+  writeFileSync(join(prebuilt, 'SOURCES'), `${sourceHash()}\n${compiler()}\n`);
+  writeFileSync(join(prebuilt, 'CHECKSUMS'), [...nativeChecksums()].map(([name, sum]) => `${name} ${sum}\n`).join(''));
 }
 
 let images: GuestImages | undefined;
@@ -111,13 +128,19 @@ export function withParameters(image: Uint8Array, passes: number, selected: numb
   return new Uint8Array(copy);
 }
 
-/** Checksums of the kernels compiled for this machine: what every machine must come to. */
+const readChecksums = (text: string): Map<string, string> => new Map(text.trim().split('\n').map((line) => line.split(' ') as [string, string]));
+
+/** What every machine must come to, by kernel: computed by a real processor. */
+export function expectedChecksums(): Map<string, string> {
+  return readChecksums(readFileSync(join(prebuilt, 'CHECKSUMS'), 'utf8'));
+}
+
+/** The same from the kernels compiled for this machine. */
 export function nativeChecksums(): Map<string, string> {
   return inWorkFolder((folder) => {
     const program = join(folder, 'host');
     execFileSync('gcc', [...FLAGS, '-no-pie', '-o', program, join(sources, 'host.c'), ...KERNEL_FILES.map((name) => join(sources, `${name}.c`))], { stdio: 'pipe' });
-    const text = execFileSync(program, { encoding: 'utf8' });
-    return new Map(text.trim().split('\n').map((line) => line.split(' ') as [string, string]));
+    return readChecksums(execFileSync(program, { encoding: 'utf8' }));
   });
 }
 

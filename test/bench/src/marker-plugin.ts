@@ -7,7 +7,7 @@ import type { Plugin } from '@visorkit/core';
 import { PortBusToken } from '@visorkit/machine';
 
 /** As in guest/main.c. */
-const MARKER = 0xe6;
+const MARKER = 0x1e0;
 
 export default function marker(): Plugin {
   const marks: number[] = [];
