@@ -1,6 +1,7 @@
 // The holes of a PC's first megabyte in the machine's memory map.
 
-import { MemoryMapToken, MemoryType } from '@visorkit/machine';
+import { Stage } from '@visorkit/core';
+import { GuestMemoryToken, MemoryMapToken, MemoryType } from '@visorkit/machine';
 import type { Plugin, PluginHost } from '@visorkit/core';
 
 /** Extended BIOS data area: the last kilobyte of conventional memory. */
@@ -8,14 +9,24 @@ export const EBDA = { gpa: 0x9fc00, size: 0x400 } as const;
 /** Video memory, option ROMs and the system BIOS. */
 export const BIOS_AREA = { gpa: 0xa0000, size: 0x60000 } as const;
 
+/** Words of the BIOS data area that kernels read when nobody tells them of conventional memory. */
+const BDA = { ebdaSegment: 0x40e, conventionalKilobytes: 0x413 } as const;
+
 /** Reserves what firmware keeps of low memory, so that boot loaders report a map as a PC's BIOS does. */
 export class PcMemoryMapPlugin implements Plugin {
   readonly name = 'pc-memory-map';
-  readonly requires = { services: [MemoryMapToken] };
+  readonly requires = { services: [MemoryMapToken, GuestMemoryToken] };
 
   apply(host: PluginHost): void {
     const map = host.services.get(MemoryMapToken);
     map.reserve(EBDA.gpa, EBDA.size, MemoryType.RESERVED);
     map.reserve(BIOS_AREA.gpa, BIOS_AREA.size, MemoryType.RESERVED);
+    const memory = host.services.get(GuestMemoryToken);
+    // Before the loader, which may put an image or a firmware there
+    host.hooks.load.tap({ name: this.name, stage: Stage.Observe }, () => {
+      if (!memory.contains(BDA.ebdaSegment, 8)) return;
+      memory.writeU16(BDA.ebdaSegment, EBDA.gpa >> 4);
+      memory.writeU16(BDA.conventionalKilobytes, EBDA.gpa >> 10);
+    });
   }
 }
