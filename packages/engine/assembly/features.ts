@@ -49,6 +49,7 @@ export const F_UMIP: u32 = 98;
 export const F_PKU: u32 = 99;
 export const F_LA57: u32 = 112;
 export const F_RDPID: u32 = 118;
+export const F_PKS: u32 = 127;
 export const F_SERIALIZE: u32 = 142;
 export const F_SYSCALL: u32 = 171;
 export const F_NX: u32 = 180;

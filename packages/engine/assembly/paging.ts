@@ -1,8 +1,8 @@
-import { CPL, CR0, CR3, CR4, EFER, EFLAGS, MAXPHYADDR, PDPTE, PKRU } from "../src/layout";
+import { CPL, CR0, CR3, CR4, EFER, EFLAGS, MAXPHYADDR, MSR_PKRS, PDPTE, PKRU } from "../src/layout";
 import { AC } from "./flags";
 import { EPT_READ, EPT_WRITE, FOR_WALK, eptAccessedDirty, eptFault, eptTranslate } from "./ept";
 import { F_PAGE1GB, hasFeature } from "./features";
-import { CR0_PG, CR0_WP, CR4_LA57, CR4_PAE, CR4_PKE, CR4_PSE, CR4_SMAP, CR4_SMEP, EFER_LMA, EFER_NXE } from "./mode";
+import { CR0_PG, CR0_WP, CR4_LA57, CR4_PAE, CR4_PKE, CR4_PKS, CR4_PSE, CR4_SMAP, CR4_SMEP, EFER_LMA, EFER_NXE } from "./mode";
 /**
  * The guest's own page tables (SDM 3A chapter 5): none, 32-bit, PAE, 4-level and 5-level paging. A walk gives the guest-physical
  * address and the rights; whether they suffice is decided by permits(), so that a TLB entry can be made for more than the access
@@ -64,9 +64,9 @@ export function permits(rights: u32, access: u32, user: bool, supervisorToUser: 
     if (access == WRITE && (rights & R_WRITE) == 0 && (load<u64>(CR0) & CR0_WP) != 0) ok = false;
   }
   if (!ok) { walkError = accessError(access, user) | ERR_PRESENT; return false; }
-  // protection keys guard user pages against data accesses, from supervisor mode too (SDM 3A 5.6.2)
-  if (userPage && access != EXECUTE && (cr4 & CR4_PKE) != 0 && (load<u64>(EFER) & EFER_LMA) != 0) {
-    const bits = load<u32>(PKRU) >>> ((rights >>> R_KEY_SHIFT) << 1);
+  // protection keys guard pages against data accesses (SDM 3A 5.6.2): PKRU user pages, from supervisor mode too; IA32_PKRS supervisor pages
+  if (access != EXECUTE && (cr4 & (userPage ? CR4_PKE : CR4_PKS)) != 0 && (load<u64>(EFER) & EFER_LMA) != 0) {
+    const bits = load<u32>(userPage ? PKRU : MSR_PKRS) >>> ((rights >>> R_KEY_SHIFT) << 1);
     if ((bits & 1) != 0 || ((bits & 2) != 0 && access == WRITE && (user || (load<u64>(CR0) & CR0_WP) != 0))) {
       walkError = accessError(access, user) | ERR_PRESENT | ERR_KEY;
       return false;

@@ -18,7 +18,7 @@ export const PROCESSOR_FEATURES: readonly string[] = [
   // 7.0:EBX
   'fsgsbase', 'tsc-adjust', 'bmi1', 'avx2', 'smep', 'bmi2', 'erms', 'invpcid', 'rdseed', 'adx', 'smap', 'clflushopt', 'clwb', 'sha',
   // 7.0:ECX and EDX
-  'umip', 'pku', 'la57', 'rdpid', 'fsrm', 'serialize', 'arch-capabilities',
+  'umip', 'pku', 'pks', 'la57', 'rdpid', 'fsrm', 'serialize', 'arch-capabilities',
   // D.1:EAX
   'xsaveopt', 'xsavec', 'xgetbv1', 'xsaves',
   // 80000001

@@ -51,6 +51,31 @@ describe('writes that fault', () => {
   });
 });
 
+describe('protection keys for supervisor pages (SDM 3A 5.6.2)', () => {
+  /** Makes 200000H a supervisor page with key 2, writes IA32_PKRS, then stores there. */
+  const store = (pkrs: bigint, cr0: bigint): number => {
+    const directory = 0x42000;
+    g.write64(directory + 8, 0x200083n | (2n << 59n));
+    g.engine.cr4 |= 1n << 24n;
+    g.engine.cr0 = cr0;
+    return g.run([...wrmsr(0x6e1, pkrs), 0xc6, 0x04, 0x25, ...le32(0x200000), 1, HLT]).vector;
+  };
+  test.each<[string, bigint, bigint, number]>([
+    ['access disabled', 0x10n, 0x80000031n, 14], ['write disabled with CR0.WP', 0x20n, 0x80010031n, 14], ['write disabled without', 0x20n, 0x80000031n, -1],
+    ['another key', 0xffcfn, 0x80010031n, -1],
+  ])('%s', (_, pkrs, cr0, vector) => expect(store(pkrs, cr0)).toBe(vector));
+  test('the error code has bit 5, and CR4.PKS off means no key', () => {
+    g.longMode();
+    g.write64(0x42008, 0x200083n | (2n << 59n));
+    g.engine.cr4 |= 1n << 24n;
+    expect(g.run([...wrmsr(0x6e1, 0x10n), 0x8a, 0x04, 0x25, ...le32(0x200000), HLT]).stack[0]).toBe(0x21);
+    expect(g.run(wrmsr(0x6e1, 1n << 32n)).vector).toBe(13);
+    g.longMode();
+    g.write64(0x42008, 0x200083n | (2n << 59n));
+    expect(g.run([...wrmsr(0x6e1, 0x10n), 0x8a, 0x04, 0x25, ...le32(0x200000), HLT]).vector).toBe(-1);
+  });
+});
+
 describe('INVPCID', () => {
   test('an individual address must be canonical for the widest paging the processor has, whatever CR4.LA57 says', () => {
     const invpcid = [0x31, 0xc0, 0x66, 0x0f, 0x38, 0x82, 0x04, 0x25, ...le32(0x9000), HLT]; // INVPCID EAX=0, [9000H]

@@ -1,11 +1,11 @@
 import { CR0, CR2, CR3, CR4, EFER, MAXPHYADDR, PDPTE, SEG_CS, SEG_TR } from "../../src/layout";
 import {
-  F_FSGSBASE, F_FXSR, F_LA57, F_PCID, F_PKU, F_SMAP, F_SMEP, F_SSE, F_UMIP, F_VMX, F_XSAVE, hasFeature,
+  F_FSGSBASE, F_FXSR, F_LA57, F_PCID, F_PKS, F_PKU, F_SMAP, F_SMEP, F_SSE, F_UMIP, F_VMX, F_XSAVE, hasFeature,
 } from "../features";
 import { commit, flushNonGlobal, flushTlb, linearOf, operandRead, operandWrite, physicalPointer } from "../mmu";
 import {
   CR0_CD, CR0_ET, CR0_NW, CR0_PE, CR0_PG, CR0_TS, CR0_WP, CR4_FSGSBASE, CR4_LA57, CR4_OSXMMEXCPT, CR4_OSFXSR, CR4_OSXSAVE, CR4_PAE,
-  CR4_PCIDE, CR4_PGE, CR4_PKE, CR4_PSE, CR4_SMAP, CR4_SMEP, CR4_UMIP, CR4_VMXE, EFER_LMA, EFER_LME, is64, isLongMode, modeChanged,
+  CR4_PCIDE, CR4_PGE, CR4_PKE, CR4_PKS, CR4_PSE, CR4_SMAP, CR4_SMEP, CR4_UMIP, CR4_VMXE, EFER_LMA, EFER_LME, is64, isLongMode, modeChanged,
 } from "../mode";
 import { isRegisterForm, recReg, recRm, recSize, rmPtr } from "../record";
 import { END, FAULT, OK } from "../status";
@@ -156,6 +156,7 @@ export function cr4Defined(): u64 {
   if (hasFeature(F_SMEP)) bits |= CR4_SMEP;
   if (hasFeature(F_SMAP)) bits |= CR4_SMAP;
   if (hasFeature(F_PKU)) bits |= CR4_PKE;
+  if (hasFeature(F_PKS)) bits |= CR4_PKS;
   // the framework may have set VMXE without reporting VMX to the guest
   if (hasFeature(F_VMX)) bits |= CR4_VMXE;
   return bits | (load<u64>(CR4) & CR4_VMXE);
@@ -172,7 +173,7 @@ export function writeCr4(value: u64): i32 {
     if (loadPdptes(load<u64>(CR3)) != OK) return FAULT;
   }
   store<u64>(CR4, value);
-  if ((changed & (CR4_PAE | CR4_PGE | CR4_PSE | CR4_PCIDE | CR4_SMEP | CR4_SMAP | CR4_LA57 | CR4_PKE)) != 0) flushTlb();
+  if ((changed & (CR4_PAE | CR4_PGE | CR4_PSE | CR4_PCIDE | CR4_SMEP | CR4_SMAP | CR4_LA57 | CR4_PKE | CR4_PKS)) != 0) flushTlb();
   modeChanged();
   return END;
 }

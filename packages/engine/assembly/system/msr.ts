@@ -1,9 +1,9 @@
 import {
   EFER, MAXPHYADDR, MSR_CSTAR, MSR_DEBUGCTL, MSR_FMASK, MSR_KERNEL_GS_BASE, MSR_LSTAR, MSR_MISC_ENABLE, MSR_MTRR_DEF_TYPE, MSR_MTRR_FIXED,
-  MSR_MTRR_VARIABLE, MSR_PAT, MSR_SPEC_CTRL, MSR_STAR, MSR_SYSENTER_CS, MSR_SYSENTER_EIP, MSR_SYSENTER_ESP, MSR_TSC_ADJUST, MSR_TSC_AUX, MSR_XSS,
+  MSR_MTRR_VARIABLE, MSR_PAT, MSR_PKRS, MSR_SPEC_CTRL, MSR_STAR, MSR_SYSENTER_CS, MSR_SYSENTER_EIP, MSR_SYSENTER_ESP, MSR_TSC_ADJUST, MSR_TSC_AUX, MSR_XSS,
   RIP, SEG_BASE, TSC_BASE, CR0, SEG_FS, SEG_GS,
 } from "../../src/layout";
-import { F_LM, F_NX, F_RDTSCP, F_SYSCALL, F_TSC_ADJUST, F_XSAVES, hasFeature } from "../features";
+import { F_LM, F_NX, F_PKS, F_RDTSCP, F_SYSCALL, F_TSC_ADJUST, F_XSAVES, hasFeature } from "../features";
 import { flushTlb } from "../mmu";
 import { CR0_PG, EFER_LMA, EFER_LME, EFER_NXE, EFER_SCE, modeChanged, nextRip } from "../mode";
 import { END, OK } from "../status";
@@ -43,6 +43,7 @@ export function storageOf(index: u32): usize {
     case 0x259: return MSR_MTRR_FIXED + 16;
     case 0x277: return MSR_PAT;
     case 0x2ff: return MSR_MTRR_DEF_TYPE;
+    case 0x6e1: return hasFeature(F_PKS) ? MSR_PKRS : 0;
     case 0xda0: return hasFeature(F_XSAVES) ? MSR_XSS : 0;
     case 0xc0000080: return EFER;
     case 0xc0000081: return MSR_STAR;
@@ -108,6 +109,7 @@ export function wrmsr(pc: usize): i32 {
     return OK;
   }
   store<u64>(at, value);
+  if (index == 0x6e1) flushTlb();
   return OK;
 }
 
@@ -132,7 +134,7 @@ export function acceptable(index: u32, value: u64): bool {
     case 0x2ff: return (value & ~0xcff) == 0 && memoryType(<u32>value & 0xff);
     case 0xda0: return value == 0;
     case 0xc0000080: return eferAcceptable(value);
-    case 0xc0000084: case 0xc0000103: return value >> 32 == 0;
+    case 0x6e1: case 0xc0000084: case 0xc0000103: return value >> 32 == 0;
     case 0x175: case 0x176: case 0xc0000082: case 0xc0000083: case 0xc0000100: case 0xc0000101: case 0xc0000102: return canonicalBase(value);
   }
   if (index == 0x250 || index == 0x258 || index == 0x259 || (index >= 0x268 && index <= 0x26f)) return memoryTypes(value);
