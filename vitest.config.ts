@@ -26,7 +26,7 @@ export default defineConfig({
   // What the packages' tsconfig says, also for files that no tsconfig includes.
   oxc: { decorator: { legacy: true } },
   test: {
-    include: ['{packages,plugins,apps}/*/src/**/*.test.ts', 'test/**/*.test.ts'],
+    include: ['{packages,plugins,apps}/*/src/**/*.test.ts', 'test/**/*.test.ts', 'docs/examples/**/*.test.ts'],
     exclude: ['**/node_modules/**', '**/dist/**', '**/build/**'],
     testTimeout: 20_000,
     hookTimeout: 60_000,

@@ -93,14 +93,16 @@ export class VmExit {
   }
 }
 
+// The outcomes are numbers that nothing returns by accident: a handler such as `() => seen.push(exit)` would otherwise answer 1.
+
 /** The instruction is done: the processor goes on behind it. */
-export const RESUME = 1;
+export const RESUME = 0x1669_0001;
 /** Enter again at the same RIP: the handler changed what made the guest exit, or injected an event. */
-export const RETRY = 2;
+export const RETRY = 0x1669_0002;
 /** The instruction is done and the vCPU now waits for an interrupt, NMI or INIT (HLT, MWAIT). */
-export const HALT = 3;
+export const HALT = 0x1669_0003;
 /** Like HALT, but an interrupt that waits ends it also while IF = 0, without being delivered (MWAIT with ECX[0] = 1). */
-export const WAIT = 4;
+export const WAIT = 0x1669_0004;
 
 /** Ends the run, with a reason. Made by {@link stop}. */
 export interface StopOutcome {

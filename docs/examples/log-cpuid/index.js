@@ -1,0 +1,3 @@
+export default { name: 'log-cpuid', apply({ hooks, logger }) {
+  hooks.exit.for('cpuid').tap('log-cpuid', (exit, vcpu) => logger.info(`CPUID ${vcpu.rax.toString(16)}`));
+} };

@@ -1,0 +1,28 @@
+import { Gpr, HALT, RESUME, RETRY, stop } from '@visorkit/core';
+import type { Plugin } from '@visorkit/core';
+
+const UNDEFINED_OPCODE = 6;
+
+/** A hypercall of our own: VMCALL with a number in EAX. */
+export const hypercall: Plugin = {
+  name: 'hypercall',
+  requires: { capabilities: ['exit.vmcall'] },
+  apply({ hooks }) {
+    hooks.exit.for('vmcall').tap('hypercall', (exit, vcpu) => {
+      switch (vcpu.getRegister32(Gpr.RAX)) {
+        case 1: // add: the instruction is done, and its result is in a register
+          vcpu.setRegister32(Gpr.RAX, vcpu.getRegister32(Gpr.RBX) + vcpu.getRegister32(Gpr.RCX));
+          return RESUME;
+        case 2: // refuse: the instruction has not been executed, the guest gets an exception instead
+          vcpu.injectException(UNDEFINED_OPCODE);
+          return RETRY;
+        case 3: // idle: done, and nothing more until an interrupt comes
+          return HALT;
+        case 4: // end the run
+          return stop(`the guest ended with ${vcpu.getRegister32(Gpr.RBX)}`, vcpu.getRegister32(Gpr.RBX), 'exit');
+        default: // not ours: whoever comes next
+          return undefined;
+      }
+    });
+  },
+};
