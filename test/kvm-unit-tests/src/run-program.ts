@@ -33,8 +33,8 @@ export interface RunOptions {
   readonly suite: string;
   /** The most CPUs the machine can have. */
   readonly maxCpus: number;
-  /** Most seconds for one program, or its own limit if that is shorter. */
-  readonly timeout: number;
+  /** Seconds for each program in place of its own time limit. */
+  readonly timeout?: number;
   readonly backend: string;
   /** Takes everything the program printed. */
   readonly onOutput?: (name: string, text: string) => void;
@@ -50,7 +50,7 @@ const VERDICTS: Readonly<Record<number, Verdict>> = { 1: 'PASS', 77: 'SKIP', 127
 export function commandOf(entry: SuiteEntry, options: RunOptions, report: string): string[] {
   return [
     'run', '--kernel', join(options.suite, 'x86', entry.file), '--debug-exit', '--memory', `${entry.memory}M`,
-    '--cpus', String(Math.min(entry.cpus, options.maxCpus)), '--timeout', String(Math.min(entry.timeout, options.timeout)), '--backend', options.backend,
+    '--cpus', String(Math.min(entry.cpus, options.maxCpus)), '--timeout', String(options.timeout ?? entry.timeout), '--backend', options.backend,
     '--report', report,
     ...(entry.args === '' ? [] : ['--append', entry.args]), ...(entry.cpu.length === 0 ? [] : ['--cpu', ['max', ...entry.cpu].join(',')]),
   ];
@@ -67,7 +67,7 @@ export async function runProgram(entry: SuiteEntry, options: RunOptions): Promis
     const child = spawn(process.execPath, [COMMAND, ...commandOf(entry, options, report)], { stdio: ['ignore', 'pipe', 'pipe'] });
     child.stdout.setEncoding('latin1').on('data', (text: string) => void (output += text));
     child.stderr.setEncoding('utf8').on('data', (text: string) => void (errors += text));
-    const watchdog = setTimeout(() => child.kill('SIGKILL'), (Math.min(entry.timeout, options.timeout) + GRACE) * 1000);
+    const watchdog = setTimeout(() => child.kill('SIGKILL'), ((options.timeout ?? entry.timeout) + GRACE) * 1000);
     status = await new Promise((done, fail) => void child.on('error', fail).on('close', done));
     clearTimeout(watchdog);
     options.onOutput?.(entry.name, output + errors);
@@ -97,7 +97,7 @@ export function judge(output: string, status: number | null, report: Report | un
   const failures = of(/^(FAIL|XPASS): /);
   const skips = of(/^SKIP: /);
   const counts = { pass: of(/^(PASS|XFAIL): /).length, fail: failures.length, skip: skips.length, failures, skips };
-  if (report?.reason === 'exit') return { ...counts, verdict: VERDICTS[status ?? -1] ?? 'FAIL', ...(status === 255 ? { why: abortLine(lines) } : {}) };
+  if (report?.reason === 'exit') return { ...counts, verdict: VERDICTS[status ?? -1] ?? 'FAIL', ...(status === 127 ? { why: abortLine(lines) } : {}) };
   const why = report?.why ?? errors.trim().split('\n')[0] ?? `status ${status}`;
   return { ...counts, verdict: report?.reason === 'timeout' || (report === undefined && status === null) ? 'TIMEOUT' : 'STOPPED', why };
 }
