@@ -1,7 +1,7 @@
 import { ATTENTION, BOUNCE, COUNTERS, EFLAGS, PAGE_BLOCKS, REGS, SEG_BASE, SEG_ES } from "../src/layout";
 import { subFlags16, subFlags32, subFlags64, subFlags8 } from "./alu";
 import { DF, getZF } from "./flags";
-import { STR_CMPS, STR_LODS, STR_MOVS, STR_SCAS, STR_STOS } from "./integer-ops";
+import { STR_CMPS, STR_LODS, STR_MOVS, STR_SCAS, STR_STOS } from "./integer/ops";
 import { SEGMENT_FAULT, commit, linearRead, linearWrite, segmentLinear } from "./mmu";
 import { ATT_STEP, is64 } from "./mode";
 import { P_REP, P_REPNE, recPrefixes, recSegment, recSize } from "./record";

@@ -242,7 +242,7 @@ import {
 import { getCF, getOF, getPF, getSF, getZF, setLogicFlags } from "../flags";
 import { execGroup15 } from "../fp/state";
 import { execX87 } from "../fp/x87";
-import { execInteger } from "../integer";
+import { execInteger } from "../integer/integer";
 import { commit, effectiveAddress, fastLinear, fastModify, fastRead, fastWrite } from "../mmu";
 import { currentRip, isCanonical, nextRip } from "../mode";
 import { RECORD, recImm, recLeft, recOp, recSegment, regPtr, rmPtr } from "../record";
