@@ -133,19 +133,21 @@ export function lookup(): usize {
   return pc;
 }
 
-/** Goes from the block of `pc` to a computed target (RET, indirect JMP and CALL). */
+/** Goes from the block of `pc` to a computed target (RET, indirect JMP and CALL) or to one in another page. */
 export function transfer(pc: usize, target: u64): usize {
   store<u64>(BUDGET, load<u64>(BUDGET) + <u64>(recLeft(pc) - 1));
   store<u64>(RIP, target);
   const mode = load<u32>(MODE);
-  if (load<u32>(ATTENTION) == 0 && (mode & MODE_SIZE) == 2) {
-    const slot = JUMP_CACHE + (((<u32>target ^ (<u32>target >>> 13)) & (JUMP_CACHE_ENTRIES - 1)) << 4);
-    if (load<u64>(slot) == target && load<u32>(slot, 8) == ((jumpGeneration << 8) | mode)) {
+  if (load<u32>(ATTENTION) == 0 && (mode & MODE_CS_CHECK) == 0) {
+    const base: u64 = (mode & MODE_SIZE) == 2 ? 0 : load<u64>(SEG_BASE + SEG_CS * 8);
+    const linear = (mode & MODE_SIZE) == 2 ? target : (base + target) & 0xffffffff;
+    const slot = JUMP_CACHE + (((<u32>linear ^ (<u32>linear >>> 13)) & (JUMP_CACHE_ENTRIES - 1)) << 4);
+    if (load<u64>(slot) == linear && load<u32>(slot, 8) == ((jumpGeneration << 8) | mode)) {
       const to = <usize>load<u32>(slot, 12);
       const left = load<i64>(BUDGET) - <i64>recLeft(to);
       if (left >= 0) {
         store<i64>(BUDGET, left);
-        store<u64>(CODE_BASE, target & ~0xfff);
+        store<u64>(CODE_BASE, (linear & ~0xfff) - base);
         return to;
       }
     }
@@ -250,9 +252,8 @@ function branchSlow(pc: usize): usize {
   const target = base + <u64>offset, cut = size == 8 ? target : size == 4 ? target & 0xffffffff : target & 0xffff;
   // a target beyond the code segment is a fault of the jump (SDM 2A JMP)
   if ((load<u32>(MODE) & MODE_CS_CHECK) != 0 && cut > <u64>load<u32>(SEG_LIMIT + SEG_CS * 4)) return settle(pc, raiseError(13, 0));
-  store<u64>(BUDGET, load<u64>(BUDGET) + <u64>(recLeft(pc) - 1));
-  store<u64>(RIP, cut);
-  const generation = arenaGeneration, to = next();
-  if (size != 2 && generation == arenaGeneration) linkTo(pc, to, base, offset);
+  if (offset < 0 || offset >= 4096 || size == 2) return transfer(pc, cut);
+  const generation = arenaGeneration, to = transfer(pc, cut);
+  if (generation == arenaGeneration) linkTo(pc, to, base, offset);
   return to;
 }
