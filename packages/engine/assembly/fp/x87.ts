@@ -14,6 +14,7 @@ import {
   begin, checkPending, clearC1, complete, finit, isEmpty, NAN_SE, NAN_SIG, noteInstruction, noteOperand, pop, pushSt, setStatusWord, stackFault,
   statusWord, stSe, stSig, SW_B, SW_ES, updateSummary,
 } from "./x87-state";
+import { quickRegister } from "./x87-quick";
 import { arithmetic, registerForm } from "./x87-register";
 import { loadEnvironment, restoreState, saveState, storeEnvironment } from "./x87-environment";
 /**
@@ -48,7 +49,8 @@ export function execX87(pc: usize): i32 {
   }
   if (op == 7 && modrm == 0xe0) { store<u16>(REGS, load<u16>(FPU_SW)); return OK; }
   const status = checkPending();
-  return status == OK ? registerForm(pc, op, modrm) : status;
+  if (status != OK) return status;
+  return quickRegister(pc, op, modrm) ? OK : registerForm(pc, op, modrm);
 }
 
 function storeWord(pc: usize, value: u16): i32 {
