@@ -10,7 +10,7 @@ import {
   OP_NOT_R8, OP_POP32_R, OP_POP64_R, OP_PUSH32_I, OP_PUSH32_M, OP_PUSH32_R, OP_PUSH64_I, OP_PUSH64_M, OP_PUSH64_R, OP_RET32, OP_RET64, OP_RI_ADD8, OP_RM_ADD8, OP_ROL_RCL32, OP_ROL_RCL64,
   OP_ROL_RI32, OP_ROL_RI64, OP_ROR_RCL32, OP_ROR_RCL64, OP_ROR_RI32, OP_ROR_RI64, OP_RR_ADD8, OP_SAR_RCL32, OP_SAR_RCL64, OP_SAR_RI32, OP_SAR_RI64, OP_SETCC0, OP_SHL_RCL32, OP_SHL_RCL64,
   OP_SHL_RI32, OP_SHL_RI64, OP_SHR_RCL32, OP_SHR_RCL64, OP_SHR_RI32, OP_SHR_RI64, OP_SIMD, OP_STATE, OP_STRING, OP_SYSTEM, OP_TEST_MI8, OP_TEST_MR8, OP_TEST_RI8, OP_TEST_RR8, OP_TOO_LONG,
-  OP_UNDEFINED, OP_X87, OP_XCHG_RR64,
+  OP_UNDEFINED, OP_X87, OP_XCHG_RR64, vectorHandler,
 } from "./generated/ops";
 import { MODE_CS_CHECK, MODE_FLAT, MODE_REAL, MODE_SIZE, MODE_STACK32 } from "./mode";
 import { IMM_ADDRESS, IMM_B, IMM_ENTER, IMM_FAR, IMM_NONE, IMM_V, IMM_W, IMM_Z, MODRM, oneByteAttributes, twoByteAttributes } from "./opcode-attributes";
@@ -206,6 +206,10 @@ export function decode(record: usize, source: usize, available: u32, pageOffset:
     store<i32>(rec, <i32>immediate, 24);
     store<u16>(rec, <u16>unit, 28);
     if (selector != 0) store<u16>(rec, <u16>selector, 30);
+    if (handler == OP_SIMD) {
+      const direct = vectorHandler(unit, isRegister, (modrm >>> 3) & 7, load<u8>(rec, 11) <= AM_FULL);
+      if (direct != 0) store<u16>(rec, <u16>direct);
+    }
   } else store<i64>(rec, immediate, 24);
   decodedEnds = ends;
   return length;

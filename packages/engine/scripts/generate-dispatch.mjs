@@ -212,6 +212,69 @@ handler("CDQ", `store<u64>(REGS + 16, <u64><u32>(load<i32>(REGS) >> 31)); ${NEXT
 handler("CQO", `store<i64>(REGS + 16, load<i64>(REGS) >> 63); ${NEXT}`);
 handler("NOP", NEXT);
 
+// ---- the vector instructions that are everywhere, in their legacy 128-bit form: register, register and register, memory.
+// The memory form is chosen only where the address needs no segment check. What is unusual about one (CR0.TS, no CR4.OSFXSR, a
+// misaligned operand) is left to the unit.
+const UNIT = "{ status = execSimd(pc); break; }";
+const vectors = []; // [unit operation, handler in register form, in memory form]
+const packed = {
+  PADDB: "i8x16.add(a, b)", PADDW: "i16x8.add(a, b)", PADDD: "i32x4.add(a, b)", PADDQ: "i64x2.add(a, b)",
+  PSUBB: "i8x16.sub(a, b)", PSUBW: "i16x8.sub(a, b)", PSUBD: "i32x4.sub(a, b)", PSUBQ: "i64x2.sub(a, b)",
+  PADDUSB: "i8x16.add_sat_u(a, b)", PSUBUSB: "i8x16.sub_sat_u(a, b)", PMINUB: "i8x16.min_u(a, b)", PMAXUB: "i8x16.max_u(a, b)", PAVGB: "i8x16.avgr_u(a, b)",
+  PAND: "v128.and(a, b)", PANDN: "v128.andnot(b, a)", POR: "v128.or(a, b)", PXOR: "v128.xor(a, b)",
+  PCMPEQB: "i8x16.eq(a, b)", PCMPEQW: "i16x8.eq(a, b)", PCMPEQD: "i32x4.eq(a, b)",
+  PCMPGTB: "i8x16.gt_s(a, b)", PCMPGTW: "i16x8.gt_s(a, b)", PCMPGTD: "i32x4.gt_s(a, b)",
+  PMULLW: "i16x8.mul(a, b)", PMADDWD: "i32x4.dot_i16x8_s(a, b)", PSADBW: "sumOfDifferences(a, b)",
+  PMULUDQ: "i64x2.mul(v128.and(a, i64x2.splat(0xffffffff)), v128.and(b, i64x2.splat(0xffffffff)))",
+  PUNPCKLBW: "i8x16.shuffle(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)", PUNPCKLWD: "v128.shuffle<i16>(a, b, 0, 8, 1, 9, 2, 10, 3, 11)",
+  PUNPCKLDQ: "v128.shuffle<i32>(a, b, 0, 4, 1, 5)", PUNPCKLQDQ: "v128.shuffle<i64>(a, b, 0, 2)",
+  PUNPCKHBW: "i8x16.shuffle(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)", PUNPCKHWD: "v128.shuffle<i16>(a, b, 4, 12, 5, 13, 6, 14, 7, 15)",
+  PUNPCKHDQ: "v128.shuffle<i32>(a, b, 2, 6, 3, 7)", PUNPCKHQDQ: "v128.shuffle<i64>(a, b, 1, 3)",
+};
+const readVector = (size, aligned) => `const l = fastLinear(pc, ${size}, false); if (load<u32>(SSE_TRAP) != 0${aligned ? " || (l & 15) != 0" : ""}) ${UNIT}
+const p = fastRead(l, ${size}, recSegment(pc), pc); if (p == 0) ${FAULT}`;
+for (const [name, text] of Object.entries(packed)) {
+  vectors.push([`Int.${name}`, `VX_${name}`, `VM_${name}`]);
+  handler(`VX_${name}`, `if (load<u32>(SSE_TRAP) != 0) ${UNIT}\nconst d = regVector(pc), a = v128.load(d), b = v128.load(rmVector(pc)); v128.store(d, ${text}); ${NEXT}`);
+  handler(`VM_${name}`, `${readVector(16, true)}\nconst d = regVector(pc), a = v128.load(d), b = v128.load(p); v128.store(d, ${text}); ${NEXT}`);
+}
+for (const [name, aligned] of [["LOAD", false], ["LOAD_ALIGNED", true]]) {
+  vectors.push([`Move.${name}`, "VX_MOVE", `VM_${name}`]);
+  handler(`VM_${name}`, `${readVector(16, aligned)}\nv128.store(regVector(pc), v128.load(p)); ${NEXT}`);
+}
+handler("VX_MOVE", `if (load<u32>(SSE_TRAP) != 0) ${UNIT}\nv128.store(regVector(pc), v128.load(rmVector(pc))); ${NEXT}`);
+for (const [name, aligned] of [["STORE", false], ["STORE_ALIGNED", true]]) {
+  vectors.push([`Move.${name}`, "", `VM_${name}`]);
+  handler(`VM_${name}`, `const l = fastLinear(pc, 16, true); if (load<u32>(SSE_TRAP) != 0${aligned ? " || (l & 15) != 0" : ""}) ${UNIT}
+const p = fastWrite(l, 16, recSegment(pc), pc); if (p == 0) ${FAULT}
+v128.store(p, v128.load(regVector(pc))); ${commitP}\n${NEXT}`);
+}
+for (const [name, s] of [["SS", 32], ["SD", 64]]) {
+  vectors.push([`Move.${name}_LOAD`, "", `VM_${name}_LOAD`], [`Move.${name}_STORE`, "", `VM_${name}_STORE`]);
+  handler(`VM_${name}_LOAD`, `${readVector(bytes(s), false)}\nv128.store(regVector(pc), v128.load${s}_zero(p)); ${NEXT}`);
+  handler(`VM_${name}_STORE`, `const l = fastLinear(pc, ${bytes(s)}, true); if (load<u32>(SSE_TRAP) != 0) ${UNIT}
+const p = fastWrite(l, ${bytes(s)}, recSegment(pc), pc); if (p == 0) ${FAULT}
+store<u${s}>(p, load<u${s}>(regVector(pc))); ${commitP}\n${NEXT}`);
+}
+vectors.push(["Shuffle.PSHUFD", "VX_PSHUFD", ""]);
+handler("VX_PSHUFD", `if (load<u32>(SSE_TRAP) != 0) ${UNIT}
+const s = rmVector(pc), n = recImm8(pc);
+v128.store(regVector(pc), i32x4.replace_lane(i32x4.replace_lane(i32x4.replace_lane(v128.load32_splat(s + <usize>((n & 3) << 2)), 1, load<i32>(s + <usize>(n & 12))), 2, load<i32>(s + <usize>((n >>> 2) & 12))), 3, load<i32>(s + <usize>((n >>> 4) & 12)))); ${NEXT}`);
+/** Shifts by an immediate: register form only; the operation is in ModRM.reg. */
+const vectorShifts = [];
+for (const [group, lanes, type, limit] of [[71, "W", "i16x8", 16], [72, "D", "i32x4", 32], [73, "Q", "i64x2", 64]]) {
+  for (const [reg, name, shift] of [[2, "PSRL", "shr_u"], [4, "PSRA", "shr_s"], [6, "PSLL", "shl"]]) {
+    if (reg === 4 && group === 73) continue;
+    vectorShifts.push([`Shift.IMMEDIATE_${group}`, reg, `VX_${name}${lanes}`]);
+    handler(`VX_${name}${lanes}`, `if (load<u32>(SSE_TRAP) != 0) ${UNIT}
+const r = rmVector(pc), n = recImm8(pc); v128.store(r, ${reg === 4 ? `${type}.shr_s(v128.load(r), n < ${limit} ? n : ${limit - 1})` : `n < ${limit} ? ${type}.${shift}(v128.load(r), n) : i64x2.splat(0)`}); ${NEXT}`);
+  }
+}
+for (const name of ["ADD", "SUB", "MUL", "DIV"]) {
+  vectors.push([`Float.${name} + 3`, `V_${name}SD`, `V_${name}SD`]);
+  handler(`V_${name}SD`, `if (load<u32>(SSE_TRAP) != 0) ${UNIT}\nstatus = ${name.toLowerCase()}Double(pc); break;`);
+}
+
 // ---- units: everything else
 handler("INTEGER", "status = execInteger(pc); break;");
 handler("STRING", "status = execString(pc); break;");
@@ -232,9 +295,22 @@ ${fusions.map(([base, cc, name]) => `    case ${(names.indexOf(base) << 4) | cc}
     default: return 0;
   }
 }
+
+/**
+ * The handler of a vector instruction of its own, 0 when it has none. \`unit\` is its number in the unit, \`reg\` ModRM.reg, and
+ * \`plain\` says that its memory operand needs no segment check.
+ */
+export function vectorHandler(unit: u32, register: bool, reg: u32, plain: bool): u32 {
+  if ((unit >>> 14) != VARIANT_SSE || (!register && !plain)) return 0;
+  switch (unit & 0xfff) {
+${vectors.map(([op, rr, rm]) => `    case ${op}: return register ? ${rr ? `OP_${rr}` : 0} : ${rm ? `OP_${rm}` : 0};`).join("\n")}
+${["71", "72", "73"].map((g) => `    case Shift.IMMEDIATE_${g}: switch (reg) {\n${vectorShifts.filter(([op]) => op.endsWith(g)).map(([, reg, name]) => `      case ${reg}: return OP_${name};`).join("\n")}\n      default: return 0;\n    }`).join("\n")}
+    default: return 0;
+  }
+}
 `;
-writeFileSync(out + "ops.ts", header + names.map((n, i) => `export const OP_${n}: u32 = ${i};`).join("\n") + "\n" + fuse);
-writeFileSync(out + "dispatch.ts", `${header}import { BUDGET, REGS, RIP, SEG_SS } from "../../src/layout";
+writeFileSync(out + "ops.ts", `${header}import { Float, Int, Move, Shift, Shuffle, VARIANT_SSE } from "../simd/ops";\n` + names.map((n, i) => `export const OP_${n}: u32 = ${i};`).join("\n") + "\n" + fuse);
+writeFileSync(out + "dispatch.ts", `${header}import { BUDGET, REGS, RIP, SEG_SS, SSE_TRAP } from "../../src/layout";
 import {
   addFlags16, addFlags32, addFlags64, addFlags8, decFlags16, decFlags32, decFlags64, decFlags8, imul32, imul64, incFlags16, incFlags32, incFlags64, incFlags8,
   negFlags16, negFlags32, negFlags64, negFlags8, rol32, rol64, ror32, ror64, sar32, sar64, shl32, shl64, shr32, shr64, subFlags16, subFlags32, subFlags64, subFlags8,
@@ -245,9 +321,12 @@ import { execX87 } from "../fp/x87";
 import { execInteger } from "../integer/integer";
 import { commit, effectiveAddress, fastLinear, fastModify, fastRead, fastWrite } from "../mmu";
 import { currentRip, isCanonical, nextRip } from "../mode";
-import { RECORD, recImm, recLeft, recOp, recSegment, regPtr, rmPtr } from "../record";
+import { RECORD, recImm, recImm8, recLeft, recOp, recSegment, regPtr, rmPtr } from "../record";
 import { branch, goOn, next, settle, transfer } from "../run";
 import { execSimd } from "../simd/exec";
+import { addDouble, divDouble, mulDouble, subDouble } from "../simd/float";
+import { sumOfDifferences } from "../simd/integer";
+import { regVector, rmVector } from "../simd/operands";
 import { FAULT, OK } from "../status";
 import { execString } from "../strings";
 import { execSystem } from "../system/system";

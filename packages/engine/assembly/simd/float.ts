@@ -67,6 +67,11 @@ function scalarSingle(pc: usize, op: i32, variant: u32, s: usize): i32 {
   }
   return scalarDouble(pc, op, variant, s);
 }
+/** ADDSD, SUBSD, MULSD, DIVSD, legacy. */
+export function addDouble(pc: usize): i32 { return doubleInPlace(pc, Float.ADD, VARIANT_SSE); }
+export function subDouble(pc: usize): i32 { return doubleInPlace(pc, Float.SUB, VARIANT_SSE); }
+export function mulDouble(pc: usize): i32 { return doubleInPlace(pc, Float.MUL, VARIANT_SSE); }
+export function divDouble(pc: usize): i32 { return doubleInPlace(pc, Float.DIV, VARIANT_SSE); }
 // @ts-ignore: decorator
 @inline function singleInPlace(pc: usize, op: i32, variant: u32): i32 {
   const s = partialSource(pc, 4);

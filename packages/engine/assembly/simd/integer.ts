@@ -21,7 +21,7 @@ import { firstSource, mmx, mmxSource, regVector, source, writeMmx, zeroUpper } f
   return i16x8.add_sat_s(even, odd);
 }
 // @ts-ignore: decorator
-@inline function sumOfDifferences(a: v128, b: v128): v128 {
+@inline export function sumOfDifferences(a: v128, b: v128): v128 {
   const d = i8x16.sub(i8x16.max_u(a, b), i8x16.min_u(a, b));
   const s = i32x4.extadd_pairwise_i16x8_u(i16x8.extadd_pairwise_i8x16_u(d));
   return i64x2.add(v128.and(s, i64x2.splat(0xffffffff)), i64x2.shr_u(s, 32));
