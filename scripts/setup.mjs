@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { build } from './build.mjs';
 import { filesUnder, hashOf, root, run, textOf, workspaceFolders } from './steps.mjs';
 
-const PNPM = 'pnpm@10.34.9';
+export const PNPM = 'pnpm@10.34.9';
 
 function checkNode() {
   const [major, minor] = process.versions.node.split('.').map(Number);

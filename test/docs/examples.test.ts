@@ -130,12 +130,12 @@ describe('the listings', () => {
   });
 
   it('visorkit.config.ts: plugins with options', async () => {
-    const project = await loadProject(examples, undefined, { '@visorkit/machine': machine });
-    expect(project?.config).toMatchObject({ kernel: join(examples, 'cpuid.bin'), memory: '16M', time: 'virtual' });
+    const project = await loadProject(join(examples, 'project'), undefined, { '@visorkit/machine': machine });
+    expect(project?.config).toMatchObject({ kernel: join(examples, 'dice.bin'), memory: '16M', time: 'virtual' });
     expect(project?.plugins).toHaveLength(2);
     await using vmm = compose({ backend: new VmxBackend(), memory: '1M', plugins: project!.plugins });
     await vmm.create();
-    expect(vmm.services.get(machine.PortBusToken).ownerOf(0x5c8)).toBe('dice');
+    expect(vmm.services.get(machine.PortBusToken).ownerOf(0x5c0)).toBe('dice');
   });
 
   it('testkit\'s guests', () => {

@@ -1,8 +1,0 @@
-import { defineVmm } from '@visorkit/core';
-
-export default defineVmm({
-  kernel: 'cpuid.bin',
-  memory: '16M',
-  time: 'virtual',
-  plugins: ['./log-cpuid', { plugin: './dice/src/dice.ts', options: { port: 0x5c8 } }],
-});
