@@ -22,7 +22,7 @@ export function buildEngine() {
 
 /** Compiles TypeScript, unless every package's sources are what the last build saw. */
 export function buildPackages() {
-  const folders = workspaceFolders('tsconfig.json', ['packages', 'plugins', 'apps', 'test']);
+  const folders = workspaceFolders('tsconfig.json');
   listProjects(folders);
   const sources = filesUnder(['tsconfig.base.json', ...folders]).filter((file) => /\.(ts|mts|json)$/.test(file) && !file.endsWith('.tsbuildinfo') && !file.includes('/assembly/'));
   const wanted = hashOf(sources, textOf(join(root, 'node_modules/typescript/package.json')));

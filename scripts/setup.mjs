@@ -19,7 +19,7 @@ function checkNode() {
 /** Installs when the lock file, a package.json or the Node version is not what the last installation saw. */
 function install() {
   const stamp = join(root, 'node_modules', '.visorkit-installed');
-  const manifests = ['package.json', ...workspaceFolders('package.json', ['packages', 'plugins', 'apps', 'test', 'docs']).map((folder) => `${folder}/package.json`)];
+  const manifests = ['package.json', ...workspaceFolders().map((folder) => `${folder}/package.json`)];
   const wanted = hashOf(filesUnder(['pnpm-lock.yaml', 'pnpm-workspace.yaml', ...manifests]), PNPM, process.versions.modules);
   const complete = existsSync(join(root, 'node_modules', '.modules.yaml')) && existsSync(join(root, 'packages', 'core', 'node_modules'));
   if (complete && textOf(stamp) === wanted) return;

@@ -44,7 +44,7 @@ export function hashOf(files, ...more) {
 }
 
 /** Workspace folders that have a package.json (or another file). */
-export function workspaceFolders(having = 'package.json', rooms = ['packages', 'plugins', 'apps', 'docs']) {
+export function workspaceFolders(having = 'package.json', rooms = ['packages', 'plugins', 'apps', 'test', 'docs']) {
   return rooms.flatMap((room) => (existsSync(join(root, room)) ? readdirSync(join(root, room)).sort().map((name) => `${room}/${name}`) : []))
     .filter((folder) => existsSync(join(root, folder, having)));
 }

@@ -7,7 +7,7 @@ import type { LogSink, Plugin, StopReport, Vcpu } from '@visorkit/core';
 import { loadPlugin, loadProject } from '@visorkit/core';
 import { CpuidTableToken, compose } from '@visorkit/machine';
 import * as machine from '@visorkit/machine';
-import { GuestCode, additionGuest, cpuidExit, fakeBackend } from '@visorkit/testkit';
+import { cpuidExit, fakeBackend } from '@visorkit/testkit';
 
 const examples = join(import.meta.dirname, '../../docs/examples');
 const example = async <T>(file: string): Promise<T> => (await import(/* @vite-ignore */ join(examples, file))) as T;
@@ -136,10 +136,5 @@ describe('the listings', () => {
     await using vmm = compose({ backend: new VmxBackend(), memory: '1M', plugins: project!.plugins });
     await vmm.create();
     expect(vmm.services.get(machine.PortBusToken).ownerOf(0x5c0)).toBe('dice');
-  });
-
-  it('testkit\'s guests', () => {
-    expect(additionGuest()).toHaveLength(12);
-    expect(new GuestCode().cpuid().build()).toEqual(Uint8Array.of(0x0f, 0xa2));
   });
 });

@@ -42,4 +42,10 @@ describe('commands', () => {
       expect(`$ ${command}\n${stdout.trimEnd()}`).toBe(`$ ${command}\n${expected.join('\n')}`.trimEnd() + (expected.length === 0 ? '\n' : ''));
     }
   }, 60_000);
+
+  it.skipIf(!built)('README.md: the VMM of one\'s own, built, prints what the page says (needs a build)', () => {
+    const { stdout } = spawnSync(process.execPath, [join(root, 'docs/examples/dist/my-vmm.js')], { encoding: 'utf8' });
+    expect(stdout).not.toBe('');
+    expect(readFileSync(join(root, 'README.md'), 'utf8')).toContain(`\`\`\`\n${stdout}\`\`\`\n`);
+  });
 });
