@@ -63,16 +63,17 @@ export function permits(rights: u32, access: u32, user: bool, supervisorToUser: 
     if (userPage && (cr4 & CR4_SMAP) != 0 && !supervisorToUser) ok = false;
     if (access == WRITE && (rights & R_WRITE) == 0 && (load<u64>(CR0) & CR0_WP) != 0) ok = false;
   }
-  if (!ok) { walkError = accessError(access, user) | ERR_PRESENT; return false; }
   // protection keys guard pages against data accesses (SDM 3A 5.6.2): PKRU user pages, from supervisor mode too; IA32_PKRS supervisor pages
   if (access != EXECUTE && (cr4 & (userPage ? CR4_PKE : CR4_PKS)) != 0 && (load<u64>(EFER) & EFER_LMA) != 0) {
     const bits = load<u32>(userPage ? PKRU : MSR_PKRS) >>> ((rights >>> R_KEY_SHIFT) << 1);
     if ((bits & 1) != 0 || ((bits & 2) != 0 && access == WRITE && (user || (load<u64>(CR0) & CR0_WP) != 0))) {
+      // told by PK whatever else forbids the access (SDM 3A 5.7)
       walkError = accessError(access, user) | ERR_PRESENT | ERR_KEY;
       return false;
     }
   }
-  return true;
+  if (!ok) walkError = accessError(access, user) | ERR_PRESENT;
+  return ok;
 }
 
 let linearOfWalk: u64 = 0;

@@ -1,6 +1,7 @@
 /** Control registers, MSRs, descriptor tables and I/O with the exits they make (SDM 3A 2.5, 4; SDM 3C 26, 28). */
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { VmcsField as F } from '@visorkit/x86';
+import { PKRU } from './layout.js';
 import { BareGuest, CODE, KERNEL_CODE, STACK, TSS_BASE, USER_CODE64, le16, le32 } from '../assembly/system/test/bare-guest.js';
 
 let g: BareGuest;
@@ -48,6 +49,20 @@ describe('writes that fault', () => {
     g.longMode();
     g.engine.cr4 = 0x28n;
     expect(g.run([0x0f, 0x21, 0xe0]).vector).toBe(6);
+  });
+});
+
+describe('protection keys for user pages (SDM 3A 5.6.2, 5.7)', () => {
+  test.each<[string, bigint, number, number]>([
+    ['a key that disables access, and a page that is read-only too', 0x200005n, 0x10, 0x27], ['a key that disables writes', 0x200007n, 0x20, 0x27],
+    ['a read-only page with a key that allows all', 0x200005n, 0xc, 7],
+  ])('%s', (_, entry, pkru, error) => {
+    g.engine.cr4 |= 1n << 22n;
+    g.write64(0x42008, entry | 0x80n | (2n << 59n));
+    g.engine.words[PKRU >>> 2] = pkru;
+    const stop = g.user([0xc6, 0x04, 0x25, ...le32(0x200000), 1], 2, USER_CODE64);
+    g.engine.words[PKRU >>> 2] = 0;
+    expect([stop.vector, stop.stack[0]]).toEqual([14, error]);
   });
 });
 

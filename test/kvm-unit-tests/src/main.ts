@@ -4,7 +4,7 @@
  *     node test/kvm-unit-tests/dist/main.js --suite DIR [--only names] [--json FILE] [--output FOLDER]
  *
  * Reads DIR/x86/unittests.cfg, runs each program with its arguments and time limit in its own process, prints a table. --timeout replaces the
- * programs' own limits, --cpus says how many CPUs the machine can have, --jobs how many programs run at a time, --nested adds the programs
+ * programs' own limits, --time is real or virtual, --cpus says how many CPUs the machine can have, --jobs how many programs run at a time, --nested adds the programs
  * that need virtualisation in the guest, --output keeps what each printed.
  * Exits 0 when every program passed or skipped, 1 when one did not, 2 when it could not begin.
  */
@@ -30,6 +30,7 @@ const { values } = parseArgs({
     cpus: { type: 'string', default: '1' },
     jobs: { type: 'string', default: '1' },
     backend: { type: 'string', default: 'vmx' },
+    time: { type: 'string', default: 'real' },
     nested: { type: 'boolean', default: false },
     list: { type: 'boolean', default: false },
   },
@@ -71,7 +72,7 @@ if (values.list) {
 const output = values.output;
 if (output !== undefined) mkdirSync(output, { recursive: true });
 const options = {
-  suite, maxCpus: positive('cpus', values.cpus), ...(values.timeout === undefined ? {} : { timeout: positive('timeout', values.timeout) }), backend: values.backend,
+  suite, maxCpus: positive('cpus', values.cpus), ...(values.timeout === undefined ? {} : { timeout: positive('timeout', values.timeout) }), backend: values.backend, time: values.time,
   ...(output === undefined ? {} : { onOutput: (name: string, text: string) => writeFileSync(join(output, `${name}.log`), text) }),
 };
 

@@ -36,6 +36,8 @@ export interface RunOptions {
   /** Seconds for each program in place of its own time limit. */
   readonly timeout?: number;
   readonly backend: string;
+  /** `real` or `virtual`. */
+  readonly time?: string;
   /** Takes everything the program printed. */
   readonly onOutput?: (name: string, text: string) => void;
 }
@@ -50,7 +52,7 @@ const VERDICTS: Readonly<Record<number, Verdict>> = { 1: 'PASS', 77: 'SKIP', 127
 export function commandOf(entry: SuiteEntry, options: RunOptions, report: string): string[] {
   return [
     'run', '--kernel', join(options.suite, 'x86', entry.file), '--debug-exit', '--memory', `${entry.memory}M`,
-    '--cpus', String(Math.min(entry.cpus, options.maxCpus)), '--timeout', String(options.timeout ?? entry.timeout), '--backend', options.backend,
+    '--cpus', String(Math.min(entry.cpus, options.maxCpus)), '--timeout', String(options.timeout ?? entry.timeout), '--backend', options.backend, ...(options.time === undefined ? [] : ['--time', options.time]),
     '--report', report,
     ...(entry.args === '' ? [] : ['--append', entry.args]), ...(entry.cpu.length === 0 ? [] : ['--cpu', ['max', ...entry.cpu].join(',')]),
   ];
