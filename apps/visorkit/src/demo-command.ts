@@ -6,13 +6,15 @@ import { readFileSync } from 'node:fs';
 import { checksPassed, guestParameters, prepareDebianGuest } from '@visorkit/guests';
 import type { FetchProgress } from '@visorkit/guests';
 import type { CharOutput } from '@visorkit/machine';
-import { assemble } from './assemble.js';
-import { tell } from './run-command.js';
-import { openSerial, writeAll } from './serial.js';
-import { size } from './values.js';
-
-/** Status when the guest's self-check found something. */
-const STATUS_CHECK_FAILED = 1;
+import { stderrLogSink } from '@visorkit/core';
+import type { StopReport } from '@visorkit/core';
+import { assemble, BACKENDS } from './assemble.js';
+import type { AssembleOptions } from './assemble.js';
+import { openConsole } from './console.js';
+import { tell } from './report-output.js';
+import { writeAll } from './serial.js';
+import { STATUS_CHECK_FAILED } from './statuses.js';
+import { size, word } from './values.js';
 
 /** Seconds after which a boot without a terminal is given up. */
 const TIME_LIMIT = 300;
@@ -49,37 +51,41 @@ class Recording implements CharOutput {
 }
 
 export async function demoCommand(flags: { memory?: string; backend?: string }): Promise<number> {
+  const memory = size('--memory', flags.memory ?? '256M');
+  const backend = word('--backend', flags.backend ?? 'vmx', BACKENDS);
   const guest = await prepareDebianGuest({ onProgress: progress() });
   const interactive = process.stdin.isTTY && process.stdout.isTTY;
-  const memory = size('--memory', flags.memory ?? '256M');
   const parameters = interactive
     ? guestParameters({ mode: 'shell', rows: process.stdout.rows, columns: process.stdout.columns })
     : guestParameters({ mode: 'check' });
-  say(`visorkit: booting ${guest.kernelPackage.name} with ${memory / 2 ** 20} MiB on ${flags.backend ?? 'vmx'}${interactive ? '; Ctrl-a x leaves' : ''}\n`);
-  const leaving = new AbortController();
-  const serial = openSerial('stdio', () => leaving.abort());
-  const recording = new Recording(serial.output);
-  const onInterrupt = (): void => leaving.abort();
-  process.on('SIGINT', onInterrupt);
+  const machine: Omit<AssembleOptions, 'console'> = {
+    backend, memory, cpus: 1, time: 'real', debugExit: false, plugins: [], log: stderrLogSink('warn'),
+    boot: {
+      image: readFileSync(guest.kernel), imageName: guest.kernel,
+      commandLine: `console=ttyS0 ${interactive ? 'quiet ' : ''}${parameters}`,
+      modules: [{ name: 'initramfs.cpio', data: readFileSync(guest.initramfs) }],
+    },
+  };
+  say(`visorkit: booting ${guest.kernelPackage.name} with ${memory / 2 ** 20} MiB on ${backend}${interactive ? '; Ctrl-a x leaves' : ''}\n`);
+  const { report, printed } = await boot(machine, interactive);
+  tell(report, false);
+  if (report.exitStatus !== 0) return report.exitStatus;
+  say(`visorkit: ${report.why} ${report.guestInstructions} instructions in ${report.wallSeconds} s (${report.mips} MIPS).\n`);
+  return interactive || checksPassed(printed) ? 0 : STATUS_CHECK_FAILED;
+}
+
+/** From the console's opening to its closing: the terminal is given back whatever happens in between. */
+async function boot(machine: Omit<AssembleOptions, 'console'>, interactive: boolean): Promise<{ report: StopReport; printed: string }> {
+  const console = openConsole('stdio', 'none');
+  const recording = new Recording(console.serial.output);
+  let report: StopReport;
   try {
     await using vmm = assemble({
-      backend: flags.backend ?? 'vmx', memory, cpus: 1, time: 'real', debugExit: false, plugins: [],
-      console: { output: interactive ? serial.output : recording, ...(interactive && serial.input !== undefined ? { input: serial.input } : {}) },
-      boot: {
-        image: readFileSync(guest.kernel), imageName: guest.kernel,
-        commandLine: `console=ttyS0 ${interactive ? 'quiet ' : ''}${parameters}`,
-        modules: [{ name: 'initramfs.cpio', data: readFileSync(guest.initramfs) }],
-      },
+      ...machine, console: { output: interactive ? console.serial.output : recording, ...(interactive && console.serial.input !== undefined ? { input: console.serial.input } : {}) },
     });
-    const report = await vmm.run({ signal: leaving.signal, ...(interactive ? {} : { timeout: TIME_LIMIT }) });
-    serial.close();
-    if (interactive && report.reason === 'aborted') return 0; // the user left
-    tell(report, false);
-    if (report.exitStatus !== 0) return report.exitStatus;
-    say(`visorkit: ${report.why} ${report.guestInstructions} instructions in ${report.wallSeconds} s (${report.mips} MIPS).\n`);
-    return interactive || checksPassed(recording.text) ? 0 : STATUS_CHECK_FAILED;
+    report = await vmm.run({ signal: console.signal, ...(interactive ? {} : { timeout: TIME_LIMIT }) });
   } finally {
-    process.off('SIGINT', onInterrupt);
-    serial.close();
+    console.close();
   }
+  return { report: console.judge(report), printed: recording.text };
 }

@@ -1,19 +1,19 @@
 /** The command line. */
 import { describeError, isVisorkitError } from '@visorkit/core';
-import { Command } from 'commander';
+import { Command, CommanderError } from 'commander';
 import { demoCommand } from './demo-command.js';
 import { doctorCommand } from './doctor-command.js';
 import { runCommand } from './run-command.js';
 import type { RunFlags } from './run-command.js';
 import { writeAll } from './serial.js';
-
-/** Status of a run that could not begin. */
-const STATUS_USAGE = 2;
+import { STATUS_NOT_STARTED, STATUS_TABLE, statusOf } from './statuses.js';
 
 const collect = (value: string, before: string[] | undefined): string[] => [...(before ?? []), value];
 
 function program(end: (status: number) => void): Command {
-  const command = new Command('visorkit').description('Virtual machines assembled from packages.').version('0.1.0').showHelpAfterError();
+  const command = new Command('visorkit').description('Virtual machines assembled from packages.').version('0.1.0')
+    .showHelpAfterError('(visorkit help run lists the options)').exitOverride()
+    .addHelpText('after', `\nExit status:\n${STATUS_TABLE.map(([status, meaning]) => `  ${String(status).padStart(3)}  ${meaning}`).join('\n')}`);
   command
     .command('run')
     .description('boot an image; its format is told by its content')
@@ -62,8 +62,13 @@ export async function main(argv: readonly string[]): Promise<void> {
       process.exitCode = status;
     }).parseAsync(argv);
   } catch (error) {
-    const text = isVisorkitError(error) ? `visorkit: ${describeError(error)}` : `visorkit: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`;
+    // Help and version are no errors; what was wrong with the arguments has been said
+    if (error instanceof CommanderError) {
+      process.exitCode = error.exitCode === 0 ? 0 : STATUS_NOT_STARTED;
+      return;
+    }
+    const text = isVisorkitError(error) ? `visorkit: ${describeError(error)}` : `visorkit: internal error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`;
     writeAll(2, Buffer.from(`${text}\n`));
-    process.exitCode = STATUS_USAGE;
+    process.exitCode = statusOf(error);
   }
 }

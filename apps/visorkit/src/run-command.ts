@@ -1,13 +1,16 @@
 /** `visorkit run`: boots an image on a PC. */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
-import { fail, loadPlugin, loadProject, silentLogSink, stderrLogSink } from '@visorkit/core';
-import type { LogLevel, PluginEntry, StopReport } from '@visorkit/core';
+import { describeError, fail, isVisorkitError, loadPlugin, loadProject, silentLogSink, stderrLogSink } from '@visorkit/core';
+import type { LogLevel, Project, PluginEntry, RunOptions, SharedModules, StopReport } from '@visorkit/core';
 import type { BootModule, BootOptions } from '@visorkit/machine';
 import { assemble, BACKENDS } from './assemble.js';
+import type { AssembleOptions } from './assemble.js';
+import { openConsole } from './console.js';
 import { parseProcessor } from './processor.js';
-import { openOutput, openSerial, writeAll } from './serial.js';
+import { openReport, tell } from './report-output.js';
 import { sharedModules } from './shared-modules.js';
+import { statusOf } from './statuses.js';
 import { seconds, size, whole, word } from './values.js';
 
 /** Options as commander gives them: text, or absent. */
@@ -69,85 +72,82 @@ function loaderOptions(flags: RunFlags): Record<string, unknown> {
 
 const LOG_LEVELS: readonly (LogLevel | 'none')[] = ['debug', 'info', 'warn', 'error', 'none'];
 
-/** Runs a guest; resolves with the status the process is to end with. */
-export async function runCommand(flags: RunFlags): Promise<number> {
-  const shared = await sharedModules();
-  const project = await loadProject(process.cwd(), flags.config, shared);
+/** What a run is made of, everything read and checked. */
+interface Plan {
+  readonly machine: Omit<AssembleOptions, 'console'>;
+  readonly limits: RunOptions;
+  readonly serial: string;
+  readonly debugcon: string;
+}
+
+/** Options of the command line, over the configuration, over what is usual. */
+async function plan(flags: RunFlags, project: Project | undefined, shared: SharedModules): Promise<Plan> {
   const config = project?.config;
   const kernel = flags.kernel ?? config?.kernel;
   if (kernel === undefined) fail('OPTION_MISSING', 'Nothing to run: name an image with --kernel, or in a visorkit.config.ts.', { option: '--kernel' });
   const plugins: PluginEntry[] = [...(project?.plugins ?? [])];
   for (const specifier of flags.plugin ?? []) plugins.push(...(await loadPlugin(specifier, process.cwd(), undefined, shared)));
-  const memory = size('--memory', flags.memory ?? String(config?.memory ?? '256M'));
-  const cpus = whole('--cpus', flags.cpus ?? String(config?.cpus ?? 1), 1, 64);
-  const processor = flags.cpu ?? config?.cpu;
-  const backend = word('--backend', flags.backend ?? config?.backend ?? 'vmx', BACKENDS);
-  const time = word('--time', flags.time ?? config?.time ?? 'real', ['real', 'virtual'] as const);
-  const log = word('--log', flags.log ?? 'info', LOG_LEVELS);
   const maxInstructions = flags.maxInstructions === undefined ? config?.maxInstructions : whole('--max-instructions', flags.maxInstructions, 1, Number.MAX_SAFE_INTEGER);
   const timeout = flags.timeout === undefined ? config?.timeout : seconds('--timeout', flags.timeout);
-  const commandLine = flags.append ?? config?.append ?? '';
-  const image = readImage('--kernel', kernel);
-  const boot: BootOptions = {
-    image, imageName: kernel, commandLine, modules: readModules({ ...flags, initrd: flags.initrd ?? config?.initrd, module: flags.module ?? config?.modules }),
+  // A mode or an address says that the image is a flat binary: nothing else takes one
+  const loader = flags.loader ?? (flags.mode !== undefined || flags.address !== undefined ? 'flat' : config?.loader);
+  const processor = flags.cpu ?? config?.cpu;
+  const log = word('--log', flags.log ?? 'info', LOG_LEVELS);
+  const settings = {
+    backend: word('--backend', flags.backend ?? config?.backend ?? 'vmx', BACKENDS),
+    memory: size('--memory', flags.memory ?? String(config?.memory ?? '256M')),
+    cpus: whole('--cpus', flags.cpus ?? String(config?.cpus ?? 1), 1, 255),
+    time: word('--time', flags.time ?? config?.time ?? 'real', ['real', 'virtual'] as const),
     options: { ...config?.loaderOptions, ...loaderOptions(flags) },
-    ...((flags.loader ?? config?.loader) === undefined ? {} : { loader: flags.loader ?? config?.loader }),
   };
-  const leaving = new AbortController();
-  const serial = openSerial(flags.serial ?? config?.serial ?? 'stdio', () => leaving.abort());
-  const debugcon = openOutput('--debugcon', flags.debugcon ?? 'none');
-  // Ctrl-C reaches us only when the terminal is not ours (input from a pipe): end the run, not the process
-  const onInterrupt = (): void => leaving.abort();
-  process.on('SIGINT', onInterrupt);
+  const boot: BootOptions = {
+    image: readImage('--kernel', kernel), imageName: kernel, commandLine: flags.append ?? config?.append ?? '', options: settings.options,
+    modules: readModules({ ...flags, initrd: flags.initrd ?? config?.initrd, module: flags.module ?? config?.modules }),
+    ...(loader === undefined ? {} : { loader }),
+  };
+  return {
+    machine: {
+      backend: settings.backend, memory: settings.memory, cpus: settings.cpus, ...(processor === undefined ? {} : { processor: parseProcessor(processor) }),
+      time: settings.time, boot, plugins, onReset: config?.onReset ?? 'stop',
+      debugExit: flags.debugExit ?? config?.debugExit ?? false, log: log === 'none' ? silentLogSink : stderrLogSink(log),
+    },
+    limits: { ...(maxInstructions === undefined ? {} : { maxInstructions }), ...(timeout === undefined ? {} : { timeout }) },
+    serial: flags.serial ?? config?.serial ?? 'stdio',
+    debugcon: flags.debugcon ?? 'none',
+  };
+}
+
+/** Runs a guest; resolves with the status the process is to end with. */
+export async function runCommand(flags: RunFlags): Promise<number> {
+  const shared = await sharedModules();
+  const project = await loadProject(process.cwd(), flags.config, shared);
+  const file = openReport(flags.report ?? project?.config.report);
+  try {
+    const report = await runPlan(await plan(flags, project, shared));
+    tell(report, flags.verbose ?? false);
+    file.write(report);
+    return report.exitStatus;
+  } catch (error) {
+    if (isVisorkitError(error) && error.code !== 'REPORT_FILE') {
+      const { code, message, details } = error;
+      file.write({ reason: 'not-started', why: describeError(error), exitStatus: statusOf(error), error: { code, message, ...(details === undefined ? {} : { details }) } });
+    }
+    throw error;
+  } finally {
+    file.close();
+  }
+}
+
+/** From the console's opening to its closing: the terminal is given back whatever happens in between. */
+async function runPlan({ machine, limits, serial, debugcon }: Plan): Promise<StopReport> {
+  const console = openConsole(serial, debugcon);
   let report: StopReport;
   try {
-    const vmm = assemble({
-      backend, memory, cpus, ...(processor === undefined ? {} : { processor: parseProcessor(processor) }), time, boot, plugins, log: log === 'none' ? silentLogSink : stderrLogSink(log), onReset: config?.onReset ?? 'stop',
-      console: { output: serial.output, ...(serial.input === undefined ? {} : { input: serial.input }) },
-      debugConsole: debugcon.output, debugExit: flags.debugExit ?? config?.debugExit ?? false,
-    });
-    await using machine = vmm;
-    report = await machine.run({
-      ...(maxInstructions === undefined ? {} : { maxInstructions }), ...(timeout === undefined ? {} : { timeout }), signal: leaving.signal,
-    });
+    const { input, output } = console.serial;
+    await using vmm = assemble({ ...machine, console: { output, ...(input === undefined ? {} : { input }) }, debugConsole: console.debugcon.output });
+    report = await vmm.run({ ...limits, signal: console.signal });
   } finally {
-    process.off('SIGINT', onInterrupt);
-    serial.close();
-    debugcon.close();
+    console.close();
   }
-  tell(report, flags.verbose ?? false);
-  const target = flags.report ?? config?.report;
-  if (target !== undefined) writeReport(target, report);
-  return report.exitStatus;
-}
-
-/** Says on standard error what a user wants to know of a run that did not just end well. */
-export function tell(report: StopReport, verbose: boolean): void {
-  if (report.exitStatus === 0 ? !verbose : report.reason === 'exit' && !verbose) return;
-  const lines = [`visorkit: ${report.why}`];
-  if (report.error !== undefined) lines.push(`  ${report.error.code}: ${report.error.message}`, ...(report.error.causes ?? []).map((cause) => `  ${cause}`));
-  if (report.failure !== undefined) {
-    const { failure } = report;
-    lines.push(`  exit ${failure.exit.name} (${failure.exit.reason}), qualification ${failure.exit.qualification}`);
-    if (failure.plugin !== undefined) lines.push(`  plugin ${failure.plugin}`);
-    lines.push(...failure.code.map((line) => `  ${line}`));
-    if (failure.suggestion !== undefined) lines.push(`  ${failure.suggestion}`);
-  }
-  if (verbose) {
-    lines.push(`  ${report.guestInstructions} instructions, ${report.wallSeconds} s, ${report.mips} MIPS`);
-    for (const [name, count] of Object.entries(report.exits)) lines.push(`  ${String(count).padStart(10)} ${name}`);
-  }
-  writeAll(2, Buffer.from(`${lines.join('\n')}\n`));
-}
-
-function writeReport(target: string, report: StopReport): void {
-  const text = `${JSON.stringify(report, (_key, value: unknown) => (typeof value === 'bigint' ? `0x${value.toString(16)}` : value), 2)}\n`;
-  if (target === '-') writeAll(1, Buffer.from(text));
-  else {
-    try {
-      writeFileSync(target, text);
-    } catch (error) {
-      fail('REPORT_FILE', `The report cannot be written to ${target}: ${(error as Error).message}.`, { path: target });
-    }
-  }
+  return console.judge(report);
 }

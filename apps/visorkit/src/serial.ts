@@ -10,6 +10,8 @@ export interface SerialConsole {
   readonly input?: CharInput;
   /** Writes out what is buffered and gives back the terminal or the file. */
   close(): void;
+  /** After `close`. Throws OUTPUT_FILE when something could not be written. */
+  check(): void;
 }
 
 /** Writes all of the bytes, also when a pipe takes only some of them at a time. */
@@ -27,43 +29,64 @@ export function writeAll(descriptor: number, bytes: Uint8Array): void {
 }
 const PAUSE = new Int32Array(new SharedArrayBuffer(4));
 
-/** `stdio`, `none` or `file:PATH`. */
-export function openSerial(where: string, onLeave: () => void): SerialConsole {
-  if (where !== 'stdio') return openOutput('--serial', where);
-  const output = new ChunkedOutput((bytes) => writeAll(1, bytes));
+/** The serial console: `stdio`, `none` or `file:PATH`. `onLeave` is called for `Ctrl-a x`. */
+export function openSerial(where: string, onFailure: () => void, onLeave: () => void): SerialConsole {
+  if (where !== 'stdio') return openOutput('--serial', where, onFailure);
+  const out = outputTo('--serial', 1, 'standard output', onFailure);
   const terminal = new Terminal({ stdin: process.stdin, stdout: process.stdout, onLeave });
   return {
-    output, input: terminal.input,
+    ...out, input: terminal.input,
     close: () => {
-      output.flush();
+      out.close();
       terminal.restore();
     },
   };
 }
 
 /** An output for `option`: `stdio`, `none` or `file:PATH`. */
-export function openOutput(option: string, where: string): SerialConsole {
-  if (where === 'none') return { output: nullOutput, close() {} };
-  if (where === 'stdio') {
-    const output = new ChunkedOutput((bytes) => writeAll(1, bytes));
-    return { output, close: () => output.flush() };
-  }
+export function openOutput(option: string, where: string, onFailure: () => void): SerialConsole {
+  if (where === 'none') return { output: nullOutput, close() {}, check() {} };
+  if (where === 'stdio') return outputTo(option, 1, 'standard output', onFailure);
   if (where.startsWith('file:') && where.length > 5) {
     const path = where.slice(5);
     let descriptor: number;
     try {
       descriptor = openSync(path, 'w');
     } catch (error) {
-      fail('OUTPUT_FILE', `${option} cannot be written to ${path}: ${(error as Error).message}.`, { path });
+      return refuse(option, path, error);
     }
-    const output = new ChunkedOutput((bytes) => writeAll(descriptor, bytes));
+    const out = outputTo(option, descriptor, path, onFailure);
     return {
-      output,
+      ...out,
       close: () => {
-        output.flush();
+        out.close();
         closeSync(descriptor);
       },
     };
   }
   return fail('OPTION_VALUE', `${option} takes stdio, none or file:PATH, not "${where}".`, { option, value: where });
+}
+
+/** Buffered writing; the first failure (a full disk) ends the run, and `check` tells of it. */
+function outputTo(option: string, descriptor: number, name: string, onFailure: () => void): SerialConsole {
+  let failure: { readonly error: unknown } | undefined;
+  const output = new ChunkedOutput((bytes) => {
+    if (failure !== undefined) return;
+    try {
+      writeAll(descriptor, bytes);
+    } catch (error) {
+      failure = { error };
+      onFailure();
+    }
+  });
+  return {
+    output, close: () => output.flush(),
+    check: () => {
+      if (failure !== undefined) refuse(option, name, failure.error);
+    },
+  };
+}
+
+function refuse(option: string, name: string, error: unknown): never {
+  return fail('OUTPUT_FILE', `The output of ${option} cannot be written to ${name}: ${(error as Error).message}.`, { option, path: name });
 }

@@ -79,7 +79,8 @@ function isText(image: Uint8Array): boolean {
   const start = image.subarray(0, 4096);
   if (!start.every((byte) => (byte >= 0x20 && byte !== 0x7f) || (byte >= 9 && byte <= 13))) return false;
   try {
-    new TextDecoder('utf-8', { fatal: true }).decode(start, { stream: true });
+    // A character may only be cut off where the looking ends; a single byte of machine code is no text
+    new TextDecoder('utf-8', { fatal: true }).decode(start, { stream: image.length > start.length });
     return true;
   } catch {
     return false;

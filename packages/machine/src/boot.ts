@@ -45,6 +45,11 @@ export interface BootLoader {
   readonly name: string;
   /** Tells by content. Must not throw for any input. */
   recognises(image: Uint8Array): boolean;
+  /**
+   * What is taken for granted when the loader was chosen by content and the content says little ("its 12 bytes are run as …"):
+   * a warning says it. Undefined: nothing.
+   */
+  assumes?(image: Uint8Array): string | undefined;
   /** What an image that nobody recognises looks like ("a file compressed with gzip"), for the error; undefined: unknown. */
   describe?(image: Uint8Array): string | undefined;
   /** Throws a VisorkitError for an image it recognises and cannot load. */

@@ -124,6 +124,8 @@ class MachineParts {
       fail('BOOT_FORMAT_UNKNOWN', `No boot loader recognises ${imageName} (${what}); ${known}.`, { imageName });
     }
     logger.debug(`loading ${imageName} with ${loader.name}`);
+    const assumption = boot.loader === undefined ? loader.assumes?.(image) : undefined;
+    if (assumption !== undefined) logger.warn(`${imageName} is of no known format: ${assumption}. If that is meant, name the loader "${loader.name}".`);
     const backend = services.get(BackendToken);
     const firmwareTables = services.find(FirmwareTablesToken);
     const vcpu = this.#bootVcpu();

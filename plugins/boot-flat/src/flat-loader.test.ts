@@ -10,9 +10,17 @@ describe('FlatLoader', () => {
   test('recognises code without a header, and boot sectors', () => {
     expect(loader.recognises(code)).toBe(true);
     expect(loader.recognises(bootSector)).toBe(true);
+    expect(loader.recognises(Uint8Array.of(0xf4))).toBe(true);
+    expect(loader.recognises(new Uint8Array(0x10000).fill(0xf4))).toBe(true);
+    expect(loader.recognises(new Uint8Array(0x10001).fill(0xf4))).toBe(false);
     expect(loader.recognises(new Uint8Array(0))).toBe(false);
     expect(loader.recognises(new TextEncoder().encode('#!/bin/sh\n'))).toBe(false);
     expect(loader.recognises(Uint8Array.of(0x7f, 0x45, 0x4c, 0x46, 2, 1))).toBe(false);
+  });
+
+  test('says what it takes for granted, but of a boot sector', () => {
+    expect(loader.assumes(code)).toBe('its 12 bytes are run as a flat binary in real16 mode');
+    expect(loader.assumes(bootSector)).toBeUndefined();
   });
 
   test('real mode at the address asked for, with registers', () => {

@@ -19,8 +19,8 @@ export interface FlatLoaderOptions {
 }
 
 const BOOT_SECTOR_ADDRESS = 0x7c00;
-/** What real mode reaches from a segment base, less the adapter area, bounds what is taken for a flat binary unasked. */
-const MOST_RECOGNISED = 512 * 1024;
+/** One segment of real mode: what is larger, and of no known format, is more likely damaged than meant as code. */
+const MOST_RECOGNISED = 64 * 1024;
 const STACK_SIZE = 0x1000;
 const LOW_START = 0x1000;
 const ADDRESS_END = 0x100000000;
@@ -36,10 +36,16 @@ export class FlatLoader implements BootLoader {
 
   constructor(readonly options: FlatLoaderOptions = {}) {}
 
-  /** A boot sector, or bytes that are of no known format and not text. */
+  /** A boot sector, or up to 64 KiB that are of no known format and not text; anything else has to be asked for by the loader's name. */
   recognises(image: Uint8Array): boolean {
-    if (isBootSector(image)) return true;
+    // The first sector of a Linux kernel has the signature, and MZ before it
+    if (isBootSector(image) && !(image[0] === 0x4d && image[1] === 0x5a)) return true;
     return image.length > 0 && image.length <= MOST_RECOGNISED && describeImage(image) === undefined;
+  }
+
+  assumes(image: Uint8Array): string | undefined {
+    if (isBootSector(image)) return undefined;
+    return `its ${image.length} bytes are run as a flat binary in ${this.options.mode ?? 'real16'} mode`;
   }
 
   /** @throws VisorkitError BOOT_FLAT_OPTION, BOOT_IMAGE_EMPTY, BOOT_OUTSIDE_MEMORY, BOOT_NO_SPACE, BOOT_MODULES_UNUSED */

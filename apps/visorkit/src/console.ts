@@ -1,0 +1,43 @@
+/** The user's side of a run: the console, the signal that ends it, and what that means for the status. */
+import type { StopReport } from '@visorkit/core';
+import { openOutput, openSerial } from './serial.js';
+import type { SerialConsole } from './serial.js';
+import { withStatus } from './statuses.js';
+
+export interface RunConsole {
+  readonly serial: SerialConsole;
+  readonly debugcon: SerialConsole;
+  /** Ends the run: the user leaves, Ctrl-C outside raw mode, an output that cannot be written. */
+  readonly signal: AbortSignal;
+  /** Gives back the terminal, files and signals. Must be called however the run ends. */
+  close(): void;
+  /** After `close`: the report with the status that the process ends with. Throws OUTPUT_FILE when output was lost. */
+  judge(report: StopReport): StopReport;
+}
+
+/** Opens the serial console and the debug console: `stdio`, `none` or `file:PATH` each. */
+export function openConsole(serialWhere: string, debugWhere: string): RunConsole {
+  const leaving = new AbortController();
+  let left = false;
+  const interrupt = (): void => leaving.abort();
+  const debugcon = openOutput('--debugcon', debugWhere, interrupt);
+  const serial = openSerial(serialWhere, interrupt, () => {
+    left = true;
+    leaving.abort();
+  });
+  // Ctrl-C reaches us only when the terminal is not ours (input from a pipe): end the run, not the process
+  process.on('SIGINT', interrupt);
+  return {
+    serial, debugcon, signal: leaving.signal,
+    close: () => {
+      process.off('SIGINT', interrupt);
+      serial.close();
+      debugcon.close();
+    },
+    judge: (report) => {
+      serial.check();
+      debugcon.check();
+      return left && report.reason === 'aborted' ? { ...report, why: 'The user left.', exitStatus: 0 } : withStatus(report);
+    },
+  };
+}

@@ -1,0 +1,65 @@
+/** What is said and written of a run that has ended. */
+import { closeSync, openSync } from 'node:fs';
+import { fail } from '@visorkit/core';
+import type { StopReport } from '@visorkit/core';
+import { writeAll } from './serial.js';
+
+/** A run that never began, in the shape of a report. */
+export interface NotStarted {
+  readonly reason: 'not-started';
+  readonly why: string;
+  readonly exitStatus: number;
+  readonly error: { readonly code: string; readonly message: string; readonly details?: unknown };
+}
+
+/** Where the report goes. */
+export interface ReportFile {
+  write(report: StopReport | NotStarted): void;
+  close(): void;
+}
+
+/** Opens `--report` before the run, so that a path that cannot be written is not found out after it. */
+export function openReport(target: string | undefined): ReportFile {
+  if (target === undefined) return { write() {}, close() {} };
+  if (target === '-') return { write: (report) => writeAll(1, textOf(report)), close() {} };
+  const refuse = (error: unknown): never => fail('REPORT_FILE', `The report cannot be written to ${target}: ${(error as Error).message}. Give --report a path that can be written, or -.`, { path: target });
+  let descriptor: number;
+  try {
+    descriptor = openSync(target, 'w');
+  } catch (error) {
+    return refuse(error);
+  }
+  return {
+    write: (report) => {
+      try {
+        writeAll(descriptor, textOf(report));
+      } catch (error) {
+        refuse(error);
+      }
+    },
+    close: () => closeSync(descriptor),
+  };
+}
+
+function textOf(report: StopReport | NotStarted): Uint8Array {
+  return Buffer.from(`${JSON.stringify(report, (_key, value: unknown) => (typeof value === 'bigint' ? `0x${value.toString(16)}` : value), 2)}\n`);
+}
+
+/** Says on standard error what a user wants to know of a run that did not just end well. */
+export function tell(report: StopReport, verbose: boolean): void {
+  if (report.exitStatus === 0 ? !verbose : report.reason === 'exit' && !verbose) return;
+  const lines = [`visorkit: ${report.why}`];
+  if (report.error !== undefined) lines.push(`  ${report.error.code}: ${report.error.message}`, ...(report.error.causes ?? []).map((cause) => `  ${cause}`));
+  if (report.failure !== undefined) {
+    const { failure } = report;
+    lines.push(`  exit ${failure.exit.name} (${failure.exit.reason}), qualification ${failure.exit.qualification}`);
+    if (failure.plugin !== undefined) lines.push(`  plugin ${failure.plugin}`);
+    lines.push(...failure.code.map((line) => `  ${line}`));
+    if (failure.suggestion !== undefined && !report.why.includes(failure.suggestion)) lines.push(`  ${failure.suggestion}`);
+  }
+  if (verbose) {
+    lines.push(`  ${report.guestInstructions} instructions, ${report.wallSeconds} s, ${report.mips} MIPS`);
+    for (const [name, count] of Object.entries(report.exits)) lines.push(`  ${String(count).padStart(10)} ${name}`);
+  }
+  writeAll(2, Buffer.from(`${lines.join('\n')}\n`));
+}
