@@ -4,7 +4,7 @@ import { table } from './report.js';
 import { geometricMean, summarise } from './statistics.js';
 
 const line = (text: string, first: number, last = first) => ({ text, first, last });
-const run = (...lines: ReturnType<typeof line>[]) => ({ lines, wallMs: 1, peakKiB: 1, status: 1, timedOut: false, errors: '' });
+const run = (...lines: ReturnType<typeof line>[]) => ({ lines, wallMs: 1, peakKiB: 1, cpuSeconds: 1, status: 1, timedOut: false, errors: '' });
 const lines = [
   line('READY', 5), line('BEGIN fib 0', 9, 10), line('END fib 0 4d973 ff', 30, 31), line('BEGIN fib 1', 39, 40), line('END fib 1 4d973 100', 55, 60),
 ];

@@ -9,6 +9,8 @@ export interface LinuxResult {
   readonly machine: MachineName;
   readonly readySeconds: Summary;
   readonly endSeconds: Summary;
+  /** Processor time of the whole run. */
+  readonly cpuSeconds: Summary;
   readonly peakKiB: Summary;
   /** What visorkit says of its instructions and speed. */
   readonly report?: string;
@@ -18,7 +20,7 @@ export async function linuxBench(machines: readonly MachineName[], rounds: numbe
   const guest = await prepareDebianGuest({ onProgress: ({ message, percent }) => { if (percent === undefined) say(message); } });
   const commandLine = `console=ttyS0 ${guestParameters({ mode: 'off' })}`;
   const runnable = machines.filter((machine) => machine !== 'bochs');
-  const samples = new Map(runnable.map((machine) => [machine, { ready: [] as number[], end: [] as number[], peak: [] as number[], report: '' }]));
+  const samples = new Map(runnable.map((machine) => [machine, { ready: [] as number[], end: [] as number[], cpu: [] as number[], peak: [] as number[], report: '' }]));
   for (let round = 1; round <= rounds; round++) {
     for (const machine of runnable) {
       const run = await runLinux(machine, { kernel: guest.kernel, initramfs: guest.initramfs, commandLine, timeoutMs: 180_000 });
@@ -28,11 +30,12 @@ export async function linuxBench(machines: readonly MachineName[], rounds: numbe
       const sample = samples.get(machine)!;
       sample.ready.push(ready.last / 1000);
       sample.end.push(run.wallMs / 1000);
+      sample.cpu.push(run.cpuSeconds);
       sample.peak.push(run.peakKiB);
       sample.report = /^\s*(\d+ instructions, .*MIPS)/m.exec(run.errors)?.[1] ?? '';
     }
   }
-  return [...samples].map(([machine, { ready, end, peak, report }]) => ({
-    machine, readySeconds: summarise(ready), endSeconds: summarise(end), peakKiB: summarise(peak), ...(report === '' ? {} : { report }),
+  return [...samples].map(([machine, { ready, end, cpu, peak, report }]) => ({
+    machine, readySeconds: summarise(ready), endSeconds: summarise(end), cpuSeconds: summarise(cpu), peakKiB: summarise(peak), ...(report === '' ? {} : { report }),
   }));
 }

@@ -14,6 +14,8 @@ export interface ProcessRun {
   readonly wallMs: number;
   /** Peak resident memory in KiB, as last seen while it ran. */
   readonly peakKiB: number;
+  /** Processor time of all its threads in seconds, as last seen: what is left of a busy host's noise. */
+  readonly cpuSeconds: number;
   readonly status: number | null;
   readonly timedOut: boolean;
   /** The end of what it wrote to standard error. */
@@ -45,16 +47,29 @@ function peakOf(pid: number): number {
   }
 }
 
+/** User and system time (fields 14 and 15 of proc(5)'s stat), in the kernel's ticks of 10 ms. */
+function cpuOf(pid: number): number {
+  try {
+    const fields = readFileSync(`/proc/${pid}/stat`, 'latin1').replace(/^.*\) /s, '').split(' ');
+    return (Number(fields[11]) + Number(fields[12])) / 100;
+  } catch {
+    return 0;
+  }
+}
+
 export function runProcess(options: ProcessOptions): Promise<ProcessRun> {
   return new Promise((resolve, reject) => {
     const lines: StampedLine[] = [];
-    let pending = '', pendingFirst = 0, errors = '', peakKiB = 0, timedOut = false, ended = 0;
+    let pending = '', pendingFirst = 0, errors = '', peakKiB = 0, cpuSeconds = 0, timedOut = false, ended = 0;
     let grace: NodeJS.Timeout | undefined;
     const started = performance.now();
     const child = spawn(options.command, options.args, { cwd: options.cwd, env: { ...process.env, ...options.env }, stdio: ['ignore', 'pipe', 'pipe'] });
     // A FIFO is read by a process of its own: opening it waits for its writer, which may never come.
     const reader = options.fifo === undefined ? undefined : spawn('cat', [options.fifo], { stdio: ['ignore', 'pipe', 'ignore'] });
-    const look = (): void => { peakKiB = Math.max(peakKiB, peakOf(child.pid ?? 0)); };
+    const look = (): void => {
+      peakKiB = Math.max(peakKiB, peakOf(child.pid ?? 0));
+      cpuSeconds = Math.max(cpuSeconds, cpuOf(child.pid ?? 0));
+    };
     const looking = setInterval(look, PEAK_EVERY_MS);
     const limit = setTimeout(() => { timedOut = true; child.kill('SIGKILL'); }, options.timeoutMs);
     const take = (chunk: Buffer): void => {
@@ -85,7 +100,7 @@ export function runProcess(options: ProcessOptions): Promise<ProcessRun> {
     });
     child.on('close', (status) => {
       stop();
-      resolve({ lines, wallMs: ended, peakKiB, status, timedOut, errors });
+      resolve({ lines, wallMs: ended, peakKiB, cpuSeconds, status, timedOut, errors });
     });
   });
 }

@@ -51,9 +51,9 @@ export function humanReport(report: Report): string {
   if (report.kernels !== undefined) parts.push(...kernelTables(report.kernels));
   if (report.linux !== undefined) {
     parts.push(table([
-      ['Debian boot', 'ready s', 'spread', 'power-off s', 'peak RSS MiB', 'report'],
-      ...report.linux.map(({ machine, readySeconds, endSeconds, peakKiB, report: own }) => [
-        machine, number(readySeconds.median, 2), `${number(readySeconds.spread * 100, 0)}%`, number(endSeconds.median, 2), number(peakKiB.median / 1024), own ?? '',
+      ['Debian boot', 'ready s', 'spread', 'power-off s', 'CPU s', 'peak RSS MiB', 'report'],
+      ...report.linux.map(({ machine, readySeconds, endSeconds, cpuSeconds, peakKiB, report: own }) => [
+        machine, number(readySeconds.median, 2), `${number(readySeconds.spread * 100, 0)}%`, number(endSeconds.median, 2), number(cpuSeconds.median, 2), number(peakKiB.median / 1024), own ?? '',
       ]),
     ]));
   }
