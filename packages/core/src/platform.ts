@@ -57,6 +57,14 @@ export interface ExecutionClock extends Clock {
    * A real clock ignores it.
    */
   skipTo(ns: number): void;
+  /**
+   * Reads the host's clock again if the last reading is more than some microseconds old. True when `last` is not what it was at the
+   * previous call. The run loop asks this between exits, where reading the clock costs as much as the rest of a short exit and
+   * makes a heap number. A clock that is cheap to read has neither.
+   */
+  refresh?(): boolean;
+  /** The last reading in ns. Comes with `refresh`. */
+  readonly last?: number;
 }
 
 /** What the run loop asks of the timers. */

@@ -52,7 +52,9 @@ export class RunLoop {
   slice(instructionLimit: number): SliceEnd {
     const { clock, timers, runners, dispatcher } = this.#parts;
     const grid = clock.virtual ? VIRTUAL_SLICE_NS : REAL_SLICE_NS;
-    const end = (Math.floor(clock.now() / grid) + 1) * grid;
+    let now = clock.now();
+    const end = (Math.floor(now / grid) + 1) * grid;
+    let given = NaN; // the timers' deadline that the only vCPU was told of; numbers that are passed on are made anew on the heap
     const alone = runners.length === 1;
     const limited = instructionLimit !== Infinity;
     const started = performance.now();
@@ -60,7 +62,8 @@ export class RunLoop {
 
     for (;;) {
       if (this.stopRequest !== undefined) return 'stop';
-      const now = clock.now();
+      if (clock.refresh === undefined) now = clock.now();
+      else if (clock.refresh()) now = clock.last!;
       if (timers.nextDeadline() <= now) {
         this.phase = 'timer';
         timers.runDue();
@@ -81,10 +84,12 @@ export class RunLoop {
       }
       this.current = runner;
       const vcpu = runner.vcpu;
-      let deadline = timers.nextDeadline();
-      if (deadline > end) deadline = end;
-      if (!alone && deadline > now + TURN_NS) deadline = now + TURN_NS;
-      vcpu.setDeadline(deadline);
+      const next = timers.nextDeadline();
+      if (!alone) vcpu.setDeadline(Math.min(next, end, now + TURN_NS));
+      else if (next !== given) {
+        given = next;
+        vcpu.setDeadline(Math.min(next, end));
+      }
       if (limited) {
         const left = instructionLimit - this.#instructions();
         if (left <= 0) return 'limit';

@@ -52,6 +52,8 @@ export class VmxBackend implements Backend {
     this.clock = {
       get virtual() { return opened()?.time !== 'real'; },
       now: () => parts().clock.now(),
+      refresh: () => parts().clock.refresh(),
+      get last() { return parts().clock.last; },
       skipTo: (ns) => parts().clock.skipTo(ns),
     };
   }

@@ -6,11 +6,14 @@
  * monotonic clock; the TSC is set at the start of each run and goes on by one for each instruction until the next.
  */
 import type { ExecutionClock } from '@visorkit/core';
+import { layout } from '@visorkit/engine';
 import type { Engine } from '@visorkit/engine';
 
 export interface VmxClock extends ExecutionClock {
-  /** Before an entry: makes the TSC right. */
-  beforeEntry(): void;
+  refresh(): boolean;
+  readonly last: number;
+  /** Before an entry: makes the TSC right. True when what `retiredAt` gave before it holds no longer. */
+  beforeEntry(): boolean;
   /** The guest has accessed a device. */
   deviceAccess(): void;
   /** The `retired` value at which clock time reaches `ns` (real time: about). */
@@ -19,12 +22,17 @@ export interface VmxClock extends ExecutionClock {
   restore(state: number): void;
 }
 
+/** Index of the low half of the count of retired instructions. */
+const RETIRED = layout.RETIRED >>> 2;
+
 /** What a port or memory-mapped access takes on a PC, in ns. */
 const DEVICE_ACCESS = 1000;
 
 export class VirtualClock implements VmxClock {
   readonly virtual = true;
   #skipped = 0;
+  /** `#skipped` is not what it was at the last entry. */
+  #changed = true;
 
   constructor(private readonly engine: Engine) {}
 
@@ -37,7 +45,13 @@ export class VirtualClock implements VmxClock {
     this.#setTsc();
   }
 
-  beforeEntry(): void {}
+  refresh(): boolean { return true; }
+  get last(): number { return this.now(); }
+  beforeEntry(): boolean {
+    const changed = this.#changed;
+    this.#changed = false;
+    return changed;
+  }
   /** Loops that poll a device until time has passed then take as many turns as on a PC, and not a thousand times as many. */
   deviceAccess(): void {
     this.#skipped += DEVICE_ACCESS;
@@ -50,7 +64,10 @@ export class VirtualClock implements VmxClock {
     this.#setTsc();
   }
 
-  #setTsc(): void { this.engine.setTsc(this.now()); }
+  #setTsc(): void {
+    this.#changed = true;
+    this.engine.setTsc(this.now());
+  }
 }
 
 /** Bounds on how many instructions a real-time run is given at once. */
@@ -60,6 +77,9 @@ const NEWEST = 0.25;
 const FIRST_RATE = 0.1;
 /** Runs shorter than this, in ns, say nothing about the rate. */
 const MEASURABLE = 50_000;
+/** A reading of the host's clock serves this many entries or instructions: some 10 microseconds. */
+const READING_ENTRIES = 32;
+const READING_INSTRUCTIONS = 2_000;
 
 export class RealClock implements VmxClock {
   readonly virtual = false;
@@ -67,18 +87,47 @@ export class RealClock implements VmxClock {
   #offset = 0;
   /** Instructions a nanosecond, measured. */
   #rate = FIRST_RATE;
+  /** Time of the last entry, and `retired` then. */
   #entered = 0;
   #retired = 0;
   #lastTsc = 0;
+  /** The last reading of the host's clock. */
+  #reading = 0;
+  /** Low half of `retired` then, and how many entries the reading may still serve. */
+  #readingRetired = 0;
+  #entries = 0;
+  /** The TSC, and who asks with `refresh`, do not know of the reading yet. */
+  #fresh = false;
+  #untold = false;
 
   constructor(private readonly engine: Engine) {}
 
-  now(): number { return (performance.now() - this.#start) * 1e6 + this.#offset; }
+  now(): number {
+    this.#reading = (performance.now() - this.#start) * 1e6 + this.#offset;
+    this.#readingRetired = this.engine.words[RETIRED];
+    this.#entries = READING_ENTRIES;
+    this.#fresh = this.#untold = true;
+    return this.#reading;
+  }
+  refresh(): boolean {
+    if (this.#old()) this.now();
+    const untold = this.#untold;
+    this.#untold = false;
+    return untold;
+  }
+  get last(): number { return this.#reading; }
+  #old(): boolean { return this.#entries <= 0 || (this.engine.words[RETIRED] - this.#readingRetired) >>> 0 > READING_INSTRUCTIONS; }
   skipTo(): void {}
   deviceAccess(): void {}
 
-  beforeEntry(): void {
-    const now = this.now(), retired = this.engine.retired;
+  beforeEntry(): boolean {
+    this.#entries--;
+    if (!this.#fresh) {
+      if (!this.#old()) return false;
+      this.now();
+    }
+    this.#fresh = false;
+    const now = this.#reading, retired = this.engine.retired;
     const elapsed = now - this.#entered;
     if (elapsed > MEASURABLE && retired > this.#retired) this.#rate += ((retired - this.#retired) / elapsed - this.#rate) * NEWEST;
     this.#entered = now;
@@ -87,10 +136,11 @@ export class RealClock implements VmxClock {
     this.#retired = retired;
     this.#lastTsc = Math.max(Math.floor(now), reached);
     this.engine.setTsc(this.#lastTsc);
+    return true;
   }
 
   retiredAt(ns: number): number {
-    const left = (ns - this.now()) * this.#rate;
+    const left = (ns - this.#reading) * this.#rate;
     return left <= 0 ? this.engine.retired : this.engine.retired + Math.max(left, LEAST);
   }
 

@@ -64,6 +64,8 @@ export class VmxVcpu extends VmxRegisters implements Vcpu {
   readonly #pieces: MmioPieces;
   #deadline = Infinity;
   #limit = Infinity;
+  /** The engine does not have the count of instructions yet at which the next run ends. */
+  #stale = true;
 
   constructor(readonly index: number, parts: VmxVcpuParts) {
     super(parts.engine);
@@ -75,8 +77,14 @@ export class VmxVcpu extends VmxRegisters implements Vcpu {
 
   get instructions(): number { return this.engine.retired; }
   get brokenEntryRule(): string | undefined { return describeEntryRule(this.engine.failedRule); }
-  setDeadline(ns: number): void { this.#deadline = ns; }
-  setInstructionLimit(count: number): void { this.#limit = this.#events.limit = count; }
+  setDeadline(ns: number): void {
+    this.#deadline = ns;
+    this.#stale = true;
+  }
+  setInstructionLimit(count: number): void {
+    this.#limit = this.#events.limit = count;
+    this.#stale = true;
+  }
 
   run(): VmExit {
     const { exit, engine } = this, { clock } = this.#parts;
@@ -87,9 +95,8 @@ export class VmxVcpu extends VmxRegisters implements Vcpu {
     if (this.#events.tripleFault) return this.#tripleFault();
     for (;;) {
       if (engine.words[V_DIRTY >>> 2] !== 0) this.#syncLongMode();
-      clock.beforeEntry();
-      const target = this.#target();
-      const result = engine.mmio.logged && !this.#events.queued ? this.#finishLogged(target) : this.#enter(target);
+      if (clock.beforeEntry()) this.#stale = true;
+      const result = engine.mmio.logged && !this.#events.queued ? this.#finishLogged() : this.#enter();
       if (result === ENTER_DEADLINE) {
         if (!this.#deadlineReached()) continue;
         fillDeadline(exit);
@@ -145,6 +152,7 @@ export class VmxVcpu extends VmxRegisters implements Vcpu {
     const { engine, clock } = state as VmxVcpuState;
     this.engine.restoreState(engine);
     this.#parts.clock.restore(clock);
+    this.#stale = true;
     this.#pieces.drop();
   }
   snapshot(): VcpuSnapshot { return takeSnapshot(this.engine, this.index); }
@@ -161,8 +169,11 @@ export class VmxVcpu extends VmxRegisters implements Vcpu {
   }
 
   // ------------------------------------------------------------------------------------------------ entering
-  #enter(target: number): number {
-    this.engine.setDeadline(target);
+  #enter(): number {
+    if (this.#stale) {
+      this.engine.setDeadline(this.#target());
+      this.#stale = false;
+    }
     return this.engine.enter();
   }
 
@@ -170,13 +181,15 @@ export class VmxVcpu extends VmxRegisters implements Vcpu {
    * Runs the instruction whose memory-mapped accesses are logged. Windows stay shut until it is done: an interrupt between
    * access and instruction would make the device be accessed twice.
    */
-  #finishLogged(target: number): number {
+  #finishLogged(): number {
     const { engine } = this, { vmcs, mmio } = engine;
     const primary = vmcs.read32(VmcsField.PRIMARY_CONTROLS);
     mmio.retry();
-    if ((primary & WINDOWS) === 0) return this.#enter(target);
+    if ((primary & WINDOWS) === 0) return this.#enter();
     vmcs.write32(VmcsField.PRIMARY_CONTROLS, (primary & ~WINDOWS) >>> 0);
-    const result = this.#enter(engine.retired + 1);
+    engine.setDeadline(engine.retired + 1);
+    this.#stale = true;
+    const result = engine.enter();
     vmcs.write32(VmcsField.PRIMARY_CONTROLS, primary);
     return result;
   }
