@@ -21,6 +21,11 @@ timeout = 30s
 [long]
 file = long.flat
 extra_params = -m 512
+[old]
+file = old.flat
+extra_params = -append 'one two' -cpu max
+[args]
+file = args.flat
 test_args = """
 -a
 -b"""
@@ -29,10 +34,10 @@ test_args = """
 describe('the configuration', () => {
   const entries = parseConfig(TEXT, 1234);
   it('is read with its defaults', () => {
-    expect(entries.map(({ name }) => name)).toEqual(['plain', 'full', 'long']);
+    expect(entries.map(({ name }) => name)).toEqual(['plain', 'full', 'long', 'old', 'args']);
     expect(entries[0]).toEqual({ name: 'plain', file: 'plain.flat', args: '', cpus: 1, memory: 128, timeout: 90, groups: [], cpu: [] });
     expect(entries[1]).toEqual({ name: 'full', file: 'full.flat', args: 'one 1234 two', cpus: 4, memory: 2048, timeout: 30, arch: 'x86_64', groups: ['a', 'nodefault'], cpu: ['-pcid', 'vendor=AuthenticAMD'] });
-    expect([entries[2].memory, entries[2].args.trim()]).toEqual([512, '-a\n-b']);
+    expect([entries[2].memory, entries[3].args, entries[4].args.trim()]).toEqual([512, 'one two', '-a\n-b']);
   });
   it('becomes a command line', () => {
     const command = commandOf(entries[1], { suite: '/suite', maxCpus: 1, backend: 'vmx' }, '/report').join(' ');

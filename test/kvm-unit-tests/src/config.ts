@@ -59,9 +59,11 @@ function toEntry(name: string, values: ReadonlyMap<string, string>, now: number)
   const get = (key: string): string => values.get(key) ?? '';
   const qemu = get('qemu_params') || get('extra_params');
   const memory = /(?:^|\s)-m\s+(\d+)([gGmM]?)/.exec(qemu);
+  // versions of the suite before 2025 give the arguments to QEMU
+  const append = /(?:^|\s)-append\s+('[^']*'|"[^"]*"|\S+)/.exec(qemu);
   const cpu = /(?:^|\s)-cpu\s+(\S+)/.exec(qemu);
   return {
-    name, file: get('file'), args: unquote(get('test_args') || get('extra_params_args')).replace(/`date \+%s`/g, String(now)),
+    name, file: get('file'), args: unquote(get('test_args') || (append?.[1] ?? '')).replace(/`date \+%s`/g, String(now)),
     cpus: Number(get('smp').replace(/\D.*$/, '') || 1),
     memory: memory === null ? DEFAULT_MEMORY : Number(memory[1]) * (/g/i.test(memory[2]) ? 1024 : 1),
     timeout: Number(get('timeout').replace(/s$/, '') || DEFAULT_TIMEOUT),

@@ -23,7 +23,7 @@ export interface ProgramResult {
   readonly cpusGiven: number;
   /** Why it stopped, when not by itself. */
   readonly why?: string;
-  /** The lines that failed. */
+  /** The lines that failed, the first hundred of them. */
   readonly failures: readonly string[];
   /** The lines that were skipped. */
   readonly skips: readonly string[];
@@ -45,6 +45,7 @@ export interface RunOptions {
 const COMMAND = resolve(import.meta.dirname, '../../../apps/visorkit/bin/visorkit.js');
 /** Seconds a process may take beyond the guest's time limit, to start and to stop. */
 const GRACE = 15;
+const LINES_KEPT = 100;
 /** Process statuses by isa-debug-exit: (value << 1) | 1, in eight bits. */
 const VERDICTS: Readonly<Record<number, Verdict>> = { 1: 'PASS', 77: 'SKIP', 127: 'ABORT' };
 
@@ -98,7 +99,7 @@ export function judge(output: string, status: number | null, report: Report | un
   const of = (word: RegExp): string[] => lines.filter((line) => word.test(line));
   const failures = of(/^(FAIL|XPASS): /);
   const skips = of(/^SKIP: /);
-  const counts = { pass: of(/^(PASS|XFAIL): /).length, fail: failures.length, skip: skips.length, failures, skips };
+  const counts = { pass: of(/^(PASS|XFAIL): /).length, fail: failures.length, skip: skips.length, failures: failures.slice(0, LINES_KEPT), skips };
   if (report?.reason === 'exit') return { ...counts, verdict: VERDICTS[status ?? -1] ?? 'FAIL', ...(status === 127 ? { why: abortLine(lines) } : {}) };
   const why = report?.why ?? errors.trim().split('\n')[0] ?? `status ${status}`;
   return { ...counts, verdict: report?.reason === 'timeout' || (report === undefined && status === null) ? 'TIMEOUT' : 'STOPPED', why };
