@@ -1,5 +1,6 @@
 /** The software x86-64 processor with VT-x. */
 export * from './cpuid.js';
+export { ProcessorBanks } from './banks.js';
 export * from './engine.js';
 export * from './entry-rules.js';
 export * from './mmio-log.js';

@@ -90,7 +90,7 @@ describe('vmx backend', () => {
   });
 
   it('refuses what it cannot do, saying so', async () => {
-    const vmm = compose({ backend: vmx(), memory: 1 << 20, cpus: 2, time: 'virtual', plugins: [...exits()] });
+    const vmm = compose({ backend: vmx(), memory: 1 << 20, cpus: 65, time: 'virtual', plugins: [...exits()] });
     await expect(vmm.run({})).rejects.toMatchObject({ code: 'VMX_CPUS' });
   });
 

@@ -1,7 +1,7 @@
 /** The vmx backend: guests on the software processor, driven as a hypervisor drives VT-x. */
 import { fail } from '@visorkit/core';
 import type { Backend, BackendOptions, CpuidEntry, ExecutionClock, GuestMemory, Services, Token, Vcpu } from '@visorkit/core';
-import { Engine, TSC_FREQUENCY, processorCpuid, processorModule } from '@visorkit/engine';
+import { Engine, ProcessorBanks, TSC_FREQUENCY, processorCpuid, processorModule } from '@visorkit/engine';
 import type { ProcessorVendor } from '@visorkit/engine';
 import { TimeStampCounterToken } from '@visorkit/machine';
 import { VMX_CAPABILITIES, VMX_CONTROLS } from './capabilities.js';
@@ -25,12 +25,16 @@ export interface VmxBackendOptions {
   readonly exitOnTaskSwitch?: boolean;
 }
 
+/** More than this take so long in turn that guests give up waiting for one another. */
+const MOST_CPUS = 64;
+
 /** Parts that exist once the memory does. */
 interface Parts {
   readonly engine: Engine;
   readonly clock: VmxClock;
   readonly map: GuestMap;
   readonly views: EptViews;
+  readonly banks: ProcessorBanks;
 }
 
 export class VmxBackend implements Backend {
@@ -59,7 +63,7 @@ export class VmxBackend implements Backend {
   }
 
   async open(options: BackendOptions): Promise<void> {
-    if (options.cpus !== 1) fail('VMX_CPUS', `The vmx backend runs one CPU; ${options.cpus} were asked for.`, { cpus: options.cpus });
+    if (options.cpus > MOST_CPUS) fail('VMX_CPUS', `The vmx backend runs up to ${MOST_CPUS} CPUs; ${options.cpus} were asked for.`, { cpus: options.cpus });
     this.#opened = options;
     this.#module = await processorModule();
   }
@@ -72,7 +76,8 @@ export class VmxBackend implements Backend {
     const clock = opened.time === 'real' ? new RealClock(engine) : new VirtualClock(engine);
     setUpVmcs(engine, opened.controls);
     const map = new GuestMap(engine);
-    this.#parts = { engine, clock, map, views: new EptViews(engine, map) };
+    const banks = new ProcessorBanks(engine, opened.cpus, () => clock.processorChanged());
+    this.#parts = { engine, clock, map, banks, views: new EptViews(banks, map) };
     return engine.memory;
   }
 

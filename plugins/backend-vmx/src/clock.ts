@@ -2,8 +2,7 @@
  * Time of the machine, and the processor's time stamp counter that goes with it: 1 GHz, so that a tick is a nanosecond.
  *
  * Virtual: a retired instruction is a nanosecond, an access to a device a microsecond more, and the kernel skips what the
- * guest sleeps through. Real: the host's
- * monotonic clock; the TSC is set at the start of each run and goes on by one for each instruction until the next.
+ * guest sleeps through. Real: the host's monotonic clock; the TSC is set at the start of each run and goes on by one for each instruction until the next.
  */
 import type { ExecutionClock } from '@visorkit/core';
 import { layout } from '@visorkit/engine';
@@ -14,6 +13,8 @@ export interface VmxClock extends ExecutionClock {
   readonly last: number;
   /** Before an entry: makes the TSC right. True when what `retiredAt` gave before it holds no longer. */
   beforeEntry(): boolean;
+  /** Another vCPU's state has come into the engine. */
+  processorChanged(): void;
   /** The guest has accessed a device. */
   deviceAccess(): void;
   /** The `retired` value at which clock time reaches `ns` (real time: about). */
@@ -52,6 +53,7 @@ export class VirtualClock implements VmxClock {
     this.#changed = false;
     return changed;
   }
+  processorChanged(): void { this.#setTsc(); }
   /** Loops that poll a device until time has passed then take as many turns as on a PC, and not a thousand times as many. */
   deviceAccess(): void {
     this.#skipped += DEVICE_ACCESS;
@@ -119,6 +121,8 @@ export class RealClock implements VmxClock {
   #old(): boolean { return this.#entries <= 0 || (this.engine.words[RETIRED] - this.#readingRetired) >>> 0 > READING_INSTRUCTIONS; }
   skipTo(): void {}
   deviceAccess(): void {}
+  /** The next entry sets the TSC. */
+  processorChanged(): void { this.#fresh = true; }
 
   beforeEntry(): boolean {
     this.#entries--;

@@ -6,7 +6,7 @@
  */
 import { fail, token } from '@visorkit/core';
 import type { Token } from '@visorkit/core';
-import type { Engine, MmioLog } from '@visorkit/engine';
+import type { Engine, MmioLog, ProcessorBanks } from '@visorkit/engine';
 import { EptRights, VmcsField, eptPointer } from '@visorkit/x86';
 import type { EptBuilder } from '@visorkit/x86';
 import type { GuestMap } from './guest-map.js';
@@ -74,7 +74,10 @@ export class EptViews {
   #list = 0;
   #trackDirty = false;
 
-  constructor(private readonly engine: Engine, private readonly map: GuestMap) {
+  private readonly engine: Engine;
+
+  constructor(private readonly banks: ProcessorBanks, private readonly map: GuestMap) {
+    this.engine = banks.engine;
     this.#current = this.#add(map.ept);
     this.base = this.#current;
   }
@@ -96,7 +99,7 @@ export class EptViews {
   /** Makes a view the one the guest runs under from the next entry on. */
   use(view: EptView): void {
     this.#current = this.#views[view.index];
-    this.engine.vmcs.write64(VmcsField.EPT_POINTER, this.#pointer(this.#current));
+    this.banks.forAll(({ vmcs }) => vmcs.write64(VmcsField.EPT_POINTER, this.#pointer(this.#current)));
   }
 
   /** Short for `current.protectPage`. */
@@ -104,12 +107,13 @@ export class EptViews {
 
   /** Lets the guest switch views itself with VMFUNC (EAX = 0, ECX = index). Needs the control `enable-vm-functions`. */
   allowVmfunc(): void {
-    const { vmcs, pages } = this.engine;
-    this.#list ||= pages.allocatePage();
+    this.#list ||= this.engine.pages.allocatePage();
     this.#fillList();
-    vmcs.write64(VmcsField.EPTP_LIST_ADDRESS, BigInt(this.#list));
-    vmcs.write64(VmcsField.VM_FUNCTION_CONTROLS, 1n);
-    vmcs.write32(VmcsField.SECONDARY_CONTROLS, (vmcs.read32(VmcsField.SECONDARY_CONTROLS) | (1 << 13)) >>> 0);
+    this.banks.forAll(({ vmcs }) => {
+      vmcs.write64(VmcsField.EPTP_LIST_ADDRESS, BigInt(this.#list));
+      vmcs.write64(VmcsField.VM_FUNCTION_CONTROLS, 1n);
+      vmcs.write32(VmcsField.SECONDARY_CONTROLS, (vmcs.read32(VmcsField.SECONDARY_CONTROLS) | (1 << 13)) >>> 0);
+    });
   }
 
   /** EPT accessed and dirty flags on or off, in all views. */

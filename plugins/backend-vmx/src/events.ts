@@ -1,7 +1,7 @@
 /** Events queued for the next VM entry, and how they combine with one whose delivery was cut short by an exit. */
 import type { VmExit } from '@visorkit/core';
 import { layout, vmcsLayout } from '@visorkit/engine';
-import type { Engine } from '@visorkit/engine';
+import type { Engine, ProcessorBanks } from '@visorkit/engine';
 import { EventType, Vector, VmcsField, hasErrorCode, interruptionInfo } from '@visorkit/x86';
 
 const INFO = vmcsLayout.V_ENTRY_INTERRUPTION_INFO >>> 2;
@@ -30,7 +30,9 @@ export class EventQueue {
   /** The vCPU's instruction limit. */
   limit = Infinity;
 
-  constructor(private readonly engine: Engine, private readonly exit: VmExit) {}
+  constructor(private readonly index: number, private readonly banks: ProcessorBanks, private readonly exit: VmExit) {}
+
+  private get engine(): Engine { return this.banks.select(this.index); }
 
   get queued(): boolean { return this.engine.words[INFO] >= VALID; }
 

@@ -5,8 +5,6 @@ import { layout } from '@visorkit/engine';
 import type { Engine } from '@visorkit/engine';
 import { COMMON_ACCESS_RIGHTS as Rights, Cr0, Cr4, Efer } from '@visorkit/x86';
 
-/** Memory types as firmware leaves them: enabled, write-back. */
-const MTRR_ENABLED_WRITE_BACK = 0xc06n;
 const RFLAGS_FIXED = 2n;
 const FLAT = 0xffff_ffff;
 
@@ -19,10 +17,12 @@ function defaultSegment(mode: InitialState['mode'], index: number): SegmentState
   return { selector: 0x10, base: 0n, limit: FLAT, accessRights: Rights.data32 };
 }
 
+/** Memory types as firmware leaves them on every processor: enabled, write-back. */
+export function applyFirmwareDefaults(engine: Engine): void { engine.longs[layout.MSR_MTRR_DEF_TYPE >>> 3] = 0xc06n; }
+
 export function applyInitialState(engine: Engine, state: InitialState): void {
   const { mode } = state;
   engine.reset(false);
-  engine.longs[layout.MSR_MTRR_DEF_TYPE >>> 3] = MTRR_ENABLED_WRITE_BACK;
   // Real mode code starts in a segment with base 0 unless the loader says otherwise
   if (mode === 'real16') engine.setSegment(1, { selector: 0, base: 0n, limit: 0xffff, accessRights: Rights.code16 });
   SEGMENT_NAMES.forEach((name, index) => {

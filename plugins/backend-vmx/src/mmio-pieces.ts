@@ -3,13 +3,15 @@
  * like 3 where it crosses a page. It is handed out in pieces, each an exit of its own, before the guest goes on.
  */
 import type { MmioExit } from '@visorkit/core';
-import type { MmioLog } from '@visorkit/engine';
+import type { MmioLog, ProcessorBanks } from '@visorkit/engine';
 
 export class MmioPieces {
   #offset = 0;
   #size = 0;
 
-  constructor(private readonly log: MmioLog) {}
+  constructor(private readonly index: number, private readonly banks: ProcessorBanks) {}
+
+  private get log(): MmioLog { return this.banks.select(this.index).mmio; }
 
   /** Bytes of the request are still to be handed out. */
   get pending(): boolean { return this.#offset < this.#size; }

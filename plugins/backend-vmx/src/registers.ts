@@ -2,7 +2,7 @@
 import { fail } from '@visorkit/core';
 import type { DescriptorTable, SegmentState, TranslationFault } from '@visorkit/core';
 import { ARCH_CAPABILITIES, layout } from '@visorkit/engine';
-import type { Engine } from '@visorkit/engine';
+import type { Engine, ProcessorBanks } from '@visorkit/engine';
 import { AccessRights, Cr0, Cr4, Efer, Msr, VmcsField, codeBits, isCanonical, msrName } from '@visorkit/x86';
 
 const GENERAL_PROTECTION = 13;
@@ -18,7 +18,10 @@ const words64 = (value: bigint): bigint => BigInt.asUintN(64, value);
 export abstract class VmxRegisters {
   readonly translationFault: TranslationFault = { vector: 0, errorCode: 0, linear: 0n };
 
-  constructor(protected readonly engine: Engine) {}
+  constructor(readonly index: number, private readonly banks: ProcessorBanks) {}
+
+  /** The processor, with this vCPU's state in it. */
+  protected get engine(): Engine { return this.banks.select(this.index); }
 
   getRegister32(index: number): number { return this.engine.getRegister32(index); }
   setRegister32(index: number, value: number): void { this.engine.setRegister32(index, value); }

@@ -2,14 +2,14 @@
 import { VisorkitError, VmExit } from '@visorkit/core';
 import type { InitialState, Vcpu, VcpuSnapshot, VmcsAccess } from '@visorkit/core';
 import { describeEntryRule, layout, vmcsLayout } from '@visorkit/engine';
-import type { Engine, EngineState } from '@visorkit/engine';
+import type { EngineState, ProcessorBanks } from '@visorkit/engine';
 import { EventType, ExitReason, TaskSwitchSource, VM_INSTRUCTION_ERRORS, VmcsField, interruptionInfo, taskSelector, taskSource } from '@visorkit/x86';
 import type { VmxClock } from './clock.js';
 import type { EptViews } from './ept-views.js';
 import { EventQueue } from './events.js';
 import { fillDeadline, fillExit } from './fill-exit.js';
 import type { GuestMap } from './guest-map.js';
-import { applyInitialState } from './initial-state.js';
+import { applyFirmwareDefaults, applyInitialState } from './initial-state.js';
 import { MmioPieces } from './mmio-pieces.js';
 import { VmxRegisters } from './registers.js';
 import { takeSnapshot } from './snapshot.js';
@@ -48,7 +48,7 @@ export interface VmxVcpuState {
 }
 
 export interface VmxVcpuParts {
-  readonly engine: Engine;
+  readonly banks: ProcessorBanks;
   readonly clock: VmxClock;
   readonly map: GuestMap;
   readonly views: EptViews;
@@ -58,8 +58,8 @@ export interface VmxVcpuParts {
 
 export class VmxVcpu extends VmxRegisters implements Vcpu {
   readonly exit = new VmExit();
-  readonly vmcs: VmcsAccess;
   readonly #parts: VmxVcpuParts;
+  readonly #banks: ProcessorBanks;
   readonly #events: EventQueue;
   readonly #pieces: MmioPieces;
   #deadline = Infinity;
@@ -67,22 +67,24 @@ export class VmxVcpu extends VmxRegisters implements Vcpu {
   /** The engine does not have the count of instructions yet at which the next run ends. */
   #stale = true;
 
-  constructor(readonly index: number, parts: VmxVcpuParts) {
-    super(parts.engine);
+  constructor(index: number, parts: VmxVcpuParts) {
+    super(index, parts.banks);
     this.#parts = parts;
-    this.vmcs = parts.engine.vmcs;
-    this.#events = new EventQueue(parts.engine, this.exit);
-    this.#pieces = new MmioPieces(parts.engine.mmio);
+    this.#banks = parts.banks;
+    this.#events = new EventQueue(index, parts.banks, this.exit);
+    this.#pieces = new MmioPieces(index, parts.banks);
   }
 
-  get instructions(): number { return this.engine.retired; }
+  get vmcs(): VmcsAccess { return this.engine.vmcs; }
+  get instructions(): number { return this.#banks.retired(this.index); }
   get brokenEntryRule(): string | undefined { return describeEntryRule(this.engine.failedRule); }
   setDeadline(ns: number): void {
     this.#deadline = ns;
     this.#stale = true;
   }
   setInstructionLimit(count: number): void {
-    this.#limit = this.#events.limit = count;
+    // in the engine's count, which the instructions of other vCPUs have advanced too
+    this.#limit = this.#events.limit = count + (this.engine.retired - this.instructions);
     this.#stale = true;
   }
 
@@ -145,7 +147,10 @@ export class VmxVcpu extends VmxRegisters implements Vcpu {
     this.engine.setSegment(1, { selector: vector << 8, base: BigInt(vector << 12), limit: 0xffff, accessRights: 0x9b });
     this.engine.rip = 0n;
   }
-  setInitialState(state: InitialState): void { applyInitialState(this.engine, state); }
+  setInitialState(state: InitialState): void {
+    this.#banks.forAll(applyFirmwareDefaults);
+    applyInitialState(this.engine, state);
+  }
 
   saveState(): VmxVcpuState { return { engine: this.engine.saveState(), clock: this.#parts.clock.save() }; }
   restoreState(state: unknown): void {
