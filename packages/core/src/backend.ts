@@ -53,6 +53,8 @@ export interface Backend {
    * the length are multiples of 4096. Guest writes there are ignored. Left out by a backend that cannot.
    */
   mapRom?(gpa: number, bytes: Uint8Array): void;
+  /** Counts of what went on beside the exits, by a name fit for a report. Left out by a backend that has none. */
+  statistics?(): Readonly<Record<string, number>>;
   /** Gives everything back. Called once, last. */
   dispose(): void | Promise<void>;
 }

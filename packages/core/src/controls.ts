@@ -36,6 +36,8 @@ export interface ControlSupport {
   readonly allowed: { readonly [group in ControlGroup]: ReadonlySet<string> };
   /** Controls that cannot be cleared. */
   readonly fixed?: { readonly [group in ControlGroup]?: ReadonlySet<string> };
+  /** Exception vectors that can exit; all of them when this is left out. */
+  readonly exceptions?: ReadonlySet<number>;
 }
 
 /** What the backend is given. */
@@ -85,6 +87,8 @@ export function mergeControls(
     for (const vector of needs.exceptions ?? []) {
       if (!Number.isInteger(vector) || vector < 0 || vector > 31) {
         conflicts.push(`${name} asks for exits of exception vector ${vector}; vectors are 0 to 31`);
+      } else if (support.exceptions?.has(vector) === false) {
+        conflicts.push(`${name} asks for exits of exception vector ${vector}, which backend ${backendName} does not give`);
       } else exceptionBitmap |= 1 << vector;
     }
     addRanges(msrRead, needs.msrs?.read, 0xffffffff, `${name}: MSR`, conflicts);

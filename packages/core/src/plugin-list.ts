@@ -13,7 +13,7 @@ export type PluginEntry = Plugin | PluginClass | { readonly plugin: Plugin | Plu
 /** A plugin ready to be applied. */
 export interface ListedPlugin {
   readonly name: string;
-  readonly declaration: Pick<Plugin, 'version' | 'kernel' | 'requires' | 'provides' | 'needs'>;
+  readonly declaration: Pick<Plugin, 'version' | 'kernel' | 'requires' | 'appliesTo' | 'provides' | 'needs'>;
   readonly options: Readonly<Record<string, unknown>>;
   apply(host: PluginHost, services: Services): void;
 }

@@ -26,6 +26,11 @@ export interface Plugin {
   /** Semver range of the kernel (`@visorkit/core`) it works with. */
   readonly kernel?: string;
   readonly requires?: PluginRequirements;
+  /**
+   * Capabilities without which the plugin has nothing to do, because such a backend does the work itself: there it is left out.
+   * A handler of CPUID exits, for instance, on a backend that answers CPUID from the machine's table.
+   */
+  readonly appliesTo?: readonly string[];
   /** Services that `apply` provides. */
   readonly provides?: readonly Token<unknown>[];
   /** What the processor must trap. */
@@ -40,6 +45,7 @@ export interface PluginClass {
   readonly version?: string;
   readonly kernel?: string;
   readonly requires?: PluginRequirements;
+  readonly appliesTo?: readonly string[];
   readonly provides?: readonly Token<unknown>[];
   readonly needs?: ControlNeeds;
 }

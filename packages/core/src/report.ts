@@ -58,6 +58,8 @@ export interface StopReport {
   /** Number of exits by the name of their reason. */
   exits: Record<string, number>;
   totalExits: number;
+  /** What the backend counts beside exits. */
+  statistics?: Readonly<Record<string, number>>;
   failure?: FailureReport;
   error?: { code: string; message: string; details?: unknown; causes?: string[] };
 }

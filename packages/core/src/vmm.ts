@@ -101,7 +101,7 @@ export class Vmm implements AsyncDisposable {
       fail('MEMORY_SIZE', `Guest memory must be whole 4096-byte pages, at least one, not ${String(memory)} bytes.`, { memory });
     }
     if (!Number.isInteger(cpus) || cpus < 1 || cpus > 255) fail('CPU_COUNT', `A VM has 1 to 255 CPUs, not ${String(cpus)}.`, { cpus });
-    const listed = listPlugins(options.plugins ?? []);
+    const listed = listPlugins(options.plugins ?? []).filter(({ declaration }) => (declaration.appliesTo ?? []).every((capability) => options.backend.capabilities.has(capability)));
     checkCapabilities(listed, options.backend, options.alternatives);
     this.controls = mergeControls(options.backend.controls, options.backend.name,
       listed.map(({ name, declaration }) => (declaration.needs === undefined ? { name } : { name, needs: declaration.needs })));
@@ -339,6 +339,8 @@ export class Vmm implements AsyncDisposable {
     loop.stopRequest = undefined;
     this.#wallMs += performance.now() - began;
     const report = this.#makeReport(outcome, performance.now() - began, this.#idleMs - idleBefore);
+    const statistics = this.backend.statistics?.();
+    if (statistics !== undefined && Object.keys(statistics).length > 0) report.statistics = statistics;
     if (failure !== undefined) report.failure = failure;
     if (failure !== undefined && this.#unhandled) failure.suggestion = suggestTaker(loop.current.vcpu.exit, loop.current.vcpu.brokenEntryRule);
     if (error !== undefined) report.error = describe(error);

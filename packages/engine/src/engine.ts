@@ -24,7 +24,7 @@ import type { EngineState } from './state.js';
 import { ENTER_DEADLINE, DIRTY_GUEST, DIRTY_PAGING, V_DIRTY } from './vmcs-layout.js';
 import { Vmcs } from './vmcs.js';
 import { WebAssembly } from './webassembly.js';
-import type { WasmModule } from './webassembly.js';
+import type { WasmMemory, WasmModule } from './webassembly.js';
 
 export interface EngineOptions {
   /** Guest RAM in bytes, a multiple of 4 KiB; at most about 3.9 GiB. */
@@ -35,6 +35,8 @@ export interface EngineOptions {
   seed?: bigint;
   /** TSC ticks for each retired instruction; 1 by default. */
   tscStep?: number;
+  /** Memory of {@link engineMemory} for `memoryBytes`, when somebody else has it already; nothing below GUEST_RAM may have been used. */
+  linearMemory?: WasmMemory;
 }
 
 const PAGE = 65536;
@@ -42,6 +44,19 @@ const MAXIMUM_PAGES = 65536;
 const MINIMUM_PAGES = 1120;
 const NEVER = 0x7fffffffffffffffn;
 const DEFAULT_SEED = 0x9e3779b97f4a7c15n;
+
+/**
+ * Memory for an engine with so much guest RAM, which starts at GUEST_RAM. Others may use the RAM before, or without, an engine: pages
+ * that nobody touches take no memory of the host.
+ */
+export function engineMemory(memoryBytes: number): WasmMemory {
+  const pages = Math.max(Math.ceil((GUEST_RAM + memoryBytes) / PAGE), MINIMUM_PAGES);
+  if (!Number.isSafeInteger(memoryBytes) || memoryBytes <= 0 || memoryBytes % 4096 !== 0 || pages > MAXIMUM_PAGES) {
+    const most = (MAXIMUM_PAGES * PAGE - GUEST_RAM) / 2 ** 20;
+    fail('ENGINE_MEMORY', `The processor takes guest memory from 4 KiB to ${most} MiB in whole pages, not ${memoryBytes} bytes.`, { memoryBytes });
+  }
+  return new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+}
 
 /** Result of {@link Engine.translate}. */
 export interface Translation {
@@ -75,12 +90,7 @@ export class Engine {
   /** Like `create`, for those who have the compiled module already. */
   constructor(module: WasmModule, options: EngineOptions) {
     const { memoryBytes, cpuid = processorCpuid(), seed = DEFAULT_SEED, tscStep = 1 } = options;
-    const pages = Math.max(Math.ceil((GUEST_RAM + memoryBytes) / PAGE), MINIMUM_PAGES);
-    if (!Number.isSafeInteger(memoryBytes) || memoryBytes <= 0 || memoryBytes % 4096 !== 0 || pages > MAXIMUM_PAGES) {
-      const most = (MAXIMUM_PAGES * PAGE - GUEST_RAM) / 2 ** 20;
-      fail('ENGINE_MEMORY', `The processor takes guest memory from 4 KiB to ${most} MiB in whole pages, not ${memoryBytes} bytes.`, { memoryBytes });
-    }
-    const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+    const memory = options.linearMemory ?? engineMemory(memoryBytes);
     this.buffer = memory.buffer;
     this.bytes = new Uint8Array(this.buffer);
     this.words = new Uint32Array(this.buffer);

@@ -12,3 +12,4 @@ export * from './vmcs.js';
 export * as layout from './layout.js';
 export * as vmcsLayout from './vmcs-layout.js';
 export * from './testing.js';
+export type { WasmMemory } from './webassembly.js';

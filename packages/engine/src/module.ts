@@ -1,4 +1,5 @@
 /** The compiled processor: read and compiled once per process, instantiated once per VM. */
+import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { VisorkitError } from '@visorkit/core';
 import { WebAssembly } from './webassembly.js';
@@ -43,13 +44,27 @@ export function processorModule(): Promise<WasmModule> {
   return compiled;
 }
 
+/** Like {@link processorModule}, compiled now: for those who find in the middle of a run that they need it. */
+export function processorModuleNow(): WasmModule {
+  try {
+    return new WebAssembly.Module(readFileSync(binary));
+  } catch (cause) {
+    throw notBuilt(cause);
+  }
+}
+
+const binary = new URL('../build/engine.wasm', import.meta.url);
+
+function notBuilt(cause: unknown): VisorkitError {
+  return new VisorkitError('ENGINE_NOT_BUILT', `The processor is not built: ${binary.pathname} is missing; run the workspace's build.`, { path: binary.pathname }, cause);
+}
+
 async function load(): Promise<WasmModule> {
-  const url = new URL('../build/engine.wasm', import.meta.url);
   let bytes: Uint8Array<ArrayBuffer>;
   try {
-    bytes = new Uint8Array(await readFile(url));
+    bytes = new Uint8Array(await readFile(binary));
   } catch (cause) {
-    throw new VisorkitError('ENGINE_NOT_BUILT', `The processor is not built: ${url.pathname} is missing; run the workspace's build.`, { path: url.pathname }, cause);
+    throw notBuilt(cause);
   }
   return WebAssembly.compile(bytes);
 }

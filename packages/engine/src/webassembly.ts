@@ -4,10 +4,14 @@
 export interface WasmModule { readonly [wasmModule]: true }
 declare const wasmModule: unique symbol;
 
+/** Linear memory that threads and the kernel can share. */
+export interface WasmMemory { readonly buffer: SharedArrayBuffer }
+
 interface WebAssemblyApi {
   compile(bytes: Uint8Array): Promise<WasmModule>;
+  Module: new (bytes: Uint8Array) => WasmModule;
   Instance: new (module: WasmModule, imports: Record<string, Record<string, unknown>>) => { readonly exports: unknown };
-  Memory: new (descriptor: { initial: number; maximum: number; shared: true }) => { readonly buffer: SharedArrayBuffer };
+  Memory: new (descriptor: { initial: number; maximum: number; shared: true }) => WasmMemory;
 }
 
 export const WebAssembly: WebAssemblyApi = (globalThis as unknown as { WebAssembly: WebAssemblyApi }).WebAssembly;

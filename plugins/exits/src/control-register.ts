@@ -27,7 +27,8 @@ const CR4_SMXE_AND_VMXE = (1n << 13n) | (1n << 14n);
 export function controlRegister(): Plugin {
   return {
     name: 'exits/control-register',
-    requires: { capabilities: ['exit.control-register'], optionalServices: [LocalApicsToken] },
+    appliesTo: ['exit.control-register'],
+    requires: { optionalServices: [LocalApicsToken] },
     needs: { primary: ['cr8-load-exiting', 'cr8-store-exiting'] },
     apply({ hooks, services, vcpus }) {
       const apics = services.find(LocalApicsToken);

@@ -17,7 +17,8 @@ const XSAVE_MINIMUM = 512 + 64;
 export function cpuid(): Plugin {
   return {
     name: 'exits/cpuid',
-    requires: { capabilities: ['exit.cpuid'], services: [CpuidTableToken], optionalServices: [LocalApicsToken] },
+    appliesTo: ['exit.cpuid'],
+    requires: { services: [CpuidTableToken], optionalServices: [LocalApicsToken] },
     apply({ hooks, services, onDispose }) {
       const table = services.get(CpuidTableToken);
       for (const undo of followState(table, services.find(LocalApicsToken), services.get(MachineConfigToken).cpus)) onDispose(undo);

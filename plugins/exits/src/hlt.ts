@@ -5,7 +5,7 @@ import type { Plugin } from '@visorkit/core';
 export function hlt(): Plugin {
   return {
     name: 'exits/hlt',
-    requires: { capabilities: ['exit.hlt'] },
+    appliesTo: ['exit.hlt'],
     needs: { primary: ['hlt-exiting'] },
     apply({ hooks }) {
       hooks.exit.for('hlt').tap({ name: 'exits/hlt', stage: Stage.Architecture }, () => HALT);

@@ -16,6 +16,7 @@ const BREAK_ON_MASKED = 1;
 export function monitorMwait(): Plugin {
   return {
     name: 'exits/monitor-mwait',
+    appliesTo: ['exit.monitor', 'exit.mwait'],
     needs: { primary: ['mwait-exiting'] },
     apply({ hooks, vcpus }) {
       const tap = { name: 'exits/monitor-mwait', stage: Stage.Architecture };

@@ -12,7 +12,8 @@ const AVX512 = 0xe0n;
 export function xsetbv(): Plugin {
   return {
     name: 'exits/xsetbv',
-    requires: { capabilities: ['exit.xsetbv'], services: [CpuidTableToken] },
+    appliesTo: ['exit.xsetbv'],
+    requires: { services: [CpuidTableToken] },
     apply({ hooks, services }) {
       const table = services.get(CpuidTableToken);
       hooks.exit.for('xsetbv').tap({ name: 'exits/xsetbv', stage: Stage.Architecture }, (_exit, vcpu) => {
