@@ -28,6 +28,8 @@ const EXCEPTIONS = (0xffff_ffff & ~((1 << Vector.BP) | (1 << Vector.OF))) >>> 0;
 const HOST = { CR0: 0x8005_0033n, CR4: 0x20n, EFER: 0x500n, CODE: 0x08, TSS: 0x10, PAT: 0x0007_0406_0007_0406n } as const;
 const VPID = 1, PAGE = 4096, LMA = 1n << 10n, IA32E_GUEST = 1 << 9, INSTRUCTION_FETCH = 4, VALID = 0x8000_0000, ERROR_CODE_VALID = 1 << 11;
 const OBSERVE = 0;
+/** Operand and address size, repeat and lock, segment overrides. */
+const PREFIXES: ReadonlySet<number> = new Set([0x66, 0x67, 0xf0, 0xf2, 0xf3, 0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65]);
 
 export class Assistant {
   /** Instructions executed so far by their first bytes: opcode with prefixes, in hexadecimal. */
@@ -226,11 +228,23 @@ function offsetInRam(engine: Engine, gpa: number): number {
 /** XSAVE, XRSTOR and their forms: 0F AE /4 /5 /6 and 0F C7 /3 /4 /5 with a memory operand. */
 function isExtendedStateAccess(code: Uint8Array): boolean {
   let at = 0;
-  while (at < code.length && (code[at] === 0x66 || code[at] === 0x67 || code[at] === 0xf2 || code[at] === 0xf3 || (code[at] & 0xe7) === 0x26 || (code[at] & 0xf0) === 0x40)) at++;
+  while (at < code.length && (PREFIXES.has(code[at]) || (code[at] & 0xf0) === 0x40)) at++;
   if (code[at] !== 0x0f || at + 2 >= code.length || code[at + 2] >= 0xc0) return false;
   const operation = (code[at + 2] >>> 3) & 7;
   return code[at + 1] === 0xae ? operation >= 4 && operation <= 6 : code[at + 1] === 0xc7 && operation >= 3 && operation <= 5;
 }
 
-/** The first bytes of an instruction tell what it is: prefixes, opcode, ModRM. */
-function opcodeOf(instruction: string): string { return instruction === '' ? 'unknown' : instruction.split(' ').slice(0, 5).join(' '); }
+/** Prefixes and opcode in hexadecimal, with the extension in ModRM where two-byte opcodes have one: `f0 48 0f c7 /1`. */
+function opcodeOf(instruction: string): string {
+  const bytes = instruction.split(' ').filter((byte) => byte !== '').map((byte) => parseInt(byte, 16));
+  let at = 0;
+  while (at < bytes.length && (PREFIXES.has(bytes[at]) || (bytes[at] & 0xf0) === 0x40)) at++;
+  const hex = (end: number): string => instruction.split(' ').slice(0, end).join(' ');
+  if (bytes[at] === 0xc5) return hex(at + 3);
+  if (bytes[at] === 0xc4) return hex(at + 4);
+  if (bytes[at] === 0x62) return hex(at + 5);
+  if (bytes[at] !== 0x0f) return hex(at + 1) || 'unknown';
+  if (bytes[at + 1] === 0x38 || bytes[at + 1] === 0x3a) return hex(at + 3);
+  const grouped = bytes[at + 1] === 0xae || bytes[at + 1] === 0xc7 || bytes[at + 1] <= 0x01;
+  return grouped && at + 2 < bytes.length ? `${hex(at + 2)} /${(bytes[at + 2] >>> 3) & 7}` : hex(at + 2);
+}

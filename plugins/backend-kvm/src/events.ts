@@ -93,6 +93,12 @@ export class EventQueue {
     this.queued = false;
   }
 
+  /** An exception is queued: by the framework, or by the kernel for the instruction it finished last. */
+  get exceptionWaits(): boolean {
+    this.#get();
+    return this.#events[Events.EXCEPTION_INJECTED] !== 0 || this.#events[Events.EXCEPTION_PENDING] !== 0;
+  }
+
   /** Anything that was being delivered or waits: then no other event may come. */
   get busy(): boolean {
     this.#get();

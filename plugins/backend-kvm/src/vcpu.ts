@@ -26,6 +26,7 @@ import type { MachineServices, VmParts } from './vm-parts.js';
 
 const EXIT_REASON = Run.EXIT_REASON / 4, CR8 = Run.CR8 / 4, MMIO_ADDRESS = Run.MMIO_ADDRESS / 4, MMIO_LENGTH = Run.MMIO_LENGTH / 4, MSR_DATA = Run.MSR_DATA / 4;
 const IF = 1n << 9n;
+const HLT = 0xf4;
 const APIC_BASE_DEFAULT = 0xfee0_0000n, APIC_BASE_ENABLE = 1n << 11n, APIC_BASE_BSP = 1n << 8n;
 const EXCEPTION_DB = 1 << Vector.DB, EXCEPTION_BP = 1 << Vector.BP;
 
@@ -57,6 +58,9 @@ export class KvmVcpu extends KvmRegisters implements Vcpu {
   #deadline = Infinity;
   #armed = Infinity;
   #debugUsed = false;
+  /** With single steps: where the last entry began, and the byte there. */
+  #steppingFrom = 0n;
+  #steppingOver = -1;
   /** Nothing has run since the state was set from outside: the shared page tells nothing yet. */
   #fresh = true;
   /** The kernel still has to finish the instruction of the last exit. */
@@ -116,7 +120,7 @@ export class KvmVcpu extends KvmRegisters implements Vcpu {
         continue;
       }
       if (this.registersDirty) this.flush();
-      if (this.#debugUsed) this.#debug.apply();
+      if (this.#debugUsed) this.#prepareDebug();
       if (this.#deadline !== this.#armed) this.#armed = this.#deadline;
       thread.arm(clock.monotonic(this.#armed));
       const apic = this.#apic;
@@ -192,6 +196,7 @@ export class KvmVcpu extends KvmRegisters implements Vcpu {
   interruptsEnabled(): boolean {
     return this.#fresh || this.registersDirty ? (this.rflags & IF) !== 0n : this.#run.bytes[Run.IF_FLAG] !== 0;
   }
+  trapPending(): boolean { return this.#events.exceptionWaits; }
   injectInterrupt(vector: number): void { this.#events.interrupt(vector); }
   injectNmi(): void { this.#events.nmi(); }
   injectException(vector: number, errorCode?: number): void {
@@ -393,7 +398,10 @@ export class KvmVcpu extends KvmRegisters implements Vcpu {
       case RunExit.IRQ_WINDOW_OPEN: startExit(exit, ExitReason.INTERRUPT_WINDOW); return true;
       case RunExit.SHUTDOWN: startExit(exit, ExitReason.TRIPLE_FAULT); return true;
       case RunExit.FAIL_ENTRY: fillEntryFailure(exit, run); return true;
-      case RunExit.DEBUG: fillDebug(exit, run, this.#debug.singleStep); return true;
+      case RunExit.DEBUG:
+        fillDebug(exit, run, this.#debug.singleStep);
+        if (exit.reason === ExitReason.MONITOR_TRAP_FLAG && this.#steppingOver === HLT && this.rip === this.#steppingFrom + 1n) startExit(exit, ExitReason.HLT);
+        return true;
       case RunExit.X86_RDMSR: startExit(exit, ExitReason.RDMSR); return true;
       case RunExit.X86_WRMSR: startExit(exit, ExitReason.WRMSR); return true;
       case RunExit.HYPERCALL: startExit(exit, ExitReason.VMCALL); return true;
@@ -408,6 +416,17 @@ export class KvmVcpu extends KvmRegisters implements Vcpu {
       default:
         throw new VisorkitError('KVM_EXIT_UNKNOWN', `vCPU ${this.index} left the guest with ${runExitName(words[EXIT_REASON])}, which this backend does not know.`, { reason: words[EXIT_REASON] });
     }
+  }
+
+  /** Single steps: notes the instruction, because some kernels step over HLT as if it did nothing. */
+  #prepareDebug(): void {
+    if (this.#debug.singleStep) {
+      this.#steppingFrom = this.rip;
+      const linear = this.codeBits === 64 ? this.rip : (this.getSegment(1).base + this.rip) & 0xffff_ffffn;
+      const gpa = this.translate(linear, 'probe'), { memory } = this.#parts;
+      this.#steppingOver = gpa >= 0 && memory.contains(gpa, 1) ? memory.readU8(gpa) : -1;
+    }
+    this.#debug.apply();
   }
 
   #systemEvent(type: number): void {
