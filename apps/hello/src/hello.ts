@@ -1,10 +1,17 @@
-/** The guest of the KVM API example: it adds 2 and 2, prints the digit to port 0x3f8 and halts. `--verbose` shows its exits. */
+/**
+ * The guest of the KVM API example: it adds 2 and 2, prints the digit to port 0x3f8 and halts. `--verbose` shows its exits,
+ * `--backend kvm` runs it on this machine's own processor.
+ */
+import { parseArgs } from 'node:util';
 import { VmxBackend } from '@visorkit/backend-vmx';
 import { BootFlatPlugin } from '@visorkit/boot-flat';
 import { ExitReason, exitReasonName } from '@visorkit/core';
 import type { Plugin } from '@visorkit/core';
 import { hlt, io } from '@visorkit/exits';
 import { compose, PortBusToken } from '@visorkit/machine';
+
+const { values: { backend: name, verbose } } = parseArgs({ options: { backend: { type: 'string', default: 'vmx' }, verbose: { type: 'boolean' } }, strict: false });
+const backend = name === 'kvm' ? (await import('@visorkit/backend-kvm')).kvm() : new VmxBackend();
 
 const guest = Uint8Array.of(
   0xba, 0xf8, 0x03, // mov dx, 0x3f8
@@ -22,7 +29,7 @@ const printer: Plugin = {
   apply({ hooks, services }) {
     const writePort = (_port: number, _size: number, value: number): void => void process.stdout.write(String.fromCharCode(value));
     services.get(PortBusToken).register(0x3f8, 1, { readPort: () => 0xff, writePort }, 'printer');
-    if (!process.argv.includes('--verbose')) return;
+    if (verbose !== true) return;
     hooks.afterExit.tap('printer', ({ reason, io: { port, value } }, { rip }) => {
       const what = reason === ExitReason.IO ? `, ${value} to port 0x${port.toString(16)}` : '';
       console.error(`exit ${reason} (${exitReasonName(reason)}) at 0x${rip.toString(16)}${what}`);
@@ -31,7 +38,7 @@ const printer: Plugin = {
 };
 
 await using vmm = compose({
-  backend: new VmxBackend(), memory: '64K', time: 'virtual', plugins: [io(), hlt(), new BootFlatPlugin(), printer],
+  backend, memory: '64K', time: backend.capabilities.has('virtual-time') ? 'virtual' : 'real', plugins: [io(), hlt(), new BootFlatPlugin(), printer],
   boot: { image: guest, loader: 'flat', options: { address: 0x1000, registers: { rax: 2, rbx: 2 } } },
 });
 process.exitCode = (await vmm.run()).exitStatus;

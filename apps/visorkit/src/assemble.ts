@@ -37,10 +37,14 @@ export interface AssembleOptions {
 
 export const BACKENDS = ['vmx', 'kvm'] as const;
 
-/** Makes a backend by name. */
-export function makeBackend(name: string, processor?: Processor): Backend {
+/** Makes a backend by name. What kvm needs is loaded only for kvm. */
+export async function makeBackend(name: string, processor?: Processor): Promise<Backend> {
   if (name === 'vmx') return new VmxBackend(processor);
-  return fail('BACKEND_UNAVAILABLE', `Backend "${name}" is not part of this build; vmx is.`, { backend: name });
+  if (name === 'kvm') {
+    if (processor !== undefined) fail('OPTION_VALUE', '--cpu chooses the software processor\'s features; with kvm the guest has this machine\'s processor. Leave it out.', { option: '--cpu' });
+    return (await import('@visorkit/backend-kvm')).kvm();
+  }
+  return fail('BACKEND_UNAVAILABLE', `Backend "${name}" is not part of this build; vmx and kvm are.`, { backend: name });
 }
 
 /** Reports show disassembly. */
@@ -50,11 +54,11 @@ const disassembly: Plugin = {
   apply: (host) => host.services.provide(DisassemblerToken, new IcedDisassembler()),
 };
 
-export function assemble(options: AssembleOptions): Vmm {
+export async function assemble(options: AssembleOptions): Promise<Vmm> {
   const debugOutput = options.debugConsole ?? nullOutput;
   // pc-testdev has the ports that debugcon would have
   return compose({
-    backend: makeBackend(options.backend, options.processor), memory: options.memory, cpus: options.cpus, time: options.time, console: options.console,
+    backend: await makeBackend(options.backend, options.processor), memory: options.memory, cpus: options.cpus, time: options.time, console: options.console,
     onReset: options.onReset ?? 'stop',
     ...(options.log === undefined ? {} : { log: options.log }),
     ...(options.boot === undefined ? {} : { boot: options.boot }),

@@ -80,7 +80,7 @@ async function boot(machine: Omit<AssembleOptions, 'console'>, interactive: bool
   const recording = new Recording(console.serial.output);
   let report: StopReport;
   try {
-    await using vmm = assemble({
+    await using vmm = await assemble({
       ...machine, console: { output: interactive ? console.serial.output : recording, ...(interactive && console.serial.input !== undefined ? { input: console.serial.input } : {}) },
     });
     report = await vmm.run({ signal: console.signal, ...(interactive ? {} : { timeout: TIME_LIMIT }) });

@@ -1,5 +1,4 @@
 /** `visorkit doctor`: what this machine can do, and what is missing for the rest. */
-import { accessSync, constants, existsSync } from 'node:fs';
 import { spawnSync } from 'node:child_process';
 import { totalmem } from 'node:os';
 import { VmxBackend } from '@visorkit/backend-vmx';
@@ -34,14 +33,15 @@ async function vmx(): Promise<Finding> {
   }
 }
 
-function kvm(): Finding {
-  const base = { name: '/dev/kvm', required: false };
-  if (!existsSync('/dev/kvm')) return { ...base, ok: false, detail: 'not there; load the module kvm_intel or kvm_amd, or turn virtualisation on in the firmware' };
+async function kvm(): Promise<Finding> {
+  const base = { name: 'kvm backend', required: false };
   try {
-    accessSync('/dev/kvm', constants.R_OK | constants.W_OK);
-    return { ...base, ok: true, detail: 'readable and writable' };
-  } catch {
-    return { ...base, ok: false, detail: 'there, but may not be opened; add yourself to the group kvm' };
+    const { checkKvm, kvm } = await import('@visorkit/backend-kvm');
+    const { usable, message } = checkKvm();
+    if (!usable) return { ...base, ok: false, detail: message };
+    return { ...base, ok: true, detail: `${message} ${[...kvm().capabilities].sort().join(', ')}` };
+  } catch (error) {
+    return { ...base, ok: false, detail: `its parts cannot be loaded: ${(error as Error).message}` };
   }
 }
 
@@ -53,7 +53,7 @@ function program(name: string, use: string): Finding {
 
 export async function doctorCommand(flags: { json?: boolean }): Promise<number> {
   const findings: Finding[] = [
-    node(), await vmx(), kvm(),
+    node(), await vmx(), await kvm(),
     { name: 'memory', ok: totalmem() > 1 << 30, required: false, detail: `${Math.round(totalmem() / 2 ** 20)} MiB` },
     program('apt-get', 'needed to fetch Debian kernels for the demonstration'),
     program('gcc', 'needed for the comparison with the real processor'),

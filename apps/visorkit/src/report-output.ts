@@ -60,6 +60,7 @@ export function tell(report: StopReport, verbose: boolean): void {
   if (verbose) {
     lines.push(`  ${report.guestInstructions} instructions, ${report.wallSeconds} s, ${report.mips} MIPS`);
     for (const [name, count] of Object.entries(report.exits)) lines.push(`  ${String(count).padStart(10)} ${name}`);
+    for (const [name, count] of Object.entries(report.statistics ?? {})) lines.push(`  ${String(count).padStart(10)} ${name}`);
   }
   writeAll(2, Buffer.from(`${lines.join('\n')}\n`));
 }

@@ -144,7 +144,7 @@ async function runPlan({ machine, limits, serial, debugcon }: Plan): Promise<Sto
   let report: StopReport;
   try {
     const { input, output } = console.serial;
-    await using vmm = assemble({ ...machine, console: { output, ...(input === undefined ? {} : { input }) }, debugConsole: console.debugcon.output });
+    await using vmm = await assemble({ ...machine, console: { output, ...(input === undefined ? {} : { input }) }, debugConsole: console.debugcon.output });
     report = await vmm.run({ ...limits, signal: console.signal });
   } finally {
     console.close();

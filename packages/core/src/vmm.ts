@@ -165,6 +165,9 @@ export class Vmm implements AsyncDisposable {
     const { maxInstructions = Infinity, timeout = Infinity } = options;
     if (!(maxInstructions > 0)) fail('RUN_LIMIT', `maxInstructions must be a positive number, not ${String(maxInstructions)}.`, { maxInstructions });
     if (!(timeout > 0)) fail('RUN_LIMIT', `timeout must be a positive number of seconds, not ${String(timeout)}.`, { timeout });
+    if (maxInstructions !== Infinity && !this.backend.capabilities.has('instruction-count')) {
+      fail('RUN_LIMIT', `Backend ${this.backend.name} does not count what the guest retires, so a run cannot end after ${maxInstructions} instructions. Give it a timeout instead.`, { maxInstructions });
+    }
     if (this.state === 'composed') await this.create();
     if (this.state === 'created') await this.load();
     const resuming = this.state === 'paused';

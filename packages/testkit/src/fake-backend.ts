@@ -42,7 +42,7 @@ export class FakeBackend implements Backend {
       const entry = exitReasonEntry(reason);
       if (entry !== undefined) capabilities.add(`exit.${entry.name}`);
     }
-    capabilities.add('deterministic');
+    capabilities.add('deterministic').add('instruction-count');
     for (const capability of options.without ?? []) capabilities.delete(capability);
     this.capabilities = capabilities;
     const none: ReadonlySet<string> = new Set();
