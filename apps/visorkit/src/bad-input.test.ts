@@ -136,7 +136,7 @@ describe('sizes', () => {
   it('processors and limits', async () => {
     await refused('OPTION_VALUE', /--cpus takes a whole number from 1 to 255, not "0"/, '--kernel', loop, '--cpus', '0');
     await refused('OPTION_VALUE', /--cpus/, '--kernel', loop, '--cpus', 'two');
-    await refused('VMX_CPUS', /one CPU; 2 were asked for/, '--kernel', loop, '--cpus', '2', '--serial', 'none');
+    await refused('VMX_CPUS', /up to 64 CPUs; 65 were asked for/, '--kernel', loop, '--cpus', '65', '--serial', 'none');
     await refused('OPTION_VALUE', /--timeout takes a positive number/, '--kernel', loop, '--timeout', '0');
     await refused('OPTION_VALUE', /--max-instructions takes a whole number/, '--kernel', loop, '--max-instructions', '-5');
     await refused('OPTION_VALUE', /--time takes one of real, virtual/, '--kernel', loop, '--time', 'tea');
