@@ -23,8 +23,9 @@ import type { VmParts } from './vm-parts.js';
 
 export interface KvmBackendOptions {
   /**
-   * Where the interrupt controllers are: `none` (default), the framework's own plugins; `kernel`, PIC, I/O APIC and local APICs of
-   * the kernel; `split`, only local APICs of the kernel. With the kernel's, add the plugin {@link kvmIrqchip} and leave the framework's out.
+   * Where the interrupt controllers are: `none` (default), the framework's own plugins; `kernel`, 8259s, I/O APIC and local APIC of
+   * the kernel, with the plugin {@link kvmIrqchip} instead of the framework's; `split`, only the local APIC of the kernel: the framework's 8259s
+   * go to its LINT0, and `irqchip.signal` gives it message-signalled interrupts.
    */
   readonly irqchip?: IrqchipMode;
   /** Whether the software processor executes what the kernel cannot emulate; yes by default. */
@@ -108,7 +109,7 @@ export class KvmBackend implements Backend {
     const slots = new MemorySlots(vmFd, memory.regions, linear.buffer);
     this.#parts = {
       ...vm, extensions: this.support.extensions, supportedCpuid: this.cpuid, listedMsrs: listedMsrs(kvmFd), cpus: options.cpus, controls: options.controls,
-      kernelApic: vm.irqchip !== undefined, memory, slots, clock: this.#clock, assistant: assist ? new Assistant(linear, size, slots) : undefined,
+      kernelApic: vm.irqchip !== undefined, kernelPic: vm.irqchip?.mode === 'kernel', memory, slots, clock: this.#clock, assistant: assist ? new Assistant(linear, size, slots) : undefined,
       machine: () => {
         const services = this.#services;
         return { cpuid: services?.find(CpuidTableToken), msrs: services?.find(MsrBusToken), apics: services?.find(LocalApicsToken), system: services?.find(SystemControlToken) };

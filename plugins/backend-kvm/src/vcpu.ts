@@ -185,8 +185,8 @@ export class KvmVcpu extends KvmRegisters implements Vcpu {
   reinjectEvent(): void {}
 
   canTakeInterrupt(): boolean {
-    if (this.#events.queued || this.#pieces.pending || this.#assisting || this.#early || this.#parts.kernelApic) return false;
-    if (this.#fresh) return (this.rflags & IF) !== 0n && !this.#events.busy;
+    if (this.#events.queued || this.#pieces.pending || this.#assisting || this.#early || this.#parts.kernelPic) return false;
+    if (this.#fresh && !this.#parts.kernelApic) return (this.rflags & IF) !== 0n && !this.#events.busy;
     const { bytes } = this.#run;
     if (bytes[Run.READY_FOR_INTERRUPT] === 0) return false;
     return this.registersDirty ? (this.rflags & IF) !== 0n : bytes[Run.IF_FLAG] !== 0;
@@ -211,7 +211,7 @@ export class KvmVcpu extends KvmRegisters implements Vcpu {
     this.#events.exception(vector, errorCode);
   }
   injectEvent(info: number, errorCode: number, instructionLength: number): void { this.#events.inject(info >>> 0, errorCode, instructionLength); }
-  requestInterruptWindow(on: boolean): void { if (!this.#parts.kernelApic) this.#run.bytes[Run.REQUEST_INTERRUPT_WINDOW] = on ? 1 : 0; }
+  requestInterruptWindow(on: boolean): void { if (!this.#parts.kernelPic) this.#run.bytes[Run.REQUEST_INTERRUPT_WINDOW] = on ? 1 : 0; }
   requestNmiWindow(): void {}
 
   /** Turns single steps (exit 37) on or off; a plugin that needs the control `monitor-trap-flag` has them on from the start. */

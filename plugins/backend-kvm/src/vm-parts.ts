@@ -28,6 +28,8 @@ export interface VmParts {
   readonly controls: MergedControls;
   /** The local APICs are the kernel's. */
   readonly kernelApic: boolean;
+  /** The 8259s are the kernel's too: nobody injects interrupts from outside. */
+  readonly kernelPic: boolean;
   readonly memory: GuestMemory;
   readonly slots: MemorySlots;
   readonly clock: KvmClock;
