@@ -1,4 +1,5 @@
 /** The user's side of a run: the console, the signal that ends it, and what that means for the status. */
+import { EXIT_STATUS } from '@visorkit/core';
 import type { StopReport } from '@visorkit/core';
 import { openOutput, openSerial } from './serial.js';
 import type { SerialConsole } from './serial.js';
@@ -25,19 +26,36 @@ export function openConsole(serialWhere: string, debugWhere: string): RunConsole
     left = true;
     leaving.abort();
   });
+  // What a plugin starts in a timer or a promise nobody waits for throws past the run loop: the run ends with a report, the process lives
+  let stray: { readonly error: unknown } | undefined;
+  const onStray = (error: unknown): void => {
+    stray ??= { error };
+    leaving.abort();
+  };
+  process.on('uncaughtException', onStray);
   // Ctrl-C reaches us only when the terminal is not ours (input from a pipe): end the run, not the process
   process.on('SIGINT', interrupt);
   return {
     serial, debugcon, signal: leaving.signal,
     close: () => {
       process.off('SIGINT', interrupt);
+      process.off('uncaughtException', onStray);
       serial.close();
       debugcon.close();
     },
     judge: (report) => {
       serial.check();
       debugcon.check();
+      if (stray !== undefined) return withStray(report, stray.error);
       return left && report.reason === 'aborted' ? { ...report, why: 'The user left.', exitStatus: 0 } : withStatus(report);
     },
+  };
+}
+
+function withStray(report: StopReport, error: unknown): StopReport {
+  const message = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  return {
+    ...report, reason: 'plugin-error', exitStatus: EXIT_STATUS['plugin-error'], error: { code: 'PLUGIN_THREW', message },
+    why: `Something that a plugin started failed outside the run, where nobody could catch it: ${error instanceof Error ? error.message : String(error)}. A plugin has to catch what its timers and promises throw.`,
   };
 }

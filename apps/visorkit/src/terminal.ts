@@ -66,7 +66,10 @@ export class Terminal {
       }
       this.#escaped = false;
       switch (String.fromCharCode(byte)) {
-        case 'x': this.options.onLeave(); break;
+        case 'x':
+          this.options.stdout.write('\r\n');
+          this.options.onLeave();
+          break;
         case 'h': case '?': this.options.stdout.write(HELP); break;
         case '\x01': case 'a': keys.push(ESCAPE); break;
         default: keys.push(ESCAPE, byte);
