@@ -14,15 +14,21 @@ export interface SerialConsole {
   check(): void;
 }
 
-/** Writes all of the bytes, also when a pipe takes only some of them at a time. */
+/** Writes all of the bytes, also when a pipe takes only some of them at a time. A reader that is gone is nobody to write for. */
 export function writeAll(descriptor: number, bytes: Uint8Array): void {
+  try {
+    writeOrFail(descriptor, bytes);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EPIPE') throw error;
+  }
+}
+
+function writeOrFail(descriptor: number, bytes: Uint8Array): void {
   for (let done = 0; done < bytes.length;) {
     try {
       done += writeSync(descriptor, bytes, done);
     } catch (error) {
-      const { code } = error as NodeJS.ErrnoException;
-      if (code === 'EPIPE') return; // the reader is gone: nobody to write for
-      if (code !== 'EAGAIN') throw error;
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error;
       Atomics.wait(PAUSE, 0, 0, 1); // a pipe that is full: give its reader a millisecond
     }
   }
@@ -67,13 +73,13 @@ export function openOutput(option: string, where: string, onFailure: () => void)
   return fail('OPTION_VALUE', `${option} takes stdio, none or file:PATH, not "${where}".`, { option, value: where });
 }
 
-/** Buffered writing; the first failure (a full disk) ends the run, and `check` tells of it. */
+/** Buffered writing; the first failure (a full disk, a reader that has gone) ends the run, and `check` tells of it. */
 function outputTo(option: string, descriptor: number, name: string, onFailure: () => void): SerialConsole {
   let failure: { readonly error: unknown } | undefined;
   const output = new ChunkedOutput((bytes) => {
     if (failure !== undefined) return;
     try {
-      writeAll(descriptor, bytes);
+      writeOrFail(descriptor, bytes);
     } catch (error) {
       failure = { error };
       onFailure();

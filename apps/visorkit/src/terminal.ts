@@ -24,6 +24,7 @@ export class Terminal {
   #escaped = false;
   #restored = false;
   readonly #onData = (bytes: Buffer): void => this.#receive(bytes);
+  readonly #onEnd = (): void => this.#keys.end();
   readonly #onExit = (): void => this.restore();
   readonly #onSignal = (signal: NodeJS.Signals): void => {
     this.restore();
@@ -36,6 +37,7 @@ export class Terminal {
     const { stdin } = options;
     if (stdin.isTTY) stdin.setRawMode(true);
     stdin.on('data', this.#onData);
+    stdin.once('end', this.#onEnd);
     stdin.resume();
     process.on('exit', this.#onExit);
     for (const signal of SIGNALS) process.once(signal, this.#onSignal);
@@ -46,6 +48,7 @@ export class Terminal {
     this.#restored = true;
     const { stdin } = this.options;
     stdin.off('data', this.#onData);
+    stdin.off('end', this.#onEnd);
     if (stdin.isTTY) stdin.setRawMode(false);
     stdin.pause();
     process.off('exit', this.#onExit);

@@ -96,7 +96,9 @@ class MachineParts {
     const { input } = this.options;
     if (input === undefined) return new PushInput();
     const wakeup = this.host.services.get(WakeupToken);
-    this.host.onDispose(wakeup.addSource('console'));
+    const removeSource = wakeup.addSource('console');
+    this.host.onDispose(removeSource);
+    input.onEnd?.(removeSource);
     return {
       onByte: (callback) => {
         const end = input.onByte((byte) => {

@@ -9,6 +9,8 @@ export interface CharOutput {
 export interface CharInput {
   /** Registers who gets the bytes. Bytes that came before anybody listened are kept. Returns the function that ends it. */
   onByte(callback: (byte: number) => void): () => void;
+  /** Calls back when no byte can come any more, at once if that is so already; left out by an input that never ends. */
+  onEnd?(callback: () => void): void;
 }
 
 /** The machine's console, as devices see it. */
@@ -21,6 +23,8 @@ export interface Console {
 export class PushInput implements CharInput {
   #listener: ((byte: number) => void) | undefined;
   #kept: number[] = [];
+  #ended = false;
+  #onEnd: (() => void)[] = [];
 
   constructor(private readonly wake: () => void = () => {}) {}
 
@@ -30,6 +34,17 @@ export class PushInput implements CharInput {
       else this.#listener(byte);
     }
     this.wake();
+  }
+
+  /** Says that nothing comes any more. */
+  end(): void {
+    this.#ended = true;
+    for (const callback of this.#onEnd.splice(0)) callback();
+  }
+
+  onEnd(callback: () => void): void {
+    if (this.#ended) callback();
+    else this.#onEnd.push(callback);
   }
 
   onByte(callback: (byte: number) => void): () => void {

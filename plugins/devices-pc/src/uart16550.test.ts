@@ -68,6 +68,17 @@ describe('16550A (PC16550D data sheet)', () => {
     expect(port.read(LSR) & 0x03).toBe(0);
   });
 
+  it('without FIFOs each character that waited comes with an edge of its own, as an edge-triggered 8259 needs it', () => {
+    port.write(MCR, OUT2);
+    port.write(IER, 0x01);
+    receive('xyz');
+    for (let edges = 1; edges <= 3; edges++) {
+      expect([irq.level, irq.edges]).toEqual([true, edges]);
+      port.read(DATA);
+    }
+    expect(irq.level).toBe(false);
+  });
+
   it('reports FIFOs in the identification register only while they are on', () => {
     port.write(FCR, 0xc1);
     expect(port.read(IIR)).toBe(0xc1);

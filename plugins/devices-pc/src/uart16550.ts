@@ -323,6 +323,8 @@ export class Uart16550 extends BytePortDevice implements Device<Uart16550State> 
   #readReceived(): number {
     const entry = this.#received.shift();
     this.#timeoutPending = false;
+    // The next character takes its time on a real line: meanwhile the interrupt goes away, and comes as a new edge
+    if (this.#waiting.length > 0) this.#update();
     while (this.#waiting.length > 0 && this.#received.length < this.#capacity()) {
       this.#received.push({ byte: this.#waiting.shift() as number, errors: 0 });
     }

@@ -1,0 +1,50 @@
+/** The command line as a process of its own. */
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { GuestCode } from '@visorkit/testkit';
+import { afterAll, describe, expect, it } from 'vitest';
+import { Scratch } from './test-cli.js';
+
+const BIN = new URL('../bin/visorkit.js', import.meta.url).pathname;
+const ROOT = new URL('../../../', import.meta.url).pathname;
+const unbuilt = !existsSync(new URL('../dist/main.js', import.meta.url));
+if (unbuilt) console.warn('process.test.ts: skipped, since there is no build');
+
+describe.skipIf(unbuilt)('as a process (needs a build)', () => {
+  const scratch = new Scratch();
+  afterAll(() => scratch.remove());
+  const hello = scratch.file('hello.bin', new GuestCode().print('hello\n').cli().hlt().build());
+  const chatter = scratch.file('chatter.bin', new GuestCode().movDx(0x3f8).label('again').movAl(0x0a).outDxAl().jmp('again').build());
+  const shell = (command: string) => spawnSync('sh', ['-c', command], { cwd: ROOT, encoding: 'utf8', timeout: 30_000, input: '' });
+
+  it('npx visorkit runs it from the root of the repository', () => {
+    const { stdout, status } = shell(`npx --no-install visorkit run --kernel ${hello} --mode real16`);
+    expect(stdout).toBe('hello\n');
+    expect(status).toBe(68);
+  });
+
+  it('a reader that goes away ends a guest that would talk for ever', () => {
+    const { stdout, stderr } = shell(`(${process.execPath} ${BIN} run --kernel ${chatter} --mode real16; echo "status=$?" >&2) | head -c 10`);
+    expect(stdout).toBe('\n'.repeat(10));
+    expect(stderr).toMatch(/EPIPE.*\[OUTPUT_FILE\]\nstatus=78\n/);
+  });
+
+  it('input from a pipe reaches the guest; its end lets a guest that waits for nothing else end', () => {
+    // Sends back what comes in, in upper case, from its interrupt handler; waits with interrupts on
+    const code = new GuestCode().raw(0xc7, 0x06, 0x30, 0, 0, 0x11, 0xc7, 0x06, 0x32, 0, 0, 0) // vector 12 (IRQ 4): 0000:1100
+      .raw(0xb0, 0x11, 0xe6, 0x20, 0xb0, 8, 0xe6, 0x21, 0xb0, 4, 0xe6, 0x21, 0xb0, 1, 0xe6, 0x21, 0xb0, 0xef, 0xe6, 0x21) // 8259: vectors from 8, all but IRQ 4 masked
+      .movDx(0x3fc).movAl(0x0b).outDxAl().movDx(0x3f9).movAl(1).outDxAl().sti().label('wait').hlt().jmp('wait').build(); // 16550: OUT2, interrupts for received bytes
+    const handler = [0xba, 0xf8, 0x03, 0xec, 0x24, 0xdf, 0xee, 0xb0, 0x20, 0xe6, 0x20, 0xcf]; // in; and al, 0xdf; out; EOI; iret
+    const kernel = scratch.file('upper.bin', [...code, ...new Array<number>(0x100 - code.length).fill(0x90), ...handler]);
+    const { stdout, stderr, status } = shell(`printf hello | ${process.execPath} ${BIN} run --kernel ${kernel} --mode real16`);
+    expect(stdout).toBe('HELLO');
+    expect(stderr).toMatch(/no timer or input can wake it/);
+    expect(status).toBe(68);
+  });
+
+  it('what is wrong goes to standard error only', () => {
+    const { stdout, stderr, status } = shell(`${process.execPath} ${BIN} run --kernel /nowhere`);
+    expect([stdout, status]).toEqual(['', 2]);
+    expect(stderr).toMatch(/^visorkit: --kernel names \/nowhere, but there is no such file\. \[FILE_UNREADABLE\]\n$/);
+  });
+});
