@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import fc from 'fast-check';
-import { DeviceListToken, FirmwareTablesToken, GuestMemoryToken, InterruptSourceToken, MmioBusToken, PortBusToken, TimerQueueToken, compose } from '@visorkit/machine';
+import { DeviceListToken, FirmwareTablesToken, GuestMemoryToken, InterruptSourceToken, MmioBusToken, MsrBusToken, PortBusToken, TimerQueueToken, compose } from '@visorkit/machine';
 import type { Plugin, PluginHost } from '@visorkit/core';
 import { FakeBackend } from '@visorkit/testkit';
 import { pcPlatform } from './pc-platform.js';
@@ -71,6 +71,20 @@ describe('a standard PC', () => {
     await host.hooks.load.promise();
     const { rsdp } = host.services.get(FirmwareTablesToken);
     expect(Buffer.from(host.services.get(GuestMemoryToken).read(rsdp, 8)).toString()).toBe('RSD PTR ');
+  });
+
+  it('has the MSRs of x2APIC mode and the deadline timer only where CPUID has them', async () => {
+    const withFeatures = async (ecx: number): Promise<[boolean | undefined, boolean]> => {
+      let host: PluginHost | undefined;
+      const spy: Plugin = { name: 'spy', requires: { services: [InterruptSourceToken] }, apply: (given) => void (host = given) };
+      const cpuid = [{ leaf: 1, subleaf: 0, indexed: false, eax: 0, ebx: 0, ecx, edx: 1 << 9 }];
+      await using vmm = compose({ backend: new FakeBackend({ cpuid }), memory: '4M', time: 'virtual', plugins: [...pcPlatform(), spy] });
+      await vmm.create();
+      const msrs = host!.services.get(MsrBusToken);
+      return [msrs.find(0x1b)?.writeMsr(0x1b, 0xfee0_0d00n, 0), msrs.find(0x6e0) !== undefined];
+    };
+    expect(await withFeatures((1 << 21) | (1 << 24))).toEqual([true, true]);
+    expect(await withFeatures(0)).toEqual([false, false]);
   });
 
   it('can be made smaller', async () => {
