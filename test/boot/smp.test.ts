@@ -29,7 +29,7 @@ function image(): Uint8Array {
 }
 
 async function run(cpus: number) {
-  await using vmm = assemble({
+  await using vmm = await assemble({
     backend: 'vmx', memory: 16 << 20, cpus, time: 'virtual', debugExit: true, plugins: [], console: {},
     boot: { image: image(), loader: 'flat', options: { address: LOAD, entry: LOAD + ENTRY, mode: 'protected32' } },
   });
