@@ -29,7 +29,7 @@ const RANK: Record<string, number> = { core: 0, x86: 0, machine: 1, formats: 1, 
 const SAME_RANK = new Set(['core -> x86']);
 
 /** Plugins that do nothing but put others together, through their public entries. */
-const BUNDLES = new Set(['pc']);
+const BUNDLES = new Set(['pc', 'run-elf']);
 
 const builtins = new Set(builtinModules.flatMap((name) => [name, `node:${name}`]));
 

@@ -5,15 +5,15 @@ import { BootFirmwarePlugin } from '@visorkit/boot-firmware';
 import { BootFlatPlugin } from '@visorkit/boot-flat';
 import { BootLinuxPlugin } from '@visorkit/boot-linux';
 import { BootMultibootPlugin } from '@visorkit/boot-multiboot';
-import { DisassemblerToken, fail } from '@visorkit/core';
-import type { Backend, LogSink, Plugin, PluginEntry, Vmm } from '@visorkit/core';
+import { fail } from '@visorkit/core';
+import type { Backend, LogSink, PluginEntry, Vmm } from '@visorkit/core';
+import { disassembler } from '@visorkit/disassembler';
 import { exits } from '@visorkit/exits';
 import { KvmHypercallsPlugin } from '@visorkit/hypercalls';
 import { compose, nullOutput } from '@visorkit/machine';
 import type { BootOptions, CharOutput, ComposeOptions } from '@visorkit/machine';
 import { pcPlatform } from '@visorkit/pc';
 import { PcTestPlugin, PciTestPlugin } from '@visorkit/pc-testdev';
-import { IcedDisassembler } from './disassembler.js';
 import type { Processor } from './processor.js';
 
 export interface AssembleOptions {
@@ -47,13 +47,6 @@ export async function makeBackend(name: string, processor?: Processor): Promise<
   return fail('BACKEND_UNAVAILABLE', `Backend "${name}" is not part of this build; vmx and kvm are.`, { backend: name });
 }
 
-/** Reports show disassembly. */
-const disassembly: Plugin = {
-  name: 'disassembler',
-  provides: [DisassemblerToken],
-  apply: (host) => host.services.provide(DisassemblerToken, new IcedDisassembler()),
-};
-
 export async function assemble(options: AssembleOptions): Promise<Vmm> {
   const debugOutput = options.debugConsole ?? nullOutput;
   // pc-testdev has the ports that debugcon would have
@@ -63,7 +56,7 @@ export async function assemble(options: AssembleOptions): Promise<Vmm> {
     ...(options.log === undefined ? {} : { log: options.log }),
     ...(options.boot === undefined ? {} : { boot: options.boot }),
     plugins: [
-      disassembly, ...exits(), ...pcPlatform({ debugExit: options.debugExit, firmwareDebug: debugOutput, debugConsole: options.debugExit ? false : debugOutput }), ...(options.debugExit ? [new PcTestPlugin(), new PciTestPlugin(), new KvmHypercallsPlugin()] : []),
+      disassembler(), ...exits(), ...pcPlatform({ debugExit: options.debugExit, firmwareDebug: debugOutput, debugConsole: options.debugExit ? false : debugOutput }), ...(options.debugExit ? [new PcTestPlugin(), new PciTestPlugin(), new KvmHypercallsPlugin()] : []),
       new BootLinuxPlugin(), new BootElfPlugin(), new BootMultibootPlugin(), new BootFirmwarePlugin(), new BootFlatPlugin(),
       ...options.plugins,
     ],

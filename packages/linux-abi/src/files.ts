@@ -1,0 +1,120 @@
+/** Open files and the table of descriptors. */
+import { Errno, LinuxError, OpenFlag, raise } from '@visorkit/sandbox-fs';
+import type { FileStat } from '@visorkit/sandbox-fs';
+import type { SystemCall } from './call.js';
+
+/** Events of poll(2). */
+export const Poll = { IN: 1, PRI: 2, OUT: 4, ERR: 8, HUP: 16, NVAL: 32 } as const;
+
+/** An open file description: what descriptors point to. Its methods return results, negative error numbers or BLOCKED. */
+export abstract class OpenFile {
+  /** Descriptors that point here. */
+  references = 0;
+
+  /** `flags` as given to open(2); F_SETFL changes some of them. */
+  constructor(public flags: number) {}
+
+  /** What `/proc/self/fd/N` shows: a path, or `pipe:[7]`. */
+  abstract readonly name: string;
+  abstract stat(): FileStat;
+  /** Reads at the file's position. */
+  read(_target: Uint8Array, _call: SystemCall): number { return -Errno.EINVAL; }
+  write(_bytes: Uint8Array, _call: SystemCall): number { return -Errno.EINVAL; }
+  readAt(_target: Uint8Array, _position: number): number { return -Errno.ESPIPE; }
+  writeAt(_bytes: Uint8Array, _position: number): number { return -Errno.ESPIPE; }
+  seek(_offset: number, _whence: number): number { return -Errno.ESPIPE; }
+  /** Which of {@link Poll} hold now. */
+  poll(): number { return Poll.IN | Poll.OUT; }
+  ioctl(_call: SystemCall, _request: number): number { return -Errno.ENOTTY; }
+  truncate(_size: number): number { return -Errno.EINVAL; }
+  sync(): number { return -Errno.EINVAL; }
+  /** The last descriptor is gone. */
+  close(): void {}
+
+  get readable(): boolean { return (this.flags & OpenFlag.ACCESS) !== OpenFlag.WRONLY && (this.flags & OpenFlag.PATH) === 0; }
+  get writable(): boolean { return (this.flags & OpenFlag.ACCESS) !== OpenFlag.RDONLY && (this.flags & OpenFlag.PATH) === 0; }
+  get nonblocking(): boolean { return (this.flags & OpenFlag.NONBLOCK) !== 0; }
+}
+
+interface Slot {
+  file: OpenFile;
+  closeOnExec: boolean;
+}
+
+/** Descriptors of the process. */
+export class FileTable {
+  readonly #slots: (Slot | undefined)[] = [];
+
+  /** RLIMIT_NOFILE. */
+  constructor(public limit = 1024) {}
+
+  /** Throws LinuxError EBADF. */
+  get(descriptor: number): OpenFile {
+    return (this.#slots[descriptor] ?? raise('EBADF')).file;
+  }
+
+  find(descriptor: number): OpenFile | undefined {
+    return this.#slots[descriptor]?.file;
+  }
+
+  /** Puts a file at the lowest free descriptor from `least` on. Throws EMFILE; the file is closed then if nobody else has it. */
+  add(file: OpenFile, closeOnExec = false, least = 0): number {
+    let descriptor = least;
+    while (this.#slots[descriptor] !== undefined) descriptor++;
+    if (descriptor >= this.limit) {
+      if (file.references === 0) file.close();
+      throw new LinuxError(least >= this.limit ? Errno.EINVAL : Errno.EMFILE);
+    }
+    this.#put(descriptor, file, closeOnExec);
+    return descriptor;
+  }
+
+  /** Puts a file at a descriptor, closing what was there. Throws EBADF for a descriptor above the limit. */
+  set(descriptor: number, file: OpenFile, closeOnExec: boolean): void {
+    if (descriptor < 0 || descriptor >= this.limit) raise('EBADF');
+    file.references++;
+    if (this.#slots[descriptor] !== undefined) this.close(descriptor);
+    file.references--;
+    this.#put(descriptor, file, closeOnExec);
+  }
+
+  #put(descriptor: number, file: OpenFile, closeOnExec: boolean): void {
+    file.references++;
+    this.#slots[descriptor] = { file, closeOnExec };
+  }
+
+  closeOnExec(descriptor: number): boolean {
+    return (this.#slots[descriptor] ?? raise('EBADF')).closeOnExec;
+  }
+
+  setCloseOnExec(descriptor: number, value: boolean): void {
+    (this.#slots[descriptor] ?? raise('EBADF')).closeOnExec = value;
+  }
+
+  /** Throws EBADF. */
+  close(descriptor: number): void {
+    const { file } = this.#slots[descriptor] ?? raise('EBADF');
+    this.#slots[descriptor] = undefined;
+    FileTable.release(file);
+  }
+
+  /** One reference less, as a mapping of the file gives it back too. */
+  static release(file: OpenFile): void {
+    if (--file.references === 0) file.close();
+  }
+
+  /** Descriptors in use, ascending. */
+  list(): number[] {
+    return [...this.#slots.keys()].filter((descriptor) => this.#slots[descriptor] !== undefined);
+  }
+
+  closeAll(): void {
+    for (const descriptor of this.list()) {
+      try {
+        this.close(descriptor);
+      } catch {
+        // the end of the process closes what it can
+      }
+    }
+  }
+}

@@ -1,0 +1,4 @@
+/** runElf: an unmodified static Linux program in a virtual machine of its own. */
+export { describeKilled } from './describe.js';
+export { runElf } from './run-elf.js';
+export type { OutputOption, RunElfOptions, RunElfResult } from './run-elf.js';

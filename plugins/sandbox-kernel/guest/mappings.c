@@ -1,0 +1,332 @@
+/* The program's mappings: a sorted table, and the system calls that change it. Pages come with faults (memory.c). */
+#include "kernel.h"
+#include "memory.h"
+
+#define MAX_VMAS 8192
+
+struct vma vmas[MAX_VMAS];
+u64 vma_count;
+u64 brk_start, brk_end;
+
+enum {
+  MAP_SHARED = 1, MAP_PRIVATE = 2, MAP_SHARED_VALIDATE = 3, MAP_TYPE = 15, MAP_FIXED = 0x10, MAP_ANONYMOUS = 0x20, MAP_NORESERVE = 0x4000,
+  MAP_POPULATE = 0x8000, MAP_FIXED_NOREPLACE = 0x100000,
+};
+enum { MREMAP_MAYMOVE = 1, MREMAP_FIXED = 2 };
+enum { MADV_DONTNEED = 4, MADV_FREE = 8 };
+
+/* Index of the first mapping that ends above the address. */
+static u64 first_above(u64 address) {
+  u64 low = 0, high = vma_count;
+  while (low < high) {
+    u64 middle = (low + high) / 2;
+    if (vmas[middle].end <= address) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+struct vma *vma_find(u64 address) {
+  u64 index = first_above(address);
+  return index < vma_count && vmas[index].start <= address ? &vmas[index] : 0;
+}
+
+static void move_vmas(u64 to, u64 from, u64 count) {
+  if (to < from) for (u64 i = 0; i < count; i++) vmas[to + i] = vmas[from + i];
+  else for (u64 i = count; i-- > 0;) vmas[to + i] = vmas[from + i];
+}
+
+static int mergeable(const struct vma *low, const struct vma *high) {
+  return low->end == high->start && low->prot == high->prot && low->kind == high->kind && low->flags == high->flags && low->handle == high->handle
+    && (low->kind == VMA_ANONYMOUS || low->offset + (low->end - low->start) == high->offset);
+}
+
+/* Joins mapping `index` with its neighbours where they continue each other. */
+static void merge(u64 index) {
+  if (index + 1 < vma_count && mergeable(&vmas[index], &vmas[index + 1])) {
+    vmas[index].end = vmas[index + 1].end;
+    move_vmas(index + 1, index + 2, vma_count - index - 2);
+    vma_count--;
+  }
+  if (index > 0 && mergeable(&vmas[index - 1], &vmas[index])) {
+    vmas[index - 1].end = vmas[index].end;
+    move_vmas(index, index + 1, vma_count - index - 1);
+    vma_count--;
+  }
+}
+
+int vma_insert(struct vma vma) {
+  if (vma_count >= MAX_VMAS) return -ENOMEM;
+  u64 index = first_above(vma.start);
+  move_vmas(index + 1, index, vma_count - index);
+  vmas[index] = vma;
+  vma_count++;
+  merge(index);
+  return 0;
+}
+
+/* Makes `address` a border of mappings. Splits need room for one more. */
+static void split_at(u64 address) {
+  struct vma *vma = vma_find(address);
+  if (!vma || vma->start == address) return;
+  u64 index = vma - vmas;
+  move_vmas(index + 1, index, vma_count - index);
+  vma_count++;
+  vmas[index].end = address;
+  vmas[index + 1].offset += address - vmas[index + 1].start;
+  vmas[index + 1].start = address;
+}
+
+static int is_free(u64 start, u64 end) {
+  u64 index = first_above(start);
+  return index == vma_count || vmas[index].start >= end;
+}
+
+/* The highest free place below the mapping area's top; 0: none. */
+static u64 find_place(u64 length) {
+  u64 top = MMAP_TOP;
+  for (u64 index = first_above(MMAP_TOP - 1); ; ) {
+    u64 bottom = index > 0 ? vmas[index - 1].end : MMAP_LOWEST;
+    if (index < vma_count && vmas[index].start < top) top = vmas[index].start;
+    if (bottom <= top && top - bottom >= length) return top - length;
+    if (index == 0) return 0;
+    index--;
+  }
+}
+
+static int page_aligned(u64 value) { return (value & ~PAGE_MASK) == 0; }
+static int in_user_space(u64 start, u64 length) { return start < USER_END && length <= USER_END - start; }
+
+/* Writes what was changed in a shared mapping of a file back to it. */
+static void write_back(const struct vma *vma, u64 start, u64 end) {
+  if (vma->kind != VMA_FILE || !(vma->flags & VMA_SHARED)) return;
+  for (u64 at = start, *entry; (entry = next_pte(&at, end)); at += PAGE) {
+    if (!(*entry & PTE_DIRTY)) continue;
+    host_call(OP_WRITE_PAGE, vma->handle, vma->offset + (at - vma->start), *entry & PTE_FRAME, PAGE);
+    *entry &= ~PTE_DIRTY;
+    flush_page(at);
+  }
+}
+
+void write_back_all(void) {
+  for (u64 i = 0; i < vma_count; i++) write_back(&vmas[i], vmas[i].start, vmas[i].end);
+}
+
+/* Gives the pages of a range back; later accesses fault anew. */
+static void drop_pages(u64 start, u64 end) {
+  int dropped = 0;
+  for (u64 at = start, *entry; (entry = next_pte(&at, end)); at += PAGE) {
+    if (!(*entry & PTE_BORROWED)) frame_free(direct(*entry & PTE_FRAME));
+    *entry = 0;
+    if (++dropped <= 16) flush_page(at);
+  }
+  if (dropped > 16) flush_all();
+}
+
+static void unmap(u64 start, u64 end) {
+  split_at(start);
+  split_at(end);
+  u64 first = first_above(start), last = first;
+  for (; last < vma_count && vmas[last].start < end; last++) {
+    write_back(&vmas[last], vmas[last].start, vmas[last].end);
+    drop_pages(vmas[last].start, vmas[last].end);
+    if (vmas[last].kind != VMA_FILE) continue;
+    int others = 0;
+    for (u64 i = 0; i < vma_count; i++) others |= i != last && vmas[i].kind == VMA_FILE && vmas[i].handle == vmas[last].handle;
+    if (!others) host_call(OP_UNMAP_FILE, vmas[last].handle, 0, 0, 0);
+    vmas[last].kind = VMA_ANONYMOUS; /* so that it does not count for the next one */
+  }
+  move_vmas(first, last, vma_count - last);
+  vma_count -= last - first;
+}
+
+s64 sys_munmap(u64 address, u64 length) {
+  if (!page_aligned(address) || length == 0 || !in_user_space(address, length)) return -EINVAL;
+  if (vma_count + 2 > MAX_VMAS) return -ENOMEM;
+  unmap(address, address + page_up(length));
+  return 0;
+}
+
+/* More memory than the machine has can be reserved, but not asked for to be written. */
+static int too_much(u64 length, u64 prot, u64 flags) {
+  return (prot & PROT_WRITE) && !(flags & MAP_NORESERVE) && length / PAGE > frames_total;
+}
+
+s64 sys_mmap(u64 address, u64 length, u64 prot, u64 flags, u64 fd, u64 offset) {
+  u64 type = flags & MAP_TYPE;
+  if (length == 0 || !page_aligned(offset) || type == 0 || type > MAP_SHARED_VALIDATE) return -EINVAL;
+  length = page_up(length);
+  if (length == 0 || length > USER_END) return -ENOMEM;
+  if (offset + length < offset) return -EOVERFLOW;
+  if (vma_count + 3 > MAX_VMAS) return -ENOMEM;
+  int anonymous = (flags & MAP_ANONYMOUS) != 0, fixed = (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) != 0;
+  if (anonymous && too_much(length, prot, flags)) return -ENOMEM;
+  if (fixed) {
+    if (!page_aligned(address)) return -EINVAL;
+    if (!in_user_space(address, length)) return -ENOMEM;
+    if (address < MMAP_LOWEST) return -EPERM;
+    if (flags & MAP_FIXED_NOREPLACE && !is_free(address, address + length)) return -EEXIST;
+  } else {
+    address = page_down(address);
+    if (address < MMAP_LOWEST || !in_user_space(address, length) || !is_free(address, address + length)) address = find_place(length);
+    if (!address) return -ENOMEM;
+  }
+  struct vma vma = { .start = address, .end = address + length, .prot = prot & 7, .flags = type != MAP_PRIVATE ? VMA_SHARED : 0 };
+  if (!anonymous) {
+    s64 handle = host_call(OP_MAP_FILE, fd, prot, flags, offset);
+    if (handle < 0) return handle;
+    vma.kind = VMA_FILE;
+    vma.handle = handle;
+    vma.offset = offset;
+  }
+  if (fixed) unmap(address, address + length);
+  vma_insert(vma);
+  if (flags & MAP_POPULATE && prot) fault_in(address, length, (prot & PROT_WRITE) != 0);
+  return address;
+}
+
+s64 sys_mprotect(u64 address, u64 length, u64 prot) {
+  if (!page_aligned(address) || (prot & ~0x0f00000fu)) return -EINVAL;
+  length = page_up(length);
+  if (length == 0) return 0;
+  if (!in_user_space(address, length)) return -ENOMEM;
+  if (vma_count + 2 > MAX_VMAS) return -ENOMEM;
+  u64 end = address + length, reached = address;
+  split_at(address);
+  split_at(end);
+  prot &= 7;
+  for (u64 i = first_above(address); i < vma_count && vmas[i].start == reached && reached < end; i++) {
+    vmas[i].prot = prot;
+    reached = vmas[i].end;
+  }
+  int changed = 0;
+  for (u64 at = address, *entry; (entry = next_pte(&at, reached)); at += PAGE, changed++) {
+    u64 allowed = *entry & PTE_BORROWED ? prot & ~PROT_WRITE : prot;
+    *entry = (*entry & (PTE_FRAME | PTE_BORROWED | PTE_DIRTY)) | pte_flags(allowed | (prot && !allowed ? PROT_READ : 0));
+    if (changed < 16) flush_page(at);
+  }
+  if (changed >= 16) flush_all();
+  for (u64 i = first_above(address); i < vma_count && vmas[i].start < end;) {
+    u64 before = vma_count;
+    merge(i);
+    if (vma_count == before) i++;
+  }
+  if (first_above(end) < vma_count) merge(first_above(end));
+  return reached < end ? -ENOMEM : 0;
+}
+
+s64 sys_brk(u64 address) {
+  if (address < brk_start || address > brk_start + (1ul << 46)) return brk_end;
+  u64 old = page_up(brk_end), new = page_up(address);
+  if (new > old) {
+    if (new >= USER_END || !is_free(old, new) || (new - brk_start) / PAGE > frames_total || vma_count + 1 > MAX_VMAS) return brk_end;
+    vma_insert((struct vma){ .start = old, .end = new, .prot = PROT_READ | PROT_WRITE, .flags = VMA_HEAP });
+  } else if (new < old) {
+    if (vma_count + 2 > MAX_VMAS) return brk_end;
+    unmap(new, old);
+  }
+  brk_end = address;
+  return brk_end;
+}
+
+/* Moves the pages of a range to another place, where nothing is. */
+static int move_pages(u64 from, u64 to, u64 length) {
+  for (u64 at = from, *entry; (entry = next_pte(&at, from + length)); at += PAGE) {
+    u64 *target = pte_of(to + (at - from), 1);
+    if (!target) return -ENOMEM;
+    *target = *entry;
+    *entry = 0;
+  }
+  flush_all();
+  return 0;
+}
+
+s64 sys_mremap(u64 old, u64 old_size, u64 new_size, u64 flags, u64 to) {
+  if (!page_aligned(old) || (flags & ~3ul) || ((flags & MREMAP_FIXED) && !(flags & MREMAP_MAYMOVE))) return -EINVAL;
+  old_size = page_up(old_size);
+  new_size = page_up(new_size);
+  if (new_size == 0 || old_size == 0) return -EINVAL;
+  if (vma_count + 4 > MAX_VMAS) return -ENOMEM;
+  struct vma *vma = vma_find(old);
+  if (!vma || !in_user_space(old, old_size)) return -EFAULT;
+  if (flags & MREMAP_FIXED) {
+    if (!page_aligned(to) || !in_user_space(to, new_size) || to < MMAP_LOWEST || (to < old + old_size && old < to + new_size)) return -EINVAL;
+    unmap(to, to + new_size);
+  } else if (new_size <= old_size) {
+    if (new_size < old_size) unmap(old + new_size, old + old_size);
+    return old;
+  }
+  if (new_size < old_size) {
+    unmap(old + new_size, old + old_size);
+    old_size = new_size;
+  }
+  vma = vma_find(old);
+  if (!vma || vma->end < old + old_size) return -EFAULT;
+  if (new_size > old_size && too_much(new_size, vma->prot, 0)) return -ENOMEM;
+  if (!(flags & MREMAP_FIXED)) {
+    if (vma->end == old + old_size && in_user_space(old, new_size) && is_free(vma->end, old + new_size)) {
+      vma->end = old + new_size;
+      merge(vma - vmas);
+      return old;
+    }
+    if (!(flags & MREMAP_MAYMOVE)) return -ENOMEM;
+    to = find_place(new_size);
+    if (!to) return -ENOMEM;
+  }
+  split_at(old);
+  split_at(old + old_size);
+  vma = vma_find(old);
+  struct vma moved = *vma;
+  moved.start = to;
+  moved.end = to + new_size;
+  if (move_pages(old, to, old_size)) out_of_memory();
+  u64 index = vma - vmas;
+  move_vmas(index, index + 1, vma_count - index - 1);
+  vma_count--;
+  vma_insert(moved);
+  return to;
+}
+
+s64 sys_madvise(u64 address, u64 length, u64 advice) {
+  if (!page_aligned(address) || !in_user_space(address, length)) return -EINVAL;
+  if (advice > 25 && advice != 100 && advice != 101) return -EINVAL;
+  u64 end = address + page_up(length);
+  if (advice != MADV_DONTNEED && advice != MADV_FREE) return 0;
+  u64 reached = address;
+  s64 result = 0;
+  for (u64 i = first_above(address); i < vma_count && vmas[i].start < end; i++) {
+    u64 from = max(vmas[i].start, address), to = min(vmas[i].end, end);
+    if (from > reached) result = -ENOMEM;
+    reached = to;
+    if (advice == MADV_FREE && vmas[i].kind != VMA_ANONYMOUS) return -EINVAL;
+    if (vmas[i].flags & VMA_SHARED && vmas[i].kind == VMA_ANONYMOUS) continue; /* others may see these pages: they stay */
+    write_back(&vmas[i], from, to);
+    drop_pages(from, to);
+  }
+  return reached < end ? -ENOMEM : result;
+}
+
+s64 sys_msync(u64 address, u64 length, u64 flags) {
+  if (!page_aligned(address) || (flags & ~7ul) || (flags & 5) == 5) return -EINVAL;
+  u64 end = address + page_up(length), reached = address;
+  if (!in_user_space(address, length)) return -ENOMEM;
+  for (u64 i = first_above(address); i < vma_count && vmas[i].start < end; i++) {
+    if (vmas[i].start > reached) return -ENOMEM;
+    reached = vmas[i].end;
+    write_back(&vmas[i], max(vmas[i].start, address), min(reached, end));
+  }
+  return reached < end ? -ENOMEM : 0;
+}
+
+s64 sys_mincore(u64 address, u64 length, u64 vector) {
+  if (!page_aligned(address)) return -EINVAL;
+  if (!in_user_space(address, length)) return -ENOMEM;
+  u64 end = address + page_up(length);
+  for (u64 at = address; at < end; at += PAGE) if (!vma_find(at)) return -ENOMEM;
+  for (u64 at = address; at < end; at += PAGE) {
+    u64 *entry = pte_of(at, 0);
+    u8 resident = entry && *entry;
+    if (copy_to_user(vector + (at - address) / PAGE, &resident, 1)) return -EFAULT;
+  }
+  return 0;
+}

@@ -1,0 +1,190 @@
+/* System calls and exceptions of user mode: what the kernel serves itself, and the way to the host for the rest. */
+#include "kernel.h"
+
+/* Takes what the host answered. 1: the call is done. */
+int host_syscall(struct thread *thread, u32 flags) {
+  struct frame *frame = &thread->frame;
+  for (;;) {
+    bell->number = frame->orig_rax;
+    bell->args[0] = frame->rdi;
+    bell->args[1] = frame->rsi;
+    bell->args[2] = frame->rdx;
+    bell->args[3] = frame->r10;
+    bell->args[4] = frame->r8;
+    bell->args[5] = frame->r9;
+    bell->tid = thread->tid;
+    bell->flags = flags;
+    ring(OP_SYSCALL);
+    switch (bell->status) {
+      case STATUS_DONE:
+        frame->rax = bell->result;
+        return 1;
+      case STATUS_BLOCKED:
+        return 0;
+      default:
+        flags |= RING_CONTINUED;
+        if (fault_in(bell->need_address, bell->need_length, bell->need_write)) flags |= RING_FAULT;
+    }
+  }
+}
+
+/* Serves a call here. Sets *known to 0 when it is the host's, *blocked to 1 when it has no result yet. */
+static s64 serve(struct frame *f, int *known, int *blocked) {
+  switch (f->orig_rax) {
+    case NR_mmap: return sys_mmap(f->rdi, f->rsi, f->rdx, f->r10, f->r8, f->r9);
+    case NR_mprotect: return sys_mprotect(f->rdi, f->rsi, f->rdx);
+    case NR_munmap: return sys_munmap(f->rdi, f->rsi);
+    case NR_brk: return sys_brk(f->rdi);
+    case NR_mremap: return sys_mremap(f->rdi, f->rsi, f->rdx, f->r10, f->r8);
+    case NR_madvise: return sys_madvise(f->rdi, f->rsi, f->rdx);
+    case NR_msync: return sys_msync(f->rdi, f->rsi, f->rdx);
+    case NR_mincore: return sys_mincore(f->rdi, f->rsi, f->rdx);
+    case NR_mlock: case NR_mlock2: case NR_munlock: case NR_mlockall: case NR_munlockall: return 0; /* nothing is ever paged out */
+    case NR_rt_sigaction: return sys_rt_sigaction(f->rdi, f->rsi, f->rdx, f->r10);
+    case NR_rt_sigprocmask: return sys_rt_sigprocmask(f->rdi, f->rsi, f->rdx, f->r10);
+    case NR_rt_sigpending: return sys_rt_sigpending(f->rdi, f->rsi);
+    case NR_rt_sigsuspend: {
+      s64 result = sys_rt_sigsuspend(f->rdi, f->rsi);
+      *blocked = result == 0;
+      return result;
+    }
+    case NR_rt_sigtimedwait: return sys_rt_sigtimedwait(f->rdi, f->rsi, f->rdx, f->r10, blocked);
+    case NR_pause:
+      current->waiting_for = 0;
+      current->host_timed = 0;
+      current->state = THREAD_SIGNAL;
+      *blocked = 1;
+      return 0;
+    case NR_sigaltstack: return sys_sigaltstack(f->rdi, f->rsi);
+    case NR_kill: return sys_kill((s32)f->rdi, (s32)f->rsi);
+    case NR_tkill: return sys_tgkill((s32)boot->pid, (s32)f->rdi, (s32)f->rsi);
+    case NR_tgkill: return sys_tgkill((s32)f->rdi, (s32)f->rsi, (s32)f->rdx);
+    case NR_sched_yield: return 0;
+    case NR_getpid: return boot->pid;
+    case NR_gettid: return current->tid;
+    case NR_set_tid_address:
+      current->clear_tid = f->rdi;
+      return current->tid;
+    case NR_set_robust_list:
+      if (f->rsi != 24) return -EINVAL;
+      current->robust_list = f->rdi;
+      return 0;
+    case NR_clone: return sys_clone(f->rdi, f->rsi, f->rdx, f->r10, f->r8);
+    case NR_fork: case NR_vfork: return -ENOSYS; /* one process */
+    case NR_futex: return sys_futex(f->rdi, f->rsi, f->rdx, f->r10, f->r8, f->r9, blocked);
+    case NR_arch_prctl: return sys_arch_prctl(f->rdi, f->rsi);
+    default:
+      *known = 0;
+      return 0;
+  }
+}
+
+static void trace(struct thread *thread, s64 result) {
+  struct frame *f = &thread->frame;
+  bell->number = f->orig_rax;
+  bell->args[0] = f->rdi;
+  bell->args[1] = f->rsi;
+  bell->args[2] = f->rdx;
+  bell->args[3] = f->r10;
+  bell->args[4] = f->r8;
+  bell->args[5] = f->r9;
+  bell->tid = thread->tid;
+  bell->result = result;
+  ring(OP_TRACE);
+}
+
+void system_call(struct frame *frame) {
+  int known = 1, blocked = 0;
+  u64 number = frame->orig_rax;
+  current->in_syscall = 1;
+  frame->rax = -ENOSYS;
+  if (number == NR_rt_sigreturn) {
+    sys_rt_sigreturn();
+    if (boot->flags & BOOT_TRACE) {
+      u64 now = frame->orig_rax;
+      frame->orig_rax = number;
+      trace(current, frame->rax);
+      frame->orig_rax = now;
+    }
+    current->in_syscall = 0;
+    signals_deliver();
+    enter_user(frame);
+  }
+  if (number == NR_exit) {
+    if (boot->flags & BOOT_TRACE) trace(current, 0);
+    thread_exit(frame->rdi);
+  }
+  if (number == NR_exit_group) write_back_all();
+  s64 result = serve(frame, &known, &blocked);
+  if (!known) {
+    if (!host_syscall(current, 0)) {
+      current->state = THREAD_HOST;
+      blocked = 1;
+    }
+    if (bell->host_signals) signals_from_host();
+  } else if (!blocked) {
+    frame->rax = result;
+    if (boot->flags & BOOT_TRACE) trace(current, result);
+  } else if (boot->flags & BOOT_TRACE) trace(current, -512); /* no result yet */
+  if (blocked || number == NR_sched_yield) schedule(1);
+  if (signal_waits(current)) {
+    signals_deliver();
+    current->in_syscall = 0;
+    enter_user(frame);
+  }
+  current->in_syscall = 0;
+  enter_user_sysret(frame);
+}
+
+/* Linux's signal and si_code of each exception (arch/x86/kernel/traps.c does the same). */
+static void exception_signal(u32 vector, struct frame *frame) {
+  switch (vector) {
+    case 0: return signal_fault(8, 1 /* FPE_INTDIV */, frame->rip);
+    case 1: return signal_fault(5, 2 /* TRAP_TRACE */, frame->rip);
+    case 3: return signal_fault(5, 0x80 /* SI_KERNEL */, 0);
+    case 6: return signal_fault(4, 2 /* ILL_ILLOPN */, frame->rip);
+    case 16: return signal_fault(8, 3 /* FPE_FLTDIV */, frame->rip);
+    case 19: {
+      fpu_save(current->fpu);
+      u32 mxcsr = *(u32 *)(current->fpu + 24), raised = ~(mxcsr >> 7) & mxcsr;
+      return signal_fault(8, raised & 1 ? 7 : raised & 4 ? 3 : raised & 8 ? 4 : raised & 0x12 ? 5 : raised & 0x20 ? 6 : 8, frame->rip);
+    }
+    case 17: return signal_fault(7, 1 /* BUS_ADRALN */, 0);
+    case 11: case 12: return signal_fault(7, 0x80, 0);
+    default: return signal_fault(11, 0x80, 0);
+  }
+}
+
+/* In the order of the vector's stub: the frame is the current thread's own. */
+void user_exception(u64 vector, struct frame *frame) {
+  if (vector == 14) {
+    u64 address;
+    __asm__ volatile("mov %%cr2, %0" : "=r"(address));
+    u64 error = frame->orig_rax;
+    int outcome = address < USER_END ? fault(address, error >> 1 & 1, error >> 4 & 1) : FAULT_MAPERR;
+    if (outcome == FAULT_OK) enter_user(frame);
+    if (outcome == FAULT_OOM) out_of_memory();
+    bell->trap = 14;
+    bell->error = (u32)error;
+    signal_fault(outcome == FAULT_BUS ? 7 : 11, outcome == FAULT_BUS ? 2 /* BUS_ADRERR */ : outcome, address);
+  } else if (vector == WAKE_VECTOR) {
+    if (bell->host_signals) signals_from_host();
+    schedule(1);
+  } else {
+    bell->trap = (u32)vector;
+    bell->error = (u32)frame->orig_rax;
+    exception_signal((u32)vector, frame);
+  }
+  frame->orig_rax = -1; /* no system call: nothing to restart */
+  signals_deliver();
+  enter_user(frame);
+}
+
+void kernel_exception(u64 vector, struct frame *frame) {
+  if (vector == WAKE_VECTOR) return;
+  bell->trap = (u32)vector;
+  bell->error = (u32)frame->orig_rax;
+  __asm__ volatile("mov %%cr2, %0" : "=r"(bell->fault_address));
+  bell->frame = *frame;
+  panic("an exception in the kernel");
+}

@@ -1,0 +1,391 @@
+/**
+ * The host's end of the doorbell: system calls to their handlers, pages of mapped files, the program's end; and the interrupt that
+ * wakes the guest kernel when something happened that a call waits for.
+ */
+import { DisassemblerToken, ExternalInterruptSourceToken, GuestMemoryToken, RESUME, SystemControlToken, VisorkitError, WakeupToken, BackendToken } from '@visorkit/core';
+import type { Disassembler, GuestMemory, InterruptSource, Plugin, PluginHost, SystemControl } from '@visorkit/core';
+import { BLOCKED, FileTable, GuestKernelToken, PagesNeeded, ProcessToken, SystemCallTableToken, UserMemoryToken, callText, signalName, systemCallName } from '@visorkit/linux-abi';
+import type { GuestKernel, OpenFile, Process, SystemCallTable, Timer } from '@visorkit/linux-abi';
+import { BootLoadersToken, PortBusToken, TimerQueueToken } from '@visorkit/machine';
+import { ElfSegmentType } from '@visorkit/formats';
+import type { ElfFile } from '@visorkit/formats';
+import { Errno, errnoOf } from '@visorkit/sandbox-fs';
+import { Bell, DOORBELL_PORT, FRAME_REGISTERS, KERNEL_BASE, Operation, Ring, Status, WAKE_VECTOR } from './abi.js';
+import { BellCall } from './bell-call.js';
+import type { Ending, Killed } from './ending.js';
+import { SandboxLoader } from './loader.js';
+import type { LoadedProgram, ProgramStart } from './loader.js';
+import { mappingsText, readMappings } from './mappings.js';
+import type { Mapping } from './mappings.js';
+import { PagedMemory } from './user-memory.js';
+
+const PAGE = 4096;
+/** How long a thread runs while others want to, in ns. */
+const TICK = 5_000_000;
+/** The guest kernel's mark for a call that it keeps waiting. */
+const NO_RESULT = -512;
+
+export interface SandboxKernelOptions {
+  readonly start: Omit<ProgramStart, 'port' | 'trace'>;
+  /** `vmcall`, `port`, or what the backend has (default). */
+  readonly doorbell?: 'vmcall' | 'port' | 'auto';
+  /** Gets a line for every system call. */
+  readonly trace?: (line: string) => void;
+  /** Called once, when the program is loaded and about to run. */
+  readonly onStart?: (started: { readonly entry: bigint; readonly mappings: readonly Mapping[]; readonly code: readonly string[] }) => void;
+}
+
+export class SandboxKernelPlugin implements Plugin {
+  readonly name = 'sandbox-kernel';
+  readonly requires = { services: [PortBusToken, TimerQueueToken, BootLoadersToken, GuestMemoryToken, SystemControlToken, WakeupToken], optionalServices: [DisassemblerToken] };
+  readonly provides = [UserMemoryToken, SystemCallTableToken, GuestKernelToken, ExternalInterruptSourceToken];
+  #end: Doorbell | undefined;
+
+  constructor(private readonly options: SandboxKernelOptions, private readonly table: SystemCallTable) {}
+
+  apply(host: PluginHost): void {
+    this.#end = new Doorbell(host, this.options, this.table);
+  }
+
+  /** How the program ended; undefined while it runs, or when something else ended the run. */
+  get ending(): Ending | undefined { return this.#end?.ending; }
+  /** System calls so far. */
+  get systemCalls(): number { return this.#end?.systemCalls ?? 0; }
+  get mappings(): readonly Mapping[] { return this.#end?.mappings() ?? []; }
+  /** Sends the program a signal from outside. */
+  signal(signal: number): void { this.#end?.signal(signal); }
+  /** Something happened that a blocked call may wait for. */
+  wake(): void { this.#end?.wake(); }
+}
+
+class Doorbell implements GuestKernel {
+  ending: Ending | undefined;
+  systemCalls = 0;
+  readonly #ram: GuestMemory;
+  readonly #memory: PagedMemory;
+  readonly #system: SystemControl;
+  readonly #disassembler: Disassembler | undefined;
+  readonly #timers: { schedule(deadline: number, fire: () => void): Timer; readonly clock: { now(): number } };
+  readonly #notify: () => void;
+  readonly #source = new WakeSource();
+  #process: Process | undefined;
+  #call: BellCall | undefined;
+  /** What blocked calls remember, by thread. */
+  readonly #states = new Map<number, { state: unknown; timer: Timer | undefined }>();
+  readonly #files = new Map<number, OpenFile>();
+  #nextFile = 1;
+  #bell = 0;
+  #tick: Timer | undefined;
+  #vmas: { table: number; count: number } | undefined;
+  #program: ElfFile | undefined;
+  readonly #execName: string;
+
+  constructor(private readonly host: PluginHost, private readonly options: SandboxKernelOptions, private readonly table: SystemCallTable) {
+    const { services, hooks } = host;
+    this.#ram = services.get(GuestMemoryToken);
+    this.#memory = new PagedMemory(this.#ram);
+    this.#system = services.get(SystemControlToken);
+    this.#disassembler = services.find(DisassemblerToken);
+    this.#timers = services.get(TimerQueueToken);
+    services.provide(UserMemoryToken, this.#memory);
+    services.provide(SystemCallTableToken, table);
+    services.provide(GuestKernelToken, this);
+    services.provide(ExternalInterruptSourceToken, this.#source);
+    const wakeup = services.get(WakeupToken);
+    host.onDispose(wakeup.addSource('sandbox'));
+    this.#notify = () => wakeup.notify();
+    const port = this.#attach();
+    const start = (): ProgramStart => ({ ...options.start, port, trace: options.trace !== undefined });
+    this.#execName = options.start.execName;
+    host.onDispose(services.get(BootLoadersToken).add(new SandboxLoader(start, (where) => this.#loaded(where)), 1));
+    hooks.disposed.tap('sandbox-kernel', () => {
+      for (const file of this.#files.values()) FileTable.release(file);
+      this.#files.clear();
+    });
+  }
+
+  /** Listens where the backend lets the guest ring; returns the port, 0 for VMCALL. */
+  #attach(): number {
+    const { services, hooks } = this.host;
+    const { doorbell = 'auto' } = this.options;
+    const wanted = doorbell === 'auto' ? (services.get(BackendToken).capabilities.has('exit.vmcall') ? 'vmcall' : 'port') : doorbell;
+    if (wanted === 'vmcall') {
+      // A VMCALL of the program itself is none of ours: it gets #UD, as without a hypervisor.
+      hooks.exit.for('vmcall').tap('sandbox-kernel', (_exit, vcpu) => {
+        if (vcpu.cpl !== 0) return undefined;
+        this.#rung();
+        return RESUME;
+      });
+      return 0;
+    }
+    this.host.onDispose(services.get(PortBusToken).register(DOORBELL_PORT, 4, { readPort: () => 0, writePort: () => this.#rung() }, 'sandbox-kernel'));
+    return DOORBELL_PORT;
+  }
+
+  #loaded({ doorbell, pageTable, program }: LoadedProgram): void {
+    this.#program = program;
+    this.#bell = doorbell;
+    this.#memory.root = pageTable;
+    this.#process = this.host.services.get(ProcessToken);
+    this.#process.describeMappings = () => mappingsText(this.mappings(), this.#execName);
+    this.#call = new BellCall(this.#ram, this.#process, this.#memory);
+    this.#process.onExit = (status) => {
+      this.ending ??= { kind: 'exited', status };
+      this.#system.exit(status, `The program exited with status ${status}.`);
+    };
+  }
+
+  signal(signal: number): void {
+    if (this.#bell === 0) return;
+    const at = this.#bell + Bell.HOST_SIGNALS + (signal > 32 ? 4 : 0);
+    this.#ram.writeU32(at, (this.#ram.readU32(at) | (1 << ((signal - 1) & 31))) >>> 0);
+    this.#source.raise();
+    this.#notify();
+  }
+
+  wake(): void {
+    if (this.#states.size === 0) return;
+    this.#source.raise();
+    this.#notify();
+  }
+
+  mappings(): readonly Mapping[] {
+    return this.#vmas === undefined ? [] : readMappings(this.#ram, this.#vmas.table, this.#vmas.count);
+  }
+
+  #rung(): void {
+    const ram = this.#ram, bell = this.#bell;
+    this.#memory.refresh();
+    switch (ram.readU32(bell + Bell.OPERATION)) {
+      case Operation.SYSTEM_CALL: this.#systemCall(); break;
+      case Operation.TRACE: this.#traced(); break;
+      case Operation.MAP_FILE: this.#result(this.#mapFile()); break;
+      case Operation.READ_PAGE: this.#result(this.#readPage()); break;
+      case Operation.WRITE_PAGE: this.#result(this.#writePage()); break;
+      case Operation.UNMAP_FILE: this.#unmapFile(); break;
+      case Operation.STARTED: this.#started(); break;
+      case Operation.TICK: break;
+      case Operation.FATAL: this.#fatal(); break;
+      case Operation.PANIC: this.#panic(); break;
+      default: throw new VisorkitError('SANDBOX_DOORBELL', `The guest kernel rang with operation ${ram.readU32(bell)}, which does not exist.`);
+    }
+    if (ram.readU32(bell + Bell.RUNNABLE) > 1) this.#startTick();
+  }
+
+  #arg(index: number): number {
+    const at = this.#bell + Bell.ARGS + 8 * index;
+    return this.#ram.readU32(at) + this.#ram.readU32(at + 4) * 0x1_0000_0000;
+  }
+
+  #result(value: number): void {
+    const at = this.#bell + Bell.RESULT, low = value >>> 0;
+    this.#ram.writeU32(at, low);
+    this.#ram.writeU32(at + 4, Math.floor(value / 0x1_0000_0000) >>> 0);
+  }
+
+  #status(status: number): void { this.#ram.writeU32(this.#bell + Bell.STATUS, status); }
+
+  // ---- system calls
+
+  #systemCall(): void {
+    const call = this.#call!, ram = this.#ram, bell = this.#bell;
+    call.load(bell);
+    const flags = ram.readU32(bell + Bell.FLAGS);
+    const remembered = this.#states.size === 0 ? undefined : this.#states.get(call.tid);
+    if (remembered !== undefined) {
+      if ((flags & Ring.CONTINUED) !== 0) call.state = remembered.state;
+      else this.#forget(call.tid);
+    }
+    if ((flags & Ring.CONTINUED) === 0) this.systemCalls++;
+    call.interrupted = (flags & Ring.INTERRUPTED) !== 0;
+    if ((flags & Ring.FAULT) !== 0) return this.#done(call, -Errno.EFAULT);
+    const definition = this.table.get(call.number);
+    if (definition?.serve === undefined) {
+      this.table.miss(call.number);
+      return this.#done(call, -Errno.ENOSYS);
+    }
+    let result: number;
+    try {
+      result = definition.serve(call);
+    } catch (error) {
+      if (error instanceof PagesNeeded) {
+        if (call.state !== undefined) this.#remember(call);
+        return this.#needPages(error);
+      }
+      const errno = errnoOf(error);
+      if (errno === 0) throw error;
+      result = -errno;
+    }
+    if (result !== BLOCKED) return this.#done(call, result);
+    if (call.interrupted) return this.#done(call, -Errno.EINTR);
+    this.#remember(call);
+    this.#status(Status.BLOCKED);
+  }
+
+  #done(call: BellCall, result: number): void {
+    if (this.#states.size > 0) this.#forget(call.tid);
+    if (this.options.trace !== undefined) {
+      const definition = this.table.get(call.number);
+      this.options.trace(callText(systemCallName(call.number), definition, call, this.ending === undefined ? result : undefined));
+    }
+    this.#result(result);
+    this.#status(Status.DONE);
+  }
+
+  #remember(call: BellCall): void {
+    let entry = this.#states.get(call.tid);
+    if (entry === undefined) this.#states.set(call.tid, (entry = { state: undefined, timer: undefined }));
+    entry.state = call.state;
+    if (call.deadline === Infinity) return;
+    entry.timer ??= this.#timers.schedule(Infinity, () => this.wake());
+    entry.timer.reschedule(call.deadline);
+  }
+
+  #forget(tid: number): void {
+    const entry = this.#states.get(tid);
+    if (entry === undefined) return;
+    entry.timer?.cancel();
+    this.#states.delete(tid);
+  }
+
+  #needPages({ address, length, write }: PagesNeeded): void {
+    const ram = this.#ram, bell = this.#bell;
+    ram.writeU64(bell + Bell.NEED_ADDRESS, BigInt(Math.min(address, Number.MAX_SAFE_INTEGER)));
+    ram.writeU64(bell + Bell.NEED_LENGTH, BigInt(Math.min(length, Number.MAX_SAFE_INTEGER)));
+    ram.writeU32(bell + Bell.NEED_WRITE, write ? 1 : 0);
+    this.#status(Status.PAGES_NEEDED);
+  }
+
+  /** The guest kernel served a call itself. */
+  #traced(): void {
+    const call = this.#call!;
+    call.load(this.#bell);
+    const low = this.#ram.readU32(this.#bell + Bell.RESULT), high = this.#ram.readU32(this.#bell + Bell.RESULT + 4) | 0;
+    const result = low + high * 0x1_0000_0000;
+    const definition = this.table.get(call.number);
+    this.options.trace?.(callText(systemCallName(call.number), definition, call, result === NO_RESULT ? undefined : result));
+  }
+
+  #startTick(): void {
+    this.#tick ??= this.#timers.schedule(Infinity, () => this.#source.raise());
+    if (this.#tick.deadline === Infinity) this.#tick.reschedule(this.#timers.clock.now() + TICK);
+  }
+
+  // ---- mapped files
+
+  #mapFile(): number {
+    const descriptor = this.#arg(0) | 0, prot = this.#arg(1), flags = this.#arg(2);
+    const file = this.#process!.files.find(descriptor);
+    if (file === undefined) return -Errno.EBADF;
+    if (!file.readable) return -Errno.EACCES;
+    if ((flags & 3) !== 2 && (prot & 2) !== 0 && !file.writable) return -Errno.EACCES;
+    if (file.readAt(new Uint8Array(0), 0) !== 0) return -Errno.ENODEV;
+    file.references++;
+    this.#files.set(this.#nextFile, file);
+    return this.#nextFile++;
+  }
+
+  #readPage(): number {
+    const file = this.#files.get(this.#arg(0));
+    if (file === undefined) return -Errno.EBADF;
+    const bytes = new Uint8Array(PAGE);
+    try {
+      const count = file.readAt(bytes, this.#arg(1));
+      if (count > 0) this.#ram.write(this.#arg(2), bytes.subarray(0, count));
+      return count;
+    } catch (error) {
+      const errno = errnoOf(error);
+      if (errno === 0) throw error;
+      return -errno;
+    }
+  }
+
+  /** What lies behind the end of the file is not written. */
+  #writePage(): number {
+    const file = this.#files.get(this.#arg(0));
+    if (file === undefined) return -Errno.EBADF;
+    try {
+      const offset = this.#arg(1), length = Math.min(this.#arg(3), file.stat().size - offset);
+      return length <= 0 ? 0 : file.writeAt(this.#ram.read(this.#arg(2), length), offset);
+    } catch (error) {
+      const errno = errnoOf(error);
+      if (errno === 0) throw error;
+      return -errno;
+    }
+  }
+
+  #unmapFile(): void {
+    const file = this.#files.get(this.#arg(0));
+    if (file === undefined) return;
+    this.#files.delete(this.#arg(0));
+    FileTable.release(file);
+  }
+
+  // ---- beginning and end
+
+  #started(): void {
+    this.#vmas = { table: this.#arg(0), count: this.#arg(1) };
+    const entry = this.#ram.readU64(this.#bell + Bell.ARGS + 16);
+    this.options.onStart?.({ entry, mappings: this.mappings(), code: this.#firstInstructions(entry) });
+  }
+
+  /** The first five, from the file: their page is not there yet. */
+  #firstInstructions(entry: bigint): readonly string[] {
+    const program = this.#program!;
+    for (const segment of program.segments) {
+      const offset = Number(program.entry - segment.virtualAddress);
+      if (segment.type !== ElfSegmentType.LOAD || offset < 0 || offset >= segment.fileSize) continue;
+      return this.#disassembler?.disassemble(program.segmentBytes(segment).slice(offset, offset + 75), entry, 64, 5) ?? [];
+    }
+    return [];
+  }
+
+  #fatal(): void {
+    const ram = this.#ram, bell = this.#bell;
+    const registers = Object.fromEntries(FRAME_REGISTERS.map((name, i) => [name, ram.readU64(bell + Bell.FRAME + 8 * i)]));
+    registers.fs_base = ram.readU64(bell + Bell.FS_BASE);
+    registers.gs_base = ram.readU64(bell + Bell.GS_BASE);
+    const signal = ram.readU32(bell + Bell.SIGNAL);
+    const killed: Killed = {
+      signal, code: ram.readU32(bell + Bell.CODE) | 0, address: ram.readU64(bell + Bell.FAULT_ADDRESS), trap: ram.readU32(bell + Bell.TRAP), error: ram.readU32(bell + Bell.ERROR),
+      cause: (['sent', 'fault', 'memory'] as const)[ram.readU32(bell + Bell.FROM_FAULT)] ?? 'sent',
+      registers: registers as Killed['registers'], code64: this.disassemble(registers.rip, 5),
+    };
+    this.ending ??= { kind: 'killed', ...killed };
+    this.#system.exit(128 + signal, `The program was ended by ${signalName(signal)}.`);
+  }
+
+  /** Instructions of the program from an address on, as many as can be read. */
+  disassemble(address: bigint, count: number): readonly string[] {
+    const at = Number(address);
+    let bytes = this.#memory.peek(at, 15 * count);
+    bytes ??= this.#memory.peek(at, Math.max(1, Math.min(15 * count, PAGE - (at % PAGE))));
+    if (bytes === undefined) return [];
+    return this.#disassembler?.disassemble(bytes, address, 64, count) ?? [Buffer.from(bytes.subarray(0, 16)).toString('hex')];
+  }
+
+  #panic(): never {
+    const at = this.#arg(0);
+    let message = '';
+    for (let i = 0; i < 200; i++) {
+      const byte = this.#ram.readU8(at + i);
+      if (byte === 0) break;
+      message += String.fromCharCode(byte);
+    }
+    const ram = this.#ram, bell = this.#bell;
+    const rip = ram.readU64(bell + Bell.FRAME + 8 * FRAME_REGISTERS.indexOf('rip'));
+    throw new VisorkitError('SANDBOX_KERNEL_PANIC',
+      `The sandbox's kernel stopped: ${message}; exception ${ram.readU32(bell + Bell.TRAP)}, error code 0x${ram.readU32(bell + Bell.ERROR).toString(16)}, at 0x${rip.toString(16)} (kernel base 0x${KERNEL_BASE.toString(16)}), address 0x${ram.readU64(bell + Bell.FAULT_ADDRESS).toString(16)}.`);
+  }
+}
+
+/** The one interrupt there is. */
+class WakeSource implements InterruptSource {
+  #raised = false;
+  raise(): void { this.#raised = true; }
+  pending(): boolean { return this.#raised; }
+  acknowledge(): number {
+    this.#raised = false;
+    return WAKE_VECTOR;
+  }
+}
