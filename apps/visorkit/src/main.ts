@@ -3,6 +3,8 @@ import { describeError, isVisorkitError } from '@visorkit/core';
 import { Command, CommanderError } from 'commander';
 import { demoCommand } from './demo-command.js';
 import { doctorCommand } from './doctor-command.js';
+import { execCommand } from './exec-command.js';
+import type { ExecFlags } from './exec-command.js';
 import { runCommand } from './run-command.js';
 import type { RunFlags } from './run-command.js';
 import { writeAll } from './serial.js';
@@ -12,7 +14,7 @@ const collect = (value: string, before: string[] | undefined): string[] => [...(
 
 function program(end: (status: number) => void): Command {
   const command = new Command('visorkit').description('Virtual machines assembled from packages.').version('0.1.0')
-    .showHelpAfterError('(visorkit help run lists the options)').exitOverride()
+    .showHelpAfterError('(visorkit help run lists the options)').exitOverride().enablePositionalOptions()
     .addHelpText('after', `\nExit status:\n${STATUS_TABLE.map(([status, meaning]) => `  ${String(status).padStart(3)}  ${meaning}`).join('\n')}`);
   command
     .command('run')
@@ -41,6 +43,22 @@ function program(end: (status: number) => void): Command {
     .option('--log <level>', 'what plugins say: debug, info, warn, error or none (default info)')
     .option('--verbose', 'say at the end what happened')
     .action(async (flags: RunFlags) => end(await runCommand(flags)));
+  command
+    .command('exec')
+    .description('run a static Linux program in a virtual machine of its own; it sees nothing of this machine but what it is given')
+    .argument('<program>', 'a static x86-64 ELF program')
+    .argument('[args...]', 'its arguments')
+    .passThroughOptions()
+    .option('--mount <host:guest[:ro]>', 'a folder that it may see (repeatable)', collect)
+    .option('--env <name=value>', 'a variable of its environment; NAME alone passes on this shell\'s (repeatable)', collect)
+    .option('--cwd <folder>', 'its working directory, in the sandbox (default /)')
+    .option('--memory <size>', 'its RAM, as 256M or 1G (default 256M)')
+    .option('--timeout <seconds>', 'end it after so many seconds, with status 124')
+    .option('--backend <name>', 'vmx or kvm (default vmx)')
+    .option('--time <kind>', 'real or virtual (default real)')
+    .option('--strace', 'show its system calls')
+    .option('--verbose', 'show its first instructions, its memory, and what made the machine exit')
+    .action(async (program: string, args: string[], flags: ExecFlags) => end(await execCommand(program, args, flags)));
   command
     .command('demo')
     .description('boot Debian\'s kernel: a shell on a terminal, a self-check without one')

@@ -30,8 +30,7 @@ export function addSpecialFiles(fs: MemoryFs, process: () => Process, fillRandom
   folder(fs.root, 'tmp', 0o1777);
   const dev = folder(fs.root, 'dev');
   addDevices(fs, dev, fillRandom);
-  ['stdin', 'stdout', 'stderr'].forEach((name, number) => dev.put(name, new SpecialNode(fs, 'descriptor', FileMode.CHARACTER | 0o666, { descriptor: number })));
-  dev.put('tty', new SpecialNode(fs, 'descriptor', FileMode.CHARACTER | 0o666, { descriptor: 0 }));
+  ['stdin', 'stdout', 'stderr'].forEach((name, number) => dev.put(name, new SpecialNode(fs, 'descriptor', FileMode.SYMLINK | 0o777, { descriptor: number })));
   dev.put('fd', new LiveSymlink(fs, () => '/proc/self/fd'));
   folder(dev, 'shm', 0o1777);
 

@@ -4,8 +4,8 @@ import { MachineConfigToken } from '@visorkit/core';
 import type { Plugin, PluginHost } from '@visorkit/core';
 import { GuestKernelToken, Process, ProcessToken } from '@visorkit/linux-abi';
 import { TimerQueueToken } from '@visorkit/machine';
-import { MemoryFs, Namespace } from '@visorkit/sandbox-fs';
-import type { FileHandle, FsNode } from '@visorkit/sandbox-fs';
+import { FileMode, MemoryFs, Namespace, SpecialNode } from '@visorkit/sandbox-fs';
+import type { FileHandle, FsNode, MemoryDirectory } from '@visorkit/sandbox-fs';
 import { ContentFile } from './open-files.js';
 import { addSpecialFiles } from './proc-files.js';
 import { InputStream, OutputStream, TerminalSettings } from './streams.js';
@@ -92,5 +92,8 @@ export class LinuxProcessPlugin implements Plugin {
     stdout.onReady = stderr.onReady = wake;
     process.files.add(new OutputStream(stdout, 1, on(stdout)));
     process.files.add(new OutputStream(stderr, 2, on(stderr)));
+    const onTerminal = [stdin, stdout, stderr].findIndex((stream) => 'terminal' in stream && stream.terminal !== undefined);
+    const { fs } = process.options;
+    if (onTerminal >= 0) (fs.root.lookup('dev') as MemoryDirectory).put('tty', new SpecialNode(fs, 'descriptor', FileMode.SYMLINK | 0o777, { descriptor: onTerminal }));
   }
 }

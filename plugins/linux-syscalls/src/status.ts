@@ -79,7 +79,7 @@ function statAt(call: SystemCall, directoryAt: number, pathAt: number, at: numbe
   try {
     const { node } = found;
     if (node === undefined) raise('ENOENT');
-    return node.kind === 'descriptor' ? call.process.files.get(node.descriptor!).stat() : node.stat();
+    return node.kind === 'descriptor' && (at & AT.SYMLINK_NOFOLLOW) === 0 ? call.process.files.get(node.descriptor!).stat() : node.stat();
   } finally {
     found.close();
   }
