@@ -155,12 +155,22 @@ static void exception_signal(u32 vector, struct frame *frame) {
   }
 }
 
+void system_call(struct frame *frame) __attribute__((noreturn));
+void syscall_entry(void);
+
 /* In the order of the vector's stub: the frame is the current thread's own. */
 void user_exception(u64 vector, struct frame *frame) {
   if (vector == 14) {
     u64 address;
     __asm__ volatile("mov %%cr2, %0" : "=r"(address));
     u64 error = frame->orig_rax;
+    /* A hypervisor that carries out SYSCALL but leaves the privilege level: the call arrives as a fault at its entry. */
+    if (address == (u64)syscall_entry && frame->rip == address) {
+      frame->orig_rax = frame->rax;
+      frame->rip = frame->rcx;
+      frame->rflags = frame->r11;
+      system_call(frame);
+    }
     int outcome = address < USER_END ? fault(address, error >> 1 & 1, error >> 4 & 1) : FAULT_MAPERR;
     if (outcome == FAULT_OK) enter_user(frame);
     if (outcome == FAULT_OOM) out_of_memory();

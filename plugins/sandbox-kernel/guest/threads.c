@@ -20,7 +20,7 @@ void fpu_init(void) {
   cpuid(1, 0, &a, &b, &c, &d);
   if (c & 1 << 27) { /* OSXSAVE */
     cpuid(13, 0, &a, &b, &c, &d);
-    u64 mask = ((u64)d << 32 | a) & 0xe7; /* x87, SSE, AVX, AVX-512 */
+    u64 mask = ((u64)d << 32 | a) & 7; /* x87, SSE, AVX: larger state would make every signal frame and thread large */
     __asm__ volatile("xsetbv" : : "c"(0), "a"((u32)mask), "d"((u32)(mask >> 32)));
     cpuid(13, 0, &a, &b, &c, &d);
     if (b <= FPU_SIZE) {
