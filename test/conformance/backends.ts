@@ -1,0 +1,46 @@
+/** The backends that the suite runs on. A new one passes by being added here. */
+import { existsSync } from 'node:fs';
+import { checkKvm, kvm } from '@visorkit/backend-kvm';
+import { vmx } from '@visorkit/backend-vmx';
+import type { Backend } from '@visorkit/core';
+
+/** What a kernel may fail at although the architecture has it, and this suite then leaves out. */
+export const DEVIATIONS = {
+  'legacy-paging': 'paging outside long mode',
+  'prompt-interrupts': 'an interrupt window before the guest exits for another reason',
+  'user-calls': 'SYSCALL and INT n of ring 3 as the architecture has them',
+} as const;
+export type Deviation = keyof typeof DEVIATIONS;
+
+export interface ConformingBackend {
+  readonly name: string;
+  /** The time the guests run in. */
+  readonly time: 'virtual' | 'real';
+  /** Why it cannot be used on this machine, undefined when it can. */
+  unusable(): string | undefined;
+  /** What this machine's form of it fails at. */
+  readonly lacks: ReadonlySet<Deviation>;
+  /** A new one for each VM. */
+  make(): Backend;
+}
+
+/** KVM without help of the processor (module kvm_pvm): 64-bit guests that know of it are what it is made for. */
+const SOFTWARE_KVM = existsSync('/sys/module/kvm_pvm');
+
+const ALL: readonly ConformingBackend[] = [
+  { name: 'vmx', time: 'virtual', lacks: new Set(), unusable: () => undefined, make: () => vmx() },
+  {
+    name: 'kvm', time: 'real', lacks: new Set<Deviation>(SOFTWARE_KVM ? ['legacy-paging', 'prompt-interrupts', 'user-calls'] : []), make: () => kvm(),
+    unusable: () => {
+      const { usable, message } = checkKvm();
+      return usable ? undefined : message;
+    },
+  },
+];
+
+/** Those that this machine has. The others are named on standard error: a test that did not run has not passed. */
+export const BACKENDS: readonly ConformingBackend[] = ALL.filter(({ name, unusable }) => {
+  const why = unusable();
+  if (why !== undefined) process.stderr.write(`SKIPPED: conformance of the backend ${name}. ${why}\n`);
+  return why === undefined;
+});

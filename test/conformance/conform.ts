@@ -1,0 +1,35 @@
+/** A test case: one guest, the same on every backend. */
+import { describe, expect, it } from 'vitest';
+import { BACKENDS, DEVIATIONS } from './backends.js';
+import type { ConformingBackend, Deviation } from './backends.js';
+import { runOn } from './machine.js';
+import type { Guest, Outcome } from './machine.js';
+
+/** What of an outcome is given. Registers may be some of them. */
+export type Expected = Partial<Omit<Outcome, 'registers'>> & { readonly registers?: Partial<Outcome['registers']> };
+
+/**
+ * The guest ends in HLT with interrupts off unless `expected` says otherwise, and all of its outcome is the same on all backends.
+ * `needs`: where a backend lacks one of these on this machine, the case is left out there, out loud.
+ */
+export function conform(name: string, guest: Guest | ((backend: ConformingBackend) => Guest), expected: Expected, needs: readonly Deviation[] = []): void {
+  describe(name, () => {
+    const outcomes = new Map<string, Outcome>();
+    for (const backend of BACKENDS) {
+      const missing = needs.filter((deviation) => backend.lacks.has(deviation));
+      if (missing.length > 0) process.stderr.write(`SKIPPED: "${name}" on ${backend.name}: this machine's has no ${missing.map((deviation) => DEVIATIONS[deviation]).join(', no ')}\n`);
+      it.skipIf(missing.length > 0)(`on ${backend.name}`, async () => {
+        const outcome = await runOn(backend, typeof guest === 'function' ? guest(backend) : guest);
+        outcomes.set(backend.name, outcome);
+        expect(outcome).toMatchObject({ reason: 'halted', ...expected });
+      });
+    }
+    const able = BACKENDS.filter(({ lacks }) => !needs.some((deviation) => lacks.has(deviation)));
+    // Guests that differ from backend to backend are compared by what is expected alone
+    it.skipIf(able.length < 2 || typeof guest === 'function')('the same on all of them', () => {
+      const [first, ...others] = [...outcomes.values()];
+      expect(outcomes.size).toBe(able.length);
+      for (const other of others) expect(other).toEqual(first);
+    });
+  });
+}
