@@ -34,6 +34,8 @@ const LOCAL_SOURCE: Readonly<Record<LocalSource, number>> = {
 export interface LocalApicState {
   base: number;
   flags: number;
+  /** ID register of xAPIC mode. */
+  xapicId: number;
   priority: InterruptPriorityState;
   logicalDestination: number;
   destinationFormat: number;
@@ -76,6 +78,7 @@ export interface LocalApicOptions {
 /** One processor's APIC. It is that processor's interrupt source, answers for CR8 and IA32_APIC_BASE, and sends IPIs. */
 export class LocalApic implements Device<LocalApicState>, InterruptSource, LocalApicPort {
   readonly name: string;
+  /** Initial APIC ID: what CPUID and x2APIC mode say. */
   readonly id: number;
   readonly index: number;
   readonly #priority = new InterruptPriority();
@@ -86,6 +89,8 @@ export class LocalApic implements Device<LocalApicState>, InterruptSource, Local
   #base = DEFAULT_BASE;
   /** BSP, EXTD and EN of IA32_APIC_BASE. */
   #flags = BASE_EN;
+  /** The ID register of xAPIC mode, which software may change (SDM 3A, 11.4.6). */
+  #xapicId: number;
   #logicalDestination = 0;
   #destinationFormat = FLAT_MODEL;
   #spuriousVector = 0xff;
@@ -103,6 +108,7 @@ export class LocalApic implements Device<LocalApicState>, InterruptSource, Local
   ) {
     this.index = options.index;
     this.id = options.id;
+    this.#xapicId = options.id & 0xff;
     this.name = `local-apic-${options.index}`;
     this.#timer = new ApicTimer({ clock: ports.clock, timers: ports.timers, tsc: ports.tsc, vcpu: options.index }, () =>
       this.#deliverLocal(ApicRegister.lvtTimer),
@@ -187,7 +193,10 @@ export class LocalApic implements Device<LocalApicState>, InterruptSource, Local
     this.#flags = flags;
     this.#base = Number(value & ~0xfffn);
     // A disabled APIC loses its state and comes back as after INIT (SDM 3A, 11.4.3).
-    if (before !== 0 && after === 0) this.#resetRegisters();
+    if (before !== 0 && after === 0) {
+      this.#resetRegisters();
+      this.#xapicId = this.id & 0xff;
+    }
     if (after === (BASE_EN | BASE_EXTD) && before !== after) this.#commandHigh = 0;
     this.bus.relocated();
     return true;
@@ -254,7 +263,7 @@ export class LocalApic implements Device<LocalApicState>, InterruptSource, Local
     if (!this.enabled) return false;
     // Messages with 8-bit destinations (I/O APIC, MSI, xAPIC senders) broadcast with 0xff.
     if (destination === (wide ? 0xffff_ffff : 0xff)) return true;
-    if (!logical) return destination === this.id;
+    if (!logical) return destination === (this.x2apic ? this.id : this.#xapicId);
     const own = this.#readRegister(ApicRegister.logicalDestination) as number;
     if (this.x2apic) return destination >>> 16 === own >>> 16 && (destination & own & 0xffff) !== 0;
     const mine = own >>> 24;
@@ -330,6 +339,7 @@ export class LocalApic implements Device<LocalApicState>, InterruptSource, Local
     return {
       base: this.#base,
       flags: this.#flags,
+      xapicId: this.#xapicId,
       priority: this.#priority.save(),
       logicalDestination: this.#logicalDestination,
       destinationFormat: this.#destinationFormat,
@@ -349,6 +359,7 @@ export class LocalApic implements Device<LocalApicState>, InterruptSource, Local
   restore(state: LocalApicState): void {
     this.#base = state.base;
     this.#flags = state.flags;
+    this.#xapicId = state.xapicId;
     this.#priority.restore(state.priority);
     this.#logicalDestination = state.logicalDestination;
     this.#destinationFormat = state.destinationFormat;
@@ -371,7 +382,7 @@ export class LocalApic implements Device<LocalApicState>, InterruptSource, Local
   #readRegister(register: number): number | undefined {
     switch (register) {
       case ApicRegister.id:
-        return (this.id << 24) >>> 0;
+        return (this.#xapicId << 24) >>> 0;
       case ApicRegister.version:
         return VERSION;
       case ApicRegister.taskPriority:
@@ -408,6 +419,9 @@ export class LocalApic implements Device<LocalApicState>, InterruptSource, Local
   /** False when the register does not exist; writes to those that are read-only are ignored. */
   #writeRegister(register: number, value: number): boolean {
     switch (register) {
+      case ApicRegister.id:
+        this.#xapicId = value >>> 24;
+        return true;
       case ApicRegister.taskPriority:
         this.#priority.task = value;
         return true;

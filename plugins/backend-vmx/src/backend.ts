@@ -10,7 +10,7 @@ import type { VmxClock } from './clock.js';
 import { EptViews, EptViewsToken } from './ept-views.js';
 import { GuestMap } from './guest-map.js';
 import { VmxVcpu } from './vcpu.js';
-import { setUpVmcs } from './vmcs-setup.js';
+import { setUpVmcs, yieldOnPause } from './vmcs-setup.js';
 
 export interface VmxBackendOptions {
   /** Features of the processor by their CPUID names (x86's CPUID_FEATURES); all that the engine has by default. */
@@ -46,6 +46,7 @@ export class VmxBackend implements Backend {
   #module: Awaited<ReturnType<typeof processorModule>> | undefined;
   #opened: BackendOptions | undefined;
   #parts: Parts | undefined;
+  #yieldOnPause = false;
   /** Handed out before there is an engine: it points to the engine's clock later. */
   readonly clock: ExecutionClock;
 
@@ -75,6 +76,7 @@ export class VmxBackend implements Backend {
     const engine = new Engine(module, { memoryBytes: size, cpuid: this.cpuid, ...(seed === undefined ? {} : { seed }) });
     const clock = opened.time === 'real' ? new RealClock(engine) : new VirtualClock(engine);
     setUpVmcs(engine, opened.controls);
+    this.#yieldOnPause = opened.cpus > 1 && yieldOnPause(engine, opened.controls);
     const map = new GuestMap(engine);
     const banks = new ProcessorBanks(engine, opened.cpus, () => clock.processorChanged());
     this.#parts = { engine, clock, map, banks, views: new EptViews(banks, map) };
@@ -83,7 +85,7 @@ export class VmxBackend implements Backend {
 
   createVcpu(index: number): Vcpu {
     const { exitOnTaskSwitch = false } = this.options;
-    return new VmxVcpu(index, { ...this.#required(), exitOnTaskSwitch });
+    return new VmxVcpu(index, { ...this.#required(), exitOnTaskSwitch, yieldOnPause: this.#yieldOnPause });
   }
 
   provideServices(services: Services): void {

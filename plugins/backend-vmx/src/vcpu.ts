@@ -54,6 +54,8 @@ export interface VmxVcpuParts {
   readonly views: EptViews;
   /** Exits with reason 9 are given to handlers instead of being carried out. */
   readonly exitOnTaskSwitch: boolean;
+  /** PAUSE in a loop gives the turn to another vCPU: what it waits for cannot come before. */
+  readonly yieldOnPause: boolean;
 }
 
 export class VmxVcpu extends VmxRegisters implements Vcpu {
@@ -234,6 +236,11 @@ export class VmxVcpu extends VmxRegisters implements Vcpu {
         return this.#giveMemoryAccess();
       case ExitReason.IO:
         this.#parts.clock.deviceAccess();
+        return true;
+      case ExitReason.PAUSE:
+        if (!this.#parts.yieldOnPause) return true;
+        this.#advance(exit.instructionLength);
+        fillDeadline(exit);
         return true;
       case ExitReason.TASK_SWITCH:
         if (this.#parts.exitOnTaskSwitch) return true;

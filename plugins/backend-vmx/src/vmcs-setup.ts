@@ -62,3 +62,20 @@ function setMsrs(bytes: Uint8Array, bitmap: number, first: number, last: number,
     for (let index = Math.max(first, low); index <= Math.min(last, high); index++) bytes[bitmap + msrBitmapByte(index, write)] |= 1 << (index & 7);
   }
 }
+
+/** Instructions between two PAUSEs of one loop, and how long a loop may spin, in TSC ticks. */
+const PAUSE_GAP = 100;
+const PAUSE_WINDOW = 1000;
+
+/**
+ * With several vCPUs on one engine: a loop of PAUSE leaves the guest, so that the vCPU it waits for gets its turn. False when a plugin
+ * wants these exits for itself.
+ */
+export function yieldOnPause(engine: Engine, needs: MergedControls): boolean {
+  if (needs.primary.has('pause-exiting') || needs.secondary.has('pause-loop-exiting')) return false;
+  const { vmcs } = engine;
+  vmcs.write32(VmcsField.SECONDARY_CONTROLS, (vmcs.read32(VmcsField.SECONDARY_CONTROLS) | controlBits('secondary', ['pause-loop-exiting'])) >>> 0);
+  vmcs.write32(VmcsField.PLE_GAP, PAUSE_GAP);
+  vmcs.write32(VmcsField.PLE_WINDOW, PAUSE_WINDOW);
+  return true;
+}
