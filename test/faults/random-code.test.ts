@@ -42,7 +42,7 @@ function registersOf(random: Random): Partial<Record<GprName, bigint>> {
 const shortStrings: Plugin = {
   name: 'short-strings',
   apply: ({ hooks }) => void hooks.exit.for('io').tap('short-strings', ({ io }, vcpu) => {
-    if (io.string && io.rep) vcpu.rcx &= 0xffffn;
+    if (io.string && io.rep) vcpu.rcx &= 0xfffn;
   }),
 };
 

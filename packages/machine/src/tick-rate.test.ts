@@ -24,4 +24,10 @@ describe('TickRate', () => {
       }),
     );
   });
+
+  it('ends for any number of ticks that a guest can program', () => {
+    for (const hz of frequencies) {
+      for (const ticks of [2 ** 53, 2 ** 53 + 2, 2 ** 60, 2 ** 64, Infinity]) expect(new TickRate(hz).timeOf(ticks)).toBeGreaterThan(1e6);
+    }
+  });
 });

@@ -17,13 +17,16 @@ export class TickRate {
     return seconds * this.hz + floorDivide(rest, this.hz);
   }
 
-  /** The first nanosecond at which `ticks` ticks are complete. */
+  /** The first nanosecond at which `ticks` ticks are complete; about, beyond 2^53 ns (104 days). */
   timeOf(ticks: number): number {
+    if (ticks === Infinity) return Infinity;
     const seconds = Math.floor(ticks / this.hz);
     const rest = ticks - seconds * this.hz;
     const start = seconds * NANOSECONDS_PER_SECOND;
-    // The quotient of doubles can be one off either way.
     let time = start + Math.ceil((rest * NANOSECONDS_PER_SECOND) / this.hz);
+    // Where a nanosecond more is the same number, counting on would never end
+    if (time >= Number.MAX_SAFE_INTEGER) return time;
+    // The quotient of doubles can be one off either way.
     while (this.ticksAt(time) < ticks) time++;
     while (time > 0 && this.ticksAt(time - 1) >= ticks) time--;
     return time;
