@@ -199,7 +199,7 @@ export abstract class VmxRegisters {
   }
 
   /** PAE paging keeps its four top entries in registers (SDM 3A 4.4.1). */
-  private loadPdptes(cr0: bigint, cr3: bigint, cr4: bigint, efer: bigint): void {
+  protected loadPdptes(cr0: bigint, cr3: bigint, cr4: bigint, efer: bigint): void {
     if ((cr0 & Cr0.PG) === 0n || (cr4 & Cr4.PAE) === 0n || (efer & Efer.LMA) !== 0n) return;
     const { engine } = this, table = Number(cr3 & 0xffff_ffe0n);
     const entries = [0, 1, 2, 3].map((n) => (engine.memory.contains(table + n * 8, 8) ? engine.memory.readU64(table + n * 8) : 0n));

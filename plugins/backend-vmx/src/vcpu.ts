@@ -151,7 +151,9 @@ export class VmxVcpu extends VmxRegisters implements Vcpu {
   }
   setInitialState(state: InitialState): void {
     this.#banks.forAll(applyFirmwareDefaults);
-    applyInitialState(this.engine, state);
+    const { engine } = this;
+    applyInitialState(engine, state);
+    this.loadPdptes(engine.cr0, engine.cr3, engine.cr4, engine.efer); // VM entry takes them from the VMCS (SDM 3C 27.3.2.4)
   }
 
   saveState(): VmxVcpuState { return { engine: this.engine.saveState(), clock: this.#parts.clock.save() }; }
