@@ -76,7 +76,8 @@ export class KvmBackend implements Backend {
     } finally {
       libc().close(fd);
     }
-    this.clock = { virtual: false, now: () => this.#clock.now(), skipTo: () => {} };
+    const clock = (): KvmClock => this.#clock;
+    this.clock = { virtual: false, now: () => clock().now(), skipTo: () => {}, refresh: () => clock().refresh(), get last() { return clock().last; } };
   }
 
   open(options: BackendOptions): void {

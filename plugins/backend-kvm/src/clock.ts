@@ -1,17 +1,42 @@
 /** Real time: the host's monotonic clock from the moment the VM was made. */
 import type { ExecutionClock } from '@visorkit/core';
 
+/** A reading serves so many exits of the run loop, or until an entry is interrupted, which the kernel's timer does at the deadline. */
+const READING_EXITS = 8;
+
 export class KvmClock implements ExecutionClock {
   readonly virtual = false;
   #start = performance.now();
   /** CLOCK_MONOTONIC at time 0 of this clock, ns. */
   #origin: number;
+  #reading = 0;
+  #exits = 0;
+  /** Who asks with `refresh` does not know of the reading yet. */
+  #untold = true;
 
   constructor() {
     this.#origin = Number(process.hrtime.bigint()) - (performance.now() - this.#start) * 1e6;
   }
 
-  now(): number { return (performance.now() - this.#start) * 1e6; }
+  now(): number {
+    this.#reading = (performance.now() - this.#start) * 1e6;
+    this.#exits = READING_EXITS;
+    this.#untold = true;
+    return this.#reading;
+  }
+
+  refresh(): boolean {
+    if (--this.#exits < 0) this.now();
+    const untold = this.#untold;
+    this.#untold = false;
+    return untold;
+  }
+
+  get last(): number { return this.#reading; }
+
+  /** Some time may have passed since the last reading. */
+  expire(): void { this.#exits = 0; }
+
   skipTo(): void {}
 
   /** The time of CLOCK_MONOTONIC, in ns, at which this clock reaches `ns`. */
@@ -22,5 +47,6 @@ export class KvmClock implements ExecutionClock {
     const ahead = ns - this.now();
     this.#start -= ahead / 1e6;
     this.#origin -= ahead;
+    this.expire();
   }
 }

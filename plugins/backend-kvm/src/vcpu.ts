@@ -25,6 +25,11 @@ import type { KvmVcpuState } from './vcpu-state.js';
 import type { MachineServices, VmParts } from './vm-parts.js';
 
 const EXIT_REASON = Run.EXIT_REASON / 4, CR8 = Run.CR8 / 4, MMIO_ADDRESS = Run.MMIO_ADDRESS / 4, MMIO_LENGTH = Run.MMIO_LENGTH / 4, MSR_DATA = Run.MSR_DATA / 4;
+/**
+ * How much later than the deadline the guest is interrupted, ns: one that exits often reaches its deadline at an exit, and is spared an
+ * interrupted entry each time. The kernel's own timers may be late by as much.
+ */
+const LATENESS = 40_000;
 const IF = 1n << 9n;
 const HLT = 0xf4;
 const APIC_BASE_DEFAULT = 0xfee0_0000n, APIC_BASE_ENABLE = 1n << 11n, APIC_BASE_BSP = 1n << 8n;
@@ -122,7 +127,7 @@ export class KvmVcpu extends KvmRegisters implements Vcpu {
       if (this.registersDirty) this.flush();
       if (this.#debugUsed) this.#prepareDebug();
       if (this.#deadline !== this.#armed) this.#armed = this.#deadline;
-      thread.arm(clock.monotonic(this.#armed));
+      thread.arm(clock.monotonic(this.#armed) + LATENESS);
       const apic = this.#apic;
       let priority = 0;
       if (apic !== undefined) run.words[CR8] = priority = apic.cr8;
@@ -374,6 +379,7 @@ export class KvmVcpu extends KvmRegisters implements Vcpu {
       throw new VisorkitError('KVM_RUN', `KVM cannot run vCPU ${this.index}: ${errorName(error)}${reason === RunExit.MEMORY_FAULT ? ', memory of the guest is gone' : ''}.`, { errno: error, reason });
     }
     this.#parts.thread.drain();
+    this.#parts.clock.expire();
     this.#armed = NaN;
     startExit(this.exit, ExitReason.PREEMPTION_TIMER);
   }
@@ -394,7 +400,10 @@ export class KvmVcpu extends KvmRegisters implements Vcpu {
         this.#pieces.describe(exit.mmio);
         return true;
       }
-      case RunExit.HLT: startExit(exit, ExitReason.HLT); return true;
+      case RunExit.HLT:
+        this.#parts.clock.expire();
+        startExit(exit, ExitReason.HLT);
+        return true;
       case RunExit.IRQ_WINDOW_OPEN: startExit(exit, ExitReason.INTERRUPT_WINDOW); return true;
       case RunExit.SHUTDOWN: startExit(exit, ExitReason.TRIPLE_FAULT); return true;
       case RunExit.FAIL_ENTRY: fillEntryFailure(exit, run); return true;

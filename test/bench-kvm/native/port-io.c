@@ -1,10 +1,8 @@
 /*
  * The least a program can do to run a guest with KVM and answer its port I/O: what the kvm backend is compared with.
  *
- *   port-io TURNS
- *
- * A guest in real mode writes to port 0x10 for ever; each write is one round trip. Prints nanoseconds per round trip, the mean of TURNS
- * after some to warm up.
+ * A guest in real mode writes to port 0x10 for ever; each write is one round trip. Reads numbers of round trips from standard input, a line
+ * each, and prints how long one took, in nanoseconds, on a line each.
  */
 #include <fcntl.h>
 #include <linux/kvm.h>
@@ -29,9 +27,8 @@ static double now(void) {
 
 static volatile uint32_t sink;
 
-int main(int argc, char **argv) {
+int main(void) {
 	static const uint8_t code[] = { 0xe6, 0x10, 0xeb, 0xfc }; /* again: out 0x10, al; jmp again */
-	long turns = argc > 1 ? atol(argv[1]) : 20000, warm = turns / 10;
 	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	if (kvm < 0) fail("/dev/kvm");
 	int vm = ioctl(kvm, KVM_CREATE_VM, 0);
@@ -54,19 +51,23 @@ int main(int argc, char **argv) {
 	struct kvm_regs regs = { .rip = 0x1000, .rflags = 2 };
 	if (ioctl(vcpu, KVM_SET_REGS, &regs) < 0) fail("KVM_SET_REGS");
 
-	double start = 0;
-	for (long turn = 0; turn < warm + turns; turn++) {
-		if (turn == warm) start = now();
-		if (ioctl(vcpu, KVM_RUN, 0) < 0) fail("KVM_RUN");
-		switch (run->exit_reason) {
-		case KVM_EXIT_IO:
-			if (run->io.port == 0x10) sink = *((uint8_t *)run + run->io.data_offset);
-			break;
-		default:
-			fprintf(stderr, "exit reason %u\n", run->exit_reason);
-			return 1;
+	char line[32];
+	while (fgets(line, sizeof line, stdin) != NULL) {
+		long turns = atol(line);
+		double start = now();
+		for (long turn = 0; turn < turns; turn++) {
+			if (ioctl(vcpu, KVM_RUN, 0) < 0) fail("KVM_RUN");
+			switch (run->exit_reason) {
+			case KVM_EXIT_IO:
+				if (run->io.port == 0x10) sink = *((uint8_t *)run + run->io.data_offset);
+				break;
+			default:
+				fprintf(stderr, "exit reason %u\n", run->exit_reason);
+				return 1;
+			}
 		}
+		printf("%.1f\n", (now() - start) / turns);
+		fflush(stdout);
 	}
-	printf("%.1f\n", (now() - start) / turns);
 	return 0;
 }

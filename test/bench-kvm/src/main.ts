@@ -1,0 +1,124 @@
+/** Round trips of a port-I/O exit: visorkit on kvm beside a minimal C program, in turn. Prints JSON. */
+import { spawn, spawnSync } from 'node:child_process';
+import type { ChildProcessWithoutNullStreams } from 'node:child_process';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { cpus, loadavg } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { parseArgs } from 'node:util';
+import { checkKvm, kvm } from '@visorkit/backend-kvm';
+import { GuestMemoryToken } from '@visorkit/core';
+import type { Vmm } from '@visorkit/core';
+import { io } from '@visorkit/exits';
+import { PortBusToken, compose } from '@visorkit/machine';
+
+const PORT = 0x10, CODE = 0x1000, MEMORY = 1 << 20;
+/** What the ratio should not exceed. */
+const BOUND = 1.15;
+const root = join(import.meta.dirname, '../../..');
+
+interface Summary { readonly median: number; readonly least: number; readonly most: number; readonly samples: number }
+
+function summarise(samples: readonly number[]): Summary {
+  const sorted = [...samples].sort((a, b) => a - b), half = sorted.length >>> 1;
+  return { median: sorted.length % 2 === 1 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2, least: sorted[0], most: sorted[sorted.length - 1], samples: sorted.length };
+}
+
+/** The C program, asked batch by batch. */
+class Native {
+  readonly #process: ChildProcessWithoutNullStreams;
+  readonly #lines: AsyncIterator<string>;
+
+  constructor() {
+    const folder = join(root, '.cache/bench-kvm'), program = join(folder, 'port-io');
+    mkdirSync(folder, { recursive: true });
+    const { status, stderr, error } = spawnSync('gcc', ['-O2', '-o', program, join(root, 'test/bench-kvm/native/port-io.c')], { encoding: 'utf8' });
+    if (status !== 0) throw new Error(`gcc cannot build the program to compare with: ${error?.message ?? stderr}`);
+    this.#process = spawn(program, { stdio: ['pipe', 'pipe', 'inherit'] }) as unknown as ChildProcessWithoutNullStreams;
+    this.#lines = createInterface({ input: this.#process.stdout })[Symbol.asyncIterator]();
+  }
+
+  async measure(turns: number): Promise<number> {
+    this.#process.stdin.write(`${turns}\n`);
+    const { value, done } = await this.#lines.next();
+    if (done === true) throw new Error('The C program ended early.');
+    return Number(value);
+  }
+
+  end(): void { this.#process.stdin.end(); }
+}
+
+/** The machine, paused after each batch. */
+class Machine {
+  readonly vmm: Vmm;
+  #left = 0;
+  #turns = 0;
+  #began = 0;
+  #value = 0;
+  #nanoseconds = 0;
+
+  constructor() {
+    this.vmm = compose({
+      backend: kvm(), memory: MEMORY,
+      plugins: [io(), {
+        name: 'bench', requires: { services: [PortBusToken] },
+        apply: ({ services, hooks, vcpus }) => {
+          services.get(PortBusToken).register(PORT, 1, { readPort: () => 0, writePort: (_port, _size, value) => this.#write(value) }, 'bench');
+          hooks.load.tapPromise('bench', async () => {
+            services.get(GuestMemoryToken).write(CODE, Uint8Array.of(0xe6, PORT, 0xeb, 0xfc)); // again: OUT 10H, AL; JMP again
+            vcpus[0].setInitialState({ mode: 'real16', rip: BigInt(CODE) });
+          });
+        },
+      }],
+    });
+  }
+
+  async measure(turns: number): Promise<number> {
+    this.#left = this.#turns = turns;
+    this.#began = 0;
+    const report = await this.vmm.run({ timeout: 60 });
+    if (report.reason !== 'paused') throw new Error(`The guest ended: ${report.why}`);
+    return this.#nanoseconds;
+  }
+
+  #write(value: number): void {
+    this.#value = value;
+    // The first access begins the batch
+    if (this.#began === 0) this.#began = performance.now();
+    else if (--this.#left === 0) {
+      this.#nanoseconds = ((performance.now() - this.#began) * 1e6) / this.#turns;
+      void this.vmm.pause();
+    }
+  }
+}
+
+const { values } = parseArgs({ options: { rounds: { type: 'string', default: '61' }, turns: { type: 'string', default: '2000' }, out: { type: 'string' } } });
+const rounds = Number(values.rounds), turns = Number(values.turns);
+if (!(rounds >= 1) || !(turns >= 1)) throw new RangeError('--rounds and --turns are whole numbers from 1 on.');
+const { usable, message } = checkKvm();
+if (!usable) {
+  process.stderr.write(`SKIPPED: ${message}\n`);
+  process.exit(0);
+}
+
+const native = new Native(), machine = new Machine();
+const samples = { native: [] as number[], visorkit: [] as number[] };
+await native.measure(turns);
+await machine.measure(turns);
+for (let round = 0; round < rounds; round++) {
+  samples.native.push(await native.measure(turns));
+  samples.visorkit.push(await machine.measure(turns));
+}
+native.end();
+await machine.vmm.dispose();
+
+const result = {
+  name: 'port-io round trip', unit: 'ns', rounds, turns, native: summarise(samples.native), visorkit: summarise(samples.visorkit),
+  ratio: Number((summarise(samples.visorkit).median / summarise(samples.native).median).toFixed(3)), bound: BOUND,
+  host: { processor: cpus()[0]?.model ?? '', cores: cpus().length, node: process.version, load: loadavg()[0] },
+};
+const text = `${JSON.stringify(result, null, 2)}\n`;
+if (values.out === undefined) process.stdout.write(text);
+else writeFileSync(values.out, text);
+const us = ({ median, least, most }: Summary): string => `${(median / 1000).toFixed(2)} µs (${(least / 1000).toFixed(2)} to ${(most / 1000).toFixed(2)})`;
+process.stderr.write(`C ${us(result.native)}, visorkit ${us(result.visorkit)}, ratio ${result.ratio}${result.ratio <= BOUND ? '' : `, more than ${BOUND}`}\n`);
