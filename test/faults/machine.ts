@@ -25,12 +25,13 @@ export interface HostileOptions {
   readonly memory?: number;
   readonly plugins?: readonly Plugin[];
   readonly time?: 'real' | 'virtual';
+  readonly cpus?: number;
 }
 
 /** A PC whose guest starts as `load` says. */
 export function hostileMachine(load: (context: BootContext) => InitialState, options: HostileOptions = {}): Vmm {
   return compose({
-    backend: new VmxBackend(), memory: options.memory ?? 0x200000, time: options.time ?? 'virtual', boot: { image: Uint8Array.of(0) },
+    backend: new VmxBackend(), memory: options.memory ?? 0x200000, time: options.time ?? 'virtual', cpus: options.cpus ?? 1, boot: { image: Uint8Array.of(0) },
     plugins: [...exits(), ...pcPlatform({ debugExit: true }), loaderOf(load), ...(options.plugins ?? [])],
   });
 }

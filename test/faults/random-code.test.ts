@@ -107,4 +107,22 @@ describe('random code', () => {
       }, 600_000);
     }
   }
+
+  it('on several processors, which start each other anywhere', async () => {
+    const [first, runs] = (process.env.VISORKIT_FUZZ ?? `1,${RUNS}`).split(',').map(Number);
+    let retired = 0;
+    for (let seed = first; seed < first + runs; seed++) {
+      const random = new Random(seed);
+      const report = await survive(`seed ${seed}`, (context) => {
+        const state = start('protected32', random.pick(['random', 'orderly']), random, context);
+        // INIT, then SIPI with a vector that lies in the random code, to all others; then what the others do too
+        const send = (command: number): number[] => [0xc7, 0x05, 0, 0x03, 0xe0, 0xfe, ...[command, command >>> 8, command >>> 16, 0].map((byte) => byte & 0xff)];
+        context.memory.write(CODE, Uint8Array.from([...send(0xc4500), ...send(0xc4600 | (0x20 + random.below(8))), ...send(random.u32() & 0xcffff)]));
+        return { ...state, rip: BigInt(CODE), segments: flatSegments(32) };
+      }, { maxInstructions: INSTRUCTIONS }, { plugins: [shortStrings], cpus: 2 + random.below(3) });
+      expect(report.guestInstructions, `seed ${seed}`).toBeLessThanOrEqual(INSTRUCTIONS);
+      retired += report.guestInstructions;
+    }
+    expect(retired / runs).toBeGreaterThan(INSTRUCTIONS / 20);
+  }, 600_000);
 });

@@ -42,6 +42,13 @@ describe.skipIf(unbuilt)('as a process (needs a build)', () => {
     expect(status).toBe(68);
   });
 
+  it('a host without room for the guest is an error like others', () => {
+    const { stderr, status } = shell(`ulimit -v 8000000 && ${process.execPath} ${BIN} run --kernel ${hello} --mode real16 --memory 3G`);
+    if (status === 68) return; // a machine that does not count address space
+    expect(stderr).toMatch(/^visorkit: The host has no room for a guest of 3072 MiB.*\[ENGINE_HOST_MEMORY\]/);
+    expect(status).toBe(2);
+  });
+
   it('what is wrong goes to standard error only', () => {
     const { stdout, stderr, status } = shell(`${process.execPath} ${BIN} run --kernel /nowhere`);
     expect([stdout, status]).toEqual(['', 2]);

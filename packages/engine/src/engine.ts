@@ -55,7 +55,13 @@ export function engineMemory(memoryBytes: number): WasmMemory {
     const most = (MAXIMUM_PAGES * PAGE - GUEST_RAM) / 2 ** 20;
     fail('ENGINE_MEMORY', `The processor takes guest memory from 4 KiB to ${most} MiB in whole pages, not ${memoryBytes} bytes.`, { memoryBytes });
   }
-  return new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+  try {
+    return new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+  } catch (cause) {
+    return fail('ENGINE_HOST_MEMORY',
+      `The host has no room for a guest of ${memoryBytes / 2 ** 20} MiB: WebAssembly reserves some 8 GiB of address space for each, which a limit (ulimit -v) may forbid. Give the guest less memory, or the process more.`,
+      { memoryBytes }, cause);
+  }
 }
 
 /** Result of {@link Engine.translate}. */
