@@ -2,7 +2,7 @@ import { FEATURES } from "../src/layout";
 /**
  * Which instruction groups exist. CPUID and this table come from the same data (src/cpuid.ts), so that an instruction that is not
  * reported is undefined. Words: 0 = CPUID.1:EDX, 1 = CPUID.1:ECX, 2 = CPUID.7.0:EBX, 3 = CPUID.7.0:ECX, 4 = CPUID.7.0:EDX,
- * 5 = CPUID.80000001:EDX, 6 = CPUID.80000001:ECX, 7 = CPUID.0D.1:EAX, 8 = vendor. A feature is word * 32 + bit.
+ * 5 = CPUID.80000001:EDX, 6 = CPUID.80000001:ECX, 7 = CPUID.0D.1:EAX, 8 = CPUID.7.2:EDX, 9 = vendor. A feature is word * 32 + bit.
  */
 export const F_MSR: u32 = 5;
 export const F_CX8: u32 = 8;
@@ -63,8 +63,9 @@ export const F_XSAVEOPT: u32 = 224;
 export const F_XSAVEC: u32 = 225;
 export const F_XGETBV1: u32 = 226;
 export const F_XSAVES: u32 = 227;
+export const F_BHI_CTRL: u32 = 260;
 /** Not a feature: the vendor is AMD. */
-export const F_AMD: u32 = 256;
+export const F_AMD: u32 = 288;
 
 export function hasFeature(f: u32): bool {
   return ((load<u32>(FEATURES + ((f >>> 5) << 2)) >>> (f & 31)) & 1) != 0;

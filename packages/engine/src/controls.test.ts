@@ -64,6 +64,7 @@ describe('CPUID', () => {
     expect((find(1).ecx >>> 5) & 1).toBe(0); // no VMX for the guest
     expect((find(1).ecx >>> 31) & 1).toBe(1);
     expect(find(0xd)).toMatchObject({ eax: 0x207, ecx: 2696 });
+    expect([find(7).eax, find(7, 2).edx]).toEqual([2, 1 << 4]);
     expect(find(0x15)).toMatchObject({ eax: 1, ebx: 1, ecx: 1e9 });
     expect(find(0x80000008).eax).toBe(0x392e);
     const small = processorCpuid(['fpu', 'sse2']);

@@ -18,7 +18,9 @@ export const PROCESSOR_FEATURES: readonly string[] = [
   // 7.0:EBX
   'fsgsbase', 'tsc-adjust', 'bmi1', 'avx2', 'smep', 'bmi2', 'erms', 'invpcid', 'rdseed', 'adx', 'smap', 'clflushopt', 'clwb', 'sha',
   // 7.0:ECX and EDX
-  'umip', 'pku', 'pks', 'la57', 'rdpid', 'fsrm', 'serialize', 'arch-capabilities',
+  'umip', 'pku', 'pks', 'la57', 'rdpid', 'fsrm', 'serialize', 'spec-ctrl', 'arch-capabilities',
+  // 7.2:EDX
+  'bhi-ctrl',
   // D.1:EAX
   'xsaveopt', 'xsavec', 'xgetbv1', 'xsaves',
   // 80000001
@@ -34,10 +36,11 @@ export const XCR0_SUPPORTED = 0x207n;
 
 /**
  * IA32_ARCH_CAPABILITIES: nothing runs speculatively here, so none of the attacks that operating systems spend time on
- * applies (RDCL_NO, SKIP_L1DFL, SSB_NO, MDS_NO, PSCHANGE_MC_NO, TAA_NO, SBDR_SSDP_NO, FBSDP_NO, PSDP_NO, BHI_NO, PBRSB_NO,
- * GDS_NO, RFDS_NO).
+ * applies (RDCL_NO, IBRS_ALL, SKIP_L1DFL, SSB_NO, MDS_NO, PSCHANGE_MC_NO, TAA_NO, SBDR_SSDP_NO, FBSDP_NO, PSDP_NO, BHI_NO,
+ * PBRSB_NO, GDS_NO, RFDS_NO, ITS_NO). With IBRS_ALL and BHI_CTRL a kernel sets IA32_SPEC_CTRL once, and needs no
+ * retpolines and no branch history to clear at system calls.
  */
-export const ARCH_CAPABILITIES = 0x900_e179n | (1n << 20n) | (1n << 26n);
+export const ARCH_CAPABILITIES = 0x900_e17bn | (1n << 20n) | (1n << 26n) | (1n << 62n);
 
 const BRAND = 'visorkit x86-64 virtual processor';
 /** Whose processor: the vendor string, and SYSCALL and SYSENTER where Intel's and AMD's differ. */
@@ -84,7 +87,8 @@ export function processorCpuid(features: readonly string[] = PROCESSOR_FEATURES,
   add(0, HIGHEST_BASIC, text(name, 0), text(name, 8), text(name, 4));
   // EBX: CLFLUSH line in units of 8 bytes, one logical processor
   add(1, PROCESSOR_SIGNATURE, (1 << 16) | (8 << 8), mask(1, 0, 'ecx'), mask(1, 0, 'edx'));
-  add(2, 0x00feff01, 0, 0, 0x00f0_0000); // caches are described in leaf 4
+  // TLBs (ITLB 4K x 64, large x 8; DTLB 4K x 64, large x 32; shared x 1536), 64-byte prefetch; caches are described in leaf 4
+  add(2, 0x7603_6301, 0x00f0_b5ff, 0, 0x00c3_0000);
   // type | level << 5 | self-initialising; ways - 1 << 22 | line - 1; sets - 1
   addSub(4, 0, 1 | (1 << 5) | (1 << 8), (7 << 22) | 63, 63, 0);
   addSub(4, 1, 2 | (1 << 5) | (1 << 8), (7 << 22) | 63, 63, 0);
@@ -92,7 +96,9 @@ export function processorCpuid(features: readonly string[] = PROCESSOR_FEATURES,
   addSub(4, 3, 3 | (3 << 5) | (1 << 8), (15 << 22) | 63, 8191, 4);
   add(5, has('monitor') ? 64 : 0, has('monitor') ? 64 : 0, has('monitor') ? 3 : 0, 0);
   add(6, 4, 0, 0, 0); // ARAT: the APIC timer never stops
-  addSub(7, 0, 0, mask(7, 0, 'ebx'), mask(7, 0, 'ecx'), mask(7, 0, 'edx'));
+  addSub(7, 0, 2, mask(7, 0, 'ebx'), mask(7, 0, 'ecx'), mask(7, 0, 'edx'));
+  addSub(7, 1, 0, 0, 0, 0);
+  addSub(7, 2, 0, 0, 0, mask(7, 2, 'edx'));
   add(0xa, 0, 0, 0, 0); // no performance counters
   addSub(0xb, 0, 0, 1, 0x100, 0);
   addSub(0xb, 1, 0, 1, 0x201, 0);
@@ -125,6 +131,7 @@ export function processorCpuid(features: readonly string[] = PROCESSOR_FEATURES,
 /** Which register of which leaf each feature word mirrors (assembly/features.ts). */
 const FEATURE_WORDS: readonly (readonly [leaf: number, subleaf: number, register: 'eax' | 'ebx' | 'ecx' | 'edx'])[] = [
   [1, 0, 'edx'], [1, 0, 'ecx'], [7, 0, 'ebx'], [7, 0, 'ecx'], [7, 0, 'edx'], [0x80000001, 0, 'edx'], [0x80000001, 0, 'ecx'], [0xd, 1, 'eax'],
+  [7, 2, 'edx'],
 ];
 
 /** The word behind them: bit 0 is set for AMD's vendor string. */

@@ -20,6 +20,7 @@ const GROUPS: readonly { leaf: number; subleaf: number; register: CpuidRegister;
     umip: 2, pku: 3, ospke: 4, waitpkg: 5, 'cet-ss': 7, gfni: 8, vaes: 9, vpclmulqdq: 10, la57: 16, rdpid: 22, 'bus-lock-detect': 24, pks: 31 } },
   { leaf: 7, subleaf: 0, register: 'edx', bits: {
     fsrm: 4, 'md-clear': 10, serialize: 14, hybrid: 15, 'cet-ibt': 20, 'spec-ctrl': 26, stibp: 27, 'l1d-flush': 28, 'arch-capabilities': 29, ssbd: 31 } },
+  { leaf: 7, subleaf: 2, register: 'edx', bits: { 'bhi-ctrl': 4 } },
   { leaf: 0xd, subleaf: 1, register: 'eax', bits: { xsaveopt: 0, xsavec: 1, xgetbv1: 2, xsaves: 3, xfd: 4 } },
   { leaf: 0x80000001, subleaf: 0, register: 'ecx', bits: { lahf: 0, lzcnt: 5, prefetchw: 8 } },
   { leaf: 0x80000001, subleaf: 0, register: 'edx', bits: { syscall: 11, nx: 20, page1gb: 26, rdtscp: 27, lm: 29 } },

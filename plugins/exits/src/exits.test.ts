@@ -14,7 +14,7 @@ const entry = (leaf: number, eax: number, ebx: number, ecx: number, edx: number,
 
 const CPUID: CpuidEntry[] = [
   entry(0, 0x0d, 0x756e6547, 0x6c65746e, 0x49656e69), entry(1, 0x906ea, 0x0500_0800, 0x0800_0000, 0x0000_1281),
-  entry(7, 0, 0x20, 0x10, 0, 0), entry(0x0d, 7, 576, 832, 0, 0), entry(0x0d, 0xa, 0, 0, 0, 1), entry(0x0d, 256, 576, 0, 0, 2),
+  entry(7, 0, 0x20, 0x10, 0x0400_0000, 0), entry(0x0d, 7, 576, 832, 0, 0), entry(0x0d, 0xa, 0, 0, 0, 1), entry(0x0d, 256, 576, 0, 0, 2),
   entry(0x8000_0000, 0x8000_0008, 0, 0, 0), entry(0x8000_0001, 1, 2, 3, 4), entry(0x8000_0008, 0x3028, 0, 0, 0),
 ];
 
@@ -108,6 +108,11 @@ describe('RDMSR and WRMSR', () => {
     expect([read(0x200), read(0x2ff), read(0xfe), read(0x250), read(0x8b)]).toEqual([0xc000_0006n, 0xc06n, 0x508n, 0x0606_0606_0606_0606n, 1n << 32n]);
     expect(injected(vcpu)).toEqual(['exception 13 0x0', 'exception 13 0x0']);
     expect(bus.find(0x277)).toBeUndefined();
+  });
+
+  it('takes the command to flush branch predictions, which cannot be read', async () => {
+    const { vcpu } = await play([wrmsrExit(0x49, 1n), rdmsrExit(0x49), wrmsrExit(0x49, 2n)]);
+    expect(injected(vcpu)).toEqual(['exception 13 0x0', 'exception 13 0x0']);
   });
 });
 

@@ -12,6 +12,8 @@ interface PlatformMsr {
   readonly index: number;
   readonly reset: bigint;
   readonly writable: bigint;
+  /** A command: reading it is #GP(0), and nothing is kept. */
+  readonly writeOnly?: boolean;
 }
 
 const ALL = (1n << 64n) - 1n;
@@ -19,6 +21,8 @@ const ALL = (1n << 64n) - 1n;
 const MCE = 1 << 7;
 const MTRR = 1 << 12;
 const MCA = 1 << 14;
+/** Bit of CPUID.7:EDX. */
+const SPEC_CTRL = 1 << 26;
 
 const ALWAYS: readonly PlatformMsr[] = [
   { index: 0x17, reset: 0n, writable: 0n }, // IA32_PLATFORM_ID
@@ -46,6 +50,9 @@ const AMD: readonly PlatformMsr[] = [
 ];
 /** EBX of CPUID leaf 0 for AuthenticAMD. */
 const AUTH = 0x6874_7541;
+
+/** IA32_PRED_CMD (SDM 4, table 2-2): IBPB, for which there is nothing to flush. */
+const SPECULATION: readonly PlatformMsr[] = [{ index: 0x49, reset: 0n, writable: 1n, writeOnly: true }];
 
 /** Memory types (SDM 3A, 12.11): 8 variable ranges, fixed ranges, write-combining. After reset everything is uncacheable. */
 function memoryTypes(physicalBits: number): PlatformMsr[] {
@@ -75,7 +82,7 @@ class PlatformMsrs implements MsrDevice, Device<Record<string, string>[]> {
   }
 
   readMsr(index: number, vcpu: number): bigint | undefined {
-    return this.#values[vcpu]?.get(index);
+    return this.#registers.get(index)?.writeOnly ? undefined : this.#values[vcpu]?.get(index);
   }
 
   writeMsr(index: number, value: bigint, vcpu: number): boolean {
@@ -83,7 +90,7 @@ class PlatformMsrs implements MsrDevice, Device<Record<string, string>[]> {
     const old = this.#values[vcpu]?.get(index);
     if (register === undefined || old === undefined || ((old ^ value) & ~register.writable) !== 0n) return false;
     // Writing the microcode revision register is how software asks for it; the revision stays.
-    if (index !== 0x8b) this.#values[vcpu].set(index, value);
+    if (index !== 0x8b && !register.writeOnly) this.#values[vcpu].set(index, value);
     return true;
   }
 
@@ -113,6 +120,7 @@ export function platformMsrs(): Plugin {
       const wanted = [...ALWAYS];
       if (features & (MCE | MCA)) wanted.push(...MACHINE_CHECK);
       if (table.get(0)?.ebx === AUTH) wanted.push(...AMD);
+      if ((table.get(7, 0)?.edx ?? 0) & SPEC_CTRL) wanted.push(...SPECULATION);
       if (features & MTRR) wanted.push(...memoryTypes(physicalBits));
       const bus = services.get(MsrBusToken);
       const missing = wanted.filter(({ index }) => !vcpus[0].hasMsr(index) && bus.find(index) === undefined);

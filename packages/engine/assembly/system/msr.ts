@@ -3,7 +3,7 @@ import {
   MSR_MTRR_VARIABLE, MSR_PAT, MSR_PKRS, MSR_SPEC_CTRL, MSR_STAR, MSR_SYSENTER_CS, MSR_SYSENTER_EIP, MSR_SYSENTER_ESP, MSR_TSC_ADJUST, MSR_TSC_AUX, MSR_XSS,
   RIP, SEG_BASE, TSC_BASE, CR0, SEG_FS, SEG_GS,
 } from "../../src/layout";
-import { F_LM, F_NX, F_PKS, F_RDTSCP, F_SYSCALL, F_TSC_ADJUST, F_XSAVES, hasFeature } from "../features";
+import { F_BHI_CTRL, F_LM, F_NX, F_PKS, F_RDTSCP, F_SYSCALL, F_TSC_ADJUST, F_XSAVES, hasFeature } from "../features";
 import { flushTlb } from "../mmu";
 import { CR0_PG, EFER_LMA, EFER_LME, EFER_NXE, EFER_SCE, modeChanged, nextRip } from "../mode";
 import { END, OK } from "../status";
@@ -126,7 +126,7 @@ export function acceptable(index: u32, value: u64): bool {
     return (index & 1) != 0 ? (value & 0x7ff) == 0 : (value & 0xf00) == 0 && memoryType(<u32>value & 0xff);
   }
   switch (index) {
-    case 0x48: return (value & ~(1 | (hasFeature(F_STIBP) ? 2 : <u64>0) | (hasFeature(F_SSBD) ? 4 : <u64>0))) == 0;
+    case 0x48: return (value & ~(1 | (hasFeature(F_STIBP) ? 2 : <u64>0) | (hasFeature(F_SSBD) ? 4 : <u64>0) | (hasFeature(F_BHI_CTRL) ? 0x400 : <u64>0))) == 0;
     case 0x174: return true;
     case 0x1a0: return (value & ~0x400c51889) == 0;
     case 0x1d9: return (value & ~DEBUGCTL_ALLOWED) == 0;
