@@ -1,5 +1,5 @@
 /** The machine that the command line runs: a PC on the chosen backend, with whatever plugins the user adds. */
-import { VmxBackend } from '@visorkit/backend-vmx';
+import { VMX_CAPABILITIES, VmxBackend } from '@visorkit/backend-vmx';
 import { BootElfPlugin } from '@visorkit/boot-elf';
 import { BootFirmwarePlugin } from '@visorkit/boot-firmware';
 import { BootFlatPlugin } from '@visorkit/boot-flat';
@@ -52,7 +52,7 @@ export async function assemble(options: AssembleOptions): Promise<Vmm> {
   // pc-testdev has the ports that debugcon would have
   return compose({
     backend: await makeBackend(options.backend, options.processor), memory: options.memory, cpus: options.cpus, time: options.time, console: options.console,
-    onReset: options.onReset ?? 'stop',
+    onReset: options.onReset ?? 'stop', alternatives: [{ name: 'vmx', capabilities: VMX_CAPABILITIES }],
     ...(options.log === undefined ? {} : { log: options.log }),
     ...(options.boot === undefined ? {} : { boot: options.boot }),
     plugins: [

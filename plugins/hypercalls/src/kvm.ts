@@ -17,7 +17,9 @@ const NO_SUCH_CALL = -1000n;
 
 export class KvmHypercallsPlugin implements Plugin {
   readonly name = 'kvm-hypercalls';
-  readonly requires = { capabilities: ['exit.vmcall'], optionalServices: [LocalApicsToken] };
+  /** KVM itself answers its guests. */
+  readonly appliesTo = ['exit.vmcall'];
+  readonly requires = { optionalServices: [LocalApicsToken] };
 
   apply(host: PluginHost): void {
     const apics = host.services.find(LocalApicsToken);
