@@ -1,9 +1,10 @@
 /** Instructions that some kernels cannot emulate in ring 0. Where the kernel can, the results must be the same, without assistance. */
 import { describe, expect, it } from 'vitest';
-import { GuestMemoryToken, Stage } from '@visorkit/core';
+import { BackendToken, GuestMemoryToken, Stage } from '@visorkit/core';
 import type { InitialState, Plugin } from '@visorkit/core';
 import { MmioBusToken, writeIdentityMap } from '@visorkit/machine';
 import { encodeGate64 } from '@visorkit/x86';
+import type { KvmBackend } from './index.js';
 import { HLT, kvmUsable, runGuest } from './test-machine.js';
 import type { MachineOptions, Ran } from './test-machine.js';
 
@@ -71,6 +72,20 @@ describe.skipIf(!usable)('LOCK CMPXCHG16B in ring 0', () => {
     const absent = await long([...LOCK_CMPXCHG16B, HLT], { registers: { ...registers, rsi: 0x80_0000_0000n } });
     expect([absent.vcpu.r15, absent.vcpu.r14, absent.vcpu.getControlRegister(2)]).toEqual([14n, 2n, 0x80_0000_0000n]);
     await absent.vmm.dispose();
+  });
+
+  it('writes pages that the dirty log has', async () => {
+    let backend: KvmBackend | undefined;
+    const { vmm, vcpu } = await long([...LOCK_CMPXCHG16B, 0x48, 0x81, 0xc6, 0, 0x20, 0, 0, ...LOCK_CMPXCHG16B, HLT], { registers: { ...registers, rsi: 0x3_0000n } }, { plugin: { apply({ hooks, services }) {
+      hooks.loaded.tap({ name: 'log', stage: Stage.Fallback }, () => {
+        backend = services.get(BackendToken) as KvmBackend;
+        backend.slots.setDirtyLog(true);
+      });
+    } } });
+    expect(backend!.slots.readDirtyLog().filter((page) => page >= 0x3_0000)).toEqual([0x3_0000, 0x3_2000]);
+    expect(backend!.slots.readDirtyLog()).toEqual([]);
+    expect([0, 2]).toContain(vcpu.assisted);
+    await vmm.dispose();
   });
 
   it('reaches devices', async () => {

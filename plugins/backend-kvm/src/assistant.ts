@@ -26,7 +26,7 @@ const MSRS = [
 /** INT3 and INTO are delivered by the processor itself; every other exception comes back. */
 const EXCEPTIONS = (0xffff_ffff & ~((1 << Vector.BP) | (1 << Vector.OF))) >>> 0;
 const HOST = { CR0: 0x8005_0033n, CR4: 0x20n, EFER: 0x500n, CODE: 0x08, TSS: 0x10, PAT: 0x0007_0406_0007_0406n } as const;
-const VPID = 1, PAGE = 4096, LMA = 1n << 10n, IA32E_GUEST = 1 << 9, INSTRUCTION_FETCH = 4, VALID = 0x8000_0000, ERROR_CODE_VALID = 1 << 11;
+const VPID = 1, PAGE = 4096, LMA = 1n << 10n, IA32E_GUEST = 1 << 9, WRITE = 2, INSTRUCTION_FETCH = 4, VALID = 0x8000_0000, ERROR_CODE_VALID = 1 << 11;
 const OBSERVE = 0;
 /** Operand and address size, repeat and lock, segment overrides. */
 const PREFIXES: ReadonlySet<number> = new Set([0x66, 0x67, 0xf0, 0xf2, 0xf3, 0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65]);
@@ -45,6 +45,10 @@ export class Assistant {
   /** The trap flag was set: a debug exception follows the instruction. */
   trap = false;
   #engine: Engine | undefined;
+  #ept: EptBuilder | undefined;
+  /** RAM is write-protected for the processor, because somebody wants to know what is written. */
+  #watching = false;
+  readonly #opened: number[] = [];
   #owner: Vcpu | undefined;
   /** The access that waits. */
   readonly access: MmioSource & { gpa: number; size: number; write: boolean } = {
@@ -69,6 +73,7 @@ export class Assistant {
     }
     this.#owner = vcpu;
     const engine = (this.#engine ??= this.#make());
+    this.#watch(engine);
     this.#load(engine, vcpu, extended);
     engine.interruptibility = interruptibility;
     this.#forgetCode(engine, vcpu);
@@ -88,9 +93,12 @@ export class Assistant {
   // ------------------------------------------------------------------------------------------------ executing
   #execute(engine: Engine): AssistOutcome {
     const { vmcs, mmio } = engine;
-    if (mmio.logged) mmio.retry();
-    engine.setDeadline(engine.retired + 1);
-    const result = engine.enter();
+    let result: number;
+    do {
+      if (mmio.logged) mmio.retry();
+      engine.setDeadline(engine.retired + 1);
+      result = engine.enter();
+    } while (this.#watching && (result & 0xffff) === ExitReason.EPT_VIOLATION && this.#openPage(engine));
     if (result === vmcsLayout.ENTER_DEADLINE) {
       this.counts.set(opcodeOf(this.instruction), (this.counts.get(opcodeOf(this.instruction)) ?? 0) + 1);
       this.#owner = undefined;
@@ -118,6 +126,27 @@ export class Assistant {
       return 'exception';
     }
     return this.#refuse(`it exits with ${exitReasonName(reason) ?? reason}`);
+  }
+
+  /** While pages that are written are noted, RAM can only be read and executed; the first write to a page opens it until the instruction is done. */
+  #watch(engine: Engine): void {
+    const ept = this.#ept!, { slots } = this;
+    if (slots.logsDirty !== this.#watching) {
+      this.#watching = slots.logsDirty;
+      for (const { gpa, hostOffset, size } of engine.memory.regions) ept.map(gpa, hostOffset, size, { rights: this.#watching ? EptRights.RX : EptRights.RWX });
+    } else for (const page of this.#opened) ept.protect(page, EptRights.RX);
+    this.#opened.length = 0;
+  }
+
+  #openPage(engine: Engine): boolean {
+    const gpa = Number(engine.vmcs.read64(VmcsField.GUEST_PHYSICAL_ADDRESS)), page = gpa - (gpa % PAGE);
+    if (!engine.memory.contains(gpa, 1) || (engine.vmcs.read32(VmcsField.EXIT_QUALIFICATION) & WRITE) === 0) return false;
+    this.slots.noteWrite(page);
+    this.#ept!.protect(page, EptRights.RWX);
+    this.#opened.push(page);
+    engine.mmio.retry();
+    engine.flushTranslations();
+    return true;
   }
 
   #refuse(why: string): 'refused' {
@@ -196,6 +225,7 @@ export class Assistant {
     const engine = new Engine(processorModuleNow(), { memoryBytes: this.memoryBytes, linearMemory: this.memory });
     const { vmcs, words, pages } = engine;
     const ept = new EptBuilder({ words, allocatePage: () => pages.allocatePage(), freePage: (page) => pages.freePage(page) });
+    this.#ept = ept;
     for (const { gpa, hostOffset, size } of engine.memory.regions) ept.map(gpa, hostOffset, size);
     for (const { gpa, bytes } of this.slots.roms) {
       const copy = pages.allocate(bytes.length / PAGE);

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { RESUME, RETRY, Stage, stop } from '@visorkit/core';
 import type { InitialState, Plugin } from '@visorkit/core';
@@ -8,6 +9,9 @@ import { CODE, HLT, kvmUsable, machineOf, runGuest } from './test-machine.js';
 import type { MachineOptions, Ran } from './test-machine.js';
 
 const usable = kvmUsable();
+/** Without the processor's help the kernel does not get over VMCALL. */
+const software = existsSync('/sys/module/kvm_pvm');
+if (usable && software) process.stderr.write('SKIPPED: the hypercall that KVM forwards. This machine\'s KVM (module kvm_pvm) has no VMCALL for guests that do not know of it.\n');
 const flat32: Partial<InitialState> = { mode: 'protected32' };
 
 /** Runs and disposes; what the test looks at is fetched before. */
@@ -242,6 +246,24 @@ describe.skipIf(!usable)('what plugins ask of kvm', () => {
     await ran(code, { data: { 0x34: Uint8Array.of(0x10, 0x40, 0, 0), 0x4010: Uint8Array.of(0xb3, 0x99, HLT) } }, ({ vcpu, report }) => {
       expect(vcpu.rbx & 0xffn).toBe(0x99n);
       expect(report.exits.rdmsr).toBe(1);
+    });
+  });
+
+  it.skipIf(software)('the hypercall that the kernel forwards', async () => {
+    const calls: bigint[][] = [];
+    const plugin: Partial<Plugin> = { apply({ hooks }) {
+      hooks.exit.for('vmcall').tap({ name: 'answer', stage: Stage.Observe }, (_exit, vcpu) => {
+        calls.push([vcpu.rax, vcpu.rbx, vcpu.rcx, vcpu.rdx]);
+        vcpu.rax = 0x1234n;
+        return RESUME;
+      });
+    } };
+    const amd = kvm().cpuid.some(({ leaf, ebx }) => leaf === 0 && ebx === 0x6874_7541);
+    // VMCALL (VMMCALL) of 12, MAP_GPA_RANGE, with a page and a count; then of 77, which the kernel refuses itself
+    const call = [0x0f, 0x01, amd ? 0xd9 : 0xc1];
+    await ran([0xb8, 12, 0, 0, 0, 0xbb, 0, 0x50, 0, 0, 0xb9, 1, 0, 0, 0, 0x31, 0xd2, ...call, 0x89, 0xc6, 0xb8, 77, 0, 0, 0, ...call, HLT], { state: flat32, plugin }, ({ vcpu, report }) => {
+      expect(calls).toEqual([[12n, 0x5000n, 1n, 0n]]);
+      expect([vcpu.getRegister32(6), vcpu.getRegister32(0) | 0, report.exits.vmcall]).toEqual([0x1234, -1000, 1]);
     });
   });
 

@@ -18,6 +18,8 @@ export interface Rom {
 export class MemorySlots {
   readonly roms: Rom[] = [];
   #logging = false;
+  /** Pages that the software processor wrote for the guest, of which the kernel knows nothing. */
+  readonly #noted = new Set<number>();
   #slots = 0;
 
   /** Gives the VM its RAM: one slot for each region of `buffer`. */
@@ -49,10 +51,14 @@ export class MemorySlots {
   setDirtyLog(on: boolean): void {
     if (on === this.#logging) return;
     this.#logging = on;
+    this.#noted.clear();
     this.regions.forEach((region, slot) => this.#setRegion(slot, region, on ? MEMORY_LOG_DIRTY : 0));
   }
 
   get logsDirty(): boolean { return this.#logging; }
+
+  /** The guest wrote to the page at `gpa`, but not by the kernel's hand. */
+  noteWrite(gpa: number): void { this.#noted.add(gpa); }
 
   /**
    * Guest-physical addresses of the pages that the guest wrote since the last call, in order, 4 KiB each; the log begins anew.
@@ -71,7 +77,9 @@ export class MemorySlots {
         for (let rest = word; rest !== 0; rest &= rest - 1) pages.push(gpa + (index * 32 + 31 - Math.clz32(rest & -rest)) * PAGE);
       });
     });
-    return pages;
+    const all = [...new Set([...pages, ...this.#noted])].sort((a, b) => a - b);
+    this.#noted.clear();
+    return all;
   }
 
   /** After the VM is closed. */
