@@ -23,7 +23,8 @@ if (!existsSync(results)) {
 }
 const { testResults } = JSON.parse(readFileSync(results, 'utf8'));
 const counts = { passed: 0, failed: 0, skipped: 0 };
-const skipped = [];
+/** Skipped tests by their group, whose name says why where a whole group is skipped. */
+const skipped = new Map();
 for (const file of testResults) {
   // A file that could not be loaded has no tests, and is one failure.
   if (file.status === 'failed' && file.assertionResults.every((test) => test.status !== 'failed')) counts.failed++;
@@ -32,11 +33,13 @@ for (const file of testResults) {
     else if (test.status === 'failed') counts.failed++;
     else {
       counts.skipped++;
-      skipped.push(test.fullName);
+      const group = file.assertionResults.every((other) => other.ancestorTitles[0] !== test.ancestorTitles[0] || other.status === test.status) ? test.ancestorTitles[0] : undefined;
+      const name = group ?? test.fullName;
+      skipped.set(name, (skipped.get(name) ?? 0) + 1);
     }
   }
 }
-for (const name of skipped.slice(0, 40)) process.stdout.write(`skipped: ${name}\n`);
-if (skipped.length > 40) process.stdout.write(`skipped: … and ${skipped.length - 40} more\n`);
+for (const [name, count] of [...skipped].slice(0, 40)) process.stdout.write(`skipped: ${name}${count > 1 ? `, ${count} tests` : ''}\n`);
+if (skipped.size > 40) process.stdout.write(`skipped: … and ${skipped.size - 40} more\n`);
 process.stdout.write(`${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped\n`);
 process.exit(counts.failed > 0 ? 1 : (status ?? 1));

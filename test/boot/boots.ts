@@ -34,7 +34,7 @@ export async function find<T>(what: () => Promise<T>): Promise<Found<T>> {
 export const findDebianGuest = (arch: DebianArchitecture): Promise<Found<DebianGuest>> => find(() => prepareDebianGuest({ arch }));
 
 /** The name of a group of tests, with the reason when they are skipped, so that the summary of `npm test` says it. */
-export const titled = (title: string, { missing }: Found<unknown>): string => (missing === '' ? title : `${title} (not run: ${missing})`);
+export const titled = (title: string, { missing }: Found<unknown>): string => (missing === '' ? title : `${title} (not run: ${missing.replace(/\.$/, '')})`);
 
 export interface BootOf {
   readonly image: Uint8Array;
