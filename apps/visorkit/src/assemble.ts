@@ -5,7 +5,7 @@ import { BootFirmwarePlugin } from '@visorkit/boot-firmware';
 import { BootFlatPlugin } from '@visorkit/boot-flat';
 import { BootLinuxPlugin } from '@visorkit/boot-linux';
 import { BootMultibootPlugin } from '@visorkit/boot-multiboot';
-import { fail } from '@visorkit/core';
+import { fail, isVisorkitError } from '@visorkit/core';
 import type { Backend, LogSink, PluginEntry, Vmm } from '@visorkit/core';
 import { disassembler } from '@visorkit/disassembler';
 import { exits } from '@visorkit/exits';
@@ -50,7 +50,7 @@ export async function makeBackend(name: string, processor?: Processor): Promise<
 export async function assemble(options: AssembleOptions): Promise<Vmm> {
   const debugOutput = options.debugConsole ?? nullOutput;
   // pc-testdev has the ports that debugcon would have
-  return compose({
+  const composition: ComposeOptions = {
     backend: await makeBackend(options.backend, options.processor), memory: options.memory, cpus: options.cpus, time: options.time, console: options.console,
     onReset: options.onReset ?? 'stop', alternatives: [{ name: 'vmx', capabilities: VMX_CAPABILITIES }],
     ...(options.log === undefined ? {} : { log: options.log }),
@@ -60,5 +60,13 @@ export async function assemble(options: AssembleOptions): Promise<Vmm> {
       new BootLinuxPlugin(), new BootElfPlugin(), new BootMultibootPlugin(), new BootFirmwarePlugin(), new BootFlatPlugin(),
       ...options.plugins,
     ],
-  });
+  };
+  try {
+    return compose(composition);
+  } catch (error) {
+    if (!isVisorkitError(error) || error.code !== 'CAPABILITY_MISSING') throw error;
+    // The other backend is only made to say whether it has what is missing
+    const others = await Promise.allSettled(BACKENDS.filter((name) => name !== options.backend).map((name) => makeBackend(name)));
+    return compose({ ...composition, alternatives: others.filter((made) => made.status === 'fulfilled').map(({ value }) => value) });
+  }
 }

@@ -1,4 +1,5 @@
 /** Bad input to the command line: a sentence, a stable code, a status other than 0, and never a crash. */
+import { accessSync, constants } from 'node:fs';
 import { gzipSync } from 'node:zlib';
 import { buildBzImage, buildElf, buildMultibootHeader, concatenate } from '@visorkit/formats/testing';
 import { afterAll, describe, expect, it, vi } from 'vitest';
@@ -8,6 +9,14 @@ vi.mock('node:fs', async (original) => (await import('./test-writes.js')).catchW
 
 const scratch = new Scratch();
 afterAll(() => scratch.remove());
+
+let kvmMissing = true;
+try {
+  accessSync('/dev/kvm', constants.R_OK | constants.W_OK);
+  kvmMissing = false;
+} catch {
+  console.warn('bad-input.test.ts: /dev/kvm cannot be used; what needs it is skipped');
+}
 
 const loop = scratch.file('loop.bin', [0xeb, 0xfe]);
 const common = ['--serial', 'none', '--time', 'virtual', '--max-instructions', '1000'];
@@ -185,6 +194,11 @@ describe('plugins and configurations', () => {
   it('a capability that no backend has', async () => {
     await refused('CAPABILITY_MISSING', /lacks "teleport" \(asked for by wants-much; no other known backend has it\)/, '--kernel', loop, '--serial', 'none',
       '--plugin', plugin('wants-much', '', 'requires: { capabilities: ["teleport"] },'));
+  });
+
+  it.skipIf(kvmMissing)('a capability that another backend has (needs /dev/kvm)', async () => {
+    await refused('CAPABILITY_MISSING', /Backend kvm lacks "ept\.execute-only" \(asked for by wants-views; backend vmx has it\)/, '--kernel', loop, '--serial', 'none', '--backend', 'kvm',
+      '--plugin', plugin('wants-views', '', 'requires: { capabilities: ["ept.execute-only"] },'));
   });
 
   it('two plugins with one name, or that claim one port', async () => {
