@@ -18,7 +18,8 @@ export function conform(name: string, guest: Guest | ((backend: ConformingBacken
     for (const backend of BACKENDS) {
       const missing = needs.filter((deviation) => backend.lacks.has(deviation));
       if (missing.length > 0) process.stderr.write(`SKIPPED: "${name}" on ${backend.name}: this machine's has no ${missing.map((deviation) => DEVIATIONS[deviation]).join(', no ')}\n`);
-      it.skipIf(missing.length > 0)(`on ${backend.name}`, async () => {
+      // A KVM that is itself emulated (kvm_pvm) was seen to stall a change of mode once in some hundred runs on a busy host
+      it.skipIf(missing.length > 0)(`on ${backend.name}`, { retry: backend.name === 'kvm' ? 2 : 0, timeout: 60_000 }, async () => {
         const outcome = await runOn(backend, typeof guest === 'function' ? guest(backend) : guest);
         outcomes.set(backend.name, outcome);
         expect(outcome).toMatchObject({ reason: 'halted', ...expected });
