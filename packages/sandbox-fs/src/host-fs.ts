@@ -101,7 +101,7 @@ class HostFile extends HostEntry {
   override open(flags: number): FileHandle {
     if (((flags & OpenFlag.ACCESS) !== OpenFlag.RDONLY || (flags & OpenFlag.TRUNC) !== 0) && this.readOnly) raise('EROFS');
     const kept = flags & (OpenFlag.ACCESS | OpenFlag.TRUNC | OpenFlag.APPEND);
-    return new HostFileHandle(openSync(link(this.descriptor), kept | constants.O_NONBLOCK), this.origin);
+    return new HostFileHandle(openSync(link(this.descriptor), kept | constants.O_NONBLOCK), this.origin, (flags & OpenFlag.APPEND) !== 0);
   }
 }
 
@@ -197,7 +197,7 @@ export class HostDirectory extends HostEntry implements Directory {
     const kept = flags & (OpenFlag.ACCESS | OpenFlag.APPEND);
     const descriptor = openSync(within(this.descriptor, name), kept | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW | constants.O_NONBLOCK, mode);
     if ((mode & this.origin.umask) !== 0) fchmodSync(descriptor, mode);
-    return new HostFileHandle(descriptor, this.origin);
+    return new HostFileHandle(descriptor, this.origin, (flags & OpenFlag.APPEND) !== 0);
   }
 
   makeDirectory(name: string, mode: number): void {
@@ -254,7 +254,8 @@ class HostFileHandle implements FileHandle {
   readonly #descriptor: number;
   #open = true;
 
-  constructor(descriptor: number, origin: Origin) {
+  /** `appends`: the descriptor was opened with O_APPEND, so that the host finds the end itself. */
+  constructor(descriptor: number, origin: Origin, private readonly appends: boolean) {
     this.#descriptor = descriptor;
     this.node = new HostFile(descriptor, origin, false);
   }
@@ -263,7 +264,8 @@ class HostFileHandle implements FileHandle {
   read(target: Uint8Array, position: number): number { return readSync(this.#descriptor, target, 0, target.length, position); }
 
   write(data: Uint8Array, position: number, append: boolean): number {
-    return writeSync(this.#descriptor, data, 0, data.length, append ? null : position);
+    const at = !append ? position : this.appends ? null : Number(fstatSync(this.#descriptor).size);
+    return writeSync(this.#descriptor, data, 0, data.length, at);
   }
 
   truncate(size: number): void { ftruncateSync(this.#descriptor, size); }
@@ -306,5 +308,5 @@ export function openHostFile(path: string): FsNode {
 
 /** A file of the host that is open already, such as standard input, and stands at `start`. The descriptor stays open. */
 export function hostFileHandle(descriptor: number, start: number): FileHandle {
-  return Object.assign(new HostFileHandle(descriptor, { readOnly: false, umask: 0 }), { start, close() {} });
+  return Object.assign(new HostFileHandle(descriptor, { readOnly: false, umask: 0 }, false), { start, close() {} });
 }
