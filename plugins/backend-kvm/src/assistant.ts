@@ -4,11 +4,12 @@
  *
  * It is made when it is needed first: most guests never do.
  */
-import type { Vcpu } from '@visorkit/core';
+import { Segment } from '@visorkit/core';
+import type { SegmentState, Vcpu } from '@visorkit/core';
 import { XCR0_SUPPORTED, Engine, describeEntryRule, layout, processorModuleNow, vmcsLayout } from '@visorkit/engine';
 import type { WasmMemory } from '@visorkit/engine';
 import {
-  EptBuilder, EptRights, ExitReason, Interruptibility, Msr, Rflags, Vector, VmcsField, controlBits, eptPointer, exitReasonName,
+  AccessRights, EptBuilder, EptRights, ExitReason, Interruptibility, Msr, Rflags, Vector, VmcsField, controlBits, eptPointer, exitReasonName,
 } from '@visorkit/x86';
 import { getFloatingPoint, putFloatingPoint } from './floating-point.js';
 import type { MemorySlots } from './memory-slots.js';
@@ -173,7 +174,7 @@ export class Assistant {
     const flags = Number(vcpu.rflags);
     this.trap = (flags & Rflags.TF) !== 0;
     engine.rflags = flags & ~Rflags.TF;
-    for (let segment = 0; segment < 8; segment++) engine.setSegment(segment, vcpu.getSegment(segment));
+    for (let segment = 0; segment < 8; segment++) engine.setSegment(segment, nullIsUnusable(segment, vcpu.getSegment(segment), (vcpu.efer & LMA) !== 0n));
     engine.gdtr = vcpu.gdtr;
     engine.idtr = vcpu.idtr;
     engine.efer = vcpu.efer;
@@ -277,4 +278,14 @@ function opcodeOf(instruction: string): string {
   if (bytes[at + 1] === 0x38 || bytes[at + 1] === 0x3a) return hex(at + 3);
   const grouped = bytes[at + 1] === 0xae || bytes[at + 1] === 0xc7 || bytes[at + 1] <= 0x01;
   return grouped && at + 2 < bytes.length ? `${hex(at + 2)} /${(bytes[at + 2] >>> 3) & 7}` : hex(at + 2);
+}
+
+/**
+ * A data segment register with a null selector is unusable in long mode, as SS is after an interrupt that changed the privilege
+ * level (SDM 3A, 7.14.4); some kernels do not say so.
+ */
+function nullIsUnusable(segment: number, state: SegmentState, longMode: boolean): SegmentState {
+  const isData = segment !== Segment.CS && segment < Segment.LDTR;
+  if (!longMode || !isData || (state.selector & 0xfffc) !== 0) return state;
+  return { ...state, accessRights: state.accessRights | AccessRights.UNUSABLE };
 }

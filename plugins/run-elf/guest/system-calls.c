@@ -668,7 +668,7 @@ static void signals(void) {
   printf("  handled %d\n", handled);
   sigprocmask(SIG_UNBLOCK, &set, NULL);
   /* A timer ends calls that wait */
-  struct itimerval timer = { { 0, 0 }, { 0, 3000 } };
+  struct itimerval timer = { { 0, 0 }, { 0, 150000 } };
   sigaction(SIGALRM, &action, NULL);
   setitimer(ITIMER_REAL, &timer, NULL);
   T("until the alarm", pause);

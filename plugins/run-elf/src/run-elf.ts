@@ -36,8 +36,8 @@ export interface RunElfOptions {
   readonly stderr?: OutputOption;
   /** Folders of the host that it may see; nothing by default. */
   readonly mounts?: readonly Mount[];
-  /** `vmx` (default), or a backend. A backend serves one run. */
-  readonly backend?: string | Backend;
+  /** `vmx` (default), `kvm`, or a backend object, which serves one run. */
+  readonly backend?: 'vmx' | 'kvm' | Backend;
   /** Its environment; empty by default. */
   readonly env?: Readonly<Record<string, string>>;
   /** Its working directory, a path in the sandbox; `/` by default. */
@@ -105,10 +105,12 @@ function readProgram(file: string): Uint8Array {
   }
 }
 
-function makeBackend(backend: string | Backend): Backend {
+/** What kvm needs is loaded only for kvm. */
+async function makeBackend(backend: 'vmx' | 'kvm' | Backend): Promise<Backend> {
   if (typeof backend !== 'string') return backend;
   if (backend === 'vmx') return new VmxBackend();
-  return fail('BACKEND_UNAVAILABLE', `Backend "${backend}" is not known here; use vmx, or give a backend object.`, { backend });
+  if (backend === 'kvm') return (await import('@visorkit/backend-kvm')).kvm();
+  return fail('BACKEND_UNAVAILABLE', `There is no backend "${backend}"; use vmx or kvm, or give a backend object.`, { backend });
 }
 
 /** A source of standard input. */
@@ -167,7 +169,7 @@ export async function runElf(options: RunElfOptions): Promise<RunElfResult> {
       ...(options.epoch === undefined ? {} : { epoch: options.epoch }), ...(options.umask === undefined ? {} : { umask: options.umask }),
     });
     await using vmm = compose({
-      backend: makeBackend(options.backend ?? 'vmx'), memory: options.memory ?? '256M', cpus: 1, time,
+      backend: await makeBackend(options.backend ?? 'vmx'), memory: options.memory ?? '256M', cpus: 1, time,
       plugins: [disassembler(), ...exits(), kernel, linux, ...linuxSystemCalls(), ...(options.plugins ?? [])],
       boot: { image, imageName: file, loader: 'sandbox' },
     });

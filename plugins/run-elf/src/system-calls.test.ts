@@ -1,0 +1,86 @@
+/** A C program that makes every system call that is served: its output is the same as on the machine's own Linux. */
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { SystemCallTable, SystemCallTableToken, systemCallName } from '@visorkit/linux-abi';
+import { linuxSystemCalls } from '@visorkit/linux-syscalls';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { runElf } from './run-elf.js';
+import { BACKENDS } from './test-backends.js';
+import { canCompile, compile } from './test-programs.js';
+
+const source = join(import.meta.dirname, '../guest/system-calls.c');
+const home = mkdtempSync(join(tmpdir(), 'visorkit-calls-'));
+let program = '', expected = '';
+
+/** Calls that the sandbox refuses where Linux would not, or that only the program's end makes. */
+const REFUSED = new Set([
+  'socket', 'socketpair', 'clone3', 'rseq', 'membarrier', 'execve', 'execveat', 'waitid', 'mount', 'umount2', 'chroot', 'pivot_root', 'reboot', 'sethostname', 'setdomainname', 'swapon',
+  'swapoff', 'syslog', 'ptrace', 'unshare', 'setns', 'init_module', 'finit_module', 'delete_module', 'bpf', 'perf_event_open', 'iopl', 'ioperm', 'inotify_init', 'inotify_init1',
+  'io_uring_setup', 'seccomp', 'userfaultfd', 'fork', 'vfork', 'exit', 'rt_sigreturn', 'clock_settime', 'settimeofday', 'adjtimex', 'clock_adjtime', 'setgroups', 'setsid', 'setpgid', 'capset',
+  'setpriority', 'sched_setscheduler', 'sched_setaffinity', 'setxattr', 'lsetxattr', 'fsetxattr', 'removexattr', 'lremovexattr', 'fremovexattr', 'fgetxattr',
+]);
+
+function servedCalls(): string[] {
+  const table = new SystemCallTable();
+  for (const plugin of linuxSystemCalls()) {
+    plugin.apply({ services: { get: (token: unknown) => (token === SystemCallTableToken ? table : undefined) }, onDispose() {} } as never);
+  }
+  return Array.from({ length: 500 }, (_, number) => number).filter((number) => table.get(number) !== undefined).map(systemCallName);
+}
+
+it('the program makes every call that is served', () => {
+  const text = readFileSync(source, 'utf8');
+  const made = (name: string): boolean => new RegExp(`\\b(T|J)\\("[^"]*", ${name}\\b|\\bSYS_${name}\\b|\\b${name}\\(|"${name} `).test(text)
+    || (name === 'clone' && text.includes('pthread_create'));
+  expect(servedCalls().filter((name) => !REFUSED.has(name) && !made(name))).toEqual([]);
+});
+
+describe.skipIf(!canCompile)('system calls', () => {
+  beforeAll(() => {
+    program = compile(home, 'system-calls', source, '-w');
+    mkdirSync(join(home, 'native'));
+    const native = spawnSync(program, ['argument'], { cwd: join(home, 'native'), env: { GREETING: 'hello' }, encoding: 'latin1' });
+    expect(native.status).toBe(42);
+    expected = native.stdout;
+  });
+  afterAll(() => rmSync(home, { recursive: true, force: true }));
+
+  it.each(BACKENDS)('are the same on %s', async (name, options) => {
+    const folder = join(home, name);
+    mkdirSync(folder);
+    const result = await runElf({ ...options, file: program, args: ['argument'], env: { GREETING: 'hello' }, cwd: '/work', mounts: [{ host: folder, guest: '/work' }] });
+    expect(result.message).toEqual([]);
+    expect(Buffer.from(result.stdout).toString('latin1').split('\n')).toEqual(expected.split('\n'));
+    expect(result.status).toBe(42);
+    expect(expected).not.toContain('IS WRONG');
+  }, 60_000);
+
+  it('are the same in memory', async () => {
+    const result = await runElf({ file: program, args: ['argument'], env: { GREETING: 'hello' }, cwd: '/tmp', time: 'virtual' });
+    // Names of the working folder and of what the host's file system does are the host's
+    const differs = /^getcwd current/;
+    const clean = (text: string): string[] => text.split('\n').filter((line) => !differs.test(line));
+    expect(clean(Buffer.from(result.stdout).toString('latin1'))).toEqual(clean(expected));
+  });
+
+  it('are refused where they lead outside', async () => {
+    const file = compile(home, 'refused', `
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#define R(name) do { long r = syscall(SYS_##name, 2, 1, 0, 0, 0, 0); printf(#name " %ld %s\\n", r, strerrorname_np(errno)); } while (0)
+int main(void) { R(socket); R(fork); R(vfork); R(execve); R(mount); R(ptrace); R(unshare); R(bpf); R(io_uring_setup); R(clone3); printf("%ld %s\\n", syscall(9999), strerrorname_np(errno)); syscall(9999); }
+`);
+    const result = await runElf({ file, time: 'virtual' });
+    expect(Buffer.from(result.stdout).toString().trim().split('\n')).toEqual([
+      'socket -1 EAFNOSUPPORT', 'fork -1 ENOSYS', 'vfork -1 ENOSYS', 'execve -1 ENOSYS', 'mount -1 EPERM', 'ptrace -1 EPERM', 'unshare -1 EPERM', 'bpf -1 EPERM', 'io_uring_setup -1 EPERM',
+      'clone3 -1 ENOSYS', '-1 ENOSYS',
+    ]);
+    expect(result.unknownCalls).toEqual([{ name: 'syscall_9999', count: 2 }]);
+  });
+});
