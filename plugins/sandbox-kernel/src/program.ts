@@ -50,6 +50,7 @@ function checkSegments(file: ElfFile, wrong: (what: string) => never): void {
     if (start < reached) wrong(`${at} begins before the one ahead of it ends; segments must ascend`);
     reached = end;
   }
+  if (base + file.entry >= PROGRAM_END) wrong(`its entry point 0x${file.entry.toString(16)} is no address of a program`);
 }
 
 /** The file with an empty section table in its header. */
