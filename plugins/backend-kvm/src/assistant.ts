@@ -9,7 +9,7 @@ import type { SegmentState, Vcpu } from '@visorkit/core';
 import { XCR0_SUPPORTED, Engine, describeEntryRule, layout, processorModuleNow, vmcsLayout } from '@visorkit/engine';
 import type { WasmMemory } from '@visorkit/engine';
 import {
-  AccessRights, EptBuilder, EptRights, ExitReason, Interruptibility, Msr, Rflags, Vector, VmcsField, controlBits, eptPointer, exitReasonName,
+  AccessRights, EptBuilder, EptRights, ExitReason, Msr, Rflags, Vector, VmcsField, controlBits, eptPointer, exitReasonName,
 } from '@visorkit/x86';
 import { getFloatingPoint, putFloatingPoint } from './floating-point.js';
 import type { MemorySlots } from './memory-slots.js';

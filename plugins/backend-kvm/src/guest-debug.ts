@@ -1,10 +1,13 @@
 /** What of the guest's debugging exits: single steps, INT3, breakpoint registers. */
+import { Segment } from '@visorkit/core';
+import type { GuestMemory, Vcpu } from '@visorkit/core';
 import { GuestDebug, Request, Size } from './kvm-api.js';
 import { libc } from './libc.js';
 import { kvmError } from './support.js';
 
 /** DR7: L0 to G3. */
 const ENABLES = 0xffn;
+const HLT = 0xf4;
 
 export class DebugControl {
   singleStep = false;
@@ -65,6 +68,23 @@ export class DebugControl {
   #load(): void {
     if (libc().ioctlPointer(this.vcpuFd, Request.GET_DEBUGREGS, this.#registers) < 0) throw kvmError('to say what is in the debug registers');
   }
+}
+
+/** The instruction that a single step is about: some kernels step over HLT as if it did nothing. */
+export class SteppedInstruction {
+  #rip = 0n;
+  #byte = -1;
+
+  /** Before the step. */
+  begin(vcpu: Vcpu, memory: Pick<GuestMemory, 'contains' | 'readU8'>): void {
+    this.#rip = vcpu.rip;
+    const linear = vcpu.codeBits === 64 ? vcpu.rip : (vcpu.getSegment(Segment.CS).base + vcpu.rip) & 0xffff_ffffn;
+    const gpa = vcpu.translate(linear, 'probe');
+    this.#byte = gpa >= 0 && memory.contains(gpa, 1) ? memory.readU8(gpa) : -1;
+  }
+
+  /** After it: it was over HLT. */
+  overHalt(vcpu: Vcpu): boolean { return this.#byte === HLT && vcpu.rip === this.#rip + 1n; }
 }
 
 /** struct kvm_debugregs: DR0 to DR3, DR6, DR7. DR4 and DR5 are DR6 and DR7 (SDM 3B, 18.2.2). */

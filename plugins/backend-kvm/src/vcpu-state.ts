@@ -1,7 +1,11 @@
 /** The whole state of a vCPU as plain data. */
 import { VisorkitError } from '@visorkit/core';
+import type { KvmClock } from './clock.js';
+import type { EventQueue } from './events.js';
+import type { DebugControl } from './guest-debug.js';
 import { Request, Size } from './kvm-api.js';
 import { libc } from './libc.js';
+import type { Msrs } from './msrs.js';
 import { kvmError } from './support.js';
 
 /** Increased when the meaning of a field changes. */
@@ -66,13 +70,45 @@ export class ExtendedState {
   }
 }
 
-/** A structure of fixed size, fetched or handed over. */
-export function fetchState(fd: number, request: number, size: number, what: string): Uint8Array {
+/** What of a vCPU is saved beside its registers and CR8. */
+export interface StatefulParts {
+  readonly fd: number;
+  readonly msrs: Msrs;
+  readonly extended: ExtendedState;
+  readonly events: EventQueue;
+  readonly debug: DebugControl;
+  readonly kernelApic: boolean;
+  readonly clock: KvmClock;
+}
+
+export function saveRest({ fd, msrs, extended, events, debug, kernelApic, clock }: StatefulParts): Omit<KvmVcpuState, 'format' | 'general' | 'special' | 'taskPriority'> {
+  return {
+    msrs: msrs.save().map(([index, value]) => [index, value.toString(16)]), xsave: extended.load().slice(), xcr0: extended.xcr0.toString(16), events: events.save(), debug: debug.save(),
+    mpState: fetchState(fd, Request.GET_MP_STATE, Size.MP_STATE, 'its activity')[0],
+    ...(kernelApic ? { localApic: fetchState(fd, Request.GET_LAPIC, Size.LAPIC, 'its local APIC') } : {}),
+    clock: clock.now(),
+  };
+}
+
+/** After the registers: the kernel checks XCR0 against CR4, and some MSRs against EFER. */
+export function restoreRest({ fd, msrs, extended, events, debug, kernelApic, clock }: StatefulParts, state: KvmVcpuState): void {
+  putState(fd, Request.SET_MP_STATE, Uint8Array.of(state.mpState, 0, 0, 0), 'an activity state');
+  extended.xcr0 = BigInt(`0x${state.xcr0}`);
+  extended.xsave.set(state.xsave);
+  extended.store();
+  msrs.restore(state.msrs.map(([index, value]) => [index, BigInt(`0x${value}`)]));
+  debug.restore(state.debug);
+  if (state.localApic !== undefined && kernelApic) putState(fd, Request.SET_LAPIC, state.localApic, 'the state of a local APIC');
+  events.restore(state.events);
+  clock.set(state.clock);
+}
+
+function fetchState(fd: number, request: number, size: number, what: string): Uint8Array {
   const bytes = new Uint8Array(size);
   if (libc().ioctlPointer(fd, request, bytes) < 0) throw kvmError(`to give ${what}`);
   return bytes;
 }
 
-export function putState(fd: number, request: number, bytes: Uint8Array, what: string): void {
+function putState(fd: number, request: number, bytes: Uint8Array, what: string): void {
   if (libc().ioctlPointer(fd, request, bytes.slice()) < 0) throw kvmError(what);
 }

@@ -1,27 +1,27 @@
 /** A vCPU of KVM: enters the guest with KVM_RUN on the thread that calls `run`, brings its exits, completes what was handled. */
 import { ExitReason, VisorkitError, VmExit, fail } from '@visorkit/core';
 import type { InitialState, Vcpu } from '@visorkit/core';
-import type { LocalApicPort, LocalApics } from '@visorkit/machine';
-import { EventType, Msr, Rflags, Vector } from '@visorkit/x86';
-import type { AssistOutcome } from './assistant.js';
-import { guestCpuid, setCpuid } from './cpuid.js';
+import type { LocalApicPort } from '@visorkit/machine';
+import { EventType, Msr, Vector } from '@visorkit/x86';
+import { Assistance } from './assistance.js';
+import { apicBaseOf, configureVcpu } from './configure.js';
 import { EventQueue } from './events.js';
 import { fillDebug, fillEntryFailure, fillIo, fillMemoryAccess, startExit } from './fill-exit.js';
-import { DebugControl } from './guest-debug.js';
+import { DebugControl, SteppedInstruction } from './guest-debug.js';
 import { applyInitialState } from './initial-state.js';
 import {
-  Events, HAS_INSTRUCTION_BYTES, INTERNAL_ERRORS, INTERNAL_ERROR_EMULATION, Request, Run, RunExit, SYSTEM_EVENT_CRASH, SYSTEM_EVENT_RESET, SYSTEM_EVENT_SHUTDOWN, Size,
+  HAS_INSTRUCTION_BYTES, INTERNAL_ERRORS, INTERNAL_ERROR_EMULATION, Request, Run, RunExit, SYSTEM_EVENT_CRASH, SYSTEM_EVENT_RESET, SYSTEM_EVENT_SHUTDOWN,
   runExitName,
 } from './kvm-api.js';
 import { Errno, errno, errorName, libc } from './libc.js';
 import { MmioPieces } from './mmio-pieces.js';
 import type { MmioSource } from './mmio-pieces.js';
-import { Msrs, filterMsrs } from './msrs.js';
+import { Msrs } from './msrs.js';
 import { KvmRegisters } from './registers.js';
 import { RunPage } from './run-page.js';
 import { kvmError } from './support.js';
-import { ExtendedState, STATE_FORMAT, fetchState, putState } from './vcpu-state.js';
-import type { KvmVcpuState } from './vcpu-state.js';
+import { ExtendedState, STATE_FORMAT, restoreRest, saveRest } from './vcpu-state.js';
+import type { KvmVcpuState, StatefulParts } from './vcpu-state.js';
 import type { MachineServices, VmParts } from './vm-parts.js';
 
 const EXIT_REASON = Run.EXIT_REASON / 4, CR8 = Run.CR8 / 4, MMIO_ADDRESS = Run.MMIO_ADDRESS / 4, MMIO_LENGTH = Run.MMIO_LENGTH / 4, MSR_DATA = Run.MSR_DATA / 4;
@@ -31,16 +31,12 @@ const EXIT_REASON = Run.EXIT_REASON / 4, CR8 = Run.CR8 / 4, MMIO_ADDRESS = Run.M
  */
 const LATENESS = 40_000;
 const IF = 1n << 9n;
-const HLT = 0xf4;
-const APIC_BASE_DEFAULT = 0xfee0_0000n, APIC_BASE_ENABLE = 1n << 11n, APIC_BASE_BSP = 1n << 8n;
 const EXCEPTION_DB = 1 << Vector.DB, EXCEPTION_BP = 1 << Vector.BP;
 
 export class KvmVcpu extends KvmRegisters implements Vcpu {
   readonly exit = new VmExit();
   /** KVM does not count what the guest retires. */
   readonly instructions = 0;
-  /** Instructions the software processor executed for this vCPU because the kernel could not. */
-  assisted = 0;
   readonly fd: number;
   readonly #parts: VmParts;
   readonly #run: RunPage;
@@ -49,6 +45,7 @@ export class KvmVcpu extends KvmRegisters implements Vcpu {
   readonly #msrs: Msrs;
   readonly #extended: ExtendedState;
   readonly #debug: DebugControl;
+  readonly #steps = new SteppedInstruction();
   readonly #pieces = new MmioPieces();
   readonly #fromRun: MmioSource;
   /** The shared page from an offset on, for string I/O; there is one offset in practice. */
@@ -58,22 +55,19 @@ export class KvmVcpu extends KvmRegisters implements Vcpu {
     return this.#ioData;
   };
   readonly #resetSpecial: Uint8Array;
+  readonly #stateful: StatefulParts;
+  readonly #assistance: Assistance | undefined;
   #machine: MachineServices | undefined;
   #apic: LocalApicPort | undefined;
   #deadline = Infinity;
   #armed = Infinity;
   #debugUsed = false;
-  /** With single steps: where the last entry began, and the byte there. */
-  #steppingFrom = 0n;
-  #steppingOver = -1;
   /** Nothing has run since the state was set from outside: the shared page tells nothing yet. */
   #fresh = true;
   /** The kernel still has to finish the instruction of the last exit. */
   #completing = false;
   /** An exit that came while the kernel finished an instruction. */
   #early = false;
-  /** The instruction bytes of an emulation that the software processor is in the middle of. */
-  #assisting = false;
   #disposed = false;
 
   constructor(readonly index: number, parts: VmParts) {
@@ -99,8 +93,14 @@ export class KvmVcpu extends KvmRegisters implements Vcpu {
     this.#debug.softwareBreakpoints = (exceptionBitmap & EXCEPTION_BP) !== 0;
     this.#debug.hardwareBreakpoints = (exceptionBitmap & EXCEPTION_DB) !== 0;
     this.#debugUsed = this.#debug.singleStep || this.#debug.softwareBreakpoints || this.#debug.hardwareBreakpoints;
+    const { assistant, slots } = parts;
+    this.#assistance = assistant && new Assistance(this, assistant, this.#events, this.#extended, this.#pieces, slots, () => this.#debug.singleStep);
+    this.#stateful = { fd, msrs: this.#msrs, extended: this.#extended, events: this.#events, debug: this.#debug, kernelApic: parts.kernelApic, clock: parts.clock };
     this.#resetSpecial = this.copySpecial();
   }
+
+  /** Instructions the software processor executed for this vCPU because the kernel could not. */
+  get assisted(): number { return this.#assistance?.count ?? 0; }
 
   setDeadline(ns: number): void { this.#deadline = ns; }
   setInstructionLimit(count: number): void {
@@ -118,14 +118,17 @@ export class KvmVcpu extends KvmRegisters implements Vcpu {
       this.#early = false;
       if (this.#give()) return exit;
     }
-    const { thread, clock } = this.#parts, run = this.#run;
+    const { thread, clock } = this.#parts, run = this.#run, assistance = this.#assistance;
     for (;;) {
-      if (this.#assisting) {
-        if (this.#giveAssist(this.#parts.assistant!.proceed())) return exit;
+      if (assistance?.busy === true) {
+        if (assistance.proceed()) return exit;
         continue;
       }
       if (this.registersDirty) this.flush();
-      if (this.#debugUsed) this.#prepareDebug();
+      if (this.#debugUsed) {
+        if (this.#debug.singleStep) this.#steps.begin(this, this.#parts.memory);
+        this.#debug.apply();
+      }
       if (this.#deadline !== this.#armed) this.#armed = this.#deadline;
       thread.arm(clock.monotonic(this.#armed) + LATENESS);
       const apic = this.#apic;
@@ -149,7 +152,7 @@ export class KvmVcpu extends KvmRegisters implements Vcpu {
       const { pending } = this.#pieces;
       this.#pieces.complete(exit.mmio);
       if (pending && !this.#pieces.pending) {
-        if (this.#assisting) this.#parts.assistant!.accessDone();
+        if (this.#assistance?.busy === true) this.#assistance.accessDone();
         else this.#finishLater();
       }
       return;
@@ -190,14 +193,14 @@ export class KvmVcpu extends KvmRegisters implements Vcpu {
   reinjectEvent(): void {}
 
   canTakeInterrupt(): boolean {
-    if (this.#events.queued || this.#pieces.pending || this.#assisting || this.#early || this.#parts.kernelPic) return false;
+    if (this.#events.queued || this.#unfinished || this.#parts.kernelPic) return false;
     if (this.#fresh && !this.#parts.kernelApic) return (this.rflags & IF) !== 0n && !this.#events.busy;
     const { bytes } = this.#run;
     if (bytes[Run.READY_FOR_INTERRUPT] === 0) return false;
     return this.registersDirty ? (this.rflags & IF) !== 0n : bytes[Run.IF_FLAG] !== 0;
   }
   /** KVM keeps an NMI until it can be delivered. */
-  canTakeNmi(): boolean { return !this.#pieces.pending && !this.#assisting && !this.#early; }
+  canTakeNmi(): boolean { return !this.#unfinished; }
   interruptsEnabled(): boolean {
     return this.#fresh || this.registersDirty ? (this.rflags & IF) !== 0n : this.#run.bytes[Run.IF_FLAG] !== 0;
   }
@@ -268,18 +271,11 @@ export class KvmVcpu extends KvmRegisters implements Vcpu {
   saveState(): KvmVcpuState {
     if (this.#machine === undefined) this.#prepare();
     this.settle();
-    if (this.#early || this.#pieces.pending || this.#assisting) {
+    if (this.#unfinished) {
       fail('STATE_UNFINISHED', 'The state of this vCPU cannot be saved in the middle of an instruction that accesses devices several times. Let it run to its next exit.');
     }
     if (this.registersDirty) this.flush();
-    const { fd } = this, { kernelApic, clock } = this.#parts, { GET_MP_STATE, GET_LAPIC } = Request;
-    return {
-      format: STATE_FORMAT, general: this.copyGeneral(), special: this.copySpecial(), msrs: this.#msrs.save().map(([index, value]) => [index, value.toString(16)]),
-      xsave: this.#extended.load().slice(), xcr0: this.#extended.xcr0.toString(16), events: this.#events.save(), debug: this.#debug.save(),
-      mpState: fetchState(fd, GET_MP_STATE, Size.MP_STATE, 'its activity')[0], taskPriority: this.#run.words[CR8],
-      ...(kernelApic ? { localApic: fetchState(fd, GET_LAPIC, Size.LAPIC, 'its local APIC') } : {}),
-      clock: clock.now(),
-    };
+    return { format: STATE_FORMAT, general: this.copyGeneral(), special: this.copySpecial(), taskPriority: this.#run.words[CR8], ...saveRest(this.#stateful) };
   }
 
   restoreState(saved: unknown): void {
@@ -287,20 +283,11 @@ export class KvmVcpu extends KvmRegisters implements Vcpu {
     if (state.format !== STATE_FORMAT) fail('KVM_STATE_FORMAT', `A saved vCPU of format ${state.format} cannot be restored; this backend has format ${STATE_FORMAT}.`);
     if (this.#machine === undefined) this.#prepare();
     this.#abandon();
-    const { fd } = this;
-    putState(fd, Request.SET_MP_STATE, Uint8Array.of(state.mpState, 0, 0, 0), 'an activity state');
     this.putSpecial(state.special);
     this.putGeneral(state.general);
     this.flush();
-    this.#extended.xcr0 = BigInt(`0x${state.xcr0}`);
-    this.#extended.xsave.set(state.xsave);
-    this.#extended.store();
-    this.#msrs.restore(state.msrs.map(([index, value]) => [index, BigInt(`0x${value}`)]));
-    this.#debug.restore(state.debug);
-    if (state.localApic !== undefined && this.#parts.kernelApic) putState(fd, Request.SET_LAPIC, state.localApic, 'the state of a local APIC');
-    this.#events.restore(state.events);
+    restoreRest(this.#stateful, state);
     this.#run.words[CR8] = state.taskPriority;
-    this.#parts.clock.set(state.clock);
     this.forget();
   }
 
@@ -314,25 +301,17 @@ export class KvmVcpu extends KvmRegisters implements Vcpu {
   // ------------------------------------------------------------------------------------------------ beginning and ending an entry
   /** Before the guest runs first: what depends on the plugins, which are all there by now. */
   #prepare(): void {
-    const machine = this.#parts.machine(), { vmFd, cpus, kernelApic, controls, supportedCpuid } = this.#parts;
+    const machine = this.#parts.machine();
     this.#machine = machine;
-    const { cpuid, msrs, apics } = machine;
-    setCpuid(this.fd, cpuid === undefined ? supportedCpuid : guestCpuid(cpuid, this, cpus, apics, kernelApic));
-    const wanted = (ranges: readonly (readonly [number, number])[]) => (index: number): boolean =>
-      msrs?.find(index) !== undefined || ranges.some(([first, last]) => index >= first && index <= last);
-    if (this.index === 0) filterMsrs(vmFd, wanted(controls.msrRead), wanted(controls.msrWrite));
-    if (!kernelApic) this.#useApics(apics);
-  }
-
-  #useApics(apics: LocalApics | undefined): void {
-    this.#apic = apics?.forVcpu(this.index);
+    configureVcpu(this, this.fd, this.#parts, machine);
+    if (this.#parts.kernelApic) return;
+    this.#apic = machine.apics?.forVcpu(this.index);
     this.#followApicBase();
   }
 
   /** CPUID's APIC bit follows IA32_APIC_BASE, which KVM keeps for that alone. */
   #followApicBase(): void {
-    const enabled = this.#apic?.enabled ?? false;
-    const base = APIC_BASE_DEFAULT | (enabled ? APIC_BASE_ENABLE : 0n) | (this.index === 0 ? APIC_BASE_BSP : 0n);
+    const base = apicBaseOf(this.index, this.#apic?.enabled ?? false);
     if (this.apicBase !== base) this.apicBase = base;
   }
 
@@ -345,11 +324,13 @@ export class KvmVcpu extends KvmRegisters implements Vcpu {
     startExit(this.exit, ExitReason.PREEMPTION_TIMER);
   }
 
+  /** An instruction is half done: it accesses devices several times. */
+  get #unfinished(): boolean { return this.#early || this.#pieces.pending || this.#assistance?.busy === true; }
+
   /** Forgets accesses that an instruction is in the middle of. */
   #drop(): void {
     this.#pieces.drop();
-    if (this.#assisting) this.#parts.assistant?.release(this);
-    this.#assisting = false;
+    this.#assistance?.drop();
   }
 
   /** The kernel finishes the instruction at the next entry, or when somebody wants to know the registers. */
@@ -409,7 +390,7 @@ export class KvmVcpu extends KvmRegisters implements Vcpu {
       case RunExit.FAIL_ENTRY: fillEntryFailure(exit, run); return true;
       case RunExit.DEBUG:
         fillDebug(exit, run, this.#debug.singleStep);
-        if (exit.reason === ExitReason.MONITOR_TRAP_FLAG && this.#steppingOver === HLT && this.rip === this.#steppingFrom + 1n) startExit(exit, ExitReason.HLT);
+        if (exit.reason === ExitReason.MONITOR_TRAP_FLAG && this.#steps.overHalt(this)) startExit(exit, ExitReason.HLT);
         return true;
       case RunExit.X86_RDMSR: startExit(exit, ExitReason.RDMSR); return true;
       case RunExit.X86_WRMSR: startExit(exit, ExitReason.WRMSR); return true;
@@ -427,17 +408,6 @@ export class KvmVcpu extends KvmRegisters implements Vcpu {
     }
   }
 
-  /** Single steps: notes the instruction, because some kernels step over HLT as if it did nothing. */
-  #prepareDebug(): void {
-    if (this.#debug.singleStep) {
-      this.#steppingFrom = this.rip;
-      const linear = this.codeBits === 64 ? this.rip : (this.getSegment(1).base + this.rip) & 0xffff_ffffn;
-      const gpa = this.translate(linear, 'probe'), { memory } = this.#parts;
-      this.#steppingOver = gpa >= 0 && memory.contains(gpa, 1) ? memory.readU8(gpa) : -1;
-    }
-    this.#debug.apply();
-  }
-
   #systemEvent(type: number): void {
     const system = this.#machine?.system;
     startExit(this.exit, ExitReason.PREEMPTION_TIMER);
@@ -452,63 +422,13 @@ export class KvmVcpu extends KvmRegisters implements Vcpu {
     const { words, bytes } = this.#run, error = words[Run.ERROR_SUBERROR / 4];
     const code = words[Run.ERROR_COUNT / 4] >= 1 && (words[Run.ERROR_FLAGS / 4] & HAS_INSTRUCTION_BYTES) !== 0
       ? bytes.slice(Run.ERROR_INSTRUCTION, Run.ERROR_INSTRUCTION + Math.min(15, bytes[Run.ERROR_INSTRUCTION_SIZE])) : new Uint8Array(0);
-    const { assistant } = this.#parts;
-    if (error !== INTERNAL_ERROR_EMULATION || assistant === undefined) {
+    const assistance = this.#assistance;
+    if (error !== INTERNAL_ERROR_EMULATION || assistance === undefined) {
       throw new VisorkitError('KVM_INTERNAL_ERROR',
         `KVM gave up on vCPU ${this.index} at RIP 0x${this.rip.toString(16)}: ${INTERNAL_ERRORS[error] ?? `internal error ${error}`}${code.length > 0 ? ` (${hexBytes(code)})` : ''}.`,
         { suberror: error, instruction: hexBytes(code) });
     }
-    return this.#giveAssist(assistant.begin(this, this.#extended, code, this.#events.blocking));
-  }
-
-  #giveAssist(outcome: AssistOutcome): boolean {
-    const { exit } = this, assistant = this.#parts.assistant!;
-    this.#assisting = false;
-    switch (outcome) {
-      case 'done':
-        assistant.store(this, this.#extended);
-        this.assisted++;
-        this.#events.blocking = assistant.interruptibility;
-        if (assistant.trap) {
-          this.setDebugRegister(6, this.getDebugRegister(6) | 0x4000n);
-          this.#events.exception(Vector.DB, undefined);
-        }
-        this.#fresh = true;
-        return false;
-      case 'exception': {
-        const { vector, errorCode, qualification } = assistant.exception;
-        if (vector === Vector.PF) this.setControlRegister(2, qualification);
-        this.#events.exception(vector, errorCode);
-        this.#fresh = true;
-        return false;
-      }
-      case 'access': {
-        const { access } = assistant;
-        if (access.write && this.#parts.slots.isRom(access.gpa)) {
-          this.#assisting = true;
-          assistant.accessDone();
-          return false;
-        }
-        this.#assisting = true;
-        fillMemoryAccess(exit, access.gpa, access.write);
-        this.#pieces.start(access, access.gpa, access.size, access.write);
-        this.#pieces.describe(exit.mmio);
-        return true;
-      }
-      case 'busy':
-        startExit(exit, ExitReason.PREEMPTION_TIMER);
-        return true;
-      case 'no-memory':
-        // Code where there is no memory: what the processor calls an EPT violation of a fetch
-        startExit(exit, ExitReason.EPT_VIOLATION);
-        exit.gpa = assistant.faultGpa;
-        exit.qualification = 4;
-        return true;
-      default:
-        throw new VisorkitError('KVM_INTERNAL_ERROR',
-          `KVM could not emulate an instruction of vCPU ${this.index} at RIP 0x${this.rip.toString(16)} (${assistant.instruction}), and the software processor cannot execute it either: ${assistant.refusal}.`,
-          { instruction: assistant.instruction });
-    }
+    return assistance.begin(code);
   }
 
   protected get taskPriority(): bigint { return BigInt(this.#apic?.cr8 ?? this.#run.words[CR8]); }
