@@ -1,6 +1,6 @@
 /**
  * Measures an exit on the kvm backend beside a minimal C program: installs and builds what is missing, then runs test/bench-kvm.
- * Usage: npm run bench:kvm -- [--rounds 61] [--turns 2000] [--out FILE]   (needs /dev/kvm and gcc)
+ * Usage: npm run bench:kvm -- [--rounds 101] [--turns 1000] [--out FILE]   (needs /dev/kvm and gcc)
  */
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';

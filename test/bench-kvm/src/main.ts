@@ -24,6 +24,9 @@ function summarise(samples: readonly number[]): Summary {
   return { median: sorted.length % 2 === 1 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2, least: sorted[0], most: sorted[sorted.length - 1], samples: sorted.length };
 }
 
+/** Nanoseconds of one round trip: on the wall's clock, and of processor time, which a busy host does not stretch. */
+interface Sample { readonly wall: number; readonly processor: number }
+
 /** The C program, asked batch by batch. */
 class Native {
   readonly #process: ChildProcessWithoutNullStreams;
@@ -38,11 +41,12 @@ class Native {
     this.#lines = createInterface({ input: this.#process.stdout })[Symbol.asyncIterator]();
   }
 
-  async measure(turns: number): Promise<number> {
+  async measure(turns: number): Promise<Sample> {
     this.#process.stdin.write(`${turns}\n`);
     const { value, done } = await this.#lines.next();
     if (done === true) throw new Error('The C program ended early.');
-    return Number(value);
+    const [wall, processor] = value.split(' ').map(Number);
+    return { wall, processor };
   }
 
   end(): void { this.#process.stdin.end(); }
@@ -52,10 +56,12 @@ class Native {
 class Machine {
   readonly vmm: Vmm;
   #left = 0;
+  #warm = 0;
   #turns = 0;
   #began = 0;
   #value = 0;
-  #nanoseconds = 0;
+  #processor = 0;
+  #sample: Sample = { wall: 0, processor: 0 };
 
   constructor() {
     this.vmm = compose({
@@ -73,26 +79,36 @@ class Machine {
     });
   }
 
-  async measure(turns: number): Promise<number> {
+  async measure(turns: number): Promise<Sample> {
     this.#left = this.#turns = turns;
+    this.#warm = turns >> 2;
     this.#began = 0;
     const report = await this.vmm.run({ timeout: 60 });
     if (report.reason !== 'paused') throw new Error(`The guest ended: ${report.why}`);
-    return this.#nanoseconds;
+    return this.#sample;
   }
 
   #write(value: number): void {
     this.#value = value;
-    // The first access begins the batch
-    if (this.#began === 0) this.#began = performance.now();
+    if (this.#warm > 0) this.#warm--;
+    else if (this.#began === 0) {
+      this.#began = performance.now();
+      this.#processor = processorTime();
+    }
     else if (--this.#left === 0) {
-      this.#nanoseconds = ((performance.now() - this.#began) * 1e6) / this.#turns;
+      this.#sample = { wall: ((performance.now() - this.#began) * 1e6) / this.#turns, processor: (processorTime() - this.#processor) / this.#turns };
       void this.vmm.pause();
     }
   }
 }
 
-const { values } = parseArgs({ options: { rounds: { type: 'string', default: '61' }, turns: { type: 'string', default: '2000' }, out: { type: 'string' } } });
+/** Of all threads of this process, ns. */
+function processorTime(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) * 1000;
+}
+
+const { values } = parseArgs({ options: { rounds: { type: 'string', default: '101' }, turns: { type: 'string', default: '1000' }, out: { type: 'string' } } });
 const rounds = Number(values.rounds), turns = Number(values.turns);
 if (!(rounds >= 1) || !(turns >= 1)) throw new RangeError('--rounds and --turns are whole numbers from 1 on.');
 const { usable, message } = checkKvm();
@@ -102,7 +118,7 @@ if (!usable) {
 }
 
 const native = new Native(), machine = new Machine();
-const samples = { native: [] as number[], visorkit: [] as number[] };
+const samples = { native: [] as Sample[], visorkit: [] as Sample[] };
 await native.measure(turns);
 await machine.measure(turns);
 for (let round = 0; round < rounds; round++) {
@@ -112,13 +128,17 @@ for (let round = 0; round < rounds; round++) {
 native.end();
 await machine.vmm.dispose();
 
+const figures = (list: readonly Sample[]): { wall: Summary; processor: Summary } => ({ wall: summarise(list.map(({ wall }) => wall)), processor: summarise(list.map(({ processor }) => processor)) });
+const peer = figures(samples.native), own = figures(samples.visorkit);
+const ratioOf = (a: Summary, b: Summary): number => Number((a.median / b.median).toFixed(3));
 const result = {
-  name: 'port-io round trip', unit: 'ns', rounds, turns, native: summarise(samples.native), visorkit: summarise(samples.visorkit),
-  ratio: Number((summarise(samples.visorkit).median / summarise(samples.native).median).toFixed(3)), bound: BOUND,
+  name: 'port-io round trip', unit: 'ns', rounds, turns, native: peer, visorkit: own, ratio: ratioOf(own.wall, peer.wall), processorRatio: ratioOf(own.processor, peer.processor), bound: BOUND,
   host: { processor: cpus()[0]?.model ?? '', cores: cpus().length, node: process.version, load: loadavg()[0] },
 };
 const text = `${JSON.stringify(result, null, 2)}\n`;
 if (values.out === undefined) process.stdout.write(text);
 else writeFileSync(values.out, text);
-const us = ({ median, least, most }: Summary): string => `${(median / 1000).toFixed(2)} µs (${(least / 1000).toFixed(2)} to ${(most / 1000).toFixed(2)})`;
-process.stderr.write(`C ${us(result.native)}, visorkit ${us(result.visorkit)}, ratio ${result.ratio}${result.ratio <= BOUND ? '' : `, more than ${BOUND}`}\n`);
+const us = ({ median, least }: Summary): string => `${(median / 1000).toFixed(2)} µs (best ${(least / 1000).toFixed(2)})`;
+process.stderr.write(`wall: C ${us(peer.wall)}, visorkit ${us(own.wall)}, ratio ${result.ratio}; processor time: C ${us(peer.processor)}, visorkit ${us(own.processor)}, ratio ${result.processorRatio}\n`);
+const judged = result.host.load > result.host.cores ? result.processorRatio : result.ratio;
+if (judged > BOUND) process.stderr.write(`More than ${BOUND}.\n`);
