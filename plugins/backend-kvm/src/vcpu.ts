@@ -30,6 +30,11 @@ const EXIT_REASON = Run.EXIT_REASON / 4, CR8 = Run.CR8 / 4, MMIO_ADDRESS = Run.M
  * interrupted entry each time. The kernel's own timers may be late by as much.
  */
 const LATENESS = 40_000;
+/**
+ * A guest that stood at one place for so many interrupted entries, with no event in between, gets so much more time, ns: on a busy host a
+ * kernel may need longer for an entry (after a change of mode, say) than a slice is, and would begin anew each time.
+ */
+const STALLED_ENTRIES = 8, STALLED_TIME = 4_000_000;
 const IF = 1n << 9n;
 const EXCEPTION_DB = 1 << Vector.DB, EXCEPTION_BP = 1 << Vector.BP;
 
@@ -62,6 +67,9 @@ export class KvmVcpu extends KvmRegisters implements Vcpu {
   #deadline = Infinity;
   #armed = Infinity;
   #debugUsed = false;
+  /** Interrupted entries in a row that left the guest where it was. */
+  #stalled = 0;
+  #interruptedAt = -1n;
   /** Nothing has run since the state was set from outside: the shared page tells nothing yet. */
   #fresh = true;
   /** The kernel still has to finish the instruction of the last exit. */
@@ -130,7 +138,8 @@ export class KvmVcpu extends KvmRegisters implements Vcpu {
         this.#debug.apply();
       }
       if (this.#deadline !== this.#armed) this.#armed = this.#deadline;
-      thread.arm(clock.monotonic(this.#armed) + LATENESS);
+      if (this.#events.queued) this.#stalled = 0;
+      thread.arm(clock.monotonic(this.#armed) + (this.#stalled < STALLED_ENTRIES ? LATENESS : STALLED_TIME));
       const apic = this.#apic;
       let priority = 0;
       if (apic !== undefined) run.words[CR8] = priority = apic.cr8;
@@ -142,6 +151,7 @@ export class KvmVcpu extends KvmRegisters implements Vcpu {
         this.#interrupted(errno());
         return exit;
       }
+      this.#stalled = 0;
       if (this.#give()) return exit;
     }
   }
@@ -362,6 +372,9 @@ export class KvmVcpu extends KvmRegisters implements Vcpu {
     this.#parts.thread.drain();
     this.#parts.clock.expire();
     this.#armed = NaN;
+    const { rip } = this;
+    this.#stalled = rip === this.#interruptedAt ? this.#stalled + 1 : 0;
+    this.#interruptedAt = rip;
     startExit(this.exit, ExitReason.PREEMPTION_TIMER);
   }
 
