@@ -30,7 +30,7 @@ it.skipIf(missing !== undefined)('a shell: echo, Ctrl-C, arrow keys, window size
   const before = scratch.path('before'), after = scratch.path('after');
   terminal.enter(`stty -a > ${before}; ${process.execPath} ${BIN} demo --memory 128M; echo "status=$?"; stty -a > ${after}; echo end''ed`);
   // A kernel message that comes late may stand behind the first prompt
-  await terminal.shows(/\/root # /, 150);
+  await terminal.shows(/\/root #/, 150);
   terminal.press('Enter');
   await terminal.shows(/^\/root # *$/m);
 
