@@ -1,8 +1,6 @@
 /** `visorkit exec`: runs a static Linux program in a virtual machine of its own. */
 import { fail } from '@visorkit/core';
-import { runElf } from '@visorkit/run-elf';
 import type { RunElfOptions, RunElfResult } from '@visorkit/run-elf';
-import { makeBackend, BACKENDS } from './assemble.js';
 import { writeAll } from './serial.js';
 import { seconds, size, word } from './values.js';
 
@@ -50,7 +48,13 @@ const FORWARDED = { SIGINT: 2, SIGQUIT: 3, SIGTERM: 15, SIGHUP: 1, SIGWINCH: 28,
 /** After so many interrupts that the program did not end by, the sandbox ends. */
 const PATIENCE = 3;
 
+const BACKENDS = ['vmx', 'kvm'] as const;
+
 export async function execCommand(program: string, args: readonly string[], flags: ExecFlags): Promise<number> {
+  const backend = word('--backend', flags.backend ?? 'vmx', BACKENDS);
+  // The processor is compiled while the rest is loaded
+  if (backend === 'vmx') void import('@visorkit/engine').then(({ processorModule }) => processorModule()).catch(() => {}); // an error comes again where it is waited for
+  const { runElf } = await import('@visorkit/run-elf');
   const leaving = new AbortController();
   let send: (signal: number) => void = () => {}, interrupts = 0;
   const handlers = Object.entries(FORWARDED).map(([name, signal]) => [name, () => {
@@ -60,7 +64,7 @@ export async function execCommand(program: string, args: readonly string[], flag
   const options: RunElfOptions = {
     file: program, args, stdin: 'inherit', stdout: 'inherit', stderr: 'inherit', signal: leaving.signal,
     mounts: (flags.mount ?? []).map(parseMount), env: parseEnvironment(flags.env ?? [], process.env),
-    backend: await makeBackend(word('--backend', flags.backend ?? 'vmx', BACKENDS)),
+    backend,
     memory: size('--memory', flags.memory ?? '256M'), time: word('--time', flags.time ?? 'real', ['real', 'virtual'] as const),
     ...(flags.cwd === undefined ? {} : { cwd: flags.cwd }), ...(flags.timeout === undefined ? {} : { timeout: seconds('--timeout', flags.timeout) }),
     ...(flags.strace === true ? { trace: (line: string) => say([line]) } : {}),

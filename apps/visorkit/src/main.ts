@@ -1,11 +1,7 @@
-/** The command line. */
+/** The command line. Each command is loaded when it is asked for: a program in the sandbox does not wait for boot loaders. */
 import { describeError, isVisorkitError } from '@visorkit/core';
 import { Command, CommanderError } from 'commander';
-import { demoCommand } from './demo-command.js';
-import { doctorCommand } from './doctor-command.js';
-import { execCommand } from './exec-command.js';
 import type { ExecFlags } from './exec-command.js';
-import { runCommand } from './run-command.js';
 import type { RunFlags } from './run-command.js';
 import { writeAll } from './serial.js';
 import { STATUS_NOT_STARTED, STATUS_TABLE, statusOf } from './statuses.js';
@@ -42,7 +38,7 @@ function program(end: (status: number) => void): Command {
     .option('--entry <bits>', 'bzImage: 32 or 64')
     .option('--log <level>', 'what plugins say: debug, info, warn, error or none (default info)')
     .option('--verbose', 'say at the end what happened')
-    .action(async (flags: RunFlags) => end(await runCommand(flags)));
+    .action(async (flags: RunFlags) => end(await (await import('./run-command.js')).runCommand(flags)));
   command
     .command('exec')
     .description('run a static Linux program in a virtual machine of its own; it sees nothing of this machine but what it is given')
@@ -58,18 +54,18 @@ function program(end: (status: number) => void): Command {
     .option('--time <kind>', 'real or virtual (default real)')
     .option('--strace', 'show its system calls')
     .option('--verbose', 'show its first instructions, its memory, and what made the machine exit')
-    .action(async (program: string, args: string[], flags: ExecFlags) => end(await execCommand(program, args, flags)));
+    .action(async (program: string, args: string[], flags: ExecFlags) => end(await (await import('./exec-command.js')).execCommand(program, args, flags)));
   command
     .command('demo')
     .description('boot Debian\'s kernel: a shell on a terminal, a self-check without one')
     .option('--memory <size>', 'RAM (default 256M)')
     .option('--backend <name>', 'vmx or kvm (default vmx)')
-    .action(async (flags: { memory?: string; backend?: string }) => end(await demoCommand(flags)));
+    .action(async (flags: { memory?: string; backend?: string }) => end(await (await import('./demo-command.js')).demoCommand(flags)));
   command
     .command('doctor')
     .description('say what this machine can do')
     .option('--json', 'as JSON')
-    .action(async (flags: { json?: boolean }) => end(await doctorCommand(flags)));
+    .action(async (flags: { json?: boolean }) => end(await (await import('./doctor-command.js')).doctorCommand(flags)));
   return command;
 }
 

@@ -54,9 +54,9 @@ export function addSpecialFiles(fs: MemoryFs, process: () => Process, fillRandom
 type AddText = (parent: MemoryDirectory, name: string, make: (process: Process) => string) => void;
 
 function addProcess(self: MemoryDirectory, fs: MemoryFs, process: () => Process, text: AddText): void {
-  // The program file itself; its path is the name it was called by
+  // The program file itself. Where it lies on the host is not said: it looks as if it were at the root.
   self.put('exe', new class extends SpecialNode {
-    override readlink(): string { return process().options.execName; }
+    override readlink(): string { return `/${process().options.execName.split('/').at(-1)}`; }
   }(fs, 'file', FileMode.REGULAR | 0o555, { open: (_node, flags) => (process().program ?? raise('ENOENT')).open(flags & 3), size: () => process().program?.stat().size ?? 0 }));
   self.put('fd', new DescriptorDirectory(fs, process));
   text(self, 'maps', (it) => it.describeMappings());
