@@ -1,5 +1,6 @@
 /** Streams of the host as the program's standard input and outputs: memory, Node streams, descriptors of this process. */
 import { closeSync, constants, fstatSync, openSync, readFileSync, writeSync } from 'node:fs';
+import type { BigIntStats } from 'node:fs';
 import { isatty } from 'node:tty';
 import type { ReadStream, WriteStream } from 'node:tty';
 import type { Readable, Writable } from 'node:stream';
@@ -141,6 +142,12 @@ export class StreamOutput implements HostOutput, Closing {
   }
 }
 
+/**
+ * With bigints on purpose: Node's module loader looks at the numbers of the last fstat, and stops resolving links after one of a pipe
+ * (realpathSync reads statValues for paths it knows).
+ */
+const statusOf = (descriptor: number): BigIntStats => fstatSync(descriptor, { bigint: true });
+
 /** How long a full pipe is left alone, in ms. Node cannot be told when there is room without a thread that waits. */
 const RETRY_MS = 1;
 
@@ -158,7 +165,7 @@ export class DescriptorOutput implements HostOutput, Closing {
   #timer: NodeJS.Timeout | undefined;
 
   constructor(descriptor: number, terminal?: HostTerminal) {
-    const stat = fstatSync(descriptor);
+    const stat = statusOf(descriptor);
     this.kind = terminal !== undefined ? 'terminal' : stat.isFile() ? 'file' : 'pipe';
     if (terminal !== undefined) this.terminal = terminal;
     let own = -1;
@@ -216,7 +223,7 @@ function position(descriptor: number): number {
 /** This process's standard input: the file itself when it is one. */
 export function inheritedInput(): (HostInput & Closing) | FileHandle {
   try {
-    if (fstatSync(0).isFile()) return hostFileHandle(0, position(0));
+    if (statusOf(0).isFile()) return hostFileHandle(0, position(0));
   } catch {
     return new BytesInput(new Uint8Array(0)); // closed
   }
