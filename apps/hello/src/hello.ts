@@ -14,15 +14,11 @@ const { values: { backend: name, verbose } } = parseArgs({ options: { backend: {
 const backend = name === 'kvm' ? (await import('@visorkit/backend-kvm')).kvm() : new VmxBackend();
 
 const guest = Uint8Array.of(
-  0xba, 0xf8, 0x03, // mov dx, 0x3f8
-  0x00, 0xd8, //       add al, bl
-  0x04, 0x30, //       add al, '0'
-  0xee, //             out dx, al
-  0xb0, 0x0a, //       mov al, '\n'
-  0xee, //             out dx, al
-  0xf4, //             hlt
+  0xba, 0xf8, 0x03, 0x00, 0xd8, // mov dx, 0x3f8; add al, bl
+  0x04, 0x30, 0xee, //             add al, '0'; out dx, al
+  0xb0, 0x0a, 0xee, //             mov al, '\n'; out dx, al
+  0xf4, //                         hlt
 );
-
 const printer: Plugin = {
   name: 'printer',
   requires: { services: [PortBusToken] },
