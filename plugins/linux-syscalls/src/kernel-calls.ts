@@ -77,6 +77,7 @@ const futexOperation = (call: SystemCall, i: number): string =>
   `${FUTEX_NAMES[call.u32(i) & 0x7f] ?? call.u32(i) & 0x7f}${(call.u32(i) & 128) !== 0 ? '_PRIVATE' : ''}${(call.u32(i) & FUTEX_CLOCK_REALTIME) !== 0 ? '|FUTEX_CLOCK_REALTIME' : ''}`;
 
 const threadRows: SystemCallDefinition[] = [
+  // Threads are the guest kernel's; what would be another process comes to the host, and is not served
   { name: 'clone', args: [cloneFlags, pointer, pointer, pointer, pointer] },
   { name: 'fork', args: [] }, { name: 'vfork', args: [] },
   { name: 'exit', args: [int] },

@@ -4,7 +4,7 @@ import type { SystemCall, SystemCallDefinition } from '@visorkit/linux-abi';
 import { Errno } from '@visorkit/sandbox-fs';
 import { group } from './group.js';
 
-const { flags, int, output, pointer, size } = formats;
+const { directory, flags, int, output, path, pointer, size } = formats;
 
 /** What uname(2) says; the release is that of the interface that is served. */
 export const UNAME = { sysname: 'Linux', release: '6.1.0-visorkit', version: '#1 visorkit', machine: 'x86_64', domain: '(none)' } as const;
@@ -45,7 +45,7 @@ function getrandom(call: SystemCall): number {
 
 /** Calls that programs try and can do without, and what they get. */
 const refused: readonly (readonly [name: string, errno: keyof typeof Errno])[] = [
-  ['socket', 'EAFNOSUPPORT'], ['socketpair', 'EAFNOSUPPORT'], ['clone3', 'ENOSYS'], ['rseq', 'ENOSYS'], ['membarrier', 'ENOSYS'], ['execve', 'ENOSYS'], ['execveat', 'ENOSYS'],
+  ['socket', 'EAFNOSUPPORT'], ['socketpair', 'EAFNOSUPPORT'], ['clone3', 'ENOSYS'], ['rseq', 'ENOSYS'], ['membarrier', 'ENOSYS'],
   ['wait4', 'ECHILD'], ['waitid', 'ECHILD'], ['mount', 'EPERM'], ['umount2', 'EPERM'], ['chroot', 'EPERM'], ['pivot_root', 'EPERM'], ['reboot', 'EPERM'],
   ['sethostname', 'EPERM'], ['setdomainname', 'EPERM'], ['swapon', 'EPERM'], ['swapoff', 'EPERM'], ['syslog', 'EPERM'], ['ptrace', 'EPERM'], ['unshare', 'EPERM'], ['setns', 'EPERM'],
   ['init_module', 'EPERM'], ['finit_module', 'EPERM'], ['delete_module', 'EPERM'], ['bpf', 'EPERM'], ['perf_event_open', 'EPERM'], ['iopl', 'EPERM'], ['ioperm', 'EPERM'],
@@ -56,6 +56,9 @@ const definitions: SystemCallDefinition[] = [
   { name: 'uname', args: [pointer], serve: uname },
   { name: 'sysinfo', args: [pointer], serve: sysinfo },
   { name: 'getrandom', args: [output, size, flags({ GRND_NONBLOCK: 1, GRND_RANDOM: 2, GRND_INSECURE: 4 })], serve: getrandom },
+  // One process, one program: an attempt is counted among the calls that are not served
+  { name: 'execve', args: [path, pointer, pointer] },
+  { name: 'execveat', args: [directory, path, pointer, pointer, int] },
   ...refused.map(([name, errno]): SystemCallDefinition => ({ name, args: [pointer, pointer, int], serve: () => -Errno[errno] })),
 ];
 

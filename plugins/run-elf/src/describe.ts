@@ -22,11 +22,11 @@ export function describeKilled(name: string, killed: Killed): string[] {
   const { signal, cause } = killed;
   if (cause === 'memory') return [`${name}: ${signalText(signal)}: the memory of the sandbox is used up (--memory gives more)`];
   if (cause === 'sent') return EVERYDAY.has(signal) ? [] : [`${name}: ${signalText(signal)} (${signalName(signal)})`];
-  const why = CODES[signal]?.[killed.code];
+  const why = CODES[signal]?.[killed.detail];
   const access = killed.trap === 14 ? `, ${(killed.error & 16) !== 0 ? 'execution' : (killed.error & 2) !== 0 ? 'write' : 'read'}` : '';
   return [
     `${name}: ${signalText(signal)} (${signalName(signal)}) at address ${hex(killed.address)}${why === undefined ? '' : ` (${why}${access})`}`,
     ...REGISTERS.map((row) => `  ${row.map((register) => `${register.padEnd(7)} ${killed.registers[register].toString(16).padStart(16, '0')}`).join('  ')}`),
-    ...(killed.code64.length === 0 ? [`  no code at ${hex(killed.registers.rip)}`] : killed.code64.map((line) => `  ${line}`)),
+    ...(killed.code.length === 0 ? [`  no code at ${hex(killed.registers.rip)}`] : killed.code.map((line) => `  ${line}`)),
   ];
 }

@@ -134,7 +134,8 @@ int main(void) { long n; while ((n = read(0, buffer, sizeof buffer)) > 0) for (l
     const result = await runElf({ file: ends, args: ['1'], time: 'virtual' });
     expect(result.message[0]).toBe('ends: Segmentation fault (SIGSEGV) at address 0x1234 (address not mapped, write)');
     expect(result.message.some((line) => /^ {2}rip +[0-9a-f]{16}/.test(line))).toBe(true);
-    expect(result.message.at(-5)).toMatch(/mov dword ptr \[1234h\],1/);
+    expect(result.message.find((line) => line.startsWith('  > '))).toMatch(/mov dword ptr \[1234h\],1/);
+    expect(result.message.filter((line) => /^ {2}[ >] [0-9a-f]{16} {2}/.test(line))).toHaveLength(7);
   });
 
   it('is killed when its memory is used up, and may have more', async () => {

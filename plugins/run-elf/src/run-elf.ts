@@ -164,7 +164,7 @@ export async function runElf(options: RunElfOptions): Promise<RunElfResult> {
     const stdin = openInput(options.stdin, closing);
     const stdout = openOutput(options.stdout ?? 'capture', 1, closing), stderr = openOutput(options.stderr ?? 'capture', 2, closing);
     const linux = new LinuxProcessPlugin({
-      execName: latin1(file), args: argv, env: environment, uid, gid, stdin, stdout, stderr, fillRandom, program: () => openHostFile(file),
+      execName: latin1(file), args: argv, env: environment, uid, gid, stdin, stdout, stderr, fillRandom, ...(process.platform === 'linux' ? { program: () => openHostFile(file) } : {}),
       mounts: options.mounts ?? [], ...(options.cwd === undefined ? {} : { cwd: latin1(options.cwd) }), ...(options.hostname === undefined ? {} : { hostname: options.hostname }),
       ...(options.epoch === undefined ? {} : { epoch: options.epoch }), ...(options.umask === undefined ? {} : { umask: options.umask }),
     });

@@ -47,7 +47,7 @@ enum { EPERM = 1, ENOENT = 2, ESRCH = 3, EINTR = 4, EAGAIN = 11, ENOMEM = 12, EF
 enum {
   NR_mmap = 9, NR_mprotect = 10, NR_munmap = 11, NR_brk = 12, NR_rt_sigaction = 13, NR_rt_sigprocmask = 14, NR_rt_sigreturn = 15,
   NR_sched_yield = 24, NR_mremap = 25, NR_msync = 26, NR_mincore = 27, NR_madvise = 28, NR_pause = 34, NR_getpid = 39, NR_clone = 56,
-  NR_fork = 57, NR_vfork = 58, NR_exit = 60, NR_kill = 62, NR_rt_sigpending = 127, NR_rt_sigtimedwait = 128, NR_rt_sigqueueinfo = 129,
+  NR_exit = 60, NR_kill = 62, NR_rt_sigpending = 127, NR_rt_sigtimedwait = 128, NR_rt_sigqueueinfo = 129,
   NR_rt_sigsuspend = 130, NR_sigaltstack = 131, NR_mlock = 149, NR_munlock = 150, NR_mlockall = 151, NR_munlockall = 152, NR_arch_prctl = 158,
   NR_gettid = 186, NR_tkill = 200, NR_futex = 202, NR_set_tid_address = 218, NR_exit_group = 231, NR_tgkill = 234,
   NR_set_robust_list = 273, NR_get_robust_list = 274, NR_mlock2 = 325,
@@ -144,7 +144,7 @@ extern u64 fpu_mask;
 extern int fpu_has_xsave;
 /* Picks a thread that can run, waits for one if none can, and goes on in user mode. Never returns. */
 void schedule(int rotate) __attribute__((noreturn));
-s64 sys_clone(u64 flags, u64 stack, u64 parent_tid, u64 child_tid, u64 tls);
+s64 sys_clone(u64 flags, u64 stack, u64 parent_tid, u64 child_tid, u64 tls, int *known);
 void thread_exit(u64 status) __attribute__((noreturn));
 s64 sys_futex(u64 address, u64 op, u64 value, u64 timeout, u64 address2, u64 value3, int *blocked);
 s64 sys_arch_prctl(u64 code, u64 address);

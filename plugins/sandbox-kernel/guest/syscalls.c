@@ -69,8 +69,7 @@ static s64 serve(struct frame *f, int *known, int *blocked) {
       if (f->rsi != 24) return -EINVAL;
       current->robust_list = f->rdi;
       return 0;
-    case NR_clone: return sys_clone(f->rdi, f->rsi, f->rdx, f->r10, f->r8);
-    case NR_fork: case NR_vfork: return -ENOSYS; /* one process */
+    case NR_clone: return sys_clone(f->rdi, f->rsi, f->rdx, f->r10, f->r8, known);
     case NR_futex: return sys_futex(f->rdi, f->rsi, f->rdx, f->r10, f->r8, f->r9, blocked);
     case NR_arch_prctl: return sys_arch_prctl(f->rdi, f->rsi);
     default:

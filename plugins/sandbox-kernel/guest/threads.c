@@ -124,10 +124,13 @@ void schedule(int rotate) {
 enum { CLONE_VM = 0x100, CLONE_SIGHAND = 0x800, CLONE_THREAD = 0x10000, CLONE_SETTLS = 0x80000, CLONE_PARENT_SETTID = 0x100000,
   CLONE_CHILD_CLEARTID = 0x200000, CLONE_CHILD_SETTID = 0x1000000 };
 
-/* Threads only: there is one process. */
-s64 sys_clone(u64 flags, u64 stack, u64 parent_tid, u64 child_tid, u64 tls) {
+/* Threads only: there is one process, and the host is told of attempts to make another. */
+s64 sys_clone(u64 flags, u64 stack, u64 parent_tid, u64 child_tid, u64 tls, int *known) {
   u64 needed = CLONE_VM | CLONE_SIGHAND | CLONE_THREAD;
-  if ((flags & needed) != needed) return -ENOSYS;
+  if ((flags & needed) != needed) {
+    *known = 0;
+    return 0;
+  }
   u32 slot = 0;
   while (slot < MAX_THREADS && threads[slot].state != THREAD_FREE) slot++;
   if (slot == MAX_THREADS) return -EAGAIN;

@@ -5,7 +5,7 @@ import { FRAME_REGISTERS } from './abi.js';
 export interface Killed {
   readonly signal: number;
   /** si_code. */
-  readonly code: number;
+  readonly detail: number;
   /** Faults: si_addr. */
   readonly address: bigint;
   /** True when an exception of the program raised it, false when it was sent, `memory` when RAM was used up. */
@@ -14,8 +14,8 @@ export interface Killed {
   readonly trap: number;
   readonly error: number;
   readonly registers: Readonly<Record<(typeof FRAME_REGISTERS)[number] | 'fs_base' | 'gs_base', bigint>>;
-  /** Code around RIP: five instructions from RIP on, where it can be read. */
-  readonly code64: readonly string[];
+  /** Disassembly around RIP, where it can be read; the line at RIP begins with `>`. */
+  readonly code: readonly string[];
 }
 
 export type Ending = { readonly kind: 'exited'; readonly status: number } | ({ readonly kind: 'killed' } & Killed);

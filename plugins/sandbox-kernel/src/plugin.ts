@@ -20,6 +20,8 @@ import type { Mapping } from './mappings.js';
 import { PagedMemory } from './user-memory.js';
 
 const PAGE = 4096;
+/** Bytes before RIP in which instructions are looked for. */
+const BEFORE = 32;
 /** How long a thread runs while others want to, in ns. */
 const TICK = 5_000_000;
 /** The guest kernel's mark for a call that it keeps waiting. */
@@ -347,20 +349,42 @@ class Doorbell implements GuestKernel {
     registers.gs_base = ram.readU64(bell + Bell.GS_BASE);
     const signal = ram.readU32(bell + Bell.SIGNAL);
     const killed: Killed = {
-      signal, code: ram.readU32(bell + Bell.CODE) | 0, address: ram.readU64(bell + Bell.FAULT_ADDRESS), trap: ram.readU32(bell + Bell.TRAP), error: ram.readU32(bell + Bell.ERROR),
+      signal, detail: ram.readU32(bell + Bell.CODE) | 0, address: ram.readU64(bell + Bell.FAULT_ADDRESS), trap: ram.readU32(bell + Bell.TRAP), error: ram.readU32(bell + Bell.ERROR),
       cause: (['sent', 'fault', 'memory'] as const)[ram.readU32(bell + Bell.FROM_FAULT)] ?? 'sent',
-      registers: registers as Killed['registers'], code64: this.disassemble(registers.rip, 5),
+      registers: registers as Killed['registers'], code: this.#codeAround(registers.rip),
     };
     this.ending ??= { kind: 'killed', ...killed };
     this.#system.exit(128 + signal, `The program was ended by ${signalName(signal)}.`);
   }
 
-  /** Instructions of the program from an address on, as many as can be read. */
-  disassemble(address: bigint, count: number): readonly string[] {
-    const at = Number(address);
-    let bytes = this.#memory.peek(at, 15 * count);
-    bytes ??= this.#memory.peek(at, Math.max(1, Math.min(15 * count, PAGE - (at % PAGE))));
+  /** Two instructions before RIP, where they can be told, and five from it on; the one at RIP is marked. */
+  #codeAround(rip: bigint): string[] {
+    const from = this.#disassemble(rip, this.#readable(Number(rip), 75), 5);
+    if (from.length === 0) return [];
+    return [...this.#codeBefore(rip).map((line) => `  ${line}`), ...from.map((line, i) => `${i === 0 ? '> ' : '  '}${line}`)];
+  }
+
+  /** x86 cannot be read backwards: of the starts that meet RIP, the farthest is taken, since decoding soon falls into step. */
+  #codeBefore(rip: bigint): readonly string[] {
+    const bytes = this.#memory.peek(Number(rip) - BEFORE, BEFORE);
     if (bytes === undefined) return [];
+    const next = rip.toString(16).padStart(16, '0');
+    for (let start = 0; start < BEFORE; start++) {
+      const code = new Uint8Array([...bytes.subarray(start), ...this.#readable(Number(rip), 15)]);
+      const lines = this.#disassemble(rip - BigInt(BEFORE - start), code, BEFORE);
+      const at = lines.findIndex((line) => line.startsWith(next));
+      if (at > 0 && !lines.slice(0, at).some((line) => line.includes('(bad)'))) return lines.slice(Math.max(0, at - 2), at);
+    }
+    return [];
+  }
+
+  /** Bytes from an address on, up to `length`, as far as they can be read. */
+  #readable(address: number, length: number): Uint8Array {
+    return this.#memory.peek(address, length) ?? this.#memory.peek(address, Math.min(length, PAGE - (address % PAGE))) ?? new Uint8Array(0);
+  }
+
+  #disassemble(address: bigint, bytes: Uint8Array, count: number): readonly string[] {
+    if (bytes.length === 0) return [];
     return this.#disassembler?.disassemble(bytes, address, 64, count) ?? [Buffer.from(bytes.subarray(0, 16)).toString('hex')];
   }
 
