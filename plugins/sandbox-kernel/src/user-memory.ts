@@ -29,7 +29,7 @@ export class PagedMemory implements UserMemory {
 
   prepare(address: number, length: number, write: boolean): void {
     if (length === 0) return;
-    if (!(address + length <= USER_END)) this.#need(address, length, write);
+    if (!(address >= 0 && address + length <= USER_END)) this.#need(address, length, write);
     for (let at = address - (address % PAGE); at < address + length; at += PAGE) {
       if (this.#look(at, write) < 0) this.#need(address, length, write);
     }
