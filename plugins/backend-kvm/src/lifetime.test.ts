@@ -34,7 +34,7 @@ const descriptors = (): number => readdirSync('/proc/self/fd').length;
 const threads = (): number => readdirSync('/proc/self/task').length;
 
 describe.skipIf(!usable)('a kick from another thread', () => {
-  it('ends a run long before its deadline (how soon, the benchmark measures)', async () => {
+  it('ends a run before its deadline', async () => {
     const { vmm, backend, vcpu } = await machineOf(SPIN);
     await vmm.load();
     vcpu.setDeadline(backend.clock.now() + 20e6);
