@@ -46,6 +46,15 @@ static void sense(const char *name, const char *label, int good) { printf("%s %s
 #define T(label, name, ...) show(#name, label, syscall(SYS_##name, ##__VA_ARGS__))
 #define J(label, name, condition, ...) do { errno = 0; long r = syscall(SYS_##name, ##__VA_ARGS__); (void)r; sense(#name, label, (condition)); } while (0)
 
+static void alarms(long microseconds) {
+  struct itimerval timer = { { 0, microseconds }, { 0, microseconds } };
+  int error = errno;
+  setitimer(ITIMER_REAL, &timer, NULL);
+  errno = error;
+}
+/* A call that waits until an alarm; they come again and again, so that one before it waits is not the last. */
+#define A(label, name, ...) do { alarms(150000); long r = syscall(SYS_##name, ##__VA_ARGS__); alarms(0); show(#name, label, r); } while (0)
+
 static void text(const char *what, const void *bytes, long length) {
   printf("%s: ", what);
   for (long i = 0; i < length; i++) {
@@ -668,21 +677,16 @@ static void signals(void) {
   printf("  handled %d\n", handled);
   sigprocmask(SIG_UNBLOCK, &set, NULL);
   /* A timer ends calls that wait */
-  struct itimerval timer = { { 0, 0 }, { 0, 150000 } };
   sigaction(SIGALRM, &action, NULL);
-  setitimer(ITIMER_REAL, &timer, NULL);
-  T("until the alarm", pause);
+  A("until the alarm", pause);
   printf("  handled %d\n", handled);
   struct timespec longer = { 10, 0 }, left;
-  setitimer(ITIMER_REAL, &timer, NULL);
-  T("interrupted", nanosleep, &longer, &left);
+  A("interrupted", nanosleep, &longer, &left);
   sense("nanosleep", "what is left", left.tv_sec == 9);
   int p[2];
   if (pipe(p)) abort();
-  setitimer(ITIMER_REAL, &timer, NULL);
-  T("interrupted", read, p[0], buffer, 1L);
-  setitimer(ITIMER_REAL, &timer, NULL);
-  T("interrupted", poll, &(struct pollfd){ p[0], POLLIN, 0 }, 1, -1);
+  A("interrupted", read, p[0], buffer, 1L);
+  A("interrupted", poll, &(struct pollfd){ p[0], POLLIN, 0 }, 1, -1);
   close(p[0]);
   close(p[1]);
   /* Faults */
