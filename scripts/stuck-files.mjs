@@ -12,11 +12,15 @@ import { root } from './steps.mjs';
 /** The longest file takes some forty seconds; this leaves room for a machine ten times slower. */
 const LIMIT_SECONDS = Number(process.env.VISORKIT_TEST_FILE_SECONDS ?? 480);
 const LOOK_EVERY_MS = 5000;
+/** A killed process that is still there after so long is inside the kernel and cannot be ended. */
+const PATIENCE_SECONDS = 60;
 /** Linux counts the start of processes in these units. */
 const TICKS_PER_SECOND = 100;
 
 export default class StuckFiles {
   #started = new Map();
+  /** When workers were killed, by pid. */
+  #killed = new Map();
   #timer;
 
   onTestRunStart() {
@@ -36,8 +40,23 @@ export default class StuckFiles {
       process.stderr.write(`STUCK: ${relative(root, file)} has not ended after ${Math.round(seconds)} s. Its process is ended, and the file counts as failed.\n`);
       // A worker serves one file, so the worker of a stuck file is one that is as old
       for (const pid of childrenOlderThan(LIMIT_SECONDS - LOOK_EVERY_MS / 1000)) {
-        for (const process of [pid, ...descendantsOf(pid)]) describe(process);
-        for (const process of [...descendantsOf(pid), pid]) kill(process);
+        for (const each of [pid, ...descendantsOf(pid)]) describe(each);
+        for (const each of [...descendantsOf(pid), pid]) kill(each);
+        this.#killed.set(pid, performance.now());
+      }
+    }
+    this.#giveUp();
+  }
+
+  /** vitest waits for its workers to end. One that cannot be ended is not waited for. */
+  #giveUp() {
+    const alive = new Set(this.#killed.size > 0 ? processes().map(({ pid }) => pid) : []);
+    for (const [pid, since] of this.#killed) {
+      if (!alive.has(pid)) this.#killed.delete(pid);
+      else if ((performance.now() - since) / 1000 > PATIENCE_SECONDS) {
+        process.stderr.write(`Process ${pid} cannot be ended; the run is given up.\n`);
+        describe(pid);
+        process.exit(1);
       }
     }
   }
