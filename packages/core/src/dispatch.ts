@@ -29,11 +29,18 @@ const KERNEL_EXITS = new Set<number>([
   ExitReason.EXTERNAL_INTERRUPT, ExitReason.INTERRUPT_WINDOW, ExitReason.NMI_WINDOW, ExitReason.PREEMPTION_TIMER,
 ]);
 
+/** Lists of taps beside those of the exit reasons. */
+const NOBODY = -1, AFTER_EXIT = -2, BEFORE_ENTRY = -3;
+
 export class ExitDispatcher {
   /** Exits so far, by reason. */
   readonly counts = new Float64Array(EXIT_REASON_COUNT);
-  /** The plugin whose code is running or ran last: whom to name when something throws. */
-  current = '';
+  /**
+   * Whose code is running: a list (an exit reason, or one of those below) and a place in it. Numbers, because storing a pointer to a
+   * name makes the processor look at its page as well, at every exit.
+   */
+  #list = NOBODY;
+  #place = 0;
   #table: CompiledTaps<ExitHandler>[] = [];
   #fallback: (Outcome | undefined)[] = [];
   #afterExit: CompiledTaps<(exit: VmExit, vcpu: Vcpu, outcome: Outcome | undefined) => void> = { functions: [], plugins: [] };
@@ -45,6 +52,13 @@ export class ExitDispatcher {
     this.#fallback = Array.from({ length: EXIT_REASON_COUNT }, (_, reason) => (KERNEL_EXITS.has(reason) ? RETRY : undefined));
     this.#afterExit = compileTaps(hooks.afterExit);
     this.#beforeEntry = compileTaps(hooks.beforeEntry);
+  }
+
+  /** The plugin whose code is running, '' for none: whom to name when something throws. */
+  get current(): string {
+    if (this.#list === NOBODY) return '';
+    const { plugins } = this.#list === AFTER_EXIT ? this.#afterExit : this.#list === BEFORE_ENTRY ? this.#beforeEntry : this.#table[this.#list];
+    return plugins[this.#place];
   }
 
   /** Whether anybody takes an exit of this reason. */
@@ -59,10 +73,11 @@ export class ExitDispatcher {
   dispatch(exit: VmExit, vcpu: Vcpu): Outcome | undefined {
     const reason = exit.reason;
     this.counts[reason]++;
-    const { functions, plugins } = this.#table[reason];
+    const { functions } = this.#table[reason];
     let outcome: Outcome | undefined;
+    this.#list = reason;
     for (let i = 0; i < functions.length; i++) {
-      this.current = plugins[i];
+      this.#place = i;
       const answer = functions[i](exit, vcpu);
       if (answer === undefined) continue;
       if (answer === RESUME || answer === RETRY || answer === HALT || answer === WAIT) {
@@ -74,23 +89,25 @@ export class ExitDispatcher {
       break;
     }
     if (outcome === undefined && !exit.entryFailure) outcome = this.#fallback[reason];
-    const after = this.#afterExit;
-    for (let i = 0; i < after.functions.length; i++) {
-      this.current = after.plugins[i];
-      after.functions[i](exit, vcpu, outcome);
+    const after = this.#afterExit.functions;
+    if (after.length > 0) this.#list = AFTER_EXIT;
+    for (let i = 0; i < after.length; i++) {
+      this.#place = i;
+      after[i](exit, vcpu, outcome);
     }
-    this.current = '';
+    this.#list = NOBODY;
     return outcome;
   }
 
   beforeEntry(vcpu: Vcpu): void {
-    const { functions, plugins } = this.#beforeEntry;
+    const { functions } = this.#beforeEntry;
     if (functions.length === 0) return;
+    this.#list = BEFORE_ENTRY;
     for (let i = 0; i < functions.length; i++) {
-      this.current = plugins[i];
+      this.#place = i;
       functions[i](vcpu);
     }
-    this.current = '';
+    this.#list = NOBODY;
   }
 
   /** Counts by name, only those that happened. */

@@ -1,10 +1,11 @@
 /**
  * The run loop: asynchronous outside, synchronous within a slice.
  *
- * A slice runs vCPUs until something needs the event loop: a millisecond of real time or some twenty of work in virtual
+ * A slice runs vCPUs until something needs the event loop: eight milliseconds of real time or some twenty of work in virtual
  * time, a halt to sleep through, a stop. How often the loop yields never changes what the guest sees: slices end on a
  * fixed grid of guest time, and an entry goes on exactly where the last one left.
  */
+import { performance } from 'node:perf_hooks';
 import type { ExitDispatcher } from './dispatch.js';
 import { HALT, RESUME, WAIT } from './exit.js';
 import type { StopOutcome } from './exit.js';
@@ -12,14 +13,18 @@ import { ExitReason } from './exit-reasons.js';
 import type { ExecutionClock, Timers } from './platform.js';
 import type { VcpuRunner } from './vcpu-runner.js';
 
-/** Guest time between two looks at the event loop. */
-const REAL_SLICE_NS = 1_000_000;
+/** Guest time between two looks at the event loop. A look costs as much as ten exits of kvm, because the host's caches know nothing of it. */
+const REAL_SLICE_NS = 8_000_000;
 const VIRTUAL_SLICE_NS = 4_000_000;
 /** Host time after which a slice of virtual time ends, however little the guest has done; looked at every few exits. */
 const SLICE_HOST_MS = 20;
 const EXITS_BETWEEN_LOOKS = 1024;
 /** With several vCPUs, how long one runs before the next gets its turn. */
 const TURN_NS = 50_000;
+
+/** What the kernel is doing. Numbers, as everything that is stored at each exit. */
+export const Phase = { GUEST: 0, EXIT: 1, ENTRY: 2, TIMER: 3, INTERRUPT: 4 } as const;
+export type Phase = (typeof Phase)[keyof typeof Phase];
 
 /** How a slice ended. */
 export type SliceEnd = 'yield' | 'asleep' | 'stop' | 'unhandled' | 'limit';
@@ -39,7 +44,7 @@ export class RunLoop {
   /** The vCPU that ran last. */
   current: VcpuRunner;
   /** What the kernel was doing when something threw: an exit being handled, or something else by name. */
-  phase: 'exit' | 'entry' | 'timer' | 'interrupt' | 'guest' = 'guest';
+  phase: Phase = Phase.GUEST;
   readonly #parts: RunLoopParts;
   #turn = 0;
 
@@ -65,7 +70,7 @@ export class RunLoop {
       if (clock.refresh === undefined) now = clock.now();
       else if (clock.refresh()) now = clock.last!;
       if (timers.nextDeadline() <= now) {
-        this.phase = 'timer';
+        this.phase = Phase.TIMER;
         timers.runDue();
         if (this.stopRequest !== undefined) return 'stop';
       }
@@ -75,14 +80,14 @@ export class RunLoop {
         if (performance.now() - started > SLICE_HOST_MS) return 'yield';
       }
 
-      this.phase = 'interrupt';
+      this.phase = Phase.INTERRUPT;
       const runner = alone ? runners[0] : this.#next();
       if (alone) runner.deliver();
       if (runner.activity !== 'active') {
         if (!this.#idle()) return 'asleep';
         continue;
       }
-      this.current = runner;
+      if (this.current !== runner) this.current = runner;
       const vcpu = runner.vcpu;
       const next = timers.nextDeadline();
       if (!alone) vcpu.setDeadline(Math.min(next, end, now + TURN_NS));
@@ -95,11 +100,11 @@ export class RunLoop {
         if (left <= 0) return 'limit';
         vcpu.setInstructionLimit(vcpu.instructions + left);
       }
-      this.phase = 'entry';
+      this.phase = Phase.ENTRY;
       dispatcher.beforeEntry(vcpu);
-      this.phase = 'guest';
+      this.phase = Phase.GUEST;
       const exit = vcpu.run();
-      this.phase = 'exit';
+      this.phase = Phase.EXIT;
       const vectoring = exit.idtVectoringInfo >= 0x8000_0000 && exit.reason !== ExitReason.TASK_SWITCH;
       const outcome = dispatcher.dispatch(exit, vcpu);
       if (outcome === undefined) return 'unhandled';

@@ -1,4 +1,5 @@
 /** A virtual machine monitor, from composition to disposal. */
+import { performance } from 'node:perf_hooks';
 import { BackendToken } from './backend.js';
 import type { Backend } from './backend.js';
 import type { MergedControls } from './controls.js';
@@ -26,7 +27,7 @@ import type { ListedPlugin, PluginEntry } from './plugin-list.js';
 import { checkCapabilities, listPlugins, orderPlugins } from './plugin-list.js';
 import { EXIT_STATUS } from './report.js';
 import type { StopReport } from './report.js';
-import { RunLoop } from './run-loop.js';
+import { Phase, RunLoop } from './run-loop.js';
 import { ServiceContainer } from './services.js';
 import { Sleeper } from './sleeper.js';
 import type { Vcpu } from './vcpu.js';
@@ -328,11 +329,11 @@ export class Vmm implements AsyncDisposable {
     } catch (thrown) {
       error = thrown;
       const plugin = this.#dispatcher.current;
-      const inExit = loop.phase === 'exit';
+      const inExit = loop.phase === Phase.EXIT;
       const what = inExit ? `while it handled the exit ${exitReasonName(loop.current.vcpu.exit.reason)}` : PHASES[loop.phase];
-      const guilty = plugin !== '' || loop.phase !== 'guest';
+      const guilty = plugin !== '' || loop.phase !== Phase.GUEST;
       outcome = stop(
-        guilty ? pluginFailure(plugin || (loop.phase === 'timer' ? 'a device' : 'the machine'), what, thrown).message
+        guilty ? pluginFailure(plugin || (loop.phase === Phase.TIMER ? 'a device' : 'the machine'), what, thrown).message
           : `Backend ${this.backend.name} failed: ${thrown instanceof Error ? thrown.message : String(thrown)}`,
         EXIT_STATUS[guilty ? 'plugin-error' : 'backend-error'], guilty ? 'plugin-error' : 'backend-error');
       failure = this.#failure(plugin);
@@ -462,7 +463,7 @@ export class Vmm implements AsyncDisposable {
 const openBackends = new WeakSet<Backend>();
 
 const PHASES = {
-  exit: '', entry: 'before a VM entry', timer: 'when its timer fired', interrupt: 'when it was asked for interrupts', guest: 'while the guest ran',
+  [Phase.EXIT]: '', [Phase.ENTRY]: 'before a VM entry', [Phase.TIMER]: 'when its timer fired', [Phase.INTERRUPT]: 'when it was asked for interrupts', [Phase.GUEST]: 'while the guest ran',
 } as const;
 
 function sourceOf(source: InterruptSource | undefined, index: number): InterruptSource | undefined {

@@ -1,4 +1,5 @@
 /** Clocks that are not a backend's: for tests and for tools. */
+import { performance } from 'node:perf_hooks';
 import type { Clock, ExecutionClock } from '@visorkit/core';
 
 /** A clock that stands still until it is moved. */

@@ -1,6 +1,6 @@
 /** The kvm backend: guests on the machine's own /dev/kvm. */
 import { SystemControlToken, fail } from '@visorkit/core';
-import type { Backend, BackendOptions, ControlSupport, CpuidEntry, ExecutionClock, GuestMemory, Services, Token, Vcpu } from '@visorkit/core';
+import type { Backend, BackendOptions, ControlSupport, CpuidEntry, GuestMemory, Services, Token, Vcpu } from '@visorkit/core';
 import { engineMemory, layout } from '@visorkit/engine';
 import { ArrayGuestMemory, CpuidTableToken, LocalApicsToken, MsrBusToken, TimeStampCounterToken } from '@visorkit/machine';
 import { Msr } from '@visorkit/x86';
@@ -55,8 +55,7 @@ export class KvmBackend implements Backend {
   readonly cpuid: readonly CpuidEntry[];
   readonly provides: readonly Token<unknown>[] = [TimeStampCounterToken];
   readonly support: KvmSupport;
-  #clock = new KvmClock();
-  readonly clock: ExecutionClock;
+  readonly clock = new KvmClock();
   readonly #irqchipMode: IrqchipMode;
   #vm: Vm | undefined;
   #services: Services | undefined;
@@ -76,8 +75,6 @@ export class KvmBackend implements Backend {
     } finally {
       libc().close(fd);
     }
-    const clock = (): KvmClock => this.#clock;
-    this.clock = { virtual: false, now: () => clock().now(), skipTo: () => {}, refresh: () => clock().refresh(), get last() { return clock().last; } };
   }
 
   open(options: BackendOptions): void {
@@ -98,7 +95,7 @@ export class KvmBackend implements Backend {
     }
     const thread = RunThread.acquire();
     this.#vm = { kvmFd, vmFd, thread, options, runSize: ioctl(kvmFd, Request.GET_VCPU_MMAP_SIZE, 0), irqchip: this.#irqchipMode === 'none' ? undefined : new Irqchip(vmFd, this.#irqchipMode) };
-    this.#clock = new KvmClock();
+    this.clock.restart();
     this.#setUp(vmFd);
   }
 
@@ -110,7 +107,7 @@ export class KvmBackend implements Backend {
     const slots = new MemorySlots(vmFd, memory.regions, linear.buffer);
     this.#parts = {
       ...vm, extensions: this.support.extensions, supportedCpuid: this.cpuid, listedMsrs: listedMsrs(kvmFd), cpus: options.cpus, controls: options.controls,
-      kernelApic: vm.irqchip !== undefined, kernelPic: vm.irqchip?.mode === 'kernel', memory, slots, clock: this.#clock, assistant: assist ? new Assistant(linear, size, slots) : undefined,
+      kernelApic: vm.irqchip !== undefined, kernelPic: vm.irqchip?.mode === 'kernel', memory, slots, clock: this.clock, assistant: assist ? new Assistant(linear, size, slots) : undefined,
       machine: () => {
         const services = this.#services;
         return { cpuid: services?.find(CpuidTableToken), msrs: services?.find(MsrBusToken), apics: services?.find(LocalApicsToken), system: services?.find(SystemControlToken) };
@@ -132,7 +129,7 @@ export class KvmBackend implements Backend {
     const read = (vcpu: number): bigint => this.#vcpus[vcpu].readMsr(Msr.IA32_TIME_STAMP_COUNTER);
     services.provide(TimeStampCounterToken, {
       frequency, read,
-      timeAt: (tsc, vcpu) => this.#clock.now() + Math.ceil(Number(BigInt.asIntN(64, tsc - read(vcpu))) * (1e9 / frequency)),
+      timeAt: (tsc, vcpu) => this.clock.now() + Math.ceil(Number(BigInt.asIntN(64, tsc - read(vcpu))) * (1e9 / frequency)),
     });
   }
 

@@ -65,7 +65,6 @@ export class KvmVcpu extends KvmRegisters implements Vcpu {
   #machine: MachineServices | undefined;
   #apic: LocalApicPort | undefined;
   #deadline = Infinity;
-  #armed = Infinity;
   #debugUsed = false;
   /** Interrupted entries in a row that left the guest where it was. */
   #stalled = 0;
@@ -137,9 +136,9 @@ export class KvmVcpu extends KvmRegisters implements Vcpu {
         if (this.#debug.singleStep) this.#steps.begin(this, this.#parts.memory);
         this.#debug.apply();
       }
-      if (this.#deadline !== this.#armed) this.#armed = this.#deadline;
       if (this.#events.queued) this.#stalled = 0;
-      thread.arm(clock.monotonic(this.#armed) + (this.#stalled < STALLED_ENTRIES ? LATENESS : STALLED_TIME));
+      const interruptAt = clock.monotonic(this.#deadline) + (this.#stalled < STALLED_ENTRIES ? LATENESS : STALLED_TIME);
+      if (interruptAt !== thread.armed) thread.arm(interruptAt, clock.monotonic(clock.last));
       const apic = this.#apic;
       let priority = 0;
       if (apic !== undefined) run.words[CR8] = priority = apic.cr8;
@@ -371,7 +370,6 @@ export class KvmVcpu extends KvmRegisters implements Vcpu {
     }
     this.#parts.thread.drain();
     this.#parts.clock.expire();
-    this.#armed = NaN;
     const { rip } = this;
     this.#stalled = rip === this.#interruptedAt ? this.#stalled + 1 : 0;
     this.#interruptedAt = rip;

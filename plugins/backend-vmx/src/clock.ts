@@ -4,6 +4,7 @@
  * Virtual: a retired instruction is a nanosecond, an access to a device a microsecond more, and the kernel skips what the
  * guest sleeps through. Real: the host's monotonic clock; the TSC is set at the start of each run and goes on by one for each instruction until the next.
  */
+import { performance } from 'node:perf_hooks';
 import type { ExecutionClock } from '@visorkit/core';
 import { layout } from '@visorkit/engine';
 import type { Engine } from '@visorkit/engine';
