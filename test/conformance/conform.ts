@@ -18,8 +18,7 @@ export function conform(name: string, guest: Guest | ((backend: ConformingBacken
     for (const backend of BACKENDS) {
       const missing = needs.filter((deviation) => backend.lacks.has(deviation));
       if (missing.length > 0) process.stderr.write(`SKIPPED: "${name}" on ${backend.name}: this machine's has no ${missing.map((deviation) => DEVIATIONS[deviation]).join(', no ')}\n`);
-      // On kvm_pvm, with the host busy, the change from real to long mode once ran into its time limit; the cause is not known
-      it.skipIf(missing.length > 0)(`on ${backend.name}`, { retry: backend.name === 'kvm' ? 2 : 0, timeout: 60_000 }, async () => {
+      it.skipIf(missing.length > 0)(`on ${backend.name}`, { timeout: 60_000 }, async () => {
         const outcome = await runOn(backend, typeof guest === 'function' ? guest(backend) : guest);
         outcomes.set(backend.name, outcome);
         expect(outcome).toMatchObject({ reason: 'halted', ...expected });

@@ -103,7 +103,7 @@ function runNatively(text: string, stdin: string): Expected {
   const known = natively.get(text);
   if (known !== undefined) return known;
   reset(native);
-  const { status, stdout, stderr } = spawnSync(busybox, split(text), { cwd: native, input: stdin, env: environment, encoding: 'latin1' });
+  const { status, stdout, stderr } = spawnSync(busybox, split(text), { cwd: native, input: stdin, env: environment, encoding: 'latin1', timeout: 15_000 });
   const expected = { status, stdout, stderr, tree: tree(native) };
   natively.set(text, expected);
   return expected;

@@ -28,7 +28,7 @@ describe.each(LANGUAGES)('$name', ({ name, compiler, version, args }) => {
     const { status, stderr } = spawnSync(compiler, args(program), { encoding: 'utf8', env });
     if (status !== 0) throw new Error(`${compiler}: ${stderr}`);
     mkdirSync(`${program}-native`);
-    expected = spawnSync(program, ['a', 'b'], { cwd: `${program}-native`, env: { GREETING: 'hello' }, input: 'some input\n', encoding: 'latin1' });
+    expected = spawnSync(program, ['a', 'b'], { cwd: `${program}-native`, env: { GREETING: 'hello' }, input: 'some input\n', encoding: 'latin1', timeout: 50_000 });
   }, 120_000);
 
   it.skipIf(missing).each(BACKENDS)('does the same on %s as natively', async (_backend, options) => {

@@ -101,7 +101,7 @@ int main(void) { long n; while ((n = read(0, buffer, sizeof buffer)) > 0) for (l
 
   describe.each(BACKENDS)('on %s', (_name, options) => {
     it.each([0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12])('ends as on Linux: case %i', async (which) => {
-      const native = spawnSync(ends, [String(which)]);
+      const native = spawnSync(ends, [String(which)], { timeout: 15_000 });
       const result = await runElf({ ...options, file: ends, args: [String(which)] });
       expect({ status: result.status, output: text(result.stdout) }).toEqual({ status: native.signal === null ? native.status : 128 + SIGNALS[native.signal], output: native.stdout.toString() });
       if (native.signal !== null) expect(result.signal).toBe(native.signal);

@@ -3,25 +3,25 @@
  * wakes the guest kernel when something happened that a call waits for.
  */
 import { DisassemblerToken, ExternalInterruptSourceToken, GuestMemoryToken, RESUME, SystemControlToken, VisorkitError, WakeupToken, BackendToken } from '@visorkit/core';
-import type { Disassembler, GuestMemory, InterruptSource, Plugin, PluginHost, SystemControl } from '@visorkit/core';
-import { BLOCKED, FileTable, GuestKernelToken, PagesNeeded, ProcessToken, SystemCallTableToken, UserMemoryToken, callText, signalName, systemCallName } from '@visorkit/linux-abi';
-import type { GuestKernel, OpenFile, Process, SystemCallTable, Timer } from '@visorkit/linux-abi';
-import { BootLoadersToken, PortBusToken, TimerQueueToken } from '@visorkit/machine';
-import { ElfSegmentType } from '@visorkit/formats';
+import type { GuestMemory, InterruptSource, Plugin, PluginHost, SystemControl } from '@visorkit/core';
 import type { ElfFile } from '@visorkit/formats';
+import { BLOCKED, GuestKernelToken, PagesNeeded, ProcessToken, SystemCallTableToken, UserMemoryToken, callText, signalName, systemCallName } from '@visorkit/linux-abi';
+import type { GuestKernel, Process, SystemCallTable, Timer } from '@visorkit/linux-abi';
+import { BootLoadersToken, PortBusToken, TimerQueueToken } from '@visorkit/machine';
 import { Errno, errnoOf } from '@visorkit/sandbox-fs';
 import { Bell, DOORBELL_PORT, FRAME_REGISTERS, KERNEL_BASE, Operation, Ring, Status, WAKE_VECTOR } from './abi.js';
 import { BellCall } from './bell-call.js';
+import { BlockedCalls } from './blocked-calls.js';
+import type { TimerSource } from './blocked-calls.js';
 import type { Ending, Killed } from './ending.js';
 import { SandboxLoader } from './loader.js';
 import type { LoadedProgram, ProgramStart } from './loader.js';
+import { MappedFiles } from './mapped-files.js';
 import { mappingsText, readMappings } from './mappings.js';
 import type { Mapping } from './mappings.js';
+import { ProgramCode } from './program-code.js';
 import { PagedMemory } from './user-memory.js';
 
-const PAGE = 4096;
-/** Bytes before RIP in which instructions are looked for. */
-const BEFORE = 32;
 /** How long a thread runs while others want to, in ns. */
 const TICK = 5_000_000;
 /** The guest kernel's mark for a call that it keeps waiting. */
@@ -66,16 +66,14 @@ class Doorbell implements GuestKernel {
   readonly #ram: GuestMemory;
   readonly #memory: PagedMemory;
   readonly #system: SystemControl;
-  readonly #disassembler: Disassembler | undefined;
-  readonly #timers: { schedule(deadline: number, fire: () => void): Timer; readonly clock: { now(): number } };
+  readonly #timers: TimerSource & { readonly clock: { now(): number } };
   readonly #notify: () => void;
   readonly #source = new WakeSource();
   #process: Process | undefined;
   #call: BellCall | undefined;
-  /** What blocked calls remember, by thread. */
-  readonly #states = new Map<number, { state: unknown; timer: Timer | undefined }>();
-  readonly #files = new Map<number, OpenFile>();
-  #nextFile = 1;
+  readonly #blocked: BlockedCalls;
+  readonly #files: MappedFiles;
+  readonly #code: ProgramCode;
   #bell = 0;
   #tick: Timer | undefined;
   #vmas: { table: number; count: number } | undefined;
@@ -87,8 +85,10 @@ class Doorbell implements GuestKernel {
     this.#ram = services.get(GuestMemoryToken);
     this.#memory = new PagedMemory(this.#ram);
     this.#system = services.get(SystemControlToken);
-    this.#disassembler = services.find(DisassemblerToken);
     this.#timers = services.get(TimerQueueToken);
+    this.#blocked = new BlockedCalls(this.#timers, () => this.wake());
+    this.#files = new MappedFiles(this.#ram);
+    this.#code = new ProgramCode(this.#memory, services.find(DisassemblerToken));
     services.provide(UserMemoryToken, this.#memory);
     services.provide(SystemCallTableToken, table);
     services.provide(GuestKernelToken, this);
@@ -100,10 +100,7 @@ class Doorbell implements GuestKernel {
     const start = (): ProgramStart => ({ ...options.start, port, trace: options.trace !== undefined });
     this.#execName = options.start.execName;
     host.onDispose(services.get(BootLoadersToken).add(new SandboxLoader(start, (where) => this.#loaded(where)), 1));
-    hooks.disposed.tap('sandbox-kernel', () => {
-      for (const file of this.#files.values()) FileTable.release(file);
-      this.#files.clear();
-    });
+    hooks.disposed.tap('sandbox-kernel', () => this.#files.closeAll());
   }
 
   /** Listens where the backend lets the guest ring; returns the port, 0 for VMCALL. */
@@ -146,7 +143,7 @@ class Doorbell implements GuestKernel {
   }
 
   wake(): void {
-    if (this.#states.size === 0) return;
+    if (!this.#blocked.any) return;
     this.#source.raise();
     this.#notify();
   }
@@ -161,10 +158,10 @@ class Doorbell implements GuestKernel {
     switch (ram.readU32(bell + Bell.OPERATION)) {
       case Operation.SYSTEM_CALL: this.#systemCall(); break;
       case Operation.TRACE: this.#traced(); break;
-      case Operation.MAP_FILE: this.#result(this.#mapFile()); break;
-      case Operation.READ_PAGE: this.#result(this.#readPage()); break;
-      case Operation.WRITE_PAGE: this.#result(this.#writePage()); break;
-      case Operation.UNMAP_FILE: this.#unmapFile(); break;
+      case Operation.MAP_FILE: this.#result(this.#files.open(this.#process!.files.find(this.#arg(0) | 0), this.#arg(1), this.#arg(2))); break;
+      case Operation.READ_PAGE: this.#result(this.#files.read(this.#arg(0), this.#arg(1), this.#arg(2))); break;
+      case Operation.WRITE_PAGE: this.#result(this.#files.write(this.#arg(0), this.#arg(1), this.#arg(2), this.#arg(3))); break;
+      case Operation.UNMAP_FILE: this.#files.close(this.#arg(0)); break;
       case Operation.STARTED: this.#started(); break;
       case Operation.TICK: break;
       case Operation.FATAL: this.#fatal(); break;
@@ -193,12 +190,9 @@ class Doorbell implements GuestKernel {
     const call = this.#call!, ram = this.#ram, bell = this.#bell;
     call.load(bell);
     const flags = ram.readU32(bell + Bell.FLAGS);
-    const remembered = this.#states.size === 0 ? undefined : this.#states.get(call.tid);
-    if (remembered !== undefined) {
-      if ((flags & Ring.CONTINUED) !== 0) call.state = remembered.state;
-      else this.#forget(call.tid);
-    }
-    if ((flags & Ring.CONTINUED) === 0) this.systemCalls++;
+    const again = (flags & Ring.CONTINUED) !== 0;
+    this.#blocked.recall(call, again);
+    if (!again) this.systemCalls++;
     call.interrupted = (flags & Ring.INTERRUPTED) !== 0;
     if ((flags & Ring.FAULT) !== 0) return this.#done(call, -Errno.EFAULT);
     const definition = this.table.get(call.number);
@@ -211,7 +205,7 @@ class Doorbell implements GuestKernel {
       result = definition.serve(call);
     } catch (error) {
       if (error instanceof PagesNeeded) {
-        if (call.state !== undefined) this.#remember(call);
+        if (call.state !== undefined) this.#blocked.remember(call);
         return this.#needPages(error);
       }
       const errno = errnoOf(error);
@@ -220,34 +214,18 @@ class Doorbell implements GuestKernel {
     }
     if (result !== BLOCKED) return this.#done(call, result);
     if (call.interrupted) return this.#done(call, -Errno.EINTR);
-    this.#remember(call);
+    this.#blocked.remember(call);
     this.#status(Status.BLOCKED);
   }
 
   #done(call: BellCall, result: number): void {
-    if (this.#states.size > 0) this.#forget(call.tid);
+    this.#blocked.forget(call.tid);
     if (this.options.trace !== undefined) {
       const definition = this.table.get(call.number);
       this.options.trace(callText(systemCallName(call.number), definition, call, this.ending === undefined ? result : undefined));
     }
     this.#result(result);
     this.#status(Status.DONE);
-  }
-
-  #remember(call: BellCall): void {
-    let entry = this.#states.get(call.tid);
-    if (entry === undefined) this.#states.set(call.tid, (entry = { state: undefined, timer: undefined }));
-    entry.state = call.state;
-    if (call.deadline === Infinity) return;
-    entry.timer ??= this.#timers.schedule(Infinity, () => this.wake());
-    entry.timer.reschedule(call.deadline);
-  }
-
-  #forget(tid: number): void {
-    const entry = this.#states.get(tid);
-    if (entry === undefined) return;
-    entry.timer?.cancel();
-    this.#states.delete(tid);
   }
 
   #needPages({ address, length, write }: PagesNeeded): void {
@@ -273,73 +251,12 @@ class Doorbell implements GuestKernel {
     if (this.#tick.deadline === Infinity) this.#tick.reschedule(this.#timers.clock.now() + TICK);
   }
 
-  // ---- mapped files
-
-  #mapFile(): number {
-    const descriptor = this.#arg(0) | 0, prot = this.#arg(1), flags = this.#arg(2);
-    const file = this.#process!.files.find(descriptor);
-    if (file === undefined) return -Errno.EBADF;
-    if (!file.readable) return -Errno.EACCES;
-    if ((flags & 3) !== 2 && (prot & 2) !== 0 && !file.writable) return -Errno.EACCES;
-    if (file.readAt(new Uint8Array(0), 0) !== 0) return -Errno.ENODEV;
-    file.references++;
-    this.#files.set(this.#nextFile, file);
-    return this.#nextFile++;
-  }
-
-  #readPage(): number {
-    const file = this.#files.get(this.#arg(0));
-    if (file === undefined) return -Errno.EBADF;
-    const bytes = new Uint8Array(PAGE);
-    try {
-      const count = file.readAt(bytes, this.#arg(1));
-      if (count > 0) this.#ram.write(this.#arg(2), bytes.subarray(0, count));
-      return count;
-    } catch (error) {
-      const errno = errnoOf(error);
-      if (errno === 0) throw error;
-      return -errno;
-    }
-  }
-
-  /** What lies behind the end of the file is not written. */
-  #writePage(): number {
-    const file = this.#files.get(this.#arg(0));
-    if (file === undefined) return -Errno.EBADF;
-    try {
-      const offset = this.#arg(1), length = Math.min(this.#arg(3), file.stat().size - offset);
-      return length <= 0 ? 0 : file.writeAt(this.#ram.read(this.#arg(2), length), offset);
-    } catch (error) {
-      const errno = errnoOf(error);
-      if (errno === 0) throw error;
-      return -errno;
-    }
-  }
-
-  #unmapFile(): void {
-    const file = this.#files.get(this.#arg(0));
-    if (file === undefined) return;
-    this.#files.delete(this.#arg(0));
-    FileTable.release(file);
-  }
-
   // ---- beginning and end
 
   #started(): void {
     this.#vmas = { table: this.#arg(0), count: this.#arg(1) };
     const entry = this.#ram.readU64(this.#bell + Bell.ARGS + 16);
-    this.options.onStart?.({ entry, mappings: this.mappings(), code: this.#firstInstructions(entry) });
-  }
-
-  /** The first five, from the file: their page is not there yet. */
-  #firstInstructions(entry: bigint): readonly string[] {
-    const program = this.#program!;
-    for (const segment of program.segments) {
-      const offset = Number(program.entry - segment.virtualAddress);
-      if (segment.type !== ElfSegmentType.LOAD || offset < 0 || offset >= segment.fileSize) continue;
-      return this.#disassembler?.disassemble(program.segmentBytes(segment).slice(offset, offset + 75), entry, 64, 5) ?? [];
-    }
-    return [];
+    this.options.onStart?.({ entry, mappings: this.mappings(), code: this.#code.first(this.#program!, entry) });
   }
 
   #fatal(): void {
@@ -351,41 +268,10 @@ class Doorbell implements GuestKernel {
     const killed: Killed = {
       signal, detail: ram.readU32(bell + Bell.CODE) | 0, address: ram.readU64(bell + Bell.FAULT_ADDRESS), trap: ram.readU32(bell + Bell.TRAP), error: ram.readU32(bell + Bell.ERROR),
       cause: (['sent', 'fault', 'memory'] as const)[ram.readU32(bell + Bell.FROM_FAULT)] ?? 'sent',
-      registers: registers as Killed['registers'], code: this.#codeAround(registers.rip),
+      registers: registers as Killed['registers'], code: this.#code.around(registers.rip),
     };
     this.ending ??= { kind: 'killed', ...killed };
     this.#system.exit(128 + signal, `The program was ended by ${signalName(signal)}.`);
-  }
-
-  /** Two instructions before RIP, where they can be told, and five from it on; the one at RIP is marked. */
-  #codeAround(rip: bigint): string[] {
-    const from = this.#disassemble(rip, this.#readable(Number(rip), 75), 5);
-    if (from.length === 0) return [];
-    return [...this.#codeBefore(rip).map((line) => `  ${line}`), ...from.map((line, i) => `${i === 0 ? '> ' : '  '}${line}`)];
-  }
-
-  /** x86 cannot be read backwards: of the starts that meet RIP, the farthest is taken, since decoding soon falls into step. */
-  #codeBefore(rip: bigint): readonly string[] {
-    const bytes = this.#memory.peek(Number(rip) - BEFORE, BEFORE);
-    if (bytes === undefined) return [];
-    const next = rip.toString(16).padStart(16, '0');
-    for (let start = 0; start < BEFORE; start++) {
-      const code = new Uint8Array([...bytes.subarray(start), ...this.#readable(Number(rip), 15)]);
-      const lines = this.#disassemble(rip - BigInt(BEFORE - start), code, BEFORE);
-      const at = lines.findIndex((line) => line.startsWith(next));
-      if (at > 0 && !lines.slice(0, at).some((line) => line.includes('(bad)'))) return lines.slice(Math.max(0, at - 2), at);
-    }
-    return [];
-  }
-
-  /** Bytes from an address on, up to `length`, as far as they can be read. */
-  #readable(address: number, length: number): Uint8Array {
-    return this.#memory.peek(address, length) ?? this.#memory.peek(address, Math.min(length, PAGE - (address % PAGE))) ?? new Uint8Array(0);
-  }
-
-  #disassemble(address: bigint, bytes: Uint8Array, count: number): readonly string[] {
-    if (bytes.length === 0) return [];
-    return this.#disassembler?.disassemble(bytes, address, 64, count) ?? [Buffer.from(bytes.subarray(0, 16)).toString('hex')];
   }
 
   #panic(): never {
