@@ -11,7 +11,7 @@ import { root } from './steps.mjs';
 
 /** The longest file takes some forty seconds; this leaves room for a machine ten times slower. */
 const LIMIT_SECONDS = Number(process.env.VISORKIT_TEST_FILE_SECONDS ?? 480);
-const LOOK_EVERY_MS = 5000;
+const LOOK_EVERY_MS = Math.min(5000, LIMIT_SECONDS * 250);
 /** A killed process that is still there after so long is inside the kernel and cannot be ended. */
 const PATIENCE_SECONDS = 60;
 /** Linux counts the start of processes in these units. */
