@@ -11,7 +11,7 @@ import type { StopReport } from '@visorkit/core';
 import { assemble, BACKENDS } from './assemble.js';
 import type { AssembleOptions } from './assemble.js';
 import { openConsole } from './console.js';
-import { tell } from './report-output.js';
+import { tell, workOf } from './report-output.js';
 import { writeAll } from './serial.js';
 import { STATUS_CHECK_FAILED } from './statuses.js';
 import { size, word } from './values.js';
@@ -70,7 +70,7 @@ export async function demoCommand(flags: { memory?: string; backend?: string }):
   const { report, printed } = await boot(machine, interactive);
   tell(report, false);
   if (report.exitStatus !== 0) return report.exitStatus;
-  say(`visorkit: ${report.why} ${report.guestInstructions} instructions in ${report.wallSeconds} s (${report.mips} MIPS).\n`);
+  say(`visorkit: ${report.why} ${workOf(report)}.\n`);
   return interactive || checksPassed(printed) ? 0 : STATUS_CHECK_FAILED;
 }
 

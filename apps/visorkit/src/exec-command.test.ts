@@ -64,7 +64,7 @@ describe.skipIf(unbuilt)('as a process (needs a build)', () => {
     expect(stderr).toContain('write(1, "hi\\n", 3) = 3\n');
     expect(stderr).toContain('rseq(');
     expect(stderr).toMatch(/arch_prctl\(ARCH_SET_FS, 0x[0-9a-f]+\) = 0\n/);
-    expect(stderr).toMatch(/exit_group\(0\) = \?\nstatus 0; \d+ instructions/);
+    expect(stderr).toMatch(/exit_group\(0\) = \?\nstatus 0; \d+ system calls for the host; \d+ instructions in /);
     expect(stderr).toMatch(/exits:\n( +\d+ [\w-]+\n)+/);
   });
 

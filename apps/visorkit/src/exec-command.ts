@@ -1,6 +1,7 @@
 /** `visorkit exec`: runs a static Linux program in a virtual machine of its own. */
 import { fail } from '@visorkit/core';
 import type { RunElfOptions, RunElfResult } from '@visorkit/run-elf';
+import { workOf } from './report-output.js';
 import { writeAll } from './serial.js';
 import { seconds, size, word } from './values.js';
 
@@ -100,7 +101,7 @@ function mappingLine({ start, end, prot, kind, flags }: Started['mappings'][numb
 /** And at the end. */
 function summary({ report, systemCalls, unknownCalls, status }: RunElfResult): string[] {
   return [
-    `status ${status}; ${report.guestInstructions} instructions, ${systemCalls} system calls for the host, ${report.wallSeconds} s, ${report.mips} MIPS`,
+    `status ${status}; ${systemCalls} system calls for the host; ${workOf(report)}`,
     'exits:', ...Object.entries(report.exits).map(([name, count]) => `${String(count).padStart(10)} ${name}`),
     ...(unknownCalls.length === 0 ? [] : ['system calls that are not served (ENOSYS):', ...unknownCalls.map(({ name, count }) => `${String(count).padStart(10)} ${name}`)]),
   ];

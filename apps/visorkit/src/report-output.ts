@@ -45,6 +45,11 @@ function textOf(report: StopReport | NotStarted): Uint8Array {
   return Buffer.from(`${JSON.stringify(report, (_key, value: unknown) => (typeof value === 'bigint' ? `0x${value.toString(16)}` : value), 2)}\n`);
 }
 
+/** What a run took: instructions only where the backend counts them. */
+export function workOf({ guestInstructions, wallSeconds, mips }: StopReport): string {
+  return guestInstructions > 0 ? `${guestInstructions} instructions in ${wallSeconds} s, ${mips} MIPS` : `${wallSeconds} s`;
+}
+
 /** Says on standard error what a user wants to know of a run that did not just end well. */
 export function tell(report: StopReport, verbose: boolean): void {
   if (report.exitStatus === 0 ? !verbose : report.reason === 'exit' && !verbose) return;
@@ -58,7 +63,7 @@ export function tell(report: StopReport, verbose: boolean): void {
     if (failure.suggestion !== undefined && !report.why.includes(failure.suggestion)) lines.push(`  ${failure.suggestion}`);
   }
   if (verbose) {
-    lines.push(`  ${report.guestInstructions} instructions, ${report.wallSeconds} s, ${report.mips} MIPS`);
+    lines.push(`  ${workOf(report)}`);
     for (const [name, count] of Object.entries(report.exits)) lines.push(`  ${String(count).padStart(10)} ${name}`);
     for (const [name, count] of Object.entries(report.statistics ?? {})) lines.push(`  ${String(count).padStart(10)} ${name}`);
   }

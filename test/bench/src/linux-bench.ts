@@ -32,7 +32,7 @@ export async function linuxBench(machines: readonly MachineName[], rounds: numbe
       sample.end.push(run.wallMs / 1000);
       sample.cpu.push(run.cpuSeconds);
       sample.peak.push(run.peakKiB);
-      sample.report = /^\s*(\d+ instructions, .*MIPS)/m.exec(run.errors)?.[1] ?? '';
+      sample.report = /^\s*(\d+ instructions in .*MIPS)/m.exec(run.errors)?.[1] ?? '';
     }
   }
   return [...samples].map(([machine, { ready, end, cpu, peak, report }]) => ({
