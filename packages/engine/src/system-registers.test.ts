@@ -224,7 +224,7 @@ describe('debug exceptions', () => {
     while (stop.rip === 0x9f00) {
       steps.push(stop.stack[0] - CODE);
       expect(Number(g.engine.getDebugRegister(6)) & 0x4000).toBe(0x4000);
-      g.skip();
+      g.stepOver();
       stop = g.resume();
     }
     expect(steps).toEqual([10, 13, 14, 21, 22]);
@@ -253,7 +253,7 @@ describe('debug exceptions', () => {
     g.engine.setDebugRegister(7, 0x00f0040cn); // reads and writes of 4 bytes
     let stop = g.run([0x8e, 0x14, 0x25, ...le32(0x9000), 0xf1]);
     expect([stop.vector, stop.stack[0], Number(g.engine.getDebugRegister(6)) & 0x400f]).toEqual([1, CODE + 8, 2]);
-    g.skip();
+    g.stepOver();
     expect(g.resume().rip).toBe(0x5011); // the next HLT of the handler, not the handler once more
     g.longMode();
     g.write32(0x9000, 0x10);

@@ -65,7 +65,7 @@ describe('switching', () => {
     expect([g.engine.rflags & 0x4000, Number(g.engine.cr0 & 8n), g.engine.getRegister32(0), g.engine.getRegister32(4)]).toEqual([0x4000, 8, 0xaaaa, TASK_STACK]);
     expect(g.engine.getSegment(7)).toMatchObject({ selector: task, base: BigInt(NEW_TSS), accessRights: 0x8b });
     // and IRET returns, making the nested task available again
-    g.skip();
+    g.stepOver();
     expect(g.resume()).toMatchObject({ reason: 12, rip: CODE + 7 });
     expect([rights(task), rights(TSS), g.engine.rflags & 0x4000]).toEqual([0x89, 0x8b, 0]);
     expect(g.read32(NEW_TSS + 0x20)).toBe(TASK + 2);
@@ -113,7 +113,7 @@ describe('switching', () => {
     for (const [offset, value] of words) g.engine.memory.writeU16(NEW_TSS + offset, value);
     expect(g.run([...farCall(narrow), 0x0f, 0x0b]).rip).toBe(TASK);
     expect([g.engine.getRegister32(0), rights(narrow)]).toEqual([0xffff1234, 0x83]);
-    g.skip();
+    g.stepOver();
     expect(g.resume().vector).toBe(6);
   });
 });

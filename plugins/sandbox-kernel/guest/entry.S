@@ -49,8 +49,7 @@ start64:
 1:  hlt
     jmp 1b
 
-    .macro push_registers /* from orig_rax on */
-    push %rdi
+    .macro push_registers_but_rdi
     push %rsi
     push %rdx
     push %rcx
@@ -65,6 +64,11 @@ start64:
     push %r13
     push %r14
     push %r15
+    .endm
+
+    .macro push_registers /* from orig_rax on */
+    push %rdi
+    push_registers_but_rdi
     .endm
 
 /* SYSCALL: RCX is the program's RIP, R11 its RFLAGS; interrupts are off. */
@@ -154,21 +158,8 @@ exception_entries:
     .set vector, vector + 1
     .endr
 
-exception_common:
-    push %rsi
-    push %rdx
-    push %rcx
-    push %rax
-    push %r8
-    push %r9
-    push %r10
-    push %r11
-    push %rbx
-    push %rbp
-    push %r12
-    push %r13
-    push %r14
-    push %r15
+exception_common: /* the stub has put RDI where it belongs */
+    push_registers_but_rdi
     cld
     mov %rsp, %rsi
     testb $3, 17*8(%rsp)

@@ -2,12 +2,12 @@ import { CR0, CR2, CR3, CR4, EFER, MAXPHYADDR, PDPTE, SEG_CS, SEG_TR } from "../
 import {
   F_FSGSBASE, F_FXSR, F_LA57, F_PCID, F_PKS, F_PKU, F_SMAP, F_SMEP, F_SSE, F_UMIP, F_VMX, F_XSAVE, hasFeature,
 } from "../features";
-import { commit, flushNonGlobal, flushTlb, linearOf, operandRead, operandWrite, physicalPointer } from "../mmu";
+import { flushNonGlobal, flushTlb, linearOf, operandRead, physicalPointer } from "../mmu";
 import {
   CR0_CD, CR0_ET, CR0_NW, CR0_PE, CR0_PG, CR0_TS, CR0_WP, CR4_FSGSBASE, CR4_LA57, CR4_OSXMMEXCPT, CR4_OSFXSR, CR4_OSXSAVE, CR4_PAE,
   CR4_PCIDE, CR4_PGE, CR4_PKE, CR4_PKS, CR4_PSE, CR4_SMAP, CR4_SMEP, CR4_UMIP, CR4_VMXE, EFER_LMA, EFER_LME, is64, isLongMode, modeChanged,
 } from "../mode";
-import { isRegisterForm, recReg, recRm, recSize, rmPtr } from "../record";
+import { isRegisterForm, recReg, recRm, rmPtr } from "../record";
 import { END, FAULT, OK } from "../status";
 import { cr8LoadIntercepted, cr8StoreIntercepted, readCr8, writeCr8 } from "../vmx/apic";
 import { PRIMARY_CR3_STORE_EXITING, SECONDARY_UNRESTRICTED_GUEST, primaryControl, secondaryControl } from "../vmx/controls";
@@ -18,7 +18,7 @@ import {
   crQualification, lmswIntercepted,
 } from "../vmx/intercepts";
 import { raise, raiseError } from "./exceptions";
-import { naturalSize, rmRegister, writeRegister } from "./operands";
+import { naturalSize, rmRegister, storeWordOperand } from "./operands";
 import { AR_L, GP, UD, cpl, protectedMode, segmentAr } from "./registers";
 /** Control registers (SDM 3A 2.5, 5.1; in VMX non-root operation SDM 3C 26.3). */
 
@@ -211,14 +211,7 @@ export function lmsw(pc: usize): i32 {
 export function smsw(pc: usize): i32 {
   if (umipBlocks()) return raiseError(GP, 0);
   const value = cr0Visible();
-  if (isRegisterForm(pc)) {
-    writeRegister(rmPtr(pc), recSize(pc), value);
-    return OK;
-  }
-  const p = operandWrite(pc, 2);
-  if (p == 0) return FAULT;
-  store<u16>(p, <u16>value);
-  return commit(p) ? OK : FAULT;
+  return storeWordOperand(pc, value);
 }
 
 /** CR4.UMIP keeps SGDT, SIDT, SLDT, SMSW and STR from CPL 3 (and virtual-8086 mode). */

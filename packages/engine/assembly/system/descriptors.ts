@@ -9,7 +9,7 @@ import { REASON_GDTR_IDTR, REASON_LDTR_TR, vmexit, vmexitInfo } from "../vmx/exi
 import { umipBlocks } from "./controlregs";
 import { raise, raiseError } from "./exceptions";
 import { displacement, operandInfo } from "./instructioninfo";
-import { writeRegister } from "./operands";
+import { storeWordOperand, writeRegister } from "./operands";
 import {
   AR_CODE, AR_CONFORMING, AR_P, AR_S, AR_UNUSABLE, AR_WRITABLE, GP, NP, TYPE_CALL_GATE, TYPE_CALL_GATE16, TYPE_LDT, TYPE_TASK_GATE, TYPE_TSS,
   TYPE_TSS16, TYPE_TSS16_BUSY, TYPE_TSS_BUSY, UD, cpl, dplOf, protectedMode, segmentSelector, setSegment,
@@ -120,14 +120,7 @@ export function storeSystemSelector(pc: usize, segment: u32): i32 {
   if (umipBlocks()) return raiseError(GP, 0);
   if (secondaryControl(SECONDARY_DESCRIPTOR_TABLE_EXITING)) return exitLdtrTr(pc, segment == SEG_LDTR ? 0 : 1);
   const value = segmentSelector(segment);
-  if (isRegisterForm(pc)) {
-    writeRegister(rmPtr(pc), recSize(pc), value);
-    return OK;
-  }
-  const p = operandWrite(pc, 2);
-  if (p == 0) return FAULT;
-  store<u16>(p, <u16>value);
-  return commit(p) ? OK : FAULT;
+  return storeWordOperand(pc, value);
 }
 
 export function lldt(pc: usize): i32 {

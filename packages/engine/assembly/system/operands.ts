@@ -1,6 +1,8 @@
 import { REGS } from "../../src/layout";
+import { commit, operandWrite } from "../mmu";
 import { is64 } from "../mode";
-import { recRm, rmPtr } from "../record";
+import { isRegisterForm, recRm, recSize, rmPtr } from "../record";
+import { FAULT, OK } from "../status";
 /** Operand conventions of the system instructions' records, in one place: what the decoder puts where. */
 
 /** Immediate of a system instruction: 32 bits, sign-extended from its size in the code. */
@@ -22,6 +24,17 @@ import { recRm, rmPtr } from "../record";
 export function writeRegister(register: usize, size: u32, value: u64): void {
   if (size == 2) store<u16>(register, <u16>value);
   else store<u64>(register, size == 4 ? value & 0xffffffff : value);
+}
+/** Stores a selector or the machine status word: a register of the operand's size, or always 16 bits of memory. */
+export function storeWordOperand(pc: usize, value: u64): i32 {
+  if (isRegisterForm(pc)) {
+    writeRegister(rmPtr(pc), recSize(pc), value);
+    return OK;
+  }
+  const p = operandWrite(pc, 2);
+  if (p == 0) return FAULT;
+  store<u16>(p, <u16>value);
+  return commit(p) ? OK : FAULT;
 }
 /** Reads the register that ModRM.rm names, cut to 16 bits. */
 // @ts-ignore: decorator

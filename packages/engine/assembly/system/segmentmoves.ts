@@ -1,10 +1,10 @@
 import { SEG_CS, SEG_GS, SEG_SS } from "../../src/layout";
-import { commit, linearWrite, operandRead, operandWrite, segmentLinear, SEGMENT_FAULT } from "../mmu";
+import { commit, linearWrite, operandRead, segmentLinear, SEGMENT_FAULT } from "../mmu";
 import { blockInterrupts, stackMask } from "../mode";
 import { isRegisterForm, recReg, recRm, recSize, regPtr, rmPtr } from "../record";
 import { END, FAULT, OK } from "../status";
 import { raise } from "./exceptions";
-import { writeRegister } from "./operands";
+import { storeWordOperand, writeRegister } from "./operands";
 import { RSP, UD, segmentSelector } from "./registers";
 import { loadSegment, segmentLoaded } from "./segments";
 import { popped, push, setStackPointer, stackOperandSize, stackRead } from "./stack";
@@ -14,14 +14,7 @@ export function movFromSegment(pc: usize): i32 {
   const segment = recReg(pc) & 7;
   if (segment > <u32>SEG_GS) return raise(UD);
   const value = segmentSelector(segment);
-  if (isRegisterForm(pc)) {
-    writeRegister(rmPtr(pc), recSize(pc), value);
-    return OK;
-  }
-  const p = operandWrite(pc, 2);
-  if (p == 0) return FAULT;
-  store<u16>(p, <u16>value);
-  return commit(p) ? OK : FAULT;
+  return storeWordOperand(pc, value);
 }
 
 export function movToSegment(pc: usize): i32 {

@@ -208,7 +208,7 @@ export class BareGuest {
   }
 
   /** Moves RIP behind the instruction that exited, as a hypervisor does that has emulated it. */
-  skip(): void {
+  stepOver(): void {
     const { engine } = this;
     engine.rip += BigInt(engine.vmcs.read32(F.EXIT_INSTRUCTION_LENGTH));
     engine.interruptibility &= ~3;
