@@ -1,15 +1,14 @@
 /** The main job as a user sees it: Debian's kernel and a shell on a real terminal. */
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { defaultCacheFolder } from '@visorkit/guests';
+import { prepareDebianGuest } from '@visorkit/guests';
 import { afterAll, expect, it } from 'vitest';
 import { Scratch } from './test-cli.js';
 import { Tmux, tmuxMissing } from './test-tmux.js';
 
 const BIN = new URL('../bin/visorkit.js', import.meta.url).pathname;
-const debian = existsSync(join(defaultCacheFolder(), 'debian/amd64/linux-image-cloud-amd64/manifest.json')) && existsSync(join(defaultCacheFolder(), 'debian/amd64/busybox-static/manifest.json'));
-const missing = tmuxMissing ? 'tmux is not installed' : !existsSync(new URL('../dist/main.js', import.meta.url)) ? 'there is no build' : !debian ? 'Debian\'s kernel is not in the cache' : undefined;
+const unready = tmuxMissing ? 'tmux is not installed' : !existsSync(new URL('../dist/main.js', import.meta.url)) ? 'there is no build' : undefined;
+const missing = unready ?? await prepareDebianGuest({ arch: 'amd64' }).then(() => undefined, (error: Error) => error.message);
 if (missing !== undefined) console.warn(`shell.test.ts: skipped, since ${missing}`);
 
 const scratch = new Scratch();
@@ -26,7 +25,7 @@ function ticks(pid: number): number {
 }
 
 it.skipIf(missing !== undefined)('a shell: echo, Ctrl-C, arrow keys, window size, an idle host, Ctrl-a x, the terminal as it was (needs tmux, a build and Debian\'s kernel)', async () => {
-  terminal = new Tmux();
+  terminal = await Tmux.open();
   const before = scratch.path('before'), after = scratch.path('after');
   terminal.enter(`stty -a > ${before}; ${process.execPath} ${BIN} demo --memory 128M; echo "status=$?"; stty -a > ${after}; echo end''ed`);
   // A kernel message that comes late may stand behind the first prompt

@@ -29,7 +29,7 @@ describe.skipIf(tmuxMissing || unbuilt)('on a terminal (needs tmux and a build)'
   const echo = scratch.file('echo.bin', hexEcho());
   const before = scratch.path('before'), after = scratch.path('after');
   let terminal: Tmux;
-  beforeEach(() => { terminal = new Tmux(); });
+  beforeEach(async () => { terminal = await Tmux.open(); });
   afterEach(() => terminal.close());
   afterAll(() => scratch.remove());
 

@@ -9,9 +9,14 @@ export const tmuxMissing = spawnSync('tmux', ['-V']).status !== 0;
 export class Tmux {
   readonly #folder = mkdtempSync(join(tmpdir(), 'visorkit-tmux-'));
 
-  /** A shell whose prompt is `HOST>`, in a window of 100 columns and 30 lines. */
-  constructor() {
-    this.#run('-f', '/dev/null', 'new-session', '-d', '-x', '100', '-y', '30', 'env', 'PS1=HOST> ', 'ENV=', 'sh');
+  private constructor() {}
+
+  /** A shell whose prompt is `HOST>`, in a window of 100 columns and 30 lines, once it prompts: what is typed sooner is echoed before the prompt. */
+  static async open(): Promise<Tmux> {
+    const terminal = new Tmux();
+    terminal.#run('-f', '/dev/null', 'new-session', '-d', '-x', '100', '-y', '30', 'env', 'PS1=HOST> ', 'ENV=', 'sh');
+    await terminal.shows(/^HOST>$/m);
+    return terminal;
   }
 
   /** Types text as it is. */
