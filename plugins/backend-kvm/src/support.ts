@@ -3,6 +3,7 @@ import { existsSync, statSync } from 'node:fs';
 import { VisorkitError } from '@visorkit/core';
 import { Extension, KVM_API_VERSION, Request } from './kvm-api.js';
 import { Errno, errno, errorName, libc } from './libc.js';
+import type { LibC } from './libc.js';
 
 const DEVICE = '/dev/kvm';
 const READ_WRITE_CLOEXEC = 0x8_0002;
@@ -24,12 +25,12 @@ export interface KvmSupport {
 /** Extensions without which no guest runs here. */
 const REQUIRED: readonly (keyof typeof Extension)[] = ['USER_MEMORY', 'EXT_CPUID', 'VCPU_EVENTS', 'IMMEDIATE_EXIT', 'MP_STATE'];
 
-/** Looks at /dev/kvm, down to making an empty VM. Leaves nothing open. */
-export function checkKvm(device: string = DEVICE): KvmSupport {
+/** Looks at /dev/kvm, down to making an empty VM. Leaves nothing open. `calls`: who is asked, the kernel by default. */
+export function checkKvm(device: string = DEVICE, calls?: Pick<LibC, 'open' | 'close' | 'ioctl'>): KvmSupport {
   const no = (problem: KvmProblem, message: string, apiVersion = 0, extensions: KvmSupport['extensions'] = {}): KvmSupport =>
     ({ usable: false, problem, message, apiVersion, extensions });
   if (process.platform !== 'linux' || process.arch !== 'x64') return no('platform', `KVM is part of Linux on x86-64; this is ${process.platform} on ${process.arch}.`);
-  const { open, close, ioctl } = libc();
+  const { open, close, ioctl } = calls ?? libc();
   const fd = open(device, READ_WRITE_CLOEXEC);
   if (fd < 0) return cannotOpen(device, errno(), no);
   try {
