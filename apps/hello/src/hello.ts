@@ -5,13 +5,13 @@
 import { parseArgs } from 'node:util';
 import { VmxBackend } from '@visorkit/backend-vmx';
 import { BootFlatPlugin } from '@visorkit/boot-flat';
-import { ExitReason, exitReasonName } from '@visorkit/core';
+import { ExitReason, exitReasonName, fail } from '@visorkit/core';
 import type { Plugin } from '@visorkit/core';
 import { hlt, io } from '@visorkit/exits';
 import { compose, PortBusToken } from '@visorkit/machine';
 
-const { values: { backend: name, verbose } } = parseArgs({ options: { backend: { type: 'string', default: 'vmx' }, verbose: { type: 'boolean' } }, strict: false });
-const backend = name === 'kvm' ? (await import('@visorkit/backend-kvm')).kvm() : new VmxBackend();
+const { values: { backend: name, verbose } } = parseArgs({ options: { backend: { type: 'string', default: 'vmx' }, verbose: { type: 'boolean' } } });
+const backend = name === 'kvm' ? (await import('@visorkit/backend-kvm')).kvm() : name === 'vmx' ? new VmxBackend() : fail('OPTION_VALUE', `--backend takes vmx or kvm, not "${name}".`);
 
 const guest = Uint8Array.of(
   0xba, 0xf8, 0x03, 0x00, 0xd8, // mov dx, 0x3f8; add al, bl

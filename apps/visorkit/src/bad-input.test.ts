@@ -61,10 +61,13 @@ describe('kernel files', () => {
   });
 
   it('that are missing, folders, or not given', async () => {
-    await refused('FILE_UNREADABLE', /names .*nowhere, but there is no such file/, '--kernel', scratch.path('nowhere'));
+    await refused('FILE_UNREADABLE', /names ".*nowhere", but there is no such file/, '--kernel', scratch.path('nowhere'));
     await refused('FILE_UNREADABLE', /it is a folder/, '--kernel', scratch.folder);
     await refused('OPTION_MISSING', /name an image with --kernel/);
     await refused('FILE_UNREADABLE', /--initrd names/, '--kernel', loop, '--initrd', scratch.path('nowhere'));
+    await refused('FILE_UNREADABLE', /--initrd names ".*", but it is empty/, '--kernel', loop, '--initrd', scratch.file('empty', ''));
+    await refused('FILE_UNREADABLE', /"\/dev\/zero", but it is a device; a file or a pipe is right/, '--kernel', '/dev/zero');
+    await refused('OPTION_VALUE', /--address is for flat binaries, and ".*" is an ELF file/, '--kernel', scratch.file('kernel.elf', elfFor(62)), '--address', '0x5000');
   });
 
   it('small ones of no known format run as flat binaries with a warning, and silently when that is asked for', async () => {

@@ -3,7 +3,7 @@ import { EXIT_STATUS } from '@visorkit/core';
 import type { StopReport } from '@visorkit/core';
 import { openOutput, openSerial } from './serial.js';
 import type { SerialConsole } from './serial.js';
-import { withStatus } from './statuses.js';
+import { STATUS_OUTPUT, STATUS_TERMINATED, withStatus } from './statuses.js';
 
 export interface RunConsole {
   readonly serial: SerialConsole;
@@ -12,7 +12,7 @@ export interface RunConsole {
   readonly signal: AbortSignal;
   /** Gives back the terminal, files and signals. Must be called however the run ends. */
   close(): void;
-  /** After `close`: the report with the status that the process ends with. Throws OUTPUT_FILE when output was lost. */
+  /** After `close`: the report with the status that the process ends with, and what was lost or failed beside the run. */
   judge(report: StopReport): StopReport;
 }
 
@@ -33,29 +33,44 @@ export function openConsole(serialWhere: string, debugWhere: string): RunConsole
     leaving.abort();
   };
   process.on('uncaughtException', onStray);
+  // The first asks the run to end, so that its report is written; the second ends the process
+  let terminated = false;
+  const onTerminate = (): void => {
+    if (terminated) {
+      serial.close();
+      process.off('SIGTERM', onTerminate);
+      process.kill(process.pid, 'SIGTERM');
+      return;
+    }
+    terminated = true;
+    leaving.abort();
+  };
+  process.on('SIGTERM', onTerminate);
   // Ctrl-C reaches us only when the terminal is not ours (input from a pipe): end the run, not the process
   process.on('SIGINT', interrupt);
   return {
     serial, debugcon, signal: leaving.signal,
     close: () => {
       process.off('SIGINT', interrupt);
+      process.off('SIGTERM', onTerminate);
       process.off('uncaughtException', onStray);
       serial.close();
       debugcon.close();
     },
     judge: (report) => {
-      serial.check();
-      debugcon.check();
+      const lost = serial.failure ?? debugcon.failure;
+      if (lost !== undefined) return { ...report, why: lost.message, exitStatus: STATUS_OUTPUT, error: { code: lost.code, message: lost.message } };
       if (stray !== undefined) return withStray(report, stray.error);
+      if (terminated && report.reason === 'aborted') return { ...report, why: 'The run was ended by SIGTERM.', exitStatus: STATUS_TERMINATED };
       return left && report.reason === 'aborted' ? { ...report, why: 'The user left.', exitStatus: 0 } : withStatus(report);
     },
   };
 }
 
 function withStray(report: StopReport, error: unknown): StopReport {
-  const message = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  const message = error instanceof Error ? error.message : String(error);
   return {
-    ...report, reason: 'plugin-error', exitStatus: EXIT_STATUS['plugin-error'], error: { code: 'PLUGIN_THREW', message },
-    why: `Something that a plugin started failed outside the run, where nobody could catch it: ${error instanceof Error ? error.message : String(error)}. A plugin has to catch what its timers and promises throw.`,
+    ...report, reason: 'plugin-error', exitStatus: EXIT_STATUS['plugin-error'], error: { code: 'PLUGIN_THREW', message, ...(error instanceof Error ? { details: { stack: error.stack } } : {}) },
+    why: `Something that a plugin started failed outside the run, where nobody could catch it: ${message}. A plugin has to catch what its timers and promises throw.`,
   };
 }

@@ -12,6 +12,7 @@ import { assemble, BACKENDS } from './assemble.js';
 import type { AssembleOptions } from './assemble.js';
 import { openConsole } from './console.js';
 import { tell, workOf } from './report-output.js';
+import { runMachine } from './run-machine.js';
 import { writeAll } from './serial.js';
 import { STATUS_CHECK_FAILED } from './statuses.js';
 import { size, word } from './values.js';
@@ -74,18 +75,12 @@ export async function demoCommand(flags: { memory?: string; backend?: string }):
   return interactive || checksPassed(printed) ? 0 : STATUS_CHECK_FAILED;
 }
 
-/** From the console's opening to its closing: the terminal is given back whatever happens in between. */
+/** Boots on the user's terminal, or on standard output with a copy of what the guest prints. */
 async function boot(machine: Omit<AssembleOptions, 'console'>, interactive: boolean): Promise<{ report: StopReport; printed: string }> {
   const console = openConsole('stdio', 'none');
   const recording = new Recording(console.serial.output);
-  let report: StopReport;
-  try {
-    await using vmm = await assemble({
-      ...machine, console: { output: interactive ? console.serial.output : recording, ...(interactive && console.serial.input !== undefined ? { input: console.serial.input } : {}) },
-    });
-    report = await vmm.run({ signal: console.signal, ...(interactive ? {} : { timeout: TIME_LIMIT }) });
-  } finally {
-    console.close();
-  }
-  return { report: console.judge(report), printed: recording.text };
+  const { input } = console.serial;
+  const make = () => assemble({ ...machine, console: { output: interactive ? console.serial.output : recording, ...(interactive && input !== undefined ? { input } : {}) } });
+  const report = await runMachine(console, make, interactive ? {} : { timeout: TIME_LIMIT });
+  return { report, printed: recording.text };
 }

@@ -10,7 +10,8 @@ const collect = (value: string, before: string[] | undefined): string[] => [...(
 
 function program(end: (status: number) => void): Command {
   const command = new Command('visorkit').description('Virtual machines assembled from packages.').version('0.1.0')
-    .showHelpAfterError('(visorkit help run lists the options)').exitOverride().enablePositionalOptions()
+    .configureOutput({ writeOut: (text) => writeAll(1, Buffer.from(text)), writeErr: (text) => writeAll(2, Buffer.from(text)) })
+    .showHelpAfterError('(visorkit help lists the commands, visorkit help run the options of run)').exitOverride().enablePositionalOptions()
     .addHelpText('after', `\nExit status:\n${STATUS_TABLE.map(([status, meaning]) => `  ${String(status).padStart(3)}  ${meaning}`).join('\n')}`);
   command
     .command('run')

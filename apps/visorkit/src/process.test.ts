@@ -1,6 +1,6 @@
 /** The command line as a process of its own. */
-import { spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { spawn, spawnSync } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
 import { GuestCode } from '@visorkit/testkit';
 import { afterAll, describe, expect, it } from 'vitest';
 import { Scratch } from './test-cli.js';
@@ -29,6 +29,43 @@ describe.skipIf(unbuilt)('as a process (needs a build)', () => {
     expect(stderr).toMatch(/EPIPE.*\[OUTPUT_FILE\]\nstatus=78\n/);
   });
 
+  const PLUGINS: Readonly<Record<string, string>> = {
+    'an asynchronous handler': 'apply: ({ hooks }) => hooks.exit.for("io").tap("x", async () => { throw new Error("late"); })',
+    'a promise of a handler': 'apply: ({ hooks }) => hooks.exit.for("io").tap("x", () => { Promise.reject(new Error("late")); })',
+    'a promise of apply': 'apply: () => { Promise.reject(new Error("late")); }',
+  };
+  it.each(Object.keys(PLUGINS))('%s that fails is the end of the run, with a report and no stack', (what) => {
+    const plugin = scratch.file(`${what.replaceAll(' ', '-')}.mjs`, `export default { name: "late", ${PLUGINS[what]} };`);
+    const { stderr } = shell(`${process.execPath} ${BIN} run --kernel ${hello} --mode real16 --plugin ${plugin} --report ${scratch.path('late.json')}; echo "status=$?" >&2`);
+    expect(stderr).toMatch(/status=74\n$/);
+    expect(stderr).not.toMatch(/^ +at |node:internal/m);
+    expect(JSON.parse(readFileSync(scratch.path('late.json'), 'utf8'))).toMatchObject({ reason: 'plugin-error', exitStatus: 74 });
+  });
+
+  it('ends although a plugin has left a timer running', () => {
+    const plugin = scratch.file('ticks.mjs', 'export default { name: "ticks", apply: () => { setInterval(() => {}, 1000); } };');
+    expect(shell(`${process.execPath} ${BIN} run --kernel ${hello} --mode real16 --plugin ${plugin}`)).toMatchObject({ status: 68, signal: null });
+  });
+
+  it('says when a plugin or the configuration waits for what never comes', () => {
+    const plugin = scratch.file('never.mjs', 'export default { name: "never", apply: ({ hooks }) => hooks.load.tapPromise("never", () => new Promise(() => {})) };');
+    const config = scratch.file('never.config.mjs', 'await new Promise(() => {}); export default {};');
+    for (const option of [`--plugin ${plugin}`, `--config ${config}`]) {
+      const { status, stderr } = shell(`${process.execPath} ${BIN} run --kernel ${hello} --mode real16 --report ${scratch.path('never.json')} ${option}`);
+      expect([status, stderr]).toEqual([2, expect.stringMatching(/waits for what never comes: .*\[NEVER_SETTLES\]\n$/)]);
+      expect(JSON.parse(readFileSync(scratch.path('never.json'), 'utf8'))).toMatchObject({ reason: 'not-started', error: { code: 'NEVER_SETTLES' } });
+    }
+  });
+
+  it('writes its report when it is ended by SIGTERM', async () => {
+    const child = spawn(process.execPath, [BIN, 'run', '--kernel', chatter, '--mode', 'real16', '--report', scratch.path('term.json')], { stdio: ['ignore', 'pipe', 'ignore'] });
+    await new Promise((resolve) => child.stdout.once('data', resolve));
+    child.stdout.resume();
+    child.kill('SIGTERM');
+    expect(await new Promise((resolve) => child.once('exit', resolve))).toBe(143);
+    expect(JSON.parse(readFileSync(scratch.path('term.json'), 'utf8'))).toMatchObject({ reason: 'aborted', exitStatus: 143, why: 'The run was ended by SIGTERM.' });
+  }, 60_000);
+
   it('input from a pipe reaches the guest; its end lets a guest that waits for nothing else end', () => {
     // Sends back what comes in, in upper case, from its interrupt handler; waits with interrupts on
     const code = new GuestCode().raw(0xc7, 0x06, 0x30, 0, 0, 0x11, 0xc7, 0x06, 0x32, 0, 0, 0) // vector 12 (IRQ 4): 0000:1100
@@ -52,6 +89,6 @@ describe.skipIf(unbuilt)('as a process (needs a build)', () => {
   it('what is wrong goes to standard error only', () => {
     const { stdout, stderr, status } = shell(`${process.execPath} ${BIN} run --kernel /nowhere`);
     expect([stdout, status]).toEqual(['', 2]);
-    expect(stderr).toMatch(/^visorkit: --kernel names \/nowhere, but there is no such file\. \[FILE_UNREADABLE\]\n$/);
+    expect(stderr).toMatch(/^visorkit: --kernel names "\/nowhere", but there is no such file\. \[FILE_UNREADABLE\]\n$/);
   });
 });

@@ -2,7 +2,7 @@
 import { closeSync, openSync } from 'node:fs';
 import { fail } from '@visorkit/core';
 import type { StopReport } from '@visorkit/core';
-import { writeAll } from './serial.js';
+import { writeAll, writeOrFail } from './serial.js';
 
 /** A run that never began, in the shape of a report. */
 export interface NotStarted {
@@ -21,24 +21,23 @@ export interface ReportFile {
 /** Opens `--report` before the run, so that a path that cannot be written is not found out after it. */
 export function openReport(target: string | undefined): ReportFile {
   if (target === undefined) return { write() {}, close() {} };
-  if (target === '-') return { write: (report) => writeAll(1, textOf(report)), close() {} };
-  const refuse = (error: unknown): never => fail('REPORT_FILE', `The report cannot be written to ${target}: ${(error as Error).message}. Give --report a path that can be written, or -.`, { path: target });
+  const where = target === '-' ? 'standard output' : `"${target}"`;
+  const refuse = (error: unknown): never => fail('REPORT_FILE', `The report cannot be written to ${where}: ${(error as Error).message}. Give --report a path that can be written, or -.`, { path: target });
+  const write = (descriptor: number) => (report: StopReport | NotStarted): void => {
+    try {
+      writeOrFail(descriptor, textOf(report));
+    } catch (error) {
+      if (target !== '-' || (error as NodeJS.ErrnoException).code !== 'EPIPE') refuse(error);
+    }
+  };
+  if (target === '-') return { write: write(1), close() {} };
   let descriptor: number;
   try {
     descriptor = openSync(target, 'w');
   } catch (error) {
     return refuse(error);
   }
-  return {
-    write: (report) => {
-      try {
-        writeAll(descriptor, textOf(report));
-      } catch (error) {
-        refuse(error);
-      }
-    },
-    close: () => closeSync(descriptor),
-  };
+  return { write: write(descriptor), close: () => closeSync(descriptor) };
 }
 
 function textOf(report: StopReport | NotStarted): Uint8Array {
@@ -53,8 +52,9 @@ export function workOf({ guestInstructions, wallSeconds, mips }: StopReport): st
 /** Says on standard error what a user wants to know of a run that did not just end well. */
 export function tell(report: StopReport, verbose: boolean): void {
   if (report.exitStatus === 0 ? !verbose : report.reason === 'exit' && !verbose) return;
-  const lines = [`visorkit: ${report.why}`];
-  if (report.error !== undefined) lines.push(`  ${report.error.code}: ${report.error.message}`, ...(report.error.causes ?? []).map((cause) => `  ${cause}`));
+  const { error } = report, said = error !== undefined && report.why.includes(error.message);
+  const lines = [`visorkit: ${report.why}${said ? ` [${error.code}]` : ''}`];
+  if (error !== undefined) lines.push(...(said ? [] : [`  ${error.code}: ${error.message}`]), ...(error.causes ?? []).map((cause) => `  ${cause}`));
   if (report.failure !== undefined) {
     const { failure } = report;
     lines.push(`  exit ${failure.exit.name} (${failure.exit.reason}), qualification ${failure.exit.qualification}`);

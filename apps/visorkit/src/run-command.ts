@@ -1,14 +1,15 @@
 /** `visorkit run`: boots an image on a PC. */
-import { readFileSync } from 'node:fs';
+import { fstatSync, openSync, closeSync, readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { describeError, fail, isVisorkitError, loadPlugin, loadProject, silentLogSink, stderrLogSink } from '@visorkit/core';
-import type { LogLevel, Project, PluginEntry, RunOptions, SharedModules, StopReport } from '@visorkit/core';
+import type { LogLevel, Project, PluginEntry, RunOptions, SharedModules } from '@visorkit/core';
 import type { BootModule, BootOptions } from '@visorkit/machine';
 import { assemble, BACKENDS } from './assemble.js';
 import type { AssembleOptions } from './assemble.js';
 import { openConsole } from './console.js';
 import { parseProcessor } from './processor.js';
 import { openReport, tell } from './report-output.js';
+import { runMachine, settled } from './run-machine.js';
 import { sharedModules } from './shared-modules.js';
 import { statusOf } from './statuses.js';
 import { seconds, size, whole, word } from './values.js';
@@ -40,26 +41,44 @@ export interface RunFlags {
   verbose?: boolean;
 }
 
+/** Reads a file, or what comes through a pipe. */
 function readImage(option: string, path: string): Uint8Array {
+  const refuse = (why: string): never => fail('FILE_UNREADABLE', `${option} names "${path}", but ${why}.`, { option, path });
+  let descriptor: number | undefined;
   try {
-    return readFileSync(path);
+    descriptor = openSync(path, 'r');
+    const kind = fstatSync(descriptor);
+    if (kind.isDirectory()) refuse('it is a folder');
+    if (!kind.isFile() && !kind.isFIFO()) refuse('it is a device; a file or a pipe is right');
+    return readFileSync(descriptor);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    const why = code === 'ENOENT' ? 'there is no such file' : code === 'EISDIR' ? 'it is a folder' : code === 'EACCES' ? 'it may not be read' : (error as Error).message;
-    return fail('FILE_UNREADABLE', `${option} names ${path}, but ${why}.`, { option, path });
+    if (code === 'FILE_UNREADABLE') throw error;
+    return refuse(code === 'ENOENT' ? 'there is no such file' : code === 'EACCES' ? 'it may not be read' : (error as Error).message);
+  } finally {
+    if (descriptor !== undefined) closeSync(descriptor);
   }
+}
+
+/** Reads a RAM disk or another module; an empty one is a mistake that the guest would only meet later. */
+function readModule(option: string, path: string): Uint8Array {
+  const data = readImage(option, path);
+  if (data.length === 0) fail('FILE_UNREADABLE', `${option} names "${path}", but it is empty.`, { option, path });
+  return data;
 }
 
 /** A module is `PATH` or `PATH ARGUMENTS`, as with QEMU's -initrd for multiboot. */
 function readModules(flags: RunFlags): BootModule[] {
   const modules: BootModule[] = [];
-  if (flags.initrd !== undefined) modules.push({ name: basename(flags.initrd), data: readImage('--initrd', flags.initrd) });
+  if (flags.initrd !== undefined) modules.push({ name: basename(flags.initrd), data: readModule('--initrd', flags.initrd) });
   for (const text of flags.module ?? []) {
     const [path, ...rest] = text.split(' ');
-    modules.push({ name: [path, ...rest].join(' '), data: readImage('--module', path) });
+    modules.push({ name: [path, ...rest].join(' '), data: readModule('--module', path) });
   }
   return modules;
 }
+
+const ELF_MAGIC = [0x7f, 0x45, 0x4c, 0x46];
 
 /** What the loader is told beyond the image. */
 function loaderOptions(flags: RunFlags): Record<string, unknown> {
@@ -90,7 +109,8 @@ async function plan(flags: RunFlags, project: Project | undefined, shared: Share
   const maxInstructions = flags.maxInstructions === undefined ? config?.maxInstructions : whole('--max-instructions', flags.maxInstructions, 1, Number.MAX_SAFE_INTEGER);
   const timeout = flags.timeout === undefined ? config?.timeout : seconds('--timeout', flags.timeout);
   // A mode or an address says that the image is a flat binary: nothing else takes one
-  const loader = flags.loader ?? (flags.mode !== undefined || flags.address !== undefined ? 'flat' : config?.loader);
+  const flat = flags.mode !== undefined ? '--mode' : flags.address !== undefined ? '--address' : undefined;
+  const loader = flags.loader ?? (flat !== undefined ? 'flat' : config?.loader);
   const processor = flags.cpu ?? config?.cpu;
   const log = word('--log', flags.log ?? 'info', LOG_LEVELS);
   const settings = {
@@ -100,8 +120,12 @@ async function plan(flags: RunFlags, project: Project | undefined, shared: Share
     time: word('--time', flags.time ?? config?.time ?? 'real', ['real', 'virtual'] as const),
     options: { ...config?.loaderOptions, ...loaderOptions(flags) },
   };
+  const image = readImage('--kernel', kernel);
+  if (flat !== undefined && flags.loader === undefined && ELF_MAGIC.every((byte, at) => image[at] === byte)) {
+    fail('OPTION_VALUE', `${flat} is for flat binaries, and "${kernel}" is an ELF file, which says itself where it goes. Leave ${flat} out, or add --loader flat to run its bytes as code.`, { option: flat });
+  }
   const boot: BootOptions = {
-    image: readImage('--kernel', kernel), imageName: kernel, commandLine: flags.append ?? config?.append ?? '', options: settings.options,
+    image, imageName: kernel, commandLine: flags.append ?? config?.append ?? '', options: settings.options,
     modules: readModules({ ...flags, initrd: flags.initrd ?? config?.initrd, module: flags.module ?? config?.modules }),
     ...(loader === undefined ? {} : { loader }),
   };
@@ -120,12 +144,17 @@ async function plan(flags: RunFlags, project: Project | undefined, shared: Share
 /** Runs a guest; resolves with the status the process is to end with. */
 export async function runCommand(flags: RunFlags): Promise<number> {
   const shared = await sharedModules();
-  const project = await loadProject(process.cwd(), flags.config, shared);
-  const file = openReport(flags.report ?? project?.config.report);
+  // First of all, so that whatever is wrong with the rest is in it
+  let file = openReport(flags.report);
   try {
-    const report = await runPlan(await plan(flags, project, shared));
-    tell(report, flags.verbose ?? false);
+    const project = await settled(loadProject(process.cwd(), flags.config, shared), 'the configuration does');
+    if (flags.report === undefined) file = openReport(project?.config.report);
+    const { machine, limits, serial, debugcon } = await settled(plan(flags, project, shared), 'a plugin does, while it is loaded');
+    const console = openConsole(serial, debugcon);
+    const { input, output } = console.serial;
+    const report = await runMachine(console, () => assemble({ ...machine, console: { output, ...(input === undefined ? {} : { input }) }, debugConsole: console.debugcon.output }), limits);
     file.write(report);
+    tell(report, flags.verbose ?? false);
     return report.exitStatus;
   } catch (error) {
     if (isVisorkitError(error) && error.code !== 'REPORT_FILE') {
@@ -136,18 +165,4 @@ export async function runCommand(flags: RunFlags): Promise<number> {
   } finally {
     file.close();
   }
-}
-
-/** From the console's opening to its closing: the terminal is given back whatever happens in between. */
-async function runPlan({ machine, limits, serial, debugcon }: Plan): Promise<StopReport> {
-  const console = openConsole(serial, debugcon);
-  let report: StopReport;
-  try {
-    const { input, output } = console.serial;
-    await using vmm = await assemble({ ...machine, console: { output, ...(input === undefined ? {} : { input }) }, debugConsole: console.debugcon.output });
-    report = await vmm.run({ ...limits, signal: console.signal });
-  } finally {
-    console.close();
-  }
-  return console.judge(report);
 }

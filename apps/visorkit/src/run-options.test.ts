@@ -33,7 +33,7 @@ describe('--serial', () => {
   it('a file that takes nothing more ends the run', async () => {
     const chatter = scratch.file('chatter.bin', new GuestCode().movDx(0x3f8).label('again').movAl(0x41).outDxAl().jmp('again').build());
     const { status, err } = await cli('run', '--kernel', chatter, '--mode', 'real16', '--serial', 'file:/dev/full', '--timeout', '10');
-    expect(err).toMatch(/output of --serial cannot be written to \/dev\/full: ENOSPC.*\[OUTPUT_FILE\]/);
+    expect(err).toMatch(/output of --serial cannot be written to "\/dev\/full": ENOSPC.*\[OUTPUT_FILE\]/);
     expect(status).toBe(78);
   });
 

@@ -11,6 +11,9 @@ export const STATUS_HALTED = 68;
 /** The console or the report could not be written. */
 export const STATUS_OUTPUT = 78;
 
+/** SIGTERM: 128 + 15. */
+export const STATUS_TERMINATED = 143;
+
 /** Every status, for `--help`. */
 export const STATUS_TABLE: readonly (readonly [number | string, string])[] = [
   [0, 'the guest powered the machine off or asked for a reset, or the user left'],
@@ -26,6 +29,7 @@ export const STATUS_TABLE: readonly (readonly [number | string, string])[] = [
   [EXIT_STATUS['max-instructions'], '--max-instructions reached'],
   [EXIT_STATUS.timeout, '--timeout reached'],
   [EXIT_STATUS.aborted, 'the run was interrupted'],
+  [STATUS_TERMINATED, 'the run was ended by SIGTERM'],
 ];
 
 /** The report as the command line means it: a machine that stands still for good has not ended well. */

@@ -82,4 +82,5 @@ export class Terminal {
   }
 }
 
-const SIGNALS: readonly NodeJS.Signals[] = ['SIGTERM', 'SIGHUP', 'SIGQUIT'];
+/** SIGTERM is the console's. */
+const SIGNALS: readonly NodeJS.Signals[] = ['SIGHUP', 'SIGQUIT'];

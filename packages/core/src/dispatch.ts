@@ -120,6 +120,12 @@ export class ExitDispatcher {
   }
 
   #badOutcome(answer: unknown, reason: number): never {
+    if (answer instanceof Promise) {
+      answer.catch(() => {}); // what it rejects with later is nobody's
+      throw new VisorkitError('EXIT_OUTCOME',
+        `A handler of ${exitReasonName(reason)} exits in plugin ${this.current} is asynchronous: it returned a promise. The guest waits for a handler, which must answer at once: RESUME, RETRY, HALT, WAIT, stop(why) or nothing.`,
+        { plugin: this.current, reason });
+    }
     throw new VisorkitError('EXIT_OUTCOME',
       `A handler of ${exitReasonName(reason)} exits in plugin ${this.current} returned ${String(answer)}; it must return RESUME, RETRY, HALT, WAIT, stop(why) or nothing.`,
       { plugin: this.current, reason });

@@ -238,10 +238,14 @@ export class Vmm implements AsyncDisposable {
     this.#applying = plugin.name;
     const services = this.#services;
     try {
-      plugin.apply({
+      const result: unknown = plugin.apply({
         hooks: this.hooks, services, vcpus: this.#vcpus, logger: this.logger.child(plugin.name), options: plugin.options, outcomes,
         onDispose: (undo) => this.#disposal.add(plugin.name, undo),
       }, services);
+      if (isThenable(result)) {
+        result.then(undefined, () => {}); // what it rejects with later is nobody's
+        throw new Error('its apply is asynchronous. apply has to be done when it returns; what takes time belongs in hooks.created.tapPromise or hooks.load.tapPromise');
+      }
     } catch (error) {
       throw pluginFailure(plugin.name, 'while it was applied', error);
     } finally {
@@ -260,10 +264,15 @@ export class Vmm implements AsyncDisposable {
       await call();
     } catch (error) {
       if (isVisorkitError(error)) throw error;
-      const taps = (this.hooks[hook] as unknown as { taps: { name: string; plugin?: string }[] }).taps;
-      const names = [...new Set(taps.map((tap) => tap.plugin ?? tap.name))];
-      throw pluginFailure(names.length === 1 ? names[0] : `one of ${names.join(', ')}`, `in the hook ${hook}`, error);
+      throw pluginFailure(this.#tappers(hook), `in the hook ${hook}`, error);
     }
+  }
+
+  /** Who has tapped a hook, for a message. */
+  #tappers(hook: keyof Hooks): string {
+    const taps = (this.hooks[hook] as unknown as { taps: { name: string; plugin?: string }[] }).taps;
+    const names = [...new Set(taps.map((tap) => tap.plugin ?? tap.name))];
+    return names.length === 1 ? names[0] : `one of ${names.join(', ')}`;
   }
 
   #systemControl(): SystemControl {
@@ -321,9 +330,9 @@ export class Vmm implements AsyncDisposable {
     let failure: StopReport['failure'];
     let error: unknown;
     try {
-      if (this.#started && resuming) this.hooks.resumed.call();
+      if (this.#started && resuming) await this.#guard('resumed', () => this.hooks.resumed.call());
       this.#started = true;
-      this.hooks.started.call();
+      await this.#guard('started', () => this.hooks.started.call());
       outcome = await this.#runUntilStop(maxInstructions, began + timeout * 1000);
       if (outcome.reason === 'unhandled-exit' || outcome.reason === 'triple-fault') failure = this.#failure();
     } catch (thrown) {
@@ -331,9 +340,10 @@ export class Vmm implements AsyncDisposable {
       const plugin = this.#dispatcher.current;
       const inExit = loop.phase === Phase.EXIT;
       const what = inExit ? `while it handled the exit ${exitReasonName(loop.current.vcpu.exit.reason)}` : PHASES[loop.phase];
-      const guilty = plugin !== '' || loop.phase !== Phase.GUEST;
+      const inHook = isVisorkitError(thrown) && thrown.code === 'PLUGIN_FAILED';
+      const guilty = inHook || plugin !== '' || loop.phase !== Phase.GUEST;
       outcome = stop(
-        guilty ? pluginFailure(plugin || (loop.phase === Phase.TIMER ? 'a device' : 'the machine'), what, thrown).message
+        inHook ? thrown.message : guilty ? pluginFailure(plugin || (loop.phase === Phase.TIMER ? 'a device' : 'the machine'), what, thrown).message
           : `Backend ${this.backend.name} failed: ${thrown instanceof Error ? thrown.message : String(thrown)}`,
         EXIT_STATUS[guilty ? 'plugin-error' : 'backend-error'], guilty ? 'plugin-error' : 'backend-error');
       failure = this.#failure(plugin);
@@ -434,11 +444,11 @@ export class Vmm implements AsyncDisposable {
   }
 
   /** Observers of the end do not change it. */
-  #callSafely(hook: string, call: () => void): void {
+  #callSafely(hook: keyof Hooks, call: () => void): void {
     try {
       call();
     } catch (error) {
-      this.logger.error(`a plugin failed in the hook ${hook}: ${describeError(error)}`);
+      this.logger.error(`plugin ${this.#tappers(hook)} failed in the hook ${hook}: ${describeError(error)}`);
     }
   }
 
@@ -486,6 +496,10 @@ function describe(error: unknown): NonNullable<StopReport['error']> {
   if (isVisorkitError(error) && error.details !== undefined) described.details = error.details;
   if (lines.length > 1) described.causes = lines.slice(1);
   return described;
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return typeof (value as PromiseLike<unknown> | undefined)?.then === 'function';
 }
 
 function round(value: number): number {

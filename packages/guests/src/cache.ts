@@ -36,14 +36,36 @@ export async function fillOnce(cache: string, target: string, fill: (folder: str
   }
 }
 
+/** Removes what stands where something new is to be put. */
+export async function clear(cache: string, target: string): Promise<void> {
+  try {
+    await rm(target, { recursive: true, force: true });
+  } catch (cause) {
+    unusable(cache, cause);
+  }
+}
+
+function unusable(cache: string, cause: unknown): never {
+  return fail('GUEST_CACHE', `The cache folder "${cache}" cannot be written; set VISORKIT_CACHE to a folder that can.`, { cache }, cause);
+}
+
+/** One level at a time: Node's own recursive mkdir never ends below a folder of procfs. */
+async function makeFolder(path: string): Promise<void> {
+  if (await exists(path)) return;
+  await makeFolder(dirname(path));
+  await mkdir(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EEXIST') throw error;
+  });
+}
+
 /** A new folder for work in progress. Those that others left behind more than a day ago are removed. */
 async function workFolder(cache: string): Promise<string> {
   try {
-    await mkdir(cache, { recursive: true });
+    await makeFolder(cache);
     await removeAbandoned(cache);
     return await mkdtemp(join(cache, WORK_PREFIX));
   } catch (cause) {
-    return fail('GUEST_CACHE', `The cache folder "${cache}" cannot be written; set VISORKIT_CACHE to a folder that can.`, { cache }, cause);
+    return unusable(cache, cause);
   }
 }
 

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { fail, isVisorkitError } from '@visorkit/core';
 import { Apt } from './apt.js';
 import type { DebianArchitecture, PackageVersion } from './apt.js';
-import { defaultCacheFolder, exists, fillOnce } from './cache.js';
+import { clear, defaultCacheFolder, exists, fillOnce } from './cache.js';
 import { lastLines, runCommand } from './run-command.js';
 
 /** A package of Debian, unpacked in the cache. */
@@ -57,7 +57,7 @@ export async function fetchDebianPackage(name: string, options: FetchOptions = {
   const target = join(cache, 'debian', arch, name);
   const cached = await readManifest(target);
   if (cached) return cached;
-  await rm(target, { recursive: true, force: true }); // without a manifest it is of no use
+  await clear(cache, target); // without a manifest it is of no use
 
   const apt = await Apt.open(cache, arch, name, report('lists'), signal);
   await fillOnce(cache, target, async (folder) => {

@@ -53,6 +53,40 @@ describe('HPET (IA-PC HPET 1.0a)', () => {
     expect([read(COUNTER), read(COUNTER + 4)]).toEqual([0, 8]);
   });
 
+  it('wakes nobody for a periodic comparator whose interrupt is off, which goes on all the same', () => {
+    write(timer(0).config, 8 | 0x40);
+    write(timer(0).compare, 1000);
+    write(timer(0).compare + 4, 0);
+    write(timer(0).compare, 300);
+    write(timer(0).compare + 4, 0);
+    write(CONFIG, 1);
+    expect(time.timers.nextDeadline()).toBe(Infinity);
+    time.advance(10 * 999);
+    expect(read(timer(0).compare)).toBe(1000);
+    time.advance(10 * 1);
+    expect(read(timer(0).compare)).toBe(1300);
+    time.advance(10 * 1_000_000);
+    expect(read(timer(0).compare)).toBe(1000 + 3334 * 300);
+    // Its phase is kept when the interrupt is turned on again
+    write(timer(0).config, 8 | 4);
+    time.advance(10 * (1000 + 3334 * 300 - 1_001_000 - 1));
+    expect(line(0).edges + line(2).edges).toBe(0);
+    expect(time.timers.nextDeadline()).toBe(time.clock.now() + 10);
+  });
+
+  it('sets the status of a level-triggered comparator whose interrupt is off, once', () => {
+    write(timer(1).config, 8 | 2 | 0x40);
+    write(timer(1).compare, 100);
+    write(timer(1).compare + 4, 0);
+    write(CONFIG, 1);
+    time.advance(3000);
+    expect(read(0x20)).toBe(2);
+    expect(time.timers.nextDeadline()).toBe(Infinity);
+    write(0x20, 2);
+    expect(read(0x20)).toBe(0);
+    expect(time.timers.nextDeadline()).not.toBe(Infinity);
+  });
+
   it('interrupts once at a comparator', () => {
     write(timer(2).config, (20 << 9) | 4);
     write(timer(2).compare, 1000);

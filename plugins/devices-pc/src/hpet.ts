@@ -51,6 +51,8 @@ interface Comparator {
   period: bigint;
   fsbValue: number;
   fsbAddress: number;
+  /** The counter when the comparator was last looked at: its matches up to then have been dealt with. */
+  since: bigint;
 }
 
 export interface HpetState {
@@ -117,12 +119,13 @@ export class Hpet implements Device<HpetState>, MmioDevice {
   }
 
   save(): HpetState {
+    for (let index = 0; index < COMPARATORS; index++) this.#catchUp(index);
     return {
       config: this.#config,
       status: this.#status,
       counter: String(this.#counter),
       startTick: this.#startTick,
-      comparators: this.#timers.map((timer) => ({ ...timer, comparator: String(timer.comparator), period: String(timer.period) })),
+      comparators: this.#timers.map(({ config, comparator, period, fsbValue, fsbAddress }) => ({ config, comparator: String(comparator), period: String(period), fsbValue, fsbAddress })),
     };
   }
 
@@ -132,7 +135,7 @@ export class Hpet implements Device<HpetState>, MmioDevice {
     this.#counter = BigInt(state.counter);
     this.#startTick = state.startTick;
     state.comparators.forEach((timer, index) => {
-      this.#timers[index] = { ...timer, comparator: BigInt(timer.comparator), period: BigInt(timer.period) };
+      this.#timers[index] = { ...timer, comparator: BigInt(timer.comparator), period: BigInt(timer.period), since: 0n };
       this.#release(index);
       if (this.#status & (1 << index)) this.#raise(index);
       this.#arm(index);
@@ -140,7 +143,7 @@ export class Hpet implements Device<HpetState>, MmioDevice {
   }
 
   #powerOn(): Comparator {
-    return { config: 0, comparator: MASK_64, period: 0n, fsbValue: 0, fsbAddress: 0 };
+    return { config: 0, comparator: MASK_64, period: 0n, fsbValue: 0, fsbAddress: 0, since: 0n };
   }
 
   #now(): bigint {
@@ -172,8 +175,10 @@ export class Hpet implements Device<HpetState>, MmioDevice {
       case 0x04:
         return ROUTES;
       case 0x08:
+        this.#catchUp(Math.floor(index));
         return Number(timer.comparator & (WORD - 1n)) | 0;
       case 0x0c:
+        this.#catchUp(Math.floor(index));
         return Number(timer.comparator >> 32n) | 0;
       case 0x10:
         return timer.fsbValue | 0;
@@ -189,7 +194,11 @@ export class Hpet implements Device<HpetState>, MmioDevice {
         return this.#configure(value & (CONFIG_ENABLE | CONFIG_LEGACY));
       case STATUS:
         this.#status &= ~value;
-        for (let index = 0; index < COMPARATORS; index++) if (value & (1 << index)) this.#release(index);
+        for (let index = 0; index < COMPARATORS; index++) {
+          if (!(value & (1 << index))) continue;
+          this.#release(index);
+          if (this.#alarms[index].deadline === Infinity) this.#arm(index);
+        }
         return;
       case COUNTER:
       case COUNTER + 4:
@@ -198,6 +207,7 @@ export class Hpet implements Device<HpetState>, MmioDevice {
     const index = Math.floor((register - COMPARATOR_FIRST) / COMPARATOR_STRIDE);
     const timer = this.#timers[index];
     if (index < 0 || timer === undefined) return;
+    this.#catchUp(index);
     switch ((register - COMPARATOR_FIRST) % COMPARATOR_STRIDE) {
       case 0x00:
         timer.config = value & (TIMER_WRITABLE | TIMER_SET_VALUE) & (this.ports.message ? -1 : ~TIMER_FSB);
@@ -220,6 +230,7 @@ export class Hpet implements Device<HpetState>, MmioDevice {
   }
 
   #configure(config: number): void {
+    for (let index = 0; index < COMPARATORS; index++) this.#catchUp(index);
     const now = this.#now();
     this.#counter = now;
     this.#startTick = this.#rate.ticksAt(this.ports.clock.now());
@@ -255,9 +266,32 @@ export class Hpet implements Device<HpetState>, MmioDevice {
     }
   }
 
+  /** Whether anybody would notice a match at once: by an interrupt, or by a status bit that is not set yet. Linux leaves comparators running that it uses no more. */
+  #observed(index: number): boolean {
+    const { config } = this.#timers[index];
+    return (config & TIMER_INTERRUPT) !== 0 || ((config & TIMER_LEVEL) !== 0 && (this.#status & (1 << index)) === 0);
+  }
+
+  /** Does what is due: a match that its alarm has not told of yet, or, without an alarm, those of a periodic comparator that nobody observed. */
+  #catchUp(index: number): void {
+    const timer = this.#timers[index], alarm = this.#alarms[index];
+    if (alarm.deadline !== Infinity) {
+      if (alarm.deadline > this.ports.clock.now()) return;
+      alarm.clear();
+      return this.#match(index);
+    }
+    if (!(this.#config & CONFIG_ENABLE) || !(timer.config & TIMER_PERIODIC) || timer.period === 0n) return;
+    const now = this.#now(), elapsed = (now - timer.since) & MASK_64;
+    const width = timer.config & TIMER_32_BIT ? WORD : WORD * WORD;
+    const ahead = (((timer.comparator - timer.since) % width) + width) % width;
+    if (elapsed >= ahead) timer.comparator = (timer.comparator + ((elapsed - ahead) / timer.period + 1n) * timer.period) % width;
+    timer.since = now;
+  }
+
   #arm(index: number): void {
     const timer = this.#timers[index];
-    if (!(this.#config & CONFIG_ENABLE)) return this.#alarms[index].clear();
+    timer.since = this.#now();
+    if (!(this.#config & CONFIG_ENABLE) || !this.#observed(index)) return this.#alarms[index].clear();
     const width = timer.config & TIMER_32_BIT ? WORD : WORD * WORD;
     let wait = (timer.comparator - this.#now()) % width;
     if (wait < 0n) wait += width;
@@ -271,18 +305,18 @@ export class Hpet implements Device<HpetState>, MmioDevice {
   /** The counter reached a comparator. */
   #match(index: number): void {
     const timer = this.#timers[index];
+    if (timer.config & TIMER_LEVEL) this.#status |= 1 << index;
     if (timer.config & TIMER_PERIODIC && timer.period > 0n) {
       const width = timer.config & TIMER_32_BIT ? WORD : WORD * WORD;
       let behind = (this.#now() - timer.comparator) % width;
       if (behind < 0n) behind += width;
       timer.comparator = (timer.comparator + (behind / timer.period + 1n) * timer.period) % width;
       this.#arm(index);
-    } else if (timer.config & TIMER_32_BIT) {
+    } else if (timer.config & TIMER_32_BIT && this.#observed(index)) {
       // Matches again when the low half of the counter comes round.
       const tick = this.#rate.ticksAt(this.ports.clock.now());
       this.#alarms[index].set(this.#rate.timeOf(tick + Number(WORD)));
     }
-    if (timer.config & TIMER_LEVEL) this.#status |= 1 << index;
     this.#raise(index);
   }
 
