@@ -145,7 +145,8 @@ export function decode(record: usize, source: usize, available: u32, pageOffset:
     op = byte();
     attributes = map == 1 ? twoByteAttributes(op) : map == 2 ? MODRM : MODRM | IMM_B;
     if (map == 1 && op == 0x77) attributes = IMM_NONE;
-    if (bad || map == 0 || map > 3) { map = 9; attributes = MODRM; }
+    if (map == 0 || map > 3) attributes = MODRM;
+    if (bad || map == 0 || map > 3) map = 9; // #UD, but as long as it would be: the 15-byte limit comes first
   } else attributes = oneByteAttributes(op);
 
   // near branches and stack instructions are 64-bit in 64-bit mode
@@ -716,10 +717,10 @@ function group7(): void {
   if (r == 4) { system(S.SYS_SMSW); return; }
   if (r == 6) { system(S.SYS_LMSW); ends = true; return; }
   switch (modrm) {
-    case 0xc1: system(S.SYS_VMCALL); ends = true; return;
-    case 0xc2: system(S.SYS_VMLAUNCH); ends = true; return;
-    case 0xc3: system(S.SYS_VMRESUME); ends = true; return;
-    case 0xc4: system(S.SYS_VMXOFF); ends = true; return;
+    case 0xc1: if (none) system(S.SYS_VMCALL); else undefined(); ends = true; return;
+    case 0xc2: if (none) system(S.SYS_VMLAUNCH); else undefined(); ends = true; return;
+    case 0xc3: if (none) system(S.SYS_VMRESUME); else undefined(); ends = true; return;
+    case 0xc4: if (none) system(S.SYS_VMXOFF); else undefined(); ends = true; return;
     case 0xc8:
       system(S.SYS_MONITOR);
       store<u8>(rec, <u8>addressSize, 10);
@@ -743,15 +744,19 @@ function group9(): void {
   const r = (modrm >>> 3) & 7;
   if (isRegister) {
     if (r == 6 && (prefixes & (P_REP | P_REPNE)) == 0) system(S.SYS_RDRAND);
-    else if (r == 7) system((prefixes & P_REP) != 0 ? S.SYS_RDPID : S.SYS_RDSEED);
+    else if (r == 7 && (prefixes & P_REPNE) == 0) system((prefixes & P_REP) != 0 ? S.SYS_RDPID : S.SYS_RDSEED);
     else undefined();
     return;
   }
   switch (r) {
     case 1: integer(size == 8 ? I.INT_CMPXCHG16B : I.INT_CMPXCHG8B); lockable = true; return;
     case 3: case 4: case 5: if (prefixes & (P_66 | P_REP | P_REPNE)) undefined(); else { handler = OP_STATE; unit = 0xc7; } return;
-    case 6: system((prefixes & P_66) != 0 ? S.SYS_VMCLEAR : (prefixes & P_REP) != 0 ? S.SYS_VMXON : S.SYS_VMPTRLD); return;
-    case 7: system(S.SYS_VMPTRST); return;
+    case 6: {
+      const mandatory = pp();
+      if (mandatory == 3) undefined(); else system(mandatory == 1 ? S.SYS_VMCLEAR : mandatory == 2 ? S.SYS_VMXON : S.SYS_VMPTRLD);
+      return;
+    }
+    case 7: if (pp() == 0) system(S.SYS_VMPTRST); else undefined(); return;
     default: undefined(); return;
   }
 }
@@ -786,7 +791,7 @@ function select38(op: u32): void {
     return;
   }
   if (op >= 0x80 && op <= 0x82) {
-    if ((prefixes & P_66) == 0 || isRegister) { undefined(); return; }
+    if (pp() != 1 || isRegister) { undefined(); return; }
     system(op == 0x80 ? S.SYS_INVEPT : op == 0x81 ? S.SYS_INVVPID : S.SYS_INVPCID);
     ends = true;
     return;

@@ -4,9 +4,16 @@ import { FEATURES } from "../src/layout";
  * reported is undefined. Words: 0 = CPUID.1:EDX, 1 = CPUID.1:ECX, 2 = CPUID.7.0:EBX, 3 = CPUID.7.0:ECX, 4 = CPUID.7.0:EDX,
  * 5 = CPUID.80000001:EDX, 6 = CPUID.80000001:ECX, 7 = CPUID.0D.1:EAX, 8 = CPUID.7.2:EDX, 9 = vendor. A feature is word * 32 + bit.
  */
+export const F_VME: u32 = 1;
+export const F_DE: u32 = 2;
+export const F_PSE: u32 = 3;
+export const F_TSC: u32 = 4;
 export const F_MSR: u32 = 5;
+export const F_PAE: u32 = 6;
+export const F_MCE: u32 = 7;
 export const F_CX8: u32 = 8;
 export const F_SEP: u32 = 11;
+export const F_PGE: u32 = 13;
 export const F_CMOV: u32 = 15;
 export const F_CLFSH: u32 = 19;
 export const F_MMX: u32 = 23;

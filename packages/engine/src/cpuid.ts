@@ -1,6 +1,7 @@
 /**
  * The processor's CPUID leaves, and from the same data the feature words that gate its instructions: what is not reported is
- * undefined (Intel SDM volume 2A, CPUID).
+ * undefined (Intel SDM volume 2A, CPUID). A choice of features may leave out what every 64-bit processor has (x87, CMOV, CMPXCHG8B, SSE2,
+ * MSRs and the like): CPUID says so then, and the instructions stay.
  */
 import type { CpuidEntry } from '@visorkit/core';
 import { cpuidMask } from '@visorkit/x86';
@@ -16,7 +17,7 @@ export const PROCESSOR_FEATURES: readonly string[] = [
   'sse3', 'pclmulqdq', 'monitor', 'ssse3', 'fma', 'cx16', 'pcid', 'sse4.1', 'sse4.2', 'x2apic', 'movbe', 'popcnt', 'tsc-deadline', 'aes', 'xsave',
   'avx', 'f16c', 'rdrand', 'hypervisor',
   // 7.0:EBX
-  'fsgsbase', 'tsc-adjust', 'bmi1', 'avx2', 'smep', 'bmi2', 'erms', 'invpcid', 'rdseed', 'adx', 'smap', 'clflushopt', 'clwb', 'sha',
+  'fsgsbase', 'tsc-adjust', 'bmi1', 'avx2', 'smep', 'bmi2', 'erms', 'invpcid', 'zero-fcs-fds', 'rdseed', 'adx', 'smap', 'clflushopt', 'clwb', 'sha',
   // 7.0:ECX and EDX
   'umip', 'pku', 'pks', 'la57', 'rdpid', 'fsrm', 'serialize', 'spec-ctrl', 'arch-capabilities',
   // 7.2:EDX

@@ -10,8 +10,8 @@ const RDX = REGS + 16;
 /** Family 6: what EDX holds after reset, the same as CPUID.1:EAX. */
 export const PROCESSOR_SIGNATURE = 0x000506e3;
 const PAT_RESET_LOW = 0x00070406, PAT_RESET_HIGH = 0x00070406;
-/** IA32_MISC_ENABLE: fast strings, PEBS unavailable. */
-const MISC_ENABLE_RESET = 0x1001;
+/** IA32_MISC_ENABLE: fast strings, BTS and PEBS unavailable, MONITOR and MWAIT enabled. */
+const MISC_ENABLE_RESET = 0x4_1801;
 
 /**
  * Writes the state into the state block. INIT leaves the x87, SSE and most MSRs alone; `powerUp` clears them too. Time and counters

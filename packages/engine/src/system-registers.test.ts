@@ -52,6 +52,62 @@ describe('writes that fault', () => {
   });
 });
 
+describe('IA32_MISC_ENABLE (SDM 4, table 2-2)', () => {
+  const rdmsr = (index: number): number[] => [0xb9, ...le32(index), 0x0f, 0x32];
+  test('BTS and PEBS are unavailable, whatever is written', () => {
+    g.run([...wrmsr(0x1a0, 0x40001n), ...rdmsr(0x1a0), HLT]);
+    expect(g.engine.getRegister(0)).toBe(0x41801n);
+  });
+  test.each<[string, number[]]>([['MONITOR', [0x0f, 0x01, 0xc8]], ['MWAIT', [0x0f, 0x01, 0xc9]]])('%s is undefined without bit 18', (_, code) => {
+    const clear = [0x48, 0xc7, 0xc0, ...le32(0x8000), 0x31, 0xc9]; // mov rax, 8000H; xor ecx, ecx
+    expect(g.run([...clear, ...code, HLT]).vector).toBe(-1);
+    g.longMode();
+    expect(g.run([...wrmsr(0x1a0, 1n), ...clear, ...code, HLT]).vector).toBe(6);
+  });
+  test('EFER.NXE is reserved with bit 34', () => {
+    expect(g.run([...wrmsr(0xc0000080, 0xd01n), HLT]).vector).toBe(-1);
+    g.longMode();
+    expect(g.run([...wrmsr(0x1a0, (1n << 34n) | 0x41801n), ...wrmsr(0xc0000080, 0xd01n), HLT]).vector).toBe(13);
+  });
+});
+
+describe('prefixes that are part of an opcode (SDM 2A 2.1.1, table A-4)', () => {
+  test.each<[string, number[]]>([
+    ['RDSEED with F2', [0xf2, 0x0f, 0xc7, 0xf8]], ['RDSEED with 66 and F2', [0x66, 0xf2, 0x0f, 0xc7, 0xf8]], ['RDRAND with F3', [0xf3, 0x0f, 0xc7, 0xf0]],
+    ['INVPCID with F2 behind 66', [0x66, 0xf2, 0x0f, 0x38, 0x82, 0x08]], ['INVPCID with F3 before 66', [0xf3, 0x66, 0x0f, 0x38, 0x82, 0x08]],
+    ['INVEPT with F2', [0x66, 0xf2, 0x0f, 0x38, 0x80, 0x08]], ['INVVPID with F3', [0x66, 0xf3, 0x0f, 0x38, 0x81, 0x08]],
+    ['VMCALL with F3', [0xf3, 0x0f, 0x01, 0xc1]], ['VMLAUNCH with 66', [0x66, 0x0f, 0x01, 0xc2]], ['VMRESUME with F2', [0xf2, 0x0f, 0x01, 0xc3]], ['VMXOFF with F3', [0xf3, 0x0f, 0x01, 0xc4]],
+    ['F2 0F C7 /6', [0xf2, 0x0f, 0xc7, 0x30]], ['66 F2 0F C7 /6', [0x66, 0xf2, 0x0f, 0xc7, 0x30]], ['66 F3 0F C7 /6 is VMXON', [0x66, 0xf3, 0x0f, 0xc7, 0x30]],
+    ['VMPTRST with 66', [0x66, 0x0f, 0xc7, 0x38]], ['VMPTRST with F3', [0xf3, 0x0f, 0xc7, 0x38]],
+  ])('%s is undefined', (_, code) => {
+    const stop = g.run([0x48, 0xc7, 0xc0, ...le32(0x8000), 0x31, 0xc9, ...code, HLT]);
+    expect([stop.vector, stop.reason]).toEqual([6, 12]);
+  });
+  test.each<[string, number[], number]>([['VMCALL', [0x0f, 0x01, 0xc1], 18], ['VMPTRLD', [0x0f, 0xc7, 0x30], 21], ['VMCLEAR', [0x66, 0x0f, 0xc7, 0x30], 19], ['VMPTRST', [0x0f, 0xc7, 0x38], 22]])(
+    '%s without them exits', (_, code, reason) => {
+      expect(g.run([0x48, 0xc7, 0xc0, ...le32(0x8000), ...code, HLT]).reason).toBe(reason);
+    });
+  test('a VEX instruction that is undefined for its prefixes is as long as it would be', () => {
+    // CS and 67 segment and address overrides, VPERM-like map 3 with an immediate: 16 bytes are #GP before they are #UD
+    const code = [0x2e, 0xf2, 0x66, 0x67, 0xf2, 0xc4, 0x41, 0x53, 0xc4, 0xac, 0x3b, 0xf7, 0x00, 0x00, 0x00, 0x00];
+    expect(g.run([...code, HLT]).vector).toBe(13);
+    g.longMode();
+    expect(g.run([...code.slice(1), HLT]).vector).toBe(6);
+  });
+  test('XGETBV with ECX = 1 tells what XSAVEC would save (SDM 1 13.6)', () => {
+    g.engine.cr4 |= 1n << 18n;
+    g.engine.xcr0 = 7n;
+    const xgetbv = [0xdb, 0xe3, 0xb9, 1, 0, 0, 0, 0x0f, 0x01, 0xd0]; // fninit; mov ecx, 1; xgetbv
+    g.run([...xgetbv, HLT]);
+    expect(g.engine.getRegister(0)).toBe(0n);
+    g.longMode();
+    g.engine.cr4 |= (1n << 18n) | (1n << 9n);
+    g.engine.xcr0 = 7n;
+    g.run([0x66, 0x0f, 0x76, 0xc0, ...xgetbv, HLT]); // pcmpeqd xmm0, xmm0
+    expect(g.engine.getRegister(0)).toBe(2n);
+  });
+});
+
 describe('protection keys for user pages (SDM 3A 5.6.2, 5.7)', () => {
   test.each<[string, bigint, number, number]>([
     ['a key that disables access, and a page that is read-only too', 0x200005n, 0x10, 0x27], ['a key that disables writes', 0x200007n, 0x20, 0x27],

@@ -7,7 +7,7 @@ import { AccessRights, Cr0, Cr4, Efer, Msr, VmcsField, codeBits, isCanonical, ms
 
 const GENERAL_PROTECTION = 13;
 /** CR4 bits a guest can have: all that the processor knows but VMXE and SMXE. */
-const CR4_GUEST = 0x77_1fffn;
+const CR4_GUEST = 0x177_1fffn;
 const PDPTE_RESERVED = 0x1e6n;
 const ACCESS = { probe: 0, read: 1, write: 2, execute: 4 } as const;
 /** Variable MTRRs: 8 pairs; fixed ranges; write combining. */
@@ -112,7 +112,9 @@ export abstract class VmxRegisters {
   get xcr0(): bigint { return this.engine.xcr0; }
   set xcr0(value: bigint) { this.engine.xcr0 = words64(value); }
 
+  /** Those that RDMSR reaches: IA32_PERF_GLOBAL_CTRL and IA32_BNDCFGS are only fields of the VMCS, as CPUID reports neither counters nor MPX. */
   hasMsr(index: number): boolean {
+    if (index === Msr.IA32_PERF_GLOBAL_CTRL || index === Msr.IA32_BNDCFGS) return false;
     return index === Msr.IA32_TIME_STAMP_COUNTER || index === Msr.IA32_ARCH_CAPABILITIES || index === Msr.IA32_MTRRCAP
       || this.engine.readMsr(index) !== undefined;
   }

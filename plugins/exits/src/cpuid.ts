@@ -3,6 +3,7 @@ import { Gpr, RESUME, Stage } from '@visorkit/core';
 import type { Plugin, Vcpu } from '@visorkit/core';
 import { CpuidTableToken, EAX, EBX, ECX, EDX, LocalApicsToken, MachineConfigToken } from '@visorkit/machine';
 import type { CpuidResult, CpuidTable, LocalApics } from '@visorkit/machine';
+import { Msr } from '@visorkit/x86';
 
 const CR4_OSXSAVE = 1n << 18n;
 const CR4_PKE = 1n << 22n;
@@ -10,6 +11,11 @@ const IA32_XSS = 0xda0;
 /** CPUID.1:ECX, CPUID.1:EDX and CPUID.7.0:ECX. */
 const LEAF1_ECX_OSXSAVE = 1 << 27;
 const LEAF1_EDX_APIC = 1 << 9;
+/** Without it CPUID.1:EBX[23:16] means nothing. */
+const LEAF1_EDX_HTT = 1 << 28;
+/** What IA32_MISC_ENABLE takes away (SDM 4, table 2-2): MONITOR, leaves above 2, execute-disable. */
+const LEAF1_ECX_MONITOR = 1 << 3, LEAF_80000001_EDX_NX = 1 << 20, LIMITED_LEAF = 2;
+const MISC_ENABLE_MONITOR = 1n << 18n, MISC_ENABLE_LIMIT_CPUID = 1n << 22n, MISC_ENABLE_XD_DISABLE = 1n << 34n;
 const LEAF7_ECX_OSPKE = 1 << 4;
 /** Legacy region and XSAVE header: the least an XSAVE area takes. */
 const XSAVE_MINIMUM = 512 + 64;
@@ -38,12 +44,21 @@ export function cpuid(): Plugin {
 function followState(table: CpuidTable, apics: LocalApics | undefined, cpus: number): (() => void)[] {
   const idOf = (vcpu: Vcpu): number => apics?.forVcpu(vcpu.index).id ?? vcpu.index;
   const undo: (() => void)[] = [];
+  const enabled = (vcpu: Vcpu, bit: bigint, otherwise: boolean): boolean => (vcpu.hasMsr(Msr.IA32_MISC_ENABLE) ? (vcpu.readMsr(Msr.IA32_MISC_ENABLE) & bit) !== 0n : otherwise);
+
+  undo.push(table.atExecution(0, (result, vcpu) => {
+    if (enabled(vcpu, MISC_ENABLE_LIMIT_CPUID, false)) result[EAX] = Math.min(result[EAX] >>> 0, LIMITED_LEAF);
+  }));
+  undo.push(table.atExecution(0x8000_0001, (result, vcpu) => {
+    if (enabled(vcpu, MISC_ENABLE_XD_DISABLE, false)) result[EDX] &= ~LEAF_80000001_EDX_NX;
+  }));
 
   undo.push(table.atExecution(1, (result, vcpu) => {
     // Clear whatever the backend's own data had in these: it was true for its processor at another moment.
     result[ECX] = (vcpu.getControlRegister(4) & CR4_OSXSAVE) !== 0n ? result[ECX] | LEAF1_ECX_OSXSAVE : result[ECX] & ~LEAF1_ECX_OSXSAVE;
-    result[EBX] = (idOf(vcpu) << 24) | (cpus > 1 ? nextPowerOfTwo(cpus) << 16 : result[EBX] & 0x00ff_0000) | (result[EBX] & 0xffff);
+    result[EBX] = (idOf(vcpu) << 24) | (cpus > 1 && (result[EDX] & LEAF1_EDX_HTT) !== 0 ? nextPowerOfTwo(cpus) << 16 : result[EBX] & 0x00ff_0000) | (result[EBX] & 0xffff);
     const apic = apics?.forVcpu(vcpu.index).enabled ?? false;
+    if (!enabled(vcpu, MISC_ENABLE_MONITOR, true)) result[ECX] &= ~LEAF1_ECX_MONITOR;
     result[EDX] = apic ? result[EDX] | LEAF1_EDX_APIC : result[EDX] & ~LEAF1_EDX_APIC;
   }));
 

@@ -51,6 +51,19 @@ describe('CPUID', () => {
     expect(seen[5]).toEqual(seen[3]);
   });
 
+  it('lacks what IA32_MISC_ENABLE takes away: MONITOR, leaves above 2, execute-disable (SDM 4, table 2-2)', async () => {
+    const answers = async (value: bigint): Promise<unknown[]> => {
+      const seen: number[][] = [], table = [...CPUID].map((each) => (each.leaf === 1 ? { ...each, ecx: each.ecx | 8 } : each.leaf === 0x8000_0001 ? { ...each, edx: 1 << 20 } : each));
+      const backend = fakeBackend([cpuidExit(0), cpuidExit(1), cpuidExit(0x8000_0001)], { cpuid: table, vcpu: (vcpu) => vcpu.msrs.set(0x1a0, value), controls: { primary: new Set(['hlt-exiting', 'mwait-exiting', 'cr8-load-exiting', 'cr8-store-exiting']) } });
+      await using vmm = compose({ backend, memory: 0x10000, time: 'virtual', plugins: [{ name: 'test', apply: watch(seen) }, ...exits()] });
+      await vmm.run({ maxInstructions: 10_000 });
+      return [seen[0][0], (seen[1][2] & 8) !== 0, (seen[2][3] & (1 << 20)) !== 0];
+    };
+    expect(await answers(0x41801n)).toEqual([0x0d, true, true]);
+    expect(await answers(0x01801n)).toEqual([0x0d, false, true]);
+    expect(await answers((1n << 34n) | (1n << 22n) | 0x41801n)).toEqual([2, true, false]);
+  });
+
   it('follows CR4, XCR0 and the local APIC', async () => {
     const seen: number[][] = [];
     const apic = { cr8: 0, enabled: true, x2apic: false, id: 3 };
@@ -283,6 +296,11 @@ describe('the rest', () => {
     expect(after).toEqual([`${RESUME} 0`, `${WAIT} 1`, `${RESUME} 1000000`]);
     expect(vcpu.log.filter((line) => line.startsWith('interrupt'))).toEqual([]);
     expect(report.reason).toBe('halted');
+  });
+
+  it('gives #GP for reserved bits of ECX in MWAIT, which exits before it looks', async () => {
+    const { vcpu } = await play([anExit(ExitReason.MWAIT, (exit) => { exit.qualification = 1; })], undefined, (v) => v.setRegister32(Gpr.RCX, 2));
+    expect(injected(vcpu)).toEqual(['exception 13 0x0']);
   });
 
   it('moves debug registers', async () => {

@@ -5,13 +5,14 @@
  * interrupt can bring such a store, so it waits: as HLT does, or, when ECX[0] says so, also for interrupts that IF = 0
  * masks. With several CPUs, or when no interrupt can end it, it ends at once.
  */
-import { Gpr, HALT, RESUME, Stage, WAIT } from '@visorkit/core';
+import { Gpr, HALT, RESUME, RETRY, Stage, WAIT } from '@visorkit/core';
 import type { Plugin } from '@visorkit/core';
 
 /** Qualification: a MONITOR came before and still holds. */
 const ARMED = 1;
-/** ECX: masked interrupts end the wait. */
+/** ECX: masked interrupts end the wait; the other bits are reserved. */
 const BREAK_ON_MASKED = 1;
+const GENERAL_PROTECTION = 13;
 
 export function monitorMwait(): Plugin {
   return {
@@ -21,8 +22,14 @@ export function monitorMwait(): Plugin {
     apply({ hooks, vcpus }) {
       const tap = { name: 'exits/monitor-mwait', stage: Stage.Architecture };
       hooks.exit.for('mwait').tap(tap, (exit, vcpu) => {
+        const extensions = vcpu.getRegister32(Gpr.RCX);
+        // The exit comes before the instruction looks at ECX
+        if ((extensions & ~BREAK_ON_MASKED) !== 0) {
+          vcpu.injectException(GENERAL_PROTECTION, 0);
+          return RETRY;
+        }
         if ((exit.qualification & ARMED) === 0 || vcpus.length > 1) return RESUME;
-        if ((vcpu.getRegister32(Gpr.RCX) & BREAK_ON_MASKED) !== 0) return WAIT;
+        if ((extensions & BREAK_ON_MASKED) !== 0) return WAIT;
         return vcpu.interruptsEnabled() ? HALT : RESUME;
       });
       hooks.exit.for('monitor').tap(tap, () => RESUME);

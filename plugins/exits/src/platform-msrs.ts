@@ -26,9 +26,8 @@ const SPEC_CTRL = 1 << 26;
 
 const ALWAYS: readonly PlatformMsr[] = [
   { index: 0x17, reset: 0n, writable: 0n }, // IA32_PLATFORM_ID
-  { index: 0x3a, reset: 1n, writable: 0n }, // IA32_FEATURE_CONTROL: locked, nothing enabled
   { index: 0x8b, reset: 1n << 32n, writable: ALL }, // IA32_BIOS_SIGN_ID: microcode revision 1
-  { index: 0x1a0, reset: 0x1801n, writable: (1n << 0n) | (1n << 22n) | (1n << 34n) }, // IA32_MISC_ENABLE: fast strings, no BTS, no PEBS
+  { index: 0x1a0, reset: 0x4_1801n, writable: (1n << 0n) | (1n << 22n) | (1n << 34n) }, // IA32_MISC_ENABLE: fast strings, no BTS, no PEBS, MONITOR
   { index: 0x1d9, reset: 0n, writable: 0x3n }, // IA32_DEBUGCTL: LBR and BTF can be set, nothing records
 ];
 

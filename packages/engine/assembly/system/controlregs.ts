@@ -1,11 +1,11 @@
 import { CR0, CR2, CR3, CR4, EFER, MAXPHYADDR, PDPTE, SEG_CS, SEG_TR } from "../../src/layout";
 import {
-  F_FSGSBASE, F_FXSR, F_LA57, F_PCID, F_PKS, F_PKU, F_SMAP, F_SMEP, F_SSE, F_UMIP, F_VMX, F_XSAVE, hasFeature,
+  F_DE, F_FSGSBASE, F_FXSR, F_LA57, F_MCE, F_PAE, F_PCID, F_PGE, F_PKS, F_PKU, F_PSE, F_SMAP, F_SMEP, F_SSE, F_TSC, F_UMIP, F_VME, F_VMX, F_XSAVE, hasFeature,
 } from "../features";
 import { flushNonGlobal, flushTlb, linearOf, operandRead, physicalPointer } from "../mmu";
 import {
-  CR0_CD, CR0_ET, CR0_NW, CR0_PE, CR0_PG, CR0_TS, CR0_WP, CR4_FSGSBASE, CR4_LA57, CR4_OSXMMEXCPT, CR4_OSFXSR, CR4_OSXSAVE, CR4_PAE,
-  CR4_PCIDE, CR4_PGE, CR4_PKE, CR4_PKS, CR4_PSE, CR4_SMAP, CR4_SMEP, CR4_UMIP, CR4_VMXE, EFER_LMA, EFER_LME, is64, isLongMode, modeChanged,
+  CR0_CD, CR0_ET, CR0_NW, CR0_PE, CR0_PG, CR0_TS, CR0_WP, CR4_DE, CR4_FSGSBASE, CR4_LA57, CR4_MCE, CR4_OSXMMEXCPT, CR4_OSFXSR, CR4_OSXSAVE, CR4_PAE,
+  CR4_PCE, CR4_PVI, CR4_TSD, CR4_VME, CR4_PCIDE, CR4_PGE, CR4_PKE, CR4_PKS, CR4_PSE, CR4_SMAP, CR4_SMEP, CR4_UMIP, CR4_VMXE, EFER_LMA, EFER_LME, is64, isLongMode, modeChanged,
 } from "../mode";
 import { isRegisterForm, recReg, recRm, rmPtr } from "../record";
 import { END, FAULT, OK } from "../status";
@@ -145,7 +145,14 @@ function writeCr3(value: u64): i32 {
 // ---------------------------------------------------------------------------------------------- CR4
 /** Bits of CR4 that this processor has. */
 export function cr4Defined(): u64 {
-  let bits: u64 = 0x1ff; // VME PVI TSD DE PSE PAE MCE PGE PCE
+  let bits: u64 = CR4_PCE;
+  if (hasFeature(F_VME)) bits |= CR4_VME | CR4_PVI;
+  if (hasFeature(F_TSC)) bits |= CR4_TSD;
+  if (hasFeature(F_DE)) bits |= CR4_DE;
+  if (hasFeature(F_PSE)) bits |= CR4_PSE;
+  if (hasFeature(F_PAE)) bits |= CR4_PAE;
+  if (hasFeature(F_MCE)) bits |= CR4_MCE;
+  if (hasFeature(F_PGE)) bits |= CR4_PGE;
   if (hasFeature(F_FXSR)) bits |= CR4_OSFXSR;
   if (hasFeature(F_SSE)) bits |= CR4_OSXMMEXCPT;
   if (hasFeature(F_UMIP)) bits |= CR4_UMIP;

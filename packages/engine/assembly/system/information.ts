@@ -1,9 +1,10 @@
-import { CR4, EFLAGS, MONITOR_ADDRESS, MSR_KERNEL_GS_BASE, MSR_TSC_AUX, PKRU, RUN_FLAGS, SEG_BASE, SEG_GS, TLB, TLB_BASE, TLB_ENTRIES, TLB_ENTRY_BYTES, XCR0, YMM } from "../../src/layout";
+import { CR4, EFLAGS, MONITOR_ADDRESS, MSR_KERNEL_GS_BASE, MSR_MISC_ENABLE, MSR_TSC_AUX, PKRU, RUN_FLAGS, SEG_BASE, SEG_GS, TLB, TLB_BASE, TLB_ENTRIES, TLB_ENTRY_BYTES, XCR0 } from "../../src/layout";
 import { V_PLE_GAP, V_PLE_WINDOW } from "../../src/vmcs-layout";
 import {
   F_FSGSBASE, F_MONITOR, F_PKU, F_RDPID, F_RDRAND, F_RDSEED, F_RDTSCP, F_SERIALIZE, F_SMAP, F_XGETBV1, F_XSAVE, hasFeature,
 } from "../features";
 import { AC, CF, setArithmeticFlags } from "../flags";
+import { componentsInUse } from "../fp/state";
 import { flushTlb, linearRead, segmentLinear, SEGMENT_FAULT } from "../mmu";
 import { CR4_FSGSBASE, CR4_OSXSAVE, CR4_PCE, CR4_PKE, CR4_TSD, is64 } from "../mode";
 import { P_66, recPrefixes, recRm, recSegment, recSize } from "../record";
@@ -20,6 +21,7 @@ import {
 import { guestTsc } from "../vmx/intercepts";
 import { raise, raiseError } from "./exceptions";
 import { implicitMask, randomInfo } from "./instructioninfo";
+import { MISC_ENABLE_MONITOR } from "./msr";
 import { rmRegister, writeRegister } from "./operands";
 import { GP, RAX, RCX, RDX, UD, cpl, protectedMode } from "./registers";
 import { canonicalBase } from "./segments";
@@ -99,8 +101,10 @@ export function pause(pc: usize): i32 {
   return OK;
 }
 
+/** CPUID's MONITOR bit follows IA32_MISC_ENABLE. */
+function monitorMissing(): bool { return !hasFeature(F_MONITOR) || (load<u64>(MSR_MISC_ENABLE) & MISC_ENABLE_MONITOR) == 0 || cpl() != 0; }
 export function monitor(pc: usize): i32 {
-  if (!hasFeature(F_MONITOR) || cpl() != 0) return raise(UD);
+  if (monitorMissing()) return raise(UD);
   if (primaryControl(PRIMARY_MONITOR_EXITING)) return vmexit(pc, REASON_MONITOR, 0);
   if (load<u32>(RCX) != 0) return raiseError(GP, 0);
   const segment = recSegment(pc);
@@ -111,7 +115,7 @@ export function monitor(pc: usize): i32 {
 }
 /** MWAIT that does not exit ends at once: the processor may leave its optimised state for any reason. */
 export function mwait(pc: usize): i32 {
-  if (!hasFeature(F_MONITOR) || cpl() != 0) return raise(UD);
+  if (monitorMissing()) return raise(UD);
   const armed = load<u64>(MONITOR_ADDRESS) != 0;
   if (primaryControl(PRIMARY_MWAIT_EXITING)) return vmexit(pc, REASON_MWAIT, u64(armed));
   if ((load<u32>(RCX) & ~1) != 0) return raiseError(GP, 0);
@@ -156,14 +160,6 @@ export function xgetbv(pc: usize): i32 {
   store<u64>(RAX, value & 0xffffffff);
   store<u64>(RDX, value >> 32);
   return OK;
-}
-/** XINUSE: x87 and SSE count as used always; AVX when an upper half is not 0; PKRU when it is not 0. */
-function componentsInUse(): u64 {
-  let used: u64 = 3;
-  for (let i: usize = 0; i < 16; i++) {
-    if ((load<u64>(YMM + i * 32, 16) | load<u64>(YMM + i * 32, 24)) != 0) used |= 4;
-  }
-  return load<u32>(PKRU) != 0 ? used | 0x200 : used;
 }
 /** Always exits: the framework checks the value and sets XCR0. */
 export function xsetbv(pc: usize): i32 {

@@ -24,6 +24,11 @@ import { canonicalBase } from "./segments";
 const F_SPEC_CTRL: u32 = 4 * 32 + 26;
 const F_STIBP: u32 = 4 * 32 + 27;
 const F_SSBD: u32 = 4 * 32 + 31;
+/** IA32_MISC_ENABLE (SDM 4, table 2-2): BTS and PEBS are unavailable, which is read-only. */
+const MISC_ENABLE_FIXED: u64 = 0x1800;
+/** ... MONITOR and MWAIT; no execute-disable. */
+export const MISC_ENABLE_MONITOR: u64 = 1 << 18;
+const MISC_ENABLE_XD_DISABLE: u64 = 1 << 34;
 /** IA32_MTRRCAP: 8 variable ranges, fixed ranges, write combining. */
 const MTRRCAP: u64 = 0x508;
 
@@ -108,7 +113,7 @@ export function wrmsr(pc: usize): i32 {
     moveTsc(value - load<u64>(MSR_TSC_ADJUST));
     return OK;
   }
-  store<u64>(at, value);
+  store<u64>(at, index == 0x1a0 ? value | MISC_ENABLE_FIXED : value);
   if (index == 0x6e1) flushTlb();
   return OK;
 }
@@ -155,7 +160,7 @@ function eferAcceptable(value: u64): bool {
   let defined: u64 = EFER_LMA;
   if (hasFeature(F_SYSCALL)) defined |= EFER_SCE;
   if (hasFeature(F_LM)) defined |= EFER_LME;
-  if (hasFeature(F_NX)) defined |= EFER_NXE;
+  if (hasFeature(F_NX) && (load<u64>(MSR_MISC_ENABLE) & MISC_ENABLE_XD_DISABLE) == 0) defined |= EFER_NXE;
   if ((value & ~defined) != 0) return false;
   return (load<u64>(CR0) & CR0_PG) == 0 || ((value ^ load<u64>(EFER)) & EFER_LME) == 0;
 }
