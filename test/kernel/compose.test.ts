@@ -134,6 +134,11 @@ describe('composition', () => {
     expect(vmm.state).toBe('disposed');
   });
 
+  it('refuses an apply that is asynchronous, and takes what it rejects with', async () => {
+    const vmm = compose({ backend: new FakeBackend(), memory, plugins: [plugin('slow', { apply: async () => { throw new Error('later'); } })] });
+    await expect(vmm.create()).rejects.toMatchObject({ code: 'PLUGIN_FAILED', message: expect.stringMatching(/Plugin slow failed .*its apply is asynchronous/) });
+  });
+
   it('keeps two VMs of one process apart', async () => {
     const Counter = token<{ n: number }>('test-counter');
     const seen: string[] = [];

@@ -96,6 +96,16 @@ describe('exit dispatch', () => {
     expect((await vmm.run()).why).toMatch(new RegExp(`Plugin odd failed .* returned ${answer};`));
   });
 
+  it('refuses the promise of an asynchronous handler, and takes what it rejects with', async () => {
+    await using vmm = compose({ backend: fakeBackend([cpuidExit(1)]), memory, time: 'virtual', plugins: [does('slow', ({ hooks }) => { hooks.exit.for('cpuid').tap('x', (async () => { throw new Error('later'); }) as never); })] });
+    expect(await vmm.run()).toMatchObject({ reason: 'plugin-error', why: expect.stringMatching(/Plugin slow failed .* is asynchronous: it returned a promise/), error: { code: 'EXIT_OUTCOME' } });
+  });
+
+  it('names the plugin that throws in the hook started', async () => {
+    await using vmm = compose({ backend: fakeBackend([cpuidExit(1)]), memory, time: 'virtual', plugins: [does('eager', ({ hooks }) => hooks.started.tap('x', () => { throw new Error('too soon'); }))] });
+    expect(await vmm.run()).toMatchObject({ reason: 'plugin-error', exitStatus: 74, why: 'Plugin eager failed in the hook started: too soon', error: { code: 'PLUGIN_FAILED' } });
+  });
+
   it('takes taps made while the guest runs', async () => {
     let late = 0;
     const backend = fakeBackend([cpuidExit(1), busyFor(10_000_000), cpuidExit(2)]);

@@ -102,16 +102,21 @@ export interface TapInfo {
 
 type AnyHook = SyncHook<unknown[]> | AsyncSeriesHook<unknown[]>;
 
-/** Makes the hooks of one VM. `currentPlugin` names the plugin that taps; `changed` is told of each new tap. */
-export function createHooks(currentPlugin: () => string, changed: () => void): Hooks {
+/**
+ * Makes the hooks of one VM. `currentPlugin` names the plugin that taps; `changed` is told of each new tap; `running` of whose tap of a
+ * lifecycle hook runs, so that it can be named when it throws.
+ */
+export function createHooks(currentPlugin: () => string, changed: () => void, running: (plugin: string) => void): Hooks {
+  const register = (tap: { name: string }): never => {
+    changed();
+    return Object.assign(tap, { plugin: currentPlugin() || tap.name }) as never;
+  };
   const watch = <H>(hook: H): H => {
-    (hook as unknown as AnyHook).intercept({
-      name: 'visorkit',
-      register: (tap) => {
-        changed();
-        return Object.assign(tap, { plugin: currentPlugin() || tap.name });
-      },
-    });
+    (hook as unknown as AnyHook).intercept({ name: 'visorkit', register });
+    return hook;
+  };
+  const lifecycle = <H>(hook: H): H => {
+    (hook as unknown as AnyHook).intercept({ name: 'visorkit', register, tap: (tap) => running((tap as unknown as TapInfo).plugin) });
     return hook;
   };
   const exitHooks: (ExitHook | undefined)[] = new Array(EXIT_REASON_COUNT).fill(undefined);
@@ -127,17 +132,17 @@ export function createHooks(currentPlugin: () => string, changed: () => void): H
     },
   });
   return Object.freeze({
-    composed: watch(new SyncHook<[]>([], 'composed')),
-    created: watch(new AsyncSeriesHook<[]>([], 'created')),
-    load: watch(new AsyncSeriesHook<[]>([], 'load')),
-    loaded: watch(new AsyncSeriesHook<[]>([], 'loaded')),
-    started: watch(new SyncHook<[]>([], 'started')),
-    paused: watch(new SyncHook<[]>([], 'paused')),
-    resumed: watch(new SyncHook<[]>([], 'resumed')),
-    stopping: watch(new SyncHook<[string]>(['why'], 'stopping')),
-    stopped: watch(new SyncHook<[StopReport]>(['report'], 'stopped')),
-    reset: watch(new SyncHook<[]>([], 'reset')),
-    disposed: watch(new SyncHook<[]>([], 'disposed')),
+    composed: lifecycle(new SyncHook<[]>([], 'composed')),
+    created: lifecycle(new AsyncSeriesHook<[]>([], 'created')),
+    load: lifecycle(new AsyncSeriesHook<[]>([], 'load')),
+    loaded: lifecycle(new AsyncSeriesHook<[]>([], 'loaded')),
+    started: lifecycle(new SyncHook<[]>([], 'started')),
+    paused: lifecycle(new SyncHook<[]>([], 'paused')),
+    resumed: lifecycle(new SyncHook<[]>([], 'resumed')),
+    stopping: lifecycle(new SyncHook<[string]>(['why'], 'stopping')),
+    stopped: lifecycle(new SyncHook<[StopReport]>(['report'], 'stopped')),
+    reset: lifecycle(new SyncHook<[]>([], 'reset')),
+    disposed: lifecycle(new SyncHook<[]>([], 'disposed')),
     exit,
     beforeEntry: watch(new SyncHook<[Vcpu]>(['vcpu'], 'beforeEntry')),
     afterExit: watch(new SyncHook<[VmExit, Vcpu, Outcome | undefined]>(['exit', 'vcpu', 'outcome'], 'afterExit')),

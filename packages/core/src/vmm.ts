@@ -81,6 +81,8 @@ export class Vmm implements AsyncDisposable {
   readonly #sleeper = new Sleeper();
   readonly #wakeSources = new Set<object>();
   #applying = '';
+  /** Whose tap of a lifecycle hook ran last. */
+  #tapping = '';
   #hooksChanged = true;
   #memory: GuestMemory | undefined;
   #vcpus: readonly Vcpu[] = [];
@@ -110,7 +112,7 @@ export class Vmm implements AsyncDisposable {
     this.#options = options;
     this.backend = options.backend;
     this.logger = createLogger(options.log ?? silentLogSink);
-    this.hooks = createHooks(() => this.#applying, () => { this.#hooksChanged = true; });
+    this.hooks = createHooks(() => this.#applying, () => { this.#hooksChanged = true; }, (plugin) => { this.#tapping = plugin; });
     this.#services = new ServiceContainer(() => this.#applying, this.#disposal);
   }
 
@@ -264,15 +266,8 @@ export class Vmm implements AsyncDisposable {
       await call();
     } catch (error) {
       if (isVisorkitError(error)) throw error;
-      throw pluginFailure(this.#tappers(hook), `in the hook ${hook}`, error);
+      throw pluginFailure(this.#tapping, `in the hook ${hook}`, error);
     }
-  }
-
-  /** Who has tapped a hook, for a message. */
-  #tappers(hook: keyof Hooks): string {
-    const taps = (this.hooks[hook] as unknown as { taps: { name: string; plugin?: string }[] }).taps;
-    const names = [...new Set(taps.map((tap) => tap.plugin ?? tap.name))];
-    return names.length === 1 ? names[0] : `one of ${names.join(', ')}`;
   }
 
   #systemControl(): SystemControl {
@@ -448,7 +443,7 @@ export class Vmm implements AsyncDisposable {
     try {
       call();
     } catch (error) {
-      this.logger.error(`plugin ${this.#tappers(hook)} failed in the hook ${hook}: ${describeError(error)}`);
+      this.logger.error(`plugin ${this.#tapping} failed in the hook ${hook}: ${describeError(error)}`);
     }
   }
 
