@@ -9,6 +9,8 @@ export type Pointer = bigint | Uint8Array | Uint32Array | BigUint64Array | BigIn
 export interface LibC {
   /** ioctl whose argument is a number. -1 with `errno` on failure. */
   readonly ioctl: KoffiFunc<(fd: number, request: number, argument: number) => number>;
+  /** The same with 32-bit numbers, which cost less to hand over: KVM_RUN's. */
+  readonly ioctlSmall: KoffiFunc<(fd: number, request: number, argument: number) => number>;
   /** ioctl whose argument points to memory. */
   readonly ioctlPointer: KoffiFunc<(fd: number, request: number, argument: Pointer) => number>;
   readonly open: KoffiFunc<(path: string, flags: number) => number>;
@@ -42,6 +44,7 @@ export function libc(): LibC {
   loaded = {
     // ioctl and syscall are variadic; on x86-64 integer and pointer arguments go in the same registers either way.
     ioctl: library.func('ioctl', 'int', ['int', 'ulong', 'long']) as LibC['ioctl'],
+    ioctlSmall: library.func('ioctl', 'int', ['int', 'uint', 'uint']) as LibC['ioctlSmall'],
     ioctlPointer: library.func('ioctl', 'int', ['int', 'ulong', pointer]) as LibC['ioctlPointer'],
     open: library.func('open', 'int', ['str', 'int']) as LibC['open'],
     close: library.func('close', 'int', ['int']) as LibC['close'],

@@ -45,7 +45,7 @@ export class KvmVcpu extends KvmRegisters implements Vcpu {
   readonly fd: number;
   readonly #parts: VmParts;
   readonly #run: RunPage;
-  readonly #ioctl = libc().ioctl;
+  readonly #ioctl = libc().ioctlSmall;
   readonly #events: EventQueue;
   readonly #msrs: Msrs;
   readonly #extended: ExtendedState;

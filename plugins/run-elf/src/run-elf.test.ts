@@ -62,7 +62,7 @@ describe.each(BACKENDS)('a program without a C library on %s', (name, options) =
 });
 
 describe.skipIf(!canCompile)('a program in C', () => {
-  let ends = '', echo = '', pie = '';
+  let ends = '', echo = '', pie = '', spins = '';
   beforeAll(() => {
     ends = compile(home, 'ends', `
 #include <signal.h>
@@ -94,6 +94,25 @@ int main(int argc, char **argv) {
 #include <unistd.h>
 static char buffer[65536];
 int main(void) { long n; while ((n = read(0, buffer, sizeof buffer)) > 0) for (long d = 0, w; d < n; d += w) if ((w = write(1, buffer + d, n - d)) < 0) return 1; return 0; }`);
+    // Two that sleep wake at once, and each then spins until the other has come, without a call
+    spins = compile(home, 'spins', `
+#include <pthread.h>
+#include <time.h>
+static volatile int come[2];
+static void *sleeper(void *argument) {
+  long mine = (long)argument;
+  nanosleep(&(struct timespec){ 0, 20000000 }, 0);
+  come[mine] = 1;
+  while (!come[!mine]);
+  return 0;
+}
+int main(void) {
+  pthread_t threads[2];
+  for (long i = 0; i < 2; i++) pthread_create(&threads[i], 0, sleeper, (void *)i);
+  while (!come[0] || !come[1]);
+  for (int i = 0; i < 2; i++) pthread_join(threads[i], 0);
+  return 9;
+}`, '-pthread');
     pie = compile(home, 'pie', '#include <stdio.h>\nstatic int x = 5; int *p = &x;\nint main(void) { printf("%d %d\\n", *p, (unsigned long)main >> 40 == 0x55); return 0; }', '-static-pie', '-fPIE');
   });
 
@@ -105,6 +124,10 @@ int main(void) { long n; while ((n = read(0, buffer, sizeof buffer)) > 0) for (l
       const result = await runElf({ ...options, file: ends, args: [String(which)] });
       expect({ status: result.status, output: text(result.stdout) }).toEqual({ status: native.signal === null ? native.status : 128 + SIGNALS[native.signal], output: native.stdout.toString() });
       if (native.signal !== null) expect(result.signal).toBe(native.signal);
+    });
+
+    it('has threads that spin for one another, and all get their turn', async () => {
+      expect(await runElf({ ...options, file: spins, timeout: 15 })).toMatchObject({ status: 9, timedOut: false });
     });
 
     it('echoes 8 MB from a stream to a stream', async () => {

@@ -108,13 +108,16 @@ void schedule(int rotate) {
   struct thread *next;
   retry_host_calls();
   while (!(next = next_ready(rotate))) {
+    bell->runnable = 0; /* nobody: no ticks */
     wait_for_interrupt();
     if (bell->host_signals) signals_from_host();
     retry_host_calls();
   }
-  u32 ready = 0;
+  u32 ready = 0, before = bell->runnable;
   for (u32 i = 0; i < thread_high; i++) ready += threads[i].state == THREAD_READY;
   bell->runnable = ready;
+  /* The one that runs now may make no call for a long time, perhaps because it waits for the others */
+  if (ready > 1 && before <= 1) ring(OP_TICK);
   switch_to(next);
   if (signal_waits(current) || current->restore_blocked) signals_deliver();
   current->in_syscall = 0;

@@ -246,8 +246,12 @@ class Doorbell implements GuestKernel {
     this.options.trace?.(callText(systemCallName(call.number), definition, call, result === NO_RESULT ? undefined : result));
   }
 
+  /** Ticks go on for as long as more than one thread wants to run, whether the guest kernel rings meanwhile or not. */
   #startTick(): void {
-    this.#tick ??= this.#timers.schedule(Infinity, () => this.#source.raise());
+    this.#tick ??= this.#timers.schedule(Infinity, () => {
+      this.#source.raise();
+      if (this.#ram.readU32(this.#bell + Bell.RUNNABLE) > 1) this.#tick?.reschedule(this.#timers.clock.now() + TICK);
+    });
     if (this.#tick.deadline === Infinity) this.#tick.reschedule(this.#timers.clock.now() + TICK);
   }
 
