@@ -181,6 +181,8 @@ export interface Vcpu {
   xcr0: bigint;
   /** An MSR that the processor itself keeps. Throws `MSR_UNKNOWN` for any other. */
   readMsr(index: number): bigint;
+  /** The low or the high half of what `readMsr` gives, unsigned, for handlers on hot paths: no bigint is made where the backend can do without. */
+  readMsrHalf(index: number, half: 'low' | 'high'): number;
   /** Throws `MSR_UNKNOWN`, and `MSR_VALUE` for a value that the guest's WRMSR would get #GP for. */
   writeMsr(index: number, value: bigint): void;
   /** True when the processor itself keeps this MSR. */

@@ -168,6 +168,7 @@ export class FakeVcpu implements Vcpu {
 
   hasMsr(index: number): boolean { return this.msrs.has(index); }
   readMsr(index: number): bigint { return this.msrs.get(index) ?? this.#noMsr(index); }
+  readMsrHalf(index: number, half: 'low' | 'high'): number { return Number(half === 'low' ? this.readMsr(index) & 0xffff_ffffn : this.readMsr(index) >> 32n); }
   writeMsr(index: number, value: bigint): void {
     if (!this.msrs.has(index)) this.#noMsr(index);
     this.msrs.set(index, BigInt.asUintN(64, value));

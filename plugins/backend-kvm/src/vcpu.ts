@@ -270,6 +270,7 @@ export class KvmVcpu extends KvmRegisters implements Vcpu {
   }
   hasMsr(index: number): boolean { return this.#msrs.has(index); }
   readMsr(index: number): bigint { return this.#msrs.read(index); }
+  readMsrHalf(index: number, half: 'low' | 'high'): number { return Number(half === 'low' ? this.readMsr(index) & 0xffff_ffffn : this.readMsr(index) >> 32n); }
   writeMsr(index: number, value: bigint): void {
     if (this.#machine === undefined) this.#prepare();
     if (this.registersDirty) this.flush();

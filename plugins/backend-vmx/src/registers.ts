@@ -128,6 +128,12 @@ export abstract class VmxRegisters {
     return value;
   }
 
+  readMsrHalf(index: number, half: 'low' | 'high'): number {
+    const address = this.engine.exports.msrAddress(index);
+    if (address === 0) return Number(half === 'low' ? this.readMsr(index) & 0xffff_ffffn : this.readMsr(index) >> 32n);
+    return this.engine.words[(address >>> 2) + (half === 'low' ? 0 : 1)];
+  }
+
   writeMsr(index: number, value: bigint): void {
     const { engine } = this;
     value = words64(value);

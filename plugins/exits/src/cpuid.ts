@@ -15,7 +15,7 @@ const LEAF1_EDX_APIC = 1 << 9;
 const LEAF1_EDX_HTT = 1 << 28;
 /** What IA32_MISC_ENABLE takes away (SDM 4, table 2-2): MONITOR, leaves above 2, execute-disable. */
 const LEAF1_ECX_MONITOR = 1 << 3, LEAF_80000001_EDX_NX = 1 << 20, LIMITED_LEAF = 2;
-const MISC_ENABLE_MONITOR = 1n << 18n, MISC_ENABLE_LIMIT_CPUID = 1n << 22n, MISC_ENABLE_XD_DISABLE = 1n << 34n;
+const MISC_ENABLE_MONITOR = 1 << 18, MISC_ENABLE_LIMIT_CPUID = 1 << 22, MISC_ENABLE_HIGH_XD_DISABLE = 1 << 2;
 const LEAF7_ECX_OSPKE = 1 << 4;
 /** Legacy region and XSAVE header: the least an XSAVE area takes. */
 const XSAVE_MINIMUM = 512 + 64;
@@ -25,9 +25,9 @@ export function cpuid(): Plugin {
     name: 'exits/cpuid',
     appliesTo: ['exit.cpuid'],
     requires: { services: [CpuidTableToken], optionalServices: [LocalApicsToken] },
-    apply({ hooks, services, onDispose }) {
+    apply({ hooks, services, vcpus, onDispose }) {
       const table = services.get(CpuidTableToken);
-      for (const undo of followState(table, services.find(LocalApicsToken), services.get(MachineConfigToken).cpus)) onDispose(undo);
+      for (const undo of followState(table, services.find(LocalApicsToken), services.get(MachineConfigToken).cpus, vcpus[0].hasMsr(Msr.IA32_MISC_ENABLE))) onDispose(undo);
       hooks.exit.for('cpuid').tap({ name: 'exits/cpuid', stage: Stage.Architecture }, (_exit, vcpu) => {
         const result = table.execute(vcpu.getRegister32(Gpr.RAX), vcpu.getRegister32(Gpr.RCX), vcpu);
         vcpu.setRegister32(Gpr.RAX, result[EAX]);
@@ -41,24 +41,27 @@ export function cpuid(): Plugin {
 }
 
 /** The bits of SDM 2A, CPUID, that are not constant. */
-function followState(table: CpuidTable, apics: LocalApics | undefined, cpus: number): (() => void)[] {
+function followState(table: CpuidTable, apics: LocalApics | undefined, cpus: number, keepsMiscEnable: boolean): (() => void)[] {
   const idOf = (vcpu: Vcpu): number => apics?.forVcpu(vcpu.index).id ?? vcpu.index;
   const undo: (() => void)[] = [];
-  const enabled = (vcpu: Vcpu, bit: bigint, otherwise: boolean): boolean => (vcpu.hasMsr(Msr.IA32_MISC_ENABLE) ? (vcpu.readMsr(Msr.IA32_MISC_ENABLE) & bit) !== 0n : otherwise);
 
-  undo.push(table.atExecution(0, (result, vcpu) => {
-    if (enabled(vcpu, MISC_ENABLE_LIMIT_CPUID, false)) result[EAX] = Math.min(result[EAX] >>> 0, LIMITED_LEAF);
-  }));
-  undo.push(table.atExecution(0x8000_0001, (result, vcpu) => {
-    if (enabled(vcpu, MISC_ENABLE_XD_DISABLE, false)) result[EDX] &= ~LEAF_80000001_EDX_NX;
-  }));
+  if (keepsMiscEnable) {
+    undo.push(table.atExecution(0, (result, vcpu) => {
+      if ((vcpu.readMsrHalf(Msr.IA32_MISC_ENABLE, 'low') & MISC_ENABLE_LIMIT_CPUID) !== 0) result[EAX] = Math.min(result[EAX] >>> 0, LIMITED_LEAF);
+    }));
+    undo.push(table.atExecution(1, (result, vcpu) => {
+      if ((vcpu.readMsrHalf(Msr.IA32_MISC_ENABLE, 'low') & MISC_ENABLE_MONITOR) === 0) result[ECX] &= ~LEAF1_ECX_MONITOR;
+    }));
+    undo.push(table.atExecution(0x8000_0001, (result, vcpu) => {
+      if ((vcpu.readMsrHalf(Msr.IA32_MISC_ENABLE, 'high') & MISC_ENABLE_HIGH_XD_DISABLE) !== 0) result[EDX] &= ~LEAF_80000001_EDX_NX;
+    }));
+  }
 
   undo.push(table.atExecution(1, (result, vcpu) => {
     // Clear whatever the backend's own data had in these: it was true for its processor at another moment.
     result[ECX] = (vcpu.getControlRegister(4) & CR4_OSXSAVE) !== 0n ? result[ECX] | LEAF1_ECX_OSXSAVE : result[ECX] & ~LEAF1_ECX_OSXSAVE;
     result[EBX] = (idOf(vcpu) << 24) | (cpus > 1 && (result[EDX] & LEAF1_EDX_HTT) !== 0 ? nextPowerOfTwo(cpus) << 16 : result[EBX] & 0x00ff_0000) | (result[EBX] & 0xffff);
     const apic = apics?.forVcpu(vcpu.index).enabled ?? false;
-    if (!enabled(vcpu, MISC_ENABLE_MONITOR, true)) result[ECX] &= ~LEAF1_ECX_MONITOR;
     result[EDX] = apic ? result[EDX] | LEAF1_EDX_APIC : result[EDX] & ~LEAF1_EDX_APIC;
   }));
 
