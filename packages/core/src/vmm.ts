@@ -2,11 +2,12 @@
 import { performance } from 'node:perf_hooks';
 import { BackendToken } from './backend.js';
 import type { Backend } from './backend.js';
+import { PHASES, errorForReport, isThenable, pluginFailure } from './blame.js';
 import type { MergedControls } from './controls.js';
 import { mergeControls } from './controls.js';
 import { ExitDispatcher } from './dispatch.js';
 import { DisposalStack } from './disposal.js';
-import { VisorkitError, describeError, fail, isVisorkitError } from './errors.js';
+import { describeError, fail, isVisorkitError } from './errors.js';
 import { outcomes, stop } from './exit.js';
 import type { StopOutcome } from './exit.js';
 import { exitReasonName } from './exit-reasons.js';
@@ -352,7 +353,7 @@ export class Vmm implements AsyncDisposable {
     if (statistics !== undefined && Object.keys(statistics).length > 0) report.statistics = statistics;
     if (failure !== undefined) report.failure = failure;
     if (failure !== undefined && this.#unhandled) failure.suggestion = suggestTaker(loop.current.vcpu.exit, loop.current.vcpu.brokenEntryRule);
-    if (error !== undefined) report.error = describe(error);
+    if (error !== undefined) report.error = errorForReport(error);
     this.report = report;
     if (outcome.reason === 'paused') {
       if (this.state === 'running') this.#lifecycle.move('pause');
@@ -467,34 +468,9 @@ export class Vmm implements AsyncDisposable {
 /** Backends that serve a VM already; weak, so it keeps none of them alive. */
 const openBackends = new WeakSet<Backend>();
 
-const PHASES = {
-  [Phase.EXIT]: '', [Phase.ENTRY]: 'before a VM entry', [Phase.TIMER]: 'when its timer fired', [Phase.INTERRUPT]: 'when it was asked for interrupts', [Phase.GUEST]: 'while the guest ran',
-} as const;
-
 function sourceOf(source: InterruptSource | undefined, index: number): InterruptSource | undefined {
   if (source?.forVcpu !== undefined) return source.forVcpu(index);
   return index === 0 ? source : undefined;
-}
-
-function pluginFailure(plugin: string, when: string, error: unknown): VisorkitError {
-  const message = error instanceof Error ? error.message : String(error);
-  const blamed = isVisorkitError(error) && typeof error.details?.device === 'string' ? ` (device ${error.details.device})` : '';
-  return new VisorkitError('PLUGIN_FAILED', `Plugin ${plugin}${blamed} failed ${when}: ${message}`, { plugin }, error);
-}
-
-function describe(error: unknown): NonNullable<StopReport['error']> {
-  const lines = describeError(error).split('\n');
-  const described: NonNullable<StopReport['error']> = {
-    code: isVisorkitError(error) ? error.code : 'PLUGIN_THREW',
-    message: error instanceof Error ? error.message : String(error),
-  };
-  if (isVisorkitError(error) && error.details !== undefined) described.details = error.details;
-  if (lines.length > 1) described.causes = lines.slice(1);
-  return described;
-}
-
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return typeof (value as PromiseLike<unknown> | undefined)?.then === 'function';
 }
 
 function round(value: number): number {
