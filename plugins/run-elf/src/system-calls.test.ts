@@ -41,10 +41,15 @@ it('the program makes every call that is served', () => {
 describe.skipIf(!canCompile)('system calls', () => {
   beforeAll(() => {
     program = compile(home, 'system-calls', source, '-w');
-    mkdirSync(join(home, 'native'));
-    const native = spawnSync(program, ['argument'], { cwd: join(home, 'native'), env: { GREETING: 'hello' }, encoding: 'latin1', timeout: 50_000 });
-    expected = native.stdout;
-    expect(native.status, `ended by ${native.signal ?? 'itself'}${native.error ? ` (${native.error.message})` : ''} after: ${expected.slice(-300)}`).toBe(42);
+    // The program waits for alarms, disks and threads of a machine that may be busy: a run that is late is said and made again
+    let native, end, attempt = 0;
+    do {
+      native = spawnSync(program, ['argument'], { cwd: mkdtempSync(join(home, 'native-')), env: { GREETING: 'hello' }, encoding: 'latin1', timeout: 15_000 });
+      expected = native.stdout;
+      end = `On this machine the program ended with ${native.signal ?? native.status} after: ${expected.slice(-300)}`;
+      if (native.error !== undefined) process.stderr.write(`${native.error.message}. ${end}\n`);
+    } while (native.error !== undefined && ++attempt < 3);
+    expect(native.status, end).toBe(42);
   });
   afterAll(() => rmSync(home, { recursive: true, force: true }));
 
