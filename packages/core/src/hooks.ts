@@ -111,6 +111,7 @@ export function createHooks(currentPlugin: () => string, changed: () => void, ru
     changed();
     return Object.assign(tap, { plugin: currentPlugin() || tap.name }) as never;
   };
+  // An interceptor makes `isUsed()` true for ever: whether anybody listens is asked of `taps`
   const watch = <H>(hook: H): H => {
     (hook as unknown as AnyHook).intercept({ name: 'visorkit', register });
     return hook;

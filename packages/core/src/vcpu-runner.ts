@@ -34,7 +34,7 @@ export class VcpuRunner {
   halt(anyInterrupt: boolean): void {
     this.activity = 'halted';
     this.#anyInterrupt = anyInterrupt;
-    if (this.#hooks.vcpuState.isUsed()) this.#hooks.vcpuState.call(this.#vcpu, 'halted');
+    if (this.#hooks.vcpuState.taps.length > 0) this.#hooks.vcpuState.call(this.#vcpu, 'halted');
   }
 
   /** After a reset of the machine. */
@@ -43,7 +43,7 @@ export class VcpuRunner {
     this.#nmis = 0;
     this.#wantInterruptWindow(false);
     this.#wantNmiWindow(false);
-    if (this.#hooks.vcpuState.isUsed()) this.#hooks.vcpuState.call(this.#vcpu, 'reset');
+    if (this.#hooks.vcpuState.taps.length > 0) this.#hooks.vcpuState.call(this.#vcpu, 'reset');
   }
 
   /** Injects what can be injected now, asks for windows for what cannot, and wakes a halted vCPU for it. */
@@ -59,7 +59,7 @@ export class VcpuRunner {
           this.#nmis--;
           vcpu.injectNmi();
           this.#wake();
-          if (this.#hooks.interrupt.isUsed()) this.#hooks.interrupt.call(vcpu, 'nmi', 2);
+          if (this.#hooks.interrupt.taps.length > 0) this.#hooks.interrupt.call(vcpu, 'nmi', 2);
         }
         this.#wantNmiWindow(this.#nmis > 0);
       }
@@ -70,7 +70,7 @@ export class VcpuRunner {
       const vector = source.acknowledge();
       vcpu.injectInterrupt(vector);
       this.#wake();
-      if (this.#hooks.interrupt.isUsed()) this.#hooks.interrupt.call(vcpu, 'interrupt', vector);
+      if (this.#hooks.interrupt.taps.length > 0) this.#hooks.interrupt.call(vcpu, 'interrupt', vector);
       waiting = source.pending();
     }
     if (waiting !== this.#interruptWindow) this.#wantInterruptWindow(waiting);
@@ -87,14 +87,14 @@ export class VcpuRunner {
       vcpu.init();
       this.#nmis = 0;
       this.activity = vcpu.index === 0 ? 'active' : 'wait-for-sipi';
-      if (this.#hooks.vcpuState.isUsed()) this.#hooks.vcpuState.call(vcpu, 'reset');
+      if (this.#hooks.vcpuState.taps.length > 0) this.#hooks.vcpuState.call(vcpu, 'reset');
     }
     if (source.takeStartup !== undefined) {
       const vector = source.takeStartup();
       if (vector >= 0 && this.activity === 'wait-for-sipi') {
         vcpu.startup(vector);
         this.activity = 'active';
-        if (this.#hooks.vcpuState.isUsed()) this.#hooks.vcpuState.call(vcpu, 'startup');
+        if (this.#hooks.vcpuState.taps.length > 0) this.#hooks.vcpuState.call(vcpu, 'startup');
       }
     }
     // While one is handled, a single further one is remembered (SDM 3A, 7.7.1).
@@ -104,7 +104,7 @@ export class VcpuRunner {
   #wake(): void {
     if (this.activity !== 'halted') return;
     this.activity = 'active';
-    if (this.#hooks.vcpuState.isUsed()) this.#hooks.vcpuState.call(this.#vcpu, 'running');
+    if (this.#hooks.vcpuState.taps.length > 0) this.#hooks.vcpuState.call(this.#vcpu, 'running');
   }
 
   #wantInterruptWindow(on: boolean): void {

@@ -228,7 +228,7 @@ export class Vmm implements AsyncDisposable {
     backend.provideServices?.(services);
     for (const plugin of this.#plugins) this.#apply(plugin);
     await this.#guard('created', () => this.hooks.created.promise());
-    if (this.hooks.vcpuState.isUsed()) for (const vcpu of this.#vcpus) this.hooks.vcpuState.call(vcpu, 'created');
+    if (this.hooks.vcpuState.taps.length > 0) for (const vcpu of this.#vcpus) this.hooks.vcpuState.call(vcpu, 'created');
     const source = services.find(InterruptSourceToken) ?? services.find(ExternalInterruptSourceToken);
     this.#runners = this.#vcpus.map((vcpu) => new VcpuRunner(vcpu, sourceOf(source, vcpu.index), this.hooks));
     this.#loop = new RunLoop({
@@ -273,7 +273,7 @@ export class Vmm implements AsyncDisposable {
 
   #systemControl(): SystemControl {
     const tell = (kind: string, message: string): void => {
-      if (this.hooks.guestEvent.isUsed()) this.hooks.guestEvent.call({ kind, source: 'system-control', message });
+      if (this.hooks.guestEvent.taps.length > 0) this.hooks.guestEvent.call({ kind, source: 'system-control', message });
     };
     return {
       powerOff: (why) => {

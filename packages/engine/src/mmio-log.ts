@@ -14,22 +14,61 @@ const REQUEST = MMIO_LOG + 16;
 const ENTRIES = MMIO_LOG + MMIO_LOG_ENTRY;
 const DATA = 16;
 
+const PAGE_BITS = 12;
+
+/** A piece of a request, as a device sees it. */
+export interface MmioAccess {
+  gpa: number;
+  /** Bytes: 1, 2, 4 or 8. */
+  size: number;
+  write: boolean;
+  /** Low and high 32 bits, unsigned. */
+  value: number;
+  valueHigh: number;
+}
+
+/**
+ * Where a request goes through at every exit, numbers above 2³¹ stay in records and in memory: one that is passed on is made anew on
+ * the heap.
+ */
 export class MmioLog {
   private readonly words: Uint32Array;
   private readonly bytes: Uint8Array;
+  private readonly view: DataView;
 
   constructor(buffer: ArrayBufferLike) {
     this.words = new Uint32Array(buffer);
     this.bytes = new Uint8Array(buffer);
+    this.view = new DataView(buffer);
   }
 
   /** True when the last exit left a request. */
   get requested(): boolean { return this.words[REQUESTED >>> 2] === 1; }
   /** Guest-physical address of the request. */
   get gpa(): number { return this.words[REQUEST >>> 2] + this.words[(REQUEST >>> 2) + 1] * 0x100000000; }
+  /** The page of the request's address: gpa / 4096. */
+  get page(): number { return (this.words[REQUEST >>> 2] >>> PAGE_BITS) + this.words[(REQUEST >>> 2) + 1] * 2 ** (32 - PAGE_BITS); }
   /** Bytes, 1 to 64; not always a power of two: accesses that cross a page come in two parts. */
   get size(): number { return this.words[(REQUEST >>> 2) + 2]; }
   get write(): boolean { return this.words[(REQUEST >>> 2) + 3] === 1; }
+
+  /** Fills `access`, whose `size` is set, with that much of the request from `offset`. */
+  describe(access: MmioAccess, offset: number): void {
+    const { view, words } = this, { size } = access, write = words[(REQUEST >>> 2) + 3] === 1, at = REQUEST + DATA + offset;
+    access.gpa = words[REQUEST >>> 2] + words[(REQUEST >>> 2) + 1] * 0x100000000 + offset;
+    access.write = write;
+    access.value = !write ? 0 : size === 1 ? view.getUint8(at) : size === 2 ? view.getUint16(at, true) : view.getUint32(at, true);
+    access.valueHigh = write && size === 8 ? view.getUint32(at + 4, true) : 0;
+  }
+
+  /** Puts what a device gave for a piece that is read into the request's data. */
+  answer(access: MmioAccess, offset: number): void {
+    const { view } = this, { size } = access, at = REQUEST + DATA + offset;
+    if (size === 1) view.setUint8(at, access.value);
+    else if (size === 2) view.setUint16(at, access.value, true);
+    else view.setUint32(at, access.value, true);
+    if (size === 8) view.setUint32(at + 4, access.valueHigh, true);
+  }
 
   /** `size` (1, 2, 4) bytes of the request's data from `offset`, as an unsigned number. */
   data(offset: number, size: number): number {

@@ -74,9 +74,12 @@ describe('PortBus', () => {
 
   it('shows accesses to an observer, and blames a device that throws', () => {
     const bus = new PortBus();
-    const seen: unknown[] = [];
+    const seen: unknown[] = [], taps: unknown[] = [];
     bus.register(1, 1, { readPort: () => 7, writePort: () => { throw new Error('smoke'); } }, 'd');
-    bus.observe((access) => seen.push({ ...access }));
+    bus.observe({ taps, call: (access) => seen.push({ ...access }) });
+    bus.read(1, 1);
+    expect(seen).toEqual([]); // nobody taps yet
+    taps.push('somebody');
     bus.read(1, 1);
     expect(() => bus.write(1, 1, 2)).toThrow(expect.objectContaining({ code: 'DEVICE_FAILED', details: { device: 'd' } }) as VisorkitError);
     expect(seen).toEqual([

@@ -82,11 +82,8 @@ class MachineParts {
     services.provide(MemoryMapToken, new MemoryMap(services.get(GuestMemoryToken).regions));
     services.provide(ConsoleToken, { output: options.output ?? nullOutput, input: this.#input() });
     hooks.reset.tap('machine', () => devices.reset());
-    hooks.started.tap('machine', () => {
-      const observer = hooks.deviceAccess.isUsed() ? (access: Parameters<typeof hooks.deviceAccess.call>[0]) => hooks.deviceAccess.call(access) : undefined;
-      ports.observe(observer);
-      mmio.observe(observer);
-    });
+    ports.observe(hooks.deviceAccess);
+    mmio.observe(hooks.deviceAccess);
     const { boot } = options;
     if (boot !== undefined) hooks.load.tapPromise({ name: 'machine', stage: Stage.Machine }, () => this.#load(boot));
   }

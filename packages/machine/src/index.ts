@@ -1,6 +1,7 @@
 /** What any machine has. */
 export * from './memory.js';
 export * from './memory-map.js';
+export type { AccessObservers } from './access-observers.js';
 export * from './port-bus.js';
 export * from './mmio-bus.js';
 export * from './interrupts.js';

@@ -1,6 +1,8 @@
 /** Memory-mapped devices: guest-physical ranges, each claimed by at most one device. */
 import { fail } from '@visorkit/core';
-import type { DeviceAccess } from '@visorkit/core';
+import type { DeviceAccess, MmioExit } from '@visorkit/core';
+import { NO_OBSERVERS } from './access-observers.js';
+import type { AccessObservers } from './access-observers.js';
 import { deviceFailure } from './device-failure.js';
 import type { AccessSize } from './port-bus.js';
 
@@ -24,14 +26,14 @@ interface MmioClaim extends MmioRange {
 const ALL_ONES = [0, 0xff, 0xffff, 0, 0xffffffff];
 
 /**
- * Sends accesses to the device that claims the address. An access of 8 bytes is made as two of 4, low first, by the
- * caller. One that goes beyond the device's range is split into bytes. Addresses nobody claims read as all ones.
+ * Sends accesses to the device that claims the address. One that goes beyond the device's range is split into bytes. Addresses
+ * nobody claims read as all ones.
  */
 export class MmioBus {
   /** Sorted by address. */
   #claims: MmioClaim[] = [];
   #last: MmioClaim | undefined;
-  #observer: ((access: DeviceAccess) => void) | undefined;
+  #observers: AccessObservers = NO_OBSERVERS;
   readonly #access: DeviceAccess = { kind: 'mmio', address: 0, size: 1, write: false, value: 0, owner: undefined };
   /** Accesses to addresses that nobody claims. */
   unclaimedAccesses = 0;
@@ -57,23 +59,55 @@ export class MmioBus {
     };
   }
 
+  /**
+   * Carries out the access of an exit, whose `value` and `valueHigh` a read fills; one of 8 bytes as two of 4, low first. False when no
+   * device claims the address. Takes the record and not its numbers, because a number above 2³¹ that is passed on is made anew on the heap.
+   */
+  answer(mmio: MmioExit): boolean {
+    let claim = this.#last;
+    if (claim === undefined || mmio.gpa < claim.gpa || mmio.gpa >= claim.end) claim = this.#find(mmio.gpa);
+    if (claim === undefined || this.#observers.taps.length > 0 || mmio.size === 8 || mmio.gpa + mmio.size > claim.end) this.#answerByParts(mmio);
+    else {
+      const { device } = claim, { size } = mmio, offset = mmio.gpa - claim.gpa;
+      try {
+        if (mmio.write) device.writeMmio(offset, size, mmio.value);
+        else mmio.value = (device.readMmio(offset, size) & ALL_ONES[size]) >>> 0;
+      } catch (error) {
+        throw deviceFailure(claim.owner, describe(mmio.write, size, mmio.gpa), error);
+      }
+    }
+    return claim !== undefined;
+  }
+
+  #answerByParts(mmio: MmioExit): void {
+    const { gpa, size } = mmio;
+    const part = size === 8 ? 4 : size;
+    if (mmio.write) {
+      this.write(gpa, part, mmio.value);
+      if (size === 8) this.write(gpa + 4, 4, mmio.valueHigh);
+    } else {
+      mmio.value = this.read(gpa, part);
+      if (size === 8) mmio.valueHigh = this.read(gpa + 4, 4);
+    }
+  }
+
   read(gpa: number, size: AccessSize): number {
     let value: number;
     try {
       value = this.#read(gpa, size);
     } catch (error) {
-      throw deviceFailure(this.#find(gpa)?.owner, `read of ${size} bytes at guest-physical 0x${gpa.toString(16)}`, error);
+      throw deviceFailure(this.#find(gpa)?.owner, describe(false, size, gpa), error);
     }
-    if (this.#observer !== undefined) this.#observe(gpa, size, false, value);
+    if (this.#observers.taps.length > 0) this.#observe(gpa, size, false, value);
     return value;
   }
 
   write(gpa: number, size: AccessSize, value: number): void {
-    if (this.#observer !== undefined) this.#observe(gpa, size, true, value);
+    if (this.#observers.taps.length > 0) this.#observe(gpa, size, true, value);
     try {
       this.#write(gpa, size, value);
     } catch (error) {
-      throw deviceFailure(this.#find(gpa)?.owner, `write of ${size} bytes at guest-physical 0x${gpa.toString(16)}`, error);
+      throw deviceFailure(this.#find(gpa)?.owner, describe(true, size, gpa), error);
     }
   }
 
@@ -86,9 +120,9 @@ export class MmioBus {
     return this.#claims.map(({ gpa, length, owner }) => ({ gpa, length, owner }));
   }
 
-  /** Shows every access to `observer`; `undefined` ends it. The argument is reused. */
-  observe(observer: ((access: DeviceAccess) => void) | undefined): void {
-    this.#observer = observer;
+  /** Shows every access to those who tap `observers`, now or later. The argument is reused. */
+  observe(observers: AccessObservers): void {
+    this.#observers = observers;
   }
 
   #read(gpa: number, size: AccessSize): number {
@@ -137,8 +171,12 @@ export class MmioBus {
     access.write = write;
     access.value = value;
     access.owner = this.#find(gpa)?.owner;
-    this.#observer!(access);
+    this.#observers.call(access);
   }
+}
+
+function describe(write: boolean, size: number, gpa: number): string {
+  return `${write ? 'write' : 'read'} of ${size} bytes at guest-physical 0x${gpa.toString(16)}`;
 }
 
 function range(from: number, end: number): string {

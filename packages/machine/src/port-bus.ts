@@ -1,6 +1,8 @@
 /** The I/O port space: 65536 ports, each claimed by at most one device. */
 import { fail } from '@visorkit/core';
 import type { DeviceAccess } from '@visorkit/core';
+import { NO_OBSERVERS } from './access-observers.js';
+import type { AccessObservers } from './access-observers.js';
 import { deviceFailure } from './device-failure.js';
 
 export type AccessSize = 1 | 2 | 4;
@@ -28,7 +30,7 @@ const MASK = [0, 0xff, 0xffff, 0, 0xffffffff];
  */
 export class PortBus {
   readonly #table: (PortClaim | undefined)[] = new Array(0x10000).fill(undefined);
-  #observer: ((access: DeviceAccess) => void) | undefined;
+  #observers: AccessObservers = NO_OBSERVERS;
   readonly #access: DeviceAccess = { kind: 'port', address: 0, size: 1, write: false, value: 0, owner: undefined };
   /** Accesses to ports that nobody claims. */
   unclaimedAccesses = 0;
@@ -64,12 +66,12 @@ export class PortBus {
     } catch (error) {
       throw deviceFailure(this.#table[port]?.owner, `read of ${size} bytes at port 0x${port.toString(16)}`, error);
     }
-    if (this.#observer !== undefined) this.#observe(port, size, false, value);
+    if (this.#observers.taps.length > 0) this.#observe(port, size, false, value);
     return value;
   }
 
   write(port: number, size: AccessSize, value: number): void {
-    if (this.#observer !== undefined) this.#observe(port, size, true, value);
+    if (this.#observers.taps.length > 0) this.#observe(port, size, true, value);
     try {
       this.#write(port, size, value);
     } catch (error) {
@@ -89,9 +91,9 @@ export class PortBus {
     return [...seen].map(({ first, end, owner }) => ({ first, count: end - first, owner }));
   }
 
-  /** Shows every access to `observer`; `undefined` ends it. The argument is reused. */
-  observe(observer: ((access: DeviceAccess) => void) | undefined): void {
-    this.#observer = observer;
+  /** Shows every access to those who tap `observers`, now or later. The argument is reused. */
+  observe(observers: AccessObservers): void {
+    this.#observers = observers;
   }
 
   #read(port: number, size: AccessSize): number {
@@ -124,7 +126,7 @@ export class PortBus {
     access.write = write;
     access.value = value;
     access.owner = this.#table[port]?.owner;
-    this.#observer!(access);
+    this.#observers.call(access);
   }
 }
 

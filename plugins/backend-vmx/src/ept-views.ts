@@ -127,7 +127,7 @@ export class EptViews {
   answerRead(log: MmioLog): boolean {
     const view = this.#current;
     if (view.decoys.size === 0) return false;
-    const decoy = view.decoys.get(Math.floor(log.gpa / PAGE));
+    const decoy = view.decoys.get(log.page);
     if (decoy === undefined) return false;
     const offset = log.gpa % PAGE;
     for (let i = 0; i < log.size; i++) log.setData(i, 1, decoy[offset + i]);

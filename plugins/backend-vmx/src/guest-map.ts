@@ -1,22 +1,25 @@
 /** The guest-physical address space in EPT: RAM with the largest pages that fit, read-only memory, and nothing where devices are. */
-import type { MemoryRegion } from '@visorkit/core';
 import { fail } from '@visorkit/core';
 import type { Engine } from '@visorkit/engine';
 import { EptBuilder, EptRights, VmcsField, eptPointer } from '@visorkit/x86';
 
 const PAGE = 4096;
 
-/** One stretch of read-only memory. */
-interface Rom { readonly gpa: number; readonly hpa: number; readonly length: number }
+/** Pages by number (gpa / 4096), the last one not among them. */
+interface PageRange { readonly first: number; readonly end: number }
+
+function pagesOf(gpa: number, length: number): PageRange { return { first: gpa / PAGE, end: (gpa + length) / PAGE }; }
 
 export class GuestMap {
   readonly ept: EptBuilder;
-  private readonly roms: Rom[] = [];
+  private readonly roms: PageRange[] = [];
+  private readonly ram: readonly PageRange[];
 
   constructor(private readonly engine: Engine) {
     const { words, pages } = engine;
     this.ept = new EptBuilder({ words, allocatePage: () => pages.allocatePage(), freePage: (page) => pages.freePage(page) });
     for (const { gpa, hostOffset, size } of engine.memory.regions) this.ept.map(gpa, hostOffset, size);
+    this.ram = engine.memory.regions.map(({ gpa, size }) => pagesOf(gpa, size));
     this.select(this.ept);
   }
 
@@ -31,24 +34,20 @@ export class GuestMap {
     const hpa = this.engine.pages.allocate(bytes.length / PAGE);
     this.engine.bytes.set(bytes, hpa);
     this.ept.map(gpa, hpa, bytes.length, { rights: EptRights.RX });
-    this.roms.push({ gpa, hpa, length: bytes.length });
+    this.roms.push(pagesOf(gpa, bytes.length));
     this.engine.exports.invalidateCode(hpa, bytes.length);
     this.engine.flushTranslations();
   }
 
-  /** True when `gpa` lies in read-only memory: writes there are ignored. */
-  isRom(gpa: number): boolean {
-    for (const rom of this.roms) if (gpa >= rom.gpa && gpa < rom.gpa + rom.length) return true;
+  /** True when a page (gpa / 4096) is read-only memory: writes there are ignored. */
+  isRom(page: number): boolean {
+    for (const { first, end } of this.roms) if (page >= first && page < end) return true;
     return false;
   }
 
-  /** True when `gpa` lies in RAM. */
-  isRam(gpa: number): boolean {
-    const regions: readonly MemoryRegion[] = this.engine.memory.regions;
-    for (let i = 0; i < regions.length; i++) {
-      const region = regions[i];
-      if (gpa >= region.gpa && gpa < region.gpa + region.size) return true;
-    }
+  /** True when a page (gpa / 4096) is RAM. */
+  isRam(page: number): boolean {
+    for (const { first, end } of this.ram) if (page >= first && page < end) return true;
     return false;
   }
 }

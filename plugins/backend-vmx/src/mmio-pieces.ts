@@ -27,24 +27,17 @@ export class MmioPieces {
 
   /** Fills `mmio` with the next piece. */
   describe(mmio: MmioExit): void {
-    const left = this.#size - this.#offset, size = left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1, { log } = this;
+    const left = this.#size - this.#offset;
     mmio.valid = true;
-    mmio.gpa = log.gpa + this.#offset;
-    mmio.size = size;
-    mmio.write = log.write;
-    mmio.value = mmio.write ? log.data(this.#offset, size === 8 ? 4 : size) : 0;
-    mmio.valueHigh = mmio.write && size === 8 ? log.data(this.#offset + 4, 4) : 0;
+    mmio.size = left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+    this.log.describe(mmio, this.#offset);
   }
 
   /** The piece has been carried out; after the last one the instruction can be run again. */
   complete(mmio: MmioExit): void {
     if (!this.pending) return;
-    const { size } = mmio;
-    if (!mmio.write) {
-      this.log.setData(this.#offset, size === 8 ? 4 : size, mmio.value);
-      if (size === 8) this.log.setData(this.#offset + 4, 4, mmio.valueHigh);
-    }
-    this.#offset += size;
+    if (!mmio.write) this.log.answer(mmio, this.#offset);
+    this.#offset += mmio.size;
     if (!this.pending) this.log.complete();
   }
 }

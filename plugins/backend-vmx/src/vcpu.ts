@@ -23,6 +23,7 @@ const PENDING_DEBUG = layout.PENDING_DEBUG >>> 2;
 const EFLAGS = layout.EFLAGS >>> 2;
 const DEBUGCTL = layout.MSR_DEBUGCTL >>> 2;
 const EFER = layout.EFER >>> 2;
+const PRIMARY_CONTROLS = vmcsLayout.V_PRIMARY_CONTROLS >>> 2;
 const ENTRY_CONTROLS = vmcsLayout.V_ENTRY_CONTROLS >>> 2;
 const LMA = 1 << 10;
 const IA32E_GUEST = 1 << 9;
@@ -191,10 +192,10 @@ export class VmxVcpu extends VmxRegisters implements Vcpu {
    * access and instruction would make the device be accessed twice.
    */
   #finishLogged(): number {
-    const { engine } = this, { vmcs, mmio } = engine;
-    const primary = vmcs.read32(VmcsField.PRIMARY_CONTROLS);
-    mmio.retry();
-    if ((primary & WINDOWS) === 0) return this.#enter();
+    const { engine } = this, { vmcs, words } = engine;
+    engine.mmio.retry();
+    if ((words[PRIMARY_CONTROLS] & WINDOWS) === 0) return this.#enter();
+    const primary = words[PRIMARY_CONTROLS];
     vmcs.write32(VmcsField.PRIMARY_CONTROLS, (primary & ~WINDOWS) >>> 0);
     engine.setDeadline(engine.retired + 1);
     this.#stale = true;
@@ -256,13 +257,13 @@ export class VmxVcpu extends VmxRegisters implements Vcpu {
   #giveMemoryAccess(): boolean {
     const { exit, engine } = this, { mmio } = engine, { map, views } = this.#parts;
     if (!mmio.requested) return true;
-    const { gpa } = mmio;
-    if (mmio.write && map.isRom(gpa)) {
+    const { page } = mmio;
+    if (mmio.write && map.isRom(page)) {
       mmio.complete();
       return false;
     }
     if (!mmio.write && views.answerRead(mmio)) return false;
-    if (map.isRam(gpa)) return true;
+    if (map.isRam(page)) return true;
     this.#parts.clock.deviceAccess();
     this.#pieces.start();
     this.#pieces.describe(exit.mmio);

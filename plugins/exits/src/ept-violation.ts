@@ -5,7 +5,6 @@
 import { RESUME, Stage, stop, EXIT_STATUS } from '@visorkit/core';
 import type { Outcome, Plugin, VmExit } from '@visorkit/core';
 import { GuestMemoryToken, MmioBusToken } from '@visorkit/machine';
-import type { MmioBus } from '@visorkit/machine';
 
 /** Qualification bit 2: the access was an instruction fetch (SDM 3C, table 28-7). */
 const FETCH = 4;
@@ -21,14 +20,13 @@ export function eptViolation(): Plugin {
       const handle = (exit: VmExit): Outcome | undefined => {
         const { mmio } = exit;
         if (mmio.valid) {
-          if (!bus.covers(mmio.gpa)) {
+          if (!bus.answer(mmio)) {
             const page = Math.floor(mmio.gpa / 4096);
             if (!told.has(page) && told.size < 1000) {
               told.add(page);
               logger.debug(`the guest ${mmio.write ? 'writes' : 'reads'} guest-physical 0x${mmio.gpa.toString(16)}, where there is neither RAM nor a device`);
             }
           }
-          access(bus, mmio);
           return RESUME;
         }
         if ((exit.qualification & FETCH) !== 0 && !memory.contains(exit.gpa, 1)) {
@@ -42,22 +40,4 @@ export function eptViolation(): Plugin {
       hooks.exit.for('ept-misconfiguration').tap({ name: 'exits/ept-violation', stage: Stage.Machine }, handle);
     },
   };
-}
-
-/** Eight bytes go as two accesses of four, low half first. */
-function access(bus: MmioBus, mmio: VmExit['mmio']): void {
-  const { gpa, size } = mmio;
-  if (size === 8) {
-    if (mmio.write) {
-      bus.write(gpa, 4, mmio.value);
-      bus.write(gpa + 4, 4, mmio.valueHigh);
-    } else {
-      mmio.value = bus.read(gpa, 4);
-      mmio.valueHigh = bus.read(gpa + 4, 4);
-    }
-  } else if (mmio.write) bus.write(gpa, size, mmio.value);
-  else {
-    mmio.value = bus.read(gpa, size);
-    mmio.valueHigh = 0;
-  }
 }
