@@ -12,8 +12,8 @@ export const BOOT_TIMEOUT = 8 * MINUTE;
 const MEMORY = 256 << 20;
 /** Ends a boot that went astray; the longest takes a third of it. */
 const MOST_INSTRUCTIONS = 10e9;
-/** Prompt of the shell for root. */
-const PROMPT = '# ';
+/** Prompt of a shell, and what the Enter key sends: busybox's for root. */
+const SHELL = { prompt: '# ', enter: '\n' };
 
 /** What was found, or an empty place and why. */
 export interface Found<T> {
@@ -38,6 +38,8 @@ export const titled = (title: string, { missing }: Found<unknown>): string => (m
 
 export interface BootOf {
   readonly image: Uint8Array;
+  /** Starts first, and finds the rest in fw_cfg. */
+  readonly firmware?: Uint8Array;
   readonly initramfs?: string;
   readonly mode?: GuestMode;
   /** More of the kernel's command line. */
@@ -46,6 +48,7 @@ export interface BootOf {
   readonly options?: Readonly<Record<string, unknown>>;
   /** Lines that are typed on the serial console, one at each prompt of the shell. */
   readonly typed?: readonly string[];
+  readonly shell?: typeof SHELL;
   /** Told of each whole line of the guest's output, without its end. */
   readonly onLine?: (line: string) => void;
 }
@@ -58,7 +61,7 @@ export interface Machine extends AsyncDisposable {
 }
 
 /** A PC with an image to boot, not yet started. The guest's output is the only clock of what is typed, so that every run is the same. */
-export async function machineOf({ image, initramfs, mode, append = '', options, typed = [], onLine = () => {} }: BootOf): Promise<Machine> {
+export async function machineOf({ image, firmware, initramfs, mode, append = '', options, typed = [], shell = SHELL, onLine = () => {} }: BootOf): Promise<Machine> {
   const console = new CaptureOutput(), debug = new CaptureOutput(), input = new PushInput();
   const lines = [...typed];
   let line = '';
@@ -68,17 +71,16 @@ export async function machineOf({ image, initramfs, mode, append = '', options, 
       onLine(line.replace(/\r$/, ''));
       line = '';
     } else line += String.fromCharCode(byte);
-    if (line.endsWith(PROMPT) && lines.length > 0) input.push(Buffer.from(`${lines.shift()}\n`));
+    if (line.endsWith(shell.prompt) && lines.length > 0) input.push(Buffer.from(`${lines.shift()}${shell.enter}`));
   };
+  const commandLine = mode === undefined ? append : `console=ttyS0 ${append} ${guestParameters({ mode })}`;
+  const initrd = initramfs === undefined ? undefined : readFileSync(initramfs);
   const vmm = await assemble({
     backend: 'vmx', memory: MEMORY, cpus: 1, time: 'virtual', debugExit: false, plugins: [], debugConsole: debug,
     console: { output: { write }, ...(typed.length === 0 ? {} : { input }) },
-    boot: {
-      image,
-      commandLine: mode === undefined ? append : `console=ttyS0 ${append} ${guestParameters({ mode })}`,
-      modules: initramfs === undefined ? [] : [{ name: 'initramfs', data: readFileSync(initramfs) }],
-      ...(options === undefined ? {} : { options }),
-    },
+    ...(firmware === undefined ? {
+      boot: { image, commandLine, modules: initrd === undefined ? [] : [{ name: 'initramfs', data: initrd }], ...(options === undefined ? {} : { options }) },
+    } : { boot: { image: firmware, loader: 'firmware' }, firmwareKernel: { kernel: image, commandLine, ...(initrd === undefined ? {} : { initrd }) } }),
   });
   return { vmm, console, debug, [Symbol.asyncDispose]: () => vmm.dispose() };
 }

@@ -9,6 +9,7 @@ import { fail, isVisorkitError } from '@visorkit/core';
 import type { Backend, LogSink, PluginEntry, Vmm } from '@visorkit/core';
 import { disassembler } from '@visorkit/disassembler';
 import { exits } from '@visorkit/exits';
+import type { FirmwareKernel } from '@visorkit/fw-cfg';
 import { KvmHypercallsPlugin } from '@visorkit/hypercalls';
 import { compose, nullOutput } from '@visorkit/machine';
 import type { BootOptions, CharOutput, ComposeOptions } from '@visorkit/machine';
@@ -24,6 +25,8 @@ export interface AssembleOptions {
   readonly processor?: Processor;
   readonly time: 'real' | 'virtual';
   readonly boot?: BootOptions;
+  /** What firmware is offered to start; only with firmware as the boot image. */
+  readonly firmwareKernel?: FirmwareKernel;
   readonly console: ComposeOptions['console'];
   /** Where ports 0xe9 and 0x402 print; nowhere by default. */
   readonly debugConsole?: CharOutput;
@@ -56,7 +59,11 @@ export async function assemble(options: AssembleOptions): Promise<Vmm> {
     ...(options.log === undefined ? {} : { log: options.log }),
     ...(options.boot === undefined ? {} : { boot: options.boot }),
     plugins: [
-      disassembler(), ...exits(), ...pcPlatform({ debugExit: options.debugExit, firmwareDebug: debugOutput, debugConsole: options.debugExit ? false : debugOutput }), ...(options.debugExit ? [new PcTestPlugin(), new PciTestPlugin(), new KvmHypercallsPlugin()] : []),
+      disassembler(), ...exits(), ...pcPlatform({
+        debugExit: options.debugExit, firmwareDebug: debugOutput, debugConsole: options.debugExit ? false : debugOutput,
+        fwCfg: options.firmwareKernel === undefined ? {} : { linux: options.firmwareKernel },
+      }),
+      ...(options.debugExit ? [new PcTestPlugin(), new PciTestPlugin(), new KvmHypercallsPlugin()] : []),
       new BootLinuxPlugin(), new BootElfPlugin(), new BootMultibootPlugin(), new BootFirmwarePlugin(), new BootFlatPlugin(),
       ...options.plugins,
     ],

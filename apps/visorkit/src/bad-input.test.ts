@@ -60,6 +60,19 @@ describe('kernel files', () => {
     expect(status).toBe(2);
   });
 
+  it('beside firmware that would not find them', async () => {
+    const firmware = ['--firmware', scratch.file('firmware.bin', new Uint8Array(0x10000).fill(0x90))];
+    await refused('OPTION_VALUE', /--mode is for images that are started directly/, ...firmware, '--mode', 'real16');
+    await refused('OPTION_VALUE', /--loader is for images that are started directly/, ...firmware, '--kernel', loop, '--loader', 'linux');
+    await refused('OPTION_VALUE', /--entry is for images that are started directly/, ...firmware, '--kernel', loop, '--entry', '32');
+    await refused('OPTION_VALUE', /a RAM disk only with a kernel/, ...firmware, '--initrd', loop);
+    await refused('OPTION_VALUE', /a command line only with a kernel/, ...firmware, '--append', 'quiet');
+    await refused('OPTION_VALUE', /one RAM disk beside the kernel, and 2 were given/, ...firmware, '--kernel', loop, '--initrd', loop, '--module', loop);
+    await refused('FILE_UNREADABLE', /--kernel names ".*", but it is empty/, ...firmware, '--kernel', scratch.file('empty-kernel', ''));
+    await refused('FILE_UNREADABLE', /--firmware names ".*nowhere", but there is no such file/, '--firmware', scratch.path('nowhere'));
+    await refused('BOOT_FIRMWARE_SIZE', /has 2 bytes; a multiple of 64 KiB/, '--firmware', loop);
+  });
+
   it('that are missing, folders, or not given', async () => {
     await refused('FILE_UNREADABLE', /names ".*nowhere", but there is no such file/, '--kernel', scratch.path('nowhere'));
     await refused('FILE_UNREADABLE', /it is a folder/, '--kernel', scratch.folder);

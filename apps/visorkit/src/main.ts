@@ -17,6 +17,7 @@ function program(end: (status: number) => void): Command {
     .command('run')
     .description('boot an image; its format is told by its content')
     .option('--kernel <file>', 'bzImage, vmlinux or PVH ELF, multiboot image, flat binary, firmware')
+    .option('--firmware <file>', 'start this first, as UEFI\'s OVMF; it gets the kernel, initrd and command line through fw_cfg')
     .option('--initrd <file>', 'initial RAM disk, or first multiboot module')
     .option('--module <file>', 'multiboot module (repeatable)', collect)
     .option('--append <text>', 'kernel command line')

@@ -3,6 +3,7 @@ import { fstatSync, openSync, closeSync, readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { describeError, fail, isVisorkitError, loadPlugin, loadProject, silentLogSink, stderrLogSink } from '@visorkit/core';
 import type { LogLevel, Project, PluginEntry, RunOptions, SharedModules } from '@visorkit/core';
+import type { FirmwareKernel } from '@visorkit/fw-cfg';
 import type { BootModule, BootOptions } from '@visorkit/machine';
 import { assemble, BACKENDS } from './assemble.js';
 import type { AssembleOptions } from './assemble.js';
@@ -17,6 +18,7 @@ import { seconds, size, whole, word } from './values.js';
 /** Options as commander gives them: text, or absent. */
 export interface RunFlags {
   kernel?: string;
+  firmware?: string;
   initrd?: string;
   module?: string[];
   append?: string;
@@ -91,6 +93,18 @@ function loaderOptions(flags: RunFlags): Record<string, unknown> {
 
 const LOG_LEVELS: readonly (LogLevel | 'none')[] = ['debug', 'info', 'warn', 'error', 'none'];
 
+/** What firmware is to find in fw_cfg. Without a kernel there is nothing that would take a RAM disk or a command line. */
+function offeredKernel(kernel: string | undefined, modules: readonly BootModule[], commandLine: string): FirmwareKernel | undefined {
+  if (kernel === undefined) {
+    if (modules.length === 0 && commandLine === '') return undefined;
+    const [what, option] = modules.length > 0 ? ['RAM disk', '--initrd'] : ['command line', '--append'];
+    fail('OPTION_VALUE', `Firmware takes a ${what} only with a kernel: name one with --kernel, or leave the ${what} out.`, { option });
+  }
+  if (modules.length > 1) fail('OPTION_VALUE', `Firmware takes one RAM disk beside the kernel, and ${modules.length} were given. Leave --module out.`, { option: '--module' });
+  const initrd = modules[0]?.data;
+  return { kernel: readModule('--kernel', kernel), commandLine, ...(initrd === undefined ? {} : { initrd }) };
+}
+
 /** What a run is made of, everything read and checked. */
 interface Plan {
   readonly machine: Omit<AssembleOptions, 'console'>;
@@ -102,8 +116,8 @@ interface Plan {
 /** Options of the command line, over the configuration, over what is usual. */
 async function plan(flags: RunFlags, project: Project | undefined, shared: SharedModules): Promise<Plan> {
   const config = project?.config;
-  const kernel = flags.kernel ?? config?.kernel;
-  if (kernel === undefined) fail('OPTION_MISSING', 'Nothing to run: name an image with --kernel, or in a visorkit.config.ts.', { option: '--kernel' });
+  const kernel = flags.kernel ?? config?.kernel, firmware = flags.firmware ?? config?.firmware;
+  if (kernel === undefined && firmware === undefined) fail('OPTION_MISSING', 'Nothing to run: name an image with --kernel or --firmware, or in a visorkit.config.ts.', { option: '--kernel' });
   const plugins: PluginEntry[] = [...(project?.plugins ?? [])];
   for (const specifier of flags.plugin ?? []) plugins.push(...(await loadPlugin(specifier, process.cwd(), undefined, shared)));
   const maxInstructions = flags.maxInstructions === undefined ? config?.maxInstructions : whole('--max-instructions', flags.maxInstructions, 1, Number.MAX_SAFE_INTEGER);
@@ -120,19 +134,26 @@ async function plan(flags: RunFlags, project: Project | undefined, shared: Share
     time: word('--time', flags.time ?? config?.time ?? 'real', ['real', 'virtual'] as const),
     options: { ...config?.loaderOptions, ...loaderOptions(flags) },
   };
-  const image = readImage('--kernel', kernel);
-  if (flat !== undefined && flags.loader === undefined && ELF_MAGIC.every((byte, at) => image[at] === byte)) {
-    fail('OPTION_VALUE', `${flat} is for flat binaries, and "${kernel}" is an ELF file, which says itself where it goes. Leave ${flat} out, or add --loader flat to run its bytes as code.`, { option: flat });
+  const commandLine = flags.append ?? config?.append ?? '';
+  const modules = readModules({ ...flags, initrd: flags.initrd ?? config?.initrd, module: flags.module ?? config?.modules });
+  let boot: BootOptions, firmwareKernel: FirmwareKernel | undefined;
+  if (firmware !== undefined) {
+    if (flat !== undefined || flags.loader !== undefined || flags.entry !== undefined) {
+      fail('OPTION_VALUE', `${flat ?? (flags.loader !== undefined ? '--loader' : '--entry')} is for images that are started directly, and with --firmware the firmware starts. Leave one of them out.`, { option: '--firmware' });
+    }
+    boot = { image: readImage('--firmware', firmware), imageName: firmware, loader: 'firmware' };
+    firmwareKernel = offeredKernel(kernel, modules, commandLine);
+  } else {
+    const image = readImage('--kernel', kernel!);
+    if (flat !== undefined && flags.loader === undefined && ELF_MAGIC.every((byte, at) => image[at] === byte)) {
+      fail('OPTION_VALUE', `${flat} is for flat binaries, and "${kernel}" is an ELF file, which says itself where it goes. Leave ${flat} out, or add --loader flat to run its bytes as code.`, { option: flat });
+    }
+    boot = { image, imageName: kernel, commandLine, options: settings.options, modules, ...(loader === undefined ? {} : { loader }) };
   }
-  const boot: BootOptions = {
-    image, imageName: kernel, commandLine: flags.append ?? config?.append ?? '', options: settings.options,
-    modules: readModules({ ...flags, initrd: flags.initrd ?? config?.initrd, module: flags.module ?? config?.modules }),
-    ...(loader === undefined ? {} : { loader }),
-  };
   return {
     machine: {
       backend: settings.backend, memory: settings.memory, cpus: settings.cpus, ...(processor === undefined ? {} : { processor: parseProcessor(processor) }),
-      time: settings.time, boot, plugins, onReset: config?.onReset ?? 'stop',
+      time: settings.time, boot, ...(firmwareKernel === undefined ? {} : { firmwareKernel }), plugins, onReset: config?.onReset ?? 'stop',
       debugExit: flags.debugExit ?? config?.debugExit ?? false, log: log === 'none' ? silentLogSink : stderrLogSink(log),
     },
     limits: { ...(maxInstructions === undefined ? {} : { maxInstructions }), ...(timeout === undefined ? {} : { timeout }) },

@@ -21,6 +21,22 @@ const loop = scratch.file('loop.bin', [0xeb, 0xfe]);
 const cpuid = scratch.file('cpuid.bin', [0x66, 0x31, 0xc0, 0x0f, 0xa2, 0x66, 0xb8, 1, 0, 0, 0, 0x0f, 0xa2, 0xfa, 0xf4]);
 const run = (kernel: string, ...more: string[]) => cli('run', '--kernel', kernel, '--mode', 'real16', '--serial', 'none', ...virtual, ...more);
 
+describe('--firmware', () => {
+  it('starts at the reset vector, and finds kernel, RAM disk and command line in fw_cfg', async () => {
+    const image = new Uint8Array(0x10000);
+    // Prints so many bytes of an item: MOV DX, 510H; MOV AX, item; OUT DX, AX; MOV CX, count; again: MOV DX, 511H; IN AL, DX; MOV DX, 3F8H; OUT DX, AL; LOOP again
+    const print = (item: number, count: number): number[] =>
+      [0xba, 0x10, 0x05, 0xb8, item, 0, 0xef, 0xb9, count, 0, 0xba, 0x11, 0x05, 0xec, 0xba, 0xf8, 0x03, 0xee, 0xe2, 0xf6];
+    image.set([...print(0x11, 6), ...print(0x12, 4), ...print(0x15, 5), 0xfa, 0xf4], 0xf000);
+    image.set([0xe9, 0x0d, 0xf0], 0xfff0); // JMP F000H
+    const { status, out, err } = await cli('run', '--firmware', scratch.file('fw.bin', image), '--kernel', scratch.file('kernel', 'kernel'), '--initrd', scratch.file('initrd', 'disk'),
+      '--append', 'quiet', ...virtual);
+    expect(err).toMatch(/halted/);
+    expect(out).toBe('kerneldiskquiet');
+    expect(status).toBe(68);
+  });
+});
+
 describe('--serial', () => {
   it('none drops the guest\'s words, file:PATH keeps them', async () => {
     expect((await run(hello)).out).toBe('');

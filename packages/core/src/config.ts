@@ -23,6 +23,8 @@ export interface VmmConfig {
   cpu?: string;
   /** Path of the kernel or program, from the folder of the configuration. */
   kernel?: string;
+  /** Path of a firmware image that starts first, at the reset vector; it is offered the kernel, initrd and command line through fw_cfg. */
+  firmware?: string;
   /** Path of the initial RAM disk. */
   initrd?: string;
   /** Paths of multiboot modules; arguments may follow after a space. */
@@ -88,7 +90,7 @@ export interface Project {
 
 /**
  * Reads `file`, or the configuration of `folder` if it has one; `undefined` when it has none.
- * Paths in it count from the folder it lies in: kernel, initrd, modules, plugins, the file of the serial console.
+ * Paths in it count from the folder it lies in: kernel, firmware, initrd, modules, plugins, the file of the serial console.
  */
 export async function loadProject(folder: string, file?: string, shared?: SharedModules): Promise<Project | undefined> {
   const found = file === undefined ? findConfig(folder) : resolve(folder, file);
@@ -97,6 +99,7 @@ export async function loadProject(folder: string, file?: string, shared?: Shared
   const home = dirname(found);
   const from = (path: string): string => resolve(home, path);
   if (config.kernel !== undefined) config.kernel = from(config.kernel);
+  if (config.firmware !== undefined) config.firmware = from(config.firmware);
   if (config.initrd !== undefined) config.initrd = from(config.initrd);
   if (config.modules !== undefined) config.modules = config.modules.map((module) => module.replace(/^[^ ]+/, from));
   if (config.serial?.startsWith('file:')) config.serial = `file:${from(config.serial.slice(5))}`;
@@ -137,6 +140,7 @@ export async function validateConfig(config: unknown, source = 'the configuratio
     cpus: [v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(255)), 'a whole number from 1 to 255'],
     cpu: [v.string(), 'text such as "max,-avx2"'],
     kernel: [text, 'the path of a file'],
+    firmware: [text, 'the path of a file'],
     initrd: [text, 'the path of a file'],
     modules: [v.array(text), 'a list of paths'],
     append: [v.string(), 'text'],

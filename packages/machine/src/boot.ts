@@ -43,6 +43,8 @@ export interface BootContext {
 /** Puts an image in memory and sets vCPU 0's first state; recognises its own formats. */
 export interface BootLoader {
   readonly name: string;
+  /** The image is firmware: it finds the devices as after power-on, and sets them up itself. */
+  readonly startsFirmware?: boolean;
   /** Tells by content. Must not throw for any input. */
   recognises(image: Uint8Array): boolean;
   /**

@@ -86,6 +86,7 @@ class MachineParts {
     mmio.observe(hooks.deviceAccess);
     const { boot } = options;
     if (boot !== undefined) hooks.load.tapPromise({ name: 'machine', stage: Stage.Machine }, () => this.#load(boot));
+    else hooks.load.tap({ name: 'machine', stage: Stage.Machine }, () => devices.setUp());
   }
 
   /** The given input, wrapped so that each byte wakes a halted guest; or one that never says anything. */
@@ -134,6 +135,7 @@ class MachineParts {
       ...(backend.mapRom === undefined ? {} : { mapRom: (gpa: number, bytes: Uint8Array) => backend.mapRom!(gpa, bytes) }),
       options,
     };
+    if (loader.startsFirmware !== true) services.get(DeviceListToken).setUp();
     await loader.load(context);
   }
 

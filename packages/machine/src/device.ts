@@ -9,6 +9,11 @@ export interface Device<State = unknown> {
   readonly name: string;
   /** Back to the state after power-on or a reset of the machine. */
   reset(): void;
+  /**
+   * What firmware would have done to the device, for a system that is started without any: called after a reset, before the image is
+   * loaded. Most devices need nothing of the kind.
+   */
+  setUp?(): void;
   /** Everything a guest could tell the difference of: plain JSON-able data, Uint8Array allowed. */
   save(): State;
   /** Takes a state that `save` gave. Throws a VisorkitError for anything else. */
@@ -31,6 +36,10 @@ export class DeviceList {
 
   reset(): void {
     for (const device of this.#devices.values()) device.reset();
+  }
+
+  setUp(): void {
+    for (const device of this.#devices.values()) device.setUp?.();
   }
 
   save(): Record<string, unknown> {

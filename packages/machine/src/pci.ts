@@ -10,8 +10,9 @@ export interface PciFunction {
 /** Bus 0 of a machine. */
 export interface PciBus {
   /**
-   * Attaches a function 0 to `slot` (device number 0-31), or to the first free one.
-   * Returns the slot and the function that takes it away. Throws `PCI_SLOT_CONFLICT` when the slot is taken.
+   * Attaches a function to `slot` (device number 0-31), or to the first with nothing in it. `fn` is its number there, 0-7: software looks
+   * for the others only where function 0 has bit 7 of its header type set. Returns the slot and the function that takes it away.
+   * Throws `PCI_SLOT_RANGE`, and `PCI_SLOT_CONFLICT` when the place is taken.
    */
-  attach(device: PciFunction, slot?: number): { slot: number; detach: () => void };
+  attach(device: PciFunction, slot?: number, fn?: number): { slot: number; detach: () => void };
 }

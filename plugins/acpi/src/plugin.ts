@@ -1,15 +1,16 @@
 // ACPI for a machine: the power management registers, and tables that describe whatever the other plugins put on its
 // buses. Without firmware the tables are placed in the BIOS area; firmware finds them in fw_cfg and places them itself.
 
-import { Stage } from '@visorkit/core';
+import { Stage, isVisorkitError } from '@visorkit/core';
 import type { Plugin, PluginHost } from '@visorkit/core';
 import {
   AcpiNamespaceToken, ClockToken, DeviceListToken, FirmwareConfigToken, FirmwareTablesToken, GuestMemoryToken,
-  InterruptLinesToken, LocalApicsToken, MachineConfigToken, MemoryMapToken, MmioBusToken, PortBusToken, PowerControlToken,
+  InterruptLinesToken, LocalApicsToken, MachineConfigToken, MemoryMapToken, MmioBusToken, PciBusToken, PortBusToken, PowerControlToken,
   RealTimeClockToken, SystemControlToken, TimerQueueToken,
 } from '@visorkit/machine';
 import type { Aml } from './aml.js';
-import { PM_BASE, PM_PORTS, PmRegisters, SleepType } from './pm-registers.js';
+import { PM_FUNCTION, PM_SLOT, PmFunction } from './pm-function.js';
+import { PM1_CONTROL, PM_PORTS, PmRegisters, SleepType } from './pm-registers.js';
 import { SuspendToRam } from './suspend.js';
 import { layOut, place } from './table-set.js';
 import { loaderFiles } from './table-loader.js';
@@ -31,7 +32,7 @@ export class AcpiPlugin implements Plugin {
       PortBusToken, MmioBusToken, DeviceListToken, InterruptLinesToken, ClockToken, TimerQueueToken, SystemControlToken,
       GuestMemoryToken, MachineConfigToken, MemoryMapToken,
     ],
-    optionalServices: [FirmwareConfigToken, LocalApicsToken, RealTimeClockToken],
+    optionalServices: [FirmwareConfigToken, LocalApicsToken, PciBusToken, RealTimeClockToken],
   };
   readonly provides = [FirmwareTablesToken, PowerControlToken, AcpiNamespaceToken];
 
@@ -39,7 +40,7 @@ export class AcpiPlugin implements Plugin {
     const { services } = host;
     const extra: Aml[] = [];
     let facs = 0;
-    const suspend = new SuspendToRam(host, () => facs);
+    const suspend = new SuspendToRam(host, () => facs, () => pm.base + PM1_CONTROL);
     const system = services.get(SystemControlToken);
     const pm = new PmRegisters({
       sci: services.get(InterruptLinesToken).line(SCI),
@@ -51,8 +52,25 @@ export class AcpiPlugin implements Plugin {
         else host.logger.warn(`the guest asked for sleep type ${type}, which the machine does not have; it goes on`);
       },
     });
-    host.onDispose(services.get(PortBusToken).register(PM_BASE, PM_PORTS, pm, this.name));
     host.onDispose(services.get(DeviceListToken).add(pm));
+    const pci = services.find(PciBusToken), firmware = services.find(FirmwareConfigToken);
+    /** The tables are made when all plugins are there, and for firmware again when it has moved the registers. */
+    let loaded = false;
+    const makeTables = (): AcpiTables => {
+      const tables = describe(host, extra, pm.base);
+      if (firmware !== undefined) for (const [name, data] of loaderFiles(tables)) firmware.addFile(name, data);
+      return tables;
+    };
+    const placePm = pmPlacement(host, pm);
+    if (pci === undefined) placePm(pm.base);
+    else {
+      const config = new PmFunction((base) => {
+        placePm(base);
+        if (loaded && base !== undefined) makeTables();
+      });
+      host.onDispose(pci.attach(config, PM_SLOT, PM_FUNCTION).detach);
+      host.onDispose(services.get(DeviceListToken).add(config));
+    }
 
     const rtc = services.find(RealTimeClockToken);
     if (rtc !== undefined) {
@@ -72,16 +90,33 @@ export class AcpiPlugin implements Plugin {
       },
     });
     host.hooks.load.tap({ name: this.name, stage: Stage.Architecture }, () => {
-      const tables = describe(host, extra);
-      facs = placeTables(host, tables);
-      const firmware = services.find(FirmwareConfigToken);
-      if (firmware !== undefined) for (const [name, data] of loaderFiles(tables)) firmware.addFile(name, data);
+      facs = placeTables(host, makeTables());
+      loaded = true;
     });
   }
 }
 
+/** Puts the registers on the port bus at a place, or takes them away. */
+function pmPlacement(host: PluginHost, pm: PmRegisters): (base: number | undefined) => void {
+  let remove = (): void => {};
+  host.onDispose(() => remove());
+  return (base) => {
+    remove();
+    remove = () => {};
+    if (base === undefined) return;
+    pm.base = base;
+    try {
+      remove = host.services.get(PortBusToken).register(base, PM_PORTS, pm, 'acpi');
+    } catch (error) {
+      // The guest chose the place; one that is taken must not end the machine
+      if (!isVisorkitError(error)) throw error;
+      host.logger.warn(`the guest placed the power management registers where they cannot be reached: ${error.message}`);
+    }
+  };
+}
+
 /** Looks at what the machine's buses answer for, and makes the tables that say so. */
-function describe(host: PluginHost, extra: readonly Aml[]): AcpiTables {
+function describe(host: PluginHost, extra: readonly Aml[], pmBase: number): AcpiTables {
   const { services } = host;
   const ports = services.get(PortBusToken);
   const mmio = services.get(MmioBusToken);
@@ -100,6 +135,7 @@ function describe(host: PluginHost, extra: readonly Aml[]): AcpiTables {
     ioApic: apics !== undefined && mmio.covers(IO_APIC) ? IO_APIC : undefined,
     apicIds: Array.from({ length: cpus }, (_, index) => apics?.forVcpu(index).id ?? index),
     resetRegister: has(0xcf9),
+    pmBase,
   });
 }
 

@@ -1,7 +1,9 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import fc from 'fast-check';
 import { ManualClock, TimerQueue } from '@visorkit/machine';
-import { PM1_CONTROL_PORT, PM1_EVENT_PORT, PM_BASE, PM_TIMER_PORT, PmRegisters } from './pm-registers.js';
+import { PM1_CONTROL, PM1_EVENT, PM_BASE, PM_TIMER, PmRegisters } from './pm-registers.js';
+
+const PM1_EVENT_PORT = PM_BASE + PM1_EVENT, PM1_CONTROL_PORT = PM_BASE + PM1_CONTROL, PM_TIMER_PORT = PM_BASE + PM_TIMER;
 
 let clock: ManualClock;
 let timers: TimerQueue;

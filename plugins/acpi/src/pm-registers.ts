@@ -4,19 +4,20 @@
 import { Alarm, TickRate } from '@visorkit/machine';
 import type { Clock, Device, InterruptLine, PortDevice, TimerQueue } from '@visorkit/machine';
 
-/** Where the blocks are: at the ports of QEMU's PIIX4, which firmware expects. */
+/** Where the ports begin unless firmware puts them elsewhere: where SeaBIOS has them. */
 export const PM_BASE = 0x600;
 export const PM_PORTS = 12;
-export const PM1_EVENT_PORT = PM_BASE;
-export const PM1_CONTROL_PORT = PM_BASE + 4;
-export const PM_TIMER_PORT = PM_BASE + 8;
+/** Offsets of the blocks. */
+export const PM1_EVENT = 0;
+export const PM1_CONTROL = 4;
+export const PM_TIMER = 8;
 /** 3.579545 MHz, in hertz (4.8.2.1). */
 export const PM_TIMER_FREQUENCY = 3_579_545;
 
-const STATUS = 0;
-const ENABLE = 2;
-const CONTROL = 4;
-const TIMER = 8;
+const STATUS = PM1_EVENT;
+const ENABLE = PM1_EVENT + 2;
+const CONTROL = PM1_CONTROL;
+const TIMER = PM_TIMER;
 
 /** PM1 status and enable (4.8.3.1). */
 const TIMER_EVENT = 1 << 0;
@@ -56,6 +57,8 @@ export interface PmPorts {
 
 export class PmRegisters implements Device<PmState>, PortDevice {
   readonly name = 'acpi-pm';
+  /** The first port. */
+  base = PM_BASE;
   readonly #rate = new TickRate(PM_TIMER_FREQUENCY);
   readonly #overflow: Alarm;
   #status = 0;
@@ -94,7 +97,7 @@ export class PmRegisters implements Device<PmState>, PortDevice {
   readPort(port: number, size: 1 | 2 | 4): number {
     let value = 0;
     for (let index = 0; index < size; index += 2) {
-      const at = port - PM_BASE + index;
+      const at = port - this.base + index;
       // A register read in one access shows one moment of the timer, so the whole is taken before the byte is cut out.
       const word = this.#word(at & ~1) >>> (at & 1 ? 8 : 0);
       value += (size === 1 ? word & 0xff : word) * 2 ** (8 * index);
@@ -103,7 +106,7 @@ export class PmRegisters implements Device<PmState>, PortDevice {
   }
 
   writePort(port: number, size: 1 | 2 | 4, value: number): void {
-    for (let index = 0; index < size; index++) this.#writeByte(port - PM_BASE + index, (value >>> (8 * index)) & 0xff);
+    for (let index = 0; index < size; index++) this.#writeByte(port - this.base + index, (value >>> (8 * index)) & 0xff);
     this.#update();
   }
 

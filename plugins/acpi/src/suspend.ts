@@ -5,23 +5,26 @@
 import { HALT, RESUME, Stage } from '@visorkit/core';
 import type { Outcome, PluginHost, Vcpu, VmExit } from '@visorkit/core';
 import { DeviceListToken, GuestMemoryToken, LocalApicsToken, PortBusToken } from '@visorkit/machine';
-import { PM1_CONTROL_PORT } from './pm-registers.js';
 import { FACS_WAKING_VECTOR } from './tables.js';
 
 const FACS_SIGNATURE = 0x5343_4146;
 const FACS_SIZE = 64;
 const RFLAGS_IF = 0x200n;
 /** Devices that keep their power, by name. */
-const POWERED: ReadonlySet<string> = new Set(['acpi-pm', 'rtc-mc146818']);
+const POWERED: ReadonlySet<string> = new Set(['acpi-pm', 'piix4-pm', 'rtc-mc146818']);
 
 export class SuspendToRam {
   #asleep = false;
   #waking = false;
 
-  /** @param facs guest-physical address of the FACS that visorkit placed */
+  /**
+   * @param facs guest-physical address of the FACS that visorkit placed
+   * @param control port of the PM1 control register
+   */
   constructor(
     private readonly host: PluginHost,
     private readonly facs: () => number,
+    private readonly control: () => number,
   ) {
     host.hooks.exit.for('io').tap({ name: 'acpi', stage: Stage.Machine - 1 }, (exit, vcpu) => this.#control(exit, vcpu));
     host.hooks.vcpuState.tap('acpi', (vcpu, change) => {
@@ -56,7 +59,8 @@ export class SuspendToRam {
   /** The write that puts the machine to sleep is the last thing the processor does: it halts until the wake event. */
   #control(exit: VmExit, vcpu: Vcpu): Outcome | undefined {
     const { io } = exit;
-    if (io.port < PM1_CONTROL_PORT || io.port > PM1_CONTROL_PORT + 1 || io.input || io.string) return undefined;
+    const control = this.control();
+    if (io.port < control || io.port > control + 1 || io.input || io.string) return undefined;
     this.host.services.get(PortBusToken).write(io.port, io.size, io.value);
     if (!this.#asleep) return RESUME;
     // A processor that halts with interrupts off could never be woken; its flags are lost in S3 anyway, and every

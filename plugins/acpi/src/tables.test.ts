@@ -17,6 +17,7 @@ const contents: AcpiContents = {
   ioApic: 0xfec0_0000,
   apicIds: [0, 1],
   resetRegister: true,
+  pmBase: 0x600,
 };
 
 /** Reads the tables as an operating system does: root pointer, root tables, signatures. */

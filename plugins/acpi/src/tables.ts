@@ -3,7 +3,7 @@
 import { join } from './aml.js';
 import { dsdt } from './dsdt.js';
 import type { NamespaceContents } from './dsdt.js';
-import { PM1_CONTROL_PORT, PM1_EVENT_PORT, PM_TIMER_PORT } from './pm-registers.js';
+import { PM1_CONTROL, PM1_EVENT, PM_TIMER } from './pm-registers.js';
 import { Fields, HEADER_SIZE, rootPointer, rootTable, table } from './table-set.js';
 import type { Table } from './table-set.js';
 
@@ -37,6 +37,8 @@ export interface AcpiContents extends NamespaceContents {
   /** APIC IDs by processor. */
   apicIds: readonly number[];
   resetRegister: boolean;
+  /** The first port of the power management registers. */
+  pmBase: number;
 }
 
 /** All tables of a machine: the root pointer apart, the rest in the order they lie in memory. */
@@ -67,7 +69,7 @@ function firmwareControl(): Table {
 export const FACS_WAKING_VECTOR = 12;
 
 function fadt(contents: AcpiContents, facs: Table, namespace: Table): Table {
-  const at = (offset: number): number => offset - HEADER_SIZE;
+  const at = (offset: number): number => offset - HEADER_SIZE, { pmBase } = contents;
   const fields = new Fields(276 - HEADER_SIZE);
   /** A generic address of I/O ports (5.2.3.2). */
   const address = (offset: number, port: number, bits: number, access: number): Fields =>
@@ -76,9 +78,9 @@ function fadt(contents: AcpiContents, facs: Table, namespace: Table): Table {
     .u8(at(45), 0) // preferred profile: unspecified
     .u16(at(46), SCI)
     .u32(at(48), 0) // no SMI command port: ACPI mode is always on
-    .u32(at(56), PM1_EVENT_PORT)
-    .u32(at(64), PM1_CONTROL_PORT)
-    .u32(at(76), PM_TIMER_PORT)
+    .u32(at(56), pmBase + PM1_EVENT)
+    .u32(at(64), pmBase + PM1_CONTROL)
+    .u32(at(76), pmBase + PM_TIMER)
     .u8(at(88), 4)
     .u8(at(89), 2)
     .u8(at(91), 4)
@@ -92,9 +94,9 @@ function fadt(contents: AcpiContents, facs: Table, namespace: Table): Table {
     address(116, RESET_PORT, 8, 1);
     fields.u8(at(128), RESET_VALUE);
   }
-  address(148, PM1_EVENT_PORT, 32, 2);
-  address(172, PM1_CONTROL_PORT, 16, 2);
-  address(208, PM_TIMER_PORT, 32, 3);
+  address(148, pmBase + PM1_EVENT, 32, 2);
+  address(172, pmBase + PM1_CONTROL, 16, 2);
+  address(208, pmBase + PM_TIMER, 32, 3);
   return table('FACP', 6, fields.bytes, [
     { offset: 36, size: 4, target: facs },
     { offset: 40, size: 4, target: namespace },

@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import fc from 'fast-check';
 import { PciConfigSpace } from '@visorkit/machine';
+import { ISA_BRIDGE_SLOT, isaBridge } from './isa-bridge.js';
 import { PciHost } from './pci.js';
 import { ResetControl } from './reset-control.js';
 
@@ -60,7 +61,32 @@ describe('PCI configuration mechanism 1 (PCI 3.0, 3.2.2.3.2)', () => {
     expect(() => host.attach(new PciConfigSpace('second', { vendor: 1, device: 1, classCode: 0 }), 1)).toThrow(/second wants PCI slot 1, but first is there/);
     detach();
     expect(read(1, 0)).toBe(0xffff_ffff);
+    expect(() => host.attach(first, 1, 8)).toThrow(/slot 1 as function 8; .* functions 0 to 7/);
     expect(() => host.attach(first, 32)).toThrow(/slots are 0 to 31/);
+  });
+
+  it('has up to eight functions in a slot, which is then no free one', () => {
+    const third = new PciConfigSpace('third', { vendor: 0x8086, device: 0x7113, classCode: 0x068000 });
+    const { detach } = host.attach(third, 1, 3);
+    expect(read(1, 0)).toBe(0xffff_ffff);
+    select(1, 0, 0, 3);
+    expect(host.readPort(0xcfe, 2)).toBe(0x7113);
+    expect(() => host.attach(third, 1, 3)).toThrow(/third wants function 3 of PCI slot 1, but third is there/);
+    expect(host.attach(third).slot).toBe(2);
+    detach();
+    select(1, 0, 0, 3);
+    expect(host.readPort(0xcfe, 2)).toBe(0xffff);
+  });
+
+  it('has a bridge to ISA devices that says there are more functions, and keeps interrupt routes (82371SB, 4.1.10)', () => {
+    host.attach(isaBridge(), ISA_BRIDGE_SLOT);
+    expect(read(1, 0)).toBe(0x7000_8086);
+    expect(read(1, 0x0a, 2)).toBe(0x0601);
+    expect(read(1, 0x0e, 1)).toBe(0x80);
+    expect(read(1, 0x60)).toBe(0x8080_8080);
+    select(1, 0x60);
+    host.writePort(0xcfc, 4, 0x7b05_0a0b);
+    expect(read(1, 0x60)).toBe(0x0b05_0a0b);
   });
 
   it('leaves the byte port 0xcf9 to the reset control register', () => {

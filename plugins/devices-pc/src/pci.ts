@@ -17,6 +17,7 @@ const ADDRESS_ENABLE = 0x8000_0000;
 /** Bits 1-0 are zero in the specification. Chipsets of virtual machines keep them as the byte in the register, and programs count on it. */
 const ADDRESS_WRITABLE = 0x80ff_ffff;
 const SLOTS = 32;
+const FUNCTIONS = 8;
 const ONES = [0, 0xff, 0xffff, 0, 0xffff_ffff] as const;
 
 /** Identity of the 440FX host bridge. */
@@ -36,7 +37,8 @@ export interface PciHostState {
 /** The configuration ports and what is attached to bus 0. */
 export class PciHost implements Device<PciHostState>, PortDevice, PciBus {
   readonly name = 'pci-host';
-  readonly #slots: (PciFunction | undefined)[] = new Array<PciFunction | undefined>(SLOTS).fill(undefined);
+  /** By slot and function, as in bits 15-8 of the address register. */
+  readonly #functions: (PciFunction | undefined)[] = new Array<PciFunction | undefined>(SLOTS * FUNCTIONS).fill(undefined);
   readonly #bridge: PciConfigSpace;
   #address = 0;
 
@@ -49,18 +51,18 @@ export class PciHost implements Device<PciHostState>, PortDevice, PciBus {
       bridge.allow(PAM_FIRST + register, 1, attributes);
       bridge.set(PAM_FIRST + register, 1, attributes);
     }
-    this.#slots[0] = bridge;
+    this.#functions[0] = bridge;
   }
 
-  attach(device: PciFunction, slot?: number): { slot: number; detach: () => void } {
-    const place = slot ?? this.#slots.indexOf(undefined);
-    if (place < 0 || place >= SLOTS || !Number.isInteger(place)) {
-      fail('PCI_SLOT_RANGE', `${device.name} cannot be attached to PCI slot ${place}; slots are 0 to ${SLOTS - 1}, and a free one is needed.`, { slot: place });
+  attach(device: PciFunction, slot?: number, fn = 0): { slot: number; detach: () => void } {
+    const place = slot ?? this.#freeSlot();
+    if (!(Number.isInteger(place) && place >= 0 && place < SLOTS && Number.isInteger(fn) && fn >= 0 && fn < FUNCTIONS)) {
+      fail('PCI_SLOT_RANGE', `${device.name} cannot be attached to PCI slot ${place} as function ${fn}; slots are 0 to ${SLOTS - 1}, functions 0 to ${FUNCTIONS - 1}, and a free one is needed.`, { slot: place, function: fn });
     }
-    const other = this.#slots[place];
-    if (other !== undefined) fail('PCI_SLOT_CONFLICT', `${device.name} wants PCI slot ${place}, but ${other.name} is there. Give one of them another slot.`, { slot: place, other: other.name });
-    this.#slots[place] = device;
-    return { slot: place, detach: () => void (this.#slots[place] === device && (this.#slots[place] = undefined)) };
+    const index = place * FUNCTIONS + fn, other = this.#functions[index];
+    if (other !== undefined) fail('PCI_SLOT_CONFLICT', `${device.name} wants ${fn === 0 ? '' : `function ${fn} of `}PCI slot ${place}, but ${other.name} is there. Give one of them another slot.`, { slot: place, function: fn, other: other.name });
+    this.#functions[index] = device;
+    return { slot: place, detach: () => void (this.#functions[index] === device && (this.#functions[index] = undefined)) };
   }
 
   readPort(port: number, size: 1 | 2 | 4): number {
@@ -103,9 +105,15 @@ export class PciHost implements Device<PciHostState>, PortDevice, PciBus {
     this.#bridge.restore(state.bridge as ReturnType<PciConfigSpace['save']>);
   }
 
-  /** The function the address register selects: only function 0 of bus 0 exists. */
+  /** The first slot with nothing in it, -1 when there is none. */
+  #freeSlot(): number {
+    for (let slot = 0; slot < SLOTS; slot++) if (this.#functions.slice(slot * FUNCTIONS, (slot + 1) * FUNCTIONS).every((fn) => fn === undefined)) return slot;
+    return -1;
+  }
+
+  /** The function the address register selects: only bus 0 exists. */
   #target(): PciFunction | undefined {
-    if (!(this.#address & ADDRESS_ENABLE) || (this.#address & 0xff_0700) !== 0) return undefined;
-    return this.#slots[(this.#address >>> 11) & 31];
+    if (!(this.#address & ADDRESS_ENABLE) || (this.#address & 0xff_0000) !== 0) return undefined;
+    return this.#functions[(this.#address >>> 8) & 0xff];
   }
 }

@@ -2,6 +2,7 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import fc from 'fast-check';
 import { ArrayGuestMemory } from '@visorkit/machine';
 import { FW_CFG_DATA_PORT as DATA, FW_CFG_DMA_PORT as DMA, FW_CFG_SELECTOR_PORT as SELECT, FwCfg, FwCfgItem } from './fw-cfg.js';
+import { linuxItems } from './linux-items.js';
 import { e820File } from './plugin.js';
 
 let memory: ArrayGuestMemory;
@@ -32,6 +33,29 @@ describe('fw_cfg', () => {
     expect(read(FwCfgItem.id, 4)).toEqual([3, 0, 0, 0]);
     expect(device.readPort(DMA, 4)).toBe(bigEndian32(0x51454d55));
     expect(device.readPort(DMA + 4, 4)).toBe(bigEndian32(0x20434647));
+  });
+
+  it('holds a Linux kernel in two parts, with its RAM disk and an ended command line', () => {
+    const kernel = Uint8Array.from({ length: 3000 }, (_, index) => index & 0xff);
+    kernel[0x1f1] = 1; // one sector of real-mode code behind the first
+    kernel.set([0x48, 0x64, 0x72, 0x53], 0x202);
+    for (const [selector, data] of linuxItems({ kernel, initrd: Uint8Array.of(7, 8), commandLine: 'ro' })) device.setItem(selector, data);
+    expect(read(FwCfgItem.setupSize, 4)).toEqual([0, 4, 0, 0]);
+    expect(read(FwCfgItem.setupData, 1025)).toEqual([...kernel.subarray(0, 1024), 0]);
+    expect(read(FwCfgItem.kernelSize, 4)).toEqual([1976 & 0xff, 1976 >> 8, 0, 0]);
+    expect(read(FwCfgItem.kernelData, 1977)).toEqual([...kernel.subarray(1024), 0]);
+    expect([read(FwCfgItem.initrdSize, 4), read(FwCfgItem.initrdData, 3)]).toEqual([[2, 0, 0, 0], [7, 8, 0]]);
+    expect([read(FwCfgItem.kernelCommandLineSize, 4), read(FwCfgItem.kernelCommandLine, 3)]).toEqual([[3, 0, 0, 0], [0x72, 0x6f, 0]]);
+  });
+
+  it('holds anything else in one part, and four sectors where the header says none', () => {
+    const items = (kernel: Uint8Array): Map<number, Uint8Array> => new Map(linuxItems({ kernel }));
+    const application = items(new Uint8Array(700).fill(0x4d));
+    expect([application.get(FwCfgItem.setupSize), application.get(FwCfgItem.kernelData)?.length]).toEqual([new Uint8Array(4), 700]);
+    expect([application.get(FwCfgItem.initrdSize), application.get(FwCfgItem.kernelCommandLineSize)]).toEqual([new Uint8Array(4), new Uint8Array(4)]);
+    const old = new Uint8Array(4000);
+    old.set([0x48, 0x64, 0x72, 0x53], 0x202);
+    expect(items(old).get(FwCfgItem.setupData)?.length).toBe(5 * 512);
   });
 
   it('reads zeros after the end of an item and for items it does not have', () => {

@@ -14,7 +14,7 @@ export const FW_CFG_PORTS = 12;
 export const FwCfgItem = {
   signature: 0x00, id: 0x01, uuid: 0x02, ramSize: 0x03, noGraphics: 0x04, cpuCount: 0x05, kernelSize: 0x08, initrdSize: 0x0b,
   bootDevice: 0x0c, numa: 0x0d, bootMenu: 0x0e, maxCpus: 0x0f, kernelCommandLineSize: 0x14, kernelCommandLine: 0x15,
-  kernelData: 0x11, initrdData: 0x12, fileDirectory: 0x19, irq0Override: 0x8002,
+  kernelData: 0x11, initrdData: 0x12, setupSize: 0x17, setupData: 0x18, fileDirectory: 0x19, irq0Override: 0x8002,
 } as const;
 
 /** Feature bits of the ID item: the port interface, and DMA. */

@@ -5,10 +5,14 @@ import type { Plugin, PluginHost } from '@visorkit/core';
 import { DeviceListToken, FirmwareConfigToken, GuestMemoryToken, MachineConfigToken, MemoryMapToken, PortBusToken } from '@visorkit/machine';
 import type { MemoryMapEntry } from '@visorkit/machine';
 import { FW_CFG_PORTS, FW_CFG_SELECTOR_PORT, FwCfg, FwCfgItem, number } from './fw-cfg.js';
+import { linuxItems } from './linux-items.js';
+import type { FirmwareKernel } from './linux-items.js';
 
 export interface FwCfgPluginOptions {
   /** More files by name. */
   files?: Readonly<Record<string, Uint8Array>>;
+  /** A Linux kernel for firmware to start; SeaBIOS needs an option ROM for that, which is not part of it. */
+  linux?: FirmwareKernel;
   /** Whether firmware offers its boot menu; true unless given. */
   bootMenu?: boolean;
 }
@@ -34,6 +38,7 @@ export class FwCfgPlugin implements Plugin {
     fwCfg.setItem(FwCfgItem.bootMenu, number(this.options.bootMenu === false ? 0 : 1, 2));
     fwCfg.setItem(FwCfgItem.numa, number(0, 8));
     fwCfg.setItem(FwCfgItem.irq0Override, number(1, 1));
+    if (this.options.linux !== undefined) for (const [selector, data] of linuxItems(this.options.linux)) fwCfg.setItem(selector, data);
     for (const [name, data] of Object.entries(this.options.files ?? {})) fwCfg.addFile(name, data);
     host.onDispose(services.get(PortBusToken).register(FW_CFG_SELECTOR_PORT, FW_CFG_PORTS, fwCfg, this.name));
     host.onDispose(services.get(DeviceListToken).add(fwCfg));

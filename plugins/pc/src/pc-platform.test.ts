@@ -11,6 +11,7 @@ async function pc(options: Parameters<typeof pcPlatform>[0] = {}, cpus = 1): Pro
   const spy: Plugin = { name: 'spy', requires: { services: [FirmwareTablesToken, InterruptSourceToken] }, apply: (given) => void (host = given) };
   const vmm = compose({ backend: new FakeBackend(), memory: '4M', cpus, time: 'virtual', plugins: [...pcPlatform({ debugExit: true, ...options }), spy] });
   await vmm.create();
+  await vmm.load();
   return host as PluginHost;
 }
 

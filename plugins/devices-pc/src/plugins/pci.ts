@@ -1,7 +1,8 @@
-// PCI bus 0, with the reset control register that shares its ports.
+// PCI bus 0 with the bridge to the ISA devices, and the reset control register that shares its ports.
 
 import { DeviceListToken, PciBusToken, PortBusToken, SystemControlToken } from '@visorkit/machine';
 import type { Plugin, PluginHost } from '@visorkit/core';
+import { ISA_BRIDGE_SLOT, isaBridge } from '../isa-bridge.js';
 import { PCI_CONFIG_ADDRESS_PORT, PCI_CONFIG_PORTS, PciHost } from '../pci.js';
 import { ResetControl } from '../reset-control.js';
 import { addPortDevice } from './device-host.js';
@@ -17,6 +18,9 @@ export class PciPlugin implements Plugin {
     host.onDispose(host.services.get(DeviceListToken).add(resetControl));
     const pci = new PciHost(resetControl);
     addPortDevice(host, this.name, pci, [[PCI_CONFIG_ADDRESS_PORT, PCI_CONFIG_PORTS]]);
+    const bridge = isaBridge();
+    pci.attach(bridge, ISA_BRIDGE_SLOT);
+    host.onDispose(host.services.get(DeviceListToken).add(bridge));
     host.services.provide(PciBusToken, pci);
   }
 }
