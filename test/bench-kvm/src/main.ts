@@ -7,9 +7,19 @@ import type { Summary } from './figures.js';
 import { measureKick } from './kick.js';
 import { measurePortIo } from './port-io.js';
 
-const { values } = parseArgs({ options: { rounds: { type: 'string', default: '101' }, turns: { type: 'string', default: '1000' }, kicks: { type: 'string', default: '201' }, out: { type: 'string' } } });
-const rounds = Number(values.rounds), turns = Number(values.turns), kicks = Number(values.kicks);
-if (!(rounds >= 1) || !(turns >= 1) || !(kicks >= 1)) throw new RangeError('--rounds, --turns and --kicks are whole numbers from 1 on.');
+function options() {
+  try {
+    const { values } = parseArgs({ options: { rounds: { type: 'string', default: '101' }, turns: { type: 'string', default: '1000' }, kicks: { type: 'string', default: '201' }, out: { type: 'string' } } });
+    const [rounds, turns, kicks] = [values.rounds, values.turns, values.kicks].map(Number);
+    if (![rounds, turns, kicks].every((count) => Number.isInteger(count) && count >= 1)) throw new RangeError('--rounds, --turns and --kicks take whole numbers from 1 on.');
+    return { rounds, turns, kicks, out: values.out };
+  } catch (error) {
+    process.stderr.write(`${(error as Error).message}\n`);
+    process.exit(2);
+  }
+}
+
+const { rounds, turns, kicks, out } = options();
 const { usable, message } = checkKvm();
 if (!usable) {
   process.stderr.write(`SKIPPED: ${message}\n`);
@@ -19,8 +29,8 @@ if (!usable) {
 const portIo = await measurePortIo(rounds, turns), kick = await measureKick(kicks);
 const host = { processor: cpus()[0]?.model ?? '', cores: cpus().length, node: process.version, load: loadavg()[0] };
 const text = `${JSON.stringify({ portIo, kick, host }, null, 2)}\n`;
-if (values.out === undefined) process.stdout.write(text);
-else writeFileSync(values.out, text);
+if (out === undefined) process.stdout.write(text);
+else writeFileSync(out, text);
 
 const us = ({ median, least }: Summary): string => `${(median / 1000).toFixed(2)} µs (best ${(least / 1000).toFixed(2)})`;
 const { native, visorkit, ratio, processorRatio } = portIo;

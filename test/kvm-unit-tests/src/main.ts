@@ -20,26 +20,33 @@ import { formatTable, formatTotals, totalsOf } from './table.js';
 /** Programs about virtualisation in the guest, which needs a plugin of its own. */
 const NESTED = new Set(['vmx.flat', 'svm.flat', 'svm_npt.flat']);
 
-const { values } = parseArgs({
-  options: {
-    suite: { type: 'string' },
-    only: { type: 'string' },
-    json: { type: 'string' },
-    output: { type: 'string' },
-    timeout: { type: 'string' },
-    cpus: { type: 'string', default: '1' },
-    jobs: { type: 'string', default: '1' },
-    backend: { type: 'string', default: 'vmx' },
-    time: { type: 'string', default: 'real' },
-    nested: { type: 'boolean', default: false },
-    list: { type: 'boolean', default: false },
-  },
-});
+const OPTIONS = {
+  suite: { type: 'string' },
+  only: { type: 'string' },
+  json: { type: 'string' },
+  output: { type: 'string' },
+  timeout: { type: 'string' },
+  cpus: { type: 'string', default: '1' },
+  jobs: { type: 'string', default: '1' },
+  backend: { type: 'string', default: 'vmx' },
+  time: { type: 'string', default: 'real' },
+  nested: { type: 'boolean', default: false },
+  list: { type: 'boolean', default: false },
+} as const;
 
 function stop(sentence: string): never {
   console.error(sentence);
   process.exit(2);
 }
+
+function flags() {
+  try {
+    return parseArgs({ options: OPTIONS }).values;
+  } catch (error) {
+    return stop((error as Error).message);
+  }
+}
+const values = flags();
 
 function positive(option: string, text: string): number {
   const value = Number(text);
