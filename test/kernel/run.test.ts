@@ -282,6 +282,23 @@ describe('events', () => {
     expect(told).toEqual(['exit: the guest wrote 3 to port 0xf4']);
   });
 
+  it('warns once of a handler whose exit the backend does not have, unless it only stands ready', async () => {
+    const warnings: string[] = [];
+    const plugins = [halting, does('deaf', ({ hooks }) => {
+      hooks.exit.for('rdpmc').tap('deaf', () => RESUME);
+      hooks.exit.for('rdtsc').tap('deaf', () => RESUME);
+      hooks.exit.for('preemption-timer').tap('deaf', () => {}); // of the kernel, on every backend
+    }), does('ready', ({ hooks }) => { hooks.exit.for('rdpmc').tap({ name: 'ready', stage: Stage.Machine }, () => RESUME); }), does('late', ({ hooks }) => {
+      hooks.exit.for('cpuid').tap('late', () => { hooks.exit.for('rdtsc').tap('late', () => RESUME); return RESUME; });
+    })];
+    await using vmm = compose({
+      backend: fakeBackend([cpuidExit(0), hltExit(false)], { without: ['exit.rdpmc'] }), memory, time: 'virtual', plugins,
+      alternatives: [{ name: 'other', capabilities: new Set(['exit.rdpmc']) }], log: (level, _source, message) => { if (level === 'warn') warnings.push(message); },
+    });
+    await vmm.run();
+    expect(warnings).toEqual(['plugin deaf handles rdpmc exits, which the backend fake does not have: the handler is never called; the backend other has them']);
+  });
+
   it('tells observers of device accesses, from their tap on', async () => {
     const seen: unknown[] = [];
     await using vmm = compose({

@@ -1,5 +1,5 @@
 /** The command line. Each command is loaded when it is asked for: a program in the sandbox does not wait for boot loaders. */
-import { describeError, isVisorkitError } from '@visorkit/core';
+import { VisorkitError, describeError, isVisorkitError } from '@visorkit/core';
 import { Command, CommanderError } from 'commander';
 import type { ExecFlags } from './exec-command.js';
 import type { RunFlags } from './run-command.js';
@@ -10,8 +10,11 @@ const collect = (value: string, before: string[] | undefined): string[] => [...(
 
 function program(end: (status: number) => void): Command {
   const command = new Command('visorkit').description('Virtual machines assembled from packages.').version('0.1.0')
-    .configureOutput({ writeOut: (text) => writeAll(1, Buffer.from(text)), writeErr: (text) => writeAll(2, Buffer.from(text)) })
-    .showHelpAfterError('(visorkit help lists the commands, visorkit help run the options of run)').exitOverride().enablePositionalOptions()
+    .configureOutput({
+      writeOut: (text) => writeAll(1, Buffer.from(text)), writeErr: (text) => writeAll(2, Buffer.from(text)),
+      outputError: () => {}, // said by main, as every other error
+    })
+    .exitOverride().enablePositionalOptions()
     .addHelpText('after', `\nExit status:\n${STATUS_TABLE.map(([status, meaning]) => `  ${String(status).padStart(3)}  ${meaning}`).join('\n')}`);
   command
     .command('run')
@@ -71,18 +74,25 @@ function program(end: (status: number) => void): Command {
   return command;
 }
 
+/** What commander says ("error: unknown option '--foo'", with a guess on another line), as a sentence of ours. */
+function usageSentence(message: string): string {
+  const [what, ...guesses] = message.replace(/^error: /, '').split('\n');
+  return `${what[0].toUpperCase()}${what.slice(1).replace(/\.$/, '')}.${guesses.map((guess) => ` ${guess.replace(/^\(|\)$/g, '')}`).join('')} "visorkit help" lists the commands, "visorkit help run" the options of run.`;
+}
+
 /** Runs the command line and sets the process's status. */
 export async function main(argv: readonly string[]): Promise<void> {
   try {
     await program((status) => {
       process.exitCode = status;
     }).parseAsync(argv);
-  } catch (error) {
-    // Help and version are no errors; what was wrong with the arguments has been said
-    if (error instanceof CommanderError) {
-      process.exitCode = error.exitCode === 0 ? 0 : STATUS_NOT_STARTED;
+  } catch (thrown) {
+    // Help and version are no errors; help that nobody asked for says that the arguments are missing
+    if (thrown instanceof CommanderError && (thrown.exitCode === 0 || thrown.code === 'commander.help')) {
+      process.exitCode = thrown.exitCode === 0 ? 0 : STATUS_NOT_STARTED;
       return;
     }
+    const error = thrown instanceof CommanderError ? new VisorkitError('COMMAND_LINE', usageSentence(thrown.message)) : thrown;
     const text = isVisorkitError(error) ? `visorkit: ${describeError(error)}` : `visorkit: internal error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`;
     writeAll(2, Buffer.from(`${text}\n`));
     process.exitCode = statusOf(error);

@@ -5,7 +5,7 @@ import type { Backend } from './backend.js';
 import { PHASES, errorForReport, isThenable, pluginFailure } from './blame.js';
 import type { MergedControls } from './controls.js';
 import { mergeControls } from './controls.js';
-import { ExitDispatcher } from './dispatch.js';
+import { ExitDispatcher, deafHandlers } from './dispatch.js';
 import { DisposalStack } from './disposal.js';
 import { describeError, fail, isVisorkitError } from './errors.js';
 import { outcomes, stop } from './exit.js';
@@ -85,6 +85,8 @@ export class Vmm implements AsyncDisposable {
   /** Whose tap of a lifecycle hook ran last. */
   #tapping = '';
   #hooksChanged = true;
+  /** Handlers that were warned of. */
+  readonly #warned = new Set<string>();
   #memory: GuestMemory | undefined;
   #vcpus: readonly Vcpu[] = [];
   #runners: readonly VcpuRunner[] = [];
@@ -271,6 +273,18 @@ export class Vmm implements AsyncDisposable {
     }
   }
 
+  /** A handler that is never called is a mistake that is hard to see. */
+  #warnOfDeafHandlers(): void {
+    const { capabilities, name } = this.backend;
+    for (const { plugin, exit } of deafHandlers(this.hooks, (capability) => capabilities.has(capability))) {
+      const key = `${plugin} ${exit}`;
+      if (this.#warned.has(key)) continue;
+      this.#warned.add(key);
+      const others = (this.#options.alternatives ?? []).filter((other) => other.name !== name && other.capabilities.has(`exit.${exit}`)).map((other) => other.name);
+      this.logger.warn(`plugin ${plugin} handles ${exit} exits, which the backend ${name} does not have: the handler is never called${others.length === 0 ? '' : `; the backend ${others.join(' or ')} has them`}`);
+    }
+  }
+
   #systemControl(): SystemControl {
     const tell = (kind: string, message: string): void => {
       if (this.hooks.guestEvent.taps.length > 0) this.hooks.guestEvent.call({ kind, source: 'system-control', message });
@@ -372,6 +386,7 @@ export class Vmm implements AsyncDisposable {
       if (this.#hooksChanged) {
         this.#hooksChanged = false;
         this.#dispatcher.compile(this.hooks);
+        this.#warnOfDeafHandlers();
       }
       const end = loop.slice(maxInstructions);
       switch (end) {

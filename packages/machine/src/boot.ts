@@ -43,6 +43,10 @@ export interface BootContext {
 /** Puts an image in memory and sets vCPU 0's first state; recognises its own formats. */
 export interface BootLoader {
   readonly name: string;
+  /** Names of the options that it reads from `BootContext.options`; another one is refused. Left out: it looks after them itself. */
+  readonly takes?: readonly string[];
+  /** False: it has no way to hand over a command line, and one that is given is refused. */
+  readonly takesCommandLine?: boolean;
   /** The image is firmware: it finds the devices as after power-on, and sets them up itself. */
   readonly startsFirmware?: boolean;
   /** Tells by content. Must not throw for any input. */

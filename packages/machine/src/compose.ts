@@ -123,6 +123,14 @@ class MachineParts {
       const what = looks === undefined ? `${image.length} bytes, starts with ${start}` : `it looks like ${looks}`;
       fail('BOOT_FORMAT_UNKNOWN', `No boot loader recognises ${imageName} (${what}); ${known}.`, { imageName });
     }
+    const stray = loader.takes === undefined ? undefined : Object.keys(options).find((option) => !loader.takes!.includes(option));
+    if (stray !== undefined) {
+      fail('BOOT_OPTION_UNKNOWN', `The boot loader "${loader.name}", which takes ${imageName}, has no option "${stray}"; ${loader.takes!.length === 0 ? 'it has none' : `it has ${loader.takes!.join(', ')}`}.`,
+        { loader: loader.name, option: stray });
+    }
+    if (commandLine !== '' && loader.takesCommandLine === false) {
+      fail('BOOT_COMMAND_LINE_UNUSED', `${imageName} was given the command line "${commandLine}", which the boot loader "${loader.name}" has no way to hand over; leave it out.`, { loader: loader.name });
+    }
     logger.debug(`loading ${imageName} with ${loader.name}`);
     const assumption = boot.loader === undefined ? loader.assumes?.(image) : undefined;
     if (assumption !== undefined) logger.warn(`${imageName} is of no known format: ${assumption}. If that is meant, name the loader "${loader.name}".`);

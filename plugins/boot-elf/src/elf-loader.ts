@@ -28,6 +28,7 @@ const ADDRESS_END = 0x100000000;
  */
 export class ElfLoader implements BootLoader {
   readonly name = 'elf';
+  readonly takes = ['protocol'];
   readonly describe = describeImage;
 
   recognises(image: Uint8Array): boolean {

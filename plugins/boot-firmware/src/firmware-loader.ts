@@ -26,6 +26,8 @@ const SHADOW = 256 * KIB;
 export class FirmwareLoader implements BootLoader {
   readonly name = 'firmware';
   readonly startsFirmware = true;
+  readonly takes = [];
+  readonly takesCommandLine = false;
   readonly describe = describeImage;
 
   /** Whole 64 KiB blocks, no known file format, and a jump at the reset vector. */

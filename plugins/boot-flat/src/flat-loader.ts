@@ -32,6 +32,8 @@ const ADDRESS_END = 0x100000000;
  */
 export class FlatLoader implements BootLoader {
   readonly name = 'flat';
+  readonly takes = ['address', 'mode', 'entry', 'registers'];
+  readonly takesCommandLine = false;
   readonly describe = describeImage;
 
   constructor(readonly options: FlatLoaderOptions = {}) {}

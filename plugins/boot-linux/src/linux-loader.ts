@@ -30,6 +30,7 @@ const ENTRY_64_OFFSET = 0x200;
  */
 export class LinuxLoader implements BootLoader {
   readonly name = 'linux';
+  readonly takes = ['entry'];
   readonly describe = describeImage;
 
   recognises(image: Uint8Array): boolean {

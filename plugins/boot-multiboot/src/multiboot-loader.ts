@@ -18,6 +18,7 @@ const STACK_SIZE = 0x1000;
  */
 export class MultibootLoader implements BootLoader {
   readonly name = 'multiboot';
+  readonly takes = [];
   readonly describe = describeImage;
 
   recognises(image: Uint8Array): boolean {

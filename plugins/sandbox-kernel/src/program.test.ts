@@ -20,7 +20,7 @@ describe('checkProgram', () => {
     ['an empty file', new Uint8Array(0), 'it is empty'],
     ['text', Buffer.from('hello'), 'it is not an ELF file'],
     ['a script', Buffer.from('#!/bin/sh -e\necho'), 'it is a script; run its interpreter (/bin/sh -e)'],
-    ['a 32-bit program', patched([4, [1]]), ''],
+    ['a 32-bit program', patched([4, [1]]), 'it is a 32-bit program; one for x86-64 is right'],
     ['another machine', patched([18, [183, 0]]), 'it is for AArch64 (ARM64); x86-64 is right'],
     ['an object file', patched([16, [1]]), 'its type is 1'],
     ['odd program headers', patched([54, [57, 0]]), 'its program headers have 57 bytes; 56 is right'],

@@ -4,6 +4,8 @@ import { ElfMachine, ElfSegmentType, elfMachineName, isElf, parseElf } from '@vi
 import type { ElfFile } from '@visorkit/formats';
 import { MMAP_LOWEST, MMAP_TOP, PIE_BASE } from './abi.js';
 
+const EI_CLASS = 4;
+const ELFCLASS32 = 1;
 const ET_EXEC = 2;
 const ET_DYN = 3;
 const PAGE = 4096n;
@@ -22,8 +24,8 @@ export function checkProgram(image: Uint8Array, name: string): ElfFile {
   if (!isElf(image)) {
     wrong(image[0] === 0x23 && image[1] === 0x21 ? `it is a script; run its interpreter (${firstLine(image)}) with the script as argument` : 'it is not an ELF file; a static x86-64 ELF program is right');
   }
+  if (image[EI_CLASS] === ELFCLASS32) wrong('it is a 32-bit program; one for x86-64 is right');
   const file = parseElf(withoutSections(image));
-  if (file.bits !== 64) wrong('it is a 32-bit program; x86-64 is right');
   if (file.machine !== ElfMachine.X86_64) wrong(`it is for ${elfMachineName(file.machine)}; x86-64 is right`);
   if (file.type !== ET_EXEC && file.type !== ET_DYN) wrong(`its type is ${file.type}; 2 (executable) or 3 (position-independent) is right`);
   const headerSize = image[54] | (image[55] << 8);
