@@ -21,3 +21,10 @@ it('keeps leaves and subleaves, and changes them', () => {
   expect(table.execute(0x4000_0000, 0, vcpu)[EAX]).toBe(0x4000_0001);
   expect(table.entries().map(({ leaf }) => leaf)).toEqual([0, 4, 0x4000_0000]);
 });
+
+it('gives zeros above the highest leaf where the vendor is AMD (APM 3, CPUID)', () => {
+  const table = new CpuidTable([{ leaf: 0, subleaf: 0, indexed: false, eax: 1, ebx: 0x6874_7541, ecx: 0x444d_4163, edx: 0x6974_6e65 }, { leaf: 1, subleaf: 0, indexed: false, eax: 7, ebx: 0, ecx: 0, edx: 0 }]);
+  expect(table.execute(1, 0, vcpu)[EAX]).toBe(7);
+  expect([...table.execute(2, 0, vcpu)]).toEqual([0, 0, 0, 0]);
+  expect([...table.execute(0x8000_0000, 0, vcpu)]).toEqual([0, 0, 0, 0]);
+});

@@ -15,6 +15,10 @@ export const EDX = 3;
 /** Changes a result in place when the guest executes CPUID. */
 export type CpuidFunction = (result: CpuidResult, vcpu: Vcpu, subleaf: number) => void;
 
+/** EBX of leaf 0 for AMD: "Auth". */
+const VENDOR_AMD = 0x6874_7541;
+const NO_LEAF = -1;
+
 interface Leaf {
   indexed: boolean;
   readonly subleaves: Map<number, CpuidEntry>;
@@ -24,7 +28,8 @@ interface Leaf {
 export class CpuidTable {
   readonly #leaves = new Map<number, Leaf>();
   readonly #result = new Uint32Array(4);
-  #highestBasic = 0;
+  /** The leaf that is given for one above the highest of its range. */
+  #beyond = 0;
   #highestByRange = new Map<number, number>();
 
   constructor(entries: readonly CpuidEntry[] = []) {
@@ -61,13 +66,13 @@ export class CpuidTable {
   }
 
   /**
-   * What CPUID gives (SDM 2A, CPUID): a leaf above the highest of its range gives the highest basic leaf, a leaf or
-   * subleaf that is not there gives zeros. The result is reused.
+   * What CPUID gives (SDM 2A, CPUID): a leaf above the highest of its range gives the highest basic leaf, or zeros where the vendor is
+   * AMD (APM 3, CPUID); a leaf or subleaf that is not there gives zeros. The result is reused.
    */
   execute(leaf: number, subleaf: number, vcpu: Vcpu): CpuidResult {
     const result = this.#result;
     const highest = this.#highestByRange.get(leaf >>> 28);
-    const asked = highest === undefined || leaf > highest ? this.#highestBasic : leaf;
+    const asked = highest === undefined || leaf > highest ? this.#beyond : leaf;
     const found = this.#leaves.get(asked);
     const entry = found?.subleaves.get(found.indexed ? subleaf : 0);
     if (entry === undefined) result.fill(0);
@@ -103,6 +108,7 @@ export class CpuidTable {
       const entry = leaf.subleaves.get(0);
       if ((number & 0x0fff_ffff) === 0 && entry !== undefined) this.#highestByRange.set(number >>> 28, entry.eax >>> 0);
     }
-    this.#highestBasic = this.#highestByRange.get(0) ?? 0;
+    const vendor = this.#leaves.get(0)?.subleaves.get(0)?.ebx ?? 0;
+    this.#beyond = vendor >>> 0 === VENDOR_AMD ? NO_LEAF : this.#highestByRange.get(0) ?? 0;
   }
 }
