@@ -133,7 +133,7 @@ function compareMemory(
   for (const [at, bytes] of native.runs()) a.set(bytes, at);
   for (const [at, bytes] of engine.runs()) b.set(bytes, at);
   // SDM 2B SHLD, SHRD: a 16-bit result is undefined for counts above 16
-  if (instructions().some((x) => x.hasMemory && undefinedResult(x, shiftCount(x) < 0 ? Number(c.gpr(1) & 0xffn) : shiftCount(x)))) return;
+  if (instructions().some((x) => x.hasMemory && undefinedResult(x, countOf(c, instructions(), x)))) return;
   if (instructions().some((x) => STORES_ENVIRONMENT.has(x.mnemonic))) maskEnvironment(c, instructions(), a, b);
   // SDM 2B PUSH: Intel's 32-bit push of a segment register writes 16 bits only; AMD's writes zeroes above (APM 3 PUSH)
   if (instructions().some(pushesSegment))
@@ -184,26 +184,26 @@ export function operandOffset(c: CaseView, i: Decoded): number | undefined {
 /** Flags undefined when the case ended: instructions before the RIP it stopped at count. */
 function undefinedAtEnd(c: CaseView, instructions: readonly Decoded[], native: ResultView): number {
   let mask = 0;
-  const single = instructions.length === 1;
-  const cl = Number(c.gpr(1) & 0xffn);
   for (const i of instructions) {
     if (native.vector !== 3 && i.address >= native.rip) break;
-    let count = shiftCount(i);
-    if (count < 0 && single) count = cl;
-    const changes = undefinedFlags(i, count);
+    const count = countOf(c, instructions, i), changes = undefinedFlags(i, count);
     if (i.flagsModified && count >= 0 && !(changes === 0 && count === 0)) mask &= ~i.flagsModified;
     mask |= changes;
   }
   return mask;
 }
 
+/** How far an instruction shifts; -1 where that is in CL, and instructions before it may have changed it. */
+function countOf(c: CaseView, instructions: readonly Decoded[], i: Decoded): number {
+  const count = shiftCount(i);
+  return count < 0 && i === instructions[0] ? Number(c.gpr(1) & 0xffn) : count;
+}
+
 /** Bits of a general register that are undefined at the end. */
 function undefinedRegister(c: CaseView, instructions: readonly Decoded[], register: number): bigint {
   let mask = 0n;
-  const cl = Number(c.gpr(1) & 0xffn);
   for (const i of instructions) {
-    const count = shiftCount(i);
-    if (undefinedResult(i, count < 0 && instructions.length === 1 ? cl : count) && i.destination === register) mask |= 0xffffn;
+    if (undefinedResult(i, countOf(c, instructions, i)) && i.destination === register) mask |= 0xffffn;
     // SDM 2A BSF, BSR: destination undefined for a zero source. Both makers keep it, but Intel has cleared bits 63:32 of 32-bit forms
     if ((i.mnemonic === Mnemonic.Bsf || i.mnemonic === Mnemonic.Bsr) && i.operandBytes === 4 && i.destination === register) mask |= 0xffffffff00000000n;
   }
