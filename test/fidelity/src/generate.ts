@@ -16,7 +16,7 @@ import { shiftCount, undefinedFlags, undefinedResult } from './tolerance.js';
 export const GROUPS: readonly Group[] = [...integerGroups, ...controlGroups, segmentedGroup, ...x87Groups, ...simdGroups, xsaveGroup, ...miscGroups];
 
 /** Groups in which a later instruction may read a flag that an earlier one left undefined. */
-const TRIMMED = new Set(['alu', 'shift', 'bits', 'move', 'decimal', 'stack', 'trap', 'modified-code', 'sse-float', 'avx-float']);
+const TRIMMED = new Set(['alu', 'shift', 'bits', 'move', 'decimal', 'stack', 'trap', 'prefix', 'modified-code', 'sse-float', 'avx-float']);
 
 /** Cases `first` to `first + count - 1` of a seed. */
 export function generate(seed: number, first: number, count: number, groups: readonly Group[] = GROUPS): CaseSet {
