@@ -20,8 +20,21 @@ import { APIC_FETCH, apicAccessExit, apicPageRead, apicPageStore, isApicAccessPa
  * a fault was raised or an exit recorded.
  */
 
-/** What linearOf() and segmentLinear() return when a segment check failed (the exception is raised). Never canonical. */
-export const SEGMENT_FAULT: u64 = 0x8000_0000_0000_0001;
+/** What linearOf() and segmentLinear() return when a segment check failed (the exception is raised); segmentFailed() tells. Never canonical. */
+const SEGMENT_FAULT: u64 = 0x8000_0000_0000_0001;
+/** A check failed, and nobody has asked yet. */
+let checkFailed = false;
+/**
+ * Whether there is no linear address because a segment check failed. The value alone does not say so: a guest can come up with it in 64-bit mode,
+ * and by what 64-bit code left in the upper halves of registers.
+ */
+// @ts-ignore: decorator
+@inline export function segmentFailed(linear: u64): bool { return linear == SEGMENT_FAULT && takeFailure(); }
+function takeFailure(): bool {
+  const failed = checkFailed;
+  checkFailed = false;
+  return failed;
+}
 
 const TABLE_BYTES: u32 = TLB_ENTRIES * TLB_ENTRY_BYTES;
 const SUPERVISOR_TABLE: u32 = TLB;
@@ -77,7 +90,11 @@ export function segmentLinear(segment: u32, offset: u64, size: u32, write: bool)
     // a 4 GiB segment wraps around without a fault
     if (!(limit == 0xffffffff && last < first)) ok = false;
   }
-  if (!ok) { raiseError(segment == SEG_SS ? 12 : 13, 0); return SEGMENT_FAULT; }
+  if (!ok) {
+    raiseError(segment == SEG_SS ? 12 : 13, 0);
+    checkFailed = true;
+    return SEGMENT_FAULT;
+  }
   return (base + offset) & 0xffffffff;
 }
 
@@ -192,7 +209,7 @@ function tableFor(linear: u64, size: u32): u32 {
 }
 
 export function readSlow(linear: u64, size: u32, segment: u32, pc: usize): usize {
-  if (linear == SEGMENT_FAULT) return 0;
+  if (segmentFailed(linear)) return 0;
   if (is64()) {
     if (!canonicalRange(linear, size)) { raiseError(segment == SEG_SS ? 12 : 13, 0); return 0; }
   } else linear &= 0xffffffff;
@@ -201,7 +218,7 @@ export function readSlow(linear: u64, size: u32, segment: u32, pc: usize): usize
   return read(table, linear, size);
 }
 export function writeSlow(linear: u64, size: u32, segment: u32, pc: usize, modify: bool): usize {
-  if (linear == SEGMENT_FAULT) return 0;
+  if (segmentFailed(linear)) return 0;
   if (is64()) {
     if (!canonicalRange(linear, size)) { raiseError(segment == SEG_SS ? 12 : 13, 0); return 0; }
   } else linear &= 0xffffffff;

@@ -2,7 +2,7 @@ import { ATTENTION, BOUNCE, COUNTERS, EFLAGS, PAGE_BLOCKS, REGS, SEG_BASE, SEG_E
 import { subFlags16, subFlags32, subFlags64, subFlags8 } from "./alu";
 import { DF, getZF } from "./flags";
 import { STR_CMPS, STR_LODS, STR_MOVS, STR_SCAS, STR_STOS } from "./integer/ops";
-import { SEGMENT_FAULT, commit, linearRead, linearWrite, segmentLinear } from "./mmu";
+import { segmentFailed, commit, linearRead, linearWrite, segmentLinear } from "./mmu";
 import { ATT_STEP, is64 } from "./mode";
 import { P_REP, P_REPNE, recPrefixes, recSegment, recSize } from "./record";
 import { FAULT, OK, REPEAT } from "./status";
@@ -135,14 +135,14 @@ function bulk(pc: usize, op: u32, size: u32, width: u32, mask: u64, limit: u64):
   const diLeft = (mask == <u64>-1 ? <u64>4096 : mask - di + 1) / <u64>size; // offsets must not wrap
   if (diLeft < n) n = diLeft;
   let dest = linearAt(SEG_ES, di, size, true);
-  if (dest == SEGMENT_FAULT) return fail();
+  if (segmentFailed(dest)) return fail();
   n = min<u64>(n, (4096 - (dest & 0xfff)) / <u64>size);
   let source: u64 = 0, si: u64 = 0;
   const segment = recSegment(pc);
   if (op == STR_MOVS) {
     si = load<u64>(RSI) & mask;
     source = linearAt(segment, si, size, false);
-    if (source == SEGMENT_FAULT) return fail();
+    if (segmentFailed(source)) return fail();
     n = min<u64>(n, (4096 - (source & 0xfff)) / <u64>size);
     const siLeft = (mask == <u64>-1 ? <u64>4096 : mask - si + 1) / <u64>size;
     if (siLeft < n) n = siLeft;
@@ -150,7 +150,7 @@ function bulk(pc: usize, op: u32, size: u32, width: u32, mask: u64, limit: u64):
   if (n < 4) return 0;
   const bytes = <u32>n * size;
   // the whole run must be allowed by the segments too
-  if (!is64() && (linearAt(SEG_ES, di, bytes, true) == SEGMENT_FAULT || (op == STR_MOVS && linearAt(segment, si, bytes, false) == SEGMENT_FAULT))) return fail();
+  if (!is64() && (segmentFailed(linearAt(SEG_ES, di, bytes, true)) || (op == STR_MOVS && segmentFailed(linearAt(segment, si, bytes, false))))) return fail();
   let p: usize = 0;
   if (op == STR_MOVS) {
     p = linearRead(source, size, segment, pc);

@@ -9,6 +9,7 @@ beforeAll(async () => { g = await BareGuest.create(); });
 beforeEach(() => { g.longMode(); });
 
 const NONCANONICAL = [0x48, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0x80]; // MOV RAX, 1 << 63
+const UNDEFINED = [0x0f, 0x0b];
 const push = (...values: number[]): number[] => values.flatMap((v) => [0x68, ...le32(v)]);
 
 describe('gates', () => {
@@ -45,6 +46,27 @@ describe('gates', () => {
     g.code([0, 0, 0, 0, ...le16(gate | 3)], 0x9f00);
     const stop = g.user([0xff, 0x1c, 0x25, ...le32(0x9f00)], 2, USER_CODE64);
     expect([stop.vector, ...stop.stack.slice(0, 4)]).toEqual([0, CODE + 0x1007, USER_CODE64, USER_STACK, USER_DATA]);
+  });
+});
+
+describe('addresses that are not canonical', () => {
+  /** Each form with its address in RAX, which goes to RDI, RSI and RBX too. */
+  const forms: readonly [string, number[]][] = [
+    ['a load', [0x8b, 0x00]], ['a store', [0x89, 0x00]], ['an addition to memory', [0x01, 0x00]], ['MOVSB', [0xa4]], ['STOSB', [0xaa]], ['REP MOVSQ', [0xf3, 0x48, 0xa5]],
+    ['LODSB', [0xac]], ['XLAT', [0x30, 0xc0, 0xd7]], ['BT', [0x31, 0xc9, 0x0f, 0xa3, 0x08]], ['FXSAVE', [0x0f, 0xae, 0x00]], ['FNSTENV', [0xd9, 0x30]], ['FRSTOR', [0xdd, 0x20]], ['MASKMOVDQU', [0x66, 0x0f, 0xf7, 0xc0]],
+    ['PUSH', [0xff, 0x30]], ['CMPXCHG8B', [0x0f, 0xc7, 0x08]], ['LGDT', [0x0f, 0x01, 0x10]], ['far JMP', [0xff, 0x28]],
+  ];
+  const addresses = ['8000000000000000', '8000000000000001', '7fffffffffffffff', '0000800000000001', 'ffff7ffffffffff8'] as const;
+  test.each(addresses.flatMap((address) => forms.map(([form, code]) => [form, address, code] as const)))('%s at %s', (form, address, code) => {
+    g.run(UNDEFINED); // leaves another vector behind
+    g.longMode();
+    g.engine.cr4 |= 0x200n; // OSFXSR
+    g.engine.setRegister(1, 3n);
+    const load = [0x48, 0xb8, ...Buffer.from(address, 'hex').reverse()];
+    // PCMPEQD XMM0, XMM0: MASKMOVDQU writes all bytes; MOV RDI, RAX; MOV RSI, RAX; MOV RBX, RAX
+    const stop = g.run([0x66, 0x0f, 0x76, 0xc0, ...load, 0x48, 0x89, 0xc7, 0x48, 0x89, 0xc6, 0x48, 0x89, 0xc3, ...code, ...UNDEFINED]);
+    const misaligned = form === 'FXSAVE' && BigInt(`0x${address}`) % 16n !== 0n; // #GP too
+    expect([stop.vector, stop.stack[0], misaligned || stop.stack[1]]).toEqual([13, 0, misaligned || expect.any(Number)]);
   });
 });
 

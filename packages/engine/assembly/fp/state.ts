@@ -2,7 +2,7 @@ import {
   CPL, CR0, CR4, FPR, FPU_CW, FPU_DP, FPU_IP, FPU_OP, FPU_SW, FPU_TAG, FPU_TRAP, MSR_XSS, MXCSR, PKRU, REGS, SSE_TRAP, AVX_TRAP, XCR0, YMM,
 } from "../../src/layout";
 import { F_FXSR, F_SSE, F_XSAVE, F_XSAVEC, F_XSAVEOPT, F_XSAVES, hasFeature } from "../features";
-import { commit, flushTlb, linearOf, operandRead, operandWrite, SEGMENT_FAULT } from "../mmu";
+import { commit, flushTlb, linearOf, operandRead, operandWrite, segmentFailed } from "../mmu";
 import { CR0_TS, CR4_OSXSAVE, is64 } from "../mode";
 import { P_VEX, recModrm, recPrefixes, recSegment, recSize, recUnitOp } from "../record";
 import { FAULT, OK } from "../status";
@@ -135,7 +135,7 @@ function fxsave(pc: usize): i32 {
   if (!hasFeature(F_FXSR)) return raise(6);
   if (load<u32>(FPU_TRAP)) return raise(7);
   const linear = linearOf(pc, 512, true);
-  if (linear == SEGMENT_FAULT) return FAULT;
+  if (segmentFailed(linear)) return FAULT;
   if (linear & 15) return raiseError(13, 0);
   const segment = recSegment(pc);
   if (!probeWrite(linear, 512, 16, segment, pc)) return FAULT;
@@ -148,7 +148,7 @@ function fxrstor(pc: usize): i32 {
   if (!hasFeature(F_FXSR)) return raise(6);
   if (load<u32>(FPU_TRAP)) return raise(7);
   const linear = linearOf(pc, 512, false);
-  if (linear == SEGMENT_FAULT) return FAULT;
+  if (segmentFailed(linear)) return FAULT;
   if (linear & 15) return raiseError(13, 0);
   if (!readArea(linear, IMAGE, 512, recSegment(pc), pc)) return FAULT;
   const mxcsr = load<u32>(IMAGE, AT_MXCSR);
@@ -208,7 +208,7 @@ function saveExtended(pc: usize, optimise: bool, compact: bool, supervisor: bool
   const wanted = requested() & (load<u64>(XCR0) | (supervisor ? load<u64>(MSR_XSS) : 0));
   const size = areaBytes(wanted, compact);
   const linear = linearOf(pc, size, true);
-  if (linear == SEGMENT_FAULT) return FAULT;
+  if (segmentFailed(linear)) return FAULT;
   if (linear & 63) return raiseError(13, 0);
   const segment = recSegment(pc);
   if (!probeWrite(linear, size, 64, segment, pc)) return FAULT;
@@ -256,7 +256,7 @@ function restoreExtended(pc: usize, supervisor: bool): i32 {
   const enabled = load<u64>(XCR0) | (supervisor ? load<u64>(MSR_XSS) : 0);
   const wanted = requested() & enabled;
   const linear = linearOf(pc, AT_EXTENDED, false);
-  if (linear == SEGMENT_FAULT) return FAULT;
+  if (segmentFailed(linear)) return FAULT;
   if (linear & 63) return raiseError(13, 0);
   const segment = recSegment(pc);
   if (!readArea(linear, IMAGE, AT_EXTENDED, segment, pc)) return FAULT;

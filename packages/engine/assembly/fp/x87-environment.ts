@@ -1,6 +1,6 @@
 import { FPR, FPU_CW, FPU_DP, FPU_IP, FPU_OP, FPU_SCRATCH, FPU_SW } from "../../src/layout";
 import { isReal, isV86 } from "../mode";
-import { linearOf, SEGMENT_FAULT } from "../mmu";
+import { linearOf, segmentFailed } from "../mmu";
 import { recSegment, recSize } from "../record";
 import { FAULT, OK } from "../status";
 import { finit, fullTags, physical, setFullTags, setStatusWord, statusWord, SW_B, SW_ES, updateSummary } from "./x87-state";
@@ -90,7 +90,7 @@ function takeImage(p: usize, short: bool): void {
 export function storeEnvironment(pc: usize): i32 {
   const size = environmentBytes(pc);
   const linear = linearOf(pc, size, true);
-  if (linear == SEGMENT_FAULT) return FAULT;
+  if (segmentFailed(linear)) return FAULT;
   const segment = recSegment(pc);
   if (!probeWrite(linear, size, wordBytes(pc), segment, pc)) return FAULT;
   image(FPU_SCRATCH, is16(pc));
@@ -102,7 +102,7 @@ export function storeEnvironment(pc: usize): i32 {
 /** Reads the operand into FPU_SCRATCH. */
 function readImage(pc: usize, size: u32): bool {
   const linear = linearOf(pc, size, false);
-  if (linear == SEGMENT_FAULT) return false;
+  if (segmentFailed(linear)) return false;
   const segment = recSegment(pc);
   return probeRead(linear, size, wordBytes(pc), segment, pc) && readArea(linear, FPU_SCRATCH, size, segment, pc);
 }
@@ -114,7 +114,7 @@ export function loadEnvironment(pc: usize): i32 {
 export function saveState(pc: usize): i32 {
   const size = environmentBytes(pc);
   const linear = linearOf(pc, size + 80, true);
-  if (linear == SEGMENT_FAULT) return FAULT;
+  if (segmentFailed(linear)) return FAULT;
   const segment = recSegment(pc);
   if (!probeWrite(linear, size + 80, wordBytes(pc), segment, pc)) return FAULT;
   image(FPU_SCRATCH, is16(pc));

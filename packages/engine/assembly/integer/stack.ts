@@ -5,7 +5,7 @@ import { FAULT, OK } from "../status";
 import { imm32, loadSized, storeRegister, storeSized } from "./operands";
 /** Stack instructions that have no handler of their own: all stack widths and operand sizes. */
 
-/** Linear address of `size` bytes at a stack pointer, SEGMENT_FAULT if the stack segment does not allow it. */
+/** Linear address of `size` bytes at a stack pointer, none (segmentFailed) if the stack segment does not allow it. */
 export function stackLinear(sp: u64, size: u32, write: bool): u64 {
   return segmentLinear(SEG_SS, sp & stackMask(), size, write);
 }

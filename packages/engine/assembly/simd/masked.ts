@@ -1,5 +1,5 @@
 import { REGS, SEG_SS } from "../../src/layout";
-import { SEGMENT_FAULT, commit, effectiveAddress, linearRead, linearWrite, operandRead, operandWrite, segmentLinear } from "../mmu";
+import { segmentFailed, commit, effectiveAddress, linearRead, linearWrite, operandRead, operandWrite, segmentLinear } from "../mmu";
 import { is64, isCanonical } from "../mode";
 import { AM_SHORT, P_W, recAddressMode, recModrm, recPrefixes, recReg, recSegment, recVvvv } from "../record";
 import { FAULT, OK } from "../status";
@@ -11,11 +11,11 @@ import { bytesOf, regVector, vectorRegister, zeroUpper } from "./operands";
 /** Pointer to element `size` bytes at `offset` in the record's segment; 0 on a fault. */
 function elementRead(pc: usize, offset: u64, size: u32): usize {
   const segment = recSegment(pc), linear = segmentLinear(segment, offset, size, false);
-  return linear == SEGMENT_FAULT ? 0 : linearRead(linear, size, segment, pc);
+  return segmentFailed(linear) ? 0 : linearRead(linear, size, segment, pc);
 }
 function elementWrite(pc: usize, offset: u64, size: u32): usize {
   const segment = recSegment(pc), linear = segmentLinear(segment, offset, size, true);
-  return linear == SEGMENT_FAULT ? 0 : linearWrite(linear, size, segment, pc);
+  return segmentFailed(linear) ? 0 : linearWrite(linear, size, segment, pc);
 }
 
 /**
@@ -29,7 +29,7 @@ export function maskedStoreBytes(pc: usize, data: usize, mask: usize, count: u32
   const first = di & limit, segment = recSegment(pc);
   // the addresses are checked as a whole, whatever the mask
   const linear = segmentLinear(segment, first, count, true);
-  if (linear == SEGMENT_FAULT) return FAULT;
+  if (segmentFailed(linear)) return FAULT;
   if (is64() ? !isCanonical(linear) || !isCanonical(linear + count - 1) : <u32>first + (count - 1) < <u32>first) return raiseError(segment == SEG_SS ? 12 : 13, 0);
   for (let pass = 0; pass < 2; pass++) { // every selected byte is checked before the first is stored
     for (let i: u32 = 0; i < count; i++) {

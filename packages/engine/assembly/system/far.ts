@@ -1,5 +1,5 @@
 import { SEG_CS, SEG_SS } from "../../src/layout";
-import { linearRead, operandRead, segmentLinear, SEGMENT_FAULT } from "../mmu";
+import { linearRead, operandRead, segmentLinear, segmentFailed } from "../mmu";
 import { currentRip, isLongMode, isV86, modeChanged, nextRip, stackMask } from "../mode";
 import { isRegisterForm, recLength, recSize } from "../record";
 import { FAULT, JUMP, OK } from "../status";
@@ -137,7 +137,7 @@ function innerCall(pc: usize, target: u64, size: u32, level: u32, parameters: u3
   framePush(load<u64>(RSP));
   for (let i = <i32>parameters - 1; i >= 0; i--) {
     const linear = segmentLinear(SEG_SS, (load<u64>(RSP) + <u32>i * size) & stackMask(), size, false);
-    if (linear == SEGMENT_FAULT) return FAULT;
+    if (segmentFailed(linear)) return FAULT;
     const p = linearRead(linear, size, SEG_SS, pc);
     if (p == 0) return FAULT;
     framePush(size == 4 ? <u64>load<u32>(p) : <u64>load<u16>(p));

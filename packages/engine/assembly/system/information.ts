@@ -5,7 +5,7 @@ import {
 } from "../features";
 import { AC, CF, setArithmeticFlags } from "../flags";
 import { componentsInUse } from "../fp/state";
-import { flushTlb, linearRead, segmentLinear, SEGMENT_FAULT } from "../mmu";
+import { flushTlb, linearRead, segmentLinear, segmentFailed } from "../mmu";
 import { CR4_FSGSBASE, CR4_OSXSAVE, CR4_PCE, CR4_PKE, CR4_TSD, is64 } from "../mode";
 import { P_66, recPrefixes, recRm, recSegment, recSize } from "../record";
 import { END, FAULT, OK } from "../status";
@@ -109,7 +109,7 @@ export function monitor(pc: usize): i32 {
   if (load<u32>(RCX) != 0) return raiseError(GP, 0);
   const segment = recSegment(pc);
   const linear = segmentLinear(segment, load<u64>(RAX) & implicitMask(pc), 1, false);
-  if (linear == SEGMENT_FAULT || linearRead(linear, 1, segment, pc) == 0) return FAULT;
+  if (segmentFailed(linear) || linearRead(linear, 1, segment, pc) == 0) return FAULT;
   store<u64>(MONITOR_ADDRESS, linear == 0 ? 1 : linear);
   return OK;
 }

@@ -1,5 +1,5 @@
 import { SEG_CS, SEG_GS, SEG_SS } from "../../src/layout";
-import { commit, linearWrite, operandRead, segmentLinear, SEGMENT_FAULT } from "../mmu";
+import { commit, linearWrite, operandRead, segmentLinear, segmentFailed } from "../mmu";
 import { blockInterrupts, stackMask } from "../mode";
 import { isRegisterForm, recReg, recRm, recSize, regPtr, rmPtr } from "../record";
 import { END, FAULT, OK } from "../status";
@@ -43,7 +43,7 @@ export function pushSegment(pc: usize): i32 {
   if (size != 4) return push(value, size);
   const sp = (load<u64>(RSP) - 4) & stackMask();
   const linear = segmentLinear(SEG_SS, sp, 4, true);
-  if (linear == SEGMENT_FAULT) return FAULT;
+  if (segmentFailed(linear)) return FAULT;
   const p = linearWrite(linear, 2, SEG_SS, pc);
   if (p == 0) return FAULT;
   store<u16>(p, <u16>value);

@@ -1,5 +1,5 @@
 import { SEG_SS } from "../../src/layout";
-import { commit, linearWrite, segmentLinear, SEGMENT_FAULT, linearRead, systemWrite } from "../mmu";
+import { commit, linearWrite, segmentLinear, segmentFailed, linearRead, systemWrite } from "../mmu";
 import { is64, stackMask } from "../mode";
 import { recSize } from "../record";
 import { FAULT, OK } from "../status";
@@ -106,7 +106,7 @@ export let popped: u64 = 0;
 export function stackRead(displacement: u32, size: u32, pc: usize): bool {
   const offset = (load<u64>(RSP) + displacement) & stackMask();
   const linear = segmentLinear(SEG_SS, offset, size, false);
-  if (linear == SEGMENT_FAULT) return false;
+  if (segmentFailed(linear)) return false;
   const p = linearRead(linear, size, SEG_SS, pc);
   if (p == 0) return false;
   popped = size == 8 ? load<u64>(p) : size == 4 ? <u64>load<u32>(p) : <u64>load<u16>(p);
