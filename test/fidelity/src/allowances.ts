@@ -90,6 +90,11 @@ export const ALLOWANCES: readonly Allowance[] = [
     },
   },
   {
+    cite: 'SDM 2C VPERMQ, VPERMPD: VEX.W must be 1 (#UD); AMD does not look at it',
+    scope: 'case',
+    allows: ({ c, engine, native }) => engine.vector === 6 && native.rip > engine.rip && c.code[0] === 0xc4 && (c.code[1] & 0x1f) === 3 && (c.code[2] & 0x80) === 0 && (c.code[3] === 0 || c.code[3] === 1),
+  },
+  {
     cite: 'APM 2 4.2.2: bit 17 of MXCSR is the misaligned exception mask; SDM 1 10.2.3: it is reserved (#GP)',
     scope: 'case',
     allows: (o) => (o.native.mxcsr & 0x20000) !== 0 && o.engine.vector === 13,

@@ -11,12 +11,9 @@ import { simdGroups } from './groups/simd.js';
 import { x87Groups } from './groups/x87.js';
 import { xsaveGroup } from './groups/xsave.js';
 import { Prng } from './prng.js';
-import { shiftCount, undefinedFlags, undefinedResult } from './tolerance.js';
+import { notComparable, shiftCount, undefinedFlags, undefinedResult } from './tolerance.js';
 
 export const GROUPS: readonly Group[] = [...integerGroups, ...controlGroups, segmentedGroup, ...x87Groups, ...simdGroups, xsaveGroup, ...miscGroups];
-
-/** Groups in which a later instruction may read a flag that an earlier one left undefined. */
-const TRIMMED = new Set(['alu', 'shift', 'bits', 'move', 'decimal', 'stack', 'trap', 'prefix', 'modified-code', 'sse-float', 'avx-float']);
 
 /** Cases `first` to `first + count - 1` of a seed. */
 export function generate(seed: number, first: number, count: number, groups: readonly Group[] = GROUPS): CaseSet {
@@ -31,19 +28,23 @@ export function generate(seed: number, first: number, count: number, groups: rea
     const is32 = group.modes === 'both' ? rng.oneIn(3) : group.modes === 32;
     b.begin(is32, group.style);
     group.build(b);
-    if (b.multi || TRIMMED.has(group.name)) trim(b);
+    trim(b, is32);
     bytes.set(b.end(), i * CASE_BYTES);
     names.push(group.name);
   }
   return { bytes, groups: names };
 }
 
-/** Cuts the code before the first instruction that reads an undefined flag or follows an undefined result. */
-function trim(b: Builder): void {
+/** What lies behind the code of a case: INT3, as much as belongs to one instruction. */
+const BEHIND = new Array<number>(14).fill(0xcc);
+
+/** Cuts the code before the first instruction that reads an undefined flag, follows an undefined result, or has no place here. */
+function trim(b: Builder, is32: boolean): void {
   let undefinedNow = 0;
   let length = 0;
-  for (const i of disassemble(Uint8Array.from(b.code), b.codeAddress(0), b.bits)) {
-    if (i.flagsRead & undefinedNow) break;
+  // The last instruction may go on in what lies behind the code
+  for (const i of disassemble(Uint8Array.from([...b.code, ...BEHIND]), b.codeAddress(0), b.bits)) {
+    if (length >= b.code.length || i.flagsRead & undefinedNow || (length > 0 && notComparable(i, is32))) break;
     length += i.length;
     const count = shiftCount(i);
     // a shift by CL may leave the flags alone: what was undefined stays so

@@ -81,13 +81,14 @@ const FOREIGN_FEATURES =
  * - RDTSC CPUID XGETBV...: not a function of the state.
  * - SGDT SIDT SLDT STR SMSW: the kernel emulates them under UMIP. LAR LSL VERR VERW: look into the kernel's GDT.
  * - SYSCALL SYSENTER SYSRET SYSEXIT, VMCALL VMMCALL: enter the kernel or hypervisor.
+ * - INT1: a hypervisor below may take its #DB, and tell of another address (SDM 3A 18.3.1.4).
  * - SYSENTER/SYSEXIT in long mode are #UD on AMD only (APM 3 SYSENTER).
  */
 const MACHINE_DEPENDENT = new Set<string>([
   'rdtsc', 'rdtscp', 'cpuid', 'rdpmc', 'xgetbv', 'xsetbv', 'sgdt', 'sidt', 'sldt', 'str', 'smsw', 'lar', 'lsl', 'verr', 'verw', 'syscall', 'sysenter', 'sysret',
   'sysretq', 'sysexit', 'sysexitq', 'vmcall', 'vmmcall', 'getsec', 'rsm', 'monitor', 'mwait', 'rdfsbase', 'wrfsbase', 'rdgsbase', 'wrgsbase', 'swapgs',
   'prefetchw', 'prefetch', 'prefetchwt1', 'femms', 'jmpe', 'loadall', 'rdshr', 'wrshr', 'smint', 'dmint', 'rdm', 'svdc', 'rsdc', 'svldt', 'rsldt', 'svts', 'rsts',
-  'lmsw', 'ptwrite', 'tpause', 'umonitor', 'umwait', 'hlt', 'invlpga', 'cmpxchg486', 'umov', 'xbts', 'ibts', 'rdpru', 'getsecq', 'xstore', 'altinst',
+  'lmsw', 'int1', 'ptwrite', 'tpause', 'umonitor', 'umwait', 'hlt', 'invlpga', 'cmpxchg486', 'umov', 'xbts', 'ibts', 'rdpru', 'getsecq', 'xstore', 'altinst',
 ]);
 
 /** True when the instruction has no place in a comparison with another maker's processor. */
