@@ -26,6 +26,8 @@ const bothFaultAt = (o: Outcomes) => memoryFault(o.native.vector) && memoryFault
 const SEVERAL_ACCESSES = /^(cmps|movs[bwdq]$|l[defgs]s$|pusha|enter|iret|retf|fn?save|frstor|fn?stenv|fldenv)/;
 const SEVERAL_ACCESSES_CODE = /^(Call_m16|Call_ptr|Call_rm|Jmp_m16|Push_rm|Pop_rm)/;
 
+const SEGMENT_OR_ADDRESS_PREFIX = new Set([0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x67]);
+
 /** PUSH ES..GS. */
 export function pushesSegment(i: Decoded): boolean {
   return /^(data\d+ )?push [cdefgs]s$/i.test(i.text);
@@ -48,7 +50,8 @@ export const ALLOWANCES: readonly Allowance[] = [
   {
     cite: 'SDM 3A 5.3: whether an access that wraps around 4 GiB in a flat segment violates the limit depends on the processor',
     scope: 'fault',
-    allows: (o) => o.c.is32 && bothFaultAt(o) && o.native.vector !== 14 && o.engine.vector === 14 && o.engine.cr2 >= 0xffff_ff00n,
+    allows: (o) => o.c.is32 && o.native.rip === o.engine.rip && (o.native.vector === 12 || o.native.vector === 13)
+      && ((o.engine.vector === 14 && o.engine.cr2 >= 0xffff_ff00n) || (o.engine.vector === 17 && BigInt.asUintN(32, o.engine.gpr(4)) < 8n)), // a push that is misaligned too
   },
   {
     cite: 'An access that straddles the end of the canonical range is unmapped and noncanonical at once (SDM 3A 6.9)',
@@ -92,7 +95,11 @@ export const ALLOWANCES: readonly Allowance[] = [
   {
     cite: 'SDM 2C VPERMQ, VPERMPD: VEX.W must be 1 (#UD); AMD does not look at it',
     scope: 'case',
-    allows: ({ c, engine, native }) => engine.vector === 6 && native.rip > engine.rip && c.code[0] === 0xc4 && (c.code[1] & 0x1f) === 3 && (c.code[2] & 0x80) === 0 && (c.code[3] === 0 || c.code[3] === 1),
+    allows: ({ c, engine, native }) => {
+      const vex = c.code.findIndex((byte) => !SEGMENT_OR_ADDRESS_PREFIX.has(byte));
+      const [first, map, third, opcode] = c.code.subarray(vex);
+      return engine.vector === 6 && native.rip > engine.rip && first === 0xc4 && (map & 0x1f) === 3 && (third & 0x80) === 0 && (opcode === 0 || opcode === 1);
+    },
   },
   {
     cite: 'APM 2 4.2.2: bit 17 of MXCSR is the misaligned exception mask; SDM 1 10.2.3: it is reserved (#GP)',
