@@ -282,6 +282,19 @@ describe('events', () => {
     expect(told).toEqual(['exit: the guest wrote 3 to port 0xf4']);
   });
 
+  it('ends when a plugin does not get ready: at the time limit, or when it is aborted', async () => {
+    const slow = does('slow', ({ hooks }) => { hooks.load.tapPromise('slow', () => new Promise(() => {})); });
+    const soon = (): AbortSignal => AbortSignal.timeout(10);
+    for (const [options, reason, exitStatus] of [[() => ({ timeout: 0.01 }), 'timeout', 124], [() => ({ signal: soon() }), 'aborted', 130], [() => ({ signal: AbortSignal.abort() }), 'aborted', 130]] as const) {
+      await using vmm = compose({ backend: fakeBackend([hltExit(false)]), memory, time: 'virtual', plugins: [slow] });
+      const given = options(), before = 'signal' in given && given.signal.aborted;
+      const report = await vmm.run(given);
+      expect(report).toMatchObject({ reason, exitStatus, guestInstructions: 0, why: expect.stringMatching(before ? /^The machine was not ready when the run was aborted\.$/ : /Plugin slow was still busy in the hook load\.$/) as string });
+      expect(vmm.report).toBe(report);
+      await expect(vmm.run()).rejects.toThrow(/still busy with/);
+    }
+  });
+
   it('warns once of a handler whose exit the backend does not have, unless it only stands ready', async () => {
     const warnings: string[] = [];
     const plugins = [halting, does('deaf', ({ hooks }) => {

@@ -53,10 +53,13 @@ export interface VmmOptions {
 export interface RunOptions {
   /** Stops once the guest has retired so many instructions, over all runs of this VM. */
   readonly maxInstructions?: number;
-  /** Seconds of host time. */
+  /** Seconds of host time; as many again for getting the machine ready, where `run` does that. */
   readonly timeout?: number;
   readonly signal?: AbortSignal;
 }
+
+/** Of setTimeout, ms. */
+const LONGEST_TIMER = 2 ** 31 - 1;
 
 const NO_TIMERS: Timers = { nextDeadline: () => Infinity, runDue() {} };
 
@@ -82,8 +85,9 @@ export class Vmm implements AsyncDisposable {
   readonly #sleeper = new Sleeper();
   readonly #wakeSources = new Set<object>();
   #applying = '';
-  /** Whose tap of a lifecycle hook ran last. */
+  /** Whose tap of a lifecycle hook ran last, and of which hook. */
   #tapping = '';
+  #guarded = '';
   #hooksChanged = true;
   /** Handlers that were warned of. */
   readonly #warned = new Set<string>();
@@ -174,8 +178,10 @@ export class Vmm implements AsyncDisposable {
     if (maxInstructions !== Infinity && !this.backend.capabilities.has('instruction-count')) {
       fail('RUN_LIMIT', `Backend ${this.backend.name} does not count what the guest retires, so a run cannot end after ${maxInstructions} instructions. Give it a timeout instead.`, { maxInstructions });
     }
-    if (this.state === 'composed') await this.create();
-    if (this.state === 'created') await this.load();
+    if (this.state === 'composed' || this.state === 'created') {
+      const early = await this.#prepare(timeout, options.signal);
+      if (early !== undefined) return early;
+    }
     const resuming = this.state === 'paused';
     this.#lifecycle.move('run');
     this.#running = this.#run(options, maxInstructions, timeout, resuming);
@@ -208,6 +214,38 @@ export class Vmm implements AsyncDisposable {
   }
 
   // ---- creation
+
+  /** `create`, if it has not been done, and `load`. A report when they are not done in time, or the run is aborted meanwhile. */
+  async #prepare(timeout: number, signal: AbortSignal | undefined): Promise<StopReport | undefined> {
+    const began = performance.now();
+    const work = (async () => {
+      if (this.state === 'composed') await this.create();
+      await this.load();
+    })();
+    if (timeout === Infinity && signal === undefined) {
+      await work;
+      return undefined;
+    }
+    work.catch(() => {}); // what fails after the end is nobody's
+    let timer: NodeJS.Timeout | undefined, abort = (): void => {};
+    const ended = new Promise<StopOutcome>((resolve) => {
+      const end = (what: string, reason: 'timeout' | 'aborted'): void => {
+        const busy = this.#tapping === '' ? '' : ` Plugin ${this.#tapping} was still busy in the hook ${this.#guarded}.`;
+        resolve(stop(`The machine was not ready ${what}.${busy}`, EXIT_STATUS[reason], reason));
+      };
+      abort = () => end('when the run was aborted', 'aborted');
+      if (timeout !== Infinity) timer = setTimeout(() => end('within the time limit', 'timeout'), Math.min(timeout * 1000, LONGEST_TIMER));
+      if (signal?.aborted) abort();
+      signal?.addEventListener('abort', abort);
+    });
+    try {
+      const outcome = await Promise.race([work, ended]);
+      return outcome === undefined ? undefined : (this.report = this.#makeReport(outcome, performance.now() - began, 0));
+    } finally {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', abort);
+    }
+  }
 
   async #create(): Promise<void> {
     const { backend, memory, cpus = 1, time = 'real' } = this.#options;
@@ -265,6 +303,7 @@ export class Vmm implements AsyncDisposable {
 
   /** Calls a lifecycle hook; what throws there is named by plugin. */
   async #guard(hook: keyof Hooks, call: () => unknown): Promise<void> {
+    this.#guarded = hook;
     try {
       await call();
     } catch (error) {
@@ -444,11 +483,12 @@ export class Vmm implements AsyncDisposable {
   #makeReport(outcome: StopOutcome, wallMs: number, idleMs: number): StopReport {
     const counts = this.#dispatcher.countsByName();
     const instructions = this.instructions;
+    const clock = this.#memory === undefined ? undefined : this.backend.clock; // a backend that is not open has none
     const busySeconds = Math.max((this.#wallMs - this.#idleMs) / 1000, 1e-9);
     return {
       reason: outcome.reason, why: outcome.why, exitStatus: outcome.status, backend: this.backend.name,
-      time: this.backend.clock.virtual ? 'virtual' : 'real', guestInstructions: instructions,
-      guestNanoseconds: this.backend.clock.now(), wallSeconds: round(wallMs / 1000), mips: round(instructions / busySeconds / 1e6),
+      time: clock?.virtual ? 'virtual' : 'real', guestInstructions: instructions,
+      guestNanoseconds: clock?.now() ?? 0, wallSeconds: round(wallMs / 1000), mips: round(instructions / busySeconds / 1e6),
       idleSeconds: round(idleMs / 1000), exits: counts,
       totalExits: Object.values(counts).reduce((sum, count) => sum + count, 0),
     };
