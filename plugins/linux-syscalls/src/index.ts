@@ -11,16 +11,17 @@ import { readWrite } from './read-write.js';
 import { status } from './status.js';
 import { system } from './system.js';
 import { time } from './time.js';
+import { timerFiles } from './timer-files.js';
 import { waiting } from './waiting.js';
 
 /** Every group. */
 export function linuxSystemCalls(): Plugin[] {
   return [
-    readWrite(), descriptors(), opening(), status(), directories(), attributes(), memory(), signals(), threads(), time(), identity(), system(), pipes(), waiting(),
+    readWrite(), descriptors(), opening(), status(), directories(), attributes(), memory(), signals(), threads(), time(), timerFiles(), identity(), system(), pipes(), waiting(),
   ];
 }
 
-export { attributes, descriptors, directories, identity, memory, opening, pipes, readWrite, signals, status, system, threads, time, waiting };
+export { attributes, descriptors, directories, identity, memory, opening, pipes, readWrite, signals, status, system, threads, time, timerFiles, waiting };
 export { group } from './group.js';
 export { LinuxProcessPlugin } from './process-plugin.js';
 export type { LinuxProcessOptions, Mount } from './process-plugin.js';

@@ -1,8 +1,8 @@
 /** Opening files: open, openat, openat2, creat. */
-import { AT_FDCWD, formats, resolveArgument } from '@visorkit/linux-abi';
+import { AT_FDCWD, PID, formats, resolveArgument } from '@visorkit/linux-abi';
 import type { OpenFile, Process, SystemCall, SystemCallDefinition } from '@visorkit/linux-abi';
 import { Errno, FileMode, OpenFlag, isDirectory, raise } from '@visorkit/sandbox-fs';
-import type { FsNode, Resolved } from '@visorkit/sandbox-fs';
+import type { Directory, FileHandle, FsNode, Resolved } from '@visorkit/sandbox-fs';
 import { group } from './group.js';
 import { ContentFile, DirectoryFile, PathFile } from './open-files.js';
 
@@ -63,21 +63,39 @@ function reopen(process: Process, node: FsNode): OpenFile {
   return process.files.get(node.descriptor!);
 }
 
-/** A nameless file in memory. */
+/** A file whose name is taken away at once: what is left is the open file. */
+function nameless(folder: Directory, mode: number, flags: number): FileHandle {
+  const name = `.tmpfile-${PID}-${Math.floor(Math.random() * 2 ** 48).toString(36)}`;
+  const handle = folder.create(name, mode, flags);
+  folder.unlink(name);
+  return handle;
+}
+
+/** O_TMPFILE. */
 function temporary(call: SystemCall, directoryAt: number, pathAt: number, flags: number, mode: number): number {
   const { process } = call, found = resolveArgument(call, directoryAt, pathAt, true);
   try {
     if (found.node === undefined) raise('ENOENT');
     if (!isDirectory(found.node)) raise('ENOTDIR');
     if ((flags & OpenFlag.ACCESS) === 0) raise('EINVAL');
-    // A name that is taken away at once: what is left is the open file
-    const name = `.tmpfile-${process.pid}-${Math.floor(Math.random() * 2 ** 48).toString(36)}`;
-    const handle = found.node.create(name, mode & 0o7777 & ~process.umask, flags & ~OpenFlag.TMPFILE);
-    found.node.unlink(name);
+    const handle = nameless(found.node, mode & 0o7777 & ~process.umask, flags & ~OpenFlag.TMPFILE);
     return process.files.add(new ContentFile(flags & KEPT & ~OpenFlag.TMPFILE, handle, '(deleted)'), (flags & OpenFlag.CLOEXEC) !== 0);
   } finally {
     found.close();
   }
+}
+
+const MFD = { CLOEXEC: 1, ALLOW_SEALING: 2, NOEXEC_SEAL: 8, EXEC: 16 } as const;
+/** Of a name in /proc/self/fd behind "memfd:". */
+const MEMFD_NAME_LIMIT = 249;
+
+/** memfd_create(2): a file in memory that never had a name. Nothing can be sealed. */
+function memoryFile(call: SystemCall): number {
+  const { process } = call, name = call.memory.readString(call.u64(0)), how = call.u32(1);
+  if ((how & ~(MFD.CLOEXEC | MFD.ALLOW_SEALING | MFD.NOEXEC_SEAL | MFD.EXEC)) !== 0 || Buffer.byteLength(name) > MEMFD_NAME_LIMIT) return -Errno.EINVAL;
+  if ((how & MFD.EXEC) !== 0 && (how & MFD.NOEXEC_SEAL) !== 0) return -Errno.EINVAL;
+  const handle = nameless(process.options.fs.root, (how & MFD.NOEXEC_SEAL) !== 0 ? 0o666 : 0o777, OpenFlag.RDWR);
+  return process.files.add(new ContentFile(OpenFlag.RDWR, handle, `/memfd:${name} (deleted)`), (how & MFD.CLOEXEC) !== 0);
 }
 
 function openAt(call: SystemCall, directoryAt: number, pathAt: number, flags: number, mode: number): number {
@@ -103,6 +121,7 @@ const definitions: SystemCallDefinition[] = [
   { name: 'open', args: [path, openFlags, openMode(1)], serve: (call) => openAt(call, AT_FDCWD, 0, call.i32(1), call.u32(2)) },
   { name: 'openat', args: [directory, path, openFlags, openMode(2)], serve: (call) => openAt(call, 0, 1, call.i32(2), call.u32(3)) },
   { name: 'openat2', args: [directory, path, pointer, size], serve: openat2 },
+  { name: 'memfd_create', args: [path, formats.flags({ MFD_CLOEXEC: MFD.CLOEXEC, MFD_ALLOW_SEALING: MFD.ALLOW_SEALING, MFD_NOEXEC_SEAL: MFD.NOEXEC_SEAL, MFD_EXEC: MFD.EXEC })], serve: memoryFile },
   { name: 'creat', args: [path, octal], serve: (call) => openAt(call, AT_FDCWD, 0, OpenFlag.CREAT | OpenFlag.WRONLY | OpenFlag.TRUNC, call.u32(1)) },
 ];
 

@@ -29,6 +29,7 @@
 #include <sys/syscall.h>
 #include <sys/sysinfo.h>
 #include <sys/time.h>
+#include <sys/timerfd.h>
 #include <sys/times.h>
 #include <sys/uio.h>
 #include <sys/utsname.h>
@@ -622,6 +623,75 @@ static void pipes(void) {
   for (int i = 3; i <= fd; i++) close(i);
 }
 
+static void timer_files(void) {
+  struct itimerspec soon = { { 0, 0 }, { 0, 2000000 } }, often = { { 0, 1000000 }, { 0, 1000000 } }, before, past = { { 0, 0 }, { 1, 0 } }, none = { { 0, 0 }, { 0, 0 } };
+  struct itimerspec far = { { 5, 0 }, { 1000, 0 } }, wrong = { { 0, 0 }, { 0, 1000000000 } };
+  unsigned long times;
+  T("made", timerfd_create, CLOCK_MONOTONIC, 0);
+  T("does not block", timerfd_create, CLOCK_REALTIME, TFD_NONBLOCK | TFD_CLOEXEC);
+  T("of CPU time", timerfd_create, CLOCK_PROCESS_CPUTIME_ID, 0);
+  T("invalid", timerfd_create, CLOCK_MONOTONIC, 1);
+  T("flags", fcntl, 4, F_GETFL);
+  T("off", timerfd_gettime, 3, &before);
+  printf("  %ld %ld\n", before.it_value.tv_sec, before.it_value.tv_nsec);
+  T("never set", read, 4, &times, 8L);
+  T("once", timerfd_settime, 3, 0, &soon, NULL);
+  T("once", read, 3, &times, 8L);
+  printf("  %lu\n", times);
+  T("short", read, 3, &times, 4L);
+  T("not for writing", write, 3, &times, 8L);
+  T("often", timerfd_settime, 3, 0, &often, &before);
+  printf("  before %ld %ld\n", before.it_value.tv_sec, before.it_value.tv_nsec);
+  struct timespec pause = { 0, 5500000 };
+  nanosleep(&pause, NULL);
+  T("often", read, 3, &times, 8L);
+  sense("timerfd", "several times", times >= 5);
+  struct pollfd polled = { 3, POLLIN, 0 };
+  T("until it comes", poll, &polled, 1, 1000);
+  printf("  %x\n", polled.revents);
+  T("far", timerfd_settime, 3, 0, &far, &before);
+  printf("  before, every %ld\n", before.it_interval.tv_nsec);
+  T("far", timerfd_gettime, 3, &before);
+  sense("timerfd_gettime", "left", before.it_value.tv_sec == 999 && before.it_interval.tv_sec == 5);
+  T("not yet", poll, &polled, 1, 0);
+  T("past", timerfd_settime, 4, TFD_TIMER_ABSTIME, &past, NULL);
+  polled.fd = 4;
+  T("past", poll, &polled, 1, 1000);
+  T("past", read, 4, &times, 8L);
+  printf("  %lu\n", times);
+  T("off", timerfd_settime, 4, 0, &none, NULL);
+  T("off", read, 4, &times, 8L);
+  T("invalid", timerfd_settime, 4, 0, &wrong, NULL);
+  T("invalid", timerfd_settime, 4, 99, &soon, NULL);
+  T("no timer", timerfd_settime, 1, 0, &soon, NULL);
+  T("bad descriptor", timerfd_gettime, 77, &before);
+  T("bad address", timerfd_settime, 4, 0, (void *)8, NULL);
+  close(3);
+  close(4);
+  struct stat s;
+  T("made", memfd_create, "mine", MFD_CLOEXEC);
+  T("flags", fcntl, 3, F_GETFD);
+  T("written", write, 3, "in memory", 9L);
+  T("of it", fstat, 3, &s);
+  show_stat("memfd", &s);
+  long length = readlink("/proc/self/fd/3", buffer, 100);
+  text("  name", buffer, length);
+  T("larger", ftruncate, 3, 8192L);
+  char *m = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, 3, 0);
+  sense("mmap", "memfd", m != MAP_FAILED && memcmp(m, "in memory", 10) == 0);
+  m[4096] = 'x';
+  T("memfd", msync, m, 8192L, MS_SYNC);
+  T("through the mapping", pread64, 3, buffer, 1, 4096L);
+  text("  read", buffer, 1);
+  munmap(m, 8192);
+  T("invalid", memfd_create, "mine", 0x40000000);
+  memset(buffer, 'n', 250);
+  buffer[250] = 0;
+  T("name too long", memfd_create, buffer, 0);
+  T("no name", memfd_create, NULL, 0);
+  close(3);
+}
+
 static volatile int handled, code;
 static void *volatile address;
 static volatile long on_stack;
@@ -789,6 +859,7 @@ int main(int argc, char **argv) {
   clocks();
   identity();
   pipes();
+  timer_files();
   signals();
   threads();
   syscall(SYS_exit_group, 42);
