@@ -106,6 +106,7 @@ describe.skipIf(unbuilt)('as a process (needs a build)', () => {
     const [count, ours, native] = stdout.trim().split('\n');
     expect(Number(count)).toBe(1600 * 65536);
     expect(ours).toBe(native);
-    expect((await peak(1600)) - (await peak(16))).toBeLessThan(60_000);
+    // Engines collect at different times: what counts is that four times as much takes no more
+    expect((await peak(6400)) - (await peak(1600))).toBeLessThan(60_000);
   }, 60_000);
 });
