@@ -835,8 +835,11 @@ static void threads(void) {
   T("unaligned", futex, (char *)&word + 1, FUTEX_WAIT, 1, NULL, NULL, 0);
   T("invalid", futex, &word, 99, 1, NULL, NULL, 0);
   pthread_t all[4];
+  pthread_attr_t small; /* else a stack is as large as RLIMIT_STACK allows, which may be more than there is */
+  pthread_attr_init(&small);
+  pthread_attr_setstacksize(&small, 1 << 18);
   for (long i = 0; i < 4; i++) {
-    int error = pthread_create(&all[i], NULL, worker, (void *)(i + 1));
+    int error = pthread_create(&all[i], &small, worker, (void *)(i + 1));
     if (error != 0) { printf("no thread: %s\n", strerror(error)); syscall(SYS_exit_group, 1); }
   }
   pthread_mutex_lock(&mutex);
