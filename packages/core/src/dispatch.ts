@@ -5,7 +5,6 @@
 import type { Outcome, VmExit } from './exit.js';
 import { HALT, RESUME, RETRY, WAIT } from './exit.js';
 import { EXIT_REASON_COUNT, ExitReason, exitReasonName } from './exit-reasons.js';
-import { Stage } from './hooks.js';
 import type { ExitHandler, Hooks } from './hooks.js';
 import { VisorkitError } from './errors.js';
 import type { Vcpu } from './vcpu.js';
@@ -26,28 +25,12 @@ export function compileTaps<F>(hook: unknown): CompiledTaps<F> {
  * Exits the kernel itself asks for, to get control between two instructions. When no plugin takes them, the kernel looks
  * at timers and interrupts and enters again.
  */
-const KERNEL_EXITS = new Set<number>([
+export const KERNEL_EXITS: ReadonlySet<number> = new Set<number>([
   ExitReason.EXTERNAL_INTERRUPT, ExitReason.INTERRUPT_WINDOW, ExitReason.NMI_WINDOW, ExitReason.PREEMPTION_TIMER,
 ]);
 
 /** Lists of taps beside those of the exit reasons. */
 const NOBODY = -1, AFTER_EXIT = -2, BEFORE_ENTRY = -3;
-
-/**
- * Handlers of exits that never come: plugin and name of the exit. `gives` says whether the backend has a capability. Those of the
- * architecture and the machine stand ready for whatever may come, and are left out.
- */
-export function deafHandlers(hooks: Hooks, gives: (capability: string) => boolean): { plugin: string; exit: string }[] {
-  const found: { plugin: string; exit: string }[] = [];
-  for (let reason = 0; reason < EXIT_REASON_COUNT; reason++) {
-    const exit = exitReasonName(reason);
-    if (KERNEL_EXITS.has(reason) || gives(`exit.${exit}`)) continue;
-    for (const tap of hooks.exit.for(reason).taps as { name: string; plugin?: string; stage?: number }[]) {
-      if ((tap.stage ?? 0) < Stage.Architecture) found.push({ plugin: tap.plugin ?? tap.name, exit });
-    }
-  }
-  return found;
-}
 
 export class ExitDispatcher {
   /** Exits so far, by reason. */

@@ -5,7 +5,8 @@ import type { Backend } from './backend.js';
 import { PHASES, errorForReport, isThenable, pluginFailure } from './blame.js';
 import type { MergedControls } from './controls.js';
 import { mergeControls } from './controls.js';
-import { ExitDispatcher, deafHandlers } from './dispatch.js';
+import { warnOfDeafHandlers } from './deaf-handlers.js';
+import { ExitDispatcher } from './dispatch.js';
 import { DisposalStack } from './disposal.js';
 import { describeError, fail, isVisorkitError } from './errors.js';
 import { outcomes, stop } from './exit.js';
@@ -16,6 +17,7 @@ import { createHooks } from './hooks.js';
 import type { Hooks } from './hooks.js';
 import { Lifecycle } from './lifecycle.js';
 import type { VmmState } from './lifecycle.js';
+import { inTime } from './in-time.js';
 import { createLogger, silentLogSink } from './logger.js';
 import type { Logger, LogSink } from './logger.js';
 import {
@@ -58,9 +60,6 @@ export interface RunOptions {
   readonly signal?: AbortSignal;
 }
 
-/** Of setTimeout, ms. */
-const LONGEST_TIMER = 2 ** 31 - 1;
-
 const NO_TIMERS: Timers = { nextDeadline: () => Infinity, runDue() {} };
 
 /** Services the kernel provides before any plugin is applied. */
@@ -89,7 +88,6 @@ export class Vmm implements AsyncDisposable {
   #tapping = '';
   #guarded = '';
   #hooksChanged = true;
-  /** Handlers that were warned of. */
   readonly #warned = new Set<string>();
   #memory: GuestMemory | undefined;
   #vcpus: readonly Vcpu[] = [];
@@ -222,29 +220,8 @@ export class Vmm implements AsyncDisposable {
       if (this.state === 'composed') await this.create();
       await this.load();
     })();
-    if (timeout === Infinity && signal === undefined) {
-      await work;
-      return undefined;
-    }
-    work.catch(() => {}); // what fails after the end is nobody's
-    let timer: NodeJS.Timeout | undefined, abort = (): void => {};
-    const ended = new Promise<StopOutcome>((resolve) => {
-      const end = (what: string, reason: 'timeout' | 'aborted'): void => {
-        const busy = this.#tapping === '' ? '' : ` Plugin ${this.#tapping} was still busy in the hook ${this.#guarded}.`;
-        resolve(stop(`The machine was not ready ${what}.${busy}`, EXIT_STATUS[reason], reason));
-      };
-      abort = () => end('when the run was aborted', 'aborted');
-      if (timeout !== Infinity) timer = setTimeout(() => end('within the time limit', 'timeout'), Math.min(timeout * 1000, LONGEST_TIMER));
-      if (signal?.aborted) abort();
-      signal?.addEventListener('abort', abort);
-    });
-    try {
-      const outcome = await Promise.race([work, ended]);
-      return outcome === undefined ? undefined : (this.report = this.#makeReport(outcome, performance.now() - began, 0));
-    } finally {
-      clearTimeout(timer);
-      signal?.removeEventListener('abort', abort);
-    }
+    const late = await inTime(work, timeout, signal, () => (this.#tapping === '' ? '' : ` Plugin ${this.#tapping} was still busy in the hook ${this.#guarded}.`));
+    return late === undefined ? undefined : (this.report = this.#makeReport(late, performance.now() - began, 0));
   }
 
   async #create(): Promise<void> {
@@ -309,18 +286,6 @@ export class Vmm implements AsyncDisposable {
     } catch (error) {
       if (isVisorkitError(error)) throw error;
       throw pluginFailure(this.#tapping, `in the hook ${hook}`, error);
-    }
-  }
-
-  /** A handler that is never called is a mistake that is hard to see. */
-  #warnOfDeafHandlers(): void {
-    const { capabilities, name } = this.backend;
-    for (const { plugin, exit } of deafHandlers(this.hooks, (capability) => capabilities.has(capability))) {
-      const key = `${plugin} ${exit}`;
-      if (this.#warned.has(key)) continue;
-      this.#warned.add(key);
-      const others = (this.#options.alternatives ?? []).filter((other) => other.name !== name && other.capabilities.has(`exit.${exit}`)).map((other) => other.name);
-      this.logger.warn(`plugin ${plugin} handles ${exit} exits, which the backend ${name} does not have: the handler is never called${others.length === 0 ? '' : `; the backend ${others.join(' or ')} has them`}`);
     }
   }
 
@@ -425,7 +390,7 @@ export class Vmm implements AsyncDisposable {
       if (this.#hooksChanged) {
         this.#hooksChanged = false;
         this.#dispatcher.compile(this.hooks);
-        this.#warnOfDeafHandlers();
+        warnOfDeafHandlers(this.hooks, this.backend, this.#options.alternatives ?? [], this.logger, this.#warned);
       }
       const end = loop.slice(maxInstructions);
       switch (end) {

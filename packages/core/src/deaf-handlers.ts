@@ -1,0 +1,29 @@
+/** Handlers that are never called, because the backend does not have their exit: a mistake that is hard to see. */
+import type { Backend } from './backend.js';
+import { KERNEL_EXITS } from './dispatch.js';
+import { EXIT_REASON_COUNT, exitReasonName } from './exit-reasons.js';
+import { Stage } from './hooks.js';
+import type { Hooks, TapInfo } from './hooks.js';
+import type { Logger } from './logger.js';
+
+type Named = Pick<Backend, 'name' | 'capabilities'>;
+
+/**
+ * Warns of each that is not among `warned`, and adds it. Handlers of the architecture and the machine stand ready for whatever may come, and
+ * are left out. `alternatives` may have what the backend lacks.
+ */
+export function warnOfDeafHandlers(hooks: Hooks, backend: Named, alternatives: readonly Named[], logger: Logger, warned: Set<string>): void {
+  for (let reason = 0; reason < EXIT_REASON_COUNT; reason++) {
+    const exit = exitReasonName(reason), capability = `exit.${exit}`;
+    if (KERNEL_EXITS.has(reason) || backend.capabilities.has(capability)) continue;
+    for (const { plugin, name, stage = 0 } of hooks.exit.for(reason).taps as readonly (Partial<TapInfo> & { name: string; stage?: number })[]) {
+      if (stage >= Stage.Architecture) continue;
+      const owner = plugin ?? name, key = `${owner} ${exit}`;
+      if (warned.has(key)) continue;
+      warned.add(key);
+      const others = alternatives.filter((other) => other.name !== backend.name && other.capabilities.has(capability)).map((other) => other.name);
+      const elsewhere = others.length === 0 ? '' : `; the backend ${others.join(' or ')} has them`;
+      logger.warn(`plugin ${owner} handles ${exit} exits, which the backend ${backend.name} does not have: the handler is never called${elsewhere}`);
+    }
+  }
+}
