@@ -1,5 +1,5 @@
 /** The run loop: exits, timers, interrupts, halts, limits, reports. On a backend that plays scripts. */
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { DisassemblerToken, ExitReason, HALT, InterruptSourceToken, RESUME, RETRY, Stage, SystemControlToken, stop } from '@visorkit/core';
 import type { Plugin, PluginHost } from '@visorkit/core';
 import { PortBusToken, PushInput, TimerQueueToken, compose } from '@visorkit/machine';
@@ -283,15 +283,29 @@ describe('events', () => {
   });
 
   it('ends when a plugin does not get ready: at the time limit, or when it is aborted', async () => {
-    const slow = does('slow', ({ hooks }) => { hooks.load.tapPromise('slow', () => new Promise(() => {})); });
-    const soon = (): AbortSignal => AbortSignal.timeout(10);
-    for (const [options, reason, exitStatus] of [[() => ({ timeout: 0.01 }), 'timeout', 124], [() => ({ signal: soon() }), 'aborted', 130], [() => ({ signal: AbortSignal.abort() }), 'aborted', 130]] as const) {
-      await using vmm = compose({ backend: fakeBackend([hltExit(false)]), memory, time: 'virtual', plugins: [slow] });
-      const given = options(), before = 'signal' in given && given.signal.aborted;
-      const report = await vmm.run(given);
-      expect(report).toMatchObject({ reason, exitStatus, guestInstructions: 0, why: expect.stringMatching(before ? /^The machine was not ready when the run was aborted\.$/ : /Plugin slow was still busy in the hook load\.$/) as string });
-      expect(vmm.report).toBe(report);
-      await expect(vmm.run()).rejects.toThrow(/still busy with/);
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    try {
+      const leaving = new AbortController();
+      const BUSY = 'The machine was not ready WHEN. Plugin slow was still busy in the hook load.';
+      for (const [options, meanwhile, reason, exitStatus, why] of [
+        [{ timeout: 60 }, () => vi.advanceTimersByTime(60_000), 'timeout', 124, BUSY.replace('WHEN', 'within the time limit')],
+        [{ signal: leaving.signal }, () => leaving.abort(), 'aborted', 130, BUSY.replace('WHEN', 'when the run was aborted')],
+        [{ signal: AbortSignal.abort() }, () => {}, 'aborted', 130, 'The machine was not ready when the run was aborted.'],
+      ] as const) {
+        const slow = does('slow', ({ hooks }) => {
+          hooks.load.tapPromise('slow', () => {
+            meanwhile();
+            return new Promise(() => {});
+          });
+        });
+        await using vmm = compose({ backend: fakeBackend([hltExit(false)]), memory, time: 'virtual', plugins: [slow] });
+        const report = await vmm.run(options);
+        expect(report).toMatchObject({ reason, exitStatus, guestInstructions: 0, why });
+        expect(vmm.report).toBe(report);
+        await expect(vmm.run()).rejects.toThrow(/still busy with/);
+      }
+    } finally {
+      vi.useRealTimers();
     }
   });
 
