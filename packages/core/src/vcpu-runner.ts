@@ -121,3 +121,9 @@ export class VcpuRunner {
     }
   }
 }
+
+/** Where a vCPU's interrupts come from: the machine's source has a part for each, or is the first one's. */
+export function sourceOf(source: InterruptSource | undefined, index: number): InterruptSource | undefined {
+  if (source?.forVcpu !== undefined) return source.forVcpu(index);
+  return index === 0 ? source : undefined;
+}

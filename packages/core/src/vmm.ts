@@ -24,7 +24,7 @@ import {
   ClockToken, DisassemblerToken, ExternalInterruptSourceToken, GuestMemoryToken, InterruptSourceToken, MachineConfigToken,
   SystemControlToken, TimersToken, WakeupToken,
 } from './platform.js';
-import type { GuestMemory, InterruptSource, SystemControl, Timers, Wakeup } from './platform.js';
+import type { GuestMemory, SystemControl, Timers, Wakeup } from './platform.js';
 import type { Services } from './plugin.js';
 import type { ListedPlugin, PluginEntry } from './plugin-list.js';
 import { checkCapabilities, listPlugins, orderPlugins } from './plugin-list.js';
@@ -34,7 +34,7 @@ import { Phase, RunLoop } from './run-loop.js';
 import { ServiceContainer } from './services.js';
 import { Sleeper } from './sleeper.js';
 import type { Vcpu } from './vcpu.js';
-import { VcpuRunner } from './vcpu-runner.js';
+import { VcpuRunner, sourceOf } from './vcpu-runner.js';
 
 export interface VmmOptions {
   readonly backend: Backend;
@@ -487,11 +487,6 @@ export class Vmm implements AsyncDisposable {
 
 /** Backends that serve a VM already; weak, so it keeps none of them alive. */
 const openBackends = new WeakSet<Backend>();
-
-function sourceOf(source: InterruptSource | undefined, index: number): InterruptSource | undefined {
-  if (source?.forVcpu !== undefined) return source.forVcpu(index);
-  return index === 0 ? source : undefined;
-}
 
 function round(value: number): number {
   return Math.round(value * 1000) / 1000;
