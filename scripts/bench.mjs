@@ -8,5 +8,7 @@ import { setup } from './setup.mjs';
 import { root } from './steps.mjs';
 
 await setup();
-const { status } = spawnSync(process.execPath, [join(root, 'test/bench/dist/main.js'), ...process.argv.slice(2)], { stdio: 'inherit' });
+const { status } = spawnSync(process.execPath, [join(root, 'test/bench/dist/main.js'), ...process.argv.slice(2)], {
+  stdio: 'inherit',
+});
 process.exit(status ?? 1);

@@ -10,8 +10,9 @@ import { filesUnder, hashOf, root, run, textOf, workspaceFolders } from './steps
 export function buildEngine() {
   const script = 'packages/engine/scripts/build.mjs';
   if (!existsSync(join(root, script))) return;
-  const sources = filesUnder(['packages/engine/assembly', 'packages/engine/scripts', 'packages/engine/src'])
-    .filter((file) => !file.endsWith('.test.ts'));
+  const sources = filesUnder(['packages/engine/assembly', 'packages/engine/scripts', 'packages/engine/src']).filter(
+    (file) => !file.endsWith('.test.ts'),
+  );
   const wanted = hashOf(sources, textOf(join(root, 'node_modules/assemblyscript/package.json')));
   const stamp = join(root, 'packages/engine/build/.sources');
   if (existsSync(join(root, 'packages/engine/build/engine.wasm')) && textOf(stamp) === wanted) return;
@@ -24,7 +25,9 @@ export function buildEngine() {
 export function buildPackages() {
   const folders = workspaceFolders('tsconfig.json');
   listProjects(folders);
-  const sources = filesUnder(['tsconfig.base.json', ...folders]).filter((file) => /\.(ts|mts|json)$/.test(file) && !file.endsWith('.tsbuildinfo') && !file.includes('/assembly/'));
+  const sources = filesUnder(['tsconfig.base.json', ...folders]).filter(
+    (file) => /\.(ts|mts|json)$/.test(file) && !file.endsWith('.tsbuildinfo') && !file.includes('/assembly/'),
+  );
   const wanted = hashOf(sources, textOf(join(root, 'node_modules/typescript/package.json')));
   const stamp = join(root, 'node_modules/.visorkit-built');
   if (textOf(stamp) === wanted && folders.every((folder) => existsSync(join(root, folder, 'dist')))) return;

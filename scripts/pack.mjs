@@ -11,6 +11,23 @@ await setup();
 const target = join(root, '.cache', 'packages');
 rmSync(target, { recursive: true, force: true });
 mkdirSync(target, { recursive: true });
-run('Packing', 'npx', ['-y', PNPM, '--recursive', '--filter', './packages/**', '--filter', './plugins/**', '--filter', 'visorkit', 'pack', '--pack-destination', target],
-  { stdio: ['ignore', 'ignore', 2], shell: process.platform === 'win32' });
+run(
+  'Packing',
+  'npx',
+  [
+    '-y',
+    PNPM,
+    '--recursive',
+    '--filter',
+    './packages/**',
+    '--filter',
+    './plugins/**',
+    '--filter',
+    'visorkit',
+    'pack',
+    '--pack-destination',
+    target,
+  ],
+  { stdio: ['ignore', 'ignore', 2], shell: process.platform === 'win32' },
+);
 process.stdout.write(`${readdirSync(target).length} packages in .cache/packages\n`);

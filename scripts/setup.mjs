@@ -12,7 +12,9 @@ export const PNPM = 'pnpm@10.34.9';
 function checkNode() {
   const [major, minor] = process.versions.node.split('.').map(Number);
   if (major > 20 || (major === 20 && minor >= 19)) return;
-  process.stderr.write(`visorkit needs Node 20.19 or newer; this is Node ${process.versions.node} (${process.execPath}). Install a newer one from https://nodejs.org and try again.\n`);
+  process.stderr.write(
+    `visorkit needs Node 20.19 or newer; this is Node ${process.versions.node} (${process.execPath}). Install a newer one from https://nodejs.org and try again.\n`,
+  );
   process.exit(1);
 }
 
@@ -20,11 +22,18 @@ function checkNode() {
 function install() {
   const stamp = join(root, 'node_modules', '.visorkit-installed');
   const manifests = ['package.json', ...workspaceFolders().map((folder) => `${folder}/package.json`)];
-  const wanted = hashOf(filesUnder(['pnpm-lock.yaml', 'pnpm-workspace.yaml', ...manifests]), PNPM, process.versions.modules);
-  const complete = existsSync(join(root, 'node_modules', '.modules.yaml')) && existsSync(join(root, 'packages', 'core', 'node_modules'));
+  const wanted = hashOf(
+    filesUnder(['pnpm-lock.yaml', 'pnpm-workspace.yaml', ...manifests]),
+    PNPM,
+    process.versions.modules,
+  );
+  const complete =
+    existsSync(join(root, 'node_modules', '.modules.yaml')) &&
+    existsSync(join(root, 'packages', 'core', 'node_modules'));
   if (complete && textOf(stamp) === wanted) return;
   run('Installing dependencies', 'npx', ['-y', PNPM, 'install', '--frozen-lockfile', '--prefer-offline'], {
-    shell: process.platform === 'win32', env: { ...process.env, CI: process.env.CI ?? 'true' },
+    shell: process.platform === 'win32',
+    env: { ...process.env, CI: process.env.CI ?? 'true' },
   });
   mkdirSync(join(root, 'node_modules'), { recursive: true });
   writeFileSync(stamp, wanted);

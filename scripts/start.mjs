@@ -5,7 +5,9 @@ import { root } from './steps.mjs';
 import { setup } from './setup.mjs';
 
 await setup();
-const child = spawn(process.execPath, [join(root, 'apps/visorkit/bin/visorkit.js'), 'demo', ...process.argv.slice(2)], { stdio: 'inherit' });
+const child = spawn(process.execPath, [join(root, 'apps/visorkit/bin/visorkit.js'), 'demo', ...process.argv.slice(2)], {
+  stdio: 'inherit',
+});
 // Signals of the terminal reach the child by themselves; it restores the terminal and ends, and this process follows.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));
 child.on('error', (error) => {

@@ -45,8 +45,17 @@ export function hashOf(files, ...more) {
 
 /** Workspace folders that have a package.json (or another file). */
 export function workspaceFolders(having = 'package.json', rooms = ['packages', 'plugins', 'apps', 'test', 'docs']) {
-  return rooms.flatMap((room) => (existsSync(join(root, room)) ? readdirSync(join(root, room)).sort().map((name) => `${room}/${name}`) : []))
+  return rooms
+    .flatMap((room) => (room === 'plugins' ? foldersIn(room).flatMap(foldersIn) : foldersIn(room)))
     .filter((folder) => existsSync(join(root, folder, having)));
+}
+
+function foldersIn(folder) {
+  if (!existsSync(join(root, folder))) return [];
+  return readdirSync(join(root, folder), { withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .map(({ name }) => `${folder}/${name}`)
+    .sort();
 }
 
 /** The text of a file, '' when it is not there. */

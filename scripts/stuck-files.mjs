@@ -28,16 +28,24 @@ export default class StuckFiles {
     this.#timer.unref();
   }
 
-  onTestModuleQueued(module) { this.#started.set(module.moduleId, performance.now()); }
-  onTestModuleEnd(module) { this.#started.delete(module.moduleId); }
-  onTestRunEnd() { clearInterval(this.#timer); }
+  onTestModuleQueued(module) {
+    this.#started.set(module.moduleId, performance.now());
+  }
+  onTestModuleEnd(module) {
+    this.#started.delete(module.moduleId);
+  }
+  onTestRunEnd() {
+    clearInterval(this.#timer);
+  }
 
   #look() {
     for (const [file, since] of this.#started) {
       const seconds = (performance.now() - since) / 1000;
       if (seconds < LIMIT_SECONDS) continue;
       this.#started.delete(file);
-      process.stderr.write(`STUCK: ${relative(root, file)} has not ended after ${Math.round(seconds)} s. Its process is ended, and the file counts as failed.\n`);
+      process.stderr.write(
+        `STUCK: ${relative(root, file)} has not ended after ${Math.round(seconds)} s. Its process is ended, and the file counts as failed.\n`,
+      );
       // A worker serves one file, so the worker of a stuck file is one that is as old
       for (const pid of childrenOlderThan(LIMIT_SECONDS - LOOK_EVERY_MS / 1000)) {
         for (const each of [pid, ...descendantsOf(pid)]) describe(each);
@@ -81,13 +89,19 @@ function processes() {
   }
   return names.flatMap((name) => {
     // pid (command) state ppid …; the command may hold anything, parentheses too
-    const fields = read(`/proc/${name}/stat`).replace(/^.*\) /s, '').split(' ');
-    return fields.length > 20 ? [{ pid: Number(name), parent: Number(fields[1]), age: uptime - Number(fields[19]) / TICKS_PER_SECOND }] : [];
+    const fields = read(`/proc/${name}/stat`)
+      .replace(/^.*\) /s, '')
+      .split(' ');
+    return fields.length > 20
+      ? [{ pid: Number(name), parent: Number(fields[1]), age: uptime - Number(fields[19]) / TICKS_PER_SECOND }]
+      : [];
   });
 }
 
 function childrenOlderThan(seconds) {
-  return processes().filter(({ parent, age }) => parent === process.pid && age > seconds).map(({ pid }) => pid);
+  return processes()
+    .filter(({ parent, age }) => parent === process.pid && age > seconds)
+    .map(({ pid }) => pid);
 }
 
 function descendantsOf(pid, all = processes()) {
@@ -104,9 +118,16 @@ function describe(pid) {
     return; // it has just ended
   }
   for (const thread of threads) {
-    const at = `/proc/${pid}/task/${thread}`, state = /^State:\s*(.*)$/m.exec(read(`${at}/status`))?.[1] ?? '';
-    process.stderr.write(`    ${read(`${at}/comm`)} ${thread}: ${state}; system call ${read(`${at}/syscall`) || 'unknown'}; ${read(`${at}/wchan`)}\n`);
-    const stack = read(`${at}/stack`).split('\n').slice(0, 6).map((line) => line.replace(/^\[<0>\] /, '')).join(' < ');
+    const at = `/proc/${pid}/task/${thread}`,
+      state = /^State:\s*(.*)$/m.exec(read(`${at}/status`))?.[1] ?? '';
+    process.stderr.write(
+      `    ${read(`${at}/comm`)} ${thread}: ${state}; system call ${read(`${at}/syscall`) || 'unknown'}; ${read(`${at}/wchan`)}\n`,
+    );
+    const stack = read(`${at}/stack`)
+      .split('\n')
+      .slice(0, 6)
+      .map((line) => line.replace(/^\[<0>\] /, ''))
+      .join(' < ');
     if (Number(thread) === pid && stack !== '') process.stderr.write(`      ${stack}\n`);
   }
 }

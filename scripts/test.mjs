@@ -13,9 +13,19 @@ await setup();
 const results = join(root, '.cache', 'test-results.json');
 mkdirSync(join(root, '.cache'), { recursive: true });
 rmSync(results, { force: true });
-const { status } = spawnSync(process.execPath, [
-  join(root, 'node_modules/vitest/vitest.mjs'), 'run', '--reporter=default', `--reporter=${join(root, 'scripts/stuck-files.mjs')}`, '--reporter=json', `--outputFile.json=${results}`, ...process.argv.slice(2),
-], { cwd: root, stdio: 'inherit' });
+const { status } = spawnSync(
+  process.execPath,
+  [
+    join(root, 'node_modules/vitest/vitest.mjs'),
+    'run',
+    '--reporter=default',
+    `--reporter=${join(root, 'scripts/stuck-files.mjs')}`,
+    '--reporter=json',
+    `--outputFile.json=${results}`,
+    ...process.argv.slice(2),
+  ],
+  { cwd: root, stdio: 'inherit' },
+);
 
 if (!existsSync(results)) {
   process.stdout.write('The tests ended without results.\n0 passed, 1 failed, 0 skipped\n');
@@ -33,7 +43,11 @@ for (const file of testResults) {
     else if (test.status === 'failed') counts.failed++;
     else {
       counts.skipped++;
-      const group = file.assertionResults.every((other) => other.ancestorTitles[0] !== test.ancestorTitles[0] || other.status === test.status) ? test.ancestorTitles[0] : undefined;
+      const group = file.assertionResults.every(
+        (other) => other.ancestorTitles[0] !== test.ancestorTitles[0] || other.status === test.status,
+      )
+        ? test.ancestorTitles[0]
+        : undefined;
       const name = group ?? test.fullName;
       skipped.set(name, (skipped.get(name) ?? 0) + 1);
     }
@@ -41,7 +55,8 @@ for (const file of testResults) {
 }
 // What vitest counts apart from tests, such as a worker that ended in the middle of a file, is a failure too.
 if (status !== 0 && counts.failed === 0) counts.failed = 1;
-for (const [name, count] of [...skipped].slice(0, 40)) process.stdout.write(`skipped: ${name}${count > 1 ? `, ${count} tests` : ''}\n`);
+for (const [name, count] of [...skipped].slice(0, 40))
+  process.stdout.write(`skipped: ${name}${count > 1 ? `, ${count} tests` : ''}\n`);
 if (skipped.size > 40) process.stdout.write(`skipped: … and ${skipped.size - 40} more\n`);
 process.stdout.write(`${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped\n`);
 process.exit(counts.failed > 0 ? 1 : 0);

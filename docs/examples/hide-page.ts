@@ -6,5 +6,7 @@ export const hidePage = (gpa: number): Plugin => ({
   name: 'hide-page',
   requires: { capabilities: ['ept.execute-only'], services: [EptViewsToken] },
   apply: ({ hooks, services }) =>
-    hooks.started.tap('hide-page', () => services.get(EptViewsToken).base.hidePage(gpa, new Uint8Array(4096).fill(0xcc))),
+    hooks.started.tap('hide-page', () =>
+      services.get(EptViewsToken).base.hidePage(gpa, new Uint8Array(4096).fill(0xcc)),
+    ),
 });

@@ -7,11 +7,17 @@ import { pcPlatform } from '@visorkit/pc';
 import { GuestCode } from '@visorkit/testkit';
 
 const image = new GuestCode().print('Hello from the guest.\n').cpuid().hlt().build();
-const watchCpuid: Plugin = { name: 'watch-cpuid', apply({ hooks }) {
-  hooks.exit.for('cpuid').tap('watch-cpuid', (exit, vcpu) => console.log(`CPUID at 0x${vcpu.rip.toString(16)}`));
-} };
+const watchCpuid: Plugin = {
+  name: 'watch-cpuid',
+  apply({ hooks }) {
+    hooks.exit.for('cpuid').tap('watch-cpuid', (exit, vcpu) => console.log(`CPUID at 0x${vcpu.rip.toString(16)}`));
+  },
+};
 const vmm = compose({
-  backend: new VmxBackend(), memory: '16M', time: 'virtual', boot: { image, loader: 'flat' },
+  backend: new VmxBackend(),
+  memory: '16M',
+  time: 'virtual',
+  boot: { image, loader: 'flat' },
   plugins: [...exits(), ...pcPlatform(), new BootFlatPlugin(), watchCpuid],
   console: { output: { write: (byte) => void process.stdout.write(String.fromCharCode(byte)) } },
 });

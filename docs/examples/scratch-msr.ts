@@ -9,7 +9,9 @@ class ScratchMsr implements Device<string>, MsrDevice {
   readonly name = 'scratch-msr';
   #value = 0n;
 
-  readMsr(): bigint { return this.#value; }
+  readMsr(): bigint {
+    return this.#value;
+  }
 
   writeMsr(_index: number, value: bigint): boolean {
     if (value > 0xffff_ffffn) return false;
@@ -17,9 +19,15 @@ class ScratchMsr implements Device<string>, MsrDevice {
     return true;
   }
 
-  reset(): void { this.#value = 0n; }
-  save(): string { return String(this.#value); }
-  restore(state: string): void { this.#value = BigInt(state); }
+  reset(): void {
+    this.#value = 0n;
+  }
+  save(): string {
+    return String(this.#value);
+  }
+  restore(state: string): void {
+    this.#value = BigInt(state);
+  }
 }
 
 export const scratchMsr: Plugin = {

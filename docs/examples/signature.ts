@@ -13,6 +13,10 @@ export const signature: Plugin = {
     table.set({ leaf: 0x4000_0000, subleaf: 0, indexed: false, eax: 0x4000_0000, ebx, ecx, edx });
     table.patch(1, 0, (leaf) => ({ ecx: leaf.ecx | HYPERVISOR_PRESENT }));
     // What depends on the moment is put in when the guest executes CPUID: here, no AES in user mode
-    onDispose(table.atExecution(1, (result, vcpu) => { if (vcpu.cpl === 3) result[ECX] &= ~(1 << 25); }));
+    onDispose(
+      table.atExecution(1, (result, vcpu) => {
+        if (vcpu.cpl === 3) result[ECX] &= ~(1 << 25);
+      }),
+    );
   },
 };

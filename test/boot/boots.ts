@@ -31,10 +31,12 @@ export async function find<T>(what: () => Promise<T>): Promise<Found<T>> {
   }
 }
 
-export const findDebianGuest = (arch: DebianArchitecture): Promise<Found<DebianGuest>> => find(() => prepareDebianGuest({ arch }));
+export const findDebianGuest = (arch: DebianArchitecture): Promise<Found<DebianGuest>> =>
+  find(() => prepareDebianGuest({ arch }));
 
 /** The name of a group of tests, with the reason when they are skipped, so that the summary of `npm test` says it. */
-export const titled = (title: string, { missing }: Found<unknown>): string => (missing === '' ? title : `${title} (not run: ${missing.replace(/\.$/, '')})`);
+export const titled = (title: string, { missing }: Found<unknown>): string =>
+  missing === '' ? title : `${title} (not run: ${missing.replace(/\.$/, '')})`;
 
 export interface BootOf {
   readonly image: Uint8Array;
@@ -61,8 +63,20 @@ export interface Machine extends AsyncDisposable {
 }
 
 /** A PC with an image to boot, not yet started. The guest's output is the only clock of what is typed, so that every run is the same. */
-export async function machineOf({ image, firmware, initramfs, mode, append = '', options, typed = [], shell = SHELL, onLine = () => {} }: BootOf): Promise<Machine> {
-  const console = new CaptureOutput(), debug = new CaptureOutput(), input = new PushInput();
+export async function machineOf({
+  image,
+  firmware,
+  initramfs,
+  mode,
+  append = '',
+  options,
+  typed = [],
+  shell = SHELL,
+  onLine = () => {},
+}: BootOf): Promise<Machine> {
+  const console = new CaptureOutput(),
+    debug = new CaptureOutput(),
+    input = new PushInput();
   const lines = [...typed];
   let line = '';
   const write = (byte: number): void => {
@@ -76,11 +90,27 @@ export async function machineOf({ image, firmware, initramfs, mode, append = '',
   const commandLine = mode === undefined ? append : `console=ttyS0 ${append} ${guestParameters({ mode })}`;
   const initrd = initramfs === undefined ? undefined : readFileSync(initramfs);
   const vmm = await assemble({
-    backend: 'vmx', memory: MEMORY, cpus: 1, time: 'virtual', debugExit: false, plugins: [], debugConsole: debug,
+    backend: 'vmx',
+    memory: MEMORY,
+    cpus: 1,
+    time: 'virtual',
+    debugExit: false,
+    plugins: [],
+    debugConsole: debug,
     console: { output: { write }, ...(typed.length === 0 ? {} : { input }) },
-    ...(firmware === undefined ? {
-      boot: { image, commandLine, modules: initrd === undefined ? [] : [{ name: 'initramfs', data: initrd }], ...(options === undefined ? {} : { options }) },
-    } : { boot: { image: firmware, loader: 'firmware' }, firmwareKernel: { kernel: image, commandLine, ...(initrd === undefined ? {} : { initrd }) } }),
+    ...(firmware === undefined
+      ? {
+          boot: {
+            image,
+            commandLine,
+            modules: initrd === undefined ? [] : [{ name: 'initramfs', data: initrd }],
+            ...(options === undefined ? {} : { options }),
+          },
+        }
+      : {
+          boot: { image: firmware, loader: 'firmware' },
+          firmwareKernel: { kernel: image, commandLine, ...(initrd === undefined ? {} : { initrd }) },
+        }),
   });
   return { vmm, console, debug, [Symbol.asyncDispose]: () => vmm.dispose() };
 }
@@ -103,7 +133,8 @@ export async function boot(what: BootOf, maxInstructions = MOST_INSTRUCTIONS): P
 export const POWERED_OFF = { reason: 'power-off', exitStatus: 0 } as const;
 
 /** Words by which a kernel's log tells of something wrong with the processor or the machine. */
-const COMPLAINT = /unexpected|fail|warning|\bBUG\b|\bbug\b|spurious|unstable|\berror|oops|call trace|panic|unchecked|\binvalid\b|broken|bogus|unsupported|not supported|vulnerable|lost|timed? ?out|disabling|cannot|can't/i;
+const COMPLAINT =
+  /unexpected|fail|warning|\bBUG\b|\bbug\b|spurious|unstable|\berror|oops|call trace|panic|unchecked|\binvalid\b|broken|bogus|unsupported|not supported|vulnerable|lost|timed? ?out|disabling|cannot|can't/i;
 
 /** Lines with such words that a sound PC of this kind (a PCI bus without memory-mapped configuration space, no SMBIOS) has too. */
 const EXPECTED = [
@@ -120,7 +151,11 @@ const EXPECTED = [
 
 /** What a kernel's log complains of. */
 export function complaints(log: string): string[] {
-  return log.split(/\r?\n/).filter((line) => /^\[ *\d+\.\d+\]/.test(line) && COMPLAINT.test(line) && !EXPECTED.some((known) => known.test(line)));
+  return log
+    .split(/\r?\n/)
+    .filter(
+      (line) => /^\[ *\d+\.\d+\]/.test(line) && COMPLAINT.test(line) && !EXPECTED.some((known) => known.test(line)),
+    );
 }
 
 /** Names of the checks in a script of the guest, in their order. */

@@ -8,7 +8,16 @@ import { extractVmlinux } from '@visorkit/formats';
 import { GUEST_READY, parseChecks, programsScript } from '@visorkit/guests';
 import type { StopReport } from '@visorkit/core';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { BOOT_TIMEOUT, POWERED_OFF, boot, checkNames, complaints, findDebianGuest, machineOf, titled } from './boots.js';
+import {
+  BOOT_TIMEOUT,
+  POWERED_OFF,
+  boot,
+  checkNames,
+  complaints,
+  findDebianGuest,
+  machineOf,
+  titled,
+} from './boots.js';
 import type { Boot, BootOf } from './boots.js';
 
 const found = await findDebianGuest('amd64');
@@ -19,7 +28,9 @@ const QUICK = 'cryptomgr.notests';
 describe.skipIf(found.missing !== '')(titled('Debian amd64', found), () => {
   const whole = (): BootOf => ({ image: readFileSync(guest.kernel), mode: 'programs', initramfs: guest.initramfs });
   let first: Boot;
-  beforeAll(async () => { first = await boot(whole()); }, BOOT_TIMEOUT);
+  beforeAll(async () => {
+    first = await boot(whole());
+  }, BOOT_TIMEOUT);
 
   describe('bzImage', () => {
     it('boots, runs programs, and powers off', () => {
@@ -76,17 +87,22 @@ describe.skipIf(found.missing !== '')(titled('Debian amd64', found), () => {
         save ||= line.includes('Run /init as init process');
         if (save || line.includes('ACPI')) void machine?.vmm.pause();
       };
-      await using running = machine = await machineOf({ ...whole(), onLine });
+      await using running = (machine = await machineOf({ ...whole(), onLine }));
       const { vmm } = running;
       await vmm.load();
-      const host = setInterval(() => { if (vmm.state === 'running') void vmm.pause(); }, 100);
+      const host = setInterval(() => {
+        if (vmm.state === 'running') void vmm.pause();
+      }, 100);
       let report: StopReport;
       while ((report = await vmm.run()).reason === 'paused') {
         pauses++;
         if (save && middle === undefined) {
           middle = {
-            memory: vmm.memory.read(0, vmm.memory.size), vcpu: vmm.vcpus[0].saveState(),
-            devices: structuredClone(vmm.services.get(DeviceListToken).save()), output: running.console.text, report,
+            memory: vmm.memory.read(0, vmm.memory.size),
+            vcpu: vmm.vcpus[0].saveState(),
+            devices: structuredClone(vmm.services.get(DeviceListToken).save()),
+            output: running.console.text,
+            report,
           };
           save = false;
         }
@@ -95,7 +111,11 @@ describe.skipIf(found.missing !== '')(titled('Debian amd64', found), () => {
       again = { report, output: running.console.text, debug: running.debug.text };
     }, BOOT_TIMEOUT);
 
-    const same = ({ guestInstructions, guestNanoseconds, exits }: StopReport): unknown => ({ guestInstructions, guestNanoseconds, exits });
+    const same = ({ guestInstructions, guestNanoseconds, exits }: StopReport): unknown => ({
+      guestInstructions,
+      guestNanoseconds,
+      exits,
+    });
 
     it('comes of the same input, however often the host pauses it', () => {
       expect(pauses).toBeGreaterThan(20);
@@ -103,46 +123,82 @@ describe.skipIf(found.missing !== '')(titled('Debian amd64', found), () => {
       expect(same(again.report)).toEqual(same(first.report));
     });
 
-    it('goes on in another machine from a state in the middle', async () => {
-      await using other = await machineOf(whole());
-      const { vmm } = other;
-      await vmm.load();
-      vmm.memory.write(0, middle.memory);
-      vmm.vcpus[0].restoreState(middle.vcpu);
-      vmm.services.get(DeviceListToken).restore(middle.devices);
-      const report = await vmm.run();
-      expect(middle.output + other.console.text).toBe(first.output);
-      expect(report.guestInstructions).toBe(first.report.guestInstructions);
-      expect(report.guestNanoseconds).toBe(first.report.guestNanoseconds);
-    }, BOOT_TIMEOUT);
+    it(
+      'goes on in another machine from a state in the middle',
+      async () => {
+        await using other = await machineOf(whole());
+        const { vmm } = other;
+        await vmm.load();
+        vmm.memory.write(0, middle.memory);
+        vmm.vcpus[0].restoreState(middle.vcpu);
+        vmm.services.get(DeviceListToken).restore(middle.devices);
+        const report = await vmm.run();
+        expect(middle.output + other.console.text).toBe(first.output);
+        expect(report.guestInstructions).toBe(first.report.guestInstructions);
+        expect(report.guestNanoseconds).toBe(first.report.guestNanoseconds);
+      },
+      BOOT_TIMEOUT,
+    );
   });
 
-  it('gives a shell on the serial console that runs what is typed', async () => {
-    const { report, output } = await boot({
-      image: readFileSync(guest.kernel), mode: 'shell', initramfs: guest.initramfs, append: `quiet ${QUICK}`,
-      typed: ['echo $((6*7))-answer', 'uname -m', 'grep "Kernel code" /proc/iomem', 'ls /proc/self/exe && cat /no/such/file || echo status $?', 'poweroff'],
-    });
-    expect(report).toMatchObject(POWERED_OFF);
-    const lines = output.split(/\r?\n/);
-    expect(lines).toContain('42-answer');
-    expect(lines).toContain('x86_64');
-    expect(lines).toContain('status 1');
-    // KASLR: the kernel has chosen another place than the one it is linked for
-    const code = lines.find((line) => /^ +[0-9a-f]+-[0-9a-f]+ : Kernel code/.test(line));
-    expect(code).toBeDefined();
-    expect(parseInt(code!, 16)).not.toBe(0x1000000);
-  }, BOOT_TIMEOUT);
+  it(
+    'gives a shell on the serial console that runs what is typed',
+    async () => {
+      const { report, output } = await boot({
+        image: readFileSync(guest.kernel),
+        mode: 'shell',
+        initramfs: guest.initramfs,
+        append: `quiet ${QUICK}`,
+        typed: [
+          'echo $((6*7))-answer',
+          'uname -m',
+          'grep "Kernel code" /proc/iomem',
+          'ls /proc/self/exe && cat /no/such/file || echo status $?',
+          'poweroff',
+        ],
+      });
+      expect(report).toMatchObject(POWERED_OFF);
+      const lines = output.split(/\r?\n/);
+      expect(lines).toContain('42-answer');
+      expect(lines).toContain('x86_64');
+      expect(lines).toContain('status 1');
+      // KASLR: the kernel has chosen another place than the one it is linked for
+      const code = lines.find((line) => /^ +[0-9a-f]+-[0-9a-f]+ : Kernel code/.test(line));
+      expect(code).toBeDefined();
+      expect(parseInt(code!, 16)).not.toBe(0x1000000);
+    },
+    BOOT_TIMEOUT,
+  );
 
-  it('boots its vmlinux through PVH', async () => {
-    const { report, output } = await boot({ image: extractVmlinux(readFileSync(guest.kernel)), mode: 'off', initramfs: guest.initramfs, append: QUICK });
-    expect(report).toMatchObject(POWERED_OFF);
-    expect(output).toContain(GUEST_READY);
-    expect(complaints(output)).toEqual([]);
-  }, BOOT_TIMEOUT);
+  it(
+    'boots its vmlinux through PVH',
+    async () => {
+      const { report, output } = await boot({
+        image: extractVmlinux(readFileSync(guest.kernel)),
+        mode: 'off',
+        initramfs: guest.initramfs,
+        append: QUICK,
+      });
+      expect(report).toMatchObject(POWERED_OFF);
+      expect(output).toContain(GUEST_READY);
+      expect(complaints(output)).toEqual([]);
+    },
+    BOOT_TIMEOUT,
+  );
 
-  it('boots its bzImage through the 32-bit entry', async () => {
-    const { report, output } = await boot({ image: readFileSync(guest.kernel), mode: 'off', initramfs: guest.initramfs, append: `quiet ${QUICK}`, options: { entry: 32 } });
-    expect(report).toMatchObject(POWERED_OFF);
-    expect(output).toContain(GUEST_READY);
-  }, BOOT_TIMEOUT);
+  it(
+    'boots its bzImage through the 32-bit entry',
+    async () => {
+      const { report, output } = await boot({
+        image: readFileSync(guest.kernel),
+        mode: 'off',
+        initramfs: guest.initramfs,
+        append: `quiet ${QUICK}`,
+        options: { entry: 32 },
+      });
+      expect(report).toMatchObject(POWERED_OFF);
+      expect(output).toContain(GUEST_READY);
+    },
+    BOOT_TIMEOUT,
+  );
 });

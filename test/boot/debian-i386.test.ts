@@ -14,7 +14,12 @@ describe.skipIf(found.missing !== '')(titled('Debian i386', found), () => {
   let run: Boot;
   beforeAll(async () => {
     const { kernel, initramfs } = found.value;
-    run = await boot({ image: readFileSync(kernel), mode: 'programs', initramfs, append: 'cryptomgr.notests noisapnp' });
+    run = await boot({
+      image: readFileSync(kernel),
+      mode: 'programs',
+      initramfs,
+      append: 'cryptomgr.notests noisapnp',
+    });
   }, BOOT_TIMEOUT);
 
   it('boots, runs programs, and powers off', () => {

@@ -5,7 +5,7 @@ import { BootFlatPlugin } from '@visorkit/boot-flat';
 import { BootLinuxPlugin } from '@visorkit/boot-linux';
 import { BootMultibootPlugin } from '@visorkit/boot-multiboot';
 import { isVisorkitError } from '@visorkit/core';
-import { buildBzImage, buildElf, buildMultibootHeader, buildNote, concatenate } from '@visorkit/formats/testing';
+import { buildBzImage, buildElf, buildMultibootHeader, buildNote } from '@visorkit/formats/testing';
 import { compose } from '@visorkit/machine';
 import type { BootOptions } from '@visorkit/machine';
 import { FakeBackend } from '@visorkit/testkit';
@@ -14,11 +14,19 @@ import { describe, expect, test } from 'vitest';
 
 const MIB = 1 << 20;
 const code = Uint8Array.of(0xf4, 0xeb, 0xfd);
-const pvh = { type: 4, physicalAddress: 0n, data: buildNote('Xen', 18, new Uint8Array(new Uint32Array([0x1000000]).buffer)) };
+const pvh = {
+  type: 4,
+  physicalAddress: 0n,
+  data: buildNote('Xen', 18, new Uint8Array(new Uint32Array([0x1000000]).buffer)),
+};
 const images = {
   linux: buildBzImage({ kernel: new Uint8Array(4096) }),
   elf: buildElf({ bits: 64, entry: 0x1000000n, segments: [{ physicalAddress: 0x1000000n, data: code }, pvh] }),
-  multiboot: buildElf({ bits: 32, entry: 0x100000n, segments: [{ physicalAddress: 0x100000n, data: buildMultibootHeader(3) }, pvh] }),
+  multiboot: buildElf({
+    bits: 32,
+    entry: 0x100000n,
+    segments: [{ physicalAddress: 0x100000n, data: buildMultibootHeader(3) }, pvh],
+  }),
   firmware: new Uint8Array(0x20000).fill(0x90).with(0x20000 - 16, 0xea),
   flat: Uint8Array.of(0xba, 0xf8, 0x03, 0x00, 0xd8, 0x04, 0x30, 0xee, 0xb0, 0x0a, 0xee, 0xf4),
 };
@@ -32,7 +40,13 @@ async function load(boot: BootOptions, memory = 32 * MIB): Promise<string> {
     boot,
     log: (_level, _source, message) => void log.push(message),
     // The order of the plugins is not that of the loaders.
-    plugins: [new BootFlatPlugin(), new BootFirmwarePlugin(), new BootElfPlugin(), new BootLinuxPlugin(), new BootMultibootPlugin()],
+    plugins: [
+      new BootFlatPlugin(),
+      new BootFirmwarePlugin(),
+      new BootElfPlugin(),
+      new BootLinuxPlugin(),
+      new BootMultibootPlugin(),
+    ],
   });
   await vmm.load();
   return log.join('\n');
@@ -46,9 +60,17 @@ describe('boot loaders', () => {
   }
 
   test.each<[string, Uint8Array, RegExp]>([
-    ['a kernel of ARM64', Uint8Array.from({ length: 128 }, (_, index) => 'ARM\x64'.charCodeAt(index - 0x38) || 1), /looks like a Linux kernel Image for ARM64/],
+    [
+      'a kernel of ARM64',
+      Uint8Array.from({ length: 128 }, (_, index) => 'ARM\x64'.charCodeAt(index - 0x38) || 1),
+      /looks like a Linux kernel Image for ARM64/,
+    ],
     ['a compressed file', Uint8Array.of(0x1f, 0x8b, 8, 0, 0, 0, 0, 0), /compressed with gzip/],
-    ['an ELF file of another machine', buildElf({ bits: 64, machine: 183, entry: 0n, segments: [] }), /64-bit ELF executable for AArch64/],
+    [
+      'an ELF file of another machine',
+      buildElf({ bits: 64, machine: 183, entry: 0n, segments: [] }),
+      /64-bit ELF executable for AArch64/,
+    ],
     ['a script', new TextEncoder().encode('#!/bin/sh\nreboot\n'), /a script/],
     ['an empty file', new Uint8Array(0), /empty/],
   ])('%s is called what it is', async (_what, image, message) => {
@@ -57,7 +79,11 @@ describe('boot loaders', () => {
 
   test('damaged images of every kind are loaded or refused with a sentence', async () => {
     const damaged = fc
-      .record({ image: fc.constantFrom(...Object.values(images)), keep: fc.integer({ min: 0, max: 5000 }), edits: fc.array(fc.tuple(fc.nat(700), fc.nat(255)), { maxLength: 6 }) })
+      .record({
+        image: fc.constantFrom(...Object.values(images)),
+        keep: fc.integer({ min: 0, max: 5000 }),
+        edits: fc.array(fc.tuple(fc.nat(700), fc.nat(255)), { maxLength: 6 }),
+      })
       .map(({ image, keep, edits }) => {
         const bytes = image.slice(0, keep > 4000 ? image.length : keep);
         for (const [place, value] of edits) if (place < bytes.length) bytes[place] = value;

@@ -30,7 +30,10 @@ const SOFTWARE_KVM = existsSync('/sys/module/kvm_pvm');
 const ALL: readonly ConformingBackend[] = [
   { name: 'vmx', time: 'virtual', lacks: new Set(), unusable: () => undefined, make: () => vmx() },
   {
-    name: 'kvm', time: 'real', lacks: new Set<Deviation>(SOFTWARE_KVM ? ['legacy-paging', 'prompt-interrupts', 'user-calls'] : []), make: () => kvm(),
+    name: 'kvm',
+    time: 'real',
+    lacks: new Set<Deviation>(SOFTWARE_KVM ? ['legacy-paging', 'prompt-interrupts', 'user-calls'] : []),
+    make: () => kvm(),
     unusable: () => {
       const { usable, message } = checkKvm();
       return usable ? undefined : message;

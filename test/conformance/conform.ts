@@ -12,12 +12,20 @@ export type Expected = Partial<Omit<Outcome, 'registers'>> & { readonly register
  * The guest ends in HLT with interrupts off unless `expected` says otherwise, and all of its outcome is the same on all backends.
  * `needs`: where a backend lacks one of these on this machine, the case is left out there, out loud.
  */
-export function conform(name: string, guest: Guest | ((backend: ConformingBackend) => Guest), expected: Expected, needs: readonly Deviation[] = []): void {
+export function conform(
+  name: string,
+  guest: Guest | ((backend: ConformingBackend) => Guest),
+  expected: Expected,
+  needs: readonly Deviation[] = [],
+): void {
   describe(name, () => {
     const outcomes = new Map<string, Outcome>();
     for (const backend of BACKENDS) {
       const missing = needs.filter((deviation) => backend.lacks.has(deviation));
-      if (missing.length > 0) process.stderr.write(`SKIPPED: "${name}" on ${backend.name}: this machine's has no ${missing.map((deviation) => DEVIATIONS[deviation]).join(', no ')}\n`);
+      if (missing.length > 0)
+        process.stderr.write(
+          `SKIPPED: "${name}" on ${backend.name}: this machine's has no ${missing.map((deviation) => DEVIATIONS[deviation]).join(', no ')}\n`,
+        );
       it.skipIf(missing.length > 0)(`on ${backend.name}`, { timeout: 60_000 }, async () => {
         const outcome = await runOn(backend, typeof guest === 'function' ? guest(backend) : guest);
         outcomes.set(backend.name, outcome);

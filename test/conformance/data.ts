@@ -5,17 +5,25 @@ import { IDENTITY_MAP_SIZE, writeIdentityMap } from '@visorkit/machine';
 import { IDT, TABLES } from './machine.js';
 
 type Services = PluginHost['services'];
-const PRESENT = 1, USER = 4, DPL3 = 0x60;
+const PRESENT = 1,
+  USER = 4,
+  DPL3 = 0x60;
 
-export function words(...values: number[]): Uint8Array { return new Uint8Array(Uint32Array.from(values).buffer); }
-export function longs(...values: bigint[]): Uint8Array { return new Uint8Array(BigUint64Array.from(values).buffer); }
+export function words(...values: number[]): Uint8Array {
+  return new Uint8Array(Uint32Array.from(values).buffer);
+}
+export function longs(...values: bigint[]): Uint8Array {
+  return new Uint8Array(BigUint64Array.from(values).buffer);
+}
 
 /** The descriptor of a 64-bit TSS of 104 bytes, available. */
 export function tss(base: number): [bigint, bigint] {
   return [0x0000_8900_0000_0067n | (BigInt(base & 0xffff) << 16n) | (BigInt((base >>> 16) & 0xff) << 32n), 0n];
 }
 
-export function identityMap(services: Services): void { writeIdentityMap(services.get(GuestMemoryToken), TABLES); }
+export function identityMap(services: Services): void {
+  writeIdentityMap(services.get(GuestMemoryToken), TABLES);
+}
 
 /** Opens every page of the identity map to ring 3. */
 export function userPages(services: Services): void {
@@ -28,6 +36,7 @@ export function userPages(services: Services): void {
 
 /** Lets ring 3 use the gate of a 64-bit IDT. */
 export function gateForUser(services: Services, vector: number): void {
-  const memory = services.get(GuestMemoryToken), at = IDT + vector * 16 + 5;
+  const memory = services.get(GuestMemoryToken),
+    at = IDT + vector * 16 + 5;
   memory.writeU8(at, memory.readU8(at) | DPL3);
 }

@@ -7,10 +7,19 @@ import { encodeGate32, encodeGate64 } from '@visorkit/x86';
 import type { ConformingBackend } from './backends.js';
 import type { Code } from './code.js';
 
-export const CODE = 0x1000, STACK = 0x8000, GDT = 0x3000, IDT = 0x3800, TABLES = 0x2_0000;
+export const CODE = 0x1000,
+  STACK = 0x8000,
+  GDT = 0x3000,
+  IDT = 0x3800,
+  TABLES = 0x2_0000;
 /** Port that collects characters, ports that note accesses, device memory. */
-export const PRINT = 0x3f8, PORTS = 0x10, PORT_COUNT = 16, DEVICE = 0xd000_0000, DEVICE_SIZE = 0x1000;
-const CODE32 = 8, CODE64 = 0x18;
+export const PRINT = 0x3f8,
+  PORTS = 0x10,
+  PORT_COUNT = 16,
+  DEVICE = 0xd000_0000,
+  DEVICE_SIZE = 0x1000;
+const CODE32 = 8,
+  CODE64 = 0x18;
 /** CF, PF, AF, ZF, SF, TF, IF, DF, OF. */
 const FLAGS = 0xfd5n;
 const TIME_LIMIT = 20;
@@ -60,48 +69,93 @@ export interface Machine {
   outcome(reason: string, why: string): Outcome;
 }
 
-const bytesOf = (part: Uint8Array | Code | readonly number[]): Uint8Array => ('build' in part ? part.build() : Uint8Array.from(part));
+const bytesOf = (part: Uint8Array | Code | readonly number[]): Uint8Array =>
+  'build' in part ? part.build() : Uint8Array.from(part);
 
 /** Puts code, tables and data in memory and the vCPU at the code's start. */
 function load({ services, vcpus }: PluginHost, guest: Guest): void {
-  const memory = services.get(GuestMemoryToken), { mode } = guest;
+  const memory = services.get(GuestMemoryToken),
+    { mode } = guest;
   memory.write(CODE, bytesOf(guest.code));
-  [0n, 0x00cf_9b00_0000_ffffn, 0x00cf_9300_0000_ffffn, 0x00af_9b00_0000_ffffn].forEach((entry, index) => memory.writeU64(GDT + index * 8, entry));
+  [0n, 0x00cf_9b00_0000_ffffn, 0x00cf_9300_0000_ffffn, 0x00af_9b00_0000_ffffn].forEach((entry, index) =>
+    memory.writeU64(GDT + index * 8, entry),
+  );
   if (mode === 'long64') writeIdentityMap(memory, TABLES);
   for (const [vector, handler] of Object.entries(guest.handlers ?? {}).map(([key, value]) => [Number(key), value])) {
     if (mode === 'real16') memory.writeU32(vector * 4, handler);
     else if (mode === 'protected32') memory.writeU64(IDT + vector * 8, encodeGate32(CODE32, handler, 14));
-    else encodeGate64(CODE64, BigInt(handler), 14).forEach((word, half) => memory.writeU64(IDT + vector * 16 + half * 8, word));
+    else
+      encodeGate64(CODE64, BigInt(handler), 14).forEach((word, half) =>
+        memory.writeU64(IDT + vector * 16 + half * 8, word),
+      );
   }
   for (const [gpa, part] of Object.entries(guest.data ?? {})) memory.write(Number(gpa), bytesOf(part));
-  const tables: Partial<InitialState> = mode === 'real16' ? {} : { gdtr: { base: BigInt(GDT), limit: 0x1f }, idtr: { base: BigInt(IDT), limit: 0xfff } };
+  const tables: Partial<InitialState> =
+    mode === 'real16' ? {} : { gdtr: { base: BigInt(GDT), limit: 0x1f }, idtr: { base: BigInt(IDT), limit: 0xfff } };
   const code64 = { selector: CODE64, base: 0n, limit: 0xffff_ffff, accessRights: 0xa09b };
   vcpus[0].setInitialState({
-    mode, rip: BigInt(CODE), rsp: BigInt(STACK), ...tables, ...(mode === 'long64' ? { cr3: BigInt(TABLES), segments: { cs: code64 } } : {}), ...guest.state,
+    mode,
+    rip: BigInt(CODE),
+    rsp: BigInt(STACK),
+    ...tables,
+    ...(mode === 'long64' ? { cr3: BigInt(TABLES), segments: { cs: code64 } } : {}),
+    ...guest.state,
   });
 }
 
 export async function createMachine(backend: ConformingBackend, guest: Guest): Promise<Machine> {
   const events: string[] = [];
-  let output = '', vcpu: Vcpu | undefined;
+  let output = '',
+    vcpu: Vcpu | undefined;
   const plugin: Plugin = {
     name: 'guest',
     ...guest.declares,
     apply(host) {
       const { services, hooks } = host;
       vcpu = host.vcpus[0];
-      services.get(PortBusToken).register(PRINT, 1, { readPort: () => 0, writePort: (_port, _size, value) => { output += String.fromCharCode(value); } }, 'print');
-      services.get(PortBusToken).register(PORTS, PORT_COUNT, {
-        readPort: (port, size) => { events.push(`in ${port.toString(16)} ${size}`); return patternAt(port, size); },
-        writePort: (port, size, value) => { events.push(`out ${port.toString(16)} ${size} ${value.toString(16)}`); },
-      }, 'ports');
-      services.get(MmioBusToken).register(DEVICE, DEVICE_SIZE, {
-        readMmio: (offset, size) => { events.push(`read ${offset.toString(16)} ${size}`); return patternAt(offset, size); },
-        writeMmio: (offset, size, value) => { events.push(`write ${offset.toString(16)} ${size} ${value.toString(16)}`); },
-      }, 'device');
+      services.get(PortBusToken).register(
+        PRINT,
+        1,
+        {
+          readPort: () => 0,
+          writePort: (_port, _size, value) => {
+            output += String.fromCharCode(value);
+          },
+        },
+        'print',
+      );
+      services.get(PortBusToken).register(
+        PORTS,
+        PORT_COUNT,
+        {
+          readPort: (port, size) => {
+            events.push(`in ${port.toString(16)} ${size}`);
+            return patternAt(port, size);
+          },
+          writePort: (port, size, value) => {
+            events.push(`out ${port.toString(16)} ${size} ${value.toString(16)}`);
+          },
+        },
+        'ports',
+      );
+      services.get(MmioBusToken).register(
+        DEVICE,
+        DEVICE_SIZE,
+        {
+          readMmio: (offset, size) => {
+            events.push(`read ${offset.toString(16)} ${size}`);
+            return patternAt(offset, size);
+          },
+          writeMmio: (offset, size, value) => {
+            events.push(`write ${offset.toString(16)} ${size} ${value.toString(16)}`);
+          },
+        },
+        'device',
+      );
       for (const name of ['hlt', 'rdmsr', 'wrmsr', 'triple-fault'] as const) {
         hooks.exit.for(name).tap({ name: 'note', stage: Stage.Observe }, (_exit, { rcx }) => {
-          if (guest.timed !== true || name !== 'hlt' || events.at(-1) !== 'hlt') events.push(name.endsWith('msr') ? `${name} ${(rcx & 0xffff_ffffn).toString(16)}` : name);
+          if (guest.timed !== true || name !== 'hlt' || events.at(-1) !== 'hlt')
+            events.push(name.endsWith('msr') ? `${name} ${(rcx & 0xffff_ffffn).toString(16)}` : name);
           return undefined;
         });
       }
@@ -109,15 +163,29 @@ export async function createMachine(backend: ConformingBackend, guest: Guest): P
       guest.apply?.(host);
     },
   };
-  const vmm = compose({ backend: backend.make(), memory: guest.memory ?? 1 << 20, time: backend.time, plugins: [plugin, ...exits(), ...(guest.plugins?.() ?? [])] });
+  const vmm = compose({
+    backend: backend.make(),
+    memory: guest.memory ?? 1 << 20,
+    time: backend.time,
+    plugins: [plugin, ...exits(), ...(guest.plugins?.() ?? [])],
+  });
   await vmm.create();
   const cpu = vcpu!;
   return {
-    vmm, vcpu: cpu, events,
+    vmm,
+    vcpu: cpu,
+    events,
     outcome: (reason, why) => ({
-      reason, why, output, events: [...events], rip: cpu.rip, flags: cpu.rflags & FLAGS,
+      reason,
+      why,
+      output,
+      events: [...events],
+      rip: cpu.rip,
+      flags: cpu.rflags & FLAGS,
       registers: Object.fromEntries(GPR_NAMES.map((name, index) => [name, cpu.getRegister(index)])),
-      memory: Object.fromEntries(Object.entries(guest.shows ?? {}).map(([name, [gpa, length]]) => [name, [...vmm.memory.read(gpa, length)]])),
+      memory: Object.fromEntries(
+        Object.entries(guest.shows ?? {}).map(([name, [gpa, length]]) => [name, [...vmm.memory.read(gpa, length)]]),
+      ),
     }),
   };
 }

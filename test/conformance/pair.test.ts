@@ -8,14 +8,26 @@ import type { Guest } from './machine.js';
 /** Prints `letter` and writes it over its memory, two thousand times with a pause between them. */
 const guest = (letter: string): Guest => ({
   mode: 'protected32',
-  code: code().mov(CX, 2000).label('again').mov(AX, letter.charCodeAt(0)).raw(0xa2, 0, 0x60, 0, 0).raw(0x66, 0xba, 0xf8, 0x03).outDxAl().raw(0xa0, 0, 0x60, 0, 0).outDxAl().loop('again').end(),
+  code: code()
+    .mov(CX, 2000)
+    .label('again')
+    .mov(AX, letter.charCodeAt(0))
+    .raw(0xa2, 0, 0x60, 0, 0)
+    .raw(0x66, 0xba, 0xf8, 0x03)
+    .outDxAl()
+    .raw(0xa0, 0, 0x60, 0, 0)
+    .outDxAl()
+    .loop('again')
+    .end(),
   shows: { letter: [0x6000, 1] },
 });
 
 describe.each(BACKENDS)('two machines at once on $name', (backend) => {
   it('compute for themselves', async () => {
     const outcomes = await Promise.all(['a', 'b', 'c'].map((letter) => runOn(backend, guest(letter))));
-    expect(outcomes.map(({ output, memory }) => [output, memory.letter])).toEqual(['a', 'b', 'c'].map((letter) => [letter.repeat(4000), [letter.charCodeAt(0)]]));
+    expect(outcomes.map(({ output, memory }) => [output, memory.letter])).toEqual(
+      ['a', 'b', 'c'].map((letter) => [letter.repeat(4000), [letter.charCodeAt(0)]]),
+    );
   });
 
   it('one goes on when another is disposed of', async () => {

@@ -9,24 +9,43 @@ import { BACKENDS } from './backends.js';
 
 const root = join(import.meta.dirname, '../..');
 const dist = (folder: string): string => join(root, folder, 'dist/index.js');
-const BUILT = ['packages/machine', 'plugins/exits', 'plugins/boot-flat', 'plugins/backend-vmx', 'plugins/backend-kvm', 'apps/visorkit'].every((folder) => existsSync(dist(folder)));
+const BUILT = [
+  'packages/machine',
+  'plugins/exits/basic',
+  'plugins/boot/flat',
+  'plugins/backends/vmx',
+  'plugins/backends/kvm',
+  'apps/visorkit',
+].every((folder) => existsSync(dist(folder)));
 if (!BUILT) process.stderr.write('SKIPPED: ending of processes. Build the workspace first: node scripts/build.mjs\n');
 /** A process that takes longer does not end by itself. */
 const PATIENCE = 8000;
 
-interface Ended { readonly status: number | null; readonly signal: string | null; readonly stderr: string; readonly hung: boolean }
+interface Ended {
+  readonly status: number | null;
+  readonly signal: string | null;
+  readonly stderr: string;
+  readonly hung: boolean;
+}
 
 /** Runs node; once it says `ready` (or at once, some time later) it is given the signal. */
 function ended(args: readonly string[], signal?: NodeJS.Signals): Promise<Ended> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] });
-    let stderr = '', hung = false, asked = false;
-    const killer = setTimeout(() => { hung = true; child.kill('SIGKILL'); }, PATIENCE);
+    let stderr = '',
+      hung = false,
+      asked = false;
+    const killer = setTimeout(() => {
+      hung = true;
+      child.kill('SIGKILL');
+    }, PATIENCE);
     child.stdout.on('data', () => {
       if (signal !== undefined && !asked) child.kill(signal);
       asked = true;
     });
-    child.stderr.on('data', (text: Buffer) => { stderr += text.toString(); });
+    child.stderr.on('data', (text: Buffer) => {
+      stderr += text.toString();
+    });
     child.on('error', reject);
     child.on('close', (status, by) => {
       clearTimeout(killer);
@@ -36,22 +55,52 @@ function ended(args: readonly string[], signal?: NodeJS.Signals): Promise<Ended>
 }
 
 /** A program that runs a spinning guest and does `body` a little later. */
-const program = (backend: string, body: string): string[] => ['--input-type=module', '-e', `
-  const [{ compose }, { exits }, { BootFlatPlugin }, { ${backend} }] = await Promise.all(${JSON.stringify(['packages/machine', 'plugins/exits', 'plugins/boot-flat', `plugins/backend-${backend}`].map((folder) => pathToFileURL(dist(folder)).href))}.map((url) => import(url)));
+const program = (backend: string, body: string): string[] => [
+  '--input-type=module',
+  '-e',
+  `
+  const [{ compose }, { exits }, { BootFlatPlugin }, { ${backend} }] = await Promise.all(${JSON.stringify(['packages/machine', 'plugins/exits/basic', 'plugins/boot/flat', `plugins/backends/${backend}`].map((folder) => pathToFileURL(dist(folder)).href))}.map((url) => import(url)));
   const vmm = compose({ backend: ${backend}(), memory: '1M', plugins: [...exits(), new BootFlatPlugin()], boot: { image: Uint8Array.of(0xeb, 0xfe), loader: 'flat', options: { address: 0x1000, mode: 'real16' } } });
   setTimeout(() => { ${body} }, 100);
-  await vmm.run({ timeout: 30 });`];
+  await vmm.run({ timeout: 30 });`,
+];
 
 describe.skipIf(!BUILT).each(BACKENDS)('a process with a spinning guest on $name ends', ({ name }) => {
   let folder = '';
-  beforeAll(() => { folder = mkdtempSync(join(tmpdir(), 'conformance-')); });
+  beforeAll(() => {
+    folder = mkdtempSync(join(tmpdir(), 'conformance-'));
+  });
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
   it('with Ctrl-C, in the command line', async () => {
     const image = join(folder, 'spin.bin');
     // again: MOV AL, '.'; OUT E9H, AL; MOV CX, 0; 1: LOOP 1b; JMP again
     writeFileSync(image, Uint8Array.of(0xb0, 0x2e, 0xe6, 0xe9, 0xb9, 0, 0, 0xe2, 0xfe, 0xeb, 0xf5));
-    const run = await ended(['apps/visorkit/bin/visorkit.js', 'run', '--backend', name, '--kernel', image, '--loader', 'flat', '--mode', 'real16', '--address', '0x1000', '--serial', 'none', '--debugcon', 'stdio', '--memory', '1M', '--timeout', '30'], 'SIGINT');
+    const run = await ended(
+      [
+        'apps/visorkit/bin/visorkit.js',
+        'run',
+        '--backend',
+        name,
+        '--kernel',
+        image,
+        '--loader',
+        'flat',
+        '--mode',
+        'real16',
+        '--address',
+        '0x1000',
+        '--serial',
+        'none',
+        '--debugcon',
+        'stdio',
+        '--memory',
+        '1M',
+        '--timeout',
+        '30',
+      ],
+      'SIGINT',
+    );
     expect(run).toMatchObject({ status: 130, hung: false });
   }, 20_000);
 
@@ -66,6 +115,9 @@ describe.skipIf(!BUILT).each(BACKENDS)('a process with a spinning guest on $name
   }, 20_000);
 
   it('with SIGTERM', async () => {
-    expect(await ended(program(name, 'console.log("ready")'), 'SIGTERM')).toMatchObject({ signal: 'SIGTERM', hung: false });
+    expect(await ended(program(name, 'console.log("ready")'), 'SIGTERM')).toMatchObject({
+      signal: 'SIGTERM',
+      hung: false,
+    });
   }, 20_000);
 });

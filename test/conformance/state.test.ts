@@ -9,36 +9,51 @@ import type { Guest, Outcome } from './machine.js';
 
 /** Twenty turns of integer, x87 and SSE arithmetic; each writes a partial result to a port. */
 const GUEST: Guest = {
-  mode: 'long64', state: { cr4: 0x620n, cr0: 0x8000_0033n },
+  mode: 'long64',
+  state: { cr4: 0x620n, cr0: 0x8000_0033n },
   code: code()
     .raw(0xdb, 0xe3, 0xd9, 0xe8) // FNINIT; FLD1
-    .mov(CX, 20).mov(AX, 1).mov(DI, 0x6000).raw(0x66, 0x0f, 0x6e, 0xc9) // MOVD XMM1, ECX
+    .mov(CX, 20)
+    .mov(AX, 1)
+    .mov(DI, 0x6000)
+    .raw(0x66, 0x0f, 0x6e, 0xc9) // MOVD XMM1, ECX
     .label('again')
     .raw(0x69, 0xc0, 0x0d, 0x66, 0x19, 0x00, 0x05, 0x5f, 0xf3, 0x6e, 0x3c) // IMUL EAX, EAX, 19660DH; ADD EAX, 3C6EF35FH
     .raw(0x66, 0x0f, 0x6e, 0xc0, 0x66, 0x0f, 0xfe, 0xc8) // MOVD XMM0, EAX; PADDD XMM1, XMM0
     .raw(0xd8, 0xc0) // FADD ST, ST
     .raw(0x89, 0x04, 0x8f) // MOV [RDI + RCX * 4], EAX
-    .outWide(0x10).dec(CX).jnz('again')
-    .raw(0x66, 0x0f, 0x7e, 0xca, 0xdb, 0x3f).end(), // MOVD EDX, XMM1; FSTP TBYTE [RDI]
+    .outWide(0x10)
+    .dec(CX)
+    .jnz('again')
+    .raw(0x66, 0x0f, 0x7e, 0xca, 0xdb, 0x3f)
+    .end(), // MOVD EDX, XMM1; FSTP TBYTE [RDI]
   shows: { results: [0x6000, 84] },
 };
 
 /** Runs until the guest has written `writes` times, and gives its state and memory. */
-async function interrupted(backend: ConformingBackend, writes: number): Promise<{ state: unknown; memory: Uint8Array; events: string[] }> {
+async function interrupted(
+  backend: ConformingBackend,
+  writes: number,
+): Promise<{ state: unknown; memory: Uint8Array; events: string[] }> {
   const machine = await createMachine(backend, {
     ...GUEST,
-    apply: ({ hooks }) => hooks.exit.for('io').tap({ name: 'pause', stage: Stage.Observe }, () => {
-      if (--writes === 0) void machine.vmm.pause();
-      return undefined;
-    }),
+    apply: ({ hooks }) =>
+      hooks.exit.for('io').tap({ name: 'pause', stage: Stage.Observe }, () => {
+        if (--writes === 0) void machine.vmm.pause();
+        return undefined;
+      }),
   });
   expect((await machine.vmm.run({ timeout: 10 })).reason).toBe('paused');
-  const state = structuredClone(machine.vcpu.saveState()), memory = machine.vmm.memory.read(0, machine.vmm.memory.size);
+  const state = structuredClone(machine.vcpu.saveState()),
+    memory = machine.vmm.memory.read(0, machine.vmm.memory.size);
   await machine.vmm.dispose();
   return { state, memory, events: machine.events };
 }
 
-async function continued(backend: ConformingBackend, from: { state: unknown; memory: Uint8Array; events: string[] }): Promise<Outcome> {
+async function continued(
+  backend: ConformingBackend,
+  from: { state: unknown; memory: Uint8Array; events: string[] },
+): Promise<Outcome> {
   const machine = await createMachine(backend, GUEST);
   await machine.vmm.load();
   machine.vmm.memory.write(0, from.memory);
@@ -55,19 +70,31 @@ describe.each(BACKENDS)('save and restore on $name', (backend) => {
     const whole = await runOn(backend, GUEST);
     expect(whole.reason).toBe('halted');
     expect(whole.events).toHaveLength(21);
-    for (const writes of [1, 7, 20]) expect(await continued(backend, await interrupted(backend, writes))).toEqual(whole);
+    for (const writes of [1, 7, 20])
+      expect(await continued(backend, await interrupted(backend, writes))).toEqual(whole);
   });
 
   it('goes from machine to machine several times', async () => {
     const whole = await runOn(backend, GUEST);
     let from = await interrupted(backend, 3);
     for (let turn = 0; turn < 2; turn++) {
-      const machine = await createMachine(backend, { ...GUEST, apply: ({ hooks }) => hooks.exit.for('io').tap({ name: 'pause', stage: Stage.Observe }, () => { void machine.vmm.pause(); return undefined; }) });
+      const machine = await createMachine(backend, {
+        ...GUEST,
+        apply: ({ hooks }) =>
+          hooks.exit.for('io').tap({ name: 'pause', stage: Stage.Observe }, () => {
+            void machine.vmm.pause();
+            return undefined;
+          }),
+      });
       await machine.vmm.load();
       machine.vmm.memory.write(0, from.memory);
       machine.vcpu.restoreState(from.state);
       await machine.vmm.run({ timeout: 10 });
-      from = { state: structuredClone(machine.vcpu.saveState()), memory: machine.vmm.memory.read(0, machine.vmm.memory.size), events: [...from.events, ...machine.events] };
+      from = {
+        state: structuredClone(machine.vcpu.saveState()),
+        memory: machine.vmm.memory.read(0, machine.vmm.memory.size),
+        events: [...from.events, ...machine.events],
+      };
       await machine.vmm.dispose();
     }
     expect(await continued(backend, from)).toEqual(whole);
@@ -78,4 +105,3 @@ it.skipIf(BACKENDS.length < 2)('what the guest computes is the same on all backe
   const [first, ...others] = await Promise.all(BACKENDS.map((backend) => runOn(backend, GUEST)));
   for (const other of others) expect(other).toEqual(first);
 });
-

@@ -3,19 +3,23 @@ import { readFileSync, readdirSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { EXIT_STATUS } from '@visorkit/core';
+import { workspaceFolders } from '../../scripts/steps.mjs';
 
 const root = join(import.meta.dirname, '../..');
 const page = readFileSync(join(root, 'docs/errors.md'), 'utf8');
 
 /** First cells of table rows, without their quotes. */
-const rows = new Map([...page.matchAll(/^\| `([^`]+)` \| ([^|]*(?:\\\|[^|]*)*) \|/gm)].map((match) => [match[1], match[2]]));
+const rows = new Map(
+  [...page.matchAll(/^\| `([^`]+)` \| ([^|]*(?:\\\|[^|]*)*) \|/gm)].map((match) => [match[1], match[2]]),
+);
 
 function sources(): { path: string; text: string }[] {
-  return ['packages', 'plugins', 'apps'].flatMap((room) => readdirSync(join(root, room)).flatMap((name) => {
-    const folder = join(root, room, name, 'src');
-    return readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts') && !file.endsWith('.test.ts'))
+  return (workspaceFolders('src', ['packages', 'plugins', 'apps']) as string[]).flatMap((name) => {
+    const folder = join(root, name, 'src');
+    return readdirSync(folder, { recursive: true, encoding: 'utf8' })
+      .filter((file) => file.endsWith('.ts') && !file.endsWith('.test.ts'))
       .map((file) => ({ path: relative(root, join(folder, file)), text: readFileSync(join(folder, file), 'utf8') }));
-  }));
+  });
 }
 
 /** Codes given to fail, VisorkitError and the readers of images, with a file each. */
@@ -36,7 +40,11 @@ describe('docs/errors.md', () => {
   });
 
   it('has a row for every code', () => {
-    expect([...thrown].filter(([code]) => !rows.has(code)).map(([code, path]) => `add a row for ${code} of ${path} to docs/errors.md`)).toEqual([]);
+    expect(
+      [...thrown]
+        .filter(([code]) => !rows.has(code))
+        .map(([code, path]) => `add a row for ${code} of ${path} to docs/errors.md`),
+    ).toEqual([]);
   });
 
   it('has no row for a code that nothing throws', () => {
@@ -45,9 +53,12 @@ describe('docs/errors.md', () => {
 
   it('has every stop reason, with its status', () => {
     const report = readFileSync(join(root, 'packages/core/src/report.ts'), 'utf8');
-    const declared = [...(/export type StopReason =([^;]*);/.exec(report)?.[1] ?? '').matchAll(/'([^']+)'/g)].map((match) => match[1]);
+    const declared = [...(/export type StopReason =([^;]*);/.exec(report)?.[1] ?? '').matchAll(/'([^']+)'/g)].map(
+      (match) => match[1],
+    );
     expect(declared.length).toBeGreaterThan(10);
     expect(declared.filter((reason) => !rows.has(reason))).toEqual([]);
-    for (const [reason, status] of Object.entries(EXIT_STATUS)) expect([reason, rows.get(reason)]).toEqual([reason, String(status)]);
+    for (const [reason, status] of Object.entries(EXIT_STATUS))
+      expect([reason, rows.get(reason)]).toEqual([reason, String(status)]);
   });
 });

@@ -15,13 +15,16 @@ const example = async <T>(file: string): Promise<T> => (await import(/* @vite-ig
 /** Runs real-mode code at 1000H on the software processor. */
 async function run(code: Uint8Array, plugin: Plugin): Promise<{ report: StopReport; vcpu: Vcpu }> {
   let vcpu: Vcpu | undefined;
-  const guest: Plugin = { name: 'guest', apply({ hooks, vcpus }) {
-    [vcpu] = vcpus;
-    hooks.load.tapPromise('guest', async () => {
-      vmm.memory.write(0x1000, code);
-      vcpus[0].setInitialState({ mode: 'real16', rip: 0x1000n, rsp: 0x8000n });
-    });
-  } };
+  const guest: Plugin = {
+    name: 'guest',
+    apply({ hooks, vcpus }) {
+      [vcpu] = vcpus;
+      hooks.load.tapPromise('guest', async () => {
+        vmm.memory.write(0x1000, code);
+        vcpus[0].setInitialState({ mode: 'real16', rip: 0x1000n, rsp: 0x8000n });
+      });
+    },
+  };
   const vmm = compose({ backend: vmx(), memory: '1M', time: 'virtual', plugins: [guest, plugin, ...exits()] });
   const report = await vmm.run({ maxInstructions: 1_000_000 });
   await vmm.dispose();
@@ -29,30 +32,54 @@ async function run(code: Uint8Array, plugin: Plugin): Promise<{ report: StopRepo
 }
 
 /** MOV r32, imm32 in 16-bit code. */
-const mov = (register: number, value: number): number[] => [0x66, 0xb8 + register, value & 0xff, (value >>> 8) & 0xff, (value >>> 16) & 0xff, value >>> 24];
-const EAX = 0, ECX = 1, EBX = 3;
+const mov = (register: number, value: number): number[] => [
+  0x66,
+  0xb8 + register,
+  value & 0xff,
+  (value >>> 8) & 0xff,
+  (value >>> 16) & 0xff,
+  value >>> 24,
+];
+const EAX = 0,
+  ECX = 1,
+  EBX = 3;
 const VMCALL = [0x0f, 0x01, 0xc1];
 const RDTSC = [0x0f, 0x31];
 const HLT = 0xf4;
 
 describe('the listings', () => {
-  it('README: a VMM of one\'s own', async () => {
+  it("README: a VMM of one's own", async () => {
     let printed = '';
-    vi.spyOn(process.stdout, 'write').mockImplementation((text) => { printed += String(text); return true; });
-    vi.spyOn(console, 'log').mockImplementation((line) => { printed += `${line}\n`; });
+    vi.spyOn(process.stdout, 'write').mockImplementation((text) => {
+      printed += String(text);
+      return true;
+    });
+    vi.spyOn(console, 'log').mockImplementation((line) => {
+      printed += `${line}\n`;
+    });
     try {
       await example('my-vmm.ts');
     } finally {
       vi.restoreAllMocks();
     }
-    expect(printed).toBe('Hello from the guest.\nCPUID at 0x1045\nThe guest halted with interrupts off: nothing can wake it. 47 instructions.\n');
+    expect(printed).toBe(
+      'Hello from the guest.\nCPUID at 0x1045\nThe guest halted with interrupts off: nothing can wake it. 47 instructions.\n',
+    );
   });
 
   it('log-cpuid: every CPUID exit, in three lines', async () => {
     const lines: string[] = [];
-    const log: LogSink = (level, source, message) => { if (level === 'info') lines.push(`${source}: ${message}`); };
+    const log: LogSink = (level, source, message) => {
+      if (level === 'info') lines.push(`${source}: ${message}`);
+    };
     const plugins = [...exits(), ...(await loadPlugin('./log-cpuid', examples))];
-    await using vmm = compose({ backend: fakeBackend([cpuidExit(0), cpuidExit(0x8000_0001)], { controls: vmx().controls.allowed }), memory: 4096, time: 'virtual', log, plugins });
+    await using vmm = compose({
+      backend: fakeBackend([cpuidExit(0), cpuidExit(0x8000_0001)], { controls: vmx().controls.allowed }),
+      memory: 4096,
+      time: 'virtual',
+      log,
+      plugins,
+    });
     await vmm.run();
     expect(lines).toEqual(['log-cpuid: CPUID 0', 'log-cpuid: CPUID 80000001']);
   });
@@ -60,7 +87,12 @@ describe('the listings', () => {
   it('stages: who is asked first', async () => {
     const told: string[] = [];
     const { stages } = await example<{ stages: (tell: (text: string) => void) => Plugin }>('stages.ts');
-    await using vmm = compose({ backend: fakeBackend([cpuidExit(0)]), memory: 4096, time: 'virtual', plugins: [stages((text) => void told.push(text))] });
+    await using vmm = compose({
+      backend: fakeBackend([cpuidExit(0)]),
+      memory: 4096,
+      time: 'virtual',
+      plugins: [stages((text) => void told.push(text))],
+    });
     await vmm.run({ maxInstructions: 1 });
     expect(told.slice(0, 4)).toEqual(['look-first', 'look-on', 'carry-out', 'afterwards: RESUME']);
     expect(told.join()).not.toContain('never');
@@ -68,17 +100,37 @@ describe('the listings', () => {
 
   it('outcomes: RESUME, stop', async () => {
     const { hypercall } = await example<{ hypercall: Plugin }>('outcomes.ts');
-    const { report } = await run(Uint8Array.of(...mov(EAX, 1), ...mov(EBX, 40), ...mov(ECX, 2), ...VMCALL, 0x66, 0x89, 0xc3, ...mov(EAX, 4), ...VMCALL), hypercall);
+    const { report } = await run(
+      Uint8Array.of(
+        ...mov(EAX, 1),
+        ...mov(EBX, 40),
+        ...mov(ECX, 2),
+        ...VMCALL,
+        0x66,
+        0x89,
+        0xc3,
+        ...mov(EAX, 4),
+        ...VMCALL,
+      ),
+      hypercall,
+    );
     expect(report).toMatchObject({ reason: 'exit', exitStatus: 42, why: 'the guest ended with 42' });
   });
 
   it('outcomes: RETRY with an exception, HALT, nothing', async () => {
     const { hypercall } = await example<{ hypercall: Plugin }>('outcomes.ts');
     // Vector 6 of the real-mode table leads to 0:0, where there is a HLT
-    const refused = (number: number) => run(Uint8Array.of(...mov(EAX, number), ...VMCALL, 0xeb, 0xfe), { ...hypercall, apply(host) {
-      hypercall.apply(host);
-      host.hooks.loaded.tapPromise('table', async () => { host.services.get(machine.GuestMemoryToken).writeU32(24, 0x2000); host.services.get(machine.GuestMemoryToken).writeU8(0x2000, HLT); });
-    } });
+    const refused = (number: number) =>
+      run(Uint8Array.of(...mov(EAX, number), ...VMCALL, 0xeb, 0xfe), {
+        ...hypercall,
+        apply(host) {
+          hypercall.apply(host);
+          host.hooks.loaded.tapPromise('table', async () => {
+            host.services.get(machine.GuestMemoryToken).writeU32(24, 0x2000);
+            host.services.get(machine.GuestMemoryToken).writeU8(0x2000, HLT);
+          });
+        },
+      });
     for (const number of [2, 99]) {
       const { report, vcpu } = await refused(number);
       expect([report.reason, vcpu.rip]).toEqual(['halted', 0x2001n]);
@@ -98,9 +150,16 @@ describe('the listings', () => {
   it('slow-clock: what it cannot have is said at composition', async () => {
     const { slowClock } = await example<{ slowClock: Plugin }>('slow-clock.ts');
     const against: Plugin = { name: 'native-tsc', needs: { clear: { primary: ['rdtsc-exiting'] } }, apply() {} };
-    const withBackend = (backend: Parameters<typeof compose>[0]['backend'], ...plugins: Plugin[]) => () => compose({ backend, memory: 4096, plugins });
-    expect(withBackend(vmx(), slowClock, against)).toThrow('The plugins cannot share the processor: slow-clock needs the primary control "rdtsc-exiting" set, native-tsc needs it clear.');
-    expect(withBackend(fakeBackend([], { without: ['exit.rdtsc'] }), slowClock)).toThrow('Backend fake lacks "exit.rdtsc" (asked for by slow-clock; no other known backend has it).');
+    const withBackend =
+      (backend: Parameters<typeof compose>[0]['backend'], ...plugins: Plugin[]) =>
+      () =>
+        compose({ backend, memory: 4096, plugins });
+    expect(withBackend(vmx(), slowClock, against)).toThrow(
+      'The plugins cannot share the processor: slow-clock needs the primary control "rdtsc-exiting" set, native-tsc needs it clear.',
+    );
+    expect(withBackend(fakeBackend([], { without: ['exit.rdtsc'] }), slowClock)).toThrow(
+      'Backend fake lacks "exit.rdtsc" (asked for by slow-clock; no other known backend has it).',
+    );
   });
 
   it('scratch-msr: reads what was written, refuses what is too wide', async () => {
@@ -115,7 +174,9 @@ describe('the listings', () => {
   it('signature: leaf 40000000H and the hypervisor bit', async () => {
     const { signature } = await example<{ signature: Plugin }>('signature.ts');
     const { vcpu } = await run(Uint8Array.of(...mov(EAX, 0x4000_0000), 0x0f, 0xa2, HLT), signature);
-    const text = [vcpu.rbx, vcpu.rcx, vcpu.rdx].map((value) => Buffer.from(Uint32Array.of(Number(value)).buffer).toString()).join('');
+    const text = [vcpu.rbx, vcpu.rcx, vcpu.rdx]
+      .map((value) => Buffer.from(Uint32Array.of(Number(value)).buffer).toString())
+      .join('');
     expect([text, vcpu.rax]).toEqual(['MyHypervisor', 0x4000_0000n]);
     await using vmm = compose({ backend: vmx(), memory: 4096, plugins: [signature] });
     await vmm.create();

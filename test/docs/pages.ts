@@ -5,7 +5,12 @@ import { join } from 'node:path';
 export const root = join(import.meta.dirname, '../..');
 
 /** Every page whose listings are checked. */
-export const pages = ['README.md', ...readdirSync(join(root, 'docs')).filter((name) => name.endsWith('.md')).map((name) => `docs/${name}`)];
+export const pages = [
+  'README.md',
+  ...readdirSync(join(root, 'docs'))
+    .filter((name) => name.endsWith('.md'))
+    .map((name) => `docs/${name}`),
+];
 
 export interface Fence {
   readonly page: string;
@@ -24,7 +29,13 @@ export function fences(page: string): Fence[] {
     if (opening === null) continue;
     const end = lines.indexOf('```', i + 1);
     if (end < 0) throw new Error(`${page}:${i + 1}: a fence without an end`);
-    found.push({ page, line: i + 1, language: opening[1], text: lines.slice(i + 1, end).join('\n'), file: /^<!-- (\S+) -->$/.exec(lines[i - 1] ?? '')?.[1] });
+    found.push({
+      page,
+      line: i + 1,
+      language: opening[1],
+      text: lines.slice(i + 1, end).join('\n'),
+      file: /^<!-- (\S+) -->$/.exec(lines[i - 1] ?? '')?.[1],
+    });
     i = end;
   }
   return found;

@@ -1,7 +1,15 @@
 /** Every device of a PC programmed with random values, by a guest and straight on the buses. */
 import { InterruptSourceToken, TimersToken } from '@visorkit/core';
 import type { Vmm } from '@visorkit/core';
-import { FLAT_GDT_SIZE, DeviceListToken, InterruptLinesToken, MmioBusToken, PortBusToken, flatSegments, writeFlatGdt } from '@visorkit/machine';
+import {
+  FLAT_GDT_SIZE,
+  DeviceListToken,
+  InterruptLinesToken,
+  MmioBusToken,
+  PortBusToken,
+  flatSegments,
+  writeFlatGdt,
+} from '@visorkit/machine';
 import { PcTestPlugin, PciTestPlugin } from '@visorkit/pc-testdev';
 import { describe, expect, it } from 'vitest';
 import { hostileMachine, survive } from './machine.js';
@@ -47,30 +55,43 @@ describe('devices under random programming', () => {
       await vmm.load();
       const { ports, mmio } = targetsOf(vmm);
       const { services, backend } = vmm;
-      const portBus = services.get(PortBusToken), mmioBus = services.get(MmioBusToken), timers = services.get(TimersToken);
-      const devices = [...services.get(DeviceListToken)], source = services.get(InterruptSourceToken), lines = services.get(InterruptLinesToken);
+      const portBus = services.get(PortBusToken),
+        mmioBus = services.get(MmioBusToken),
+        timers = services.get(TimersToken);
+      const devices = [...services.get(DeviceListToken)],
+        source = services.get(InterruptSourceToken),
+        lines = services.get(InterruptLinesToken);
       const line = lines.line(random.below(24));
       for (let step = 0; step < 6000; step++) {
         try {
           const size = random.pick(SIZES);
           switch (random.below(16)) {
-            case 0: case 1: case 2: case 3: case 4: {
+            case 0:
+            case 1:
+            case 2:
+            case 3:
+            case 4: {
               const { first: port, count } = random.pick(ports);
               portBus.write((port + random.below(count)) & 0xffff, size, value(random));
               break;
             }
-            case 5: case 6: case 7: {
+            case 5:
+            case 6:
+            case 7: {
               const { first: port, count } = random.pick(ports);
               const read = portBus.read((port + random.below(count)) & 0xffff, size);
               expect(read >= 0 && read < 2 ** (8 * size) && Number.isInteger(read)).toBe(true);
               break;
             }
-            case 8: case 9: case 10: {
+            case 8:
+            case 9:
+            case 10: {
               const { gpa, length } = random.pick(mmio);
               mmioBus.write(gpa + random.below(Math.min(length, 0x2000)), size, value(random));
               break;
             }
-            case 11: case 12: {
+            case 11:
+            case 12: {
               const { gpa, length } = random.pick(mmio);
               const read = mmioBus.read(gpa + random.below(Math.min(length, 0x2000)), size);
               expect(read >= 0 && read < 2 ** (8 * size) && Number.isInteger(read)).toBe(true);
@@ -110,39 +131,63 @@ describe('devices under random programming', () => {
       const random = new Random(seed);
       // Half of the guests do not stumble on the switches that end the run
       const gentle = random.oneIn(2);
-      const report = await survive(`seed ${seed}`, ({ memory }) => {
-        const code: number[] = [0xfb];
-        const imm32 = (number: number): number[] => [number, number >>> 8, number >>> 16, number >>> 24].map((byte) => byte & 0xff);
-        const ports = targets.ports.filter(({ owner }) => !gentle || !/reset|shutdown|exit|acpi|i8042|keyboard|test/i.test(owner));
-        for (let count = 0; count < 1500; count++) {
-          code.push(0xb8, ...imm32(value(random))); // mov eax, value
-          if (random.oneIn(3)) {
-            const { gpa, length } = random.pick(targets.mmio);
-            const at = imm32(gpa + random.below(Math.min(length, 0x1000)));
-            const opcodes = [[0xa3], [0x66, 0xa3], [0xa2], [0xa1], [0x87, 0x05], [0xf0, 0x0f, 0xc1, 0x05], [0x0f, 0x11, 0x05]];
-            code.push(...random.pick(opcodes), ...at);
-          } else {
-            const { first: port, count: width } = random.pick(ports);
-            code.push(0x66, 0xba, ...imm32(port + random.below(width)).slice(0, 2)); // mov dx, port
-            code.push(...random.pick([[0xee], [0xef], [0x66, 0xef], [0xee], [0xec], [0xed], [0x66, 0xed]]));
+      const report = await survive(
+        `seed ${seed}`,
+        ({ memory }) => {
+          const code: number[] = [0xfb];
+          const imm32 = (number: number): number[] =>
+            [number, number >>> 8, number >>> 16, number >>> 24].map((byte) => byte & 0xff);
+          const ports = targets.ports.filter(
+            ({ owner }) => !gentle || !/reset|shutdown|exit|acpi|i8042|keyboard|test/i.test(owner),
+          );
+          for (let count = 0; count < 1500; count++) {
+            code.push(0xb8, ...imm32(value(random))); // mov eax, value
+            if (random.oneIn(3)) {
+              const { gpa, length } = random.pick(targets.mmio);
+              const at = imm32(gpa + random.below(Math.min(length, 0x1000)));
+              const opcodes = [
+                [0xa3],
+                [0x66, 0xa3],
+                [0xa2],
+                [0xa1],
+                [0x87, 0x05],
+                [0xf0, 0x0f, 0xc1, 0x05],
+                [0x0f, 0x11, 0x05],
+              ];
+              code.push(...random.pick(opcodes), ...at);
+            } else {
+              const { first: port, count: width } = random.pick(ports);
+              code.push(0x66, 0xba, ...imm32(port + random.below(width)).slice(0, 2)); // mov dx, port
+              code.push(...random.pick([[0xee], [0xef], [0x66, 0xef], [0xee], [0xec], [0xed], [0x66, 0xed]]));
+            }
           }
-        }
-        code.push(0xe9, ...imm32(-(code.length + 5))); // and again
-        memory.write(0x20000, Uint8Array.from(code));
-        writeFlatGdt(memory, 0x2000, 32);
-        // handlers: add esp, 4 where there is an error code; end of interrupt at the local APIC and both 8259s; iret
-        const end = [0xc7, 0x05, 0xb0, 0, 0xe0, 0xfe, 0, 0, 0, 0, 0x50, 0xb0, 0x20, 0xe6, 0xa0, 0xe6, 0x20, 0x58, 0xcf];
-        memory.write(0x5000, Uint8Array.of(0x83, 0xc4, 4, ...end));
-        for (let vector = 0; vector < 256; vector++) {
-          const withError = [8, 10, 11, 12, 13, 14, 17].includes(vector);
-          memory.writeU32(0x3000 + vector * 8, 0x100000 | (withError ? 0x5000 : 0x5003));
-          memory.writeU32(0x3004 + vector * 8, 0x8e00);
-        }
-        return {
-          mode: 'protected32', rip: 0x20000n, rsp: 0x1f000n, segments: flatSegments(32), cr0: 0x31n, cr4: 0x600n,
-          gdtr: { base: 0x2000n, limit: FLAT_GDT_SIZE - 1 }, idtr: { base: 0x3000n, limit: 0x7ff },
-        };
-      }, { maxInstructions: 12_000 }, { plugins: testDevices() });
+          code.push(0xe9, ...imm32(-(code.length + 5))); // and again
+          memory.write(0x20000, Uint8Array.from(code));
+          writeFlatGdt(memory, 0x2000, 32);
+          // handlers: add esp, 4 where there is an error code; end of interrupt at the local APIC and both 8259s; iret
+          const end = [
+            0xc7, 0x05, 0xb0, 0, 0xe0, 0xfe, 0, 0, 0, 0, 0x50, 0xb0, 0x20, 0xe6, 0xa0, 0xe6, 0x20, 0x58, 0xcf,
+          ];
+          memory.write(0x5000, Uint8Array.of(0x83, 0xc4, 4, ...end));
+          for (let vector = 0; vector < 256; vector++) {
+            const withError = [8, 10, 11, 12, 13, 14, 17].includes(vector);
+            memory.writeU32(0x3000 + vector * 8, 0x100000 | (withError ? 0x5000 : 0x5003));
+            memory.writeU32(0x3004 + vector * 8, 0x8e00);
+          }
+          return {
+            mode: 'protected32',
+            rip: 0x20000n,
+            rsp: 0x1f000n,
+            segments: flatSegments(32),
+            cr0: 0x31n,
+            cr4: 0x600n,
+            gdtr: { base: 0x2000n, limit: FLAT_GDT_SIZE - 1 },
+            idtr: { base: 0x3000n, limit: 0x7ff },
+          };
+        },
+        { maxInstructions: 12_000 },
+        { plugins: testDevices() },
+      );
       reasons.add(report.reason);
     }
     expect(reasons).toContain('max-instructions');

@@ -10,8 +10,12 @@ const RUNS = 200;
 
 function segment(random: Random): SegmentState {
   return {
-    selector: random.below(0x10000), base: random.hostile(), limit: Number(random.hostile() & 0xffffffffn),
-    accessRights: random.oneIn(3) ? random.u32() & 0x1ffff : random.pick([0x93, 0x9b, 0xc093, 0xc09b, 0xa09b, 0x10000, 0xf3, 0x8b, 0x82, 0]),
+    selector: random.below(0x10000),
+    base: random.hostile(),
+    limit: Number(random.hostile() & 0xffffffffn),
+    accessRights: random.oneIn(3)
+      ? random.u32() & 0x1ffff
+      : random.pick([0x93, 0x9b, 0xc093, 0xc09b, 0xa09b, 0x10000, 0xf3, 0x8b, 0x82, 0]),
   };
 }
 
@@ -20,13 +24,20 @@ function state(random: Random): InitialState {
   const share = random.pick([2, 8, 30]);
   const mode = random.pick(['real16', 'protected32', 'long64'] as const);
   const sound = mode === 'real16' ? realModeSegments(0x20000, 0) : flatSegments(mode === 'long64' ? 64 : 32);
-  const segments = Object.fromEntries(SEGMENT_NAMES.map((name) => [name, random.oneIn(share * 2) ? segment(random) : sound[name]]));
+  const segments = Object.fromEntries(
+    SEGMENT_NAMES.map((name) => [name, random.oneIn(share * 2) ? segment(random) : sound[name]]),
+  );
   const maybe = <T>(value: () => T, otherwise: T): T => (random.oneIn(share) ? value() : otherwise);
   return {
-    mode, rip: maybe(() => random.hostile(), 0x20000n), rsp: random.hostile(), rflags: maybe(() => random.hostile(), 2n),
-    registers: Object.fromEntries(GPR_NAMES.map((name) => [name, random.hostile()])), segments,
+    mode,
+    rip: maybe(() => random.hostile(), 0x20000n),
+    rsp: random.hostile(),
+    rflags: maybe(() => random.hostile(), 2n),
+    registers: Object.fromEntries(GPR_NAMES.map((name) => [name, random.hostile()])),
+    segments,
     cr0: maybe(() => random.hostile(), mode === 'real16' ? 0x10n : mode === 'long64' ? 0x80000031n : 0x31n),
-    cr3: maybe(() => random.hostile(), 0x10000n), cr4: maybe(() => random.hostile(), mode === 'long64' ? 0x20n : 0n),
+    cr3: maybe(() => random.hostile(), 0x10000n),
+    cr4: maybe(() => random.hostile(), mode === 'long64' ? 0x20n : 0n),
     efer: maybe(() => random.hostile(), mode === 'long64' ? 0x500n : 0n),
     gdtr: { base: maybe(() => random.hostile(), 0x2000n), limit: maybe(() => random.u32(), 0x2f) },
     idtr: { base: maybe(() => random.hostile(), 0x3000n), limit: maybe(() => random.u32(), 0xfff) },
@@ -42,12 +53,16 @@ describe('hostile first states', () => {
       const random = new Random(seed);
       let report: StopReport;
       try {
-        report = await survive(`seed ${seed}`, ({ memory }) => {
-          writeFlatGdt(memory, 0x2000, 64);
-          writeIdentityMap(memory, 0x10000);
-          memory.write(0x20000, random.bytes(0x1000));
-          return state(random);
-        }, { maxInstructions: 200 });
+        report = await survive(
+          `seed ${seed}`,
+          ({ memory }) => {
+            writeFlatGdt(memory, 0x2000, 64);
+            writeIdentityMap(memory, 0x10000);
+            memory.write(0x20000, random.bytes(0x1000));
+            return state(random);
+          },
+          { maxInstructions: 200 },
+        );
       } catch (error) {
         // A state that the loader's caller has to be told of
         expect(isVisorkitError(error) && error.code !== 'PLUGIN_FAILED', `seed ${seed}: ${String(error)}`).toBe(true);
@@ -62,7 +77,14 @@ describe('hostile first states', () => {
   }, 600_000);
 
   it('a state that VM entry refuses ends the run with the rule it breaks', async () => {
-    await using vmm = hostileMachine(() => ({ mode: 'long64', rip: 0x1000n, cr0: 0x80000031n, cr4: 0n, efer: 0x500n, segments: flatSegments(64) }));
+    await using vmm = hostileMachine(() => ({
+      mode: 'long64',
+      rip: 0x1000n,
+      cr0: 0x80000031n,
+      cr4: 0n,
+      efer: 0x500n,
+      segments: flatSegments(64),
+    }));
     const report = await vmm.run({ maxInstructions: 10, timeout: 10 });
     expect(report).toMatchObject({ reason: 'unhandled-exit', exitStatus: 72, guestInstructions: 0 });
     expect(report.why).toMatch(/VM entry failed .*VM entry requires that .*PAE.*SDM 3C 27\.3/);

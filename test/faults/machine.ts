@@ -8,16 +8,27 @@ import { pcPlatform } from '@visorkit/pc';
 import { expect } from 'vitest';
 
 /** How a run may end, whatever the guest does. Anything else is the host's fault. */
-const GUESTS_OWN_ENDS = new Set(['halted', 'triple-fault', 'max-instructions', 'power-off', 'reset', 'exit', 'unhandled-exit']);
+const GUESTS_OWN_ENDS = new Set([
+  'halted',
+  'triple-fault',
+  'max-instructions',
+  'power-off',
+  'reset',
+  'exit',
+  'unhandled-exit',
+]);
 
 /** A boot loader that puts anything anywhere and starts the processor in any state. */
 function loaderOf(load: (context: BootContext) => InitialState): Plugin {
   return {
     name: 'hostile-loader',
     requires: { services: [BootLoadersToken] },
-    apply: (host) => void host.services.get(BootLoadersToken).add({
-      name: 'hostile', recognises: () => true, load: (context) => context.vcpu.setInitialState(load(context)),
-    }),
+    apply: (host) =>
+      void host.services.get(BootLoadersToken).add({
+        name: 'hostile',
+        recognises: () => true,
+        load: (context) => context.vcpu.setInitialState(load(context)),
+      }),
   };
 }
 
@@ -31,13 +42,22 @@ export interface HostileOptions {
 /** A PC whose guest starts as `load` says. */
 export function hostileMachine(load: (context: BootContext) => InitialState, options: HostileOptions = {}): Vmm {
   return compose({
-    backend: new VmxBackend(), memory: options.memory ?? 0x200000, time: options.time ?? 'virtual', cpus: options.cpus ?? 1, boot: { image: Uint8Array.of(0) },
+    backend: new VmxBackend(),
+    memory: options.memory ?? 0x200000,
+    time: options.time ?? 'virtual',
+    cpus: options.cpus ?? 1,
+    boot: { image: Uint8Array.of(0) },
     plugins: [...exits(), ...pcPlatform({ debugExit: true }), loaderOf(load), ...(options.plugins ?? [])],
   });
 }
 
 /** Runs a hostile guest and checks what holds for all of them: the host lives, the run ends in time, and the report says why. */
-export async function survive(what: string, load: (context: BootContext) => InitialState, run: { maxInstructions: number }, options?: HostileOptions): Promise<StopReport> {
+export async function survive(
+  what: string,
+  load: (context: BootContext) => InitialState,
+  run: { maxInstructions: number },
+  options?: HostileOptions,
+): Promise<StopReport> {
   await using vmm = hostileMachine(load, options);
   const report = await vmm.run({ ...run, timeout: 20 });
   const why = `${what}: ${report.reason}: ${report.why} ${report.failure?.code[0] ?? ''}`;

@@ -22,13 +22,44 @@ const INSTRUCTIONS = 3000;
 
 /** Prefixes and opcode maps that random bytes seldom hit, put in often. */
 const STARTS: readonly (readonly number[])[] = [
-  [0x0f], [0x0f, 0x01], [0x0f, 0x38], [0x0f, 0x3a], [0x0f, 0xae], [0x0f, 0xc7], [0x66, 0x0f], [0xf3, 0x0f], [0xf2, 0x0f], [0xc4, 0xe2], [0xc4, 0xe3, 0x7d], [0xc5, 0xfc],
-  [0xf3, 0xa4], [0xf3, 0x6d], [0xf0], [0x67], [0x66], [0x64], [0x48], [0xd8], [0xd9], [0xdb], [0xdd], [0xdf], [0x0f, 0x22, 0xc0], [0x0f, 0x22, 0xe0], [0x0f, 0x30], [0xc8], [0xcd], [0xcf], [0x9d], [0x8e],
+  [0x0f],
+  [0x0f, 0x01],
+  [0x0f, 0x38],
+  [0x0f, 0x3a],
+  [0x0f, 0xae],
+  [0x0f, 0xc7],
+  [0x66, 0x0f],
+  [0xf3, 0x0f],
+  [0xf2, 0x0f],
+  [0xc4, 0xe2],
+  [0xc4, 0xe3, 0x7d],
+  [0xc5, 0xfc],
+  [0xf3, 0xa4],
+  [0xf3, 0x6d],
+  [0xf0],
+  [0x67],
+  [0x66],
+  [0x64],
+  [0x48],
+  [0xd8],
+  [0xd9],
+  [0xdb],
+  [0xdd],
+  [0xdf],
+  [0x0f, 0x22, 0xc0],
+  [0x0f, 0x22, 0xe0],
+  [0x0f, 0x30],
+  [0xc8],
+  [0xcd],
+  [0xcf],
+  [0x9d],
+  [0x8e],
 ];
 
 function codeOf(random: Random): Uint8Array {
   const code = random.bytes(CODE_BYTES);
-  for (let at = 0; at < CODE_BYTES - 16; at += 1 + random.below(12)) if (random.oneIn(2)) code.set(random.pick(STARTS), at);
+  for (let at = 0; at < CODE_BYTES - 16; at += 1 + random.below(12))
+    if (random.oneIn(2)) code.set(random.pick(STARTS), at);
   return code;
 }
 
@@ -41,9 +72,10 @@ function registersOf(random: Random): Partial<Record<GprName, bigint>> {
 /** Cuts short what is the guest's right but takes its time: INS and OUTS repeated some thousand million times. */
 const shortStrings: Plugin = {
   name: 'short-strings',
-  apply: ({ hooks }) => void hooks.exit.for('io').tap('short-strings', ({ io }, vcpu) => {
-    if (io.string && io.rep) vcpu.rcx &= 0xfffn;
-  }),
+  apply: ({ hooks }) =>
+    void hooks.exit.for('io').tap('short-strings', ({ io }, vcpu) => {
+      if (io.string && io.rep) vcpu.rcx &= 0xfffn;
+    }),
 };
 
 function handlerAt(handlers: Handlers, random: Random): number {
@@ -70,7 +102,16 @@ function start(mode: Mode, handlers: Handlers, random: Random, context: BootCont
       const at = handlerAt(handlers, random);
       memory.writeU32(vector * 4, at < 0x10000 ? at : ((CODE >>> 4) << 16) | (at - CODE));
     }
-    return { mode, rip: BigInt(random.below(0x4000)), rsp: 0x8000n, rflags: rflags & ~0x20100n, registers, segments: realModeSegments(CODE, 0), cr0: 0x10n, idtr: { base: 0n, limit: 0x3ff } };
+    return {
+      mode,
+      rip: BigInt(random.below(0x4000)),
+      rsp: 0x8000n,
+      rflags: rflags & ~0x20100n,
+      registers,
+      segments: realModeSegments(CODE, 0),
+      cr0: 0x10n,
+      idtr: { base: 0n, limit: 0x3ff },
+    };
   }
   const bits = mode === 'long64' ? 64 : 32;
   writeFlatGdt(memory, GDT, bits);
@@ -83,8 +124,14 @@ function start(mode: Mode, handlers: Handlers, random: Random, context: BootCont
   writeIdentityMap(memory, PAGE_TABLES);
   const cr4 = random.pick([0x20n, 0x620n, 0x40620n, 0x37620n, 0x20n]);
   return {
-    mode, rip: BigInt(CODE + random.below(0x4000)), rsp: 0x8000n, rflags, registers, segments: flatSegments(bits),
-    gdtr: { base: BigInt(GDT), limit: FLAT_GDT_SIZE - 1 }, idtr: { base: BigInt(IDT), limit: handlers === 'none' ? 0 : 256 * size - 1 },
+    mode,
+    rip: BigInt(CODE + random.below(0x4000)),
+    rsp: 0x8000n,
+    rflags,
+    registers,
+    segments: flatSegments(bits),
+    gdtr: { base: BigInt(GDT), limit: FLAT_GDT_SIZE - 1 },
+    idtr: { base: BigInt(IDT), limit: handlers === 'none' ? 0 : 256 * size - 1 },
     ...(mode === 'long64' ? { cr0: 0x80000031n, cr3: BigInt(PAGE_TABLES), cr4, efer: 0x500n } : { cr0: 0x31n, cr4 }),
   };
 }
@@ -98,7 +145,12 @@ describe('random code', () => {
         let retired = 0;
         for (let seed = first; seed < first + runs; seed++) {
           const random = new Random(seed);
-          const report = await survive(`seed ${seed}`, (context) => start(mode, handlers, random, context), { maxInstructions: INSTRUCTIONS }, { plugins: [shortStrings] });
+          const report = await survive(
+            `seed ${seed}`,
+            (context) => start(mode, handlers, random, context),
+            { maxInstructions: INSTRUCTIONS },
+            { plugins: [shortStrings] },
+          );
           expect(report.guestInstructions, `seed ${seed}`).toBeLessThanOrEqual(INSTRUCTIONS);
           retired += report.guestInstructions;
         }
@@ -113,13 +165,33 @@ describe('random code', () => {
     let retired = 0;
     for (let seed = first; seed < first + runs; seed++) {
       const random = new Random(seed);
-      const report = await survive(`seed ${seed}`, (context) => {
-        const state = start('protected32', random.pick(['random', 'orderly']), random, context);
-        // INIT, then SIPI with a vector that lies in the random code, to all others; then what the others do too
-        const send = (command: number): number[] => [0xc7, 0x05, 0, 0x03, 0xe0, 0xfe, ...[command, command >>> 8, command >>> 16, 0].map((byte) => byte & 0xff)];
-        context.memory.write(CODE, Uint8Array.from([...send(0xc4500), ...send(0xc4600 | (0x20 + random.below(8))), ...send(random.u32() & 0xcffff)]));
-        return { ...state, rip: BigInt(CODE), segments: flatSegments(32) };
-      }, { maxInstructions: INSTRUCTIONS }, { plugins: [shortStrings], cpus: 2 + random.below(3) });
+      const report = await survive(
+        `seed ${seed}`,
+        (context) => {
+          const state = start('protected32', random.pick(['random', 'orderly']), random, context);
+          // INIT, then SIPI with a vector that lies in the random code, to all others; then what the others do too
+          const send = (command: number): number[] => [
+            0xc7,
+            0x05,
+            0,
+            0x03,
+            0xe0,
+            0xfe,
+            ...[command, command >>> 8, command >>> 16, 0].map((byte) => byte & 0xff),
+          ];
+          context.memory.write(
+            CODE,
+            Uint8Array.from([
+              ...send(0xc4500),
+              ...send(0xc4600 | (0x20 + random.below(8))),
+              ...send(random.u32() & 0xcffff),
+            ]),
+          );
+          return { ...state, rip: BigInt(CODE), segments: flatSegments(32) };
+        },
+        { maxInstructions: INSTRUCTIONS },
+        { plugins: [shortStrings], cpus: 2 + random.below(3) },
+      );
       expect(report.guestInstructions, `seed ${seed}`).toBeLessThanOrEqual(INSTRUCTIONS);
       retired += report.guestInstructions;
     }

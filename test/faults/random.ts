@@ -18,11 +18,19 @@ export class Random {
   }
 
   /** 0 to `end` - 1. */
-  below(end: number): number { return this.u32() % end; }
-  u64(): bigint { return (BigInt(this.u32()) << 32n) | BigInt(this.u32()); }
-  pick<T>(list: readonly T[]): T { return list[this.below(list.length)]; }
+  below(end: number): number {
+    return this.u32() % end;
+  }
+  u64(): bigint {
+    return (BigInt(this.u32()) << 32n) | BigInt(this.u32());
+  }
+  pick<T>(list: readonly T[]): T {
+    return list[this.below(list.length)];
+  }
   /** True once in `n` times. */
-  oneIn(n: number): boolean { return this.below(n) === 0; }
+  oneIn(n: number): boolean {
+    return this.below(n) === 0;
+  }
 
   bytes(length: number): Uint8Array {
     return Uint8Array.from({ length }, () => this.u32() >>> 11);
@@ -31,12 +39,18 @@ export class Random {
   /** Numbers that break things: small, large, at the edges of fields, or anything. */
   hostile(): bigint {
     switch (this.below(6)) {
-      case 0: return BigInt(this.below(16));
-      case 1: return BigInt(this.below(0x200000));
-      case 2: return BigInt.asUintN(64, (1n << BigInt(this.below(64))) - BigInt(this.below(3)));
-      case 3: return BigInt.asUintN(64, -BigInt(this.below(0x2000)));
-      case 4: return BigInt(this.u32());
-      default: return this.u64();
+      case 0:
+        return BigInt(this.below(16));
+      case 1:
+        return BigInt(this.below(0x200000));
+      case 2:
+        return BigInt.asUintN(64, (1n << BigInt(this.below(64))) - BigInt(this.below(3)));
+      case 3:
+        return BigInt.asUintN(64, -BigInt(this.below(0x2000)));
+      case 4:
+        return BigInt(this.u32());
+      default:
+        return this.u64();
     }
   }
 }

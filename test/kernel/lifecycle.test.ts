@@ -6,23 +6,34 @@ import { compose } from '@visorkit/machine';
 import { anExit, busyFor, fakeBackend, hltExit } from '@visorkit/testkit';
 
 const memory = 4096;
-const halting: Plugin = { name: 'halting', apply: ({ hooks }) => { hooks.exit.for('hlt').tap('halting', () => HALT); } };
+const halting: Plugin = {
+  name: 'halting',
+  apply: ({ hooks }) => {
+    hooks.exit.for('hlt').tap('halting', () => HALT);
+  },
+};
 
 describe('lifecycle', () => {
   it('goes through its states and tells the hooks', async () => {
     const told: string[] = [];
     const vmm = compose({
-      backend: fakeBackend(), memory, time: 'virtual',
-      plugins: [halting, {
-        name: 'listener',
-        apply({ hooks }) {
-          for (const name of ['created', 'load', 'loaded'] as const) hooks[name].tapPromise('listener', async () => void told.push(name));
-          hooks.started.tap('listener', () => void told.push('started'));
-          hooks.stopping.tap('listener', () => void told.push('stopping'));
-          hooks.stopped.tap('listener', (report) => void told.push(`stopped: ${report.reason}`));
-          hooks.disposed.tap('listener', () => void told.push('disposed'));
+      backend: fakeBackend(),
+      memory,
+      time: 'virtual',
+      plugins: [
+        halting,
+        {
+          name: 'listener',
+          apply({ hooks }) {
+            for (const name of ['created', 'load', 'loaded'] as const)
+              hooks[name].tapPromise('listener', async () => void told.push(name));
+            hooks.started.tap('listener', () => void told.push('started'));
+            hooks.stopping.tap('listener', () => void told.push('stopping'));
+            hooks.stopped.tap('listener', (report) => void told.push(`stopped: ${report.reason}`));
+            hooks.disposed.tap('listener', () => void told.push('disposed'));
+          },
         },
-      }],
+      ],
     });
     expect(vmm.state).toBe('composed');
     await vmm.create();
@@ -40,11 +51,16 @@ describe('lifecycle', () => {
 
   it('refuses illegal moves with the state and the move', async () => {
     const vmm = compose({ backend: fakeBackend(), memory, time: 'virtual', plugins: [halting] });
-    await expect(vmm.pause()).rejects.toMatchObject({ code: 'LIFECYCLE_MOVE', message: 'Cannot pause a VM that is composed; pause is for one that is running.' });
+    await expect(vmm.pause()).rejects.toMatchObject({
+      code: 'LIFECYCLE_MOVE',
+      message: 'Cannot pause a VM that is composed; pause is for one that is running.',
+    });
     await vmm.create();
     await expect(vmm.create()).rejects.toMatchObject({ details: { state: 'created', move: 'create' } });
     await vmm.run();
-    await expect(vmm.run()).rejects.toMatchObject({ message: 'Cannot run a VM that is stopped; run is for one that is loaded or paused.' });
+    await expect(vmm.run()).rejects.toMatchObject({
+      message: 'Cannot run a VM that is stopped; run is for one that is loaded or paused.',
+    });
     await vmm.dispose();
     await expect(vmm.run()).rejects.toMatchObject({ details: { state: 'disposed', move: 'run' } });
   });
@@ -53,18 +69,31 @@ describe('lifecycle', () => {
     const undone: string[] = [];
     const backend = fakeBackend();
     const undoing = (name: string, fails = false): Plugin => ({
-      name, apply: (host) => host.onDispose(() => { undone.push(name); if (fails) throw new Error(`${name} failed`); }),
+      name,
+      apply: (host) =>
+        host.onDispose(() => {
+          undone.push(name);
+          if (fails) throw new Error(`${name} failed`);
+        }),
     });
     const vmm = compose({ backend, memory, plugins: [undoing('a'), undoing('b', true), undoing('c')] });
     await vmm.create();
-    await expect(vmm.dispose()).rejects.toMatchObject({ code: 'DISPOSE_FAILED', message: expect.stringContaining('b failed') });
+    await expect(vmm.dispose()).rejects.toMatchObject({
+      code: 'DISPOSE_FAILED',
+      message: expect.stringContaining('b failed'),
+    });
     await vmm.dispose().catch(() => {});
     expect(undone).toEqual(['c', 'b', 'a']);
     expect(backend.disposals).toBe(1);
   });
 
   it('pauses between instructions and goes on', async () => {
-    const vmm = compose({ backend: fakeBackend([busyFor(50_000_000), hltExit(false)]), memory, time: 'virtual', plugins: [halting] });
+    const vmm = compose({
+      backend: fakeBackend([busyFor(50_000_000), hltExit(false)]),
+      memory,
+      time: 'virtual',
+      plugins: [halting],
+    });
     const first = vmm.run();
     await new Promise((resolve) => setImmediate(resolve));
     await vmm.pause();
@@ -90,17 +119,25 @@ describe('lifecycle', () => {
     let loads = 0;
     let resets = 0;
     const vmm = compose({
-      backend: fakeBackend([anExit(10), anExit(10)]), memory, time: 'virtual', onReset: 'restart',
-      plugins: [{
-        name: 'resetting',
-        apply({ hooks, services }) {
-          hooks.load.tap('resetting', () => void loads++);
-          hooks.reset.tap('resetting', () => void resets++);
-          const system = services.get(Symbol.for('visorkit:system-control') as never) as { reset(why: string): void };
-          hooks.exit.for('cpuid').tap('resetting', () => { system.reset('again'); return RESUME; });
-          hooks.exit.for('hlt').tap('resetting', () => stop('end'));
+      backend: fakeBackend([anExit(10), anExit(10)]),
+      memory,
+      time: 'virtual',
+      onReset: 'restart',
+      plugins: [
+        {
+          name: 'resetting',
+          apply({ hooks, services }) {
+            hooks.load.tap('resetting', () => void loads++);
+            hooks.reset.tap('resetting', () => void resets++);
+            const system = services.get(Symbol.for('visorkit:system-control') as never) as { reset(why: string): void };
+            hooks.exit.for('cpuid').tap('resetting', () => {
+              system.reset('again');
+              return RESUME;
+            });
+            hooks.exit.for('hlt').tap('resetting', () => stop('end'));
+          },
         },
-      }],
+      ],
     });
     expect((await vmm.run()).why).toBe('end');
     expect([loads, resets]).toEqual([3, 2]);

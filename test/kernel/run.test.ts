@@ -1,29 +1,69 @@
 /** The run loop: exits, timers, interrupts, halts, limits, reports. On a backend that plays scripts. */
 import { describe, expect, it, vi } from 'vitest';
-import { DisassemblerToken, ExitReason, HALT, InterruptSourceToken, RESUME, RETRY, Stage, SystemControlToken, stop } from '@visorkit/core';
+import {
+  DisassemblerToken,
+  ExitReason,
+  HALT,
+  InterruptSourceToken,
+  RESUME,
+  RETRY,
+  Stage,
+  SystemControlToken,
+  stop,
+} from '@visorkit/core';
 import type { Plugin, PluginHost } from '@visorkit/core';
 import { PortBusToken, PushInput, TimerQueueToken, compose } from '@visorkit/machine';
 import { anExit, busyFor, cpuidExit, fakeBackend, hltExit, outExit } from '@visorkit/testkit';
 
 const memory = 8192;
-const does = (name: string, apply: (host: PluginHost) => void, rest: Partial<Plugin> = {}): Plugin => ({ name, apply, ...rest });
-const halting = does('halting', ({ hooks }) => { hooks.exit.for('hlt').tap({ name: 'halting', stage: Stage.Architecture }, () => HALT); });
+const does = (name: string, apply: (host: PluginHost) => void, rest: Partial<Plugin> = {}): Plugin => ({
+  name,
+  apply,
+  ...rest,
+});
+const halting = does('halting', ({ hooks }) => {
+  hooks.exit.for('hlt').tap({ name: 'halting', stage: Stage.Architecture }, () => HALT);
+});
 
 describe('exit dispatch', () => {
   it('asks handlers by stage until one answers, and counts exits by name', async () => {
     const asked: string[] = [];
     const backend = fakeBackend([cpuidExit(1), cpuidExit(2)]);
     await using vmm = compose({
-      backend, memory, time: 'virtual',
-      plugins: [halting, does('handlers', ({ hooks }) => {
-        hooks.exit.for('cpuid').tap({ name: 'fallback', stage: Stage.Fallback }, () => { asked.push('fallback'); return RESUME; });
-        hooks.exit.for(ExitReason.CPUID).tap({ name: 'architecture', stage: Stage.Architecture }, (_exit, vcpu) => { asked.push('architecture'); return vcpu.getRegister32(0) === 1 ? RESUME : undefined; });
-        hooks.exit.for('cpuid').tap('observer', () => { asked.push('observer'); });
-        hooks.afterExit.tap('after', (exit, _vcpu, outcome) => { asked.push(`after ${exit.reason} ${String(outcome)}`); });
-      })],
+      backend,
+      memory,
+      time: 'virtual',
+      plugins: [
+        halting,
+        does('handlers', ({ hooks }) => {
+          hooks.exit.for('cpuid').tap({ name: 'fallback', stage: Stage.Fallback }, () => {
+            asked.push('fallback');
+            return RESUME;
+          });
+          hooks.exit.for(ExitReason.CPUID).tap({ name: 'architecture', stage: Stage.Architecture }, (_exit, vcpu) => {
+            asked.push('architecture');
+            return vcpu.getRegister32(0) === 1 ? RESUME : undefined;
+          });
+          hooks.exit.for('cpuid').tap('observer', () => {
+            asked.push('observer');
+          });
+          hooks.afterExit.tap('after', (exit, _vcpu, outcome) => {
+            asked.push(`after ${exit.reason} ${String(outcome)}`);
+          });
+        }),
+      ],
     });
     const report = await vmm.run();
-    expect(asked).toEqual(['observer', 'architecture', `after 10 ${RESUME}`, 'observer', 'architecture', 'fallback', `after 10 ${RESUME}`, `after 12 ${HALT}`]);
+    expect(asked).toEqual([
+      'observer',
+      'architecture',
+      `after 10 ${RESUME}`,
+      'observer',
+      'architecture',
+      'fallback',
+      `after 10 ${RESUME}`,
+      `after 12 ${HALT}`,
+    ]);
     expect(report.exits).toEqual({ cpuid: 2, hlt: 1 });
     expect(report.totalExits).toBe(3);
     expect(report.guestInstructions).toBe(3);
@@ -32,16 +72,41 @@ describe('exit dispatch', () => {
 
   it('enters again at the same RIP on RETRY', async () => {
     const backend = fakeBackend([anExit(14), anExit(14)]);
-    await using vmm = compose({ backend, memory, time: 'virtual', plugins: [halting, does('retrying', ({ hooks }) => { hooks.exit.for('invlpg').tap('retrying', () => RETRY); })] });
+    await using vmm = compose({
+      backend,
+      memory,
+      time: 'virtual',
+      plugins: [
+        halting,
+        does('retrying', ({ hooks }) => {
+          hooks.exit.for('invlpg').tap('retrying', () => RETRY);
+        }),
+      ],
+    });
     await vmm.run();
     expect(backend.vcpus[0].log).toEqual(['complete']);
   });
 
   it('stops with a full report at an exit that nobody takes', async () => {
-    const backend = fakeBackend([cpuidExit(7)], { vcpu: (vcpu) => { vcpu.rip = 0x1000n; vcpu.rbx = 0xabcn; } });
+    const backend = fakeBackend([cpuidExit(7)], {
+      vcpu: (vcpu) => {
+        vcpu.rip = 0x1000n;
+        vcpu.rbx = 0xabcn;
+      },
+    });
     await using vmm = compose({
-      backend, memory, time: 'virtual',
-      plugins: [does('disassembler', ({ services }) => services.provide(DisassemblerToken, { disassemble: (bytes, address) => [`${address.toString(16)}: ${bytes[0].toString(16)} ${bytes[1].toString(16)}`] }))],
+      backend,
+      memory,
+      time: 'virtual',
+      plugins: [
+        does('disassembler', ({ services }) =>
+          services.provide(DisassemblerToken, {
+            disassemble: (bytes, address) => [
+              `${address.toString(16)}: ${bytes[0].toString(16)} ${bytes[1].toString(16)}`,
+            ],
+          }),
+        ),
+      ],
     });
     await vmm.create();
     vmm.memory.write(0x1000, Uint8Array.of(0x0f, 0xa2));
@@ -60,8 +125,19 @@ describe('exit dispatch', () => {
   });
 
   it('shows bytes when nobody disassembles, and says when RIP is nowhere', async () => {
-    for (const [rip, line] of [[0x1000n, /^0x1000: 0f a2( 00)+$/], [0x9000_0000n, /no memory is mapped here/]] as const) {
-      await using vmm = compose({ backend: fakeBackend([cpuidExit(0)], { vcpu: (vcpu) => { vcpu.rip = rip; } }), memory, time: 'virtual' });
+    for (const [rip, line] of [
+      [0x1000n, /^0x1000: 0f a2( 00)+$/],
+      [0x9000_0000n, /no memory is mapped here/],
+    ] as const) {
+      await using vmm = compose({
+        backend: fakeBackend([cpuidExit(0)], {
+          vcpu: (vcpu) => {
+            vcpu.rip = rip;
+          },
+        }),
+        memory,
+        time: 'virtual',
+      });
       await vmm.create();
       vmm.memory.write(0x1000, Uint8Array.of(0x0f, 0xa2));
       expect((await vmm.run()).failure!.code[0]).toMatch(line);
@@ -70,53 +146,138 @@ describe('exit dispatch', () => {
 
   it('names the plugin that throws, with the exit it was handling', async () => {
     await using vmm = compose({
-      backend: fakeBackend([cpuidExit(1)]), memory, time: 'virtual',
-      plugins: [does('good', ({ hooks }) => { hooks.exit.for('cpuid').tap('x', () => undefined); }),
-        does('clumsy', ({ hooks }) => { hooks.exit.for('cpuid').tap('some tap', () => { throw new TypeError('no such thing'); }); })],
+      backend: fakeBackend([cpuidExit(1)]),
+      memory,
+      time: 'virtual',
+      plugins: [
+        does('good', ({ hooks }) => {
+          hooks.exit.for('cpuid').tap('x', () => undefined);
+        }),
+        does('clumsy', ({ hooks }) => {
+          hooks.exit.for('cpuid').tap('some tap', () => {
+            throw new TypeError('no such thing');
+          });
+        }),
+      ],
     });
     const report = await vmm.run();
     expect(report).toMatchObject({
-      reason: 'plugin-error', exitStatus: 74, why: 'Plugin clumsy failed while it handled the exit cpuid: no such thing',
-      failure: { plugin: 'clumsy', exit: { name: 'cpuid' } }, error: { code: 'PLUGIN_THREW', message: 'no such thing' },
+      reason: 'plugin-error',
+      exitStatus: 74,
+      why: 'Plugin clumsy failed while it handled the exit cpuid: no such thing',
+      failure: { plugin: 'clumsy', exit: { name: 'cpuid' } },
+      error: { code: 'PLUGIN_THREW', message: 'no such thing' },
     });
   });
 
   it('names the device that throws beside the plugin that handled the exit', async () => {
     await using vmm = compose({
-      backend: fakeBackend([outExit(0x99, 1)]), memory, time: 'virtual',
-      plugins: [does('io', ({ hooks, services }) => { const ports = services.get(PortBusToken); hooks.exit.for('io').tap('io', ({ io }) => { ports.write(io.port, io.size, io.value); return RESUME; }); }),
-        does('gadget', ({ services }) => { services.get(PortBusToken).register(0x99, 1, { readPort: () => 0, writePort: () => { throw new Error('smoke'); } }, 'gadget0'); })],
+      backend: fakeBackend([outExit(0x99, 1)]),
+      memory,
+      time: 'virtual',
+      plugins: [
+        does('io', ({ hooks, services }) => {
+          const ports = services.get(PortBusToken);
+          hooks.exit.for('io').tap('io', ({ io }) => {
+            ports.write(io.port, io.size, io.value);
+            return RESUME;
+          });
+        }),
+        does('gadget', ({ services }) => {
+          services.get(PortBusToken).register(
+            0x99,
+            1,
+            {
+              readPort: () => 0,
+              writePort: () => {
+                throw new Error('smoke');
+              },
+            },
+            'gadget0',
+          );
+        }),
+      ],
     });
     const report = await vmm.run();
-    expect(report.why).toBe('Plugin io (device gadget0) failed while it handled the exit io: device gadget0 failed at a write of 1 bytes at port 0x99: smoke');
+    expect(report.why).toBe(
+      'Plugin io (device gadget0) failed while it handled the exit io: device gadget0 failed at a write of 1 bytes at port 0x99: smoke',
+    );
   });
 
   it.each([null, 1])('refuses an outcome that is none, and names who gave it: %s', async (answer) => {
-    await using vmm = compose({ backend: fakeBackend([cpuidExit(1)]), memory, time: 'virtual', plugins: [does('odd', ({ hooks }) => { hooks.exit.for('cpuid').tap('odd', () => answer as never); })] });
+    await using vmm = compose({
+      backend: fakeBackend([cpuidExit(1)]),
+      memory,
+      time: 'virtual',
+      plugins: [
+        does('odd', ({ hooks }) => {
+          hooks.exit.for('cpuid').tap('odd', () => answer as never);
+        }),
+      ],
+    });
     expect((await vmm.run()).why).toMatch(new RegExp(`Plugin odd failed .* returned ${answer};`));
   });
 
   it('refuses the promise of an asynchronous handler, and takes what it rejects with', async () => {
-    await using vmm = compose({ backend: fakeBackend([cpuidExit(1)]), memory, time: 'virtual', plugins: [does('slow', ({ hooks }) => { hooks.exit.for('cpuid').tap('x', (async () => { throw new Error('later'); }) as never); })] });
-    expect(await vmm.run()).toMatchObject({ reason: 'plugin-error', why: expect.stringMatching(/Plugin slow failed .* is asynchronous: it returned a promise/), error: { code: 'EXIT_OUTCOME' } });
+    await using vmm = compose({
+      backend: fakeBackend([cpuidExit(1)]),
+      memory,
+      time: 'virtual',
+      plugins: [
+        does('slow', ({ hooks }) => {
+          hooks.exit.for('cpuid').tap('x', (async () => {
+            throw new Error('later');
+          }) as never);
+        }),
+      ],
+    });
+    expect(await vmm.run()).toMatchObject({
+      reason: 'plugin-error',
+      why: expect.stringMatching(/Plugin slow failed .* is asynchronous: it returned a promise/),
+      error: { code: 'EXIT_OUTCOME' },
+    });
   });
 
   it('names the plugin that throws in the hook started', async () => {
-    await using vmm = compose({ backend: fakeBackend([cpuidExit(1)]), memory, time: 'virtual', plugins: [does('eager', ({ hooks }) => hooks.started.tap('x', () => { throw new Error('too soon'); }))] });
-    expect(await vmm.run()).toMatchObject({ reason: 'plugin-error', exitStatus: 74, why: 'Plugin eager failed in the hook started: too soon', error: { code: 'PLUGIN_FAILED' } });
+    await using vmm = compose({
+      backend: fakeBackend([cpuidExit(1)]),
+      memory,
+      time: 'virtual',
+      plugins: [
+        does('eager', ({ hooks }) =>
+          hooks.started.tap('x', () => {
+            throw new Error('too soon');
+          }),
+        ),
+      ],
+    });
+    expect(await vmm.run()).toMatchObject({
+      reason: 'plugin-error',
+      exitStatus: 74,
+      why: 'Plugin eager failed in the hook started: too soon',
+      error: { code: 'PLUGIN_FAILED' },
+    });
   });
 
   it('takes taps made while the guest runs', async () => {
     let late = 0;
     const backend = fakeBackend([cpuidExit(1), busyFor(10_000_000), cpuidExit(2)]);
     await using vmm = compose({
-      backend, memory, time: 'virtual',
-      plugins: [halting, does('growing', ({ hooks }) => {
-        hooks.exit.for('cpuid').tap('growing', () => {
-          if (late === 0) hooks.exit.for('cpuid').tap({ name: 'late', stage: -1 }, () => { late++; });
-          return RESUME;
-        });
-      })],
+      backend,
+      memory,
+      time: 'virtual',
+      plugins: [
+        halting,
+        does('growing', ({ hooks }) => {
+          hooks.exit.for('cpuid').tap('growing', () => {
+            if (late === 0)
+              hooks.exit.for('cpuid').tap({ name: 'late', stage: -1 }, () => {
+                late++;
+              });
+            return RESUME;
+          });
+        }),
+      ],
     });
     await vmm.run();
     expect(late).toBe(1);
@@ -127,7 +288,12 @@ describe('limits', () => {
   it('stops exactly at maxInstructions', async () => {
     await using vmm = compose({ backend: fakeBackend([busyFor(1e9)]), memory, time: 'virtual' });
     const report = await vmm.run({ maxInstructions: 12_345_678 });
-    expect(report).toMatchObject({ reason: 'max-instructions', exitStatus: 122, guestInstructions: 12_345_678, guestNanoseconds: 12_345_678 });
+    expect(report).toMatchObject({
+      reason: 'max-instructions',
+      exitStatus: 122,
+      guestInstructions: 12_345_678,
+      guestNanoseconds: 12_345_678,
+    });
   });
 
   it('stops after the timeout, and when aborted', async () => {
@@ -157,14 +323,25 @@ function ticker(period: number, times: number, log: string[] = []): Plugin {
       log.push(`tick ${timers.clock.now()}`);
       if (--left > 0) timer.reschedule(period * (times - left + 1));
     });
-    services.provide(InterruptSourceToken, { pending: () => raised > 0, acknowledge: () => { raised--; return 32; } });
+    services.provide(InterruptSourceToken, {
+      pending: () => raised > 0,
+      acknowledge: () => {
+        raised--;
+        return 32;
+      },
+    });
   });
 }
 
 describe('time', () => {
   it('fires timers at their deadline, to the instruction', async () => {
     const log: string[] = [];
-    await using vmm = compose({ backend: fakeBackend([busyFor(1e7)]), memory, time: 'virtual', plugins: [ticker(1000, 3, log)] });
+    await using vmm = compose({
+      backend: fakeBackend([busyFor(1e7)]),
+      memory,
+      time: 'virtual',
+      plugins: [ticker(1000, 3, log)],
+    });
     await vmm.run({ maxInstructions: 5000 });
     expect(log).toEqual(['tick 1000', 'tick 2000', 'tick 3000']);
   });
@@ -184,7 +361,18 @@ describe('time', () => {
     const once = async () => {
       const log: string[] = [];
       const backend = fakeBackend([busyFor(7_654_321), hltExit(), cpuidExit(1, 0, 999), hltExit(), hltExit(false)]);
-      await using vmm = compose({ backend, memory, time: 'virtual', plugins: [halting, ticker(3_333_333, 4, log), does('c', ({ hooks }) => { hooks.exit.for('cpuid').tap('c', () => RESUME); })] });
+      await using vmm = compose({
+        backend,
+        memory,
+        time: 'virtual',
+        plugins: [
+          halting,
+          ticker(3_333_333, 4, log),
+          does('c', ({ hooks }) => {
+            hooks.exit.for('cpuid').tap('c', () => RESUME);
+          }),
+        ],
+      });
       const { wallSeconds: _w, mips: _m, ...report } = await vmm.run();
       return { report, log, vcpu: backend.vcpus[0].log };
     };
@@ -194,16 +382,29 @@ describe('time', () => {
   it('sleeps in real time until the deadline', async () => {
     let deadline = 0;
     await using vmm = compose({
-      backend: fakeBackend([hltExit(), hltExit(false)]), memory, time: 'real',
-      plugins: [halting, does('alarm', ({ services, hooks }) => {
-        const timers = services.get(TimerQueueToken);
-        let raised = false;
-        hooks.started.tap('alarm', () => {
-          deadline = timers.clock.now() + 60_000_000;
-          timers.schedule(deadline, () => { raised = true; });
-        });
-        services.provide(InterruptSourceToken, { pending: () => raised, acknowledge: () => { raised = false; return 32; } });
-      })],
+      backend: fakeBackend([hltExit(), hltExit(false)]),
+      memory,
+      time: 'real',
+      plugins: [
+        halting,
+        does('alarm', ({ services, hooks }) => {
+          const timers = services.get(TimerQueueToken);
+          let raised = false;
+          hooks.started.tap('alarm', () => {
+            deadline = timers.clock.now() + 60_000_000;
+            timers.schedule(deadline, () => {
+              raised = true;
+            });
+          });
+          services.provide(InterruptSourceToken, {
+            pending: () => raised,
+            acknowledge: () => {
+              raised = false;
+              return 32;
+            },
+          });
+        }),
+      ],
     });
     const report = await vmm.run();
     expect(report.reason).toBe('halted');
@@ -212,25 +413,53 @@ describe('time', () => {
   });
 
   it('stops when nothing can wake the guest, and says why', async () => {
-    await using off = compose({ backend: fakeBackend([hltExit(false)]), memory, time: 'virtual', plugins: [halting, ticker(1e9, 1)] });
-    expect(await off.run()).toMatchObject({ reason: 'halted', exitStatus: 0, why: 'The guest halted with interrupts off: nothing can wake it.' });
+    await using off = compose({
+      backend: fakeBackend([hltExit(false)]),
+      memory,
+      time: 'virtual',
+      plugins: [halting, ticker(1e9, 1)],
+    });
+    expect(await off.run()).toMatchObject({
+      reason: 'halted',
+      exitStatus: 0,
+      why: 'The guest halted with interrupts off: nothing can wake it.',
+    });
     await using idle = compose({ backend: fakeBackend([hltExit(true)]), memory, time: 'real', plugins: [halting] });
-    expect(await idle.run()).toMatchObject({ reason: 'halted', why: 'The guest halted, and no timer or input can wake it.' });
+    expect(await idle.run()).toMatchObject({
+      reason: 'halted',
+      why: 'The guest halted, and no timer or input can wake it.',
+    });
   });
 
   it('waits for console input and is woken by it', async () => {
     for (const time of ['real', 'virtual'] as const) {
       const input = new PushInput();
       await using vmm = compose({
-        backend: fakeBackend([hltExit()]), memory, time, console: { input },
-        plugins: [halting, does('keyboard', ({ services }) => {
-          const console = services.get(Symbol.for('visorkit:console') as never) as { input: PushInput };
-          let bytes = 0;
-          console.input.onByte(() => { bytes++; });
-          services.provide(InterruptSourceToken, { pending: () => bytes > 0, acknowledge: () => { bytes--; return 33; } });
-        })],
+        backend: fakeBackend([hltExit()]),
+        memory,
+        time,
+        console: { input },
+        plugins: [
+          halting,
+          does('keyboard', ({ services }) => {
+            const console = services.get(Symbol.for('visorkit:console') as never) as { input: PushInput };
+            let bytes = 0;
+            console.input.onByte(() => {
+              bytes++;
+            });
+            services.provide(InterruptSourceToken, {
+              pending: () => bytes > 0,
+              acknowledge: () => {
+                bytes--;
+                return 33;
+              },
+            });
+          }),
+        ],
       });
-      vmm.hooks.vcpuState.tap('test', (_vcpu, state) => { if (state === 'halted' && vmm.instructions === 1) setTimeout(() => input.push([0x41]), 20); });
+      vmm.hooks.vcpuState.tap('test', (_vcpu, state) => {
+        if (state === 'halted' && vmm.instructions === 1) setTimeout(() => input.push([0x41]), 20);
+      });
       const report = await vmm.run({ timeout: 10 });
       expect(report.reason).toBe('halted');
       expect(report.idleSeconds).toBeGreaterThan(0);
@@ -240,13 +469,37 @@ describe('time', () => {
 
 describe('events', () => {
   it('opens an interrupt window when the guest cannot take an interrupt, and closes it after', async () => {
-    const backend = fakeBackend([{ after: 10, fill: (exit, vcpu) => { exit.reason = 10; vcpu.rflags |= 0x200n; } }, cpuidExit(0, 0, 5)]);
+    const backend = fakeBackend([
+      {
+        after: 10,
+        fill: (exit, vcpu) => {
+          exit.reason = 10;
+          vcpu.rflags |= 0x200n;
+        },
+      },
+      cpuidExit(0, 0, 5),
+    ]);
     await using vmm = compose({
-      backend, memory, time: 'virtual',
-      plugins: [halting, ticker(5, 1), does('c', ({ hooks }) => { hooks.exit.for('cpuid').tap('c', () => RESUME); })],
+      backend,
+      memory,
+      time: 'virtual',
+      plugins: [
+        halting,
+        ticker(5, 1),
+        does('c', ({ hooks }) => {
+          hooks.exit.for('cpuid').tap('c', () => RESUME);
+        }),
+      ],
     });
     await vmm.run();
-    expect(backend.vcpus[0].log).toEqual(['window on', 'complete', 'interrupt 32', 'window off', 'complete', 'complete']);
+    expect(backend.vcpus[0].log).toEqual([
+      'window on',
+      'complete',
+      'interrupt 32',
+      'window off',
+      'complete',
+      'complete',
+    ]);
   });
 
   it('injects NMIs, restarts on INIT', async () => {
@@ -254,19 +507,50 @@ describe('events', () => {
     let init = false;
     const backend = fakeBackend([cpuidExit(0), cpuidExit(0)]);
     await using vmm = compose({
-      backend, memory, time: 'virtual',
-      plugins: [halting, does('signals', ({ services, hooks }) => {
-        services.provide(InterruptSourceToken, { pending: () => false, acknowledge: () => 0, takeNmi: () => nmi-- > 0, takeInit: () => { const was = init; init = false; return was; } });
-        hooks.exit.for('cpuid').tap('c', () => { init = true; return RESUME; });
-      })],
+      backend,
+      memory,
+      time: 'virtual',
+      plugins: [
+        halting,
+        does('signals', ({ services, hooks }) => {
+          services.provide(InterruptSourceToken, {
+            pending: () => false,
+            acknowledge: () => 0,
+            takeNmi: () => nmi-- > 0,
+            takeInit: () => {
+              const was = init;
+              init = false;
+              return was;
+            },
+          });
+          hooks.exit.for('cpuid').tap('c', () => {
+            init = true;
+            return RESUME;
+          });
+        }),
+      ],
     });
     await vmm.run({ maxInstructions: 100 });
     expect(backend.vcpus[0].log.slice(0, 3)).toEqual(['nmi', 'complete', 'init']);
   });
 
   it('delivers an event again whose delivery an exit interrupted', async () => {
-    const backend = fakeBackend([anExit(48, (exit) => { exit.idtVectoringInfo = 0x80000020; })]);
-    await using vmm = compose({ backend, memory, time: 'virtual', plugins: [halting, does('ept', ({ hooks }) => { hooks.exit.for('ept-violation').tap('e', () => RETRY); })] });
+    const backend = fakeBackend([
+      anExit(48, (exit) => {
+        exit.idtVectoringInfo = 0x80000020;
+      }),
+    ]);
+    await using vmm = compose({
+      backend,
+      memory,
+      time: 'virtual',
+      plugins: [
+        halting,
+        does('ept', ({ hooks }) => {
+          hooks.exit.for('ept-violation').tap('e', () => RETRY);
+        }),
+      ],
+    });
     await vmm.run();
     expect(backend.vcpus[0].log[0]).toBe('reinject 0x80000020');
   });
@@ -275,10 +559,28 @@ describe('events', () => {
     const told: string[] = [];
     const backend = fakeBackend([outExit(0xf4, 3)]);
     await using vmm = compose({
-      backend, memory, time: 'virtual',
-      plugins: [does('exit', ({ services, hooks }) => { const system = services.get(SystemControlToken); hooks.guestEvent.tap('t', ({ kind, message }) => { told.push(`${kind}: ${message}`); }); hooks.exit.for('io').tap('io', ({ io }) => { system.exit((io.value << 1) | 1, 'the guest wrote 3 to port 0xf4'); return RESUME; }); })],
+      backend,
+      memory,
+      time: 'virtual',
+      plugins: [
+        does('exit', ({ services, hooks }) => {
+          const system = services.get(SystemControlToken);
+          hooks.guestEvent.tap('t', ({ kind, message }) => {
+            told.push(`${kind}: ${message}`);
+          });
+          hooks.exit.for('io').tap('io', ({ io }) => {
+            system.exit((io.value << 1) | 1, 'the guest wrote 3 to port 0xf4');
+            return RESUME;
+          });
+        }),
+      ],
     });
-    expect(await vmm.run()).toMatchObject({ reason: 'exit', exitStatus: 7, why: 'the guest wrote 3 to port 0xf4', guestInstructions: 1 });
+    expect(await vmm.run()).toMatchObject({
+      reason: 'exit',
+      exitStatus: 7,
+      why: 'the guest wrote 3 to port 0xf4',
+      guestInstructions: 1,
+    });
     expect(told).toEqual(['exit: the guest wrote 3 to port 0xf4']);
   });
 
@@ -288,9 +590,27 @@ describe('events', () => {
       const leaving = new AbortController();
       const BUSY = 'The machine was not ready WHEN. Plugin slow was still busy in the hook load.';
       for (const [options, meanwhile, reason, exitStatus, why] of [
-        [{ timeout: 60 }, () => vi.advanceTimersByTime(60_000), 'timeout', 124, BUSY.replace('WHEN', 'within the time limit')],
-        [{ signal: leaving.signal }, () => leaving.abort(), 'aborted', 130, BUSY.replace('WHEN', 'when the run was aborted')],
-        [{ signal: AbortSignal.abort() }, () => {}, 'aborted', 130, 'The machine was not ready when the run was aborted.'],
+        [
+          { timeout: 60 },
+          () => vi.advanceTimersByTime(60_000),
+          'timeout',
+          124,
+          BUSY.replace('WHEN', 'within the time limit'),
+        ],
+        [
+          { signal: leaving.signal },
+          () => leaving.abort(),
+          'aborted',
+          130,
+          BUSY.replace('WHEN', 'when the run was aborted'),
+        ],
+        [
+          { signal: AbortSignal.abort() },
+          () => {},
+          'aborted',
+          130,
+          'The machine was not ready when the run was aborted.',
+        ],
       ] as const) {
         const slow = does('slow', ({ hooks }) => {
           hooks.load.tapPromise('slow', () => {
@@ -311,33 +631,59 @@ describe('events', () => {
 
   it('warns once of a handler whose exit the backend does not have, unless it only stands ready', async () => {
     const warnings: string[] = [];
-    const plugins = [halting, does('deaf', ({ hooks }) => {
-      hooks.exit.for('rdpmc').tap('deaf', () => RESUME);
-      hooks.exit.for('rdtsc').tap('deaf', () => RESUME);
-      hooks.exit.for('preemption-timer').tap('deaf', () => {}); // of the kernel, on every backend
-    }), does('ready', ({ hooks }) => { hooks.exit.for('rdpmc').tap({ name: 'ready', stage: Stage.Machine }, () => RESUME); }), does('late', ({ hooks }) => {
-      hooks.exit.for('cpuid').tap('late', () => { hooks.exit.for('rdtsc').tap('late', () => RESUME); return RESUME; });
-    })];
+    const plugins = [
+      halting,
+      does('deaf', ({ hooks }) => {
+        hooks.exit.for('rdpmc').tap('deaf', () => RESUME);
+        hooks.exit.for('rdtsc').tap('deaf', () => RESUME);
+        hooks.exit.for('preemption-timer').tap('deaf', () => {}); // of the kernel, on every backend
+      }),
+      does('ready', ({ hooks }) => {
+        hooks.exit.for('rdpmc').tap({ name: 'ready', stage: Stage.Machine }, () => RESUME);
+      }),
+      does('late', ({ hooks }) => {
+        hooks.exit.for('cpuid').tap('late', () => {
+          hooks.exit.for('rdtsc').tap('late', () => RESUME);
+          return RESUME;
+        });
+      }),
+    ];
     await using vmm = compose({
-      backend: fakeBackend([cpuidExit(0), hltExit(false)], { without: ['exit.rdpmc'] }), memory, time: 'virtual', plugins,
-      alternatives: [{ name: 'other', capabilities: new Set(['exit.rdpmc']) }], log: (level, _source, message) => { if (level === 'warn') warnings.push(message); },
+      backend: fakeBackend([cpuidExit(0), hltExit(false)], { without: ['exit.rdpmc'] }),
+      memory,
+      time: 'virtual',
+      plugins,
+      alternatives: [{ name: 'other', capabilities: new Set(['exit.rdpmc']) }],
+      log: (level, _source, message) => {
+        if (level === 'warn') warnings.push(message);
+      },
     });
     await vmm.run();
-    expect(warnings).toEqual(['plugin deaf handles rdpmc exits, which the backend fake does not have: the handler is never called; the backend other has them']);
+    expect(warnings).toEqual([
+      'plugin deaf handles rdpmc exits, which the backend fake does not have: the handler is never called; the backend other has them',
+    ]);
   });
 
   it('tells observers of device accesses, from their tap on', async () => {
     const seen: unknown[] = [];
     await using vmm = compose({
-      backend: fakeBackend([outExit(0x80, 0xaa), outExit(0x80, 0xab)]), memory, time: 'virtual',
-      plugins: [halting, does('io', ({ hooks, services }) => {
-        const ports = services.get(PortBusToken);
-        hooks.exit.for('io').tap('io', ({ io }) => {
-          ports.write(io.port, io.size, io.value);
-          if (io.value === 0xaa) hooks.deviceAccess.tap('w', (access) => { seen.push({ ...access }); });
-          return RESUME;
-        });
-      })],
+      backend: fakeBackend([outExit(0x80, 0xaa), outExit(0x80, 0xab)]),
+      memory,
+      time: 'virtual',
+      plugins: [
+        halting,
+        does('io', ({ hooks, services }) => {
+          const ports = services.get(PortBusToken);
+          hooks.exit.for('io').tap('io', ({ io }) => {
+            ports.write(io.port, io.size, io.value);
+            if (io.value === 0xaa)
+              hooks.deviceAccess.tap('w', (access) => {
+                seen.push({ ...access });
+              });
+            return RESUME;
+          });
+        }),
+      ],
     });
     await vmm.run();
     expect(seen).toEqual([{ kind: 'port', address: 0x80, size: 1, write: true, value: 0xab, owner: undefined }]);
@@ -346,14 +692,35 @@ describe('events', () => {
   it('runs several vCPUs in turn and starts them by SIPI', async () => {
     const started: number[] = [];
     const sipi = [-1, 8];
-    const backend = fakeBackend([busyFor(200_000), cpuidExit(0), hltExit(false)], { vcpu: (vcpu) => { if (vcpu.index === 1) vcpu.play(cpuidExit(0, 0, 10), hltExit(false)); } });
+    const backend = fakeBackend([busyFor(200_000), cpuidExit(0), hltExit(false)], {
+      vcpu: (vcpu) => {
+        if (vcpu.index === 1) vcpu.play(cpuidExit(0, 0, 10), hltExit(false));
+      },
+    });
     await using vmm = compose({
-      backend, memory, cpus: 2, time: 'virtual',
-      plugins: [halting, does('apics', ({ services, hooks }) => {
-        const source = (index: number) => ({ pending: () => false, acknowledge: () => 0, takeStartup: () => { const vector = sipi[index]; sipi[index] = -1; return vector; } });
-        services.provide(InterruptSourceToken, { ...source(0), forVcpu: source });
-        hooks.exit.for('cpuid').tap('c', (_exit, vcpu) => { started.push(vcpu.index); return RESUME; });
-      })],
+      backend,
+      memory,
+      cpus: 2,
+      time: 'virtual',
+      plugins: [
+        halting,
+        does('apics', ({ services, hooks }) => {
+          const source = (index: number) => ({
+            pending: () => false,
+            acknowledge: () => 0,
+            takeStartup: () => {
+              const vector = sipi[index];
+              sipi[index] = -1;
+              return vector;
+            },
+          });
+          services.provide(InterruptSourceToken, { ...source(0), forVcpu: source });
+          hooks.exit.for('cpuid').tap('c', (_exit, vcpu) => {
+            started.push(vcpu.index);
+            return RESUME;
+          });
+        }),
+      ],
     });
     const report = await vmm.run();
     expect(report.reason).toBe('halted');
@@ -363,6 +730,15 @@ describe('events', () => {
 });
 
 it('stop outcomes carry their status', async () => {
-  await using vmm = compose({ backend: fakeBackend([cpuidExit(0)]), memory, time: 'virtual', plugins: [does('s', ({ hooks }) => { hooks.exit.for('cpuid').tap('s', () => stop('enough', 9)); })] });
+  await using vmm = compose({
+    backend: fakeBackend([cpuidExit(0)]),
+    memory,
+    time: 'virtual',
+    plugins: [
+      does('s', ({ hooks }) => {
+        hooks.exit.for('cpuid').tap('s', () => stop('enough', 9));
+      }),
+    ],
+  });
   expect(await vmm.run()).toMatchObject({ reason: 'stopped', why: 'enough', exitStatus: 9 });
 });

@@ -6,7 +6,9 @@ it('looks at a folder and leaves it alone', async () => {
     printed += Buffer.from(text as Uint8Array).toString();
     return true;
   });
-  vi.spyOn(console, 'log').mockImplementation((line) => { printed += `${line}\n`; });
+  vi.spyOn(console, 'log').mockImplementation((line) => {
+    printed += `${line}\n`;
+  });
   process.argv.push(new URL('..', import.meta.url).pathname);
   try {
     await import('./elf-sandbox.js');
@@ -15,7 +17,7 @@ it('looks at a folder and leaves it alone', async () => {
     vi.restoreAllMocks();
   }
   expect(printed).toContain('$ ls -A\nREADME.md\n');
-  expect(printed).toContain('sh: can\'t create made: Read-only file system\n   status 1, ');
+  expect(printed).toContain("sh: can't create made: Read-only file system\n   status 1, ");
   expect(printed).toContain('./package.json\n');
   expect(printed).toMatch(/[0-9a-f]{64} {2}package\.json\n {3}status 0, /);
   expect(printed).toMatch(/wget: .*\n {3}status 1, /);

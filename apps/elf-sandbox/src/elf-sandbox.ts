@@ -11,7 +11,10 @@ import { fetchDebianPackage } from '@visorkit/guests';
 import { SystemCallTableToken } from '@visorkit/linux-abi';
 import { runElf } from '@visorkit/run-elf';
 
-const { values: { backend }, positionals } = parseArgs({ options: { backend: { type: 'string', default: 'vmx' } }, allowPositionals: true });
+const {
+  values: { backend },
+  positionals,
+} = parseArgs({ options: { backend: { type: 'string', default: 'vmx' } }, allowPositionals: true });
 const folder = resolve(positionals[0] ?? '.');
 const busybox = `${(await fetchDebianPackage('busybox-static')).root}/bin/busybox`;
 
@@ -22,15 +25,31 @@ const curious: Plugin = {
   apply({ services, hooks }) {
     const table = services.get(SystemCallTableToken);
     hooks.stopped.tap('curious', () => {
-      for (const { name, count } of table.missed()) console.log(`   it tried ${name} ${count} times, which is not served`);
+      for (const { name, count } of table.missed())
+        console.log(`   it tried ${name} ${count} times, which is not served`);
     });
   },
 };
 
-for (const args of [['ls', '-A'], ['du', '-s', '.'], ['sh', '-c', 'echo no > made'], ['find', '.', '-type', 'f', '-name', '*.json'], ['sha256sum', 'package.json'], ['wget', 'http://example.org/']]) {
+for (const args of [
+  ['ls', '-A'],
+  ['du', '-s', '.'],
+  ['sh', '-c', 'echo no > made'],
+  ['find', '.', '-type', 'f', '-name', '*.json'],
+  ['sha256sum', 'package.json'],
+  ['wget', 'http://example.org/'],
+]) {
   console.log(`$ ${args.join(' ')}`);
   const { stdout, stderr, status, systemCalls, report } = await runElf({
-    file: busybox, argv0: 'busybox', args, backend: backend as 'vmx' | 'kvm', plugins: [curious], timeout: 20, memory: '64M', cwd: '/data', mounts: [{ host: folder, guest: '/data', readOnly: true }],
+    file: busybox,
+    argv0: 'busybox',
+    args,
+    backend: backend as 'vmx' | 'kvm',
+    plugins: [curious],
+    timeout: 20,
+    memory: '64M',
+    cwd: '/data',
+    mounts: [{ host: folder, guest: '/data', readOnly: true }],
   });
   process.stdout.write(Buffer.concat([stdout, stderr]));
   console.log(`   status ${status}, ${systemCalls} system calls, ${Math.round(report.wallSeconds * 1000)} ms`);

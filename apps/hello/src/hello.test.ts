@@ -24,7 +24,11 @@ async function hello(...args: string[]): Promise<{ printed: string; exits: unkno
 test('prints 4 and ends with status 0; --verbose shows three exits', async () => {
   const { printed, exits } = await hello('--verbose');
   expect(printed).toBe('4\n');
-  expect(exits).toEqual(['exit 30 (io) at 0x1007, 52 to port 0x3f8', 'exit 30 (io) at 0x100a, 10 to port 0x3f8', 'exit 12 (hlt) at 0x100b']);
+  expect(exits).toEqual([
+    'exit 30 (io) at 0x1007, 52 to port 0x3f8',
+    'exit 30 (io) at 0x100a, 10 to port 0x3f8',
+    'exit 12 (hlt) at 0x100b',
+  ]);
   expect(process.exitCode).toBe(0);
 });
 

@@ -44,27 +44,47 @@ export const BACKENDS = ['vmx', 'kvm'] as const;
 export async function makeBackend(name: string, processor?: Processor): Promise<Backend> {
   if (name === 'vmx') return new VmxBackend(processor);
   if (name === 'kvm') {
-    if (processor !== undefined) fail('OPTION_VALUE', '--cpu chooses the software processor\'s features; with kvm the guest has this machine\'s processor. Leave it out.', { option: '--cpu' });
+    if (processor !== undefined)
+      fail(
+        'OPTION_VALUE',
+        "--cpu chooses the software processor's features; with kvm the guest has this machine's processor. Leave it out.",
+        { option: '--cpu' },
+      );
     return (await import('@visorkit/backend-kvm')).kvm();
   }
-  return fail('BACKEND_UNAVAILABLE', `Backend "${name}" is not part of this build; vmx and kvm are.`, { backend: name });
+  return fail('BACKEND_UNAVAILABLE', `Backend "${name}" is not part of this build; vmx and kvm are.`, {
+    backend: name,
+  });
 }
 
 export async function assemble(options: AssembleOptions): Promise<Vmm> {
   const debugOutput = options.debugConsole ?? nullOutput;
   // pc-testdev has the ports that debugcon would have
   const composition: ComposeOptions = {
-    backend: await makeBackend(options.backend, options.processor), memory: options.memory, cpus: options.cpus, time: options.time, console: options.console,
-    onReset: options.onReset ?? 'stop', alternatives: [{ name: 'vmx', capabilities: VMX_CAPABILITIES }],
+    backend: await makeBackend(options.backend, options.processor),
+    memory: options.memory,
+    cpus: options.cpus,
+    time: options.time,
+    console: options.console,
+    onReset: options.onReset ?? 'stop',
+    alternatives: [{ name: 'vmx', capabilities: VMX_CAPABILITIES }],
     ...(options.log === undefined ? {} : { log: options.log }),
     ...(options.boot === undefined ? {} : { boot: options.boot }),
     plugins: [
-      disassembler(), ...exits(), ...pcPlatform({
-        debugExit: options.debugExit, firmwareDebug: debugOutput, debugConsole: options.debugExit ? false : debugOutput,
+      disassembler(),
+      ...exits(),
+      ...pcPlatform({
+        debugExit: options.debugExit,
+        firmwareDebug: debugOutput,
+        debugConsole: options.debugExit ? false : debugOutput,
         fwCfg: options.firmwareKernel === undefined ? {} : { linux: options.firmwareKernel },
       }),
       ...(options.debugExit ? [new PcTestPlugin(), new PciTestPlugin(), new KvmHypercallsPlugin()] : []),
-      new BootLinuxPlugin(), new BootElfPlugin(), new BootMultibootPlugin(), new BootFirmwarePlugin(), new BootFlatPlugin(),
+      new BootLinuxPlugin(),
+      new BootElfPlugin(),
+      new BootMultibootPlugin(),
+      new BootFirmwarePlugin(),
+      new BootFlatPlugin(),
       ...options.plugins,
     ],
   };
@@ -73,7 +93,12 @@ export async function assemble(options: AssembleOptions): Promise<Vmm> {
   } catch (error) {
     if (!isVisorkitError(error) || error.code !== 'CAPABILITY_MISSING') throw error;
     // The other backend is only made to say whether it has what is missing
-    const others = await Promise.allSettled(BACKENDS.filter((name) => name !== options.backend).map((name) => makeBackend(name)));
-    return compose({ ...composition, alternatives: others.filter((made) => made.status === 'fulfilled').map(({ value }) => value) });
+    const others = await Promise.allSettled(
+      BACKENDS.filter((name) => name !== options.backend).map((name) => makeBackend(name)),
+    );
+    return compose({
+      ...composition,
+      alternatives: others.filter((made) => made.status === 'fulfilled').map(({ value }) => value),
+    });
   }
 }

@@ -5,7 +5,9 @@ import { buildBzImage, buildElf, buildMultibootHeader, concatenate } from '@viso
 import { afterAll, describe, expect, it, vi } from 'vitest';
 import { Scratch, cli } from './test-cli.js';
 
-vi.mock('node:fs', async (original) => (await import('./test-writes.js')).catchWrites(await original<typeof import('node:fs')>()));
+vi.mock('node:fs', async (original) =>
+  (await import('./test-writes.js')).catchWrites(await original<typeof import('node:fs')>()),
+);
 
 const scratch = new Scratch();
 afterAll(() => scratch.remove());
@@ -37,7 +39,8 @@ const pe = new Uint8Array(0x400);
 pe.set(Buffer.from('MZ'));
 pe[0x3c] = 0x80;
 pe.set(Buffer.from('PE\0\0\x64\x86', 'latin1'), 0x80);
-const elfFor = (machine: number, bits: 32 | 64 = 64): Uint8Array => buildElf({ bits, machine, entry: 0x100000n, segments: [{ physicalAddress: 0x100000n, data: Uint8Array.of(0xf4) }] });
+const elfFor = (machine: number, bits: 32 | 64 = 64): Uint8Array =>
+  buildElf({ bits, machine, entry: 0x100000n, segments: [{ physicalAddress: 0x100000n, data: Uint8Array.of(0xf4) }] });
 
 describe('kernel files', () => {
   it.each<[string, string, RegExp, Uint8Array | string]>([
@@ -61,52 +64,146 @@ describe('kernel files', () => {
   });
 
   it('with options or a command line that their loader has no use for', async () => {
-    const elf = scratch.file('kernel64.elf', elfFor(62)), flat = ['--kernel', loop, '--mode', 'real16'];
-    await refused('BOOT_OPTION_UNKNOWN', /boot loader "elf", which takes .*kernel64\.elf, has no option "entry"; it has protocol/, '--kernel', elf, '--entry', '64');
-    await refused('BOOT_COMMAND_LINE_UNUSED', /the command line "quiet", which the boot loader "flat" has no way to hand over/, ...flat, '--append', 'quiet');
-    const config = scratch.file('stray.config.mjs', `export default { kernel: ${JSON.stringify(elf)}, loaderOptions: { protocoll: 'elf' } };`);
+    const elf = scratch.file('kernel64.elf', elfFor(62)),
+      flat = ['--kernel', loop, '--mode', 'real16'];
+    await refused(
+      'BOOT_OPTION_UNKNOWN',
+      /boot loader "elf", which takes .*kernel64\.elf, has no option "entry"; it has protocol/,
+      '--kernel',
+      elf,
+      '--entry',
+      '64',
+    );
+    await refused(
+      'BOOT_COMMAND_LINE_UNUSED',
+      /the command line "quiet", which the boot loader "flat" has no way to hand over/,
+      ...flat,
+      '--append',
+      'quiet',
+    );
+    const config = scratch.file(
+      'stray.config.mjs',
+      `export default { kernel: ${JSON.stringify(elf)}, loaderOptions: { protocoll: 'elf' } };`,
+    );
     await refused('BOOT_OPTION_UNKNOWN', /no option "protocoll"/, '--config', config);
   });
 
   it('beside firmware that would not find them', async () => {
     const firmware = ['--firmware', scratch.file('firmware.bin', new Uint8Array(0x10000).fill(0x90))];
     await refused('OPTION_VALUE', /--mode is for images that are started directly/, ...firmware, '--mode', 'real16');
-    await refused('OPTION_VALUE', /--loader is for images that are started directly/, ...firmware, '--kernel', loop, '--loader', 'linux');
-    await refused('OPTION_VALUE', /--entry is for images that are started directly/, ...firmware, '--kernel', loop, '--entry', '32');
+    await refused(
+      'OPTION_VALUE',
+      /--loader is for images that are started directly/,
+      ...firmware,
+      '--kernel',
+      loop,
+      '--loader',
+      'linux',
+    );
+    await refused(
+      'OPTION_VALUE',
+      /--entry is for images that are started directly/,
+      ...firmware,
+      '--kernel',
+      loop,
+      '--entry',
+      '32',
+    );
     await refused('OPTION_VALUE', /a RAM disk only with a kernel/, ...firmware, '--initrd', loop);
     await refused('OPTION_VALUE', /a command line only with a kernel/, ...firmware, '--append', 'quiet');
-    await refused('OPTION_VALUE', /one RAM disk beside the kernel, and 2 were given/, ...firmware, '--kernel', loop, '--initrd', loop, '--module', loop);
-    await refused('FILE_UNREADABLE', /--kernel names ".*", but it is empty/, ...firmware, '--kernel', scratch.file('empty-kernel', ''));
-    await refused('FILE_UNREADABLE', /--firmware names ".*nowhere", but there is no such file/, '--firmware', scratch.path('nowhere'));
+    await refused(
+      'OPTION_VALUE',
+      /one RAM disk beside the kernel, and 2 were given/,
+      ...firmware,
+      '--kernel',
+      loop,
+      '--initrd',
+      loop,
+      '--module',
+      loop,
+    );
+    await refused(
+      'FILE_UNREADABLE',
+      /--kernel names ".*", but it is empty/,
+      ...firmware,
+      '--kernel',
+      scratch.file('empty-kernel', ''),
+    );
+    await refused(
+      'FILE_UNREADABLE',
+      /--firmware names ".*nowhere", but there is no such file/,
+      '--firmware',
+      scratch.path('nowhere'),
+    );
     await refused('BOOT_FIRMWARE_SIZE', /has 2 bytes; a multiple of 64 KiB/, '--firmware', loop);
   });
 
   it('that are missing, folders, or not given', async () => {
-    await refused('FILE_UNREADABLE', /names ".*nowhere", but there is no such file/, '--kernel', scratch.path('nowhere'));
+    await refused(
+      'FILE_UNREADABLE',
+      /names ".*nowhere", but there is no such file/,
+      '--kernel',
+      scratch.path('nowhere'),
+    );
     await refused('FILE_UNREADABLE', /it is a folder/, '--kernel', scratch.folder);
     await refused('OPTION_MISSING', /name an image with --kernel/);
     await refused('FILE_UNREADABLE', /--initrd names/, '--kernel', loop, '--initrd', scratch.path('nowhere'));
-    await refused('FILE_UNREADABLE', /--initrd names ".*", but it is empty/, '--kernel', loop, '--initrd', scratch.file('empty', ''));
-    await refused('FILE_UNREADABLE', /"\/dev\/zero", but it is a device; a file or a pipe is right/, '--kernel', '/dev/zero');
-    await refused('OPTION_VALUE', /--address is for flat binaries, and ".*" is an ELF file/, '--kernel', scratch.file('kernel.elf', elfFor(62)), '--address', '0x5000');
+    await refused(
+      'FILE_UNREADABLE',
+      /--initrd names ".*", but it is empty/,
+      '--kernel',
+      loop,
+      '--initrd',
+      scratch.file('empty', ''),
+    );
+    await refused(
+      'FILE_UNREADABLE',
+      /"\/dev\/zero", but it is a device; a file or a pipe is right/,
+      '--kernel',
+      '/dev/zero',
+    );
+    await refused(
+      'OPTION_VALUE',
+      /--address is for flat binaries, and ".*" is an ELF file/,
+      '--kernel',
+      scratch.file('kernel.elf', elfFor(62)),
+      '--address',
+      '0x5000',
+    );
   });
 
   it('small ones of no known format run as flat binaries with a warning, and silently when that is asked for', async () => {
     const guessed = await cli('run', '--kernel', loop, ...common);
     expect(guessed.err).toMatch(/warn: .*of no known format: its 2 bytes are run as a flat binary/);
     expect(guessed.status).toBe(122);
-    for (const asked of [['--loader', 'flat'], ['--mode', 'long64'], ['--address', '0x8000']]) {
+    for (const asked of [
+      ['--loader', 'flat'],
+      ['--mode', 'long64'],
+      ['--address', '0x8000'],
+    ]) {
       const { err, status } = await cli('run', '--kernel', loop, ...common, ...asked);
       expect(err).not.toMatch(/warn/);
       expect(status).toBe(122);
     }
-    await refused('BOOT_LOADER_UNKNOWN', /no boot loader "flt"; the machine has .*flat/, '--kernel', loop, '--loader', 'flt', '--serial', 'none');
+    await refused(
+      'BOOT_LOADER_UNKNOWN',
+      /no boot loader "flt"; the machine has .*flat/,
+      '--kernel',
+      loop,
+      '--loader',
+      'flt',
+      '--serial',
+      'none',
+    );
   });
 });
 
 /** Cuts that fall into every part of a file: each of the first bytes, around powers of two, and near the end. */
 function cuts(length: number): number[] {
-  const wanted = new Set<number>([0, 1, 2, 3, 4, 7, 8, 15, 16, 19, 20, 31, 51, 52, 63, 64, 65, 0x1f0, 0x1f1, 0x1fe, 0x1ff, 0x200, 0x201, 0x202, 0x206, 0x211, 0x230, 0x250, 0x263, 0x264, 0x268]);
+  const wanted = new Set<number>([
+    0, 1, 2, 3, 4, 7, 8, 15, 16, 19, 20, 31, 51, 52, 63, 64, 65, 0x1f0, 0x1f1, 0x1fe, 0x1ff, 0x200, 0x201, 0x202, 0x206,
+    0x211, 0x230, 0x250, 0x263, 0x264, 0x268,
+  ]);
   for (let power = 1; power < length; power *= 2) wanted.add(power).add(power + 1);
   for (const back of [1, 2, 16, 17, 511, 512, 513]) wanted.add(length - back);
   return [...wanted].filter((cut) => cut >= 0 && cut < length).sort((a, b) => a - b);
@@ -119,24 +216,51 @@ describe('truncated images, at every interesting length', () => {
     ['bzImage', buildBzImage({ kernel: hlt }), 2],
     ['elf64', buildElf({ bits: 64, entry: 0x100000n, segments: [{ physicalAddress: 0x100000n, data: hlt }] }), 4],
     ['elf32', buildElf({ bits: 32, entry: 0x100000n, segments: [{ physicalAddress: 0x100000n, data: hlt }] }), 4],
-    ['multiboot', concatenate(buildMultibootHeader(0, { header: 0x100000, load: 0x100000, loadEnd: 0x100000 + 32 + hlt.length, bssEnd: 0x102000, entry: 0x100020 }), hlt), 12],
+    [
+      'multiboot',
+      concatenate(
+        buildMultibootHeader(0, {
+          header: 0x100000,
+          load: 0x100000,
+          loadEnd: 0x100000 + 32 + hlt.length,
+          bssEnd: 0x102000,
+          entry: 0x100020,
+        }),
+        hlt,
+      ),
+      12,
+    ],
   ];
-  it.each(images)('%s', async (name, image, known) => {
-    const whole = await cli('run', '--kernel', scratch.file(name, image), ...common, '--memory', '64M');
-    expect([68, 122], whole.err).toContain(whole.status);
-    for (const cut of cuts(image.length)) {
-      const { status, err } = await cli('run', '--kernel', scratch.file(`${name}-cut`, image.subarray(0, cut)), ...common, '--memory', '64M');
-      // What is missing may be padding, or what is left may be code: then it runs, with a warning. It never just ends well.
-      expect(status, `${cut} bytes: ${err}`).not.toBe(0);
-      expect(err, `${cut} bytes`).toMatch(/^visorkit: .{10}/m);
-      expect(err, `${cut} bytes`).not.toMatch(/internal error/);
-      if (cut >= known && cut < image.length / 2) expect(status, `${cut} bytes: ${err}`).toBe(2);
-    }
-  }, 60_000);
+  it.each(images)(
+    '%s',
+    async (name, image, known) => {
+      const whole = await cli('run', '--kernel', scratch.file(name, image), ...common, '--memory', '64M');
+      expect([68, 122], whole.err).toContain(whole.status);
+      for (const cut of cuts(image.length)) {
+        const { status, err } = await cli(
+          'run',
+          '--kernel',
+          scratch.file(`${name}-cut`, image.subarray(0, cut)),
+          ...common,
+          '--memory',
+          '64M',
+        );
+        // What is missing may be padding, or what is left may be code: then it runs, with a warning. It never just ends well.
+        expect(status, `${cut} bytes: ${err}`).not.toBe(0);
+        expect(err, `${cut} bytes`).toMatch(/^visorkit: .{10}/m);
+        expect(err, `${cut} bytes`).not.toMatch(/internal error/);
+        if (cut >= known && cut < image.length / 2) expect(status, `${cut} bytes: ${err}`).toBe(2);
+      }
+    },
+    60_000,
+  );
 });
 
 describe('sizes', () => {
-  const bzImage = scratch.file('bzImage', buildBzImage({ kernel: new Uint8Array(3000).fill(0xf4), initSize: 32 << 20 }));
+  const bzImage = scratch.file(
+    'bzImage',
+    buildBzImage({ kernel: new Uint8Array(3000).fill(0xf4), initSize: 32 << 20 }),
+  );
 
   it('memory: nonsense, nothing, too little, too much', async () => {
     await refused('SIZE_INVALID', /--memory is "plenty"; it must be/, '--kernel', loop, '--memory', 'plenty');
@@ -167,11 +291,25 @@ describe('sizes', () => {
   });
 
   it('processors and limits', async () => {
-    await refused('OPTION_VALUE', /--cpus takes a whole number from 1 to 255, not "0"/, '--kernel', loop, '--cpus', '0');
+    await refused(
+      'OPTION_VALUE',
+      /--cpus takes a whole number from 1 to 255, not "0"/,
+      '--kernel',
+      loop,
+      '--cpus',
+      '0',
+    );
     await refused('OPTION_VALUE', /--cpus/, '--kernel', loop, '--cpus', 'two');
     await refused('VMX_CPUS', /up to 64 CPUs; 65 were asked for/, '--kernel', loop, '--cpus', '65', '--serial', 'none');
     await refused('OPTION_VALUE', /--timeout takes a positive number/, '--kernel', loop, '--timeout', '0');
-    await refused('OPTION_VALUE', /--max-instructions takes a whole number/, '--kernel', loop, '--max-instructions', '-5');
+    await refused(
+      'OPTION_VALUE',
+      /--max-instructions takes a whole number/,
+      '--kernel',
+      loop,
+      '--max-instructions',
+      '-5',
+    );
     await refused('OPTION_VALUE', /--time takes one of real, virtual/, '--kernel', loop, '--time', 'tea');
     await refused('OPTION_VALUE', /--backend takes one of vmx, kvm/, '--kernel', loop, '--backend', 'xen');
     await refused('OPTION_VALUE', /--serial takes stdio, none or file:PATH/, '--kernel', loop, '--serial', 'tcp:1');
@@ -181,7 +319,9 @@ describe('sizes', () => {
   it('unknown options and commands', async () => {
     for (const argv of [['run', '--kernle', loop], ['boot'], ['run', '--kernel'], ['run', loop]]) {
       const { status, err } = await cli(...argv);
-      expect(err).toMatch(/^visorkit: (Unknown (option|command)|Option .* argument missing|Too many arguments).*\. .*"visorkit help" lists the commands.* \[COMMAND_LINE\]\n$/);
+      expect(err).toMatch(
+        /^visorkit: (Unknown (option|command)|Option .* argument missing|Too many arguments).*\. .*"visorkit help" lists the commands.* \[COMMAND_LINE\]\n$/,
+      );
       expect(status).toBe(2);
     }
     expect((await cli('run', '--kernle', loop)).err).toContain('Did you mean --kernel?');
@@ -202,61 +342,199 @@ describe('sizes', () => {
 });
 
 describe('plugins and configurations', () => {
-  const plugin = (name: string, apply: string, more = ''): string => scratch.file(`${name}.mjs`, `export default { name: '${name}', ${more} apply(host) { ${apply} } };\n`);
+  const plugin = (name: string, apply: string, more = ''): string =>
+    scratch.file(`${name}.mjs`, `export default { name: '${name}', ${more} apply(host) { ${apply} } };\n`);
 
   it('unknown, broken and shapeless plugins', async () => {
-    await refused('PLUGIN_NOT_FOUND', /there is no package "nobody-has-this"/i, '--kernel', loop, '--plugin', 'nobody-has-this');
+    await refused(
+      'PLUGIN_NOT_FOUND',
+      /there is no package "nobody-has-this"/i,
+      '--kernel',
+      loop,
+      '--plugin',
+      'nobody-has-this',
+    );
     await refused('PLUGIN_NOT_FOUND', /was not found/, '--kernel', loop, '--plugin', './nowhere.mjs');
-    await refused('PLUGIN_LOAD', /could not be loaded/, '--kernel', loop, '--plugin', scratch.file('syntax.mjs', 'export default { name: "x", apply( { }'));
-    await refused('PLUGIN_LOAD', /could not be loaded/, '--kernel', loop, '--plugin', scratch.file('syntax.ts', 'export default { name: "x", apply(: } '));
-    await refused('PLUGIN_LOAD', /top of the file/, '--kernel', loop, '--plugin', scratch.file('throws.mjs', 'throw new Error("top of the file");'));
-    await refused('PLUGIN_SHAPE', /exports something that is no plugin/, '--kernel', loop, '--plugin', scratch.file('shape.mjs', 'export default 42;'));
-    await refused('PLUGIN_SHAPE', /exports neither/, '--kernel', loop, '--plugin', scratch.file('none.mjs', 'export const a = 1;'));
+    await refused(
+      'PLUGIN_LOAD',
+      /could not be loaded/,
+      '--kernel',
+      loop,
+      '--plugin',
+      scratch.file('syntax.mjs', 'export default { name: "x", apply( { }'),
+    );
+    await refused(
+      'PLUGIN_LOAD',
+      /could not be loaded/,
+      '--kernel',
+      loop,
+      '--plugin',
+      scratch.file('syntax.ts', 'export default { name: "x", apply(: } '),
+    );
+    await refused(
+      'PLUGIN_LOAD',
+      /top of the file/,
+      '--kernel',
+      loop,
+      '--plugin',
+      scratch.file('throws.mjs', 'throw new Error("top of the file");'),
+    );
+    await refused(
+      'PLUGIN_SHAPE',
+      /exports something that is no plugin/,
+      '--kernel',
+      loop,
+      '--plugin',
+      scratch.file('shape.mjs', 'export default 42;'),
+    );
+    await refused(
+      'PLUGIN_SHAPE',
+      /exports neither/,
+      '--kernel',
+      loop,
+      '--plugin',
+      scratch.file('none.mjs', 'export const a = 1;'),
+    );
     await refused('PLUGIN_ENTRY', /no package.json/, '--kernel', loop, '--plugin', scratch.folder);
   });
 
   it('a capability that no backend has', async () => {
-    await refused('CAPABILITY_MISSING', /lacks "teleport" \(asked for by wants-much; no other known backend has it\)/, '--kernel', loop, '--serial', 'none',
-      '--plugin', plugin('wants-much', '', 'requires: { capabilities: ["teleport"] },'));
+    await refused(
+      'CAPABILITY_MISSING',
+      /lacks "teleport" \(asked for by wants-much; no other known backend has it\)/,
+      '--kernel',
+      loop,
+      '--serial',
+      'none',
+      '--plugin',
+      plugin('wants-much', '', 'requires: { capabilities: ["teleport"] },'),
+    );
   });
 
   it.skipIf(kvmMissing)('a capability that another backend has (needs /dev/kvm)', async () => {
-    await refused('CAPABILITY_MISSING', /Backend kvm lacks "ept\.execute-only" \(asked for by wants-views; backend vmx has it\)/, '--kernel', loop, '--serial', 'none', '--backend', 'kvm',
-      '--plugin', plugin('wants-views', '', 'requires: { capabilities: ["ept.execute-only"] },'));
+    await refused(
+      'CAPABILITY_MISSING',
+      /Backend kvm lacks "ept\.execute-only" \(asked for by wants-views; backend vmx has it\)/,
+      '--kernel',
+      loop,
+      '--serial',
+      'none',
+      '--backend',
+      'kvm',
+      '--plugin',
+      plugin('wants-views', '', 'requires: { capabilities: ["ept.execute-only"] },'),
+    );
   });
 
   it('two plugins with one name, or that claim one port', async () => {
     const first = plugin('twin', '');
-    await refused('PLUGIN_DUPLICATE', /Two plugins are called "twin"/, '--kernel', loop, '--serial', 'none', '--plugin', first, '--plugin', first);
-    for (const [name, port] of [['left', 0x700], ['right', 0x710]] as const) {
-      scratch.file(`${name}.ts`, `import { PortBusToken } from '@visorkit/machine';
-export default { name: '${name}', apply: ({ services }) => void services.get(PortBusToken).register(${port}, 32, { readPort: () => 0, writePort() {} }, '${name}') };`);
+    await refused(
+      'PLUGIN_DUPLICATE',
+      /Two plugins are called "twin"/,
+      '--kernel',
+      loop,
+      '--serial',
+      'none',
+      '--plugin',
+      first,
+      '--plugin',
+      first,
+    );
+    for (const [name, port] of [
+      ['left', 0x700],
+      ['right', 0x710],
+    ] as const) {
+      scratch.file(
+        `${name}.ts`,
+        `import { PortBusToken } from '@visorkit/machine';
+export default { name: '${name}', apply: ({ services }) => void services.get(PortBusToken).register(${port}, 32, { readPort: () => 0, writePort() {} }, '${name}') };`,
+      );
     }
-    const { status, err } = await cli('run', '--kernel', loop, '--serial', 'none', '--plugin', scratch.path('left.ts'), '--plugin', scratch.path('right.ts'));
+    const { status, err } = await cli(
+      'run',
+      '--kernel',
+      loop,
+      '--serial',
+      'none',
+      '--plugin',
+      scratch.path('left.ts'),
+      '--plugin',
+      scratch.path('right.ts'),
+    );
     expect(err).toMatch(/right claims ports .*, but left already has .*PORT_CONFLICT/s);
     expect(status).toBe(2);
   });
 
   it('that throw when applied, and in an exit handler', async () => {
-    const applied = await cli('run', '--kernel', loop, '--serial', 'none', '--plugin', plugin('bad-apply', 'throw new TypeError("no good");'));
+    const applied = await cli(
+      'run',
+      '--kernel',
+      loop,
+      '--serial',
+      'none',
+      '--plugin',
+      plugin('bad-apply', 'throw new TypeError("no good");'),
+    );
     expect(applied.err).toMatch(/Plugin bad-apply failed while it was applied: no good/);
     expect(applied).toMatchObject({ status: 2 });
     const cpuid = scratch.file('cpuid.bin', [0x0f, 0xa2, 0xeb, 0xfc]);
-    const handled = await cli('run', '--kernel', cpuid, ...common, '--plugin', plugin('bad-handler', 'host.hooks.exit.for("cpuid").tap("bad-handler", () => { throw new RangeError("too far"); });'));
+    const handled = await cli(
+      'run',
+      '--kernel',
+      cpuid,
+      ...common,
+      '--plugin',
+      plugin(
+        'bad-handler',
+        'host.hooks.exit.for("cpuid").tap("bad-handler", () => { throw new RangeError("too far"); });',
+      ),
+    );
     expect(handled.err).toMatch(/Plugin bad-handler failed while it handled the exit cpuid: too far/);
     expect(handled.err).toMatch(/cpuid/);
     expect(handled.status).toBe(74);
-    const answer = await cli('run', '--kernel', cpuid, ...common, '--plugin', plugin('bad-answer', 'host.hooks.exit.for("cpuid").tap("bad-answer", () => 77);'));
+    const answer = await cli(
+      'run',
+      '--kernel',
+      cpuid,
+      ...common,
+      '--plugin',
+      plugin('bad-answer', 'host.hooks.exit.for("cpuid").tap("bad-answer", () => 77);'),
+    );
     expect(answer.err).toMatch(/bad-answer returned 77; it must return RESUME/);
     expect(answer.status).toBe(74);
   });
 
   it('configurations that cannot be read or hold nonsense', async () => {
     await refused('CONFIG_NOT_FOUND', /There is no configuration file/, '--config', scratch.path('nowhere.ts'));
-    await refused('CONFIG_LOAD', /could not be read/, '--config', scratch.file('broken.config.ts', 'export default defineVmm({ memory: "256M", '));
-    await refused('CONFIG_LOAD', /could not be read/, '--config', scratch.file('broken.config.mjs', 'export default { memory: "256M", '));
-    await refused('CONFIG_LOAD', /no default export/, '--config', scratch.file('empty.config.mjs', 'export const x = 1;'));
-    await refused('CONFIG_INVALID', /"memroy" is no key of a configuration; did you mean "memory"\?/, '--config', scratch.file('typo.config.mjs', 'export default { memroy: "256M" };'));
-    await refused('CONFIG_INVALID', /"cpus" is 0; it must be a whole number from 1 to 255/, '--config', scratch.file('cpus.config.ts', 'export default { cpus: 0 };'));
+    await refused(
+      'CONFIG_LOAD',
+      /could not be read/,
+      '--config',
+      scratch.file('broken.config.ts', 'export default defineVmm({ memory: "256M", '),
+    );
+    await refused(
+      'CONFIG_LOAD',
+      /could not be read/,
+      '--config',
+      scratch.file('broken.config.mjs', 'export default { memory: "256M", '),
+    );
+    await refused(
+      'CONFIG_LOAD',
+      /no default export/,
+      '--config',
+      scratch.file('empty.config.mjs', 'export const x = 1;'),
+    );
+    await refused(
+      'CONFIG_INVALID',
+      /"memroy" is no key of a configuration; did you mean "memory"\?/,
+      '--config',
+      scratch.file('typo.config.mjs', 'export default { memroy: "256M" };'),
+    );
+    await refused(
+      'CONFIG_INVALID',
+      /"cpus" is 0; it must be a whole number from 1 to 255/,
+      '--config',
+      scratch.file('cpus.config.ts', 'export default { cpus: 0 };'),
+    );
   });
 });

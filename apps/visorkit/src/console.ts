@@ -49,7 +49,9 @@ export function openConsole(serialWhere: string, debugWhere: string): RunConsole
   // Ctrl-C reaches us only when the terminal is not ours (input from a pipe): end the run, not the process
   process.on('SIGINT', interrupt);
   return {
-    serial, debugcon, signal: leaving.signal,
+    serial,
+    debugcon,
+    signal: leaving.signal,
     close: () => {
       process.off('SIGINT', interrupt);
       process.off('SIGTERM', onTerminate);
@@ -59,10 +61,19 @@ export function openConsole(serialWhere: string, debugWhere: string): RunConsole
     },
     judge: (report) => {
       const lost = serial.failure ?? debugcon.failure;
-      if (lost !== undefined) return { ...report, why: lost.message, exitStatus: STATUS_OUTPUT, error: { code: lost.code, message: lost.message } };
+      if (lost !== undefined)
+        return {
+          ...report,
+          why: lost.message,
+          exitStatus: STATUS_OUTPUT,
+          error: { code: lost.code, message: lost.message },
+        };
       if (stray !== undefined) return withStray(report, stray.error);
-      if (terminated && report.reason === 'aborted') return { ...report, why: 'The run was ended by SIGTERM.', exitStatus: STATUS_TERMINATED };
-      return left && report.reason === 'aborted' ? { ...report, why: 'The user left.', exitStatus: 0 } : withStatus(report);
+      if (terminated && report.reason === 'aborted')
+        return { ...report, why: 'The run was ended by SIGTERM.', exitStatus: STATUS_TERMINATED };
+      return left && report.reason === 'aborted'
+        ? { ...report, why: 'The user left.', exitStatus: 0 }
+        : withStatus(report);
     },
   };
 }
@@ -70,7 +81,10 @@ export function openConsole(serialWhere: string, debugWhere: string): RunConsole
 function withStray(report: StopReport, error: unknown): StopReport {
   const message = error instanceof Error ? error.message : String(error);
   return {
-    ...report, reason: 'plugin-error', exitStatus: EXIT_STATUS['plugin-error'], error: { code: 'PLUGIN_THREW', message, ...(error instanceof Error ? { details: { stack: error.stack } } : {}) },
+    ...report,
+    reason: 'plugin-error',
+    exitStatus: EXIT_STATUS['plugin-error'],
+    error: { code: 'PLUGIN_THREW', message, ...(error instanceof Error ? { details: { stack: error.stack } } : {}) },
     why: `Something that a plugin started failed outside the run, where nobody could catch it: ${message}. A plugin has to catch what its timers and promises throw.`,
   };
 }

@@ -60,14 +60,23 @@ export async function demoCommand(flags: { memory?: string; backend?: string }):
     ? guestParameters({ mode: 'shell', rows: process.stdout.rows, columns: process.stdout.columns })
     : guestParameters({ mode: 'check' });
   const machine: Omit<AssembleOptions, 'console'> = {
-    backend, memory, cpus: 1, time: 'real', debugExit: false, plugins: [], log: stderrLogSink('warn'),
+    backend,
+    memory,
+    cpus: 1,
+    time: 'real',
+    debugExit: false,
+    plugins: [],
+    log: stderrLogSink('warn'),
     boot: {
-      image: readFileSync(guest.kernel), imageName: guest.kernel,
+      image: readFileSync(guest.kernel),
+      imageName: guest.kernel,
       commandLine: `console=ttyS0 ${interactive ? 'quiet ' : ''}${parameters}`,
       modules: [{ name: 'initramfs.cpio', data: readFileSync(guest.initramfs) }],
     },
   };
-  say(`visorkit: booting ${guest.kernelPackage.name} with ${memory / 2 ** 20} MiB on ${backend}${interactive ? '; Ctrl-a x leaves' : ''}\n`);
+  say(
+    `visorkit: booting ${guest.kernelPackage.name} with ${memory / 2 ** 20} MiB on ${backend}${interactive ? '; Ctrl-a x leaves' : ''}\n`,
+  );
   const { report, printed } = await boot(machine, interactive);
   tell(report, false);
   if (report.exitStatus !== 0) return report.exitStatus;
@@ -76,11 +85,21 @@ export async function demoCommand(flags: { memory?: string; backend?: string }):
 }
 
 /** Boots on the user's terminal, or on standard output with a copy of what the guest prints. */
-async function boot(machine: Omit<AssembleOptions, 'console'>, interactive: boolean): Promise<{ report: StopReport; printed: string }> {
+async function boot(
+  machine: Omit<AssembleOptions, 'console'>,
+  interactive: boolean,
+): Promise<{ report: StopReport; printed: string }> {
   const console = openConsole('stdio', 'none');
   const recording = new Recording(console.serial.output);
   const { input } = console.serial;
-  const make = () => assemble({ ...machine, console: { output: interactive ? console.serial.output : recording, ...(interactive && input !== undefined ? { input } : {}) } });
+  const make = () =>
+    assemble({
+      ...machine,
+      console: {
+        output: interactive ? console.serial.output : recording,
+        ...(interactive && input !== undefined ? { input } : {}),
+      },
+    });
   const report = await runMachine(console, make, interactive ? {} : { timeout: TIME_LIMIT });
   return { report, printed: recording.text };
 }

@@ -27,7 +27,11 @@ const say = (lines: readonly string[]): void => {
 /** `HOST:GUEST` or `HOST:GUEST:ro`; the folder of the host may have colons in it, that of the guest may not. */
 export function parseMount(text: string): Mount {
   const match = /^(.+?):(\/[^:]*)(?::(ro|rw))?$/s.exec(text);
-  if (match === null) fail('OPTION_VALUE', `--mount takes HOST:GUEST or HOST:GUEST:ro with an absolute path for GUEST, not "${text}".`, { option: '--mount', value: text });
+  if (match === null)
+    fail('OPTION_VALUE', `--mount takes HOST:GUEST or HOST:GUEST:ro with an absolute path for GUEST, not "${text}".`, {
+      option: '--mount',
+      value: text,
+    });
   return { host: match[1], guest: match[2], readOnly: match[3] === 'ro' };
 }
 
@@ -37,7 +41,8 @@ export function parseEnvironment(entries: readonly string[], own: NodeJS.Process
   for (const entry of entries) {
     const at = entry.indexOf('=');
     const name = at < 0 ? entry : entry.slice(0, at);
-    if (name === '') fail('OPTION_VALUE', `--env takes NAME=value or NAME, not "${entry}".`, { option: '--env', value: entry });
+    if (name === '')
+      fail('OPTION_VALUE', `--env takes NAME=value or NAME, not "${entry}".`, { option: '--env', value: entry });
     const value = at < 0 ? own[name] : entry.slice(at + 1);
     if (value !== undefined) environment[name] = value;
   }
@@ -54,23 +59,41 @@ const BACKENDS = ['vmx', 'kvm'] as const;
 export async function execCommand(program: string, args: readonly string[], flags: ExecFlags): Promise<number> {
   const backend = word('--backend', flags.backend ?? 'vmx', BACKENDS);
   // The processor is compiled while the rest is loaded
-  if (backend === 'vmx') void import('@visorkit/engine').then(({ processorModule }) => processorModule()).catch(() => {}); // an error comes again where it is waited for
+  if (backend === 'vmx')
+    void import('@visorkit/engine').then(({ processorModule }) => processorModule()).catch(() => {}); // an error comes again where it is waited for
   const { runElf } = await import('@visorkit/run-elf');
   const leaving = new AbortController();
-  let send: (signal: number) => void = () => {}, interrupts = 0;
-  const handlers = Object.entries(FORWARDED).map(([name, signal]) => [name, () => {
-    if (signal === FORWARDED.SIGINT && ++interrupts >= PATIENCE) leaving.abort();
-    send(signal);
-  }] as const);
+  let send: (signal: number) => void = () => {},
+    interrupts = 0;
+  const handlers = Object.entries(FORWARDED).map(
+    ([name, signal]) =>
+      [
+        name,
+        () => {
+          if (signal === FORWARDED.SIGINT && ++interrupts >= PATIENCE) leaving.abort();
+          send(signal);
+        },
+      ] as const,
+  );
   const options: RunElfOptions = {
-    file: program, args, stdin: 'inherit', stdout: 'inherit', stderr: 'inherit', signal: leaving.signal,
-    mounts: (flags.mount ?? []).map(parseMount), env: parseEnvironment(flags.env ?? [], process.env),
+    file: program,
+    args,
+    stdin: 'inherit',
+    stdout: 'inherit',
+    stderr: 'inherit',
+    signal: leaving.signal,
+    mounts: (flags.mount ?? []).map(parseMount),
+    env: parseEnvironment(flags.env ?? [], process.env),
     backend,
-    memory: size('--memory', flags.memory ?? '256M'), time: word('--time', flags.time ?? 'real', ['real', 'virtual'] as const),
-    ...(flags.cwd === undefined ? {} : { cwd: flags.cwd }), ...(flags.timeout === undefined ? {} : { timeout: seconds('--timeout', flags.timeout) }),
+    memory: size('--memory', flags.memory ?? '256M'),
+    time: word('--time', flags.time ?? 'real', ['real', 'virtual'] as const),
+    ...(flags.cwd === undefined ? {} : { cwd: flags.cwd }),
+    ...(flags.timeout === undefined ? {} : { timeout: seconds('--timeout', flags.timeout) }),
     ...(flags.strace === true ? { trace: (line: string) => say([line]) } : {}),
     ...(flags.verbose === true ? { onStart: (started) => say(beginning(started)) } : {}),
-    control: (sender) => { send = sender; },
+    control: (sender) => {
+      send = sender;
+    },
   };
   for (const [name, handler] of handlers) process.on(name, handler);
   try {
@@ -102,7 +125,13 @@ function mappingLine({ start, end, prot, kind, flags }: Started['mappings'][numb
 function summary({ report, systemCalls, unknownCalls, status }: RunElfResult): string[] {
   return [
     `status ${status}; ${systemCalls} system calls for the host; ${workOf(report)}`,
-    'exits:', ...Object.entries(report.exits).map(([name, count]) => `${String(count).padStart(10)} ${name}`),
-    ...(unknownCalls.length === 0 ? [] : ['system calls that are not served (ENOSYS):', ...unknownCalls.map(({ name, count }) => `${String(count).padStart(10)} ${name}`)]),
+    'exits:',
+    ...Object.entries(report.exits).map(([name, count]) => `${String(count).padStart(10)} ${name}`),
+    ...(unknownCalls.length === 0
+      ? []
+      : [
+          'system calls that are not served (ENOSYS):',
+          ...unknownCalls.map(({ name, count }) => `${String(count).padStart(10)} ${name}`),
+        ]),
   ];
 }

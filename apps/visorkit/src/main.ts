@@ -9,18 +9,28 @@ import { STATUS_NOT_STARTED, STATUS_TABLE, statusOf } from './statuses.js';
 const collect = (value: string, before: string[] | undefined): string[] => [...(before ?? []), value];
 
 function program(end: (status: number) => void): Command {
-  const command = new Command('visorkit').description('Virtual machines assembled from packages.').version('0.1.0')
+  const command = new Command('visorkit')
+    .description('Virtual machines assembled from packages.')
+    .version('0.1.0')
     .configureOutput({
-      writeOut: (text) => writeAll(1, Buffer.from(text)), writeErr: (text) => writeAll(2, Buffer.from(text)),
+      writeOut: (text) => writeAll(1, Buffer.from(text)),
+      writeErr: (text) => writeAll(2, Buffer.from(text)),
       outputError: () => {}, // said by main, as every other error
     })
-    .exitOverride().enablePositionalOptions()
-    .addHelpText('after', `\nExit status:\n${STATUS_TABLE.map(([status, meaning]) => `  ${String(status).padStart(3)}  ${meaning}`).join('\n')}`);
+    .exitOverride()
+    .enablePositionalOptions()
+    .addHelpText(
+      'after',
+      `\nExit status:\n${STATUS_TABLE.map(([status, meaning]) => `  ${String(status).padStart(3)}  ${meaning}`).join('\n')}`,
+    );
   command
     .command('run')
     .description('boot an image; its format is told by its content')
     .option('--kernel <file>', 'bzImage, vmlinux or PVH ELF, multiboot image, flat binary, firmware')
-    .option('--firmware <file>', 'start this first, as UEFI\'s OVMF; it gets the kernel, initrd and command line through fw_cfg')
+    .option(
+      '--firmware <file>',
+      "start this first, as UEFI's OVMF; it gets the kernel, initrd and command line through fw_cfg",
+    )
     .option('--initrd <file>', 'initial RAM disk, or first multiboot module')
     .option('--module <file>', 'multiboot module (repeatable)', collect)
     .option('--append <text>', 'kernel command line')
@@ -46,12 +56,18 @@ function program(end: (status: number) => void): Command {
     .action(async (flags: RunFlags) => end(await (await import('./run-command.js')).runCommand(flags)));
   command
     .command('exec')
-    .description('run a static Linux program in a virtual machine of its own; it sees nothing of this machine but what it is given')
+    .description(
+      'run a static Linux program in a virtual machine of its own; it sees nothing of this machine but what it is given',
+    )
     .argument('<program>', 'a static x86-64 ELF program')
     .argument('[args...]', 'its arguments')
     .passThroughOptions()
     .option('--mount <host:guest[:ro]>', 'a folder that it may see (repeatable)', collect)
-    .option('--env <name=value>', 'a variable of its environment; NAME alone passes on this shell\'s (repeatable)', collect)
+    .option(
+      '--env <name=value>',
+      "a variable of its environment; NAME alone passes on this shell's (repeatable)",
+      collect,
+    )
     .option('--cwd <folder>', 'its working directory, in the sandbox (default /)')
     .option('--memory <size>', 'its RAM, as 256M or 1G (default 256M)')
     .option('--timeout <seconds>', 'end it after so many seconds, with status 124')
@@ -59,13 +75,17 @@ function program(end: (status: number) => void): Command {
     .option('--time <kind>', 'real or virtual (default real)')
     .option('--strace', 'show its system calls')
     .option('--verbose', 'show its first instructions, its memory, and what made the machine exit')
-    .action(async (program: string, args: string[], flags: ExecFlags) => end(await (await import('./exec-command.js')).execCommand(program, args, flags)));
+    .action(async (program: string, args: string[], flags: ExecFlags) =>
+      end(await (await import('./exec-command.js')).execCommand(program, args, flags)),
+    );
   command
     .command('demo')
-    .description('boot Debian\'s kernel: a shell on a terminal, a self-check without one')
+    .description("boot Debian's kernel: a shell on a terminal, a self-check without one")
     .option('--memory <size>', 'RAM (default 256M)')
     .option('--backend <name>', 'vmx or kvm (default vmx)')
-    .action(async (flags: { memory?: string; backend?: string }) => end(await (await import('./demo-command.js')).demoCommand(flags)));
+    .action(async (flags: { memory?: string; backend?: string }) =>
+      end(await (await import('./demo-command.js')).demoCommand(flags)),
+    );
   command
     .command('doctor')
     .description('say what this machine can do')
@@ -92,8 +112,11 @@ export async function main(argv: readonly string[]): Promise<void> {
       process.exitCode = thrown.exitCode === 0 ? 0 : STATUS_NOT_STARTED;
       return;
     }
-    const error = thrown instanceof CommanderError ? new VisorkitError('COMMAND_LINE', usageSentence(thrown.message)) : thrown;
-    const text = isVisorkitError(error) ? `visorkit: ${describeError(error)}` : `visorkit: internal error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`;
+    const error =
+      thrown instanceof CommanderError ? new VisorkitError('COMMAND_LINE', usageSentence(thrown.message)) : thrown;
+    const text = isVisorkitError(error)
+      ? `visorkit: ${describeError(error)}`
+      : `visorkit: internal error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`;
     writeAll(2, Buffer.from(`${text}\n`));
     process.exitCode = statusOf(error);
   }

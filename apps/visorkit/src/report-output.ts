@@ -22,14 +22,21 @@ export interface ReportFile {
 export function openReport(target: string | undefined): ReportFile {
   if (target === undefined) return { write() {}, close() {} };
   const where = target === '-' ? 'standard output' : `"${target}"`;
-  const refuse = (error: unknown): never => fail('REPORT_FILE', `The report cannot be written to ${where}: ${(error as Error).message}. Give --report a path that can be written, or -.`, { path: target });
-  const write = (descriptor: number) => (report: StopReport | NotStarted): void => {
-    try {
-      writeOrFail(descriptor, textOf(report));
-    } catch (error) {
-      if (target !== '-' || (error as NodeJS.ErrnoException).code !== 'EPIPE') refuse(error);
-    }
-  };
+  const refuse = (error: unknown): never =>
+    fail(
+      'REPORT_FILE',
+      `The report cannot be written to ${where}: ${(error as Error).message}. Give --report a path that can be written, or -.`,
+      { path: target },
+    );
+  const write =
+    (descriptor: number) =>
+    (report: StopReport | NotStarted): void => {
+      try {
+        writeOrFail(descriptor, textOf(report));
+      } catch (error) {
+        if (target !== '-' || (error as NodeJS.ErrnoException).code !== 'EPIPE') refuse(error);
+      }
+    };
   if (target === '-') return { write: write(1), close() {} };
   let descriptor: number;
   try {
@@ -41,31 +48,42 @@ export function openReport(target: string | undefined): ReportFile {
 }
 
 function textOf(report: StopReport | NotStarted): Uint8Array {
-  return Buffer.from(`${JSON.stringify(report, (_key, value: unknown) => (typeof value === 'bigint' ? `0x${value.toString(16)}` : value), 2)}\n`);
+  return Buffer.from(
+    `${JSON.stringify(report, (_key, value: unknown) => (typeof value === 'bigint' ? `0x${value.toString(16)}` : value), 2)}\n`,
+  );
 }
 
 /** What a run took: instructions only where the backend counts them. */
 export function workOf({ guestInstructions, wallSeconds, mips }: StopReport): string {
-  return guestInstructions > 0 ? `${guestInstructions} instructions in ${wallSeconds} s, ${mips} MIPS` : `${wallSeconds} s`;
+  return guestInstructions > 0
+    ? `${guestInstructions} instructions in ${wallSeconds} s, ${mips} MIPS`
+    : `${wallSeconds} s`;
 }
 
 /** Says on standard error what a user wants to know of a run that did not just end well. */
 export function tell(report: StopReport, verbose: boolean): void {
   if (report.exitStatus === 0 ? !verbose : report.reason === 'exit' && !verbose) return;
-  const { error } = report, said = error !== undefined && report.why.includes(error.message);
+  const { error } = report,
+    said = error !== undefined && report.why.includes(error.message);
   const lines = [`visorkit: ${report.why}${said ? ` [${error.code}]` : ''}`];
-  if (error !== undefined) lines.push(...(said ? [] : [`  ${error.code}: ${error.message}`]), ...(error.causes ?? []).map((cause) => `  ${cause}`));
+  if (error !== undefined)
+    lines.push(
+      ...(said ? [] : [`  ${error.code}: ${error.message}`]),
+      ...(error.causes ?? []).map((cause) => `  ${cause}`),
+    );
   if (report.failure !== undefined) {
     const { failure } = report;
     lines.push(`  exit ${failure.exit.name} (${failure.exit.reason}), qualification ${failure.exit.qualification}`);
     if (failure.plugin !== undefined) lines.push(`  plugin ${failure.plugin}`);
     lines.push(...failure.code.map((line) => `  ${line}`));
-    if (failure.suggestion !== undefined && !report.why.includes(failure.suggestion)) lines.push(`  ${failure.suggestion}`);
+    if (failure.suggestion !== undefined && !report.why.includes(failure.suggestion))
+      lines.push(`  ${failure.suggestion}`);
   }
   if (verbose) {
     lines.push(`  ${workOf(report)}`);
     for (const [name, count] of Object.entries(report.exits)) lines.push(`  ${String(count).padStart(10)} ${name}`);
-    for (const [name, count] of Object.entries(report.statistics ?? {})) lines.push(`  ${String(count).padStart(10)} ${name}`);
+    for (const [name, count] of Object.entries(report.statistics ?? {}))
+      lines.push(`  ${String(count).padStart(10)} ${name}`);
   }
   writeAll(2, Buffer.from(`${lines.join('\n')}\n`));
 }

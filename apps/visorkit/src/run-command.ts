@@ -1,7 +1,15 @@
 /** `visorkit run`: boots an image on a PC. */
 import { fstatSync, openSync, closeSync, readFileSync } from 'node:fs';
 import { basename } from 'node:path';
-import { describeError, fail, isVisorkitError, loadPlugin, loadProject, silentLogSink, stderrLogSink } from '@visorkit/core';
+import {
+  describeError,
+  fail,
+  isVisorkitError,
+  loadPlugin,
+  loadProject,
+  silentLogSink,
+  stderrLogSink,
+} from '@visorkit/core';
 import type { LogLevel, Project, PluginEntry, RunOptions, SharedModules } from '@visorkit/core';
 import type { FirmwareKernel } from '@visorkit/fw-cfg';
 import type { BootModule, BootOptions } from '@visorkit/machine';
@@ -45,7 +53,8 @@ export interface RunFlags {
 
 /** Reads a file, or what comes through a pipe. */
 function readImage(option: string, path: string): Uint8Array {
-  const refuse = (why: string): never => fail('FILE_UNREADABLE', `${option} names "${path}", but ${why}.`, { option, path });
+  const refuse = (why: string): never =>
+    fail('FILE_UNREADABLE', `${option} names "${path}", but ${why}.`, { option, path });
   let descriptor: number | undefined;
   try {
     descriptor = openSync(path, 'r');
@@ -56,7 +65,9 @@ function readImage(option: string, path: string): Uint8Array {
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'FILE_UNREADABLE') throw error;
-    return refuse(code === 'ENOENT' ? 'there is no such file' : code === 'EACCES' ? 'it may not be read' : (error as Error).message);
+    return refuse(
+      code === 'ENOENT' ? 'there is no such file' : code === 'EACCES' ? 'it may not be read' : (error as Error).message,
+    );
   } finally {
     if (descriptor !== undefined) closeSync(descriptor);
   }
@@ -72,7 +83,8 @@ function readModule(option: string, path: string): Uint8Array {
 /** A module is `PATH` or `PATH ARGUMENTS`, as with QEMU's -initrd for multiboot. */
 function readModules(flags: RunFlags): BootModule[] {
   const modules: BootModule[] = [];
-  if (flags.initrd !== undefined) modules.push({ name: basename(flags.initrd), data: readModule('--initrd', flags.initrd) });
+  if (flags.initrd !== undefined)
+    modules.push({ name: basename(flags.initrd), data: readModule('--initrd', flags.initrd) });
   for (const text of flags.module ?? []) {
     const [path, ...rest] = text.split(' ');
     modules.push({ name: [path, ...rest].join(' '), data: readModule('--module', path) });
@@ -94,13 +106,26 @@ function loaderOptions(flags: RunFlags): Record<string, unknown> {
 const LOG_LEVELS: readonly (LogLevel | 'none')[] = ['debug', 'info', 'warn', 'error', 'none'];
 
 /** What firmware is to find in fw_cfg. Without a kernel there is nothing that would take a RAM disk or a command line. */
-function offeredKernel(kernel: string | undefined, modules: readonly BootModule[], commandLine: string): FirmwareKernel | undefined {
+function offeredKernel(
+  kernel: string | undefined,
+  modules: readonly BootModule[],
+  commandLine: string,
+): FirmwareKernel | undefined {
   if (kernel === undefined) {
     if (modules.length === 0 && commandLine === '') return undefined;
     const [what, option] = modules.length > 0 ? ['RAM disk', '--initrd'] : ['command line', '--append'];
-    fail('OPTION_VALUE', `Firmware takes a ${what} only with a kernel: name one with --kernel, or leave the ${what} out.`, { option });
+    fail(
+      'OPTION_VALUE',
+      `Firmware takes a ${what} only with a kernel: name one with --kernel, or leave the ${what} out.`,
+      { option },
+    );
   }
-  if (modules.length > 1) fail('OPTION_VALUE', `Firmware takes one RAM disk beside the kernel, and ${modules.length} were given. Leave --module out.`, { option: '--module' });
+  if (modules.length > 1)
+    fail(
+      'OPTION_VALUE',
+      `Firmware takes one RAM disk beside the kernel, and ${modules.length} were given. Leave --module out.`,
+      { option: '--module' },
+    );
   const initrd = modules[0]?.data;
   return { kernel: readModule('--kernel', kernel), commandLine, ...(initrd === undefined ? {} : { initrd }) };
 }
@@ -116,11 +141,19 @@ interface Plan {
 /** Options of the command line, over the configuration, over what is usual. */
 async function plan(flags: RunFlags, project: Project | undefined, shared: SharedModules): Promise<Plan> {
   const config = project?.config;
-  const kernel = flags.kernel ?? config?.kernel, firmware = flags.firmware ?? config?.firmware;
-  if (kernel === undefined && firmware === undefined) fail('OPTION_MISSING', 'Nothing to run: name an image with --kernel or --firmware, or in a visorkit.config.ts.', { option: '--kernel' });
+  const kernel = flags.kernel ?? config?.kernel,
+    firmware = flags.firmware ?? config?.firmware;
+  if (kernel === undefined && firmware === undefined)
+    fail('OPTION_MISSING', 'Nothing to run: name an image with --kernel or --firmware, or in a visorkit.config.ts.', {
+      option: '--kernel',
+    });
   const plugins: PluginEntry[] = [...(project?.plugins ?? [])];
-  for (const specifier of flags.plugin ?? []) plugins.push(...(await loadPlugin(specifier, process.cwd(), undefined, shared)));
-  const maxInstructions = flags.maxInstructions === undefined ? config?.maxInstructions : whole('--max-instructions', flags.maxInstructions, 1, Number.MAX_SAFE_INTEGER);
+  for (const specifier of flags.plugin ?? [])
+    plugins.push(...(await loadPlugin(specifier, process.cwd(), undefined, shared)));
+  const maxInstructions =
+    flags.maxInstructions === undefined
+      ? config?.maxInstructions
+      : whole('--max-instructions', flags.maxInstructions, 1, Number.MAX_SAFE_INTEGER);
   const timeout = flags.timeout === undefined ? config?.timeout : seconds('--timeout', flags.timeout);
   // A mode or an address says that the image is a flat binary: nothing else takes one
   const flat = flags.mode !== undefined ? '--mode' : flags.address !== undefined ? '--address' : undefined;
@@ -135,28 +168,58 @@ async function plan(flags: RunFlags, project: Project | undefined, shared: Share
     options: { ...config?.loaderOptions, ...loaderOptions(flags) },
   };
   const commandLine = flags.append ?? config?.append ?? '';
-  const modules = readModules({ ...flags, initrd: flags.initrd ?? config?.initrd, module: flags.module ?? config?.modules });
+  const modules = readModules({
+    ...flags,
+    initrd: flags.initrd ?? config?.initrd,
+    module: flags.module ?? config?.modules,
+  });
   let boot: BootOptions, firmwareKernel: FirmwareKernel | undefined;
   if (firmware !== undefined) {
     if (flat !== undefined || flags.loader !== undefined || flags.entry !== undefined) {
-      fail('OPTION_VALUE', `${flat ?? (flags.loader !== undefined ? '--loader' : '--entry')} is for images that are started directly, and with --firmware the firmware starts. Leave one of them out.`, { option: '--firmware' });
+      fail(
+        'OPTION_VALUE',
+        `${flat ?? (flags.loader !== undefined ? '--loader' : '--entry')} is for images that are started directly, and with --firmware the firmware starts. Leave one of them out.`,
+        { option: '--firmware' },
+      );
     }
     boot = { image: readImage('--firmware', firmware), imageName: firmware, loader: 'firmware' };
     firmwareKernel = offeredKernel(kernel, modules, commandLine);
   } else {
     const image = readImage('--kernel', kernel!);
     if (flat !== undefined && flags.loader === undefined && ELF_MAGIC.every((byte, at) => image[at] === byte)) {
-      fail('OPTION_VALUE', `${flat} is for flat binaries, and "${kernel}" is an ELF file, which says itself where it goes. Leave ${flat} out, or add --loader flat to run its bytes as code.`, { option: flat });
+      fail(
+        'OPTION_VALUE',
+        `${flat} is for flat binaries, and "${kernel}" is an ELF file, which says itself where it goes. Leave ${flat} out, or add --loader flat to run its bytes as code.`,
+        { option: flat },
+      );
     }
-    boot = { image, imageName: kernel, commandLine, options: settings.options, modules, ...(loader === undefined ? {} : { loader }) };
+    boot = {
+      image,
+      imageName: kernel,
+      commandLine,
+      options: settings.options,
+      modules,
+      ...(loader === undefined ? {} : { loader }),
+    };
   }
   return {
     machine: {
-      backend: settings.backend, memory: settings.memory, cpus: settings.cpus, ...(processor === undefined ? {} : { processor: parseProcessor(processor) }),
-      time: settings.time, boot, ...(firmwareKernel === undefined ? {} : { firmwareKernel }), plugins, onReset: config?.onReset ?? 'stop',
-      debugExit: flags.debugExit ?? config?.debugExit ?? false, log: log === 'none' ? silentLogSink : stderrLogSink(log),
+      backend: settings.backend,
+      memory: settings.memory,
+      cpus: settings.cpus,
+      ...(processor === undefined ? {} : { processor: parseProcessor(processor) }),
+      time: settings.time,
+      boot,
+      ...(firmwareKernel === undefined ? {} : { firmwareKernel }),
+      plugins,
+      onReset: config?.onReset ?? 'stop',
+      debugExit: flags.debugExit ?? config?.debugExit ?? false,
+      log: log === 'none' ? silentLogSink : stderrLogSink(log),
     },
-    limits: { ...(maxInstructions === undefined ? {} : { maxInstructions }), ...(timeout === undefined ? {} : { timeout }) },
+    limits: {
+      ...(maxInstructions === undefined ? {} : { maxInstructions }),
+      ...(timeout === undefined ? {} : { timeout }),
+    },
     serial: flags.serial ?? config?.serial ?? 'stdio',
     debugcon: flags.debugcon ?? 'none',
   };
@@ -170,17 +233,34 @@ export async function runCommand(flags: RunFlags): Promise<number> {
   try {
     const project = await settled(loadProject(process.cwd(), flags.config, shared), 'the configuration does');
     if (flags.report === undefined) file = openReport(project?.config.report);
-    const { machine, limits, serial, debugcon } = await settled(plan(flags, project, shared), 'a plugin does, while it is loaded');
+    const { machine, limits, serial, debugcon } = await settled(
+      plan(flags, project, shared),
+      'a plugin does, while it is loaded',
+    );
     const console = openConsole(serial, debugcon);
     const { input, output } = console.serial;
-    const report = await runMachine(console, () => assemble({ ...machine, console: { output, ...(input === undefined ? {} : { input }) }, debugConsole: console.debugcon.output }), limits);
+    const report = await runMachine(
+      console,
+      () =>
+        assemble({
+          ...machine,
+          console: { output, ...(input === undefined ? {} : { input }) },
+          debugConsole: console.debugcon.output,
+        }),
+      limits,
+    );
     file.write(report);
     tell(report, flags.verbose ?? false);
     return report.exitStatus;
   } catch (error) {
     if (isVisorkitError(error) && error.code !== 'REPORT_FILE') {
       const { code, message, details } = error;
-      file.write({ reason: 'not-started', why: describeError(error), exitStatus: statusOf(error), error: { code, message, ...(details === undefined ? {} : { details }) } });
+      file.write({
+        reason: 'not-started',
+        why: describeError(error),
+        exitStatus: statusOf(error),
+        error: { code, message, ...(details === undefined ? {} : { details }) },
+      });
     }
     throw error;
   } finally {

@@ -4,7 +4,11 @@ import type { RunOptions, StopReport, Vmm } from '@visorkit/core';
 import type { RunConsole } from './console.js';
 
 /** Makes a machine and runs it to its end. The terminal is given back whatever happens, and what the guest did is not lost when something fails after it. */
-export async function runMachine(console: RunConsole, make: () => Promise<Vmm>, limits: RunOptions): Promise<StopReport> {
+export async function runMachine(
+  console: RunConsole,
+  make: () => Promise<Vmm>,
+  limits: RunOptions,
+): Promise<StopReport> {
   let report: StopReport;
   try {
     const vmm = await make();
@@ -16,7 +20,9 @@ export async function runMachine(console: RunConsole, make: () => Promise<Vmm>, 
     }
     report = await disposed(vmm, report);
     // Promises that were rejected in the last moment are reported before the console is closed
-    await new Promise((resolve) => { setImmediate(resolve); });
+    await new Promise((resolve) => {
+      setImmediate(resolve);
+    });
   } finally {
     console.close();
   }
@@ -29,7 +35,13 @@ async function disposed(vmm: Vmm, report: StopReport): Promise<StopReport> {
     return report;
   } catch (error) {
     const { code, message } = isVisorkitError(error) ? error : { code: 'DISPOSE_FAILED', message: String(error) };
-    return { ...report, reason: 'plugin-error', exitStatus: EXIT_STATUS['plugin-error'], why: `${report.why} Afterwards: ${message}`, error: { code, message } };
+    return {
+      ...report,
+      reason: 'plugin-error',
+      exitStatus: EXIT_STATUS['plugin-error'],
+      why: `${report.why} Afterwards: ${message}`,
+      error: { code, message },
+    };
   }
 }
 
@@ -40,7 +52,13 @@ async function disposed(vmm: Vmm, report: StopReport): Promise<StopReport> {
 export async function settled<T>(promise: Promise<T>, who: string): Promise<T> {
   let idle: (() => void) | undefined;
   const forsaken = new Promise<never>((_resolve, reject) => {
-    idle = () => reject(new VisorkitError('NEVER_SETTLES', `Something waits for what never comes: ${who}. A promise has to be resolved or rejected at some time.`));
+    idle = () =>
+      reject(
+        new VisorkitError(
+          'NEVER_SETTLES',
+          `Something waits for what never comes: ${who}. A promise has to be resolved or rejected at some time.`,
+        ),
+      );
     process.once('beforeExit', idle);
   });
   try {

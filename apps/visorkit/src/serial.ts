@@ -23,13 +23,16 @@ export function writeAll(descriptor: 1 | 2, bytes: Uint8Array): void {
     writeOrFail(descriptor, bytes);
   } catch (error) {
     if (descriptor === 2 || (error as NodeJS.ErrnoException).code === 'EPIPE') return;
-    fail('OUTPUT_FILE', `Standard output cannot be written: ${(error as Error).message}. Give it a file or a pipe that has room.`);
+    fail(
+      'OUTPUT_FILE',
+      `Standard output cannot be written: ${(error as Error).message}. Give it a file or a pipe that has room.`,
+    );
   }
 }
 
 /** Throws what the system says. */
 export function writeOrFail(descriptor: number, bytes: Uint8Array): void {
-  for (let done = 0; done < bytes.length;) {
+  for (let done = 0; done < bytes.length; ) {
     try {
       done += writeSync(descriptor, bytes, done);
     } catch (error) {
@@ -65,7 +68,14 @@ export function openOutput(option: string, where: string, onFailure: () => void)
 }
 
 /** Buffered writing; the first failure (a full disk, a reader that has gone) ends the run. */
-function outputTo(option: string, descriptor: number, name: string, onFailure: () => void, done: () => void = () => {}, input?: CharInput): SerialConsole {
+function outputTo(
+  option: string,
+  descriptor: number,
+  name: string,
+  onFailure: () => void,
+  done: () => void = () => {},
+  input?: CharInput,
+): SerialConsole {
   let failure: VisorkitError | undefined;
   const output = new ChunkedOutput((bytes) => {
     if (failure !== undefined) return;
@@ -77,15 +87,22 @@ function outputTo(option: string, descriptor: number, name: string, onFailure: (
     }
   });
   return {
-    output, ...(input === undefined ? {} : { input }),
+    output,
+    ...(input === undefined ? {} : { input }),
     close: () => {
       output.flush();
       done();
     },
-    get failure() { return failure; },
+    get failure() {
+      return failure;
+    },
   };
 }
 
 function refused(option: string, name: string, error: unknown): VisorkitError {
-  return new VisorkitError('OUTPUT_FILE', `The output of ${option} cannot be written to "${name}": ${(error as Error).message}. Give ${option} stdio, none or file:PATH with a path that can be written.`, { option, path: name });
+  return new VisorkitError(
+    'OUTPUT_FILE',
+    `The output of ${option} cannot be written to "${name}": ${(error as Error).message}. Give ${option} stdio, none or file:PATH with a path that can be written.`,
+    { option, path: name },
+  );
 }

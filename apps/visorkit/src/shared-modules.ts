@@ -13,5 +13,7 @@ const PACKAGES: Readonly<Record<string, () => Promise<unknown>>> = {
 
 /** All of them; the kernel, `@visorkit/core`, needs no naming. */
 export async function sharedModules(): Promise<SharedModules> {
-  return Object.fromEntries(await Promise.all(Object.entries(PACKAGES).map(async ([name, load]) => [name, await load()] as const)));
+  return Object.fromEntries(
+    await Promise.all(Object.entries(PACKAGES).map(async ([name, load]) => [name, await load()] as const)),
+  );
 }

@@ -22,7 +22,10 @@ export const STATUS_TABLE: readonly (readonly [number | string, string])[] = [
   ['odd', '--debug-exit: (value << 1) | 1'],
   [STATUS_HALTED, 'the guest halted and nothing can wake it'],
   [EXIT_STATUS['triple-fault'], 'the guest triple-faulted'],
-  [EXIT_STATUS['unhandled-exit'], 'an exit that no plugin took: a jump to where there is no memory, a state VM entry refuses'],
+  [
+    EXIT_STATUS['unhandled-exit'],
+    'an exit that no plugin took: a jump to where there is no memory, a state VM entry refuses',
+  ],
   [EXIT_STATUS['plugin-error'], 'a plugin or a device failed'],
   [EXIT_STATUS['backend-error'], 'the backend failed'],
   [STATUS_OUTPUT, 'the console or the report could not be written'],

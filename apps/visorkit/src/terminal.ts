@@ -73,9 +73,16 @@ export class Terminal {
           this.options.stdout.write('\r\n');
           this.options.onLeave();
           break;
-        case 'h': case '?': this.options.stdout.write(HELP); break;
-        case '\x01': case 'a': keys.push(ESCAPE); break;
-        default: keys.push(ESCAPE, byte);
+        case 'h':
+        case '?':
+          this.options.stdout.write(HELP);
+          break;
+        case '\x01':
+        case 'a':
+          keys.push(ESCAPE);
+          break;
+        default:
+          keys.push(ESCAPE, byte);
       }
     }
     if (keys.length > 0) this.#keys.push(keys);

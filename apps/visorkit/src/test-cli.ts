@@ -27,7 +27,11 @@ export async function cli(...argv: string[]): Promise<CliResult> {
   }
   const status = process.exitCode ?? 0;
   process.exitCode = before;
-  return { status, out: Buffer.concat(written.out).toString('latin1'), err: Buffer.concat(written.err).toString('utf8') };
+  return {
+    status,
+    out: Buffer.concat(written.out).toString('latin1'),
+    err: Buffer.concat(written.err).toString('utf8'),
+  };
 }
 
 /** A folder for one test file's images, plugins and reports. */
@@ -42,6 +46,10 @@ export class Scratch {
     return path;
   }
 
-  path(name: string): string { return join(this.folder, name); }
-  remove(): void { rmSync(this.folder, { recursive: true, force: true }); }
+  path(name: string): string {
+    return join(this.folder, name);
+  }
+  remove(): void {
+    rmSync(this.folder, { recursive: true, force: true });
+  }
 }

@@ -20,9 +20,13 @@ export class Tmux {
   }
 
   /** Types text as it is. */
-  type(text: string): void { this.#run('send-keys', '-l', text); }
+  type(text: string): void {
+    this.#run('send-keys', '-l', text);
+  }
   /** Presses keys by tmux's names: `Enter`, `C-c`, `Up`. */
-  press(...keys: string[]): void { this.#run('send-keys', ...keys); }
+  press(...keys: string[]): void {
+    this.#run('send-keys', ...keys);
+  }
   /** Types a command of the host's shell, or of the guest's. */
   enter(command: string): void {
     this.type(command);
@@ -30,14 +34,19 @@ export class Tmux {
   }
 
   /** What is on the screen, and what has scrolled off it. */
-  screen(): string { return this.#run('capture-pane', '-p', '-J', '-S', '-500').trimEnd(); }
+  screen(): string {
+    return this.#run('capture-pane', '-p', '-J', '-S', '-500').trimEnd();
+  }
 
   /** Waits until the screen shows what is looked for. */
   async shows(wanted: RegExp, seconds = 15): Promise<string> {
-    for (const end = performance.now() + seconds * 1000; ;) {
+    for (const end = performance.now() + seconds * 1000; ; ) {
       const screen = this.screen();
       if (wanted.test(screen)) return screen;
-      if (performance.now() > end) throw new Error(`The terminal does not show ${String(wanted)} within ${seconds} s, but:\n${screen.split('\n').slice(-25).join('\n')}`);
+      if (performance.now() > end)
+        throw new Error(
+          `The terminal does not show ${String(wanted)} within ${seconds} s, but:\n${screen.split('\n').slice(-25).join('\n')}`,
+        );
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
   }

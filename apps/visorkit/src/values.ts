@@ -5,7 +5,10 @@ import { fail, parseSize } from '@visorkit/core';
 export function whole(option: string, text: string, least: number, most: number): number {
   const value = /^(0x[0-9a-f]+|\d+)$/i.test(text) ? Number(text) : NaN;
   if (!Number.isSafeInteger(value) || value < least || value > most) {
-    fail('OPTION_VALUE', `${option} takes a whole number from ${least} to ${most}, not "${text}".`, { option, value: text });
+    fail('OPTION_VALUE', `${option} takes a whole number from ${least} to ${most}, not "${text}".`, {
+      option,
+      value: text,
+    });
   }
   return value;
 }

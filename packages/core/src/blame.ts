@@ -5,13 +5,18 @@ import { Phase } from './run-loop.js';
 
 /** What the kernel was doing when something threw, for a sentence; of an exit its name is said instead. */
 export const PHASES = {
-  [Phase.EXIT]: '', [Phase.ENTRY]: 'before a VM entry', [Phase.TIMER]: 'when its timer fired', [Phase.INTERRUPT]: 'when it was asked for interrupts', [Phase.GUEST]: 'while the guest ran',
+  [Phase.EXIT]: '',
+  [Phase.ENTRY]: 'before a VM entry',
+  [Phase.TIMER]: 'when its timer fired',
+  [Phase.INTERRUPT]: 'when it was asked for interrupts',
+  [Phase.GUEST]: 'while the guest ran',
 } as const;
 
 /** The error of a plugin (and of its device, when that threw) with what it was doing. */
 export function pluginFailure(plugin: string, when: string, error: unknown): VisorkitError {
   const message = error instanceof Error ? error.message : String(error);
-  const blamed = isVisorkitError(error) && typeof error.details?.device === 'string' ? ` (device ${error.details.device})` : '';
+  const blamed =
+    isVisorkitError(error) && typeof error.details?.device === 'string' ? ` (device ${error.details.device})` : '';
   return new VisorkitError('PLUGIN_FAILED', `Plugin ${plugin}${blamed} failed ${when}: ${message}`, { plugin }, error);
 }
 

@@ -17,9 +17,23 @@ function file(name: string, text: string): string {
 describe('validateConfig', () => {
   it('takes a whole configuration as it is', async () => {
     const config = {
-      backend: 'vmx', memory: '256M', cpus: 1, kernel: 'vmlinuz', initrd: 'initrd', modules: ['a', 'b'], append: '', loader: 'flat', loaderOptions: { mode: 'real16' },
-      plugins: ['./p.mjs', { plugin: 'pkg', options: { a: 1 } }, { name: 'own', apply() {} }], serial: 'file:log', debugExit: true, time: 'virtual', maxInstructions: 5,
-      timeout: 0.5, report: '-', onReset: 'restart',
+      backend: 'vmx',
+      memory: '256M',
+      cpus: 1,
+      kernel: 'vmlinuz',
+      initrd: 'initrd',
+      modules: ['a', 'b'],
+      append: '',
+      loader: 'flat',
+      loaderOptions: { mode: 'real16' },
+      plugins: ['./p.mjs', { plugin: 'pkg', options: { a: 1 } }, { name: 'own', apply() {} }],
+      serial: 'file:log',
+      debugExit: true,
+      time: 'virtual',
+      maxInstructions: 5,
+      timeout: 0.5,
+      report: '-',
+      onReset: 'restart',
     };
     expect(await validateConfig(config)).toBe(config);
     expect(await validateConfig({ memory: 4096 * 3 })).toEqual({ memory: 12288 });
@@ -39,7 +53,10 @@ describe('validateConfig', () => {
     [{ debugExit: 'yes' }, '"debugExit" is "yes"; it must be true or false'],
     ['text', 'a configuration is an object, not "text"'],
   ])('names the key, the value and what would be right: %j', async (config, message) => {
-    await expect(validateConfig(config, 'x.ts')).rejects.toMatchObject({ code: 'CONFIG_INVALID', message: expect.stringContaining(message) });
+    await expect(validateConfig(config, 'x.ts')).rejects.toMatchObject({
+      code: 'CONFIG_INVALID',
+      message: expect.stringContaining(message),
+    });
   });
 
   it('reports every fault at once', async () => {
@@ -48,19 +65,27 @@ describe('validateConfig', () => {
   });
 
   it('gives a configuration or a VisorkitError for anything', async () => {
-    await fc.assert(fc.asyncProperty(fc.dictionary(fc.constantFrom('memory', 'cpus', 'plugins', 'serial', 'modules', 'timeout', 'x'), fc.anything()), async (config) => {
-      try {
-        await validateConfig(config);
-      } catch (error) {
-        expect(error).toBeInstanceOf(VisorkitError);
-      }
-    }));
+    await fc.assert(
+      fc.asyncProperty(
+        fc.dictionary(fc.constantFrom('memory', 'cpus', 'plugins', 'serial', 'modules', 'timeout', 'x'), fc.anything()),
+        async (config) => {
+          try {
+            await validateConfig(config);
+          } catch (error) {
+            expect(error).toBeInstanceOf(VisorkitError);
+          }
+        },
+      ),
+    );
   });
 });
 
 describe('loadConfig', () => {
   it('reads TypeScript and JavaScript', async () => {
-    const ts = file('visorkit.config.ts', `import { defineVmm } from '@visorkit/core';\nconst memory: string = '64M';\nexport default defineVmm({ memory, time: 'virtual' });\n`);
+    const ts = file(
+      'visorkit.config.ts',
+      `import { defineVmm } from '@visorkit/core';\nconst memory: string = '64M';\nexport default defineVmm({ memory, time: 'virtual' });\n`,
+    );
     expect(await loadConfig(ts)).toEqual({ memory: '64M', time: 'virtual' });
     expect(await loadConfig(file('other.mjs', `export default { kernel: 'k' };`))).toEqual({ kernel: 'k' });
     expect(findConfig(folder)).toBe(ts);
@@ -69,20 +94,42 @@ describe('loadConfig', () => {
   it('says what is wrong with a file', async () => {
     await expect(loadConfig(join(folder, 'none.ts'))).rejects.toMatchObject({ code: 'CONFIG_NOT_FOUND' });
     await expect(loadConfig(file('a.json', '{}'))).rejects.toMatchObject({ code: 'CONFIG_LOAD' });
-    await expect(loadConfig(file('broken.mjs', 'export default {'))).rejects.toMatchObject({ code: 'CONFIG_LOAD', message: expect.stringContaining('broken.mjs could not be read') });
+    await expect(loadConfig(file('broken.mjs', 'export default {'))).rejects.toMatchObject({
+      code: 'CONFIG_LOAD',
+      message: expect.stringContaining('broken.mjs could not be read'),
+    });
     await expect(loadConfig(file('broken.ts', 'export default {'))).rejects.toMatchObject({ code: 'CONFIG_LOAD' });
-    await expect(loadConfig(file('empty.mjs', 'export const x = 1;'))).rejects.toMatchObject({ message: expect.stringContaining('no default export') });
-    await expect(loadConfig(file('wrong.mjs', 'export default { memory: "x" };'))).rejects.toMatchObject({ code: 'CONFIG_INVALID', message: expect.stringContaining('wrong.mjs: "memory" is "x"') });
+    await expect(loadConfig(file('empty.mjs', 'export const x = 1;'))).rejects.toMatchObject({
+      message: expect.stringContaining('no default export'),
+    });
+    await expect(loadConfig(file('wrong.mjs', 'export default { memory: "x" };'))).rejects.toMatchObject({
+      code: 'CONFIG_INVALID',
+      message: expect.stringContaining('wrong.mjs: "memory" is "x"'),
+    });
   });
 });
 
 describe('loadProject', () => {
   it('finds the configuration, makes paths absolute and loads the plugins', async () => {
     file('named.mjs', `export default (options) => ({ name: 'named', apply() {}, version: options.version ?? '0' });`);
-    const path = file('project.mjs', `export default { kernel: 'k', modules: ['m1 a b', '/m2'], serial: 'file:log', plugins: ['./named.mjs', { plugin: './named.mjs', options: { version: '2' } }, { name: 'own', apply() {} }] };`);
+    const path = file(
+      'project.mjs',
+      `export default { kernel: 'k', modules: ['m1 a b', '/m2'], serial: 'file:log', plugins: ['./named.mjs', { plugin: './named.mjs', options: { version: '2' } }, { name: 'own', apply() {} }] };`,
+    );
     const project = await loadProject(folder, 'project.mjs');
-    expect(project).toMatchObject({ file: path, config: { kernel: join(folder, 'k'), modules: [`${join(folder, 'm1')} a b`, '/m2'], serial: `file:${join(folder, 'log')}` } });
-    expect(project!.plugins).toMatchObject([{ name: 'named', version: '0' }, { plugin: { version: '2' }, options: { version: '2' } }, { name: 'own' }]);
+    expect(project).toMatchObject({
+      file: path,
+      config: {
+        kernel: join(folder, 'k'),
+        modules: [`${join(folder, 'm1')} a b`, '/m2'],
+        serial: `file:${join(folder, 'log')}`,
+      },
+    });
+    expect(project!.plugins).toMatchObject([
+      { name: 'named', version: '0' },
+      { plugin: { version: '2' }, options: { version: '2' } },
+      { name: 'own' },
+    ]);
     expect(await loadProject(join(folder, 'nowhere'))).toBeUndefined();
     await expect(loadProject(folder, 'missing.mjs')).rejects.toMatchObject({ code: 'CONFIG_NOT_FOUND' });
   });
@@ -90,8 +137,15 @@ describe('loadProject', () => {
 
 describe('parseSize', () => {
   it('reads numbers and units', () => {
-    expect([parseSize(4096), parseSize('4096'), parseSize('64k'), parseSize('256M'), parseSize('1.5G'), parseSize('1 GiB'), parseSize('2MB')])
-      .toEqual([4096, 4096, 65536, 2 ** 28, 1.5 * 2 ** 30, 2 ** 30, 2 ** 21]);
+    expect([
+      parseSize(4096),
+      parseSize('4096'),
+      parseSize('64k'),
+      parseSize('256M'),
+      parseSize('1.5G'),
+      parseSize('1 GiB'),
+      parseSize('2MB'),
+    ]).toEqual([4096, 4096, 65536, 2 ** 28, 1.5 * 2 ** 30, 2 ** 30, 2 ** 21]);
   });
 
   it.each(['', 'M', '-1', '1X', '0', 0, -5, NaN, Infinity, '1e3', '0.3k'])('refuses %j', (size) => {

@@ -9,7 +9,11 @@ import type { PluginEntry } from './plugin-list.js';
 import { parseSize } from './size.js';
 
 /** A plugin in a configuration: by path or package name, or itself, with options or without. */
-export type ConfigPlugin = string | Plugin | PluginClass | { plugin: string | Plugin | PluginClass; options?: Record<string, unknown> };
+export type ConfigPlugin =
+  | string
+  | Plugin
+  | PluginClass
+  | { plugin: string | Plugin | PluginClass; options?: Record<string, unknown> };
 
 /** The whole of a configuration. Every key can be left out; options of the command line win over it. */
 export interface VmmConfig {
@@ -68,15 +72,26 @@ export function findConfig(folder: string): string | undefined {
 export async function loadConfig(path: string, shared?: SharedModules): Promise<VmmConfig> {
   const file = resolve(path);
   if (!existsSync(file)) fail('CONFIG_NOT_FOUND', `There is no configuration file ${file}.`, { file });
-  if (!/\.[mc]?[jt]s$/.test(file)) fail('CONFIG_LOAD', `${file} is no configuration: it must be a .ts, .mjs or .js file whose default export is defineVmm({ … }).`, { file });
+  if (!/\.[mc]?[jt]s$/.test(file))
+    fail(
+      'CONFIG_LOAD',
+      `${file} is no configuration: it must be a .ts, .mjs or .js file whose default export is defineVmm({ … }).`,
+      { file },
+    );
   let module: Record<string, unknown>;
   try {
     module = await importFile(file, shared);
   } catch (error) {
     if (isVisorkitError(error)) throw error;
-    throw new VisorkitError('CONFIG_LOAD', `${file} could not be read: ${error instanceof Error ? error.message : String(error)}`, { file }, error);
+    throw new VisorkitError(
+      'CONFIG_LOAD',
+      `${file} could not be read: ${error instanceof Error ? error.message : String(error)}`,
+      { file },
+      error,
+    );
   }
-  if (module.default === undefined) fail('CONFIG_LOAD', `${file} has no default export; write "export default defineVmm({ … })".`, { file });
+  if (module.default === undefined)
+    fail('CONFIG_LOAD', `${file} has no default export; write "export default defineVmm({ … })".`, { file });
   return validateConfig(module.default, file);
 }
 
@@ -107,10 +122,15 @@ export async function loadProject(folder: string, file?: string, shared?: Shared
 }
 
 /** Loads the plugins of a list; what is a plugin already stays as it is. Paths count from `fromDir`. */
-export async function loadPlugins(list: readonly ConfigPlugin[], fromDir: string, shared?: SharedModules): Promise<PluginEntry[]> {
+export async function loadPlugins(
+  list: readonly ConfigPlugin[],
+  fromDir: string,
+  shared?: SharedModules,
+): Promise<PluginEntry[]> {
   const loaded: PluginEntry[] = [];
   for (const entry of list) {
-    const [plugin, options] = typeof entry === 'object' && 'plugin' in entry ? [entry.plugin, entry.options] : [entry, undefined];
+    const [plugin, options] =
+      typeof entry === 'object' && 'plugin' in entry ? [entry.plugin, entry.options] : [entry, undefined];
     if (typeof plugin === 'string') loaded.push(...(await loadPlugin(plugin, fromDir, options, shared)));
     else loaded.push(options === undefined ? plugin : { plugin, options });
   }
@@ -125,7 +145,12 @@ export async function validateConfig(config: unknown, source = 'the configuratio
   const v = await import('valibot');
   const text = v.pipe(v.string(), v.minLength(1));
   const record = v.record(v.string(), v.unknown());
-  const plugin = v.union([text, v.custom<Plugin | PluginClass>((value) => typeof value === 'function' || (typeof value === 'object' && value !== null && 'apply' in value))]);
+  const plugin = v.union([
+    text,
+    v.custom<Plugin | PluginClass>(
+      (value) => typeof value === 'function' || (typeof value === 'object' && value !== null && 'apply' in value),
+    ),
+  ]);
   const size = v.custom<number | string>((value) => {
     try {
       return (typeof value === 'number' || typeof value === 'string') && parseSize(value) % 4096 === 0;
@@ -146,8 +171,14 @@ export async function validateConfig(config: unknown, source = 'the configuratio
     append: [v.string(), 'text'],
     loader: [text, 'the name of a boot loader'],
     loaderOptions: [record, 'an object'],
-    plugins: [v.array(v.union([plugin, v.strictObject({ plugin, options: v.optional(record) })])), 'a list of paths, package names, plugins or { plugin, options } objects'],
-    serial: [v.union([v.picklist(['stdio', 'none']), v.pipe(v.string(), v.regex(/^file:./))]), '"stdio", "none" or "file:PATH"'],
+    plugins: [
+      v.array(v.union([plugin, v.strictObject({ plugin, options: v.optional(record) })])),
+      'a list of paths, package names, plugins or { plugin, options } objects',
+    ],
+    serial: [
+      v.union([v.picklist(['stdio', 'none']), v.pipe(v.string(), v.regex(/^file:./))]),
+      '"stdio", "none" or "file:PATH"',
+    ],
     debugExit: [v.boolean(), 'true or false'],
     time: [v.picklist(['real', 'virtual']), '"real" or "virtual"'],
     maxInstructions: [v.pipe(v.number(), v.integer(), v.minValue(1)), 'a whole number of at least 1'],
@@ -161,19 +192,33 @@ export async function validateConfig(config: unknown, source = 'the configuratio
     if (value === undefined) continue;
     if (!Object.hasOwn(keys, key)) {
       const near = closest(key, Object.keys(keys));
-      faults.push({ key, value, message: `"${key}" is no key of a configuration${near === undefined ? `; the keys are ${Object.keys(keys).join(', ')}` : `; did you mean "${near}"?`}` });
+      faults.push({
+        key,
+        value,
+        message: `"${key}" is no key of a configuration${near === undefined ? `; the keys are ${Object.keys(keys).join(', ')}` : `; did you mean "${near}"?`}`,
+      });
       continue;
     }
     const [schema, right] = keys[key as keyof VmmConfig];
     const result = v.safeParse(schema, value);
     if (result.success) continue;
-    const path = result.issues[0].path?.map((item) => (typeof item.key === 'number' ? `[${item.key}]` : `.${String(item.key)}`)).join('') ?? '';
+    const path =
+      result.issues[0].path
+        ?.map((item) => (typeof item.key === 'number' ? `[${item.key}]` : `.${String(item.key)}`))
+        .join('') ?? '';
     const at = path === '' ? value : result.issues[0].input;
-    faults.push({ key: key + path, value: at, message: `"${key}${path}" is ${show(at)}; ${path === '' ? 'it' : `"${key}"`} must be ${right}` });
+    faults.push({
+      key: key + path,
+      value: at,
+      message: `"${key}${path}" is ${show(at)}; ${path === '' ? 'it' : `"${key}"`} must be ${right}`,
+    });
   }
   if (faults.length > 0) {
-    throw new VisorkitError('CONFIG_INVALID', `In ${source}: ${faults.map(({ message }) => message).join('. ')}${faults.at(-1)!.message.endsWith('?') ? '' : '.'}`,
-      { source, faults: faults.map(({ key, message }) => ({ key, message })) });
+    throw new VisorkitError(
+      'CONFIG_INVALID',
+      `In ${source}: ${faults.map(({ message }) => message).join('. ')}${faults.at(-1)!.message.endsWith('?') ? '' : '.'}`,
+      { source, faults: faults.map(({ key, message }) => ({ key, message })) },
+    );
   }
   return config as VmmConfig;
 }
@@ -187,7 +232,9 @@ function show(value: unknown): string {
 
 /** The word nearest to `word`, if one is near: at most two letters put in, left out or changed. */
 function closest(word: string, words: readonly string[]): string | undefined {
-  const distances = words.map((other) => [distance(word.toLowerCase(), other.toLowerCase()), other] as const).sort((a, b) => a[0] - b[0]);
+  const distances = words
+    .map((other) => [distance(word.toLowerCase(), other.toLowerCase()), other] as const)
+    .sort((a, b) => a[0] - b[0]);
   return distances[0][0] <= 2 ? distances[0][1] : undefined;
 }
 
@@ -195,7 +242,8 @@ function distance(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, i) => i);
   for (let i = 1; i <= a.length; i++) {
     const next = [i];
-    for (let j = 1; j <= b.length; j++) next[j] = Math.min(row[j] + 1, next[j - 1] + 1, row[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1));
+    for (let j = 1; j <= b.length; j++)
+      next[j] = Math.min(row[j] + 1, next[j - 1] + 1, row[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1));
     row = next;
   }
   return row[b.length];

@@ -58,7 +58,9 @@ export interface MergedControls {
 
 /** Merges what the plugins need. Throws `CONTROL_CONFLICT` with every conflict in `details.conflicts`. */
 export function mergeControls(
-  support: ControlSupport, backendName: string, plugins: readonly { name: string; needs?: ControlNeeds }[],
+  support: ControlSupport,
+  backendName: string,
+  plugins: readonly { name: string; needs?: ControlNeeds }[],
 ): MergedControls {
   const conflicts: string[] = [];
   const set = emptyGroups<Map<string, string>>(() => new Map());
@@ -79,7 +81,9 @@ export function mergeControls(
       }
       for (const control of needs.clear?.[group] ?? []) {
         if (support.fixed?.[group]?.has(control)) {
-          conflicts.push(`${name} needs the ${group} control "${control}" clear, which backend ${backendName} always sets`);
+          conflicts.push(
+            `${name} needs the ${group} control "${control}" clear, which backend ${backendName} always sets`,
+          );
         }
         if (!clear[group].has(control)) clear[group].set(control, name);
       }
@@ -88,7 +92,9 @@ export function mergeControls(
       if (!Number.isInteger(vector) || vector < 0 || vector > 31) {
         conflicts.push(`${name} asks for exits of exception vector ${vector}; vectors are 0 to 31`);
       } else if (support.exceptions?.has(vector) === false) {
-        conflicts.push(`${name} asks for exits of exception vector ${vector}, which backend ${backendName} does not give`);
+        conflicts.push(
+          `${name} asks for exits of exception vector ${vector}, which backend ${backendName} does not give`,
+        );
       } else exceptionBitmap |= 1 << vector;
     }
     addRanges(msrRead, needs.msrs?.read, 0xffffffff, `${name}: MSR`, conflicts);
@@ -104,13 +110,28 @@ export function mergeControls(
     }
   }
   if (conflicts.length > 0) {
-    throw new VisorkitError('CONTROL_CONFLICT', `The plugins cannot share the processor: ${conflicts.join('; ')}.`, { conflicts });
+    throw new VisorkitError('CONTROL_CONFLICT', `The plugins cannot share the processor: ${conflicts.join('; ')}.`, {
+      conflicts,
+    });
   }
   const names = (of: Map<string, string>): ReadonlySet<string> => new Set(of.keys());
   return {
-    pin: names(set.pin), primary: names(set.primary), secondary: names(set.secondary), exit: names(set.exit), entry: names(set.entry),
-    clear: { pin: names(clear.pin), primary: names(clear.primary), secondary: names(clear.secondary), exit: names(clear.exit), entry: names(clear.entry) },
-    exceptionBitmap: exceptionBitmap >>> 0, msrRead, msrWrite, ports,
+    pin: names(set.pin),
+    primary: names(set.primary),
+    secondary: names(set.secondary),
+    exit: names(set.exit),
+    entry: names(set.entry),
+    clear: {
+      pin: names(clear.pin),
+      primary: names(clear.primary),
+      secondary: names(clear.secondary),
+      exit: names(clear.exit),
+      entry: names(clear.entry),
+    },
+    exceptionBitmap: exceptionBitmap >>> 0,
+    msrRead,
+    msrWrite,
+    ports,
   };
 }
 
@@ -119,7 +140,11 @@ function emptyGroups<T>(make: () => T): Record<ControlGroup, T> {
 }
 
 function addRanges(
-  into: (readonly [number, number])[], ranges: readonly NumberRange[] | undefined, highest: number, what: string, conflicts: string[],
+  into: (readonly [number, number])[],
+  ranges: readonly NumberRange[] | undefined,
+  highest: number,
+  what: string,
+  conflicts: string[],
 ): void {
   for (const range of ranges ?? []) {
     const [first, last] = typeof range === 'number' ? [range, range] : range;

@@ -12,18 +12,33 @@ type Named = Pick<Backend, 'name' | 'capabilities'>;
  * Warns of each that is not among `warned`, and adds it. Handlers of the architecture and the machine stand ready for whatever may come, and
  * are left out. `alternatives` may have what the backend lacks.
  */
-export function warnOfDeafHandlers(hooks: Hooks, backend: Named, alternatives: readonly Named[], logger: Logger, warned: Set<string>): void {
+export function warnOfDeafHandlers(
+  hooks: Hooks,
+  backend: Named,
+  alternatives: readonly Named[],
+  logger: Logger,
+  warned: Set<string>,
+): void {
   for (let reason = 0; reason < EXIT_REASON_COUNT; reason++) {
-    const exit = exitReasonName(reason), capability = `exit.${exit}`;
+    const exit = exitReasonName(reason),
+      capability = `exit.${exit}`;
     if (KERNEL_EXITS.has(reason) || backend.capabilities.has(capability)) continue;
-    for (const { plugin, name, stage = 0 } of hooks.exit.for(reason).taps as readonly (Partial<TapInfo> & { name: string; stage?: number })[]) {
+    for (const { plugin, name, stage = 0 } of hooks.exit.for(reason).taps as readonly (Partial<TapInfo> & {
+      name: string;
+      stage?: number;
+    })[]) {
       if (stage >= Stage.Architecture) continue;
-      const owner = plugin ?? name, key = `${owner} ${exit}`;
+      const owner = plugin ?? name,
+        key = `${owner} ${exit}`;
       if (warned.has(key)) continue;
       warned.add(key);
-      const others = alternatives.filter((other) => other.name !== backend.name && other.capabilities.has(capability)).map((other) => other.name);
+      const others = alternatives
+        .filter((other) => other.name !== backend.name && other.capabilities.has(capability))
+        .map((other) => other.name);
       const elsewhere = others.length === 0 ? '' : `; the backend ${others.join(' or ')} has them`;
-      logger.warn(`plugin ${owner} handles ${exit} exits, which the backend ${backend.name} does not have: the handler is never called${elsewhere}`);
+      logger.warn(
+        `plugin ${owner} handles ${exit} exits, which the backend ${backend.name} does not have: the handler is never called${elsewhere}`,
+      );
     }
   }
 }

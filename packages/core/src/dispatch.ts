@@ -26,11 +26,16 @@ export function compileTaps<F>(hook: unknown): CompiledTaps<F> {
  * at timers and interrupts and enters again.
  */
 export const KERNEL_EXITS: ReadonlySet<number> = new Set<number>([
-  ExitReason.EXTERNAL_INTERRUPT, ExitReason.INTERRUPT_WINDOW, ExitReason.NMI_WINDOW, ExitReason.PREEMPTION_TIMER,
+  ExitReason.EXTERNAL_INTERRUPT,
+  ExitReason.INTERRUPT_WINDOW,
+  ExitReason.NMI_WINDOW,
+  ExitReason.PREEMPTION_TIMER,
 ]);
 
 /** Lists of taps beside those of the exit reasons. */
-const NOBODY = -1, AFTER_EXIT = -2, BEFORE_ENTRY = -3;
+const NOBODY = -1,
+  AFTER_EXIT = -2,
+  BEFORE_ENTRY = -3;
 
 export class ExitDispatcher {
   /** Exits so far, by reason. */
@@ -43,13 +48,20 @@ export class ExitDispatcher {
   #place = 0;
   #table: CompiledTaps<ExitHandler>[] = [];
   #fallback: (Outcome | undefined)[] = [];
-  #afterExit: CompiledTaps<(exit: VmExit, vcpu: Vcpu, outcome: Outcome | undefined) => void> = { functions: [], plugins: [] };
+  #afterExit: CompiledTaps<(exit: VmExit, vcpu: Vcpu, outcome: Outcome | undefined) => void> = {
+    functions: [],
+    plugins: [],
+  };
   #beforeEntry: CompiledTaps<(vcpu: Vcpu) => void> = { functions: [], plugins: [] };
 
   /** Reads the hooks. Call at start and after every later tap. */
   compile(hooks: Hooks): void {
-    this.#table = Array.from({ length: EXIT_REASON_COUNT }, (_, reason) => compileTaps<ExitHandler>(hooks.exit.for(reason)));
-    this.#fallback = Array.from({ length: EXIT_REASON_COUNT }, (_, reason) => (KERNEL_EXITS.has(reason) ? RETRY : undefined));
+    this.#table = Array.from({ length: EXIT_REASON_COUNT }, (_, reason) =>
+      compileTaps<ExitHandler>(hooks.exit.for(reason)),
+    );
+    this.#fallback = Array.from({ length: EXIT_REASON_COUNT }, (_, reason) =>
+      KERNEL_EXITS.has(reason) ? RETRY : undefined,
+    );
     this.#afterExit = compileTaps(hooks.afterExit);
     this.#beforeEntry = compileTaps(hooks.beforeEntry);
   }
@@ -57,7 +69,12 @@ export class ExitDispatcher {
   /** The plugin whose code is running, '' for none: whom to name when something throws. */
   get current(): string {
     if (this.#list === NOBODY) return '';
-    const { plugins } = this.#list === AFTER_EXIT ? this.#afterExit : this.#list === BEFORE_ENTRY ? this.#beforeEntry : this.#table[this.#list];
+    const { plugins } =
+      this.#list === AFTER_EXIT
+        ? this.#afterExit
+        : this.#list === BEFORE_ENTRY
+          ? this.#beforeEntry
+          : this.#table[this.#list];
     return plugins[this.#place];
   }
 
@@ -122,12 +139,16 @@ export class ExitDispatcher {
   #badOutcome(answer: unknown, reason: number): never {
     if (answer instanceof Promise) {
       answer.catch(() => {}); // what it rejects with later is nobody's
-      throw new VisorkitError('EXIT_OUTCOME',
+      throw new VisorkitError(
+        'EXIT_OUTCOME',
         `A handler of ${exitReasonName(reason)} exits in plugin ${this.current} is asynchronous: it returned a promise. The guest waits for a handler, which must answer at once: RESUME, RETRY, HALT, WAIT, stop(why) or nothing.`,
-        { plugin: this.current, reason });
+        { plugin: this.current, reason },
+      );
     }
-    throw new VisorkitError('EXIT_OUTCOME',
+    throw new VisorkitError(
+      'EXIT_OUTCOME',
       `A handler of ${exitReasonName(reason)} exits in plugin ${this.current} returned ${String(answer)}; it must return RESUME, RETRY, HALT, WAIT, stop(why) or nothing.`,
-      { plugin: this.current, reason });
+      { plugin: this.current, reason },
+    );
   }
 }

@@ -20,8 +20,15 @@ export class DisposalStack {
       }
     }
     if (failures.length > 0) {
-      const list = failures.map(({ what, error }) => `${what}: ${error instanceof Error ? error.message : String(error)}`).join('; ');
-      throw new VisorkitError('DISPOSE_FAILED', `Not everything could be disposed of: ${list}.`, { failed: failures.map(({ what }) => what) }, failures[0].error);
+      const list = failures
+        .map(({ what, error }) => `${what}: ${error instanceof Error ? error.message : String(error)}`)
+        .join('; ');
+      throw new VisorkitError(
+        'DISPOSE_FAILED',
+        `Not everything could be disposed of: ${list}.`,
+        { failed: failures.map(({ what }) => what) },
+        failures[0].error,
+      );
     }
   }
 }

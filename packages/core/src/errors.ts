@@ -28,7 +28,9 @@ export function fail(code: string, sentence: string, details?: Record<string, un
  * bring its own, so `instanceof` is not enough.
  */
 export function isVisorkitError(value: unknown): value is VisorkitError {
-  return value instanceof Error && value.name === 'VisorkitError' && typeof (value as { code?: unknown }).code === 'string';
+  return (
+    value instanceof Error && value.name === 'VisorkitError' && typeof (value as { code?: unknown }).code === 'string'
+  );
 }
 
 /** An error with its chain of causes as one text of several lines, for a terminal. */

@@ -78,7 +78,16 @@ export class VmExit {
   idtVectoringInfo = 0;
   idtVectoringErrorCode = 0;
   readonly io: IoExit = {
-    port: 0, size: 1, input: false, string: false, rep: false, value: 0, addressSize: 8, segment: 3, data: null, count: 0,
+    port: 0,
+    size: 1,
+    input: false,
+    string: false,
+    rep: false,
+    value: 0,
+    addressSize: 8,
+    segment: 3,
+    data: null,
+    count: 0,
   };
   readonly mmio: MmioExit = { valid: false, gpa: 0, size: 1, write: false, value: 0, valueHigh: 0 };
 

@@ -10,8 +10,11 @@ const hex = (value: number | bigint): string => `0x${value.toString(16)}`;
 /** Copies what matters of an exit. */
 export function summarizeExit(exit: VmExit): ExitSummary {
   const summary: ExitSummary = {
-    reason: exit.reason, name: exitReasonName(exit.reason), title: exitReasonEntry(exit.reason)?.title ?? 'Unknown exit reason',
-    qualification: hex(exit.qualification64), instructionLength: exit.instructionLength,
+    reason: exit.reason,
+    name: exitReasonName(exit.reason),
+    title: exitReasonEntry(exit.reason)?.title ?? 'Unknown exit reason',
+    qualification: hex(exit.qualification64),
+    instructionLength: exit.instructionLength,
   };
   if (exit.reason === ExitReason.EPT_VIOLATION || exit.reason === ExitReason.EPT_MISCONFIGURATION) {
     summary.gpa = hex(exit.gpa);
@@ -23,7 +26,12 @@ export function summarizeExit(exit: VmExit): ExitSummary {
   }
   if (exit.mmio.valid) {
     const { gpa, size, write, value, valueHigh } = exit.mmio;
-    summary.mmio = { gpa: hex(gpa), size, direction: write ? 'write' : 'read', value: hex((BigInt(valueHigh >>> 0) << 32n) | BigInt(value >>> 0)) };
+    summary.mmio = {
+      gpa: hex(gpa),
+      size,
+      direction: write ? 'write' : 'read',
+      value: hex((BigInt(valueHigh >>> 0) << 32n) | BigInt(value >>> 0)),
+    };
   }
   if (exit.interruptionInfo >= 0x8000_0000) summary.interruption = hex(exit.interruptionInfo);
   if (exit.idtVectoringInfo >= 0x8000_0000) summary.idtVectoring = hex(exit.idtVectoringInfo);
@@ -44,11 +52,21 @@ export function codeAt(vcpu: Vcpu, memory: GuestMemory, disassembler: Disassembl
   }
   if (bytes.length === 0) return [`${hex(address)}: no memory is mapped here`];
   if (disassembler !== undefined) return disassembler.disassemble(Uint8Array.from(bytes), address, bits, count);
-  return [`${hex(address)}: ${bytes.slice(0, 16).map((byte) => byte.toString(16).padStart(2, '0')).join(' ')}`];
+  return [
+    `${hex(address)}: ${bytes
+      .slice(0, 16)
+      .map((byte) => byte.toString(16).padStart(2, '0'))
+      .join(' ')}`,
+  ];
 }
 
 /** Everything about a failure. A part that cannot be told (the vCPU itself is broken) is left out, never an error. */
-export function reportFailure(vcpu: Vcpu, memory: GuestMemory, disassembler: Disassembler | undefined, plugin?: string): FailureReport {
+export function reportFailure(
+  vcpu: Vcpu,
+  memory: GuestMemory,
+  disassembler: Disassembler | undefined,
+  plugin?: string,
+): FailureReport {
   const exit = summarizeExit(vcpu.exit);
   let code: string[];
   try {
@@ -67,6 +85,7 @@ export function suggestTaker(exit: VmExit, brokenRule?: string): string {
   if (exit.entryFailure) {
     return `The processor refused the guest state: ${brokenRule ?? 'the VM-entry checks of SDM 3C chapter 27 failed'}. Check what the boot loader, or who wrote to the vCPU last, has put there.`;
   }
-  if (entry?.taker !== undefined) return `${entry.taker} takes it, or a plugin that taps hooks.exit.for("${entry.name}").`;
+  if (entry?.taker !== undefined)
+    return `${entry.taker} takes it, or a plugin that taps hooks.exit.for("${entry.name}").`;
   return `A plugin that taps hooks.exit.for("${exitReasonName(exit.reason)}") can take it.`;
 }

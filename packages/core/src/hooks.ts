@@ -106,7 +106,11 @@ type AnyHook = SyncHook<unknown[]> | AsyncSeriesHook<unknown[]>;
  * Makes the hooks of one VM. `currentPlugin` names the plugin that taps; `changed` is told of each new tap; `running` of whose tap of a
  * lifecycle hook runs, so that it can be named when it throws.
  */
-export function createHooks(currentPlugin: () => string, changed: () => void, running: (plugin: string) => void): Hooks {
+export function createHooks(
+  currentPlugin: () => string,
+  changed: () => void,
+  running: (plugin: string) => void,
+): Hooks {
   const register = (tap: { name: string }): never => {
     changed();
     return Object.assign(tap, { plugin: currentPlugin() || tap.name }) as never;
@@ -117,7 +121,11 @@ export function createHooks(currentPlugin: () => string, changed: () => void, ru
     return hook;
   };
   const lifecycle = <H>(hook: H): H => {
-    (hook as unknown as AnyHook).intercept({ name: 'visorkit', register, tap: (tap) => running((tap as unknown as TapInfo).plugin) });
+    (hook as unknown as AnyHook).intercept({
+      name: 'visorkit',
+      register,
+      tap: (tap) => running((tap as unknown as TapInfo).plugin),
+    });
     return hook;
   };
   const exitHooks: (ExitHook | undefined)[] = new Array(EXIT_REASON_COUNT).fill(undefined);
@@ -125,11 +133,15 @@ export function createHooks(currentPlugin: () => string, changed: () => void, ru
     for(reason: ExitName | number): ExitHook {
       const number = typeof reason === 'number' ? reason : exitReasonByName(reason);
       if (number === undefined || !Number.isInteger(number) || number < 0 || number >= EXIT_REASON_COUNT) {
-        throw new VisorkitError('EXIT_REASON_UNKNOWN',
+        throw new VisorkitError(
+          'EXIT_REASON_UNKNOWN',
           `There is no exit reason ${JSON.stringify(reason)}; use a basic exit reason (0 to ${EXIT_REASON_COUNT - 1}) or its name, such as "cpuid".`,
-          { reason });
+          { reason },
+        );
       }
-      return (exitHooks[number] ??= watch(new SyncBailHook(['exit', 'vcpu'], `exit.${exitReasonName(number)}`) as ExitHook));
+      return (exitHooks[number] ??= watch(
+        new SyncBailHook(['exit', 'vcpu'], `exit.${exitReasonName(number)}`) as ExitHook,
+      ));
     },
   });
   return Object.freeze({

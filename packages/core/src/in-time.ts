@@ -10,17 +10,25 @@ const LONGEST_TIMER = 2 ** 31 - 1;
  * Waits for `work`. Gives how the run ends instead when `timeout` seconds (Infinity: none) are over first, or the signal is aborted; `busy` says then what it
  * waited for. What the work throws comes out, unless it comes too late.
  */
-export async function inTime(work: Promise<void>, timeout: number, signal: AbortSignal | undefined, busy: () => string): Promise<StopOutcome | undefined> {
+export async function inTime(
+  work: Promise<void>,
+  timeout: number,
+  signal: AbortSignal | undefined,
+  busy: () => string,
+): Promise<StopOutcome | undefined> {
   if (timeout === Infinity && signal === undefined) {
     await work;
     return undefined;
   }
   work.catch(() => {}); // what fails after the end is nobody's
-  let timer: NodeJS.Timeout | undefined, abort = (): void => {};
+  let timer: NodeJS.Timeout | undefined,
+    abort = (): void => {};
   const late = new Promise<StopOutcome>((resolve) => {
-    const end = (when: string, reason: 'timeout' | 'aborted'): void => resolve(stop(`The machine was not ready ${when}.${busy()}`, EXIT_STATUS[reason], reason));
+    const end = (when: string, reason: 'timeout' | 'aborted'): void =>
+      resolve(stop(`The machine was not ready ${when}.${busy()}`, EXIT_STATUS[reason], reason));
     abort = () => end('when the run was aborted', 'aborted');
-    if (timeout !== Infinity) timer = setTimeout(() => end('within the time limit', 'timeout'), Math.min(timeout * 1000, LONGEST_TIMER));
+    if (timeout !== Infinity)
+      timer = setTimeout(() => end('within the time limit', 'timeout'), Math.min(timeout * 1000, LONGEST_TIMER));
     if (signal?.aborted) abort();
     signal?.addEventListener('abort', abort);
   });

@@ -26,12 +26,18 @@ export class Lifecycle {
   /** Throws `LIFECYCLE_MOVE` unless the move is legal now. */
   check(move: VmmMove): void {
     if (this.#under !== undefined && move !== 'dispose') {
-      fail('LIFECYCLE_MOVE', `Cannot ${move} a VM while it is still busy with ${this.#under}; await that first.`, { state: this.#state, move });
+      fail('LIFECYCLE_MOVE', `Cannot ${move} a VM while it is still busy with ${this.#under}; await that first.`, {
+        state: this.#state,
+        move,
+      });
     }
     const { from } = MOVES[move];
     if (!from.includes(this.#state)) {
-      fail('LIFECYCLE_MOVE', `Cannot ${move} a VM that is ${this.#state}; ${move} is for one that is ${from.join(', ').replace(/, ([^,]*)$/, ' or $1')}.`,
-        { state: this.#state, move });
+      fail(
+        'LIFECYCLE_MOVE',
+        `Cannot ${move} a VM that is ${this.#state}; ${move} is for one that is ${from.join(', ').replace(/, ([^,]*)$/, ' or $1')}.`,
+        { state: this.#state, move },
+      );
     }
   }
 

@@ -33,6 +33,7 @@ const ORDER: readonly LogLevel[] = ['debug', 'info', 'warn', 'error'];
 export function stderrLogSink(minimum: LogLevel = 'info'): LogSink {
   const from = ORDER.indexOf(minimum);
   return (level, source, message) => {
-    if (ORDER.indexOf(level) >= from) process.stderr.write(`${level === 'info' ? '' : `${level}: `}${source}: ${message}\n`);
+    if (ORDER.indexOf(level) >= from)
+      process.stderr.write(`${level === 'info' ? '' : `${level}: `}${source}: ${message}\n`);
   };
 }

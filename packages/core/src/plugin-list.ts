@@ -8,7 +8,10 @@ import type { Services } from './plugin.js';
 import { tokenName } from './token.js';
 
 /** A plugin as it stands in a list: itself, its class, or with options. */
-export type PluginEntry = Plugin | PluginClass | { readonly plugin: Plugin | PluginClass; readonly options: Readonly<Record<string, unknown>> };
+export type PluginEntry =
+  | Plugin
+  | PluginClass
+  | { readonly plugin: Plugin | PluginClass; readonly options: Readonly<Record<string, unknown>> };
 
 /** A plugin ready to be applied. */
 export interface ListedPlugin {
@@ -19,12 +22,17 @@ export interface ListedPlugin {
 }
 
 /** Version of this package: what a plugin's `kernel` range is compared with. */
-export const KERNEL_VERSION: string = (JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }).version;
+export const KERNEL_VERSION: string = (
+  JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
+).version;
 
 /** semver, loaded only when a plugin names a range: a VM should start fast. */
 function semver(): { satisfies: typeof import('semver').satisfies; validRange: typeof import('semver').validRange } {
   const require = createRequire(import.meta.url);
-  return { satisfies: require('semver/functions/satisfies') as typeof import('semver').satisfies, validRange: require('semver/ranges/valid') as typeof import('semver').validRange };
+  return {
+    satisfies: require('semver/functions/satisfies') as typeof import('semver').satisfies,
+    validRange: require('semver/ranges/valid') as typeof import('semver').validRange,
+  };
 }
 
 /** Checks names, kernel ranges and the shape of every entry. */
@@ -34,7 +42,11 @@ export function listPlugins(entries: readonly PluginEntry[]): ListedPlugin[] {
   entries.forEach((entry, position) => {
     const plugin = describe(entry, position);
     if (names.has(plugin.name)) {
-      fail('PLUGIN_DUPLICATE', `Two plugins are called "${plugin.name}"; a VM takes each name once. Leave one out or give it another name.`, { name: plugin.name });
+      fail(
+        'PLUGIN_DUPLICATE',
+        `Two plugins are called "${plugin.name}"; a VM takes each name once. Leave one out or give it another name.`,
+        { name: plugin.name },
+      );
     }
     names.add(plugin.name);
     const range = plugin.declaration.kernel;
@@ -48,17 +60,22 @@ function checkKernel(name: string, range: string): void {
   const { satisfies, validRange } = semver();
   const valid = validRange(range) !== null;
   if (!valid || !satisfies(KERNEL_VERSION, range, { includePrerelease: true })) {
-    fail('PLUGIN_KERNEL_VERSION',
+    fail(
+      'PLUGIN_KERNEL_VERSION',
       !valid
         ? `Plugin ${name} says it works with kernel "${range}", which is no semver range; write one such as "^${KERNEL_VERSION}".`
         : `Plugin ${name} works with kernel ${range}, but this kernel is ${KERNEL_VERSION}. Use a version of the plugin made for it.`,
-      { name, kernel: range, version: KERNEL_VERSION });
+      { name, kernel: range, version: KERNEL_VERSION },
+    );
   }
 }
 
 /** Checks every required capability at once. Throws `CAPABILITY_MISSING`. */
-export function checkCapabilities(plugins: readonly ListedPlugin[], backend: Pick<Backend, 'name' | 'capabilities'>,
-  alternatives: readonly Pick<Backend, 'name' | 'capabilities'>[] = []): void {
+export function checkCapabilities(
+  plugins: readonly ListedPlugin[],
+  backend: Pick<Backend, 'name' | 'capabilities'>,
+  alternatives: readonly Pick<Backend, 'name' | 'capabilities'>[] = [],
+): void {
   const missing = new Map<string, string[]>();
   for (const { name, declaration } of plugins) {
     for (const capability of declaration.requires?.capabilities ?? []) {
@@ -70,8 +87,10 @@ export function checkCapabilities(plugins: readonly ListedPlugin[], backend: Pic
     const have = alternatives.filter((other) => other.capabilities.has(capability)).map((other) => other.name);
     return `"${capability}" (asked for by ${askers.join(', ')}; ${have.length > 0 ? `backend ${have.join(' and ')} has it` : 'no other known backend has it'})`;
   });
-  throw new VisorkitError('CAPABILITY_MISSING', `Backend ${backend.name} lacks ${parts.join(', ')}.`,
-    { backend: backend.name, missing: [...missing].map(([capability, plugins]) => ({ capability, plugins })) });
+  throw new VisorkitError('CAPABILITY_MISSING', `Backend ${backend.name} lacks ${parts.join(', ')}.`, {
+    backend: backend.name,
+    missing: [...missing].map(([capability, plugins]) => ({ capability, plugins })),
+  });
 }
 
 /**
@@ -84,8 +103,11 @@ export function orderPlugins(plugins: readonly ListedPlugin[], given: ReadonlySe
     for (const service of plugin.declaration.provides ?? []) {
       const other = providers.get(service);
       if (other !== undefined) {
-        fail('SERVICE_CONFLICT', `${plugin.name} provides the service "${tokenName(service)}", but ${other.name} already does. Leave one of them out.`,
-          { service: tokenName(service), plugins: [other.name, plugin.name] });
+        fail(
+          'SERVICE_CONFLICT',
+          `${plugin.name} provides the service "${tokenName(service)}", but ${other.name} already does. Leave one of them out.`,
+          { service: tokenName(service), plugins: [other.name, plugin.name] },
+        );
       }
       providers.set(service, plugin);
     }
@@ -96,7 +118,11 @@ export function orderPlugins(plugins: readonly ListedPlugin[], given: ReadonlySe
     if (state.get(plugin) === 'done') return;
     if (state.get(plugin) === 'open') {
       const cycle = [...path.slice(path.indexOf(plugin.name)), plugin.name];
-      fail('PLUGIN_CYCLE', `Plugins need each other in a circle: ${cycle.join(' needs ')}. One of them must ask later, in a lifecycle hook.`, { cycle });
+      fail(
+        'PLUGIN_CYCLE',
+        `Plugins need each other in a circle: ${cycle.join(' needs ')}. One of them must ask later, in a lifecycle hook.`,
+        { cycle },
+      );
     }
     state.set(plugin, 'open');
     const { services = [], optionalServices = [] } = plugin.declaration.requires ?? {};
@@ -104,8 +130,11 @@ export function orderPlugins(plugins: readonly ListedPlugin[], given: ReadonlySe
       const provider = providers.get(service);
       if (provider !== undefined && provider !== plugin) visit(provider, [...path, plugin.name]);
       else if (provider === undefined && !given.has(service) && services.includes(service)) {
-        fail('SERVICE_MISSING', `Plugin ${plugin.name} requires the service "${tokenName(service)}", which no plugin of this VM provides. Add one that does.`,
-          { service: tokenName(service), plugin: plugin.name });
+        fail(
+          'SERVICE_MISSING',
+          `Plugin ${plugin.name} requires the service "${tokenName(service)}", which no plugin of this VM provides. Add one that does.`,
+          { service: tokenName(service), plugin: plugin.name },
+        );
       }
     }
     state.set(plugin, 'done');
@@ -121,15 +150,31 @@ function describe(entry: PluginEntry, position: number): ListedPlugin {
   const options = Object.freeze({ ...(withOptions ? entry.options : {}) });
   if (isFunction(plugin)) {
     if (typeof (plugin.prototype as { apply?: unknown } | undefined)?.apply !== 'function') {
-      fail('PLUGIN_SHAPE', `Entry ${position} of the plugins is the function ${plugin.name || '(anonymous)'}, which is no plugin class. If it makes a plugin, call it: ${plugin.name || 'plugin'}().`, { position });
+      fail(
+        'PLUGIN_SHAPE',
+        `Entry ${position} of the plugins is the function ${plugin.name || '(anonymous)'}, which is no plugin class. If it makes a plugin, call it: ${plugin.name || 'plugin'}().`,
+        { position },
+      );
     }
     return {
-      name: plugin.pluginName ?? plugin.name, declaration: plugin, options,
+      name: plugin.pluginName ?? plugin.name,
+      declaration: plugin,
+      options,
       apply: (host, services) => services.make(plugin).apply(host),
     };
   }
-  if (typeof plugin !== 'object' || plugin === null || typeof plugin.apply !== 'function' || typeof plugin.name !== 'string' || plugin.name === '') {
-    fail('PLUGIN_SHAPE', `Entry ${position} of the plugins is ${summary(plugin)}; a plugin is an object or a class with a name and a method apply(host).`, { position });
+  if (
+    typeof plugin !== 'object' ||
+    plugin === null ||
+    typeof plugin.apply !== 'function' ||
+    typeof plugin.name !== 'string' ||
+    plugin.name === ''
+  ) {
+    fail(
+      'PLUGIN_SHAPE',
+      `Entry ${position} of the plugins is ${summary(plugin)}; a plugin is an object or a class with a name and a method apply(host).`,
+      { position },
+    );
   }
   return { name: plugin.name, declaration: plugin, options, apply: (host) => plugin.apply(host) };
 }
@@ -139,6 +184,7 @@ function isFunction(plugin: Plugin | PluginClass): plugin is PluginClass {
 }
 
 function summary(value: unknown): string {
-  if (value === null || typeof value !== 'object') return `${String(value)} (${value === null ? 'null' : typeof value})`;
+  if (value === null || typeof value !== 'object')
+    return `${String(value)} (${value === null ? 'null' : typeof value})`;
   return `an object with ${Object.keys(value).length === 0 ? 'nothing in it' : Object.keys(value).slice(0, 8).join(', ')}`;
 }

@@ -3,12 +3,29 @@ import type { VcpuSnapshot } from './vcpu.js';
 
 /** Why a run ended. */
 export type StopReason =
-  | 'power-off' | 'reset' | 'exit' | 'halted' | 'triple-fault' | 'unhandled-exit' | 'plugin-error' | 'backend-error'
-  | 'max-instructions' | 'timeout' | 'aborted' | 'paused' | 'stopped';
+  | 'power-off'
+  | 'reset'
+  | 'exit'
+  | 'halted'
+  | 'triple-fault'
+  | 'unhandled-exit'
+  | 'plugin-error'
+  | 'backend-error'
+  | 'max-instructions'
+  | 'timeout'
+  | 'aborted'
+  | 'paused'
+  | 'stopped';
 
 /** Exit statuses of runs that end badly. Even numbers: isa-debug-exit gives odd ones. */
 export const EXIT_STATUS = {
-  'triple-fault': 70, 'unhandled-exit': 72, 'plugin-error': 74, 'backend-error': 76, 'max-instructions': 122, timeout: 124, aborted: 130,
+  'triple-fault': 70,
+  'unhandled-exit': 72,
+  'plugin-error': 74,
+  'backend-error': 76,
+  'max-instructions': 122,
+  timeout: 124,
+  aborted: 130,
 } as const;
 
 /** An exit, copied for a report. */

@@ -152,7 +152,9 @@ export class RunLoop {
     const { clock, timers, runners, canBeWoken } = this.#parts;
     if (runners.every((runner) => runner.deaf || runner.activity === 'wait-for-sipi')) {
       this.stopRequest = {
-        kind: 'stop', reason: 'halted', status: 0,
+        kind: 'stop',
+        reason: 'halted',
+        status: 0,
         why: 'The guest halted with interrupts off: nothing can wake it.',
       };
       return true;
@@ -160,7 +162,9 @@ export class RunLoop {
     const deadline = timers.nextDeadline();
     if (deadline === Infinity && !canBeWoken()) {
       this.stopRequest = {
-        kind: 'stop', reason: 'halted', status: 0,
+        kind: 'stop',
+        reason: 'halted',
+        status: 0,
         why: 'The guest halted, and no timer or input can wake it.',
       };
       return true;

@@ -19,14 +19,19 @@ export class ServiceContainer implements Services {
   readonly #container: DependencyContainer = root.createChildContainer();
   readonly #owners = new Map<symbol, string>();
 
-  constructor(private readonly currentPlugin: () => string, private readonly disposal: DisposalStack) {}
+  constructor(
+    private readonly currentPlugin: () => string,
+    private readonly disposal: DisposalStack,
+  ) {}
 
   get<T>(token: Token<T>): T {
     if (!this.has(token)) {
       const asker = this.currentPlugin();
-      throw new VisorkitError('SERVICE_MISSING',
+      throw new VisorkitError(
+        'SERVICE_MISSING',
         `${asker === '' ? 'The VM' : `Plugin ${asker}`} asks for the service "${tokenName(token)}", which nobody provides. Add a plugin that provides it${asker === '' ? '' : `, and name it in requires.services so that it is applied before ${asker}`}.`,
-        { service: tokenName(token), plugin: asker });
+        { service: tokenName(token), plugin: asker },
+      );
     }
     return this.#container.resolve<T>(token);
   }
@@ -48,9 +53,11 @@ export class ServiceContainer implements Services {
     const owner = this.currentPlugin() || 'the kernel';
     const other = this.#owners.get(token);
     if (other !== undefined) {
-      throw new VisorkitError('SERVICE_CONFLICT',
+      throw new VisorkitError(
+        'SERVICE_CONFLICT',
         `${owner} provides the service "${tokenName(token)}", but ${other} already does. Leave one of them out.`,
-        { service: tokenName(token), plugins: [other, owner] });
+        { service: tokenName(token), plugins: [other, owner] },
+      );
     }
     this.#container.register(token, { useValue: value });
     this.#owners.set(token, owner);
@@ -62,9 +69,12 @@ export class ServiceContainer implements Services {
       made = this.#container.resolve(type as unknown as new (...dependencies: unknown[]) => T);
     } catch (error) {
       if (isVisorkitError(error)) throw error;
-      throw new VisorkitError('SERVICE_MAKE',
+      throw new VisorkitError(
+        'SERVICE_MAKE',
         `${type.name} could not be made: ${error instanceof Error ? error.message.split('\n')[0] : String(error)}. Each constructor parameter needs @inject(token), and each token a plugin that provides it.`,
-        { type: type.name }, error);
+        { type: type.name },
+        error,
+      );
     }
     const dispose = disposerOf(made);
     if (dispose !== undefined) this.disposal.add(type.name, dispose);

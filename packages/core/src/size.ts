@@ -11,7 +11,11 @@ export function parseSize(size: number | string, what = 'size'): number {
   const match = typeof size === 'number' ? undefined : /^\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?\s*$/i.exec(size);
   const bytes = typeof size === 'number' ? size : match ? Number(match[1]) * UNITS[match[2].toLowerCase()] : NaN;
   if (!Number.isSafeInteger(bytes) || bytes <= 0) {
-    fail('SIZE_INVALID', `The ${what} is ${JSON.stringify(size)}; it must be a positive number of bytes, or one with a unit, such as 256M or 1G.`, { size });
+    fail(
+      'SIZE_INVALID',
+      `The ${what} is ${JSON.stringify(size)}; it must be a positive number of bytes, or one with a unit, such as 256M or 1G.`,
+      { size },
+    );
   }
   return bytes;
 }

@@ -34,7 +34,8 @@ export class Sleeper {
       await this.yield();
     } else {
       await new Promise<void>((resolve) => {
-        const timer = wanted === Infinity ? setInterval(() => {}, 0x7fffffff) : setTimeout(done, Math.min(wanted - 1, 0x7ffffff));
+        const timer =
+          wanted === Infinity ? setInterval(() => {}, 0x7fffffff) : setTimeout(done, Math.min(wanted - 1, 0x7ffffff));
         const self = this;
         function done(): void {
           clearTimeout(timer);

@@ -23,7 +23,8 @@ export class VcpuRunner {
     this.#source = source;
     this.#hooks = hooks;
     this.activity = vcpu.index === 0 ? 'active' : 'wait-for-sipi';
-    this.#signals = source?.takeNmi !== undefined || source?.takeInit !== undefined || source?.takeStartup !== undefined;
+    this.#signals =
+      source?.takeNmi !== undefined || source?.takeInit !== undefined || source?.takeStartup !== undefined;
   }
 
   get vcpu(): Vcpu {

@@ -21,8 +21,15 @@ import { inTime } from './in-time.js';
 import { createLogger, silentLogSink } from './logger.js';
 import type { Logger, LogSink } from './logger.js';
 import {
-  ClockToken, DisassemblerToken, ExternalInterruptSourceToken, GuestMemoryToken, InterruptSourceToken, MachineConfigToken,
-  SystemControlToken, TimersToken, WakeupToken,
+  ClockToken,
+  DisassemblerToken,
+  ExternalInterruptSourceToken,
+  GuestMemoryToken,
+  InterruptSourceToken,
+  MachineConfigToken,
+  SystemControlToken,
+  TimersToken,
+  WakeupToken,
 } from './platform.js';
 import type { GuestMemory, SystemControl, Timers, Wakeup } from './platform.js';
 import type { Services } from './plugin.js';
@@ -64,7 +71,12 @@ const NO_TIMERS: Timers = { nextDeadline: () => Infinity, runDue() {} };
 
 /** Services the kernel provides before any plugin is applied. */
 const KERNEL_SERVICES: ReadonlySet<symbol> = new Set<symbol>([
-  BackendToken, ClockToken, GuestMemoryToken, MachineConfigToken, SystemControlToken, WakeupToken,
+  BackendToken,
+  ClockToken,
+  GuestMemoryToken,
+  MachineConfigToken,
+  SystemControlToken,
+  WakeupToken,
 ]);
 
 export class Vmm implements AsyncDisposable {
@@ -106,18 +118,36 @@ export class Vmm implements AsyncDisposable {
   constructor(options: VmmOptions) {
     const { memory, cpus = 1 } = options;
     if (!Number.isSafeInteger(memory) || memory < 4096 || memory % 4096 !== 0) {
-      fail('MEMORY_SIZE', `Guest memory must be whole 4096-byte pages, at least one, not ${String(memory)} bytes.`, { memory });
+      fail('MEMORY_SIZE', `Guest memory must be whole 4096-byte pages, at least one, not ${String(memory)} bytes.`, {
+        memory,
+      });
     }
-    if (!Number.isInteger(cpus) || cpus < 1 || cpus > 255) fail('CPU_COUNT', `A VM has 1 to 255 CPUs, not ${String(cpus)}.`, { cpus });
-    const listed = listPlugins(options.plugins ?? []).filter(({ declaration }) => (declaration.appliesTo ?? []).every((capability) => options.backend.capabilities.has(capability)));
+    if (!Number.isInteger(cpus) || cpus < 1 || cpus > 255)
+      fail('CPU_COUNT', `A VM has 1 to 255 CPUs, not ${String(cpus)}.`, { cpus });
+    const listed = listPlugins(options.plugins ?? []).filter(({ declaration }) =>
+      (declaration.appliesTo ?? []).every((capability) => options.backend.capabilities.has(capability)),
+    );
     checkCapabilities(listed, options.backend, options.alternatives);
-    this.controls = mergeControls(options.backend.controls, options.backend.name,
-      listed.map(({ name, declaration }) => (declaration.needs === undefined ? { name } : { name, needs: declaration.needs })));
+    this.controls = mergeControls(
+      options.backend.controls,
+      options.backend.name,
+      listed.map(({ name, declaration }) =>
+        declaration.needs === undefined ? { name } : { name, needs: declaration.needs },
+      ),
+    );
     this.#plugins = orderPlugins(listed, new Set([...KERNEL_SERVICES, ...(options.backend.provides ?? [])]));
     this.#options = options;
     this.backend = options.backend;
     this.logger = createLogger(options.log ?? silentLogSink);
-    this.hooks = createHooks(() => this.#applying, () => { this.#hooksChanged = true; }, (plugin) => { this.#tapping = plugin; });
+    this.hooks = createHooks(
+      () => this.#applying,
+      () => {
+        this.#hooksChanged = true;
+      },
+      (plugin) => {
+        this.#tapping = plugin;
+      },
+    );
     this.#services = new ServiceContainer(() => this.#applying, this.#disposal);
   }
 
@@ -131,7 +161,10 @@ export class Vmm implements AsyncDisposable {
 
   /** RAM. Throws before `create`. */
   get memory(): GuestMemory {
-    return this.#memory ?? fail('LIFECYCLE_MOVE', `A VM that is ${this.state} has no memory; call create() first.`, { state: this.state });
+    return (
+      this.#memory ??
+      fail('LIFECYCLE_MOVE', `A VM that is ${this.state} has no memory; call create() first.`, { state: this.state })
+    );
   }
 
   get vcpus(): readonly Vcpu[] {
@@ -171,10 +204,18 @@ export class Vmm implements AsyncDisposable {
    */
   async run(options: RunOptions = {}): Promise<StopReport> {
     const { maxInstructions = Infinity, timeout = Infinity } = options;
-    if (!(maxInstructions > 0)) fail('RUN_LIMIT', `maxInstructions must be a positive number, not ${String(maxInstructions)}.`, { maxInstructions });
-    if (!(timeout > 0)) fail('RUN_LIMIT', `timeout must be a positive number of seconds, not ${String(timeout)}.`, { timeout });
+    if (!(maxInstructions > 0))
+      fail('RUN_LIMIT', `maxInstructions must be a positive number, not ${String(maxInstructions)}.`, {
+        maxInstructions,
+      });
+    if (!(timeout > 0))
+      fail('RUN_LIMIT', `timeout must be a positive number of seconds, not ${String(timeout)}.`, { timeout });
     if (maxInstructions !== Infinity && !this.backend.capabilities.has('instruction-count')) {
-      fail('RUN_LIMIT', `Backend ${this.backend.name} does not count what the guest retires, so a run cannot end after ${maxInstructions} instructions. Give it a timeout instead.`, { maxInstructions });
+      fail(
+        'RUN_LIMIT',
+        `Backend ${this.backend.name} does not count what the guest retires, so a run cannot end after ${maxInstructions} instructions. Give it a timeout instead.`,
+        { maxInstructions },
+      );
     }
     if (this.state === 'composed' || this.state === 'created') {
       const early = await this.#prepare(timeout, options.signal);
@@ -220,7 +261,9 @@ export class Vmm implements AsyncDisposable {
       if (this.state === 'composed') await this.create();
       await this.load();
     })();
-    const late = await inTime(work, timeout, signal, () => (this.#tapping === '' ? '' : ` Plugin ${this.#tapping} was still busy in the hook ${this.#guarded}.`));
+    const late = await inTime(work, timeout, signal, () =>
+      this.#tapping === '' ? '' : ` Plugin ${this.#tapping} was still busy in the hook ${this.#guarded}.`,
+    );
     return late === undefined ? undefined : (this.report = this.#makeReport(late, performance.now() - began, 0));
   }
 
@@ -228,7 +271,9 @@ export class Vmm implements AsyncDisposable {
     const { backend, memory, cpus = 1, time = 'real' } = this.#options;
     await this.#guard('composed', () => this.hooks.composed.call());
     if (openBackends.has(backend)) {
-      fail('BACKEND_IN_USE', `Backend ${backend.name} already serves another VM; make a backend object for each VM.`, { backend: backend.name });
+      fail('BACKEND_IN_USE', `Backend ${backend.name} already serves another VM; make a backend object for each VM.`, {
+        backend: backend.name,
+      });
     }
     openBackends.add(backend);
     this.#disposal.add(`backend ${backend.name}`, () => backend.dispose());
@@ -245,12 +290,16 @@ export class Vmm implements AsyncDisposable {
     backend.provideServices?.(services);
     for (const plugin of this.#plugins) this.#apply(plugin);
     await this.#guard('created', () => this.hooks.created.promise());
-    if (this.hooks.vcpuState.taps.length > 0) for (const vcpu of this.#vcpus) this.hooks.vcpuState.call(vcpu, 'created');
+    if (this.hooks.vcpuState.taps.length > 0)
+      for (const vcpu of this.#vcpus) this.hooks.vcpuState.call(vcpu, 'created');
     const source = services.find(InterruptSourceToken) ?? services.find(ExternalInterruptSourceToken);
     this.#runners = this.#vcpus.map((vcpu) => new VcpuRunner(vcpu, sourceOf(source, vcpu.index), this.hooks));
     this.#loop = new RunLoop({
-      clock: backend.clock, timers: services.find(TimersToken) ?? NO_TIMERS, runners: this.#runners,
-      dispatcher: this.#dispatcher, canBeWoken: () => this.#wakeSources.size > 0,
+      clock: backend.clock,
+      timers: services.find(TimersToken) ?? NO_TIMERS,
+      runners: this.#runners,
+      dispatcher: this.#dispatcher,
+      canBeWoken: () => this.#wakeSources.size > 0,
     });
   }
 
@@ -258,13 +307,23 @@ export class Vmm implements AsyncDisposable {
     this.#applying = plugin.name;
     const services = this.#services;
     try {
-      const result: unknown = plugin.apply({
-        hooks: this.hooks, services, vcpus: this.#vcpus, logger: this.logger.child(plugin.name), options: plugin.options, outcomes,
-        onDispose: (undo) => this.#disposal.add(plugin.name, undo),
-      }, services);
+      const result: unknown = plugin.apply(
+        {
+          hooks: this.hooks,
+          services,
+          vcpus: this.#vcpus,
+          logger: this.logger.child(plugin.name),
+          options: plugin.options,
+          outcomes,
+          onDispose: (undo) => this.#disposal.add(plugin.name, undo),
+        },
+        services,
+      );
       if (isThenable(result)) {
         result.then(undefined, () => {}); // what it rejects with later is nobody's
-        throw new Error('its apply is asynchronous. apply has to be done when it returns; what takes time belongs in hooks.created.tapPromise or hooks.load.tapPromise');
+        throw new Error(
+          'its apply is asynchronous. apply has to be done when it returns; what takes time belongs in hooks.created.tapPromise or hooks.load.tapPromise',
+        );
       }
     } catch (error) {
       throw pluginFailure(plugin.name, 'while it was applied', error);
@@ -273,7 +332,11 @@ export class Vmm implements AsyncDisposable {
     }
     for (const service of plugin.declaration.provides ?? []) {
       if (!services.has(service)) {
-        fail('SERVICE_MISSING', `Plugin ${plugin.name} says that it provides "${service.description?.replace('visorkit:', '')}" but did not.`, { plugin: plugin.name });
+        fail(
+          'SERVICE_MISSING',
+          `Plugin ${plugin.name} says that it provides "${service.description?.replace('visorkit:', '')}" but did not.`,
+          { plugin: plugin.name },
+        );
       }
     }
   }
@@ -291,7 +354,8 @@ export class Vmm implements AsyncDisposable {
 
   #systemControl(): SystemControl {
     const tell = (kind: string, message: string): void => {
-      if (this.hooks.guestEvent.taps.length > 0) this.hooks.guestEvent.call({ kind, source: 'system-control', message });
+      if (this.hooks.guestEvent.taps.length > 0)
+        this.hooks.guestEvent.call({ kind, source: 'system-control', message });
     };
     return {
       powerOff: (why) => {
@@ -353,13 +417,20 @@ export class Vmm implements AsyncDisposable {
       error = thrown;
       const plugin = this.#dispatcher.current;
       const inExit = loop.phase === Phase.EXIT;
-      const what = inExit ? `while it handled the exit ${exitReasonName(loop.current.vcpu.exit.reason)}` : PHASES[loop.phase];
+      const what = inExit
+        ? `while it handled the exit ${exitReasonName(loop.current.vcpu.exit.reason)}`
+        : PHASES[loop.phase];
       const inHook = isVisorkitError(thrown) && thrown.code === 'PLUGIN_FAILED';
       const guilty = inHook || plugin !== '' || loop.phase !== Phase.GUEST;
       outcome = stop(
-        inHook ? thrown.message : guilty ? pluginFailure(plugin || (loop.phase === Phase.TIMER ? 'a device' : 'the machine'), what, thrown).message
-          : `Backend ${this.backend.name} failed: ${thrown instanceof Error ? thrown.message : String(thrown)}`,
-        EXIT_STATUS[guilty ? 'plugin-error' : 'backend-error'], guilty ? 'plugin-error' : 'backend-error');
+        inHook
+          ? thrown.message
+          : guilty
+            ? pluginFailure(plugin || (loop.phase === Phase.TIMER ? 'a device' : 'the machine'), what, thrown).message
+            : `Backend ${this.backend.name} failed: ${thrown instanceof Error ? thrown.message : String(thrown)}`,
+        EXIT_STATUS[guilty ? 'plugin-error' : 'backend-error'],
+        guilty ? 'plugin-error' : 'backend-error',
+      );
       failure = this.#failure(plugin);
     } finally {
       options.signal?.removeEventListener('abort', abort);
@@ -370,7 +441,8 @@ export class Vmm implements AsyncDisposable {
     const statistics = this.backend.statistics?.();
     if (statistics !== undefined && Object.keys(statistics).length > 0) report.statistics = statistics;
     if (failure !== undefined) report.failure = failure;
-    if (failure !== undefined && this.#unhandled) failure.suggestion = suggestTaker(loop.current.vcpu.exit, loop.current.vcpu.brokenEntryRule);
+    if (failure !== undefined && this.#unhandled)
+      failure.suggestion = suggestTaker(loop.current.vcpu.exit, loop.current.vcpu.brokenEntryRule);
     if (error !== undefined) report.error = errorForReport(error);
     this.report = report;
     if (outcome.reason === 'paused') {
@@ -401,13 +473,23 @@ export class Vmm implements AsyncDisposable {
           break;
         }
         case 'limit':
-          return stop(`The guest retired ${this.instructions} instructions, the limit it was given.`, EXIT_STATUS['max-instructions'], 'max-instructions');
+          return stop(
+            `The guest retired ${this.instructions} instructions, the limit it was given.`,
+            EXIT_STATUS['max-instructions'],
+            'max-instructions',
+          );
         case 'unhandled': {
           this.#unhandled = true;
-          const { vcpu } = loop.current, { exit } = vcpu;
-          const what = exit.entryFailure ? `VM entry failed (${exitReasonName(exit.reason)})` : `Nobody handled the exit ${exitReasonName(exit.reason)}`;
-          return stop(`${what} of vCPU ${vcpu.index} at RIP 0x${vcpu.rip.toString(16)}. ${suggestTaker(exit, vcpu.brokenEntryRule)}`,
-            EXIT_STATUS['unhandled-exit'], 'unhandled-exit');
+          const { vcpu } = loop.current,
+            { exit } = vcpu;
+          const what = exit.entryFailure
+            ? `VM entry failed (${exitReasonName(exit.reason)})`
+            : `Nobody handled the exit ${exitReasonName(exit.reason)}`;
+          return stop(
+            `${what} of vCPU ${vcpu.index} at RIP 0x${vcpu.rip.toString(16)}. ${suggestTaker(exit, vcpu.brokenEntryRule)}`,
+            EXIT_STATUS['unhandled-exit'],
+            'unhandled-exit',
+          );
         }
         case 'asleep': {
           const before = performance.now();
@@ -451,10 +533,17 @@ export class Vmm implements AsyncDisposable {
     const clock = this.#memory === undefined ? undefined : this.backend.clock; // a backend that is not open has none
     const busySeconds = Math.max((this.#wallMs - this.#idleMs) / 1000, 1e-9);
     return {
-      reason: outcome.reason, why: outcome.why, exitStatus: outcome.status, backend: this.backend.name,
-      time: clock?.virtual ? 'virtual' : 'real', guestInstructions: instructions,
-      guestNanoseconds: clock?.now() ?? 0, wallSeconds: round(wallMs / 1000), mips: round(instructions / busySeconds / 1e6),
-      idleSeconds: round(idleMs / 1000), exits: counts,
+      reason: outcome.reason,
+      why: outcome.why,
+      exitStatus: outcome.status,
+      backend: this.backend.name,
+      time: clock?.virtual ? 'virtual' : 'real',
+      guestInstructions: instructions,
+      guestNanoseconds: clock?.now() ?? 0,
+      wallSeconds: round(wallMs / 1000),
+      mips: round(instructions / busySeconds / 1e6),
+      idleSeconds: round(idleMs / 1000),
+      exits: counts,
       totalExits: Object.values(counts).reduce((sum, count) => sum + count, 0),
     };
   }

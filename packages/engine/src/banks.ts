@@ -5,12 +5,25 @@
  * out, a copy in, and new translations. Retired instructions, random numbers and counters are the engine's, not a processor's.
  */
 import type { Engine } from './engine.js';
-import { COUNTERS, EPTP_IN_FORCE, EVENT_INFO, MMIO_LOG, MMIO_LOG_ENTRY, RANDOM_STATE, REGS, RETIRED } from './layout.js';
+import {
+  COUNTERS,
+  EPTP_IN_FORCE,
+  EVENT_INFO,
+  MMIO_LOG,
+  MMIO_LOG_ENTRY,
+  RANDOM_STATE,
+  REGS,
+  RETIRED,
+} from './layout.js';
 import { DIRTY_TRANSLATION, VMCS, VMCS_BYTES, V_DIRTY } from './vmcs-layout.js';
 
 const EVENTS_BYTES = 0x100;
 /** What a bank holds, besides its memory-mapped accesses. */
-const PARTS = [[REGS, COUNTERS - REGS], [EVENT_INFO, EVENTS_BYTES], [VMCS, VMCS_BYTES]] as const;
+const PARTS = [
+  [REGS, COUNTERS - REGS],
+  [EVENT_INFO, EVENTS_BYTES],
+  [VMCS, VMCS_BYTES],
+] as const;
 const SIZE = PARTS.reduce((sum, [, length]) => sum + length, 0);
 
 interface Bank {
@@ -27,7 +40,11 @@ export class ProcessorBanks {
   #turnBegan: number;
 
   /** All processors begin with the state that the engine has now. `onSwitch` is told when another one's state has come in. */
-  constructor(readonly engine: Engine, count: number, private readonly onSwitch: () => void = () => {}) {
+  constructor(
+    readonly engine: Engine,
+    count: number,
+    private readonly onSwitch: () => void = () => {},
+  ) {
     this.#banks = Array.from({ length: count }, () => ({ state: new Uint8Array(SIZE), mmio: new Uint8Array(0) }));
     this.#retired = Array.from({ length: count }, () => 0);
     this.#turnBegan = engine.retired;
@@ -53,8 +70,11 @@ export class ProcessorBanks {
   }
 
   #switch(index: number): void {
-    const { engine } = this, { longs, words } = engine;
-    const retired = longs[RETIRED >>> 3], random = longs[RANDOM_STATE >>> 3], eptp = longs[EPTP_IN_FORCE >>> 3];
+    const { engine } = this,
+      { longs, words } = engine;
+    const retired = longs[RETIRED >>> 3],
+      random = longs[RANDOM_STATE >>> 3],
+      eptp = longs[EPTP_IN_FORCE >>> 3];
     this.#retired[this.current] += engine.retired - this.#turnBegan;
     this.#turnBegan = engine.retired;
     this.#store(this.#banks[this.current]);

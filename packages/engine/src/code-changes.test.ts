@@ -3,11 +3,19 @@ import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { BareGuest, CODE, STACK, le32 } from '../assembly/system/test/bare-guest.js';
 
 let g: BareGuest;
-beforeAll(async () => { g = await BareGuest.create(); });
-beforeEach(() => { g.protectedMode(); });
+beforeAll(async () => {
+  g = await BareGuest.create();
+});
+beforeEach(() => {
+  g.protectedMode();
+});
 
 const HLT = 0xf4;
-const AX = 0, BX = 3, CX = 1, SI = 6, DI = 7;
+const AX = 0,
+  BX = 3,
+  CX = 1,
+  SI = 6,
+  DI = 7;
 const set = (register: number, value: number): number[] => [0xb8 + register, ...le32(value)];
 const al = (): number => g.engine.getRegister32(AX) & 0xff;
 /** Runs what is in memory from `at`. */
@@ -57,7 +65,8 @@ describe('a program that writes its own code', () => {
 
   test('by the return address of a call, into the target of that call', () => {
     // The call at 8100h pushes 00008105h. Over the target "mov eax, 1; ret" that makes "add eax, 81h; ret".
-    const call = 0x8100, target = 0x8200;
+    const call = 0x8100,
+      target = 0x8200;
     g.code([0xe8, ...le32(target - (call + 5)), HLT], call);
     g.code([...set(AX, 1), 0xc3], target);
     g.engine.setRegister(4, BigInt(STACK));

@@ -10,7 +10,9 @@ describe('the two sides of the processor', () => {
   it('have the same control bits', () => {
     // assembly/vmx/controls.ts is AssemblyScript: read as text
     const text = readFileSync(new URL('../assembly/vmx/controls.ts', import.meta.url), 'utf8');
-    const bits = [...text.matchAll(/export const (PIN|PRIMARY|SECONDARY|EXIT|ENTRY)_\w+: u32 = 1 << (\d+);/g)].map(([, table, bit]) => [table.toLowerCase(), Number(bit)] as const);
+    const bits = [...text.matchAll(/export const (PIN|PRIMARY|SECONDARY|EXIT|ENTRY)_\w+: u32 = 1 << (\d+);/g)].map(
+      ([, table, bit]) => [table.toLowerCase(), Number(bit)] as const,
+    );
     expect(bits.length).toBeGreaterThan(60);
     for (const [table, bit] of bits) {
       expect(Object.values(CONTROL_TABLES[table as keyof typeof CONTROL_TABLES]), `${table} bit ${bit}`).toContain(bit);
@@ -41,9 +43,18 @@ describe('places of VMCS fields', () => {
 
   it('reads and writes every width, and high halves', () => {
     let flags = 2;
-    const vmcs = new Vmcs(new ArrayBuffer(0x10000), { read: () => flags, write: (value) => { flags = value; } });
+    const vmcs = new Vmcs(new ArrayBuffer(0x10000), {
+      read: () => flags,
+      write: (value) => {
+        flags = value;
+      },
+    });
     vmcs.write64(0x2010, 0x1122_3344_5566_7788n);
-    expect([vmcs.read32(0x2010), vmcs.read32(0x2011), vmcs.read64(0x2010)]).toEqual([0x55667788, 0x11223344, 0x1122334455667788n]);
+    expect([vmcs.read32(0x2010), vmcs.read32(0x2011), vmcs.read64(0x2010)]).toEqual([
+      0x55667788,
+      0x11223344,
+      0x1122334455667788n,
+    ]);
     vmcs.write32(0x2011, 0xffffffff);
     expect(vmcs.read64(0x2010)).toBe(0xffffffff55667788n);
     vmcs.write32(0x2010, 1);
@@ -59,7 +70,8 @@ describe('places of VMCS fields', () => {
 
 describe('CPUID', () => {
   it('reports an Intel processor of the features asked for', () => {
-    const find = (leaf: number, subleaf = 0) => processorCpuid().find((entry) => entry.leaf === leaf && entry.subleaf === subleaf)!;
+    const find = (leaf: number, subleaf = 0) =>
+      processorCpuid().find((entry) => entry.leaf === leaf && entry.subleaf === subleaf)!;
     expect([find(0).ebx, find(0).edx, find(0).ecx]).toEqual([0x756e6547, 0x49656e69, 0x6c65746e]);
     expect((find(1).ecx >>> 5) & 1).toBe(0); // no VMX for the guest
     expect((find(1).ecx >>> 31) & 1).toBe(1);

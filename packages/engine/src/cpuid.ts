@@ -11,21 +11,92 @@ import { PROCESSOR_SIGNATURE } from './reset.js';
 /** Everything the processor implements. */
 export const PROCESSOR_FEATURES: readonly string[] = [
   // 1:EDX
-  'fpu', 'vme', 'de', 'pse', 'tsc', 'msr', 'pae', 'mce', 'cx8', 'apic', 'sep', 'mtrr', 'pge', 'mca', 'cmov', 'pat', 'pse36', 'clflush', 'mmx',
-  'fxsr', 'sse', 'sse2', 'ss',
+  'fpu',
+  'vme',
+  'de',
+  'pse',
+  'tsc',
+  'msr',
+  'pae',
+  'mce',
+  'cx8',
+  'apic',
+  'sep',
+  'mtrr',
+  'pge',
+  'mca',
+  'cmov',
+  'pat',
+  'pse36',
+  'clflush',
+  'mmx',
+  'fxsr',
+  'sse',
+  'sse2',
+  'ss',
   // 1:ECX
-  'sse3', 'pclmulqdq', 'monitor', 'ssse3', 'fma', 'cx16', 'pcid', 'sse4.1', 'sse4.2', 'x2apic', 'movbe', 'popcnt', 'tsc-deadline', 'aes', 'xsave',
-  'avx', 'f16c', 'rdrand', 'hypervisor',
+  'sse3',
+  'pclmulqdq',
+  'monitor',
+  'ssse3',
+  'fma',
+  'cx16',
+  'pcid',
+  'sse4.1',
+  'sse4.2',
+  'x2apic',
+  'movbe',
+  'popcnt',
+  'tsc-deadline',
+  'aes',
+  'xsave',
+  'avx',
+  'f16c',
+  'rdrand',
+  'hypervisor',
   // 7.0:EBX
-  'fsgsbase', 'tsc-adjust', 'bmi1', 'avx2', 'smep', 'bmi2', 'erms', 'invpcid', 'zero-fcs-fds', 'rdseed', 'adx', 'smap', 'clflushopt', 'clwb', 'sha',
+  'fsgsbase',
+  'tsc-adjust',
+  'bmi1',
+  'avx2',
+  'smep',
+  'bmi2',
+  'erms',
+  'invpcid',
+  'zero-fcs-fds',
+  'rdseed',
+  'adx',
+  'smap',
+  'clflushopt',
+  'clwb',
+  'sha',
   // 7.0:ECX and EDX
-  'umip', 'pku', 'pks', 'la57', 'rdpid', 'fsrm', 'serialize', 'spec-ctrl', 'arch-capabilities',
+  'umip',
+  'pku',
+  'pks',
+  'la57',
+  'rdpid',
+  'fsrm',
+  'serialize',
+  'spec-ctrl',
+  'arch-capabilities',
   // 7.2:EDX
   'bhi-ctrl',
   // D.1:EAX
-  'xsaveopt', 'xsavec', 'xgetbv1', 'xsaves',
+  'xsaveopt',
+  'xsavec',
+  'xgetbv1',
+  'xsaves',
   // 80000001
-  'lahf', 'lzcnt', 'prefetchw', 'syscall', 'nx', 'page1gb', 'rdtscp', 'lm', 'invariant-tsc',
+  'lahf',
+  'lzcnt',
+  'prefetchw',
+  'syscall',
+  'nx',
+  'page1gb',
+  'rdtscp',
+  'lm',
+  'invariant-tsc',
 ];
 
 /** Guest-physical address bits: what EPT with 4 levels can translate, and no more than bit 45. */
@@ -73,9 +144,14 @@ export interface ProcessorModel {
 }
 
 /** The table for a processor with these features. Values that change while running (OSXSAVE, OSPKE, sizes by XCR0) are those after reset. */
-export function processorCpuid(features: readonly string[] = PROCESSOR_FEATURES, model: ProcessorModel = {}): CpuidEntry[] {
-  const { vendor = 'intel', physicalAddressBits = PHYSICAL_ADDRESS_BITS } = model, name = VENDORS[vendor];
-  const mask = (leaf: number, subleaf: number, register: 'eax' | 'ebx' | 'ecx' | 'edx'): number => cpuidMask(leaf, subleaf, register, features);
+export function processorCpuid(
+  features: readonly string[] = PROCESSOR_FEATURES,
+  model: ProcessorModel = {},
+): CpuidEntry[] {
+  const { vendor = 'intel', physicalAddressBits = PHYSICAL_ADDRESS_BITS } = model,
+    name = VENDORS[vendor];
+  const mask = (leaf: number, subleaf: number, register: 'eax' | 'ebx' | 'ecx' | 'edx'): number =>
+    cpuidMask(leaf, subleaf, register, features);
   const has = (name: string): boolean => features.includes(name);
   const entries: CpuidEntry[] = [];
   const add = (leaf: number, eax: number, ebx: number, ecx: number, edx: number): void => {
@@ -122,7 +198,14 @@ export function processorCpuid(features: readonly string[] = PROCESSOR_FEATURES,
   if (vendor === 'amd') add(0x80000000, HIGHEST_EXTENDED, text(name, 0), text(name, 8), text(name, 4));
   else add(0x80000000, HIGHEST_EXTENDED, 0, 0, 0);
   add(0x80000001, 0, 0, mask(0x80000001, 0, 'ecx'), mask(0x80000001, 0, 'edx'));
-  for (let i = 0; i < 3; i++) add(0x80000002 + i, text(BRAND, i * 16), text(BRAND, i * 16 + 4), text(BRAND, i * 16 + 8), text(BRAND, i * 16 + 12));
+  for (let i = 0; i < 3; i++)
+    add(
+      0x80000002 + i,
+      text(BRAND, i * 16),
+      text(BRAND, i * 16 + 4),
+      text(BRAND, i * 16 + 8),
+      text(BRAND, i * 16 + 12),
+    );
   add(0x80000006, 0, 0, (512 << 16) | (6 << 12) | 64, 0);
   add(0x80000007, 0, 0, 0, mask(0x80000007, 0, 'edx'));
   add(0x80000008, physicalAddressBits | ((has('la57') ? 57 : 48) << 8), 0, 0, 0);
@@ -131,7 +214,14 @@ export function processorCpuid(features: readonly string[] = PROCESSOR_FEATURES,
 
 /** Which register of which leaf each feature word mirrors (assembly/features.ts). */
 const FEATURE_WORDS: readonly (readonly [leaf: number, subleaf: number, register: 'eax' | 'ebx' | 'ecx' | 'edx'])[] = [
-  [1, 0, 'edx'], [1, 0, 'ecx'], [7, 0, 'ebx'], [7, 0, 'ecx'], [7, 0, 'edx'], [0x80000001, 0, 'edx'], [0x80000001, 0, 'ecx'], [0xd, 1, 'eax'],
+  [1, 0, 'edx'],
+  [1, 0, 'ecx'],
+  [7, 0, 'ebx'],
+  [7, 0, 'ecx'],
+  [7, 0, 'edx'],
+  [0x80000001, 0, 'edx'],
+  [0x80000001, 0, 'ecx'],
+  [0xd, 1, 'eax'],
   [7, 2, 'edx'],
 ];
 

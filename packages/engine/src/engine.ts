@@ -10,9 +10,40 @@ import { ArrayGuestMemory } from '@visorkit/machine';
 import { VmcsField } from '@visorkit/x86';
 import { processorCpuid, writeFeatures } from './cpuid.js';
 import {
-  BOUNCE, CR0, CR2, CR3, CR4, CR8, DEADLINE, DR, EFER, ENTER_RESULT, ENTRY_RULE, EXIT_WORK, FEATURES, GDTR_BASE, GDTR_LIMIT, GUEST_RAM,
-  HOST_DEADLINE, HYPERVISOR, HYPERVISOR_BYTES, IDTR_BASE, IDTR_LIMIT, INTERRUPTIBILITY, MSR_TSC_ADJUST, RANDOM_STATE, REGS, RETIRED, RIP, SEG_AR,
-  SEG_BASE, SEG_LIMIT, SEG_SEL, TSC_BASE, TSC_STEP, XCR0,
+  BOUNCE,
+  CR0,
+  CR2,
+  CR3,
+  CR4,
+  CR8,
+  DEADLINE,
+  DR,
+  EFER,
+  ENTER_RESULT,
+  ENTRY_RULE,
+  EXIT_WORK,
+  FEATURES,
+  GDTR_BASE,
+  GDTR_LIMIT,
+  GUEST_RAM,
+  HOST_DEADLINE,
+  HYPERVISOR,
+  HYPERVISOR_BYTES,
+  IDTR_BASE,
+  IDTR_LIMIT,
+  INTERRUPTIBILITY,
+  MSR_TSC_ADJUST,
+  RANDOM_STATE,
+  REGS,
+  RETIRED,
+  RIP,
+  SEG_AR,
+  SEG_BASE,
+  SEG_LIMIT,
+  SEG_SEL,
+  TSC_BASE,
+  TSC_STEP,
+  XCR0,
 } from './layout.js';
 import { MmioLog } from './mmio-log.js';
 import { processorModule } from './module.js';
@@ -53,14 +84,21 @@ export function engineMemory(memoryBytes: number): WasmMemory {
   const pages = Math.max(Math.ceil((GUEST_RAM + memoryBytes) / PAGE), MINIMUM_PAGES);
   if (!Number.isSafeInteger(memoryBytes) || memoryBytes <= 0 || memoryBytes % 4096 !== 0 || pages > MAXIMUM_PAGES) {
     const most = (MAXIMUM_PAGES * PAGE - GUEST_RAM) / 2 ** 20;
-    fail('ENGINE_MEMORY', `The processor takes guest memory from 4 KiB to ${most} MiB in whole pages, not ${memoryBytes} bytes.`, { memoryBytes });
+    fail(
+      'ENGINE_MEMORY',
+      `The processor takes guest memory from 4 KiB to ${most} MiB in whole pages, not ${memoryBytes} bytes.`,
+      { memoryBytes },
+    );
   }
   try {
     return new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
   } catch (cause) {
-    return fail('ENGINE_HOST_MEMORY',
+    return fail(
+      'ENGINE_HOST_MEMORY',
       `The host has no room for a guest of ${memoryBytes / 2 ** 20} MiB: WebAssembly reserves some 8 GiB of address space for each, which a limit (ulimit -v) may forbid. Give the guest less memory, or the process more.`,
-      { memoryBytes }, cause);
+      { memoryBytes },
+      cause,
+    );
   }
 }
 
@@ -102,14 +140,20 @@ export class Engine {
     this.words = new Uint32Array(this.buffer);
     this.longs = new BigUint64Array(this.buffer);
     const instance = new WebAssembly.Instance(module, {
-      env: { memory, abort: () => fail('ENGINE_ABORT', 'The processor stopped itself: an internal invariant does not hold.') },
+      env: {
+        memory,
+        abort: () => fail('ENGINE_ABORT', 'The processor stopped itself: an internal invariant does not hold.'),
+      },
     });
     this.exports = instance.exports as unknown as ProcessorExports;
     this.memory = new ArrayGuestMemory(memoryBytes, this.buffer, GUEST_RAM);
     this.mmio = new MmioLog(this.buffer);
     this.pages = new PageAllocator(this.bytes, HYPERVISOR, HYPERVISOR_BYTES);
     const { exports } = this;
-    this.vmcs = new Vmcs(this.buffer, { read: () => exports.guestFlags(), write: (flags) => exports.setGuestFlags(flags) });
+    this.vmcs = new Vmcs(this.buffer, {
+      read: () => exports.guestFlags(),
+      write: (flags) => exports.setGuestFlags(flags),
+    });
 
     exports.initialise();
     exports.vmcsReset();
@@ -144,21 +188,27 @@ export class Engine {
    * False: delivering a fault made another exit, which is recorded now; the VMCS has its reason.
    */
   completeTaskSwitch(): boolean {
-    const { vmcs } = this, qualification = vmcs.read32(VmcsField.EXIT_QUALIFICATION);
+    const { vmcs } = this,
+      qualification = vmcs.read32(VmcsField.EXIT_QUALIFICATION);
     const hasError = (vmcs.read32(VmcsField.IDT_VECTORING_INFO) >>> 11) & 1;
     const error = vmcs.read32(VmcsField.IDT_VECTORING_ERROR_CODE);
     return this.exports.performTaskSwitch(qualification & 0xffff, qualification >>> 30, hasError, error) === 0;
   }
 
   /** Number of the VM-entry rule that failed (entry-rules.ts), 0 for none. */
-  get failedRule(): number { return this.words[ENTRY_RULE >>> 2]; }
+  get failedRule(): number {
+    return this.words[ENTRY_RULE >>> 2];
+  }
 
   /** Instructions retired since the engine was made. Exact below 2^53. */
-  get retired(): number { return this.words[RETIRED >>> 2] + this.words[(RETIRED >>> 2) + 1] * 0x100000000; }
+  get retired(): number {
+    return this.words[RETIRED >>> 2] + this.words[(RETIRED >>> 2) + 1] * 0x100000000;
+  }
 
   /** Counts one as retired for a fault that the framework has delivered, as the processor does for those it delivers itself. */
   countFault(): void {
-    const { words } = this, low = words[RETIRED >>> 2];
+    const { words } = this,
+      low = words[RETIRED >>> 2];
     words[RETIRED >>> 2] = low + 1;
     if (low === 0xffff_ffff) words[(RETIRED >>> 2) + 1]++;
   }
@@ -181,14 +231,18 @@ export class Engine {
    * by (IA32_TSC_ADJUST).
    */
   setTsc(value: number): void {
-    const { words } = this, adjust = MSR_TSC_ADJUST >>> 2;
+    const { words } = this,
+      adjust = MSR_TSC_ADJUST >>> 2;
     const moved = (words[adjust + 1] | 0) * 0x1_0000_0000 + words[adjust];
     this.writeNumber(TSC_BASE, Math.floor(value) + moved - this.retired * words[TSC_STEP >>> 2]);
   }
 
   /** Host time stamp counter now. */
   get tsc(): bigint {
-    return BigInt.asUintN(64, this.longs[TSC_BASE >>> 3] + this.longs[RETIRED >>> 3] * BigInt(this.words[TSC_STEP >>> 2]));
+    return BigInt.asUintN(
+      64,
+      this.longs[TSC_BASE >>> 3] + this.longs[RETIRED >>> 3] * BigInt(this.words[TSC_STEP >>> 2]),
+    );
   }
 
   /** Instruction groups follow this CPUID table. */
@@ -197,7 +251,9 @@ export class Engine {
     this.exports.modeChanged();
   }
   /** The feature words, for tests. */
-  get features(): Uint32Array { return this.words.slice(FEATURES >>> 2, (FEATURES >>> 2) + 8); }
+  get features(): Uint32Array {
+    return this.words.slice(FEATURES >>> 2, (FEATURES >>> 2) + 8);
+  }
 
   /** State after INIT, or after power-up. */
   reset(powerUp: boolean): void {
@@ -207,45 +263,83 @@ export class Engine {
 
   // ------------------------------------------------------------------------------------------------ registers
   /** Low half of general register `index`, unsigned. */
-  getRegister32(index: number): number { return this.words[(REGS >>> 2) + index * 2]; }
+  getRegister32(index: number): number {
+    return this.words[(REGS >>> 2) + index * 2];
+  }
   /** Writes 32 bits and clears the upper half. */
   setRegister32(index: number, value: number): void {
     this.words[(REGS >>> 2) + index * 2] = value;
     this.words[(REGS >>> 2) + index * 2 + 1] = 0;
   }
-  getRegister(index: number): bigint { return this.longs[(REGS >>> 3) + index]; }
-  setRegister(index: number, value: bigint): void { this.longs[(REGS >>> 3) + index] = value; }
+  getRegister(index: number): bigint {
+    return this.longs[(REGS >>> 3) + index];
+  }
+  setRegister(index: number, value: bigint): void {
+    this.longs[(REGS >>> 3) + index] = value;
+  }
 
-  get rip(): bigint { return this.longs[RIP >>> 3]; }
+  get rip(): bigint {
+    return this.longs[RIP >>> 3];
+  }
   set rip(value: bigint) {
     this.longs[RIP >>> 3] = value;
     this.words[V_DIRTY >>> 2] |= DIRTY_GUEST;
   }
-  get rflags(): number { return this.exports.guestFlags() >>> 0; }
+  get rflags(): number {
+    return this.exports.guestFlags() >>> 0;
+  }
   set rflags(value: number) {
     this.exports.setGuestFlags(value);
     this.words[V_DIRTY >>> 2] |= DIRTY_GUEST;
   }
 
-  get cr0(): bigint { return this.longs[CR0 >>> 3]; }
-  set cr0(value: bigint) { this.setPaging(CR0, value); }
-  get cr2(): bigint { return this.longs[CR2 >>> 3]; }
-  set cr2(value: bigint) { this.longs[CR2 >>> 3] = value; }
-  get cr3(): bigint { return this.longs[CR3 >>> 3]; }
-  set cr3(value: bigint) { this.setPaging(CR3, value); }
-  get cr4(): bigint { return this.longs[CR4 >>> 3]; }
-  set cr4(value: bigint) { this.setPaging(CR4, value); }
-  get cr8(): bigint { return this.longs[CR8 >>> 3]; }
-  set cr8(value: bigint) { this.longs[CR8 >>> 3] = value; }
-  get efer(): bigint { return this.longs[EFER >>> 3]; }
-  set efer(value: bigint) { this.setPaging(EFER, value); }
-  get xcr0(): bigint { return this.longs[XCR0 >>> 3]; }
+  get cr0(): bigint {
+    return this.longs[CR0 >>> 3];
+  }
+  set cr0(value: bigint) {
+    this.setPaging(CR0, value);
+  }
+  get cr2(): bigint {
+    return this.longs[CR2 >>> 3];
+  }
+  set cr2(value: bigint) {
+    this.longs[CR2 >>> 3] = value;
+  }
+  get cr3(): bigint {
+    return this.longs[CR3 >>> 3];
+  }
+  set cr3(value: bigint) {
+    this.setPaging(CR3, value);
+  }
+  get cr4(): bigint {
+    return this.longs[CR4 >>> 3];
+  }
+  set cr4(value: bigint) {
+    this.setPaging(CR4, value);
+  }
+  get cr8(): bigint {
+    return this.longs[CR8 >>> 3];
+  }
+  set cr8(value: bigint) {
+    this.longs[CR8 >>> 3] = value;
+  }
+  get efer(): bigint {
+    return this.longs[EFER >>> 3];
+  }
+  set efer(value: bigint) {
+    this.setPaging(EFER, value);
+  }
+  get xcr0(): bigint {
+    return this.longs[XCR0 >>> 3];
+  }
   set xcr0(value: bigint) {
     this.longs[XCR0 >>> 3] = value;
     this.touchGuest();
   }
   /** DR0-DR3, DR6, DR7. */
-  getDebugRegister(index: number): bigint { return this.longs[(DR >>> 3) + index]; }
+  getDebugRegister(index: number): bigint {
+    return this.longs[(DR >>> 3) + index];
+  }
   setDebugRegister(index: number, value: bigint): void {
     this.longs[(DR >>> 3) + index] = value;
     this.touchGuest();
@@ -255,7 +349,9 @@ export class Engine {
   getSegment(index: number): { selector: number; base: bigint; limit: number; accessRights: number } {
     const { words } = this;
     return {
-      selector: words[(SEG_SEL >>> 2) + index] & 0xffff, base: this.longs[(SEG_BASE >>> 3) + index], limit: words[(SEG_LIMIT >>> 2) + index],
+      selector: words[(SEG_SEL >>> 2) + index] & 0xffff,
+      base: this.longs[(SEG_BASE >>> 3) + index],
+      limit: words[(SEG_LIMIT >>> 2) + index],
       accessRights: words[(SEG_AR >>> 2) + index],
     };
   }
@@ -267,14 +363,26 @@ export class Engine {
     this.longs[(SEG_BASE >>> 3) + index] = segment.base;
     this.touchGuest();
   }
-  get gdtr(): { base: bigint; limit: number } { return { base: this.longs[GDTR_BASE >>> 3], limit: this.words[GDTR_LIMIT >>> 2] }; }
-  set gdtr(table: { base: bigint; limit: number }) { this.setTable(GDTR_BASE, GDTR_LIMIT, table); }
-  get idtr(): { base: bigint; limit: number } { return { base: this.longs[IDTR_BASE >>> 3], limit: this.words[IDTR_LIMIT >>> 2] }; }
-  set idtr(table: { base: bigint; limit: number }) { this.setTable(IDTR_BASE, IDTR_LIMIT, table); }
+  get gdtr(): { base: bigint; limit: number } {
+    return { base: this.longs[GDTR_BASE >>> 3], limit: this.words[GDTR_LIMIT >>> 2] };
+  }
+  set gdtr(table: { base: bigint; limit: number }) {
+    this.setTable(GDTR_BASE, GDTR_LIMIT, table);
+  }
+  get idtr(): { base: bigint; limit: number } {
+    return { base: this.longs[IDTR_BASE >>> 3], limit: this.words[IDTR_LIMIT >>> 2] };
+  }
+  set idtr(table: { base: bigint; limit: number }) {
+    this.setTable(IDTR_BASE, IDTR_LIMIT, table);
+  }
 
   /** Interruptibility state as in the VMCS; changing it needs no check. */
-  get interruptibility(): number { return this.words[INTERRUPTIBILITY >>> 2]; }
-  set interruptibility(value: number) { this.words[INTERRUPTIBILITY >>> 2] = value; }
+  get interruptibility(): number {
+    return this.words[INTERRUPTIBILITY >>> 2];
+  }
+  set interruptibility(value: number) {
+    this.words[INTERRUPTIBILITY >>> 2] = value;
+  }
 
   /** An MSR the processor keeps, or undefined. */
   readMsr(index: number): bigint | undefined {
@@ -291,7 +399,9 @@ export class Engine {
   }
 
   /** Guest state was changed from outside: the next entry checks it and takes it over. */
-  touchGuest(): void { this.words[V_DIRTY >>> 2] |= DIRTY_GUEST | DIRTY_PAGING; }
+  touchGuest(): void {
+    this.words[V_DIRTY >>> 2] |= DIRTY_GUEST | DIRTY_PAGING;
+  }
 
   // ------------------------------------------------------------------------------------------------ memory
   /**
@@ -300,7 +410,8 @@ export class Engine {
    */
   translate(linear: bigint, access = 0): Translation {
     if (this.words[V_DIRTY >>> 2] !== 0) this.exports.applyWrites();
-    const { result, words } = this, status = this.exports.observe(BigInt.asUintN(64, linear), access);
+    const { result, words } = this,
+      status = this.exports.observe(BigInt.asUintN(64, linear), access);
     if (status === 0) {
       result.gpa = words[(BOUNCE + 48) >>> 2] + words[(BOUNCE + 52) >>> 2] * 0x100000000;
       result.vector = result.errorCode = 0;
@@ -313,11 +424,14 @@ export class Engine {
   }
 
   /** Translations are dropped; needed after EPT or page tables in RAM were changed from outside (INVEPT, INVVPID). */
-  flushTranslations(): void { this.exports.flushTlb(); }
+  flushTranslations(): void {
+    this.exports.flushTlb();
+  }
 
   private wrote(gpa: number, length: number): void {
     for (const region of this.memory.regions) {
-      if (gpa >= region.gpa && gpa < region.gpa + region.size) this.exports.invalidateCode(region.hostOffset + gpa - region.gpa, length);
+      if (gpa >= region.gpa && gpa < region.gpa + region.size)
+        this.exports.invalidateCode(region.hostOffset + gpa - region.gpa, length);
     }
   }
 
@@ -341,13 +455,23 @@ export class Engine {
 
   // ------------------------------------------------------------------------------------------------ VMCS
   /** VMPTRLD, VMCLEAR: 0, or the VM-instruction error. The region is a page from `pages` with the revision identifier in it. */
-  vmptrld(region: number): number { return this.exports.vmptrld(region); }
-  vmclear(region: number): number { return this.exports.vmclear(region); }
+  vmptrld(region: number): number {
+    return this.exports.vmptrld(region);
+  }
+  vmclear(region: number): number {
+    return this.exports.vmclear(region);
+  }
   /** Address of the current region, 0xFFFFFFFF for the one that has none. */
-  vmptrst(): number { return this.exports.vmptrst() >>> 0; }
+  vmptrst(): number {
+    return this.exports.vmptrst() >>> 0;
+  }
 
   // ------------------------------------------------------------------------------------------------ state
   /** Processor state, VMCS and VMX structures as plain data; guest RAM is saved apart. */
-  saveState(): EngineState { return captureState(this); }
-  restoreState(state: EngineState): void { putState(this, state); }
+  saveState(): EngineState {
+    return captureState(this);
+  }
+  restoreState(state: EngineState): void {
+    putState(this, state);
+  }
 }

@@ -87,7 +87,7 @@ export const ENTRY_RULES: ReadonlyMap<number, EntryRule> = new Map([
     83: 'the RIP of a 64-bit host is canonical',
     84: 'a 32-bit host has "IA-32e mode guest" off',
     85: 'a 32-bit host has CR4.PCIDE clear',
-    86: 'bits 63:32 of a 32-bit host\'s RIP are 0',
+    86: "bits 63:32 of a 32-bit host's RIP are 0",
   }),
   ...table('27.3.1.1', {
     100: 'CR0 has PE and PG unless "unrestricted guest" is on, and no bit above 31',

@@ -5,6 +5,7 @@ import { compile, describeX87, load, SSE_BYTES, unpack, X87_BYTES } from '../ass
 import * as at from './layout.js';
 
 /** The floating-point units against what a real processor computed (assembly/fp/test/record.mjs records anew) and the manual. */
+// biome-ignore lint/suspicious/noExplicitAny: the exports of a WebAssembly instance have no types
 let fp: any;
 let memory: DataView;
 const OPERAND = 0x9000;
@@ -20,7 +21,9 @@ describe('recorded results', () => {
     expect(count).toBeGreaterThan(2000);
     const base = load(fp, recorded.sse);
     const wrong = fp.checkSse(base, 0, count);
-    expect(wrong === count ? '' : recorded.sse.subarray(wrong * SSE_BYTES, wrong * SSE_BYTES + 40).toString('hex')).toBe('');
+    expect(
+      wrong === count ? '' : recorded.sse.subarray(wrong * SSE_BYTES, wrong * SSE_BYTES + 40).toString('hex'),
+    ).toBe('');
   });
   it('x87 instructions give the same registers, status, tags and memory', () => {
     const count = recorded.x87.length / X87_BYTES;
@@ -44,10 +47,18 @@ describe('rules of the manual', () => {
     for (let i = 0; i < 8; i++) memory.setUint32(at.FEATURES + i * 4, 0xffffffff, true);
     fp.runPlain(3, 0xe3); // FNINIT
   });
-  const u16 = (a: number) => memory.getUint16(a, true), u32 = (a: number) => memory.getUint32(a, true);
+  const u16 = (a: number) => memory.getUint16(a, true),
+    u32 = (a: number) => memory.getUint32(a, true);
   const u64 = (a: number) => memory.getBigUint64(a, true);
-  const XSAVE = 4, XRSTOR = 5, XSAVEC = 4, XSAVES = 5, XRSTORS = 3;
-  const mask = (low: number) => { memory.setUint32(at.REGS, low, true); memory.setUint32(at.REGS + 16, 0, true); };
+  const XSAVE = 4,
+    XRSTOR = 5,
+    XSAVEC = 4,
+    XSAVES = 5,
+    XRSTORS = 3;
+  const mask = (low: number) => {
+    memory.setUint32(at.REGS, low, true);
+    memory.setUint32(at.REGS + 16, 0, true);
+  };
   const clearHeader = () => new Uint8Array(fp.memory.buffer, OPERAND + 512, 64).fill(0);
 
   it('an unmasked exception is raised by the next waiting instruction only', () => {
@@ -71,7 +82,19 @@ describe('rules of the manual', () => {
     expect(fp.runPlain(8, 0)).toBe(7);
   });
   it('undefined encodings raise #UD', () => {
-    for (const [op, modrm] of [[1, 0xd1], [1, 0x0e], [1, 0xef], [2, 0xe0], [3, 0x26], [3, 0xe5], [5, 0xf0], [5, 0x2e], [6, 0xd8], [7, 0xf8]]) expect(fp.runPlain(op, modrm)).toBe(6);
+    for (const [op, modrm] of [
+      [1, 0xd1],
+      [1, 0x0e],
+      [1, 0xef],
+      [2, 0xe0],
+      [3, 0x26],
+      [3, 0xe5],
+      [5, 0xf0],
+      [5, 0x2e],
+      [6, 0xd8],
+      [7, 0xf8],
+    ])
+      expect(fp.runPlain(op, modrm)).toBe(6);
   });
   it('FNSTENV and FNSAVE write the 16-bit and real-mode formats', () => {
     memory.setBigUint64(at.FPU_IP, 0x12345n, true);
@@ -156,25 +179,60 @@ describe('rules of the manual', () => {
   });
   it('XRSTOR checks its header', () => {
     mask(7);
-    const attempt = (change: () => void) => { clearHeader(); memory.setUint32(OPERAND + 24, 0x1f80, true); change(); return fp.runState(0xae, XRSTOR, 8, 0); };
+    const attempt = (change: () => void) => {
+      clearHeader();
+      memory.setUint32(OPERAND + 24, 0x1f80, true);
+      change();
+      return fp.runState(0xae, XRSTOR, 8, 0);
+    };
     expect(attempt(() => {})).toBe(0);
     expect(attempt(() => memory.setUint32(OPERAND + 512, 8, true))).toBe(13); // not in XCR0
     expect(attempt(() => memory.setUint32(OPERAND + 520, 1, true))).toBe(13); // XCOMP_BV without bit 63
     expect(attempt(() => memory.setUint32(OPERAND + 528, 1, true))).toBe(13);
     expect(attempt(() => memory.setUint32(OPERAND + 536, 1, true))).toBe(0); // only bytes 8-23 in the standard form
-    expect(attempt(() => { memory.setUint32(OPERAND + 524, 0x80000000, true); memory.setUint32(OPERAND + 536, 1, true); })).toBe(13);
-    expect(attempt(() => { memory.setUint32(OPERAND + 524, 0x80000000, true); memory.setUint32(OPERAND + 512, 1, true); })).toBe(13); // not in XCOMP_BV
+    expect(
+      attempt(() => {
+        memory.setUint32(OPERAND + 524, 0x80000000, true);
+        memory.setUint32(OPERAND + 536, 1, true);
+      }),
+    ).toBe(13);
+    expect(
+      attempt(() => {
+        memory.setUint32(OPERAND + 524, 0x80000000, true);
+        memory.setUint32(OPERAND + 512, 1, true);
+      }),
+    ).toBe(13); // not in XCOMP_BV
     memory.setUint32(at.CR4, 0x600, true);
     expect(attempt(() => {})).toBe(6);
   });
   it('transcendental functions are right to the last bit but one', () => {
-    const push = (x: number) => { memory.setFloat64(OPERAND, x, true); expect(fp.runPlain(5, 0x06)).toBe(0); };
-    const top = () => { expect(fp.runPlain(5, 0x1e)).toBe(0); return memory.getFloat64(OPERAND, true); };
-    push(0.5); fp.runPlain(1, 0xfe); expect(top()).toBe(0.479425538604203);
-    push(1); fp.runPlain(1, 0xff); expect(top()).toBe(0.5403023058681398);
-    push(1); push(1); fp.runPlain(1, 0xf3); expect(top()).toBe(Math.PI / 4);
-    push(1); push(10); fp.runPlain(1, 0xf1); expect(top()).toBe(Math.log2(10));
-    push(0.5); fp.runPlain(1, 0xf0); expect(top()).toBe(0.41421356237309503);
-    push(2 ** 63); fp.runPlain(1, 0xfe); expect(u16(at.FPU_SW) & 0x400).toBe(0x400); // C2
+    const push = (x: number) => {
+      memory.setFloat64(OPERAND, x, true);
+      expect(fp.runPlain(5, 0x06)).toBe(0);
+    };
+    const top = () => {
+      expect(fp.runPlain(5, 0x1e)).toBe(0);
+      return memory.getFloat64(OPERAND, true);
+    };
+    push(0.5);
+    fp.runPlain(1, 0xfe);
+    expect(top()).toBe(0.479425538604203);
+    push(1);
+    fp.runPlain(1, 0xff);
+    expect(top()).toBe(0.5403023058681398);
+    push(1);
+    push(1);
+    fp.runPlain(1, 0xf3);
+    expect(top()).toBe(Math.PI / 4);
+    push(1);
+    push(10);
+    fp.runPlain(1, 0xf1);
+    expect(top()).toBe(Math.log2(10));
+    push(0.5);
+    fp.runPlain(1, 0xf0);
+    expect(top()).toBe(0.41421356237309503);
+    push(2 ** 63);
+    fp.runPlain(1, 0xfe);
+    expect(u16(at.FPU_SW) & 0x400).toBe(0x400); // C2
   });
 });

@@ -43,27 +43,48 @@ export class MmioLog {
   }
 
   /** True when the last exit left a request. */
-  get requested(): boolean { return this.words[REQUESTED >>> 2] === 1; }
+  get requested(): boolean {
+    return this.words[REQUESTED >>> 2] === 1;
+  }
   /** Guest-physical address of the request. */
-  get gpa(): number { return this.words[REQUEST >>> 2] + this.words[(REQUEST >>> 2) + 1] * 0x100000000; }
+  get gpa(): number {
+    return this.words[REQUEST >>> 2] + this.words[(REQUEST >>> 2) + 1] * 0x100000000;
+  }
   /** The page of the request's address: gpa / 4096. */
-  get page(): number { return (this.words[REQUEST >>> 2] >>> PAGE_BITS) + this.words[(REQUEST >>> 2) + 1] * 2 ** (32 - PAGE_BITS); }
+  get page(): number {
+    return (this.words[REQUEST >>> 2] >>> PAGE_BITS) + this.words[(REQUEST >>> 2) + 1] * 2 ** (32 - PAGE_BITS);
+  }
   /** Bytes, 1 to 64; not always a power of two: accesses that cross a page come in two parts. */
-  get size(): number { return this.words[(REQUEST >>> 2) + 2]; }
-  get write(): boolean { return this.words[(REQUEST >>> 2) + 3] === 1; }
+  get size(): number {
+    return this.words[(REQUEST >>> 2) + 2];
+  }
+  get write(): boolean {
+    return this.words[(REQUEST >>> 2) + 3] === 1;
+  }
 
   /** Fills `access`, whose `size` is set, with that much of the request from `offset`. */
   describe(access: MmioAccess, offset: number): void {
-    const { view, words } = this, { size } = access, write = words[(REQUEST >>> 2) + 3] === 1, at = REQUEST + DATA + offset;
+    const { view, words } = this,
+      { size } = access,
+      write = words[(REQUEST >>> 2) + 3] === 1,
+      at = REQUEST + DATA + offset;
     access.gpa = words[REQUEST >>> 2] + words[(REQUEST >>> 2) + 1] * 0x100000000 + offset;
     access.write = write;
-    access.value = !write ? 0 : size === 1 ? view.getUint8(at) : size === 2 ? view.getUint16(at, true) : view.getUint32(at, true);
+    access.value = !write
+      ? 0
+      : size === 1
+        ? view.getUint8(at)
+        : size === 2
+          ? view.getUint16(at, true)
+          : view.getUint32(at, true);
     access.valueHigh = write && size === 8 ? view.getUint32(at + 4, true) : 0;
   }
 
   /** Puts what a device gave for a piece that is read into the request's data. */
   answer(access: MmioAccess, offset: number): void {
-    const { view } = this, { size } = access, at = REQUEST + DATA + offset;
+    const { view } = this,
+      { size } = access,
+      at = REQUEST + DATA + offset;
     if (size === 1) view.setUint8(at, access.value);
     else if (size === 2) view.setUint16(at, access.value, true);
     else view.setUint32(at, access.value, true);
@@ -85,7 +106,10 @@ export class MmioLog {
   /** The request has been carried out: the next entry runs the instruction again with it logged. */
   complete(): void {
     const count = this.words[COUNT >>> 2];
-    if (count >= MMIO_LOG_ENTRIES) fail('MMIO_LOG_FULL', `One instruction made more than ${MMIO_LOG_ENTRIES} memory-mapped accesses.`, { gpa: this.gpa });
+    if (count >= MMIO_LOG_ENTRIES)
+      fail('MMIO_LOG_FULL', `One instruction made more than ${MMIO_LOG_ENTRIES} memory-mapped accesses.`, {
+        gpa: this.gpa,
+      });
     this.bytes.copyWithin(ENTRIES + count * MMIO_LOG_ENTRY, REQUEST, REQUEST + DATA + MMIO_LOG_DATA);
     this.words[COUNT >>> 2] = count + 1;
     this.words[RESUME >>> 2] = 1;
@@ -93,7 +117,9 @@ export class MmioLog {
   }
 
   /** Accesses are logged that an instruction has not finished with. */
-  get logged(): boolean { return this.words[COUNT >>> 2] !== 0; }
+  get logged(): boolean {
+    return this.words[COUNT >>> 2] !== 0;
+  }
 
   /** Keeps what was logged so far: the framework changed nothing and lets the instruction run again. */
   retry(): void {

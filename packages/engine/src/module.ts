@@ -56,7 +56,12 @@ export function processorModuleNow(): WasmModule {
 const binary = new URL('../build/engine.wasm', import.meta.url);
 
 function notBuilt(cause: unknown): VisorkitError {
-  return new VisorkitError('ENGINE_NOT_BUILT', `The processor is not built: ${binary.pathname} is missing; run the workspace's build.`, { path: binary.pathname }, cause);
+  return new VisorkitError(
+    'ENGINE_NOT_BUILT',
+    `The processor is not built: ${binary.pathname} is missing; run the workspace's build.`,
+    { path: binary.pathname },
+    cause,
+  );
 }
 
 async function load(): Promise<WasmModule> {

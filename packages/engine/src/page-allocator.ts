@@ -8,12 +8,18 @@ export class PageAllocator {
   private readonly free: number[] = [];
 
   /** Pages come from `size` bytes at `start` of `bytes`. */
-  constructor(private readonly bytes: Uint8Array, private readonly start: number, private readonly size: number) {
+  constructor(
+    private readonly bytes: Uint8Array,
+    private readonly start: number,
+    private readonly size: number,
+  ) {
     this.next = start;
   }
 
   /** HPA of a zeroed page. Throws HYPERVISOR_MEMORY_FULL. */
-  allocatePage(): number { return this.allocate(1); }
+  allocatePage(): number {
+    return this.allocate(1);
+  }
 
   /** HPA of `count` zeroed pages in sequence. Runs of more than one are not reused. */
   allocate(count: number): number {
@@ -21,7 +27,11 @@ export class PageAllocator {
     const page = again ?? this.next;
     if (again === undefined) {
       if (page + count * PAGE > this.start + this.size) {
-        fail('HYPERVISOR_MEMORY_FULL', `The ${this.size / 2 ** 20} MiB for VMX structures (EPT tables, bitmaps, VMCS regions) are used up.`, { size: this.size });
+        fail(
+          'HYPERVISOR_MEMORY_FULL',
+          `The ${this.size / 2 ** 20} MiB for VMX structures (EPT tables, bitmaps, VMCS regions) are used up.`,
+          { size: this.size },
+        );
       }
       this.next = page + count * PAGE;
     }
@@ -29,13 +39,19 @@ export class PageAllocator {
     return page;
   }
 
-  freePage(page: number): void { this.free.push(page); }
+  freePage(page: number): void {
+    this.free.push(page);
+  }
 
   /** Bytes from the start that were ever handed out. */
-  get used(): number { return this.next - this.start; }
+  get used(): number {
+    return this.next - this.start;
+  }
 
   /** What `restore` needs; the pages' contents are saved apart. */
-  save(): { next: number; free: number[] } { return { next: this.next, free: [...this.free] }; }
+  save(): { next: number; free: number[] } {
+    return { next: this.next, free: [...this.free] };
+  }
   restore(state: { next: number; free: readonly number[] }): void {
     this.next = state.next;
     this.free.splice(0, this.free.length, ...state.free);

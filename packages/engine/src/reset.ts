@@ -1,15 +1,59 @@
 /** The state of a processor after power-up or INIT (Intel SDM volume 3A, table 10-1). */
 import {
-  ACTIVITY, ATTENTION, CR0, CR2, CR3, CR4, CR8, DR, EFER, EFLAGS, EVENT_INFO, FPR, FPU_CW, FPU_DP, FPU_DS, FPU_IP, FPU_OP, FPU_SW,
-  FPU_TAG, GDTR_BASE, GDTR_LIMIT, IDTR_BASE, IDTR_LIMIT, INTERRUPTIBILITY, LF_AUX, LF_RESULT, MMIO_LOG, MSR_BNDCFGS, MSR_DEBUGCTL,
-  MSR_MISC_ENABLE, MSR_MTRR_DEF_TYPE, MSR_PAT, MSR_PERF_GLOBAL_CTRL, MSR_STAR, MSR_XSS, MXCSR, PDPTE, PENDING_DEBUG, PKRU, REGS, RIP, SEG_AR,
-  SEG_BASE, SEG_LIMIT, SEG_SEL, XCR0, YMM,
+  ACTIVITY,
+  ATTENTION,
+  CR0,
+  CR2,
+  CR3,
+  CR4,
+  CR8,
+  DR,
+  EFER,
+  EFLAGS,
+  EVENT_INFO,
+  FPR,
+  FPU_CW,
+  FPU_DP,
+  FPU_DS,
+  FPU_IP,
+  FPU_OP,
+  FPU_SW,
+  FPU_TAG,
+  GDTR_BASE,
+  GDTR_LIMIT,
+  IDTR_BASE,
+  IDTR_LIMIT,
+  INTERRUPTIBILITY,
+  LF_AUX,
+  LF_RESULT,
+  MMIO_LOG,
+  MSR_BNDCFGS,
+  MSR_DEBUGCTL,
+  MSR_MISC_ENABLE,
+  MSR_MTRR_DEF_TYPE,
+  MSR_PAT,
+  MSR_PERF_GLOBAL_CTRL,
+  MSR_STAR,
+  MSR_XSS,
+  MXCSR,
+  PDPTE,
+  PENDING_DEBUG,
+  PKRU,
+  REGS,
+  RIP,
+  SEG_AR,
+  SEG_BASE,
+  SEG_LIMIT,
+  SEG_SEL,
+  XCR0,
+  YMM,
 } from './layout.js';
 
 const RDX = REGS + 16;
 /** Family 6: what EDX holds after reset, the same as CPUID.1:EAX. */
 export const PROCESSOR_SIGNATURE = 0x000506e3;
-const PAT_RESET_LOW = 0x00070406, PAT_RESET_HIGH = 0x00070406;
+const PAT_RESET_LOW = 0x00070406,
+  PAT_RESET_HIGH = 0x00070406;
 /** IA32_MISC_ENABLE: fast strings, BTS and PEBS unavailable, MONITOR and MWAIT enabled. */
 const MISC_ENABLE_RESET = 0x4_1801;
 
@@ -18,9 +62,16 @@ const MISC_ENABLE_RESET = 0x4_1801;
  * stay as they are.
  */
 export function writeResetState(buffer: ArrayBufferLike, powerUp: boolean): void {
-  const bytes = new Uint8Array(buffer), words = new Uint32Array(buffer), longs = new BigUint64Array(buffer), halves = new Uint16Array(buffer);
-  const word = (address: number, value: number): void => { words[address >>> 2] = value; };
-  const long = (address: number, value: bigint): void => { longs[address >>> 3] = value; };
+  const bytes = new Uint8Array(buffer),
+    words = new Uint32Array(buffer),
+    longs = new BigUint64Array(buffer),
+    halves = new Uint16Array(buffer);
+  const word = (address: number, value: number): void => {
+    words[address >>> 2] = value;
+  };
+  const long = (address: number, value: bigint): void => {
+    longs[address >>> 3] = value;
+  };
 
   bytes.fill(0, REGS, REGS + 128);
   long(RDX, BigInt(PROCESSOR_SIGNATURE));
@@ -35,7 +86,10 @@ export function writeResetState(buffer: ArrayBufferLike, powerUp: boolean): void
     word(SEG_AR + n * 4, n === 1 ? 0x9b : 0x93);
     long(SEG_BASE + n * 8, n === 1 ? 0xffff0000n : 0n);
   }
-  for (const [n, rights] of [[6, 0x82], [7, 0x8b]] as const) {
+  for (const [n, rights] of [
+    [6, 0x82],
+    [7, 0x8b],
+  ] as const) {
     word(SEG_SEL + n * 4, 0);
     word(SEG_LIMIT + n * 4, 0xffff);
     word(SEG_AR + n * 4, rights);

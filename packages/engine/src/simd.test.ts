@@ -8,12 +8,21 @@ import { CR0, CR4, FEATURES } from './layout.js';
 import { FAULTS, OPERAND, VectorUnit } from '../assembly/simd/test/unit.js';
 
 let u: VectorUnit;
-beforeAll(async () => { u = await VectorUnit.create(); }, 120_000);
-beforeEach(() => { u.reset(); });
+beforeAll(async () => {
+  u = await VectorUnit.create();
+}, 120_000);
+beforeEach(() => {
+  u.reset();
+});
 
 describe('decoding', () => {
   test('the same opcode serves MMX, SSE, AVX and AVX2', () => {
-    const variants = [{ code: 'NP.0F.FC' }, { code: '66.0F.FC' }, { code: '66.0F.FC', vex: 128 as const }, { code: '66.0F.FC', vex: 256 as const }].map((i) => u.lookup(i));
+    const variants = [
+      { code: 'NP.0F.FC' },
+      { code: '66.0F.FC' },
+      { code: '66.0F.FC', vex: 128 as const },
+      { code: '66.0F.FC', vex: 256 as const },
+    ].map((i) => u.lookup(i));
     expect(variants.map((v) => v >>> 14)).toEqual([0, 1, 2, 3]);
     expect(new Set(variants.map((v) => v & 0xfff)).size).toBe(1);
   });
@@ -30,7 +39,9 @@ describe('decoding', () => {
     expect(u.lookup({ code: '66.0F.71', reg: 3, rm: 1 })).toBe(0);
   });
   test('an instruction whose feature CPUID does not report is undefined', () => {
-    const aes = { code: '66.0F38.DC', rm: 1 }, paddb256 = { code: '66.0F.FC', vex: 256, rm: 1 } as const, andps256 = { code: 'NP.0F.54', vex: 256, rm: 1 } as const;
+    const aes = { code: '66.0F38.DC', rm: 1 },
+      paddb256 = { code: '66.0F.FC', vex: 256, rm: 1 } as const,
+      andps256 = { code: 'NP.0F.54', vex: 256, rm: 1 } as const;
     u.view.setUint32(FEATURES + 4, ~(1 << 25) >>> 0, true); // AESNI
     u.view.setUint32(FEATURES + 8, ~(1 << 5) >>> 0, true); // AVX2
     expect([u.lookup(aes), u.lookup(paddb256)]).toEqual([0, 0]);
@@ -55,7 +66,11 @@ describe('faults', () => {
   test('CR0.TS, CR0.EM, CR4.OSFXSR and CR4.OSXSAVE', () => {
     u.view.setBigUint64(CR0, 0x8000_003bn, true);
     u.modeChanged();
-    expect([u.run({ code: '66.0F.EF', rm: 1 }), u.run({ code: 'NP.0F.EF', rm: 1 }), u.run({ code: '66.0F.EF', vex: 128, rm: 1 })]).toEqual([7, 7, 7]);
+    expect([
+      u.run({ code: '66.0F.EF', rm: 1 }),
+      u.run({ code: 'NP.0F.EF', rm: 1 }),
+      u.run({ code: '66.0F.EF', vex: 128, rm: 1 }),
+    ]).toEqual([7, 7, 7]);
     expect(u.run({ code: 'NP.0F.C3' })).toBeUndefined(); // MOVNTI uses general registers
     u.reset();
     u.view.setBigUint64(CR0, 0x8000_0037n, true);
@@ -64,11 +79,19 @@ describe('faults', () => {
     u.reset();
     u.view.setBigUint64(CR4, 0x420n, true);
     u.modeChanged();
-    expect([u.run({ code: '66.0F.EF', rm: 1 }), u.run({ code: '66.0F.EF', vex: 128, rm: 1 }), u.run({ code: 'NP.0F.EF', rm: 1 })]).toEqual([6, 6, undefined]);
+    expect([
+      u.run({ code: '66.0F.EF', rm: 1 }),
+      u.run({ code: '66.0F.EF', vex: 128, rm: 1 }),
+      u.run({ code: 'NP.0F.EF', rm: 1 }),
+    ]).toEqual([6, 6, undefined]);
   });
   test('a pending x87 exception stops MMX instructions only', () => {
     u.fpuStatus = 0x80;
-    expect([u.run({ code: 'NP.0F.FC', rm: 1 }), u.run({ code: '66.0F.FC', rm: 1 }), u.run({ code: 'F3.0F.D6', rm: 1 })]).toEqual([16, undefined, 16]);
+    expect([
+      u.run({ code: 'NP.0F.FC', rm: 1 }),
+      u.run({ code: '66.0F.FC', rm: 1 }),
+      u.run({ code: 'F3.0F.D6', rm: 1 }),
+    ]).toEqual([16, undefined, 16]);
   });
   test('an unmasked exception sets its flag, raises #XM and writes nothing; #UD without OSXMMEXCPT', () => {
     const divide = { code: 'F2.0F.5E', reg: 1, rm: 2 };
@@ -135,10 +158,16 @@ describe('selected elements', () => {
     u.setDwords(3, 0x8000_0000, 0x8000_0000, 0, 0x8000_0000);
     const gather = { code: '66.0F38.90', vex: 128, reg: 1, vvvv: 3, index: 2, scale: 2 } as const;
     expect(u.run(gather)).toBe(14);
-    expect([u.dwords(1), u.dwords(3)]).toEqual([[103, 9, 9, 9], [0, 0x8000_0000, 0, 0x8000_0000]]);
+    expect([u.dwords(1), u.dwords(3)]).toEqual([
+      [103, 9, 9, 9],
+      [0, 0x8000_0000, 0, 0x8000_0000],
+    ]);
     u.setDwords(2, 0, 1, 5, 6);
     expect(u.run(gather)).toBeUndefined();
-    expect([u.dwords(1), u.dwords(3)]).toEqual([[103, 101, 9, 106], [0, 0, 0, 0]]);
+    expect([u.dwords(1), u.dwords(3)]).toEqual([
+      [103, 101, 9, 106],
+      [0, 0, 0, 0],
+    ]);
     expect(u.run({ ...gather, vvvv: 1 })).toBe(6); // destination and mask coincide
   });
 });
@@ -176,7 +205,12 @@ describe('floating point', () => {
     expect([u.general(1), u.mxcsr & 0x3f]).toEqual([3_000_000_000n, 0]);
   });
   test('COMISD: unordered, greater, less, equal', () => {
-    const flags = [[Number.NaN, 1], [2, 1], [1, 2], [1, 1]].map(([a, b]) => {
+    const flags = [
+      [Number.NaN, 1],
+      [2, 1],
+      [1, 2],
+      [1, 1],
+    ].map(([a, b]) => {
       u.setDoubles(1, a!);
       u.setDoubles(2, b!);
       u.run({ code: '66.0F.2F', reg: 1, rm: 2 });
@@ -193,25 +227,35 @@ describe('floating point', () => {
     expect(u.double(1)).toBe(e * e);
   });
   test('quick and careful arithmetic agree with IEEE double', () => {
-    const number = fc.oneof(fc.double(), fc.integer().map(Number), fc.constantFrom(0, -0, Number.MIN_VALUE, 2 ** -1022, Number.MAX_VALUE));
+    const number = fc.oneof(
+      fc.double(),
+      fc.integer().map(Number),
+      fc.constantFrom(0, -0, Number.MIN_VALUE, 2 ** -1022, Number.MAX_VALUE),
+    );
     const operations: readonly [string, (a: number, b: number) => number][] = [
-      ['58', (a, b) => a + b], ['59', (a, b) => a * b], ['5C', (a, b) => a - b], ['5E', (a, b) => a / b],
+      ['58', (a, b) => a + b],
+      ['59', (a, b) => a * b],
+      ['5C', (a, b) => a - b],
+      ['5E', (a, b) => a / b],
     ];
-    fc.assert(fc.property(number, number, fc.constantFrom(...operations), (a, b, [opcode, operation]) => {
-      for (const code of [`F2.0F.${opcode}`, `66.0F.${opcode}`]) {
-        const flags: number[] = [];
-        for (const state of [0x1f80, 0x1fa0]) {
-          u.mxcsr = state;
-          u.setDoubles(1, a, b);
-          u.setDoubles(2, b, a);
-          u.run({ code, reg: 1, rm: 2 });
-          expect(u.double(1)).toBe(operation(a, b));
-          if (code.startsWith('66')) expect(u.double(1, 1)).toBe(operation(b, a));
-          flags.push(u.mxcsr & 0x1f);
+    fc.assert(
+      fc.property(number, number, fc.constantFrom(...operations), (a, b, [opcode, operation]) => {
+        for (const code of [`F2.0F.${opcode}`, `66.0F.${opcode}`]) {
+          const flags: number[] = [];
+          for (const state of [0x1f80, 0x1fa0]) {
+            u.mxcsr = state;
+            u.setDoubles(1, a, b);
+            u.setDoubles(2, b, a);
+            u.run({ code, reg: 1, rm: 2 });
+            expect(u.double(1)).toBe(operation(a, b));
+            if (code.startsWith('66')) expect(u.double(1, 1)).toBe(operation(b, a));
+            flags.push(u.mxcsr & 0x1f);
+          }
+          expect(flags[0]).toBe(flags[1]);
         }
-        expect(flags[0]).toBe(flags[1]);
-      }
-    }), { numRuns: 2000 });
+      }),
+      { numRuns: 2000 },
+    );
   });
 });
 
@@ -219,16 +263,24 @@ describe('cryptography', () => {
   test('AES-128 of FIPS 197, appendix B, and back', () => {
     u.set(1, '2b7e151628aed2a6abf7158809cf4f3c');
     const keys = [u.get(1)];
-    for (let round = 1, constant = 1; round <= 10; round++, constant = (constant << 1) ^ (constant & 0x80 ? 0x11b : 0)) {
+    for (
+      let round = 1, constant = 1;
+      round <= 10;
+      round++, constant = (constant << 1) ^ (constant & 0x80 ? 0x11b : 0)
+    ) {
       u.run({ code: '66.0F3A.DF', reg: 2, rm: 1, imm: constant });
-      const t = u.dwords(2)[3]!, k = u.dwords(1);
+      const t = u.dwords(2)[3]!,
+        k = u.dwords(1);
       for (let i = 0, x = t; i < 4; i++) k[i] = x = (x ^ k[i]!) >>> 0;
       u.setDwords(1, ...k);
       keys.push(u.get(1));
     }
     expect(keys[10]).toBe('d014f9a8c9ee2589e13f0cc8b6630ca6');
     u.set(0, '3243f6a8885a308d313198a2e0370734');
-    const step = (code: string, key: string): void => { u.set(3, key); u.run({ code, reg: 0, rm: 3 }); };
+    const step = (code: string, key: string): void => {
+      u.set(3, key);
+      u.run({ code, reg: 0, rm: 3 });
+    };
     step('66.0F.EF', keys[0]!);
     for (let i = 1; i < 10; i++) step('66.0F38.DC', keys[i]!);
     step('66.0F38.DD', keys[10]!);
@@ -246,9 +298,11 @@ describe('cryptography', () => {
     const primes: number[] = [];
     for (let n = 2; primes.length < 64; n++) if (primes.every((p) => n % p)) primes.push(n);
     const fraction = (x: number): number => Math.floor((x - Math.floor(x)) * 2 ** 32) >>> 0;
-    const k = primes.map((p) => fraction(Math.cbrt(p))), h = primes.slice(0, 8).map((p) => fraction(Math.sqrt(p)));
+    const k = primes.map((p) => fraction(Math.cbrt(p))),
+      h = primes.slice(0, 8).map((p) => fraction(Math.sqrt(p)));
     const w: number[] = [0x6162_6380, ...Array<number>(14).fill(0), 24];
-    for (let i = 16; i < 64; i += 4) { // MSG1, add W[t-7], MSG2
+    for (let i = 16; i < 64; i += 4) {
+      // MSG1, add W[t-7], MSG2
       u.setDwords(1, ...w.slice(i - 16, i - 12));
       u.setDwords(2, ...w.slice(i - 12, i - 8));
       u.run({ code: 'NP.0F38.CC', reg: 1, rm: 2 });
@@ -265,8 +319,11 @@ describe('cryptography', () => {
       u.setDwords(0, (w[i]! + k[i]!) >>> 0, (w[i + 1]! + k[i + 1]!) >>> 0);
       u.run({ code: 'NP.0F38.CB', reg: i & 2 ? 2 : 1, rm: i & 2 ? 1 : 2 });
     }
-    const x = u.dwords(2), y = u.dwords(1); // after 32 pairs register 2 holds ABEF, register 1 CDGH
-    const sum = [x[3]!, x[2]!, y[3]!, y[2]!, x[1]!, x[0]!, y[1]!, y[0]!].map((v, i) => ((v + h[i]!) >>> 0).toString(16).padStart(8, '0')).join('');
+    const x = u.dwords(2),
+      y = u.dwords(1); // after 32 pairs register 2 holds ABEF, register 1 CDGH
+    const sum = [x[3]!, x[2]!, y[3]!, y[2]!, x[1]!, x[0]!, y[1]!, y[0]!]
+      .map((v, i) => ((v + h[i]!) >>> 0).toString(16).padStart(8, '0'))
+      .join('');
     expect(sum).toBe('ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad');
   });
   test('PCLMULQDQ selects its halves by bits 0 and 4 (as a processor does)', () => {
@@ -278,13 +335,17 @@ describe('cryptography', () => {
       return backwards(u.get(1));
     });
     expect(products).toEqual([
-      '1d4d84c85c3440c0929633d5d36f0451', '1a2bf6db3a30862fbabf262df4b7d5c9', '1bd17c8d556ab5a17fa540ac2a281315', '1d1e1f2c592e7c45d66ee03e410fd4ed',
+      '1d4d84c85c3440c0929633d5d36f0451',
+      '1a2bf6db3a30862fbabf262df4b7d5c9',
+      '1bd17c8d556ab5a17fa540ac2a281315',
+      '1d1e1f2c592e7c45d66ee03e410fd4ed',
     ]);
   });
 });
 
 describe('strings', () => {
-  const text = (n: number, s: string): void => u.set(n, Buffer.from(s.padEnd(16, '\0').slice(0, 16), 'latin1').toString('hex'));
+  const text = (n: number, s: string): void =>
+    u.set(n, Buffer.from(s.padEnd(16, '\0').slice(0, 16), 'latin1').toString('hex'));
   test('PCMPISTRI finds a substring (equal ordered) and where two strings differ (equal each, negated)', () => {
     text(1, 'lo w');
     text(2, 'hello world');

@@ -38,7 +38,11 @@ export function captureState(engine: Engine): EngineState {
 }
 
 export function putState(engine: Engine, state: EngineState): void {
-  if (state.format !== FORMAT) fail('ENGINE_STATE_FORMAT', `A saved processor state of format ${state.format} cannot be restored; this processor has format ${FORMAT}.`);
+  if (state.format !== FORMAT)
+    fail(
+      'ENGINE_STATE_FORMAT',
+      `A saved processor state of format ${state.format} cannot be restored; this processor has format ${FORMAT}.`,
+    );
   const { bytes, words, longs, pages } = engine;
   bytes.set(state.registers, REGS);
   bytes.set(state.events, EVENT_INFO);

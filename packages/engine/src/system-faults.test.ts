@@ -1,21 +1,47 @@
 /** Segmentation, gates and exceptions in protected and real-address mode, after SDM 2 and 3A chapters 5 to 7. */
 import { beforeAll, describe, expect, test } from 'vitest';
 import { VmcsField as F } from '@visorkit/x86';
-import { BareGuest, CODE, HANDLERS, INNER_STACK, KERNEL_CODE, KERNEL_DATA, STACK, TSS, TSS_BASE, USER_CODE, USER_DATA, USER_STACK, le16, le32 } from '../assembly/system/test/bare-guest.js';
+import {
+  BareGuest,
+  CODE,
+  HANDLERS,
+  INNER_STACK,
+  KERNEL_CODE,
+  KERNEL_DATA,
+  STACK,
+  TSS,
+  TSS_BASE,
+  USER_CODE,
+  USER_DATA,
+  USER_STACK,
+  le16,
+  le32,
+} from '../assembly/system/test/bare-guest.js';
 
 let g: BareGuest;
-beforeAll(async () => { g = await BareGuest.create(); });
+beforeAll(async () => {
+  g = await BareGuest.create();
+});
 
 const RF = 0x10000;
 /** MOV AX, selector; MOV Sreg, AX. */
-const load = (segment: number, selector: number): number[] => [0x66, 0xb8, ...le16(selector), 0x8e, 0xc0 | (segment << 3)];
-const ES = 0, SS = 2, DS = 3;
+const load = (segment: number, selector: number): number[] => [
+  0x66,
+  0xb8,
+  ...le16(selector),
+  0x8e,
+  0xc0 | (segment << 3),
+];
+const ES = 0,
+  SS = 2,
+  DS = 3;
 const farJump = (selector: number, offset = 0): number[] => [0xea, ...le32(offset), ...le16(selector)];
 const farCall = (selector: number, offset = 0): number[] => [0x9a, ...le32(offset), ...le16(selector)];
 const UNDEFINED = [0x0f, 0x0b];
 
 describe('loading segment registers', () => {
-  const notPresent = (): number => g.define(0, 0xffffffff, 0xc013), readOnly = (): number => g.define(0, 0xffffffff, 0xc091);
+  const notPresent = (): number => g.define(0, 0xffffffff, 0xc013),
+    readOnly = (): number => g.define(0, 0xffffffff, 0xc091);
   test.each<[string, () => number[], number, number]>([
     ['SS null', () => load(SS, 0), 13, 0],
     ['SS with RPL other than CPL', () => load(SS, KERNEL_DATA | 3), 13, KERNEL_DATA],
@@ -31,9 +57,24 @@ describe('loading segment registers', () => {
     ['an access through a null DS', () => [...load(DS, 0), 0xa0, 0, 0, 0, 0], 13, 0],
     ['a write to a read-only segment', () => [...load(DS, readOnly()), 0xa2, 0, 0, 0, 0], 13, 0],
     ['a write through CS', () => [0x2e, 0xa2, 0, 0, 0, 0], 13, 0],
-    ['a read beyond the limit', () => [...load(ES, g.define(0x8000, 0xfff, 0x4093)), 0x26, 0xa1, ...le32(0xffd)], 13, 0],
-    ['an access through SS beyond the limit', () => [...load(SS, g.define(0, 0xfff, 0x4093)), 0xbc, ...le32(0x800), 0x36, 0xa1, ...le32(0xffe)], 12, 0],
-    ['a read below an expand-down limit', () => [...load(ES, g.define(0, 0xfff, 0x4097)), 0x26, 0xa0, ...le32(0xfff)], 13, 0],
+    [
+      'a read beyond the limit',
+      () => [...load(ES, g.define(0x8000, 0xfff, 0x4093)), 0x26, 0xa1, ...le32(0xffd)],
+      13,
+      0,
+    ],
+    [
+      'an access through SS beyond the limit',
+      () => [...load(SS, g.define(0, 0xfff, 0x4093)), 0xbc, ...le32(0x800), 0x36, 0xa1, ...le32(0xffe)],
+      12,
+      0,
+    ],
+    [
+      'a read below an expand-down limit',
+      () => [...load(ES, g.define(0, 0xfff, 0x4097)), 0x26, 0xa0, ...le32(0xfff)],
+      13,
+      0,
+    ],
   ])('%s', (_, code, vector, error) => {
     g.protectedMode();
     const stop = g.run([...code(), ...UNDEFINED]);
@@ -69,7 +110,12 @@ describe('far transfers', () => {
     ['CALL to an LDT descriptor', () => farCall(g.define(0, 0xff, 0x82)), 13, 0x48],
     ['RET to null', () => [0x6a, 0, 0x6a, 0, 0xcb], 13, 0],
     ['RET to code not present', () => [0x6a, g.define(0, 0xffffffff, 0xc01b), 0x6a, 0, 0xcb], 11, 0x48],
-    ['IRET to an outer level with a wrong SS', () => [0x6a, KERNEL_DATA, 0x6a, 0, 0x9c, 0x6a, USER_CODE, 0x6a, 0, 0xcf], 13, KERNEL_DATA],
+    [
+      'IRET to an outer level with a wrong SS',
+      () => [0x6a, KERNEL_DATA, 0x6a, 0, 0x9c, 0x6a, USER_CODE, 0x6a, 0, 0xcf],
+      13,
+      KERNEL_DATA,
+    ],
     ['IRET to an outer level with a null SS', () => [0x6a, 0, 0x6a, 0, 0x9c, 0x6a, USER_CODE, 0x6a, 0, 0xcf], 13, 0],
     ['IRET with NT and a link to no task', () => [0x9c, 0x81, 0x0c, 0x24, ...le32(0x4000), 0x9d, 0xcf], 10, 0],
   ])('%s', (_, code, vector, error) => {
@@ -99,7 +145,9 @@ describe('far transfers', () => {
     expect(g.engine.getSegment(DS).accessRights).toBe(0x10000);
   });
   test.each<[string, number, number, number]>([
-    ['null', 0, 10, 0], ['of another RPL', KERNEL_DATA | 3, 10, KERNEL_DATA], ['beyond the GDT', 0x1000, 10, 0x1000],
+    ['null', 0, 10, 0],
+    ['of another RPL', KERNEL_DATA | 3, 10, KERNEL_DATA],
+    ['beyond the GDT', 0x1000, 10, 0x1000],
   ])('a stack selector in the TSS that is %s is #TS', (_, selector, vector, error) => {
     g.protectedMode();
     // a level between: faults of a change to level 2 are delivered at level 0
@@ -113,7 +161,14 @@ describe('far transfers', () => {
     g.protectedMode();
     g.gate(0x80, KERNEL_CODE, HANDLERS + 0x800, 0xee);
     const stop = g.user([0xcd, 0x80]);
-    expect([stop.vector, ...stop.stack.slice(0, 5)]).toEqual([0x80, CODE + 0x1002, USER_CODE, 2, USER_STACK, USER_DATA]);
+    expect([stop.vector, ...stop.stack.slice(0, 5)]).toEqual([
+      0x80,
+      CODE + 0x1002,
+      USER_CODE,
+      2,
+      USER_STACK,
+      USER_DATA,
+    ]);
   });
   test('a gate of a more privileged DPL refuses INT n', () => {
     g.protectedMode();
@@ -198,7 +253,9 @@ describe('virtual-8086 mode', () => {
     g.protectedMode();
     g.gate(0x80, KERNEL_CODE, HANDLERS + 0x800, 0xee);
     const stop = enter([0xcd, 0x80], 0x3000);
-    expect([stop.vector, ...stop.stack.slice(0, 9)]).toEqual([0x80, 2, 0x900, 0x23002, 0xfff0, 0x900, 0x900, 0x900, 0, 0]);
+    expect([stop.vector, ...stop.stack.slice(0, 9)]).toEqual([
+      0x80, 2, 0x900, 0x23002, 0xfff0, 0x900, 0x900, 0x900, 0, 0,
+    ]);
     expect(g.engine.getSegment(DS).accessRights).toBe(0x10000);
   });
   test('CLI and PUSHF at IOPL 0 fault; with VME they work on VIF', () => {

@@ -2,11 +2,29 @@
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { processorCpuid } from './cpuid.js';
 import { MSR_CSTAR, MSR_FMASK, MSR_LSTAR, MSR_STAR } from './layout.js';
-import { BareGuest, CODE, HANDLERS, INNER_STACK, KERNEL_CODE, KERNEL_DATA, STACK, TSS_BASE, USER_CODE64, USER_DATA, USER_STACK, le16, le32 } from '../assembly/system/test/bare-guest.js';
+import {
+  BareGuest,
+  CODE,
+  HANDLERS,
+  INNER_STACK,
+  KERNEL_CODE,
+  KERNEL_DATA,
+  STACK,
+  TSS_BASE,
+  USER_CODE64,
+  USER_DATA,
+  USER_STACK,
+  le16,
+  le32,
+} from '../assembly/system/test/bare-guest.js';
 
 let g: BareGuest;
-beforeAll(async () => { g = await BareGuest.create(); });
-beforeEach(() => { g.longMode(); });
+beforeAll(async () => {
+  g = await BareGuest.create();
+});
+beforeEach(() => {
+  g.longMode();
+});
 
 const NONCANONICAL = [0x48, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0x80]; // MOV RAX, 1 << 63
 const UNDEFINED = [0x0f, 0x0b];
@@ -15,7 +33,14 @@ const push = (...values: number[]): number[] => values.flatMap((v) => [0x68, ...
 describe('gates', () => {
   test('the stack is aligned and SS:RSP is always pushed', () => {
     const stop = g.run([0x48, 0x83, 0xec, 3, 0xcd, 0x40]); // SUB RSP, 3
-    expect([stop.vector, ...stop.stack.slice(0, 5)]).toEqual([0x40, CODE + 6, KERNEL_CODE, expect.any(Number), STACK - 3, KERNEL_DATA]);
+    expect([stop.vector, ...stop.stack.slice(0, 5)]).toEqual([
+      0x40,
+      CODE + 6,
+      KERNEL_CODE,
+      expect.any(Number),
+      STACK - 3,
+      KERNEL_DATA,
+    ]);
     expect(g.engine.getRegister32(4)).toBe(((STACK - 3) & ~15) - 40);
   });
   test('the interrupt stack table is used at any level', () => {
@@ -27,7 +52,14 @@ describe('gates', () => {
   test('a change of level loads a null SS with RPL = CPL', () => {
     g.gate(0x40, KERNEL_CODE, HANDLERS + 0x400, 0xee);
     const stop = g.user([0xcd, 0x40], 2, USER_CODE64);
-    expect([stop.vector, ...stop.stack.slice(0, 5)]).toEqual([0x40, CODE + 0x1002, USER_CODE64, 2, USER_STACK, USER_DATA]);
+    expect([stop.vector, ...stop.stack.slice(0, 5)]).toEqual([
+      0x40,
+      CODE + 0x1002,
+      USER_CODE64,
+      2,
+      USER_STACK,
+      USER_DATA,
+    ]);
     expect([g.engine.getSegment(2).selector, g.cpl, g.engine.getRegister32(4)]).toEqual([0, 0, INNER_STACK - 40]);
   });
   test.each<[string, () => void, number, number]>([
@@ -35,7 +67,15 @@ describe('gates', () => {
     ['a gate not present', () => g.gate(0x40, KERNEL_CODE, HANDLERS, 0x0e), 11, 0x202],
     ['a 32-bit gate type', () => g.gate(0x40, KERNEL_CODE, HANDLERS, 0x85), 13, 0x202],
     ['a handler that is not canonical', () => g.write32(0x2000 + 0x408, 0x12345678), 13, 0],
-    ['a stack pointer that is not canonical', () => { g.write64(TSS_BASE + 36, 1n << 63n); g.gate(0x40, KERNEL_CODE, HANDLERS, 0x8e, 1); }, 12, 0],
+    [
+      'a stack pointer that is not canonical',
+      () => {
+        g.write64(TSS_BASE + 36, 1n << 63n);
+        g.gate(0x40, KERNEL_CODE, HANDLERS, 0x8e, 1);
+      },
+      12,
+      0,
+    ],
   ])('%s', (_, prepare, vector, error) => {
     prepare();
     const stop = g.run([0xcd, 0x40]);
@@ -52,30 +92,89 @@ describe('gates', () => {
 describe('addresses that are not canonical', () => {
   /** Each form with its address in RAX, which goes to RDI, RSI and RBX too. */
   const forms: readonly [string, number[]][] = [
-    ['a load', [0x8b, 0x00]], ['a store', [0x89, 0x00]], ['an addition to memory', [0x01, 0x00]], ['MOVSB', [0xa4]], ['STOSB', [0xaa]], ['REP MOVSQ', [0xf3, 0x48, 0xa5]],
-    ['LODSB', [0xac]], ['XLAT', [0x30, 0xc0, 0xd7]], ['BT', [0x31, 0xc9, 0x0f, 0xa3, 0x08]], ['FXSAVE', [0x0f, 0xae, 0x00]], ['FNSTENV', [0xd9, 0x30]], ['FRSTOR', [0xdd, 0x20]], ['MASKMOVDQU', [0x66, 0x0f, 0xf7, 0xc0]],
-    ['PUSH', [0xff, 0x30]], ['CMPXCHG8B', [0x0f, 0xc7, 0x08]], ['LGDT', [0x0f, 0x01, 0x10]], ['far JMP', [0xff, 0x28]],
+    ['a load', [0x8b, 0x00]],
+    ['a store', [0x89, 0x00]],
+    ['an addition to memory', [0x01, 0x00]],
+    ['MOVSB', [0xa4]],
+    ['STOSB', [0xaa]],
+    ['REP MOVSQ', [0xf3, 0x48, 0xa5]],
+    ['LODSB', [0xac]],
+    ['XLAT', [0x30, 0xc0, 0xd7]],
+    ['BT', [0x31, 0xc9, 0x0f, 0xa3, 0x08]],
+    ['FXSAVE', [0x0f, 0xae, 0x00]],
+    ['FNSTENV', [0xd9, 0x30]],
+    ['FRSTOR', [0xdd, 0x20]],
+    ['MASKMOVDQU', [0x66, 0x0f, 0xf7, 0xc0]],
+    ['PUSH', [0xff, 0x30]],
+    ['CMPXCHG8B', [0x0f, 0xc7, 0x08]],
+    ['LGDT', [0x0f, 0x01, 0x10]],
+    ['far JMP', [0xff, 0x28]],
   ];
-  const addresses = ['8000000000000000', '8000000000000001', '7fffffffffffffff', '0000800000000001', 'ffff7ffffffffff8'] as const;
-  test.each(addresses.flatMap((address) => forms.map(([form, code]) => [form, address, code] as const)))('%s at %s', (form, address, code) => {
-    g.run(UNDEFINED); // leaves another vector behind
-    g.longMode();
-    g.engine.cr4 |= 0x200n; // OSFXSR
-    g.engine.setRegister(1, 3n);
-    const load = [0x48, 0xb8, ...Buffer.from(address, 'hex').reverse()];
-    // PCMPEQD XMM0, XMM0: MASKMOVDQU writes all bytes; MOV RDI, RAX; MOV RSI, RAX; MOV RBX, RAX
-    const stop = g.run([0x66, 0x0f, 0x76, 0xc0, ...load, 0x48, 0x89, 0xc7, 0x48, 0x89, 0xc6, 0x48, 0x89, 0xc3, ...code, ...UNDEFINED]);
-    const misaligned = form === 'FXSAVE' && BigInt(`0x${address}`) % 16n !== 0n; // #GP too
-    expect([stop.vector, stop.stack[0], misaligned || stop.stack[1]]).toEqual([13, 0, misaligned || expect.any(Number)]);
-  });
+  const addresses = [
+    '8000000000000000',
+    '8000000000000001',
+    '7fffffffffffffff',
+    '0000800000000001',
+    'ffff7ffffffffff8',
+  ] as const;
+  test.each(addresses.flatMap((address) => forms.map(([form, code]) => [form, address, code] as const)))(
+    '%s at %s',
+    (form, address, code) => {
+      g.run(UNDEFINED); // leaves another vector behind
+      g.longMode();
+      g.engine.cr4 |= 0x200n; // OSFXSR
+      g.engine.setRegister(1, 3n);
+      const load = [0x48, 0xb8, ...Buffer.from(address, 'hex').reverse()];
+      // PCMPEQD XMM0, XMM0: MASKMOVDQU writes all bytes; MOV RDI, RAX; MOV RSI, RAX; MOV RBX, RAX
+      const stop = g.run([
+        0x66,
+        0x0f,
+        0x76,
+        0xc0,
+        ...load,
+        0x48,
+        0x89,
+        0xc7,
+        0x48,
+        0x89,
+        0xc6,
+        0x48,
+        0x89,
+        0xc3,
+        ...code,
+        ...UNDEFINED,
+      ]);
+      const misaligned = form === 'FXSAVE' && BigInt(`0x${address}`) % 16n !== 0n; // #GP too
+      expect([stop.vector, stop.stack[0], misaligned || stop.stack[1]]).toEqual([
+        13,
+        0,
+        misaligned || expect.any(Number),
+      ]);
+    },
+  );
 });
 
 describe('returns', () => {
   test.each<[string, () => number[], number, number]>([
-    ['IRET to a RIP that is not canonical', () => [...push(KERNEL_DATA, STACK, 2, KERNEL_CODE), ...NONCANONICAL, 0x50, 0x48, 0xcf], 13, 0],
-    ['IRET with SS of another level', () => [...push(USER_DATA, STACK, 2, KERNEL_CODE, CODE), 0x48, 0xcf], 13, USER_DATA & ~3],
+    [
+      'IRET to a RIP that is not canonical',
+      () => [...push(KERNEL_DATA, STACK, 2, KERNEL_CODE), ...NONCANONICAL, 0x50, 0x48, 0xcf],
+      13,
+      0,
+    ],
+    [
+      'IRET with SS of another level',
+      () => [...push(USER_DATA, STACK, 2, KERNEL_CODE, CODE), 0x48, 0xcf],
+      13,
+      USER_DATA & ~3,
+    ],
     ['IRET to CPL 3 with a null SS', () => [...push(3, STACK, 2, USER_CODE64, CODE), 0x48, 0xcf], 13, 0],
-    ['IRET to code with L and D', () => [...push(KERNEL_DATA, STACK, 2, g.define(0, 0xffffffff, 0xe09b), CODE), 0x48, 0xcf], 13, 0x48],
+    [
+      'IRET to code with L and D',
+      () => [...push(KERNEL_DATA, STACK, 2, g.define(0, 0xffffffff, 0xe09b), CODE), 0x48, 0xcf],
+      13,
+      0x48,
+    ],
     ['IRET with NT', () => [0x9c, 0x81, 0x0c, 0x24, ...le32(0x4000), 0x9d, 0x48, 0xcf], 13, 0],
     ['RET near to an address that is not canonical', () => [...NONCANONICAL, 0x50, 0xc3], 13, 0],
     ['a load from an address that is not canonical', () => [...NONCANONICAL, 0x8b, 0x00], 13, 0],
@@ -101,7 +200,12 @@ describe('returns to an outer level', () => {
     g.write32(0x9010, 0x12345678);
     g.engine.setSegment(5, { selector: KERNEL_DATA, base: 0x9000n, limit: 0xffffffff, accessRights: 0xc093 });
     const stop = g.user([0x65, 0x8b, 0x04, 0x25, ...le32(0x10), 0xcd, 0x40], 2, USER_CODE64); // MOV EAX, GS:[10H]
-    expect([stop.vector, g.engine.getRegister32(0), g.engine.getSegment(5).selector, g.engine.getSegment(5).base]).toEqual([0x40, 0x12345678, 0, 0x9000n]);
+    expect([
+      stop.vector,
+      g.engine.getRegister32(0),
+      g.engine.getSegment(5).selector,
+      g.engine.getSegment(5).base,
+    ]).toEqual([0x40, 0x12345678, 0, 0x9000n]);
   });
 });
 
@@ -134,7 +238,13 @@ describe('SYSCALL and SYSRET', () => {
     g.engine.efer |= 1n;
     g.engine.setCpuid(processorCpuid(undefined, { vendor: 'amd' }));
     const stop = g.user([0x0f, 0x05], 0x202);
-    expect([stop.vector, g.engine.getRegister32(1), g.engine.getRegister32(11), g.engine.getSegment(1).selector, g.cpl]).toEqual([0x91, CODE + 0x1002, 0x202, 8, 0]);
+    expect([
+      stop.vector,
+      g.engine.getRegister32(1),
+      g.engine.getRegister32(11),
+      g.engine.getSegment(1).selector,
+      g.cpl,
+    ]).toEqual([0x91, CODE + 0x1002, 0x202, 8, 0]);
     expect(g.run([0x0f, 0x34]).vector).toBe(6); // SYSENTER
     g.engine.setCpuid(processorCpuid());
   });

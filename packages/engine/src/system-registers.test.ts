@@ -2,10 +2,21 @@
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { VmcsField as F } from '@visorkit/x86';
 import { PKRU } from './layout.js';
-import { BareGuest, CODE, KERNEL_CODE, STACK, TSS_BASE, USER_CODE64, le16, le32 } from '../assembly/system/test/bare-guest.js';
+import {
+  BareGuest,
+  CODE,
+  KERNEL_CODE,
+  STACK,
+  TSS_BASE,
+  USER_CODE64,
+  le16,
+  le32,
+} from '../assembly/system/test/bare-guest.js';
 
 let g: BareGuest;
-beforeAll(async () => { g = await BareGuest.create(); });
+beforeAll(async () => {
+  g = await BareGuest.create();
+});
 beforeEach(() => {
   g.longMode();
   g.engine.vmcs.write32(F.PRIMARY_CONTROLS, 0x94006172 | (1 << 7));
@@ -16,8 +27,19 @@ const le64 = (v: bigint): number[] => [...le32(Number(v & 0xffffffffn)), ...le32
 const rax = (v: bigint): number[] => [0x48, 0xb8, ...le64(v)];
 const toCr = (n: number): number[] => [0x0f, 0x22, 0xc0 | (n << 3)];
 const fromCr = (n: number): number[] => [0x0f, 0x20, 0xc0 | (n << 3)];
-const wrmsr = (index: number, value: bigint): number[] => [0xb9, ...le32(index), 0xb8, ...le32(Number(value & 0xffffffffn)), 0xba, ...le32(Number(value >> 32n)), 0x0f, 0x30];
-const primary = (bit: number): void => { g.engine.vmcs.write32(F.PRIMARY_CONTROLS, (0x94006172 | (1 << 7) | (1 << bit)) >>> 0); };
+const wrmsr = (index: number, value: bigint): number[] => [
+  0xb9,
+  ...le32(index),
+  0xb8,
+  ...le32(Number(value & 0xffffffffn)),
+  0xba,
+  ...le32(Number(value >> 32n)),
+  0x0f,
+  0x30,
+];
+const primary = (bit: number): void => {
+  g.engine.vmcs.write32(F.PRIMARY_CONTROLS, (0x94006172 | (1 << 7) | (1 << bit)) >>> 0);
+};
 const HLT = 0xf4;
 
 describe('writes that fault', () => {
@@ -58,7 +80,10 @@ describe('IA32_MISC_ENABLE (SDM 4, table 2-2)', () => {
     g.run([...wrmsr(0x1a0, 0x40001n), ...rdmsr(0x1a0), HLT]);
     expect(g.engine.getRegister(0)).toBe(0x41801n);
   });
-  test.each<[string, number[]]>([['MONITOR', [0x0f, 0x01, 0xc8]], ['MWAIT', [0x0f, 0x01, 0xc9]]])('%s is undefined without bit 18', (_, code) => {
+  test.each<[string, number[]]>([
+    ['MONITOR', [0x0f, 0x01, 0xc8]],
+    ['MWAIT', [0x0f, 0x01, 0xc9]],
+  ])('%s is undefined without bit 18', (_, code) => {
     const clear = [0x48, 0xc7, 0xc0, ...le32(0x8000), 0x31, 0xc9]; // mov rax, 8000H; xor ecx, ecx
     expect(g.run([...clear, ...code, HLT]).vector).toBe(-1);
     g.longMode();
@@ -73,20 +98,34 @@ describe('IA32_MISC_ENABLE (SDM 4, table 2-2)', () => {
 
 describe('prefixes that are part of an opcode (SDM 2A 2.1.1, table A-4)', () => {
   test.each<[string, number[]]>([
-    ['RDSEED with F2', [0xf2, 0x0f, 0xc7, 0xf8]], ['RDSEED with 66 and F2', [0x66, 0xf2, 0x0f, 0xc7, 0xf8]], ['RDRAND with F3', [0xf3, 0x0f, 0xc7, 0xf0]],
-    ['INVPCID with F2 behind 66', [0x66, 0xf2, 0x0f, 0x38, 0x82, 0x08]], ['INVPCID with F3 before 66', [0xf3, 0x66, 0x0f, 0x38, 0x82, 0x08]],
-    ['INVEPT with F2', [0x66, 0xf2, 0x0f, 0x38, 0x80, 0x08]], ['INVVPID with F3', [0x66, 0xf3, 0x0f, 0x38, 0x81, 0x08]],
-    ['VMCALL with F3', [0xf3, 0x0f, 0x01, 0xc1]], ['VMLAUNCH with 66', [0x66, 0x0f, 0x01, 0xc2]], ['VMRESUME with F2', [0xf2, 0x0f, 0x01, 0xc3]], ['VMXOFF with F3', [0xf3, 0x0f, 0x01, 0xc4]],
-    ['F2 0F C7 /6', [0xf2, 0x0f, 0xc7, 0x30]], ['66 F2 0F C7 /6', [0x66, 0xf2, 0x0f, 0xc7, 0x30]], ['66 F3 0F C7 /6 is VMXON', [0x66, 0xf3, 0x0f, 0xc7, 0x30]],
-    ['VMPTRST with 66', [0x66, 0x0f, 0xc7, 0x38]], ['VMPTRST with F3', [0xf3, 0x0f, 0xc7, 0x38]],
+    ['RDSEED with F2', [0xf2, 0x0f, 0xc7, 0xf8]],
+    ['RDSEED with 66 and F2', [0x66, 0xf2, 0x0f, 0xc7, 0xf8]],
+    ['RDRAND with F3', [0xf3, 0x0f, 0xc7, 0xf0]],
+    ['INVPCID with F2 behind 66', [0x66, 0xf2, 0x0f, 0x38, 0x82, 0x08]],
+    ['INVPCID with F3 before 66', [0xf3, 0x66, 0x0f, 0x38, 0x82, 0x08]],
+    ['INVEPT with F2', [0x66, 0xf2, 0x0f, 0x38, 0x80, 0x08]],
+    ['INVVPID with F3', [0x66, 0xf3, 0x0f, 0x38, 0x81, 0x08]],
+    ['VMCALL with F3', [0xf3, 0x0f, 0x01, 0xc1]],
+    ['VMLAUNCH with 66', [0x66, 0x0f, 0x01, 0xc2]],
+    ['VMRESUME with F2', [0xf2, 0x0f, 0x01, 0xc3]],
+    ['VMXOFF with F3', [0xf3, 0x0f, 0x01, 0xc4]],
+    ['F2 0F C7 /6', [0xf2, 0x0f, 0xc7, 0x30]],
+    ['66 F2 0F C7 /6', [0x66, 0xf2, 0x0f, 0xc7, 0x30]],
+    ['66 F3 0F C7 /6 is VMXON', [0x66, 0xf3, 0x0f, 0xc7, 0x30]],
+    ['VMPTRST with 66', [0x66, 0x0f, 0xc7, 0x38]],
+    ['VMPTRST with F3', [0xf3, 0x0f, 0xc7, 0x38]],
   ])('%s is undefined', (_, code) => {
     const stop = g.run([0x48, 0xc7, 0xc0, ...le32(0x8000), 0x31, 0xc9, ...code, HLT]);
     expect([stop.vector, stop.reason]).toEqual([6, 12]);
   });
-  test.each<[string, number[], number]>([['VMCALL', [0x0f, 0x01, 0xc1], 18], ['VMPTRLD', [0x0f, 0xc7, 0x30], 21], ['VMCLEAR', [0x66, 0x0f, 0xc7, 0x30], 19], ['VMPTRST', [0x0f, 0xc7, 0x38], 22]])(
-    '%s without them exits', (_, code, reason) => {
-      expect(g.run([0x48, 0xc7, 0xc0, ...le32(0x8000), ...code, HLT]).reason).toBe(reason);
-    });
+  test.each<[string, number[], number]>([
+    ['VMCALL', [0x0f, 0x01, 0xc1], 18],
+    ['VMPTRLD', [0x0f, 0xc7, 0x30], 21],
+    ['VMCLEAR', [0x66, 0x0f, 0xc7, 0x30], 19],
+    ['VMPTRST', [0x0f, 0xc7, 0x38], 22],
+  ])('%s without them exits', (_, code, reason) => {
+    expect(g.run([0x48, 0xc7, 0xc0, ...le32(0x8000), ...code, HLT]).reason).toBe(reason);
+  });
   test('a VEX instruction that is undefined for its prefixes is as long as it would be', () => {
     // CS and 67 segment and address overrides, VPERM-like map 3 with an immediate: 16 bytes are #GP before they are #UD
     const code = [0x2e, 0xf2, 0x66, 0x67, 0xf2, 0xc4, 0x41, 0x53, 0xc4, 0xac, 0x3b, 0xf7, 0x00, 0x00, 0x00, 0x00];
@@ -110,7 +149,8 @@ describe('prefixes that are part of an opcode (SDM 2A 2.1.1, table A-4)', () => 
 
 describe('protection keys for user pages (SDM 3A 5.6.2, 5.7)', () => {
   test.each<[string, bigint, number, number]>([
-    ['a key that disables access, and a page that is read-only too', 0x200005n, 0x10, 0x27], ['a key that disables writes', 0x200007n, 0x20, 0x27],
+    ['a key that disables access, and a page that is read-only too', 0x200005n, 0x10, 0x27],
+    ['a key that disables writes', 0x200007n, 0x20, 0x27],
     ['a read-only page with a key that allows all', 0x200005n, 0xc, 7],
   ])('%s', (_, entry, pkru, error) => {
     g.engine.cr4 |= 1n << 22n;
@@ -132,7 +172,9 @@ describe('protection keys for supervisor pages (SDM 3A 5.6.2)', () => {
     return g.run([...wrmsr(0x6e1, pkrs), 0xc6, 0x04, 0x25, ...le32(0x200000), 1, HLT]).vector;
   };
   test.each<[string, bigint, bigint, number]>([
-    ['access disabled', 0x10n, 0x80000031n, 14], ['write disabled with CR0.WP', 0x20n, 0x80010031n, 14], ['write disabled without', 0x20n, 0x80000031n, -1],
+    ['access disabled', 0x10n, 0x80000031n, 14],
+    ['write disabled with CR0.WP', 0x20n, 0x80010031n, 14],
+    ['write disabled without', 0x20n, 0x80000031n, -1],
     ['another key', 0xffcfn, 0x80010031n, -1],
   ])('%s', (_, pkrs, cr0, vector) => expect(store(pkrs, cr0)).toBe(vector));
   test('the error code has bit 5, and CR4.PKS off means no key', () => {
@@ -218,11 +260,19 @@ describe('I/O', () => {
     ['IN AL, imm8', [0xe4, 0x60], 0 | (1 << 3) | (1 << 6) | (0x60 << 16)],
     ['OUT DX, EAX', [0x66, 0xba, ...le16(0xcf8), 0xef], 3 | (0xcf8 << 16)],
     ['OUT DX, AX', [0x66, 0xba, ...le16(0x3f8), 0x66, 0xef], 1 | (0x3f8 << 16)],
-    ['REP INSW', [0x66, 0xba, ...le16(0x1f0), 0xb9, 1, 0, 0, 0, 0xbf, ...le32(0x9000), 0xf3, 0x66, 0x6d], 1 | (1 << 3) | (1 << 4) | (1 << 5) | (0x1f0 << 16)],
+    [
+      'REP INSW',
+      [0x66, 0xba, ...le16(0x1f0), 0xb9, 1, 0, 0, 0, 0xbf, ...le32(0x9000), 0xf3, 0x66, 0x6d],
+      1 | (1 << 3) | (1 << 4) | (1 << 5) | (0x1f0 << 16),
+    ],
   ])('%s', (_, code, qualification) => {
     expect(g.run(code).reason).toBe(30);
     expect(g.engine.vmcs.read32(F.EXIT_QUALIFICATION)).toBe(qualification);
-    if (qualification & 16) expect([g.engine.vmcs.read32(F.GUEST_LINEAR_ADDRESS), g.engine.vmcs.read32(F.EXIT_INSTRUCTION_INFO)]).toEqual([0x9000, 2 << 7]);
+    if (qualification & 16)
+      expect([g.engine.vmcs.read32(F.GUEST_LINEAR_ADDRESS), g.engine.vmcs.read32(F.EXIT_INSTRUCTION_INFO)]).toEqual([
+        0x9000,
+        2 << 7,
+      ]);
   });
   test('REP INS with a count of 0 does nothing', () => {
     expect(g.run([0x31, 0xc9, 0xf3, 0x6c, HLT]).reason).toBe(12);
@@ -243,8 +293,13 @@ describe('I/O', () => {
 
 describe('instructions that leave', () => {
   test.each<[string, number[], number]>([
-    ['CPUID', [0x0f, 0xa2], 10], ['HLT', [HLT], 12], ['INVD', [0x0f, 0x08], 13], ['VMCALL', [0x0f, 0x01, 0xc1], 18], ['VMLAUNCH', [0x0f, 0x01, 0xc2], 20],
-    ['VMPTRLD', [0x0f, 0xc7, 0x34, 0x25, ...le32(0x9000)], 21], ['VMREAD', [0x0f, 0x78, 0xd8], 23],
+    ['CPUID', [0x0f, 0xa2], 10],
+    ['HLT', [HLT], 12],
+    ['INVD', [0x0f, 0x08], 13],
+    ['VMCALL', [0x0f, 0x01, 0xc1], 18],
+    ['VMLAUNCH', [0x0f, 0x01, 0xc2], 20],
+    ['VMPTRLD', [0x0f, 0xc7, 0x34, 0x25, ...le32(0x9000)], 21],
+    ['VMREAD', [0x0f, 0x78, 0xd8], 23],
   ])('%s', (_, code, reason) => {
     expect(g.run(code)).toMatchObject({ reason, rip: CODE });
     expect(g.engine.vmcs.read32(F.EXIT_INSTRUCTION_LENGTH)).toBe(code.length);
@@ -252,7 +307,9 @@ describe('instructions that leave', () => {
   test('VMREAD [RBX+RCX*4+0x10], RDX: displacement and instruction information', () => {
     expect(g.run([0x0f, 0x78, 0x54, 0x8b, 0x10]).reason).toBe(23);
     expect(g.engine.vmcs.read32(F.EXIT_QUALIFICATION)).toBe(0x10);
-    expect(g.engine.vmcs.read32(F.EXIT_INSTRUCTION_INFO)).toBe((2 | (2 << 7) | (3 << 15) | (1 << 18) | (3 << 23) | (2 << 28)) >>> 0);
+    expect(g.engine.vmcs.read32(F.EXIT_INSTRUCTION_INFO)).toBe(
+      (2 | (2 << 7) | (3 << 15) | (1 << 18) | (3 << 23) | (2 << 28)) >>> 0,
+    );
   });
   test('LGDT with descriptor-table exiting, RIP-relative', () => {
     g.engine.vmcs.write32(F.SECONDARY_CONTROLS, 0x108a | 4);
@@ -261,7 +318,11 @@ describe('instructions that leave', () => {
     expect(g.engine.vmcs.read32(F.EXIT_INSTRUCTION_INFO) & 0x30000000).toBe(2 << 28);
   });
   test('CR4.UMIP keeps SIDT, SMSW and STR from user mode', () => {
-    for (const code of [[0x0f, 0x01, 0x0c, 0x24], [0x0f, 0x01, 0xe0], [0x0f, 0x00, 0xc8]]) {
+    for (const code of [
+      [0x0f, 0x01, 0x0c, 0x24],
+      [0x0f, 0x01, 0xe0],
+      [0x0f, 0x00, 0xc8],
+    ]) {
       g.longMode();
       g.engine.cr4 |= 0x800n;
       expect(g.user(code, 2, USER_CODE64).vector).toBe(13);
@@ -274,7 +335,25 @@ describe('debug exceptions', () => {
     const steps: number[] = [];
     g.gate(1, KERNEL_CODE, 0x9f00, 0x8e);
     g.code([HLT, 0x48, 0xcf], 0x9f00); // HLT, IRETQ
-    const body = [0x9c, 0x81, 0x0c, 0x24, ...le32(0x100), 0x9d, 0x90, 0x8e, 0xd0, 0x90, 0x9c, 0x81, 0x24, 0x24, ...le32(~0x100), 0x9d, HLT];
+    const body = [
+      0x9c,
+      0x81,
+      0x0c,
+      0x24,
+      ...le32(0x100),
+      0x9d,
+      0x90,
+      0x8e,
+      0xd0,
+      0x90,
+      0x9c,
+      0x81,
+      0x24,
+      0x24,
+      ...le32(~0x100),
+      0x9d,
+      HLT,
+    ];
     g.engine.setRegister32(0, 0x10);
     let stop = g.run(body);
     while (stop.rip === 0x9f00) {
@@ -289,7 +368,12 @@ describe('debug exceptions', () => {
     g.engine.setDebugRegister(0, 0x9000n);
     g.engine.setDebugRegister(7, 0x000d0401n); // writes of 4 bytes
     let stop = g.run([0x8b, 0x04, 0x25, ...le32(0x9000), 0xc6, 0x04, 0x25, ...le32(0x9003), 1, 0x90]);
-    expect([stop.vector, stop.stack[0], stop.stack[2] & 0x10000, Number(g.engine.getDebugRegister(6)) & 15]).toEqual([1, CODE + 15, 0, 1]);
+    expect([stop.vector, stop.stack[0], stop.stack[2] & 0x10000, Number(g.engine.getDebugRegister(6)) & 15]).toEqual([
+      1,
+      CODE + 15,
+      0,
+      1,
+    ]);
     g.longMode();
     g.engine.setDebugRegister(1, BigInt(CODE + 1));
     g.engine.setDebugRegister(7, 0x404n);
@@ -324,13 +408,31 @@ describe('debug exceptions', () => {
     g.engine.setDebugRegister(7, 0x404n);
     g.code([0xeb, 0xfe], 0x9000); // JMP to itself
     const image = 0x10002;
-    const stop = g.run([0x68, ...le32(0x10), 0x68, ...le32(STACK), 0x68, ...le32(image), 0x68, ...le32(KERNEL_CODE), 0x68, ...le32(0x9000), 0x48, 0xcf]);
+    const stop = g.run([
+      0x68,
+      ...le32(0x10),
+      0x68,
+      ...le32(STACK),
+      0x68,
+      ...le32(image),
+      0x68,
+      ...le32(KERNEL_CODE),
+      0x68,
+      ...le32(0x9000),
+      0x48,
+      0xcf,
+    ]);
     expect([stop.vector, stop.stack[0]]).toEqual([1, 0x9000]);
   });
   test('general detect', () => {
     g.engine.setDebugRegister(7, 0x2400n);
     const stop = g.run([0x0f, 0x21, 0xc0]);
-    expect([stop.vector, stop.stack[0], Number(g.engine.getDebugRegister(6)) & 0x2000, Number(g.engine.getDebugRegister(7))]).toEqual([1, CODE, 0x2000, 0x400]);
+    expect([
+      stop.vector,
+      stop.stack[0],
+      Number(g.engine.getDebugRegister(6)) & 0x2000,
+      Number(g.engine.getDebugRegister(7)),
+    ]).toEqual([1, CODE, 0x2000, 0x400]);
   });
   test('an intercepted #DB reports its cause and leaves DR6 alone', () => {
     g.engine.vmcs.write32(F.EXCEPTION_BITMAP, 2);
@@ -354,7 +456,23 @@ describe('loops and branches', () => {
     vmcs.write32(F.SECONDARY_CONTROLS, 0x108a);
   });
   test('with BTF a single step traps behind taken branches only', () => {
-    const stop = g.run([...wrmsr(0x1d9, 2n), 0x9c, 0x81, 0x0c, 0x24, ...le32(0x100), 0x9d, 0x90, 0x74, 0x00, 0x90, 0xeb, 0x01, 0x90, 0x90]);
+    const stop = g.run([
+      ...wrmsr(0x1d9, 2n),
+      0x9c,
+      0x81,
+      0x0c,
+      0x24,
+      ...le32(0x100),
+      0x9d,
+      0x90,
+      0x74,
+      0x00,
+      0x90,
+      0xeb,
+      0x01,
+      0x90,
+      0x90,
+    ]);
     expect([stop.vector, stop.stack[0]]).toEqual([1, CODE + 17 + 9 + 7]);
     expect(g.engine.readMsr(0x1d9)).toBe(0n);
   });

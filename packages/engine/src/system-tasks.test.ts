@@ -1,12 +1,26 @@
 /** Hardware task switches: exits with their qualification, and what carrying them out does (SDM 3A chapter 8, 3C 26.4.2). */
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { VmcsField as F } from '@visorkit/x86';
-import { BareGuest, CODE, HANDLERS, KERNEL_CODE, KERNEL_DATA, TSS, TSS_BASE, le16, le32 } from '../assembly/system/test/bare-guest.js';
+import {
+  BareGuest,
+  CODE,
+  HANDLERS,
+  KERNEL_CODE,
+  KERNEL_DATA,
+  TSS,
+  TSS_BASE,
+  le16,
+  le32,
+} from '../assembly/system/test/bare-guest.js';
 
 let g: BareGuest;
-beforeAll(async () => { g = await BareGuest.create(); });
+beforeAll(async () => {
+  g = await BareGuest.create();
+});
 
-const NEW_TSS = 0x3800, TASK = 0x9000, TASK_STACK = 0x38000;
+const NEW_TSS = 0x3800,
+  TASK = 0x9000,
+  TASK_STACK = 0x38000;
 let task = 0;
 const rights = (selector: number): number => (g.read32(0x1000 + (selector & ~7) + 4) >>> 8) & 0xff;
 const farCall = (selector: number): number[] => [0x9a, 0, 0, 0, 0, ...le16(selector)];
@@ -16,7 +30,14 @@ beforeEach(() => {
   g.protectedMode();
   task = g.define(NEW_TSS, 103, 0x89);
   const fields: [number, number][] = [
-    [0x20, TASK], [0x24, 2], [0x28, 0xaaaa], [0x38, TASK_STACK], [0x48, KERNEL_DATA], [0x4c, KERNEL_CODE], [0x50, KERNEL_DATA], [0x54, KERNEL_DATA],
+    [0x20, TASK],
+    [0x24, 2],
+    [0x28, 0xaaaa],
+    [0x38, TASK_STACK],
+    [0x48, KERNEL_DATA],
+    [0x4c, KERNEL_CODE],
+    [0x50, KERNEL_DATA],
+    [0x54, KERNEL_DATA],
   ];
   for (const [offset, value] of fields) g.write32(NEW_TSS + offset, value);
   g.code([0xf4, 0xcf], TASK); // HLT, IRET
@@ -24,7 +45,9 @@ beforeEach(() => {
 
 describe('exits', () => {
   test.each<[string, () => number[], number, number]>([
-    ['CALL', () => farCall(task), 0, 7], ['JMP', () => farJump(task), 2, 7], ['CALL through a task gate', () => farCall(g.defineGate(task, 0, 0x85)), 0, 7],
+    ['CALL', () => farCall(task), 0, 7],
+    ['JMP', () => farJump(task), 2, 7],
+    ['CALL through a task gate', () => farCall(g.defineGate(task, 0, 0x85)), 0, 7],
   ])('%s', (_, code, source, length) => {
     const bytes = code();
     g.code(bytes);
@@ -46,8 +69,24 @@ describe('exits', () => {
   });
   test.each<[string, () => number[], number, () => number]>([
     ['a busy task', () => farJump(TSS), 13, () => TSS],
-    ['a TSS not present', () => { g.descriptor(task, NEW_TSS, 103, 0x09); return farJump(task); }, 11, () => task],
-    ['a TSS too short', () => { g.descriptor(task, NEW_TSS, 102, 0x89); return farJump(task); }, 10, () => task],
+    [
+      'a TSS not present',
+      () => {
+        g.descriptor(task, NEW_TSS, 103, 0x09);
+        return farJump(task);
+      },
+      11,
+      () => task,
+    ],
+    [
+      'a TSS too short',
+      () => {
+        g.descriptor(task, NEW_TSS, 102, 0x89);
+        return farJump(task);
+      },
+      10,
+      () => task,
+    ],
     ['a task gate not present', () => farCall(g.defineGate(task, 0, 0x05)), 11, () => task + 16],
   ])('%s faults before it exits', (_, code, vector, error) => {
     const stop = g.run(code());
@@ -61,8 +100,17 @@ describe('switching', () => {
     const stop = g.run([...farCall(task), 0xf4]);
     expect(stop).toMatchObject({ reason: 12, rip: TASK });
     expect([rights(task), rights(TSS)]).toEqual([0x8b, 0x8b]);
-    expect([g.read32(NEW_TSS) & 0xffff, g.read32(TSS_BASE + 0x20), g.read32(TSS_BASE + 0x34)]).toEqual([TSS, CODE + 7, 0x12345678]);
-    expect([g.engine.rflags & 0x4000, Number(g.engine.cr0 & 8n), g.engine.getRegister32(0), g.engine.getRegister32(4)]).toEqual([0x4000, 8, 0xaaaa, TASK_STACK]);
+    expect([g.read32(NEW_TSS) & 0xffff, g.read32(TSS_BASE + 0x20), g.read32(TSS_BASE + 0x34)]).toEqual([
+      TSS,
+      CODE + 7,
+      0x12345678,
+    ]);
+    expect([
+      g.engine.rflags & 0x4000,
+      Number(g.engine.cr0 & 8n),
+      g.engine.getRegister32(0),
+      g.engine.getRegister32(4),
+    ]).toEqual([0x4000, 8, 0xaaaa, TASK_STACK]);
     expect(g.engine.getSegment(7)).toMatchObject({ selector: task, base: BigInt(NEW_TSS), accessRights: 0x8b });
     // and IRET returns, making the nested task available again
     g.stepOver();
@@ -88,15 +136,22 @@ describe('switching', () => {
     expect(g.engine.getDebugRegister(6) & 0x8000n).toBe(0x8000n);
   });
   test.each<[string, number, number, number, number]>([
-    ['a code segment that is data', 0x4c, KERNEL_DATA, 10, KERNEL_DATA], ['a data segment beyond the GDT', 0x54, 0x2000, 10, 0x2000],
+    ['a code segment that is data', 0x4c, KERNEL_DATA, 10, KERNEL_DATA],
+    ['a data segment beyond the GDT', 0x54, 0x2000, 10, 0x2000],
   ])('%s faults in the new task', (_, offset, value, vector, error) => {
     g.write32(NEW_TSS + offset, value);
     const stop = g.run(farCall(task));
-    expect([stop.vector, stop.stack[0], stop.stack[1], g.engine.getSegment(7).selector]).toEqual([vector, error, TASK, task]);
+    expect([stop.vector, stop.stack[0], stop.stack[1], g.engine.getSegment(7).selector]).toEqual([
+      vector,
+      error,
+      TASK,
+      task,
+    ]);
   });
   test('a page of the new TSS that is not there leaves the old task as it was', () => {
     // the directory maps the first 4 MiB as pages of 4 KiB but for the new TSS's second page
-    const directory = 0x40000, table = 0x41000;
+    const directory = 0x40000,
+      table = 0x41000;
     g.descriptor(task, 0x3fd0, 103, 0x89);
     g.engine.memory.writeU32(directory, table | 3);
     for (let i = 0; i < 1024; i++) g.engine.memory.writeU32(table + i * 4, i === 4 ? 0 : (i << 12) | 3);
@@ -108,7 +163,16 @@ describe('switching', () => {
   });
   test('a 16-bit TSS', () => {
     const narrow = g.define(NEW_TSS, 43, 0x81);
-    const words: [number, number][] = [[14, TASK], [16, 2], [18, 0x1234], [26, 0xfff0], [34, KERNEL_DATA], [36, KERNEL_CODE], [38, KERNEL_DATA], [40, KERNEL_DATA]];
+    const words: [number, number][] = [
+      [14, TASK],
+      [16, 2],
+      [18, 0x1234],
+      [26, 0xfff0],
+      [34, KERNEL_DATA],
+      [36, KERNEL_CODE],
+      [38, KERNEL_DATA],
+      [40, KERNEL_DATA],
+    ];
     g.engine.memory.fill(NEW_TSS, 104, 0);
     for (const [offset, value] of words) g.engine.memory.writeU16(NEW_TSS + offset, value);
     expect(g.run([...farCall(narrow), 0x0f, 0x0b]).rip).toBe(TASK);

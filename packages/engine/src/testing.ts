@@ -10,13 +10,39 @@ import { ENTRY_REQUIRED, EXIT_REQUIRED, PIN_REQUIRED, PRIMARY_REQUIRED } from '.
  */
 export function writeValidVmcs(engine: Engine, cr3 = 0x1000n): EptBuilder {
   const { vmcs, pages, words } = engine;
-  const ept = new EptBuilder({ words, allocatePage: () => pages.allocatePage(), freePage: (page) => pages.freePage(page) });
+  const ept = new EptBuilder({
+    words,
+    allocatePage: () => pages.allocatePage(),
+    freePage: (page) => pages.freePage(page),
+  });
   ept.map(0, GUEST_RAM, engine.memory.size);
   vmcs.write32(VmcsField.PIN_CONTROLS, PIN_REQUIRED | controlBits('pin', ['nmi-exiting', 'virtual-nmis']));
-  vmcs.write32(VmcsField.PRIMARY_CONTROLS, (PRIMARY_REQUIRED | controlBits('primary', ['hlt-exiting', 'unconditional-io-exiting', 'activate-secondary-controls'])) >>> 0);
-  vmcs.write32(VmcsField.SECONDARY_CONTROLS, controlBits('secondary', ['enable-ept', 'enable-vpid', 'enable-rdtscp', 'enable-invpcid']));
-  vmcs.write32(VmcsField.EXIT_CONTROLS, EXIT_REQUIRED | controlBits('exit', ['host-address-space-size', 'save-debug-controls', 'save-pat', 'save-efer', 'load-efer', 'load-pat']));
-  vmcs.write32(VmcsField.ENTRY_CONTROLS, ENTRY_REQUIRED | controlBits('entry', ['load-debug-controls', 'load-pat', 'load-efer', 'ia-32e-mode-guest']));
+  vmcs.write32(
+    VmcsField.PRIMARY_CONTROLS,
+    (PRIMARY_REQUIRED |
+      controlBits('primary', ['hlt-exiting', 'unconditional-io-exiting', 'activate-secondary-controls'])) >>>
+      0,
+  );
+  vmcs.write32(
+    VmcsField.SECONDARY_CONTROLS,
+    controlBits('secondary', ['enable-ept', 'enable-vpid', 'enable-rdtscp', 'enable-invpcid']),
+  );
+  vmcs.write32(
+    VmcsField.EXIT_CONTROLS,
+    EXIT_REQUIRED |
+      controlBits('exit', [
+        'host-address-space-size',
+        'save-debug-controls',
+        'save-pat',
+        'save-efer',
+        'load-efer',
+        'load-pat',
+      ]),
+  );
+  vmcs.write32(
+    VmcsField.ENTRY_CONTROLS,
+    ENTRY_REQUIRED | controlBits('entry', ['load-debug-controls', 'load-pat', 'load-efer', 'ia-32e-mode-guest']),
+  );
   vmcs.write32(VmcsField.VPID, 1);
   vmcs.write64(VmcsField.EPT_POINTER, eptPointer(ept.root));
   vmcs.write64(VmcsField.VMCS_LINK_POINTER, 0xffff_ffff_ffff_ffffn);

@@ -2,22 +2,76 @@
 import { fail } from '@visorkit/core';
 import { VmcsField, vmcsFieldName } from '@visorkit/x86';
 import {
-  ACTIVITY, CR0, CR3, CR4, DR, EFER, GDTR_BASE, GDTR_LIMIT, IDTR_BASE, IDTR_LIMIT, INTERRUPTIBILITY, MSR_BNDCFGS, MSR_DEBUGCTL, MSR_PAT,
-  MSR_PERF_GLOBAL_CTRL, MSR_PKRS, MSR_SYSENTER_CS, MSR_SYSENTER_EIP, MSR_SYSENTER_ESP, PDPTE, PENDING_DEBUG, REGS, RIP, SEG_AR, SEG_BASE,
-  SEG_LIMIT, SEG_SEL,
+  ACTIVITY,
+  CR0,
+  CR3,
+  CR4,
+  DR,
+  EFER,
+  GDTR_BASE,
+  GDTR_LIMIT,
+  IDTR_BASE,
+  IDTR_LIMIT,
+  INTERRUPTIBILITY,
+  MSR_BNDCFGS,
+  MSR_DEBUGCTL,
+  MSR_PAT,
+  MSR_PERF_GLOBAL_CTRL,
+  MSR_PKRS,
+  MSR_SYSENTER_CS,
+  MSR_SYSENTER_EIP,
+  MSR_SYSENTER_ESP,
+  PDPTE,
+  PENDING_DEBUG,
+  REGS,
+  RIP,
+  SEG_AR,
+  SEG_BASE,
+  SEG_LIMIT,
+  SEG_SEL,
 } from './layout.js';
 import {
-  DIRTY_CONTROLS, DIRTY_GUEST, DIRTY_HOST, DIRTY_PAGING, DIRTY_TRANSLATION, GROUP_CONTROL_16, GROUP_CONTROL_32, GROUP_CONTROL_64,
-  GROUP_CONTROL_N, GROUP_GUEST_16, GROUP_GUEST_32, GROUP_GUEST_64, GROUP_GUEST_N, GROUP_HOST_16, GROUP_HOST_32, GROUP_HOST_64,
-  GROUP_HOST_N, GROUP_READONLY_32, GROUP_READONLY_64, GROUP_READONLY_N, V_DIRTY,
+  DIRTY_CONTROLS,
+  DIRTY_GUEST,
+  DIRTY_HOST,
+  DIRTY_PAGING,
+  DIRTY_TRANSLATION,
+  GROUP_CONTROL_16,
+  GROUP_CONTROL_32,
+  GROUP_CONTROL_64,
+  GROUP_CONTROL_N,
+  GROUP_GUEST_16,
+  GROUP_GUEST_32,
+  GROUP_GUEST_64,
+  GROUP_GUEST_N,
+  GROUP_HOST_16,
+  GROUP_HOST_32,
+  GROUP_HOST_64,
+  GROUP_HOST_N,
+  GROUP_READONLY_32,
+  GROUP_READONLY_64,
+  GROUP_READONLY_N,
+  V_DIRTY,
 } from './vmcs-layout.js';
 
 /** Group of slots by width (bits 14:13) and type (bits 11:10). */
 const GROUPS: readonly number[] = [
-  GROUP_CONTROL_16, -1, GROUP_GUEST_16, GROUP_HOST_16,
-  GROUP_CONTROL_64, GROUP_READONLY_64, GROUP_GUEST_64, GROUP_HOST_64,
-  GROUP_CONTROL_32, GROUP_READONLY_32, GROUP_GUEST_32, GROUP_HOST_32,
-  GROUP_CONTROL_N, GROUP_READONLY_N, GROUP_GUEST_N, GROUP_HOST_N,
+  GROUP_CONTROL_16,
+  -1,
+  GROUP_GUEST_16,
+  GROUP_HOST_16,
+  GROUP_CONTROL_64,
+  GROUP_READONLY_64,
+  GROUP_GUEST_64,
+  GROUP_HOST_64,
+  GROUP_CONTROL_32,
+  GROUP_READONLY_32,
+  GROUP_GUEST_32,
+  GROUP_HOST_32,
+  GROUP_CONTROL_N,
+  GROUP_READONLY_N,
+  GROUP_GUEST_N,
+  GROUP_HOST_N,
 ];
 
 /** Guest-state fields that live in the state block: [encoding, address]. RFLAGS is kept lazily and has no address. */
@@ -29,27 +83,62 @@ const REGISTERS = new Map<number, number>([
     [VmcsField.GUEST_ES_BASE + n * 2, SEG_BASE + n * 8],
   ]),
   ...range(4).map((n): [number, number] => [VmcsField.GUEST_PDPTE0 + n * 2, PDPTE + n * 8]),
-  [VmcsField.GUEST_IA32_DEBUGCTL, MSR_DEBUGCTL], [VmcsField.GUEST_IA32_PAT, MSR_PAT], [VmcsField.GUEST_IA32_EFER, EFER],
-  [VmcsField.GUEST_IA32_PERF_GLOBAL_CTRL, MSR_PERF_GLOBAL_CTRL], [VmcsField.GUEST_IA32_BNDCFGS, MSR_BNDCFGS],
-  [VmcsField.GUEST_IA32_PKRS, MSR_PKRS], [VmcsField.GUEST_GDTR_LIMIT, GDTR_LIMIT], [VmcsField.GUEST_IDTR_LIMIT, IDTR_LIMIT],
-  [VmcsField.GUEST_INTERRUPTIBILITY, INTERRUPTIBILITY], [VmcsField.GUEST_ACTIVITY, ACTIVITY], [VmcsField.GUEST_SYSENTER_CS, MSR_SYSENTER_CS],
-  [VmcsField.GUEST_CR0, CR0], [VmcsField.GUEST_CR3, CR3], [VmcsField.GUEST_CR4, CR4], [VmcsField.GUEST_GDTR_BASE, GDTR_BASE],
-  [VmcsField.GUEST_IDTR_BASE, IDTR_BASE], [VmcsField.GUEST_DR7, DR + 56], [VmcsField.GUEST_RSP, REGS + 32], [VmcsField.GUEST_RIP, RIP],
-  [VmcsField.GUEST_PENDING_DEBUG, PENDING_DEBUG], [VmcsField.GUEST_SYSENTER_ESP, MSR_SYSENTER_ESP],
+  [VmcsField.GUEST_IA32_DEBUGCTL, MSR_DEBUGCTL],
+  [VmcsField.GUEST_IA32_PAT, MSR_PAT],
+  [VmcsField.GUEST_IA32_EFER, EFER],
+  [VmcsField.GUEST_IA32_PERF_GLOBAL_CTRL, MSR_PERF_GLOBAL_CTRL],
+  [VmcsField.GUEST_IA32_BNDCFGS, MSR_BNDCFGS],
+  [VmcsField.GUEST_IA32_PKRS, MSR_PKRS],
+  [VmcsField.GUEST_GDTR_LIMIT, GDTR_LIMIT],
+  [VmcsField.GUEST_IDTR_LIMIT, IDTR_LIMIT],
+  [VmcsField.GUEST_INTERRUPTIBILITY, INTERRUPTIBILITY],
+  [VmcsField.GUEST_ACTIVITY, ACTIVITY],
+  [VmcsField.GUEST_SYSENTER_CS, MSR_SYSENTER_CS],
+  [VmcsField.GUEST_CR0, CR0],
+  [VmcsField.GUEST_CR3, CR3],
+  [VmcsField.GUEST_CR4, CR4],
+  [VmcsField.GUEST_GDTR_BASE, GDTR_BASE],
+  [VmcsField.GUEST_IDTR_BASE, IDTR_BASE],
+  [VmcsField.GUEST_DR7, DR + 56],
+  [VmcsField.GUEST_RSP, REGS + 32],
+  [VmcsField.GUEST_RIP, RIP],
+  [VmcsField.GUEST_PENDING_DEBUG, PENDING_DEBUG],
+  [VmcsField.GUEST_SYSENTER_ESP, MSR_SYSENTER_ESP],
   [VmcsField.GUEST_SYSENTER_EIP, MSR_SYSENTER_EIP],
 ]);
 
 /** Controls whose value the processor reads at every use and never checks: writing them costs no check at the next entry. */
 const LIVE = new Set<number>([
-  VmcsField.ENTRY_INTERRUPTION_INFO, VmcsField.ENTRY_EXCEPTION_ERROR_CODE, VmcsField.ENTRY_INSTRUCTION_LENGTH, VmcsField.EXCEPTION_BITMAP,
-  VmcsField.PAGE_FAULT_ERROR_MASK, VmcsField.PAGE_FAULT_ERROR_MATCH, VmcsField.TSC_OFFSET, VmcsField.CR0_MASK, VmcsField.CR4_MASK,
-  VmcsField.CR0_READ_SHADOW, VmcsField.CR4_READ_SHADOW, VmcsField.CR3_TARGET_0, VmcsField.CR3_TARGET_1, VmcsField.CR3_TARGET_2,
-  VmcsField.CR3_TARGET_3, VmcsField.GUEST_PREEMPTION_TIMER, VmcsField.GUEST_INTERRUPT_STATUS, VmcsField.PML_INDEX, VmcsField.EPTP_INDEX,
+  VmcsField.ENTRY_INTERRUPTION_INFO,
+  VmcsField.ENTRY_EXCEPTION_ERROR_CODE,
+  VmcsField.ENTRY_INSTRUCTION_LENGTH,
+  VmcsField.EXCEPTION_BITMAP,
+  VmcsField.PAGE_FAULT_ERROR_MASK,
+  VmcsField.PAGE_FAULT_ERROR_MATCH,
+  VmcsField.TSC_OFFSET,
+  VmcsField.CR0_MASK,
+  VmcsField.CR4_MASK,
+  VmcsField.CR0_READ_SHADOW,
+  VmcsField.CR4_READ_SHADOW,
+  VmcsField.CR3_TARGET_0,
+  VmcsField.CR3_TARGET_1,
+  VmcsField.CR3_TARGET_2,
+  VmcsField.CR3_TARGET_3,
+  VmcsField.GUEST_PREEMPTION_TIMER,
+  VmcsField.GUEST_INTERRUPT_STATUS,
+  VmcsField.PML_INDEX,
+  VmcsField.EPTP_INDEX,
 ]);
 const TRANSLATION = new Set<number>([VmcsField.EPT_POINTER, VmcsField.VPID]);
 const PAGING = new Set<number>([
-  VmcsField.GUEST_CR0, VmcsField.GUEST_CR3, VmcsField.GUEST_CR4, VmcsField.GUEST_IA32_EFER, VmcsField.GUEST_PDPTE0, VmcsField.GUEST_PDPTE1,
-  VmcsField.GUEST_PDPTE2, VmcsField.GUEST_PDPTE3,
+  VmcsField.GUEST_CR0,
+  VmcsField.GUEST_CR3,
+  VmcsField.GUEST_CR4,
+  VmcsField.GUEST_IA32_EFER,
+  VmcsField.GUEST_PDPTE0,
+  VmcsField.GUEST_PDPTE1,
+  VmcsField.GUEST_PDPTE2,
+  VmcsField.GUEST_PDPTE3,
 ]);
 
 /** Primary controls that the hypervisor switches all the time and that need no check: windows and the monitor trap flag. */
@@ -64,19 +153,41 @@ const DIRTY = new Uint8Array(LIMIT);
 const RFLAGS = -2;
 
 for (const encoding of Object.values(VmcsField)) {
-  const group = ((encoding >>> 13) & 3) * 4 + ((encoding >>> 10) & 3), type = (encoding >>> 10) & 3;
+  const group = ((encoding >>> 13) & 3) * 4 + ((encoding >>> 10) & 3),
+    type = (encoding >>> 10) & 3;
   const register = REGISTERS.get(encoding);
-  ADDRESS[encoding] = encoding === VmcsField.GUEST_RFLAGS ? RFLAGS : register ?? GROUPS[group] + ((encoding >>> 1) & 0x1ff) * 8;
+  ADDRESS[encoding] =
+    encoding === VmcsField.GUEST_RFLAGS ? RFLAGS : (register ?? GROUPS[group] + ((encoding >>> 1) & 0x1ff) * 8);
   // Registers in the state block are 4 or 8 bytes, whatever the field's width: selectors have 4
   const width = (encoding >>> 13) & 3;
-  SIZE[encoding] = width === 0 ? (register === undefined ? 2 : 4) : width === 2 ? (encoding === VmcsField.GUEST_SYSENTER_CS ? 8 : 4) : 8;
-  DIRTY[encoding] = LIVE.has(encoding) ? 0
-    : TRANSLATION.has(encoding) ? DIRTY_CONTROLS | DIRTY_TRANSLATION
-    : PAGING.has(encoding) ? DIRTY_GUEST | DIRTY_PAGING
-    : type === 0 ? DIRTY_CONTROLS : type === 2 ? DIRTY_GUEST : type === 3 ? DIRTY_HOST : 0;
+  SIZE[encoding] =
+    width === 0
+      ? register === undefined
+        ? 2
+        : 4
+      : width === 2
+        ? encoding === VmcsField.GUEST_SYSENTER_CS
+          ? 8
+          : 4
+        : 8;
+  DIRTY[encoding] = LIVE.has(encoding)
+    ? 0
+    : TRANSLATION.has(encoding)
+      ? DIRTY_CONTROLS | DIRTY_TRANSLATION
+      : PAGING.has(encoding)
+        ? DIRTY_GUEST | DIRTY_PAGING
+        : type === 0
+          ? DIRTY_CONTROLS
+          : type === 2
+            ? DIRTY_GUEST
+            : type === 3
+              ? DIRTY_HOST
+              : 0;
 }
 
-function range(n: number): number[] { return Array.from({ length: n }, (_, i) => i); }
+function range(n: number): number[] {
+  return Array.from({ length: n }, (_, i) => i);
+}
 
 /**
  * Where a field is kept: its address in linear memory. The high half of a 64-bit field (odd encoding) is 4 bytes further. -1 when there is
@@ -88,7 +199,9 @@ export function fieldAddress(encoding: number): number {
 }
 
 /** Bytes a field takes where it is kept: 2, 4 or 8. */
-export function fieldBytes(encoding: number): number { return SIZE[encoding & ~1]; }
+export function fieldBytes(encoding: number): number {
+  return SIZE[encoding & ~1];
+}
 
 /** Read and write access to the fields of the current VMCS. Values are unsigned. */
 export class Vmcs {
@@ -97,7 +210,10 @@ export class Vmcs {
   private readonly longs: BigUint64Array;
 
   /** `flags` reads and writes RFLAGS, which the processor keeps lazily. */
-  constructor(buffer: ArrayBufferLike, private readonly flags: { read(): number; write(value: number): void }) {
+  constructor(
+    buffer: ArrayBufferLike,
+    private readonly flags: { read(): number; write(value: number): void },
+  ) {
     this.words = new Uint32Array(buffer);
     this.halves = new Uint16Array(buffer);
     this.longs = new BigUint64Array(buffer);
@@ -114,7 +230,8 @@ export class Vmcs {
   write32(field: number, value: number): void {
     const address = this.address(field);
     if (address === RFLAGS) return this.writeFlags(value);
-    const words = this.words, size = SIZE[field & ~1];
+    const words = this.words,
+      size = SIZE[field & ~1];
     if (size === 2) this.halves[address >>> 1] = value;
     else if (field === VmcsField.PRIMARY_CONTROLS) {
       const changed = words[address >>> 2] ^ value;
@@ -136,13 +253,16 @@ export class Vmcs {
 
   write64(field: number, value: bigint): void {
     const address = this.address(field);
-    if (address === RFLAGS || (field & 1) !== 0 || SIZE[field] !== 8) return this.write32(field, Number(value & 0xffffffffn));
+    if (address === RFLAGS || (field & 1) !== 0 || SIZE[field] !== 8)
+      return this.write32(field, Number(value & 0xffffffffn));
     this.longs[address >>> 3] = value;
     this.words[V_DIRTY >>> 2] |= DIRTY[field];
   }
 
   /** Marks fields as written, for whoever changes the state block itself: DIRTY_ bits of vmcs-layout.ts. */
-  touch(groups: number): void { this.words[V_DIRTY >>> 2] |= groups; }
+  touch(groups: number): void {
+    this.words[V_DIRTY >>> 2] |= groups;
+  }
 
   private writeFlags(value: number): void {
     this.flags.write(value);
@@ -151,10 +271,17 @@ export class Vmcs {
 
   private address(field: number): number {
     const address = fieldAddress(field);
-    if (address === -1) fail('VMCS_FIELD_UNKNOWN', `There is no VMCS field with encoding 0x${field.toString(16)}; see the table VmcsField of @visorkit/x86.`, { field });
+    if (address === -1)
+      fail(
+        'VMCS_FIELD_UNKNOWN',
+        `There is no VMCS field with encoding 0x${field.toString(16)}; see the table VmcsField of @visorkit/x86.`,
+        { field },
+      );
     return address;
   }
 }
 
 /** A field's name for messages. */
-export function fieldName(encoding: number): string { return vmcsFieldName(encoding) ?? `0x${encoding.toString(16)}`; }
+export function fieldName(encoding: number): string {
+  return vmcsFieldName(encoding) ?? `0x${encoding.toString(16)}`;
+}

@@ -1,6 +1,14 @@
 import fc from 'fast-check';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { EptRights, ExitReason, VMCS_FIELDS, VmcsField as F, controlBits, eptPointer, interruptionInfo } from '@visorkit/x86';
+import {
+  EptRights,
+  ExitReason,
+  VMCS_FIELDS,
+  VmcsField as F,
+  controlBits,
+  eptPointer,
+  interruptionInfo,
+} from '@visorkit/x86';
 import type { EptBuilder } from '@visorkit/x86';
 import { Engine } from './engine.js';
 import { GUEST_RAM } from './layout.js';
@@ -12,7 +20,8 @@ const HANDLER = 0x18000;
 const IDT = 0x20000;
 const GDT = 0x21000;
 const STACK = 0x30000;
-const NOP = 0x90, HLT = 0xf4;
+const NOP = 0x90,
+  HLT = 0xf4;
 
 let engine: Engine;
 let ept: EptBuilder;
@@ -34,7 +43,10 @@ beforeEach(async () => {
   engine.memory.writeU64(GDT + 16, 0x00cf93000000ffffn);
   for (let vector = 0; vector < 256; vector++) {
     const offset = HANDLER + vector;
-    engine.memory.writeU64(IDT + vector * 16, BigInt(offset & 0xffff) | (8n << 16n) | (0x8en << 40n) | (BigInt(offset >>> 16) << 48n));
+    engine.memory.writeU64(
+      IDT + vector * 16,
+      BigInt(offset & 0xffff) | (8n << 16n) | (0x8en << 40n) | (BigInt(offset >>> 16) << 48n),
+    );
   }
   engine.memory.fill(HANDLER, 256, HLT);
   engine.idtr = { base: BigInt(IDT), limit: 4095 };
@@ -272,7 +284,8 @@ describe('EPT', () => {
   it('calls reserved memory types misconfigured', () => {
     load();
     ept.protect(0x40000, EptRights.RWX);
-    const words = engine.words, leaf = leafOf(0x40000);
+    const words = engine.words,
+      leaf = leafOf(0x40000);
     words[leaf >>> 2] = (words[leaf >>> 2] & ~0x38) | (2 << 3);
     expect(engine.enter()).toBe(ExitReason.EPT_MISCONFIGURATION);
     expect(engine.vmcs.read64(F.GUEST_PHYSICAL_ADDRESS)).toBe(0x40000n);
@@ -313,7 +326,9 @@ describe('EPT', () => {
     expect(engine.enter()).toBe(ExitReason.HLT);
     expect(engine.rip).toBe(BigInt(HANDLER + 20));
     const words = engine.words.slice(area >>> 2, (area >>> 2) + 8);
-    expect([words[0], words[1], words[2] & 0x181, words[4], words[6]]).toEqual([48, 0xffffffff, 0x181, 0x40000, 0x40000]);
+    expect([words[0], words[1], words[2] & 0x181, words[4], words[6]]).toEqual([
+      48, 0xffffffff, 0x181, 0x40000, 0x40000,
+    ]);
     // The area is busy until the guest clears it: the next violation exits
     engine.rip = BigInt(CODE);
     expect(engine.enter()).toBe(ExitReason.EPT_VIOLATION);
@@ -346,7 +361,8 @@ describe('EPT', () => {
   /** Address of the level 1 entry of a page that was split out. */
   function leafOf(gpa: number): number {
     let table = ept.root;
-    for (let level = 4; level > 1; level--) table = (engine.words[(table >>> 2) + (Math.floor(gpa / 2 ** (3 + 9 * level)) % 512) * 2] & ~0xfff) >>> 0;
+    for (let level = 4; level > 1; level--)
+      table = (engine.words[(table >>> 2) + (Math.floor(gpa / 2 ** (3 + 9 * level)) % 512) * 2] & ~0xfff) >>> 0;
     return table + ((gpa >>> 12) & 511) * 8;
   }
 });
@@ -461,7 +477,8 @@ describe('several VMCSs', () => {
       engine.words[page >>> 2] = VMCS_REVISION;
       return page;
     };
-    const first = region(), second = region();
+    const first = region(),
+      second = region();
     expect(engine.vmptrld(first)).toBe(0);
     const ept1 = writeValidVmcs(engine);
     engine.rip = 0x1111n;
@@ -474,7 +491,10 @@ describe('several VMCSs', () => {
     expect([engine.rip, engine.rflags, engine.getSegment(5).base]).toEqual([0x1111n, 0x246, 0n]);
     expect(engine.vmcs.read64(F.EPT_POINTER) & ~0xfffn).toBe(BigInt(ept1.root));
     expect(engine.vmptrld(second)).toBe(0);
-    expect([engine.rip, engine.getSegment(5)]).toEqual([0x2222n, { selector: 0x18, base: 0x1234_5678n, limit: 0xffff_ffff, accessRights: 0xc093 }]);
+    expect([engine.rip, engine.getSegment(5)]).toEqual([
+      0x2222n,
+      { selector: 0x18, base: 0x1234_5678n, limit: 0xffff_ffff, accessRights: 0xc093 },
+    ]);
     expect(engine.vmclear(second)).toBe(0);
     expect(engine.vmptrst()).toBe(0xffff_ffff);
   });
@@ -532,7 +552,12 @@ describe('outside view', () => {
       each.setDeadline(5001);
       expect(each.enter()).toBe(ENTER_DEADLINE);
     }
-    expect([other.getRegister(0), other.rip, other.retired, other.rflags]).toEqual([engine.getRegister(0), engine.rip, engine.retired, engine.rflags]);
+    expect([other.getRegister(0), other.rip, other.retired, other.rflags]).toEqual([
+      engine.getRegister(0),
+      engine.rip,
+      engine.retired,
+      engine.rflags,
+    ]);
   });
 
   it('sees code that was written from outside', () => {
@@ -546,14 +571,28 @@ describe('outside view', () => {
 
 describe('any VMCS', () => {
   it('is entered or refused, and never harms the host', () => {
-    const value = fc.oneof(fc.bigInt(0n, 0xffffn), fc.bigInt(0n, 0xffff_ffffn), fc.bigInt(0n, 0xffff_ffff_ffff_ffffn), fc.constantFrom(0n, 0x2600000n, 0x2601000n, 0x4600000n));
+    const value = fc.oneof(
+      fc.bigInt(0n, 0xffffn),
+      fc.bigInt(0n, 0xffff_ffffn),
+      fc.bigInt(0n, 0xffff_ffff_ffff_ffffn),
+      fc.constantFrom(0n, 0x2600000n, 0x2601000n, 0x4600000n),
+    );
     const saved = engine.saveState();
-    fc.assert(fc.property(fc.array(fc.tuple(fc.constantFrom(...VMCS_FIELDS.map(({ encoding }) => encoding)), value, fc.boolean()), { maxLength: 6 }), (writes) => {
-      engine.restoreState(saved);
-      code(NOP, 0xa0, 0, 0, 4, 0, 0, 0, 0, 0, 0x0f, 0x20, 0xc0, 0xcc, HLT);
-      for (const [field, bits, replace] of writes) engine.vmcs.write64(field, replace ? bits : engine.vmcs.read64(field) ^ (bits & 0xffffn));
-      engine.setDeadline(engine.retired + 1000);
-      for (let i = 0; i < 3; i++) expect(engine.enter()).toBeGreaterThanOrEqual(0);
-    }), { numRuns: 3000 });
+    fc.assert(
+      fc.property(
+        fc.array(fc.tuple(fc.constantFrom(...VMCS_FIELDS.map(({ encoding }) => encoding)), value, fc.boolean()), {
+          maxLength: 6,
+        }),
+        (writes) => {
+          engine.restoreState(saved);
+          code(NOP, 0xa0, 0, 0, 4, 0, 0, 0, 0, 0, 0x0f, 0x20, 0xc0, 0xcc, HLT);
+          for (const [field, bits, replace] of writes)
+            engine.vmcs.write64(field, replace ? bits : engine.vmcs.read64(field) ^ (bits & 0xffffn));
+          engine.setDeadline(engine.retired + 1000);
+          for (let i = 0; i < 3; i++) expect(engine.enter()).toBeGreaterThanOrEqual(0);
+        },
+      ),
+      { numRuns: 3000 },
+    );
   });
 });

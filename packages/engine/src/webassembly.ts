@@ -1,11 +1,15 @@
 /** The part of the WebAssembly JavaScript API that the wrapper uses; Node's types leave it to the browser's. */
 
 /** A compiled module: only handed around. */
-export interface WasmModule { readonly [wasmModule]: true }
+export interface WasmModule {
+  readonly [wasmModule]: true;
+}
 declare const wasmModule: unique symbol;
 
 /** Linear memory that threads and the kernel can share. */
-export interface WasmMemory { readonly buffer: SharedArrayBuffer }
+export interface WasmMemory {
+  readonly buffer: SharedArrayBuffer;
+}
 
 interface WebAssemblyApi {
   compile(bytes: Uint8Array): Promise<WasmModule>;

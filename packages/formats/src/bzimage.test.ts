@@ -8,9 +8,19 @@ describe('parseBzImage', () => {
     const kernel = new Uint8Array(1000).fill(0x90);
     const image = parseBzImage(buildBzImage({ kernel, setupSectors: 4, initSize: 0x3378000 }));
     expect(image).toMatchObject({
-      protocol: 0x20f, versionText: '6.1.0-test', setupSize: 2560, loadFlags: 1, xLoadFlags: 0x7f, code32Start: 0x100000,
-      initrdAddressMax: 0x7fffffff, commandLineSize: 2047, relocatable: true, kernelAlignment: 0x200000, minAlignment: 0x200000,
-      prefAddress: 0x1000000, initSize: 0x3378000,
+      protocol: 0x20f,
+      versionText: '6.1.0-test',
+      setupSize: 2560,
+      loadFlags: 1,
+      xLoadFlags: 0x7f,
+      code32Start: 0x100000,
+      initrdAddressMax: 0x7fffffff,
+      commandLineSize: 2047,
+      relocatable: true,
+      kernelAlignment: 0x200000,
+      minAlignment: 0x200000,
+      prefAddress: 0x1000000,
+      initSize: 0x3378000,
     });
     expect(image.kernel.length).toBe(1008);
     expect(image.setupHeader.length).toBe(0x26c - 0x1f1);
@@ -18,23 +28,40 @@ describe('parseBzImage', () => {
 
   test('gives older protocols the documented defaults', () => {
     const image = parseBzImage(buildBzImage({ kernel: new Uint8Array(64), protocol: 0x202 }));
-    expect(image).toMatchObject({ initrdAddressMax: 0x37ffffff, commandLineSize: 255, relocatable: false, prefAddress: 0x100000, xLoadFlags: 0 });
+    expect(image).toMatchObject({
+      initrdAddressMax: 0x37ffffff,
+      commandLineSize: 255,
+      relocatable: false,
+      prefAddress: 0x100000,
+      xLoadFlags: 0,
+    });
   });
 
   test('says that a truncated image is truncated', () => {
     const image = buildBzImage({ kernel: new Uint8Array(4096) });
     expect(() => parseBzImage(image.subarray(0, 4000))).toThrow(
-      expect.objectContaining({ code: 'BZIMAGE_MALFORMED', message: expect.stringMatching(/4096 bytes of kernel, but the file has 4000 bytes; it is truncated/) }),
+      expect.objectContaining({
+        code: 'BZIMAGE_MALFORMED',
+        message: expect.stringMatching(/4096 bytes of kernel, but the file has 4000 bytes; it is truncated/),
+      }),
     );
   });
 });
 
 describe('extractVmlinux', () => {
-  const vmlinux = buildElf({ bits: 64, entry: 0x1000000n, segments: [{ physicalAddress: 0x1000000n, data: new Uint8Array(500) }] });
+  const vmlinux = buildElf({
+    bits: 64,
+    entry: 0x1000000n,
+    segments: [{ physicalAddress: 0x1000000n, data: new Uint8Array(500) }],
+  });
 
   test('takes a gzip payload apart', () => {
     const payload = gzipSync(vmlinux);
-    const image = buildBzImage({ kernel: concatenate(new Uint8Array(100), payload), payloadOffset: 100, payloadLength: payload.length });
+    const image = buildBzImage({
+      kernel: concatenate(new Uint8Array(100), payload),
+      payloadOffset: 100,
+      payloadLength: payload.length,
+    });
     expect(extractVmlinux(image)).toEqual(vmlinux);
   });
 

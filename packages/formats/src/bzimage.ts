@@ -7,7 +7,13 @@ import { hex, ImageReader } from './image-reader.js';
  */
 
 /** Bits of `loadflags`. */
-export const LoadFlags = { LOADED_HIGH: 0x01, KASLR: 0x02, QUIET: 0x20, KEEP_SEGMENTS: 0x40, CAN_USE_HEAP: 0x80 } as const;
+export const LoadFlags = {
+  LOADED_HIGH: 0x01,
+  KASLR: 0x02,
+  QUIET: 0x20,
+  KEEP_SEGMENTS: 0x40,
+  CAN_USE_HEAP: 0x80,
+} as const;
 
 /** Bits of `xloadflags` (protocol 2.12). */
 export const XLoadFlags = {
@@ -58,14 +64,19 @@ export interface BzImage {
 /** Whether the image has the boot protocol's "HdrS" at 0x202 and the boot sector signature. */
 export function isBzImage(image: Uint8Array): boolean {
   return (
-    image.length >= 0x206 && image[0x202] === 0x48 && image[0x203] === 0x64 && image[0x204] === 0x72 && image[0x205] === 0x53
+    image.length >= 0x206 &&
+    image[0x202] === 0x48 &&
+    image[0x203] === 0x64 &&
+    image[0x204] === 0x72 &&
+    image[0x205] === 0x53
   );
 }
 
 /** @throws VisorkitError BZIMAGE_MALFORMED when the image is truncated or its fields contradict one another */
 export function parseBzImage(image: Uint8Array): BzImage {
   const file = new ImageReader(image, 'the Linux kernel image', 'BZIMAGE_MALFORMED');
-  if (!isBzImage(image)) file.malformed('it has no "HdrS" at 0x202, so it is not a bzImage of boot protocol 2.00 or later');
+  if (!isBzImage(image))
+    file.malformed('it has no "HdrS" at 0x202, so it is not a bzImage of boot protocol 2.00 or later');
   if (file.u16(0x1fe) !== 0xaa55) file.malformed(`its boot flag at 0x1fe is ${hex(file.u16(0x1fe))}; 0xaa55 is right`);
   const protocol = file.u16(0x206, 'the protocol version');
   if (protocol < 0x200 || protocol > 0x2ff) file.malformed(`boot protocol ${hex(protocol)} is not one of 2.00 to 2.15`);
@@ -73,7 +84,8 @@ export function parseBzImage(image: Uint8Array): BzImage {
 
   const setupSize = ((file.u8(0x1f1) || 4) + 1) * 512;
   const headerEnd = 0x202 + file.u8(0x201);
-  if (headerEnd < 0x220 || headerEnd > 0x290) file.malformed(`its setup header ends at ${hex(headerEnd)}; 0x220 to 0x290 is right`);
+  if (headerEnd < 0x220 || headerEnd > 0x290)
+    file.malformed(`its setup header ends at ${hex(headerEnd)}; 0x220 to 0x290 is right`);
   const setupHeader = file.slice(SETUP_HEADER_OFFSET, headerEnd - SETUP_HEADER_OFFSET, 'the setup header').slice();
   file.check(0, setupSize + 1, 'the setup code and the kernel after it');
 
@@ -84,7 +96,10 @@ export function parseBzImage(image: Uint8Array): BzImage {
       `its header says ${setupSize} bytes of setup and ${codeSize} bytes of kernel, but the file has ${image.length} bytes; it is truncated`,
     );
   }
-  const kernel = image.subarray(setupSize, codeSize === 0 ? image.length : Math.min(setupSize + codeSize, image.length));
+  const kernel = image.subarray(
+    setupSize,
+    codeSize === 0 ? image.length : Math.min(setupSize + codeSize, image.length),
+  );
 
   const versionOffset = file.u16(0x20e);
   const loadFlags = file.u8(0x211);
@@ -124,14 +139,17 @@ export function extractVmlinux(image: Uint8Array): Uint8Array {
   const parsed = parseBzImage(image);
   const file = new ImageReader(parsed.kernel, 'the kernel in the bzImage', 'BZIMAGE_MALFORMED');
   if (parsed.payloadLength === 0) {
-    file.malformed(`boot protocol ${hex(parsed.protocol)} does not say where the compressed kernel lies; 2.08 or later does`);
+    file.malformed(
+      `boot protocol ${hex(parsed.protocol)} does not say where the compressed kernel lies; 2.08 or later does`,
+    );
   }
   const payload = file.slice(parsed.payloadOffset, parsed.payloadLength, 'the compressed kernel');
   if (payload.length < 16) file.malformed(`its payload has ${payload.length} bytes, which is too short for a kernel`);
   if (payload[0] === 0x7f && payload[1] === 0x45) return payload.slice();
   const gzip = payload[0] === 0x1f && payload[1] === 0x8b;
   const length = new DataView(payload.buffer, payload.byteOffset + payload.length - 4, 4).getUint32(0, true);
-  if (length > mostVmlinux) file.malformed(`its compressed kernel claims ${length} bytes; up to ${mostVmlinux} is right`);
+  if (length > mostVmlinux)
+    file.malformed(`its compressed kernel claims ${length} bytes; up to ${mostVmlinux} is right`);
   const stream = gzip ? payload : payload.subarray(0, payload.length - 4);
   const vmlinux = decompress(stream, { limit: length });
   if (vmlinux.length !== length) {

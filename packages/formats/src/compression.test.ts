@@ -21,7 +21,12 @@ const x86Code = (): Uint8Array => {
   return bytes;
 };
 const text = new TextEncoder().encode('the quick brown fox jumps over the lazy dog. '.repeat(3000));
-const samples: Record<string, Uint8Array> = { text, code: x86Code(), one: Uint8Array.of(7), zeros: new Uint8Array(300000) };
+const samples: Record<string, Uint8Array> = {
+  text,
+  code: x86Code(),
+  one: Uint8Array.of(7),
+  zeros: new Uint8Array(300000),
+};
 
 const tools: [kind: string, command: string, args: string[]][] = [
   ['lz4', 'lz4', ['-l', '-9', '-c']],
@@ -36,19 +41,26 @@ const tools: [kind: string, command: string, args: string[]][] = [
 describe('decompress', () => {
   for (const [kind, command, args] of tools) {
     const missing = spawnSync(command, ['--version']).error !== undefined;
-    test.skipIf(missing)(`reads what \`${command} ${args.join(' ')}\` writes${missing ? ` (${command} is not installed)` : ''}`, () => {
-      for (const sample of Object.values(samples)) {
-        const packed = new Uint8Array(execFileSync(command, args, { input: sample, maxBuffer: 1 << 26, stdio: ['pipe', 'pipe', 'ignore'] }));
-        expect(compressionOf(packed)).toBe(kind);
-        expect(Buffer.from(decompress(packed)).equals(Buffer.from(sample))).toBe(true);
-      }
-    });
+    test.skipIf(missing)(
+      `reads what \`${command} ${args.join(' ')}\` writes${missing ? ` (${command} is not installed)` : ''}`,
+      () => {
+        for (const sample of Object.values(samples)) {
+          const packed = new Uint8Array(
+            execFileSync(command, args, { input: sample, maxBuffer: 1 << 26, stdio: ['pipe', 'pipe', 'ignore'] }),
+          );
+          expect(compressionOf(packed)).toBe(kind);
+          expect(Buffer.from(decompress(packed)).equals(Buffer.from(sample))).toBe(true);
+        }
+      },
+    );
   }
 
   test('reads gzip, and keeps to the limit', () => {
     const packed = gzipSync(samples.zeros);
     expect(decompress(packed).length).toBe(300000);
-    expect(() => decompress(packed, { limit: 1000 })).toThrow(expect.objectContaining({ code: 'COMPRESSION_MALFORMED' }));
+    expect(() => decompress(packed, { limit: 1000 })).toThrow(
+      expect.objectContaining({ code: 'COMPRESSION_MALFORMED' }),
+    );
   });
 
   test('reads an LZ4 legacy frame byte for byte', () => {

@@ -7,7 +7,15 @@ import { ImageReader } from './image-reader.js';
  */
 
 /** File types in the mode of an entry (S_IFMT of POSIX). */
-export const CpioType = { FIFO: 0o010000, CHARACTER: 0o020000, DIRECTORY: 0o040000, BLOCK: 0o060000, FILE: 0o100000, SYMLINK: 0o120000, SOCKET: 0o140000 } as const;
+export const CpioType = {
+  FIFO: 0o010000,
+  CHARACTER: 0o020000,
+  DIRECTORY: 0o040000,
+  BLOCK: 0o060000,
+  FILE: 0o100000,
+  SYMLINK: 0o120000,
+  SOCKET: 0o140000,
+} as const;
 
 /** One file of an archive. */
 export interface CpioEntry {
@@ -86,7 +94,8 @@ export class CpioWriter {
 
   #add(name: string, mode: number, data: Uint8Array, major: number, minor: number): void {
     const nameBytes = encoder.encode(name);
-    if (data.length > 0xffffffff) fail('CPIO_TOO_LARGE', `The file "${name}" has ${data.length} bytes; a cpio archive holds files up to 4 GiB.`);
+    if (data.length > 0xffffffff)
+      fail('CPIO_TOO_LARGE', `The file "${name}" has ${data.length} bytes; a cpio archive holds files up to 4 GiB.`);
     const links = (mode & TYPE_MASK) === CpioType.DIRECTORY ? 2 : 1;
     const inode = name === TRAILER ? 0 : this.#inode++;
     const fields = [inode, mode, 0, 0, links, 0, data.length, 0, 0, major, minor, nameBytes.length + 1, 0];
@@ -117,15 +126,20 @@ export function readCpio(archive: Uint8Array): CpioEntry[] {
   for (let at = 0; ; ) {
     file.check(at, HEADER_SIZE, 'the header of an entry');
     const magic = file.string(at, 6);
-    if (magic !== '070701' && magic !== '070702') file.malformed(`an entry at offset ${at} begins with "${printable(magic)}"; "070701" is right`);
+    if (magic !== '070701' && magic !== '070702')
+      file.malformed(`an entry at offset ${at} begins with "${printable(magic)}"; "070701" is right`);
     const field = (index: number): number => {
       const text = file.string(at + 6 + index * 8, 8);
-      if (!/^[0-9a-fA-F]{8}$/.test(text)) file.malformed(`a header field at offset ${at + 6 + index * 8} is "${printable(text)}"; eight hexadecimal digits are right`);
+      if (!/^[0-9a-fA-F]{8}$/.test(text))
+        file.malformed(
+          `a header field at offset ${at + 6 + index * 8} is "${printable(text)}"; eight hexadecimal digits are right`,
+        );
       return Number.parseInt(text, 16);
     };
     const size = field(6);
     const nameSize = field(11);
-    if (nameSize === 0 || nameSize > 4096) file.malformed(`the name of an entry at offset ${at} has ${nameSize} bytes; 1 to 4096 is right`);
+    if (nameSize === 0 || nameSize > 4096)
+      file.malformed(`the name of an entry at offset ${at} has ${nameSize} bytes; 1 to 4096 is right`);
     const name = decoder.decode(file.slice(at + HEADER_SIZE, nameSize - 1, 'the name of an entry'));
     if (name === TRAILER) return entries;
     const dataAt = at + padded(HEADER_SIZE + nameSize);
@@ -152,7 +166,10 @@ function padded(length: number): number {
 }
 
 function cleanName(name: string): string {
-  const path = name.split('/').filter((part) => part !== '' && part !== '.').join('/');
+  const path = name
+    .split('/')
+    .filter((part) => part !== '' && part !== '.')
+    .join('/');
   if (path === '' || path.includes('\0') || path.split('/').includes('..') || path === TRAILER) {
     fail('CPIO_NAME', `The name "${printable(name)}" cannot be the name of a file in a cpio archive.`);
   }

@@ -23,7 +23,14 @@ export function compressionOf(bytes: Uint8Array): Compression | undefined {
   if ((word & 0xffffff) === 0x685a42) return 'bzip2';
   if (word === 0x4f5a4c89) return 'lzo';
   // .lzma has no magic: properties 0x5d, then a dictionary size of 2^n or 2^n + 2^(n-1).
-  if (bytes[0] === 0x5d && bytes[1] === 0 && bytes[2] === 0 && bytes.length > 13 && (bytes[12] === 0 || bytes[12] === 0xff)) return 'lzma';
+  if (
+    bytes[0] === 0x5d &&
+    bytes[1] === 0 &&
+    bytes[2] === 0 &&
+    bytes.length > 13 &&
+    (bytes[12] === 0 || bytes[12] === 0xff)
+  )
+    return 'lzma';
   return undefined;
 }
 

@@ -19,7 +19,11 @@ describe('describeImage', () => {
     ['ARM64 Image', at(bytes('\x00\x00'), 0x38, 'ARM\x64'), /Image for ARM64/],
     ['ARM64 Image with EFI stub', at(bytes('MZ'), 0x38, 'ARM\x64'), /ARM64, with an EFI stub/],
     ['gzip', bytes('\x1f\x8b\x08'), /compressed with gzip/],
-    ['ELF of another machine', buildElf({ bits: 64, machine: 183, entry: 0n, segments: [] }), /64-bit ELF executable for AArch64/],
+    [
+      'ELF of another machine',
+      buildElf({ bits: 64, machine: 183, entry: 0n, segments: [] }),
+      /64-bit ELF executable for AArch64/,
+    ],
     ['PE', pe(), /PE executable .* for x86-64/],
     ['script', bytes('#!/bin/sh\necho\n'), /a script/],
     ['text', new TextEncoder().encode('hello, world\n'), /a text file/],
@@ -32,6 +36,8 @@ describe('describeImage', () => {
   });
 
   test('knows nothing of plain machine code', () => {
-    expect(describeImage(Uint8Array.of(0xba, 0xf8, 0x03, 0x00, 0xd8, 0x04, 0x30, 0xee, 0xb0, 0x0a, 0xee, 0xf4))).toBeUndefined();
+    expect(
+      describeImage(Uint8Array.of(0xba, 0xf8, 0x03, 0x00, 0xd8, 0x04, 0x30, 0xee, 0xb0, 0x0a, 0xee, 0xf4)),
+    ).toBeUndefined();
   });
 });

@@ -51,7 +51,12 @@ function describeElf(image: Uint8Array): string {
   const bits = image[4] === 2 ? '64-bit' : '32-bit';
   const bigEndian = image[5] === 2;
   const machine = bigEndian ? (image[18] << 8) | image[19] : image[18] | (image[19] << 8);
-  const types: Record<number, string> = { 1: 'relocatable object', 2: 'executable', 3: 'shared object or position-independent executable', 4: 'core dump' };
+  const types: Record<number, string> = {
+    1: 'relocatable object',
+    2: 'executable',
+    3: 'shared object or position-independent executable',
+    4: 'core dump',
+  };
   const type = bigEndian ? (image[16] << 8) | image[17] : image[16] | (image[17] << 8);
   return `a ${bits}${bigEndian ? ' big-endian' : ''} ELF ${types[type] ?? 'file'} for ${elfMachineName(machine)}`;
 }
@@ -60,7 +65,14 @@ function describePe(image: Uint8Array): string {
   const header = word(image, 0x3c);
   if (header !== undefined && ascii(image, header, 'PE\0\0')) {
     const machine = (word(image, header + 4) ?? 0) & 0xffff;
-    const names: Record<number, string> = { 0x14c: 'i386', 0x8664: 'x86-64', 0xaa64: 'ARM64', 0x1c0: 'ARM', 0x5032: 'RISC-V 32', 0x5064: 'RISC-V 64' };
+    const names: Record<number, string> = {
+      0x14c: 'i386',
+      0x8664: 'x86-64',
+      0xaa64: 'ARM64',
+      0x1c0: 'ARM',
+      0x5032: 'RISC-V 32',
+      0x5064: 'RISC-V 64',
+    };
     return `a PE executable (Windows or EFI program) for ${names[machine] ?? `machine 0x${machine.toString(16)}`}`;
   }
   return 'a DOS executable, or a PE or kernel image that is cut off';

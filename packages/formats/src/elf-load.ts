@@ -22,8 +22,15 @@ export function elfLoadChunks(elf: ElfFile): LoadChunk[] {
   elf.segments.forEach((segment, index) => {
     if (segment.type !== ElfSegmentType.LOAD || segment.memorySize === 0n) return;
     const end = segment.physicalAddress + segment.memorySize;
-    if (end > ADDRESS_LIMIT) file.malformed(`segment ${index} would end at physical address ${hex(end)}; below ${hex(ADDRESS_LIMIT)} is right`);
-    chunks.push({ address: Number(segment.physicalAddress), data: elf.segmentBytes(segment), memorySize: Number(segment.memorySize) });
+    if (end > ADDRESS_LIMIT)
+      file.malformed(
+        `segment ${index} would end at physical address ${hex(end)}; below ${hex(ADDRESS_LIMIT)} is right`,
+      );
+    chunks.push({
+      address: Number(segment.physicalAddress),
+      data: elf.segmentBytes(segment),
+      memorySize: Number(segment.memorySize),
+    });
   });
   if (chunks.length === 0) file.malformed('it has no segment to load (PT_LOAD); a kernel has at least one');
   return chunks;
@@ -42,7 +49,10 @@ export function elfPhysicalEntry(elf: ElfFile): number {
     if (offset >= 0n && offset < segment.memorySize) return Number(segment.physicalAddress + offset);
   }
   for (const { type, physicalAddress, memorySize } of elf.segments) {
-    if (type === ElfSegmentType.LOAD && entry >= physicalAddress && entry < physicalAddress + memorySize) return Number(entry);
+    if (type === ElfSegmentType.LOAD && entry >= physicalAddress && entry < physicalAddress + memorySize)
+      return Number(entry);
   }
-  return new ImageReader(new Uint8Array(0), 'the ELF file', 'ELF_MALFORMED').malformed(`its entry point ${hex(entry)} lies in no segment that is loaded`);
+  return new ImageReader(new Uint8Array(0), 'the ELF file', 'ELF_MALFORMED').malformed(
+    `its entry point ${hex(entry)} lies in no segment that is loaded`,
+  );
 }

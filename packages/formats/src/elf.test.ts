@@ -18,7 +18,11 @@ describe('parseElf', () => {
 
   test('reads addresses in the upper half', () => {
     const elf = parseElf(
-      buildElf({ bits: 64, entry: 0x1000000n, segments: [{ virtualAddress: 0xffffffff81000000n, physicalAddress: 0x1000000n, data: code }] }),
+      buildElf({
+        bits: 64,
+        entry: 0x1000000n,
+        segments: [{ virtualAddress: 0xffffffff81000000n, physicalAddress: 0x1000000n, data: code }],
+      }),
     );
     expect(elf.segments[0].virtualAddress).toBe(0xffffffff81000000n);
   });
@@ -29,13 +33,22 @@ describe('parseElf', () => {
       buildNote('Xen', XEN_ELFNOTE_PHYS32_ENTRY, Uint8Array.of(0x50, 0x08, 0x00, 0x01, 0, 0, 0, 0)),
     );
     const elf = parseElf(buildElf({ bits: 64, entry: 0n, segments: [{ type: 4, physicalAddress: 0n, data: notes }] }));
-    expect(elf.notes().map(({ name, type }) => [name, type])).toEqual([['GNU', 3], ['Xen', 18]]);
+    expect(elf.notes().map(({ name, type }) => [name, type])).toEqual([
+      ['GNU', 3],
+      ['Xen', 18],
+    ]);
     expect(elf.notes()[0].description).toEqual(Uint8Array.of(1, 2, 3, 4, 5));
     expect(pvhEntry(elf)).toBe(0x1000850);
   });
 
   test('has no PVH entry without the note', () => {
-    const elf = parseElf(buildElf({ bits: 64, entry: 0n, segments: [{ type: 4, physicalAddress: 0n, data: buildNote('Xen', 17, Uint8Array.of(0, 0, 0, 0)) }] }));
+    const elf = parseElf(
+      buildElf({
+        bits: 64,
+        entry: 0n,
+        segments: [{ type: 4, physicalAddress: 0n, data: buildNote('Xen', 17, Uint8Array.of(0, 0, 0, 0)) }],
+      }),
+    );
     expect(pvhEntry(elf)).toBeUndefined();
   });
 
@@ -46,7 +59,9 @@ describe('parseElf', () => {
     ['an unknown class', (b: Uint8Array) => b.with(4, 9), /EI_CLASS is 9/],
   ])('refuses %s with a sentence', (_what, damage, message) => {
     const image = buildElf({ bits: 64, entry: 0n, segments: [{ physicalAddress: 0n, data: new Uint8Array(64) }] });
-    expect(() => parseElf(damage(image))).toThrow(expect.objectContaining({ code: 'ELF_MALFORMED', message: expect.stringMatching(message) }));
+    expect(() => parseElf(damage(image))).toThrow(
+      expect.objectContaining({ code: 'ELF_MALFORMED', message: expect.stringMatching(message) }),
+    );
   });
 
   test('refuses a file size above the memory size', () => {

@@ -3,13 +3,32 @@ import { hex, ImageReader } from './image-reader.js';
 /** Reader of ELF executables (System V gABI chapters 4 and 5), 32- and 64-bit, little endian. */
 
 /** e_machine values this kit has a use for naming. */
-export const ElfMachine = { I386: 3, IAMCU: 6, X86_64: 62, ARM: 40, AARCH64: 183, RISCV: 243, PPC64: 21, S390: 22 } as const;
+export const ElfMachine = {
+  I386: 3,
+  IAMCU: 6,
+  X86_64: 62,
+  ARM: 40,
+  AARCH64: 183,
+  RISCV: 243,
+  PPC64: 21,
+  S390: 22,
+} as const;
 
 /** p_type values. */
 export const ElfSegmentType = { NULL: 0, LOAD: 1, DYNAMIC: 2, INTERP: 3, NOTE: 4, PHDR: 6, TLS: 7 } as const;
 
 /** sh_type values. */
-export const ElfSectionType = { NULL: 0, PROGBITS: 1, SYMTAB: 2, STRTAB: 3, RELA: 4, NOTE: 7, NOBITS: 8, REL: 9, DYNSYM: 11 } as const;
+export const ElfSectionType = {
+  NULL: 0,
+  PROGBITS: 1,
+  SYMTAB: 2,
+  STRTAB: 3,
+  RELA: 4,
+  NOTE: 7,
+  NOBITS: 8,
+  REL: 9,
+  DYNSYM: 11,
+} as const;
 
 /** One program header. Addresses are bigint since a kernel's are in the upper half. */
 export interface ElfSegment {
@@ -102,7 +121,14 @@ export function parseElf(image: Uint8Array): ElfFile {
   const sectionHeaders = wide ? file.size64(40, 'e_shoff') : file.u32(32);
   const counts = wide ? 54 : 42;
   const segments = readSegments(file, wide, programHeaders, file.u16(counts), file.u16(counts + 2));
-  const sections = readSections(file, wide, sectionHeaders, file.u16(counts + 4), file.u16(counts + 6), file.u16(counts + 8));
+  const sections = readSections(
+    file,
+    wide,
+    sectionHeaders,
+    file.u16(counts + 4),
+    file.u16(counts + 6),
+    file.u16(counts + 8),
+  );
 
   return {
     bits: wide ? 64 : 32,
@@ -149,7 +175,9 @@ function readSegments(file: ImageReader, wide: boolean, table: number, entrySize
     if (segment.type === ElfSegmentType.LOAD) {
       file.check(segment.offset, segment.fileSize, `segment ${index} (PT_LOAD)`);
       if (BigInt(segment.fileSize) > segment.memorySize) {
-        file.malformed(`segment ${index} has p_filesz ${hex(segment.fileSize)} above p_memsz ${hex(segment.memorySize)}`);
+        file.malformed(
+          `segment ${index} has p_filesz ${hex(segment.fileSize)} above p_memsz ${hex(segment.memorySize)}`,
+        );
       }
     }
     segments.push(segment);
@@ -207,7 +235,8 @@ function readSymbols(file: ImageReader, wide: boolean, sections: readonly ElfSec
   for (const table of sections) {
     if (table.type !== ElfSectionType.SYMTAB && table.type !== ElfSectionType.DYNSYM) continue;
     const strings = sections[table.link];
-    if (!strings) file.malformed(`symbol table "${table.name}" names section ${table.link} for its strings, which is not there`);
+    if (!strings)
+      file.malformed(`symbol table "${table.name}" names section ${table.link} for its strings, which is not there`);
     file.check(table.offset, table.size, `symbol table "${table.name}"`);
     file.check(strings.offset, strings.size, `string table "${strings.name}"`);
     for (let at = table.offset; at + size <= table.offset + table.size; at += size) {
@@ -215,7 +244,10 @@ function readSymbols(file: ImageReader, wide: boolean, sections: readonly ElfSec
       const nameOffset = file.u32(at);
       const info = file.u8(wide ? at + 4 : at + 12);
       symbols.push({
-        name: nameOffset < strings.size ? file.string(strings.offset + nameOffset, Math.min(strings.size - nameOffset, 4096)) : '',
+        name:
+          nameOffset < strings.size
+            ? file.string(strings.offset + nameOffset, Math.min(strings.size - nameOffset, 4096))
+            : '',
         value: wide ? file.u64(at + 8) : BigInt(file.u32(at + 4)),
         size: wide ? file.u64(at + 16) : BigInt(file.u32(at + 8)),
         type: info & 15,
@@ -255,9 +287,12 @@ function readNotes(file: ImageReader, offset: number, size: number, align: numbe
     const name = at + 12;
     const description = offset + padded(name - offset + nameSize);
     if (description + descriptionSize > end) {
-      file.malformed(`a note at offset ${hex(at)} (name ${nameSize} bytes, description ${descriptionSize} bytes) runs past its segment, which ends at ${hex(end)}`);
+      file.malformed(
+        `a note at offset ${hex(at)} (name ${nameSize} bytes, description ${descriptionSize} bytes) runs past its segment, which ends at ${hex(end)}`,
+      );
     }
-    if (notes.length >= mostNotes) file.malformed(`it has more than ${mostNotes} notes; its note segments lie over one another`);
+    if (notes.length >= mostNotes)
+      file.malformed(`it has more than ${mostNotes} notes; its note segments lie over one another`);
     notes.push({
       name: file.string(name, Math.min(nameSize, 256)),
       type: file.u32(at + 8),
@@ -268,6 +303,22 @@ function readNotes(file: ImageReader, offset: number, size: number, align: numbe
 }
 
 const machineNames: Record<number, string> = {
-  2: 'SPARC', 3: 'i386', 4: 'm68k', 6: 'Intel MCU', 8: 'MIPS', 15: 'PA-RISC', 20: 'PowerPC', 21: 'PowerPC64', 22: 'S/390', 40: 'ARM',
-  42: 'SuperH', 43: 'SPARC V9', 50: 'IA-64', 62: 'x86-64', 183: 'AArch64 (ARM64)', 243: 'RISC-V', 247: 'eBPF', 258: 'LoongArch',
+  2: 'SPARC',
+  3: 'i386',
+  4: 'm68k',
+  6: 'Intel MCU',
+  8: 'MIPS',
+  15: 'PA-RISC',
+  20: 'PowerPC',
+  21: 'PowerPC64',
+  22: 'S/390',
+  40: 'ARM',
+  42: 'SuperH',
+  43: 'SPARC V9',
+  50: 'IA-64',
+  62: 'x86-64',
+  183: 'AArch64 (ARM64)',
+  243: 'RISC-V',
+  247: 'eBPF',
+  258: 'LoongArch',
 };

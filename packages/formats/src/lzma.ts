@@ -79,7 +79,8 @@ export class LzmaDecoder {
   resetState(): void {
     this.#state = this.#rep0 = this.#rep1 = this.#rep2 = this.#rep3 = 0;
     const tables = [this.#isMatch, this.#isRep, this.#isRep0, this.#isRep1, this.#isRep2, this.#isRep0Long];
-    for (const table of [...tables, this.#slot, this.#special, this.#alignment, this.#literals]) table.fill(PROBABILITY_HALF);
+    for (const table of [...tables, this.#slot, this.#special, this.#alignment, this.#literals])
+      table.fill(PROBABILITY_HALF);
     this.#matchLength.reset();
     this.#repLength.reset();
   }
@@ -97,7 +98,8 @@ export class LzmaDecoder {
     this.#at = start + 5;
     this.#end = end;
     this.#range = 0xffffffff;
-    this.#code = ((input[start + 1] << 24) | (input[start + 2] << 16) | (input[start + 3] << 8) | input[start + 4]) >>> 0;
+    this.#code =
+      ((input[start + 1] << 24) | (input[start + 2] << 16) | (input[start + 3] << 8) | input[start + 4]) >>> 0;
   }
 
   /** Whether all input was used, as at the end of an LZMA2 chunk. */
@@ -165,7 +167,8 @@ export class LzmaDecoder {
   #copy(length: number, stop: number): void {
     const output = this.#output;
     const distance = this.#rep0 + 1;
-    if (distance > output.length - this.#origin) this.#malformed(`a match reaches ${distance} bytes back, before the first byte`);
+    if (distance > output.length - this.#origin)
+      this.#malformed(`a match reaches ${distance} bytes back, before the first byte`);
     if (length > stop - output.length) this.#malformed('a match runs past the end of its chunk');
     output.repeat(distance, length);
   }
@@ -175,7 +178,8 @@ export class LzmaDecoder {
     output.reserve(1);
     const previous = position === 0 ? 0 : output.bytes[output.length - 1];
     const context =
-      ((position & this.#literalPositionMask) << this.#literalContextBits) + (previous >> (8 - this.#literalContextBits));
+      ((position & this.#literalPositionMask) << this.#literalContextBits) +
+      (previous >> (8 - this.#literalContextBits));
     const table = this.#literals;
     const base = 0x300 * context;
     let symbol = 1;

@@ -16,7 +16,9 @@ const text = new TextEncoder().encode('some text that repeats, some text that re
 const lz4 = concatenate(Uint8Array.of(2, 0x21, 0x4c, 0x18, 9, 0, 0, 0, 0x35, 0x61, 0x62, 0x63, 3, 0, 0x20, 0x21, 0x22));
 const fromHex = (digits: string): Uint8Array => new Uint8Array(Buffer.from(digits, 'hex'));
 // `printf 'abcabcabcabcabc%s' x | xz --check=crc32`, and the same with --format=lzma and zstd.
-const xz = fromHex('fd377a585a0000016922de360200210116000000742fe5a3e0000f000a5d00309888a91b9de7a000000000005dc3d0c3000122106fe3839a9042990d010000000001595a');
+const xz = fromHex(
+  'fd377a585a0000016922de360200210116000000742fe5a3e0000f000a5d00309888a91b9de7a000000000005dc3d0c3000122106fe3839a9042990d010000000001595a',
+);
 const lzma = fromHex('5d00008000ffffffffffffffff00309888a91b9e36d9f3ffffdac00000');
 const zstd = fromHex('28b52ffd045855000020616263780100726e0847e6b0c2');
 const elf = buildElf({
@@ -32,16 +34,27 @@ const seeds: Record<string, Uint8Array> = {
   elf64: elf,
   elf32: buildElf({ bits: 32, entry: 0x100000n, segments: [{ physicalAddress: 0x100000n, data: new Uint8Array(40) }] }),
   bzImage: buildBzImage({ kernel: payload, payloadOffset: 0, payloadLength: payload.length }),
-  multiboot: concatenate(buildMultibootHeader(3, { header: 0x100000, load: 0x100000, loadEnd: 0, bssEnd: 0, entry: 0x100020 }), new Uint8Array(64)),
+  multiboot: concatenate(
+    buildMultibootHeader(3, { header: 0x100000, load: 0x100000, loadEnd: 0, bssEnd: 0, entry: 0x100020 }),
+    new Uint8Array(64),
+  ),
   cpio: new CpioWriter().file('a/b', text).symlink('c', 'a/b').finish(),
   gzip: gzipSync(text),
-  lz4, xz, lzma, zstd,
+  lz4,
+  xz,
+  lzma,
+  zstd,
 };
 
 const parsers: Record<string, (bytes: Uint8Array) => unknown> = {
   parseElf: (bytes) => {
     const file = parseElf(bytes);
-    return [file.symbols(), file.notes(), pvhEntry(file), file.segments.filter(({ type }) => type === 1).map((segment) => file.segmentBytes(segment))];
+    return [
+      file.symbols(),
+      file.notes(),
+      pvhEntry(file),
+      file.segments.filter(({ type }) => type === 1).map((segment) => file.segmentBytes(segment)),
+    ];
   },
   parseBzImage,
   extractVmlinux,
@@ -62,7 +75,8 @@ const damaged = fc
   .map(({ seed, keep, edits }) => {
     const bytes = seed.slice(0, keep > 0.5 ? seed.length : Math.floor(seed.length * keep * 2));
     // Half of the edits fall in the header, where the fields are.
-    for (const [place, value, header] of edits) if (bytes.length > 0) bytes[place % Math.min(bytes.length, header ? 128 : bytes.length)] = value;
+    for (const [place, value, header] of edits)
+      if (bytes.length > 0) bytes[place % Math.min(bytes.length, header ? 128 : bytes.length)] = value;
     return bytes;
   });
 
@@ -77,15 +91,18 @@ describe('damaged input', () => {
   for (const [name, parse] of Object.entries(parsers)) {
     test(`${name} succeeds or throws a VisorkitError with a code and a sentence`, () => {
       fc.assert(
-        fc.property(fc.oneof({ weight: 6, arbitrary: damaged }, { weight: 1, arbitrary: fc.uint8Array({ maxLength: 600 }) }), (bytes) => {
-          try {
-            parse(bytes);
-          } catch (error) {
-            if (!isVisorkitError(error)) throw error;
-            expect(error.code).toMatch(/^[A-Z][A-Z0-9_]+$/);
-            expect(error.message).toMatch(/^["A-Z].*\.$/s);
-          }
-        }),
+        fc.property(
+          fc.oneof({ weight: 6, arbitrary: damaged }, { weight: 1, arbitrary: fc.uint8Array({ maxLength: 600 }) }),
+          (bytes) => {
+            try {
+              parse(bytes);
+            } catch (error) {
+              if (!isVisorkitError(error)) throw error;
+              expect(error.code).toMatch(/^[A-Z][A-Z0-9_]+$/);
+              expect(error.message).toMatch(/^["A-Z].*\.$/s);
+            }
+          },
+        ),
         { numRuns: 1500 },
       );
     });

@@ -8,7 +8,11 @@ type Kludge = MultibootHeader & { addresses: MultibootAddresses };
 describe('findMultibootHeader', () => {
   test('finds the header on a multiple of four in the first 8192 bytes', () => {
     const header = buildMultibootHeader(3);
-    expect(findMultibootHeader(concatenate(new Uint8Array(64), header))).toEqual({ offset: 64, flags: 3, addresses: undefined });
+    expect(findMultibootHeader(concatenate(new Uint8Array(64), header))).toEqual({
+      offset: 64,
+      flags: 3,
+      addresses: undefined,
+    });
     expect(findMultibootHeader(concatenate(new Uint8Array(62), header))).toBeUndefined();
     expect(findMultibootHeader(concatenate(new Uint8Array(8180), header))).toMatchObject({ offset: 8180 });
     expect(findMultibootHeader(concatenate(new Uint8Array(8184), header))).toBeUndefined();
@@ -21,7 +25,13 @@ describe('findMultibootHeader', () => {
   });
 
   test('loads the file as the a.out kludge says', () => {
-    const header = buildMultibootHeader(0, { header: 0x100010, load: 0x100000, loadEnd: 0x100080, bssEnd: 0x100100, entry: 0x100040 });
+    const header = buildMultibootHeader(0, {
+      header: 0x100010,
+      load: 0x100000,
+      loadEnd: 0x100080,
+      bssEnd: 0x100100,
+      entry: 0x100040,
+    });
     const image = concatenate(new Uint8Array(32), header, new Uint8Array(200).fill(0x90));
     const found = findMultibootHeader(image) as Kludge;
     const loaded = multibootLoadImage(image, found);
@@ -30,9 +40,19 @@ describe('findMultibootHeader', () => {
   });
 
   test('loads to the end of the file when load_end_addr is zero', () => {
-    const header = buildMultibootHeader(0, { header: 0x100000, load: 0x100000, loadEnd: 0, bssEnd: 0, entry: 0x100020 });
+    const header = buildMultibootHeader(0, {
+      header: 0x100000,
+      load: 0x100000,
+      loadEnd: 0,
+      bssEnd: 0,
+      entry: 0x100020,
+    });
     const image = concatenate(header, Uint8Array.of(1, 2, 3));
-    expect(multibootLoadImage(image, findMultibootHeader(image) as Kludge)).toEqual({ address: 0x100000, data: image, memorySize: 35 });
+    expect(multibootLoadImage(image, findMultibootHeader(image) as Kludge)).toEqual({
+      address: 0x100000,
+      data: image,
+      memorySize: 35,
+    });
   });
 
   test.each([
@@ -47,7 +67,13 @@ describe('findMultibootHeader', () => {
   });
 
   test('refuses a file shorter than load_end_addr', () => {
-    const header = buildMultibootHeader(0, { header: 0x100000, load: 0x100000, loadEnd: 0x110000, bssEnd: 0, entry: 0 });
+    const header = buildMultibootHeader(0, {
+      header: 0x100000,
+      load: 0x100000,
+      loadEnd: 0x110000,
+      bssEnd: 0,
+      entry: 0,
+    });
     expect(() => multibootLoadImage(header, findMultibootHeader(header) as Kludge)).toThrow(/truncated/);
   });
 });

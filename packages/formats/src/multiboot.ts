@@ -61,7 +61,9 @@ function readAddresses(file: ImageReader, offset: number): MultibootAddresses {
     file.malformed(`load_addr ${hex(loadAddress)} is above header_addr ${hex(headerAddress)}; it must not be`);
   }
   if (headerAddress - loadAddress > offset) {
-    file.malformed(`load_addr ${hex(loadAddress)} would begin ${headerAddress - loadAddress - offset} bytes before the file`);
+    file.malformed(
+      `load_addr ${hex(loadAddress)} would begin ${headerAddress - loadAddress - offset} bytes before the file`,
+    );
   }
   if (loadEndAddress !== 0 && loadEndAddress < loadAddress) {
     file.malformed(`load_end_addr ${hex(loadEndAddress)} is below load_addr ${hex(loadAddress)}`);
@@ -87,6 +89,9 @@ export function multibootLoadImage(
   const length = loadEndAddress === 0 ? image.length - start : loadEndAddress - loadAddress;
   const data = file.slice(start, length, `the image from load_addr ${hex(loadAddress)} to its end`);
   const memorySize = bssEndAddress === 0 ? length : bssEndAddress - loadAddress;
-  if (memorySize < length) file.malformed(`bss_end_addr ${hex(bssEndAddress)} is below the end of what is loaded, ${hex(loadAddress + length)}`);
+  if (memorySize < length)
+    file.malformed(
+      `bss_end_addr ${hex(bssEndAddress)} is below the end of what is loaded, ${hex(loadAddress + length)}`,
+    );
   return { address: loadAddress, data, memorySize };
 }

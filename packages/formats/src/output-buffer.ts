@@ -19,7 +19,10 @@ export class OutputBuffer {
     const needed = this.length + count;
     if (needed <= this.bytes.length) return;
     if (needed > this.limit) {
-      fail('COMPRESSION_MALFORMED', `${capital(this.subject)}: it gives more than the ${this.limit} bytes that are right for it.`);
+      fail(
+        'COMPRESSION_MALFORMED',
+        `${capital(this.subject)}: it gives more than the ${this.limit} bytes that are right for it.`,
+      );
     }
     const grown = new Uint8Array(Math.min(this.limit, Math.max(needed, this.bytes.length * 2)));
     grown.set(this.bytes.subarray(0, this.length));
@@ -35,7 +38,10 @@ export class OutputBuffer {
   /** Copies `count` bytes from `distance` back; source and target may overlap, which repeats the bytes between. */
   repeat(distance: number, count: number): void {
     if (distance > this.length || distance <= 0) {
-      fail('COMPRESSION_MALFORMED', `${capital(this.subject)}: a match reaches ${distance} bytes back where ${this.length} were written; it is damaged.`);
+      fail(
+        'COMPRESSION_MALFORMED',
+        `${capital(this.subject)}: a match reaches ${distance} bytes back where ${this.length} were written; it is damaged.`,
+      );
     }
     this.reserve(count);
     const { bytes } = this;

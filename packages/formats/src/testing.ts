@@ -5,7 +5,14 @@ export function buildElf(options: {
   bits: 32 | 64;
   machine?: number;
   entry: bigint;
-  segments: { type?: number; virtualAddress?: bigint; physicalAddress: bigint; data: Uint8Array; memorySize?: bigint; flags?: number }[];
+  segments: {
+    type?: number;
+    virtualAddress?: bigint;
+    physicalAddress: bigint;
+    data: Uint8Array;
+    memorySize?: bigint;
+    flags?: number;
+  }[];
 }): Uint8Array {
   const { bits, segments } = options;
   const wide = bits === 64;

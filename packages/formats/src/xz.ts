@@ -21,7 +21,8 @@ export function decompressXz(stream: Uint8Array, limit: number): Uint8Array {
   const output = new OutputBuffer(limit, 'the xz stream');
   let at = 0;
   while (at < file.length) {
-    if (file.length - at >= 4 && file.u32(at) === 0) at += 4; // stream padding
+    if (file.length - at >= 4 && file.u32(at) === 0)
+      at += 4; // stream padding
     else at = readStream(file, at, output);
   }
   return output.result();
@@ -45,10 +46,12 @@ export function decompressLzma(stream: Uint8Array, limit: number): Uint8Array {
 function readStream(file: ImageReader, start: number, output: OutputBuffer): number {
   file.check(start, 12, 'the xz stream header');
   const magic = [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00];
-  if (magic.some((byte, index) => file.u8(start + index) !== byte)) file.malformed('it does not begin with fd 37 7a 58 5a 00');
+  if (magic.some((byte, index) => file.u8(start + index) !== byte))
+    file.malformed('it does not begin with fd 37 7a 58 5a 00');
   const check = file.u8(start + 7) & 15;
   if (file.u8(start + 6) !== 0 || file.u8(start + 7) > 15) file.malformed('its stream flags have reserved bits set');
-  if (crc32(file.slice(start + 6, 2, 'the stream flags')) !== file.u32(start + 8)) file.malformed('the CRC32 of its stream header is wrong');
+  if (crc32(file.slice(start + 6, 2, 'the stream flags')) !== file.u32(start + 8))
+    file.malformed('the CRC32 of its stream header is wrong');
   let at = start + 12;
   while (file.u8(at, 'a block header or the index') !== 0) at = readBlock(file, at, check, output);
   return skipIndexAndFooter(file, at);
@@ -57,7 +60,8 @@ function readStream(file: ImageReader, start: number, output: OutputBuffer): num
 function readBlock(file: ImageReader, start: number, check: number, output: OutputBuffer): number {
   const headerSize = (file.u8(start) + 1) * 4;
   const header = file.slice(start, headerSize, 'a block header');
-  if (crc32(header.subarray(0, headerSize - 4)) !== file.u32(start + headerSize - 4)) file.malformed('the CRC32 of a block header is wrong');
+  if (crc32(header.subarray(0, headerSize - 4)) !== file.u32(start + headerSize - 4))
+    file.malformed('the CRC32 of a block header is wrong');
   const flags = file.u8(start + 1);
   const cursor = { at: start + 2 };
   if (flags & 0x40) variableInteger(file, cursor);
@@ -72,7 +76,8 @@ function readBlock(file: ImageReader, start: number, check: number, output: Outp
   }
   const last = filters.pop();
   if (last?.id !== LZMA2_FILTER) unsupported(file, `its last filter is ${last?.id}; only LZMA2 (33) can be read`);
-  for (const filter of filters) if (filter.id !== X86_FILTER) unsupported(file, `it uses filter ${filter.id}; only LZMA2 and x86 (4) can be read`);
+  for (const filter of filters)
+    if (filter.id !== X86_FILTER) unsupported(file, `it uses filter ${filter.id}; only LZMA2 and x86 (4) can be read`);
 
   const begin = output.length;
   let at = readLzma2(file, start + headerSize, output);
@@ -129,7 +134,8 @@ function skipIndexAndFooter(file: ImageReader, start: number): number {
     variableInteger(file, cursor);
   }
   const padded = start + Math.ceil((cursor.at - start) / 4) * 4;
-  if (crc32(file.slice(start, padded - start, 'the index')) !== file.u32(padded, 'the CRC32 of the index')) file.malformed('the CRC32 of its index is wrong');
+  if (crc32(file.slice(start, padded - start, 'the index')) !== file.u32(padded, 'the CRC32 of the index'))
+    file.malformed('the CRC32 of its index is wrong');
   const footer = padded + 4;
   file.check(footer, 12, 'the stream footer');
   if (file.u16(footer + 10) !== 0x5a59) file.malformed('its stream footer does not end with "YZ"');

@@ -15,9 +15,7 @@ export interface PackageVersion {
   readonly depends: readonly string[];
 }
 
-export interface AptProgress {
-  (percent: number | undefined, message: string): void;
-}
+export type AptProgress = (percent: number | undefined, message: string) => void;
 
 /** What to do where apt cannot help, for errors. */
 const REMEDY =
@@ -45,7 +43,13 @@ export class Apt {
    * Opens apt for one package.
    * @throws VisorkitError GUEST_APT_MISSING, GUEST_APT_LISTS, GUEST_PACKAGE_UNKNOWN
    */
-  static async open(cache: string, architecture: DebianArchitecture, name: string, progress: AptProgress, signal?: AbortSignal): Promise<Apt> {
+  static async open(
+    cache: string,
+    architecture: DebianArchitecture,
+    name: string,
+    progress: AptProgress,
+    signal?: AbortSignal,
+  ): Promise<Apt> {
     const apt = new Apt(cache, architecture, signal);
     const native = await apt.#nativeArchitecture();
     if (native === architecture && (await apt.versions(name)).length > 0) return apt;
@@ -55,7 +59,11 @@ export class Apt {
     }
     const said = await apt.refresh(progress);
     if ((await apt.versions(name)).length === 0) {
-      fail('GUEST_PACKAGE_UNKNOWN', `apt knows no package "${name}" for ${architecture} (${lastLines(said)}). ${REMEDY}.`, { name, architecture });
+      fail(
+        'GUEST_PACKAGE_UNKNOWN',
+        `apt knows no package "${name}" for ${architecture} (${lastLines(said)}). ${REMEDY}.`,
+        { name, architecture },
+      );
     }
     return apt;
   }
@@ -71,7 +79,8 @@ export class Apt {
     let said = '';
     await rm(this.#lists, { recursive: true, force: true });
     await fillOnce(this.#cache, this.#lists, async (folder) => {
-      for (const part of ['state/lists/partial', 'cache/archives/partial']) await mkdir(join(folder, part), { recursive: true });
+      for (const part of ['state/lists/partial', 'cache/archives/partial'])
+        await mkdir(join(folder, part), { recursive: true });
       await writeFile(join(folder, 'state/status'), '');
       this.#options = privateOptions(folder, this.#architecture);
       const onStatusLine = (line: string): void => {
@@ -92,7 +101,10 @@ export class Apt {
   /** The versions of a package that can be had, newest first; none when apt does not know it. */
   async versions(name: string): Promise<PackageVersion[]> {
     const { stdout } = await this.#run('apt-cache', ['show', name]);
-    const versions = stdout.split(/\n\n+/).map(parseStanza).filter((stanza) => stanza?.name === name);
+    const versions = stdout
+      .split(/\n\n+/)
+      .map(parseStanza)
+      .filter((stanza) => stanza?.name === name);
     return versions as PackageVersion[];
   }
 
@@ -105,9 +117,17 @@ export class Apt {
       const [kind, , percent] = line.split(':');
       if (kind === 'dlstatus') progress(Number(percent), `downloading ${version.name} ${version.version}`);
     };
-    const result = await this.#run('apt-get', ['-o', 'APT::Status-Fd=3', 'download', `${version.name}=${version.version}`], { cwd: folder, onStatusLine });
+    const result = await this.#run(
+      'apt-get',
+      ['-o', 'APT::Status-Fd=3', 'download', `${version.name}=${version.version}`],
+      { cwd: folder, onStatusLine },
+    );
     if (result.status !== 0) {
-      fail('GUEST_DOWNLOAD', `apt-get could not download ${version.name} ${version.version} (${lastLines(result.stderr)}). ${REMEDY}.`, { ...version });
+      fail(
+        'GUEST_DOWNLOAD',
+        `apt-get could not download ${version.name} ${version.version} (${lastLines(result.stderr)}). ${REMEDY}.`,
+        { ...version },
+      );
     }
   }
 
@@ -120,9 +140,16 @@ export class Apt {
     }
   }
 
-  async #run(command: string, args: string[], options: { cwd?: string; onStatusLine?: (line: string) => void } = {}): ReturnType<typeof runCommand> {
+  async #run(
+    command: string,
+    args: string[],
+    options: { cwd?: string; onStatusLine?: (line: string) => void } = {},
+  ): ReturnType<typeof runCommand> {
     try {
-      return await runCommand(command, [...this.#options, ...COMMON_OPTIONS, ...args], { ...options, signal: this.#signal });
+      return await runCommand(command, [...this.#options, ...COMMON_OPTIONS, ...args], {
+        ...options,
+        signal: this.#signal,
+      });
     } catch (error) {
       if (isVisorkitError(error) && error.code === 'COMMAND_MISSING') missing(error);
       throw error;
@@ -150,7 +177,12 @@ function privateOptions(folder: string, architecture: DebianArchitecture): strin
 }
 
 function missing(cause: Error): never {
-  return fail('GUEST_APT_MISSING', `This machine has no apt-get and dpkg, with which Debian's packages are fetched. ${REMEDY}.`, undefined, cause);
+  return fail(
+    'GUEST_APT_MISSING',
+    `This machine has no apt-get and dpkg, with which Debian's packages are fetched. ${REMEDY}.`,
+    undefined,
+    cause,
+  );
 }
 
 /** One stanza of `apt-cache show`. */
@@ -159,6 +191,9 @@ function parseStanza(text: string): PackageVersion | undefined {
   const name = field('Package');
   const version = field('Version');
   if (name === undefined || version === undefined) return undefined;
-  const depends = (field('Depends') ?? '').split(',').map((part) => part.trim().split(/[\s(:|]/)[0]).filter((part) => part !== '');
+  const depends = (field('Depends') ?? '')
+    .split(',')
+    .map((part) => part.trim().split(/[\s(:|]/)[0])
+    .filter((part) => part !== '');
   return { name, version, depends };
 }

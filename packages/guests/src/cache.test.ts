@@ -37,7 +37,11 @@ describe('fillOnce', () => {
   });
 
   test('of several at the same time one wins and all succeed', async () => {
-    await Promise.all(Array.from({ length: 8 }, (_, index) => fillOnce(cache, target(), (folder) => writeFile(join(folder, 'x'), `${index}`))));
+    await Promise.all(
+      Array.from({ length: 8 }, (_, index) =>
+        fillOnce(cache, target(), (folder) => writeFile(join(folder, 'x'), `${index}`)),
+      ),
+    );
     expect(await readFile(join(target(), 'x'), 'utf8')).toMatch(/^[0-7]$/);
     expect(await readdir(cache)).toEqual(['a']);
   });
@@ -52,6 +56,9 @@ describe('fillOnce', () => {
 
   test('says which folder cannot be written', async () => {
     await writeFile(join(cache, 'file'), '');
-    await expect(fillOnce(join(cache, 'file'), target(), async () => {})).rejects.toMatchObject({ code: 'GUEST_CACHE', message: expect.stringMatching(/VISORKIT_CACHE/) });
+    await expect(fillOnce(join(cache, 'file'), target(), async () => {})).rejects.toMatchObject({
+      code: 'GUEST_CACHE',
+      message: expect.stringMatching(/VISORKIT_CACHE/),
+    });
   });
 });

@@ -46,7 +46,12 @@ export async function clear(cache: string, target: string): Promise<void> {
 }
 
 function unusable(cache: string, cause: unknown): never {
-  return fail('GUEST_CACHE', `The cache folder "${cache}" cannot be written; set VISORKIT_CACHE to a folder that can.`, { cache }, cause);
+  return fail(
+    'GUEST_CACHE',
+    `The cache folder "${cache}" cannot be written; set VISORKIT_CACHE to a folder that can.`,
+    { cache },
+    cause,
+  );
 }
 
 /** One level at a time: Node's own recursive mkdir never ends below a folder of procfs. */
@@ -73,12 +78,20 @@ async function removeAbandoned(cache: string): Promise<void> {
   for (const name of await readdir(cache)) {
     if (!name.startsWith(WORK_PREFIX)) continue;
     const folder = join(cache, name);
-    const age = Date.now() - (await stat(folder).then((status) => status.mtimeMs, () => Date.now()));
+    const age =
+      Date.now() -
+      (await stat(folder).then(
+        (status) => status.mtimeMs,
+        () => Date.now(),
+      ));
     if (age > DAY_MS) await rm(folder, { recursive: true, force: true });
   }
 }
 
 /** Whether there is a file or folder at the path. */
 export async function exists(path: string): Promise<boolean> {
-  return stat(path).then(() => true, () => false);
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
 }

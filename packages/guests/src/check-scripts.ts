@@ -20,7 +20,11 @@ export interface CheckResult {
 
 /** The check lines in a guest's console output. */
 export function parseChecks(output: string): CheckResult[] {
-  return [...output.matchAll(/^CHECK (\S+) (ok|FAIL)(.*?)\r?$/gm)].map(([, name, verdict, detail]) => ({ name, ok: verdict === 'ok', detail: detail.trim() }));
+  return [...output.matchAll(/^CHECK (\S+) (ok|FAIL)(.*?)\r?$/gm)].map(([, name, verdict, detail]) => ({
+    name,
+    ok: verdict === 'ok',
+    detail: detail.trim(),
+  }));
 }
 
 /** Whether a check script ran to its end with every check passed. */
@@ -59,7 +63,10 @@ export function programsScript(): string {
     const word = line.split(' ')[1];
     tally.set(word, (tally.get(word) ?? 0) + 1);
   }
-  const sorted = [...tally].sort(([a], [b]) => (a < b ? -1 : 1)).map(([word, count]) => `${word}:${count}`).join(' ');
+  const sorted = [...tally]
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([word, count]) => `${word}:${count}`)
+    .join(' ');
   return `${PRELUDE}sum() { "$1" | cut -d' ' -f1; }
 check md5sum-empty "$(printf '' | sum md5sum)" d41d8cd98f00b204e9800998ecf8427e
 check md5sum-abc "$(printf abc | sum md5sum)" 900150983cd24fb0d6963f7d28e17f72

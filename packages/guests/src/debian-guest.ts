@@ -37,5 +37,10 @@ export async function prepareDebianGuest(options: FetchOptions = {}): Promise<De
     options.onProgress?.({ step: 'initramfs', message: `making an initramfs of busybox for ${arch}` });
     await fillOnce(cache, folder, (work) => writeFile(join(work, 'initramfs.cpio'), image));
   }
-  return { kernel: await kernelImage(kernelPackage), kernelPackage, initramfs: join(folder, 'initramfs.cpio'), busyboxPackage };
+  return {
+    kernel: await kernelImage(kernelPackage),
+    kernelPackage,
+    initramfs: join(folder, 'initramfs.cpio'),
+    busyboxPackage,
+  };
 }

@@ -30,7 +30,8 @@ describe("Debian's kernels", () => {
       expect(end).toBeLessThanOrEqual(parsed.prefAddress + parsed.initSize);
       const entry = pvhEntry(elf);
       expect(entry !== undefined).toBe(pvh);
-      if (entry !== undefined) expect(chunks.some((chunk) => entry >= chunk.address && entry < chunk.address + chunk.data.length)).toBe(true);
+      if (entry !== undefined)
+        expect(chunks.some((chunk) => entry >= chunk.address && entry < chunk.address + chunk.data.length)).toBe(true);
     });
   }
 });

@@ -13,7 +13,8 @@ const path = process.env.PATH;
 /** `known`: what apt-cache show prints, by package; a file in `lists` (set by `update`) makes it known. */
 const programs: Record<string, string> = {
   dpkg: 'echo amd64',
-  'apt-cache': 'for last; do :; done; cat "$FAKE/known/$last" 2>/dev/null || { echo "E: No packages found" >&2; exit 100; }',
+  'apt-cache':
+    'for last; do :; done; cat "$FAKE/known/$last" 2>/dev/null || { echo "E: No packages found" >&2; exit 100; }',
   'apt-get': `echo "$@" >>$FAKE/calls
 for last; do :; done
 case " $* " in
@@ -23,9 +24,11 @@ esac
 case "$(cat $FAKE/broken 2>/dev/null)" in *"$last"*) echo "W: noise" >&2; echo "E: 404 Not Found $last" >&2; exit 100 ;; esac
 echo "dlstatus:1:50:Retrieving" >&3
 echo "$last" >"\${last%%=*}_1_all.deb"`,
-  'dpkg-deb': '[ -e $FAKE/bad-deb ] && { echo "error: unexpected end of archive" >&2; exit 2; }; mkdir -p "$3/boot"; name=$(basename "$2" _1_all.deb); cp "$2" "$3/boot/vmlinuz-${name#linux-image-}"',
+  'dpkg-deb':
+    '[ -e $FAKE/bad-deb ] && { echo "error: unexpected end of archive" >&2; exit 2; }; mkdir -p "$3/boot"; name=$(basename "$2" _1_all.deb); cp "$2" "$3/boot/vmlinuz-${name#linux-image-}"',
 };
-const stanza = (name: string, version: string, depends = ''): string => `Package: ${name}\nVersion: ${version}\n${depends && `Depends: ${depends}\n`}Description: x\n\n`;
+const stanza = (name: string, version: string, depends = ''): string =>
+  `Package: ${name}\nVersion: ${version}\n${depends && `Depends: ${depends}\n`}Description: x\n\n`;
 
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'visorkit-apt-'));
@@ -45,21 +48,35 @@ afterEach(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 const know = (name: string, text: string): Promise<void> => writeFile(join(folder, 'known', name), text);
-const calls = async (): Promise<string[]> => (await readFile(join(folder, 'calls'), 'utf8').catch(() => '')).trim().split('\n').filter(Boolean);
+const calls = async (): Promise<string[]> =>
+  (await readFile(join(folder, 'calls'), 'utf8').catch(() => '')).trim().split('\n').filter(Boolean);
 
 describe('fetchDebianPackage', () => {
   test('downloads, unpacks, reports its steps, and does nothing the second time', async () => {
     await know('seabios', stanza('seabios', '1.16.2-1'));
     const steps: FetchProgress[] = [];
     const fetched = await fetchDebianPackage('seabios', { cache, onProgress: (progress) => steps.push(progress) });
-    expect(fetched).toEqual({ requested: 'seabios', name: 'seabios', version: '1.16.2-1', architecture: 'amd64', root: join(cache, 'debian/amd64/seabios/root') });
-    expect(steps.map(({ step, percent }) => [step, percent])).toEqual([['download', 0], ['download', 50], ['unpack', undefined]]);
+    expect(fetched).toEqual({
+      requested: 'seabios',
+      name: 'seabios',
+      version: '1.16.2-1',
+      architecture: 'amd64',
+      root: join(cache, 'debian/amd64/seabios/root'),
+    });
+    expect(steps.map(({ step, percent }) => [step, percent])).toEqual([
+      ['download', 0],
+      ['download', 50],
+      ['unpack', undefined],
+    ]);
     expect(await fetchDebianPackage('seabios', { cache })).toEqual(fetched);
     expect(await calls()).toHaveLength(1);
     expect(await readdir(join(cache, 'debian/amd64/seabios'))).toEqual(['manifest.json', 'root']);
   });
 
-  test.each([['linux-image-cloud-amd64', 'linux-image-6.1.0-9-cloud-amd64'], ['linux-image-686', 'linux-image-6.1.0-9-686']])('%s stands for the kernel it depends on', async (meta, kernel) => {
+  test.each([
+    ['linux-image-cloud-amd64', 'linux-image-6.1.0-9-cloud-amd64'],
+    ['linux-image-686', 'linux-image-6.1.0-9-686'],
+  ])('%s stands for the kernel it depends on', async (meta, kernel) => {
     await know(meta, stanza(meta, '6.1.9', `${kernel} (= 6.1.9)`));
     await know(kernel, stanza(kernel, '6.1.9', 'kmod, linux-base (>= 4.3~)'));
     const fetched = await fetchDebianPackage(meta, { cache });
@@ -77,7 +94,11 @@ describe('fetchDebianPackage', () => {
     await know('seabios', stanza('seabios', '1'));
     await writeFile(join(folder, 'broken'), 'seabios=1'); // `update` mends it
     expect(await fetchDebianPackage('seabios', { cache })).toMatchObject({ version: '1' });
-    expect((await calls()).map((call) => /\b(update|download)\b/.exec(call)?.[1])).toEqual(['download', 'update', 'download']);
+    expect((await calls()).map((call) => /\b(update|download)\b/.exec(call)?.[1])).toEqual([
+      'download',
+      'update',
+      'download',
+    ]);
   });
 
   test('fetches lists of its own for another architecture, without touching the system', async () => {
@@ -99,23 +120,43 @@ describe('fetchDebianPackage', () => {
     await know('seabios', stanza('seabios', '1'));
     await writeFile(join(folder, 'slow'), '');
     const abort = new AbortController();
-    const work = fetchDebianPackage('seabios', { cache, signal: abort.signal, onProgress: () => setTimeout(() => abort.abort(), 50) });
+    const work = fetchDebianPackage('seabios', {
+      cache,
+      signal: abort.signal,
+      onProgress: () => setTimeout(() => abort.abort(), 50),
+    });
     await expect(work).rejects.toMatchObject({ code: 'GUEST_INTERRUPTED' });
     expect(await readdir(cache)).toEqual([]);
   });
 
   test.each<[string, string, RegExp, () => Promise<unknown>]>([
-    ['a package that nobody knows', 'GUEST_PACKAGE_UNKNOWN', /knows no package "nothing" for amd64 \(E: no network\).*apt-get update/, () => writeFile(join(folder, 'offline'), '')],
-    ['a machine without apt', 'GUEST_APT_MISSING', /no apt-get and dpkg.*VISORKIT_CACHE/, async () => void (process.env.PATH = join(folder, 'known'))],
+    [
+      'a package that nobody knows',
+      'GUEST_PACKAGE_UNKNOWN',
+      /knows no package "nothing" for amd64 \(E: no network\).*apt-get update/,
+      () => writeFile(join(folder, 'offline'), ''),
+    ],
+    [
+      'a machine without apt',
+      'GUEST_APT_MISSING',
+      /no apt-get and dpkg.*VISORKIT_CACHE/,
+      async () => void (process.env.PATH = join(folder, 'known')),
+    ],
   ])('refuses %s', async (_what, code, message, prepare) => {
     await prepare();
-    await expect(fetchDebianPackage('nothing', { cache })).rejects.toMatchObject({ code, message: expect.stringMatching(message) });
+    await expect(fetchDebianPackage('nothing', { cache })).rejects.toMatchObject({
+      code,
+      message: expect.stringMatching(message),
+    });
   });
 
   test('says why a download or an archive failed', async () => {
     await know('seabios', stanza('seabios', '1'));
     await writeFile(join(folder, 'bad-deb'), '');
-    await expect(fetchDebianPackage('seabios', { cache })).rejects.toMatchObject({ code: 'GUEST_UNPACK', message: expect.stringMatching(/unexpected end of archive/) });
+    await expect(fetchDebianPackage('seabios', { cache })).rejects.toMatchObject({
+      code: 'GUEST_UNPACK',
+      message: expect.stringMatching(/unexpected end of archive/),
+    });
     await expect(fetchDebianPackage('../etc', { cache })).rejects.toMatchObject({ code: 'GUEST_PACKAGE_NAME' });
   });
 

@@ -51,9 +51,16 @@ const MANIFEST = 'manifest.json';
  * @throws VisorkitError GUEST_APT_MISSING, GUEST_PACKAGE_UNKNOWN, GUEST_DOWNLOAD, GUEST_UNPACK, GUEST_CACHE, GUEST_INTERRUPTED
  */
 export async function fetchDebianPackage(name: string, options: FetchOptions = {}): Promise<DebianPackage> {
-  if (!/^[a-z0-9][a-z0-9+.-]+$/.test(name)) fail('GUEST_PACKAGE_NAME', `"${name}" is not the name of a Debian package; lower-case letters, digits, and +-. are right.`);
+  if (!/^[a-z0-9][a-z0-9+.-]+$/.test(name))
+    fail(
+      'GUEST_PACKAGE_NAME',
+      `"${name}" is not the name of a Debian package; lower-case letters, digits, and +-. are right.`,
+    );
   const { arch = 'amd64', cache = defaultCacheFolder(), signal } = options;
-  const report = (step: FetchProgress['step']): FetchReport => (percent, message) => options.onProgress?.({ step, message, percent });
+  const report =
+    (step: FetchProgress['step']): FetchReport =>
+    (percent, message) =>
+      options.onProgress?.({ step, message, percent });
   const target = join(cache, 'debian', arch, name);
   const cached = await readManifest(target);
   if (cached) return cached;
@@ -64,9 +71,15 @@ export async function fetchDebianPackage(name: string, options: FetchOptions = {
     const version = await download(apt, name, folder, report('download'));
     report('unpack')(undefined, `unpacking ${version.name} ${version.version}`);
     await unpack(folder, signal);
-    await writeFile(join(folder, MANIFEST), `${JSON.stringify({ requested: name, name: version.name, version: version.version, architecture: arch }, null, 2)}\n`);
+    await writeFile(
+      join(folder, MANIFEST),
+      `${JSON.stringify({ requested: name, name: version.name, version: version.version, architecture: arch }, null, 2)}\n`,
+    );
   });
-  return (await readManifest(target)) ?? fail('GUEST_CACHE', `The package ${name} was put in "${target}", but it is not there now.`);
+  return (
+    (await readManifest(target)) ??
+    fail('GUEST_CACHE', `The package ${name} was put in "${target}", but it is not there now.`)
+  );
 }
 
 /**
@@ -96,7 +109,11 @@ async function downloadFirst(apt: Apt, name: string, folder: string, progress: F
     }
   }
   if (failure) throw failure;
-  return fail('GUEST_PACKAGE_UNKNOWN', `The package "${name}" stands for a kernel that apt does not know; run \`apt-get update\` and try again.`, { name });
+  return fail(
+    'GUEST_PACKAGE_UNKNOWN',
+    `The package "${name}" stands for a kernel that apt does not know; run \`apt-get update\` and try again.`,
+    { name },
+  );
 }
 
 function isDownloadFailure(error: unknown): boolean {
@@ -110,18 +127,25 @@ const KERNEL_NAME = /^linux-image-\d+\.\d/;
 async function candidates(apt: Apt, name: string): Promise<PackageVersion[]> {
   const found: PackageVersion[] = [];
   for (const version of await apt.versions(name)) {
-    const kernel = name.startsWith('linux-image-') ? version.depends.find((dependency) => KERNEL_NAME.test(dependency)) : undefined;
+    const kernel = name.startsWith('linux-image-')
+      ? version.depends.find((dependency) => KERNEL_NAME.test(dependency))
+      : undefined;
     found.push(...(kernel === undefined || KERNEL_NAME.test(name) ? [version] : await apt.versions(kernel)));
   }
   return found;
 }
 
 async function unpack(folder: string, signal: AbortSignal | undefined): Promise<void> {
-  const archive = (await readdir(folder)).find((file) => file.endsWith('.deb')) ?? fail('GUEST_DOWNLOAD', `apt-get reported success, but put no package in "${folder}".`);
+  const archive =
+    (await readdir(folder)).find((file) => file.endsWith('.deb')) ??
+    fail('GUEST_DOWNLOAD', `apt-get reported success, but put no package in "${folder}".`);
   const root = join(folder, 'root');
   await mkdir(root);
   const result = await runCommand('dpkg-deb', ['-x', join(folder, archive), root], { signal });
-  if (result.status !== 0) fail('GUEST_UNPACK', `dpkg-deb could not unpack ${archive} (${lastLines(result.stderr)}); is the disk full?`, { archive });
+  if (result.status !== 0)
+    fail('GUEST_UNPACK', `dpkg-deb could not unpack ${archive} (${lastLines(result.stderr)}); is the disk full?`, {
+      archive,
+    });
   await rm(join(folder, archive));
 }
 
@@ -143,5 +167,7 @@ export async function kernelImage(kernelPackage: DebianPackage): Promise<string>
   const boot = join(kernelPackage.root, 'boot');
   const names = await readdir(boot).catch(() => [] as string[]);
   const image = names.find((file) => file.startsWith('vmlinuz-'));
-  return image ? join(boot, image) : fail('GUEST_NO_KERNEL', `The package ${kernelPackage.name} has no boot/vmlinuz-*, so it is not a kernel's.`);
+  return image
+    ? join(boot, image)
+    : fail('GUEST_NO_KERNEL', `The package ${kernelPackage.name} has no boot/vmlinuz-*, so it is not a kernel's.`);
 }

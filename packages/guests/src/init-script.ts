@@ -23,7 +23,10 @@ export interface GuestParameters {
 
 /** The part of the kernel's command line that tells the init script what to do: "visorkit_mode=shell …". */
 export function guestParameters({ mode, rows, columns }: GuestParameters): string {
-  const size = rows !== undefined && columns !== undefined ? ` visorkit_rows=${Math.trunc(rows)} visorkit_columns=${Math.trunc(columns)}` : '';
+  const size =
+    rows !== undefined && columns !== undefined
+      ? ` visorkit_rows=${Math.trunc(rows)} visorkit_columns=${Math.trunc(columns)}`
+      : '';
   return `visorkit_mode=${mode}${size}`;
 }
 

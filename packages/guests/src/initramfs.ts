@@ -33,7 +33,8 @@ export function makeBusyboxInitramfs(options: InitramfsOptions): Uint8Array {
   };
   const taken = new Set([...Object.keys(files).map((path) => path.replace(/^\/+/, '')), 'bin/busybox', 'init']);
   const cpio = new CpioWriter();
-  for (const folder of ['bin', 'dev', 'etc', 'mnt', 'proc', 'root', 'run', 'sbin', 'sys', 'usr/bin', 'usr/sbin', 'var']) cpio.directory(folder);
+  for (const folder of ['bin', 'dev', 'etc', 'mnt', 'proc', 'root', 'run', 'sbin', 'sys', 'usr/bin', 'usr/sbin', 'var'])
+    cpio.directory(folder);
   cpio.directory('tmp', 0o1777);
   // The kernel opens this for init, before init can mount devtmpfs.
   cpio.characterDevice('dev/console', 5, 1);

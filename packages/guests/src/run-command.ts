@@ -20,7 +20,11 @@ export interface CommandResult {
  * @throws VisorkitError COMMAND_MISSING when there is no such program, COMMAND_FAILED when it cannot be started,
  * GUEST_INTERRUPTED when the signal ended it
  */
-export function runCommand(command: string, args: readonly string[], options: CommandOptions = {}): Promise<CommandResult> {
+export function runCommand(
+  command: string,
+  args: readonly string[],
+  options: CommandOptions = {},
+): Promise<CommandResult> {
   return new Promise((resolve, reject) => {
     const settle = (act: () => never): void => {
       try {
@@ -29,7 +33,8 @@ export function runCommand(command: string, args: readonly string[], options: Co
         reject(error as Error);
       }
     };
-    if (options.signal?.aborted) return settle(() => fail('GUEST_INTERRUPTED', `"${command}" was not started: the work was interrupted.`));
+    if (options.signal?.aborted)
+      return settle(() => fail('GUEST_INTERRUPTED', `"${command}" was not started: the work was interrupted.`));
     const child = spawn(command, args, {
       cwd: options.cwd,
       env: { ...process.env, LC_ALL: 'C.UTF-8' },
@@ -50,7 +55,8 @@ export function runCommand(command: string, args: readonly string[], options: Co
     );
     child.on('close', (code) => {
       options.signal?.removeEventListener('abort', abort);
-      if (options.signal?.aborted) settle(() => fail('GUEST_INTERRUPTED', `"${command}" was interrupted; what it did so far is discarded.`));
+      if (options.signal?.aborted)
+        settle(() => fail('GUEST_INTERRUPTED', `"${command}" was interrupted; what it did so far is discarded.`));
       else resolve({ status: code ?? -1, stdout: stdout(), stderr: stderr() });
     });
   });
@@ -73,7 +79,10 @@ function eachLine(stream: NodeJS.ReadableStream, onLine: (line: string) => void)
 
 /** What a failed command gave as its errors ("E: …"), or else its last lines, for an error of ours. */
 export function lastLines(text: string, count = 4): string {
-  const lines = text.split('\n').map((line) => line.trim()).filter((line) => line !== '');
+  const lines = text
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((line) => line !== '');
   const errors = lines.filter((line) => line.startsWith('E: '));
   return (errors.length > 0 ? errors : lines).slice(-count).join(' / ') || 'it said nothing';
 }

@@ -18,22 +18,46 @@ export abstract class OpenFile {
   abstract readonly name: string;
   abstract stat(): FileStat;
   /** Reads at the file's position. */
-  read(_target: Uint8Array, _call: SystemCall): number { return -Errno.EINVAL; }
-  write(_bytes: Uint8Array, _call: SystemCall): number { return -Errno.EINVAL; }
-  readAt(_target: Uint8Array, _position: number): number { return -Errno.ESPIPE; }
-  writeAt(_bytes: Uint8Array, _position: number): number { return -Errno.ESPIPE; }
-  seek(_offset: number, _whence: number): number { return -Errno.ESPIPE; }
+  read(_target: Uint8Array, _call: SystemCall): number {
+    return -Errno.EINVAL;
+  }
+  write(_bytes: Uint8Array, _call: SystemCall): number {
+    return -Errno.EINVAL;
+  }
+  readAt(_target: Uint8Array, _position: number): number {
+    return -Errno.ESPIPE;
+  }
+  writeAt(_bytes: Uint8Array, _position: number): number {
+    return -Errno.ESPIPE;
+  }
+  seek(_offset: number, _whence: number): number {
+    return -Errno.ESPIPE;
+  }
   /** Which of {@link Poll} hold now. */
-  poll(): number { return Poll.IN | Poll.OUT; }
-  ioctl(_call: SystemCall, _request: number): number { return -Errno.ENOTTY; }
-  truncate(_size: number): number { return -Errno.EINVAL; }
-  sync(): number { return -Errno.EINVAL; }
+  poll(): number {
+    return Poll.IN | Poll.OUT;
+  }
+  ioctl(_call: SystemCall, _request: number): number {
+    return -Errno.ENOTTY;
+  }
+  truncate(_size: number): number {
+    return -Errno.EINVAL;
+  }
+  sync(): number {
+    return -Errno.EINVAL;
+  }
   /** The last descriptor is gone. */
   close(): void {}
 
-  get readable(): boolean { return (this.flags & OpenFlag.ACCESS) !== OpenFlag.WRONLY && (this.flags & OpenFlag.PATH) === 0; }
-  get writable(): boolean { return (this.flags & OpenFlag.ACCESS) !== OpenFlag.RDONLY && (this.flags & OpenFlag.PATH) === 0; }
-  get nonblocking(): boolean { return (this.flags & OpenFlag.NONBLOCK) !== 0; }
+  get readable(): boolean {
+    return (this.flags & OpenFlag.ACCESS) !== OpenFlag.WRONLY && (this.flags & OpenFlag.PATH) === 0;
+  }
+  get writable(): boolean {
+    return (this.flags & OpenFlag.ACCESS) !== OpenFlag.RDONLY && (this.flags & OpenFlag.PATH) === 0;
+  }
+  get nonblocking(): boolean {
+    return (this.flags & OpenFlag.NONBLOCK) !== 0;
+  }
 }
 
 interface Slot {

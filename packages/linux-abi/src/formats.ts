@@ -11,12 +11,20 @@ const hex = (value: number): string => (value === 0 ? 'NULL' : `0x${value.toStri
 export function quoted(bytes: Uint8Array, total = bytes.length): string {
   let text = '';
   for (const byte of bytes.subarray(0, SHOWN)) {
-    const escape = ESCAPES[byte];
-    text += escape ?? (byte >= 0x20 && byte < 0x7f ? String.fromCharCode(byte) : `\\${byte.toString(8)}`);
+    const known = ESCAPES[byte];
+    text += known ?? (byte >= 0x20 && byte < 0x7f ? String.fromCharCode(byte) : `\\${byte.toString(8)}`);
   }
   return `"${text}"${total > SHOWN ? '...' : ''}`;
 }
-const ESCAPES: { readonly [byte: number]: string } = { 9: '\\t', 10: '\\n', 11: '\\v', 12: '\\f', 13: '\\r', 34: '\\"', 92: '\\\\' };
+const ESCAPES: { readonly [byte: number]: string } = {
+  9: '\\t',
+  10: '\\n',
+  11: '\\v',
+  12: '\\f',
+  13: '\\r',
+  34: '\\"',
+  92: '\\\\',
+};
 
 /** Reads for a trace: an address that cannot be read is shown as it is. */
 function peek(call: SystemCall, address: number, show: () => string): string {
@@ -39,21 +47,34 @@ export const descriptor = int;
 export const directory: ArgumentFormat = (call, i) => (call.i32(i) === -100 ? 'AT_FDCWD' : String(call.i32(i)));
 export const signal: ArgumentFormat = (call, i) => signalName(call.i32(i));
 
-export const path: ArgumentFormat = (call, i) => peek(call, call.u64(i), () => JSON.stringify(Buffer.from(call.memory.readString(call.u64(i)), 'latin1').toString()));
+export const path: ArgumentFormat = (call, i) =>
+  peek(call, call.u64(i), () => JSON.stringify(Buffer.from(call.memory.readString(call.u64(i)), 'latin1').toString()));
 
 /** A buffer that the call reads; its length is argument `length`. */
-export const input = (length: number): ArgumentFormat => (call, i) =>
-  peek(call, call.u64(i), () => quoted(call.memory.read(call.u64(i), Math.min(call.u64(length), SHOWN + 1)), call.u64(length)));
+export const input =
+  (length: number): ArgumentFormat =>
+  (call, i) =>
+    peek(call, call.u64(i), () =>
+      quoted(call.memory.read(call.u64(i), Math.min(call.u64(length), SHOWN + 1)), call.u64(length)),
+    );
 
 /** A buffer that the call fills with as many bytes as it returns. */
 export const output: ArgumentFormat = (call, i, result) =>
-  (result < 0 ? hex(call.u64(i)) : peek(call, call.u64(i), () => quoted(call.memory.read(call.u64(i), Math.min(result, SHOWN + 1)), result)));
+  result < 0
+    ? hex(call.u64(i))
+    : peek(call, call.u64(i), () => quoted(call.memory.read(call.u64(i), Math.min(result, SHOWN + 1)), result));
 
 /** One of several values. */
-export const oneOf = (names: { readonly [value: number]: string }): ArgumentFormat => (call, i) => names[call.i32(i)] ?? String(call.i32(i));
+export const oneOf =
+  (names: { readonly [value: number]: string }): ArgumentFormat =>
+  (call, i) =>
+    names[call.i32(i)] ?? String(call.i32(i));
 
 /** Bits by name; `zero` when none is set. */
-export const flags = (names: { readonly [name: string]: number }, zero = '0'): ArgumentFormat => (call, i) => flagText(call.u32(i), names, zero);
+export const flags =
+  (names: { readonly [name: string]: number }, zero = '0'): ArgumentFormat =>
+  (call, i) =>
+    flagText(call.u32(i), names, zero);
 
 export function flagText(value: number, names: { readonly [name: string]: number }, zero = '0'): string {
   const found: string[] = [];
@@ -79,9 +100,15 @@ export function resultText(definition: SystemCallDefinition | undefined, result:
 }
 
 /** One line of a trace. `result` undefined: the call does not return. */
-export function callText(name: string, definition: SystemCallDefinition | undefined, call: SystemCall, result: number | undefined): string {
-  const args = definition === undefined
-    ? [0, 1, 2, 3, 4, 5].map((i) => `0x${call.big(i).toString(16)}`)
-    : definition.args.map((format, index) => format(call, index, result ?? 0));
+export function callText(
+  name: string,
+  definition: SystemCallDefinition | undefined,
+  call: SystemCall,
+  result: number | undefined,
+): string {
+  const args =
+    definition === undefined
+      ? [0, 1, 2, 3, 4, 5].map((i) => `0x${call.big(i).toString(16)}`)
+      : definition.args.map((format, index) => format(call, index, result ?? 0));
   return `${name}(${args.join(', ')}) = ${result === undefined ? '?' : resultText(definition, result)}`;
 }

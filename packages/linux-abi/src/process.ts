@@ -61,16 +61,28 @@ export class Process {
     this.comm = (options.execName.split('/').at(-1) ?? '').slice(0, 15);
   }
 
-  get space(): Namespace { return this.options.space; }
-  get identity(): Identity { return this.options.identity; }
+  get space(): Namespace {
+    return this.options.space;
+  }
+  get identity(): Identity {
+    return this.options.identity;
+  }
 
   /** ns since the start. */
-  get clock(): number { return this.options.timers.clock.now(); }
+  get clock(): number {
+    return this.options.timers.clock.now();
+  }
   /** ns since 1970. */
-  get realTime(): bigint { return this.options.epoch + BigInt(Math.floor(this.clock)); }
+  get realTime(): bigint {
+    return this.options.epoch + BigInt(Math.floor(this.clock));
+  }
 
-  wake(): void { this.options.wake(); }
-  signal(signal: number): void { this.options.signal(signal); }
+  wake(): void {
+    this.options.wake();
+  }
+  signal(signal: number): void {
+    this.options.signal(signal);
+  }
 
   /** A timer on the process's clock. */
   timer(fire: () => void): Timer {
@@ -107,5 +119,9 @@ export const PID = 2;
 
 /** Reads the path at an argument and resolves it from the descriptor at another. */
 export function resolveArgument(call: SystemCall, directory: number, path: number, follow: boolean): Resolved {
-  return call.process.resolve(directory < 0 ? AT_FDCWD : call.i32(directory), call.memory.readString(call.u64(path)), follow);
+  return call.process.resolve(
+    directory < 0 ? AT_FDCWD : call.i32(directory),
+    call.memory.readString(call.u64(path)),
+    follow,
+  );
 }

@@ -15,7 +15,12 @@ export class SystemCallTable {
   /** Adds a row. Throws SYSTEM_CALL_CONFLICT. Returns the function that takes it back. */
   define(definition: SystemCallDefinition): () => void {
     const number = systemCallNumber(definition.name);
-    if (this.#rows[number] !== undefined) throw new VisorkitError('SYSTEM_CALL_CONFLICT', `The system call ${definition.name} is served twice; leave one of the plugins out.`, { name: definition.name });
+    if (this.#rows[number] !== undefined)
+      throw new VisorkitError(
+        'SYSTEM_CALL_CONFLICT',
+        `The system call ${definition.name} is served twice; leave one of the plugins out.`,
+        { name: definition.name },
+      );
     this.#rows[number] = definition;
     return () => {
       this.#rows[number] = undefined;
@@ -38,7 +43,9 @@ export class SystemCallTable {
 }
 
 /** What a trace shows, line by line. */
-export interface TraceSink { line(text: string): void }
+export interface TraceSink {
+  line(text: string): void;
+}
 
 /** What system calls ask of the kernel in the guest. */
 export interface GuestKernel {

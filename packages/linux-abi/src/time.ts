@@ -12,7 +12,8 @@ export interface TimerQueue {
 
 /** Reads a `struct timespec` in ns; NaN when it is not valid. */
 export function readTimespec(memory: { readI64(address: number): number }, address: number): number {
-  const seconds = memory.readI64(address), nanoseconds = memory.readI64(address + 8);
+  const seconds = memory.readI64(address),
+    nanoseconds = memory.readI64(address + 8);
   return seconds < 0 || nanoseconds < 0 || nanoseconds > 999_999_999 ? NaN : seconds * 1e9 + nanoseconds;
 }
 

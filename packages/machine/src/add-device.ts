@@ -21,11 +21,18 @@ export interface DevicePlaces<D> {
  * The plugin requires the services of the buses it names and `DeviceListToken`.
  * Throws PORT_CONFLICT, MMIO_CONFLICT or MSR_CONFLICT where somebody is already.
  */
-export function addDevice<D extends Device>(host: Pick<PluginHost, 'services' | 'onDispose'>, device: D, places: DevicePlaces<D>): void {
+export function addDevice<D extends Device>(
+  host: Pick<PluginHost, 'services' | 'onDispose'>,
+  device: D,
+  places: DevicePlaces<D>,
+): void {
   const { services } = host;
   const is = device as unknown as PortDevice & MmioDevice & MsrDevice;
-  for (const [first, count] of places.ports ?? []) host.onDispose(services.get(PortBusToken).register(first, count, is, device.name));
-  for (const [gpa, length] of places.mmio ?? []) host.onDispose(services.get(MmioBusToken).register(gpa, length, is, device.name));
-  for (const [first, count] of places.msrs ?? []) host.onDispose(services.get(MsrBusToken).register(first, count, is, device.name));
+  for (const [first, count] of places.ports ?? [])
+    host.onDispose(services.get(PortBusToken).register(first, count, is, device.name));
+  for (const [gpa, length] of places.mmio ?? [])
+    host.onDispose(services.get(MmioBusToken).register(gpa, length, is, device.name));
+  for (const [first, count] of places.msrs ?? [])
+    host.onDispose(services.get(MsrBusToken).register(first, count, is, device.name));
   host.onDispose(services.get(DeviceListToken).add(device));
 }

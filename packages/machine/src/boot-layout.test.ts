@@ -32,18 +32,29 @@ describe('BootLayout', () => {
     const places = layout();
     places.take(MIB, 4096, 'the kernel');
     expect(() => places.take(MIB + 4095, 1, 'the initrd')).toThrow(
-      expect.objectContaining({ code: 'BOOT_OVERLAP', message: 'The initrd at 0x100fff-0x100fff lies over the kernel at 0x100000-0x100fff.' }),
+      expect.objectContaining({
+        code: 'BOOT_OVERLAP',
+        message: 'The initrd at 0x100fff-0x100fff lies over the kernel at 0x100000-0x100fff.',
+      }),
     );
   });
 
   test('refuses places that are not RAM, with the memory that would do', () => {
     expect(() => layout().take(14 * MIB, 4 * MIB, 'the kernel')).toThrow(/at least 18 MiB/);
-    expect(() => layout().take(0xa0000, 16, 'the kernel')).toThrow(expect.objectContaining({ code: 'BOOT_OUTSIDE_MEMORY' }));
-    expect(() => layout().takeLow(20 * MIB, 4096, 'the initrd')).toThrow(expect.objectContaining({ code: 'BOOT_NO_SPACE' }));
+    expect(() => layout().take(0xa0000, 16, 'the kernel')).toThrow(
+      expect.objectContaining({ code: 'BOOT_OUTSIDE_MEMORY' }),
+    );
+    expect(() => layout().takeLow(20 * MIB, 4096, 'the initrd')).toThrow(
+      expect.objectContaining({ code: 'BOOT_NO_SPACE' }),
+    );
   });
 
   test('never hands out the same byte twice, nor one that is not RAM', () => {
-    const request = fc.record({ size: fc.integer({ min: 1, max: 2 * MIB }), align: fc.constantFrom(1, 16, 4096, 65536), high: fc.boolean() });
+    const request = fc.record({
+      size: fc.integer({ min: 1, max: 2 * MIB }),
+      align: fc.constantFrom(1, 16, 4096, 65536),
+      high: fc.boolean(),
+    });
     fc.assert(
       fc.property(fc.array(request, { maxLength: 40 }), (requests) => {
         const places = layout();
@@ -57,7 +68,9 @@ describe('BootLayout', () => {
             continue;
           }
           expect(at % align).toBe(0);
-          expect(map.some((entry) => entry.type === 1 && at >= entry.gpa && at + size <= entry.gpa + entry.size)).toBe(true);
+          expect(map.some((entry) => entry.type === 1 && at >= entry.gpa && at + size <= entry.gpa + entry.size)).toBe(
+            true,
+          );
           expect(taken.every(([start, end]) => at >= end || at + size <= start)).toBe(true);
           taken.push([at, at + size]);
         }

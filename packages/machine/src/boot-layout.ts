@@ -44,14 +44,20 @@ export class BootLayout {
       fail(
         'BOOT_OUTSIDE_MEMORY',
         `${sentence(what)} must be at ${span(gpa, end)}, but the machine has RAM only at ${this.#usable.map((range) => span(range.start, range.end)).join(', ')}; ` +
-          (this.#isBeyondRam(end) ? `give the machine more memory (at least ${mebibytes(end)} MiB)` : 'an image linked at another address is needed') +
+          (this.#isBeyondRam(end)
+            ? `give the machine more memory (at least ${mebibytes(end)} MiB)`
+            : 'an image linked at another address is needed') +
           '.',
         { gpa, size },
       );
     }
     const other = this.#taken.find((range) => gpa < range.end && range.start < end);
     if (other) {
-      fail('BOOT_OVERLAP', `${sentence(what)} at ${span(gpa, end)} lies over ${other.what} at ${span(other.start, other.end)}.`, { gpa, size });
+      fail(
+        'BOOT_OVERLAP',
+        `${sentence(what)} at ${span(gpa, end)} lies over ${other.what} at ${span(other.start, other.end)}.`,
+        { gpa, size },
+      );
     }
     this.#taken.push({ start: gpa, end, what });
   }

@@ -11,7 +11,15 @@ export const FLAT_GDT_SIZE = 0x30;
 export const IDENTITY_MAP_SIZE = 6 * 4096;
 
 /** Bits of control registers and EFER that loaders set. */
-export const ControlBits = { CR0_PE: 0x1n, CR0_ET: 0x10n, CR0_NE: 0x20n, CR0_PG: 0x80000000n, CR4_PAE: 0x20n, EFER_LME: 0x100n, EFER_LMA: 0x400n } as const;
+export const ControlBits = {
+  CR0_PE: 0x1n,
+  CR0_ET: 0x10n,
+  CR0_NE: 0x20n,
+  CR0_PG: 0x80000000n,
+  CR4_PAE: 0x20n,
+  EFER_LME: 0x100n,
+  EFER_LMA: 0x400n,
+} as const;
 
 const PRESENT_WRITABLE = 0x3n;
 const LARGE_PAGE = 0x80n;
@@ -43,7 +51,12 @@ export function flatSegments(codeBits: 32 | 64): Record<SegmentName, SegmentStat
 
 /** Segment registers of real mode with one base for code (selector = base / 16) and another for data. */
 export function realModeSegments(codeBase: number, dataBase: number): Record<SegmentName, SegmentState> {
-  const data = (): SegmentState => ({ selector: (dataBase >>> 4) & 0xffff, base: BigInt(dataBase), limit: 0xffff, accessRights: 0x93 });
+  const data = (): SegmentState => ({
+    selector: (dataBase >>> 4) & 0xffff,
+    base: BigInt(dataBase),
+    limit: 0xffff,
+    accessRights: 0x93,
+  });
   return {
     cs: { selector: (codeBase >>> 4) & 0xffff, base: BigInt(codeBase), limit: 0xffff, accessRights: 0x9b },
     ss: data(),
@@ -67,6 +80,7 @@ export function writeIdentityMap(memory: GuestMemory, gpa: number): void {
   for (let gigabyte = 0; gigabyte < 4; gigabyte++) {
     memory.writeU64(gpa + 0x1000 + gigabyte * 8, BigInt(gpa + 0x2000 + gigabyte * 0x1000) | PRESENT_WRITABLE);
   }
-  for (let page = 0; page < directories.length; page++) directories[page] = BigInt(page * 0x200000) | PRESENT_WRITABLE | LARGE_PAGE;
+  for (let page = 0; page < directories.length; page++)
+    directories[page] = BigInt(page * 0x200000) | PRESENT_WRITABLE | LARGE_PAGE;
   memory.write(gpa + 0x2000, new Uint8Array(directories.buffer));
 }

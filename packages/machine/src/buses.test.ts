@@ -23,35 +23,62 @@ function ram(length: number, base = 0) {
 describe('PortBus', () => {
   it('agrees with an array of bytes, whatever the widths and whoever claims the ports', () => {
     const claims = fc.uniqueArray(fc.integer({ min: 0, max: 7 }), { maxLength: 8 });
-    const accesses = fc.array(fc.record({ port: fc.integer({ min: 0, max: 0x41 }), size: sizes, write: fc.boolean(), value: fc.nat(0xffffffff) }), { maxLength: 50 });
-    fc.assert(fc.property(claims, accesses, (slots, list) => {
-      const bus = new PortBus();
-      const claimed = new Set<number>();
-      for (const slot of slots) {
-        bus.register(slot * 8, 8, ram(8, slot * 8), `slot ${slot}`);
-        for (let i = 0; i < 8; i++) claimed.add(slot * 8 + i);
-      }
-      const model = new Map<number, number>();
-      for (const { port, size, write, value } of list) {
-        if (write) {
-          bus.write(port, size, value);
-          for (let i = 0; i < size; i++) if (claimed.has(port + i)) model.set(port + i, (value >>> (8 * i)) & 0xff);
+    const accesses = fc.array(
+      fc.record({
+        port: fc.integer({ min: 0, max: 0x41 }),
+        size: sizes,
+        write: fc.boolean(),
+        value: fc.nat(0xffffffff),
+      }),
+      { maxLength: 50 },
+    );
+    fc.assert(
+      fc.property(claims, accesses, (slots, list) => {
+        const bus = new PortBus();
+        const claimed = new Set<number>();
+        for (const slot of slots) {
+          bus.register(slot * 8, 8, ram(8, slot * 8), `slot ${slot}`);
+          for (let i = 0; i < 8; i++) claimed.add(slot * 8 + i);
         }
-        let expected = 0n;
-        for (let i = 0; i < size; i++) expected |= BigInt(claimed.has(port + i) ? (model.get(port + i) ?? 0) : 0xff) << BigInt(8 * i);
-        expect(BigInt(bus.read(port, size))).toBe(expected);
-      }
-    }));
+        const model = new Map<number, number>();
+        for (const { port, size, write, value } of list) {
+          if (write) {
+            bus.write(port, size, value);
+            for (let i = 0; i < size; i++) if (claimed.has(port + i)) model.set(port + i, (value >>> (8 * i)) & 0xff);
+          }
+          let expected = 0n;
+          for (let i = 0; i < size; i++)
+            expected |= BigInt(claimed.has(port + i) ? (model.get(port + i) ?? 0) : 0xff) << BigInt(8 * i);
+          expect(BigInt(bus.read(port, size))).toBe(expected);
+        }
+      }),
+    );
   });
 
   it('gives an access to the device whole when the device covers it', () => {
     const bus = new PortBus();
     const seen: [number, number][] = [];
-    bus.register(0x10, 4, { readPort: (port, size) => { seen.push([port, size]); return 0x1_2345_6789; }, writePort() {} }, 'd');
+    bus.register(
+      0x10,
+      4,
+      {
+        readPort: (port, size) => {
+          seen.push([port, size]);
+          return 0x1_2345_6789;
+        },
+        writePort() {},
+      },
+      'd',
+    );
     expect(bus.read(0x10, 4)).toBe(0x2345_6789);
     expect(bus.read(0x10, 1)).toBe(0x89);
     expect(bus.read(0x12, 4) >>> 16).toBe(0xffff);
-    expect(seen).toEqual([[0x10, 4], [0x10, 1], [0x12, 1], [0x13, 1]]);
+    expect(seen).toEqual([
+      [0x10, 4],
+      [0x10, 1],
+      [0x12, 1],
+      [0x13, 1],
+    ]);
     expect(bus.unclaimedAccesses).toBe(2);
   });
 
@@ -64,7 +91,12 @@ describe('PortBus', () => {
     const bus = new PortBus();
     const free = bus.register(0x3f8, 8, ram(8), 'uart0');
     const conflict = (): unknown => bus.register(0x3ff, 2, ram(2), 'gadget');
-    expect(conflict).toThrow(expect.objectContaining({ code: 'PORT_CONFLICT', message: expect.stringMatching(/gadget claims ports 0x3ff-0x400, but uart0 already has 0x3f8-0x3ff/) as string }) as VisorkitError);
+    expect(conflict).toThrow(
+      expect.objectContaining({
+        code: 'PORT_CONFLICT',
+        message: expect.stringMatching(/gadget claims ports 0x3ff-0x400, but uart0 already has 0x3f8-0x3ff/) as string,
+      }) as VisorkitError,
+    );
     expect(bus.ownerOf(0x400)).toBeUndefined();
     free();
     expect(conflict).not.toThrow();
@@ -74,16 +106,30 @@ describe('PortBus', () => {
 
   it('shows accesses to an observer, and blames a device that throws', () => {
     const bus = new PortBus();
-    const seen: unknown[] = [], taps: unknown[] = [];
-    bus.register(1, 1, { readPort: () => 7, writePort: () => { throw new Error('smoke'); } }, 'd');
+    const seen: unknown[] = [],
+      taps: unknown[] = [];
+    bus.register(
+      1,
+      1,
+      {
+        readPort: () => 7,
+        writePort: () => {
+          throw new Error('smoke');
+        },
+      },
+      'd',
+    );
     bus.observe({ taps, call: (access) => seen.push({ ...access }) });
     bus.read(1, 1);
     expect(seen).toEqual([]); // nobody taps yet
     taps.push('somebody');
     bus.read(1, 1);
-    expect(() => bus.write(1, 1, 2)).toThrow(expect.objectContaining({ code: 'DEVICE_FAILED', details: { device: 'd' } }) as VisorkitError);
+    expect(() => bus.write(1, 1, 2)).toThrow(
+      expect.objectContaining({ code: 'DEVICE_FAILED', details: { device: 'd' } }) as VisorkitError,
+    );
     expect(seen).toEqual([
-      { kind: 'port', address: 1, size: 1, write: false, value: 7, owner: 'd' }, { kind: 'port', address: 1, size: 1, write: true, value: 2, owner: 'd' },
+      { kind: 'port', address: 1, size: 1, write: false, value: 7, owner: 'd' },
+      { kind: 'port', address: 1, size: 1, write: true, value: 2, owner: 'd' },
     ]);
   });
 });
@@ -91,19 +137,34 @@ describe('PortBus', () => {
 describe('MmioBus', () => {
   it('finds the device of every address, and all ones elsewhere', () => {
     const ranges = fc.uniqueArray(fc.integer({ min: 0, max: 9 }), { maxLength: 10 });
-    fc.assert(fc.property(ranges, fc.array(fc.tuple(fc.integer({ min: 0, max: 0xa10 }), sizes), { maxLength: 40 }), (slots, reads) => {
-      const bus = new MmioBus();
-      const base = 0xfec0_0000;
-      for (const slot of slots) bus.register(base + slot * 0x100, 0x80, { readMmio: (offset, size) => (size === 4 ? offset * 0x1000 + slot : offset), writeMmio() {} }, `s${slot}`);
-      for (const [offset, size] of reads) {
-        const slot = offset >> 8;
-        const inside = slots.includes(slot) && (offset & 0xff) + size <= 0x80;
-        expect(bus.covers(base + offset)).toBe(slots.includes(slot) && (offset & 0xff) < 0x80);
-        if (inside && size === 4) expect(bus.read(base + offset, size)).toBe((offset & 0xff) * 0x1000 + slot);
-        if (!slots.includes(slot) && !slots.includes((offset + size - 1) >> 8)) expect(bus.read(base + offset, size)).toBe([0, 0xff, 0xffff, 0, 0xffffffff][size]);
-      }
-      expect(bus.ranges().map(({ gpa }) => gpa)).toEqual(slots.map((slot) => base + slot * 0x100).sort((a, b) => a - b));
-    }));
+    fc.assert(
+      fc.property(
+        ranges,
+        fc.array(fc.tuple(fc.integer({ min: 0, max: 0xa10 }), sizes), { maxLength: 40 }),
+        (slots, reads) => {
+          const bus = new MmioBus();
+          const base = 0xfec0_0000;
+          for (const slot of slots)
+            bus.register(
+              base + slot * 0x100,
+              0x80,
+              { readMmio: (offset, size) => (size === 4 ? offset * 0x1000 + slot : offset), writeMmio() {} },
+              `s${slot}`,
+            );
+          for (const [offset, size] of reads) {
+            const slot = offset >> 8;
+            const inside = slots.includes(slot) && (offset & 0xff) + size <= 0x80;
+            expect(bus.covers(base + offset)).toBe(slots.includes(slot) && (offset & 0xff) < 0x80);
+            if (inside && size === 4) expect(bus.read(base + offset, size)).toBe((offset & 0xff) * 0x1000 + slot);
+            if (!slots.includes(slot) && !slots.includes((offset + size - 1) >> 8))
+              expect(bus.read(base + offset, size)).toBe([0, 0xff, 0xffff, 0, 0xffffffff][size]);
+          }
+          expect(bus.ranges().map(({ gpa }) => gpa)).toEqual(
+            slots.map((slot) => base + slot * 0x100).sort((a, b) => a - b),
+          );
+        },
+      ),
+    );
   });
 
   it('splits an access at the end of a device, and names both owners of a conflict', () => {
@@ -113,7 +174,12 @@ describe('MmioBus', () => {
     bus.write(0x1004, 4, 0xaabbccdd);
     expect([...device.bytes]).toEqual([0, 0, 0, 0, 0xdd, 0xcc]);
     expect(bus.read(0x1004, 4)).toBe(0xffffccdd);
-    expect(() => bus.register(0xff0, 0x11, ram(0x11), 'two')).toThrow(expect.objectContaining({ code: 'MMIO_CONFLICT', message: expect.stringMatching(/two claims .* but one already has 0x1000-0x1005/) as string }) as VisorkitError);
+    expect(() => bus.register(0xff0, 0x11, ram(0x11), 'two')).toThrow(
+      expect.objectContaining({
+        code: 'MMIO_CONFLICT',
+        message: expect.stringMatching(/two claims .* but one already has 0x1000-0x1005/) as string,
+      }) as VisorkitError,
+    );
     bus.read(0x1000, 1);
     free();
     expect(bus.covers(0x1000)).toBe(false);
@@ -123,25 +189,27 @@ describe('MmioBus', () => {
 describe('InterruptLines', () => {
   it('is high while any user holds it, and tells sinks of changes only', () => {
     const steps = fc.array(fc.record({ user: fc.nat(5), level: fc.boolean() }), { maxLength: 60 });
-    fc.assert(fc.property(steps, (list) => {
-      const lines = new InterruptLines();
-      const users = Array.from({ length: 6 }, (_, i) => lines.line(i % 2));
-      const held = new Array<boolean>(6).fill(false);
-      const heard: boolean[] = [false, false];
-      lines.connect((gsi, level) => {
-        expect(heard[gsi]).toBe(!level);
-        heard[gsi] = level;
-      });
-      for (const { user, level } of list) {
-        users[user].set(level);
-        held[user] = level;
-        for (const gsi of [0, 1]) {
-          const high = held.some((h, i) => h && i % 2 === gsi);
-          expect(lines.level(gsi)).toBe(high);
-          expect(heard[gsi]).toBe(high);
+    fc.assert(
+      fc.property(steps, (list) => {
+        const lines = new InterruptLines();
+        const users = Array.from({ length: 6 }, (_, i) => lines.line(i % 2));
+        const held = new Array<boolean>(6).fill(false);
+        const heard: boolean[] = [false, false];
+        lines.connect((gsi, level) => {
+          expect(heard[gsi]).toBe(!level);
+          heard[gsi] = level;
+        });
+        for (const { user, level } of list) {
+          users[user].set(level);
+          held[user] = level;
+          for (const gsi of [0, 1]) {
+            const high = held.some((h, i) => h && i % 2 === gsi);
+            expect(lines.level(gsi)).toBe(high);
+            expect(heard[gsi]).toBe(high);
+          }
         }
-      }
-    }));
+      }),
+    );
   });
 
   it('tells a new sink what is high, and refuses lines that are none', () => {

@@ -40,7 +40,10 @@ export class RetirementClock implements ExecutionClock {
   readonly virtual = true;
   #skipped = 0;
 
-  constructor(private readonly retired: () => number, private readonly nanosecondsPerInstruction = 1) {}
+  constructor(
+    private readonly retired: () => number,
+    private readonly nanosecondsPerInstruction = 1,
+  ) {}
 
   now(): number {
     return this.retired() * this.nanosecondsPerInstruction + this.#skipped;

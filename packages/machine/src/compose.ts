@@ -1,6 +1,13 @@
 /** Composes a whole machine: the kernel's VM with buses, lines, timers, console and boot loaders in it. */
 import {
-  BackendToken, ClockToken, GuestMemoryToken, Stage, WakeupToken, composeVmm, fail, parseSize,
+  BackendToken,
+  ClockToken,
+  GuestMemoryToken,
+  Stage,
+  WakeupToken,
+  composeVmm,
+  fail,
+  parseSize,
 } from '@visorkit/core';
 import type { Plugin, PluginHost, Vmm, VmmOptions } from '@visorkit/core';
 import { BootLoaders } from './boot.js';
@@ -16,8 +23,17 @@ import { MsrBus } from './msr-bus.js';
 import { PortBus } from './port-bus.js';
 import { TimerQueue } from './timers.js';
 import {
-  BootLoadersToken, ConsoleToken, CpuidTableToken, DeviceListToken, FirmwareTablesToken, InterruptLinesToken, MemoryMapToken, MmioBusToken,
-  MsrBusToken, PortBusToken, TimerQueueToken,
+  BootLoadersToken,
+  ConsoleToken,
+  CpuidTableToken,
+  DeviceListToken,
+  FirmwareTablesToken,
+  InterruptLinesToken,
+  MemoryMapToken,
+  MmioBusToken,
+  MsrBusToken,
+  PortBusToken,
+  TimerQueueToken,
 } from './tokens.js';
 
 /** What to start. */
@@ -50,7 +66,11 @@ export interface ComposeOptions extends Omit<VmmOptions, 'memory'> {
 /** Composes a VM from a backend and plugins. Throws when they do not fit together. */
 export function compose(options: ComposeOptions): Vmm {
   const { memory, console: { output, input } = {}, boot, plugins = [], ...rest } = options;
-  return composeVmm({ ...rest, memory: parseSize(memory, 'memory'), plugins: [machine({ output, input, boot }), ...plugins] });
+  return composeVmm({
+    ...rest,
+    memory: parseSize(memory, 'memory'),
+    plugins: [machine({ output, input, boot }), ...plugins],
+  });
 }
 
 /** The plugin that makes the parts every machine has. `compose` puts it first. */
@@ -58,7 +78,15 @@ export function machine(options: MachineOptions = {}): Plugin {
   return {
     name: 'machine',
     provides: [
-      PortBusToken, MmioBusToken, MsrBusToken, CpuidTableToken, InterruptLinesToken, TimerQueueToken, ConsoleToken, DeviceListToken, BootLoadersToken,
+      PortBusToken,
+      MmioBusToken,
+      MsrBusToken,
+      CpuidTableToken,
+      InterruptLinesToken,
+      TimerQueueToken,
+      ConsoleToken,
+      DeviceListToken,
+      BootLoadersToken,
       MemoryMapToken,
     ],
     apply: (host) => new MachineParts(host, options),
@@ -66,7 +94,10 @@ export function machine(options: MachineOptions = {}): Plugin {
 }
 
 class MachineParts {
-  constructor(private readonly host: PluginHost, private readonly options: MachineOptions) {
+  constructor(
+    private readonly host: PluginHost,
+    private readonly options: MachineOptions,
+  ) {
     const { services, hooks } = host;
     const ports = new PortBus();
     const mmio = new MmioBus();
@@ -114,33 +145,55 @@ class MachineParts {
     const { image, imageName = 'the image', commandLine = '', modules = [], options = {} } = boot;
     const loaders = services.get(BootLoadersToken);
     const loader = boot.loader === undefined ? loaders.find(image) : loaders.named(boot.loader);
-    if (image.length === 0) fail('BOOT_IMAGE_EMPTY', `${imageName} is empty; it must hold a kernel or a program.`, { imageName });
+    if (image.length === 0)
+      fail('BOOT_IMAGE_EMPTY', `${imageName} is empty; it must hold a kernel or a program.`, { imageName });
     if (loader === undefined) {
-      const known = loaders.names.length === 0 ? 'this machine has none' : `the machine has ${loaders.names.join(', ')}`;
-      if (boot.loader !== undefined) fail('BOOT_LOADER_UNKNOWN', `There is no boot loader "${boot.loader}"; ${known}.`, { loader: boot.loader });
+      const known =
+        loaders.names.length === 0 ? 'this machine has none' : `the machine has ${loaders.names.join(', ')}`;
+      if (boot.loader !== undefined)
+        fail('BOOT_LOADER_UNKNOWN', `There is no boot loader "${boot.loader}"; ${known}.`, { loader: boot.loader });
       const start = Array.from(image.subarray(0, 8), (byte) => byte.toString(16).padStart(2, '0')).join(' ');
       const looks = loaders.describe(image);
       const what = looks === undefined ? `${image.length} bytes, starts with ${start}` : `it looks like ${looks}`;
       fail('BOOT_FORMAT_UNKNOWN', `No boot loader recognises ${imageName} (${what}); ${known}.`, { imageName });
     }
-    const stray = loader.takes === undefined ? undefined : Object.keys(options).find((option) => !loader.takes!.includes(option));
+    const stray =
+      loader.takes === undefined ? undefined : Object.keys(options).find((option) => !loader.takes!.includes(option));
     if (stray !== undefined) {
-      fail('BOOT_OPTION_UNKNOWN', `The boot loader "${loader.name}", which takes ${imageName}, has no option "${stray}"; ${loader.takes!.length === 0 ? 'it has none' : `it has ${loader.takes!.join(', ')}`}.`,
-        { loader: loader.name, option: stray });
+      fail(
+        'BOOT_OPTION_UNKNOWN',
+        `The boot loader "${loader.name}", which takes ${imageName}, has no option "${stray}"; ${loader.takes!.length === 0 ? 'it has none' : `it has ${loader.takes!.join(', ')}`}.`,
+        { loader: loader.name, option: stray },
+      );
     }
     if (commandLine !== '' && loader.takesCommandLine === false) {
-      fail('BOOT_COMMAND_LINE_UNUSED', `${imageName} was given the command line "${commandLine}", which the boot loader "${loader.name}" has no way to hand over; leave it out.`, { loader: loader.name });
+      fail(
+        'BOOT_COMMAND_LINE_UNUSED',
+        `${imageName} was given the command line "${commandLine}", which the boot loader "${loader.name}" has no way to hand over; leave it out.`,
+        { loader: loader.name },
+      );
     }
     logger.debug(`loading ${imageName} with ${loader.name}`);
     const assumption = boot.loader === undefined ? loader.assumes?.(image) : undefined;
-    if (assumption !== undefined) logger.warn(`${imageName} is of no known format: ${assumption}. If that is meant, name the loader "${loader.name}".`);
+    if (assumption !== undefined)
+      logger.warn(
+        `${imageName} is of no known format: ${assumption}. If that is meant, name the loader "${loader.name}".`,
+      );
     const backend = services.get(BackendToken);
     const firmwareTables = services.find(FirmwareTablesToken);
     const vcpu = this.#bootVcpu();
     const context: BootContext = {
-      image, imageName, commandLine, modules, memory: services.get(GuestMemoryToken), vcpu, memoryMap: services.get(MemoryMapToken).entries(),
+      image,
+      imageName,
+      commandLine,
+      modules,
+      memory: services.get(GuestMemoryToken),
+      vcpu,
+      memoryMap: services.get(MemoryMapToken).entries(),
       ...(firmwareTables === undefined ? {} : { firmwareTables }),
-      ...(backend.mapRom === undefined ? {} : { mapRom: (gpa: number, bytes: Uint8Array) => backend.mapRom!(gpa, bytes) }),
+      ...(backend.mapRom === undefined
+        ? {}
+        : { mapRom: (gpa: number, bytes: Uint8Array) => backend.mapRom!(gpa, bytes) }),
       options,
     };
     if (loader.startsFirmware !== true) services.get(DeviceListToken).setUp();

@@ -5,7 +5,10 @@ import { CpuidTable, EAX, EDX } from './index.js';
 const vcpu = {} as Vcpu;
 
 it('keeps leaves and subleaves, and changes them', () => {
-  const table = new CpuidTable([{ leaf: 0, subleaf: 0, indexed: false, eax: 4, ebx: 0, ecx: 0, edx: 0 }, { leaf: 4, subleaf: 1, indexed: true, eax: 9, ebx: 0, ecx: 0, edx: 0 }]);
+  const table = new CpuidTable([
+    { leaf: 0, subleaf: 0, indexed: false, eax: 4, ebx: 0, ecx: 0, edx: 0 },
+    { leaf: 4, subleaf: 1, indexed: true, eax: 9, ebx: 0, ecx: 0, edx: 0 },
+  ]);
   expect(table.execute(0, 77, vcpu)[EAX]).toBe(4);
   expect(table.execute(4, 1, vcpu)[EAX]).toBe(9);
   expect(table.execute(4, 2, vcpu)[EAX]).toBe(0);
@@ -13,7 +16,9 @@ it('keeps leaves and subleaves, and changes them', () => {
   table.patch(4, 1, ({ eax }) => ({ eax: eax + 1, edx: -1 }));
   expect(table.execute(4, 1, vcpu)[EDX]).toBe(0xffff_ffff);
   expect(table.get(4, 1)?.eax).toBe(10);
-  const undo = table.atExecution(3, (result) => { result[EAX] = 5; });
+  const undo = table.atExecution(3, (result) => {
+    result[EAX] = 5;
+  });
   expect(table.execute(3, 0, vcpu)[EAX]).toBe(5);
   undo();
   expect(table.execute(3, 0, vcpu)[EAX]).toBe(0);
@@ -23,7 +28,10 @@ it('keeps leaves and subleaves, and changes them', () => {
 });
 
 it('gives zeros above the highest leaf where the vendor is AMD (APM 3, CPUID)', () => {
-  const table = new CpuidTable([{ leaf: 0, subleaf: 0, indexed: false, eax: 1, ebx: 0x6874_7541, ecx: 0x444d_4163, edx: 0x6974_6e65 }, { leaf: 1, subleaf: 0, indexed: false, eax: 7, ebx: 0, ecx: 0, edx: 0 }]);
+  const table = new CpuidTable([
+    { leaf: 0, subleaf: 0, indexed: false, eax: 1, ebx: 0x6874_7541, ecx: 0x444d_4163, edx: 0x6974_6e65 },
+    { leaf: 1, subleaf: 0, indexed: false, eax: 7, ebx: 0, ecx: 0, edx: 0 },
+  ]);
   expect(table.execute(1, 0, vcpu)[EAX]).toBe(7);
   expect([...table.execute(2, 0, vcpu)]).toEqual([0, 0, 0, 0]);
   expect([...table.execute(0x8000_0000, 0, vcpu)]).toEqual([0, 0, 0, 0]);

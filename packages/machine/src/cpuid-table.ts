@@ -88,7 +88,8 @@ export class CpuidTable {
 
   /** Every stored entry, by leaf and subleaf. */
   entries(): CpuidEntry[] {
-    return [...this.#leaves.values()].flatMap((leaf) => [...leaf.subleaves.values()])
+    return [...this.#leaves.values()]
+      .flatMap((leaf) => [...leaf.subleaves.values()])
       .sort((a, b) => (a.leaf >>> 0) - (b.leaf >>> 0) || a.subleaf - b.subleaf);
   }
 
@@ -109,6 +110,6 @@ export class CpuidTable {
       if ((number & 0x0fff_ffff) === 0 && entry !== undefined) this.#highestByRange.set(number >>> 28, entry.eax >>> 0);
     }
     const vendor = this.#leaves.get(0)?.subleaves.get(0)?.ebx ?? 0;
-    this.#beyond = vendor >>> 0 === VENDOR_AMD ? NO_LEAF : this.#highestByRange.get(0) ?? 0;
+    this.#beyond = vendor >>> 0 === VENDOR_AMD ? NO_LEAF : (this.#highestByRange.get(0) ?? 0);
   }
 }

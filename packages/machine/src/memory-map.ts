@@ -25,7 +25,10 @@ export class MemoryMap {
 
   /** Sorted, without overlaps, neighbours of one type joined. */
   entries(): MemoryMapEntry[] {
-    const layers = [...this.regions.map(({ gpa, size }) => ({ gpa, size, type: MemoryType.RAM as number })), ...this.#reserved];
+    const layers = [
+      ...this.regions.map(({ gpa, size }) => ({ gpa, size, type: MemoryType.RAM as number })),
+      ...this.#reserved,
+    ];
     const edges = [...new Set(layers.flatMap(({ gpa, size }) => [gpa, gpa + size]))].sort((a, b) => a - b);
     const entries: { gpa: number; size: number; type: number }[] = [];
     for (let i = 0; i + 1 < edges.length; i++) {
@@ -34,7 +37,8 @@ export class MemoryMap {
       const layer = layers.findLast((entry) => gpa >= entry.gpa && gpa < entry.gpa + entry.size);
       if (layer === undefined) continue;
       const previous = entries.at(-1);
-      if (previous !== undefined && previous.type === layer.type && previous.gpa + previous.size === gpa) previous.size += size;
+      if (previous !== undefined && previous.type === layer.type && previous.gpa + previous.size === gpa)
+        previous.size += size;
       else entries.push({ gpa, size, type: layer.type });
     }
     return entries;

@@ -7,39 +7,65 @@ const size = 4096;
 
 describe('ArrayGuestMemory', () => {
   it('behaves as an array of bytes, little endian, and tells of every write', () => {
-    const access = fc.record({ gpa: fc.integer({ min: 0, max: size - 1 }), width: fc.constantFrom(1, 2, 4, 8), value: fc.bigInt({ min: 0n, max: (1n << 64n) - 1n }) });
-    fc.assert(fc.property(fc.array(access, { maxLength: 60 }), (accesses) => {
-      const memory = new ArrayGuestMemory(size, new SharedArrayBuffer(size + 32), 32);
-      const model = new Uint8Array(size);
-      const told: [number, number][] = [];
-      memory.onWrite((gpa, length) => told.push([gpa, length]));
-      const made: [number, number][] = [];
-      for (const { gpa, width, value } of accesses) {
-        if (gpa + width > size) {
-          expect(() => memory.writeU64(size - 7, 0n)).toThrow(VisorkitError);
-          continue;
+    const access = fc.record({
+      gpa: fc.integer({ min: 0, max: size - 1 }),
+      width: fc.constantFrom(1, 2, 4, 8),
+      value: fc.bigInt({ min: 0n, max: (1n << 64n) - 1n }),
+    });
+    fc.assert(
+      fc.property(fc.array(access, { maxLength: 60 }), (accesses) => {
+        const memory = new ArrayGuestMemory(size, new SharedArrayBuffer(size + 32), 32);
+        const model = new Uint8Array(size);
+        const told: [number, number][] = [];
+        memory.onWrite((gpa, length) => told.push([gpa, length]));
+        const made: [number, number][] = [];
+        for (const { gpa, width, value } of accesses) {
+          if (gpa + width > size) {
+            expect(() => memory.writeU64(size - 7, 0n)).toThrow(VisorkitError);
+            continue;
+          }
+          if (width === 1) memory.writeU8(gpa, Number(value & 0xffn));
+          else if (width === 2) memory.writeU16(gpa, Number(value & 0xffffn));
+          else if (width === 4) memory.writeU32(gpa, Number(value & 0xffff_ffffn));
+          else memory.writeU64(gpa, value);
+          made.push([gpa, width]);
+          for (let i = 0; i < width; i++) model[gpa + i] = Number((value >> BigInt(8 * i)) & 0xffn);
+          const read =
+            width === 1
+              ? memory.readU8(gpa)
+              : width === 2
+                ? memory.readU16(gpa)
+                : width === 4
+                  ? memory.readU32(gpa)
+                  : memory.readU64(gpa);
+          expect(BigInt(read)).toBe(BigInt.asUintN(8 * width, value));
         }
-        if (width === 1) memory.writeU8(gpa, Number(value & 0xffn));
-        else if (width === 2) memory.writeU16(gpa, Number(value & 0xffffn));
-        else if (width === 4) memory.writeU32(gpa, Number(value & 0xffff_ffffn));
-        else memory.writeU64(gpa, value);
-        made.push([gpa, width]);
-        for (let i = 0; i < width; i++) model[gpa + i] = Number((value >> BigInt(8 * i)) & 0xffn);
-        const read = width === 1 ? memory.readU8(gpa) : width === 2 ? memory.readU16(gpa) : width === 4 ? memory.readU32(gpa) : memory.readU64(gpa);
-        expect(BigInt(read)).toBe(BigInt.asUintN(8 * width, value));
-      }
-      expect(Buffer.compare(memory.read(0, size), model)).toBe(0);
-      expect(told).toEqual(made);
-    }));
+        expect(Buffer.compare(memory.read(0, size), model)).toBe(0);
+        expect(told).toEqual(made);
+      }),
+    );
   });
 
   it('refuses every access that is not wholly RAM', () => {
     const memory = new ArrayGuestMemory(size);
-    fc.assert(fc.property(fc.oneof(fc.integer({ min: -10, max: size + 10 }), fc.double(), fc.constantFrom(LOW_RAM_END, HIGH_RAM_START, 2 ** 52, -1)), fc.integer({ min: 0, max: 20 }), (gpa, length) => {
-      const inside = Number.isInteger(gpa) && gpa >= 0 && gpa + length <= size;
-      if (inside) expect(memory.read(gpa, length)).toHaveLength(length);
-      else expect(() => memory.read(gpa, length)).toThrow(expect.objectContaining({ code: 'GUEST_MEMORY_RANGE' }) as Error);
-    }));
+    fc.assert(
+      fc.property(
+        fc.oneof(
+          fc.integer({ min: -10, max: size + 10 }),
+          fc.double(),
+          fc.constantFrom(LOW_RAM_END, HIGH_RAM_START, 2 ** 52, -1),
+        ),
+        fc.integer({ min: 0, max: 20 }),
+        (gpa, length) => {
+          const inside = Number.isInteger(gpa) && gpa >= 0 && gpa + length <= size;
+          if (inside) expect(memory.read(gpa, length)).toHaveLength(length);
+          else
+            expect(() => memory.read(gpa, length)).toThrow(
+              expect.objectContaining({ code: 'GUEST_MEMORY_RANGE' }) as Error,
+            );
+        },
+      ),
+    );
   });
 
   it('copies, fills and reads into', () => {
@@ -55,7 +81,8 @@ describe('ArrayGuestMemory', () => {
 
   it('puts what is beyond 3 GiB at 4 GiB', () => {
     expect(layoutMemory(LOW_RAM_END + 8192, 4096)).toEqual([
-      { gpa: 0, size: LOW_RAM_END, hostOffset: 4096 }, { gpa: HIGH_RAM_START, size: 8192, hostOffset: 4096 + LOW_RAM_END },
+      { gpa: 0, size: LOW_RAM_END, hostOffset: 4096 },
+      { gpa: HIGH_RAM_START, size: 8192, hostOffset: 4096 + LOW_RAM_END },
     ]);
     expect(layoutMemory(4096)).toEqual([{ gpa: 0, size: 4096, hostOffset: 0 }]);
     expect(() => layoutMemory(100)).toThrow('whole 4096-byte pages');
@@ -65,24 +92,33 @@ describe('ArrayGuestMemory', () => {
 
 describe('MemoryMap', () => {
   it('gives sorted entries without overlaps in which the last word counts', () => {
-    const reservation = fc.record({ gpa: fc.integer({ min: 0, max: 40 }), size: fc.integer({ min: 0, max: 20 }), type: fc.constantFrom(2, 3, 4) });
-    fc.assert(fc.property(fc.array(reservation, { maxLength: 8 }), (reservations) => {
-      const map = new MemoryMap([{ gpa: 0, size: 32, hostOffset: 0 }]);
-      const model = new Array<number>(64).fill(0).fill(MemoryType.RAM, 0, 32);
-      for (const { gpa, size: length, type } of reservations) {
-        map.reserve(gpa, length, type);
-        model.fill(type, gpa, gpa + length);
-      }
-      const entries = map.entries();
-      const seen = new Array<number>(64).fill(0);
-      for (let i = 0; i < entries.length; i++) {
-        const { gpa, size: length, type } = entries[i];
-        expect(seen.slice(gpa, gpa + length).every((t) => t === 0)).toBe(true);
-        seen.fill(type, gpa, gpa + length);
-        const previous = entries[i - 1];
-        if (previous) expect(previous.gpa + previous.size < gpa || (previous.gpa + previous.size === gpa && previous.type !== type)).toBe(true);
-      }
-      expect(seen).toEqual(model);
-    }));
+    const reservation = fc.record({
+      gpa: fc.integer({ min: 0, max: 40 }),
+      size: fc.integer({ min: 0, max: 20 }),
+      type: fc.constantFrom(2, 3, 4),
+    });
+    fc.assert(
+      fc.property(fc.array(reservation, { maxLength: 8 }), (reservations) => {
+        const map = new MemoryMap([{ gpa: 0, size: 32, hostOffset: 0 }]);
+        const model = new Array<number>(64).fill(0).fill(MemoryType.RAM, 0, 32);
+        for (const { gpa, size: length, type } of reservations) {
+          map.reserve(gpa, length, type);
+          model.fill(type, gpa, gpa + length);
+        }
+        const entries = map.entries();
+        const seen = new Array<number>(64).fill(0);
+        for (let i = 0; i < entries.length; i++) {
+          const { gpa, size: length, type } = entries[i];
+          expect(seen.slice(gpa, gpa + length).every((t) => t === 0)).toBe(true);
+          seen.fill(type, gpa, gpa + length);
+          const previous = entries[i - 1];
+          if (previous)
+            expect(
+              previous.gpa + previous.size < gpa || (previous.gpa + previous.size === gpa && previous.type !== type),
+            ).toBe(true);
+        }
+        expect(seen).toEqual(model);
+      }),
+    );
   });
 });

@@ -12,7 +12,9 @@ export const HIGH_RAM_START = 0x1_0000_0000;
 /** How `size` bytes of RAM lie in the guest-physical address space when they start at `baseOffset` of a buffer. */
 export function layoutMemory(size: number, baseOffset = 0): MemoryRegion[] {
   if (!Number.isSafeInteger(size) || size <= 0 || size % 4096 !== 0) {
-    fail('GUEST_MEMORY_SIZE', `Guest memory must be a positive number of whole 4096-byte pages, not ${size} bytes.`, { size });
+    fail('GUEST_MEMORY_SIZE', `Guest memory must be a positive number of whole 4096-byte pages, not ${size} bytes.`, {
+      size,
+    });
   }
   if (size <= LOW_RAM_END) return [{ gpa: 0, size, hostOffset: baseOffset }];
   return [
@@ -40,8 +42,11 @@ export class ArrayGuestMemory implements GuestMemory {
     this.size = size;
     this.buffer = buffer ?? new ArrayBuffer(baseOffset + size);
     if (this.buffer.byteLength < baseOffset + size) {
-      fail('GUEST_MEMORY_SIZE',
-        `A buffer of ${this.buffer.byteLength} bytes cannot hold ${size} bytes of guest memory from offset ${baseOffset} on.`, { size, baseOffset });
+      fail(
+        'GUEST_MEMORY_SIZE',
+        `A buffer of ${this.buffer.byteLength} bytes cannot hold ${size} bytes of guest memory from offset ${baseOffset} on.`,
+        { size, baseOffset },
+      );
     }
     this.#bytes = new Uint8Array(this.buffer);
     this.#view = new DataView(this.buffer);
@@ -79,10 +84,18 @@ export class ArrayGuestMemory implements GuestMemory {
     this.#wrote(gpa, length);
   }
 
-  readU8(gpa: number): number { return this.#bytes[this.#offset(gpa, 1)]; }
-  readU16(gpa: number): number { return this.#view.getUint16(this.#offset(gpa, 2), true); }
-  readU32(gpa: number): number { return this.#view.getUint32(this.#offset(gpa, 4), true); }
-  readU64(gpa: number): bigint { return this.#view.getBigUint64(this.#offset(gpa, 8), true); }
+  readU8(gpa: number): number {
+    return this.#bytes[this.#offset(gpa, 1)];
+  }
+  readU16(gpa: number): number {
+    return this.#view.getUint16(this.#offset(gpa, 2), true);
+  }
+  readU32(gpa: number): number {
+    return this.#view.getUint32(this.#offset(gpa, 4), true);
+  }
+  readU64(gpa: number): bigint {
+    return this.#view.getBigUint64(this.#offset(gpa, 8), true);
+  }
 
   writeU8(gpa: number, value: number): void {
     this.#bytes[this.#offset(gpa, 1)] = value;
@@ -131,7 +144,10 @@ export class ArrayGuestMemory implements GuestMemory {
 
   #outOfRange(gpa: number, length: number): never {
     const ram = this.regions.map((r) => `${hex(r.gpa)} to ${hex(r.gpa + r.size - 1)}`).join(' and ');
-    fail('GUEST_MEMORY_RANGE', `Guest-physical ${hex(gpa)}, ${length} bytes, is not within RAM, which is ${ram}.`, { gpa, length });
+    fail('GUEST_MEMORY_RANGE', `Guest-physical ${hex(gpa)}, ${length} bytes, is not within RAM, which is ${ram}.`, {
+      gpa,
+      length,
+    });
   }
 }
 

@@ -40,15 +40,27 @@ export class MmioBus {
 
   /** Claims a range. Returns the function that gives it back. Throws `MMIO_CONFLICT`, naming both owners. */
   register(gpa: number, length: number, device: MmioDevice, owner: string): () => void {
-    if (!Number.isSafeInteger(gpa) || !Number.isSafeInteger(length) || gpa < 0 || length < 1 || gpa + length > 2 ** 52) {
-      fail('MMIO_RANGE', `${owner} claims ${length} bytes from ${gpa}; guest-physical addresses have at most 52 bits.`, { gpa, length, owner });
+    if (
+      !Number.isSafeInteger(gpa) ||
+      !Number.isSafeInteger(length) ||
+      gpa < 0 ||
+      length < 1 ||
+      gpa + length > 2 ** 52
+    ) {
+      fail(
+        'MMIO_RANGE',
+        `${owner} claims ${length} bytes from ${gpa}; guest-physical addresses have at most 52 bits.`,
+        { gpa, length, owner },
+      );
     }
     const end = gpa + length;
     for (const other of this.#claims) {
       if (gpa < other.end && other.gpa < end) {
-        fail('MMIO_CONFLICT',
+        fail(
+          'MMIO_CONFLICT',
           `${owner} claims guest-physical ${range(gpa, end)}, but ${other.owner} already has ${range(other.gpa, other.end)}. Give one of them another place, or leave one out.`,
-          { gpa, length, owner, other: other.owner });
+          { gpa, length, owner, other: other.owner },
+        );
       }
     }
     const claim: MmioClaim = { gpa, length, end, device, owner };
@@ -66,9 +78,12 @@ export class MmioBus {
   answer(mmio: MmioExit): boolean {
     let claim = this.#last;
     if (claim === undefined || mmio.gpa < claim.gpa || mmio.gpa >= claim.end) claim = this.#find(mmio.gpa);
-    if (claim === undefined || this.#observers.taps.length > 0 || mmio.size === 8 || mmio.gpa + mmio.size > claim.end) this.#answerByParts(mmio);
+    if (claim === undefined || this.#observers.taps.length > 0 || mmio.size === 8 || mmio.gpa + mmio.size > claim.end)
+      this.#answerByParts(mmio);
     else {
-      const { device } = claim, { size } = mmio, offset = mmio.gpa - claim.gpa;
+      const { device } = claim,
+        { size } = mmio,
+        offset = mmio.gpa - claim.gpa;
       try {
         if (mmio.write) device.writeMmio(offset, size, mmio.value);
         else mmio.value = (device.readMmio(offset, size) & ALL_ONES[size]) >>> 0;
@@ -127,7 +142,8 @@ export class MmioBus {
 
   #read(gpa: number, size: AccessSize): number {
     const claim = this.#find(gpa);
-    if (claim !== undefined && gpa + size <= claim.end) return (claim.device.readMmio(gpa - claim.gpa, size) & ALL_ONES[size]) >>> 0;
+    if (claim !== undefined && gpa + size <= claim.end)
+      return (claim.device.readMmio(gpa - claim.gpa, size) & ALL_ONES[size]) >>> 0;
     if (size === 1) {
       this.unclaimedAccesses++;
       return 0xff;

@@ -29,9 +29,11 @@ export class MsrBus {
     const end = first + count;
     const other = this.#claims.find((claim) => first < claim.end && claim.first < end);
     if (other !== undefined) {
-      fail('MSR_CONFLICT',
+      fail(
+        'MSR_CONFLICT',
         `${owner} claims MSR 0x${first.toString(16)}-0x${(end - 1).toString(16)}, but ${other.owner} already has 0x${other.first.toString(16)}-0x${(other.end - 1).toString(16)}. Leave one of them out.`,
-        { first, count, owner, other: other.owner });
+        { first, count, owner, other: other.owner },
+      );
     }
     const claim: MsrClaim = { first, end, device, owner };
     this.#claims = [...this.#claims, claim];
@@ -43,7 +45,8 @@ export class MsrBus {
   /** The device that answers for a register, undefined when none does. */
   find(index: number): MsrDevice | undefined {
     const claims = this.#claims;
-    for (let i = 0; i < claims.length; i++) if (index >= claims[i].first && index < claims[i].end) return claims[i].device;
+    for (let i = 0; i < claims.length; i++)
+      if (index >= claims[i].first && index < claims[i].end) return claims[i].device;
     return undefined;
   }
 

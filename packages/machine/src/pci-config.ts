@@ -7,8 +7,19 @@ import type { PciFunction } from './pci.js';
 
 /** Offsets of the header. */
 export const PciHeader = {
-  vendor: 0x00, device: 0x02, command: 0x04, status: 0x06, revision: 0x08, classCode: 0x09, headerType: 0x0e, bar0: 0x10,
-  subsystemVendor: 0x2c, subsystem: 0x2e, capabilities: 0x34, interruptLine: 0x3c, interruptPin: 0x3d,
+  vendor: 0x00,
+  device: 0x02,
+  command: 0x04,
+  status: 0x06,
+  revision: 0x08,
+  classCode: 0x09,
+  headerType: 0x0e,
+  bar0: 0x10,
+  subsystemVendor: 0x2c,
+  subsystem: 0x2e,
+  capabilities: 0x34,
+  interruptLine: 0x3c,
+  interruptPin: 0x3d,
 } as const;
 
 const COMMAND_IO = 1;
@@ -49,7 +60,10 @@ export class PciConfigSpace implements PciFunction {
   readonly #bars: (PciBar | undefined)[] = [undefined, undefined, undefined, undefined, undefined, undefined];
   readonly #placed: (number | undefined)[] = [undefined, undefined, undefined, undefined, undefined, undefined];
 
-  constructor(readonly name: string, identity: PciIdentity) {
+  constructor(
+    readonly name: string,
+    identity: PciIdentity,
+  ) {
     this.#put(PciHeader.vendor, 2, identity.vendor);
     this.#put(PciHeader.device, 2, identity.device);
     this.#put(PciHeader.revision, 1, identity.revision ?? 0);
@@ -77,7 +91,11 @@ export class PciConfigSpace implements PciFunction {
   addBar(index: number, bar: PciBar): void {
     const smallest = bar.kind === 'io' ? 4 : 16;
     if (bar.size < smallest || (bar.size & (bar.size - 1)) !== 0) {
-      fail('PCI_BAR_SIZE', `Base address register ${index} of ${this.name} has ${bar.size} bytes; a power of two of at least ${smallest} is needed.`, { index, size: bar.size });
+      fail(
+        'PCI_BAR_SIZE',
+        `Base address register ${index} of ${this.name} has ${bar.size} bytes; a power of two of at least ${smallest} is needed.`,
+        { index, size: bar.size },
+      );
     }
     this.#bars[index] = bar;
     const offset = PciHeader.bar0 + 4 * index;
@@ -133,7 +151,8 @@ export class PciConfigSpace implements PciFunction {
       const base = (value & (io ? ~3 : ~15)) >>> 0;
       const enabled = (command & (io ? COMMAND_IO : COMMAND_MEMORY)) !== 0;
       // Not decoded: disabled, never placed, in the middle of being sized, or beyond the space.
-      const usable = enabled && base !== 0 && base + bar.size <= (io ? 0x1_0000 : 0x1_0000_0000) && base !== (-bar.size >>> 0);
+      const usable =
+        enabled && base !== 0 && base + bar.size <= (io ? 0x1_0000 : 0x1_0000_0000) && base !== -bar.size >>> 0;
       const place = usable ? base : undefined;
       if (place === this.#placed[index]) continue;
       this.#placed[index] = place;

@@ -41,20 +41,27 @@ export class PortBus {
    */
   register(first: number, count: number, device: PortDevice, owner: string): () => void {
     if (!Number.isInteger(first) || !Number.isInteger(count) || first < 0 || count < 1 || first + count > 0x10000) {
-      fail('PORT_RANGE', `${owner} claims ${count} ports from ${first}; ports are 0 to 0xffff.`, { first, count, owner });
+      fail('PORT_RANGE', `${owner} claims ${count} ports from ${first}; ports are 0 to 0xffff.`, {
+        first,
+        count,
+        owner,
+      });
     }
     for (let port = first; port < first + count; port++) {
       const other = this.#table[port];
       if (other !== undefined) {
-        fail('PORT_CONFLICT',
+        fail(
+          'PORT_CONFLICT',
           `${owner} claims ports ${range(first, first + count)}, but ${other.owner} already has ${range(other.first, other.end)}. Give one of them other ports, or leave one out.`,
-          { first, count, owner, other: other.owner });
+          { first, count, owner, other: other.owner },
+        );
       }
     }
     const claim: PortClaim = { first, end: first + count, device, owner };
     this.#table.fill(claim, first, first + count);
     return () => {
-      for (let port = claim.first; port < claim.end; port++) if (this.#table[port] === claim) this.#table[port] = undefined;
+      for (let port = claim.first; port < claim.end; port++)
+        if (this.#table[port] === claim) this.#table[port] = undefined;
     };
   }
 

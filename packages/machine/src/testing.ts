@@ -14,7 +14,9 @@ export interface RecordingBootContext extends BootContext {
 }
 
 /** Makes a context over plain memory (64 MiB when nothing is said) with a PC's hole from 640 KiB to 1 MiB. */
-export function recordingBootContext(parts: Partial<BootContext> & { image: Uint8Array; memorySize?: number }): RecordingBootContext {
+export function recordingBootContext(
+  parts: Partial<BootContext> & { image: Uint8Array; memorySize?: number },
+): RecordingBootContext {
   const memory = new ArrayGuestMemory(parts.memorySize ?? 64 << 20);
   const map = new MemoryMap(memory.regions);
   map.reserve(0x9fc00, 0x100000 - 0x9fc00, MemoryType.RESERVED);

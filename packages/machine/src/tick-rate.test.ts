@@ -7,10 +7,15 @@ const frequencies = [32_768, 1_193_182, 3_579_545, 100_000_000, 1_000_000_000, 2
 describe('TickRate', () => {
   it('counts whole ticks exactly at every frequency', () => {
     fc.assert(
-      fc.property(fc.constantFrom(...frequencies), fc.integer({ min: 0, max: 20 * 86_400 }), fc.integer({ min: 0, max: 999_999_999 }), (hz, seconds, rest) => {
-        const ticks = new TickRate(hz).ticksAt(seconds * 1e9 + rest);
-        expect(BigInt(ticks)).toBe((BigInt(seconds) * 1_000_000_000n + BigInt(rest)) * BigInt(hz) / 1_000_000_000n);
-      }),
+      fc.property(
+        fc.constantFrom(...frequencies),
+        fc.integer({ min: 0, max: 20 * 86_400 }),
+        fc.integer({ min: 0, max: 999_999_999 }),
+        (hz, seconds, rest) => {
+          const ticks = new TickRate(hz).ticksAt(seconds * 1e9 + rest);
+          expect(BigInt(ticks)).toBe(((BigInt(seconds) * 1_000_000_000n + BigInt(rest)) * BigInt(hz)) / 1_000_000_000n);
+        },
+      ),
     );
   });
 
@@ -27,7 +32,8 @@ describe('TickRate', () => {
 
   it('ends for any number of ticks that a guest can program', () => {
     for (const hz of frequencies) {
-      for (const ticks of [2 ** 53, 2 ** 53 + 2, 2 ** 60, 2 ** 64, Infinity]) expect(new TickRate(hz).timeOf(ticks)).toBeGreaterThan(1e6);
+      for (const ticks of [2 ** 53, 2 ** 53 + 2, 2 ** 60, 2 ** 64, Infinity])
+        expect(new TickRate(hz).timeOf(ticks)).toBeGreaterThan(1e6);
     }
   });
 });

@@ -40,5 +40,8 @@ function floorDivide(rest: number, hz: number): number {
   const microseconds = Math.floor(whole / 1000);
   const product = hz * microseconds;
   const ticks = Math.floor(product / 1_000_000);
-  return ticks + Math.floor(((product - ticks * 1_000_000) * 1000 + hz * (whole - microseconds * 1000)) / NANOSECONDS_PER_SECOND);
+  return (
+    ticks +
+    Math.floor(((product - ticks * 1_000_000) * 1000 + hz * (whole - microseconds * 1000)) / NANOSECONDS_PER_SECOND)
+  );
 }

@@ -10,33 +10,38 @@ describe('TimerQueue', () => {
       fc.record({ kind: fc.constant('cancel' as const), timer: fc.nat(7), by: fc.constant(0) }),
       fc.record({ kind: fc.constant('pass' as const), timer: fc.constant(0), by: fc.nat(30) }),
     );
-    fc.assert(fc.property(fc.array(step, { maxLength: 80 }), (steps) => {
-      const clock = new ManualClock();
-      const queue = new TimerQueue(clock);
-      let fired: number[] = [];
-      const timers: Timer[] = Array.from({ length: 8 }, (_, i) => queue.schedule(Infinity, () => fired.push(i)));
-      let model: { timer: number; deadline: number; order: number }[] = [];
-      let order = 0;
-      for (const { kind, timer, by } of steps) {
-        if (kind === 'pass') {
-          clock.advance(by);
-          fired = [];
-          queue.runDue();
-          const due = model.filter((entry) => entry.deadline <= clock.now()).sort((a, b) => a.deadline - b.deadline || a.order - b.order);
-          expect(fired).toEqual(due.map((entry) => entry.timer));
-          model = model.filter((entry) => entry.deadline > clock.now());
-        } else {
-          model = model.filter((entry) => entry.timer !== timer);
-          if (kind === 'cancel') timers[timer].cancel();
-          else {
-            timers[timer].reschedule(clock.now() + by);
-            model.push({ timer, deadline: clock.now() + by, order: order++ });
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 80 }), (steps) => {
+        const clock = new ManualClock();
+        const queue = new TimerQueue(clock);
+        let fired: number[] = [];
+        const timers: Timer[] = Array.from({ length: 8 }, (_, i) => queue.schedule(Infinity, () => fired.push(i)));
+        let model: { timer: number; deadline: number; order: number }[] = [];
+        let order = 0;
+        for (const { kind, timer, by } of steps) {
+          if (kind === 'pass') {
+            clock.advance(by);
+            fired = [];
+            queue.runDue();
+            const due = model
+              .filter((entry) => entry.deadline <= clock.now())
+              .sort((a, b) => a.deadline - b.deadline || a.order - b.order);
+            expect(fired).toEqual(due.map((entry) => entry.timer));
+            model = model.filter((entry) => entry.deadline > clock.now());
+          } else {
+            model = model.filter((entry) => entry.timer !== timer);
+            if (kind === 'cancel') timers[timer].cancel();
+            else {
+              timers[timer].reschedule(clock.now() + by);
+              model.push({ timer, deadline: clock.now() + by, order: order++ });
+            }
           }
+          expect(queue.nextDeadline()).toBe(Math.min(Infinity, ...model.map((entry) => entry.deadline)));
+          for (const [i, t] of timers.entries())
+            expect(t.deadline).toBe(model.find((entry) => entry.timer === i)?.deadline ?? Infinity);
         }
-        expect(queue.nextDeadline()).toBe(Math.min(Infinity, ...model.map((entry) => entry.deadline)));
-        for (const [i, t] of timers.entries()) expect(t.deadline).toBe(model.find((entry) => entry.timer === i)?.deadline ?? Infinity);
-      }
-    }));
+      }),
+    );
   });
 
   it('lets a callback schedule, move and cancel timers', () => {
@@ -59,7 +64,10 @@ describe('TimerQueue', () => {
   it('does not hang on a timer that is always due, and refuses NaN', () => {
     const queue = new TimerQueue(new ManualClock());
     let count = 0;
-    const timer = queue.schedule(0, () => { count++; timer.reschedule(0); });
+    const timer = queue.schedule(0, () => {
+      count++;
+      timer.reschedule(0);
+    });
     queue.runDue();
     expect(count).toBe(1000);
     expect(() => timer.reschedule(NaN)).toThrow('NaN');
@@ -68,23 +76,25 @@ describe('TimerQueue', () => {
 
 describe('RetirementClock', () => {
   it('never goes back, follows instructions, and keeps what was skipped', () => {
-    fc.assert(fc.property(fc.array(fc.tuple(fc.boolean(), fc.nat(1000)), { maxLength: 50 }), (steps) => {
-      let retired = 0;
-      const clock = new RetirementClock(() => retired);
-      let last = 0;
-      for (const [skip, by] of steps) {
-        const before = clock.now();
-        if (skip) {
-          clock.skipTo(before + by - 100);
-          expect(clock.now()).toBe(Math.max(before, before + by - 100));
-        } else {
-          retired += by;
-          expect(clock.now()).toBe(before + by);
+    fc.assert(
+      fc.property(fc.array(fc.tuple(fc.boolean(), fc.nat(1000)), { maxLength: 50 }), (steps) => {
+        let retired = 0;
+        const clock = new RetirementClock(() => retired);
+        let last = 0;
+        for (const [skip, by] of steps) {
+          const before = clock.now();
+          if (skip) {
+            clock.skipTo(before + by - 100);
+            expect(clock.now()).toBe(Math.max(before, before + by - 100));
+          } else {
+            retired += by;
+            expect(clock.now()).toBe(before + by);
+          }
+          expect(clock.now()).toBeGreaterThanOrEqual(last);
+          last = clock.now();
         }
-        expect(clock.now()).toBeGreaterThanOrEqual(last);
-        last = clock.now();
-      }
-    }));
+      }),
+    );
   });
 });
 

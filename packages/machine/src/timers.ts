@@ -22,7 +22,10 @@ class QueuedTimer implements Timer {
   /** Order of scheduling, so that equal deadlines fire first come, first served. */
   order = 0;
 
-  constructor(readonly queue: TimerQueue, readonly fire: () => void) {}
+  constructor(
+    readonly queue: TimerQueue,
+    readonly fire: () => void,
+  ) {}
 
   cancel(): void {
     this.queue.move(this, Infinity);
@@ -69,7 +72,8 @@ export class TimerQueue implements Timers {
 
   /** @internal */
   move(timer: QueuedTimer, deadlineNs: number): void {
-    if (Number.isNaN(deadlineNs)) fail('TIMER_DEADLINE', 'A timer was given NaN as its deadline; a deadline is a number of ns.');
+    if (Number.isNaN(deadlineNs))
+      fail('TIMER_DEADLINE', 'A timer was given NaN as its deadline; a deadline is a number of ns.');
     if (deadlineNs === Infinity) {
       if (timer.place >= 0) this.#remove(timer.place);
       timer.deadline = Infinity;

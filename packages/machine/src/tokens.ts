@@ -16,8 +16,14 @@ import type { MsrBus } from './msr-bus.js';
 import type { PciBus } from './pci.js';
 
 export {
-  ClockToken, DisassemblerToken, ExternalInterruptSourceToken, GuestMemoryToken, InterruptSourceToken, MachineConfigToken,
-  SystemControlToken, WakeupToken,
+  ClockToken,
+  DisassemblerToken,
+  ExternalInterruptSourceToken,
+  GuestMemoryToken,
+  InterruptSourceToken,
+  MachineConfigToken,
+  SystemControlToken,
+  WakeupToken,
 } from '@visorkit/core';
 
 export const PortBusToken: Token<PortBus> = token('port-bus');

@@ -15,14 +15,25 @@ const zero: Transfer = (bytes) => {
 };
 
 /** Adds them; `fillRandom` gives random bytes (the host's by default). */
-export function addDevices(fs: MemoryFs, dev: MemoryDirectory, fillRandom: (bytes: Uint8Array) => void = randomFillSync): void {
+export function addDevices(
+  fs: MemoryFs,
+  dev: MemoryDirectory,
+  fillRandom: (bytes: Uint8Array) => void = randomFillSync,
+): void {
   const random: Transfer = (bytes) => {
     fillRandom(bytes);
     return bytes.length;
   };
   const add = (name: string, minor: number, read: Transfer, write: Transfer): void => {
     const open = (node: SpecialNode): FileHandle => ({
-      node, seekable: false, stat: () => node.stat(), read, write: (bytes) => write(bytes), truncate: () => raise('EINVAL'), sync: () => raise('EINVAL'), close() {},
+      node,
+      seekable: false,
+      stat: () => node.stat(),
+      read,
+      write: (bytes) => write(bytes),
+      truncate: () => raise('EINVAL'),
+      sync: () => raise('EINVAL'),
+      close() {},
     });
     dev.put(name, new SpecialNode(fs, 'device', FileMode.CHARACTER | 0o666, { rdev: BigInt(0x100 | minor), open }));
   };

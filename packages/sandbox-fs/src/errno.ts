@@ -137,9 +137,13 @@ const TABLE = {
 export type ErrnoName = keyof typeof TABLE;
 
 /** Number of each error: `Errno.ENOENT` is 2. */
-export const Errno = Object.fromEntries(Object.entries(TABLE).map(([name, [number]]) => [name, number])) as { readonly [Name in ErrnoName]: (typeof TABLE)[Name][0] };
+export const Errno = Object.fromEntries(Object.entries(TABLE).map(([name, [number]]) => [name, number])) as {
+  readonly [Name in ErrnoName]: (typeof TABLE)[Name][0];
+};
 
-const BY_NUMBER = new Map<number, readonly [name: string, text: string]>(Object.entries(TABLE).map(([name, [number, text]]) => [number, [name, text]]));
+const BY_NUMBER = new Map<number, readonly [name: string, text: string]>(
+  Object.entries(TABLE).map(([name, [number, text]]) => [number, [name, text]]),
+);
 
 /** `ENOENT` for 2, `undefined` for a number that is none. */
 export function errnoName(number: number): string | undefined {

@@ -10,14 +10,45 @@
  *   files reach into this process.
  */
 import {
-  chmodSync, chownSync, closeSync, constants, fdatasyncSync, fstatSync, ftruncateSync, linkSync, lchownSync, lutimesSync, mkdirSync, openSync, readSync, readdirSync,
-  readlinkSync, renameSync, rmdirSync, statfsSync, symlinkSync, unlinkSync, utimesSync, writeSync, lstatSync, fchmodSync,
+  chmodSync,
+  chownSync,
+  closeSync,
+  constants,
+  fdatasyncSync,
+  fstatSync,
+  ftruncateSync,
+  linkSync,
+  lchownSync,
+  lutimesSync,
+  mkdirSync,
+  openSync,
+  readSync,
+  readdirSync,
+  readlinkSync,
+  renameSync,
+  rmdirSync,
+  statfsSync,
+  symlinkSync,
+  unlinkSync,
+  utimesSync,
+  writeSync,
+  lstatSync,
+  fchmodSync,
 } from 'node:fs';
 import type { BigIntStats } from 'node:fs';
 import { fail } from '@visorkit/core';
 import { raise } from './errno.js';
 import { FileMode, OpenFlag } from './types.js';
-import type { Directory, DirectoryEntry, FileHandle, FileStat, FileSystemStat, FileTimes, FsNode, NodeKind } from './types.js';
+import type {
+  Directory,
+  DirectoryEntry,
+  FileHandle,
+  FileStat,
+  FileSystemStat,
+  FileTimes,
+  FsNode,
+  NodeKind,
+} from './types.js';
 
 const PROC_MAGIC = 0x9fa0;
 const FIND = OpenFlag.PATH | constants.O_NOFOLLOW;
@@ -33,8 +64,19 @@ const within = (descriptor: number, name: string): string | Buffer => bytes(`/pr
 
 export function statOf(stat: BigIntStats): FileStat {
   return {
-    dev: stat.dev, ino: stat.ino, mode: Number(stat.mode), nlink: Number(stat.nlink), uid: Number(stat.uid), gid: Number(stat.gid), rdev: stat.rdev,
-    size: Number(stat.size), blockSize: Number(stat.blksize), blocks: Number(stat.blocks), atime: stat.atimeNs, mtime: stat.mtimeNs, ctime: stat.ctimeNs,
+    dev: stat.dev,
+    ino: stat.ino,
+    mode: Number(stat.mode),
+    nlink: Number(stat.nlink),
+    uid: Number(stat.uid),
+    gid: Number(stat.gid),
+    rdev: stat.rdev,
+    size: Number(stat.size),
+    blockSize: Number(stat.blksize),
+    blocks: Number(stat.blocks),
+    atime: stat.atimeNs,
+    mtime: stat.mtimeNs,
+    ctime: stat.ctimeNs,
   };
 }
 
@@ -50,20 +92,32 @@ abstract class HostEntry implements FsNode {
   #open: boolean;
 
   /** `owned`: closing this closes the descriptor. */
-  constructor(readonly descriptor: number, readonly origin: Origin, owned = true) {
+  constructor(
+    readonly descriptor: number,
+    readonly origin: Origin,
+    owned = true,
+  ) {
     this.#open = owned;
   }
 
-  get readOnly(): boolean { return this.origin.readOnly; }
-  stat(): FileStat { return statOf(fstatSync(this.descriptor, { bigint: true })); }
+  get readOnly(): boolean {
+    return this.origin.readOnly;
+  }
+  stat(): FileStat {
+    return statOf(fstatSync(this.descriptor, { bigint: true }));
+  }
 
   statfs(): FileSystemStat {
     const { type, bsize, blocks, bfree, bavail, files, ffree } = statfsSync(link(this.descriptor));
     return { type, blockSize: bsize, blocks, free: bfree, available: bavail, files, filesFree: ffree };
   }
 
-  readlink(): string { return raise('EINVAL'); }
-  open(_flags: number): FileHandle { return raise('EACCES'); }
+  readlink(): string {
+    return raise('EINVAL');
+  }
+  open(_flags: number): FileHandle {
+    return raise('EACCES');
+  }
 
   chmod(mode: number): void {
     this.writable();
@@ -99,9 +153,14 @@ class HostFile extends HostEntry {
   readonly kind = 'file';
 
   override open(flags: number): FileHandle {
-    if (((flags & OpenFlag.ACCESS) !== OpenFlag.RDONLY || (flags & OpenFlag.TRUNC) !== 0) && this.readOnly) raise('EROFS');
+    if (((flags & OpenFlag.ACCESS) !== OpenFlag.RDONLY || (flags & OpenFlag.TRUNC) !== 0) && this.readOnly)
+      raise('EROFS');
     const kept = flags & (OpenFlag.ACCESS | OpenFlag.TRUNC | OpenFlag.APPEND);
-    return new HostFileHandle(openSync(link(this.descriptor), kept | constants.O_NONBLOCK), this.origin, (flags & OpenFlag.APPEND) !== 0);
+    return new HostFileHandle(
+      openSync(link(this.descriptor), kept | constants.O_NONBLOCK),
+      this.origin,
+      (flags & OpenFlag.APPEND) !== 0,
+    );
   }
 }
 
@@ -114,13 +173,25 @@ class HostOther extends HostEntry {
 class HostSymlink extends HostEntry {
   readonly kind = 'symlink';
 
-  constructor(descriptor: number, origin: Origin, private readonly target: string, private readonly inDirectory: number, private readonly name: string) {
+  constructor(
+    descriptor: number,
+    origin: Origin,
+    private readonly target: string,
+    private readonly inDirectory: number,
+    private readonly name: string,
+  ) {
     super(descriptor, origin);
   }
 
-  override readlink(): string { return this.target; }
-  override open(): FileHandle { return raise('ELOOP'); }
-  override chmod(): void { raise('EOPNOTSUPP'); }
+  override readlink(): string {
+    return this.target;
+  }
+  override open(): FileHandle {
+    return raise('ELOOP');
+  }
+  override chmod(): void {
+    raise('EOPNOTSUPP');
+  }
 
   override chown(uid: number, gid: number): void {
     this.writable();
@@ -179,8 +250,21 @@ export class HostDirectory extends HostEntry implements Directory {
       const name = (entry.name as unknown as Buffer).toString('latin1');
       return {
         name,
-        mode: entry.isFile() ? FileMode.REGULAR : entry.isDirectory() ? FileMode.DIRECTORY : entry.isSymbolicLink() ? FileMode.SYMLINK
-          : entry.isCharacterDevice() ? FileMode.CHARACTER : entry.isBlockDevice() ? FileMode.BLOCK : entry.isFIFO() ? FileMode.FIFO : entry.isSocket() ? FileMode.SOCKET : 0,
+        mode: entry.isFile()
+          ? FileMode.REGULAR
+          : entry.isDirectory()
+            ? FileMode.DIRECTORY
+            : entry.isSymbolicLink()
+              ? FileMode.SYMLINK
+              : entry.isCharacterDevice()
+                ? FileMode.CHARACTER
+                : entry.isBlockDevice()
+                  ? FileMode.BLOCK
+                  : entry.isFIFO()
+                    ? FileMode.FIFO
+                    : entry.isSocket()
+                      ? FileMode.SOCKET
+                      : 0,
         ino: () => {
           try {
             return lstatSync(within(descriptor, name), { bigint: true }).ino;
@@ -195,7 +279,11 @@ export class HostDirectory extends HostEntry implements Directory {
   create(name: string, mode: number, flags: number): FileHandle {
     this.writable();
     const kept = flags & (OpenFlag.ACCESS | OpenFlag.APPEND);
-    const descriptor = openSync(within(this.descriptor, name), kept | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW | constants.O_NONBLOCK, mode);
+    const descriptor = openSync(
+      within(this.descriptor, name),
+      kept | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW | constants.O_NONBLOCK,
+      mode,
+    );
     if ((mode & this.origin.umask) !== 0) fchmodSync(descriptor, mode);
     return new HostFileHandle(descriptor, this.origin, (flags & OpenFlag.APPEND) !== 0);
   }
@@ -255,21 +343,33 @@ class HostFileHandle implements FileHandle {
   #open = true;
 
   /** `appends`: the descriptor was opened with O_APPEND, so that the host finds the end itself. */
-  constructor(descriptor: number, origin: Origin, private readonly appends: boolean) {
+  constructor(
+    descriptor: number,
+    origin: Origin,
+    private readonly appends: boolean,
+  ) {
     this.#descriptor = descriptor;
     this.node = new HostFile(descriptor, origin, false);
   }
 
-  stat(): FileStat { return statOf(fstatSync(this.#descriptor, { bigint: true })); }
-  read(target: Uint8Array, position: number): number { return readSync(this.#descriptor, target, 0, target.length, position); }
+  stat(): FileStat {
+    return statOf(fstatSync(this.#descriptor, { bigint: true }));
+  }
+  read(target: Uint8Array, position: number): number {
+    return readSync(this.#descriptor, target, 0, target.length, position);
+  }
 
   write(data: Uint8Array, position: number, append: boolean): number {
     const at = !append ? position : this.appends ? null : Number(fstatSync(this.#descriptor).size);
     return writeSync(this.#descriptor, data, 0, data.length, at);
   }
 
-  truncate(size: number): void { ftruncateSync(this.#descriptor, size); }
-  sync(): void { fdatasyncSync(this.#descriptor); }
+  truncate(size: number): void {
+    ftruncateSync(this.#descriptor, size);
+  }
+  sync(): void {
+    fdatasyncSync(this.#descriptor);
+  }
 
   close(): void {
     if (!this.#open) return;
@@ -285,18 +385,34 @@ function refuseProc(descriptor: number): void {
 
 /** Opens a folder of the host for a mount. Throws SANDBOX_MOUNT. */
 export function openHostFolder(path: string, readOnly: boolean): HostDirectory {
-  if (process.platform !== 'linux') fail('SANDBOX_MOUNT', `Mounts need a Linux host: paths are kept inside by /proc/self/fd, which ${process.platform} does not have.`, { path });
+  if (process.platform !== 'linux')
+    fail(
+      'SANDBOX_MOUNT',
+      `Mounts need a Linux host: paths are kept inside by /proc/self/fd, which ${process.platform} does not have.`,
+      { path },
+    );
   let descriptor: number;
   try {
     descriptor = openSync(path, OpenFlag.PATH | constants.O_DIRECTORY);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    const why = code === 'ENOENT' ? 'there is no such folder' : code === 'ENOTDIR' ? 'it is not a folder' : code === 'EACCES' ? 'it may not be entered' : (error as Error).message;
+    const why =
+      code === 'ENOENT'
+        ? 'there is no such folder'
+        : code === 'ENOTDIR'
+          ? 'it is not a folder'
+          : code === 'EACCES'
+            ? 'it may not be entered'
+            : (error as Error).message;
     return fail('SANDBOX_MOUNT', `The folder ${path} cannot be mounted: ${why}.`, { path }, error);
   }
   if (statfsSync(link(descriptor)).type === PROC_MAGIC) {
     closeSync(descriptor);
-    fail('SANDBOX_MOUNT', `The folder ${path} cannot be mounted: it is a proc file system, whose files reach into this process.`, { path });
+    fail(
+      'SANDBOX_MOUNT',
+      `The folder ${path} cannot be mounted: it is a proc file system, whose files reach into this process.`,
+      { path },
+    );
   }
   return new HostDirectory(descriptor, { readOnly, umask: process.umask() });
 }

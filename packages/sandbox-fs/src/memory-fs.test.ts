@@ -1,7 +1,7 @@
 /** Files in memory behave as tmpfs does, within their limit. */
 import fc from 'fast-check';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { LinuxError, MemoryDirectory, MemoryFs, errnoName, errnoOf } from './index.js';
+import { LinuxError, type MemoryDirectory, MemoryFs, errnoName, errnoOf } from './index.js';
 import type { FileHandle } from './index.js';
 
 let fs: MemoryFs, root: MemoryDirectory;
@@ -29,14 +29,23 @@ describe('directories', () => {
     expect(names(root)).toEqual(['a', 'l', 'f']);
     expect(failure(() => root.makeDirectory('a', 0o755))).toBe('EEXIST');
     expect(root.lookup('f')!.stat()).toMatchObject({ mode: 0o100640, uid: 7, gid: 8, nlink: 1, size: 0 });
-    expect([root.stat().nlink, root.lookup('l')!.readlink(), failure(() => root.lookup('a')!.readlink())]).toEqual([3, 'a', 'EINVAL']);
+    expect([root.stat().nlink, root.lookup('l')!.readlink(), failure(() => root.lookup('a')!.readlink())]).toEqual([
+      3,
+      'a',
+      'EINVAL',
+    ]);
   });
 
   it('are removed empty, and take nothing afterwards', () => {
     root.makeDirectory('a', 0o755);
     const a = root.lookup('a') as MemoryDirectory;
     a.create('f', 0o644);
-    expect([failure(() => root.removeDirectory('a')), failure(() => root.unlink('a')), failure(() => a.removeDirectory('f')), failure(() => a.unlink('x'))]).toEqual(['ENOTEMPTY', 'EISDIR', 'ENOTDIR', 'ENOENT']);
+    expect([
+      failure(() => root.removeDirectory('a')),
+      failure(() => root.unlink('a')),
+      failure(() => a.removeDirectory('f')),
+      failure(() => a.unlink('x')),
+    ]).toEqual(['ENOTEMPTY', 'EISDIR', 'ENOTDIR', 'ENOENT']);
     a.unlink('f');
     root.removeDirectory('a');
     expect([names(root), failure(() => a.create('g', 0o644))]).toEqual([[], 'ENOENT']);
@@ -44,14 +53,17 @@ describe('directories', () => {
 
   it('are renamed, but not into themselves', () => {
     for (const name of ['a', 'b']) root.makeDirectory(name, 0o755);
-    const a = root.lookup('a') as MemoryDirectory, b = root.lookup('b') as MemoryDirectory;
+    const a = root.lookup('a') as MemoryDirectory,
+      b = root.lookup('b') as MemoryDirectory;
     a.makeDirectory('inner', 0o755);
     expect(failure(() => root.rename('a', a.lookup('inner') as MemoryDirectory, 'x'))).toBe('EINVAL');
     root.rename('a', b, 'moved');
     expect([names(root), names(b), root.stat().nlink, b.stat().nlink]).toEqual([['b'], ['moved'], 3, 3]);
     root.create('f', 0o644);
     expect(failure(() => b.rename('moved', root, 'f'))).toBe('ENOTDIR');
-    expect(failure(() => root.rename('f', new MemoryFs({ limit: 1, uid: 0, gid: 0, now: () => 0n }).root, 'f'))).toBe('EXDEV');
+    expect(failure(() => root.rename('f', new MemoryFs({ limit: 1, uid: 0, gid: 0, now: () => 0n }).root, 'f'))).toBe(
+      'EXDEV',
+    );
   });
 
   it('links count', () => {
@@ -79,22 +91,33 @@ describe('contents', () => {
 
   it('are what was written last', () => {
     type Step = { at: number; bytes: Uint8Array } | { size: number };
-    const step: fc.Arbitrary<Step> = fc.oneof(fc.record({ at: fc.nat(300), bytes: fc.uint8Array({ maxLength: 100 }) }), fc.record({ size: fc.nat(400) }));
-    fc.assert(fc.property(fc.array(step, { maxLength: 20 }), (steps) => {
-      const file: FileHandle = new MemoryFs({ limit: 1 << 20, uid: 0, gid: 0, now: () => 0n }).root.create('f', 0o644);
-      let expected: number[] = [];
-      for (const each of steps) {
-        if ('size' in each) {
-          file.truncate(each.size);
-          expected = Array.from({ length: each.size }, (_, i) => expected[i] ?? 0);
-        } else if (each.bytes.length > 0) {
-          file.write(each.bytes, each.at, false);
-          expected = Array.from({ length: Math.max(expected.length, each.at + each.bytes.length) }, (_, i) => (i >= each.at && i < each.at + each.bytes.length ? each.bytes[i - each.at] : (expected[i] ?? 0)));
+    const step: fc.Arbitrary<Step> = fc.oneof(
+      fc.record({ at: fc.nat(300), bytes: fc.uint8Array({ maxLength: 100 }) }),
+      fc.record({ size: fc.nat(400) }),
+    );
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 20 }), (steps) => {
+        const file: FileHandle = new MemoryFs({ limit: 1 << 20, uid: 0, gid: 0, now: () => 0n }).root.create(
+          'f',
+          0o644,
+        );
+        let expected: number[] = [];
+        for (const each of steps) {
+          if ('size' in each) {
+            file.truncate(each.size);
+            expected = Array.from({ length: each.size }, (_, i) => expected[i] ?? 0);
+          } else if (each.bytes.length > 0) {
+            file.write(each.bytes, each.at, false);
+            expected = Array.from({ length: Math.max(expected.length, each.at + each.bytes.length) }, (_, i) =>
+              i >= each.at && i < each.at + each.bytes.length ? each.bytes[i - each.at] : (expected[i] ?? 0),
+            );
+          }
+          const read = new Uint8Array(1000),
+            count = file.read(read, 0);
+          expect([...read.subarray(0, count)]).toEqual(expected);
         }
-        const read = new Uint8Array(1000), count = file.read(read, 0);
-        expect([...read.subarray(0, count)]).toEqual(expected);
-      }
-    }));
+      }),
+    );
   });
 
   it('keep permissions, owners and times', () => {

@@ -1,7 +1,16 @@
 /** A file system in memory: the root of what a program sees, with `/dev`, `/proc` and `/tmp`. It ends with the program. */
 import { raise } from './errno.js';
 import { FileMode, OpenFlag } from './types.js';
-import type { Directory, DirectoryEntry, FileHandle, FileStat, FileSystemStat, FileTimes, FsNode, NodeKind } from './types.js';
+import type {
+  Directory,
+  DirectoryEntry,
+  FileHandle,
+  FileStat,
+  FileSystemStat,
+  FileTimes,
+  FsNode,
+  NodeKind,
+} from './types.js';
 
 const TMPFS_MAGIC = 0x01021994;
 const BLOCK = 4096;
@@ -25,7 +34,9 @@ export class MemoryFs {
     this.root = new MemoryDirectory(this, 0o755);
   }
 
-  inode(): bigint { return this.#nextInode++; }
+  inode(): bigint {
+    return this.#nextInode++;
+  }
 
   /** Takes or gives back room. Throws ENOSPC. */
   grow(count: number): void {
@@ -34,7 +45,8 @@ export class MemoryFs {
   }
 
   stat(): FileSystemStat {
-    const blocks = Math.floor(this.options.limit / BLOCK), free = Math.floor((this.options.limit - this.used) / BLOCK);
+    const blocks = Math.floor(this.options.limit / BLOCK),
+      free = Math.floor((this.options.limit - this.used) / BLOCK);
     return { type: TMPFS_MAGIC, blockSize: BLOCK, blocks, free, available: free, files: 1 << 20, filesFree: 1 << 19 };
   }
 }
@@ -50,26 +62,50 @@ abstract class MemoryNode implements FsNode {
   mtime: bigint;
   ctime: bigint;
 
-  constructor(readonly fs: MemoryFs, public mode: number) {
+  constructor(
+    readonly fs: MemoryFs,
+    public mode: number,
+  ) {
     this.ino = fs.inode();
     this.uid = fs.options.uid;
     this.gid = fs.options.gid;
     this.atime = this.mtime = this.ctime = fs.options.now();
   }
 
-  get size(): number { return 0; }
+  get size(): number {
+    return 0;
+  }
 
   stat(): FileStat {
     return {
-      dev: 0x22n, ino: this.ino, mode: this.mode, nlink: this.nlink, uid: this.uid, gid: this.gid, rdev: this.rdev, size: this.size, blockSize: BLOCK,
-      blocks: Math.ceil(this.size / BLOCK) * 8, atime: this.atime, mtime: this.mtime, ctime: this.ctime,
+      dev: 0x22n,
+      ino: this.ino,
+      mode: this.mode,
+      nlink: this.nlink,
+      uid: this.uid,
+      gid: this.gid,
+      rdev: this.rdev,
+      size: this.size,
+      blockSize: BLOCK,
+      blocks: Math.ceil(this.size / BLOCK) * 8,
+      atime: this.atime,
+      mtime: this.mtime,
+      ctime: this.ctime,
     };
   }
 
-  get rdev(): bigint { return 0n; }
-  statfs(): FileSystemStat { return this.fs.stat(); }
-  readlink(): string { return raise('EINVAL'); }
-  open(_flags: number): FileHandle { return raise('EACCES'); }
+  get rdev(): bigint {
+    return 0n;
+  }
+  statfs(): FileSystemStat {
+    return this.fs.stat();
+  }
+  readlink(): string {
+    return raise('EINVAL');
+  }
+  open(_flags: number): FileHandle {
+    return raise('EACCES');
+  }
 
   chmod(mode: number): void {
     this.mode = (this.mode & FileMode.TYPE) | (mode & 0o7777);
@@ -88,7 +124,9 @@ abstract class MemoryNode implements FsNode {
     this.ctime = this.fs.options.now();
   }
 
-  touch(): void { this.mtime = this.ctime = this.fs.options.now(); }
+  touch(): void {
+    this.mtime = this.ctime = this.fs.options.now();
+  }
   /** What is in memory stays until nobody refers to it. */
   close(): void {}
 }
@@ -98,9 +136,13 @@ class MemoryFile extends MemoryNode {
   #data = new Uint8Array(0);
   #size = 0;
 
-  constructor(fs: MemoryFs, mode: number) { super(fs, FileMode.REGULAR | mode); }
+  constructor(fs: MemoryFs, mode: number) {
+    super(fs, FileMode.REGULAR | mode);
+  }
 
-  override get size(): number { return this.#size; }
+  override get size(): number {
+    return this.#size;
+  }
 
   override open(flags: number): FileHandle {
     if ((flags & OpenFlag.TRUNC) !== 0) this.truncate(0);
@@ -150,38 +192,82 @@ class MemoryFile extends MemoryNode {
 class MemoryFileHandle implements FileHandle {
   readonly seekable = true;
   constructor(readonly node: MemoryFile) {}
-  stat(): FileStat { return this.node.stat(); }
-  read(target: Uint8Array, position: number): number { return this.node.read(target, position); }
-  write(bytes: Uint8Array, position: number, append: boolean): number { return this.node.write(bytes, append ? this.node.size : position); }
-  truncate(size: number): void { this.node.truncate(size); }
+  stat(): FileStat {
+    return this.node.stat();
+  }
+  read(target: Uint8Array, position: number): number {
+    return this.node.read(target, position);
+  }
+  write(bytes: Uint8Array, position: number, append: boolean): number {
+    return this.node.write(bytes, append ? this.node.size : position);
+  }
+  truncate(size: number): void {
+    this.node.truncate(size);
+  }
   sync(): void {}
   close(): void {}
 }
 
 class MemorySymlink extends MemoryNode {
   readonly kind = 'symlink';
-  constructor(fs: MemoryFs, private readonly target: string) { super(fs, FileMode.SYMLINK | 0o777); }
-  override get size(): number { return this.target.length; }
-  override readlink(): string { return this.target; }
-  override open(): FileHandle { return raise('ELOOP'); }
+  constructor(
+    fs: MemoryFs,
+    private readonly target: string,
+  ) {
+    super(fs, FileMode.SYMLINK | 0o777);
+  }
+  override get size(): number {
+    return this.target.length;
+  }
+  override readlink(): string {
+    return this.target;
+  }
+  override open(): FileHandle {
+    return raise('ELOOP');
+  }
 }
 
 /** A device, or a file whose contents are made when it is opened. */
 export class SpecialNode extends MemoryNode {
-  constructor(fs: MemoryFs, readonly kind: 'device' | 'file' | 'descriptor', mode: number, private readonly special: { rdev?: bigint; open?: (node: SpecialNode, flags: number) => FileHandle; descriptor?: number; size?: () => number }) {
+  constructor(
+    fs: MemoryFs,
+    readonly kind: 'device' | 'file' | 'descriptor',
+    mode: number,
+    private readonly special: {
+      rdev?: bigint;
+      open?: (node: SpecialNode, flags: number) => FileHandle;
+      descriptor?: number;
+      size?: () => number;
+    },
+  ) {
     super(fs, mode);
   }
-  get descriptor(): number | undefined { return this.special.descriptor; }
-  override get rdev(): bigint { return this.special.rdev ?? 0n; }
-  override get size(): number { return this.special.size?.() ?? 0; }
-  override open(flags: number): FileHandle { return this.special.open?.(this, flags) ?? raise('EACCES'); }
+  get descriptor(): number | undefined {
+    return this.special.descriptor;
+  }
+  override get rdev(): bigint {
+    return this.special.rdev ?? 0n;
+  }
+  override get size(): number {
+    return this.special.size?.() ?? 0;
+  }
+  override open(flags: number): FileHandle {
+    return this.special.open?.(this, flags) ?? raise('EACCES');
+  }
 }
 
 /** A symbolic link whose target is asked each time. */
 export class LiveSymlink extends MemoryNode {
   readonly kind = 'symlink';
-  constructor(fs: MemoryFs, private readonly target: () => string) { super(fs, FileMode.SYMLINK | 0o777); }
-  override readlink(): string { return this.target(); }
+  constructor(
+    fs: MemoryFs,
+    private readonly target: () => string,
+  ) {
+    super(fs, FileMode.SYMLINK | 0o777);
+  }
+  override readlink(): string {
+    return this.target();
+  }
 }
 
 export class MemoryDirectory extends MemoryNode implements Directory {
@@ -194,10 +280,16 @@ export class MemoryDirectory extends MemoryNode implements Directory {
     this.nlink = 2;
   }
 
-  lookup(name: string): FsNode | undefined { return this.#entries.get(name); }
+  lookup(name: string): FsNode | undefined {
+    return this.#entries.get(name);
+  }
 
   list(): DirectoryEntry[] {
-    return [...this.#entries].map(([name, node]) => ({ name, mode: node.stat().mode & FileMode.TYPE, ino: () => node.stat().ino }));
+    return [...this.#entries].map(([name, node]) => ({
+      name,
+      mode: node.stat().mode & FileMode.TYPE,
+      ino: () => node.stat().ino,
+    }));
   }
 
   /** Puts a node in as it is. */
@@ -215,9 +307,15 @@ export class MemoryDirectory extends MemoryNode implements Directory {
     return file.open(0);
   }
 
-  makeDirectory(name: string, mode: number): void { this.put(name, new MemoryDirectory(this.fs, mode)); }
-  makeSymlink(name: string, target: string): void { this.put(name, new MemorySymlink(this.fs, target)); }
-  makeFifo(): void { raise('EPERM'); }
+  makeDirectory(name: string, mode: number): void {
+    this.put(name, new MemoryDirectory(this.fs, mode));
+  }
+  makeSymlink(name: string, target: string): void {
+    this.put(name, new MemorySymlink(this.fs, target));
+  }
+  makeFifo(): void {
+    raise('EPERM');
+  }
 
   unlink(name: string): void {
     const node = this.#entries.get(name) ?? raise('ENOENT');
@@ -278,12 +376,17 @@ export class MemoryDirectory extends MemoryNode implements Directory {
 export function textHandle(node: FsNode, text: string): FileHandle {
   const data = Buffer.from(text, 'latin1');
   return {
-    node, seekable: true, stat: () => node.stat(),
+    node,
+    seekable: true,
+    stat: () => node.stat(),
     read(target, position) {
       const part = data.subarray(position, position + target.length);
       target.set(part);
       return part.length;
     },
-    write: () => raise('EACCES'), truncate: () => raise('EACCES'), sync() {}, close() {},
+    write: () => raise('EACCES'),
+    truncate: () => raise('EACCES'),
+    sync() {},
+    close() {},
   };
 }

@@ -1,6 +1,17 @@
 /** Paths cannot leave a mount: by `..`, by symbolic links, by changing the folder while it is walked. */
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, realpathSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  realpathSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
@@ -8,7 +19,8 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { LinuxError, MemoryFs, Namespace, OpenFlag, errnoName, errnoOf, isDirectory } from './index.js';
 import type { Resolved } from './index.js';
 
-let home = '', space: Namespace;
+let home = '',
+  space: Namespace;
 
 function makeSpace(...mounts: [folder: string, path: string, readOnly?: boolean][]): Namespace {
   const made = new Namespace(new MemoryFs({ limit: 1 << 20, uid: 0, gid: 0, now: () => 0n }).root);
@@ -25,7 +37,12 @@ function look(path: string, follow = true): string {
   try {
     found = space.resolve({ names: [] }, path, { follow });
     if (found.node === undefined) return 'nothing';
-    if (isDirectory(found.node)) return found.node.list().map(({ name }) => name).sort().join(' ');
+    if (isDirectory(found.node))
+      return found.node
+        .list()
+        .map(({ name }) => name)
+        .sort()
+        .join(' ');
     if (found.node.kind === 'symlink') return `-> ${found.node.readlink()}`;
     const handle = found.node.open(OpenFlag.RDONLY);
     try {
@@ -83,8 +100,20 @@ describe('resolution', () => {
 
   it('follows links in the view of the sandbox', () => {
     const links: Record<string, string> = {
-      absolute: '/box/file', relative: 'inner/file', up: '../box/file', host: join(home, 'secret'), escape: '../../secret', loop: 'loop', a: 'b', b: 'a', folder: 'inner', slash: 'inner/',
-      root: '/', long: '../'.repeat(30), self: '/proc/self/root/secret', cwd: '/proc/self/cwd',
+      absolute: '/box/file',
+      relative: 'inner/file',
+      up: '../box/file',
+      host: join(home, 'secret'),
+      escape: '../../secret',
+      loop: 'loop',
+      a: 'b',
+      b: 'a',
+      folder: 'inner',
+      slash: 'inner/',
+      root: '/',
+      long: '../'.repeat(30),
+      self: '/proc/self/root/secret',
+      cwd: '/proc/self/cwd',
     };
     for (const [name, target] of Object.entries(links)) symlinkSync(target, join(home, 'box', name));
     expect(look('/box/absolute')).toBe('box file');
@@ -106,12 +135,26 @@ describe('resolution', () => {
   it('keeps a read-only mount as it is', () => {
     const at = space.resolve({ names: [] }, '/deep/other/new', { follow: true });
     const changes: (() => unknown)[] = [
-      () => at.parent!.create('new', 0o644, OpenFlag.RDWR), () => at.parent!.makeDirectory('new', 0o755), () => at.parent!.makeSymlink('new', 'x'), () => at.parent!.unlink('file'),
-      () => at.parent!.rename('file', at.parent!, 'new'), () => at.parent!.link('file', at.parent!, 'new'), () => at.parent!.chmod(0o700), () => at.parent!.utimes({ mtime: 0n }),
-      () => at.parent!.chown(1, 1), () => at.parent!.lookup('file')!.open(OpenFlag.RDWR), () => at.parent!.lookup('file')!.open(OpenFlag.TRUNC), () => at.parent!.lookup('file')!.chmod(0o777),
+      () => at.parent!.create('new', 0o644, OpenFlag.RDWR),
+      () => at.parent!.makeDirectory('new', 0o755),
+      () => at.parent!.makeSymlink('new', 'x'),
+      () => at.parent!.unlink('file'),
+      () => at.parent!.rename('file', at.parent!, 'new'),
+      () => at.parent!.link('file', at.parent!, 'new'),
+      () => at.parent!.chmod(0o700),
+      () => at.parent!.utimes({ mtime: 0n }),
+      () => at.parent!.chown(1, 1),
+      () => at.parent!.lookup('file')!.open(OpenFlag.RDWR),
+      () => at.parent!.lookup('file')!.open(OpenFlag.TRUNC),
+      () => at.parent!.lookup('file')!.chmod(0o777),
     ];
     for (const change of changes) expect(change).toThrow(LinuxError);
-    for (const change of changes) try { change(); } catch (error) { expect(errnoName(errnoOf(error))).toBe('EROFS'); }
+    for (const change of changes)
+      try {
+        change();
+      } catch (error) {
+        expect(errnoName(errnoOf(error))).toBe('EROFS');
+      }
     at.close();
     expect(readdirSync(join(home, 'other'))).toEqual(['file']);
   });
@@ -133,46 +176,101 @@ describe('resolution', () => {
   });
 
   it('says what is wrong with a mount', () => {
-    for (const [path, why] of [['missing', 'there is no such folder'], ['secret', 'it is not a folder']]) {
-      expect(() => space.mount(join(home, path), '/x', true)).toThrow(`The folder ${join(home, path)} cannot be mounted: ${why}.`);
+    for (const [path, why] of [
+      ['missing', 'there is no such folder'],
+      ['secret', 'it is not a folder'],
+    ]) {
+      expect(() => space.mount(join(home, path), '/x', true)).toThrow(
+        `The folder ${join(home, path)} cannot be mounted: ${why}.`,
+      );
     }
   });
 });
 
 /** Names that mean something, and some that do not. */
-const component = fc.constantFrom('.', '..', '', 'box', 'inner', 'deep', 'file', 'outside', 'secret', 'l0', 'l1', 'l2', 'l3', 'other', 'etc', 'proc', 'self', 'root', 'fd', '3', 'x'.repeat(256), '\u00ff');
-const path = fc.tuple(fc.boolean(), fc.array(component, { maxLength: 10 })).map(([absolute, parts]) => `${absolute ? '/' : ''}${parts.join('/')}`);
+const component = fc.constantFrom(
+  '.',
+  '..',
+  '',
+  'box',
+  'inner',
+  'deep',
+  'file',
+  'outside',
+  'secret',
+  'l0',
+  'l1',
+  'l2',
+  'l3',
+  'other',
+  'etc',
+  'proc',
+  'self',
+  'root',
+  'fd',
+  '3',
+  'x'.repeat(256),
+  '\u00ff',
+);
+const path = fc
+  .tuple(fc.boolean(), fc.array(component, { maxLength: 10 }))
+  .map(([absolute, parts]) => `${absolute ? '/' : ''}${parts.join('/')}`);
 
 describe('attacks', () => {
   it('no path and no links read what is outside', () => {
-    fc.assert(fc.property(fc.array(fc.tuple(fc.constantFrom('box', 'box/inner', 'box/inner/deep'), path), { maxLength: 4 }), fc.array(path, { minLength: 1, maxLength: 8 }), (links, paths) => {
-      const made = links.map(([folder, target], i) => {
-        const at = join(home, folder, `l${i}`);
-        if (target !== '') symlinkSync(i % 2 === 0 ? target : target.replace(/^\//, `${home}/`), at);
-        return at;
-      });
-      const before = descriptors();
-      try {
-        for (const each of paths) expect(look(each)).not.toContain('SECRET');
-        expect(descriptors()).toBe(before);
-      } finally {
-        for (const at of made) rmSync(at, { force: true });
-      }
-    }), { numRuns: 400 });
+    fc.assert(
+      fc.property(
+        fc.array(fc.tuple(fc.constantFrom('box', 'box/inner', 'box/inner/deep'), path), { maxLength: 4 }),
+        fc.array(path, { minLength: 1, maxLength: 8 }),
+        (links, paths) => {
+          const made = links.map(([folder, target], i) => {
+            const at = join(home, folder, `l${i}`);
+            if (target !== '') symlinkSync(i % 2 === 0 ? target : target.replace(/^\//, `${home}/`), at);
+            return at;
+          });
+          const before = descriptors();
+          try {
+            for (const each of paths) expect(look(each)).not.toContain('SECRET');
+            expect(descriptors()).toBe(before);
+          } finally {
+            for (const at of made) rmSync(at, { force: true });
+          }
+        },
+      ),
+      { numRuns: 400 },
+    );
   });
 
   it('nothing is made, changed or removed outside', () => {
-    const outsideNow = (): string => ['outside', '.'].map((folder) => readdirSync(join(home, folder)).join()).join('|') + readFileSync(join(home, 'secret')) + readFileSync(join(home, 'outside/secret')) + statSync(join(home, 'secret')).mode;
+    const outsideNow = (): string =>
+      ['outside', '.'].map((folder) => readdirSync(join(home, folder)).join()).join('|') +
+      readFileSync(join(home, 'secret')) +
+      readFileSync(join(home, 'outside/secret')) +
+      statSync(join(home, 'secret')).mode;
     const before = outsideNow();
-    const change = fc.constantFrom('create', 'mkdir', 'unlink', 'rmdir', 'symlink', 'rename', 'link', 'chmod', 'write', 'utimes');
-    fc.assert(fc.property(fc.array(fc.tuple(change, path, path), { maxLength: 12 }), (steps) => {
-      for (const [what, first, second] of steps) attempt(what, first, second);
-      expect(outsideNow()).toBe(before);
-      rmSync(join(home, 'box'), { recursive: true, force: true });
-      mkdirSync(join(home, 'box/inner/deep'), { recursive: true });
-      space.close();
-      space = makeSpace(['box', '/box'], ['other', '/deep/other', true]);
-    }), { numRuns: 300 });
+    const change = fc.constantFrom(
+      'create',
+      'mkdir',
+      'unlink',
+      'rmdir',
+      'symlink',
+      'rename',
+      'link',
+      'chmod',
+      'write',
+      'utimes',
+    );
+    fc.assert(
+      fc.property(fc.array(fc.tuple(change, path, path), { maxLength: 12 }), (steps) => {
+        for (const [what, first, second] of steps) attempt(what, first, second);
+        expect(outsideNow()).toBe(before);
+        rmSync(join(home, 'box'), { recursive: true, force: true });
+        mkdirSync(join(home, 'box/inner/deep'), { recursive: true });
+        space.close();
+        space = makeSpace(['box', '/box'], ['other', '/deep/other', true]);
+      }),
+      { numRuns: 300 },
+    );
     expect(readFileSync(join(home, 'other/file'), 'utf8')).toBe('other file');
   });
 
@@ -192,7 +290,7 @@ describe('attacks', () => {
     const ended = new Promise((resolve) => attacker.on('exit', resolve));
     await new Promise((resolve) => attacker.stdout.once('data', resolve));
     const seen = new Map<string, number>();
-    for (let running = true; running;) {
+    for (let running = true; running; ) {
       for (let i = 0; i < 200; i++) {
         const what = look('/box/swap/secret');
         expect(what).not.toContain('SECRET');
@@ -221,15 +319,33 @@ function attempt(what: string, first: string, second: string): void {
       return found;
     });
     switch (what) {
-      case 'create': one.parent?.create(one.name, 0o644, OpenFlag.RDWR).close(); break;
-      case 'mkdir': one.parent?.makeDirectory(one.name, 0o755); break;
-      case 'unlink': one.parent?.unlink(one.name); break;
-      case 'rmdir': one.parent?.removeDirectory(one.name); break;
-      case 'symlink': one.parent?.makeSymlink(one.name, second || 'x'); break;
-      case 'rename': if (two.parent !== undefined) one.parent?.rename(one.name, two.parent, two.name); break;
-      case 'link': if (two.parent !== undefined) one.parent?.link(one.name, two.parent, two.name); break;
-      case 'chmod': one.node?.chmod(0o700); break;
-      case 'utimes': one.node?.utimes({ mtime: 0n }); break;
+      case 'create':
+        one.parent?.create(one.name, 0o644, OpenFlag.RDWR).close();
+        break;
+      case 'mkdir':
+        one.parent?.makeDirectory(one.name, 0o755);
+        break;
+      case 'unlink':
+        one.parent?.unlink(one.name);
+        break;
+      case 'rmdir':
+        one.parent?.removeDirectory(one.name);
+        break;
+      case 'symlink':
+        one.parent?.makeSymlink(one.name, second || 'x');
+        break;
+      case 'rename':
+        if (two.parent !== undefined) one.parent?.rename(one.name, two.parent, two.name);
+        break;
+      case 'link':
+        if (two.parent !== undefined) one.parent?.link(one.name, two.parent, two.name);
+        break;
+      case 'chmod':
+        one.node?.chmod(0o700);
+        break;
+      case 'utimes':
+        one.node?.utimes({ mtime: 0n });
+        break;
       case 'write': {
         const handle = one.node?.open(OpenFlag.RDWR | OpenFlag.TRUNC);
         handle?.write(Buffer.from('changed'), 0, false);

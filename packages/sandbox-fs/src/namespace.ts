@@ -74,12 +74,17 @@ export class Namespace {
   }
 
   get mounts(): { path: string; readOnly: boolean }[] {
-    return [...this.#mounts.values()].map(({ names, folder }) => ({ path: `/${names.join('/')}`, readOnly: folder.readOnly }));
+    return [...this.#mounts.values()].map(({ names, folder }) => ({
+      path: `/${names.join('/')}`,
+      readOnly: folder.readOnly,
+    }));
   }
 
   /** Names of mounts right below a directory, for listings. */
   mountsIn(names: readonly string[]): string[] {
-    return [...this.#mounts.values()].filter((mount) => mount.names.length === names.length + 1 && names.every((name, i) => mount.names[i] === name)).map((mount) => mount.names.at(-1)!);
+    return [...this.#mounts.values()]
+      .filter((mount) => mount.names.length === names.length + 1 && names.every((name, i) => mount.names[i] === name))
+      .map((mount) => mount.names.at(-1)!);
   }
 
   close(): void {
@@ -134,7 +139,10 @@ class Walk {
   #borrowed: boolean;
   #links = 0;
 
-  constructor(private readonly space: Namespace, base: Base) {
+  constructor(
+    private readonly space: Namespace,
+    base: Base,
+  ) {
     this.#names = [...base.names];
     this.#directory = base.directory;
     this.#borrowed = base.directory !== undefined;
@@ -190,7 +198,8 @@ class Walk {
         push(target);
         continue;
       }
-      if (last) return this.#result({ parent: directory, name, names, node, mustBeDirectory, isMount: mount !== undefined });
+      if (last)
+        return this.#result({ parent: directory, name, names, node, mustBeDirectory, isMount: mount !== undefined });
       if (!isDirectory(node)) {
         node.close();
         raise('ENOTDIR');
@@ -205,7 +214,14 @@ class Walk {
   /** The path ended on a directory itself. */
   #here(): Resolved {
     const node = this.#current();
-    return this.#result({ parent: undefined, name: '', names: this.#names, node, mustBeDirectory: true, isMount: this.space.isMount(this.#names) });
+    return this.#result({
+      parent: undefined,
+      name: '',
+      names: this.#names,
+      node,
+      mustBeDirectory: true,
+      isMount: this.space.isMount(this.#names),
+    });
   }
 
   #result(parts: Omit<Resolved, 'keepNode' | 'close'>): Resolved {
@@ -219,8 +235,13 @@ class Walk {
     let kept = false;
     return {
       ...parts,
-      node: parent === undefined && borrowed && node !== undefined && 'duplicate' in node ? (node as HostDirectory).duplicate() : node,
-      keepNode: () => { kept = true; },
+      node:
+        parent === undefined && borrowed && node !== undefined && 'duplicate' in node
+          ? (node as HostDirectory).duplicate()
+          : node,
+      keepNode: () => {
+        kept = true;
+      },
       close() {
         if (!borrowed) parent?.close();
         if (!kept) this.node?.close();

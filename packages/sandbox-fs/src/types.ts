@@ -1,12 +1,38 @@
 /** What a file system is made of. Names and paths are text of Latin-1: one character for each byte, so that any bytes pass. */
 
 /** File types in `st_mode` (stat(2), inode(7)). */
-export const FileMode = { TYPE: 0o170000, SOCKET: 0o140000, SYMLINK: 0o120000, REGULAR: 0o100000, BLOCK: 0o060000, DIRECTORY: 0o040000, CHARACTER: 0o020000, FIFO: 0o010000 } as const;
+export const FileMode = {
+  TYPE: 0o170000,
+  SOCKET: 0o140000,
+  SYMLINK: 0o120000,
+  REGULAR: 0o100000,
+  BLOCK: 0o060000,
+  DIRECTORY: 0o040000,
+  CHARACTER: 0o020000,
+  FIFO: 0o010000,
+} as const;
 
 /** Flags of open(2) on x86-64. */
 export const OpenFlag = {
-  ACCESS: 3, RDONLY: 0, WRONLY: 1, RDWR: 2, CREAT: 0o100, EXCL: 0o200, NOCTTY: 0o400, TRUNC: 0o1000, APPEND: 0o2000, NONBLOCK: 0o4000, DSYNC: 0o10000,
-  DIRECT: 0o40000, LARGEFILE: 0o100000, DIRECTORY: 0o200000, NOFOLLOW: 0o400000, NOATIME: 0o1000000, CLOEXEC: 0o2000000, PATH: 0o10000000, TMPFILE: 0o20200000,
+  ACCESS: 3,
+  RDONLY: 0,
+  WRONLY: 1,
+  RDWR: 2,
+  CREAT: 0o100,
+  EXCL: 0o200,
+  NOCTTY: 0o400,
+  TRUNC: 0o1000,
+  APPEND: 0o2000,
+  NONBLOCK: 0o4000,
+  DSYNC: 0o10000,
+  DIRECT: 0o40000,
+  LARGEFILE: 0o100000,
+  DIRECTORY: 0o200000,
+  NOFOLLOW: 0o400000,
+  NOATIME: 0o1000000,
+  CLOEXEC: 0o2000000,
+  PATH: 0o10000000,
+  TMPFILE: 0o20200000,
 } as const;
 
 /** What stat(2) tells. */
@@ -62,7 +88,10 @@ export interface FileHandle {
 export type NodeKind = 'file' | 'directory' | 'symlink' | 'device' | 'descriptor' | 'other';
 
 /** Times for utimensat(2) in nanoseconds; `undefined` leaves one as it is. */
-export interface FileTimes { readonly atime?: bigint; readonly mtime?: bigint }
+export interface FileTimes {
+  readonly atime?: bigint;
+  readonly mtime?: bigint;
+}
 
 /** A file of any kind, found by its name. A handle: whoever got it closes it. */
 export interface FsNode {

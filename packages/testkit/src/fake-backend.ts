@@ -19,8 +19,18 @@ export interface FakeBackendOptions {
 
 /** The controls that can be set unless a test says otherwise. */
 const FAKE_PRIMARY_CONTROLS = [
-  'hlt-exiting', 'invlpg-exiting', 'mwait-exiting', 'rdpmc-exiting', 'rdtsc-exiting', 'cr3-load-exiting', 'cr3-store-exiting', 'cr8-load-exiting',
-  'cr8-store-exiting', 'mov-dr-exiting', 'monitor-exiting', 'pause-exiting',
+  'hlt-exiting',
+  'invlpg-exiting',
+  'mwait-exiting',
+  'rdpmc-exiting',
+  'rdtsc-exiting',
+  'cr3-load-exiting',
+  'cr3-store-exiting',
+  'cr8-load-exiting',
+  'cr8-store-exiting',
+  'mov-dr-exiting',
+  'monitor-exiting',
+  'pause-exiting',
 ];
 
 export class FakeBackend implements Backend {
@@ -46,13 +56,23 @@ export class FakeBackend implements Backend {
     for (const capability of options.without ?? []) capabilities.delete(capability);
     this.capabilities = capabilities;
     const none: ReadonlySet<string> = new Set();
-    this.controls = { allowed: { pin: none, primary: new Set(FAKE_PRIMARY_CONTROLS), secondary: none, exit: none, entry: none, ...options.controls } };
+    this.controls = {
+      allowed: {
+        pin: none,
+        primary: new Set(FAKE_PRIMARY_CONTROLS),
+        secondary: none,
+        exit: none,
+        entry: none,
+        ...options.controls,
+      },
+    };
     this.cpuid = options.cpuid ?? [];
   }
 
   open(options: BackendOptions): void {
     this.opened = options;
-    if (options.time === 'virtual') this.clock = new RetirementClock(() => this.vcpus.reduce((sum, vcpu) => sum + vcpu.instructions, 0));
+    if (options.time === 'virtual')
+      this.clock = new RetirementClock(() => this.vcpus.reduce((sum, vcpu) => sum + vcpu.instructions, 0));
   }
 
   createMemory(size: number): GuestMemory {

@@ -18,27 +18,57 @@ export class GuestCode {
   }
 
   /** MOV AL, imm8 */
-  movAl(value: number): this { return this.raw(0xb0, value); }
+  movAl(value: number): this {
+    return this.raw(0xb0, value);
+  }
   /** MOV DX, imm16 in 16-bit code. */
-  movDx(value: number): this { return this.raw(0xba, value, value >> 8); }
+  movDx(value: number): this {
+    return this.raw(0xba, value, value >> 8);
+  }
   /** ADD AL, BL */
-  addAlBl(): this { return this.raw(0x00, 0xd8); }
+  addAlBl(): this {
+    return this.raw(0x00, 0xd8);
+  }
   /** ADD AL, imm8 */
-  addAl(value: number): this { return this.raw(0x04, value); }
+  addAl(value: number): this {
+    return this.raw(0x04, value);
+  }
   /** OUT DX, AL */
-  outDxAl(): this { return this.raw(0xee); }
+  outDxAl(): this {
+    return this.raw(0xee);
+  }
   /** OUT imm8, AL */
-  outAl(port: number): this { return this.raw(0xe6, port); }
+  outAl(port: number): this {
+    return this.raw(0xe6, port);
+  }
   /** IN AL, DX */
-  inAlDx(): this { return this.raw(0xec); }
-  cpuid(): this { return this.raw(0x0f, 0xa2); }
-  rdmsr(): this { return this.raw(0x0f, 0x32); }
-  wrmsr(): this { return this.raw(0x0f, 0x30); }
-  nop(count = 1): this { return this.raw(...new Array<number>(count).fill(0x90)); }
-  sti(): this { return this.raw(0xfb); }
-  cli(): this { return this.raw(0xfa); }
-  hlt(): this { return this.raw(0xf4); }
-  ud2(): this { return this.raw(0x0f, 0x0b); }
+  inAlDx(): this {
+    return this.raw(0xec);
+  }
+  cpuid(): this {
+    return this.raw(0x0f, 0xa2);
+  }
+  rdmsr(): this {
+    return this.raw(0x0f, 0x32);
+  }
+  wrmsr(): this {
+    return this.raw(0x0f, 0x30);
+  }
+  nop(count = 1): this {
+    return this.raw(...new Array<number>(count).fill(0x90));
+  }
+  sti(): this {
+    return this.raw(0xfb);
+  }
+  cli(): this {
+    return this.raw(0xfa);
+  }
+  hlt(): this {
+    return this.raw(0xf4);
+  }
+  ud2(): this {
+    return this.raw(0x0f, 0x0b);
+  }
 
   /** JMP rel8 to a label, forwards or backwards. */
   jmp(label: string): this {
@@ -65,9 +95,11 @@ export class GuestCode {
     const bytes = Uint8Array.from(this.#bytes);
     for (const { at, label } of this.#jumps) {
       const target = this.#labels.get(label);
-      if (target === undefined) throw new RangeError(`The guest jumps to the label "${label}", which it does not have.`);
+      if (target === undefined)
+        throw new RangeError(`The guest jumps to the label "${label}", which it does not have.`);
       const distance = target - (at + 1);
-      if (distance < -128 || distance > 127) throw new RangeError(`The label "${label}" is ${distance} bytes away; a short jump reaches 127.`);
+      if (distance < -128 || distance > 127)
+        throw new RangeError(`The label "${label}" is ${distance} bytes away; a short jump reaches 127.`);
       bytes[at] = distance;
     }
     return bytes;

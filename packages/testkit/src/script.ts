@@ -29,35 +29,71 @@ export function cpuidExit(leaf: number, subleaf = 0, after = 0): ScriptedExit {
 
 /** OUT of a value. */
 export function outExit(port: number, value: number, size: 1 | 2 | 4 = 1, after = 0): ScriptedExit {
-  return anExit(ExitReason.IO, (exit) => Object.assign(exit.io, { port, value, size, input: false, string: false, rep: false }), after);
+  return anExit(
+    ExitReason.IO,
+    (exit) => Object.assign(exit.io, { port, value, size, input: false, string: false, rep: false }),
+    after,
+  );
 }
 
 /** IN: the result lands in RAX when the exit is completed. */
 export function inExit(port: number, size: 1 | 2 | 4 = 1, after = 0): ScriptedExit {
-  return anExit(ExitReason.IO, (exit) => Object.assign(exit.io, { port, value: 0, size, input: true, string: false, rep: false }), after);
+  return anExit(
+    ExitReason.IO,
+    (exit) => Object.assign(exit.io, { port, value: 0, size, input: true, string: false, rep: false }),
+    after,
+  );
 }
 
 /** INS or OUTS, with REP; the caller sets RCX, RSI or RDI. */
 export function stringIoExit(port: number, size: 1 | 2 | 4, input: boolean, rep = true, after = 0): ScriptedExit {
-  return anExit(ExitReason.IO, (exit) => Object.assign(exit.io, { port, value: 0, size, input, string: true, rep, addressSize: 8, segment: input ? 0 : 3 }), after);
+  return anExit(
+    ExitReason.IO,
+    (exit) =>
+      Object.assign(exit.io, {
+        port,
+        value: 0,
+        size,
+        input,
+        string: true,
+        rep,
+        addressSize: 8,
+        segment: input ? 0 : 3,
+      }),
+    after,
+  );
 }
 
 /** A read of memory that no RAM backs. */
 export function mmioReadExit(gpa: number, size: 1 | 2 | 4 | 8 = 4, after = 0): ScriptedExit {
-  return anExit(ExitReason.EPT_VIOLATION, (exit) => {
-    exit.gpa = gpa;
-    exit.qualification = 1;
-    Object.assign(exit.mmio, { valid: true, gpa, size, write: false, value: 0, valueHigh: 0 });
-  }, after);
+  return anExit(
+    ExitReason.EPT_VIOLATION,
+    (exit) => {
+      exit.gpa = gpa;
+      exit.qualification = 1;
+      Object.assign(exit.mmio, { valid: true, gpa, size, write: false, value: 0, valueHigh: 0 });
+    },
+    after,
+  );
 }
 
 /** A write to memory that no RAM backs. */
-export function mmioWriteExit(gpa: number, value: number, size: 1 | 2 | 4 | 8 = 4, valueHigh = 0, after = 0): ScriptedExit {
-  return anExit(ExitReason.EPT_VIOLATION, (exit) => {
-    exit.gpa = gpa;
-    exit.qualification = 2;
-    Object.assign(exit.mmio, { valid: true, gpa, size, write: true, value, valueHigh });
-  }, after);
+export function mmioWriteExit(
+  gpa: number,
+  value: number,
+  size: 1 | 2 | 4 | 8 = 4,
+  valueHigh = 0,
+  after = 0,
+): ScriptedExit {
+  return anExit(
+    ExitReason.EPT_VIOLATION,
+    (exit) => {
+      exit.gpa = gpa;
+      exit.qualification = 2;
+      Object.assign(exit.mmio, { valid: true, gpa, size, write: true, value, valueHigh });
+    },
+    after,
+  );
 }
 
 /** HLT; `interrupts` sets IF first, as `sti; hlt` does. */

@@ -38,7 +38,16 @@ export function testBench(): TestBench {
   const requests: SystemRequest[] = [];
   const logged: { level: LogLevel; message: string }[] = [];
   return {
-    ports: new PortBus(), mmio: new MmioBus(), lines, clock, timers, output: new CaptureOutput(), input: new PushInput(), requests, lineChanges, logged,
+    ports: new PortBus(),
+    mmio: new MmioBus(),
+    lines,
+    clock,
+    timers,
+    output: new CaptureOutput(),
+    input: new PushInput(),
+    requests,
+    lineChanges,
+    logged,
     logger: createLogger((level, _source, message) => logged.push({ level, message })),
     system: {
       powerOff: (why) => requests.push({ kind: 'power-off', why }),

@@ -22,7 +22,11 @@ describe('GuestCode', () => {
 describe('FakeVcpu', () => {
   it('plays its script by retired instructions and honours limits', () => {
     let now = 0;
-    const vcpu: FakeVcpu = new FakeVcpu(0, () => now + vcpu.instructions).play(cpuidExit(5, 0, 100), inExit(0x10, 2), busyFor(50));
+    const vcpu: FakeVcpu = new FakeVcpu(0, () => now + vcpu.instructions).play(
+      cpuidExit(5, 0, 100),
+      inExit(0x10, 2),
+      busyFor(50),
+    );
     vcpu.setDeadline(40);
     expect([vcpu.run().reason, vcpu.instructions]).toEqual([ExitReason.PREEMPTION_TIMER, 40]);
     vcpu.setDeadline(Infinity);

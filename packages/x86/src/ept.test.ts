@@ -6,10 +6,13 @@ import type { EptMemory } from './ept.js';
 const PAGES = 4096;
 
 function memory(): EptMemory & { readonly live: Set<number> } {
-  const words = new Uint32Array(PAGES * 1024), live = new Set<number>(), free: number[] = [];
+  const words = new Uint32Array(PAGES * 1024),
+    live = new Set<number>(),
+    free: number[] = [];
   let next = 4096;
   return {
-    words, live,
+    words,
+    live,
     allocatePage() {
       const page = free.pop() ?? next;
       if (page === next) next += 4096;
@@ -29,7 +32,12 @@ describe('EPT builder', () => {
   it('uses the largest pages that fit', () => {
     const ept = new EptBuilder(memory());
     ept.map(0, 0, 0x8000_0000);
-    expect(ept.find(0x1234_5678)).toMatchObject({ hpa: 0x1234_5678, pageSize: 0x40000000, rights: 7, memoryType: EptMemoryType.WB });
+    expect(ept.find(0x1234_5678)).toMatchObject({
+      hpa: 0x1234_5678,
+      pageSize: 0x40000000,
+      rights: 7,
+      memoryType: EptMemoryType.WB,
+    });
     ept.map(0x1_0000_0000, 0x460_0000, 0x60_0000); // aligned to 2 MiB only
     expect(ept.find(0x1_0020_1000)).toMatchObject({ hpa: 0x480_1000, pageSize: 0x200000 });
     ept.map(0x2_0000_0000, 0x460_1000, 0x3000);
@@ -47,7 +55,8 @@ describe('EPT builder', () => {
   });
 
   it('gives tables back when a large page takes their place, and at disposal', () => {
-    const source = memory(), ept = new EptBuilder(source);
+    const source = memory(),
+      ept = new EptBuilder(source);
     ept.map(0, 0, 0x4000_0000, { largest: 0x200000 });
     ept.protect(0x1000, EptRights.READ);
     const before = source.live.size;
@@ -74,29 +83,36 @@ describe('EPT builder', () => {
       fc.record({ kind: fc.constant('protect' as const), page, rights: fc.constantFrom(0, 1, 3, 4, 5, 7) }),
       fc.record({ kind: fc.constant('unmap' as const), page, count: fc.integer({ min: 1, max: 20 }) }),
     );
-    fc.assert(fc.property(fc.array(change, { maxLength: 12 }), (changes) => {
-      const source = memory(), ept = new EptBuilder(source), model = new Map<number, { to: number; rights: number }>();
-      for (const step of changes) {
-        if (step.kind === 'map') {
-          ept.map(step.page * 4096, step.to * 4096, step.count * 4096);
-          for (let i = 0; i < step.count; i++) model.set(step.page + i, { to: step.to + i, rights: 7 });
-        } else if (step.kind === 'unmap') {
-          ept.unmap(step.page * 4096, step.count * 4096);
-          for (let i = 0; i < step.count; i++) model.delete(step.page + i);
-        } else if (model.has(step.page)) {
-          ept.protect(step.page * 4096, step.rights);
-          model.get(step.page)!.rights = step.rights;
+    fc.assert(
+      fc.property(fc.array(change, { maxLength: 12 }), (changes) => {
+        const source = memory(),
+          ept = new EptBuilder(source),
+          model = new Map<number, { to: number; rights: number }>();
+        for (const step of changes) {
+          if (step.kind === 'map') {
+            ept.map(step.page * 4096, step.to * 4096, step.count * 4096);
+            for (let i = 0; i < step.count; i++) model.set(step.page + i, { to: step.to + i, rights: 7 });
+          } else if (step.kind === 'unmap') {
+            ept.unmap(step.page * 4096, step.count * 4096);
+            for (let i = 0; i < step.count; i++) model.delete(step.page + i);
+          } else if (model.has(step.page)) {
+            ept.protect(step.page * 4096, step.rights);
+            model.get(step.page)!.rights = step.rights;
+          }
         }
-      }
-      for (let n = 0; n < 2200; n += 7) {
-        const found = ept.find(n * 4096), wanted = model.get(n);
-        expect(found && { to: found.hpa / 4096, rights: found.rights }).toEqual(wanted);
-      }
-    }), { numRuns: 60 });
+        for (let n = 0; n < 2200; n += 7) {
+          const found = ept.find(n * 4096),
+            wanted = model.get(n);
+          expect(found && { to: found.hpa / 4096, rights: found.rights }).toEqual(wanted);
+        }
+      }),
+      { numRuns: 60 },
+    );
   });
 
   it('harvests flags once', () => {
-    const source = memory(), ept = new EptBuilder(source);
+    const source = memory(),
+      ept = new EptBuilder(source);
     ept.map(0, 0, 0x40_0000, { largest: 0x200000 });
     const pages: number[] = [];
     source.words[walk(source, ept.root, 0x200000) >>> 2] |= 0x300;
@@ -107,7 +123,8 @@ describe('EPT builder', () => {
 
   /** Address of the level 2 entry. */
   function walk({ words }: EptMemory, root: number, gpa: number): number {
-    const third = words[root >>> 2] & ~0xfff, second = words[third >>> 2] & ~0xfff;
+    const third = words[root >>> 2] & ~0xfff,
+      second = words[third >>> 2] & ~0xfff;
     return second + (gpa >>> 21) * 8;
   }
 });
@@ -119,9 +136,14 @@ describe('EPT formats', () => {
   });
 
   it.each([
-    [2, 0, 1, 'writable but not readable'], [6, 0, 4, 'writable but not readable'], [7 | (2 << 3), 0, 1, 'memory type 2'],
-    [7 | (7 << 3), 0, 1, 'memory type 7'], [7 | 0x80 | 0x1000, 0, 2, '20:12'], [7 | 0x80 | 0x200000, 0, 3, '29:12'],
-    [7 | 8, 0, 3, '7:3'], [7 | (6 << 3), 1 << 14, 1, 'width'],
+    [2, 0, 1, 'writable but not readable'],
+    [6, 0, 4, 'writable but not readable'],
+    [7 | (2 << 3), 0, 1, 'memory type 2'],
+    [7 | (7 << 3), 0, 1, 'memory type 7'],
+    [7 | 0x80 | 0x1000, 0, 2, '20:12'],
+    [7 | 0x80 | 0x200000, 0, 3, '29:12'],
+    [7 | 8, 0, 3, '7:3'],
+    [7 | (6 << 3), 1 << 14, 1, 'width'],
   ])('finds entry %i:%i at level %i misconfigured', (low, high, level, why) => {
     expect(eptMisconfiguration(low, high, level, 46)).toContain(why);
   });

@@ -11,7 +11,14 @@ export type EptMemoryTypeValue = (typeof EptMemoryType)[keyof typeof EptMemoryTy
 
 /** Bits of an EPT entry, low half. */
 export const EptEntry = {
-  READ: 1, WRITE: 2, EXECUTE: 4, MEMORY_TYPE: 7 << 3, IGNORE_PAT: 1 << 6, LARGE: 1 << 7, ACCESSED: 1 << 8, DIRTY: 1 << 9,
+  READ: 1,
+  WRITE: 2,
+  EXECUTE: 4,
+  MEMORY_TYPE: 7 << 3,
+  IGNORE_PAT: 1 << 6,
+  LARGE: 1 << 7,
+  ACCESSED: 1 << 8,
+  DIRTY: 1 << 9,
   EXECUTE_USER: 1 << 10,
 } as const;
 /** Bits of an EPT entry, high half. */
@@ -30,10 +37,16 @@ export function eptPointer(root: number, memoryType: 0 | 6 = EptMemoryType.WB, a
 }
 
 /** Why an entry is misconfigured (29.3.3.1), or undefined. `level` is 4 to 1, `physicalBits` the width of host addresses. */
-export function eptMisconfiguration(low: number, high: number, level: number, physicalBits: number): string | undefined {
+export function eptMisconfiguration(
+  low: number,
+  high: number,
+  level: number,
+  physicalBits: number,
+): string | undefined {
   if ((low & 7) === 0) return undefined;
   if ((low & 3) === EptEntry.WRITE) return 'writable but not readable';
-  if (physicalBits < 52 && (high & 0xfffff) >>> (physicalBits - 32) !== 0) return 'address beyond the physical-address width';
+  if (physicalBits < 52 && (high & 0xfffff) >>> (physicalBits - 32) !== 0)
+    return 'address beyond the physical-address width';
   const leaf = level === 1 || (level <= 3 && (low & EptEntry.LARGE) !== 0);
   if (!leaf) return (low & 0xf8) !== 0 ? 'reserved bits 7:3 set' : undefined;
   const type = (low >>> 3) & 7;
@@ -72,7 +85,9 @@ export interface EptMapOptions {
 }
 
 /** High half of an address above bit 31. */
-function highOf(address: number): number { return Math.floor(address / 0x100000000); }
+function highOf(address: number): number {
+  return Math.floor(address / 0x100000000);
+}
 
 /** Builds and changes one hierarchy of EPT tables, four levels deep. */
 export class EptBuilder {
@@ -87,10 +102,13 @@ export class EptBuilder {
   /** Maps `length` bytes from `gpa` to `hpa`; all three multiples of 4 KiB. What was mapped there is replaced. */
   map(gpa: number, hpa: number, length: number, options: EptMapOptions = {}): void {
     const { rights = EptRights.RWX, memoryType = EptMemoryType.WB, largest = 0x40000000, suppressVe = true } = options;
-    if ((gpa | hpa | length) % 0x1000 !== 0) throw new RangeError(`EPT mappings are in units of 4 KiB; got ${gpa}, ${hpa}, ${length}`);
+    if ((gpa | hpa | length) % 0x1000 !== 0)
+      throw new RangeError(`EPT mappings are in units of 4 KiB; got ${gpa}, ${hpa}, ${length}`);
     let done = 0;
     while (done < length) {
-      const at = gpa + done, to = hpa + done, left = length - done;
+      const at = gpa + done,
+        to = hpa + done,
+        left = length - done;
       let level = 3;
       while (level > 1) {
         const size = EPT_PAGE_SIZES[level - 1]!;
@@ -118,7 +136,9 @@ export class EptBuilder {
 
   /** Changes rights (and, if given, where it points) of the 4 KiB page at `gpa`, splitting a large page around it. */
   protect(gpa: number, rights: number, hpa?: number): void {
-    const entry = this.entryFor(gpa - (gpa % 0x1000), 1), words = this.memory.words, index = entry >>> 2;
+    const entry = this.entryFor(gpa - (gpa % 0x1000), 1),
+      words = this.memory.words,
+      index = entry >>> 2;
     words[index] = (words[index]! & ~7) | (rights & 7);
     if (hpa !== undefined) {
       words[index] = (words[index]! & 0xfff) | ((hpa % 0x100000000) & ~0xfff);
@@ -128,7 +148,8 @@ export class EptBuilder {
 
   /** Sets or clears bit 63 of the leaf of the 4 KiB page at `gpa`. */
   suppressVe(gpa: number, suppress: boolean): void {
-    const index = (this.entryFor(gpa - (gpa % 0x1000), 1) >>> 2) + 1, words = this.memory.words;
+    const index = (this.entryFor(gpa - (gpa % 0x1000), 1) >>> 2) + 1,
+      words = this.memory.words;
     words[index] = suppress ? words[index]! | EptEntryHigh.SUPPRESS_VE : words[index]! & 0x7fffffff;
   }
 
@@ -136,13 +157,20 @@ export class EptBuilder {
   find(gpa: number): EptMapping | undefined {
     let table = this.root;
     for (let level = 4; level >= 1; level--) {
-      const entry = table + slotOffset(gpa, level), low = this.memory.words[entry >>> 2]! >>> 0, high = this.memory.words[(entry >>> 2) + 1]! >>> 0;
+      const entry = table + slotOffset(gpa, level),
+        low = this.memory.words[entry >>> 2]! >>> 0,
+        high = this.memory.words[(entry >>> 2) + 1]! >>> 0;
       const leaf = level === 1 || (level <= 3 && (low & EptEntry.LARGE) !== 0);
       if (leaf) {
         if (low === 0) return undefined;
-        const pageSize = EPT_PAGE_SIZES[level - 1]!, base = (high & 0xfffff) * 0x100000000 + ((low & ~0xfff) >>> 0);
+        const pageSize = EPT_PAGE_SIZES[level - 1]!,
+          base = (high & 0xfffff) * 0x100000000 + ((low & ~0xfff) >>> 0);
         return {
-          hpa: base - (base % pageSize) + (gpa % pageSize), rights: low & 7, memoryType: (low >>> 3) & 7, pageSize, suppressVe: high >>> 31 === 1,
+          hpa: base - (base % pageSize) + (gpa % pageSize),
+          rights: low & 7,
+          memoryType: (low >>> 3) & 7,
+          pageSize,
+          suppressVe: high >>> 31 === 1,
         };
       }
       if ((low & 7) === 0) return undefined;
@@ -152,7 +180,9 @@ export class EptBuilder {
   }
 
   /** Calls back for each leaf that has one of `flags` (ACCESSED, DIRTY) and clears them there. */
-  harvest(flags: number, page: (gpa: number, size: EptPageSize) => void): void { this.harvestTable(this.root, 4, 0, flags, page); }
+  harvest(flags: number, page: (gpa: number, size: EptPageSize) => void): void {
+    this.harvestTable(this.root, 4, 0, flags, page);
+  }
 
   /** A copy of this hierarchy with tables of its own. */
   clone(): EptBuilder {
@@ -177,7 +207,8 @@ export class EptBuilder {
     const words = this.memory.words;
     let table = this.root;
     for (let level = 4; ; level--) {
-      const entry = table + slotOffset(gpa, level), index = entry >>> 2;
+      const entry = table + slotOffset(gpa, level),
+        index = entry >>> 2;
       if (level === target) return entry;
       const low = words[index]!;
       if (level <= 3 && (low & EptEntry.LARGE) !== 0) this.split(entry, level);
@@ -191,8 +222,12 @@ export class EptBuilder {
 
   /** Replaces a large page by a table of pages of the next smaller size with the same attributes. */
   private split(entry: number, level: number): void {
-    const words = this.memory.words, index = entry >>> 2, low = words[index]!, high = words[index + 1]!;
-    const size = EPT_PAGE_SIZES[level - 2]!, table = this.table();
+    const words = this.memory.words,
+      index = entry >>> 2,
+      low = words[index]!,
+      high = words[index + 1]!;
+    const size = EPT_PAGE_SIZES[level - 2]!,
+      table = this.table();
     const attributes = low & 0xfff & ~(level === 2 ? EptEntry.LARGE : 0);
     const base = (high & 0xfffff) * 0x100000000 + ((low & ~0xfff) >>> 0);
     for (let i = 0; i < 512; i++) {
@@ -206,7 +241,8 @@ export class EptBuilder {
 
   /** Frees the tables below an entry that a large page is about to replace. */
   private release(entry: number, level: number): void {
-    const words = this.memory.words, low = words[entry >>> 2]!;
+    const words = this.memory.words,
+      low = words[entry >>> 2]!;
     if (level === 1 || (low & 7) === 0 || (low & EptEntry.LARGE) !== 0) return;
     const table = (low & ~0xfff) >>> 0;
     for (let i = 0; i < 512; i++) this.release(table + i * 8, level - 1);
@@ -214,13 +250,22 @@ export class EptBuilder {
     this.memory.freePage(table);
   }
 
-  private harvestTable(table: number, level: number, base: number, flags: number, page: (gpa: number, size: EptPageSize) => void): void {
-    const words = this.memory.words, step = level === 4 ? 0x8000000000 : EPT_PAGE_SIZES[level - 1]!;
+  private harvestTable(
+    table: number,
+    level: number,
+    base: number,
+    flags: number,
+    page: (gpa: number, size: EptPageSize) => void,
+  ): void {
+    const words = this.memory.words,
+      step = level === 4 ? 0x8000000000 : EPT_PAGE_SIZES[level - 1]!;
     for (let i = 0; i < 512; i++) {
-      const index = (table >>> 2) + i * 2, low = words[index]!;
+      const index = (table >>> 2) + i * 2,
+        low = words[index]!;
       if ((low & 7) === 0) continue;
       const gpa = base + i * step;
-      if (level > 1 && (low & EptEntry.LARGE) === 0) this.harvestTable((low & ~0xfff) >>> 0, level - 1, gpa, flags, page);
+      if (level > 1 && (low & EptEntry.LARGE) === 0)
+        this.harvestTable((low & ~0xfff) >>> 0, level - 1, gpa, flags, page);
       else if ((low & flags) !== 0) {
         words[index] = low & ~flags;
         page(gpa, step as EptPageSize);
@@ -231,7 +276,9 @@ export class EptBuilder {
   private copyTable(from: number, to: number, level: number, into: EptBuilder): void {
     const words = this.memory.words;
     for (let i = 0; i < 512; i++) {
-      const source = (from >>> 2) + i * 2, target = (to >>> 2) + i * 2, low = words[source]!;
+      const source = (from >>> 2) + i * 2,
+        target = (to >>> 2) + i * 2,
+        low = words[source]!;
       words[target] = low;
       words[target + 1] = words[source + 1]!;
       if (level > 1 && (low & 7) !== 0 && (low & EptEntry.LARGE) === 0) {

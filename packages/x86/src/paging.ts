@@ -13,8 +13,16 @@ export function pagingMode(cr0: bigint, cr4: bigint, efer: bigint): PagingMode {
 
 /** Bits of a paging-structure entry. */
 export const PageEntry = {
-  PRESENT: 1n << 0n, WRITE: 1n << 1n, USER: 1n << 2n, WRITE_THROUGH: 1n << 3n, CACHE_DISABLE: 1n << 4n, ACCESSED: 1n << 5n, DIRTY: 1n << 6n,
-  LARGE: 1n << 7n, GLOBAL: 1n << 8n, NX: 1n << 63n,
+  PRESENT: 1n << 0n,
+  WRITE: 1n << 1n,
+  USER: 1n << 2n,
+  WRITE_THROUGH: 1n << 3n,
+  CACHE_DISABLE: 1n << 4n,
+  ACCESSED: 1n << 5n,
+  DIRTY: 1n << 6n,
+  LARGE: 1n << 7n,
+  GLOBAL: 1n << 8n,
+  NX: 1n << 63n,
 } as const;
 
 /** Address bits of an 8-byte entry. */
@@ -45,12 +53,22 @@ export interface WalkResult {
  * 32-bit paging), or undefined when there is no memory. undefined: not mapped.
  */
 export function walkPageTables(
-  linear: bigint, cr0: bigint, cr3: bigint, cr4: bigint, efer: bigint, read64: (gpa: bigint) => bigint | undefined,
+  linear: bigint,
+  cr0: bigint,
+  cr3: bigint,
+  cr4: bigint,
+  efer: bigint,
+  read64: (gpa: bigint) => bigint | undefined,
 ): WalkResult | undefined {
   const mode = pagingMode(cr0, cr4, efer);
-  if (mode === 'none') return { gpa: linear & 0xffffffffn, pageSize: 0x1000, writable: true, user: true, executable: true };
+  if (mode === 'none')
+    return { gpa: linear & 0xffffffffn, pageSize: 0x1000, writable: true, user: true, executable: true };
   if (mode === '32-bit') return walk32(linear, cr3, (cr4 & Cr4.PSE) !== 0n, read64);
-  let writable = true, user = true, executable = true, table: bigint, level: number;
+  let writable = true,
+    user = true,
+    executable = true,
+    table: bigint,
+    level: number;
   if (mode === 'pae') {
     const pdpte = read64((cr3 & 0xffffffe0n) + ((linear >> 30n) & 3n) * 8n);
     if (pdpte === undefined || (pdpte & PageEntry.PRESENT) === 0n) return undefined;
@@ -68,21 +86,34 @@ export function walkPageTables(
     user &&= (entry & PageEntry.USER) !== 0n;
     executable &&= (entry & PageEntry.NX) === 0n || (efer & Efer.NXE) === 0n;
     if (level === 1 || ((level === 2 || level === 3) && (entry & PageEntry.LARGE) !== 0n)) {
-      const pageSize = 2 ** (3 + 9 * level), mask = BigInt(pageSize) - 1n;
+      const pageSize = 2 ** (3 + 9 * level),
+        mask = BigInt(pageSize) - 1n;
       return { gpa: (entry & ENTRY_ADDRESS & ~mask) | (linear & mask), pageSize, writable, user, executable };
     }
     table = entry & ENTRY_ADDRESS;
   }
 }
 
-function walk32(linear: bigint, cr3: bigint, pse: boolean, read64: (gpa: bigint) => bigint | undefined): WalkResult | undefined {
+function walk32(
+  linear: bigint,
+  cr3: bigint,
+  pse: boolean,
+  read64: (gpa: bigint) => bigint | undefined,
+): WalkResult | undefined {
   const directory = read64((cr3 & 0xfffff000n) + ((linear >> 22n) & 0x3ffn) * 4n);
   if (directory === undefined || (directory & PageEntry.PRESENT) === 0n) return undefined;
   const pde = directory & 0xffffffffn;
-  let writable = (pde & PageEntry.WRITE) !== 0n, user = (pde & PageEntry.USER) !== 0n;
+  let writable = (pde & PageEntry.WRITE) !== 0n,
+    user = (pde & PageEntry.USER) !== 0n;
   if (pse && (pde & PageEntry.LARGE) !== 0n) {
     // PSE-36: bits 20:13 are bits 39:32 of the address (4.3)
-    return { gpa: (((pde >> 13n) & 0xffn) << 32n) | (pde & 0xffc00000n) | (linear & 0x3fffffn), pageSize: 0x400000, writable, user, executable: true };
+    return {
+      gpa: (((pde >> 13n) & 0xffn) << 32n) | (pde & 0xffc00000n) | (linear & 0x3fffffn),
+      pageSize: 0x400000,
+      writable,
+      user,
+      executable: true,
+    };
   }
   const table = read64((pde & 0xfffff000n) + ((linear >> 12n) & 0x3ffn) * 4n);
   if (table === undefined || (table & PageEntry.PRESENT) === 0n) return undefined;

@@ -2,22 +2,45 @@
 
 /** Bits of access rights in the VMCS format. */
 export const AccessRights = {
-  TYPE: 15, S: 1 << 4, DPL: 3 << 5, P: 1 << 7, AVL: 1 << 12, L: 1 << 13, DB: 1 << 14, G: 1 << 15, UNUSABLE: 1 << 16,
+  TYPE: 15,
+  S: 1 << 4,
+  DPL: 3 << 5,
+  P: 1 << 7,
+  AVL: 1 << 12,
+  L: 1 << 13,
+  DB: 1 << 14,
+  G: 1 << 15,
+  UNUSABLE: 1 << 16,
 } as const;
 
 /** Types of system segments and gates (SDM 3A table 3-2). */
 export const SystemType = {
-  TSS16_AVAILABLE: 1, LDT: 2, TSS16_BUSY: 3, CALL_GATE16: 4, TASK_GATE: 5, INTERRUPT_GATE16: 6, TRAP_GATE16: 7, TSS_AVAILABLE: 9,
-  TSS_BUSY: 11, CALL_GATE: 12, INTERRUPT_GATE: 14, TRAP_GATE: 15,
+  TSS16_AVAILABLE: 1,
+  LDT: 2,
+  TSS16_BUSY: 3,
+  CALL_GATE16: 4,
+  TASK_GATE: 5,
+  INTERRUPT_GATE16: 6,
+  TRAP_GATE16: 7,
+  TSS_AVAILABLE: 9,
+  TSS_BUSY: 11,
+  CALL_GATE: 12,
+  INTERRUPT_GATE: 14,
+  TRAP_GATE: 15,
 } as const;
 
 /** Access rights that boot code needs. */
 export const COMMON_ACCESS_RIGHTS = {
   /** 16-bit code and data of real mode, accessed. */
-  code16: 0x9b, data16: 0x93,
-  code32: 0xc09b, data32: 0xc093,
+  code16: 0x9b,
+  data16: 0x93,
+  code32: 0xc09b,
+  data32: 0xc093,
   code64: 0xa09b,
-  tss32: 0x8b, tss64: 0x8b, ldt: 0x82, unusable: 0x10000,
+  tss32: 0x8b,
+  tss64: 0x8b,
+  ldt: 0x82,
+  unusable: 0x10000,
 } as const;
 
 /** A descriptor of 8 bytes, or the first half of a system descriptor in 64-bit mode. */
@@ -40,9 +63,11 @@ export function decodeDescriptor(low: number, high: number): Descriptor {
 /** The descriptor's 8 bytes as a bigint. A limit of 1 MiB or more needs G set in the access rights. */
 export function encodeDescriptor({ base, limit, accessRights }: Descriptor): bigint {
   const units = accessRights & AccessRights.G ? Math.floor(limit / 4096) : limit;
-  if (units > 0xfffff) throw new RangeError(`a limit of 0x${limit.toString(16)} needs granularity 4 KiB (bit 15 of the access rights)`);
+  if (units > 0xfffff)
+    throw new RangeError(`a limit of 0x${limit.toString(16)} needs granularity 4 KiB (bit 15 of the access rights)`);
   const low = (((base & 0xffff) << 16) | (units & 0xffff)) >>> 0;
-  const high = ((base & 0xff000000) | (units & 0xf0000) | ((accessRights & 0xf0ff) << 8) | ((base >>> 16) & 0xff)) >>> 0;
+  const high =
+    ((base & 0xff000000) | (units & 0xf0000) | ((accessRights & 0xf0ff) << 8) | ((base >>> 16) & 0xff)) >>> 0;
   return (BigInt(high) << 32n) | BigInt(low);
 }
 
@@ -65,15 +90,27 @@ export function encodeGate64(selector: number, offset: bigint, type: number, dpl
   return [(BigInt(high) << 32n) | BigInt(low), (offset >> 32n) & 0xffffffffn];
 }
 
-export function accessRightsDpl(rights: number): number { return (rights >>> 5) & 3; }
-export function accessRightsType(rights: number): number { return rights & 15; }
-export function isUsable(rights: number): boolean { return (rights & AccessRights.UNUSABLE) === 0; }
+export function accessRightsDpl(rights: number): number {
+  return (rights >>> 5) & 3;
+}
+export function accessRightsType(rights: number): number {
+  return rights & 15;
+}
+export function isUsable(rights: number): boolean {
+  return (rights & AccessRights.UNUSABLE) === 0;
+}
 /** Default size of code in a segment with these rights. */
 export function codeBits(rights: number, longMode: boolean): 16 | 32 | 64 {
   return longMode && rights & AccessRights.L ? 64 : rights & AccessRights.DB ? 32 : 16;
 }
 /** Index of a selector in its table. */
-export function selectorIndex(selector: number): number { return selector >>> 3; }
-export function selectorRpl(selector: number): number { return selector & 3; }
+export function selectorIndex(selector: number): number {
+  return selector >>> 3;
+}
+export function selectorRpl(selector: number): number {
+  return selector & 3;
+}
 /** True when the selector names the LDT. */
-export function selectorIsLocal(selector: number): boolean { return (selector & 4) !== 0; }
+export function selectorIsLocal(selector: number): boolean {
+  return (selector & 4) !== 0;
+}

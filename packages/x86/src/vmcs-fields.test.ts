@@ -1,5 +1,14 @@
 import { describe, expect, it } from 'vitest';
-import { VMCS_ENCODING_RESERVED, VMCS_FIELDS, VmcsField, isHighHalf, vmcsFieldIndex, vmcsFieldName, vmcsFieldType, vmcsFieldWidth } from './vmcs-fields.js';
+import {
+  VMCS_ENCODING_RESERVED,
+  VMCS_FIELDS,
+  VmcsField,
+  isHighHalf,
+  vmcsFieldIndex,
+  vmcsFieldName,
+  vmcsFieldType,
+  vmcsFieldWidth,
+} from './vmcs-fields.js';
 
 describe('VMCS fields', () => {
   it('have encodings without reserved bits, even, and each once', () => {
@@ -14,7 +23,11 @@ describe('VMCS fields', () => {
     for (const { name, type } of VMCS_FIELDS) {
       if (name.startsWith('HOST_')) expect(type).toBe('host');
       // The guest-physical and guest-linear address are exit information; the deadline shadow is a control
-      else if (name.startsWith('GUEST_') && !['GUEST_PHYSICAL_ADDRESS', 'GUEST_LINEAR_ADDRESS', 'GUEST_DEADLINE_SHADOW'].includes(name)) expect(type).toBe('guest');
+      else if (
+        name.startsWith('GUEST_') &&
+        !['GUEST_PHYSICAL_ADDRESS', 'GUEST_LINEAR_ADDRESS', 'GUEST_DEADLINE_SHADOW'].includes(name)
+      )
+        expect(type).toBe('guest');
       else if (/^EXIT_(REASON|QUALIFICATION|INTERRUPTION|INSTRUCTION)/.test(name)) expect(type).toBe('readonly');
     }
   });

@@ -10,7 +10,10 @@ import type { Summary } from './figures.js';
 import { monotonic } from './kicker.js';
 import type { KickerData } from './kicker.js';
 
-const CODE = 0x1000, MEMORY = 1 << 20, DELAY_MS = 3, DEADLINE_NS = 2e9;
+const CODE = 0x1000,
+  MEMORY = 1 << 20,
+  DELAY_MS = 3,
+  DEADLINE_NS = 2e9;
 /** What the median should not exceed, ms. */
 const BOUND = 5;
 
@@ -26,20 +29,28 @@ export async function measureKick(turns: number): Promise<KickResult> {
   const backend = kvm();
   let vcpu: Vcpu | undefined;
   await using vmm = compose({
-    backend, memory: MEMORY,
-    plugins: [{
-      name: 'spin',
-      apply: ({ services, hooks, vcpus }) => {
-        vcpu = vcpus[0];
-        hooks.load.tapPromise('spin', async () => {
-          services.get(GuestMemoryToken).write(CODE, Uint8Array.of(0xeb, 0xfe)); // JMP to itself
-          vcpus[0].setInitialState({ mode: 'real16', rip: BigInt(CODE) });
-        });
+    backend,
+    memory: MEMORY,
+    plugins: [
+      {
+        name: 'spin',
+        apply: ({ services, hooks, vcpus }) => {
+          vcpu = vcpus[0];
+          hooks.load.tapPromise('spin', async () => {
+            services.get(GuestMemoryToken).write(CODE, Uint8Array.of(0xeb, 0xfe)); // JMP to itself
+            vcpus[0].setInitialState({ mode: 'real16', rip: BigInt(CODE) });
+          });
+        },
       },
-    }],
+    ],
   });
   await vmm.load();
-  const data: KickerData = { target: backend.kickTarget, turn: new Int32Array(new SharedArrayBuffer(4)), kicked: new Float64Array(new SharedArrayBuffer(8)), delay: DELAY_MS };
+  const data: KickerData = {
+    target: backend.kickTarget,
+    turn: new Int32Array(new SharedArrayBuffer(4)),
+    kicked: new Float64Array(new SharedArrayBuffer(8)),
+    delay: DELAY_MS,
+  };
   const worker = new Worker(join(import.meta.dirname, 'kicker.js'), { workerData: data });
   await new Promise((resolve, reject) => worker.once('message', resolve).once('error', reject));
   const delays: number[] = [];

@@ -16,7 +16,8 @@ export interface KickerData {
 export const monotonic = (): number => Number(process.hrtime.bigint()) / 1e6;
 
 if (parentPort !== null) {
-  const { target, turn, kicked, delay } = workerData as KickerData, cell = new Int32Array(new SharedArrayBuffer(4));
+  const { target, turn, kicked, delay } = workerData as KickerData,
+    cell = new Int32Array(new SharedArrayBuffer(4));
   parentPort.postMessage('ready');
   // The measuring thread does not come to its event loop while its guest runs, so it asks through memory
   for (let done = 0; ; done++) {

@@ -12,13 +12,18 @@ import { PortBusToken, compose } from '@visorkit/machine';
 import { summarise } from './figures.js';
 import type { Summary } from './figures.js';
 
-const PORT = 0x10, CODE = 0x1000, MEMORY = 1 << 20;
+const PORT = 0x10,
+  CODE = 0x1000,
+  MEMORY = 1 << 20;
 /** What the ratio should not exceed. */
 const BOUND = 1.15;
 const root = join(import.meta.dirname, '../../..');
 
 /** Nanoseconds of one round trip: on the wall's clock, and of processor time, which a busy host does not stretch. */
-interface Sample { readonly wall: number; readonly processor: number }
+interface Sample {
+  readonly wall: number;
+  readonly processor: number;
+}
 
 /** The C program, asked batch by batch. */
 class Native {
@@ -26,9 +31,14 @@ class Native {
   readonly #lines: AsyncIterator<string>;
 
   constructor() {
-    const folder = join(root, '.cache/bench-kvm'), program = join(folder, 'port-io');
+    const folder = join(root, '.cache/bench-kvm'),
+      program = join(folder, 'port-io');
     mkdirSync(folder, { recursive: true });
-    const { status, stderr, error } = spawnSync('gcc', ['-O2', '-o', program, join(root, 'test/bench-kvm/native/port-io.c')], { encoding: 'utf8' });
+    const { status, stderr, error } = spawnSync(
+      'gcc',
+      ['-O2', '-o', program, join(root, 'test/bench-kvm/native/port-io.c')],
+      { encoding: 'utf8' },
+    );
     if (status !== 0) throw new Error(`gcc cannot build the program to compare with: ${error?.message ?? stderr}`);
     this.#process = spawn(program, { stdio: ['pipe', 'pipe', 'inherit'] }) as unknown as ChildProcessWithoutNullStreams;
     this.#lines = createInterface({ input: this.#process.stdout })[Symbol.asyncIterator]();
@@ -42,7 +52,9 @@ class Native {
     return { wall, processor };
   }
 
-  end(): void { this.#process.stdin.end(); }
+  end(): void {
+    this.#process.stdin.end();
+  }
 }
 
 /** The machine, paused after each batch. */
@@ -58,17 +70,29 @@ class Machine {
 
   constructor() {
     this.vmm = compose({
-      backend: kvm(), memory: MEMORY,
-      plugins: [io(), {
-        name: 'bench', requires: { services: [PortBusToken] },
-        apply: ({ services, hooks, vcpus }) => {
-          services.get(PortBusToken).register(PORT, 1, { readPort: () => 0, writePort: (_port, _size, value) => this.#write(value) }, 'bench');
-          hooks.load.tapPromise('bench', async () => {
-            services.get(GuestMemoryToken).write(CODE, Uint8Array.of(0xe6, PORT, 0xeb, 0xfc)); // again: OUT 10H, AL; JMP again
-            vcpus[0].setInitialState({ mode: 'real16', rip: BigInt(CODE) });
-          });
+      backend: kvm(),
+      memory: MEMORY,
+      plugins: [
+        io(),
+        {
+          name: 'bench',
+          requires: { services: [PortBusToken] },
+          apply: ({ services, hooks, vcpus }) => {
+            services
+              .get(PortBusToken)
+              .register(
+                PORT,
+                1,
+                { readPort: () => 0, writePort: (_port, _size, value) => this.#write(value) },
+                'bench',
+              );
+            hooks.load.tapPromise('bench', async () => {
+              services.get(GuestMemoryToken).write(CODE, Uint8Array.of(0xe6, PORT, 0xeb, 0xfc)); // again: OUT 10H, AL; JMP again
+              vcpus[0].setInitialState({ mode: 'real16', rip: BigInt(CODE) });
+            });
+          },
         },
-      }],
+      ],
     });
   }
 
@@ -87,9 +111,11 @@ class Machine {
     else if (this.#began === 0) {
       this.#began = performance.now();
       this.#processor = processorTime();
-    }
-    else if (--this.#left === 0) {
-      this.#sample = { wall: ((performance.now() - this.#began) * 1e6) / this.#turns, processor: (processorTime() - this.#processor) / this.#turns };
+    } else if (--this.#left === 0) {
+      this.#sample = {
+        wall: ((performance.now() - this.#began) * 1e6) / this.#turns,
+        processor: (processorTime() - this.#processor) / this.#turns,
+      };
       void this.vmm.pause();
     }
   }
@@ -101,7 +127,10 @@ function processorTime(): number {
   return (user + system) * 1000;
 }
 
-interface Clocks { readonly wall: Summary; readonly processor: Summary }
+interface Clocks {
+  readonly wall: Summary;
+  readonly processor: Summary;
+}
 
 export interface PortIoResult {
   readonly name: string;
@@ -117,7 +146,8 @@ export interface PortIoResult {
 
 /** Measures `rounds` batches of `turns` round trips each, the two in turn. */
 export async function measurePortIo(rounds: number, turns: number): Promise<PortIoResult> {
-  const native = new Native(), machine = new Machine();
+  const native = new Native(),
+    machine = new Machine();
   const samples = { native: [] as Sample[], visorkit: [] as Sample[] };
   await native.measure(turns);
   await machine.measure(turns);
@@ -127,12 +157,28 @@ export async function measurePortIo(rounds: number, turns: number): Promise<Port
   }
   native.end();
   await machine.vmm.dispose();
-  const clocks = (list: readonly Sample[]): Clocks => ({ wall: summarise(list.map(({ wall }) => wall)), processor: summarise(list.map(({ processor }) => processor)) });
+  const clocks = (list: readonly Sample[]): Clocks => ({
+    wall: summarise(list.map(({ wall }) => wall)),
+    processor: summarise(list.map(({ processor }) => processor)),
+  });
   // Of each round, and then the median of these: a host that is now slow and now fast is so to both batches of a round
-  const ratioOf = (clock: keyof Sample): number => Number(summarise(samples.visorkit.map((sample, round) => sample[clock] / samples.native[round][clock])).median.toFixed(3));
-  const peer = clocks(samples.native), own = clocks(samples.visorkit);
+  const ratioOf = (clock: keyof Sample): number =>
+    Number(
+      summarise(samples.visorkit.map((sample, round) => sample[clock] / samples.native[round][clock])).median.toFixed(
+        3,
+      ),
+    );
+  const peer = clocks(samples.native),
+    own = clocks(samples.visorkit);
   return {
-    name: 'port-io round trip', unit: 'ns', rounds, turns, native: peer, visorkit: own,
-    ratio: ratioOf('wall'), processorRatio: ratioOf('processor'), bound: BOUND,
+    name: 'port-io round trip',
+    unit: 'ns',
+    rounds,
+    turns,
+    native: peer,
+    visorkit: own,
+    ratio: ratioOf('wall'),
+    processorRatio: ratioOf('processor'),
+    bound: BOUND,
   };
 }

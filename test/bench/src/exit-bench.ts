@@ -21,7 +21,9 @@ export interface ExitCost {
 }
 
 const EXITS = 1_000_000;
-const STEP = 0xe0, PORT = 0xe1, DEVICE = 0xd000_0000;
+const STEP = 0xe0,
+  PORT = 0xe1,
+  DEVICE = 0xd000_0000;
 
 const LOOPS: readonly { readonly name: string; readonly body: readonly number[] }[] = [
   { name: 'empty loop', body: [] },
@@ -34,18 +36,39 @@ const LOOPS: readonly { readonly name: string; readonly body: readonly number[] 
 
 /** out STEP, al; mov esi, EXITS; 1: body; dec esi; jnz 1b; out STEP, al. */
 function loopOf(body: readonly number[]): number[] {
-  return [0xe6, STEP, 0xbe, EXITS & 0xff, (EXITS >> 8) & 0xff, (EXITS >> 16) & 0xff, EXITS >> 24, ...body, 0x4e, 0x75, (0x100 - (body.length + 3)) & 0xff, 0xe6, STEP];
+  return [
+    0xe6,
+    STEP,
+    0xbe,
+    EXITS & 0xff,
+    (EXITS >> 8) & 0xff,
+    (EXITS >> 16) & 0xff,
+    EXITS >> 24,
+    ...body,
+    0x4e,
+    0x75,
+    (0x100 - (body.length + 3)) & 0xff,
+    0xe6,
+    STEP,
+  ];
 }
 
 /** Each loop twice; the first time is the warm-up. */
 const GUEST = Uint8Array.from([...[...LOOPS, ...LOOPS].flatMap(({ body }) => loopOf(body)), 0xf4]);
 
-interface Reading { time: number; heap: number; collections: number }
+interface Reading {
+  time: number;
+  heap: number;
+  collections: number;
+}
 
 export async function exitBench(): Promise<ExitCost[]> {
   const readings: Reading[] = [];
-  let collections = 0, value = 0;
-  const observer = new PerformanceObserver((list) => { collections += list.getEntries().length; });
+  let collections = 0,
+    value = 0;
+  const observer = new PerformanceObserver((list) => {
+    collections += list.getEntries().length;
+  });
   observer.observe({ entryTypes: ['gc'] });
   const collect = (globalThis as { gc?: () => void }).gc;
   const devices: Plugin = {
@@ -53,30 +76,53 @@ export async function exitBench(): Promise<ExitCost[]> {
     requires: { services: [PortBusToken, MmioBusToken] },
     apply({ services }) {
       const writePort = (port: number, _size: number, written: number): void => {
-        if (port !== STEP) { value = written; return; }
-        const before = readings.length % 2 === 0, end = before ? 0 : performance.now();
+        if (port !== STEP) {
+          value = written;
+          return;
+        }
+        const before = readings.length % 2 === 0,
+          end = before ? 0 : performance.now();
         if (before) collect?.();
         const heap = process.memoryUsage().heapUsed;
         readings.push({ time: before ? performance.now() : end, heap, collections });
       };
       services.get(PortBusToken).register(STEP, 2, { readPort: () => value, writePort }, 'exit-bench');
-      services.get(MmioBusToken).register(DEVICE, 4096, { readMmio: () => value, writeMmio: (_offset, _size, written) => { value = written; } }, 'exit-bench');
+      services.get(MmioBusToken).register(
+        DEVICE,
+        4096,
+        {
+          readMmio: () => value,
+          writeMmio: (_offset, _size, written) => {
+            value = written;
+          },
+        },
+        'exit-bench',
+      );
     },
   };
   await using vmm = compose({
-    backend: new VmxBackend(), memory: '2M', time: 'real', plugins: [...exits(), new BootFlatPlugin(), devices],
+    backend: new VmxBackend(),
+    memory: '2M',
+    time: 'real',
+    plugins: [...exits(), new BootFlatPlugin(), devices],
     boot: { image: GUEST, loader: 'flat', options: { address: 0x100000, mode: 'protected32' } },
   });
   const report = await vmm.run();
   observer.disconnect();
-  if (readings.length !== 4 * LOOPS.length) throw new Error(`The guest of the exit benchmark stopped early: ${report.why}`);
-  const measured = LOOPS.map((_, index) => [readings[2 * (LOOPS.length + index)], readings[2 * (LOOPS.length + index) + 1]] as const);
+  if (readings.length !== 4 * LOOPS.length)
+    throw new Error(`The guest of the exit benchmark stopped early: ${report.why}`);
+  const measured = LOOPS.map(
+    (_, index) => [readings[2 * (LOOPS.length + index)], readings[2 * (LOOPS.length + index) + 1]] as const,
+  );
   const empty = measured[0][1].time - measured[0][0].time;
   return LOOPS.map(({ name }, index) => {
     const [from, to] = measured[index];
     return {
-      name, exits: index === 0 ? 0 : EXITS, nanoseconds: ((to.time - from.time - (index === 0 ? 0 : empty)) * 1e6) / EXITS,
-      heapGrowthBytes: to.heap - from.heap, collections: to.collections - from.collections,
+      name,
+      exits: index === 0 ? 0 : EXITS,
+      nanoseconds: ((to.time - from.time - (index === 0 ? 0 : empty)) * 1e6) / EXITS,
+      heapGrowthBytes: to.heap - from.heap,
+      collections: to.collections - from.collections,
     };
   });
 }

@@ -1,9 +1,24 @@
 import { describe, expect, it } from 'vitest';
-import { buildGuest, compiler, expectedChecksums, guestImages, nativeChecksums, prebuiltGuest, sourceHash, withParameters } from './guest.js';
+import {
+  buildGuest,
+  compiler,
+  expectedChecksums,
+  guestImages,
+  nativeChecksums,
+  prebuiltGuest,
+  sourceHash,
+  withParameters,
+} from './guest.js';
 import { KERNELS, selection } from './kernels.js';
 
-const gcc = compiler(), prebuilt = prebuiltGuest();
-const skipped = gcc === undefined || process.arch !== 'x64' ? 'no gcc for x86-64 here' : gcc !== prebuilt.compiler ? `the images were built with ${prebuilt.compiler}, here is ${gcc}` : '';
+const gcc = compiler(),
+  prebuilt = prebuiltGuest();
+const skipped =
+  gcc === undefined || process.arch !== 'x64'
+    ? 'no gcc for x86-64 here'
+    : gcc !== prebuilt.compiler
+      ? `the images were built with ${prebuilt.compiler}, here is ${gcc}`
+      : '';
 
 describe('the benchmark guest', () => {
   it('is committed as built from the sources that are committed', () => {
@@ -17,9 +32,12 @@ describe('the benchmark guest', () => {
     expect(Buffer.compare(built.disk, prebuilt.disk)).toBe(0);
   });
 
-  it.skipIf(gcc === undefined || process.arch !== 'x64')(`computes what a real processor computes${gcc === undefined ? ' (SKIPPED: no gcc here)' : ''}`, () => {
-    expect(nativeChecksums()).toEqual(expectedChecksums());
-  });
+  it.skipIf(gcc === undefined || process.arch !== 'x64')(
+    `computes what a real processor computes${gcc === undefined ? ' (SKIPPED: no gcc here)' : ''}`,
+    () => {
+      expect(nativeChecksums()).toEqual(expectedChecksums());
+    },
+  );
 
   it('is a multiboot image and a boot disk of whole cylinders', () => {
     const { multiboot, disk } = prebuilt;
@@ -33,7 +51,8 @@ describe('the benchmark guest', () => {
 
   it('takes its parameters in both forms', () => {
     for (const image of [prebuilt.multiboot, prebuilt.disk]) {
-      const changed = withParameters(image, 7, 0x8000_0001), at = Buffer.from(image).indexOf('VKBENCH');
+      const changed = withParameters(image, 7, 0x8000_0001),
+        at = Buffer.from(image).indexOf('VKBENCH');
       expect(Buffer.from(changed).readUInt32LE(at + 8)).toBe(7);
       expect(Buffer.from(changed).readUInt32LE(at + 12)).toBe(0x8000_0001);
       expect(Buffer.from(image).readUInt32LE(at + 8)).toBe(3);

@@ -9,8 +9,19 @@ const sources = join(import.meta.dirname, '..', 'guest');
 const prebuilt = join(sources, 'prebuilt');
 
 const FLAGS = [
-  '-O2', '-std=gnu11', '-march=x86-64', '-Wall', '-Wextra', '-fno-tree-vectorize', '-fno-tree-slp-vectorize', '-fno-tree-loop-distribute-patterns', '-fno-builtin',
-  '-fno-stack-protector', '-fno-pic', '-fno-asynchronous-unwind-tables', '-fcf-protection=none',
+  '-O2',
+  '-std=gnu11',
+  '-march=x86-64',
+  '-Wall',
+  '-Wextra',
+  '-fno-tree-vectorize',
+  '-fno-tree-slp-vectorize',
+  '-fno-tree-loop-distribute-patterns',
+  '-fno-builtin',
+  '-fno-stack-protector',
+  '-fno-pic',
+  '-fno-asynchronous-unwind-tables',
+  '-fcf-protection=none',
 ];
 const KERNEL_FILES = ['integer', 'memory', 'branch', 'float'];
 
@@ -28,7 +39,9 @@ const DISK_BYTES = DISK_CYLINDERS * 16 * 63 * 512;
 /** One hash over everything the images are made from. */
 export function sourceHash(): string {
   const hash = createHash('sha256').update(FLAGS.join(' '));
-  const names = readdirSync(sources).filter((file) => /\.(c|h|S|ld)$/.test(file) && file !== 'host.c').sort();
+  const names = readdirSync(sources)
+    .filter((file) => /\.(c|h|S|ld)$/.test(file) && file !== 'host.c')
+    .sort();
   for (const name of names) hash.update(`${name}\0`).update(readFileSync(join(sources, name)));
   return hash.digest('hex');
 }
@@ -45,14 +58,43 @@ function inWorkFolder<Result>(work: (folder: string) => Result): Result {
 /** Compiles the guest. Throws when gcc and binutils for x86-64 are not there. */
 export function buildGuest(): GuestImages {
   return inWorkFolder((folder) => {
-    const run = (program: string, ...args: string[]): void => void execFileSync(program, args, { cwd: folder, stdio: ['ignore', 'ignore', 'pipe'] });
-    for (const name of ['main', ...KERNEL_FILES]) run('gcc', ...FLAGS, '-mcmodel=small', '-mno-red-zone', '-ffreestanding', '-c', join(sources, `${name}.c`), '-o', `${name}.o`);
+    const run = (program: string, ...args: string[]): void =>
+      void execFileSync(program, args, { cwd: folder, stdio: ['ignore', 'ignore', 'pipe'] });
+    for (const name of ['main', ...KERNEL_FILES])
+      run(
+        'gcc',
+        ...FLAGS,
+        '-mcmodel=small',
+        '-mno-red-zone',
+        '-ffreestanding',
+        '-c',
+        join(sources, `${name}.c`),
+        '-o',
+        `${name}.o`,
+      );
     run('gcc', '-c', join(sources, 'entry.S'), '-o', 'entry.o');
-    run('ld', '-m', 'elf_x86_64', '-nostdlib', '-static', '-z', 'max-page-size=4096', '--build-id=none', '-s', '-T', join(sources, 'guest.ld'), '-o', 'guest64.elf',
-      'entry.o', 'main.o', ...KERNEL_FILES.map((name) => `${name}.o`));
+    run(
+      'ld',
+      '-m',
+      'elf_x86_64',
+      '-nostdlib',
+      '-static',
+      '-z',
+      'max-page-size=4096',
+      '--build-id=none',
+      '-s',
+      '-T',
+      join(sources, 'guest.ld'),
+      '-o',
+      'guest64.elf',
+      'entry.o',
+      'main.o',
+      ...KERNEL_FILES.map((name) => `${name}.o`),
+    );
     run('objcopy', '-O', 'elf32-i386', 'guest64.elf', 'guest.elf');
     run('objcopy', '-O', 'binary', 'guest64.elf', 'guest.bin');
-    const image = readFileSync(join(folder, 'guest.bin')), sectors = Math.ceil(image.length / 512);
+    const image = readFileSync(join(folder, 'guest.bin')),
+      sectors = Math.ceil(image.length / 512);
     run('gcc', '-c', `-DIMAGE_SECTORS=${sectors}`, join(sources, 'boot-sector.S'), '-o', 'boot-sector.o');
     run('ld', '-m', 'elf_x86_64', '-Ttext', '0x7c00', '--entry', 'start', '-o', 'boot-sector.elf', 'boot-sector.o');
     run('objcopy', '-O', 'binary', '-j', '.text', 'boot-sector.elf', 'boot-sector.bin');
@@ -90,7 +132,8 @@ export function prebuiltGuest(): PrebuiltGuest {
   return {
     multiboot: new Uint8Array(readFileSync(join(prebuilt, 'guest.elf'))),
     disk: padded(readFileSync(join(prebuilt, 'disk.img'))),
-    sources: hash, compiler: name,
+    sources: hash,
+    compiler: name,
   };
 }
 
@@ -121,14 +164,21 @@ const MAGIC = Buffer.from('VKBENCH\x01', 'latin1');
 
 /** A copy of an image with other parameters. */
 export function withParameters(image: Uint8Array, passes: number, selected: number): Uint8Array {
-  const copy = Buffer.from(image), at = copy.indexOf(MAGIC);
+  const copy = Buffer.from(image),
+    at = copy.indexOf(MAGIC);
   if (at < 0) throw new Error('This is not an image of the benchmark guest: it has no parameter block.');
   copy.writeUInt32LE(passes, at + 8);
   copy.writeUInt32LE(selected >>> 0, at + 12);
   return new Uint8Array(copy);
 }
 
-const readChecksums = (text: string): Map<string, string> => new Map(text.trim().split('\n').map((line) => line.split(' ') as [string, string]));
+const readChecksums = (text: string): Map<string, string> =>
+  new Map(
+    text
+      .trim()
+      .split('\n')
+      .map((line) => line.split(' ') as [string, string]),
+  );
 
 /** What every machine must come to, by kernel: computed by a real processor. */
 export function expectedChecksums(): Map<string, string> {
@@ -139,7 +189,18 @@ export function expectedChecksums(): Map<string, string> {
 export function nativeChecksums(): Map<string, string> {
   return inWorkFolder((folder) => {
     const program = join(folder, 'host');
-    execFileSync('gcc', [...FLAGS, '-no-pie', '-o', program, join(sources, 'host.c'), ...KERNEL_FILES.map((name) => join(sources, `${name}.c`))], { stdio: 'pipe' });
+    execFileSync(
+      'gcc',
+      [
+        ...FLAGS,
+        '-no-pie',
+        '-o',
+        program,
+        join(sources, 'host.c'),
+        ...KERNEL_FILES.map((name) => join(sources, `${name}.c`)),
+      ],
+      { stdio: 'pipe' },
+    );
     return readChecksums(execFileSync(program, { encoding: 'utf8' }));
   });
 }

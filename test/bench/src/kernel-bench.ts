@@ -53,15 +53,21 @@ export function passesOf(machine: string, run: KernelRun): Pass[] {
     if (text.startsWith('BEGIN ')) begun = last;
     const match = /^END (\S+) ([0-9a-f]+) ([0-9a-f]+) ([0-9a-f]+)$/.exec(text);
     if (match === null) continue;
-    const mark = 2 * passes.length, { marks } = run;
+    const mark = 2 * passes.length,
+      { marks } = run;
     passes.push({
-      kernel: match[1], pass: parseInt(match[2], 16), checksum: match[3], ticks: parseInt(match[4], 16),
+      kernel: match[1],
+      pass: parseInt(match[2], 16),
+      checksum: match[3],
+      ticks: parseInt(match[4], 16),
       ms: marks !== undefined && marks.length > mark + 1 ? marks[mark + 1] - marks[mark] : first - begun,
     });
   }
   if (!run.lines.some(({ text }) => text === 'DONE')) {
     const last = run.lines.at(-1)?.text ?? '';
-    throw new Error(`${machine} did not finish the kernels${run.timedOut ? ' in time' : ''}: its last line is "${last}", its status ${run.status}.\n${run.errors}`);
+    throw new Error(
+      `${machine} did not finish the kernels${run.timedOut ? ' in time' : ''}: its last line is "${last}", its status ${run.status}.\n${run.errors}`,
+    );
   }
   return passes;
 }
@@ -74,12 +80,20 @@ export interface KernelBenchOptions {
   readonly say: (text: string) => void;
 }
 
-export async function kernelBench({ machines, rounds, passes, selected, say }: KernelBenchOptions): Promise<KernelBench> {
+export async function kernelBench({
+  machines,
+  rounds,
+  passes,
+  selected,
+  say,
+}: KernelBenchOptions): Promise<KernelBench> {
   const timeoutMs = 600_000;
   say('counting instructions');
   const counted = passesOf('visorkit', await runKernels('visorkit', { passes: 0, selected, timeoutMs, virtual: true }));
   const expected = expectedChecksums();
-  const samples = new Map<string, number[]>(), peaks = new Map<string, number[]>(), starts = new Map<string, number[]>();
+  const samples = new Map<string, number[]>(),
+    peaks = new Map<string, number[]>(),
+    starts = new Map<string, number[]>();
   for (let round = 1; round <= rounds; round++) {
     for (const machine of machines) {
       const run = await runKernels(machine, { passes, selected, timeoutMs });
@@ -87,7 +101,10 @@ export async function kernelBench({ machines, rounds, passes, selected, say }: K
       push(peaks, machine, run.peakKiB);
       push(starts, machine, run.lines.find(({ text }) => text.endsWith('READY'))?.last ?? NaN);
       for (const { kernel, pass, checksum, ms } of passesOf(machine, run)) {
-        if (checksum !== expected.get(kernel)) throw new Error(`${machine} computes ${checksum} in ${kernel}, where a real processor computes ${expected.get(kernel)}.`);
+        if (checksum !== expected.get(kernel))
+          throw new Error(
+            `${machine} computes ${checksum} in ${kernel}, where a real processor computes ${expected.get(kernel)}.`,
+          );
         if (pass > 0) push(samples, `${machine} ${kernel}`, ms);
       }
     }
@@ -96,7 +113,11 @@ export async function kernelBench({ machines, rounds, passes, selected, say }: K
   const kernels = counted.map(({ kernel, checksum, ticks }): KernelResult => {
     const times = byMachine(machines, (machine) => summarise(samples.get(`${machine} ${kernel}`) ?? []));
     return {
-      name: kernel, group: KERNELS.find(({ name }) => name === kernel)!.group, checksum, instructions: ticks, times,
+      name: kernel,
+      group: KERNELS.find(({ name }) => name === kernel)!.group,
+      checksum,
+      instructions: ticks,
+      times,
       mips: byMachine(machines, (machine) => ticks / 1000 / times[machine]!.median),
       ratios: byMachine(peers, (machine) => times.visorkit!.median / times[machine]!.median),
     };
@@ -104,14 +125,21 @@ export async function kernelBench({ machines, rounds, passes, selected, say }: K
   const groups = (['integer', 'memory', 'branch', 'float', 'all'] as const).flatMap((group): GroupResult[] => {
     const members = kernels.filter((kernel) => group === 'all' || kernel.group === group);
     if (members.length === 0) return [];
-    return [{
-      group, mips: byMachine(machines, (machine) => geometricMean(members.map(({ mips }) => mips[machine]!))),
-      ratios: byMachine(peers, (machine) => geometricMean(members.map(({ ratios }) => ratios[machine]!))),
-    }];
+    return [
+      {
+        group,
+        mips: byMachine(machines, (machine) => geometricMean(members.map(({ mips }) => mips[machine]!))),
+        ratios: byMachine(peers, (machine) => geometricMean(members.map(({ ratios }) => ratios[machine]!))),
+      },
+    ];
   });
   return {
-    kernels, groups,
-    machines: byMachine(machines, (machine) => ({ peakKiB: summarise(peaks.get(machine) ?? []), firstLineMs: summarise(starts.get(machine) ?? []) })),
+    kernels,
+    groups,
+    machines: byMachine(machines, (machine) => ({
+      peakKiB: summarise(peaks.get(machine) ?? []),
+      firstLineMs: summarise(starts.get(machine) ?? []),
+    })),
   };
 }
 
@@ -121,6 +149,9 @@ function push(map: Map<string, number[]>, key: string, value: number): void {
   else list.push(value);
 }
 
-function byMachine<Value>(machines: readonly MachineName[], value: (machine: MachineName) => Value): Partial<Record<MachineName, Value>> {
+function byMachine<Value>(
+  machines: readonly MachineName[],
+  value: (machine: MachineName) => Value,
+): Partial<Record<MachineName, Value>> {
   return Object.fromEntries(machines.map((machine) => [machine, value(machine)]));
 }

@@ -18,7 +18,10 @@ export function selection(names: readonly string[]): number {
   let mask = 0;
   for (const name of names) {
     const found = KERNELS.flatMap((kernel, index) => (kernel.name === name || kernel.group === name ? [index] : []));
-    if (found.length === 0) throw new Error(`There is no kernel or group "${name}": there are ${KERNELS.map((kernel) => kernel.name).join(', ')}, and the groups integer, memory, branch, float.`);
+    if (found.length === 0)
+      throw new Error(
+        `There is no kernel or group "${name}": there are ${KERNELS.map((kernel) => kernel.name).join(', ')}, and the groups integer, memory, branch, float.`,
+      );
     for (const index of found) mask |= 1 << index;
   }
   return mask;

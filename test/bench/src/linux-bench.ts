@@ -16,16 +16,37 @@ export interface LinuxResult {
   readonly report?: string;
 }
 
-export async function linuxBench(machines: readonly MachineName[], rounds: number, say: (text: string) => void): Promise<LinuxResult[]> {
-  const guest = await prepareDebianGuest({ onProgress: ({ message, percent }) => { if (percent === undefined) say(message); } });
+export async function linuxBench(
+  machines: readonly MachineName[],
+  rounds: number,
+  say: (text: string) => void,
+): Promise<LinuxResult[]> {
+  const guest = await prepareDebianGuest({
+    onProgress: ({ message, percent }) => {
+      if (percent === undefined) say(message);
+    },
+  });
   const commandLine = `console=ttyS0 ${guestParameters({ mode: 'off' })}`;
   const runnable = machines.filter((machine) => machine !== 'bochs');
-  const samples = new Map(runnable.map((machine) => [machine, { ready: [] as number[], end: [] as number[], cpu: [] as number[], peak: [] as number[], report: '' }]));
+  const samples = new Map(
+    runnable.map((machine) => [
+      machine,
+      { ready: [] as number[], end: [] as number[], cpu: [] as number[], peak: [] as number[], report: '' },
+    ]),
+  );
   for (let round = 1; round <= rounds; round++) {
     for (const machine of runnable) {
-      const run = await runLinux(machine, { kernel: guest.kernel, initramfs: guest.initramfs, commandLine, timeoutMs: 180_000 });
+      const run = await runLinux(machine, {
+        kernel: guest.kernel,
+        initramfs: guest.initramfs,
+        commandLine,
+        timeoutMs: 180_000,
+      });
       const ready = run.lines.find(({ text }) => text.includes(GUEST_READY));
-      if (ready === undefined || run.timedOut) throw new Error(`Linux did not come up on ${machine}: its last line is "${run.lines.at(-1)?.text ?? ''}", its status ${run.status}.\n${run.errors}`);
+      if (ready === undefined || run.timedOut)
+        throw new Error(
+          `Linux did not come up on ${machine}: its last line is "${run.lines.at(-1)?.text ?? ''}", its status ${run.status}.\n${run.errors}`,
+        );
       say(`Linux, round ${round} of ${rounds}: ${machine}, ready after ${(ready.last / 1000).toFixed(2)} s`);
       const sample = samples.get(machine)!;
       sample.ready.push(ready.last / 1000);
@@ -36,6 +57,11 @@ export async function linuxBench(machines: readonly MachineName[], rounds: numbe
     }
   }
   return [...samples].map(([machine, { ready, end, cpu, peak, report }]) => ({
-    machine, readySeconds: summarise(ready), endSeconds: summarise(end), cpuSeconds: summarise(cpu), peakKiB: summarise(peak), ...(report === '' ? {} : { report }),
+    machine,
+    readySeconds: summarise(ready),
+    endSeconds: summarise(end),
+    cpuSeconds: summarise(cpu),
+    peakKiB: summarise(peak),
+    ...(report === '' ? {} : { report }),
   }));
 }

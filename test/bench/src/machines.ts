@@ -20,15 +20,22 @@ const marker = join(import.meta.dirname, 'marker-plugin.js');
 const QEMU = ['-accel', 'tcg', '-nodefaults', '-display', 'none', '-no-reboot', '-serial', 'stdio'];
 
 const firstOf = (...paths: string[]): string | undefined => paths.find((path) => existsSync(path));
-const bochsBios = (): string | undefined => firstOf('/usr/share/bochs/BIOS-bochs-latest', '/usr/local/share/bochs/BIOS-bochs-latest');
+const bochsBios = (): string | undefined =>
+  firstOf('/usr/share/bochs/BIOS-bochs-latest', '/usr/local/share/bochs/BIOS-bochs-latest');
 // Debian's package of Bochs links to a VGA BIOS that it does not bring; SeaBIOS's drives the same card.
-const vgaBios = (): string | undefined => firstOf('/usr/share/bochs/VGABIOS-lgpl-latest', '/usr/share/seabios/vgabios-stdvga.bin', '/usr/local/share/bochs/VGABIOS-lgpl-latest');
+const vgaBios = (): string | undefined =>
+  firstOf(
+    '/usr/share/bochs/VGABIOS-lgpl-latest',
+    '/usr/share/seabios/vgabios-stdvga.bin',
+    '/usr/local/share/bochs/VGABIOS-lgpl-latest',
+  );
 
 /** What of a machine's programs and firmware is not there; '' when it can run. */
 export function missing(name: MachineName): string {
   if (name === 'visorkit') return '';
   const program = name === 'bochs' ? 'bochs' : 'qemu-system-x86_64';
-  if (!(process.env.PATH ?? '').split(':').some((folder) => existsSync(join(folder, program)))) return `${program} is not installed`;
+  if (!(process.env.PATH ?? '').split(':').some((folder) => existsSync(join(folder, program))))
+    return `${program} is not installed`;
   if (name === 'bochs' && bochsBios() === undefined) return 'no BIOS of Bochs (package bochsbios)';
   if (name === 'bochs' && vgaBios() === undefined) return 'no VGA BIOS (package vgabios or seabios)';
   return '';
@@ -36,9 +43,13 @@ export function missing(name: MachineName): string {
 
 /** A machine's version, as it says itself. */
 export function version(name: MachineName): string {
-  if (name === 'visorkit') return `visorkit ${(JSON.parse(readFileSync(join(root, 'apps/visorkit/package.json'), 'utf8')) as { version: string }).version} on Node ${process.versions.node}`;
+  if (name === 'visorkit')
+    return `visorkit ${(JSON.parse(readFileSync(join(root, 'apps/visorkit/package.json'), 'utf8')) as { version: string }).version} on Node ${process.versions.node}`;
   if (name === 'qemu') return execFileSync('qemu-system-x86_64', ['--version'], { encoding: 'utf8' }).split('\n')[0];
-  return /Bochs x86 Emulator [\d.]+/.exec(execFileSync('sh', ['-c', 'bochs --help 2>&1'], { encoding: 'utf8' }))?.[0] ?? 'Bochs';
+  return (
+    /Bochs x86 Emulator [\d.]+/.exec(execFileSync('sh', ['-c', 'bochs --help 2>&1'], { encoding: 'utf8' }))?.[0] ??
+    'Bochs'
+  );
 }
 
 async function inFolder<Result>(work: (folder: string) => Promise<Result>): Promise<Result> {
@@ -59,31 +70,61 @@ export interface KernelOptions {
 }
 
 /** Runs the benchmark guest on a machine. */
-export function runKernels(name: MachineName, { passes, selected, timeoutMs, virtual = false }: KernelOptions): Promise<KernelRun> {
+export function runKernels(
+  name: MachineName,
+  { passes, selected, timeoutMs, virtual = false }: KernelOptions,
+): Promise<KernelRun> {
   const isLast = (line: string): boolean => line === 'DONE';
   return inFolder(async (folder) => {
     const { multiboot, disk } = guestImages();
     const elf = join(folder, 'guest.elf');
     writeFileSync(elf, withParameters(multiboot, passes, selected));
     if (name === 'qemu') {
-      return runProcess({ command: 'qemu-system-x86_64', args: [...QEMU, '-m', '64', '-device', 'isa-debug-exit', '-kernel', elf], timeoutMs, isLast });
+      return runProcess({
+        command: 'qemu-system-x86_64',
+        args: [...QEMU, '-m', '64', '-device', 'isa-debug-exit', '-kernel', elf],
+        timeoutMs,
+        isLast,
+      });
     }
     if (name === 'visorkit') {
       const marks = join(folder, 'marks.json');
       const run = await runProcess({
-        command: process.execPath, env: { VISORKIT_BENCH_MARKS: marks }, timeoutMs, isLast,
-        args: [visorkit, 'run', '--kernel', elf, '--memory', '64M', '--debug-exit', '--plugin', marker, '--time', virtual ? 'virtual' : 'real'],
+        command: process.execPath,
+        env: { VISORKIT_BENCH_MARKS: marks },
+        timeoutMs,
+        isLast,
+        args: [
+          visorkit,
+          'run',
+          '--kernel',
+          elf,
+          '--memory',
+          '64M',
+          '--debug-exit',
+          '--plugin',
+          marker,
+          '--time',
+          virtual ? 'virtual' : 'real',
+        ],
       });
       return { ...run, marks: existsSync(marks) ? (JSON.parse(readFileSync(marks, 'utf8')) as number[]) : [] };
     }
-    const image = join(folder, 'disk.img'), fifo = join(folder, 'com1');
+    const image = join(folder, 'disk.img'),
+      fifo = join(folder, 'com1');
     writeFileSync(image, withParameters(disk, passes, selected));
     execFileSync('mkfifo', [fifo]);
     // Debian's Bochs is built with its debugger: "c" goes on from the stop before the first instruction.
     writeFileSync(join(folder, 'debugger'), 'c\nq\n');
     writeFileSync(join(folder, 'bochsrc'), bochsConfiguration(image, fifo, join(folder, 'log')));
     return runProcess({
-      command: 'bochs', args: ['-q', '-f', join(folder, 'bochsrc'), '-rc', join(folder, 'debugger')], cwd: folder, env: { TERM: 'xterm' }, fifo, timeoutMs, isLast,
+      command: 'bochs',
+      args: ['-q', '-f', join(folder, 'bochsrc'), '-rc', join(folder, 'debugger')],
+      cwd: folder,
+      env: { TERM: 'xterm' },
+      fifo,
+      timeoutMs,
+      isLast,
     });
   });
 }
@@ -91,11 +132,22 @@ export function runKernels(name: MachineName, { passes, selected, timeoutMs, vir
 /** One processor, one disk, the console to a FIFO, no sound, nothing on a screen; an instruction is a tick, at its own pace. */
 function bochsConfiguration(image: string, fifo: string, log: string): string {
   return [
-    'megs: 64', 'cpu: count=1, ips=50000000, reset_on_triple_fault=0', 'clock: sync=none',
-    `romimage: file=${bochsBios()}`, `vgaromimage: file=${vgaBios()}`,
-    `ata0-master: type=disk, path=${image}, mode=flat, cylinders=${DISK_CYLINDERS}, heads=16, spt=63`, 'boot: disk',
-    'display_library: term', 'sound: driver=dummy, waveoutdrv=dummy, waveindrv=dummy, midioutdrv=dummy', 'speaker: enabled=0',
-    `com1: enabled=1, mode=file, dev=${fifo}`, `log: ${log}`, 'panic: action=fatal', 'error: action=ignore', 'info: action=ignore', '',
+    'megs: 64',
+    'cpu: count=1, ips=50000000, reset_on_triple_fault=0',
+    'clock: sync=none',
+    `romimage: file=${bochsBios()}`,
+    `vgaromimage: file=${vgaBios()}`,
+    `ata0-master: type=disk, path=${image}, mode=flat, cylinders=${DISK_CYLINDERS}, heads=16, spt=63`,
+    'boot: disk',
+    'display_library: term',
+    'sound: driver=dummy, waveoutdrv=dummy, waveindrv=dummy, midioutdrv=dummy',
+    'speaker: enabled=0',
+    `com1: enabled=1, mode=file, dev=${fifo}`,
+    `log: ${log}`,
+    'panic: action=fatal',
+    'error: action=ignore',
+    'info: action=ignore',
+    '',
   ].join('\n');
 }
 
@@ -107,12 +159,33 @@ export interface LinuxOptions {
 }
 
 /** Boots a Linux kernel with 256 MiB to its power-off. Bochs is not among these machines: it boots from disks only. */
-export function runLinux(name: 'visorkit' | 'qemu', { kernel, initramfs, commandLine, timeoutMs }: LinuxOptions): Promise<ProcessRun> {
+export function runLinux(
+  name: 'visorkit' | 'qemu',
+  { kernel, initramfs, commandLine, timeoutMs }: LinuxOptions,
+): Promise<ProcessRun> {
   if (name === 'qemu') {
-    return runProcess({ command: 'qemu-system-x86_64', args: [...QEMU, '-m', '256', '-kernel', kernel, '-initrd', initramfs, '-append', commandLine], timeoutMs });
+    return runProcess({
+      command: 'qemu-system-x86_64',
+      args: [...QEMU, '-m', '256', '-kernel', kernel, '-initrd', initramfs, '-append', commandLine],
+      timeoutMs,
+    });
   }
   return runProcess({
-    command: process.execPath, args: [visorkit, 'run', '--kernel', kernel, '--initrd', initramfs, '--append', commandLine, '--memory', '256M', '--verbose'], timeoutMs,
+    command: process.execPath,
+    args: [
+      visorkit,
+      'run',
+      '--kernel',
+      kernel,
+      '--initrd',
+      initramfs,
+      '--append',
+      commandLine,
+      '--memory',
+      '256M',
+      '--verbose',
+    ],
+    timeoutMs,
   });
 }
 

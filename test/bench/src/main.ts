@@ -24,13 +24,15 @@ const say = (text: string): void => void process.stderr.write(`${text}\n`);
 
 function count(option: string, text: string): number {
   const value = Number(text);
-  if (!Number.isInteger(value) || value < 1 || value > 100) throw new Error(`--${option} takes a whole number from 1 to 100, not "${text}".`);
+  if (!Number.isInteger(value) || value < 1 || value > 100)
+    throw new Error(`--${option} takes a whole number from 1 to 100, not "${text}".`);
   return value;
 }
 
 async function helloBench(rounds: number): Promise<Report['hello']> {
   say('apps/hello');
-  const times: number[] = [], peaks: number[] = [];
+  const times: number[] = [],
+    peaks: number[] = [];
   for (let round = 0; round < rounds; round++) {
     const { wallMs, peakKiB, status, errors } = await runHello();
     if (status !== 0) throw new Error(`apps/hello ended with status ${status}.\n${errors}`);
@@ -43,34 +45,61 @@ async function helloBench(rounds: number): Promise<Report['hello']> {
 function exitCosts(): ExitCost[] {
   say('exits');
   const program = join(import.meta.dirname, 'exit-bench.js');
-  return JSON.parse(execFileSync(process.execPath, ['--min-semi-space-size=64', '--max-semi-space-size=64', '--expose-gc', program], { encoding: 'utf8' })) as ExitCost[];
+  return JSON.parse(
+    execFileSync(process.execPath, ['--min-semi-space-size=64', '--max-semi-space-size=64', '--expose-gc', program], {
+      encoding: 'utf8',
+    }),
+  ) as ExitCost[];
 }
 
 async function main(): Promise<void> {
   const { values } = parseArgs({
     options: {
-      rounds: { type: 'string', default: '3' }, passes: { type: 'string', default: '3' }, peers: { type: 'string', default: 'bochs,qemu' }, only: { type: 'string', default: '' },
-      kernels: { type: 'boolean' }, linux: { type: 'boolean' }, exits: { type: 'boolean' }, hello: { type: 'boolean' }, out: { type: 'string' },
+      rounds: { type: 'string', default: '3' },
+      passes: { type: 'string', default: '3' },
+      peers: { type: 'string', default: 'bochs,qemu' },
+      only: { type: 'string', default: '' },
+      kernels: { type: 'boolean' },
+      linux: { type: 'boolean' },
+      exits: { type: 'boolean' },
+      hello: { type: 'boolean' },
+      out: { type: 'string' },
     },
   });
-  const rounds = count('rounds', values.rounds), passes = count('passes', values.passes), selected = selection(values.only.split(',').filter(Boolean));
+  const rounds = count('rounds', values.rounds),
+    passes = count('passes', values.passes),
+    selected = selection(values.only.split(',').filter(Boolean));
   const all = !values.kernels && !values.exits && !values.hello;
-  const skipped: string[] = [], machines: MachineName[] = ['visorkit'];
+  const skipped: string[] = [],
+    machines: MachineName[] = ['visorkit'];
   for (const peer of values.peers.split(',').filter((name) => name !== '' && name !== 'none')) {
-    if (peer !== 'bochs' && peer !== 'qemu') throw new Error(`--peers takes bochs and qemu, separated by a comma, or none; not "${peer}".`);
+    if (peer !== 'bochs' && peer !== 'qemu')
+      throw new Error(`--peers takes bochs and qemu, separated by a comma, or none; not "${peer}".`);
     const why = missing(peer);
     if (why === '') machines.push(peer);
     else skipped.push(`${peer}: ${why}`);
   }
   for (const line of skipped) say(`SKIPPED: ${line}`);
-  const host = { processor: cpus()[0]?.model.trim() ?? 'unknown', cores: cpus().length, node: process.version, load: loadavg()[0] };
+  const host = {
+    processor: cpus()[0]?.model.trim() ?? 'unknown',
+    cores: cpus().length,
+    node: process.version,
+    load: loadavg()[0],
+  };
   const kernels = all || values.kernels ? await kernelBench({ machines, rounds, passes, selected, say }) : undefined;
   const linux = values.linux ? await linuxBench(machines, rounds, say) : undefined;
   const hello = all || values.hello ? await helloBench(Math.max(3, rounds)) : undefined;
   const exits = all || values.exits ? exitCosts() : undefined;
   const report: Report = {
-    date: new Date().toISOString(), host, versions: Object.fromEntries(machines.map((machine) => [machine, version(machine)])), skipped, rounds,
-    ...(kernels === undefined ? {} : { kernels }), ...(linux === undefined ? {} : { linux }), ...(hello === undefined ? {} : { hello }), ...(exits === undefined ? {} : { exits }),
+    date: new Date().toISOString(),
+    host,
+    versions: Object.fromEntries(machines.map((machine) => [machine, version(machine)])),
+    skipped,
+    rounds,
+    ...(kernels === undefined ? {} : { kernels }),
+    ...(linux === undefined ? {} : { linux }),
+    ...(hello === undefined ? {} : { hello }),
+    ...(exits === undefined ? {} : { exits }),
   };
   say(`\n${humanReport(report)}`);
   const json = `${JSON.stringify(report, null, 2)}\n`;

@@ -15,7 +15,14 @@ export default function marker(): Plugin {
     name: 'bench-marker',
     requires: { services: [PortBusToken] },
     apply(host) {
-      host.services.get(PortBusToken).register(MARKER, 1, { readPort: () => 0xff, writePort: () => void marks.push(performance.now()) }, 'bench-marker');
+      host.services
+        .get(PortBusToken)
+        .register(
+          MARKER,
+          1,
+          { readPort: () => 0xff, writePort: () => void marks.push(performance.now()) },
+          'bench-marker',
+        );
       const file = process.env.VISORKIT_BENCH_MARKS;
       if (file !== undefined) host.onDispose(() => writeFileSync(file, JSON.stringify(marks)));
     },

@@ -50,7 +50,9 @@ function peakOf(pid: number): number {
 /** User and system time (fields 14 and 15 of proc(5)'s stat), in the kernel's ticks of 10 ms. */
 function cpuOf(pid: number): number {
   try {
-    const fields = readFileSync(`/proc/${pid}/stat`, 'latin1').replace(/^.*\) /s, '').split(' ');
+    const fields = readFileSync(`/proc/${pid}/stat`, 'latin1')
+      .replace(/^.*\) /s, '')
+      .split(' ');
     return (Number(fields[11]) + Number(fields[12])) / 100;
   } catch {
     return 0;
@@ -60,18 +62,32 @@ function cpuOf(pid: number): number {
 export function runProcess(options: ProcessOptions): Promise<ProcessRun> {
   return new Promise((resolve, reject) => {
     const lines: StampedLine[] = [];
-    let pending = '', pendingFirst = 0, errors = '', peakKiB = 0, cpuSeconds = 0, timedOut = false, ended = 0;
+    let pending = '',
+      pendingFirst = 0,
+      errors = '',
+      peakKiB = 0,
+      cpuSeconds = 0,
+      timedOut = false,
+      ended = 0;
     let grace: NodeJS.Timeout | undefined;
     const started = performance.now();
-    const child = spawn(options.command, options.args, { cwd: options.cwd, env: { ...process.env, ...options.env }, stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(options.command, options.args, {
+      cwd: options.cwd,
+      env: { ...process.env, ...options.env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
     // A FIFO is read by a process of its own: opening it waits for its writer, which may never come.
-    const reader = options.fifo === undefined ? undefined : spawn('cat', [options.fifo], { stdio: ['ignore', 'pipe', 'ignore'] });
+    const reader =
+      options.fifo === undefined ? undefined : spawn('cat', [options.fifo], { stdio: ['ignore', 'pipe', 'ignore'] });
     const look = (): void => {
       peakKiB = Math.max(peakKiB, peakOf(child.pid ?? 0));
       cpuSeconds = Math.max(cpuSeconds, cpuOf(child.pid ?? 0));
     };
     const looking = setInterval(look, PEAK_EVERY_MS);
-    const limit = setTimeout(() => { timedOut = true; child.kill('SIGKILL'); }, options.timeoutMs);
+    const limit = setTimeout(() => {
+      timedOut = true;
+      child.kill('SIGKILL');
+    }, options.timeoutMs);
     const take = (chunk: Buffer): void => {
       const now = performance.now() - started;
       for (const character of chunk.toString('latin1')) {
@@ -89,11 +105,24 @@ export function runProcess(options: ProcessOptions): Promise<ProcessRun> {
         }
       }
     };
-    const stop = (): void => { clearInterval(looking); clearTimeout(limit); clearTimeout(grace); };
+    const stop = (): void => {
+      clearInterval(looking);
+      clearTimeout(limit);
+      clearTimeout(grace);
+    };
     if (reader === undefined) child.stdout.on('data', take);
-    else { reader.stdout.on('data', take); child.stdout.resume(); }
-    child.stderr.on('data', (chunk: Buffer) => { errors = (errors + chunk.toString('utf8')).slice(-4000); });
-    child.on('error', (error) => { stop(); reader?.kill(); reject(error); });
+    else {
+      reader.stdout.on('data', take);
+      child.stdout.resume();
+    }
+    child.stderr.on('data', (chunk: Buffer) => {
+      errors = (errors + chunk.toString('utf8')).slice(-4000);
+    });
+    child.on('error', (error) => {
+      stop();
+      reader?.kill();
+      reject(error);
+    });
     child.on('exit', () => {
       ended = performance.now() - started;
       setTimeout(() => reader?.kill(), 100); // if its writer never opened the FIFO

@@ -17,52 +17,98 @@ export interface Report {
   readonly hello?: { readonly milliseconds: Summary; readonly peakKiB: Summary };
 }
 
-const number = (value: number | undefined, digits = 1): string => (value === undefined || Number.isNaN(value) ? '-' : value.toFixed(digits));
+const number = (value: number | undefined, digits = 1): string =>
+  value === undefined || Number.isNaN(value) ? '-' : value.toFixed(digits);
 
 /** Columns side by side: the first to the left, the others to the right. */
 export function table(rows: readonly (readonly string[])[]): string {
   const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)));
-  return rows.map((row) => row.map((cell, column) => (column === 0 ? cell.padEnd(widths[column]) : cell.padStart(widths[column]))).join('  ').trimEnd()).join('\n');
+  return rows
+    .map((row) =>
+      row
+        .map((cell, column) => (column === 0 ? cell.padEnd(widths[column]) : cell.padStart(widths[column])))
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n');
 }
 
 function kernelTables({ kernels, groups, machines }: KernelBench): string[] {
-  const names = Object.keys(machines) as MachineName[], peers = names.filter((name) => name !== 'visorkit');
+  const names = Object.keys(machines) as MachineName[],
+    peers = names.filter((name) => name !== 'visorkit');
   return [
     table([
-      ['kernel', 'M instr', ...names.flatMap((name) => [`${name} ms`, 'spread', 'MIPS']), ...peers.map((name) => `visorkit/${name}`)],
+      [
+        'kernel',
+        'M instr',
+        ...names.flatMap((name) => [`${name} ms`, 'spread', 'MIPS']),
+        ...peers.map((name) => `visorkit/${name}`),
+      ],
       ...kernels.map(({ name, instructions, times, mips, ratios }) => [
-        name, number(instructions / 1e6),
-        ...names.flatMap((machine) => [number(times[machine]?.median), `${number((times[machine]?.spread ?? NaN) * 100, 0)}%`, number(mips[machine], 0)]),
+        name,
+        number(instructions / 1e6),
+        ...names.flatMap((machine) => [
+          number(times[machine]?.median),
+          `${number((times[machine]?.spread ?? NaN) * 100, 0)}%`,
+          number(mips[machine], 0),
+        ]),
         ...peers.map((peer) => number(ratios[peer], 2)),
       ]),
       ...groups.map(({ group, mips, ratios }) => [
-        `geometric mean, ${group}`, '', ...names.flatMap((machine) => ['', '', number(mips[machine], 0)]), ...peers.map((peer) => number(ratios[peer], 2)),
+        `geometric mean, ${group}`,
+        '',
+        ...names.flatMap((machine) => ['', '', number(mips[machine], 0)]),
+        ...peers.map((peer) => number(ratios[peer], 2)),
       ]),
     ]),
     table([
       ['machine', 'first line ms', 'peak RSS MiB'],
-      ...names.map((name) => [name, number(machines[name]?.firstLineMs.median, 0), number((machines[name]?.peakKiB.median ?? NaN) / 1024)]),
+      ...names.map((name) => [
+        name,
+        number(machines[name]?.firstLineMs.median, 0),
+        number((machines[name]?.peakKiB.median ?? NaN) / 1024),
+      ]),
     ]),
   ];
 }
 
 export function humanReport(report: Report): string {
-  const parts = [`${report.host.processor}, ${report.host.cores} cores, load ${number(report.host.load)}; ${Object.values(report.versions).join('; ')}`];
+  const parts = [
+    `${report.host.processor}, ${report.host.cores} cores, load ${number(report.host.load)}; ${Object.values(report.versions).join('; ')}`,
+  ];
   if (report.kernels !== undefined) parts.push(...kernelTables(report.kernels));
   if (report.linux !== undefined) {
-    parts.push(table([
-      ['Debian boot', 'ready s', 'spread', 'power-off s', 'CPU s', 'peak RSS MiB', 'report'],
-      ...report.linux.map(({ machine, readySeconds, endSeconds, cpuSeconds, peakKiB, report: own }) => [
-        machine, number(readySeconds.median, 2), `${number(readySeconds.spread * 100, 0)}%`, number(endSeconds.median, 2), number(cpuSeconds.median, 2), number(peakKiB.median / 1024), own ?? '',
+    parts.push(
+      table([
+        ['Debian boot', 'ready s', 'spread', 'power-off s', 'CPU s', 'peak RSS MiB', 'report'],
+        ...report.linux.map(({ machine, readySeconds, endSeconds, cpuSeconds, peakKiB, report: own }) => [
+          machine,
+          number(readySeconds.median, 2),
+          `${number(readySeconds.spread * 100, 0)}%`,
+          number(endSeconds.median, 2),
+          number(cpuSeconds.median, 2),
+          number(peakKiB.median / 1024),
+          own ?? '',
+        ]),
       ]),
-    ]));
+    );
   }
-  if (report.hello !== undefined) parts.push(`apps/hello: ${number(report.hello.milliseconds.median, 0)} ms from start to exit, peak RSS ${number(report.hello.peakKiB.median / 1024)} MiB`);
+  if (report.hello !== undefined)
+    parts.push(
+      `apps/hello: ${number(report.hello.milliseconds.median, 0)} ms from start to exit, peak RSS ${number(report.hello.peakKiB.median / 1024)} MiB`,
+    );
   if (report.exits !== undefined) {
-    parts.push(table([
-      ['exit', 'ns', 'heap growth in bytes over 1,000,000', 'collections'],
-      ...report.exits.map(({ name, nanoseconds, heapGrowthBytes, collections }) => [name, number(nanoseconds), String(heapGrowthBytes), String(collections)]),
-    ]));
+    parts.push(
+      table([
+        ['exit', 'ns', 'heap growth in bytes over 1,000,000', 'collections'],
+        ...report.exits.map(({ name, nanoseconds, heapGrowthBytes, collections }) => [
+          name,
+          number(nanoseconds),
+          String(heapGrowthBytes),
+          String(collections),
+        ]),
+      ]),
+    );
   }
   for (const line of report.skipped) parts.push(`SKIPPED: ${line}`);
   return `${parts.join('\n\n')}\n`;

@@ -21,7 +21,8 @@ export interface Allowance {
 }
 
 const memoryFault = (v: number) => v >= 12 && v <= 14;
-const bothFaultAt = (o: Outcomes) => memoryFault(o.native.vector) && memoryFault(o.engine.vector) && o.native.rip === o.engine.rip;
+const bothFaultAt = (o: Outcomes) =>
+  memoryFault(o.native.vector) && memoryFault(o.engine.vector) && o.native.rip === o.engine.rip;
 /** Instructions with several memory accesses, by name or by the name of their encoding. */
 const SEVERAL_ACCESSES = /^(cmps|movs[bwdq]$|l[defgs]s$|pusha|enter|iret|retf|fn?save|frstor|fn?stenv|fldenv)/;
 const SEVERAL_ACCESSES_CODE = /^(Call_m16|Call_ptr|Call_rm|Jmp_m16|Push_rm|Pop_rm)/;
@@ -39,24 +40,38 @@ export const ALLOWANCES: readonly Allowance[] = [
     scope: 'fault',
     allows: (o) => {
       const i = o.at(o.native.rip);
-      return bothFaultAt(o) && i !== undefined && (SEVERAL_ACCESSES.test(i.name) || (i.hasMemory && SEVERAL_ACCESSES_CODE.test(i.codeName)) || /^Call_ptr/.test(i.codeName));
+      return (
+        bothFaultAt(o) &&
+        i !== undefined &&
+        (SEVERAL_ACCESSES.test(i.name) ||
+          (i.hasMemory && SEVERAL_ACCESSES_CODE.test(i.codeName)) ||
+          /^Call_ptr/.test(i.codeName))
+      );
     },
   },
   {
     cite: 'SDM 2B POPA: what registers hold when a fault interrupts it is not defined; it can be restarted, as RSP is kept',
     scope: 'case',
-    allows: (o) => bothFaultAt(o) && /^popa/.test(o.at(o.native.rip)?.name ?? '') && BigInt.asUintN(32, o.native.gpr(4) ^ o.engine.gpr(4)) === 0n,
+    allows: (o) =>
+      bothFaultAt(o) &&
+      /^popa/.test(o.at(o.native.rip)?.name ?? '') &&
+      BigInt.asUintN(32, o.native.gpr(4) ^ o.engine.gpr(4)) === 0n,
   },
   {
     cite: 'SDM 3A 5.3: whether an access that wraps around 4 GiB in a flat segment violates the limit depends on the processor',
     scope: 'fault',
-    allows: (o) => o.c.is32 && o.native.rip === o.engine.rip && (o.native.vector === 12 || o.native.vector === 13)
-      && ((o.engine.vector === 14 && o.engine.cr2 >= 0xffff_ff00n) || (o.engine.vector === 17 && BigInt.asUintN(32, o.engine.gpr(4)) < 8n)), // a push that is misaligned too
+    allows: (o) =>
+      o.c.is32 &&
+      o.native.rip === o.engine.rip &&
+      (o.native.vector === 12 || o.native.vector === 13) &&
+      ((o.engine.vector === 14 && o.engine.cr2 >= 0xffff_ff00n) ||
+        (o.engine.vector === 17 && BigInt.asUintN(32, o.engine.gpr(4)) < 8n)), // a push that is misaligned too
   },
   {
     cite: 'An access that straddles the end of the canonical range is unmapped and noncanonical at once (SDM 3A 6.9)',
     scope: 'fault',
-    allows: (o) => bothFaultAt(o) && o.native.vector === 14 && o.engine.vector !== 14 && o.native.cr2 >= 0x7fff_ffff_f000n,
+    allows: (o) =>
+      bothFaultAt(o) && o.native.vector === 14 && o.engine.vector !== 14 && o.native.cr2 >= 0x7fff_ffff_f000n,
   },
   {
     cite: 'SDM 2B PUSH: a 32-bit push of a segment register writes two bytes on Intel, four on AMD (APM 3 PUSH), which may fault',
@@ -89,7 +104,10 @@ export const ALLOWANCES: readonly Allowance[] = [
     scope: 'case',
     allows: (o) => {
       const i = o.engine.vector === 13 && o.native.rip >= o.engine.rip ? o.at(o.engine.rip) : undefined;
-      return i !== undefined && i.name.startsWith('sha') && ((i.effectiveAddress((r) => o.c.gpr(r), o.c.is32 ? 32 : 64) ?? 0n) & 15n) !== 0n;
+      return (
+        i?.name.startsWith('sha') === true &&
+        ((i.effectiveAddress((r) => o.c.gpr(r), o.c.is32 ? 32 : 64) ?? 0n) & 15n) !== 0n
+      );
     },
   },
   {
@@ -98,7 +116,14 @@ export const ALLOWANCES: readonly Allowance[] = [
     allows: ({ c, engine, native }) => {
       const vex = c.code.findIndex((byte) => !SEGMENT_OR_ADDRESS_PREFIX.has(byte));
       const [first, map, third, opcode] = c.code.subarray(vex);
-      return engine.vector === 6 && native.rip > engine.rip && first === 0xc4 && (map & 0x1f) === 3 && (third & 0x80) === 0 && (opcode === 0 || opcode === 1);
+      return (
+        engine.vector === 6 &&
+        native.rip > engine.rip &&
+        first === 0xc4 &&
+        (map & 0x1f) === 3 &&
+        (third & 0x80) === 0 &&
+        (opcode === 0 || opcode === 1)
+      );
     },
   },
   {

@@ -3,14 +3,31 @@
  * memory policy wants them by choosing an addressing form and setting the registers it uses.
  */
 import {
-  CASE, CASE_32BIT, CASE_AT_END, CASE_BYTES, CASE_HIGH, CaseView, DATA_BYTES, DATA_LOW, FPU, HIGH, READ_ONLY,
+  CASE,
+  CASE_32BIT,
+  CASE_AT_END,
+  CASE_BYTES,
+  CASE_HIGH,
+  CaseView,
+  DATA_BYTES,
+  DATA_LOW,
+  FPU,
+  HIGH,
+  READ_ONLY,
 } from './format.js';
 import type { Form } from './form.js';
 import { form } from './form.js';
 import type { Prng } from './prng.js';
 import { fillExtended, fillFloats, fillIntegers, integer } from './values.js';
 
-export const RAX = 0, RCX = 1, RDX = 2, RBX = 3, RSP = 4, RBP = 5, RSI = 6, RDI = 7;
+export const RAX = 0,
+  RCX = 1,
+  RDX = 2,
+  RBX = 3,
+  RSP = 4,
+  RBP = 5,
+  RSI = 6,
+  RDI = 7;
 
 /** Where memory operands point. */
 export type MemoryPolicy =
@@ -181,7 +198,8 @@ export class Builder {
     if (this.style === 'plain' || this.rng.oneIn(6)) return;
     const value = new Uint8Array(length);
     if (this.style === 'x87' && length === 10) fillExtended(this.rng, value, 0);
-    else if (this.style === 'integer' || (this.style === 'x87' && this.rng.oneIn(4))) fillIntegers(this.rng, value, 0, length);
+    else if (this.style === 'integer' || (this.style === 'x87' && this.rng.oneIn(4)))
+      fillIntegers(this.rng, value, 0, length);
     else fillFloats(this.rng, value, 0, length);
     this.patch(offset, value);
   }
@@ -206,7 +224,10 @@ export class Builder {
         if (at === 1) return -rng.range(1, Math.max(1, size - 1)); // starts in the guard
         if (at === 2) return rng.oneIn(2) ? DATA_BYTES + rng.below(0x1000) : -1 - rng.below(0x1000);
         if (at === 3) return READ_ONLY + rng.below(0x1000 - 64); // read-only
-        return READ_ONLY + (rng.oneIn(2) ? 0x1000 - rng.range(1, Math.max(1, size - 1)) : -rng.range(1, Math.max(1, size - 1)));
+        return (
+          READ_ONLY +
+          (rng.oneIn(2) ? 0x1000 - rng.range(1, Math.max(1, size - 1)) : -rng.range(1, Math.max(1, size - 1)))
+        );
       }
       case 'misaligned':
         return 64 + rng.below(DATA_BYTES - 192);
@@ -276,7 +297,11 @@ export class Builder {
     let rm = 0;
     let memory: EncodedMemory | null = null;
     const limit = (mmx: boolean) => (mmx ? 8 : this.registers);
-    const byteRegister = (r: number): { n: number; needRex: boolean; high: boolean } => ({ n: r, needRex: r >= 4 && r < 8, high: false });
+    const byteRegister = (r: number): { n: number; needRex: boolean; high: boolean } => ({
+      n: r,
+      needRex: r >= 4 && r < 8,
+      high: false,
+    });
     let noRex = is32;
     let forceRex = false;
     const chooseRegister = (mmx: boolean): number => {
@@ -286,14 +311,18 @@ export class Builder {
     };
     if (f.modrm) {
       reg = f.digit >= 0 ? f.digit : (options.reg ?? chooseRegister(f.regMmx));
-      useMemory = f.operand === 'mem' || (f.operand === 'rm' && (options.memory ?? (options.rm === undefined && rng.below(5) < 2)));
+      useMemory =
+        f.operand === 'mem' ||
+        (f.operand === 'rm' && (options.memory ?? (options.rm === undefined && rng.below(5) < 2)));
       if (useMemory) {
-        const size = f.memoryBytes || (bits >> 3);
+        const size = f.memoryBytes || bits >> 3;
         const align = f.aligned && this.policy !== 'misaligned' ? 16 : 1;
         const target = options.target ?? this.chooseTarget(size, align);
         this.lastTarget = target;
         if (this.policy === 'normal' && options.target === undefined) this.fillOperand(target, size);
-        memory = f.vsib ? this.vsibOperand(target, f.vex!.l === 1 ? 1 : 0) : this.memoryOperand(target, options.noAddressOverride ?? false);
+        memory = f.vsib
+          ? this.vsibOperand(target, f.vex!.l === 1 ? 1 : 0)
+          : this.memoryOperand(target, options.noAddressOverride ?? false);
         legacy.push(...memory.prefixes);
       } else rm = options.rm ?? chooseRegister(f.rmMmx);
     } else if (f.plusReg) rm = options.rm ?? this.operandRegister();
@@ -327,11 +356,21 @@ export class Builder {
     if (f.vex) {
       const l = f.vex.l === -1 ? rng.below(2) : f.vex.l;
       const pp = f.prefix === 0x66 ? 1 : f.prefix === 0xf3 ? 2 : f.prefix === 0xf2 ? 3 : 0;
-      const v = f.vex.source ? (f.size !== '' || f.vex.w === -2 ? this.operandRegister() : rng.below(this.registers)) : 0;
+      const v = f.vex.source
+        ? f.size !== '' || f.vex.w === -2
+          ? this.operandRegister()
+          : rng.below(this.registers)
+        : 0;
       this.lastVvvv = v;
       const vvvv = ~v & 15;
-      if (f.map === 1 && !x && !b && !w && rng.oneIn(2)) this.code.push(0xc5, ((r ^ 1) << 7) | (vvvv << 3) | (l << 2) | pp);
-      else this.code.push(0xc4, ((r ^ 1) << 7) | ((x ^ 1) << 6) | ((b ^ 1) << 5) | f.map, (w << 7) | (vvvv << 3) | (l << 2) | pp);
+      if (f.map === 1 && !x && !b && !w && rng.oneIn(2))
+        this.code.push(0xc5, ((r ^ 1) << 7) | (vvvv << 3) | (l << 2) | pp);
+      else
+        this.code.push(
+          0xc4,
+          ((r ^ 1) << 7) | ((x ^ 1) << 6) | ((b ^ 1) << 5) | f.map,
+          (w << 7) | (vvvv << 3) | (l << 2) | pp,
+        );
     } else {
       rex = (w << 3) | (r << 2) | (x << 1) | b;
       if (!noRex && (rex || forceRex || (!is32 && rng.oneIn(12) && f.size !== 'b'))) this.code.push(0x40 | rex);
@@ -389,7 +428,8 @@ export class Builder {
       // the displacement counts from the next instruction
       const next = this.codeAddress(this.code.length);
       const displacement = memory!.ripTarget! - next;
-      for (let i = 0; i < 4; i++) this.code[ripAt + i] = Number(BigInt.asUintN(64, displacement >> BigInt(i * 8)) & 0xffn);
+      for (let i = 0; i < 4; i++)
+        this.code[ripAt + i] = Number(BigInt.asUintN(64, displacement >> BigInt(i * 8)) & 0xffn);
     }
   }
 
@@ -431,13 +471,31 @@ export class Builder {
 
     if (kind === 0 && address < 0x8000_0000n) {
       // absolute: SIB without base or index in 64-bit mode, disp32 in 32-bit mode
-      if (is32 && rng.oneIn(2)) return { modrm: 0x05, sib: -1, displacement: address, displacementBytes: 4, prefixes, rexX: 0, rexB: 0 };
-      return { modrm: 0x04, sib: (rng.below(4) << 6) | 0x25, displacement: address, displacementBytes: 4, prefixes, rexX: 0, rexB: 0 };
+      if (is32 && rng.oneIn(2))
+        return { modrm: 0x05, sib: -1, displacement: address, displacementBytes: 4, prefixes, rexX: 0, rexB: 0 };
+      return {
+        modrm: 0x04,
+        sib: (rng.below(4) << 6) | 0x25,
+        displacement: address,
+        displacementBytes: 4,
+        prefixes,
+        rexX: 0,
+        rexB: 0,
+      };
     }
     if (kind === 1 && !is32 && !(this.flags & CASE_AT_END)) {
       const distance = address - this.codeAddress(0);
       if (distance > -0x7000_0000n && distance < 0x7000_0000n && !narrow)
-        return { modrm: 0x05, sib: -1, displacement: 0n, displacementBytes: 4, prefixes, rexX: 0, rexB: 0, ripTarget: address };
+        return {
+          modrm: 0x05,
+          sib: -1,
+          displacement: 0n,
+          displacementBytes: 4,
+          prefixes,
+          rexX: 0,
+          rexB: 0,
+          ripTarget: address,
+        };
     }
     const wrap = (v: bigint) => BigInt.asUintN(bits, v);
     const bases = this.multi ? (is32 ? BASES_32 : BASES_64) : null;
@@ -451,7 +509,7 @@ export class Builder {
       index = rng.below(this.registers);
       scale = rng.below(4);
       if (index !== 4) {
-        if (!(this.pinned >> index & 1)) {
+        if (!((this.pinned >> index) & 1)) {
           const v = rng.oneIn(3) ? integer(rng, bits) : BigInt.asUintN(bits, BigInt(rng.range(-300, 300)));
           this.setGpr(index, narrow ? v | ((rng.u64() >> 32n) << 32n) : v);
         }
@@ -462,9 +520,13 @@ export class Builder {
     for (let attempt = 0; attempt < 20; attempt++) {
       const base = anyRegister();
       const displacementBytes = rng.pick([0, 1, 1, 4]);
-      const free = !(this.pinned >> base & 1);
+      const free = !((this.pinned >> base) & 1);
       let displacement =
-        displacementBytes === 0 ? 0n : displacementBytes === 1 ? BigInt(rng.range(-128, 127)) : BigInt(rng.range(-0x8000_0000, 0x7fff_ffff));
+        displacementBytes === 0
+          ? 0n
+          : displacementBytes === 1
+            ? BigInt(rng.range(-128, 127))
+            : BigInt(rng.range(-0x8000_0000, 0x7fff_ffff));
       let bytes: 0 | 1 | 4 = displacementBytes as 0 | 1 | 4;
       if (free) {
         const value = wrap(address - displacement - indexPart);
@@ -478,7 +540,16 @@ export class Builder {
       if ((base & 7) === 5 && bytes === 0) bytes = 1;
       const mod = bytes === 0 ? 0 : bytes === 1 ? 0x40 : 0x80;
       const needSib = sibOnly || index !== 4 || (base & 7) === 4 || rng.oneIn(10);
-      if (!needSib) return { modrm: mod | (base & 7), sib: -1, displacement, displacementBytes: bytes, prefixes, rexX: 0, rexB: base >> 3 };
+      if (!needSib)
+        return {
+          modrm: mod | (base & 7),
+          sib: -1,
+          displacement,
+          displacementBytes: bytes,
+          prefixes,
+          rexX: 0,
+          rexB: base >> 3,
+        };
       const scaleBits = index === 4 ? rng.below(4) : scale;
       return {
         modrm: mod | 4,
@@ -494,7 +565,15 @@ export class Builder {
     const base = RSP;
     this.pinned &= ~(1 << RSP);
     this.setGpr(base, wrap(address - indexPart));
-    return { modrm: 0x04, sib: (scale << 6) | ((index & 7) << 3) | 4, displacement: 0n, displacementBytes: 0, prefixes, rexX: index >> 3, rexB: 0 };
+    return {
+      modrm: 0x04,
+      sib: (scale << 6) | ((index & 7) << 3) | 4,
+      displacement: 0n,
+      displacementBytes: 0,
+      prefixes,
+      rexX: index >> 3,
+      rexB: 0,
+    };
   }
 
   asView(): CaseView {

@@ -1,7 +1,7 @@
 /** Compares the two outcomes of a case, leaving out what the manuals leave open (tolerance.ts, allowances.ts). */
 import { disassemble, type Decoded, Mnemonic } from './disassembly.js';
 import { ALLOWANCES, type Outcomes, pushesSegment } from './allowances.js';
-import { CaseView, DATA_BYTES, DATA_LOW, FPU, RESULT, ResultView } from './format.js';
+import { type CaseView, DATA_BYTES, DATA_LOW, FPU, RESULT, ResultView } from './format.js';
 import { flagNames, hex, hexBytes, REGISTERS, SEGMENTS, vectorName } from './names.js';
 import { shiftCount, undefinedFlags, undefinedResult } from './tolerance.js';
 
@@ -24,25 +24,60 @@ export function decodeCase(c: CaseView): Decoded[] {
 }
 
 const TOLERANT_X87 = new Set<Mnemonic>([
-  Mnemonic.Fsin, Mnemonic.Fcos, Mnemonic.Fsincos, Mnemonic.Fptan, Mnemonic.Fpatan, Mnemonic.F2xm1, Mnemonic.Fyl2x, Mnemonic.Fyl2xp1,
+  Mnemonic.Fsin,
+  Mnemonic.Fcos,
+  Mnemonic.Fsincos,
+  Mnemonic.Fptan,
+  Mnemonic.Fpatan,
+  Mnemonic.F2xm1,
+  Mnemonic.Fyl2x,
+  Mnemonic.Fyl2xp1,
 ]);
 const APPROXIMATE = new Set<Mnemonic>([
-  Mnemonic.Rcpps, Mnemonic.Rcpss, Mnemonic.Rsqrtps, Mnemonic.Rsqrtss, Mnemonic.Vrcpps, Mnemonic.Vrcpss, Mnemonic.Vrsqrtps, Mnemonic.Vrsqrtss,
+  Mnemonic.Rcpps,
+  Mnemonic.Rcpss,
+  Mnemonic.Rsqrtps,
+  Mnemonic.Rsqrtss,
+  Mnemonic.Vrcpps,
+  Mnemonic.Vrcpss,
+  Mnemonic.Vrsqrtps,
+  Mnemonic.Vrsqrtss,
 ]);
 const STORES_ENVIRONMENT = new Set<Mnemonic>([
-  Mnemonic.Fnstenv, Mnemonic.Fstenv, Mnemonic.Fnsave, Mnemonic.Fsave, Mnemonic.Fxsave, Mnemonic.Fxsave64, Mnemonic.Xsave, Mnemonic.Xsave64, Mnemonic.Xsaveopt,
-  Mnemonic.Xsaveopt64, Mnemonic.Xsavec, Mnemonic.Xsavec64,
+  Mnemonic.Fnstenv,
+  Mnemonic.Fstenv,
+  Mnemonic.Fnsave,
+  Mnemonic.Fsave,
+  Mnemonic.Fxsave,
+  Mnemonic.Fxsave64,
+  Mnemonic.Xsave,
+  Mnemonic.Xsave64,
+  Mnemonic.Xsaveopt,
+  Mnemonic.Xsaveopt64,
+  Mnemonic.Xsavec,
+  Mnemonic.Xsavec64,
 ]);
 /** Instructions that turn the x87 into MMX state (SDM 1 12.5); see mmxTransition. */
 const TO_MMX = new Set<Mnemonic>([
-  Mnemonic.Cvtps2pi, Mnemonic.Cvttps2pi, Mnemonic.Cvtpd2pi, Mnemonic.Cvttpd2pi, Mnemonic.Cvtpi2ps, Mnemonic.Cvtpi2pd, Mnemonic.Maskmovq,
+  Mnemonic.Cvtps2pi,
+  Mnemonic.Cvttps2pi,
+  Mnemonic.Cvtpd2pi,
+  Mnemonic.Cvttpd2pi,
+  Mnemonic.Cvtpi2ps,
+  Mnemonic.Cvtpi2pd,
+  Mnemonic.Maskmovq,
 ]);
 
 /**
  * Compares byte for byte except where a tolerance is named. Empty when the outcomes agree. `onAllowance` is told when they agree only by
  * one of allowances.ts.
  */
-export function compareCase(c: CaseView, nativeBytes: Uint8Array, engineBytes: Uint8Array, onAllowance?: (cite: string) => void): Difference[] {
+export function compareCase(
+  c: CaseView,
+  nativeBytes: Uint8Array,
+  engineBytes: Uint8Array,
+  onAllowance?: (cite: string) => void,
+): Difference[] {
   if (nativeBytes.length === engineBytes.length && Buffer.compare(nativeBytes, engineBytes) === 0) return [];
   const native = new ResultView(nativeBytes);
   const engine = new ResultView(engineBytes);
@@ -52,8 +87,10 @@ export function compareCase(c: CaseView, nativeBytes: Uint8Array, engineBytes: U
   const differ = (field: string, a: string, b: string) => out.push({ field, native: a, engine: b });
 
   if (native.vector !== engine.vector) differ('vector', vectorName(native.vector), vectorName(engine.vector));
-  else if (HAS_ERROR.has(native.vector) && native.error !== kernelError(native, engine)) differ('error code', hex(native.error), hex(engine.error));
-  if (native.vector === 14 && engine.vector === 14 && native.cr2 !== engine.cr2) differ('cr2', hex(native.cr2), hex(engine.cr2));
+  else if (HAS_ERROR.has(native.vector) && native.error !== kernelError(native, engine))
+    differ('error code', hex(native.error), hex(engine.error));
+  if (native.vector === 14 && engine.vector === 14 && native.cr2 !== engine.cr2)
+    differ('cr2', hex(native.cr2), hex(engine.cr2));
   if (native.rip !== engine.rip) differ('rip', hex(native.rip), hex(engine.rip));
 
   let flags = FLAGS_COMPARED;
@@ -77,7 +114,8 @@ export function compareCase(c: CaseView, nativeBytes: Uint8Array, engineBytes: U
   }
   for (let s = 0; s < 6; s++) {
     // the kernel's way back to the signal handler makes null selectors 0 (SDM 2A IRET)
-    const a = native.segment(s) & 0xfffc ? native.segment(s) : 0, b = engine.segment(s) & 0xfffc ? engine.segment(s) : 0;
+    const a = native.segment(s) & 0xfffc ? native.segment(s) : 0,
+      b = engine.segment(s) & 0xfffc ? engine.segment(s) : 0;
     if (a !== b) differ(SEGMENTS[s]!, hex(a), hex(b));
   }
   const outside = outsideDomain(c, instructions);
@@ -85,19 +123,34 @@ export function compareCase(c: CaseView, nativeBytes: Uint8Array, engineBytes: U
   if (native.fcw !== engine.fcw) differ('fcw', hex(native.fcw, 4), hex(engine.fcw, 4));
   // C1 says which way the last bit was rounded, and that bit is free
   const free = instructions().some((x) => TOLERANT_X87.has(x.mnemonic)) ? 0x200 : 0;
-  if ((native.fsw ^ engine.fsw) & ~free && !(transition && !((native.fsw ^ engine.fsw) & ~0x3800)) && !(outside && !((native.fsw ^ engine.fsw) & ~0x2ff))) differ('fsw', hex(native.fsw, 4), hex(engine.fsw, 4));
+  if (
+    (native.fsw ^ engine.fsw) & ~free &&
+    !(transition && !((native.fsw ^ engine.fsw) & ~0x3800)) &&
+    !(outside && !((native.fsw ^ engine.fsw) & ~0x2ff))
+  )
+    differ('fsw', hex(native.fsw, 4), hex(engine.fsw, 4));
   if (native.ftw !== engine.ftw && !transition) differ('ftw', hex(native.ftw, 2), hex(engine.ftw, 2));
   if (native.mxcsr !== engine.mxcsr) differ('mxcsr', hex(native.mxcsr, 4), hex(engine.mxcsr, 4));
   const turn = transition ? ((native.fsw >> 11) - (engine.fsw >> 11)) & 7 : 0;
   for (let i = 0; i < 8; i++) {
-    const a = native.st(i), b = engine.st((i + turn) & 7);
-    if (Buffer.compare(a, b) !== 0 && !(outside && i === 0) && !(instructions().some((x) => TOLERANT_X87.has(x.mnemonic)) && closeExtended(a, b)))
+    const a = native.st(i),
+      b = engine.st((i + turn) & 7);
+    if (
+      Buffer.compare(a, b) !== 0 &&
+      !(outside && i === 0) &&
+      !(instructions().some((x) => TOLERANT_X87.has(x.mnemonic)) && closeExtended(a, b))
+    )
       differ(`st${i}`, hexBytes(a), hexBytes(b));
   }
   const gather = native.vector === 14 ? instructions().find((x) => /^vp?gather/.test(x.name)) : undefined;
   for (let i = 0; i < (c.is32 ? 8 : 16); i++) {
-    const a = native.ymm(i), b = engine.ymm(i);
-    if (gather && gather.text.endsWith(`mm${i}`) && sameSigns(a, b, /(ps|d)$/.test(gather.name) && !/pd$/.test(gather.name) ? 4 : 8)) continue;
+    const a = native.ymm(i),
+      b = engine.ymm(i);
+    if (
+      gather?.text.endsWith(`mm${i}`) &&
+      sameSigns(a, b, /(ps|d)$/.test(gather.name) && !/pd$/.test(gather.name) ? 4 : 8)
+    )
+      continue;
     if (Buffer.compare(a, b) !== 0 && !(instructions().some((x) => APPROXIMATE.has(x.mnemonic)) && closeSingles(a, b)))
       differ(`ymm${i}`, hexBytes(a), hexBytes(b));
   }
@@ -122,12 +175,17 @@ function kernelError(native: ResultView, engine: ResultView): number {
 }
 
 function compareMemory(
-  c: CaseView, native: ResultView, engine: ResultView, instructions: () => Decoded[], differ: (f: string, a: string, b: string) => void,
+  c: CaseView,
+  native: ResultView,
+  engine: ResultView,
+  instructions: () => Decoded[],
+  differ: (f: string, a: string, b: string) => void,
 ): void {
   const runsA = native.bytes.subarray(RESULT.runs);
   const runsB = engine.bytes.subarray(RESULT.runs);
   if (Buffer.compare(runsA, runsB) === 0) return;
-  const a = new Uint8Array(DATA_BYTES), b = new Uint8Array(DATA_BYTES);
+  const a = new Uint8Array(DATA_BYTES),
+    b = new Uint8Array(DATA_BYTES);
   c.fillData(a);
   b.set(a);
   for (const [at, bytes] of native.runs()) a.set(bytes, at);
@@ -137,7 +195,8 @@ function compareMemory(
   if (instructions().some((x) => STORES_ENVIRONMENT.has(x.mnemonic))) maskEnvironment(c, instructions(), a, b);
   // SDM 2B PUSH: Intel's 32-bit push of a segment register writes 16 bits only; AMD's writes zeroes above (APM 3 PUSH)
   if (instructions().some(pushesSegment))
-    for (let i = 0; i + 1 < DATA_BYTES; i++) if (a[i] === 0 && a[i + 1] === 0 && (a[i] !== b[i] || a[i + 1] !== b[i + 1])) b[i] = b[i + 1] = 0;
+    for (let i = 0; i + 1 < DATA_BYTES; i++)
+      if (a[i] === 0 && a[i + 1] === 0 && (a[i] !== b[i] || a[i + 1] !== b[i + 1])) b[i] = b[i + 1] = 0;
   let count = 0;
   for (let i = 0; i < DATA_BYTES && count < 4; i++) {
     if (a[i] === b[i]) continue;
@@ -186,7 +245,8 @@ function undefinedAtEnd(c: CaseView, instructions: readonly Decoded[], native: R
   let mask = 0;
   for (const i of instructions) {
     if (native.vector !== 3 && i.address >= native.rip) break;
-    const count = countOf(c, instructions, i), changes = undefinedFlags(i, count);
+    const count = countOf(c, instructions, i),
+      changes = undefinedFlags(i, count);
     if (i.flagsModified && count >= 0 && !(changes === 0 && count === 0)) mask &= ~i.flagsModified;
     mask |= changes;
   }
@@ -205,7 +265,12 @@ function undefinedRegister(c: CaseView, instructions: readonly Decoded[], regist
   for (const i of instructions) {
     if (undefinedResult(i, countOf(c, instructions, i)) && i.destination === register) mask |= 0xffffn;
     // SDM 2A BSF, BSR: destination undefined for a zero source. Both makers keep it, but Intel has cleared bits 63:32 of 32-bit forms
-    if ((i.mnemonic === Mnemonic.Bsf || i.mnemonic === Mnemonic.Bsr) && i.operandBytes === 4 && i.destination === register) mask |= 0xffffffff00000000n;
+    if (
+      (i.mnemonic === Mnemonic.Bsf || i.mnemonic === Mnemonic.Bsr) &&
+      i.operandBytes === 4 &&
+      i.destination === register
+    )
+      mask |= 0xffffffff00000000n;
   }
   return mask;
 }
@@ -215,10 +280,11 @@ function undefinedRegister(c: CaseView, instructions: readonly Decoded[], regist
  * the exceptions it raises.
  */
 function outsideDomain(c: CaseView, instructions: () => Decoded[]): boolean {
-  if ((c.code[0] !== 0xd9 || (c.code[1] !== 0xf0 && c.code[1] !== 0xf9)) || instructions().length !== 1) return false;
+  if (c.code[0] !== 0xd9 || (c.code[1] !== 0xf0 && c.code[1] !== 0xf9) || instructions().length !== 1) return false;
   const st = new DataView(c.fpu.buffer, c.fpu.byteOffset + FPU.st, 10);
   const exponent = (st.getUint16(8, true) & 0x7fff) - 16383;
-  const value = (Number(st.getBigUint64(0, true)) / 2 ** 63) * 2 ** exponent * (st.getUint16(8, true) & 0x8000 ? -1 : 1);
+  const value =
+    (Number(st.getBigUint64(0, true)) / 2 ** 63) * 2 ** exponent * (st.getUint16(8, true) & 0x8000 ? -1 : 1);
   if (exponent === 16384) return false;
   const one = exponent === 0 && st.getBigUint64(0, true) === 1n << 63n;
   return c.code[1] === 0xf0 ? exponent >= 0 && !one : value < -(1 - Math.SQRT1_2) || value > Math.SQRT2 - 1;
@@ -230,7 +296,9 @@ function outsideDomain(c: CaseView, instructions: () => Decoded[]): boolean {
  * register operands).
  */
 function mmxTransition(instructions: readonly Decoded[], native: ResultView): boolean {
-  return instructions.some((i) => TO_MMX.has(i.mnemonic) && (i.mnemonic === Mnemonic.Cvtpi2ps && i.hasMemory || native.vector !== 3));
+  return instructions.some(
+    (i) => TO_MMX.has(i.mnemonic) && ((i.mnemonic === Mnemonic.Cvtpi2ps && i.hasMemory) || native.vector !== 3),
+  );
 }
 
 /** SDM 2C VPGATHERDD...: only the sign bit of a mask element counts; a gather that faults may have extended the others or not. */
@@ -252,10 +320,12 @@ function closeExtended(a: Uint8Array, b: Uint8Array): boolean {
 
 /** SDM 2B RCPPS, RSQRTPS: |relative error| <= 1.5 * 2^-12; two results may so differ by twice that. */
 function closeSingles(a: Uint8Array, b: Uint8Array): boolean {
-  const va = new DataView(a.buffer, a.byteOffset, 32), vb = new DataView(b.buffer, b.byteOffset, 32);
+  const va = new DataView(a.buffer, a.byteOffset, 32),
+    vb = new DataView(b.buffer, b.byteOffset, 32);
   for (let i = 0; i < 8; i++) {
     if (va.getUint32(i * 4, true) === vb.getUint32(i * 4, true)) continue;
-    const x = va.getFloat32(i * 4, true), y = vb.getFloat32(i * 4, true);
+    const x = va.getFloat32(i * 4, true),
+      y = vb.getFloat32(i * 4, true);
     if (!(Math.abs(x - y) <= Math.abs(x) * 3 * 2 ** -12)) return false;
   }
   return true;

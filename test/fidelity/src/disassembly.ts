@@ -1,6 +1,16 @@
 /** Decoding with iced-x86: what a case's instructions are, read and leave undefined. */
 import {
-  Decoder, DecoderOptions, Formatter, FormatterSyntax, type Instruction, CpuidFeature, Mnemonic, Code, OpKind, Register, RflagsBits,
+  Decoder,
+  DecoderOptions,
+  Formatter,
+  FormatterSyntax,
+  type Instruction,
+  CpuidFeature,
+  Mnemonic,
+  Code,
+  OpKind,
+  Register,
+  RflagsBits,
 } from 'iced-x86';
 
 export { Mnemonic, Code, OpKind, Register, RflagsBits };
@@ -41,8 +51,14 @@ export interface Decoded {
 
 /** RFLAGS bit positions of iced's flag set. */
 const FLAG_BITS: readonly (readonly [number, number])[] = [
-  [RflagsBits.OF, 0x800], [RflagsBits.SF, 0x80], [RflagsBits.ZF, 0x40], [RflagsBits.AF, 0x10], [RflagsBits.CF, 1], [RflagsBits.PF, 4],
-  [RflagsBits.DF, 0x400], [RflagsBits.AC, 0x40000],
+  [RflagsBits.OF, 0x800],
+  [RflagsBits.SF, 0x80],
+  [RflagsBits.ZF, 0x40],
+  [RflagsBits.AF, 0x10],
+  [RflagsBits.CF, 1],
+  [RflagsBits.PF, 4],
+  [RflagsBits.DF, 0x400],
+  [RflagsBits.AC, 0x40000],
 ];
 function rflags(bits: number): number {
   let v = 0;
@@ -56,7 +72,8 @@ formatter.spaceAfterOperandSeparator = true;
 const featureNames = new Map<number, string>();
 for (const [name, value] of Object.entries(CpuidFeature)) if (typeof value === 'number') featureNames.set(value, name);
 const mnemonicNames = new Map<number, string>();
-for (const [name, value] of Object.entries(Mnemonic)) if (typeof value === 'number') mnemonicNames.set(value, name.toLowerCase());
+for (const [name, value] of Object.entries(Mnemonic))
+  if (typeof value === 'number') mnemonicNames.set(value, name.toLowerCase());
 
 function describe(i: Instruction, bytes: Uint8Array, at: number): Decoded {
   const last = i.opCount > 0 ? i.opKind(i.opCount - 1) : OpKind.Register;
@@ -68,7 +85,8 @@ function describe(i: Instruction, bytes: Uint8Array, at: number): Decoded {
     else if (p === 0xf2 || p === 0xf3) repeated = true;
     else if (![0x67, 0xf0, 0x2e, 0x36, 0x3e, 0x26, 0x64, 0x65].includes(p)) break;
   }
-  const memory = i.opCount > 0 && Array.from({ length: i.opCount }, (_, k) => i.opKind(k)).some((k) => k === OpKind.Memory);
+  const memory =
+    i.opCount > 0 && Array.from({ length: i.opCount }, (_, k) => i.opKind(k)).some((k) => k === OpKind.Memory);
   return {
     address: i.ip,
     length: i.length,
@@ -86,7 +104,13 @@ function describe(i: Instruction, bytes: Uint8Array, at: number): Decoded {
     memoryBytes: memory ? i.memorySize : 0,
     hasMemory: memory,
     features: [...i.cpuidFeatures()].map((f) => featureNames.get(f) ?? '?'),
-    isBranch: i.isJccShortOrNear || i.isJmpShortOrNear || i.isJmpNearIndirect || i.isCallNear || i.isCallNearIndirect || i.flowControl === 4,
+    isBranch:
+      i.isJccShortOrNear ||
+      i.isJmpShortOrNear ||
+      i.isJmpNearIndirect ||
+      i.isCallNear ||
+      i.isCallNearIndirect ||
+      i.flowControl === 4,
     firstRegister: i.opCount > 0 && i.opKind(0) === OpKind.Register ? i.opRegister(0) : 0,
     firstKind: i.opCount > 0 ? i.opKind(0) : -1,
     secondKind: i.opCount > 1 ? i.opKind(1) : -1,
@@ -100,7 +124,8 @@ function describe(i: Instruction, bytes: Uint8Array, at: number): Decoded {
 
 /** Encoding number of a general register of any size, -1 for others. AH-BH count as RSP-RDI do not: as their wide registers. */
 function registerNumber(r: Register): number {
-  if (r >= Register.AL && r <= Register.R15L) return r - Register.AL < 4 ? r - Register.AL : r - Register.AL < 8 ? r - Register.AL - 4 : r - Register.AL - 4;
+  if (r >= Register.AL && r <= Register.R15L)
+    return r - Register.AL < 4 ? r - Register.AL : r - Register.AL < 8 ? r - Register.AL - 4 : r - Register.AL - 4;
   if (r >= Register.AX && r <= Register.R15W) return r - Register.AX;
   if (r >= Register.EAX && r <= Register.R15D) return r - Register.EAX;
   if (r >= Register.RAX && r <= Register.R15) return r - Register.RAX;
@@ -109,8 +134,12 @@ function registerNumber(r: Register): number {
 
 function addressOf(i: Instruction, memory: boolean): Decoded['effectiveAddress'] {
   if (!memory) return () => undefined;
-  const base = i.memoryBase, index = i.memoryIndex, scale = i.memoryIndexScale, displacement = i.memoryDisplacement;
-  const ripRelative = i.isIpRelMemoryOperand, target = ripRelative ? i.ipRelMemoryAddress : 0n;
+  const base = i.memoryBase,
+    index = i.memoryIndex,
+    scale = i.memoryIndexScale,
+    displacement = i.memoryDisplacement;
+  const ripRelative = i.isIpRelMemoryOperand,
+    target = ripRelative ? i.ipRelMemoryAddress : 0n;
   const narrow = (base >= Register.EAX && base <= Register.R15D) || (index >= Register.EAX && index <= Register.R15D);
   const word = (base >= Register.AX && base <= Register.R15W) || (index >= Register.AX && index <= Register.R15W);
   return (register, bits) => {

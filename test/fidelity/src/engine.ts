@@ -5,17 +5,50 @@
 import * as L from '@visorkit/engine/layout';
 import * as V from '@visorkit/engine/vmcs-layout';
 import {
-  CASE, CASE_BYTES, CODE_BYTES, CODE_LOW, type CaseSet, caseAt, DATA_BYTES, DATA_LOW, FPU, HIGH, PATTERNS, READ_ONLY, RESULT, USER_CS32, USER_CS64, USER_DS,
-  VECTOR_TIMEOUT, writeRuns,
+  CASE,
+  CASE_BYTES,
+  CODE_BYTES,
+  CODE_LOW,
+  type CaseSet,
+  caseAt,
+  DATA_BYTES,
+  DATA_LOW,
+  FPU,
+  HIGH,
+  PATTERNS,
+  READ_ONLY,
+  RESULT,
+  USER_CS32,
+  USER_CS64,
+  USER_DS,
+  VECTOR_TIMEOUT,
+  writeRuns,
 } from './format.js';
 import { accessRights, chosenSegments, descriptor, LDT } from './segments.js';
 import { createProcessor, type Processor } from './processor.js';
 
 /** Guest-physical places. */
-const PML4 = 0x1000, PDPT_LOW = 0x2000, PDPT_HIGH = 0x3000, DIRECTORY = 0x4000, DIRECTORY_SYSTEM = 0xd000, TABLE_CODE = 0x5000, TABLE_DATA = 0x6000, TABLE_SYSTEM = 0x7000;
-const PAE_PDPT = 0x8000, DIRECTORY_32 = 0x9000, TABLE_CODE_32 = 0xa000, TABLE_DATA_32 = 0xb000, TABLE_SYSTEM_32 = 0xc000;
-const GDT = 0x10000, LDT_TABLE = 0x10800, IDT_64 = 0x11000, IDT_32 = 0x12000, TSS = 0x13000;
-const CODE_PAGES = 0x100000, DATA_PAGES = 0x110000, READ_ONLY_PAGE = 0x118000;
+const PML4 = 0x1000,
+  PDPT_LOW = 0x2000,
+  PDPT_HIGH = 0x3000,
+  DIRECTORY = 0x4000,
+  DIRECTORY_SYSTEM = 0xd000,
+  TABLE_CODE = 0x5000,
+  TABLE_DATA = 0x6000,
+  TABLE_SYSTEM = 0x7000;
+const PAE_PDPT = 0x8000,
+  DIRECTORY_32 = 0x9000,
+  TABLE_CODE_32 = 0xa000,
+  TABLE_DATA_32 = 0xb000,
+  TABLE_SYSTEM_32 = 0xc000;
+const GDT = 0x10000,
+  LDT_TABLE = 0x10800,
+  IDT_64 = 0x11000,
+  IDT_32 = 0x12000,
+  TSS = 0x13000;
+const CODE_PAGES = 0x100000,
+  DATA_PAGES = 0x110000,
+  READ_ONLY_PAGE = 0x118000;
 /** Linear address of the page with descriptor tables: supervisor only, far from what cases reach. */
 const SYSTEM_LINEAR = 0x70000000;
 const RAM_BYTES = 4 << 20;
@@ -23,7 +56,9 @@ const RAM_BYTES = 4 << 20;
 /** How 32-bit cases run: compatibility mode under 4-level paging, or protected mode with PAE or 32-bit paging. */
 export type Mode32 = 'compatibility' | 'pae' | 'legacy';
 
-const PRESENT = 1n, WRITE = 2n, USER = 4n;
+const PRESENT = 1n,
+  WRITE = 2n,
+  USER = 4n;
 const CR0 = 0x8005_0033n; // PG AM WP NE ET MP PE
 const CR4 = 0x0015_06b0n; // SMEP OSXSAVE FSGSBASE OSXMMEXCPT OSFXSR PGE PAE PSE
 const INSTRUCTION_LIMIT = 200_000n;
@@ -88,7 +123,8 @@ export class EngineRunner {
     this.#write64(DIRECTORY_SYSTEM + index(SYSTEM_LINEAR, 21) * 8, BigInt(TABLE_SYSTEM) | user);
     const pages: [number, number, number, number, bigint][] = [];
     for (let p = 0; p < CODE_BYTES / 4096; p++) pages.push([TABLE_CODE, TABLE_CODE_32, p, CODE_PAGES + p * 4096, user]);
-    for (let p = 0; p < DATA_BYTES / 4096; p++) pages.push([TABLE_DATA, TABLE_DATA_32, p, DATA_PAGES + p * 4096, user | (1n << 63n)]);
+    for (let p = 0; p < DATA_BYTES / 4096; p++)
+      pages.push([TABLE_DATA, TABLE_DATA_32, p, DATA_PAGES + p * 4096, user | (1n << 63n)]);
     pages.push([TABLE_DATA, TABLE_DATA_32, READ_ONLY / 4096, READ_ONLY_PAGE, PRESENT | USER | (1n << 63n)]);
     for (let p = 0; p < 4; p++) pages.push([TABLE_SYSTEM, TABLE_SYSTEM_32, p, GDT + p * 4096, PRESENT | WRITE]);
     for (const [table, table32, slot, gpa, rights] of pages) {
@@ -104,9 +140,24 @@ export class EngineRunner {
 
     // the user part of the host kernel's GDT
     const descriptors: bigint[] = [
-      0n, 0x00cf9b000000ffffn, 0x00af9b000000ffffn, 0x00cf93000000ffffn, 0x00cffb000000ffffn, 0x00cff3000000ffffn, 0x00affb000000ffffn, 0n,
-      0x00008b0000000067n | (BigInt(SYSTEM_LINEAR + TSS - GDT) & 0xffffffn) << 16n | BigInt((SYSTEM_LINEAR + TSS - GDT) >>> 24) << 56n, 0n,
-      0n, 0n, 0n, 0n, 0n, 0x0040f50000000000n,
+      0n,
+      0x00cf9b000000ffffn,
+      0x00af9b000000ffffn,
+      0x00cf93000000ffffn,
+      0x00cffb000000ffffn,
+      0x00cff3000000ffffn,
+      0x00affb000000ffffn,
+      0n,
+      0x00008b0000000067n |
+        ((BigInt(SYSTEM_LINEAR + TSS - GDT) & 0xffffffn) << 16n) |
+        (BigInt((SYSTEM_LINEAR + TSS - GDT) >>> 24) << 56n),
+      0n,
+      0n,
+      0n,
+      0n,
+      0n,
+      0n,
+      0x0040f50000000000n,
     ];
     descriptors.forEach((d, i) => this.#write64(GDT + i * 8, d));
     LDT.forEach((s, i) => this.#write64(LDT_TABLE + i * 8, descriptor(s)));
@@ -188,7 +239,8 @@ export class EngineRunner {
     u64(L.CR3, BigInt(long ? PML4 : mode === 'pae' ? PAE_PDPT : DIRECTORY_32));
     u64(L.EFER, long ? 0xd01n : 0x801n);
     u64(L.XCR0, 7n);
-    for (let i = 0; i < 4; i++) u64(L.PDPTE + i * 8, mode === 'pae' ? view.getBigUint64(L.GUEST_RAM + PAE_PDPT + i * 8, true) : 0n);
+    for (let i = 0; i < 4; i++)
+      u64(L.PDPTE + i * 8, mode === 'pae' ? view.getBigUint64(L.GUEST_RAM + PAE_PDPT + i * 8, true) : 0n);
     u64(L.DR + 56, 0x400n);
     u64(L.DR + 48, 0xffff0ff0n);
     // VM-entry controls: reserved ones, IA-32e mode guest, load EFER
@@ -235,7 +287,10 @@ export class EngineRunner {
 
     cpu.enter();
     const rule = view.getUint32(L.ENTRY_RULE, true);
-    if (rule !== 0) throw new Error(`VM entry for case ${index} failed by rule ${rule} (${mode32}, case flags ${c.flags.toString(16)}).`);
+    if (rule !== 0)
+      throw new Error(
+        `VM entry for case ${index} failed by rule ${rule} (${mode32}, case flags ${c.flags.toString(16)}).`,
+      );
     return this.#collect();
   }
 
@@ -255,7 +310,12 @@ export class EngineRunner {
       if (vector === 14) r.setBigUint64(RESULT.cr2, view.getBigUint64(V.V_EXIT_QUALIFICATION, true), true);
       // INT1, INT3 and INTO exit at the instruction; the kernel's handlers see the RIP behind it
       if (type === 5 || type === 6) rip += BigInt(view.getUint32(V.V_INSTRUCTION_LENGTH, true));
-    } else r.setUint32(RESULT.vector, this.#cpu.exited() ? 0x1000 + (reason >>> 31) * 0x1000 + (reason & 0xffff) : VECTOR_TIMEOUT, true);
+    } else
+      r.setUint32(
+        RESULT.vector,
+        this.#cpu.exited() ? 0x1000 + (reason >>> 31) * 0x1000 + (reason & 0xffff) : VECTOR_TIMEOUT,
+        true,
+      );
     r.setBigUint64(RESULT.rip, rip, true);
     r.setBigUint64(RESULT.rflags, BigInt(this.#cpu.flags()), true);
     for (let i = 0; i < 16; i++) r.setBigUint64(RESULT.gpr + i * 8, view.getBigUint64(L.REGS + i * 8, true), true);

@@ -9,7 +9,9 @@ export function explain(set: CaseSet, index: number, differences: readonly Diffe
   const c = caseAt(set, index);
   const lines = [`case ${index} (${set.groups[index]}, ${c.bits}-bit): ${hexBytes(c.code.slice().reverse())}`];
   for (const i of decodeCase(c)) lines.push(`    ${hex(i.address)}  ${i.text}`);
-  lines.push(`    before: flags ${flagNames(Number(c.rflags))}  mxcsr ${hex(c.view.getUint32(CASE.fpu + FPU.mxcsr, true))} fcw ${hex(c.view.getUint16(CASE.fpu + FPU.fcw, true))} fsw ${hex(c.view.getUint16(CASE.fpu + FPU.fsw, true))} ftw ${hex(c.bytes[CASE.fpu + FPU.ftw]!)}`);
+  lines.push(
+    `    before: flags ${flagNames(Number(c.rflags))}  mxcsr ${hex(c.view.getUint32(CASE.fpu + FPU.mxcsr, true))} fcw ${hex(c.view.getUint16(CASE.fpu + FPU.fcw, true))} fsw ${hex(c.view.getUint16(CASE.fpu + FPU.fsw, true))} ftw ${hex(c.bytes[CASE.fpu + FPU.ftw]!)}`,
+  );
   const used = new Set(differences.map((d) => d.field));
   const registers = REGISTERS.slice(0, c.is32 ? 8 : 16).map((n, r) => `${n}=${c.gpr(r).toString(16)}`);
   lines.push(`    ${registers.join(' ')}`);
@@ -19,14 +21,20 @@ export function explain(set: CaseSet, index: number, differences: readonly Diffe
     if (at !== undefined) {
       const data = new Uint8Array(DATA_BYTES);
       c.fillData(data);
-      const view = at >= READ_ONLY ? PATTERNS[0]!.subarray(at - READ_ONLY, at - READ_ONLY + 16) : data.subarray(Math.max(0, at), Math.max(0, at) + 32);
+      const view =
+        at >= READ_ONLY
+          ? PATTERNS[0]!.subarray(at - READ_ONLY, at - READ_ONLY + 16)
+          : data.subarray(Math.max(0, at), Math.max(0, at) + 32);
       lines.push(`    [data+${hex(at)}] = ${hexBytes(view.slice())}`);
     }
   }
-  for (let r = 0; r < 8; r++) if (used.has(`st${r}`) || set.groups[index]!.startsWith('x87')) lines.push(`    st${r} before: ${hexBytes(c.fpu.slice(FPU.st + r * 16, FPU.st + r * 16 + 10))}`);
+  for (let r = 0; r < 8; r++)
+    if (used.has(`st${r}`) || set.groups[index]!.startsWith('x87'))
+      lines.push(`    st${r} before: ${hexBytes(c.fpu.slice(FPU.st + r * 16, FPU.st + r * 16 + 10))}`);
   if (/sse|avx|fma|f16|mutate|random|crypto|approx|gather/.test(set.groups[index]!))
     for (let r = 0; r < (c.is32 ? 8 : 16); r++)
-      if (decodeCase(c).some((i) => new RegExp(`[xy]mm${r}\\b`).test(i.text)) || used.has(`ymm${r}`)) lines.push(`    ymm${r} before: ${hexBytes(c.fpu.slice(FPU.ymm + r * 32, FPU.ymm + r * 32 + 32))}`);
+      if (decodeCase(c).some((i) => new RegExp(`[xy]mm${r}\\b`).test(i.text)) || used.has(`ymm${r}`))
+        lines.push(`    ymm${r} before: ${hexBytes(c.fpu.slice(FPU.ymm + r * 32, FPU.ymm + r * 32 + 32))}`);
   for (const d of differences) lines.push(`    ${d.field.padEnd(14)} native ${d.native}   engine ${d.engine}`);
   return lines.join('\n');
 }

@@ -91,7 +91,8 @@ function parse(text: string): Form {
   const memoryBytes = memoryWord ? Number(memoryWord.slice(1)) : 0;
   const imm = (['ib', 'iw', 'iz', 'iv', 'iwb', 'moffs', 'far'] as const).find(has) ?? '';
   const size = (['b', 'w', 'v', 'y', 'q', 'd'] as const).find(has) ?? '';
-  const known = /^(\/[0-7r]|m\d+|ib|iw|iz|iv|iwb|moffs|far|b|w|v|y|q|d|reg|mem|\+r|lock|u|Rm|Mm|x|64|32|v1|is4|vsib|W)$/;
+  const known =
+    /^(\/[0-7r]|m\d+|ib|iw|iz|iv|iwb|moffs|far|b|w|v|y|q|d|reg|mem|\+r|lock|u|Rm|Mm|x|64|32|v1|is4|vsib|W)$/;
   for (const w of rest) if (!known.test(w)) throw new Error(`unknown word "${w}" in the form "${text}"`);
   return {
     text,

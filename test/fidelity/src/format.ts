@@ -79,7 +79,18 @@ export const PATTERNS: readonly Uint8Array[] = Array.from({ length: 16 }, (_, p)
     x ^= x >>> 17;
     x ^= x << 5;
     x >>>= 0;
-    words[i] = p < 12 ? x : p === 12 ? 0 : p === 13 ? 0x55555555 : p === 14 ? x & 0x03030303 : x & 0x80000000 ? 0xffffffff : 0x01010101;
+    words[i] =
+      p < 12
+        ? x
+        : p === 12
+          ? 0
+          : p === 13
+            ? 0x55555555
+            : p === 14
+              ? x & 0x03030303
+              : x & 0x80000000
+                ? 0xffffffff
+                : 0x01010101;
   }
   return new Uint8Array(words.buffer);
 });

@@ -13,7 +13,15 @@ import { xsaveGroup } from './groups/xsave.js';
 import { Prng } from './prng.js';
 import { notComparable, shiftCount, undefinedFlags, undefinedResult } from './tolerance.js';
 
-export const GROUPS: readonly Group[] = [...integerGroups, ...controlGroups, segmentedGroup, ...x87Groups, ...simdGroups, xsaveGroup, ...miscGroups];
+export const GROUPS: readonly Group[] = [
+  ...integerGroups,
+  ...controlGroups,
+  segmentedGroup,
+  ...x87Groups,
+  ...simdGroups,
+  xsaveGroup,
+  ...miscGroups,
+];
 
 /** Cases `first` to `first + count - 1` of a seed. */
 export function generate(seed: number, first: number, count: number, groups: readonly Group[] = GROUPS): CaseSet {

@@ -52,8 +52,16 @@ if (groups.length === 0 || (wanted && groups.length !== wanted.length)) {
 const total = Number(values.cases);
 const seed = Number(values.seed);
 const show = Number(values.show);
-if (!Number.isInteger(total) || total < 1 || !Number.isInteger(seed) || !Number.isInteger(show) || !Number.isInteger(Number(values.from))) {
-  console.error(`--cases takes a number of at least 1, --seed, --from and --show an integer; got ${values.cases}, ${values.seed}, ${values.from}, ${values.show}.`);
+if (
+  !Number.isInteger(total) ||
+  total < 1 ||
+  !Number.isInteger(seed) ||
+  !Number.isInteger(show) ||
+  !Number.isInteger(Number(values.from))
+) {
+  console.error(
+    `--cases takes a number of at least 1, --seed, --from and --show an integer; got ${values.cases}, ${values.seed}, ${values.from}, ${values.show}.`,
+  );
   process.exit(2);
 }
 
@@ -81,7 +89,9 @@ for (let done = 0; done < total; ) {
     summary.set(set.groups[i]!, row);
     row.cases++;
     const c = caseAt(set, i);
-    const differences: Difference[] = native[i] ? compareCase(c, native[i]!, ours[i]!, (cite) => allowed.set(cite, (allowed.get(cite) ?? 0) + 1)) : [{ field: 'result', native: 'none', engine: '' }];
+    const differences: Difference[] = native[i]
+      ? compareCase(c, native[i]!, ours[i]!, (cite) => allowed.set(cite, (allowed.get(cite) ?? 0) + 1))
+      : [{ field: 'result', native: 'none', engine: '' }];
     if (differences.length === 0) continue;
     row.mismatches++;
     mismatches++;
@@ -104,18 +114,26 @@ if (total > BATCH) process.stderr.write('\n');
 if (byMnemonic.size > 0) {
   console.log('Mismatches by group and first instruction:');
   for (const [key, entry] of [...byMnemonic].sort((a, b) => b[1].count - a[1].count)) {
-    const fields = [...entry.fields].sort((a, b) => b[1] - a[1]).slice(0, 6).map(([f, n]) => `${f} ${n}`).join(', ');
+    const fields = [...entry.fields]
+      .sort((a, b) => b[1] - a[1])
+      .slice(0, 6)
+      .map(([f, n]) => `${f} ${n}`)
+      .join(', ');
     console.log(`${String(entry.count).padStart(7)}  ${key.padEnd(34)} ${fields}`);
   }
   console.log();
 }
 console.log('group                  cases  mismatches');
-for (const [name, row] of summary) console.log(`${name.padEnd(20)} ${String(row.cases).padStart(7)} ${String(row.mismatches).padStart(11)}`);
+for (const [name, row] of summary)
+  console.log(`${name.padEnd(20)} ${String(row.cases).padStart(7)} ${String(row.mismatches).padStart(11)}`);
 if (allowed.size > 0) {
   console.log('\nDifferences that the manuals allow, beside undefined flags and results:');
-  for (const [cite, count] of [...allowed].sort((a, b) => b[1] - a[1])) console.log(`${String(count).padStart(7)}  ${cite}`);
+  for (const [cite, count] of [...allowed].sort((a, b) => b[1] - a[1]))
+    console.log(`${String(count).padStart(7)}  ${cite}`);
   console.log();
 }
 const seconds = (Date.now() - started) / 1000;
-console.log(`${'all'.padEnd(20)} ${String(total).padStart(7)} ${String(mismatches).padStart(11)}   (seed ${seed}, ${seconds.toFixed(1)} s)`);
+console.log(
+  `${'all'.padEnd(20)} ${String(total).padStart(7)} ${String(mismatches).padStart(11)}   (seed ${seed}, ${seconds.toFixed(1)} s)`,
+);
 process.exit(mismatches === 0 ? 0 : 1);

@@ -11,14 +11,33 @@ const source = join(dirname(fileURLToPath(import.meta.url)), '..', 'native', 'ha
 /** Compiles the harness if it is missing or older than its source; returns its path. Throws where that cannot be done, saying why. */
 export function buildHarness(): string {
   if (process.platform !== 'linux' || process.arch !== 'x64')
-    throw new Error(`Cases run on the machine's own processor, which has to be x86-64 under Linux; this is ${process.arch} under ${process.platform}.`);
+    throw new Error(
+      `Cases run on the machine's own processor, which has to be x86-64 under Linux; this is ${process.arch} under ${process.platform}.`,
+    );
   const binary = join(dirname(source), '..', 'dist', 'harness');
   if (!existsSync(binary) || statSync(binary).mtimeMs < statSync(source).mtimeMs) {
     const { error } = spawnSync('gcc', ['--version'], { stdio: 'ignore' });
-    if (error) throw new Error('The native harness is compiled with gcc, which is not installed (Debian: apt-get install gcc libc6-dev).', { cause: error });
+    if (error)
+      throw new Error(
+        'The native harness is compiled with gcc, which is not installed (Debian: apt-get install gcc libc6-dev).',
+        { cause: error },
+      );
     execFileSync(
       'gcc',
-      ['-O2', '-Wall', '-Wextra', '-fno-stack-protector', '-mno-red-zone', '-mfsgsbase', '-fpie', '-pie', '-Wl,-z,now', source, '-o', binary],
+      [
+        '-O2',
+        '-Wall',
+        '-Wextra',
+        '-fno-stack-protector',
+        '-mno-red-zone',
+        '-mfsgsbase',
+        '-fpie',
+        '-pie',
+        '-Wl,-z,now',
+        source,
+        '-o',
+        binary,
+      ],
       { stdio: ['ignore', 'inherit', 'inherit'] },
     );
   }

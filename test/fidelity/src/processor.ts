@@ -5,7 +5,8 @@ import { fileURLToPath } from 'node:url';
 
 /** Where the engine's build puts its module. FIDELITY_ENGINE names another one. */
 export const ENGINE_MODULE =
-  process.env['FIDELITY_ENGINE'] ?? join(dirname(fileURLToPath(import.meta.url)), '../../../packages/engine/build/engine.wasm');
+  process.env['FIDELITY_ENGINE'] ??
+  join(dirname(fileURLToPath(import.meta.url)), '../../../packages/engine/build/engine.wasm');
 
 export function engineIsBuilt(): boolean {
   return existsSync(ENGINE_MODULE);

@@ -89,14 +89,18 @@ export function loadRecorded(): { set: CaseSet; native: Uint8Array[] } {
   const checksum = bytes.subarray(0, 16).toString('latin1');
   const set = generate(RECORDED_SEED, 0, RECORDED_CASES);
   if (caseChecksum(set) !== checksum)
-    throw new Error('The case generator has changed since the results were recorded: run "npm run fidelity:record" on a machine with gcc.');
+    throw new Error(
+      'The case generator has changed since the results were recorded: run "npm run fidelity:record" on a machine with gcc.',
+    );
   return { set, native: unpackResults(set, bytes.subarray(16)) };
 }
 
 if (argv[1] && fileURLToPath(import.meta.url) === argv[1]) {
   const set = generate(RECORDED_SEED, 0, RECORDED_CASES);
   const results = runNative(set);
-  const file = gzipSync(Buffer.concat([Buffer.from(caseChecksum(set), 'latin1'), packResults(set, results)]), { level: 9 });
+  const file = gzipSync(Buffer.concat([Buffer.from(caseChecksum(set), 'latin1'), packResults(set, results)]), {
+    level: 9,
+  });
   mkdirSync(dirname(RECORDED_FILE), { recursive: true });
   writeFileSync(RECORDED_FILE, file);
   console.log(`${results.length} results, ${file.length} bytes.`);

@@ -21,7 +21,9 @@ describe('instructions against a real processor, recorded', () => {
     const { set, native } = loadRecorded();
     expect(native).toHaveLength(RECORDED_CASES);
     for (const group of GROUPS) expect(set.groups, group.name).toContain(group.name);
-    expect(unpackResults(set, packResults(set, native)).every((r, i) => Buffer.compare(r, native[i]!) === 0)).toBe(true);
+    expect(unpackResults(set, packResults(set, native)).every((r, i) => Buffer.compare(r, native[i]!) === 0)).toBe(
+      true,
+    );
   });
 
   it('applies patches to the data area in order', () => {
@@ -33,22 +35,27 @@ describe('instructions against a real processor, recorded', () => {
     expect(Array.from(data.subarray(0x10, 0x13))).toEqual([0xaa, 0xcc, PATTERNS[0]![0x12]]);
   });
 
-  it.skipIf(!engineIsBuilt())(`agrees with the engine in ${RECORDED_CASES} cases`, async () => {
-    const { set, native } = loadRecorded();
-    const engine = await EngineRunner.create();
-    const ours = engine.run(set);
-    const mismatches: string[] = [];
-    for (let i = 0; i < ours.length; i++) {
-      const differences = compareCase(caseAt(set, i), native[i]!, ours[i]!);
-      if (differences.length > 0) mismatches.push(explain(set, i, differences));
-    }
-    expect(mismatches.slice(0, 5).join('\n\n')).toBe('');
-    // the comparison itself sees differences: one register of one result changed
-    const index = native.findIndex((r) => new ResultView(r).vector === 3);
-    const changed = ours[index]!.slice();
-    changed[40]! ^= 1;
-    expect(compareCase(caseAt(set, index), native[index]!, changed).map((d) => d.field)).toContain('rax');
-  }, 120_000);
+  it.skipIf(!engineIsBuilt())(
+    `agrees with the engine in ${RECORDED_CASES} cases`,
+    async () => {
+      const { set, native } = loadRecorded();
+      const engine = await EngineRunner.create();
+      const ours = engine.run(set);
+      const mismatches: string[] = [];
+      for (let i = 0; i < ours.length; i++) {
+        const differences = compareCase(caseAt(set, i), native[i]!, ours[i]!);
+        if (differences.length > 0) mismatches.push(explain(set, i, differences));
+      }
+      expect(mismatches.slice(0, 5).join('\n\n')).toBe('');
+      // the comparison itself sees differences: one register of one result changed
+      const index = native.findIndex((r) => new ResultView(r).vector === 3);
+      const changed = ours[index]!.slice();
+      changed[40]! ^= 1;
+      expect(compareCase(caseAt(set, index), native[index]!, changed).map((d) => d.field)).toContain('rax');
+    },
+    120_000,
+  );
 
-  if (!engineIsBuilt()) console.warn(`skipped: ${ENGINE_MODULE} has not been built, so the recorded results are compared with nothing.`);
+  if (!engineIsBuilt())
+    console.warn(`skipped: ${ENGINE_MODULE} has not been built, so the recorded results are compared with nothing.`);
 });

@@ -13,8 +13,22 @@ export interface LdtSegment {
   readonly type: number;
 }
 
-const segment = (index: number, base: number, limit: number, type: number, big = false, present = true, pages = false): LdtSegment => ({
-  selector: index * 8 + 7, base, limit, type, big, present, pages,
+const segment = (
+  index: number,
+  base: number,
+  limit: number,
+  type: number,
+  big = false,
+  present = true,
+  pages = false,
+): LdtSegment => ({
+  selector: index * 8 + 7,
+  base,
+  limit,
+  type,
+  big,
+  present,
+  pages,
 });
 
 /** Types: 3 data, 1 read-only data, 7 expand-down data, 11 readable code, 9 execute-only code. */
@@ -58,10 +72,16 @@ export function accessRights(s: LdtSegment): number {
 /** The descriptor's eight bytes. */
 export function descriptor(s: LdtSegment): bigint {
   // available for software: the host kernel sets it from `useable`
-  const base = BigInt(s.base), limit = BigInt(s.limit), rights = BigInt((accessRights(s) & 0xf0ff) | 0x1000);
-  return (limit & 0xffffn) | ((base & 0xffffffn) << 16n) | (rights << 40n) | ((limit >> 16n) << 48n) | ((base >> 24n) << 56n);
+  const base = BigInt(s.base),
+    limit = BigInt(s.limit),
+    rights = BigInt((accessRights(s) & 0xf0ff) | 0x1000);
+  return (
+    (limit & 0xffffn) | ((base & 0xffffffn) << 16n) | (rights << 40n) | ((limit >> 16n) << 48n) | ((base >> 24n) << 56n)
+  );
 }
 
 export function describeSegments(word: number): string {
-  return chosenSegments(word).map((s, i) => `${['es', 'cs', 'ss', 'ds', 'fs', 'gs'][i]}=${s.selector.toString(16)}`).join(' ');
+  return chosenSegments(word)
+    .map((s, i) => `${['es', 'cs', 'ss', 'ds', 'fs', 'gs'][i]}=${s.selector.toString(16)}`)
+    .join(' ');
 }

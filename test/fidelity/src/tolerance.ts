@@ -6,7 +6,12 @@
  */
 import { Mnemonic, type Decoded } from './disassembly.js';
 
-const CF = 1, PF = 4, AF = 0x10, ZF = 0x40, SF = 0x80, OF = 0x800;
+const CF = 1,
+  PF = 4,
+  AF = 0x10,
+  ZF = 0x40,
+  SF = 0x80,
+  OF = 0x800;
 
 interface FlagRow {
   readonly mnemonics: readonly Mnemonic[];
@@ -16,18 +21,58 @@ interface FlagRow {
 
 /** Flags that an instruction leaves undefined whatever its operands. */
 export const UNDEFINED_FLAGS: readonly FlagRow[] = [
-  { mnemonics: [Mnemonic.And, Mnemonic.Or, Mnemonic.Xor, Mnemonic.Test], undefinedFlags: AF, cite: 'SDM 2A AND, 2B OR, 2B TEST, 2D XOR: "The state of the AF flag is undefined"' },
-  { mnemonics: [Mnemonic.Mul, Mnemonic.Imul], undefinedFlags: SF | ZF | AF | PF, cite: 'SDM 2B MUL, 2A IMUL: "The SF, ZF, AF, and PF flags are undefined"' },
-  { mnemonics: [Mnemonic.Div, Mnemonic.Idiv], undefinedFlags: CF | OF | SF | ZF | AF | PF, cite: 'SDM 2A DIV, IDIV: "The CF, OF, SF, ZF, AF, and PF flags are undefined"' },
-  { mnemonics: [Mnemonic.Bt, Mnemonic.Bts, Mnemonic.Btr, Mnemonic.Btc], undefinedFlags: OF | SF | AF | PF, cite: 'SDM 2A BT, BTC, BTR, BTS: "The OF, SF, AF, and PF flags are undefined"; ZF unaffected' },
-  { mnemonics: [Mnemonic.Bsf, Mnemonic.Bsr], undefinedFlags: CF | OF | SF | AF | PF, cite: 'SDM 2A BSF, BSR: "The CF, OF, SF, AF, and PF flags are undefined"' },
-  { mnemonics: [Mnemonic.Tzcnt, Mnemonic.Lzcnt], undefinedFlags: OF | SF | AF | PF, cite: 'SDM 2B LZCNT, 2D TZCNT: "OF, SF, PF, and AF flags are undefined"' },
+  {
+    mnemonics: [Mnemonic.And, Mnemonic.Or, Mnemonic.Xor, Mnemonic.Test],
+    undefinedFlags: AF,
+    cite: 'SDM 2A AND, 2B OR, 2B TEST, 2D XOR: "The state of the AF flag is undefined"',
+  },
+  {
+    mnemonics: [Mnemonic.Mul, Mnemonic.Imul],
+    undefinedFlags: SF | ZF | AF | PF,
+    cite: 'SDM 2B MUL, 2A IMUL: "The SF, ZF, AF, and PF flags are undefined"',
+  },
+  {
+    mnemonics: [Mnemonic.Div, Mnemonic.Idiv],
+    undefinedFlags: CF | OF | SF | ZF | AF | PF,
+    cite: 'SDM 2A DIV, IDIV: "The CF, OF, SF, ZF, AF, and PF flags are undefined"',
+  },
+  {
+    mnemonics: [Mnemonic.Bt, Mnemonic.Bts, Mnemonic.Btr, Mnemonic.Btc],
+    undefinedFlags: OF | SF | AF | PF,
+    cite: 'SDM 2A BT, BTC, BTR, BTS: "The OF, SF, AF, and PF flags are undefined"; ZF unaffected',
+  },
+  {
+    mnemonics: [Mnemonic.Bsf, Mnemonic.Bsr],
+    undefinedFlags: CF | OF | SF | AF | PF,
+    cite: 'SDM 2A BSF, BSR: "The CF, OF, SF, AF, and PF flags are undefined"',
+  },
+  {
+    mnemonics: [Mnemonic.Tzcnt, Mnemonic.Lzcnt],
+    undefinedFlags: OF | SF | AF | PF,
+    cite: 'SDM 2B LZCNT, 2D TZCNT: "OF, SF, PF, and AF flags are undefined"',
+  },
   { mnemonics: [Mnemonic.Andn], undefinedFlags: AF | PF, cite: 'SDM 2A ANDN: "The AF and PF flags are undefined"' },
-  { mnemonics: [Mnemonic.Bextr], undefinedFlags: AF | SF | PF, cite: 'SDM 2A BEXTR: "The AF, SF, and PF flags are undefined"' },
-  { mnemonics: [Mnemonic.Blsi, Mnemonic.Blsr, Mnemonic.Bzhi], undefinedFlags: AF | PF, cite: 'SDM 2A BLSI, BLSR, BZHI: "AF and PF flags are undefined"' },
+  {
+    mnemonics: [Mnemonic.Bextr],
+    undefinedFlags: AF | SF | PF,
+    cite: 'SDM 2A BEXTR: "The AF, SF, and PF flags are undefined"',
+  },
+  {
+    mnemonics: [Mnemonic.Blsi, Mnemonic.Blsr, Mnemonic.Bzhi],
+    undefinedFlags: AF | PF,
+    cite: 'SDM 2A BLSI, BLSR, BZHI: "AF and PF flags are undefined"',
+  },
   { mnemonics: [Mnemonic.Blsmsk], undefinedFlags: AF | PF, cite: 'SDM 2A BLSMSK: "AF and PF flags are undefined"' },
-  { mnemonics: [Mnemonic.Aaa, Mnemonic.Aas], undefinedFlags: OF | SF | ZF | PF, cite: 'SDM 2A AAA, AAS: "the OF, SF, ZF, and PF flags are undefined"' },
-  { mnemonics: [Mnemonic.Aad, Mnemonic.Aam], undefinedFlags: OF | AF | CF, cite: 'SDM 2A AAD, AAM: "the OF, AF, and CF flags are undefined"' },
+  {
+    mnemonics: [Mnemonic.Aaa, Mnemonic.Aas],
+    undefinedFlags: OF | SF | ZF | PF,
+    cite: 'SDM 2A AAA, AAS: "the OF, SF, ZF, and PF flags are undefined"',
+  },
+  {
+    mnemonics: [Mnemonic.Aad, Mnemonic.Aam],
+    undefinedFlags: OF | AF | CF,
+    cite: 'SDM 2A AAD, AAM: "the OF, AF, and CF flags are undefined"',
+  },
   { mnemonics: [Mnemonic.Daa, Mnemonic.Das], undefinedFlags: OF, cite: 'SDM 2A DAA, DAS: "The OF flag is undefined"' },
 ];
 const flagRows = new Map<Mnemonic, number>();
@@ -55,8 +100,14 @@ export function undefinedFlags(i: Decoded, count: number): number {
   const bits = i.operandBytes * 8;
   const masked = count < 0 ? -1 : count & (bits === 64 ? 63 : 31);
   if (masked === 0) return 0;
-  if (shift) return AF | (masked === 1 ? 0 : OF) | ((masked < 0 || masked >= bits) && i.mnemonic !== Mnemonic.Sar && bits < 32 ? CF : 0);
-  if (double) return masked > bits || (masked < 0 && bits === 16) ? CF | OF | SF | ZF | AF | PF : AF | (masked === 1 ? 0 : OF);
+  if (shift)
+    return (
+      AF |
+      (masked === 1 ? 0 : OF) |
+      ((masked < 0 || masked >= bits) && i.mnemonic !== Mnemonic.Sar && bits < 32 ? CF : 0)
+    );
+  if (double)
+    return masked > bits || (masked < 0 && bits === 16) ? CF | OF | SF | ZF | AF | PF : AF | (masked === 1 ? 0 : OF);
   return masked === 1 ? 0 : OF;
 }
 
@@ -85,10 +136,71 @@ const FOREIGN_FEATURES =
  * - SYSENTER/SYSEXIT in long mode are #UD on AMD only (APM 3 SYSENTER).
  */
 const MACHINE_DEPENDENT = new Set<string>([
-  'rdtsc', 'rdtscp', 'cpuid', 'rdpmc', 'xgetbv', 'xsetbv', 'sgdt', 'sidt', 'sldt', 'str', 'smsw', 'lar', 'lsl', 'verr', 'verw', 'syscall', 'sysenter', 'sysret',
-  'sysretq', 'sysexit', 'sysexitq', 'vmcall', 'vmmcall', 'getsec', 'rsm', 'monitor', 'mwait', 'rdfsbase', 'wrfsbase', 'rdgsbase', 'wrgsbase', 'swapgs',
-  'prefetchw', 'prefetch', 'prefetchwt1', 'femms', 'jmpe', 'loadall', 'rdshr', 'wrshr', 'smint', 'dmint', 'rdm', 'svdc', 'rsdc', 'svldt', 'rsldt', 'svts', 'rsts',
-  'lmsw', 'int1', 'ptwrite', 'tpause', 'umonitor', 'umwait', 'hlt', 'invlpga', 'cmpxchg486', 'umov', 'xbts', 'ibts', 'rdpru', 'getsecq', 'xstore', 'altinst',
+  'rdtsc',
+  'rdtscp',
+  'cpuid',
+  'rdpmc',
+  'xgetbv',
+  'xsetbv',
+  'sgdt',
+  'sidt',
+  'sldt',
+  'str',
+  'smsw',
+  'lar',
+  'lsl',
+  'verr',
+  'verw',
+  'syscall',
+  'sysenter',
+  'sysret',
+  'sysretq',
+  'sysexit',
+  'sysexitq',
+  'vmcall',
+  'vmmcall',
+  'getsec',
+  'rsm',
+  'monitor',
+  'mwait',
+  'rdfsbase',
+  'wrfsbase',
+  'rdgsbase',
+  'wrgsbase',
+  'swapgs',
+  'prefetchw',
+  'prefetch',
+  'prefetchwt1',
+  'femms',
+  'jmpe',
+  'loadall',
+  'rdshr',
+  'wrshr',
+  'smint',
+  'dmint',
+  'rdm',
+  'svdc',
+  'rsdc',
+  'svldt',
+  'rsldt',
+  'svts',
+  'rsts',
+  'lmsw',
+  'int1',
+  'ptwrite',
+  'tpause',
+  'umonitor',
+  'umwait',
+  'hlt',
+  'invlpga',
+  'cmpxchg486',
+  'umov',
+  'xbts',
+  'ibts',
+  'rdpru',
+  'getsecq',
+  'xstore',
+  'altinst',
 ]);
 
 /** True when the instruction has no place in a comparison with another maker's processor. */

@@ -47,7 +47,11 @@ export function fillIntegers(rng: Prng, target: Uint8Array, at: number, length: 
       view.setUint32(at + i, Number(integer(rng, 32)), true);
       i += 4;
     } else if (width >= 2 && left >= 2) {
-      view.setUint16(at + i, rng.oneIn(3) ? rng.u32() : rng.pick([0, 1, 0x7fff, 0x8000, 0xffff, 0xff, 0x100, 0x7f, 0x80]), true);
+      view.setUint16(
+        at + i,
+        rng.oneIn(3) ? rng.u32() : rng.pick([0, 1, 0x7fff, 0x8000, 0xffff, 0xff, 0x100, 0x7f, 0x80]),
+        true,
+      );
       i += 2;
     } else {
       target[at + i] = rng.oneIn(2) ? rng.u32() : rng.pick(EDGE_BYTES);
@@ -57,9 +61,10 @@ export function fillIntegers(rng: Prng, target: Uint8Array, at: number, length: 
 }
 
 const EDGE_F32 = [
-  0, 0x80000000, 0x3f800000, 0xbf800000, 0x7f800000, 0xff800000, 0x7fc00000, 0xffc00000, 0x7f800001, 0xffbfffff, 1, 0x80000001, 0x007fffff,
-  0x00800000, 0x80800000, 0x7f7fffff, 0xff7fffff, 0x3f000000, 0x3fc00000, 0x40200000, 0x4b000000, 0x4b7fffff, 0x4f000000, 0xcf000000, 0x4effffff,
-  0x5f000000, 0x4f800000, 0x34000000, 0x33800000, 0x7fffffff, 0x7fa00000, 0x00400000, 0x3effffff, 0x3f7fffff, 0x3f800001, 0x477fe000, 0x38800000, 0x387fc000,
+  0, 0x80000000, 0x3f800000, 0xbf800000, 0x7f800000, 0xff800000, 0x7fc00000, 0xffc00000, 0x7f800001, 0xffbfffff, 1,
+  0x80000001, 0x007fffff, 0x00800000, 0x80800000, 0x7f7fffff, 0xff7fffff, 0x3f000000, 0x3fc00000, 0x40200000,
+  0x4b000000, 0x4b7fffff, 0x4f000000, 0xcf000000, 0x4effffff, 0x5f000000, 0x4f800000, 0x34000000, 0x33800000,
+  0x7fffffff, 0x7fa00000, 0x00400000, 0x3effffff, 0x3f7fffff, 0x3f800001, 0x477fe000, 0x38800000, 0x387fc000,
 ];
 
 /** The bits of a single. */
@@ -84,11 +89,41 @@ export function single(rng: Prng): number {
 }
 
 const EDGE_F64 = [
-  0n, 1n << 63n, 0x3ff0000000000000n, 0xbff0000000000000n, 0x7ff0000000000000n, 0xfff0000000000000n, 0x7ff8000000000000n, 0xfff8000000000000n,
-  0x7ff0000000000001n, 0xfff4000000000000n, 1n, 0x8000000000000001n, 0x000fffffffffffffn, 0x0010000000000000n, 0x7fefffffffffffffn,
-  0xffefffffffffffffn, 0x3fe0000000000000n, 0x3ff8000000000000n, 0x4004000000000000n, 0x4330000000000000n, 0x41e0000000000000n,
-  0xc1e0000000000000n, 0x41dfffffffc00000n, 0x43e0000000000000n, 0xc3e0000000000000n, 0x41f0000000000000n, 0x47efffffe0000000n, 0x47effffff0000000n,
-  0x36a0000000000000n, 0x3690000000000000n, 0x380fffffffffffffn, 0x3810000000000000n, 0x3fdfffffffffffffn, 0x3fefffffffffffffn, 0x3ff0000000000001n,
+  0n,
+  1n << 63n,
+  0x3ff0000000000000n,
+  0xbff0000000000000n,
+  0x7ff0000000000000n,
+  0xfff0000000000000n,
+  0x7ff8000000000000n,
+  0xfff8000000000000n,
+  0x7ff0000000000001n,
+  0xfff4000000000000n,
+  1n,
+  0x8000000000000001n,
+  0x000fffffffffffffn,
+  0x0010000000000000n,
+  0x7fefffffffffffffn,
+  0xffefffffffffffffn,
+  0x3fe0000000000000n,
+  0x3ff8000000000000n,
+  0x4004000000000000n,
+  0x4330000000000000n,
+  0x41e0000000000000n,
+  0xc1e0000000000000n,
+  0x41dfffffffc00000n,
+  0x43e0000000000000n,
+  0xc3e0000000000000n,
+  0x41f0000000000000n,
+  0x47efffffe0000000n,
+  0x47effffff0000000n,
+  0x36a0000000000000n,
+  0x3690000000000000n,
+  0x380fffffffffffffn,
+  0x3810000000000000n,
+  0x3fdfffffffffffffn,
+  0x3fefffffffffffffn,
+  0x3ff0000000000001n,
 ];
 const f64 = new Float64Array(1);
 const f64Bits = new BigUint64Array(f64.buffer);
@@ -113,7 +148,11 @@ export function double(rng: Prng): bigint {
     case 6:
       return sign | (BigInt(rng.range(2040, 2047)) << 52n) | fraction;
     case 7: // around the limits of singles
-      return sign | (BigInt(rng.pick([rng.range(868, 900), rng.range(1146, 1154)])) << 52n) | (rng.oneIn(2) ? fraction : fraction & ~0x1fffffffn);
+      return (
+        sign |
+        (BigInt(rng.pick([rng.range(868, 900), rng.range(1146, 1154)])) << 52n) |
+        (rng.oneIn(2) ? fraction : fraction & ~0x1fffffffn)
+      );
     default:
       return rng.u64();
   }

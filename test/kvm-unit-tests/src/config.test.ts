@@ -35,34 +35,94 @@ describe('the configuration', () => {
   const entries = parseConfig(TEXT, 1234);
   it('is read with its defaults', () => {
     expect(entries.map(({ name }) => name)).toEqual(['plain', 'full', 'long', 'old', 'args']);
-    expect(entries[0]).toEqual({ name: 'plain', file: 'plain.flat', args: '', cpus: 1, memory: 128, timeout: 90, groups: [], cpu: [] });
-    expect(entries[1]).toEqual({ name: 'full', file: 'full.flat', args: 'one 1234 two', cpus: 4, memory: 2048, timeout: 30, arch: 'x86_64', groups: ['a', 'nodefault'], cpu: ['-pcid', 'vendor=AuthenticAMD'] });
+    expect(entries[0]).toEqual({
+      name: 'plain',
+      file: 'plain.flat',
+      args: '',
+      cpus: 1,
+      memory: 128,
+      timeout: 90,
+      groups: [],
+      cpu: [],
+    });
+    expect(entries[1]).toEqual({
+      name: 'full',
+      file: 'full.flat',
+      args: 'one 1234 two',
+      cpus: 4,
+      memory: 2048,
+      timeout: 30,
+      arch: 'x86_64',
+      groups: ['a', 'nodefault'],
+      cpu: ['-pcid', 'vendor=AuthenticAMD'],
+    });
     expect([entries[2].memory, entries[3].args, entries[4].args.trim()]).toEqual([512, 'one two', '-a\n-b']);
   });
   it('becomes a command line', () => {
     const command = commandOf(entries[1], { suite: '/suite', maxCpus: 1, backend: 'vmx' }, '/report').join(' ');
-    expect(command).toBe('run --kernel /suite/x86/full.flat --debug-exit --memory 2048M --cpus 1 --timeout 30 --backend vmx --report /report --append one 1234 two --cpu max,-pcid,vendor=AuthenticAMD');
+    expect(command).toBe(
+      'run --kernel /suite/x86/full.flat --debug-exit --memory 2048M --cpus 1 --timeout 30 --backend vmx --report /report --append one 1234 two --cpu max,-pcid,vendor=AuthenticAMD',
+    );
   });
 });
 
 describe('the verdict', () => {
   const exit = { reason: 'exit', why: '' };
-  it.each<[number, string]>([[1, 'PASS'], [3, 'FAIL'], [77, 'SKIP'], [127, 'ABORT']])('of status %i', (status, verdict) => {
+  it.each<[number, string]>([
+    [1, 'PASS'],
+    [3, 'FAIL'],
+    [77, 'SKIP'],
+    [127, 'ABORT'],
+  ])('of status %i', (status, verdict) => {
     expect(judge('', status, exit, '').verdict).toBe(verdict);
   });
   it('counts lines', () => {
-    expect(judge('PASS: a\r\nFAIL: b\nSKIP: c\nPASSED\nXFAIL: d\n', 3, exit, '')).toEqual({ verdict: 'FAIL', pass: 2, fail: 1, skip: 1, failures: ['FAIL: b'], skips: ['SKIP: c'] });
+    expect(judge('PASS: a\r\nFAIL: b\nSKIP: c\nPASSED\nXFAIL: d\n', 3, exit, '')).toEqual({
+      verdict: 'FAIL',
+      pass: 2,
+      fail: 1,
+      skip: 1,
+      failures: ['FAIL: b'],
+      skips: ['SKIP: c'],
+    });
   });
   it('tells a time limit from other ends', () => {
-    expect(judge('', 124, { reason: 'timeout', why: 'too long' }, '')).toMatchObject({ verdict: 'TIMEOUT', why: 'too long' });
+    expect(judge('', 124, { reason: 'timeout', why: 'too long' }, '')).toMatchObject({
+      verdict: 'TIMEOUT',
+      why: 'too long',
+    });
     expect(judge('', null, undefined, '')).toMatchObject({ verdict: 'TIMEOUT' });
-    expect(judge('', 70, { reason: 'triple-fault', why: 'it crashed' }, '')).toMatchObject({ verdict: 'STOPPED', why: 'it crashed' });
-    expect(judge('', 2, undefined, 'visorkit: no such file\nmore')).toMatchObject({ verdict: 'STOPPED', why: 'visorkit: no such file' });
+    expect(judge('', 70, { reason: 'triple-fault', why: 'it crashed' }, '')).toMatchObject({
+      verdict: 'STOPPED',
+      why: 'it crashed',
+    });
+    expect(judge('', 2, undefined, 'visorkit: no such file\nmore')).toMatchObject({
+      verdict: 'STOPPED',
+      why: 'visorkit: no such file',
+    });
     expect(judge('x\nUnhandled exception 6 #UD\n', 127, exit, '').why).toBe('Unhandled exception 6 #UD');
   });
   it('is summed up', () => {
-    const result = { name: 'a', verdict: 'PASS' as const, pass: 1, fail: 0, skip: 2, seconds: 1.25, cpus: 2, cpusGiven: 1, failures: [], skips: [] };
-    expect(totalsOf([result, { ...result, verdict: 'FAIL' }])).toEqual({ programs: 2, verdicts: { PASS: 1, FAIL: 1 }, pass: 2, fail: 0, skip: 4, seconds: 2.5 });
+    const result = {
+      name: 'a',
+      verdict: 'PASS' as const,
+      pass: 1,
+      fail: 0,
+      skip: 2,
+      seconds: 1.25,
+      cpus: 2,
+      cpusGiven: 1,
+      failures: [],
+      skips: [],
+    };
+    expect(totalsOf([result, { ...result, verdict: 'FAIL' }])).toEqual({
+      programs: 2,
+      verdicts: { PASS: 1, FAIL: 1 },
+      pass: 2,
+      fail: 0,
+      skip: 4,
+      seconds: 2.5,
+    });
     expect(formatTable([result])).toContain('1 of 2 CPUs');
   });
 });

@@ -63,14 +63,21 @@ function toEntry(name: string, values: ReadonlyMap<string, string>, now: number)
   const append = /(?:^|\s)-append\s+('[^']*'|"[^"]*"|\S+)/.exec(qemu);
   const cpu = /(?:^|\s)-cpu\s+(\S+)/.exec(qemu);
   return {
-    name, file: get('file'), args: unquote(get('test_args') || (append?.[1] ?? '')).replace(/`date \+%s`/g, String(now)),
+    name,
+    file: get('file'),
+    args: unquote(get('test_args') || (append?.[1] ?? '')).replace(/`date \+%s`/g, String(now)),
     cpus: Number(get('smp').replace(/\D.*$/, '') || 1),
     memory: memory === null ? DEFAULT_MEMORY : Number(memory[1]) * (/g/i.test(memory[2]) ? 1024 : 1),
     timeout: Number(get('timeout').replace(/s$/, '') || DEFAULT_TIMEOUT),
     ...(values.has('arch') ? { arch: get('arch') } : {}),
-    groups: get('groups').split(/\s+/).filter((group) => group !== ''),
+    groups: get('groups')
+      .split(/\s+/)
+      .filter((group) => group !== ''),
     // +name is of no interest: nothing is left out of the processor but by name
-    cpu: (cpu?.[1] ?? '').split(',').slice(1).filter((flag) => /^(-|vendor=|phys-bits=)/.test(flag)),
+    cpu: (cpu?.[1] ?? '')
+      .split(',')
+      .slice(1)
+      .filter((flag) => /^(-|vendor=|phys-bits=)/.test(flag)),
   };
 }
 

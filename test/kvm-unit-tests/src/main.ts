@@ -59,19 +59,42 @@ function entriesOf(suite: string): SuiteEntry[] {
   if (!existsSync(path)) stop(`There is no ${path}: --suite takes the folder of a built kvm-unit-tests.`);
   const configured = parseConfig(readFileSync(path, 'utf8'), Math.floor(Date.now() / 1000));
   const named = new Set(configured.map(({ file }) => file));
-  const unlisted = readdirSync(join(suite, 'x86')).filter((file) => file.endsWith('.flat') && !named.has(file)).sort();
+  const unlisted = readdirSync(join(suite, 'x86'))
+    .filter((file) => file.endsWith('.flat') && !named.has(file))
+    .sort();
   return [
     ...configured.filter(({ arch }) => arch !== 'i386'),
-    ...unlisted.map((file): SuiteEntry => ({ name: file.replace(/\.flat$/, ''), file, args: '', cpus: 1, memory: DEFAULT_MEMORY, timeout: DEFAULT_TIMEOUT, groups: [], cpu: [], unlisted: true })),
+    ...unlisted.map(
+      (file): SuiteEntry => ({
+        name: file.replace(/\.flat$/, ''),
+        file,
+        args: '',
+        cpus: 1,
+        memory: DEFAULT_MEMORY,
+        timeout: DEFAULT_TIMEOUT,
+        groups: [],
+        cpu: [],
+        unlisted: true,
+      }),
+    ),
   ].filter(({ file }) => existsSync(join(suite, 'x86', file)) && (values.nested || !NESTED.has(file)));
 }
 
-if (values.suite === undefined) stop('Usage: node test/kvm-unit-tests/dist/main.js --suite DIR [--only names] [--json FILE] [--output FOLDER] [--timeout SECONDS] [--cpus N] [--jobs N] [--nested] [--list]');
+if (values.suite === undefined)
+  stop(
+    'Usage: node test/kvm-unit-tests/dist/main.js --suite DIR [--only names] [--json FILE] [--output FOLDER] [--timeout SECONDS] [--cpus N] [--jobs N] [--nested] [--list]',
+  );
 const suite = resolve(values.suite);
 const all = entriesOf(suite);
 const wanted = values.only?.split(',');
-for (const name of wanted ?? []) if (!all.some((entry) => entry.name === name)) stop(`The suite has no program "${name}" for this processor. It has: ${all.map((entry) => entry.name).join(', ')}.`);
-const entries = all.filter(({ name, groups }) => (wanted === undefined ? !groups.includes('nodefault') : wanted.includes(name)));
+for (const name of wanted ?? [])
+  if (!all.some((entry) => entry.name === name))
+    stop(
+      `The suite has no program "${name}" for this processor. It has: ${all.map((entry) => entry.name).join(', ')}.`,
+    );
+const entries = all.filter(({ name, groups }) =>
+  wanted === undefined ? !groups.includes('nodefault') : wanted.includes(name),
+);
 if (values.list) {
   for (const entry of entries) console.log(`${entry.name}: ${entry.file} ${entry.args}`);
   process.exit(0);
@@ -79,8 +102,14 @@ if (values.list) {
 const output = values.output;
 if (output !== undefined) mkdirSync(output, { recursive: true });
 const options = {
-  suite, maxCpus: positive('cpus', values.cpus), ...(values.timeout === undefined ? {} : { timeout: positive('timeout', values.timeout) }), backend: values.backend, time: values.time,
-  ...(output === undefined ? {} : { onOutput: (name: string, text: string) => writeFileSync(join(output, `${name}.log`), text) }),
+  suite,
+  maxCpus: positive('cpus', values.cpus),
+  ...(values.timeout === undefined ? {} : { timeout: positive('timeout', values.timeout) }),
+  backend: values.backend,
+  time: values.time,
+  ...(output === undefined
+    ? {}
+    : { onOutput: (name: string, text: string) => writeFileSync(join(output, `${name}.log`), text) }),
 };
 
 const results = new Map<SuiteEntry, ProgramResult>();
@@ -89,7 +118,9 @@ async function worker(): Promise<void> {
   for (let entry = waiting.shift(); entry !== undefined; entry = waiting.shift()) {
     const result = await runProgram(entry, options);
     results.set(entry, result);
-    console.error(`${result.verdict.padEnd(8)}${result.name} ${result.pass}/${result.fail}/${result.skip} ${result.seconds.toFixed(1)} s${result.why === undefined ? '' : ` (${result.why})`}`);
+    console.error(
+      `${result.verdict.padEnd(8)}${result.name} ${result.pass}/${result.fail}/${result.skip} ${result.seconds.toFixed(1)} s${result.why === undefined ? '' : ` (${result.why})`}`,
+    );
   }
 }
 await Promise.all(Array.from({ length: positive('jobs', values.jobs) }, worker));

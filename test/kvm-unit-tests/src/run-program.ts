@@ -52,10 +52,23 @@ const VERDICTS: Readonly<Record<number, Verdict>> = { 1: 'PASS', 77: 'SKIP', 127
 /** The command line's arguments for an entry. */
 export function commandOf(entry: SuiteEntry, options: RunOptions, report: string): string[] {
   return [
-    'run', '--kernel', join(options.suite, 'x86', entry.file), '--debug-exit', '--memory', `${entry.memory}M`,
-    '--cpus', String(Math.min(entry.cpus, options.maxCpus)), '--timeout', String(options.timeout ?? entry.timeout), '--backend', options.backend, ...(options.time === undefined ? [] : ['--time', options.time]),
-    '--report', report,
-    ...(entry.args === '' ? [] : ['--append', entry.args]), ...(entry.cpu.length === 0 ? [] : ['--cpu', ['max', ...entry.cpu].join(',')]),
+    'run',
+    '--kernel',
+    join(options.suite, 'x86', entry.file),
+    '--debug-exit',
+    '--memory',
+    `${entry.memory}M`,
+    '--cpus',
+    String(Math.min(entry.cpus, options.maxCpus)),
+    '--timeout',
+    String(options.timeout ?? entry.timeout),
+    '--backend',
+    options.backend,
+    ...(options.time === undefined ? [] : ['--time', options.time]),
+    '--report',
+    report,
+    ...(entry.args === '' ? [] : ['--append', entry.args]),
+    ...(entry.cpu.length === 0 ? [] : ['--cpu', ['max', ...entry.cpu].join(',')]),
   ];
 }
 
@@ -67,14 +80,22 @@ export async function runProgram(entry: SuiteEntry, options: RunOptions): Promis
   let output = '';
   let errors = '';
   try {
-    const child = spawn(process.execPath, [COMMAND, ...commandOf(entry, options, report)], { stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(process.execPath, [COMMAND, ...commandOf(entry, options, report)], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
     child.stdout.setEncoding('latin1').on('data', (text: string) => void (output += text));
     child.stderr.setEncoding('utf8').on('data', (text: string) => void (errors += text));
     const watchdog = setTimeout(() => child.kill('SIGKILL'), ((options.timeout ?? entry.timeout) + GRACE) * 1000);
     status = await new Promise((done, fail) => void child.on('error', fail).on('close', done));
     clearTimeout(watchdog);
     options.onOutput?.(entry.name, output + errors);
-    return { ...judge(output, status, readReport(report), errors), name: entry.name, cpus: entry.cpus, cpusGiven: Math.min(entry.cpus, options.maxCpus), seconds: (performance.now() - started) / 1000 };
+    return {
+      ...judge(output, status, readReport(report), errors),
+      name: entry.name,
+      cpus: entry.cpus,
+      cpusGiven: Math.min(entry.cpus, options.maxCpus),
+      seconds: (performance.now() - started) / 1000,
+    };
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
@@ -94,15 +115,35 @@ function readReport(path: string): Report | undefined {
 }
 
 /** Counts lines and reads the verdict off the status. */
-export function judge(output: string, status: number | null, report: Report | undefined, errors: string): Pick<ProgramResult, 'verdict' | 'pass' | 'fail' | 'skip' | 'why' | 'failures' | 'skips'> {
+export function judge(
+  output: string,
+  status: number | null,
+  report: Report | undefined,
+  errors: string,
+): Pick<ProgramResult, 'verdict' | 'pass' | 'fail' | 'skip' | 'why' | 'failures' | 'skips'> {
   const lines = output.split(/\r?\n/);
   const of = (word: RegExp): string[] => lines.filter((line) => word.test(line));
   const failures = of(/^(FAIL|XPASS): /);
   const skips = of(/^SKIP: /);
-  const counts = { pass: of(/^(PASS|XFAIL): /).length, fail: failures.length, skip: skips.length, failures: failures.slice(0, LINES_KEPT), skips };
-  if (report?.reason === 'exit') return { ...counts, verdict: VERDICTS[status ?? -1] ?? 'FAIL', ...(status === 127 ? { why: abortLine(lines) } : {}) };
+  const counts = {
+    pass: of(/^(PASS|XFAIL): /).length,
+    fail: failures.length,
+    skip: skips.length,
+    failures: failures.slice(0, LINES_KEPT),
+    skips,
+  };
+  if (report?.reason === 'exit')
+    return {
+      ...counts,
+      verdict: VERDICTS[status ?? -1] ?? 'FAIL',
+      ...(status === 127 ? { why: abortLine(lines) } : {}),
+    };
   const why = report?.why ?? errors.trim().split('\n')[0] ?? `status ${status}`;
-  return { ...counts, verdict: report?.reason === 'timeout' || (report === undefined && status === null) ? 'TIMEOUT' : 'STOPPED', why };
+  return {
+    ...counts,
+    verdict: report?.reason === 'timeout' || (report === undefined && status === null) ? 'TIMEOUT' : 'STOPPED',
+    why,
+  };
 }
 
 /** What a program says when it gives up. */

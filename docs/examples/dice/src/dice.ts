@@ -2,7 +2,14 @@
  * A die on an I/O port. The guest writes the number of sides; a millisecond later the die lies still, and interrupt line 5
  * goes up until the guest reads what was thrown. While it rolls, a read gives 0.
  */
-import { addDevice, ClockToken, DeviceListToken, InterruptLinesToken, PortBusToken, TimerQueueToken } from '@visorkit/machine';
+import {
+  addDevice,
+  ClockToken,
+  DeviceListToken,
+  InterruptLinesToken,
+  PortBusToken,
+  TimerQueueToken,
+} from '@visorkit/machine';
 import type { Clock, Device, InterruptLine, PortDevice, Timer, TimerQueue } from '@visorkit/machine';
 import type { Plugin } from '@visorkit/core';
 
@@ -42,7 +49,7 @@ export class Dice implements Device<DiceState>, PortDevice {
   }
 
   writePort(_port: number, _size: number, value: number): void {
-    this.#sides = (value & 0xff) || 6;
+    this.#sides = value & 0xff || 6;
     this.#show(0);
     this.#roll.reschedule(this.outside.clock.now() + ROLL_NS);
   }

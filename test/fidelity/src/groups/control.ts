@@ -1,6 +1,16 @@
 /** Strings, stack, branches, segment registers, decimal arithmetic (SDM volume 1 chapters 6 and 7.3). */
 import { RAX, RBP, RCX, RDI, RDX, RSI, RSP } from '../builder.js';
-import { CODE_BYTES, DATA_BYTES, DATA_LOW, HIGH, USER_CS32, USER_CS64, USER_DS, CASE_HIGH, READ_ONLY } from '../format.js';
+import {
+  CODE_BYTES,
+  DATA_BYTES,
+  DATA_LOW,
+  HIGH,
+  USER_CS32,
+  USER_CS64,
+  USER_DS,
+  CASE_HIGH,
+  READ_ONLY,
+} from '../format.js';
 import type { Builder } from '../builder.js';
 import { integer } from '../values.js';
 import { table, type Group } from './group.js';
@@ -11,12 +21,16 @@ export const controlGroups: Group[] = [
   { name: 'branch', modes: 'both', style: 'plain', weight: 3, build: branch },
   { name: 'far', modes: 'both', style: 'plain', build: far },
   { name: 'segment', modes: 'both', style: 'plain', build: segments },
-  table('decimal', ['27', '2F', '37', '3F', 'D4 ib', 'D5 ib', 'D6'].map((f) => `${f} 32`), {
-    style: 'plain',
-    noFaults: true,
-    sequence: 4,
-    prepare: (b) => b.setGpr(RAX, b.rng.oneIn(2) ? integer(b.rng, 32) : BigInt(b.rng.below(0x10000))),
-  }),
+  table(
+    'decimal',
+    ['27', '2F', '37', '3F', 'D4 ib', 'D5 ib', 'D6'].map((f) => `${f} 32`),
+    {
+      style: 'plain',
+      noFaults: true,
+      sequence: 4,
+      prepare: (b) => b.setGpr(RAX, b.rng.oneIn(2) ? integer(b.rng, 32) : BigInt(b.rng.below(0x10000))),
+    },
+  ),
 ];
 
 function dataPointer(b: Builder, offset: number, narrow: boolean): bigint {
@@ -43,7 +57,10 @@ function strings(b: Builder): void {
     const kind = rng.below(6);
     if (kind === 0) return down ? rng.below(64) : DATA_BYTES - rng.range(1, 80);
     if (kind === 1) return 0x1000 + rng.range(-40, 40);
-    return Math.min(DATA_BYTES - 1, Math.max(0, rng.below(DATA_BYTES - 16) + (down ? Math.min(extent, 0x800) : -Math.min(extent, 0x800))));
+    return Math.min(
+      DATA_BYTES - 1,
+      Math.max(0, rng.below(DATA_BYTES - 16) + (down ? Math.min(extent, 0x800) : -Math.min(extent, 0x800))),
+    );
   };
   const source = place();
   let target = rng.oneIn(4) ? source + rng.range(-20, 20) : place();
@@ -51,7 +68,8 @@ function strings(b: Builder): void {
   b.setGpr(RSI, dataPointer(b, source, narrow));
   b.setGpr(RDI, dataPointer(b, target, narrow));
   b.setGpr(RCX, BigInt(count) | (narrow && count ? (rng.u64() >> 32n) << 32n : 0n));
-  if ((op & 0xfe) === 0xae && rng.oneIn(2)) b.setGpr(RAX, rng.pick([0n, 0x5555555555555555n, 0x0101010101010101n, 0xffffffffffffffffn, 0x03n]));
+  if ((op & 0xfe) === 0xae && rng.oneIn(2))
+    b.setGpr(RAX, rng.pick([0n, 0x5555555555555555n, 0x0101010101010101n, 0xffffffffffffffffn, 0x03n]));
   if ((op & 0xfe) === 0xa6 && rng.oneIn(2)) {
     // equal strings up to a place
     const length = Math.min(100, DATA_BYTES - Math.max(source, target));
@@ -84,7 +102,9 @@ function stack(b: Builder): void {
   const { rng } = b;
   if (rng.oneIn(10)) {
     // near the guards, or noncanonical
-    const at = rng.pick([0, 2, 4, 8, 16, 64, DATA_BYTES, DATA_BYTES - 2, DATA_BYTES - 4, DATA_BYTES - 8, DATA_BYTES - 60]) + rng.range(-8, 8);
+    const at =
+      rng.pick([0, 2, 4, 8, 16, 64, DATA_BYTES, DATA_BYTES - 2, DATA_BYTES - 4, DATA_BYTES - 8, DATA_BYTES - 60]) +
+      rng.range(-8, 8);
     b.setGpr(RSP, !b.is32 && rng.oneIn(4) ? 0x8000_0000_0000n + BigInt(rng.range(-8, 8)) : dataPointer(b, at, false));
   } else if (rng.oneIn(4)) b.setGpr(RSP, dataPointer(b, 0x1000 + rng.range(-40, 40), false));
   b.setGpr(RBP, rng.oneIn(6) ? integer(rng, 64) : dataPointer(b, rng.range(64, DATA_BYTES - 64), false));
@@ -186,7 +206,8 @@ function branch(b: Builder): void {
       // indirect jump and call
       const call = rng.oneIn(2);
       let target = b.codeAddress(rng.range(16, 40));
-      if (rng.oneIn(10)) target = b.is32 ? BigInt(rng.u32()) | 0x8000_0000n : rng.oneIn(2) ? 0x8000_0000_0000n : rng.u64() | (1n << 62n);
+      if (rng.oneIn(10))
+        target = b.is32 ? BigInt(rng.u32()) | 0x8000_0000n : rng.oneIn(2) ? 0x8000_0000_0000n : rng.u64() | (1n << 62n);
       else if (rng.oneIn(12)) target = b.codeAddress(0) - 0x800n + BigInt(CODE_BYTES - rng.below(3));
       const wide = b.is32 ? 4 : 8;
       if (rng.oneIn(2)) {
@@ -230,7 +251,11 @@ function far(b: Builder): void {
   const { rng } = b;
   const wide = b.is32 ? false : rng.oneIn(2);
   // Selectors: the two good ones, data, null, kernel's, beyond the table
-  const selector = rng.oneIn(3) ? rng.pick([USER_DS, 0, 0x10, 0x08, 0xfff8, 0x20, 0x30, 0x18, 3]) : rng.oneIn(2) ? USER_CS32 : USER_CS64;
+  const selector = rng.oneIn(3)
+    ? rng.pick([USER_DS, 0, 0x10, 0x08, 0xfff8, 0x20, 0x30, 0x18, 3])
+    : rng.oneIn(2)
+      ? USER_CS32
+      : USER_CS64;
   const low = 0x1000_0800n + BigInt(rng.range(16, 40));
   const target = !b.is32 && wide && rng.oneIn(2) ? b.codeAddress(rng.range(16, 40)) : low;
   const sizeBytes = wide ? 8 : 4;
@@ -270,7 +295,16 @@ function far(b: Builder): void {
       // IRET at the same privilege level; from 64-bit mode it always pops SS:RSP
       const flags = BigInt((rng.u32() & 0x244dd5 & ~0x100) | 2);
       if (wide) b.raw(0x48);
-      b.patch(sp, frame(target, BigInt(selector), flags, BigInt(DATA_LOW + 0x1800), BigInt(rng.oneIn(8) ? rng.pick([0, USER_CS32, 0x18, 0x28]) : USER_DS)));
+      b.patch(
+        sp,
+        frame(
+          target,
+          BigInt(selector),
+          flags,
+          BigInt(DATA_LOW + 0x1800),
+          BigInt(rng.oneIn(8) ? rng.pick([0, USER_CS32, 0x18, 0x28]) : USER_DS),
+        ),
+      );
       b.raw(0xcf);
       break;
     }
@@ -290,7 +324,23 @@ function far(b: Builder): void {
 
 function segments(b: Builder): void {
   const { rng } = b;
-  const selector = rng.pick([0, 1, 2, 3, USER_DS, USER_DS, 0x28, 0x29, USER_CS32, 0x10, 0x18, 0x1b, 0xfff8, 0xffff, 0x33]);
+  const selector = rng.pick([
+    0,
+    1,
+    2,
+    3,
+    USER_DS,
+    USER_DS,
+    0x28,
+    0x29,
+    USER_CS32,
+    0x10,
+    0x18,
+    0x1b,
+    0xfff8,
+    0xffff,
+    0x33,
+  ]);
   const s = rng.below(6);
   const junk = rng.u64() & ~0xffffn;
   switch (rng.below(6)) {
@@ -299,7 +349,10 @@ function segments(b: Builder): void {
       break;
     case 5: {
       // LAR LSL VERR VERW ARPL: the host's GDT (below its TSS) and the LDT
-      const probe = rng.pick([0, 3, 0x08, 0x10, 0x18, 0x20, 0x23, 0x28, 0x2b, 0x30, 0x33, 0x38, 0x40, 0x07, 0x0f, 0x17, 0x1f, 0x27, 0x2f, 0x37, 0x3f, 0x47, 0x4f, 0xffff]);
+      const probe = rng.pick([
+        0, 3, 0x08, 0x10, 0x18, 0x20, 0x23, 0x28, 0x2b, 0x30, 0x33, 0x38, 0x40, 0x07, 0x0f, 0x17, 0x1f, 0x27, 0x2f,
+        0x37, 0x3f, 0x47, 0x4f, 0xffff,
+      ]);
       const rm = rng.pick([RAX, RCX, RDX, RDI]);
       b.setGpr(rm, BigInt(probe) | junk);
       const text = rng.pick(['0F 02 /r v', '0F 03 /r v', '0F 00 /4 v', '0F 00 /5 v', ...(b.is32 ? ['63 /r w'] : [])]);
@@ -322,7 +375,14 @@ function segments(b: Builder): void {
       const sp = Number(b.gpr(RSP) & 0xffffn);
       b.patch(sp, new Uint8Array([selector & 255, selector >> 8, 0, 0, 0, 0, 0, 0]));
       if (b.is32) b.raw(...rng.pick([[0x07], [0x17], [0x1f], [0x0f, 0xa1], [0x0f, 0xa9], [0x66, 0x07], [0x66, 0x1f]]));
-      else b.raw(...rng.pick([[0x0f, 0xa1], [0x0f, 0xa9], [0x66, 0x0f, 0xa1]]));
+      else
+        b.raw(
+          ...rng.pick([
+            [0x0f, 0xa1],
+            [0x0f, 0xa9],
+            [0x66, 0x0f, 0xa1],
+          ]),
+        );
       break;
     }
     default: {
@@ -334,7 +394,12 @@ function segments(b: Builder): void {
       bytes[size >> 3] = selector & 255;
       bytes[(size >> 3) + 1] = selector >> 8;
       b.patch(at, bytes);
-      const forms = ['0F B2 /r v mem', '0F B4 /r v mem', '0F B5 /r v mem', ...(b.is32 ? ['C4 /r v mem', 'C5 /r v mem'] : [])];
+      const forms = [
+        '0F B2 /r v mem',
+        '0F B4 /r v mem',
+        '0F B5 /r v mem',
+        ...(b.is32 ? ['C4 /r v mem', 'C5 /r v mem'] : []),
+      ];
       b.emit(rng.pick(forms), { size, target: at });
     }
   }

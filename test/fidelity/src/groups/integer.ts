@@ -10,46 +10,158 @@ const alu: string[] = [];
 for (let i = 0; i < 8; i++) {
   const lock = i === 7 ? '' : ' lock';
   alu.push(
-    `${hex(i * 8)} /r b${lock}`, `${hex(i * 8 + 1)} /r v${lock}`, `${hex(i * 8 + 2)} /r b`, `${hex(i * 8 + 3)} /r v`,
-    `${hex(i * 8 + 4)} ib b`, `${hex(i * 8 + 5)} iz v`,
-    `80 /${i} ib b${lock}`, `81 /${i} iz v${lock}`, `83 /${i} ib v${lock}`, `82 /${i} ib b 32`,
+    `${hex(i * 8)} /r b${lock}`,
+    `${hex(i * 8 + 1)} /r v${lock}`,
+    `${hex(i * 8 + 2)} /r b`,
+    `${hex(i * 8 + 3)} /r v`,
+    `${hex(i * 8 + 4)} ib b`,
+    `${hex(i * 8 + 5)} iz v`,
+    `80 /${i} ib b${lock}`,
+    `81 /${i} iz v${lock}`,
+    `83 /${i} ib v${lock}`,
+    `82 /${i} ib b 32`,
   );
 }
 alu.push(
-  '84 /r b', '85 /r v', 'A8 ib b', 'A9 iz v', 'F6 /0 ib b', 'F7 /0 iz v', 'F6 /1 ib b', 'F7 /1 iz v',
-  'F6 /2 b lock', 'F7 /2 v lock', 'F6 /3 b lock', 'F7 /3 v lock', 'FE /0 b lock', 'FF /0 v lock', 'FE /1 b lock', 'FF /1 v lock',
-  '40 +r v 32', '48 +r v 32',
-  'F5', 'F8', 'F9', '9E', '9F', '98 v', '99 v',
+  '84 /r b',
+  '85 /r v',
+  'A8 ib b',
+  'A9 iz v',
+  'F6 /0 ib b',
+  'F7 /0 iz v',
+  'F6 /1 ib b',
+  'F7 /1 iz v',
+  'F6 /2 b lock',
+  'F7 /2 v lock',
+  'F6 /3 b lock',
+  'F7 /3 v lock',
+  'FE /0 b lock',
+  'FF /0 v lock',
+  'FE /1 b lock',
+  'FF /1 v lock',
+  '40 +r v 32',
+  '48 +r v 32',
+  'F5',
+  'F8',
+  'F9',
+  '9E',
+  '9F',
+  '98 v',
+  '99 v',
 );
 
 const shift: string[] = [];
 for (let i = 0; i < 8; i++)
-  shift.push(`C0 /${i} ib b`, `C1 /${i} ib v`, `D0 /${i} b`, `D1 /${i} v`, `D2 /${i} b`, `D3 /${i} v`, `D3 /${i} v`, `C1 /${i} ib v`);
+  shift.push(
+    `C0 /${i} ib b`,
+    `C1 /${i} ib v`,
+    `D0 /${i} b`,
+    `D1 /${i} v`,
+    `D2 /${i} b`,
+    `D3 /${i} v`,
+    `D3 /${i} v`,
+    `C1 /${i} ib v`,
+  );
 shift.push('0F A4 /r ib v', '0F A5 /r v', '0F AC /r ib v', '0F AD /r v', '0F A4 /r ib v', '0F AD /r v');
 
 const multiply = [
-  'F6 /4 b', 'F7 /4 v', 'F6 /5 b', 'F7 /5 v', '0F AF /r v', '69 /r iz v', '6B /r ib v', 'F6 /6 b', 'F7 /6 v', 'F6 /7 b', 'F7 /7 v',
+  'F6 /4 b',
+  'F7 /4 v',
+  'F6 /5 b',
+  'F7 /5 v',
+  '0F AF /r v',
+  '69 /r iz v',
+  '6B /r ib v',
+  'F6 /6 b',
+  'F7 /6 v',
+  'F6 /7 b',
+  'F7 /7 v',
 ];
 
 const bits = [
-  '0F A3 /r v reg', '0F AB /r v reg', '0F B3 /r v reg', '0F BB /r v reg',
-  '0F BA /4 ib v', '0F BA /5 ib v lock', '0F BA /6 ib v lock', '0F BA /7 ib v lock',
-  '0F BC /r v', '0F BD /r v', 'F3 0F BC /r v', 'F3 0F BD /r v', 'F3 0F B8 /r v', '0F C8 +r y',
+  '0F A3 /r v reg',
+  '0F AB /r v reg',
+  '0F B3 /r v reg',
+  '0F BB /r v reg',
+  '0F BA /4 ib v',
+  '0F BA /5 ib v lock',
+  '0F BA /6 ib v lock',
+  '0F BA /7 ib v lock',
+  '0F BC /r v',
+  '0F BD /r v',
+  'F3 0F BC /r v',
+  'F3 0F BD /r v',
+  'F3 0F B8 /r v',
+  '0F C8 +r y',
 ];
 
 const bmi = [
-  'VEX.128.NP.0F38.Wy F2 /r v1', 'VEX.128.NP.0F38.Wy F7 /r v1', 'VEX.128.NP.0F38.Wy F3 /1 v1', 'VEX.128.NP.0F38.Wy F3 /2 v1',
-  'VEX.128.NP.0F38.Wy F3 /3 v1', 'VEX.128.NP.0F38.Wy F5 /r v1', 'VEX.128.F2.0F38.Wy F6 /r v1', 'VEX.128.F2.0F38.Wy F5 /r v1',
-  'VEX.128.F3.0F38.Wy F5 /r v1', 'VEX.128.F2.0F3A.Wy F0 /r ib', 'VEX.128.66.0F38.Wy F7 /r v1', 'VEX.128.F3.0F38.Wy F7 /r v1',
-  'VEX.128.F2.0F38.Wy F7 /r v1', '66 0F 38 F6 /r y', 'F3 0F 38 F6 /r y', '0F 38 F0 /r v mem', '0F 38 F1 /r v mem',
-  'F2 0F 38 F0 /r m1 y', 'F2 0F 38 F1 /r v',
+  'VEX.128.NP.0F38.Wy F2 /r v1',
+  'VEX.128.NP.0F38.Wy F7 /r v1',
+  'VEX.128.NP.0F38.Wy F3 /1 v1',
+  'VEX.128.NP.0F38.Wy F3 /2 v1',
+  'VEX.128.NP.0F38.Wy F3 /3 v1',
+  'VEX.128.NP.0F38.Wy F5 /r v1',
+  'VEX.128.F2.0F38.Wy F6 /r v1',
+  'VEX.128.F2.0F38.Wy F5 /r v1',
+  'VEX.128.F3.0F38.Wy F5 /r v1',
+  'VEX.128.F2.0F3A.Wy F0 /r ib',
+  'VEX.128.66.0F38.Wy F7 /r v1',
+  'VEX.128.F3.0F38.Wy F7 /r v1',
+  'VEX.128.F2.0F38.Wy F7 /r v1',
+  '66 0F 38 F6 /r y',
+  'F3 0F 38 F6 /r y',
+  '0F 38 F0 /r v mem',
+  '0F 38 F1 /r v mem',
+  'F2 0F 38 F0 /r m1 y',
+  'F2 0F 38 F1 /r v',
 ];
 
 const move = [
-  '88 /r b', '89 /r v', '8A /r b', '8B /r v', 'C6 /0 ib b', 'C7 /0 iz v', 'B0 +r ib b', 'B8 +r iv v', 'A0 moffs b', 'A1 moffs v', 'A2 moffs b',
-  'A3 moffs v', '0F B6 /r m1 v', '0F B7 /r m2 v', '0F BE /r m1 v', '0F BF /r m2 v', '63 /r m4 v 64', '98 v', '99 v', '86 /r b lock', '87 /r v lock',
-  '90 +r v', '8D /r v mem', '8D /r v mem', '9E', '9F', 'F5', 'F8', 'F9', 'FC', 'FD', '0F 1F /0 v', '0F 18 /1 m1 mem', '0F 18 /0 m1 mem', '0F 18 /r v', '0F 1C /r v', '0F 1D /r v', '0F 1F /r v', '0F 19 /r v',
-  'F3 0F 1E /r v reg', '90', 'F3 0F 1F /0 v', '0F C8 +r y', '0F C3 /r y mem',
+  '88 /r b',
+  '89 /r v',
+  '8A /r b',
+  '8B /r v',
+  'C6 /0 ib b',
+  'C7 /0 iz v',
+  'B0 +r ib b',
+  'B8 +r iv v',
+  'A0 moffs b',
+  'A1 moffs v',
+  'A2 moffs b',
+  'A3 moffs v',
+  '0F B6 /r m1 v',
+  '0F B7 /r m2 v',
+  '0F BE /r m1 v',
+  '0F BF /r m2 v',
+  '63 /r m4 v 64',
+  '98 v',
+  '99 v',
+  '86 /r b lock',
+  '87 /r v lock',
+  '90 +r v',
+  '8D /r v mem',
+  '8D /r v mem',
+  '9E',
+  '9F',
+  'F5',
+  'F8',
+  'F9',
+  'FC',
+  'FD',
+  '0F 1F /0 v',
+  '0F 18 /1 m1 mem',
+  '0F 18 /0 m1 mem',
+  '0F 18 /r v',
+  '0F 1C /r v',
+  '0F 1D /r v',
+  '0F 1F /r v',
+  '0F 19 /r v',
+  'F3 0F 1E /r v reg',
+  '90',
+  'F3 0F 1F /0 v',
+  '0F C8 +r y',
+  '0F C3 /r y mem',
 ];
 for (let cc = 0; cc < 16; cc++) move.push(`0F ${hex(0x40 + cc)} /r v`, `0F ${hex(0x90 + cc)} /r m1 b`);
 
@@ -59,7 +171,8 @@ export const integerGroups: Group[] = [
     sequence: 4,
     weight: 3,
     prepare(b) {
-      if (b.rng.below(4)) b.setGpr(RCX, (integer(b.rng, 64) & ~0xffn) | BigInt(b.rng.oneIn(4) ? b.rng.below(256) : b.rng.below(34)));
+      if (b.rng.below(4))
+        b.setGpr(RCX, (integer(b.rng, 64) & ~0xffn) | BigInt(b.rng.oneIn(4) ? b.rng.below(256) : b.rng.below(34)));
     },
   }),
   table('muldiv', multiply, {
@@ -155,7 +268,14 @@ function lea(): Group {
 }
 
 function atomics(): Group {
-  const forms = ['0F B0 /r b lock', '0F B1 /r v lock', '0F C0 /r b lock', '0F C1 /r v lock', '86 /r b lock', '87 /r v lock'];
+  const forms = [
+    '0F B0 /r b lock',
+    '0F B1 /r v lock',
+    '0F C0 /r b lock',
+    '0F C1 /r v lock',
+    '86 /r b lock',
+    '87 /r v lock',
+  ];
   return {
     name: 'atomic',
     modes: 'both',

@@ -8,8 +8,26 @@ import { TABLES, type Group } from './group.js';
 import { randomMxcsr } from './simd.js';
 
 const ANY = [
-  'alu', 'shift', 'muldiv', 'bits', 'bmi', 'move', 'mmx', 'sse-float', 'sse-convert', 'sse-logic', 'sse-move', 'sse-integer', 'sse4-text', 'crypto', 'avx-float',
-  'avx-convert', 'avx-move', 'avx-integer', 'fma', 'f16c',
+  'alu',
+  'shift',
+  'muldiv',
+  'bits',
+  'bmi',
+  'move',
+  'mmx',
+  'sse-float',
+  'sse-convert',
+  'sse-logic',
+  'sse-move',
+  'sse-integer',
+  'sse4-text',
+  'crypto',
+  'avx-float',
+  'avx-convert',
+  'avx-move',
+  'avx-integer',
+  'fma',
+  'f16c',
 ];
 
 function anyForm(b: Builder, names: readonly string[] = ANY) {
@@ -63,10 +81,24 @@ export const miscGroups: Group[] = [
     build(b) {
       const { rng } = b;
       retry(b, () => {
-        const f = anyForm(b, ['alu', 'shift', 'muldiv', 'bits', 'move', 'alu', 'move', 'sse-integer', 'sse-logic', 'mmx']);
+        const f = anyForm(b, [
+          'alu',
+          'shift',
+          'muldiv',
+          'bits',
+          'move',
+          'alu',
+          'move',
+          'sse-integer',
+          'sse-logic',
+          'mmx',
+        ]);
         const extra: number[] = [];
         const count = rng.oneIn(3) ? rng.range(4, 13) : rng.range(1, 3);
-        for (let i = 0; i < count; i++) extra.push(rng.pick([0x2e, 0x36, 0x3e, 0x26, 0x64, 0x65, 0xf2, 0xf3, 0x66, ...(b.is32 ? [] : [0x48, 0x40, 0x4f])]));
+        for (let i = 0; i < count; i++)
+          extra.push(
+            rng.pick([0x2e, 0x36, 0x3e, 0x26, 0x64, 0x65, 0xf2, 0xf3, 0x66, ...(b.is32 ? [] : [0x48, 0x40, 0x4f])]),
+          );
         b.raw(...extra);
         b.emit(f, { lock: false });
       });
@@ -108,12 +140,12 @@ export const miscGroups: Group[] = [
     weight: 2,
     build(b) {
       const { rng } = b;
-      for (let r = 0; r < b.registers; r++)
-        if (rng.oneIn(2)) b.setGpr(r, BigInt(DATA_LOW + 0x100 + rng.below(0x1e00)));
+      for (let r = 0; r < b.registers; r++) if (rng.oneIn(2)) b.setGpr(r, BigInt(DATA_LOW + 0x100 + rng.below(0x1e00)));
       b.setGpr(RSP, BigInt(DATA_LOW + 0x1000 + rng.below(0x40) * 16));
       if (rng.oneIn(2)) b.setFtw(rng.below(256));
       retry(b, () => {
-        for (let i = rng.pick([0, 0, 0, 1, 1, 2]); i > 0; i--) b.raw(rng.pick([0x66, 0x67, 0xf2, 0xf3, 0xf0, 0x2e, 0x64, 0x48, 0x41, 0x44]));
+        for (let i = rng.pick([0, 0, 0, 1, 1, 2]); i > 0; i--)
+          b.raw(rng.pick([0x66, 0x67, 0xf2, 0xf3, 0xf0, 0x2e, 0x64, 0x48, 0x41, 0x44]));
         if (rng.oneIn(2)) b.raw(0x0f);
         for (let i = 0; i < 12; i++) b.raw(rng.below(256));
         return exactlyOne(b);
@@ -128,10 +160,42 @@ export const miscGroups: Group[] = [
     build(b) {
       const { rng } = b;
       const privileged: number[][] = [
-        [0xfa], [0xfb], [0xf4], [0xec], [0xed], [0xee], [0xef], [0xe4, 0x80], [0xe5, 0x80], [0xe6, 0x80], [0xe7, 0x80], [0x6c], [0x6d], [0x6e], [0x6f],
-        [0xf3, 0x6c], [0xf3, 0x6f], [0x0f, 0x06], [0x0f, 0x08], [0x0f, 0x09], [0x0f, 0x20, 0xc0], [0x0f, 0x22, 0xc0], [0x0f, 0x20, 0xd8], [0x0f, 0x21, 0xc0],
-        [0x0f, 0x23, 0xf8], [0x0f, 0x30], [0x0f, 0x32], [0x0f, 0x01, 0x10], [0x0f, 0x01, 0x18], [0x0f, 0x01, 0x38], [0x0f, 0x00, 0xd0], [0x0f, 0x00, 0xd8],
-        [0x0f, 0x01, 0xf8], [0x66, 0x0f, 0x38, 0x82, 0x00], [0x0f, 0x01, 0xca], [0x0f, 0x01, 0xcb],
+        [0xfa],
+        [0xfb],
+        [0xf4],
+        [0xec],
+        [0xed],
+        [0xee],
+        [0xef],
+        [0xe4, 0x80],
+        [0xe5, 0x80],
+        [0xe6, 0x80],
+        [0xe7, 0x80],
+        [0x6c],
+        [0x6d],
+        [0x6e],
+        [0x6f],
+        [0xf3, 0x6c],
+        [0xf3, 0x6f],
+        [0x0f, 0x06],
+        [0x0f, 0x08],
+        [0x0f, 0x09],
+        [0x0f, 0x20, 0xc0],
+        [0x0f, 0x22, 0xc0],
+        [0x0f, 0x20, 0xd8],
+        [0x0f, 0x21, 0xc0],
+        [0x0f, 0x23, 0xf8],
+        [0x0f, 0x30],
+        [0x0f, 0x32],
+        [0x0f, 0x01, 0x10],
+        [0x0f, 0x01, 0x18],
+        [0x0f, 0x01, 0x38],
+        [0x0f, 0x00, 0xd0],
+        [0x0f, 0x00, 0xd8],
+        [0x0f, 0x01, 0xf8],
+        [0x66, 0x0f, 0x38, 0x82, 0x00],
+        [0x0f, 0x01, 0xca],
+        [0x0f, 0x01, 0xcb],
       ];
       switch (rng.below(7)) {
         case 0:
@@ -139,7 +203,18 @@ export const miscGroups: Group[] = [
           b.raw(...rng.pick(privileged));
           break;
         case 2:
-          b.raw(...rng.pick([[0x0f, 0x0b], [0x0f, 0xb9, 0xc0], [0x0f, 0xff, 0xc0], [0xcc], [0x0f, 0x04], [0x0f, 0x0a], [0x0f, 0x36], [0x0f, 0xa6, 0xc0]]));
+          b.raw(
+            ...rng.pick([
+              [0x0f, 0x0b],
+              [0x0f, 0xb9, 0xc0],
+              [0x0f, 0xff, 0xc0],
+              [0xcc],
+              [0x0f, 0x04],
+              [0x0f, 0x0a],
+              [0x0f, 0x36],
+              [0x0f, 0xa6, 0xc0],
+            ]),
+          );
           break;
         case 3: {
           // INT n through gates of DPL 0: #GP(n * 8 + 2)
@@ -151,18 +226,28 @@ export const miscGroups: Group[] = [
           if (b.is32) {
             if (rng.oneIn(2)) b.raw(0xce);
             else {
-              const low = rng.range(-5, 5), high = rng.range(-5, 5);
+              const low = rng.range(-5, 5),
+                high = rng.range(-5, 5);
               const bytes = new Uint8Array(8);
               const size = rng.pick([16, 32]);
               const view = new DataView(bytes.buffer);
-              if (size === 16) (view.setInt16(0, low, true), view.setInt16(2, high, true));
-              else (view.setInt32(0, low, true), view.setInt32(4, high, true));
+              if (size === 16) view.setInt16(0, low, true), view.setInt16(2, high, true);
+              else view.setInt32(0, low, true), view.setInt32(4, high, true);
               const at = 0x100 + rng.below(0x1000);
               b.patch(at, bytes);
               b.setGpr(0, BigInt.asUintN(64, BigInt(rng.range(-6, 6))));
               b.emit('62 /r v mem', { size, reg: 0, target: at });
             }
-          } else b.raw(rng.pick([0x06, 0x07, 0x0e, 0x16, 0x17, 0x1e, 0x1f, 0x27, 0x2f, 0x37, 0x3f, 0x60, 0x61, 0x82, 0x9a, 0xce, 0xd4, 0xd5, 0xd6, 0xea]), 0xc0, 0, 0);
+          } else
+            b.raw(
+              rng.pick([
+                0x06, 0x07, 0x0e, 0x16, 0x17, 0x1e, 0x1f, 0x27, 0x2f, 0x37, 0x3f, 0x60, 0x61, 0x82, 0x9a, 0xce, 0xd4,
+                0xd5, 0xd6, 0xea,
+              ]),
+              0xc0,
+              0,
+              0,
+            );
           break;
         case 5:
           stepped(b);
@@ -176,7 +261,10 @@ export const miscGroups: Group[] = [
             b.raw(0x9d);
           }
           b.multi = true;
-          for (let i = 0; i < 2; i++) b.emit(rng.pick(['01 /r v', '89 /r v', '40 +r v 32', '0F AF /r v', '8D /r v mem'].slice(0, b.is32 ? 5 : 2)));
+          for (let i = 0; i < 2; i++)
+            b.emit(
+              rng.pick(['01 /r v', '89 /r v', '40 +r v 32', '0F AF /r v', '8D /r v mem'].slice(0, b.is32 ? 5 : 2)),
+            );
         }
       }
     },
@@ -194,8 +282,14 @@ export const miscGroups: Group[] = [
       const loops = rng.oneIn(2);
       b.setGpr(counter, BigInt(rng.range(1, 3)));
       b.pinned |= 1 << counter;
-      const forms = TABLES.get('alu')!.filter((f) => (f.only === 0 || f.only === (b.is32 ? 32 : 64)) && f.opcode !== 0x9f && f.opcode !== 0x9e);
-      const moves = TABLES.get('move')!.filter((f) => (f.only === 0 || f.only === (b.is32 ? 32 : 64)) && ![0x9f, 0x9e, 0x90, 0x86, 0x87, 0xfc, 0xfd].includes(f.opcode));
+      const forms = TABLES.get('alu')!.filter(
+        (f) => (f.only === 0 || f.only === (b.is32 ? 32 : 64)) && f.opcode !== 0x9f && f.opcode !== 0x9e,
+      );
+      const moves = TABLES.get('move')!.filter(
+        (f) =>
+          (f.only === 0 || f.only === (b.is32 ? 32 : 64)) &&
+          ![0x9f, 0x9e, 0x90, 0x86, 0x87, 0xfc, 0xfd].includes(f.opcode),
+      );
       const instruction = () => b.emit(rng.pick(rng.oneIn(3) ? moves : forms), { noAddressOverride: true });
       while (b.code.length < 36) {
         if (rng.oneIn(3)) {
@@ -242,7 +336,7 @@ export const miscGroups: Group[] = [
       for (let i = 0; i < nops; i++) b.raw(0x90);
       if (rng.oneIn(2)) {
         // run it twice: the second pass writes code that has already run
-        b.raw(0xff, 0xc8, 0x75, (-(b.code.length + 4)) & 0xff);
+        b.raw(0xff, 0xc8, 0x75, -(b.code.length + 4) & 0xff);
         b.setGpr(0, BigInt(rng.range(1, 4)));
       }
     },
@@ -314,7 +408,8 @@ function retry(b: Builder, attempt: () => boolean | void): void {
 }
 
 /** Control transfers, segment loads and system calls have their own groups with chosen targets. */
-const TRANSFERS = /^(j|call|ret|iret|loop|int|syscall|sysenter|bound|enter|pop|push|into|les|lds|lss|lfs|lgs|xlat|fxsave|fxrstor|xsave|xrstor|f2xm1|fyl2x|fptan|fpatan|fsin|fcos|fldenv|fnstenv|fstenv|fnsave|fsave|frstor|v?rcp|v?rsqrt|v?gather|vp?gather|fprem|ud|ins|outs)/;
+const TRANSFERS =
+  /^(j|call|ret|iret|loop|int|syscall|sysenter|bound|enter|pop|push|into|les|lds|lss|lfs|lgs|xlat|fxsave|fxrstor|xsave|xrstor|f2xm1|fyl2x|fptan|fpatan|fsin|fcos|fldenv|fnstenv|fstenv|fnsave|fsave|frstor|v?rcp|v?rsqrt|v?gather|vp?gather|fprem|ud|ins|outs)/;
 
 /** Cuts the code after the first instruction. An undefined one keeps all its bytes. */
 function exactlyOne(b: Builder): boolean {
@@ -330,7 +425,11 @@ function exactlyOne(b: Builder): boolean {
 /** EVEX and XOP encodings, and prefixes in front of them. */
 function hasEvex(b: Builder): boolean {
   let i = 0;
-  while ([0x66, 0x67, 0xf2, 0xf3, 0xf0, 0x2e, 0x36, 0x3e, 0x26, 0x64, 0x65].includes(b.code[i]!) || (!b.is32 && (b.code[i]! & 0xf0) === 0x40)) i++;
+  while (
+    [0x66, 0x67, 0xf2, 0xf3, 0xf0, 0x2e, 0x36, 0x3e, 0x26, 0x64, 0x65].includes(b.code[i]!) ||
+    (!b.is32 && (b.code[i]! & 0xf0) === 0x40)
+  )
+    i++;
   const op = b.code[i]!;
   if (op === 0x62) return !b.is32 || b.code[i + 1]! >= 0xc0;
   if (op === 0x8f) return (b.code[i + 1]! & 0x1f) >= 8;
@@ -340,12 +439,19 @@ function hasEvex(b: Builder): boolean {
 /** Opcodes that iced calls undefined but one of the makers defines (3DNow!, SSE4A, system instructions). */
 function foreignOpcode(b: Builder): boolean {
   let i = 0;
-  while ([0x66, 0x67, 0xf2, 0xf3, 0xf0, 0x2e, 0x36, 0x3e, 0x26, 0x64, 0x65].includes(b.code[i]!) || (!b.is32 && (b.code[i]! & 0xf0) === 0x40)) i++;
+  while (
+    [0x66, 0x67, 0xf2, 0xf3, 0xf0, 0x2e, 0x36, 0x3e, 0x26, 0x64, 0x65].includes(b.code[i]!) ||
+    (!b.is32 && (b.code[i]! & 0xf0) === 0x40)
+  )
+    i++;
   if (b.code[i] === 0xf0) return true;
   // opmask instructions of AVX-512 are VEX-encoded
   const vex = b.code[i] === 0xc5 ? 2 : b.code[i] === 0xc4 && (b.code[i + 1]! & 0x1f) === 1 ? 3 : 0;
   if (vex) return /^(4[1-9a-b]|9[0-389])$/.test((b.code[i + vex] ?? 0xcc).toString(16));
   if (b.code[i] === 0xc4 && (b.code[i + 1]! & 0x1f) === 3) return [0x30, 0x31, 0x32, 0x33].includes(b.code[i + 3]!);
   if (b.code[i] !== 0x0f) return false;
-  return [0x00, 0x01, 0x0d, 0x0e, 0x0f, 0x05, 0x07, 0x34, 0x35, 0x78, 0x79, 0x2b, 0xc7, 0xae, 0x1e, 0x37, 0xb8, 0x20, 0x22, 0x21, 0x23, 0xff].includes(b.code[i + 1]!);
+  return [
+    0x00, 0x01, 0x0d, 0x0e, 0x0f, 0x05, 0x07, 0x34, 0x35, 0x78, 0x79, 0x2b, 0xc7, 0xae, 0x1e, 0x37, 0xb8, 0x20, 0x22,
+    0x21, 0x23, 0xff,
+  ].includes(b.code[i + 1]!);
 }

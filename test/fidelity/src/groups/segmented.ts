@@ -10,7 +10,12 @@ import { integer } from '../values.js';
 import { shuffle } from './control.js';
 import { TABLES, type Group } from './group.js';
 
-const ES = 0, CS = 1, SS = 2, DS = 3, FS = 4, GS = 5;
+const ES = 0,
+  CS = 1,
+  SS = 2,
+  DS = 3,
+  FS = 4,
+  GS = 5;
 const OVERRIDE = [0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65];
 
 class Segments implements SegmentChoice {
@@ -20,7 +25,10 @@ class Segments implements SegmentChoice {
   /** Segment register chosen last. */
   register = DS;
 
-  constructor(readonly b: Builder, word: number) {
+  constructor(
+    readonly b: Builder,
+    word: number,
+  ) {
     this.code16 = (word & SEGMENTS_CODE16) !== 0;
     this.all = chosenSegments(word);
   }
@@ -59,40 +67,61 @@ class Segments implements SegmentChoice {
   #words(): Omit<EncodedMemory, 'prefixes' | 'rexX' | 'rexB'> & { stack: boolean } {
     const { b } = this;
     const { rng } = b;
-    const forms: readonly (readonly number[])[] = [[RBX, RSI], [RBX, RDI], [RBP, RSI], [RBP, RDI], [RSI], [RDI], [RBP], [RBX]];
-    for (let attempt = 0; attempt < 10; attempt++) {
-      const rm = rng.below(8);
-      const registers = forms[rm]!;
-      if (rm === 6 && rng.oneIn(2)) break;
-      const free = registers.filter((r) => !((b.pinned >> r) & 1));
-      let bytes: 0 | 1 | 2 = rng.pick([0, 1, 2]) as 0 | 1 | 2;
-      let displacement = bytes === 0 ? 0 : bytes === 1 ? rng.range(-128, 127) : rng.below(0x10000);
-      if (rm === 6 && bytes === 0) bytes = 1;
-      if (free.length === 0) {
-        const sum = registers.reduce((v, r) => v + Number(b.gpr(r) & 0xffffn), 0);
-        displacement = (this.offset - sum) & 0xffff;
-        bytes = 2;
-      } else {
-        for (const r of free.slice(1)) b.setGpr(r, BigInt(rng.u32()));
-        const others = registers.filter((r) => r !== free[0]).reduce((v, r) => v + Number(b.gpr(r) & 0xffffn), 0);
-        const value = (this.offset - displacement - others) & 0xffff;
-        b.setGpr(free[0]!, BigInt(value) | (rng.u64() & 0xffff0000n));
-      }
-      const mod = bytes === 0 ? 0 : bytes === 1 ? 0x40 : 0x80;
-      return { modrm: mod | rm, sib: -1, displacement: BigInt(displacement), displacementBytes: bytes, stack: rm === 2 || rm === 3 || rm === 6 };
+    const forms: readonly (readonly number[])[] = [
+      [RBX, RSI],
+      [RBX, RDI],
+      [RBP, RSI],
+      [RBP, RDI],
+      [RSI],
+      [RDI],
+      [RBP],
+      [RBX],
+    ];
+    const rm = rng.below(8);
+    const registers = forms[rm]!;
+    if (rm === 6 && rng.oneIn(2)) {
+      return { modrm: 0x06, sib: -1, displacement: BigInt(this.offset), displacementBytes: 2, stack: false };
     }
-    return { modrm: 0x06, sib: -1, displacement: BigInt(this.offset), displacementBytes: 2, stack: false };
+    const free = registers.filter((r) => !((b.pinned >> r) & 1));
+    let bytes: 0 | 1 | 2 = rng.pick([0, 1, 2]) as 0 | 1 | 2;
+    let displacement = bytes === 0 ? 0 : bytes === 1 ? rng.range(-128, 127) : rng.below(0x10000);
+    if (rm === 6 && bytes === 0) bytes = 1;
+    if (free.length === 0) {
+      const sum = registers.reduce((v, r) => v + Number(b.gpr(r) & 0xffffn), 0);
+      displacement = (this.offset - sum) & 0xffff;
+      bytes = 2;
+    } else {
+      for (const r of free.slice(1)) b.setGpr(r, BigInt(rng.u32()));
+      const others = registers.filter((r) => r !== free[0]).reduce((v, r) => v + Number(b.gpr(r) & 0xffffn), 0);
+      const value = (this.offset - displacement - others) & 0xffff;
+      b.setGpr(free[0]!, BigInt(value) | (rng.u64() & 0xffff0000n));
+    }
+    const mod = bytes === 0 ? 0 : bytes === 1 ? 0x40 : 0x80;
+    return {
+      modrm: mod | rm,
+      sib: -1,
+      displacement: BigInt(displacement),
+      displacementBytes: bytes,
+      stack: rm === 2 || rm === 3 || rm === 6,
+    };
   }
 
   #doublewords(): Omit<EncodedMemory, 'prefixes' | 'rexX' | 'rexB'> & { stack: boolean } {
     const { b } = this;
     const { rng } = b;
     const base = rng.pick([RAX, RCX, RDX, RBX, RBP, RSI, RDI]);
-    if ((b.pinned >> base) & 1 || rng.oneIn(6)) return { modrm: 0x05, sib: -1, displacement: BigInt(this.offset), displacementBytes: 4, stack: false };
+    if ((b.pinned >> base) & 1 || rng.oneIn(6))
+      return { modrm: 0x05, sib: -1, displacement: BigInt(this.offset), displacementBytes: 4, stack: false };
     const displacement = rng.oneIn(2) ? rng.range(-128, 127) : rng.range(-0x8000_0000, 0x7fff_ffff);
     const bytes = displacement >= -128 && displacement < 128 ? 1 : 4;
     b.setGpr(base, BigInt.asUintN(32, BigInt(this.offset) - BigInt(displacement)));
-    return { modrm: (bytes === 1 ? 0x40 : 0x80) | base, sib: -1, displacement: BigInt(displacement), displacementBytes: bytes, stack: base === RBP };
+    return {
+      modrm: (bytes === 1 ? 0x40 : 0x80) | base,
+      sib: -1,
+      displacement: BigInt(displacement),
+      displacementBytes: bytes,
+      stack: base === RBP,
+    };
   }
 }
 
@@ -108,13 +137,19 @@ export const segmentedGroup: Group = {
     // mostly usable segments
     const data = () => (rng.oneIn(3) ? rng.below(8) : rng.pick([0, 0, 2, 3, 4, 7]));
     const stack = rng.pick([0, 0, 1, 2, 3]);
-    const word = data() | (data() << 3) | (data() << 6) | (data() << 9) | (stack << 12) | (rng.below(3) ? SEGMENTS_CODE16 : 0);
+    const word =
+      data() | (data() << 3) | (data() << 6) | (data() << 9) | (stack << 12) | (rng.below(3) ? SEGMENTS_CODE16 : 0);
     b.flags = (b.flags & ~CASE_HIGH) | CASE_SEGMENTS;
     b.view.setUint16(CASE.segments, word, true);
     const segments = new Segments(b, word);
     b.segments = segments;
     const s = segments.all[SS]!;
-    const pointer = s.base === 0 ? DATA_LOW + 0x1400 : s.base === DATA_LOW ? 0x1400 + rng.below(0x80) * 4 : 0xc00 + rng.below(0x40) * 4;
+    const pointer =
+      s.base === 0
+        ? DATA_LOW + 0x1400
+        : s.base === DATA_LOW
+          ? 0x1400 + rng.below(0x80) * 4
+          : 0xc00 + rng.below(0x40) * 4;
     b.setGpr(RSP, BigInt(pointer) | (s.big ? 0n : rng.u64() & 0xffff0000n));
     switch (rng.below(7)) {
       case 0:
@@ -156,7 +191,9 @@ function stackCase(b: Builder, segments: Segments): void {
   const count = rng.oneIn(3) ? 3 : 1;
   for (let i = 0; i < count; i++)
     switch (rng.below(9)) {
-      case 0: case 1: case 2:
+      case 0:
+      case 1:
+      case 2:
         b.raw(...p, 0x50 | rng.below(16));
         break;
       case 3:
@@ -204,7 +241,9 @@ function stringCase(b: Builder, segments: Segments): void {
     const [low, high] = bounds(s);
     if (s.base === 0) return narrow ? rng.below(0x10000) : DATA_LOW + rng.below(0x2000);
     const top = Math.min(high, 0x1fff);
-    return rng.oneIn(3) ? rng.pick([low, low + 3, top - 2, top - 20, top, high]) & 0xffff : low + rng.below(Math.max(1, top - low));
+    return rng.oneIn(3)
+      ? rng.pick([low, low + 3, top - 2, top - 20, top, high]) & 0xffff
+      : low + rng.below(Math.max(1, top - low));
   };
   b.setGpr(RSI, BigInt(place(segments.all[source]!)) | junk());
   b.setGpr(RDI, BigInt(place(segments.all[ES]!)) | junk());
@@ -221,7 +260,11 @@ function transfer(b: Builder, segments: Segments): void {
   const bytes = bits >> 3;
   const inside = 0x800 + rng.range(16, 40);
   const target = rng.oneIn(6) ? rng.pick([0x1fff, 0x2000, 0xffff, 0x2001]) : inside;
-  const selector = rng.oneIn(4) ? rng.pick([0x0f, 0x17, 0, 0x37, 0x4f, 0x10, 0x3f, 0x23]) : rng.oneIn(2) ? LDT[0]!.selector : LDT[5]!.selector;
+  const selector = rng.oneIn(4)
+    ? rng.pick([0x0f, 0x17, 0, 0x37, 0x4f, 0x10, 0x3f, 0x23])
+    : rng.oneIn(2)
+      ? LDT[0]!.selector
+      : LDT[5]!.selector;
   const stackFrame = (...values: number[]) => {
     const s = segments.all[SS]!;
     const at = s.base + Number(s.big ? b.gpr(RSP) : b.gpr(RSP) & 0xffffn) - DATA_LOW;
@@ -275,7 +318,9 @@ function transfer(b: Builder, segments: Segments): void {
 /** Segment registers from registers, memory and the stack. */
 function loads(b: Builder, segments: Segments): void {
   const { rng } = b;
-  const selector = rng.pick([0, 3, 0x07, 0x0f, 0x0c, 0x0e, 0x17, 0x1f, 0x27, 0x2f, 0x37, 0x3f, 0x47, 0x4f, 0x2b, 0x23, 0x10, 0xffff]);
+  const selector = rng.pick([
+    0, 3, 0x07, 0x0f, 0x0c, 0x0e, 0x17, 0x1f, 0x27, 0x2f, 0x37, 0x3f, 0x47, 0x4f, 0x2b, 0x23, 0x10, 0xffff,
+  ]);
   const register = rng.below(6);
   switch (rng.below(3)) {
     case 0: {
@@ -292,12 +337,18 @@ function loads(b: Builder, segments: Segments): void {
       bytes[size >> 3] = selector & 255;
       bytes[(size >> 3) + 1] = selector >> 8;
       b.patch(target, bytes);
-      b.emit(rng.pick(['0F B2 /r v mem', '0F B4 /r v mem', '0F B5 /r v mem', 'C4 /r v mem', 'C5 /r v mem']), { size, target });
+      b.emit(rng.pick(['0F B2 /r v mem', '0F B4 /r v mem', '0F B5 /r v mem', 'C4 /r v mem', 'C5 /r v mem']), {
+        size,
+        target,
+      });
       break;
     }
     default: {
       const s = segments.all[SS]!;
-      b.patch(s.base + Number(s.big ? b.gpr(RSP) : b.gpr(RSP) & 0xffffn) - DATA_LOW, new Uint8Array([selector & 255, selector >> 8]));
+      b.patch(
+        s.base + Number(s.big ? b.gpr(RSP) : b.gpr(RSP) & 0xffffn) - DATA_LOW,
+        new Uint8Array([selector & 255, selector >> 8]),
+      );
       b.raw(...sizes(b, rng.pick([16, 32])), ...rng.pick([[0x07], [0x17], [0x1f], [0x0f, 0xa1], [0x0f, 0xa9]]));
     }
   }

@@ -11,7 +11,13 @@ type Row = readonly [legacy: string, vex: string];
 const packed = (opcodes: string[], prefixes: string[], vex: string, tail = ''): Row[] =>
   opcodes.flatMap((op) => prefixes.map((pp): Row => [`${pp} 0F ${op} /r m16 x${tail}`, vex]));
 const scalar = (opcodes: string[], vex: string, tail = ''): Row[] =>
-  opcodes.flatMap((op) => [[`F3 0F ${op} /r m4 x${tail}`, vex], [`F2 0F ${op} /r m8 x${tail}`, vex]] as Row[]);
+  opcodes.flatMap(
+    (op) =>
+      [
+        [`F3 0F ${op} /r m4 x${tail}`, vex],
+        [`F2 0F ${op} /r m8 x${tail}`, vex],
+      ] as Row[],
+  );
 
 const floatRows: Row[] = [
   ...packed(['58', '59', '5C', '5D', '5E', '5F'], ['NP', '66'], 'n'),
@@ -20,25 +26,57 @@ const floatRows: Row[] = [
   ...scalar(['51'], 'ns'),
   ...packed(['C2'], ['NP', '66'], 'n', ' ib'),
   ...scalar(['C2'], 'ns', ' ib'),
-  ['NP 0F 2E /r m4 x', 'us'], ['66 0F 2E /r m8 x', 'us'], ['NP 0F 2F /r m4 x', 'us'], ['66 0F 2F /r m8 x', 'us'],
-  ['66 0F D0 /r m16 x', 'n'], ['F2 0F D0 /r m16 x', 'n'], ['66 0F 7C /r m16 x', 'n'], ['F2 0F 7C /r m16 x', 'n'], ['66 0F 7D /r m16 x', 'n'],
+  ['NP 0F 2E /r m4 x', 'us'],
+  ['66 0F 2E /r m8 x', 'us'],
+  ['NP 0F 2F /r m4 x', 'us'],
+  ['66 0F 2F /r m8 x', 'us'],
+  ['66 0F D0 /r m16 x', 'n'],
+  ['F2 0F D0 /r m16 x', 'n'],
+  ['66 0F 7C /r m16 x', 'n'],
+  ['F2 0F 7C /r m16 x', 'n'],
+  ['66 0F 7D /r m16 x', 'n'],
   ['F2 0F 7D /r m16 x', 'n'],
-  ['66 0F 3A 08 /r ib m16 x', 'u'], ['66 0F 3A 09 /r ib m16 x', 'u'], ['66 0F 3A 0A /r ib m4 x', 'ns'], ['66 0F 3A 0B /r ib m8 x', 'ns'],
-  ['66 0F 3A 40 /r ib m16 x', 'n'], ['66 0F 3A 41 /r ib m16 x', 'n1'],
+  ['66 0F 3A 08 /r ib m16 x', 'u'],
+  ['66 0F 3A 09 /r ib m16 x', 'u'],
+  ['66 0F 3A 0A /r ib m4 x', 'ns'],
+  ['66 0F 3A 0B /r ib m8 x', 'ns'],
+  ['66 0F 3A 40 /r ib m16 x', 'n'],
+  ['66 0F 3A 41 /r ib m16 x', 'n1'],
 ];
 
 const convertRows: Row[] = [
-  ['NP 0F 5A /r m8 x', 'cvtps2pd'], ['66 0F 5A /r m16 x', 'u='], ['F3 0F 5A /r m4 x', 'ns'], ['F2 0F 5A /r m8 x', 'ns'],
-  ['NP 0F 5B /r m16 x', 'u'], ['66 0F 5B /r m16 x', 'u'], ['F3 0F 5B /r m16 x', 'u'],
-  ['F3 0F E6 /r m8 x', 'cvtps2pd'], ['66 0F E6 /r m16 x', 'u='], ['F2 0F E6 /r m16 x', 'u='],
+  ['NP 0F 5A /r m8 x', 'cvtps2pd'],
+  ['66 0F 5A /r m16 x', 'u='],
+  ['F3 0F 5A /r m4 x', 'ns'],
+  ['F2 0F 5A /r m8 x', 'ns'],
+  ['NP 0F 5B /r m16 x', 'u'],
+  ['66 0F 5B /r m16 x', 'u'],
+  ['F3 0F 5B /r m16 x', 'u'],
+  ['F3 0F E6 /r m8 x', 'cvtps2pd'],
+  ['66 0F E6 /r m16 x', 'u='],
+  ['F2 0F E6 /r m16 x', 'u='],
 ];
 /** Conversions with general or MMX registers, which need their own words. */
 const convertGeneral = [
-  'F3 0F 2A /r y', 'F2 0F 2A /r y', 'F3 0F 2C /r m4 y', 'F3 0F 2D /r m4 y', 'F2 0F 2C /r m8 y', 'F2 0F 2D /r m8 y',
-  'NP 0F 2A /r m8 x Mm', '66 0F 2A /r m8 x Mm', 'NP 0F 2C /r m8 x Rm', '66 0F 2C /r m16 x Rm', 'NP 0F 2D /r m8 x Rm', '66 0F 2D /r m16 x Rm',
+  'F3 0F 2A /r y',
+  'F2 0F 2A /r y',
+  'F3 0F 2C /r m4 y',
+  'F3 0F 2D /r m4 y',
+  'F2 0F 2C /r m8 y',
+  'F2 0F 2D /r m8 y',
+  'NP 0F 2A /r m8 x Mm',
+  '66 0F 2A /r m8 x Mm',
+  'NP 0F 2C /r m8 x Rm',
+  '66 0F 2C /r m16 x Rm',
+  'NP 0F 2D /r m8 x Rm',
+  '66 0F 2D /r m16 x Rm',
 ];
 const convertVex = [
-  'VEX.LIG.F3.0F.Wy 2A /r v1', 'VEX.LIG.F2.0F.Wy 2A /r v1', 'VEX.LIG.F3.0F.Wy 2C /r m4', 'VEX.LIG.F3.0F.Wy 2D /r m4', 'VEX.LIG.F2.0F.Wy 2C /r m8',
+  'VEX.LIG.F3.0F.Wy 2A /r v1',
+  'VEX.LIG.F2.0F.Wy 2A /r v1',
+  'VEX.LIG.F3.0F.Wy 2C /r m4',
+  'VEX.LIG.F3.0F.Wy 2D /r m4',
+  'VEX.LIG.F2.0F.Wy 2C /r m8',
   'VEX.LIG.F2.0F.Wy 2D /r m8',
 ];
 
@@ -49,62 +87,201 @@ const logicRows: Row[] = [
 
 const moveRows: Row[] = [
   ...packed(['28', '29'], ['NP', '66'], 'u'),
-  ['NP 0F 10 /r m16 u x', 'u'], ['NP 0F 11 /r m16 u x', 'u'], ['66 0F 10 /r m16 u x', 'u'], ['66 0F 11 /r m16 u x', 'u'],
-  ['F3 0F 10 /r m4 x mem', 'us'], ['F3 0F 11 /r m4 x mem', 'us'], ['F2 0F 10 /r m8 x mem', 'us'], ['F2 0F 11 /r m8 x mem', 'us'],
-  ['F3 0F 10 /r x reg', 'ns'], ['F3 0F 11 /r x reg', 'ns'], ['F2 0F 10 /r x reg', 'ns'], ['F2 0F 11 /r x reg', 'ns'],
-  ['NP 0F 12 /r m8 x', 'n1'], ['NP 0F 16 /r m8 x', 'n1'], ['66 0F 12 /r m8 x mem', 'n1'], ['66 0F 16 /r m8 x mem', 'n1'],
-  ['NP 0F 13 /r m8 x mem', 'u1'], ['NP 0F 17 /r m8 x mem', 'u1'], ['66 0F 13 /r m8 x mem', 'u1'], ['66 0F 17 /r m8 x mem', 'u1'],
-  ['NP 0F 2B /r m16 x mem', 'u'], ['66 0F 2B /r m16 x mem', 'u'], ['66 0F E7 /r m16 x mem', 'u'], ['66 0F 6F /r m16 x', 'u'], ['66 0F 7F /r m16 x', 'u'],
-  ['F3 0F 6F /r m16 u x', 'u'], ['F3 0F 7F /r m16 u x', 'u'], ['F2 0F F0 /r m16 u x mem', 'u'], ['F3 0F 7E /r m8 x', 'u1'], ['66 0F D6 /r m8 x', 'u1'],
-  ['F2 0F 12 /r m8 x', 'cvtddup'], ['F3 0F 12 /r m16 x', 'u'], ['F3 0F 16 /r m16 x', 'u'], ['66 0F 38 2A /r m16 x mem', 'u'],
-  ['NP 0F 50 /r x reg', 'u'], ['66 0F 50 /r x reg', 'u'], ['66 0F D7 /r x reg', 'u'], ['66 0F F7 /r x reg', ''],
+  ['NP 0F 10 /r m16 u x', 'u'],
+  ['NP 0F 11 /r m16 u x', 'u'],
+  ['66 0F 10 /r m16 u x', 'u'],
+  ['66 0F 11 /r m16 u x', 'u'],
+  ['F3 0F 10 /r m4 x mem', 'us'],
+  ['F3 0F 11 /r m4 x mem', 'us'],
+  ['F2 0F 10 /r m8 x mem', 'us'],
+  ['F2 0F 11 /r m8 x mem', 'us'],
+  ['F3 0F 10 /r x reg', 'ns'],
+  ['F3 0F 11 /r x reg', 'ns'],
+  ['F2 0F 10 /r x reg', 'ns'],
+  ['F2 0F 11 /r x reg', 'ns'],
+  ['NP 0F 12 /r m8 x', 'n1'],
+  ['NP 0F 16 /r m8 x', 'n1'],
+  ['66 0F 12 /r m8 x mem', 'n1'],
+  ['66 0F 16 /r m8 x mem', 'n1'],
+  ['NP 0F 13 /r m8 x mem', 'u1'],
+  ['NP 0F 17 /r m8 x mem', 'u1'],
+  ['66 0F 13 /r m8 x mem', 'u1'],
+  ['66 0F 17 /r m8 x mem', 'u1'],
+  ['NP 0F 2B /r m16 x mem', 'u'],
+  ['66 0F 2B /r m16 x mem', 'u'],
+  ['66 0F E7 /r m16 x mem', 'u'],
+  ['66 0F 6F /r m16 x', 'u'],
+  ['66 0F 7F /r m16 x', 'u'],
+  ['F3 0F 6F /r m16 u x', 'u'],
+  ['F3 0F 7F /r m16 u x', 'u'],
+  ['F2 0F F0 /r m16 u x mem', 'u'],
+  ['F3 0F 7E /r m8 x', 'u1'],
+  ['66 0F D6 /r m8 x', 'u1'],
+  ['F2 0F 12 /r m8 x', 'cvtddup'],
+  ['F3 0F 12 /r m16 x', 'u'],
+  ['F3 0F 16 /r m16 x', 'u'],
+  ['66 0F 38 2A /r m16 x mem', 'u'],
+  ['NP 0F 50 /r x reg', 'u'],
+  ['66 0F 50 /r x reg', 'u'],
+  ['66 0F D7 /r x reg', 'u'],
+  ['66 0F F7 /r x reg', ''],
 ];
 const moveGeneral = [
-  '66 0F 6E /r y', '66 0F 7E /r y', 'NP 0F C3 /r y mem', 'F2 0F D6 /r x reg Rm', 'F3 0F D6 /r x reg Mm',
-  '66 0F C4 /r ib m2 x', '66 0F C5 /r ib x reg', '66 0F 3A 14 /r ib m1 x', '66 0F 3A 15 /r ib m2 x', '66 0F 3A 16 /r ib y', '66 0F 3A 17 /r ib m4 x',
-  '66 0F 3A 20 /r ib m1 x', '66 0F 3A 21 /r ib m4 x', '66 0F 3A 22 /r ib y', '0F AE /2 m4 mem', '0F AE /3 m4 mem',
-  '0F AE /5 reg', '0F AE /6 reg', '0F AE /7 reg', '0F AE /7 m1 mem', '66 0F AE /7 m1 mem',
+  '66 0F 6E /r y',
+  '66 0F 7E /r y',
+  'NP 0F C3 /r y mem',
+  'F2 0F D6 /r x reg Rm',
+  'F3 0F D6 /r x reg Mm',
+  '66 0F C4 /r ib m2 x',
+  '66 0F C5 /r ib x reg',
+  '66 0F 3A 14 /r ib m1 x',
+  '66 0F 3A 15 /r ib m2 x',
+  '66 0F 3A 16 /r ib y',
+  '66 0F 3A 17 /r ib m4 x',
+  '66 0F 3A 20 /r ib m1 x',
+  '66 0F 3A 21 /r ib m4 x',
+  '66 0F 3A 22 /r ib y',
+  '0F AE /2 m4 mem',
+  '0F AE /3 m4 mem',
+  '0F AE /5 reg',
+  '0F AE /6 reg',
+  '0F AE /7 reg',
+  '0F AE /7 m1 mem',
+  '66 0F AE /7 m1 mem',
 ];
 const moveVex = [
-  'VEX.128.66.0F.Wy 6E /r', 'VEX.128.66.0F.Wy 7E /r', 'VEX.128.66.0F.W0 C4 /r ib v1 m2', 'VEX.128.66.0F.W0 C5 /r ib reg', 'VEX.128.66.0F3A.W0 14 /r ib m1',
-  'VEX.128.66.0F3A.W0 15 /r ib m2', 'VEX.128.66.0F3A.Wy 16 /r ib', 'VEX.128.66.0F3A.WIG 17 /r ib m4', 'VEX.128.66.0F3A.W0 20 /r ib v1 m1',
-  'VEX.128.66.0F3A.WIG 21 /r ib v1 m4', 'VEX.128.66.0F3A.Wy 22 /r ib v1', 'VEX.128.NP.0F.WIG AE /2 m4 mem', 'VEX.128.NP.0F.WIG AE /3 m4 mem',
-  'VEX.128.66.0F.WIG F7 /r reg', 'VEX.128.NP.0F.WIG 77', 'VEX.256.NP.0F.WIG 77',
+  'VEX.128.66.0F.Wy 6E /r',
+  'VEX.128.66.0F.Wy 7E /r',
+  'VEX.128.66.0F.W0 C4 /r ib v1 m2',
+  'VEX.128.66.0F.W0 C5 /r ib reg',
+  'VEX.128.66.0F3A.W0 14 /r ib m1',
+  'VEX.128.66.0F3A.W0 15 /r ib m2',
+  'VEX.128.66.0F3A.Wy 16 /r ib',
+  'VEX.128.66.0F3A.WIG 17 /r ib m4',
+  'VEX.128.66.0F3A.W0 20 /r ib v1 m1',
+  'VEX.128.66.0F3A.WIG 21 /r ib v1 m4',
+  'VEX.128.66.0F3A.Wy 22 /r ib v1',
+  'VEX.128.NP.0F.WIG AE /2 m4 mem',
+  'VEX.128.NP.0F.WIG AE /3 m4 mem',
+  'VEX.128.66.0F.WIG F7 /r reg',
+  'VEX.128.NP.0F.WIG 77',
+  'VEX.256.NP.0F.WIG 77',
 ];
 
 /** Integer operations that exist for MMX (NP) and SSE2 (66). */
 const integerOps = [
-  '60', '61', '62', '63', '64', '65', '66', '67', '68', '69', '6A', '6B', '74', '75', '76', 'D1', 'D2', 'D3', 'D4', 'D5', 'D8', 'D9', 'DA', 'DB', 'DC', 'DD',
-  'DE', 'DF', 'E0', 'E1', 'E2', 'E3', 'E4', 'E5', 'E8', 'E9', 'EA', 'EB', 'EC', 'ED', 'EE', 'EF', 'F1', 'F2', 'F3', 'F4', 'F5', 'F6', 'F8', 'F9', 'FA', 'FB',
-  'FC', 'FD', 'FE',
+  '60',
+  '61',
+  '62',
+  '63',
+  '64',
+  '65',
+  '66',
+  '67',
+  '68',
+  '69',
+  '6A',
+  '6B',
+  '74',
+  '75',
+  '76',
+  'D1',
+  'D2',
+  'D3',
+  'D4',
+  'D5',
+  'D8',
+  'D9',
+  'DA',
+  'DB',
+  'DC',
+  'DD',
+  'DE',
+  'DF',
+  'E0',
+  'E1',
+  'E2',
+  'E3',
+  'E4',
+  'E5',
+  'E8',
+  'E9',
+  'EA',
+  'EB',
+  'EC',
+  'ED',
+  'EE',
+  'EF',
+  'F1',
+  'F2',
+  'F3',
+  'F4',
+  'F5',
+  'F6',
+  'F8',
+  'F9',
+  'FA',
+  'FB',
+  'FC',
+  'FD',
+  'FE',
 ];
 /** Their shifts take the count from 16 bytes even in the 256-bit forms. */
 const countedShifts = new Set(['D1', 'D2', 'D3', 'E1', 'E2', 'F1', 'F2', 'F3']);
 const ssse3Ops = ['00', '01', '02', '03', '04', '05', '06', '07', '08', '09', '0A', '0B'];
 const integerRows: Row[] = [
   ...integerOps.map((op): Row => [`66 0F ${op} /r m16 x`, countedShifts.has(op) ? 'n=' : 'n']),
-  ['66 0F 6C /r m16 x', 'n'], ['66 0F 6D /r m16 x', 'n'], ['66 0F 70 /r ib m16 x', 'u'], ['F3 0F 70 /r ib m16 x', 'u'], ['F2 0F 70 /r ib m16 x', 'u'],
+  ['66 0F 6C /r m16 x', 'n'],
+  ['66 0F 6D /r m16 x', 'n'],
+  ['66 0F 70 /r ib m16 x', 'u'],
+  ['F3 0F 70 /r ib m16 x', 'u'],
+  ['F2 0F 70 /r ib m16 x', 'u'],
   ...ssse3Ops.map((op): Row => [`66 0F 38 ${op} /r m16 x`, 'n']),
-  ['66 0F 38 1C /r m16 x', 'u'], ['66 0F 38 1D /r m16 x', 'u'], ['66 0F 38 1E /r m16 x', 'u'], ['66 0F 3A 0F /r ib m16 x', 'n'],
-  ...['28', '29', '2B', '37', '38', '39', '3A', '3B', '3C', '3D', '3E', '3F', '40'].map((op): Row => [`66 0F 38 ${op} /r m16 x`, 'n']),
+  ['66 0F 38 1C /r m16 x', 'u'],
+  ['66 0F 38 1D /r m16 x', 'u'],
+  ['66 0F 38 1E /r m16 x', 'u'],
+  ['66 0F 3A 0F /r ib m16 x', 'n'],
+  ...['28', '29', '2B', '37', '38', '39', '3A', '3B', '3C', '3D', '3E', '3F', '40'].map(
+    (op): Row => [`66 0F 38 ${op} /r m16 x`, 'n'],
+  ),
   ['66 0F 38 41 /r m16 x', 'u1'],
   ...['20', '23', '25', '30', '33', '35'].map((op): Row => [`66 0F 38 ${op} /r m8 x`, 'cvtps2pd']),
   ...['21', '24', '31', '34'].map((op): Row => [`66 0F 38 ${op} /r m4 x`, 'extend8']),
   ...['22', '32'].map((op): Row => [`66 0F 38 ${op} /r m2 x`, 'extend4']),
-  ['66 0F 38 17 /r m16 x', 'u'], ['66 0F 3A 0C /r ib m16 x', 'n'], ['66 0F 3A 0D /r ib m16 x', 'n'], ['66 0F 3A 0E /r ib m16 x', 'n'],
-  ['66 0F 38 10 /r m16 x', ''], ['66 0F 38 14 /r m16 x', ''], ['66 0F 38 15 /r m16 x', ''], ['66 0F 3A 42 /r ib m16 x', 'n'],
+  ['66 0F 38 17 /r m16 x', 'u'],
+  ['66 0F 3A 0C /r ib m16 x', 'n'],
+  ['66 0F 3A 0D /r ib m16 x', 'n'],
+  ['66 0F 3A 0E /r ib m16 x', 'n'],
+  ['66 0F 38 10 /r m16 x', ''],
+  ['66 0F 38 14 /r m16 x', ''],
+  ['66 0F 38 15 /r m16 x', ''],
+  ['66 0F 3A 42 /r ib m16 x', 'n'],
 ];
 const shiftImmediate = ['71 /2', '71 /4', '71 /6', '72 /2', '72 /4', '72 /6', '73 /2', '73 /6'];
 const textRows: Row[] = [
-  ['66 0F 3A 60 /r ib m16 u x', 'u1'], ['66 0F 3A 61 /r ib m16 u x', 'u1'], ['66 0F 3A 62 /r ib m16 u x', 'u1'], ['66 0F 3A 63 /r ib m16 u x', 'u1'],
+  ['66 0F 3A 60 /r ib m16 u x', 'u1'],
+  ['66 0F 3A 61 /r ib m16 u x', 'u1'],
+  ['66 0F 3A 62 /r ib m16 u x', 'u1'],
+  ['66 0F 3A 63 /r ib m16 u x', 'u1'],
 ];
 const cryptoRows: Row[] = [
   ...['DC', 'DD', 'DE', 'DF'].map((op): Row => [`66 0F 38 ${op} /r m16 x`, 'n1']),
-  ['66 0F 38 DB /r m16 x', 'u1'], ['66 0F 3A DF /r ib m16 x', 'u1'], ['66 0F 3A 44 /r ib m16 x', 'n1'],
-  ['NP 0F 38 C8 /r m16 x', ''], ['NP 0F 38 C9 /r m16 x', ''], ['NP 0F 38 CA /r m16 x', ''], ['NP 0F 38 CB /r m16 x', ''], ['NP 0F 38 CC /r m16 x', ''],
-  ['NP 0F 38 CD /r m16 x', ''], ['NP 0F 3A CC /r ib m16 x', ''],
+  ['66 0F 38 DB /r m16 x', 'u1'],
+  ['66 0F 3A DF /r ib m16 x', 'u1'],
+  ['66 0F 3A 44 /r ib m16 x', 'n1'],
+  ['NP 0F 38 C8 /r m16 x', ''],
+  ['NP 0F 38 C9 /r m16 x', ''],
+  ['NP 0F 38 CA /r m16 x', ''],
+  ['NP 0F 38 CB /r m16 x', ''],
+  ['NP 0F 38 CC /r m16 x', ''],
+  ['NP 0F 38 CD /r m16 x', ''],
+  ['NP 0F 3A CC /r ib m16 x', ''],
 ];
-const approximateRows: Row[] = [...packed(['52', '53'], ['NP'], 'u'), ['F3 0F 52 /r m4 x', 'ns'], ['F3 0F 53 /r m4 x', 'ns']];
+const approximateRows: Row[] = [
+  ...packed(['52', '53'], ['NP'], 'u'),
+  ['F3 0F 52 /r m4 x', 'ns'],
+  ['F3 0F 53 /r m4 x', 'ns'],
+];
 
 function vexForms(rows: readonly Row[]): string[] {
   const out: string[] = [];
@@ -130,32 +307,78 @@ function vexForms(rows: readonly Row[]): string[] {
 }
 
 const avx = [
-  'VEX.128.66.0F38.W0 18 /r m4', 'VEX.256.66.0F38.W0 18 /r m4', 'VEX.256.66.0F38.W0 19 /r m8', 'VEX.256.66.0F38.W0 1A /r m16 mem',
-  'VEX.128.66.0F38.W0 0C /r v1 m16', 'VEX.256.66.0F38.W0 0C /r v1 m32', 'VEX.128.66.0F38.W0 0D /r v1 m16', 'VEX.256.66.0F38.W0 0D /r v1 m32',
-  'VEX.128.66.0F38.W0 0E /r m16', 'VEX.256.66.0F38.W0 0E /r m32', 'VEX.128.66.0F38.W0 0F /r m16', 'VEX.256.66.0F38.W0 0F /r m32',
-  'VEX.128.66.0F3A.W0 04 /r ib m16', 'VEX.256.66.0F3A.W0 04 /r ib m32', 'VEX.128.66.0F3A.W0 05 /r ib m16', 'VEX.256.66.0F3A.W0 05 /r ib m32',
-  'VEX.256.66.0F3A.W0 06 /r ib v1 m32', 'VEX.256.66.0F3A.W0 18 /r ib v1 m16', 'VEX.256.66.0F3A.W0 19 /r ib m16',
-  'VEX.128.66.0F3A.W0 4A /r v1 m16 is4', 'VEX.256.66.0F3A.W0 4A /r v1 m32 is4', 'VEX.128.66.0F3A.W0 4B /r v1 m16 is4', 'VEX.256.66.0F3A.W0 4B /r v1 m32 is4',
-  'VEX.128.66.0F3A.W0 4C /r v1 m16 is4', 'VEX.256.66.0F3A.W0 4C /r v1 m32 is4',
+  'VEX.128.66.0F38.W0 18 /r m4',
+  'VEX.256.66.0F38.W0 18 /r m4',
+  'VEX.256.66.0F38.W0 19 /r m8',
+  'VEX.256.66.0F38.W0 1A /r m16 mem',
+  'VEX.128.66.0F38.W0 0C /r v1 m16',
+  'VEX.256.66.0F38.W0 0C /r v1 m32',
+  'VEX.128.66.0F38.W0 0D /r v1 m16',
+  'VEX.256.66.0F38.W0 0D /r v1 m32',
+  'VEX.128.66.0F38.W0 0E /r m16',
+  'VEX.256.66.0F38.W0 0E /r m32',
+  'VEX.128.66.0F38.W0 0F /r m16',
+  'VEX.256.66.0F38.W0 0F /r m32',
+  'VEX.128.66.0F3A.W0 04 /r ib m16',
+  'VEX.256.66.0F3A.W0 04 /r ib m32',
+  'VEX.128.66.0F3A.W0 05 /r ib m16',
+  'VEX.256.66.0F3A.W0 05 /r ib m32',
+  'VEX.256.66.0F3A.W0 06 /r ib v1 m32',
+  'VEX.256.66.0F3A.W0 18 /r ib v1 m16',
+  'VEX.256.66.0F3A.W0 19 /r ib m16',
+  'VEX.128.66.0F3A.W0 4A /r v1 m16 is4',
+  'VEX.256.66.0F3A.W0 4A /r v1 m32 is4',
+  'VEX.128.66.0F3A.W0 4B /r v1 m16 is4',
+  'VEX.256.66.0F3A.W0 4B /r v1 m32 is4',
+  'VEX.128.66.0F3A.W0 4C /r v1 m16 is4',
+  'VEX.256.66.0F3A.W0 4C /r v1 m32 is4',
 ];
 const masked = [
-  'VEX.128.66.0F38.W0 2C /r v1 m16 mem', 'VEX.256.66.0F38.W0 2C /r v1 m32 mem', 'VEX.128.66.0F38.W0 2D /r v1 m16 mem', 'VEX.256.66.0F38.W0 2D /r v1 m32 mem',
-  'VEX.128.66.0F38.W0 2E /r v1 m16 mem', 'VEX.256.66.0F38.W0 2E /r v1 m32 mem', 'VEX.128.66.0F38.W0 2F /r v1 m16 mem', 'VEX.256.66.0F38.W0 2F /r v1 m32 mem',
-  'VEX.128.66.0F38.W0 8C /r v1 m16 mem', 'VEX.256.66.0F38.W0 8C /r v1 m32 mem', 'VEX.128.66.0F38.W1 8C /r v1 m16 mem', 'VEX.256.66.0F38.W1 8C /r v1 m32 mem',
-  'VEX.128.66.0F38.W0 8E /r v1 m16 mem', 'VEX.256.66.0F38.W0 8E /r v1 m32 mem', 'VEX.128.66.0F38.W1 8E /r v1 m16 mem', 'VEX.256.66.0F38.W1 8E /r v1 m32 mem',
+  'VEX.128.66.0F38.W0 2C /r v1 m16 mem',
+  'VEX.256.66.0F38.W0 2C /r v1 m32 mem',
+  'VEX.128.66.0F38.W0 2D /r v1 m16 mem',
+  'VEX.256.66.0F38.W0 2D /r v1 m32 mem',
+  'VEX.128.66.0F38.W0 2E /r v1 m16 mem',
+  'VEX.256.66.0F38.W0 2E /r v1 m32 mem',
+  'VEX.128.66.0F38.W0 2F /r v1 m16 mem',
+  'VEX.256.66.0F38.W0 2F /r v1 m32 mem',
+  'VEX.128.66.0F38.W0 8C /r v1 m16 mem',
+  'VEX.256.66.0F38.W0 8C /r v1 m32 mem',
+  'VEX.128.66.0F38.W1 8C /r v1 m16 mem',
+  'VEX.256.66.0F38.W1 8C /r v1 m32 mem',
+  'VEX.128.66.0F38.W0 8E /r v1 m16 mem',
+  'VEX.256.66.0F38.W0 8E /r v1 m32 mem',
+  'VEX.128.66.0F38.W1 8E /r v1 m16 mem',
+  'VEX.256.66.0F38.W1 8E /r v1 m32 mem',
 ];
 const avx2 = [
-  'VEX.256.66.0F3A.W0 38 /r ib v1 m16', 'VEX.256.66.0F3A.W0 39 /r ib m16', 'VEX.256.66.0F3A.W0 46 /r ib v1 m32', 'VEX.256.66.0F38.W0 36 /r v1 m32',
-  'VEX.256.66.0F38.W0 16 /r v1 m32', 'VEX.256.66.0F3A.W1 00 /r ib m32', 'VEX.256.66.0F3A.W1 01 /r ib m32',
-  'VEX.128.66.0F3A.W0 02 /r ib v1 m16', 'VEX.256.66.0F3A.W0 02 /r ib v1 m32', 'VEX.256.66.0F38.W0 5A /r m16 mem',
+  'VEX.256.66.0F3A.W0 38 /r ib v1 m16',
+  'VEX.256.66.0F3A.W0 39 /r ib m16',
+  'VEX.256.66.0F3A.W0 46 /r ib v1 m32',
+  'VEX.256.66.0F38.W0 36 /r v1 m32',
+  'VEX.256.66.0F38.W0 16 /r v1 m32',
+  'VEX.256.66.0F3A.W1 00 /r ib m32',
+  'VEX.256.66.0F3A.W1 01 /r ib m32',
+  'VEX.128.66.0F3A.W0 02 /r ib v1 m16',
+  'VEX.256.66.0F3A.W0 02 /r ib v1 m32',
+  'VEX.256.66.0F38.W0 5A /r m16 mem',
   ...['58', '59', '78', '79'].flatMap((op) =>
-    ['128', '256'].map((l) => `VEX.${l}.66.0F38.W0 ${op} /r m${{ 58: 4, 59: 8, 78: 1, 79: 2 }[op as '58']}`)),
-  ...['45', '47'].flatMap((op) => ['W0', 'W1'].flatMap((w) => [`VEX.128.66.0F38.${w} ${op} /r v1 m16`, `VEX.256.66.0F38.${w} ${op} /r v1 m32`])),
-  'VEX.128.66.0F38.W0 46 /r v1 m16', 'VEX.256.66.0F38.W0 46 /r v1 m32',
+    ['128', '256'].map((l) => `VEX.${l}.66.0F38.W0 ${op} /r m${{ 58: 4, 59: 8, 78: 1, 79: 2 }[op as '58']}`),
+  ),
+  ...['45', '47'].flatMap((op) =>
+    ['W0', 'W1'].flatMap((w) => [`VEX.128.66.0F38.${w} ${op} /r v1 m16`, `VEX.256.66.0F38.${w} ${op} /r v1 m32`]),
+  ),
+  'VEX.128.66.0F38.W0 46 /r v1 m16',
+  'VEX.256.66.0F38.W0 46 /r v1 m32',
   ...shiftImmediate.flatMap((s) => ['128', '256'].map((l) => `VEX.${l}.66.0F.WIG ${s} ib v1 reg`)),
-  'VEX.128.66.0F.WIG 73 /3 ib v1 reg', 'VEX.256.66.0F.WIG 73 /3 ib v1 reg', 'VEX.128.66.0F.WIG 73 /7 ib v1 reg', 'VEX.256.66.0F.WIG 73 /7 ib v1 reg',
+  'VEX.128.66.0F.WIG 73 /3 ib v1 reg',
+  'VEX.256.66.0F.WIG 73 /3 ib v1 reg',
+  'VEX.128.66.0F.WIG 73 /7 ib v1 reg',
+  'VEX.256.66.0F.WIG 73 /7 ib v1 reg',
 ];
-const gather = ['90', '91', '92', '93'].flatMap((op) => ['W0', 'W1'].flatMap((w) => ['128', '256'].map((l) => `VEX.${l}.66.0F38.${w} ${op} /r v1 m8 vsib mem`)));
+const gather = ['90', '91', '92', '93'].flatMap((op) =>
+  ['W0', 'W1'].flatMap((w) => ['128', '256'].map((l) => `VEX.${l}.66.0F38.${w} ${op} /r v1 m8 vsib mem`)),
+);
 
 const fma: string[] = [];
 for (let op = 0x96; op <= 0xbf; op++) {
@@ -167,7 +390,12 @@ for (let op = 0x96; op <= 0xbf; op++) {
     else fma.push(`VEX.128.66.0F38.${w} ${code} /r v1 m16`, `VEX.256.66.0F38.${w} ${code} /r v1 m32`);
   }
 }
-const f16c = ['VEX.128.66.0F38.W0 13 /r m8', 'VEX.256.66.0F38.W0 13 /r m16', 'VEX.128.66.0F3A.W0 1D /r ib m8', 'VEX.256.66.0F3A.W0 1D /r ib m16'];
+const f16c = [
+  'VEX.128.66.0F38.W0 13 /r m8',
+  'VEX.256.66.0F38.W0 13 /r m16',
+  'VEX.128.66.0F3A.W0 1D /r ib m8',
+  'VEX.256.66.0F3A.W0 1D /r ib m16',
+];
 
 /** MXCSR: every rounding mode, DAZ and FTZ, old flags set or not, exceptions unmasked in one case of six. */
 export function randomMxcsr(b: Builder): void {
@@ -181,31 +409,62 @@ export function randomMxcsr(b: Builder): void {
 }
 
 const legacy = (rows: readonly Row[]) => rows.map((r) => r[0]);
-const simd = (name: string, forms: readonly string[], options: TableOptions = {}) => table(name, forms, { sequence: 3, ...options });
+const simd = (name: string, forms: readonly string[], options: TableOptions = {}) =>
+  table(name, forms, { sequence: 3, ...options });
 const floating: TableOptions = { style: 'float', prepare: randomMxcsr };
 
 export const simdGroups: Group[] = [
-  simd('mmx', [
-    ...integerOps.map((op) => `NP 0F ${op} /r m8 Rm Mm`), 'NP 0F 70 /r ib m8 Rm Mm', ...shiftImmediate.map((s) => `NP 0F ${s} ib reg Mm`),
-    ...ssse3Ops.map((op) => `NP 0F 38 ${op} /r m8 Rm Mm`), 'NP 0F 38 1C /r m8 Rm Mm', 'NP 0F 38 1D /r m8 Rm Mm', 'NP 0F 38 1E /r m8 Rm Mm',
-    'NP 0F 3A 0F /r ib m8 Rm Mm', 'NP 0F 6F /r m8 Rm Mm', 'NP 0F 7F /r m8 Rm Mm', 'NP 0F E7 /r m8 Rm Mm mem', 'NP 0F D7 /r Mm reg',
-    'NP 0F C4 /r ib m2 Rm', 'NP 0F C5 /r ib Mm reg', 'NP 0F F7 /r Rm Mm reg', 'NP 0F 6E /r y Rm', 'NP 0F 7E /r y Rm', 'NP 0F 77',
-  ], {
-    weight: 2,
-    prepare(b) {
-      b.setFtw(b.rng.below(256));
-      b.setFsw(b.rng.below(8) << 11);
-      if (b.rng.oneIn(2)) b.setGpr(7, BigInt(0x2000_0000 + b.rng.below(0x1f00)));
+  simd(
+    'mmx',
+    [
+      ...integerOps.map((op) => `NP 0F ${op} /r m8 Rm Mm`),
+      'NP 0F 70 /r ib m8 Rm Mm',
+      ...shiftImmediate.map((s) => `NP 0F ${s} ib reg Mm`),
+      ...ssse3Ops.map((op) => `NP 0F 38 ${op} /r m8 Rm Mm`),
+      'NP 0F 38 1C /r m8 Rm Mm',
+      'NP 0F 38 1D /r m8 Rm Mm',
+      'NP 0F 38 1E /r m8 Rm Mm',
+      'NP 0F 3A 0F /r ib m8 Rm Mm',
+      'NP 0F 6F /r m8 Rm Mm',
+      'NP 0F 7F /r m8 Rm Mm',
+      'NP 0F E7 /r m8 Rm Mm mem',
+      'NP 0F D7 /r Mm reg',
+      'NP 0F C4 /r ib m2 Rm',
+      'NP 0F C5 /r ib Mm reg',
+      'NP 0F F7 /r Rm Mm reg',
+      'NP 0F 6E /r y Rm',
+      'NP 0F 7E /r y Rm',
+      'NP 0F 77',
+    ],
+    {
+      weight: 2,
+      prepare(b) {
+        b.setFtw(b.rng.below(256));
+        b.setFsw(b.rng.below(8) << 11);
+        if (b.rng.oneIn(2)) b.setGpr(7, BigInt(0x2000_0000 + b.rng.below(0x1f00)));
+      },
     },
-  }),
+  ),
   simd('sse-float', legacy(floatRows), { ...floating, weight: 5 }),
   simd('sse-convert', [...legacy(convertRows), ...convertGeneral], { ...floating, weight: 2 }),
   simd('sse-logic', legacy(logicRows)),
-  simd('sse-move', [...legacy(moveRows), ...moveGeneral], { weight: 2, prepare: (b) => b.setGpr(7, BigInt(0x2000_0000 + b.rng.below(0x1f00))) }),
-  simd('sse-integer', [...legacy(integerRows), ...shiftImmediate.map((s) => `66 0F ${s} ib x reg`), '66 0F 73 /3 ib x reg', '66 0F 73 /7 ib x reg'], {
-    weight: 3,
-    prepare: smallCounts,
+  simd('sse-move', [...legacy(moveRows), ...moveGeneral], {
+    weight: 2,
+    prepare: (b) => b.setGpr(7, BigInt(0x2000_0000 + b.rng.below(0x1f00))),
   }),
+  simd(
+    'sse-integer',
+    [
+      ...legacy(integerRows),
+      ...shiftImmediate.map((s) => `66 0F ${s} ib x reg`),
+      '66 0F 73 /3 ib x reg',
+      '66 0F 73 /7 ib x reg',
+    ],
+    {
+      weight: 3,
+      prepare: smallCounts,
+    },
+  ),
   simd('sse4-text', [...legacy(textRows), ...vexForms(textRows)], { prepare: textOperands, sequence: 1 }),
   simd('crypto', [...legacy(cryptoRows), ...vexForms(cryptoRows)]),
   simd('avx-float', vexForms(floatRows), { ...floating, weight: 4 }),
@@ -218,20 +477,26 @@ export const simdGroups: Group[] = [
   simd('gather', gather, { sequence: 1, noFaults: true }),
   simd('fma', fma, { ...floating, weight: 4 }),
   simd('f16c', f16c, { ...floating, prepare: (b) => (randomMxcsr(b), halves(b)) }),
-  simd('approximate', [...legacy(approximateRows), ...vexForms(approximateRows)], { ...floating, sequence: 1, prepare: (b) => b.setMxcsr(0x1f80) }),
+  simd('approximate', [...legacy(approximateRows), ...vexForms(approximateRows)], {
+    ...floating,
+    sequence: 1,
+    prepare: (b) => b.setMxcsr(0x1f80),
+  }),
 ];
 
 /** Vector shift counts that matter are small: put some into vector registers. */
 function smallCounts(b: Builder): void {
   if (b.rng.oneIn(2)) return;
-  for (let i = 0; i < 3; i++) b.view.setBigUint64(144 + 144 + b.rng.below(b.registers) * 32, BigInt(b.rng.below(70)), true);
+  for (let i = 0; i < 3; i++)
+    b.view.setBigUint64(144 + 144 + b.rng.below(b.registers) * 32, BigInt(b.rng.below(70)), true);
 }
 
 /** Strings with terminators and few different characters; lengths around 8 and 16, negative ones too. */
 function textOperands(b: Builder): void {
   const { rng } = b;
   for (let r = 0; r < b.registers; r++)
-    for (let i = 0; i < 16; i++) b.bytes[288 + r * 32 + i] = rng.oneIn(3) ? rng.u32() : rng.pick([0x41, 0x42, 0x43, 0, 0x80, 0x41]);
+    for (let i = 0; i < 16; i++)
+      b.bytes[288 + r * 32 + i] = rng.oneIn(3) ? rng.u32() : rng.pick([0x41, 0x42, 0x43, 0, 0x80, 0x41]);
   b.setGpr(0, BigInt.asUintN(64, BigInt(rng.range(-20, 20))) | (rng.oneIn(4) ? 1n << 40n : 0n));
   b.setGpr(2, BigInt.asUintN(64, BigInt(rng.range(-20, 20))));
   b.style = 'plain';
@@ -242,5 +507,6 @@ function textOperands(b: Builder): void {
 function halves(b: Builder): void {
   if (b.rng.oneIn(2)) return;
   const edges = [0, 0x8000, 0x7c00, 0xfc00, 0x7e00, 0x7c01, 1, 0x3ff, 0x400, 0x7bff, 0x3c00, 0x83ff];
-  for (let i = 0; i < b.registers * 16; i++) b.view.setUint16(288 + i * 2, b.rng.oneIn(2) ? b.rng.u32() & 0xffff : b.rng.pick(edges), true);
+  for (let i = 0; i < b.registers * 16; i++)
+    b.view.setUint16(288 + i * 2, b.rng.oneIn(2) ? b.rng.u32() & 0xffff : b.rng.pick(edges), true);
 }

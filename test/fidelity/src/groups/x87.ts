@@ -21,7 +21,9 @@ const TRANSCENDENTAL = [0xf0, 0xf1, 0xf2, 0xf3, 0xf9, 0xfb, 0xfe, 0xff];
 function isDefinedD9(modrm: number): boolean {
   if (modrm < 0xd0) return true;
   if (modrm === 0xd0) return true;
-  return [0xe0, 0xe1, 0xe4, 0xe5, 0xe8, 0xe9, 0xea, 0xeb, 0xec, 0xed, 0xee, 0xf4, 0xf5, 0xf6, 0xf7, 0xf8, 0xfa, 0xfc, 0xfd].includes(modrm);
+  return [
+    0xe0, 0xe1, 0xe4, 0xe5, 0xe8, 0xe9, 0xea, 0xeb, 0xec, 0xed, 0xee, 0xf4, 0xf5, 0xf6, 0xf7, 0xf8, 0xfa, 0xfc, 0xfd,
+  ].includes(modrm);
 }
 
 export function randomX87(b: Builder, masked = false): void {
@@ -63,7 +65,7 @@ function memoryForm(b: Builder, environment: boolean): void {
     const row = rng.below(8);
     const digit = rng.below(8);
     const size = MEMORY_BYTES[row]![digit]!;
-    if (size === 0 || (size > 16) !== environment) continue;
+    if (size === 0 || size > 16 !== environment) continue;
     const target = b.chooseTarget(size, 1);
     b.lastTarget = target;
     if (target >= 0 && b.policy === 'normal' && !rng.oneIn(4)) operand(b, row, digit, target, size);
@@ -141,7 +143,19 @@ export const x87Groups: Group[] = [
     build(b) {
       randomX87(b);
       faults(b);
-      if (b.rng.oneIn(3)) b.raw(...b.rng.pick([[0xdb, 0xe2], [0xdb, 0xe3], [0xdf, 0xe0], [0x9b, 0xdf, 0xe0], [0xdb, 0xe0], [0xdb, 0xe1], [0xdb, 0xe4], [0xd9, 0xd0]]));
+      if (b.rng.oneIn(3))
+        b.raw(
+          ...b.rng.pick([
+            [0xdb, 0xe2],
+            [0xdb, 0xe3],
+            [0xdf, 0xe0],
+            [0x9b, 0xdf, 0xe0],
+            [0xdb, 0xe0],
+            [0xdb, 0xe1],
+            [0xdb, 0xe4],
+            [0xd9, 0xd0],
+          ]),
+        );
       else memoryForm(b, true);
     },
   },

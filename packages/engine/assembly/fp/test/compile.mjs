@@ -18,14 +18,31 @@ const replaced = {
 export async function compile() {
   let binary;
   const { error, stderr } = await asc.main(
-    ['assembly/fp/test/entry.ts', '--outFile', 'out.wasm', '-O3', '--noAssert', ...(process.env.ASC_DEBUG ? ['--debug'] : []), '--runtime', 'stub', '--use', 'abort=', '--memoryBase', '65536', '--enable', 'simd'],
+    [
+      'assembly/fp/test/entry.ts',
+      '--outFile',
+      'out.wasm',
+      '-O3',
+      '--noAssert',
+      ...(process.env.ASC_DEBUG ? ['--debug'] : []),
+      '--runtime',
+      'stub',
+      '--use',
+      'abort=',
+      '--memoryBase',
+      '65536',
+      '--enable',
+      'simd',
+    ],
     {
       readFile(name, baseDir) {
         const stub = replaced[name.replaceAll('\\', '/')];
         const path = stub ? join(here, stub) : join(engine, name);
         return existsSync(path) ? readFileSync(path, 'utf8') : null;
       },
-      writeFile(name, contents) { if (name === 'out.wasm') binary = contents; },
+      writeFile(name, contents) {
+        if (name === 'out.wasm') binary = contents;
+      },
       listFiles: () => [],
     },
   );
@@ -63,11 +80,21 @@ export function unpack(file) {
   const end = 4 + file.readUInt32LE(0) * SSE_BYTES;
   return { sse: file.subarray(4, end), x87: fold(file.subarray(end)) };
 }
-const extended = (data, at) => `${data.readUInt16LE(at + 8).toString(16).padStart(4, '0')}:${data.readBigUInt64LE(at).toString(16).padStart(16, '0')}`;
+const extended = (data, at) =>
+  `${data
+    .readUInt16LE(at + 8)
+    .toString(16)
+    .padStart(4, '0')}:${data.readBigUInt64LE(at).toString(16).padStart(16, '0')}`;
 /** An x87 record in words: instruction, operands and what the processor made of them. */
 export function describeX87(data, index) {
   const at = index * X87_BYTES;
-  const word = (o) => data.readUInt16LE(at + o).toString(16).padStart(4, '0');
-  return `${(0xd8 + data[at]).toString(16)} ${data[at + 1].toString(16)} cw ${word(16)} sw ${word(20)} tw ${word(24)} st0 ${extended(data, at + 44)} `
-    + `st1 ${extended(data, at + 54)} mem ${extended(data, at + 240)} -> sw ${word(132)} tw ${word(136)} st0 ${extended(data, at + 156)} st1 ${extended(data, at + 166)} mem ${extended(data, at + 368)}`;
+  const word = (o) =>
+    data
+      .readUInt16LE(at + o)
+      .toString(16)
+      .padStart(4, '0');
+  return (
+    `${(0xd8 + data[at]).toString(16)} ${data[at + 1].toString(16)} cw ${word(16)} sw ${word(20)} tw ${word(24)} st0 ${extended(data, at + 44)} ` +
+    `st1 ${extended(data, at + 54)} mem ${extended(data, at + 240)} -> sw ${word(132)} tw ${word(136)} st0 ${extended(data, at + 156)} st1 ${extended(data, at + 166)} mem ${extended(data, at + 368)}`
+  );
 }

@@ -1,0 +1,564 @@
+import { existsSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { RESUME, RETRY, Stage, stop } from '@visorkit/core';
+import type { InitialState, Plugin } from '@visorkit/core';
+import { InterruptSourceToken, MmioBusToken, PortBusToken, compose } from '@visorkit/machine';
+import { exits } from '@visorkit/exits';
+import { kvm } from './index.js';
+import { CODE, HLT, kvmUsable, machineOf, runGuest } from './test-machine.js';
+import type { MachineOptions, Ran } from './test-machine.js';
+
+const usable = kvmUsable();
+/** Without the processor's help the kernel does not get over VMCALL. */
+const software = existsSync('/sys/module/kvm_pvm');
+if (usable && software)
+  process.stderr.write(
+    "SKIPPED: the hypercall that KVM forwards. This machine's KVM (module kvm_pvm) has no VMCALL for guests that do not know of it.\n",
+  );
+const flat32: Partial<InitialState> = { mode: 'protected32' };
+
+/** Runs and disposes; what the test looks at is fetched before. */
+async function ran<T>(code: readonly number[], options: MachineOptions, look: (run: Ran) => T): Promise<T> {
+  const run = await runGuest(code, options);
+  try {
+    return look(run);
+  } finally {
+    await run.vmm.dispose();
+  }
+}
+
+describe.skipIf(!usable)('kvm backend', () => {
+  it('runs the guest of the KVM API example', async () => {
+    await ran(
+      [0xba, 0xf8, 0x03, 0x00, 0xd8, 0x04, 0x30, 0xee, 0xb0, 0x0a, 0xee, HLT],
+      { state: { registers: { rax: 2n, rbx: 2n } } },
+      ({ output, report }) => {
+        expect(String.fromCharCode(...output)).toBe('4\n');
+        expect(report).toMatchObject({ reason: 'halted', backend: 'kvm', exits: { io: 2, hlt: 1 } });
+      },
+    );
+  });
+
+  it('puts what a port gives into AL alone', async () => {
+    await ran([0xba, 0xf8, 0x03, 0xec, HLT], { state: { registers: { rax: 0x1234_5678_9abc_def0n } } }, ({ vcpu }) => {
+      expect(vcpu.rax & 0xffffn).toBe(0xde5an);
+    });
+  });
+
+  it('finishes an IN before anybody sees the registers', async () => {
+    let seen = 0n;
+    const plugin: Partial<Plugin> = {
+      apply({ hooks }) {
+        hooks.exit.for('io').tap({ name: 'end', stage: Stage.Observe }, (exit, vcpu) => {
+          if (!exit.io.input) return undefined;
+          exit.io.value = 0x77;
+          vcpu.completeInstruction();
+          seen = vcpu.rax & 0xffn;
+          return stop('enough');
+        });
+      },
+    };
+    await ran([0xba, 0xf8, 0x03, 0xec, 0xf4], { plugin }, ({ vcpu }) => {
+      expect(seen).toBe(0x77n);
+      expect(vcpu.rip).toBe(0x1004n);
+    });
+  });
+
+  it('moves strings to and from ports', async () => {
+    const data = Uint8Array.from('strings', (character) => character.charCodeAt(0));
+    // CLD; MOV SI, 2000H; MOV CX, 7; MOV DX, 3F8H; REP OUTSB; MOV DI, 3000H; MOV CX, 3; REP INSB
+    const code = [
+      0xfc,
+      0xbe,
+      0x00,
+      0x20,
+      0xb9,
+      7,
+      0,
+      0xba,
+      0xf8,
+      0x03,
+      0xf3,
+      0x6e,
+      0xbf,
+      0x00,
+      0x30,
+      0xb9,
+      3,
+      0,
+      0xf3,
+      0x6c,
+      HLT,
+    ];
+    await ran(code, { data: { 0x2000: data } }, ({ output, memory, vcpu }) => {
+      expect(String.fromCharCode(...output)).toBe('strings');
+      expect([...memory.read(0x3000, 4)]).toEqual([0x5a, 0x5a, 0x5a, 0]);
+      expect([vcpu.rcx & 0xffffn, vcpu.rsi & 0xffffn, vcpu.rdi & 0xffffn]).toEqual([0n, 0x2007n, 0x3003n]);
+    });
+  });
+
+  it('stops a guest that never exits when its time is over', async () => {
+    const started = performance.now();
+    const run = await runGuest([0xeb, 0xfe], {}, 0.05);
+    expect(run.report.reason).toBe('timeout');
+    expect(performance.now() - started).toBeLessThan(2000);
+    await run.vmm.dispose();
+  });
+
+  it('starts at the reset vector when nobody says otherwise', async () => {
+    const backend = kvm();
+    const vmm = compose({
+      backend,
+      memory: 1 << 20,
+      plugins: [
+        {
+          name: 'rom',
+          apply({ hooks }) {
+            hooks.load.tapPromise('rom', async () => {
+              backend.mapRom(0xffff_0000, new Uint8Array(0x10000).fill(HLT));
+            });
+          },
+        },
+        ...exits(),
+      ],
+    });
+    expect(await vmm.run({ timeout: 10 })).toMatchObject({ reason: 'halted', exits: { hlt: 1 } });
+    expect(vmm.vcpus[0].rip).toBe(0xfff1n);
+    await vmm.dispose();
+  });
+
+  it('ignores writes to read-only memory', async () => {
+    // MOV BYTE [EAX], 1; MOV BL, [EAX]
+    const { vmm, backend, vcpu } = await machineOf([0xc6, 0x00, 0x01, 0x8a, 0x18, HLT], {
+      state: { ...flat32, registers: { rax: 0xe000_0000n } },
+    });
+    backend.mapRom(0xe000_0000, new Uint8Array(4096).fill(0x42));
+    const report = await vmm.run({ timeout: 10 });
+    expect([report.reason, vcpu.rbx & 0xffn]).toEqual(['halted', 0x42n]);
+    expect(report.exits['ept-violation']).toBeUndefined();
+    await vmm.dispose();
+  });
+
+  it('notes which pages the guest writes', async () => {
+    // MOV [EDI], EAX three times in three pages
+    const { vmm, backend } = await machineOf([0x89, 0x07, 0x89, 0x87, 0, 0x10, 0, 0, 0x89, 0x87, 0, 0x50, 0, 0, HLT], {
+      state: { ...flat32, registers: { rdi: 0x4_0000n } },
+    });
+    backend.slots.setDirtyLog(true);
+    await vmm.run({ timeout: 10 });
+    expect(backend.slots.readDirtyLog().filter((page) => page >= 0x4_0000)).toEqual([0x4_0000, 0x4_1000, 0x4_5000]);
+    expect(backend.slots.readDirtyLog()).toEqual([]);
+    await vmm.dispose();
+  });
+
+  it('refuses what it cannot do, saying so', async () => {
+    const vmm = compose({ backend: kvm(), memory: 1 << 20, time: 'virtual', plugins: [...exits()] });
+    await expect(vmm.run({})).rejects.toMatchObject({ code: 'KVM_TIME' });
+    const needs =
+      (plugin: Partial<Plugin>): (() => unknown) =>
+      () =>
+        compose({
+          backend: kvm(),
+          memory: 1 << 20,
+          plugins: [{ name: 'greedy', apply() {}, ...plugin }],
+          alternatives: [{ name: 'vmx', capabilities: new Set(['ept.execute-only']) }],
+        });
+    expect(needs({ requires: { capabilities: ['ept.execute-only'] } })).toThrow(
+      'Backend kvm lacks "ept.execute-only" (asked for by greedy; backend vmx has it)',
+    );
+    expect(needs({ needs: { primary: ['rdtsc-exiting'] } })).toThrow(
+      /greedy needs the primary control "rdtsc-exiting", which backend kvm does not have/,
+    );
+    expect(needs({ needs: { exceptions: [14] } })).toThrow(
+      /greedy asks for exits of exception vector 14, which backend kvm does not give/,
+    );
+  });
+
+  it('ends with a report when the guest triple-faults', async () => {
+    // LIDT of an empty table in protected mode, then UD2
+    await ran([0x0f, 0x0b], { state: { ...flat32, idtr: { base: 0n, limit: 0 } } }, ({ report }) => {
+      expect(report).toMatchObject({ reason: 'triple-fault', failure: { vcpu: { rip: '0x1000' } } });
+    });
+  });
+
+  it('runs two vCPUs in turn', async () => {
+    const seen = new Set<number>();
+    const { vmm } = await machineOf([0xe6, 0x10, 0xeb, 0xfc], {
+      cpus: 2,
+      plugin: {
+        provides: [InterruptSourceToken],
+        apply({ services, hooks }) {
+          let started = false;
+          const idle = { pending: () => false, acknowledge: () => 0 };
+          const second = {
+            ...idle,
+            takeStartup: () => {
+              const vector = started ? -1 : 1;
+              started = true;
+              return vector;
+            },
+          };
+          services.provide(InterruptSourceToken, {
+            ...idle,
+            forVcpu: (index: number) => (index === 0 ? idle : second),
+          });
+          services.get(PortBusToken).register(0x10, 1, { readPort: () => 0, writePort: () => {} }, 'guest');
+          hooks.exit.for('io').tap({ name: 'see', stage: Stage.Observe }, (_exit, vcpu) => {
+            seen.add(vcpu.index);
+            return seen.size === 2 ? stop('both') : undefined;
+          });
+        },
+      },
+    });
+    expect((await vmm.run({ timeout: 10 })).why).toBe('both');
+    await vmm.dispose();
+  });
+});
+
+describe.skipIf(!usable)('memory-mapped devices on kvm', () => {
+  const DEVICE = 0xd000_0000;
+  const device = (log: string[]): Partial<Plugin> => ({
+    apply({ services }) {
+      services.get(MmioBusToken).register(
+        DEVICE,
+        0x2000,
+        {
+          readMmio: (offset, size) => {
+            log.push(`read ${offset} ${size}`);
+            return offset + 1;
+          },
+          writeMmio: (offset, size, value) => {
+            log.push(`write ${offset} ${size} ${value}`);
+          },
+        },
+        'device',
+      );
+    },
+  });
+
+  it('see each access once', async () => {
+    const log: string[] = [];
+    // PUSH [ESI]; ADD [ESI+8], EAX; XCHG [ESI+12], AL
+    await ran(
+      [0xff, 0x36, 0x01, 0x46, 0x08, 0x86, 0x46, 0x0c, HLT],
+      { state: { ...flat32, rsp: 0x8000n, registers: { rsi: BigInt(DEVICE), rax: 0x20n } }, plugin: device(log) },
+      ({ vcpu }) => {
+        expect(log).toEqual(['read 0 4', 'read 8 4', 'write 8 4 41', 'read 12 1', 'write 12 1 32']);
+        expect(vcpu.getRegister32(0)).toBe(13);
+      },
+    );
+  });
+
+  it('get accesses across a page in pieces', async () => {
+    const log: string[] = [];
+    await ran(
+      [0x89, 0x07, HLT],
+      { state: { ...flat32, registers: { rdi: BigInt(DEVICE + 0xffd), rax: 0x4433_2211n } }, plugin: device(log) },
+      () => {
+        expect(log).toEqual([`write ${0xffd} 2 ${0x2211}`, `write ${0xfff} 1 ${0x33}`, `write ${0x1000} 1 ${0x44}`]);
+      },
+    );
+  });
+});
+
+describe.skipIf(!usable)('interrupts on kvm', () => {
+  it('are injected once the guest has them on', async () => {
+    let pending = true;
+    const plugin: Partial<Plugin> = {
+      provides: [InterruptSourceToken],
+      apply({ services }) {
+        services.provide(InterruptSourceToken, {
+          pending: () => pending,
+          acknowledge: () => {
+            pending = false;
+            return 0x40;
+          },
+        });
+      },
+    };
+    // OUT 3F8H; STI; NOP; again: HLT; CLI; JMP again. Vector 40H: INC BX; IRET
+    const code = [0xba, 0xf8, 0x03, 0xee, 0xfb, 0x90, 0x90, HLT, 0xfa, 0xeb, 0xfc];
+    await ran(
+      code,
+      { plugin, data: { 0x100: Uint8Array.of(0x00, 0x40, 0, 0), 0x4000: Uint8Array.of(0x43, 0xcf) } },
+      ({ vcpu, report }) => {
+        expect(vcpu.rbx & 0xffffn).toBe(1n);
+        expect(report.reason).toBe('halted');
+      },
+    );
+  });
+
+  it('end a halt', async () => {
+    let ticks = 0;
+    const plugin: Partial<Plugin> = {
+      provides: [InterruptSourceToken],
+      apply({ services, hooks }) {
+        let halts = 0,
+          taken = 0;
+        hooks.exit.for('hlt').tap({ name: 'count', stage: Stage.Observe }, () => {
+          halts++;
+          return undefined;
+        });
+        services.provide(InterruptSourceToken, {
+          pending: () => halts > taken && taken < 3,
+          acknowledge: () => {
+            taken++;
+            ticks++;
+            return 0x40;
+          },
+        });
+      },
+    };
+    // STI; again: HLT; JMP again. Vector 40H: INC BX; IRET
+    await ran(
+      [0xfb, HLT, 0xeb, 0xfd],
+      { plugin, data: { 0x100: Uint8Array.of(0x00, 0x40, 0, 0), 0x4000: Uint8Array.of(0x43, 0xcf) } },
+      ({ vcpu, report }) => {
+        expect([ticks, vcpu.rbx & 0xffffn]).toEqual([3, 3n]);
+        expect(report.reason).toBe('halted');
+      },
+    );
+  });
+
+  it('gives NMIs and exceptions', async () => {
+    const plugin: Partial<Plugin> = {
+      apply({ hooks }) {
+        hooks.exit.for('io').tap({ name: 'inject', stage: Stage.Observe }, (exit, vcpu) => {
+          if (exit.io.value === 1) vcpu.injectNmi();
+          else vcpu.injectException(13, 0);
+          return RESUME;
+        });
+      },
+    };
+    // OUT 10H of 1, then of 2. Vector 2: INC BX; IRET. Vector 13: INC CX; IRET (no error code in real mode)
+    const code = [0xb0, 1, 0xe6, 0x10, 0xb0, 2, 0xe6, 0x10, HLT];
+    const data = {
+      0x08: Uint8Array.of(0x00, 0x40, 0, 0),
+      0x34: Uint8Array.of(0x10, 0x40, 0, 0),
+      0x4000: Uint8Array.of(0x43, 0xcf),
+      0x4010: Uint8Array.of(0x41, 0xcf),
+    };
+    await ran(code, { plugin, data }, ({ vcpu }) => {
+      expect([vcpu.rbx & 0xffffn, vcpu.rcx & 0xffffn]).toEqual([1n, 1n]);
+    });
+  });
+});
+
+describe.skipIf(!usable)('what plugins ask of kvm', () => {
+  it("MSRs they name exit, others are the kernel's", async () => {
+    const seen: string[] = [];
+    const plugin: Partial<Plugin> = {
+      needs: { msrs: { read: [0xc000_0082], write: [0xc000_0082] } },
+      apply({ hooks }) {
+        hooks.exit.for('rdmsr').tap({ name: 'see', stage: Stage.Observe }, (_exit, vcpu) => {
+          seen.push(`read ${vcpu.getRegister32(1).toString(16)}`);
+          vcpu.setRegister32(0, 0x1234);
+          vcpu.setRegister32(2, 0x5678);
+          return RESUME;
+        });
+        hooks.exit.for('wrmsr').tap({ name: 'see', stage: Stage.Observe }, (_exit, vcpu) => {
+          seen.push(`write ${vcpu.getRegister32(1).toString(16)} ${vcpu.getRegister32(0)}`);
+          return RESUME;
+        });
+      },
+    };
+    // MOV ECX, C0000082H; MOV EAX, 7; WRMSR; RDMSR; MOV ESI, EAX; MOV ECX, C0000081H; RDMSR
+    const code = [
+      0xb9,
+      0x82,
+      0,
+      0,
+      0xc0,
+      0xb8,
+      7,
+      0,
+      0,
+      0,
+      0x0f,
+      0x30,
+      0x0f,
+      0x32,
+      0x89,
+      0xc6,
+      0x89,
+      0xd7,
+      0xb9,
+      0x81,
+      0,
+      0,
+      0xc0,
+      0x0f,
+      0x32,
+      HLT,
+    ];
+    await ran(code, { state: flat32, plugin }, ({ vcpu }) => {
+      expect(seen).toEqual(['write c0000082 7', 'read c0000082']);
+      expect([vcpu.getRegister32(6), vcpu.getRegister32(7)]).toEqual([0x1234, 0x5678]);
+    });
+  });
+
+  it('an MSR that nobody has gives #GP', async () => {
+    // MOV ECX, 12345678H; RDMSR in real mode: vector 13
+    const code = [0x66, 0xb9, 0x78, 0x56, 0x34, 0x12, 0x0f, 0x32, HLT];
+    await ran(
+      code,
+      { data: { 0x34: Uint8Array.of(0x10, 0x40, 0, 0), 0x4010: Uint8Array.of(0xb3, 0x99, HLT) } },
+      ({ vcpu, report }) => {
+        expect(vcpu.rbx & 0xffn).toBe(0x99n);
+        expect(report.exits.rdmsr).toBe(1);
+      },
+    );
+  });
+
+  it.skipIf(software)('the hypercall that the kernel forwards', async () => {
+    const calls: bigint[][] = [];
+    const plugin: Partial<Plugin> = {
+      apply({ hooks }) {
+        hooks.exit.for('vmcall').tap({ name: 'answer', stage: Stage.Observe }, (_exit, vcpu) => {
+          calls.push([vcpu.rax, vcpu.rbx, vcpu.rcx, vcpu.rdx]);
+          vcpu.rax = 0x1234n;
+          return RESUME;
+        });
+      },
+    };
+    const amd = kvm().cpuid.some(({ leaf, ebx }) => leaf === 0 && ebx === 0x6874_7541);
+    // VMCALL (VMMCALL) of 12, MAP_GPA_RANGE, with a page and a count; then of 77, which the kernel refuses itself
+    const call = [0x0f, 0x01, amd ? 0xd9 : 0xc1];
+    await ran(
+      [
+        0xb8,
+        12,
+        0,
+        0,
+        0,
+        0xbb,
+        0,
+        0x50,
+        0,
+        0,
+        0xb9,
+        1,
+        0,
+        0,
+        0,
+        0x31,
+        0xd2,
+        ...call,
+        0x89,
+        0xc6,
+        0xb8,
+        77,
+        0,
+        0,
+        0,
+        ...call,
+        HLT,
+      ],
+      { state: flat32, plugin },
+      ({ vcpu, report }) => {
+        expect(calls).toEqual([[12n, 0x5000n, 1n, 0n]]);
+        expect([vcpu.getRegister32(6), vcpu.getRegister32(0) | 0, report.exits.vmcall]).toEqual([0x1234, -1000, 1]);
+      },
+    );
+  });
+
+  it('single-steps', async () => {
+    const places: bigint[] = [];
+    const plugin: Partial<Plugin> = {
+      needs: { primary: ['monitor-trap-flag'] },
+      apply({ hooks }) {
+        hooks.exit.for('monitor-trap-flag').tap('trace', (_exit, vcpu) => {
+          places.push(vcpu.rip);
+          return RETRY;
+        });
+      },
+    };
+    await ran([0x40, 0x43, 0x41, HLT], { plugin }, ({ report }) => {
+      expect(places).toEqual([0x1001n, 0x1002n, 0x1003n]);
+      expect(report.exits.hlt).toBe(1);
+    });
+  });
+
+  it('breakpoints in debug registers exit', async () => {
+    const seen: string[] = [];
+    const plugin: Partial<Plugin> = {
+      needs: { exceptions: [1, 3] },
+      apply({ hooks, vcpus }) {
+        hooks.loaded.tap({ name: 'break', stage: Stage.Fallback }, () => {
+          vcpus[0].setDebugRegister(0, 0x1001n);
+          vcpus[0].setDebugRegister(7, 0x402n);
+        });
+        hooks.exit.for('exception').tap({ name: 'see', stage: Stage.Observe }, (exit, vcpu) => {
+          seen.push(`${exit.interruptionInfo & 0xff} at ${vcpu.rip.toString(16)} ${exit.qualification}`);
+          vcpu.setDebugRegister(7, 0x400n);
+          return RESUME;
+        });
+      },
+    };
+    await ran([0x90, 0x90, 0x43, HLT], { plugin }, ({ vcpu }) => {
+      expect(seen).toEqual(['1 at 1001 1']);
+      expect(vcpu.rbx & 0xffffn).toBe(1n);
+    });
+  });
+});
+
+describe.skipIf(!usable)('state of a kvm vCPU', () => {
+  const count = [0x66, 0x40, 0xe6, 0x10, 0xeb, 0xfa]; // INC EAX; OUT 10H, AL; JMP
+
+  const until = (turns: number): Partial<Plugin> => ({
+    apply({ hooks }) {
+      let seen = 0;
+      hooks.exit
+        .for('io')
+        .tap({ name: 'end', stage: Stage.Observe }, () => (++seen === turns ? stop('enough') : undefined));
+    },
+  });
+
+  it('is saved and goes on elsewhere', async () => {
+    const first = await runGuest(count, { plugin: until(50) });
+    first.vcpu.completeInstruction();
+    const saved = structuredClone(first.vcpu.saveState());
+    await first.vmm.dispose();
+    const second = await machineOf(count, { plugin: until(50) });
+    await second.vmm.load();
+    second.vcpu.restoreState(saved);
+    expect(second.vcpu.saveState()).toMatchObject({
+      general: saved.general,
+      xsave: saved.xsave,
+      debug: saved.debug,
+      events: saved.events,
+    });
+    await second.vmm.run({ timeout: 10 });
+    expect(second.vcpu.getRegister32(0)).toBe(100);
+    await second.vmm.dispose();
+  });
+
+  it('keeps floating-point registers, MSRs, debug registers and CR8', async () => {
+    // FLD1; FLDPI; HLT
+    const first = await runGuest([0xd9, 0xe8, 0xd9, 0xeb, HLT]);
+    first.vcpu.writeMsr(0xc000_0082, 0x1234_5678n);
+    first.vcpu.setDebugRegister(0, 0xabcdn);
+    first.vcpu.setControlRegister(8, 5n);
+    const saved = structuredClone(first.vcpu.saveState());
+    await first.vmm.dispose();
+    // FADDP; FISTP WORD [2000H]
+    const second = await machineOf([0xde, 0xc1, 0xdf, 0x1e, 0x00, 0x20, HLT]);
+    await second.vmm.load();
+    second.vcpu.restoreState(saved);
+    second.vcpu.rip = BigInt(CODE);
+    expect([
+      second.vcpu.readMsr(0xc000_0082),
+      second.vcpu.getDebugRegister(0),
+      second.vcpu.getControlRegister(8),
+    ]).toEqual([0x1234_5678n, 0xabcdn, 5n]);
+    await second.vmm.run({ timeout: 10 });
+    expect(second.memory.readU16(0x2000)).toBe(4);
+    await second.vmm.dispose();
+  });
+
+  it('refuses what is no state of this format', async () => {
+    const { vmm, vcpu } = await machineOf([HLT]);
+    expect(() => vcpu.restoreState({ format: 99 })).toThrow(/format 99/);
+    await vmm.dispose();
+  });
+});

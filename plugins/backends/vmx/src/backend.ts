@@ -1,0 +1,144 @@
+/** The vmx backend: guests on the software processor, driven as a hypervisor drives VT-x. */
+import { fail } from '@visorkit/core';
+import type {
+  Backend,
+  BackendOptions,
+  CpuidEntry,
+  ExecutionClock,
+  GuestMemory,
+  Services,
+  Token,
+  Vcpu,
+} from '@visorkit/core';
+import { Engine, ProcessorBanks, TSC_FREQUENCY, processorCpuid, processorModule } from '@visorkit/engine';
+import type { ProcessorVendor } from '@visorkit/engine';
+import { TimeStampCounterToken } from '@visorkit/machine';
+import { VMX_CAPABILITIES, VMX_CONTROLS } from './capabilities.js';
+import { RealClock, VirtualClock } from './clock.js';
+import type { VmxClock } from './clock.js';
+import { EptViews, EptViewsToken } from './ept-views.js';
+import { GuestMap } from './guest-map.js';
+import { VmxVcpu } from './vcpu.js';
+import { setUpVmcs, yieldOnPause } from './vmcs-setup.js';
+
+export interface VmxBackendOptions {
+  /** Features of the processor by their CPUID names (x86's CPUID_FEATURES); all that the engine has by default. */
+  readonly features?: readonly string[];
+  /** Whose processor it is: `intel` unless given. */
+  readonly vendor?: ProcessorVendor;
+  /** Width of physical addresses, 32 to 46 bits; 46 unless given. */
+  readonly physicalAddressBits?: number;
+  /** Seed of RDRAND and RDSEED. The same seed gives the same run. */
+  readonly seed?: bigint;
+  /** Exits with reason 9 are given to handlers; by default the processor's own task switch carries them out. */
+  readonly exitOnTaskSwitch?: boolean;
+}
+
+/** More than this take so long in turn that guests give up waiting for one another. */
+const MOST_CPUS = 64;
+
+/** Parts that exist once the memory does. */
+interface Parts {
+  readonly engine: Engine;
+  readonly clock: VmxClock;
+  readonly map: GuestMap;
+  readonly views: EptViews;
+  readonly banks: ProcessorBanks;
+}
+
+export class VmxBackend implements Backend {
+  readonly name = 'vmx';
+  readonly capabilities = VMX_CAPABILITIES;
+  readonly controls = VMX_CONTROLS;
+  readonly cpuid: readonly CpuidEntry[];
+  readonly provides: readonly Token<unknown>[] = [TimeStampCounterToken, EptViewsToken];
+  #module: Awaited<ReturnType<typeof processorModule>> | undefined;
+  #opened: BackendOptions | undefined;
+  #parts: Parts | undefined;
+  #yieldOnPause = false;
+  /** Handed out before there is an engine: it points to the engine's clock later. */
+  readonly clock: ExecutionClock;
+
+  constructor(private readonly options: VmxBackendOptions = {}) {
+    this.cpuid = processorCpuid(options.features, options);
+    const parts = (): Parts => this.#required();
+    const opened = (): BackendOptions | undefined => this.#opened;
+    this.clock = {
+      get virtual() {
+        return opened()?.time !== 'real';
+      },
+      now: () => parts().clock.now(),
+      refresh: () => parts().clock.refresh(),
+      get last() {
+        return parts().clock.last;
+      },
+      skipTo: (ns) => parts().clock.skipTo(ns),
+    };
+  }
+
+  async open(options: BackendOptions): Promise<void> {
+    if (options.cpus > MOST_CPUS)
+      fail('VMX_CPUS', `The vmx backend runs up to ${MOST_CPUS} CPUs; ${options.cpus} were asked for.`, {
+        cpus: options.cpus,
+      });
+    this.#opened = options;
+    this.#module = await processorModule();
+  }
+
+  createMemory(size: number): GuestMemory {
+    const opened = this.#opened,
+      module = this.#module;
+    if (opened === undefined || module === undefined)
+      return fail('BACKEND_NOT_OPEN', 'The vmx backend makes memory only after it was opened.');
+    const { seed } = this.options;
+    const engine = new Engine(module, {
+      memoryBytes: size,
+      cpuid: this.cpuid,
+      ...(seed === undefined ? {} : { seed }),
+    });
+    const clock = opened.time === 'real' ? new RealClock(engine) : new VirtualClock(engine);
+    setUpVmcs(engine, opened.controls);
+    this.#yieldOnPause = opened.cpus > 1 && yieldOnPause(engine, opened.controls);
+    const map = new GuestMap(engine);
+    const banks = new ProcessorBanks(engine, opened.cpus, () => clock.processorChanged());
+    this.#parts = { engine, clock, map, banks, views: new EptViews(banks, map) };
+    return engine.memory;
+  }
+
+  createVcpu(index: number): Vcpu {
+    const { exitOnTaskSwitch = false } = this.options;
+    return new VmxVcpu(index, { ...this.#required(), exitOnTaskSwitch, yieldOnPause: this.#yieldOnPause });
+  }
+
+  provideServices(services: Services): void {
+    const { engine, clock, views } = this.#required();
+    services.provide(EptViewsToken, views);
+    services.provide(TimeStampCounterToken, {
+      frequency: TSC_FREQUENCY,
+      read: () => engine.tsc,
+      timeAt: (tsc) => clock.now() + Number(BigInt.asIntN(64, tsc - engine.tsc)),
+    });
+  }
+
+  mapRom(gpa: number, bytes: Uint8Array): void {
+    this.#required().map.mapRom(gpa, bytes);
+  }
+
+  /** The processor itself, for tools and tests that need more than the contract. */
+  get engine(): Engine {
+    return this.#required().engine;
+  }
+
+  dispose(): void {
+    this.#parts = undefined;
+  }
+
+  #required(): Parts {
+    return this.#parts ?? fail('BACKEND_NOT_OPEN', 'The vmx backend has no memory yet, or was disposed.');
+  }
+}
+
+/** Makes the backend for one VM. */
+export function vmx(options: VmxBackendOptions = {}): VmxBackend {
+  return new VmxBackend(options);
+}

@@ -1,0 +1,178 @@
+/**
+ * Time of the machine, and the processor's time stamp counter that goes with it: 1 GHz, so that a tick is a nanosecond.
+ *
+ * Virtual: a retired instruction is a nanosecond, an access to a device a microsecond more, and the kernel skips what the
+ * guest sleeps through. Real: the host's monotonic clock; the TSC is set at the start of each run and goes on by one for each instruction until the next.
+ */
+import { performance } from 'node:perf_hooks';
+import type { ExecutionClock } from '@visorkit/core';
+import { layout } from '@visorkit/engine';
+import type { Engine } from '@visorkit/engine';
+
+export interface VmxClock extends ExecutionClock {
+  refresh(): boolean;
+  readonly last: number;
+  /** Before an entry: makes the TSC right. True when what `retiredAt` gave before it holds no longer. */
+  beforeEntry(): boolean;
+  /** Another vCPU's state has come into the engine. */
+  processorChanged(): void;
+  /** The guest has accessed a device. */
+  deviceAccess(): void;
+  /** The `retired` value at which clock time reaches `ns` (real time: about). */
+  retiredAt(ns: number): number;
+  save(): number;
+  restore(state: number): void;
+}
+
+/** Index of the low half of the count of retired instructions. */
+const RETIRED = layout.RETIRED >>> 2;
+
+/** What a port or memory-mapped access takes on a PC, in ns. */
+const DEVICE_ACCESS = 1000;
+
+export class VirtualClock implements VmxClock {
+  readonly virtual = true;
+  #skipped = 0;
+  /** `#skipped` is not what it was at the last entry. */
+  #changed = true;
+
+  constructor(private readonly engine: Engine) {}
+
+  now(): number {
+    return this.engine.retired + this.#skipped;
+  }
+
+  skipTo(ns: number): void {
+    const ahead = Math.ceil(ns) - this.now();
+    if (ahead <= 0) return;
+    this.#skipped += ahead;
+    this.#setTsc();
+  }
+
+  refresh(): boolean {
+    return true;
+  }
+  get last(): number {
+    return this.now();
+  }
+  beforeEntry(): boolean {
+    const changed = this.#changed;
+    this.#changed = false;
+    return changed;
+  }
+  processorChanged(): void {
+    this.#setTsc();
+  }
+  /** Loops that poll a device until time has passed then take as many turns as on a PC, and not a thousand times as many. */
+  deviceAccess(): void {
+    this.#skipped += DEVICE_ACCESS;
+    this.#setTsc();
+  }
+  retiredAt(ns: number): number {
+    return ns - this.#skipped;
+  }
+  save(): number {
+    return this.#skipped;
+  }
+  restore(state: number): void {
+    this.#skipped = state;
+    this.#setTsc();
+  }
+
+  #setTsc(): void {
+    this.#changed = true;
+    this.engine.setTsc(this.now());
+  }
+}
+
+/** Bounds on how many instructions a real-time run is given at once. */
+const LEAST = 2_000;
+/** Weight of the last run in the measured rate. */
+const NEWEST = 0.25;
+const FIRST_RATE = 0.1;
+/** Runs shorter than this, in ns, say nothing about the rate. */
+const MEASURABLE = 50_000;
+/** A reading of the host's clock serves this many entries or instructions: some 10 microseconds. */
+const READING_ENTRIES = 32;
+const READING_INSTRUCTIONS = 2_000;
+
+export class RealClock implements VmxClock {
+  readonly virtual = false;
+  readonly #start = performance.now();
+  #offset = 0;
+  /** Instructions a nanosecond, measured. */
+  #rate = FIRST_RATE;
+  /** Time of the last entry, and `retired` then. */
+  #entered = 0;
+  #retired = 0;
+  #lastTsc = 0;
+  /** The last reading of the host's clock. */
+  #reading = 0;
+  /** Low half of `retired` then, and how many entries the reading may still serve. */
+  #readingRetired = 0;
+  #entries = 0;
+  /** The TSC, and who asks with `refresh`, do not know of the reading yet. */
+  #fresh = false;
+  #untold = false;
+
+  constructor(private readonly engine: Engine) {}
+
+  now(): number {
+    this.#reading = (performance.now() - this.#start) * 1e6 + this.#offset;
+    this.#readingRetired = this.engine.words[RETIRED];
+    this.#entries = READING_ENTRIES;
+    this.#fresh = this.#untold = true;
+    return this.#reading;
+  }
+  refresh(): boolean {
+    if (this.#old()) this.now();
+    const untold = this.#untold;
+    this.#untold = false;
+    return untold;
+  }
+  get last(): number {
+    return this.#reading;
+  }
+  #old(): boolean {
+    return this.#entries <= 0 || (this.engine.words[RETIRED] - this.#readingRetired) >>> 0 > READING_INSTRUCTIONS;
+  }
+  skipTo(): void {}
+  deviceAccess(): void {}
+  /** The next entry sets the TSC. */
+  processorChanged(): void {
+    this.#fresh = true;
+  }
+
+  beforeEntry(): boolean {
+    this.#entries--;
+    if (!this.#fresh) {
+      if (!this.#old()) return false;
+      this.now();
+    }
+    this.#fresh = false;
+    const now = this.#reading,
+      retired = this.engine.retired;
+    const elapsed = now - this.#entered;
+    if (elapsed > MEASURABLE && retired > this.#retired)
+      this.#rate += ((retired - this.#retired) / elapsed - this.#rate) * NEWEST;
+    this.#entered = now;
+    // The counter never goes back, even where it ran ahead of the clock during the last run
+    const reached = this.#lastTsc + (retired - this.#retired);
+    this.#retired = retired;
+    this.#lastTsc = Math.max(Math.floor(now), reached);
+    this.engine.setTsc(this.#lastTsc);
+    return true;
+  }
+
+  retiredAt(ns: number): number {
+    const left = (ns - this.#reading) * this.#rate;
+    return left <= 0 ? this.engine.retired : this.engine.retired + Math.max(left, LEAST);
+  }
+
+  save(): number {
+    return this.now();
+  }
+  restore(state: number): void {
+    this.#offset += state - this.now();
+  }
+}

@@ -1,0 +1,390 @@
+/** A vCPU on the software processor: enters the guest, brings its exits, completes what was handled. */
+import { VisorkitError, VmExit } from '@visorkit/core';
+import type { InitialState, Vcpu, VcpuSnapshot, VmcsAccess } from '@visorkit/core';
+import { describeEntryRule, layout, vmcsLayout } from '@visorkit/engine';
+import type { EngineState, ProcessorBanks } from '@visorkit/engine';
+import {
+  EventType,
+  ExitReason,
+  TaskSwitchSource,
+  VM_INSTRUCTION_ERRORS,
+  VmcsField,
+  interruptionInfo,
+  taskSelector,
+  taskSource,
+} from '@visorkit/x86';
+import type { VmxClock } from './clock.js';
+import type { EptViews } from './ept-views.js';
+import { EventQueue } from './events.js';
+import { fillDeadline, fillExit } from './fill-exit.js';
+import type { GuestMap } from './guest-map.js';
+import { applyFirmwareDefaults, applyInitialState } from './initial-state.js';
+import { MmioPieces } from './mmio-pieces.js';
+import { VmxRegisters } from './registers.js';
+import { takeSnapshot } from './snapshot.js';
+
+const { ENTER_DEADLINE, ENTER_VMFAIL, DIRTY_GUEST, V_DIRTY } = vmcsLayout;
+const RIP = layout.RIP >>> 2;
+const RETIRED = layout.RETIRED >>> 2;
+const RESULT = layout.ENTER_RESULT >>> 2;
+const INTERRUPTIBILITY = layout.INTERRUPTIBILITY >>> 2;
+const PENDING_DEBUG = layout.PENDING_DEBUG >>> 2;
+const EFLAGS = layout.EFLAGS >>> 2;
+const DEBUGCTL = layout.MSR_DEBUGCTL >>> 2;
+const EFER = layout.EFER >>> 2;
+const PRIMARY_CONTROLS = vmcsLayout.V_PRIMARY_CONTROLS >>> 2;
+const ENTRY_CONTROLS = vmcsLayout.V_ENTRY_CONTROLS >>> 2;
+const LMA = 1 << 10;
+const IA32E_GUEST = 1 << 9;
+const TF = 1 << 8;
+const RF = 1 << 16;
+const BTF = 2;
+const SINGLE_STEP = 1 << 14;
+const BREAKPOINT_MET = 1 << 12;
+const VALID = 0x8000_0000;
+const WINDOWS = (1 << 2) | (1 << 22);
+
+/** What a handler's RESUME does not move RIP over: exits between instructions, and those of a finished instruction. */
+const BETWEEN = new Set<number>([
+  ExitReason.EXTERNAL_INTERRUPT,
+  ExitReason.TRIPLE_FAULT,
+  ExitReason.INIT,
+  ExitReason.SIPI,
+  ExitReason.INTERRUPT_WINDOW,
+  ExitReason.NMI_WINDOW,
+  ExitReason.TASK_SWITCH,
+  ExitReason.ENTRY_FAILURE_GUEST_STATE,
+  ExitReason.ENTRY_FAILURE_MSR_LOAD,
+  ExitReason.MONITOR_TRAP_FLAG,
+  ExitReason.TPR_BELOW_THRESHOLD,
+  ExitReason.VIRTUALIZED_EOI,
+  ExitReason.EPT_VIOLATION,
+  ExitReason.EPT_MISCONFIGURATION,
+  ExitReason.PREEMPTION_TIMER,
+  ExitReason.APIC_WRITE,
+  ExitReason.PML_FULL,
+  ExitReason.BUS_LOCK,
+]);
+
+export interface VmxVcpuState {
+  engine: EngineState;
+  clock: number;
+}
+
+export interface VmxVcpuParts {
+  readonly banks: ProcessorBanks;
+  readonly clock: VmxClock;
+  readonly map: GuestMap;
+  readonly views: EptViews;
+  /** Exits with reason 9 are given to handlers instead of being carried out. */
+  readonly exitOnTaskSwitch: boolean;
+  /** PAUSE in a loop gives the turn to another vCPU: what it waits for cannot come before. */
+  readonly yieldOnPause: boolean;
+}
+
+export class VmxVcpu extends VmxRegisters implements Vcpu {
+  readonly exit = new VmExit();
+  readonly #parts: VmxVcpuParts;
+  readonly #banks: ProcessorBanks;
+  readonly #events: EventQueue;
+  readonly #pieces: MmioPieces;
+  #deadline = Infinity;
+  #limit = Infinity;
+  /** The engine does not have the count of instructions yet at which the next run ends. */
+  #stale = true;
+
+  constructor(index: number, parts: VmxVcpuParts) {
+    super(index, parts.banks);
+    this.#parts = parts;
+    this.#banks = parts.banks;
+    this.#events = new EventQueue(index, parts.banks, this.exit);
+    this.#pieces = new MmioPieces(index, parts.banks);
+  }
+
+  get vmcs(): VmcsAccess {
+    return this.engine.vmcs;
+  }
+  get instructions(): number {
+    return this.#banks.retired(this.index);
+  }
+  get brokenEntryRule(): string | undefined {
+    return describeEntryRule(this.engine.failedRule);
+  }
+  setDeadline(ns: number): void {
+    this.#deadline = ns;
+    this.#stale = true;
+  }
+  setInstructionLimit(count: number): void {
+    // in the engine's count, which the instructions of other vCPUs have advanced too
+    this.#limit = this.#events.limit = count + (this.engine.retired - this.instructions);
+    this.#stale = true;
+  }
+
+  run(): VmExit {
+    const { exit, engine } = this,
+      { clock } = this.#parts;
+    if (this.#pieces.pending) {
+      this.#pieces.describe(exit.mmio);
+      return exit;
+    }
+    if (this.#events.tripleFault) return this.#tripleFault();
+    for (;;) {
+      if (engine.words[V_DIRTY >>> 2] !== 0) this.#syncLongMode();
+      if (clock.beforeEntry()) this.#stale = true;
+      const result = engine.mmio.logged && !this.#events.queued ? this.#finishLogged() : this.#enter();
+      if (result === ENTER_DEADLINE) {
+        if (!this.#deadlineReached()) continue;
+        fillDeadline(exit);
+        return exit;
+      }
+      if (result === ENTER_VMFAIL) this.#failed();
+      if (this.#give(result)) return exit;
+    }
+  }
+
+  completeInstruction(): void {
+    const { exit } = this;
+    if (exit.mmio.valid) {
+      this.#pieces.complete(exit.mmio);
+      return;
+    }
+    const { reason } = exit;
+    if (BETWEEN.has(reason)) return;
+    if (reason === ExitReason.EXCEPTION_OR_NMI && !isSoftwareEvent(exit.interruptionInfo)) return;
+    if (reason === ExitReason.IO && exit.io.input && !exit.io.string) {
+      if (exit.io.size === 4) this.setRegister32(0, exit.io.value);
+      else if (exit.io.size === 2) this.setRegister16(0, exit.io.value);
+      else this.setRegister8(0, exit.io.value);
+    }
+    this.#advance(exit.instructionLength);
+  }
+
+  reinjectEvent(): void {
+    this.#events.reinject();
+  }
+  canTakeInterrupt(): boolean {
+    return this.#betweenInstructions() && this.#events.canTakeInterrupt();
+  }
+  canTakeNmi(): boolean {
+    return this.#betweenInstructions() && this.#events.canTakeNmi();
+  }
+  interruptsEnabled(): boolean {
+    return this.#events.interruptsEnabled();
+  }
+  trapPending(): boolean {
+    return (this.engine.words[PENDING_DEBUG] & (SINGLE_STEP | BREAKPOINT_MET)) !== 0;
+  }
+  injectInterrupt(vector: number): void {
+    this.#events.inject(interruptionInfo(vector, EventType.EXTERNAL_INTERRUPT), 0, 0);
+  }
+  injectNmi(): void {
+    this.#events.inject(interruptionInfo(2, EventType.NMI), 0, 0);
+  }
+  injectException(vector: number, errorCode?: number): void {
+    this.#pieces.drop();
+    this.#events.injectException(vector, errorCode);
+  }
+  injectEvent(info: number, errorCode: number, instructionLength: number): void {
+    this.#events.inject(info >>> 0, errorCode, instructionLength);
+  }
+  requestInterruptWindow(on: boolean): void {
+    this.#events.requestInterruptWindow(on);
+  }
+  requestNmiWindow(on: boolean): void {
+    this.#events.requestNmiWindow(on);
+  }
+
+  init(): void {
+    this.engine.reset(false);
+  }
+  startup(vector: number): void {
+    this.engine.reset(false);
+    this.engine.setSegment(1, { selector: vector << 8, base: BigInt(vector << 12), limit: 0xffff, accessRights: 0x9b });
+    this.engine.rip = 0n;
+  }
+  setInitialState(state: InitialState): void {
+    this.#banks.forAll(applyFirmwareDefaults);
+    const { engine } = this;
+    applyInitialState(engine, state);
+    this.loadPdptes(engine.cr0, engine.cr3, engine.cr4, engine.efer); // VM entry takes them from the VMCS (SDM 3C 27.3.2.4)
+  }
+
+  saveState(): VmxVcpuState {
+    return { engine: this.engine.saveState(), clock: this.#parts.clock.save() };
+  }
+  restoreState(state: unknown): void {
+    const { engine, clock } = state as VmxVcpuState;
+    this.engine.restoreState(engine);
+    this.#parts.clock.restore(clock);
+    this.#stale = true;
+    this.#pieces.drop();
+  }
+  snapshot(): VcpuSnapshot {
+    return takeSnapshot(this.engine, this.index);
+  }
+
+  /**
+   * Carries out the task switch of the last exit (reason 9) as the processor would. Only needed with `exitOnTaskSwitch`; the handler then
+   * returns RETRY. False: it led to another exit, which the next `run` does not repeat.
+   */
+  performTaskSwitch(): boolean {
+    const { qualification, idtVectoringInfo, idtVectoringErrorCode } = this.exit,
+      source = taskSource(qualification);
+    const hasError = source === TaskSwitchSource.GATE && idtVectoringInfo >= VALID && (idtVectoringInfo & 0x800) !== 0;
+    this.#retire();
+    return (
+      this.engine.exports.performTaskSwitch(
+        taskSelector(qualification),
+        source,
+        hasError ? 1 : 0,
+        hasError ? idtVectoringErrorCode : 0,
+      ) === 0
+    );
+  }
+
+  // ------------------------------------------------------------------------------------------------ entering
+  #enter(): number {
+    if (this.#stale) {
+      this.engine.setDeadline(this.#target());
+      this.#stale = false;
+    }
+    return this.engine.enter();
+  }
+
+  /**
+   * Runs the instruction whose memory-mapped accesses are logged. Windows stay shut until it is done: an interrupt between
+   * access and instruction would make the device be accessed twice.
+   */
+  #finishLogged(): number {
+    const { engine } = this,
+      { vmcs, words } = engine;
+    engine.mmio.retry();
+    if ((words[PRIMARY_CONTROLS] & WINDOWS) === 0) return this.#enter();
+    const primary = words[PRIMARY_CONTROLS];
+    vmcs.write32(VmcsField.PRIMARY_CONTROLS, (primary & ~WINDOWS) >>> 0);
+    engine.setDeadline(engine.retired + 1);
+    this.#stale = true;
+    const result = engine.enter();
+    vmcs.write32(VmcsField.PRIMARY_CONTROLS, primary);
+    return result;
+  }
+
+  /** Retired instructions at which this run ends. */
+  #target(): number {
+    const byTime = this.#deadline === Infinity ? Infinity : this.#parts.clock.retiredAt(this.#deadline);
+    return byTime < this.#limit ? byTime : this.#limit;
+  }
+
+  #deadlineReached(): boolean {
+    return (
+      this.engine.retired >= this.#limit ||
+      this.#parts.clock.now() >= this.#deadline ||
+      this.engine.words[layout.ACTIVITY >>> 2] !== 0
+    );
+  }
+
+  /** The VM-entry control "IA-32e mode guest" follows EFER.LMA when the framework changed it. */
+  #syncLongMode(): void {
+    const { words, vmcs } = this.engine;
+    if ((words[V_DIRTY >>> 2] & DIRTY_GUEST) === 0) return;
+    const long = (words[EFER] & LMA) !== 0,
+      entry = words[ENTRY_CONTROLS];
+    if (long !== ((entry & IA32E_GUEST) !== 0)) vmcs.write32(VmcsField.ENTRY_CONTROLS, (entry ^ IA32E_GUEST) >>> 0);
+  }
+
+  #failed(): never {
+    const { engine } = this,
+      error = engine.vmcs.read32(VmcsField.VM_INSTRUCTION_ERROR),
+      rule = describeEntryRule(engine.failedRule);
+    throw new VisorkitError(
+      'VM_ENTRY_FAILED',
+      `VM entry failed: ${VM_INSTRUCTION_ERRORS[error] ?? `error ${error}`}${rule === undefined ? '' : `; ${rule}`}.`,
+      { error, rule: engine.failedRule },
+    );
+  }
+
+  // ------------------------------------------------------------------------------------------------ exits
+  /** Fills the record for what `enter` came to. False: it has been dealt with here, enter again. */
+  #give(result: number): boolean {
+    const { exit, engine } = this;
+    fillExit(exit, engine, result);
+    switch (exit.reason) {
+      case ExitReason.EPT_VIOLATION:
+      case ExitReason.EPT_MISCONFIGURATION:
+        return this.#giveMemoryAccess();
+      case ExitReason.IO:
+        this.#parts.clock.deviceAccess();
+        return true;
+      case ExitReason.PAUSE:
+        if (!this.#parts.yieldOnPause) return true;
+        this.#advance(exit.instructionLength);
+        fillDeadline(exit);
+        return true;
+      case ExitReason.TASK_SWITCH:
+        if (this.#parts.exitOnTaskSwitch) return true;
+        return this.performTaskSwitch() ? false : this.#give(engine.words[RESULT]);
+      default:
+        return true;
+    }
+  }
+
+  /** Accesses that no RAM answers become `mmio`; writes to read-only memory and reads of hidden pages are answered here. */
+  #giveMemoryAccess(): boolean {
+    const { exit, engine } = this,
+      { mmio } = engine,
+      { map, views } = this.#parts;
+    if (!mmio.requested) return true;
+    const { page } = mmio;
+    if (mmio.write && map.isRom(page)) {
+      mmio.complete();
+      return false;
+    }
+    if (!mmio.write && views.answerRead(mmio)) return false;
+    if (map.isRam(page)) return true;
+    this.#parts.clock.deviceAccess();
+    this.#pieces.start();
+    this.#pieces.describe(exit.mmio);
+    return true;
+  }
+
+  #tripleFault(): VmExit {
+    const { exit } = this;
+    this.#events.tripleFault = false;
+    fillDeadline(exit);
+    exit.reason = ExitReason.TRIPLE_FAULT;
+    return exit;
+  }
+
+  /** No event may come now: an instruction is half done, or a single-step trap is due first. */
+  #betweenInstructions(): boolean {
+    return !this.engine.mmio.logged && !this.#pieces.pending && this.engine.words[PENDING_DEBUG] === 0;
+  }
+
+  /** RIP goes behind the instruction that the framework has carried out. */
+  #advance(length: number): void {
+    const { words } = this.engine;
+    const low = words[RIP] + length;
+    words[RIP] = low;
+    if (this.codeBits !== 64) words[RIP + 1] = 0;
+    else if (low > 0xffff_ffff) words[RIP + 1]++;
+    words[INTERRUPTIBILITY] &= ~3;
+    const flags = words[EFLAGS];
+    if ((flags & RF) !== 0) words[EFLAGS] = flags & ~RF;
+    // The trap flag makes a debug exception of this instruction too
+    if ((flags & TF) !== 0 && (words[DEBUGCTL] & BTF) === 0) words[PENDING_DEBUG] |= SINGLE_STEP;
+    this.#retire();
+  }
+
+  /** Counts an instruction that the framework has carried out: virtual time goes on by it. */
+  #retire(): void {
+    const { words } = this.engine;
+    words[RETIRED]++;
+    if (words[RETIRED] === 0) words[RETIRED + 1]++;
+  }
+}
+
+/** INT1, INT3 or INTO that exited: RESUME moves over them. */
+function isSoftwareEvent(info: number): boolean {
+  const type = (info >>> 8) & 7;
+  return type === EventType.PRIVILEGED_SOFTWARE_EXCEPTION || type === EventType.SOFTWARE_EXCEPTION;
+}

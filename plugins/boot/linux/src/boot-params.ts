@@ -1,0 +1,89 @@
+import { fail } from '@visorkit/core';
+import type { BzImage } from '@visorkit/formats';
+import { SETUP_HEADER_OFFSET } from '@visorkit/formats';
+import type { MemoryMapEntry } from '@visorkit/machine';
+
+/**
+ * struct boot_params, the "zero page": what a boot loader tells Linux on x86 (kernel documentation, arch/x86/zero-page
+ * and arch/x86/boot). Offsets are from its beginning.
+ */
+const ZeroPage = {
+  ACPI_RSDP_ADDR: 0x070,
+  ALT_MEM_K: 0x1e0,
+  E820_ENTRIES: 0x1e8,
+  E820_TABLE: 0x2d0,
+  // Fields of the setup header.
+  VID_MODE: 0x1fa,
+  TYPE_OF_LOADER: 0x210,
+  LOADFLAGS: 0x211,
+  CODE32_START: 0x214,
+  RAMDISK_IMAGE: 0x218,
+  RAMDISK_SIZE: 0x21c,
+  HEAP_END_PTR: 0x224,
+  CMD_LINE_PTR: 0x228,
+} as const;
+
+export const BOOT_PARAMS_SIZE = 4096;
+
+/** "Undefined" in the list of boot loader numbers. */
+const UNREGISTERED_LOADER = 0xff;
+/** vid_mode "normal", the mode the screen is in. */
+const VIDEO_MODE_NORMAL = 0xffff;
+const QUIET_FLAG = 0x20;
+const CAN_USE_HEAP = 0x80;
+const E820_ENTRY_SIZE = 20;
+const E820_MOST_ENTRIES = 128;
+
+export interface BootParams {
+  readonly image: BzImage;
+  /** Guest-physical address the protected-mode code was loaded at. */
+  readonly kernelAddress: number;
+  readonly commandLineAddress: number;
+  /** Undefined: no initial RAM disk. */
+  readonly initrd?: { readonly address: number; readonly size: number };
+  readonly memoryMap: readonly MemoryMapEntry[];
+  readonly acpiRsdp?: number;
+}
+
+/**
+ * The zero page as bytes. Everything but what is set here stays zero: screen_info says by its zero columns that there is
+ * no text screen, and the sentinel at 0x1ef says that the page was cleared by its loader.
+ */
+export function makeBootParams(params: BootParams): Uint8Array {
+  const { image, memoryMap } = params;
+  if (memoryMap.length > E820_MOST_ENTRIES) {
+    fail(
+      'BOOT_MEMORY_MAP',
+      `The memory map has ${memoryMap.length} entries; Linux's zero page holds up to ${E820_MOST_ENTRIES}.`,
+    );
+  }
+  const page = new Uint8Array(BOOT_PARAMS_SIZE);
+  const view = new DataView(page.buffer);
+  page.set(image.setupHeader, SETUP_HEADER_OFFSET);
+
+  view.setUint16(ZeroPage.VID_MODE, VIDEO_MODE_NORMAL, true);
+  page[ZeroPage.TYPE_OF_LOADER] = UNREGISTERED_LOADER;
+  page[ZeroPage.LOADFLAGS] &= ~(QUIET_FLAG | CAN_USE_HEAP); // the heap is the real-mode code's, which does not run
+  view.setUint16(ZeroPage.HEAP_END_PTR, 0, true);
+  view.setUint32(ZeroPage.CODE32_START, params.kernelAddress, true);
+  view.setUint32(ZeroPage.CMD_LINE_PTR, params.commandLineAddress, true);
+  view.setUint32(ZeroPage.RAMDISK_IMAGE, params.initrd?.address ?? 0, true);
+  view.setUint32(ZeroPage.RAMDISK_SIZE, params.initrd?.size ?? 0, true);
+  view.setBigUint64(ZeroPage.ACPI_RSDP_ADDR, BigInt(params.acpiRsdp ?? 0), true);
+
+  view.setUint32(ZeroPage.ALT_MEM_K, kibibytesFromOneMebibyte(memoryMap), true);
+  page[ZeroPage.E820_ENTRIES] = memoryMap.length;
+  memoryMap.forEach(({ gpa, size, type }, index) => {
+    const entry = ZeroPage.E820_TABLE + index * E820_ENTRY_SIZE;
+    view.setBigUint64(entry, BigInt(gpa), true);
+    view.setBigUint64(entry + 8, BigInt(size), true);
+    view.setUint32(entry + 16, type, true);
+  });
+  return page;
+}
+
+/** RAM that goes on without a gap from 1 MiB, in KiB: what kernels without E820 go by. */
+function kibibytesFromOneMebibyte(memoryMap: readonly MemoryMapEntry[]): number {
+  const entry = memoryMap.find(({ gpa, size, type }) => type === 1 && gpa <= 0x100000 && gpa + size > 0x100000);
+  return entry ? Math.floor((entry.gpa + entry.size - 0x100000) / 1024) : 0;
+}

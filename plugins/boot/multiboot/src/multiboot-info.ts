@@ -1,0 +1,105 @@
+import type { GuestMemory } from '@visorkit/core';
+import { MemoryType } from '@visorkit/machine';
+import type { BootContext, BootLayout, MemoryMapEntry } from '@visorkit/machine';
+
+/** The Multiboot information structure (Multiboot Specification 0.6.96, section 3.3), and what it points at. */
+
+/** Bits of the information's flags: which fields are valid. */
+export const MultibootInfoFlags = {
+  MEMORY: 0x001,
+  BOOT_DEVICE: 0x002,
+  COMMAND_LINE: 0x004,
+  MODULES: 0x008,
+  MEMORY_MAP: 0x040,
+  LOADER_NAME: 0x200,
+} as const;
+
+const INFO_SIZE = 120;
+const MODULE_ENTRY_SIZE = 16;
+/** `size` of a memory map entry counts what comes after it. */
+const MEMORY_MAP_ENTRY_SIZE = 20;
+const LOADER_NAME = 'visorkit';
+
+const LOW_START = 0x1000;
+const HIGH_START = 0x100000;
+const ADDRESS_END = 0x100000000;
+const LOW_MEMORY_LIMIT = 640 * 1024;
+
+/**
+ * Puts the information structure, strings and modules in memory. As QEMU does, the kernel's command line begins with
+ * the image's name, so that a kernel has its argv[0]. Modules begin on a page.
+ * @param kernelEnd modules are put above this address, where kernels that do not look for them run into them last
+ * @returns the guest-physical address for EBX
+ * @throws VisorkitError BOOT_NO_SPACE
+ */
+export function writeMultibootInfo(
+  context: BootContext,
+  layout: BootLayout,
+  memoryMap: readonly MemoryMapEntry[],
+  kernelEnd: number,
+): number {
+  const { memory, modules } = context;
+  const string = (text: string, what: string): number => placeString(memory, layout, text, what);
+  const commandLine = string(
+    context.commandLine === '' ? context.imageName : `${context.imageName} ${context.commandLine}`,
+    'the command line',
+  );
+
+  const moduleList = layout.takeLow(
+    Math.max(modules.length * MODULE_ENTRY_SIZE, 4),
+    4,
+    'the list of modules',
+    LOW_START,
+    ADDRESS_END,
+  );
+  modules.forEach((module, index) => {
+    const what = `the module "${module.name}" of ${module.data.length} bytes`;
+    const start =
+      module.data.length === 0
+        ? kernelEnd
+        : layout.takeLow(module.data.length, 4096, what, Math.max(kernelEnd, HIGH_START), ADDRESS_END);
+    if (module.data.length > 0) memory.write(start, module.data);
+    const entry = moduleList + index * MODULE_ENTRY_SIZE;
+    memory.writeU32(entry, start);
+    memory.writeU32(entry + 4, start + module.data.length);
+    memory.writeU32(entry + 8, string(module.name, 'the string of a module'));
+    memory.writeU32(entry + 12, 0);
+  });
+
+  const mapSize = memoryMap.length * (MEMORY_MAP_ENTRY_SIZE + 4);
+  const map = layout.takeLow(Math.max(mapSize, 4), 4, 'the memory map', LOW_START, ADDRESS_END);
+  memoryMap.forEach(({ gpa, size, type }, index) => {
+    const entry = map + index * (MEMORY_MAP_ENTRY_SIZE + 4);
+    memory.writeU32(entry, MEMORY_MAP_ENTRY_SIZE);
+    memory.writeU64(entry + 4, BigInt(gpa));
+    memory.writeU64(entry + 12, BigInt(size));
+    memory.writeU32(entry + 20, type);
+  });
+
+  const info = layout.takeLow(INFO_SIZE, 4, 'the multiboot information', LOW_START, ADDRESS_END);
+  memory.fill(info, INFO_SIZE, 0);
+  const flags = MultibootInfoFlags;
+  memory.writeU32(info, flags.MEMORY | flags.COMMAND_LINE | flags.MODULES | flags.MEMORY_MAP | flags.LOADER_NAME);
+  memory.writeU32(info + 4, kibibytesFrom(memoryMap, 0, LOW_MEMORY_LIMIT));
+  memory.writeU32(info + 8, kibibytesFrom(memoryMap, 0x100000, ADDRESS_END));
+  memory.writeU32(info + 16, commandLine);
+  memory.writeU32(info + 20, modules.length);
+  memory.writeU32(info + 24, moduleList);
+  memory.writeU32(info + 44, mapSize);
+  memory.writeU32(info + 48, map);
+  memory.writeU32(info + 64, string(LOADER_NAME, "the loader's name"));
+  return info;
+}
+
+/** KiB of RAM that go on without a gap from `start`, at the latest up to `end`. */
+function kibibytesFrom(memoryMap: readonly MemoryMapEntry[], start: number, end: number): number {
+  const entry = memoryMap.find(({ gpa, size, type }) => type === MemoryType.RAM && gpa <= start && gpa + size > start);
+  return entry ? Math.floor((Math.min(entry.gpa + entry.size, end) - start) / 1024) : 0;
+}
+
+function placeString(memory: GuestMemory, layout: BootLayout, text: string, what: string): number {
+  const bytes = new TextEncoder().encode(`${text}\0`);
+  const address = layout.takeLow(bytes.length, 4, what, LOW_START, ADDRESS_END);
+  memory.write(address, bytes);
+  return address;
+}

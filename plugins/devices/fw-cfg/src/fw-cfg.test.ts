@@ -1,0 +1,134 @@
+import { beforeEach, describe, expect, it } from 'vitest';
+import fc from 'fast-check';
+import { ArrayGuestMemory } from '@visorkit/machine';
+import {
+  FW_CFG_DATA_PORT as DATA,
+  FW_CFG_DMA_PORT as DMA,
+  FW_CFG_SELECTOR_PORT as SELECT,
+  FwCfg,
+  FwCfgItem,
+} from './fw-cfg.js';
+import { linuxItems } from './linux-items.js';
+import { e820File } from './plugin.js';
+
+let memory: ArrayGuestMemory;
+let device: FwCfg;
+beforeEach(() => {
+  memory = new ArrayGuestMemory(0x10000);
+  device = new FwCfg(memory);
+});
+const read = (selector: number, length: number): number[] => {
+  device.writePort(SELECT, 2, selector);
+  return Array.from({ length }, () => device.readPort(DATA, 1));
+};
+const bigEndian32 = (value: number): number =>
+  new DataView(Uint8Array.of(value >>> 24, value >>> 16, value >>> 8, value).buffer).getUint32(0, true);
+const dma = (control: number, length: number, address: number): number => {
+  const request = new DataView(new ArrayBuffer(16));
+  request.setUint32(0, control);
+  request.setUint32(4, length);
+  request.setUint32(12, address);
+  memory.write(0x8000, new Uint8Array(request.buffer));
+  device.writePort(DMA, 4, 0);
+  device.writePort(DMA + 4, 4, bigEndian32(0x8000));
+  return memory.readU32(0x8000);
+};
+
+describe('fw_cfg', () => {
+  it('says QEMU, and that it can do DMA', () => {
+    expect(String.fromCharCode(...read(FwCfgItem.signature, 4))).toBe('QEMU');
+    expect(read(FwCfgItem.id, 4)).toEqual([3, 0, 0, 0]);
+    expect(device.readPort(DMA, 4)).toBe(bigEndian32(0x51454d55));
+    expect(device.readPort(DMA + 4, 4)).toBe(bigEndian32(0x20434647));
+  });
+
+  it('holds a Linux kernel in two parts, with its RAM disk and an ended command line', () => {
+    const kernel = Uint8Array.from({ length: 3000 }, (_, index) => index & 0xff);
+    kernel[0x1f1] = 1; // one sector of real-mode code behind the first
+    kernel.set([0x48, 0x64, 0x72, 0x53], 0x202);
+    for (const [selector, data] of linuxItems({ kernel, initrd: Uint8Array.of(7, 8), commandLine: 'ro' }))
+      device.setItem(selector, data);
+    expect(read(FwCfgItem.setupSize, 4)).toEqual([0, 4, 0, 0]);
+    expect(read(FwCfgItem.setupData, 1025)).toEqual([...kernel.subarray(0, 1024), 0]);
+    expect(read(FwCfgItem.kernelSize, 4)).toEqual([1976 & 0xff, 1976 >> 8, 0, 0]);
+    expect(read(FwCfgItem.kernelData, 1977)).toEqual([...kernel.subarray(1024), 0]);
+    expect([read(FwCfgItem.initrdSize, 4), read(FwCfgItem.initrdData, 3)]).toEqual([
+      [2, 0, 0, 0],
+      [7, 8, 0],
+    ]);
+    expect([read(FwCfgItem.kernelCommandLineSize, 4), read(FwCfgItem.kernelCommandLine, 3)]).toEqual([
+      [3, 0, 0, 0],
+      [0x72, 0x6f, 0],
+    ]);
+  });
+
+  it('holds anything else in one part, and four sectors where the header says none', () => {
+    const items = (kernel: Uint8Array): Map<number, Uint8Array> => new Map(linuxItems({ kernel }));
+    const application = items(new Uint8Array(700).fill(0x4d));
+    expect([application.get(FwCfgItem.setupSize), application.get(FwCfgItem.kernelData)?.length]).toEqual([
+      new Uint8Array(4),
+      700,
+    ]);
+    expect([application.get(FwCfgItem.initrdSize), application.get(FwCfgItem.kernelCommandLineSize)]).toEqual([
+      new Uint8Array(4),
+      new Uint8Array(4),
+    ]);
+    const old = new Uint8Array(4000);
+    old.set([0x48, 0x64, 0x72, 0x53], 0x202);
+    expect(items(old).get(FwCfgItem.setupData)?.length).toBe(5 * 512);
+  });
+
+  it('reads zeros after the end of an item and for items it does not have', () => {
+    device.setItem(0x05, Uint8Array.of(2, 0));
+    expect(read(0x05, 4)).toEqual([2, 0, 0, 0]);
+    expect(read(0x77, 2)).toEqual([0, 0]);
+  });
+
+  it('lists files by name', () => {
+    device.addFile('etc/zebra', Uint8Array.of(9));
+    device.addFile('etc/e820', Uint8Array.of(7, 8));
+    const directory = Uint8Array.from(read(FwCfgItem.fileDirectory, 4 + 128));
+    const view = new DataView(directory.buffer);
+    expect(view.getUint32(0)).toBe(2);
+    expect(Buffer.from(directory.subarray(12, 20)).toString()).toBe('etc/e820');
+    expect(view.getUint32(4)).toBe(2);
+    expect(read(view.getUint16(8), 2)).toEqual([7, 8]);
+    expect(read(view.getUint16(4 + 64 + 4), 1)).toEqual([9]);
+    expect(() => device.addFile('x'.repeat(56), new Uint8Array(1))).toThrow(/56 characters/);
+  });
+
+  it('copies by DMA, filling with zeros beyond the end', () => {
+    device.addFile('a', Uint8Array.of(1, 2, 3, 4, 5));
+    memory.fill(0x100, 16, 0xff);
+    expect(dma((0x20 << 16) | 8 | 4, 1, 0)).toBe(0); // select and skip one byte
+    expect(dma(2, 8, 0x100)).toBe(0);
+    expect([...memory.read(0x100, 9)]).toEqual([2, 3, 4, 5, 0, 0, 0, 0, 0xff]);
+  });
+
+  it('reports an error for writes and for targets that are not memory', () => {
+    expect(dma((0x20 << 16) | 8 | 16, 1, 0x100)).toBe(bigEndian32(1));
+    expect(dma((0 << 16) | 8 | 2, 4, 0xf000_0000)).toBe(bigEndian32(1));
+    device.writePort(DMA + 4, 4, bigEndian32(0xfff_fff0)); // no request there
+  });
+
+  it('takes any programming', () => {
+    const access = fc.tuple(fc.nat(11), fc.constantFrom(1 as const, 2 as const, 4 as const), fc.nat(0xffff_ffff));
+    fc.assert(
+      fc.property(fc.array(access, { maxLength: 60 }), (accesses) => {
+        for (const [at, size, value] of accesses) {
+          device.writePort(SELECT + at, size, value);
+          expect(device.readPort(SELECT + at, size)).toBeLessThan(2 ** 32);
+        }
+        const copy = new FwCfg(memory);
+        copy.restore(JSON.parse(JSON.stringify(device.save())));
+        expect(copy.save()).toEqual(device.save());
+      }),
+    );
+  });
+
+  it('writes the e820 file', () => {
+    expect([...e820File([{ gpa: 0x1_0000_0000, size: 0x1000, type: 2 }])]).toEqual([
+      0, 0, 0, 0, 1, 0, 0, 0, 0, 0x10, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0,
+    ]);
+  });
+});

@@ -1,0 +1,38 @@
+/**
+ * Exits of instructions whose feature the guest does not have: VMX itself, SMX, SGX. They exit before the processor looks
+ * whether the feature is on, and without it they are undefined: #UD (SDM 3C, 26.1.2). At stage Fallback, so that a
+ * plugin which brings the feature takes them first.
+ */
+import { RETRY, Stage } from '@visorkit/core';
+import type { ExitName, Plugin } from '@visorkit/core';
+
+const UNDEFINED: readonly ExitName[] = [
+  'getsec',
+  'vmclear',
+  'vmlaunch',
+  'vmptrld',
+  'vmptrst',
+  'vmread',
+  'vmresume',
+  'vmwrite',
+  'vmxoff',
+  'vmxon',
+  'invept',
+  'invvpid',
+  'vmfunc',
+  'encls',
+];
+
+export function undefinedInstructions(): Plugin {
+  return {
+    name: 'exits/undefined-instructions',
+    apply({ hooks }) {
+      for (const name of UNDEFINED) {
+        hooks.exit.for(name).tap({ name: 'exits/undefined-instructions', stage: Stage.Fallback }, (_exit, vcpu) => {
+          vcpu.injectException(6);
+          return RETRY;
+        });
+      }
+    },
+  };
+}

@@ -1,0 +1,107 @@
+/** What the guest kernel and the host agree on: the same as guest/abi.h. Offsets are in bytes. */
+
+/** struct boot_info: 8 bytes each. */
+export const BootInfo = {
+  PAGE_TABLE: 0,
+  DOORBELL: 8,
+  PORT: 16,
+  FLAGS: 24,
+  IMAGE: 32,
+  IMAGE_SIZE: 40,
+  FRAMES: 48,
+  RANDOM: 80,
+  UID: 96,
+  GID: 104,
+  EUID: 112,
+  EGID: 120,
+  EXEC_NAME: 128,
+  PID: 136,
+} as const;
+export const BOOT_TRACE = 1;
+
+export const Operation = {
+  SYSTEM_CALL: 1,
+  TRACE: 2,
+  FATAL: 3,
+  PANIC: 4,
+  MAP_FILE: 5,
+  READ_PAGE: 6,
+  WRITE_PAGE: 7,
+  UNMAP_FILE: 8,
+  STARTED: 9,
+  TICK: 10,
+} as const;
+
+export const Status = { DONE: 0, PAGES_NEEDED: 1, BLOCKED: 2 } as const;
+export const Ring = { CONTINUED: 1, INTERRUPTED: 2, FAULT: 4 } as const;
+
+/** struct doorbell. */
+export const Bell = {
+  OPERATION: 0,
+  STATUS: 4,
+  NUMBER: 8,
+  ARGS: 0x10,
+  RESULT: 0x40,
+  NEED_ADDRESS: 0x48,
+  NEED_LENGTH: 0x50,
+  NEED_WRITE: 0x58,
+  FLAGS: 0x5c,
+  HOST_SIGNALS: 0x60,
+  TID: 0x68,
+  RUNNABLE: 0x6c,
+  FAULT_ADDRESS: 0x70,
+  SIGNAL: 0x78,
+  CODE: 0x7c,
+  TRAP: 0x80,
+  ERROR: 0x84,
+  FROM_FAULT: 0x88,
+  THREADS: 0x8c,
+  FS_BASE: 0x90,
+  GS_BASE: 0x98,
+  FRAMES_FREE: 0xa0,
+  FRAME: 0x100,
+} as const;
+
+/** struct frame: registers of user mode in the order of their pushing. */
+export const FRAME_REGISTERS = [
+  'r15',
+  'r14',
+  'r13',
+  'r12',
+  'rbp',
+  'rbx',
+  'r11',
+  'r10',
+  'r9',
+  'r8',
+  'rax',
+  'rcx',
+  'rdx',
+  'rsi',
+  'rdi',
+  'orig_rax',
+  'rip',
+  'cs',
+  'rflags',
+  'rsp',
+  'ss',
+] as const;
+
+/** struct vma. */
+export const Vma = { SIZE: 40, START: 0, END: 8, PROT: 16, KIND: 20, FLAGS: 22, OFFSET: 24, HANDLE: 32 } as const;
+export const VmaKind = { ANONYMOUS: 0, IMAGE: 1, FILE: 2 } as const;
+export const VmaFlag = { SHARED: 1, STACK: 2, HEAP: 4 } as const;
+
+export const WAKE_VECTOR = 0x20;
+/** The doorbell where VMCALL does not exit. */
+export const DOORBELL_PORT = 0x5b0;
+
+/** Where the kernel sees physical memory, and itself. */
+export const DIRECT_MAP = 0xffff_8880_0000_0000n;
+export const KERNEL_BASE = 0xffff_ffff_8000_0000n;
+
+/** Bounds of the program's addresses (guest/kernel.h). */
+export const USER_END = 0x7fff_ffff_f000;
+export const MMAP_TOP = USER_END - (256 << 20);
+export const MMAP_LOWEST = 0x10000;
+export const PIE_BASE = 0x5555_5555_4000;

@@ -1,0 +1,244 @@
+/**
+ * Puts the guest kernel and the program into memory and sets the first state: protected mode without paging at address 0, with EBX at
+ * the boot information and ESP at argc, argv and envp.
+ *
+ * Physical memory: the kernel from 0 up, then the doorbell page, boot information, page tables, the arguments, the program
+ * file, and free frames.
+ */
+import { readFileSync } from 'node:fs';
+import { fail } from '@visorkit/core';
+import type { GuestMemory, InitialState } from '@visorkit/core';
+import { elfLoadChunks, parseElf } from '@visorkit/formats';
+import type { ElfFile } from '@visorkit/formats';
+import type { BootContext, BootLoader } from '@visorkit/machine';
+import { BOOT_TRACE, BootInfo, DIRECT_MAP, KERNEL_BASE } from './abi.js';
+import { checkProgram } from './program.js';
+
+const PAGE = 4096;
+const LARGE_PAGE = 0x20_0000;
+const PRESENT = 1n;
+const WRITABLE = 2n;
+const LARGE = 0x80n;
+const NO_EXECUTE = 1n << 63n;
+/** Bytes that arguments and environment may take, a quarter of the program's stack, as on Linux. */
+const MOST_ARGUMENTS = 2 << 20;
+/** Frames that a program needs to start at all. */
+const LEAST_FREE = 1 << 20;
+
+/** What the program is started with. */
+export interface ProgramStart {
+  readonly args: readonly string[];
+  readonly env: readonly string[];
+  /** What the program is called in AT_EXECFN. */
+  readonly execName: string;
+  readonly uid: number;
+  readonly gid: number;
+  readonly pid: number;
+  /** 16 bytes for AT_RANDOM. */
+  readonly random: Uint8Array;
+  /** Tell the host of every system call. */
+  readonly trace: boolean;
+  /** Port of the doorbell; 0: VMCALL. */
+  readonly port: number;
+}
+
+/** Where things lie once the program is loaded. */
+export interface LoadedProgram {
+  readonly doorbell: number;
+  readonly pageTable: number;
+  readonly image: number;
+  readonly program: ElfFile;
+}
+
+/** The prebuilt kernel. */
+export function kernelImage(): Uint8Array {
+  return readFileSync(new URL('../kernel/kernel.elf', import.meta.url));
+}
+
+export class SandboxLoader implements BootLoader {
+  readonly name = 'sandbox';
+
+  constructor(
+    private readonly start: () => ProgramStart,
+    private readonly loaded: (where: LoadedProgram) => void,
+  ) {}
+
+  recognises(image: Uint8Array): boolean {
+    return image.length > 0; // whatever it is, checkProgram says what is wrong with it
+  }
+
+  load({ image, imageName, memory, vcpu }: BootContext): void {
+    const program = checkProgram(image, imageName);
+    const place = new Placement(memory, imageName);
+    const kernel = parseElf(kernelImage());
+    for (const { address, data } of elfLoadChunks(kernel)) memory.write(address, data);
+    place.skipTo(Math.max(...elfLoadChunks(kernel).map(({ address, memorySize }) => address + memorySize)));
+    const doorbell = place.take(PAGE),
+      info = place.take(PAGE),
+      gdt = place.take(PAGE);
+    const pageTable = writePageTables(memory, place, kernel);
+    const start = this.start();
+    const stack = writeArguments(memory, place, start);
+    const at = place.take(image.length);
+    memory.write(at, image);
+    const [low, high] = memory.regions;
+    if (low.size - place.next < LEAST_FREE) place.full();
+
+    const set = (offset: number, value: number | bigint): void => memory.writeU64(info + offset, BigInt(value));
+    set(BootInfo.PAGE_TABLE, pageTable);
+    set(BootInfo.DOORBELL, doorbell);
+    set(BootInfo.PORT, start.port);
+    set(BootInfo.FLAGS, start.trace ? BOOT_TRACE : 0);
+    set(BootInfo.IMAGE, at);
+    set(BootInfo.IMAGE_SIZE, image.length);
+    [place.next, low.size, high?.gpa ?? 0, high === undefined ? 0 : high.gpa + high.size].forEach((value, i) =>
+      set(BootInfo.FRAMES + 8 * i, value),
+    );
+    memory.write(info + BootInfo.RANDOM, start.random.subarray(0, 16));
+    set(BootInfo.UID, start.uid);
+    set(BootInfo.EUID, start.uid);
+    set(BootInfo.GID, start.gid);
+    set(BootInfo.EGID, start.gid);
+    set(BootInfo.EXEC_NAME, DIRECT_MAP + BigInt(stack.execName));
+    set(BootInfo.PID, start.pid);
+    vcpu.setInitialState(firstState(memory, gdt, info, stack.pointer));
+    this.loaded({ doorbell, pageTable, image: at, program });
+  }
+}
+
+/** Hands out pages in order. */
+class Placement {
+  next = 0;
+
+  constructor(
+    readonly memory: GuestMemory,
+    private readonly imageName: string,
+  ) {}
+
+  skipTo(address: number): void {
+    this.next = Math.ceil(address / PAGE) * PAGE;
+  }
+
+  take(bytes: number): number {
+    const at = this.next;
+    this.next = at + Math.ceil(bytes / PAGE) * PAGE;
+    if (this.next > this.memory.regions[0].size) this.full();
+    return at;
+  }
+
+  full(): never {
+    const least = Math.ceil((this.next + LEAST_FREE) / 2 ** 20);
+    return fail(
+      'SANDBOX_MEMORY',
+      `${this.imageName} does not fit into ${this.memory.size / 2 ** 20} MiB of memory; at least ${least} MiB are needed.`,
+      { memory: this.memory.size, least },
+    );
+  }
+}
+
+/**
+ * Three views: physical memory at DIRECT_MAP, the kernel at KERNEL_BASE with the rights of its segments, and the bottom as it
+ * is for the bootstrap, which the kernel takes away.
+ */
+function writePageTables(memory: GuestMemory, place: Placement, kernel: ElfFile): number {
+  const table = (): number => place.take(PAGE);
+  const set = (at: number, index: number, value: bigint): void => memory.writeU64(at + index * 8, value);
+  const down = (at: number): bigint => BigInt(at) | PRESENT | WRITABLE;
+  const top = table(),
+    direct = table(),
+    bottom = table(),
+    kernelHigh = table(),
+    kernelMiddle = table(),
+    kernelPages = table();
+  const slot = (address: bigint, shift: bigint): number => Number((address >> shift) & 511n);
+  set(top, slot(DIRECT_MAP, 39n), down(direct));
+  set(top, 0, down(bottom));
+  set(top, slot(KERNEL_BASE, 39n), down(kernelHigh));
+  set(kernelHigh, slot(KERNEL_BASE, 30n), down(kernelMiddle));
+  set(kernelMiddle, 0, down(kernelPages));
+
+  for (const { gpa, size } of memory.regions) {
+    for (let gigabyte = gpa / 2 ** 30; gigabyte * 2 ** 30 < gpa + size; gigabyte++) {
+      const pages = table();
+      const entries = new BigUint64Array(512);
+      for (let i = 0; i < 512; i++) {
+        const at = gigabyte * 2 ** 30 + i * LARGE_PAGE;
+        if (at < gpa + size) entries[i] = BigInt(at) | PRESENT | WRITABLE | LARGE | NO_EXECUTE;
+      }
+      memory.write(pages, new Uint8Array(entries.buffer));
+      set(direct, gigabyte, down(pages));
+    }
+  }
+  const first = table();
+  set(bottom, 0, down(first));
+  set(first, 0, PRESENT | WRITABLE | LARGE);
+
+  for (const { virtualAddress, physicalAddress, memorySize, flags } of kernel.segments) {
+    if (virtualAddress < KERNEL_BASE) continue;
+    const rights = PRESENT | ((flags & 2) !== 0 ? WRITABLE : 0n) | ((flags & 1) !== 0 ? 0n : NO_EXECUTE);
+    for (let offset = 0n; offset < memorySize; offset += BigInt(PAGE))
+      set(kernelPages, Number((physicalAddress + offset) / BigInt(PAGE)), (physicalAddress + offset) | rights);
+  }
+  return top;
+}
+
+/** argc, argv, NULL, envp, NULL at the returned pointer, with the strings above; pointers are the kernel's. */
+function writeArguments(
+  memory: GuestMemory,
+  place: Placement,
+  { args, env, execName }: ProgramStart,
+): { pointer: number; execName: number } {
+  const strings = [...args, ...env, execName].map((text) => Buffer.from(`${text}\0`, 'latin1'));
+  const length = strings.reduce((sum, { length }) => sum + length + 8, 0);
+  if (length > MOST_ARGUMENTS)
+    fail('SANDBOX_ARGUMENTS', `Arguments and environment take ${length} bytes; at most ${MOST_ARGUMENTS} fit.`, {
+      length,
+    });
+  for (const [i, text] of strings.entries()) {
+    if (text.indexOf(0) !== text.length - 1)
+      fail(
+        'SANDBOX_ARGUMENTS',
+        `Argument or environment entry ${i} has a NUL in it: ${JSON.stringify(text.toString('latin1', 0, 40))}.`,
+      );
+  }
+  const pointers = 8 * (args.length + env.length + 3);
+  const pointer = place.take(pointers + length);
+  let at = pointer + pointers;
+  const addresses = strings.map((bytes) => {
+    memory.write(at, bytes);
+    at += bytes.length;
+    return at - bytes.length;
+  });
+  const kernelPointer = (gpa: number): bigint => DIRECT_MAP + BigInt(gpa);
+  const values = [
+    BigInt(args.length),
+    ...addresses.slice(0, args.length).map(kernelPointer),
+    0n,
+    ...addresses.slice(args.length, -1).map(kernelPointer),
+    0n,
+  ];
+  values.forEach((value, i) => memory.writeU64(pointer + 8 * i, value));
+  return { pointer, execName: addresses.at(-1)! };
+}
+
+/** The bootstrap's far jump goes to the descriptor between the two, 0x10. */
+const CODE32 = 0x08;
+const DATA = 0x18;
+const FLAT = 0xffff_ffff;
+
+function firstState(memory: GuestMemory, gdt: number, info: number, stack: number): InitialState {
+  [0n, 0x00cf9b000000ffffn, 0x00af9b000000ffffn, 0x00cf93000000ffffn].forEach((entry, i) =>
+    memory.writeU64(gdt + 8 * i, entry),
+  );
+  const data = { selector: DATA, base: 0n, limit: FLAT, accessRights: 0xc093 };
+  const code = { selector: CODE32, base: 0n, limit: FLAT, accessRights: 0xc09b };
+  return {
+    mode: 'protected32',
+    rip: 0n,
+    rsp: BigInt(stack),
+    registers: { rbx: BigInt(info) },
+    segments: { cs: code, ss: data, ds: data, es: data, fs: data, gs: data },
+    gdtr: { base: BigInt(gdt), limit: 31 },
+    idtr: { base: 0n, limit: 0 },
+  };
+}

@@ -1,0 +1,279 @@
+/** Runs a static Linux program in a virtual machine of its own. */
+import { readFileSync } from 'node:fs';
+import { randomFillSync } from 'node:crypto';
+import { basename } from 'node:path';
+import type { Readable, Writable } from 'node:stream';
+import { VmxBackend } from '@visorkit/backend-vmx';
+import { VisorkitError, describeError, fail } from '@visorkit/core';
+import type { Backend, Plugin, StopReport } from '@visorkit/core';
+import { disassembler } from '@visorkit/disassembler';
+import { exits } from '@visorkit/exits';
+import { PID, SystemCallTable, signalName } from '@visorkit/linux-abi';
+import { LinuxProcessPlugin, linuxSystemCalls } from '@visorkit/linux-syscalls';
+import type { HostInput, HostOutput, Mount } from '@visorkit/linux-syscalls';
+import { compose } from '@visorkit/machine';
+import { openHostFile } from '@visorkit/sandbox-fs';
+import type { FileHandle } from '@visorkit/sandbox-fs';
+import { SandboxKernelPlugin, checkProgram } from '@visorkit/sandbox-kernel';
+import type { Killed, Mapping } from '@visorkit/sandbox-kernel';
+import { describeKilled } from './describe.js';
+import { BytesInput, CaptureOutput, StreamInput, StreamOutput, inheritedInput, inheritedOutput } from './streams.js';
+import type { Closing } from './streams.js';
+
+export type OutputOption = 'capture' | 'inherit' | 'ignore' | Writable;
+
+export interface RunElfOptions {
+  /** Path of the program on the host. */
+  readonly file: string;
+  /** Arguments after the program's name. */
+  readonly args?: readonly string[];
+  /** The program's name as it sees it; `file` by default. */
+  readonly argv0?: string;
+  /** What it reads; nothing by default. `inherit`: this process's own input. */
+  readonly stdin?: string | Uint8Array | Readable | 'inherit' | { readonly text: string };
+  /** Where its output goes; into the result by default. */
+  readonly stdout?: OutputOption;
+  readonly stderr?: OutputOption;
+  /** Folders of the host that it may see; nothing by default. */
+  readonly mounts?: readonly Mount[];
+  /** `vmx` (default), `kvm`, or a backend object, which serves one run. */
+  readonly backend?: 'vmx' | 'kvm' | Backend;
+  /** Its environment; empty by default. */
+  readonly env?: Readonly<Record<string, string>>;
+  /** Its working directory, a path in the sandbox; `/` by default. */
+  readonly cwd?: string;
+  /** RAM of the machine: bytes, or text such as "256M" (default). */
+  readonly memory?: number | string;
+  /** Seconds of host time; none by default. When they are over, the status is 124. */
+  readonly timeout?: number;
+  /** `real` (default), or `virtual`: time goes by with instructions, so that a run can be repeated. */
+  readonly time?: 'real' | 'virtual';
+  readonly maxInstructions?: number;
+  /** Ends the run from outside; the status is 130 then. */
+  readonly signal?: AbortSignal;
+  /** Gets a line for each system call, in the manner of strace. */
+  readonly trace?: (line: string) => void;
+  /** Told once, when the program is about to start. */
+  readonly onStart?: (started: {
+    readonly entry: bigint;
+    readonly mappings: readonly Mapping[];
+    readonly code: readonly string[];
+  }) => void;
+  /** Given a function that sends the program signals while it runs. */
+  readonly control?: (send: (signal: number) => void) => void;
+  /** Who the program runs as; this process's user and group by default. */
+  readonly uid?: number;
+  readonly gid?: number;
+  readonly hostname?: string;
+  /** Permission bits that new files do not get; 022 by default. */
+  readonly umask?: number;
+  /** How the guest kernel calls the host; what the backend has by default. */
+  readonly doorbell?: 'vmcall' | 'port' | 'auto';
+  /** More plugins: further system calls, observers. */
+  readonly plugins?: readonly Plugin[];
+  /** Source of random numbers; the host's by default. */
+  readonly fillRandom?: (bytes: Uint8Array) => void;
+  /** ns since 1970 at the start; the host's clock by default. */
+  readonly epoch?: bigint;
+}
+
+export interface RunElfResult {
+  /** As a shell has it: the program's own, 128 and the signal, 124 for a timeout, 130 when it was aborted. */
+  readonly status: number;
+  /** `SIGSEGV` and so on, when a signal ended it. */
+  readonly signal?: string;
+  readonly killed?: Killed;
+  readonly timedOut: boolean;
+  /** What it wrote, where it was captured. */
+  readonly stdout: Uint8Array;
+  readonly stderr: Uint8Array;
+  /** What is to be said of its end, for standard error; empty when it ended in order. */
+  readonly message: readonly string[];
+  /** System calls that nobody served. */
+  readonly unknownCalls: readonly { readonly name: string; readonly count: number }[];
+  readonly systemCalls: number;
+  /** The machine's report. */
+  readonly report: StopReport;
+  /** Mappings at the end. */
+  readonly mappings: readonly Mapping[];
+}
+
+/** Reads the program. Throws PROGRAM_UNREADABLE. */
+function readProgram(file: string): Uint8Array {
+  try {
+    return readFileSync(file);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    const why =
+      code === 'ENOENT'
+        ? 'there is no such file'
+        : code === 'EISDIR'
+          ? 'it is a folder'
+          : code === 'EACCES'
+            ? 'it may not be read'
+            : (error as Error).message;
+    return fail('PROGRAM_UNREADABLE', `The program ${file} cannot be run: ${why}.`, { file }, error);
+  }
+}
+
+/** What kvm needs is loaded only for kvm. */
+async function makeBackend(backend: 'vmx' | 'kvm' | Backend): Promise<Backend> {
+  if (typeof backend !== 'string') return backend;
+  if (backend === 'vmx') return new VmxBackend();
+  if (backend === 'kvm') return (await import('@visorkit/backend-kvm')).kvm();
+  return fail('BACKEND_UNAVAILABLE', `There is no backend "${backend}"; use vmx or kvm, or give a backend object.`, {
+    backend,
+  });
+}
+
+/** A source of standard input. */
+function openInput(stdin: RunElfOptions['stdin'], closing: Closing[]): HostInput | FileHandle {
+  if (stdin === undefined) return new BytesInput(new Uint8Array(0));
+  if (stdin === 'inherit') {
+    const inherited = inheritedInput();
+    if ('seekable' in inherited) return inherited;
+    closing.push(inherited);
+    return inherited;
+  }
+  if (typeof stdin === 'string') return new BytesInput(Buffer.from(stdin));
+  if (stdin instanceof Uint8Array) return new BytesInput(stdin);
+  if ('text' in stdin) return new BytesInput(Buffer.from(stdin.text));
+  const input = new StreamInput(stdin);
+  closing.push(input);
+  return input;
+}
+
+const IGNORED: HostOutput = { kind: 'pipe', write: (bytes) => bytes.length, ready: () => true, onReady() {} };
+
+function openOutput(option: OutputOption, descriptor: 1 | 2, closing: Closing[]): HostOutput {
+  if (option === 'ignore') return { ...IGNORED };
+  if (option === 'capture') return new CaptureOutput();
+  const output = option === 'inherit' ? inheritedOutput(descriptor) : new StreamOutput(option);
+  closing.push(output);
+  return output;
+}
+
+/**
+ * Runs a program until it ends. What the program does, faults included, is in the result; what keeps it from running is thrown.
+ * @throws VisorkitError PROGRAM_UNREADABLE, PROGRAM_FORMAT, PROGRAM_DYNAMIC, ELF_MALFORMED, SANDBOX_MOUNT, SANDBOX_CWD, SANDBOX_MEMORY, SANDBOX_ARGUMENTS, SANDBOX_FAILED
+ */
+export async function runElf(options: RunElfOptions): Promise<RunElfResult> {
+  const { file, args = [], env = {}, time = 'real', fillRandom = randomFillSync } = options;
+  const image = readProgram(file);
+  checkProgram(image, file); // before anything is made
+  const argv = [options.argv0 ?? file, ...args].map(latin1),
+    environment = Object.entries(env).map(([name, value]) => latin1(`${name}=${value}`));
+  const uid = options.uid ?? process.getuid?.() ?? 0,
+    gid = options.gid ?? process.getgid?.() ?? 0;
+  const closing: Closing[] = [];
+  const random = new Uint8Array(16);
+  fillRandom(random);
+  const table = new SystemCallTable();
+  const kernel = new SandboxKernelPlugin(
+    {
+      start: { args: argv, env: environment, execName: latin1(file), uid, gid, pid: PID, random },
+      ...(options.doorbell === undefined ? {} : { doorbell: options.doorbell }),
+      ...(options.trace === undefined ? {} : { trace: options.trace }),
+      ...(options.onStart === undefined ? {} : { onStart: options.onStart }),
+    },
+    table,
+  );
+  try {
+    const stdin = openInput(options.stdin, closing);
+    const stdout = openOutput(options.stdout ?? 'capture', 1, closing),
+      stderr = openOutput(options.stderr ?? 'capture', 2, closing);
+    const linux = new LinuxProcessPlugin({
+      execName: latin1(file),
+      args: argv,
+      env: environment,
+      uid,
+      gid,
+      stdin,
+      stdout,
+      stderr,
+      fillRandom,
+      ...(process.platform === 'linux' ? { program: () => openHostFile(file) } : {}),
+      mounts: options.mounts ?? [],
+      ...(options.cwd === undefined ? {} : { cwd: latin1(options.cwd) }),
+      ...(options.hostname === undefined ? {} : { hostname: options.hostname }),
+      ...(options.epoch === undefined ? {} : { epoch: options.epoch }),
+      ...(options.umask === undefined ? {} : { umask: options.umask }),
+    });
+    await using vmm = compose({
+      backend: await makeBackend(options.backend ?? 'vmx'),
+      memory: options.memory ?? '256M',
+      cpus: 1,
+      time,
+      plugins: [disassembler(), ...exits(), kernel, linux, ...linuxSystemCalls(), ...(options.plugins ?? [])],
+      boot: { image, imageName: file, loader: 'sandbox' },
+    });
+    await vmm.create();
+    options.control?.((signal) => kernel.signal(signal));
+    const report = await vmm.run({
+      ...(options.timeout === undefined ? {} : { timeout: options.timeout }),
+      ...(options.maxInstructions === undefined ? {} : { maxInstructions: options.maxInstructions }),
+      ...(options.signal === undefined ? {} : { signal: options.signal }),
+    });
+    const mappings = kernel.mappings;
+    if (report.reason !== 'timeout') for (const stream of closing) await stream.flush?.();
+    return {
+      ...ended(kernel, report, basename(file)),
+      stdout: captured(stdout),
+      stderr: captured(stderr),
+      unknownCalls: table.missed(),
+      systemCalls: kernel.systemCalls,
+      report,
+      mappings,
+    };
+  } catch (error) {
+    throw unwrapped(error);
+  } finally {
+    for (const stream of closing) stream.close?.();
+  }
+}
+
+function ended(
+  kernel: SandboxKernelPlugin,
+  report: StopReport,
+  name: string,
+): Pick<RunElfResult, 'status' | 'signal' | 'killed' | 'timedOut' | 'message'> {
+  const { ending } = kernel,
+    timedOut = report.reason === 'timeout';
+  if (ending?.kind === 'exited') return { status: ending.status, timedOut: false, message: [] };
+  if (ending?.kind === 'killed')
+    return {
+      status: 128 + ending.signal,
+      signal: signalName(ending.signal),
+      killed: ending,
+      timedOut: false,
+      message: describeKilled(name, ending),
+    };
+  if (timedOut) return { status: report.exitStatus, timedOut, message: [`${name}: the time limit is over`] };
+  if (report.reason === 'aborted' || report.reason === 'max-instructions')
+    return { status: report.exitStatus, timedOut, message: [`${name}: ${report.why}`] };
+  throw new VisorkitError('SANDBOX_FAILED', `The sandbox failed: ${report.why}`, { report: { ...report } });
+}
+
+function captured(output: HostOutput): Uint8Array {
+  return output instanceof CaptureOutput ? output.bytes : new Uint8Array(0);
+}
+
+/** An error that a plugin met on behalf of the user is the user's to see, without the plugin around it. */
+function unwrapped(error: unknown): unknown {
+  if (!(error instanceof VisorkitError) || error.code !== 'PLUGIN_FAILED' || error.cause === undefined) return error;
+  const { cause } = error as { cause: unknown };
+  if (cause instanceof VisorkitError) return cause;
+  if ((cause as { code?: string }).code === 'SANDBOX_CWD')
+    return new VisorkitError('SANDBOX_CWD', `The program cannot start: ${(cause as Error).message}.`);
+  if ((cause as Error).name === 'LinuxError')
+    return new VisorkitError(
+      'SANDBOX_CWD',
+      `The program cannot start in its working directory: ${describeError(cause)}.`,
+    );
+  return error;
+}
+
+/** Text as the bytes that a program gets, one character each. */
+function latin1(text: string): string {
+  return Buffer.from(text).toString('latin1');
+}

@@ -1,0 +1,58 @@
+/** System calls of Linux served by the host, one plugin for each group. */
+import type { Plugin } from '@visorkit/core';
+import { attributes } from './attributes.js';
+import { descriptors } from './descriptors.js';
+import { directories } from './directories.js';
+import { identity } from './identity.js';
+import { memory, signals, threads } from './kernel-calls.js';
+import { opening } from './opening.js';
+import { pipes } from './pipes.js';
+import { readWrite } from './read-write.js';
+import { status } from './status.js';
+import { system } from './system.js';
+import { time } from './time.js';
+import { timerFiles } from './timer-files.js';
+import { waiting } from './waiting.js';
+
+/** Every group. */
+export function linuxSystemCalls(): Plugin[] {
+  return [
+    readWrite(),
+    descriptors(),
+    opening(),
+    status(),
+    directories(),
+    attributes(),
+    memory(),
+    signals(),
+    threads(),
+    time(),
+    timerFiles(),
+    identity(),
+    system(),
+    pipes(),
+    waiting(),
+  ];
+}
+
+export {
+  attributes,
+  descriptors,
+  directories,
+  identity,
+  memory,
+  opening,
+  pipes,
+  readWrite,
+  signals,
+  status,
+  system,
+  threads,
+  time,
+  timerFiles,
+  waiting,
+};
+export { group } from './group.js';
+export { LinuxProcessPlugin } from './process-plugin.js';
+export type { LinuxProcessOptions, Mount } from './process-plugin.js';
+export type { HostInput, HostOutput, HostTerminal } from './streams.js';

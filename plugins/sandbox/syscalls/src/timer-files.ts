@@ -1,0 +1,155 @@
+/** Timers that are files: timerfd(2). */
+import { BLOCKED, OpenFile, Poll, formats, readTimespec, timespec } from '@visorkit/linux-abi';
+import type { Process, SystemCall, SystemCallDefinition, Timer } from '@visorkit/linux-abi';
+import { Errno, OpenFlag, raise } from '@visorkit/sandbox-fs';
+import type { FileStat } from '@visorkit/sandbox-fs';
+import { group } from './group.js';
+import { anonymousStat } from './pipes.js';
+import { readClock } from './time.js';
+
+const { descriptor, flags, oneOf, pointer } = formats;
+
+/** Clocks that a timer can follow: CLOCK_REALTIME, CLOCK_MONOTONIC, CLOCK_BOOTTIME and the two that wake a sleeping machine. */
+const CLOCKS = {
+  0: 'CLOCK_REALTIME',
+  1: 'CLOCK_MONOTONIC',
+  7: 'CLOCK_BOOTTIME',
+  8: 'CLOCK_REALTIME_ALARM',
+  9: 'CLOCK_BOOTTIME_ALARM',
+} as const;
+const TFD_TIMER_ABSTIME = 1,
+  TFD_TIMER_CANCEL_ON_SET = 2;
+
+class TimerFile extends OpenFile {
+  readonly name = 'anon_inode:[timerfd]';
+  /** Times it ran out since the last read. */
+  #expirations = 0;
+  /** Next expiry and period in ns on the process's clock. */
+  #next = Infinity;
+  #period = 0;
+  readonly #timer: Timer;
+
+  constructor(
+    readonly process: Process,
+    readonly clock: number,
+    flags: number,
+  ) {
+    super(flags);
+    this.#timer = process.timer(() => {
+      this.#expire();
+      process.wake();
+    });
+  }
+
+  stat(): FileStat {
+    return anonymousStat(1, 0o600);
+  }
+
+  override read(target: Uint8Array): number {
+    if (target.length < 8) return -Errno.EINVAL;
+    this.#expire();
+    if (this.#expirations === 0) return this.nonblocking ? -Errno.EAGAIN : BLOCKED;
+    new DataView(target.buffer, target.byteOffset).setBigUint64(0, BigInt(this.#expirations), true);
+    this.#expirations = 0;
+    return 8;
+  }
+
+  override poll(): number {
+    this.#expire();
+    return this.#expirations > 0 ? Poll.IN : 0;
+  }
+
+  override close(): void {
+    this.#timer.cancel();
+  }
+
+  /** `value` in ns from now, 0 to switch it off. */
+  set(value: number, period: number): void {
+    this.#expirations = 0;
+    this.#period = period;
+    this.#next = value === 0 ? Infinity : this.process.clock + value;
+    this.#timer.reschedule(this.#next);
+  }
+
+  /** `struct itimerspec` as it is now. */
+  pack(): Uint8Array {
+    this.#expire();
+    const bytes = new Uint8Array(32);
+    bytes.set(timespec(BigInt(Math.floor(this.#period))));
+    bytes.set(
+      timespec(BigInt(this.#next === Infinity ? 0 : Math.max(1, Math.ceil(this.#next - this.process.clock)))),
+      16,
+    );
+    return bytes;
+  }
+
+  #expire(): void {
+    const now = this.process.clock;
+    if (now < this.#next) return;
+    const times = this.#period > 0 ? Math.floor((now - this.#next) / this.#period) + 1 : 1;
+    this.#expirations += times;
+    this.#next = this.#period > 0 ? this.#next + times * this.#period : Infinity;
+    this.#timer.reschedule(this.#next);
+  }
+}
+
+function create(call: SystemCall): number {
+  const clock = call.i32(0),
+    how = call.u32(1),
+    { process } = call;
+  if (!(clock in CLOCKS) || (how & ~(OpenFlag.CLOEXEC | OpenFlag.NONBLOCK)) !== 0) return -Errno.EINVAL;
+  return process.files.add(
+    new TimerFile(process, clock, OpenFlag.RDWR | (how & OpenFlag.NONBLOCK)),
+    (how & OpenFlag.CLOEXEC) !== 0,
+  );
+}
+
+function timerFile(call: SystemCall): TimerFile {
+  const file = call.process.files.get(call.i32(0));
+  return file instanceof TimerFile ? file : raise('EINVAL');
+}
+
+function settime(call: SystemCall): number {
+  const how = call.u32(1),
+    at = call.u64(2),
+    before = call.u64(3),
+    { memory, process } = call;
+  const period = readTimespec(memory, at),
+    value = readTimespec(memory, at + 16);
+  if ((how & ~(TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET)) !== 0 || Number.isNaN(period) || Number.isNaN(value))
+    return -Errno.EINVAL;
+  const file = timerFile(call),
+    old = file.pack();
+  if (before !== 0) memory.prepare(before, old.length, true);
+  // A moment that has passed is now
+  const left =
+    value === 0 || (how & TFD_TIMER_ABSTIME) === 0
+      ? value
+      : Math.max(1, value - Number(readClock(process, file.clock)!));
+  file.set(left, period);
+  if (before !== 0) memory.write(before, old);
+  return 0;
+}
+
+const definitions: SystemCallDefinition[] = [
+  {
+    name: 'timerfd_create',
+    args: [oneOf(CLOCKS), flags({ TFD_CLOEXEC: OpenFlag.CLOEXEC, TFD_NONBLOCK: OpenFlag.NONBLOCK })],
+    serve: create,
+  },
+  {
+    name: 'timerfd_settime',
+    args: [descriptor, flags({ TFD_TIMER_ABSTIME, TFD_TIMER_CANCEL_ON_SET }), pointer, pointer],
+    serve: settime,
+  },
+  {
+    name: 'timerfd_gettime',
+    args: [descriptor, pointer],
+    serve(call) {
+      call.memory.write(call.u64(1), timerFile(call).pack());
+      return 0;
+    },
+  },
+];
+
+export const timerFiles = () => group('timer-files', definitions);
