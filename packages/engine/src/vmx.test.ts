@@ -85,7 +85,7 @@ describe('exits', () => {
   it('exits for the exceptions of the bitmap, with vector, error code and linear address', () => {
     engine.vmcs.write32(F.EXCEPTION_BITMAP, 1 << 14);
     code(0x48, 0xa1, 0, 0, 0, 0, 2, 0, 0, 0); // MOV RAX, [200000000H]
-    expect(engine.enter()).toBe(ExitReason.EXCEPTION_OR_NMI);
+    expect(engine.enter()).toBe(ExitReason.EXCEPTION);
     expect(read(F.EXIT_INTERRUPTION_INFO)).toBe(0x8000_0b0e);
     expect(read(F.EXIT_INTERRUPTION_ERROR_CODE)).toBe(0);
     expect(engine.vmcs.read64(F.EXIT_QUALIFICATION)).toBe(0x2_0000_0000n);
@@ -312,7 +312,7 @@ describe('EPT', () => {
     secondary('enable-pml');
     engine.vmcs.write64(F.PML_ADDRESS, BigInt(engine.pages.allocatePage()));
     engine.vmcs.write32(F.PML_INDEX, 0xffff);
-    expect(engine.enter()).toBe(ExitReason.PML_FULL);
+    expect(engine.enter()).toBe(ExitReason.PAGE_MODIFICATION_LOG_FULL);
     expect(engine.memory.readU8(0x40000)).toBe(0);
   });
 

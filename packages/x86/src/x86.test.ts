@@ -77,9 +77,9 @@ describe('exit qualifications', () => {
 
 describe('names and bits', () => {
   it('names exit reasons', () => {
-    expect(exitReasonName(ExitReason.EPT_VIOLATION)).toBe('EPT_VIOLATION');
-    expect(exitReasonName(0x8000_0021)).toBe('ENTRY_FAILURE_GUEST_STATE');
-    expect(exitReasonName(35)).toBeUndefined();
+    expect(exitReasonName(ExitReason.EPT_VIOLATION)).toBe('ept-violation');
+    expect(exitReasonName(0x8000_0021)).toBe('entry-failure-guest-state');
+    expect(exitReasonName(35)).toBe('reason-35');
   });
 
   it('turns control names into bits and back', () => {

@@ -168,7 +168,7 @@ export class Assistant {
         return 'no-memory';
       }
     }
-    if (reason === ExitReason.EXCEPTION_OR_NMI) {
+    if (reason === ExitReason.EXCEPTION) {
       const info = vmcs.read32(VmcsField.EXIT_INTERRUPTION_INFO);
       this.exception.vector = info & 0xff;
       this.exception.errorCode =
@@ -177,7 +177,7 @@ export class Assistant {
       this.#owner = undefined;
       return 'exception';
     }
-    return this.#refuse(`it exits with ${exitReasonName(reason) ?? reason}`);
+    return this.#refuse(`it exits with ${exitReasonName(reason)}`);
   }
 
   /** While pages that are written are noted, RAM can only be read and executed; the first write to a page opens it until the instruction is done. */

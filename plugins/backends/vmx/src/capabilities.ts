@@ -9,20 +9,8 @@ const EXITS = [
   37, 39, 40, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 61, 62, 63, 64,
 ];
 
-/** Names that the kernel's table gives differently from the architecture's table here. */
-const KERNEL_NAMES: { readonly [reason: number]: string } = {
-  0: 'exception',
-  33: 'entry-failure-guest-state',
-  34: 'entry-failure-msr-load',
-  62: 'page-modification-log-full',
-};
-
-function exitCapability(reason: number): string {
-  return `exit.${KERNEL_NAMES[reason] ?? exitReasonName(reason)!.toLowerCase().replaceAll('_', '-')}`;
-}
-
 export const VMX_CAPABILITIES: ReadonlySet<string> = new Set([
-  ...EXITS.map(exitCapability),
+  ...EXITS.map((reason) => `exit.${exitReasonName(reason)}`),
   'vmcs',
   'ept',
   'ept.execute-only',

@@ -62,7 +62,7 @@ const BETWEEN = new Set<number>([
   ExitReason.EPT_MISCONFIGURATION,
   ExitReason.PREEMPTION_TIMER,
   ExitReason.APIC_WRITE,
-  ExitReason.PML_FULL,
+  ExitReason.PAGE_MODIFICATION_LOG_FULL,
   ExitReason.BUS_LOCK,
 ]);
 
@@ -150,7 +150,7 @@ export class VmxVcpu extends VmxRegisters implements Vcpu {
     }
     const { reason } = exit;
     if (BETWEEN.has(reason)) return;
-    if (reason === ExitReason.EXCEPTION_OR_NMI && !isSoftwareEvent(exit.interruptionInfo)) return;
+    if (reason === ExitReason.EXCEPTION && !isSoftwareEvent(exit.interruptionInfo)) return;
     if (reason === ExitReason.IO && exit.io.input && !exit.io.string) {
       if (exit.io.size === 4) this.setRegister32(0, exit.io.value);
       else if (exit.io.size === 2) this.setRegister16(0, exit.io.value);
