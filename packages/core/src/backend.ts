@@ -2,8 +2,7 @@
 import { token } from './token.js';
 import type { Token } from './token.js';
 import type { ExecutionClock, GuestMemory } from './platform.js';
-import type { Services } from './plugin.js';
-import type { Vcpu } from './vcpu.js';
+import type { BackendVcpu } from './vcpu.js';
 import type { ControlSupport, MergedControls } from './controls.js';
 
 /** One row of the CPUID table. */
@@ -24,8 +23,13 @@ export interface BackendOptions {
   readonly memory: number;
   readonly cpus: number;
   readonly time: 'virtual' | 'real';
-  /** What the plugins need the processor to trap. */
+  /** What the plugins need the processor to trap; what they hold for a time comes by the vCPUs' `setControls`. */
   readonly controls: MergedControls;
+}
+
+/** Where a backend puts the services that it provides. */
+export interface ServiceSink {
+  provide<T>(token: Token<T>, value: T): void;
 }
 
 export interface Backend {
@@ -43,11 +47,11 @@ export interface Backend {
   /** Makes the RAM, `size` bytes, zeroed. Called once. */
   createMemory(size: number): GuestMemory;
   /** Makes vCPU `index`, in its state after reset. Called after `createMemory`. */
-  createVcpu(index: number): Vcpu;
+  createVcpu(index: number): BackendVcpu;
   /** Services that `provideServices` will register. */
   readonly provides?: readonly Token<unknown>[];
   /** Registers what only the backend knows: its time stamp counter, a disassembler. Called after the vCPUs exist, before any plugin. */
-  provideServices?(services: Services): void;
+  provideServices?(services: ServiceSink): void;
   /**
    * Puts read-only memory outside RAM from which the guest can execute, such as a firmware image below 4 GiB. `gpa` and
    * the length are multiples of 4096. Guest writes there are ignored. Left out by a backend that cannot.

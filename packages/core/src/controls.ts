@@ -1,26 +1,28 @@
 /**
  * Negotiation of VM-execution controls.
  *
- * Nobody sets bits behind another's back: a plugin declares what it needs the processor to trap (or needs it not to trap),
- * the kernel merges the declarations against what the backend allows, and a conflict is an error that names the plugins.
- * Controls are named as in the SDM, in kebab case: `rdtsc-exiting`, `hlt-exiting`, `monitor-trap-flag`.
+ * Nobody sets bits behind another's back: a plugin declares what it needs the processor to trap (or needs it not to trap), for
+ * as long as the VM lives or for a time, and the kernel keeps count by holder and vCPU. A conflict is an error that names the
+ * plugins. Controls are named as in the SDM, in kebab case: `rdtsc-exiting`, `hlt-exiting`, `monitor-trap-flag`.
  */
+import { CONTROL_TABLES } from '@visorkit/x86';
+import { instead } from './check.js';
 import { VisorkitError } from './errors.js';
-
-/** The five groups of controls (SDM 3C, 25.6 to 25.8). */
-export const CONTROL_GROUPS = ['pin', 'primary', 'secondary', 'exit', 'entry'] as const;
-export type ControlGroup = (typeof CONTROL_GROUPS)[number];
+import type { Undo } from './hook.js';
+import { CONTROL_GROUPS } from './names.js';
+import type { ControlGroup, ControlName } from './names.js';
 
 /** A range of ports or MSRs, both ends included, or a single one. */
 export type NumberRange = number | readonly [first: number, last: number];
+export type Range = readonly [first: number, last: number];
 
 /** What one plugin needs. */
 export interface ControlNeeds {
-  readonly pin?: readonly string[];
-  readonly primary?: readonly string[];
-  readonly secondary?: readonly string[];
-  readonly exit?: readonly string[];
-  readonly entry?: readonly string[];
+  readonly pin?: readonly ControlName<'pin'>[];
+  readonly primary?: readonly ControlName<'primary'>[];
+  readonly secondary?: readonly ControlName<'secondary'>[];
+  readonly exit?: readonly ControlName<'exit'>[];
+  readonly entry?: readonly ControlName<'entry'>[];
   /** Exception vectors that must exit, 0-31. */
   readonly exceptions?: readonly number[];
   /** MSRs whose reading or writing must exit. */
@@ -28,7 +30,7 @@ export interface ControlNeeds {
   /** Ports that must exit. */
   readonly ports?: readonly NumberRange[];
   /** Controls that must stay clear. */
-  readonly clear?: { readonly [group in ControlGroup]?: readonly string[] };
+  readonly clear?: { readonly [Group in ControlGroup]?: readonly ControlName<Group>[] };
 }
 
 /** Which controls a backend can set, and which are always set. */
@@ -40,7 +42,7 @@ export interface ControlSupport {
   readonly exceptions?: ReadonlySet<number>;
 }
 
-/** What the backend is given. */
+/** What the backend is given for a vCPU. Its contents change when holders come and go. */
 export interface MergedControls {
   readonly pin: ReadonlySet<string>;
   readonly primary: ReadonlySet<string>;
@@ -51,105 +53,228 @@ export interface MergedControls {
   readonly clear: { readonly [group in ControlGroup]: ReadonlySet<string> };
   /** Bit n: exception vector n exits. Unsigned 32 bits. */
   readonly exceptionBitmap: number;
-  readonly msrRead: readonly (readonly [first: number, last: number])[];
-  readonly msrWrite: readonly (readonly [first: number, last: number])[];
-  readonly ports: readonly (readonly [first: number, last: number])[];
+  readonly msrRead: readonly Range[];
+  readonly msrWrite: readonly Range[];
+  readonly ports: readonly Range[];
 }
 
-/** Merges what the plugins need. Throws `CONTROL_CONFLICT` with every conflict in `details.conflicts`. */
-export function mergeControls(
-  support: ControlSupport,
-  backendName: string,
-  plugins: readonly { name: string; needs?: ControlNeeds }[],
-): MergedControls {
-  const conflicts: string[] = [];
-  const set = emptyGroups<Map<string, string>>(() => new Map());
-  const clear = emptyGroups<Map<string, string>>(() => new Map());
-  let exceptionBitmap = 0;
-  const msrRead: (readonly [number, number])[] = [];
-  const msrWrite: (readonly [number, number])[] = [];
-  const ports: (readonly [number, number])[] = [];
+/** One holder's needs, taken apart once. */
+interface Hold {
+  readonly holder: string;
+  readonly needs: ControlNeeds;
+  readonly msrRead: readonly Range[];
+  readonly msrWrite: readonly Range[];
+  readonly ports: readonly Range[];
+}
 
-  for (const { name, needs } of plugins) {
-    if (needs === undefined) continue;
+/** Who holds a bit, and how often. */
+type Holders = Map<string, number>;
+
+/** The controls of one vCPU, counted. */
+class VcpuControls implements MergedControls {
+  readonly clear = byGroup(() => new Set<string>());
+  readonly pin = new Set<string>();
+  readonly primary = new Set<string>();
+  readonly secondary = new Set<string>();
+  readonly exit = new Set<string>();
+  readonly entry = new Set<string>();
+  exceptionBitmap = 0;
+  msrRead: readonly Range[] = [];
+  msrWrite: readonly Range[] = [];
+  ports: readonly Range[] = [];
+  readonly setBy = byGroup(() => new Map<string, Holders>());
+  readonly clearBy = byGroup(() => new Map<string, Holders>());
+  readonly #exceptions = new Int32Array(32);
+  readonly #holds = new Set<Hold>();
+
+  /** Adds (1) or takes away (-1) a hold. */
+  count(hold: Hold, by: 1 | -1): void {
+    const { holder, needs } = hold;
+    if (by > 0) this.#holds.add(hold);
+    else this.#holds.delete(hold);
     for (const group of CONTROL_GROUPS) {
-      for (const control of needs[group] ?? []) {
-        if (!support.allowed[group].has(control)) {
-          conflicts.push(`${name} needs the ${group} control "${control}", which backend ${backendName} does not have`);
-        }
-        if (!set[group].has(control)) set[group].set(control, name);
-      }
-      for (const control of needs.clear?.[group] ?? []) {
-        if (support.fixed?.[group]?.has(control)) {
-          conflicts.push(
-            `${name} needs the ${group} control "${control}" clear, which backend ${backendName} always sets`,
-          );
-        }
-        if (!clear[group].has(control)) clear[group].set(control, name);
+      for (const name of needs[group] ?? []) countHolder(this.setBy[group], this[group], name, holder, by);
+      for (const name of needs.clear?.[group] ?? []) {
+        countHolder(this.clearBy[group], this.clear[group], name, holder, by);
       }
     }
     for (const vector of needs.exceptions ?? []) {
-      if (!Number.isInteger(vector) || vector < 0 || vector > 31) {
-        conflicts.push(`${name} asks for exits of exception vector ${vector}; vectors are 0 to 31`);
-      } else if (support.exceptions?.has(vector) === false) {
-        conflicts.push(
-          `${name} asks for exits of exception vector ${vector}, which backend ${backendName} does not give`,
-        );
-      } else exceptionBitmap |= 1 << vector;
+      this.#exceptions[vector] += by;
+      const bit = 1 << vector;
+      this.exceptionBitmap =
+        (this.#exceptions[vector] > 0 ? this.exceptionBitmap | bit : this.exceptionBitmap & ~bit) >>> 0;
     }
-    addRanges(msrRead, needs.msrs?.read, 0xffffffff, `${name}: MSR`, conflicts);
-    addRanges(msrWrite, needs.msrs?.write, 0xffffffff, `${name}: MSR`, conflicts);
-    addRanges(ports, needs.ports, 0xffff, `${name}: port`, conflicts);
+    if (hold.msrRead.length > 0) this.msrRead = this.#ranges('msrRead');
+    if (hold.msrWrite.length > 0) this.msrWrite = this.#ranges('msrWrite');
+    if (hold.ports.length > 0) this.ports = this.#ranges('ports');
   }
-  for (const group of CONTROL_GROUPS) {
-    for (const [control, wantsSet] of set[group]) {
-      const wantsClear = clear[group].get(control);
-      if (wantsClear !== undefined) {
-        conflicts.push(`${wantsSet} needs the ${group} control "${control}" set, ${wantsClear} needs it clear`);
+
+  #ranges(which: 'msrRead' | 'msrWrite' | 'ports'): readonly Range[] {
+    return [...this.#holds].flatMap((hold) => hold[which]);
+  }
+}
+
+/** What all plugins need the processor to trap, by vCPU. */
+export class ControlBook {
+  readonly #support: ControlSupport;
+  readonly #backend: string;
+  readonly #vcpus: VcpuControls[];
+
+  /** Throws `CONTROL_CONFLICT` with every conflict in `details.conflicts`. */
+  constructor(
+    support: ControlSupport,
+    backend: string,
+    cpus: number,
+    plugins: readonly { readonly name: string; readonly needs?: ControlNeeds }[],
+  ) {
+    this.#support = support;
+    this.#backend = backend;
+    this.#vcpus = Array.from({ length: cpus }, () => new VcpuControls());
+    const conflicts: string[] = [];
+    for (const { name, needs } of plugins) {
+      if (needs === undefined) continue;
+      const hold = takeApart(name, needs, conflicts);
+      this.#check(hold, this.#vcpus.slice(0, 1), conflicts);
+      for (const vcpu of this.#vcpus) vcpu.count(hold, 1);
+    }
+    refuse(conflicts);
+  }
+
+  /** What the backend is given for vCPU `index`: the same object each time. */
+  of(index: number): MergedControls {
+    return this.#vcpus[index];
+  }
+
+  /**
+   * Holds what `needs` says for some vCPUs. `changed` is called for each of them now and when the hold is released.
+   * Throws `CONTROL_CONFLICT`, and then nothing has changed.
+   */
+  hold(holder: string, needs: ControlNeeds, vcpus: readonly number[], changed: (vcpu: number) => void): Undo {
+    const conflicts: string[] = [];
+    const hold = takeApart(holder, needs, conflicts);
+    this.#check(
+      hold,
+      vcpus.map((index) => this.#vcpus[index]),
+      conflicts,
+    );
+    refuse(conflicts);
+    const count = (by: 1 | -1): void => {
+      for (const index of vcpus) {
+        this.#vcpus[index].count(hold, by);
+        changed(index);
+      }
+    };
+    count(1);
+    let held = true;
+    return () => {
+      if (!held) return;
+      held = false;
+      count(-1);
+    };
+  }
+
+  /** Adds what stands against a hold. */
+  #check({ holder, needs }: Hold, vcpus: readonly VcpuControls[], conflicts: string[]): void {
+    const { allowed, fixed, exceptions } = this.#support;
+    const backend = `backend ${this.#backend}`;
+    for (const group of CONTROL_GROUPS) {
+      for (const name of needs[group] ?? []) {
+        if (!known(group, name)) conflicts.push(unknown(holder, group, name));
+        else if (!allowed[group].has(name)) {
+          conflicts.push(`${holder} needs the ${group} control "${name}", which ${backend} does not have`);
+        }
+        conflicts.push(...against(vcpus, 'clearBy', group, name).map((other) => opposed(group, name, holder, other)));
+      }
+      for (const name of needs.clear?.[group] ?? []) {
+        if (!known(group, name)) conflicts.push(unknown(holder, group, name));
+        else if (fixed?.[group]?.has(name) === true) {
+          conflicts.push(`${holder} needs the ${group} control "${name}" clear, which ${backend} always sets`);
+        }
+        conflicts.push(...against(vcpus, 'setBy', group, name).map((other) => opposed(group, name, other, holder)));
+      }
+    }
+    for (const vector of needs.exceptions ?? []) {
+      if (exceptions?.has(vector) === false) {
+        conflicts.push(`${holder} asks for exits of exception vector ${vector}, which ${backend} does not give`);
       }
     }
   }
-  if (conflicts.length > 0) {
-    throw new VisorkitError('CONTROL_CONFLICT', `The plugins cannot share the processor: ${conflicts.join('; ')}.`, {
-      conflicts,
-    });
-  }
-  const names = (of: Map<string, string>): ReadonlySet<string> => new Set(of.keys());
-  return {
-    pin: names(set.pin),
-    primary: names(set.primary),
-    secondary: names(set.secondary),
-    exit: names(set.exit),
-    entry: names(set.entry),
-    clear: {
-      pin: names(clear.pin),
-      primary: names(clear.primary),
-      secondary: names(clear.secondary),
-      exit: names(clear.exit),
-      entry: names(clear.entry),
-    },
-    exceptionBitmap: exceptionBitmap >>> 0,
-    msrRead,
-    msrWrite,
-    ports,
-  };
 }
 
-function emptyGroups<T>(make: () => T): Record<ControlGroup, T> {
+function refuse(conflicts: readonly string[]): void {
+  if (conflicts.length === 0) return;
+  throw new VisorkitError('CONTROL_CONFLICT', `The plugins cannot share the processor: ${conflicts.join('; ')}.`, {
+    conflicts,
+  });
+}
+
+function known(group: ControlGroup, name: string): boolean {
+  return Object.hasOwn(CONTROL_TABLES[group], name);
+}
+
+function unknown(holder: string, group: ControlGroup, name: string): string {
+  const elsewhere = CONTROL_GROUPS.find((other) => known(other, name));
+  const hint =
+    elsewhere === undefined
+      ? instead(name, Object.keys(CONTROL_TABLES[group])).replace(/\?$/, '')
+      : `; it is one of the ${elsewhere} controls`;
+  return `${holder} needs the ${group} control "${name}", which does not exist${hint}`;
+}
+
+function opposed(group: ControlGroup, name: string, wantsSet: string, wantsClear: string): string {
+  return `${wantsSet} needs the ${group} control "${name}" set, ${wantsClear} needs it clear`;
+}
+
+/** Who holds a control the other way on one of the vCPUs: the first of them. */
+function against(
+  vcpus: readonly VcpuControls[],
+  side: 'setBy' | 'clearBy',
+  group: ControlGroup,
+  name: string,
+): string[] {
+  for (const vcpu of vcpus) {
+    const first = vcpu[side][group].get(name)?.keys().next().value;
+    if (first !== undefined) return [first];
+  }
+  return [];
+}
+
+function countHolder(table: Map<string, Holders>, names: Set<string>, name: string, holder: string, by: 1 | -1): void {
+  let holders = table.get(name);
+  if (holders === undefined) table.set(name, (holders = new Map()));
+  const count = (holders.get(holder) ?? 0) + by;
+  if (count > 0) holders.set(holder, count);
+  else holders.delete(holder);
+  if (holders.size > 0) names.add(name);
+  else {
+    table.delete(name);
+    names.delete(name);
+  }
+}
+
+function byGroup<T>(make: () => T): Record<ControlGroup, T> {
   return { pin: make(), primary: make(), secondary: make(), exit: make(), entry: make() };
 }
 
-function addRanges(
-  into: (readonly [number, number])[],
-  ranges: readonly NumberRange[] | undefined,
-  highest: number,
-  what: string,
-  conflicts: string[],
-): void {
-  for (const range of ranges ?? []) {
-    const [first, last] = typeof range === 'number' ? [range, range] : range;
-    if (!Number.isInteger(first) || !Number.isInteger(last) || first < 0 || last < first || last > highest) {
-      conflicts.push(`${what} range ${first} to ${last} is not within 0 to 0x${highest.toString(16)}`);
-    } else into.push([first, last]);
+function takeApart(holder: string, needs: ControlNeeds, conflicts: string[]): Hold {
+  const ranges = (list: readonly NumberRange[] | undefined, highest: number, what: string): Range[] =>
+    (list ?? []).map((range) => {
+      const [first, last] = typeof range === 'number' ? [range, range] : range;
+      if (!Number.isInteger(first) || !Number.isInteger(last) || first < 0 || last < first || last > highest) {
+        conflicts.push(`${holder}: ${what} range ${first} to ${last} is not within 0 to 0x${highest.toString(16)}`);
+      }
+      return [first, last];
+    });
+  for (const vector of needs.exceptions ?? []) {
+    if (!Number.isInteger(vector) || vector < 0 || vector > 31) {
+      conflicts.push(`${holder} asks for exits of exception vector ${vector}; vectors are 0 to 31`);
+    }
   }
+  return {
+    holder,
+    needs,
+    msrRead: ranges(needs.msrs?.read, 0xffff_ffff, 'MSR'),
+    msrWrite: ranges(needs.msrs?.write, 0xffff_ffff, 'MSR'),
+    ports: ranges(needs.ports, 0xffff, 'port'),
+  };
 }

@@ -3,7 +3,7 @@ import type { Backend } from './backend.js';
 import { KERNEL_EXITS } from './dispatch.js';
 import { EXIT_REASON_COUNT, exitReasonName } from './exit-reasons.js';
 import { Stage } from './hooks.js';
-import type { Hooks, TapInfo } from './hooks.js';
+import type { Hooks } from './hooks.js';
 import type { Logger } from './logger.js';
 
 type Named = Pick<Backend, 'name' | 'capabilities'>;
@@ -23,12 +23,9 @@ export function warnOfDeafHandlers(
     const exit = exitReasonName(reason),
       capability = `exit.${exit}`;
     if (KERNEL_EXITS.has(reason) || backend.capabilities.has(capability)) continue;
-    for (const { plugin, name, stage = 0 } of hooks.exit.for(reason).taps as readonly (Partial<TapInfo> & {
-      name: string;
-      stage?: number;
-    })[]) {
+    for (const { plugin, name, stage } of hooks.exit.for(reason).taps) {
       if (stage >= Stage.Architecture) continue;
-      const owner = plugin ?? name,
+      const owner = plugin === '' ? name : plugin,
         key = `${owner} ${exit}`;
       if (warned.has(key)) continue;
       warned.add(key);

@@ -1,24 +1,30 @@
 /**
- * Exit dispatch: the hooks flattened into one array of handlers per exit reason, made at start and made again only when
- * somebody taps later. The path allocates nothing, waits for nothing and asks the container for nothing.
+ * Exit dispatch: the hooks flattened into one array of handlers per exit reason, made at start and made again at the first
+ * exit after somebody taps or untaps. The path allocates nothing, waits for nothing and asks the container for nothing.
  */
+import { VisorkitError } from './errors.js';
 import type { Outcome, VmExit } from './exit.js';
 import { HALT, RESUME, RETRY, WAIT } from './exit.js';
 import { EXIT_REASON_COUNT, ExitReason, exitReasonName } from './exit-reasons.js';
-import type { ExitHandler, Hooks } from './hooks.js';
-import { VisorkitError } from './errors.js';
+import type { KernelHook } from './hook.js';
+import type { ExitHandler, KernelHooks } from './hooks.js';
 import type { Vcpu } from './vcpu.js';
 
-/** A hook's taps in order, with the plugin each belongs to. */
-export interface CompiledTaps<F> {
-  readonly functions: F[];
-  readonly plugins: string[];
+/** A hook's handlers in order, with the plugin each belongs to. */
+interface Compiled<F> {
+  readonly functions: readonly F[];
+  readonly plugins: readonly string[];
 }
 
-/** Flattens a tapable hook. */
-export function compileTaps<F>(hook: unknown): CompiledTaps<F> {
-  const taps = (hook as { taps: { fn: F; name: string; plugin?: string }[] }).taps;
-  return { functions: taps.map((tap) => tap.fn), plugins: taps.map((tap) => tap.plugin ?? tap.name) };
+const NONE: Compiled<never> = { functions: [], plugins: [] };
+
+/** Flattens a hook. One with interceptors is called as a whole, so that tapable runs them. */
+function compiled<F extends (...args: never[]) => unknown>(hook: KernelHook<F> | undefined): Compiled<F> {
+  if (hook === undefined) return NONE as Compiled<F>;
+  const plugins = hook.taps.map(({ plugin, name }) => (plugin === '' ? name : plugin));
+  if (!hook.intercepted) return { functions: hook.handlers, plugins };
+  const whole = ((...args: Parameters<F>) => hook.call(...args)) as unknown as F;
+  return { functions: [whole], plugins: [[...new Set(plugins)].join(' or ') || 'an interceptor'] };
 }
 
 /**
@@ -33,54 +39,53 @@ export const KERNEL_EXITS: ReadonlySet<number> = new Set<number>([
 ]);
 
 /** Lists of taps beside those of the exit reasons. */
-const NOBODY = -1,
-  AFTER_EXIT = -2,
-  BEFORE_ENTRY = -3;
+const NOBODY = -1;
+const AFTER_EXIT = -2;
+const BEFORE_ENTRY = -3;
 
 export class ExitDispatcher {
   /** Exits so far, by reason. */
   readonly counts = new Float64Array(EXIT_REASON_COUNT);
+  /** The hooks changed since they were flattened. */
+  stale = true;
+  readonly #hooks: KernelHooks;
   /**
    * Whose code is running: a list (an exit reason, or one of those below) and a place in it. Numbers, because storing a pointer to a
    * name makes the processor look at its page as well, at every exit.
    */
   #list = NOBODY;
   #place = 0;
-  #table: CompiledTaps<ExitHandler>[] = [];
-  #fallback: (Outcome | undefined)[] = [];
-  #afterExit: CompiledTaps<(exit: VmExit, vcpu: Vcpu, outcome: Outcome | undefined) => void> = {
-    functions: [],
-    plugins: [],
-  };
-  #beforeEntry: CompiledTaps<(vcpu: Vcpu) => void> = { functions: [], plugins: [] };
+  #table: Compiled<ExitHandler>[] = new Array(EXIT_REASON_COUNT).fill(NONE);
+  readonly #fallback: (Outcome | undefined)[];
+  #afterExit: Compiled<(exit: VmExit, vcpu: Vcpu, outcome: Outcome | undefined) => unknown> = NONE;
+  #beforeEntry: Compiled<(vcpu: Vcpu) => unknown> = NONE;
 
-  /** Reads the hooks. Call at start and after every later tap. */
-  compile(hooks: Hooks): void {
-    this.#table = Array.from({ length: EXIT_REASON_COUNT }, (_, reason) =>
-      compileTaps<ExitHandler>(hooks.exit.for(reason)),
-    );
-    this.#fallback = Array.from({ length: EXIT_REASON_COUNT }, (_, reason) =>
+  constructor(hooks: KernelHooks) {
+    this.#hooks = hooks;
+    this.#fallback = Array.from({ length: EXIT_REASON_COUNT }, (_unused, reason) =>
       KERNEL_EXITS.has(reason) ? RETRY : undefined,
     );
-    this.#afterExit = compileTaps(hooks.afterExit);
-    this.#beforeEntry = compileTaps(hooks.beforeEntry);
   }
 
-  /** The plugin whose code is running, '' for none: whom to name when something throws. */
+  /** Reads the hooks. A dispatch that is under way goes on with what it began with. */
+  compile(): void {
+    const hooks = this.#hooks;
+    this.stale = false;
+    this.#table = Array.from({ length: EXIT_REASON_COUNT }, (_unused, reason) => compiled(hooks.exitHook(reason)));
+    this.#afterExit = compiled(hooks.afterExit);
+    this.#beforeEntry = compiled(hooks.beforeEntry);
+  }
+
+  /** The plugin whose code is running, '' for none: whom to name when something throws, and whose taps are made. */
   get current(): string {
     if (this.#list === NOBODY) return '';
-    const { plugins } =
-      this.#list === AFTER_EXIT
-        ? this.#afterExit
-        : this.#list === BEFORE_ENTRY
-          ? this.#beforeEntry
-          : this.#table[this.#list];
-    return plugins[this.#place];
+    const { plugins } = this.#listOf(this.#list);
+    return plugins[this.#place] ?? '';
   }
 
-  /** Whether anybody takes an exit of this reason. */
-  handled(reason: number): boolean {
-    return this.#table[reason].functions.length > 0;
+  /** Nobody's code is running any more: what ran has thrown. */
+  clear(): void {
+    this.#list = NOBODY;
   }
 
   /**
@@ -97,11 +102,9 @@ export class ExitDispatcher {
       this.#place = i;
       const answer = functions[i](exit, vcpu);
       if (answer === undefined) continue;
-      if (answer === RESUME || answer === RETRY || answer === HALT || answer === WAIT) {
-        outcome = answer;
-        break;
+      if (answer !== RESUME && answer !== RETRY && answer !== HALT && answer !== WAIT) {
+        if (typeof answer !== 'object' || answer === null || !isEnd(answer.kind)) this.#badOutcome(answer, reason);
       }
-      if (typeof answer !== 'object' || answer === null || answer.kind !== 'stop') this.#badOutcome(answer, reason);
       outcome = answer;
       break;
     }
@@ -136,19 +139,28 @@ export class ExitDispatcher {
     return counts;
   }
 
+  #listOf(list: number): { readonly plugins: readonly string[] } {
+    return list === AFTER_EXIT ? this.#afterExit : list === BEFORE_ENTRY ? this.#beforeEntry : this.#table[list];
+  }
+
   #badOutcome(answer: unknown, reason: number): never {
+    const { current } = this;
     if (answer instanceof Promise) {
       answer.catch(() => {}); // what it rejects with later is nobody's
       throw new VisorkitError(
         'EXIT_OUTCOME',
-        `A handler of ${exitReasonName(reason)} exits in plugin ${this.current} is asynchronous: it returned a promise. The guest waits for a handler, which must answer at once: RESUME, RETRY, HALT, WAIT, stop(why) or nothing.`,
-        { plugin: this.current, reason },
+        `A handler of ${exitReasonName(reason)} exits in plugin ${current} is asynchronous: it returned a promise. The guest waits for a handler, which must answer at once: RESUME, RETRY, HALT, WAIT, stop(why) or nothing.`,
+        { plugin: current, reason },
       );
     }
     throw new VisorkitError(
       'EXIT_OUTCOME',
-      `A handler of ${exitReasonName(reason)} exits in plugin ${this.current} returned ${String(answer)}; it must return RESUME, RETRY, HALT, WAIT, stop(why) or nothing.`,
-      { plugin: this.current, reason },
+      `A handler of ${exitReasonName(reason)} exits in plugin ${current} returned ${String(answer)}; it must return RESUME, RETRY, HALT, WAIT, stop(why) or nothing.`,
+      { plugin: current, reason },
     );
   }
+}
+
+function isEnd(kind: unknown): boolean {
+  return kind === 'stop' || kind === 'pause' || kind === 'reset';
 }

@@ -113,24 +113,56 @@ export const HALT = 0x1669_0003;
 /** Like HALT, but an interrupt that waits ends it also while IF = 0, without being delivered (MWAIT with ECX[0] = 1). */
 export const WAIT = 0x1669_0004;
 
-/** Ends the run, with a reason. Made by {@link stop}. */
-export interface StopOutcome {
-  readonly kind: 'stop';
+/** What becomes of the exit at which a run ends, when the VM goes on later. */
+export type ExitAnswer = typeof RESUME | typeof RETRY | typeof HALT | typeof WAIT;
+
+/** Ends the run. The VM stands still then and may go on. Made by {@link stop}, {@link pause} and {@link reset}. */
+export interface EndOutcome {
+  /** `stop`: the run is over. `pause`: somebody wants to look. `reset`: the machine starts again, or is about to. */
+  readonly kind: 'stop' | 'pause' | 'reset';
+  /** A sentence. */
   readonly why: string;
   /** Exit status for the process that runs the VM. */
   readonly status: number;
   /** What to call it in the report. */
   readonly reason: string;
+  /** What is done with the exit: RESUME unless given, so that the guest goes on behind the instruction. */
+  readonly then?: ExitAnswer;
 }
 
 /** What a handler answers; `undefined` passes the exit on to the next handler. */
-export type Outcome = typeof RESUME | typeof RETRY | typeof HALT | typeof WAIT | StopOutcome;
+export type Outcome = ExitAnswer | EndOutcome;
 
-/** Makes the outcome that ends the run. `status` defaults to 0, `reason` (see StopReport.reason) to `stopped`. */
-export function stop(why: string, status = 0, reason = 'stopped'): StopOutcome {
-  return { kind: 'stop', why, status, reason };
+/** What can be said of an end beside why. */
+export interface EndDetails {
+  /** 0 unless given. */
+  readonly status?: number;
+  /** See StopReport.reason. */
+  readonly reason?: string;
+  /** RETRY: the exiting instruction runs again when the VM goes on. RESUME unless given. */
+  readonly then?: ExitAnswer;
+}
+
+/** Makes the outcome that ends the run, with reason `stopped` unless another is given. */
+export function stop(why: string, details: EndDetails | number = {}): EndOutcome {
+  return end('stop', why, 'stopped', details);
+}
+
+/** Makes the outcome that ends the run so that somebody can look and let it go on; its reason is `paused`. */
+export function pause(why: string, details: EndDetails = {}): EndOutcome {
+  return end('pause', why, 'paused', details);
+}
+
+/** Makes the outcome that resets the machine, as `onReset` has it; its reason is `reset`. */
+export function reset(why: string, details: EndDetails = {}): EndOutcome {
+  return end('reset', why, 'reset', details);
+}
+
+function end(kind: EndOutcome['kind'], why: string, name: string, details: EndDetails | number): EndOutcome {
+  const { status = 0, reason = name, then } = typeof details === 'number' ? { status: details } : details;
+  return { kind, why, status, reason, ...(then === undefined ? {} : { then }) };
 }
 
 /** The outcomes in one object, as plugins get them. */
-export const outcomes = Object.freeze({ RESUME, RETRY, HALT, WAIT, stop } as const);
+export const outcomes = Object.freeze({ RESUME, RETRY, HALT, WAIT, stop, pause, reset } as const);
 export type Outcomes = typeof outcomes;

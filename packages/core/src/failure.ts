@@ -2,6 +2,7 @@
 import type { VmExit } from './exit.js';
 import { exitReasonEntry, exitReasonName, ExitReason } from './exit-reasons.js';
 import type { Disassembler, GuestMemory } from './platform.js';
+import type { PluginEntry } from './plugin-list.js';
 import type { ExitSummary, FailureReport } from './report.js';
 import type { Vcpu } from './vcpu.js';
 
@@ -79,13 +80,19 @@ export function reportFailure(
   return report;
 }
 
-/** Who could take an exit that nobody took, as a sentence. `brokenRule`: what VM entry found wrong, when it did. */
-export function suggestTaker(exit: VmExit, brokenRule?: string): string {
-  const entry = exitReasonEntry(exit.reason);
+/**
+ * Who could take an exit that nobody took, as a sentence: of `others`, plugins that are known but left out, those that handle it.
+ * `brokenRule`: what VM entry found wrong, when it did.
+ */
+export function suggestTaker(exit: VmExit, others: readonly PluginEntry[], brokenRule?: string): string {
   if (exit.entryFailure) {
     return `The processor refused the guest state: ${brokenRule ?? 'the VM-entry checks of SDM 3C chapter 27 failed'}. Check what the boot loader, or who wrote to the vCPU last, has put there.`;
   }
-  if (entry?.taker !== undefined)
-    return `${entry.taker} takes it, or a plugin that taps hooks.exit.for("${entry.name}").`;
-  return `A plugin that taps hooks.exit.for("${exitReasonName(exit.reason)}") can take it.`;
+  const exitName = exitReasonName(exit.reason);
+  const takers = others
+    .map((entry) => ('plugin' in entry ? entry.plugin : entry))
+    .filter(({ handles }) => handles?.some((handled) => handled === exitName) === true)
+    .map(({ name }) => name);
+  if (takers.length === 0) return `A plugin that taps hooks.exit.for("${exitName}") can take it.`;
+  return `The plugin ${takers.join(' or ')} takes it, or one of your own that taps hooks.exit.for("${exitName}").`;
 }

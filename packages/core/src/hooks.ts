@@ -5,11 +5,14 @@
  * tap without a stage is at `Observe`, so a plugin from outside sees an exit before whoever carries it out, and may
  * take it.
  */
-import { SyncBailHook, SyncHook, AsyncSeriesHook } from 'tapable';
-import type { Outcome, VmExit } from './exit.js';
-import type { ExitName } from './exit-reasons.js';
-import { EXIT_REASON_COUNT, exitReasonByName, exitReasonName } from './exit-reasons.js';
+import { AsyncSeriesHook, SyncBailHook, SyncHook } from 'tapable';
+import { instead } from './check.js';
 import { VisorkitError } from './errors.js';
+import type { Outcome, VmExit } from './exit.js';
+import { EXIT_NAMES, EXIT_REASON_COUNT, exitReasonByName, exitReasonName } from './exit-reasons.js';
+import type { ExitName } from './exit-reasons.js';
+import { KernelHook, PluginHook } from './hook.js';
+import type { AsyncTaps, Hook, HookOwner, SyncTaps } from './hook.js';
 import type { Vcpu } from './vcpu.js';
 import type { StopReport } from './report.js';
 
@@ -29,7 +32,7 @@ export const Stage = {
 export type ExitHandler = (exit: VmExit, vcpu: Vcpu) => Outcome | undefined | void;
 
 /** The hook of one exit reason. */
-export type ExitHook = SyncBailHook<[VmExit, Vcpu], Outcome | undefined | void>;
+export type ExitHook = Hook<ExitHandler>;
 
 /** `hooks.exit.for(reason)`: the hook of each basic exit reason, by name or by number. */
 export interface ExitHooks {
@@ -61,107 +64,144 @@ export interface GuestEvent {
 export type VcpuStateChange = 'created' | 'reset' | 'running' | 'halted' | 'startup';
 export type InjectedKind = 'interrupt' | 'nmi';
 
-/** What the VM is as its plugins see it in lifecycle hooks. */
+/** What the VM is as its plugins see it. */
 export interface Hooks {
   /** All plugins are known, nothing exists yet but the container. */
-  readonly composed: SyncHook<[]>;
+  readonly composed: SyncTaps<[]>;
   /** Memory, vCPUs and services exist. */
-  readonly created: AsyncSeriesHook<[]>;
+  readonly created: AsyncTaps<[]>;
   /** The boot loader puts the image in memory; Architecture: firmware tables, Machine: the loader itself. */
-  readonly load: AsyncSeriesHook<[]>;
+  readonly load: AsyncTaps<[]>;
   /** The image is in memory and vCPU 0 has its first state. */
-  readonly loaded: AsyncSeriesHook<[]>;
-  /** The run loop starts, for the first time or again after a pause. */
-  readonly started: SyncHook<[]>;
-  readonly paused: SyncHook<[]>;
-  readonly resumed: SyncHook<[]>;
-  /** The run has ended; the report is not written yet. The argument says why. */
-  readonly stopping: SyncHook<[why: string]>;
-  readonly stopped: SyncHook<[report: StopReport]>;
+  readonly loaded: AsyncTaps<[]>;
+  /** The run loop starts for the first time. */
+  readonly started: SyncTaps<[]>;
+  /** A run has ended: the VM stands still and may go on. The report says why. */
+  readonly paused: SyncTaps<[report: StopReport]>;
+  /** The run loop starts again. */
+  readonly resumed: SyncTaps<[]>;
   /** Devices go back to their state after reset. */
-  readonly reset: SyncHook<[]>;
-  readonly disposed: SyncHook<[]>;
+  readonly reset: SyncTaps<[]>;
+  readonly disposed: SyncTaps<[]>;
   readonly exit: ExitHooks;
   /** Before every VM entry. On the hot path: costs nothing while nobody taps it. */
-  readonly beforeEntry: SyncHook<[Vcpu]>;
+  readonly beforeEntry: SyncTaps<[Vcpu]>;
   /** After every exit has been handled; observers only, what they return is ignored. `undefined` = nobody took it. */
-  readonly afterExit: SyncHook<[VmExit, Vcpu, Outcome | undefined]>;
-  readonly deviceAccess: SyncHook<[DeviceAccess]>;
+  readonly afterExit: SyncTaps<[VmExit, Vcpu, Outcome | undefined]>;
+  readonly deviceAccess: SyncTaps<[DeviceAccess]>;
   /** An interrupt or NMI has been injected. */
-  readonly interrupt: SyncHook<[Vcpu, InjectedKind, vector: number]>;
-  readonly vcpuState: SyncHook<[Vcpu, VcpuStateChange]>;
-  readonly guestEvent: SyncHook<[GuestEvent]>;
+  readonly interrupt: SyncTaps<[Vcpu, InjectedKind, vector: number]>;
+  readonly vcpuState: SyncTaps<[Vcpu, VcpuStateChange]>;
+  readonly guestEvent: SyncTaps<[GuestEvent]>;
 }
 
-/** What the kernel notes about each tap. */
-export interface TapInfo {
-  readonly name: string;
-  /** The plugin that was being applied when the tap was made. */
-  readonly plugin: string;
-}
+/** Every hook but those of exits. */
+const HOOK_NAMES = [
+  'composed',
+  'created',
+  'load',
+  'loaded',
+  'started',
+  'paused',
+  'resumed',
+  'reset',
+  'disposed',
+  'beforeEntry',
+  'afterExit',
+  'deviceAccess',
+  'interrupt',
+  'vcpuState',
+  'guestEvent',
+] as const satisfies readonly (keyof Hooks)[];
 
-type AnyHook = SyncHook<unknown[]> | AsyncSeriesHook<unknown[]>;
+type Sync<Args extends unknown[]> = KernelHook<(...args: Args) => unknown>;
+type Lifecycle = 'composed' | 'created' | 'load' | 'loaded' | 'started' | 'paused' | 'resumed' | 'reset' | 'disposed';
 
 /**
- * Makes the hooks of one VM. `currentPlugin` names the plugin that taps; `changed` is told of each new tap; `running` of whose tap of a
- * lifecycle hook runs, so that it can be named when it throws.
+ * The hooks of one VM as the kernel holds them. `owner.running` is told whose tap of a lifecycle hook runs, so that it can be
+ * named when it throws; handlers of the other hooks are called as they are.
  */
-export function createHooks(
-  currentPlugin: () => string,
-  changed: () => void,
-  running: (plugin: string) => void,
-): Hooks {
-  const register = (tap: { name: string }): never => {
-    changed();
-    return Object.assign(tap, { plugin: currentPlugin() || tap.name }) as never;
-  };
-  // An interceptor makes `isUsed()` true for ever: whether anybody listens is asked of `taps`
-  const watch = <H>(hook: H): H => {
-    (hook as unknown as AnyHook).intercept({ name: 'visorkit', register });
-    return hook;
-  };
-  const lifecycle = <H>(hook: H): H => {
-    (hook as unknown as AnyHook).intercept({
-      name: 'visorkit',
-      register,
-      tap: (tap) => running((tap as unknown as TapInfo).plugin),
+export class KernelHooks implements Hooks {
+  readonly composed: Sync<[]>;
+  readonly created: Sync<[]>;
+  readonly load: Sync<[]>;
+  readonly loaded: Sync<[]>;
+  readonly started: Sync<[]>;
+  readonly paused: Sync<[StopReport]>;
+  readonly resumed: Sync<[]>;
+  readonly reset: Sync<[]>;
+  readonly disposed: Sync<[]>;
+  readonly beforeEntry: Sync<[Vcpu]>;
+  readonly afterExit: Sync<[VmExit, Vcpu, Outcome | undefined]>;
+  readonly deviceAccess: Sync<[DeviceAccess]>;
+  readonly interrupt: Sync<[Vcpu, InjectedKind, number]>;
+  readonly vcpuState: Sync<[Vcpu, VcpuStateChange]>;
+  readonly guestEvent: Sync<[GuestEvent]>;
+  readonly exit: { for(reason: ExitName | number): KernelHook<ExitHandler> };
+  readonly #exits: (KernelHook<ExitHandler> | undefined)[] = new Array(EXIT_REASON_COUNT).fill(undefined);
+
+  constructor(owner: HookOwner) {
+    const quiet: HookOwner = { currentPlugin: owner.currentPlugin, ...(owner.changed && { changed: owner.changed }) };
+    const sync = <Args extends unknown[]>(name: string, args: string[], of: HookOwner): Sync<Args> =>
+      new KernelHook(new SyncHook<unknown[]>(args as never, name), of);
+    const slow = (name: Lifecycle): Sync<[]> =>
+      new KernelHook(new AsyncSeriesHook<unknown[]>([] as never, name), owner, true);
+    this.composed = sync('composed', [], owner);
+    this.created = slow('created');
+    this.load = slow('load');
+    this.loaded = slow('loaded');
+    this.started = sync('started', [], owner);
+    this.paused = sync('paused', ['report'], owner);
+    this.resumed = sync('resumed', [], owner);
+    this.reset = sync('reset', [], owner);
+    this.disposed = sync('disposed', [], owner);
+    this.beforeEntry = sync('beforeEntry', ['vcpu'], quiet);
+    this.afterExit = sync('afterExit', ['exit', 'vcpu', 'outcome'], quiet);
+    this.deviceAccess = sync('deviceAccess', ['access'], quiet);
+    this.interrupt = sync('interrupt', ['vcpu', 'kind', 'vector'], quiet);
+    this.vcpuState = sync('vcpuState', ['vcpu', 'state'], quiet);
+    this.guestEvent = sync('guestEvent', ['event'], quiet);
+    this.exit = Object.freeze({
+      for: (reason: ExitName | number) => {
+        const number = exitNumber(reason);
+        return (this.#exits[number] ??= new KernelHook<ExitHandler>(
+          new SyncBailHook<unknown[], unknown>(['exit', 'vcpu'] as never, `exit.${exitReasonName(number)}`),
+          quiet,
+        ));
+      },
     });
-    return hook;
+    Object.freeze(this);
+  }
+
+  /** The hook of an exit reason, if somebody has asked for it. */
+  exitHook(reason: number): KernelHook<ExitHandler> | undefined {
+    return this.#exits[reason];
+  }
+}
+
+/** The hooks as one plugin sees them. Each is made when it is first looked at. */
+export function hooksOf(hooks: KernelHooks, plugin: string): Hooks {
+  const made = new Map<unknown, unknown>();
+  const bound = <F extends (...args: never[]) => unknown>(hook: KernelHook<F>): PluginHook<F> => {
+    let own = made.get(hook) as PluginHook<F> | undefined;
+    if (own === undefined) made.set(hook, (own = new PluginHook(hook, plugin)));
+    return own;
   };
-  const exitHooks: (ExitHook | undefined)[] = new Array(EXIT_REASON_COUNT).fill(undefined);
-  const exit: ExitHooks = Object.freeze({
-    for(reason: ExitName | number): ExitHook {
-      const number = typeof reason === 'number' ? reason : exitReasonByName(reason);
-      if (number === undefined || !Number.isInteger(number) || number < 0 || number >= EXIT_REASON_COUNT) {
-        throw new VisorkitError(
-          'EXIT_REASON_UNKNOWN',
-          `There is no exit reason ${JSON.stringify(reason)}; use a basic exit reason (0 to ${EXIT_REASON_COUNT - 1}) or its name, such as "cpuid".`,
-          { reason },
-        );
-      }
-      return (exitHooks[number] ??= watch(
-        new SyncBailHook(['exit', 'vcpu'], `exit.${exitReasonName(number)}`) as ExitHook,
-      ));
-    },
-  });
-  return Object.freeze({
-    composed: lifecycle(new SyncHook<[]>([], 'composed')),
-    created: lifecycle(new AsyncSeriesHook<[]>([], 'created')),
-    load: lifecycle(new AsyncSeriesHook<[]>([], 'load')),
-    loaded: lifecycle(new AsyncSeriesHook<[]>([], 'loaded')),
-    started: lifecycle(new SyncHook<[]>([], 'started')),
-    paused: lifecycle(new SyncHook<[]>([], 'paused')),
-    resumed: lifecycle(new SyncHook<[]>([], 'resumed')),
-    stopping: lifecycle(new SyncHook<[string]>(['why'], 'stopping')),
-    stopped: lifecycle(new SyncHook<[StopReport]>(['report'], 'stopped')),
-    reset: lifecycle(new SyncHook<[]>([], 'reset')),
-    disposed: lifecycle(new SyncHook<[]>([], 'disposed')),
-    exit,
-    beforeEntry: watch(new SyncHook<[Vcpu]>(['vcpu'], 'beforeEntry')),
-    afterExit: watch(new SyncHook<[VmExit, Vcpu, Outcome | undefined]>(['exit', 'vcpu', 'outcome'], 'afterExit')),
-    deviceAccess: watch(new SyncHook<[DeviceAccess]>(['access'], 'deviceAccess')),
-    interrupt: watch(new SyncHook<[Vcpu, InjectedKind, number]>(['vcpu', 'kind', 'vector'], 'interrupt')),
-    vcpuState: watch(new SyncHook<[Vcpu, VcpuStateChange]>(['vcpu', 'state'], 'vcpuState')),
-    guestEvent: watch(new SyncHook<[GuestEvent]>(['event'], 'guestEvent')),
-  });
+  const own = { exit: Object.freeze({ for: (reason: ExitName | number) => bound(hooks.exit.for(reason)) }) };
+  for (const name of HOOK_NAMES) {
+    Object.defineProperty(own, name, { enumerable: true, get: () => bound(hooks[name] as KernelHook<() => unknown>) });
+  }
+  return Object.freeze(own) as unknown as Hooks;
+}
+
+/** Throws `EXIT_REASON_UNKNOWN` for a reason that is none. */
+function exitNumber(reason: ExitName | number): number {
+  const number = typeof reason === 'number' ? reason : exitReasonByName(reason);
+  if (number !== undefined && Number.isInteger(number) && number >= 0 && number < EXIT_REASON_COUNT) return number;
+  const hint = typeof reason === 'string' ? instead(reason, EXIT_NAMES) : '';
+  throw new VisorkitError(
+    'EXIT_REASON_UNKNOWN',
+    `There is no exit reason ${JSON.stringify(reason)}${hint}${hint.endsWith('?') ? '' : '.'} Exits are named by their basic exit reason: its number (0 to ${EXIT_REASON_COUNT - 1}) or its name, such as "cpuid".`,
+    { reason },
+  );
 }

@@ -1,5 +1,5 @@
 /** Getting a machine ready within a time limit. */
-import type { StopOutcome } from './exit.js';
+import type { EndOutcome } from './exit.js';
 import { stop } from './exit.js';
 import { EXIT_STATUS } from './report.js';
 
@@ -15,7 +15,7 @@ export async function inTime(
   timeout: number,
   signal: AbortSignal | undefined,
   busy: () => string,
-): Promise<StopOutcome | undefined> {
+): Promise<EndOutcome | undefined> {
   if (timeout === Infinity && signal === undefined) {
     await work;
     return undefined;
@@ -23,9 +23,9 @@ export async function inTime(
   work.catch(() => {}); // what fails after the end is nobody's
   let timer: NodeJS.Timeout | undefined,
     abort = (): void => {};
-  const late = new Promise<StopOutcome>((resolve) => {
+  const late = new Promise<EndOutcome>((resolve) => {
     const end = (when: string, reason: 'timeout' | 'aborted'): void =>
-      resolve(stop(`The machine was not ready ${when}.${busy()}`, EXIT_STATUS[reason], reason));
+      resolve(stop(`The machine was not ready ${when}.${busy()}`, { status: EXIT_STATUS[reason], reason }));
     abort = () => end('when the run was aborted', 'aborted');
     if (timeout !== Infinity)
       timer = setTimeout(() => end('within the time limit', 'timeout'), Math.min(timeout * 1000, LONGEST_TIMER));

@@ -8,11 +8,32 @@ export * from './exit.js';
 export * from './platform.js';
 export * from './vcpu.js';
 export * from './controls.js';
+export type { HeldControls } from './held-controls.js';
+export { CAPABILITIES, CONTROL_GROUPS } from './names.js';
+export type { Capability, ControlGroup, ControlName, MoreCapabilities } from './names.js';
 export * from './backend.js';
-export * from './hooks.js';
+export { Stage } from './hooks.js';
+export type {
+  DeviceAccess,
+  ExitHandler,
+  ExitHook,
+  ExitHooks,
+  GuestEvent,
+  Hooks,
+  InjectedKind,
+  VcpuStateChange,
+} from './hooks.js';
+export type { AsyncTaps, Hook, HookInterceptor, SyncTaps, TapInfo, TapOptions, Undo } from './hook.js';
 export * from './plugin.js';
 export * from './report.js';
-export { KERNEL_VERSION } from './plugin-list.js';
+export { KERNEL_VERSION } from './version.js';
+export * from './host.js';
+export * from './check.js';
+export { NEEDS_FIELDS } from './plugin-list.js';
+export { PluginHostToken } from './services.js';
+export { VMM_FIELDS, checkVmmOptions } from './composition.js';
+export type { VmmOptions } from './composition.js';
+export type { RunOptions } from './run-options.js';
 export type { PluginEntry } from './plugin-list.js';
 export type { VmmMove, VmmState } from './lifecycle.js';
 export { summarizeExit } from './failure.js';

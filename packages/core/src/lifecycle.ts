@@ -1,8 +1,9 @@
 /** The states of a VM and the moves between them. An illegal move is an error that says the state and the move. */
 import { fail } from './errors.js';
 
-export type VmmState = 'composed' | 'created' | 'loaded' | 'running' | 'paused' | 'stopped' | 'disposed';
-export type VmmMove = 'create' | 'load' | 'run' | 'pause' | 'stop' | 'dispose';
+/** A run that has ended, however it ended, leaves the VM paused. */
+export type VmmState = 'composed' | 'created' | 'loaded' | 'running' | 'paused' | 'disposed';
+export type VmmMove = 'create' | 'load' | 'run' | 'pause' | 'stop' | 'save' | 'restore' | 'dispose';
 
 /** From which states a move is legal, and where it leads. */
 const MOVES: Record<VmmMove, { readonly from: readonly VmmState[]; readonly to: VmmState }> = {
@@ -10,8 +11,10 @@ const MOVES: Record<VmmMove, { readonly from: readonly VmmState[]; readonly to: 
   load: { from: ['created'], to: 'loaded' },
   run: { from: ['loaded', 'paused'], to: 'running' },
   pause: { from: ['running'], to: 'paused' },
-  stop: { from: ['composed', 'created', 'loaded', 'running', 'paused'], to: 'stopped' },
-  dispose: { from: ['composed', 'created', 'loaded', 'running', 'paused', 'stopped'], to: 'disposed' },
+  stop: { from: ['running'], to: 'paused' },
+  save: { from: ['loaded', 'paused'], to: 'paused' },
+  restore: { from: ['created'], to: 'paused' },
+  dispose: { from: ['composed', 'created', 'loaded', 'running', 'paused'], to: 'disposed' },
 };
 
 export class Lifecycle {

@@ -1,4 +1,7 @@
 /** What is left of a run: plain data, fit for JSON. */
+import type { Backend } from './backend.js';
+import type { EndOutcome } from './exit.js';
+import type { Clock } from './platform.js';
 import type { VcpuSnapshot } from './vcpu.js';
 
 /** Why a run ended. */
@@ -79,4 +82,41 @@ export interface StopReport {
   statistics?: Readonly<Record<string, number>>;
   failure?: FailureReport;
   error?: { code: string; message: string; details?: unknown; causes?: string[] };
+}
+
+/** What a report is made of. Times in ms of host time. */
+export interface ReportParts {
+  readonly backend: Pick<Backend, 'name' | 'statistics'>;
+  readonly clock: Clock | undefined;
+  readonly instructions: number;
+  readonly exits: Record<string, number>;
+  readonly wallMs: number;
+  readonly idleMs: number;
+  /** Of all runs of the VM, without what was slept away. */
+  readonly busyMs: number;
+}
+
+export function makeReport(outcome: EndOutcome, parts: ReportParts): StopReport {
+  const { backend, clock, instructions, exits, wallMs, idleMs, busyMs } = parts;
+  const report: StopReport = {
+    reason: outcome.reason,
+    why: outcome.why,
+    exitStatus: outcome.status,
+    backend: backend.name,
+    time: clock?.virtual ? 'virtual' : 'real',
+    guestInstructions: instructions,
+    guestNanoseconds: clock?.now() ?? 0,
+    wallSeconds: round(wallMs / 1000),
+    mips: round(instructions / Math.max(busyMs / 1000, 1e-9) / 1e6),
+    idleSeconds: round(idleMs / 1000),
+    exits,
+    totalExits: Object.values(exits).reduce((sum, count) => sum + count, 0),
+  };
+  const statistics = clock === undefined ? undefined : backend.statistics?.();
+  if (statistics !== undefined && Object.keys(statistics).length > 0) report.statistics = statistics;
+  return report;
+}
+
+function round(value: number): number {
+  return Math.round(value * 1000) / 1000;
 }

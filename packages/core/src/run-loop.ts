@@ -5,11 +5,12 @@
  * time, a halt to sleep through, a stop. How often the loop yields never changes what the guest sees: slices end on a
  * fixed grid of guest time, and an entry goes on exactly where the last one left.
  */
-import { performance } from 'node:perf_hooks';
 import type { ExitDispatcher } from './dispatch.js';
 import { HALT, RESUME, WAIT } from './exit.js';
-import type { StopOutcome } from './exit.js';
+import type { EndOutcome } from './exit.js';
 import { ExitReason } from './exit-reasons.js';
+import { host } from './host.js';
+import { Phase } from './phase.js';
 import type { ExecutionClock, Timers } from './platform.js';
 import type { VcpuRunner } from './vcpu-runner.js';
 
@@ -21,10 +22,6 @@ const SLICE_HOST_MS = 20;
 const EXITS_BETWEEN_LOOKS = 1024;
 /** With several vCPUs, how long one runs before the next gets its turn. */
 const TURN_NS = 50_000;
-
-/** What the kernel is doing. Numbers, as everything that is stored at each exit. */
-export const Phase = { GUEST: 0, EXIT: 1, ENTRY: 2, TIMER: 3, INTERRUPT: 4 } as const;
-export type Phase = (typeof Phase)[keyof typeof Phase];
 
 /** How a slice ended. */
 export type SliceEnd = 'yield' | 'asleep' | 'stop' | 'unhandled' | 'limit';
@@ -40,7 +37,7 @@ export interface RunLoopParts {
 
 export class RunLoop {
   /** Set by SystemControl, `pause`, `stop`; seen after the current exit. */
-  stopRequest: StopOutcome | undefined;
+  stopRequest: EndOutcome | undefined;
   /** The vCPU that ran last. */
   current: VcpuRunner;
   /** What the kernel was doing when something threw: an exit being handled, or something else by name. */
@@ -62,11 +59,16 @@ export class RunLoop {
     let given = NaN; // the timers' deadline that the only vCPU was told of; numbers that are passed on are made anew on the heap
     const alone = runners.length === 1;
     const limited = instructionLimit !== Infinity;
-    const started = performance.now();
+    const started = host.now();
     let looks = EXITS_BETWEEN_LOOKS;
 
+    if (this.current.exitOpen) {
+      const over = this.#offerAgain();
+      if (over !== undefined) return over;
+    }
     for (;;) {
       if (this.stopRequest !== undefined) return 'stop';
+      if (dispatcher.stale) dispatcher.compile();
       if (clock.refresh === undefined) now = clock.now();
       else if (clock.refresh()) now = clock.last!;
       if (timers.nextDeadline() <= now) {
@@ -77,7 +79,7 @@ export class RunLoop {
       if (now >= end) return 'yield';
       if (--looks === 0) {
         looks = EXITS_BETWEEN_LOOKS;
-        if (performance.now() - started > SLICE_HOST_MS) return 'yield';
+        if (host.now() - started > SLICE_HOST_MS) return 'yield';
       }
 
       this.phase = Phase.INTERRUPT;
@@ -103,23 +105,54 @@ export class RunLoop {
       this.phase = Phase.ENTRY;
       dispatcher.beforeEntry(vcpu);
       this.phase = Phase.GUEST;
-      const exit = vcpu.run();
-      this.phase = Phase.EXIT;
-      const vectoring = exit.idtVectoringInfo >= 0x8000_0000 && exit.reason !== ExitReason.TASK_SWITCH;
-      const outcome = dispatcher.dispatch(exit, vcpu);
-      if (outcome === undefined) return 'unhandled';
-      if (typeof outcome === 'object') {
-        this.stopRequest ??= outcome;
-        return 'stop';
-      }
-      if (outcome === RESUME) {
-        vcpu.completeInstruction();
-      } else if (outcome === HALT || outcome === WAIT) {
-        vcpu.completeInstruction();
-        if (!vcpu.trapPending()) runner.halt(outcome === WAIT);
-      }
-      if (vectoring) vcpu.reinjectEvent();
+      vcpu.run();
+      const over = this.#handle(runner);
+      if (over !== undefined) return over;
     }
+  }
+
+  /** Offers the vCPU's exit to the handlers and does what they answer. `exitOpen` stays set when nobody has. */
+  #handle(runner: VcpuRunner): SliceEnd | undefined {
+    const { vcpu } = runner;
+    const { exit } = vcpu;
+    this.phase = Phase.EXIT;
+    runner.exitOpen = true;
+    const vectoring = exit.idtVectoringInfo >= 0x8000_0000 && exit.reason !== ExitReason.TASK_SWITCH;
+    const outcome = this.#parts.dispatcher.dispatch(exit, vcpu);
+    if (outcome === undefined) return 'unhandled';
+    runner.exitOpen = false;
+    const answer = typeof outcome === 'object' ? (outcome.then ?? RESUME) : outcome;
+    if (answer === RESUME) {
+      vcpu.completeInstruction();
+    } else if (answer === HALT || answer === WAIT) {
+      vcpu.completeInstruction();
+      if (!vcpu.trapPending()) runner.halt(answer === WAIT);
+    }
+    if (vectoring) vcpu.reinjectEvent();
+    if (typeof outcome !== 'object') return undefined;
+    this.stopRequest ??= outcome;
+    return 'stop';
+  }
+
+  /**
+   * The last run ended at an exit that nobody carried out: it is offered again, to handlers that may be new. When somebody has
+   * moved RIP since, the guest goes on there and the exit is forgotten.
+   */
+  #offerAgain(): SliceEnd | undefined {
+    const runner = this.current;
+    if (this.stopRequest !== undefined) return 'stop';
+    if (this.#parts.dispatcher.stale) this.#parts.dispatcher.compile();
+    if (runner.vcpu.rip === runner.openAt) return this.#handle(runner);
+    runner.exitOpen = false;
+    runner.vcpu.dropExit();
+    return undefined;
+  }
+
+  /** The run has ended. An exit that nobody carried out is remembered with where it was. */
+  standStill(): void {
+    this.stopRequest = undefined;
+    const { current } = this;
+    if (current.exitOpen) current.openAt = current.vcpu.rip;
   }
 
   /** How long a sleeping machine may sleep, in ns from now; Infinity until something outside wakes it. */

@@ -1,16 +1,20 @@
 /** What the run loop keeps about one vCPU: whether it runs, and the events that wait for it. */
-import type { Hooks } from './hooks.js';
+import type { KernelHooks } from './hooks.js';
 import type { InterruptSource } from './platform.js';
-import type { Vcpu } from './vcpu.js';
+import type { BackendVcpu } from './vcpu.js';
 
 /** SDM 3C, 25.4.2: activity states. */
 export type Activity = 'active' | 'halted' | 'wait-for-sipi';
 
 export class VcpuRunner {
   activity: Activity;
-  readonly #vcpu: Vcpu;
+  /** The last exit has not been carried out: nobody took it, or a handler threw. */
+  exitOpen = false;
+  /** RIP when the run ended at such an exit. */
+  openAt = 0n;
+  readonly #vcpu: BackendVcpu;
   readonly #source: InterruptSource | undefined;
-  readonly #hooks: Hooks;
+  readonly #hooks: KernelHooks;
   readonly #signals: boolean;
   /** NMIs that came in and were not injected yet; the processor remembers one besides the one it handles. */
   #nmis = 0;
@@ -18,7 +22,7 @@ export class VcpuRunner {
   #interruptWindow = false;
   #nmiWindow = false;
 
-  constructor(vcpu: Vcpu, source: InterruptSource | undefined, hooks: Hooks) {
+  constructor(vcpu: BackendVcpu, source: InterruptSource | undefined, hooks: KernelHooks) {
     this.#vcpu = vcpu;
     this.#source = source;
     this.#hooks = hooks;
@@ -27,7 +31,7 @@ export class VcpuRunner {
       source?.takeNmi !== undefined || source?.takeInit !== undefined || source?.takeStartup !== undefined;
   }
 
-  get vcpu(): Vcpu {
+  get vcpu(): BackendVcpu {
     return this.#vcpu;
   }
 
@@ -35,7 +39,7 @@ export class VcpuRunner {
   halt(anyInterrupt: boolean): void {
     this.activity = 'halted';
     this.#anyInterrupt = anyInterrupt;
-    if (this.#hooks.vcpuState.taps.length > 0) this.#hooks.vcpuState.call(this.#vcpu, 'halted');
+    if (this.#hooks.vcpuState.isUsed()) this.#hooks.vcpuState.call(this.#vcpu, 'halted');
   }
 
   /** After a reset of the machine. */
@@ -44,7 +48,7 @@ export class VcpuRunner {
     this.#nmis = 0;
     this.#wantInterruptWindow(false);
     this.#wantNmiWindow(false);
-    if (this.#hooks.vcpuState.taps.length > 0) this.#hooks.vcpuState.call(this.#vcpu, 'reset');
+    if (this.#hooks.vcpuState.isUsed()) this.#hooks.vcpuState.call(this.#vcpu, 'reset');
   }
 
   /** Injects what can be injected now, asks for windows for what cannot, and wakes a halted vCPU for it. */
@@ -60,7 +64,7 @@ export class VcpuRunner {
           this.#nmis--;
           vcpu.injectNmi();
           this.#wake();
-          if (this.#hooks.interrupt.taps.length > 0) this.#hooks.interrupt.call(vcpu, 'nmi', 2);
+          if (this.#hooks.interrupt.isUsed()) this.#hooks.interrupt.call(vcpu, 'nmi', 2);
         }
         this.#wantNmiWindow(this.#nmis > 0);
       }
@@ -71,7 +75,7 @@ export class VcpuRunner {
       const vector = source.acknowledge();
       vcpu.injectInterrupt(vector);
       this.#wake();
-      if (this.#hooks.interrupt.taps.length > 0) this.#hooks.interrupt.call(vcpu, 'interrupt', vector);
+      if (this.#hooks.interrupt.isUsed()) this.#hooks.interrupt.call(vcpu, 'interrupt', vector);
       waiting = source.pending();
     }
     if (waiting !== this.#interruptWindow) this.#wantInterruptWindow(waiting);
@@ -88,14 +92,14 @@ export class VcpuRunner {
       vcpu.init();
       this.#nmis = 0;
       this.activity = vcpu.index === 0 ? 'active' : 'wait-for-sipi';
-      if (this.#hooks.vcpuState.taps.length > 0) this.#hooks.vcpuState.call(vcpu, 'reset');
+      if (this.#hooks.vcpuState.isUsed()) this.#hooks.vcpuState.call(vcpu, 'reset');
     }
     if (source.takeStartup !== undefined) {
       const vector = source.takeStartup();
       if (vector >= 0 && this.activity === 'wait-for-sipi') {
         vcpu.startup(vector);
         this.activity = 'active';
-        if (this.#hooks.vcpuState.taps.length > 0) this.#hooks.vcpuState.call(vcpu, 'startup');
+        if (this.#hooks.vcpuState.isUsed()) this.#hooks.vcpuState.call(vcpu, 'startup');
       }
     }
     // While one is handled, a single further one is remembered (SDM 3A, 7.7.1).
@@ -105,7 +109,7 @@ export class VcpuRunner {
   #wake(): void {
     if (this.activity !== 'halted') return;
     this.activity = 'active';
-    if (this.#hooks.vcpuState.taps.length > 0) this.#hooks.vcpuState.call(this.#vcpu, 'running');
+    if (this.#hooks.vcpuState.isUsed()) this.#hooks.vcpuState.call(this.#vcpu, 'running');
   }
 
   #wantInterruptWindow(on: boolean): void {

@@ -1,8 +1,10 @@
 /**
- * The virtual processor as the kernel and the plugins see it. Backends implement it.
+ * The virtual processor in three parts: what handlers and plugins see of it ({@link Vcpu}), what the run loop does with it
+ * ({@link VcpuExecution}), and what saves it ({@link VcpuSaving}). Backends implement all three ({@link BackendVcpu}).
  *
  * Register values are bigint here; handlers on hot paths use the 32-bit accessors, which make none.
  */
+import type { MergedControls } from './controls.js';
 import type { VmExit } from './exit.js';
 
 /** General registers by their number in the encoding. */
@@ -129,6 +131,7 @@ export interface VcpuSnapshot {
   idtr: { base: string; limit: string };
 }
 
+/** A virtual processor as handlers, plugins and boot loaders see it. */
 export interface Vcpu {
   readonly index: number;
   /** The record that `run` fills and returns. */
@@ -136,38 +139,12 @@ export interface Vcpu {
   /** Instructions retired by this vCPU since its creation. */
   readonly instructions: number;
 
-  /**
-   * Runs the guest until it exits. Returns the same object every time.
-   * When a deadline or the instruction limit is reached, the exit is `preemption-timer` (52), taken between instructions
-   * and invisible to the guest. A deadline already past gives that exit before the first instruction.
-   */
-  run(): VmExit;
-  /** The time of the execution clock, in ns, at which `run` returns with exit 52. Infinity: none. */
-  setDeadline(ns: number): void;
-  /** The value of `instructions` at which `run` returns with exit 52, exact. Infinity: none. */
-  setInstructionLimit(count: number): void;
-
-  /**
-   * The exiting instruction has been carried out. Moves RIP over it (by exit.instructionLength, wrapped to the mode) and
-   * ends blocking by STI and MOV SS; for IN moves exit.io.value into AL/AX/EAX; for an exit with `mmio.valid` leaves RIP
-   * alone, and the processor finishes the instruction with the value at the next entry; for trap-like exits (43, 45, 56,
-   * 74) and those between instructions does nothing.
-   */
-  completeInstruction(): void;
-  /**
-   * The exit came while an event was being delivered (exit.idtVectoringInfo valid): delivers it again at the next entry
-   * (SDM 3C, 28.2.4 and 32.7.1.1), unless another event is queued already.
-   */
-  reinjectEvent(): void;
-
   /** IF = 1, no blocking by STI or MOV SS, and no event queued: an interrupt could be injected now. */
   canTakeInterrupt(): boolean;
   /** No blocking by NMI or MOV SS and no event queued. */
   canTakeNmi(): boolean;
   /** RFLAGS.IF. */
   interruptsEnabled(): boolean;
-  /** A debug exception of the instruction just completed is due: it ends a halt at once (SDM 2A, HLT). */
-  trapPending(): boolean;
   /** Queues an external interrupt for the next entry; `vector` 0-255. */
   injectInterrupt(vector: number): void;
   injectNmi(): void;
@@ -181,15 +158,6 @@ export interface Vcpu {
    * 11 error code valid, 31 valid. `instructionLength` matters for software events (types 4, 5, 6).
    */
   injectEvent(interruptionInfo: number, errorCode: number, instructionLength: number): void;
-  /** Asks for exit 7 as soon as an interrupt could be taken. */
-  requestInterruptWindow(on: boolean): void;
-  /** Asks for exit 8 as soon as an NMI could be taken. */
-  requestNmiWindow(on: boolean): void;
-  /** Puts the vCPU in the state after INIT (SDM 3A, table 10-1); the bootstrap processor starts at F000:FFF0. */
-  init(): void;
-  /** Start-up IPI: real mode at vector << 12. */
-  startup(vector: number): void;
-
   /** Low half of a general register, unsigned. */
   getRegister32(index: number): number;
   /** Writes 32 bits and clears the upper half, as a 32-bit instruction does. */
@@ -258,9 +226,6 @@ export interface Vcpu {
   readonly translationFault: TranslationFault;
 
   setInitialState(state: InitialState): void;
-  /** Everything the processor holds as plain data. */
-  saveState(): unknown;
-  restoreState(state: unknown): void;
   /** For reports. */
   snapshot(): VcpuSnapshot;
 
@@ -269,3 +234,61 @@ export interface Vcpu {
   /** Only on a backend with VMX (capability `vmcs`). */
   readonly vmcs?: VmcsAccess;
 }
+
+/** How the run loop drives a vCPU. */
+export interface VcpuExecution {
+  /**
+   * Runs the guest until it exits. Returns the same object every time.
+   * When a deadline or the instruction limit is reached, the exit is `preemption-timer` (52), taken between instructions
+   * and invisible to the guest. A deadline already past gives that exit before the first instruction.
+   */
+  run(): VmExit;
+  /** The time of the execution clock, in ns, at which `run` returns with exit 52. Infinity: none. */
+  setDeadline(ns: number): void;
+  /** The value of `instructions` at which `run` returns with exit 52, exact. Infinity: none. */
+  setInstructionLimit(count: number): void;
+
+  /**
+   * The exiting instruction has been carried out. Moves RIP over it (by exit.instructionLength, wrapped to the mode) and
+   * ends blocking by STI and MOV SS; for IN moves exit.io.value into AL/AX/EAX; for an exit with `mmio.valid` leaves RIP
+   * alone, and the processor finishes the instruction with the value at the next entry; for trap-like exits (43, 45, 56,
+   * 74) and those between instructions does nothing.
+   */
+  completeInstruction(): void;
+  /**
+   * The exit came while an event was being delivered (exit.idtVectoringInfo valid): delivers it again at the next entry
+   * (SDM 3C, 28.2.4 and 32.7.1.1), unless another event is queued already.
+   */
+  reinjectEvent(): void;
+
+  /**
+   * Nobody carries the exit out, and the guest goes on elsewhere: what is half done of it (an access to a device in several
+   * pieces) is forgotten.
+   */
+  dropExit(): void;
+  /** A debug exception of the instruction just completed is due: it ends a halt at once (SDM 2A, HLT). */
+  trapPending(): boolean;
+  /** Asks for exit 7 as soon as an interrupt could be taken. */
+  requestInterruptWindow(on: boolean): void;
+  /** Asks for exit 8 as soon as an NMI could be taken. */
+  requestNmiWindow(on: boolean): void;
+  /** Puts the vCPU in the state after INIT (SDM 3A, table 10-1); the bootstrap processor starts at F000:FFF0. */
+  init(): void;
+  /** Start-up IPI: real mode at vector << 12. */
+  startup(vector: number): void;
+  /**
+   * What the processor is to trap for this vCPU from the next entry on. Called between exits, when holders of controls came or
+   * went; `controls` is one object for each vCPU whose contents change.
+   */
+  setControls(controls: MergedControls): void;
+}
+
+/** How a vCPU is saved. */
+export interface VcpuSaving {
+  /** Everything the processor holds as plain data. */
+  saveState(): unknown;
+  restoreState(state: unknown): void;
+}
+
+/** A virtual processor as a backend makes it. */
+export interface BackendVcpu extends Vcpu, VcpuExecution, VcpuSaving {}
