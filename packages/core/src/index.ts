@@ -39,5 +39,3 @@ export type { VmmMove, VmmState } from './lifecycle.js';
 export { summarizeExit } from './failure.js';
 export * from './vmm.js';
 export * from './di.js';
-export * from './load-plugin.js';
-export * from './config.js';

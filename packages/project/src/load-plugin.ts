@@ -1,14 +1,13 @@
 /**
  * Loads plugins by path or by package name: a folder with a package.json, a .mjs, .js or .ts file, or an npm package.
- * The module's default export (or its export `plugin`) is a plugin, a class, a list of them, or a function that makes one
+ * The module's default export (or its export `plugin`) is a plugin, a list of them, or a function that makes one
  * from the options.
  */
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { basename, dirname, extname, isAbsolute, join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import { VisorkitError, fail, isVisorkitError } from './errors.js';
-import type { Plugin, PluginClass } from './plugin.js';
-import type { PluginEntry } from './plugin-list.js';
+import { VisorkitError, fail, isVisorkitError } from '@visorkit/core';
+import type { Plugin, PluginEntry } from '@visorkit/core';
 
 interface Manifest {
   name?: string;
@@ -64,7 +63,7 @@ export async function loadPlugin(
     if (!isPlugin(plugin)) {
       fail(
         'PLUGIN_SHAPE',
-        `${file} exports ${made === undefined ? 'neither "default" nor "plugin"' : 'something that is no plugin'}; export default an object { name, apply(host) {} }, a class with apply, or a function that returns one.`,
+        `${file} exports ${made === undefined ? 'neither "default" nor "plugin"' : 'something that is no plugin'}; export default an object { name, apply(host, used) {} }, or a function that returns one.`,
         { specifier, file },
       );
     }
@@ -158,7 +157,7 @@ function text(value: unknown): string | undefined {
 }
 
 /**
- * Imports a module. TypeScript goes through jiti, which also lets it import the kernel and `shared` from where they are; so
+ * Imports a module. TypeScript goes through jiti, which also lets it import the kernel, this package and `shared` from where they are; so
  * does JavaScript that imports a package of visorkit and does not find one of its own.
  */
 export async function importFile(file: string, shared: SharedModules = {}): Promise<Record<string, unknown>> {
@@ -171,7 +170,11 @@ export async function importFile(file: string, shared: SharedModules = {}): Prom
   }
   const { createJiti } = await import('jiti');
   const jiti = createJiti(import.meta.url, {
-    virtualModules: { '@visorkit/core': await import('./index.js'), ...shared },
+    virtualModules: {
+      '@visorkit/core': await import('@visorkit/core'),
+      '@visorkit/project': await import('@visorkit/project'),
+      ...shared,
+    },
     interopDefault: false,
     moduleCache: true,
     fsCache: false,
@@ -188,17 +191,9 @@ function lacksOurPackage(error: unknown): boolean {
 }
 
 function isFactory(value: unknown): value is (options: object) => unknown {
-  return (
-    typeof value === 'function' && typeof (value.prototype as { apply?: unknown } | undefined)?.apply !== 'function'
-  );
+  return typeof value === 'function';
 }
 
-function isPlugin(value: unknown): value is Plugin | PluginClass {
-  if (typeof value === 'function') return !isFactory(value);
-  return (
-    typeof value === 'object' &&
-    value !== null &&
-    typeof (value as Plugin).apply === 'function' &&
-    typeof (value as Plugin).name === 'string'
-  );
+function isPlugin(value: unknown): value is Plugin {
+  return typeof value === 'object' && value !== null && typeof (value as Plugin).name === 'string';
 }

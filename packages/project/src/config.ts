@@ -1,19 +1,13 @@
 /** `visorkit.config.ts`: what a VM is made of, checked when it is read. An error names the key, the value and what would be right. */
 import { existsSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { VisorkitError, fail, isVisorkitError } from './errors.js';
+import { VisorkitError, fail, isVisorkitError, parseSize } from '@visorkit/core';
+import type { Plugin, PluginEntry } from '@visorkit/core';
 import { importFile, loadPlugin } from './load-plugin.js';
 import type { SharedModules } from './load-plugin.js';
-import type { Plugin, PluginClass } from './plugin.js';
-import type { PluginEntry } from './plugin-list.js';
-import { parseSize } from './size.js';
 
 /** A plugin in a configuration: by path or package name, or itself, with options or without. */
-export type ConfigPlugin =
-  | string
-  | Plugin
-  | PluginClass
-  | { plugin: string | Plugin | PluginClass; options?: Record<string, unknown> };
+export type ConfigPlugin = string | Plugin | { plugin: string | Plugin; options?: Record<string, unknown> };
 
 /** The whole of a configuration. Every key can be left out; options of the command line win over it. */
 export interface VmmConfig {
@@ -147,9 +141,7 @@ export async function validateConfig(config: unknown, source = 'the configuratio
   const record = v.record(v.string(), v.unknown());
   const plugin = v.union([
     text,
-    v.custom<Plugin | PluginClass>(
-      (value) => typeof value === 'function' || (typeof value === 'object' && value !== null && 'apply' in value),
-    ),
+    v.custom<Plugin>((value) => typeof value === 'object' && value !== null && 'name' in value),
   ]);
   const size = v.custom<number | string>((value) => {
     try {
