@@ -1,10 +1,10 @@
 /** Those who watch what the guest does to devices: the kernel's hook `deviceAccess`, as the buses see it. */
 import type { DeviceAccess } from '@visorkit/core';
 
-/** A tapable hook is one. Its taps are looked at rather than `isUsed()`, which also counts the kernel's own interceptors. */
+/** A hook is one. */
 export interface AccessObservers {
-  readonly taps: readonly unknown[];
+  isUsed(): boolean;
   call(access: DeviceAccess): void;
 }
 
-export const NO_OBSERVERS: AccessObservers = Object.freeze({ taps: [], call() {} });
+export const NO_OBSERVERS: AccessObservers = Object.freeze({ isUsed: () => false, call() {} });

@@ -1,10 +1,10 @@
 /** What a plugin does with a device it made: puts it on the buses and on the machine's list, and has that undone at disposal. */
-import type { PluginHost } from '@visorkit/core';
-import type { Device } from './device.js';
-import type { MmioDevice } from './mmio-bus.js';
-import type { MsrDevice } from './msr-bus.js';
-import type { PortDevice } from './port-bus.js';
-import { DeviceListToken, MmioBusToken, MsrBusToken, PortBusToken } from './tokens.js';
+import { token } from '@visorkit/core';
+import type { PluginHost, Token } from '@visorkit/core';
+import type { Device, DeviceList } from './device.js';
+import type { MmioBus, MmioDevice } from './mmio-bus.js';
+import type { MsrBus, MsrDevice } from './msr-bus.js';
+import type { PortBus, PortDevice } from './port-bus.js';
 
 /** Where a device answers. Only what its class can do may be named. */
 export interface DevicePlaces<D> {
@@ -17,22 +17,29 @@ export interface DevicePlaces<D> {
 }
 
 /**
- * Adds `device` to the machine under its name: at `places` on the buses, and on the list that resets and saves devices.
- * The plugin requires the services of the buses it names and `DeviceListToken`.
+ * Adds a device to the machine under its name: at its places on the buses, and on the list that resets and saves devices.
  * Throws PORT_CONFLICT, MMIO_CONFLICT or MSR_CONFLICT where somebody is already.
  */
-export function addDevice<D extends Device>(
-  host: Pick<PluginHost, 'services' | 'onDispose'>,
-  device: D,
-  places: DevicePlaces<D>,
-): void {
-  const { services } = host;
-  const is = device as unknown as PortDevice & MmioDevice & MsrDevice;
-  for (const [first, count] of places.ports ?? [])
-    host.onDispose(services.get(PortBusToken).register(first, count, is, device.name));
-  for (const [gpa, length] of places.mmio ?? [])
-    host.onDispose(services.get(MmioBusToken).register(gpa, length, is, device.name));
-  for (const [first, count] of places.msrs ?? [])
-    host.onDispose(services.get(MsrBusToken).register(first, count, is, device.name));
-  host.onDispose(services.get(DeviceListToken).add(device));
+export type AddDevice = <D extends Device>(device: D, places?: DevicePlaces<D>) => void;
+
+/** Each plugin's own: what is added goes when the plugin goes. */
+export const AddDeviceToken: Token<AddDevice> = token('add-device', '@visorkit/machine');
+
+/** The buses of a machine. */
+export interface Buses {
+  readonly ports: PortBus;
+  readonly mmio: MmioBus;
+  readonly msrs: MsrBus;
+  readonly devices: DeviceList;
+}
+
+export function addDeviceTo(buses: Buses, host: Pick<PluginHost, 'onDispose'>): AddDevice {
+  return (device, places = {}) => {
+    const is = device as unknown as PortDevice & MmioDevice & MsrDevice;
+    const { name } = device;
+    for (const [first, count] of places.ports ?? []) host.onDispose(buses.ports.register(first, count, is, name));
+    for (const [gpa, length] of places.mmio ?? []) host.onDispose(buses.mmio.register(gpa, length, is, name));
+    for (const [first, count] of places.msrs ?? []) host.onDispose(buses.msrs.register(first, count, is, name));
+    host.onDispose(buses.devices.add(device));
+  };
 }

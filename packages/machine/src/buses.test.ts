@@ -105,9 +105,9 @@ describe('PortBus', () => {
   });
 
   it('shows accesses to an observer, and blames a device that throws', () => {
-    const bus = new PortBus();
-    const seen: unknown[] = [],
-      taps: unknown[] = [];
+    const seen: unknown[] = [];
+    let used = false;
+    const bus = new PortBus({ isUsed: () => used, call: (access) => seen.push({ ...access }) });
     bus.register(
       1,
       1,
@@ -119,10 +119,9 @@ describe('PortBus', () => {
       },
       'd',
     );
-    bus.observe({ taps, call: (access) => seen.push({ ...access }) });
     bus.read(1, 1);
     expect(seen).toEqual([]); // nobody taps yet
-    taps.push('somebody');
+    used = true;
     bus.read(1, 1);
     expect(() => bus.write(1, 1, 2)).toThrow(
       expect.objectContaining({ code: 'DEVICE_FAILED', details: { device: 'd' } }) as VisorkitError,

@@ -4,14 +4,20 @@ import {
   ClockToken,
   GuestMemoryToken,
   Stage,
+  VMM_FIELDS,
   WakeupToken,
+  checkVmmOptions,
   composeVmm,
-  fail,
+  definePlugin,
+  optional,
   parseSize,
 } from '@visorkit/core';
-import type { Plugin, PluginHost, Vmm, VmmOptions } from '@visorkit/core';
+import type { Fields, Plugin, PluginHost, Vmm, VmmOptions, Wakeup } from '@visorkit/core';
+import * as v from 'valibot';
+import { AddDeviceToken, addDeviceTo } from './add-device.js';
 import { BootLoaders } from './boot.js';
-import type { BootContext, BootModule } from './boot.js';
+import { bootImage } from './boot-image.js';
+import type { BootOptions } from './boot-image.js';
 import { PushInput, nullOutput } from './console.js';
 import type { CharInput, CharOutput } from './console.js';
 import { CpuidTable } from './cpuid-table.js';
@@ -27,26 +33,14 @@ import {
   ConsoleToken,
   CpuidTableToken,
   DeviceListToken,
-  FirmwareTablesToken,
   InterruptLinesToken,
   MemoryMapToken,
   MmioBusToken,
   MsrBusToken,
   PortBusToken,
   TimerQueueToken,
+  FirmwareTablesToken,
 } from './tokens.js';
-
-/** What to start. */
-export interface BootOptions {
-  readonly image: Uint8Array;
-  /** For messages; "the image" by default. */
-  readonly imageName?: string;
-  readonly commandLine?: string;
-  readonly modules?: readonly BootModule[];
-  /** Name of the loader to use; by default the first that recognises the image. */
-  readonly loader?: string;
-  readonly options?: Readonly<Record<string, unknown>>;
-}
 
 export interface MachineOptions {
   /** Where the guest's console goes; nowhere by default. */
@@ -63,8 +57,32 @@ export interface ComposeOptions extends Omit<VmmOptions, 'memory'> {
   readonly boot?: BootOptions;
 }
 
+const has = (method: string) =>
+  v.custom((value) => typeof (value as Record<string, unknown> | null)?.[method] === 'function');
+
+const COMPOSE_FIELDS: Fields = {
+  ...VMM_FIELDS,
+  memory: [v.union([v.number(), v.string()]), 'a number of bytes, or a size such as "256M"'],
+  console: [
+    v.strictObject({ output: v.optional(has('write')), input: v.optional(has('onByte')) }),
+    '{ output, input }: an object with write(byte), one with onByte(callback)',
+  ],
+  boot: [
+    v.strictObject({
+      image: v.instance(Uint8Array),
+      imageName: v.optional(v.string()),
+      commandLine: v.optional(v.string()),
+      modules: v.optional(v.array(v.object({ name: v.string(), data: v.instance(Uint8Array) }))),
+      loader: v.optional(v.string()),
+      options: v.optional(v.record(v.string(), v.unknown())),
+    }),
+    '{ image, imageName, commandLine, modules, loader, options }, the image a Uint8Array',
+  ],
+};
+
 /** Composes a VM from a backend and plugins. Throws when they do not fit together. */
 export function compose(options: ComposeOptions): Vmm {
+  checkVmmOptions(options, COMPOSE_FIELDS);
   const { memory, console: { output, input } = {}, boot, plugins = [], ...rest } = options;
   return composeVmm({
     ...rest,
@@ -75,133 +93,63 @@ export function compose(options: ComposeOptions): Vmm {
 
 /** The plugin that makes the parts every machine has. `compose` puts it first. */
 export function machine(options: MachineOptions = {}): Plugin {
-  return {
+  const { boot } = options;
+  return definePlugin({
     name: 'machine',
+    uses: {
+      backend: BackendToken,
+      clock: ClockToken,
+      memory: GuestMemoryToken,
+      wakeup: WakeupToken,
+      ports: PortBusToken,
+      mmio: MmioBusToken,
+      msrs: MsrBusToken,
+      devices: DeviceListToken,
+      loaders: BootLoadersToken,
+      memoryMap: MemoryMapToken,
+      firmwareTables: optional(FirmwareTablesToken),
+    },
     provides: [
-      PortBusToken,
-      MmioBusToken,
-      MsrBusToken,
-      CpuidTableToken,
-      InterruptLinesToken,
-      TimerQueueToken,
-      ConsoleToken,
-      DeviceListToken,
-      BootLoadersToken,
-      MemoryMapToken,
+      { token: PortBusToken, make: (_used, { hooks }) => new PortBus(hooks.deviceAccess) },
+      { token: MmioBusToken, make: (_used, { hooks }) => new MmioBus(hooks.deviceAccess) },
+      { token: MsrBusToken, make: () => new MsrBus() },
+      { token: CpuidTableToken, make: ({ backend }) => new CpuidTable(backend.cpuid) },
+      { token: InterruptLinesToken, make: () => new InterruptLines() },
+      { token: TimerQueueToken, make: ({ clock }) => new TimerQueue(clock) },
+      { token: DeviceListToken, make: () => new DeviceList() },
+      { token: AddDeviceToken, scope: 'plugin', make: (buses, host) => addDeviceTo(buses, host) },
+      { token: BootLoadersToken, make: () => new BootLoaders() },
+      { token: MemoryMapToken, make: ({ memory }) => new MemoryMap(memory.regions) },
+      {
+        token: ConsoleToken,
+        make: ({ wakeup }, host) => ({
+          output: options.output ?? nullOutput,
+          input: options.input === undefined ? new PushInput() : wakingInput(options.input, wakeup, host),
+        }),
+      },
     ],
-    apply: (host) => new MachineParts(host, options),
-  };
+    apply(host, used) {
+      host.hooks.reset.tap(() => used.devices.reset());
+      host.hooks.load.tap({ stage: Stage.Machine }, () =>
+        boot === undefined ? used.devices.setUp() : bootImage(boot, used, host),
+      );
+    },
+  });
 }
 
-class MachineParts {
-  constructor(
-    private readonly host: PluginHost,
-    private readonly options: MachineOptions,
-  ) {
-    const { services, hooks } = host;
-    const ports = new PortBus();
-    const mmio = new MmioBus();
-    const devices = new DeviceList();
-    services.provide(PortBusToken, ports);
-    services.provide(MmioBusToken, mmio);
-    services.provide(MsrBusToken, new MsrBus());
-    services.provide(CpuidTableToken, new CpuidTable(services.get(BackendToken).cpuid));
-    services.provide(InterruptLinesToken, new InterruptLines());
-    services.provide(TimerQueueToken, new TimerQueue(services.get(ClockToken)));
-    services.provide(DeviceListToken, devices);
-    services.provide(BootLoadersToken, new BootLoaders());
-    services.provide(MemoryMapToken, new MemoryMap(services.get(GuestMemoryToken).regions));
-    services.provide(ConsoleToken, { output: options.output ?? nullOutput, input: this.#input() });
-    hooks.reset.tap('machine', () => devices.reset());
-    ports.observe(hooks.deviceAccess);
-    mmio.observe(hooks.deviceAccess);
-    const { boot } = options;
-    if (boot !== undefined) hooks.load.tapPromise({ name: 'machine', stage: Stage.Machine }, () => this.#load(boot));
-    else hooks.load.tap({ name: 'machine', stage: Stage.Machine }, () => devices.setUp());
-  }
-
-  /** The given input, wrapped so that each byte wakes a halted guest; or one that never says anything. */
-  #input(): CharInput {
-    const { input } = this.options;
-    if (input === undefined) return new PushInput();
-    const wakeup = this.host.services.get(WakeupToken);
-    const removeSource = wakeup.addSource('console');
-    this.host.onDispose(removeSource);
-    input.onEnd?.(removeSource);
-    return {
-      onByte: (callback) => {
-        const end = input.onByte((byte) => {
-          callback(byte);
-          wakeup.notify();
-        });
-        this.host.onDispose(end);
-        return end;
-      },
-    };
-  }
-
-  async #load(boot: BootOptions): Promise<void> {
-    const { services, logger } = this.host;
-    const { image, imageName = 'the image', commandLine = '', modules = [], options = {} } = boot;
-    const loaders = services.get(BootLoadersToken);
-    const loader = boot.loader === undefined ? loaders.find(image) : loaders.named(boot.loader);
-    if (image.length === 0)
-      fail('BOOT_IMAGE_EMPTY', `${imageName} is empty; it must hold a kernel or a program.`, { imageName });
-    if (loader === undefined) {
-      const known =
-        loaders.names.length === 0 ? 'this machine has none' : `the machine has ${loaders.names.join(', ')}`;
-      if (boot.loader !== undefined)
-        fail('BOOT_LOADER_UNKNOWN', `There is no boot loader "${boot.loader}"; ${known}.`, { loader: boot.loader });
-      const start = Array.from(image.subarray(0, 8), (byte) => byte.toString(16).padStart(2, '0')).join(' ');
-      const looks = loaders.describe(image);
-      const what = looks === undefined ? `${image.length} bytes, starts with ${start}` : `it looks like ${looks}`;
-      fail('BOOT_FORMAT_UNKNOWN', `No boot loader recognises ${imageName} (${what}); ${known}.`, { imageName });
-    }
-    const stray =
-      loader.takes === undefined ? undefined : Object.keys(options).find((option) => !loader.takes!.includes(option));
-    if (stray !== undefined) {
-      fail(
-        'BOOT_OPTION_UNKNOWN',
-        `The boot loader "${loader.name}", which takes ${imageName}, has no option "${stray}"; ${loader.takes!.length === 0 ? 'it has none' : `it has ${loader.takes!.join(', ')}`}.`,
-        { loader: loader.name, option: stray },
-      );
-    }
-    if (commandLine !== '' && loader.takesCommandLine === false) {
-      fail(
-        'BOOT_COMMAND_LINE_UNUSED',
-        `${imageName} was given the command line "${commandLine}", which the boot loader "${loader.name}" has no way to hand over; leave it out.`,
-        { loader: loader.name },
-      );
-    }
-    logger.debug(`loading ${imageName} with ${loader.name}`);
-    const assumption = boot.loader === undefined ? loader.assumes?.(image) : undefined;
-    if (assumption !== undefined)
-      logger.warn(
-        `${imageName} is of no known format: ${assumption}. If that is meant, name the loader "${loader.name}".`,
-      );
-    const backend = services.get(BackendToken);
-    const firmwareTables = services.find(FirmwareTablesToken);
-    const vcpu = this.#bootVcpu();
-    const context: BootContext = {
-      image,
-      imageName,
-      commandLine,
-      modules,
-      memory: services.get(GuestMemoryToken),
-      vcpu,
-      memoryMap: services.get(MemoryMapToken).entries(),
-      ...(firmwareTables === undefined ? {} : { firmwareTables }),
-      ...(backend.mapRom === undefined
-        ? {}
-        : { mapRom: (gpa: number, bytes: Uint8Array) => backend.mapRom!(gpa, bytes) }),
-      options,
-    };
-    if (loader.startsFirmware !== true) services.get(DeviceListToken).setUp();
-    await loader.load(context);
-  }
-
-  #bootVcpu(): BootContext['vcpu'] {
-    const { vcpus } = this.host;
-    return { setInitialState: (state) => vcpus[0].setInitialState(state) };
-  }
+/** An input each of whose bytes wakes a halted guest. */
+function wakingInput(input: CharInput, wakeup: Wakeup, host: PluginHost): CharInput {
+  const removeSource = wakeup.addSource('console');
+  host.onDispose(removeSource);
+  input.onEnd?.(removeSource);
+  return {
+    onByte: (callback) => {
+      const end = input.onByte((byte) => {
+        callback(byte);
+        wakeup.notify();
+      });
+      host.onDispose(end);
+      return end;
+    },
+  };
 }

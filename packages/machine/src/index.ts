@@ -22,5 +22,6 @@ export * from './boot-layout.js';
 export * from './boot-state.js';
 export * from './tokens.js';
 export * from './compose.js';
+export type { BootOptions } from './boot-image.js';
 export * from './add-device.js';
 export type { MachineConfig, SystemControl, Wakeup } from '@visorkit/core';

@@ -33,10 +33,15 @@ export class MmioBus {
   /** Sorted by address. */
   #claims: MmioClaim[] = [];
   #last: MmioClaim | undefined;
-  #observers: AccessObservers = NO_OBSERVERS;
+  readonly #observers: AccessObservers;
   readonly #access: DeviceAccess = { kind: 'mmio', address: 0, size: 1, write: false, value: 0, owner: undefined };
   /** Accesses to addresses that nobody claims. */
   unclaimedAccesses = 0;
+
+  /** Each access is shown to those who tap `observers`, now or later; the object shown is reused. */
+  constructor(observers: AccessObservers = NO_OBSERVERS) {
+    this.#observers = observers;
+  }
 
   /** Claims a range. Returns the function that gives it back. Throws `MMIO_CONFLICT`, naming both owners. */
   register(gpa: number, length: number, device: MmioDevice, owner: string): () => void {
@@ -78,7 +83,7 @@ export class MmioBus {
   answer(mmio: MmioExit): boolean {
     let claim = this.#last;
     if (claim === undefined || mmio.gpa < claim.gpa || mmio.gpa >= claim.end) claim = this.#find(mmio.gpa);
-    if (claim === undefined || this.#observers.taps.length > 0 || mmio.size === 8 || mmio.gpa + mmio.size > claim.end)
+    if (claim === undefined || this.#observers.isUsed() || mmio.size === 8 || mmio.gpa + mmio.size > claim.end)
       this.#answerByParts(mmio);
     else {
       const { device } = claim,
@@ -113,12 +118,12 @@ export class MmioBus {
     } catch (error) {
       throw deviceFailure(this.#find(gpa)?.owner, describe(false, size, gpa), error);
     }
-    if (this.#observers.taps.length > 0) this.#observe(gpa, size, false, value);
+    if (this.#observers.isUsed()) this.#observe(gpa, size, false, value);
     return value;
   }
 
   write(gpa: number, size: AccessSize, value: number): void {
-    if (this.#observers.taps.length > 0) this.#observe(gpa, size, true, value);
+    if (this.#observers.isUsed()) this.#observe(gpa, size, true, value);
     try {
       this.#write(gpa, size, value);
     } catch (error) {
@@ -133,11 +138,6 @@ export class MmioBus {
 
   ranges(): readonly MmioRange[] {
     return this.#claims.map(({ gpa, length, owner }) => ({ gpa, length, owner }));
-  }
-
-  /** Shows every access to those who tap `observers`, now or later. The argument is reused. */
-  observe(observers: AccessObservers): void {
-    this.#observers = observers;
   }
 
   #read(gpa: number, size: AccessSize): number {

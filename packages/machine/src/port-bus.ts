@@ -30,10 +30,15 @@ const MASK = [0, 0xff, 0xffff, 0, 0xffffffff];
  */
 export class PortBus {
   readonly #table: (PortClaim | undefined)[] = new Array(0x10000).fill(undefined);
-  #observers: AccessObservers = NO_OBSERVERS;
+  readonly #observers: AccessObservers;
   readonly #access: DeviceAccess = { kind: 'port', address: 0, size: 1, write: false, value: 0, owner: undefined };
   /** Accesses to ports that nobody claims. */
   unclaimedAccesses = 0;
+
+  /** Each access is shown to those who tap `observers`, now or later; the object shown is reused. */
+  constructor(observers: AccessObservers = NO_OBSERVERS) {
+    this.#observers = observers;
+  }
 
   /**
    * Claims `count` ports from `first` on. Returns the function that gives them back.
@@ -73,12 +78,12 @@ export class PortBus {
     } catch (error) {
       throw deviceFailure(this.#table[port]?.owner, `read of ${size} bytes at port 0x${port.toString(16)}`, error);
     }
-    if (this.#observers.taps.length > 0) this.#observe(port, size, false, value);
+    if (this.#observers.isUsed()) this.#observe(port, size, false, value);
     return value;
   }
 
   write(port: number, size: AccessSize, value: number): void {
-    if (this.#observers.taps.length > 0) this.#observe(port, size, true, value);
+    if (this.#observers.isUsed()) this.#observe(port, size, true, value);
     try {
       this.#write(port, size, value);
     } catch (error) {
@@ -96,11 +101,6 @@ export class PortBus {
     const seen = new Set<PortClaim>();
     for (const claim of this.#table) if (claim !== undefined) seen.add(claim);
     return [...seen].map(({ first, end, owner }) => ({ first, count: end - first, owner }));
-  }
-
-  /** Shows every access to those who tap `observers`, now or later. The argument is reused. */
-  observe(observers: AccessObservers): void {
-    this.#observers = observers;
   }
 
   #read(port: number, size: AccessSize): number {

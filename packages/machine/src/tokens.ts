@@ -26,27 +26,27 @@ export {
   WakeupToken,
 } from '@visorkit/core';
 
-export const PortBusToken: Token<PortBus> = token('port-bus');
-export const MmioBusToken: Token<MmioBus> = token('mmio-bus');
-export const InterruptLinesToken: Token<InterruptLines> = token('interrupt-lines');
-export const TimerQueueToken: Token<TimerQueue> = token('timer-queue');
-export const ConsoleToken: Token<Console> = token('console');
+export const PortBusToken: Token<PortBus> = token('port-bus', '@visorkit/machine');
+export const MmioBusToken: Token<MmioBus> = token('mmio-bus', '@visorkit/machine');
+export const InterruptLinesToken: Token<InterruptLines> = token('interrupt-lines', '@visorkit/machine');
+export const TimerQueueToken: Token<TimerQueue> = token('timer-queue', '@visorkit/machine');
+export const ConsoleToken: Token<Console> = token('console', '@visorkit/machine');
 /** Devices add themselves, so that a reset of the machine and snapshots reach them. */
-export const DeviceListToken: Token<DeviceList> = token('device-list');
-export const BootLoadersToken: Token<BootLoaders> = token('boot-loaders');
+export const DeviceListToken: Token<DeviceList> = token('device-list', '@visorkit/machine');
+export const BootLoadersToken: Token<BootLoaders> = token('boot-loaders', '@visorkit/machine');
 /** RAM and reserved ranges as firmware reports them; reserve before stage Machine of the `load` hook. */
-export const MemoryMapToken: Token<MemoryMap> = token('memory-map');
+export const MemoryMapToken: Token<MemoryMap> = token('memory-map', '@visorkit/machine');
 /** Provided by whoever makes the ACPI tables. */
-export const FirmwareTablesToken: Token<FirmwareTables> = token('firmware-tables');
+export const FirmwareTablesToken: Token<FirmwareTables> = token('firmware-tables', '@visorkit/acpi');
 /** MSRs that devices answer for; whoever handles RDMSR and WRMSR asks it before refusing a register. */
-export const MsrBusToken: Token<MsrBus> = token('msr-bus');
+export const MsrBusToken: Token<MsrBus> = token('msr-bus', '@visorkit/machine');
 /** What CPUID tells the guest; plugins change it when they are applied. */
-export const CpuidTableToken: Token<CpuidTable> = token('cpuid-table');
+export const CpuidTableToken: Token<CpuidTable> = token('cpuid-table', '@visorkit/machine');
 /** CR8, CPUID's APIC bit and message-signalled interrupts. */
-export const LocalApicsToken: Token<LocalApics> = token('local-apics');
-export const TimeStampCounterToken: Token<TimeStampCounter> = token('time-stamp-counter');
-export const PciBusToken: Token<PciBus> = token('pci-bus');
-export const FirmwareConfigToken: Token<FirmwareConfig> = token('firmware-config');
-export const PowerControlToken: Token<PowerControl> = token('power-control');
-export const AcpiNamespaceToken: Token<AcpiNamespace> = token('acpi-namespace');
-export const RealTimeClockToken: Token<RealTimeClock> = token('real-time-clock');
+export const LocalApicsToken: Token<LocalApics> = token('local-apics', '@visorkit/apic');
+export const TimeStampCounterToken: Token<TimeStampCounter> = token('time-stamp-counter', '@visorkit/backend-vmx');
+export const PciBusToken: Token<PciBus> = token('pci-bus', '@visorkit/devices-pc');
+export const FirmwareConfigToken: Token<FirmwareConfig> = token('firmware-config', '@visorkit/fw-cfg');
+export const PowerControlToken: Token<PowerControl> = token('power-control', '@visorkit/acpi');
+export const AcpiNamespaceToken: Token<AcpiNamespace> = token('acpi-namespace', '@visorkit/acpi');
+export const RealTimeClockToken: Token<RealTimeClock> = token('real-time-clock', '@visorkit/devices-pc');

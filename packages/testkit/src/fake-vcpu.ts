@@ -3,7 +3,15 @@
  * tested without a processor.
  */
 import { ExitReason, Gpr, GPR_NAMES, SEGMENT_NAMES, VisorkitError, VmExit } from '@visorkit/core';
-import type { DescriptorTable, InitialState, SegmentState, TranslationFault, Vcpu, VcpuSnapshot } from '@visorkit/core';
+import type {
+  BackendVcpu,
+  DescriptorTable,
+  InitialState,
+  MergedControls,
+  SegmentState,
+  TranslationFault,
+  VcpuSnapshot,
+} from '@visorkit/core';
 
 /** One step of a script: the guest retires `after` instructions (0 by default) and exits as `exit` says. */
 export interface ScriptedExit {
@@ -15,7 +23,7 @@ export interface ScriptedExit {
 const IF = 0x200n;
 
 /** Register state the fake keeps, all plain. */
-export class FakeVcpu implements Vcpu {
+export class FakeVcpu implements BackendVcpu {
   readonly exit = new VmExit();
   readonly registers = new BigUint64Array(16);
   readonly controlRegisters = new Map<number, bigint>([
@@ -42,6 +50,8 @@ export class FakeVcpu implements Vcpu {
     accessRights: 0x93,
   }));
   readonly translationFault: TranslationFault = { vector: 0, errorCode: 0, linear: 0n };
+  /** What `setControls` was given last. */
+  controls: MergedControls | undefined;
   /** Everything done to the vCPU, in order: `interrupt 32`, `exception 13 0`, `nmi`, `complete`, `window on`, … */
   readonly log: string[] = [];
   rip = 0n;
@@ -283,6 +293,15 @@ export class FakeVcpu implements Vcpu {
     this.efer = state.efer ?? 0n;
     if (state.gdtr) this.gdtr = { ...state.gdtr };
     if (state.idtr) this.idtr = { ...state.idtr };
+  }
+
+  dropExit(): void {
+    this.log.push('drop');
+  }
+
+  setControls(controls: MergedControls): void {
+    this.controls = controls;
+    this.log.push('controls');
   }
 
   saveState(): unknown {
