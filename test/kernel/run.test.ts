@@ -622,7 +622,8 @@ describe('events', () => {
         const report = await vmm.run(options);
         expect(report).toMatchObject({ reason, exitStatus, guestInstructions: 0, why });
         expect(vmm.report).toBe(report);
-        await expect(vmm.run()).rejects.toThrow(/still busy with/);
+        await expect(vmm.load()).rejects.toThrow(/still busy with/);
+        expect((await vmm.run({ signal: AbortSignal.abort() })).reason).toBe('aborted'); // it still waits
       }
     } finally {
       vi.useRealTimers();
