@@ -1,11 +1,11 @@
 /**
- * Runs a module as a browser's worker would: what only Node has is taken away first. `fetch` gives files of the module's folder, as a server of
- * it would, if `workerData.fetches` says so.
+ * Runs a module as a browser would: what only Node has is taken away first. `workerData` says whether `fetch` gives files of the module's folder, as a
+ * server of it would, and whether the thread may block, as a worker's may and a page's own may not.
  */
 import { readFile } from 'node:fs/promises';
 import { parentPort, workerData } from 'node:worker_threads';
 
-const { module, fetches } = workerData;
+const { module, fetches, blocks } = workerData;
 globalThis.self = globalThis;
 globalThis.postMessage = (message) => parentPort.postMessage(message);
 globalThis.fetch = async (url) => {
@@ -16,6 +16,10 @@ globalThis.fetch = async (url) => {
     () => ({ ok: false, status: 404 }),
   );
 };
+if (!blocks)
+  Atomics.wait = () => {
+    throw new TypeError('Atomics.wait cannot be called in this context');
+  };
 for (const name of ['process', 'Buffer', 'global', 'setImmediate', 'clearImmediate', 'require', 'module'])
   delete globalThis[name];
 const left = ['process', 'Buffer', 'setImmediate', 'require'].filter((name) => name in globalThis);

@@ -35,7 +35,7 @@ describe.skipIf(!built)('bundles', () => {
     const browser: BuildOptions = { platform: 'browser', loader: { '.wasm': 'binary' } };
     await Promise.all([
       bundle('test/bundles/beside.ts', 'beside.js', browser),
-      bundle('test/bundles/inlined.ts', 'inlined.js', browser),
+      bundle('test/bundles/inlined.ts', 'inlined.js', { ...browser, minify: true }),
       bundle('apps/hello/dist/hello.js', 'hello.mjs', {
         platform: 'node',
         // Has native code, and is only loaded when it is asked for
@@ -62,19 +62,22 @@ describe.skipIf(!built)('bundles', () => {
   });
 
   it.each([
-    ['with engine.wasm beside them', 'beside.js', true],
-    ['with engine.wasm in them, fetching nothing', 'inlined.js', false],
-  ])('run in a browser’s worker, %s', async (_how, file, fetches) => {
-    expect(await inBrowser(join(folder, file), fetches)).toEqual({
+    ['in a browser’s worker, with engine.wasm beside them', 'beside.js', { fetches: true, blocks: true }],
+    ['on a page’s own thread, with engine.wasm in them', 'inlined.js', { fetches: false, blocks: false }],
+  ])('run %s', async (_where, file, allowed) => {
+    expect(await inBrowser(join(folder, file), allowed)).toEqual({
       printed: '4\n',
       exits: EXITS,
       reason: 'halted',
-      made: 'vmx',
+      why: 'enough',
+      rested: true,
     });
   });
 
   it('say what is wrong where the processor is not found', async () => {
-    await expect(inBrowser(join(folder, 'beside.js'), false)).rejects.toMatchObject({ code: 'ENGINE_NOT_BUILT' });
+    await expect(inBrowser(join(folder, 'beside.js'), { fetches: false, blocks: true })).rejects.toMatchObject({
+      code: 'ENGINE_NOT_BUILT',
+    });
   });
 });
 
@@ -85,9 +88,9 @@ const EXITS = [
 ];
 
 /** What the module posts. */
-function inBrowser(file: string, fetches: boolean): Promise<unknown> {
+function inBrowser(file: string, allowed: { fetches: boolean; blocks: boolean }): Promise<unknown> {
   const worker = new Worker(join(import.meta.dirname, 'browser.mjs'), {
-    workerData: { module: pathToFileURL(file).href, fetches },
+    workerData: { module: pathToFileURL(file).href, ...allowed },
   });
   return new Promise((resolve, reject) => {
     worker.once('message', resolve);
