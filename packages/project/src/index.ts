@@ -1,3 +1,7 @@
-/** Configuration files and loading of plugins. */
+/** Configuration files, and loading of plugins, backends and subcommands. */
+export * from './commands.js';
 export * from './config.js';
+export * from './load-backend.js';
 export * from './load-plugin.js';
+export { importFile, resolveModule } from './modules.js';
+export type { SharedModules } from './modules.js';
