@@ -4,7 +4,7 @@
  * is asked of `host` in @visorkit/core.
  */
 declare class TextDecoder {
-  constructor(encoding?: 'utf-8' | 'utf-16le', options?: { fatal?: boolean });
+  constructor(encoding?: 'utf-8' | 'utf-16le', options?: { fatal?: boolean; ignoreBOM?: boolean });
   decode(bytes?: Uint8Array, options?: { stream?: boolean }): string;
 }
 

@@ -1,6 +1,16 @@
 /** How a VM is put together: what fits, what does not, and what the error says. */
 import { describe, expect, it } from 'vitest';
-import { Stage, VisorkitError, inject, injectable, token } from '@visorkit/core';
+import {
+  PluginHostToken,
+  Stage,
+  VisorkitError,
+  definePlugin,
+  inject,
+  injectable,
+  optional,
+  stop,
+  token,
+} from '@visorkit/core';
 import type { Plugin, PluginHost } from '@visorkit/core';
 import { PortBusToken, compose } from '@visorkit/machine';
 import type { PortBus } from '@visorkit/machine';
@@ -31,8 +41,8 @@ describe('composition', () => {
         memory,
         alternatives: [new FakeBackend({ name: 'hard', capabilities: ['ept.execute-only'] })],
         plugins: [
-          plugin('a', { requires: { capabilities: ['exit.cpuid', 'mtf'] } }),
-          plugin('b', { requires: { capabilities: ['exit.cpuid', 'ept.execute-only'] } }),
+          plugin('a', { capabilities: ['exit.cpuid', 'mtf'] }),
+          plugin('b', { capabilities: ['exit.cpuid', 'ept.execute-only'] }),
         ],
       }),
     );
@@ -81,65 +91,174 @@ describe('composition', () => {
     ]);
   });
 
-  it('applies plugins after those that provide what they require', async () => {
+  it('makes services when they are first used, whatever the order of the plugins', async () => {
     const Shared = token<string>('test-shared');
+    const Nobody = token<number>('test-nobody-has-this');
     const order: string[] = [];
     await using vmm = compose({
       backend: new FakeBackend(),
       memory,
       plugins: [
-        plugin('user', {
-          requires: { services: [Shared] },
-          apply: ({ services }) => order.push(`user of ${services.get(Shared)}`),
+        definePlugin({
+          name: 'user',
+          uses: { shared: Shared },
+          apply: (_host, { shared }) => void order.push(`user of ${shared}`),
         }),
-        plugin('maybe', {
-          requires: { optionalServices: [Shared, token('nobody-has-this')] },
-          apply: () => order.push('maybe'),
+        definePlugin({
+          name: 'maybe',
+          uses: { shared: optional(Shared), nobody: optional(Nobody) },
+          apply: (_host, { shared, nobody }) => void order.push(`maybe ${shared} ${nobody}`),
         }),
-        plugin('maker', {
-          provides: [Shared],
-          apply: ({ services }) => {
-            order.push('maker');
-            services.provide(Shared, 'it');
-          },
+        definePlugin({
+          name: 'maker',
+          provides: [
+            {
+              token: Shared,
+              make() {
+                order.push('made');
+                return 'it';
+              },
+            },
+            {
+              token: Nobody,
+              scope: 'private',
+              make() {
+                order.push('never');
+                return 1;
+              },
+            },
+          ],
+          apply: () => void order.push('maker'),
         }),
       ],
     });
     await vmm.create();
-    expect(order).toEqual(['maker', 'user of it', 'maybe']);
+    expect(order).toEqual(['made', 'user of it', 'maybe it undefined', 'maker']);
+    expect(vmm.services.get(Shared)).toBe('it');
   });
 
-  it('refuses a missing service, a circle, a name used twice, a service provided twice', async () => {
+  it('refuses a missing service, a name used twice, a service provided twice', () => {
     const A = token<number>('test-a');
-    const B = token<number>('test-b');
+    const B = token<number>('test-b', '@somebody/b');
     const composed = (...plugins: Plugin[]) => errorOf(() => compose({ backend: new FakeBackend(), memory, plugins }));
-    expect(composed(plugin('x', { requires: { services: [A] } }))).toMatchObject({
+    const a = { token: A, make: () => 1 };
+    expect(composed(plugin('x', { uses: { a: A } }))).toMatchObject({
       code: 'SERVICE_MISSING',
-      details: { service: 'test-a', plugin: 'x' },
+      details: { service: 'test-a' },
+      message:
+        'Plugin x uses the service "test-a", which no plugin of this VM provides. Add a plugin that provides it.',
     });
-    expect(
-      composed(
-        plugin('x', { requires: { services: [A] }, provides: [B] }),
-        plugin('y', { requires: { services: [B] }, provides: [A] }),
-      ),
-    ).toMatchObject({ code: 'PLUGIN_CYCLE', details: { cycle: ['x', 'y', 'x'] } });
+    expect(composed(plugin('x', { uses: { b: B } })).message).toContain(
+      'The package @somebody/b has it: add its plugin.',
+    );
     expect(composed(plugin('x'), plugin('x'))).toMatchObject({ code: 'PLUGIN_DUPLICATE' });
-    expect(composed(plugin('x', { provides: [A] }), plugin('y', { provides: [A] }))).toMatchObject({
+    expect(composed(plugin('x', { provides: [a] }), plugin('y', { provides: [a] }))).toMatchObject({
       code: 'SERVICE_CONFLICT',
       details: { plugins: ['x', 'y'] },
     });
-    const twice = compose({
+  });
+
+  it('shows the path of a circle of services', async () => {
+    const A = token<{ b: unknown }>('test-a');
+    const B = token<{ a: unknown }>('test-b');
+    const vmm = compose({
       backend: new FakeBackend(),
       memory,
       plugins: [
-        plugin('x', { apply: (host) => host.services.provide(A, 1) }),
-        plugin('y', { apply: (host) => host.services.provide(A, 2) }),
+        definePlugin({ name: 'x', uses: { b: B }, provides: [{ token: A, make: ({ b }) => ({ b }) }] }),
+        definePlugin({ name: 'y', uses: { a: A }, provides: [{ token: B, make: ({ a }) => ({ a }) }] }),
+        definePlugin({ name: 'z', uses: { a: A }, apply: (_host, { a }) => void a }),
       ],
     });
-    await expect(twice.create()).rejects.toMatchObject({
+    await expect(vmm.create()).rejects.toMatchObject({
       code: 'PLUGIN_FAILED',
-      message: expect.stringContaining('x already does'),
+      cause: { code: 'SERVICE_CYCLE', details: { cycle: ['test-a', 'test-b', 'test-a'] } },
+      message: expect.stringContaining('"test-a" (x) needs "test-b" (y) needs "test-a" (x)'),
     });
+  });
+
+  it('gives a plugin what it declares, and nothing else', async () => {
+    let given: object = {};
+    await using vmm = compose({
+      backend: new FakeBackend(),
+      memory,
+      plugins: [plugin('x', { uses: { ports: PortBusToken }, apply: (_host, used) => void (given = used) })],
+    });
+    await vmm.create();
+    expect(Object.keys(given)).toEqual(['ports']);
+    expect(Object.isFrozen(given)).toBe(true);
+    expect((given as { mmio?: unknown }).mmio).toBeUndefined();
+  });
+
+  it('disposes of services in reverse order of creation, so that what they use is still there', async () => {
+    const Inner = token<object>('test-inner');
+    const Outer = token<object>('test-outer');
+    const gone: string[] = [];
+    const service = (name: string) => ({ dispose: () => void gone.push(name) });
+    const vmm = compose({
+      backend: new FakeBackend(),
+      memory,
+      plugins: [
+        definePlugin({ name: 'inner', provides: [{ token: Inner, make: () => service('inner') }] }),
+        definePlugin({
+          name: 'outer',
+          uses: { inner: Inner },
+          provides: [{ token: Outer, make: ({ inner }) => ({ inner, ...service('outer') }) }],
+        }),
+        definePlugin({
+          name: 'user',
+          uses: { outer: Outer },
+          apply: (host, { outer }) => host.onDispose(() => void gone.push(outer === undefined ? '' : 'user')),
+        }),
+      ],
+    });
+    await vmm.create();
+    await vmm.dispose();
+    expect(gone).toEqual(['user', 'outer', 'inner']);
+  });
+
+  it('gives each plugin its own of a service of scope "plugin", made with the host of whoever asks', async () => {
+    const Name = token<string>('test-name');
+    const told: string[] = [];
+    const user = (name: string) =>
+      definePlugin({ name, uses: { mine: Name }, apply: (_host, { mine }) => void told.push(mine) });
+    await using vmm = compose({
+      backend: new FakeBackend(),
+      memory,
+      plugins: [
+        definePlugin({
+          name: 'namer',
+          provides: [{ token: Name, scope: 'plugin', make: (_used, host) => `for ${host.name}` }],
+        }),
+        user('one'),
+        user('two'),
+      ],
+    });
+    await vmm.create();
+    expect(told).toEqual(['for one', 'for two']);
+    expect(() => vmm.services.get(Name)).toThrow(expect.objectContaining({ code: 'SERVICE_SCOPE' }));
+  });
+
+  it('refuses unknown keys and wrong values with a suggestion, wherever they stand', () => {
+    const backend = new FakeBackend();
+    const said = (options: object): string =>
+      errorOf(() => compose({ backend, memory, ...options } as Parameters<typeof compose>[0])).message;
+    expect(said({ plugin: [] })).toBe('In compose(): "plugin" is not an option of compose; did you mean "plugins"?');
+    expect(said({ time: 'vrtual' })).toBe('In compose(): "time" is "vrtual"; it must be "virtual" or "real".');
+    expect(said({ boot: { image: 'kernel' } })).toMatch(/"boot.image" is "kernel"; "boot" must be \{ image, /);
+    const withPlugin = (rest: object): string => said({ plugins: [{ name: 'x', apply() {}, ...rest }] });
+    expect(withPlugin({ needs: { primry: [] } })).toBe(
+      'In plugin x, needs: "primry" is not a field of needs; did you mean "primary"?',
+    );
+    expect(withPlugin({ needs: { primary: ['rdtsc-exitng'] } })).toContain(
+      'x needs the primary control "rdtsc-exitng", which does not exist; did you mean "rdtsc-exiting"',
+    );
+    expect(withPlugin({ needs: { primary: ['nmi-exiting'] } })).toContain('it is one of the pin controls');
+    expect(withPlugin({ capabilities: ['ept.execute-olny'] })).toContain('did you mean "ept.execute-only"?');
+    expect(withPlugin({ handles: ['cpuidd'] })).toContain('did you mean "cpuid"?');
+    expect(withPlugin({ requires: {} })).toContain('"requires" is not a field of a plugin');
+    expect(withPlugin({ provides: [{ token: PortBusToken }] })).toContain('it provides "port-bus" by nothing');
+    expect(errorOf(() => compose({ backend } as never)).message).toContain('"memory" is missing');
   });
 
   it('refuses what is no plugin, and a kernel version that does not fit', () => {
@@ -160,19 +279,52 @@ describe('composition', () => {
     expect(errorOf(() => compose({ backend: new FakeBackend(), memory, cpus: 0 })).code).toBe('CPU_COUNT');
   });
 
-  it('makes plugin classes with injected services', async () => {
-    let bus: PortBus | undefined;
+  it('makes classes with injected services: those a plugin provides, and its own', async () => {
+    const Counter = token<Injected>('test-counter');
+    const Settings = token<{ first: number }>('test-settings');
     @injectable()
     class Injected {
-      static readonly requires = { services: [PortBusToken] };
-      constructor(@inject(PortBusToken) private readonly ports: PortBus) {}
-      apply(_host: PluginHost): void {
-        bus = this.ports;
-      }
+      constructor(
+        @inject(PortBusToken) readonly ports: PortBus,
+        @inject(Settings) readonly settings: { first: number },
+        @inject(PluginHostToken) readonly host: PluginHost,
+        @inject(token('test-nobody-has-this'), { isOptional: true }) readonly nothing?: unknown,
+      ) {}
     }
-    await using vmm = compose({ backend: new FakeBackend(), memory, plugins: [Injected] });
+    const made: Injected[] = [];
+    const maker = (name: string, first: number) =>
+      definePlugin({
+        name,
+        provides: [{ token: Settings, scope: 'private', make: () => ({ first }) }],
+        apply: ({ make }) => void made.push(make(Injected)),
+      });
+    const provider = definePlugin({
+      name: 'provider',
+      provides: [
+        { token: Settings, scope: 'private', make: () => ({ first: 3 }) },
+        { token: Counter, type: Injected },
+      ],
+    });
+    await using vmm = compose({
+      backend: new FakeBackend(),
+      memory,
+      plugins: [maker('one', 1), maker('two', 2), provider],
+    });
     await vmm.create();
-    expect(bus).toBe(vmm.services.get(PortBusToken));
+    const counter = vmm.services.get(Counter);
+    expect([...made, counter].map(({ settings, host }) => [host.name, settings.first])).toEqual([
+      ['one', 1],
+      ['two', 2],
+      ['provider', 3],
+    ]);
+    expect(counter.ports).toBe(vmm.services.get(PortBusToken));
+    expect(counter.nothing).toBeUndefined();
+    expect(vmm.services.get(Counter)).toBe(counter);
+    const without = { ...provider, name: 'lacking', provides: [{ token: Counter, type: Injected }] };
+    expect(errorOf(() => compose({ backend: new FakeBackend(), memory, plugins: [without] }))).toMatchObject({
+      code: 'SERVICE_MISSING',
+      message: expect.stringContaining('Plugin lacking uses the service "test-settings"'),
+    });
   });
 
   it('names a plugin that throws while it is applied, and undoes the rest', async () => {
@@ -227,16 +379,15 @@ describe('composition', () => {
         memory,
         time: 'virtual',
         plugins: [
-          plugin('same-name', {
-            apply({ services, hooks }) {
-              const counter = { n: 0 };
-              services.provide(Counter, counter);
-              services
-                .get(PortBusToken)
-                .register(0x80, 1, { readPort: () => counter.n, writePort: () => counter.n++ }, name);
+          definePlugin({
+            name: 'same-name',
+            uses: { ports: PortBusToken, counter: Counter },
+            provides: [{ token: Counter, make: () => ({ n: 0 }) }],
+            apply({ hooks }, { ports, counter }) {
+              ports.register(0x80, 1, { readPort: () => counter.n, writePort: () => counter.n++ }, name);
               hooks.exit.for('hlt').tap({ name: 'halt', stage: Stage.Fallback }, () => {
                 seen.push(name);
-                return { kind: 'stop', why: name, status: 0, reason: 'stopped' };
+                return stop(name);
               });
             },
           }),
@@ -258,7 +409,7 @@ describe('composition', () => {
     expect(seen.sort()).toEqual(['one', 'two']);
     await one.dispose();
     expect(two.services.get(Counter).n).toBe(0);
-    expect(two.state).toBe('stopped');
+    expect(two.state).toBe('paused');
   });
 
   it('gives one backend object to one VM only', async () => {

@@ -107,8 +107,8 @@ export default (options: { word?: string }): Plugin[] => [{
       name,
       `import { RESUME } from '@visorkit/core';
 import { PortBusToken } from '@visorkit/machine';
-export default { name: 'shared', requires: { services: [PortBusToken] }, apply({ hooks, logger, services }) {
-  hooks.exit.for('cpuid').tap('shared', () => { logger.info(String(services.get(PortBusToken).read(0x80, 1))); return RESUME; });
+export default { name: 'shared', uses: { ports: PortBusToken }, apply({ hooks, logger }, { ports }) {
+  hooks.exit.for('cpuid').tap(() => { logger.info(String(ports.read(0x80, 1))); return RESUME; });
 } };`,
     );
     expect(await logOf(`./${name}`, folder, undefined, { '@visorkit/machine': machine })).toEqual([
@@ -117,11 +117,11 @@ export default { name: 'shared', requires: { services: [PortBusToken] }, apply({
     ]);
   });
 
-  it('may be a class in CommonJS', async () => {
+  it('may be written in CommonJS', async () => {
     write('old/package.json', JSON.stringify({ name: 'old', main: 'main.js' }));
     write(
       'old/main.js',
-      `module.exports = class Old { static pluginName = 'old'; apply({ hooks, logger }) { hooks.exit.for('cpuid').tap('old', () => { logger.info('old'); }); } };`,
+      `module.exports = { name: 'old', apply({ hooks, logger }) { hooks.exit.for('cpuid').tap(() => { logger.info('old'); }); } };`,
     );
     expect(await logOf('./old')).toEqual(['old: old', 'old: old']);
   });
@@ -142,7 +142,9 @@ describe('a plugin that cannot be loaded', () => {
     ['./factory.mjs', 'PLUGIN_LOAD', 'in the factory'],
     ['./nothing.mjs', 'PLUGIN_SHAPE', 'neither "default" nor "plugin"'],
     ['./number.mjs', 'PLUGIN_SHAPE', 'something that is no plugin'],
+    ['./class.mjs', 'PLUGIN_SHAPE', 'exports the class Old'],
   ])('%s: %s', async (specifier, code, message) => {
+    write('class.mjs', 'export default class Old { apply() {} }');
     write('plain/readme.md', '');
     write('text.txt', '');
     write('unbuilt/package.json', JSON.stringify({ name: 'unbuilt', exports: './dist/index.js' }));

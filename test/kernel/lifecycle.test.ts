@@ -1,6 +1,6 @@
 /** The states of a VM, and what disposal undoes. */
 import { describe, expect, it } from 'vitest';
-import { HALT, RESUME, stop } from '@visorkit/core';
+import { HALT, RESUME, SystemControlToken, definePlugin, stop } from '@visorkit/core';
 import type { Plugin } from '@visorkit/core';
 import { compose } from '@visorkit/machine';
 import { anExit, busyFor, fakeBackend, hltExit } from '@visorkit/testkit';
@@ -26,10 +26,10 @@ describe('lifecycle', () => {
           name: 'listener',
           apply({ hooks }) {
             for (const name of ['created', 'load', 'loaded'] as const)
-              hooks[name].tapPromise('listener', async () => void told.push(name));
+              hooks[name].tap(async () => void told.push(name));
             hooks.started.tap('listener', () => void told.push('started'));
-            hooks.stopping.tap('listener', () => void told.push('stopping'));
-            hooks.stopped.tap('listener', (report) => void told.push(`stopped: ${report.reason}`));
+            hooks.resumed.tap('listener', () => void told.push('resumed'));
+            hooks.paused.tap('listener', (report) => void told.push(`paused: ${report.reason}`));
             hooks.disposed.tap('listener', () => void told.push('disposed'));
           },
         },
@@ -43,10 +43,20 @@ describe('lifecycle', () => {
     const running = vmm.run();
     expect(vmm.state).toBe('running');
     await running;
-    expect(vmm.state).toBe('stopped');
+    expect(vmm.state).toBe('paused');
+    await vmm.run();
     await vmm.dispose();
     expect(vmm.state).toBe('disposed');
-    expect(told).toEqual(['created', 'load', 'loaded', 'started', 'stopping', 'stopped: halted', 'disposed']);
+    expect(told).toEqual([
+      'created',
+      'load',
+      'loaded',
+      'started',
+      'paused: halted',
+      'resumed',
+      'paused: halted',
+      'disposed',
+    ]);
   });
 
   it('refuses illegal moves with the state and the move', async () => {
@@ -58,8 +68,8 @@ describe('lifecycle', () => {
     await vmm.create();
     await expect(vmm.create()).rejects.toMatchObject({ details: { state: 'created', move: 'create' } });
     await vmm.run();
-    await expect(vmm.run()).rejects.toMatchObject({
-      message: 'Cannot run a VM that is stopped; run is for one that is loaded or paused.',
+    await expect(vmm.stop()).rejects.toMatchObject({
+      message: 'Cannot stop a VM that is paused; stop is for one that is running.',
     });
     await vmm.dispose();
     await expect(vmm.run()).rejects.toMatchObject({ details: { state: 'disposed', move: 'run' } });
@@ -124,19 +134,19 @@ describe('lifecycle', () => {
       time: 'virtual',
       onReset: 'restart',
       plugins: [
-        {
+        definePlugin({
           name: 'resetting',
-          apply({ hooks, services }) {
+          uses: { system: SystemControlToken },
+          apply({ hooks }, { system }) {
             hooks.load.tap('resetting', () => void loads++);
             hooks.reset.tap('resetting', () => void resets++);
-            const system = services.get(Symbol.for('visorkit:system-control') as never) as { reset(why: string): void };
             hooks.exit.for('cpuid').tap('resetting', () => {
               system.reset('again');
               return RESUME;
             });
             hooks.exit.for('hlt').tap('resetting', () => stop('end'));
           },
-        },
+        }),
       ],
     });
     expect((await vmm.run()).why).toBe('end');

@@ -9,18 +9,17 @@ import {
   RETRY,
   Stage,
   SystemControlToken,
+  definePlugin,
   stop,
 } from '@visorkit/core';
-import type { Plugin, PluginHost } from '@visorkit/core';
-import { PortBusToken, PushInput, TimerQueueToken, compose } from '@visorkit/machine';
-import { anExit, busyFor, cpuidExit, fakeBackend, hltExit, outExit } from '@visorkit/testkit';
+import type { Plugin, PluginHost, Used } from '@visorkit/core';
+import { ConsoleToken, PortBusToken, PushInput, TimerQueueToken, compose } from '@visorkit/machine';
+import { anExit, busyFor, cpuidExit, fakeBackend, hltExit, outExit, providing } from '@visorkit/testkit';
 
 const memory = 8192;
-const does = (name: string, apply: (host: PluginHost) => void, rest: Partial<Plugin> = {}): Plugin => ({
-  name,
-  apply,
-  ...rest,
-});
+const USES = { ports: PortBusToken, timers: TimerQueueToken, console: ConsoleToken, system: SystemControlToken };
+const does = (name: string, apply: (host: PluginHost, used: Used<typeof USES>) => void): Plugin =>
+  definePlugin({ name, uses: USES, apply });
 const halting = does('halting', ({ hooks }) => {
   hooks.exit.for('hlt').tap({ name: 'halting', stage: Stage.Architecture }, () => HALT);
 });
@@ -98,14 +97,13 @@ describe('exit dispatch', () => {
       backend,
       memory,
       time: 'virtual',
+      otherPlugins: [{ name: 'exits/cpuid', handles: ['cpuid'], apply() {} }],
       plugins: [
-        does('disassembler', ({ services }) =>
-          services.provide(DisassemblerToken, {
-            disassemble: (bytes, address) => [
-              `${address.toString(16)}: ${bytes[0].toString(16)} ${bytes[1].toString(16)}`,
-            ],
-          }),
-        ),
+        providing(DisassemblerToken, {
+          disassemble: (bytes: Uint8Array, address: bigint) => [
+            `${address.toString(16)}: ${bytes[0].toString(16)} ${bytes[1].toString(16)}`,
+          ],
+        }),
       ],
     });
     await vmm.create();
@@ -117,10 +115,10 @@ describe('exit dispatch', () => {
       exit: { reason: 10, name: 'cpuid', title: 'CPUID', instructionLength: 2 },
       vcpu: { index: 0, rip: '0x1000', registers: { rax: '0x7', rbx: '0xabc' } },
       code: ['1000: f a2'],
-      suggestion: expect.stringContaining('cpuid() of @visorkit/exits'),
+      suggestion: 'The plugin exits/cpuid takes it, or one of your own that taps hooks.exit.for("cpuid").',
     });
     expect(JSON.parse(JSON.stringify(report))).toEqual(report);
-    expect(vmm.state).toBe('stopped');
+    expect(vmm.state).toBe('paused');
     expect(vmm.memory.readU8(0x1000)).toBe(0x0f);
   });
 
@@ -176,15 +174,15 @@ describe('exit dispatch', () => {
       memory,
       time: 'virtual',
       plugins: [
-        does('io', ({ hooks, services }) => {
-          const ports = services.get(PortBusToken);
+        does('io', ({ hooks }, used) => {
+          const ports = used.ports;
           hooks.exit.for('io').tap('io', ({ io }) => {
             ports.write(io.port, io.size, io.value);
             return RESUME;
           });
         }),
-        does('gadget', ({ services }) => {
-          services.get(PortBusToken).register(
+        does('gadget', (_host, used) => {
+          used.ports.register(
             0x99,
             1,
             {
@@ -314,22 +312,26 @@ describe('limits', () => {
 
 /** A timer every `period` ns that raises vector 32. */
 function ticker(period: number, times: number, log: string[] = []): Plugin {
-  return does('ticker', ({ services }) => {
-    const timers = services.get(TimerQueueToken);
-    let raised = 0;
-    let left = times;
-    const timer = timers.schedule(period, () => {
-      raised++;
-      log.push(`tick ${timers.clock.now()}`);
-      if (--left > 0) timer.reschedule(period * (times - left + 1));
-    });
-    services.provide(InterruptSourceToken, {
-      pending: () => raised > 0,
-      acknowledge: () => {
-        raised--;
-        return 32;
-      },
-    });
+  let raised = 0;
+  const source = {
+    pending: () => raised > 0,
+    acknowledge: () => {
+      raised--;
+      return 32;
+    },
+  };
+  return definePlugin({
+    name: 'ticker',
+    uses: USES,
+    provides: [{ token: InterruptSourceToken, make: () => source }],
+    apply(_host, { timers }) {
+      let left = times;
+      const timer = timers.schedule(period, () => {
+        raised++;
+        log.push(`tick ${timers.clock.now()}`);
+        if (--left > 0) timer.reschedule(period * (times - left + 1));
+      });
+    },
   });
 }
 
@@ -381,27 +383,26 @@ describe('time', () => {
 
   it('sleeps in real time until the deadline', async () => {
     let deadline = 0;
+    let raised = false;
     await using vmm = compose({
       backend: fakeBackend([hltExit(), hltExit(false)]),
       memory,
       time: 'real',
       plugins: [
         halting,
-        does('alarm', ({ services, hooks }) => {
-          const timers = services.get(TimerQueueToken);
-          let raised = false;
+        providing(InterruptSourceToken, {
+          pending: () => raised,
+          acknowledge: () => {
+            raised = false;
+            return 32;
+          },
+        }),
+        does('alarm', ({ hooks }, { timers }) => {
           hooks.started.tap('alarm', () => {
             deadline = timers.clock.now() + 60_000_000;
             timers.schedule(deadline, () => {
               raised = true;
             });
-          });
-          services.provide(InterruptSourceToken, {
-            pending: () => raised,
-            acknowledge: () => {
-              raised = false;
-              return 32;
-            },
           });
         }),
       ],
@@ -434,6 +435,7 @@ describe('time', () => {
   it('waits for console input and is woken by it', async () => {
     for (const time of ['real', 'virtual'] as const) {
       const input = new PushInput();
+      let bytes = 0;
       await using vmm = compose({
         backend: fakeBackend([hltExit()]),
         memory,
@@ -441,18 +443,16 @@ describe('time', () => {
         console: { input },
         plugins: [
           halting,
-          does('keyboard', ({ services }) => {
-            const console = services.get(Symbol.for('visorkit:console') as never) as { input: PushInput };
-            let bytes = 0;
-            console.input.onByte(() => {
+          providing(InterruptSourceToken, {
+            pending: () => bytes > 0,
+            acknowledge: () => {
+              bytes--;
+              return 33;
+            },
+          }),
+          does('keyboard', (_host, used) => {
+            used.console.input.onByte(() => {
               bytes++;
-            });
-            services.provide(InterruptSourceToken, {
-              pending: () => bytes > 0,
-              acknowledge: () => {
-                bytes--;
-                return 33;
-              },
             });
           }),
         ],
@@ -512,17 +512,17 @@ describe('events', () => {
       time: 'virtual',
       plugins: [
         halting,
-        does('signals', ({ services, hooks }) => {
-          services.provide(InterruptSourceToken, {
-            pending: () => false,
-            acknowledge: () => 0,
-            takeNmi: () => nmi-- > 0,
-            takeInit: () => {
-              const was = init;
-              init = false;
-              return was;
-            },
-          });
+        providing(InterruptSourceToken, {
+          pending: () => false,
+          acknowledge: () => 0,
+          takeNmi: () => nmi-- > 0,
+          takeInit: () => {
+            const was = init;
+            init = false;
+            return was;
+          },
+        }),
+        does('signals', ({ hooks }) => {
           hooks.exit.for('cpuid').tap('c', () => {
             init = true;
             return RESUME;
@@ -563,8 +563,8 @@ describe('events', () => {
       memory,
       time: 'virtual',
       plugins: [
-        does('exit', ({ services, hooks }) => {
-          const system = services.get(SystemControlToken);
+        does('exit', ({ hooks }, used) => {
+          const system = used.system;
           hooks.guestEvent.tap('t', ({ kind, message }) => {
             told.push(`${kind}: ${message}`);
           });
@@ -613,7 +613,7 @@ describe('events', () => {
         ],
       ] as const) {
         const slow = does('slow', ({ hooks }) => {
-          hooks.load.tapPromise('slow', () => {
+          hooks.load.tap('slow', () => {
             meanwhile();
             return new Promise(() => {});
           });
@@ -622,7 +622,8 @@ describe('events', () => {
         const report = await vmm.run(options);
         expect(report).toMatchObject({ reason, exitStatus, guestInstructions: 0, why });
         expect(vmm.report).toBe(report);
-        await expect(vmm.run()).rejects.toThrow(/still busy with/);
+        await expect(vmm.load()).rejects.toThrow(/still busy with/);
+        expect((await vmm.run({ signal: AbortSignal.abort() })).reason).toBe('aborted'); // it still waits
       }
     } finally {
       vi.useRealTimers();
@@ -672,8 +673,8 @@ describe('events', () => {
       time: 'virtual',
       plugins: [
         halting,
-        does('io', ({ hooks, services }) => {
-          const ports = services.get(PortBusToken);
+        does('io', ({ hooks }, used) => {
+          const ports = used.ports;
           hooks.exit.for('io').tap('io', ({ io }) => {
             ports.write(io.port, io.size, io.value);
             if (io.value === 0xaa)
@@ -692,6 +693,15 @@ describe('events', () => {
   it('runs several vCPUs in turn and starts them by SIPI', async () => {
     const started: number[] = [];
     const sipi = [-1, 8];
+    const source = (index: number) => ({
+      pending: () => false,
+      acknowledge: () => 0,
+      takeStartup: () => {
+        const vector = sipi[index];
+        sipi[index] = -1;
+        return vector;
+      },
+    });
     const backend = fakeBackend([busyFor(200_000), cpuidExit(0), hltExit(false)], {
       vcpu: (vcpu) => {
         if (vcpu.index === 1) vcpu.play(cpuidExit(0, 0, 10), hltExit(false));
@@ -704,17 +714,8 @@ describe('events', () => {
       time: 'virtual',
       plugins: [
         halting,
-        does('apics', ({ services, hooks }) => {
-          const source = (index: number) => ({
-            pending: () => false,
-            acknowledge: () => 0,
-            takeStartup: () => {
-              const vector = sipi[index];
-              sipi[index] = -1;
-              return vector;
-            },
-          });
-          services.provide(InterruptSourceToken, { ...source(0), forVcpu: source });
+        providing(InterruptSourceToken, { ...source(0), forVcpu: source }),
+        does('apics', ({ hooks }) => {
           hooks.exit.for('cpuid').tap('c', (_exit, vcpu) => {
             started.push(vcpu.index);
             return RESUME;

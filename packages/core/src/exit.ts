@@ -127,7 +127,7 @@ export interface EndOutcome {
   /** What to call it in the report. */
   readonly reason: string;
   /** What is done with the exit: RESUME unless given, so that the guest goes on behind the instruction. */
-  readonly then?: ExitAnswer;
+  readonly answer?: ExitAnswer;
 }
 
 /** What a handler answers; `undefined` passes the exit on to the next handler. */
@@ -140,7 +140,7 @@ export interface EndDetails {
   /** See StopReport.reason. */
   readonly reason?: string;
   /** RETRY: the exiting instruction runs again when the VM goes on. RESUME unless given. */
-  readonly then?: ExitAnswer;
+  readonly answer?: ExitAnswer;
 }
 
 /** Makes the outcome that ends the run, with reason `stopped` unless another is given. */
@@ -159,8 +159,8 @@ export function reset(why: string, details: EndDetails = {}): EndOutcome {
 }
 
 function end(kind: EndOutcome['kind'], why: string, name: string, details: EndDetails | number): EndOutcome {
-  const { status = 0, reason = name, then } = typeof details === 'number' ? { status: details } : details;
-  return { kind, why, status, reason, ...(then === undefined ? {} : { then }) };
+  const { status = 0, reason = name, answer } = typeof details === 'number' ? { status: details } : details;
+  return { kind, why, status, reason, ...(answer === undefined ? {} : { answer }) };
 }
 
 /** The outcomes in one object, as plugins get them. */

@@ -121,7 +121,7 @@ export class RunLoop {
     const outcome = this.#parts.dispatcher.dispatch(exit, vcpu);
     if (outcome === undefined) return 'unhandled';
     runner.exitOpen = false;
-    const answer = typeof outcome === 'object' ? (outcome.then ?? RESUME) : outcome;
+    const answer = typeof outcome === 'object' ? (outcome.answer ?? RESUME) : outcome;
     if (answer === RESUME) {
       vcpu.completeInstruction();
     } else if (answer === HALT || answer === WAIT) {

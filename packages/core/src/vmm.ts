@@ -73,6 +73,7 @@ export class Vmm implements AsyncDisposable {
   #loop: RunLoop | undefined;
   /** A reset that the guest asked for when its run ended: done when the VM runs again. */
   #resetDue: EndOutcome | undefined;
+  #preparing: Promise<void> | undefined;
   #running: Promise<StopReport> | undefined;
   #wallMs = 0;
   #idleMs = 0;
@@ -187,10 +188,16 @@ export class Vmm implements AsyncDisposable {
 
   // ---- creation
 
-  /** `create`, if it has not been done, and `load`. A report when they are not done in time, or the run is aborted meanwhile. */
+  /**
+   * `create`, if it has not been done, and `load`. A report when they are not done in time, or the run is aborted meanwhile; they
+   * go on then, and the next run waits for them.
+   */
   async #prepare({ timeout, signal }: RunLimits): Promise<StopReport | undefined> {
     const began = host.now();
-    const late = await inTime(this.load(), timeout, signal, () =>
+    this.#preparing ??= this.load().finally(() => {
+      this.#preparing = undefined;
+    });
+    const late = await inTime(this.#preparing, timeout, signal, () =>
       this.#tapping === '' ? '' : ` Plugin ${this.#tapping} was still busy in the hook ${this.#guarded}.`,
     );
     return late === undefined ? undefined : (this.report = this.#makeReport(late, host.now() - began, 0));

@@ -425,7 +425,7 @@ export class Engine {
 
   /** Translations are dropped; needed after EPT or page tables in RAM were changed from outside (INVEPT, INVVPID). */
   flushTranslations(): void {
-    this.exports.flushTlb();
+    this.exports.invalidateGuestPages();
   }
 
   private wrote(gpa: number, length: number): void {

@@ -121,6 +121,13 @@ export class MmioLog {
     return this.words[COUNT >>> 2] !== 0;
   }
 
+  /** The instruction that the log belongs to is not run again. */
+  forget(): void {
+    this.words[COUNT >>> 2] = 0;
+    this.words[RESUME >>> 2] = 0;
+    this.words[REQUESTED >>> 2] = 0;
+  }
+
   /** Keeps what was logged so far: the framework changed nothing and lets the instruction run again. */
   retry(): void {
     if (this.words[COUNT >>> 2] !== 0) this.words[RESUME >>> 2] = 1;

@@ -47,6 +47,13 @@ export async function loadPlugin(
   if (typeof made === 'object' && made !== null && !('apply' in made) && 'default' in made)
     made = (made as { default: unknown }).default;
   if (isFactory(made)) {
+    if (/^class\b/.test(Function.prototype.toString.call(made))) {
+      fail(
+        'PLUGIN_SHAPE',
+        `${file} exports the class ${made.name}; export default an object { name, apply(host, used) {} }, or a function that returns one.`,
+        { specifier, file },
+      );
+    }
     try {
       made = await made(options ?? {});
     } catch (error) {

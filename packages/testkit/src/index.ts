@@ -4,3 +4,4 @@ export * from './script.js';
 export * from './fake-backend.js';
 export * from './test-device.js';
 export * from './guest-code.js';
+export { providing } from './providing.js';

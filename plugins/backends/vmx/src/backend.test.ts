@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { GuestMemoryToken, RESUME, RETRY, Stage, stop } from '@visorkit/core';
-import type { GuestMemory, InitialState, Plugin, PluginHost, StopReport } from '@visorkit/core';
+import { GuestMemoryToken, RESUME, RETRY, Stage, definePlugin, stop } from '@visorkit/core';
+import type { ControlNeeds, GuestMemory, InitialState, Plugin, PluginHost, StopReport, Used } from '@visorkit/core';
 import { exits } from '@visorkit/exits';
 import { InterruptSourceToken, MmioBusToken, PortBusToken, compose } from '@visorkit/machine';
+import { providing } from '@visorkit/testkit';
 import { EptViewsToken } from './ept-views.js';
 import { VMX_CAPABILITIES, VMX_CONTROLS, type VmxVcpu, vmx } from './index.js';
 
@@ -16,12 +17,21 @@ interface Ran {
   memory: GuestMemory;
 }
 
+const USES = { memory: GuestMemoryToken, ports: PortBusToken, mmio: MmioBusToken, views: EptViewsToken };
+
+/** What a test adds to the plugin that is its guest. */
+interface Added {
+  needs?: ControlNeeds;
+  apply?(host: PluginHost, used: Used<typeof USES>): void;
+}
+
 /** Runs real-mode code at 1000H with a port 3F8H that collects bytes. */
 async function run(
   code: readonly number[],
   options: {
     state?: Partial<InitialState>;
-    plugin?: Partial<Plugin>;
+    plugin?: Added;
+    others?: readonly Plugin[];
     time?: 'virtual' | 'real';
     memory?: number;
     maxInstructions?: number;
@@ -29,14 +39,15 @@ async function run(
 ): Promise<Ran> {
   const output: number[] = [];
   let vcpu: VmxVcpu | undefined, memory: GuestMemory | undefined;
-  const guest: Plugin = {
+  const guest = definePlugin({
     name: 'guest',
-    ...options.plugin,
-    apply(host: PluginHost) {
-      const { services, hooks, vcpus } = host;
+    uses: USES,
+    ...(options.plugin?.needs === undefined ? {} : { needs: options.plugin.needs }),
+    apply(host, used) {
+      const { hooks, vcpus } = host;
       vcpu = vcpus[0] as VmxVcpu;
-      memory = services.get(GuestMemoryToken);
-      services.get(PortBusToken).register(
+      memory = used.memory;
+      used.ports.register(
         0x3f8,
         1,
         {
@@ -47,18 +58,18 @@ async function run(
         },
         'guest',
       );
-      hooks.load.tapPromise('guest', async () => {
-        services.get(GuestMemoryToken).write(CODE, Uint8Array.from(code));
+      hooks.load.tap('guest', () => {
+        used.memory.write(CODE, Uint8Array.from(code));
         vcpus[0].setInitialState({ mode: 'real16', rip: BigInt(CODE), rsp: 0x8000n, ...options.state });
       });
-      options.plugin?.apply?.(host);
+      options.plugin?.apply?.(host, used);
     },
-  };
+  });
   const vmm = compose({
     backend: vmx(),
     memory: options.memory ?? 1 << 20,
     time: options.time ?? 'virtual',
-    plugins: [guest, ...exits()],
+    plugins: [guest, ...(options.others ?? []), ...exits()],
   });
   const report = await vmm.run({ maxInstructions: options.maxInstructions ?? 1_000_000 });
   return { report, vcpu: vcpu!, output, memory: memory! };
@@ -88,9 +99,9 @@ describe('vmx backend', () => {
     const code = [0x9c, 0x58, 0x80, 0xcc, 0x01, 0x50, 0xba, 0xf8, 0x03, 0x9d, HLT, HLT];
     const { output, vcpu } = await run(code, {
       plugin: {
-        apply: ({ services, hooks }) =>
+        apply: ({ hooks }, used) =>
           hooks.loaded.tap('vector', () => {
-            const memory = services.get(GuestMemoryToken);
+            const memory = used.memory;
             memory.writeU32(4, 0x1100);
             memory.write(0x1100, Uint8Array.from([0xb0, 0x21, 0xee, HLT]));
           }),
@@ -127,7 +138,7 @@ describe('vmx backend', () => {
         {
           name: 'rom',
           apply({ hooks }) {
-            hooks.load.tapPromise('rom', async () => {
+            hooks.load.tap('rom', async () => {
               backend.mapRom(0xffff_0000, new Uint8Array(0x10000).fill(HLT));
             });
           },
@@ -169,9 +180,9 @@ describe('memory-mapped devices', () => {
   const DEVICE = 0xd000_0000;
 
   /** A device that answers with its offset and remembers writes. */
-  const device = (log: string[]): Partial<Plugin> => ({
-    apply({ services }) {
-      services.get(MmioBusToken).register(
+  const device = (log: string[]): Added => ({
+    apply(_host, used) {
+      used.mmio.register(
         DEVICE,
         0x2000,
         {
@@ -221,6 +232,13 @@ describe('memory-mapped devices', () => {
   it('are not accessed again when an interrupt waits', async () => {
     const log: string[] = [];
     let pending = false;
+    const source = {
+      pending: () => pending,
+      acknowledge: () => {
+        pending = false;
+        return 0x40;
+      },
+    };
     const { apply } = device(log);
     // STI; MOV EAX, [ESI]; NOP; HLT
     const { vcpu } = await run([0xfb, 0x90, 0x8b, 0x06, 0x90, HLT], {
@@ -231,21 +249,13 @@ describe('memory-mapped devices', () => {
         gdtr: { base: 0x2000n, limit: 0xff },
       },
       plugin: {
-        provides: [InterruptSourceToken],
-        apply(host) {
-          apply!(host);
-          host.services.provide(InterruptSourceToken, {
-            pending: () => pending,
-            acknowledge: () => {
-              pending = false;
-              return 0x40;
-            },
-          });
+        apply(host, used) {
+          apply!(host, used);
           host.hooks.afterExit.tap('raise', (exit) => {
             if (exit.mmio.valid) pending = true;
           });
-          host.hooks.load.tapPromise({ name: 'idt', stage: Stage.Fallback }, async () => {
-            const memory = host.services.get(GuestMemoryToken);
+          host.hooks.load.tap({ name: 'idt', stage: Stage.Fallback }, async () => {
+            const memory = used.memory;
             memory.writeU64(0x2008, 0x00cf9b000000ffffn);
             memory.writeU64(0x2010, 0x00cf93000000ffffn);
             memory.writeU64(0x3000 + 0x40 * 8, 0x0000_8e00_0008_4000n);
@@ -253,6 +263,7 @@ describe('memory-mapped devices', () => {
           });
         },
       },
+      others: [providing(InterruptSourceToken, source)],
       maxInstructions: 1000,
     });
     expect(log).toEqual(['read 0 4']);
@@ -321,9 +332,9 @@ describe('what plugins ask the processor for', () => {
       // CPUID; NOP with TF: #DB through the vector table
       state: { rflags: 0x102n },
       plugin: {
-        apply({ services, hooks }) {
-          hooks.load.tapPromise({ name: 'ivt', stage: Stage.Fallback }, async () => {
-            const memory = services.get(GuestMemoryToken);
+        apply({ hooks }, used) {
+          hooks.load.tap({ name: 'ivt', stage: Stage.Fallback }, async () => {
+            const memory = used.memory;
             memory.writeU32(4, 0x2000);
             memory.writeU8(0x2000, HLT);
           });
@@ -338,11 +349,8 @@ describe('what plugins ask the processor for', () => {
     // MOV AL, [1000H]; MOV BL, [1001H] reads its own code
     const { vcpu, report } = await run([0xa0, 0x00, 0x10, 0x8a, 0x1e, 0x01, 0x10, HLT], {
       plugin: {
-        requires: { services: [EptViewsToken] },
-        apply({ services, hooks }) {
-          hooks.started.tap('hide', () =>
-            services.get(EptViewsToken).base.hidePage(CODE, new Uint8Array(4096).fill(0x77)),
-          );
+        apply({ hooks }, used) {
+          hooks.started.tap('hide', () => used.views.base.hidePage(CODE, new Uint8Array(4096).fill(0x77)));
         },
       },
     });
@@ -355,9 +363,8 @@ describe('what plugins ask the processor for', () => {
     const { report } = await run([0xc6, 0x06, 0x00, 0x50, 0x11, HLT], {
       // MOV BYTE [5000H], 11H
       plugin: {
-        requires: { services: [EptViewsToken] },
-        apply({ services, hooks }) {
-          const views = services.get(EptViewsToken);
+        apply({ hooks }, used) {
+          const views = used.views;
           hooks.started.tap('protect', () => views.protectPage(0x5000, 5));
           hooks.exit.for('ept-violation').tap('see', (exit) => {
             tried.push(exit.qualification & 7, exit.gpa);
@@ -375,9 +382,8 @@ describe('what plugins ask the processor for', () => {
     const { vcpu } = await run([0x0f, 0x01, 0xc1, 0xa0, 0x00, 0x50, HLT], {
       // VMCALL; MOV AL, [5000H]
       plugin: {
-        requires: { services: [EptViewsToken] },
-        apply({ services, hooks }) {
-          const views = services.get(EptViewsToken);
+        apply({ hooks }, used) {
+          const views = used.views;
           hooks.exit.for('vmcall').tap({ name: 'switch', before: 'exits/vmcall' }, (exit, cpu) => {
             const view = views.create();
             view.hidePage(0x5000, new Uint8Array(4096).fill(0x33));
@@ -405,7 +411,7 @@ describe('state', () => {
           });
         },
       },
-      maxInstructions: 20_002,
+      maxInstructions: 10_001,
     });
     expect(second.report.guestInstructions).toBe(20_002);
     expect(second.vcpu.getRegister32(0)).toBe(10_001);

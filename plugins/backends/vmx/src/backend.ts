@@ -3,15 +3,15 @@ import { fail } from '@visorkit/core';
 import type {
   Backend,
   BackendOptions,
+  BackendVcpu,
   CpuidEntry,
   ExecutionClock,
   GuestMemory,
-  Services,
+  ServiceSink,
   Token,
-  Vcpu,
 } from '@visorkit/core';
 import { Engine, ProcessorBanks, TSC_FREQUENCY, processorCpuid, processorModule } from '@visorkit/engine';
-import type { ProcessorVendor } from '@visorkit/engine';
+import type { ProcessorSource, ProcessorVendor } from '@visorkit/engine';
 import { TimeStampCounterToken } from '@visorkit/machine';
 import { VMX_CAPABILITIES, VMX_CONTROLS } from './capabilities.js';
 import { RealClock, VirtualClock } from './clock.js';
@@ -19,7 +19,7 @@ import type { VmxClock } from './clock.js';
 import { EptViews, EptViewsToken } from './ept-views.js';
 import { GuestMap } from './guest-map.js';
 import { VmxVcpu } from './vcpu.js';
-import { setUpVmcs, yieldOnPause } from './vmcs-setup.js';
+import { setUpVmcs } from './vmcs-setup.js';
 
 export interface VmxBackendOptions {
   /** Features of the processor by their CPUID names (x86's CPUID_FEATURES); all that the engine has by default. */
@@ -32,6 +32,11 @@ export interface VmxBackendOptions {
   readonly seed?: bigint;
   /** Exits with reason 9 are given to handlers; by default the processor's own task switch carries them out. */
   readonly exitOnTaskSwitch?: boolean;
+  /**
+   * Where the processor's code, engine.wasm of @visorkit/engine, lies, or its bytes. Unless given it is looked for in the package, and beside the
+   * running module: a bundle needs it only when it has the file elsewhere or in itself.
+   */
+  readonly processor?: ProcessorSource;
 }
 
 /** More than this take so long in turn that guests give up waiting for one another. */
@@ -55,7 +60,6 @@ export class VmxBackend implements Backend {
   #module: Awaited<ReturnType<typeof processorModule>> | undefined;
   #opened: BackendOptions | undefined;
   #parts: Parts | undefined;
-  #yieldOnPause = false;
   /** Handed out before there is an engine: it points to the engine's clock later. */
   readonly clock: ExecutionClock;
 
@@ -82,7 +86,7 @@ export class VmxBackend implements Backend {
         cpus: options.cpus,
       });
     this.#opened = options;
-    this.#module = await processorModule();
+    this.#module = await processorModule(this.options.processor);
   }
 
   createMemory(size: number): GuestMemory {
@@ -97,20 +101,20 @@ export class VmxBackend implements Backend {
       ...(seed === undefined ? {} : { seed }),
     });
     const clock = opened.time === 'real' ? new RealClock(engine) : new VirtualClock(engine);
-    setUpVmcs(engine, opened.controls);
-    this.#yieldOnPause = opened.cpus > 1 && yieldOnPause(engine, opened.controls);
+    setUpVmcs(engine);
     const map = new GuestMap(engine);
     const banks = new ProcessorBanks(engine, opened.cpus, () => clock.processorChanged());
     this.#parts = { engine, clock, map, banks, views: new EptViews(banks, map) };
     return engine.memory;
   }
 
-  createVcpu(index: number): Vcpu {
+  createVcpu(index: number): BackendVcpu {
     const { exitOnTaskSwitch = false } = this.options;
-    return new VmxVcpu(index, { ...this.#required(), exitOnTaskSwitch, yieldOnPause: this.#yieldOnPause });
+    const { controls, cpus } = this.#opened!;
+    return new VmxVcpu(index, { ...this.#required(), exitOnTaskSwitch, controls, several: cpus > 1 });
   }
 
-  provideServices(services: Services): void {
+  provideServices(services: ServiceSink): void {
     const { engine, clock, views } = this.#required();
     services.provide(EptViewsToken, views);
     services.provide(TimeStampCounterToken, {

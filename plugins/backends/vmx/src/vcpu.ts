@@ -1,6 +1,6 @@
 /** A vCPU on the software processor: enters the guest, brings its exits, completes what was handled. */
 import { VisorkitError, VmExit } from '@visorkit/core';
-import type { InitialState, Vcpu, VcpuSnapshot, VmcsAccess } from '@visorkit/core';
+import type { BackendVcpu, InitialState, MergedControls, VcpuSnapshot, VmcsAccess } from '@visorkit/core';
 import { describeEntryRule, layout, vmcsLayout } from '@visorkit/engine';
 import type { EngineState, ProcessorBanks } from '@visorkit/engine';
 import {
@@ -22,6 +22,7 @@ import { applyFirmwareDefaults, applyInitialState } from './initial-state.js';
 import { MmioPieces } from './mmio-pieces.js';
 import { VmxRegisters } from './registers.js';
 import { takeSnapshot } from './snapshot.js';
+import { VmcsControls } from './vmcs-controls.js';
 
 const { ENTER_DEADLINE, ENTER_VMFAIL, DIRTY_GUEST, V_DIRTY } = vmcsLayout;
 const RIP = layout.RIP >>> 2;
@@ -78,11 +79,13 @@ export interface VmxVcpuParts {
   readonly views: EptViews;
   /** Exits with reason 9 are given to handlers instead of being carried out. */
   readonly exitOnTaskSwitch: boolean;
-  /** PAUSE in a loop gives the turn to another vCPU: what it waits for cannot come before. */
-  readonly yieldOnPause: boolean;
+  /** What the processor is to trap, for the first entry. */
+  readonly controls: MergedControls;
+  /** With several vCPUs a loop of PAUSE gives the turn to another one: what it waits for cannot come before. */
+  readonly several: boolean;
 }
 
-export class VmxVcpu extends VmxRegisters implements Vcpu {
+export class VmxVcpu extends VmxRegisters implements BackendVcpu {
   readonly exit = new VmExit();
   readonly #parts: VmxVcpuParts;
   readonly #banks: ProcessorBanks;
@@ -92,6 +95,7 @@ export class VmxVcpu extends VmxRegisters implements Vcpu {
   #limit = Infinity;
   /** The engine does not have the count of instructions yet at which the next run ends. */
   #stale = true;
+  readonly #controls: VmcsControls;
 
   constructor(index: number, parts: VmxVcpuParts) {
     super(index, parts.banks);
@@ -99,6 +103,7 @@ export class VmxVcpu extends VmxRegisters implements Vcpu {
     this.#banks = parts.banks;
     this.#events = new EventQueue(index, parts.banks, this.exit);
     this.#pieces = new MmioPieces(index, parts.banks);
+    this.#controls = new VmcsControls(parts.controls, parts.several);
   }
 
   get vmcs(): VmcsAccess {
@@ -128,6 +133,7 @@ export class VmxVcpu extends VmxRegisters implements Vcpu {
       return exit;
     }
     if (this.#events.tripleFault) return this.#tripleFault();
+    if (this.#controls.stale) this.#controls.write(engine);
     for (;;) {
       if (engine.words[V_DIRTY >>> 2] !== 0) this.#syncLongMode();
       if (clock.beforeEntry()) this.#stale = true;
@@ -157,6 +163,14 @@ export class VmxVcpu extends VmxRegisters implements Vcpu {
       else this.setRegister8(0, exit.io.value);
     }
     this.#advance(exit.instructionLength);
+  }
+
+  dropExit(): void {
+    this.#pieces.drop();
+    this.engine.mmio.forget();
+  }
+  setControls(controls: MergedControls): void {
+    this.#controls.set(controls);
   }
 
   reinjectEvent(): void {
@@ -316,7 +330,7 @@ export class VmxVcpu extends VmxRegisters implements Vcpu {
         this.#parts.clock.deviceAccess();
         return true;
       case ExitReason.PAUSE:
-        if (!this.#parts.yieldOnPause) return true;
+        if (!this.#controls.yieldsOnPause) return true;
         this.#advance(exit.instructionLength);
         fillDeadline(exit);
         return true;

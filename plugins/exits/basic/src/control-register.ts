@@ -2,7 +2,7 @@
  * Exit 28: control-register accesses (qualification: SDM 3C, table 28-3). Accesses to CR8 go to the local APIC's task
  * priority; the others are carried out on the vCPU after the checks of the instruction (SDM 2B, MOV to control register).
  */
-import { RESUME, RETRY, Stage, isVisorkitError } from '@visorkit/core';
+import { RESUME, RETRY, Stage, definePlugin, isVisorkitError, optional } from '@visorkit/core';
 import type { Outcome, Plugin, Vcpu } from '@visorkit/core';
 import { LocalApicsToken } from '@visorkit/machine';
 import type { LocalApics } from '@visorkit/machine';
@@ -25,49 +25,47 @@ const GENERAL_PROTECTION = 13;
 const CR4_SMXE_AND_VMXE = (1n << 13n) | (1n << 14n);
 
 export function controlRegister(): Plugin {
-  return {
+  return definePlugin({
     name: 'exits/control-register',
+    handles: ['control-register'],
     appliesTo: ['exit.control-register'],
-    requires: { optionalServices: [LocalApicsToken] },
+    uses: { apics: optional(LocalApicsToken) },
     needs: { primary: ['cr8-load-exiting', 'cr8-store-exiting'] },
-    apply({ hooks, services, vcpus }) {
-      const apics = services.find(LocalApicsToken);
+    apply({ hooks, vcpus }, { apics }) {
       // Without a local APIC, CR8 is a register that remembers.
       const remembered = new Float64Array(vcpus.length);
-      hooks.exit
-        .for('control-register')
-        .tap({ name: 'exits/control-register', stage: Stage.Architecture }, (exit, vcpu) => {
-          const { qualification } = exit;
-          const number = qualification & 15;
-          const register = (qualification >>> 8) & 15;
-          const value = (): bigint =>
-            vcpu.codeBits === 64 ? vcpu.getRegister(register) : vcpu.getRegister(register) & 0xffff_ffffn;
-          switch ((qualification >>> 4) & 3) {
-            case MOV_TO:
-              return number === 8
-                ? writeTaskPriority(vcpu, value(), apics, remembered)
-                : writeControlRegister(vcpu, number, value());
-            case MOV_FROM: {
-              const read =
-                number === 8
-                  ? BigInt(apics?.forVcpu(vcpu.index).cr8 ?? remembered[vcpu.index])
-                  : vcpu.getControlRegister(number);
-              if (vcpu.codeBits === 64) vcpu.setRegister(register, read);
-              else vcpu.setRegister32(register, Number(read & 0xffff_ffffn));
-              return RESUME;
-            }
-            case CLTS:
-              return writeControlRegister(vcpu, 0, vcpu.getControlRegister(0) & ~TS);
-            default: {
-              // LMSW changes PE, MP, EM and TS, and cannot clear PE (SDM 2A, LMSW).
-              const source = BigInt((qualification >>> 16) & 15);
-              const old = vcpu.getControlRegister(0);
-              return writeControlRegister(vcpu, 0, (old & ~0xen) | source | (old & PE));
-            }
+      hooks.exit.for('control-register').tap({ stage: Stage.Architecture }, (exit, vcpu) => {
+        const { qualification } = exit;
+        const number = qualification & 15;
+        const register = (qualification >>> 8) & 15;
+        const value = (): bigint =>
+          vcpu.codeBits === 64 ? vcpu.getRegister(register) : vcpu.getRegister(register) & 0xffff_ffffn;
+        switch ((qualification >>> 4) & 3) {
+          case MOV_TO:
+            return number === 8
+              ? writeTaskPriority(vcpu, value(), apics, remembered)
+              : writeControlRegister(vcpu, number, value());
+          case MOV_FROM: {
+            const read =
+              number === 8
+                ? BigInt(apics?.forVcpu(vcpu.index).cr8 ?? remembered[vcpu.index])
+                : vcpu.getControlRegister(number);
+            if (vcpu.codeBits === 64) vcpu.setRegister(register, read);
+            else vcpu.setRegister32(register, Number(read & 0xffff_ffffn));
+            return RESUME;
           }
-        });
+          case CLTS:
+            return writeControlRegister(vcpu, 0, vcpu.getControlRegister(0) & ~TS);
+          default: {
+            // LMSW changes PE, MP, EM and TS, and cannot clear PE (SDM 2A, LMSW).
+            const source = BigInt((qualification >>> 16) & 15);
+            const old = vcpu.getControlRegister(0);
+            return writeControlRegister(vcpu, 0, (old & ~0xen) | source | (old & PE));
+          }
+        }
+      });
     },
-  };
+  });
 }
 
 function writeTaskPriority(

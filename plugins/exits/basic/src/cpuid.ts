@@ -1,7 +1,7 @@
 /** Exit 10: CPUID. Answers from the machine's CPUID table, with the bits that follow the vCPU's state. */
-import { Gpr, RESUME, Stage } from '@visorkit/core';
+import { Gpr, RESUME, Stage, definePlugin, optional } from '@visorkit/core';
 import type { Plugin, Vcpu } from '@visorkit/core';
-import { CpuidTableToken, EAX, EBX, ECX, EDX, LocalApicsToken, MachineConfigToken } from '@visorkit/machine';
+import { CpuidTableToken, EAX, EBX, ECX, EDX, LocalApicsToken } from '@visorkit/machine';
 import type { CpuidResult, CpuidTable, LocalApics } from '@visorkit/machine';
 import { Msr } from '@visorkit/x86';
 
@@ -25,20 +25,15 @@ const LEAF7_ECX_OSPKE = 1 << 4;
 const XSAVE_MINIMUM = 512 + 64;
 
 export function cpuid(): Plugin {
-  return {
+  return definePlugin({
     name: 'exits/cpuid',
+    handles: ['cpuid'],
     appliesTo: ['exit.cpuid'],
-    requires: { services: [CpuidTableToken], optionalServices: [LocalApicsToken] },
-    apply({ hooks, services, vcpus, onDispose }) {
-      const table = services.get(CpuidTableToken);
-      for (const undo of followState(
-        table,
-        services.find(LocalApicsToken),
-        services.get(MachineConfigToken).cpus,
-        vcpus[0].hasMsr(Msr.IA32_MISC_ENABLE),
-      ))
+    uses: { table: CpuidTableToken, apics: optional(LocalApicsToken) },
+    apply({ hooks, vcpus, onDispose }, { table, apics }) {
+      for (const undo of followState(table, apics, vcpus.length, vcpus[0].hasMsr(Msr.IA32_MISC_ENABLE)))
         onDispose(undo);
-      hooks.exit.for('cpuid').tap({ name: 'exits/cpuid', stage: Stage.Architecture }, (_exit, vcpu) => {
+      hooks.exit.for('cpuid').tap({ stage: Stage.Architecture }, (_exit, vcpu) => {
         const result = table.execute(vcpu.getRegister32(Gpr.RAX), vcpu.getRegister32(Gpr.RCX), vcpu);
         vcpu.setRegister32(Gpr.RAX, result[EAX]);
         vcpu.setRegister32(Gpr.RBX, result[EBX]);
@@ -47,7 +42,7 @@ export function cpuid(): Plugin {
         return RESUME;
       });
     },
-  };
+  });
 }
 
 /** The bits of SDM 2A, CPUID, that are not constant. */

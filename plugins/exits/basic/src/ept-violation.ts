@@ -2,7 +2,7 @@
  * Exits 48 and 49: an access that the EPT tables do not allow. Where there is no RAM the machine's devices answer; an
  * address that no device claims reads as all ones, swallows writes, and is counted.
  */
-import { RESUME, Stage, stop, EXIT_STATUS } from '@visorkit/core';
+import { EXIT_STATUS, RESUME, RETRY, Stage, definePlugin, stop } from '@visorkit/core';
 import type { Outcome, Plugin, VmExit } from '@visorkit/core';
 import { GuestMemoryToken, MmioBusToken } from '@visorkit/machine';
 
@@ -10,22 +10,22 @@ import { GuestMemoryToken, MmioBusToken } from '@visorkit/machine';
 const FETCH = 4;
 
 export function eptViolation(): Plugin {
-  return {
+  return definePlugin({
     name: 'exits/ept-violation',
-    requires: { capabilities: ['exit.ept-violation'], services: [MmioBusToken, GuestMemoryToken] },
-    apply({ hooks, services, logger }) {
-      const bus = services.get(MmioBusToken);
-      const memory = services.get(GuestMemoryToken);
+    handles: ['ept-violation', 'ept-misconfiguration'],
+    capabilities: ['exit.ept-violation'],
+    uses: { mmio: MmioBusToken, memory: GuestMemoryToken },
+    apply({ hooks, logger }, { mmio, memory }) {
       const told = new Set<number>();
       const handle = (exit: VmExit): Outcome | undefined => {
-        const { mmio } = exit;
-        if (mmio.valid) {
-          if (!bus.answer(mmio)) {
-            const page = Math.floor(mmio.gpa / 4096);
+        const access = exit.mmio;
+        if (access.valid) {
+          if (!mmio.answer(access)) {
+            const page = Math.floor(access.gpa / 4096);
             if (!told.has(page) && told.size < 1000) {
               told.add(page);
               logger.debug(
-                `the guest ${mmio.write ? 'writes' : 'reads'} guest-physical 0x${mmio.gpa.toString(16)}, where there is neither RAM nor a device`,
+                `the guest ${access.write ? 'writes' : 'reads'} guest-physical 0x${access.gpa.toString(16)}, where there is neither RAM nor a device`,
               );
             }
           }
@@ -34,14 +34,13 @@ export function eptViolation(): Plugin {
         if ((exit.qualification & FETCH) !== 0 && !memory.contains(exit.gpa, 1)) {
           return stop(
             `The guest jumped to guest-physical 0x${exit.gpa.toString(16)} (linear 0x${exit.guestLinear.toString(16)}), where there is no memory to execute from.`,
-            EXIT_STATUS['unhandled-exit'],
-            'unhandled-exit',
+            { status: EXIT_STATUS['unhandled-exit'], reason: 'unhandled-exit', answer: RETRY },
           );
         }
         return undefined;
       };
-      hooks.exit.for('ept-violation').tap({ name: 'exits/ept-violation', stage: Stage.Machine }, handle);
-      hooks.exit.for('ept-misconfiguration').tap({ name: 'exits/ept-violation', stage: Stage.Machine }, handle);
+      hooks.exit.for('ept-violation').tap({ stage: Stage.Machine }, handle);
+      hooks.exit.for('ept-misconfiguration').tap({ stage: Stage.Machine }, handle);
     },
-  };
+  });
 }

@@ -2,7 +2,7 @@
  * Exit 0: an exception or NMI that the exception bitmap or a pin control made exit. Whoever asked for the exit sees it
  * first; here the event is given to the guest as if there had been no exit (SDM 3C, 32.7.1.1).
  */
-import { RETRY, Stage } from '@visorkit/core';
+import { RETRY, Stage, definePlugin } from '@visorkit/core';
 import type { Plugin } from '@visorkit/core';
 
 const VALID = 0x8000_0000;
@@ -12,10 +12,11 @@ const PAGE_FAULT = 14;
 const ENTRY_BITS = 0x8000_0fff;
 
 export function exception(): Plugin {
-  return {
+  return definePlugin({
     name: 'exits/exception',
+    handles: ['exception'],
     apply({ hooks }) {
-      hooks.exit.for('exception').tap({ name: 'exits/exception', stage: Stage.Fallback }, (exit, vcpu) => {
+      hooks.exit.for('exception').tap({ stage: Stage.Fallback }, (exit, vcpu) => {
         const info = exit.interruptionInfo;
         if (info < VALID) return undefined;
         const vector = info & 0xff;
@@ -29,5 +30,5 @@ export function exception(): Plugin {
         return RETRY;
       });
     },
-  };
+  });
 }

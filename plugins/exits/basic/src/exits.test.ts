@@ -1,7 +1,16 @@
 import { describe, expect, it } from 'vitest';
 import fc from 'fast-check';
-import { ExitReason, Gpr, InterruptSourceToken, RESUME, Segment, SystemControlToken, WAIT } from '@visorkit/core';
-import type { CpuidEntry, Plugin, Vmm } from '@visorkit/core';
+import {
+  ExitReason,
+  Gpr,
+  InterruptSourceToken,
+  RESUME,
+  Segment,
+  SystemControlToken,
+  WAIT,
+  definePlugin,
+} from '@visorkit/core';
+import type { CpuidEntry, Plugin, PluginHost, Used, Vmm } from '@visorkit/core';
 import {
   CpuidTableToken,
   LocalApicsToken,
@@ -11,6 +20,7 @@ import {
   TimerQueueToken,
   compose,
 } from '@visorkit/machine';
+import type { LocalApicPort, LocalApics } from '@visorkit/machine';
 import {
   anExit,
   cpuidExit,
@@ -20,6 +30,7 @@ import {
   mmioReadExit,
   mmioWriteExit,
   outExit,
+  providing,
   rdmsrExit,
   stringIoExit,
   wrmsrExit,
@@ -55,11 +66,22 @@ interface Played {
   report: Awaited<ReturnType<Vmm['run']>>;
 }
 
-/** Plays a script with all handlers; `setUp` is applied as one more plugin. */
+const USES = {
+  ports: PortBusToken,
+  mmio: MmioBusToken,
+  msrs: MsrBusToken,
+  table: CpuidTableToken,
+  timers: TimerQueueToken,
+  system: SystemControlToken,
+};
+type SetUp = (host: PluginHost, used: Used<typeof USES>) => void;
+
+/** Plays a script with all handlers; `setUp` is applied as one more plugin, beside `others`. */
 async function play(
   script: readonly ScriptedExit[],
-  setUp: Plugin['apply'] = () => {},
+  setUp: SetUp = () => {},
   prepare: (vcpu: FakeVcpu) => void = () => {},
+  others: readonly Plugin[] = [],
 ): Promise<Played> {
   const backend = fakeBackend(script, {
     cpuid: CPUID,
@@ -70,14 +92,14 @@ async function play(
     backend,
     memory: 0x10000,
     time: 'virtual',
-    plugins: [{ name: 'test', apply: setUp }, ...exits()],
+    plugins: [definePlugin({ name: 'test', uses: USES, apply: setUp }), ...others, ...exits()],
   });
   const report = await vmm.run({ maxInstructions: 10_000 });
   return { vmm, vcpu: backend.vcpus[0], report };
 }
 
 /** Registers RAX, RBX, RCX, RDX after each exit. */
-function watch(into: number[][]): Plugin['apply'] {
+function watch(into: number[][]): (host: PluginHost) => void {
   return ({ hooks }) =>
     hooks.afterExit.tap('watch', (_exit, vcpu) => {
       into.push([
@@ -88,6 +110,9 @@ function watch(into: number[][]): Plugin['apply'] {
       ]);
     });
 }
+
+const apicsOf = (apic: LocalApicPort): Plugin =>
+  providing(LocalApicsToken, { forVcpu: () => apic, sendMessage() {} } as unknown as LocalApics);
 
 const injected = (vcpu: FakeVcpu): string[] =>
   vcpu.log.filter((line) => line.startsWith('exception') || line.startsWith('event'));
@@ -150,15 +175,13 @@ describe('CPUID', () => {
     const apic = { cr8: 0, enabled: true, x2apic: false, id: 3 };
     await play(
       [cpuidExit(1), cpuidExit(7), cpuidExit(0x0d), cpuidExit(0x0d, 1)],
-      (host) => {
-        host.services.provide(LocalApicsToken, { forVcpu: () => apic, sendMessage() {} });
-        watch(seen)(host);
-      },
+      watch(seen),
       (vcpu) => {
         vcpu.controlRegisters.set(4, (1n << 18n) | (1n << 22n));
         vcpu.xcr0 = 7n;
         vcpu.msrs.set(0xda0, 0n);
       },
+      [apicsOf(apic)],
     );
     expect(seen[0][1] >>> 24).toBe(3);
     expect(seen[0][2] & (1 << 27)).not.toBe(0);
@@ -173,8 +196,7 @@ describe('CPUID', () => {
 
   it('shows what plugins change', async () => {
     const seen: number[][] = [];
-    await play([cpuidExit(0x8000_0001)], (host) => {
-      const table = host.services.get(CpuidTableToken);
+    await play([cpuidExit(0x8000_0001)], (host, { table }) => {
       table.patch(0x8000_0001, 0, ({ edx }) => ({ edx: edx | 0x100 }));
       table.atExecution(0x8000_0001, (result) => {
         result[0] = 77;
@@ -190,8 +212,8 @@ describe('RDMSR and WRMSR', () => {
     const device = new Map([[0x800, 0x1234_5678_9abcn]]);
     const { vcpu } = await play(
       [rdmsrExit(0x800), wrmsrExit(0x800, 5n), wrmsrExit(0x277, 6n), rdmsrExit(0xdead), wrmsrExit(0xdead, 1n)],
-      ({ services, hooks }) => {
-        services.get(MsrBusToken).register(
+      ({ hooks }, used) => {
+        used.msrs.register(
           0x800,
           1,
           {
@@ -285,10 +307,11 @@ describe('control registers', () => {
     const apic = { cr8: 0, enabled: true, x2apic: false, id: 0 };
     const { vcpu } = await play(
       [access(8, 0, 0), access(8, 1, 2)],
-      ({ services }) => services.provide(LocalApicsToken, { forVcpu: () => apic, sendMessage() {} }),
+      undefined,
       (v) => {
         v.rax = 9n;
       },
+      [apicsOf(apic)],
     );
     expect(apic.cr8).toBe(9);
     expect(vcpu.rdx).toBe(9n);
@@ -300,8 +323,8 @@ describe('IN, OUT, INS, OUTS', () => {
     const written: string[] = [];
     const { vcpu } = await play(
       [outExit(0x10, 0xab), inExit(0x10, 1), inExit(0x7777, 2)],
-      ({ services, hooks }) => {
-        services.get(PortBusToken).register(
+      ({ hooks }, used) => {
+        used.ports.register(
           0x10,
           4,
           {
@@ -326,18 +349,14 @@ describe('IN, OUT, INS, OUTS', () => {
   it('repeats INS and OUTS with the direction flag, and advances the registers', async () => {
     const out: number[] = [];
     let next = 0x10;
-    const device: Plugin['apply'] = ({ services }) => {
-      services
-        .get(PortBusToken)
-        .register(0x1f0, 1, { readPort: () => next++, writePort: (_p, _s, value) => out.push(value) }, 'd');
-      services
-        .get(PortBusToken)
-        .register(
-          0x1f8,
-          4,
-          { readPort: () => 0, writePort: (_p, size, value) => out.push(size * 0x1000_0000_0000 + value) },
-          'e',
-        );
+    const device: SetUp = (_host, used) => {
+      used.ports.register(0x1f0, 1, { readPort: () => next++, writePort: (_p, _s, value) => out.push(value) }, 'd');
+      used.ports.register(
+        0x1f8,
+        4,
+        { readPort: () => 0, writePort: (_p, size, value) => out.push(size * 0x1000_0000_0000 + value) },
+        'e',
+      );
     };
     const ins = await play([stringIoExit(0x1f0, 1, true)], device, (v) => {
       v.rcx = 4n;
@@ -362,8 +381,8 @@ describe('IN, OUT, INS, OUTS', () => {
   it('stops at the element that faults, with #PF and CR2, and can go on', async () => {
     const { vcpu, vmm } = await play(
       [stringIoExit(0x1f0, 2, true)],
-      ({ services }) => {
-        services.get(PortBusToken).register(0x1f0, 2, { readPort: () => 0xbeef, writePort() {} }, 'd');
+      (_host, used) => {
+        used.ports.register(0x1f0, 2, { readPort: () => 0xbeef, writePort() {} }, 'd');
       },
       (v) => {
         v.rcx = 4n;
@@ -410,8 +429,8 @@ describe('EPT violations', () => {
         mmioReadExit(0xd000_0000, 4),
         mmioReadExit(0xd000_0000, 8),
       ],
-      ({ services, hooks }) => {
-        services.get(MmioBusToken).register(
+      ({ hooks }, used) => {
+        used.mmio.register(
           0xfec0_0000,
           0x100,
           {
@@ -549,23 +568,27 @@ describe('the rest', () => {
       },
     });
     const after: string[] = [];
-    const { vcpu, report } = await play([mwait(0, 1), mwait(1, 1), mwait(1, 0)], ({ services, hooks }) => {
-      const timers = services.get(TimerQueueToken);
-      let raised = false;
-      timers.schedule(1_000_000, () => {
-        raised = true;
-      });
-      services.provide(InterruptSourceToken, {
-        pending: () => raised,
-        acknowledge: () => {
-          raised = false;
-          return 32;
-        },
-      });
-      hooks.afterExit.tap('a', (exit, _vcpu, outcome) => {
-        if (exit.reason === ExitReason.MWAIT) after.push(`${String(outcome)} ${timers.clock.now()}`);
-      });
-    });
+    let raised = false;
+    const source = {
+      pending: () => raised,
+      acknowledge: () => {
+        raised = false;
+        return 32;
+      },
+    };
+    const { vcpu, report } = await play(
+      [mwait(0, 1), mwait(1, 1), mwait(1, 0)],
+      ({ hooks }, { timers }) => {
+        timers.schedule(1_000_000, () => {
+          raised = true;
+        });
+        hooks.afterExit.tap('a', (exit, _vcpu, outcome) => {
+          if (exit.reason === ExitReason.MWAIT) after.push(`${String(outcome)} ${timers.clock.now()}`);
+        });
+      },
+      undefined,
+      [providing(InterruptSourceToken, source)],
+    );
     expect(after).toEqual([`${RESUME} 0`, `${WAIT} 1`, `${RESUME} 1000000`]);
     expect(vcpu.log.filter((line) => line.startsWith('interrupt'))).toEqual([]);
     expect(report.reason).toBe('halted');
@@ -611,9 +634,8 @@ describe('the rest', () => {
 });
 
 it('leaves the system control to devices', async () => {
-  const { report } = await play([outExit(0x604, 0x34, 2)], ({ services }) => {
-    const system = services.get(SystemControlToken);
-    services.get(PortBusToken).register(0x604, 2, { readPort: () => 0, writePort: () => system.powerOff('S5') }, 'pm');
+  const { report } = await play([outExit(0x604, 0x34, 2)], (_host, { ports, system }) => {
+    ports.register(0x604, 2, { readPort: () => 0, writePort: () => system.powerOff('S5') }, 'pm');
   });
   expect(report).toMatchObject({ reason: 'power-off', exitStatus: 0, why: 'S5' });
 });

@@ -2,7 +2,7 @@
  * Exit 30: IN, OUT, INS and OUTS, sent to the port bus. The processor has checked IOPL and the I/O permission bitmap
  * before the exit (SDM 3C, 26.1.1).
  */
-import { Gpr, RESUME, RETRY, Segment, Stage } from '@visorkit/core';
+import { Gpr, RESUME, RETRY, Segment, Stage, definePlugin } from '@visorkit/core';
 import type { GuestMemory, IoExit, Outcome, Plugin, Vcpu } from '@visorkit/core';
 import { GuestMemoryToken, MmioBusToken, PortBusToken } from '@visorkit/machine';
 import type { MmioBus, PortBus } from '@visorkit/machine';
@@ -15,13 +15,14 @@ const GENERAL_PROTECTION = 13;
 const PAGE_FAULT = 14;
 
 export function io(): Plugin {
-  return {
+  return definePlugin({
     name: 'exits/io',
-    requires: { capabilities: ['exit.io'], services: [PortBusToken, MmioBusToken, GuestMemoryToken] },
-    apply({ hooks, services }) {
-      const ports = services.get(PortBusToken);
-      const strings = new StringIo(ports, services.get(GuestMemoryToken), services.get(MmioBusToken));
-      hooks.exit.for('io').tap({ name: 'exits/io', stage: Stage.Machine }, (exit, vcpu) => {
+    handles: ['io'],
+    capabilities: ['exit.io'],
+    uses: { ports: PortBusToken, mmio: MmioBusToken, memory: GuestMemoryToken },
+    apply({ hooks }, { ports, mmio, memory }) {
+      const strings = new StringIo(ports, memory, mmio);
+      hooks.exit.for('io').tap({ stage: Stage.Machine }, (exit, vcpu) => {
         const { io } = exit;
         if (io.string) return strings.run(io, vcpu);
         if (io.input) io.value = ports.read(io.port, io.size);
@@ -29,7 +30,7 @@ export function io(): Plugin {
         return RESUME;
       });
     },
-  };
+  });
 }
 
 /** INS and OUTS: moves elements between guest memory and the port, restartable at each (SDM 1, 7.3.9.2). */

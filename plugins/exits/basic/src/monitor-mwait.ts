@@ -5,7 +5,7 @@
  * interrupt can bring such a store, so it waits: as HLT does, or, when ECX[0] says so, also for interrupts that IF = 0
  * masks. With several CPUs, or when no interrupt can end it, it ends at once.
  */
-import { Gpr, HALT, RESUME, RETRY, Stage, WAIT } from '@visorkit/core';
+import { Gpr, HALT, RESUME, RETRY, Stage, WAIT, definePlugin } from '@visorkit/core';
 import type { Plugin } from '@visorkit/core';
 
 /** Qualification: a MONITOR came before and still holds. */
@@ -15,12 +15,13 @@ const BREAK_ON_MASKED = 1;
 const GENERAL_PROTECTION = 13;
 
 export function monitorMwait(): Plugin {
-  return {
+  return definePlugin({
     name: 'exits/monitor-mwait',
+    handles: ['monitor', 'mwait', 'pause'],
     appliesTo: ['exit.monitor', 'exit.mwait'],
     needs: { primary: ['mwait-exiting'] },
     apply({ hooks, vcpus }) {
-      const tap = { name: 'exits/monitor-mwait', stage: Stage.Architecture };
+      const tap = { stage: Stage.Architecture };
       hooks.exit.for('mwait').tap(tap, (exit, vcpu) => {
         const extensions = vcpu.getRegister32(Gpr.RCX);
         // The exit comes before the instruction looks at ECX
@@ -35,5 +36,5 @@ export function monitorMwait(): Plugin {
       hooks.exit.for('monitor').tap(tap, () => RESUME);
       hooks.exit.for('pause').tap(tap, () => RESUME);
     },
-  };
+  });
 }

@@ -2,18 +2,19 @@
  * Exits 31 and 32: RDMSR and WRMSR. A register that a device claims on the MSR bus is the device's, one that the processor
  * keeps is read and written there, and any other gives #GP(0), as the instruction does for a reserved address.
  */
-import { Gpr, RESUME, RETRY, Stage, isVisorkitError } from '@visorkit/core';
+import { Gpr, RESUME, RETRY, Stage, definePlugin, isVisorkitError } from '@visorkit/core';
 import type { Plugin } from '@visorkit/core';
 import { MsrBusToken } from '@visorkit/machine';
 
 const GENERAL_PROTECTION = 13;
 
 export function msr(): Plugin {
-  return {
+  return definePlugin({
     name: 'exits/msr',
-    requires: { capabilities: ['exit.rdmsr', 'exit.wrmsr'], services: [MsrBusToken] },
-    apply({ hooks, services, logger }) {
-      const bus = services.get(MsrBusToken);
+    handles: ['rdmsr', 'wrmsr'],
+    capabilities: ['exit.rdmsr', 'exit.wrmsr'],
+    uses: { msrs: MsrBusToken },
+    apply({ hooks, logger }, { msrs }) {
       const told = new Set<number>();
       const refused = (index: number, access: string): typeof RETRY => {
         if (told.size < 1000 && !told.has(index)) {
@@ -22,9 +23,9 @@ export function msr(): Plugin {
         }
         return RETRY;
       };
-      hooks.exit.for('rdmsr').tap({ name: 'exits/msr', stage: Stage.Architecture }, (_exit, vcpu) => {
+      hooks.exit.for('rdmsr').tap({ stage: Stage.Architecture }, (_exit, vcpu) => {
         const index = vcpu.getRegister32(Gpr.RCX);
-        const device = bus.find(index);
+        const device = msrs.find(index);
         const value =
           device !== undefined
             ? device.readMsr(index, vcpu.index)
@@ -39,10 +40,10 @@ export function msr(): Plugin {
         vcpu.setRegister32(Gpr.RDX, Number((value >> 32n) & 0xffff_ffffn));
         return RESUME;
       });
-      hooks.exit.for('wrmsr').tap({ name: 'exits/msr', stage: Stage.Architecture }, (_exit, vcpu) => {
+      hooks.exit.for('wrmsr').tap({ stage: Stage.Architecture }, (_exit, vcpu) => {
         const index = vcpu.getRegister32(Gpr.RCX);
         const value = (BigInt(vcpu.getRegister32(Gpr.RDX)) << 32n) | BigInt(vcpu.getRegister32(Gpr.RAX));
-        const device = bus.find(index);
+        const device = msrs.find(index);
         let accepted: boolean;
         if (device !== undefined) accepted = device.writeMsr(index, value, vcpu.index);
         else {
@@ -61,5 +62,5 @@ export function msr(): Plugin {
         return refused(index, 'WRMSR');
       });
     },
-  };
+  });
 }

@@ -3,8 +3,8 @@
  * revision. Only those that the processor does not keep itself and that its CPUID promises are added.
  */
 import type { Plugin } from '@visorkit/core';
-import { BackendToken } from '@visorkit/core';
-import { CpuidTableToken, DeviceListToken, MachineConfigToken, MsrBusToken } from '@visorkit/machine';
+import { definePlugin } from '@visorkit/core';
+import { AddDeviceToken, CpuidTableToken, MsrBusToken } from '@visorkit/machine';
 import type { Device, MsrDevice } from '@visorkit/machine';
 
 /** One register: its value after reset, and which bits WRMSR may change (others must keep their value, else #GP). */
@@ -118,11 +118,10 @@ class PlatformMsrs implements MsrDevice, Device<Record<string, string>[]> {
 }
 
 export function platformMsrs(): Plugin {
-  return {
+  return definePlugin({
     name: 'exits/platform-msrs',
-    requires: { services: [MsrBusToken, CpuidTableToken, DeviceListToken, MachineConfigToken, BackendToken] },
-    apply({ services, vcpus, onDispose }) {
-      const table = services.get(CpuidTableToken);
+    uses: { msrs: MsrBusToken, table: CpuidTableToken, addDevice: AddDeviceToken },
+    apply({ vcpus }, { msrs, table, addDevice }) {
       const features = table.get(1)?.edx ?? 0;
       const physicalBits = (table.get(0x8000_0008)?.eax ?? 36) & 0xff;
       const wanted = [...ALWAYS];
@@ -130,11 +129,9 @@ export function platformMsrs(): Plugin {
       if (table.get(0)?.ebx === AUTH) wanted.push(...AMD);
       if ((table.get(7, 0)?.edx ?? 0) & SPEC_CTRL) wanted.push(...SPECULATION);
       if (features & MTRR) wanted.push(...memoryTypes(physicalBits));
-      const bus = services.get(MsrBusToken);
-      const missing = wanted.filter(({ index }) => !vcpus[0].hasMsr(index) && bus.find(index) === undefined);
-      const device = new PlatformMsrs(missing, services.get(MachineConfigToken).cpus);
-      for (const { index } of missing) onDispose(bus.register(index, 1, device, device.name));
-      onDispose(services.get(DeviceListToken).add(device));
+      const missing = wanted.filter(({ index }) => !vcpus[0].hasMsr(index) && msrs.find(index) === undefined);
+      const device = new PlatformMsrs(missing, vcpus.length);
+      addDevice(device, { msrs: missing.map(({ index }) => [index, 1]) });
     },
-  };
+  });
 }

@@ -1,18 +1,17 @@
 /** Exits 16, 51 and 15: RDTSC, RDTSCP and RDPMC, for those who ask for "RDTSC exiting" or "RDPMC exiting". */
-import { Gpr, RESUME, RETRY, Stage } from '@visorkit/core';
+import { Gpr, RESUME, RETRY, Stage, definePlugin, optional } from '@visorkit/core';
 import type { Plugin, Vcpu } from '@visorkit/core';
 import { ClockToken, TimeStampCounterToken } from '@visorkit/machine';
 
 const IA32_TSC_AUX = 0xc000_0103;
 
 export function rdtsc(): Plugin {
-  return {
+  return definePlugin({
     name: 'exits/rdtsc',
-    requires: { services: [ClockToken], optionalServices: [TimeStampCounterToken] },
-    apply({ hooks, services }) {
-      const counter = services.find(TimeStampCounterToken);
-      const clock = services.get(ClockToken);
-      const tap = { name: 'exits/rdtsc', stage: Stage.Architecture };
+    handles: ['rdtsc', 'rdtscp', 'rdpmc'],
+    uses: { clock: ClockToken, counter: optional(TimeStampCounterToken) },
+    apply({ hooks }, { clock, counter }) {
+      const tap = { stage: Stage.Architecture };
       const read = (vcpu: Vcpu): typeof RESUME => {
         const value = counter?.read(vcpu.index) ?? BigInt(Math.floor(clock.now()));
         vcpu.setRegister32(Gpr.RAX, Number(value & 0xffff_ffffn));
@@ -30,5 +29,5 @@ export function rdtsc(): Plugin {
         return RETRY;
       });
     },
-  };
+  });
 }

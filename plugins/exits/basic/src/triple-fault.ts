@@ -1,5 +1,5 @@
 /** Exit 2: triple fault. The run ends with a full report, or the machine resets, as a PC's chipset would do it. */
-import { EXIT_STATUS, RETRY, Stage, stop } from '@visorkit/core';
+import { EXIT_STATUS, RETRY, Stage, definePlugin, stop } from '@visorkit/core';
 import type { Plugin } from '@visorkit/core';
 import { SystemControlToken } from '@visorkit/machine';
 
@@ -9,22 +9,21 @@ export interface TripleFaultOptions {
 }
 
 export function tripleFault({ action = 'stop' }: TripleFaultOptions = {}): Plugin {
-  return {
+  return definePlugin({
     name: 'exits/triple-fault',
-    requires: { services: [SystemControlToken] },
-    apply({ hooks, services }) {
-      const system = services.get(SystemControlToken);
-      hooks.exit.for('triple-fault').tap({ name: 'exits/triple-fault', stage: Stage.Architecture }, (_exit, vcpu) => {
+    handles: ['triple-fault'],
+    uses: { system: SystemControlToken },
+    apply({ hooks }, { system }) {
+      hooks.exit.for('triple-fault').tap({ stage: Stage.Architecture }, (_exit, vcpu) => {
         if (action === 'reset') {
           system.reset('the guest triple-faulted');
           return RETRY;
         }
         return stop(
           `The guest triple-faulted at RIP 0x${vcpu.rip.toString(16)}: an exception came while it could not deliver a double fault.`,
-          EXIT_STATUS['triple-fault'],
-          'triple-fault',
+          { status: EXIT_STATUS['triple-fault'], reason: 'triple-fault', answer: RETRY },
         );
       });
     },
-  };
+  });
 }

@@ -3,7 +3,7 @@
  * whether the feature is on, and without it they are undefined: #UD (SDM 3C, 26.1.2). At stage Fallback, so that a
  * plugin which brings the feature takes them first.
  */
-import { RETRY, Stage } from '@visorkit/core';
+import { RETRY, Stage, definePlugin } from '@visorkit/core';
 import type { ExitName, Plugin } from '@visorkit/core';
 
 const UNDEFINED: readonly ExitName[] = [
@@ -24,15 +24,16 @@ const UNDEFINED: readonly ExitName[] = [
 ];
 
 export function undefinedInstructions(): Plugin {
-  return {
+  return definePlugin({
     name: 'exits/undefined-instructions',
+    handles: UNDEFINED,
     apply({ hooks }) {
       for (const name of UNDEFINED) {
-        hooks.exit.for(name).tap({ name: 'exits/undefined-instructions', stage: Stage.Fallback }, (_exit, vcpu) => {
+        hooks.exit.for(name).tap({ stage: Stage.Fallback }, (_exit, vcpu) => {
           vcpu.injectException(6);
           return RETRY;
         });
       }
     },
-  };
+  });
 }

@@ -1,5 +1,5 @@
 /** Exit 55: XSETBV, which always exits. The checks are those of the instruction (SDM 2D, XSETBV; SDM 1, 13.3). */
-import { Gpr, RESUME, RETRY, Stage } from '@visorkit/core';
+import { Gpr, RESUME, RETRY, Stage, definePlugin } from '@visorkit/core';
 import type { Plugin } from '@visorkit/core';
 import { CpuidTableToken } from '@visorkit/machine';
 
@@ -10,13 +10,13 @@ const BOUNDS = 0x18n;
 const AVX512 = 0xe0n;
 
 export function xsetbv(): Plugin {
-  return {
+  return definePlugin({
     name: 'exits/xsetbv',
+    handles: ['xsetbv'],
     appliesTo: ['exit.xsetbv'],
-    requires: { services: [CpuidTableToken] },
-    apply({ hooks, services }) {
-      const table = services.get(CpuidTableToken);
-      hooks.exit.for('xsetbv').tap({ name: 'exits/xsetbv', stage: Stage.Architecture }, (_exit, vcpu) => {
+    uses: { table: CpuidTableToken },
+    apply({ hooks }, { table }) {
+      hooks.exit.for('xsetbv').tap({ stage: Stage.Architecture }, (_exit, vcpu) => {
         const value = (BigInt(vcpu.getRegister32(Gpr.RDX)) << 32n) | BigInt(vcpu.getRegister32(Gpr.RAX));
         const entry = table.get(0x0d, 0);
         const supported = entry === undefined ? X87 | SSE : (BigInt(entry.edx >>> 0) << 32n) | BigInt(entry.eax >>> 0);
@@ -28,7 +28,7 @@ export function xsetbv(): Plugin {
         return RESUME;
       });
     },
-  };
+  });
 }
 
 /** Whether XCR0 may hold a value on a processor that supports the given components. */

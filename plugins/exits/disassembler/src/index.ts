@@ -1,5 +1,5 @@
 /** Disassembly in reports, by iced-x86. */
-import { DisassemblerToken } from '@visorkit/core';
+import { DisassemblerToken, definePlugin } from '@visorkit/core';
 import type { Plugin } from '@visorkit/core';
 import { IcedDisassembler } from './iced.js';
 
@@ -7,9 +7,8 @@ export { IcedDisassembler };
 
 /** The plugin that gives a VM its disassembler. */
 export function disassembler(): Plugin {
-  return {
+  return definePlugin({
     name: 'disassembler',
-    provides: [DisassemblerToken],
-    apply: (host) => host.services.provide(DisassemblerToken, new IcedDisassembler()),
-  };
+    provides: [{ token: DisassemblerToken, make: () => new IcedDisassembler() }],
+  });
 }

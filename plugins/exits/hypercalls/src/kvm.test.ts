@@ -3,9 +3,9 @@ import { ExitReason, Gpr } from '@visorkit/core';
 import { LocalApicsToken, compose } from '@visorkit/machine';
 import type { LocalApics } from '@visorkit/machine';
 import type { Plugin } from '@visorkit/core';
-import { fakeBackend } from '@visorkit/testkit';
+import { fakeBackend, providing } from '@visorkit/testkit';
 import type { ScriptedExit } from '@visorkit/testkit';
-import { KvmHypercallsPlugin } from './kvm.js';
+import { kvmHypercalls } from './kvm.js';
 
 const vmcall = (number: bigint, cpl: number, b = 0n, c = 0n, d = 0n, si = 0n): ScriptedExit => ({
   fill: (exit, vcpu) => {
@@ -28,11 +28,6 @@ it('answers known calls of the kernel and refuses the rest', async () => {
     forVcpu: (index: number) => ({ cr8: 0, enabled: true, x2apic: false, id: index }),
     sendMessage: (address: number, data: number) => void sent.push([address, data]),
   } as unknown as LocalApics;
-  const apicPlugin: Plugin = {
-    name: 'apics',
-    provides: [LocalApicsToken],
-    apply: (host) => host.services.provide(LocalApicsToken, apics),
-  };
   const results: bigint[] = [];
   const spy: Plugin = {
     name: 'spy',
@@ -54,7 +49,7 @@ it('answers known calls of the kernel and refuses the rest', async () => {
     memory: '1M',
     cpus: 1,
     time: 'virtual',
-    plugins: [apicPlugin, new KvmHypercallsPlugin(), spy],
+    plugins: [providing(LocalApicsToken, apics), kvmHypercalls(), spy],
   });
   await vmm.run();
   expect(results).toEqual([0n, -1000n, -1n, 1n, 0n]);

@@ -1,10 +1,11 @@
-// KVM's hypercalls (Linux documentation, "Linux KVM Hypercall" and "x86 KVM CPUID features"): VMCALL with the number in
-// RAX and up to four arguments in RBX, RCX, RDX and RSI; the result comes back in RAX.
-//
-// The guest is not told of them through CPUID: they are for programs that call without asking.
-
-import { Gpr, RESUME, Stage } from '@visorkit/core';
-import type { Outcome, Plugin, PluginHost, Vcpu } from '@visorkit/core';
+/**
+ * KVM's hypercalls (Linux documentation, "Linux KVM Hypercall" and "x86 KVM CPUID features"): VMCALL with the number in
+ * RAX and up to four arguments in RBX, RCX, RDX and RSI; the result comes back in RAX.
+ *
+ * The guest is not told of them through CPUID: they are for programs that call without asking.
+ */
+import { Gpr, RESUME, Stage, definePlugin, optional } from '@visorkit/core';
+import type { Outcome, Plugin, Vcpu } from '@visorkit/core';
 import { LocalApicsToken } from '@visorkit/machine';
 import type { LocalApics } from '@visorkit/machine';
 
@@ -15,19 +16,17 @@ export const KvmHypercall = { vapicPollIrq: 1, sendIpi: 10 } as const;
 const NO_PERMISSION = -1n;
 const NO_SUCH_CALL = -1000n;
 
-export class KvmHypercallsPlugin implements Plugin {
-  readonly name = 'kvm-hypercalls';
-  /** KVM itself answers its guests. */
-  readonly appliesTo = ['exit.vmcall'];
-  readonly requires = { optionalServices: [LocalApicsToken] };
-
-  apply(host: PluginHost): void {
-    const apics = host.services.find(LocalApicsToken);
-    const cpus = host.vcpus.length;
-    host.hooks.exit
-      .for('vmcall')
-      .tap({ name: this.name, stage: Stage.Architecture }, (_exit, vcpu) => answer(vcpu, apics, cpus));
-  }
+export function kvmHypercalls(): Plugin {
+  return definePlugin({
+    name: 'kvm-hypercalls',
+    /** KVM itself answers its guests. */
+    appliesTo: ['exit.vmcall'],
+    handles: ['vmcall'],
+    uses: { apics: optional(LocalApicsToken) },
+    apply({ hooks, vcpus }, { apics }) {
+      hooks.exit.for('vmcall').tap({ stage: Stage.Architecture }, (_exit, vcpu) => answer(vcpu, apics, vcpus.length));
+    },
+  });
 }
 
 function answer(vcpu: Vcpu, apics: LocalApics | undefined, cpus: number): Outcome {

@@ -1,5 +1,5 @@
 /** The real-time clock on IRQ 8, with CMOS cells as a firmware would have set them. */
-import { definePlugin } from '@visorkit/core';
+import { definePlugin, host } from '@visorkit/core';
 import type { Plugin } from '@visorkit/core';
 import {
   AddDeviceToken,
@@ -45,7 +45,7 @@ export function rtc(options: RtcOptions = {}): Plugin {
         token: RtcSettingsToken,
         scope: 'private',
         make: ({ memory: { regions }, config: { cpus, time } }) => ({
-          startTime: startTime ?? (time === 'virtual' ? VIRTUAL_START_TIME : Math.floor(Date.now() / 1000)),
+          startTime: startTime ?? (time === 'virtual' ? VIRTUAL_START_TIME : hostSeconds()),
           cells: cmosCells({ regions, cpus, ...(bootOrder && { bootOrder }) }),
         }),
       },
@@ -54,3 +54,5 @@ export function rtc(options: RtcOptions = {}): Plugin {
     apply: (_host, { addDevice, clock }) => addDevice(clock as RtcMc146818, { ports: [[0x70, 2]] }),
   });
 }
+
+const hostSeconds = (): number => Math.floor(host.date() / 1000);

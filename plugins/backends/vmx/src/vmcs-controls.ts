@@ -1,0 +1,97 @@
+/**
+ * The control fields of one vCPU's VMCS: what the plugins hold, beside what the backend itself sets. Written at the next entry
+ * after a holder came or went, when the vCPU's VMCS is in the processor anyway.
+ */
+import type { MergedControls } from '@visorkit/core';
+import { vmcsLayout as layout } from '@visorkit/engine';
+import type { Engine } from '@visorkit/engine';
+import { VmcsField, controlBits, msrBitmapByte } from '@visorkit/x86';
+import type { ControlTableName } from '@visorkit/x86';
+import { FIXED_CONTROLS } from './capabilities.js';
+
+/** Each group's field, and its bits that must be set (SDM 3D, A.3 to A.5). */
+const FIELDS = {
+  pin: [VmcsField.PIN_CONTROLS, layout.PIN_REQUIRED],
+  primary: [VmcsField.PRIMARY_CONTROLS, layout.PRIMARY_REQUIRED],
+  secondary: [VmcsField.SECONDARY_CONTROLS, 0],
+  exit: [VmcsField.EXIT_CONTROLS, layout.EXIT_REQUIRED],
+  entry: [VmcsField.ENTRY_CONTROLS, layout.ENTRY_REQUIRED],
+} as const satisfies Record<ControlTableName, readonly [number, number]>;
+const GROUPS = Object.keys(FIELDS) as ControlTableName[];
+
+const PAUSE_LOOP = controlBits('secondary', ['pause-loop-exiting']);
+/** The two ranges of MSRs that the bitmap has a bit for; the others exit anyway. */
+const MSR_RANGES = [
+  [0, 0x1fff],
+  [0xc0000000, 0xc0001fff],
+] as const;
+
+export class VmcsControls {
+  /** The fields do not say yet what the plugins hold. */
+  stale = true;
+  /** A loop of PAUSE exits for the backend's own sake: no plugin has asked for these exits. */
+  yieldsOnPause = false;
+  #controls: MergedControls;
+  readonly #several: boolean;
+  /** What of each field was written here for plugins: all the rest in it is the backend's own, or required. */
+  readonly #held: Record<ControlTableName, number> = { pin: 0, primary: 0, secondary: 0, exit: 0, entry: 0 };
+  /** The page of the MSR bitmap, and what it was made from. */
+  #bitmap = 0;
+  #msrRead: MergedControls['msrRead'] | undefined;
+  #msrWrite: MergedControls['msrWrite'] | undefined;
+
+  constructor(controls: MergedControls, several: boolean) {
+    this.#controls = controls;
+    this.#several = several;
+  }
+
+  set(controls: MergedControls): void {
+    this.#controls = controls;
+    this.stale = true;
+  }
+
+  /** Writes the fields of the VMCS that is in the processor. */
+  write(engine: Engine): void {
+    this.stale = false;
+    const { vmcs } = engine;
+    const controls = this.#controls;
+    const wantsPause = controls.primary.has('pause-exiting') || controls.secondary.has('pause-loop-exiting');
+    this.yieldsOnPause = this.#several && !wantsPause;
+    for (const group of GROUPS) {
+      const [field, required] = FIELDS[group];
+      let held = controlBits(group, controls[group]);
+      if (group === 'secondary' && this.yieldsOnPause) held |= PAUSE_LOOP;
+      const before = vmcs.read32(field);
+      const now = ((before & ~this.#held[group]) | required | controlBits(group, FIXED_CONTROLS[group]) | held) >>> 0;
+      this.#held[group] = held;
+      if (now !== before) vmcs.write32(field, now);
+    }
+    if (vmcs.read32(VmcsField.EXCEPTION_BITMAP) !== controls.exceptionBitmap) {
+      vmcs.write32(VmcsField.EXCEPTION_BITMAP, controls.exceptionBitmap);
+    }
+    this.#writeBitmap(engine, controls);
+  }
+
+  /** The MSR bitmap lets the processor answer for the MSRs it keeps (it exits for all others by itself), but for those held. */
+  #writeBitmap(engine: Engine, { msrRead, msrWrite }: MergedControls): void {
+    if (msrRead === this.#msrRead && msrWrite === this.#msrWrite) return;
+    this.#msrRead = msrRead;
+    this.#msrWrite = msrWrite;
+    const { bytes, pages, vmcs } = engine;
+    if (this.#bitmap === 0) {
+      this.#bitmap = pages.allocate(1);
+      vmcs.write64(VmcsField.MSR_BITMAP, BigInt(this.#bitmap));
+    }
+    bytes.fill(0, this.#bitmap, this.#bitmap + 4096);
+    for (const [first, last] of msrRead) setMsrs(bytes, this.#bitmap, first, last, false);
+    for (const [first, last] of msrWrite) setMsrs(bytes, this.#bitmap, first, last, true);
+  }
+}
+
+function setMsrs(bytes: Uint8Array, bitmap: number, first: number, last: number, write: boolean): void {
+  for (const [low, high] of MSR_RANGES) {
+    for (let index = Math.max(first, low); index <= Math.min(last, high); index++) {
+      bytes[bitmap + msrBitmapByte(index, write)] |= 1 << (index & 7);
+    }
+  }
+}
