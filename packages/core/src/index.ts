@@ -32,6 +32,8 @@ export * from './host.js';
 export * from './check.js';
 export { NEEDS_FIELDS } from './plugin-list.js';
 export { PluginHostToken } from './services.js';
+export { SAVED_FORMAT } from './saving.js';
+export type { SavedComposition, SavedMemory, SavedPart, SavedState, SavedVm } from './saving.js';
 export { VMM_FIELDS, checkVmmOptions } from './composition.js';
 export type { VmmOptions } from './composition.js';
 export type { RunOptions } from './run-options.js';
