@@ -9,11 +9,11 @@ import type { Backend, LogSink, PluginEntry, Vmm } from '@visorkit/core';
 import { disassembler } from '@visorkit/disassembler';
 import { exits } from '@visorkit/exits';
 import type { FirmwareKernel } from '@visorkit/fw-cfg';
-import { KvmHypercallsPlugin } from '@visorkit/hypercalls';
+import { kvmHypercalls } from '@visorkit/hypercalls';
 import { compose, nullOutput } from '@visorkit/machine';
 import type { BootOptions, CharOutput, ComposeOptions } from '@visorkit/machine';
 import { pcPlatform } from '@visorkit/pc';
-import { PcTestPlugin, PciTestPlugin } from '@visorkit/pc-testdev';
+import { pcTestdev, pciTestdev } from '@visorkit/pc-testdev';
 import { otherBackends } from './backends.js';
 
 export interface AssembleOptions {
@@ -56,7 +56,7 @@ export async function assemble(options: AssembleOptions): Promise<Vmm> {
         debugConsole: options.debugExit ? false : debugOutput,
         fwCfg: options.firmwareKernel === undefined ? {} : { linux: options.firmwareKernel },
       }),
-      ...(options.debugExit ? [new PcTestPlugin(), new PciTestPlugin(), new KvmHypercallsPlugin()] : []),
+      ...(options.debugExit ? [pcTestdev(), pciTestdev(), kvmHypercalls()] : []),
       bootLinux(),
       bootElf(),
       bootMultiboot(),
