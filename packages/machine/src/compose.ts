@@ -26,6 +26,7 @@ import { InterruptLines } from './interrupts.js';
 import { MemoryMap } from './memory-map.js';
 import { MmioBus } from './mmio-bus.js';
 import { MsrBus } from './msr-bus.js';
+import { objectWith } from './plugin-options.js';
 import { PortBus } from './port-bus.js';
 import { TimerQueue } from './timers.js';
 import {
@@ -57,14 +58,11 @@ export interface ComposeOptions extends Omit<VmmOptions, 'memory'> {
   readonly boot?: BootOptions;
 }
 
-const has = (method: string) =>
-  v.custom((value) => typeof (value as Record<string, unknown> | null)?.[method] === 'function');
-
 const COMPOSE_FIELDS: Fields = {
   ...VMM_FIELDS,
   memory: [v.union([v.number(), v.string()]), 'a number of bytes, or a size such as "256M"'],
   console: [
-    v.strictObject({ output: v.optional(has('write')), input: v.optional(has('onByte')) }),
+    v.strictObject({ output: v.optional(objectWith('write')), input: v.optional(objectWith('onByte')) }),
     '{ output, input }: an object with write(byte), one with onByte(callback)',
   ],
   boot: [

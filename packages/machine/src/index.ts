@@ -24,4 +24,5 @@ export * from './tokens.js';
 export * from './compose.js';
 export type { BootOptions } from './boot-image.js';
 export * from './add-device.js';
+export * from './plugin-options.js';
 export type { MachineConfig, SystemControl, Wakeup } from '@visorkit/core';

@@ -8,6 +8,9 @@ export interface InterruptLine {
   set(level: boolean): void;
 }
 
+/** Who makes lines: what of {@link InterruptLines} a device needs. */
+export type LineSource = Pick<InterruptLines, 'line'>;
+
 /** Number of global system interrupts: the inputs of one I/O APIC. */
 export const GSI_COUNT = 24;
 

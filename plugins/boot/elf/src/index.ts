@@ -1,4 +1,5 @@
-import type { PluginHost } from '@visorkit/core';
+import { definePlugin } from '@visorkit/core';
+import type { Plugin } from '@visorkit/core';
 import { BootLoadersToken } from '@visorkit/machine';
 import { ElfLoader } from './elf-loader.js';
 
@@ -6,11 +7,12 @@ export { ElfLoader, type ElfLoaderOptions } from './elf-loader.js';
 export { HVM_START_MAGIC } from './start-info.js';
 
 /** Adds the loader of ELF kernels, PVH or plain, to the machine's boot loaders. */
-export class BootElfPlugin {
-  readonly name = 'boot-elf';
-  readonly requires = { services: [BootLoadersToken] };
-
-  apply(host: PluginHost): void {
-    host.onDispose(host.services.get(BootLoadersToken).add(new ElfLoader(), 0));
-  }
+export function bootElf(): Plugin {
+  return definePlugin({
+    name: 'boot-elf',
+    uses: { loaders: BootLoadersToken },
+    apply(host, { loaders }) {
+      host.onDispose(loaders.add(new ElfLoader(), 0));
+    },
+  });
 }

@@ -1,15 +1,17 @@
-import type { PluginHost } from '@visorkit/core';
+import { definePlugin } from '@visorkit/core';
+import type { Plugin } from '@visorkit/core';
 import { BootLoadersToken } from '@visorkit/machine';
 import { FirmwareLoader } from './firmware-loader.js';
 
 export { FirmwareLoader } from './firmware-loader.js';
 
 /** Adds the loader of firmware images to the machine's boot loaders. */
-export class BootFirmwarePlugin {
-  readonly name = 'boot-firmware';
-  readonly requires = { services: [BootLoadersToken] };
-
-  apply(host: PluginHost): void {
-    host.onDispose(host.services.get(BootLoadersToken).add(new FirmwareLoader(), -10));
-  }
+export function bootFirmware(): Plugin {
+  return definePlugin({
+    name: 'boot-firmware',
+    uses: { loaders: BootLoadersToken },
+    apply(host, { loaders }) {
+      host.onDispose(loaders.add(new FirmwareLoader(), -10));
+    },
+  });
 }

@@ -14,7 +14,8 @@ import {
 } from '@visorkit/machine';
 import type { BootContext, BootLoader } from '@visorkit/machine';
 
-export type FlatMode = 'real16' | 'protected32' | 'long64';
+export const FLAT_MODES = ['real16', 'protected32', 'long64'] as const;
+export type FlatMode = (typeof FLAT_MODES)[number];
 
 /** Options of the loader, in its constructor or in `BootContext.options`; the latter count. Numbers may be "0x7c00". */
 export interface FlatLoaderOptions {
@@ -164,7 +165,7 @@ function isBootSector(image: Uint8Array): boolean {
 
 function modeOf(mode: unknown): FlatMode {
   if (mode === undefined) return 'real16';
-  if (mode === 'real16' || mode === 'protected32' || mode === 'long64') return mode;
+  if (FLAT_MODES.includes(mode as FlatMode)) return mode as FlatMode;
   return fail(
     'BOOT_FLAT_OPTION',
     `The mode of a flat binary is "${String(mode)}"; "real16", "protected32" or "long64" is right.`,

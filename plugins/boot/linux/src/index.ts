@@ -1,4 +1,5 @@
-import type { PluginHost } from '@visorkit/core';
+import { definePlugin } from '@visorkit/core';
+import type { Plugin } from '@visorkit/core';
 import { BootLoadersToken } from '@visorkit/machine';
 import { LinuxLoader } from './linux-loader.js';
 
@@ -6,11 +7,12 @@ export { BOOT_PARAMS_SIZE, type BootParams, makeBootParams } from './boot-params
 export { LinuxLoader, type LinuxLoaderOptions } from './linux-loader.js';
 
 /** Adds the Linux loader to the machine's boot loaders. */
-export class BootLinuxPlugin {
-  readonly name = 'boot-linux';
-  readonly requires = { services: [BootLoadersToken] };
-
-  apply(host: PluginHost): void {
-    host.onDispose(host.services.get(BootLoadersToken).add(new LinuxLoader(), 10));
-  }
+export function bootLinux(): Plugin {
+  return definePlugin({
+    name: 'boot-linux',
+    uses: { loaders: BootLoadersToken },
+    apply(host, { loaders }) {
+      host.onDispose(loaders.add(new LinuxLoader(), 10));
+    },
+  });
 }

@@ -1,4 +1,5 @@
-import type { PluginHost } from '@visorkit/core';
+import { definePlugin } from '@visorkit/core';
+import type { Plugin } from '@visorkit/core';
 import { BootLoadersToken } from '@visorkit/machine';
 import { MultibootLoader } from './multiboot-loader.js';
 
@@ -6,12 +7,13 @@ export { MultibootInfoFlags } from './multiboot-info.js';
 export { MultibootLoader } from './multiboot-loader.js';
 
 /** Adds the Multiboot 1 loader to the machine's boot loaders. */
-export class BootMultibootPlugin {
-  readonly name = 'boot-multiboot';
-  readonly requires = { services: [BootLoadersToken] };
-
-  apply(host: PluginHost): void {
-    // Before the ELF loader: most multiboot kernels are ELF files as well.
-    host.onDispose(host.services.get(BootLoadersToken).add(new MultibootLoader(), 20));
-  }
+export function bootMultiboot(): Plugin {
+  return definePlugin({
+    name: 'boot-multiboot',
+    uses: { loaders: BootLoadersToken },
+    apply(host, { loaders }) {
+      // Before the ELF loader: most multiboot kernels are ELF files as well.
+      host.onDispose(loaders.add(new MultibootLoader(), 20));
+    },
+  });
 }

@@ -11,28 +11,23 @@ import {
   TimerQueueToken,
   compose,
 } from '@visorkit/machine';
-import type { Plugin, PluginHost } from '@visorkit/core';
+import type { Vmm } from '@visorkit/core';
 import { FakeBackend } from '@visorkit/testkit';
 import { pcPlatform } from './pc-platform.js';
+import type { PcPlatformOptions } from './pc-platform.js';
 
-/** Composes a PC and gives its host. */
-async function pc(options: Parameters<typeof pcPlatform>[0] = {}, cpus = 1): Promise<PluginHost> {
-  let host: PluginHost | undefined;
-  const spy: Plugin = {
-    name: 'spy',
-    requires: { services: [FirmwareTablesToken, InterruptSourceToken] },
-    apply: (given) => void (host = given),
-  };
+/** Composes a PC. */
+async function pc(options: PcPlatformOptions = {}, cpus = 1): Promise<Vmm> {
   const vmm = compose({
     backend: new FakeBackend(),
     memory: '4M',
     cpus,
     time: 'virtual',
-    plugins: [...pcPlatform({ debugExit: true, ...options }), spy],
+    plugins: pcPlatform({ debugExit: true, ...options }),
   });
   await vmm.create();
   await vmm.load();
-  return host as PluginHost;
+  return vmm;
 }
 
 describe('a standard PC', () => {
@@ -108,29 +103,22 @@ describe('a standard PC', () => {
   });
 
   it('places ACPI tables when the guest is loaded', async () => {
-    const host = await pc();
-    await host.hooks.load.promise();
-    const { rsdp } = host.services.get(FirmwareTablesToken);
-    expect(Buffer.from(host.services.get(GuestMemoryToken).read(rsdp, 8)).toString()).toBe('RSD PTR ');
+    const { services } = await pc();
+    const { rsdp } = services.get(FirmwareTablesToken);
+    expect(Buffer.from(services.get(GuestMemoryToken).read(rsdp, 8)).toString()).toBe('RSD PTR ');
   });
 
   it('has the MSRs of x2APIC mode and the deadline timer only where CPUID has them', async () => {
     const withFeatures = async (ecx: number): Promise<[boolean | undefined, boolean]> => {
-      let host: PluginHost | undefined;
-      const spy: Plugin = {
-        name: 'spy',
-        requires: { services: [InterruptSourceToken] },
-        apply: (given) => void (host = given),
-      };
       const cpuid = [{ leaf: 1, subleaf: 0, indexed: false, eax: 0, ebx: 0, ecx, edx: 1 << 9 }];
       await using vmm = compose({
         backend: new FakeBackend({ cpuid }),
         memory: '4M',
         time: 'virtual',
-        plugins: [...pcPlatform(), spy],
+        plugins: pcPlatform(),
       });
       await vmm.create();
-      const msrs = host!.services.get(MsrBusToken);
+      const msrs = vmm.services.get(MsrBusToken);
       return [msrs.find(0x1b)?.writeMsr(0x1b, 0xfee0_0d00n, 0), msrs.find(0x6e0) !== undefined];
     };
     expect(await withFeatures((1 << 21) | (1 << 24))).toEqual([true, true]);
@@ -138,14 +126,24 @@ describe('a standard PC', () => {
   });
 
   it('can be made smaller', async () => {
-    const host = await pc({ pci: false, hpet: false, fwCfg: false, debugConsole: false, firmwareDebug: false });
-    const ports = host.services.get(PortBusToken);
+    const { services } = await pc({ pci: false, hpet: false, fwCfg: false, debugConsole: false, firmwareDebug: false });
+    const ports = services.get(PortBusToken);
     expect([0xcf8, 0x510, 0xe9, 0x402].map((port) => ports.ownerOf(port))).toEqual([
       undefined,
       undefined,
       undefined,
       undefined,
     ]);
-    expect(ports.ownerOf(0xcf9)).toBe('reset');
+    expect(ports.ownerOf(0xcf9)).toBe('reset-control');
+  });
+
+  it('refuses options that no part of it has, with the nearest one', () => {
+    expect(() => pcPlatform({ debugexit: true } as PcPlatformOptions)).toThrow(
+      'In pcPlatform(): "debugexit" is not an option of pcPlatform; did you mean "debugExit"?',
+    );
+    expect(() => pcPlatform({ serial: [{ port: 'com5' as 'com1' }] })).toThrow(
+      'In serial(): "port" is "com5"; it must be "com1", "com2", "com3" or "com4".',
+    );
+    expect(() => pcPlatform({ rtc: 5 as never })).toThrow(/"rtc" is 5; it must be rtc\(\)'s options/);
   });
 });

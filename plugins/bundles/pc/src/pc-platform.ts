@@ -1,89 +1,97 @@
 // A standard PC as a list of plugins: what Linux, other kernels and firmware expect to find without being told.
 
-import { AcpiPlugin } from '@visorkit/acpi';
-import { ApicPlugin } from '@visorkit/apic';
-import type { ApicPluginOptions } from '@visorkit/apic';
+import { acpi } from '@visorkit/acpi';
+import { apic } from '@visorkit/apic';
+import type { ApicOptions } from '@visorkit/apic';
 import type { Plugin } from '@visorkit/core';
 import {
-  DebugConsolePlugin,
-  DebugExitPlugin,
-  HpetPlugin,
-  KeyboardPlugin,
-  PcMemoryMapPlugin,
-  PciPlugin,
-  PicPlugin,
-  PitPlugin,
-  PostPlugin,
-  ResetPlugin,
-  RtcPlugin,
   SEABIOS_DEBUG_PORT,
-  SerialPlugin,
-  ShutdownPlugin,
+  debugConsole,
+  debugExit,
+  hpet,
+  keyboard,
+  pcMemoryMap,
+  pci,
+  pic,
+  pit,
+  postPort,
+  resetPorts,
+  rtc,
+  serial,
+  shutdownPort,
 } from '@visorkit/devices-pc';
-import type { RtcPluginOptions, SerialPluginOptions } from '@visorkit/devices-pc';
-import { FwCfgPlugin } from '@visorkit/fw-cfg';
-import type { FwCfgPluginOptions } from '@visorkit/fw-cfg';
+import type { DebugExitOptions, RtcOptions, SerialOptions } from '@visorkit/devices-pc';
+import { fwCfg } from '@visorkit/fw-cfg';
+import type { FwCfgOptions } from '@visorkit/fw-cfg';
+import { checkPluginOptions, objectWith } from '@visorkit/machine';
 import type { CharOutput } from '@visorkit/machine';
+import * as v from 'valibot';
 
 export interface PcPlatformOptions {
   /** Serial ports; COM1 on the machine's console unless given. */
-  serial?: readonly SerialPluginOptions[];
-  rtc?: RtcPluginOptions;
+  readonly serial?: readonly SerialOptions[];
+  readonly rtc?: RtcOptions;
   /** false leaves the APICs out: a PC with the 8259s alone, for one processor. */
-  apic?: ApicPluginOptions | false;
+  readonly apic?: ApicOptions | false;
   /** false leaves ACPI out. */
-  acpi?: boolean;
+  readonly acpi?: boolean;
   /** false leaves the HPET out. */
-  hpet?: boolean;
+  readonly hpet?: boolean;
   /** false leaves the PCI host bridge out. */
-  pci?: boolean;
+  readonly pci?: boolean;
   /** false leaves fw_cfg out. */
-  fwCfg?: FwCfgPluginOptions | false;
+  readonly fwCfg?: FwCfgOptions | false;
   /** Lets the guest end the run through port 0xf4; off unless given. */
-  debugExit?: boolean | { port?: number };
+  readonly debugExit?: boolean | DebugExitOptions;
   /** Where port 0xe9 prints: the machine's console unless given, nowhere with false. */
-  debugConsole?: CharOutput | 'log' | false;
+  readonly debugConsole?: CharOutput | 'log' | false;
   /**
    * Where port 0x402 prints, on which SeaBIOS and OVMF say what they do: the log unless given, nowhere with false. SeaBIOS
    * shows its screen on the serial port.
    */
-  firmwareDebug?: CharOutput | 'log' | false;
+  readonly firmwareDebug?: CharOutput | 'log' | false;
 }
 
-/** The plugins of a standard PC, in no particular order: the kernel applies each after what it needs. */
+/** The plugins of a standard PC. Their order does not matter. */
 export function pcPlatform(options: PcPlatformOptions = {}): Plugin[] {
-  const {
-    serial = [{}],
-    rtc = {},
-    apic = {},
-    acpi = true,
-    hpet = true,
-    pci = true,
-    fwCfg = {},
-    debugExit = false,
-    debugConsole,
-    firmwareDebug = 'log',
-  } = options;
-  const plugins: Plugin[] = [
-    new PcMemoryMapPlugin(),
-    new PicPlugin(),
-    new PitPlugin(),
-    new RtcPlugin(rtc),
-    new KeyboardPlugin(),
-    new ResetPlugin({ resetControl: !pci }),
-    new PostPlugin(),
-    new ShutdownPlugin(),
-    ...serial.map((port) => new SerialPlugin(port)),
+  checkPluginOptions('pcPlatform', options, {
+    serial: [v.array(OPTIONS), "a list of serial()'s options"],
+    rtc: [OPTIONS, "rtc()'s options"],
+    apic: [v.union([v.literal(false), OPTIONS]), "apic()'s options, or false"],
+    acpi: [v.boolean(), 'true or false'],
+    hpet: [v.boolean(), 'true or false'],
+    pci: [v.boolean(), 'true or false'],
+    fwCfg: [v.union([v.literal(false), OPTIONS]), "fwCfg()'s options, or false"],
+    debugExit: [v.union([v.boolean(), OPTIONS]), "true, false, or debugExit()'s options"],
+    debugConsole: OUTPUT,
+    firmwareDebug: OUTPUT,
+  });
+  const { debugConsole: console, firmwareDebug = 'log' } = options;
+  const plugins = [
+    pcMemoryMap(),
+    pic(),
+    pit(),
+    rtc(options.rtc),
+    keyboard(),
+    resetPorts({ resetControl: options.pci === false }),
+    postPort(),
+    shutdownPort(),
+    ...(options.serial ?? [{}]).map((port) => serial(port)),
   ];
-  if (apic !== false) plugins.push(new ApicPlugin(apic));
-  if (pci) plugins.push(new PciPlugin());
-  if (hpet) plugins.push(new HpetPlugin());
-  if (fwCfg !== false) plugins.push(new FwCfgPlugin(fwCfg));
-  if (acpi) plugins.push(new AcpiPlugin());
-  if (debugExit !== false) plugins.push(new DebugExitPlugin(debugExit === true ? {} : debugExit));
-  if (debugConsole !== false)
-    plugins.push(new DebugConsolePlugin(debugConsole === undefined ? {} : { output: debugConsole }));
-  if (firmwareDebug !== false)
-    plugins.push(new DebugConsolePlugin({ port: SEABIOS_DEBUG_PORT, output: firmwareDebug }));
+  if (options.apic !== false) plugins.push(apic(options.apic));
+  if (options.pci !== false) plugins.push(pci());
+  if (options.hpet !== false) plugins.push(hpet());
+  if (options.fwCfg !== false) plugins.push(fwCfg(options.fwCfg));
+  if (options.acpi !== false) plugins.push(acpi());
+  if (options.debugExit) plugins.push(debugExit(options.debugExit === true ? {} : options.debugExit));
+  if (console !== false) plugins.push(debugConsole({ output: console }));
+  if (firmwareDebug !== false) plugins.push(debugConsole({ port: SEABIOS_DEBUG_PORT, output: firmwareDebug }));
   return plugins;
 }
+
+/** What is in them, the plugins look at themselves. */
+const OPTIONS = v.custom<object>((value) => typeof value === 'object' && value !== null);
+const OUTPUT = [
+  v.union([v.literal(false), v.literal('log'), objectWith('write')]),
+  '"log", false, or an output with write(byte)',
+] as const;

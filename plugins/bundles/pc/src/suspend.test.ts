@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { FirmwareTablesToken, GuestMemoryToken, PortBusToken, compose } from '@visorkit/machine';
 import type { GuestMemory } from '@visorkit/machine';
-import type { Plugin } from '@visorkit/core';
+import { definePlugin } from '@visorkit/core';
 import { hlt, io } from '@visorkit/exits';
 import { fakeBackend, outExit } from '@visorkit/testkit';
 import type { ScriptedExit } from '@visorkit/testkit';
@@ -33,24 +33,21 @@ describe('suspend to RAM (ACPI 6.4, 16.1.3)', () => {
       outExit(0xf4, 3),
     ]);
     const seen: { selector: number; time: number; mask: number }[] = [];
-    const guest: Plugin = {
+    const guest = definePlugin({
       name: 'guest',
-      requires: { services: [FirmwareTablesToken, PortBusToken] },
-      apply({ hooks, services }) {
-        hooks.loaded.tap('guest', () => {
-          const memory = services.get(GuestMemoryToken);
-          memory.writeU32(facs(memory, services.get(FirmwareTablesToken).rsdp) + 12, 0x1230);
-        });
-        hooks.exit.for('io').tap('guest', (exit, vcpu) => {
+      uses: { tables: FirmwareTablesToken, memory: GuestMemoryToken, ports: PortBusToken },
+      apply({ hooks }, { tables, memory, ports }) {
+        hooks.loaded.tap(() => memory.writeU32(facs(memory, tables.rsdp) + 12, 0x1230));
+        hooks.exit.for('io').tap((exit, vcpu) => {
           if (exit.io.port === 0xf4)
             seen.push({
               selector: vcpu.getSegment(1).selector,
               time: backend.clock.now(),
-              mask: services.get(PortBusToken).read(0x21, 1),
+              mask: ports.read(0x21, 1),
             });
         });
       },
-    };
+    });
     const vmm = compose({
       backend,
       memory: '4M',

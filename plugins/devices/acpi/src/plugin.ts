@@ -1,16 +1,15 @@
-// ACPI for a machine: the power management registers, and tables that describe whatever the other plugins put on its
-// buses. Without firmware the tables are placed in the BIOS area; firmware finds them in fw_cfg and places them itself.
-
-import { Stage, isVisorkitError } from '@visorkit/core';
-import type { Plugin, PluginHost } from '@visorkit/core';
+/**
+ * ACPI for a machine: the power management registers, and tables that describe whatever the other plugins put on its
+ * buses. Without firmware the tables are placed in the BIOS area; firmware finds them in fw_cfg and places them itself.
+ */
+import { Stage, definePlugin, isVisorkitError, optional } from '@visorkit/core';
+import type { Logger, Plugin, PluginHost, Used } from '@visorkit/core';
 import {
   AcpiNamespaceToken,
-  ClockToken,
-  DeviceListToken,
+  AddDeviceToken,
   FirmwareConfigToken,
   FirmwareTablesToken,
   GuestMemoryToken,
-  InterruptLinesToken,
   LocalApicsToken,
   MachineConfigToken,
   MemoryMapToken,
@@ -20,15 +19,15 @@ import {
   PowerControlToken,
   RealTimeClockToken,
   SystemControlToken,
-  TimerQueueToken,
 } from '@visorkit/machine';
-import type { Aml } from './aml.js';
+import type { PortBus } from '@visorkit/machine';
+import { AmlNamespace } from './namespace.js';
 import { PM_FUNCTION, PM_SLOT, PmFunction } from './pm-function.js';
-import { PM1_CONTROL, PM_PORTS, PmRegisters, SleepType } from './pm-registers.js';
-import { SuspendToRam } from './suspend.js';
+import { PM_PORTS, PmRegisters, PmRegistersToken, SleepType } from './pm-registers.js';
+import { SuspendToRam, SuspendToRamToken } from './suspend.js';
 import { layOut, place } from './table-set.js';
 import { loaderFiles } from './table-loader.js';
-import { SCI, acpiTables } from './tables.js';
+import { acpiTables } from './tables.js';
 import type { AcpiTables } from './tables.js';
 
 /** Where the root pointer goes: software looks for it on 16-byte boundaries from 0xE0000 to 0xFFFFF (5.2.5.1). */
@@ -44,92 +43,85 @@ const SERIAL = [
   { base: 0x2e8, irq: 3 },
 ] as const;
 
-export class AcpiPlugin implements Plugin {
-  readonly name = 'acpi';
-  readonly requires = {
-    services: [
-      PortBusToken,
-      MmioBusToken,
-      DeviceListToken,
-      InterruptLinesToken,
-      ClockToken,
-      TimerQueueToken,
-      SystemControlToken,
-      GuestMemoryToken,
-      MachineConfigToken,
-      MemoryMapToken,
+const USES = {
+  addDevice: AddDeviceToken,
+  pm: PmRegistersToken,
+  suspend: SuspendToRamToken,
+  namespace: AcpiNamespaceToken,
+  ports: PortBusToken,
+  mmio: MmioBusToken,
+  memory: GuestMemoryToken,
+  memoryMap: MemoryMapToken,
+  config: MachineConfigToken,
+  system: SystemControlToken,
+  firmware: optional(FirmwareConfigToken),
+  apics: optional(LocalApicsToken),
+  pci: optional(PciBusToken),
+  rtc: optional(RealTimeClockToken),
+};
+type Uses = Used<typeof USES>;
+
+export function acpi(): Plugin {
+  return definePlugin({
+    name: 'acpi',
+    uses: USES,
+    provides: [
+      { token: PmRegistersToken, scope: 'private', type: PmRegisters },
+      { token: SuspendToRamToken, scope: 'private', type: SuspendToRam },
+      { token: FirmwareTablesToken, make: () => ({ rsdp: ACPI_BASE }) },
+      { token: AcpiNamespaceToken, type: AmlNamespace },
+      {
+        token: PowerControlToken,
+        make: ({ pm, suspend }) => ({
+          pressPowerButton: () => {
+            pm.pressPowerButton();
+            if (suspend.wake()) pm.wake();
+          },
+        }),
+      },
     ],
-    optionalServices: [FirmwareConfigToken, LocalApicsToken, PciBusToken, RealTimeClockToken],
-  };
-  readonly provides = [FirmwareTablesToken, PowerControlToken, AcpiNamespaceToken];
-
-  apply(host: PluginHost): void {
-    const { services } = host;
-    const extra: Aml[] = [];
-    let facs = 0;
-    const suspend = new SuspendToRam(
-      host,
-      () => facs,
-      () => pm.base + PM1_CONTROL,
-    );
-    const system = services.get(SystemControlToken);
-    const pm = new PmRegisters({
-      sci: services.get(InterruptLinesToken).line(SCI),
-      clock: services.get(ClockToken),
-      timers: services.get(TimerQueueToken),
-      sleep: (type) => {
-        if (type === SleepType.s5) system.powerOff('the guest switched itself off (ACPI S5)');
-        else if (type === SleepType.s3) suspend.sleep();
-        else host.logger.warn(`the guest asked for sleep type ${type}, which the machine does not have; it goes on`);
-      },
-    });
-    host.onDispose(services.get(DeviceListToken).add(pm));
-    const pci = services.find(PciBusToken),
-      firmware = services.find(FirmwareConfigToken);
-    /** The tables are made when all plugins are there, and for firmware again when it has moved the registers. */
-    let loaded = false;
-    const makeTables = (): AcpiTables => {
-      const tables = describe(host, extra, pm.base);
-      if (firmware !== undefined) for (const [name, data] of loaderFiles(tables)) firmware.addFile(name, data);
-      return tables;
-    };
-    const placePm = pmPlacement(host, pm);
-    if (pci === undefined) placePm(pm.base);
-    else {
-      const config = new PmFunction((base) => {
-        placePm(base);
-        if (loaded && base !== undefined) makeTables();
+    apply(host, used) {
+      const { addDevice, pm, suspend, memoryMap, pci } = used;
+      connectSleep(host, used);
+      addDevice(pm);
+      /** The tables are made when all plugins are there, and for firmware again when it has moved the registers. */
+      let loaded = false;
+      const placePm = pmPlacement(host, pm, used.ports);
+      if (pci === undefined) placePm(pm.base);
+      else {
+        const config = host.make(PmFunction);
+        config.onPlaced = (base) => {
+          placePm(base);
+          if (loaded && base !== undefined) makeTables(used);
+        };
+        host.onDispose(pci.attach(config, PM_SLOT, PM_FUNCTION).detach);
+        addDevice(config);
+      }
+      memoryMap.reserve(ACPI_BASE, ACPI_SIZE);
+      host.hooks.load.tap({ stage: Stage.Architecture }, () => {
+        suspend.facs = placeTables(makeTables(used), used, host.logger);
+        loaded = true;
       });
-      host.onDispose(pci.attach(config, PM_SLOT, PM_FUNCTION).detach);
-      host.onDispose(services.get(DeviceListToken).add(config));
-    }
+    },
+  });
+}
 
-    const rtc = services.find(RealTimeClockToken);
-    if (rtc !== undefined) {
-      rtc.onAlarm = () => {
-        pm.rtcAlarm();
-        if (pm.rtcWakes && suspend.wake()) pm.wake();
-      };
-    }
-
-    services.get(MemoryMapToken).reserve(ACPI_BASE, ACPI_SIZE);
-    services.provide(FirmwareTablesToken, { rsdp: ACPI_BASE });
-    services.provide(AcpiNamespaceToken, { addToSystemBus: (aml) => void extra.push(aml) });
-    services.provide(PowerControlToken, {
-      pressPowerButton: () => {
-        pm.pressPowerButton();
-        if (suspend.wake()) pm.wake();
-      },
-    });
-    host.hooks.load.tap({ name: this.name, stage: Stage.Architecture }, () => {
-      facs = placeTables(host, makeTables());
-      loaded = true;
-    });
-  }
+/** The ways into sleep and out of it. */
+function connectSleep(host: PluginHost, { pm, suspend, system, rtc }: Uses): void {
+  pm.onSleep = (type) => {
+    if (type === SleepType.s5) system.powerOff('the guest switched itself off (ACPI S5)');
+    else if (type === SleepType.s3) suspend.sleep();
+    else host.logger.warn(`the guest asked for sleep type ${type}, which the machine does not have; it goes on`);
+  };
+  if (rtc === undefined) return;
+  rtc.onAlarm = () => {
+    pm.rtcAlarm();
+    if (pm.rtcWakes && suspend.wake()) pm.wake();
+  };
 }
 
 /** Puts the registers on the port bus at a place, or takes them away. */
-function pmPlacement(host: PluginHost, pm: PmRegisters): (base: number | undefined) => void {
+function pmPlacement(host: PluginHost, pm: PmRegisters, ports: PortBus): (base: number | undefined) => void {
   let remove = (): void => {};
   host.onDispose(() => remove());
   return (base) => {
@@ -138,7 +130,7 @@ function pmPlacement(host: PluginHost, pm: PmRegisters): (base: number | undefin
     if (base === undefined) return;
     pm.base = base;
     try {
-      remove = host.services.get(PortBusToken).register(base, PM_PORTS, pm, 'acpi');
+      remove = ports.register(base, PM_PORTS, pm, pm.name);
     } catch (error) {
       // The guest chose the place; one that is taken must not end the machine
       if (!isVisorkitError(error)) throw error;
@@ -149,13 +141,17 @@ function pmPlacement(host: PluginHost, pm: PmRegisters): (base: number | undefin
   };
 }
 
+/** Makes the tables, and gives them to firmware. */
+function makeTables(used: Uses): AcpiTables {
+  const tables = describe(used);
+  if (used.firmware !== undefined) {
+    for (const [name, data] of loaderFiles(tables)) used.firmware.addFile(name, data);
+  }
+  return tables;
+}
+
 /** Looks at what the machine's buses answer for, and makes the tables that say so. */
-function describe(host: PluginHost, extra: readonly Aml[], pmBase: number): AcpiTables {
-  const { services } = host;
-  const ports = services.get(PortBusToken);
-  const mmio = services.get(MmioBusToken);
-  const { cpus } = services.get(MachineConfigToken);
-  const apics = services.find(LocalApicsToken);
+function describe({ pm, namespace, ports, mmio, config: { cpus }, apics }: Uses): AcpiTables {
   const has = (port: number): boolean => ports.ownerOf(port) !== undefined;
   return acpiTables({
     cpus,
@@ -165,21 +161,20 @@ function describe(host: PluginHost, extra: readonly Aml[], pmBase: number): Acpi
     pit: has(0x40),
     hpet: mmio.covers(HPET),
     pci: has(0xcf8),
-    extra,
+    extra: (namespace as AmlNamespace).objects,
     ioApic: apics !== undefined && mmio.covers(IO_APIC) ? IO_APIC : undefined,
     apicIds: Array.from({ length: cpus }, (_, index) => apics?.forVcpu(index).id ?? index),
     resetRegister: has(0xcf9),
-    pmBase,
+    pmBase: pm.base,
   });
 }
 
 /** Puts the tables at {@link ACPI_BASE}. Gives the address of the FACS, 0 when the machine has too little memory. */
-function placeTables(host: PluginHost, acpi: AcpiTables): number {
+function placeTables(acpi: AcpiTables, { memory }: Uses, logger: Logger): number {
   const all = [acpi.rootPointer, ...acpi.tables];
   const { offsets, length } = layOut(all);
-  const memory = host.services.get(GuestMemoryToken);
   if (length > ACPI_SIZE || !memory.contains(ACPI_BASE, length)) {
-    host.logger.warn(`ACPI tables of ${length} bytes do not fit at 0x${ACPI_BASE.toString(16)}; the guest gets none`);
+    logger.warn(`ACPI tables of ${length} bytes do not fit at 0x${ACPI_BASE.toString(16)}; the guest gets none`);
     return 0;
   }
   memory.write(ACPI_BASE, place(all, ACPI_BASE));

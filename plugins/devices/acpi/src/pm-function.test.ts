@@ -3,7 +3,9 @@ import { PmFunction } from './pm-function.js';
 
 function make(): { pm: PmFunction; places: (number | undefined)[] } {
   const places: (number | undefined)[] = [];
-  return { pm: new PmFunction((base) => places.push(base)), places };
+  const pm = new PmFunction();
+  pm.onPlaced = (base) => places.push(base);
+  return { pm, places };
 }
 
 describe('the power management function (82371AB, 7.1)', () => {

@@ -1,6 +1,7 @@
 // The power management function of Intel's 82371AB (PIIX4), function 3 beside the PCI-to-ISA bridge: it says where the power management
 // registers are, and whether they are there.
 
+import { injectable } from '@visorkit/core';
 import { PciConfigSpace } from '@visorkit/machine';
 import type { Device, PciConfigState, PciFunction } from '@visorkit/machine';
 import { PM_BASE } from './pm-registers.js';
@@ -20,6 +21,7 @@ const PM_REGISTERS_MISC = 0x80;
 const REGISTERS_ON = 1;
 
 /** After a reset the registers are off, and firmware puts them where it wants; without firmware they are at PM_BASE. */
+@injectable()
 export class PmFunction implements PciFunction, Device<PciConfigState> {
   readonly name = 'piix4-pm';
   readonly #config = new PciConfigSpace(this.name, {
@@ -30,8 +32,10 @@ export class PmFunction implements PciFunction, Device<PciConfigState> {
   });
   #placed: number | undefined;
 
-  /** @param place told where the registers begin when that changes, `undefined` while they are off */
-  constructor(private readonly place: (base: number | undefined) => void) {
+  /** Told where the registers begin when that changes, `undefined` while they are off. */
+  onPlaced: ((base: number | undefined) => void) | undefined;
+
+  constructor() {
     this.#config.set(PM_BASE_ADDRESS, 4, IO_SPACE);
     this.#config.allow(PM_BASE_ADDRESS, 4, PM_BASE_MASK);
     // There is no system management mode: SeaBIOS would set it up, and wait for its first SMI for ever
@@ -68,6 +72,6 @@ export class PmFunction implements PciFunction, Device<PciConfigState> {
     const base = on ? this.#config.readConfig(PM_BASE_ADDRESS, 4) & PM_BASE_MASK : undefined;
     if (base === this.#placed) return;
     this.#placed = base;
-    this.place(base);
+    this.onPlaced?.(base);
   }
 }

@@ -12,13 +12,11 @@ let timers: TimerQueue;
 let sci: boolean;
 let slept: number[];
 let pm: PmRegisters;
-const make = (): PmRegisters =>
-  new PmRegisters({
-    sci: { set: (level) => void (sci = level) },
-    clock,
-    timers,
-    sleep: (type) => void slept.push(type),
-  });
+const make = (): PmRegisters => {
+  const made = new PmRegisters({ line: () => ({ set: (level) => void (sci = level) }) }, clock, timers);
+  made.onSleep = (type) => void slept.push(type);
+  return made;
+};
 beforeEach(() => {
   clock = new ManualClock();
   timers = new TimerQueue(clock);

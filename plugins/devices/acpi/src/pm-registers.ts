@@ -1,8 +1,10 @@
 // The fixed hardware registers of ACPI (specification 6.4, chapter 4.8): power management event and control block, and the
 // power management timer. ACPI mode is always on: there is no SMI command port, and SCI_EN reads as 1.
 
-import { Alarm, TickRate } from '@visorkit/machine';
-import type { Clock, Device, InterruptLine, PortDevice, TimerQueue } from '@visorkit/machine';
+import { inject, injectable, token } from '@visorkit/core';
+import type { Token } from '@visorkit/core';
+import { Alarm, ClockToken, InterruptLinesToken, TickRate, TimerQueueToken } from '@visorkit/machine';
+import type { Clock, Device, InterruptLine, LineSource, PortDevice, TimerQueue } from '@visorkit/machine';
 
 /** Where the ports begin unless firmware puts them elsewhere: where SeaBIOS has them. */
 export const PM_BASE = 0x600;
@@ -46,29 +48,35 @@ export interface PmState {
   halvesSeen: number;
 }
 
-export interface PmPorts {
-  /** System control interrupt, level triggered. */
-  sci: InterruptLine;
-  clock: Clock;
-  timers: TimerQueue;
-  /** The guest entered the sleeping state of this SLP_TYP. */
-  sleep: (type: number) => void;
-}
+/** The interrupt of ACPI events. */
+export const SCI = 9;
 
+export const PmRegistersToken: Token<PmRegisters> = token('pm-registers');
+
+@injectable()
 export class PmRegisters implements Device<PmState>, PortDevice {
   readonly name = 'acpi-pm';
   /** The first port. */
   base = PM_BASE;
   readonly #rate = new TickRate(PM_TIMER_FREQUENCY);
+  /** System control interrupt, level triggered. */
+  readonly #sci: InterruptLine;
   readonly #overflow: Alarm;
+  /** Told when the guest enters the sleeping state of this SLP_TYP. */
+  onSleep: ((type: number) => void) | undefined;
   #status = 0;
   #enable = 0;
   #control = SCI_ENABLE;
   /** Half periods of the timer whose change is already in the status. */
   #halvesSeen = 0;
 
-  constructor(private readonly ports: PmPorts) {
-    this.#overflow = new Alarm(ports.timers, () => this.#update());
+  constructor(
+    @inject(InterruptLinesToken) lines: LineSource,
+    @inject(ClockToken) private readonly clock: Clock,
+    @inject(TimerQueueToken) timers: TimerQueue,
+  ) {
+    this.#sci = lines.line(SCI);
+    this.#overflow = new Alarm(timers, () => this.#update());
   }
 
   /** The user presses the power button. */
@@ -131,7 +139,7 @@ export class PmRegisters implements Device<PmState>, PortDevice {
   }
 
   #ticks(): number {
-    return this.#rate.ticksAt(this.ports.clock.now());
+    return this.#rate.ticksAt(this.clock.now());
   }
 
   #word(register: number): number {
@@ -166,7 +174,7 @@ export class PmRegisters implements Device<PmState>, PortDevice {
         break;
       case CONTROL:
         this.#control = (((this.#control & others) | bits) & CONTROL_WRITABLE) | SCI_ENABLE;
-        if (bits & SLEEP_ENABLE) this.ports.sleep((this.#control >> SLEEP_TYPE_SHIFT) & 7);
+        if (bits & SLEEP_ENABLE) this.onSleep?.((this.#control >> SLEEP_TYPE_SHIFT) & 7);
         break;
     }
   }
@@ -181,7 +189,7 @@ export class PmRegisters implements Device<PmState>, PortDevice {
   /** The system control interrupt is high while an enabled event stands. */
   #update(): void {
     this.#collect();
-    this.ports.sci.set((this.#status & this.#enable & EVENTS) !== 0);
+    this.#sci.set((this.#status & this.#enable & EVENTS) !== 0);
     if (this.#enable & TIMER_EVENT) this.#overflow.set(this.#rate.timeOf((this.#halvesSeen + 1) * TIMER_HALF));
     else this.#overflow.clear();
   }

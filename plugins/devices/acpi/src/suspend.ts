@@ -2,9 +2,12 @@
 // loses its state, and the wake event starts the processor at the waking vector of the FACS (ACPI specification 6.4,
 // 5.2.10 and 16.1.3), as firmware would after its own initialisation.
 
-import { HALT, RESUME, Stage } from '@visorkit/core';
-import type { Outcome, PluginHost, Vcpu, VmExit } from '@visorkit/core';
+import { HALT, PluginHostToken, RESUME, Stage, inject, injectable, token } from '@visorkit/core';
+import type { Outcome, PluginHost, Token, Vcpu, VmExit } from '@visorkit/core';
 import { DeviceListToken, GuestMemoryToken, LocalApicsToken, PortBusToken } from '@visorkit/machine';
+import type { DeviceList, GuestMemory, LocalApics, PortBus } from '@visorkit/machine';
+import { PM1_CONTROL, PmRegistersToken } from './pm-registers.js';
+import type { PmRegisters } from './pm-registers.js';
 import { FACS_WAKING_VECTOR } from './tables.js';
 
 const FACS_SIGNATURE = 0x5343_4146;
@@ -13,26 +16,28 @@ const RFLAGS_IF = 0x200n;
 /** Devices that keep their power, by name. */
 const POWERED: ReadonlySet<string> = new Set(['acpi-pm', 'piix4-pm', 'rtc-mc146818']);
 
+export const SuspendToRamToken: Token<SuspendToRam> = token('suspend-to-ram');
+
+@injectable()
 export class SuspendToRam {
   #asleep = false;
   #waking = false;
+  /** Guest-physical address of the FACS that visorkit placed. */
+  facs = 0;
 
-  /**
-   * @param facs guest-physical address of the FACS that visorkit placed
-   * @param control port of the PM1 control register
-   */
   constructor(
-    private readonly host: PluginHost,
-    private readonly facs: () => number,
-    private readonly control: () => number,
+    @inject(PluginHostToken) private readonly host: PluginHost,
+    @inject(PmRegistersToken) private readonly pm: PmRegisters,
+    @inject(GuestMemoryToken) private readonly memory: GuestMemory,
+    @inject(DeviceListToken) private readonly devices: DeviceList,
+    @inject(PortBusToken) private readonly ports: PortBus,
+    @inject(LocalApicsToken, { isOptional: true }) private readonly apics?: LocalApics,
   ) {
-    host.hooks.exit
-      .for('io')
-      .tap({ name: 'acpi', stage: Stage.Machine - 1 }, (exit, vcpu) => this.#control(exit, vcpu));
-    host.hooks.vcpuState.tap('acpi', (vcpu, change) => {
+    host.hooks.exit.for('io').tap({ stage: Stage.Machine - 1 }, (exit, vcpu) => this.#control(exit, vcpu));
+    host.hooks.vcpuState.tap((vcpu, change) => {
       if (change === 'reset' && this.#waking && vcpu.index === 0) this.#resume(vcpu);
     });
-    host.hooks.reset.tap('acpi', () => {
+    host.hooks.reset.tap(() => {
       this.#asleep = false;
       this.#waking = false;
     });
@@ -40,12 +45,12 @@ export class SuspendToRam {
 
   /** The guest wrote SLP_EN with the type of S3. Without a vector to wake to, the machine goes on. */
   sleep(): void {
-    if (this.#vector() === 0 || !this.host.services.has(LocalApicsToken)) {
+    if (this.#vector() === 0 || this.apics === undefined) {
       this.host.logger.warn('the guest suspended to RAM without a waking vector in the FACS; the write is ignored');
       return;
     }
     this.#asleep = true;
-    for (const device of this.host.services.get(DeviceListToken)) if (!POWERED.has(device.name)) device.reset();
+    for (const device of this.devices) if (!POWERED.has(device.name)) device.reset();
     this.host.logger.info('the guest suspended to RAM');
   }
 
@@ -54,16 +59,16 @@ export class SuspendToRam {
     if (!this.#asleep) return false;
     this.#asleep = false;
     this.#waking = true;
-    this.host.services.get(LocalApicsToken).sendInit(0);
+    this.apics?.sendInit(0);
     return true;
   }
 
   /** The write that puts the machine to sleep is the last thing the processor does: it halts until the wake event. */
   #control(exit: VmExit, vcpu: Vcpu): Outcome | undefined {
     const { io } = exit;
-    const control = this.control();
+    const control = this.pm.base + PM1_CONTROL;
     if (io.port < control || io.port > control + 1 || io.input || io.string) return undefined;
-    this.host.services.get(PortBusToken).write(io.port, io.size, io.value);
+    this.ports.write(io.port, io.size, io.value);
     if (!this.#asleep) return RESUME;
     // A processor that halts with interrupts off could never be woken; its flags are lost in S3 anyway, and every
     // interrupt controller has just been reset.
@@ -72,8 +77,7 @@ export class SuspendToRam {
   }
 
   #vector(): number {
-    const memory = this.host.services.get(GuestMemoryToken);
-    const facs = this.facs();
+    const { memory, facs } = this;
     if (!memory.contains(facs, FACS_SIZE) || memory.readU32(facs) !== FACS_SIGNATURE) return 0;
     return memory.readU32(facs + FACS_WAKING_VECTOR);
   }

@@ -3,12 +3,10 @@
 import { join } from './aml.js';
 import { dsdt } from './dsdt.js';
 import type { NamespaceContents } from './dsdt.js';
-import { PM1_CONTROL, PM1_EVENT, PM_TIMER } from './pm-registers.js';
+import { PM1_CONTROL, PM1_EVENT, PM_TIMER, SCI } from './pm-registers.js';
 import { Fields, HEADER_SIZE, rootPointer, rootTable, table } from './table-set.js';
 import type { Table } from './table-set.js';
 
-/** The interrupt of ACPI events. */
-export const SCI = 9;
 const RESET_PORT = 0xcf9;
 /** Processor and system reset, as the 82371SB data sheet has it. */
 const RESET_VALUE = 0x06;

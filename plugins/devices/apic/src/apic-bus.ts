@@ -1,5 +1,7 @@
 // What joins the APICs of a machine: interrupt messages between processors and from the I/O APIC, and EOI broadcasts.
 
+import { injectable, token } from '@visorkit/core';
+import type { Token } from '@visorkit/core';
 import type { LocalApic } from './local-apic.js';
 import { DeliveryMode, Shorthand } from './registers.js';
 
@@ -9,6 +11,9 @@ export interface EoiListener {
   endOfInterrupt(vector: number): void;
 }
 
+export const ApicBusToken: Token<ApicBus> = token('apic-bus');
+
+@injectable()
 export class ApicBus {
   readonly apics: LocalApic[] = [];
   /** Index of the vCPU that executes now: whose registers an access to the APIC page means. */

@@ -3,5 +3,6 @@ export * from './apic-bus.js';
 export * from './apic-timer.js';
 export * from './io-apic.js';
 export * from './local-apic.js';
+export * from './machine-apics.js';
 export * from './plugin.js';
 export { ApicRegister, DeliveryMode } from './registers.js';

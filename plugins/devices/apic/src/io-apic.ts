@@ -1,7 +1,9 @@
 // The I/O APIC (Intel 82093AA data sheet, with the EOI register of version 0x20 as in the ICH9 data sheet, 13.5): 24
 // inputs, each with an entry that says which interrupt message it sends.
 
+import { inject, injectable } from '@visorkit/core';
 import type { Device, MmioDevice } from '@visorkit/machine';
+import { ApicBusToken } from './apic-bus.js';
 import type { ApicBus, EoiListener } from './apic-bus.js';
 import { DeliveryMode } from './registers.js';
 
@@ -43,6 +45,7 @@ export interface IoApicState {
  * The I/O APIC at 0xFEC00000. Input levels are logical: true is asserted, whatever polarity an entry names, since nothing
  * between a device and its line inverts it.
  */
+@injectable()
 export class IoApic implements Device<IoApicState>, MmioDevice, EoiListener {
   readonly name = 'io-apic';
   readonly #low = new Uint32Array(IO_APIC_PINS);
@@ -51,7 +54,7 @@ export class IoApic implements Device<IoApicState>, MmioDevice, EoiListener {
   #select = 0;
   #id = 0;
 
-  constructor(private readonly bus: ApicBus) {
+  constructor(@inject(ApicBusToken) private readonly bus: ApicBus) {
     bus.addListener(this);
     this.#low.fill(ENTRY_MASKED);
   }

@@ -1,200 +1,114 @@
-// Puts the APICs into a machine: MMIO pages, MSRs, interrupt lines, and the processors' interrupt sources.
-
-import { BackendToken, isVisorkitError } from '@visorkit/core';
-import type { Plugin, PluginHost } from '@visorkit/core';
+/** Puts the APICs into a machine: MMIO pages, MSRs, interrupt lines, and the processors' interrupt sources. */
+import { BackendToken, definePlugin, optional } from '@visorkit/core';
+import type { CpuidEntry, Plugin } from '@visorkit/core';
 import {
+  AddDeviceToken,
   ClockToken,
-  DeviceListToken,
-  ExternalInterruptSourceToken,
   InterruptLinesToken,
   InterruptSourceToken,
   LocalApicsToken,
-  MachineConfigToken,
-  MmioBusToken,
   MsrBusToken,
   TimeStampCounterToken,
-  TimerQueueToken,
   WakeupToken,
+  checkPluginOptions,
+  wholeNumber,
 } from '@visorkit/machine';
-import type { LocalApics, MmioBus, MsrDevice } from '@visorkit/machine';
-import { ApicBus } from './apic-bus.js';
+import * as v from 'valibot';
+import { ApicBus, ApicBusToken } from './apic-bus.js';
 import { IO_APIC_BASE, IO_APIC_SIZE, IoApic } from './io-apic.js';
-import { LocalApic } from './local-apic.js';
-import { DeliveryMode, MSR_APIC_BASE, MSR_TSC_DEADLINE, MSR_X2APIC_COUNT, MSR_X2APIC_FIRST } from './registers.js';
-import { counterOf, followCounter } from './time-stamp-counter.js';
+import { ApicSettingsToken, MachineApics } from './machine-apics.js';
+import { MSR_APIC_BASE, MSR_TSC_DEADLINE, MSR_X2APIC_COUNT, MSR_X2APIC_FIRST } from './registers.js';
+import { counterMsrs, counterOf } from './time-stamp-counter.js';
 
-export interface ApicPluginOptions {
-  /** Bits of a physical address; taken from CPUID leaf 80000008H of the backend unless given. */
-  physicalAddressBits?: number;
+export interface ApicOptions {
+  /** Bits of a physical address, 32 to 52; taken from CPUID leaf 80000008H of the backend unless given. */
+  readonly physicalAddressBits?: number;
   /** Whether there is an x2APIC mode; taken from CPUID leaf 1 of the backend unless given. */
-  x2apic?: boolean;
+  readonly x2apic?: boolean;
   /** Leaves LINT0 and LINT1 as a firmware would; true unless given. */
-  virtualWire?: boolean;
+  readonly virtualWire?: boolean;
 }
 
-const PAGE = 0x1000;
 /** CPUID.1:ECX. */
 const X2APIC = 1 << 21;
 const TSC_DEADLINE = 1 << 24;
 
 /** One local APIC for each vCPU and one I/O APIC. */
-export class ApicPlugin implements Plugin {
-  readonly name = 'apic';
-  readonly requires = {
-    services: [
-      MmioBusToken,
-      MsrBusToken,
-      DeviceListToken,
-      InterruptLinesToken,
-      ClockToken,
-      TimerQueueToken,
-      MachineConfigToken,
+export function apic(options: ApicOptions = {}): Plugin {
+  checkPluginOptions('apic', options, {
+    physicalAddressBits: [wholeNumber(32, 52), 'a number of bits from 32 to 52'],
+    x2apic: [v.boolean(), 'true or false'],
+    virtualWire: [v.boolean(), 'true or false'],
+  });
+  return definePlugin({
+    name: 'apic',
+    uses: {
+      addDevice: AddDeviceToken,
+      apics: LocalApicsToken,
+      bus: ApicBusToken,
+      backend: BackendToken,
+      clock: ClockToken,
+      lines: InterruptLinesToken,
+      msrs: MsrBusToken,
+      tsc: optional(TimeStampCounterToken),
+      wakeup: WakeupToken,
+    },
+    provides: [
+      { token: ApicBusToken, scope: 'private', type: ApicBus },
+      {
+        token: ApicSettingsToken,
+        scope: 'private',
+        make: ({ backend, clock, tsc }, { vcpus }) => ({
+          physicalAddressBits: options.physicalAddressBits ?? addressBits(backend.cpuid),
+          x2apic: options.x2apic ?? hasFeature(backend.cpuid, X2APIC),
+          virtualWire: options.virtualWire ?? true,
+          tsc: tsc ?? counterOf(vcpus, backend.cpuid, clock),
+        }),
+      },
+      { token: LocalApicsToken, type: MachineApics },
+      { token: InterruptSourceToken, make: ({ apics }) => apics as MachineApics },
     ],
-    optionalServices: [ExternalInterruptSourceToken, TimeStampCounterToken],
-  };
-  readonly provides = [InterruptSourceToken, LocalApicsToken];
+    apply(host, used) {
+      const { addDevice, bus, backend, lines, msrs, wakeup } = used;
+      const apics = used.apics as MachineApics;
+      for (const device of bus.apics) addDevice(device);
+      const ioApic = host.make(IoApic);
+      addDevice(ioApic, { mmio: [[IO_APIC_BASE, IO_APIC_SIZE]] });
+      host.onDispose(lines.connect(pinsOf(ioApic)));
 
-  constructor(private readonly options: ApicPluginOptions = {}) {}
-
-  apply(host: PluginHost): void {
-    const { services } = host;
-    const clock = services.get(ClockToken);
-    const external = services.find(ExternalInterruptSourceToken);
-    const bus = new ApicBus();
-    const cpus = services.get(MachineConfigToken).cpus;
-    const ports = {
-      clock,
-      timers: services.get(TimerQueueToken),
-      tsc: services.find(TimeStampCounterToken) ?? counterOf(host, clock),
-      external,
-    };
-    for (let index = 0; index < cpus; index++) {
-      new LocalApic(bus, ports, {
-        index,
-        id: index,
-        physicalAddressBits: this.options.physicalAddressBits ?? addressBits(host),
-        x2apic: this.options.x2apic ?? hasFeature(host, X2APIC),
-        virtualWire: this.options.virtualWire ?? true,
-      });
-    }
-    const ioApic = new IoApic(bus);
-
-    const devices = services.get(DeviceListToken);
-    for (const device of [...bus.apics, ioApic]) host.onDispose(devices.add(device));
-
-    const mmio = services.get(MmioBusToken);
-    host.onDispose(mmio.register(IO_APIC_BASE, IO_APIC_SIZE, ioApic, this.name));
-    host.onDispose(mapApicPages(bus, mmio, this.name, (message) => host.logger.warn(message)));
-
-    // ISA interrupt 0 is wired to input 2; the MADT says so to software.
-    const held = [false, false];
-    host.onDispose(
-      services.get(InterruptLinesToken).connect((gsi, level) => {
-        if (gsi !== 0 && gsi !== 2) return ioApic.setPin(gsi, level);
-        held[gsi >> 1] = level;
-        ioApic.setPin(2, held[0] || held[1]);
-      }),
-    );
-
-    registerMsrs(host, bus, this.name);
-    followCounter(host, bus, this.name);
-
-    const wakeup = services.find(WakeupToken);
-    if (wakeup !== undefined) bus.onWake = () => wakeup.notify();
-    if (cpus > 1) host.hooks.beforeEntry.tap(this.name, (vcpu) => void (bus.current = vcpu.index));
-
-    services.provide(InterruptSourceToken, sourcesOf(bus));
-    services.provide(LocalApicsToken, apicsOf(bus));
-  }
-}
-
-/** Keeps the pages of the APICs on the bus as the guest moves them. Returns what takes them away. */
-function mapApicPages(bus: ApicBus, mmio: MmioBus, owner: string, warn: (message: string) => void): () => void {
-  const mapped = new Map<number, () => void>();
-  const map = (): void => {
-    const wanted = new Set(bus.apics.filter((apic) => apic.answersAt(apic.base)).map((apic) => apic.base));
-    for (const [base, unmap] of mapped) {
-      if (wanted.has(base)) continue;
-      unmap();
-      mapped.delete(base);
-    }
-    for (const base of wanted) {
-      if (mapped.has(base)) continue;
-      const page = {
-        readMmio: (offset: number, size: 1 | 2 | 4): number => {
-          const apic = bus.apics[bus.current];
-          return apic.answersAt(base) ? apic.readMmio(offset, size) : 0xffff_ffff;
-        },
-        writeMmio: (offset: number, size: 1 | 2 | 4, value: number): void => {
-          const apic = bus.apics[bus.current];
-          if (apic.answersAt(base)) apic.writeMmio(offset, size, value);
-        },
-      };
-      try {
-        mapped.set(base, mmio.register(base, PAGE, page, owner));
-      } catch (error) {
-        // The guest chose the address; one that is taken must not end the machine.
-        if (!isVisorkitError(error)) throw error;
-        warn(`the guest moved a local APIC to 0x${base.toString(16)}, where it cannot be reached: ${error.message}`);
+      const claim = (first: number, count: number): void =>
+        host.onDispose(msrs.register(first, count, apics, host.name));
+      claim(MSR_APIC_BASE, 1);
+      if (hasFeature(backend.cpuid, TSC_DEADLINE)) claim(MSR_TSC_DEADLINE, 1);
+      claim(MSR_X2APIC_FIRST, MSR_X2APIC_COUNT);
+      // The deadline timers look again when software writes the counter or its adjustment
+      for (const [index, device] of counterMsrs(host.vcpus, apics)) {
+        host.onDispose(msrs.register(index, 1, device, host.name));
       }
-    }
-  };
-  bus.onRelocated = map;
-  map();
-  return () => {
-    bus.onRelocated = undefined;
-    for (const unmap of mapped.values()) unmap();
-    mapped.clear();
-  };
-}
 
-function registerMsrs(host: PluginHost, bus: ApicBus, owner: string): void {
-  const msrs = host.services.get(MsrBusToken);
-  const device: MsrDevice = {
-    readMsr(index, vcpu) {
-      const apic = bus.apics[vcpu];
-      if (index === MSR_APIC_BASE) return apic.readBaseMsr();
-      if (index === MSR_TSC_DEADLINE) return apic.tscDeadline;
-      return apic.readX2apic(index - MSR_X2APIC_FIRST);
+      bus.onWake = () => wakeup.notify();
+      if (host.vcpus.length > 1) host.hooks.beforeEntry.tap((vcpu) => void (bus.current = vcpu.index));
     },
-    writeMsr(index, value, vcpu) {
-      const apic = bus.apics[vcpu];
-      if (index === MSR_APIC_BASE) return apic.writeBaseMsr(value);
-      if (index === MSR_TSC_DEADLINE) {
-        apic.tscDeadline = value;
-        return true;
-      }
-      return apic.writeX2apic(index - MSR_X2APIC_FIRST, value);
-    },
-  };
-  host.onDispose(msrs.register(MSR_APIC_BASE, 1, device, owner));
-  if (hasFeature(host, TSC_DEADLINE)) host.onDispose(msrs.register(MSR_TSC_DEADLINE, 1, device, owner));
-  host.onDispose(msrs.register(MSR_X2APIC_FIRST, MSR_X2APIC_COUNT, device, owner));
+  });
 }
 
-/** The bootstrap processor's source, which leads to those of the others. */
-function sourcesOf(bus: ApicBus): LocalApic & { forVcpu(index: number): LocalApic } {
-  return Object.assign(bus.apics[0], { forVcpu: (index: number) => bus.apics[index] });
-}
-
-function apicsOf(bus: ApicBus): LocalApics {
-  return {
-    forVcpu: (index) => bus.apics[index],
-    sendMessage: (address, data) => void bus.message(address, data),
-    timeStampCounterChanged: (index) => bus.apics[index].timeStampCounterChanged(),
-    sendInit: (index) => void bus.apics[index].accept(DeliveryMode.init, 0, false),
-    setNmi: (level) => bus.setLint1(level),
-    setExternal: (level) => bus.setLint0(level),
+/** The lines as they are wired to the I/O APIC: ISA interrupt 0 goes to input 2; the MADT says so to software. */
+function pinsOf(ioApic: IoApic): (gsi: number, level: boolean) => void {
+  const held = [false, false];
+  return (gsi, level) => {
+    if (gsi !== 0 && gsi !== 2) return ioApic.setPin(gsi, level);
+    held[gsi >> 1] = level;
+    ioApic.setPin(2, held[0] || held[1]);
   };
 }
 
 /** A bit of CPUID.1:ECX; a backend without a CPUID table has them all. */
-function hasFeature(host: PluginHost, bit: number): boolean {
-  const leaf = host.services.find(BackendToken)?.cpuid.find((entry) => entry.leaf === 1);
+function hasFeature(cpuid: readonly CpuidEntry[], bit: number): boolean {
+  const leaf = cpuid.find((entry) => entry.leaf === 1);
   return leaf === undefined || (leaf.ecx & bit) !== 0;
 }
 
-function addressBits(host: PluginHost): number {
-  const leaf = host.services.find(BackendToken)?.cpuid.find((entry) => entry.leaf >>> 0 === 0x8000_0008);
+function addressBits(cpuid: readonly CpuidEntry[]): number {
+  const leaf = cpuid.find((entry) => entry.leaf >>> 0 === 0x8000_0008);
   return leaf === undefined ? 39 : leaf.eax & 0xff;
 }

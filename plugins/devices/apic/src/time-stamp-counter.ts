@@ -1,18 +1,15 @@
 // The time stamp counter as the APIC's deadline timer sees it, on a backend whose processors keep the counter themselves.
 
-import { BackendToken, isVisorkitError } from '@visorkit/core';
-import type { PluginHost } from '@visorkit/core';
-import { MsrBusToken } from '@visorkit/machine';
-import type { Clock, MsrDevice, TimeStampCounter } from '@visorkit/machine';
-import type { ApicBus } from './apic-bus.js';
+import { isVisorkitError } from '@visorkit/core';
+import type { CpuidEntry, Vcpu } from '@visorkit/core';
+import type { Clock, LocalApics, MsrDevice, TimeStampCounter } from '@visorkit/machine';
 
 const IA32_TIME_STAMP_COUNTER = 0x10;
 const IA32_TSC_ADJUST = 0x3b;
 const NANOSECONDS_PER_SECOND = 1_000_000_000;
 
 /** Reads the processors' own counters; a backend without them counts nanoseconds. */
-export function counterOf(host: PluginHost, clock: Clock): TimeStampCounter {
-  const { vcpus } = host;
+export function counterOf(vcpus: readonly Vcpu[], cpuid: readonly CpuidEntry[], clock: Clock): TimeStampCounter {
   if (!vcpus[0].hasMsr(IA32_TIME_STAMP_COUNTER)) {
     return {
       frequency: NANOSECONDS_PER_SECOND,
@@ -20,7 +17,7 @@ export function counterOf(host: PluginHost, clock: Clock): TimeStampCounter {
       timeAt: (tsc) => Number(tsc),
     };
   }
-  const frequency = frequencyOf(host);
+  const frequency = frequencyOf(cpuid);
   return {
     frequency,
     read: (vcpu) => vcpus[vcpu].readMsr(IA32_TIME_STAMP_COUNTER),
@@ -32,15 +29,14 @@ export function counterOf(host: PluginHost, clock: Clock): TimeStampCounter {
 }
 
 /** CPUID leaf 15H: the crystal clock in ECX, the ratio of the counter to it in EBX / EAX (SDM 2A, CPUID). */
-function frequencyOf(host: PluginHost): number {
-  const leaf = host.services.find(BackendToken)?.cpuid.find((entry) => entry.leaf === 0x15);
+function frequencyOf(cpuid: readonly CpuidEntry[]): number {
+  const leaf = cpuid.find((entry) => entry.leaf === 0x15);
   if (leaf === undefined || leaf.eax === 0 || leaf.ebx === 0 || leaf.ecx === 0) return NANOSECONDS_PER_SECOND;
   return (leaf.ecx * leaf.ebx) / leaf.eax;
 }
 
-/** Has the deadline timers look again when software writes the counter or its adjustment. */
-export function followCounter(host: PluginHost, bus: ApicBus, owner: string): void {
-  const { vcpus, services } = host;
+/** The MSRs of the counter that the processors have, with a device for each that tells the deadline timers of its writes. */
+export function counterMsrs(vcpus: readonly Vcpu[], apics: LocalApics): [index: number, device: MsrDevice][] {
   const device: MsrDevice = {
     readMsr: (index, vcpu) => vcpus[vcpu].readMsr(index),
     writeMsr: (index, value, vcpu) => {
@@ -50,11 +46,9 @@ export function followCounter(host: PluginHost, bus: ApicBus, owner: string): vo
         if (!isVisorkitError(error) || error.code !== 'MSR_VALUE') throw error;
         return false;
       }
-      bus.apics[vcpu].timeStampCounterChanged();
+      apics.timeStampCounterChanged(vcpu);
       return true;
     },
   };
-  for (const index of [IA32_TIME_STAMP_COUNTER, IA32_TSC_ADJUST]) {
-    if (vcpus[0].hasMsr(index)) host.onDispose(services.get(MsrBusToken).register(index, 1, device, owner));
-  }
+  return [IA32_TIME_STAMP_COUNTER, IA32_TSC_ADJUST].filter((index) => vcpus[0].hasMsr(index)).map((index) => [index, device]);
 }

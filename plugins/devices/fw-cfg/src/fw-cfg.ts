@@ -1,8 +1,9 @@
 // The firmware configuration device of QEMU's machines (QEMU documentation, "Firmware Configuration (fw_cfg) Device"):
 // numbered items and named files that firmware and test programs read through a selector and a data port, or by DMA.
 
+import { fail, inject, injectable } from '@visorkit/core';
+import { GuestMemoryToken } from '@visorkit/machine';
 import type { Device, FirmwareConfig, GuestMemory, PortDevice } from '@visorkit/machine';
-import { fail } from '@visorkit/core';
 
 export const FW_CFG_SELECTOR_PORT = 0x510;
 export const FW_CFG_DATA_PORT = 0x511;
@@ -61,6 +62,7 @@ export interface FwCfgState {
 }
 
 /** The device. Items are the machine's description and not part of its state: every machine makes its own. */
+@injectable()
 export class FwCfg implements Device<FwCfgState>, PortDevice, FirmwareConfig {
   readonly name = 'fw-cfg';
   readonly #items = new Map<number, Uint8Array>();
@@ -69,7 +71,7 @@ export class FwCfg implements Device<FwCfgState>, PortDevice, FirmwareConfig {
   #offset = 0;
   #dmaHigh = 0;
 
-  constructor(private readonly memory: GuestMemory) {
+  constructor(@inject(GuestMemoryToken) private readonly memory: GuestMemory) {
     this.setItem(FwCfgItem.signature, ascii('QEMU'));
     this.setItem(FwCfgItem.id, number(ID_FEATURES, 4));
     this.#buildDirectory();

@@ -1,67 +1,81 @@
-// fw_cfg with what it says of the machine: memory, processors, the e820 map, the boot order.
-
-import { Stage } from '@visorkit/core';
-import type { Plugin, PluginHost } from '@visorkit/core';
+/** fw_cfg with what it says of the machine: memory, processors, the e820 map, the boot order. */
+import { Stage, definePlugin } from '@visorkit/core';
+import type { Plugin } from '@visorkit/core';
 import {
-  DeviceListToken,
+  AddDeviceToken,
   FirmwareConfigToken,
   GuestMemoryToken,
   MachineConfigToken,
   MemoryMapToken,
-  PortBusToken,
+  MemoryType,
+  checkPluginOptions,
 } from '@visorkit/machine';
-import type { MemoryMapEntry } from '@visorkit/machine';
+import type { MachineConfig, MemoryMapEntry } from '@visorkit/machine';
+import * as v from 'valibot';
 import { FW_CFG_PORTS, FW_CFG_SELECTOR_PORT, FwCfg, FwCfgItem, number } from './fw-cfg.js';
 import { linuxItems } from './linux-items.js';
 import type { FirmwareKernel } from './linux-items.js';
 
-export interface FwCfgPluginOptions {
+export interface FwCfgOptions {
   /** More files by name. */
-  files?: Readonly<Record<string, Uint8Array>>;
+  readonly files?: Readonly<Record<string, Uint8Array>>;
   /** A Linux kernel for firmware to start; SeaBIOS needs an option ROM for that, which is not part of it. */
-  linux?: FirmwareKernel;
+  readonly linux?: FirmwareKernel;
   /** Whether firmware offers its boot menu; true unless given. */
-  bootMenu?: boolean;
+  readonly bootMenu?: boolean;
 }
 
 const E820_ENTRY_SIZE = 20;
+const ONE_MIB = 0x10_0000;
+const BYTES = v.instance(Uint8Array);
 
-export class FwCfgPlugin implements Plugin {
-  readonly name = 'fw-cfg';
-  readonly requires = {
-    services: [PortBusToken, DeviceListToken, GuestMemoryToken, MachineConfigToken, MemoryMapToken],
-  };
-  readonly provides = [FirmwareConfigToken];
+export function fwCfg(options: FwCfgOptions = {}): Plugin {
+  checkPluginOptions('fwCfg', options, {
+    files: [v.record(v.string(), BYTES), 'an object of Uint8Arrays by file name'],
+    linux: [
+      v.strictObject({ kernel: BYTES, initrd: v.optional(BYTES), commandLine: v.optional(v.string()) }),
+      '{ kernel, initrd, commandLine }, the first two Uint8Arrays',
+    ],
+    bootMenu: [v.boolean(), 'true or false'],
+  });
+  return definePlugin({
+    name: 'fw-cfg',
+    uses: {
+      addDevice: AddDeviceToken,
+      firmware: FirmwareConfigToken,
+      memory: GuestMemoryToken,
+      config: MachineConfigToken,
+      map: MemoryMapToken,
+    },
+    provides: [{ token: FirmwareConfigToken, type: FwCfg }],
+    apply(host, { addDevice, firmware, memory: { regions }, config, map }) {
+      const device = firmware as FwCfg;
+      for (const [selector, data] of itemsOf(config, options)) device.setItem(selector, data);
+      for (const [name, data] of Object.entries(options.files ?? {})) device.addFile(name, data);
+      addDevice(device, { ports: [[FW_CFG_SELECTOR_PORT, FW_CFG_PORTS]] });
+      // The map is complete only when every plugin has reserved what it needs.
+      host.hooks.load.tap({ stage: Stage.Architecture }, () => {
+        // Firmware makes the map of the first megabyte itself: it is told of RAM as it is, and of what lies above.
+        const above = map.entries().filter(({ gpa, type }) => gpa >= ONE_MIB && type !== MemoryType.RAM);
+        const ram = regions.map(({ gpa, size }) => ({ gpa, size, type: MemoryType.RAM }));
+        device.addFile('etc/e820', e820File([...ram, ...above]));
+      });
+    },
+  });
+}
 
-  constructor(private readonly options: FwCfgPluginOptions = {}) {}
-
-  apply(host: PluginHost): void {
-    const { services } = host;
-    const { memory, cpus } = services.get(MachineConfigToken);
-    const fwCfg = new FwCfg(services.get(GuestMemoryToken));
-    fwCfg.setItem(FwCfgItem.uuid, new Uint8Array(16));
-    fwCfg.setItem(FwCfgItem.ramSize, number(memory, 8));
-    fwCfg.setItem(FwCfgItem.noGraphics, number(1, 2));
-    fwCfg.setItem(FwCfgItem.cpuCount, number(cpus, 2));
-    fwCfg.setItem(FwCfgItem.maxCpus, number(cpus, 2));
-    fwCfg.setItem(FwCfgItem.bootMenu, number(this.options.bootMenu === false ? 0 : 1, 2));
-    fwCfg.setItem(FwCfgItem.numa, number(0, 8));
-    fwCfg.setItem(FwCfgItem.irq0Override, number(1, 1));
-    if (this.options.linux !== undefined)
-      for (const [selector, data] of linuxItems(this.options.linux)) fwCfg.setItem(selector, data);
-    for (const [name, data] of Object.entries(this.options.files ?? {})) fwCfg.addFile(name, data);
-    host.onDispose(services.get(PortBusToken).register(FW_CFG_SELECTOR_PORT, FW_CFG_PORTS, fwCfg, this.name));
-    host.onDispose(services.get(DeviceListToken).add(fwCfg));
-    services.provide(FirmwareConfigToken, fwCfg);
-    // The map is complete only when every plugin has reserved what it needs.
-    const map = services.get(MemoryMapToken);
-    const regions = services.get(GuestMemoryToken).regions;
-    host.hooks.load.tap({ name: this.name, stage: Stage.Architecture }, () => {
-      // Firmware makes the map of the first megabyte itself: it is told of RAM as it is, and of what lies above.
-      const above = map.entries().filter(({ gpa, type }) => gpa >= 0x10_0000 && type !== 1);
-      fwCfg.addFile('etc/e820', e820File([...regions.map(({ gpa, size }) => ({ gpa, size, type: 1 })), ...above]));
-    });
-  }
+function itemsOf({ memory, cpus }: MachineConfig, { bootMenu = true, linux }: FwCfgOptions): [number, Uint8Array][] {
+  return [
+    [FwCfgItem.uuid, new Uint8Array(16)],
+    [FwCfgItem.ramSize, number(memory, 8)],
+    [FwCfgItem.noGraphics, number(1, 2)],
+    [FwCfgItem.cpuCount, number(cpus, 2)],
+    [FwCfgItem.maxCpus, number(cpus, 2)],
+    [FwCfgItem.bootMenu, number(bootMenu ? 1 : 0, 2)],
+    [FwCfgItem.numa, number(0, 8)],
+    [FwCfgItem.irq0Override, number(1, 1)],
+    ...(linux === undefined ? [] : linuxItems(linux)),
+  ];
 }
 
 /** Address, size and type of each entry: 8, 8 and 4 bytes, little endian. */

@@ -1,6 +1,8 @@
 // Ports that print: Bochs' 0xe9, SeaBIOS' and OVMF's 0x402. A read answers with the port's number, by which software
 // finds out that somebody listens.
 
+import { inject, injectable, token } from '@visorkit/core';
+import type { Token } from '@visorkit/core';
 import type { CharOutput, Device } from '@visorkit/machine';
 import { BytePortDevice } from './byte-port-device.js';
 
@@ -9,15 +11,20 @@ export const SEABIOS_DEBUG_PORT = 0x402;
 /** What a read of either port gives. */
 const PRESENT = 0xe9;
 
+export interface DebugConsoleSettings {
+  readonly name: string;
+  readonly output: CharOutput;
+}
+
+export const DebugConsoleSettingsToken: Token<DebugConsoleSettings> = token('debug-console-settings');
+
+@injectable()
 export class DebugConsole extends BytePortDevice implements Device<null> {
   readonly name: string;
 
-  constructor(
-    readonly port: number,
-    private readonly output: CharOutput,
-  ) {
+  constructor(@inject(DebugConsoleSettingsToken) private readonly settings: DebugConsoleSettings) {
     super();
-    this.name = `debug-console@${port.toString(16)}`;
+    this.name = settings.name;
   }
 
   reset(): void {}
@@ -33,6 +40,6 @@ export class DebugConsole extends BytePortDevice implements Device<null> {
   }
 
   protected writeByte(_port: number, value: number): void {
-    this.output.write(value);
+    this.settings.output.write(value);
   }
 }

@@ -1,7 +1,8 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import fc from 'fast-check';
 import { Hpet } from './hpet.js';
-import { TestLine, TestTime } from './test-machine.js';
+import { TestLines, TestTime } from './test-machine.js';
+import type { TestLine } from './test-machine.js';
 
 const CONFIG = 0x10;
 const COUNTER = 0xf0;
@@ -11,25 +12,19 @@ const timer = (index: number): { config: number; compare: number } => ({
 });
 
 let time: TestTime;
-let lines: Map<number, TestLine>;
+let lines: TestLines;
 let messages: [number, number][];
 let hpet: Hpet;
-const line = (gsi: number): TestLine => {
-  if (!lines.has(gsi)) lines.set(gsi, new TestLine());
-  return lines.get(gsi) as TestLine;
-};
+const line = (gsi: number): TestLine => lines.line(gsi);
 const make = (): Hpet =>
-  new Hpet({
-    clock: time.clock,
-    timers: time.timers,
-    line,
-    message: (address, data) => void messages.push([address, data]),
+  new Hpet(lines, time.clock, time.timers, {
+    sendMessage: (address, data) => void messages.push([address, data]),
   });
 const write = (offset: number, value: number): void => hpet.writeMmio(offset, 4, value);
 const read = (offset: number): number => hpet.readMmio(offset, 4);
 beforeEach(() => {
   time = new TestTime();
-  lines = new Map();
+  lines = new TestLines();
   messages = [];
   hpet = make();
 });

@@ -1,8 +1,17 @@
 // The high precision event timer (IA-PC HPET specification 1.0a): a 64-bit counter and three comparators, two of whose
 // first can take the place of the PIT and the RTC.
 
-import { Alarm, TickRate } from '@visorkit/machine';
-import type { Clock, Device, InterruptLine, MmioDevice, TimerQueue } from '@visorkit/machine';
+import { inject, injectable } from '@visorkit/core';
+import { Alarm, ClockToken, InterruptLinesToken, LocalApicsToken, TickRate, TimerQueueToken } from '@visorkit/machine';
+import type {
+  Clock,
+  Device,
+  InterruptLine,
+  LineSource,
+  LocalApics,
+  MmioDevice,
+  TimerQueue,
+} from '@visorkit/machine';
 
 export const HPET_BASE = 0xfed0_0000;
 export const HPET_SIZE = 0x400;
@@ -65,15 +74,8 @@ export interface HpetState {
   comparators: { config: number; comparator: string; period: string; fsbValue: number; fsbAddress: number }[];
 }
 
-export interface HpetPorts {
-  clock: Clock;
-  timers: TimerQueue;
-  /** The line of a global system interrupt. */
-  line: (gsi: number) => InterruptLine;
-  /** A message-signalled interrupt; without it comparators offer no FSB delivery. */
-  message?: (address: number, data: number) => void;
-}
-
+/** Without local APICs its comparators offer no FSB delivery (message-signalled interrupts). */
+@injectable()
 export class Hpet implements Device<HpetState>, MmioDevice {
   readonly name = 'hpet';
   readonly #rate = new TickRate(HPET_FREQUENCY);
@@ -87,8 +89,13 @@ export class Hpet implements Device<HpetState>, MmioDevice {
   #counter = 0n;
   #startTick = 0;
 
-  constructor(private readonly ports: HpetPorts) {
-    this.#alarms = this.#timers.map((_, index) => new Alarm(ports.timers, () => this.#match(index)));
+  constructor(
+    @inject(InterruptLinesToken) private readonly lines: LineSource,
+    @inject(ClockToken) private readonly clock: Clock,
+    @inject(TimerQueueToken) timers: TimerQueue,
+    @inject(LocalApicsToken, { isOptional: true }) private readonly apics?: Pick<LocalApics, 'sendMessage'>,
+  ) {
+    this.#alarms = this.#timers.map((_, index) => new Alarm(timers, () => this.#match(index)));
   }
 
   readMmio(offset: number, size: 1 | 2 | 4): number {
@@ -155,7 +162,7 @@ export class Hpet implements Device<HpetState>, MmioDevice {
 
   #now(): bigint {
     if (!(this.#config & CONFIG_ENABLE)) return this.#counter;
-    return (this.#counter + BigInt(this.#rate.ticksAt(this.ports.clock.now()) - this.#startTick)) & MASK_64;
+    return (this.#counter + BigInt(this.#rate.ticksAt(this.clock.now()) - this.#startTick)) & MASK_64;
   }
 
   #readRegister(register: number): number {
@@ -178,7 +185,7 @@ export class Hpet implements Device<HpetState>, MmioDevice {
     if (index < 0 || timer === undefined) return 0;
     switch ((register - COMPARATOR_FIRST) % COMPARATOR_STRIDE) {
       case 0x00:
-        return timer.config | TIMER_PERIODIC_CAPABLE | TIMER_64_BIT | (this.ports.message ? TIMER_FSB_CAPABLE : 0);
+        return timer.config | TIMER_PERIODIC_CAPABLE | TIMER_64_BIT | (this.apics ? TIMER_FSB_CAPABLE : 0);
       case 0x04:
         return ROUTES;
       case 0x08:
@@ -217,7 +224,7 @@ export class Hpet implements Device<HpetState>, MmioDevice {
     this.#catchUp(index);
     switch ((register - COMPARATOR_FIRST) % COMPARATOR_STRIDE) {
       case 0x00:
-        timer.config = value & (TIMER_WRITABLE | TIMER_SET_VALUE) & (this.ports.message ? -1 : ~TIMER_FSB);
+        timer.config = value & (TIMER_WRITABLE | TIMER_SET_VALUE) & (this.apics ? -1 : ~TIMER_FSB);
         if (!(value & TIMER_LEVEL) || !(value & TIMER_INTERRUPT)) this.#release(index);
         break;
       case 0x08:
@@ -240,7 +247,7 @@ export class Hpet implements Device<HpetState>, MmioDevice {
     for (let index = 0; index < COMPARATORS; index++) this.#catchUp(index);
     const now = this.#now();
     this.#counter = now;
-    this.#startTick = this.#rate.ticksAt(this.ports.clock.now());
+    this.#startTick = this.#rate.ticksAt(this.clock.now());
     this.#config = config;
     for (let index = 0; index < COMPARATORS; index++) this.#arm(index);
   }
@@ -284,7 +291,7 @@ export class Hpet implements Device<HpetState>, MmioDevice {
     const timer = this.#timers[index],
       alarm = this.#alarms[index];
     if (alarm.deadline !== Infinity) {
-      if (alarm.deadline > this.ports.clock.now()) return;
+      if (alarm.deadline > this.clock.now()) return;
       alarm.clear();
       return this.#match(index);
     }
@@ -307,9 +314,9 @@ export class Hpet implements Device<HpetState>, MmioDevice {
     if (wait < 0n) wait += width;
     // A one-shot comparator in the past matches again only after the counter wraps: never, with 64 bits.
     if (wait > 1n << 50n) return this.#alarms[index].clear();
-    const tick = this.#rate.ticksAt(this.ports.clock.now());
+    const tick = this.#rate.ticksAt(this.clock.now());
     const at = this.#rate.timeOf(tick + Number(wait));
-    this.#alarms[index].set(timer.config & TIMER_PERIODIC ? Math.max(at, this.ports.clock.now() + SHORTEST_WAIT) : at);
+    this.#alarms[index].set(timer.config & TIMER_PERIODIC ? Math.max(at, this.clock.now() + SHORTEST_WAIT) : at);
   }
 
   /** The counter reached a comparator. */
@@ -324,7 +331,7 @@ export class Hpet implements Device<HpetState>, MmioDevice {
       this.#arm(index);
     } else if (timer.config & TIMER_32_BIT && this.#observed(index)) {
       // Matches again when the low half of the counter comes round.
-      const tick = this.#rate.ticksAt(this.ports.clock.now());
+      const tick = this.#rate.ticksAt(this.clock.now());
       this.#alarms[index].set(this.#rate.timeOf(tick + Number(WORD)));
     }
     this.#raise(index);
@@ -333,7 +340,7 @@ export class Hpet implements Device<HpetState>, MmioDevice {
   #raise(index: number): void {
     const timer = this.#timers[index];
     if (!(timer.config & TIMER_INTERRUPT)) return;
-    if (timer.config & TIMER_FSB && this.ports.message) return this.ports.message(timer.fsbAddress, timer.fsbValue);
+    if (timer.config & TIMER_FSB && this.apics) return this.apics.sendMessage(timer.fsbAddress, timer.fsbValue);
     const legacy = (this.#config & CONFIG_LEGACY) !== 0 && index < 2;
     // Legacy replacement: ISA interrupts 0 and 8, always edges.
     const line = this.#line(legacy ? (index === 0 ? 0 : 8) : (timer.config >> TIMER_ROUTE_SHIFT) & 31);
@@ -351,7 +358,7 @@ export class Hpet implements Device<HpetState>, MmioDevice {
   #line(gsi: number): InterruptLine | undefined {
     if (!(ROUTES & (1 << gsi)) && gsi !== 0) return undefined;
     let line = this.#lines.get(gsi);
-    if (line === undefined) this.#lines.set(gsi, (line = this.ports.line(gsi)));
+    if (line === undefined) this.#lines.set(gsi, (line = this.lines.line(gsi)));
     return line;
   }
 }

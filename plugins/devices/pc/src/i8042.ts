@@ -1,7 +1,9 @@
 // The 8042 keyboard controller of a PS/2 (IBM PS/2 Hardware Interface Technical Reference, "Keyboard Controller"), with a
 // keyboard and a mouse on its two ports. It also pulses the reset line of the processor and gates A20.
 
-import type { Device, InterruptLine } from '@visorkit/machine';
+import { inject, injectable } from '@visorkit/core';
+import { InterruptLinesToken, SystemControlToken } from '@visorkit/machine';
+import type { Device, InterruptLine, LineSource, SystemControl } from '@visorkit/machine';
 import { BytePortDevice } from './byte-port-device.js';
 import { Ps2Keyboard } from './ps2-keyboard.js';
 import type { Ps2KeyboardState } from './ps2-keyboard.js';
@@ -79,15 +81,10 @@ export interface I8042State {
   mouse: Ps2MouseState;
 }
 
-export interface I8042Ports {
-  keyboardIrq: InterruptLine;
-  auxIrq: InterruptLine;
-  /** The processor's reset line was pulsed. */
-  reset: () => void;
-  /** The A20 gate changed. */
-  a20?: (enabled: boolean) => void;
-}
+const KEYBOARD_IRQ = 1;
+const AUX_IRQ = 12;
 
+@injectable()
 export class I8042 extends BytePortDevice implements Device<I8042State> {
   readonly name = 'i8042';
   readonly #keyboard = new Ps2Keyboard();
@@ -105,8 +102,18 @@ export class I8042 extends BytePortDevice implements Device<I8042State> {
   /** A break prefix of set 2 went by: the next code gets bit 7 in set 1. */
   #breakPending = false;
 
-  constructor(private readonly ports: I8042Ports) {
+  readonly #keyboardIrq: InterruptLine;
+  readonly #auxIrq: InterruptLine;
+  /** Told when the A20 gate changes. */
+  onA20: ((enabled: boolean) => void) | undefined;
+
+  constructor(
+    @inject(InterruptLinesToken) lines: LineSource,
+    @inject(SystemControlToken) private readonly system: Pick<SystemControl, 'reset'>,
+  ) {
     super();
+    this.#keyboardIrq = lines.line(KEYBOARD_IRQ);
+    this.#auxIrq = lines.line(AUX_IRQ);
   }
 
   /** The user presses or releases keys: bytes of scan code set 2, as the keyboard sends them. */
@@ -246,7 +253,7 @@ export class I8042 extends BytePortDevice implements Device<I8042State> {
         return this.#answer(0);
       default:
         // 0xf0-0xff pulse the output port bits whose command bit is 0; bit 0 is the processor's reset.
-        if ((command & Command.pulse) === Command.pulse && (command & 1) === 0) this.ports.reset();
+        if ((command & Command.pulse) === Command.pulse && (command & 1) === 0) this.#pulseReset();
         // 0x21-0x3f and 0x61-0x7f are the rest of the controller's RAM, which holds nothing here.
         if (command > Command.readConfig && command < 0x40) this.#answer(0);
         if (command > Command.writeConfig && command < 0x80) this.#command = command;
@@ -289,8 +296,12 @@ export class I8042 extends BytePortDevice implements Device<I8042State> {
   #writeOutputPort(value: number): void {
     const before = this.a20;
     this.#outputPort = (value & OUTPUT_A20) | OUTPUT_NOT_RESET;
-    if (this.a20 !== before) this.ports.a20?.(this.a20);
-    if (!(value & OUTPUT_NOT_RESET)) this.ports.reset();
+    if (this.a20 !== before) this.onA20?.(this.a20);
+    if (!(value & OUTPUT_NOT_RESET)) this.#pulseReset();
+  }
+
+  #pulseReset(): void {
+    this.system.reset('the guest pulsed the reset line through the keyboard controller');
   }
 
   /** The controller's own answers come before what the devices have to say. */
@@ -342,7 +353,7 @@ export class I8042 extends BytePortDevice implements Device<I8042State> {
 
   #updateLines(): void {
     const full = this.#output !== null;
-    this.ports.keyboardIrq.set(full && !this.#outputFromAux && (this.#config & CONFIG_KEYBOARD_INTERRUPT) !== 0);
-    this.ports.auxIrq.set(full && this.#outputFromAux && (this.#config & CONFIG_AUX_INTERRUPT) !== 0);
+    this.#keyboardIrq.set(full && !this.#outputFromAux && (this.#config & CONFIG_KEYBOARD_INTERRUPT) !== 0);
+    this.#auxIrq.set(full && this.#outputFromAux && (this.#config & CONFIG_AUX_INTERRUPT) !== 0);
   }
 }

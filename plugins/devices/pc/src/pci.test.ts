@@ -9,7 +9,7 @@ let resets: boolean[];
 let host: PciHost;
 beforeEach(() => {
   resets = [];
-  host = new PciHost(new ResetControl((hard) => resets.push(hard)));
+  host = new PciHost(new ResetControl({ reset: (why) => resets.push(/hard reset/.test(why)) }));
 });
 const select = (slot: number, register: number, bus = 0, fn = 0): void =>
   host.writePort(0xcf8, 4, 0x8000_0000 + bus * 0x10000 + slot * 0x800 + fn * 0x100 + register);

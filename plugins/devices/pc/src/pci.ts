@@ -3,7 +3,8 @@
 //
 // The byte port 0xcf9 lies inside the address register's range; the chipset gives it to its reset control register.
 
-import { fail } from '@visorkit/core';
+import { fail, inject, injectable, token } from '@visorkit/core';
+import type { Token } from '@visorkit/core';
 import type { Device, PciBus, PciFunction, PortDevice } from '@visorkit/machine';
 import { PciConfigSpace } from '@visorkit/machine';
 import { RESET_CONTROL_PORT } from './reset-control.js';
@@ -34,7 +35,11 @@ export interface PciHostState {
   bridge: unknown;
 }
 
+/** The register behind the byte port 0xcf9. */
+export const ResetControlToken: Token<ResetControl> = token('reset-control');
+
 /** The configuration ports and what is attached to bus 0. */
+@injectable()
 export class PciHost implements Device<PciHostState>, PortDevice, PciBus {
   readonly name = 'pci-host';
   /** By slot and function, as in bits 15-8 of the address register. */
@@ -44,8 +49,7 @@ export class PciHost implements Device<PciHostState>, PortDevice, PciBus {
   readonly #bridge: PciConfigSpace;
   #address = 0;
 
-  /** @param resetControl the register behind the byte port 0xcf9 */
-  constructor(private readonly resetControl?: ResetControl) {
+  constructor(@inject(ResetControlToken, { isOptional: true }) private readonly resetControl?: ResetControl) {
     const bridge = new PciConfigSpace('440fx', HOST_BRIDGE);
     this.#bridge = bridge;
     for (let register = 0; register < PAM_COUNT; register++) {

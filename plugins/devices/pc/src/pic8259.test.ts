@@ -182,7 +182,8 @@ describe('8259A pair (Intel 231468)', () => {
 
   it('tells changes of its output', () => {
     const levels: boolean[] = [];
-    pic = new Pic8259Pair((level) => levels.push(level));
+    pic = new Pic8259Pair();
+    pic.onOutput = (level) => levels.push(level);
     port = bytes(pic);
     initialise();
     pulse(1);

@@ -1,6 +1,7 @@
 // The pair of 8259A programmable interrupt controllers of a PC (Intel 8259A data sheet, 231468), with the edge/level
 // control registers that EISA added at 0x4d0 and 0x4d1.
 
+import { injectable } from '@visorkit/core';
 import type { Device, InterruptSource } from '@visorkit/machine';
 import { BytePortDevice } from './byte-port-device.js';
 
@@ -245,14 +246,16 @@ export interface Pic8259State {
  * The master at 0x20, the slave at 0xa0 on the master's input 2, ELCR at 0x4d0. As an interrupt source it answers the
  * CPU's INTR pin and acknowledge cycle; a machine with a local APIC puts it behind LINT0.
  */
+@injectable()
 export class Pic8259Pair extends BytePortDevice implements Device<Pic8259State>, InterruptSource {
   readonly name = 'pic8259';
   readonly #slave = new Chip(0xde); // IRQ 8 and 13 are always edges
   readonly #master = new Chip(0xf8); // IRQ 0, 1 and 2 are always edges
+  /** Told when the INTR output changes. */
+  onOutput: ((level: boolean) => void) | undefined;
   #pending = false;
 
-  /** @param changed told when the INTR output changes */
-  constructor(private readonly changed?: (level: boolean) => void) {
+  constructor() {
     super();
     this.#master.slave = this.#slave;
   }
@@ -328,6 +331,6 @@ export class Pic8259Pair extends BytePortDevice implements Device<Pic8259State>,
     const level = this.#master.request() >= 0;
     if (level === this.#pending) return;
     this.#pending = level;
-    this.changed?.(level);
+    this.onOutput?.(level);
   }
 }

@@ -9,7 +9,7 @@ let time: TestTime;
 let irq: TestLine;
 let pit: Pit8254;
 let port: ReturnType<typeof bytes>;
-const make = (): Pit8254 => new Pit8254({ irq, clock: time.clock, timers: time.timers });
+const make = (): Pit8254 => new Pit8254({ line: () => irq }, time.clock, time.timers);
 beforeEach(() => {
   time = new TestTime();
   irq = new TestLine();

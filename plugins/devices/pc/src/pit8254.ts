@@ -4,8 +4,9 @@
 // Nothing counts while nobody looks: each counter keeps the tick its count began and works out the count and its output
 // from the present tick. Only counter 0 sets an alarm, for the next rising edge of its output.
 
-import { Alarm, TickRate } from '@visorkit/machine';
-import type { Clock, Device, InterruptLine, TimerQueue } from '@visorkit/machine';
+import { inject, injectable } from '@visorkit/core';
+import { Alarm, ClockToken, InterruptLinesToken, TickRate, TimerQueueToken } from '@visorkit/machine';
+import type { Clock, Device, InterruptLine, LineSource, TimerQueue } from '@visorkit/machine';
 import { BytePortDevice } from './byte-port-device.js';
 
 /** 14.31818 MHz / 12, in hertz. */
@@ -299,25 +300,25 @@ export interface Pit8254State {
   portB: number;
 }
 
-/** What the timer needs from outside. */
-export interface Pit8254Ports {
-  /** OUT of counter 0. */
-  irq: InterruptLine;
-  clock: Clock;
-  timers: TimerQueue;
-}
-
 /** The 8254 at ports 0x40-0x43 together with port 0x61, which gates counter 2 and shows its output. */
+@injectable()
 export class Pit8254 extends BytePortDevice implements Device<Pit8254State> {
   readonly name = 'pit8254';
   readonly #counters = [new Counter(true), new Counter(true), new Counter(false)] as const;
   readonly #rate = new TickRate(PIT_FREQUENCY);
+  /** OUT of counter 0. */
+  readonly #irq: InterruptLine;
   readonly #alarm: Alarm;
   #portB = 0;
 
-  constructor(private readonly ports: Pit8254Ports) {
+  constructor(
+    @inject(InterruptLinesToken) lines: LineSource,
+    @inject(ClockToken) private readonly clock: Clock,
+    @inject(TimerQueueToken) timers: TimerQueue,
+  ) {
     super();
-    this.#alarm = new Alarm(ports.timers, () => this.#rise());
+    this.#irq = lines.line(0);
+    this.#alarm = new Alarm(timers, () => this.#rise());
   }
 
   /** Whether the speaker's cone is pushed out now: counter 2's output gated by bit 1 of port 0x61. */
@@ -387,22 +388,22 @@ export class Pit8254 extends BytePortDevice implements Device<Pit8254State> {
   }
 
   #now(): number {
-    return this.#rate.ticksAt(this.ports.clock.now());
+    return this.#rate.ticksAt(this.clock.now());
   }
 
   /** After software touched the timer: IRQ 0 follows OUT, and the alarm stands at its next rise. */
   #schedule(): void {
     const now = this.#now();
     const counter = this.#counters[0];
-    this.ports.irq.set(counter.output(now));
+    this.#irq.set(counter.output(now));
     const rise = counter.nextRise(now);
     this.#alarm.set(rise === Infinity ? Infinity : this.#rate.timeOf(rise));
   }
 
   /** OUT rose. The low phase before it carries no information on an edge-sensed input, so it is given here. */
   #rise(): void {
-    this.ports.irq.set(false);
-    this.ports.irq.set(true);
+    this.#irq.set(false);
+    this.#irq.set(true);
     const rise = this.#counters[0].nextRise(this.#now());
     this.#alarm.set(rise === Infinity ? Infinity : this.#rate.timeOf(rise));
   }

@@ -9,7 +9,7 @@ import { ShutdownPort } from './shutdown-port.js';
 describe('isa-debug-exit', () => {
   it('ends the run with (value << 1) | 1 for every width', () => {
     const statuses: number[] = [];
-    const device = new IsaDebugExit((status) => statuses.push(status));
+    const device = new IsaDebugExit({ port: 0xf4 }, { exit: (status) => statuses.push(status) });
     device.writePort(0xf4, 1, 0);
     device.writePort(0xf4, 2, 0x10);
     device.writePort(0xf4, 4, 0x7f);
@@ -21,7 +21,7 @@ describe('isa-debug-exit', () => {
 describe('debug console', () => {
   it('prints, and says that it is there', () => {
     const output = new CaptureOutput();
-    const device = new DebugConsole(0x402, output);
+    const device = new DebugConsole({ name: 'firmware-debug', output });
     for (const character of 'SeaBIOS') device.writePort(0x402, 1, character.charCodeAt(0));
     expect(output.text).toBe('SeaBIOS');
     expect(device.readPort(0x402, 1)).toBe(0xe9);
@@ -42,7 +42,8 @@ describe('system control port A', () => {
   it('resets on the rising edge of bit 0, and gates A20', () => {
     let resets = 0;
     const gates: boolean[] = [];
-    const device = new SystemControlPortA({ reset: () => resets++, a20: (enabled) => gates.push(enabled) });
+    const device = new SystemControlPortA({ reset: () => resets++ });
+    device.onA20 = (enabled) => gates.push(enabled);
     for (const value of [0x02, 0x03, 0x03, 0x00, 0x01]) device.writePort(0x92, 1, value);
     expect(resets).toBe(2);
     expect(gates).toEqual([false]);
@@ -55,7 +56,7 @@ describe('system control port A', () => {
 describe('shutdown port', () => {
   it('switches off for the whole word alone', () => {
     let off = 0;
-    const device = new ShutdownPort(() => off++);
+    const device = new ShutdownPort({ powerOff: () => off++ });
     const write = (text: string): void =>
       [...text].forEach((character) => device.writePort(0x8900, 1, character.charCodeAt(0)));
     write('Shut up');

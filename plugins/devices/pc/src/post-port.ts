@@ -1,11 +1,13 @@
 // Port 0x80: firmware writes the step of its power-on self test there, and old software writes to it to pass a microsecond.
 
+import { injectable } from '@visorkit/core';
 import type { Device } from '@visorkit/machine';
 import { BytePortDevice } from './byte-port-device.js';
 
 export const POST_PORT = 0x80;
 
 /** Keeps the last code; `onCode` is told of each change. */
+@injectable()
 export class PostPort extends BytePortDevice implements Device<number> {
   readonly name = 'post';
   onCode: ((code: number) => void) | undefined;

@@ -1,7 +1,9 @@
 // The two registers a PC is reset through besides the keyboard controller: system control port A of the PS/2 at 0x92,
 // and the reset control register of Intel's chipsets at 0xcf9 (82371SB data sheet, "RC").
 
-import type { Device } from '@visorkit/machine';
+import { inject, injectable } from '@visorkit/core';
+import { SystemControlToken } from '@visorkit/machine';
+import type { Device, SystemControl } from '@visorkit/machine';
 import { BytePortDevice } from './byte-port-device.js';
 
 export const SYSTEM_CONTROL_A_PORT = 0x92;
@@ -19,11 +21,15 @@ const RESET_FULL = 0x08;
 const RESET_WRITABLE = RESET_HARD | RESET_CPU | RESET_FULL;
 
 /** System control port A: a rising bit 0 resets the processor, bit 1 gates A20. */
+@injectable()
 export class SystemControlPortA extends BytePortDevice implements Device<number> {
   readonly name = 'system-control-port-a';
   #value = A_A20;
 
-  constructor(private readonly ports: { reset: () => void; a20?: (enabled: boolean) => void }) {
+  /** Told when the A20 gate changes. */
+  onA20: ((enabled: boolean) => void) | undefined;
+
+  constructor(@inject(SystemControlToken) private readonly system: Pick<SystemControl, 'reset'>) {
     super();
   }
 
@@ -50,17 +56,19 @@ export class SystemControlPortA extends BytePortDevice implements Device<number>
   protected writeByte(_port: number, value: number): void {
     const before = this.#value;
     this.#value = value & A_WRITABLE;
-    if ((before ^ this.#value) & A_A20) this.ports.a20?.(this.a20);
-    if (value & A_FAST_RESET && !(before & A_FAST_RESET)) this.ports.reset();
+    if ((before ^ this.#value) & A_A20) this.onA20?.(this.a20);
+    if (value & A_FAST_RESET && !(before & A_FAST_RESET))
+      this.system.reset('the guest wrote the fast-reset bit of port 0x92');
   }
 }
 
 /** The reset control register: bit 2 going from 0 to 1 resets; bits 1 and 3 say how thoroughly. */
+@injectable()
 export class ResetControl extends BytePortDevice implements Device<number> {
   readonly name = 'reset-control';
   #value = 0;
 
-  constructor(private readonly onReset: (hard: boolean) => void) {
+  constructor(@inject(SystemControlToken) private readonly system: Pick<SystemControl, 'reset'>) {
     super();
   }
 
@@ -83,6 +91,8 @@ export class ResetControl extends BytePortDevice implements Device<number> {
   protected writeByte(_port: number, value: number): void {
     const before = this.#value;
     this.#value = value & RESET_WRITABLE;
-    if (value & RESET_CPU && !(before & RESET_CPU)) this.onReset((value & RESET_HARD) !== 0);
+    if (!(value & RESET_CPU) || before & RESET_CPU) return;
+    const kind = value & RESET_HARD ? 'a hard' : 'a soft';
+    this.system.reset(`the guest asked for ${kind} reset through the reset control register (port 0xcf9)`);
   }
 }

@@ -3,8 +3,10 @@
 // Time is a base second and the clock time at which it began; the registers are worked out when read. An alarm on the
 // timer queue stands only while an interrupt could come of it; flags nobody waits for are found when register C is read.
 
-import { Alarm, TickRate } from '@visorkit/machine';
-import type { Clock, Device, InterruptLine, TimerQueue } from '@visorkit/machine';
+import { inject, injectable, token } from '@visorkit/core';
+import type { Token } from '@visorkit/core';
+import { Alarm, ClockToken, InterruptLinesToken, TickRate, TimerQueueToken } from '@visorkit/machine';
+import type { Clock, Device, InterruptLine, LineSource, RealTimeClock, TimerQueue } from '@visorkit/machine';
 import { BytePortDevice } from './byte-port-device.js';
 import { fromCalendar, toCalendar } from './calendar.js';
 
@@ -68,22 +70,19 @@ export interface RtcState {
   halted: boolean;
 }
 
-/** What the clock needs from outside. */
-export interface RtcPorts {
-  irq: InterruptLine;
-  clock: Clock;
-  timers: TimerQueue;
+/** What the clock shows at first. */
+export interface RtcSettings {
+  /** Calendar time at the VM's start, in whole seconds since 1970-01-01 UTC. */
+  readonly startTime: number;
+  /** First contents of CMOS cells, by index 0x0e-0x7f. */
+  readonly cells?: Iterable<readonly [number, number]>;
 }
 
-export interface RtcOptions {
-  /** Calendar time at the VM's start, in whole seconds since 1970-01-01 UTC. */
-  startTime: number;
-  /** First contents of CMOS cells, by index 0x0e-0x7f. */
-  cells?: Iterable<readonly [number, number]>;
-}
+export const RtcSettingsToken: Token<RtcSettings> = token('rtc-settings');
 
 /** The clock and 128 bytes of CMOS RAM. Port 0x70 selects (bit 7, the NMI mask, is kept apart), 0x71 is the data. */
-export class RtcMc146818 extends BytePortDevice implements Device<RtcState> {
+@injectable()
+export class RtcMc146818 extends BytePortDevice implements Device<RtcState>, RealTimeClock {
   readonly name = 'rtc-mc146818';
   readonly #cells = new Uint8Array(128);
   #index = 0;
@@ -99,19 +98,24 @@ export class RtcMc146818 extends BytePortDevice implements Device<RtcState> {
   readonly #periodicAlarm: Alarm;
   readonly #updateAlarm: Alarm;
 
+  readonly #irq: InterruptLine;
+
   constructor(
-    private readonly ports: RtcPorts,
-    options: RtcOptions,
+    @inject(RtcSettingsToken) settings: RtcSettings,
+    @inject(InterruptLinesToken) lines: LineSource,
+    @inject(ClockToken) private readonly clock: Clock,
+    @inject(TimerQueueToken) timers: TimerQueue,
   ) {
     super();
-    this.#baseSecond = Math.floor(options.startTime);
-    this.#baseTime = ports.clock.now();
+    this.#irq = lines.line(8);
+    this.#baseSecond = Math.floor(settings.startTime);
+    this.#baseTime = clock.now();
     this.#cells[RtcRegister.a] = A_DIVIDER_32KHZ | 6;
     this.#cells[RtcRegister.b] = B_24_HOURS;
     this.#cells[RtcRegister.d] = D_VALID;
-    for (const [index, value] of options.cells ?? []) this.#cells[index & 0x7f] = value;
-    this.#periodicAlarm = new Alarm(ports.timers, () => this.#poll());
-    this.#updateAlarm = new Alarm(ports.timers, () => this.#poll());
+    for (const [index, value] of settings.cells ?? []) this.#cells[index & 0x7f] = value;
+    this.#periodicAlarm = new Alarm(timers, () => this.#poll());
+    this.#updateAlarm = new Alarm(timers, () => this.#poll());
     this.#periodicSeen = this.#updateSeen = this.#baseTime;
   }
 
@@ -124,7 +128,7 @@ export class RtcMc146818 extends BytePortDevice implements Device<RtcState> {
   get time(): number {
     return this.#halted
       ? this.#baseSecond
-      : this.#baseSecond + Math.floor((this.ports.clock.now() - this.#baseTime) / SECOND);
+      : this.#baseSecond + Math.floor((this.clock.now() - this.#baseTime) / SECOND);
   }
 
   /** Sets a CMOS cell as a firmware would, 0x0e to 0x7f. */
@@ -215,7 +219,7 @@ export class RtcMc146818 extends BytePortDevice implements Device<RtcState> {
       return;
     }
     // Written while it runs: the new value counts from the next second on, the phase stays.
-    const now = this.ports.clock.now();
+    const now = this.clock.now();
     this.#showTime();
     this.#cells[index] = value;
     const phase = (now - this.#baseTime) % SECOND;
@@ -224,7 +228,7 @@ export class RtcMc146818 extends BytePortDevice implements Device<RtcState> {
   }
 
   #writeA(value: number): void {
-    const now = this.ports.clock.now();
+    const now = this.clock.now();
     const leavesReset = dividerReset(this.#cells[RtcRegister.a] as number) && !dividerReset(value);
     this.#cells[RtcRegister.a] = value;
     this.#periodicSeen = now;
@@ -243,7 +247,7 @@ export class RtcMc146818 extends BytePortDevice implements Device<RtcState> {
     const halt =
       dividerReset(this.#cells[RtcRegister.a] as number) || ((this.#cells[RtcRegister.b] as number) & B_SET) !== 0;
     if (halt === this.#halted) return;
-    const now = this.ports.clock.now();
+    const now = this.clock.now();
     if (halt) {
       this.#showTime();
       this.#baseSecond = this.time;
@@ -260,7 +264,7 @@ export class RtcMc146818 extends BytePortDevice implements Device<RtcState> {
 
   #updateInProgress(): boolean {
     if (this.#halted) return false;
-    return (this.ports.clock.now() - this.#baseTime) % SECOND >= SECOND - UPDATE_WARNING;
+    return (this.clock.now() - this.#baseTime) % SECOND >= SECOND - UPDATE_WARNING;
   }
 
   #readFlags(): number {
@@ -286,7 +290,7 @@ export class RtcMc146818 extends BytePortDevice implements Device<RtcState> {
 
   /** Raises the flags of everything that happened since the last look. */
   #collect(): void {
-    const now = this.ports.clock.now();
+    const now = this.clock.now();
     const period = this.#period();
     if (period !== 0) {
       const before = Math.floor(OSCILLATOR.ticksAt(this.#periodicSeen) / period);
@@ -331,14 +335,14 @@ export class RtcMc146818 extends BytePortDevice implements Device<RtcState> {
   /** Brings the interrupt line and both alarms in step with the registers. */
   #schedule(): void {
     const enabled = (this.#cells[RtcRegister.b] as number) & C_FLAGS;
-    this.ports.irq.set((this.#flags & enabled) !== 0);
+    this.#irq.set((this.#flags & enabled) !== 0);
     const period = this.#period();
     if (enabled & B_PERIODIC && period !== 0) {
-      const ticks = OSCILLATOR.ticksAt(this.ports.clock.now());
+      const ticks = OSCILLATOR.ticksAt(this.clock.now());
       this.#periodicAlarm.set(OSCILLATOR.timeOf((Math.floor(ticks / period) + 1) * period));
     } else this.#periodicAlarm.clear();
     if (enabled & (B_ALARM | B_UPDATE) && !this.#halted) {
-      const passed = Math.floor((this.ports.clock.now() - this.#baseTime) / SECOND);
+      const passed = Math.floor((this.clock.now() - this.#baseTime) / SECOND);
       this.#updateAlarm.set(this.#baseTime + (passed + 1) * SECOND);
     } else this.#updateAlarm.clear();
   }

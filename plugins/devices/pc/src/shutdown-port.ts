@@ -1,17 +1,20 @@
 // Port 0x8900 of Bochs: the bytes of "Shutdown", written one after the other, switch the machine off.
 
-import type { Device } from '@visorkit/machine';
+import { inject, injectable } from '@visorkit/core';
+import { SystemControlToken } from '@visorkit/machine';
+import type { Device, SystemControl } from '@visorkit/machine';
 import { BytePortDevice } from './byte-port-device.js';
 
 export const SHUTDOWN_PORT = 0x8900;
 const WORD = 'Shutdown';
 
+@injectable()
 export class ShutdownPort extends BytePortDevice implements Device<number> {
   readonly name = 'shutdown-port';
   /** How many characters of the word came so far. */
   #matched = 0;
 
-  constructor(private readonly powerOff: () => void) {
+  constructor(@inject(SystemControlToken) private readonly system: Pick<SystemControl, 'powerOff'>) {
     super();
   }
 
@@ -35,7 +38,7 @@ export class ShutdownPort extends BytePortDevice implements Device<number> {
     if (value !== WORD.charCodeAt(this.#matched)) this.#matched = value === WORD.charCodeAt(0) ? 1 : 0;
     else if (++this.#matched === WORD.length) {
       this.#matched = 0;
-      this.powerOff();
+      this.system.powerOff('the guest wrote "Shutdown" to port 0x8900');
     }
   }
 }

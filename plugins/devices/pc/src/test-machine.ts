@@ -1,7 +1,7 @@
 // A clock that stands still until moved, and lines that remember, for the tests of this package.
 
 import { ManualClock, TimerQueue } from '@visorkit/machine';
-import type { InterruptLine, PortDevice } from '@visorkit/machine';
+import type { InterruptLine, LineSource, PortDevice } from '@visorkit/machine';
 
 /** A line that keeps its level and counts rising edges. */
 export class TestLine implements InterruptLine {
@@ -11,6 +11,17 @@ export class TestLine implements InterruptLine {
   set(level: boolean): void {
     if (level && !this.level) this.edges++;
     this.level = level;
+  }
+}
+
+/** Lines by number, each made when it is first asked for. */
+export class TestLines implements LineSource {
+  readonly #lines = new Map<number, TestLine>();
+
+  line(gsi: number): TestLine {
+    let line = this.#lines.get(gsi);
+    if (line === undefined) this.#lines.set(gsi, (line = new TestLine()));
+    return line;
   }
 }
 

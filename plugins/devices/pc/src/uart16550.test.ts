@@ -14,7 +14,8 @@ let irq: TestLine;
 let output: CaptureOutput;
 let uart: Uart16550;
 let port: ReturnType<typeof bytes>;
-const make = (): Uart16550 => new Uart16550({ irq, output, clock: time.clock, timers: time.timers });
+const make = (): Uart16550 =>
+  new Uart16550({ name: 'com1', base: BASE, irq: 4, output }, { line: () => irq }, time.clock, time.timers);
 beforeEach(() => {
   time = new TestTime();
   irq = new TestLine();

@@ -5,8 +5,10 @@
 // always empty. What software can see of timing is kept where it matters: the receiver's FIFO timeout is four character
 // times at the programmed rate.
 
-import { Alarm } from '@visorkit/machine';
-import type { CharOutput, Clock, Device, InterruptLine, TimerQueue } from '@visorkit/machine';
+import { inject, injectable, token } from '@visorkit/core';
+import type { Token } from '@visorkit/core';
+import { Alarm, ClockToken, InterruptLinesToken, TimerQueueToken } from '@visorkit/machine';
+import type { CharOutput, Clock, Device, InterruptLine, LineSource, TimerQueue } from '@visorkit/machine';
 import { BytePortDevice } from './byte-port-device.js';
 
 /** Register offsets from the base port (data sheet, table I). */
@@ -113,20 +115,26 @@ export interface Uart16550State {
   waiting: number[];
 }
 
-/** What the UART needs from outside. */
-export interface Uart16550Ports {
-  irq: InterruptLine;
-  output: CharOutput;
-  clock: Clock;
-  timers: TimerQueue;
+/** Where a UART is, and where its characters go. */
+export interface Uart16550Settings {
+  readonly name: string;
+  /** First of its eight ports. */
+  readonly base: number;
+  /** Its interrupt line. */
+  readonly irq: number;
+  readonly output: CharOutput;
 }
+
+export const Uart16550SettingsToken: Token<Uart16550Settings> = token('uart16550-settings');
 
 /**
  * A 16550A at eight consecutive ports. Bytes the guest sends go to `output`; bytes from outside come through
  * `receive`, which keeps what does not fit in the FIFO until the guest has read, so nothing is lost.
  */
+@injectable()
 export class Uart16550 extends BytePortDevice implements Device<Uart16550State> {
   readonly name: string;
+  readonly base: number;
   #interruptEnable = 0;
   #fifoControl = 0;
   #lineControl = LCR_8N1;
@@ -140,17 +148,20 @@ export class Uart16550 extends BytePortDevice implements Device<Uart16550State> 
   #overrun = false;
   #received: { byte: number; errors: number }[] = [];
   #waiting: number[] = [];
-  #line = false;
+  readonly #irq: InterruptLine;
   readonly #timeout: Alarm;
 
   constructor(
-    private readonly ports: Uart16550Ports,
-    readonly base = 0x3f8,
-    name = `uart16550@${base.toString(16)}`,
+    @inject(Uart16550SettingsToken) private readonly settings: Uart16550Settings,
+    @inject(InterruptLinesToken) lines: LineSource,
+    @inject(ClockToken) private readonly clock: Clock,
+    @inject(TimerQueueToken) timers: TimerQueue,
   ) {
     super();
-    this.name = name;
-    this.#timeout = new Alarm(ports.timers, () => {
+    this.name = settings.name;
+    this.base = settings.base;
+    this.#irq = lines.line(settings.irq);
+    this.#timeout = new Alarm(timers, () => {
       this.#timeoutPending = this.#received.length > 0;
       this.#update();
     });
@@ -307,7 +318,7 @@ export class Uart16550 extends BytePortDevice implements Device<Uart16550State> 
 
   #transmit(byte: number): void {
     if (this.#modemControl & MCR_LOOPBACK) this.#accept(byte & this.#characterMask(), 0);
-    else this.ports.output.write(byte & this.#characterMask());
+    else this.settings.output.write(byte & this.#characterMask());
     // The write cleared the old request and the empty transmitter makes a new one at once.
     this.#transmitterEmptyPending = true;
   }
@@ -351,7 +362,7 @@ export class Uart16550 extends BytePortDevice implements Device<Uart16550State> 
       (this.#lineControl & 3) +
       (this.#lineControl & LCR_PARITY ? 1 : 0) +
       (this.#lineControl & LCR_STOP_BITS ? 2 : 1);
-    this.#timeout.set(this.ports.clock.now() + Math.round((4 * bits * 1e9) / this.baud));
+    this.#timeout.set(this.clock.now() + Math.round((4 * bits * 1e9) / this.baud));
   }
 
   #writeInterruptEnable(value: number): void {
@@ -452,8 +463,6 @@ export class Uart16550 extends BytePortDevice implements Device<Uart16550State> 
   /** On a PC the OUT2 pin gates the interrupt onto the bus. */
   #update(): void {
     const level = this.#identification() !== IIR_NONE && (this.#modemControl & MCR_OUT2) !== 0;
-    if (level === this.#line) return;
-    this.#line = level;
-    this.ports.irq.set(level);
+    this.#irq.set(level);
   }
 }

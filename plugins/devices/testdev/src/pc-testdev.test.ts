@@ -7,9 +7,7 @@ describe('pc-testdev', () => {
   let levels: boolean[];
   let device: PcTestDevice;
   const make = (): PcTestDevice =>
-    new PcTestDevice(
-      Array.from({ length: 24 }, (_, line) => ({ set: (level: boolean) => void (levels[line] = level) })),
-    );
+    new PcTestDevice({ line: (gsi) => ({ set: (level) => void (levels[gsi] = level) }) });
   beforeEach(() => {
     levels = new Array<boolean>(24).fill(false);
     device = make();
@@ -66,7 +64,8 @@ describe('pci-testdev', () => {
   let device: PciTestDevice;
   beforeEach(() => {
     placed = {};
-    device = new PciTestDevice({ place: (kind, address) => void (placed[kind] = address) });
+    device = new PciTestDevice();
+    device.onPlaced = (kind, address) => void (placed[kind] = address);
   });
 
   it('says who it is, and how large its BARs are', () => {

@@ -1,7 +1,9 @@
 // The pc-testdev of QEMU, by which test programs exercise a machine's I/O: scratch ports, a page-flush port, lines they may
 // drive, and memory that is a device.
 
-import type { Device, InterruptLine, MmioDevice, PortDevice } from '@visorkit/machine';
+import { inject, injectable } from '@visorkit/core';
+import { InterruptLinesToken } from '@visorkit/machine';
+import type { Device, InterruptLine, LineSource, MmioDevice, PortDevice } from '@visorkit/machine';
 
 /** Four bytes that read back what was written, in accesses of any size. */
 export const SCRATCH_PORT = 0xe0;
@@ -22,15 +24,18 @@ export interface PcTestDeviceState {
   memory: Uint8Array;
 }
 
+@injectable()
 export class PcTestDevice implements Device<PcTestDeviceState>, PortDevice, MmioDevice {
   readonly name = 'pc-testdev';
   readonly #memory = new Uint8Array(MMIO_SIZE);
   readonly #view = new DataView(this.#memory.buffer);
   readonly #levels = new Array<boolean>(LINE_COUNT).fill(false);
+  readonly #lines: readonly InterruptLine[];
   #scratch = 0;
 
-  /** @param lines the machine's interrupt lines 0 to 23 */
-  constructor(private readonly lines: readonly InterruptLine[]) {}
+  constructor(@inject(InterruptLinesToken) lines: LineSource) {
+    this.#lines = Array.from({ length: LINE_COUNT }, (_unused, gsi) => lines.line(gsi));
+  }
 
   readPort(port: number, size: 1 | 2 | 4): number {
     if (port >= LINE_PORT) return 0;
@@ -76,7 +81,7 @@ export class PcTestDevice implements Device<PcTestDeviceState>, PortDevice, Mmio
   #setLine(line: number, level: boolean): void {
     if (this.#levels[line] === level) return;
     this.#levels[line] = level;
-    this.lines[line].set(level);
+    this.#lines[line].set(level);
   }
 }
 

@@ -1,6 +1,7 @@
 // The pci-testdev of QEMU (QEMU documentation, "QEMU PCI test device"): a function whose BARs begin with a header that
 // names a place to write to, and count the writes that hit it. Test programs measure accesses with it.
 
+import { injectable } from '@visorkit/core';
 import { PciConfigSpace } from '@visorkit/machine';
 import type { Device, MmioDevice, PciConfigState, PortDevice } from '@visorkit/machine';
 
@@ -39,30 +40,28 @@ export interface PciTestDeviceState {
   count: number;
 }
 
-export interface PciTestPorts {
-  /** Where software placed a BAR, undefined when it is not decoded. */
-  place: (kind: Kind, address: number | undefined) => void;
-}
-
+@injectable()
 export class PciTestDevice implements Device<PciTestDeviceState> {
   readonly name = 'pci-testdev';
   readonly config: PciConfigSpace;
   /** The BARs' contents by kind, with offsets from the BAR's start. */
   readonly memory: MmioDevice;
+  /** Told where software placed a BAR, undefined when it is not decoded. */
+  onPlaced: ((kind: Kind, address: number | undefined) => void) | undefined;
   #current: { kind: Kind; test: number } | undefined;
   #count = 0;
 
-  constructor(ports: PciTestPorts) {
+  constructor() {
     this.config = new PciConfigSpace(this.name, IDENTITY);
     this.config.addBar(MEMORY_BAR.index, {
       kind: 'memory',
       size: MEMORY_BAR.size,
-      place: (address) => ports.place('mmio', address),
+      place: (address) => this.onPlaced?.('mmio', address),
     });
     this.config.addBar(IO_BAR.index, {
       kind: 'io',
       size: IO_BAR.size,
-      place: (address) => ports.place('portio', address),
+      place: (address) => this.onPlaced?.('portio', address),
     });
     this.memory = {
       readMmio: (offset, size) => this.#read(offset, size),

@@ -1,14 +1,15 @@
-// The test devices in a machine.
-
-import { isVisorkitError } from '@visorkit/core';
-import type { Plugin, PluginHost } from '@visorkit/core';
+/** The test devices in a machine. */
+import { definePlugin, isVisorkitError } from '@visorkit/core';
+import type { Plugin } from '@visorkit/core';
 import {
+  AddDeviceToken,
   ConsoleToken,
-  DeviceListToken,
-  InterruptLinesToken,
   MmioBusToken,
   PciBusToken,
   PortBusToken,
+  checkPluginOptions,
+  objectWith,
+  wholeNumber,
 } from '@visorkit/machine';
 import type { CharOutput, PortDevice } from '@visorkit/machine';
 import {
@@ -27,85 +28,82 @@ import { IO_BAR, MEMORY_BAR, PciTestDevice } from './pci-testdev.js';
 /** Where test programs print when they were built without a serial port. */
 export const PRINT_PORT = 0xf1;
 
-export interface PcTestPluginOptions {
+export interface PcTestdevOptions {
   /** Where port 0xf1 prints: the machine's console unless given. */
-  output?: CharOutput;
+  readonly output?: CharOutput;
 }
 
 /** pc-testdev, and the printing port of kvm-unit-tests. */
-export class PcTestPlugin implements Plugin {
-  readonly name = 'pc-testdev';
-  readonly requires = { services: [PortBusToken, MmioBusToken, DeviceListToken, InterruptLinesToken, ConsoleToken] };
-
-  constructor(private readonly options: PcTestPluginOptions = {}) {}
-
-  apply(host: PluginHost): void {
-    const { services } = host;
-    const ports = services.get(PortBusToken);
-    const lines = services.get(InterruptLinesToken);
-    const device = new PcTestDevice(Array.from({ length: LINE_COUNT }, (_, line) => lines.line(line)));
-    for (const [first, count] of [
-      [SCRATCH_PORT, SCRATCH_PORTS],
-      [FLUSH_PORT, FLUSH_PORTS],
-      [LINE_PORT, LINE_COUNT],
-    ]) {
-      host.onDispose(ports.register(first, count, device, this.name));
-    }
-    host.onDispose(services.get(MmioBusToken).register(MMIO_BASE, MMIO_SIZE, device, this.name));
-    host.onDispose(services.get(DeviceListToken).add(device));
-    const output = this.options.output ?? services.get(ConsoleToken).output;
-    const printer: PortDevice = {
-      readPort: () => 0xff,
-      writePort: (_port, size, value) => {
-        for (let byte = 0; byte < size; byte++) output.write((value >>> (8 * byte)) & 0xff);
-      },
-    };
-    host.onDispose(ports.register(PRINT_PORT, 1, printer, this.name));
-  }
+export function pcTestdev(options: PcTestdevOptions = {}): Plugin {
+  checkPluginOptions('pcTestdev', options, { output: [objectWith('write'), 'an output with write(byte)'] });
+  return definePlugin({
+    name: 'pc-testdev',
+    uses: { addDevice: AddDeviceToken, ports: PortBusToken, console: ConsoleToken },
+    apply(host, { addDevice, ports, console }) {
+      addDevice(host.make(PcTestDevice), {
+        ports: [
+          [SCRATCH_PORT, SCRATCH_PORTS],
+          [FLUSH_PORT, FLUSH_PORTS],
+          [LINE_PORT, LINE_COUNT],
+        ],
+        mmio: [[MMIO_BASE, MMIO_SIZE]],
+      });
+      const output = options.output ?? console.output;
+      const printer: PortDevice = {
+        readPort: () => 0xff,
+        writePort: (_port, size, value) => {
+          for (let byte = 0; byte < size; byte++) output.write((value >>> (8 * byte)) & 0xff);
+        },
+      };
+      host.onDispose(ports.register(PRINT_PORT, 1, printer, host.name));
+    },
+  });
 }
 
-export interface PciTestPluginOptions {
+export interface PciTestdevOptions {
   /** PCI slot; the first free one unless given. */
-  slot?: number;
+  readonly slot?: number;
   /** Where the BARs are before software moves them, as a firmware would have placed them. */
-  memoryAddress?: number;
-  ioAddress?: number;
+  readonly memoryAddress?: number;
+  readonly ioAddress?: number;
 }
 
 /** pci-testdev on the machine's PCI bus. */
-export class PciTestPlugin implements Plugin {
-  readonly name = 'pci-testdev';
-  readonly requires = { services: [PortBusToken, MmioBusToken, DeviceListToken, PciBusToken] };
-
-  constructor(private readonly options: PciTestPluginOptions = {}) {}
-
-  apply(host: PluginHost): void {
-    const { services } = host;
-    const placed: Partial<Record<'mmio' | 'portio', () => void>> = {};
-    const device = new PciTestDevice({
-      place: (kind, address) => {
+export function pciTestdev(options: PciTestdevOptions = {}): Plugin {
+  checkPluginOptions('pciTestdev', options, {
+    slot: [wholeNumber(0, 31), 'a PCI slot from 0 to 31'],
+    memoryAddress: [wholeNumber(0, 0xffff_ffff), 'a guest-physical address below 4 GiB'],
+    ioAddress: [wholeNumber(0, 0xffff), 'a port from 0 to 0xffff'],
+  });
+  const { slot, memoryAddress = 0xfeb0_0000, ioAddress = 0xc000 } = options;
+  return definePlugin({
+    name: 'pci-testdev',
+    uses: { addDevice: AddDeviceToken, ports: PortBusToken, mmio: MmioBusToken, pci: PciBusToken },
+    apply(host, { addDevice, ports, mmio, pci }) {
+      const device = host.make(PciTestDevice);
+      const placed: Partial<Record<'mmio' | 'portio', () => void>> = {};
+      device.onPlaced = (kind, address) => {
         placed[kind]?.();
         delete placed[kind];
         if (address === undefined) return;
         try {
           placed[kind] =
             kind === 'mmio'
-              ? services.get(MmioBusToken).register(address, MEMORY_BAR.size, device.memory, this.name)
-              : services.get(PortBusToken).register(address, IO_BAR.size, device.portsAt(address), this.name);
+              ? mmio.register(address, MEMORY_BAR.size, device.memory, host.name)
+              : ports.register(address, IO_BAR.size, device.portsAt(address), host.name);
         } catch (error) {
           // The guest chose the address; one that is taken must not end the machine.
           if (!isVisorkitError(error)) throw error;
           host.logger.warn(`the guest placed a BAR where it cannot be reached: ${error.message}`);
         }
-      },
-    });
-    host.onDispose(() => Object.values(placed).forEach((remove) => remove()));
-    host.onDispose(services.get(DeviceListToken).add(device));
-    host.onDispose(services.get(PciBusToken).attach(device.config, this.options.slot).detach);
-    const { memoryAddress = 0xfeb0_0000, ioAddress = 0xc000 } = this.options;
-    device.config.set(0x10 + 4 * MEMORY_BAR.index, 4, memoryAddress);
-    device.config.set(0x10 + 4 * IO_BAR.index, 4, ioAddress | 1);
-    device.config.set(0x04, 2, 0x0003);
-    device.config.reset();
-  }
+      };
+      host.onDispose(() => Object.values(placed).forEach((remove) => remove()));
+      addDevice(device);
+      host.onDispose(pci.attach(device.config, slot).detach);
+      device.config.set(0x10 + 4 * MEMORY_BAR.index, 4, memoryAddress);
+      device.config.set(0x10 + 4 * IO_BAR.index, 4, ioAddress | 1);
+      device.config.set(0x04, 2, 0x0003);
+      device.config.reset();
+    },
+  });
 }

@@ -1,27 +1,21 @@
-// isa-debug-exit: the guest ends the run with a status of its choice.
+/** isa-debug-exit: the guest ends the run with a status of its choice. */
+import { definePlugin } from '@visorkit/core';
+import type { Plugin } from '@visorkit/core';
+import { AddDeviceToken, checkPluginOptions, wholeNumber } from '@visorkit/machine';
+import { DEBUG_EXIT_PORT, DEBUG_EXIT_PORTS, IsaDebugExit, IsaDebugExitSettingsToken } from '../isa-debug-exit.js';
 
-import { DeviceListToken, PortBusToken, SystemControlToken } from '@visorkit/machine';
-import type { Plugin, PluginHost } from '@visorkit/core';
-import { DEBUG_EXIT_PORT, DEBUG_EXIT_PORTS, IsaDebugExit } from '../isa-debug-exit.js';
-import { addPortDevice } from './device-host.js';
-
-export interface DebugExitPluginOptions {
+export interface DebugExitOptions {
   /** First of four ports, 0xf4 unless given. */
-  port?: number;
+  readonly port?: number;
 }
 
-export class DebugExitPlugin implements Plugin {
-  readonly name = 'isa-debug-exit';
-  readonly requires = { services: [PortBusToken, DeviceListToken, SystemControlToken] };
-
-  constructor(private readonly options: DebugExitPluginOptions = {}) {}
-
-  apply(host: PluginHost): void {
-    const system = host.services.get(SystemControlToken);
-    const port = this.options.port ?? DEBUG_EXIT_PORT;
-    const device = new IsaDebugExit((status, value) =>
-      system.exit(status, `the guest wrote ${value} to the debug exit port 0x${port.toString(16)}`),
-    );
-    addPortDevice(host, this.name, device, [[port, DEBUG_EXIT_PORTS]]);
-  }
+export function debugExit(options: DebugExitOptions = {}): Plugin {
+  checkPluginOptions('debugExit', options, { port: [wholeNumber(0, 0xfffc), 'a port from 0 to 0xfffc'] });
+  const { port = DEBUG_EXIT_PORT } = options;
+  return definePlugin({
+    name: 'isa-debug-exit',
+    uses: { addDevice: AddDeviceToken },
+    provides: [{ token: IsaDebugExitSettingsToken, scope: 'private', make: () => ({ port }) }],
+    apply: (host, { addDevice }) => addDevice(host.make(IsaDebugExit), { ports: [[port, DEBUG_EXIT_PORTS]] }),
+  });
 }

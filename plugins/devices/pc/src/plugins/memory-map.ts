@@ -1,8 +1,7 @@
-// The holes of a PC's first megabyte in the machine's memory map.
-
-import { Stage } from '@visorkit/core';
+/** The holes of a PC's first megabyte in the machine's memory map. */
+import { Stage, definePlugin } from '@visorkit/core';
+import type { Plugin } from '@visorkit/core';
 import { GuestMemoryToken, MemoryMapToken, MemoryType } from '@visorkit/machine';
-import type { Plugin, PluginHost } from '@visorkit/core';
 
 /** Extended BIOS data area: the last kilobyte of conventional memory. */
 export const EBDA = { gpa: 0x9fc00, size: 0x400 } as const;
@@ -13,20 +12,19 @@ export const BIOS_AREA = { gpa: 0xa0000, size: 0x60000 } as const;
 const BDA = { ebdaSegment: 0x40e, conventionalKilobytes: 0x413 } as const;
 
 /** Reserves what firmware keeps of low memory, so that boot loaders report a map as a PC's BIOS does. */
-export class PcMemoryMapPlugin implements Plugin {
-  readonly name = 'pc-memory-map';
-  readonly requires = { services: [MemoryMapToken, GuestMemoryToken] };
-
-  apply(host: PluginHost): void {
-    const map = host.services.get(MemoryMapToken);
-    map.reserve(EBDA.gpa, EBDA.size, MemoryType.RESERVED);
-    map.reserve(BIOS_AREA.gpa, BIOS_AREA.size, MemoryType.RESERVED);
-    const memory = host.services.get(GuestMemoryToken);
-    // Before the loader, which may put an image or a firmware there
-    host.hooks.load.tap({ name: this.name, stage: Stage.Observe }, () => {
-      if (!memory.contains(BDA.ebdaSegment, 8)) return;
-      memory.writeU16(BDA.ebdaSegment, EBDA.gpa >> 4);
-      memory.writeU16(BDA.conventionalKilobytes, EBDA.gpa >> 10);
-    });
-  }
+export function pcMemoryMap(): Plugin {
+  return definePlugin({
+    name: 'pc-memory-map',
+    uses: { map: MemoryMapToken, memory: GuestMemoryToken },
+    apply({ hooks }, { map, memory }) {
+      map.reserve(EBDA.gpa, EBDA.size, MemoryType.RESERVED);
+      map.reserve(BIOS_AREA.gpa, BIOS_AREA.size, MemoryType.RESERVED);
+      // Before the loader, which may put an image or a firmware there
+      hooks.load.tap({ stage: Stage.Observe }, () => {
+        if (!memory.contains(BDA.ebdaSegment, 8)) return;
+        memory.writeU16(BDA.ebdaSegment, EBDA.gpa >> 4);
+        memory.writeU16(BDA.conventionalKilobytes, EBDA.gpa >> 10);
+      });
+    },
+  });
 }

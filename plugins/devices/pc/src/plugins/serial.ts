@@ -1,17 +1,10 @@
-// A serial port on the machine's console, or on an output of its own.
-
-import {
-  ClockToken,
-  ConsoleToken,
-  DeviceListToken,
-  InterruptLinesToken,
-  PortBusToken,
-  TimerQueueToken,
-} from '@visorkit/machine';
+/** A serial port on the machine's console, or on an output of its own. */
+import { definePlugin } from '@visorkit/core';
+import type { Plugin } from '@visorkit/core';
+import { AddDeviceToken, ConsoleToken, checkPluginOptions, objectWith } from '@visorkit/machine';
 import type { CharInput, CharOutput } from '@visorkit/machine';
-import type { Plugin, PluginHost } from '@visorkit/core';
-import { Uart16550 } from '../uart16550.js';
-import { addPortDevice } from './device-host.js';
+import * as v from 'valibot';
+import { Uart16550, Uart16550SettingsToken } from '../uart16550.js';
 
 /** Where a PC has its serial ports. */
 export const SERIAL_PORTS = {
@@ -21,44 +14,39 @@ export const SERIAL_PORTS = {
   com4: { base: 0x2e8, irq: 3 },
 } as const;
 
-export interface SerialPluginOptions {
+export interface SerialOptions {
   /** com1 unless given. */
-  port?: keyof typeof SERIAL_PORTS;
+  readonly port?: keyof typeof SERIAL_PORTS;
   /** The machine's console unless given. */
-  output?: CharOutput;
-  input?: CharInput;
+  readonly output?: CharOutput;
+  /** The machine's console unless this or an output is given. */
+  readonly input?: CharInput;
 }
 
 /** A 16550A at one of the four usual places. */
-export class SerialPlugin implements Plugin {
-  readonly name: string;
-  readonly requires = {
-    services: [PortBusToken, DeviceListToken, InterruptLinesToken, ClockToken, TimerQueueToken, ConsoleToken],
-  };
-  readonly #port: keyof typeof SERIAL_PORTS;
-
-  constructor(private readonly options: SerialPluginOptions = {}) {
-    this.#port = options.port ?? 'com1';
-    this.name = `serial-${this.#port}`;
-  }
-
-  apply(host: PluginHost): void {
-    const { services } = host;
-    const { base, irq } = SERIAL_PORTS[this.#port];
-    const console = services.get(ConsoleToken);
-    const own = this.options.output !== undefined || this.options.input !== undefined;
-    const uart = new Uart16550(
+export function serial(options: SerialOptions = {}): Plugin {
+  checkPluginOptions('serial', options, {
+    port: [v.picklist(['com1', 'com2', 'com3', 'com4']), '"com1", "com2", "com3" or "com4"'],
+    output: [objectWith('write'), 'an output with write(byte)'],
+    input: [objectWith('onByte'), 'an input with onByte(callback)'],
+  });
+  const { port = 'com1', output, input } = options;
+  const { base, irq } = SERIAL_PORTS[port];
+  return definePlugin({
+    name: `serial-${port}`,
+    uses: { addDevice: AddDeviceToken, console: ConsoleToken },
+    provides: [
       {
-        irq: services.get(InterruptLinesToken).line(irq),
-        output: this.options.output ?? console.output,
-        clock: services.get(ClockToken),
-        timers: services.get(TimerQueueToken),
+        token: Uart16550SettingsToken,
+        scope: 'private',
+        make: ({ console }) => ({ name: port, base, irq, output: output ?? console.output }),
       },
-      base,
-      this.#port,
-    );
-    addPortDevice(host, this.name, uart, [[base, 8]]);
-    const input = own ? this.options.input : console.input;
-    if (input !== undefined) host.onDispose(input.onByte((byte) => uart.receive(byte)));
-  }
+    ],
+    apply(host, { addDevice, console }) {
+      const uart = host.make(Uart16550);
+      addDevice(uart, { ports: [[base, 8]] });
+      const from = input ?? (output === undefined ? console.input : undefined);
+      if (from !== undefined) host.onDispose(from.onByte((byte) => uart.receive(byte)));
+    },
+  });
 }
