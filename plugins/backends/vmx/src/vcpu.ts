@@ -84,6 +84,7 @@ export interface VmxVcpuParts {
 
 export class VmxVcpu extends VmxRegisters implements Vcpu {
   readonly exit = new VmExit();
+  readonly vmcs: VmcsAccess;
   readonly #parts: VmxVcpuParts;
   readonly #banks: ProcessorBanks;
   readonly #events: EventQueue;
@@ -99,16 +100,20 @@ export class VmxVcpu extends VmxRegisters implements Vcpu {
     this.#banks = parts.banks;
     this.#events = new EventQueue(index, parts.banks, this.exit);
     this.#pieces = new MmioPieces(index, parts.banks);
+    const vmcs = (): VmcsAccess => parts.banks.state(index).vmcs;
+    this.vmcs = {
+      read32: (field) => vmcs().read32(field),
+      write32: (field, value) => vmcs().write32(field, value),
+      read64: (field) => vmcs().read64(field),
+      write64: (field, value) => vmcs().write64(field, value),
+    };
   }
 
-  get vmcs(): VmcsAccess {
-    return this.engine.vmcs;
-  }
   get instructions(): number {
     return this.#banks.retired(this.index);
   }
   get brokenEntryRule(): string | undefined {
-    return describeEntryRule(this.engine.failedRule);
+    return describeEntryRule(this.state.failedRule);
   }
   setDeadline(ns: number): void {
     this.#deadline = ns;
@@ -116,7 +121,7 @@ export class VmxVcpu extends VmxRegisters implements Vcpu {
   }
   setInstructionLimit(count: number): void {
     // in the engine's count, which the instructions of other vCPUs have advanced too
-    this.#limit = this.#events.limit = count + (this.engine.retired - this.instructions);
+    this.#limit = this.#events.limit = count + (this.#banks.engine.retired - this.instructions);
     this.#stale = true;
   }
 
@@ -172,7 +177,7 @@ export class VmxVcpu extends VmxRegisters implements Vcpu {
     return this.#events.interruptsEnabled();
   }
   trapPending(): boolean {
-    return (this.engine.words[PENDING_DEBUG] & (SINGLE_STEP | BREAKPOINT_MET)) !== 0;
+    return (this.state.words[PENDING_DEBUG] & (SINGLE_STEP | BREAKPOINT_MET)) !== 0;
   }
   injectInterrupt(vector: number): void {
     this.#events.inject(interruptionInfo(vector, EventType.EXTERNAL_INTERRUPT), 0, 0);
@@ -220,7 +225,7 @@ export class VmxVcpu extends VmxRegisters implements Vcpu {
     this.#pieces.drop();
   }
   snapshot(): VcpuSnapshot {
-    return takeSnapshot(this.engine, this.index);
+    return takeSnapshot(this.state, this.index);
   }
 
   /**
@@ -357,7 +362,8 @@ export class VmxVcpu extends VmxRegisters implements Vcpu {
 
   /** No event may come now: an instruction is half done, or a single-step trap is due first. */
   #betweenInstructions(): boolean {
-    return !this.engine.mmio.logged && !this.#pieces.pending && this.engine.words[PENDING_DEBUG] === 0;
+    const { state } = this;
+    return !state.accessesLogged && !this.#pieces.pending && state.words[PENDING_DEBUG] === 0;
   }
 
   /** RIP goes behind the instruction that the framework has carried out. */
