@@ -50,5 +50,7 @@ export function counterMsrs(vcpus: readonly Vcpu[], apics: LocalApics): [index: 
       return true;
     },
   };
-  return [IA32_TIME_STAMP_COUNTER, IA32_TSC_ADJUST].filter((index) => vcpus[0].hasMsr(index)).map((index) => [index, device]);
+  return [IA32_TIME_STAMP_COUNTER, IA32_TSC_ADJUST]
+    .filter((index) => vcpus[0].hasMsr(index))
+    .map((index) => [index, device]);
 }

@@ -3,15 +3,7 @@
 
 import { inject, injectable } from '@visorkit/core';
 import { Alarm, ClockToken, InterruptLinesToken, LocalApicsToken, TickRate, TimerQueueToken } from '@visorkit/machine';
-import type {
-  Clock,
-  Device,
-  InterruptLine,
-  LineSource,
-  LocalApics,
-  MmioDevice,
-  TimerQueue,
-} from '@visorkit/machine';
+import type { Clock, Device, InterruptLine, LineSource, LocalApics, MmioDevice, TimerQueue } from '@visorkit/machine';
 
 export const HPET_BASE = 0xfed0_0000;
 export const HPET_SIZE = 0x400;

@@ -10,8 +10,7 @@ const START = Date.UTC(2024, 1, 28, 23, 59, 58) / 1000;
 let time: TestTime;
 let irq: TestLine;
 let rtc: RtcMc146818;
-const make = (): RtcMc146818 => 
-  new RtcMc146818({ startTime: START }, { line: () => irq }, time.clock, time.timers);
+const make = (): RtcMc146818 => new RtcMc146818({ startTime: START }, { line: () => irq }, time.clock, time.timers);
 const read = (index: number): number => {
   rtc.writePort(0x70, 1, index);
   return rtc.readPort(0x71, 1);
