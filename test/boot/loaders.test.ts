@@ -40,13 +40,7 @@ async function load(boot: BootOptions, memory = 32 * MIB): Promise<string> {
     boot,
     log: (_level, _source, message) => void log.push(message),
     // The order of the plugins is not that of the loaders.
-    plugins: [
-      bootFlat(),
-      bootFirmware(),
-      bootElf(),
-      bootLinux(),
-      bootMultiboot(),
-    ],
+    plugins: [bootFlat(), bootFirmware(), bootElf(), bootLinux(), bootMultiboot()],
   });
   await vmm.load();
   return log.join('\n');

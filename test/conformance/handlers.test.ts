@@ -1,8 +1,8 @@
 /** What plugins do about exits: CPUID and MSRs, single steps and breakpoints, calls of the hypervisor. */
 import { describe, expect, it } from 'vitest';
-import { RESUME, RETRY, Stage } from '@visorkit/core';
+import { RESUME, RETRY, Stage, definePlugin } from '@visorkit/core';
 import type { Plugin } from '@visorkit/core';
-import { CpuidTableToken, MsrBusToken, PortBusToken } from '@visorkit/machine';
+import { CpuidTableToken, MsrBusToken } from '@visorkit/machine';
 import { BACKENDS } from './backends.js';
 import { AX, CX, DX, code } from './code.js';
 import { conform } from './conform.js';

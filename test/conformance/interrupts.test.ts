@@ -1,6 +1,6 @@
 /** Interrupts through the 8259s, the local and I/O APIC, timers, and waking from HLT. */
 import { apic } from '@visorkit/apic';
-import { InterruptSourceToken } from '@visorkit/core';
+import { InterruptSourceToken, definePlugin } from '@visorkit/core';
 import type { Plugin } from '@visorkit/core';
 import { pic, pit } from '@visorkit/devices-pc';
 import { InterruptLinesToken, LocalApicsToken, PortBusToken } from '@visorkit/machine';
@@ -26,25 +26,26 @@ function initialisePics(guest: Code, open: number): Code {
 }
 
 /** A write to port 2FH raises line `gsi` and lowers it again. */
-const raisedByPort = (gsi: number): Plugin => definePlugin({
-  name: 'raise',
-  uses: { lines: InterruptLinesToken, ports: PortBusToken },
-  apply(_host, { lines, ports }) {
-    const line = lines.line(gsi);
-    ports.register(
-      0x2f,
-      1,
-      {
-        readPort: () => 0,
-        writePort: () => {
-          line.set(true);
-          line.set(false);
+const raisedByPort = (gsi: number): Plugin =>
+  definePlugin({
+    name: 'raise',
+    uses: { lines: InterruptLinesToken, ports: PortBusToken },
+    apply(_host, { lines, ports }) {
+      const line = lines.line(gsi);
+      ports.register(
+        0x2f,
+        1,
+        {
+          readPort: () => 0,
+          writePort: () => {
+            line.set(true);
+            line.set(false);
+          },
         },
-      },
-      'raise',
-    );
-  },
-});
+        'raise',
+      );
+    },
+  });
 
 conform(
   '8259: an edge interrupts, is acknowledged, and comes again after EOI',

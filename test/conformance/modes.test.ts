@@ -1,5 +1,4 @@
 /** Code of every mode: arithmetic, stack, segments, switches between modes, paging, privilege. */
-import { GuestMemoryToken } from '@visorkit/core';
 import { AX, BX, CX, DI, DX, code } from './code.js';
 import { conform } from './conform.js';
 import { gateForUser, identityMap, longs, tss, userPages, words } from './data.js';
@@ -172,8 +171,7 @@ conform(
       0x3_1000: longs(0x6007n, 0x6006n, 0x6005n, 0x8000_0000_0000_6007n),
     },
     handlers: { 14: 0x5000 },
-    apply: ({ hooks }, { memory }) =>
-      hooks.loaded.tap('tables', () => memory.writeU64(TABLES + 0x1008, 0x3_0007n)),
+    apply: ({ hooks }, { memory }) => hooks.loaded.tap('tables', () => memory.writeU64(TABLES + 0x1008, 0x3_0007n)),
     shows: { tables: [0x3_1000, 32], page: [0x6000, 4] },
   },
   {

@@ -5,4 +5,4 @@ export * from './load-backend.js';
 export * from './load-plugin.js';
 export { importFile, resolveModule } from './modules.js';
 export type { SharedModules } from './modules.js';
-export * from './saved-file.js';
+export { readSavedVm, writeSavedVm } from './saved-file.js';
