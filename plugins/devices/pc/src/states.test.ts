@@ -110,8 +110,12 @@ const benches: Bench<Device>[] = [
         sendMessage: (address, data) => bench.tell(`message ${address} ${data}`),
       }),
     outside: (device: Hpet, value) => {
-      device.writeMmio(0x10, 4, value & 3);
-      device.writeMmio(0x100 + 0x20 * (value % 3), 4, (value & 0x1e) | ((20 + (value & 3)) << 9));
+      // A comparator that matches soon: as a level on one of two lines, in legacy routing, or as a message
+      const timer = 0x100 + 0x20 * (value % 3);
+      device.writeMmio(0x10, 4, value & 0x100 ? 3 : 1);
+      device.writeMmio(timer, 4, 4 | (value & 0x4018) | (value & 0x200 ? 0 : 2) | ((20 + ((value >> 5) & 1)) << 9));
+      device.writeMmio(timer + 8, 4, device.readMmio(0xf0, 4) + ((value >> 10) & 0xfff));
+      device.writeMmio(timer + 12, 4, device.readMmio(0xf4, 4));
     },
   },
   {
