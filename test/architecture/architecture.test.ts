@@ -30,8 +30,8 @@ const RANK: Record<string, number> = {
   x86: 0,
   machine: 1,
   formats: 1,
-  project: 1,
   engine: 2,
+  project: 2,
   vmi: 3,
   testkit: 4,
 };
