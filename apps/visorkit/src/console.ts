@@ -1,4 +1,5 @@
 /** The user's side of a run: the console, the signal that ends it, and what that means for the status. */
+import { resolve } from 'node:path';
 import { EXIT_STATUS } from '@visorkit/core';
 import type { StopReport } from '@visorkit/core';
 import { openOutput, openSerial } from './serial.js';
@@ -21,11 +22,13 @@ export function openConsole(serialWhere: string, debugWhere: string): RunConsole
   const leaving = new AbortController();
   let left = false;
   const interrupt = (): void => leaving.abort();
-  const debugcon = openOutput('--debugcon', debugWhere, interrupt);
+  // One writer for one place: two would overwrite each other in a file, and mix up the order on a terminal
+  const separate = samePlace(serialWhere, debugWhere) ? undefined : openOutput('--debugcon', debugWhere, interrupt);
   const serial = openSerial(serialWhere, interrupt, () => {
     left = true;
     leaving.abort();
   });
+  const debugcon = separate ?? serial;
   // What a plugin starts in a timer or a promise nobody waits for throws past the run loop: the run ends with a report, the process lives
   let stray: { readonly error: unknown } | undefined;
   const onStray = (error: unknown): void => {
@@ -57,7 +60,7 @@ export function openConsole(serialWhere: string, debugWhere: string): RunConsole
       process.off('SIGTERM', onTerminate);
       process.off('uncaughtException', onStray);
       serial.close();
-      debugcon.close();
+      separate?.close();
     },
     judge: (report) => {
       const lost = serial.failure ?? debugcon.failure;
@@ -76,6 +79,11 @@ export function openConsole(serialWhere: string, debugWhere: string): RunConsole
         : withStatus(report);
     },
   };
+}
+
+function samePlace(one: string, other: string): boolean {
+  const place = (where: string): string => (where.startsWith('file:') ? `file:${resolve(where.slice(5))}` : where);
+  return place(one) === place(other);
 }
 
 function withStray(report: StopReport, error: unknown): StopReport {

@@ -42,6 +42,7 @@ function program(end: (status: number) => void): Command {
     .option('--serial <where>', 'stdio, file:PATH or none (default stdio; Ctrl-a x leaves)')
     .option('--debugcon <where>', 'output of ports 0xe9 and 0x402: stdio, file:PATH or none (default none)')
     .option('--debug-exit', 'isa-debug-exit at port 0xf4: the status is (value<<1)|1')
+    .option('--testdev', 'the test devices of kvm-unit-tests: pc-testdev, pci-testdev and hypercalls of KVM')
     .option('--time <kind>', 'real or virtual (default real); virtual time is repeatable to the instruction')
     .option('--max-instructions <count>', 'stop after so many guest instructions')
     .option('--timeout <seconds>', 'stop after so many seconds')

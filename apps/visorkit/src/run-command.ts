@@ -38,6 +38,7 @@ export interface RunFlags {
   serial?: string;
   debugcon?: string;
   debugExit?: boolean;
+  testdev?: boolean;
   time?: string;
   maxInstructions?: string;
   timeout?: string;
@@ -214,6 +215,7 @@ async function plan(flags: RunFlags, project: Project | undefined, shared: Share
       plugins,
       onReset: config?.onReset ?? 'stop',
       debugExit: flags.debugExit ?? config?.debugExit ?? false,
+      testDevices: flags.testdev ?? false,
       log: log === 'none' ? silentLogSink : stderrLogSink(log),
     },
     limits: {
