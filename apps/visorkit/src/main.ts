@@ -1,4 +1,5 @@
 /** The command line. Each command is loaded when it is asked for: a program in the sandbox does not wait for boot loaders. */
+import { readFileSync } from 'node:fs';
 import { VisorkitError, describeError, isVisorkitError } from '@visorkit/core';
 import { Command, CommanderError } from 'commander';
 import type { ExecFlags } from './exec-command.js';
@@ -8,10 +9,16 @@ import { STATUS_NOT_STARTED, STATUS_TABLE, statusOf } from './statuses.js';
 
 const collect = (value: string, before: string[] | undefined): string[] => [...(before ?? []), value];
 
+/** The version of this package, which `changeset version` writes. */
+function ownVersion(): string {
+  const manifest = readFileSync(new URL('../package.json', import.meta.url), 'utf8');
+  return (JSON.parse(manifest) as { version: string }).version;
+}
+
 function program(end: (status: number) => void): Command {
   const command = new Command('visorkit')
     .description('Virtual machines assembled from packages.')
-    .version('0.1.0')
+    .version(ownVersion())
     .configureOutput({
       writeOut: (text) => writeAll(1, Buffer.from(text)),
       writeErr: (text) => writeAll(2, Buffer.from(text)),

@@ -19,6 +19,7 @@ import { openConsole } from './console.js';
 import { parseProcessor } from './processor.js';
 import { openReport, tell } from './report-output.js';
 import { runMachine, settled } from './run-machine.js';
+import { writeAll } from './serial.js';
 import { sharedModules } from './shared-modules.js';
 import { statusOf } from './statuses.js';
 import { seconds, size, whole, word } from './values.js';
@@ -227,6 +228,14 @@ async function plan(flags: RunFlags, project: Project | undefined, shared: Share
   };
 }
 
+/** A guest may take seconds to its first line: on a terminal the user is told what goes on until then. */
+function announce({ boot, memory, backend }: Plan['machine'], serial: string): void {
+  if (!process.stdout.isTTY || !process.stderr.isTTY) return;
+  const leave = serial === 'stdio' && process.stdin.isTTY ? '; Ctrl-a x leaves' : '';
+  const what = basename(boot?.imageName ?? 'the guest');
+  writeAll(2, Buffer.from(`visorkit: starting ${what} with ${memory / 2 ** 20} MiB on ${backend}${leave}\n`));
+}
+
 /** Runs a guest; resolves with the status the process is to end with. */
 export async function runCommand(flags: RunFlags): Promise<number> {
   const shared = await sharedModules();
@@ -239,6 +248,7 @@ export async function runCommand(flags: RunFlags): Promise<number> {
       plan(flags, project, shared),
       'a plugin does, while it is loaded',
     );
+    announce(machine, serial);
     const console = openConsole(serial, debugcon);
     const { input, output } = console.serial;
     const report = await runMachine(

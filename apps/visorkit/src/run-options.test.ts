@@ -135,6 +135,34 @@ describe('--serial', () => {
   });
 });
 
+describe('the first words', () => {
+  /** Runs with standard output and error as terminals. */
+  async function onTerminal<T>(act: () => Promise<T>): Promise<T> {
+    const streams = [process.stdout, process.stderr] as { isTTY?: boolean }[];
+    const before = streams.map((stream) => stream.isTTY);
+    for (const stream of streams) stream.isTTY = true;
+    try {
+      return await act();
+    } finally {
+      streams.forEach((stream, at) => void (stream.isTTY = before[at]));
+    }
+  }
+
+  it('on a terminal say what is started, before the guest does; without one nothing is said', async () => {
+    const { out, err } = await onTerminal(() => cli('run', '--kernel', hello, '--mode', 'real16', ...virtual));
+    expect(out).toBe('hello\n');
+    expect(err).toMatch(/^visorkit: starting hello\.bin with 256 MiB on vmx\nvisorkit: The guest halted/);
+    expect((await cli('run', '--kernel', hello, '--mode', 'real16', ...virtual)).err).not.toContain('starting');
+  });
+
+  it('--version is that of the package', async () => {
+    const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
+      version: string;
+    };
+    expect(await cli('--version')).toMatchObject({ out: `${version}\n`, status: 0 });
+  });
+});
+
 describe('--report', () => {
   const fields = {
     reason: 'halted',
