@@ -1,6 +1,6 @@
 /** The user's side of a run: the console, the signal that ends it, and what that means for the status. */
 import { resolve } from 'node:path';
-import { EXIT_STATUS } from '@visorkit/core';
+import { EXIT_STATUS, errorForReport } from '@visorkit/core';
 import type { StopReport } from '@visorkit/core';
 import { openOutput, openSerial } from './serial.js';
 import type { SerialConsole } from './serial.js';
@@ -92,7 +92,7 @@ function withStray(report: StopReport, error: unknown): StopReport {
     ...report,
     reason: 'plugin-error',
     exitStatus: EXIT_STATUS['plugin-error'],
-    error: { code: 'PLUGIN_THREW', message, ...(error instanceof Error ? { details: { stack: error.stack } } : {}) },
+    error: errorForReport(error),
     why: `Something that a plugin started failed outside the run, where nobody could catch it: ${message}. A plugin has to catch what its timers and promises throw.`,
   };
 }

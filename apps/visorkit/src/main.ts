@@ -1,9 +1,10 @@
 /** The command line. Each command is loaded when it is asked for: a program in the sandbox does not wait for boot loaders. */
 import { readFileSync } from 'node:fs';
-import { VisorkitError, describeError, isVisorkitError } from '@visorkit/core';
+import { VisorkitError } from '@visorkit/core';
 import { Command, CommanderError } from 'commander';
 import type { ExecFlags } from './exec-command.js';
 import type { RunFlags } from './run-command.js';
+import { errorText } from './report-output.js';
 import { writeAll } from './serial.js';
 import { STATUS_NOT_STARTED, STATUS_TABLE, statusOf } from './statuses.js';
 
@@ -122,10 +123,7 @@ export async function main(argv: readonly string[]): Promise<void> {
     }
     const error =
       thrown instanceof CommanderError ? new VisorkitError('COMMAND_LINE', usageSentence(thrown.message)) : thrown;
-    const text = isVisorkitError(error)
-      ? `visorkit: ${describeError(error)}`
-      : `visorkit: internal error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`;
-    writeAll(2, Buffer.from(`${text}\n`));
+    writeAll(2, Buffer.from(`${errorText(error)}\n`));
     process.exitCode = statusOf(error);
   }
 }

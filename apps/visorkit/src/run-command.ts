@@ -3,6 +3,7 @@ import { fstatSync, openSync, closeSync, readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import {
   describeError,
+  errorForReport,
   fail,
   isVisorkitError,
   loadPlugin,
@@ -17,7 +18,7 @@ import { assemble, BACKENDS } from './assemble.js';
 import type { AssembleOptions } from './assemble.js';
 import { openConsole } from './console.js';
 import { parseProcessor } from './processor.js';
-import { openReport, tell } from './report-output.js';
+import { errorText, openReport, tell } from './report-output.js';
 import { runMachine, settled } from './run-machine.js';
 import { writeAll } from './serial.js';
 import { sharedModules } from './shared-modules.js';
@@ -265,16 +266,11 @@ export async function runCommand(flags: RunFlags): Promise<number> {
     tell(report, flags.verbose ?? false);
     return report.exitStatus;
   } catch (error) {
-    if (isVisorkitError(error) && error.code !== 'REPORT_FILE') {
-      const { code, message, details } = error;
-      file.write({
-        reason: 'not-started',
-        why: describeError(error),
-        exitStatus: statusOf(error),
-        error: { code, message, ...(details === undefined ? {} : { details }) },
-      });
-    }
-    throw error;
+    if (!isVisorkitError(error) || error.code === 'REPORT_FILE') throw error;
+    const exitStatus = statusOf(error);
+    file.write({ reason: 'not-started', why: describeError(error), exitStatus, error: errorForReport(error) });
+    writeAll(2, Buffer.from(`${errorText(error, flags.verbose)}\n`));
+    return exitStatus;
   } finally {
     file.close();
   }
