@@ -177,7 +177,9 @@ class Thread {
     private readonly grace: number,
     private readonly pool: { free(): void; gone(error: VisorkitError): void },
   ) {
-    this.#worker = new Worker(script, { workerData: { backend } });
+    // --input-type is of the text that this process was started with; a thread would refuse its file for it
+    const execArgv = process.execArgv.filter((argument) => !argument.startsWith('--input-type'));
+    this.#worker = new Worker(script, { workerData: { backend }, execArgv });
     this.#worker.on('message', (message: FromWorker) => this.#receive(message));
     this.#worker.on('error', (error: Error) => {
       this.#error = error;
