@@ -177,9 +177,9 @@ class Thread {
     private readonly grace: number,
     private readonly pool: { free(): void; gone(error: VisorkitError): void },
   ) {
-    // --input-type is of the text that this process was started with; a thread would refuse its file for it
-    const execArgv = process.execArgv.filter((argument) => !argument.startsWith('--input-type'));
-    this.#worker = new Worker(script, { workerData: { backend }, execArgv });
+    // A thread has the flags of its process; --input-type, which is about the text of -e, would have it refuse its file
+    const ofText = process.execArgv.some((argument) => argument.startsWith('--input-type'));
+    this.#worker = new Worker(script, { workerData: { backend }, ...(ofText ? { execArgv: [] } : {}) });
     this.#worker.on('message', (message: FromWorker) => this.#receive(message));
     this.#worker.on('error', (error: Error) => {
       this.#error = error;
