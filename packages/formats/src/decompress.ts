@@ -1,3 +1,4 @@
+/** One entry for all compressions of Linux kernels: which one it is, and its bytes. */
 import { gunzipSync } from 'node:zlib';
 import { fail } from '@visorkit/core';
 import { decompress as decompressZstd } from 'fzstd';

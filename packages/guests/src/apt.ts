@@ -1,3 +1,4 @@
+/** Debian's packages by apt-get, without root and without changes to the system. */
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fail, isVisorkitError } from '@visorkit/core';

@@ -1,3 +1,4 @@
+/** Debian's packages: fetched once, unpacked in the cache. */
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fail, isVisorkitError } from '@visorkit/core';

@@ -1,3 +1,4 @@
+/** Running a program of the host and gathering what it says. */
 import { spawn } from 'node:child_process';
 import { fail } from '@visorkit/core';
 

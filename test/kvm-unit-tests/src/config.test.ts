@@ -1,3 +1,4 @@
+/** Reading unittests.cfg, the command lines made of it, and the verdicts. */
 import { describe, expect, it } from 'vitest';
 import { parseConfig } from './config.js';
 import { commandOf, judge } from './run-program.js';
