@@ -11,6 +11,7 @@ export * from './controls.js';
 export * from './backend.js';
 export * from './hooks.js';
 export * from './plugin.js';
+export { errorForReport, whereThrown } from './blame.js';
 export * from './report.js';
 export { KERNEL_VERSION } from './version.js';
 export * from './host.js';

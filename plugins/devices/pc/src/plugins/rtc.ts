@@ -1,5 +1,4 @@
-// The real-time clock on IRQ 8, with CMOS cells as a firmware would have set them.
-
+/** The real-time clock on IRQ 8, with CMOS cells as a firmware would have set them. */
 import {
   ClockToken,
   DeviceListToken,
