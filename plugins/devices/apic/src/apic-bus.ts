@@ -1,5 +1,4 @@
-// What joins the APICs of a machine: interrupt messages between processors and from the I/O APIC, and EOI broadcasts.
-
+/** What joins the APICs of a machine: interrupt messages between processors and from the I/O APIC, and EOI broadcasts. */
 import { injectable, token } from '@visorkit/core';
 import type { Token } from '@visorkit/core';
 import type { LocalApic } from './local-apic.js';

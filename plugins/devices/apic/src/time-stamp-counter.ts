@@ -1,5 +1,4 @@
-// The time stamp counter as the APIC's deadline timer sees it, on a backend whose processors keep the counter themselves.
-
+/** The time stamp counter as the APIC's deadline timer sees it, on a backend whose processors keep the counter themselves. */
 import { isVisorkitError } from '@visorkit/core';
 import type { CpuidEntry, Vcpu } from '@visorkit/core';
 import type { Clock, LocalApics, MsrDevice, TimeStampCounter } from '@visorkit/machine';
@@ -50,5 +49,7 @@ export function counterMsrs(vcpus: readonly Vcpu[], apics: LocalApics): [index: 
       return true;
     },
   };
-  return [IA32_TIME_STAMP_COUNTER, IA32_TSC_ADJUST].filter((index) => vcpus[0].hasMsr(index)).map((index) => [index, device]);
+  return [IA32_TIME_STAMP_COUNTER, IA32_TSC_ADJUST]
+    .filter((index) => vcpus[0].hasMsr(index))
+    .map((index) => [index, device]);
 }

@@ -1,17 +1,10 @@
-// The high precision event timer (IA-PC HPET specification 1.0a): a 64-bit counter and three comparators, two of whose
-// first can take the place of the PIT and the RTC.
-
+/**
+ * The high precision event timer (IA-PC HPET specification 1.0a): a 64-bit counter and three comparators, two of whose
+ * first can take the place of the PIT and the RTC.
+ */
 import { inject, injectable } from '@visorkit/core';
 import { Alarm, ClockToken, InterruptLinesToken, LocalApicsToken, TickRate, TimerQueueToken } from '@visorkit/machine';
-import type {
-  Clock,
-  Device,
-  InterruptLine,
-  LineSource,
-  LocalApics,
-  MmioDevice,
-  TimerQueue,
-} from '@visorkit/machine';
+import type { Clock, Device, InterruptLine, LineSource, LocalApics, MmioDevice, TimerQueue } from '@visorkit/machine';
 
 export const HPET_BASE = 0xfed0_0000;
 export const HPET_SIZE = 0x400;

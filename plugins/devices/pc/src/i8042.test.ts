@@ -1,3 +1,4 @@
+/** The keyboard controller with keyboard and mouse. */
 import { beforeEach, describe, expect, it } from 'vitest';
 import fc from 'fast-check';
 import { I8042 } from './i8042.js';
@@ -8,8 +9,7 @@ let auxIrq: TestLine;
 let resets: number;
 let controller: I8042;
 let port: ReturnType<typeof bytes>;
-const make = (): I8042 =>
-  new I8042({ line: (gsi) => (gsi === 1 ? keyboardIrq : auxIrq) }, { reset: () => resets++ });
+const make = (): I8042 => new I8042({ line: (gsi) => (gsi === 1 ? keyboardIrq : auxIrq) }, { reset: () => resets++ });
 beforeEach(() => {
   keyboardIrq = new TestLine();
   auxIrq = new TestLine();

@@ -1,3 +1,4 @@
+/** The real-time clock: calendar, registers, interrupts, CMOS cells. */
 import { beforeEach, describe, expect, it } from 'vitest';
 import fc from 'fast-check';
 import { fromCalendar, toCalendar } from './calendar.js';
@@ -10,8 +11,7 @@ const START = Date.UTC(2024, 1, 28, 23, 59, 58) / 1000;
 let time: TestTime;
 let irq: TestLine;
 let rtc: RtcMc146818;
-const make = (): RtcMc146818 => 
-  new RtcMc146818({ startTime: START }, { line: () => irq }, time.clock, time.timers);
+const make = (): RtcMc146818 => new RtcMc146818({ startTime: START }, { line: () => irq }, time.clock, time.timers);
 const read = (index: number): number => {
   rtc.writePort(0x70, 1, index);
   return rtc.readPort(0x71, 1);
