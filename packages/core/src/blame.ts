@@ -4,7 +4,7 @@ import { exitReasonName } from './exit-reasons.js';
 import { stop } from './exit.js';
 import type { EndOutcome } from './exit.js';
 import { EXIT_STATUS } from './report.js';
-import type { StopReport } from './report.js';
+import type { ReportedError } from './report.js';
 import { Phase } from './phase.js';
 
 /** What the kernel was doing when something threw, for a sentence; of an exit its name is said instead. */
