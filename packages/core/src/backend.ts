@@ -57,6 +57,12 @@ export interface Backend {
    * the length are multiples of 4096. Guest writes there are ignored. Left out by a backend that cannot.
    */
   mapRom?(gpa: number, bytes: Uint8Array): void;
+  /**
+   * What the vCPUs have in common (clock, views, read-only memory), as plain data; each vCPU saves its own. `restoreState` comes after
+   * RAM is back and before the vCPUs. Left out by a backend that has nothing of the kind.
+   */
+  saveState?(): unknown;
+  restoreState?(state: unknown): void;
   /** Counts of what went on beside the exits, by a name fit for a report. Left out by a backend that has none. */
   statistics?(): Readonly<Record<string, number>>;
   /** Gives everything back. Called once, last. */

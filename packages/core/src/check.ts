@@ -61,6 +61,21 @@ export function faultsOf(value: object, fields: Fields, kind: string): Fault[] {
   return faults;
 }
 
+/** Checks one value. Throws an error of `code` that says where in `what` it is wrong; gives the value. */
+export function checkValue<T>(schema: v.GenericSchema<unknown, T>, value: unknown, code: string, what: string): T {
+  const result = v.safeParse(schema, value, { abortEarly: true });
+  if (result.success) return result.output;
+  const issue = result.issues[0];
+  const path = (issue.path ?? [])
+    .map((item) => (typeof item.key === 'number' ? `[${item.key}]` : `.${String(item.key)}`))
+    .join('');
+  throw new VisorkitError(
+    code,
+    `${what} is damaged: ${path === '' ? 'it' : path.slice(1)} is ${show(issue.input)}; ${issue.expected ?? 'something else'} is right.`,
+    { path: path.slice(1) },
+  );
+}
+
 /** `; did you mean "plugins"?`, or the list of what there is. */
 export function instead(word: string, words: readonly string[]): string {
   const near = nearest(word, words);

@@ -25,12 +25,15 @@ export type {
 } from './hooks.js';
 export type { AsyncTaps, Hook, HookInterceptor, SyncTaps, TapInfo, TapOptions, Undo } from './hook.js';
 export * from './plugin.js';
+export { errorForReport, whereThrown } from './blame.js';
 export * from './report.js';
 export { KERNEL_VERSION } from './version.js';
 export * from './host.js';
 export * from './check.js';
 export { NEEDS_FIELDS } from './plugin-list.js';
 export { PluginHostToken } from './services.js';
+export { SAVED_FORMAT } from './saving.js';
+export type { SavedComposition, SavedMemory, SavedPart, SavedState, SavedVm } from './saving.js';
 export { VMM_FIELDS, checkVmmOptions } from './composition.js';
 export type { VmmOptions } from './composition.js';
 export type { RunOptions } from './run-options.js';

@@ -12,7 +12,7 @@ const MOVES: Record<VmmMove, { readonly from: readonly VmmState[]; readonly to: 
   run: { from: ['loaded', 'paused'], to: 'running' },
   pause: { from: ['running'], to: 'paused' },
   stop: { from: ['running'], to: 'paused' },
-  save: { from: ['loaded', 'paused'], to: 'paused' },
+  save: { from: ['loaded', 'paused'], to: 'paused' }, // only checked: saving changes nothing
   restore: { from: ['created'], to: 'paused' },
   dispose: { from: ['composed', 'created', 'loaded', 'running', 'paused'], to: 'disposed' },
 };

@@ -6,6 +6,7 @@ import type { HeldControls } from './held-controls.js';
 import type { Hooks } from './hooks.js';
 import type { Logger } from './logger.js';
 import type { Capability } from './names.js';
+import type { SavedPart } from './saving.js';
 import type { OptionalToken, Token } from './token.js';
 import type { Vcpu } from './vcpu.js';
 
@@ -108,6 +109,8 @@ export interface PluginHost {
   readonly options: Readonly<Record<string, unknown>>;
   /** What an exit handler may answer: the same as the exports of this package, for a plugin that imports nothing. */
   readonly outcomes: Outcomes;
+  /** Has what the plugin keeps saved and restored with the VM, under the plugin's name. Once for each plugin. */
+  onSave(part: SavedPart): void;
   /** Makes an object of a class whose constructor parameters all carry `@inject(token)`: a device model, for instance. */
   make<T>(type: Injectable<T>): T;
   /** Runs at disposal, in reverse order of registration, once. */

@@ -5,6 +5,7 @@
  * time, a halt to sleep through, a stop. How often the loop yields never changes what the guest sees: slices end on a
  * fixed grid of guest time, and an entry goes on exactly where the last one left.
  */
+import * as v from 'valibot';
 import type { ExitDispatcher } from './dispatch.js';
 import { HALT, RESUME, WAIT } from './exit.js';
 import type { EndOutcome } from './exit.js';
@@ -12,6 +13,7 @@ import { ExitReason } from './exit-reasons.js';
 import { host } from './host.js';
 import { Phase } from './phase.js';
 import type { ExecutionClock, Timers } from './platform.js';
+import { SAVED_RUNNER } from './vcpu-runner.js';
 import type { VcpuRunner } from './vcpu-runner.js';
 
 /** Guest time between two looks at the event loop. A look costs as much as ten exits of kvm, because the host's caches know nothing of it. */
@@ -34,6 +36,13 @@ export interface RunLoopParts {
   /** True while something outside the guest may wake it. */
   readonly canBeWoken: () => boolean;
 }
+
+/** What is saved of the run loop of a VM with so many vCPUs. */
+export const savedLoop = (cpus: number) => {
+  const index = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(cpus - 1));
+  return v.object({ current: index, turn: index, runners: v.pipe(v.array(SAVED_RUNNER), v.length(cpus)) });
+};
+export type SavedLoop = v.InferOutput<ReturnType<typeof savedLoop>>;
 
 export class RunLoop {
   /** Set by SystemControl, `pause`, `stop`; seen after the current exit. */
@@ -153,6 +162,21 @@ export class RunLoop {
     this.stopRequest = undefined;
     const { current } = this;
     if (current.exitOpen) current.openAt = current.vcpu.rip;
+  }
+
+  save(): SavedLoop {
+    return {
+      current: this.#parts.runners.indexOf(this.current),
+      turn: this.#turn,
+      runners: this.#parts.runners.map((runner) => runner.save()),
+    };
+  }
+
+  restore(state: SavedLoop): void {
+    const { runners } = this.#parts;
+    runners.forEach((runner, index) => runner.restore(state.runners[index]));
+    this.current = runners[state.current];
+    this.#turn = state.turn;
   }
 
   /** How long a sleeping machine may sleep, in ns from now; Infinity until something outside wakes it. */

@@ -1,10 +1,24 @@
 /** What the run loop keeps about one vCPU: whether it runs, and the events that wait for it. */
+import * as v from 'valibot';
+import { SAVED_EXIT, restoreExit, saveExit } from './saved-exit.js';
 import type { KernelHooks } from './hooks.js';
 import type { InterruptSource } from './platform.js';
 import type { BackendVcpu } from './vcpu.js';
 
 /** SDM 3C, 25.4.2: activity states. */
 export type Activity = 'active' | 'halted' | 'wait-for-sipi';
+
+/** What is saved of a runner. */
+export const SAVED_RUNNER = v.object({
+  activity: v.picklist(['active', 'halted', 'wait-for-sipi']),
+  nmis: v.number(),
+  anyInterrupt: v.boolean(),
+  interruptWindow: v.boolean(),
+  nmiWindow: v.boolean(),
+  /** An exit that nobody has carried out, and RIP then. */
+  exit: v.optional(v.object({ at: v.bigint(), record: SAVED_EXIT })),
+});
+export type SavedRunner = v.InferOutput<typeof SAVED_RUNNER>;
 
 export class VcpuRunner {
   activity: Activity;
@@ -49,6 +63,30 @@ export class VcpuRunner {
     this.#wantInterruptWindow(false);
     this.#wantNmiWindow(false);
     if (this.#hooks.vcpuState.isUsed()) this.#hooks.vcpuState.call(this.#vcpu, 'reset');
+  }
+
+  save(): SavedRunner {
+    return {
+      activity: this.activity,
+      nmis: this.#nmis,
+      anyInterrupt: this.#anyInterrupt,
+      interruptWindow: this.#interruptWindow,
+      nmiWindow: this.#nmiWindow,
+      exit: this.exitOpen ? { at: this.openAt, record: saveExit(this.#vcpu.exit) } : undefined,
+    };
+  }
+
+  /** The vCPU's own state is back already, the windows it waits for among it. */
+  restore(state: SavedRunner): void {
+    this.activity = state.activity;
+    this.#nmis = state.nmis;
+    this.#anyInterrupt = state.anyInterrupt;
+    this.#interruptWindow = state.interruptWindow;
+    this.#nmiWindow = state.nmiWindow;
+    this.exitOpen = state.exit !== undefined;
+    if (state.exit === undefined) return;
+    this.openAt = state.exit.at;
+    restoreExit(this.#vcpu.exit, state.exit.record);
   }
 
   /** Injects what can be injected now, asks for windows for what cannot, and wakes a halted vCPU for it. */

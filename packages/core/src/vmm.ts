@@ -2,6 +2,7 @@
 import { BackendToken } from './backend.js';
 import type { Backend } from './backend.js';
 import { endOfFailure, errorForReport, isThenable, pluginFailure } from './blame.js';
+import { checkValue } from './check.js';
 import { checkComposition } from './composition.js';
 import type { Composition, VmmOptions } from './composition.js';
 import { warnOfDeafHandlers } from './deaf-handlers.js';
@@ -36,13 +37,16 @@ import type { GuestMemory, Timers } from './platform.js';
 import type { PluginHost, Services } from './plugin.js';
 import { EXIT_STATUS, makeReport } from './report.js';
 import type { StopReport } from './report.js';
-import { RunLoop } from './run-loop.js';
+import { RunLoop, savedLoop } from './run-loop.js';
 import { runLimits } from './run-options.js';
 import type { RunLimits, RunOptions } from './run-options.js';
+import { SAVED_FORMAT, checkSaved, restoreMemory, saveMemory, saveProcessors, savedComposition } from './saving.js';
+import type { SavedPart, SavedState, SavedVm } from './saving.js';
 import { ServiceContainer } from './services.js';
 import { Sleeper } from './sleeper.js';
 import { systemControl, wakeup } from './system-services.js';
 import type { BackendVcpu, Vcpu } from './vcpu.js';
+import { KERNEL_VERSION } from './version.js';
 import { VcpuRunner, sourceOf } from './vcpu-runner.js';
 
 const NO_TIMERS: Timers = { nextDeadline: () => Infinity, runDue() {} };
@@ -67,6 +71,8 @@ export class Vmm implements AsyncDisposable {
   #tapping = '';
   #guarded = '';
   readonly #warned = new Set<string>();
+  /** What plugins keep, by their names. */
+  readonly #parts = new Map<string, SavedPart>();
   #memory: GuestMemory | undefined;
   #vcpus: readonly BackendVcpu[] = [];
   #runners: readonly VcpuRunner[] = [];
@@ -177,6 +183,35 @@ export class Vmm implements AsyncDisposable {
     await this.#running;
   }
 
+  /**
+   * The whole VM as plain data, RAM without its zero pages: it goes on, here or in a VM of the same composition, as if nothing had
+   * happened. For a VM that is loaded or paused. Throws `SAVE_UNSUPPORTED` where the backend cannot.
+   */
+  save(): SavedVm {
+    this.#lifecycle.check('save');
+    const { vcpus, backend } = saveProcessors(this.backend, this.#vcpus);
+    const state: SavedState = {
+      format: SAVED_FORMAT,
+      kernel: KERNEL_VERSION,
+      composition: savedComposition(this.#composition, this.#parts.keys()),
+      loop: this.#loop!.save(),
+      vcpus,
+      backend,
+      parts: Object.fromEntries([...this.#parts].map(([name, part]) => [name, part.save()])),
+    };
+    return { state, memory: saveMemory(this.memory) };
+  }
+
+  /**
+   * Takes the state of a saved VM instead of loading an image; does `create` first when it has not been done. The VM is paused then.
+   * Throws `SAVED_MISMATCH` with all that differs when it does not fit this VM, and `SAVED_STATE` when it is damaged; nothing has been
+   * changed then.
+   */
+  async restore(saved: SavedVm): Promise<void> {
+    if (this.state === 'composed') await this.create();
+    await this.#lifecycle.moveAfter('restore', async () => this.#restore(saved));
+  }
+
   /** Undoes everything in reverse order, once. Calling it again gives the same promise. */
   dispose(): Promise<void> {
     return (this.#disposed ??= this.#dispose());
@@ -281,8 +316,28 @@ export class Vmm implements AsyncDisposable {
       options,
       outcomes,
       make,
+      onSave: (part: SavedPart) => {
+        if (this.#parts.has(name)) {
+          fail('PLUGIN_PARTS', `Plugin ${name} has called onSave twice; one part holds all that it keeps.`, {
+            plugin: name,
+          });
+        }
+        this.#parts.set(name, part);
+      },
       onDispose: (undo: () => void | Promise<void>) => this.#disposal.add(name, undo),
     });
+  }
+
+  #restore({ state, memory }: SavedVm): void {
+    const saved = checkSaved(state, savedComposition(this.#composition, this.#parts.keys()));
+    const loop = checkValue(savedLoop(this.#vcpus.length), saved.loop, 'SAVED_STATE', 'The saved run loop');
+    for (const [name, part] of this.#parts) part.check?.(saved.parts[name]);
+    restoreMemory(this.memory, memory);
+    this.backend.restoreState?.(saved.backend);
+    this.#vcpus.forEach((vcpu, index) => vcpu.restoreState(saved.vcpus[index]));
+    this.#loop!.restore(loop);
+    for (const [name, part] of this.#parts) part.restore(saved.parts[name]);
+    this.#started = true;
   }
 
   async #load(): Promise<void> {

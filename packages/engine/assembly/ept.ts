@@ -49,10 +49,10 @@ export function flushEptCache(): void {
 // @ts-ignore: decorator
 @inline function slotOf(gpa: u64): usize { return EPT_CACHE + (u32(gpa >> 12) & (EPT_CACHE_ENTRIES - 1)) * 16; }
 
-/** Drops the cached translation of one page. */
-export function dropEptPage(gpa: u64): void {
-  const slot = slotOf(gpa);
-  if (load<u64>(slot) == (gpa & ~0xfff)) store<u64>(slot, 1);
+/** Drops the cached translation of a page (its number: gpa / 4096). */
+export function dropEptPage(page: u32): void {
+  const slot = EPT_CACHE + (page & (EPT_CACHE_ENTRIES - 1)) * 16;
+  if (u32(load<u64>(slot) >> 12) == page) store<u64>(slot, 1);
 }
 
 // @ts-ignore: decorator
@@ -64,9 +64,9 @@ export function noteStructure(gpa: u64): void {
   store<u8>(at, <u8>(<u32>load<u8>(at) | (<u32>1 << (page & 7))));
   if (load<u64>(slot) == (gpa & ~0xfff)) store<u32>(slot, load<u32>(slot, 12) | EPT_STRUCTURE, 12);
 }
-/** Whether translations may depend on the page; it is forgotten, so the caller must drop all of them. The cached translation must be gone. */
-export function takeStructure(gpa: u64): bool {
-  const page = u32(gpa >> 12), at = structureByte(page), bit = <u32>1 << (page & 7), bits = <u32>load<u8>(at);
+/** Whether translations may depend on the page; it is forgotten, so the caller must drop all of them. Its cached translation must be gone. */
+export function takeStructure(page: u32): bool {
+  const at = structureByte(page), bit = <u32>1 << (page & 7), bits = <u32>load<u8>(at);
   if ((bits & bit) == 0) return false;
   store<u8>(at, <u8>(bits & ~bit));
   return true;

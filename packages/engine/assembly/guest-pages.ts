@@ -13,12 +13,11 @@ const STRUCTURE: u32 = 8;
  * cached as allowed is looked up.
  */
 export function invalidateGuestPage(page: u32, frame: u32, lost: u32): void {
-  const gpa = <u64>page << 12;
-  dropEptPage(gpa);
+  dropEptPage(page);
   withdrawGuestPage(page, lost);
   // blocks of the page are found again through its translation only: not by links from other pages, nor by the jump cache
   if ((lost & EXECUTE) != 0 && load<u32>(PAGE_BLOCKS + ((frame >>> 12) << 2)) != 0) newJumpGeneration();
-  if ((lost & STRUCTURE) != 0 && takeStructure(gpa)) flushTlb();
+  if ((lost & STRUCTURE) != 0 && takeStructure(page)) flushTlb();
 }
 
 /** Everything that was derived from EPT entries. */

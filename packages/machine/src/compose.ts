@@ -128,6 +128,7 @@ export function machine(options: MachineOptions = {}): Plugin {
       },
     ],
     apply(host, used) {
+      host.onSave(used.devices);
       host.hooks.reset.tap(() => used.devices.reset());
       host.hooks.load.tap({ stage: Stage.Machine }, () =>
         boot === undefined ? used.devices.setUp() : bootImage(boot, used, host),

@@ -1,3 +1,4 @@
 /** Configuration files and loading of plugins. */
 export * from './config.js';
 export * from './load-plugin.js';
+export { readSavedVm, writeSavedVm } from './saved-file.js';

@@ -1,10 +1,10 @@
+/** The vmx backend: exits, devices, what plugins ask for, saved state. */
 import { describe, expect, it } from 'vitest';
 import { GuestMemoryToken, RESUME, RETRY, Stage, definePlugin, stop } from '@visorkit/core';
 import type { ControlNeeds, GuestMemory, InitialState, Plugin, PluginHost, StopReport, Used } from '@visorkit/core';
 import { exits } from '@visorkit/exits';
-import { InterruptSourceToken, MmioBusToken, PortBusToken, compose } from '@visorkit/machine';
+import { InterruptSourceToken, MemoryViewsToken, MmioBusToken, PortBusToken, compose } from '@visorkit/machine';
 import { providing } from '@visorkit/testkit';
-import { EptViewsToken } from './ept-views.js';
 import { VMX_CAPABILITIES, VMX_CONTROLS, type VmxVcpu, vmx } from './index.js';
 
 const CODE = 0x1000;
@@ -17,7 +17,7 @@ interface Ran {
   memory: GuestMemory;
 }
 
-const USES = { memory: GuestMemoryToken, ports: PortBusToken, mmio: MmioBusToken, views: EptViewsToken };
+const USES = { memory: GuestMemoryToken, ports: PortBusToken, mmio: MmioBusToken, views: MemoryViewsToken };
 
 /** What a test adds to the plugin that is its guest. */
 interface Added {
@@ -350,7 +350,7 @@ describe('what plugins ask the processor for', () => {
     const { vcpu, report } = await run([0xa0, 0x00, 0x10, 0x8a, 0x1e, 0x01, 0x10, HLT], {
       plugin: {
         apply({ hooks }, used) {
-          hooks.started.tap('hide', () => used.views.base.hidePage(CODE, new Uint8Array(4096).fill(0x77)));
+          hooks.started.tap('hide', () => used.views.base.hide(CODE, new Uint8Array(4096).fill(0x77)));
         },
       },
     });
@@ -365,10 +365,10 @@ describe('what plugins ask the processor for', () => {
       plugin: {
         apply({ hooks }, used) {
           const views = used.views;
-          hooks.started.tap('protect', () => views.protectPage(0x5000, 5));
+          hooks.started.tap('protect', () => views.base.protect(0x5000, 5));
           hooks.exit.for('ept-violation').tap('see', (exit) => {
             tried.push(exit.qualification & 7, exit.gpa);
-            views.current.restorePage(exit.gpa);
+            views.base.restore(exit.gpa);
             return RETRY;
           });
         },
@@ -386,7 +386,7 @@ describe('what plugins ask the processor for', () => {
           const views = used.views;
           hooks.exit.for('vmcall').tap({ name: 'switch', before: 'exits/vmcall' }, (exit, cpu) => {
             const view = views.create();
-            view.hidePage(0x5000, new Uint8Array(4096).fill(0x33));
+            view.hide(0x5000, new Uint8Array(4096).fill(0x33));
             views.use(view);
             return RESUME;
           });

@@ -1,5 +1,4 @@
-// Port 0x80: firmware writes the step of its power-on self test there, and old software writes to it to pass a microsecond.
-
+/** Port 0x80: firmware writes the step of its power-on self test there, and old software writes to it to pass a microsecond. */
 import { injectable } from '@visorkit/core';
 import { unsigned } from '@visorkit/machine';
 import type { Device } from '@visorkit/machine';

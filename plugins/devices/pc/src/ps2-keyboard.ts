@@ -1,5 +1,4 @@
-// A PS/2 keyboard as it answers on its cable (IBM PS/2 Hardware Interface Technical Reference, "Keyboards").
-
+/** A PS/2 keyboard as it answers on its cable (IBM PS/2 Hardware Interface Technical Reference, "Keyboards"). */
 import { unsigned, wholeNumber } from '@visorkit/machine';
 import * as v from 'valibot';
 import type { Ps2Device } from './i8042.js';

@@ -1,6 +1,7 @@
-// The two registers a PC is reset through besides the keyboard controller: system control port A of the PS/2 at 0x92,
-// and the reset control register of Intel's chipsets at 0xcf9 (82371SB data sheet, "RC").
-
+/**
+ * The two registers a PC is reset through besides the keyboard controller: system control port A of the PS/2 at 0x92,
+ * and the reset control register of Intel's chipsets at 0xcf9 (82371SB data sheet, "RC").
+ */
 import { inject, injectable } from '@visorkit/core';
 import { SystemControlToken, unsigned } from '@visorkit/machine';
 import type { Device, SystemControl } from '@visorkit/machine';

@@ -1,8 +1,9 @@
-// The MC146818 real-time clock (Motorola data sheet MC146818A) with the CMOS RAM of a PC/AT behind ports 0x70 and 0x71.
-//
-// Time is a base second and the clock time at which it began; the registers are worked out when read. An alarm on the
-// timer queue stands only while an interrupt could come of it; flags nobody waits for are found when register C is read.
-
+/**
+ * The MC146818 real-time clock (Motorola data sheet MC146818A) with the CMOS RAM of a PC/AT behind ports 0x70 and 0x71.
+ *
+ * Time is a base second and the clock time at which it began; the registers are worked out when read. An alarm on the
+ * timer queue stands only while an interrupt could come of it; flags nobody waits for are found when register C is read.
+ */
 import { inject, injectable, token } from '@visorkit/core';
 import type { Token } from '@visorkit/core';
 import {

@@ -1,6 +1,7 @@
-// The pc-testdev of QEMU, by which test programs exercise a machine's I/O: scratch ports, a page-flush port, lines they may
-// drive, and memory that is a device.
-
+/**
+ * The pc-testdev of QEMU, by which test programs exercise a machine's I/O: scratch ports, a page-flush port, lines they may
+ * drive, and memory that is a device.
+ */
 import { inject, injectable } from '@visorkit/core';
 import { InterruptLinesToken } from '@visorkit/machine';
 import type { Device, InterruptLine, LineSource, MmioDevice, PortDevice } from '@visorkit/machine';

@@ -1,0 +1,187 @@
+/**
+ * A whole VM as plain data: what it was made of, where its run loop stood, each vCPU, the backend's common part once, what
+ * plugins keep, and RAM without its zero pages. `@visorkit/project` writes it to a file.
+ */
+import * as v from 'valibot';
+import type { Backend } from './backend.js';
+import { checkValue } from './check.js';
+import type { Composition } from './composition.js';
+import { VisorkitError, fail } from './errors.js';
+import type { GuestMemory } from './platform.js';
+import type { BackendVcpu } from './vcpu.js';
+
+/** What a plugin keeps that a guest could tell the difference of. */
+export interface SavedPart {
+  /** Plain data: JSON's values, bigint and Uint8Array. Times are relative to the clock: ns from now, or ns ago. */
+  save(): unknown;
+  /** Throws a VisorkitError for a state that it did not give, before it changes anything. */
+  check?(state: unknown): void;
+  /** Takes a state that `save` gave. RAM, vCPUs and the clock are back already. */
+  restore(state: unknown): void;
+}
+
+/** A stretch of RAM that is not all zeros. */
+export interface SavedMemory {
+  readonly gpa: number;
+  readonly bytes: Uint8Array;
+}
+
+/** What a VM was made of: it can be restored to one made of the same. */
+export interface SavedComposition {
+  readonly backend: string;
+  /** Bytes of RAM. */
+  readonly memory: number;
+  readonly cpus: number;
+  readonly time: 'virtual' | 'real';
+  /** The rows of the backend's CPUID table, as text. */
+  readonly cpuid: readonly string[];
+  /** Plugins that keep something, in their order. */
+  readonly parts: readonly string[];
+}
+
+/** Everything but RAM. */
+export interface SavedState {
+  readonly format: typeof SAVED_FORMAT;
+  /** Version of the kernel that saved it. */
+  readonly kernel: string;
+  readonly composition: SavedComposition;
+  readonly loop: unknown;
+  readonly vcpus: readonly unknown[];
+  readonly backend: unknown;
+  readonly parts: Readonly<Record<string, unknown>>;
+}
+
+export interface SavedVm {
+  readonly state: SavedState;
+  readonly memory: readonly SavedMemory[];
+}
+
+/** Number of this layout of a saved VM; another one is refused. */
+export const SAVED_FORMAT = 1;
+
+const STATE = v.object({
+  format: v.literal(SAVED_FORMAT),
+  kernel: v.string(),
+  composition: v.object({
+    backend: v.string(),
+    memory: v.number(),
+    cpus: v.number(),
+    time: v.picklist(['virtual', 'real']),
+    cpuid: v.array(v.string()),
+    parts: v.array(v.string()),
+  }),
+  loop: v.unknown(),
+  vcpus: v.array(v.unknown()),
+  backend: v.unknown(),
+  parts: v.record(v.string(), v.unknown()),
+});
+
+const PAGE = 4096;
+/** Longest stretch of RAM in one piece, in bytes. */
+const LONGEST = 1 << 20;
+
+/** What a VM is made of, for comparing. */
+export function savedComposition({ options, cpus, time }: Composition, parts: Iterable<string>): SavedComposition {
+  const { backend, memory } = options;
+  return {
+    backend: backend.name,
+    memory,
+    cpus,
+    time,
+    cpuid: backend.cpuid.map(({ leaf, subleaf, indexed, eax, ebx, ecx, edx }) =>
+      [leaf, indexed ? subleaf : '', eax, ebx, ecx, edx]
+        .map((word) => (typeof word === 'string' ? word : (word >>> 0).toString(16)))
+        .join(' '),
+    ),
+    parts: [...parts],
+  };
+}
+
+/** Checks that a state can be restored to a VM. Throws `SAVED_STATE` and, with every difference, `SAVED_MISMATCH`. */
+export function checkSaved(state: unknown, here: SavedComposition): SavedState {
+  const format = (state as Partial<SavedState> | null)?.format;
+  if (typeof format === 'number' && format !== SAVED_FORMAT) {
+    fail('SAVED_STATE', `The saved VM has format ${format}; this kernel restores format ${SAVED_FORMAT}.`, { format });
+  }
+  const saved = checkValue(STATE, state, 'SAVED_STATE', 'The saved VM') as SavedState;
+  const { composition: there } = saved;
+  const differences: string[] = [];
+  const compare = (what: string, saved: unknown, now: unknown): void => {
+    if (saved !== now) differences.push(`it had ${what} ${String(saved)}, this one has ${String(now)}`);
+  };
+  compare('the backend', there.backend, here.backend);
+  compare('so many bytes of memory:', there.memory, here.memory);
+  compare('so many CPUs:', there.cpus, here.cpus);
+  compare('the time', there.time, here.time);
+  if (there.cpuid.join('\n') !== here.cpuid.join('\n')) differences.push('its processor had other CPUID leaves');
+  for (const part of there.parts) if (!here.parts.includes(part)) differences.push(`this one lacks its plugin ${part}`);
+  for (const part of here.parts) if (!there.parts.includes(part)) differences.push(`it had no plugin ${part}`);
+  if (differences.length > 0) {
+    throw new VisorkitError(
+      'SAVED_MISMATCH',
+      `The saved VM does not fit this one: ${differences.join('; ')}. Compose it as it was.`,
+      { differences },
+    );
+  }
+  if (saved.vcpus.length !== there.cpus) {
+    fail('SAVED_STATE', `The saved VM has the states of ${saved.vcpus.length} vCPUs, but it had ${there.cpus}.`);
+  }
+  return saved;
+}
+
+/** RAM in stretches of at most 1 MiB, without pages that are all zeros. The bytes are copies. */
+export function saveMemory(memory: GuestMemory): SavedMemory[] {
+  const saved: SavedMemory[] = [];
+  for (const { gpa, size, hostOffset } of memory.regions) {
+    const words = new Int32Array(memory.buffer, hostOffset, size / 4);
+    const bytes = new Uint8Array(memory.buffer, hostOffset, size);
+    let first = -1;
+    const end = (page: number): void => {
+      if (first >= 0) saved.push({ gpa: gpa + first, bytes: copyOf(bytes, first, page) });
+      first = -1;
+    };
+    for (let page = 0; page < size; page += PAGE) {
+      if (isZero(words, page / 4)) end(page);
+      else if (first < 0) first = page;
+      else if (page - first === LONGEST) {
+        end(page);
+        first = page;
+      }
+    }
+    end(size);
+  }
+  return saved;
+}
+
+/** Puts RAM back into a machine whose RAM is all zeros. */
+export function restoreMemory(memory: GuestMemory, saved: readonly SavedMemory[]): void {
+  for (const { gpa, bytes } of saved) {
+    if (!memory.contains(gpa, bytes.length)) {
+      fail('SAVED_STATE', `The saved VM has memory at 0x${gpa.toString(16)}, where this one has none.`, { gpa });
+    }
+    memory.write(gpa, bytes);
+  }
+}
+
+/** The states of vCPUs and backend, each of which must be able to save. Throws `SAVE_UNSUPPORTED`. */
+export function saveProcessors(
+  backend: Backend,
+  vcpus: readonly BackendVcpu[],
+): { vcpus: unknown[]; backend: unknown } {
+  if (!backend.capabilities.has('state.save')) {
+    fail('SAVE_UNSUPPORTED', `The backend ${backend.name} cannot save a VM; it lacks the capability "state.save".`);
+  }
+  return { vcpus: vcpus.map((vcpu) => vcpu.saveState()), backend: backend.saveState?.() };
+}
+
+function isZero(words: Int32Array, at: number): boolean {
+  for (let i = at; i < at + PAGE / 4; i++) if (words[i] !== 0) return false;
+  return true;
+}
+
+/** On memory of its own: guest RAM may be shared, which files and messages do not take. */
+function copyOf(bytes: Uint8Array, from: number, to: number): Uint8Array {
+  const copy = new Uint8Array(to - from);
+  copy.set(bytes.subarray(from, to));
+  return copy;
+}

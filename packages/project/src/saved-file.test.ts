@@ -1,0 +1,84 @@
+/** Files of saved VMs: what is written is read again, and what was cut or altered is refused. */
+import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import { afterAll, describe, expect, it } from 'vitest';
+import { isVisorkitError } from '@visorkit/core';
+import type { SavedVm } from '@visorkit/core';
+import { readSavedVm, writeSavedVm } from './saved-file.js';
+
+const folder = mkdtempSync(join(tmpdir(), 'visorkit-saved-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+const file = join(folder, 'vm');
+
+/** Bytes that do not compress away. */
+const noise = (length: number, seed: number): Uint8Array => {
+  let state = seed;
+  return Uint8Array.from({ length }, () => (state = (Math.imul(state, 1103515245) + 12345) >>> 0) >>> 24);
+};
+
+const saved = {
+  state: {
+    format: 1,
+    kernel: '0.1.0',
+    composition: { backend: 'fake', memory: 4 << 20, cpus: 1, time: 'virtual', cpuid: ['0 0'], parts: ['machine'] },
+    loop: { current: 0, big: 2n ** 64n - 1n, small: 7n, none: undefined, deadline: Infinity },
+    vcpus: [{ registers: noise(5000, 1), few: noise(10, 2) }],
+    backend: [null, true, 'text', -0.5],
+    parts: { machine: { uart0: { fifo: noise(2048, 3) } } },
+  },
+  memory: [
+    { gpa: 0x1000, bytes: noise(0x3000, 4) },
+    { gpa: 0x10_0000, bytes: noise(1 << 17, 5) },
+    { gpa: 0x20_0000, bytes: noise(1 << 17, 6) },
+    { gpa: 0x30_0000, bytes: noise(0x1000, 7) },
+  ],
+} as unknown as SavedVm;
+
+const sorted = ({ state, memory }: SavedVm) => ({ state, memory: [...memory].sort((a, b) => a.gpa - b.gpa) });
+
+describe('the file of a saved VM', () => {
+  it('gives what was saved, numbers and byte strings of every kind', async () => {
+    await writeSavedVm(file, saved);
+    expect(sorted(await readSavedVm(file))).toEqual(saved);
+    expect(readdirSync(folder)).toEqual(['vm']);
+  });
+
+  it('is refused with a sentence wherever it is cut or altered, and never hangs or crashes', async () => {
+    await writeSavedVm(file, saved);
+    const whole = readFileSync(file);
+    const other = join(folder, 'other');
+    const read = async (bytes: Uint8Array): Promise<unknown> => {
+      writeFileSync(other, bytes);
+      try {
+        return sorted(await readSavedVm(other));
+      } catch (error) {
+        if (isVisorkitError(error) && error.code === 'SAVED_FILE') return error.message;
+        throw error;
+      }
+    };
+    await fc.assert(
+      fc.asyncProperty(fc.integer({ min: 0, max: whole.length - 1 }), async (length) => {
+        expect(await read(whole.subarray(0, length))).toMatch(/cannot be restored: .*\./s);
+      }),
+      { numRuns: 60 },
+    );
+    await fc.assert(
+      fc.asyncProperty(fc.nat({ max: whole.length - 1 }), fc.integer({ min: 1, max: 255 }), async (at, change) => {
+        const altered = Uint8Array.from(whole);
+        altered[at] ^= change;
+        expect(await read(altered)).toMatch(/cannot be restored: .*\./s);
+      }),
+      { numRuns: 120 },
+    );
+    expect(await read(Uint8Array.from([...whole, 0]))).toMatch(/longer than it was/);
+  });
+
+  it('is not begun where it cannot be written, and says why', async () => {
+    await expect(writeSavedVm(join(folder, 'no', 'such'), saved)).rejects.toMatchObject({ code: 'SAVED_FILE' });
+    await expect(readSavedVm(join(folder, 'nothing'))).rejects.toMatchObject({ code: 'SAVED_FILE' });
+    writeFileSync(join(folder, 'text'), 'This is not a saved VM.');
+    await expect(readSavedVm(join(folder, 'text'))).rejects.toThrow('it is not a saved VM');
+  });
+});
