@@ -44,7 +44,7 @@ export class DeviceBench {
 }
 
 export interface RestoreCase<D extends Device, A> {
-  /** Makes the device on a bench. */
+  /** Makes the device on a bench; what it works with may be devices too, added to `bench.devices`. */
   make(bench: DeviceBench): D;
   /** Does one thing to the device and gives what a guest sees of it. */
   act(device: D, action: A, bench: DeviceBench): unknown;
@@ -85,10 +85,10 @@ function trace<D extends Device, A>({ act, after }: RestoreCase<D, A>, device: D
   bench.log.length = 0;
   const seen = [bench.view(), ...after.map((action) => [act(device, action, bench), bench.view()])];
   const log = bench.log.map((line) => {
-    const [time, what] = line.split(' ', 2);
-    return [Number(time) - began, what];
+    const [time] = line.split(' ', 1);
+    return [Number(time) - began, line.slice(time.length + 1)];
   });
-  return { seen, log, state: copyOf(device.save()) };
+  return { seen, log, states: copyOf(bench.devices.save()) };
 }
 
 /** A state as it comes back from a file. */
