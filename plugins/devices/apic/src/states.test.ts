@@ -82,6 +82,7 @@ const action: fc.Arbitrary<Action> = fc.oneof(
   fc.record({ kind: fc.constant('pin'), at: fc.nat(3), value: fc.nat(1) }),
   fc.record({ kind: fc.constant('io'), at: fc.nat(0x3f), value }),
   fc.record({ kind: fc.constant('ipi'), at: fc.nat(1), value: fc.nat(0xfffff) }),
+  fc.record({ kind: fc.constant('message'), at: fc.nat(1), value: fc.nat(0xff) }),
   fc.record({ kind: fc.constant('pass'), at: fc.nat(30_000), value: fc.constant(0) }),
   fc.record({ kind: fc.constant('late'), at: fc.nat(30_000), value: fc.constant(0) }),
   fc.record({ kind: fc.constant('take'), at: fc.nat(1), value: fc.constant(0) }),
@@ -126,6 +127,10 @@ function act(bus: ApicBus, { kind, at, value: v }: Action, bench: DeviceBench): 
       break;
     case 'ipi':
       register(ApicRegister.commandLow, v);
+      break;
+    case 'message':
+      // To any processor, whichever has the lowest priority
+      bus.message(0xfeef_f008, v);
       break;
     case 'pass':
       bench.advance(at);
