@@ -4,6 +4,7 @@ export * from './memory-map.js';
 export type { AccessObservers } from './access-observers.js';
 export * from './port-bus.js';
 export * from './mmio-bus.js';
+export type { MovableClaim } from './movable-claims.js';
 export * from './interrupts.js';
 export * from './timers.js';
 export * from './clocks.js';

@@ -3,7 +3,7 @@
  * registers are, and whether they are there.
  */
 import { injectable } from '@visorkit/core';
-import { PciConfigSpace } from '@visorkit/machine';
+import { PCI_CONFIG_STATE, PciConfigSpace } from '@visorkit/machine';
 import type { Device, PciConfigState, PciFunction } from '@visorkit/machine';
 import { PM_BASE } from './pm-registers.js';
 
@@ -25,6 +25,7 @@ const REGISTERS_ON = 1;
 @injectable()
 export class PmFunction implements PciFunction, Device<PciConfigState> {
   readonly name = 'piix4-pm';
+  readonly schema = PCI_CONFIG_STATE;
   readonly #config = new PciConfigSpace(this.name, {
     vendor: 0x8086,
     device: 0x7113,
