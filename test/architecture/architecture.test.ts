@@ -30,8 +30,8 @@ const RANK: Record<string, number> = {
   x86: 0,
   machine: 1,
   formats: 1,
-  project: 1,
   engine: 2,
+  project: 2,
   vmi: 3,
   testkit: 4,
 };
@@ -269,7 +269,7 @@ describe('the house', () => {
       for (const { path, imports } of room.files) {
         for (const specifier of imports) {
           const target = resolve(root, dirname(path), specifier);
-          if (room.kind === 'test' && target === join(root, 'scripts/steps.mjs')) continue; // which folders are packages
+          if (room.kind === 'test' && dirname(target) === join(root, 'scripts')) continue; // which folders are packages, what a tarball holds
           if (specifier.startsWith('.') && relative(home, target).startsWith('..'))
             wrong.push(`${path} leaves its package with ${specifier}`);
         }

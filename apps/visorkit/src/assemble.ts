@@ -27,8 +27,10 @@ export interface AssembleOptions {
   readonly console: ComposeOptions['console'];
   /** Where ports 0xe9 and 0x402 print; nowhere by default. */
   readonly debugConsole?: CharOutput;
-  /** isa-debug-exit at 0xf4, and with it the devices that test programs expect. */
+  /** isa-debug-exit at port 0xf4. */
   readonly debugExit: boolean;
+  /** The test devices of kvm-unit-tests, and the hypercalls of KVM that its programs make; none by default. */
+  readonly testDevices?: boolean;
   readonly plugins: readonly PluginEntry[];
   readonly onReset?: 'stop' | 'restart';
   /** What the machine and its plugins say; nothing by default. */
@@ -37,7 +39,6 @@ export interface AssembleOptions {
 
 export async function assemble(options: AssembleOptions): Promise<Vmm> {
   const debugOutput = options.debugConsole ?? nullOutput;
-  // pc-testdev has the ports that debugcon would have
   const composition: ComposeOptions = {
     backend: options.backend,
     memory: options.memory,
@@ -53,10 +54,10 @@ export async function assemble(options: AssembleOptions): Promise<Vmm> {
       ...pcPlatform({
         debugExit: options.debugExit,
         firmwareDebug: debugOutput,
-        debugConsole: options.debugExit ? false : debugOutput,
+        debugConsole: debugOutput,
         fwCfg: options.firmwareKernel === undefined ? {} : { linux: options.firmwareKernel },
       }),
-      ...(options.debugExit ? [pcTestdev(), pciTestdev(), kvmHypercalls()] : []),
+      ...(options.testDevices === true ? [pcTestdev(), pciTestdev(), kvmHypercalls()] : []),
       bootLinux(),
       bootElf(),
       bootMultiboot(),

@@ -1,7 +1,7 @@
 /** `visorkit run`: boots an image on a PC. */
 import { fstatSync, openSync, closeSync, readFileSync } from 'node:fs';
 import { basename } from 'node:path';
-import { describeError, fail, isVisorkitError, silentLogSink, stderrLogSink } from '@visorkit/core';
+import { describeError, errorForReport, fail, isVisorkitError, silentLogSink, stderrLogSink } from '@visorkit/core';
 import type { LogLevel, PluginEntry, RunOptions } from '@visorkit/core';
 import type { FirmwareKernel } from '@visorkit/fw-cfg';
 import type { BootModule, BootOptions } from '@visorkit/machine';
@@ -11,8 +11,9 @@ import { assemble } from './assemble.js';
 import type { AssembleOptions } from './assemble.js';
 import { DEFAULT_BACKEND, openBackend } from './backends.js';
 import { openConsole } from './console.js';
-import { openReport, tell } from './report-output.js';
+import { errorText, openReport, tell } from './report-output.js';
 import { runMachine, settled } from './run-machine.js';
+import { writeAll } from './serial.js';
 import { sharedModules } from './shared-modules.js';
 import { statusOf } from './statuses.js';
 import { seconds, size, whole, word } from './values.js';
@@ -32,6 +33,7 @@ export interface RunFlags {
   serial?: string;
   debugcon?: string;
   debugExit?: boolean;
+  testdev?: boolean;
   time?: string;
   maxInstructions?: string;
   timeout?: string;
@@ -217,6 +219,7 @@ async function plan(
       plugins,
       onReset: config?.onReset ?? 'stop',
       debugExit: flags.debugExit ?? config?.debugExit ?? false,
+      testDevices: flags.testdev ?? false,
       log: log === 'none' ? silentLogSink : stderrLogSink(log),
     },
     limits: {
@@ -226,6 +229,14 @@ async function plan(
     serial: flags.serial ?? config?.serial ?? 'stdio',
     debugcon: flags.debugcon ?? 'none',
   };
+}
+
+/** A guest may take seconds to its first line: on a terminal the user is told what goes on until then. */
+function announce({ boot, memory, backend }: Plan['machine'], serial: string): void {
+  if (!process.stdout.isTTY || !process.stderr.isTTY) return;
+  const leave = serial === 'stdio' && process.stdin.isTTY ? '; Ctrl-a x leaves' : '';
+  const what = basename(boot?.imageName ?? 'the guest');
+  writeAll(2, Buffer.from(`visorkit: starting ${what} with ${memory / 2 ** 20} MiB on ${backend.name}${leave}\n`));
 }
 
 /** Runs a guest, with `plugins` besides; resolves with the status the process is to end with. */
@@ -240,6 +251,7 @@ export async function runCommand(flags: RunFlags, plugins: readonly PluginEntry[
       plan(flags, project, shared, plugins),
       'a plugin does, while it is loaded',
     );
+    announce(machine, serial);
     const console = openConsole(serial, debugcon);
     const { input, output } = console.serial;
     const report = await runMachine(
@@ -256,16 +268,11 @@ export async function runCommand(flags: RunFlags, plugins: readonly PluginEntry[
     tell(report, flags.verbose ?? false);
     return report.exitStatus;
   } catch (error) {
-    if (isVisorkitError(error) && error.code !== 'REPORT_FILE') {
-      const { code, message, details } = error;
-      file.write({
-        reason: 'not-started',
-        why: describeError(error),
-        exitStatus: statusOf(error),
-        error: { code, message, ...(details === undefined ? {} : { details }) },
-      });
-    }
-    throw error;
+    if (!isVisorkitError(error) || error.code === 'REPORT_FILE') throw error;
+    const exitStatus = statusOf(error);
+    file.write({ reason: 'not-started', why: describeError(error), exitStatus, error: errorForReport(error) });
+    writeAll(2, Buffer.from(`${errorText(error, flags.verbose)}\n`));
+    return exitStatus;
   } finally {
     file.close();
   }

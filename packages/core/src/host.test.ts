@@ -1,3 +1,4 @@
+/** The hosts: Node and whatever has the globals of the web. */
 import { readFileSync } from 'node:fs';
 import { gzipSync } from 'node:zlib';
 import { afterEach, describe, expect, it, vi } from 'vitest';

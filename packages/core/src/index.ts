@@ -26,6 +26,7 @@ export type {
 } from './hooks.js';
 export type { AsyncTaps, Hook, HookInterceptor, SyncTaps, TapInfo, TapOptions, Undo } from './hook.js';
 export * from './plugin.js';
+export { errorForReport, whereThrown } from './blame.js';
 export * from './report.js';
 export { KERNEL_VERSION } from './version.js';
 export * from './host.js';

@@ -1,3 +1,4 @@
+/** Sizes as people write them. */
 import { describe, expect, it } from 'vitest';
 import { VisorkitError } from './errors.js';
 import { parseSize } from './size.js';

@@ -1,3 +1,4 @@
+/** The kernel's version is that of its package. */
 import { readFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
 import { KERNEL_VERSION } from './version.js';

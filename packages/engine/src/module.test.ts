@@ -1,3 +1,4 @@
+/** Where the processor comes from: a file, a URL, bytes. */
 import { existsSync, readFileSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 import { describe, expect, it } from 'vitest';

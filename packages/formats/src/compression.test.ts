@@ -1,3 +1,4 @@
+/** Every way of compression against its own tool, and against damaged streams. */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';

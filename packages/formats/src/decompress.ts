@@ -1,3 +1,4 @@
+/** One entry for all compressions of Linux kernels: which one it is, and its bytes. */
 import { fail } from '@visorkit/core';
 import { decompress as decompressZstd } from 'fzstd';
 import { gunzip } from './gunzip.js';

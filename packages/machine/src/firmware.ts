@@ -2,8 +2,11 @@
 
 /** Files and numbers that firmware reads through fw_cfg. */
 export interface FirmwareConfig {
-  /** Adds a file, at most 55 characters of name. A file of the same name is replaced. */
-  addFile(name: string, data: Uint8Array): void;
+  /**
+   * Adds a file, at most 55 characters of name. A file of the same name is replaced. A function is asked for the data each time
+   * firmware selects the file or the directory: for what is known only when the guest runs.
+   */
+  addFile(name: string, data: Uint8Array | (() => Uint8Array)): void;
   /** Sets the item of a fixed selector (0 to 0x1f). */
   setItem(selector: number, data: Uint8Array): void;
 }

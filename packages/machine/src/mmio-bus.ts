@@ -4,6 +4,8 @@ import type { DeviceAccess, MmioExit } from '@visorkit/core';
 import { NO_OBSERVERS } from './access-observers.js';
 import type { AccessObservers } from './access-observers.js';
 import { deviceFailure } from './device-failure.js';
+import { MovableClaims } from './movable-claims.js';
+import type { MovableClaim } from './movable-claims.js';
 import type { AccessSize } from './port-bus.js';
 
 /** A device behind memory addresses. Offsets count from the start of its range, values are unsigned. */
@@ -35,6 +37,7 @@ export class MmioBus {
   #last: MmioClaim | undefined;
   readonly #observers: AccessObservers;
   readonly #access: DeviceAccess = { kind: 'mmio', address: 0, size: 1, write: false, value: 0, owner: undefined };
+  readonly #waiting = new MovableClaims();
   /** Accesses to addresses that nobody claims. */
   unclaimedAccesses = 0;
 
@@ -73,7 +76,16 @@ export class MmioBus {
     return () => {
       this.#claims = this.#claims.filter((other) => other !== claim);
       if (this.#last === claim) this.#last = undefined;
+      this.#waiting.retry();
     };
+  }
+
+  /**
+   * A range that the guest places itself, as a PCI function's memory; nowhere at first. Where somebody is already, it answers as
+   * soon as that place is free; `refused` is told meanwhile.
+   */
+  movable(length: number, device: MmioDevice, owner: string, refused: (why: string) => void): MovableClaim {
+    return this.#waiting.claim((gpa) => this.register(gpa, length, device, owner), refused);
   }
 
   /**

@@ -4,6 +4,8 @@ import type { DeviceAccess } from '@visorkit/core';
 import { NO_OBSERVERS } from './access-observers.js';
 import type { AccessObservers } from './access-observers.js';
 import { deviceFailure } from './device-failure.js';
+import { MovableClaims } from './movable-claims.js';
+import type { MovableClaim } from './movable-claims.js';
 
 export type AccessSize = 1 | 2 | 4;
 
@@ -32,6 +34,7 @@ export class PortBus {
   readonly #table: (PortClaim | undefined)[] = new Array(0x10000).fill(undefined);
   readonly #observers: AccessObservers;
   readonly #access: DeviceAccess = { kind: 'port', address: 0, size: 1, write: false, value: 0, owner: undefined };
+  readonly #waiting = new MovableClaims();
   /** Accesses to ports that nobody claims. */
   unclaimedAccesses = 0;
 
@@ -67,7 +70,28 @@ export class PortBus {
     return () => {
       for (let port = claim.first; port < claim.end; port++)
         if (this.#table[port] === claim) this.#table[port] = undefined;
+      this.#waiting.retry();
     };
+  }
+
+  /**
+   * `count` ports that the guest places itself, as those of a PCI function; nowhere at first. The device is told ports from 0 on. Where
+   * somebody is already, they answer as soon as that place is free; `refused` is told meanwhile.
+   */
+  movable(count: number, device: PortDevice, owner: string, refused: (why: string) => void): MovableClaim {
+    return this.#waiting.claim(
+      (base) =>
+        this.register(
+          base,
+          count,
+          {
+            readPort: (port, size) => device.readPort(port - base, size),
+            writePort: (port, size, value) => device.writePort(port - base, size, value),
+          },
+          owner,
+        ),
+      refused,
+    );
   }
 
   /** Unsigned value of an access of 1, 2 or 4 bytes. */

@@ -1,3 +1,4 @@
+/** Configurations: what is accepted, what is refused and with which sentence, and where the file is looked for. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,3 +1,4 @@
+/** The vmx backend: exits, devices, what plugins ask for, saved state. */
 import { describe, expect, it } from 'vitest';
 import { GuestMemoryToken, RESUME, RETRY, Stage, definePlugin, stop } from '@visorkit/core';
 import type { ControlNeeds, GuestMemory, InitialState, Plugin, PluginHost, StopReport, Used } from '@visorkit/core';

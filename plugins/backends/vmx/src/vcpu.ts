@@ -238,6 +238,7 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
   }
   restoreState(state: unknown): void {
     const { engine, clock, views } = state as VmxVcpuState;
+    this.#parts.views.checkState(views);
     this.engine.restoreState(engine);
     this.#parts.views.restore(views);
     this.#parts.clock.restore(clock);
@@ -387,7 +388,7 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
       return this.#again();
     }
     if (!mmio.write && views.answerRead(mmio)) return this.#again();
-    if (map.isRam(page)) return true;
+    if (map.isRam(page) || map.isRom(page)) return true;
     this.#parts.clock.deviceAccess();
     this.#pieces.start();
     this.#pieces.describe(exit.mmio);

@@ -1,3 +1,4 @@
+/** Boots ELF kernels, by their PVH note or at their entry point. */
 import { fail } from '@visorkit/core';
 import type { InitialState } from '@visorkit/core';
 import {

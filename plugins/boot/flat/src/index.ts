@@ -1,3 +1,4 @@
+/** The boot loader for machine code without any header. */
 import { definePlugin } from '@visorkit/core';
 import type { Plugin } from '@visorkit/core';
 import { BootLoadersToken, checkPluginOptions } from '@visorkit/machine';

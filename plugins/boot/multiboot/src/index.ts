@@ -1,3 +1,4 @@
+/** The boot loader for Multiboot kernels. */
 import { definePlugin } from '@visorkit/core';
 import type { Plugin } from '@visorkit/core';
 import { BootLoadersToken } from '@visorkit/machine';

@@ -1,3 +1,4 @@
+/** The test devices beside a standard PC. */
 import { expect, it } from 'vitest';
 import { pcTestdev, pciTestdev } from '@visorkit/pc-testdev';
 import { PortBusToken, compose } from '@visorkit/machine';

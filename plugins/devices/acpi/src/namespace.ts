@@ -1,5 +1,4 @@
-// What plugins put into the ACPI namespace.
-
+/** What plugins put into the ACPI namespace. */
 import { injectable } from '@visorkit/core';
 import type { AcpiNamespace } from '@visorkit/machine';
 import type { Aml } from './aml.js';

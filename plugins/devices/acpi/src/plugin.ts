@@ -2,7 +2,7 @@
  * ACPI for a machine: the power management registers, and tables that describe whatever the other plugins put on its
  * buses. Without firmware the tables are placed in the BIOS area; firmware finds them in fw_cfg and places them itself.
  */
-import { Stage, definePlugin, isVisorkitError, optional } from '@visorkit/core';
+import { Stage, definePlugin, optional } from '@visorkit/core';
 import type { Logger, Plugin, PluginHost, Used } from '@visorkit/core';
 import {
   AcpiNamespaceToken,
@@ -20,13 +20,12 @@ import {
   RealTimeClockToken,
   SystemControlToken,
 } from '@visorkit/machine';
-import type { PortBus } from '@visorkit/machine';
 import { AmlNamespace } from './namespace.js';
 import { PM_FUNCTION, PM_SLOT, PmFunction } from './pm-function.js';
-import { PM_PORTS, PmRegisters, PmRegistersToken, SleepType } from './pm-registers.js';
+import { PM_BASE, PM_PORTS, PmRegisters, PmRegistersToken, SleepType } from './pm-registers.js';
 import { SuspendToRam, SuspendToRamToken } from './suspend.js';
 import { layOut, place } from './table-set.js';
-import { loaderFiles } from './table-loader.js';
+import { LOADER_FILE, RSDP_FILE, TABLES_FILE, loaderFiles } from './table-loader.js';
 import { acpiTables } from './tables.js';
 import type { AcpiTables } from './tables.js';
 
@@ -84,23 +83,27 @@ export function acpi(): Plugin {
       const { addDevice, pm, suspend, memoryMap, pci } = used;
       connectSleep(host, used);
       addDevice(pm);
-      /** The tables are made when all plugins are there, and for firmware again when it has moved the registers. */
-      let loaded = false;
-      const placePm = pmPlacement(host, pm, used.ports);
-      if (pci === undefined) placePm(pm.base);
+      addDevice(suspend);
+      const place = used.ports.movable(PM_PORTS, pm, pm.name, (why) =>
+        host.logger.warn(`the guest placed the power management registers where they cannot be reached: ${why}`),
+      );
+      host.onDispose(() => place.move(undefined));
+      if (pci === undefined) place.move(PM_BASE);
       else {
         const config = host.make(PmFunction);
         config.onPlaced = (base) => {
-          placePm(base);
-          if (loaded && base !== undefined) makeTables(used);
+          place.move(base);
+          if (base === undefined) return;
+          pm.base = base;
+          tellFirmware(used);
         };
         host.onDispose(pci.attach(config, PM_SLOT, PM_FUNCTION).detach);
         addDevice(config);
       }
       memoryMap.reserve(ACPI_BASE, ACPI_SIZE);
+      tellFirmware(used);
       host.hooks.load.tap({ stage: Stage.Architecture }, () => {
-        suspend.facs = placeTables(makeTables(used), used, host.logger);
-        loaded = true;
+        suspend.facs = placeTables(describe(used), used, host.logger);
       });
     },
   });
@@ -120,34 +123,12 @@ function connectSleep(host: PluginHost, { pm, suspend, system, rtc }: Uses): voi
   };
 }
 
-/** Puts the registers on the port bus at a place, or takes them away. */
-function pmPlacement(host: PluginHost, pm: PmRegisters, ports: PortBus): (base: number | undefined) => void {
-  let remove = (): void => {};
-  host.onDispose(() => remove());
-  return (base) => {
-    remove();
-    remove = () => {};
-    if (base === undefined) return;
-    pm.base = base;
-    try {
-      remove = ports.register(base, PM_PORTS, pm, pm.name);
-    } catch (error) {
-      // The guest chose the place; one that is taken must not end the machine
-      if (!isVisorkitError(error)) throw error;
-      host.logger.warn(
-        `the guest placed the power management registers where they cannot be reached: ${error.message}`,
-      );
-    }
-  };
-}
-
-/** Makes the tables, and gives them to firmware. */
-function makeTables(used: Uses): AcpiTables {
-  const tables = describe(used);
-  if (used.firmware !== undefined) {
-    for (const [name, data] of loaderFiles(tables)) used.firmware.addFile(name, data);
+/** Gives firmware the tables, made when it asks for them: then all plugins are there, and it may have moved the registers. */
+function tellFirmware(used: Uses): void {
+  let files: Map<string, Uint8Array> | undefined;
+  for (const name of [RSDP_FILE, TABLES_FILE, LOADER_FILE]) {
+    used.firmware?.addFile(name, () => (files ??= loaderFiles(describe(used))).get(name)!);
   }
-  return tables;
 }
 
 /** Looks at what the machine's buses answer for, and makes the tables that say so. */

@@ -1,8 +1,9 @@
-// The power management function of Intel's 82371AB (PIIX4), function 3 beside the PCI-to-ISA bridge: it says where the power management
-// registers are, and whether they are there.
-
+/**
+ * The power management function of Intel's 82371AB (PIIX4), function 3 beside the PCI-to-ISA bridge: it says where the power management
+ * registers are, and whether they are there.
+ */
 import { injectable } from '@visorkit/core';
-import { PciConfigSpace } from '@visorkit/machine';
+import { PCI_CONFIG_STATE, PciConfigSpace } from '@visorkit/machine';
 import type { Device, PciConfigState, PciFunction } from '@visorkit/machine';
 import { PM_BASE } from './pm-registers.js';
 
@@ -24,6 +25,7 @@ const REGISTERS_ON = 1;
 @injectable()
 export class PmFunction implements PciFunction, Device<PciConfigState> {
   readonly name = 'piix4-pm';
+  readonly schema = PCI_CONFIG_STATE;
   readonly #config = new PciConfigSpace(this.name, {
     vendor: 0x8086,
     device: 0x7113,

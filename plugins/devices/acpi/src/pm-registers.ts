@@ -1,10 +1,20 @@
-// The fixed hardware registers of ACPI (specification 6.4, chapter 4.8): power management event and control block, and the
-// power management timer. ACPI mode is always on: there is no SMI command port, and SCI_EN reads as 1.
-
+/**
+ * The fixed hardware registers of ACPI (specification 6.4, chapter 4.8): power management event and control block, and the
+ * power management timer. ACPI mode is always on: there is no SMI command port, and SCI_EN reads as 1.
+ */
 import { inject, injectable, token } from '@visorkit/core';
 import type { Token } from '@visorkit/core';
-import { Alarm, ClockToken, InterruptLinesToken, TickRate, TimerQueueToken } from '@visorkit/machine';
+import {
+  Alarm,
+  ClockToken,
+  InterruptLinesToken,
+  Oscillator,
+  TimerQueueToken,
+  nanoseconds,
+  unsigned,
+} from '@visorkit/machine';
 import type { Clock, Device, InterruptLine, LineSource, PortDevice, TimerQueue } from '@visorkit/machine';
+import * as v from 'valibot';
 
 /** Where the ports begin unless firmware puts them elsewhere: where SeaBIOS has them. */
 export const PM_BASE = 0x600;
@@ -46,7 +56,20 @@ export interface PmState {
   enable: number;
   control: number;
   halvesSeen: number;
+  /** ns since the timer's oscillator began. */
+  oscillator: number;
+  /** ns until an interrupt comes of the timer. */
+  overflow: number | null;
 }
+
+const STATE = v.strictObject({
+  status: unsigned(16),
+  enable: unsigned(16),
+  control: unsigned(16),
+  halvesSeen: unsigned(53),
+  oscillator: nanoseconds(),
+  overflow: v.nullable(nanoseconds()),
+});
 
 /** The interrupt of ACPI events. */
 export const SCI = 9;
@@ -56,9 +79,10 @@ export const PmRegistersToken: Token<PmRegisters> = token('pm-registers');
 @injectable()
 export class PmRegisters implements Device<PmState>, PortDevice {
   readonly name = 'acpi-pm';
-  /** The first port. */
+  readonly schema = STATE;
+  /** Where the guest has them: the first port. The registers themselves count from 0. */
   base = PM_BASE;
-  readonly #rate = new TickRate(PM_TIMER_FREQUENCY);
+  readonly #oscillator: Oscillator;
   /** System control interrupt, level triggered. */
   readonly #sci: InterruptLine;
   readonly #overflow: Alarm;
@@ -72,9 +96,10 @@ export class PmRegisters implements Device<PmState>, PortDevice {
 
   constructor(
     @inject(InterruptLinesToken) lines: LineSource,
-    @inject(ClockToken) private readonly clock: Clock,
+    @inject(ClockToken) clock: Clock,
     @inject(TimerQueueToken) timers: TimerQueue,
   ) {
+    this.#oscillator = new Oscillator(PM_TIMER_FREQUENCY, clock);
     this.#sci = lines.line(SCI);
     this.#overflow = new Alarm(timers, () => this.#update());
   }
@@ -105,7 +130,7 @@ export class PmRegisters implements Device<PmState>, PortDevice {
   readPort(port: number, size: 1 | 2 | 4): number {
     let value = 0;
     for (let index = 0; index < size; index += 2) {
-      const at = port - this.base + index;
+      const at = port + index;
       // A register read in one access shows one moment of the timer, so the whole is taken before the byte is cut out.
       const word = this.#word(at & ~1) >>> (at & 1 ? 8 : 0);
       value += (size === 1 ? word & 0xff : word) * 2 ** (8 * index);
@@ -114,8 +139,7 @@ export class PmRegisters implements Device<PmState>, PortDevice {
   }
 
   writePort(port: number, size: 1 | 2 | 4, value: number): void {
-    for (let index = 0; index < size; index++)
-      this.#writeByte(port - this.base + index, (value >>> (8 * index)) & 0xff);
+    for (let index = 0; index < size; index++) this.#writeByte(port + index, (value >>> (8 * index)) & 0xff);
     this.#update();
   }
 
@@ -127,7 +151,14 @@ export class PmRegisters implements Device<PmState>, PortDevice {
   }
 
   save(): PmState {
-    return { status: this.#status, enable: this.#enable, control: this.#control, halvesSeen: this.#halvesSeen };
+    return {
+      status: this.#status,
+      enable: this.#enable,
+      control: this.#control,
+      halvesSeen: this.#halvesSeen,
+      oscillator: this.#oscillator.save(),
+      overflow: this.#overflow.save(),
+    };
   }
 
   restore(state: PmState): void {
@@ -135,17 +166,19 @@ export class PmRegisters implements Device<PmState>, PortDevice {
     this.#enable = state.enable;
     this.#control = state.control;
     this.#halvesSeen = state.halvesSeen;
-    this.#update();
+    this.#oscillator.restore(state.oscillator);
+    this.#overflow.restore(state.overflow);
+    this.#driveLine();
   }
 
   #ticks(): number {
-    return this.#rate.ticksAt(this.clock.now());
+    return this.#oscillator.ticks();
   }
 
   #word(register: number): number {
     switch (register) {
       case STATUS:
-        this.#collect();
+        this.#update();
         return this.#status;
       case ENABLE:
         return this.#enable;
@@ -187,10 +220,14 @@ export class PmRegisters implements Device<PmState>, PortDevice {
   }
 
   /** The system control interrupt is high while an enabled event stands. */
+  #driveLine(): void {
+    this.#sci.set((this.#status & this.#enable & EVENTS) !== 0);
+  }
+
   #update(): void {
     this.#collect();
-    this.#sci.set((this.#status & this.#enable & EVENTS) !== 0);
-    if (this.#enable & TIMER_EVENT) this.#overflow.set(this.#rate.timeOf((this.#halvesSeen + 1) * TIMER_HALF));
+    this.#driveLine();
+    if (this.#enable & TIMER_EVENT) this.#overflow.set(this.#oscillator.timeOf((this.#halvesSeen + 1) * TIMER_HALF));
     else this.#overflow.clear();
   }
 }

@@ -1,11 +1,13 @@
-// Suspend to RAM (S3) for a machine without firmware: everything but memory, the clock and the power management block
-// loses its state, and the wake event starts the processor at the waking vector of the FACS (ACPI specification 6.4,
-// 5.2.10 and 16.1.3), as firmware would after its own initialisation.
-
+/**
+ * Suspend to RAM (S3) for a machine without firmware: everything but memory, the clock and the power management block
+ * loses its state, and the wake event starts the processor at the waking vector of the FACS (ACPI specification 6.4,
+ * 5.2.10 and 16.1.3), as firmware would after its own initialisation.
+ */
 import { HALT, PluginHostToken, RESUME, Stage, inject, injectable, token } from '@visorkit/core';
 import type { Outcome, PluginHost, Token, Vcpu, VmExit } from '@visorkit/core';
-import { DeviceListToken, GuestMemoryToken, LocalApicsToken, PortBusToken } from '@visorkit/machine';
-import type { DeviceList, GuestMemory, LocalApics, PortBus } from '@visorkit/machine';
+import { DeviceListToken, GuestMemoryToken, LocalApicsToken, PortBusToken, unsigned } from '@visorkit/machine';
+import type { Device, DeviceList, GuestMemory, LocalApics, PortBus } from '@visorkit/machine';
+import * as v from 'valibot';
 import { PM1_CONTROL, PmRegistersToken } from './pm-registers.js';
 import type { PmRegisters } from './pm-registers.js';
 import { FACS_WAKING_VECTOR } from './tables.js';
@@ -14,12 +16,23 @@ const FACS_SIGNATURE = 0x5343_4146;
 const FACS_SIZE = 64;
 const RFLAGS_IF = 0x200n;
 /** Devices that keep their power, by name. */
-const POWERED: ReadonlySet<string> = new Set(['acpi-pm', 'piix4-pm', 'rtc-mc146818']);
+const POWERED: ReadonlySet<string> = new Set(['acpi-pm', 'acpi-suspend', 'piix4-pm', 'rtc-mc146818']);
+
+export interface SuspendState {
+  asleep: boolean;
+  /** A wake event came, and the processor has not been through its INIT yet. */
+  waking: boolean;
+  facs: number;
+}
+
+const STATE = v.strictObject({ asleep: v.boolean(), waking: v.boolean(), facs: unsigned(32) });
 
 export const SuspendToRamToken: Token<SuspendToRam> = token('suspend-to-ram');
 
 @injectable()
-export class SuspendToRam {
+export class SuspendToRam implements Device<SuspendState> {
+  readonly name = 'acpi-suspend';
+  readonly schema = STATE;
   #asleep = false;
   #waking = false;
   /** Guest-physical address of the FACS that visorkit placed. */
@@ -37,10 +50,22 @@ export class SuspendToRam {
     host.hooks.vcpuState.tap((vcpu, change) => {
       if (change === 'reset' && this.#waking && vcpu.index === 0) this.#resume(vcpu);
     });
-    host.hooks.reset.tap(() => {
-      this.#asleep = false;
-      this.#waking = false;
-    });
+  }
+
+  /** A reset of the machine ends the sleep; the FACS stays where it is. */
+  reset(): void {
+    this.#asleep = false;
+    this.#waking = false;
+  }
+
+  save(): SuspendState {
+    return { asleep: this.#asleep, waking: this.#waking, facs: this.facs };
+  }
+
+  restore({ asleep, waking, facs }: SuspendState): void {
+    this.#asleep = asleep;
+    this.#waking = waking;
+    this.facs = facs;
   }
 
   /** The guest wrote SLP_EN with the type of S3. Without a vector to wake to, the machine goes on. */

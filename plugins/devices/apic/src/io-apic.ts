@@ -1,8 +1,11 @@
-// The I/O APIC (Intel 82093AA data sheet, with the EOI register of version 0x20 as in the ICH9 data sheet, 13.5): 24
-// inputs, each with an entry that says which interrupt message it sends.
-
+/**
+ * The I/O APIC (Intel 82093AA data sheet, with the EOI register of version 0x20 as in the ICH9 data sheet, 13.5): 24
+ * inputs, each with an entry that says which interrupt message it sends.
+ */
 import { inject, injectable } from '@visorkit/core';
+import { listOf, unsigned } from '@visorkit/machine';
 import type { Device, MmioDevice } from '@visorkit/machine';
+import * as v from 'valibot';
 import { ApicBusToken } from './apic-bus.js';
 import type { ApicBus, EoiListener } from './apic-bus.js';
 import { DeliveryMode } from './registers.js';
@@ -41,6 +44,14 @@ export interface IoApicState {
   levels: number;
 }
 
+const STATE = v.strictObject({
+  select: unsigned(8),
+  id: unsigned(32),
+  low: listOf(IO_APIC_PINS, unsigned(32)),
+  high: listOf(IO_APIC_PINS, unsigned(32)),
+  levels: unsigned(IO_APIC_PINS),
+});
+
 /**
  * The I/O APIC at 0xFEC00000. Input levels are logical: true is asserted, whatever polarity an entry names, since nothing
  * between a device and its line inverts it.
@@ -48,6 +59,7 @@ export interface IoApicState {
 @injectable()
 export class IoApic implements Device<IoApicState>, MmioDevice, EoiListener {
   readonly name = 'io-apic';
+  readonly schema = STATE;
   readonly #low = new Uint32Array(IO_APIC_PINS);
   readonly #high = new Uint32Array(IO_APIC_PINS);
   #levels = 0;

@@ -1,6 +1,7 @@
-// The local APICs of a machine together: what other parts of it may ask of them, the pages where the guest finds them, and
-// their MSRs.
-
+/**
+ * The local APICs of a machine together: what other parts of it may ask of them, the pages where the guest finds them, and
+ * their MSRs.
+ */
 import { PluginHostToken, inject, injectable, isVisorkitError, token } from '@visorkit/core';
 import type { PluginHost, Token } from '@visorkit/core';
 import {

@@ -1,5 +1,4 @@
-// The time stamp counter as the APIC's deadline timer sees it, on a backend whose processors keep the counter themselves.
-
+/** The time stamp counter as the APIC's deadline timer sees it, on a backend whose processors keep the counter themselves. */
 import { isVisorkitError } from '@visorkit/core';
 import type { CpuidEntry, Vcpu } from '@visorkit/core';
 import type { Clock, LocalApics, MsrDevice, TimeStampCounter } from '@visorkit/machine';

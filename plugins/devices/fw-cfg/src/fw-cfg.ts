@@ -1,9 +1,11 @@
-// The firmware configuration device of QEMU's machines (QEMU documentation, "Firmware Configuration (fw_cfg) Device"):
-// numbered items and named files that firmware and test programs read through a selector and a data port, or by DMA.
-
+/**
+ * The firmware configuration device of QEMU's machines (QEMU documentation, "Firmware Configuration (fw_cfg) Device"):
+ * numbered items and named files that firmware and test programs read through a selector and a data port, or by DMA.
+ */
 import { fail, inject, injectable } from '@visorkit/core';
-import { GuestMemoryToken } from '@visorkit/machine';
+import { GuestMemoryToken, unsigned } from '@visorkit/machine';
 import type { Device, FirmwareConfig, GuestMemory, PortDevice } from '@visorkit/machine';
+import * as v from 'valibot';
 
 export const FW_CFG_SELECTOR_PORT = 0x510;
 export const FW_CFG_DATA_PORT = 0x511;
@@ -65,8 +67,11 @@ export interface FwCfgState {
 @injectable()
 export class FwCfg implements Device<FwCfgState>, PortDevice, FirmwareConfig {
   readonly name = 'fw-cfg';
+  readonly schema = v.strictObject({ selected: unsigned(16), offset: unsigned(53), dmaHigh: unsigned(32) });
   readonly #items = new Map<number, Uint8Array>();
-  readonly #files = new Map<string, Uint8Array>();
+  readonly #files = new Map<string, Uint8Array | (() => Uint8Array)>();
+  /** The selected item, once it has been looked at. */
+  #current: Uint8Array | undefined;
   #selected = 0;
   #offset = 0;
   #dmaHigh = 0;
@@ -74,14 +79,14 @@ export class FwCfg implements Device<FwCfgState>, PortDevice, FirmwareConfig {
   constructor(@inject(GuestMemoryToken) private readonly memory: GuestMemory) {
     this.setItem(FwCfgItem.signature, ascii('QEMU'));
     this.setItem(FwCfgItem.id, number(ID_FEATURES, 4));
-    this.#buildDirectory();
   }
 
   setItem(selector: number, data: Uint8Array): void {
     this.#items.set(selector & 0xffff, data);
+    this.#current = undefined;
   }
 
-  addFile(name: string, data: Uint8Array): void {
+  addFile(name: string, data: Uint8Array | (() => Uint8Array)): void {
     if (name.length === 0 || name.length >= FILE_NAME_SIZE) {
       fail(
         'FW_CFG_FILE_NAME',
@@ -92,12 +97,13 @@ export class FwCfg implements Device<FwCfgState>, PortDevice, FirmwareConfig {
     if (!this.#files.has(name) && this.#files.size === FILE_LIMIT)
       fail('FW_CFG_FILES', `fw_cfg holds at most ${FILE_LIMIT} files; "${name}" is one too many.`, { name });
     this.#files.set(name, data);
-    this.#buildDirectory();
+    this.#current = undefined;
   }
 
   /** The bytes of a file, undefined when there is none of this name. */
   file(name: string): Uint8Array | undefined {
-    return this.#files.get(name);
+    const data = this.#files.get(name);
+    return typeof data === 'function' ? data() : data;
   }
 
   readPort(port: number, size: 1 | 2 | 4): number {
@@ -120,8 +126,7 @@ export class FwCfg implements Device<FwCfgState>, PortDevice, FirmwareConfig {
   }
 
   reset(): void {
-    this.#selected = 0;
-    this.#offset = 0;
+    this.#select(0);
     this.#dmaHigh = 0;
   }
 
@@ -130,7 +135,7 @@ export class FwCfg implements Device<FwCfgState>, PortDevice, FirmwareConfig {
   }
 
   restore(state: FwCfgState): void {
-    this.#selected = state.selected;
+    this.#select(state.selected);
     this.#offset = state.offset;
     this.#dmaHigh = state.dmaHigh;
   }
@@ -139,10 +144,11 @@ export class FwCfg implements Device<FwCfgState>, PortDevice, FirmwareConfig {
     // Bit 14 once asked for write access.
     this.#selected = selector & 0xbfff;
     this.#offset = 0;
+    this.#current = undefined;
   }
 
   #item(): Uint8Array {
-    return this.#items.get(this.#selected) ?? EMPTY;
+    return (this.#current ??= this.#find(this.#selected));
   }
 
   /** The next byte of the selected item; zeros after its end. */
@@ -185,20 +191,28 @@ export class FwCfg implements Device<FwCfgState>, PortDevice, FirmwareConfig {
   }
 
   /** Files are numbered in the order of their names, as the directory lists them. */
-  #buildDirectory(): void {
-    const names = [...this.#files.keys()].sort();
+  #find(selector: number): Uint8Array {
+    if (selector === FwCfgItem.fileDirectory) return this.#directory();
+    if (selector < FILE_FIRST || selector >= FILE_FIRST + this.#files.size) return this.#items.get(selector) ?? EMPTY;
+    return this.file(this.#names()[selector - FILE_FIRST]) ?? EMPTY;
+  }
+
+  #names(): string[] {
+    return [...this.#files.keys()].sort();
+  }
+
+  #directory(): Uint8Array {
+    const names = this.#names();
     const directory = new Uint8Array(4 + names.length * DIRECTORY_ENTRY_SIZE);
     const view = new DataView(directory.buffer);
     view.setUint32(0, names.length);
     names.forEach((name, index) => {
-      const data = this.#files.get(name) as Uint8Array;
       const entry = 4 + index * DIRECTORY_ENTRY_SIZE;
-      view.setUint32(entry, data.length);
+      view.setUint32(entry, this.file(name)!.length);
       view.setUint16(entry + 4, FILE_FIRST + index);
       directory.set(ascii(name), entry + 8);
-      this.setItem(FILE_FIRST + index, data);
     });
-    this.setItem(FwCfgItem.fileDirectory, directory);
+    return directory;
   }
 }
 

@@ -1,5 +1,5 @@
 /** fw_cfg with what it says of the machine: memory, processors, the e820 map, the boot order. */
-import { Stage, definePlugin } from '@visorkit/core';
+import { definePlugin } from '@visorkit/core';
 import type { Plugin } from '@visorkit/core';
 import {
   AddDeviceToken,
@@ -48,17 +48,17 @@ export function fwCfg(options: FwCfgOptions = {}): Plugin {
       map: MemoryMapToken,
     },
     provides: [{ token: FirmwareConfigToken, type: FwCfg }],
-    apply(host, { addDevice, firmware, memory: { regions }, config, map }) {
+    apply(_host, { addDevice, firmware, memory: { regions }, config, map }) {
       const device = firmware as FwCfg;
       for (const [selector, data] of itemsOf(config, options)) device.setItem(selector, data);
       for (const [name, data] of Object.entries(options.files ?? {})) device.addFile(name, data);
       addDevice(device, { ports: [[FW_CFG_SELECTOR_PORT, FW_CFG_PORTS]] });
-      // The map is complete only when every plugin has reserved what it needs.
-      host.hooks.load.tap({ stage: Stage.Architecture }, () => {
+      // When firmware asks, every plugin has reserved what it needs
+      device.addFile('etc/e820', () => {
         // Firmware makes the map of the first megabyte itself: it is told of RAM as it is, and of what lies above.
         const above = map.entries().filter(({ gpa, type }) => gpa >= ONE_MIB && type !== MemoryType.RAM);
         const ram = regions.map(({ gpa, size }) => ({ gpa, size, type: MemoryType.RAM }));
-        device.addFile('etc/e820', e820File([...ram, ...above]));
+        return e820File([...ram, ...above]);
       });
     },
   });

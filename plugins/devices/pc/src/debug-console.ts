@@ -1,9 +1,11 @@
-// Ports that print: Bochs' 0xe9, SeaBIOS' and OVMF's 0x402. A read answers with the port's number, by which software
-// finds out that somebody listens.
-
+/**
+ * Ports that print: Bochs' 0xe9, SeaBIOS' and OVMF's 0x402. A read answers with the port's number, by which software
+ * finds out that somebody listens.
+ */
 import { inject, injectable, token } from '@visorkit/core';
 import type { Token } from '@visorkit/core';
 import type { CharOutput, Device } from '@visorkit/machine';
+import * as v from 'valibot';
 import { BytePortDevice } from './byte-port-device.js';
 
 export const BOCHS_DEBUG_PORT = 0xe9;
@@ -21,6 +23,7 @@ export const DebugConsoleSettingsToken: Token<DebugConsoleSettings> = token('deb
 @injectable()
 export class DebugConsole extends BytePortDevice implements Device<null> {
   readonly name: string;
+  readonly schema = v.null();
 
   constructor(@inject(DebugConsoleSettingsToken) private readonly settings: DebugConsoleSettings) {
     super();

@@ -1,12 +1,14 @@
-// PCI bus 0 behind configuration mechanism 1 (PCI Local Bus specification 3.0, 3.2.2.3.2): an address register at 0xcf8
-// and a data window at 0xcfc. Slot 0 is a host bridge that introduces itself as an Intel 440FX, which PC firmware knows.
-//
-// The byte port 0xcf9 lies inside the address register's range; the chipset gives it to its reset control register.
-
+/**
+ * PCI bus 0 behind configuration mechanism 1 (PCI Local Bus specification 3.0, 3.2.2.3.2): an address register at 0xcf8
+ * and a data window at 0xcfc. Slot 0 is a host bridge that introduces itself as an Intel 440FX, which PC firmware knows.
+ *
+ * The byte port 0xcf9 lies inside the address register's range; the chipset gives it to its reset control register.
+ */
 import { fail, inject, injectable, token } from '@visorkit/core';
 import type { Token } from '@visorkit/core';
-import type { Device, PciBus, PciFunction, PortDevice } from '@visorkit/machine';
-import { PciConfigSpace } from '@visorkit/machine';
+import type { Device, PciBus, PciConfigState, PciFunction, PortDevice } from '@visorkit/machine';
+import { PCI_CONFIG_STATE, PciConfigSpace, unsigned } from '@visorkit/machine';
+import * as v from 'valibot';
 import { RESET_CONTROL_PORT } from './reset-control.js';
 import type { ResetControl } from './reset-control.js';
 
@@ -32,7 +34,7 @@ const PAM_COUNT = 7;
 
 export interface PciHostState {
   address: number;
-  bridge: unknown;
+  bridge: PciConfigState;
 }
 
 /** The register behind the byte port 0xcf9. */
@@ -42,6 +44,7 @@ export const ResetControlToken: Token<ResetControl> = token('reset-control');
 @injectable()
 export class PciHost implements Device<PciHostState>, PortDevice, PciBus {
   readonly name = 'pci-host';
+  readonly schema = v.strictObject({ address: unsigned(32), bridge: PCI_CONFIG_STATE });
   /** By slot and function, as in bits 15-8 of the address register. */
   readonly #functions: (PciFunction | undefined)[] = new Array<PciFunction | undefined>(SLOTS * FUNCTIONS).fill(
     undefined,
@@ -126,7 +129,7 @@ export class PciHost implements Device<PciHostState>, PortDevice, PciBus {
 
   restore(state: PciHostState): void {
     this.#address = state.address;
-    this.#bridge.restore(state.bridge as ReturnType<PciConfigSpace['save']>);
+    this.#bridge.restore(state.bridge);
   }
 
   /** The first slot with nothing in it, -1 when there is none. */

@@ -1,9 +1,11 @@
-// The pc-testdev of QEMU, by which test programs exercise a machine's I/O: scratch ports, a page-flush port, lines they may
-// drive, and memory that is a device.
-
+/**
+ * The pc-testdev of QEMU, by which test programs exercise a machine's I/O: scratch ports, a page-flush port, lines they may
+ * drive, and memory that is a device.
+ */
 import { inject, injectable } from '@visorkit/core';
-import { InterruptLinesToken } from '@visorkit/machine';
+import { InterruptLinesToken, bytesOf, listOf, unsigned } from '@visorkit/machine';
 import type { Device, InterruptLine, LineSource, MmioDevice, PortDevice } from '@visorkit/machine';
+import * as v from 'valibot';
 
 /** Four bytes that read back what was written, in accesses of any size. */
 export const SCRATCH_PORT = 0xe0;
@@ -24,9 +26,16 @@ export interface PcTestDeviceState {
   memory: Uint8Array;
 }
 
+const STATE = v.strictObject({
+  scratch: unsigned(32),
+  levels: listOf(LINE_COUNT, v.boolean()),
+  memory: bytesOf(MMIO_SIZE),
+});
+
 @injectable()
 export class PcTestDevice implements Device<PcTestDeviceState>, PortDevice, MmioDevice {
   readonly name = 'pc-testdev';
+  readonly schema = STATE;
   readonly #memory = new Uint8Array(MMIO_SIZE);
   readonly #view = new DataView(this.#memory.buffer);
   readonly #levels = new Array<boolean>(LINE_COUNT).fill(false);

@@ -1,9 +1,11 @@
-// The pci-testdev of QEMU (QEMU documentation, "QEMU PCI test device"): a function whose BARs begin with a header that
-// names a place to write to, and count the writes that hit it. Test programs measure accesses with it.
-
+/**
+ * The pci-testdev of QEMU (QEMU documentation, "QEMU PCI test device"): a function whose BARs begin with a header that
+ * names a place to write to, and count the writes that hit it. Test programs measure accesses with it.
+ */
 import { injectable } from '@visorkit/core';
-import { PciConfigSpace } from '@visorkit/machine';
+import { PCI_CONFIG_STATE, PciConfigSpace, unsigned, wholeNumber } from '@visorkit/machine';
 import type { Device, MmioDevice, PciConfigState, PortDevice } from '@visorkit/machine';
+import * as v from 'valibot';
 
 const IDENTITY = {
   vendor: 0x1b36,
@@ -40,9 +42,16 @@ export interface PciTestDeviceState {
   count: number;
 }
 
+const STATE = v.strictObject({
+  config: PCI_CONFIG_STATE,
+  current: v.nullable(v.strictObject({ kind: v.picklist(['mmio', 'portio']), test: wholeNumber(0, TESTS.length - 1) })),
+  count: unsigned(32),
+});
+
 @injectable()
 export class PciTestDevice implements Device<PciTestDeviceState> {
   readonly name = 'pci-testdev';
+  readonly schema = STATE;
   readonly config: PciConfigSpace;
   /** The BARs' contents by kind, with offsets from the BAR's start. */
   readonly memory: MmioDevice;

@@ -6,8 +6,8 @@ import { GuestKernelToken, Process, ProcessToken } from '@visorkit/linux-abi';
 import type { GuestKernel } from '@visorkit/linux-abi';
 import { TimerQueueToken } from '@visorkit/machine';
 import type { TimerQueue } from '@visorkit/machine';
-import { FileMode, MemoryFs, Namespace, SpecialNode } from '@visorkit/sandbox-fs';
-import type { FileHandle, FsNode, MemoryDirectory } from '@visorkit/sandbox-fs';
+import { FileMode, MemoryFs, Namespace, SpecialNode, WriteQuota, bytesFile } from '@visorkit/sandbox-fs';
+import type { FileHandle, FsNode, MemoryDirectory, WriteLimits } from '@visorkit/sandbox-fs';
 import { ContentFile } from './open-files.js';
 import { addSpecialFiles } from './proc-files.js';
 import { InputStream, OutputStream, TerminalSettings } from './streams.js';
@@ -37,11 +37,13 @@ export interface LinuxProcessOptions {
   readonly hostname?: string;
   /** Bytes that files in memory may take; 64 MiB by default. */
   readonly filesLimit?: number;
+  /** What the program may write to files, in memory and in mounts together; no limit by default. Beyond it, calls fail with EDQUOT. */
+  readonly writeLimits?: WriteLimits;
   /** ns since 1970 at the start; the host's clock by default. */
   readonly epoch?: bigint;
   readonly fillRandom?: (bytes: Uint8Array) => void;
-  /** Opens the program file, for `/proc/self/exe`. */
-  readonly program?: () => FsNode;
+  /** Opens the program file, for `/proc/self/exe`; or its bytes, when it is no file. */
+  readonly program?: (() => FsNode) | Uint8Array;
   readonly umask?: number;
 }
 
@@ -73,7 +75,8 @@ function makeProcess(options: LinuxProcessOptions, around: Surroundings): Proces
     gid,
     now: () => epoch + BigInt(Math.floor(timers.clock.now())),
   });
-  const space = new Namespace(fs.root);
+  const quota = options.writeLimits === undefined ? undefined : new WriteQuota(options.writeLimits);
+  const space = new Namespace(fs.root, quota);
   const process: Process = new Process({
     execName: options.execName,
     args: options.args,
@@ -95,7 +98,9 @@ function makeProcess(options: LinuxProcessOptions, around: Surroundings): Proces
     if (options.umask !== undefined) process.umask = options.umask;
     addSpecialFiles(fs, () => process, fillRandom);
     for (const { host: folder, guest, readOnly = false } of options.mounts ?? []) space.mount(folder, guest, readOnly);
-    process.program = options.program?.();
+    const { program } = options;
+    process.program = program instanceof Uint8Array ? bytesFile(fs, program) : program?.();
+    fs.quota = quota; // what was made until here is the sandbox's own
     process.cwd = workingDirectory(space, options.cwd ?? '/');
     openStreams(process, options);
   } catch (error) {
