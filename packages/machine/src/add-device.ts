@@ -1,7 +1,8 @@
 /** What a plugin does with a device it made: puts it on the buses and on the machine's list, and has that undone at disposal. */
 import { token } from '@visorkit/core';
 import type { PluginHost, Token } from '@visorkit/core';
-import type { Device, DeviceList } from './device.js';
+import type { DeviceList } from './device-list.js';
+import type { Device } from './device.js';
 import type { MmioBus, MmioDevice } from './mmio-bus.js';
 import type { MsrBus, MsrDevice } from './msr-bus.js';
 import type { PortBus, PortDevice } from './port-bus.js';

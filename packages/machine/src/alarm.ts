@@ -1,41 +1,41 @@
 /** A device's own deadline: set, moved and cleared any number of times, told once when it passes. */
 import type { Timer, TimerQueue } from './timers.js';
 
-/** One deadline on a timer queue. Setting it again moves it; it allocates only the first time. */
+/** One deadline on a timer queue. Setting it again moves it and allocates nothing. */
 export class Alarm {
-  #timer: Timer | undefined;
-  #deadline = Infinity;
+  readonly #timers: TimerQueue;
+  readonly #timer: Timer;
 
   /**
-   * @param timers the queue that fires it
-   * @param ring called once per deadline, with the deadline that passed (nanoseconds since the VM's start)
+   * @param timers the queue that fires it; alarms of equal deadline ring in the order in which they were made
+   * @param ring called once per deadline
    */
-  constructor(
-    private readonly timers: TimerQueue,
-    private readonly ring: (deadlineNs: number) => void,
-  ) {}
+  constructor(timers: TimerQueue, ring: () => void) {
+    this.#timers = timers;
+    this.#timer = timers.schedule(Infinity, ring);
+  }
 
-  /** Nanoseconds since the VM's start, Infinity when not set. */
+  /** ns on the queue's clock, Infinity when not set. */
   get deadline(): number {
-    return this.#deadline;
+    return this.#timer.deadline;
   }
 
   /** Sets or moves the deadline; Infinity clears it. */
   set(deadlineNs: number): void {
-    if (deadlineNs === this.#deadline) return;
-    this.#deadline = deadlineNs;
-    if (deadlineNs === Infinity) this.#timer?.cancel();
-    else if (this.#timer === undefined) this.#timer = this.timers.schedule(deadlineNs, () => this.#fire());
-    else this.#timer.reschedule(deadlineNs);
+    this.#timer.reschedule(deadlineNs);
   }
 
   clear(): void {
-    this.set(Infinity);
+    this.#timer.cancel();
   }
 
-  #fire(): void {
-    const deadline = this.#deadline;
-    this.#deadline = Infinity;
-    if (deadline !== Infinity) this.ring(deadline);
+  /** ns from now to the deadline, negative when it has passed and the queue has not rung yet; null when not set. What a state keeps. */
+  save(): number | null {
+    return this.deadline === Infinity ? null : this.deadline - this.#timers.clock.now();
+  }
+
+  /** Sets it to what `save` gave, from the clock's now. */
+  restore(left: number | null): void {
+    this.set(left === null ? Infinity : this.#timers.clock.now() + left);
   }
 }

@@ -2,7 +2,7 @@
 import { fail } from '@visorkit/core';
 import type { Backend, GuestMemory, PluginHost } from '@visorkit/core';
 import type { BootContext, BootLoaders, BootModule, FirmwareTables } from './boot.js';
-import type { DeviceList } from './device.js';
+import type { DeviceList } from './device-list.js';
 import type { MemoryMap } from './memory-map.js';
 
 /** What to start. */

@@ -21,13 +21,13 @@ import type { BootOptions } from './boot-image.js';
 import { PushInput, nullOutput } from './console.js';
 import type { CharInput, CharOutput } from './console.js';
 import { CpuidTable } from './cpuid-table.js';
-import { DeviceList } from './device.js';
+import { DeviceList } from './device-list.js';
 import { InterruptLines } from './interrupts.js';
 import { MemoryMap } from './memory-map.js';
 import { MmioBus } from './mmio-bus.js';
 import { MsrBus } from './msr-bus.js';
-import { objectWith } from './plugin-options.js';
 import { PortBus } from './port-bus.js';
+import { objectWith } from './schemas.js';
 import { TimerQueue } from './timers.js';
 import {
   BootLoadersToken,
@@ -103,6 +103,7 @@ export function machine(options: MachineOptions = {}): Plugin {
       mmio: MmioBusToken,
       msrs: MsrBusToken,
       devices: DeviceListToken,
+      lines: InterruptLinesToken,
       loaders: BootLoadersToken,
       memoryMap: MemoryMapToken,
       firmwareTables: optional(FirmwareTablesToken),
@@ -114,7 +115,7 @@ export function machine(options: MachineOptions = {}): Plugin {
       { token: CpuidTableToken, make: ({ backend }) => new CpuidTable(backend.cpuid) },
       { token: InterruptLinesToken, make: () => new InterruptLines() },
       { token: TimerQueueToken, make: ({ clock }) => new TimerQueue(clock) },
-      { token: DeviceListToken, make: () => new DeviceList() },
+      { token: DeviceListToken, make: ({ lines }) => new DeviceList(lines) },
       { token: AddDeviceToken, scope: 'plugin', make: (buses, host) => addDeviceTo(buses, host) },
       { token: BootLoadersToken, make: () => new BootLoaders() },
       { token: MemoryMapToken, make: ({ memory }) => new MemoryMap(memory.regions) },

@@ -1,12 +1,25 @@
 /** What every device model is. */
+import type { GenericSchema } from 'valibot';
 
 /**
- * A device: register offsets and bits named in its file, ports for what it needs from outside (an interrupt line, an
- * output, a clock) given to its constructor, and plain-data state.
+ * A device: register offsets and bits named in its file, what it needs from outside (an interrupt line, an output, a clock)
+ * given to its constructor, and plain-data state.
+ *
+ * **Times in a state are relative**, because a machine may be restored when its clock shows another time: a deadline is
+ * saved as ns from the moment of saving (negative when it has passed and has not fired), a start as ns before that moment, and
+ * `restore` adds the clock's now to them. {@link Alarm} and {@link Oscillator} do so by themselves. Numbers of ticks count
+ * from the start of an oscillator that is saved with them.
+ *
+ * **`save` changes nothing**: it does not catch up with what is due, tells nobody, and gives copies.
+ *
+ * **`restore` restores this device alone**: it sets the levels of its own interrupt lines, but neither raises an interrupt anew nor calls
+ * anybody it is connected to. Sinks of interrupt lines are not told meanwhile; what they have latched is in their own states.
  */
 export interface Device<State = unknown> {
-  /** Unique within the machine: `uart0`, `pic`, … */
+  /** Unique within the machine: `com1`, `pic8259`, … A saved machine knows the device by it. */
   readonly name: string;
+  /** What a state must be, in each field. A state that does not fit never gets to `restore`. */
+  readonly schema: GenericSchema<State>;
   /** Back to the state after power-on or a reset of the machine. */
   reset(): void;
   /**
@@ -16,45 +29,6 @@ export interface Device<State = unknown> {
   setUp?(): void;
   /** Everything a guest could tell the difference of: plain JSON-able data, Uint8Array allowed. */
   save(): State;
-  /** Takes a state that `save` gave. Throws a VisorkitError for anything else. */
+  /** Takes a state that `save` gave, or one like it. */
   restore(state: State): void;
-}
-
-/** The devices of one machine: who resets and saves them. */
-export class DeviceList {
-  readonly #devices = new Map<string, Device>();
-
-  /** Adds a device; a second one of the same name gets a number. Returns the function that takes it away. */
-  add(device: Device): () => void {
-    let name = device.name;
-    for (let n = 2; this.#devices.has(name); n++) name = `${device.name}#${n}`;
-    this.#devices.set(name, device);
-    return () => {
-      this.#devices.delete(name);
-    };
-  }
-
-  reset(): void {
-    for (const device of this.#devices.values()) device.reset();
-  }
-
-  setUp(): void {
-    for (const device of this.#devices.values()) device.setUp?.();
-  }
-
-  save(): Record<string, unknown> {
-    return Object.fromEntries([...this.#devices].map(([name, device]) => [name, device.save()]));
-  }
-
-  restore(state: Readonly<Record<string, unknown>>): void {
-    for (const [name, device] of this.#devices) if (name in state) device.restore(state[name]);
-  }
-
-  get(name: string): Device | undefined {
-    return this.#devices.get(name);
-  }
-
-  [Symbol.iterator](): IterableIterator<Device> {
-    return this.#devices.values();
-  }
 }

@@ -21,6 +21,7 @@ export const GSI_COUNT = 24;
 export class InterruptLines {
   readonly #holders = new Int32Array(GSI_COUNT);
   #sinks: ((gsi: number, level: boolean) => void)[] = [];
+  #quiet = false;
 
   /** Makes one more user of a line, low at first. */
   line(gsi: number): InterruptLine {
@@ -48,11 +49,25 @@ export class InterruptLines {
     };
   }
 
+  /**
+   * Does `work` without telling the sinks of the lines it changes: while a machine is restored, each device sets its own lines,
+   * and the interrupt controllers take their inputs from their own states.
+   */
+  quietly(work: () => void): void {
+    this.#quiet = true;
+    try {
+      work();
+    } finally {
+      this.#quiet = false;
+    }
+  }
+
   level(gsi: number): boolean {
     return this.#holders[gsi] > 0;
   }
 
   #tell(gsi: number, level: boolean): void {
+    if (this.#quiet) return;
     const sinks = this.#sinks;
     for (let i = 0; i < sinks.length; i++) sinks[i](gsi, level);
   }

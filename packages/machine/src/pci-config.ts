@@ -3,7 +3,9 @@
  * status, and base address registers that software sizes and places.
  */
 import { fail } from '@visorkit/core';
+import * as v from 'valibot';
 import type { PciFunction } from './pci.js';
+import { listOf, unsigned } from './schemas.js';
 
 /** Offsets of the header. */
 export const PciHeader = {
@@ -53,7 +55,10 @@ export interface PciConfigState {
   bytes: number[];
 }
 
+export const PCI_CONFIG_STATE = v.strictObject({ bytes: listOf(SPACE, unsigned(8)) });
+
 export class PciConfigSpace implements PciFunction {
+  readonly schema = PCI_CONFIG_STATE;
   readonly #bytes = new Uint8Array(SPACE);
   readonly #writable = new Uint8Array(SPACE);
   readonly #initial = new Uint8Array(SPACE);

@@ -1,4 +1,4 @@
-/** What tests of boot loaders need: `@visorkit/machine/testing`. */
+/** What tests of boot loaders and devices need: `@visorkit/machine/testing`. */
 import type { InitialState } from '@visorkit/core';
 import type { BootContext } from './boot.js';
 import { ArrayGuestMemory } from './memory.js';
@@ -45,3 +45,4 @@ export function recordingBootContext(
     },
   };
 }
+export * from './device-testing.js';

@@ -17,8 +17,7 @@ describe('TimerQueue', () => {
         const queue = new TimerQueue(clock);
         let fired: number[] = [];
         const timers: Timer[] = Array.from({ length: 8 }, (_, i) => queue.schedule(Infinity, () => fired.push(i)));
-        let model: { timer: number; deadline: number; order: number }[] = [];
-        let order = 0;
+        let model: { timer: number; deadline: number }[] = [];
         for (const { kind, timer, by } of steps) {
           if (kind === 'pass') {
             clock.advance(by);
@@ -26,7 +25,7 @@ describe('TimerQueue', () => {
             queue.runDue();
             const due = model
               .filter((entry) => entry.deadline <= clock.now())
-              .sort((a, b) => a.deadline - b.deadline || a.order - b.order);
+              .sort((a, b) => a.deadline - b.deadline || a.timer - b.timer);
             expect(fired).toEqual(due.map((entry) => entry.timer));
             model = model.filter((entry) => entry.deadline > clock.now());
           } else {
@@ -34,7 +33,7 @@ describe('TimerQueue', () => {
             if (kind === 'cancel') timers[timer].cancel();
             else {
               timers[timer].reschedule(clock.now() + by);
-              model.push({ timer, deadline: clock.now() + by, order: order++ });
+              model.push({ timer, deadline: clock.now() + by });
             }
           }
           expect(queue.nextDeadline()).toBe(Math.min(Infinity, ...model.map((entry) => entry.deadline)));

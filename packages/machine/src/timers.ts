@@ -19,11 +19,11 @@ class QueuedTimer implements Timer {
   deadline = Infinity;
   /** Place in the heap, -1 when not in it. */
   place = -1;
-  /** Order of scheduling, so that equal deadlines fire first come, first served. */
-  order = 0;
 
   constructor(
     readonly queue: TimerQueue,
+    /** Order of making. */
+    readonly order: number,
     readonly fire: () => void,
   ) {}
 
@@ -36,7 +36,11 @@ class QueuedTimer implements Timer {
   }
 }
 
-/** All timers of a machine. The run loop calls `runDue` before each entry and lets the vCPU run until `nextDeadline`. */
+/**
+ * All timers of a machine. The run loop calls `runDue` before each entry and lets the vCPU run until `nextDeadline`. Timers
+ * of equal deadline fire in the order in which they were made, whenever they were scheduled: a machine that was restored
+ * schedules in another order than the one that was saved, and must fire in the same.
+ */
 export class TimerQueue implements Timers {
   readonly #heap: QueuedTimer[] = [];
   #size = 0;
@@ -46,7 +50,7 @@ export class TimerQueue implements Timers {
 
   /** Makes a timer that calls `fire` once when the clock reaches `deadlineNs`; Infinity: not yet. */
   schedule(deadlineNs: number, fire: () => void): Timer {
-    const timer = new QueuedTimer(this, fire);
+    const timer = new QueuedTimer(this, this.#order++, fire);
     this.move(timer, deadlineNs);
     return timer;
   }
@@ -80,7 +84,6 @@ export class TimerQueue implements Timers {
       return;
     }
     timer.deadline = deadlineNs;
-    timer.order = this.#order++;
     if (timer.place < 0) {
       timer.place = this.#size;
       this.#heap[this.#size++] = timer;

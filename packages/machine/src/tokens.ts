@@ -3,7 +3,7 @@ import { token } from '@visorkit/core';
 import type { Token } from '@visorkit/core';
 import type { BootLoaders, FirmwareTables } from './boot.js';
 import type { Console } from './console.js';
-import type { DeviceList } from './device.js';
+import type { DeviceList } from './device-list.js';
 import type { InterruptLines } from './interrupts.js';
 import type { MemoryMap } from './memory-map.js';
 import type { MmioBus } from './mmio-bus.js';

@@ -1,6 +1,9 @@
 /** What joins the APICs of a machine: interrupt messages between processors and from the I/O APIC, and EOI broadcasts. */
 import { injectable, token } from '@visorkit/core';
 import type { Token } from '@visorkit/core';
+import { unsigned } from '@visorkit/machine';
+import type { Device } from '@visorkit/machine';
+import * as v from 'valibot';
 import type { LocalApic } from './local-apic.js';
 import { DeliveryMode, Shorthand } from './registers.js';
 
@@ -12,8 +15,15 @@ export interface EoiListener {
 
 export const ApicBusToken: Token<ApicBus> = token('apic-bus');
 
+export interface ApicBusState {
+  /** Index of the processor from which arbitration for the lowest priority begins. */
+  turn: number;
+}
+
 @injectable()
-export class ApicBus {
+export class ApicBus implements Device<ApicBusState> {
+  readonly name = 'apic-bus';
+  readonly schema = v.strictObject({ turn: unsigned(8) });
   readonly apics: LocalApic[] = [];
   /** Index of the vCPU that executes now: whose registers an access to the APIC page means. */
   current = 0;
@@ -102,6 +112,18 @@ export class ApicBus {
 
   wake(vcpu: number): void {
     this.onWake?.(vcpu);
+  }
+
+  reset(): void {
+    this.#turn = 0;
+  }
+
+  save(): ApicBusState {
+    return { turn: this.#turn };
+  }
+
+  restore({ turn }: ApicBusState): void {
+    this.#turn = turn;
   }
 
   #broadcast(except: LocalApic | undefined, mode: number, vector: number): void {

@@ -5,8 +5,9 @@
  * The current count is worked out from the time the count was loaded; an alarm stands only while an interrupt would come
  * of it.
  */
-import { Alarm } from '@visorkit/machine';
+import { Alarm, nanoseconds, unsigned, unsigned64, wholeNumber } from '@visorkit/machine';
 import type { Clock, TimeStampCounter, TimerQueue } from '@visorkit/machine';
+import * as v from 'valibot';
 import { TimerMode } from './registers.js';
 
 /** Bus clock of the timer in hertz. One tick is a nanosecond, as guests of KVM know it. */
@@ -19,11 +20,27 @@ export interface ApicTimerState {
   mode: number;
   initialCount: number;
   divide: number;
+  /** How many ns ago the present count began. */
   anchor: number;
   running: boolean;
   /** IA32_TSC_DEADLINE in decimal. */
   deadline: string;
+  /** ns until an interrupt comes of it. */
+  alarm: number | null;
 }
+
+export const APIC_TIMER_STATE = v.pipe(
+  v.strictObject({
+    mode: wholeNumber(TimerMode.oneShot, TimerMode.tscDeadline),
+    initialCount: unsigned(32),
+    divide: unsigned(4),
+    anchor: nanoseconds(),
+    running: v.boolean(),
+    deadline: unsigned64(),
+    alarm: v.nullable(nanoseconds()),
+  }),
+  v.check(({ running, initialCount }) => !running || initialCount > 0, 'a timer whose count is not 0 while it runs'),
+);
 
 export interface ApicTimerPorts {
   clock: Clock;
@@ -132,9 +149,10 @@ export class ApicTimer {
       mode: this.#mode,
       initialCount: this.#initialCount,
       divide: this.#divide,
-      anchor: this.#anchor,
+      anchor: this.ports.clock.now() - this.#anchor,
       running: this.#running,
       deadline: String(this.#deadline),
+      alarm: this.#alarm.save(),
     };
   }
 
@@ -142,11 +160,11 @@ export class ApicTimer {
     this.#mode = state.mode;
     this.#initialCount = state.initialCount;
     this.#divide = state.divide;
-    this.#anchor = state.anchor;
+    this.#anchor = this.ports.clock.now() - state.anchor;
     this.#running = state.running;
     this.#deadline = BigInt(state.deadline);
     this.#masked = masked;
-    this.#arm();
+    this.#alarm.restore(state.alarm);
   }
 
   /** Nanoseconds of one count: the divisor is 2, 4, … 128, 1 by bits 3, 1 and 0 of the register. */

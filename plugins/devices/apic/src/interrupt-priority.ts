@@ -2,6 +2,8 @@
  * Which vector a processor is to be interrupted with: request, service and trigger-mode registers against the task
  * priority (SDM 3A, 11.8).
  */
+import { listOf, unsigned } from '@visorkit/machine';
+import * as v from 'valibot';
 import { ApicRegister } from './registers.js';
 import { VectorSet } from './vector-set.js';
 
@@ -11,6 +13,15 @@ export interface InterruptPriorityState {
   request: number[];
   triggerMode: number[];
 }
+
+const VECTORS = listOf(8, unsigned(32));
+
+export const INTERRUPT_PRIORITY_STATE = v.strictObject({
+  taskPriority: unsigned(8),
+  inService: VECTORS,
+  request: VECTORS,
+  triggerMode: VECTORS,
+});
 
 export class InterruptPriority {
   readonly #request = new VectorSet();

@@ -3,7 +3,9 @@
  * inputs, each with an entry that says which interrupt message it sends.
  */
 import { inject, injectable } from '@visorkit/core';
+import { listOf, unsigned } from '@visorkit/machine';
 import type { Device, MmioDevice } from '@visorkit/machine';
+import * as v from 'valibot';
 import { ApicBusToken } from './apic-bus.js';
 import type { ApicBus, EoiListener } from './apic-bus.js';
 import { DeliveryMode } from './registers.js';
@@ -42,6 +44,14 @@ export interface IoApicState {
   levels: number;
 }
 
+const STATE = v.strictObject({
+  select: unsigned(8),
+  id: unsigned(32),
+  low: listOf(IO_APIC_PINS, unsigned(32)),
+  high: listOf(IO_APIC_PINS, unsigned(32)),
+  levels: unsigned(IO_APIC_PINS),
+});
+
 /**
  * The I/O APIC at 0xFEC00000. Input levels are logical: true is asserted, whatever polarity an entry names, since nothing
  * between a device and its line inverts it.
@@ -49,6 +59,7 @@ export interface IoApicState {
 @injectable()
 export class IoApic implements Device<IoApicState>, MmioDevice, EoiListener {
   readonly name = 'io-apic';
+  readonly schema = STATE;
   readonly #low = new Uint32Array(IO_APIC_PINS);
   readonly #high = new Uint32Array(IO_APIC_PINS);
   #levels = 0;

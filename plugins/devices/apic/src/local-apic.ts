@@ -1,11 +1,13 @@
 /** The local APIC of one processor (SDM volume 3A, chapter 11), in xAPIC and x2APIC mode. */
+import { listOf, unsigned, wholeNumber } from '@visorkit/machine';
 import type { Clock, Device, InterruptSource, LocalApicPort, TimeStampCounter, TimerQueue } from '@visorkit/machine';
+import * as v from 'valibot';
 import type { ApicBus } from './apic-bus.js';
-import { ApicTimer } from './apic-timer.js';
+import { APIC_TIMER_STATE, ApicTimer } from './apic-timer.js';
 import type { ApicTimerState } from './apic-timer.js';
-import { InterruptPriority } from './interrupt-priority.js';
+import { INTERRUPT_PRIORITY_STATE, InterruptPriority } from './interrupt-priority.js';
 import type { InterruptPriorityState } from './interrupt-priority.js';
-import { ProcessorSignals } from './processor-signals.js';
+import { PROCESSOR_SIGNALS_STATE, ProcessorSignals } from './processor-signals.js';
 import type { ProcessorSignalsState } from './processor-signals.js';
 import {
   ApicRegister,
@@ -71,6 +73,28 @@ export interface LocalApicState {
   extInt: boolean;
 }
 
+const STATE = v.strictObject({
+  base: v.pipe(
+    wholeNumber(0, 2 ** 52 - 1),
+    v.check((base) => base % 0x1000 === 0, 'the address of a page'),
+  ),
+  flags: unsigned(12),
+  xapicId: unsigned(8),
+  priority: INTERRUPT_PRIORITY_STATE,
+  logicalDestination: unsigned(32),
+  destinationFormat: unsigned(32),
+  spuriousVector: unsigned(32),
+  errorStatus: unsigned(8),
+  errorsSeen: unsigned(8),
+  commandLow: unsigned(32),
+  commandHigh: unsigned(32),
+  lvt: listOf(LVT_LAST - LVT_FIRST + 1, unsigned(32)),
+  timer: APIC_TIMER_STATE,
+  pins: listOf(2, v.boolean()),
+  signals: PROCESSOR_SIGNALS_STATE,
+  extInt: v.boolean(),
+});
+
 export interface LocalApicPorts {
   clock: Clock;
   timers: TimerQueue;
@@ -98,6 +122,7 @@ export interface LocalApicOptions {
 /** One processor's APIC. It is that processor's interrupt source, answers for CR8 and IA32_APIC_BASE, and sends IPIs. */
 export class LocalApic implements Device<LocalApicState>, InterruptSource, LocalApicPort {
   readonly name: string;
+  readonly schema = STATE;
   /** Initial APIC ID: what CPUID and x2APIC mode say. */
   readonly id: number;
   readonly index: number;

@@ -13,6 +13,7 @@ import {
   checkPluginOptions,
   wholeNumber,
 } from '@visorkit/machine';
+import type { InterruptLines } from '@visorkit/machine';
 import * as v from 'valibot';
 import { ApicBus, ApicBusToken } from './apic-bus.js';
 import { IO_APIC_BASE, IO_APIC_SIZE, IoApic } from './io-apic.js';
@@ -71,10 +72,11 @@ export function apic(options: ApicOptions = {}): Plugin {
     apply(host, used) {
       const { addDevice, bus, backend, lines, msrs, wakeup } = used;
       const apics = used.apics as MachineApics;
+      addDevice(bus);
       for (const device of bus.apics) addDevice(device);
       const ioApic = host.make(IoApic);
       addDevice(ioApic, { mmio: [[IO_APIC_BASE, IO_APIC_SIZE]] });
-      host.onDispose(lines.connect(pinsOf(ioApic)));
+      host.onDispose(lines.connect(pinsOf(ioApic, lines)));
 
       const claim = (first: number, count: number): void =>
         host.onDispose(msrs.register(first, count, apics, host.name));
@@ -93,12 +95,10 @@ export function apic(options: ApicOptions = {}): Plugin {
 }
 
 /** The lines as they are wired to the I/O APIC: ISA interrupt 0 goes to input 2; the MADT says so to software. */
-function pinsOf(ioApic: IoApic): (gsi: number, level: boolean) => void {
-  const held = [false, false];
+function pinsOf(ioApic: IoApic, lines: InterruptLines): (gsi: number, level: boolean) => void {
   return (gsi, level) => {
-    if (gsi !== 0 && gsi !== 2) return ioApic.setPin(gsi, level);
-    held[gsi >> 1] = level;
-    ioApic.setPin(2, held[0] || held[1]);
+    if (gsi === 0 || gsi === 2) ioApic.setPin(2, lines.level(0) || lines.level(2));
+    else ioApic.setPin(gsi, level);
   };
 }
 

@@ -1,5 +1,8 @@
 /** What reaches a processor beside vectors: NMIs, INIT and start-up messages (SDM 3A, 7.7.1 and 9.4). */
 
+import { wholeNumber } from '@visorkit/machine';
+import * as v from 'valibot';
+
 export interface ProcessorSignalsState {
   /** NMIs that the processor has not taken, at most 2. */
   nmis: number;
@@ -8,6 +11,13 @@ export interface ProcessorSignalsState {
   startup: number;
   waitsForStartup: boolean;
 }
+
+export const PROCESSOR_SIGNALS_STATE = v.strictObject({
+  nmis: wholeNumber(0, 2),
+  init: v.boolean(),
+  startup: wholeNumber(-1, 0xff),
+  waitsForStartup: v.boolean(),
+});
 
 export class ProcessorSignals {
   #state: ProcessorSignalsState = { nmis: 0, init: false, startup: -1, waitsForStartup: false };

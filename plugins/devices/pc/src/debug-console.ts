@@ -5,6 +5,7 @@
 import { inject, injectable, token } from '@visorkit/core';
 import type { Token } from '@visorkit/core';
 import type { CharOutput, Device } from '@visorkit/machine';
+import * as v from 'valibot';
 import { BytePortDevice } from './byte-port-device.js';
 
 export const BOCHS_DEBUG_PORT = 0xe9;
@@ -22,6 +23,7 @@ export const DebugConsoleSettingsToken: Token<DebugConsoleSettings> = token('deb
 @injectable()
 export class DebugConsole extends BytePortDevice implements Device<null> {
   readonly name: string;
+  readonly schema = v.null();
 
   constructor(@inject(DebugConsoleSettingsToken) private readonly settings: DebugConsoleSettings) {
     super();

@@ -3,8 +3,22 @@
  * first can take the place of the PIT and the RTC.
  */
 import { inject, injectable } from '@visorkit/core';
-import { Alarm, ClockToken, InterruptLinesToken, LocalApicsToken, TickRate, TimerQueueToken } from '@visorkit/machine';
+import {
+  Alarm,
+  ClockToken,
+  GSI_COUNT,
+  InterruptLinesToken,
+  LocalApicsToken,
+  Oscillator,
+  TimerQueueToken,
+  listOf,
+  nanoseconds,
+  unsigned,
+  unsigned64,
+  wholeNumber,
+} from '@visorkit/machine';
 import type { Clock, Device, InterruptLine, LineSource, LocalApics, MmioDevice, TimerQueue } from '@visorkit/machine';
+import * as v from 'valibot';
 
 export const HPET_BASE = 0xfed0_0000;
 export const HPET_SIZE = 0x400;
@@ -58,25 +72,63 @@ interface Comparator {
   since: bigint;
 }
 
+export interface HpetComparatorState {
+  config: number;
+  /** 64-bit registers in decimal. */
+  comparator: string;
+  period: string;
+  fsbValue: number;
+  fsbAddress: number;
+  since: string;
+  /** ns until the match that somebody waits for. */
+  match: number | null;
+  /** The line it holds, level triggered. */
+  held: number | null;
+}
+
 export interface HpetState {
   config: number;
   status: number;
+  /** ns since the oscillator began. */
+  oscillator: number;
   /** Counter value while stopped, or its value at `startTick`; decimal. */
   counter: string;
   startTick: number;
-  comparators: { config: number; comparator: string; period: string; fsbValue: number; fsbAddress: number }[];
+  comparators: HpetComparatorState[];
 }
+
+const STATE = v.strictObject({
+  config: unsigned(2),
+  status: unsigned(COMPARATORS),
+  oscillator: nanoseconds(),
+  counter: unsigned64(),
+  startTick: wholeNumber(-Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER),
+  comparators: listOf(
+    COMPARATORS,
+    v.strictObject({
+      config: unsigned(16),
+      comparator: unsigned64(),
+      period: unsigned64(),
+      fsbValue: unsigned(32),
+      fsbAddress: unsigned(32),
+      since: unsigned64(),
+      match: v.nullable(nanoseconds()),
+      held: v.nullable(wholeNumber(0, GSI_COUNT - 1)),
+    }),
+  ),
+});
 
 /** Without local APICs its comparators offer no FSB delivery (message-signalled interrupts). */
 @injectable()
 export class Hpet implements Device<HpetState>, MmioDevice {
   readonly name = 'hpet';
-  readonly #rate = new TickRate(HPET_FREQUENCY);
+  readonly schema = STATE;
+  readonly #oscillator: Oscillator;
   readonly #lines = new Map<number, InterruptLine>();
   readonly #timers: Comparator[] = Array.from({ length: COMPARATORS }, () => this.#powerOn());
   readonly #alarms: Alarm[];
-  /** The lines that level-triggered comparators hold. */
-  readonly #held: (InterruptLine | undefined)[] = [undefined, undefined, undefined];
+  /** The lines that level-triggered comparators hold, by number. */
+  readonly #held: (number | null)[] = [null, null, null];
   #config = 0;
   #status = 0;
   #counter = 0n;
@@ -88,6 +140,7 @@ export class Hpet implements Device<HpetState>, MmioDevice {
     @inject(TimerQueueToken) timers: TimerQueue,
     @inject(LocalApicsToken, { isOptional: true }) private readonly apics?: Pick<LocalApics, 'sendMessage'>,
   ) {
+    this.#oscillator = new Oscillator(HPET_FREQUENCY, clock);
     this.#alarms = this.#timers.map((_, index) => new Alarm(timers, () => this.#match(index)));
   }
 
@@ -120,18 +173,21 @@ export class Hpet implements Device<HpetState>, MmioDevice {
   }
 
   save(): HpetState {
-    for (let index = 0; index < COMPARATORS; index++) this.#catchUp(index);
     return {
       config: this.#config,
       status: this.#status,
+      oscillator: this.#oscillator.save(),
       counter: String(this.#counter),
       startTick: this.#startTick,
-      comparators: this.#timers.map(({ config, comparator, period, fsbValue, fsbAddress }) => ({
+      comparators: this.#timers.map(({ config, comparator, period, fsbValue, fsbAddress, since }, index) => ({
         config,
         comparator: String(comparator),
         period: String(period),
         fsbValue,
         fsbAddress,
+        since: String(since),
+        match: this.#alarms[index].save(),
+        held: this.#held[index],
       })),
     };
   }
@@ -139,13 +195,21 @@ export class Hpet implements Device<HpetState>, MmioDevice {
   restore(state: HpetState): void {
     this.#config = state.config;
     this.#status = state.status;
+    this.#oscillator.restore(state.oscillator);
     this.#counter = BigInt(state.counter);
     this.#startTick = state.startTick;
-    state.comparators.forEach((timer, index) => {
-      this.#timers[index] = { ...timer, comparator: BigInt(timer.comparator), period: BigInt(timer.period), since: 0n };
+    state.comparators.forEach(({ config, comparator, period, fsbValue, fsbAddress, since, match, held }, index) => {
+      this.#timers[index] = {
+        config,
+        comparator: BigInt(comparator),
+        period: BigInt(period),
+        fsbValue,
+        fsbAddress,
+        since: BigInt(since),
+      };
+      this.#alarms[index].restore(match);
       this.#release(index);
-      if (this.#status & (1 << index)) this.#raise(index);
-      this.#arm(index);
+      if (held !== null) this.#hold(index, held);
     });
   }
 
@@ -155,7 +219,7 @@ export class Hpet implements Device<HpetState>, MmioDevice {
 
   #now(): bigint {
     if (!(this.#config & CONFIG_ENABLE)) return this.#counter;
-    return (this.#counter + BigInt(this.#rate.ticksAt(this.clock.now()) - this.#startTick)) & MASK_64;
+    return (this.#counter + BigInt(this.#oscillator.ticks() - this.#startTick)) & MASK_64;
   }
 
   #readRegister(register: number): number {
@@ -240,7 +304,7 @@ export class Hpet implements Device<HpetState>, MmioDevice {
     for (let index = 0; index < COMPARATORS; index++) this.#catchUp(index);
     const now = this.#now();
     this.#counter = now;
-    this.#startTick = this.#rate.ticksAt(this.clock.now());
+    this.#startTick = this.#oscillator.ticks();
     this.#config = config;
     for (let index = 0; index < COMPARATORS; index++) this.#arm(index);
   }
@@ -307,8 +371,8 @@ export class Hpet implements Device<HpetState>, MmioDevice {
     if (wait < 0n) wait += width;
     // A one-shot comparator in the past matches again only after the counter wraps: never, with 64 bits.
     if (wait > 1n << 50n) return this.#alarms[index].clear();
-    const tick = this.#rate.ticksAt(this.clock.now());
-    const at = this.#rate.timeOf(tick + Number(wait));
+    const tick = this.#oscillator.ticks();
+    const at = this.#oscillator.timeOf(tick + Number(wait));
     this.#alarms[index].set(timer.config & TIMER_PERIODIC ? Math.max(at, this.clock.now() + SHORTEST_WAIT) : at);
   }
 
@@ -324,8 +388,8 @@ export class Hpet implements Device<HpetState>, MmioDevice {
       this.#arm(index);
     } else if (timer.config & TIMER_32_BIT && this.#observed(index)) {
       // Matches again when the low half of the counter comes round.
-      const tick = this.#rate.ticksAt(this.clock.now());
-      this.#alarms[index].set(this.#rate.timeOf(tick + Number(WORD)));
+      const tick = this.#oscillator.ticks();
+      this.#alarms[index].set(this.#oscillator.timeOf(tick + Number(WORD)));
     }
     this.#raise(index);
   }
@@ -336,16 +400,25 @@ export class Hpet implements Device<HpetState>, MmioDevice {
     if (timer.config & TIMER_FSB && this.apics) return this.apics.sendMessage(timer.fsbAddress, timer.fsbValue);
     const legacy = (this.#config & CONFIG_LEGACY) !== 0 && index < 2;
     // Legacy replacement: ISA interrupts 0 and 8, always edges.
-    const line = this.#line(legacy ? (index === 0 ? 0 : 8) : (timer.config >> TIMER_ROUTE_SHIFT) & 31);
+    const gsi = legacy ? (index === 0 ? 0 : 8) : (timer.config >> TIMER_ROUTE_SHIFT) & 31;
+    if (timer.config & TIMER_LEVEL && !legacy) return this.#hold(index, gsi);
+    const line = this.#line(gsi);
+    line?.set(true);
+    line?.set(this.#held.includes(gsi));
+  }
+
+  #hold(index: number, gsi: number): void {
+    const line = this.#line(gsi);
     if (line === undefined) return;
     line.set(true);
-    if (timer.config & TIMER_LEVEL && !legacy) this.#held[index] = line;
-    else line.set(false);
+    this.#held[index] = gsi;
   }
 
   #release(index: number): void {
-    this.#held[index]?.set(false);
-    this.#held[index] = undefined;
+    const gsi = this.#held[index];
+    if (gsi === null) return;
+    this.#held[index] = null;
+    this.#line(gsi)?.set(this.#held.includes(gsi));
   }
 
   #line(gsi: number): InterruptLine | undefined {

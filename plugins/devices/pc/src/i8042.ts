@@ -3,12 +3,13 @@
  * keyboard and a mouse on its two ports. It also pulses the reset line of the processor and gates A20.
  */
 import { inject, injectable } from '@visorkit/core';
-import { InterruptLinesToken, SystemControlToken } from '@visorkit/machine';
+import { InterruptLinesToken, SystemControlToken, unsigned } from '@visorkit/machine';
 import type { Device, InterruptLine, LineSource, SystemControl } from '@visorkit/machine';
+import * as v from 'valibot';
 import { BytePortDevice } from './byte-port-device.js';
-import { Ps2Keyboard } from './ps2-keyboard.js';
+import { PS2_KEYBOARD_STATE, Ps2Keyboard } from './ps2-keyboard.js';
 import type { Ps2KeyboardState } from './ps2-keyboard.js';
-import { Ps2Mouse } from './ps2-mouse.js';
+import { PS2_MOUSE_STATE, Ps2Mouse } from './ps2-mouse.js';
 import type { Ps2MouseState } from './ps2-mouse.js';
 import { BREAK_PREFIX, translateScancode } from './scancodes.js';
 
@@ -72,6 +73,8 @@ export interface I8042State {
   config: number;
   outputPort: number;
   output: number | null;
+  /** The byte read last, which an empty buffer gives again. */
+  lastOutput: number;
   outputFromAux: boolean;
   command: number;
   lastWasCommand: boolean;
@@ -82,18 +85,37 @@ export interface I8042State {
   mouse: Ps2MouseState;
 }
 
+const QUEUE = v.pipe(v.array(unsigned(8)), v.maxLength(QUEUE_LIMIT, `a list of at most ${QUEUE_LIMIT}`));
+const STATE = v.strictObject({
+  config: unsigned(8),
+  outputPort: unsigned(8),
+  output: v.nullable(unsigned(8)),
+  lastOutput: unsigned(8),
+  outputFromAux: v.boolean(),
+  command: unsigned(8),
+  lastWasCommand: v.boolean(),
+  keyboardQueue: QUEUE,
+  auxQueue: QUEUE,
+  breakPending: v.boolean(),
+  keyboard: PS2_KEYBOARD_STATE,
+  mouse: PS2_MOUSE_STATE,
+});
+
 const KEYBOARD_IRQ = 1;
 const AUX_IRQ = 12;
 
 @injectable()
 export class I8042 extends BytePortDevice implements Device<I8042State> {
   readonly name = 'i8042';
+  readonly schema = STATE;
   readonly #keyboard = new Ps2Keyboard();
   readonly #mouse = new Ps2Mouse();
   #config = CONFIG_KEYBOARD_INTERRUPT | CONFIG_SYSTEM | CONFIG_TRANSLATE;
   #outputPort = OUTPUT_NOT_RESET | OUTPUT_A20;
   /** The output buffer, null when empty. */
   #output: number | null = null;
+  /** Reading an empty buffer gives its last byte again, as the latch does. */
+  #lastOutput = 0;
   #outputFromAux = false;
   /** The command whose parameter comes next through the data port, 0 for none. */
   #command = 0;
@@ -139,6 +161,7 @@ export class I8042 extends BytePortDevice implements Device<I8042State> {
     this.#config = CONFIG_KEYBOARD_INTERRUPT | CONFIG_SYSTEM | CONFIG_TRANSLATE;
     this.#outputPort = OUTPUT_NOT_RESET | OUTPUT_A20;
     this.#output = null;
+    this.#lastOutput = 0;
     this.#command = 0;
     this.#lastWasCommand = false;
     this.#keyboardQueue = [];
@@ -154,6 +177,7 @@ export class I8042 extends BytePortDevice implements Device<I8042State> {
       config: this.#config,
       outputPort: this.#outputPort,
       output: this.#output,
+      lastOutput: this.#lastOutput,
       outputFromAux: this.#outputFromAux,
       command: this.#command,
       lastWasCommand: this.#lastWasCommand,
@@ -169,6 +193,7 @@ export class I8042 extends BytePortDevice implements Device<I8042State> {
     this.#config = state.config;
     this.#outputPort = state.outputPort;
     this.#output = state.output;
+    this.#lastOutput = state.lastOutput;
     this.#outputFromAux = state.outputFromAux;
     this.#command = state.command;
     this.#lastWasCommand = state.lastWasCommand;
@@ -202,8 +227,6 @@ export class I8042 extends BytePortDevice implements Device<I8042State> {
     );
   }
 
-  /** Reading an empty buffer gives its last byte again, as the latch does. */
-  #lastOutput = 0;
   #readData(): number {
     if (this.#output === null) return this.#lastOutput;
     this.#lastOutput = this.#output;

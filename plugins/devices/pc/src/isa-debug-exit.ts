@@ -6,6 +6,7 @@ import { inject, injectable, token } from '@visorkit/core';
 import type { Token } from '@visorkit/core';
 import { SystemControlToken } from '@visorkit/machine';
 import type { Device, PortDevice, SystemControl } from '@visorkit/machine';
+import * as v from 'valibot';
 
 export const DEBUG_EXIT_PORT = 0xf4;
 export const DEBUG_EXIT_PORTS = 4;
@@ -21,6 +22,7 @@ export const IsaDebugExitSettingsToken: Token<IsaDebugExitSettings> = token('isa
 @injectable()
 export class IsaDebugExit implements PortDevice, Device<null> {
   readonly name = 'isa-debug-exit';
+  readonly schema = v.null();
 
   constructor(
     @inject(IsaDebugExitSettingsToken) private readonly settings: IsaDebugExitSettings,

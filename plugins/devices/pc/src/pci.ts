@@ -6,8 +6,9 @@
  */
 import { fail, inject, injectable, token } from '@visorkit/core';
 import type { Token } from '@visorkit/core';
-import type { Device, PciBus, PciFunction, PortDevice } from '@visorkit/machine';
-import { PciConfigSpace } from '@visorkit/machine';
+import type { Device, PciBus, PciConfigState, PciFunction, PortDevice } from '@visorkit/machine';
+import { PCI_CONFIG_STATE, PciConfigSpace, unsigned } from '@visorkit/machine';
+import * as v from 'valibot';
 import { RESET_CONTROL_PORT } from './reset-control.js';
 import type { ResetControl } from './reset-control.js';
 
@@ -33,7 +34,7 @@ const PAM_COUNT = 7;
 
 export interface PciHostState {
   address: number;
-  bridge: unknown;
+  bridge: PciConfigState;
 }
 
 /** The register behind the byte port 0xcf9. */
@@ -43,6 +44,7 @@ export const ResetControlToken: Token<ResetControl> = token('reset-control');
 @injectable()
 export class PciHost implements Device<PciHostState>, PortDevice, PciBus {
   readonly name = 'pci-host';
+  readonly schema = v.strictObject({ address: unsigned(32), bridge: PCI_CONFIG_STATE });
   /** By slot and function, as in bits 15-8 of the address register. */
   readonly #functions: (PciFunction | undefined)[] = new Array<PciFunction | undefined>(SLOTS * FUNCTIONS).fill(
     undefined,
@@ -127,7 +129,7 @@ export class PciHost implements Device<PciHostState>, PortDevice, PciBus {
 
   restore(state: PciHostState): void {
     this.#address = state.address;
-    this.#bridge.restore(state.bridge as ReturnType<PciConfigSpace['save']>);
+    this.#bridge.restore(state.bridge);
   }
 
   /** The first slot with nothing in it, -1 when there is none. */

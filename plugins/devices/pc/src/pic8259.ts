@@ -3,7 +3,9 @@
  * control registers that EISA added at 0x4d0 and 0x4d1.
  */
 import { injectable } from '@visorkit/core';
+import { unsigned, wholeNumber } from '@visorkit/machine';
 import type { Device, InterruptSource } from '@visorkit/machine';
+import * as v from 'valibot';
 import { BytePortDevice } from './byte-port-device.js';
 
 /** Initialisation command word 1. */
@@ -54,6 +56,26 @@ export interface Pic8259ChipState {
   poll: boolean;
   readInService: boolean;
 }
+
+const CHIP = v.strictObject({
+  lines: unsigned(8),
+  requests: unsigned(8),
+  inService: unsigned(8),
+  mask: unsigned(8),
+  elcr: unsigned(8),
+  vectorBase: unsigned(8),
+  lowestPriority: unsigned(3),
+  nextWord: wholeNumber(0, 4),
+  needsWord4: v.boolean(),
+  single: v.boolean(),
+  levelTriggered: v.boolean(),
+  autoEoi: v.boolean(),
+  rotateOnAutoEoi: v.boolean(),
+  specialFullyNested: v.boolean(),
+  specialMask: v.boolean(),
+  poll: v.boolean(),
+  readInService: v.boolean(),
+});
 
 const powerOnState = (): Pic8259ChipState => ({
   lines: 0,
@@ -250,6 +272,7 @@ export interface Pic8259State {
 @injectable()
 export class Pic8259Pair extends BytePortDevice implements Device<Pic8259State>, InterruptSource {
   readonly name = 'pic8259';
+  readonly schema = v.strictObject({ master: CHIP, slave: CHIP });
   readonly #slave = new Chip(0xde); // IRQ 8 and 13 are always edges
   readonly #master = new Chip(0xf8); // IRQ 0, 1 and 2 are always edges
   /** Told when the INTR output changes. */
@@ -305,7 +328,7 @@ export class Pic8259Pair extends BytePortDevice implements Device<Pic8259State>,
   restore(state: Pic8259State): void {
     this.#master.state = { ...state.master };
     this.#slave.state = { ...state.slave };
-    this.#update();
+    this.#pending = this.#master.request() >= 0;
   }
 
   protected readByte(port: number): number {

@@ -6,8 +6,18 @@
  * from the present tick. Only counter 0 sets an alarm, for the next rising edge of its output.
  */
 import { inject, injectable } from '@visorkit/core';
-import { Alarm, ClockToken, InterruptLinesToken, TickRate, TimerQueueToken } from '@visorkit/machine';
+import {
+  Alarm,
+  ClockToken,
+  InterruptLinesToken,
+  Oscillator,
+  TimerQueueToken,
+  nanoseconds,
+  unsigned,
+  wholeNumber,
+} from '@visorkit/machine';
 import type { Clock, Device, InterruptLine, LineSource, TimerQueue } from '@visorkit/machine';
+import * as v from 'valibot';
 import { BytePortDevice } from './byte-port-device.js';
 
 /** 14.31818 MHz / 12, in hertz. */
@@ -297,27 +307,66 @@ const toBcd = (value: number): number =>
   (value % 10);
 
 export interface Pit8254State {
-  counters: PitCounterState[];
+  /** ns since the oscillator began. */
+  oscillator: number;
+  counters: [PitCounterState, PitCounterState, PitCounterState];
   portB: number;
+  /** Level of IRQ 0. */
+  irq: boolean;
+  /** ns until OUT of counter 0 rises. */
+  rise: number | null;
 }
+
+const COUNTER = v.pipe(
+  v.strictObject({
+    mode: wholeNumber(0, 5),
+    bcd: v.boolean(),
+    access: wholeNumber(ACCESS_LOW, ACCESS_WORD),
+    initial: wholeNumber(0, 0x10000),
+    next: wholeNumber(0, 0x10000),
+    nullCount: v.boolean(),
+    start: wholeNumber(-Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER),
+    running: v.boolean(),
+    elapsed: unsigned(53),
+    gate: v.boolean(),
+    triggered: v.boolean(),
+    lowByte: unsigned(8),
+    writeHigh: v.boolean(),
+    readHigh: v.boolean(),
+    latchedCount: v.nullable(unsigned(16)),
+    latchedStatus: v.nullable(unsigned(8)),
+  }),
+  v.check(({ running, initial }) => !running || initial > 0, 'a counter whose count is not 0 while it runs'),
+);
+
+const STATE = v.strictObject({
+  oscillator: nanoseconds(),
+  counters: v.strictTuple([COUNTER, COUNTER, COUNTER]),
+  portB: unsigned(4),
+  irq: v.boolean(),
+  rise: v.nullable(nanoseconds()),
+});
 
 /** The 8254 at ports 0x40-0x43 together with port 0x61, which gates counter 2 and shows its output. */
 @injectable()
 export class Pit8254 extends BytePortDevice implements Device<Pit8254State> {
   readonly name = 'pit8254';
+  readonly schema = STATE;
   readonly #counters = [new Counter(true), new Counter(true), new Counter(false)] as const;
-  readonly #rate = new TickRate(PIT_FREQUENCY);
+  readonly #oscillator: Oscillator;
   /** OUT of counter 0. */
   readonly #irq: InterruptLine;
   readonly #alarm: Alarm;
   #portB = 0;
+  #irqLevel = false;
 
   constructor(
     @inject(InterruptLinesToken) lines: LineSource,
-    @inject(ClockToken) private readonly clock: Clock,
+    @inject(ClockToken) clock: Clock,
     @inject(TimerQueueToken) timers: TimerQueue,
   ) {
     super();
+    this.#oscillator = new Oscillator(PIT_FREQUENCY, clock);
     this.#irq = lines.line(0);
     this.#alarm = new Alarm(timers, () => this.#rise());
   }
@@ -336,13 +385,22 @@ export class Pit8254 extends BytePortDevice implements Device<Pit8254State> {
   }
 
   save(): Pit8254State {
-    return { counters: this.#counters.map((counter) => ({ ...counter.state })), portB: this.#portB };
+    const [first, second, third] = this.#counters;
+    return {
+      oscillator: this.#oscillator.save(),
+      counters: [{ ...first.state }, { ...second.state }, { ...third.state }],
+      portB: this.#portB,
+      irq: this.#irqLevel,
+      rise: this.#alarm.save(),
+    };
   }
 
   restore(state: Pit8254State): void {
+    this.#oscillator.restore(state.oscillator);
+    this.#counters.forEach((counter, index) => (counter.state = { ...state.counters[index] }));
     this.#portB = state.portB;
-    this.#counters.forEach((counter, index) => (counter.state = { ...(state.counters[index] as PitCounterState) }));
-    this.#schedule();
+    this.#drive(state.irq);
+    this.#alarm.restore(state.rise);
   }
 
   protected readByte(port: number): number {
@@ -389,23 +447,28 @@ export class Pit8254 extends BytePortDevice implements Device<Pit8254State> {
   }
 
   #now(): number {
-    return this.#rate.ticksAt(this.clock.now());
+    return this.#oscillator.ticks();
+  }
+
+  #drive(level: boolean): void {
+    this.#irqLevel = level;
+    this.#irq.set(level);
   }
 
   /** After software touched the timer: IRQ 0 follows OUT, and the alarm stands at its next rise. */
   #schedule(): void {
     const now = this.#now();
     const counter = this.#counters[0];
-    this.#irq.set(counter.output(now));
+    this.#drive(counter.output(now));
     const rise = counter.nextRise(now);
-    this.#alarm.set(rise === Infinity ? Infinity : this.#rate.timeOf(rise));
+    this.#alarm.set(this.#oscillator.timeOf(rise));
   }
 
   /** OUT rose. The low phase before it carries no information on an edge-sensed input, so it is given here. */
   #rise(): void {
-    this.#irq.set(false);
-    this.#irq.set(true);
+    this.#drive(false);
+    this.#drive(true);
     const rise = this.#counters[0].nextRise(this.#now());
-    this.#alarm.set(rise === Infinity ? Infinity : this.#rate.timeOf(rise));
+    this.#alarm.set(this.#oscillator.timeOf(rise));
   }
 }

@@ -1,5 +1,6 @@
 /** Port 0x80: firmware writes the step of its power-on self test there, and old software writes to it to pass a microsecond. */
 import { injectable } from '@visorkit/core';
+import { unsigned } from '@visorkit/machine';
 import type { Device } from '@visorkit/machine';
 import { BytePortDevice } from './byte-port-device.js';
 
@@ -9,6 +10,7 @@ export const POST_PORT = 0x80;
 @injectable()
 export class PostPort extends BytePortDevice implements Device<number> {
   readonly name = 'post';
+  readonly schema = unsigned(8);
   onCode: ((code: number) => void) | undefined;
   #code = 0;
 

@@ -1,4 +1,6 @@
 /** A PS/2 keyboard as it answers on its cable (IBM PS/2 Hardware Interface Technical Reference, "Keyboards"). */
+import { unsigned, wholeNumber } from '@visorkit/machine';
+import * as v from 'valibot';
 import type { Ps2Device } from './i8042.js';
 
 const ACKNOWLEDGE = 0xfa;
@@ -27,6 +29,15 @@ export interface Ps2KeyboardState {
   parameterOf: number;
   lastSent: number;
 }
+
+export const PS2_KEYBOARD_STATE = v.strictObject({
+  scanning: v.boolean(),
+  leds: unsigned(3),
+  typematic: unsigned(7),
+  scancodeSet: wholeNumber(1, 3),
+  parameterOf: unsigned(8),
+  lastSent: unsigned(8),
+});
 
 const defaults = (): Ps2KeyboardState => ({
   scanning: true,

@@ -1,6 +1,8 @@
 /**
  * A two-dimensional PS/2 mouse as it answers on its cable (IBM PS/2 Hardware Interface Technical Reference, "Mouse").
  */
+import { unsigned, wholeNumber } from '@visorkit/machine';
+import * as v from 'valibot';
 import type { Ps2Device } from './i8042.js';
 
 const ACKNOWLEDGE = 0xfa;
@@ -42,6 +44,22 @@ export interface Ps2MouseState {
   parameterOf: number;
   lastSent: number;
 }
+
+const MOVEMENT = wholeNumber(-Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER);
+
+export const PS2_MOUSE_STATE = v.strictObject({
+  reporting: v.boolean(),
+  remote: v.boolean(),
+  wrap: v.boolean(),
+  scaling2: v.boolean(),
+  resolution: unsigned(2),
+  sampleRate: unsigned(8),
+  buttons: unsigned(3),
+  dx: MOVEMENT,
+  dy: MOVEMENT,
+  parameterOf: unsigned(8),
+  lastSent: unsigned(8),
+});
 
 const defaults = (): Ps2MouseState => ({
   reporting: false,

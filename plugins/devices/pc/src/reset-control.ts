@@ -3,7 +3,7 @@
  * and the reset control register of Intel's chipsets at 0xcf9 (82371SB data sheet, "RC").
  */
 import { inject, injectable } from '@visorkit/core';
-import { SystemControlToken } from '@visorkit/machine';
+import { SystemControlToken, unsigned } from '@visorkit/machine';
 import type { Device, SystemControl } from '@visorkit/machine';
 import { BytePortDevice } from './byte-port-device.js';
 
@@ -25,6 +25,7 @@ const RESET_WRITABLE = RESET_HARD | RESET_CPU | RESET_FULL;
 @injectable()
 export class SystemControlPortA extends BytePortDevice implements Device<number> {
   readonly name = 'system-control-port-a';
+  readonly schema = unsigned(2);
   #value = A_A20;
 
   /** Told when the A20 gate changes. */
@@ -67,6 +68,7 @@ export class SystemControlPortA extends BytePortDevice implements Device<number>
 @injectable()
 export class ResetControl extends BytePortDevice implements Device<number> {
   readonly name = 'reset-control';
+  readonly schema = unsigned(4);
   #value = 0;
 
   constructor(@inject(SystemControlToken) private readonly system: Pick<SystemControl, 'reset'>) {

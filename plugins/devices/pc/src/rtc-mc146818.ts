@@ -6,8 +6,19 @@
  */
 import { inject, injectable, token } from '@visorkit/core';
 import type { Token } from '@visorkit/core';
-import { Alarm, ClockToken, InterruptLinesToken, TickRate, TimerQueueToken } from '@visorkit/machine';
+import {
+  Alarm,
+  ClockToken,
+  InterruptLinesToken,
+  Oscillator,
+  TimerQueueToken,
+  listOf,
+  nanoseconds,
+  unsigned,
+  wholeNumber,
+} from '@visorkit/machine';
 import type { Clock, Device, InterruptLine, LineSource, RealTimeClock, TimerQueue } from '@visorkit/machine';
+import * as v from 'valibot';
 import { BytePortDevice } from './byte-port-device.js';
 import { fromCalendar, toCalendar } from './calendar.js';
 
@@ -57,19 +68,39 @@ const UPDATE_WARNING = 244_000;
 /** After the divider leaves reset the first update comes half a second later. */
 const HALF_SECOND = 500_000_000;
 const DAY = 86_400;
-const OSCILLATOR = new TickRate(32_768);
+const OSCILLATOR_FREQUENCY = 32_768;
 
 export interface RtcState {
   cells: number[];
   index: number;
+  /** A second of the calendar, and how many ns ago it began. */
   baseSecond: number;
   baseTime: number;
   flags: number;
-  /** Clock times up to which periodic and update flags are already in `flags`. */
+  /** How many ns ago periodic and update flags were last looked for. */
   periodicSeen: number;
   updateSeen: number;
   halted: boolean;
+  /** ns since the oscillator began. */
+  oscillator: number;
+  /** ns until the next periodic interrupt and the next update that somebody waits for. */
+  periodicAlarm: number | null;
+  updateAlarm: number | null;
 }
+
+const STATE = v.strictObject({
+  cells: listOf(128, unsigned(8)),
+  index: unsigned(8),
+  baseSecond: wholeNumber(-Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER),
+  baseTime: nanoseconds(),
+  flags: unsigned(8),
+  periodicSeen: nanoseconds(),
+  updateSeen: nanoseconds(),
+  halted: v.boolean(),
+  oscillator: nanoseconds(),
+  periodicAlarm: v.nullable(nanoseconds()),
+  updateAlarm: v.nullable(nanoseconds()),
+});
 
 /** What the clock shows at first. */
 export interface RtcSettings {
@@ -85,6 +116,8 @@ export const RtcSettingsToken: Token<RtcSettings> = token('rtc-settings');
 @injectable()
 export class RtcMc146818 extends BytePortDevice implements Device<RtcState>, RealTimeClock {
   readonly name = 'rtc-mc146818';
+  readonly schema = STATE;
+  readonly #oscillator: Oscillator;
   readonly #cells = new Uint8Array(128);
   #index = 0;
   #baseSecond: number;
@@ -108,6 +141,7 @@ export class RtcMc146818 extends BytePortDevice implements Device<RtcState>, Rea
     @inject(TimerQueueToken) timers: TimerQueue,
   ) {
     super();
+    this.#oscillator = new Oscillator(OSCILLATOR_FREQUENCY, clock);
     this.#irq = lines.line(8);
     this.#baseSecond = Math.floor(settings.startTime);
     this.#baseTime = clock.now();
@@ -150,28 +184,36 @@ export class RtcMc146818 extends BytePortDevice implements Device<RtcState>, Rea
   }
 
   save(): RtcState {
+    const now = this.clock.now();
     return {
       cells: [...this.#cells],
       index: this.#index,
       baseSecond: this.#baseSecond,
-      baseTime: this.#baseTime,
+      baseTime: now - this.#baseTime,
       flags: this.#flags,
-      periodicSeen: this.#periodicSeen,
-      updateSeen: this.#updateSeen,
+      periodicSeen: now - this.#periodicSeen,
+      updateSeen: now - this.#updateSeen,
       halted: this.#halted,
+      oscillator: this.#oscillator.save(),
+      periodicAlarm: this.#periodicAlarm.save(),
+      updateAlarm: this.#updateAlarm.save(),
     };
   }
 
   restore(state: RtcState): void {
+    const now = this.clock.now();
     this.#cells.set(state.cells);
     this.#index = state.index;
     this.#baseSecond = state.baseSecond;
-    this.#baseTime = state.baseTime;
+    this.#baseTime = now - state.baseTime;
     this.#flags = state.flags;
-    this.#periodicSeen = state.periodicSeen;
-    this.#updateSeen = state.updateSeen;
+    this.#periodicSeen = now - state.periodicSeen;
+    this.#updateSeen = now - state.updateSeen;
     this.#halted = state.halted;
-    this.#schedule();
+    this.#oscillator.restore(state.oscillator);
+    this.#periodicAlarm.restore(state.periodicAlarm);
+    this.#updateAlarm.restore(state.updateAlarm);
+    this.#driveLine();
   }
 
   protected readByte(port: number): number {
@@ -294,8 +336,8 @@ export class RtcMc146818 extends BytePortDevice implements Device<RtcState>, Rea
     const now = this.clock.now();
     const period = this.#period();
     if (period !== 0) {
-      const before = Math.floor(OSCILLATOR.ticksAt(this.#periodicSeen) / period);
-      if (Math.floor(OSCILLATOR.ticksAt(now) / period) > before) this.#flags |= B_PERIODIC;
+      const before = Math.floor(this.#oscillator.ticksAt(this.#periodicSeen) / period);
+      if (Math.floor(this.#oscillator.ticksAt(now) / period) > before) this.#flags |= B_PERIODIC;
     }
     this.#periodicSeen = now;
     if (!this.#halted) {
@@ -333,14 +375,18 @@ export class RtcMc146818 extends BytePortDevice implements Device<RtcState>, Rea
     return (alarm & ALARM_ANY) === ALARM_ANY || alarm === value;
   }
 
+  #driveLine(): void {
+    this.#irq.set((this.#flags & (this.#cells[RtcRegister.b] as number) & C_FLAGS) !== 0);
+  }
+
   /** Brings the interrupt line and both alarms in step with the registers. */
   #schedule(): void {
     const enabled = (this.#cells[RtcRegister.b] as number) & C_FLAGS;
-    this.#irq.set((this.#flags & enabled) !== 0);
+    this.#driveLine();
     const period = this.#period();
     if (enabled & B_PERIODIC && period !== 0) {
-      const ticks = OSCILLATOR.ticksAt(this.clock.now());
-      this.#periodicAlarm.set(OSCILLATOR.timeOf((Math.floor(ticks / period) + 1) * period));
+      const ticks = this.#oscillator.ticks();
+      this.#periodicAlarm.set(this.#oscillator.timeOf((Math.floor(ticks / period) + 1) * period));
     } else this.#periodicAlarm.clear();
     if (enabled & (B_ALARM | B_UPDATE) && !this.#halted) {
       const passed = Math.floor((this.clock.now() - this.#baseTime) / SECOND);

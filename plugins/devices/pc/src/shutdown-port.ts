@@ -1,6 +1,6 @@
 /** Port 0x8900 of Bochs: the bytes of "Shutdown", written one after the other, switch the machine off. */
 import { inject, injectable } from '@visorkit/core';
-import { SystemControlToken } from '@visorkit/machine';
+import { SystemControlToken, wholeNumber } from '@visorkit/machine';
 import type { Device, SystemControl } from '@visorkit/machine';
 import { BytePortDevice } from './byte-port-device.js';
 
@@ -10,6 +10,7 @@ const WORD = 'Shutdown';
 @injectable()
 export class ShutdownPort extends BytePortDevice implements Device<number> {
   readonly name = 'shutdown-port';
+  readonly schema = wholeNumber(0, WORD.length - 1);
   /** How many characters of the word came so far. */
   #matched = 0;
 

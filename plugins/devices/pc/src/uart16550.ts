@@ -8,8 +8,9 @@
  */
 import { inject, injectable, token } from '@visorkit/core';
 import type { Token } from '@visorkit/core';
-import { Alarm, ClockToken, InterruptLinesToken, TimerQueueToken } from '@visorkit/machine';
+import { Alarm, ClockToken, InterruptLinesToken, TimerQueueToken, nanoseconds, unsigned } from '@visorkit/machine';
 import type { CharOutput, Clock, Device, InterruptLine, LineSource, TimerQueue } from '@visorkit/machine';
+import * as v from 'valibot';
 import { BytePortDevice } from './byte-port-device.js';
 
 /** Register offsets from the base port (data sheet, table I). */
@@ -108,13 +109,34 @@ export interface Uart16550State {
   divisor: number;
   transmitterEmptyPending: boolean;
   timeoutPending: boolean;
-  timeoutDeadline: number | null;
+  /** ns until the receiver's FIFO times out. */
+  timeout: number | null;
   overrun: boolean;
   /** Received characters that software has not read: byte and error bits of the line status. */
   received: { byte: number; errors: number }[];
   /** Characters on the line that wait for a free place in the FIFO. */
   waiting: number[];
 }
+
+const STATE = v.strictObject({
+  interruptEnable: unsigned(4),
+  fifoControl: unsigned(8),
+  lineControl: unsigned(8),
+  modemControl: unsigned(5),
+  modemInputs: unsigned(8),
+  modemDeltas: unsigned(4),
+  scratch: unsigned(8),
+  divisor: unsigned(16),
+  transmitterEmptyPending: v.boolean(),
+  timeoutPending: v.boolean(),
+  timeout: v.nullable(nanoseconds()),
+  overrun: v.boolean(),
+  received: v.pipe(
+    v.array(v.strictObject({ byte: unsigned(8), errors: unsigned(8) })),
+    v.maxLength(FIFO_SIZE, `a list of at most ${FIFO_SIZE}`),
+  ),
+  waiting: v.array(unsigned(8)),
+});
 
 /** Where a UART is, and where its characters go. */
 export interface Uart16550Settings {
@@ -136,6 +158,7 @@ export const Uart16550SettingsToken: Token<Uart16550Settings> = token('uart16550
 export class Uart16550 extends BytePortDevice implements Device<Uart16550State> {
   readonly name: string;
   readonly base: number;
+  readonly schema = STATE;
   #interruptEnable = 0;
   #fifoControl = 0;
   #lineControl = LCR_8N1;
@@ -229,7 +252,7 @@ export class Uart16550 extends BytePortDevice implements Device<Uart16550State> 
       divisor: this.#divisor,
       transmitterEmptyPending: this.#transmitterEmptyPending,
       timeoutPending: this.#timeoutPending,
-      timeoutDeadline: this.#timeout.deadline === Infinity ? null : this.#timeout.deadline,
+      timeout: this.#timeout.save(),
       overrun: this.#overrun,
       received: this.#received.map((entry) => ({ ...entry })),
       waiting: [...this.#waiting],
@@ -247,7 +270,7 @@ export class Uart16550 extends BytePortDevice implements Device<Uart16550State> 
     this.#divisor = state.divisor;
     this.#transmitterEmptyPending = state.transmitterEmptyPending;
     this.#timeoutPending = state.timeoutPending;
-    this.#timeout.set(state.timeoutDeadline ?? Infinity);
+    this.#timeout.restore(state.timeout);
     this.#overrun = state.overrun;
     this.#received = state.received.map((entry) => ({ ...entry }));
     this.#waiting = [...state.waiting];

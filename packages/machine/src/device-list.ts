@@ -1,0 +1,106 @@
+/** The devices of one machine: who resets, saves and restores them. */
+import { VisorkitError, instead, show } from '@visorkit/core';
+import * as v from 'valibot';
+import type { Device } from './device.js';
+import type { InterruptLines } from './interrupts.js';
+
+export class DeviceList {
+  readonly #devices = new Map<string, Device>();
+
+  /** @param lines the machine's interrupt lines, whose sinks are told nothing while devices are restored */
+  constructor(private readonly lines?: Pick<InterruptLines, 'quietly'>) {}
+
+  /** Adds a device; a second one of the same name gets a number. Returns the function that takes it away. */
+  add(device: Device): () => void {
+    let name = device.name;
+    for (let n = 2; this.#devices.has(name); n++) name = `${device.name}#${n}`;
+    this.#devices.set(name, device);
+    return () => {
+      this.#devices.delete(name);
+    };
+  }
+
+  reset(): void {
+    for (const device of this.#devices.values()) device.reset();
+  }
+
+  setUp(): void {
+    for (const device of this.#devices.values()) device.setUp?.();
+  }
+
+  /** The state of every device by its name. */
+  save(): Record<string, unknown> {
+    return Object.fromEntries([...this.#devices].map(([name, device]) => [name, device.save()]));
+  }
+
+  /**
+   * Restores every device from what `save` gave. Throws `DEVICE_STATE`, and then nothing has changed, when a state is not what its
+   * device saves, when a device of this machine has none, or when there is one of a device that this machine lacks.
+   */
+  restore(states: unknown): void {
+    const checked = this.#check(states);
+    const restore = (): void => {
+      for (const [name, device] of this.#devices) device.restore(checked[name]);
+    };
+    if (this.lines === undefined) restore();
+    else this.lines.quietly(restore);
+  }
+
+  get(name: string): Device | undefined {
+    return this.#devices.get(name);
+  }
+
+  [Symbol.iterator](): IterableIterator<Device> {
+    return this.#devices.values();
+  }
+
+  #check(states: unknown): Record<string, unknown> {
+    if (typeof states !== 'object' || states === null || Array.isArray(states)) {
+      throw new VisorkitError(
+        'DEVICE_STATE',
+        `The states of devices are ${show(states)}; an object is needed that has each by the device's name.`,
+      );
+    }
+    for (const name of Object.keys(states)) {
+      if (this.#devices.has(name)) continue;
+      const hint = instead(name, [...this.#devices.keys()]);
+      throw new VisorkitError(
+        'DEVICE_STATE',
+        `There is a state of device "${name}", which this machine does not have${hint}${hint.endsWith('?') ? '' : '.'} Compose it as the machine that was saved.`,
+        { device: name },
+      );
+    }
+    for (const [name, device] of this.#devices) {
+      if (Object.hasOwn(states, name)) checkState(name, device, (states as Record<string, unknown>)[name]);
+      else {
+        throw new VisorkitError(
+          'DEVICE_STATE',
+          `There is no state of device "${name}", which this machine has; leave it out, as the machine that was saved did.`,
+          { device: name },
+        );
+      }
+    }
+    return states as Record<string, unknown>;
+  }
+}
+
+/** Throws `DEVICE_STATE` with the first field that is wrong, its value, and what would be right. */
+function checkState(name: string, device: Device, state: unknown): void {
+  const result = v.safeParse(device.schema, state, { abortEarly: true });
+  if (result.success) return;
+  const issue = result.issues[0];
+  const path = (issue.path ?? []).map(({ key }) => (typeof key === 'number' ? `[${key}]` : `.${String(key)}`));
+  const field = path.join('').replace(/^\./, '');
+  const what = field === '' ? show(state) : `"${field}" is ${show(issue.input)}`;
+  throw new VisorkitError(
+    'DEVICE_STATE',
+    `The state of device "${name}" cannot be restored: ${field === '' ? `it is ${what}` : what}; ${rightOf(issue)}.`,
+    { device: name, field, value: show(issue.input) },
+  );
+}
+
+/** What would be right: the schema's own words where it has some, else what valibot expects. */
+function rightOf({ message, expected }: v.BaseIssue<unknown>): string {
+  if (expected === 'never') return 'there is no such field';
+  return `it must be ${/^Invalid /.test(message) ? expected : message}`;
+}
