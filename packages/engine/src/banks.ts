@@ -17,7 +17,7 @@ import {
   RETIRED,
 } from './layout.js';
 import { ProcessorState } from './processor-state.js';
-import { DIRTY_TRANSLATION, VMCS, VMCS_BYTES, V_DIRTY } from './vmcs-layout.js';
+import { DIRTY_ALL, DIRTY_TRANSLATION, VMCS, VMCS_BYTES, V_DIRTY } from './vmcs-layout.js';
 
 const EVENTS_BYTES = 0x100;
 /** What a bank holds, besides its memory-mapped accesses. */
@@ -48,6 +48,26 @@ class Bank {
     });
   }
 }
+
+/** What processors in turn share, as plain data. */
+export interface SavedTurns {
+  current: number;
+  /** Instructions that each has retired, and the sum that the engine counts. */
+  retired: number[];
+  sum: number;
+  random: bigint;
+}
+
+/** What one processor holds, as plain data. */
+export interface SavedProcessor {
+  parts: Uint8Array<ArrayBuffer>[];
+  /** Memory-mapped accesses that an instruction has made and not finished with. */
+  mmio: Uint8Array<ArrayBuffer>;
+  flags: number;
+}
+
+/** Lengths of the parts of a {@link SavedProcessor}, in bytes. */
+export const SAVED_PROCESSOR_PARTS: readonly number[] = PARTS.map(([, length]) => length);
 
 export class ProcessorBanks {
   /** The processor whose state is in the engine. */
@@ -92,6 +112,60 @@ export class ProcessorBanks {
   /** Instructions that processor `index` has retired. */
   retired(index: number): number {
     return this.#retired[index] + (index === this.current ? this.engine.retired - this.#turnBegan : 0);
+  }
+
+  /** What the processors share, and whose turn it is. */
+  saveTurns(): SavedTurns {
+    const { longs } = this.engine;
+    return {
+      current: this.current,
+      retired: Array.from({ length: this.count }, (_unused, index) => this.retired(index)),
+      sum: this.engine.retired,
+      random: longs[RANDOM_STATE >>> 3],
+    };
+  }
+
+  /** Before the processors are restored, each by `restore`. */
+  restoreTurns({ current, retired, sum, random }: SavedTurns): void {
+    const { longs } = this.engine;
+    this.current = current;
+    retired.forEach((count, index) => {
+      this.#retired[index] = count;
+    });
+    longs[RETIRED >>> 3] = BigInt(sum);
+    longs[RANDOM_STATE >>> 3] = random;
+    this.#turnBegan = sum;
+  }
+
+  /** Everything that one processor holds. Changes nothing. */
+  save(index: number): SavedProcessor {
+    const bank = index === this.current ? new Bank(this.engine) : this.#banks[index];
+    if (index === this.current) this.#store(bank);
+    return {
+      parts: PARTS.map(([address, length]) => bank.bytes.slice(address, address + length)),
+      mmio: bank.mmio.slice(),
+      flags: bank.flags,
+    };
+  }
+
+  /** Puts a processor's state back, wherever it lies. Nothing derived is trusted: its next entry selects and checks everything. */
+  restore(index: number, { parts, mmio, flags }: SavedProcessor): void {
+    const { engine } = this;
+    const bank = this.#banks[index];
+    PARTS.forEach(([address], part) => bank.bytes.set(parts[part], address));
+    bank.mmio = mmio.slice();
+    bank.flags = flags;
+    bank.state.words[V_DIRTY >>> 2] = DIRTY_ALL;
+    if (index !== this.current) return;
+    const { longs } = engine;
+    const retired = longs[RETIRED >>> 3];
+    const random = longs[RANDOM_STATE >>> 3];
+    this.#load(bank);
+    longs[RETIRED >>> 3] = retired;
+    longs[RANDOM_STATE >>> 3] = random;
+    longs[EPTP_IN_FORCE >>> 3] = 0xffff_ffff_ffff_ffffn;
+    engine.exports.applyWrites();
+    engine.flushTranslations();
   }
 
   #switch(index: number): void {

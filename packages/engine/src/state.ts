@@ -37,6 +37,22 @@ export function captureState(engine: Engine): EngineState {
   };
 }
 
+/** The VMX structures alone: VMCS regions, EPT tables, bitmaps, and which pages are handed out. */
+export interface VmxStructures {
+  bytes: Uint8Array<ArrayBuffer>;
+  pages: { next: number; free: number[] };
+}
+
+export function saveStructures({ bytes, pages }: Engine): VmxStructures {
+  return { bytes: copy(bytes, HYPERVISOR, pages.used), pages: pages.save() };
+}
+
+export function restoreStructures({ bytes, pages }: Engine, state: VmxStructures): void {
+  bytes.fill(0, HYPERVISOR, HYPERVISOR + Math.max(pages.used, state.bytes.length));
+  bytes.set(state.bytes, HYPERVISOR);
+  pages.restore(state.pages);
+}
+
 export function putState(engine: Engine, state: EngineState): void {
   if (state.format !== FORMAT)
     fail(
@@ -60,7 +76,7 @@ export function putState(engine: Engine, state: EngineState): void {
 }
 
 /** A copy on ordinary memory. */
-function copy(bytes: Uint8Array, at: number, length: number): Uint8Array {
+function copy(bytes: Uint8Array, at: number, length: number): Uint8Array<ArrayBuffer> {
   const result = new Uint8Array(length);
   result.set(bytes.subarray(at, at + length));
   return result;

@@ -1,7 +1,17 @@
 /** The vmx backend: exits, devices, what plugins ask for, saved state. */
 import { describe, expect, it } from 'vitest';
 import { GuestMemoryToken, RESUME, RETRY, Stage, definePlugin, stop } from '@visorkit/core';
-import type { ControlNeeds, GuestMemory, InitialState, Plugin, PluginHost, StopReport, Used } from '@visorkit/core';
+import type {
+  ControlNeeds,
+  GuestMemory,
+  InitialState,
+  Plugin,
+  PluginHost,
+  SavedVm,
+  StopReport,
+  Used,
+  Vmm,
+} from '@visorkit/core';
 import { exits } from '@visorkit/exits';
 import { InterruptSourceToken, MemoryViewsToken, MmioBusToken, PortBusToken, compose } from '@visorkit/machine';
 import { providing } from '@visorkit/testkit';
@@ -11,6 +21,7 @@ const CODE = 0x1000;
 const HLT = 0xf4;
 
 interface Ran {
+  vmm: Vmm;
   report: StopReport;
   vcpu: VmxVcpu;
   output: number[];
@@ -35,6 +46,7 @@ async function run(
     time?: 'virtual' | 'real';
     memory?: number;
     maxInstructions?: number;
+    restore?: SavedVm;
   } = {},
 ): Promise<Ran> {
   const output: number[] = [];
@@ -71,8 +83,9 @@ async function run(
     time: options.time ?? 'virtual',
     plugins: [guest, ...(options.others ?? []), ...exits()],
   });
+  if (options.restore !== undefined) await vmm.restore(options.restore);
   const report = await vmm.run({ maxInstructions: options.maxInstructions ?? 1_000_000 });
-  return { report, vcpu: vcpu!, output, memory: memory! };
+  return { vmm, report, vcpu: vcpu!, output, memory: memory! };
 }
 
 const flat32: Partial<InitialState> = { mode: 'protected32' };
@@ -399,22 +412,66 @@ describe('what plugins ask the processor for', () => {
 
 describe('state', () => {
   it('is saved and goes on elsewhere', async () => {
-    const first = await run([0x66, 0xff, 0xc0, 0xeb, 0xfb], { maxInstructions: 10_001 });
-    const saved = structuredClone(first.vcpu.saveState());
-    let inside: VmxVcpu | undefined;
-    const second = await run([0x66, 0xff, 0xc0, 0xeb, 0xfb], {
-      plugin: {
-        apply({ hooks, vcpus }) {
-          hooks.started.tap('restore', () => {
-            inside = vcpus[0] as VmxVcpu;
-            inside.restoreState(saved);
-          });
-        },
-      },
-      maxInstructions: 10_001,
-    });
+    const loop = [0x66, 0xff, 0xc0, 0xeb, 0xfb]; // INC EAX; JMP
+    const first = await run(loop, { maxInstructions: 10_001 });
+    const saved = structuredClone(first.vmm.save());
+    const second = await run(loop, { restore: saved, maxInstructions: 10_001 });
     expect(second.report.guestInstructions).toBe(20_002);
     expect(second.vcpu.getRegister32(0)).toBe(10_001);
+    const whole = await run(loop, { maxInstructions: 20_002 });
+    expect(second.vcpu.snapshot()).toEqual(whole.vcpu.snapshot());
+    expect(second.report.guestNanoseconds).toBe(whole.report.guestNanoseconds);
+  });
+
+  it('goes on between the pieces of a wide access to a device', async () => {
+    // MOVDQU XMM0, [ESI]; MOVDQU [4000H], XMM0, from a device of which only the first piece is answered before saving
+    const code = [0xf3, 0x0f, 0x6f, 0x06, 0xf3, 0x0f, 0x7f, 0x05, 0, 0x40, 0, 0, HLT];
+    const state = { mode: 'protected32' as const, cr4: 0x200n, registers: { rsi: 0xd000_0000n } };
+    for (let pieces = 0; pieces < 2; pieces++) {
+      let left = pieces;
+      const answering = (stops: boolean): Added => ({
+        apply: ({ hooks }) =>
+          void hooks.exit.for('ept-violation').tap(({ mmio }) => {
+            if (stops && left-- === 0) return stop('between', { answer: RETRY });
+            mmio.value = 0x1111_1111 * ((mmio.gpa & 15) + 1);
+            mmio.valueHigh = 0x0101_0101;
+            return RESUME;
+          }),
+      });
+      const first = await run(code, { state, plugin: answering(true) });
+      expect(first.report.why).toBe('between');
+      const restore = structuredClone(first.vmm.save());
+      const { memory, report } = await run(code, { restore, plugin: answering(false) });
+      expect(report.reason).toBe('halted');
+      expect([...memory.read(0x4000, 16)]).toEqual([
+        ...[0x11, 0x11, 0x11, 0x11, 1, 1, 1, 1],
+        ...[0x99, 0x99, 0x99, 0x99, 1, 1, 1, 1],
+      ]);
+    }
+  });
+
+  it('is refused where it does not fit, with all that differs, and where it is damaged', async () => {
+    const saved = structuredClone((await run([HLT])).vmm.save());
+    const other = compose({ backend: vmx({ features: ['fpu'] }), memory: 2 << 20, cpus: 2 });
+    await expect(other.restore(saved)).rejects.toMatchObject({
+      code: 'SAVED_MISMATCH',
+      details: {
+        differences: [
+          'it had so many bytes of memory: 1048576, this one has 2097152',
+          'it had so many CPUs: 1, this one has 2',
+          'it had the time virtual, this one has real',
+          'its processor had other CPUID leaves',
+        ],
+      },
+    });
+    expect(other.state).toBe('created');
+    await expect(run([HLT], { restore: { ...saved, state: { ...saved.state, format: 99 as never } } })).rejects.toThrow(
+      /has format 99; this kernel restores format 1/,
+    );
+    const [vcpu] = saved.state.vcpus as { processor: { parts: Uint8Array[] } }[];
+    vcpu.processor.parts[0] = new Uint8Array(3);
+    await expect(run([HLT], { restore: saved })).rejects.toMatchObject({ code: 'VCPU_STATE' });
+    await other.dispose();
   });
 
   it('stops where a handler says', async () => {

@@ -1,5 +1,5 @@
 /** The vmx backend: guests on the software processor, driven as a hypervisor drives VT-x. */
-import { fail } from '@visorkit/core';
+import { checkValue, fail } from '@visorkit/core';
 import type {
   Backend,
   BackendOptions,
@@ -10,14 +10,25 @@ import type {
   ServiceSink,
   Token,
 } from '@visorkit/core';
-import { Engine, ProcessorBanks, TSC_FREQUENCY, processorCpuid, processorModule } from '@visorkit/engine';
+import {
+  Engine,
+  ProcessorBanks,
+  TSC_FREQUENCY,
+  processorCpuid,
+  processorModule,
+  restoreStructures,
+  saveStructures,
+} from '@visorkit/engine';
 import type { ProcessorSource, ProcessorVendor } from '@visorkit/engine';
 import { MemoryViewsToken, TimeStampCounterToken } from '@visorkit/machine';
+import type * as v from 'valibot';
 import { VMX_CAPABILITIES, VMX_CONTROLS } from './capabilities.js';
 import { RealClock, VirtualClock } from './clock.js';
 import type { VmxClock } from './clock.js';
 import { GuestMap } from './guest-map.js';
 import { VmxMemoryViews } from './memory-views.js';
+import type { MemoryViewsState } from './memory-views.js';
+import { BACKEND_STATE, VMX_STATE_FORMAT } from './saved-state.js';
 import { VmxVcpu } from './vcpu.js';
 import { setUpVmcs } from './vmcs-setup.js';
 
@@ -131,6 +142,29 @@ export class VmxBackend implements Backend {
   /** The processor itself, for tools and tests that need more than the contract. */
   get engine(): Engine {
     return this.#required().engine;
+  }
+
+  saveState(): unknown {
+    const { banks, clock, engine, views } = this.#required();
+    const structures = saveStructures(engine);
+    return {
+      format: VMX_STATE_FORMAT,
+      clock: clock.save(),
+      turns: banks.saveTurns(),
+      structures,
+      views: views.save(),
+    } satisfies v.InferOutput<typeof BACKEND_STATE>;
+  }
+
+  restoreState(state: unknown): void {
+    const { banks, clock, engine, views } = this.#required();
+    const saved = checkValue(BACKEND_STATE, state, 'BACKEND_STATE', 'The saved state of the vmx backend');
+    const savedViews = saved.views as MemoryViewsState;
+    views.checkState(savedViews);
+    restoreStructures(engine, saved.structures);
+    banks.restoreTurns(saved.turns);
+    clock.restore(saved.clock);
+    views.restore(savedViews);
   }
 
   dispose(): void {

@@ -9,6 +9,11 @@ import type { ExecutionClock } from '@visorkit/core';
 import { layout } from '@visorkit/engine';
 import type { Engine } from '@visorkit/engine';
 
+export interface SavedClock {
+  now: number;
+  tsc: number;
+}
+
 export interface VmxClock extends ExecutionClock {
   refresh(): boolean;
   readonly last: number;
@@ -20,8 +25,10 @@ export interface VmxClock extends ExecutionClock {
   deviceAccess(): void;
   /** The `retired` value at which clock time reaches `ns` (real time: about). */
   retiredAt(ns: number): number;
-  save(): number;
-  restore(state: number): void;
+  /** Time now, and the last time stamp counter that the guest can have seen. */
+  save(): SavedClock;
+  /** The count of retired instructions is back already. */
+  restore(state: SavedClock): void;
 }
 
 /** Index of the low half of the count of retired instructions. */
@@ -71,11 +78,11 @@ export class VirtualClock implements VmxClock {
   retiredAt(ns: number): number {
     return ns - this.#skipped;
   }
-  save(): number {
-    return this.#skipped;
+  save(): SavedClock {
+    return { now: this.now(), tsc: 0 };
   }
-  restore(state: number): void {
-    this.#skipped = state;
+  restore({ now }: SavedClock): void {
+    this.#skipped = now - this.engine.retired;
     this.#setTsc();
   }
 
@@ -169,10 +176,13 @@ export class RealClock implements VmxClock {
     return left <= 0 ? this.engine.retired : this.engine.retired + Math.max(left, LEAST);
   }
 
-  save(): number {
-    return this.now();
+  save(): SavedClock {
+    return { now: this.now(), tsc: this.#lastTsc + (this.engine.retired - this.#retired) };
   }
-  restore(state: number): void {
-    this.#offset += state - this.now();
+  restore({ now, tsc }: SavedClock): void {
+    this.#offset += now - this.now();
+    this.#lastTsc = tsc;
+    this.#retired = this.engine.retired;
+    this.#fresh = true;
   }
 }

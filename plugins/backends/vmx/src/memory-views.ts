@@ -17,6 +17,8 @@ const PAGE = 4096;
 /** What VMFUNC can select from (SDM 3C 26.5.6.3). */
 const LIST_ENTRIES = 512;
 const EPT_SWITCHING = 1n;
+const VM_FUNCTIONS = controlBits('secondary', ['enable-vm-functions']);
+const PML = controlBits('secondary', ['enable-pml']);
 const POINTER = vmcsLayout.V_EPTP >>> 2;
 
 /**
@@ -189,6 +191,11 @@ export class VmxMemoryViews implements MemoryViews, ViewSurroundings {
 
   collectWritten(): void {
     for (let index = 0; index < this.banks.count; index++) this.#collect(index);
+  }
+
+  /** Secondary controls that the views need, whatever plugins hold. */
+  get ownControls(): number {
+    return (this.#list === 0 ? 0 : VM_FUNCTIONS) | (this.tracking === 'log' ? PML : 0);
   }
 
   save(): MemoryViewsState {

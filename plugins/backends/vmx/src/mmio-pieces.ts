@@ -34,6 +34,14 @@ export class MmioPieces {
     this.#size = this.#offset = 0;
   }
 
+  save(): { done: number; size: number } {
+    return { done: this.#offset, size: this.#size };
+  }
+  restore({ done, size }: { done: number; size: number }): void {
+    this.#offset = done;
+    this.#size = size;
+  }
+
   /** Fills `mmio` with the next piece. */
   describe(mmio: MmioExit): void {
     const left = this.#size - this.#offset;

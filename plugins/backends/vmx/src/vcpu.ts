@@ -1,8 +1,8 @@
 /** A vCPU on the software processor: enters the guest, brings its exits, completes what was handled. */
-import { VisorkitError, VmExit } from '@visorkit/core';
+import { VisorkitError, VmExit, checkValue } from '@visorkit/core';
 import type { BackendVcpu, InitialState, MergedControls, VcpuSnapshot, VmcsAccess } from '@visorkit/core';
 import { describeEntryRule, layout, vmcsLayout } from '@visorkit/engine';
-import type { EngineState, ProcessorBanks } from '@visorkit/engine';
+import type { ProcessorBanks } from '@visorkit/engine';
 import {
   EventType,
   ExitReason,
@@ -18,9 +18,11 @@ import { EventQueue } from './events.js';
 import { fillDeadline, fillExit } from './fill-exit.js';
 import type { GuestMap } from './guest-map.js';
 import { applyFirmwareDefaults, applyInitialState } from './initial-state.js';
-import type { MemoryViewsState, VmxMemoryViews } from './memory-views.js';
+import type { VmxMemoryViews } from './memory-views.js';
 import { MmioPieces } from './mmio-pieces.js';
 import { VmxRegisters } from './registers.js';
+import { VCPU_STATE, VMX_STATE_FORMAT } from './saved-state.js';
+import type { VmxVcpuState } from './saved-state.js';
 import { takeSnapshot } from './snapshot.js';
 import { VmcsControls } from './vmcs-controls.js';
 
@@ -69,13 +71,6 @@ const BETWEEN = new Set<number>([
   ExitReason.BUS_LOCK,
 ]);
 
-export interface VmxVcpuState {
-  engine: EngineState;
-  clock: number;
-  /** Those of the whole VM, the same in each vCPU's state. */
-  views: MemoryViewsState;
-}
-
 export interface VmxVcpuParts {
   readonly banks: ProcessorBanks;
   readonly clock: VmxClock;
@@ -101,6 +96,7 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
   /** The engine does not have the count of instructions yet at which the next run ends. */
   #stale = true;
   readonly #controls: VmcsControls;
+  #merged: MergedControls;
 
   constructor(index: number, parts: VmxVcpuParts) {
     super(index, parts.banks);
@@ -108,7 +104,9 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
     this.#banks = parts.banks;
     this.#events = new EventQueue(index, parts.banks, this.exit);
     this.#pieces = new MmioPieces(index, parts.banks);
-    this.#controls = new VmcsControls(parts.controls, parts.several);
+    this.#controls = new VmcsControls(parts.banks.engine, parts.several);
+    this.#merged = parts.controls;
+    this.setControls(parts.controls);
     const vmcs = (): VmcsAccess => parts.banks.state(index).vmcs;
     this.vmcs = {
       read32: (field) => vmcs().read32(field),
@@ -142,7 +140,6 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
       return exit;
     }
     if (this.#events.tripleFault) return this.#tripleFault();
-    if (this.#controls.stale) this.#controls.write(engine);
     for (;;) {
       if (engine.words[V_DIRTY >>> 2] !== 0) this.#syncLongMode();
       if (clock.beforeEntry()) this.#stale = true;
@@ -179,7 +176,9 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
     this.engine.mmio.forget();
   }
   setControls(controls: MergedControls): void {
-    this.#controls.set(controls);
+    this.#merged = controls;
+    const { banks, views } = this.#parts;
+    this.#controls.write(banks.state(this.index).vmcs, controls, views.ownControls);
   }
 
   reinjectEvent(): void {
@@ -233,17 +232,23 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
   }
 
   saveState(): VmxVcpuState {
-    const { clock, views } = this.#parts;
-    return { engine: this.engine.saveState(), clock: clock.save(), views: views.save() };
+    return {
+      format: VMX_STATE_FORMAT,
+      processor: this.#banks.save(this.index),
+      pieces: this.#pieces.save(),
+      tripleFault: this.#events.tripleFault,
+      held: this.#controls.save(),
+    };
   }
   restoreState(state: unknown): void {
-    const { engine, clock, views } = state as VmxVcpuState;
-    this.#parts.views.checkState(views);
-    this.engine.restoreState(engine);
-    this.#parts.views.restore(views);
-    this.#parts.clock.restore(clock);
+    const saved = checkValue(VCPU_STATE, state, 'VCPU_STATE', `The saved state of vCPU ${this.index}`);
+    this.#banks.restore(this.index, saved.processor);
+    this.#pieces.restore(saved.pieces);
+    if (this.#pieces.pending) this.exit.reason = ExitReason.EPT_VIOLATION; // whose next piece `run` gives
+    this.#events.tripleFault = saved.tripleFault;
+    this.#controls.restore(saved.held);
+    this.setControls(this.#merged);
     this.#stale = true;
-    this.#pieces.drop();
   }
   snapshot(): VcpuSnapshot {
     return takeSnapshot(this.state, this.index);

@@ -163,14 +163,12 @@ describe('views of memory', () => {
     expect(first.frame(gpaOf(0))).toBe(vm.views.pages[0]);
     expect(() => vm.views.releasePage(extra[2])).toThrow(expect.objectContaining({ code: 'SHADOW_PAGE_RELEASED' }));
     expect(vm.views.allocatePage().id).toBe(2);
-    expect(structuredClone(vm.vcpus[0].saveState().views)).toMatchObject({ views: [{ index: 0 }, { index: 1 }] });
+    expect(structuredClone(vm.backend.saveState())).toMatchObject({ views: { views: [{ index: 0 }, { index: 1 }] } });
   });
 
   it('do not fit another VM', async () => {
     const state = (await BareMachine.create()).save();
     for (const other of [await BareMachine.create({ cpus: 2 }), await BareMachine.create({ memory: 8 << 20 })])
-      expect(() => other.vcpus[0].restoreState(state.vcpus[0])).toThrow(
-        expect.objectContaining({ code: 'VIEW_STATE' }),
-      );
+      expect(() => other.backend.restoreState(state.backend)).toThrow(expect.objectContaining({ code: 'VIEW_STATE' }));
   });
 });

@@ -1,10 +1,7 @@
-/**
- * The control fields of one vCPU's VMCS: what the plugins hold, beside what the backend itself sets. Written at the next entry
- * after a holder came or went, when the vCPU's VMCS is in the processor anyway.
- */
+/** The control fields of one vCPU's VMCS: what the plugins hold, beside what the backend itself sets. */
 import type { MergedControls } from '@visorkit/core';
 import { vmcsLayout as layout } from '@visorkit/engine';
-import type { Engine } from '@visorkit/engine';
+import type { Engine, Vmcs } from '@visorkit/engine';
 import { VmcsField, controlBits, msrBitmapByte } from '@visorkit/x86';
 import type { ControlTableName } from '@visorkit/x86';
 import { FIXED_CONTROLS } from './capabilities.js';
@@ -27,11 +24,9 @@ const MSR_RANGES = [
 ] as const;
 
 export class VmcsControls {
-  /** The fields do not say yet what the plugins hold. */
-  stale = true;
   /** A loop of PAUSE exits for the backend's own sake: no plugin has asked for these exits. */
   yieldsOnPause = false;
-  #controls: MergedControls;
+  readonly #engine: Engine;
   readonly #several: boolean;
   /** What of each field was written here for plugins: all the rest in it is the backend's own, or required. */
   readonly #held: Record<ControlTableName, number> = { pin: 0, primary: 0, secondary: 0, exit: 0, entry: 0 };
@@ -40,27 +35,31 @@ export class VmcsControls {
   #msrRead: MergedControls['msrRead'] | undefined;
   #msrWrite: MergedControls['msrWrite'] | undefined;
 
-  constructor(controls: MergedControls, several: boolean) {
-    this.#controls = controls;
+  constructor(engine: Engine, several: boolean) {
+    this.#engine = engine;
     this.#several = several;
   }
 
-  set(controls: MergedControls): void {
-    this.#controls = controls;
-    this.stale = true;
+  /** What was written for plugins: a VM that is restored may hold something else, and the rest of the fields stays. */
+  save(): Record<ControlTableName, number> {
+    return { ...this.#held };
+  }
+  restore(held: Record<ControlTableName, number>): void {
+    Object.assign(this.#held, held);
+    this.#msrRead = this.#msrWrite = undefined; // the bitmap has what the saved VM held
   }
 
-  /** Writes the fields of the VMCS that is in the processor. */
-  write(engine: Engine): void {
-    this.stale = false;
-    const { vmcs } = engine;
-    const controls = this.#controls;
+  /**
+   * Writes the fields, wherever the VMCS is: in the processor, or in the bank of a vCPU whose turn it is not. `own` are secondary controls
+   * that the backend needs itself now.
+   */
+  write(vmcs: Vmcs, controls: MergedControls, own: number): void {
     const wantsPause = controls.primary.has('pause-exiting') || controls.secondary.has('pause-loop-exiting');
     this.yieldsOnPause = this.#several && !wantsPause;
     for (const group of GROUPS) {
       const [field, required] = FIELDS[group];
       let held = controlBits(group, controls[group]);
-      if (group === 'secondary' && this.yieldsOnPause) held |= PAUSE_LOOP;
+      if (group === 'secondary') held |= (this.yieldsOnPause ? PAUSE_LOOP : 0) | own;
       const before = vmcs.read32(field);
       const now = ((before & ~this.#held[group]) | required | controlBits(group, FIXED_CONTROLS[group]) | held) >>> 0;
       this.#held[group] = held;
@@ -69,19 +68,17 @@ export class VmcsControls {
     if (vmcs.read32(VmcsField.EXCEPTION_BITMAP) !== controls.exceptionBitmap) {
       vmcs.write32(VmcsField.EXCEPTION_BITMAP, controls.exceptionBitmap);
     }
-    this.#writeBitmap(engine, controls);
+    this.#writeBitmap(vmcs, controls);
   }
 
   /** The MSR bitmap lets the processor answer for the MSRs it keeps (it exits for all others by itself), but for those held. */
-  #writeBitmap(engine: Engine, { msrRead, msrWrite }: MergedControls): void {
+  #writeBitmap(vmcs: Vmcs, { msrRead, msrWrite }: MergedControls): void {
     if (msrRead === this.#msrRead && msrWrite === this.#msrWrite) return;
     this.#msrRead = msrRead;
     this.#msrWrite = msrWrite;
-    const { bytes, pages, vmcs } = engine;
-    if (this.#bitmap === 0) {
-      this.#bitmap = pages.allocate(1);
-      vmcs.write64(VmcsField.MSR_BITMAP, BigInt(this.#bitmap));
-    }
+    const { bytes, pages } = this.#engine;
+    this.#bitmap ||= pages.allocate(1);
+    vmcs.write64(VmcsField.MSR_BITMAP, BigInt(this.#bitmap));
     bytes.fill(0, this.#bitmap, this.#bitmap + 4096);
     for (const [first, last] of msrRead) setMsrs(bytes, this.#bitmap, first, last, false);
     for (const [first, last] of msrWrite) setMsrs(bytes, this.#bitmap, first, last, true);

@@ -4,8 +4,8 @@
  * The guest is in 64-bit mode. Linear addresses are guest-physical ones: the first 2 MiB by a page table of 4 KiB pages, the others by pages of
  * 2 MiB. The same 2 MiB are seen at ALIAS too, by one page of 2 MiB.
  */
-import { Gpr, mergeControls } from '@visorkit/core';
-import type { ControlNeeds, GuestMemory, Services, Token } from '@visorkit/core';
+import { ControlBook, Gpr } from '@visorkit/core';
+import type { ControlNeeds, GuestMemory, ServiceSink, Token } from '@visorkit/core';
 import { layout } from '@visorkit/engine';
 import { MemoryViewsToken, writeIdentityMap } from '@visorkit/machine';
 import type { MemoryViews } from '@visorkit/machine';
@@ -34,6 +34,7 @@ export type Result = number | `${'read' | 'write' | 'execute' | 'walk'} ${string
 
 export interface SavedMachine {
   readonly memory: Uint8Array;
+  readonly backend: unknown;
   readonly vcpus: readonly VmxVcpuState[];
 }
 
@@ -47,7 +48,7 @@ export class BareMachine {
     const { cpus = 1, memory = 16 << 20, needs = {} } = options,
       machine = new BareMachine(),
       { backend } = machine;
-    const controls = mergeControls(VMX_CONTROLS, 'vmx', [{ name: 'test', needs }]);
+    const controls = new ControlBook(VMX_CONTROLS, 'vmx', cpus, [{ name: 'test', needs }]).of(0);
     await backend.open({ cpus, memory, time: 'virtual', controls });
     machine.memory = backend.createMemory(memory);
     for (let index = 0; index < cpus; index++) machine.vcpus.push(backend.createVcpu(index) as VmxVcpu);
@@ -55,7 +56,7 @@ export class BareMachine {
       provide: (token: Token<unknown>, value: unknown) => {
         if (token === MemoryViewsToken) machine.views = value as MemoryViews;
       },
-    } as unknown as Services);
+    } as ServiceSink);
     machine.#load();
     return machine;
   }
@@ -88,11 +89,13 @@ export class BareMachine {
   save(): SavedMachine {
     return structuredClone({
       memory: this.memory.read(0, this.memory.size),
+      backend: this.backend.saveState(),
       vcpus: this.vcpus.map((vcpu) => vcpu.saveState()),
     });
   }
-  restore({ memory, vcpus }: SavedMachine): void {
+  restore({ memory, backend, vcpus }: SavedMachine): void {
     this.memory.write(0, memory);
+    this.backend.restoreState(backend);
     this.vcpus.forEach((vcpu, index) => vcpu.restoreState(vcpus[index]));
   }
 
