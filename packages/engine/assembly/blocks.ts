@@ -1,8 +1,8 @@
 import {
   ARENA, ARENA_BYTES, BLOCK_HASH, BLOCK_HASH_ENTRIES, CODE_BASE, COUNTERS, CR4, FETCH_BUFFER, MODE, PAGE_BLOCKS, RIP, SCRATCH_RECORDS, SEG_BASE, SEG_CS, SEG_LIMIT,
 } from "../src/layout";
-import { decode, decodedEnds } from "./decode";
-import { OP_CALL32, OP_CALL64, OP_CONTINUE, OP_JCC0, OP_JCC15, OP_NEXT, OP_TOO_LONG, fusedWithBranch } from "./generated/ops";
+import { decode, decodedEnds, tooLong } from "./decode";
+import { OP_CALL32, OP_CALL64, OP_CONTINUE, OP_JCC0, OP_JCC15, OP_NEXT, fusedWithBranch } from "./generated/ops";
 import { codePage } from "./mmu";
 import { MODE_CS_CHECK, MODE_SIZE } from "./mode";
 import { RECORD, recOp } from "./record";
@@ -138,16 +138,14 @@ function decodeCrossing(rec: usize, linear: u64, host: u32, mode: u32): u32 {
     if (left < 15 && left <= here) { raiseError(13, 0); return 0; } // it ends beyond the limit
   }
   if (here >= 15) { // 15 bytes were there and did not do
-    store<u64>(rec, OP_TOO_LONG | (<u64>(host & 0xfff) << 16) | ((<u64>15) << 32)); store<u64>(rec, 0, 8); store<u64>(rec, 0, 16); store<u64>(rec, 0, 24);
+    tooLong(rec, host & 0xfff);
     return 1;
   }
   const second = codePage(pageAfter(linear));
   if (second == 0) return 0;
   memory.copy(FETCH_BUFFER, host, here);
   memory.copy(FETCH_BUFFER + here, second, 15 - here);
-  if (decode(rec, FETCH_BUFFER, 15, host & 0xfff, mode) == 0) {
-    store<u64>(rec, OP_TOO_LONG | (<u64>(host & 0xfff) << 16) | ((<u64>15) << 32)); store<u64>(rec, 0, 8); store<u64>(rec, 0, 16); store<u64>(rec, 0, 24);
-  }
+  if (decode(rec, FETCH_BUFFER, 15, host & 0xfff, mode) == 0) tooLong(rec, host & 0xfff);
   if ((mode & MODE_CS_CHECK) != 0 && bytesInLimit(<u32>load<u64>(RIP)) < load<u8>(rec, 4)) { raiseError(13, 0); return 0; }
   return second;
 }
