@@ -1,17 +1,20 @@
 /**
- * The processor's exports: what the TypeScript wrapper calls.
+ * The processor's exports: what the TypeScript wrapper calls. Each is declared, with its meaning, in src/module.ts.
  */
+import { resetBlocks } from "./code-pages";
 import { initTlb } from "./tlb";
-import { resetBlocks } from "./blocks";
 
-export { enter } from "./run";
-export { invalidateCode } from "./blocks";
-export { flushTlb } from "./tlb";
+export { invalidateCode } from "./code-pages";
+export { enter } from "./enter";
 export { observe } from "./mmu";
 export { modeChanged } from "./mode";
-export { ioBreakpoints } from "./system/debug";
-export { performTaskSwitch } from "./system/taskswitch";
-export * from "./vmx/index";
+export { ioBreakpoints } from "./system/breakpoints";
+export { performTaskSwitch } from "./system/task-exit";
+export { flushTlb } from "./tlb";
+export { applyWrites } from "./vmx/entry";
+export { finishExit } from "./vmx/exit-work";
+export { guestFlags, setGuestFlags, vmclear, vmcsReset, vmptrld, vmptrst } from "./vmx/fields";
+export { msrAcceptable, msrAddress } from "./vmx/msr-area";
 
 /** Call once on fresh memory, before anything else. */
 export function initialise(): void {

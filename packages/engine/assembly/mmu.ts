@@ -1,18 +1,18 @@
 import {
-  BOUNCE, BOUNCE_INFO, CODE_BASE, COUNTERS, CR0, CR4, DR, MODE, PAGE_BLOCKS, REGS, SEG_AR, SEG_BASE, SEG_DS, SEG_LIMIT, SEG_SS, SEG_ZERO, TLB, TLB_BASE,
-  TLB_ENTRIES, TLB_ENTRY_BYTES,
+  BOUNCE, BOUNCE_INFO, COUNTERS, CR0, CR4, DR, MODE, PAGE_BLOCKS, REGS, SEGMENT_CHECK_FAILED, SEG_AR, SEG_BASE, SEG_LIMIT, SEG_SS, TLB, TLB_BASE, TLB_ENTRIES,
+  TLB_ENTRY_BYTES,
 } from "../src/layout";
-import { codeWritten, endBlockBehind } from "./blocks";
+import { codeWritten, endBlockBehind } from "./code-pages";
 import { EPT_DIRTY_DONE, EPT_EXECUTE, EPT_READ, EPT_WRITE, FOR_DATA, FOR_PHYSICAL, eptFault, eptRights, eptTranslate } from "./ept";
 import { requestAccess, takeLogged } from "./mmio";
-import { CR0_PG, CR4_LA57, MODE_REAL, MODE_SIZE, is64, isReal, isV86 } from "./mode";
+import { CR0_PG, CR4_LA57, MODE_REAL, is64 } from "./mode";
 import {
   EXECUTE, READ, R_DIRTY, R_GIANT, R_GLOBAL, R_LARGE, WALK_EXIT, WALK_OK, WRITE, acLiftsSmap, permits, setProbing, walk, walkError, walkGpa, walkRights,
 } from "./paging";
-import { AM_CHECKED, AM_FULL, AM_SHORT, AM_SIMPLE } from "./record";
+import { AM_FULL, AM_SHORT, AM_SIMPLE } from "./record";
 import { entryOf, fillEntry } from "./tlb";
-import { raiseError, raisePageFault } from "./system/exceptions";
-import { noteDataAccess } from "./system/debug";
+import { raiseError, raisePageFault } from "./system/raise";
+import { noteDataAccess } from "./system/breakpoints";
 import { APIC_FETCH, apicAccessExit, apicPageRead, apicPageStore, isApicAccessPage } from "./vmx/apic-page";
 /**
  * Memory as instructions see it. A pointer into linear memory stands for an operand: for most accesses the guest's page itself, for
@@ -22,8 +22,6 @@ import { APIC_FETCH, apicAccessExit, apicPageRead, apicPageStore, isApicAccessPa
 
 /** What linearOf() and segmentLinear() return when a segment check failed (the exception is raised); segmentFailed() tells. Never canonical. */
 const SEGMENT_FAULT: u64 = 0x8000_0000_0000_0001;
-/** A check failed, and nobody has asked yet. */
-let checkFailed = false;
 /**
  * Whether there is no linear address because a segment check failed. The value alone does not say so: a guest can come up with it in 64-bit mode,
  * and by what 64-bit code left in the upper halves of registers.
@@ -31,8 +29,8 @@ let checkFailed = false;
 // @ts-ignore: decorator
 @inline export function segmentFailed(linear: u64): bool { return linear == SEGMENT_FAULT && takeFailure(); }
 function takeFailure(): bool {
-  const failed = checkFailed;
-  checkFailed = false;
+  const failed = load<u32>(SEGMENT_CHECK_FAILED) != 0;
+  store<u32>(SEGMENT_CHECK_FAILED, 0);
   return failed;
 }
 
@@ -40,8 +38,6 @@ const TABLE_BYTES: u32 = TLB_ENTRIES * TLB_ENTRY_BYTES;
 const SUPERVISOR_TABLE: u32 = TLB;
 const USER_TABLE: u32 = TLB + 2 * TABLE_BYTES;
 const EMPTY_TABLE: u32 = TLB + 3 * TABLE_BYTES;
-
-export { flushNonGlobal, flushPage, flushTlb } from "./tlb";
 
 // ------------------------------------------------------------------------------------------------ effective addresses
 
@@ -92,7 +88,7 @@ export function segmentLinear(segment: u32, offset: u64, size: u32, write: bool)
   }
   if (!ok) {
     raiseError(segment == SEG_SS ? 12 : 13, 0);
-    checkFailed = true;
+    store<u32>(SEGMENT_CHECK_FAILED, 1);
     return SEGMENT_FAULT;
   }
   return (base + offset) & 0xffffffff;
@@ -145,7 +141,10 @@ const BOUNCE_LINEAR: usize = BOUNCE_INFO + 40;
 const BOUNCE_ACCESS: usize = BOUNCE_INFO + 48;
 const BOUNCE_PC: usize = BOUNCE_INFO + 52;
 
-/** Set by pageOf() when the page is one the EPT do not give: the access may be in the log of memory-mapped accesses. */
+/**
+ * Set by pageOf() when the page is one the EPT do not give: the access may be in the log of memory-mapped accesses. A second result of the
+ * function, for its caller alone: it needs no place in the state.
+ */
 let unmappedGpa: u64 = 0;
 let unmapped = false;
 

@@ -1,4 +1,6 @@
-import { COUNTERS, TLB, TLB_CONTEXTS, TLB_ENTRIES, TLB_ENTRY_BYTES, TLB_FILLED } from "../src/layout";
+import {
+  COUNTERS, JUMP_CACHE, JUMP_CACHE_ENTRIES, JUMP_GENERATION, TLB, TLB_CONTEXTS, TLB_COUNTS, TLB_ENTRIES, TLB_ENTRY_BYTES, TLB_FILLED, TLB_GIANT_SEEN, TLB_LARGE_SEEN,
+} from "../src/layout";
 /**
  * Tagged translation caches, one per context (supervisor, supervisor with EFLAGS.AC, user, and one that stays empty).
  *
@@ -14,12 +16,9 @@ const LISTED: u32 = 1;
 const GLOBAL: u32 = 2;
 const LARGE: u32 = 4;
 
-/** Grows with every flush: the jump cache's entries of older generations are void. */
-export let jumpGeneration: u32 = 1;
-/** Linear pages of the large pages cached (bits by hash), so that INVLPG knows when it must look at all entries. */
-let largeSeen0: u64 = 0;
-let giantSeen: bool = false;
-const counts = memory.data(TLB_CONTEXTS * 4, 4);
+/** Changes with every flush: entries of the jump cache with another generation are void. */
+// @ts-ignore: decorator
+@inline export function jumpGeneration(): u32 { return load<u32>(JUMP_GENERATION); }
 
 // @ts-ignore: decorator
 @inline export function entryOf(table: usize, linear: u64): usize {
@@ -28,7 +27,7 @@ const counts = memory.data(TLB_CONTEXTS * 4, 4);
 
 export function initTlb(): void {
   for (let c: u32 = 0; c < <u32>TLB_CONTEXTS; c++) {
-    store<u32>(counts + c * 4, 0);
+    store<u32>(TLB_COUNTS + c * 4, 0);
     for (let i: u32 = 0; i < <u32>TLB_ENTRIES; i++) clear(TLB + c * TABLE_BYTES + i * TLB_ENTRY_BYTES);
   }
 }
@@ -37,7 +36,11 @@ export function initTlb(): void {
   store<u64>(e, NONE); store<u64>(e, NONE, 8); store<u64>(e, NONE, 16); store<u32>(e, 0, 28);
 }
 /** Code that is reached through links or the jump cache must be looked up anew. */
-export function newJumpGeneration(): void { jumpGeneration = (jumpGeneration + 1) & 0xffffff; if (jumpGeneration == 0) jumpGeneration = 1; }
+export function newJumpGeneration(): void {
+  const next = (jumpGeneration() + 1) & 0xffffff;
+  if (next == 0) memory.fill(JUMP_CACHE, 0, JUMP_CACHE_ENTRIES * 16); // numbers come round: what is left of the first time must not count again
+  store<u32>(JUMP_GENERATION, next == 0 ? 1 : next);
+}
 
 /** Makes the entry of `linear` in `table` describe the page at host address `host`; tags are given as 0 (no) or 1 (yes). */
 export function fillEntry(table: usize, linear: u64, host: u32, read: bool, write: bool, execute: bool, global: bool, large: bool, giant: bool): usize {
@@ -45,13 +48,13 @@ export function fillEntry(table: usize, linear: u64, host: u32, read: bool, writ
   const context = (<u32>table - TLB) / TABLE_BYTES;
   let flags = load<u32>(e, 28);
   if ((flags & LISTED) == 0) {
-    const n = load<u32>(counts + context * 4);
+    const n = load<u32>(TLB_COUNTS + context * 4);
     store<u16>(TLB_FILLED + context * LIST_BYTES + n * 2, <u16>((<u32>e - <u32>table) / TLB_ENTRY_BYTES));
-    store<u32>(counts + context * 4, n + 1);
+    store<u32>(TLB_COUNTS + context * 4, n + 1);
   }
   flags = LISTED | (global ? GLOBAL : 0) | (large || giant ? LARGE : 0);
-  if (large) largeSeen0 |= <u64>1 << (u32(linear >> 21) & 63);
-  if (giant) giantSeen = true;
+  if (large) store<u64>(TLB_LARGE_SEEN, load<u64>(TLB_LARGE_SEEN) | <u64>1 << (u32(linear >> 21) & 63));
+  if (giant) store<u32>(TLB_GIANT_SEEN, 1);
   store<u64>(e, read ? page : NONE);
   store<u64>(e, write ? page : NONE, 8);
   store<u64>(e, execute ? page : NONE, 16);
@@ -64,24 +67,25 @@ export function fillEntry(table: usize, linear: u64, host: u32, read: bool, writ
 export function flushTlb(): void {
   store<u32>(COUNTERS, load<u32>(COUNTERS) + 1);
   for (let c: u32 = 0; c < <u32>TLB_CONTEXTS; c++) {
-    const table = TLB + c * TABLE_BYTES, list = TLB_FILLED + c * LIST_BYTES, n = load<u32>(counts + c * 4);
+    const table = TLB + c * TABLE_BYTES, list = TLB_FILLED + c * LIST_BYTES, n = load<u32>(TLB_COUNTS + c * 4);
     for (let i: u32 = 0; i < n; i++) clear(table + <usize>load<u16>(list + i * 2) * TLB_ENTRY_BYTES);
-    store<u32>(counts + c * 4, 0);
+    store<u32>(TLB_COUNTS + c * 4, 0);
   }
-  largeSeen0 = 0; giantSeen = false;
+  store<u64>(TLB_LARGE_SEEN, 0);
+  store<u32>(TLB_GIANT_SEEN, 0);
   newJumpGeneration();
 }
 /** Drops translations not marked global. */
 export function flushNonGlobal(): void {
   store<u32>(COUNTERS, load<u32>(COUNTERS) + 1);
   for (let c: u32 = 0; c < <u32>TLB_CONTEXTS; c++) {
-    const table = TLB + c * TABLE_BYTES, list = TLB_FILLED + c * LIST_BYTES, n = load<u32>(counts + c * 4);
+    const table = TLB + c * TABLE_BYTES, list = TLB_FILLED + c * LIST_BYTES, n = load<u32>(TLB_COUNTS + c * 4);
     let kept: u32 = 0;
     for (let i: u32 = 0; i < n; i++) {
       const index = load<u16>(list + i * 2), e = table + <usize>index * TLB_ENTRY_BYTES;
       if (load<u32>(e, 28) & GLOBAL) { store<u16>(list + kept * 2, index); kept++; } else clear(e);
     }
-    store<u32>(counts + c * 4, kept);
+    store<u32>(TLB_COUNTS + c * 4, kept);
   }
   newJumpGeneration();
 }
@@ -92,7 +96,7 @@ export function flushNonGlobal(): void {
 /** Drops what is cached for the page of `linear`, global or not (INVLPG): the whole page if it is a large one. */
 export function flushPage(linear: u64): void {
   const page = linear & ~0xfff;
-  const everything = giantSeen || ((largeSeen0 >> (u32(linear >> 21) & 63)) & 1) != 0;
+  const everything = load<u32>(TLB_GIANT_SEEN) != 0 || ((load<u64>(TLB_LARGE_SEEN) >> (u32(linear >> 21) & 63)) & 1) != 0;
   for (let c: u32 = 0; c < <u32>TLB_CONTEXTS; c++) {
     const table = TLB + c * TABLE_BYTES;
     if (!everything) {
@@ -100,7 +104,7 @@ export function flushPage(linear: u64): void {
       if (load<u64>(e) == page || load<u64>(e, 8) == page || load<u64>(e, 16) == page) disarm(e);
       continue;
     }
-    const list = TLB_FILLED + c * LIST_BYTES, n = load<u32>(counts + c * 4);
+    const list = TLB_FILLED + c * LIST_BYTES, n = load<u32>(TLB_COUNTS + c * 4);
     for (let i: u32 = 0; i < n; i++) {
       const e = table + <usize>load<u16>(list + i * 2) * TLB_ENTRY_BYTES;
       const tag = load<u64>(e) != NONE ? load<u64>(e) : load<u64>(e, 8) != NONE ? load<u64>(e, 8) : load<u64>(e, 16);
@@ -114,7 +118,7 @@ export function flushPage(linear: u64): void {
 /** Withdraws write tags from every translation of the host page: code has been decoded there. */
 export function protectHostPage(host: u32): void {
   for (let c: u32 = 0; c < <u32>TLB_CONTEXTS; c++) {
-    const table = TLB + c * TABLE_BYTES, list = TLB_FILLED + c * LIST_BYTES, n = load<u32>(counts + c * 4);
+    const table = TLB + c * TABLE_BYTES, list = TLB_FILLED + c * LIST_BYTES, n = load<u32>(TLB_COUNTS + c * 4);
     for (let i: u32 = 0; i < n; i++) {
       const e = table + <usize>load<u16>(list + i * 2) * TLB_ENTRY_BYTES;
       const tag = load<u64>(e, 8);

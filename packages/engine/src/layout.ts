@@ -152,6 +152,17 @@ export const FPU_DP = 0x1690;
 export const FPU_CS = 0x1698;
 export const FPU_DS = 0x169a;
 export const MXCSR = 0x16a0;
+/**
+ * Environment of floating-point operations, loaded by each instruction from MXCSR or the x87 control word (u32 each): rounding direction (as in
+ * MXCSR.RC), exceptions raised, masked exceptions, denormals-are-zero, flush-to-zero, and whether the last rounding increased the magnitude.
+ * See assembly/fp/environment.ts.
+ */
+export const FP_ROUNDING = 0x16b0;
+export const FP_FLAGS = 0x16b4;
+export const FP_MASKS = 0x16b8;
+export const FP_DAZ = 0x16bc;
+export const FP_FTZ = 0x16c0;
+export const FP_ROUNDED_UP = 0x16c4;
 /** 16 YMM registers of 32 bytes; the low 16 bytes are XMM. 32-byte aligned. */
 export const YMM = 0x1800;
 
@@ -244,5 +255,39 @@ export const ENGINE_OPTIONS = 0x242c;
 export const EXIT_WORK = 0x2430;
 /** EPT pointer in force (i64), 0 when "enable EPT" is clear. */
 export const EPTP_IN_FORCE = 0x2438;
+/** u32: B0-B3 of the data breakpoints that the current instruction has met. */
+export const DATA_BREAKPOINTS = 0x2440;
+/** u32, 0 or 1: a segment check has failed, and nobody has asked yet (assembly/mmu.ts). */
+export const SEGMENT_CHECK_FAILED = 0x2444;
+/** RIP at and behind the instruction that runs alone (i64 each): elsewhere it has branched. */
+export const STEP_RIP = 0x2448;
+export const STEP_NEXT = 0x2450;
+/** PAUSE-loop exiting: TSC at the first and the last PAUSE of the present loop (i64 each). */
+export const FIRST_PAUSE = 0x2458;
+export const LAST_PAUSE = 0x2460;
+/** u32: offset of the APIC register that the instruction in flight has written plus 1, 0 none. */
+export const APIC_WRITTEN = 0x2468;
+/** EPT hierarchy in force: u32 flags (assembly/ept.ts), u32 levels, i64 address of the top table. */
+export const EPT_FLAGS = 0x2470;
+export const EPT_LEVELS = 0x2474;
+export const EPT_ROOT = 0x2478;
 /** The preemption timer counts down by 1 each time this bit of the TSC changes (IA32_VMX_MISC 4:0). */
 export const TIMER_SHIFT = 5;
+
+// ---------------------------------------------------------------------------------------------- caches
+/*
+ * What follows describes translations and decoded code. It belongs to the engine, not to a processor's state: it is neither saved nor
+ * swapped, and everything in it can be made anew.
+ */
+/** u32, 1 to 0xffffff: entries of the jump cache with another generation are void. A second tier compares it too. */
+export const JUMP_GENERATION = 0x2500;
+/** u32: grows when the arena is emptied; addresses of records from before mean nothing. */
+export const ARENA_GENERATION = 0x2504;
+/** u32: where in the arena the next block goes. */
+export const ARENA_NEXT = 0x2508;
+/** u32 per TLB context: filled entries. */
+export const TLB_COUNTS = 0x2510;
+/** i64: linear pages of the 2 and 4 MiB pages cached (bits by hash), so that INVLPG knows when it must look at all entries. */
+export const TLB_LARGE_SEEN = 0x2520;
+/** u32: a part of a 1 GiB page is cached. */
+export const TLB_GIANT_SEEN = 0x2528;

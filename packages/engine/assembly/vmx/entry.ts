@@ -18,6 +18,7 @@ import { setEptPointer } from "../ept";
 import { clearLog, rewindLog } from "../mmio";
 import { flushTlb } from "../tlb";
 import { CR0_PG, EFER_LMA, EFER_LME, modeChanged, unblockInterrupts } from "../mode";
+import { EXIT_RECORDED } from "../run-flags";
 import { EXIT, OK } from "../status";
 import { deliverEvent } from "../system/exceptions";
 import {
@@ -29,7 +30,7 @@ import { checkGuestInjection, checkGuestState } from "./entry-guest";
 import { checkHostState } from "./entry-host";
 import { armDeadline, armEvents, deliverPendingDebug, enterInactive, pendMonitorTrap } from "./events";
 import { planExitWork, rememberUnsaved } from "./exit-work";
-import { EXIT_RECORDED, REASON_ENTRY_GUEST_STATE, REASON_ENTRY_MSR_LOAD, TYPE_OTHER } from "./exits";
+import { REASON_ENTRY_GUEST_STATE, REASON_ENTRY_MSR_LOAD, TYPE_OTHER } from "./exits";
 import { loadEntryMsrs } from "./msr-area";
 
 const INFO_VALID: u32 = 1 << 31;

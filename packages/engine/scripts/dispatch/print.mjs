@@ -74,7 +74,7 @@ import { regVector, rmVector } from "../simd/operands";
 import { FAULT, OK } from "../status";
 import { execString } from "../strings";
 import { execSystem } from "../system/system";
-import { raise, raiseError } from "../system/exceptions";
+import { raise, raiseError } from "../system/raise";
 
 /** Runs from the record at \`pc\` until the processor must be left. */
 export function interpret(pc: usize): void {
