@@ -1,7 +1,7 @@
 import { ARENA, BLOCK_HASH, BLOCK_HASH_ENTRIES, COUNTERS, PAGE_BLOCKS, ARENA_GENERATION, ARENA_NEXT } from "../src/layout";
 import { OP_CALL32, OP_CALL64, OP_NEXT } from "./generated/ops";
 import { RECORD, recOp } from "./record";
-import { newJumpGeneration, protectHostPage } from "./tlb";
+import { forgetJumps, protectHostPage } from "./tlb";
 /**
  * Where decoded code is: the arena, the hash of blocks, and for each page of memory what of it has been decoded. It only records; blocks.ts
  * makes blocks, and the MMU reports writes here.
@@ -33,7 +33,7 @@ export function resetBlocks(): void {
   store<u32>(ARENA_GENERATION, arenaGeneration() + 1);
   memory.fill(BLOCK_HASH, 0, BLOCK_HASH_ENTRIES * 4);
   memory.fill(PAGE_BLOCKS, 0, <usize>memory.size() << 6); // 64 KiB wasm page = 16 pages of 4 bytes
-  newJumpGeneration();
+  forgetJumps();
   store<u32>(COUNTERS, load<u32>(COUNTERS, 12) + 1, 12);
 }
 
@@ -102,7 +102,7 @@ function dropPage(page: u32): void {
     }
     node = load<u32>(block + ((node & 1) != 0 ? 20 : 12));
   }
-  newJumpGeneration();
+  forgetJumps();
   store<u32>(COUNTERS, load<u32>(COUNTERS, 16) + 1, 16);
 }
 

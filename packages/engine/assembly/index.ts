@@ -6,14 +6,16 @@ import { initTlb } from "./tlb";
 
 export { invalidateCode } from "./code-pages";
 export { enter } from "./enter";
+export { invalidateGuestPage, invalidateGuestPages } from "./guest-pages";
 export { observe } from "./mmu";
 export { modeChanged } from "./mode";
 export { ioBreakpoints } from "./system/breakpoints";
 export { performTaskSwitch } from "./system/task-exit";
-export { flushTlb } from "./tlb";
-export { applyWrites } from "./vmx/entry";
+export { flushAll as flushTlb } from "./tlb";
+export { applyWrites, processorChanged } from "./vmx/entry";
 export { finishExit } from "./vmx/exit-work";
 export { guestFlags, setGuestFlags, vmclear, vmcsReset, vmptrld, vmptrst } from "./vmx/fields";
+export { invept, invvpid } from "./vmx/invalidation";
 export { msrAcceptable, msrAddress } from "./vmx/msr-area";
 
 /** Call once on fresh memory, before anything else. */

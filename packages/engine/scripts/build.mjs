@@ -21,7 +21,7 @@ const { error, stderr } = await asc.main([
   '--importMemory',
   '--sharedMemory',
   '--initialMemory',
-  '1120',
+  '1184',
   '--maximumMemory',
   '65536',
   '--memoryBase',

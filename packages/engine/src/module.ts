@@ -12,15 +12,30 @@ export interface ProcessorExports {
   enter(): number;
   /** Drops decoded code of `length` bytes of linear memory from `address`. */
   invalidateCode(address: number, length: number): void;
+  /** Drops every translation of every processor. */
   flushTlb(): void;
+  /**
+   * The guest-physical page of number `page` (gpa / 4096) has lost rights in the EPT, or its frame (the host page at `frame`): read 1, write 2 or
+   * dirty flag 2, execute 4, and 8 where walks of the guest's tables through it must be done anew.
+   */
+  invalidateGuestPage(page: number, frame: number, lost: number): void;
+  /** EPT entries of many pages were changed. */
+  invalidateGuestPages(): void;
   /** Translation for an observer: 0 found, 1 page fault, 2 not readable through the EPT. */
   observe(linear: bigint, access: number): number;
   modeChanged(): void;
   applyWrites(): void;
   finishExit(): void;
+  /** Another processor's state has been put into the engine: uses its translations. */
+  processorChanged(): void;
+  /** 0, or the VM-instruction error. */
   vmptrld(region: number): number;
   vmclear(region: number): number;
+  /** All ones when no VMCS is current. */
   vmptrst(): number;
+  /** 0, or the VM-instruction error; assembly/vmx/invalidation.ts. */
+  invvpid(type: number, vpid: number, linear: bigint): number;
+  invept(type: number, eptp: bigint): number;
   vmcsReset(): void;
   guestFlags(): number;
   setGuestFlags(flags: number): void;

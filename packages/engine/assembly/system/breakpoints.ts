@@ -25,6 +25,10 @@ const ON_IO: u32 = 2;
   return len == 2 ? 8 : len + 1;
 }
 
+/** DR7 enables a breakpoint. */
+// @ts-ignore: decorator
+@inline export function breakpointsEnabled(): bool { return (load<u64>(DR7) & 0xff) != 0; }
+
 /** Breakpoints of a kind that [address, address + size) meets, as B0-B3. */
 function matches(address: u64, size: u32, write: bool, io: bool): u32 {
   const dr7 = load<u32>(DR7);

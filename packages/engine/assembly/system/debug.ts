@@ -3,11 +3,11 @@ import { CR4_DE, currentRip, nextRip, updateAttention } from "../mode";
 import { recReg, recRm } from "../record";
 import { STEPPED, STEPPED_TF } from "../run-flags";
 import { END, FAULT, OK } from "../status";
-import { flushTlb } from "../tlb";
+import { watchTranslations } from "../tlb";
 import { PRIMARY_MOV_DR_EXITING, primaryControl } from "../vmx/controls";
 import { REASON_DEBUG_REGISTER, vmexit } from "../vmx/exits";
 import { drQualification } from "../vmx/intercepts";
-import { takeDataBreakpoints } from "./breakpoints";
+import { breakpointsEnabled, takeDataBreakpoints } from "./breakpoints";
 import { naturalSize, rmRegister } from "./operands";
 import { raise, raiseDebug, raiseError } from "./raise";
 import { GP, UD, cpl, rip } from "./registers";
@@ -104,15 +104,14 @@ export function movToDr(pc: usize): i32 {
   if (n >= 6 && value >> 32 != 0) return raiseError(GP, 0);
   if (n == 6) store<u64>(DR6, (value & 0xe00f) | DR6_ONES);
   else if (n == 7) {
-    const old = load<u64>(DR7);
     store<u64>(DR7, (value & 0xffff23ff) | DR7_ONES);
-    watchChanged(old);
+    watchChanged();
   } else store<u64>(DR + (<usize>n << 3), value);
   return END;
 }
 
-/** DR7 was `old`: translations are kept differently while breakpoints are enabled. */
-export function watchChanged(old: u64): void {
-  if (((old ^ load<u64>(DR7)) & 0xff) != 0) flushTlb();
+/** DR7 has changed: translations are kept differently while breakpoints are enabled. */
+export function watchChanged(): void {
+  watchTranslations(breakpointsEnabled());
   updateAttention();
 }

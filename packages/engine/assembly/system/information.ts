@@ -1,5 +1,5 @@
 import {
-  CR4, EFLAGS, FIRST_PAUSE, LAST_PAUSE, MONITOR_ADDRESS, MSR_KERNEL_GS_BASE, MSR_MISC_ENABLE, MSR_TSC_AUX, PKRU, RUN_FLAGS, SEG_BASE, SEG_GS, TLB, TLB_BASE, TLB_ENTRIES, TLB_ENTRY_BYTES, XCR0,
+  CR4, EFLAGS, FIRST_PAUSE, LAST_PAUSE, MONITOR_ADDRESS, MSR_KERNEL_GS_BASE, MSR_MISC_ENABLE, MSR_TSC_AUX, PKRU, RUN_FLAGS, SEG_BASE, SEG_GS, TLB_BASE, XCR0,
 } from "../../src/layout";
 import { V_PLE_GAP, V_PLE_WINDOW } from "../../src/vmcs-layout";
 import {
@@ -12,7 +12,7 @@ import { CR4_FSGSBASE, CR4_OSXSAVE, CR4_PCE, CR4_PKE, CR4_TSD, is64 } from "../m
 import { P_66, recPrefixes, recSegment, recSize } from "../record";
 import { PAUSED } from "../run-flags";
 import { END, FAULT, OK } from "../status";
-import { flushTlb } from "../tlb";
+import { flushTlb, tableOf } from "../tlb";
 import { hostTsc, nextRandom } from "../time";
 import {
   PRIMARY_MONITOR_EXITING, PRIMARY_MWAIT_EXITING, PRIMARY_PAUSE_EXITING, PRIMARY_RDPMC_EXITING, PRIMARY_RDTSC_EXITING, SECONDARY_PAUSE_LOOP_EXITING,
@@ -188,6 +188,6 @@ export function setAccessCheck(on: bool): i32 {
   if (!hasFeature(F_SMAP) || cpl() != 0) return raise(UD);
   const flags = load<u32>(EFLAGS);
   store<u32>(EFLAGS, on ? flags | AC : flags & ~AC);
-  store<u32>(TLB_BASE, TLB + (on ? TLB_ENTRIES * TLB_ENTRY_BYTES : 0));
+  store<u32>(TLB_BASE, tableOf(on ? 1 : 0));
   return OK;
 }

@@ -103,9 +103,8 @@ export function switchTask(selector: u32, source: u32, length: u32, hasError: bo
   setSegment(SEG_TR, selector, newBase, newLimit, newAr | 2);
   store<u64>(CR0, load<u64>(CR0) | CR0_TS);
   store<u64>(V_CR0_SHADOW, load<u64>(V_CR0_SHADOW) | CR0_TS);
-  const dr7 = load<u64>(DR, 56);
-  store<u64>(DR, dr7 & ~0x155, 56);
-  watchChanged(dr7);
+  store<u64>(DR, load<u64>(DR, 56) & ~0x155, 56);
+  watchChanged();
   if (source == TASK_IRET) store<u32>(INTERRUPTIBILITY, load<u32>(INTERRUPTIBILITY) & ~8);
   return loadNewTask(selector, wide, nested, hasError, error);
 }
