@@ -1,4 +1,6 @@
-import { ARENA, BLOCK_HASH, BLOCK_HASH_ENTRIES, COUNTERS, PAGE_BLOCKS, ARENA_GENERATION, ARENA_NEXT } from "../src/layout";
+import {
+  ARENA, ARENA_BYTES, ARENA_GENERATION, ARENA_NEXT, BLOCK_HASH, BLOCK_HASH_ENTRIES, CODE_SERIAL, COUNTERS, PAGE_BLOCKS,
+} from "../src/layout";
 import { OP_CALL32, OP_CALL64, OP_NEXT } from "./generated/ops";
 import { RECORD, recOp } from "./record";
 import { forgetJumps, protectHostPage } from "./tlb";
@@ -11,8 +13,8 @@ import { forgetJumps, protectHostPage } from "./tlb";
  *  16 u32 host page of the crossing part  20 u32 next in its list
  *  24 u16 instructions                    26 u16 bytes        28 u32 1 = valid            32 reserved for a second tier
  *
- * A page with blocks has a descriptor: u64 mask of its 64-byte lines that hold code, u32 head of its list. List links carry
- * bit 0 when they stand for the crossing part.
+ * A page with code has a descriptor: u64 mask of its 64-byte lines that hold code, u32 head of its list of blocks, u32 serial number, which no
+ * earlier descriptor had. List links carry bit 0 when they stand for the crossing part.
  */
 export const HEADER: u32 = 64;
 const DESCRIPTOR_BYTES: u32 = 32;
@@ -48,23 +50,37 @@ export function resetBlocks(): void {
   const first = offset >>> 6, last = (offset + length - 1) >>> 6;
   return (<u64>-1 << <u64>first) & (<u64>-1 >> <u64>(63 - last));
 }
+/** Descriptor of the page of `host`, 0 when nothing there has been decoded. */
+// @ts-ignore: decorator
+@inline export function codeLines(host: u32): u32 { return load<u32>(PAGE_BLOCKS + ((host >>> 12) << 2)); }
+// @ts-ignore: decorator
+@inline export function codeSerial(descriptor: u32): u32 { return load<u32>(descriptor, 12); }
+
 /** Descriptor of a page, made if need be; from then on writes to the page are seen. */
 function describePage(page: u32): u32 {
-  const slot = PAGE_BLOCKS + ((page >>> 12) << 2);
-  let d = load<u32>(slot);
+  let d = codeLines(page);
   if (d == 0) {
     d = arenaNext();
     takeArena(d + DESCRIPTOR_BYTES);
-    store<u64>(d, 0); store<u64>(d, 0, 8);
-    store<u32>(slot, d);
+    store<u32>(CODE_SERIAL, load<u32>(CODE_SERIAL) + 1);
+    store<u64>(d, 0); store<u32>(d, 0, 8); store<u32>(d, load<u32>(CODE_SERIAL), 12);
+    store<u32>(PAGE_BLOCKS + ((page >>> 12) << 2), d);
     protectHostPage(page);
   }
   return d;
 }
+/** The same for somebody who has not seen to it that there is room. */
+export function arenaDescriptor(host: u32): u32 {
+  if (codeLines(host) == 0 && arenaNext() + DESCRIPTOR_BYTES > <u32>(ARENA + ARENA_BYTES)) resetBlocks();
+  return describePage(host & ~0xfff);
+}
+/** Lines of the page hold code: writes to them drop what is known of the page. */
+export function coverLines(descriptor: u32, offset: u32, length: u32): void { store<u64>(descriptor, load<u64>(descriptor) | lineMask(offset, length)); }
+
 /** Puts a block on the list of a page of which it holds `length` bytes from `offset` on; `crossing` is 1 for the page its last instruction crosses into. */
 export function enlist(page: u32, offset: u32, length: u32, block: u32, crossing: u32): void {
   const d = describePage(page);
-  store<u64>(d, load<u64>(d) | lineMask(offset, length));
+  coverLines(d, offset, length);
   store<u32>(block + (crossing != 0 ? 20 : 12), load<u32>(d, 8));
   store<u32>(d, block | crossing, 8);
 }
@@ -74,7 +90,7 @@ export function enlist(page: u32, offset: u32, length: u32, block: u32, crossing
  * running at `pc` (0: none) ends behind its current instruction.
  */
 export function codeWritten(host: u32, length: u32, pc: usize): void {
-  const d = load<u32>(PAGE_BLOCKS + ((host >>> 12) << 2));
+  const d = codeLines(host);
   if ((load<u64>(d) & lineMask(host & 0xfff, length)) == 0) return;
   dropPage(host >>> 12);
   endBlockBehind(pc);
@@ -82,7 +98,7 @@ export function codeWritten(host: u32, length: u32, pc: usize): void {
 
 /** Makes the running block look its next instruction up anew, whatever the links of its records say. */
 export function endBlockBehind(pc: usize): void {
-  if (pc < <usize>ARENA) return;
+  if (pc < <usize>ARENA || pc >= <usize>(ARENA + ARENA_BYTES)) return; // not in a block
   store<u16>(pc + RECORD, <u16>OP_NEXT);
   const op = recOp(pc);
   if (op == OP_CALL64 || op == OP_CALL32) store<u32>(pc, 0, 16); // it has written its return address and goes on by its link

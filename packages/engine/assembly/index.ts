@@ -4,11 +4,15 @@
 import { resetBlocks } from "./code-pages";
 import { initTlb } from "./tlb";
 
+export { findBlock } from "./blocks";
 export { invalidateCode } from "./code-pages";
 export { enter } from "./enter";
 export { invalidateGuestPage, invalidateGuestPages } from "./guest-pages";
 export { observe } from "./mmu";
 export { modeChanged } from "./mode";
+export {
+  codeIsCurrent, conditionHolds, coverCode, decodeRecord, finishStore, flagsFromLazy, flagsToLazy, loadSlow, runUnit, storeSlow,
+} from "./second-tier";
 export { ioBreakpoints } from "./system/breakpoints";
 export { performTaskSwitch } from "./system/task-exit";
 export { flushAll as flushTlb } from "./tlb";

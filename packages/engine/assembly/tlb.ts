@@ -22,7 +22,8 @@ const NONE: u64 = 1;
 /** Flags of an entry. */
 const LISTED: u32 = 1;
 const GLOBAL: u32 = 2;
-const LARGE: u32 = 4;
+const LARGE: u32 = 4; // part of a 2 or 4 MiB page
+const GIANT: u32 = 8; // part of a 1 GiB page
 /** The page of an entry that is in no chain. */
 const UNCHAINED: u32 = 0xffffffff;
 
@@ -32,7 +33,7 @@ const S_VPID: usize = 8;
 const S_PROCESSOR: usize = 12;
 const S_COUNTS: usize = 16; // u32 for each context: filled entries
 const S_GIANT: usize = 28; // u32: a part of a 1 GiB page is cached
-const S_LARGE: usize = 32; // u64: linear pages of the 2 and 4 MiB pages cached (bits by hash), so that INVLPG knows when it must look at all entries
+const S_LARGE: usize = 32; // u64: where 2 and 4 MiB pages are cached (a bit for 4 MiB, by hash): INVLPG must look at all entries there
 const S_GENERATION: usize = 40; // u32: jump generation to go on with, 0: a new one
 const S_USED: usize = 44; // u32: TLB_CLOCK when it was last chosen, 0: never, its tables hold nothing yet
 const S_WATCHED: usize = 48; // u32: its entries were made with data breakpoints enabled
@@ -167,8 +168,8 @@ export function fillEntry(table: usize, linear: u64, guestPage: u32, host: u32, 
     store<u16>(listOf(info, context) + n * 2, <u16>((<u32>e - <u32>table) / TLB_ENTRY_BYTES));
     store<u32>(countOf(info, context), n + 1);
   }
-  flags = LISTED | (global ? GLOBAL : 0) | (large || giant ? LARGE : 0);
-  if (large) store<u64>(info, load<u64>(info, S_LARGE) | <u64>1 << (u32(linear >> 21) & 63), S_LARGE);
+  flags = LISTED | (global ? GLOBAL : 0) | (large ? LARGE : 0) | (giant ? GIANT : 0);
+  if (large) store<u64>(info, load<u64>(info, S_LARGE) | <u64>1 << (u32(linear >> 22) & 63), S_LARGE);
   if (giant) store<u32>(info, 1, S_GIANT);
   store<u64>(e, read ? page : NONE);
   store<u64>(e, write ? page : NONE, 8);
@@ -262,7 +263,7 @@ function flushNonGlobalOf(info: usize): void {
 }
 function flushPageOf(info: usize, linear: u64): void {
   const page = linear & ~0xfff;
-  const everything = load<u32>(info, S_GIANT) != 0 || ((load<u64>(info, S_LARGE) >> (u32(linear >> 21) & 63)) & 1) != 0;
+  const everything = load<u32>(info, S_GIANT) != 0 || ((load<u64>(info, S_LARGE) >> (u32(linear >> 22) & 63)) & 1) != 0;
   for (let c: u32 = 0; c < <u32>TLB_CONTEXTS; c++) {
     const table = setOf(info) + c * TLB_TABLE_BYTES;
     if (!everything) {
@@ -274,8 +275,9 @@ function flushPageOf(info: usize, linear: u64): void {
     for (let i: u32 = 0; i < n; i++) {
       const e = table + <usize>load<u16>(list + i * 2) * TLB_ENTRY_BYTES;
       const tag = load<u64>(e) != NONE ? load<u64>(e) : load<u64>(e, 8) != NONE ? load<u64>(e, 8) : load<u64>(e, 16);
-      // a large page is gone with all its fragments; 1 GiB covers the 2 MiB and 4 MiB ones too
-      if (tag == page || ((load<u32>(e, 28) & LARGE) != 0 && (tag >> 30) == (page >> 30))) disarm(e);
+      // a large page is gone with all its fragments; one of 2 MiB is taken for one of 4
+      const flags = load<u32>(e, 28);
+      if (tag == page || ((flags & LARGE) != 0 && (tag >> 22) == (page >> 22)) || ((flags & GIANT) != 0 && (tag >> 30) == (page >> 30))) disarm(e);
     }
   }
   forgetJumpsOf(info);

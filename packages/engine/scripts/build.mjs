@@ -19,6 +19,7 @@ const { error, stderr } = await asc.main([
   '--runtime',
   'stub',
   '--importMemory',
+  '--exportTable', // a second tier puts its functions into it; it can grow
   '--sharedMemory',
   '--initialMemory',
   '1184',

@@ -6,16 +6,7 @@
  * A bank is addressed like the engine's memory: what another processor holds is read there, without a turn.
  */
 import type { Engine } from './engine.js';
-import {
-  COUNTERS,
-  EVENT_INFO,
-  MMIO_LOG,
-  MMIO_LOG_ENTRY,
-  PROCESSOR,
-  RANDOM_STATE,
-  REGS,
-  RETIRED,
-} from './layout.js';
+import { COUNTERS, EVENT_INFO, MMIO_LOG, MMIO_LOG_ENTRY, PROCESSOR, RANDOM_STATE, REGS, RETIRED } from './layout.js';
 import { ProcessorState } from './processor-state.js';
 import { VMCS, VMCS_BYTES, V_REGION } from './vmcs-layout.js';
 

@@ -313,6 +313,8 @@ export const TLB_SET = 0x2510;
 export const TLB_TABLES = 0x2514;
 /** u32: grows with each choice of a set: which was used last. */
 export const TLB_CLOCK = 0x2518;
+/** u32: serial number of the last description of a page with code. */
+export const CODE_SERIAL = 0x251c;
 /** i64: the EPT pointer whose translations EPT_CACHE holds. */
 export const EPT_CACHE_POINTER = 0x2520;
 /** Descriptions of the translation sets, 64 bytes each: assembly/tlb.ts. */

@@ -2,11 +2,12 @@
 import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { VisorkitError } from '@visorkit/core';
+import type { SecondTierExports } from './second-tier.js';
 import { WebAssembly } from './webassembly.js';
 import type { WasmModule } from './webassembly.js';
 
 /** What the wrapper calls; see assembly/index.ts. */
-export interface ProcessorExports {
+export interface ProcessorExports extends SecondTierExports {
   /** Prepares fresh memory. */
   initialise(): void;
   enter(): number;

@@ -1,7 +1,16 @@
 /** The whole state of the processor as plain data. */
 import { fail } from '@visorkit/core';
 import type { Engine } from './engine.js';
-import { COUNTERS, EPTP_IN_FORCE, EVENT_INFO, HYPERVISOR, MMIO_LOG, MMIO_LOG_ENTRY, PROCESSOR, REGS } from './layout.js';
+import {
+  COUNTERS,
+  EPTP_IN_FORCE,
+  EVENT_INFO,
+  HYPERVISOR,
+  MMIO_LOG,
+  MMIO_LOG_ENTRY,
+  PROCESSOR,
+  REGS,
+} from './layout.js';
 import { DIRTY_ALL, VMCS, VMCS_BYTES, V_DIRTY } from './vmcs-layout.js';
 
 /** Increased when layout.ts moves something that is saved. */
