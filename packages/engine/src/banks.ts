@@ -6,7 +6,17 @@
  * A bank is addressed like the engine's memory: what another processor holds is read there, without a turn.
  */
 import type { Engine } from './engine.js';
-import { COUNTERS, EPTP_IN_FORCE, EVENT_INFO, MMIO_LOG, MMIO_LOG_ENTRY, PROCESSOR, RANDOM_STATE, REGS, RETIRED } from './layout.js';
+import {
+  COUNTERS,
+  EPTP_IN_FORCE,
+  EVENT_INFO,
+  MMIO_LOG,
+  MMIO_LOG_ENTRY,
+  PROCESSOR,
+  RANDOM_STATE,
+  REGS,
+  RETIRED,
+} from './layout.js';
 import { ProcessorState } from './processor-state.js';
 import { DIRTY_ALL, VMCS, VMCS_BYTES, V_DIRTY, V_REGION } from './vmcs-layout.js';
 
