@@ -4,6 +4,7 @@ import type { Vmm, StopReport } from '@visorkit/core';
 import { guestParameters, prepareDebianGuest } from '@visorkit/guests';
 import type { DebianArchitecture, DebianGuest, GuestMode } from '@visorkit/guests';
 import { CaptureOutput, PushInput } from '@visorkit/machine';
+import { vmx } from '@visorkit/backend-vmx';
 import { assemble } from 'visorkit';
 
 const MINUTE = 60_000;
@@ -90,7 +91,7 @@ export async function machineOf({
   const commandLine = mode === undefined ? append : `console=ttyS0 ${append} ${guestParameters({ mode })}`;
   const initrd = initramfs === undefined ? undefined : readFileSync(initramfs);
   const vmm = await assemble({
-    backend: 'vmx',
+    backend: vmx(),
     memory: MEMORY,
     cpus: 1,
     time: 'virtual',

@@ -3,10 +3,9 @@
  * same run; a third begins in its middle.
  */
 import { readFileSync } from 'node:fs';
-import { DeviceListToken } from '@visorkit/machine';
 import { extractVmlinux } from '@visorkit/formats';
 import { GUEST_READY, parseChecks, programsScript } from '@visorkit/guests';
-import type { StopReport } from '@visorkit/core';
+import type { SavedVm, StopReport } from '@visorkit/core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import {
   BOOT_TIMEOUT,
@@ -70,11 +69,8 @@ describe.skipIf(found.missing !== '')(titled('Debian amd64', found), () => {
   describe('the same run', () => {
     /** State in the middle, with what was said and what had happened up to there. */
     interface Middle {
-      readonly memory: Uint8Array;
-      readonly vcpu: unknown;
-      readonly devices: Record<string, unknown>;
+      readonly saved: SavedVm;
       readonly output: string;
-      readonly report: StopReport;
     }
     let again: Boot, middle: Middle;
     let pauses = 0;
@@ -97,13 +93,7 @@ describe.skipIf(found.missing !== '')(titled('Debian amd64', found), () => {
       while ((report = await vmm.run()).reason === 'paused') {
         pauses++;
         if (save && middle === undefined) {
-          middle = {
-            memory: vmm.memory.read(0, vmm.memory.size),
-            vcpu: vmm.vcpus[0].saveState(),
-            devices: structuredClone(vmm.services.get(DeviceListToken).save()),
-            output: running.console.text,
-            report,
-          };
+          middle = { saved: structuredClone(vmm.save()), output: running.console.text };
           save = false;
         }
       }
@@ -128,10 +118,7 @@ describe.skipIf(found.missing !== '')(titled('Debian amd64', found), () => {
       async () => {
         await using other = await machineOf(whole());
         const { vmm } = other;
-        await vmm.load();
-        vmm.memory.write(0, middle.memory);
-        vmm.vcpus[0].restoreState(middle.vcpu);
-        vmm.services.get(DeviceListToken).restore(middle.devices);
+        await vmm.restore(middle.saved);
         const report = await vmm.run();
         expect(middle.output + other.console.text).toBe(first.output);
         expect(report.guestInstructions).toBe(first.report.guestInstructions);

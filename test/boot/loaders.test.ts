@@ -1,9 +1,9 @@
 /** The boot loaders together: which one takes what, and what is said of a file that none takes or that is damaged. */
-import { BootElfPlugin } from '@visorkit/boot-elf';
-import { BootFirmwarePlugin } from '@visorkit/boot-firmware';
-import { BootFlatPlugin } from '@visorkit/boot-flat';
-import { BootLinuxPlugin } from '@visorkit/boot-linux';
-import { BootMultibootPlugin } from '@visorkit/boot-multiboot';
+import { bootElf } from '@visorkit/boot-elf';
+import { bootFirmware } from '@visorkit/boot-firmware';
+import { bootFlat } from '@visorkit/boot-flat';
+import { bootLinux } from '@visorkit/boot-linux';
+import { bootMultiboot } from '@visorkit/boot-multiboot';
 import { isVisorkitError } from '@visorkit/core';
 import { buildBzImage, buildElf, buildMultibootHeader, buildNote } from '@visorkit/formats/testing';
 import { compose } from '@visorkit/machine';
@@ -40,13 +40,7 @@ async function load(boot: BootOptions, memory = 32 * MIB): Promise<string> {
     boot,
     log: (_level, _source, message) => void log.push(message),
     // The order of the plugins is not that of the loaders.
-    plugins: [
-      new BootFlatPlugin(),
-      new BootFirmwarePlugin(),
-      new BootElfPlugin(),
-      new BootLinuxPlugin(),
-      new BootMultibootPlugin(),
-    ],
+    plugins: [bootFlat(), bootFirmware(), bootElf(), bootLinux(), bootMultiboot()],
   });
   await vmm.load();
   return log.join('\n');

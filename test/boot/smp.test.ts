@@ -1,4 +1,5 @@
 /** Several processors that take turns on the software processor: start-up by INIT and SIPI, LOCK, the same run every time. */
+import { vmx } from '@visorkit/backend-vmx';
 import { assemble } from 'visorkit';
 import { describe, expect, it } from 'vitest';
 
@@ -74,7 +75,7 @@ function image(): Uint8Array {
 
 async function run(cpus: number) {
   await using vmm = await assemble({
-    backend: 'vmx',
+    backend: vmx(),
     memory: 16 << 20,
     cpus,
     time: 'virtual',

@@ -1,8 +1,8 @@
 /** What plugins do about exits: CPUID and MSRs, single steps and breakpoints, calls of the hypervisor. */
 import { describe, expect, it } from 'vitest';
-import { RESUME, RETRY, Stage } from '@visorkit/core';
+import { RESUME, RETRY, Stage, definePlugin } from '@visorkit/core';
 import type { Plugin } from '@visorkit/core';
-import { CpuidTableToken, MsrBusToken, PortBusToken } from '@visorkit/machine';
+import { CpuidTableToken, MsrBusToken } from '@visorkit/machine';
 import { BACKENDS } from './backends.js';
 import { AX, CX, DX, code } from './code.js';
 import { conform } from './conform.js';
@@ -29,11 +29,10 @@ conform(
       .raw(0x50)
       .end(),
     plugins: () => [
-      {
+      definePlugin({
         name: 'leaves',
-        requires: { services: [CpuidTableToken] },
-        apply({ services }) {
-          const table = services.get(CpuidTableToken);
+        uses: { table: CpuidTableToken },
+        apply(_host, { table }) {
           table.set({
             leaf: 0x4000_0000,
             subleaf: 0,
@@ -46,7 +45,7 @@ conform(
           table.set({ leaf: 0x4000_0020, subleaf: 1, indexed: true, eax: 0x1111, ebx: 0x2222, ecx: 0, edx: 0 });
           table.set({ leaf: 0x4000_0020, subleaf: 2, indexed: true, eax: 0x3333, ebx: 0, ecx: 0, edx: 0 });
         },
-      },
+      }),
     ],
     shows: { pushed: [0x8000 - 28, 28] },
   },
@@ -84,12 +83,12 @@ conform(
     data: { 0x5000: code().raw(0x41, 0x5c, 0x41, 0xff, 0xc7, 0x48, 0x83, 0x04, 0x24, 2).iretq() }, // POP R12; INC R15D; over RDMSR or WRMSR
     handlers: { 13: 0x5000 },
     plugins: () => [
-      {
+      definePlugin({
         name: 'msr',
-        requires: { services: [MsrBusToken] },
-        apply({ services }) {
+        uses: { msrs: MsrBusToken },
+        apply(_host, { msrs }) {
           let value = 0n;
-          services.get(MsrBusToken).register(
+          msrs.register(
             0x4b56_0100,
             2,
             {
@@ -103,7 +102,7 @@ conform(
             'msr',
           );
         },
-      },
+      }),
     ],
   },
   {
@@ -206,7 +205,7 @@ conform(
       )
         .mov(DX, 0)
         .end(),
-      apply({ hooks, services, vcpus }) {
+      apply({ hooks, vcpus }, { ports }) {
         let result = 0;
         if (calls) {
           hooks.exit.for('vmcall').tap({ name: 'call', stage: Stage.Architecture }, (_exit, vcpu) => {
@@ -214,7 +213,7 @@ conform(
             return RESUME;
           });
         } else {
-          services.get(PortBusToken).register(
+          ports.register(
             0x5658,
             4,
             {

@@ -1,8 +1,8 @@
 /** Interrupts through the 8259s, the local and I/O APIC, timers, and waking from HLT. */
-import { ApicPlugin } from '@visorkit/apic';
-import { InterruptSourceToken } from '@visorkit/core';
+import { apic } from '@visorkit/apic';
+import { InterruptSourceToken, definePlugin } from '@visorkit/core';
 import type { Plugin } from '@visorkit/core';
-import { PicPlugin, PitPlugin } from '@visorkit/devices-pc';
+import { pic, pit } from '@visorkit/devices-pc';
 import { InterruptLinesToken, LocalApicsToken, PortBusToken } from '@visorkit/machine';
 import { AX, BX, CX, DI, DX, code } from './code.js';
 import type { Code } from './code.js';
@@ -26,25 +26,26 @@ function initialisePics(guest: Code, open: number): Code {
 }
 
 /** A write to port 2FH raises line `gsi` and lowers it again. */
-const raisedByPort = (gsi: number): Plugin => ({
-  name: 'raise',
-  requires: { services: [InterruptLinesToken, PortBusToken] },
-  apply({ services }) {
-    const line = services.get(InterruptLinesToken).line(gsi);
-    services.get(PortBusToken).register(
-      0x2f,
-      1,
-      {
-        readPort: () => 0,
-        writePort: () => {
-          line.set(true);
-          line.set(false);
+const raisedByPort = (gsi: number): Plugin =>
+  definePlugin({
+    name: 'raise',
+    uses: { lines: InterruptLinesToken, ports: PortBusToken },
+    apply(_host, { lines, ports }) {
+      const line = lines.line(gsi);
+      ports.register(
+        0x2f,
+        1,
+        {
+          readPort: () => 0,
+          writePort: () => {
+            line.set(true);
+            line.set(false);
+          },
         },
-      },
-      'raise',
-    );
-  },
-});
+        'raise',
+      );
+    },
+  });
 
 conform(
   '8259: an edge interrupts, is acknowledged, and comes again after EOI',
@@ -59,7 +60,7 @@ conform(
       .end(),
     data: { 0x5000: code().raw(0x43).movAl(0x20).out(0x20).iret() },
     handlers: { 0x23: 0x5000 },
-    plugins: () => [new PicPlugin(), raisedByPort(3)],
+    plugins: () => [pic(), raisedByPort(3)],
   },
   { registers: { rbx: 2n } },
 );
@@ -79,7 +80,7 @@ conform(
       .end(),
     data: { 0x5000: code().raw(0x43).movAl(0x20).out(0xa0).out(0x20).iret() },
     handlers: { 0x2b: 0x5000 },
-    plugins: () => [new PicPlugin(), raisedByPort(11)],
+    plugins: () => [pic(), raisedByPort(11)],
   },
   { registers: { rbx: 1n } },
 );
@@ -101,7 +102,7 @@ conform(
       .end(),
     data: { 0x5000: code().raw(0x89, 0xcb).movAl(0x20).out(0x20).iret() }, // MOV BX, CX
     handlers: { 0x23: 0x5000 },
-    plugins: () => [new PicPlugin(), raisedByPort(3)],
+    plugins: () => [pic(), raisedByPort(3)],
   },
   { registers: { rbx: 2n, rcx: 2n } },
 );
@@ -121,7 +122,7 @@ conform(
       .end(),
     data: { 0x5000: code().raw(0x89, 0xcb).movAl(0x20).out(0x20).iret() }, // MOV BX, CX
     handlers: { 0x23: 0x5000 },
-    plugins: () => [new PicPlugin(), raisedByPort(3)],
+    plugins: () => [pic(), raisedByPort(3)],
   },
   { registers: { rbx: 2n, rcx: 2n, rdx: 2n } },
   ['prompt-interrupts'],
@@ -148,7 +149,7 @@ conform(
       .end(),
     data: { 0x5000: code().raw(0x83, 0xfb, 5).jz('enough').raw(0x43).label('enough').movAl(0x20).out(0x20).iret() },
     handlers: { 0x20: 0x5000 },
-    plugins: () => [new PicPlugin(), new PitPlugin()],
+    plugins: () => [pic(), pit()],
   },
   { registers: { rbx: 5n }, events: ['hlt'] },
 );
@@ -207,7 +208,7 @@ conform(
         .iret(),
     },
     handlers: { 0x40: 0x5000, 0x41: 0x5100 },
-    plugins: () => [new ApicPlugin()],
+    plugins: () => [apic()],
   },
   { registers: { rbx: 1n, rcx: 3n }, events: ['hlt'] },
 );
@@ -235,7 +236,7 @@ conform(
       .end(),
     data: { 0x5000: apicHandler(BX).iret() },
     handlers: { 0x42: 0x5000 },
-    plugins: () => [new ApicPlugin(), raisedByPort(3)],
+    plugins: () => [apic(), raisedByPort(3)],
   },
   { registers: { rbx: 2n } },
 );
@@ -260,20 +261,15 @@ conform(
     data: { 0x5000: apicHandler(BX).iretq() },
     handlers: { 0x45: 0x5000 },
     plugins: () => [
-      new ApicPlugin(),
-      {
+      apic(),
+      definePlugin({
         name: 'raise',
-        requires: { services: [LocalApicsToken, PortBusToken] },
-        apply: ({ services }) =>
-          void services
-            .get(PortBusToken)
-            .register(
-              0x2f,
-              1,
-              { readPort: () => 0, writePort: () => services.get(LocalApicsToken).sendMessage(0xfee0_0000, 0x45) },
-              'raise',
-            ),
-      },
+        uses: { apics: LocalApicsToken, ports: PortBusToken },
+        apply(_host, { apics, ports }) {
+          const device = { readPort: () => 0, writePort: () => apics.sendMessage(0xfee0_0000, 0x45) };
+          ports.register(0x2f, 1, device, 'raise');
+        },
+      }),
     ],
   },
   { registers: { rbx: 1n, rcx: 5n, r8: 0n } },
@@ -310,7 +306,7 @@ conform(
       .end(), // MOV R9D, EAX
     data: { 0x5000: code().raw(0xff, 0xc3).mov(CX, 0x80b).mov(AX, 0).mov(DX, 0).wrmsr().iretq() }, // INC EBX; EOI
     handlers: { 0x50: 0x5000 },
-    plugins: () => [new ApicPlugin()],
+    plugins: () => [apic()],
   },
   {
     registers: { r8: 0x20n, r9: 0n, rbx: 1n },
@@ -327,6 +323,9 @@ conform(
     ],
   },
 );
+
+let nmis = 0;
+const nmiSource = { pending: () => false, acknowledge: () => 0, takeNmi: () => nmis > 0 && nmis-- > 0 };
 
 conform(
   'NMI: comes with IF = 0, and not again before IRET',
@@ -350,17 +349,12 @@ conform(
         .iretq(),
     }, // INC EBX; CMP EBX, 1; MOV EDX, EBX
     handlers: { 2: 0x5000 },
-    declares: { provides: [InterruptSourceToken] },
-    apply({ services, hooks }) {
-      let nmis = 0;
+    declares: { provides: [{ token: InterruptSourceToken, make: () => nmiSource }] },
+    apply({ hooks }) {
+      nmis = 0;
       hooks.exit.for('io').tap('nmi', (exit) => {
         if (exit.io.port === PORTS + 14 && !exit.io.input) nmis++;
         return undefined;
-      });
-      services.provide(InterruptSourceToken, {
-        pending: () => false,
-        acknowledge: () => 0,
-        takeNmi: () => nmis > 0 && nmis-- > 0,
       });
     },
   },

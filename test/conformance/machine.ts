@@ -1,8 +1,9 @@
 /** A guest on a backend, with devices that note what it does, and what came of it. */
-import { GPR_NAMES, GuestMemoryToken, Stage } from '@visorkit/core';
-import type { InitialState, Plugin, PluginHost, Vcpu, Vmm } from '@visorkit/core';
+import { GPR_NAMES, GuestMemoryToken, Stage, definePlugin } from '@visorkit/core';
+import type { BackendVcpu, GuestMemory, InitialState, Plugin, PluginHost, Vmm } from '@visorkit/core';
 import { exits } from '@visorkit/exits';
 import { MmioBusToken, PortBusToken, compose, writeIdentityMap } from '@visorkit/machine';
+import type { MmioBus, PortBus } from '@visorkit/machine';
 import { encodeGate32, encodeGate64 } from '@visorkit/x86';
 import type { ConformingBackend } from './backends.js';
 import type { Code } from './code.js';
@@ -24,6 +25,13 @@ const CODE32 = 8,
 const FLAGS = 0xfd5n;
 const TIME_LIMIT = 20;
 
+/** What a case may want of the machine. */
+export interface GuestParts {
+  readonly memory: GuestMemory;
+  readonly ports: PortBus;
+  readonly mmio: MmioBus;
+}
+
 export interface Guest {
   readonly mode: InitialState['mode'];
   readonly code: Code | readonly number[];
@@ -33,7 +41,7 @@ export interface Guest {
   /** Handlers by vector, at addresses where `data` puts them: entries of the IDT, or of the vector table in real mode. */
   readonly handlers?: Readonly<Record<number, number>>;
   readonly plugins?: () => Plugin[];
-  readonly apply?: (host: PluginHost) => void;
+  readonly apply?: (host: PluginHost, parts: GuestParts) => void;
   readonly declares?: Partial<Plugin>;
   /** Memory that the outcome shows, by name. */
   readonly shows?: Readonly<Record<string, readonly [gpa: number, length: number]>>;
@@ -64,7 +72,7 @@ export function patternAt(address: number, size: number): number {
 
 export interface Machine {
   readonly vmm: Vmm;
-  readonly vcpu: Vcpu;
+  readonly vcpu: BackendVcpu;
   readonly events: string[];
   outcome(reason: string, why: string): Outcome;
 }
@@ -73,9 +81,8 @@ const bytesOf = (part: Uint8Array | Code | readonly number[]): Uint8Array =>
   'build' in part ? part.build() : Uint8Array.from(part);
 
 /** Puts code, tables and data in memory and the vCPU at the code's start. */
-function load({ services, vcpus }: PluginHost, guest: Guest): void {
-  const memory = services.get(GuestMemoryToken),
-    { mode } = guest;
+function load({ vcpus }: PluginHost, memory: GuestMemory, guest: Guest): void {
+  const { mode } = guest;
   memory.write(CODE, bytesOf(guest.code));
   [0n, 0x00cf_9b00_0000_ffffn, 0x00cf_9300_0000_ffffn, 0x00af_9b00_0000_ffffn].forEach((entry, index) =>
     memory.writeU64(GDT + index * 8, entry),
@@ -105,15 +112,15 @@ function load({ services, vcpus }: PluginHost, guest: Guest): void {
 
 export async function createMachine(backend: ConformingBackend, guest: Guest): Promise<Machine> {
   const events: string[] = [];
-  let output = '',
-    vcpu: Vcpu | undefined;
-  const plugin: Plugin = {
+  let output = '';
+  const plugin = definePlugin({
     name: 'guest',
     ...guest.declares,
-    apply(host) {
-      const { services, hooks } = host;
-      vcpu = host.vcpus[0];
-      services.get(PortBusToken).register(
+    uses: { memory: GuestMemoryToken, ports: PortBusToken, mmio: MmioBusToken },
+    apply(host, parts) {
+      const { hooks } = host;
+      const { memory, ports, mmio } = parts;
+      ports.register(
         PRINT,
         1,
         {
@@ -124,7 +131,7 @@ export async function createMachine(backend: ConformingBackend, guest: Guest): P
         },
         'print',
       );
-      services.get(PortBusToken).register(
+      ports.register(
         PORTS,
         PORT_COUNT,
         {
@@ -138,7 +145,7 @@ export async function createMachine(backend: ConformingBackend, guest: Guest): P
         },
         'ports',
       );
-      services.get(MmioBusToken).register(
+      mmio.register(
         DEVICE,
         DEVICE_SIZE,
         {
@@ -159,10 +166,10 @@ export async function createMachine(backend: ConformingBackend, guest: Guest): P
           return undefined;
         });
       }
-      hooks.load.tapPromise({ name: 'guest', stage: Stage.Machine }, async () => load(host, guest));
-      guest.apply?.(host);
+      hooks.load.tap({ name: 'guest', stage: Stage.Machine }, () => load(host, memory, guest));
+      guest.apply?.(host, parts);
     },
-  };
+  });
   const vmm = compose({
     backend: backend.make(),
     memory: guest.memory ?? 1 << 20,
@@ -170,7 +177,7 @@ export async function createMachine(backend: ConformingBackend, guest: Guest): P
     plugins: [plugin, ...exits(), ...(guest.plugins?.() ?? [])],
   });
   await vmm.create();
-  const cpu = vcpu!;
+  const cpu = vmm.vcpus[0] as BackendVcpu;
   return {
     vmm,
     vcpu: cpu,

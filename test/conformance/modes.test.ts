@@ -1,5 +1,4 @@
 /** Code of every mode: arithmetic, stack, segments, switches between modes, paging, privilege. */
-import { GuestMemoryToken } from '@visorkit/core';
 import { AX, BX, CX, DI, DX, code } from './code.js';
 import { conform } from './conform.js';
 import { gateForUser, identityMap, longs, tss, userPages, words } from './data.js';
@@ -90,7 +89,7 @@ conform(
         .raw(0x48, 0x0f, 0xaf, 0xdb)
         .end(), // '6'; BSWAP RAX; IMUL RBX, RBX
     },
-    apply: ({ hooks, services }) => hooks.loaded.tap('tables', () => identityMap(services)),
+    apply: ({ hooks }, { memory }) => hooks.loaded.tap('tables', () => identityMap(memory)),
   },
   { output: '36', registers: { rax: 0x8877_6655_4433_2211n, rbx: 0x20_0000_0001n } },
 );
@@ -172,8 +171,7 @@ conform(
       0x3_1000: longs(0x6007n, 0x6006n, 0x6005n, 0x8000_0000_0000_6007n),
     },
     handlers: { 14: 0x5000 },
-    apply: ({ hooks, services }) =>
-      hooks.loaded.tap('tables', () => services.get(GuestMemoryToken).writeU64(TABLES + 0x1008, 0x3_0007n)),
+    apply: ({ hooks }, { memory }) => hooks.loaded.tap('tables', () => memory.writeU64(TABLES + 0x1008, 0x3_0007n)),
     shows: { tables: [0x3_1000, 32], page: [0x6000, 4] },
   },
   {
@@ -284,11 +282,10 @@ conform(
       0x7004: longs(BigInt(STACK)),
     },
     handlers: { 6: 0x5000, 14: 0x5100, 13: 0x5200 },
-    apply: ({ hooks, services }) =>
+    apply: ({ hooks }, { memory }) =>
       hooks.loaded.tap('user', () => {
-        userPages(services);
+        userPages(memory);
         // The second 2 MiB are the supervisor's
-        const memory = services.get(GuestMemoryToken);
         memory.writeU8(TABLES + 0x2008, memory.readU8(TABLES + 0x2008) & ~4);
       }),
   },
@@ -328,10 +325,10 @@ conform(
       0x7004: longs(BigInt(STACK)),
     },
     handlers: { 0x80: 0x5100, 13: 0x5200 },
-    apply: ({ hooks, services }) =>
+    apply: ({ hooks }, { memory }) =>
       hooks.loaded.tap('user', () => {
-        userPages(services);
-        gateForUser(services, 0x80);
+        userPages(memory);
+        gateForUser(memory, 0x80);
       }),
   },
   { output: 'sisg', registers: { r15: 2n, r14: 0x33n, r13: 0x18n, r12: 0n }, events: ['hlt'] },

@@ -59,8 +59,8 @@ const program = (backend: string, body: string): string[] => [
   '--input-type=module',
   '-e',
   `
-  const [{ compose }, { exits }, { BootFlatPlugin }, { ${backend} }] = await Promise.all(${JSON.stringify(['packages/machine', 'plugins/exits/basic', 'plugins/boot/flat', `plugins/backends/${backend}`].map((folder) => pathToFileURL(dist(folder)).href))}.map((url) => import(url)));
-  const vmm = compose({ backend: ${backend}(), memory: '1M', plugins: [...exits(), new BootFlatPlugin()], boot: { image: Uint8Array.of(0xeb, 0xfe), loader: 'flat', options: { address: 0x1000, mode: 'real16' } } });
+  const [{ compose }, { exits }, { bootFlat }, { ${backend} }] = await Promise.all(${JSON.stringify(['packages/machine', 'plugins/exits/basic', 'plugins/boot/flat', `plugins/backends/${backend}`].map((folder) => pathToFileURL(dist(folder)).href))}.map((url) => import(url)));
+  const vmm = compose({ backend: ${backend}(), memory: '1M', plugins: [...exits(), bootFlat()], boot: { image: Uint8Array.of(0xeb, 0xfe), loader: 'flat', options: { address: 0x1000, mode: 'real16' } } });
   setTimeout(() => { ${body} }, 100);
   await vmm.run({ timeout: 30 });`,
 ];

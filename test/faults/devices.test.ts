@@ -10,13 +10,13 @@ import {
   flatSegments,
   writeFlatGdt,
 } from '@visorkit/machine';
-import { PcTestPlugin, PciTestPlugin } from '@visorkit/pc-testdev';
+import { pcTestdev, pciTestdev } from '@visorkit/pc-testdev';
 import { describe, expect, it } from 'vitest';
 import { hostileMachine, survive } from './machine.js';
 import { Random } from './random.js';
 
 const SIZES = [1, 2, 4] as const;
-const testDevices = () => [new PcTestPlugin(), new PciTestPlugin()];
+const testDevices = () => [pcTestdev(), pciTestdev()];
 const [first, runs] = (process.env.VISORKIT_FUZZ ?? '1,12').split(',').map(Number);
 
 interface Targets {

@@ -1,5 +1,6 @@
 /** Whole PCs for guests that mean no good: the real backend, every exit handler, every device. */
 import { VmxBackend } from '@visorkit/backend-vmx';
+import { definePlugin } from '@visorkit/core';
 import type { InitialState, Plugin, StopReport, Vmm } from '@visorkit/core';
 import { exits } from '@visorkit/exits';
 import { BootLoadersToken, compose } from '@visorkit/machine';
@@ -20,16 +21,16 @@ const GUESTS_OWN_ENDS = new Set([
 
 /** A boot loader that puts anything anywhere and starts the processor in any state. */
 function loaderOf(load: (context: BootContext) => InitialState): Plugin {
-  return {
+  return definePlugin({
     name: 'hostile-loader',
-    requires: { services: [BootLoadersToken] },
-    apply: (host) =>
-      void host.services.get(BootLoadersToken).add({
+    uses: { loaders: BootLoadersToken },
+    apply: (_host, { loaders }) =>
+      void loaders.add({
         name: 'hostile',
         recognises: () => true,
         load: (context) => context.vcpu.setInitialState(load(context)),
       }),
-  };
+  });
 }
 
 export interface HostileOptions {

@@ -6,7 +6,7 @@
  */
 import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import type { Plugin } from '@visorkit/core';
+import { definePlugin } from '@visorkit/core';
 import { fetchDebianPackage } from '@visorkit/guests';
 import { SystemCallTableToken } from '@visorkit/linux-abi';
 import { runElf } from '@visorkit/run-elf';
@@ -19,17 +19,16 @@ const folder = resolve(positionals[0] ?? '.');
 const busybox = `${(await fetchDebianPackage('busybox-static')).root}/bin/busybox`;
 
 /** A plugin sees the machine and the table of system calls: this one tells what a program tried in vain. */
-const curious: Plugin = {
+const curious = definePlugin({
   name: 'curious',
-  requires: { services: [SystemCallTableToken] },
-  apply({ services, hooks }) {
-    const table = services.get(SystemCallTableToken);
-    hooks.stopped.tap('curious', () => {
+  uses: { table: SystemCallTableToken },
+  apply({ hooks }, { table }) {
+    hooks.paused.tap(() => {
       for (const { name, count } of table.missed())
         console.log(`   it tried ${name} ${count} times, which is not served`);
     });
   },
-};
+});
 
 for (const args of [
   ['ls', '-A'],

@@ -1,7 +1,7 @@
 /** The guest of the KVM API example and its machine, for any host: it adds 2 and 2, prints the digit to port 0x3f8 and halts. */
-import { BootFlatPlugin } from '@visorkit/boot-flat';
-import { ExitReason, exitReasonName } from '@visorkit/core';
-import type { Backend, Plugin, Vmm } from '@visorkit/core';
+import { bootFlat } from '@visorkit/boot-flat';
+import { ExitReason, definePlugin, exitReasonName } from '@visorkit/core';
+import type { Backend, Vmm } from '@visorkit/core';
 import { hlt, io } from '@visorkit/exits';
 import { compose, PortBusToken } from '@visorkit/machine';
 
@@ -22,24 +22,24 @@ const guest = Uint8Array.of(
 
 /** The machine, on a backend. `print` gets what the guest prints, `trace` a line for each of its exits. */
 export function addition(backend: Backend, print: (text: string) => void, trace?: (line: string) => void): Vmm {
-  const printer: Plugin = {
+  const printer = definePlugin({
     name: 'printer',
-    requires: { services: [PortBusToken] },
-    apply({ hooks, services }) {
+    uses: { ports: PortBusToken },
+    apply({ hooks }, { ports }) {
       const writePort = (_port: number, _size: number, value: number): void => print(String.fromCharCode(value));
-      services.get(PortBusToken).register(0x3f8, 1, { readPort: () => 0xff, writePort }, 'printer');
+      ports.register(0x3f8, 1, { readPort: () => 0xff, writePort }, 'printer');
       if (trace === undefined) return;
-      hooks.afterExit.tap('printer', ({ reason, io: { port, value } }, { rip }) => {
+      hooks.afterExit.tap(({ reason, io: { port, value } }, { rip }) => {
         const what = reason === ExitReason.IO ? `, ${value} to port 0x${port.toString(16)}` : '';
         trace(`exit ${reason} (${exitReasonName(reason)}) at 0x${rip.toString(16)}${what}`);
       });
     },
-  };
+  });
   return compose({
     backend,
     memory: '64K',
     time: backend.capabilities.has('virtual-time') ? 'virtual' : 'real',
-    plugins: [io(), hlt(), new BootFlatPlugin(), printer],
+    plugins: [io(), hlt(), bootFlat(), printer],
     boot: { image: guest, loader: 'flat', options: { address: 0x1000, registers: { rax: 2, rbx: 2 } } },
   });
 }

@@ -400,14 +400,14 @@ describe('plugins and configurations', () => {
 
   it('a capability that no backend has', async () => {
     await refused(
-      'CAPABILITY_MISSING',
-      /lacks "teleport" \(asked for by wants-much; no other known backend has it\)/,
+      'CAPABILITY_UNKNOWN',
+      /Plugin wants-much names the capability "teleport", which no known backend has/,
       '--kernel',
       loop,
       '--serial',
       'none',
       '--plugin',
-      plugin('wants-much', '', 'requires: { capabilities: ["teleport"] },'),
+      plugin('wants-much', '', 'capabilities: ["teleport"],'),
     );
   });
 
@@ -422,7 +422,7 @@ describe('plugins and configurations', () => {
       '--backend',
       'kvm',
       '--plugin',
-      plugin('wants-views', '', 'requires: { capabilities: ["ept.execute-only"] },'),
+      plugin('wants-views', '', 'capabilities: ["ept.execute-only"],'),
     );
   });
 
@@ -447,7 +447,7 @@ describe('plugins and configurations', () => {
       scratch.file(
         `${name}.ts`,
         `import { PortBusToken } from '@visorkit/machine';
-export default { name: '${name}', apply: ({ services }) => void services.get(PortBusToken).register(${port}, 32, { readPort: () => 0, writePort() {} }, '${name}') };`,
+export default { name: '${name}', uses: { ports: PortBusToken }, apply: (host, { ports }) => void ports.register(${port}, 32, { readPort: () => 0, writePort() {} }, '${name}') };`,
       );
     }
     const { status, err } = await cli(

@@ -8,14 +8,16 @@ import type { FetchProgress } from '@visorkit/guests';
 import type { CharOutput } from '@visorkit/machine';
 import { stderrLogSink } from '@visorkit/core';
 import type { StopReport } from '@visorkit/core';
-import { assemble, BACKENDS } from './assemble.js';
+import { assemble } from './assemble.js';
 import type { AssembleOptions } from './assemble.js';
+import { DEFAULT_BACKEND, openBackend } from './backends.js';
 import { openConsole } from './console.js';
 import { tell, workOf } from './report-output.js';
 import { runMachine } from './run-machine.js';
 import { writeAll } from './serial.js';
 import { STATUS_CHECK_FAILED } from './statuses.js';
-import { size, word } from './values.js';
+import { size } from './values.js';
+import { sharedModules } from './shared-modules.js';
 
 /** Seconds after which a boot without a terminal is given up. */
 const TIME_LIMIT = 300;
@@ -53,7 +55,7 @@ class Recording implements CharOutput {
 
 export async function demoCommand(flags: { memory?: string; backend?: string }): Promise<number> {
   const memory = size('--memory', flags.memory ?? '256M');
-  const backend = word('--backend', flags.backend ?? 'vmx', BACKENDS);
+  const backend = await openBackend({ backend: flags.backend ?? DEFAULT_BACKEND }, undefined, sharedModules);
   const guest = await prepareDebianGuest({ onProgress: progress() });
   const interactive = process.stdin.isTTY && process.stdout.isTTY;
   const parameters = interactive
@@ -75,7 +77,7 @@ export async function demoCommand(flags: { memory?: string; backend?: string }):
     },
   };
   say(
-    `visorkit: booting ${guest.kernelPackage.name} with ${memory / 2 ** 20} MiB on ${backend}${interactive ? '; Ctrl-a x leaves' : ''}\n`,
+    `visorkit: booting ${guest.kernelPackage.name} with ${memory / 2 ** 20} MiB on ${backend.name}${interactive ? '; Ctrl-a x leaves' : ''}\n`,
   );
   const { report, printed } = await boot(machine, interactive);
   tell(report, false);

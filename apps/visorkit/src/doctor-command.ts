@@ -1,7 +1,8 @@
 /** `visorkit doctor`: what this machine can do, and what is missing for the rest. */
 import { spawnSync } from 'node:child_process';
 import { totalmem } from 'node:os';
-import { VmxBackend } from '@visorkit/backend-vmx';
+import type { BackendDefinition } from '@visorkit/core';
+import { DEFAULT_BACKEND, ownBackend, ownBackends } from './backends.js';
 import { writeAll } from './serial.js';
 
 interface Finding {
@@ -26,37 +27,21 @@ function node(): Finding {
   };
 }
 
-async function vmx(): Promise<Finding> {
-  const backend = new VmxBackend();
+async function backend(own: string): Promise<Finding> {
+  const base = { name: `${own} backend`, required: own === DEFAULT_BACKEND };
+  let definition: BackendDefinition;
   try {
-    await backend.open({
-      memory: 1 << 20,
-      cpus: 1,
-      time: 'virtual',
-      controls: { pin: 0, primary: 0, secondary: 0, exit: 0, entry: 0 } as never,
-    });
-    return {
-      name: 'vmx backend',
-      ok: true,
-      required: true,
-      detail: `software VT-x and EPT; ${[...backend.capabilities].sort().join(', ')}`,
-    };
-  } catch (error) {
-    return { name: 'vmx backend', ok: false, required: true, detail: (error as Error).message };
-  } finally {
-    await Promise.resolve(backend.dispose()).catch(() => {});
-  }
-}
-
-async function kvm(): Promise<Finding> {
-  const base = { name: 'kvm backend', required: false };
-  try {
-    const { checkKvm, kvm } = await import('@visorkit/backend-kvm');
-    const { usable, message } = checkKvm();
-    if (!usable) return { ...base, ok: false, detail: message };
-    return { ...base, ok: true, detail: `${message} ${[...kvm().capabilities].sort().join(', ')}` };
+    definition = await ownBackend(own);
   } catch (error) {
     return { ...base, ok: false, detail: `its parts cannot be loaded: ${(error as Error).message}` };
+  }
+  try {
+    const { usable, message } = (await definition.check?.()) ?? { usable: true, message: `${definition.describe};` };
+    if (!usable) return { ...base, ok: false, detail: message };
+    const { capabilities } = await definition.create({});
+    return { ...base, ok: true, detail: `${message} ${[...capabilities].sort().join(', ')}` };
+  } catch (error) {
+    return { ...base, ok: false, detail: (error as Error).message };
   }
 }
 
@@ -69,8 +54,7 @@ function program(name: string, use: string): Finding {
 export async function doctorCommand(flags: { json?: boolean }): Promise<number> {
   const findings: Finding[] = [
     node(),
-    await vmx(),
-    await kvm(),
+    ...(await Promise.all(ownBackends().map(backend))),
     { name: 'memory', ok: totalmem() > 1 << 30, required: false, detail: `${Math.round(totalmem() / 2 ** 20)} MiB` },
     program('apt-get', 'needed to fetch Debian kernels for the demonstration'),
     program('gcc', 'needed for the comparison with the real processor'),

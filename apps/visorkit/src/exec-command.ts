@@ -1,6 +1,8 @@
 /** `visorkit exec`: runs a static Linux program in a virtual machine of its own. */
 import { fail } from '@visorkit/core';
+import type { SharedModules } from '@visorkit/project';
 import type { RunElfOptions, RunElfResult } from '@visorkit/run-elf';
+import { DEFAULT_BACKEND, openBackend } from './backends.js';
 import { workOf } from './report-output.js';
 import { writeAll } from './serial.js';
 import { seconds, size, whole, word } from './values.js';
@@ -20,6 +22,9 @@ export interface ExecFlags {
   strace?: boolean;
   verbose?: boolean;
 }
+
+/** For a backend from outside; loaded only then. */
+const loadSharedModules = async (): Promise<SharedModules> => (await import('./shared-modules.js')).sharedModules();
 
 type Mount = NonNullable<RunElfOptions['mounts']>[number];
 
@@ -57,14 +62,11 @@ const FORWARDED = { SIGINT: 2, SIGQUIT: 3, SIGTERM: 15, SIGHUP: 1, SIGWINCH: 28,
 /** After so many interrupts that the program did not end by, the sandbox ends. */
 const PATIENCE = 3;
 
-const BACKENDS = ['vmx', 'kvm'] as const;
-
 export async function execCommand(program: string, args: readonly string[], flags: ExecFlags): Promise<number> {
-  const backend = word('--backend', flags.backend ?? 'vmx', BACKENDS);
-  // The processor is compiled while the rest is loaded
-  if (backend === 'vmx')
-    void import('@visorkit/engine').then(({ processorModule }) => processorModule()).catch(() => {}); // an error comes again where it is waited for
-  const { runElf } = await import('@visorkit/run-elf');
+  const [backend, { runElf }] = await Promise.all([
+    openBackend({ backend: flags.backend ?? DEFAULT_BACKEND }, undefined, loadSharedModules),
+    import('@visorkit/run-elf'),
+  ]);
   const leaving = new AbortController();
   let send: (signal: number) => void = () => {},
     interrupts = 0;

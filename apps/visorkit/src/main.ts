@@ -1,8 +1,9 @@
 /** The command line. Each command is loaded when it is asked for: a program in the sandbox does not wait for boot loaders. */
 import { readFileSync } from 'node:fs';
-import { VisorkitError } from '@visorkit/core';
+import { VisorkitError, describeError } from '@visorkit/core';
 import { Command, CommanderError } from 'commander';
 import type { ExecFlags } from './exec-command.js';
+import type { GlobalFlags } from './outside-commands.js';
 import type { RunFlags } from './run-command.js';
 import { errorText } from './report-output.js';
 import { writeAll } from './serial.js';
@@ -27,6 +28,12 @@ function program(end: (status: number) => void): Command {
     })
     .exitOverride()
     .enablePositionalOptions()
+    .option(
+      '--plugin <path or package>',
+      'where more commands come from (repeatable); run takes its plugins too',
+      collect,
+    )
+    .option('--config <file>', 'configuration file (default visorkit.config.ts or .mjs, if there is one)')
     .addHelpText(
       'after',
       `\nExit status:\n${STATUS_TABLE.map(([status, meaning]) => `  ${String(status).padStart(3)}  ${meaning}`).join('\n')}`,
@@ -45,7 +52,7 @@ function program(end: (status: number) => void): Command {
     .option('--memory <size>', 'RAM, as 256M or 1G (default 256M)')
     .option('--cpus <count>', 'processors (default 1)')
     .option('--cpu <features>', 'max, or max,-name,... to leave features out; also vendor=intel|amd, phys-bits=N')
-    .option('--backend <name>', 'vmx or kvm (default vmx)')
+    .option('--backend <name>', 'vmx (default), kvm, or the path or package of another')
     .option('--plugin <path or package>', 'add a plugin (repeatable)', collect)
     .option('--serial <where>', 'stdio, file:PATH or none (default stdio; Ctrl-a x leaves)')
     .option('--debugcon <where>', 'output of ports 0xe9 and 0x402: stdio, file:PATH or none (default none)')
@@ -62,7 +69,12 @@ function program(end: (status: number) => void): Command {
     .option('--entry <bits>', 'bzImage: 32 or 64')
     .option('--log <level>', 'what plugins say: debug, info, warn, error or none (default info)')
     .option('--verbose', 'say at the end what happened')
-    .action(async (flags: RunFlags) => end(await (await import('./run-command.js')).runCommand(flags)));
+    .action(async (flags: RunFlags) => {
+      const { plugin = [], config } = command.opts<GlobalFlags>();
+      flags.plugin = [...plugin, ...(flags.plugin ?? [])];
+      flags.config ??= config;
+      end(await (await import('./run-command.js')).runCommand(flags));
+    });
   command
     .command('exec')
     .description(
@@ -83,7 +95,7 @@ function program(end: (status: number) => void): Command {
     .option('--max-output <size>', 'end it when it writes more to its outputs, with status 153')
     .option('--max-written <size>', 'what it may write to files; more fails in the program with EDQUOT')
     .option('--max-files <count>', 'files, folders and links that it may make, in the same way')
-    .option('--backend <name>', 'vmx or kvm (default vmx)')
+    .option('--backend <name>', 'vmx (default), kvm, or the path or package of another')
     .option('--time <kind>', 'real or virtual (default real)')
     .option('--strace', 'show its system calls')
     .option('--verbose', 'show its first instructions, its memory, and what made the machine exit')
@@ -94,7 +106,7 @@ function program(end: (status: number) => void): Command {
     .command('demo')
     .description("boot Debian's kernel: a shell on a terminal, a self-check without one")
     .option('--memory <size>', 'RAM (default 256M)')
-    .option('--backend <name>', 'vmx or kvm (default vmx)')
+    .option('--backend <name>', 'vmx (default), kvm, or the path or package of another')
     .action(async (flags: { memory?: string; backend?: string }) =>
       end(await (await import('./demo-command.js')).demoCommand(flags)),
     );
@@ -112,12 +124,44 @@ function usageSentence(message: string): string {
   return `${what[0].toUpperCase()}${what.slice(1).replace(/\.$/, '')}.${guesses.map((guess) => ` ${guess.replace(/^\(|\)$/g, '')}`).join('')} "visorkit help" lists the commands, "visorkit help run" the options of run.`;
 }
 
+/**
+ * What stands before the command, and whether commands from outside are wanted: for one that is not ours, and for a list of all. Help
+ * is given also where they cannot be loaded.
+ */
+function outside(argv: readonly string[], own: readonly string[]): GlobalFlags & { wanted: boolean; forHelp: boolean } {
+  const flags: { plugin: string[]; config?: string } = { plugin: [] };
+  const words = argv.slice(2);
+  let first: string | undefined;
+  for (let at = 0; at < words.length && first === undefined; at++) {
+    const [, name, inline] = /^--(plugin|config)(?:=(.*))?$/s.exec(words[at]) ?? [];
+    const value = name === undefined ? undefined : (inline ?? words[++at]);
+    if (value === undefined) first = words[at];
+    else if (name === 'plugin') flags.plugin.push(value);
+    else flags.config = value;
+  }
+  const forHelp = first === undefined || ['help', '--help', '-h'].includes(first);
+  const wanted = forHelp ? !own.includes(words.at(-1) ?? '') : !first!.startsWith('-') && !own.includes(first!);
+  return { ...flags, wanted, forHelp };
+}
+
 /** Runs the command line and sets the process's status. */
 export async function main(argv: readonly string[]): Promise<void> {
+  const end = (status: number): void => {
+    process.exitCode = status;
+  };
   try {
-    await program((status) => {
-      process.exitCode = status;
-    }).parseAsync(argv);
+    const command = program(end);
+    const own = command.commands.map((other) => other.name());
+    const { wanted, forHelp, ...flags } = outside(argv, own);
+    if (wanted) {
+      try {
+        await (await import('./outside-commands.js')).addOutsideCommands(command, flags, end);
+      } catch (error) {
+        if (!forHelp) throw error;
+        writeAll(2, Buffer.from(`visorkit: more commands cannot be listed: ${describeError(error)}\n`));
+      }
+    }
+    await command.parseAsync(argv);
   } catch (thrown) {
     // Help and version are no errors; help that nobody asked for says that the arguments are missing
     if (thrown instanceof CommanderError && (thrown.exitCode === 0 || thrown.code === 'commander.help')) {

@@ -72,7 +72,7 @@ describe.skipIf(unbuilt)('as a process (needs a build)', () => {
   it('says when a plugin or the configuration waits for what never comes', () => {
     const plugin = scratch.file(
       'never.mjs',
-      'export default { name: "never", apply: ({ hooks }) => hooks.load.tapPromise("never", () => new Promise(() => {})) };',
+      'export default { name: "never", apply: ({ hooks }) => hooks.load.tap(() => new Promise(() => {})) };',
     );
     const config = scratch.file('never.config.mjs', 'await new Promise(() => {}); export default {};');
     for (const option of [`--plugin ${plugin}`, `--config ${config}`]) {

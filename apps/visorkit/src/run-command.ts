@@ -7,10 +7,10 @@ import type { FirmwareKernel } from '@visorkit/fw-cfg';
 import type { BootModule, BootOptions } from '@visorkit/machine';
 import { loadPlugin, loadProject } from '@visorkit/project';
 import type { Project, SharedModules } from '@visorkit/project';
-import { assemble, BACKENDS } from './assemble.js';
+import { assemble } from './assemble.js';
 import type { AssembleOptions } from './assemble.js';
+import { DEFAULT_BACKEND, openBackend } from './backends.js';
 import { openConsole } from './console.js';
-import { parseProcessor } from './processor.js';
 import { errorText, openReport, tell } from './report-output.js';
 import { runMachine, settled } from './run-machine.js';
 import { writeAll } from './serial.js';
@@ -135,7 +135,12 @@ interface Plan {
 }
 
 /** Options of the command line, over the configuration, over what is usual. */
-async function plan(flags: RunFlags, project: Project | undefined, shared: SharedModules): Promise<Plan> {
+async function plan(
+  flags: RunFlags,
+  project: Project | undefined,
+  shared: SharedModules,
+  more: readonly PluginEntry[],
+): Promise<Plan> {
   const config = project?.config;
   const kernel = flags.kernel ?? config?.kernel,
     firmware = flags.firmware ?? config?.firmware;
@@ -146,6 +151,7 @@ async function plan(flags: RunFlags, project: Project | undefined, shared: Share
   const plugins: PluginEntry[] = [...(project?.plugins ?? [])];
   for (const specifier of flags.plugin ?? [])
     plugins.push(...(await loadPlugin(specifier, process.cwd(), undefined, shared)));
+  plugins.push(...more);
   const maxInstructions =
     flags.maxInstructions === undefined
       ? config?.maxInstructions
@@ -154,10 +160,8 @@ async function plan(flags: RunFlags, project: Project | undefined, shared: Share
   // A mode or an address says that the image is a flat binary: nothing else takes one
   const flat = flags.mode !== undefined ? '--mode' : flags.address !== undefined ? '--address' : undefined;
   const loader = flags.loader ?? (flat !== undefined ? 'flat' : config?.loader);
-  const processor = flags.cpu ?? config?.cpu;
   const log = word('--log', flags.log ?? 'info', LOG_LEVELS);
   const settings = {
-    backend: word('--backend', flags.backend ?? config?.backend ?? 'vmx', BACKENDS),
     memory: size('--memory', flags.memory ?? String(config?.memory ?? '256M')),
     cpus: whole('--cpus', flags.cpus ?? String(config?.cpus ?? 1), 1, 255),
     time: word('--time', flags.time ?? config?.time ?? 'real', ['real', 'virtual'] as const),
@@ -198,12 +202,17 @@ async function plan(flags: RunFlags, project: Project | undefined, shared: Share
       ...(loader === undefined ? {} : { loader }),
     };
   }
+  const chosen = flags.backend === undefined ? project?.backend : { backend: flags.backend };
+  const backend = await openBackend(
+    chosen ?? { backend: DEFAULT_BACKEND },
+    flags.cpu ?? config?.cpu,
+    async () => shared,
+  );
   return {
     machine: {
-      backend: settings.backend,
+      backend,
       memory: settings.memory,
       cpus: settings.cpus,
-      ...(processor === undefined ? {} : { processor: parseProcessor(processor) }),
       time: settings.time,
       boot,
       ...(firmwareKernel === undefined ? {} : { firmwareKernel }),
@@ -227,11 +236,11 @@ function announce({ boot, memory, backend }: Plan['machine'], serial: string): v
   if (!process.stdout.isTTY || !process.stderr.isTTY) return;
   const leave = serial === 'stdio' && process.stdin.isTTY ? '; Ctrl-a x leaves' : '';
   const what = basename(boot?.imageName ?? 'the guest');
-  writeAll(2, Buffer.from(`visorkit: starting ${what} with ${memory / 2 ** 20} MiB on ${backend}${leave}\n`));
+  writeAll(2, Buffer.from(`visorkit: starting ${what} with ${memory / 2 ** 20} MiB on ${backend.name}${leave}\n`));
 }
 
-/** Runs a guest; resolves with the status the process is to end with. */
-export async function runCommand(flags: RunFlags): Promise<number> {
+/** Runs a guest, with `plugins` besides; resolves with the status the process is to end with. */
+export async function runCommand(flags: RunFlags, plugins: readonly PluginEntry[] = []): Promise<number> {
   const shared = await sharedModules();
   // First of all, so that whatever is wrong with the rest is in it
   let file = openReport(flags.report);
@@ -239,7 +248,7 @@ export async function runCommand(flags: RunFlags): Promise<number> {
     const project = await settled(loadProject(process.cwd(), flags.config, shared), 'the configuration does');
     if (flags.report === undefined) file = openReport(project?.config.report);
     const { machine, limits, serial, debugcon } = await settled(
-      plan(flags, project, shared),
+      plan(flags, project, shared, plugins),
       'a plugin does, while it is loaded',
     );
     announce(machine, serial);

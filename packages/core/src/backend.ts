@@ -2,6 +2,7 @@
 import { token } from './token.js';
 import type { Token } from './token.js';
 import type { ExecutionClock, GuestMemory } from './platform.js';
+import type { Plugin } from './plugin.js';
 import type { BackendVcpu } from './vcpu.js';
 import type { ControlSupport, MergedControls } from './controls.js';
 
@@ -48,6 +49,8 @@ export interface Backend {
   createMemory(size: number): GuestMemory;
   /** Makes vCPU `index`, in its state after reset. Called after `createMemory`. */
   createVcpu(index: number): BackendVcpu;
+  /** Plugins that go with it, ahead of the others: its way to the services of the machine around it. */
+  readonly plugins?: readonly Plugin[];
   /** Services that `provideServices` will register. */
   readonly provides?: readonly Token<unknown>[];
   /** Registers what only the backend knows: its time stamp counter, a disassembler. Called after the vCPUs exist, before any plugin. */

@@ -92,7 +92,7 @@ export function checkComposition(options: VmmOptions): Composition {
   if (!Number.isInteger(cpus) || cpus < 1 || cpus > 255) {
     fail('CPU_COUNT', `A VM has 1 to 255 CPUs, not ${String(cpus)}.`, { cpus });
   }
-  const listed = listPlugins(options.plugins ?? []);
+  const listed = listPlugins([...(backend.plugins ?? []), ...(options.plugins ?? [])]);
   const { alternatives = [] } = options;
   checkCapabilityNames(listed, [backend, ...alternatives]);
   const plugins = listed.filter(({ declaration }) =>

@@ -40,6 +40,8 @@ export interface ControlSupport {
   readonly fixed?: { readonly [group in ControlGroup]?: ReadonlySet<string> };
   /** Exception vectors that can exit; all of them when this is left out. */
   readonly exceptions?: ReadonlySet<number>;
+  /** False: nobody can say which MSRs exit. */
+  readonly msrs?: boolean;
 }
 
 /** What the backend is given for a vCPU. Its contents change when holders come and go. */
@@ -175,7 +177,7 @@ export class ControlBook {
 
   /** Adds what stands against a hold. */
   #check({ holder, needs }: Hold, vcpus: readonly VcpuControls[], conflicts: string[]): void {
-    const { allowed, fixed, exceptions } = this.#support;
+    const { allowed, fixed, exceptions, msrs } = this.#support;
     const backend = `backend ${this.#backend}`;
     for (const group of CONTROL_GROUPS) {
       for (const name of needs[group] ?? []) {
@@ -197,6 +199,9 @@ export class ControlBook {
       if (exceptions?.has(vector) === false) {
         conflicts.push(`${holder} asks for exits of exception vector ${vector}, which ${backend} does not give`);
       }
+    }
+    if (msrs === false && needs.msrs !== undefined) {
+      conflicts.push(`${holder} asks for exits of MSRs, and ${backend} cannot be told which`);
     }
   }
 }

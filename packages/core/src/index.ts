@@ -12,6 +12,7 @@ export type { HeldControls } from './held-controls.js';
 export { CAPABILITIES, CONTROL_GROUPS } from './names.js';
 export type { Capability, ControlGroup, ControlName, MoreCapabilities } from './names.js';
 export * from './backend.js';
+export * from './backend-definition.js';
 export { Stage } from './hooks.js';
 export type {
   DeviceAccess,

@@ -1,7 +1,6 @@
 /** The table of system calls: plugins fill it, one group each. */
-import { token } from '@visorkit/core';
+import { VisorkitError, token } from '@visorkit/core';
 import type { Token } from '@visorkit/core';
-import { VisorkitError } from '@visorkit/core';
 import type { SystemCallDefinition } from './call.js';
 import { systemCallName, systemCallNumber } from './numbers.js';
 import type { Process } from './process.js';
@@ -55,7 +54,7 @@ export interface GuestKernel {
   signal(signal: number): void;
 }
 
-export const GuestKernelToken: Token<GuestKernel> = token('guest-kernel');
-export const SystemCallTableToken: Token<SystemCallTable> = token('system-call-table');
-export const ProcessToken: Token<Process> = token('linux-process');
-export const UserMemoryToken: Token<UserMemory> = token('user-memory');
+export const GuestKernelToken: Token<GuestKernel> = token('guest-kernel', '@visorkit/sandbox-kernel');
+export const SystemCallTableToken: Token<SystemCallTable> = token('system-call-table', '@visorkit/sandbox-kernel');
+export const ProcessToken: Token<Process> = token('linux-process', '@visorkit/linux-syscalls');
+export const UserMemoryToken: Token<UserMemory> = token('user-memory', '@visorkit/sandbox-kernel');

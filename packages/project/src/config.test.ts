@@ -45,7 +45,7 @@ describe('validateConfig', () => {
     [{ memory: 'lots' }, '"memory" is "lots"; it must be a size such as "256M"'],
     [{ memory: 5000 }, '"memory" is 5000; it must be a size'],
     [{ cpus: 1.5 }, '"cpus" is 1.5; it must be a whole number from 1 to 255'],
-    [{ backend: 'qemu' }, '"backend" is "qemu"; it must be "vmx" or "kvm"'],
+    [{ backend: 3 }, '"backend" is 3; it must be the name of a backend such as "vmx" or "kvm"'],
     [{ memroy: 1 }, '"memroy" is no key of a configuration; did you mean "memory"?'],
     [{ colour: 1 }, '"colour" is no key of a configuration; the keys are backend, memory,'],
     [{ serial: 'tcp' }, '"serial" is "tcp"; it must be "stdio", "none" or "file:PATH"'],

@@ -2,17 +2,25 @@
 import { existsSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { VisorkitError, fail, isVisorkitError, parseSize } from '@visorkit/core';
-import type { Plugin, PluginEntry } from '@visorkit/core';
-import { importFile, loadPlugin } from './load-plugin.js';
-import type { SharedModules } from './load-plugin.js';
+import type { BackendDefinition, Plugin, PluginEntry } from '@visorkit/core';
+import { isBackendDefinition } from './load-backend.js';
+import { loadPlugin } from './load-plugin.js';
+import { importFile, isPath } from './modules.js';
+import type { SharedModules } from './modules.js';
 
 /** A plugin in a configuration: by path or package name, or itself, with options or without. */
 export type ConfigPlugin = string | Plugin | { plugin: string | Plugin; options?: Record<string, unknown> };
 
+/** A backend in a configuration: by name, path or package, or itself, with options or without. */
+export type ConfigBackend =
+  | string
+  | BackendDefinition
+  | { backend: string | BackendDefinition; options?: Record<string, unknown> };
+
 /** The whole of a configuration. Every key can be left out; options of the command line win over it. */
 export interface VmmConfig {
-  /** `vmx` (the software processor, default) or `kvm`. */
-  backend?: 'vmx' | 'kvm';
+  /** `vmx` (the software processor, default), `kvm`, or another one's path or package. */
+  backend?: ConfigBackend;
   /** RAM: bytes, or a size such as "256M". */
   memory?: number | string;
   /** 1 to 255. */
@@ -93,18 +101,20 @@ export async function loadConfig(path: string, shared?: SharedModules): Promise<
 export interface Project {
   /** The file it was read from. */
   readonly file: string;
-  readonly config: Omit<VmmConfig, 'plugins'>;
+  readonly config: Omit<VmmConfig, 'plugins' | 'backend'>;
+  /** Which backend, a path in it made absolute. */
+  readonly backend?: { readonly backend: string | BackendDefinition; readonly options: Record<string, unknown> };
   readonly plugins: readonly PluginEntry[];
 }
 
 /**
  * Reads `file`, or the configuration of `folder` if it has one; `undefined` when it has none.
- * Paths in it count from the folder it lies in: kernel, firmware, initrd, modules, plugins, the file of the serial console.
+ * Paths in it count from the folder it lies in: kernel, firmware, initrd, modules, backend, plugins, the file of the serial console.
  */
 export async function loadProject(folder: string, file?: string, shared?: SharedModules): Promise<Project | undefined> {
   const found = file === undefined ? findConfig(folder) : resolve(folder, file);
   if (found === undefined) return undefined;
-  const { plugins = [], ...config } = await loadConfig(found, shared);
+  const { plugins = [], backend, ...config } = await loadConfig(found, shared);
   const home = dirname(found);
   const from = (path: string): string => resolve(home, path);
   if (config.kernel !== undefined) config.kernel = from(config.kernel);
@@ -112,7 +122,15 @@ export async function loadProject(folder: string, file?: string, shared?: Shared
   if (config.initrd !== undefined) config.initrd = from(config.initrd);
   if (config.modules !== undefined) config.modules = config.modules.map((module) => module.replace(/^[^ ]+/, from));
   if (config.serial?.startsWith('file:')) config.serial = `file:${from(config.serial.slice(5))}`;
-  return { file: found, config, plugins: await loadPlugins(plugins, home, shared) };
+  const loaded = await loadPlugins(plugins, home, shared);
+  if (backend === undefined) return { file: found, config, plugins: loaded };
+  const chosen = typeof backend === 'object' && 'backend' in backend ? backend : { backend };
+  const { backend: named, options = {} } = chosen as {
+    backend: string | BackendDefinition;
+    options?: Record<string, unknown>;
+  };
+  const at = typeof named === 'string' && isPath(named) && !named.startsWith('file:') ? from(named) : named;
+  return { file: found, config, plugins: loaded, backend: { backend: at, options } };
 }
 
 /** Loads the plugins of a list; what is a plugin already stays as it is. Paths count from `fromDir`. */
@@ -143,6 +161,7 @@ export async function validateConfig(config: unknown, source = 'the configuratio
     text,
     v.custom<Plugin>((value) => typeof value === 'object' && value !== null && 'name' in value),
   ]);
+  const backend = v.union([text, v.custom<BackendDefinition>(isBackendDefinition)]);
   const size = v.custom<number | string>((value) => {
     try {
       return (typeof value === 'number' || typeof value === 'string') && parseSize(value) % 4096 === 0;
@@ -152,7 +171,10 @@ export async function validateConfig(config: unknown, source = 'the configuratio
   });
   /** Each key: what it must be, and how to say that. */
   const keys = {
-    backend: [v.picklist(['vmx', 'kvm']), '"vmx" or "kvm"'],
+    backend: [
+      v.union([backend, v.strictObject({ backend, options: v.optional(record) })]),
+      'the name of a backend such as "vmx" or "kvm", a path or package, or { backend, options }',
+    ],
     memory: [size, 'a size such as "256M", or a number of bytes that is a multiple of 4096'],
     cpus: [v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(255)), 'a whole number from 1 to 255'],
     cpu: [v.string(), 'text such as "max,-avx2"'],

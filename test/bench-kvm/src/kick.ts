@@ -2,8 +2,8 @@
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { kvm } from '@visorkit/backend-kvm';
-import { GuestMemoryToken } from '@visorkit/core';
-import type { Vcpu } from '@visorkit/core';
+import type { KvmVcpu } from '@visorkit/backend-kvm';
+import { GuestMemoryToken, definePlugin } from '@visorkit/core';
 import { compose } from '@visorkit/machine';
 import { summarise } from './figures.js';
 import type { Summary } from './figures.js';
@@ -27,24 +27,24 @@ export interface KickResult {
 /** Kicks a guest that spins, `turns` times; each delay is from the kick to the return of `run`. */
 export async function measureKick(turns: number): Promise<KickResult> {
   const backend = kvm();
-  let vcpu: Vcpu | undefined;
   await using vmm = compose({
     backend,
     memory: MEMORY,
     plugins: [
-      {
+      definePlugin({
         name: 'spin',
-        apply: ({ services, hooks, vcpus }) => {
-          vcpu = vcpus[0];
-          hooks.load.tapPromise('spin', async () => {
-            services.get(GuestMemoryToken).write(CODE, Uint8Array.of(0xeb, 0xfe)); // JMP to itself
+        uses: { memory: GuestMemoryToken },
+        apply: ({ hooks, vcpus }, { memory }) => {
+          hooks.load.tap(() => {
+            memory.write(CODE, Uint8Array.of(0xeb, 0xfe)); // JMP to itself
             vcpus[0].setInitialState({ mode: 'real16', rip: BigInt(CODE) });
           });
         },
-      },
+      }),
     ],
   });
   await vmm.load();
+  const vcpu = vmm.vcpus[0] as KvmVcpu;
   const data: KickerData = {
     target: backend.kickTarget,
     turn: new Int32Array(new SharedArrayBuffer(4)),
@@ -57,8 +57,8 @@ export async function measureKick(turns: number): Promise<KickResult> {
   for (let turn = 1; turn <= turns; turn++) {
     Atomics.store(data.turn, 0, turn);
     Atomics.notify(data.turn, 0);
-    vcpu!.setDeadline(backend.clock.now() + DEADLINE_NS);
-    vcpu!.run();
+    vcpu.setDeadline(backend.clock.now() + DEADLINE_NS);
+    vcpu.run();
     delays.push(monotonic() - data.kicked[0]);
   }
   Atomics.store(data.turn, 0, -1);

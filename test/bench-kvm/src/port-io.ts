@@ -5,7 +5,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { kvm } from '@visorkit/backend-kvm';
-import { GuestMemoryToken } from '@visorkit/core';
+import { GuestMemoryToken, definePlugin } from '@visorkit/core';
 import type { Vmm } from '@visorkit/core';
 import { io } from '@visorkit/exits';
 import { PortBusToken, compose } from '@visorkit/machine';
@@ -74,24 +74,22 @@ class Machine {
       memory: MEMORY,
       plugins: [
         io(),
-        {
+        definePlugin({
           name: 'bench',
-          requires: { services: [PortBusToken] },
-          apply: ({ services, hooks, vcpus }) => {
-            services
-              .get(PortBusToken)
-              .register(
-                PORT,
-                1,
-                { readPort: () => 0, writePort: (_port, _size, value) => this.#write(value) },
-                'bench',
-              );
-            hooks.load.tapPromise('bench', async () => {
-              services.get(GuestMemoryToken).write(CODE, Uint8Array.of(0xe6, PORT, 0xeb, 0xfc)); // again: OUT 10H, AL; JMP again
+          uses: { ports: PortBusToken, memory: GuestMemoryToken },
+          apply: ({ hooks, vcpus }, { ports, memory }) => {
+            ports.register(
+              PORT,
+              1,
+              { readPort: () => 0, writePort: (_port, _size, value) => this.#write(value) },
+              'bench',
+            );
+            hooks.load.tap(() => {
+              memory.write(CODE, Uint8Array.of(0xe6, PORT, 0xeb, 0xfc)); // again: OUT 10H, AL; JMP again
               vcpus[0].setInitialState({ mode: 'real16', rip: BigInt(CODE) });
             });
           },
-        },
+        }),
       ],
     });
   }

@@ -5,8 +5,8 @@
  */
 import { PerformanceObserver } from 'node:perf_hooks';
 import { VmxBackend } from '@visorkit/backend-vmx';
-import { BootFlatPlugin } from '@visorkit/boot-flat';
-import type { Plugin } from '@visorkit/core';
+import { bootFlat } from '@visorkit/boot-flat';
+import { definePlugin } from '@visorkit/core';
 import { exits } from '@visorkit/exits';
 import { compose, MmioBusToken, PortBusToken } from '@visorkit/machine';
 
@@ -71,10 +71,10 @@ export async function exitBench(): Promise<ExitCost[]> {
   });
   observer.observe({ entryTypes: ['gc'] });
   const collect = (globalThis as { gc?: () => void }).gc;
-  const devices: Plugin = {
+  const devices = definePlugin({
     name: 'exit-bench',
-    requires: { services: [PortBusToken, MmioBusToken] },
-    apply({ services }) {
+    uses: { ports: PortBusToken, mmio: MmioBusToken },
+    apply(_host, { ports, mmio }) {
       const writePort = (port: number, _size: number, written: number): void => {
         if (port !== STEP) {
           value = written;
@@ -86,8 +86,8 @@ export async function exitBench(): Promise<ExitCost[]> {
         const heap = process.memoryUsage().heapUsed;
         readings.push({ time: before ? performance.now() : end, heap, collections });
       };
-      services.get(PortBusToken).register(STEP, 2, { readPort: () => value, writePort }, 'exit-bench');
-      services.get(MmioBusToken).register(
+      ports.register(STEP, 2, { readPort: () => value, writePort }, 'exit-bench');
+      mmio.register(
         DEVICE,
         4096,
         {
@@ -99,12 +99,12 @@ export async function exitBench(): Promise<ExitCost[]> {
         'exit-bench',
       );
     },
-  };
+  });
   await using vmm = compose({
     backend: new VmxBackend(),
     memory: '2M',
     time: 'real',
-    plugins: [...exits(), new BootFlatPlugin(), devices],
+    plugins: [...exits(), bootFlat(), devices],
     boot: { image: GUEST, loader: 'flat', options: { address: 0x100000, mode: 'protected32' } },
   });
   const report = await vmm.run();

@@ -1,7 +1,7 @@
 /** Instructions that some kernels cannot emulate in ring 0. Where the kernel can, the results must be the same, without assistance. */
 import { describe, expect, it } from 'vitest';
-import { BackendToken, GuestMemoryToken, Stage } from '@visorkit/core';
-import type { InitialState, Plugin } from '@visorkit/core';
+import { BackendToken, GuestMemoryToken, Stage, definePlugin } from '@visorkit/core';
+import type { GuestMemory, InitialState } from '@visorkit/core';
 import { MmioBusToken, writeIdentityMap } from '@visorkit/machine';
 import { encodeGate64 } from '@visorkit/x86';
 import type { KvmBackend } from './index.js';
@@ -28,10 +28,12 @@ async function long(
   state: Partial<InitialState> = {},
   options: MachineOptions = {},
 ): Promise<Ran> {
-  const plugin: Partial<Plugin> = {
-    apply(host) {
-      host.hooks.load.tapPromise({ name: 'tables', stage: Stage.Machine }, async () => {
-        const memory = host.services.get(GuestMemoryToken);
+  const plugin = definePlugin({
+    name: 'guest',
+    uses: { ...options.plugin?.uses, memory: GuestMemoryToken },
+    apply(host, used) {
+      const { memory } = used as { memory: GuestMemory };
+      host.hooks.load.tap({ name: 'tables', stage: Stage.Machine }, () => {
         writeIdentityMap(memory, TABLES);
         memory.writeU64(GDT + 8, 0x00af_9b00_0000_ffffn);
         memory.writeU64(GDT + 16, 0x00cf_9300_0000_ffffn);
@@ -43,12 +45,12 @@ async function long(
           memory.write(handler, Uint8Array.of(0x41, 0xbf, vector, 0, 0, 0, 0x41, 0x5e, HLT)); // MOV R15D, vector; POP R14; HLT
         }
       });
-      options.plugin?.apply?.(host);
+      options.plugin?.apply?.(host, used);
     },
-  };
+  });
   return runGuest(code, {
     ...options,
-    plugin: { ...options.plugin, ...plugin },
+    plugin,
     state: {
       mode: 'long64',
       cr3: BigInt(TABLES),
@@ -114,14 +116,16 @@ describe.skipIf(!usable)('LOCK CMPXCHG16B in ring 0', () => {
       [...LOCK_CMPXCHG16B, 0x48, 0x81, 0xc6, 0, 0x20, 0, 0, ...LOCK_CMPXCHG16B, HLT],
       { registers: { ...registers, rsi: 0x3_0000n } },
       {
-        plugin: {
-          apply({ hooks, services }) {
-            hooks.loaded.tap({ name: 'log', stage: Stage.Fallback }, () => {
-              backend = services.get(BackendToken) as KvmBackend;
+        plugin: definePlugin({
+          name: 'log',
+          uses: { kvm: BackendToken },
+          apply({ hooks }, { kvm }) {
+            hooks.loaded.tap({ stage: Stage.Fallback }, () => {
+              backend = kvm as KvmBackend;
               backend.slots.setDirtyLog(true);
             });
           },
-        },
+        }),
       },
     );
     expect(backend!.slots.readDirtyLog().filter((page) => page >= 0x3_0000)).toEqual([0x3_0000, 0x3_2000]);
@@ -136,9 +140,11 @@ describe.skipIf(!usable)('LOCK CMPXCHG16B in ring 0', () => {
       [...LOCK_CMPXCHG16B, HLT],
       { registers: { ...registers, rsi: BigInt(DEVICE), rax: 0x2_0000_0001n, rdx: 0x4_0000_0003n } },
       {
-        plugin: {
-          apply({ services }) {
-            services.get(MmioBusToken).register(
+        plugin: definePlugin({
+          name: 'device',
+          uses: { mmio: MmioBusToken },
+          apply(_host, { mmio }) {
+            mmio.register(
               DEVICE,
               4096,
               {
@@ -153,7 +159,7 @@ describe.skipIf(!usable)('LOCK CMPXCHG16B in ring 0', () => {
               'device',
             );
           },
-        },
+        }),
       },
     );
     expect(report.reason).toBe('halted');

@@ -1,10 +1,11 @@
 /** The kvm backend on this machine's /dev/kvm. */
 import { existsSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { RESUME, RETRY, Stage, stop } from '@visorkit/core';
+import { RESUME, RETRY, Stage, definePlugin, stop } from '@visorkit/core';
 import type { InitialState, Plugin } from '@visorkit/core';
-import { InterruptSourceToken, MmioBusToken, PortBusToken, compose } from '@visorkit/machine';
+import { GuestMemoryToken, InterruptSourceToken, MmioBusToken, PortBusToken, compose } from '@visorkit/machine';
 import { exits } from '@visorkit/exits';
+import { providing } from '@visorkit/testkit';
 import { kvm } from './index.js';
 import { CODE, HLT, kvmUsable, machineOf, runGuest } from './test-machine.js';
 import type { MachineOptions, Ran } from './test-machine.js';
@@ -47,20 +48,17 @@ describe.skipIf(!usable)('kvm backend', () => {
   });
 
   it('finishes an IN before anybody sees the registers', async () => {
-    let seen = 0n;
     const plugin: Partial<Plugin> = {
       apply({ hooks }) {
-        hooks.exit.for('io').tap({ name: 'end', stage: Stage.Observe }, (exit, vcpu) => {
+        hooks.exit.for('io').tap({ name: 'end', stage: Stage.Observe }, (exit) => {
           if (!exit.io.input) return undefined;
           exit.io.value = 0x77;
-          vcpu.completeInstruction();
-          seen = vcpu.rax & 0xffn;
           return stop('enough');
         });
       },
     };
     await ran([0xba, 0xf8, 0x03, 0xec, 0xf4], { plugin }, ({ vcpu }) => {
-      expect(seen).toBe(0x77n);
+      expect(vcpu.rax & 0xffn).toBe(0x77n);
       expect(vcpu.rip).toBe(0x1004n);
     });
   });
@@ -115,7 +113,7 @@ describe.skipIf(!usable)('kvm backend', () => {
         {
           name: 'rom',
           apply({ hooks }) {
-            hooks.load.tapPromise('rom', async () => {
+            hooks.load.tap(() => {
               backend.mapRom(0xffff_0000, new Uint8Array(0x10000).fill(HLT));
             });
           },
@@ -164,7 +162,7 @@ describe.skipIf(!usable)('kvm backend', () => {
           plugins: [{ name: 'greedy', apply() {}, ...plugin }],
           alternatives: [{ name: 'vmx', capabilities: new Set(['ept.execute-only']) }],
         });
-    expect(needs({ requires: { capabilities: ['ept.execute-only'] } })).toThrow(
+    expect(needs({ capabilities: ['ept.execute-only'] })).toThrow(
       'Backend kvm lacks "ept.execute-only" (asked for by greedy; backend vmx has it)',
     );
     expect(needs({ needs: { primary: ['rdtsc-exiting'] } })).toThrow(
@@ -184,32 +182,32 @@ describe.skipIf(!usable)('kvm backend', () => {
 
   it('runs two vCPUs in turn', async () => {
     const seen = new Set<number>();
+    let started = false;
+    const idle = { pending: () => false, acknowledge: () => 0 };
+    const second = {
+      ...idle,
+      takeStartup: () => {
+        const vector = started ? -1 : 1;
+        started = true;
+        return vector;
+      },
+    };
     const { vmm } = await machineOf([0xe6, 0x10, 0xeb, 0xfc], {
       cpus: 2,
-      plugin: {
-        provides: [InterruptSourceToken],
-        apply({ services, hooks }) {
-          let started = false;
-          const idle = { pending: () => false, acknowledge: () => 0 };
-          const second = {
-            ...idle,
-            takeStartup: () => {
-              const vector = started ? -1 : 1;
-              started = true;
-              return vector;
-            },
-          };
-          services.provide(InterruptSourceToken, {
-            ...idle,
-            forVcpu: (index: number) => (index === 0 ? idle : second),
-          });
-          services.get(PortBusToken).register(0x10, 1, { readPort: () => 0, writePort: () => {} }, 'guest');
+      plugins: [
+        providing(InterruptSourceToken, { ...idle, forVcpu: (index: number) => (index === 0 ? idle : second) }),
+      ],
+      plugin: definePlugin({
+        name: 'guest',
+        uses: { ports: PortBusToken },
+        apply({ hooks }, { ports }) {
+          ports.register(0x10, 1, { readPort: () => 0, writePort: () => {} }, 'guest');
           hooks.exit.for('io').tap({ name: 'see', stage: Stage.Observe }, (_exit, vcpu) => {
             seen.add(vcpu.index);
             return seen.size === 2 ? stop('both') : undefined;
           });
         },
-      },
+      }),
     });
     expect((await vmm.run({ timeout: 10 })).why).toBe('both');
     await vmm.dispose();
@@ -218,24 +216,27 @@ describe.skipIf(!usable)('kvm backend', () => {
 
 describe.skipIf(!usable)('memory-mapped devices on kvm', () => {
   const DEVICE = 0xd000_0000;
-  const device = (log: string[]): Partial<Plugin> => ({
-    apply({ services }) {
-      services.get(MmioBusToken).register(
-        DEVICE,
-        0x2000,
-        {
-          readMmio: (offset, size) => {
-            log.push(`read ${offset} ${size}`);
-            return offset + 1;
+  const device = (log: string[]): Plugin =>
+    definePlugin({
+      name: 'device',
+      uses: { mmio: MmioBusToken },
+      apply(_host, { mmio }) {
+        mmio.register(
+          DEVICE,
+          0x2000,
+          {
+            readMmio: (offset, size) => {
+              log.push(`read ${offset} ${size}`);
+              return offset + 1;
+            },
+            writeMmio: (offset, size, value) => {
+              log.push(`write ${offset} ${size} ${value}`);
+            },
           },
-          writeMmio: (offset, size, value) => {
-            log.push(`write ${offset} ${size} ${value}`);
-          },
-        },
-        'device',
-      );
-    },
-  });
+          'device',
+        );
+      },
+    });
 
   it('see each access once', async () => {
     const log: string[] = [];
@@ -265,18 +266,13 @@ describe.skipIf(!usable)('memory-mapped devices on kvm', () => {
 describe.skipIf(!usable)('interrupts on kvm', () => {
   it('are injected once the guest has them on', async () => {
     let pending = true;
-    const plugin: Partial<Plugin> = {
-      provides: [InterruptSourceToken],
-      apply({ services }) {
-        services.provide(InterruptSourceToken, {
-          pending: () => pending,
-          acknowledge: () => {
-            pending = false;
-            return 0x40;
-          },
-        });
+    const plugin = providing(InterruptSourceToken, {
+      pending: () => pending,
+      acknowledge: () => {
+        pending = false;
+        return 0x40;
       },
-    };
+    });
     // OUT 3F8H; STI; NOP; again: HLT; CLI; JMP again. Vector 40H: INC BX; IRET
     const code = [0xba, 0xf8, 0x03, 0xee, 0xfb, 0x90, 0x90, HLT, 0xfa, 0xeb, 0xfc];
     await ran(
@@ -291,22 +287,22 @@ describe.skipIf(!usable)('interrupts on kvm', () => {
 
   it('end a halt', async () => {
     let ticks = 0;
+    let halts = 0,
+      taken = 0;
+    const source = {
+      pending: () => halts > taken && taken < 3,
+      acknowledge: () => {
+        taken++;
+        ticks++;
+        return 0x40;
+      },
+    };
     const plugin: Partial<Plugin> = {
-      provides: [InterruptSourceToken],
-      apply({ services, hooks }) {
-        let halts = 0,
-          taken = 0;
+      provides: [{ token: InterruptSourceToken, make: () => source }],
+      apply({ hooks }) {
         hooks.exit.for('hlt').tap({ name: 'count', stage: Stage.Observe }, () => {
           halts++;
           return undefined;
-        });
-        services.provide(InterruptSourceToken, {
-          pending: () => halts > taken && taken < 3,
-          acknowledge: () => {
-            taken++;
-            ticks++;
-            return 0x40;
-          },
         });
       },
     };
@@ -503,6 +499,83 @@ describe.skipIf(!usable)('what plugins ask of kvm', () => {
   });
 });
 
+describe.skipIf(!usable)('what is held for a time on kvm', () => {
+  it('single steps: from one instruction to another', async () => {
+    const places: bigint[] = [];
+    const plugin: Partial<Plugin> = {
+      apply({ hooks, controls }) {
+        let release: (() => void) | undefined;
+        hooks.exit.for('io').tap(() => {
+          if (release === undefined) release = controls.hold({ primary: ['monitor-trap-flag'] });
+          else release();
+          return undefined;
+        });
+        hooks.exit.for('monitor-trap-flag').tap((_exit, vcpu) => {
+          places.push(vcpu.rip);
+          return RETRY;
+        });
+      },
+    };
+    // INC AX; OUT 10H; INC BX; INC CX; OUT 10H; INC DX; HLT
+    await ran([0x40, 0xe6, 0x10, 0x43, 0x41, 0xe6, 0x10, 0x42, HLT], { plugin }, ({ vcpu, report }) => {
+      expect(places).toEqual(expect.arrayContaining([0x1004n, 0x1005n]));
+      expect(places.every((rip) => rip >= 0x1003n && rip <= 0x1007n)).toBe(true);
+      expect([vcpu.rdx & 0xffffn, report.reason]).toEqual([1n, 'halted']);
+    });
+  });
+
+  it('an MSR: it exits while somebody wants it', async () => {
+    const seen: number[] = [];
+    let turn = 0;
+    const plugin: Partial<Plugin> = {
+      apply({ hooks, controls }) {
+        let release: (() => void) | undefined;
+        hooks.exit.for('io').tap(() => {
+          if (++turn === 2) release = controls.hold({ msrs: { read: [0xc000_0082] } });
+          if (turn === 3) release!();
+          return undefined;
+        });
+        hooks.exit.for('rdmsr').tap(() => void seen.push(turn));
+      },
+    };
+    // MOV ECX, C0000082H; MOV BL, 4; again: OUT 10H, AL; RDMSR; DEC BL; JNZ again; HLT
+    const code = [0xb9, 0x82, 0, 0, 0xc0, 0xb3, 4, 0xe6, 0x10, 0x0f, 0x32, 0xfe, 0xcb, 0x75, 0xf8, HLT];
+    await ran(code, { state: flat32, plugin }, ({ report }) => {
+      expect([seen, turn, report.reason]).toEqual([[2], 4, 'halted']);
+    });
+  });
+});
+
+describe.skipIf(!usable)('a run that ended at an exit that nobody took on kvm', () => {
+  it('goes on where somebody moves it, without the instruction', async () => {
+    // MOV AL, 1; IN AL, 10H; HLT; at 1010H: INC BX; HLT
+    const code = [0xb0, 1, 0xe4, 0x10, HLT, ...new Array<number>(11).fill(0x90), 0x43, HLT];
+    const vmm = compose({
+      backend: kvm(),
+      memory: 1 << 20,
+      plugins: [
+        definePlugin({
+          name: 'guest',
+          uses: { memory: GuestMemoryToken },
+          apply({ hooks, vcpus }, { memory }) {
+            hooks.load.tap(() => {
+              memory.write(CODE, Uint8Array.from(code));
+              vcpus[0].setInitialState({ mode: 'real16', rip: BigInt(CODE) });
+            });
+            hooks.exit.for('hlt').tap(() => stop('halted'));
+          },
+        }),
+      ],
+    });
+    expect((await vmm.run({ timeout: 10 })).reason).toBe('unhandled-exit');
+    vmm.vcpus[0].rip = 0x1010n;
+    expect((await vmm.run({ timeout: 10 })).why).toBe('halted');
+    const { rax, rbx, rip } = vmm.vcpus[0];
+    expect([rax & 0xffn, rbx & 0xffffn, rip]).toEqual([1n, 1n, 0x1012n]);
+    await vmm.dispose();
+  });
+});
+
 describe.skipIf(!usable)('state of a kvm vCPU', () => {
   const count = [0x66, 0x40, 0xe6, 0x10, 0xeb, 0xfa]; // INC EAX; OUT 10H, AL; JMP
 
@@ -517,7 +590,6 @@ describe.skipIf(!usable)('state of a kvm vCPU', () => {
 
   it('is saved and goes on elsewhere', async () => {
     const first = await runGuest(count, { plugin: until(50) });
-    first.vcpu.completeInstruction();
     const saved = structuredClone(first.vcpu.saveState());
     await first.vmm.dispose();
     const second = await machineOf(count, { plugin: until(50) });

@@ -1,14 +1,15 @@
 /** The kvm backend: guests on the machine's own /dev/kvm. */
-import { SystemControlToken, fail } from '@visorkit/core';
+import { SystemControlToken, definePlugin, fail, optional } from '@visorkit/core';
 import type {
   Backend,
   BackendOptions,
+  BackendVcpu,
   ControlSupport,
   CpuidEntry,
   GuestMemory,
-  Services,
+  Plugin,
+  ServiceSink,
   Token,
-  Vcpu,
 } from '@visorkit/core';
 import { engineMemory, layout } from '@visorkit/engine';
 import {
@@ -36,13 +37,14 @@ import {
 } from './kvm-api.js';
 import { libc } from './libc.js';
 import { MemorySlots } from './memory-slots.js';
+import { MsrFilter } from './msr-filter.js';
 import { listedMsrs } from './msrs.js';
 import { RunThread } from './run-thread.js';
 import type { KickTarget } from './run-thread.js';
 import { kvmError, openKvm, requireKvm } from './support.js';
 import type { KvmSupport } from './support.js';
 import { KvmVcpu } from './vcpu.js';
-import type { VmParts } from './vm-parts.js';
+import type { MachineServices, VmParts } from './vm-parts.js';
 
 export interface KvmBackendOptions {
   /**
@@ -77,11 +79,26 @@ export class KvmBackend implements Backend {
   readonly controls: ControlSupport;
   readonly cpuid: readonly CpuidEntry[];
   readonly provides: readonly Token<unknown>[] = [TimeStampCounterToken];
+  /** Connects the backend with the machine around it. */
+  readonly plugins: readonly Plugin[] = [
+    definePlugin({
+      name: 'backend-kvm',
+      uses: {
+        cpuid: optional(CpuidTableToken),
+        msrs: optional(MsrBusToken),
+        apics: optional(LocalApicsToken),
+        system: SystemControlToken,
+      },
+      apply: (_host, machine) => {
+        this.#machine = machine;
+      },
+    }),
+  ];
   readonly support: KvmSupport;
   readonly clock = new KvmClock();
   readonly #irqchipMode: IrqchipMode;
   #vm: Vm | undefined;
-  #services: Services | undefined;
+  #machine: MachineServices | undefined;
   #parts: VmParts | undefined;
   readonly #vcpus: KvmVcpu[] = [];
 
@@ -158,33 +175,25 @@ export class KvmBackend implements Backend {
       listedMsrs: listedMsrs(kvmFd),
       cpus: options.cpus,
       controls: options.controls,
+      msrFilter: new MsrFilter(vm.vmFd),
       kernelApic: vm.irqchip !== undefined,
       kernelPic: vm.irqchip?.mode === 'kernel',
       memory,
       slots,
       clock: this.clock,
       assistant: assist ? new Assistant(linear, size, slots) : undefined,
-      machine: () => {
-        const services = this.#services;
-        return {
-          cpuid: services?.find(CpuidTableToken),
-          msrs: services?.find(MsrBusToken),
-          apics: services?.find(LocalApicsToken),
-          system: services?.find(SystemControlToken),
-        };
-      },
+      machine: () => this.#machine ?? fail('BACKEND_NOT_OPEN', 'A vCPU of kvm runs only when the plugins are applied.'),
     };
     return memory;
   }
 
-  createVcpu(index: number): Vcpu {
+  createVcpu(index: number): BackendVcpu {
     const vcpu = new KvmVcpu(index, this.#requiredParts());
     this.#vcpus.push(vcpu);
     return vcpu;
   }
 
-  provideServices(services: Services): void {
-    this.#services = services;
+  provideServices(services: ServiceSink): void {
     const kilohertz = libc().ioctl(this.#vcpus[0].fd, Request.GET_TSC_KHZ, 0);
     const frequency = kilohertz > 0 ? kilohertz * 1000 : 1e9;
     const read = (vcpu: number): bigint => this.#vcpus[vcpu].readMsr(Msr.IA32_TIME_STAMP_COUNTER);
@@ -241,7 +250,7 @@ export class KvmBackend implements Backend {
     }
     this.#parts?.slots.dispose();
     this.#parts = undefined;
-    this.#services = undefined;
+    this.#machine = undefined;
   }
 
   #setUp(vmFd: number): void {

@@ -54,5 +54,6 @@ export function kvmControls({ extensions }: KvmSupport, irqchip: IrqchipMode): C
     },
     fixed: { primary: fixed },
     exceptions: new Set(debug ? [1, 3] : []),
+    msrs: (extensions.X86_USER_SPACE_MSR ?? 0) > 0 && (extensions.X86_MSR_FILTER ?? 0) > 0,
   };
 }

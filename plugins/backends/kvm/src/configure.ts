@@ -1,7 +1,6 @@
-/** What a vCPU is given before it runs first, when all plugins have said what they want: its CPUID, and which MSRs exit. */
+/** What a vCPU is given before it runs first, when all plugins have said what they want: its CPUID, and which MSRs of devices exit. */
 import type { Vcpu } from '@visorkit/core';
 import { guestCpuid, setCpuid } from './cpuid.js';
-import { filterMsrs } from './msrs.js';
 import type { MachineServices, VmParts } from './vm-parts.js';
 
 const APIC_BASE_DEFAULT = 0xfee0_0000n,
@@ -9,15 +8,9 @@ const APIC_BASE_DEFAULT = 0xfee0_0000n,
   APIC_BASE_BOOTSTRAP = 1n << 8n;
 
 export function configureVcpu(vcpu: Vcpu, fd: number, parts: VmParts, { cpuid, msrs, apics }: MachineServices): void {
-  const { vmFd, cpus, kernelApic, controls, supportedCpuid } = parts;
+  const { cpus, kernelApic, msrFilter, supportedCpuid } = parts;
   setCpuid(fd, cpuid === undefined ? supportedCpuid : guestCpuid(cpuid, vcpu, cpus, apics, kernelApic));
-  if (vcpu.index !== 0) return;
-  // A register that a device claims exits, and one that a plugin asks for
-  const wanted =
-    (ranges: readonly (readonly [first: number, last: number])[]) =>
-    (index: number): boolean =>
-      msrs?.find(index) !== undefined || ranges.some(([first, last]) => index >= first && index <= last);
-  filterMsrs(vmFd, wanted(controls.msrRead), wanted(controls.msrWrite));
+  if (vcpu.index === 0) msrFilter.claim(msrs);
 }
 
 /** IA32_APIC_BASE of a vCPU whose local APIC is the framework's. */

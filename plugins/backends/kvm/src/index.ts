@@ -1,4 +1,5 @@
 /** The kvm backend. */
+export { default } from './definition.js';
 export * from './backend.js';
 export type { IrqchipMode } from './capabilities.js';
 export { EventDescriptor, Irqchip, attachDoorbell, attachLine, kvmIrqchip } from './irqchip.js';

@@ -1,9 +1,9 @@
 /** The kernel's interrupt controllers and doorbells. */
 import { describe, expect, it } from 'vitest';
-import { Stage, stop } from '@visorkit/core';
+import { Stage, definePlugin, stop } from '@visorkit/core';
 import type { Plugin } from '@visorkit/core';
 import { InterruptLinesToken, PortBusToken } from '@visorkit/machine';
-import { PicPlugin } from '@visorkit/devices-pc';
+import { pic } from '@visorkit/devices-pc';
 import type { InterruptLine } from '@visorkit/machine';
 import { EventDescriptor, attachDoorbell, attachLine, kvmIrqchip } from './index.js';
 import { HLT, kvmUsable, machineOf } from './test-machine.js';
@@ -50,44 +50,34 @@ const PROGRAM = [
 const HANDLER = Uint8Array.of(0x43, 0xb0, 0x20, 0xe6, 0x20, 0xcf);
 const data = { [0x24 * 4]: Uint8Array.of(0x00, 0x40, 0, 0), 0x4000: HANDLER };
 
-function ports(ready: () => void): Partial<Plugin> {
-  return {
-    apply({ services, hooks }) {
-      services.get(PortBusToken).register(
-        0x10,
-        2,
-        {
-          readPort: () => 0,
-          writePort: (port) => {
-            if (port === 0x11) ready();
-          },
+/** Calls `ready` when the guest writes to port 11H, and ends the run when it writes to port 10H. */
+function ports(ready: (line: InterruptLine) => void): Plugin {
+  return definePlugin({
+    name: 'guest',
+    uses: { ports: PortBusToken, lines: InterruptLinesToken },
+    apply({ hooks }, { ports, lines }) {
+      const line = lines.line(4);
+      const device = {
+        readPort: () => 0,
+        writePort: (port: number) => {
+          if (port === 0x11) ready(line);
         },
-        'guest',
-      );
+      };
+      ports.register(0x10, 2, device, 'guest');
       hooks.exit
         .for('io')
         .tap({ name: 'end', stage: Stage.Observe }, (exit) => (exit.io.port === 0x10 ? stop('done') : undefined));
     },
-  };
+  });
 }
 
 describe.skipIf(!usable)('interrupt controllers of the kernel', () => {
   it("take the machine's lines", async () => {
-    let line: InterruptLine | undefined;
-    const plugin = ports(() => {
-      line!.set(true);
-    });
     const { vmm, vcpu } = await machineOf(PROGRAM, {
       backend: { irqchip: 'kernel' },
       data,
       plugins: [kvmIrqchip()],
-      plugin: {
-        ...plugin,
-        apply(host) {
-          plugin.apply!(host);
-          line = host.services.get(InterruptLinesToken).line(4);
-        },
-      },
+      plugin: ports((line) => line.set(true)),
     });
     const report = await vmm.run({ timeout: 5 });
     expect([report.why, vcpu.rbx & 0xffffn]).toEqual(['done', 1n]);
@@ -111,21 +101,11 @@ describe.skipIf(!usable)('interrupt controllers of the kernel', () => {
   });
 
   it("are the local APIC alone, with the framework's 8259s before it", async () => {
-    let line: InterruptLine | undefined;
-    const plugin = ports(() => {
-      line!.set(true);
-    });
     const { vmm, vcpu, backend } = await machineOf(PROGRAM, {
       backend: { irqchip: 'split' },
       data,
-      plugins: [new PicPlugin()],
-      plugin: {
-        ...plugin,
-        apply(host) {
-          plugin.apply!(host);
-          line = host.services.get(InterruptLinesToken).line(4);
-        },
-      },
+      plugins: [pic()],
+      plugin: ports((line) => line.set(true)),
     });
     const report = await vmm.run({ timeout: 5 });
     expect([report.why, vcpu.rbx & 0xffffn, backend.irqchip?.mode]).toEqual(['done', 1n, 'split']);

@@ -1,5 +1,5 @@
 /** Interrupt controllers of the kernel, and the event descriptors that raise lines and ring doorbells without an exit. */
-import { BackendToken, VisorkitError, fail } from '@visorkit/core';
+import { BackendToken, VisorkitError, definePlugin, fail } from '@visorkit/core';
 import type { Plugin } from '@visorkit/core';
 import { InterruptLinesToken } from '@visorkit/machine';
 import type { IrqchipMode } from './capabilities.js';
@@ -77,20 +77,21 @@ export class Irqchip {
 
 /** Puts the kernel's interrupt controllers into a machine in place of the framework's. */
 export function kvmIrqchip(): Plugin {
-  return {
+  return definePlugin({
     name: 'kvm-irqchip',
-    requires: { capabilities: ['irqchip.kernel'], services: [BackendToken, InterruptLinesToken] },
-    apply({ services, onDispose }) {
-      const { irqchip } = services.get(BackendToken) as { irqchip?: Irqchip };
+    capabilities: ['irqchip.kernel'],
+    uses: { backend: BackendToken, lines: InterruptLinesToken },
+    apply(host, { backend, lines }) {
+      const { irqchip } = backend as { irqchip?: Irqchip };
       if (irqchip === undefined)
         fail('KVM_IRQCHIP', 'The backend has no interrupt controllers in the kernel: make it with irqchip "kernel".');
-      onDispose(
-        services.get(InterruptLinesToken).connect((gsi, level) => {
+      host.onDispose(
+        lines.connect((gsi, level) => {
           if (gsi !== 2) irqchip.setLine(gsi, level);
         }),
       );
     },
-  };
+  });
 }
 
 /** A counter that the kernel, or anybody with the descriptor, adds to. */

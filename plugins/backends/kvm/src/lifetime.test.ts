@@ -142,7 +142,7 @@ describe.skipIf(!usable)('what a VM holds', () => {
     const run = await runGuest([HLT], {
       plugin: {
         apply({ hooks }) {
-          hooks.exit.for('hlt').tap('bad', () => {
+          hooks.exit.for('hlt').tap(() => {
             throw new Error('no');
           });
         },

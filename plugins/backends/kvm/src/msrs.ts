@@ -1,8 +1,8 @@
 /** MSRs: which ones KVM keeps, reading and writing them, and which accesses of the guest come to the framework. */
 import { VisorkitError, fail } from '@visorkit/core';
 import { msrName } from '@visorkit/x86';
-import { MSR_FILTER_READ, MSR_FILTER_WRITE, Request, Size } from './kvm-api.js';
-import { addressOf, libc } from './libc.js';
+import { Request } from './kvm-api.js';
+import { libc } from './libc.js';
 import { kvmError } from './support.js';
 
 /** Saved besides those that KVM lists: memory types and machine checks, which it keeps without saying so. */
@@ -99,45 +99,4 @@ export class Msrs {
     this.#one[2] = BigInt.asUintN(64, value);
     return libc().ioctlPointer(this.vcpuFd, Request.SET_MSRS, this.#one) === 1;
   }
-}
-
-/** Stretches of MSR numbers in which a filter can be set; [first, count], whole bytes of bitmap. */
-const FILTERABLE = [
-  [0, 0x2000],
-  [0xc000_0000, 0x2000],
-  [0xc001_0000, 0x2000],
-] as const;
-
-/**
- * Has the guest's accesses to some MSRs exit although KVM keeps them. Those it does not know exit anyway. x2APIC registers cannot be
- * filtered; without an APIC of its own KVM does not know them.
- */
-export function filterMsrs(vmFd: number, reads: (index: number) => boolean, writes: (index: number) => boolean): void {
-  const filter = new Uint8Array(Size.MSR_FILTER),
-    view = new DataView(filter.buffer);
-  const bitmaps: Uint8Array[] = [];
-  for (const [first, count] of FILTERABLE) {
-    for (const [flag, wanted] of [
-      [MSR_FILTER_READ, reads],
-      [MSR_FILTER_WRITE, writes],
-    ] as const) {
-      // A bit that is set lets KVM handle the access
-      const bitmap = new Uint8Array(count / 8).fill(0xff);
-      let any = false;
-      for (let offset = 0; offset < count; offset++) {
-        if (!wanted(first + offset)) continue;
-        bitmap[offset >>> 3] &= ~(1 << (offset & 7));
-        any = true;
-      }
-      if (!any) continue;
-      const at = 8 + bitmaps.length * Size.MSR_RANGE;
-      view.setUint32(at, flag, true);
-      view.setUint32(at + 4, count, true);
-      view.setUint32(at + 8, first, true);
-      view.setBigUint64(at + 16, addressOf(bitmap), true);
-      bitmaps.push(bitmap);
-    }
-  }
-  if (bitmaps.length > 0 && libc().ioctlPointer(vmFd, Request.X86_SET_MSR_FILTER, filter) < 0)
-    throw kvmError('a filter of MSRs');
 }

@@ -1,8 +1,9 @@
 /** A machine around a few instructions, for the tests of this package. */
-import { GuestMemoryToken, Stage } from '@visorkit/core';
-import type { GuestMemory, InitialState, Plugin, PluginHost, StopReport, Vmm } from '@visorkit/core';
+import { GuestMemoryToken, Stage, definePlugin } from '@visorkit/core';
+import type { GuestMemory, InitialState, Plugin, StopReport, Vmm } from '@visorkit/core';
 import { exits } from '@visorkit/exits';
 import { PortBusToken, compose } from '@visorkit/machine';
+import type { PortBus, PortDevice } from '@visorkit/machine';
 import { kvm } from './backend.js';
 import type { KvmBackend, KvmBackendOptions } from './backend.js';
 import { checkKvm } from './support.js';
@@ -43,32 +44,27 @@ export async function machineOf(code: readonly number[], options: MachineOptions
   const output: number[] = [],
     backend = kvm(options.backend);
   let vcpu: KvmVcpu | undefined;
-  const guest: Plugin = {
+  const { uses = {}, apply, ...rest } = options.plugin ?? {};
+  const guest = definePlugin({
     name: 'guest',
-    ...options.plugin,
-    apply(host: PluginHost) {
-      const { services, hooks, vcpus } = host;
-      vcpu = vcpus[0] as KvmVcpu;
-      services.get(PortBusToken).register(
-        0x3f8,
-        4,
-        {
-          readPort: () => 0x5a,
-          writePort: (_port, _size, value) => {
-            output.push(value);
-          },
-        },
-        'guest',
-      );
-      hooks.load.tapPromise({ name: 'guest', stage: Stage.Machine }, async () => {
-        const memory = services.get(GuestMemoryToken);
+    ...rest,
+    uses: { ...uses, ports: PortBusToken, memory: GuestMemoryToken },
+    apply(host, used) {
+      const { ports, memory } = used as { ports: PortBus; memory: GuestMemory };
+      vcpu = host.vcpus[0] as KvmVcpu;
+      const collector = {
+        readPort: () => 0x5a,
+        writePort: (_port: number, _size: number, value: number) => output.push(value),
+      };
+      ports.register(0x3f8, 4, collector as PortDevice, 'guest');
+      host.hooks.load.tap({ stage: Stage.Machine }, () => {
         memory.write(CODE, Uint8Array.from(code));
         for (const [gpa, bytes] of Object.entries(options.data ?? {})) memory.write(Number(gpa), bytes);
-        vcpus[0].setInitialState({ mode: 'real16', rip: BigInt(CODE), rsp: 0x8000n, ...options.state });
+        vcpu!.setInitialState({ mode: 'real16', rip: BigInt(CODE), rsp: 0x8000n, ...options.state });
       });
-      options.plugin?.apply?.(host);
+      apply?.(host, used);
     },
-  };
+  });
   const vmm = compose({
     backend,
     memory: options.memory ?? 1 << 20,

@@ -1,6 +1,6 @@
 /** A vCPU of KVM: enters the guest with KVM_RUN on the thread that calls `run`, brings its exits, completes what was handled. */
-import { ExitReason, VisorkitError, VmExit, fail } from '@visorkit/core';
-import type { InitialState, Vcpu } from '@visorkit/core';
+import { ExitReason, VisorkitError, VmExit, fail, isVisorkitError } from '@visorkit/core';
+import type { BackendVcpu, InitialState, MergedControls } from '@visorkit/core';
 import type { LocalApicPort } from '@visorkit/machine';
 import { EventType, Msr, Vector } from '@visorkit/x86';
 import { Assistance } from './assistance.js';
@@ -13,6 +13,7 @@ import {
   HAS_INSTRUCTION_BYTES,
   INTERNAL_ERRORS,
   INTERNAL_ERROR_EMULATION,
+  MSR_REASON_FILTER,
   Request,
   Run,
   RunExit,
@@ -52,7 +53,7 @@ const IF = 1n << 9n;
 const EXCEPTION_DB = 1 << Vector.DB,
   EXCEPTION_BP = 1 << Vector.BP;
 
-export class KvmVcpu extends KvmRegisters implements Vcpu {
+export class KvmVcpu extends KvmRegisters implements BackendVcpu {
   readonly exit = new VmExit();
   /** KVM does not count what the guest retires. */
   readonly instructions = 0;
@@ -116,11 +117,7 @@ export class KvmVcpu extends KvmRegisters implements Vcpu {
     };
     if (ioctlPointer(fd, Request.SET_SIGNAL_MASK, parts.thread.signalMask) < 0)
       throw kvmError('a signal mask for a vCPU');
-    const { exceptionBitmap, primary } = parts.controls;
-    this.#debug.singleStep = primary.has('monitor-trap-flag');
-    this.#debug.softwareBreakpoints = (exceptionBitmap & EXCEPTION_BP) !== 0;
-    this.#debug.hardwareBreakpoints = (exceptionBitmap & EXCEPTION_DB) !== 0;
-    this.#debugUsed = this.#debug.singleStep || this.#debug.softwareBreakpoints || this.#debug.hardwareBreakpoints;
+    this.setControls(parts.controls);
     const { assistant, slots } = parts;
     this.#assistance =
       assistant &&
@@ -165,7 +162,7 @@ export class KvmVcpu extends KvmRegisters implements Vcpu {
       this.#early = false;
       if (this.#give()) return exit;
     }
-    const { thread, clock } = this.#parts,
+    const { thread, clock, msrFilter } = this.#parts,
       run = this.#run,
       assistance = this.#assistance;
     for (;;) {
@@ -178,6 +175,7 @@ export class KvmVcpu extends KvmRegisters implements Vcpu {
         if (this.#debug.singleStep) this.#steps.begin(this, this.#parts.memory);
         this.#debug.apply();
       }
+      if (msrFilter.stale) msrFilter.tell();
       if (this.#events.queued) this.#stalled = 0;
       const interruptAt = clock.monotonic(this.#deadline) + (this.#stalled < STALLED_ENTRIES ? LATENESS : STALLED_TIME);
       if (interruptAt !== thread.armed) thread.arm(interruptAt, clock.monotonic(clock.last));
@@ -242,6 +240,29 @@ export class KvmVcpu extends KvmRegisters implements Vcpu {
     }
   }
 
+  /**
+   * The kernel finishes an instruction that it has begun, whatever is answered; what that does to the registers and to
+   * the events that wait is put back.
+   */
+  dropExit(): void {
+    const general = this.copyGeneral(),
+      special = this.copySpecial(),
+      events = this.#events.save(),
+      { queued } = this.#events;
+    this.#drop();
+    this.#run.bytes[Run.MSR_ERROR] = 0;
+    do {
+      this.#early = false;
+      this.#completing = true;
+      this.settle();
+    } while (this.#early); // one that accesses a device several times comes with each access
+    this.#events.restore(events);
+    this.#events.queued = queued;
+    this.putSpecial(special);
+    this.putGeneral(general);
+    startExit(this.exit, ExitReason.PREEMPTION_TIMER);
+  }
+
   /** KVM delivers again by itself what an exit interrupted. */
   reinjectEvent(): void {}
 
@@ -292,10 +313,15 @@ export class KvmVcpu extends KvmRegisters implements Vcpu {
   }
   requestNmiWindow(): void {}
 
-  /** Turns single steps (exit 37) on or off; a plugin that needs the control `monitor-trap-flag` has them on from the start. */
-  setSingleStep(on: boolean): void {
-    this.#debug.singleStep = on;
-    this.#debugUsed = true;
+  setControls(controls: MergedControls): void {
+    const { exceptionBitmap, primary } = controls;
+    const debug = this.#debug;
+    debug.singleStep = primary.has('monitor-trap-flag');
+    debug.softwareBreakpoints = (exceptionBitmap & EXCEPTION_BP) !== 0;
+    debug.hardwareBreakpoints = (exceptionBitmap & EXCEPTION_DB) !== 0;
+    // Once used, the kernel may have to be told that it is over
+    this.#debugUsed ||= debug.singleStep || debug.softwareBreakpoints || debug.hardwareBreakpoints;
+    this.#parts.msrFilter.want(this.index, controls);
   }
 
   init(): void {
@@ -508,10 +534,10 @@ export class KvmVcpu extends KvmRegisters implements Vcpu {
         return true;
       case RunExit.X86_RDMSR:
         startExit(exit, ExitReason.RDMSR);
-        return true;
+        return this.#wantedMsr(false);
       case RunExit.X86_WRMSR:
         startExit(exit, ExitReason.WRMSR);
-        return true;
+        return this.#wantedMsr(true);
       case RunExit.HYPERCALL:
         startExit(exit, ExitReason.VMCALL);
         return true;
@@ -535,6 +561,28 @@ export class KvmVcpu extends KvmRegisters implements Vcpu {
           { reason: words[EXIT_REASON] },
         );
     }
+  }
+
+  /** An access that exits only because another vCPU's does is carried out here, as the kernel would have done. */
+  #wantedMsr(write: boolean): boolean {
+    const { words, bytes } = this.#run,
+      { msrFilter } = this.#parts;
+    const index = words[Run.MSR_INDEX / 4];
+    if ((words[Run.MSR_REASON / 4] & MSR_REASON_FILTER) === 0 || !this.#msrs.has(index)) return true;
+    if (write ? msrFilter.wantsWrite(this.index, index) : msrFilter.wantsRead(this.index, index)) return true;
+    bytes[Run.MSR_ERROR] = 0;
+    try {
+      if (write) this.#msrs.write(index, (BigInt(words[MSR_DATA + 1]) << 32n) | BigInt(words[MSR_DATA]));
+      else {
+        const value = this.#msrs.read(index);
+        words[MSR_DATA] = Number(value & 0xffff_ffffn);
+        words[MSR_DATA + 1] = Number(value >> 32n);
+      }
+    } catch (error) {
+      if (!isVisorkitError(error)) throw error;
+      bytes[Run.MSR_ERROR] = 1; // the kernel gives #GP
+    }
+    return false;
   }
 
   #systemEvent(type: number): void {

@@ -5,6 +5,7 @@ import type { CpuidEntry } from '@visorkit/core';
 import type { Assistant } from './assistant.js';
 import type { KvmClock } from './clock.js';
 import type { MemorySlots } from './memory-slots.js';
+import type { MsrFilter } from './msr-filter.js';
 import type { RunThread } from './run-thread.js';
 import type { KvmSupport } from './support.js';
 
@@ -13,7 +14,7 @@ export interface MachineServices {
   readonly cpuid: CpuidTable | undefined;
   readonly msrs: MsrBus | undefined;
   readonly apics: LocalApics | undefined;
-  readonly system: SystemControl | undefined;
+  readonly system: SystemControl;
 }
 
 export interface VmParts {
@@ -25,7 +26,9 @@ export interface VmParts {
   readonly supportedCpuid: readonly CpuidEntry[];
   readonly listedMsrs: readonly number[];
   readonly cpus: number;
+  /** What each vCPU traps before anybody holds more. */
   readonly controls: MergedControls;
+  readonly msrFilter: MsrFilter;
   /** The local APICs are the kernel's. */
   readonly kernelApic: boolean;
   /** The 8259s are the kernel's too: nobody injects interrupts from outside. */

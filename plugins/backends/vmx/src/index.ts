@@ -1,4 +1,5 @@
 /** The software VT-x backend. */
+export { default } from './definition.js';
 export * from './backend.js';
 export { VMX_CAPABILITIES, VMX_CONTROLS } from './capabilities.js';
 export type { MemoryViewsState } from './memory-views.js';

@@ -6,6 +6,7 @@ import type { Plugin } from '@visorkit/core';
 import { definePlugin } from '@visorkit/core';
 import { AddDeviceToken, CpuidTableToken, MsrBusToken } from '@visorkit/machine';
 import type { Device, MsrDevice } from '@visorkit/machine';
+import * as v from 'valibot';
 
 /** One register: its value after reset, and which bits WRMSR may change (others must keep their value, else #GP). */
 interface PlatformMsr {
@@ -76,6 +77,7 @@ function memoryTypes(physicalBits: number): PlatformMsr[] {
 /** Holds the values, one set for each vCPU. State: by vCPU and index, as hexadecimal text. */
 class PlatformMsrs implements MsrDevice, Device<Record<string, string>[]> {
   readonly name = 'platform-msrs';
+  readonly schema = v.array(v.record(v.string(), v.string()));
   readonly #registers: Map<number, PlatformMsr>;
   readonly #values: Map<number, bigint>[];
 

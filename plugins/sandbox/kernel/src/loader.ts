@@ -59,7 +59,7 @@ export class SandboxLoader implements BootLoader {
   readonly name = 'sandbox';
 
   constructor(
-    private readonly start: () => ProgramStart,
+    private readonly start: ProgramStart,
     private readonly loaded: (where: LoadedProgram) => void,
   ) {}
 
@@ -77,7 +77,7 @@ export class SandboxLoader implements BootLoader {
       info = place.take(PAGE),
       gdt = place.take(PAGE);
     const pageTable = writePageTables(memory, place, kernel);
-    const start = this.start();
+    const { start } = this;
     const stack = writeArguments(memory, place, start);
     const at = place.take(image.length);
     memory.write(at, image);

@@ -1,4 +1,5 @@
 /** The program's memory through the page tables that the guest kernel keeps (SDM 3A, 4.5: four levels, 4 KiB pages). */
+import { GuestMemoryToken, inject, injectable } from '@visorkit/core';
 import type { GuestMemory } from '@visorkit/core';
 import { PagesNeeded } from '@visorkit/linux-abi';
 import type { UserMemory } from '@visorkit/linux-abi';
@@ -11,6 +12,7 @@ const USER = 4;
 const DIRTY = 0x40;
 const PAGE = 4096;
 
+@injectable()
 export class PagedMemory implements UserMemory {
   /** Physical address of the top table; set when the program is loaded. */
   root = 0;
@@ -22,7 +24,7 @@ export class PagedMemory implements UserMemory {
   #frame = 0;
   #writable = false;
 
-  constructor(private readonly memory: GuestMemory) {}
+  constructor(@inject(GuestMemoryToken) private readonly memory: GuestMemory) {}
 
   /** The guest has run: its page tables may have changed. */
   refresh(): void {

@@ -4,18 +4,18 @@ import { randomFillSync } from 'node:crypto';
 import { basename } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { VmxBackend } from '@visorkit/backend-vmx';
-import { VisorkitError, describeError, fail } from '@visorkit/core';
+import { VisorkitError, fail } from '@visorkit/core';
 import type { Backend, Plugin, StopReport } from '@visorkit/core';
 import { disassembler } from '@visorkit/disassembler';
 import { exits } from '@visorkit/exits';
-import { PID, SystemCallTable, signalName } from '@visorkit/linux-abi';
-import { LinuxProcessPlugin, linuxSystemCalls } from '@visorkit/linux-syscalls';
+import { PID, SystemCallTableToken, signalName } from '@visorkit/linux-abi';
+import { linuxProcess, linuxSystemCalls } from '@visorkit/linux-syscalls';
 import type { HostInput, HostOutput, Mount } from '@visorkit/linux-syscalls';
 import { compose } from '@visorkit/machine';
 import { openHostFile } from '@visorkit/sandbox-fs';
 import type { FileHandle } from '@visorkit/sandbox-fs';
-import { SandboxKernelPlugin, checkProgram } from '@visorkit/sandbox-kernel';
-import type { Killed, Mapping } from '@visorkit/sandbox-kernel';
+import { SandboxKernelToken, checkProgram, sandboxKernel } from '@visorkit/sandbox-kernel';
+import type { Killed, Mapping, SandboxKernel } from '@visorkit/sandbox-kernel';
 import { describeKilled } from './describe.js';
 import {
   BytesInput,
@@ -205,23 +205,19 @@ export async function runElf(options: RunElfOptions): Promise<RunElfResult> {
   const closing: Closing[] = [];
   const random = new Uint8Array(16);
   fillRandom(random);
-  const table = new SystemCallTable();
-  const kernel = new SandboxKernelPlugin(
-    {
-      start: { args: argv, env: environment, execName: latin1(path), uid, gid, pid: PID, random },
-      ...(options.doorbell === undefined ? {} : { doorbell: options.doorbell }),
-      ...(options.trace === undefined ? {} : { trace: options.trace }),
-      ...(options.onStart === undefined ? {} : { onStart: options.onStart }),
-    },
-    table,
-  );
+  const sandbox = sandboxKernel({
+    start: { args: argv, env: environment, execName: latin1(path), uid, gid, pid: PID, random },
+    ...(options.doorbell === undefined ? {} : { doorbell: options.doorbell }),
+    ...(options.trace === undefined ? {} : { trace: options.trace }),
+    ...(options.onStart === undefined ? {} : { onStart: options.onStart }),
+  });
   try {
     const stdin = openInput(options.stdin, closing);
     const stdout = openOutput(options.stdout ?? 'capture', 1, closing),
       stderr = openOutput(options.stderr ?? 'capture', 2, closing);
     const enough = new AbortController();
     const budget = maxOutput === Infinity ? undefined : new OutputBudget(maxOutput, () => enough.abort());
-    const linux = new LinuxProcessPlugin({
+    const linux = linuxProcess({
       execName: latin1(path),
       args: argv,
       env: environment,
@@ -248,10 +244,11 @@ export async function runElf(options: RunElfOptions): Promise<RunElfResult> {
       memory: options.memory ?? '256M',
       cpus: 1,
       time,
-      plugins: [disassembler(), ...exits(), kernel, linux, ...linuxSystemCalls(), ...(options.plugins ?? [])],
+      plugins: [disassembler(), ...exits(), sandbox, linux, ...linuxSystemCalls(), ...(options.plugins ?? [])],
       boot: { image, imageName: path, loader: 'sandbox' },
     });
     await vmm.create();
+    const kernel = vmm.services.get(SandboxKernelToken);
     options.control?.((signal) => kernel.signal(signal));
     const report = await vmm.run({
       ...(options.timeout === undefined ? {} : { timeout: options.timeout }),
@@ -264,7 +261,7 @@ export async function runElf(options: RunElfOptions): Promise<RunElfResult> {
       ...ended(kernel, report, basename(path), budget?.exceeded === true ? maxOutput : undefined),
       stdout: captured(stdout),
       stderr: captured(stderr),
-      unknownCalls: table.missed(),
+      unknownCalls: vmm.services.get(SystemCallTableToken).missed(),
       systemCalls: kernel.systemCalls,
       report,
       mappings,
@@ -277,7 +274,7 @@ export async function runElf(options: RunElfOptions): Promise<RunElfResult> {
 }
 
 function ended(
-  kernel: SandboxKernelPlugin,
+  kernel: SandboxKernel,
   report: StopReport,
   name: string,
   exceeded: number | undefined,
@@ -313,17 +310,9 @@ function captured(output: HostOutput): Uint8Array {
 
 /** An error that a plugin met on behalf of the user is the user's to see, without the plugin around it. */
 function unwrapped(error: unknown): unknown {
-  if (!(error instanceof VisorkitError) || error.code !== 'PLUGIN_FAILED' || error.cause === undefined) return error;
-  const { cause } = error as { cause: unknown };
-  if (cause instanceof VisorkitError) return cause;
-  if ((cause as { code?: string }).code === 'SANDBOX_CWD')
-    return new VisorkitError('SANDBOX_CWD', `The program cannot start: ${(cause as Error).message}.`);
-  if ((cause as Error).name === 'LinuxError')
-    return new VisorkitError(
-      'SANDBOX_CWD',
-      `The program cannot start in its working directory: ${describeError(cause)}.`,
-    );
-  return error;
+  return error instanceof VisorkitError && error.code === 'PLUGIN_FAILED' && error.cause instanceof VisorkitError
+    ? error.cause
+    : error;
 }
 
 /** Text as the bytes that a program gets, one character each. */

@@ -78,10 +78,8 @@ const REFUSED = new Set([
 function servedCalls(): string[] {
   const table = new SystemCallTable();
   for (const plugin of linuxSystemCalls()) {
-    plugin.apply({
-      services: { get: (token: unknown) => (token === SystemCallTableToken ? table : undefined) },
-      onDispose() {},
-    } as never);
+    expect(Object.values(plugin.uses ?? {})).toEqual([SystemCallTableToken]);
+    plugin.apply?.({ onDispose() {} } as never, { table } as never);
   }
   return Array.from({ length: 500 }, (_, number) => number)
     .filter((number) => table.get(number) !== undefined)

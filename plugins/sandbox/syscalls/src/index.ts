@@ -53,6 +53,6 @@ export {
   waiting,
 };
 export { group } from './group.js';
-export { LinuxProcessPlugin } from './process-plugin.js';
+export { linuxProcess } from './process-plugin.js';
 export type { LinuxProcessOptions, Mount } from './process-plugin.js';
 export type { HostInput, HostOutput, HostTerminal } from './streams.js';

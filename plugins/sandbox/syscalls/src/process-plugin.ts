@@ -1,9 +1,11 @@
 /** Makes the process: its files, its view of paths, its standard streams. */
 import { randomFillSync } from 'node:crypto';
-import { MachineConfigToken } from '@visorkit/core';
-import type { Plugin, PluginHost } from '@visorkit/core';
+import { MachineConfigToken, definePlugin, describeError, fail } from '@visorkit/core';
+import type { MachineConfig, Plugin } from '@visorkit/core';
 import { GuestKernelToken, Process, ProcessToken } from '@visorkit/linux-abi';
+import type { GuestKernel } from '@visorkit/linux-abi';
 import { TimerQueueToken } from '@visorkit/machine';
+import type { TimerQueue } from '@visorkit/machine';
 import { FileMode, MemoryFs, Namespace, SpecialNode, WriteQuota, bytesFile } from '@visorkit/sandbox-fs';
 import type { FileHandle, FsNode, MemoryDirectory, WriteLimits } from '@visorkit/sandbox-fs';
 import { ContentFile } from './open-files.js';
@@ -47,85 +49,106 @@ export interface LinuxProcessOptions {
 
 const FILES_LIMIT = 64 << 20;
 
-export class LinuxProcessPlugin implements Plugin {
-  readonly name = 'linux-process';
-  readonly requires = { services: [TimerQueueToken, GuestKernelToken, MachineConfigToken] };
-  readonly provides = [ProcessToken];
+/** The process in the sandbox: its files, its view of paths, its standard streams. */
+export function linuxProcess(options: LinuxProcessOptions): Plugin {
+  return definePlugin({
+    name: 'linux-process',
+    uses: { timers: TimerQueueToken, kernel: GuestKernelToken, machine: MachineConfigToken },
+    provides: [{ token: ProcessToken, make: (used) => makeProcess(options, used) }],
+  });
+}
 
-  constructor(private readonly options: LinuxProcessOptions) {}
+/** What the process needs of the machine. The kernel needs the process too, and is looked at when the process calls it. */
+interface Surroundings {
+  readonly timers: TimerQueue;
+  readonly kernel: GuestKernel;
+  readonly machine: MachineConfig;
+}
 
-  apply(host: PluginHost): void {
-    const { services } = host,
-      { options } = this;
-    const kernel = services.get(GuestKernelToken),
-      timers = services.get(TimerQueueToken);
-    const epoch = options.epoch ?? BigInt(Date.now()) * 1_000_000n;
-    const { uid, gid, fillRandom = randomFillSync } = options;
-    const fs = new MemoryFs({
-      limit: options.filesLimit ?? FILES_LIMIT,
-      uid,
-      gid,
-      now: () => epoch + BigInt(Math.floor(timers.clock.now())),
-    });
-    const quota = options.writeLimits === undefined ? undefined : new WriteQuota(options.writeLimits);
-    const space = new Namespace(fs.root, quota);
-    host.onDispose(() => space.close());
-    const process: Process = new Process({
-      execName: options.execName,
-      args: options.args,
-      env: options.env,
-      identity: { uid, gid },
-      cwd: [],
-      space,
-      fs,
-      memory: services.get(MachineConfigToken).memory,
-      epoch,
-      timers,
-      fillRandom,
-      hostname: options.hostname ?? 'sandbox',
-      wake: () => kernel.wake(),
-      signal: (signal) => kernel.signal(signal),
-      cpuTime: () => timers.clock.now(),
-    });
+function makeProcess(options: LinuxProcessOptions, around: Surroundings): Process {
+  const { timers } = around;
+  const epoch = options.epoch ?? BigInt(Date.now()) * 1_000_000n;
+  const { uid, gid, fillRandom = randomFillSync } = options;
+  const fs = new MemoryFs({
+    limit: options.filesLimit ?? FILES_LIMIT,
+    uid,
+    gid,
+    now: () => epoch + BigInt(Math.floor(timers.clock.now())),
+  });
+  const quota = options.writeLimits === undefined ? undefined : new WriteQuota(options.writeLimits);
+  const space = new Namespace(fs.root, quota);
+  const process: Process = new Process({
+    execName: options.execName,
+    args: options.args,
+    env: options.env,
+    identity: { uid, gid },
+    cwd: [],
+    space,
+    fs,
+    memory: around.machine.memory,
+    epoch,
+    timers,
+    fillRandom,
+    hostname: options.hostname ?? 'sandbox',
+    wake: () => around.kernel.wake(),
+    signal: (signal) => around.kernel.signal(signal),
+    cpuTime: () => timers.clock.now(),
+  });
+  try {
     if (options.umask !== undefined) process.umask = options.umask;
-    host.onDispose(() => process.dispose());
     addSpecialFiles(fs, () => process, fillRandom);
     for (const { host: folder, guest, readOnly = false } of options.mounts ?? []) space.mount(folder, guest, readOnly);
     const { program } = options;
     process.program = program instanceof Uint8Array ? bytesFile(fs, program) : program?.();
     fs.quota = quota; // what was made until here is the sandbox's own
-    const cwd = space.resolve({ names: [] }, options.cwd ?? '/', { follow: true });
-    process.cwd = cwd.names;
-    const found = cwd.node?.kind;
-    cwd.close();
-    if (found !== 'directory')
-      throw Object.assign(new Error(`the working directory ${options.cwd} does not exist`), { code: 'SANDBOX_CWD' });
-    this.#openStreams(process, () => kernel.wake());
-    services.provide(ProcessToken, process);
+    process.cwd = workingDirectory(space, options.cwd ?? '/');
+    openStreams(process, options);
+  } catch (error) {
+    process.dispose();
+    throw error;
   }
+  return process;
+}
 
-  #openStreams(process: Process, wake: () => void): void {
-    const { stdin, stdout, stderr } = this.options;
-    const terminal = ('terminal' in stdin ? stdin.terminal : undefined) ?? stdout.terminal ?? stderr.terminal;
-    const settings = terminal === undefined ? undefined : new TerminalSettings(terminal);
-    const on = (stream: { readonly terminal?: unknown }): TerminalSettings | undefined =>
-      stream.terminal === undefined ? undefined : settings;
-    if ('seekable' in stdin) process.files.add(new ContentFile(0, stdin, '/dev/stdin'));
-    else {
-      stdin.onReady = wake;
-      process.files.add(new InputStream(stdin, on(stdin)));
-    }
-    stdout.onReady = stderr.onReady = wake;
-    process.files.add(new OutputStream(stdout, 1, on(stdout)));
-    process.files.add(new OutputStream(stderr, 2, on(stderr)));
-    const onTerminal = [stdin, stdout, stderr].findIndex(
-      (stream) => 'terminal' in stream && stream.terminal !== undefined,
-    );
-    const { fs } = process.options;
-    if (onTerminal >= 0)
-      (fs.root.lookup('dev') as MemoryDirectory).put(
-        'tty',
-        new SpecialNode(fs, 'descriptor', FileMode.SYMLINK | 0o777, { descriptor: onTerminal }),
-      );
+/** Throws SANDBOX_CWD. */
+function workingDirectory(space: Namespace, path: string): readonly string[] {
+  let found: string | undefined;
+  let names: readonly string[];
+  try {
+    const cwd = space.resolve({ names: [] }, path, { follow: true });
+    ({ names } = cwd);
+    found = cwd.node?.kind;
+    cwd.close();
+  } catch (error) {
+    if ((error as Error).name !== 'LinuxError') throw error;
+    fail('SANDBOX_CWD', `The program cannot start in its working directory: ${describeError(error)}.`, { path });
   }
+  if (found !== 'directory')
+    fail('SANDBOX_CWD', `The program cannot start: the working directory ${path} does not exist.`, { path });
+  return names;
+}
+
+function openStreams(process: Process, { stdin, stdout, stderr }: LinuxProcessOptions): void {
+  const wake = (): void => process.wake();
+  const terminal = ('terminal' in stdin ? stdin.terminal : undefined) ?? stdout.terminal ?? stderr.terminal;
+  const settings = terminal === undefined ? undefined : new TerminalSettings(terminal);
+  const on = (stream: { readonly terminal?: unknown }): TerminalSettings | undefined =>
+    stream.terminal === undefined ? undefined : settings;
+  if ('seekable' in stdin) process.files.add(new ContentFile(0, stdin, '/dev/stdin'));
+  else {
+    stdin.onReady = wake;
+    process.files.add(new InputStream(stdin, on(stdin)));
+  }
+  stdout.onReady = stderr.onReady = wake;
+  process.files.add(new OutputStream(stdout, 1, on(stdout)));
+  process.files.add(new OutputStream(stderr, 2, on(stderr)));
+  const onTerminal = [stdin, stdout, stderr].findIndex(
+    (stream) => 'terminal' in stream && stream.terminal !== undefined,
+  );
+  const { fs } = process.options;
+  if (onTerminal >= 0)
+    (fs.root.lookup('dev') as MemoryDirectory).put(
+      'tty',
+      new SpecialNode(fs, 'descriptor', FileMode.SYMLINK | 0o777, { descriptor: onTerminal }),
+    );
 }

@@ -1,7 +1,7 @@
 /** `--cpu`: which features are left out, and which words are refused. */
 import { PHYSICAL_ADDRESS_BITS, PROCESSOR_FEATURES } from '@visorkit/engine';
 import { describe, expect, it } from 'vitest';
-import { parseProcessor } from './processor.js';
+import { parseProcessor } from './processor-text.js';
 
 describe('--cpu', () => {
   it('is everything, but for what is left out', () => {

@@ -1,4 +1,4 @@
-/** `--cpu`: which processor the guest sees, as everything the backend has but for what is left out. */
+/** Which processor the guest sees, as text (`--cpu` of the command line): everything that the backend has but for what is left out. */
 import { fail } from '@visorkit/core';
 import { PHYSICAL_ADDRESS_BITS, PROCESSOR_FEATURES } from '@visorkit/engine';
 import type { ProcessorVendor } from '@visorkit/engine';
