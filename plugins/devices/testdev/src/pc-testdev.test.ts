@@ -82,7 +82,7 @@ describe('pc-testdev', () => {
         });
         expect(restored).toEqual(saved);
       }),
-      { numRuns: 10 },
+      { numRuns: 4 },
     );
     for (const said of refusals(device).values()) {
       expect(said).toMatch('The state of device "pc-testdev" cannot be restored: ');
