@@ -34,6 +34,8 @@ export interface NamespaceContents {
   pit: boolean;
   hpet: boolean;
   pci: boolean;
+  /** A window of PCI memory above RAM and 4 GiB, for addresses of 64 bits. */
+  pciMemory64?: { first: number; last: number };
   /** Named objects of plugins, placed in \_SB. */
   extra: readonly Aml[];
 }
@@ -46,7 +48,7 @@ const PCI_PINS = 4;
 export function dsdt(contents: NamespaceContents): Table {
   const bus: Aml[] = [];
   for (let cpu = 0; cpu < contents.cpus; cpu++) bus.push(processor(cpu));
-  if (contents.pci) bus.push(pciRoot());
+  if (contents.pci) bus.push(pciRoot(contents));
   if (contents.rtc)
     bus.push(
       device('RTC', name('_HID', eisaId('PNP0B00')), name('_CRS', resources(ioPorts(0x70, 2), isaInterrupt(8)))),
@@ -117,7 +119,7 @@ const keyboardAndMouse = (): Aml[] => [
 ];
 
 /** A conventional PCI host bridge with what it passes on and where its interrupt pins go. */
-function pciRoot(): Aml {
+function pciRoot({ pciMemory64 }: NamespaceContents): Aml {
   const routes: Aml[] = [];
   for (let slot = 1; slot < PCI_SLOTS; slot++) {
     for (let pin = 0; pin < PCI_PINS; pin++) {
@@ -138,6 +140,7 @@ function pciRoot(): Aml {
         portRange(0xd00, 0xffff),
         memoryRange(0xa_0000, 0xb_ffff),
         memoryRange(PCI_MEMORY.first, PCI_MEMORY.last),
+        ...(pciMemory64 === undefined ? [] : [memoryRange(pciMemory64.first, pciMemory64.last)]),
       ),
     ),
     name('_PRT', packageOf(...routes)),
