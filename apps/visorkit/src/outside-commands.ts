@@ -12,7 +12,7 @@ export interface GlobalFlags {
   config?: string;
 }
 
-/** Adds them to the command line. Throws what loading them throws, and COMMAND_CONFLICT. */
+/** Adds them to the command line. Throws what loading them throws, and SUBCOMMAND_CONFLICT. */
 export async function addOutsideCommands(
   program: Command,
   { plugin = [], config }: GlobalFlags,
@@ -25,7 +25,7 @@ export async function addOutsideCommands(
   );
   for (const command of commands) {
     if (program.commands.some((other) => other.name() === command.name)) {
-      fail('COMMAND_CONFLICT', `There are two commands called "${command.name}"; leave one of them out.`, {
+      fail('SUBCOMMAND_CONFLICT', `There are two commands called "${command.name}"; leave one of them out.`, {
         command: command.name,
       });
     }
@@ -40,7 +40,7 @@ function add(program: Command, command: CommandDefinition, end: (status: number)
     for (const { form, describe } of command.options ?? []) made.option(form, describe);
   } catch (error) {
     throw new VisorkitError(
-      'COMMAND_SHAPE',
+      'SUBCOMMAND_SHAPE',
       `The command ${command.name} has an argument or option that cannot be: ${(error as Error).message}. Forms are <file>, [file], [files...] for arguments, --name and --name <value> for options.`,
       { command: command.name },
       error,
@@ -66,7 +66,7 @@ async function statusOf(command: CommandDefinition, context: CommandContext): Pr
   } catch (error) {
     if (isVisorkitError(error)) throw error;
     throw new VisorkitError(
-      'COMMAND_FAILED',
+      'SUBCOMMAND_FAILED',
       `The command ${command.name} failed: ${error instanceof Error ? error.message : String(error)}`,
       { command: command.name },
       error,
@@ -75,7 +75,7 @@ async function statusOf(command: CommandDefinition, context: CommandContext): Pr
   if (status === undefined) return 0;
   if (typeof status === 'number' && Number.isInteger(status) && status >= 0 && status <= 255) return status;
   return fail(
-    'COMMAND_FAILED',
+    'SUBCOMMAND_FAILED',
     `The command ${command.name} gave ${String(status)} for its exit status; a whole number from 0 to 255, or nothing, is right.`,
     { command: command.name },
   );

@@ -203,23 +203,23 @@ export default defineVmm({ kernel: '../cpuid.bin', plugins: ['./greet.mjs'] });`
   it.each([
     [
       '{ name: "Bad Name", describe: "x", run() {} }',
-      'COMMAND_SHAPE',
+      'SUBCOMMAND_SHAPE',
       /"name" is "Bad Name"; it must be a word of small letters/,
     ],
-    ['{ name: "x", describe: "x" }', 'COMMAND_SHAPE', /"run" is missing/],
-    ['{ name: "x", describe: "x", run() {}, optoins: [] }', 'COMMAND_SHAPE', /did you mean "options"/],
+    ['{ name: "x", describe: "x" }', 'SUBCOMMAND_SHAPE', /"run" is missing/],
+    ['{ name: "x", describe: "x", run() {}, optoins: [] }', 'SUBCOMMAND_SHAPE', /did you mean "options"/],
     [
       '{ name: "x", describe: "x", run() {}, options: [{ form: "count", describe: "" }] }',
-      'COMMAND_SHAPE',
+      'SUBCOMMAND_SHAPE',
       /x has an argument or option that cannot be/,
     ],
-    ['{ name: "run", describe: "x", run() {} }', 'COMMAND_CONFLICT', /two commands called "run"/],
+    ['{ name: "run", describe: "x", run() {} }', 'SUBCOMMAND_CONFLICT', /two commands called "run"/],
     [
       '{ name: "x", describe: "x", run() { throw new TypeError("too bad"); } }',
-      'COMMAND_FAILED',
+      'SUBCOMMAND_FAILED',
       /The command x failed: too bad/,
     ],
-    ['{ name: "x", describe: "x", run: () => 1000 }', 'COMMAND_FAILED', /gave 1000 for its exit status/],
+    ['{ name: "x", describe: "x", run: () => 1000 }', 'SUBCOMMAND_FAILED', /gave 1000 for its exit status/],
   ])('that are wrong: %s', async (command, code, sentence) => {
     const file = scratch.file(`wrong-${code}-${command.length}.mjs`, `export const commands = [${command}];`);
     const { err, status } = await cli('--plugin', file, 'x');

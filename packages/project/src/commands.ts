@@ -62,7 +62,7 @@ const COMMAND_FIELDS: Fields = {
 
 /**
  * The commands of the modules that `plugins` names, seen from the folder `fromDir`, and of the configuration `file`, or of the
- * folder's, if it has one. Throws COMMAND_SHAPE, and what loading a plugin or a configuration throws.
+ * folder's, if it has one. Throws SUBCOMMAND_SHAPE, and what loading a plugin or a configuration throws.
  */
 export async function loadCommands(
   plugins: readonly string[],
@@ -75,7 +75,7 @@ export async function loadCommands(
     const { commands: given = [] } = module;
     if (!Array.isArray(given)) {
       fail(
-        'COMMAND_SHAPE',
+        'SUBCOMMAND_SHAPE',
         `${where} exports "commands", which must be a list of defineCommand({ name, describe, run }).`,
         { file: where },
       );
@@ -104,14 +104,14 @@ export async function loadCommands(
 function checked(command: unknown, file: string): CommandDefinition {
   const given = (typeof command === 'object' && command !== null ? command : {}) as Partial<CommandDefinition>;
   checkFields(given, COMMAND_FIELDS, {
-    code: 'COMMAND_SHAPE',
+    code: 'SUBCOMMAND_SHAPE',
     kind: 'a field of a command',
     where: `In a command of ${file}: `,
   });
   for (const required of ['name', 'describe', 'run'] as const) {
     if (given[required] === undefined) {
       fail(
-        'COMMAND_SHAPE',
+        'SUBCOMMAND_SHAPE',
         `In a command of ${file}: "${required}" is missing; it must be ${COMMAND_FIELDS[required][1]}.`,
         { file },
       );
