@@ -4,7 +4,7 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { EptRights, ExitReason, VmcsField, eptPointer } from '@visorkit/x86';
 import type { EptBuilder } from '@visorkit/x86';
 import { Engine } from './engine.js';
-import { COUNTERS } from './layout.js';
+import { COUNTERS, GUEST_RAM } from './layout.js';
 import { writeIdentityTables, writeValidVmcs } from './testing.js';
 
 const CODE = 0x10000;
@@ -121,6 +121,33 @@ describe('one guest-physical page', () => {
     protect(DIRECTORY, EptRights.RWX);
     protect(DIRECTORY, EptRights.NONE);
     expect(flushes()).toBe(before);
+  });
+
+  it.each([
+    ['2 MiB', 0x20_0000, 0x60_0000],
+    ['1 GiB', 0x4000_0000, 0],
+  ] as const)('loses rights out of a large page of %s', (_name, size, to) => {
+    // The large page shows host memory, and there DATA once more
+    const first = 0x8000_0000,
+      at = first + (((GUEST_RAM + DATA) % size) - (to % size)),
+      linear = 0x3000_0000;
+    ept.map(first, size === 0x20_0000 ? GUEST_RAM + DATA - ((GUEST_RAM + DATA) % size) : to, size);
+    expect(ept.find(at)).toMatchObject({ hpa: GUEST_RAM + DATA, pageSize: size });
+    const leaf = BigInt(at - (at % 0x20_0000)) | 0x87n;
+    engine.memory.writeU64(DIRECTORY + (linear >>> 21) * 8, leaf);
+    const here = linear + (at % 0x20_0000);
+    engine.memory.writeU8(DATA, 0x5a);
+    expect([load(here), engine.getRegister32(0) & 0xff, load(here + 4096)]).toEqual([
+      ExitReason.HLT,
+      0x5a,
+      ExitReason.HLT,
+    ]);
+    protect(at, EptRights.NONE);
+    expect([load(here), load(here + 4096), load(DATA)]).toEqual([
+      ExitReason.EPT_VIOLATION,
+      ExitReason.HLT,
+      ExitReason.HLT,
+    ]);
   });
 
   it('is reported as written once more when its dirty flag was cleared', () => {

@@ -186,6 +186,44 @@ describe('MmioBus', () => {
   });
 });
 
+describe('ranges that the guest places', () => {
+  it('answer where they are put, with ports and offsets from 0 on, and move', () => {
+    const ports = new PortBus();
+    const place = ports.movable(4, { readPort: (port) => port + 0x40, writePort() {} }, 'mover', () => {});
+    place.move(0xc000);
+    expect(ports.read(0xc003, 1)).toBe(0x43);
+    place.move(0xd000);
+    expect([ports.ownerOf(0xc003), ports.ownerOf(0xd003)]).toEqual([undefined, 'mover']);
+    place.move(undefined);
+    expect(ports.ownerOf(0xd003)).toBeUndefined();
+  });
+
+  it('can be exchanged, though one is moved to where the other still is', () => {
+    const bus = new MmioBus();
+    const refusals: string[] = [];
+    const [first, second] = ['first', 'second'].map((name) =>
+      bus.movable(0x1000, { readMmio: () => name.length, writeMmio() {} }, name, (why) => refusals.push(why)),
+    );
+    first.move(0x1000);
+    second.move(0x2000);
+    first.move(0x2000);
+    expect(refusals).toHaveLength(1);
+    expect(refusals[0]).toMatch('second already has');
+    second.move(0x1000);
+    expect([bus.read(0x2000, 1), bus.read(0x1000, 1)]).toEqual([5, 6]);
+  });
+
+  it('wait no longer for a place once they have been moved elsewhere', () => {
+    const bus = new MmioBus();
+    const fixed = bus.register(0x1000, 0x1000, { readMmio: () => 0, writeMmio() {} }, 'fixed');
+    const place = bus.movable(0x1000, { readMmio: () => 7, writeMmio() {} }, 'mover', () => {});
+    place.move(0x1000);
+    place.move(undefined);
+    fixed();
+    expect(bus.covers(0x1000)).toBe(false);
+  });
+});
+
 describe('InterruptLines', () => {
   it('is high while any user holds it, and tells sinks of changes only', () => {
     const steps = fc.array(fc.record({ user: fc.nat(5), level: fc.boolean() }), { maxLength: 60 });
@@ -210,6 +248,22 @@ describe('InterruptLines', () => {
         }
       }),
     );
+  });
+
+  it('tells nobody of what is done quietly, and everybody of what comes after', () => {
+    const lines = new InterruptLines();
+    const heard: string[] = [];
+    lines.connect((gsi, level) => heard.push(`${level ? '+' : '-'}${gsi}`));
+    const line = lines.line(5);
+    lines.quietly(() => line.set(true));
+    expect([lines.level(5), heard]).toEqual([true, []]);
+    expect(() =>
+      lines.quietly(() => {
+        throw new Error('in the middle');
+      }),
+    ).toThrow('in the middle');
+    line.set(false);
+    expect(heard).toEqual(['-5']);
   });
 
   it('tells a new sink what is high, and refuses lines that are none', () => {

@@ -91,16 +91,28 @@ function checkState(name: string, device: Device, state: unknown): void {
   const issue = result.issues[0];
   const path = (issue.path ?? []).map(({ key }) => (typeof key === 'number' ? `[${key}]` : `.${String(key)}`));
   const field = path.join('').replace(/^\./, '');
-  const what = field === '' ? show(state) : `"${field}" is ${show(issue.input)}`;
+  const what = field === '' ? 'it' : `"${field}"`;
   throw new VisorkitError(
     'DEVICE_STATE',
-    `The state of device "${name}" cannot be restored: ${field === '' ? `it is ${what}` : what}; ${rightOf(issue)}.`,
-    { device: name, field, value: show(issue.input) },
+    `The state of device "${name}" cannot be restored: ${what} ${faultOf(issue)}.`,
+    {
+      device: name,
+      field,
+      value: show(issue.input),
+    },
   );
 }
 
-/** What would be right: the schema's own words where it has some, else what valibot expects. */
-function rightOf({ message, expected }: v.BaseIssue<unknown>): string {
-  if (expected === 'never') return 'there is no such field';
-  return `it must be ${/^Invalid /.test(message) ? expected : message}`;
+/** valibot's names of types, in words. */
+const TYPES: Readonly<Record<string, string>> = {
+  boolean: 'true or false',
+  Object: 'an object',
+  Array: 'a list',
+};
+
+/** What is wrong, and what would be right: in the schema's own words where it has some, else what valibot expects. */
+function faultOf({ input, message, expected }: v.BaseIssue<unknown>): string {
+  if (expected === 'never') return 'is no field of it';
+  if (input === undefined) return 'is missing';
+  return `is ${show(input)}; it must be ${/^Invalid /.test(message) ? (TYPES[expected ?? ''] ?? expected) : message}`;
 }

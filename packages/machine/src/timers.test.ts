@@ -1,7 +1,7 @@
 /** Timers, the clock of retired instructions, and the console. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { CaptureOutput, ManualClock, PushInput, RetirementClock, TimerQueue } from './index.js';
+import { Alarm, CaptureOutput, ManualClock, PushInput, RetirementClock, TimerQueue } from './index.js';
 import type { Timer } from './index.js';
 
 describe('TimerQueue', () => {
@@ -42,6 +42,19 @@ describe('TimerQueue', () => {
         }
       }),
     );
+  });
+
+  it('fires equal deadlines in the order of making, whoever was scheduled first', () => {
+    const clock = new ManualClock();
+    const queue = new TimerQueue(clock);
+    const fired: string[] = [];
+    const first = new Alarm(queue, () => fired.push('first'));
+    const second = new Alarm(queue, () => fired.push('second'));
+    second.set(10);
+    first.set(10);
+    clock.advance(10);
+    queue.runDue();
+    expect(fired).toEqual(['first', 'second']);
   });
 
   it('lets a callback schedule, move and cancel timers', () => {

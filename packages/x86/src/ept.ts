@@ -345,7 +345,10 @@ export class EptBuilder {
   }
 }
 
+/** Bytes that an entry of each level translates. */
+const SPAN = [0, 2 ** 12, 2 ** 21, 2 ** 30, 2 ** 39] as const;
+
 /** Byte offset in its table of the entry that translates `gpa` at `level`. */
 function slotOffset(gpa: number, level: number): number {
-  return (Math.floor(gpa / 2 ** (3 + 9 * level)) % 512) * 8;
+  return (Math.floor(gpa / SPAN[level]!) % 512) * 8;
 }

@@ -1,9 +1,9 @@
 /**
  * Speed of the software processor beside its peers, all in one run. JSON to standard output or a file, tables to standard error.
  * Usage: node dist/main.js [--rounds 3] [--passes 3] [--peers bochs,qemu|none] [--only kernels or groups] [--linux] [--out FILE]
- *                          [--kernels] [--exits] [--hello]
- * Kernels, exits and apps/hello are measured; --linux adds boots of Debian's kernel. Naming --kernels, --exits or --hello leaves
- * out the others.
+ *                          [--kernels] [--exits] [--hello] [--views]
+ * Kernels, exits, views and apps/hello are measured; --linux adds boots of Debian's kernel. Naming --kernels, --exits, --hello or
+ * --views leaves out the others.
  */
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
@@ -19,6 +19,7 @@ import type { MachineName } from './machines.js';
 import { humanReport } from './report.js';
 import type { Report } from './report.js';
 import { summarise } from './statistics.js';
+import { viewsBench } from './views-bench.js';
 
 const say = (text: string): void => void process.stderr.write(`${text}\n`);
 
@@ -63,13 +64,14 @@ async function main(): Promise<void> {
       linux: { type: 'boolean' },
       exits: { type: 'boolean' },
       hello: { type: 'boolean' },
+      views: { type: 'boolean' },
       out: { type: 'string' },
     },
   });
   const rounds = count('rounds', values.rounds),
     passes = count('passes', values.passes),
     selected = selection(values.only.split(',').filter(Boolean));
-  const all = !values.kernels && !values.exits && !values.hello;
+  const all = !values.kernels && !values.exits && !values.hello && !values.views;
   const skipped: string[] = [],
     machines: MachineName[] = ['visorkit'];
   for (const peer of values.peers.split(',').filter((name) => name !== '' && name !== 'none')) {
@@ -90,6 +92,8 @@ async function main(): Promise<void> {
   const linux = values.linux ? await linuxBench(machines, rounds, say) : undefined;
   const hello = all || values.hello ? await helloBench(Math.max(3, rounds)) : undefined;
   const exits = all || values.exits ? exitCosts() : undefined;
+  if (all || values.views) say('views');
+  const views = all || values.views ? await viewsBench() : undefined;
   const report: Report = {
     date: new Date().toISOString(),
     host,
@@ -100,6 +104,7 @@ async function main(): Promise<void> {
     ...(linux === undefined ? {} : { linux }),
     ...(hello === undefined ? {} : { hello }),
     ...(exits === undefined ? {} : { exits }),
+    ...(views === undefined ? {} : { views }),
   };
   say(`\n${humanReport(report)}`);
   const json = `${JSON.stringify(report, null, 2)}\n`;

@@ -4,6 +4,7 @@ import type { KernelBench } from './kernel-bench.js';
 import type { LinuxResult } from './linux-bench.js';
 import type { MachineName } from './machines.js';
 import type { Summary } from './statistics.js';
+import type { ViewCost } from './views-bench.js';
 
 export interface Report {
   readonly date: string;
@@ -14,6 +15,7 @@ export interface Report {
   readonly kernels?: KernelBench;
   readonly linux?: readonly LinuxResult[];
   readonly exits?: readonly ExitCost[];
+  readonly views?: readonly ViewCost[];
   readonly hello?: { readonly milliseconds: Summary; readonly peakKiB: Summary };
 }
 
@@ -106,6 +108,18 @@ export function humanReport(report: Report): string {
           number(nanoseconds),
           String(heapGrowthBytes),
           String(collections),
+        ]),
+      ]),
+    );
+  }
+  if (report.views !== undefined) {
+    parts.push(
+      table([
+        ['change of rights', 'ns', 'spread'],
+        ...report.views.map(({ name, nanoseconds: { median, spread } }) => [
+          name,
+          number(median),
+          `${number(spread * 100, 0)}%`,
         ]),
       ]),
     );

@@ -2,6 +2,7 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import fc from 'fast-check';
 import { ArrayGuestMemory } from '@visorkit/machine';
+import { refusals, savedAndRestored } from '@visorkit/machine/testing';
 import {
   FW_CFG_DATA_PORT as DATA,
   FW_CFG_DMA_PORT as DMA,
@@ -125,6 +126,47 @@ describe('fw_cfg', () => {
         expect(copy.save()).toEqual(device.save());
       }),
     );
+  });
+
+  it('goes on from a saved state in the middle of an item, and refuses malformed ones', () => {
+    type Access = readonly [at: number, size: 1 | 2 | 4, value: number];
+    const access: fc.Arbitrary<Access> = fc.oneof(
+      fc.tuple(fc.nat(11), fc.constantFrom(1 as const, 2 as const, 4 as const), fc.nat(0xffff_ffff)),
+      fc.tuple(fc.constant(0), fc.constant(2 as const), fc.constantFrom(0, 1, 3, 0x19, 0x20, 0x21)),
+    );
+    const accesses = fc.array(access, { maxLength: 30 });
+    fc.assert(
+      fc.property(accesses, accesses, (before, after) => {
+        const [saved, restored] = savedAndRestored<FwCfg, Access>({
+          make: () => {
+            const made = new FwCfg(new ArrayGuestMemory(0x10000));
+            made.addFile('a/file', Uint8Array.of(1, 2, 3));
+            made.addFile('b/late', () => Uint8Array.of(4, 5, 6, 7));
+            return made;
+          },
+          act: (device, [at, size, value]) => {
+            device.writePort(SELECT + at, size, value);
+            return [device.readPort(DATA, size), device.readPort(SELECT + at, size)];
+          },
+          before,
+          after,
+          now: 5,
+        });
+        expect(restored).toEqual(saved);
+      }),
+    );
+    for (const said of refusals(device).values()) {
+      expect(said).toMatch('The state of device "fw-cfg" cannot be restored: ');
+    }
+  });
+
+  it('asks for a file that is made late when the directory or the file is selected, each time anew', () => {
+    let made = 0;
+    device.addFile('late', () => Uint8Array.of(++made, 9));
+    expect(made).toBe(0);
+    expect(read(0x20, 3)).toEqual([1, 9, 0]);
+    expect(read(FwCfgItem.fileDirectory, 12)).toEqual([0, 0, 0, 1, 0, 0, 0, 2, 0, 0x20, 0, 0]);
+    expect(read(0x20, 2)).toEqual([3, 9]);
   });
 
   it('writes the e820 file', () => {
