@@ -49,9 +49,7 @@ export function faultsOf(value: object, fields: Fields, kind: string): Fault[] {
     const result = v.safeParse(field[0], given, { abortEarly: true });
     if (result.success) continue;
     const issue = result.issues[0];
-    const path = (issue.path ?? [])
-      .map((item) => (typeof item.key === 'number' ? `[${item.key}]` : `.${String(item.key)}`))
-      .join('');
+    const path = pathOf(issue.path);
     const at = path === '' ? given : issue.input;
     faults.push({
       key: key + path,
@@ -63,18 +61,30 @@ export function faultsOf(value: object, fields: Fields, kind: string): Fault[] {
 
 /** Checks one value. Throws an error of `code` that says where in `what` it is wrong; gives the value. */
 export function checkValue<T>(schema: v.GenericSchema<unknown, T>, value: unknown, code: string, what: string): T {
-  const result = v.safeParse(schema, value, { abortEarly: true });
-  if (result.success) return result.output;
-  const issue = result.issues[0];
-  const path = (issue.path ?? [])
-    .map((item) => (typeof item.key === 'number' ? `[${item.key}]` : `.${String(item.key)}`))
-    .join('');
-  throw new VisorkitError(
-    code,
-    `${what} is damaged: ${path === '' ? 'it' : path.slice(1)} is ${show(issue.input)}; ${issue.expected ?? 'something else'} is right.`,
-    { path: path.slice(1) },
-  );
+  const fault = faultIn(schema, value);
+  if (fault === undefined) return value as T;
+  throw new VisorkitError(code, `${what} is damaged: ${fault.message}.`, { path: fault.key });
 }
+
+/** The first field of a value that does not fit, with its value and what would be right; `key` is '' for the value itself. */
+export function faultIn(schema: v.GenericSchema, value: unknown): Fault | undefined {
+  const result = v.safeParse(schema, value, { abortEarly: true });
+  if (result.success) return undefined;
+  const { input, message, expected, path } = result.issues[0];
+  const key = pathOf(path).replace(/^\./, '');
+  const field = key === '' ? 'it' : `"${key}"`;
+  if (expected === 'never') return { key, message: `${field} is no field of it` };
+  if (input === undefined) return { key, message: `${field} is missing` };
+  const right = /^Invalid /.test(message) ? (TYPES[expected ?? ''] ?? expected) : message;
+  return { key, message: `${field} is ${show(input)}; it must be ${right}` };
+}
+
+/** valibot's names of types, in words. A schema with words of its own has them as its message. */
+const TYPES: Readonly<Record<string, string>> = { boolean: 'true or false', Object: 'an object', Array: 'a list' };
+
+/** A path of valibot's as code has it: `.registers[3]`. */
+const pathOf = (path: readonly v.IssuePathItem[] = []): string =>
+  path.map(({ key }) => (typeof key === 'number' ? `[${key}]` : `.${String(key)}`)).join('');
 
 /** `; did you mean "plugins"?`, or the list of what there is. */
 export function instead(word: string, words: readonly string[]): string {

@@ -186,6 +186,43 @@ describe('MmioBus', () => {
   });
 });
 
+describe('devices', () => {
+  it('are told which vCPU accesses them, in accesses of every width and in those that are split', () => {
+    const told: string[] = [];
+    const note = (what: string, vcpu: number): number => (told.push(`${what} ${vcpu}`), 0x11);
+    const ports = new PortBus();
+    ports.register(
+      0x10,
+      2,
+      {
+        readPort: (_port, size, vcpu) => note(`in ${size}`, vcpu),
+        writePort: (_p, size, _v, vcpu) => note(`out ${size}`, vcpu),
+      },
+      'ports',
+    );
+    ports.read(0x10, 2, 3);
+    ports.write(0x10, 1, 0, 2);
+    ports.write(0x11, 2, 0, 1);
+    ports.read(0x10, 1);
+    expect(told.splice(0)).toEqual(['in 2 3', 'out 1 2', 'out 1 1', 'in 1 0']);
+    const mmio = new MmioBus();
+    mmio.register(
+      0x1000,
+      8,
+      {
+        readMmio: (_offset, size, vcpu) => note(`read ${size}`, vcpu),
+        writeMmio: (_offset, size, _value, vcpu) => note(`write ${size}`, vcpu),
+      },
+      'memory',
+    );
+    const access = { valid: true, gpa: 0x1000, size: 4 as 4 | 8, write: false, value: 0, valueHigh: 0 };
+    mmio.answer(access, 3);
+    mmio.answer({ ...access, size: 8, write: true }, 2);
+    mmio.write(0x1007, 2, 0, 1);
+    expect(told).toEqual(['read 4 3', 'write 4 2', 'write 4 2', 'write 1 1']);
+  });
+});
+
 describe('ranges that the guest places', () => {
   it('answer where they are put, with ports and offsets from 0 on, and move', () => {
     const ports = new PortBus();

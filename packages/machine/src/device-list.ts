@@ -1,10 +1,10 @@
 /** The devices of one machine: who resets, saves and restores them. */
-import { VisorkitError, instead, show } from '@visorkit/core';
-import * as v from 'valibot';
+import { VisorkitError, faultIn, instead, show } from '@visorkit/core';
+import type { SavedPart } from '@visorkit/core';
 import type { Device } from './device.js';
 import type { InterruptLines } from './interrupts.js';
 
-export class DeviceList {
+export class DeviceList implements SavedPart {
   readonly #devices = new Map<string, Device>();
 
   /** @param lines the machine's interrupt lines, whose sinks are told nothing while devices are restored */
@@ -34,27 +34,10 @@ export class DeviceList {
   }
 
   /**
-   * Restores every device from what `save` gave. Throws `DEVICE_STATE`, and then nothing has changed, when a state is not what its
-   * device saves, when a device of this machine has none, or when there is one of a device that this machine lacks.
+   * Throws `DEVICE_STATE` when a state is not what its device saves, when a device of this machine has none, or when there is one of a
+   * device that this machine lacks.
    */
-  restore(states: unknown): void {
-    const checked = this.#check(states);
-    const restore = (): void => {
-      for (const [name, device] of this.#devices) device.restore(checked[name]);
-    };
-    if (this.lines === undefined) restore();
-    else this.lines.quietly(restore);
-  }
-
-  get(name: string): Device | undefined {
-    return this.#devices.get(name);
-  }
-
-  [Symbol.iterator](): IterableIterator<Device> {
-    return this.#devices.values();
-  }
-
-  #check(states: unknown): Record<string, unknown> {
+  check(states: unknown): asserts states is Record<string, unknown> {
     if (typeof states !== 'object' || states === null || Array.isArray(states)) {
       throw new VisorkitError(
         'DEVICE_STATE',
@@ -80,39 +63,35 @@ export class DeviceList {
         );
       }
     }
-    return states as Record<string, unknown>;
+  }
+
+  /**
+   * Restores every device from what `save` gave; the clock is back already. Throws as `check` does, and then nothing has changed.
+   */
+  restore(states: unknown): void {
+    this.check(states);
+    const restore = (): void => {
+      for (const [name, device] of this.#devices) device.restore(states[name]);
+    };
+    if (this.lines === undefined) restore();
+    else this.lines.quietly(restore);
+  }
+
+  get(name: string): Device | undefined {
+    return this.#devices.get(name);
+  }
+
+  [Symbol.iterator](): IterableIterator<Device> {
+    return this.#devices.values();
   }
 }
 
 /** Throws `DEVICE_STATE` with the first field that is wrong, its value, and what would be right. */
-function checkState(name: string, device: Device, state: unknown): void {
-  const result = v.safeParse(device.schema, state, { abortEarly: true });
-  if (result.success) return;
-  const issue = result.issues[0];
-  const path = (issue.path ?? []).map(({ key }) => (typeof key === 'number' ? `[${key}]` : `.${String(key)}`));
-  const field = path.join('').replace(/^\./, '');
-  const what = field === '' ? 'it' : `"${field}"`;
-  throw new VisorkitError(
-    'DEVICE_STATE',
-    `The state of device "${name}" cannot be restored: ${what} ${faultOf(issue)}.`,
-    {
-      device: name,
-      field,
-      value: show(issue.input),
-    },
-  );
-}
-
-/** valibot's names of types, in words. */
-const TYPES: Readonly<Record<string, string>> = {
-  boolean: 'true or false',
-  Object: 'an object',
-  Array: 'a list',
-};
-
-/** What is wrong, and what would be right: in the schema's own words where it has some, else what valibot expects. */
-function faultOf({ input, message, expected }: v.BaseIssue<unknown>): string {
-  if (expected === 'never') return 'is no field of it';
-  if (input === undefined) return 'is missing';
-  return `is ${show(input)}; it must be ${/^Invalid /.test(message) ? (TYPES[expected ?? ''] ?? expected) : message}`;
+function checkState(name: string, { schema }: Device, state: unknown): void {
+  const fault = faultIn(schema, state);
+  if (fault === undefined) return;
+  throw new VisorkitError('DEVICE_STATE', `The state of device "${name}" cannot be restored: ${fault.message}.`, {
+    device: name,
+    field: fault.key,
+  });
 }

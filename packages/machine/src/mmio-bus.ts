@@ -8,10 +8,13 @@ import { MovableClaims } from './movable-claims.js';
 import type { MovableClaim } from './movable-claims.js';
 import type { AccessSize } from './port-bus.js';
 
-/** A device behind memory addresses. Offsets count from the start of its range, values are unsigned. */
+/**
+ * A device behind memory addresses. Offsets count from the start of its range, values are unsigned; `vcpu` is the index of the processor
+ * that makes the access.
+ */
 export interface MmioDevice {
-  readMmio(offset: number, size: AccessSize): number;
-  writeMmio(offset: number, size: AccessSize, value: number): void;
+  readMmio(offset: number, size: AccessSize, vcpu: number): number;
+  writeMmio(offset: number, size: AccessSize, value: number, vcpu: number): void;
 }
 
 export interface MmioRange {
@@ -89,21 +92,21 @@ export class MmioBus {
   }
 
   /**
-   * Carries out the access of an exit, whose `value` and `valueHigh` a read fills; one of 8 bytes as two of 4, low first. False when no
+   * Carries out the access of an exit of a vCPU, whose `value` and `valueHigh` a read fills; one of 8 bytes as two of 4, low first. False when no
    * device claims the address. Takes the record and not its numbers, because a number above 2³¹ that is passed on is made anew on the heap.
    */
-  answer(mmio: MmioExit): boolean {
+  answer(mmio: MmioExit, vcpu = 0): boolean {
     let claim = this.#last;
     if (claim === undefined || mmio.gpa < claim.gpa || mmio.gpa >= claim.end) claim = this.#find(mmio.gpa);
     if (claim === undefined || this.#observers.isUsed() || mmio.size === 8 || mmio.gpa + mmio.size > claim.end)
-      this.#answerByParts(mmio);
+      this.#answerByParts(mmio, vcpu);
     else {
       const { device } = claim,
         { size } = mmio,
         offset = mmio.gpa - claim.gpa;
       try {
-        if (mmio.write) device.writeMmio(offset, size, mmio.value);
-        else mmio.value = (device.readMmio(offset, size) & ALL_ONES[size]) >>> 0;
+        if (mmio.write) device.writeMmio(offset, size, mmio.value, vcpu);
+        else mmio.value = (device.readMmio(offset, size, vcpu) & ALL_ONES[size]) >>> 0;
       } catch (error) {
         throw deviceFailure(claim.owner, describe(mmio.write, size, mmio.gpa), error);
       }
@@ -111,22 +114,22 @@ export class MmioBus {
     return claim !== undefined;
   }
 
-  #answerByParts(mmio: MmioExit): void {
+  #answerByParts(mmio: MmioExit, vcpu: number): void {
     const { gpa, size } = mmio;
     const part = size === 8 ? 4 : size;
     if (mmio.write) {
-      this.write(gpa, part, mmio.value);
-      if (size === 8) this.write(gpa + 4, 4, mmio.valueHigh);
+      this.write(gpa, part, mmio.value, vcpu);
+      if (size === 8) this.write(gpa + 4, 4, mmio.valueHigh, vcpu);
     } else {
-      mmio.value = this.read(gpa, part);
-      if (size === 8) mmio.valueHigh = this.read(gpa + 4, 4);
+      mmio.value = this.read(gpa, part, vcpu);
+      if (size === 8) mmio.valueHigh = this.read(gpa + 4, 4, vcpu);
     }
   }
 
-  read(gpa: number, size: AccessSize): number {
+  read(gpa: number, size: AccessSize, vcpu = 0): number {
     let value: number;
     try {
-      value = this.#read(gpa, size);
+      value = this.#read(gpa, size, vcpu);
     } catch (error) {
       throw deviceFailure(this.#find(gpa)?.owner, describe(false, size, gpa), error);
     }
@@ -134,10 +137,10 @@ export class MmioBus {
     return value;
   }
 
-  write(gpa: number, size: AccessSize, value: number): void {
+  write(gpa: number, size: AccessSize, value: number, vcpu = 0): void {
     if (this.#observers.isUsed()) this.#observe(gpa, size, true, value);
     try {
-      this.#write(gpa, size, value);
+      this.#write(gpa, size, value, vcpu);
     } catch (error) {
       throw deviceFailure(this.#find(gpa)?.owner, describe(true, size, gpa), error);
     }
@@ -152,27 +155,27 @@ export class MmioBus {
     return this.#claims.map(({ gpa, length, owner }) => ({ gpa, length, owner }));
   }
 
-  #read(gpa: number, size: AccessSize): number {
+  #read(gpa: number, size: AccessSize, vcpu: number): number {
     const claim = this.#find(gpa);
     if (claim !== undefined && gpa + size <= claim.end)
-      return (claim.device.readMmio(gpa - claim.gpa, size) & ALL_ONES[size]) >>> 0;
+      return (claim.device.readMmio(gpa - claim.gpa, size, vcpu) & ALL_ONES[size]) >>> 0;
     if (size === 1) {
       this.unclaimedAccesses++;
       return 0xff;
     }
     let value = 0;
-    for (let i = 0; i < size; i++) value |= this.#read(gpa + i, 1) << (8 * i);
+    for (let i = 0; i < size; i++) value |= this.#read(gpa + i, 1, vcpu) << (8 * i);
     return value >>> 0;
   }
 
-  #write(gpa: number, size: AccessSize, value: number): void {
+  #write(gpa: number, size: AccessSize, value: number, vcpu: number): void {
     const claim = this.#find(gpa);
     if (claim !== undefined && gpa + size <= claim.end) {
-      claim.device.writeMmio(gpa - claim.gpa, size, (value & ALL_ONES[size]) >>> 0);
+      claim.device.writeMmio(gpa - claim.gpa, size, (value & ALL_ONES[size]) >>> 0, vcpu);
     } else if (size === 1) {
       this.unclaimedAccesses++;
     } else {
-      for (let i = 0; i < size; i++) this.#write(gpa + i, 1, (value >>> (8 * i)) & 0xff);
+      for (let i = 0; i < size; i++) this.#write(gpa + i, 1, (value >>> (8 * i)) & 0xff, vcpu);
     }
   }
 

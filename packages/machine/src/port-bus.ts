@@ -9,10 +9,10 @@ import type { MovableClaim } from './movable-claims.js';
 
 export type AccessSize = 1 | 2 | 4;
 
-/** A device behind ports. Ports are absolute, values unsigned. */
+/** A device behind ports. Ports are absolute, values unsigned; `vcpu` is the index of the processor that executes IN or OUT. */
 export interface PortDevice {
-  readPort(port: number, size: AccessSize): number;
-  writePort(port: number, size: AccessSize, value: number): void;
+  readPort(port: number, size: AccessSize, vcpu: number): number;
+  writePort(port: number, size: AccessSize, value: number, vcpu: number): void;
 }
 
 interface PortClaim {
@@ -85,8 +85,8 @@ export class PortBus {
           base,
           count,
           {
-            readPort: (port, size) => device.readPort(port - base, size),
-            writePort: (port, size, value) => device.writePort(port - base, size, value),
+            readPort: (port, size, vcpu) => device.readPort(port - base, size, vcpu),
+            writePort: (port, size, value, vcpu) => device.writePort(port - base, size, value, vcpu),
           },
           owner,
         ),
@@ -94,11 +94,11 @@ export class PortBus {
     );
   }
 
-  /** Unsigned value of an access of 1, 2 or 4 bytes. */
-  read(port: number, size: AccessSize): number {
+  /** Unsigned value of an access of 1, 2 or 4 bytes by a vCPU, the first unless given. */
+  read(port: number, size: AccessSize, vcpu = 0): number {
     let value: number;
     try {
-      value = this.#read(port, size);
+      value = this.#read(port, size, vcpu);
     } catch (error) {
       throw deviceFailure(this.#table[port]?.owner, `read of ${size} bytes at port 0x${port.toString(16)}`, error);
     }
@@ -106,10 +106,10 @@ export class PortBus {
     return value;
   }
 
-  write(port: number, size: AccessSize, value: number): void {
+  write(port: number, size: AccessSize, value: number, vcpu = 0): void {
     if (this.#observers.isUsed()) this.#observe(port, size, true, value);
     try {
-      this.#write(port, size, value);
+      this.#write(port, size, value, vcpu);
     } catch (error) {
       throw deviceFailure(this.#table[port]?.owner, `write of ${size} bytes at port 0x${port.toString(16)}`, error);
     }
@@ -127,26 +127,27 @@ export class PortBus {
     return [...seen].map(({ first, end, owner }) => ({ first, count: end - first, owner }));
   }
 
-  #read(port: number, size: AccessSize): number {
+  #read(port: number, size: AccessSize, vcpu: number): number {
     const claim = this.#table[port];
-    if (claim !== undefined && port + size <= claim.end) return (claim.device.readPort(port, size) & MASK[size]) >>> 0;
+    if (claim !== undefined && port + size <= claim.end)
+      return (claim.device.readPort(port, size, vcpu) & MASK[size]) >>> 0;
     if (size === 1) {
       this.unclaimedAccesses++;
       return 0xff;
     }
     let value = 0;
-    for (let i = 0; i < size; i++) value |= this.#read((port + i) & 0xffff, 1) << (8 * i);
+    for (let i = 0; i < size; i++) value |= this.#read((port + i) & 0xffff, 1, vcpu) << (8 * i);
     return value >>> 0;
   }
 
-  #write(port: number, size: AccessSize, value: number): void {
+  #write(port: number, size: AccessSize, value: number, vcpu: number): void {
     const claim = this.#table[port];
     if (claim !== undefined && port + size <= claim.end) {
-      claim.device.writePort(port, size, (value & MASK[size]) >>> 0);
+      claim.device.writePort(port, size, (value & MASK[size]) >>> 0, vcpu);
     } else if (size === 1) {
       this.unclaimedAccesses++;
     } else {
-      for (let i = 0; i < size; i++) this.#write((port + i) & 0xffff, 1, (value >>> (8 * i)) & 0xff);
+      for (let i = 0; i < size; i++) this.#write((port + i) & 0xffff, 1, (value >>> (8 * i)) & 0xff, vcpu);
     }
   }
 

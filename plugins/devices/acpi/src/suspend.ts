@@ -93,7 +93,7 @@ export class SuspendToRam implements Device<SuspendState> {
     const { io } = exit;
     const control = this.pm.base + PM1_CONTROL;
     if (io.port < control || io.port > control + 1 || io.input || io.string) return undefined;
-    this.ports.write(io.port, io.size, io.value);
+    this.ports.write(io.port, io.size, io.value, vcpu.index);
     if (!this.#asleep) return RESUME;
     // A processor that halts with interrupts off could never be woken; its flags are lost in S3 anyway, and every
     // interrupt controller has just been reset.

@@ -25,8 +25,6 @@ export class ApicBus implements Device<ApicBusState> {
   readonly name = 'apic-bus';
   readonly schema = v.strictObject({ turn: unsigned(8) });
   readonly apics: LocalApic[] = [];
-  /** Index of the vCPU that executes now: whose registers an access to the APIC page means. */
-  current = 0;
   /** Told when an APIC's page moved or its mode changed. */
   onRelocated: (() => void) | undefined;
   /** Told when something arrived for a vCPU that may be halted. */

@@ -146,12 +146,12 @@ export class MachineApics implements LocalApics, InterruptSource, MsrDevice {
   #page(base: number): MmioDevice {
     const { bus } = this;
     return {
-      readMmio: (offset, size) => {
-        const apic = bus.apics[bus.current];
+      readMmio: (offset, size, vcpu) => {
+        const apic = bus.apics[vcpu];
         return apic.answersAt(base) ? apic.readMmio(offset, size) : 0xffff_ffff;
       },
-      writeMmio: (offset, size, value) => {
-        const apic = bus.apics[bus.current];
+      writeMmio: (offset, size, value, vcpu) => {
+        const apic = bus.apics[vcpu];
         if (apic.answersAt(base)) apic.writeMmio(offset, size, value);
       },
     };

@@ -89,7 +89,6 @@ export function apic(options: ApicOptions = {}): Plugin {
       }
 
       bus.onWake = () => wakeup.notify();
-      if (host.vcpus.length > 1) host.hooks.beforeEntry.tap((vcpu) => void (bus.current = vcpu.index));
     },
   });
 }

@@ -44,6 +44,6 @@ export class TestTime {
 export const bytes = (
   device: PortDevice,
 ): { read: (port: number) => number; write: (port: number, value: number) => void } => ({
-  read: (port) => device.readPort(port, 1),
-  write: (port, value) => device.writePort(port, 1, value),
+  read: (port) => device.readPort(port, 1, 0),
+  write: (port, value) => device.writePort(port, 1, value, 0),
 });

@@ -3,7 +3,7 @@
  * address that no device claims reads as all ones, swallows writes, and is counted.
  */
 import { EXIT_STATUS, RESUME, RETRY, Stage, definePlugin, stop } from '@visorkit/core';
-import type { Outcome, Plugin, VmExit } from '@visorkit/core';
+import type { Outcome, Plugin, Vcpu, VmExit } from '@visorkit/core';
 import { GuestMemoryToken, MmioBusToken } from '@visorkit/machine';
 
 /** Qualification bit 2: the access was an instruction fetch (SDM 3C, table 28-7). */
@@ -17,10 +17,10 @@ export function eptViolation(): Plugin {
     uses: { mmio: MmioBusToken, memory: GuestMemoryToken },
     apply({ hooks, logger }, { mmio, memory }) {
       const told = new Set<number>();
-      const handle = (exit: VmExit): Outcome | undefined => {
+      const handle = (exit: VmExit, { index }: Vcpu): Outcome | undefined => {
         const access = exit.mmio;
         if (access.valid) {
-          if (!mmio.answer(access)) {
+          if (!mmio.answer(access, index)) {
             const page = Math.floor(access.gpa / 4096);
             if (!told.has(page) && told.size < 1000) {
               told.add(page);

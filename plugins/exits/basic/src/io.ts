@@ -25,8 +25,8 @@ export function io(): Plugin {
       hooks.exit.for('io').tap({ stage: Stage.Machine }, (exit, vcpu) => {
         const { io } = exit;
         if (io.string) return strings.run(io, vcpu);
-        if (io.input) io.value = ports.read(io.port, io.size);
-        else ports.write(io.port, io.size, io.value);
+        if (io.input) io.value = ports.read(io.port, io.size, vcpu.index);
+        else ports.write(io.port, io.size, io.value, vcpu.index);
         return RESUME;
       });
     },
@@ -42,7 +42,7 @@ class StringIo {
   ) {}
 
   run(io: IoExit, vcpu: Vcpu): Outcome {
-    if (io.data !== null) return this.#carried(io, io.data);
+    if (io.data !== null) return this.#carried(io, io.data, vcpu.index);
     const mask = (1n << BigInt(8 * io.addressSize)) - 1n;
     const index = io.input ? Gpr.RDI : Gpr.RSI;
     const step = BigInt((vcpu.rflags & DIRECTION) !== 0n ? -io.size : io.size);
@@ -64,16 +64,16 @@ class StringIo {
   }
 
   /** The backend moves the data itself. */
-  #carried(io: IoExit, data: Uint8Array): Outcome {
+  #carried(io: IoExit, data: Uint8Array, vcpu: number): Outcome {
     for (let i = 0; i < io.count; i++) {
       const at = i * io.size;
       if (io.input) {
-        const value = this.ports.read(io.port, io.size);
+        const value = this.ports.read(io.port, io.size, vcpu);
         for (let byte = 0; byte < io.size; byte++) data[at + byte] = value >>> (8 * byte);
       } else {
         let value = 0;
         for (let byte = 0; byte < io.size; byte++) value |= data[at + byte] << (8 * byte);
-        this.ports.write(io.port, io.size, value >>> 0);
+        this.ports.write(io.port, io.size, value >>> 0, vcpu);
       }
     }
     return RESUME;
@@ -98,24 +98,25 @@ class StringIo {
     }
     const onFirst = last - first === io.size - 1 ? io.size : 4096 - (first & 0xfff);
     if (io.input) {
-      const value = this.ports.read(io.port, io.size);
+      const value = this.ports.read(io.port, io.size, vcpu.index);
       for (let i = 0; i < io.size; i++)
-        this.#storeByte(addressOf(i, first, last, onFirst, io.size), (value >>> (8 * i)) & 0xff);
+        this.#storeByte(addressOf(i, first, last, onFirst, io.size), (value >>> (8 * i)) & 0xff, vcpu.index);
     } else {
       let value = 0;
-      for (let i = 0; i < io.size; i++) value |= this.#loadByte(addressOf(i, first, last, onFirst, io.size)) << (8 * i);
-      this.ports.write(io.port, io.size, value >>> 0);
+      for (let i = 0; i < io.size; i++)
+        value |= this.#loadByte(addressOf(i, first, last, onFirst, io.size), vcpu.index) << (8 * i);
+      this.ports.write(io.port, io.size, value >>> 0, vcpu.index);
     }
     return true;
   }
 
-  #loadByte(gpa: number): number {
-    return this.memory.contains(gpa, 1) ? this.memory.readU8(gpa) : this.mmio.read(gpa, 1);
+  #loadByte(gpa: number, vcpu: number): number {
+    return this.memory.contains(gpa, 1) ? this.memory.readU8(gpa) : this.mmio.read(gpa, 1, vcpu);
   }
 
-  #storeByte(gpa: number, value: number): void {
+  #storeByte(gpa: number, value: number, vcpu: number): void {
     if (this.memory.contains(gpa, 1)) this.memory.writeU8(gpa, value);
-    else this.mmio.write(gpa, 1, value);
+    else this.mmio.write(gpa, 1, value, vcpu);
   }
 }
 
