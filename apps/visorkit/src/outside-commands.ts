@@ -1,5 +1,5 @@
 /** Subcommands that come from outside: from the modules that the configuration or `--plugin` names. */
-import { VisorkitError, fail, isVisorkitError } from '@visorkit/core';
+import { VisorkitError, fail, instead, isVisorkitError } from '@visorkit/core';
 import type { CommandContext, CommandDefinition } from '@visorkit/project';
 import { findConfig, loadCommands } from '@visorkit/project';
 import type { Command } from 'commander';
@@ -53,10 +53,23 @@ function add(program: Command, command: CommandDefinition, end: (status: number)
     const context: CommandContext = {
       arguments: words.filter((word) => word !== undefined),
       options,
-      run: async (flags, plugins) => (await import('./run-command.js')).runCommand(flags, plugins),
+      run: async (flags, plugins) => {
+        checkRunOptions(program, Object.keys(flags));
+        return (await import('./run-command.js')).runCommand(flags, plugins);
+      },
     };
     end(await statusOf(command, context));
   });
+}
+
+/** Refuses what is no option of `run`. Throws COMMAND_LINE. */
+function checkRunOptions(program: Command, given: readonly string[]): void {
+  const run = program.commands.find((command) => command.name() === 'run');
+  const known = (run?.options ?? []).map((option) => option.attributeName());
+  const wrong = given.find((name) => !known.includes(name));
+  if (wrong === undefined) return;
+  const hint = instead(wrong, known);
+  fail('COMMAND_LINE', `"${wrong}" is no option of run${hint}${hint.endsWith('?') ? '' : '.'}`, { option: wrong });
 }
 
 async function statusOf(command: CommandDefinition, context: CommandContext): Promise<number> {

@@ -194,10 +194,9 @@ export default defineVmm({ kernel: '../cpuid.bin', plugins: ['./greet.mjs'] });`
     const help = await cli('--help');
     expect(help.out).toContain('run [options]');
     expect(help.err).toContain('in the configuration');
-    expect(await cli('greet')).toMatchObject({
-      status: 2,
-      err: expect.stringContaining('in the configuration') as string,
-    });
+    const { status, err } = await cli('greet');
+    expect(err).toMatch(/visorkit\.config\.mjs could not be read: in the configuration \[CONFIG_LOAD\]/);
+    expect(status).toBe(2);
   });
 
   it.each([
@@ -225,6 +224,16 @@ export default defineVmm({ kernel: '../cpuid.bin', plugins: ['./greet.mjs'] });`
     const { err, status } = await cli('--plugin', file, 'x');
     expect(err).toMatch(sentence);
     expect(err).toContain(`[${code}]`);
+    expect(status).toBe(2);
+  });
+
+  it('cannot run with an option that run does not have', async () => {
+    const file = scratch.file(
+      'kernal.mjs',
+      `export const commands = [{ name: 'x', describe: 'x', run: ({ run }) => run({ kernal: 'cpuid.bin' }) }];`,
+    );
+    const { err, status } = await cli('--plugin', file, 'x');
+    expect(err).toMatch(/"kernal" is no option of run; did you mean "kernel"\? \[COMMAND_LINE\]/);
     expect(status).toBe(2);
   });
 

@@ -2,14 +2,14 @@
  * Subcommands of the command line from outside: a module that a configuration or `--plugin` names may export `commands`, a list of
  * `defineCommand({ name, describe, run })`.
  */
+import { dirname, resolve } from 'node:path';
 import { checkFields, fail } from '@visorkit/core';
 import type { Fields, PluginEntry } from '@visorkit/core';
 import * as v from 'valibot';
-import { findConfig } from './config.js';
+import { findConfig, loadConfigModule } from './config.js';
 import type { VmmConfig } from './config.js';
-import { defaultOf, importFile, loadModule } from './modules.js';
+import { loadModule } from './modules.js';
 import type { SharedModules } from './modules.js';
-import { dirname, resolve } from 'node:path';
 
 /** An argument or an option, as `--help` shows it. */
 export interface CommandPart {
@@ -84,9 +84,9 @@ export async function loadCommands(
   };
   const config = file === undefined ? findConfig(fromDir) : resolve(fromDir, file);
   if (config !== undefined) {
-    const module = await importFile(config, shared);
+    const module = await loadConfigModule(config, shared);
     add(module, config);
-    const { plugins: listed = [] } = (defaultOf(module) ?? {}) as VmmConfig;
+    const { plugins: listed = [] } = module.default as VmmConfig;
     for (const entry of Array.isArray(listed) ? listed : []) {
       const named: unknown = typeof entry === 'object' && 'plugin' in entry ? entry.plugin : entry;
       if (typeof named !== 'string') continue;
