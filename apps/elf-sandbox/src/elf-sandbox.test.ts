@@ -1,3 +1,4 @@
+/** The program on a small folder: what it prints, and that it changes nothing. */
 import { expect, it, vi } from 'vitest';
 
 it('looks at a folder and leaves it alone', async () => {

@@ -1,3 +1,4 @@
+/** The smallest hypervisor as a process: its output, its status, its exits. */
 import { checkKvm } from '@visorkit/backend-kvm';
 import { expect, test, vi } from 'vitest';
 

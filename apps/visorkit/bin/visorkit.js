@@ -1,10 +1,19 @@
 #!/usr/bin/env node
-import { main } from '../dist/main.js';
+/**
+ * The command `visorkit`. This file says which Node is needed before anything else is read, so it is CommonJS (package.json beside it) in
+ * the syntax of 2009, which every Node parses; the rest begins in launch.cjs.
+ */
+/* biome-ignore-all lint: an old Node knows no other syntax */
+'use strict';
 
-/** For what still has to happen, ms. */
-const GRACE = 50;
+var OLDEST = [20, 19];
+var version = process.versions.node.split('.').map(Number);
 
-await main(process.argv);
-// What a plugin has left running (a timer that repeats, a socket) does not keep a process whose run is over. Usually there is nothing, and the process ends
-// by itself: process.exit waits for V8's threads, which in Node 24 may wait for the main thread to collect garbage, so that neither goes on.
-setTimeout(() => process.exit(), GRACE).unref();
+if (version[0] > OLDEST[0] || (version[0] === OLDEST[0] && version[1] >= OLDEST[1])) {
+  require('./launch.cjs');
+} else {
+  var found = 'this is Node ' + process.versions.node + ' (' + process.execPath + ')';
+  var wanted = 'visorkit needs Node ' + OLDEST.join('.') + ' or newer';
+  process.stderr.write(wanted + '; ' + found + '. Install a newer one from https://nodejs.org and try again.\n');
+  process.exitCode = 2;
+}

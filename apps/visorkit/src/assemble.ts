@@ -30,8 +30,10 @@ export interface AssembleOptions {
   readonly console: ComposeOptions['console'];
   /** Where ports 0xe9 and 0x402 print; nowhere by default. */
   readonly debugConsole?: CharOutput;
-  /** isa-debug-exit at 0xf4, and with it the devices that test programs expect. */
+  /** isa-debug-exit at port 0xf4. */
   readonly debugExit: boolean;
+  /** The test devices of kvm-unit-tests, and the hypercalls of KVM that its programs make; none by default. */
+  readonly testDevices?: boolean;
   readonly plugins: readonly PluginEntry[];
   readonly onReset?: 'stop' | 'restart';
   /** What the machine and its plugins say; nothing by default. */
@@ -59,7 +61,6 @@ export async function makeBackend(name: string, processor?: Processor): Promise<
 
 export async function assemble(options: AssembleOptions): Promise<Vmm> {
   const debugOutput = options.debugConsole ?? nullOutput;
-  // pc-testdev has the ports that debugcon would have
   const composition: ComposeOptions = {
     backend: await makeBackend(options.backend, options.processor),
     memory: options.memory,
@@ -76,10 +77,10 @@ export async function assemble(options: AssembleOptions): Promise<Vmm> {
       ...pcPlatform({
         debugExit: options.debugExit,
         firmwareDebug: debugOutput,
-        debugConsole: options.debugExit ? false : debugOutput,
+        debugConsole: debugOutput,
         fwCfg: options.firmwareKernel === undefined ? {} : { linux: options.firmwareKernel },
       }),
-      ...(options.debugExit ? [new PcTestPlugin(), new PciTestPlugin(), new KvmHypercallsPlugin()] : []),
+      ...(options.testDevices === true ? [new PcTestPlugin(), new PciTestPlugin(), new KvmHypercallsPlugin()] : []),
       new BootLinuxPlugin(),
       new BootElfPlugin(),
       new BootMultibootPlugin(),

@@ -1,5 +1,6 @@
 /** The user's side of a run: the console, the signal that ends it, and what that means for the status. */
-import { EXIT_STATUS } from '@visorkit/core';
+import { resolve } from 'node:path';
+import { EXIT_STATUS, errorForReport } from '@visorkit/core';
 import type { StopReport } from '@visorkit/core';
 import { openOutput, openSerial } from './serial.js';
 import type { SerialConsole } from './serial.js';
@@ -21,11 +22,13 @@ export function openConsole(serialWhere: string, debugWhere: string): RunConsole
   const leaving = new AbortController();
   let left = false;
   const interrupt = (): void => leaving.abort();
-  const debugcon = openOutput('--debugcon', debugWhere, interrupt);
+  // One writer for one place: two would overwrite each other in a file, and mix up the order on a terminal
+  const separate = samePlace(serialWhere, debugWhere) ? undefined : openOutput('--debugcon', debugWhere, interrupt);
   const serial = openSerial(serialWhere, interrupt, () => {
     left = true;
     leaving.abort();
   });
+  const debugcon = separate ?? serial;
   // What a plugin starts in a timer or a promise nobody waits for throws past the run loop: the run ends with a report, the process lives
   let stray: { readonly error: unknown } | undefined;
   const onStray = (error: unknown): void => {
@@ -57,7 +60,7 @@ export function openConsole(serialWhere: string, debugWhere: string): RunConsole
       process.off('SIGTERM', onTerminate);
       process.off('uncaughtException', onStray);
       serial.close();
-      debugcon.close();
+      separate?.close();
     },
     judge: (report) => {
       const lost = serial.failure ?? debugcon.failure;
@@ -78,13 +81,18 @@ export function openConsole(serialWhere: string, debugWhere: string): RunConsole
   };
 }
 
+function samePlace(one: string, other: string): boolean {
+  const place = (where: string): string => (where.startsWith('file:') ? `file:${resolve(where.slice(5))}` : where);
+  return place(one) === place(other);
+}
+
 function withStray(report: StopReport, error: unknown): StopReport {
   const message = error instanceof Error ? error.message : String(error);
   return {
     ...report,
     reason: 'plugin-error',
     exitStatus: EXIT_STATUS['plugin-error'],
-    error: { code: 'PLUGIN_THREW', message, ...(error instanceof Error ? { details: { stack: error.stack } } : {}) },
+    error: errorForReport(error),
     why: `Something that a plugin started failed outside the run, where nobody could catch it: ${message}. A plugin has to catch what its timers and promises throw.`,
   };
 }

@@ -127,6 +127,26 @@ describe.skipIf(unbuilt)('as a process (needs a build)', () => {
     expect(await new Promise((resolve) => waiting.once('exit', resolve))).toBe(124); // input that never comes
   }, 60_000);
 
+  it('limits output, bytes written and files made', () => {
+    const made = scratch.path('made');
+    mkdirSync(made);
+    expect(shell(`EXEC --max-output 1k BUSYBOX yes; echo "status=$?"`)).toMatchObject({
+      stdout: `${'y\n'.repeat(512)}status=153\n`,
+      stderr: 'busybox: it was ended because it wrote more than 1024 bytes of output, its limit\n',
+    });
+    const touch = exec(['--max-files', '1', '--mount', `${made}:/made`, busybox, 'touch', '/made/a', '/made/b']);
+    expect([touch.status, touch.stderr]).toEqual([1, 'touch: /made/b: Disk quota exceeded\n']);
+    const fill = ['dd', 'if=/dev/zero', 'of=/made/a', 'bs=1024', 'count=9'];
+    expect(exec(['--max-written', '4k', '--mount', `${made}:/made`, busybox, ...fill]).stderr).toMatch(
+      /quota exceeded/i,
+    );
+    expect(readFileSync(join(made, 'a')).length).toBe(4096);
+    expect(exec(['--max-files', 'many', busybox, 'true'])).toMatchObject({
+      status: 2,
+      stderr: expect.stringMatching(/--max-files takes a whole number from 0/) as string,
+    });
+  });
+
   it('says what keeps a program from running', () => {
     expect(exec([scratch.file('text', 'no program')])).toMatchObject({
       status: 2,

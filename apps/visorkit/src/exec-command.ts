@@ -3,7 +3,7 @@ import { fail } from '@visorkit/core';
 import type { RunElfOptions, RunElfResult } from '@visorkit/run-elf';
 import { workOf } from './report-output.js';
 import { writeAll } from './serial.js';
-import { seconds, size, word } from './values.js';
+import { seconds, size, whole, word } from './values.js';
 
 /** Options as commander gives them. */
 export interface ExecFlags {
@@ -12,6 +12,9 @@ export interface ExecFlags {
   cwd?: string;
   memory?: string;
   timeout?: string;
+  maxOutput?: string;
+  maxWritten?: string;
+  maxFiles?: string;
   backend?: string;
   time?: string;
   strace?: boolean;
@@ -89,6 +92,11 @@ export async function execCommand(program: string, args: readonly string[], flag
     time: word('--time', flags.time ?? 'real', ['real', 'virtual'] as const),
     ...(flags.cwd === undefined ? {} : { cwd: flags.cwd }),
     ...(flags.timeout === undefined ? {} : { timeout: seconds('--timeout', flags.timeout) }),
+    ...(flags.maxOutput === undefined ? {} : { maxOutput: size('--max-output', flags.maxOutput) }),
+    ...(flags.maxWritten === undefined ? {} : { maxWritten: size('--max-written', flags.maxWritten) }),
+    ...(flags.maxFiles === undefined
+      ? {}
+      : { maxFiles: whole('--max-files', flags.maxFiles, 0, Number.MAX_SAFE_INTEGER) }),
     ...(flags.strace === true ? { trace: (line: string) => say([line]) } : {}),
     ...(flags.verbose === true ? { onStart: (started) => say(beginning(started)) } : {}),
     control: (sender) => {

@@ -1,17 +1,25 @@
 /** The command line. Each command is loaded when it is asked for: a program in the sandbox does not wait for boot loaders. */
-import { VisorkitError, describeError, isVisorkitError } from '@visorkit/core';
+import { readFileSync } from 'node:fs';
+import { VisorkitError } from '@visorkit/core';
 import { Command, CommanderError } from 'commander';
 import type { ExecFlags } from './exec-command.js';
 import type { RunFlags } from './run-command.js';
+import { errorText } from './report-output.js';
 import { writeAll } from './serial.js';
 import { STATUS_NOT_STARTED, STATUS_TABLE, statusOf } from './statuses.js';
 
 const collect = (value: string, before: string[] | undefined): string[] => [...(before ?? []), value];
 
+/** The version of this package, which `changeset version` writes. */
+function ownVersion(): string {
+  const manifest = readFileSync(new URL('../package.json', import.meta.url), 'utf8');
+  return (JSON.parse(manifest) as { version: string }).version;
+}
+
 function program(end: (status: number) => void): Command {
   const command = new Command('visorkit')
     .description('Virtual machines assembled from packages.')
-    .version('0.1.0')
+    .version(ownVersion())
     .configureOutput({
       writeOut: (text) => writeAll(1, Buffer.from(text)),
       writeErr: (text) => writeAll(2, Buffer.from(text)),
@@ -42,6 +50,7 @@ function program(end: (status: number) => void): Command {
     .option('--serial <where>', 'stdio, file:PATH or none (default stdio; Ctrl-a x leaves)')
     .option('--debugcon <where>', 'output of ports 0xe9 and 0x402: stdio, file:PATH or none (default none)')
     .option('--debug-exit', 'isa-debug-exit at port 0xf4: the status is (value<<1)|1')
+    .option('--testdev', 'the test devices of kvm-unit-tests: pc-testdev, pci-testdev and hypercalls of KVM')
     .option('--time <kind>', 'real or virtual (default real); virtual time is repeatable to the instruction')
     .option('--max-instructions <count>', 'stop after so many guest instructions')
     .option('--timeout <seconds>', 'stop after so many seconds')
@@ -71,6 +80,9 @@ function program(end: (status: number) => void): Command {
     .option('--cwd <folder>', 'its working directory, in the sandbox (default /)')
     .option('--memory <size>', 'its RAM, as 256M or 1G (default 256M)')
     .option('--timeout <seconds>', 'end it after so many seconds, with status 124')
+    .option('--max-output <size>', 'end it when it writes more to its outputs, with status 153')
+    .option('--max-written <size>', 'what it may write to files; more fails in the program with EDQUOT')
+    .option('--max-files <count>', 'files, folders and links that it may make, in the same way')
     .option('--backend <name>', 'vmx or kvm (default vmx)')
     .option('--time <kind>', 'real or virtual (default real)')
     .option('--strace', 'show its system calls')
@@ -114,10 +126,7 @@ export async function main(argv: readonly string[]): Promise<void> {
     }
     const error =
       thrown instanceof CommanderError ? new VisorkitError('COMMAND_LINE', usageSentence(thrown.message)) : thrown;
-    const text = isVisorkitError(error)
-      ? `visorkit: ${describeError(error)}`
-      : `visorkit: internal error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`;
-    writeAll(2, Buffer.from(`${text}\n`));
+    writeAll(2, Buffer.from(`${errorText(error)}\n`));
     process.exitCode = statusOf(error);
   }
 }

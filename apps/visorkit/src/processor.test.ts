@@ -1,3 +1,4 @@
+/** `--cpu`: which features are left out, and which words are refused. */
 import { PHYSICAL_ADDRESS_BITS, PROCESSOR_FEATURES } from '@visorkit/engine';
 import { describe, expect, it } from 'vitest';
 import { parseProcessor } from './processor.js';

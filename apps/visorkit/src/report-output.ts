@@ -1,7 +1,7 @@
 /** What is said and written of a run that has ended. */
 import { closeSync, openSync } from 'node:fs';
-import { fail } from '@visorkit/core';
-import type { StopReport } from '@visorkit/core';
+import { describeError, fail, isVisorkitError, whereThrown } from '@visorkit/core';
+import type { ReportedError, StopReport } from '@visorkit/core';
 import { writeAll, writeOrFail } from './serial.js';
 
 /** A run that never began, in the shape of a report. */
@@ -9,7 +9,7 @@ export interface NotStarted {
   readonly reason: 'not-started';
   readonly why: string;
   readonly exitStatus: number;
-  readonly error: { readonly code: string; readonly message: string; readonly details?: unknown };
+  readonly error: Readonly<ReportedError>;
 }
 
 /** Where the report goes. */
@@ -60,6 +60,22 @@ export function workOf({ guestInstructions, wallSeconds, mips }: StopReport): st
     : `${wallSeconds} s`;
 }
 
+/** Where something was thrown, for the author of a plugin; with `verbose` also how it came there. */
+function thrownLines({ at, stack = [] }: Pick<ReportedError, 'at' | 'stack'>, verbose: boolean): string[] {
+  return [...(at === undefined ? [] : [`  thrown at ${at}`]), ...(verbose ? stack.map((line) => `    ${line}`) : [])];
+}
+
+/** What is said of an error that kept a command from running. Where it was thrown is of interest when it is not one of ours. */
+export function errorText(error: unknown, verbose = false): string {
+  if (!isVisorkitError(error))
+    return `visorkit: internal error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`;
+  const { cause } = error as { cause?: { errno?: unknown } };
+  const foreign = error.code.startsWith('PLUGIN_') && cause !== undefined && cause.errno === undefined;
+  return [`visorkit: ${describeError(error)}`, ...(foreign ? thrownLines(whereThrown(error) ?? {}, verbose) : [])].join(
+    '\n',
+  );
+}
+
 /** Says on standard error what a user wants to know of a run that did not just end well. */
 export function tell(report: StopReport, verbose: boolean): void {
   if (report.exitStatus === 0 ? !verbose : report.reason === 'exit' && !verbose) return;
@@ -70,6 +86,7 @@ export function tell(report: StopReport, verbose: boolean): void {
     lines.push(
       ...(said ? [] : [`  ${error.code}: ${error.message}`]),
       ...(error.causes ?? []).map((cause) => `  ${cause}`),
+      ...(report.reason === 'plugin-error' ? thrownLines(error, verbose) : []),
     );
   if (report.failure !== undefined) {
     const { failure } = report;

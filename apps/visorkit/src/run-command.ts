@@ -1,24 +1,19 @@
 /** `visorkit run`: boots an image on a PC. */
 import { fstatSync, openSync, closeSync, readFileSync } from 'node:fs';
 import { basename } from 'node:path';
-import {
-  describeError,
-  fail,
-  isVisorkitError,
-  loadPlugin,
-  loadProject,
-  silentLogSink,
-  stderrLogSink,
-} from '@visorkit/core';
-import type { LogLevel, Project, PluginEntry, RunOptions, SharedModules } from '@visorkit/core';
+import { describeError, errorForReport, fail, isVisorkitError, silentLogSink, stderrLogSink } from '@visorkit/core';
+import type { LogLevel, PluginEntry, RunOptions } from '@visorkit/core';
 import type { FirmwareKernel } from '@visorkit/fw-cfg';
 import type { BootModule, BootOptions } from '@visorkit/machine';
+import { loadPlugin, loadProject } from '@visorkit/project';
+import type { Project, SharedModules } from '@visorkit/project';
 import { assemble, BACKENDS } from './assemble.js';
 import type { AssembleOptions } from './assemble.js';
 import { openConsole } from './console.js';
 import { parseProcessor } from './processor.js';
-import { openReport, tell } from './report-output.js';
+import { errorText, openReport, tell } from './report-output.js';
 import { runMachine, settled } from './run-machine.js';
+import { writeAll } from './serial.js';
 import { sharedModules } from './shared-modules.js';
 import { statusOf } from './statuses.js';
 import { seconds, size, whole, word } from './values.js';
@@ -38,6 +33,7 @@ export interface RunFlags {
   serial?: string;
   debugcon?: string;
   debugExit?: boolean;
+  testdev?: boolean;
   time?: string;
   maxInstructions?: string;
   timeout?: string;
@@ -214,6 +210,7 @@ async function plan(flags: RunFlags, project: Project | undefined, shared: Share
       plugins,
       onReset: config?.onReset ?? 'stop',
       debugExit: flags.debugExit ?? config?.debugExit ?? false,
+      testDevices: flags.testdev ?? false,
       log: log === 'none' ? silentLogSink : stderrLogSink(log),
     },
     limits: {
@@ -223,6 +220,14 @@ async function plan(flags: RunFlags, project: Project | undefined, shared: Share
     serial: flags.serial ?? config?.serial ?? 'stdio',
     debugcon: flags.debugcon ?? 'none',
   };
+}
+
+/** A guest may take seconds to its first line: on a terminal the user is told what goes on until then. */
+function announce({ boot, memory, backend }: Plan['machine'], serial: string): void {
+  if (!process.stdout.isTTY || !process.stderr.isTTY) return;
+  const leave = serial === 'stdio' && process.stdin.isTTY ? '; Ctrl-a x leaves' : '';
+  const what = basename(boot?.imageName ?? 'the guest');
+  writeAll(2, Buffer.from(`visorkit: starting ${what} with ${memory / 2 ** 20} MiB on ${backend}${leave}\n`));
 }
 
 /** Runs a guest; resolves with the status the process is to end with. */
@@ -237,6 +242,7 @@ export async function runCommand(flags: RunFlags): Promise<number> {
       plan(flags, project, shared),
       'a plugin does, while it is loaded',
     );
+    announce(machine, serial);
     const console = openConsole(serial, debugcon);
     const { input, output } = console.serial;
     const report = await runMachine(
@@ -253,16 +259,11 @@ export async function runCommand(flags: RunFlags): Promise<number> {
     tell(report, flags.verbose ?? false);
     return report.exitStatus;
   } catch (error) {
-    if (isVisorkitError(error) && error.code !== 'REPORT_FILE') {
-      const { code, message, details } = error;
-      file.write({
-        reason: 'not-started',
-        why: describeError(error),
-        exitStatus: statusOf(error),
-        error: { code, message, ...(details === undefined ? {} : { details }) },
-      });
-    }
-    throw error;
+    if (!isVisorkitError(error) || error.code === 'REPORT_FILE') throw error;
+    const exitStatus = statusOf(error);
+    file.write({ reason: 'not-started', why: describeError(error), exitStatus, error: errorForReport(error) });
+    writeAll(2, Buffer.from(`${errorText(error, flags.verbose)}\n`));
+    return exitStatus;
   } finally {
     file.close();
   }

@@ -108,6 +108,59 @@ describe('--serial', () => {
     );
     expect(readFileSync(path, 'latin1')).toBe('debug');
   });
+
+  const talker = scratch.file(
+    'talker.bin',
+    new GuestCode().print('serial,').print('bochs,', 0xe9).print('serial,').print('bios,', 0x402).hlt().build(),
+  );
+
+  it.each([
+    ['alone', []],
+    ['with --debug-exit', ['--debug-exit']],
+    ['with --testdev', ['--testdev']],
+    ['with both', ['--debug-exit', '--testdev']],
+  ])('--debugcon prints %s, with every --serial', async (_name, extra) => {
+    const kept = scratch.path('kept.txt');
+    const separate = ['--serial', 'none', '--debugcon', 'stdio'];
+    expect((await cli('run', '--kernel', talker, '--mode', 'real16', ...virtual, ...separate, ...extra)).out).toBe(
+      'bochs,bios,',
+    );
+    const everything = 'serial,bochs,serial,bios,';
+    expect(
+      (await cli('run', '--kernel', talker, '--mode', 'real16', ...virtual, '--debugcon', 'stdio', ...extra)).out,
+    ).toBe(everything);
+    const oneFile = ['--serial', `file:${kept}`, '--debugcon', `file:${scratch.folder}/./kept.txt`];
+    await cli('run', '--kernel', talker, '--mode', 'real16', ...virtual, ...oneFile, ...extra);
+    expect(readFileSync(kept, 'latin1')).toBe(everything);
+  });
+});
+
+describe('the first words', () => {
+  /** Runs with standard output and error as terminals. */
+  async function onTerminal<T>(act: () => Promise<T>): Promise<T> {
+    const streams = [process.stdout, process.stderr] as { isTTY?: boolean }[];
+    const before = streams.map((stream) => stream.isTTY);
+    for (const stream of streams) stream.isTTY = true;
+    try {
+      return await act();
+    } finally {
+      streams.forEach((stream, at) => void (stream.isTTY = before[at]));
+    }
+  }
+
+  it('on a terminal say what is started, before the guest does; without one nothing is said', async () => {
+    const { out, err } = await onTerminal(() => cli('run', '--kernel', hello, '--mode', 'real16', ...virtual));
+    expect(out).toBe('hello\n');
+    expect(err).toMatch(/^visorkit: starting hello\.bin with 256 MiB on vmx\nvisorkit: The guest halted/);
+    expect((await cli('run', '--kernel', hello, '--mode', 'real16', ...virtual)).err).not.toContain('starting');
+  });
+
+  it('--version is that of the package', async () => {
+    const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
+      version: string;
+    };
+    expect(await cli('--version')).toMatchObject({ out: `${version}\n`, status: 0 });
+  });
 });
 
 describe('--report', () => {
@@ -166,6 +219,10 @@ describe('how guests end', () => {
       expect(status).toBe((value << 1) | 1);
       expect(err).toBe('');
     }
+    // No other device comes with it: the scratch port of pc-testdev reads as a port of nobody's, and with --testdev as it was written
+    const scratchPort = [0xb0, 0x2a, 0xe6, 0xe0, 0xe4, 0xe0, 0xe6, 0xf4];
+    expect((await run(program('scratch', ...scratchPort), '--debug-exit')).status).toBe(((0xff << 1) | 1) & 0xff);
+    expect((await run(program('scratch', ...scratchPort), '--debug-exit', '--testdev')).status).toBe((0x2a << 1) | 1);
     // Without the option the port is nobody's
     expect((await run(program('exit', 0xb0, 1, 0xe6, 0xf4, 0xf4))).status).toBe(68);
   });
@@ -302,7 +359,7 @@ describe('--plugin and configurations', () => {
     async (ending) => {
       const home = scratch.path(`project-${ending}`);
       const importing =
-        ending === 'ts' ? "import { defineVmm } from '@visorkit/core';" : 'const defineVmm = (config) => config;';
+        ending === 'ts' ? "import { defineVmm } from '@visorkit/project';" : 'const defineVmm = (config) => config;';
       scratch.file(
         `project-${ending}/visorkit.config.${ending}`,
         `${importing}\nexport default defineVmm({ kernel: '../hello.bin', loader: 'flat', memory: '16M', time: 'virtual', serial: 'file:out.txt', report: '-', plugins: ['../log-cpuid'] });\n`,

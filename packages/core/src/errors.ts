@@ -33,14 +33,17 @@ export function isVisorkitError(value: unknown): value is VisorkitError {
   );
 }
 
-/** An error with its chain of causes as one text of several lines, for a terminal. */
+/** An error with its chain of causes as one text of several lines, for a terminal. What a line before has said is not said again. */
 export function describeError(error: unknown): string {
   const lines: string[] = [];
   let current: unknown = error;
   for (let depth = 0; depth < 8 && current !== undefined && current !== null; depth++) {
     const text = current instanceof Error ? current.message : String(current);
-    const code = isVisorkitError(current) ? ` [${current.code}]` : '';
-    lines.push(`${depth === 0 ? '' : '  caused by: '}${text}${code}`);
+    const code = isVisorkitError(current) ? current.code : '';
+    if (depth === 0) lines.push(code === '' ? text : `${text} [${code}]`);
+    else if (!lines.some((line) => line.includes(text)))
+      lines.push(`  caused by: ${text}${code === '' ? '' : ` [${code}]`}`);
+    else if (code !== '' && !lines.some((line) => line.includes(code))) lines.push(`  caused by: ${code}`);
     current = current instanceof Error ? current.cause : undefined;
   }
   return lines.join('\n');

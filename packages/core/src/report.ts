@@ -55,6 +55,19 @@ export interface FailureReport {
   suggestion?: string;
 }
 
+/** An error as a report has it. */
+export interface ReportedError {
+  code: string;
+  message: string;
+  details?: unknown;
+  /** What caused it, one line each; what the message says already is left out. */
+  causes?: string[];
+  /** Where it was thrown: `FILE:LINE:COLUMN`, in the plugin rather than in the kernel that the plugin called. */
+  at?: string;
+  /** The calls that led there, innermost first, as `at FUNCTION (FILE:LINE:COLUMN)`. */
+  stack?: string[];
+}
+
 export interface StopReport {
   reason: StopReason | (string & {});
   /** A sentence. */
@@ -78,5 +91,5 @@ export interface StopReport {
   /** What the backend counts beside exits. */
   statistics?: Readonly<Record<string, number>>;
   failure?: FailureReport;
-  error?: { code: string; message: string; details?: unknown; causes?: string[] };
+  error?: ReportedError;
 }

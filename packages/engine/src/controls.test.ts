@@ -1,3 +1,4 @@
+/** The tables of the processor in AssemblyScript and those of packages/x86 say the same. */
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { CONTROL_TABLES, VMCS_FIELDS, controlBits } from '@visorkit/x86';

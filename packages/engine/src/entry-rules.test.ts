@@ -1,3 +1,4 @@
+/** Each check of VM entry, by a valid VMCS with the one change that breaks the rule. */
 import { beforeEach, describe, expect, it } from 'vitest';
 import { VmcsField as F, controlBits, interruptionInfo } from '@visorkit/x86';
 import { Engine } from './engine.js';

@@ -1,10 +1,10 @@
+/** The floating-point units against what a real processor computed (assembly/fp/test/record.mjs records anew) and the manual. */
 import { readFileSync } from 'node:fs';
 import { gunzipSync } from 'node:zlib';
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { compile, describeX87, load, SSE_BYTES, unpack, X87_BYTES } from '../assembly/fp/test/compile.mjs';
 import * as at from './layout.js';
 
-/** The floating-point units against what a real processor computed (assembly/fp/test/record.mjs records anew) and the manual. */
 // biome-ignore lint/suspicious/noExplicitAny: the exports of a WebAssembly instance have no types
 let fp: any;
 let memory: DataView;

@@ -1,3 +1,4 @@
+/** VM exits, event injection, windows and EPT on the compiled processor. */
 import fc from 'fast-check';
 import { beforeEach, describe, expect, it } from 'vitest';
 import {

@@ -1,3 +1,4 @@
+/** Reading Linux's bzImage: header, kernel, and what is damaged. */
 import { gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import { extractVmlinux, parseBzImage } from './bzimage.js';

@@ -1,3 +1,4 @@
+/** Linux's bzImage: its setup header and the kernel inside. */
 import { decompress } from './decompress.js';
 import { hex, ImageReader } from './image-reader.js';
 

@@ -1,3 +1,4 @@
+/** cpio archives: written, read back, and damaged. */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { describe, expect, test } from 'vitest';
 import { CpioType, CpioWriter, readCpio } from './cpio.js';

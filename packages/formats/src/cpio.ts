@@ -1,3 +1,4 @@
+/** cpio archives of the "newc" format, as Linux takes them for its initramfs. */
 import { fail } from '@visorkit/core';
 import { ImageReader } from './image-reader.js';
 

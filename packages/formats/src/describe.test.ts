@@ -1,3 +1,4 @@
+/** An image is described in words by its content. */
 import { describe, expect, test } from 'vitest';
 import { describeImage } from './describe.js';
 import { buildBzImage, buildElf, buildMultibootHeader, concatenate } from './testing.js';

@@ -1,3 +1,4 @@
+/** What an image is, in words, by its content; for errors and for people. */
 import { compressionOf } from './decompress.js';
 import { elfMachineName, isElf } from './elf.js';
 import { isBzImage } from './bzimage.js';

@@ -1,3 +1,4 @@
+/** From an ELF executable to the pieces of memory that it fills. */
 import type { ElfFile } from './elf.js';
 import { ElfSegmentType } from './elf.js';
 import { hex, ImageReader } from './image-reader.js';

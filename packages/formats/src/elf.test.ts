@@ -1,3 +1,4 @@
+/** Reading ELF executables: good ones, damaged ones, arbitrary bytes. */
 import { describe, expect, test } from 'vitest';
 import { parseElf } from './elf.js';
 import { pvhEntry, XEN_ELFNOTE_PHYS32_ENTRY } from './pvh.js';

@@ -1,6 +1,5 @@
-import { hex, ImageReader } from './image-reader.js';
-
 /** Reader of ELF executables (System V gABI chapters 4 and 5), 32- and 64-bit, little endian. */
+import { hex, ImageReader } from './image-reader.js';
 
 /** e_machine values this kit has a use for naming. */
 export const ElfMachine = {

@@ -1,3 +1,4 @@
+/** Bounded reading of a binary format: what lies outside is an error with a sentence. */
 import { fail } from '@visorkit/core';
 
 /**

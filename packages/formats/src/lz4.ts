@@ -1,3 +1,4 @@
+/** Decoder of LZ4 streams. */
 import { ImageReader } from './image-reader.js';
 import { OutputBuffer } from './output-buffer.js';
 

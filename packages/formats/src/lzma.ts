@@ -1,3 +1,4 @@
+/** Decoder of LZMA, the heart of xz and of .lzma files. */
 import { fail } from '@visorkit/core';
 import { capital } from './image-reader.js';
 import type { OutputBuffer } from './output-buffer.js';

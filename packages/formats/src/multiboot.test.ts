@@ -1,3 +1,4 @@
+/** Finding the header of a Multiboot kernel. */
 import { describe, expect, test } from 'vitest';
 import { findMultibootHeader, multibootLoadImage } from './multiboot.js';
 import type { MultibootAddresses, MultibootHeader } from './multiboot.js';

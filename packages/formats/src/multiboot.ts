@@ -1,6 +1,5 @@
-import { hex, ImageReader } from './image-reader.js';
-
 /** The header of a Multiboot 1 kernel (Multiboot Specification 0.6.96, section 3.1). */
+import { hex, ImageReader } from './image-reader.js';
 
 export const MULTIBOOT_HEADER_MAGIC = 0x1badb002;
 /** What EAX holds when the kernel is entered (section 3.2). */

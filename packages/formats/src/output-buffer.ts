@@ -1,3 +1,4 @@
+/** The output of a decoder, which is also what its matches copy from. */
 import { fail } from '@visorkit/core';
 import { capital } from './image-reader.js';
 

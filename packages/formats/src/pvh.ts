@@ -1,3 +1,4 @@
+/** The PVH entry point of an ELF kernel. */
 import type { ElfFile } from './elf.js';
 
 /** Type of the note that holds the PVH entry point (Xen's elfnote.h, XEN_ELFNOTE_PHYS32_ENTRY), name "Xen". */

@@ -1,3 +1,4 @@
+/** Decoders of the containers xz and .lzma. */
 import { ImageReader } from './image-reader.js';
 import { LzmaDecoder } from './lzma.js';
 import { OutputBuffer } from './output-buffer.js';

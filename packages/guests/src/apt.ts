@@ -1,8 +1,9 @@
+/** Debian's packages by apt-get, without root and without changes to the system. */
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fail, isVisorkitError } from '@visorkit/core';
 import { exists, fillOnce } from './cache.js';
-import { lastLines, runCommand } from './run-command.js';
+import { fetchFailures, lastLines, runCommand } from './run-command.js';
 
 /** Architectures of Debian whose guests a PC runs. */
 export type DebianArchitecture = 'amd64' | 'i386';
@@ -21,6 +22,11 @@ export type AptProgress = (percent: number | undefined, message: string) => void
 const REMEDY =
   'Packages come from Debian: on Debian, see that /etc/apt has its sources and that the network is there (`apt-get update` must work); ' +
   'elsewhere, copy the cache folder from a Debian machine (VISORKIT_CACHE says where it is), or run a kernel of your own with --kernel and --initrd';
+
+/** What to do where Debian's servers do not answer. */
+const NETWORK_REMEDY =
+  'Connect this machine to the network and start again; behind a proxy, tell apt of it (http_proxy, or Acquire::http::Proxy in /etc/apt/apt.conf). ' +
+  'Without a network, copy the cache folder from a machine that has started once (VISORKIT_CACHE says where it is), or run a kernel of your own with --kernel and --initrd';
 
 /**
  * apt without root and without touching the system. Package lists are the system's own where they have what is asked;
@@ -41,7 +47,7 @@ export class Apt {
 
   /**
    * Opens apt for one package.
-   * @throws VisorkitError GUEST_APT_MISSING, GUEST_APT_LISTS, GUEST_PACKAGE_UNKNOWN
+   * @throws VisorkitError GUEST_APT_MISSING, GUEST_NETWORK, GUEST_PACKAGE_UNKNOWN
    */
   static async open(
     cache: string,
@@ -59,6 +65,7 @@ export class Apt {
     }
     const said = await apt.refresh(progress);
     if ((await apt.versions(name)).length === 0) {
+      if (fetchFailures(said).length > 0) apt.unreachable(name, said);
       fail(
         'GUEST_PACKAGE_UNKNOWN',
         `apt knows no package "${name}" for ${architecture} (${lastLines(said)}). ${REMEDY}.`,
@@ -91,6 +98,17 @@ export class Apt {
     });
     this.#options = privateOptions(this.#lists, this.#architecture);
     return said;
+  }
+
+  /** Throws GUEST_NETWORK: Debian's servers did not answer. `said`: what apt-get wrote, which is passed on. */
+  unreachable(name: string, said: string): never {
+    const [first, ...more] = fetchFailures(said);
+    return fail(
+      'GUEST_NETWORK',
+      `The package ${name} is not in the cache yet, and apt-get cannot reach Debian's servers for it: ` +
+        `"${first}"${more.length > 0 ? ` (and ${more.length} more of the kind)` : ''}. ${NETWORK_REMEDY}.`,
+      { name, architecture: this.#architecture, said: fetchFailures(said) },
+    );
   }
 
   /** Where lists of our own are kept. */

@@ -1,3 +1,4 @@
+/** The cache folder: where it is, and that it is filled once and completely. */
 import { mkdtemp, readdir, readFile, rm, utimes, writeFile, mkdir } from 'node:fs/promises';
 import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,3 +1,4 @@
+/** The folder in which fetched packages are kept. */
 import { mkdir, mkdtemp, readdir, rename, rm, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';

@@ -1,3 +1,4 @@
+/** The shell scripts with which a guest checks itself, and what they print. */
 import { createHash } from 'node:crypto';
 import { gzipSync } from 'node:zlib';
 

@@ -1,3 +1,4 @@
+/** A Debian kernel with busybox, ready to boot. */
 import { createHash } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';

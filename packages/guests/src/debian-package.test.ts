@@ -18,7 +18,7 @@ const programs: Record<string, string> = {
   'apt-get': `echo "$@" >>$FAKE/calls
 for last; do :; done
 case " $* " in
-  *" update "*) [ -e $FAKE/later ] && mv $FAKE/later/* $FAKE/known/; rm -f $FAKE/broken; [ -e $FAKE/offline ] && { echo "E: no network" >&2; exit 100; }; exit 0 ;;
+  *" update "*) [ -e $FAKE/later ] && mv $FAKE/later/* $FAKE/known/; rm -f $FAKE/broken; [ -e $FAKE/unreachable ] && { rm -f $FAKE/known/*; echo "W: Failed to fetch http://deb/InRelease  Temporary failure resolving 'deb'" >&2; echo "W: Failed to fetch http://sec/InRelease  Temporary failure resolving 'sec'" >&2; echo "W: Some index files failed to download." >&2; exit 0; }; [ -e $FAKE/offline ] && { echo "E: no network" >&2; exit 100; }; exit 0 ;;
 esac
 [ -e $FAKE/slow ] && { echo $$ >$FAKE/started; exec sleep 60; }
 case "$(cat $FAKE/broken 2>/dev/null)" in *"$last"*) echo "W: noise" >&2; echo "E: 404 Not Found $last" >&2; exit 100 ;; esac
@@ -101,6 +101,17 @@ describe('fetchDebianPackage', () => {
     ]);
   });
 
+  test('says that there is no network where the system knows the package, but its download fails', async () => {
+    await know('seabios', stanza('seabios', '1'));
+    await writeFile(join(folder, 'broken'), 'seabios=1');
+    await writeFile(join(folder, 'unreachable'), '');
+    await expect(fetchDebianPackage('seabios', { cache })).rejects.toMatchObject({
+      code: 'GUEST_NETWORK',
+      message: expect.stringMatching(/Temporary failure resolving 'deb'/),
+    });
+    expect(await readdir(cache)).toEqual(['apt']);
+  });
+
   test('fetches lists of its own for another architecture, without touching the system', async () => {
     await mkdir(join(folder, 'later'));
     await writeFile(join(folder, 'later', 'busybox-static'), stanza('busybox-static', '1'));
@@ -135,6 +146,12 @@ describe('fetchDebianPackage', () => {
       'GUEST_PACKAGE_UNKNOWN',
       /knows no package "nothing" for amd64 \(E: no network\).*apt-get update/,
       () => writeFile(join(folder, 'offline'), ''),
+    ],
+    [
+      'a machine without a network',
+      'GUEST_NETWORK',
+      /nothing is not in the cache yet.*cannot reach Debian's servers.*"W: Failed to fetch http:\/\/deb\/InRelease Temporary failure resolving 'deb'" \(and 1 more.*Connect this machine.*VISORKIT_CACHE/,
+      () => writeFile(join(folder, 'unreachable'), ''),
     ],
     [
       'a machine without apt',

@@ -1,10 +1,11 @@
+/** Debian's packages: fetched once, unpacked in the cache. */
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fail, isVisorkitError } from '@visorkit/core';
 import { Apt } from './apt.js';
 import type { DebianArchitecture, PackageVersion } from './apt.js';
 import { clear, defaultCacheFolder, exists, fillOnce } from './cache.js';
-import { lastLines, runCommand } from './run-command.js';
+import { fetchFailures, lastLines, runCommand } from './run-command.js';
 
 /** A package of Debian, unpacked in the cache. */
 export interface DebianPackage {
@@ -48,7 +49,7 @@ const MANIFEST = 'manifest.json';
  *
  * Nothing on the system is changed and no root is needed. Interrupted work leaves the cache as it was; several
  * processes may fetch the same package at the same time.
- * @throws VisorkitError GUEST_APT_MISSING, GUEST_PACKAGE_UNKNOWN, GUEST_DOWNLOAD, GUEST_UNPACK, GUEST_CACHE, GUEST_INTERRUPTED
+ * @throws VisorkitError GUEST_APT_MISSING, GUEST_NETWORK, GUEST_PACKAGE_UNKNOWN, GUEST_DOWNLOAD, GUEST_UNPACK, GUEST_CACHE, GUEST_INTERRUPTED
  */
 export async function fetchDebianPackage(name: string, options: FetchOptions = {}): Promise<DebianPackage> {
   if (!/^[a-z0-9][a-z0-9+.-]+$/.test(name))
@@ -91,8 +92,14 @@ async function download(apt: Apt, name: string, folder: string, progress: FetchR
     return await downloadFirst(apt, name, folder, progress);
   } catch (error) {
     if (!isDownloadFailure(error)) throw error;
-    await apt.refresh(progress);
-    return downloadFirst(apt, name, folder, progress);
+    const said = await apt.refresh(progress);
+    try {
+      return await downloadFirst(apt, name, folder, progress);
+    } catch (again) {
+      // One of several sources may fail and the rest do: it is the network's fault only when nothing came of it
+      if (isVisorkitError(again) && fetchFailures(said).length > 0) apt.unreachable(name, said);
+      throw again;
+    }
   }
 }
 

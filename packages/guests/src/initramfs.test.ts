@@ -1,3 +1,4 @@
+/** Initramfs images of busybox: what is in them, and that their scripts work. */
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';

@@ -1,3 +1,4 @@
+/** Initramfs images of busybox and a few files. */
 import { execFile } from 'node:child_process';
 import { CpioWriter } from '@visorkit/formats';
 import { BUSYBOX_APPLETS } from './busybox-applets.js';

@@ -1,3 +1,4 @@
+/** Running a program of the host and gathering what it says. */
 import { spawn } from 'node:child_process';
 import { fail } from '@visorkit/core';
 
@@ -75,6 +76,18 @@ function eachLine(stream: NodeJS.ReadableStream, onLine: (line: string) => void)
     rest = lines.pop() ?? '';
     lines.forEach(onLine);
   });
+}
+
+/**
+ * apt's own lines about what it could not fetch, such as "W: Failed to fetch http://… Could not connect to …", each once;
+ * empty when it fetched everything.
+ */
+export function fetchFailures(text: string): string[] {
+  const failures = text
+    .split('\n')
+    .map((line) => line.trim().replaceAll(/\s+/g, ' '))
+    .filter((line) => /^[WE]: Failed to fetch /.test(line));
+  return [...new Set(failures)];
 }
 
 /** What a failed command gave as its errors ("E: …"), or else its last lines, for an error of ours. */

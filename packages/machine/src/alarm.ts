@@ -1,5 +1,4 @@
-// A device's own deadline: set, moved and cleared any number of times, told once when it passes.
-
+/** A device's own deadline: set, moved and cleared any number of times, told once when it passes. */
 import type { Timer, TimerQueue } from './timers.js';
 
 /** One deadline on a timer queue. Setting it again moves it; it allocates only the first time. */

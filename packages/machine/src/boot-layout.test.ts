@@ -1,3 +1,4 @@
+/** Where boot loaders may put things, and a processor's first state. */
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { BootLayout } from './boot-layout.js';

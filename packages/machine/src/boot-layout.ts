@@ -1,3 +1,4 @@
+/** Free places in guest memory for what a boot loader has to put there. */
 import { fail } from '@visorkit/core';
 import type { GuestMemory } from '@visorkit/core';
 import { MemoryType } from './memory-map.js';

@@ -1,3 +1,4 @@
+/** Ports, memory-mapped devices and interrupt lines: who gets an access, and what two at one place are told. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { VisorkitError } from '@visorkit/core';

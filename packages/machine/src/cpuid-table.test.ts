@@ -1,3 +1,4 @@
+/** The CPUID leaves that a guest is shown. */
 import { expect, it } from 'vitest';
 import type { Vcpu } from '@visorkit/core';
 import { CpuidTable, EAX, EDX } from './index.js';

@@ -1,3 +1,4 @@
+/** An error of a device, with the device's name. */
 import { VisorkitError } from '@visorkit/core';
 
 /** Names the device that threw: the report of a stopped VM shows it beside the plugin that handled the exit. */

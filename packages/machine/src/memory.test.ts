@@ -1,3 +1,4 @@
+/** Guest memory in an array, and the memory map. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { VisorkitError } from '@visorkit/core';

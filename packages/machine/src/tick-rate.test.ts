@@ -1,3 +1,4 @@
+/** Ticks of a device's clock, without drift. */
 import { describe, expect, it } from 'vitest';
 import fc from 'fast-check';
 import { TickRate } from './tick-rate.js';

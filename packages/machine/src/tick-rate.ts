@@ -1,7 +1,9 @@
-// Converts between nanoseconds and the ticks of an oscillator without rounding drift.
-//
-// A product of nanoseconds and a frequency passes 2^53 after a few minutes, so whole seconds are split off first; both
-// conversions are exact for every time a VM can live through and allocate nothing.
+/**
+ * Converts between nanoseconds and the ticks of an oscillator without rounding drift.
+ *
+ * A product of nanoseconds and a frequency passes 2^53 after a few minutes, so whole seconds are split off first; both
+ * conversions are exact for every time a VM can live through and allocate nothing.
+ */
 
 const NANOSECONDS_PER_SECOND = 1_000_000_000;
 

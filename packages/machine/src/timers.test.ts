@@ -1,3 +1,4 @@
+/** Timers, the clock of retired instructions, and the console. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { CaptureOutput, ManualClock, PushInput, RetirementClock, TimerQueue } from './index.js';

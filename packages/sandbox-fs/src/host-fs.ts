@@ -38,6 +38,7 @@ import {
 import type { BigIntStats } from 'node:fs';
 import { fail } from '@visorkit/core';
 import { raise } from './errno.js';
+import type { WriteQuota } from './quota.js';
 import { FileMode, OpenFlag } from './types.js';
 import type {
   Directory,
@@ -85,6 +86,8 @@ interface Origin {
   readonly readOnly: boolean;
   /** Permission bits that this process's umask takes away. */
   readonly umask: number;
+  /** What the program may write. */
+  readonly quota?: WriteQuota;
 }
 
 abstract class HostEntry implements FsNode {
@@ -277,20 +280,22 @@ export class HostDirectory extends HostEntry implements Directory {
   }
 
   create(name: string, mode: number, flags: number): FileHandle {
-    this.writable();
+    this.#mayMake();
     const kept = flags & (OpenFlag.ACCESS | OpenFlag.APPEND);
     const descriptor = openSync(
       within(this.descriptor, name),
       kept | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW | constants.O_NONBLOCK,
       mode,
     );
+    this.origin.quota?.spendFile();
     if ((mode & this.origin.umask) !== 0) fchmodSync(descriptor, mode);
     return new HostFileHandle(descriptor, this.origin, (flags & OpenFlag.APPEND) !== 0);
   }
 
   makeDirectory(name: string, mode: number): void {
-    this.writable();
+    this.#mayMake();
     mkdirSync(within(this.descriptor, name), mode);
+    this.origin.quota?.spendFile();
     if ((mode & this.origin.umask) === 0) return;
     const made = this.lookup(name);
     if (made?.kind === 'directory') made.chmod(mode);
@@ -298,8 +303,9 @@ export class HostDirectory extends HostEntry implements Directory {
   }
 
   makeSymlink(name: string, target: string): void {
-    this.writable();
+    this.#mayMake();
     symlinkSync(bytes(target), within(this.descriptor, name));
+    this.origin.quota?.spendFile();
   }
 
   makeFifo(): void {
@@ -325,8 +331,15 @@ export class HostDirectory extends HostEntry implements Directory {
 
   link(name: string, to: Directory, toName: string): void {
     if (!(to instanceof HostDirectory) || to.origin !== this.origin) raise('EXDEV');
-    this.writable();
+    this.#mayMake();
     linkSync(within(this.descriptor, name), within(to.descriptor, toName));
+    this.origin.quota?.spendFile();
+  }
+
+  /** Throws EROFS, or EDQUOT when the program has made as many files as it may. */
+  #mayMake(): void {
+    this.writable();
+    this.origin.quota?.checkFile();
   }
 
   /** Another handle on the same directory. */
@@ -345,7 +358,7 @@ class HostFileHandle implements FileHandle {
   /** `appends`: the descriptor was opened with O_APPEND, so that the host finds the end itself. */
   constructor(
     descriptor: number,
-    origin: Origin,
+    private readonly origin: Origin,
     private readonly appends: boolean,
   ) {
     this.#descriptor = descriptor;
@@ -361,11 +374,18 @@ class HostFileHandle implements FileHandle {
 
   write(data: Uint8Array, position: number, append: boolean): number {
     const at = !append ? position : this.appends ? null : Number(fstatSync(this.#descriptor).size);
-    return writeSync(this.#descriptor, data, 0, data.length, at);
+    const { quota } = this.origin;
+    const done = writeSync(this.#descriptor, data, 0, quota?.room(data.length) ?? data.length, at);
+    quota?.spend(done);
+    return done;
   }
 
   truncate(size: number): void {
+    const { quota } = this.origin;
+    const growth = quota === undefined ? 0 : Math.max(0, size - Number(fstatSync(this.#descriptor).size));
+    quota?.checkGrowth(growth);
     ftruncateSync(this.#descriptor, size);
+    quota?.spend(growth);
   }
   sync(): void {
     fdatasyncSync(this.#descriptor);
@@ -383,8 +403,8 @@ function refuseProc(descriptor: number): void {
   if (statfsSync(link(descriptor)).type === PROC_MAGIC) raise('EACCES');
 }
 
-/** Opens a folder of the host for a mount. Throws SANDBOX_MOUNT. */
-export function openHostFolder(path: string, readOnly: boolean): HostDirectory {
+/** Opens a folder of the host for a mount; what is written to it counts against `quota`. Throws SANDBOX_MOUNT. */
+export function openHostFolder(path: string, readOnly: boolean, quota?: WriteQuota): HostDirectory {
   if (process.platform !== 'linux')
     fail(
       'SANDBOX_MOUNT',
@@ -414,7 +434,7 @@ export function openHostFolder(path: string, readOnly: boolean): HostDirectory {
       { path },
     );
   }
-  return new HostDirectory(descriptor, { readOnly, umask: process.umask() });
+  return new HostDirectory(descriptor, { readOnly, umask: process.umask(), ...(quota === undefined ? {} : { quota }) });
 }
 
 /** Opens one file of the host for reading, such as the program's own. Throws what Node throws. */

@@ -86,6 +86,7 @@ describe('contents', () => {
     file.truncate(10);
     expect(fs.stat().free).toBe(Math.floor(9_990 / 4096));
     root.unlink('f');
+    file.close();
     expect(fs.used).toBe(0);
   });
 

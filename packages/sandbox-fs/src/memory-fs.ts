@@ -1,5 +1,6 @@
 /** A file system in memory: the root of what a program sees, with `/dev`, `/proc` and `/tmp`. It ends with the program. */
 import { raise } from './errno.js';
+import type { WriteQuota } from './quota.js';
 import { FileMode, OpenFlag } from './types.js';
 import type {
   Directory,
@@ -18,15 +19,22 @@ const BLOCK = 4096;
 export interface MemoryFsOptions {
   /** Bytes that files may take together. */
   readonly limit: number;
+  /** Names in all directories; 65,536 by default. Each costs the host some memory, however empty its file is. */
+  readonly maxNames?: number;
   readonly uid: number;
   readonly gid: number;
   /** Nanoseconds since 1970. */
   readonly now: () => bigint;
 }
 
+const MAX_NAMES = 65_536;
+
 /** What all nodes of one file system share. */
 export class MemoryFs {
   used = 0;
+  /** What the program may write, counted from when this is set. */
+  quota: WriteQuota | undefined;
+  #names = 0;
   #nextInode = 2n;
   readonly root: MemoryDirectory;
 
@@ -44,10 +52,33 @@ export class MemoryFs {
     this.used += count;
   }
 
+  /** Takes room for a name. Throws ENOSPC. */
+  addName(): void {
+    if (this.#names >= this.maxNames) raise('ENOSPC');
+    this.#names++;
+  }
+
+  /** Gives it back. */
+  dropName(): void {
+    this.#names--;
+  }
+
+  get maxNames(): number {
+    return this.options.maxNames ?? MAX_NAMES;
+  }
+
   stat(): FileSystemStat {
     const blocks = Math.floor(this.options.limit / BLOCK),
       free = Math.floor((this.options.limit - this.used) / BLOCK);
-    return { type: TMPFS_MAGIC, blockSize: BLOCK, blocks, free, available: free, files: 1 << 20, filesFree: 1 << 19 };
+    return {
+      type: TMPFS_MAGIC,
+      blockSize: BLOCK,
+      blocks,
+      free,
+      available: free,
+      files: this.maxNames,
+      filesFree: this.maxNames - this.#names,
+    };
   }
 }
 
@@ -135,6 +166,7 @@ class MemoryFile extends MemoryNode {
   readonly kind = 'file';
   #data = new Uint8Array(0);
   #size = 0;
+  #opens = 0;
 
   constructor(fs: MemoryFs, mode: number) {
     super(fs, FileMode.REGULAR | mode);
@@ -146,6 +178,7 @@ class MemoryFile extends MemoryNode {
 
   override open(flags: number): FileHandle {
     if ((flags & OpenFlag.TRUNC) !== 0) this.truncate(0);
+    this.#opens++;
     return new MemoryFileHandle(this);
   }
 
@@ -156,16 +189,23 @@ class MemoryFile extends MemoryNode {
   }
 
   write(bytes: Uint8Array, position: number): number {
-    const end = position + bytes.length;
+    const { quota } = this.fs;
+    const part = quota === undefined ? bytes : bytes.subarray(0, quota.room(bytes.length));
+    const end = position + part.length;
     if (end > this.#size) this.#resize(end);
-    this.#data.set(bytes, position);
+    this.#data.set(part, position);
+    quota?.spend(part.length);
     this.touch();
-    return bytes.length;
+    return part.length;
   }
 
   truncate(size: number): void {
-    if (size > this.#size) this.#resize(size);
-    else {
+    const growth = size - this.#size;
+    if (growth > 0) {
+      this.fs.quota?.checkGrowth(growth);
+      this.#resize(size);
+      this.fs.quota?.spend(growth);
+    } else {
       this.fs.grow(size - this.#size);
       this.#data.fill(0, size, this.#size);
       this.#size = size;
@@ -183,14 +223,24 @@ class MemoryFile extends MemoryNode {
     this.#size = size;
   }
 
-  /** The last name is gone: its room is free again when the program ends; files that stay open keep it. */
+  /** Its room is free again when the last name is gone and nobody has it open. */
   release(): void {
+    if (this.nlink > 0 || this.#opens > 0) return;
     this.fs.grow(-this.#size);
+    this.#size = 0;
+    this.#data = new Uint8Array(0);
+  }
+
+  /** One of its handles was closed. */
+  closed(): void {
+    this.#opens--;
+    this.release();
   }
 }
 
 class MemoryFileHandle implements FileHandle {
   readonly seekable = true;
+  #open = true;
   constructor(readonly node: MemoryFile) {}
   stat(): FileStat {
     return this.node.stat();
@@ -205,7 +255,11 @@ class MemoryFileHandle implements FileHandle {
     this.node.truncate(size);
   }
   sync(): void {}
-  close(): void {}
+  close(): void {
+    if (!this.#open) return;
+    this.#open = false;
+    this.node.closed();
+  }
 }
 
 class MemorySymlink extends MemoryNode {
@@ -296,6 +350,7 @@ export class MemoryDirectory extends MemoryNode implements Directory {
   put(name: string, node: FsNode): void {
     if (this.#removed) raise('ENOENT');
     if (this.#entries.has(name)) raise('EEXIST');
+    this.fs.addName();
     this.#entries.set(name, node);
     if (node.kind === 'directory') this.nlink++;
     this.touch();
@@ -303,15 +358,23 @@ export class MemoryDirectory extends MemoryNode implements Directory {
 
   create(name: string, mode: number): FileHandle {
     const file = new MemoryFile(this.fs, mode);
-    this.put(name, file);
+    this.#make(name, file);
     return file.open(0);
   }
 
   makeDirectory(name: string, mode: number): void {
-    this.put(name, new MemoryDirectory(this.fs, mode));
+    this.#make(name, new MemoryDirectory(this.fs, mode));
   }
   makeSymlink(name: string, target: string): void {
-    this.put(name, new MemorySymlink(this.fs, target));
+    this.#make(name, new MemorySymlink(this.fs, target));
+  }
+
+  /** Puts a node in on behalf of the program. */
+  #make(name: string, node: FsNode): void {
+    const { quota } = this.fs;
+    if (!this.#entries.has(name)) quota?.checkFile();
+    this.put(name, node);
+    quota?.spendFile();
   }
   makeFifo(): void {
     raise('EPERM');
@@ -321,9 +384,11 @@ export class MemoryDirectory extends MemoryNode implements Directory {
     const node = this.#entries.get(name) ?? raise('ENOENT');
     if (node.kind === 'directory') raise('EISDIR');
     this.#entries.delete(name);
+    this.fs.dropName();
     if (node instanceof MemoryNode) {
       node.ctime = this.fs.options.now();
-      if (--node.nlink === 0 && node instanceof MemoryFile) node.release();
+      node.nlink--;
+      if (node instanceof MemoryFile) node.release();
     }
     this.touch();
   }
@@ -334,6 +399,7 @@ export class MemoryDirectory extends MemoryNode implements Directory {
     if (node.#entries.size > 0) raise('ENOTEMPTY');
     node.#removed = true;
     this.#entries.delete(name);
+    this.fs.dropName();
     this.nlink--;
     this.touch();
   }
@@ -351,6 +417,7 @@ export class MemoryDirectory extends MemoryNode implements Directory {
       } else to.unlink(toName);
     }
     this.#entries.delete(name);
+    this.fs.dropName();
     if (node.kind === 'directory') this.nlink--;
     to.put(toName, node);
     this.touch();
@@ -360,7 +427,7 @@ export class MemoryDirectory extends MemoryNode implements Directory {
     if (!(to instanceof MemoryDirectory) || to.fs !== this.fs) raise('EXDEV');
     const node = this.#entries.get(name) ?? raise('ENOENT');
     if (node.kind === 'directory') raise('EPERM');
-    to.put(toName, node);
+    to.#make(toName, node);
     if (node instanceof MemoryNode) node.nlink++;
   }
 
@@ -372,9 +439,21 @@ export class MemoryDirectory extends MemoryNode implements Directory {
   }
 }
 
-/** A file handle over bytes that are made once, at opening: what procfs does. */
+/** A file that cannot be changed, such as a program that was given as bytes. */
+export function bytesFile(fs: MemoryFs, bytes: Uint8Array): FsNode {
+  return new SpecialNode(fs, 'file', FileMode.REGULAR | 0o555, {
+    size: () => bytes.length,
+    open: (node, flags) =>
+      (flags & OpenFlag.ACCESS) === OpenFlag.RDONLY ? bytesHandle(node, bytes) : raise('ETXTBSY'),
+  });
+}
+
+/** A file handle over text that is made once, at opening: what procfs does. */
 export function textHandle(node: FsNode, text: string): FileHandle {
-  const data = Buffer.from(text, 'latin1');
+  return bytesHandle(node, Buffer.from(text, 'latin1'));
+}
+
+function bytesHandle(node: FsNode, data: Uint8Array): FileHandle {
   return {
     node,
     seekable: true,

@@ -9,6 +9,7 @@ import { raise } from './errno.js';
 import type { MemoryDirectory } from './memory-fs.js';
 import { openHostFolder } from './host-fs.js';
 import type { HostDirectory } from './host-fs.js';
+import type { WriteQuota } from './quota.js';
 import { isDirectory } from './types.js';
 import type { Directory, FsNode } from './types.js';
 
@@ -56,12 +57,16 @@ interface Mount {
 export class Namespace {
   readonly #mounts = new Map<string, Mount>();
 
-  constructor(readonly root: MemoryDirectory) {}
+  /** `quota`: what is written to any mount counts against it. */
+  constructor(
+    readonly root: MemoryDirectory,
+    private readonly quota?: WriteQuota,
+  ) {}
 
   /** Puts a folder of the host at a path of the program. Throws SANDBOX_MOUNT. */
   mount(hostFolder: string, path: string, readOnly: boolean): void {
     const names = path.split('/').filter((name) => name !== '' && name !== '.');
-    const folder = openHostFolder(hostFolder, readOnly);
+    const folder = openHostFolder(hostFolder, readOnly, this.quota);
     const key = names.join('/');
     this.#mounts.get(key)?.folder.close();
     this.#mounts.set(key, { names, folder });

@@ -1,3 +1,4 @@
+/** The test kit's own parts: tiny guests, the scripted vCPU, the device bench. */
 import { describe, expect, it } from 'vitest';
 import { ExitReason } from '@visorkit/core';
 import { FakeVcpu, GuestCode, additionGuest, busyFor, cpuidExit, endlessGuest, inExit, testDevice } from './index.js';

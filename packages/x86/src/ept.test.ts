@@ -1,3 +1,4 @@
+/** EPT tables: built, walked, and their formats against the SDM. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { EptBuilder, EptMemoryType, EptRights, eptMisconfiguration, eptPointer } from './ept.js';

@@ -1,3 +1,4 @@
+/** Encodings of VMCS fields against the SDM. */
 import { describe, expect, it } from 'vitest';
 import {
   VMCS_ENCODING_RESERVED,

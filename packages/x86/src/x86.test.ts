@@ -1,3 +1,4 @@
+/** Exit qualifications, names, segments and paging against the SDM. */
 import { describe, expect, it } from 'vitest';
 import { CPUID_FEATURES, cpuidMask, cpuidNames } from './cpuid.js';
 import * as q from './exit-qualification.js';

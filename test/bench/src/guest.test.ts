@@ -1,3 +1,4 @@
+/** The benchmark guest does what it is to measure. */
 import { describe, expect, it } from 'vitest';
 import {
   buildGuest,

@@ -1,3 +1,4 @@
+/** Times are taken from a kernel's log as they should be. */
 import { expect, it } from 'vitest';
 import { passesOf } from './kernel-bench.js';
 import { table } from './report.js';

@@ -1,3 +1,4 @@
+/** The recorded subset of the comparison with a real processor. */
 import { describe, expect, it } from 'vitest';
 import { compareCase } from './compare.js';
 import { EngineRunner } from './engine.js';

@@ -1,3 +1,4 @@
+/** Reading unittests.cfg, the command lines made of it, and the verdicts. */
 import { describe, expect, it } from 'vitest';
 import { parseConfig } from './config.js';
 import { commandOf, judge } from './run-program.js';
@@ -61,7 +62,7 @@ describe('the configuration', () => {
   it('becomes a command line', () => {
     const command = commandOf(entries[1], { suite: '/suite', maxCpus: 1, backend: 'vmx' }, '/report').join(' ');
     expect(command).toBe(
-      'run --kernel /suite/x86/full.flat --debug-exit --memory 2048M --cpus 1 --timeout 30 --backend vmx --report /report --append one 1234 two --cpu max,-pcid,vendor=AuthenticAMD',
+      'run --kernel /suite/x86/full.flat --debug-exit --testdev --memory 2048M --cpus 1 --timeout 30 --backend vmx --report /report --append one 1234 two --cpu max,-pcid,vendor=AuthenticAMD',
     );
   });
 });

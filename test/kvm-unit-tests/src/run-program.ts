@@ -56,6 +56,7 @@ export function commandOf(entry: SuiteEntry, options: RunOptions, report: string
     '--kernel',
     join(options.suite, 'x86', entry.file),
     '--debug-exit',
+    '--testdev',
     '--memory',
     `${entry.memory}M`,
     '--cpus',

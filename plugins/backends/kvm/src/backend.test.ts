@@ -1,3 +1,4 @@
+/** The kvm backend on this machine's /dev/kvm. */
 import { existsSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { RESUME, RETRY, Stage, stop } from '@visorkit/core';

@@ -10,7 +10,8 @@ import type {
   Token,
   Vcpu,
 } from '@visorkit/core';
-import { engineMemory, layout } from '@visorkit/engine';
+import { engineMemory } from '@visorkit/engine';
+import * as layout from '@visorkit/engine/layout';
 import {
   ArrayGuestMemory,
   CpuidTableToken,

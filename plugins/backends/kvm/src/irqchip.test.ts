@@ -1,3 +1,4 @@
+/** The kernel's interrupt controllers and doorbells. */
 import { describe, expect, it } from 'vitest';
 import { Stage, stop } from '@visorkit/core';
 import type { Plugin } from '@visorkit/core';

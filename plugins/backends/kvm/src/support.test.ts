@@ -1,3 +1,4 @@
+/** What is said of a /dev/kvm that cannot be used. */
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

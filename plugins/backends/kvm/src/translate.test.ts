@@ -1,3 +1,4 @@
+/** Address translation by the guest's own page tables. */
 import { describe, expect, it } from 'vitest';
 import { ArrayGuestMemory, writeIdentityMap } from '@visorkit/machine';
 import { translateLinear } from './translate.js';

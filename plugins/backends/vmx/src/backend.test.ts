@@ -1,3 +1,4 @@
+/** The vmx backend: exits, devices, what plugins ask for, saved state. */
 import { describe, expect, it } from 'vitest';
 import { GuestMemoryToken, RESUME, RETRY, Stage, stop } from '@visorkit/core';
 import type { GuestMemory, InitialState, Plugin, PluginHost, StopReport } from '@visorkit/core';

@@ -11,7 +11,7 @@ import type {
   Vcpu,
 } from '@visorkit/core';
 import { Engine, ProcessorBanks, TSC_FREQUENCY, processorCpuid, processorModule } from '@visorkit/engine';
-import type { ProcessorVendor } from '@visorkit/engine';
+import type { ProcessorSource, ProcessorVendor } from '@visorkit/engine';
 import { MemoryViewsToken, TimeStampCounterToken } from '@visorkit/machine';
 import { VMX_CAPABILITIES, VMX_CONTROLS } from './capabilities.js';
 import { RealClock, VirtualClock } from './clock.js';
@@ -32,6 +32,11 @@ export interface VmxBackendOptions {
   readonly seed?: bigint;
   /** Exits with reason 9 are given to handlers; by default the processor's own task switch carries them out. */
   readonly exitOnTaskSwitch?: boolean;
+  /**
+   * Where the processor's code, engine.wasm of @visorkit/engine, lies, or its bytes. Unless given it is looked for in the package, and beside the
+   * running module: a bundle needs it only when it has the file elsewhere or in itself.
+   */
+  readonly processor?: ProcessorSource;
 }
 
 /** More than this take so long in turn that guests give up waiting for one another. */
@@ -82,7 +87,7 @@ export class VmxBackend implements Backend {
         cpus: options.cpus,
       });
     this.#opened = options;
-    this.#module = await processorModule();
+    this.#module = await processorModule(this.options.processor);
   }
 
   createMemory(size: number): GuestMemory {

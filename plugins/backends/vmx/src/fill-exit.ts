@@ -1,6 +1,7 @@
 /** Fills the vCPU's VmExit record from the exit-information fields of the VMCS. Runs at every exit: no allocation, no bigint. */
 import type { VmExit } from '@visorkit/core';
-import { layout, vmcsLayout } from '@visorkit/engine';
+import * as layout from '@visorkit/engine/layout';
+import * as vmcsLayout from '@visorkit/engine/vmcs-layout';
 import type { Engine } from '@visorkit/engine';
 import { ExitReason } from '@visorkit/x86';
 

@@ -1,7 +1,7 @@
 /** Views of guest memory as EPT hierarchies: the vmx backend's side of MemoryViews. */
 import { fail } from '@visorkit/core';
 import type { Vcpu } from '@visorkit/core';
-import { vmcsLayout } from '@visorkit/engine';
+import * as vmcsLayout from '@visorkit/engine/vmcs-layout';
 import type { Engine, MmioLog, ProcessorBanks } from '@visorkit/engine';
 import type { DirtyTracking, MemoryView, MemoryViews, ShadowPage } from '@visorkit/machine';
 import { EptBuilder, EptMemoryType, VmcsField, controlBits, eptPointer } from '@visorkit/x86';
@@ -204,8 +204,8 @@ export class VmxMemoryViews implements MemoryViews, ViewSurroundings {
     };
   }
 
-  /** Views and shadow pages of the same index and id stay the same objects; others come and go. */
-  restore(state: MemoryViewsState): void {
+  /** Throws `VIEW_STATE` for the state of a VM that was composed differently. */
+  checkState(state: MemoryViewsState): void {
     const { count } = this.banks,
       { size } = this.engine.memory;
     if (state.memory !== size || state.current.length !== count)
@@ -213,6 +213,11 @@ export class VmxMemoryViews implements MemoryViews, ViewSurroundings {
         'VIEW_STATE',
         `The saved views are those of ${state.current.length} vCPUs and ${state.memory} bytes of memory; this VM has ${count} and ${size}.`,
       );
+  }
+
+  /** Views and shadow pages of the same index and id stay the same objects; others come and go. */
+  restore(state: MemoryViewsState): void {
+    this.checkState(state);
     this.map.restore(state.roms);
     this.shadows.restore(state.shadows);
     const pages = new Map(this.shadows.all.map((page) => [page.id, page]));

@@ -1,7 +1,9 @@
 /** A vCPU on the software processor: enters the guest, brings its exits, completes what was handled. */
 import { VisorkitError, VmExit } from '@visorkit/core';
 import type { InitialState, Vcpu, VcpuSnapshot, VmcsAccess } from '@visorkit/core';
-import { describeEntryRule, layout, vmcsLayout } from '@visorkit/engine';
+import { describeEntryRule } from '@visorkit/engine';
+import * as layout from '@visorkit/engine/layout';
+import * as vmcsLayout from '@visorkit/engine/vmcs-layout';
 import type { EngineState, ProcessorBanks } from '@visorkit/engine';
 import {
   EventType,
@@ -224,6 +226,7 @@ export class VmxVcpu extends VmxRegisters implements Vcpu {
   }
   restoreState(state: unknown): void {
     const { engine, clock, views } = state as VmxVcpuState;
+    this.#parts.views.checkState(views);
     this.engine.restoreState(engine);
     this.#parts.views.restore(views);
     this.#parts.clock.restore(clock);
@@ -373,7 +376,7 @@ export class VmxVcpu extends VmxRegisters implements Vcpu {
       return this.#again();
     }
     if (!mmio.write && views.answerRead(mmio)) return this.#again();
-    if (map.isRam(page)) return true;
+    if (map.isRam(page) || map.isRom(page)) return true;
     this.#parts.clock.deviceAccess();
     this.#pieces.start();
     this.#pieces.describe(exit.mmio);

@@ -1,6 +1,6 @@
 /** Fills the VMCS of a vCPU: controls merged from what the plugins need, bitmaps, host state. */
 import type { MergedControls } from '@visorkit/core';
-import { vmcsLayout as layout } from '@visorkit/engine';
+import * as layout from '@visorkit/engine/vmcs-layout';
 import type { Engine } from '@visorkit/engine';
 import { VmcsField, controlBits, msrBitmapByte } from '@visorkit/x86';
 import type { ControlTableName } from '@visorkit/x86';

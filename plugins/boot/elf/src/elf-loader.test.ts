@@ -1,3 +1,4 @@
+/** ELF kernels: PVH, plain, and what is refused. */
 import { buildElf, buildNote } from '@visorkit/formats/testing';
 import { recordingBootContext } from '@visorkit/machine/testing';
 import { describe, expect, test } from 'vitest';

@@ -1,3 +1,4 @@
+/** The plugin of the ELF loader. */
 import type { PluginHost } from '@visorkit/core';
 import { BootLoadersToken } from '@visorkit/machine';
 import { ElfLoader } from './elf-loader.js';

@@ -1,3 +1,4 @@
+/** What a kernel is given that is entered through PVH. */
 import type { GuestMemory } from '@visorkit/core';
 import type { BootContext, BootLayout, MemoryMapEntry } from '@visorkit/machine';
 

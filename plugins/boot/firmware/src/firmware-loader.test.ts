@@ -1,3 +1,4 @@
+/** Firmware images: where they lie, and what is taken for one. */
 import { recordingBootContext } from '@visorkit/machine/testing';
 import { describe, expect, test } from 'vitest';
 import { FirmwareLoader } from './firmware-loader.js';

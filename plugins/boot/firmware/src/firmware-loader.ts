@@ -1,3 +1,4 @@
+/** Starts firmware at the reset vector. */
 import { fail } from '@visorkit/core';
 import { describeImage } from '@visorkit/formats';
 import { realModeSegments } from '@visorkit/machine';

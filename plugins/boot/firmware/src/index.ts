@@ -1,3 +1,4 @@
+/** The plugin of the firmware loader. */
 import type { PluginHost } from '@visorkit/core';
 import { BootLoadersToken } from '@visorkit/machine';
 import { FirmwareLoader } from './firmware-loader.js';

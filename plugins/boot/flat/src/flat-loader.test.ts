@@ -1,3 +1,4 @@
+/** Flat binaries: modes, addresses, and what is refused. */
 import { recordingBootContext } from '@visorkit/machine/testing';
 import { describe, expect, test } from 'vitest';
 import { FlatLoader } from './flat-loader.js';

@@ -1,3 +1,4 @@
+/** Starts machine code that has no header. */
 import { fail, GPR_NAMES } from '@visorkit/core';
 import type { GprName, InitialState } from '@visorkit/core';
 import { describeImage, hex } from '@visorkit/formats';

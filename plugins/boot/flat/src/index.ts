@@ -1,3 +1,4 @@
+/** The plugin of the loader of flat binaries. */
 import type { PluginHost } from '@visorkit/core';
 import { BootLoadersToken } from '@visorkit/machine';
 import { FlatLoader } from './flat-loader.js';

@@ -1,3 +1,4 @@
+/** The "zero page" that a Linux kernel is given. */
 import { fail } from '@visorkit/core';
 import type { BzImage } from '@visorkit/formats';
 import { SETUP_HEADER_OFFSET } from '@visorkit/formats';

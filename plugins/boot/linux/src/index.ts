@@ -1,3 +1,4 @@
+/** The plugin of the Linux loader. */
 import type { PluginHost } from '@visorkit/core';
 import { BootLoadersToken } from '@visorkit/machine';
 import { LinuxLoader } from './linux-loader.js';

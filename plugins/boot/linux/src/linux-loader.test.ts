@@ -1,3 +1,4 @@
+/** Booting bzImages: where things lie, and what is refused. */
 import { buildBzImage } from '@visorkit/formats/testing';
 import { recordingBootContext } from '@visorkit/machine/testing';
 import { describe, expect, test } from 'vitest';

@@ -1,3 +1,4 @@
+/** Boots Linux's bzImages by the 32- or 64-bit boot protocol. */
 import { fail } from '@visorkit/core';
 import type { InitialState } from '@visorkit/core';
 import { describeImage, isBzImage, LoadFlags, parseBzImage, XLoadFlags } from '@visorkit/formats';

@@ -1,3 +1,4 @@
+/** The plugin of the Multiboot loader. */
 import type { PluginHost } from '@visorkit/core';
 import { BootLoadersToken } from '@visorkit/machine';
 import { MultibootLoader } from './multiboot-loader.js';

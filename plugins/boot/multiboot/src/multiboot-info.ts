@@ -1,8 +1,7 @@
+/** The Multiboot information structure (Multiboot Specification 0.6.96, section 3.3), and what it points at. */
 import type { GuestMemory } from '@visorkit/core';
 import { MemoryType } from '@visorkit/machine';
 import type { BootContext, BootLayout, MemoryMapEntry } from '@visorkit/machine';
-
-/** The Multiboot information structure (Multiboot Specification 0.6.96, section 3.3), and what it points at. */
 
 /** Bits of the information's flags: which fields are valid. */
 export const MultibootInfoFlags = {

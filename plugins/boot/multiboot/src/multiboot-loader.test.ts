@@ -1,3 +1,4 @@
+/** Multiboot kernels: modules, information, and what is refused. */
 import { buildElf, buildMultibootHeader, concatenate } from '@visorkit/formats/testing';
 import { recordingBootContext } from '@visorkit/machine/testing';
 import { describe, expect, test } from 'vitest';

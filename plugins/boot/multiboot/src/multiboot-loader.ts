@@ -1,3 +1,4 @@
+/** Boots Multiboot 1 kernels. */
 import { fail, isVisorkitError } from '@visorkit/core';
 import {
   describeImage,

@@ -1,3 +1,4 @@
+/** A standard PC: its parts fit together, and its options do what they say. */
 import { describe, expect, it } from 'vitest';
 import fc from 'fast-check';
 import {

@@ -1,5 +1,4 @@
-// A standard PC as a list of plugins: what Linux, other kernels and firmware expect to find without being told.
-
+/** A standard PC as a list of plugins: what Linux, other kernels and firmware expect to find without being told. */
 import { AcpiPlugin } from '@visorkit/acpi';
 import { ApicPlugin } from '@visorkit/apic';
 import type { ApicPluginOptions } from '@visorkit/apic';

@@ -1,3 +1,4 @@
+/** A guest suspends the PC and is woken. */
 import { describe, expect, it } from 'vitest';
 import { FirmwareTablesToken, GuestMemoryToken, PortBusToken, compose } from '@visorkit/machine';
 import type { GuestMemory } from '@visorkit/machine';

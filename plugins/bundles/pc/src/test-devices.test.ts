@@ -1,3 +1,4 @@
+/** The test devices beside a standard PC. */
 import { expect, it } from 'vitest';
 import { PcTestPlugin, PciTestPlugin } from '@visorkit/pc-testdev';
 import { PciBusToken, PortBusToken, compose } from '@visorkit/machine';

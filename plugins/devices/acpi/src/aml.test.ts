@@ -1,3 +1,4 @@
+/** AML as bytes, against the specification's encodings. */
 import { describe, expect, it } from 'vitest';
 import fc from 'fast-check';
 import {

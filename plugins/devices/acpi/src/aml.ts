@@ -1,5 +1,7 @@
-// Writes AML, the byte code of ACPI's namespace (ACPI specification 6.4, chapter 20): as much of it as a machine needs to
-// describe its devices.
+/**
+ * Writes AML, the byte code of ACPI's namespace (ACPI specification 6.4, chapter 20): as much of it as a machine needs to
+ * describe its devices.
+ */
 
 /** Encoded terms; nesting functions take any number of them. */
 export type Aml = Uint8Array;

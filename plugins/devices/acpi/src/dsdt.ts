@@ -1,5 +1,6 @@
-// The differentiated system description table: the devices of the machine in ACPI's namespace (specification 6.4, 5.2.11.1).
-
+/**
+ * The differentiated system description table: the devices of the machine in ACPI's namespace (specification 6.4, 5.2.11.1).
+ */
 import {
   device,
   eisaId,

@@ -1,6 +1,7 @@
-// ACPI for a machine: the power management registers, and tables that describe whatever the other plugins put on its
-// buses. Without firmware the tables are placed in the BIOS area; firmware finds them in fw_cfg and places them itself.
-
+/**
+ * ACPI for a machine: the power management registers, and tables that describe whatever the other plugins put on its
+ * buses. Without firmware the tables are placed in the BIOS area; firmware finds them in fw_cfg and places them itself.
+ */
 import { Stage, isVisorkitError } from '@visorkit/core';
 import type { Plugin, PluginHost } from '@visorkit/core';
 import {

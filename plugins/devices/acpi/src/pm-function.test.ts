@@ -1,3 +1,4 @@
+/** The PCI function by which software finds the power management registers. */
 import { describe, expect, it } from 'vitest';
 import { PmFunction } from './pm-function.js';
 

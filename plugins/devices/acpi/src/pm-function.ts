@@ -1,6 +1,7 @@
-// The power management function of Intel's 82371AB (PIIX4), function 3 beside the PCI-to-ISA bridge: it says where the power management
-// registers are, and whether they are there.
-
+/**
+ * The power management function of Intel's 82371AB (PIIX4), function 3 beside the PCI-to-ISA bridge: it says where the power management
+ * registers are, and whether they are there.
+ */
 import { PciConfigSpace } from '@visorkit/machine';
 import type { Device, PciConfigState, PciFunction } from '@visorkit/machine';
 import { PM_BASE } from './pm-registers.js';

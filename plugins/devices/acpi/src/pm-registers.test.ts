@@ -1,3 +1,4 @@
+/** Power management registers: buttons, timer, sleep states. */
 import { beforeEach, describe, expect, it } from 'vitest';
 import fc from 'fast-check';
 import { ManualClock, TimerQueue } from '@visorkit/machine';

@@ -1,6 +1,7 @@
-// The fixed hardware registers of ACPI (specification 6.4, chapter 4.8): power management event and control block, and the
-// power management timer. ACPI mode is always on: there is no SMI command port, and SCI_EN reads as 1.
-
+/**
+ * The fixed hardware registers of ACPI (specification 6.4, chapter 4.8): power management event and control block, and the
+ * power management timer. ACPI mode is always on: there is no SMI command port, and SCI_EN reads as 1.
+ */
 import { Alarm, TickRate } from '@visorkit/machine';
 import type { Clock, Device, InterruptLine, PortDevice, TimerQueue } from '@visorkit/machine';
 

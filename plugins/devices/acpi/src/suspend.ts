@@ -1,7 +1,8 @@
-// Suspend to RAM (S3) for a machine without firmware: everything but memory, the clock and the power management block
-// loses its state, and the wake event starts the processor at the waking vector of the FACS (ACPI specification 6.4,
-// 5.2.10 and 16.1.3), as firmware would after its own initialisation.
-
+/**
+ * Suspend to RAM (S3) for a machine without firmware: everything but memory, the clock and the power management block
+ * loses its state, and the wake event starts the processor at the waking vector of the FACS (ACPI specification 6.4,
+ * 5.2.10 and 16.1.3), as firmware would after its own initialisation.
+ */
 import { HALT, RESUME, Stage } from '@visorkit/core';
 import type { Outcome, PluginHost, Vcpu, VmExit } from '@visorkit/core';
 import { DeviceListToken, GuestMemoryToken, LocalApicsToken, PortBusToken } from '@visorkit/machine';

@@ -1,6 +1,7 @@
-// The script by which firmware that reads fw_cfg places ACPI tables itself: QEMU's bios-linker-loader protocol, spoken by
-// SeaBIOS, OVMF and coreboot. Every command is 128 bytes.
-
+/**
+ * The script by which firmware that reads fw_cfg places ACPI tables itself: QEMU's bios-linker-loader protocol, spoken by
+ * SeaBIOS, OVMF and coreboot. Every command is 128 bytes.
+ */
 import { layOut } from './table-set.js';
 import type { AcpiTables } from './tables.js';
 

@@ -1,6 +1,7 @@
-// ACPI tables under construction (ACPI specification 6.4, 5.2): headers, checksums, and the pointers between tables, which
-// are filled in when somebody decides where the tables go.
-
+/**
+ * ACPI tables under construction (ACPI specification 6.4, 5.2): headers, checksums, and the pointers between tables, which
+ * are filled in when somebody decides where the tables go.
+ */
 import { fail } from '@visorkit/core';
 
 /** Bytes of the header that every table but RSDP and FACS begins with (5.2.6). */

@@ -1,3 +1,4 @@
+/** ACPI tables, read as an operating system reads them. */
 import { describe, expect, it } from 'vitest';
 import { place, layOut, sum } from './table-set.js';
 import { FACS_WAKING_VECTOR, acpiTables } from './tables.js';

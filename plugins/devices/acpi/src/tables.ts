@@ -1,5 +1,6 @@
-// The static tables: FADT, MADT, HPET and FACS (ACPI specification 6.4, 5.2.9, 5.2.12, 5.2.10; IA-PC HPET 1.0a, 3.2.4).
-
+/**
+ * The static tables: FADT, MADT, HPET and FACS (ACPI specification 6.4, 5.2.9, 5.2.12, 5.2.10; IA-PC HPET 1.0a, 3.2.4).
+ */
 import { join } from './aml.js';
 import { dsdt } from './dsdt.js';
 import type { NamespaceContents } from './dsdt.js';

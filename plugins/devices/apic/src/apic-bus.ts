@@ -1,5 +1,6 @@
-// What joins the APICs of a machine: interrupt messages between processors and from the I/O APIC, and EOI broadcasts.
-
+/**
+ * What joins the APICs of a machine: interrupt messages between processors and from the I/O APIC, and EOI broadcasts.
+ */
 import type { LocalApic } from './local-apic.js';
 import { DeliveryMode, Shorthand } from './registers.js';
 

@@ -1,9 +1,10 @@
-// The local APIC's timer (SDM 3A, 11.5.4): a counter of the bus clock in one-shot and periodic mode, or an alarm on the
-// time stamp counter.
-//
-// The current count is worked out from the time the count was loaded; an alarm stands only while an interrupt would come
-// of it.
-
+/**
+ * The local APIC's timer (SDM 3A, 11.5.4): a counter of the bus clock in one-shot and periodic mode, or an alarm on the
+ * time stamp counter.
+ *
+ * The current count is worked out from the time the count was loaded; an alarm stands only while an interrupt would come
+ * of it.
+ */
 import { Alarm } from '@visorkit/machine';
 import type { Clock, TimeStampCounter, TimerQueue } from '@visorkit/machine';
 import { TimerMode } from './registers.js';

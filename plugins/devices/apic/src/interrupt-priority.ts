@@ -1,6 +1,7 @@
-// Which vector a processor is to be interrupted with: request, service and trigger-mode registers against the task
-// priority (SDM 3A, 11.8).
-
+/**
+ * Which vector a processor is to be interrupted with: request, service and trigger-mode registers against the task
+ * priority (SDM 3A, 11.8).
+ */
 import { ApicRegister } from './registers.js';
 import { VectorSet } from './vector-set.js';
 

@@ -1,3 +1,4 @@
+/** The I/O APIC's registers and the messages that it sends. */
 import { beforeEach, describe, expect, it } from 'vitest';
 import { ApicRegister as R } from './registers.js';
 import { testMachine } from './test-machine.js';

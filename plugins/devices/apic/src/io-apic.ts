@@ -1,6 +1,7 @@
-// The I/O APIC (Intel 82093AA data sheet, with the EOI register of version 0x20 as in the ICH9 data sheet, 13.5): 24
-// inputs, each with an entry that says which interrupt message it sends.
-
+/**
+ * The I/O APIC (Intel 82093AA data sheet, with the EOI register of version 0x20 as in the ICH9 data sheet, 13.5): 24
+ * inputs, each with an entry that says which interrupt message it sends.
+ */
 import type { Device, MmioDevice } from '@visorkit/machine';
 import type { ApicBus, EoiListener } from './apic-bus.js';
 import { DeliveryMode } from './registers.js';

@@ -1,3 +1,4 @@
+/** The local APIC: priorities, NMIs, errors, timer, base, x2APIC. */
 import { beforeEach, describe, expect, it } from 'vitest';
 import fc from 'fast-check';
 import { ApicRegister as R, DeliveryMode } from './registers.js';

@@ -1,5 +1,4 @@
-// The local APIC of one processor (SDM volume 3A, chapter 11), in xAPIC and x2APIC mode.
-
+/** The local APIC of one processor (SDM volume 3A, chapter 11), in xAPIC and x2APIC mode. */
 import type { Clock, Device, InterruptSource, LocalApicPort, TimeStampCounter, TimerQueue } from '@visorkit/machine';
 import type { ApicBus } from './apic-bus.js';
 import { ApicTimer } from './apic-timer.js';

@@ -1,5 +1,4 @@
-// Puts the APICs into a machine: MMIO pages, MSRs, interrupt lines, and the processors' interrupt sources.
-
+/** Puts the APICs into a machine: MMIO pages, MSRs, interrupt lines, and the processors' interrupt sources. */
 import { BackendToken, isVisorkitError } from '@visorkit/core';
 import type { Plugin, PluginHost } from '@visorkit/core';
 import {

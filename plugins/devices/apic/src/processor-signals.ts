@@ -1,4 +1,4 @@
-// What reaches a processor beside vectors: NMIs, INIT and start-up messages (SDM 3A, 7.7.1 and 9.4).
+/** What reaches a processor beside vectors: NMIs, INIT and start-up messages (SDM 3A, 7.7.1 and 9.4). */
 
 export interface ProcessorSignalsState {
   /** NMIs that the processor has not taken, at most 2. */

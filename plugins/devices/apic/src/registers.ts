@@ -1,5 +1,7 @@
-// Registers of the local APIC (SDM volume 3A, chapter 11 "Advanced Programmable Interrupt Controller"). A register's
-// number is its xAPIC offset divided by 16, which is also its x2APIC MSR less 0x800 (table 11-6).
+/**
+ * Registers of the local APIC (SDM volume 3A, chapter 11 "Advanced Programmable Interrupt Controller"). A register's
+ * number is its xAPIC offset divided by 16, which is also its x2APIC MSR less 0x800 (table 11-6).
+ */
 
 export const ApicRegister = {
   id: 0x02,

@@ -1,5 +1,4 @@
-// APICs on a clock that stands still until moved, for the tests of this package.
-
+/** APICs on a clock that stands still until moved, for the tests of this package. */
 import { ManualClock, TimerQueue } from '@visorkit/machine';
 import type { InterruptSource } from '@visorkit/machine';
 import { ApicBus } from './apic-bus.js';

@@ -1,5 +1,6 @@
-// The time stamp counter as the APIC's deadline timer sees it, on a backend whose processors keep the counter themselves.
-
+/**
+ * The time stamp counter as the APIC's deadline timer sees it, on a backend whose processors keep the counter themselves.
+ */
 import { BackendToken, isVisorkitError } from '@visorkit/core';
 import type { PluginHost } from '@visorkit/core';
 import { MsrBusToken } from '@visorkit/machine';

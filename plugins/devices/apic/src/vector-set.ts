@@ -1,4 +1,4 @@
-// A set of interrupt vectors: the 256-bit ISR, IRR and TMR registers (SDM 3A, 11.8.4).
+/** A set of interrupt vectors: the 256-bit ISR, IRR and TMR registers (SDM 3A, 11.8.4). */
 
 export class VectorSet {
   readonly #words = new Uint32Array(8);

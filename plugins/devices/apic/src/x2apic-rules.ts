@@ -1,5 +1,6 @@
-// Which accesses to x2APIC registers give #GP (SDM 3A, table 11-6 and 11.12.1.3): what is reserved, read-only or write-only.
-
+/**
+ * Which accesses to x2APIC registers give #GP (SDM 3A, table 11-6 and 11.12.1.3): what is reserved, read-only or write-only.
+ */
 import { ApicRegister, LVT_REMOTE_IRR, LVT_WRITABLE, SVR_WRITABLE } from './registers.js';
 
 /** Write-only, or only in xAPIC mode. */

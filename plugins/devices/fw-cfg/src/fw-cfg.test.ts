@@ -1,3 +1,4 @@
+/** fw_cfg as firmware reads it. */
 import { beforeEach, describe, expect, it } from 'vitest';
 import fc from 'fast-check';
 import { ArrayGuestMemory } from '@visorkit/machine';

@@ -1,6 +1,7 @@
-// The firmware configuration device of QEMU's machines (QEMU documentation, "Firmware Configuration (fw_cfg) Device"):
-// numbered items and named files that firmware and test programs read through a selector and a data port, or by DMA.
-
+/**
+ * The firmware configuration device of QEMU's machines (QEMU documentation, "Firmware Configuration (fw_cfg) Device"):
+ * numbered items and named files that firmware and test programs read through a selector and a data port, or by DMA.
+ */
 import type { Device, FirmwareConfig, GuestMemory, PortDevice } from '@visorkit/machine';
 import { fail } from '@visorkit/core';
 

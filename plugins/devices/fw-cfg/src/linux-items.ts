@@ -1,6 +1,7 @@
-// The items by which firmware gets a Linux kernel that the machine was given beside it, as UEFI firmware (OVMF) starts one. They are those of
-// QEMU's -kernel, -initrd and -append.
-
+/**
+ * The items by which firmware gets a Linux kernel that the machine was given beside it, as UEFI firmware (OVMF) starts one. They are those of
+ * QEMU's -kernel, -initrd and -append.
+ */
 import { FwCfgItem, number } from './fw-cfg.js';
 
 /** A kernel for firmware to start. */

@@ -1,5 +1,4 @@
-// Most ISA devices decode one byte a port; the bus of a PC turns a wider access into one access for each byte.
-
+/** Most ISA devices decode one byte a port; the bus of a PC turns a wider access into one access for each byte. */
 import type { PortDevice } from '@visorkit/machine';
 
 /** A port device whose registers are bytes: wider accesses are taken apart, lowest port first, as the ISA bus does. */

@@ -1,4 +1,4 @@
-// Days and dates of the Gregorian calendar for the real-time clock, without the host's Date and its time zone.
+/** Days and dates of the Gregorian calendar for the real-time clock, without the host's Date and its time zone. */
 
 /** A date and time of day, UTC. Months 1-12, days of week 1 (Sunday) to 7. */
 export interface Calendar {

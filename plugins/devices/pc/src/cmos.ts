@@ -1,6 +1,7 @@
-// What a PC's firmware keeps in CMOS RAM: memory sizes, boot order, equipment. SeaBIOS reads these cells where it finds
-// no fw_cfg file, and old software reads them always.
-
+/**
+ * What a PC's firmware keeps in CMOS RAM: memory sizes, boot order, equipment. SeaBIOS reads these cells where it finds
+ * no fw_cfg file, and old software reads them always.
+ */
 import type { MemoryRegion } from '@visorkit/machine';
 
 /** Cell numbers that visorkit fills. */

@@ -1,6 +1,7 @@
-// Ports that print: Bochs' 0xe9, SeaBIOS' and OVMF's 0x402. A read answers with the port's number, by which software
-// finds out that somebody listens.
-
+/**
+ * Ports that print: Bochs' 0xe9, SeaBIOS' and OVMF's 0x402. A read answers with the port's number, by which software
+ * finds out that somebody listens.
+ */
 import type { CharOutput, Device } from '@visorkit/machine';
 import { BytePortDevice } from './byte-port-device.js';
 

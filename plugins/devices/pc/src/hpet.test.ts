@@ -1,3 +1,4 @@
+/** The HPET's counter, comparators and interrupts. */
 import { beforeEach, describe, expect, it } from 'vitest';
 import fc from 'fast-check';
 import { Hpet } from './hpet.js';

@@ -1,6 +1,7 @@
-// The high precision event timer (IA-PC HPET specification 1.0a): a 64-bit counter and three comparators, two of whose
-// first can take the place of the PIT and the RTC.
-
+/**
+ * The high precision event timer (IA-PC HPET specification 1.0a): a 64-bit counter and three comparators, two of whose
+ * first can take the place of the PIT and the RTC.
+ */
 import { Alarm, TickRate } from '@visorkit/machine';
 import type { Clock, Device, InterruptLine, MmioDevice, TimerQueue } from '@visorkit/machine';
 

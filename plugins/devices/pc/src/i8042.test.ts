@@ -1,3 +1,4 @@
+/** The keyboard controller with keyboard and mouse. */
 import { beforeEach, describe, expect, it } from 'vitest';
 import fc from 'fast-check';
 import { I8042 } from './i8042.js';

@@ -1,6 +1,7 @@
-// The 8042 keyboard controller of a PS/2 (IBM PS/2 Hardware Interface Technical Reference, "Keyboard Controller"), with a
-// keyboard and a mouse on its two ports. It also pulses the reset line of the processor and gates A20.
-
+/**
+ * The 8042 keyboard controller of a PS/2 (IBM PS/2 Hardware Interface Technical Reference, "Keyboard Controller"), with a
+ * keyboard and a mouse on its two ports. It also pulses the reset line of the processor and gates A20.
+ */
 import type { Device, InterruptLine } from '@visorkit/machine';
 import { BytePortDevice } from './byte-port-device.js';
 import { Ps2Keyboard } from './ps2-keyboard.js';

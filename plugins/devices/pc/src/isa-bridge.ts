@@ -1,6 +1,7 @@
-// The PCI-to-ISA bridge of a PC with a 440FX: Intel's 82371SB (PIIX3), function 0. Firmware knows by it that there are ISA devices, such as serial
-// ports; the power management function of the same slot belongs to ACPI.
-
+/**
+ * The PCI-to-ISA bridge of a PC with a 440FX: Intel's 82371SB (PIIX3), function 0. Firmware knows by it that there are ISA devices, such as serial
+ * ports; the power management function of the same slot belongs to ACPI.
+ */
 import { PciConfigSpace, PciHeader } from '@visorkit/machine';
 
 /** Where chipsets of this kind have the bridge. */

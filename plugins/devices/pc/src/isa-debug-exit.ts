@@ -1,6 +1,7 @@
-// A port that ends the run: whatever value is written, the machine stops with exit status (value << 1) | 1, so that no
-// value gives status 0. Test programs for virtual machines know it from QEMU as isa-debug-exit.
-
+/**
+ * A port that ends the run: whatever value is written, the machine stops with exit status (value << 1) | 1, so that no
+ * value gives status 0. Test programs for virtual machines know it from QEMU as isa-debug-exit.
+ */
 import type { Device, PortDevice } from '@visorkit/machine';
 
 export const DEBUG_EXIT_PORT = 0xf4;

@@ -1,3 +1,4 @@
+/** PCI configuration space through ports 0xcf8 and 0xcfc. */
 import { beforeEach, describe, expect, it } from 'vitest';
 import fc from 'fast-check';
 import { PciConfigSpace } from '@visorkit/machine';

@@ -1,8 +1,9 @@
-// PCI bus 0 behind configuration mechanism 1 (PCI Local Bus specification 3.0, 3.2.2.3.2): an address register at 0xcf8
-// and a data window at 0xcfc. Slot 0 is a host bridge that introduces itself as an Intel 440FX, which PC firmware knows.
-//
-// The byte port 0xcf9 lies inside the address register's range; the chipset gives it to its reset control register.
-
+/**
+ * PCI bus 0 behind configuration mechanism 1 (PCI Local Bus specification 3.0, 3.2.2.3.2): an address register at 0xcf8
+ * and a data window at 0xcfc. Slot 0 is a host bridge that introduces itself as an Intel 440FX, which PC firmware knows.
+ *
+ * The byte port 0xcf9 lies inside the address register's range; the chipset gives it to its reset control register.
+ */
 import { fail } from '@visorkit/core';
 import type { Device, PciBus, PciFunction, PortDevice } from '@visorkit/machine';
 import { PciConfigSpace } from '@visorkit/machine';

@@ -1,3 +1,4 @@
+/** The pair of 8259A interrupt controllers. */
 import { beforeEach, describe, expect, it } from 'vitest';
 import fc from 'fast-check';
 import { Pic8259Pair } from './pic8259.js';

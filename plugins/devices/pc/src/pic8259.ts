@@ -1,6 +1,7 @@
-// The pair of 8259A programmable interrupt controllers of a PC (Intel 8259A data sheet, 231468), with the edge/level
-// control registers that EISA added at 0x4d0 and 0x4d1.
-
+/**
+ * The pair of 8259A programmable interrupt controllers of a PC (Intel 8259A data sheet, 231468), with the edge/level
+ * control registers that EISA added at 0x4d0 and 0x4d1.
+ */
 import type { Device, InterruptSource } from '@visorkit/machine';
 import { BytePortDevice } from './byte-port-device.js';
 

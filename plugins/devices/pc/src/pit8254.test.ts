@@ -1,3 +1,4 @@
+/** The 8254 timer in all of its modes. */
 import { beforeEach, describe, expect, it } from 'vitest';
 import fc from 'fast-check';
 import { TickRate } from '@visorkit/machine';

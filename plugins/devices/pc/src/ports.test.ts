@@ -1,3 +1,4 @@
+/** The small devices of one port each. */
 import { describe, expect, it } from 'vitest';
 import { CaptureOutput } from '@visorkit/machine';
 import { DebugConsole } from './debug-console.js';

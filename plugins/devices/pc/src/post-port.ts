@@ -1,5 +1,6 @@
-// Port 0x80: firmware writes the step of its power-on self test there, and old software writes to it to pass a microsecond.
-
+/**
+ * Port 0x80: firmware writes the step of its power-on self test there, and old software writes to it to pass a microsecond.
+ */
 import type { Device } from '@visorkit/machine';
 import { BytePortDevice } from './byte-port-device.js';
 

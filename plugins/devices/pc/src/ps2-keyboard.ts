@@ -1,5 +1,4 @@
-// A PS/2 keyboard as it answers on its cable (IBM PS/2 Hardware Interface Technical Reference, "Keyboards").
-
+/** A PS/2 keyboard as it answers on its cable (IBM PS/2 Hardware Interface Technical Reference, "Keyboards"). */
 import type { Ps2Device } from './i8042.js';
 
 const ACKNOWLEDGE = 0xfa;

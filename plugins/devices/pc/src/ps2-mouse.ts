@@ -1,5 +1,6 @@
-// A two-dimensional PS/2 mouse as it answers on its cable (IBM PS/2 Hardware Interface Technical Reference, "Mouse").
-
+/**
+ * A two-dimensional PS/2 mouse as it answers on its cable (IBM PS/2 Hardware Interface Technical Reference, "Mouse").
+ */
 import type { Ps2Device } from './i8042.js';
 
 const ACKNOWLEDGE = 0xfa;

@@ -1,6 +1,7 @@
-// The two registers a PC is reset through besides the keyboard controller: system control port A of the PS/2 at 0x92,
-// and the reset control register of Intel's chipsets at 0xcf9 (82371SB data sheet, "RC").
-
+/**
+ * The two registers a PC is reset through besides the keyboard controller: system control port A of the PS/2 at 0x92,
+ * and the reset control register of Intel's chipsets at 0xcf9 (82371SB data sheet, "RC").
+ */
 import type { Device } from '@visorkit/machine';
 import { BytePortDevice } from './byte-port-device.js';
 

@@ -1,3 +1,4 @@
+/** The real-time clock: calendar, registers, interrupts, CMOS cells. */
 import { beforeEach, describe, expect, it } from 'vitest';
 import fc from 'fast-check';
 import { fromCalendar, toCalendar } from './calendar.js';

@@ -1,8 +1,9 @@
-// The MC146818 real-time clock (Motorola data sheet MC146818A) with the CMOS RAM of a PC/AT behind ports 0x70 and 0x71.
-//
-// Time is a base second and the clock time at which it began; the registers are worked out when read. An alarm on the
-// timer queue stands only while an interrupt could come of it; flags nobody waits for are found when register C is read.
-
+/**
+ * The MC146818 real-time clock (Motorola data sheet MC146818A) with the CMOS RAM of a PC/AT behind ports 0x70 and 0x71.
+ *
+ * Time is a base second and the clock time at which it began; the registers are worked out when read. An alarm on the
+ * timer queue stands only while an interrupt could come of it; flags nobody waits for are found when register C is read.
+ */
 import { Alarm, TickRate } from '@visorkit/machine';
 import type { Clock, Device, InterruptLine, TimerQueue } from '@visorkit/machine';
 import { BytePortDevice } from './byte-port-device.js';

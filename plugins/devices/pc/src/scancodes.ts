@@ -1,5 +1,7 @@
-// The keyboard controller's translation of scan code set 2, which keyboards send, into set 1, which PC software reads
-// (IBM PS/2 Hardware Interface Technical Reference, "Keyboard Controller", table of translated codes).
+/**
+ * The keyboard controller's translation of scan code set 2, which keyboards send, into set 1, which PC software reads
+ * (IBM PS/2 Hardware Interface Technical Reference, "Keyboard Controller", table of translated codes).
+ */
 
 const SET_2_TO_1 = Uint8Array.from([
   0xff, 0x43, 0x41, 0x3f, 0x3d, 0x3b, 0x3c, 0x58, 0x64, 0x44, 0x42, 0x40, 0x3e, 0x0f, 0x29, 0x59, 0x65, 0x38, 0x2a,

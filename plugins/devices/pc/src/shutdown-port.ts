@@ -1,5 +1,4 @@
-// Port 0x8900 of Bochs: the bytes of "Shutdown", written one after the other, switch the machine off.
-
+/** Port 0x8900 of Bochs: the bytes of "Shutdown", written one after the other, switch the machine off. */
 import type { Device } from '@visorkit/machine';
 import { BytePortDevice } from './byte-port-device.js';
 

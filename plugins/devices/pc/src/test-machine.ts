@@ -1,5 +1,4 @@
-// A clock that stands still until moved, and lines that remember, for the tests of this package.
-
+/** A clock that stands still until moved, and lines that remember, for the tests of this package. */
 import { ManualClock, TimerQueue } from '@visorkit/machine';
 import type { InterruptLine, PortDevice } from '@visorkit/machine';
 

@@ -1,3 +1,4 @@
+/** The 16550A serial port. */
 import { beforeEach, describe, expect, it } from 'vitest';
 import fc from 'fast-check';
 import { CaptureOutput } from '@visorkit/machine';

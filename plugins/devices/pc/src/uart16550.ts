@@ -1,10 +1,11 @@
-// The 16550A universal asynchronous receiver/transmitter (National Semiconductor PC16550D data sheet), the serial port
-// of a PC.
-//
-// The line is infinitely fast: a byte written to the transmitter is out at once, so THR and the shift register are
-// always empty. What software can see of timing is kept where it matters: the receiver's FIFO timeout is four character
-// times at the programmed rate.
-
+/**
+ * The 16550A universal asynchronous receiver/transmitter (National Semiconductor PC16550D data sheet), the serial port
+ * of a PC.
+ *
+ * The line is infinitely fast: a byte written to the transmitter is out at once, so THR and the shift register are
+ * always empty. What software can see of timing is kept where it matters: the receiver's FIFO timeout is four character
+ * times at the programmed rate.
+ */
 import { Alarm } from '@visorkit/machine';
 import type { CharOutput, Clock, Device, InterruptLine, TimerQueue } from '@visorkit/machine';
 import { BytePortDevice } from './byte-port-device.js';

@@ -1,3 +1,4 @@
+/** The test devices as programs of kvm-unit-tests use them. */
 import { beforeEach, describe, expect, it } from 'vitest';
 import fc from 'fast-check';
 import { PcTestDevice } from './pc-testdev.js';

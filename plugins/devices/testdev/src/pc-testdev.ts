@@ -1,6 +1,7 @@
-// The pc-testdev of QEMU, by which test programs exercise a machine's I/O: scratch ports, a page-flush port, lines they may
-// drive, and memory that is a device.
-
+/**
+ * The pc-testdev of QEMU, by which test programs exercise a machine's I/O: scratch ports, a page-flush port, lines they may
+ * drive, and memory that is a device.
+ */
 import type { Device, InterruptLine, MmioDevice, PortDevice } from '@visorkit/machine';
 
 /** Four bytes that read back what was written, in accesses of any size. */

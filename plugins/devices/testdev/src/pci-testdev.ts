@@ -1,6 +1,7 @@
-// The pci-testdev of QEMU (QEMU documentation, "QEMU PCI test device"): a function whose BARs begin with a header that
-// names a place to write to, and count the writes that hit it. Test programs measure accesses with it.
-
+/**
+ * The pci-testdev of QEMU (QEMU documentation, "QEMU PCI test device"): a function whose BARs begin with a header that
+ * names a place to write to, and count the writes that hit it. Test programs measure accesses with it.
+ */
 import { PciConfigSpace } from '@visorkit/machine';
 import type { Device, MmioDevice, PciConfigState, PortDevice } from '@visorkit/machine';
 

@@ -1,5 +1,4 @@
-// The test devices in a machine.
-
+/** The test devices in a machine. */
 import { isVisorkitError } from '@visorkit/core';
 import type { Plugin, PluginHost } from '@visorkit/core';
 import {

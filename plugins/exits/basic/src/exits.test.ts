@@ -1,3 +1,4 @@
+/** Every handler of an exit, on a backend that plays scripts. */
 import { describe, expect, it } from 'vitest';
 import fc from 'fast-check';
 import { ExitReason, Gpr, InterruptSourceToken, RESUME, Segment, SystemControlToken, WAIT } from '@visorkit/core';

@@ -1,3 +1,4 @@
+/** Hypercalls of KVM, on a backend that plays scripts. */
 import { expect, it } from 'vitest';
 import { ExitReason, Gpr } from '@visorkit/core';
 import { LocalApicsToken, compose } from '@visorkit/machine';

@@ -1,8 +1,9 @@
-// KVM's hypercalls (Linux documentation, "Linux KVM Hypercall" and "x86 KVM CPUID features"): VMCALL with the number in
-// RAX and up to four arguments in RBX, RCX, RDX and RSI; the result comes back in RAX.
-//
-// The guest is not told of them through CPUID: they are for programs that call without asking.
-
+/**
+ * KVM's hypercalls (Linux documentation, "Linux KVM Hypercall" and "x86 KVM CPUID features"): VMCALL with the number in
+ * RAX and up to four arguments in RBX, RCX, RDX and RSI; the result comes back in RAX.
+ *
+ * The guest is not told of them through CPUID: they are for programs that call without asking.
+ */
 import { Gpr, RESUME, Stage } from '@visorkit/core';
 import type { Outcome, Plugin, PluginHost, Vcpu } from '@visorkit/core';
 import { LocalApicsToken } from '@visorkit/machine';

@@ -17,17 +17,25 @@ import type { FileHandle } from '@visorkit/sandbox-fs';
 import { SandboxKernelPlugin, checkProgram } from '@visorkit/sandbox-kernel';
 import type { Killed, Mapping } from '@visorkit/sandbox-kernel';
 import { describeKilled } from './describe.js';
-import { BytesInput, CaptureOutput, StreamInput, StreamOutput, inheritedInput, inheritedOutput } from './streams.js';
+import {
+  BytesInput,
+  CaptureOutput,
+  OutputBudget,
+  StreamInput,
+  StreamOutput,
+  inheritedInput,
+  inheritedOutput,
+} from './streams.js';
 import type { Closing } from './streams.js';
 
 export type OutputOption = 'capture' | 'inherit' | 'ignore' | Writable;
 
 export interface RunElfOptions {
-  /** Path of the program on the host. */
-  readonly file: string;
+  /** The program: its path on the host, or the bytes of a static x86-64 ELF file. */
+  readonly file: string | Uint8Array;
   /** Arguments after the program's name. */
   readonly args?: readonly string[];
-  /** The program's name as it sees it; `file` by default. */
+  /** The program's name as it sees it; the path by default, and "program" for bytes. */
   readonly argv0?: string;
   /** What it reads; nothing by default. `inherit`: this process's own input. */
   readonly stdin?: string | Uint8Array | Readable | 'inherit' | { readonly text: string };
@@ -49,6 +57,18 @@ export interface RunElfOptions {
   /** `real` (default), or `virtual`: time goes by with instructions, so that a run can be repeated. */
   readonly time?: 'real' | 'virtual';
   readonly maxInstructions?: number;
+  /**
+   * Bytes that it may write to its standard output and standard error together; no limit by default. A program that writes more is
+   * ended with status 153 (128 + SIGXFSZ), after the bytes that it may write.
+   */
+  readonly maxOutput?: number;
+  /**
+   * Bytes that it may write to files, in memory and in mounts together; no limit by default. What it overwrites or deletes later
+   * counts too. A write beyond it fails in the program with EDQUOT. Files in memory take up to 64 MiB in any case.
+   */
+  readonly maxWritten?: number;
+  /** Files, folders and links that it may make, in the same way; no limit by default. */
+  readonly maxFiles?: number;
   /** Ends the run from outside; the status is 130 then. */
   readonly signal?: AbortSignal;
   /** Gets a line for each system call, in the manner of strace. */
@@ -78,12 +98,14 @@ export interface RunElfOptions {
 }
 
 export interface RunElfResult {
-  /** As a shell has it: the program's own, 128 and the signal, 124 for a timeout, 130 when it was aborted. */
+  /** As a shell has it: the program's own, 128 and the signal, 124 for a timeout, 130 when it was aborted, 153 for too much output. */
   readonly status: number;
   /** `SIGSEGV` and so on, when a signal ended it. */
   readonly signal?: string;
   readonly killed?: Killed;
   readonly timedOut: boolean;
+  /** It wrote more than `maxOutput`. */
+  readonly outputExceeded: boolean;
   /** What it wrote, where it was captured. */
   readonly stdout: Uint8Array;
   readonly stderr: Uint8Array;
@@ -98,8 +120,12 @@ export interface RunElfResult {
   readonly mappings: readonly Mapping[];
 }
 
+/** Status of a program that wrote more than `maxOutput`: 128 + SIGXFSZ. */
+const STATUS_OUTPUT_EXCEEDED = 153;
+
 /** Reads the program. Throws PROGRAM_UNREADABLE. */
-function readProgram(file: string): Uint8Array {
+function readProgram(file: string | Uint8Array): Uint8Array {
+  if (typeof file !== 'string') return file;
   try {
     return readFileSync(file);
   } catch (error) {
@@ -124,6 +150,13 @@ async function makeBackend(backend: 'vmx' | 'kvm' | Backend): Promise<Backend> {
   return fail('BACKEND_UNAVAILABLE', `There is no backend "${backend}"; use vmx or kvm, or give a backend object.`, {
     backend,
   });
+}
+
+/** A limit as it was given. Throws SANDBOX_LIMIT. */
+function limit(name: string, value: number | undefined): number {
+  if (value === undefined) return Infinity;
+  if ((Number.isSafeInteger(value) && value >= 0) || value === Infinity) return value;
+  return fail('SANDBOX_LIMIT', `${name} is ${String(value)}; a whole number from 0 is right.`, { [name]: value });
 }
 
 /** A source of standard input. */
@@ -155,13 +188,17 @@ function openOutput(option: OutputOption, descriptor: 1 | 2, closing: Closing[])
 
 /**
  * Runs a program until it ends. What the program does, faults included, is in the result; what keeps it from running is thrown.
- * @throws VisorkitError PROGRAM_UNREADABLE, PROGRAM_FORMAT, PROGRAM_DYNAMIC, ELF_MALFORMED, SANDBOX_MOUNT, SANDBOX_CWD, SANDBOX_MEMORY, SANDBOX_ARGUMENTS, SANDBOX_FAILED
+ * @throws VisorkitError PROGRAM_UNREADABLE, PROGRAM_FORMAT, PROGRAM_DYNAMIC, ELF_MALFORMED, SANDBOX_MOUNT, SANDBOX_CWD, SANDBOX_MEMORY, SANDBOX_ARGUMENTS, SANDBOX_LIMIT,
+ * SANDBOX_FAILED
  */
 export async function runElf(options: RunElfOptions): Promise<RunElfResult> {
   const { file, args = [], env = {}, time = 'real', fillRandom = randomFillSync } = options;
   const image = readProgram(file);
-  checkProgram(image, file); // before anything is made
-  const argv = [options.argv0 ?? file, ...args].map(latin1),
+  const path = typeof file === 'string' ? file : (options.argv0 ?? 'program');
+  checkProgram(image, path); // before anything is made
+  const maxOutput = limit('maxOutput', options.maxOutput);
+  const writeLimits = { bytes: limit('maxWritten', options.maxWritten), files: limit('maxFiles', options.maxFiles) };
+  const argv = [options.argv0 ?? path, ...args].map(latin1),
     environment = Object.entries(env).map(([name, value]) => latin1(`${name}=${value}`));
   const uid = options.uid ?? process.getuid?.() ?? 0,
     gid = options.gid ?? process.getgid?.() ?? 0;
@@ -171,7 +208,7 @@ export async function runElf(options: RunElfOptions): Promise<RunElfResult> {
   const table = new SystemCallTable();
   const kernel = new SandboxKernelPlugin(
     {
-      start: { args: argv, env: environment, execName: latin1(file), uid, gid, pid: PID, random },
+      start: { args: argv, env: environment, execName: latin1(path), uid, gid, pid: PID, random },
       ...(options.doorbell === undefined ? {} : { doorbell: options.doorbell }),
       ...(options.trace === undefined ? {} : { trace: options.trace }),
       ...(options.onStart === undefined ? {} : { onStart: options.onStart }),
@@ -182,17 +219,24 @@ export async function runElf(options: RunElfOptions): Promise<RunElfResult> {
     const stdin = openInput(options.stdin, closing);
     const stdout = openOutput(options.stdout ?? 'capture', 1, closing),
       stderr = openOutput(options.stderr ?? 'capture', 2, closing);
+    const enough = new AbortController();
+    const budget = maxOutput === Infinity ? undefined : new OutputBudget(maxOutput, () => enough.abort());
     const linux = new LinuxProcessPlugin({
-      execName: latin1(file),
+      execName: latin1(path),
       args: argv,
       env: environment,
       uid,
       gid,
       stdin,
-      stdout,
-      stderr,
+      stdout: budget?.limit(stdout) ?? stdout,
+      stderr: budget?.limit(stderr) ?? stderr,
       fillRandom,
-      ...(process.platform === 'linux' ? { program: () => openHostFile(file) } : {}),
+      writeLimits,
+      ...(typeof file !== 'string'
+        ? { program: file }
+        : process.platform === 'linux'
+          ? { program: () => openHostFile(file) }
+          : {}),
       mounts: options.mounts ?? [],
       ...(options.cwd === undefined ? {} : { cwd: latin1(options.cwd) }),
       ...(options.hostname === undefined ? {} : { hostname: options.hostname }),
@@ -205,19 +249,19 @@ export async function runElf(options: RunElfOptions): Promise<RunElfResult> {
       cpus: 1,
       time,
       plugins: [disassembler(), ...exits(), kernel, linux, ...linuxSystemCalls(), ...(options.plugins ?? [])],
-      boot: { image, imageName: file, loader: 'sandbox' },
+      boot: { image, imageName: path, loader: 'sandbox' },
     });
     await vmm.create();
     options.control?.((signal) => kernel.signal(signal));
     const report = await vmm.run({
       ...(options.timeout === undefined ? {} : { timeout: options.timeout }),
       ...(options.maxInstructions === undefined ? {} : { maxInstructions: options.maxInstructions }),
-      ...(options.signal === undefined ? {} : { signal: options.signal }),
+      signal: options.signal === undefined ? enough.signal : AbortSignal.any([options.signal, enough.signal]),
     });
     const mappings = kernel.mappings;
     if (report.reason !== 'timeout') for (const stream of closing) await stream.flush?.();
     return {
-      ...ended(kernel, report, basename(file)),
+      ...ended(kernel, report, basename(path), budget?.exceeded === true ? maxOutput : undefined),
       stdout: captured(stdout),
       stderr: captured(stderr),
       unknownCalls: table.missed(),
@@ -236,21 +280,30 @@ function ended(
   kernel: SandboxKernelPlugin,
   report: StopReport,
   name: string,
-): Pick<RunElfResult, 'status' | 'signal' | 'killed' | 'timedOut' | 'message'> {
+  exceeded: number | undefined,
+): Pick<RunElfResult, 'status' | 'signal' | 'killed' | 'timedOut' | 'outputExceeded' | 'message'> {
   const { ending } = kernel,
     timedOut = report.reason === 'timeout';
-  if (ending?.kind === 'exited') return { status: ending.status, timedOut: false, message: [] };
+  const end = { timedOut: false, outputExceeded: false, message: [] };
+  if (exceeded !== undefined)
+    return {
+      ...end,
+      status: STATUS_OUTPUT_EXCEEDED,
+      outputExceeded: true,
+      message: [`${name}: it was ended because it wrote more than ${exceeded} bytes of output, its limit`],
+    };
+  if (ending?.kind === 'exited') return { ...end, status: ending.status };
   if (ending?.kind === 'killed')
     return {
+      ...end,
       status: 128 + ending.signal,
       signal: signalName(ending.signal),
       killed: ending,
-      timedOut: false,
       message: describeKilled(name, ending),
     };
-  if (timedOut) return { status: report.exitStatus, timedOut, message: [`${name}: the time limit is over`] };
+  if (timedOut) return { ...end, status: report.exitStatus, timedOut, message: [`${name}: the time limit is over`] };
   if (report.reason === 'aborted' || report.reason === 'max-instructions')
-    return { status: report.exitStatus, timedOut, message: [`${name}: ${report.why}`] };
+    return { ...end, status: report.exitStatus, message: [`${name}: ${report.why}`] };
   throw new VisorkitError('SANDBOX_FAILED', `The sandbox failed: ${report.why}`, { report: { ...report } });
 }
 

@@ -118,6 +118,45 @@ export class CaptureOutput implements HostOutput {
   }
 }
 
+/** Bytes that a program may still write to its outputs together. */
+export class OutputBudget {
+  /** Whether it wrote more. */
+  exceeded = false;
+
+  /** `onExceeded` is called once, when it first writes more than `left`. */
+  constructor(
+    private left: number,
+    private readonly onExceeded: () => void,
+  ) {}
+
+  /** An output whose bytes count. What is beyond the limit is dropped, and the program is not told: it is about to end. */
+  limit(output: HostOutput): HostOutput {
+    return {
+      kind: output.kind,
+      ...(output.terminal === undefined ? {} : { terminal: output.terminal }),
+      write: (bytes) => this.#write(output, bytes),
+      ready: () => output.ready(),
+      get onReady() {
+        return output.onReady;
+      },
+      set onReady(ready) {
+        output.onReady = ready;
+      },
+    };
+  }
+
+  #write(output: HostOutput, bytes: Uint8Array): number {
+    const part = bytes.subarray(0, this.left);
+    const written = part.length === 0 ? 0 : output.write(part);
+    if (written === BLOCKED) return BLOCKED;
+    this.left -= written;
+    if (written < part.length || part.length === bytes.length) return written;
+    if (!this.exceeded) this.onExceeded();
+    this.exceeded = true;
+    return bytes.length;
+  }
+}
+
 /** A stream of Node; while it is full, the program waits. */
 export class StreamOutput implements HostOutput, Closing {
   readonly kind = 'pipe';

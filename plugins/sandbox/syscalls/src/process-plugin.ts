@@ -4,8 +4,8 @@ import { MachineConfigToken } from '@visorkit/core';
 import type { Plugin, PluginHost } from '@visorkit/core';
 import { GuestKernelToken, Process, ProcessToken } from '@visorkit/linux-abi';
 import { TimerQueueToken } from '@visorkit/machine';
-import { FileMode, MemoryFs, Namespace, SpecialNode } from '@visorkit/sandbox-fs';
-import type { FileHandle, FsNode, MemoryDirectory } from '@visorkit/sandbox-fs';
+import { FileMode, MemoryFs, Namespace, SpecialNode, WriteQuota, bytesFile } from '@visorkit/sandbox-fs';
+import type { FileHandle, FsNode, MemoryDirectory, WriteLimits } from '@visorkit/sandbox-fs';
 import { ContentFile } from './open-files.js';
 import { addSpecialFiles } from './proc-files.js';
 import { InputStream, OutputStream, TerminalSettings } from './streams.js';
@@ -35,11 +35,13 @@ export interface LinuxProcessOptions {
   readonly hostname?: string;
   /** Bytes that files in memory may take; 64 MiB by default. */
   readonly filesLimit?: number;
+  /** What the program may write to files, in memory and in mounts together; no limit by default. Beyond it, calls fail with EDQUOT. */
+  readonly writeLimits?: WriteLimits;
   /** ns since 1970 at the start; the host's clock by default. */
   readonly epoch?: bigint;
   readonly fillRandom?: (bytes: Uint8Array) => void;
-  /** Opens the program file, for `/proc/self/exe`. */
-  readonly program?: () => FsNode;
+  /** Opens the program file, for `/proc/self/exe`; or its bytes, when it is no file. */
+  readonly program?: (() => FsNode) | Uint8Array;
   readonly umask?: number;
 }
 
@@ -65,7 +67,8 @@ export class LinuxProcessPlugin implements Plugin {
       gid,
       now: () => epoch + BigInt(Math.floor(timers.clock.now())),
     });
-    const space = new Namespace(fs.root);
+    const quota = options.writeLimits === undefined ? undefined : new WriteQuota(options.writeLimits);
+    const space = new Namespace(fs.root, quota);
     host.onDispose(() => space.close());
     const process: Process = new Process({
       execName: options.execName,
@@ -88,7 +91,9 @@ export class LinuxProcessPlugin implements Plugin {
     host.onDispose(() => process.dispose());
     addSpecialFiles(fs, () => process, fillRandom);
     for (const { host: folder, guest, readOnly = false } of options.mounts ?? []) space.mount(folder, guest, readOnly);
-    process.program = options.program?.();
+    const { program } = options;
+    process.program = program instanceof Uint8Array ? bytesFile(fs, program) : program?.();
+    fs.quota = quota; // what was made until here is the sandbox's own
     const cwd = space.resolve({ names: [] }, options.cwd ?? '/', { follow: true });
     process.cwd = cwd.names;
     const found = cwd.node?.kind;

@@ -1,5 +1,4 @@
-// isa-debug-exit: the guest ends the run with a status of its choice.
-
+/** isa-debug-exit: the guest ends the run with a status of its choice. */
 import { DeviceListToken, PortBusToken, SystemControlToken } from '@visorkit/machine';
 import type { Plugin, PluginHost } from '@visorkit/core';
 import { DEBUG_EXIT_PORT, DEBUG_EXIT_PORTS, IsaDebugExit } from '../isa-debug-exit.js';

@@ -1,5 +1,4 @@
-// The ports firmware and test programs print through.
-
+/** The ports firmware and test programs print through. */
 import { ConsoleToken, DeviceListToken, PortBusToken } from '@visorkit/machine';
 import type { CharOutput } from '@visorkit/machine';
 import type { Plugin, PluginHost } from '@visorkit/core';

@@ -1,5 +1,6 @@
-// What every plugin of this package does: put a device on the machine's list and its ports on the bus, undone at disposal.
-
+/**
+ * What every plugin of this package does: put a device on the machine's list and its ports on the bus, undone at disposal.
+ */
 import { DeviceListToken, PortBusToken } from '@visorkit/machine';
 import type { Device, PortDevice } from '@visorkit/machine';
 import type { PluginHost } from '@visorkit/core';

@@ -1,5 +1,4 @@
-// The HPET at 0xFED00000.
-
+/** The HPET at 0xFED00000. */
 import {
   ClockToken,
   DeviceListToken,

@@ -1,5 +1,4 @@
-// The keyboard controller with its keyboard on IRQ 1 and its mouse on IRQ 12.
-
+/** The keyboard controller with its keyboard on IRQ 1 and its mouse on IRQ 12. */
 import { DeviceListToken, InterruptLinesToken, PortBusToken, SystemControlToken } from '@visorkit/machine';
 import type { Plugin, PluginHost } from '@visorkit/core';
 import { I8042, I8042_COMMAND_PORT, I8042_DATA_PORT } from '../i8042.js';

@@ -1,5 +1,4 @@
-// The holes of a PC's first megabyte in the machine's memory map.
-
+/** The holes of a PC's first megabyte in the machine's memory map. */
 import { Stage } from '@visorkit/core';
 import { GuestMemoryToken, MemoryMapToken, MemoryType } from '@visorkit/machine';
 import type { Plugin, PluginHost } from '@visorkit/core';

@@ -1,5 +1,4 @@
-// PCI bus 0 with the bridge to the ISA devices, and the reset control register that shares its ports.
-
+/** PCI bus 0 with the bridge to the ISA devices, and the reset control register that shares its ports. */
 import { DeviceListToken, PciBusToken, PortBusToken, SystemControlToken } from '@visorkit/machine';
 import type { Plugin, PluginHost } from '@visorkit/core';
 import { ISA_BRIDGE_SLOT, isaBridge } from '../isa-bridge.js';

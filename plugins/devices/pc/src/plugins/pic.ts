@@ -1,5 +1,4 @@
-// The 8259A pair as the machine's external interrupt source.
-
+/** The 8259A pair as the machine's external interrupt source. */
 import {
   DeviceListToken,
   ExternalInterruptSourceToken,

@@ -1,5 +1,4 @@
-// The 8254 on IRQ 0, with port 0x61.
-
+/** The 8254 on IRQ 0, with port 0x61. */
 import { ClockToken, DeviceListToken, InterruptLinesToken, PortBusToken, TimerQueueToken } from '@visorkit/machine';
 import type { Plugin, PluginHost } from '@visorkit/core';
 import { Pit8254 } from '../pit8254.js';

@@ -1,5 +1,4 @@
-// Port 0x80, whose codes go to the log.
-
+/** Port 0x80, whose codes go to the log. */
 import { DeviceListToken, PortBusToken } from '@visorkit/machine';
 import type { Plugin, PluginHost } from '@visorkit/core';
 import { POST_PORT, PostPort } from '../post-port.js';

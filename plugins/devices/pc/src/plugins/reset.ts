@@ -1,5 +1,4 @@
-// Fast reset through ports 0x92 and 0xcf9.
-
+/** Fast reset through ports 0x92 and 0xcf9. */
 import { DeviceListToken, PortBusToken, SystemControlToken } from '@visorkit/machine';
 import type { Plugin, PluginHost } from '@visorkit/core';
 import { RESET_CONTROL_PORT, ResetControl, SYSTEM_CONTROL_A_PORT, SystemControlPortA } from '../reset-control.js';

@@ -1,5 +1,4 @@
-// A serial port on the machine's console, or on an output of its own.
-
+/** A serial port on the machine's console, or on an output of its own. */
 import {
   ClockToken,
   ConsoleToken,

@@ -1,5 +1,4 @@
-// Bochs' port 0x8900.
-
+/** Bochs' port 0x8900. */
 import { DeviceListToken, PortBusToken, SystemControlToken } from '@visorkit/machine';
 import type { Plugin, PluginHost } from '@visorkit/core';
 import { SHUTDOWN_PORT, ShutdownPort } from '../shutdown-port.js';
