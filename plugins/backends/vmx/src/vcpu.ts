@@ -11,6 +11,9 @@ import {
   TaskSwitchSource,
   VM_INSTRUCTION_ERRORS,
   VmcsField,
+  infoHasError,
+  infoNmiUnblocking,
+  infoValid,
   interruptionInfo,
   taskSelector,
   taskSource,
@@ -43,8 +46,6 @@ const RF = 1 << 16;
 const BTF = 2;
 const SINGLE_STEP = 1 << 14;
 const BREAKPOINT_MET = 1 << 12;
-const VALID = 0x8000_0000;
-const NMI_UNBLOCKED = 1 << 12;
 const BLOCKING_BY_NMI = 8;
 const WINDOWS = (1 << 2) | (1 << 22);
 
@@ -244,7 +245,7 @@ export class VmxVcpu extends VmxRegisters implements Vcpu {
   performTaskSwitch(): boolean {
     const { qualification, idtVectoringInfo, idtVectoringErrorCode } = this.exit,
       source = taskSource(qualification);
-    const hasError = source === TaskSwitchSource.GATE && idtVectoringInfo >= VALID && (idtVectoringInfo & 0x800) !== 0;
+    const hasError = source === TaskSwitchSource.GATE && infoValid(idtVectoringInfo) && infoHasError(idtVectoringInfo);
     this.#retire();
     return (
       this.engine.exports.performTaskSwitch(
@@ -351,8 +352,8 @@ export class VmxVcpu extends VmxRegisters implements Vcpu {
     const { exit } = this;
     if (
       exit.reason !== ExitReason.EPT_MISCONFIGURATION &&
-      (exit.qualification & NMI_UNBLOCKED) !== 0 &&
-      exit.idtVectoringInfo < VALID
+      infoNmiUnblocking(exit.qualification) &&
+      !infoValid(exit.idtVectoringInfo)
     )
       this.engine.words[INTERRUPTIBILITY] |= BLOCKING_BY_NMI;
   }
