@@ -228,6 +228,24 @@ describe('translations', () => {
     expect([count(0), count(2)]).toEqual([1n, 2n]);
   });
 
+  it('do not outlive what a register says that all guests share', () => {
+    const a = makeGuest(1, CODE_A, 0);
+    engine.cr4 = 0x40_0020n; // protection keys
+    run(a);
+    run(a);
+    const b = makeGuest(2, CODE_B, 1);
+    engine.cr4 = 0x40_0020n;
+    // XOR ECX, ECX; XOR EDX, EDX; MOV EAX, 3; WRPKRU: no data access to pages with key 0; HLT
+    const forbid = [0x31, 0xc9, 0x31, 0xd2, 0xb8, 3, 0, 0, 0, 0x0f, 0x01, 0xef, 0xf4];
+    engine.memory.write(CODE_B, Uint8Array.from(forbid));
+    run(b);
+    expect(engine.vmptrld(a.region)).toBe(0);
+    engine.vmcs.write32(F.EXCEPTION_BITMAP, 1 << 14);
+    engine.enter();
+    expect(engine.vmcs.read32(F.EXIT_INTERRUPTION_INFO)).toBe(interruptionInfo(14, 3, true));
+    expect(engine.vmcs.read64(F.EXIT_QUALIFICATION)).toBe(BigInt(DATA));
+  });
+
   it('do not hide a data breakpoint that the hypervisor has set', () => {
     const a = makeGuest(1, CODE_A, 0);
     run(a);
