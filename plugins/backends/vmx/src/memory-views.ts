@@ -1,7 +1,7 @@
 /** Views of guest memory as EPT hierarchies: the vmx backend's side of MemoryViews. */
 import { fail } from '@visorkit/core';
 import type { Vcpu } from '@visorkit/core';
-import { vmcsLayout } from '@visorkit/engine';
+import * as vmcsLayout from '@visorkit/engine/vmcs-layout';
 import type { Engine, MmioLog, ProcessorBanks } from '@visorkit/engine';
 import type { DirtyTracking, MemoryView, MemoryViews, ShadowPage } from '@visorkit/machine';
 import { EptBuilder, EptMemoryType, VmcsField, controlBits, eptPointer } from '@visorkit/x86';
