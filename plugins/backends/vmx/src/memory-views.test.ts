@@ -56,6 +56,26 @@ describe('rights of a page in use', () => {
     }
   });
 
+  it('hold for an instruction that reaches into the page from the one before', async () => {
+    const vm = await BareMachine.create();
+    vm.memory.write(OTHER - 1, BareMachine.codeOf(6)); // MOV AL, 6 lies across
+    expect(vm.call(OTHER - 1)).toBe(6);
+    vm.views.base.protect(OTHER, RW);
+    expect(vm.call(OTHER - 1)).toBe(`execute ${OTHER.toString(16)}`);
+    vm.views.base.protect(OTHER, RWX);
+    expect(vm.call(OTHER - 1)).toBe(6);
+    vm.views.base.protect(OTHER - 4096, RW);
+    expect(vm.call(OTHER - 1)).toBe(`execute ${PAGE.toString(16)}`);
+  });
+
+  it('hold for the code that changes the view', async () => {
+    const vm = await BareMachine.create({ needs }),
+      view = vm.views.create();
+    vm.views.allowVmfunc();
+    view.protect(0x1000, RW); // where the guest's own code is
+    expect([vm.vmfunc(0), vm.vmfunc(1)]).toEqual([0, 'execute 1000']);
+  });
+
   it('hold for page tables of the guest', async () => {
     const vm = await BareMachine.create();
     expect(vm.read(PAGE)).toBe(0);
