@@ -1,7 +1,7 @@
 /** Views of memory on pages that the guest is using: what a view says holds at the next access. */
 import { describe, expect, it } from 'vitest';
 import { PageRights } from '@visorkit/machine';
-import { VmcsField } from '@visorkit/x86';
+import { EptBuilder, VmcsField, eptPointer } from '@visorkit/x86';
 import { ALIAS, BareMachine, DIRECTORY, PAGE_TABLE } from '../test/bare-machine.js';
 
 const PAGE = 0x10_0000;
@@ -283,6 +283,31 @@ describe('a view', () => {
     views.use(closed);
     expect(all()).toEqual([0x22, 0x22, 0x22]);
     expect(() => views.use(closed, { index: 3 })).toThrow(expect.objectContaining({ code: 'VIEW_VCPU' }));
+  });
+
+  it('is none that a plugin has given the vCPU by tables of its own', async () => {
+    const vm = await BareMachine.create(),
+      { views, backend } = vm,
+      [vcpu] = vm.vcpus,
+      view = views.create();
+    views.base.hide(PAGE, decoyOf(0xcc));
+    const nested = new EptBuilder({
+      words: backend.engine.words,
+      allocatePage: () => backend.engine.pages.allocatePage(),
+      freePage: () => {},
+    });
+    nested.map(0, backend.engine.memory.regions[0].hostOffset, 16 << 20);
+    nested.protect(PAGE, EXECUTE);
+    vcpu.vmcs.write64(VmcsField.EPT_POINTER, eptPointer(nested.root));
+    expect([vm.read(PAGE), vm.read(OTHER)]).toEqual([`read ${PAGE.toString(16)}`, 0]);
+    views.trackDirty('flags');
+    const other = await BareMachine.create();
+    other.restore(vm.save());
+    expect([other.read(PAGE), vm.read(PAGE)]).toEqual([`read ${PAGE.toString(16)}`, `read ${PAGE.toString(16)}`]);
+    views.use(views.base);
+    expect(vm.read(PAGE)).toBe(0xcc);
+    views.use(view);
+    expect(vm.read(PAGE)).toBe(0);
   });
 
   it('looks no other vCPU up to be changed', async () => {
