@@ -11,6 +11,13 @@ export interface ProcessorExports {
   /** Drops decoded code of `length` bytes of linear memory from `address`. */
   invalidateCode(address: number, length: number): void;
   flushTlb(): void;
+  /**
+   * The guest-physical page of number `page` (gpa / 4096) has lost rights in the EPT, or its frame (the host page at `frame`): read 1, write 2 or
+   * dirty flag 2, execute 4, and 8 where walks of the guest's tables through it must be done anew.
+   */
+  invalidateGuestPage(page: number, frame: number, lost: number): void;
+  /** EPT entries of many pages were changed. */
+  invalidateGuestPages(): void;
   /** Translation for an observer: 0 found, 1 page fault, 2 not readable through the EPT. */
   observe(linear: bigint, access: number): number;
   modeChanged(): void;
