@@ -25,7 +25,7 @@ export interface AssembleOptions {
   readonly processor?: Processor;
   readonly time: 'real' | 'virtual';
   readonly boot?: BootOptions;
-  /** What firmware is offered to start; only with firmware as the boot image. */
+  /** The kernel that firmware is to start; only with firmware as the boot image. */
   readonly firmwareKernel?: FirmwareKernel;
   readonly console: ComposeOptions['console'];
   /** Where ports 0xe9 and 0x402 print; nowhere by default. */
@@ -93,7 +93,7 @@ export async function assemble(options: AssembleOptions): Promise<Vmm> {
     return compose(composition);
   } catch (error) {
     if (!isVisorkitError(error) || error.code !== 'CAPABILITY_MISSING') throw error;
-    // The other backend is only made to say whether it has what is missing
+    // The other backend is created only to find out whether it has the missing capability
     const others = await Promise.allSettled(
       BACKENDS.filter((name) => name !== options.backend).map((name) => makeBackend(name)),
     );

@@ -76,7 +76,7 @@ function readImage(option: string, path: string): Uint8Array {
   }
 }
 
-/** Reads a RAM disk or another module; an empty one is a mistake that the guest would only meet later. */
+/** Reads a RAM disk or another module. An empty file is refused here, because the guest would only fail later. */
 function readModule(option: string, path: string): Uint8Array {
   const data = readImage(option, path);
   if (data.length === 0) fail('FILE_UNREADABLE', `${option} names "${path}", but it is empty.`, { option, path });
@@ -108,7 +108,7 @@ function loaderOptions(flags: RunFlags): Record<string, unknown> {
 
 const LOG_LEVELS: readonly (LogLevel | 'none')[] = ['debug', 'info', 'warn', 'error', 'none'];
 
-/** What firmware is to find in fw_cfg. Without a kernel there is nothing that would take a RAM disk or a command line. */
+/** The kernel that firmware finds in fw_cfg. Without a kernel, a RAM disk or a command line would have no use. */
 function offeredKernel(
   kernel: string | undefined,
   modules: readonly BootModule[],
@@ -141,7 +141,7 @@ interface Plan {
   readonly debugcon: string;
 }
 
-/** Options of the command line, over the configuration, over what is usual. */
+/** Options of the command line take precedence over the configuration, and that over the defaults. */
 async function plan(flags: RunFlags, project: Project | undefined, shared: SharedModules): Promise<Plan> {
   const config = project?.config;
   const kernel = flags.kernel ?? config?.kernel,
@@ -192,7 +192,7 @@ async function plan(flags: RunFlags, project: Project | undefined, shared: Share
     if (flat !== undefined && flags.loader === undefined && ELF_MAGIC.every((byte, at) => image[at] === byte)) {
       fail(
         'OPTION_VALUE',
-        `${flat} is for flat binaries, and "${kernel}" is an ELF file, which says itself where it goes. Leave ${flat} out, or add --loader flat to run its bytes as code.`,
+        `${flat} is for flat binaries, and "${kernel}" is an ELF file, whose header says where it is loaded. Leave ${flat} out, or add --loader flat to run its bytes as code.`,
         { option: flat },
       );
     }
@@ -240,14 +240,14 @@ function announce({ boot, memory, backend }: Plan['machine'], serial: string): v
 /** Runs a guest; resolves with the status the process is to end with. */
 export async function runCommand(flags: RunFlags): Promise<number> {
   const shared = await sharedModules();
-  // First of all, so that whatever is wrong with the rest is in it
+  // Opened first, so that errors in everything that follows are written to it
   let file = openReport(flags.report);
   try {
-    const project = await settled(loadProject(process.cwd(), flags.config, shared), 'the configuration does');
+    const project = await settled(loadProject(process.cwd(), flags.config, shared), 'the configuration');
     if (flags.report === undefined) file = openReport(project?.config.report);
     const { machine, limits, serial, debugcon } = await settled(
       plan(flags, project, shared),
-      'a plugin does, while it is loaded',
+      'a plugin, while it is loaded',
     );
     announce(machine, serial);
     const console = openConsole(serial, debugcon);

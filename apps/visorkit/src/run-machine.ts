@@ -1,9 +1,12 @@
-/** A machine on a console, from its making to the console's closing. */
+/** Runs a machine on a console, from its creation to the closing of the console. */
 import { EXIT_STATUS, VisorkitError, isVisorkitError } from '@visorkit/core';
 import type { RunOptions, StopReport, Vmm } from '@visorkit/core';
 import type { RunConsole } from './console.js';
 
-/** Makes a machine and runs it to its end. The terminal is given back whatever happens, and what the guest did is not lost when something fails after it. */
+/**
+ * Makes a machine and runs it to its end. The terminal is restored in any case, and the report of the run is kept when
+ * something fails afterwards.
+ */
 export async function runMachine(
   console: RunConsole,
   make: () => Promise<Vmm>,
@@ -13,9 +16,9 @@ export async function runMachine(
   try {
     const vmm = await make();
     try {
-      report = await settled(vmm.run({ ...limits, signal: console.signal }), 'a plugin does, in a hook of the machine');
+      report = await settled(vmm.run({ ...limits, signal: console.signal }), 'a plugin, in a hook of the machine');
     } catch (error) {
-      await settled(vmm.dispose(), 'a plugin does, while it is disposed of').catch(() => {}); // the first error says more
+      await settled(vmm.dispose(), 'a plugin, while it is disposed of').catch(() => {}); // the first error says more
       throw error;
     }
     report = await disposed(vmm, report);
@@ -31,7 +34,7 @@ export async function runMachine(
 
 async function disposed(vmm: Vmm, report: StopReport): Promise<StopReport> {
   try {
-    await settled(vmm.dispose(), 'a plugin does, while it is disposed of');
+    await settled(vmm.dispose(), 'a plugin, while it is disposed of');
     return report;
   } catch (error) {
     const { code, message } = isVisorkitError(error) ? error : { code: 'DISPOSE_FAILED', message: String(error) };
@@ -46,8 +49,8 @@ async function disposed(vmm: Vmm, report: StopReport): Promise<StopReport> {
 }
 
 /**
- * The promise; but when nothing is left that could ever settle it (no timer, no file, no socket), an error says so instead of a process that
- * ends without a word. `who`: who waits, behind "something waits for what never comes: ".
+ * Waits for the promise. When nothing is left that could ever settle it (no timer, no file, no socket), it throws NEVER_SETTLES; otherwise
+ * the process would end without a message. `who`: who made the promise, for the sentence.
  */
 export async function settled<T>(promise: Promise<T>, who: string): Promise<T> {
   let idle: (() => void) | undefined;
@@ -56,7 +59,7 @@ export async function settled<T>(promise: Promise<T>, who: string): Promise<T> {
       reject(
         new VisorkitError(
           'NEVER_SETTLES',
-          `Something waits for what never comes: ${who}. A promise has to be resolved or rejected at some time.`,
+          `A promise can never settle: nothing is left that could resolve or reject it. It was made by ${who}.`,
         ),
       );
     process.once('beforeExit', idle);

@@ -1,4 +1,4 @@
-/** The packages of visorkit that a plugin or a configuration may import although nobody installed them beside it. */
+/** The packages of visorkit that a plugin or a configuration may import without having them installed. */
 import type { SharedModules } from '@visorkit/core';
 
 const PACKAGES: Readonly<Record<string, () => Promise<unknown>>> = {

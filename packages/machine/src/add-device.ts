@@ -1,4 +1,6 @@
-/** What a plugin does with a device it made: puts it on the buses and on the machine's list, and has that undone at disposal. */
+/**
+ * Adds a device that a plugin made to the buses and to the machine's list of devices, and removes it again at disposal.
+ */
 import type { PluginHost } from '@visorkit/core';
 import type { Device } from './device.js';
 import type { MmioDevice } from './mmio-bus.js';
@@ -6,7 +8,7 @@ import type { MsrDevice } from './msr-bus.js';
 import type { PortDevice } from './port-bus.js';
 import { DeviceListToken, MmioBusToken, MsrBusToken, PortBusToken } from './tokens.js';
 
-/** Where a device answers. Only what its class can do may be named. */
+/** Where a device answers. Only the kinds of places that its class implements may be named. */
 export interface DevicePlaces<D> {
   /** I/O ports: first port and number of ports. */
   readonly ports?: D extends PortDevice ? readonly (readonly [first: number, count: number])[] : never;
@@ -18,8 +20,8 @@ export interface DevicePlaces<D> {
 
 /**
  * Adds `device` to the machine under its name: at `places` on the buses, and on the list that resets and saves devices.
- * The plugin requires the services of the buses it names and `DeviceListToken`.
- * Throws PORT_CONFLICT, MMIO_CONFLICT or MSR_CONFLICT where somebody is already.
+ * The plugin must require the services of the buses it names and `DeviceListToken`. Throws PORT_CONFLICT, MMIO_CONFLICT
+ * or MSR_CONFLICT when another device already has one of the places.
  */
 export function addDevice<D extends Device>(
   host: Pick<PluginHost, 'services' | 'onDispose'>,

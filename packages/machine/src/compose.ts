@@ -51,7 +51,7 @@ export interface BootOptions {
 export interface MachineOptions {
   /** Where the guest's console goes; nowhere by default. */
   readonly output?: CharOutput;
-  /** Where it comes from. An input given here may wake a halted guest at any time. */
+  /** Where the console's input comes from. Each byte may wake a halted guest. */
   readonly input?: CharInput;
   readonly boot?: BootOptions;
 }
@@ -120,7 +120,7 @@ class MachineParts {
     else hooks.load.tap({ name: 'machine', stage: Stage.Machine }, () => devices.setUp());
   }
 
-  /** The given input, wrapped so that each byte wakes a halted guest; or one that never says anything. */
+  /** The given input, wrapped so that each byte wakes a halted guest; without one, an input that never sends a byte. */
   #input(): CharInput {
     const { input } = this.options;
     if (input === undefined) return new PushInput();

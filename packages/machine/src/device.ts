@@ -1,4 +1,4 @@
-/** What every device model is. */
+/** The interface of every device model. */
 
 /**
  * A device: register offsets and bits named in its file, ports for what it needs from outside (an interrupt line, an
@@ -10,17 +10,17 @@ export interface Device<State = unknown> {
   /** Back to the state after power-on or a reset of the machine. */
   reset(): void;
   /**
-   * What firmware would have done to the device, for a system that is started without any: called after a reset, before the image is
-   * loaded. Most devices need nothing of the kind.
+   * Does what firmware would have done to the device, for a system that is started without firmware. Called after a
+   * reset, before the image is loaded. Most devices do not need it.
    */
   setUp?(): void;
-  /** Everything a guest could tell the difference of: plain JSON-able data, Uint8Array allowed. */
+  /** All state that the guest can observe, as plain data that JSON can represent; Uint8Array is allowed too. */
   save(): State;
-  /** Takes a state that `save` gave. Throws a VisorkitError for anything else. */
+  /** Restores a state that `save` returned. Throws a VisorkitError for anything else. */
   restore(state: State): void;
 }
 
-/** The devices of one machine: who resets and saves them. */
+/** The list of a machine's devices, which resets and saves them. */
 export class DeviceList {
   readonly #devices = new Map<string, Device>();
 

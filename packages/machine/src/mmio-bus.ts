@@ -72,8 +72,9 @@ export class MmioBus {
   }
 
   /**
-   * Carries out the access of an exit, whose `value` and `valueHigh` a read fills; one of 8 bytes as two of 4, low first. False when no
-   * device claims the address. Takes the record and not its numbers, because a number above 2³¹ that is passed on is made anew on the heap.
+   * Carries out the access of an exit, whose `value` and `valueHigh` a read fills; one of 8 bytes as two of 4, low
+   * first. False when no device claims the address. The argument is the record and not its numbers, because V8
+   * allocates a heap number for each value above 2³¹ that is passed as an argument.
    */
   answer(mmio: MmioExit): boolean {
     let claim = this.#last;
@@ -135,7 +136,7 @@ export class MmioBus {
     return this.#claims.map(({ gpa, length, owner }) => ({ gpa, length, owner }));
   }
 
-  /** Shows every access to those who tap `observers`, now or later. The argument is reused. */
+  /** Passes every access to the taps of `observers`, also to those added later. The argument object is reused. */
   observe(observers: AccessObservers): void {
     this.#observers = observers;
   }

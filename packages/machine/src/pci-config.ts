@@ -41,7 +41,9 @@ export interface PciIdentity {
   interruptPin?: number;
 }
 
-/** A base address register: its kind, its size (a power of two), and who is told where software puts it. */
+/**
+ * A base address register: its kind, its size (a power of two), and a function that is called when software moves it.
+ */
 export interface PciBar {
   kind: 'memory' | 'io';
   size: number;

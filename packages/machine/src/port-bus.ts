@@ -15,7 +15,7 @@ export interface PortDevice {
 
 interface PortClaim {
   readonly first: number;
-  /** Behind the last port. */
+  /** One past the last port. */
   readonly end: number;
   readonly device: PortDevice;
   readonly owner: string;
@@ -26,7 +26,7 @@ const MASK = [0, 0xff, 0xffff, 0, 0xffffffff];
 
 /**
  * Sends accesses to the device that claims the port. An access that goes beyond the device's last port is split into
- * bytes, each sent to whoever claims that port. Ports nobody claims read as all ones and swallow writes.
+ * bytes, and each byte goes to the device of its port. Unclaimed ports read as all ones and ignore writes.
  */
 export class PortBus {
   readonly #table: (PortClaim | undefined)[] = new Array(0x10000).fill(undefined);
@@ -98,7 +98,7 @@ export class PortBus {
     return [...seen].map(({ first, end, owner }) => ({ first, count: end - first, owner }));
   }
 
-  /** Shows every access to those who tap `observers`, now or later. The argument is reused. */
+  /** Passes every access to the taps of `observers`, also to those added later. The argument object is reused. */
   observe(observers: AccessObservers): void {
     this.#observers = observers;
   }

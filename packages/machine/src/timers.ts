@@ -19,7 +19,7 @@ class QueuedTimer implements Timer {
   deadline = Infinity;
   /** Place in the heap, -1 when not in it. */
   place = -1;
-  /** Order of scheduling, so that equal deadlines fire first come, first served. */
+  /** Order of scheduling: timers with equal deadlines fire in the order in which they were scheduled. */
   order = 0;
 
   constructor(

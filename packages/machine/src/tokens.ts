@@ -31,14 +31,14 @@ export const MmioBusToken: Token<MmioBus> = token('mmio-bus');
 export const InterruptLinesToken: Token<InterruptLines> = token('interrupt-lines');
 export const TimerQueueToken: Token<TimerQueue> = token('timer-queue');
 export const ConsoleToken: Token<Console> = token('console');
-/** Devices add themselves, so that a reset of the machine and snapshots reach them. */
+/** The machine's devices. A device has to be on this list to take part in resets and snapshots. */
 export const DeviceListToken: Token<DeviceList> = token('device-list');
 export const BootLoadersToken: Token<BootLoaders> = token('boot-loaders');
 /** RAM and reserved ranges as firmware reports them; reserve before stage Machine of the `load` hook. */
 export const MemoryMapToken: Token<MemoryMap> = token('memory-map');
-/** Provided by whoever makes the ACPI tables. */
+/** Provided by the plugin that makes the ACPI tables. */
 export const FirmwareTablesToken: Token<FirmwareTables> = token('firmware-tables');
-/** MSRs that devices answer for; whoever handles RDMSR and WRMSR asks it before refusing a register. */
+/** MSRs that belong to devices. The handlers of RDMSR and WRMSR look here before they refuse a register. */
 export const MsrBusToken: Token<MsrBus> = token('msr-bus');
 /** What CPUID tells the guest; plugins change it when they are applied. */
 export const CpuidTableToken: Token<CpuidTable> = token('cpuid-table');

@@ -24,7 +24,7 @@ import { SleepType } from './pm-registers.js';
 import { table } from './table-set.js';
 import type { Table } from './table-set.js';
 
-/** What the machine has, as far as the namespace tells. */
+/** The parts of the machine that the namespace describes. */
 export interface NamespaceContents {
   cpus: number;
   /** Serial ports by base and interrupt. */
@@ -42,7 +42,7 @@ export interface NamespaceContents {
 export const PCI_MEMORY = { first: 0xc000_0000, last: 0xfebf_ffff } as const;
 const PCI_SLOTS = 32;
 const PCI_PINS = 4;
-/** Interrupts of INTA to INTD of slot 0; every next slot begins one further. */
+/** Interrupts of INTA to INTD of slot 0. Each following slot is rotated by one. */
 const PCI_INTERRUPTS = [10, 11, 10, 11] as const;
 
 export function dsdt(contents: NamespaceContents): Table {

@@ -141,7 +141,7 @@ function pmPlacement(host: PluginHost, pm: PmRegisters): (base: number | undefin
     try {
       remove = host.services.get(PortBusToken).register(base, PM_PORTS, pm, 'acpi');
     } catch (error) {
-      // The guest chose the place; one that is taken must not end the machine
+      // The guest chose this address. If another device has it, the machine must go on
       if (!isVisorkitError(error)) throw error;
       host.logger.warn(
         `the guest placed the power management registers where they cannot be reached: ${error.message}`,
@@ -150,7 +150,7 @@ function pmPlacement(host: PluginHost, pm: PmRegisters): (base: number | undefin
   };
 }
 
-/** Looks at what the machine's buses answer for, and makes the tables that say so. */
+/** Finds out which devices are on the machine's buses, and makes the tables that describe them. */
 function describe(host: PluginHost, extra: readonly Aml[], pmBase: number): AcpiTables {
   const { services } = host;
   const ports = services.get(PortBusToken);

@@ -12,7 +12,7 @@ export interface EoiListener {
 
 export class ApicBus {
   readonly apics: LocalApic[] = [];
-  /** Index of the vCPU that executes now: whose registers an access to the APIC page means. */
+  /** Index of the vCPU that executes now: an access to the APIC page goes to its registers. */
   current = 0;
   /** Told when an APIC's page moved or its mode changed. */
   onRelocated: (() => void) | undefined;

@@ -107,7 +107,7 @@ export class ApicPlugin implements Plugin {
   }
 }
 
-/** Keeps the pages of the APICs on the bus as the guest moves them. Returns what takes them away. */
+/** Moves the pages of the APICs on the bus when the guest moves them. Returns a function that removes them. */
 function mapApicPages(bus: ApicBus, mmio: MmioBus, owner: string, warn: (message: string) => void): () => void {
   const mapped = new Map<number, () => void>();
   const map = (): void => {
@@ -132,7 +132,7 @@ function mapApicPages(bus: ApicBus, mmio: MmioBus, owner: string, warn: (message
       try {
         mapped.set(base, mmio.register(base, PAGE, page, owner));
       } catch (error) {
-        // The guest chose the address; one that is taken must not end the machine.
+        // The guest chose this address. If another device has it, the machine must go on.
         if (!isVisorkitError(error)) throw error;
         warn(`the guest moved a local APIC to 0x${base.toString(16)}, where it cannot be reached: ${error.message}`);
       }

@@ -39,7 +39,7 @@ function frequencyOf(host: PluginHost): number {
   return (leaf.ecx * leaf.ebx) / leaf.eax;
 }
 
-/** Has the deadline timers look again when software writes the counter or its adjustment. */
+/** Makes the deadline timers recalculate when software writes the counter or its adjustment. */
 export function followCounter(host: PluginHost, bus: ApicBus, owner: string): void {
   const { vcpus, services } = host;
   const device: MsrDevice = {

@@ -1,4 +1,4 @@
-/** fw_cfg with what it says of the machine: memory, processors, the e820 map, the boot order. */
+/** fw_cfg with its description of the machine: memory, processors, the e820 map, the boot order. */
 import { Stage } from '@visorkit/core';
 import type { Plugin, PluginHost } from '@visorkit/core';
 import {

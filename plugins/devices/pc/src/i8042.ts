@@ -10,7 +10,7 @@ import { Ps2Mouse } from './ps2-mouse.js';
 import type { Ps2MouseState } from './ps2-mouse.js';
 import { BREAK_PREFIX, translateScancode } from './scancodes.js';
 
-/** What hangs on one of the controller's ports. */
+/** A device at one of the controller's ports. */
 export interface Ps2Device {
   /** A byte from the host; returns what the device answers. */
   receive(byte: number): number[];
@@ -294,7 +294,7 @@ export class I8042 extends BytePortDevice implements Device<I8042State> {
     if (!(value & OUTPUT_NOT_RESET)) this.ports.reset();
   }
 
-  /** The controller's own answers come before what the devices have to say. */
+  /** The controller's own answers go before the bytes of the devices. */
   #answer(byte: number): void {
     this.#put(byte, false);
   }

@@ -92,7 +92,7 @@ export class PciTestPlugin implements Plugin {
               ? services.get(MmioBusToken).register(address, MEMORY_BAR.size, device.memory, this.name)
               : services.get(PortBusToken).register(address, IO_BAR.size, device.portsAt(address), this.name);
         } catch (error) {
-          // The guest chose the address; one that is taken must not end the machine.
+          // The guest chose this address. If another device has it, the machine must go on.
           if (!isVisorkitError(error)) throw error;
           host.logger.warn(`the guest placed a BAR where it cannot be reached: ${error.message}`);
         }

@@ -153,7 +153,7 @@ class Doorbell implements GuestKernel {
     const wanted =
       doorbell === 'auto' ? (services.get(BackendToken).capabilities.has('exit.vmcall') ? 'vmcall' : 'port') : doorbell;
     if (wanted === 'vmcall') {
-      // A VMCALL of the program itself is none of ours: it gets #UD, as without a hypervisor.
+      // A VMCALL of the program itself is not a system call: it gets #UD, as without a hypervisor.
       hooks.exit.for('vmcall').tap('sandbox-kernel', (_exit, vcpu) => {
         if (vcpu.cpl !== 0) return undefined;
         this.#rung();

@@ -93,7 +93,7 @@ export class LinuxProcessPlugin implements Plugin {
     for (const { host: folder, guest, readOnly = false } of options.mounts ?? []) space.mount(folder, guest, readOnly);
     const { program } = options;
     process.program = program instanceof Uint8Array ? bytesFile(fs, program) : program?.();
-    fs.quota = quota; // what was made until here is the sandbox's own
+    fs.quota = quota; // the files made until here belong to the sandbox and do not count
     const cwd = space.resolve({ names: [] }, options.cwd ?? '/', { follow: true });
     process.cwd = cwd.names;
     const found = cwd.node?.kind;

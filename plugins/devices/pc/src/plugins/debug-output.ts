@@ -52,5 +52,5 @@ class LineOutput implements CharOutput {
   }
 }
 
-/** A guest that never ends its line must not fill the host's memory. */
+/** The longest line in characters: a guest that never ends its line must not fill the host's memory. */
 const LONGEST_LINE = 1000;

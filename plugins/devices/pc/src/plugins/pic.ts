@@ -27,7 +27,7 @@ export class PicPlugin implements Plugin {
     ]);
     host.onDispose(host.services.get(InterruptLinesToken).connect((gsi, level) => pic.setIrq(gsi, level)));
     host.services.provide(ExternalInterruptSourceToken, pic);
-    // The local APICs come after the PIC, which they ask; the wire to their LINT0 pins is laid when all are there.
+    // The local APICs are created after the PIC because they use it; its output is connected to their LINT0 pins once they exist.
     host.hooks.created.tap(this.name, () => void (apics = host.services.find(LocalApicsToken)));
   }
 }
