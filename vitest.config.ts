@@ -21,8 +21,8 @@ for (const folder of workspaceFolders('src/index.ts', ['packages', 'plugins', 'a
 
 export default defineConfig({
   resolve: { alias },
-  // What the packages' tsconfig says, also for files that no tsconfig includes.
-  oxc: { decorator: { legacy: true } },
+  // What the packages' tsconfig says, also for files that no tsconfig includes; CommonJS in TypeScript (.cts) too.
+  oxc: { decorator: { legacy: true }, include: /\.[cm]?ts$/ },
   test: {
     include: ['{packages,plugins/*,apps}/*/src/**/*.test.ts', 'test/**/*.test.ts', 'docs/examples/**/*.test.ts'],
     exclude: ['**/node_modules/**', '**/dist/**', '**/build/**'],

@@ -25,8 +25,9 @@ export function buildEngine() {
 export function buildPackages() {
   const folders = workspaceFolders('tsconfig.json');
   listProjects(folders);
-  const sources = filesUnder(['tsconfig.base.json', ...folders]).filter(
-    (file) => /\.(ts|mts|json)$/.test(file) && !file.endsWith('.tsbuildinfo') && !file.includes('/assembly/'),
+  writeVersion();
+  const sources = filesUnder(['tsconfig.base.json', 'tsconfig.portable.json', 'portable.d.ts', ...folders]).filter(
+    (file) => /\.([cm]?ts|json)$/.test(file) && !file.endsWith('.tsbuildinfo') && !file.includes('/assembly/'),
   );
   const wanted = hashOf(sources, textOf(join(root, 'node_modules/typescript/package.json')));
   const stamp = join(root, 'node_modules/.visorkit-built');
@@ -39,6 +40,14 @@ export function buildPackages() {
 function listProjects(folders) {
   const text = `${JSON.stringify({ files: [], references: folders.map((path) => ({ path })) }, null, 2)}\n`;
   if (textOf(join(root, 'tsconfig.json')) !== text) writeFileSync(join(root, 'tsconfig.json'), text);
+}
+
+/** Keeps the version that the kernel says of itself that of its package.json: reading it at run time would bind bundles to a file beside them. */
+export function writeVersion() {
+  const file = join(root, 'packages/core/src/version.ts');
+  const { version } = JSON.parse(textOf(join(root, 'packages/core/package.json')));
+  const text = textOf(file).replace(/= '[^']*'/, `= '${version}'`);
+  if (textOf(file) !== text) writeFileSync(file, text);
 }
 
 /** All of it. */

@@ -21,16 +21,37 @@ interface Room {
   kind: 'packages' | 'plugins' | 'apps' | 'test';
   folder: string;
   manifest: Manifest;
-  files: { path: string; imports: string[]; test: boolean }[];
+  files: { path: string; imports: string[]; loads: string[]; test: boolean }[];
 }
 
 /** A package may depend on those of a lower rank. Packages that are not named here rank above all that are. */
-const RANK: Record<string, number> = { core: 0, x86: 0, machine: 1, formats: 1, engine: 2, vmi: 3, testkit: 4 };
+const RANK: Record<string, number> = {
+  core: 0,
+  x86: 0,
+  machine: 1,
+  formats: 1,
+  engine: 2,
+  project: 2,
+  vmi: 3,
+  testkit: 4,
+};
 /** Allowed within a rank. */
 const SAME_RANK = new Set(['core -> x86']);
 
 /** Plugins that do nothing but put others together, through their public entries. */
 const BUNDLES = new Set(['@visorkit/pc', '@visorkit/run-elf']);
+
+/** Packages and plugins that are for Node alone, and why. All others build without its types (tsconfig.portable.json). */
+const NEEDS_NODE: Record<string, string> = {
+  '@visorkit/project': 'reads configuration files and plugins from folders',
+  '@visorkit/guests': 'fetches packages of Debian and keeps them in a cache folder',
+  '@visorkit/sandbox-fs': 'gives folders of the host to a program',
+  '@visorkit/backend-kvm': 'calls the kernel of the host',
+  '@visorkit/disassembler': 'loads iced-x86 in the middle of a run',
+  '@visorkit/linux-syscalls': 'serves system calls with what the host has',
+  '@visorkit/sandbox-kernel': 'reads the guest kernel from its package',
+  '@visorkit/run-elf': 'connects a program with streams and files of the process',
+};
 
 const builtins = new Set(builtinModules.flatMap((name) => [name, `node:${name}`]));
 
@@ -46,6 +67,7 @@ function readRooms(): Room[] {
         files: sourceFiles(source).map((path) => ({
           path: relative(root, path),
           imports: importsOf(readFileSync(path, 'utf8')),
+          loads: loadsOf(readFileSync(path, 'utf8')),
           test: kind === 'test' || /\.test\.ts$|\/testing\.ts$|\/test-[\w-]+\.ts$/.test(path),
         })),
       });
@@ -60,24 +82,55 @@ function sourceFiles(folder: string): string[] {
     .filter(
       (entry) =>
         entry.isFile() &&
-        /\.(ts|mts)$/.test(entry.name) &&
+        /\.[cm]?ts$/.test(entry.name) &&
         !entry.parentPath.includes('node_modules') &&
         !entry.parentPath.includes('dist'),
     )
     .map((entry) => join(entry.parentPath, entry.name));
 }
 
-/** Module names in import and export statements at the start of a line, and in dynamic imports of a literal. */
+/** An import or export statement at the start of a line; whether it is of types alone, and the module. */
+const STATEMENT =
+  /^\s*(?:import\s+(?<types>type\s+)?[\w*{]|export\s+(?<only>type\s+)?[*{])[^'"`;=]*?\bfrom\s*['"](?<name>[^'"\n]+)['"]/gm;
+const BARE = /^\s*import\s*['"](?<name>[^'"\n]+)['"]/gm;
+const CALL = /\b(?:import|require)\(\s*['"](?<name>[^'"\n]+)['"]\s*\)/g;
+
+/** Every module that a text names: in statements, and in dynamic imports and `require` of a literal. */
 export function importsOf(text: string): string[] {
-  const code = text.replace(/`(?:[^`\\]|\\.)*`/gs, '``');
-  const found = [
-    ...code.matchAll(
-      /^\s*(?:import\s+(?:type\s+)?[\w*{]|export\s+(?:type\s+)?[*{])[^'"`;=]*?\bfrom\s*['"]([^'"\n]+)['"]/gm,
-    ),
-    ...code.matchAll(/^\s*import\s*['"]([^'"\n]+)['"]/gm),
-    ...code.matchAll(/\bimport\(\s*['"]([^'"\n]+)['"]\s*\)/g),
+  const code = withoutTemplates(text);
+  return [
+    ...new Set([STATEMENT, BARE, CALL].flatMap((form) => [...code.matchAll(form)].map(({ groups }) => groups!.name))),
   ];
-  return [...new Set(found.map((match) => match[1]))];
+}
+
+/** The modules that are loaded before the text's own: no types, and nothing that is loaded later. */
+export function loadsOf(text: string): string[] {
+  const found = [STATEMENT, BARE].flatMap((form) => [...withoutTemplates(text).matchAll(form)]);
+  return found.filter(({ groups }) => !groups!.types && !groups!.only).map(({ groups }) => groups!.name);
+}
+
+const withoutTemplates = (text: string): string => text.replace(/`(?:[^`\\]|\\.)*`/gs, '``');
+
+/** The groups of nodes each of which leads to every other of its group, if there is more than one (Tarjan). */
+export function circles(graph: ReadonlyMap<string, readonly string[]>): string[][] {
+  const found: string[][] = [];
+  const open: string[] = [];
+  const order = new Map<string, number>(),
+    lowest = new Map<string, number>();
+  const visit = (node: string): void => {
+    order.set(node, order.size);
+    lowest.set(node, order.get(node)!);
+    open.push(node);
+    for (const next of graph.get(node) ?? []) {
+      if (!order.has(next)) visit(next);
+      if (open.includes(next)) lowest.set(node, Math.min(lowest.get(node)!, lowest.get(next)!));
+    }
+    if (lowest.get(node) !== order.get(node)) return;
+    const group = open.splice(open.indexOf(node));
+    if (group.length > 1 || graph.get(node)?.includes(node)) found.push(group.sort());
+  };
+  for (const node of graph.keys()) if (!order.has(node)) visit(node);
+  return found;
 }
 
 const packageOf = (specifier: string): string =>
@@ -112,6 +165,53 @@ describe('the house', () => {
         `import a from 'a';\nimport type { B,\n C } from "@s/b";\nexport * from './c.js';\nimport 'd/e';\nconst x = await import('f');\nconst s = \`import y from 'no'\`;`,
       ),
     ).toEqual(['a', '@s/b', './c.js', 'd/e', 'f']);
+  });
+
+  it('tells what is loaded from what is a type, and finds circles', () => {
+    expect(
+      loadsOf(
+        `import a from 'a';\nimport type { B,\n C } from 'b';\nimport { type D } from 'd';\nexport * from 'e';\nexport type { F } from 'f';\nimport 'g';\nconst x = await import('h');\nimport type from 'i';`,
+      ),
+    ).toEqual(['a', 'd', 'e', 'i', 'g']);
+    const graph = { a: ['b', 'c'], b: ['d'], c: ['d'], d: ['e', 'c'], e: [], f: ['a', 'f'] };
+    expect(circles(new Map(Object.entries(graph)))).toEqual([['c', 'd'], ['f']]);
+  });
+
+  it('has no circles of files within a package', () => {
+    const found = rooms
+      .filter(({ kind }) => kind === 'packages' || kind === 'plugins')
+      .flatMap(({ files }) => {
+        const graph = new Map(
+          files.map(({ path, loads }) => [
+            path,
+            loads
+              .filter((specifier) => specifier.startsWith('.'))
+              .map((specifier) => join(dirname(path), specifier).replace(/js$/, 'ts')),
+          ]),
+        );
+        return circles(graph).map((group) => `${group.join(' and ')} load one another`);
+      });
+    expect(found).toEqual([]);
+  });
+
+  it('needs Node only where there is a reason', () => {
+    const wrong: string[] = [];
+    for (const { kind, folder, manifest, files } of rooms) {
+      if (kind !== 'packages' && kind !== 'plugins') continue;
+      const config = JSON.parse(readFileSync(join(root, folder, 'tsconfig.json'), 'utf8')) as Record<string, unknown>;
+      const portable = /\/tsconfig\.portable\.json$/.test(String(config.extends));
+      if (portable === manifest.name in NEEDS_NODE)
+        wrong.push(
+          `${folder}: ${portable ? 'is portable and has no place in NEEDS_NODE' : 'its tsconfig.json must extend tsconfig.portable.json'}`,
+        );
+      if (portable && 'types' in (config.compilerOptions as object)) wrong.push(`${folder}: must not add types`);
+      for (const { path, imports, test } of files)
+        if (portable && !test && imports.some((specifier) => builtins.has(specifier)))
+          wrong.push(`${path} imports ${imports.filter((specifier) => builtins.has(specifier)).join(', ')}`);
+    }
+    expect(wrong).toEqual([]);
+    const { compilerOptions } = JSON.parse(readFileSync(join(root, 'tsconfig.portable.json'), 'utf8'));
+    expect(compilerOptions.types).toEqual([]);
   });
 
   it('imports only what its package.json lists', () => {
@@ -182,7 +282,7 @@ describe('the house', () => {
     const wrong = rooms.flatMap((room) =>
       room.files.flatMap(({ path, imports }) =>
         imports
-          .filter((specifier) => specifier.startsWith('.') && !/\.(js|mjs|json|wasm)$/.test(specifier))
+          .filter((specifier) => specifier.startsWith('.') && !/\.([cm]?js|json|wasm)$/.test(specifier))
           .map((specifier) => `${path}: ${specifier}`),
       ),
     );
@@ -204,7 +304,10 @@ describe('the house', () => {
       const config = join(root, folder, 'tsconfig.json');
       if (kind === 'test' || !existsSync(config)) continue;
       const { references = [] } = JSON.parse(readFileSync(config, 'utf8')) as { references?: { path: string }[] };
-      const referenced = references.map(({ path }) => relative(root, resolve(root, folder, path))).sort();
+      const referenced = references
+        .map(({ path }) => relative(root, resolve(root, folder, path)))
+        .filter((path) => !path.startsWith(folder)) // another part of itself
+        .sort();
       const needed = Object.keys(manifest.dependencies ?? {})
         .map((name) => byName.get(name)?.folder)
         .filter((path) => path !== undefined)

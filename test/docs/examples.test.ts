@@ -4,7 +4,7 @@ import { describe, expect, it, vi } from 'vitest';
 import { VmxBackend, vmx } from '@visorkit/backend-vmx';
 import { exits } from '@visorkit/exits';
 import type { LogSink, Plugin, StopReport, Vcpu } from '@visorkit/core';
-import { loadPlugin, loadProject } from '@visorkit/core';
+import { loadPlugin, loadProject } from '@visorkit/project';
 import { CpuidTableToken, compose } from '@visorkit/machine';
 import * as machine from '@visorkit/machine';
 import { cpuidExit, fakeBackend } from '@visorkit/testkit';

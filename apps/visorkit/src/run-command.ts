@@ -1,19 +1,12 @@
 /** `visorkit run`: boots an image on a PC. */
 import { fstatSync, openSync, closeSync, readFileSync } from 'node:fs';
 import { basename } from 'node:path';
-import {
-  describeError,
-  errorForReport,
-  fail,
-  isVisorkitError,
-  loadPlugin,
-  loadProject,
-  silentLogSink,
-  stderrLogSink,
-} from '@visorkit/core';
-import type { LogLevel, Project, PluginEntry, RunOptions, SharedModules } from '@visorkit/core';
+import { describeError, errorForReport, fail, isVisorkitError, silentLogSink, stderrLogSink } from '@visorkit/core';
+import type { LogLevel, PluginEntry, RunOptions } from '@visorkit/core';
 import type { FirmwareKernel } from '@visorkit/fw-cfg';
 import type { BootModule, BootOptions } from '@visorkit/machine';
+import { loadPlugin, loadProject } from '@visorkit/project';
+import type { Project, SharedModules } from '@visorkit/project';
 import { assemble, BACKENDS } from './assemble.js';
 import type { AssembleOptions } from './assemble.js';
 import { openConsole } from './console.js';

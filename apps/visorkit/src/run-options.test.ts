@@ -359,7 +359,7 @@ describe('--plugin and configurations', () => {
     async (ending) => {
       const home = scratch.path(`project-${ending}`);
       const importing =
-        ending === 'ts' ? "import { defineVmm } from '@visorkit/core';" : 'const defineVmm = (config) => config;';
+        ending === 'ts' ? "import { defineVmm } from '@visorkit/project';" : 'const defineVmm = (config) => config;';
       scratch.file(
         `project-${ending}/visorkit.config.${ending}`,
         `${importing}\nexport default defineVmm({ kernel: '../hello.bin', loader: 'flat', memory: '16M', time: 'virtual', serial: 'file:out.txt', report: '-', plugins: ['../log-cpuid'] });\n`,

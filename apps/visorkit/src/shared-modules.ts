@@ -1,5 +1,5 @@
 /** The packages of visorkit that a plugin or a configuration may import without having them installed. */
-import type { SharedModules } from '@visorkit/core';
+import type { SharedModules } from '@visorkit/project';
 
 const PACKAGES: Readonly<Record<string, () => Promise<unknown>>> = {
   '@visorkit/backend-vmx': () => import('@visorkit/backend-vmx'),
@@ -11,7 +11,7 @@ const PACKAGES: Readonly<Record<string, () => Promise<unknown>>> = {
   '@visorkit/x86': () => import('@visorkit/x86'),
 };
 
-/** All of them; the kernel, `@visorkit/core`, needs no naming. */
+/** All of them; `@visorkit/core` and `@visorkit/project` need no naming. */
 export async function sharedModules(): Promise<SharedModules> {
   return Object.fromEntries(
     await Promise.all(Object.entries(PACKAGES).map(async ([name, load]) => [name, await load()] as const)),

@@ -1,4 +1,4 @@
-import { defineVmm } from '@visorkit/core';
+import { defineVmm } from '@visorkit/project';
 
 export default defineVmm({
   kernel: '../dice.bin',

@@ -1,4 +1,6 @@
 /** Where the kernel and the plugins say what they do; each plugin's lines carry its name. */
+import { host } from './host.js';
+
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
 
 /** Receives every line. */
@@ -29,11 +31,10 @@ export const silentLogSink: LogSink = () => {};
 
 const ORDER: readonly LogLevel[] = ['debug', 'info', 'warn', 'error'];
 
-/** Writes lines of `minimum` and above to standard error. */
+/** Writes lines of `minimum` and above where the host's messages go: to standard error on Node. */
 export function stderrLogSink(minimum: LogLevel = 'info'): LogSink {
   const from = ORDER.indexOf(minimum);
   return (level, source, message) => {
-    if (ORDER.indexOf(level) >= from)
-      process.stderr.write(`${level === 'info' ? '' : `${level}: `}${source}: ${message}\n`);
+    if (ORDER.indexOf(level) >= from) host.log(`${level === 'info' ? '' : `${level}: `}${source}: ${message}`);
   };
 }

@@ -1,11 +1,11 @@
 /** From what the caller lists to an ordered, checked list of plugins. Everything found wrong here is found before anything exists. */
-import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import type { Backend } from './backend.js';
 import { VisorkitError, fail } from './errors.js';
 import type { Plugin, PluginClass, PluginHost } from './plugin.js';
 import type { Services } from './plugin.js';
+import semver from './semver.cjs';
 import { tokenName } from './token.js';
+import { KERNEL_VERSION } from './version.js';
 
 /** A plugin as it stands in a list: itself, its class, or with options. */
 export type PluginEntry =
@@ -19,20 +19,6 @@ export interface ListedPlugin {
   readonly declaration: Pick<Plugin, 'version' | 'kernel' | 'requires' | 'appliesTo' | 'provides' | 'needs'>;
   readonly options: Readonly<Record<string, unknown>>;
   apply(host: PluginHost, services: Services): void;
-}
-
-/** Version of this package: what a plugin's `kernel` range is compared with. */
-export const KERNEL_VERSION: string = (
-  JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
-).version;
-
-/** semver, loaded only when a plugin names a range: a VM should start fast. */
-function semver(): { satisfies: typeof import('semver').satisfies; validRange: typeof import('semver').validRange } {
-  const require = createRequire(import.meta.url);
-  return {
-    satisfies: require('semver/functions/satisfies') as typeof import('semver').satisfies,
-    validRange: require('semver/ranges/valid') as typeof import('semver').validRange,
-  };
 }
 
 /** Checks names, kernel ranges and the shape of every entry. */
@@ -57,9 +43,8 @@ export function listPlugins(entries: readonly PluginEntry[]): ListedPlugin[] {
 }
 
 function checkKernel(name: string, range: string): void {
-  const { satisfies, validRange } = semver();
-  const valid = validRange(range) !== null;
-  if (!valid || !satisfies(KERNEL_VERSION, range, { includePrerelease: true })) {
+  const valid = semver.isRange(range);
+  if (!valid || !semver.satisfies(KERNEL_VERSION, range)) {
     fail(
       'PLUGIN_KERNEL_VERSION',
       !valid

@@ -5,11 +5,11 @@
  * time, a halt to sleep through, a stop. How often the loop yields never changes what the guest sees: slices end on a
  * fixed grid of guest time, and an entry goes on exactly where the last one left.
  */
-import { performance } from 'node:perf_hooks';
 import type { ExitDispatcher } from './dispatch.js';
 import { HALT, RESUME, WAIT } from './exit.js';
 import type { StopOutcome } from './exit.js';
 import { ExitReason } from './exit-reasons.js';
+import { host } from './host.js';
 import type { ExecutionClock, Timers } from './platform.js';
 import type { VcpuRunner } from './vcpu-runner.js';
 
@@ -62,7 +62,7 @@ export class RunLoop {
     let given = NaN; // the timers' deadline that the only vCPU was told of; numbers that are passed on are made anew on the heap
     const alone = runners.length === 1;
     const limited = instructionLimit !== Infinity;
-    const started = performance.now();
+    const started = host.now();
     let looks = EXITS_BETWEEN_LOOKS;
 
     for (;;) {
@@ -77,7 +77,7 @@ export class RunLoop {
       if (now >= end) return 'yield';
       if (--looks === 0) {
         looks = EXITS_BETWEEN_LOOKS;
-        if (performance.now() - started > SLICE_HOST_MS) return 'yield';
+        if (host.now() - started > SLICE_HOST_MS) return 'yield';
       }
 
       this.phase = Phase.INTERRUPT;

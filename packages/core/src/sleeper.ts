@@ -1,10 +1,10 @@
 /** How the run loop gives the host its time back. */
+import { host } from './host.js';
 
 /** Below this a timer of the event loop is too coarse, and the thread itself sleeps. */
 const BLOCKING_MS = 2;
 
 export class Sleeper {
-  readonly #cell = new Int32Array(new SharedArrayBuffer(4));
   #wake: (() => void) | undefined;
   #woken = false;
 
@@ -16,12 +16,13 @@ export class Sleeper {
 
   /** Lets the event loop do what is ready. */
   yield(): Promise<void> {
-    return new Promise((resolve) => setImmediate(resolve));
+    return new Promise((resolve) => host.defer(resolve));
   }
 
   /**
    * Sleeps `ms` milliseconds (Infinity: until woken), but no longer than `atMost`.
-   * The last two milliseconds are slept by blocking, which is exact; what came in meanwhile is seen after it.
+   * The last two milliseconds are slept by blocking, which is exact; what came in meanwhile is seen after it. Where the host forbids that, a timer
+   * does it as well as it can.
    */
   async sleep(ms: number, atMost: number): Promise<void> {
     if (this.#woken) {
@@ -29,19 +30,15 @@ export class Sleeper {
       return this.yield();
     }
     const wanted = Math.min(ms, atMost);
-    if (wanted <= BLOCKING_MS) {
-      if (wanted > 0) Atomics.wait(this.#cell, 0, 0, wanted);
-      await this.yield();
-    } else {
+    if (wanted <= 0 || (wanted <= BLOCKING_MS && host.block(wanted))) await this.yield();
+    else {
       await new Promise<void>((resolve) => {
-        const timer =
-          wanted === Infinity ? setInterval(() => {}, 0x7fffffff) : setTimeout(done, Math.min(wanted - 1, 0x7ffffff));
-        const self = this;
-        function done(): void {
-          clearTimeout(timer);
-          self.#wake = undefined;
+        const done = (): void => {
+          cancel();
+          this.#wake = undefined;
           resolve();
-        }
+        };
+        const cancel = host.after(wanted <= BLOCKING_MS || wanted === Infinity ? wanted : wanted - 1, done);
         this.#wake = done;
       });
     }

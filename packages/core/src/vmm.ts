@@ -1,5 +1,4 @@
 /** A virtual machine monitor, from composition to disposal. */
-import { performance } from 'node:perf_hooks';
 import { BackendToken } from './backend.js';
 import type { Backend } from './backend.js';
 import { PHASES, errorForReport, isThenable, pluginFailure } from './blame.js';
@@ -15,6 +14,7 @@ import { exitReasonName } from './exit-reasons.js';
 import { reportFailure, suggestTaker } from './failure.js';
 import { createHooks } from './hooks.js';
 import type { Hooks } from './hooks.js';
+import { host } from './host.js';
 import { Lifecycle } from './lifecycle.js';
 import type { VmmState } from './lifecycle.js';
 import { inTime } from './in-time.js';
@@ -256,7 +256,7 @@ export class Vmm implements AsyncDisposable {
 
   /** `create`, if it has not been done, and `load`. A report when they are not done in time, or the run is aborted meanwhile. */
   async #prepare(timeout: number, signal: AbortSignal | undefined): Promise<StopReport | undefined> {
-    const began = performance.now();
+    const began = host.now();
     const work = (async () => {
       if (this.state === 'composed') await this.create();
       await this.load();
@@ -264,7 +264,7 @@ export class Vmm implements AsyncDisposable {
     const late = await inTime(work, timeout, signal, () =>
       this.#tapping === '' ? '' : ` Plugin ${this.#tapping} was still busy in the hook ${this.#guarded}.`,
     );
-    return late === undefined ? undefined : (this.report = this.#makeReport(late, performance.now() - began, 0));
+    return late === undefined ? undefined : (this.report = this.#makeReport(late, host.now() - began, 0));
   }
 
   async #create(): Promise<void> {
@@ -399,7 +399,7 @@ export class Vmm implements AsyncDisposable {
 
   async #run(options: RunOptions, maxInstructions: number, timeout: number, resuming: boolean): Promise<StopReport> {
     const loop = this.#loop!;
-    const began = performance.now();
+    const began = host.now();
     const idleBefore = this.#idleMs;
     const abort = (): void => this.#request(stop('The run was aborted.', EXIT_STATUS.aborted, 'aborted'));
     if (options.signal?.aborted) abort();
@@ -436,8 +436,8 @@ export class Vmm implements AsyncDisposable {
       options.signal?.removeEventListener('abort', abort);
     }
     loop.stopRequest = undefined;
-    this.#wallMs += performance.now() - began;
-    const report = this.#makeReport(outcome, performance.now() - began, this.#idleMs - idleBefore);
+    this.#wallMs += host.now() - began;
+    const report = this.#makeReport(outcome, host.now() - began, this.#idleMs - idleBefore);
     const statistics = this.backend.statistics?.();
     if (statistics !== undefined && Object.keys(statistics).length > 0) report.statistics = statistics;
     if (failure !== undefined) report.failure = failure;
@@ -492,15 +492,15 @@ export class Vmm implements AsyncDisposable {
           );
         }
         case 'asleep': {
-          const before = performance.now();
+          const before = host.now();
           await this.#sleeper.sleep(loop.sleepFor() / 1e6, endAt - before);
-          this.#idleMs += performance.now() - before;
+          this.#idleMs += host.now() - before;
           break;
         }
         case 'yield':
           await this.#sleeper.yield();
       }
-      if (performance.now() >= endAt && loop.stopRequest === undefined) {
+      if (host.now() >= endAt && loop.stopRequest === undefined) {
         return stop('The run took longer than its time limit.', EXIT_STATUS.timeout, 'timeout');
       }
     }

@@ -1,4 +1,4 @@
-import { EPT_CACHE, EPT_CACHE_ENTRIES, MAXPHYADDR } from "../src/layout";
+import { EPT_CACHE, EPT_CACHE_ENTRIES, MAXPHYADDR, STRUCTURE_PAGES } from "../src/layout";
 import { eptMisconfiguration, eptViolation, logDirtyPage } from "./vmx/exits";
 /**
  * Guest-physical to host-physical addresses: the EPT walk (SDM 3C 29.3), with a small cache of 4 KiB translations. Host-physical
@@ -9,6 +9,8 @@ export const EPT_WRITE: u32 = 2;
 export const EPT_EXECUTE: u32 = 4;
 /** Rights bit: the dirty flag needs no setting on a write (already set, or accessed/dirty flags are off). */
 export const EPT_DIRTY_DONE: u32 = 8;
+/** Rights bit of a cached translation: the page is marked as one that holds paging structures. */
+export const EPT_STRUCTURE: u32 = 16;
 
 /** How an access came about; decides the exit qualification. */
 export const FOR_DATA: u32 = 0;
@@ -45,6 +47,32 @@ export function flushEptCache(): void {
 }
 
 // @ts-ignore: decorator
+@inline function slotOf(gpa: u64): usize { return EPT_CACHE + (u32(gpa >> 12) & (EPT_CACHE_ENTRIES - 1)) * 16; }
+
+/** Drops the cached translation of a page (its number: gpa / 4096). */
+export function dropEptPage(page: u32): void {
+  const slot = EPT_CACHE + (page & (EPT_CACHE_ENTRIES - 1)) * 16;
+  if (u32(load<u64>(slot) >> 12) == page) store<u64>(slot, 1);
+}
+
+// @ts-ignore: decorator
+@inline function structureByte(page: u32): usize { return STRUCTURE_PAGES + ((page & 0xfffff) >>> 3); }
+
+/** A walk of the guest's tables has read an entry there: translations depend on this page. */
+export function noteStructure(gpa: u64): void {
+  const page = u32(gpa >> 12), at = structureByte(page), slot = slotOf(gpa);
+  store<u8>(at, <u8>(<u32>load<u8>(at) | (<u32>1 << (page & 7))));
+  if (load<u64>(slot) == (gpa & ~0xfff)) store<u32>(slot, load<u32>(slot, 12) | EPT_STRUCTURE, 12);
+}
+/** Whether translations may depend on the page; it is forgotten, so the caller must drop all of them. Its cached translation must be gone. */
+export function takeStructure(page: u32): bool {
+  const at = structureByte(page), bit = <u32>1 << (page & 7), bits = <u32>load<u8>(at);
+  if ((bits & bit) == 0) return false;
+  store<u8>(at, <u8>(bits & ~bit));
+  return true;
+}
+
+// @ts-ignore: decorator
 @inline function inMemory(hpa: u64, bytes: u64): bool { return hpa + bytes <= (<u64>memory.size() << 16); }
 
 /**
@@ -53,7 +81,7 @@ export function flushEptCache(): void {
  */
 export function eptTranslate(gpa: u64, access: u32): u32 {
   const page = gpa & ~0xfff;
-  const slot = EPT_CACHE + (u32(gpa >> 12) & (EPT_CACHE_ENTRIES - 1)) * 16;
+  const slot = slotOf(gpa);
   if (load<u64>(slot) == page) {
     const rights = load<u32>(slot, 12);
     const needed = access | ((access & EPT_WRITE) << 2);

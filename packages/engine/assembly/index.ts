@@ -7,6 +7,7 @@ import { resetBlocks } from "./blocks";
 export { enter } from "./run";
 export { invalidateCode } from "./blocks";
 export { flushTlb } from "./tlb";
+export { invalidateGuestPage, invalidateGuestPages } from "./guest-pages";
 export { observe } from "./mmu";
 export { modeChanged } from "./mode";
 export { ioBreakpoints } from "./system/debug";

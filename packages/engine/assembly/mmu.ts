@@ -194,7 +194,7 @@ function pageOf(table: u32, linear: u64, access: u32): u32 {
     && (!paging || ((rights & R_DIRTY) != 0 && permits(rights, WRITE, user, lifted)))
     && load<u32>(PAGE_BLOCKS + ((hostPage >>> 12) << 2)) == 0;
   const canExecute = (ept & EPT_EXECUTE) != 0 && (!paging || permits(rights, EXECUTE, user, lifted));
-  fillEntry(table, linear, hostPage, canRead, canWrite, canExecute, (rights & R_GLOBAL) != 0, (rights & R_LARGE) != 0, (rights & R_GIANT) != 0);
+  fillEntry(table, linear, u32(gpa >> 12), hostPage, canRead, canWrite, canExecute, (rights & R_GLOBAL) != 0, (rights & R_LARGE) != 0, (rights & R_GIANT) != 0);
   return host;
 }
 

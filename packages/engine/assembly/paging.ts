@@ -1,6 +1,6 @@
 import { CPL, CR0, CR3, CR4, EFER, EFLAGS, MAXPHYADDR, MSR_PKRS, PDPTE, PKRU } from "../src/layout";
 import { AC } from "./flags";
-import { EPT_READ, EPT_WRITE, FOR_WALK, eptAccessedDirty, eptFault, eptTranslate } from "./ept";
+import { EPT_READ, EPT_STRUCTURE, EPT_WRITE, FOR_WALK, eptAccessedDirty, eptFault, eptRights, eptTranslate, noteStructure } from "./ept";
 import { F_PAGE1GB, hasFeature } from "./features";
 import { CR0_PG, CR0_WP, CR4_LA57, CR4_PAE, CR4_PKE, CR4_PKS, CR4_PSE, CR4_SMAP, CR4_SMEP, EFER_LMA, EFER_NXE } from "./mode";
 /**
@@ -81,7 +81,9 @@ let linearOfWalk: u64 = 0;
 function entryAt(gpa: u64): usize {
   const access = eptAccessedDirty() && !probing ? EPT_READ | EPT_WRITE : EPT_READ;
   const p = eptTranslate(gpa, access);
-  if (p == 0 && !probing) eptFault(gpa, linearOfWalk, access, FOR_WALK);
+  if (probing) return p;
+  if (p == 0) eptFault(gpa, linearOfWalk, access, FOR_WALK);
+  else if ((eptRights & EPT_STRUCTURE) == 0) noteStructure(gpa);
   return p;
 }
 /** Sets bits in an entry of which the tables allow reading; false when the EPT do not allow writing it. */

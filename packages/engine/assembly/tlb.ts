@@ -1,10 +1,15 @@
-import { COUNTERS, TLB, TLB_CONTEXTS, TLB_ENTRIES, TLB_ENTRY_BYTES, TLB_FILLED } from "../src/layout";
+import {
+  COUNTERS, GUEST_PAGE_CHAINS, GUEST_PAGE_HASHES, GUEST_PAGE_LINKS, JUMP_CACHE, JUMP_CACHE_ENTRIES, TLB, TLB_CONTEXTS, TLB_ENTRIES, TLB_ENTRY_BYTES, TLB_FILLED,
+} from "../src/layout";
 /**
  * Tagged translation caches, one per context (supervisor, supervisor with EFLAGS.AC, user, and one that stays empty).
  *
  * entry: u64 read tag, u64 write tag, u64 execute tag (each the linear page address, or 1 for none), u32 addend so that
  * host address = low half of the linear address + addend, u32 flags. One compare of (linear + size - 1) & ~0xfff with the tag
  * checks page, right and crossing at once. Write tags are withheld from pages with decoded code, so that a write to them is seen.
+ *
+ * Each entry is in the chain of the guest-physical page it was last made for, so that one page's translations are dropped without a look at
+ * the others. Flushes and INVLPG leave the chains as they are: an emptied entry that is met there is emptied once more.
  */
 const NONE: u64 = 1;
 const TABLE_BYTES: u32 = TLB_ENTRIES * TLB_ENTRY_BYTES;
@@ -20,6 +25,8 @@ export let jumpGeneration: u32 = 1;
 let largeSeen0: u64 = 0;
 let giantSeen: bool = false;
 const counts = memory.data(TLB_CONTEXTS * 4, 4);
+/** The page of an entry that is in no chain. */
+const UNCHAINED: u32 = 0xffffffff;
 
 // @ts-ignore: decorator
 @inline export function entryOf(table: usize, linear: u64): usize {
@@ -27,6 +34,8 @@ const counts = memory.data(TLB_CONTEXTS * 4, 4);
 }
 
 export function initTlb(): void {
+  memory.fill(GUEST_PAGE_CHAINS, 0, GUEST_PAGE_HASHES * 2);
+  memory.fill(GUEST_PAGE_LINKS, 0xff, TLB_CONTEXTS * TLB_ENTRIES * 8);
   for (let c: u32 = 0; c < <u32>TLB_CONTEXTS; c++) {
     store<u32>(counts + c * 4, 0);
     for (let i: u32 = 0; i < <u32>TLB_ENTRIES; i++) clear(TLB + c * TABLE_BYTES + i * TLB_ENTRY_BYTES);
@@ -37,10 +46,18 @@ export function initTlb(): void {
   store<u64>(e, NONE); store<u64>(e, NONE, 8); store<u64>(e, NONE, 16); store<u32>(e, 0, 28);
 }
 /** Code that is reached through links or the jump cache must be looked up anew. */
-export function newJumpGeneration(): void { jumpGeneration = (jumpGeneration + 1) & 0xffffff; if (jumpGeneration == 0) jumpGeneration = 1; }
+export function newJumpGeneration(): void {
+  jumpGeneration = (jumpGeneration + 1) & 0xffffff;
+  if (jumpGeneration != 0) return;
+  jumpGeneration = 1;
+  memory.fill(JUMP_CACHE, 0, JUMP_CACHE_ENTRIES * 16); // what is left of the last generation 1 must not count again
+}
 
-/** Makes the entry of `linear` in `table` describe the page at host address `host`; tags are given as 0 (no) or 1 (yes). */
-export function fillEntry(table: usize, linear: u64, host: u32, read: bool, write: bool, execute: bool, global: bool, large: bool, giant: bool): usize {
+/**
+ * Makes the entry of `linear` in `table` describe the page at host address `host`, whose guest-physical page number is `guestPage`; tags are
+ * given as 0 (no) or 1 (yes).
+ */
+export function fillEntry(table: usize, linear: u64, guestPage: u32, host: u32, read: bool, write: bool, execute: bool, global: bool, large: bool, giant: bool): usize {
   const e = entryOf(table, linear), page = linear & ~0xfff;
   const context = (<u32>table - TLB) / TABLE_BYTES;
   let flags = load<u32>(e, 28);
@@ -57,7 +74,52 @@ export function fillEntry(table: usize, linear: u64, host: u32, read: bool, writ
   store<u64>(e, execute ? page : NONE, 16);
   store<u32>(e, host - <u32>page, 24);
   store<u32>(e, flags, 28);
+  chain(context * TLB_ENTRIES + (<u32>e - <u32>table) / TLB_ENTRY_BYTES, guestPage);
   return e;
+}
+
+// @ts-ignore: decorator
+@inline function headOf(guestPage: u32): usize {
+  return GUEST_PAGE_CHAINS + (((guestPage ^ (guestPage >>> 12)) & (GUEST_PAGE_HASHES - 1)) << 1);
+}
+// @ts-ignore: decorator
+@inline function linkOf(number: u32): usize { return GUEST_PAGE_LINKS + (number << 3); }
+
+/** Puts an entry into the chain of a page. */
+function chain(number: u32, guestPage: u32): void {
+  const link = linkOf(number);
+  if (load<u32>(link) == guestPage) return;
+  unchain(number);
+  const head = headOf(guestPage), next = load<u16>(head);
+  store<u32>(link, guestPage);
+  store<u16>(link, next, 4);
+  store<u16>(link, 0, 6);
+  if (next != 0) store<u16>(linkOf(next - 1), <u16>(number + 1), 6);
+  store<u16>(head, <u16>(number + 1));
+}
+function unchain(number: u32): void {
+  const link = linkOf(number), page = load<u32>(link);
+  if (page == UNCHAINED) return;
+  const next = load<u16>(link, 4), previous = load<u16>(link, 6);
+  if (next != 0) store<u16>(linkOf(next - 1), previous, 6);
+  if (previous != 0) store<u16>(linkOf(previous - 1), next, 4);
+  else store<u16>(headOf(page), next);
+  store<u32>(link, UNCHAINED);
+}
+
+/** Withdraws read, write and execute tags (bits 1, 2, 4 of `rights`) from every translation made for a guest-physical page. */
+export function withdrawGuestPage(guestPage: u32, rights: u32): void {
+  let at: u32 = load<u16>(headOf(guestPage));
+  while (at != 0) {
+    const number = at - 1, link = linkOf(number);
+    at = load<u16>(link, 4);
+    if (load<u32>(link) != guestPage) continue;
+    const e = TLB + number * TLB_ENTRY_BYTES;
+    if (rights & 1) store<u64>(e, NONE);
+    if (rights & 2) store<u64>(e, NONE, 8);
+    if (rights & 4) store<u64>(e, NONE, 16);
+    if ((rights & 7) == 7) unchain(number);
+  }
 }
 
 /** Drops every translation. */

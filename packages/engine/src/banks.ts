@@ -3,6 +3,7 @@
  *
  * All state that one processor does not share with the others is between two addresses of the layout, so that a turn is a copy
  * out, a copy in, and new translations. Retired instructions, random numbers and counters are the engine's, not a processor's.
+ * A bank is addressed like the engine's memory: what another processor holds is read there, without a turn.
  */
 import type { Engine } from './engine.js';
 import {
@@ -15,6 +16,7 @@ import {
   REGS,
   RETIRED,
 } from './layout.js';
+import { ProcessorState } from './processor-state.js';
 import { DIRTY_TRANSLATION, VMCS, VMCS_BYTES, V_DIRTY } from './vmcs-layout.js';
 
 const EVENTS_BYTES = 0x100;
@@ -24,16 +26,34 @@ const PARTS = [
   [EVENT_INFO, EVENTS_BYTES],
   [VMCS, VMCS_BYTES],
 ] as const;
-const SIZE = PARTS.reduce((sum, [, length]) => sum + length, 0);
+const SIZE = VMCS + VMCS_BYTES;
 
-interface Bank {
-  readonly state: Uint8Array;
-  mmio: Uint8Array;
+class Bank {
+  readonly bytes = new Uint8Array(SIZE);
+  readonly state: ProcessorState;
+  mmio = new Uint8Array(MMIO_LOG_ENTRY);
+  /** RFLAGS: worked out when the processor's turn ends. */
+  flags = 2;
+
+  constructor(engine: Engine) {
+    this.state = new ProcessorState(this.bytes.buffer, {
+      flags: {
+        read: () => this.flags,
+        write: (value) => {
+          this.flags = value;
+        },
+      },
+      msrAddress: (index) => engine.exports.msrAddress(index),
+      accessesLogged: () => this.mmio[0] !== 0,
+    });
+  }
 }
 
 export class ProcessorBanks {
   /** The processor whose state is in the engine. */
   current = 0;
+  /** Turns there have been: how often another processor's state has come in. */
+  turns = 0;
   readonly #banks: Bank[];
   /** Instructions each has retired, but for those of its present turn. */
   readonly #retired: number[];
@@ -42,10 +62,10 @@ export class ProcessorBanks {
   /** All processors begin with the state that the engine has now. `onSwitch` is told when another one's state has come in. */
   constructor(
     readonly engine: Engine,
-    count: number,
+    readonly count: number,
     private readonly onSwitch: () => void = () => {},
   ) {
-    this.#banks = Array.from({ length: count }, () => ({ state: new Uint8Array(SIZE), mmio: new Uint8Array(0) }));
+    this.#banks = Array.from({ length: count }, () => new Bank(engine));
     this.#retired = Array.from({ length: count }, () => 0);
     this.#turnBegan = engine.retired;
     if (count > 1) for (const bank of this.#banks) this.#store(bank);
@@ -57,10 +77,15 @@ export class ProcessorBanks {
     return this.engine;
   }
 
+  /** What processor `index` holds, wherever it lies, for reading (and for writing controls of its VMCS). Good until the next turn. */
+  state(index: number): ProcessorState {
+    return index === this.current ? this.engine.state : this.#banks[index].state;
+  }
+
   /** Does something to each processor. */
   forAll(change: (engine: Engine) => void): void {
     const { current } = this;
-    for (let index = 0; index < this.#banks.length; index++) change(this.select(index));
+    for (let index = 0; index < this.count; index++) change(this.select(index));
     this.select(current);
   }
 
@@ -79,6 +104,7 @@ export class ProcessorBanks {
     this.#turnBegan = engine.retired;
     this.#store(this.#banks[this.current]);
     this.current = index;
+    this.turns++;
     this.#load(this.#banks[index]);
     longs[RETIRED >>> 3] = retired;
     longs[RANDOM_STATE >>> 3] = random;
@@ -93,23 +119,17 @@ export class ProcessorBanks {
 
   #store(bank: Bank): void {
     const { bytes, words } = this.engine;
-    let at = 0;
-    for (const [address, length] of PARTS) {
-      bank.state.set(bytes.subarray(address, address + length), at);
-      at += length;
-    }
+    for (const [address, length] of PARTS) bank.bytes.set(bytes.subarray(address, address + length), address);
     const logged = (words[MMIO_LOG >>> 2] + 1) * MMIO_LOG_ENTRY;
     if (bank.mmio.length < logged) bank.mmio = new Uint8Array(logged);
     bank.mmio.set(bytes.subarray(MMIO_LOG, MMIO_LOG + logged));
+    bank.flags = this.engine.exports.guestFlags() >>> 0;
   }
 
   #load(bank: Bank): void {
     const { bytes } = this.engine;
-    let at = 0;
-    for (const [address, length] of PARTS) {
-      bytes.set(bank.state.subarray(at, at + length), address);
-      at += length;
-    }
+    for (const [address, length] of PARTS) bytes.set(bank.bytes.subarray(address, address + length), address);
     bytes.set(bank.mmio, MMIO_LOG);
+    this.engine.exports.setGuestFlags(bank.flags);
   }
 }

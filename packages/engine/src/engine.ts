@@ -20,7 +20,6 @@ import {
   DR,
   EFER,
   ENTER_RESULT,
-  ENTRY_RULE,
   EXIT_WORK,
   FEATURES,
   GDTR_BASE,
@@ -49,11 +48,12 @@ import { MmioLog } from './mmio-log.js';
 import { processorModule } from './module.js';
 import type { ProcessorExports } from './module.js';
 import { PageAllocator } from './page-allocator.js';
+import { ProcessorState } from './processor-state.js';
 import { writeResetState } from './reset.js';
 import { captureState, putState } from './state.js';
 import type { EngineState } from './state.js';
 import { ENTER_DEADLINE, DIRTY_GUEST, DIRTY_PAGING, V_DIRTY } from './vmcs-layout.js';
-import { Vmcs } from './vmcs.js';
+import type { Vmcs } from './vmcs.js';
 import { WebAssembly } from './webassembly.js';
 import type { WasmMemory, WasmModule } from './webassembly.js';
 
@@ -119,6 +119,8 @@ export class Engine {
   readonly bytes: Uint8Array;
   readonly words: Uint32Array;
   readonly longs: BigUint64Array;
+  /** What the processor holds, for reading. */
+  readonly state: ProcessorState;
   /** Fields of the current VMCS. */
   readonly vmcs: Vmcs;
   readonly mmio: MmioLog;
@@ -150,10 +152,12 @@ export class Engine {
     this.mmio = new MmioLog(this.buffer);
     this.pages = new PageAllocator(this.bytes, HYPERVISOR, HYPERVISOR_BYTES);
     const { exports } = this;
-    this.vmcs = new Vmcs(this.buffer, {
-      read: () => exports.guestFlags(),
-      write: (flags) => exports.setGuestFlags(flags),
+    this.state = new ProcessorState(this.buffer, {
+      flags: { read: () => exports.guestFlags(), write: (flags) => exports.setGuestFlags(flags) },
+      msrAddress: (index) => exports.msrAddress(index),
+      accessesLogged: () => this.mmio.logged,
     });
+    this.vmcs = this.state.vmcs;
 
     exports.initialise();
     exports.vmcsReset();
@@ -197,7 +201,7 @@ export class Engine {
 
   /** Number of the VM-entry rule that failed (entry-rules.ts), 0 for none. */
   get failedRule(): number {
-    return this.words[ENTRY_RULE >>> 2];
+    return this.state.failedRule;
   }
 
   /** Instructions retired since the engine was made. Exact below 2^53. */
@@ -264,7 +268,7 @@ export class Engine {
   // ------------------------------------------------------------------------------------------------ registers
   /** Low half of general register `index`, unsigned. */
   getRegister32(index: number): number {
-    return this.words[(REGS >>> 2) + index * 2];
+    return this.state.getRegister32(index);
   }
   /** Writes 32 bits and clears the upper half. */
   setRegister32(index: number, value: number): void {
@@ -272,21 +276,21 @@ export class Engine {
     this.words[(REGS >>> 2) + index * 2 + 1] = 0;
   }
   getRegister(index: number): bigint {
-    return this.longs[(REGS >>> 3) + index];
+    return this.state.getRegister(index);
   }
   setRegister(index: number, value: bigint): void {
     this.longs[(REGS >>> 3) + index] = value;
   }
 
   get rip(): bigint {
-    return this.longs[RIP >>> 3];
+    return this.state.rip;
   }
   set rip(value: bigint) {
     this.longs[RIP >>> 3] = value;
     this.words[V_DIRTY >>> 2] |= DIRTY_GUEST;
   }
   get rflags(): number {
-    return this.exports.guestFlags() >>> 0;
+    return this.state.rflags;
   }
   set rflags(value: number) {
     this.exports.setGuestFlags(value);
@@ -294,43 +298,43 @@ export class Engine {
   }
 
   get cr0(): bigint {
-    return this.longs[CR0 >>> 3];
+    return this.state.cr0;
   }
   set cr0(value: bigint) {
     this.setPaging(CR0, value);
   }
   get cr2(): bigint {
-    return this.longs[CR2 >>> 3];
+    return this.state.cr2;
   }
   set cr2(value: bigint) {
     this.longs[CR2 >>> 3] = value;
   }
   get cr3(): bigint {
-    return this.longs[CR3 >>> 3];
+    return this.state.cr3;
   }
   set cr3(value: bigint) {
     this.setPaging(CR3, value);
   }
   get cr4(): bigint {
-    return this.longs[CR4 >>> 3];
+    return this.state.cr4;
   }
   set cr4(value: bigint) {
     this.setPaging(CR4, value);
   }
   get cr8(): bigint {
-    return this.longs[CR8 >>> 3];
+    return this.state.cr8;
   }
   set cr8(value: bigint) {
     this.longs[CR8 >>> 3] = value;
   }
   get efer(): bigint {
-    return this.longs[EFER >>> 3];
+    return this.state.efer;
   }
   set efer(value: bigint) {
     this.setPaging(EFER, value);
   }
   get xcr0(): bigint {
-    return this.longs[XCR0 >>> 3];
+    return this.state.xcr0;
   }
   set xcr0(value: bigint) {
     this.longs[XCR0 >>> 3] = value;
@@ -338,7 +342,7 @@ export class Engine {
   }
   /** DR0-DR3, DR6, DR7. */
   getDebugRegister(index: number): bigint {
-    return this.longs[(DR >>> 3) + index];
+    return this.state.getDebugRegister(index);
   }
   setDebugRegister(index: number, value: bigint): void {
     this.longs[(DR >>> 3) + index] = value;
@@ -347,13 +351,7 @@ export class Engine {
 
   /** A segment register, by its number in the encoding (6 LDTR, 7 TR). */
   getSegment(index: number): { selector: number; base: bigint; limit: number; accessRights: number } {
-    const { words } = this;
-    return {
-      selector: words[(SEG_SEL >>> 2) + index] & 0xffff,
-      base: this.longs[(SEG_BASE >>> 3) + index],
-      limit: words[(SEG_LIMIT >>> 2) + index],
-      accessRights: words[(SEG_AR >>> 2) + index],
-    };
+    return this.state.getSegment(index);
   }
   setSegment(index: number, segment: { selector: number; base: bigint; limit: number; accessRights: number }): void {
     const { words } = this;
@@ -364,13 +362,13 @@ export class Engine {
     this.touchGuest();
   }
   get gdtr(): { base: bigint; limit: number } {
-    return { base: this.longs[GDTR_BASE >>> 3], limit: this.words[GDTR_LIMIT >>> 2] };
+    return this.state.gdtr;
   }
   set gdtr(table: { base: bigint; limit: number }) {
     this.setTable(GDTR_BASE, GDTR_LIMIT, table);
   }
   get idtr(): { base: bigint; limit: number } {
-    return { base: this.longs[IDTR_BASE >>> 3], limit: this.words[IDTR_LIMIT >>> 2] };
+    return this.state.idtr;
   }
   set idtr(table: { base: bigint; limit: number }) {
     this.setTable(IDTR_BASE, IDTR_LIMIT, table);
@@ -378,7 +376,7 @@ export class Engine {
 
   /** Interruptibility state as in the VMCS; changing it needs no check. */
   get interruptibility(): number {
-    return this.words[INTERRUPTIBILITY >>> 2];
+    return this.state.interruptibility;
   }
   set interruptibility(value: number) {
     this.words[INTERRUPTIBILITY >>> 2] = value;
@@ -386,8 +384,7 @@ export class Engine {
 
   /** An MSR the processor keeps, or undefined. */
   readMsr(index: number): bigint | undefined {
-    const address = this.exports.msrAddress(index);
-    return address === 0 ? undefined : this.longs[address >>> 3];
+    return this.state.readMsr(index);
   }
   /** False when the processor does not keep this MSR. The value is not checked. */
   writeMsr(index: number, value: bigint): boolean {
@@ -425,7 +422,7 @@ export class Engine {
 
   /** Translations are dropped; needed after EPT or page tables in RAM were changed from outside (INVEPT, INVVPID). */
   flushTranslations(): void {
-    this.exports.flushTlb();
+    this.exports.invalidateGuestPages();
   }
 
   private wrote(gpa: number, length: number): void {

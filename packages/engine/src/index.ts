@@ -6,6 +6,7 @@ export * from './entry-rules.js';
 export * from './mmio-log.js';
 export * from './module.js';
 export * from './page-allocator.js';
+export { ProcessorState } from './processor-state.js';
 export * from './reset.js';
 export type { EngineState } from './state.js';
 export * from './vmcs.js';

@@ -200,9 +200,18 @@ export const MMIO_LOG_ENTRIES = 127; // 16 KiB
 export const MMIO_LOG_ENTRY = 128;
 /** Bytes of one access at most. */
 export const MMIO_LOG_DATA = 64;
+/**
+ * Which TLB entries were made for a guest-physical page: chains of entries whose page has the same hash. Heads are u16: an entry's number + 1
+ * (context * TLB_ENTRIES + index), 0 none; a link is {u32 gpa / 4096 (all ones: in no chain), u16 next, u16 previous}, numbers + 1 too.
+ */
+export const GUEST_PAGE_CHAINS = 0x164000;
+export const GUEST_PAGE_HASHES = 4096; // 8 KiB
+export const GUEST_PAGE_LINKS = 0x166000; // 64 KiB
 /** Jump cache: {i64 key, u32 generation, u32 record}. */
 export const JUMP_CACHE = 0x180000;
 export const JUMP_CACHE_ENTRIES = 8192; // 128 KiB
+/** A bit for each guest-physical page (its number modulo 1 Mi): the guest's walks have used it as a paging structure. */
+export const STRUCTURE_PAGES = 0x1a0000; // 128 KiB
 /** Hash table of blocks by physical address and mode: u32 block address per bucket. */
 export const BLOCK_HASH = 0x1c0000;
 export const BLOCK_HASH_ENTRIES = 65536; // 256 KiB

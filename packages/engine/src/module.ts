@@ -1,7 +1,5 @@
 /** The compiled processor: read and compiled once per process, instantiated once per VM. */
-import { readFileSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
-import { VisorkitError } from '@visorkit/core';
+import { VisorkitError, host } from '@visorkit/core';
 import { WebAssembly } from './webassembly.js';
 import type { WasmModule } from './webassembly.js';
 
@@ -13,6 +11,13 @@ export interface ProcessorExports {
   /** Drops decoded code of `length` bytes of linear memory from `address`. */
   invalidateCode(address: number, length: number): void;
   flushTlb(): void;
+  /**
+   * The guest-physical page of number `page` (gpa / 4096) has lost rights in the EPT, or its frame (the host page at `frame`): read 1, write 2 or
+   * dirty flag 2, execute 4, and 8 where walks of the guest's tables through it must be done anew.
+   */
+  invalidateGuestPage(page: number, frame: number, lost: number): void;
+  /** EPT entries of many pages were changed. */
+  invalidateGuestPages(): void;
   /** Translation for an observer: 0 found, 1 page fault, 2 not readable through the EPT. */
   observe(linear: bigint, access: number): number;
   modeChanged(): void;
@@ -33,43 +38,79 @@ export interface ProcessorExports {
   ioBreakpoints(port: number, size: number): number;
 }
 
-let compiled: Promise<WasmModule> | undefined;
+/** Where engine.wasm lies, or its bytes. */
+export type ProcessorSource = URL | Uint8Array<ArrayBuffer>;
 
-/** The compiled module. Throws ENGINE_NOT_BUILT when build/engine.wasm is missing. */
-export function processorModule(): Promise<WasmModule> {
-  compiled ??= load().catch((error: unknown) => {
-    compiled = undefined;
-    throw error;
-  });
-  return compiled;
-}
+/** By URL, or by the bytes themselves; the packages' own under ''. */
+const compiled = new Map<string, Promise<WasmModule>>();
+const compiledBytes = new WeakMap<Uint8Array, Promise<WasmModule>>();
+/** The packages' own, once it is compiled. */
+let standard: WasmModule | undefined;
 
-/** Like {@link processorModule}, compiled now: for those who find in the middle of a run that they need it. */
-export function processorModuleNow(): WasmModule {
-  try {
-    return new WebAssembly.Module(readFileSync(binary));
-  } catch (cause) {
-    throw notBuilt(cause);
+/**
+ * The compiled module; each source is compiled once. Without a source engine.wasm is looked for where this package has it, and beside the running
+ * module, where a bundle has it. Throws ENGINE_NOT_BUILT when it cannot be read.
+ */
+export function processorModule(source?: ProcessorSource): Promise<WasmModule> {
+  if (source instanceof Uint8Array) {
+    let module = compiledBytes.get(source);
+    if (module === undefined) compiledBytes.set(source, (module = WebAssembly.compile(source)));
+    return module;
   }
+  const key = source?.href ?? '';
+  let module = compiled.get(key);
+  if (module === undefined) {
+    compiled.set(key, (module = load(source === undefined ? standardPlaces() : [source])));
+    module.then(
+      (ready) => {
+        if (source === undefined) standard = ready;
+      },
+      () => compiled.delete(key),
+    );
+  }
+  return module;
 }
 
-const binary = new URL('../build/engine.wasm', import.meta.url);
+/** Like {@link processorModule} without a source, done when it returns: for those who find in the middle of a run that they need it. */
+export function processorModuleNow(): WasmModule {
+  if (standard !== undefined) return standard;
+  let cause: unknown;
+  for (const place of standardPlaces()) {
+    try {
+      return (standard = new WebAssembly.Module(host.readNow!(place)));
+    } catch (error) {
+      cause ??= error;
+    }
+  }
+  throw notBuilt(standardPlaces(), cause);
+}
 
-function notBuilt(cause: unknown): VisorkitError {
+const BESIDE = 'engine.wasm';
+
+/** Nowhere where a bundle does not know where it lies. */
+function standardPlaces(): URL[] {
+  const { url } = import.meta;
+  return url === undefined ? [] : [new URL('../build/engine.wasm', import.meta.url), new URL(BESIDE, url)];
+}
+
+async function load(places: readonly URL[]): Promise<WasmModule> {
+  let cause: unknown;
+  for (const place of places) {
+    try {
+      return await WebAssembly.compile(await host.read(place));
+    } catch (error) {
+      cause ??= error;
+    }
+  }
+  throw notBuilt(places, cause);
+}
+
+function notBuilt(places: readonly URL[], cause: unknown): VisorkitError {
+  const looked = places.map(({ protocol, pathname, href }) => (protocol === 'file:' ? pathname : href));
   return new VisorkitError(
     'ENGINE_NOT_BUILT',
-    `The processor is not built: ${binary.pathname} is missing; run the workspace's build.`,
-    { path: binary.pathname },
+    `The processor, engine.wasm, cannot be read${looked.length === 0 ? '' : ` from ${looked.join(' or ')}`}; run the workspace's build, put it beside a bundle, or give the backend vmx its bytes or URL as "processor".`,
+    { looked },
     cause,
   );
-}
-
-async function load(): Promise<WasmModule> {
-  let bytes: Uint8Array<ArrayBuffer>;
-  try {
-    bytes = new Uint8Array(await readFile(binary));
-  } catch (cause) {
-    throw notBuilt(cause);
-  }
-  return WebAssembly.compile(bytes);
 }

@@ -48,8 +48,10 @@ export function putState(engine: Engine, state: EngineState): void {
   bytes.set(state.events, EVENT_INFO);
   bytes.set(state.mmio, MMIO_LOG);
   bytes.set(state.vmcs, VMCS);
-  bytes.fill(0, HYPERVISOR, HYPERVISOR + Math.max(pages.used, state.hypervisor.length));
+  const used = Math.max(pages.used, state.hypervisor.length);
+  bytes.fill(0, HYPERVISOR, HYPERVISOR + used);
   bytes.set(state.hypervisor, HYPERVISOR);
+  engine.exports.invalidateCode(HYPERVISOR, used); // read-only memory and shadow pages may hold code
   pages.restore(state.pages);
   // Nothing derived is trusted: no EPT pointer equals this one, so the next entry selects and checks everything
   longs[EPTP_IN_FORCE >>> 3] = 0xffffffffffffffffn;

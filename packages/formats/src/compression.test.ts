@@ -3,6 +3,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import { compressionOf, decompress } from './decompress.js';
+import { gunzip, gunzipByPako } from './gunzip.js';
 import { crc32 } from './xz.js';
 
 const x86Code = (): Uint8Array => {
@@ -55,6 +56,27 @@ describe('decompress', () => {
       },
     );
   }
+
+  describe.each([
+    ['the host’s zlib', gunzip],
+    ['pako', gunzipByPako],
+  ])('gzip by %s', (_name, gunzip) => {
+    const packed = gzipSync(samples.zeros);
+
+    test('gives the bytes, of several members too, and keeps to the limit', () => {
+      expect(gunzip(packed, 300000)).toEqual(samples.zeros);
+      expect(gunzip(Buffer.concat([packed, packed]), 600000).length).toBe(600000);
+      expect(() => gunzip(packed, 299999)).toThrow();
+    });
+
+    test('refuses what is damaged or cut off', () => {
+      for (const length of [6, 20, packed.length - 9, packed.length - 1])
+        expect(() => gunzip(packed.subarray(0, length), 1 << 20)).toThrow();
+      const damaged = Uint8Array.from(packed);
+      damaged[packed.length - 6] ^= 1; // the checksum
+      expect(() => gunzip(damaged, 1 << 20)).toThrow();
+    });
+  });
 
   test('reads gzip, and keeps to the limit', () => {
     const packed = gzipSync(samples.zeros);

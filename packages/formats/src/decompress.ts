@@ -1,7 +1,7 @@
 /** Decompresses whatever Linux kernels are compressed with, and tells which format it is. */
-import { gunzipSync } from 'node:zlib';
 import { fail } from '@visorkit/core';
 import { decompress as decompressZstd } from 'fzstd';
+import { gunzip } from './gunzip.js';
 import { decompressLz4, FRAME_MAGIC, LEGACY_MAGIC } from './lz4.js';
 import { decompressLzma, decompressXz } from './xz.js';
 
@@ -50,7 +50,7 @@ export function decompress(bytes: Uint8Array, options: DecompressOptions = {}): 
     case 'lzma':
       return decompressLzma(bytes, limit);
     case 'gzip':
-      return library('gzip', () => new Uint8Array(gunzipSync(bytes, { maxOutputLength: limit })));
+      return library('gzip', () => gunzip(bytes, limit));
     case 'zstd':
       return library('zstd', () => {
         const result = decompressZstd(bytes);

@@ -48,7 +48,7 @@ export const directory: ArgumentFormat = (call, i) => (call.i32(i) === -100 ? 'A
 export const signal: ArgumentFormat = (call, i) => signalName(call.i32(i));
 
 export const path: ArgumentFormat = (call, i) =>
-  peek(call, call.u64(i), () => JSON.stringify(Buffer.from(call.memory.readString(call.u64(i)), 'latin1').toString()));
+  peek(call, call.u64(i), () => JSON.stringify(utf8(call.memory.readString(call.u64(i)))));
 
 /** A buffer that the call reads; its length is argument `length`. */
 export const input =
@@ -111,4 +111,11 @@ export function callText(
       ? [0, 1, 2, 3, 4, 5].map((i) => `0x${call.big(i).toString(16)}`)
       : definition.args.map((format, index) => format(call, index, result ?? 0));
   return `${name}(${args.join(', ')}) = ${result === undefined ? '?' : resultText(definition, result)}`;
+}
+
+/** The text whose UTF-8 bytes stand in a string as Latin-1, which is how readString gives them. */
+function utf8(bytes: string): string {
+  return new TextDecoder('utf-8', { ignoreBOM: true }).decode(
+    Uint8Array.from(bytes, (character) => character.charCodeAt(0)),
+  );
 }

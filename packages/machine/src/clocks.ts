@@ -1,5 +1,5 @@
 /** Clocks that are not a backend's: for tests and for tools. */
-import { performance } from 'node:perf_hooks';
+import { host } from '@visorkit/core';
 import type { Clock, ExecutionClock } from '@visorkit/core';
 
 /** A clock that stands still until it is moved. */
@@ -23,10 +23,10 @@ export class ManualClock implements ExecutionClock {
 /** The host's monotonic clock, from the moment the object was made. */
 export class HostClock implements ExecutionClock {
   readonly virtual = false;
-  readonly #start = performance.now();
+  readonly #start = host.now();
 
   now(): number {
-    return (performance.now() - this.#start) * 1e6;
+    return (host.now() - this.#start) * 1e6;
   }
 
   skipTo(): void {}

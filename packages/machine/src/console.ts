@@ -1,4 +1,5 @@
 /** Characters in and out of the machine. */
+import { host } from '@visorkit/core';
 
 /** Where a device sends bytes. */
 export interface CharOutput {
@@ -64,10 +65,15 @@ export class PushInput implements CharInput {
   }
 }
 
+/** As many as every host takes in one call. */
+const MOST_ARGUMENTS = 8192;
+
 /** An output that keeps everything, for tests and tools. */
 export class CaptureOutput implements CharOutput {
   #bytes = new Uint8Array(256);
   #length = 0;
+  /** The text of the first bytes, as far as it has been asked for. */
+  #text = '';
 
   write(byte: number): void {
     if (this.#length === this.#bytes.length) {
@@ -84,7 +90,12 @@ export class CaptureOutput implements CharOutput {
 
   /** As Latin-1, one character per byte. */
   get text(): string {
-    return Buffer.from(this.#bytes.buffer, 0, this.#length).toString('latin1');
+    for (let at = this.#text.length; at < this.#length; at += MOST_ARGUMENTS) {
+      const bytes = this.#bytes.subarray(at, Math.min(at + MOST_ARGUMENTS, this.#length));
+      // With apply, because spreading typed arrays is ten times slower
+      this.#text += String.fromCharCode.apply(undefined, bytes as unknown as number[]);
+    }
+    return this.#text;
   }
 }
 
@@ -104,7 +115,7 @@ export class ChunkedOutput implements CharOutput {
     if (this.#length === this.#buffer.length) this.flush();
     else if (!this.#scheduled) {
       this.#scheduled = true;
-      setImmediate(() => this.flush());
+      host.defer(() => this.flush());
     }
   }
 

@@ -21,6 +21,7 @@ export * from './firmware.js';
 export * from './boot-layout.js';
 export * from './boot-state.js';
 export * from './tokens.js';
+export * from './memory-views.js';
 export * from './compose.js';
 export * from './add-device.js';
 export type { MachineConfig, SystemControl, Wakeup } from '@visorkit/core';

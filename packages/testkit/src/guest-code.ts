@@ -84,10 +84,10 @@ export class GuestCode {
     return this;
   }
 
-  /** OUTs each character of a text to a port, in 16-bit code. */
+  /** OUTs each character of a text, as Latin-1, to a port, in 16-bit code. */
   print(text: string, port = 0x3f8): this {
     this.movDx(port);
-    for (const character of Buffer.from(text, 'latin1')) this.movAl(character).outDxAl();
+    for (let i = 0; i < text.length; i++) this.movAl(text.charCodeAt(i) & 0xff).outDxAl();
     return this;
   }
 

@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { EptBuilder, EptMemoryType, EptRights, eptMisconfiguration, eptPointer } from './ept.js';
 import type { EptMemory } from './ept.js';
 
-const PAGES = 4096;
+const PAGES = 8192;
 
 function memory(): EptMemory & { readonly live: Set<number> } {
   const words = new Uint32Array(PAGES * 1024),
@@ -116,17 +116,42 @@ describe('EPT builder', () => {
       ept = new EptBuilder(source);
     ept.map(0, 0, 0x40_0000, { largest: 0x200000 });
     const pages: number[] = [];
-    source.words[walk(source, ept.root, 0x200000) >>> 2] |= 0x300;
+    write(source, ept.root, 0x200000);
     ept.harvest(0x200, (gpa) => pages.push(gpa));
     ept.harvest(0x200, (gpa) => pages.push(gpa));
     expect(pages).toEqual([0x200000]);
+    write(source, ept.root, 0x1000);
+    expect([ept.takeFlags(0x1000, 0x200), ept.takeFlags(0x1000, 0x200)]).toEqual([true, false]);
   });
 
-  /** Address of the level 2 entry. */
-  function walk({ words }: EptMemory, root: number, gpa: number): number {
-    const third = words[root >>> 2] & ~0xfff,
-      second = words[third >>> 2] & ~0xfff;
-    return second + (gpa >>> 21) * 8;
+  it('maps singly what large pages mapped', () => {
+    const source = memory(),
+      ept = new EptBuilder(source);
+    ept.map(0, 0, 0x4000_0000 + 0x20_0000, { largest: 0x40000000 });
+    ept.protect(0x20_0000, EptRights.READ);
+    ept.splitLargePages();
+    for (const gpa of [0, 0x1fff_f000, 0x4000_0000, 0x401f_f000])
+      expect(ept.find(gpa)).toMatchObject({ hpa: gpa, rights: 7, pageSize: 0x1000 });
+    expect(ept.find(0x20_0000)).toMatchObject({ rights: EptRights.READ });
+  });
+
+  it('is taken up where it is', () => {
+    const source = memory(),
+      ept = new EptBuilder(source);
+    ept.map(0, 0, 0x40_0000, { largest: 0x1000 });
+    const again = new EptBuilder(source, structuredClone(ept.save()));
+    expect(again.find(0x3000)).toEqual(ept.find(0x3000));
+    again.dispose();
+    expect(source.live.size).toBe(0);
+  });
+
+  /** Sets the flags that a write sets: accessed on the way down to the level 2 entry, and dirty there. */
+  function write({ words }: EptMemory, root: number, gpa: number): void {
+    words[root >>> 2] |= 0x100;
+    const third = words[root >>> 2] & ~0xfff;
+    words[third >>> 2] |= 0x100;
+    const second = words[third >>> 2] & ~0xfff;
+    words[(second + (gpa >>> 21) * 8) >>> 2] |= 0x300;
   }
 });
 

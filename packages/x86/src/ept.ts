@@ -66,6 +66,12 @@ export interface EptMemory {
   freePage(address: number): void;
 }
 
+/** Addresses of a hierarchy's tables, the top one among them. */
+export interface EptTables {
+  readonly root: number;
+  readonly tables: readonly number[];
+}
+
 /** A leaf as a look-up finds it. */
 export interface EptMapping {
   hpa: number;
@@ -93,10 +99,20 @@ function highOf(address: number): number {
 export class EptBuilder {
   /** HPA of the top table. */
   readonly root: number;
-  private readonly tables: number[] = [];
+  private readonly tables: Set<number>;
 
-  constructor(private readonly memory: EptMemory) {
-    this.root = this.table();
+  /** Empty tables, or, with what `save` gave, those that are in the memory already. */
+  constructor(
+    private readonly memory: EptMemory,
+    saved?: EptTables,
+  ) {
+    this.tables = new Set(saved?.tables);
+    this.root = saved?.root ?? this.table();
+  }
+
+  /** Where the tables are. */
+  save(): EptTables {
+    return { root: this.root, tables: [...this.tables] };
   }
 
   /** Maps `length` bytes from `gpa` to `hpa`; all three multiples of 4 KiB. What was mapped there is replaced. */
@@ -179,7 +195,38 @@ export class EptBuilder {
     return undefined;
   }
 
-  /** Calls back for each leaf that has one of `flags` (ACCESSED, DIRTY) and clears them there. */
+  /** Maps by pages of 4 KiB what large pages map: then each of them has flags of its own. */
+  splitLargePages(table = this.root, level = 4): void {
+    const words = this.memory.words;
+    for (let i = 0; i < 512 && level > 1; i++) {
+      const entry = table + i * 8,
+        low = words[entry >>> 2]!;
+      if (low === 0) continue;
+      if (level <= 3 && (low & EptEntry.LARGE) !== 0) this.split(entry, level);
+      this.splitLargePages((words[entry >>> 2]! & ~0xfff) >>> 0, level - 1);
+    }
+  }
+
+  /** Clears `flags` (ACCESSED, DIRTY) of the leaf that maps `gpa`; true when one of them was set. */
+  takeFlags(gpa: number, flags: number): boolean {
+    const words = this.memory.words;
+    let table = this.root;
+    for (let level = 4; ; level--) {
+      const index = (table + slotOffset(gpa, level)) >>> 2,
+        low = words[index]!;
+      if (level === 1 || (level <= 3 && (low & EptEntry.LARGE) !== 0)) {
+        words[index] = low & ~flags;
+        return (low & flags) !== 0;
+      }
+      if ((low & 7) === 0) return false;
+      table = (low & ~0xfff) >>> 0;
+    }
+  }
+
+  /**
+   * Calls back for each leaf that has one of `flags` (ACCESSED, DIRTY) and clears them there. Tables that no walk has come through since the
+   * last time (ACCESSED in the entry above, which the walk that sets a leaf's flags sets too) are not looked at.
+   */
   harvest(flags: number, page: (gpa: number, size: EptPageSize) => void): void {
     this.harvestTable(this.root, 4, 0, flags, page);
   }
@@ -187,18 +234,24 @@ export class EptBuilder {
   /** A copy of this hierarchy with tables of its own. */
   clone(): EptBuilder {
     const copy = new EptBuilder(this.memory);
-    this.copyTable(this.root, copy.root, 4, copy);
+    try {
+      this.copyTable(this.root, copy.root, 4, copy);
+    } catch (error) {
+      copy.dispose();
+      throw error;
+    }
     return copy;
   }
 
   /** Gives all tables back. */
   dispose(): void {
-    for (const table of this.tables.splice(0)) this.memory.freePage(table);
+    for (const table of this.tables) this.memory.freePage(table);
+    this.tables.clear();
   }
 
   private table(): number {
     const page = this.memory.allocatePage();
-    this.tables.push(page);
+    this.tables.add(page);
     return page;
   }
 
@@ -246,7 +299,7 @@ export class EptBuilder {
     if (level === 1 || (low & 7) === 0 || (low & EptEntry.LARGE) !== 0) return;
     const table = (low & ~0xfff) >>> 0;
     for (let i = 0; i < 512; i++) this.release(table + i * 8, level - 1);
-    this.tables.splice(this.tables.indexOf(table), 1);
+    this.tables.delete(table);
     this.memory.freePage(table);
   }
 
@@ -262,11 +315,13 @@ export class EptBuilder {
     for (let i = 0; i < 512; i++) {
       const index = (table >>> 2) + i * 2,
         low = words[index]!;
-      if ((low & 7) === 0) continue;
+      if (low === 0) continue;
       const gpa = base + i * step;
-      if (level > 1 && (low & EptEntry.LARGE) === 0)
+      if (level > 1 && (low & EptEntry.LARGE) === 0) {
+        if ((low & EptEntry.ACCESSED) === 0) continue;
+        words[index] = low & ~EptEntry.ACCESSED;
         this.harvestTable((low & ~0xfff) >>> 0, level - 1, gpa, flags, page);
-      else if ((low & flags) !== 0) {
+      } else if ((low & flags) !== 0) {
         words[index] = low & ~flags;
         page(gpa, step as EptPageSize);
       }

@@ -3,8 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { GuestMemoryToken, RESUME, RETRY, Stage, stop } from '@visorkit/core';
 import type { GuestMemory, InitialState, Plugin, PluginHost, StopReport } from '@visorkit/core';
 import { exits } from '@visorkit/exits';
-import { InterruptSourceToken, MmioBusToken, PortBusToken, compose } from '@visorkit/machine';
-import { EptViewsToken } from './ept-views.js';
+import { InterruptSourceToken, MemoryViewsToken, MmioBusToken, PortBusToken, compose } from '@visorkit/machine';
 import { VMX_CAPABILITIES, VMX_CONTROLS, type VmxVcpu, vmx } from './index.js';
 
 const CODE = 0x1000;
@@ -339,10 +338,10 @@ describe('what plugins ask the processor for', () => {
     // MOV AL, [1000H]; MOV BL, [1001H] reads its own code
     const { vcpu, report } = await run([0xa0, 0x00, 0x10, 0x8a, 0x1e, 0x01, 0x10, HLT], {
       plugin: {
-        requires: { services: [EptViewsToken] },
+        requires: { services: [MemoryViewsToken] },
         apply({ services, hooks }) {
           hooks.started.tap('hide', () =>
-            services.get(EptViewsToken).base.hidePage(CODE, new Uint8Array(4096).fill(0x77)),
+            services.get(MemoryViewsToken).base.hide(CODE, new Uint8Array(4096).fill(0x77)),
           );
         },
       },
@@ -356,13 +355,13 @@ describe('what plugins ask the processor for', () => {
     const { report } = await run([0xc6, 0x06, 0x00, 0x50, 0x11, HLT], {
       // MOV BYTE [5000H], 11H
       plugin: {
-        requires: { services: [EptViewsToken] },
+        requires: { services: [MemoryViewsToken] },
         apply({ services, hooks }) {
-          const views = services.get(EptViewsToken);
-          hooks.started.tap('protect', () => views.protectPage(0x5000, 5));
+          const views = services.get(MemoryViewsToken);
+          hooks.started.tap('protect', () => views.base.protect(0x5000, 5));
           hooks.exit.for('ept-violation').tap('see', (exit) => {
             tried.push(exit.qualification & 7, exit.gpa);
-            views.current.restorePage(exit.gpa);
+            views.base.restore(exit.gpa);
             return RETRY;
           });
         },
@@ -376,12 +375,12 @@ describe('what plugins ask the processor for', () => {
     const { vcpu } = await run([0x0f, 0x01, 0xc1, 0xa0, 0x00, 0x50, HLT], {
       // VMCALL; MOV AL, [5000H]
       plugin: {
-        requires: { services: [EptViewsToken] },
+        requires: { services: [MemoryViewsToken] },
         apply({ services, hooks }) {
-          const views = services.get(EptViewsToken);
+          const views = services.get(MemoryViewsToken);
           hooks.exit.for('vmcall').tap({ name: 'switch', before: 'exits/vmcall' }, (exit, cpu) => {
             const view = views.create();
-            view.hidePage(0x5000, new Uint8Array(4096).fill(0x33));
+            view.hide(0x5000, new Uint8Array(4096).fill(0x33));
             views.use(view);
             return RESUME;
           });

@@ -11,13 +11,13 @@ import type {
   Vcpu,
 } from '@visorkit/core';
 import { Engine, ProcessorBanks, TSC_FREQUENCY, processorCpuid, processorModule } from '@visorkit/engine';
-import type { ProcessorVendor } from '@visorkit/engine';
-import { TimeStampCounterToken } from '@visorkit/machine';
+import type { ProcessorSource, ProcessorVendor } from '@visorkit/engine';
+import { MemoryViewsToken, TimeStampCounterToken } from '@visorkit/machine';
 import { VMX_CAPABILITIES, VMX_CONTROLS } from './capabilities.js';
 import { RealClock, VirtualClock } from './clock.js';
 import type { VmxClock } from './clock.js';
-import { EptViews, EptViewsToken } from './ept-views.js';
 import { GuestMap } from './guest-map.js';
+import { VmxMemoryViews } from './memory-views.js';
 import { VmxVcpu } from './vcpu.js';
 import { setUpVmcs, yieldOnPause } from './vmcs-setup.js';
 
@@ -32,6 +32,11 @@ export interface VmxBackendOptions {
   readonly seed?: bigint;
   /** Exits with reason 9 are given to handlers; by default the processor's own task switch carries them out. */
   readonly exitOnTaskSwitch?: boolean;
+  /**
+   * Where the processor's code, engine.wasm of @visorkit/engine, lies, or its bytes. Unless given it is looked for in the package, and beside the
+   * running module: a bundle needs it only when it has the file elsewhere or in itself.
+   */
+  readonly processor?: ProcessorSource;
 }
 
 /** More than this take so long in turn that guests give up waiting for one another. */
@@ -42,7 +47,7 @@ interface Parts {
   readonly engine: Engine;
   readonly clock: VmxClock;
   readonly map: GuestMap;
-  readonly views: EptViews;
+  readonly views: VmxMemoryViews;
   readonly banks: ProcessorBanks;
 }
 
@@ -51,7 +56,7 @@ export class VmxBackend implements Backend {
   readonly capabilities = VMX_CAPABILITIES;
   readonly controls = VMX_CONTROLS;
   readonly cpuid: readonly CpuidEntry[];
-  readonly provides: readonly Token<unknown>[] = [TimeStampCounterToken, EptViewsToken];
+  readonly provides: readonly Token<unknown>[] = [TimeStampCounterToken, MemoryViewsToken];
   #module: Awaited<ReturnType<typeof processorModule>> | undefined;
   #opened: BackendOptions | undefined;
   #parts: Parts | undefined;
@@ -82,7 +87,7 @@ export class VmxBackend implements Backend {
         cpus: options.cpus,
       });
     this.#opened = options;
-    this.#module = await processorModule();
+    this.#module = await processorModule(this.options.processor);
   }
 
   createMemory(size: number): GuestMemory {
@@ -101,7 +106,7 @@ export class VmxBackend implements Backend {
     this.#yieldOnPause = opened.cpus > 1 && yieldOnPause(engine, opened.controls);
     const map = new GuestMap(engine);
     const banks = new ProcessorBanks(engine, opened.cpus, () => clock.processorChanged());
-    this.#parts = { engine, clock, map, banks, views: new EptViews(banks, map) };
+    this.#parts = { engine, clock, map, banks, views: new VmxMemoryViews(banks, map) };
     return engine.memory;
   }
 
@@ -112,7 +117,7 @@ export class VmxBackend implements Backend {
 
   provideServices(services: Services): void {
     const { engine, clock, views } = this.#required();
-    services.provide(EptViewsToken, views);
+    services.provide(MemoryViewsToken, views);
     services.provide(TimeStampCounterToken, {
       frequency: TSC_FREQUENCY,
       read: () => engine.tsc,
@@ -121,7 +126,7 @@ export class VmxBackend implements Backend {
   }
 
   mapRom(gpa: number, bytes: Uint8Array): void {
-    this.#required().map.mapRom(gpa, bytes);
+    this.#required().views.mapRom(gpa, bytes);
   }
 
   /** The processor itself, for tools and tests that need more than the contract. */

@@ -4,7 +4,7 @@
  * Virtual: a retired instruction is a nanosecond, an access to a device a microsecond more, and the kernel skips what the
  * guest sleeps through. Real: the host's monotonic clock; the TSC is set at the start of each run and goes on by one for each instruction until the next.
  */
-import { performance } from 'node:perf_hooks';
+import { host } from '@visorkit/core';
 import type { ExecutionClock } from '@visorkit/core';
 import { layout } from '@visorkit/engine';
 import type { Engine } from '@visorkit/engine';
@@ -98,7 +98,7 @@ const READING_INSTRUCTIONS = 2_000;
 
 export class RealClock implements VmxClock {
   readonly virtual = false;
-  readonly #start = performance.now();
+  readonly #start = host.now();
   #offset = 0;
   /** Instructions a nanosecond, measured. */
   #rate = FIRST_RATE;
@@ -118,7 +118,7 @@ export class RealClock implements VmxClock {
   constructor(private readonly engine: Engine) {}
 
   now(): number {
-    this.#reading = (performance.now() - this.#start) * 1e6 + this.#offset;
+    this.#reading = (host.now() - this.#start) * 1e6 + this.#offset;
     this.#readingRetired = this.engine.words[RETIRED];
     this.#entries = READING_ENTRIES;
     this.#fresh = this.#untold = true;

@@ -1,7 +1,7 @@
 /** Events queued for the next VM entry, and how they combine with one whose delivery was cut short by an exit. */
 import type { VmExit } from '@visorkit/core';
 import { layout, vmcsLayout } from '@visorkit/engine';
-import type { Engine, ProcessorBanks } from '@visorkit/engine';
+import type { Engine, ProcessorBanks, ProcessorState } from '@visorkit/engine';
 import { EventType, Vector, VmcsField, hasErrorCode, interruptionInfo } from '@visorkit/x86';
 
 const INFO = vmcsLayout.V_ENTRY_INTERRUPTION_INFO >>> 2;
@@ -40,24 +40,28 @@ export class EventQueue {
     return this.banks.select(this.index);
   }
 
+  private get state(): ProcessorState {
+    return this.banks.state(this.index);
+  }
+
   get queued(): boolean {
-    return this.engine.words[INFO] >= VALID;
+    return this.state.words[INFO] >= VALID;
   }
 
   canTakeInterrupt(): boolean {
-    const { words } = this.engine;
+    const { words } = this.state;
     return (
       (words[EFLAGS] & IF) !== 0 && (words[INTERRUPTIBILITY] & BLOCKED_BY_STI_OR_MOV_SS) === 0 && words[INFO] < VALID
     );
   }
 
   canTakeNmi(): boolean {
-    const { words } = this.engine;
+    const { words } = this.state;
     return (words[INTERRUPTIBILITY] & BLOCKED_FOR_NMI) === 0 && words[INFO] < VALID;
   }
 
   interruptsEnabled(): boolean {
-    return (this.engine.words[EFLAGS] & IF) !== 0;
+    return (this.state.words[EFLAGS] & IF) !== 0;
   }
 
   inject(info: number, errorCode: number, length: number): void {
@@ -117,7 +121,7 @@ export class EventQueue {
   }
 
   private setPrimary(bit: number, on: boolean): void {
-    const { vmcs } = this.engine,
+    const { vmcs } = this.state,
       value = vmcs.read32(VmcsField.PRIMARY_CONTROLS);
     vmcs.write32(VmcsField.PRIMARY_CONTROLS, on ? (value | bit) >>> 0 : (value & ~bit) >>> 0);
   }

@@ -1,44 +1,38 @@
-/** The guest-physical address space in EPT: RAM with the largest pages that fit, read-only memory, and nothing where devices are. */
+/** What lies in the machine's guest-physical address space, whatever a view makes of it: RAM and read-only memory, and where in the engine. */
 import { fail } from '@visorkit/core';
 import type { Engine } from '@visorkit/engine';
-import { EptBuilder, EptRights, VmcsField, eptPointer } from '@visorkit/x86';
+import { PageRights } from '@visorkit/machine';
 
 const PAGE = 4096;
 
-/** Pages by number (gpa / 4096), the last one not among them. */
-interface PageRange {
-  readonly first: number;
-  readonly end: number;
-}
-
-function pagesOf(gpa: number, length: number): PageRange {
-  return { first: gpa / PAGE, end: (gpa + length) / PAGE };
+/** A run of whole pages. */
+export interface MappedRange {
+  readonly gpa: number;
+  /** Host-physical address of the first byte. */
+  readonly hpa: number;
+  readonly size: number;
+  readonly rights: number;
 }
 
 export class GuestMap {
-  readonly ept: EptBuilder;
-  private readonly roms: PageRange[] = [];
-  private readonly ram: readonly PageRange[];
+  readonly ram: readonly MappedRange[];
+  #roms: MappedRange[] = [];
 
   constructor(private readonly engine: Engine) {
-    const { words, pages } = engine;
-    this.ept = new EptBuilder({
-      words,
-      allocatePage: () => pages.allocatePage(),
-      freePage: (page) => pages.freePage(page),
-    });
-    for (const { gpa, hostOffset, size } of engine.memory.regions) this.ept.map(gpa, hostOffset, size);
-    this.ram = engine.memory.regions.map(({ gpa, size }) => pagesOf(gpa, size));
-    this.select(this.ept);
+    this.ram = engine.memory.regions.map(({ gpa, hostOffset, size }) => ({
+      gpa,
+      hpa: hostOffset,
+      size,
+      rights: PageRights.RWX,
+    }));
   }
 
-  /** Makes a hierarchy the one the guest runs under. */
-  select(ept: EptBuilder): void {
-    this.engine.vmcs.write64(VmcsField.EPT_POINTER, eptPointer(ept.root));
+  get roms(): readonly MappedRange[] {
+    return this.#roms;
   }
 
   /** Read-only memory outside RAM, copied from `bytes`. */
-  mapRom(gpa: number, bytes: Uint8Array): void {
+  addRom(gpa: number, bytes: Uint8Array): MappedRange {
     if (gpa % PAGE !== 0 || bytes.length % PAGE !== 0 || bytes.length === 0) {
       fail(
         'ROM_RANGE',
@@ -48,21 +42,45 @@ export class GuestMap {
     }
     const hpa = this.engine.pages.allocate(bytes.length / PAGE);
     this.engine.bytes.set(bytes, hpa);
-    this.ept.map(gpa, hpa, bytes.length, { rights: EptRights.RX });
-    this.roms.push(pagesOf(gpa, bytes.length));
     this.engine.exports.invalidateCode(hpa, bytes.length);
-    this.engine.flushTranslations();
+    const rom = { gpa, hpa, size: bytes.length, rights: PageRights.RX };
+    this.#roms.push(rom);
+    return rom;
+  }
+
+  /** What the machine has at `gpa`; undefined for nothing but, perhaps, a device. */
+  at(gpa: number): MappedRange | undefined {
+    return this.#roms.find((range) => within(range, gpa)) ?? this.ram.find((range) => within(range, gpa));
+  }
+
+  /** Guest-physical address of a host-physical one; undefined when it is not the machine's memory. */
+  gpaOf(hpa: number): number | undefined {
+    for (const ranges of [this.ram, this.#roms])
+      for (const { gpa, hpa: first, size } of ranges)
+        if (hpa >= first && hpa < first + size) return gpa + (hpa - first);
+    return undefined;
   }
 
   /** True when a page (gpa / 4096) is read-only memory: writes there are ignored. */
   isRom(page: number): boolean {
-    for (const { first, end } of this.roms) if (page >= first && page < end) return true;
+    for (const range of this.#roms) if (within(range, page * PAGE)) return true;
     return false;
   }
 
   /** True when a page (gpa / 4096) is RAM. */
   isRam(page: number): boolean {
-    for (const { first, end } of this.ram) if (page >= first && page < end) return true;
+    for (const range of this.ram) if (within(range, page * PAGE)) return true;
     return false;
   }
+
+  save(): MappedRange[] {
+    return [...this.#roms];
+  }
+  restore(roms: readonly MappedRange[]): void {
+    this.#roms = [...roms];
+  }
+}
+
+function within({ gpa: first, size }: MappedRange, gpa: number): boolean {
+  return gpa >= first && gpa < first + size;
 }

@@ -2,7 +2,7 @@
 import { fail } from '@visorkit/core';
 import type { DescriptorTable, SegmentState, TranslationFault } from '@visorkit/core';
 import { ARCH_CAPABILITIES, layout } from '@visorkit/engine';
-import type { Engine, ProcessorBanks } from '@visorkit/engine';
+import type { Engine, ProcessorBanks, ProcessorState } from '@visorkit/engine';
 import { AccessRights, Cr0, Cr4, Efer, Msr, VmcsField, codeBits, isCanonical, msrName } from '@visorkit/x86';
 
 const GENERAL_PROTECTION = 13;
@@ -23,13 +23,17 @@ export abstract class VmxRegisters {
     private readonly banks: ProcessorBanks,
   ) {}
 
-  /** The processor, with this vCPU's state in it. */
+  /** The processor, with this vCPU's state in it: for writing, which makes it this vCPU's turn. */
   protected get engine(): Engine {
     return this.banks.select(this.index);
   }
+  /** What this vCPU holds, for reading, whosever turn it is. */
+  protected get state(): ProcessorState {
+    return this.banks.state(this.index);
+  }
 
   getRegister32(index: number): number {
-    return this.engine.getRegister32(index);
+    return this.state.getRegister32(index);
   }
   setRegister32(index: number, value: number): void {
     this.engine.setRegister32(index, value);
@@ -43,153 +47,153 @@ export abstract class VmxRegisters {
     this.engine.bytes[layout.REGS + index * 8] = value;
   }
   getRegister(index: number): bigint {
-    return this.engine.getRegister(index);
+    return this.state.getRegister(index);
   }
   setRegister(index: number, value: bigint): void {
     this.engine.setRegister(index, words64(value));
   }
 
   get rax(): bigint {
-    return this.engine.getRegister(0);
+    return this.state.getRegister(0);
   }
   set rax(value: bigint) {
     this.setRegister(0, value);
   }
   get rcx(): bigint {
-    return this.engine.getRegister(1);
+    return this.state.getRegister(1);
   }
   set rcx(value: bigint) {
     this.setRegister(1, value);
   }
   get rdx(): bigint {
-    return this.engine.getRegister(2);
+    return this.state.getRegister(2);
   }
   set rdx(value: bigint) {
     this.setRegister(2, value);
   }
   get rbx(): bigint {
-    return this.engine.getRegister(3);
+    return this.state.getRegister(3);
   }
   set rbx(value: bigint) {
     this.setRegister(3, value);
   }
   get rsp(): bigint {
-    return this.engine.getRegister(4);
+    return this.state.getRegister(4);
   }
   set rsp(value: bigint) {
     this.setRegister(4, value);
   }
   get rbp(): bigint {
-    return this.engine.getRegister(5);
+    return this.state.getRegister(5);
   }
   set rbp(value: bigint) {
     this.setRegister(5, value);
   }
   get rsi(): bigint {
-    return this.engine.getRegister(6);
+    return this.state.getRegister(6);
   }
   set rsi(value: bigint) {
     this.setRegister(6, value);
   }
   get rdi(): bigint {
-    return this.engine.getRegister(7);
+    return this.state.getRegister(7);
   }
   set rdi(value: bigint) {
     this.setRegister(7, value);
   }
   get r8(): bigint {
-    return this.engine.getRegister(8);
+    return this.state.getRegister(8);
   }
   set r8(value: bigint) {
     this.setRegister(8, value);
   }
   get r9(): bigint {
-    return this.engine.getRegister(9);
+    return this.state.getRegister(9);
   }
   set r9(value: bigint) {
     this.setRegister(9, value);
   }
   get r10(): bigint {
-    return this.engine.getRegister(10);
+    return this.state.getRegister(10);
   }
   set r10(value: bigint) {
     this.setRegister(10, value);
   }
   get r11(): bigint {
-    return this.engine.getRegister(11);
+    return this.state.getRegister(11);
   }
   set r11(value: bigint) {
     this.setRegister(11, value);
   }
   get r12(): bigint {
-    return this.engine.getRegister(12);
+    return this.state.getRegister(12);
   }
   set r12(value: bigint) {
     this.setRegister(12, value);
   }
   get r13(): bigint {
-    return this.engine.getRegister(13);
+    return this.state.getRegister(13);
   }
   set r13(value: bigint) {
     this.setRegister(13, value);
   }
   get r14(): bigint {
-    return this.engine.getRegister(14);
+    return this.state.getRegister(14);
   }
   set r14(value: bigint) {
     this.setRegister(14, value);
   }
   get r15(): bigint {
-    return this.engine.getRegister(15);
+    return this.state.getRegister(15);
   }
   set r15(value: bigint) {
     this.setRegister(15, value);
   }
   get rip(): bigint {
-    return this.engine.rip;
+    return this.state.rip;
   }
   set rip(value: bigint) {
     this.engine.rip = words64(value);
   }
   get rflags(): bigint {
-    return BigInt(this.engine.rflags);
+    return BigInt(this.state.rflags);
   }
   set rflags(value: bigint) {
     this.engine.rflags = Number(value & 0x3f_7fd5n) | 2;
   }
 
   getSegment(index: number): SegmentState {
-    return this.engine.getSegment(index);
+    return this.state.getSegment(index);
   }
   setSegment(index: number, state: SegmentState): void {
     this.engine.setSegment(index, state);
   }
   get gdtr(): DescriptorTable {
-    return this.engine.gdtr;
+    return this.state.gdtr;
   }
   set gdtr(table: DescriptorTable) {
     this.engine.gdtr = table;
   }
   get idtr(): DescriptorTable {
-    return this.engine.idtr;
+    return this.state.idtr;
   }
   set idtr(table: DescriptorTable) {
     this.engine.idtr = table;
   }
 
   getControlRegister(index: number): bigint {
-    const { engine } = this;
+    const { state } = this;
     switch (index) {
       case 0:
-        return this.visible(engine.cr0, VmcsField.CR0_MASK, VmcsField.CR0_READ_SHADOW);
+        return this.visible(state.cr0, VmcsField.CR0_MASK, VmcsField.CR0_READ_SHADOW);
       case 2:
-        return engine.cr2;
+        return state.cr2;
       case 3:
-        return engine.cr3;
+        return state.cr3;
       case 4:
-        return this.visible(engine.cr4, VmcsField.CR4_MASK, VmcsField.CR4_READ_SHADOW);
+        return this.visible(state.cr4, VmcsField.CR4_MASK, VmcsField.CR4_READ_SHADOW);
       case 8:
-        return engine.cr8;
+        return state.cr8;
       default:
         return fail('CONTROL_REGISTER_UNKNOWN', `There is no CR${index}; control registers are 0, 2, 3, 4 and 8.`, {
           index,
@@ -219,20 +223,20 @@ export abstract class VmxRegisters {
   }
 
   getDebugRegister(index: number): bigint {
-    return this.engine.getDebugRegister(index === 4 || index === 5 ? index + 2 : index);
+    return this.state.getDebugRegister(index === 4 || index === 5 ? index + 2 : index);
   }
   setDebugRegister(index: number, value: bigint): void {
     this.engine.setDebugRegister(index === 4 || index === 5 ? index + 2 : index, words64(value));
   }
 
   get efer(): bigint {
-    return this.engine.efer;
+    return this.state.efer;
   }
   set efer(value: bigint) {
     this.engine.efer = words64(value);
   }
   get xcr0(): bigint {
-    return this.engine.xcr0;
+    return this.state.xcr0;
   }
   set xcr0(value: bigint) {
     this.engine.xcr0 = words64(value);
@@ -245,23 +249,24 @@ export abstract class VmxRegisters {
       index === Msr.IA32_TIME_STAMP_COUNTER ||
       index === Msr.IA32_ARCH_CAPABILITIES ||
       index === Msr.IA32_MTRRCAP ||
-      this.engine.readMsr(index) !== undefined
+      this.state.readMsr(index) !== undefined
     );
   }
 
   readMsr(index: number): bigint {
-    if (index === Msr.IA32_TIME_STAMP_COUNTER) return this.engine.tsc;
+    if (index === Msr.IA32_TIME_STAMP_COUNTER) return this.tsc;
     if (index === Msr.IA32_ARCH_CAPABILITIES) return ARCH_CAPABILITIES;
     if (index === Msr.IA32_MTRRCAP) return MTRRCAP;
-    const value = this.engine.readMsr(index);
+    const value = this.state.readMsr(index);
     if (value === undefined) fail('MSR_UNKNOWN', `The processor does not keep ${msrName(index)}.`, { index });
     return value;
   }
 
   readMsrHalf(index: number, half: 'low' | 'high'): number {
-    const address = this.engine.exports.msrAddress(index);
-    if (address === 0) return Number(half === 'low' ? this.readMsr(index) & 0xffff_ffffn : this.readMsr(index) >> 32n);
-    return this.engine.words[(address >>> 2) + (half === 'low' ? 0 : 1)];
+    return (
+      this.state.readMsrHalf(index, half === 'low' ? 0 : 1) ??
+      Number(half === 'low' ? this.readMsr(index) & 0xffff_ffffn : this.readMsr(index) >> 32n)
+    );
   }
 
   writeMsr(index: number, value: bigint): void {
@@ -284,10 +289,10 @@ export abstract class VmxRegisters {
   }
 
   get cpl(): number {
-    return (this.engine.words[(layout.SEG_AR >>> 2) + 2] >>> 5) & 3;
+    return (this.state.words[(layout.SEG_AR >>> 2) + 2] >>> 5) & 3;
   }
   get codeBits(): 16 | 32 | 64 {
-    const { words } = this.engine;
+    const { words } = this.state;
     return codeBits(words[(layout.SEG_AR >>> 2) + 1], (words[layout.EFER >>> 2] & Number(Efer.LMA)) !== 0);
   }
 
@@ -308,7 +313,7 @@ export abstract class VmxRegisters {
 
   /** A register as the guest sees it: host-owned bits come from the shadow (SDM 3C 26.3). */
   private visible(value: bigint, maskField: number, shadowField: number): bigint {
-    const { vmcs } = this.engine,
+    const { vmcs } = this.state,
       mask = vmcs.read64(maskField);
     return mask === 0n ? value : (value & ~mask) | (vmcs.read64(shadowField) & mask);
   }
@@ -367,6 +372,13 @@ export abstract class VmxRegisters {
     entries.forEach((entry, n) => {
       engine.longs[(layout.PDPTE >>> 3) + n] = entry;
     });
+  }
+
+  /** The processors share the counter, but for what each guest has moved its own by. */
+  private get tsc(): bigint {
+    const { engine } = this.banks,
+      at = layout.MSR_TSC_ADJUST >>> 3;
+    return words64(engine.tsc - engine.longs[at] + this.state.longs[at]);
   }
 
   /** The time stamp counter moves, and IA32_TSC_ADJUST with it (SDM 3B 18.17.3). */

@@ -14,11 +14,11 @@ import {
   taskSource,
 } from '@visorkit/x86';
 import type { VmxClock } from './clock.js';
-import type { EptViews } from './ept-views.js';
 import { EventQueue } from './events.js';
 import { fillDeadline, fillExit } from './fill-exit.js';
 import type { GuestMap } from './guest-map.js';
 import { applyFirmwareDefaults, applyInitialState } from './initial-state.js';
+import type { MemoryViewsState, VmxMemoryViews } from './memory-views.js';
 import { MmioPieces } from './mmio-pieces.js';
 import { VmxRegisters } from './registers.js';
 import { takeSnapshot } from './snapshot.js';
@@ -42,6 +42,8 @@ const BTF = 2;
 const SINGLE_STEP = 1 << 14;
 const BREAKPOINT_MET = 1 << 12;
 const VALID = 0x8000_0000;
+const NMI_UNBLOCKED = 1 << 12;
+const BLOCKING_BY_NMI = 8;
 const WINDOWS = (1 << 2) | (1 << 22);
 
 /** What a handler's RESUME does not move RIP over: exits between instructions, and those of a finished instruction. */
@@ -69,13 +71,15 @@ const BETWEEN = new Set<number>([
 export interface VmxVcpuState {
   engine: EngineState;
   clock: number;
+  /** Those of the whole VM, the same in each vCPU's state. */
+  views: MemoryViewsState;
 }
 
 export interface VmxVcpuParts {
   readonly banks: ProcessorBanks;
   readonly clock: VmxClock;
   readonly map: GuestMap;
-  readonly views: EptViews;
+  readonly views: VmxMemoryViews;
   /** Exits with reason 9 are given to handlers instead of being carried out. */
   readonly exitOnTaskSwitch: boolean;
   /** PAUSE in a loop gives the turn to another vCPU: what it waits for cannot come before. */
@@ -84,6 +88,7 @@ export interface VmxVcpuParts {
 
 export class VmxVcpu extends VmxRegisters implements Vcpu {
   readonly exit = new VmExit();
+  readonly vmcs: VmcsAccess;
   readonly #parts: VmxVcpuParts;
   readonly #banks: ProcessorBanks;
   readonly #events: EventQueue;
@@ -99,16 +104,20 @@ export class VmxVcpu extends VmxRegisters implements Vcpu {
     this.#banks = parts.banks;
     this.#events = new EventQueue(index, parts.banks, this.exit);
     this.#pieces = new MmioPieces(index, parts.banks);
+    const vmcs = (): VmcsAccess => parts.banks.state(index).vmcs;
+    this.vmcs = {
+      read32: (field) => vmcs().read32(field),
+      write32: (field, value) => vmcs().write32(field, value),
+      read64: (field) => vmcs().read64(field),
+      write64: (field, value) => vmcs().write64(field, value),
+    };
   }
 
-  get vmcs(): VmcsAccess {
-    return this.engine.vmcs;
-  }
   get instructions(): number {
     return this.#banks.retired(this.index);
   }
   get brokenEntryRule(): string | undefined {
-    return describeEntryRule(this.engine.failedRule);
+    return describeEntryRule(this.state.failedRule);
   }
   setDeadline(ns: number): void {
     this.#deadline = ns;
@@ -116,7 +125,7 @@ export class VmxVcpu extends VmxRegisters implements Vcpu {
   }
   setInstructionLimit(count: number): void {
     // in the engine's count, which the instructions of other vCPUs have advanced too
-    this.#limit = this.#events.limit = count + (this.engine.retired - this.instructions);
+    this.#limit = this.#events.limit = count + (this.#banks.engine.retired - this.instructions);
     this.#stale = true;
   }
 
@@ -172,7 +181,7 @@ export class VmxVcpu extends VmxRegisters implements Vcpu {
     return this.#events.interruptsEnabled();
   }
   trapPending(): boolean {
-    return (this.engine.words[PENDING_DEBUG] & (SINGLE_STEP | BREAKPOINT_MET)) !== 0;
+    return (this.state.words[PENDING_DEBUG] & (SINGLE_STEP | BREAKPOINT_MET)) !== 0;
   }
   injectInterrupt(vector: number): void {
     this.#events.inject(interruptionInfo(vector, EventType.EXTERNAL_INTERRUPT), 0, 0);
@@ -210,17 +219,20 @@ export class VmxVcpu extends VmxRegisters implements Vcpu {
   }
 
   saveState(): VmxVcpuState {
-    return { engine: this.engine.saveState(), clock: this.#parts.clock.save() };
+    const { clock, views } = this.#parts;
+    return { engine: this.engine.saveState(), clock: clock.save(), views: views.save() };
   }
   restoreState(state: unknown): void {
-    const { engine, clock } = state as VmxVcpuState;
+    const { engine, clock, views } = state as VmxVcpuState;
+    this.#parts.views.checkState(views);
     this.engine.restoreState(engine);
+    this.#parts.views.restore(views);
     this.#parts.clock.restore(clock);
     this.#stale = true;
     this.#pieces.drop();
   }
   snapshot(): VcpuSnapshot {
-    return takeSnapshot(this.engine, this.index);
+    return takeSnapshot(this.state, this.index);
   }
 
   /**
@@ -311,7 +323,11 @@ export class VmxVcpu extends VmxRegisters implements Vcpu {
     switch (exit.reason) {
       case ExitReason.EPT_VIOLATION:
       case ExitReason.EPT_MISCONFIGURATION:
+        this.#blockNmiAgain();
         return this.#giveMemoryAccess();
+      case ExitReason.PML_FULL:
+        this.#blockNmiAgain();
+        return !this.#parts.views.logFull() || this.#again();
       case ExitReason.IO:
         this.#parts.clock.deviceAccess();
         return true;
@@ -328,6 +344,24 @@ export class VmxVcpu extends VmxRegisters implements Vcpu {
     }
   }
 
+  /** An IRET that was cut short had ended blocking by NMI; it is done again (SDM 3C 28.2.3, bit 12 of the qualification). */
+  #blockNmiAgain(): void {
+    const { exit } = this;
+    if (
+      exit.reason !== ExitReason.EPT_MISCONFIGURATION &&
+      (exit.qualification & NMI_UNBLOCKED) !== 0 &&
+      exit.idtVectoringInfo < VALID
+    )
+      this.engine.words[INTERRUPTIBILITY] |= BLOCKING_BY_NMI;
+  }
+
+  /** The guest goes on where it was, with the event that was being delivered. Returns false: nothing is given to handlers. */
+  #again(): false {
+    this.engine.mmio.retry();
+    this.#events.reinject();
+    return false;
+  }
+
   /** Accesses that no RAM answers become `mmio`; writes to read-only memory and reads of hidden pages are answered here. */
   #giveMemoryAccess(): boolean {
     const { exit, engine } = this,
@@ -337,10 +371,10 @@ export class VmxVcpu extends VmxRegisters implements Vcpu {
     const { page } = mmio;
     if (mmio.write && map.isRom(page)) {
       mmio.complete();
-      return false;
+      return this.#again();
     }
-    if (!mmio.write && views.answerRead(mmio)) return false;
-    if (map.isRam(page)) return true;
+    if (!mmio.write && views.answerRead(mmio)) return this.#again();
+    if (map.isRam(page) || map.isRom(page)) return true;
     this.#parts.clock.deviceAccess();
     this.#pieces.start();
     this.#pieces.describe(exit.mmio);
@@ -357,7 +391,8 @@ export class VmxVcpu extends VmxRegisters implements Vcpu {
 
   /** No event may come now: an instruction is half done, or a single-step trap is due first. */
   #betweenInstructions(): boolean {
-    return !this.engine.mmio.logged && !this.#pieces.pending && this.engine.words[PENDING_DEBUG] === 0;
+    const { state } = this;
+    return !state.accessesLogged && !this.#pieces.pending && state.words[PENDING_DEBUG] === 0;
   }
 
   /** RIP goes behind the instruction that the framework has carried out. */

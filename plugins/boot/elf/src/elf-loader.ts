@@ -116,7 +116,7 @@ export class ElfLoader implements BootLoader {
 function refusePrograms(elf: ElfFile, imageName: string): void {
   const interpreter = elf.segments.find(({ type }) => type === ElfSegmentType.INTERP);
   if (!interpreter) return;
-  const path = new TextDecoder('latin1')
+  const path = new TextDecoder()
     .decode(elf.segmentBytes(interpreter))
     .replace(/\0.*$/s, '')
     .replace(/[^\x20-\x7e]/g, '?');

@@ -9,6 +9,7 @@ import {
   RealTimeClockToken,
   TimerQueueToken,
 } from '@visorkit/machine';
+import { host } from '@visorkit/core';
 import type { Plugin, PluginHost } from '@visorkit/core';
 import { cmosCells } from '../cmos.js';
 import { RtcMc146818 } from '../rtc-mc146818.js';
@@ -54,7 +55,7 @@ export class RtcPlugin implements Plugin {
         timers: services.get(TimerQueueToken),
       },
       {
-        startTime: this.options.startTime ?? (time === 'virtual' ? VIRTUAL_START_TIME : Math.floor(Date.now() / 1000)),
+        startTime: this.options.startTime ?? (time === 'virtual' ? VIRTUAL_START_TIME : hostSeconds()),
         cells: cmosCells({
           regions: services.get(GuestMemoryToken).regions,
           cpus,
@@ -65,4 +66,8 @@ export class RtcPlugin implements Plugin {
     addPortDevice(host, this.name, rtc, [[0x70, 2]]);
     services.provide(RealTimeClockToken, rtc);
   }
+}
+
+function hostSeconds(): number {
+  return Math.floor(host.date() / 1000);
 }

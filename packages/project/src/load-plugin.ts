@@ -6,9 +6,8 @@
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { basename, dirname, extname, isAbsolute, join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import { VisorkitError, fail, isVisorkitError } from './errors.js';
-import type { Plugin, PluginClass } from './plugin.js';
-import type { PluginEntry } from './plugin-list.js';
+import { VisorkitError, fail, isVisorkitError } from '@visorkit/core';
+import type { Plugin, PluginClass, PluginEntry } from '@visorkit/core';
 
 interface Manifest {
   name?: string;
@@ -158,7 +157,7 @@ function text(value: unknown): string | undefined {
 }
 
 /**
- * Imports a module. TypeScript goes through jiti, which also lets it import the kernel and `shared` from where they are; so
+ * Imports a module. TypeScript goes through jiti, which also lets it import the kernel, this package and `shared` from where they are; so
  * does JavaScript that imports a package of visorkit and does not find one of its own.
  */
 export async function importFile(file: string, shared: SharedModules = {}): Promise<Record<string, unknown>> {
@@ -171,7 +170,11 @@ export async function importFile(file: string, shared: SharedModules = {}): Prom
   }
   const { createJiti } = await import('jiti');
   const jiti = createJiti(import.meta.url, {
-    virtualModules: { '@visorkit/core': await import('./index.js'), ...shared },
+    virtualModules: {
+      '@visorkit/core': await import('@visorkit/core'),
+      '@visorkit/project': await import('@visorkit/project'),
+      ...shared,
+    },
     interopDefault: false,
     moduleCache: true,
     fsCache: false,

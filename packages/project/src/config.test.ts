@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
-import { VisorkitError, findConfig, loadConfig, loadProject, parseSize, validateConfig } from './index.js';
+import { VisorkitError } from '@visorkit/core';
+import { findConfig, loadConfig, loadProject, validateConfig } from './index.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'visorkit-config-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -85,7 +86,7 @@ describe('loadConfig', () => {
   it('reads TypeScript and JavaScript', async () => {
     const ts = file(
       'visorkit.config.ts',
-      `import { defineVmm } from '@visorkit/core';\nconst memory: string = '64M';\nexport default defineVmm({ memory, time: 'virtual' });\n`,
+      `import { defineVmm } from '@visorkit/project';\nconst memory: string = '64M';\nexport default defineVmm({ memory, time: 'virtual' });\n`,
     );
     expect(await loadConfig(ts)).toEqual({ memory: '64M', time: 'virtual' });
     expect(await loadConfig(file('other.mjs', `export default { kernel: 'k' };`))).toEqual({ kernel: 'k' });
@@ -133,23 +134,5 @@ describe('loadProject', () => {
     ]);
     expect(await loadProject(join(folder, 'nowhere'))).toBeUndefined();
     await expect(loadProject(folder, 'missing.mjs')).rejects.toMatchObject({ code: 'CONFIG_NOT_FOUND' });
-  });
-});
-
-describe('parseSize', () => {
-  it('reads numbers and units', () => {
-    expect([
-      parseSize(4096),
-      parseSize('4096'),
-      parseSize('64k'),
-      parseSize('256M'),
-      parseSize('1.5G'),
-      parseSize('1 GiB'),
-      parseSize('2MB'),
-    ]).toEqual([4096, 4096, 65536, 2 ** 28, 1.5 * 2 ** 30, 2 ** 30, 2 ** 21]);
-  });
-
-  it.each(['', 'M', '-1', '1X', '0', 0, -5, NaN, Infinity, '1e3', '0.3k'])('refuses %j', (size) => {
-    expect(() => parseSize(size)).toThrow(VisorkitError);
   });
 });

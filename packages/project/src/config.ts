@@ -1,12 +1,10 @@
 /** `visorkit.config.ts`: what a VM is made of, checked when it is read. An error names the key, the value and what would be right. */
 import { existsSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { VisorkitError, fail, isVisorkitError } from './errors.js';
+import { VisorkitError, fail, isVisorkitError, parseSize } from '@visorkit/core';
+import type { Plugin, PluginClass, PluginEntry } from '@visorkit/core';
 import { importFile, loadPlugin } from './load-plugin.js';
 import type { SharedModules } from './load-plugin.js';
-import type { Plugin, PluginClass } from './plugin.js';
-import type { PluginEntry } from './plugin-list.js';
-import { parseSize } from './size.js';
 
 /** A plugin in a configuration: by path or package name, or itself, with options or without. */
 export type ConfigPlugin =

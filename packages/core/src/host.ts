@@ -1,0 +1,123 @@
+/**
+ * What the frame needs of the program around it: time, rest, a line of log, the bytes of a file beside a module. Everything else it does
+ * with the language alone, so that it runs wherever JavaScript and WebAssembly do.
+ *
+ * There are two hosts: Node, and whatever has the globals of the web (pages, their workers, other runtimes). Node is recognised when this
+ * module is loaded, and its modules are asked for by `process.getBuiltinModule`; nothing is imported, so a bundle for a browser and one
+ * for Node are made of the same files.
+ */
+export interface Host {
+  /** Monotonic time in milliseconds with fractions, from a moment that the host chooses. */
+  now(): number;
+  /** Time of the calendar, in milliseconds since 1970 UTC. */
+  date(): number;
+  /** Calls back as soon as the event loop has done what is ready now. */
+  defer(callback: () => void): void;
+  /**
+   * Calls back once, after `ms` milliseconds; Infinity never does, but keeps the program alive as any other. The host's longest timer (some
+   * 24 days) ends a longer one early. Returns what takes it back.
+   */
+  after(ms: number, callback: () => void): () => void;
+  /** Has the thread stand still for `ms` milliseconds. Gives false at once where that is forbidden, as on the thread of a page. */
+  block(ms: number): boolean;
+  /** Writes a line for the person who runs the program; on Node to standard error. */
+  log(line: string): void;
+  /** The bytes at a URL, which may be a file's on Node. Rejects with the host's own error. */
+  read(url: URL): Promise<Uint8Array<ArrayBuffer>>;
+  /** Like `read`, done when it returns; hosts without files do not have it. */
+  readonly readNow?: (url: URL) => Uint8Array<ArrayBuffer>;
+  /**
+   * Decompresses gzip by code of the host's own, where it has such code that is done when it returns. Throws when the data are damaged or give more than
+   * `limit` bytes.
+   */
+  readonly gunzip?: (bytes: Uint8Array, limit: number) => Uint8Array<ArrayBuffer>;
+}
+
+/** Of timers, in ms. */
+const LONGEST = 2 ** 31 - 1;
+
+/** A host of which only the globals of the web are known. */
+export function webHost(): Host {
+  let cell: Int32Array<SharedArrayBuffer> | undefined;
+  const waiting: (() => void)[] = [];
+  let channel: MessageChannel | undefined;
+  return {
+    now: () => performance.now(),
+    date: () => Date.now(),
+    // A message is the only task of the web that is due at once: timers in a chain wait four milliseconds each
+    defer(callback) {
+      if (channel === undefined) {
+        channel = new MessageChannel();
+        channel.port1.onmessage = () => waiting.shift()!();
+      }
+      waiting.push(callback);
+      channel.port2.postMessage(0);
+    },
+    after(ms, callback) {
+      const timer =
+        ms === Infinity ? setInterval(() => {}, LONGEST) : setTimeout(callback, Math.min(Math.max(ms, 0), LONGEST));
+      return () => clearTimeout(timer);
+    },
+    block(ms) {
+      try {
+        cell ??= new Int32Array(new SharedArrayBuffer(4));
+        Atomics.wait(cell, 0, 0, ms);
+        return true;
+      } catch {
+        return false;
+      }
+    },
+    log: (line) => console.error(line),
+    async read(url) {
+      const response = await fetch(url);
+      if (!response.ok) throw new Error(`${url.href}: HTTP status ${response.status}`);
+      return new Uint8Array(await response.arrayBuffer());
+    },
+  };
+}
+
+/** Node: faster ways of resting, files, zlib. */
+function nodeHost(process: NodeProcess): Host {
+  const web = webHost();
+  const fs = process.getBuiltinModule('node:fs');
+  return {
+    ...web,
+    defer: (callback) => void setImmediate(callback),
+    log: (line) => void process.stderr.write(`${line}\n`),
+    read: (url) => (url.protocol === 'file:' ? fs.promises.readFile(url) : web.read(url)),
+    readNow: (url) => fs.readFileSync(url),
+    gunzip: (bytes, maxOutputLength) =>
+      new Uint8Array(process.getBuiltinModule('node:zlib').gunzipSync(bytes, { maxOutputLength })),
+  };
+}
+
+/** What of the web's globals and Node's is used here, and nowhere else in the frame. */
+declare const performance: { now(): number };
+declare const console: { error(line: string): void };
+declare function setTimeout(callback: () => void, ms: number): Timer;
+declare function setInterval(callback: () => void, ms: number): Timer;
+declare function clearTimeout(timer: Timer): void;
+declare function setImmediate(callback: () => void): unknown;
+declare function fetch(url: URL): Promise<{ ok: boolean; status: number; arrayBuffer(): Promise<ArrayBuffer> }>;
+declare class MessageChannel {
+  readonly port1: { onmessage: (() => void) | null };
+  readonly port2: { postMessage(message: unknown): void };
+}
+type Timer = number | object;
+
+interface NodeProcess {
+  readonly stderr: { write(text: string): unknown };
+  getBuiltinModule(name: 'node:fs'): {
+    readFileSync(url: URL): Uint8Array<ArrayBuffer>;
+    promises: { readFile(url: URL): Promise<Uint8Array<ArrayBuffer>> };
+  };
+  getBuiltinModule(name: 'node:zlib'): {
+    gunzipSync(bytes: Uint8Array, options: { maxOutputLength: number }): Uint8Array<ArrayBuffer>;
+  };
+}
+
+/** Where this program runs. */
+export const host: Host = (() => {
+  const { process } = globalThis as { process?: Partial<NodeProcess> };
+  return typeof process?.getBuiltinModule === 'function' ? nodeHost(process as NodeProcess) : webHost();
+})();

@@ -1,0 +1,3 @@
+/** Configuration files and loading of plugins. */
+export * from './config.js';
+export * from './load-plugin.js';
