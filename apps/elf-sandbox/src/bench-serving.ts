@@ -40,6 +40,14 @@ async function timed(act: () => Promise<unknown>): Promise<number> {
   return performance.now() - start;
 }
 
+/** Processor time of this process while something runs, ms: what other work on the machine does not change. */
+async function processorTime(act: () => Promise<unknown>): Promise<number> {
+  const before = process.cpuUsage();
+  await act();
+  const { user, system } = process.cpuUsage(before);
+  return (user + system) / 1000;
+}
+
 const TRUE = { file, args: ['true'] };
 /** Some work for the processor. */
 const WORK = { file, args: ['sh', '-c', 'i=0; while [ $i -lt 2000 ]; do i=$((i+1)); done'] };
@@ -50,6 +58,9 @@ async function starts(): Promise<void> {
   const here: number[] = [];
   for (let i = 0; i < 40; i++) here.push(await timed(() => runElf(TRUE)));
   add('start to end of `true`, runElf in this thread', 'ms', here);
+  const costHere: number[] = [];
+  for (let i = 0; i < 40; i++) costHere.push(await processorTime(() => runElf(TRUE)));
+  add('processor time of that', 'ms', costHere);
   const cold: number[] = [];
   for (let i = 0; i < 5; i++) {
     const pool = new ElfPool({ workers: 1 });
@@ -62,6 +73,9 @@ async function starts(): Promise<void> {
   const there: number[] = [];
   for (let i = 0; i < 40; i++) there.push(await timed(() => pool.run(TRUE)));
   add('the same, in a pool that has started', 'ms', there);
+  const costThere: number[] = [];
+  for (let i = 0; i < 40; i++) costThere.push(await processorTime(() => pool.run(TRUE)));
+  add('processor time of that', 'ms', costThere);
 }
 
 const MEBIBYTE = 2 ** 20;
