@@ -67,12 +67,25 @@ describe('docs/command-line.md', () => {
   });
 });
 
-it('every link within the repository leads somewhere', () => {
+/** Headings as the usual hosts name them in links. */
+const anchors = (page: string): string[] =>
+  [...read(page).matchAll(/^#+ (.*)$/gm)].map(([, heading]) =>
+    heading
+      .toLowerCase()
+      .replace(/[^\w\- ]/g, '')
+      .replaceAll(' ', '-'),
+  );
+
+it('every link within the repository leads somewhere, also to a heading', () => {
   const wrong = all.filter(existing).flatMap((page) =>
     [...read(page).matchAll(/\]\(([^)\s]+)\)/g)]
-      .map(([, link]) => link.replace(/#.*$/, ''))
-      .filter((link) => link !== '' && !/^[a-z]+:/.test(link) && !existsSync(join(root, page, '..', link)))
-      .map((link) => `${page}: ${link}`),
+      .filter(([, link]) => !/^[a-z]+:/.test(link))
+      .filter(([, link]) => {
+        const [path, anchor] = link.split('#');
+        const target = path === '' ? page : join(page, '..', path);
+        return !existing(target) || (anchor !== undefined && !anchors(target).includes(anchor));
+      })
+      .map(([, link]) => `${page}: ${link}`),
   );
   expect(wrong).toEqual([]);
 });

@@ -210,7 +210,7 @@ async function plan(flags: RunFlags, project: Project | undefined, shared: Share
       plugins,
       onReset: config?.onReset ?? 'stop',
       debugExit: flags.debugExit ?? config?.debugExit ?? false,
-      testDevices: flags.testdev ?? false,
+      testDevices: flags.testdev ?? config?.testdev ?? false,
       log: log === 'none' ? silentLogSink : stderrLogSink(log),
     },
     limits: {
@@ -218,7 +218,7 @@ async function plan(flags: RunFlags, project: Project | undefined, shared: Share
       ...(timeout === undefined ? {} : { timeout }),
     },
     serial: flags.serial ?? config?.serial ?? 'stdio',
-    debugcon: flags.debugcon ?? 'none',
+    debugcon: flags.debugcon ?? config?.debugcon ?? 'none',
   };
 }
 

@@ -40,8 +40,12 @@ export interface VmmConfig {
   plugins?: ConfigPlugin[];
   /** Where the serial console goes: "stdio" (default), "none" or "file:PATH". */
   serial?: 'stdio' | 'none' | `file:${string}`;
+  /** Where ports 0xe9 and 0x402 print: "none" (default), "stdio" or "file:PATH". */
+  debugcon?: 'stdio' | 'none' | `file:${string}`;
   /** isa-debug-exit at port 0xf4. */
   debugExit?: boolean;
+  /** The test devices of kvm-unit-tests. */
+  testdev?: boolean;
   /** `real` (default), or `virtual`: time advances with retired instructions. */
   time?: 'real' | 'virtual';
   maxInstructions?: number;
@@ -103,7 +107,7 @@ export interface Project {
 
 /**
  * Reads `file`, or the configuration of `folder` if it has one; `undefined` when it has none.
- * Paths in it count from the folder it lies in: kernel, firmware, initrd, modules, plugins, the file of the serial console.
+ * Paths in it count from the folder it lies in: kernel, firmware, initrd, modules, plugins, the files of the consoles.
  */
 export async function loadProject(folder: string, file?: string, shared?: SharedModules): Promise<Project | undefined> {
   const found = file === undefined ? findConfig(folder) : resolve(folder, file);
@@ -115,7 +119,10 @@ export async function loadProject(folder: string, file?: string, shared?: Shared
   if (config.firmware !== undefined) config.firmware = from(config.firmware);
   if (config.initrd !== undefined) config.initrd = from(config.initrd);
   if (config.modules !== undefined) config.modules = config.modules.map((module) => module.replace(/^[^ ]+/, from));
-  if (config.serial?.startsWith('file:')) config.serial = `file:${from(config.serial.slice(5))}`;
+  for (const console of ['serial', 'debugcon'] as const) {
+    const where = config[console];
+    if (where?.startsWith('file:')) config[console] = `file:${from(where.slice(5))}`;
+  }
   return { file: found, config, plugins: await loadPlugins(plugins, home, shared) };
 }
 
@@ -157,6 +164,7 @@ export async function validateConfig(config: unknown, source = 'the configuratio
     }
   });
   /** Each key: what it must be, and how to say that. */
+  const place = v.union([v.picklist(['stdio', 'none']), v.pipe(v.string(), v.regex(/^file:./))]);
   const keys = {
     backend: [v.picklist(['vmx', 'kvm']), '"vmx" or "kvm"'],
     memory: [size, 'a size such as "256M", or a number of bytes that is a multiple of 4096'],
@@ -173,11 +181,10 @@ export async function validateConfig(config: unknown, source = 'the configuratio
       v.array(v.union([plugin, v.strictObject({ plugin, options: v.optional(record) })])),
       'a list of paths, package names, plugins or { plugin, options } objects',
     ],
-    serial: [
-      v.union([v.picklist(['stdio', 'none']), v.pipe(v.string(), v.regex(/^file:./))]),
-      '"stdio", "none" or "file:PATH"',
-    ],
+    serial: [place, '"stdio", "none" or "file:PATH"'],
+    debugcon: [place, '"stdio", "none" or "file:PATH"'],
     debugExit: [v.boolean(), 'true or false'],
+    testdev: [v.boolean(), 'true or false'],
     time: [v.picklist(['real', 'virtual']), '"real" or "virtual"'],
     maxInstructions: [v.pipe(v.number(), v.integer(), v.minValue(1)), 'a whole number of at least 1'],
     timeout: [v.pipe(v.number(), v.gtValue(0)), 'a positive number of seconds'],
