@@ -1,12 +1,14 @@
-import { addDevice, DeviceListToken, MsrBusToken } from '@visorkit/machine';
+import { definePlugin } from '@visorkit/core';
+import { AddDeviceToken } from '@visorkit/machine';
 import type { Device, MsrDevice } from '@visorkit/machine';
-import type { Plugin } from '@visorkit/core';
+import * as v from 'valibot';
 
 const SCRATCH = 0x4b56_0000;
 
 /** A register of 32 bits: a write of anything wider is #GP(0), as with a real one. */
 class ScratchMsr implements Device<string>, MsrDevice {
   readonly name = 'scratch-msr';
+  readonly schema = v.pipe(v.string(), v.digits());
   #value = 0n;
 
   readMsr(): bigint {
@@ -30,8 +32,8 @@ class ScratchMsr implements Device<string>, MsrDevice {
   }
 }
 
-export const scratchMsr: Plugin = {
+export const scratchMsr = definePlugin({
   name: 'scratch-msr',
-  requires: { services: [MsrBusToken, DeviceListToken] },
-  apply: (host) => addDevice(host, new ScratchMsr(), { msrs: [[SCRATCH, 1]] }),
-};
+  uses: { addDevice: AddDeviceToken },
+  apply: (host, { addDevice }) => addDevice(new ScratchMsr(), { msrs: [[SCRATCH, 1]] }),
+});

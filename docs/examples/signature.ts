@@ -1,14 +1,13 @@
+import { definePlugin } from '@visorkit/core';
 import { CpuidTableToken, ECX } from '@visorkit/machine';
-import type { Plugin } from '@visorkit/core';
 
 const HYPERVISOR_PRESENT = 1 << 31;
 
 /** Tells the guest that it runs under a hypervisor, and which: CPUID leaf 40000000H. */
-export const signature: Plugin = {
+export const signature = definePlugin({
   name: 'signature',
-  requires: { services: [CpuidTableToken] },
-  apply({ services, onDispose }) {
-    const table = services.get(CpuidTableToken);
+  uses: { table: CpuidTableToken },
+  apply({ onDispose }, { table }) {
     const [ebx, ecx, edx] = new Uint32Array(new TextEncoder().encode('MyHypervisor').buffer);
     table.set({ leaf: 0x4000_0000, subleaf: 0, indexed: false, eax: 0x4000_0000, ebx, ecx, edx });
     table.patch(1, 0, (leaf) => ({ ecx: leaf.ecx | HYPERVISOR_PRESENT }));
@@ -19,4 +18,4 @@ export const signature: Plugin = {
       }),
     );
   },
-};
+});

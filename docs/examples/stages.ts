@@ -15,9 +15,7 @@ export function stages(tell: (text: string) => void): Plugin {
       });
       cpuid.tap('look-on', () => tell('look-on'));
       cpuid.tap({ name: 'look-first', before: 'look-on' }, () => tell('look-first'));
-      hooks.afterExit.tap('afterwards', (exit, vcpu, outcome) =>
-        tell(`afterwards: ${outcome === RESUME ? 'RESUME' : outcome}`),
-      );
+      hooks.afterExit.tap((exit, vcpu, outcome) => tell(`afterwards: ${outcome === RESUME ? 'RESUME' : outcome}`));
     },
   };
 }

@@ -1,8 +1,8 @@
 /** What a page's worker would run: the addition, and a guest that rests until a plugin, which the container makes, switches it off. */
 import { VmxBackend } from '@visorkit/backend-vmx';
-import { BootFlatPlugin } from '@visorkit/boot-flat';
+import { bootFlat } from '@visorkit/boot-flat';
 import { SystemControlToken, host, inject, injectable } from '@visorkit/core';
-import type { SystemControl } from '@visorkit/core';
+import type { Plugin, SystemControl } from '@visorkit/core';
 import { hlt } from '@visorkit/exits';
 import { addition } from '@visorkit/hello/addition';
 import { TimerQueueToken, compose } from '@visorkit/machine';
@@ -12,21 +12,23 @@ const REST_MS = 20;
 
 @injectable()
 class SwitchOff {
-  static readonly pluginName = 'switch-off';
-  static readonly kernel = '>=0.1 <9';
-  static readonly requires = { services: [TimerQueueToken] };
-
   constructor(
     @inject(TimerQueueToken) private readonly timers: TimerQueue,
     @inject(SystemControlToken) private readonly system: SystemControl,
   ) {}
 
-  apply(): void {
+  later(): void {
     this.timers.schedule(1e6, () => {
       this.timers.schedule(REST_MS * 1e6, () => this.system.powerOff('enough'));
     });
   }
 }
+
+const switchOff: Plugin = {
+  name: 'switch-off',
+  kernel: '>=0.1 <9',
+  apply: ({ make }) => make(SwitchOff).later(),
+};
 
 /** `processor` is what VmxBackend takes. */
 export async function page(processor?: URL | Uint8Array<ArrayBuffer>): Promise<unknown> {
@@ -41,7 +43,7 @@ export async function page(processor?: URL | Uint8Array<ArrayBuffer>): Promise<u
   await using sleeper = compose({
     backend: new VmxBackend({ processor }),
     memory: '64K',
-    plugins: [hlt(), new BootFlatPlugin(), SwitchOff],
+    plugins: [hlt(), bootFlat(), switchOff],
     // again: sti; hlt; jmp again
     boot: { image: Uint8Array.of(0xfb, 0xf4, 0xeb, 0xfc), loader: 'flat', options: { address: 0x1000 } },
   });

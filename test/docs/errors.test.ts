@@ -22,11 +22,12 @@ function sources(): { path: string; text: string }[] {
   });
 }
 
-/** Codes given to fail, VisorkitError and the readers of images, with a file each. */
+/** Codes given to fail, VisorkitError, checks of fields and the readers of images, with a file each. */
 function codes(): Map<string, string> {
   const found = new Map<string, string>();
   for (const { path, text } of sources()) {
     for (const [, code] of text.matchAll(/(?:\bfail|\bVisorkitError)\(\s*'([A-Z0-9_]+)'/g)) found.set(code, path);
+    for (const [, code] of text.matchAll(/\bcode: '([A-Z0-9]+_[A-Z0-9_]+)'/g)) found.set(code, path);
     for (const [, code] of text.matchAll(/\bImageReader\([^;]*?'([A-Z0-9_]+)'/g)) found.set(code, path);
   }
   return found;

@@ -2,8 +2,9 @@
 import { join } from 'node:path';
 import { describe, expect, it, vi } from 'vitest';
 import { VmxBackend, vmx } from '@visorkit/backend-vmx';
-import { exits } from '@visorkit/exits';
-import type { LogSink, Plugin, StopReport, Vcpu } from '@visorkit/core';
+import { exits, hlt } from '@visorkit/exits';
+import { definePlugin } from '@visorkit/core';
+import type { Backend, BackendDefinition, LogSink, Plugin, StopReport, Token, Vcpu, Vmm } from '@visorkit/core';
 import { loadPlugin, loadProject } from '@visorkit/project';
 import { CpuidTableToken, compose } from '@visorkit/machine';
 import * as machine from '@visorkit/machine';
@@ -13,22 +14,31 @@ const examples = join(import.meta.dirname, '../../docs/examples');
 const example = async <T>(file: string): Promise<T> => (await import(/* @vite-ignore */ join(examples, file))) as T;
 
 /** Runs real-mode code at 1000H on the software processor. */
-async function run(code: Uint8Array, plugin: Plugin): Promise<{ report: StopReport; vcpu: Vcpu }> {
-  let vcpu: Vcpu | undefined;
-  const guest: Plugin = {
+async function run(
+  code: Uint8Array,
+  plugin: Plugin,
+  more: readonly Plugin[] = [],
+): Promise<{ report: StopReport; vcpu: Vcpu }> {
+  const vmm = machineOf([...code], [plugin, ...more, ...exits()]);
+  const report = await vmm.run({ maxInstructions: 1_000_000 });
+  const [vcpu] = vmm.vcpus;
+  await vmm.dispose();
+  return { report, vcpu };
+}
+
+/** A machine with real-mode code at 1000H. */
+function machineOf(code: readonly number[], plugins: readonly Plugin[], backend: Backend = vmx()): Vmm {
+  const guest = definePlugin({
     name: 'guest',
-    apply({ hooks, vcpus }) {
-      [vcpu] = vcpus;
-      hooks.load.tapPromise('guest', async () => {
-        vmm.memory.write(0x1000, code);
+    uses: { memory: machine.GuestMemoryToken },
+    apply({ hooks, vcpus }, { memory }) {
+      hooks.load.tap(() => {
+        memory.write(0x1000, Uint8Array.from(code));
         vcpus[0].setInitialState({ mode: 'real16', rip: 0x1000n, rsp: 0x8000n });
       });
     },
-  };
-  const vmm = compose({ backend: vmx(), memory: '1M', time: 'virtual', plugins: [guest, plugin, ...exits()] });
-  const report = await vmm.run({ maxInstructions: 1_000_000 });
-  await vmm.dispose();
-  return { report, vcpu: vcpu! };
+  });
+  return compose({ backend, memory: '1M', time: 'virtual', plugins: [guest, ...plugins] });
 }
 
 /** MOV r32, imm32 in 16-bit code. */
@@ -121,22 +131,94 @@ describe('the listings', () => {
     const { hypercall } = await example<{ hypercall: Plugin }>('outcomes.ts');
     // Vector 6 of the real-mode table leads to 0:0, where there is a HLT
     const refused = (number: number) =>
-      run(Uint8Array.of(...mov(EAX, number), ...VMCALL, 0xeb, 0xfe), {
-        ...hypercall,
-        apply(host) {
-          hypercall.apply(host);
-          host.hooks.loaded.tapPromise('table', async () => {
-            host.services.get(machine.GuestMemoryToken).writeU32(24, 0x2000);
-            host.services.get(machine.GuestMemoryToken).writeU8(0x2000, HLT);
-          });
-        },
-      });
+      run(Uint8Array.of(...mov(EAX, number), ...VMCALL, 0xeb, 0xfe), hypercall, [
+        definePlugin({
+          name: 'table',
+          uses: { memory: machine.GuestMemoryToken },
+          apply({ hooks }, { memory }) {
+            hooks.loaded.tap(() => {
+              memory.writeU32(24, 0x2000);
+              memory.writeU8(0x2000, HLT);
+            });
+          },
+        }),
+      ]);
     for (const number of [2, 99]) {
       const { report, vcpu } = await refused(number);
       expect([report.reason, vcpu.rip]).toEqual(['halted', 0x2001n]);
     }
     const halted = await run(Uint8Array.of(...mov(EAX, 3), ...VMCALL, 0xeb, 0xfe), hypercall);
     expect([halted.report.reason, halted.vcpu.rip]).toEqual(['halted', 0x1009n]);
+  });
+
+  it('outcomes: pause, and the call is made again', async () => {
+    const { hypercall } = await example<{ hypercall: Plugin }>('outcomes.ts');
+    await using vmm = machineOf([...mov(EAX, 5), ...VMCALL, HLT], [hypercall, ...exits()]);
+    for (let turn = 0; turn < 2; turn++) {
+      expect(await vmm.run()).toMatchObject({ reason: 'paused', why: 'the guest asked for a pause' });
+      expect(vmm.vcpus[0].rip).toBe(0x1006n);
+    }
+    vmm.vcpus[0].rax = 1n;
+    expect((await vmm.run()).reason).toBe('halted');
+  });
+
+  it('going-on: a guest that uses a port nobody answers at', async () => {
+    const { answerPorts } = await example<{ answerPorts: (vmm: Vmm, tell: (text: string) => void) => Promise<string> }>(
+      'going-on.ts',
+    );
+    const told: string[] = [];
+    await using vmm = machineOf([0xe4, 0x10, HLT], [hlt()]);
+    expect(await answerPorts(vmm, (text) => void told.push(text))).toMatch(/^The guest halted/);
+    expect([told, vmm.vcpus[0].rax & 0xffn]).toEqual([['io at 0x1000'], 0xffn]);
+  });
+
+  it('three-times: a tap that takes itself back', async () => {
+    const { threeTimes } = await example<{ threeTimes: (tell: (text: string) => void) => Plugin }>('three-times.ts');
+    const told: string[] = [];
+    const { report } = await run(
+      Uint8Array.of(...Array.from({ length: 5 }, () => [0x66, 0x31, 0xc0, 0x0f, 0xa2]).flat(), HLT), // XOR EAX, EAX; CPUID
+      threeTimes((text) => void told.push(text)),
+    );
+    expect([told, report.exits.cpuid]).toEqual([['CPUID 0', 'CPUID 0', 'CPUID 0'], 5]);
+  });
+
+  it('trace-between: single steps between two CPUIDs, and no others', async () => {
+    const { traceBetween } = await example<{ traceBetween: (tell: (rip: string) => void) => Plugin }>(
+      'trace-between.ts',
+    );
+    const told: string[] = [];
+    const { report } = await run(
+      Uint8Array.of(0x90, 0x0f, 0xa2, 0x90, 0x40, 0x0f, 0xa2, 0x90, 0x40, HLT),
+      traceBetween((rip) => void told.push(rip)),
+    );
+    expect(told).toEqual(['0x1004', '0x1005']);
+    expect(report).toMatchObject({ reason: 'halted', exits: { 'monitor-trap-flag': 2 } });
+  });
+
+  it('exit-log: a service made when it is asked for, in any order', async () => {
+    interface ExitLog {
+      eventLog: () => Plugin;
+      noteHalts: () => Plugin;
+      EventLogToken: Token<{ readonly lines: readonly string[] }>;
+    }
+    const { eventLog, noteHalts, EventLogToken } = await example<ExitLog>('exit-log.ts');
+    await using vmm = machineOf([0x90, HLT], [noteHalts(), ...exits(), eventLog()]);
+    await vmm.run();
+    expect(vmm.services.get(EventLogToken).lines).toEqual(['0 us: a machine without APICs', '0 us: vCPU 0 halts']);
+    expect(() => machineOf([HLT], [noteHalts()])).toThrow(
+      'Plugin note-halts uses the service "example/event-log", which no plugin of this VM provides. The package visorkit-event-log has it: add its plugin.',
+    );
+  });
+
+  it('seeded: a backend of its own', async () => {
+    const { default: seeded } = await example<{ default: BackendDefinition }>('seeded.ts');
+    const thrown = async (seed: number): Promise<bigint> => {
+      await using vmm = machineOf([0x66, 0x0f, 0xc7, 0xf0, HLT], exits(), await seeded.create({ seed })); // RDRAND EAX
+      await vmm.run();
+      return vmm.vcpus[0].rax;
+    };
+    expect(await thrown(2)).toBe(await thrown(2));
+    expect(await thrown(2)).not.toBe(await thrown(3));
   });
 
   it('slow-clock: an exit that only happens when asked for', async () => {

@@ -1,5 +1,5 @@
 /** Subcommands that come from outside: from the modules that the configuration or `--plugin` names. */
-import { VisorkitError, fail, isVisorkitError } from '@visorkit/core';
+import { VisorkitError, fail, instead, isVisorkitError } from '@visorkit/core';
 import type { CommandContext, CommandDefinition } from '@visorkit/project';
 import { findConfig, loadCommands } from '@visorkit/project';
 import type { Command } from 'commander';
@@ -12,7 +12,7 @@ export interface GlobalFlags {
   config?: string;
 }
 
-/** Adds them to the command line. Throws what loading them throws, and COMMAND_CONFLICT. */
+/** Adds them to the command line. Throws what loading them throws, and SUBCOMMAND_CONFLICT. */
 export async function addOutsideCommands(
   program: Command,
   { plugin = [], config }: GlobalFlags,
@@ -25,7 +25,7 @@ export async function addOutsideCommands(
   );
   for (const command of commands) {
     if (program.commands.some((other) => other.name() === command.name)) {
-      fail('COMMAND_CONFLICT', `There are two commands called "${command.name}"; leave one of them out.`, {
+      fail('SUBCOMMAND_CONFLICT', `There are two commands called "${command.name}"; leave one of them out.`, {
         command: command.name,
       });
     }
@@ -40,7 +40,7 @@ function add(program: Command, command: CommandDefinition, end: (status: number)
     for (const { form, describe } of command.options ?? []) made.option(form, describe);
   } catch (error) {
     throw new VisorkitError(
-      'COMMAND_SHAPE',
+      'SUBCOMMAND_SHAPE',
       `The command ${command.name} has an argument or option that cannot be: ${(error as Error).message}. Forms are <file>, [file], [files...] for arguments, --name and --name <value> for options.`,
       { command: command.name },
       error,
@@ -53,10 +53,23 @@ function add(program: Command, command: CommandDefinition, end: (status: number)
     const context: CommandContext = {
       arguments: words.filter((word) => word !== undefined),
       options,
-      run: async (flags, plugins) => (await import('./run-command.js')).runCommand(flags, plugins),
+      run: async (flags, plugins) => {
+        checkRunOptions(program, Object.keys(flags));
+        return (await import('./run-command.js')).runCommand(flags, plugins);
+      },
     };
     end(await statusOf(command, context));
   });
+}
+
+/** Refuses what is no option of `run`. Throws COMMAND_LINE. */
+function checkRunOptions(program: Command, given: readonly string[]): void {
+  const run = program.commands.find((command) => command.name() === 'run');
+  const known = (run?.options ?? []).map((option) => option.attributeName());
+  const wrong = given.find((name) => !known.includes(name));
+  if (wrong === undefined) return;
+  const hint = instead(wrong, known);
+  fail('COMMAND_LINE', `"${wrong}" is no option of run${hint}${hint.endsWith('?') ? '' : '.'}`, { option: wrong });
 }
 
 async function statusOf(command: CommandDefinition, context: CommandContext): Promise<number> {
@@ -66,7 +79,7 @@ async function statusOf(command: CommandDefinition, context: CommandContext): Pr
   } catch (error) {
     if (isVisorkitError(error)) throw error;
     throw new VisorkitError(
-      'COMMAND_FAILED',
+      'SUBCOMMAND_FAILED',
       `The command ${command.name} failed: ${error instanceof Error ? error.message : String(error)}`,
       { command: command.name },
       error,
@@ -75,7 +88,7 @@ async function statusOf(command: CommandDefinition, context: CommandContext): Pr
   if (status === undefined) return 0;
   if (typeof status === 'number' && Number.isInteger(status) && status >= 0 && status <= 255) return status;
   return fail(
-    'COMMAND_FAILED',
+    'SUBCOMMAND_FAILED',
     `The command ${command.name} gave ${String(status)} for its exit status; a whole number from 0 to 255, or nothing, is right.`,
     { command: command.name },
   );

@@ -84,7 +84,7 @@ it('of a .mjs file before the machine runs; each sentence is said once', async (
 it('of a timer that nobody waits for', async () => {
   const plugin = scratch.file(
     'stray.mjs',
-    `export default { name: 'stray',\n  apply({ hooks }) {\n    hooks.load.tapPromise('stray', () => new Promise(() => { setTimeout(() => {\n      throw new Error('late'); }, 1); })); } };\n`,
+    `export default { name: 'stray',\n  apply({ hooks }) {\n    hooks.load.tap('stray', () => new Promise(() => { setTimeout(() => {\n      throw new Error('late'); }, 1); })); } };\n`,
   );
   // vitest takes uncaught exceptions for failures of its own
   const others = process.listeners('uncaughtException');

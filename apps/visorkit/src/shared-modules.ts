@@ -1,4 +1,4 @@
-/** The packages of visorkit that a plugin or a configuration may import although nobody installed them beside it. */
+/** The packages that a plugin or a configuration may import although nobody installed them beside it. */
 import type { SharedModules } from '@visorkit/project';
 
 const PACKAGES: Readonly<Record<string, () => Promise<unknown>>> = {
@@ -9,6 +9,7 @@ const PACKAGES: Readonly<Record<string, () => Promise<unknown>>> = {
   '@visorkit/machine': () => import('@visorkit/machine'),
   '@visorkit/pc': () => import('@visorkit/pc'),
   '@visorkit/x86': () => import('@visorkit/x86'),
+  valibot: () => import('valibot'),
 };
 
 /** All of them; `@visorkit/core` and `@visorkit/project` need no naming. */

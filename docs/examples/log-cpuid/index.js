@@ -1,6 +1,6 @@
 export default {
   name: 'log-cpuid',
   apply({ hooks, logger }) {
-    hooks.exit.for('cpuid').tap('log-cpuid', (exit, vcpu) => logger.info(`CPUID ${vcpu.rax.toString(16)}`));
+    hooks.exit.for('cpuid').tap((exit, vcpu) => logger.info(`CPUID ${vcpu.rax.toString(16)}`));
   },
 };

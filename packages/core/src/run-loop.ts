@@ -53,6 +53,8 @@ export class RunLoop {
   phase: Phase = Phase.GUEST;
   readonly #parts: RunLoopParts;
   #turn = 0;
+  /** A run has ended, and no other has begun. */
+  #stands = false;
 
   constructor(parts: RunLoopParts) {
     this.#parts = parts;
@@ -71,6 +73,7 @@ export class RunLoop {
     const started = host.now();
     let looks = EXITS_BETWEEN_LOOKS;
 
+    if (this.#stands) this.#goOn();
     if (this.current.exitOpen) {
       const over = this.#offerAgain();
       if (over !== undefined) return over;
@@ -143,25 +146,34 @@ export class RunLoop {
     return 'stop';
   }
 
-  /**
-   * The last run ended at an exit that nobody carried out: it is offered again, to handlers that may be new. When somebody has
-   * moved RIP since, the guest goes on there and the exit is forgotten.
-   */
+  /** The last run ended at an exit that nobody carried out: it is offered again, to handlers that may be new. */
   #offerAgain(): SliceEnd | undefined {
-    const runner = this.current;
     if (this.stopRequest !== undefined) return 'stop';
     if (this.#parts.dispatcher.stale) this.#parts.dispatcher.compile();
-    if (runner.vcpu.rip === runner.openAt) return this.#handle(runner);
-    runner.exitOpen = false;
-    runner.vcpu.dropExit();
-    return undefined;
+    return this.#handle(this.current);
   }
 
-  /** The run has ended. An exit that nobody carried out is remembered with where it was. */
+  /** A run begins. Where somebody has moved RIP since the last one, the guest goes on there, and what is half done of its exit is forgotten. */
+  #goOn(): void {
+    this.#stands = false;
+    for (const runner of this.#parts.runners) {
+      if (runner.vcpu.rip === runner.stoodAt) continue;
+      runner.exitOpen = false;
+      runner.vcpu.dropExit();
+    }
+  }
+
+  /** The run has ended. Where each vCPU is is remembered. */
   standStill(): void {
     this.stopRequest = undefined;
-    const { current } = this;
-    if (current.exitOpen) current.openAt = current.vcpu.rip;
+    this.#stands = true;
+    for (const runner of this.#parts.runners) {
+      try {
+        runner.stoodAt = runner.vcpu.rip;
+      } catch {
+        // The backend has failed, and the report says so
+      }
+    }
   }
 
   save(): SavedLoop {
@@ -177,6 +189,7 @@ export class RunLoop {
     runners.forEach((runner, index) => runner.restore(state.runners[index]));
     this.current = runners[state.current];
     this.#turn = state.turn;
+    this.#stands = true;
   }
 
   /** How long a sleeping machine may sleep, in ns from now; Infinity until something outside wakes it. */

@@ -24,8 +24,8 @@ export class VcpuRunner {
   activity: Activity;
   /** The last exit has not been carried out: nobody took it, or a handler threw. */
   exitOpen = false;
-  /** RIP when the run ended at such an exit. */
-  openAt = 0n;
+  /** RIP when the last run ended. */
+  stoodAt = 0n;
   readonly #vcpu: BackendVcpu;
   readonly #source: InterruptSource | undefined;
   readonly #hooks: KernelHooks;
@@ -72,7 +72,7 @@ export class VcpuRunner {
       anyInterrupt: this.#anyInterrupt,
       interruptWindow: this.#interruptWindow,
       nmiWindow: this.#nmiWindow,
-      exit: this.exitOpen ? { at: this.openAt, record: saveExit(this.#vcpu.exit) } : undefined,
+      exit: this.exitOpen ? { at: this.stoodAt, record: saveExit(this.#vcpu.exit) } : undefined,
     };
   }
 
@@ -84,8 +84,8 @@ export class VcpuRunner {
     this.#interruptWindow = state.interruptWindow;
     this.#nmiWindow = state.nmiWindow;
     this.exitOpen = state.exit !== undefined;
+    this.stoodAt = state.exit?.at ?? this.#vcpu.rip;
     if (state.exit === undefined) return;
-    this.openAt = state.exit.at;
     restoreExit(this.#vcpu.exit, state.exit.record);
   }
 

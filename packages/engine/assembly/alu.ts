@@ -1,5 +1,5 @@
 import { LF_AUX, LF_RESULT } from "../src/layout";
-import { getCF, getOF } from "./flags";
+import { getCF } from "./flags";
 /**
  * Arithmetic with its flags. The carry out of every bit of a sum is (a & b) | ((a | b) & ~r), the borrow of a difference is
  * (~a & b) | ((~a | b) & r); the two top ones are CF and, together, OF, bit 3 is AF. Shifts leave AF clear and give OF its

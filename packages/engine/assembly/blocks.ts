@@ -1,48 +1,21 @@
 import {
-  ARENA, ARENA_BYTES, BLOCK_HASH, BLOCK_HASH_ENTRIES, CODE_BASE, COUNTERS, CR4, FETCH_BUFFER, MODE, PAGE_BLOCKS, RIP, SCRATCH_RECORDS, SEG_BASE, SEG_CS, SEG_LIMIT,
+  ARENA, ARENA_BYTES, COUNTERS, FETCH_BUFFER, MODE, RIP, SCRATCH_RECORDS, SEG_CS, SEG_LIMIT,
 } from "../src/layout";
-import { decode, decodedEnds } from "./decode";
-import { OP_CALL32, OP_CALL64, OP_CONTINUE, OP_JCC0, OP_JCC15, OP_NEXT, OP_TOO_LONG, fusedWithBranch } from "./generated/ops";
+import { HEADER, arenaNext, bucket, enlist, resetBlocks, takeArena } from "./code-pages";
+import { decode, decodedEnds, tooLong } from "./decode";
+import { OP_CONTINUE, OP_JCC0, OP_JCC15, OP_NEXT, fusedWithBranch } from "./generated/ops";
 import { codePage } from "./mmu";
 import { MODE_CS_CHECK, MODE_SIZE } from "./mode";
 import { RECORD, recOp } from "./record";
-import { raiseError } from "./system/exceptions";
-import { newJumpGeneration, protectHostPage } from "./tlb";
+import { raiseError } from "./system/raise";
 /**
  * Decoded code. A block is a run of records from one address on, kept by host-physical address and mode, so that it serves every
  * linear address and survives changes of address space. It ends at an unconditional transfer, at an instruction that changes how
  * code is read, at the end of the page or after MAX_RECORDS. A block of the one instruction that crosses into the next page
- * belongs to both pages.
- *
- * header (64 bytes before the first record):
- *   0 u32 host address of the first byte   4 u32 mode          8 u32 next in hash bucket   12 u32 next in the page's list
- *  16 u32 host page of the crossing part  20 u32 next in its list
- *  24 u16 instructions                    26 u16 bytes        28 u32 1 = valid            32 reserved for the translator
- *
- * A page with blocks has a descriptor: u64 mask of its 64-byte lines that hold code, u32 head of its list. List links carry
- * bit 0 when they stand for the crossing part.
+ * belongs to both pages. Its header and where it is listed: code-pages.ts.
  */
-const HEADER: u32 = 64;
 const MAX_RECORDS: u32 = 32;
 const BLOCK_SPACE: u32 = HEADER + (MAX_RECORDS + 1) * 32 + 32;
-
-let arenaNext: u32 = ARENA;
-/** Grows when the arena is emptied: addresses of records from before mean nothing. */
-export let arenaGeneration: u32 = 0;
-
-export function resetBlocks(): void {
-  arenaNext = ARENA;
-  arenaGeneration++;
-  memory.fill(BLOCK_HASH, 0, BLOCK_HASH_ENTRIES * 4);
-  memory.fill(PAGE_BLOCKS, 0, <usize>memory.size() << 6); // 64 KiB wasm page = 16 pages of 4 bytes
-  newJumpGeneration();
-  store<u32>(COUNTERS, load<u32>(COUNTERS, 12) + 1, 12);
-}
-
-// @ts-ignore: decorator
-@inline function bucket(host: u32, mode: u32): usize {
-  return BLOCK_HASH + (((host ^ (host >>> 14) ^ (mode << 9)) & (BLOCK_HASH_ENTRIES - 1)) << 2);
-}
 
 /** Whether the code at the current RIP can be read by the CS limit: bytes left before the limit, 0 with #GP raised. */
 function bytesInLimit(eip: u32): u32 {
@@ -75,8 +48,8 @@ export function findBlock(linear: u64, mode: u32): usize {
 }
 
 function makeBlock(linear: u64, host: u32, mode: u32): usize {
-  if (arenaNext + BLOCK_SPACE + 64 > <u32>(ARENA + ARENA_BYTES)) resetBlocks();
-  const block = arenaNext, first = block + HEADER;
+  if (arenaNext() + BLOCK_SPACE + 64 > <u32>(ARENA + ARENA_BYTES)) resetBlocks();
+  const block = arenaNext(), first = block + HEADER;
   let limit: u32 = 4096 - (host & 0xfff);
   if ((mode & MODE_CS_CHECK) != 0) {
     const left = bytesInLimit(<u32>load<u64>(RIP));
@@ -108,7 +81,7 @@ function makeBlock(linear: u64, host: u32, mode: u32): usize {
   // the pseudo record that goes on behind the block
   store<u64>(rec, OP_CONTINUE | (<u64>((host & 0xfff) + at) << 16)); store<u64>(rec, 0, 8); store<u64>(rec, 0, 16); store<u64>(rec, 0, 24);
   for (let i: u32 = 0; i < count; i++) store<u8>(first + i * 32, <u8>(count - i), 5);
-  arenaNext = rec + <u32>RECORD;
+  takeArena(rec + <u32>RECORD);
   store<u32>(block, host);
   store<u32>(block, mode, 4);
   const head = bucket(host, mode);
@@ -138,16 +111,14 @@ function decodeCrossing(rec: usize, linear: u64, host: u32, mode: u32): u32 {
     if (left < 15 && left <= here) { raiseError(13, 0); return 0; } // it ends beyond the limit
   }
   if (here >= 15) { // 15 bytes were there and did not do
-    store<u64>(rec, OP_TOO_LONG | (<u64>(host & 0xfff) << 16) | ((<u64>15) << 32)); store<u64>(rec, 0, 8); store<u64>(rec, 0, 16); store<u64>(rec, 0, 24);
+    tooLong(rec, host & 0xfff);
     return 1;
   }
   const second = codePage(pageAfter(linear));
   if (second == 0) return 0;
   memory.copy(FETCH_BUFFER, host, here);
   memory.copy(FETCH_BUFFER + here, second, 15 - here);
-  if (decode(rec, FETCH_BUFFER, 15, host & 0xfff, mode) == 0) {
-    store<u64>(rec, OP_TOO_LONG | (<u64>(host & 0xfff) << 16) | ((<u64>15) << 32)); store<u64>(rec, 0, 8); store<u64>(rec, 0, 16); store<u64>(rec, 0, 24);
-  }
+  if (decode(rec, FETCH_BUFFER, 15, host & 0xfff, mode) == 0) tooLong(rec, host & 0xfff);
   if ((mode & MODE_CS_CHECK) != 0 && bytesInLimit(<u32>load<u64>(RIP)) < load<u8>(rec, 4)) { raiseError(13, 0); return 0; }
   return second;
 }
@@ -168,69 +139,4 @@ export function decodeOne(linear: u64, mode: u32): usize {
   store<u8>(rec, 1, 5);
   store<u64>(rec + RECORD, OP_NEXT | (<u64>((host & 0xfff) + <u32>load<u8>(rec, 4)) << 16)); store<u64>(rec + RECORD, 0, 8);
   return rec;
-}
-
-function lineMask(offset: u32, length: u32): u64 {
-  const first = offset >>> 6, last = (offset + length - 1) >>> 6;
-  return (<u64>-1 << <u64>first) & (<u64>-1 >> <u64>(63 - last));
-}
-function enlist(page: u32, offset: u32, length: u32, block: u32, crossing: u32): void {
-  const slot = PAGE_BLOCKS + ((page >>> 12) << 2);
-  let d = load<u32>(slot);
-  if (d == 0) {
-    d = arenaNext;
-    arenaNext += 32;
-    store<u64>(d, 0); store<u64>(d, 0, 8);
-    store<u32>(slot, d);
-    protectHostPage(page);
-  }
-  store<u64>(d, load<u64>(d) | lineMask(offset, length));
-  store<u32>(block + (crossing != 0 ? 20 : 12), load<u32>(d, 8));
-  store<u32>(d, block | crossing, 8);
-}
-
-/**
- * Bytes of a page with blocks are about to be written. If they are code, the page's blocks are dropped, and the block that is
- * running at `pc` (0: none) ends behind its current instruction.
- */
-export function codeWritten(host: u32, length: u32, pc: usize): void {
-  const d = load<u32>(PAGE_BLOCKS + ((host >>> 12) << 2));
-  if ((load<u64>(d) & lineMask(host & 0xfff, length)) == 0) return;
-  dropPage(host >>> 12);
-  endBlockBehind(pc);
-}
-
-/** Makes the running block look its next instruction up anew, whatever the links of its records say. */
-export function endBlockBehind(pc: usize): void {
-  if (pc < <usize>ARENA) return;
-  store<u16>(pc + RECORD, <u16>OP_NEXT);
-  const op = recOp(pc);
-  if (op == OP_CALL64 || op == OP_CALL32) store<u32>(pc, 0, 16); // it has written its return address and goes on by its link
-}
-
-function dropPage(page: u32): void {
-  const slot = PAGE_BLOCKS + (page << 2);
-  let node = load<u32>(load<u32>(slot), 8);
-  store<u32>(slot, 0);
-  while (node != 0) {
-    const block = node & ~1;
-    if (load<u32>(block, 28) != 0) {
-      store<u32>(block, 0, 28);
-      let link: usize = bucket(load<u32>(block), load<u32>(block, 4));
-      while (load<u32>(link) != block) link = <usize>load<u32>(link) + 8;
-      store<u32>(link, load<u32>(block, 8));
-    }
-    node = load<u32>(block + ((node & 1) != 0 ? 20 : 12));
-  }
-  newJumpGeneration();
-  store<u32>(COUNTERS, load<u32>(COUNTERS, 16) + 1, 16);
-}
-
-/** Memory was written from outside (a device, the framework). */
-export function invalidateCode(address: u32, length: u32): void {
-  if (length == 0) return;
-  const last = (address + (length - 1)) >>> 12;
-  for (let page = address >>> 12; page <= last; page++) {
-    if (load<u32>(PAGE_BLOCKS + (page << 2)) != 0) dropPage(page);
-  }
 }

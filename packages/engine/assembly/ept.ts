@@ -1,5 +1,6 @@
-import { EPT_CACHE, EPT_CACHE_ENTRIES, MAXPHYADDR, STRUCTURE_PAGES } from "../src/layout";
-import { eptMisconfiguration, eptViolation, logDirtyPage } from "./vmx/exits";
+import { EPTP_IN_FORCE, EPT_CACHE, EPT_CACHE_ENTRIES, EPT_CACHE_POINTER, EPT_FLAGS, EPT_LEVELS, EPT_ROOT, MAXPHYADDR, STRUCTURE_PAGES } from "../src/layout";
+import { eptViolation, logDirtyPage } from "./vmx/ept";
+import { eptMisconfiguration } from "./vmx/exits";
 /**
  * Guest-physical to host-physical addresses: the EPT walk (SDM 3C 29.3), with a small cache of 4 KiB translations. Host-physical
  * addresses are addresses in linear memory; an entry that points outside of it is a misconfiguration.
@@ -17,6 +18,7 @@ export const FOR_DATA: u32 = 0;
 export const FOR_WALK: u32 = 1; // guest paging structure
 export const FOR_PHYSICAL: u32 = 2; // no linear address
 
+// Results of a translation besides its value: for its caller alone, so they need no place in the state
 /** Rights of the last translation (EPT_* bits). */
 export let eptRights: u32 = 0;
 /** Why the last translation failed: 0 it did not, 1 violation, 2 misconfiguration. The exit is recorded by eptFault(). */
@@ -25,24 +27,27 @@ export let eptFailure: u32 = 0;
 /** Bit 63 of the entry that stopped the last walk: the violation is an exit even with "EPT-violation #VE" (SDM 3C 26.5.7.1). */
 let suppressVe = true;
 
-let enabled = false;
-let root: u64 = 0;
-let levels: u32 = 4;
-let accessedDirty = false;
-let pml = false;
+/** EPT_FLAGS: EPT is on; accessed and dirty flags are kept; a dirty flag that is set is logged. */
+const ENABLED: u32 = 1;
+const ACCESSED_DIRTY: u32 = 2;
+const PML: u32 = 4;
 
 /** Selects the EPT hierarchy (EPTP as in SDM 3C 25.6.11). Called at VM entry when it changed, and by VMFUNC. */
 export function setEptPointer(on: bool, eptp: u64, pageModificationLog: bool): void {
-  enabled = on;
-  root = eptp & 0x000ffffffffff000;
-  levels = u32((eptp >> 3) & 7) + 1;
-  accessedDirty = on && (eptp & 0x40) != 0;
-  pml = on && pageModificationLog;
+  const flags = ENABLED | ((eptp & 0x40) != 0 ? ACCESSED_DIRTY : 0) | (pageModificationLog ? PML : 0);
+  store<u32>(EPT_FLAGS, on ? flags : 0);
+  store<u64>(EPT_ROOT, eptp & 0x000ffffffffff000);
+  store<u32>(EPT_LEVELS, u32((eptp >> 3) & 7) + 1);
   flushEptCache();
 }
-export function eptAccessedDirty(): bool { return accessedDirty; }
+export function eptAccessedDirty(): bool { return (load<u32>(EPT_FLAGS) & ACCESSED_DIRTY) != 0; }
 
+/** Whether an EPT dirty flag that is set is logged. */
+export function eptLogsDirty(): bool { return (load<u32>(EPT_FLAGS) & PML) != 0; }
+
+/** Empties the cache; what is cached from now on is of the EPT pointer in force. */
 export function flushEptCache(): void {
+  store<u64>(EPT_CACHE_POINTER, load<u64>(EPTP_IN_FORCE));
   for (let i: u32 = 0; i < <u32>EPT_CACHE_ENTRIES; i++) store<u64>(EPT_CACHE + i * 16, 1);
 }
 
@@ -96,7 +101,8 @@ export function eptTranslate(gpa: u64, access: u32): u32 {
 function fail(kind: u32, rights: u32): u32 { eptFailure = kind; eptRights = rights; return 0; }
 
 function walk(gpa: u64, access: u32, slot: usize): u32 {
-  if (!enabled) {
+  const flags = load<u32>(EPT_FLAGS), accessedDirty = (flags & ACCESSED_DIRTY) != 0;
+  if ((flags & ENABLED) == 0) {
     if (!inMemory(gpa & ~0xfff, 4096)) return fail(1, 0);
     const all = EPT_READ | EPT_WRITE | EPT_EXECUTE | EPT_DIRTY_DONE;
     store<u64>(slot, gpa & ~0xfff); store<u32>(slot, u32(gpa) & ~0xfff, 8); store<u32>(slot, all, 12);
@@ -104,9 +110,9 @@ function walk(gpa: u64, access: u32, slot: usize): u32 {
     return u32(gpa);
   }
   const physical = (<u64>1 << load<u32>(MAXPHYADDR)) - 1;
-  const topShift = 12 + 9 * levels;
+  const topShift = 12 + 9 * load<u32>(EPT_LEVELS);
   if (gpa >> topShift) { suppressVe = true; return fail(1, 0); }
-  let table = root, rights: u32 = 7, shift = topShift - 9;
+  let table = load<u64>(EPT_ROOT), rights: u32 = 7, shift = topShift - 9;
   while (true) {
     const at = table + (((gpa >> shift) & 0x1ff) << 3);
     if (!inMemory(at, 8)) return fail(2, 0);
@@ -136,7 +142,7 @@ function walk(gpa: u64, access: u32, slot: usize): u32 {
     if (accessedDirty) {
       let now = entry | 0x100;
       if ((access & EPT_WRITE) != 0 && (entry & 0x200) == 0) {
-        if (pml && !logDirtyPage(gpa & ~0xfff)) return fail(3, rights); // the log is full: that exit is recorded
+        if ((flags & PML) != 0 && !logDirtyPage(gpa & ~0xfff)) return fail(3, rights); // the log is full: that exit is recorded
         now |= 0x200;
       }
       if (now != entry) store<u64>(p, now);

@@ -1,6 +1,6 @@
 import { PAGE_BLOCKS } from "../src/layout";
 import { dropEptPage, flushEptCache, takeStructure } from "./ept";
-import { flushTlb, newJumpGeneration, withdrawGuestPage } from "./tlb";
+import { flushAll, forgetJumps, withdrawGuestPage } from "./tlb";
 /** What the hypervisor calls after it has changed EPT entries (INVEPT, SDM 3C 29.4.3.3), for one page or for all. */
 
 const EXECUTE: u32 = 4;
@@ -16,12 +16,12 @@ export function invalidateGuestPage(page: u32, frame: u32, lost: u32): void {
   dropEptPage(page);
   withdrawGuestPage(page, lost);
   // blocks of the page are found again through its translation only: not by links from other pages, nor by the jump cache
-  if ((lost & EXECUTE) != 0 && load<u32>(PAGE_BLOCKS + ((frame >>> 12) << 2)) != 0) newJumpGeneration();
-  if ((lost & STRUCTURE) != 0 && takeStructure(page)) flushTlb();
+  if ((lost & EXECUTE) != 0 && load<u32>(PAGE_BLOCKS + ((frame >>> 12) << 2)) != 0) forgetJumps();
+  if ((lost & STRUCTURE) != 0 && takeStructure(page)) flushAll();
 }
 
 /** Everything that was derived from EPT entries. */
 export function invalidateGuestPages(): void {
   flushEptCache();
-  flushTlb();
+  flushAll();
 }

@@ -1,18 +1,26 @@
 /**
- * The processor's exports: what the TypeScript wrapper calls.
+ * The processor's exports: what the TypeScript wrapper calls. Each is declared, with its meaning, in src/module.ts.
  */
+import { resetBlocks } from "./code-pages";
 import { initTlb } from "./tlb";
-import { resetBlocks } from "./blocks";
 
-export { enter } from "./run";
-export { invalidateCode } from "./blocks";
-export { flushTlb } from "./tlb";
+export { findBlock } from "./blocks";
+export { invalidateCode } from "./code-pages";
+export { enter } from "./enter";
 export { invalidateGuestPage, invalidateGuestPages } from "./guest-pages";
 export { observe } from "./mmu";
 export { modeChanged } from "./mode";
-export { ioBreakpoints } from "./system/debug";
-export { performTaskSwitch } from "./system/taskswitch";
-export * from "./vmx/index";
+export {
+  codeIsCurrent, conditionHolds, coverCode, decodeRecord, finishStore, flagsFromLazy, flagsToLazy, loadSlow, runUnit, storeSlow,
+} from "./second-tier";
+export { ioBreakpoints } from "./system/breakpoints";
+export { performTaskSwitch } from "./system/task-exit";
+export { flushAll as flushTlb } from "./tlb";
+export { applyWrites, processorChanged } from "./vmx/entry";
+export { finishExit } from "./vmx/exit-work";
+export { guestFlags, setGuestFlags, vmclear, vmcsReset, vmptrld, vmptrst } from "./vmx/fields";
+export { invept, invvpid } from "./vmx/invalidation";
+export { msrAcceptable, msrAddress } from "./vmx/msr-area";
 
 /** Call once on fresh memory, before anything else. */
 export function initialise(): void {

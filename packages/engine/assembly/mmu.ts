@@ -1,18 +1,18 @@
 import {
-  BOUNCE, BOUNCE_INFO, CODE_BASE, COUNTERS, CR0, CR4, DR, MODE, PAGE_BLOCKS, REGS, SEG_AR, SEG_BASE, SEG_DS, SEG_LIMIT, SEG_SS, SEG_ZERO, TLB, TLB_BASE,
-  TLB_ENTRIES, TLB_ENTRY_BYTES,
+  BOUNCE, BOUNCE_INFO, COUNTERS, CR0, CR4, MODE, PAGE_BLOCKS, REGS, SEGMENT_CHECK_FAILED, SEG_AR, SEG_BASE, SEG_LIMIT, SEG_SS, TLB_BASE,
+  TLB_EMPTY,
 } from "../src/layout";
-import { codeWritten, endBlockBehind } from "./blocks";
+import { codeWritten, endBlockBehind } from "./code-pages";
 import { EPT_DIRTY_DONE, EPT_EXECUTE, EPT_READ, EPT_WRITE, FOR_DATA, FOR_PHYSICAL, eptFault, eptRights, eptTranslate } from "./ept";
 import { requestAccess, takeLogged } from "./mmio";
-import { CR0_PG, CR4_LA57, MODE_REAL, MODE_SIZE, is64, isReal, isV86 } from "./mode";
+import { CR0_PG, CR4_LA57, MODE_REAL, is64 } from "./mode";
 import {
   EXECUTE, READ, R_DIRTY, R_GIANT, R_GLOBAL, R_LARGE, WALK_EXIT, WALK_OK, WRITE, acLiftsSmap, permits, setProbing, walk, walkError, walkGpa, walkRights,
 } from "./paging";
-import { AM_CHECKED, AM_FULL, AM_SHORT, AM_SIMPLE } from "./record";
-import { entryOf, fillEntry } from "./tlb";
-import { raiseError, raisePageFault } from "./system/exceptions";
-import { noteDataAccess } from "./system/debug";
+import { AM_FULL, AM_SHORT, AM_SIMPLE } from "./record";
+import { contextOf, entryOf, fillEntry, tableOf } from "./tlb";
+import { raiseError, raisePageFault } from "./system/raise";
+import { breakpointsEnabled, noteDataAccess } from "./system/breakpoints";
 import { APIC_FETCH, apicAccessExit, apicPageRead, apicPageStore, isApicAccessPage } from "./vmx/apic-page";
 /**
  * Memory as instructions see it. A pointer into linear memory stands for an operand: for most accesses the guest's page itself, for
@@ -22,8 +22,6 @@ import { APIC_FETCH, apicAccessExit, apicPageRead, apicPageStore, isApicAccessPa
 
 /** What linearOf() and segmentLinear() return when a segment check failed (the exception is raised); segmentFailed() tells. Never canonical. */
 const SEGMENT_FAULT: u64 = 0x8000_0000_0000_0001;
-/** A check failed, and nobody has asked yet. */
-let checkFailed = false;
 /**
  * Whether there is no linear address because a segment check failed. The value alone does not say so: a guest can come up with it in 64-bit mode,
  * and by what 64-bit code left in the upper halves of registers.
@@ -31,17 +29,15 @@ let checkFailed = false;
 // @ts-ignore: decorator
 @inline export function segmentFailed(linear: u64): bool { return linear == SEGMENT_FAULT && takeFailure(); }
 function takeFailure(): bool {
-  const failed = checkFailed;
-  checkFailed = false;
+  const failed = load<u32>(SEGMENT_CHECK_FAILED) != 0;
+  store<u32>(SEGMENT_CHECK_FAILED, 0);
   return failed;
 }
 
-const TABLE_BYTES: u32 = TLB_ENTRIES * TLB_ENTRY_BYTES;
-const SUPERVISOR_TABLE: u32 = TLB;
-const USER_TABLE: u32 = TLB + 2 * TABLE_BYTES;
-const EMPTY_TABLE: u32 = TLB + 3 * TABLE_BYTES;
-
-export { flushNonGlobal, flushPage, flushTlb } from "./tlb";
+/** Contexts of tables. */
+const SUPERVISOR: u32 = 0;
+const SUPERVISOR_AC: u32 = 1;
+const USER: u32 = 2;
 
 // ------------------------------------------------------------------------------------------------ effective addresses
 
@@ -92,7 +88,7 @@ export function segmentLinear(segment: u32, offset: u64, size: u32, write: bool)
   }
   if (!ok) {
     raiseError(segment == SEG_SS ? 12 : 13, 0);
-    checkFailed = true;
+    store<u32>(SEGMENT_CHECK_FAILED, 1);
     return SEGMENT_FAULT;
   }
   return (base + offset) & 0xffffffff;
@@ -145,7 +141,10 @@ const BOUNCE_LINEAR: usize = BOUNCE_INFO + 40;
 const BOUNCE_ACCESS: usize = BOUNCE_INFO + 48;
 const BOUNCE_PC: usize = BOUNCE_INFO + 52;
 
-/** Set by pageOf() when the page is one the EPT do not give: the access may be in the log of memory-mapped accesses. */
+/**
+ * Set by pageOf() when the page is one the EPT do not give: the access may be in the log of memory-mapped accesses. A second result of the
+ * function, for its caller alone: it needs no place in the state.
+ */
 let unmappedGpa: u64 = 0;
 let unmapped = false;
 
@@ -164,7 +163,7 @@ function pageOf(table: u32, linear: u64, access: u32): u32 {
   unmapped = false;
   const e = entryOf(table, linear), page = linear & ~0xfff;
   if (load<u64>(e + (access == READ ? 0 : access == WRITE ? 8 : 16)) == page) return <u32>linear + load<u32>(e, 24);
-  const user = table == USER_TABLE, lifted = table == TLB + TABLE_BYTES;
+  const context = contextOf(table), user = context == USER, lifted = context == SUPERVISOR_AC;
   const status = walk(linear, access, user, lifted);
   if (status != WALK_OK) {
     if (status != WALK_EXIT) raisePageFault(linear, walkError);
@@ -188,7 +187,7 @@ function pageOf(table: u32, linear: u64, access: u32): u32 {
   store<u32>(COUNTERS, load<u32>(COUNTERS, 4) + 1, 4);
   const ept = eptRights, hostPage = host & ~0xfff;
   const paging = (load<u64>(CR0) & CR0_PG) != 0;
-  const watched = (load<u64>(DR, 56) & 0xff) != 0; // accesses are compared with the breakpoints on the slow path
+  const watched = breakpointsEnabled(); // accesses are compared with the breakpoints on the slow path
   const canRead = !watched && (ept & EPT_READ) != 0 && (!paging || permits(rights, READ, user, lifted));
   const canWrite = !watched && (ept & EPT_WRITE) != 0 && (ept & EPT_DIRTY_DONE) != 0
     && (!paging || ((rights & R_DIRTY) != 0 && permits(rights, WRITE, user, lifted)))
@@ -201,11 +200,11 @@ function pageOf(table: u32, linear: u64, access: u32): u32 {
 // The table whose rights count, after the alignment check that the empty table stands for
 function tableFor(linear: u64, size: u32): u32 {
   const table = load<u32>(TLB_BASE);
-  if (table != EMPTY_TABLE) return table;
+  if (table != <u32>TLB_EMPTY) return table;
   // alignment check (SDM 3A 7.15, #AC): operands of 16 bytes and more have rules of their own
   const unit = size == 10 ? 8 : size;
   if (unit <= 8 && (linear & <u64>(unit - 1)) != 0) { raiseError(17, 0); return 0; }
-  return USER_TABLE;
+  return tableOf(USER);
 }
 
 export function readSlow(linear: u64, size: u32, segment: u32, pc: usize): usize {
@@ -228,11 +227,12 @@ export function writeSlow(linear: u64, size: u32, segment: u32, pc: usize, modif
 }
 /** Implicit supervisor read (descriptor tables, TSS, IDT), whatever the current privilege level. */
 export function systemRead(linear: u64, size: u32): usize {
-  if (load<u64>(entryOf(SUPERVISOR_TABLE, linear)) == ((linear + <u64>(size - 1)) & ~0xfff)) return <u32>linear + load<u32>(entryOf(SUPERVISOR_TABLE, linear), 24);
-  return read(SUPERVISOR_TABLE, isLong() ? linear : linear & 0xffffffff, size);
+  const table = tableOf(SUPERVISOR), e = entryOf(table, linear);
+  if (load<u64>(e) == ((linear + <u64>(size - 1)) & ~0xfff)) return <u32>linear + load<u32>(e, 24);
+  return read(table, isLong() ? linear : linear & 0xffffffff, size);
 }
 export function systemWrite(linear: u64, size: u32): usize {
-  return write(SUPERVISOR_TABLE, isLong() ? linear : linear & 0xffffffff, size, true, 0);
+  return write(tableOf(SUPERVISOR), isLong() ? linear : linear & 0xffffffff, size, true, 0);
 }
 // descriptor-table accesses use 64-bit addresses whenever long mode is active
 // @ts-ignore: decorator
@@ -242,7 +242,7 @@ function read(table: u32, linear: u64, size: u32): usize {
   const inPage: u32 = 4096 - (<u32>linear & 0xfff);
   if (size <= inPage) {
     const p = pageOf(table, linear, READ);
-    if (p != 0) { if (load<u64>(DR, 56) & 0xff) noteDataAccess(linear, size, false); return p; }
+    if (p != 0) { if (breakpointsEnabled()) noteDataAccess(linear, size, false); return p; }
     if (!unmapped) return 0;
     return readUnmapped(unmappedGpa, linear, size, BOUNCE) ? BOUNCE : 0;
   }
@@ -255,7 +255,7 @@ function read(table: u32, linear: u64, size: u32): usize {
   else if (!readUnmapped(g1, linear, inPage, BOUNCE)) return 0;
   if (p2 != 0) memory.copy(BOUNCE + inPage, p2, size - inPage);
   else if (!readUnmapped(g2, second, size - inPage, BOUNCE + inPage)) return 0;
-  if (load<u64>(DR, 56) & 0xff) noteDataAccess(linear, size, false);
+  if (breakpointsEnabled()) noteDataAccess(linear, size, false);
   return BOUNCE;
 }
 
@@ -282,7 +282,7 @@ function part(index: usize, host: u32, gpa: u64, length: u32): void {
 
 function write(table: u32, linear: u64, size: u32, modify: bool, pc: usize): usize {
   const inPage: u32 = 4096 - (<u32>linear & 0xfff);
-  const watched = (load<u64>(DR, 56) & 0xff) != 0;
+  const watched = breakpointsEnabled();
   if (size <= inPage) {
     const p = pageOf(table, linear, WRITE);
     if (p != 0) {
@@ -357,7 +357,7 @@ export function physicalPointer(gpa: u64): usize {
 /** Host page of the code at a linear address, 0 with a fault raised or an exit recorded. */
 export function codePage(linear: u64): u32 {
   let table = load<u32>(TLB_BASE);
-  if (table == EMPTY_TABLE) table = USER_TABLE;
+  if (table == <u32>TLB_EMPTY) table = tableOf(USER);
   const e = entryOf(table, linear);
   if (load<u64>(e, 16) == (linear & ~0xfff)) return (<u32>linear + load<u32>(e, 24)) & ~0xfff;
   return pageOf(table, linear, EXECUTE) & ~0xfff;
@@ -369,7 +369,7 @@ export function codePage(linear: u64): u32 {
  */
 export function observe(linear: u64, access: u32): i32 {
   setProbing(true);
-  const status = walk(linear, access == 0 ? READ : access, access != 0 && load<u32>(TLB_BASE) >= <u32>USER_TABLE, access == 0 || acLiftsSmap());
+  const status = walk(linear, access == 0 ? READ : access, access != 0 && contextOf(load<u32>(TLB_BASE)) >= USER, access == 0 || acLiftsSmap());
   setProbing(false);
   store<u64>(BOUNCE + 48, walkGpa);
   store<u32>(BOUNCE + 56, walkError);

@@ -1,9 +1,10 @@
 import {
   ATTENTION, AVX_TRAP, CPL, CR0, CR4, CODE_BASE, DR, EFER, EFLAGS, FPU_TRAP, INTERRUPTIBILITY, MODE, REGS, SEG_AR, SEG_BASE, SEG_CS, SEG_DS, SEG_ES,
-  SEG_LIMIT, SEG_SS, SSE_TRAP, TLB, TLB_BASE, TLB_ENTRIES, TLB_ENTRY_BYTES, XCR0,
+  SEG_LIMIT, SEG_SS, SSE_TRAP, TLB_BASE, XCR0,
 } from "../src/layout";
 import { AC, RF, TF, VM } from "./flags";
 import { recLength, recOffset } from "./record";
+import { tableOf } from "./tlb";
 /**
  * What the processor's mode means for code: the mode key under which decoded blocks are kept, the TLB table in use, and which
  * units are switched off. Recomputed when a register it depends on changes, so that no instruction asks again.
@@ -129,7 +130,7 @@ export function modeChanged(): void {
   store<u32>(MODE, mode);
   let context: u32 = cpl == 3 ? 2 : (flags & AC) != 0 ? 1 : 0;
   if (cpl == 3 && (flags & AC) != 0 && (cr0 & CR0_AM) != 0) context = 3; // alignment is checked on the slow path
-  store<u32>(TLB_BASE, TLB + context * (TLB_ENTRIES * TLB_ENTRY_BYTES));
+  store<u32>(TLB_BASE, tableOf(context));
   const ts = (cr0 & CR0_TS) != 0;
   store<u32>(FPU_TRAP, u32((cr0 & (CR0_TS | CR0_EM)) != 0));
   store<u32>(SSE_TRAP, (cr0 & CR0_EM) != 0 || (cr4 & CR4_OSFXSR) == 0 ? 6 : ts ? 7 : 0);

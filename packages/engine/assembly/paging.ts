@@ -26,7 +26,7 @@ export const WALK_OK: i32 = 0;
 export const WALK_PAGE_FAULT: i32 = 1;
 export const WALK_EXIT: i32 = 2;
 
-/** Results of walk(): guest-physical address, rights, page-fault error code. */
+/** Results of walk(), for its caller alone: guest-physical address, rights, page-fault error code. */
 export let walkGpa: u64 = 0;
 export let walkRights: u32 = 0;
 export let walkError: u32 = 0;

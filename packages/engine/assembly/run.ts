@@ -1,57 +1,29 @@
 import {
-  ARENA, ATTENTION, BUDGET, CODE_BASE, DEADLINE, EFLAGS, INTERRUPTIBILITY, JUMP_CACHE, JUMP_CACHE_ENTRIES, MODE, RETIRED, RIP, RUN_FLAGS, SEG_BASE, SEG_CS, SEG_LIMIT,
+  ARENA, ATTENTION, BUDGET, CODE_BASE, EFLAGS, INTERRUPTIBILITY, JUMP_CACHE, JUMP_CACHE_ENTRIES, MODE, RIP, RUN_FLAGS, SEG_BASE, SEG_CS,
+  SEG_LIMIT,
 } from "../src/layout";
-import { arenaGeneration, decodeOne, findBlock } from "./blocks";
+import { decodeOne, findBlock } from "./blocks";
+import { arenaGeneration } from "./code-pages";
 import { IF, RF, TF } from "./flags";
-import { interpret } from "./generated/dispatch";
-import { clearLog, prepareLog, rewindLog } from "./mmio";
+import { clearLog, rewindLog } from "./mmio";
 import {
-  ATT_DEBUG, ATT_INTERRUPT_WINDOW, ATT_STEPPED, ATT_MMIO, ATT_MTF, ATT_NMI_WINDOW, ATT_PENDING_DEBUG, ATT_RESUME_FLAG, ATT_SHADOW, ATT_SHADOW_OLD, ATT_STEP, ATT_TPR, ATT_TRAP_FLAG, ATT_VIRTUAL_INTERRUPT, MODE_CS_CHECK, MODE_SIZE,
-  MODE_REAL, currentRip, nextRip, updateAttention,
+  ATT_DEBUG, ATT_INTERRUPT_WINDOW, ATT_STEPPED, ATT_MMIO, ATT_MTF, ATT_NMI_WINDOW, ATT_RESUME_FLAG, ATT_SHADOW, ATT_SHADOW_OLD, ATT_STEP,
+  ATT_TPR, ATT_VIRTUAL_INTERRUPT, MODE_CS_CHECK, MODE_SIZE, currentRip, nextRip, updateAttention,
 } from "./mode";
 import { recLeft, recOffset } from "./record";
+import { DEADLINE_REACHED, EVENT_DELIVERED, EXIT_RECORDED, MMIO_STARTED, MTF_ARMED, RIP_FINAL, STEPPED, STEPPED_TF } from "./run-flags";
 import { END, EXIT, FAULT, JUMP, OK, REPEAT } from "./status";
-import { afterInstruction, beginStep, instructionBreakpoint } from "./system/debug";
-import { deliverException, raiseError } from "./system/exceptions";
+import { instructionBreakpoint } from "./system/breakpoints";
+import { afterInstruction, beginStep } from "./system/debug";
+import { deliverException } from "./system/exceptions";
+import { raiseError } from "./system/raise";
 import { jumpGeneration } from "./tlb";
-import { deadlineReached, interruptWindow, monitorTrap, nmiWindow, virtualApicEvents } from "./vmx/events";
-import { vmEntry } from "./vmx/entry";
+import { interruptWindow, monitorTrap, nmiWindow, virtualApicEvents } from "./vmx/events";
 /**
- * The run loop around the interpreter's switch: from VM entry to VM exit or deadline. Between blocks it finds the next one
+ * The run loop around the interpreter's switch. Between blocks it finds the next one
  * (jump cache, then block table); whatever needs a look between instructions (single steps, breakpoints, interrupt shadows,
  * windows, the monitor trap flag) is behind one word, ATTENTION, and makes it go one instruction at a time.
  */
-
-/** RUN_FLAGS bits. */
-export const EXIT_RECORDED: u32 = 1;
-export const RIP_FINAL: u32 = 2;
-const MMIO_STARTED: u32 = 4; // the instruction with logged accesses has been started again
-const STEPPED: u32 = 8; // the last instruction ran by itself with something to check behind it
-const STEPPED_TF: u32 = 16; // ... and with the trap flag set before it
-const DEADLINE_REACHED: u32 = 32;
-const MTF_ARMED: u32 = 64;
-/** An event was delivered instead of an instruction: counts as the MTF's instruction boundary, not as a stepped instruction. */
-export const EVENT_DELIVERED: u32 = 128;
-
-/** What enter() returns when the deadline came without a VM exit. */
-export const NO_EXIT: i32 = -1;
-
-/** Enters the guest. Returns 0 when a VM exit is recorded, NO_EXIT when DEADLINE retired instructions are reached. */
-export function enter(): i32 {
-  store<u32>(RUN_FLAGS, 0);
-  store<u64>(BUDGET, load<u64>(DEADLINE) - load<u64>(RETIRED));
-  prepareLog();
-  if (vmEntry() == OK) {
-    updateAttention();
-    if (load<u32>(ATTENTION) & ATT_MTF) store<u32>(RUN_FLAGS, load<u32>(RUN_FLAGS) & ~MTF_ARMED);
-    const pc = next();
-    if (pc != 0) interpret(pc);
-  }
-  store<u64>(RETIRED, load<u64>(DEADLINE) - load<u64>(BUDGET));
-  const flags = load<u32>(RUN_FLAGS);
-  if ((flags & EXIT_RECORDED) == 0 && deadlineReached() == OK) return NO_EXIT;
-  return 0;
-}
 
 /** The record at RIP, delivering what fetching it raises; 0 = leave. */
 export function next(): usize {
@@ -115,14 +87,14 @@ export function lookup(): usize {
   const mode = load<u32>(MODE);
   const linear = linearRip();
   const slot = JUMP_CACHE + (((<u32>linear ^ (<u32>linear >>> 13)) & (JUMP_CACHE_ENTRIES - 1)) << 4);
-  const key = (jumpGeneration << 8) | mode;
+  const key = (jumpGeneration() << 8) | mode;
   let pc: usize;
   if (load<u64>(slot) == linear && load<u32>(slot, 8) == key) pc = load<u32>(slot, 12);
   else {
     pc = findBlock(linear, mode);
     if (pc == 0) return 0;
     store<u64>(slot, linear);
-    store<u32>(slot, (jumpGeneration << 8) | mode, 8);
+    store<u32>(slot, (jumpGeneration() << 8) | mode, 8);
     store<u32>(slot, <u32>pc, 12);
   }
   if ((mode & MODE_CS_CHECK) != 0 && load<u64>(RIP) + load<u16>(pc - 64, 26) - 1 > <u64>load<u32>(SEG_LIMIT + SEG_CS * 4)) return single(linear, mode);
@@ -142,7 +114,7 @@ export function transfer(pc: usize, target: u64): usize {
     const base: u64 = (mode & MODE_SIZE) == 2 ? 0 : load<u64>(SEG_BASE + SEG_CS * 8);
     const linear = (mode & MODE_SIZE) == 2 ? target : (base + target) & 0xffffffff;
     const slot = JUMP_CACHE + (((<u32>linear ^ (<u32>linear >>> 13)) & (JUMP_CACHE_ENTRIES - 1)) << 4);
-    if (load<u64>(slot) == linear && load<u32>(slot, 8) == ((jumpGeneration << 8) | mode)) {
+    if (load<u64>(slot) == linear && load<u32>(slot, 8) == ((jumpGeneration() << 8) | mode)) {
       const to = <usize>load<u32>(slot, 12);
       const left = load<i64>(BUDGET) - <i64>recLeft(to);
       if (left >= 0) {
@@ -238,8 +210,8 @@ export function goOn(pc: usize): usize {
   }
   const base = load<u64>(CODE_BASE), offset = recOffset(pc);
   store<u64>(RIP, currentRip(pc));
-  const generation = arenaGeneration, to = next();
-  if (generation == arenaGeneration) linkTo(pc, to, base, <i64>offset);
+  const generation = arenaGeneration(), to = next();
+  if (generation == arenaGeneration()) linkTo(pc, to, base, <i64>offset);
   return to;
 }
 /** A link is good as long as both ends are: they lie in one page, so they go together. */
@@ -253,7 +225,7 @@ function branchSlow(pc: usize): usize {
   // a target beyond the code segment is a fault of the jump (SDM 2A JMP)
   if ((load<u32>(MODE) & MODE_CS_CHECK) != 0 && cut > <u64>load<u32>(SEG_LIMIT + SEG_CS * 4)) return settle(pc, raiseError(13, 0));
   if (offset < 0 || offset >= 4096 || size == 2) return transfer(pc, cut);
-  const generation = arenaGeneration, to = transfer(pc, cut);
-  if (generation == arenaGeneration) linkTo(pc, to, base, offset);
+  const generation = arenaGeneration(), to = transfer(pc, cut);
+  if (generation == arenaGeneration()) linkTo(pc, to, base, offset);
   return to;
 }

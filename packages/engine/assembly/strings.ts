@@ -1,4 +1,4 @@
-import { ATTENTION, BOUNCE, COUNTERS, EFLAGS, PAGE_BLOCKS, REGS, SEG_BASE, SEG_ES } from "../src/layout";
+import { ATTENTION, BOUNCE, EFLAGS, PAGE_BLOCKS, REGS, SEG_BASE, SEG_ES } from "../src/layout";
 import { subFlags16, subFlags32, subFlags64, subFlags8 } from "./alu";
 import { DF, getZF } from "./flags";
 import { STR_CMPS, STR_LODS, STR_MOVS, STR_SCAS, STR_STOS } from "./integer/ops";

@@ -1,80 +1,182 @@
 import {
-  COUNTERS, GUEST_PAGE_CHAINS, GUEST_PAGE_HASHES, GUEST_PAGE_LINKS, JUMP_CACHE, JUMP_CACHE_ENTRIES, TLB, TLB_CONTEXTS, TLB_ENTRIES, TLB_ENTRY_BYTES, TLB_FILLED,
+  COUNTERS, GUEST_PAGE_CHAINS, GUEST_PAGE_HASHES, GUEST_PAGE_LINKS, JUMP_CACHE, JUMP_CACHE_ENTRIES, JUMP_GENERATION, LAST_GENERATION, PROCESSOR, TLB, TLB_BASE,
+  TLB_CLOCK, TLB_CONTEXTS, TLB_EMPTY, TLB_ENTRIES, TLB_ENTRY_BYTES, TLB_LISTS, TLB_LIST_BYTES, TLB_SET, TLB_SETS, TLB_SET_BYTES, TLB_SET_INFO, TLB_TABLES,
+  TLB_TABLE_BYTES,
 } from "../src/layout";
 /**
- * Tagged translation caches, one per context (supervisor, supervisor with EFLAGS.AC, user, and one that stays empty).
+ * Tagged translation caches: a table for each context (supervisor, supervisor with EFLAGS.AC, user), and one that stays empty.
  *
  * entry: u64 read tag, u64 write tag, u64 execute tag (each the linear page address, or 1 for none), u32 addend so that
  * host address = low half of the linear address + addend, u32 flags. One compare of (linear + size - 1) & ~0xfff with the tag
  * checks page, right and crossing at once. Write tags are withheld from pages with decoded code, so that a write to them is seen.
  *
+ * Translations belong to a processor, a VPID and an EPT pointer (SDM 3C 29.4). That tag is not in the entries: each tag used of late has a set of
+ * tables of its own, and the set in use is where TLB_BASE points. So an access compares what it compared without tags, a VM entry, VM exit or
+ * EPTP switch flushes nothing, and one flush costs what its own set holds. The price is memory (200 KiB of linear memory for a set once it is used),
+ * and that more than TLB_SETS tags at a time take sets from each other.
+ *
  * Each entry is in the chain of the guest-physical page it was last made for, so that one page's translations are dropped without a look at
  * the others. Flushes and INVLPG leave the chains as they are: an emptied entry that is met there is emptied once more.
  */
 const NONE: u64 = 1;
-const TABLE_BYTES: u32 = TLB_ENTRIES * TLB_ENTRY_BYTES;
-const LIST_BYTES: u32 = 0x4000;
 /** Flags of an entry. */
 const LISTED: u32 = 1;
 const GLOBAL: u32 = 2;
-const LARGE: u32 = 4;
-
-/** Grows with every flush: the jump cache's entries of older generations are void. */
-export let jumpGeneration: u32 = 1;
-/** Linear pages of the large pages cached (bits by hash), so that INVLPG knows when it must look at all entries. */
-let largeSeen0: u64 = 0;
-let giantSeen: bool = false;
-const counts = memory.data(TLB_CONTEXTS * 4, 4);
+const LARGE: u32 = 4; // part of a 2 or 4 MiB page
+const GIANT: u32 = 8; // part of a 1 GiB page
 /** The page of an entry that is in no chain. */
 const UNCHAINED: u32 = 0xffffffff;
+
+/** Description of a set (64 bytes). */
+const S_EPTP: usize = 0; // u64, 0: no EPT
+const S_VPID: usize = 8;
+const S_PROCESSOR: usize = 12;
+const S_COUNTS: usize = 16; // u32 for each context: filled entries
+const S_GIANT: usize = 28; // u32: a part of a 1 GiB page is cached
+const S_LARGE: usize = 32; // u64: where 2 and 4 MiB pages are cached (a bit for 4 MiB, by hash): INVLPG must look at all entries there
+const S_GENERATION: usize = 40; // u32: jump generation to go on with, 0: a new one
+const S_USED: usize = 44; // u32: TLB_CLOCK when it was last chosen, 0: never, its tables hold nothing yet
+const S_WATCHED: usize = 48; // u32: its entries were made with data breakpoints enabled
+const INFO_BYTES: usize = 64;
+const INFO_END: usize = TLB_SET_INFO + TLB_SETS * INFO_BYTES;
 
 // @ts-ignore: decorator
 @inline export function entryOf(table: usize, linear: u64): usize {
   return table + ((u32(linear >> 12) & (TLB_ENTRIES - 1)) * TLB_ENTRY_BYTES);
 }
+/** Context that a table is for: 0 supervisor, 1 supervisor with EFLAGS.AC, 2 user, 3 the empty one. */
+// @ts-ignore: decorator
+@inline export function contextOf(table: u32): u32 { return (table / TLB_TABLE_BYTES) & 3; }
+/** Table of a context in the current set. */
+// @ts-ignore: decorator
+@inline export function tableOf(context: u32): u32 { return context == 3 ? TLB_EMPTY : load<u32>(TLB_TABLES) + context * TLB_TABLE_BYTES; }
+
+// @ts-ignore: decorator
+@inline function setOf(info: usize): usize { return TLB + ((info - TLB_SET_INFO) / INFO_BYTES) * TLB_SET_BYTES; }
+// @ts-ignore: decorator
+@inline function listOf(info: usize, context: u32): usize { return setOf(info) + TLB_LISTS + context * TLB_LIST_BYTES; }
+// @ts-ignore: decorator
+@inline function countOf(info: usize, context: u32): usize { return info + S_COUNTS + (context << 2); }
 
 export function initTlb(): void {
+  memory.fill(TLB_SET_INFO, 0, TLB_SETS * INFO_BYTES);
   memory.fill(GUEST_PAGE_CHAINS, 0, GUEST_PAGE_HASHES * 2);
-  memory.fill(GUEST_PAGE_LINKS, 0xff, TLB_CONTEXTS * TLB_ENTRIES * 8);
-  for (let c: u32 = 0; c < <u32>TLB_CONTEXTS; c++) {
-    store<u32>(counts + c * 4, 0);
-    for (let i: u32 = 0; i < <u32>TLB_ENTRIES; i++) clear(TLB + c * TABLE_BYTES + i * TLB_ENTRY_BYTES);
-  }
+  clearTable(TLB_EMPTY);
+  store<u32>(TLB_SET, 0);
+  selectTranslations(0, 0, false);
+  store<u32>(TLB_BASE, tableOf(0));
+}
+function clearTable(table: usize): void {
+  for (let i: u32 = 0; i < <u32>TLB_ENTRIES; i++) clear(table + i * TLB_ENTRY_BYTES);
 }
 // @ts-ignore: decorator
 @inline function clear(e: usize): void {
   store<u64>(e, NONE); store<u64>(e, NONE, 8); store<u64>(e, NONE, 16); store<u32>(e, 0, 28);
 }
-/** Code that is reached through links or the jump cache must be looked up anew. */
-export function newJumpGeneration(): void {
-  jumpGeneration = (jumpGeneration + 1) & 0xffffff;
-  if (jumpGeneration != 0) return;
-  jumpGeneration = 1;
-  memory.fill(JUMP_CACHE, 0, JUMP_CACHE_ENTRIES * 16); // what is left of the last generation 1 must not count again
+/** Empties an entry but leaves it listed. */
+// @ts-ignore: decorator
+@inline function disarm(e: usize): void { store<u64>(e, NONE); store<u64>(e, NONE, 8); store<u64>(e, NONE, 16); }
+
+// ---------------------------------------------------------------------------------------------- sets
+/**
+ * Makes the set of a VPID (0: none) and an EPT pointer (0: no EPT) the current one; `watched` says whether data breakpoints are enabled, since
+ * entries are made differently then. What it held when it was last used is there again.
+ */
+export function selectTranslations(vpid: u32, eptp: u64, watched: bool): void {
+  const now = load<u32>(TLB_SET), processor = load<u32>(PROCESSOR);
+  if (now != 0 && isFor(now, processor, vpid, eptp)) {
+    watchTranslations(watched);
+    return;
+  }
+  let chosen: usize = 0;
+  for (let info: usize = TLB_SET_INFO; info < INFO_END; info += INFO_BYTES) {
+    if (load<u32>(info, S_USED) != 0 && isFor(info, processor, vpid, eptp)) { chosen = info; break; }
+    if (info != now && (chosen == 0 || load<u32>(info, S_USED) < load<u32>(chosen, S_USED))) chosen = info;
+  }
+  if (now != 0) store<u32>(now, load<u32>(JUMP_GENERATION), S_GENERATION);
+  if (load<u32>(chosen, S_USED) == 0) prepareSet(chosen);
+  else if (!isFor(chosen, processor, vpid, eptp)) flushSet(chosen);
+  store<u64>(chosen, eptp, S_EPTP);
+  store<u32>(chosen, vpid, S_VPID);
+  store<u32>(chosen, processor, S_PROCESSOR);
+  store<u32>(TLB_CLOCK, load<u32>(TLB_CLOCK) + 1);
+  store<u32>(chosen, load<u32>(TLB_CLOCK), S_USED);
+  store<u32>(TLB_SET, <u32>chosen);
+  store<u32>(TLB_TABLES, <u32>setOf(chosen));
+  store<u32>(TLB_BASE, tableOf(contextOf(load<u32>(TLB_BASE))));
+  if (load<u32>(chosen, S_GENERATION) != 0) store<u32>(JUMP_GENERATION, load<u32>(chosen, S_GENERATION));
+  else newJumpGeneration();
+  watchTranslations(watched);
+}
+// @ts-ignore: decorator
+@inline function isFor(info: usize, processor: u32, vpid: u32, eptp: u64): bool {
+  return load<u64>(info, S_EPTP) == eptp && load<u32>(info, S_VPID) == vpid && load<u32>(info, S_PROCESSOR) == processor;
+}
+function prepareSet(info: usize): void {
+  const set = setOf(info);
+  for (let c: u32 = 0; c < <u32>TLB_CONTEXTS; c++) clearTable(set + c * TLB_TABLE_BYTES);
+  memory.fill(GUEST_PAGE_LINKS + ((set - TLB) / TLB_ENTRY_BYTES) * 8, 0xff, TLB_CONTEXTS * TLB_ENTRIES * 8);
+}
+/** Data breakpoints are enabled or not: entries of the current set made while it was otherwise are dropped. */
+export function watchTranslations(watched: bool): void {
+  const info: usize = load<u32>(TLB_SET);
+  if (load<u32>(info, S_WATCHED) == u32(watched)) return;
+  flushSet(info);
+  store<u32>(info, u32(watched), S_WATCHED);
 }
 
+// ---------------------------------------------------------------------------------------------- jumps
+/** Entries of the jump cache with another generation are void. */
+// @ts-ignore: decorator
+@inline export function jumpGeneration(): u32 { return load<u32>(JUMP_GENERATION); }
+/** Code that is reached through the jump cache must be looked up anew under the current set: its translations have changed. */
+function newJumpGeneration(): void {
+  let next = (load<u32>(LAST_GENERATION) + 1) & 0xffffff;
+  if (next == 0) { // numbers come round: what is left of the first time must not count again
+    memory.fill(JUMP_CACHE, 0, JUMP_CACHE_ENTRIES * 16);
+    forgetGenerations();
+    next = 1;
+  }
+  store<u32>(LAST_GENERATION, next);
+  store<u32>(JUMP_GENERATION, next);
+}
+/** The same under every set: code is gone. */
+export function forgetJumps(): void {
+  forgetGenerations();
+  newJumpGeneration();
+}
+function forgetGenerations(): void {
+  for (let info: usize = TLB_SET_INFO; info < INFO_END; info += INFO_BYTES) store<u32>(info, 0, S_GENERATION);
+}
+/** Jumps under one set. */
+function forgetJumpsOf(info: usize): void {
+  store<u32>(info, 0, S_GENERATION);
+  if (<u32>info == load<u32>(TLB_SET)) newJumpGeneration();
+}
+
+// ---------------------------------------------------------------------------------------------- entries
 /**
  * Makes the entry of `linear` in `table` describe the page at host address `host`, whose guest-physical page number is `guestPage`; tags are
  * given as 0 (no) or 1 (yes).
  */
 export function fillEntry(table: usize, linear: u64, guestPage: u32, host: u32, read: bool, write: bool, execute: bool, global: bool, large: bool, giant: bool): usize {
   const e = entryOf(table, linear), page = linear & ~0xfff;
-  const context = (<u32>table - TLB) / TABLE_BYTES;
+  const info = TLB_SET_INFO + ((table - TLB) / TLB_SET_BYTES) * INFO_BYTES, context = contextOf(<u32>table);
   let flags = load<u32>(e, 28);
   if ((flags & LISTED) == 0) {
-    const n = load<u32>(counts + context * 4);
-    store<u16>(TLB_FILLED + context * LIST_BYTES + n * 2, <u16>((<u32>e - <u32>table) / TLB_ENTRY_BYTES));
-    store<u32>(counts + context * 4, n + 1);
+    const n = load<u32>(countOf(info, context));
+    store<u16>(listOf(info, context) + n * 2, <u16>((<u32>e - <u32>table) / TLB_ENTRY_BYTES));
+    store<u32>(countOf(info, context), n + 1);
   }
-  flags = LISTED | (global ? GLOBAL : 0) | (large || giant ? LARGE : 0);
-  if (large) largeSeen0 |= <u64>1 << (u32(linear >> 21) & 63);
-  if (giant) giantSeen = true;
+  flags = LISTED | (global ? GLOBAL : 0) | (large ? LARGE : 0) | (giant ? GIANT : 0);
+  if (large) store<u64>(info, load<u64>(info, S_LARGE) | <u64>1 << (u32(linear >> 22) & 63), S_LARGE);
+  if (giant) store<u32>(info, 1, S_GIANT);
   store<u64>(e, read ? page : NONE);
   store<u64>(e, write ? page : NONE, 8);
   store<u64>(e, execute ? page : NONE, 16);
   store<u32>(e, host - <u32>page, 24);
   store<u32>(e, flags, 28);
-  chain(context * TLB_ENTRIES + (<u32>e - <u32>table) / TLB_ENTRY_BYTES, guestPage);
+  chain((<u32>e - TLB) / TLB_ENTRY_BYTES, guestPage);
   return e;
 }
 
@@ -122,65 +224,115 @@ export function withdrawGuestPage(guestPage: u32, rights: u32): void {
   }
 }
 
-/** Drops every translation. */
-export function flushTlb(): void {
-  store<u32>(COUNTERS, load<u32>(COUNTERS) + 1);
-  for (let c: u32 = 0; c < <u32>TLB_CONTEXTS; c++) {
-    const table = TLB + c * TABLE_BYTES, list = TLB_FILLED + c * LIST_BYTES, n = load<u32>(counts + c * 4);
-    for (let i: u32 = 0; i < n; i++) clear(table + <usize>load<u16>(list + i * 2) * TLB_ENTRY_BYTES);
-    store<u32>(counts + c * 4, 0);
+/** Withdraws write tags from every translation of the host page: code has been decoded there. */
+export function protectHostPage(host: u32): void {
+  for (let info: usize = TLB_SET_INFO; info < INFO_END; info += INFO_BYTES) {
+    for (let c: u32 = 0; c < <u32>TLB_CONTEXTS; c++) {
+      const table = setOf(info) + c * TLB_TABLE_BYTES, list = listOf(info, c), n = load<u32>(countOf(info, c));
+      for (let i: u32 = 0; i < n; i++) {
+        const e = table + <usize>load<u16>(list + i * 2) * TLB_ENTRY_BYTES;
+        const tag = load<u64>(e, 8);
+        if (tag != NONE && <u32>tag + load<u32>(e, 24) == host) store<u64>(e, NONE, 8);
+      }
+    }
   }
-  largeSeen0 = 0; giantSeen = false;
-  newJumpGeneration();
 }
-/** Drops translations not marked global. */
-export function flushNonGlobal(): void {
-  store<u32>(COUNTERS, load<u32>(COUNTERS) + 1);
+
+// ---------------------------------------------------------------------------------------------- flushes of one set
+function flushSet(info: usize): void {
   for (let c: u32 = 0; c < <u32>TLB_CONTEXTS; c++) {
-    const table = TLB + c * TABLE_BYTES, list = TLB_FILLED + c * LIST_BYTES, n = load<u32>(counts + c * 4);
+    const table = setOf(info) + c * TLB_TABLE_BYTES, list = listOf(info, c), n = load<u32>(countOf(info, c));
+    for (let i: u32 = 0; i < n; i++) clear(table + <usize>load<u16>(list + i * 2) * TLB_ENTRY_BYTES);
+    store<u32>(countOf(info, c), 0);
+  }
+  store<u64>(info, 0, S_LARGE);
+  store<u32>(info, 0, S_GIANT);
+  forgetJumpsOf(info);
+}
+function flushNonGlobalOf(info: usize): void {
+  for (let c: u32 = 0; c < <u32>TLB_CONTEXTS; c++) {
+    const table = setOf(info) + c * TLB_TABLE_BYTES, list = listOf(info, c), n = load<u32>(countOf(info, c));
     let kept: u32 = 0;
     for (let i: u32 = 0; i < n; i++) {
       const index = load<u16>(list + i * 2), e = table + <usize>index * TLB_ENTRY_BYTES;
       if (load<u32>(e, 28) & GLOBAL) { store<u16>(list + kept * 2, index); kept++; } else clear(e);
     }
-    store<u32>(counts + c * 4, kept);
+    store<u32>(countOf(info, c), kept);
   }
-  newJumpGeneration();
+  forgetJumpsOf(info);
 }
-/** Empties an entry but leaves it listed. */
-// @ts-ignore: decorator
-@inline function disarm(e: usize): void { store<u64>(e, NONE); store<u64>(e, NONE, 8); store<u64>(e, NONE, 16); }
-
-/** Drops what is cached for the page of `linear`, global or not (INVLPG): the whole page if it is a large one. */
-export function flushPage(linear: u64): void {
+function flushPageOf(info: usize, linear: u64): void {
   const page = linear & ~0xfff;
-  const everything = giantSeen || ((largeSeen0 >> (u32(linear >> 21) & 63)) & 1) != 0;
+  const everything = load<u32>(info, S_GIANT) != 0 || ((load<u64>(info, S_LARGE) >> (u32(linear >> 22) & 63)) & 1) != 0;
   for (let c: u32 = 0; c < <u32>TLB_CONTEXTS; c++) {
-    const table = TLB + c * TABLE_BYTES;
+    const table = setOf(info) + c * TLB_TABLE_BYTES;
     if (!everything) {
       const e = entryOf(table, linear);
       if (load<u64>(e) == page || load<u64>(e, 8) == page || load<u64>(e, 16) == page) disarm(e);
       continue;
     }
-    const list = TLB_FILLED + c * LIST_BYTES, n = load<u32>(counts + c * 4);
+    const list = listOf(info, c), n = load<u32>(countOf(info, c));
     for (let i: u32 = 0; i < n; i++) {
       const e = table + <usize>load<u16>(list + i * 2) * TLB_ENTRY_BYTES;
       const tag = load<u64>(e) != NONE ? load<u64>(e) : load<u64>(e, 8) != NONE ? load<u64>(e, 8) : load<u64>(e, 16);
-      // a large page is gone with all its fragments; 1 GiB covers the 2 MiB and 4 MiB ones too
-      if (tag == page || ((load<u32>(e, 28) & LARGE) != 0 && (tag >> 30) == (page >> 30))) disarm(e);
+      // a large page is gone with all its fragments; one of 2 MiB is taken for one of 4
+      const flags = load<u32>(e, 28);
+      if (tag == page || ((flags & LARGE) != 0 && (tag >> 22) == (page >> 22)) || ((flags & GIANT) != 0 && (tag >> 30) == (page >> 30))) disarm(e);
     }
   }
-  newJumpGeneration();
+  forgetJumpsOf(info);
 }
 
-/** Withdraws write tags from every translation of the host page: code has been decoded there. */
-export function protectHostPage(host: u32): void {
-  for (let c: u32 = 0; c < <u32>TLB_CONTEXTS; c++) {
-    const table = TLB + c * TABLE_BYTES, list = TLB_FILLED + c * LIST_BYTES, n = load<u32>(counts + c * 4);
-    for (let i: u32 = 0; i < n; i++) {
-      const e = table + <usize>load<u16>(list + i * 2) * TLB_ENTRY_BYTES;
-      const tag = load<u64>(e, 8);
-      if (tag != NONE && <u32>tag + load<u32>(e, 24) == host) store<u64>(e, NONE, 8);
-    }
+// ---------------------------------------------------------------------------------------------- flushes by tag
+/** Whether a set is in use for this processor and a VPID. */
+// @ts-ignore: decorator
+@inline function hasVpid(info: usize, vpid: u32): bool {
+  return load<u32>(info, S_VPID) == vpid && load<u32>(info, S_PROCESSOR) == load<u32>(PROCESSOR) && load<u32>(info, S_USED) != 0;
+}
+// @ts-ignore: decorator
+@inline function currentVpid(): u32 { return load<u32>(load<u32>(TLB_SET), S_VPID); }
+// @ts-ignore: decorator
+@inline function countFlush(): void { store<u32>(COUNTERS, load<u32>(COUNTERS) + 1); }
+
+/** Drops the translations of a VPID, whatever their EPT pointer: linear and combined mappings (SDM 3C 29.4.1). */
+export function flushVpid(vpid: u32): void {
+  countFlush();
+  for (let info: usize = TLB_SET_INFO; info < INFO_END; info += INFO_BYTES) if (hasVpid(info, vpid)) flushSet(info);
+}
+/** Those not marked global. */
+export function flushVpidNonGlobal(vpid: u32): void {
+  countFlush();
+  for (let info: usize = TLB_SET_INFO; info < INFO_END; info += INFO_BYTES) if (hasVpid(info, vpid)) flushNonGlobalOf(info);
+}
+/** Those of the page of `linear`, global or not: the whole page if it is a large one. */
+export function flushVpidPage(vpid: u32, linear: u64): void {
+  for (let info: usize = TLB_SET_INFO; info < INFO_END; info += INFO_BYTES) if (hasVpid(info, vpid)) flushPageOf(info, linear);
+}
+/** Drops the translations of every VPID but 0. */
+export function flushVpids(): void {
+  countFlush();
+  for (let info: usize = TLB_SET_INFO; info < INFO_END; info += INFO_BYTES) {
+    const vpid = load<u32>(info, S_VPID);
+    if (vpid != 0 && hasVpid(info, vpid)) flushSet(info);
   }
+}
+/** Drops the combined mappings made through EPT whose top table is at `root`; 0: through any EPT. */
+export function flushEptRoot(root: u64): void {
+  countFlush();
+  for (let info: usize = TLB_SET_INFO; info < INFO_END; info += INFO_BYTES) {
+    const eptp = load<u64>(info, S_EPTP);
+    if (eptp == 0 || !hasVpid(info, load<u32>(info, S_VPID))) continue;
+    if (root == 0 || (eptp & 0x000ffffffffff000) == root) flushSet(info);
+  }
+}
+
+/** What the guest does: its own translations, under the VPID in force. */
+export function flushTlb(): void { flushVpid(currentVpid()); }
+export function flushNonGlobal(): void { flushVpidNonGlobal(currentVpid()); }
+export function flushPage(linear: u64): void { flushVpidPage(currentVpid(), linear); }
+
+/** Drops every translation of every processor. */
+export function flushAll(): void {
+  countFlush();
+  for (let info: usize = TLB_SET_INFO; info < INFO_END; info += INFO_BYTES) if (load<u32>(info, S_USED) != 0) flushSet(info);
 }

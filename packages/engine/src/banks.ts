@@ -2,7 +2,7 @@
  * Several processors on one engine: they take turns, and the state of those whose turn it is not lies in banks.
  *
  * All state that one processor does not share with the others is between two addresses of the layout, so that a turn is a copy
- * out, a copy in, and new translations. Retired instructions, random numbers and counters are the engine's, not a processor's.
+ * out and a copy in; its translations are there again (assembly/tlb.ts). Retired instructions, random numbers and counters are the engine's, not a processor's.
  * A bank is addressed like the engine's memory: what another processor holds is read there, without a turn.
  */
 import type { Engine } from './engine.js';
@@ -12,14 +12,17 @@ import {
   EVENT_INFO,
   MMIO_LOG,
   MMIO_LOG_ENTRY,
+  PROCESSOR,
   RANDOM_STATE,
   REGS,
   RETIRED,
 } from './layout.js';
 import { ProcessorState } from './processor-state.js';
-import { DIRTY_ALL, DIRTY_TRANSLATION, VMCS, VMCS_BYTES, V_DIRTY } from './vmcs-layout.js';
+import { DIRTY_ALL, VMCS, VMCS_BYTES, V_DIRTY, V_REGION } from './vmcs-layout.js';
 
 const EVENTS_BYTES = 0x100;
+/** No EPT pointer equals it: the next entry selects the one of the VMCS. */
+const NO_POINTER = 0xffff_ffff_ffff_ffffn;
 /** What a bank holds, besides its memory-mapped accesses. */
 const PARTS = [
   [REGS, COUNTERS - REGS],
@@ -88,7 +91,12 @@ export class ProcessorBanks {
     this.#banks = Array.from({ length: count }, () => new Bank(engine));
     this.#retired = Array.from({ length: count }, () => 0);
     this.#turnBegan = engine.retired;
-    if (count > 1) for (const bank of this.#banks) this.#store(bank);
+    if (count === 1) return;
+    this.#banks.forEach((bank, index) => {
+      this.#store(bank);
+      bank.state.words[PROCESSOR >>> 2] = index;
+      if (index > 0) bank.state.words[V_REGION >>> 2] = engine.newVmcsRegion(); // each has a VMCS of its own
+    });
   }
 
   /** The engine, with the state of processor `index` in it. */
@@ -156,6 +164,7 @@ export class ProcessorBanks {
     bank.mmio = mmio.slice();
     bank.flags = flags;
     bank.state.words[V_DIRTY >>> 2] = DIRTY_ALL;
+    bank.state.longs[EPTP_IN_FORCE >>> 3] = NO_POINTER;
     if (index !== this.current) return;
     const { longs } = engine;
     const retired = longs[RETIRED >>> 3];
@@ -163,17 +172,16 @@ export class ProcessorBanks {
     this.#load(bank);
     longs[RETIRED >>> 3] = retired;
     longs[RANDOM_STATE >>> 3] = random;
-    longs[EPTP_IN_FORCE >>> 3] = 0xffff_ffff_ffff_ffffn;
-    engine.exports.applyWrites();
+    engine.exports.processorChanged();
     engine.flushTranslations();
+    engine.exports.applyWrites();
   }
 
   #switch(index: number): void {
     const { engine } = this,
-      { longs, words } = engine;
+      { longs } = engine;
     const retired = longs[RETIRED >>> 3],
-      random = longs[RANDOM_STATE >>> 3],
-      eptp = longs[EPTP_IN_FORCE >>> 3];
+      random = longs[RANDOM_STATE >>> 3];
     this.#retired[this.current] += engine.retired - this.#turnBegan;
     this.#turnBegan = engine.retired;
     this.#store(this.#banks[this.current]);
@@ -182,12 +190,7 @@ export class ProcessorBanks {
     this.#load(this.#banks[index]);
     longs[RETIRED >>> 3] = retired;
     longs[RANDOM_STATE >>> 3] = random;
-    if (longs[EPTP_IN_FORCE >>> 3] !== eptp) {
-      longs[EPTP_IN_FORCE >>> 3] = 0xffff_ffff_ffff_ffffn; // the one in force is another processor's
-      words[V_DIRTY >>> 2] |= DIRTY_TRANSLATION;
-    }
-    engine.exports.modeChanged();
-    engine.exports.flushTlb();
+    engine.exports.processorChanged();
     this.onSwitch();
   }
 

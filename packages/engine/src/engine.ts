@@ -52,7 +52,7 @@ import { ProcessorState } from './processor-state.js';
 import { writeResetState } from './reset.js';
 import { captureState, putState } from './state.js';
 import type { EngineState } from './state.js';
-import { ENTER_DEADLINE, DIRTY_GUEST, DIRTY_PAGING, V_DIRTY } from './vmcs-layout.js';
+import { DIRTY_GUEST, DIRTY_PAGING, ENTER_DEADLINE, VMCS_REVISION, V_DIRTY, V_REGION } from './vmcs-layout.js';
 import type { Vmcs } from './vmcs.js';
 import { WebAssembly } from './webassembly.js';
 import type { WasmMemory, WasmModule } from './webassembly.js';
@@ -72,7 +72,7 @@ export interface EngineOptions {
 
 const PAGE = 65536;
 const MAXIMUM_PAGES = 65536;
-const MINIMUM_PAGES = 1120;
+const MINIMUM_PAGES = GUEST_RAM / PAGE;
 const NEVER = 0x7fffffffffffffffn;
 const DEFAULT_SEED = 0x9e3779b97f4a7c15n;
 
@@ -161,6 +161,7 @@ export class Engine {
 
     exports.initialise();
     exports.vmcsReset();
+    this.words[V_REGION >>> 2] = this.newVmcsRegion();
     this.longs[RANDOM_STATE >>> 3] = seed === 0n ? DEFAULT_SEED : BigInt.asUintN(64, seed);
     this.words[TSC_STEP >>> 2] = tscStep;
     this.longs[HOST_DEADLINE >>> 3] = NEVER;
@@ -420,7 +421,10 @@ export class Engine {
     return result;
   }
 
-  /** Translations are dropped; needed after EPT or page tables in RAM were changed from outside (INVEPT, INVVPID). */
+  /**
+   * Drops every translation of every processor: for changes of EPT or of page tables in RAM from outside. `invept` and `invvpid` drop what must
+   * be dropped.
+   */
   flushTranslations(): void {
     this.exports.invalidateGuestPages();
   }
@@ -451,16 +455,39 @@ export class Engine {
   }
 
   // ------------------------------------------------------------------------------------------------ VMCS
-  /** VMPTRLD, VMCLEAR: 0, or the VM-instruction error. The region is a page from `pages` with the revision identifier in it. */
+  /** HPA of a fresh VMCS region: a page from `pages` with the revision identifier in it. */
+  newVmcsRegion(): number {
+    const region = this.pages.allocatePage();
+    this.words[region >>> 2] = VMCS_REVISION;
+    return region;
+  }
+
+  /**
+   * VMPTRLD: makes the VMCS of `region` current, guest state included; the one that was current is written back to its region and can be made
+   * current again. 0, or the VM-instruction error: 9 bad address, 11 wrong revision identifier.
+   */
   vmptrld(region: number): number {
     return this.exports.vmptrld(region);
   }
+  /** VMCLEAR: the VMCS of `region` is written back and can be launched anew; it is not current any more. 0, or 2 for a bad address. */
   vmclear(region: number): number {
     return this.exports.vmclear(region);
   }
-  /** Address of the current region, 0xFFFFFFFF for the one that has none. */
+  /** VMPTRST: HPA of the current VMCS's region, 0xFFFFFFFF when none is current: `enter` is ENTER_VMFAIL then. */
   vmptrst(): number {
     return this.exports.vmptrst() >>> 0;
+  }
+
+  /**
+   * INVVPID on the processor in the engine (SDM 3C 29.4.3): `type` 0 the page of `linear` under `vpid`, 1 everything of `vpid`, 2 everything of all
+   * VPIDs but 0, 3 everything of `vpid` but global translations. 0, or the VM-instruction error 28 for an operand that is not allowed.
+   */
+  invvpid(type: number, vpid = 0, linear = 0n): number {
+    return this.exports.invvpid(type, vpid, BigInt.asUintN(64, linear));
+  }
+  /** INVEPT: `type` 1 what was translated through the EPT of `eptp`, 2 through any. 0, or 28 for an operand that is not allowed. */
+  invept(type: number, eptp = 0n): number {
+    return this.exports.invept(type, BigInt.asUintN(64, eptp));
   }
 
   // ------------------------------------------------------------------------------------------------ state

@@ -27,7 +27,7 @@ export const EFLAGS = 0x10a4;
 export const CPL = 0x10a8;
 /** Mode key of the code being run (u32); see assembly/mode.ts. */
 export const MODE = 0x10ac;
-/** Base address (u32) of the TLB table for ordinary accesses in the current context. */
+/** Address (u32) of the TLB table for ordinary accesses: that of the current context in the current translation set. */
 export const TLB_BASE = 0x10b0;
 /** Non-zero (u32) when x87/MMX instructions must raise: 1 #NM (TS or EM). */
 export const FPU_TRAP = 0x10b4;
@@ -152,6 +152,17 @@ export const FPU_DP = 0x1690;
 export const FPU_CS = 0x1698;
 export const FPU_DS = 0x169a;
 export const MXCSR = 0x16a0;
+/**
+ * Environment of floating-point operations, loaded by each instruction from MXCSR or the x87 control word (u32 each): rounding direction (as in
+ * MXCSR.RC), exceptions raised, masked exceptions, denormals-are-zero, flush-to-zero, and whether the last rounding increased the magnitude.
+ * See assembly/fp/environment.ts.
+ */
+export const FP_ROUNDING = 0x16b0;
+export const FP_FLAGS = 0x16b4;
+export const FP_MASKS = 0x16b8;
+export const FP_DAZ = 0x16bc;
+export const FP_FTZ = 0x16c0;
+export const FP_ROUNDED_UP = 0x16c4;
 /** 16 YMM registers of 32 bytes; the low 16 bytes are XMM. 32-byte aligned. */
 export const YMM = 0x1800;
 
@@ -177,14 +188,22 @@ export const VMCS = 0x3000;
 // ---------------------------------------------------------------------------------------------- tables
 /** AssemblyScript's own static data. */
 export const STATIC_DATA = 0x10000;
-/** TLB entries of 32 bytes: i64 read tag, i64 write tag, i64 execute tag, u32 addend, u32 flags. */
+/**
+ * Translation sets: one for each address space tag (processor, VPID, EPT pointer) used of late; see assembly/tlb.ts. A set is three tables of 64 KiB,
+ * for the contexts 0 supervisor (SMAP enforced if on), 1 supervisor with EFLAGS.AC=1, 2 user, and behind them a list for each table of its filled
+ * entries (u16 indices), for quick flushes. An entry has 32 bytes: i64 read tag, i64 write tag, i64 execute tag, u32 addend, u32 flags.
+ */
+export const TLB = 0x600000;
+export const TLB_SETS = 8;
+export const TLB_SET_BYTES = 0x40000;
 export const TLB_ENTRIES = 2048;
 export const TLB_ENTRY_BYTES = 32;
-/** Contexts: 0 supervisor (SMAP enforced if on), 1 supervisor with EFLAGS.AC=1, 2 user, 3 always empty (every access takes the slow path). */
-export const TLB_CONTEXTS = 4;
-export const TLB = 0x100000; // 4 * 64 KiB
-/** Indices of filled entries per context, for quick flushes. */
-export const TLB_FILLED = 0x140000; // 4 * 16 KiB
+export const TLB_TABLE_BYTES = 0x10000;
+export const TLB_CONTEXTS = 3;
+export const TLB_LISTS = 0x30000; // offset in a set
+export const TLB_LIST_BYTES = 0x1000;
+/** A table that is always empty, context 3: every access takes the slow path, which checks alignment. */
+export const TLB_EMPTY = 0x130000;
 /** Guest-physical to host-physical pages recently used: {u64 GPA tag, u32 HPA, u32 rights}, 1024 of them. */
 export const EPT_CACHE = 0x150000;
 export const EPT_CACHE_ENTRIES = 1024; // 16 KiB
@@ -202,11 +221,11 @@ export const MMIO_LOG_ENTRY = 128;
 export const MMIO_LOG_DATA = 64;
 /**
  * Which TLB entries were made for a guest-physical page: chains of entries whose page has the same hash. Heads are u16: an entry's number + 1
- * (context * TLB_ENTRIES + index), 0 none; a link is {u32 gpa / 4096 (all ones: in no chain), u16 next, u16 previous}, numbers + 1 too.
+ * (its place among all entries from TLB on), 0 none; a link is {u32 gpa / 4096 (all ones: in no chain), u16 next, u16 previous}, numbers + 1 too.
  */
 export const GUEST_PAGE_CHAINS = 0x164000;
 export const GUEST_PAGE_HASHES = 4096; // 8 KiB
-export const GUEST_PAGE_LINKS = 0x166000; // 64 KiB
+export const GUEST_PAGE_LINKS = 0x800000; // 512 KiB
 /** Jump cache: {i64 key, u32 generation, u32 record}. */
 export const JUMP_CACHE = 0x180000;
 export const JUMP_CACHE_ENTRIES = 8192; // 128 KiB
@@ -218,13 +237,13 @@ export const BLOCK_HASH_ENTRIES = 65536; // 256 KiB
 /** u32 per 4 KiB page of linear memory (1 Mi pages): head of the page's list of blocks, 0 none. 4 MiB, touched where used. */
 export const PAGE_BLOCKS = 0x200000;
 /** Arena of blocks and pre-decoded records. */
-export const ARENA = 0x600000;
+export const ARENA = 0xa00000;
 export const ARENA_BYTES = 0x2000000; // 32 MiB
 /** Memory the framework builds VMX structures in: VMCS regions, EPT tables, bitmaps, virtual-APIC pages. */
-export const HYPERVISOR = 0x2600000;
+export const HYPERVISOR = 0x2a00000;
 export const HYPERVISOR_BYTES = 0x2000000; // 32 MiB
-/** Guest RAM starts here. */
-export const GUEST_RAM = 0x4600000;
+/** Guest RAM starts here, at a multiple of 2 MiB, so that EPT can map it by large pages. */
+export const GUEST_RAM = 0x4a00000;
 
 // ---------------------------------------------------------------------------------------------- event delivery
 /**
@@ -253,5 +272,50 @@ export const ENGINE_OPTIONS = 0x242c;
 export const EXIT_WORK = 0x2430;
 /** EPT pointer in force (i64), 0 when "enable EPT" is clear. */
 export const EPTP_IN_FORCE = 0x2438;
+/** u32: B0-B3 of the data breakpoints that the current instruction has met. */
+export const DATA_BREAKPOINTS = 0x2440;
+/** u32, 0 or 1: a segment check has failed, and nobody has asked yet (assembly/mmu.ts). */
+export const SEGMENT_CHECK_FAILED = 0x2444;
+/** RIP at and behind the instruction that runs alone (i64 each): elsewhere it has branched. */
+export const STEP_RIP = 0x2448;
+export const STEP_NEXT = 0x2450;
+/** PAUSE-loop exiting: TSC at the first and the last PAUSE of the present loop (i64 each). */
+export const FIRST_PAUSE = 0x2458;
+export const LAST_PAUSE = 0x2460;
+/** u32: offset of the APIC register that the instruction in flight has written plus 1, 0 none. */
+export const APIC_WRITTEN = 0x2468;
+/** EPT hierarchy in force: u32 flags (assembly/ept.ts), u32 levels, i64 address of the top table. */
+export const EPT_FLAGS = 0x2470;
+export const EPT_LEVELS = 0x2474;
+export const EPT_ROOT = 0x2478;
+/** u32: VPID in force, 0 when "enable VPID" is clear. */
+export const VPID_IN_FORCE = 0x2480;
+/** u32: which of the processors that take turns on this engine this is: translations belong to one of them. */
+export const PROCESSOR = 0x2484;
 /** The preemption timer counts down by 1 each time this bit of the TSC changes (IA32_VMX_MISC 4:0). */
 export const TIMER_SHIFT = 5;
+
+// ---------------------------------------------------------------------------------------------- caches
+/*
+ * What follows describes translations and decoded code. It belongs to the engine, not to a processor's state: it is neither saved nor
+ * swapped, and everything in it can be made anew.
+ */
+/** u32, 1 to 0xffffff: entries of the jump cache with another generation are void. A second tier compares it too. */
+export const JUMP_GENERATION = 0x2500;
+/** u32: grows when the arena is emptied; addresses of records from before mean nothing. */
+export const ARENA_GENERATION = 0x2504;
+/** u32: where in the arena the next block goes. */
+export const ARENA_NEXT = 0x2508;
+/** u32: the last generation given out. */
+export const LAST_GENERATION = 0x250c;
+/** u32: address of the current translation set's description, and of its first table. */
+export const TLB_SET = 0x2510;
+export const TLB_TABLES = 0x2514;
+/** u32: grows with each choice of a set: which was used last. */
+export const TLB_CLOCK = 0x2518;
+/** u32: serial number of the last description of a page with code. */
+export const CODE_SERIAL = 0x251c;
+/** i64: the EPT pointer whose translations EPT_CACHE holds. */
+export const EPT_CACHE_POINTER = 0x2520;
+/** Descriptions of the translation sets, 64 bytes each: assembly/tlb.ts. */
+export const TLB_SET_INFO = 0x2600;

@@ -1,15 +1,17 @@
 /** The compiled processor: read and compiled once per process, instantiated once per VM. */
 import { VisorkitError, host } from '@visorkit/core';
+import type { SecondTierExports } from './second-tier.js';
 import { WebAssembly } from './webassembly.js';
 import type { WasmModule } from './webassembly.js';
 
 /** What the wrapper calls; see assembly/index.ts. */
-export interface ProcessorExports {
+export interface ProcessorExports extends SecondTierExports {
   /** Prepares fresh memory. */
   initialise(): void;
   enter(): number;
   /** Drops decoded code of `length` bytes of linear memory from `address`. */
   invalidateCode(address: number, length: number): void;
+  /** Drops every translation of every processor. */
   flushTlb(): void;
   /**
    * The guest-physical page of number `page` (gpa / 4096) has lost rights in the EPT, or its frame (the host page at `frame`): read 1, write 2 or
@@ -23,9 +25,16 @@ export interface ProcessorExports {
   modeChanged(): void;
   applyWrites(): void;
   finishExit(): void;
+  /** Another processor's state has been put into the engine: uses its translations. */
+  processorChanged(): void;
+  /** 0, or the VM-instruction error. */
   vmptrld(region: number): number;
   vmclear(region: number): number;
+  /** All ones when no VMCS is current. */
   vmptrst(): number;
+  /** 0, or the VM-instruction error; assembly/vmx/invalidation.ts. */
+  invvpid(type: number, vpid: number, linear: bigint): number;
+  invept(type: number, eptp: bigint): number;
   vmcsReset(): void;
   guestFlags(): number;
   setGuestFlags(flags: number): void;

@@ -1,11 +1,20 @@
 /** The whole state of the processor as plain data. */
 import { fail } from '@visorkit/core';
 import type { Engine } from './engine.js';
-import { COUNTERS, EPTP_IN_FORCE, EVENT_INFO, HYPERVISOR, MMIO_LOG, MMIO_LOG_ENTRY, REGS } from './layout.js';
+import {
+  COUNTERS,
+  EPTP_IN_FORCE,
+  EVENT_INFO,
+  HYPERVISOR,
+  MMIO_LOG,
+  MMIO_LOG_ENTRY,
+  PROCESSOR,
+  REGS,
+} from './layout.js';
 import { DIRTY_ALL, VMCS, VMCS_BYTES, V_DIRTY } from './vmcs-layout.js';
 
 /** Increased when layout.ts moves something that is saved. */
-const FORMAT = 2;
+const FORMAT = 3;
 const REGISTERS_END = COUNTERS;
 const EVENTS_BYTES = 0x100;
 
@@ -47,9 +56,11 @@ export function saveStructures({ bytes, pages }: Engine): VmxStructures {
   return { bytes: copy(bytes, HYPERVISOR, pages.used), pages: pages.save() };
 }
 
-export function restoreStructures({ bytes, pages }: Engine, state: VmxStructures): void {
-  bytes.fill(0, HYPERVISOR, HYPERVISOR + Math.max(pages.used, state.bytes.length));
+export function restoreStructures({ bytes, exports, pages }: Engine, state: VmxStructures): void {
+  const used = Math.max(pages.used, state.bytes.length);
+  bytes.fill(0, HYPERVISOR, HYPERVISOR + used);
   bytes.set(state.bytes, HYPERVISOR);
+  exports.invalidateCode(HYPERVISOR, used); // read-only memory and shadow pages may hold code
   pages.restore(state.pages);
 }
 
@@ -59,9 +70,11 @@ export function putState(engine: Engine, state: EngineState): void {
       'ENGINE_STATE_FORMAT',
       `A saved processor state of format ${state.format} cannot be restored; this processor has format ${FORMAT}.`,
     );
-  const { bytes, words, longs, pages } = engine;
+  const { bytes, words, longs, pages } = engine,
+    processor = words[PROCESSOR >>> 2];
   bytes.set(state.registers, REGS);
   bytes.set(state.events, EVENT_INFO);
+  words[PROCESSOR >>> 2] = processor;
   bytes.set(state.mmio, MMIO_LOG);
   bytes.set(state.vmcs, VMCS);
   const used = Math.max(pages.used, state.hypervisor.length);
@@ -72,6 +85,7 @@ export function putState(engine: Engine, state: EngineState): void {
   // Nothing derived is trusted: no EPT pointer equals this one, so the next entry selects and checks everything
   longs[EPTP_IN_FORCE >>> 3] = 0xffffffffffffffffn;
   words[V_DIRTY >>> 2] = DIRTY_ALL;
+  engine.flushTranslations();
   engine.exports.applyWrites();
 }
 

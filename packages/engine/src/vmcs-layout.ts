@@ -19,8 +19,9 @@ export const V_ABORT = VMCS + 4;
 export const V_LAUNCH_STATE = VMCS + 8;
 /** u32 groups written since the last VM entry: see DIRTY_. */
 export const V_DIRTY = VMCS + 12;
-/** u32 address of the region the working copy belongs to, 0xFFFFFFFF none. */
+/** u32 address of the region the working copy belongs to; 0: it has none; NO_REGION: no VMCS is current, the working copy is not one. */
 export const V_REGION = VMCS + 16;
+export const NO_REGION = 0xffffffff;
 export const VMCS_REVISION = 0x00564b31;
 export const VMCS_BYTES = 4096;
 

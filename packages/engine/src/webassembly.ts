@@ -11,6 +11,15 @@ export interface WasmMemory {
   readonly buffer: SharedArrayBuffer;
 }
 
+/** A table of functions. */
+export interface WasmTable {
+  readonly length: number;
+  get(index: number): ((...parameters: never[]) => unknown) | null;
+  set(index: number, value: ((...parameters: never[]) => unknown) | null): void;
+  /** Adds so many empty places; returns the length of before. */
+  grow(count: number): number;
+}
+
 interface WebAssemblyApi {
   compile(bytes: Uint8Array): Promise<WasmModule>;
   Module: new (bytes: Uint8Array) => WasmModule;

@@ -3,7 +3,7 @@
  * there. The guest runs in one of them, each vCPU in one of its own if need be; changes hold from the next access on, whatever the guest
  * has done with the page before. An access that the view does not allow is the exit `ept-violation` (SDM 3C 29.3.3.2).
  *
- * Only backends with the capability `ept.views` provide them; a plugin asks with `requires: { services: [MemoryViewsToken] }`.
+ * Only backends with the capability `ept.views` provide them; a plugin asks with `uses: { views: MemoryViewsToken }`.
  * Addresses are guest-physical (gpa), in bytes; one that is not a page's first means the page that it lies in. Pages have 4096 bytes.
  */
 import { token } from '@visorkit/core';

@@ -2,14 +2,14 @@
  * Subcommands of the command line from outside: a module that a configuration or `--plugin` names may export `commands`, a list of
  * `defineCommand({ name, describe, run })`.
  */
+import { dirname, resolve } from 'node:path';
 import { checkFields, fail } from '@visorkit/core';
 import type { Fields, PluginEntry } from '@visorkit/core';
 import * as v from 'valibot';
-import { findConfig } from './config.js';
+import { findConfig, loadConfigModule } from './config.js';
 import type { VmmConfig } from './config.js';
-import { defaultOf, importFile, loadModule } from './modules.js';
+import { loadModule } from './modules.js';
 import type { SharedModules } from './modules.js';
-import { dirname, resolve } from 'node:path';
 
 /** An argument or an option, as `--help` shows it. */
 export interface CommandPart {
@@ -62,7 +62,7 @@ const COMMAND_FIELDS: Fields = {
 
 /**
  * The commands of the modules that `plugins` names, seen from the folder `fromDir`, and of the configuration `file`, or of the
- * folder's, if it has one. Throws COMMAND_SHAPE, and what loading a plugin or a configuration throws.
+ * folder's, if it has one. Throws SUBCOMMAND_SHAPE, and what loading a plugin or a configuration throws.
  */
 export async function loadCommands(
   plugins: readonly string[],
@@ -75,7 +75,7 @@ export async function loadCommands(
     const { commands: given = [] } = module;
     if (!Array.isArray(given)) {
       fail(
-        'COMMAND_SHAPE',
+        'SUBCOMMAND_SHAPE',
         `${where} exports "commands", which must be a list of defineCommand({ name, describe, run }).`,
         { file: where },
       );
@@ -84,9 +84,9 @@ export async function loadCommands(
   };
   const config = file === undefined ? findConfig(fromDir) : resolve(fromDir, file);
   if (config !== undefined) {
-    const module = await importFile(config, shared);
+    const module = await loadConfigModule(config, shared);
     add(module, config);
-    const { plugins: listed = [] } = (defaultOf(module) ?? {}) as VmmConfig;
+    const { plugins: listed = [] } = module.default as VmmConfig;
     for (const entry of Array.isArray(listed) ? listed : []) {
       const named: unknown = typeof entry === 'object' && 'plugin' in entry ? entry.plugin : entry;
       if (typeof named !== 'string') continue;
@@ -104,14 +104,14 @@ export async function loadCommands(
 function checked(command: unknown, file: string): CommandDefinition {
   const given = (typeof command === 'object' && command !== null ? command : {}) as Partial<CommandDefinition>;
   checkFields(given, COMMAND_FIELDS, {
-    code: 'COMMAND_SHAPE',
+    code: 'SUBCOMMAND_SHAPE',
     kind: 'a field of a command',
     where: `In a command of ${file}: `,
   });
   for (const required of ['name', 'describe', 'run'] as const) {
     if (given[required] === undefined) {
       fail(
-        'COMMAND_SHAPE',
+        'SUBCOMMAND_SHAPE',
         `In a command of ${file}: "${required}" is missing; it must be ${COMMAND_FIELDS[required][1]}.`,
         { file },
       );

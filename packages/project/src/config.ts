@@ -73,6 +73,11 @@ export function findConfig(folder: string): string | undefined {
 /** Reads and checks a configuration file. Throws CONFIG_NOT_FOUND, CONFIG_LOAD or CONFIG_INVALID. */
 export async function loadConfig(path: string, shared?: SharedModules): Promise<VmmConfig> {
   const file = resolve(path);
+  return validateConfig((await loadConfigModule(file, shared)).default, file);
+}
+
+/** The module that a configuration is. Throws CONFIG_NOT_FOUND or CONFIG_LOAD. */
+export async function loadConfigModule(file: string, shared?: SharedModules): Promise<Record<string, unknown>> {
   if (!existsSync(file)) fail('CONFIG_NOT_FOUND', `There is no configuration file ${file}.`, { file });
   if (!/\.[mc]?[jt]s$/.test(file))
     fail(
@@ -94,7 +99,7 @@ export async function loadConfig(path: string, shared?: SharedModules): Promise<
   }
   if (module.default === undefined)
     fail('CONFIG_LOAD', `${file} has no default export; write "export default defineVmm({ … })".`, { file });
-  return validateConfig(module.default, file);
+  return module;
 }
 
 /** A configuration with its paths made absolute and its plugins loaded. */

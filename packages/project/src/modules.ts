@@ -141,23 +141,24 @@ function text(value: unknown): string | undefined {
 
 /**
  * Imports a module. TypeScript goes through jiti, which also lets it import the kernel, this package and `shared` from where they are; so
- * does JavaScript that imports a package of visorkit and does not find one of its own.
+ * does JavaScript that imports one of these and does not find one of its own.
  */
 export async function importFile(file: string, shared: SharedModules = {}): Promise<Record<string, unknown>> {
+  const virtualModules = {
+    '@visorkit/core': await import('@visorkit/core'),
+    '@visorkit/project': await import('@visorkit/project'),
+    ...shared,
+  };
   if (!/\.[mc]?ts$/.test(file)) {
     try {
       return (await import(/* @vite-ignore */ pathToFileURL(file).href)) as Record<string, unknown>;
     } catch (error) {
-      if (!lacksOurPackage(error)) throw error;
+      if (!lacks(error, Object.keys(virtualModules))) throw error;
     }
   }
   const { createJiti } = await import('jiti');
   const jiti = createJiti(import.meta.url, {
-    virtualModules: {
-      '@visorkit/core': await import('@visorkit/core'),
-      '@visorkit/project': await import('@visorkit/project'),
-      ...shared,
-    },
+    virtualModules,
     interopDefault: false,
     moduleCache: true,
     fsCache: false,
@@ -165,10 +166,11 @@ export async function importFile(file: string, shared: SharedModules = {}): Prom
   return (await jiti.import(file)) as Record<string, unknown>;
 }
 
-function lacksOurPackage(error: unknown): boolean {
+/** Whether an import failed for want of one of these packages. */
+function lacks(error: unknown, packages: readonly string[]): boolean {
   return (
     error instanceof Error &&
     (error as NodeJS.ErrnoException).code === 'ERR_MODULE_NOT_FOUND' &&
-    /'@visorkit\/[\w-]+'/.test(error.message)
+    packages.some((name) => error.message.includes(`'${name}'`))
   );
 }

@@ -3,9 +3,8 @@
  * all translations dropped at each change. A program of its own: `node dist/views-bench.js`. Prints JSON.
  */
 import { VmxBackend } from '@visorkit/backend-vmx';
-import { BootFlatPlugin } from '@visorkit/boot-flat';
-import { RESUME, stop } from '@visorkit/core';
-import type { Plugin } from '@visorkit/core';
+import { bootFlat } from '@visorkit/boot-flat';
+import { RESUME, stop, definePlugin } from '@visorkit/core';
 import { exits } from '@visorkit/exits';
 import { MemoryViewsToken, PageRights, compose } from '@visorkit/machine';
 import type { MemoryView } from '@visorkit/machine';
@@ -98,13 +97,11 @@ export async function viewsBench(): Promise<ViewCost[]> {
   let at = 0,
     exit = 0,
     began = 0;
-  const bench: Plugin = {
+  const bench = definePlugin({
     name: 'views-bench',
-    requires: { services: [MemoryViewsToken] },
-    apply({ services, hooks }) {
-      hooks.started.tap('views-bench', () => {
-        base = services.get(MemoryViewsToken).base;
-      });
+    uses: { views: MemoryViewsToken },
+    apply({ hooks }, { views }) {
+      ({ base } = views);
       hooks.exit.for('vmcall').tap({ name: 'views-bench', before: 'exits/vmcall' }, () => {
         const phase = plan[at];
         if (exit === 0) {
@@ -116,15 +113,15 @@ export async function viewsBench(): Promise<ViewCost[]> {
         if (at >= phases.length)
           phase.samples.push(((performance.now() - began) * 1e6) / (phase.exits * phase.changes));
         exit = 0;
-        return ++at === plan.length ? stop('measured', 0) : RESUME;
+        return ++at === plan.length ? stop('measured') : RESUME;
       });
     },
-  };
+  });
   await using vmm = compose({
     backend,
     memory: '512M',
     time: 'real',
-    plugins: [...exits(), new BootFlatPlugin(), bench],
+    plugins: [...exits(), bootFlat(), bench],
     boot: { image: GUEST, loader: 'flat', options: { address: 0x100000, mode: 'protected32' } },
   });
   const { why } = await vmm.run();

@@ -4,7 +4,7 @@ import { compose, DeviceListToken } from '@visorkit/machine';
 import { fakeBackend, hltExit, inExit, outExit, testDevice } from '@visorkit/testkit';
 import dice, { Dice } from './dice.js';
 
-const make = () => testDevice(({ lines, clock, timers }) => new Dice({ irq: lines.line(5), clock, timers }));
+const make = () => testDevice(({ lines, clock, timers }) => new Dice(lines, clock, timers));
 
 describe('the device', () => {
   it('rolls for a millisecond, then raises its line until it is read', () => {

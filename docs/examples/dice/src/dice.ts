@@ -2,25 +2,15 @@
  * A die on an I/O port. The guest writes the number of sides; a millisecond later the die lies still, and interrupt line 5
  * goes up until the guest reads what was thrown. While it rolls, a read gives 0.
  */
-import {
-  addDevice,
-  ClockToken,
-  DeviceListToken,
-  InterruptLinesToken,
-  PortBusToken,
-  TimerQueueToken,
-} from '@visorkit/machine';
-import type { Clock, Device, InterruptLine, PortDevice, Timer, TimerQueue } from '@visorkit/machine';
+import { definePlugin, inject, injectable } from '@visorkit/core';
 import type { Plugin } from '@visorkit/core';
+import { AddDeviceToken, Alarm, ClockToken, InterruptLinesToken, TimerQueueToken } from '@visorkit/machine';
+import type { Clock, Device, InterruptLine, LineSource, PortDevice, TimerQueue } from '@visorkit/machine';
+import * as v from 'valibot';
 
+const LINE = 5;
 const ROLL_NS = 1_000_000;
-
-/** What the die needs from outside. */
-export interface DicePorts {
-  readonly irq: InterruptLine;
-  readonly clock: Clock;
-  readonly timers: TimerQueue;
-}
+const byte = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(255));
 
 export interface DiceState {
   seed: number;
@@ -31,15 +21,25 @@ export interface DiceState {
   rolling: number | null;
 }
 
+@injectable()
 export class Dice implements Device<DiceState>, PortDevice {
   readonly name = 'dice';
-  readonly #roll: Timer;
+  readonly schema = v.strictObject({ seed: v.number(), sides: byte, value: byte, rolling: v.nullable(v.number()) });
+  readonly #irq: InterruptLine;
+  readonly #clock: Clock;
+  readonly #roll: Alarm;
   #seed = 1;
   #sides = 6;
   #value = 0;
 
-  constructor(private readonly outside: DicePorts) {
-    this.#roll = outside.timers.schedule(Infinity, () => this.#land());
+  constructor(
+    @inject(InterruptLinesToken) lines: LineSource,
+    @inject(ClockToken) clock: Clock,
+    @inject(TimerQueueToken) timers: TimerQueue,
+  ) {
+    this.#irq = lines.line(LINE);
+    this.#clock = clock;
+    this.#roll = new Alarm(timers, () => this.#land());
   }
 
   readPort(): number {
@@ -51,7 +51,7 @@ export class Dice implements Device<DiceState>, PortDevice {
   writePort(_port: number, _size: number, value: number): void {
     this.#sides = value & 0xff || 6;
     this.#show(0);
-    this.#roll.reschedule(this.outside.clock.now() + ROLL_NS);
+    this.#roll.set(this.#clock.now() + ROLL_NS);
   }
 
   reset(): void {
@@ -59,15 +59,14 @@ export class Dice implements Device<DiceState>, PortDevice {
   }
 
   save(): DiceState {
-    const rolling = this.#roll.deadline - this.outside.clock.now();
-    return { seed: this.#seed, sides: this.#sides, value: this.#value, rolling: rolling === Infinity ? null : rolling };
+    return { seed: this.#seed, sides: this.#sides, value: this.#value, rolling: this.#roll.save() };
   }
 
   restore({ seed, sides, value, rolling }: DiceState): void {
     this.#seed = seed;
     this.#sides = sides;
     this.#show(value);
-    this.#roll.reschedule(rolling === null ? Infinity : this.outside.clock.now() + rolling);
+    this.#roll.restore(rolling);
   }
 
   /** No host randomness: the same run throws the same. */
@@ -78,21 +77,16 @@ export class Dice implements Device<DiceState>, PortDevice {
 
   #show(value: number): void {
     this.#value = value;
-    this.outside.irq.set(value !== 0);
+    this.#irq.set(value !== 0);
   }
 }
 
 /** The plugin. `port`: where the die is, 0x5c0 unless given. */
 export default function dice({ port = 0x5c0 }: { port?: number } = {}): Plugin {
-  return {
+  return definePlugin({
     name: 'dice',
     kernel: '^0.1.0',
-    requires: { services: [PortBusToken, DeviceListToken, InterruptLinesToken, ClockToken, TimerQueueToken] },
-    apply(host) {
-      const { services } = host;
-      const irq = services.get(InterruptLinesToken).line(5);
-      const device = new Dice({ irq, clock: services.get(ClockToken), timers: services.get(TimerQueueToken) });
-      addDevice(host, device, { ports: [[port, 1]] });
-    },
-  };
+    uses: { addDevice: AddDeviceToken },
+    apply: (host, { addDevice }) => addDevice(host.make(Dice), { ports: [[port, 1]] }),
+  });
 }

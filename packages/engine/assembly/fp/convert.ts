@@ -1,4 +1,4 @@
-import { fpRounding, fpFlags, fpDaz, IE, DE, PE, ROUND_NEAREST, ROUND_DOWN, ROUND_UP, ROUND_ZERO, fpRoundedUp } from "./environment";
+import { Fp, IE, DE, PE, ROUND_NEAREST, ROUND_ZERO } from "./environment";
 import { rSign, rExp, rHi, rLo, shiftJam } from "./core";
 import {
   unpack32, unpack64, pack16, pack32, pack64, uSign, uExp, uSig, K_ZERO, K_NUMBER, K_INFINITY, K_NAN, K_SNAN, K_DENORMAL,
@@ -14,24 +14,24 @@ export function f32ToF64(a: u32): u64 {
   const k = unpack32(a);
   const sign = u64(a >>> 31) << 63;
   if (k & K_NAN) {
-    if (k & K_SNAN) fpFlags |= IE;
+    if (k & K_SNAN) Fp.flags |= IE;
     return sign | F64_INFINITY | F64_QUIET | (u64(a & 0x3fffff) << 29);
   }
   if (k & K_INFINITY) return sign | F64_INFINITY;
   if (k & K_ZERO) return sign;
-  if (k & K_DENORMAL) fpFlags |= DE;
+  if (k & K_DENORMAL) Fp.flags |= DE;
   return sign | ((u64(uExp + 1022) << 52) + (uSig >> 11)); // always exact and normal
 }
 export function f64ToF32(a: u64): u32 {
   const k = unpack64(a);
   const sign = u32(a >> 63) << 31;
   if (k & K_NAN) {
-    if (k & K_SNAN) fpFlags |= IE;
+    if (k & K_SNAN) Fp.flags |= IE;
     return sign | F32_INFINITY | F32_QUIET | (u32(a >> 29) & 0x3fffff);
   }
   if (k & K_INFINITY) return sign | F32_INFINITY;
   if (k & K_ZERO) return sign;
-  if (k & K_DENORMAL) fpFlags |= DE;
+  if (k & K_DENORMAL) Fp.flags |= DE;
   fromUnpacked();
   return pack32();
 }
@@ -42,7 +42,7 @@ export function f16ToF32(a: u32): u32 {
   const f = a & 0x3ff;
   if (e == 31) {
     if (f == 0) return sign | F32_INFINITY;
-    if (!(f & 0x200)) fpFlags |= IE;
+    if (!(f & 0x200)) Fp.flags |= IE;
     return sign | F32_INFINITY | F32_QUIET | (f << 13);
   }
   if (e) return sign | ((e + 112) << 23) | (f << 13);
@@ -55,17 +55,17 @@ export function f32ToF16(a: u32, mode: u32): u32 {
   const k = unpack32(a);
   const sign = (a >>> 16) & 0x8000;
   if (k & K_NAN) {
-    if (k & K_SNAN) fpFlags |= IE;
+    if (k & K_SNAN) Fp.flags |= IE;
     return sign | 0x7e00 | ((a >>> 13) & 0x1ff);
   }
   if (k & K_INFINITY) return sign | 0x7c00;
   if (k & K_ZERO) return sign;
-  if (k & K_DENORMAL) fpFlags |= DE;
+  if (k & K_DENORMAL) Fp.flags |= DE;
   fromUnpacked();
-  const saved = fpRounding;
-  fpRounding = mode;
+  const saved = Fp.rounding;
+  Fp.rounding = mode;
   const r = pack16();
-  fpRounding = saved;
+  Fp.rounding = saved;
   return r;
 }
 
@@ -100,7 +100,7 @@ export function i32ToF64(a: i32): u64 { return reinterpret<u64>(f64(a)); }
 let tooBig: bool = false;
 function roundMagnitude(sign: u32, mode: u32): u64 {
   tooBig = false;
-  fpRoundedUp = false;
+  Fp.roundedUp = false;
   if (uExp > 63) { tooBig = true; return u64.MAX_VALUE; }
   let whole: u64 = 0, rest: u64 = 0; // rest: the fraction as 0.64 fixed point, jammed
   if (uExp >= 0) {
@@ -112,9 +112,9 @@ function roundMagnitude(sign: u32, mode: u32): u64 {
   let up = false;
   if (mode == ROUND_NEAREST) up = rest > 1 << 63 || (rest == 1 << 63 && (whole & 1) != 0);
   else if (mode != ROUND_ZERO) up = sign == (mode & 1);
-  fpFlags |= PE;
+  Fp.flags |= PE;
   if (up) {
-    fpRoundedUp = true;
+    Fp.roundedUp = true;
     whole++;
     if (whole == 0) { tooBig = true; return u64.MAX_VALUE; }
   }
@@ -127,48 +127,48 @@ function roundMagnitude(sign: u32, mode: u32): u64 {
 export function unpackedToInteger(k: u32, bits: u32, mode: u32): i64 {
   if (k & K_ZERO) return 0;
   const indefinite = i64.MIN_VALUE >> (64 - bits);
-  const flags = fpFlags;
+  const flags = Fp.flags;
   if (k & K_NUMBER) {
     const m = roundMagnitude(uSign, mode);
     const limit: u64 = 1 << u64(bits - 1);
     if (!tooBig && (m < limit || (m == limit && uSign))) return uSign ? -i64(m) : i64(m);
   }
-  fpRoundedUp = false;
-  fpFlags = flags | IE;
+  Fp.roundedUp = false;
+  Fp.flags = flags | IE;
   return indefinite;
 }
-export function f32ToI32(a: u32, truncate: bool): i32 { return i32(unpackedToInteger(unpack32(a), 32, truncate ? ROUND_ZERO : fpRounding)); }
-export function f32ToI64(a: u32, truncate: bool): i64 { return unpackedToInteger(unpack32(a), 64, truncate ? ROUND_ZERO : fpRounding); }
-export function f64ToI32(a: u64, truncate: bool): i32 { return i32(unpackedToInteger(unpack64(a), 32, truncate ? ROUND_ZERO : fpRounding)); }
-export function f64ToI64(a: u64, truncate: bool): i64 { return unpackedToInteger(unpack64(a), 64, truncate ? ROUND_ZERO : fpRounding); }
+export function f32ToI32(a: u32, truncate: bool): i32 { return i32(unpackedToInteger(unpack32(a), 32, truncate ? ROUND_ZERO : Fp.rounding)); }
+export function f32ToI64(a: u32, truncate: bool): i64 { return unpackedToInteger(unpack32(a), 64, truncate ? ROUND_ZERO : Fp.rounding); }
+export function f64ToI32(a: u64, truncate: bool): i32 { return i32(unpackedToInteger(unpack64(a), 32, truncate ? ROUND_ZERO : Fp.rounding)); }
+export function f64ToI64(a: u64, truncate: bool): i64 { return unpackedToInteger(unpack64(a), 64, truncate ? ROUND_ZERO : Fp.rounding); }
 
 // ------------------------------------------------------------------------------------------------ to integral numbers
 /** ROUNDSS: rounds to an integral number in `mode` (0-3); `suppressInexact` leaves PE alone. Denormals raise no DE. */
 export function f32RoundToInt(a: u32, mode: u32, suppressInexact: bool): u32 {
   const k = unpack32(a);
   if (k & K_NAN) {
-    if (k & K_SNAN) fpFlags |= IE;
+    if (k & K_SNAN) Fp.flags |= IE;
     return a | F32_QUIET;
   }
   if (k & K_ZERO) return a & 0x80000000;
   if (k & K_INFINITY || uExp >= 23) return a;
   const sign = uSign;
-  const flags = fpFlags;
+  const flags = Fp.flags;
   const m = roundMagnitude(sign, mode);
-  if (suppressInexact) fpFlags = flags;
+  if (suppressInexact) Fp.flags = flags;
   return (sign << 31) | reinterpret<u32>(f32(m));
 }
 export function f64RoundToInt(a: u64, mode: u32, suppressInexact: bool): u64 {
   const k = unpack64(a);
   if (k & K_NAN) {
-    if (k & K_SNAN) fpFlags |= IE;
+    if (k & K_SNAN) Fp.flags |= IE;
     return a | F64_QUIET;
   }
   if (k & K_ZERO) return a & (1 << 63);
   if (k & K_INFINITY || uExp >= 52) return a;
   const sign = uSign;
-  const flags = fpFlags;
+  const flags = Fp.flags;
   const m = roundMagnitude(sign, mode);
-  if (suppressInexact) fpFlags = flags;
+  if (suppressInexact) Fp.flags = flags;
   return (u64(sign) << 63) | reinterpret<u64>(f64(m));
 }

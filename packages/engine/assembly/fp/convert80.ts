@@ -1,8 +1,9 @@
-import { fpRounding, fpFlags, fpRoundedUp, IE, DE } from "./environment";
+import { unpackedToInteger } from "./convert";
+import { Fp, IE, DE } from "./environment";
 import { rSign, rExp, rHi, rLo } from "./core";
 import {
   unpack32, unpack64, pack32, pack64, uSign, uExp, uSig, K_ZERO, K_INFINITY, K_NAN, K_SNAN, K_DENORMAL, F32_DEFAULT, F32_INFINITY,
-  F64_DEFAULT, F64_INFINITY, F32_QUIET, F64_QUIET, unpackedToInteger,
+  F64_DEFAULT, F64_INFINITY, F32_QUIET, F64_QUIET,
 } from "./softfloat";
 import { unpack80, xSig, xSe, X80_BIAS, K_UNSUPPORTED, x80FromInteger } from "./floatx80";
 /**
@@ -10,7 +11,7 @@ import { unpack80, xSig, xSe, X80_BIAS, K_UNSUPPORTED, x80FromInteger } from "./
  * the operation decides which exception wins; FLD raises by raiseLoad().
  */
 
-/** An f32 exactly as an extended number; returns its class. fpDaz must be off, as the x87 has none. */
+/** An f32 exactly as an extended number; returns its class. Fp.daz must be off, as the x87 has none. */
 export function x80FromF32(a: u32): u32 {
   const k = unpack32(a);
   fromUnpacked(k, u64(a & 0x7fffff) << 40);
@@ -37,9 +38,9 @@ function fromUnpacked(k: u32, fraction: u64): void {
 /** What loading a number of class `k` raises, and the quieting of a signalling NaN (FLD m32, FLD m64). */
 export function raiseLoad(k: u32): void {
   if (k & K_SNAN) {
-    fpFlags |= IE;
+    Fp.flags |= IE;
     xSig |= 1 << 62;
-  } else if (k & K_DENORMAL) fpFlags |= DE;
+  } else if (k & K_DENORMAL) Fp.flags |= DE;
 }
 export function x80FromI64(a: i64): void { x80FromInteger(u64(a < 0 ? -a : a), u32(a < 0)); }
 
@@ -47,10 +48,10 @@ export function x80FromI64(a: i64): void { x80FromInteger(u64(a < 0 ? -a : a), u
 export function x80ToF32(sig: u64, se: u32): u32 {
   const k = unpack80(sig, se);
   const sign = uSign << 31;
-  fpRoundedUp = false;
-  if (k & K_UNSUPPORTED) { fpFlags |= IE; return F32_DEFAULT; }
+  Fp.roundedUp = false;
+  if (k & K_UNSUPPORTED) { Fp.flags |= IE; return F32_DEFAULT; }
   if (k & K_NAN) {
-    if (k & K_SNAN) fpFlags |= IE;
+    if (k & K_SNAN) Fp.flags |= IE;
     return sign | F32_INFINITY | F32_QUIET | (u32(sig >> 40) & 0x7fffff);
   }
   if (k & K_INFINITY) return sign | F32_INFINITY;
@@ -61,10 +62,10 @@ export function x80ToF32(sig: u64, se: u32): u32 {
 export function x80ToF64(sig: u64, se: u32): u64 {
   const k = unpack80(sig, se);
   const sign = u64(uSign) << 63;
-  fpRoundedUp = false;
-  if (k & K_UNSUPPORTED) { fpFlags |= IE; return F64_DEFAULT; }
+  Fp.roundedUp = false;
+  if (k & K_UNSUPPORTED) { Fp.flags |= IE; return F64_DEFAULT; }
   if (k & K_NAN) {
-    if (k & K_SNAN) fpFlags |= IE;
+    if (k & K_SNAN) Fp.flags |= IE;
     return sign | F64_INFINITY | F64_QUIET | ((sig >> 11) & 0xfffffffffffff);
   }
   if (k & K_INFINITY) return sign | F64_INFINITY;
@@ -74,7 +75,7 @@ export function x80ToF64(sig: u64, se: u32): u64 {
 }
 /** FIST: to a signed integer of 16, 32 or 64 bits in `mode`; the integer indefinite with IE when it does not fit. */
 export function x80ToInteger(sig: u64, se: u32, bits: u32, mode: u32): i64 {
-  fpRoundedUp = false;
+  Fp.roundedUp = false;
   return unpackedToInteger(unpack80(sig, se), bits, mode);
 }
 
@@ -88,12 +89,12 @@ export function x80FromBcd(low: u64, high: u32): void {
 export let bcdHigh: u32 = 0;
 /** FBSTP: rounds to at most 18 decimal digits; returns the low 64 bits. Out of range: the decimal indefinite with IE. */
 export function x80ToBcd(sig: u64, se: u32): u64 {
-  const flags = fpFlags;
-  const value = x80ToInteger(sig, se, 64, fpRounding);
+  const flags = Fp.flags;
+  const value = x80ToInteger(sig, se, 64, Fp.rounding);
   let m = u64(value < 0 ? -value : value);
   if (m > 999999999999999999) {
-    fpFlags = flags | IE;
-    fpRoundedUp = false;
+    Fp.flags = flags | IE;
+    Fp.roundedUp = false;
     bcdHigh = 0xffff;
     return 0xc000000000000000;
   }

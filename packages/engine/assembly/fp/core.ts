@@ -1,4 +1,4 @@
-import { fpRounding } from "./environment";
+import { Fp } from "./environment";
 /**
  * Exact arithmetic on unpacked numbers, shared by all formats.
  *
@@ -89,7 +89,7 @@ export function coreAdd(sa: u32, ea: i32, ha: u64, la: u64, sb: u32, eb: i32, hb
   let lo = la - lb;
   let hi = ha - hb - u64(la < lb);
   if ((hi | lo) == 0) {
-    rSign = u32(fpRounding == 1);
+    rSign = u32(Fp.rounding == 1);
     rHi = 0;
     rLo = 0;
     rExp = 0;

@@ -1,3 +1,4 @@
+import { FP_DAZ, FP_FLAGS, FP_FTZ, FP_MASKS, FP_ROUNDED_UP, FP_ROUNDING } from "../../src/layout";
 /**
  * The floating-point environment every operation of this folder works in: rounding, flushing and the exceptions that have
  * happened. MXCSR (SSE) and the control and status words (x87) are loaded into it and taken from it by their owners.
@@ -21,30 +22,47 @@ export const ROUND_DOWN: u32 = 1;
 export const ROUND_UP: u32 = 2;
 export const ROUND_ZERO: u32 = 3;
 
-/** Rounding direction in the encoding of MXCSR.RC and FCW.RC. */
-export let fpRounding: u32 = 0;
-/** Exceptions raised since it was cleared. */
-export let fpFlags: u32 = 0;
-/** Denormal operands count as zero (MXCSR.DAZ). */
-export let fpDaz: bool = false;
-/** Tiny results become zero while underflow is masked (MXCSR.FTZ). */
-export let fpFtz: bool = false;
-/** Masked exceptions, bits 0-5. */
-export let fpMasks: u32 = 0x3f;
-/** Whether the last rounding increased the magnitude (the x87's C1). */
-export let fpRoundedUp: bool = false;
-/** Whether hardware arithmetic may be tried first; see fast.ts. */
-export let fpFast: bool = false;
+/** The environment, in memory (src/layout.ts), so that it is part of the processor's state and a second tier can set and read it. */
+export class Fp {
+  /** Rounding direction in the encoding of MXCSR.RC and FCW.RC. */
+  // @ts-ignore: decorator
+  @inline static get rounding(): u32 { return load<u32>(FP_ROUNDING); }
+  // @ts-ignore: decorator
+  @inline static set rounding(value: u32) { store<u32>(FP_ROUNDING, value); }
+  /** Exceptions raised since it was cleared. */
+  // @ts-ignore: decorator
+  @inline static get flags(): u32 { return load<u32>(FP_FLAGS); }
+  // @ts-ignore: decorator
+  @inline static set flags(value: u32) { store<u32>(FP_FLAGS, value); }
+  /** Masked exceptions, bits 0-5. */
+  // @ts-ignore: decorator
+  @inline static get masks(): u32 { return load<u32>(FP_MASKS); }
+  // @ts-ignore: decorator
+  @inline static set masks(value: u32) { store<u32>(FP_MASKS, value); }
+  /** Denormal operands count as zero (MXCSR.DAZ). */
+  // @ts-ignore: decorator
+  @inline static get daz(): bool { return load<u32>(FP_DAZ) != 0; }
+  // @ts-ignore: decorator
+  @inline static set daz(value: bool) { store<u32>(FP_DAZ, u32(value)); }
+  /** Tiny results become zero while underflow is masked (MXCSR.FTZ). */
+  // @ts-ignore: decorator
+  @inline static get ftz(): bool { return load<u32>(FP_FTZ) != 0; }
+  // @ts-ignore: decorator
+  @inline static set ftz(value: bool) { store<u32>(FP_FTZ, u32(value)); }
+  /** Whether the last rounding increased the magnitude (the x87's C1). */
+  // @ts-ignore: decorator
+  @inline static get roundedUp(): bool { return load<u32>(FP_ROUNDED_UP) != 0; }
+  // @ts-ignore: decorator
+  @inline static set roundedUp(value: bool) { store<u32>(FP_ROUNDED_UP, u32(value)); }
+}
 
 /** Loads the environment from MXCSR and clears the flags. */
 export function fpLoadMxcsr(mxcsr: u32): void {
-  fpRounding = (mxcsr >>> 13) & 3;
-  fpMasks = (mxcsr >>> 7) & 0x3f;
-  fpDaz = (mxcsr & 0x40) != 0;
-  fpFtz = (mxcsr & 0x8000) != 0;
-  fpFlags = 0;
-  // nearest, no flushing, all masked, PE already set: then inexactness need not be found out
-  fpFast = (mxcsr & 0xffe0) == 0x1fa0;
+  Fp.rounding = (mxcsr >>> 13) & 3;
+  Fp.masks = (mxcsr >>> 7) & 0x3f;
+  Fp.daz = (mxcsr & 0x40) != 0;
+  Fp.ftz = (mxcsr & 0x8000) != 0;
+  Fp.flags = 0;
 }
 
 /**
@@ -52,9 +70,9 @@ export function fpLoadMxcsr(mxcsr: u32): void {
  * OE, UE and PE are not reported (SDM vol. 1, 11.5.3).
  */
 export function fpReported(): u32 {
-  return (fpFlags & ~fpMasks & (IE | DE | ZE)) ? fpFlags & (IE | DE | ZE) : fpFlags;
+  return (Fp.flags & ~Fp.masks & (IE | DE | ZE)) ? Fp.flags & (IE | DE | ZE) : Fp.flags;
 }
 
 /** Whether an exception that happened is unmasked: MXCSR takes fpReported(), the destination nothing, and #XM is raised. */
 // @ts-ignore: decorator
-@inline export function fpUnmasked(): bool { return (fpFlags & ~fpMasks) != 0; }
+@inline export function fpUnmasked(): bool { return (Fp.flags & ~Fp.masks) != 0; }

@@ -1,4 +1,4 @@
-import { fpRounding, fpFlags, fpMasks, fpRoundedUp, IE, DE, ZE, OE, UE, PE, ROUND_NEAREST, ROUND_DOWN, ROUND_ZERO } from "./environment";
+import { Fp, IE, DE, ZE, OE, UE, PE, ROUND_NEAREST, ROUND_DOWN, ROUND_ZERO } from "./environment";
 import { rSign, rExp, rHi, rLo, coreAdd, coreMul, coreDiv, coreSqrt, shiftJam, wideDiv, wideLo } from "./core";
 import {
   uSign, uExp, uSig, K_ZERO, K_NUMBER, K_INFINITY, K_QNAN, K_SNAN, K_NAN, K_DENORMAL, LESS, EQUAL, GREATER, UNORDERED,
@@ -7,7 +7,7 @@ import {
  * Arithmetic on the 80-bit extended format as the x87 defines it (SDM vol. 1, 4.2.2, 4.8, 8.1-8.5).
  *
  * A number is its 64-bit significand with explicit integer bit and a 16-bit word of sign and exponent. Results are left in
- * xSig and xSe; exceptions are collected in fpFlags, and fpRoundedUp tells C1.
+ * xSig and xSe; exceptions are collected in Fp.flags, and Fp.roundedUp tells C1.
  */
 
 /** Encodings the x87 refuses: unnormals, pseudo-infinities, pseudo-NaNs (SDM vol. 1, 8.2.2). */
@@ -47,19 +47,19 @@ export function unpack80(sig: u64, se: u32): u32 {
 @inline function set(sig: u64, se: u32): void { xSig = sig; xSe = se; }
 /** The real indefinite with IE: the answer to an invalid operation. */
 export function x80Invalid(): void {
-  fpFlags |= IE;
+  Fp.flags |= IE;
   set(INTEGER_BIT | QUIET_BIT, 0xffff);
 }
 export function x80Zero(sign: u32): void { set(0, sign << 15); }
 export function x80Infinity(sign: u32): void { set(INTEGER_BIT, (sign << 15) | 0x7fff); }
 // @ts-ignore: decorator
-@inline export function x80Denormal(k: u32): void { if (k & K_DENORMAL) fpFlags |= DE; }
+@inline export function x80Denormal(k: u32): void { if (k & K_DENORMAL) Fp.flags |= DE; }
 
 /** The NaN of two operands, at least one of which is a NaN or unsupported (SDM vol. 1, table 4-7). */
 export function x80Nan(aSig: u64, aSe: u32, ka: u32, bSig: u64, bSe: u32, kb: u32): void {
   const k = ka | kb;
   if (k & K_UNSUPPORTED) { x80Invalid(); return; }
-  if (k & K_SNAN) fpFlags |= IE;
+  if (k & K_SNAN) Fp.flags |= IE;
   let first: bool;
   if (!(kb & K_NAN)) first = true;
   else if (!(ka & K_NAN)) first = false;
@@ -71,7 +71,7 @@ export function x80Nan(aSig: u64, aSe: u32, ka: u32, bSig: u64, bSe: u32, kb: u3
 /** The NaN of one operand. */
 export function x80Nan1(sig: u64, se: u32, k: u32): void {
   if (k & K_UNSUPPORTED) { x80Invalid(); return; }
-  if (k & K_SNAN) fpFlags |= IE;
+  if (k & K_SNAN) Fp.flags |= IE;
   set(sig | QUIET_BIT, se);
 }
 
@@ -82,10 +82,10 @@ export function x80Nan1(sig: u64, se: u32, k: u32): void {
 export function pack80(precision: u32): void {
   let e = rExp + X80_BIAS;
   let hi = rHi, lo = rLo;
-  if (precision == 64 && fpRounding == ROUND_NEAREST && u32(e - 1) < 0x7ffd) { // the usual case
+  if (precision == 64 && Fp.rounding == ROUND_NEAREST && u32(e - 1) < 0x7ffd) { // the usual case
     const up = lo > INTEGER_BIT || (lo == INTEGER_BIT && (hi & 1) != 0);
-    fpRoundedUp = up;
-    if (lo) fpFlags |= PE;
+    Fp.roundedUp = up;
+    if (lo) Fp.flags |= PE;
     hi += u64(up);
     if (hi == 0) {
       hi = INTEGER_BIT;
@@ -103,11 +103,11 @@ export function pack80(precision: u32): void {
       const rest = cut ? (hi << (64 - cut)) | u64(lo != 0) : lo;
       if (~hi < unit && roundsUp(rest, true)) tiny = false;
     }
-    if (tiny && !(fpMasks & UE)) {
-      fpFlags |= UE;
+    if (tiny && !(Fp.masks & UE)) {
+      Fp.flags |= UE;
       e += WRAP;
       tiny = false;
-      if (e <= 0) { fpFlags |= PE; x80Zero(rSign); fpRoundedUp = false; return; } // FSCALE only
+      if (e <= 0) { Fp.flags |= PE; x80Zero(rSign); Fp.roundedUp = false; return; } // FSCALE only
     } else {
       const n = u32(1 - e);
       if (n < 64) {
@@ -122,12 +122,12 @@ export function pack80(precision: u32): void {
   }
   const rest = cut ? (hi << (64 - cut)) | u64(lo != 0) : lo;
   hi &= -unit;
-  fpRoundedUp = false;
+  Fp.roundedUp = false;
   if (rest) {
-    fpFlags |= PE;
-    if (tiny) fpFlags |= UE;
+    Fp.flags |= PE;
+    if (tiny) Fp.flags |= UE;
     if (roundsUp(rest, (hi & unit) != 0)) {
-      fpRoundedUp = true;
+      Fp.roundedUp = true;
       hi += unit;
       if (hi == 0) {
         hi = INTEGER_BIT;
@@ -137,25 +137,25 @@ export function pack80(precision: u32): void {
   }
   if (e == 0 && hi >> 63) e = 1;
   if (e >= 0x7fff) {
-    fpFlags |= OE;
-    if (fpMasks & OE) {
-      fpFlags |= PE;
-      const largest = fpRounding == ROUND_ZERO || (fpRounding != ROUND_NEAREST && rSign != (fpRounding & 1));
-      fpRoundedUp = !largest;
+    Fp.flags |= OE;
+    if (Fp.masks & OE) {
+      Fp.flags |= PE;
+      const largest = Fp.rounding == ROUND_ZERO || (Fp.rounding != ROUND_NEAREST && rSign != (Fp.rounding & 1));
+      Fp.roundedUp = !largest;
       if (largest) set(-unit, (rSign << 15) | 0x7ffe); else x80Infinity(rSign);
       return;
     }
     e -= WRAP;
-    if (e >= 0x7fff) { fpFlags |= PE; fpRoundedUp = true; x80Infinity(rSign); return; }
+    if (e >= 0x7fff) { Fp.flags |= PE; Fp.roundedUp = true; x80Infinity(rSign); return; }
   }
   set(hi, (rSign << 15) | u32(e));
 }
 /** Whether a fraction (0.64 fixed point, jammed) above an odd or even last place rounds the magnitude up. */
 // @ts-ignore: decorator
 @inline function roundsUp(rest: u64, odd: bool): bool {
-  if (fpRounding == ROUND_NEAREST) return rest > INTEGER_BIT || (rest == INTEGER_BIT && odd);
-  if (fpRounding == ROUND_ZERO) return false;
-  return rest != 0 && rSign == (fpRounding & 1);
+  if (Fp.rounding == ROUND_NEAREST) return rest > INTEGER_BIT || (rest == INTEGER_BIT && odd);
+  if (Fp.rounding == ROUND_ZERO) return false;
+  return rest != 0 && rSign == (Fp.rounding & 1);
 }
 
 // ------------------------------------------------------------------------------------------------ arithmetic
@@ -173,7 +173,7 @@ export function x80Add(aSig: u64, aSe: u32, bSig: u64, bSe: u32, flip: u32, prec
   }
   x80Denormal(k);
   if (k & K_ZERO) {
-    if (ka & kb & K_ZERO) { x80Zero(sa == sb ? sa : u32(fpRounding == ROUND_DOWN)); return; }
+    if (ka & kb & K_ZERO) { x80Zero(sa == sb ? sa : u32(Fp.rounding == ROUND_DOWN)); return; }
     rLo = 0;
     if (ka & K_ZERO) { rSign = sb; rExp = uExp; rHi = uSig; } else { rSign = sa; rExp = ea; rHi = ha; }
     pack80(precision);
@@ -208,7 +208,7 @@ export function x80Div(aSig: u64, aSe: u32, bSig: u64, bSe: u32, precision: u32)
   const sign = ((aSe ^ bSe) >>> 15) & 1;
   if (ka & kb & (K_INFINITY | K_ZERO)) { x80Invalid(); return; }
   if (ka & K_INFINITY) { x80Denormal(k); x80Infinity(sign); return; }
-  if (kb & K_ZERO) { fpFlags |= ZE; x80Infinity(sign); return; }
+  if (kb & K_ZERO) { Fp.flags |= ZE; x80Infinity(sign); return; }
   x80Denormal(k);
   if (k & (K_ZERO | K_INFINITY)) { x80Zero(sign); return; }
   coreDiv(ea, ha, uExp, uSig);
@@ -233,7 +233,7 @@ export function x80Compare(aSig: u64, aSe: u32, bSig: u64, bSe: u32, quiet: bool
   const kb = unpack80(bSig, bSe) | xOperandClass, sb = uSign;
   const k = ka | kb;
   if (k & (K_NAN | K_UNSUPPORTED)) {
-    if (!quiet || k & (K_SNAN | K_UNSUPPORTED)) fpFlags |= IE;
+    if (!quiet || k & (K_SNAN | K_UNSUPPORTED)) Fp.flags |= IE;
     return UNORDERED;
   }
   x80Denormal(k);
@@ -253,7 +253,7 @@ export function x80RoundToInt(sig: u64, se: u32): void {
   const k = unpack80(sig, se);
   if (k & (K_NAN | K_UNSUPPORTED)) { x80Nan1(sig, se, k); return; }
   set(sig, se);
-  fpRoundedUp = false;
+  Fp.roundedUp = false;
   if (k & (K_ZERO | K_INFINITY)) return;
   x80Denormal(k);
   if (uExp >= 63) return;
@@ -265,10 +265,10 @@ export function x80RoundToInt(sig: u64, se: u32): void {
     rest = uSig << (64 - n);
   } else rest = shiftJam(uSig, u32(-1 - uExp));
   if (rest == 0) return;
-  fpFlags |= PE;
+  Fp.flags |= PE;
   if (roundsUp(rest, (whole & 1) != 0)) {
     whole++;
-    fpRoundedUp = true;
+    Fp.roundedUp = true;
   }
   x80FromInteger(whole, rSign);
 }
@@ -380,7 +380,7 @@ export function x80Extract(sig: u64, se: u32): void {
     return;
   }
   if (k & K_ZERO) {
-    fpFlags |= ZE;
+    Fp.flags |= ZE;
     set(sig, se);
     xExponentSig = INTEGER_BIT;
     xExponentSe = 0xffff;

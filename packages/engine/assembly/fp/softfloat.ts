@@ -1,18 +1,9 @@
-import {
-  fpRounding, fpFlags, fpDaz, fpFtz, fpMasks, fpRoundedUp, fpFast, fpLoadMxcsr, fpReported, fpUnmasked, IE, DE, ZE, OE, UE, PE,
-  ROUND_NEAREST, ROUND_DOWN, ROUND_UP, ROUND_ZERO,
-} from "./environment";
+import { Fp, IE, DE, ZE, OE, UE, PE, ROUND_NEAREST, ROUND_DOWN, ROUND_ZERO } from "./environment";
 import { rSign, rExp, rHi, rLo, coreAdd, coreMul, coreDiv, coreSqrt, shiftJam } from "./core";
-export * from "./convert";
-export * from "./fast";
-export {
-  fpRounding, fpFlags, fpDaz, fpFtz, fpMasks, fpRoundedUp, fpFast, fpLoadMxcsr, fpReported, fpUnmasked, IE, DE, ZE, OE, UE, PE,
-  ROUND_NEAREST, ROUND_DOWN, ROUND_UP, ROUND_ZERO,
-};
 /**
  * Arithmetic on the bits of f32 and f64 numbers as SSE defines it (SDM vol. 1, 4.8-4.9, 11.5, appendix E): every rounding
  * mode, denormals-are-zero, flush-to-zero, tininess found after rounding, the first operand's NaN made quiet.
- * Exceptions are collected in fpFlags.
+ * Exceptions are collected in Fp.flags.
  */
 
 // ------------------------------------------------------------------------------------------------ unpacking
@@ -50,7 +41,7 @@ export function unpack32(a: u32): u32 {
     uSig = (u64(f) << 40) | (1 << 63);
     return K_NUMBER;
   }
-  if (f == 0 || fpDaz) return K_ZERO;
+  if (f == 0 || Fp.daz) return K_ZERO;
   const n = clz(f) - 8;
   uExp = -126 - n;
   uSig = u64(f) << (40 + n);
@@ -66,7 +57,7 @@ export function unpack64(a: u64): u32 {
     uSig = (f << 11) | (1 << 63);
     return K_NUMBER;
   }
-  if (f == 0 || fpDaz) return K_ZERO;
+  if (f == 0 || Fp.daz) return K_ZERO;
   const n = u32(clz(f)) - 11;
   uExp = -1022 - i32(n);
   uSig = f << (11 + n);
@@ -77,9 +68,9 @@ export function unpack64(a: u64): u32 {
 /** What must be added below the last place so that cutting rounds: `unit` is the weight of the last place. */
 // @ts-ignore: decorator
 @inline function increment(sign: u32, unit: u64): u64 {
-  if (fpRounding == ROUND_NEAREST) return unit >> 1;
-  if (fpRounding == ROUND_ZERO) return 0;
-  return sign == (fpRounding & 1) ? unit - 1 : 0;
+  if (Fp.rounding == ROUND_NEAREST) return unit >> 1;
+  if (Fp.rounding == ROUND_ZERO) return 0;
+  return sign == (Fp.rounding & 1) ? unit - 1 : 0;
 }
 
 /**
@@ -99,14 +90,14 @@ export function unpack64(a: u64): u32 {
     // tininess is judged on the result rounded as if the exponent had no bound: only a carry out saves it
     tiny = be < 0 || sig + add >= sig;
     if (tiny) {
-      if (!(fpMasks & UE)) { // no result will be delivered: flags as for an unbounded exponent
-        fpFlags |= UE;
-        if (sig & (unit - 1)) fpFlags |= PE;
+      if (!(Fp.masks & UE)) { // no result will be delivered: flags as for an unbounded exponent
+        Fp.flags |= UE;
+        if (sig & (unit - 1)) Fp.flags |= PE;
         return sign;
       }
-      if (flush && fpFtz) {
-        fpFlags |= UE | PE;
-        fpRoundedUp = false;
+      if (flush && Fp.ftz) {
+        Fp.flags |= UE | PE;
+        Fp.roundedUp = false;
         return sign;
       }
     }
@@ -116,21 +107,21 @@ export function unpack64(a: u64): u32 {
   const rest = sig & (unit - 1);
   let rounded = sig + add;
   const carry = rounded < sig;
-  if (rest == (unit >> 1) && fpRounding == ROUND_NEAREST) rounded &= ~unit;
+  if (rest == (unit >> 1) && Fp.rounding == ROUND_NEAREST) rounded &= ~unit;
   rounded >>= shift;
   if (carry) rounded |= 1 << u64(fraction + 1);
-  fpRoundedUp = rounded > sig >> shift;
+  Fp.roundedUp = rounded > sig >> shift;
   if (rest) {
-    fpFlags |= PE;
-    if (tiny) fpFlags |= UE;
+    Fp.flags |= PE;
+    if (tiny) Fp.flags |= UE;
   }
   // the integer bit adds one to the exponent, as does a carry into it
   const packed = (u64(be - 1) << fraction) + rounded;
   if (be > 2 * bias || packed >= u64(2 * bias + 1) << fraction) {
-    fpFlags |= OE;
-    if (fpMasks & OE) fpFlags |= PE;
-    const largest = fpRounding == ROUND_ZERO || (fpRounding != ROUND_NEAREST && rSign != (fpRounding & 1));
-    fpRoundedUp = !largest;
+    Fp.flags |= OE;
+    if (Fp.masks & OE) Fp.flags |= PE;
+    const largest = Fp.rounding == ROUND_ZERO || (Fp.rounding != ROUND_NEAREST && rSign != (Fp.rounding & 1));
+    Fp.roundedUp = !largest;
     return sign | ((u64(2 * bias + 1) << fraction) - u64(largest));
   }
   return sign | packed;
@@ -141,21 +132,21 @@ export function pack64(): u64 { return roundPack(52, 64, 1023, true); }
 export function pack16(): u32 { return u32(roundPack(10, 16, 15, false)); }
 
 // @ts-ignore: decorator
-@inline function invalid32(): u32 { fpFlags |= IE; return F32_DEFAULT; }
+@inline function invalid32(): u32 { Fp.flags |= IE; return F32_DEFAULT; }
 // @ts-ignore: decorator
-@inline function invalid64(): u64 { fpFlags |= IE; return F64_DEFAULT; }
+@inline function invalid64(): u64 { Fp.flags |= IE; return F64_DEFAULT; }
 
 /** The NaN two operands give, one of which is a NaN (SDM vol. 1, table 4-7). */
 function nan32(a: u32, ka: u32, b: u32, kb: u32): u32 {
-  if ((ka | kb) & K_SNAN) fpFlags |= IE;
+  if ((ka | kb) & K_SNAN) Fp.flags |= IE;
   return ((ka & K_NAN) ? a : b) | F32_QUIET;
 }
 function nan64(a: u64, ka: u32, b: u64, kb: u32): u64 {
-  if ((ka | kb) & K_SNAN) fpFlags |= IE;
+  if ((ka | kb) & K_SNAN) Fp.flags |= IE;
   return ((ka & K_NAN) ? a : b) | F64_QUIET;
 }
 // @ts-ignore: decorator
-@inline function denormal(k: u32): void { if (k & K_DENORMAL) fpFlags |= DE; }
+@inline function denormal(k: u32): void { if (k & K_DENORMAL) Fp.flags |= DE; }
 
 // ------------------------------------------------------------------------------------------------ addition
 function addSigned32(a: u32, b: u32, flip: u32): u32 {
@@ -170,7 +161,7 @@ function addSigned32(a: u32, b: u32, flip: u32): u32 {
   }
   denormal(k);
   if (k & K_ZERO) {
-    if (ka & kb & K_ZERO) return (sa == sb ? sa : u32(fpRounding == ROUND_DOWN)) << 31;
+    if (ka & kb & K_ZERO) return (sa == sb ? sa : u32(Fp.rounding == ROUND_DOWN)) << 31;
     rLo = 0;
     if (ka & K_ZERO) { rSign = sb; rExp = uExp; rHi = uSig; } else { rSign = sa; rExp = ea; rHi = ha; }
     return pack32();
@@ -190,7 +181,7 @@ function addSigned64(a: u64, b: u64, flip: u32): u64 {
   }
   denormal(k);
   if (k & K_ZERO) {
-    if (ka & kb & K_ZERO) return u64(sa == sb ? sa : u32(fpRounding == ROUND_DOWN)) << 63;
+    if (ka & kb & K_ZERO) return u64(sa == sb ? sa : u32(Fp.rounding == ROUND_DOWN)) << 63;
     rLo = 0;
     if (ka & K_ZERO) { rSign = sb; rExp = uExp; rHi = uSig; } else { rSign = sa; rExp = ea; rHi = ha; }
     return pack64();
@@ -245,7 +236,7 @@ export function f32Div(a: u32, b: u32): u32 {
   rSign = (a ^ b) >>> 31;
   if (ka & kb & (K_INFINITY | K_ZERO)) return invalid32();
   if (ka & K_INFINITY) { denormal(kb); return (rSign << 31) | F32_INFINITY; }
-  if (kb & K_ZERO) { fpFlags |= ZE; return (rSign << 31) | F32_INFINITY; }
+  if (kb & K_ZERO) { Fp.flags |= ZE; return (rSign << 31) | F32_INFINITY; }
   denormal(k);
   if (k & (K_ZERO | K_INFINITY)) return rSign << 31;
   coreDiv(ea, ha, uExp, uSig);
@@ -259,7 +250,7 @@ export function f64Div(a: u64, b: u64): u64 {
   const sign = (a ^ b) & (1 << 63);
   if (ka & kb & (K_INFINITY | K_ZERO)) return invalid64();
   if (ka & K_INFINITY) { denormal(kb); return sign | F64_INFINITY; }
-  if (kb & K_ZERO) { fpFlags |= ZE; return sign | F64_INFINITY; }
+  if (kb & K_ZERO) { Fp.flags |= ZE; return sign | F64_INFINITY; }
   denormal(k);
   if (k & (K_ZERO | K_INFINITY)) return sign;
   coreDiv(ea, ha, uExp, uSig);
@@ -301,7 +292,7 @@ export function f32MulAdd(a: u32, b: u32, c: u32, negateProduct: bool, negateAdd
   const k = ka | kb | kc;
   const sp = ((a ^ b) >>> 31) ^ u32(negateProduct);
   if (k & K_NAN) {
-    if (k & K_SNAN) fpFlags |= IE;
+    if (k & K_SNAN) Fp.flags |= IE;
     return ((ka & K_NAN) ? a : (kb & K_NAN) ? b : c) | F32_QUIET;
   }
   const kp = ka | kb;
@@ -313,7 +304,7 @@ export function f32MulAdd(a: u32, b: u32, c: u32, negateProduct: bool, negateAdd
   denormal(k);
   if (kc & K_INFINITY) return (sc << 31) | F32_INFINITY;
   if (kp & K_ZERO) {
-    if (kc & K_ZERO) return (sp == sc ? sp : u32(fpRounding == ROUND_DOWN)) << 31;
+    if (kc & K_ZERO) return (sp == sc ? sp : u32(Fp.rounding == ROUND_DOWN)) << 31;
     rSign = sc; rExp = uExp; rHi = uSig; rLo = 0;
     return pack32();
   }
@@ -330,7 +321,7 @@ export function f64MulAdd(a: u64, b: u64, c: u64, negateProduct: bool, negateAdd
   const k = ka | kb | kc;
   const sp = u32((a ^ b) >> 63) ^ u32(negateProduct);
   if (k & K_NAN) {
-    if (k & K_SNAN) fpFlags |= IE;
+    if (k & K_SNAN) Fp.flags |= IE;
     return ((ka & K_NAN) ? a : (kb & K_NAN) ? b : c) | F64_QUIET;
   }
   const kp = ka | kb;
@@ -342,7 +333,7 @@ export function f64MulAdd(a: u64, b: u64, c: u64, negateProduct: bool, negateAdd
   denormal(k);
   if (kc & K_INFINITY) return (u64(sc) << 63) | F64_INFINITY;
   if (kp & K_ZERO) {
-    if (kc & K_ZERO) return u64(sp == sc ? sp : u32(fpRounding == ROUND_DOWN)) << 63;
+    if (kc & K_ZERO) return u64(sp == sc ? sp : u32(Fp.rounding == ROUND_DOWN)) << 63;
     rSign = sc; rExp = uExp; rHi = uSig; rLo = 0;
     return pack64();
   }
@@ -364,7 +355,7 @@ export function f32Compare(a: u32, b: u32, signalling: bool): i32 {
   const kb = unpack32(b);
   const k = ka | kb;
   if (k & K_NAN) {
-    if (signalling || (k & K_SNAN)) fpFlags |= IE;
+    if (signalling || (k & K_SNAN)) Fp.flags |= IE;
     return UNORDERED;
   }
   denormal(k);
@@ -381,7 +372,7 @@ export function f64Compare(a: u64, b: u64, signalling: bool): i32 {
   const kb = unpack64(b);
   const k = ka | kb;
   if (k & K_NAN) {
-    if (signalling || (k & K_SNAN)) fpFlags |= IE;
+    if (signalling || (k & K_SNAN)) Fp.flags |= IE;
     return UNORDERED;
   }
   denormal(k);

@@ -2,17 +2,17 @@ import {
   CPL, CR0, CR4, FPR, FPU_CW, FPU_DP, FPU_IP, FPU_OP, FPU_SW, FPU_TAG, FPU_TRAP, MSR_XSS, MXCSR, PKRU, REGS, SSE_TRAP, AVX_TRAP, XCR0, YMM,
 } from "../../src/layout";
 import { F_FXSR, F_SSE, F_XSAVE, F_XSAVEC, F_XSAVEOPT, F_XSAVES, hasFeature } from "../features";
-import { commit, flushTlb, linearOf, operandRead, operandWrite, segmentFailed } from "../mmu";
+import { commit, linearOf, operandRead, operandWrite, segmentFailed } from "../mmu";
 import { CR0_TS, CR4_OSXSAVE, is64 } from "../mode";
 import { P_VEX, recModrm, recPrefixes, recSegment, recSize, recUnitOp } from "../record";
 import { FAULT, OK } from "../status";
-import { raise, raiseError } from "../system/exceptions";
+import { flushTlb } from "../tlb";
+import { raise, raiseError } from "../system/raise";
 import { SECONDARY_XSAVES, secondaryControl } from "../vmx/controls";
 import { REASON_XRSTORS, REASON_XSAVES, vmexit } from "../vmx/exits";
 import { xssIntercepted } from "../vmx/intercepts";
 import { probeWrite, readArea, writeArea } from "./area";
-import { finit, physical, setStatusWord } from "./x87-state";
-import { setControl } from "./x87";
+import { finit, physical, setControl, setStatusWord } from "./x87-state";
 /**
  * Saving and restoring the extended state: FXSAVE, FXRSTOR, LDMXCSR, STMXCSR and the XSAVE family (SDM vol. 1, chapters 10.5 and 13).
  * The area is made or taken apart in a buffer, so that a fault leaves both the processor and the memory as they were.

@@ -1,4 +1,4 @@
-import { fpFlags, fpRoundedUp, IE, PE, UE, ZE } from "./environment";
+import { Fp, PE, UE, ZE } from "./environment";
 import { rSign, rExp, rHi, rLo } from "./core";
 import { uSign, uExp, uSig, K_INFINITY, K_NAN, K_ZERO } from "./softfloat";
 import {
@@ -273,13 +273,13 @@ function wLog2(): void {
 function timesY(sy: u32, ey: i32, hy: u64): void {
   wSet(B, sy, ey, hy, 0);
   wMul(A, A, B);
-  fpFlags |= PE;
+  Fp.flags |= PE;
   rSign = wSign(A);
   rExp = wExp(A);
   rHi = wHi(A);
   rLo = wLo(A);
   pack80(64);
-  if ((xSe & 0x7fff) == 0) fpFlags |= UE;
+  if ((xSe & 0x7fff) == 0) Fp.flags |= UE;
 }
 /** FYL2X: y * log2(x) with y = ST(1), x = ST(0). */
 export function x80Log2(xSig0: u64, xSe0: u32, ySig: u64, ySe: u32): void {
@@ -290,7 +290,7 @@ export function x80Log2(xSig0: u64, xSe0: u32, ySig: u64, ySe: u32): void {
   if (sx && !(kx & K_ZERO)) { x80Invalid(); return; }
   if (kx & K_ZERO) {
     if (ky & K_ZERO) { x80Invalid(); return; }
-    if (!(ky & K_INFINITY)) fpFlags |= ZE;
+    if (!(ky & K_INFINITY)) Fp.flags |= ZE;
     x80Infinity(sy ^ 1);
     return;
   }
@@ -336,7 +336,7 @@ export function x80Log2Plus1(xSig0: u64, xSe0: u32, ySig: u64, ySe: u32): void {
   x80Denormal(k);
   if (ky & K_ZERO) { x80Zero(sx ^ sy); return; }
   if (sx && ex >= 0) { // no logarithm: x stays
-    fpFlags |= PE;
+    Fp.flags |= PE;
     keep(xSig0, xSe0);
     return;
   }
@@ -368,7 +368,7 @@ export function x80Exp2Minus1(sig: u64, se: u32): void {
   x80Denormal(k);
   const negative = uSign;
   if (uExp >= 0) {
-    fpFlags |= PE;
+    Fp.flags |= PE;
     keep(sig, se);
     if (negative && uExp == 0 && uSig == 1 << 63) xSe = 0xbffe; // 2^-1 - 1
     return;

@@ -3,8 +3,7 @@ import { isReal, isV86 } from "../mode";
 import { linearOf, segmentFailed } from "../mmu";
 import { recSegment, recSize } from "../record";
 import { FAULT, OK } from "../status";
-import { finit, fullTags, physical, setFullTags, setStatusWord, statusWord, SW_B, SW_ES, updateSummary } from "./x87-state";
-import { setControl } from "./x87";
+import { SW_B, SW_ES, finit, fullTags, physical, setControl, setFullTags, setStatusWord, statusWord } from "./x87-state";
 import { probeRead, probeWrite, readArea, writeArea } from "./area";
 /**
  * FSTENV, FLDENV, FSAVE and FRSTOR in the four formats of SDM vol. 1, 8.1.10. Code and data selectors are stored as 0 (CPUID.7.EBX[13]); the

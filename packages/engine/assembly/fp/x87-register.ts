@@ -1,16 +1,15 @@
-import { FPU_SW, FPU_TAG } from "../../src/layout";
 import { changeFlags, ARITHMETIC, CF, PF, ZF, getCF, getPF, getZF } from "../flags";
 import { OK } from "../status";
-import { raise } from "../system/exceptions";
-import { fpFlags, fpRounding, ROUND_DOWN, ROUND_NEAREST, ROUND_UP } from "./environment";
+import { raise } from "../system/raise";
+import { Fp, ROUND_NEAREST, ROUND_UP } from "./environment";
 import { EQUAL, GREATER, LESS, UNORDERED, K_DENORMAL, K_INFINITY, K_NAN, K_ZERO } from "./softfloat";
 import {
   K_UNSUPPORTED, unpack80, x80Add, x80Compare, x80Div, x80Extract, x80Mul, x80Remainder, x80RoundToInt, x80Scale, x80Sqrt, xExponentSe, xExponentSig,
   xIncomplete, xQuotient, xReduced, xSe, xSig,
 } from "./floatx80";
 import {
-  begin, clearC1, complete, isEmpty, moveTop, NAN_SE, NAN_SIG, noteInstruction, physical, pop, precision, pushSt, setEmpty, setSt, setStatusWord, stackFault,
-  statusWord, stSe, stSig, SW_C0, SW_C1, SW_C2, SW_C3, SW_CODES,
+  begin, clearC1, complete, isEmpty, moveTop, NAN_SE, NAN_SIG, noteInstruction, pop, precision, pushSt, setEmpty, setSt, setStatusWord,
+  stackFault, statusWord, stSe, stSig, SW_C0, SW_C1, SW_C2, SW_C3, SW_CODES,
 } from "./x87-state";
 import { x80Atan2, x80CosSin, x80Exp2Minus1, x80Log2, x80Log2Plus1, x80Tan, xOutOfRange } from "./transcendental";
 /**
@@ -211,8 +210,8 @@ function constant(n: u32): void {
   }
   clearC1();
   let sig: u64 = 0, se: u32 = 0;
-  const down = fpRounding != ROUND_NEAREST && fpRounding != ROUND_UP;
-  const up = fpRounding == ROUND_UP;
+  const down = Fp.rounding != ROUND_NEAREST && Fp.rounding != ROUND_UP;
+  const up = Fp.rounding == ROUND_UP;
   switch (n) {
     case 0: sig = 0x8000000000000000; se = 0x3fff; break;
     case 1: sig = 0xd49a784bcd1b8afe + u64(up); se = 0x4000; break; // log2 10 = ...8afe.49

@@ -3,9 +3,9 @@ import { CR0_NE, currentRip } from "../mode";
 import { effectiveAddress } from "../mmu";
 import { recModrm, recUnitOp } from "../record";
 import { OK } from "../status";
-import { raise } from "../system/exceptions";
-import { DE, fpDaz, fpFast, fpFlags, fpFtz, fpMasks, fpRoundedUp, fpRounding, IE, PE, ZE } from "./environment";
-import { xOperandClass, xSe, xSig } from "./floatx80";
+import { raise } from "../system/raise";
+import { Fp, DE, IE, PE, ZE } from "./environment";
+import { xOperandClass } from "./floatx80";
 /**
  * The x87 register stack, its control, status and tag words, and how exceptions get into them (SDM vol. 1, 8.1 and 8.5).
  * Registers are kept in physical order; only one tag bit each is kept, the other is found from the contents.
@@ -70,13 +70,12 @@ let instruction: usize = 0;
 export function begin(pc: usize): void {
   instruction = pc;
   const cw: u32 = load<u16>(FPU_CW);
-  fpRounding = (cw >>> 10) & 3;
-  fpMasks = cw & 0x3f;
-  fpFlags = 0;
-  fpDaz = false;
-  fpFtz = false;
-  fpFast = false;
-  fpRoundedUp = false;
+  Fp.rounding = (cw >>> 10) & 3;
+  Fp.masks = cw & 0x3f;
+  Fp.flags = 0;
+  Fp.daz = false;
+  Fp.ftz = false;
+  Fp.roundedUp = false;
   xOperandClass = 0;
 }
 /** Significand bits the precision control asks for. */
@@ -95,34 +94,39 @@ function noteOpcode(pc: usize): void { store<u16>(FPU_OP, u16((recUnitOp(pc) & 7
 /** Sets exception flags in the status word, with the summary when one is unmasked. */
 function report(flags: u32): void {
   let sw = statusWord() | flags;
-  if (flags & ~fpMasks & 0x3f) {
+  if (flags & ~Fp.masks & 0x3f) {
     sw |= SW_ES | SW_B;
     noteOpcode(instruction);
   }
   setStatusWord(sw);
 }
 /**
- * Ends an operation: moves fpFlags and C1 into the status word. False when an unmasked operand exception forbids to store anything.
+ * Ends an operation: moves Fp.flags and C1 into the status word. False when an unmasked operand exception forbids to store anything.
  */
 export function complete(): bool {
   clearC1();
-  const stopped = (fpFlags & ~fpMasks & (IE | DE | ZE)) != 0;
-  if (stopped) fpFlags &= IE | DE | ZE;
-  else if (fpRoundedUp && fpFlags & PE) setStatusWord(statusWord() | SW_C1);
-  report(fpFlags);
+  const stopped = (Fp.flags & ~Fp.masks & (IE | DE | ZE)) != 0;
+  if (stopped) Fp.flags &= IE | DE | ZE;
+  else if (Fp.roundedUp && Fp.flags & PE) setStatusWord(statusWord() | SW_C1);
+  report(Fp.flags);
   return !stopped;
 }
 /** A register needed is empty, or one to be pushed is in use: IE with SF; C1 tells overflow. True if masked (give the indefinite). */
 export function stackFault(overflow: bool): bool {
   clearC1();
-  fpFlags = IE;
+  Fp.flags = IE;
   report(IE | SW_SF | (overflow ? SW_C1 : 0));
-  return (fpMasks & IE) != 0;
+  return (Fp.masks & IE) != 0;
 }
 /** Recomputes the summary bits after the control or status word was loaded. */
 export function updateSummary(): void {
   const sw = statusWord();
   setStatusWord(sw & ~load<u16>(FPU_CW) & 0x3f ? sw | SW_ES | SW_B : sw & ~(SW_ES | SW_B));
+}
+/** Loads the control word: bit 6 reads as 1, the other reserved bits as 0. */
+export function setControl(value: u32): void {
+  store<u16>(FPU_CW, u16((value & 0x1f3f) | 0x40));
+  updateSummary();
 }
 /** An earlier unmasked exception is raised by the next waiting instruction: #MF, or FERR# with CR0.NE = 0. */
 export function checkPending(): i32 {

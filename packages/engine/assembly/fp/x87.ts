@@ -3,16 +3,16 @@ import { CR0_MP, CR0_TS } from "../mode";
 import { commit, operandRead, operandWrite } from "../mmu";
 import { recModrm, recUnitOp } from "../record";
 import { FAULT, OK } from "../status";
-import { raise } from "../system/exceptions";
-import { fpFlags, fpMasks, fpRounding, IE, OE, PE, ROUND_ZERO, UE } from "./environment";
-import { F32_DEFAULT, F64_DEFAULT, K_DENORMAL } from "./softfloat";
+import { raise } from "../system/raise";
+import { Fp, IE, OE, PE, ROUND_ZERO, UE } from "./environment";
+import { K_DENORMAL } from "./softfloat";
 import { xOperandClass, xSe, xSig } from "./floatx80";
 import {
   bcdHigh, raiseLoad, x80FromBcd, x80FromF32, x80FromF64, x80FromI64, x80ToBcd, x80ToF32, x80ToF64, x80ToInteger,
 } from "./convert80";
 import {
-  begin, checkPending, clearC1, complete, finit, isEmpty, NAN_SE, NAN_SIG, noteInstruction, noteOperand, pop, pushSt, setStatusWord, stackFault,
-  statusWord, stSe, stSig, SW_B, SW_ES, updateSummary,
+  begin, checkPending, complete, finit, isEmpty, NAN_SE, NAN_SIG, noteInstruction, noteOperand, pop, pushSt, setControl, setStatusWord,
+  stackFault, statusWord, stSe, stSig,
 } from "./x87-state";
 import { quickRegister } from "./x87-quick";
 import { arithmetic, registerForm } from "./x87-register";
@@ -111,12 +111,6 @@ function loadControl(pc: usize): i32 {
   setControl(load<u16>(p));
   return OK;
 }
-/** Loads the control word: bit 6 reads as 1, the other reserved bits as 0. */
-export function setControl(value: u32): void {
-  store<u16>(FPU_CW, u16((value & 0x1f3f) | 0x40));
-  updateSummary();
-}
-
 /** Brings a memory operand into xSig, xSe and returns its class (what raiseLoad() needs). */
 function fetch(p: usize, format: u32): u32 {
   switch (format) {
@@ -142,7 +136,7 @@ function loadForm(pc: usize, format: u32): i32 {
     return OK;
   }
   raiseLoad(fetch(p, format));
-  if (complete() || !(fpFlags & IE)) pushSt(xSig, xSe); // a denormal is loaded even if DE is unmasked
+  if (complete() || !(Fp.flags & IE)) pushSt(xSig, xSe); // a denormal is loaded even if DE is unmasked
   return OK;
 }
 
@@ -165,7 +159,7 @@ function storeForm(pc: usize, format: u32, popping: bool, truncate: bool): i32 {
   begin(pc);
   const empty = isEmpty(0);
   const sig = empty ? NAN_SIG : stSig(0), se = empty ? NAN_SE : stSe(0);
-  const mode = truncate ? ROUND_ZERO : fpRounding;
+  const mode = truncate ? ROUND_ZERO : Fp.rounding;
   let low: u64 = 0, high: u32 = 0;
   switch (format) {
     case M_F32: low = x80ToF32(sig, se); break;
@@ -176,8 +170,8 @@ function storeForm(pc: usize, format: u32, popping: bool, truncate: bool): i32 {
     case M_BCD: low = x80ToBcd(sig, se); high = bcdHigh; break;
     case M_F80: low = sig; high = se; break;
   }
-  const raised = empty ? IE : fpFlags;
-  const blocked = (raised & ~fpMasks & (IE | OE | UE)) != 0;
+  const raised = empty ? IE : Fp.flags;
+  const blocked = (raised & ~Fp.masks & (IE | OE | UE)) != 0;
   if (!blocked) {
     switch (sizeOf(format)) {
       case 2: store<u16>(p, u16(low)); break;
@@ -191,7 +185,7 @@ function storeForm(pc: usize, format: u32, popping: bool, truncate: bool): i32 {
   noteOperand(pc);
   if (empty) stackFault(false);
   else {
-    if (blocked) fpFlags &= ~PE; // nothing was rounded
+    if (blocked) Fp.flags &= ~PE; // nothing was rounded
     complete();
   }
   if (popping && !blocked) pop();

@@ -5,7 +5,7 @@ import { AF, CF, OF, PF, SF, ZF, arithmeticFlags, getCF, getOF, setArithmeticFla
 import { commit, operandRead, operandWrite } from "../mmu";
 import { recVvvv, regPtr } from "../record";
 import { FAULT, OK } from "../status";
-import { raise } from "../system/exceptions";
+import { raise } from "../system/raise";
 import { testCondition } from "./condition";
 import { imm32, loadSized, setCarry, setCarryOnly, signed, source, storeRegister, storeSized } from "./operands";
 import * as I from "./ops";

@@ -4,7 +4,7 @@ import { ZF, changeFlags } from "../flags";
 import { commit, effectiveAddress, operandModify } from "../mmu";
 import { isRegisterForm, regPtr, rmPtr } from "../record";
 import { FAULT, OK } from "../status";
-import { raise, raiseError } from "../system/exceptions";
+import { raise, raiseError } from "../system/raise";
 import { loadSized, storeRegister, storeSized, subFlags } from "./operands";
 /** CMPXCHG and its wide forms. */
 

@@ -6,7 +6,7 @@ import { commit, effectiveAddress, linearRead, linearWrite, operandModify, opera
 import { is64, nextRip, stackMask } from "../mode";
 import { AM_CHECKED, AM_SHORT, isRegisterForm, recSegment, recSize, regPtr, rmPtr } from "../record";
 import { FAULT, JUMP, OK } from "../status";
-import { raise, raiseError } from "../system/exceptions";
+import { raise, raiseError } from "../system/raise";
 import { execBits } from "./bits";
 import { compareExchange, compareExchange16, compareExchange8 } from "./exchange";
 import { asciiAdjust, decimalAdjust, divide, divideSigned, multiply } from "./multiply";

@@ -2,7 +2,7 @@ import { LF_AUX, REGS } from "../../src/layout";
 import { divide128, divideRemainder, mulHigh, mulHighSigned, multiplyFlags } from "../alu";
 import { getAF, getCF, setLogicFlags } from "../flags";
 import { FAULT, OK } from "../status";
-import { raise } from "../system/exceptions";
+import { raise } from "../system/raise";
 import { loadSized, signed, source, storeRegister } from "./operands";
 /** MUL, IMUL with one operand, DIV, IDIV and the decimal adjustments. */
 

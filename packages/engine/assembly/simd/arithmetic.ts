@@ -1,8 +1,7 @@
 import { VECTOR_SCRATCH } from "../../src/layout";
-import {
-  f32Add, f32Compare, f32Div, f32Mul, f32RoundToInt, f32Sqrt, f32Sub, f64Add, f64Compare, f64Div, f64Mul, f64RoundToInt, f64Sqrt, f64Sub,
-} from "../fp/softfloat";
-import { fpDaz, fpRounding } from "../fp/environment";
+import { f32RoundToInt, f64RoundToInt } from "../fp/convert";
+import { f32Add, f32Compare, f32Div, f32Mul, f32Sqrt, f32Sub, f64Add, f64Compare, f64Div, f64Mul, f64Sqrt, f64Sub } from "../fp/softfloat";
+import { Fp } from "../fp/environment";
 import { Float } from "./ops";
 import { STATE_EXACT, STATE_FAST, beginFloat, floatState } from "./mxcsr";
 /**
@@ -146,7 +145,7 @@ export function extreme64(a: u64, b: u64, greater: bool): u64 {
   if (!(ordered64(a) && ordered64(b) && usable64(a) && usable64(b))) {
     beginFloat();
     const r = f64Compare(a, b, true) == (greater ? 1 : -1) ? a : b;
-    return fpDaz && !usable64(r) ? r & 1 << 63 : r;
+    return Fp.daz && !usable64(r) ? r & 1 << 63 : r;
   }
   return (greater ? double(a) > double(b) : double(a) < double(b)) ? a : b;
 }
@@ -154,7 +153,7 @@ export function extreme32(a: u32, b: u32, greater: bool): u32 {
   if (!(ordered32(a) && ordered32(b) && usable32(a) && usable32(b))) {
     beginFloat();
     const r = f32Compare(a, b, true) == (greater ? 1 : -1) ? a : b;
-    return fpDaz && !usable32(r) ? r & 0x80000000 : r;
+    return Fp.daz && !usable32(r) ? r & 0x80000000 : r;
   }
   return (greater ? single(a) > single(b) : single(a) < single(b)) ? a : b;
 }
@@ -176,11 +175,11 @@ export function relation32(a: u32, b: u32, signalling: bool): i32 {
 /** ROUNDxx: imm bit 2 takes the rounding of MXCSR, bits 1:0 give it otherwise; bit 3 suppresses PE. */
 export function round64(a: u64, imm: u32): u64 {
   beginFloat();
-  return f64RoundToInt(a, imm & 4 ? fpRounding : imm & 3, (imm & 8) != 0);
+  return f64RoundToInt(a, imm & 4 ? Fp.rounding : imm & 3, (imm & 8) != 0);
 }
 export function round32(a: u32, imm: u32): u32 {
   beginFloat();
-  return f32RoundToInt(a, imm & 4 ? fpRounding : imm & 3, (imm & 8) != 0);
+  return f32RoundToInt(a, imm & 4 ? Fp.rounding : imm & 3, (imm & 8) != 0);
 }
 
 /** One element by operation (Float.ADD .. Float.SQRT). */

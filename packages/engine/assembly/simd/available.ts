@@ -2,8 +2,8 @@ import {
   F_AES, F_AVX, F_AVX2, F_F16C, F_FMA, F_MMX, F_PCLMULQDQ, F_SHA, F_SSE, F_SSE2, F_SSE3, F_SSE4_1, F_SSE4_2, F_SSSE3, hasFeature,
 } from "../features";
 import {
-  Convert, Crypto, GROUP_CRYPTO, GROUP_FUSED, GROUP_INTEGER, GROUP_PERMUTE, GROUP_SHIFT, GROUP_SHUFFLE, Int, Move, Shuffle, VARIANT_MMX, VARIANT_SSE,
-  VARIANT_VEX256,
+  GROUP_CRYPTO, GROUP_FUSED, GROUP_INTEGER, GROUP_PERMUTE, GROUP_SHIFT, GROUP_SHUFFLE, VARIANT_MMX, VARIANT_SSE, VARIANT_VEX256, Convert,
+  Crypto, Int, Move, Shuffle,
 } from "./ops";
 /** Which CPUID feature an instruction belongs to, so that what is not reported is undefined (SDM vol. 1, 5.4-5.15). */
 

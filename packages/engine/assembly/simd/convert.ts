@@ -1,15 +1,13 @@
 import { VECTOR_SCRATCH } from "../../src/layout";
-import { fpRounding } from "../fp/environment";
-import {
-  f16ToF32, f32ToF16, f32ToF64, f32ToI32, f32ToI64, f64ToF32, f64ToI32, f64ToI64, i32ToF32, i64ToF32, i64ToF64,
-} from "../fp/softfloat";
+import { f16ToF32, f32ToF16, f32ToF64, f32ToI32, f32ToI64, f64ToF32, f64ToI32, f64ToI64, i32ToF32, i64ToF32, i64ToF64 } from "../fp/convert";
+import { Fp } from "../fp/environment";
 import { commit, operandRead, operandWrite } from "../mmu";
 import { isRegisterForm, recImm8, recReg } from "../record";
 import { FAULT, OK } from "../status";
 import { denormals32, safe32 } from "./arithmetic";
 import { writeDouble, writeSingle } from "./float";
 import { STATE_FAST, beginFloat, endFloat, floatState, resetFloat } from "./mxcsr";
-import { Convert, VARIANT_SSE, VARIANT_VEX256 } from "./ops";
+import { VARIANT_SSE, VARIANT_VEX256, Convert } from "./ops";
 import {
   firstSource, generalReg, generalSource, isWide, misaligned, mmxSource, partialSource, regVector,
   rmVector, touchMmx, writeGeneral, writeMmx, zeroUpper,
@@ -191,7 +189,7 @@ function toHalves(pc: usize, variant: u32): i32 {
   v128.store(VECTOR_SCRATCH, i64x2(0, 0));
   resetFloat();
   beginFloat();
-  for (let i: u32 = 0; i < elements; i++) store<u16>(VECTOR_SCRATCH + (i << 1), <u16>f32ToF16(load<u32>(s + (i << 2)), imm & 4 ? fpRounding : imm & 3));
+  for (let i: u32 = 0; i < elements; i++) store<u16>(VECTOR_SCRATCH + (i << 1), <u16>f32ToF16(load<u32>(s + (i << 2)), imm & 4 ? Fp.rounding : imm & 3));
   if (isRegisterForm(pc)) {
     if (!endFloat()) return FAULT;
     const d = rmVector(pc);

@@ -1,7 +1,7 @@
 import { AVX_TRAP, CR0, FPU_SW, FPU_TRAP, SSE_TRAP } from "../../src/layout";
 import { CR0_EM } from "../mode";
 import { recUnitOp } from "../record";
-import { raise } from "../system/exceptions";
+import { raise } from "../system/raise";
 import { execConvert } from "./convert";
 import { execCrypto } from "./crypto";
 import { execFloat } from "./float";
@@ -9,7 +9,8 @@ import { execFused } from "./fused";
 import { execInteger } from "./integer";
 import { execMove } from "./move";
 import {
-  Convert, GROUP_CONVERT, GROUP_CRYPTO, GROUP_FLOAT, GROUP_FUSED, GROUP_INTEGER, GROUP_MOVE, GROUP_SHIFT, GROUP_SHUFFLE, Move, VARIANT_MMX, VARIANT_SSE,
+  GROUP_CONVERT, GROUP_CRYPTO, GROUP_FLOAT, GROUP_FUSED, GROUP_INTEGER, GROUP_MOVE, GROUP_SHIFT, GROUP_SHUFFLE, VARIANT_MMX, VARIANT_SSE,
+  Convert, Move,
 } from "./ops";
 import { execPermute } from "./permute";
 import { execShift } from "./shift";

@@ -6,7 +6,7 @@ import {
 } from "./arithmetic";
 import { approximate } from "./approximate";
 import { STATE_FAST, endFloat, floatState, resetFloat } from "./mxcsr";
-import { Float, VARIANT_SSE, VARIANT_VEX128, VARIANT_VEX256 } from "./ops";
+import { VARIANT_SSE, VARIANT_VEX128, VARIANT_VEX256, Float } from "./ops";
 import { firstSource, partialSource, regVector, source, zeroUpper } from "./operands";
 import { maskDwords, maskQwords } from "./shuffle";
 /** Floating-point arithmetic, comparison and rounding. */

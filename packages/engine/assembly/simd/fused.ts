@@ -5,7 +5,7 @@ import { FAULT, OK } from "../status";
 import { denormals32, safe32, safe64, usable32 } from "./arithmetic";
 import { writeDouble, writeSingle } from "./float";
 import { STATE_FAST, beginFloat, endFloat, floatState, resetFloat } from "./mxcsr";
-import { Fused, VARIANT_VEX256 } from "./ops";
+import { VARIANT_VEX256, Fused } from "./ops";
 import { partialSource, regVector, source, vectorRegister, zeroUpper } from "./operands";
 /**
  * FMA3: ±(x * y) ± z with one rounding. The number of an instruction is its opcode less 96h: bits 5:4 give which operands are x, y

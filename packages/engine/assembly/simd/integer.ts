@@ -1,6 +1,6 @@
 import { FAULT, OK } from "../status";
 import { recReg } from "../record";
-import { Int, VARIANT_MMX, VARIANT_SSE, VARIANT_VEX256 } from "./ops";
+import { VARIANT_MMX, VARIANT_SSE, VARIANT_VEX256, Int } from "./ops";
 import { firstSource, mmx, mmxSource, regVector, source, writeMmx, zeroUpper } from "./operands";
 /** Integer arithmetic, comparison, logic, packing and interleaving: result = f(first, second) in 16-byte lanes. */
 

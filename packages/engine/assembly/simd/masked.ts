@@ -3,8 +3,8 @@ import { segmentFailed, commit, effectiveAddress, linearRead, linearWrite, opera
 import { is64, isCanonical } from "../mode";
 import { AM_SHORT, P_W, recAddressMode, recModrm, recPrefixes, recReg, recSegment, recVvvv } from "../record";
 import { FAULT, OK } from "../status";
-import { raise, raiseError } from "../system/exceptions";
-import { Permute, VARIANT_VEX256 } from "./ops";
+import { raise, raiseError } from "../system/raise";
+import { VARIANT_VEX256, Permute } from "./ops";
 import { bytesOf, regVector, vectorRegister, zeroUpper } from "./operands";
 /** Loads and stores of selected elements: only the selected ones are accessed and can fault. */
 

@@ -4,7 +4,7 @@ import { is64 } from "../mode";
 import { isRegisterForm, recReg, recRm, recVvvv } from "../record";
 import { FAULT, OK } from "../status";
 import { maskedStoreBytes } from "./masked";
-import { Move, VARIANT_SSE, VARIANT_VEX128, VARIANT_VEX256 } from "./ops";
+import { VARIANT_SSE, VARIANT_VEX128, VARIANT_VEX256, Move } from "./ops";
 import {
   bytesOf, firstSource, generalReg, generalRm, generalSource, isWide, memoryTarget, misaligned, mmx, mmxSource, partialSource, regVector, rmVector, source,
   touchMmx, vectorRegister, writeGeneral, writeLow, writeMmx, zeroUpper,

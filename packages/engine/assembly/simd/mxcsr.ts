@@ -1,7 +1,7 @@
 import { CR4, MXCSR } from "../../src/layout";
-import { fpFlags, fpLoadMxcsr, fpReported, fpUnmasked } from "../fp/environment";
+import { Fp, fpLoadMxcsr, fpReported, fpUnmasked } from "../fp/environment";
 import { CR4_OSXMMEXCPT } from "../mode";
-import { raise } from "../system/exceptions";
+import { raise } from "../system/raise";
 /**
  * MXCSR around an instruction. Software arithmetic (fp/softfloat.ts) runs between beginFloat() and endFloat(); where the machine's
  * own arithmetic is known to give the same value and no new flag, neither is called.
@@ -26,7 +26,7 @@ export function beginFloat(): void {
 }
 /** Puts the flags into MXCSR; false when an unmasked one raised #XM, or #UD without CR4.OSXMMEXCPT (SDM 3A 6.15, vector 19). */
 // @ts-ignore: decorator
-@inline export function endFloat(): bool { return !begun || fpFlags == 0 || report(); }
+@inline export function endFloat(): bool { return !begun || Fp.flags == 0 || report(); }
 function report(): bool {
   store<u32>(MXCSR, load<u32>(MXCSR) | fpReported());
   if (!fpUnmasked()) return true;

@@ -2,7 +2,7 @@ import { FPR, FPU_SW, FPU_TAG, REGS, SEG_BASE, YMM } from "../../src/layout";
 import { operandRead, operandWrite } from "../mmu";
 import { is64 } from "../mode";
 import { P_W, isRegisterForm, recPrefixes, recReg, recRm, recVvvv } from "../record";
-import { raiseError } from "../system/exceptions";
+import { raiseError } from "../system/raise";
 import { VARIANT_SSE, VARIANT_VEX128, VARIANT_VEX256 } from "./ops";
 /** Operands of vector instructions: registers as addresses in the state block, memory as the pointers of mmu.ts. */
 

@@ -3,9 +3,9 @@ import { commit, operandWrite } from "../mmu";
 import { isRegisterForm, recImm8 } from "../record";
 import { FAULT, OK } from "../status";
 import { execMasked } from "./masked";
-import { Permute, VARIANT_VEX256 } from "./ops";
+import { VARIANT_VEX256, Permute } from "./ops";
 import { firstSource, partialSource, regVector, rmVector, source, zeroUpper } from "./operands";
-import { maskDwords, selectDwords, selectQwords } from "./shuffle";
+import { maskDwords, selectQwords, selectDwords } from "./shuffle";
 /** Instructions of AVX and AVX2 that broadcast, move elements across lanes or by a vector of indices. VEX only. */
 
 // @ts-ignore: decorator

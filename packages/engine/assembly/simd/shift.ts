@@ -2,7 +2,7 @@ import { VECTOR_SCRATCH } from "../../src/layout";
 import { operandRead } from "../mmu";
 import { P_W, isRegisterForm, recImm8, recModrm, recPrefixes, recReg, recRm, recVvvv } from "../record";
 import { FAULT, OK } from "../status";
-import { Shift, VARIANT_MMX, VARIANT_SSE, VARIANT_VEX128, VARIANT_VEX256 } from "./ops";
+import { VARIANT_MMX, VARIANT_SSE, VARIANT_VEX128, VARIANT_VEX256, Shift } from "./ops";
 import { bytesOf, firstSource, misaligned, mmx, mmxSource, regVector, rmVector, source, vectorRegister, writeLow, writeMmx, zeroUpper } from "./operands";
 /** Shifts: by one count for all elements, by an immediate, by bytes, and element by element. */
 

@@ -3,7 +3,7 @@ import { commit, operandWrite } from "../mmu";
 import { is64 } from "../mode";
 import { isRegisterForm, recImm8, recReg } from "../record";
 import { FAULT, OK } from "../status";
-import { Shuffle, VARIANT_MMX, VARIANT_SSE, VARIANT_VEX256 } from "./ops";
+import { VARIANT_MMX, VARIANT_SSE, VARIANT_VEX256, Shuffle } from "./ops";
 import {
   firstSource, generalReg, generalRm, generalSource, isWide, mmx, mmxSource, partialSource, regVector, rmVector, source, vectorRegister, writeGeneral,
   writeLow, writeMmx, touchMmx, zeroUpper,

@@ -1,12 +1,13 @@
 import { CR4, SEG_BASE } from "../../src/layout";
 import { F_CLFLUSHOPT, F_CLFSH, F_CLWB, F_INVPCID, hasFeature } from "../features";
-import { effectiveAddress, flushNonGlobal, flushPage, flushTlb, operandRead } from "../mmu";
+import { effectiveAddress, operandRead } from "../mmu";
 import { CR4_PCIDE, is64, isV86 } from "../mode";
 import { P_66, isRegisterForm, recModrm, recPrefixes, recSegment, regPtr } from "../record";
 import { END, FAULT, OK } from "../status";
+import { flushNonGlobal, flushPage, flushTlb } from "../tlb";
 import { PRIMARY_INVLPG_EXITING, SECONDARY_INVPCID, SECONDARY_WBINVD_EXITING, primaryControl, secondaryControl } from "../vmx/controls";
 import { REASON_INVD, REASON_INVLPG, REASON_INVPCID, REASON_WBINVD, vmexit, vmexitInfo } from "../vmx/exits";
-import { raise, raiseError } from "./exceptions";
+import { raise, raiseError } from "./raise";
 import { displacement, operandInfoWithRegister } from "./instructioninfo";
 import { GP, UD, cpl } from "./registers";
 import { canonicalAddress, canonicalBase } from "./segments";

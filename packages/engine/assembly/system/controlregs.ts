@@ -2,13 +2,14 @@ import { CR0, CR2, CR3, CR4, EFER, MAXPHYADDR, PDPTE, SEG_CS, SEG_TR } from "../
 import {
   F_DE, F_FSGSBASE, F_FXSR, F_LA57, F_MCE, F_PAE, F_PCID, F_PGE, F_PKS, F_PKU, F_PSE, F_SMAP, F_SMEP, F_SSE, F_TSC, F_UMIP, F_VME, F_VMX, F_XSAVE, hasFeature,
 } from "../features";
-import { flushNonGlobal, flushTlb, linearOf, operandRead, physicalPointer } from "../mmu";
+import { linearOf, operandRead, physicalPointer } from "../mmu";
 import {
   CR0_CD, CR0_ET, CR0_NW, CR0_PE, CR0_PG, CR0_TS, CR0_WP, CR4_DE, CR4_FSGSBASE, CR4_LA57, CR4_MCE, CR4_OSXMMEXCPT, CR4_OSFXSR, CR4_OSXSAVE, CR4_PAE,
   CR4_PCE, CR4_PVI, CR4_TSD, CR4_VME, CR4_PCIDE, CR4_PGE, CR4_PKE, CR4_PKS, CR4_PSE, CR4_SMAP, CR4_SMEP, CR4_UMIP, CR4_VMXE, EFER_LMA, EFER_LME, is64, isLongMode, modeChanged,
 } from "../mode";
 import { isRegisterForm, recReg, recRm, rmPtr } from "../record";
 import { END, FAULT, OK } from "../status";
+import { flushNonGlobal, flushTlb } from "../tlb";
 import { cr8LoadIntercepted, cr8StoreIntercepted, readCr8, writeCr8 } from "../vmx/apic";
 import { PRIMARY_CR3_STORE_EXITING, SECONDARY_UNRESTRICTED_GUEST, primaryControl, secondaryControl } from "../vmx/controls";
 import { CR0_FIXED0 } from "../vmx/entry-values";
@@ -17,7 +18,7 @@ import {
   cltsChangesTs, cltsIntercepted, cr0Merge, cr0Visible, cr0WriteIntercepted, cr3LoadIntercepted, cr4Merge, cr4Visible, cr4WriteIntercepted,
   crQualification, lmswIntercepted,
 } from "../vmx/intercepts";
-import { raise, raiseError } from "./exceptions";
+import { raise, raiseError } from "./raise";
 import { naturalSize, rmRegister, storeWordOperand } from "./operands";
 import { AR_L, GP, UD, cpl, protectedMode, segmentAr } from "./registers";
 /** Control registers (SDM 3A 2.5, 5.1; in VMX non-root operation SDM 3C 26.3). */

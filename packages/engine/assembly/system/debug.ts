@@ -1,15 +1,17 @@
-import { CR4, DR, INTERRUPTIBILITY, MSR_DEBUGCTL, PENDING_DEBUG, RUN_FLAGS } from "../../src/layout";
-import { flushTlb } from "../mmu";
+import { CR4, DR, INTERRUPTIBILITY, MSR_DEBUGCTL, PENDING_DEBUG, RUN_FLAGS, STEP_NEXT, STEP_RIP } from "../../src/layout";
 import { CR4_DE, currentRip, nextRip, updateAttention } from "../mode";
 import { recReg, recRm } from "../record";
+import { STEPPED, STEPPED_TF } from "../run-flags";
 import { END, FAULT, OK } from "../status";
+import { watchTranslations } from "../tlb";
 import { PRIMARY_MOV_DR_EXITING, primaryControl } from "../vmx/controls";
 import { REASON_DEBUG_REGISTER, vmexit } from "../vmx/exits";
 import { drQualification } from "../vmx/intercepts";
-import { raise, raiseDebug, raiseError } from "./exceptions";
+import { breakpointsEnabled, takeDataBreakpoints } from "./breakpoints";
 import { naturalSize, rmRegister } from "./operands";
+import { raise, raiseDebug, raiseError } from "./raise";
 import { GP, UD, cpl, rip } from "./registers";
-/** Debug registers, breakpoints and single steps (SDM 3B chapter 18). */
+/** Debug registers and single steps (SDM 3B chapter 18). Which accesses meet a breakpoint is in breakpoints.ts. */
 
 const DR6 = DR + 48;
 const DR7 = DR + 56;
@@ -20,72 +22,13 @@ const DEBUGCTL_BTF: u64 = 2;
 /** Reserved bits that read as 1. */
 const DR6_ONES: u64 = 0xffff0ff0;
 const DR7_ONES: u64 = 0x400;
-/** RUN_FLAGS of the run loop: an instruction ran alone, with the trap flag set before it. */
-const STEPPED: u32 = 8;
-const STEPPED_TF: u32 = 16;
 /** Pending debug exceptions: an enabled breakpoint was met (SDM 3C table 25-4). */
 const PENDING_ENABLED: u64 = 1 << 12;
 
-/** R/W field of a breakpoint: 0 execution, 1 writes, 2 I/O (with CR4.DE), 3 reads and writes. */
-const ON_EXECUTION: u32 = 0;
-const ON_WRITE: u32 = 1;
-const ON_IO: u32 = 2;
-
-/** B0-B3 of the data breakpoints the current instruction has met. */
-let dataHits: u32 = 0;
-
-// @ts-ignore: decorator
-@inline function enabled(dr7: u32, n: u32): bool { return ((dr7 >>> (n * 2)) & 3) != 0; }
-// @ts-ignore: decorator
-@inline function kind(dr7: u32, n: u32): u32 { return (dr7 >>> (16 + n * 4)) & 3; }
-/** Bytes covered: 1, 2, 8, 4 for LEN 0 to 3. */
-// @ts-ignore: decorator
-@inline function lengthOf(dr7: u32, n: u32): u32 {
-  const len = (dr7 >>> (18 + n * 4)) & 3;
-  return len == 2 ? 8 : len + 1;
-}
-
-/** Breakpoints of a kind that [address, address + size) meets, as B0-B3. */
-function matches(address: u64, size: u32, write: bool, io: bool): u32 {
-  const dr7 = load<u32>(DR7);
-  let hits: u32 = 0;
-  for (let n: u32 = 0; n < 4; n++) {
-    if (!enabled(dr7, n)) continue;
-    const k = kind(dr7, n);
-    if (k == ON_EXECUTION || (k == ON_IO) != io) continue;
-    if (k == ON_WRITE && !write) continue;
-    const length = lengthOf(dr7, n);
-    const first = load<u64>(DR + (<usize>n << 3)) & ~<u64>(length - 1);
-    if (address < first + length && first < address + size) hits |= 1 << n;
-  }
-  return hits;
-}
-
-/** The MMU reports each data access while DR7 enables anything. */
-export function noteDataAccess(linear: u64, size: u32, write: bool): void { dataHits |= matches(linear, size, write, false); }
-/** The instruction faulted: what it met does not count. */
-export function forgetDataBreakpoints(): void { dataHits = 0; }
-/** B0-B3 of I/O breakpoints at a port: whoever completes an I/O instruction adds them to the pending debug exceptions. */
-export function ioBreakpoints(port: u32, size: u32): u32 {
-  return (load<u64>(CR4) & CR4_DE) != 0 ? matches(port, size, true, true) : 0;
-}
-
-/** Before an instruction with RF clear: an execution breakpoint at its linear address is a fault. OK or FAULT. */
-export function instructionBreakpoint(linear: u64): i32 {
-  const dr7 = load<u32>(DR7);
-  let hits: u32 = 0;
-  for (let n: u32 = 0; n < 4; n++) {
-    if (enabled(dr7, n) && kind(dr7, n) == ON_EXECUTION && load<u64>(DR + (<usize>n << 3)) == linear) hits |= 1 << n;
-  }
-  return hits != 0 ? raiseDebug(hits) : OK;
-}
-
-/** RIP at and behind the instruction that runs alone: elsewhere it has branched. */
-let stepRip: u64 = 0;
-let stepNext: u64 = 0;
+/** The instruction at pc runs alone. */
 export function beginStep(pc: usize): void {
-  stepRip = currentRip(pc);
-  stepNext = nextRip(pc);
+  store<u64>(STEP_RIP, currentRip(pc));
+  store<u64>(STEP_NEXT, nextRip(pc));
 }
 
 /**
@@ -93,15 +36,15 @@ export function beginStep(pc: usize): void {
  * hold them back until after the next instruction; a single step they hold back is lost (SDM 3A 6.8.3). OK or FAULT.
  */
 export function afterInstruction(trapFlag: bool): i32 {
-  let pending = load<u64>(PENDING_DEBUG) | <u64>dataHits;
-  if (dataHits != 0) pending |= PENDING_ENABLED;
-  dataHits = 0;
+  const hits = takeDataBreakpoints();
+  let pending = load<u64>(PENDING_DEBUG) | <u64>hits;
+  if (hits != 0) pending |= PENDING_ENABLED;
   if ((load<u32>(INTERRUPTIBILITY) & 2) != 0) {
     store<u64>(PENDING_DEBUG, pending);
     return OK;
   }
   // with IA32_DEBUGCTL.BTF only branches are traced
-  const step = trapFlag && ((load<u64>(MSR_DEBUGCTL) & DEBUGCTL_BTF) == 0 || (rip() != stepNext && rip() != stepRip));
+  const step = trapFlag && ((load<u64>(MSR_DEBUGCTL) & DEBUGCTL_BTF) == 0 || (rip() != load<u64>(STEP_NEXT) && rip() != load<u64>(STEP_RIP)));
   if (step) pending |= DR6_BS;
   if ((pending & (DR6_BS | PENDING_ENABLED)) == 0) return OK;
   store<u64>(PENDING_DEBUG, 0);
@@ -161,15 +104,14 @@ export function movToDr(pc: usize): i32 {
   if (n >= 6 && value >> 32 != 0) return raiseError(GP, 0);
   if (n == 6) store<u64>(DR6, (value & 0xe00f) | DR6_ONES);
   else if (n == 7) {
-    const old = load<u64>(DR7);
     store<u64>(DR7, (value & 0xffff23ff) | DR7_ONES);
-    watchChanged(old);
+    watchChanged();
   } else store<u64>(DR + (<usize>n << 3), value);
   return END;
 }
 
-/** DR7 was `old`: translations are kept differently while breakpoints are enabled. */
-export function watchChanged(old: u64): void {
-  if (((old ^ load<u64>(DR7)) & 0xff) != 0) flushTlb();
+/** DR7 has changed: translations are kept differently while breakpoints are enabled. */
+export function watchChanged(): void {
+  watchTranslations(breakpointsEnabled());
   updateAttention();
 }

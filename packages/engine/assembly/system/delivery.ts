@@ -1,10 +1,10 @@
 import { CR4, EFLAGS, IDTR_BASE, IDTR_LIMIT, SEG_CS, SEG_DS, SEG_ES, SEG_FS, SEG_GS, SEG_SS, SEG_TR } from "../../src/layout";
 import { AC, IF, IOPL, NT, RF, TF, VIF, VM, readFlags } from "../flags";
 import { systemRead } from "../mmu";
-import { CR4_VME, isLongMode, modeChanged } from "../mode";
+import { CR4_VME, modeChanged } from "../mode";
 import { FAULT, JUMP, OK } from "../status";
 import { TYPE_SOFTWARE_EXCEPTION, TYPE_SOFTWARE_INTERRUPT } from "../vmx/exits";
-import { raiseError } from "./exceptions";
+import { raiseError } from "./raise";
 import {
   AR_CODE, AR_CONFORMING, AR_DB, AR_P, AR_S, GP, NP, RSP, TS, TYPE_INTERRUPT_GATE, TYPE_INTERRUPT_GATE16, TYPE_TASK_GATE, TYPE_TRAP_GATE,
   TYPE_TRAP_GATE16, cpl, dplOf, iopl, rip, segmentAr, segmentBase, segmentLimit, segmentSelector, setRip,

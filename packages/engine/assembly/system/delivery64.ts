@@ -4,7 +4,7 @@ import { systemRead } from "../mmu";
 import { is64, modeChanged } from "../mode";
 import { FAULT, JUMP, OK } from "../status";
 import { TYPE_SOFTWARE_EXCEPTION, TYPE_SOFTWARE_INTERRUPT } from "../vmx/exits";
-import { raiseError } from "./exceptions";
+import { raiseError } from "./raise";
 import {
   AR_CODE, AR_CONFORMING, AR_DB, AR_L, AR_P, AR_S, GP, NP, RSP, TS, TYPE_INTERRUPT_GATE, TYPE_TRAP_GATE, cpl, dplOf, rip, segmentBase,
   segmentLimit, segmentSelector, setRip,

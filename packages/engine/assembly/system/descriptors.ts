@@ -7,7 +7,7 @@ import { FAULT, OK } from "../status";
 import { SECONDARY_DESCRIPTOR_TABLE_EXITING, secondaryControl } from "../vmx/controls";
 import { REASON_GDTR_IDTR, REASON_LDTR_TR, vmexit, vmexitInfo } from "../vmx/exits";
 import { umipBlocks } from "./controlregs";
-import { raise, raiseError } from "./exceptions";
+import { raise, raiseError } from "./raise";
 import { displacement, operandInfo } from "./instructioninfo";
 import { storeWordOperand, writeRegister } from "./operands";
 import {

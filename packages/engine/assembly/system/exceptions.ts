@@ -5,68 +5,25 @@ import {
 } from "../../src/layout";
 import { RF } from "../flags";
 import { isLongMode, unblockInterrupts, updateAttention } from "../mode";
+import { EXIT_RECORDED, NMI_UNBLOCKED, RIP_FINAL } from "../run-flags";
 import { EXIT, FAULT, JUMP, OK } from "../status";
-import {
-  EXIT_RECORDED, NMI_UNBLOCKED, RIP_FINAL, TYPE_HARDWARE_EXCEPTION, TYPE_NMI, TYPE_SOFTWARE_EXCEPTION, TYPE_SOFTWARE_INTERRUPT, exitException, exitTripleFault,
-} from "../vmx/exits";
+import { TYPE_HARDWARE_EXCEPTION, TYPE_NMI, TYPE_SOFTWARE_EXCEPTION, TYPE_SOFTWARE_INTERRUPT, exitException, exitTripleFault } from "../vmx/exits";
 import { interceptsException } from "../vmx/intercepts";
-import { dropSingleStep, forgetDataBreakpoints } from "./debug";
+import { forgetDataBreakpoints } from "./breakpoints";
+import { dropSingleStep } from "./debug";
 import { deliverThroughIvt, deliverThroughGate } from "./delivery";
 import { deliverLong } from "./delivery64";
 import { DB, DOUBLE_FAULT, PF_VECTOR, protectedMode } from "./registers";
 /**
- * Raising exceptions and delivering events (SDM 3A chapter 6).
+ * Delivering events (SDM 3A chapter 6): exceptions that were raised (raise.ts), injected events, software interrupts.
  *
- * Raising only records: the instruction returns FAULT, the run loop restores RIP and calls deliverException(). The event being delivered is
- * in EVENT_INFO from its first memory access to its last, so that a VM exit on the way, or a second exception, knows what it interrupted.
+ * The event being delivered is in EVENT_INFO from its first memory access to its last, so that a VM exit on the way, or a second exception,
+ * knows what it interrupted.
  */
 
 /** Valid bit and error-code bit of the interruption-information format. */
 const INFO_VALID: u32 = 1 << 31;
 const INFO_ERROR: u32 = 1 << 11;
-
-/** Records an exception without error code. Returns FAULT. */
-export function raise(vector: u32): i32 {
-  store<u32>(EXC_VECTOR, vector);
-  store<u32>(EXC_ERROR, 0);
-  store<u32>(EXC_FLAGS, 0);
-  return FAULT;
-}
-
-/** EXT bit of error codes: 1 while an event external to the program is delivered, exceptions included; not for INT n, INT3, INTO (SDM 3A 6.13). */
-function externalBit(): u32 {
-  const event = load<u32>(EVENT_INFO);
-  if (event == 0) return 0;
-  const type = (event >>> 8) & 7;
-  return u32(type != TYPE_SOFTWARE_INTERRUPT && type != TYPE_SOFTWARE_EXCEPTION);
-}
-
-/** Records an exception with an error code; EXT is added for #TS, #NP, #SS and #GP. Returns FAULT. */
-export function raiseError(vector: u32, error: u32): i32 {
-  if (vector >= 10 && vector <= 13) error |= externalBit();
-  store<u32>(EXC_VECTOR, vector);
-  store<u32>(EXC_ERROR, error);
-  store<u32>(EXC_FLAGS, 1);
-  return FAULT;
-}
-
-/** Records #PF at a linear address; CR2 changes only when it is delivered. Returns FAULT. */
-export function raisePageFault(linear: u64, error: u32): i32 {
-  store<u32>(EXC_VECTOR, PF_VECTOR);
-  store<u32>(EXC_ERROR, error);
-  store<u32>(EXC_FLAGS, 1);
-  store<u64>(EXC_CR2, linear);
-  return FAULT;
-}
-
-/** Records #DB with the DR6 bits it will set (B0-B3, BD 13, BS 14, BT 15). Returns FAULT. */
-export function raiseDebug(dr6: u64): i32 {
-  store<u32>(EXC_VECTOR, DB);
-  store<u32>(EXC_ERROR, 0);
-  store<u32>(EXC_FLAGS, 0);
-  store<u64>(EXC_DR6, dr6);
-  return FAULT;
-}
 
 /** Classes of SDM 3A table 6-4: 0 benign, 1 contributory, 2 page fault. */
 function exceptionClass(vector: u32): u32 {

@@ -5,18 +5,18 @@ import { isRegisterForm, recLength, recSize } from "../record";
 import { FAULT, JUMP, OK } from "../status";
 import { innerSp, innerSs, innerStack } from "./delivery";
 import { readTssPointer, tssPointer } from "./delivery64";
-import { raise, raiseError } from "./exceptions";
+import { raise, raiseError } from "./raise";
 import { farSelector, immediate } from "./operands";
 import {
-  AR_CODE, AR_CONFORMING, AR_DB, AR_L, AR_P, AR_S, GP, NP, RSP, TYPE_CALL_GATE, TYPE_CALL_GATE16, TYPE_TASK_GATE, TYPE_TSS, TYPE_TSS16, UD, cpl,
-  dplOf, protectedMode, segmentAr, segmentBase, segmentLimit, segmentSelector, setRip,
+  AR_CODE, AR_CONFORMING, AR_DB, AR_L, AR_P, AR_S, GP, NP, RSP, TYPE_CALL_GATE, TYPE_CALL_GATE16, TYPE_TASK_GATE, TYPE_TSS, TYPE_TSS16, UD,
+  cpl, dplOf, protectedMode, segmentLimit, segmentSelector, setRip,
 } from "./registers";
 import {
-  canonicalAddress, checkCodeSegment, checkTarget, descriptorAr, descriptorBase, descriptorHigh, descriptorLimit, descriptorLow, descriptorTop,
-  descriptorType, fetchDescriptor, fetchSystemDescriptor, loadCsReal, markAccessed, nullStack, saveDescriptor, setCs, setSegmentFrom, setStackDpl,
-  systemDescriptorValid,
+  canonicalAddress, checkCodeSegment, checkTarget, descriptorAr, descriptorBase, descriptorHigh, descriptorLimit, descriptorLow,
+  descriptorTop, descriptorType, fetchDescriptor, fetchSystemDescriptor, loadCsReal, markAccessed, nullStack, saveDescriptor, setCs,
+  setSegmentFrom, systemDescriptorValid,
 } from "./segments";
-import { frameBegin, framePush, frameSp, frameWrite, frameWriteCurrent, setStackPointer, writeStackPointer } from "./stack";
+import { frameBegin, framePush, frameSp, frameWrite, frameWriteCurrent, writeStackPointer } from "./stack";
 import { TASK_CALL, TASK_JMP, taskSwitchExit } from "./taskswitch";
 /** Far JMP and CALL: direct, through call gates, and to tasks (SDM 3A 5.8, 8.3; SDM 2 CALL, JMP). */
 

@@ -5,7 +5,7 @@ import { EFER_SCE, is64, isLongMode, modeChanged, nextRip } from "../mode";
 import { recSize } from "../record";
 import { JUMP } from "../status";
 import { dropSingleStep, singleStepNow } from "./debug";
-import { raise, raiseError } from "./exceptions";
+import { raise, raiseError } from "./raise";
 import { GP, R11, RCX, RDX, RSP, UD, cpl, protectedMode, setRip, setSegment } from "./registers";
 import { canonicalAddress } from "./segments";
 /**

@@ -1,14 +1,18 @@
-import { CR4, EFLAGS, MONITOR_ADDRESS, MSR_KERNEL_GS_BASE, MSR_MISC_ENABLE, MSR_TSC_AUX, PKRU, RUN_FLAGS, SEG_BASE, SEG_GS, TLB, TLB_BASE, TLB_ENTRIES, TLB_ENTRY_BYTES, XCR0 } from "../../src/layout";
+import {
+  CR4, EFLAGS, FIRST_PAUSE, LAST_PAUSE, MONITOR_ADDRESS, MSR_KERNEL_GS_BASE, MSR_MISC_ENABLE, MSR_TSC_AUX, PKRU, RUN_FLAGS, SEG_BASE, SEG_GS, TLB_BASE, XCR0,
+} from "../../src/layout";
 import { V_PLE_GAP, V_PLE_WINDOW } from "../../src/vmcs-layout";
 import {
   F_FSGSBASE, F_MONITOR, F_PKU, F_RDPID, F_RDRAND, F_RDSEED, F_RDTSCP, F_SERIALIZE, F_SMAP, F_XGETBV1, F_XSAVE, hasFeature,
 } from "../features";
 import { AC, CF, setArithmeticFlags } from "../flags";
 import { componentsInUse } from "../fp/state";
-import { flushTlb, linearRead, segmentLinear, segmentFailed } from "../mmu";
+import { linearRead, segmentLinear, segmentFailed } from "../mmu";
 import { CR4_FSGSBASE, CR4_OSXSAVE, CR4_PCE, CR4_PKE, CR4_TSD, is64 } from "../mode";
-import { P_66, recPrefixes, recRm, recSegment, recSize } from "../record";
+import { P_66, recPrefixes, recSegment, recSize } from "../record";
+import { PAUSED } from "../run-flags";
 import { END, FAULT, OK } from "../status";
+import { flushTlb, tableOf } from "../tlb";
 import { hostTsc, nextRandom } from "../time";
 import {
   PRIMARY_MONITOR_EXITING, PRIMARY_MWAIT_EXITING, PRIMARY_PAUSE_EXITING, PRIMARY_RDPMC_EXITING, PRIMARY_RDTSC_EXITING, SECONDARY_PAUSE_LOOP_EXITING,
@@ -19,7 +23,7 @@ import {
   vmexit, vmexitInfo,
 } from "../vmx/exits";
 import { guestTsc } from "../vmx/intercepts";
-import { raise, raiseError } from "./exceptions";
+import { raise, raiseError } from "./raise";
 import { implicitMask, randomInfo } from "./instructioninfo";
 import { MISC_ENABLE_MONITOR } from "./msr";
 import { rmRegister, writeRegister } from "./operands";
@@ -83,21 +87,17 @@ export function rdseed(pc: usize): i32 {
 }
 
 // ---------------------------------------------------------------------------------------------- waiting
-let firstPause: u64 = 0;
-let lastPause: u64 = 0;
-/** RUN_FLAGS: PAUSE was executed at CPL 0 since the VM entry. */
-const PAUSED: u32 = 512;
 
 /** PAUSE exiting at every level, PAUSE-loop exiting at CPL 0 (SDM 3C 26.1.3). */
 export function pause(pc: usize): i32 {
   if (primaryControl(PRIMARY_PAUSE_EXITING)) return vmexit(pc, REASON_PAUSE, 0);
   if (!secondaryControl(SECONDARY_PAUSE_LOOP_EXITING) || cpl() != 0) return OK;
   const now = hostTsc(pc), flags = load<u32>(RUN_FLAGS);
-  if ((flags & PAUSED) == 0 || now - lastPause > <u64>load<u32>(V_PLE_GAP)) {
+  if ((flags & PAUSED) == 0 || now - load<u64>(LAST_PAUSE) > <u64>load<u32>(V_PLE_GAP)) {
     store<u32>(RUN_FLAGS, flags | PAUSED);
-    firstPause = now;
-  } else if (now - firstPause > <u64>load<u32>(V_PLE_WINDOW)) return vmexit(pc, REASON_PAUSE, 0);
-  lastPause = now;
+    store<u64>(FIRST_PAUSE, now);
+  } else if (now - load<u64>(FIRST_PAUSE) > <u64>load<u32>(V_PLE_WINDOW)) return vmexit(pc, REASON_PAUSE, 0);
+  store<u64>(LAST_PAUSE, now);
   return OK;
 }
 
@@ -188,6 +188,6 @@ export function setAccessCheck(on: bool): i32 {
   if (!hasFeature(F_SMAP) || cpl() != 0) return raise(UD);
   const flags = load<u32>(EFLAGS);
   store<u32>(EFLAGS, on ? flags | AC : flags & ~AC);
-  store<u32>(TLB_BASE, TLB + (on ? TLB_ENTRIES * TLB_ENTRY_BYTES : 0));
+  store<u32>(TLB_BASE, tableOf(on ? 1 : 0));
   return OK;
 }

@@ -3,14 +3,14 @@ import { AC, ID, IF, IOPL, RF, VIF, VIP, VM, getOF, readFlags, writeFlags } from
 import { operandRead } from "../mmu";
 import { CR4_PVI, CR4_VME, blockInterrupts, currentRip, is64, modeChanged, isV86, nextRip, unblockInterrupts, updateAttention } from "../mode";
 import { isRegisterForm, recImm8, recLength, recSize, regPtr } from "../record";
+import { RIP_FINAL } from "../run-flags";
 import { END, EXIT, FAULT, OK } from "../status";
 import { PRIMARY_HLT_EXITING, primaryControl } from "../vmx/controls";
-import {
-  REASON_HLT, RIP_FINAL, TYPE_PRIVILEGED_SOFTWARE_EXCEPTION, TYPE_SOFTWARE_EXCEPTION, TYPE_SOFTWARE_INTERRUPT, exitException, vmexit,
-} from "../vmx/exits";
+import { REASON_HLT, TYPE_PRIVILEGED_SOFTWARE_EXCEPTION, TYPE_SOFTWARE_EXCEPTION, TYPE_SOFTWARE_INTERRUPT, exitException, vmexit } from "../vmx/exits";
 import { interceptsException } from "../vmx/intercepts";
 import { latchPendingBreakpoints } from "./debug";
-import { deliverEvent, raise, raiseError } from "./exceptions";
+import { deliverEvent } from "./exceptions";
+import { raise, raiseError } from "./raise";
 import { BP, BR, DB, GP, OVERFLOW, RSP, UD, cpl, iopl, protectedMode } from "./registers";
 import { USER_FLAGS } from "./returns";
 import { popped, push, setStackPointer, stackOperandSize, stackRead } from "./stack";

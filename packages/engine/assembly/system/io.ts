@@ -5,7 +5,7 @@ import { P_REP, P_REPNE, recImm8, recPrefixes, recSegment, recSize } from "../re
 import { FAULT, OK } from "../status";
 import { REASON_IO, vmexit, vmexitInfo, vmexitLinear } from "../vmx/exits";
 import { ioQualification } from "../vmx/intercepts";
-import { raiseError } from "./exceptions";
+import { raiseError } from "./raise";
 import { implicitMask, implicitSizeCode } from "./instructioninfo";
 import { GP, RCX, RDI, RDX, RSI, cpl, iopl, protectedMode, segmentAr, segmentBase, segmentLimit } from "./registers";
 /**

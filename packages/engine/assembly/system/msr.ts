@@ -4,15 +4,15 @@ import {
   RIP, SEG_BASE, TSC_BASE, CR0, SEG_FS, SEG_GS,
 } from "../../src/layout";
 import { F_BHI_CTRL, F_LM, F_NX, F_PKS, F_RDTSCP, F_SYSCALL, F_TSC_ADJUST, F_XSAVES, hasFeature } from "../features";
-import { flushTlb } from "../mmu";
 import { CR0_PG, EFER_LMA, EFER_LME, EFER_NXE, EFER_SCE, modeChanged, nextRip } from "../mode";
 import { END, OK } from "../status";
+import { flushTlb } from "../tlb";
 import { hostTsc } from "../time";
 import { x2apicRead, x2apicReadVirtualized, x2apicWrite, x2apicWriteVirtualized } from "../vmx/apic";
 import { DEBUGCTL_ALLOWED, patValid } from "../vmx/entry-values";
 import { REASON_RDMSR, REASON_WRMSR, vmexit } from "../vmx/exits";
 import { guestTsc, msrReadIntercepted, msrWriteIntercepted } from "../vmx/intercepts";
-import { raiseError } from "./exceptions";
+import { raiseError } from "./raise";
 import { GP, RAX, RCX, RDX, cpl } from "./registers";
 import { canonicalBase } from "./segments";
 /**

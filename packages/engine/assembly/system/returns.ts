@@ -3,10 +3,11 @@ import { AC, AF, CF, DF, ID, IF, IOPL, NT, OF, PF, RF, SF, TF, VIF, VIP, VM, ZF,
 import { systemRead } from "../mmu";
 import { CR4_VME, currentRip, is64, isLongMode, isV86, modeChanged } from "../mode";
 import { recLength, recSize } from "../record";
+import { NMI_UNBLOCKED } from "../run-flags";
 import { FAULT, JUMP, OK } from "../status";
 import { PIN_NMI_EXITING, PIN_VIRTUAL_NMIS, pinControl } from "../vmx/controls";
-import { NMI_UNBLOCKED, markNmiUnblocked } from "../vmx/exits";
-import { raiseError } from "./exceptions";
+import { markNmiUnblocked } from "../vmx/exits";
+import { raiseError } from "./raise";
 import { immediate } from "./operands";
 import {
   AR_CODE, AR_CONFORMING, AR_DB, AR_P, AR_S, AR_UNUSABLE, GP, NP, RSP, cpl, dplOf, iopl, protectedMode, segmentBase, segmentLimit, setRip,

@@ -3,7 +3,7 @@ import { commit, linearWrite, operandRead, segmentLinear, segmentFailed } from "
 import { blockInterrupts, stackMask } from "../mode";
 import { isRegisterForm, recReg, recRm, recSize, regPtr, rmPtr } from "../record";
 import { END, FAULT, OK } from "../status";
-import { raise } from "./exceptions";
+import { raise } from "./raise";
 import { storeWordOperand, writeRegister } from "./operands";
 import { RSP, UD, segmentSelector } from "./registers";
 import { loadSegment, segmentLoaded } from "./segments";

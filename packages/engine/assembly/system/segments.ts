@@ -1,12 +1,11 @@
-import { CR4, EFLAGS, GDTR_BASE, GDTR_LIMIT, MODE, SEG_CS, SEG_DS, SEG_ES, SEG_FS, SEG_GS, SEG_LDTR, SEG_SS } from "../../src/layout";
+import { GDTR_BASE, GDTR_LIMIT, MODE, SEG_CS, SEG_DS, SEG_ES, SEG_FS, SEG_GS, SEG_LDTR, SEG_SS } from "../../src/layout";
 import { F_LA57, hasFeature } from "../features";
-import { VM } from "../flags";
 import { commit, systemRead, systemWrite } from "../mmu";
-import { CR4_LA57, is64, isCanonical, isLongMode, isV86, modeChanged, segmentChanged } from "../mode";
+import { is64, isCanonical, isLongMode, isV86, modeChanged, segmentChanged } from "../mode";
 import { END, FAULT, OK } from "../status";
-import { raiseError } from "./exceptions";
+import { raiseError } from "./raise";
 import {
-  AR_ACCESSED, AR_CODE, AR_CONFORMING, AR_DB, AR_L, AR_P, AR_S, AR_UNUSABLE, AR_WRITABLE, GP, NP, SS, cpl, dplOf, protectedMode, segmentAr,
+  AR_ACCESSED, AR_CODE, AR_CONFORMING, AR_L, AR_P, AR_S, AR_UNUSABLE, AR_WRITABLE, GP, NP, SS, cpl, dplOf, protectedMode, segmentAr,
   segmentBase, segmentLimit, segmentSelector, setSegment,
 } from "./registers";
 /** Segment descriptors and loading segment registers (SDM 3A 3.4, 5.4 to 5.8). */

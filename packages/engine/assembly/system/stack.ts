@@ -3,7 +3,7 @@ import { commit, linearWrite, segmentLinear, segmentFailed, linearRead, systemWr
 import { is64, stackMask } from "../mode";
 import { recSize } from "../record";
 import { FAULT, OK } from "../status";
-import { raiseError } from "./exceptions";
+import { raiseError } from "./raise";
 import { AR_CODE, AR_CONFORMING, AR_DB, AR_UNUSABLE, RSP, SS, segmentAr, segmentBase, segmentLimit } from "./registers";
 import { canonicalAddress } from "./segments";
 /**

@@ -10,7 +10,7 @@ import { clflush, invd, invlpg, invpcid, wbinvd } from "./caches";
 import { clts, lmsw, movFromCr, movToCr, smsw } from "./controlregs";
 import { movFromDr, movToDr } from "./debug";
 import { arpl, lldt, loadRights, loadTable, ltr, storeSystemSelector, storeTable, verify } from "./descriptors";
-import { raise } from "./exceptions";
+import { raise } from "./raise";
 import { farDirect, farIndirect } from "./far";
 import { syscall, sysenter, sysexit, sysret } from "./fastcalls";
 import {

@@ -1,26 +1,23 @@
-import {
-  CR0, CR3, CR4, DR, EFLAGS, EVENT_ERROR, EVENT_INFO, EVENT_LENGTH, INTERRUPTIBILITY, REGS, RUN_FLAGS, SEG_CS, SEG_DS, SEG_ES, SEG_FS, SEG_GS,
-  SEG_LDTR, SEG_SS, SEG_TR,
-} from "../../src/layout";
-import { OPTION_TASK_SWITCH, V_CR0_SHADOW, V_IDT_VECTORING_INFO, V_INSTRUCTION_LENGTH } from "../../src/vmcs-layout";
-import { IF, NT, VM, readFlags, writeFlags } from "../flags";
-import { commit, flushNonGlobal, systemRead, systemWrite } from "../mmu";
-import { CR0_PG, CR0_TS, CR4_PAE, modeChanged, unblockInterrupts } from "../mode";
-import { EXIT, FAULT, JUMP, OK } from "../status";
-import {
-  EXIT_RECORDED, RIP_FINAL, TYPE_PRIVILEGED_SOFTWARE_EXCEPTION, TYPE_SOFTWARE_INTERRUPT, TYPE_SOFTWARE_EXCEPTION, exitTaskSwitch,
-} from "../vmx/exits";
+import { CR0, CR3, CR4, DR, EVENT_ERROR, EVENT_INFO, INTERRUPTIBILITY, REGS, RUN_FLAGS, SEG_CS, SEG_LDTR, SEG_SS, SEG_TR } from "../../src/layout";
+import { OPTION_TASK_SWITCH, V_CR0_SHADOW } from "../../src/vmcs-layout";
+import { NT, VM, readFlags, writeFlags } from "../flags";
+import { commit, systemRead, systemWrite } from "../mmu";
+import { CR0_PG, CR0_TS, CR4_PAE, modeChanged } from "../mode";
+import { EXIT_RECORDED, RIP_FINAL } from "../run-flags";
+import { FAULT, JUMP, OK } from "../status";
+import { flushNonGlobal } from "../tlb";
+import { exitTaskSwitch } from "../vmx/exits";
 import { engineOption } from "../vmx/controls";
 import { watchChanged } from "./debug";
-import { deliverException, raiseDebug, raiseError } from "./exceptions";
+import { raiseDebug, raiseError } from "./raise";
 import { loadPdptes } from "./controlregs";
 import {
-  AR_CODE, AR_CONFORMING, AR_P, AR_S, AR_UNUSABLE, GP, NP, RSP, TS, TYPE_LDT, TYPE_TSS, TYPE_TSS16, TYPE_TSS16_BUSY, TYPE_TSS_BUSY, cpl, dplOf,
-  rip, segmentAr, segmentBase, segmentLimit, segmentSelector, setRip, setSegment,
+  AR_CODE, AR_CONFORMING, AR_P, AR_S, AR_UNUSABLE, GP, NP, TS, TYPE_LDT, TYPE_TSS, TYPE_TSS16, TYPE_TSS16_BUSY, TYPE_TSS_BUSY, dplOf, rip,
+  segmentAr, segmentBase, segmentLimit, segmentSelector, setRip, setSegment,
 } from "./registers";
 import {
-  BEYOND, checkDataSegment, checkStackSegment, descriptorAr, descriptorBase, descriptorLimit, descriptorType, fetchDescriptor, loadV86, markAccessed,
-  readDescriptor, setCs, setSs, setTypeBits, setTypeBitsAt, lastDescriptorAddress,
+  BEYOND, checkDataSegment, checkStackSegment, descriptorAr, descriptorBase, descriptorLimit, descriptorType, fetchDescriptor, loadV86,
+  markAccessed, readDescriptor, setCs, setSs, setTypeBitsAt, lastDescriptorAddress,
 } from "./segments";
 import { push } from "./stack";
 /**
@@ -66,32 +63,8 @@ export function taskSwitchExit(selector: u32, source: u32, length: u32): i32 {
   return JUMP;
 }
 
-/**
- * Carries out the task switch of the last exit on the guest's state. `selector` and `source` are those of the exit qualification; an error
- * code is pushed on the new task's stack. RIP is still at the instruction: the length is taken from the exit. Faults are delivered as the
- * processor does, before or after the switch. 0: done, enter again; 1: a new VM exit was recorded.
- */
-export function performTaskSwitch(selector: u32, source: u32, hasError: bool, error: u32): i32 {
-  store<u32>(RUN_FLAGS, load<u32>(RUN_FLAGS) & ~EXIT_RECORDED);
-  const vectoring = load<u32>(V_IDT_VECTORING_INFO);
-  let length = load<u32>(V_INSTRUCTION_LENGTH);
-  if (source == TASK_GATE) {
-    const type = (vectoring >>> 8) & 7;
-    if (type != TYPE_SOFTWARE_INTERRUPT && type != TYPE_SOFTWARE_EXCEPTION && type != TYPE_PRIVILEGED_SOFTWARE_EXCEPTION) length = 0;
-    store<u32>(EVENT_INFO, vectoring);
-    store<u32>(EVENT_ERROR, error);
-    store<u32>(EVENT_LENGTH, length);
-  } else store<u32>(EVENT_INFO, 0);
-  const status = switchTask(selector, source, length, hasError, error);
-  let result = 0;
-  store<u32>(RUN_FLAGS, load<u32>(RUN_FLAGS) & ~RIP_FINAL);
-  if (status == FAULT) result = (load<u32>(RUN_FLAGS) & EXIT_RECORDED) != 0 ? 1 : deliverException() == EXIT ? 1 : 0;
-  else unblockInterrupts();
-  store<u32>(EVENT_INFO, 0);
-  return result;
-}
-
-function switchTask(selector: u32, source: u32, length: u32, hasError: bool, error: u32): i32 {
+/** Switches tasks: OK, or FAULT with an exception raised or an exit recorded; RIP_FINAL says that it belongs to the new task. */
+export function switchTask(selector: u32, source: u32, length: u32, hasError: bool, error: u32): i32 {
   if (checkNewTss(selector, source) != OK) return FAULT;
   const wide = (descriptorType() & 8) != 0;
   const newBase = descriptorBase(), newLimit = descriptorLimit(), newAr = descriptorAr(), newDescriptor = lastDescriptorAddress();
@@ -130,9 +103,8 @@ function switchTask(selector: u32, source: u32, length: u32, hasError: bool, err
   setSegment(SEG_TR, selector, newBase, newLimit, newAr | 2);
   store<u64>(CR0, load<u64>(CR0) | CR0_TS);
   store<u64>(V_CR0_SHADOW, load<u64>(V_CR0_SHADOW) | CR0_TS);
-  const dr7 = load<u64>(DR, 56);
-  store<u64>(DR, dr7 & ~0x155, 56);
-  watchChanged(dr7);
+  store<u64>(DR, load<u64>(DR, 56) & ~0x155, 56);
+  watchChanged();
   if (source == TASK_IRET) store<u32>(INTERRUPTIBILITY, load<u32>(INTERRUPTIBILITY) & ~8);
   return loadNewTask(selector, wide, nested, hasError, error);
 }

@@ -4,7 +4,7 @@
  * The MMU never caches a translation of this page; each access comes here. Which registers are virtualised is a bit per
  * 16-byte slot of the page.
  */
-import { ATTENTION, EVENT_INFO } from "../../src/layout";
+import { APIC_WRITTEN, ATTENTION, EVENT_INFO } from "../../src/layout";
 import { V_APIC_ACCESS } from "../../src/vmcs-layout";
 import { ATT_VIRTUAL_INTERRUPT } from "../mode";
 import { END, EXIT, OK } from "../status";
@@ -72,25 +72,22 @@ function apicPageWrite(offset: u32, size: u32): usize {
   return 0;
 }
 
-/** Register written by the instruction in flight, -1 none: what the write causes comes at the next boundary. */
-let written: i32 = -1;
-
-/** Stores what an instruction writes to the page; false with an exit recorded. */
+/** Stores what an instruction writes to the page; false with an exit recorded. What the write causes comes at the next boundary. */
 export function apicPageStore(offset: u32, size: u32, data: usize): bool {
   const to = apicPageWrite(offset, size);
   if (to == 0) return false;
   memory.copy(to, data, size);
-  written = offset & ~15;
+  store<u32>(APIC_WRITTEN, (offset & ~15) + 1);
   store<u32>(ATTENTION, load<u32>(ATTENTION) | ATT_VIRTUAL_INTERRUPT);
   return true;
 }
 
 /** At an instruction boundary: APIC-write emulation of the write just done, if there was one. */
 export function apicPageBoundary(): i32 {
-  if (written < 0) return OK;
-  const register = written;
-  written = -1;
-  return apicPageWritten(register);
+  const written = load<u32>(APIC_WRITTEN);
+  if (written == 0) return OK;
+  store<u32>(APIC_WRITTEN, 0);
+  return apicPageWritten(written - 1);
 }
 
 /**

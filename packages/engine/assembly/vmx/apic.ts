@@ -8,12 +8,12 @@ import { ATTENTION, CR8 } from "../../src/layout";
 import { V_EOI_EXIT_BITMAP, V_GUEST_INTERRUPT_STATUS, V_TPR_THRESHOLD, V_VIRTUAL_APIC } from "../../src/vmcs-layout";
 import { ATT_TPR, ATT_VIRTUAL_INTERRUPT } from "../mode";
 import { END, OK } from "../status";
-import { deliverEvent, raiseError } from "../system/exceptions";
+import { raiseError } from "../system/raise";
 import {
   PRIMARY_CR8_LOAD_EXITING, PRIMARY_CR8_STORE_EXITING, PRIMARY_TPR_SHADOW, SECONDARY_APIC_REGISTER_VIRTUALIZATION,
   SECONDARY_VIRTUAL_INTERRUPT_DELIVERY, SECONDARY_X2APIC_MODE, primaryControl, secondaryControl,
 } from "./controls";
-import { REASON_VIRTUALIZED_EOI, TYPE_EXTERNAL, vmexitTrap } from "./exits";
+import { REASON_VIRTUALIZED_EOI, vmexitTrap } from "./exits";
 
 export const APIC_TPR: u32 = 0x80;
 export const APIC_PPR: u32 = 0xa0;
@@ -109,8 +109,8 @@ export function virtualizeSelfIpi(vector: u32): i32 {
   return END;
 }
 
-/** Virtual-interrupt delivery (30.2.2): acknowledges RVI and delivers it through the IDT. */
-export function deliverVirtualInterrupt(): i32 {
+/** Virtual-interrupt delivery (30.2.2): takes RVI into service. Returns its vector, which is to be delivered through the IDT. */
+export function acknowledgeVirtualInterrupt(): u32 {
   const vector = rvi();
   setBit(APIC_ISR, vector);
   store<u8>(V_GUEST_INTERRUPT_STATUS, <u8>vector, 1);
@@ -118,7 +118,7 @@ export function deliverVirtualInterrupt(): i32 {
   clearBit(APIC_IRR, vector);
   store<u8>(V_GUEST_INTERRUPT_STATUS, <u8>highest(APIC_IRR));
   store<u32>(ATTENTION, load<u32>(ATTENTION) & ~ATT_VIRTUAL_INTERRUPT);
-  return deliverEvent(TYPE_EXTERNAL, vector, 0, false, 0);
+  return vector;
 }
 
 /** MOV from CR8 exits. */

@@ -6,20 +6,22 @@
  * state needs none.
  */
 import {
-  ACTIVITY, CR0, DR, EFER, ENTER_RESULT, ENTRY_RULE, EPTP_IN_FORCE, EVENT_INFO, EXIT_WORK, PENDING_DEBUG, RUN_FLAGS,
-  SECONDARY_IN_FORCE,
+  ACTIVITY, CR0, DR, EFER, ENTER_RESULT, ENTRY_RULE, EPTP_IN_FORCE, EVENT_INFO, EXIT_WORK, EPT_CACHE_POINTER, PENDING_DEBUG, RUN_FLAGS,
+  SECONDARY_IN_FORCE, VPID_IN_FORCE,
 } from "../../src/layout";
 import {
   DIRTY_CONTROLS, DIRTY_GUEST, DIRTY_HOST, DIRTY_PAGING, DIRTY_TRANSLATION, ENTER_DEADLINE, ENTER_VMFAIL, V_DIRTY, V_ENTRY_CONTROLS,
   V_ENTRY_ERROR_CODE, V_ENTRY_INSTRUCTION_LENGTH, V_ENTRY_INTERRUPTION_INFO, V_ENTRY_MSR_LOAD_COUNT, V_EPTP, V_EXIT_QUALIFICATION,
-  V_EXIT_REASON, V_INSTRUCTION_ERROR, V_LAUNCH_STATE, V_PRIMARY_CONTROLS, V_SECONDARY_CONTROLS,
+  V_EXIT_REASON, V_INSTRUCTION_ERROR, V_LAUNCH_STATE, V_PRIMARY_CONTROLS, NO_REGION, V_REGION, V_SECONDARY_CONTROLS, V_VPID,
 } from "../../src/vmcs-layout";
-import { setEptPointer } from "../ept";
+import { eptLogsDirty, flushEptCache, setEptPointer } from "../ept";
 import { clearLog, rewindLog } from "../mmio";
-import { flushTlb } from "../tlb";
 import { CR0_PG, EFER_LMA, EFER_LME, modeChanged, unblockInterrupts } from "../mode";
+import { EXIT_RECORDED } from "../run-flags";
 import { EXIT, OK } from "../status";
+import { breakpointsEnabled } from "../system/breakpoints";
 import { deliverEvent } from "../system/exceptions";
+import { flushTlb, selectTranslations, watchTranslations } from "../tlb";
 import {
   ENTRY_IA32E_GUEST, ENTRY_LOAD_DEBUG_CONTROLS, ENTRY_LOAD_EFER, PRIMARY_ACTIVATE_SECONDARY, PRIMARY_MONITOR_TRAP_FLAG, SECONDARY_EPT,
   SECONDARY_PML, SECONDARY_UNRESTRICTED_GUEST, SECONDARY_VPID, primaryControl, secondaryControl,
@@ -29,7 +31,7 @@ import { checkGuestInjection, checkGuestState } from "./entry-guest";
 import { checkHostState } from "./entry-host";
 import { armDeadline, armEvents, deliverPendingDebug, enterInactive, pendMonitorTrap } from "./events";
 import { planExitWork, rememberUnsaved } from "./exit-work";
-import { EXIT_RECORDED, REASON_ENTRY_GUEST_STATE, REASON_ENTRY_MSR_LOAD, TYPE_OTHER } from "./exits";
+import { REASON_ENTRY_GUEST_STATE, REASON_ENTRY_MSR_LOAD, TYPE_OTHER } from "./exits";
 import { loadEntryMsrs } from "./msr-area";
 
 const INFO_VALID: u32 = 1 << 31;
@@ -90,20 +92,40 @@ function check(dirty: u32, info: u32): u32 {
   return rule != 0 ? rule | (REASON_ENTRY_GUEST_STATE << 16) : 0;
 }
 
-/** Makes an EPT pointer the one in force; 0 for no EPT. Translations of another do not survive. */
+/** Makes an EPT pointer the one in force; 0 for no EPT. What has been translated through it before is there again. */
 export function selectEptPointer(eptp: u64): void {
   store<u64>(EPTP_IN_FORCE, eptp);
   setEptPointer(eptp != 0, eptp, secondaryControl(SECONDARY_PML));
-  flushTlb();
+  useTranslations();
+}
+
+/** The translations of the VPID and the EPT pointer in force. */
+function useTranslations(): void {
+  selectTranslations(load<u32>(VPID_IN_FORCE), load<u64>(EPTP_IN_FORCE), breakpointsEnabled());
+}
+
+/** Makes the controls count that say which translations are used: "enable EPT", "enable VPID", PML. */
+function selectAddressSpace(dirty: u32): void {
+  const eptp: u64 = secondaryControl(SECONDARY_EPT) ? load<u64>(V_EPTP) : 0;
+  store<u32>(VPID_IN_FORCE, secondaryControl(SECONDARY_VPID) ? load<u16>(V_VPID) : 0);
+  if (eptp != load<u64>(EPTP_IN_FORCE) || (dirty & DIRTY_TRANSLATION) != 0 || eptLogsDirty() != (eptp != 0 && secondaryControl(SECONDARY_PML))) selectEptPointer(eptp);
+  else useTranslations();
+}
+
+/**
+ * Another processor's state has come in (they take turns on one engine): its translations are used from here on, and the EPT pointer
+ * that it was under is in force again.
+ */
+export function processorChanged(): void {
+  if (load<u64>(EPTP_IN_FORCE) != load<u64>(EPT_CACHE_POINTER)) flushEptCache();
+  useTranslations();
+  modeChanged();
 }
 
 /** Loads what depends on the fields written (27.3.2). */
 function loadState(dirty: u32): void {
   if (dirty & (DIRTY_CONTROLS | DIRTY_TRANSLATION)) {
-    const eptp: u64 = secondaryControl(SECONDARY_EPT) ? load<u64>(V_EPTP) : 0;
-    if (eptp != load<u64>(EPTP_IN_FORCE) || (dirty & DIRTY_TRANSLATION)) {
-      selectEptPointer(eptp);
-    }
+    selectAddressSpace(dirty);
     planExitWork();
   }
   if (dirty & DIRTY_PAGING) flushTlb();
@@ -117,6 +139,7 @@ function loadState(dirty: u32): void {
       if (entry & ENTRY_IA32E_GUEST) efer |= EFER_LMA | (cr0 & CR0_PG ? EFER_LME : 0);
       store<u64>(EFER, efer);
     }
+    watchTranslations(breakpointsEnabled());
     modeChanged();
   }
 }
@@ -154,6 +177,7 @@ export function vmEntry(): i32 {
     if (dirty & (DIRTY_CONTROLS | DIRTY_TRANSLATION)) {
       store<u32>(SECONDARY_IN_FORCE, load<u32>(V_PRIMARY_CONTROLS) & PRIMARY_ACTIVATE_SECONDARY ? load<u32>(V_SECONDARY_CONTROLS) : 0);
     }
+    if (load<u32>(V_REGION) == NO_REGION) return leave(ENTER_VMFAIL); // VMfailInvalid: no VMCS is current
     const failure = check(dirty, info), rule = failure & 0xffff;
     if (failure != 0) {
       return failure >>> 16 == REASON_ENTRY_GUEST_STATE ? failEntry(REASON_ENTRY_GUEST_STATE, guestQualification(rule), rule)
@@ -186,8 +210,6 @@ export function vmEntry(): i32 {
  */
 export function applyWrites(): void {
   store<u32>(SECONDARY_IN_FORCE, load<u32>(V_PRIMARY_CONTROLS) & PRIMARY_ACTIVATE_SECONDARY ? load<u32>(V_SECONDARY_CONTROLS) : 0);
-  const eptp: u64 = secondaryControl(SECONDARY_EPT) ? load<u64>(V_EPTP) : 0;
-  if (eptp != load<u64>(EPTP_IN_FORCE)) selectEptPointer(eptp);
-  flushTlb();
+  selectAddressSpace(0);
   modeChanged();
 }

@@ -4,7 +4,7 @@
  */
 import { CR0, EVENT_INFO } from "../../src/layout";
 import { V_EPTP_INDEX, V_PML_ADDRESS, V_PML_INDEX, V_VE_INFORMATION } from "../../src/vmcs-layout";
-import { raise } from "../system/exceptions";
+import { raise } from "../system/raise";
 import { SECONDARY_EPT_VIOLATION_VE, secondaryControl } from "./controls";
 import { REASON_EPT_VIOLATION, recordEptViolation, recordPmlFull } from "./exits";
 

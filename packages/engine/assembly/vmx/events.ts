@@ -12,16 +12,18 @@ import { IF } from "../flags";
 import {
   ATT_INTERRUPT_WINDOW, ATT_MTF, ATT_NMI_WINDOW, ATT_PENDING_DEBUG, ATT_SHADOW_OLD, ATT_TPR, ATT_VIRTUAL_INTERRUPT, updateAttention,
 } from "../mode";
+import { EVENT_DELIVERED } from "../run-flags";
 import { EXIT, FAULT, JUMP, OK } from "../status";
-import { deliverException, raiseDebug } from "../system/exceptions";
+import { deliverEvent, deliverException } from "../system/exceptions";
+import { raiseDebug } from "../system/raise";
 import { apicPageBoundary } from "./apic-page";
-import { deliverVirtualInterrupt, tprBelowThreshold, virtualInterruptPending } from "./apic";
+import { acknowledgeVirtualInterrupt, tprBelowThreshold, virtualInterruptPending } from "./apic";
 import {
   PIN_PREEMPTION_TIMER, PRIMARY_INTERRUPT_WINDOW_EXITING, PRIMARY_MONITOR_TRAP_FLAG, PRIMARY_NMI_WINDOW_EXITING, pinControl,
 } from "./controls";
 import {
   REASON_INTERRUPT_WINDOW, REASON_MONITOR_TRAP_FLAG, REASON_NMI_WINDOW, REASON_PREEMPTION_TIMER, REASON_TPR_BELOW_THRESHOLD,
-  syncLongModeControl, vmexitTrap,
+  TYPE_EXTERNAL, syncLongModeControl, vmexitTrap,
 } from "./exits";
 
 const BLOCKING_STI_MOV_SS: u32 = 3;
@@ -32,8 +34,6 @@ const NEVER: u64 = 0x7fffffffffffffff;
 const PENDING_TO_DR6: u64 = 0x400f;
 /** The field makes #DB pending with bit 12 (a breakpoint met that is enabled) or BS. */
 const PENDING_ENABLED: u64 = 0x5000;
-/** RUN_FLAGS bit of run.ts: an event was delivered, which is a boundary for the monitor trap flag. */
-const EVENT_DELIVERED: u32 = 128;
 
 /** At VM entry: sets the ATTENTION bits of everything above. */
 export function armEvents(): void {
@@ -95,7 +95,7 @@ export function virtualApicEvents(): i32 {
   const open = (load<u32>(EFLAGS) & IF) != 0 && !(load<u32>(INTERRUPTIBILITY) & BLOCKING_STI_MOV_SS);
   if (attention & ATT_VIRTUAL_INTERRUPT) {
     if (!virtualInterruptPending()) store<u32>(ATTENTION, load<u32>(ATTENTION) & ~ATT_VIRTUAL_INTERRUPT);
-    else if (open) return deliverVirtualInterrupt();
+    else if (open) return deliverEvent(TYPE_EXTERNAL, acknowledgeVirtualInterrupt(), 0, false, 0);
   }
   return OK;
 }

@@ -14,11 +14,9 @@ import {
 import { RF } from "../flags";
 import { EFER_LMA, currentRip } from "../mode";
 import { recLength } from "../record";
+import { EXIT_RECORDED, NMI_UNBLOCKED, RIP_FINAL } from "../run-flags";
 import { EXIT } from "../status";
 import { ENTRY_IA32E_GUEST, SECONDARY_UNRESTRICTED_GUEST, secondaryControl } from "./controls";
-
-export { eptViolation, logDirtyPage } from "./ept";
-export { deadlineReached, interruptWindow, monitorTrap, nmiWindow, virtualApicEvents } from "./events";
 
 export const REASON_EXCEPTION_NMI: u32 = 0;
 export const REASON_EXTERNAL_INTERRUPT: u32 = 1;
@@ -79,14 +77,6 @@ export const REASON_RDSEED: u32 = 61;
 export const REASON_PML_FULL: u32 = 62;
 export const REASON_XSAVES: u32 = 63;
 export const REASON_XRSTORS: u32 = 64;
-
-/** Bits of RUN_FLAGS; the run loop has more of its own. */
-/** A VM exit has been recorded: the run loop leaves. */
-export const EXIT_RECORDED: u32 = 1;
-/** RIP is final: the run loop must not set it back to the instruction. */
-export const RIP_FINAL: u32 = 2;
-/** The instruction in flight is an IRET that has ended blocking by NMI (SDM 3C 28.2.3, bit 12 of several fields). */
-export const NMI_UNBLOCKED: u32 = 256;
 
 /** Event types of the interruption-information fields (SDM 3C 25.8.3, 25.9.2). */
 export const TYPE_EXTERNAL: u32 = 0;

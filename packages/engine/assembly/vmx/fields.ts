@@ -12,11 +12,10 @@ import {
 } from "../../src/layout";
 import {
   DIRTY_ALL, GROUP_GUEST_16, GROUP_GUEST_32, GROUP_GUEST_64, GROUP_GUEST_N, VMCS, VMCS_BYTES, VMCS_REVISION, V_DIRTY,
-  V_LAUNCH_STATE, V_REGION, V_REVISION,
+  DIRTY_PAGING, NO_REGION, V_LAUNCH_STATE, V_REGION, V_REVISION,
 } from "../../src/vmcs-layout";
 import { readFlags, writeFlags } from "../flags";
 
-const NO_REGION: u32 = 0xffffffff;
 /** Instruction errors (SDM 3C 31.4). */
 const ERROR_VMPTRLD_REVISION: u32 = 11;
 const ERROR_VMPTRLD_ADDRESS: u32 = 9;
@@ -117,7 +116,8 @@ export function vmptrld(region: u32): u32 {
   writeBack();
   memory.copy(VMCS, <usize>region, VMCS_BYTES);
   store<u32>(V_REGION, region);
-  store<u32>(V_DIRTY, DIRTY_ALL);
+  // everything is looked at anew by the next entry; translations are dropped only if a field they depend on was written while it was current
+  store<u32>(V_DIRTY, load<u32>(V_DIRTY) | (DIRTY_ALL & ~DIRTY_PAGING));
   scatter();
   return 0;
 }
@@ -131,19 +131,22 @@ export function vmclear(region: u32): u32 {
   if (load<u32>(V_REGION) == region) {
     writeBack();
     store<u32>(V_REGION, NO_REGION);
+    store<u32>(V_DIRTY, DIRTY_ALL); // an entry must see that there is no VMCS
   }
   store<u32>(region + (V_LAUNCH_STATE - VMCS), 0);
   return 0;
 }
 
 /** VMPTRST: the current region's address, 0xFFFFFFFF when none. */
-export function vmptrst(): u32 { return load<u32>(V_REGION); }
+export function vmptrst(): u32 {
+  const region = load<u32>(V_REGION);
+  return region == 0 ? NO_REGION : region;
+}
 
-/** Makes the working copy a VMCS of its own, with no region, in the state after reset of the processor. */
+/** Makes the working copy a VMCS in the state after reset of the processor; it has no region until it is given one (V_REGION). */
 export function vmcsReset(): void {
   memory.fill(VMCS, 0, VMCS_BYTES);
   store<u32>(V_REVISION, VMCS_REVISION);
-  store<u32>(V_REGION, NO_REGION);
   store<u32>(V_DIRTY, DIRTY_ALL);
 }
 

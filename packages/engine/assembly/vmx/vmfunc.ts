@@ -2,7 +2,7 @@
 import { EPTP_IN_FORCE, REGS } from "../../src/layout";
 import { V_EPTP, V_EPTP_INDEX, V_EPTP_LIST, V_VM_FUNCTION_CONTROLS } from "../../src/vmcs-layout";
 import { END } from "../status";
-import { raise } from "../system/exceptions";
+import { raise } from "../system/raise";
 import { SECONDARY_EPT_VIOLATION_VE, SECONDARY_VM_FUNCTIONS, secondaryControl } from "./controls";
 import { selectEptPointer } from "./entry";
 import { eptPointerValid } from "./entry-controls";

@@ -1,7 +1,7 @@
 /** What plugins do with views, in whole VMs; small guests that read and write a page which they have used. */
 import { describe, expect, it } from 'vitest';
-import { GuestMemoryToken, RESUME, RETRY } from '@visorkit/core';
-import type { Plugin, PluginHost } from '@visorkit/core';
+import { GuestMemoryToken, RESUME, RETRY, definePlugin } from '@visorkit/core';
+import type { GuestMemory, Plugin, PluginHost } from '@visorkit/core';
 import { exits } from '@visorkit/exits';
 import { MemoryViewsToken, PageRights, PortBusToken, compose } from '@visorkit/machine';
 import type { MemoryViews } from '@visorkit/machine';
@@ -19,26 +19,25 @@ interface Guest {
   needs?: Plugin['needs'];
   started?: (views: MemoryViews) => void;
   vmcall?: (views: MemoryViews) => void;
-  apply?: (host: PluginHost, views: MemoryViews) => void;
+  apply?: (host: PluginHost, views: MemoryViews, memory: GuestMemory) => void;
 }
 
 /** Runs 16-bit code; what it printed. */
 async function run({ code, needs, started, vmcall, apply }: Guest): Promise<number[]> {
   const output: number[] = [];
-  const plugin: Plugin = {
+  const plugin = definePlugin({
     name: 'views',
-    requires: { capabilities: ['ept.views', 'ept.execute-only'], services: [MemoryViewsToken] },
+    capabilities: ['ept.views', 'ept.execute-only'],
+    uses: { views: MemoryViewsToken, memory: GuestMemoryToken, ports: PortBusToken },
     ...(needs === undefined ? {} : { needs }),
-    apply(host) {
-      const { hooks, services, vcpus } = host,
-        views = services.get(MemoryViewsToken),
-        memory = services.get(GuestMemoryToken);
+    apply(host, { views, memory, ports }) {
+      const { hooks, vcpus } = host;
       const port = {
         readPort: () => 0,
         writePort: (_port: number, _size: number, value: number) => void output.push(value),
       };
-      services.get(PortBusToken).register(0x3f8, 1, port, 'views');
-      hooks.load.tapPromise('views', async () => {
+      ports.register(0x3f8, 1, port, 'views');
+      hooks.load.tap(() => {
         memory.write(0x1000, Uint8Array.from([...code, HLT]));
         vcpus[0].setInitialState({ mode: 'real16', rip: 0x1000n, rsp: 0x8000n });
       });
@@ -47,9 +46,9 @@ async function run({ code, needs, started, vmcall, apply }: Guest): Promise<numb
         vmcall?.(views);
         return RESUME;
       });
-      apply?.(host, views);
+      apply?.(host, views, memory);
     },
-  };
+  });
   const vmm = compose({ backend: new VmxBackend(), memory: '1M', time: 'virtual', plugins: [plugin, ...exits()] });
   const report = await vmm.run({ maxInstructions: 100_000 });
   await vmm.dispose();
@@ -134,8 +133,7 @@ describe('a plugin', () => {
       // CALL 2000H; MOV AL, [2000H]; MOV DX, 3F8H; OUT DX, AL. At 2000H: NOP; RET
       code: [0xe8, 0xfd, 0x0f, ...READ_AND_PRINT],
       needs: { exceptions: [3] },
-      apply: ({ hooks, services }, views) => {
-        const memory = services.get(GuestMemoryToken);
+      apply: ({ hooks }, views, memory) => {
         hooks.loaded.tap('breakpoint', () => memory.write(PAGE, Uint8Array.of(0x90, 0xc3)));
         hooks.started.tap('breakpoint', () => {
           const page = views.allocatePage(PAGE);

@@ -4,7 +4,9 @@ import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSyn
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough, Writable } from 'node:stream';
-import { isVisorkitError } from '@visorkit/core';
+import { definePlugin, isVisorkitError } from '@visorkit/core';
+import type { Plugin } from '@visorkit/core';
+import { ProcessToken, SystemCallTableToken } from '@visorkit/linux-abi';
 import { tinyProgram } from '@visorkit/sandbox-kernel/testing';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -288,6 +290,35 @@ describe('what keeps a program from running', () => {
       await runElf({ file, mounts: [{ host: join(home, 'given'), guest: '/given' }], cwd: '/missing' }).catch(() => {});
     }
     expect(count()).toBe(before);
+  });
+});
+
+describe('system calls of a plugin from outside', () => {
+  // MOV EAX, 246 (kexec_load); MOV EDI, 40; SYSCALL; MOV EDI, EAX; MOV EAX, 231; SYSCALL
+  const code = [0xb8, 246, 0, 0, 0, 0xbf, 40, 0, 0, 0, 0x0f, 0x05, 0x89, 0xc7, 0xb8, 231, 0, 0, 0, 0x0f, 0x05];
+  const mine = (name: string): Plugin =>
+    definePlugin({
+      name: 'my-calls',
+      uses: { table: SystemCallTableToken, process: ProcessToken },
+      apply: (host, { table, process }) =>
+        host.onDispose(table.define({ name, args: [], serve: (call) => call.u32(0) + process.pid })),
+    });
+
+  it('are served beside the others', async () => {
+    const file = program('kexec', code);
+    expect(await runElf({ file, time: 'virtual' })).toMatchObject({
+      unknownCalls: [{ name: 'kexec_load', count: 1 }],
+    });
+    expect(await runElf({ file, time: 'virtual', plugins: [mine('kexec_load')] })).toMatchObject({
+      status: 42,
+      unknownCalls: [],
+    });
+  });
+
+  it('are refused where somebody serves them already', async () => {
+    await expect(runElf({ file: program('kexec', code), plugins: [mine('read')] })).rejects.toMatchObject({
+      code: 'SYSTEM_CALL_CONFLICT',
+    });
   });
 });
 

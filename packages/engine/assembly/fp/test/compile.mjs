@@ -8,7 +8,7 @@ const here = dirname(fileURLToPath(import.meta.url));
 const engine = join(here, '../../..');
 const replaced = {
   'assembly/mmu.ts': 'stubs/mmu.ts',
-  'assembly/system/exceptions.ts': 'stubs/exceptions.ts',
+  'assembly/system/raise.ts': 'stubs/raise.ts',
   'assembly/vmx/controls.ts': 'stubs/vmx.ts',
   'assembly/vmx/exits.ts': 'stubs/vmx.ts',
   'assembly/vmx/intercepts.ts': 'stubs/vmx.ts',

@@ -8,7 +8,7 @@ import asc from 'assemblyscript/asc';
 import { CR0, CR4, EFER, EXC_VECTOR, FEATURES, FPR, FPU_SW, FPU_TAG, LF_AUX, LF_RESULT, MXCSR, REGS, SEG_AR, XCR0, YMM } from '../../../src/layout.js';
 
 const ENGINE = join(import.meta.dirname, '../../..');
-const REPLACED: Readonly<Record<string, string>> = { 'assembly/mmu.ts': 'memory.ts', 'assembly/system/exceptions.ts': 'exceptions.ts' };
+const REPLACED: Readonly<Record<string, string>> = { 'assembly/mmu.ts': 'memory.ts', 'assembly/system/raise.ts': 'raise.ts' };
 /** Where the record and the memory operand are. Linear addresses from FAULTS on fault. */
 const RECORD = 0x1d000;
 export const OPERAND = 0x1e000;

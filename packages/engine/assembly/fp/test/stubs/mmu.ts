@@ -8,5 +8,3 @@ export function linearOf(pc: usize, size: u32, write: bool): u64 { return u64(OP
 export function linearRead(linear: u64, size: u32, segment: u32, pc: usize): usize { return usize(linear); }
 export function linearWrite(linear: u64, size: u32, segment: u32, pc: usize): usize { return usize(linear); }
 export function effectiveAddress(pc: usize): u64 { return 0; }
-export let flushes: u32 = 0;
-export function flushTlb(): void { flushes++; }

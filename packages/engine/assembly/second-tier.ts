@@ -1,0 +1,98 @@
+/**
+ * What a second tier (a translator of hot code to WebAssembly, run as more functions in this module's table) needs of the processor. Nothing
+ * in the interpreter calls these; src/second-tier.ts has their types.
+ *
+ * The second tier reads registers, flags, the TLB and the generations where src/layout.ts says they are. A record it hands in has the form of
+ * record.ts and lies outside the arena; functions that take one as `pc` read of it what the interpreter would: RIP (CODE_BASE + its offset),
+ * its length, and for the clock the instructions left.
+ */
+import { arenaDescriptor, codeLines, codeSerial, coverLines } from "./code-pages";
+import { decode, decodedEnds } from "./decode";
+import { arithmeticFlags, setArithmeticFlags } from "./flags";
+import { execGroup15 } from "./fp/state";
+import { execX87 } from "./fp/x87";
+import { OP_INTEGER, OP_SIMD, OP_STATE, OP_STRING, OP_SYSTEM, OP_TOO_LONG, OP_UNDEFINED, OP_X87 } from "./generated/ops";
+import { testCondition } from "./integer/condition";
+import { execInteger } from "./integer/integer";
+import { commit, readSlow, writeSlow } from "./mmu";
+import { recOp } from "./record";
+import { execSimd } from "./simd/exec";
+import { FAULT } from "./status";
+import { execString } from "./strings";
+import { raise, raiseError } from "./system/raise";
+import { execSystem } from "./system/system";
+
+/** decodeRecord(): the instruction ends a block. */
+const ENDS_BLOCK: u32 = 0x100;
+/** runUnit(): the record is not one of a unit. */
+const NOT_A_UNIT: i32 = -1;
+const VECTOR_UD: u32 = 6;
+const VECTOR_GP: u32 = 13;
+
+/**
+ * Decodes the instruction at host address `source`, of which `available` bytes may be read (up to the end of its page), into the record at
+ * `record` (32 bytes). `pageOffset` is where it lies in its page, `mode` the MODE key. Returns its length in bits 7:0, with bit 8 set when
+ * it ends a block, or 0 when more bytes are wanted: it goes on in the next page. An undefined instruction is a record that raises #UD.
+ */
+export function decodeRecord(record: usize, source: usize, available: u32, pageOffset: u32, mode: u32): u32 {
+  const length = decode(record, source, available, pageOffset, mode);
+  return length | (length != 0 && decodedEnds ? ENDS_BLOCK : 0);
+}
+
+/**
+ * Runs the instruction of a record that belongs to a unit (integer, string, system, x87, state, vector, undefined). Returns its status
+ * (status.ts): 0 done, 1 an exception is raised, 2 done and RIP set, 3 a VM exit is recorded, 4 done and code must be looked up anew, 5 one
+ * iteration done; -1 for a record of another handler, which has done nothing.
+ */
+export function runUnit(pc: usize): i32 {
+  switch (recOp(pc)) {
+    case OP_INTEGER: return execInteger(pc);
+    case OP_STRING: return execString(pc);
+    case OP_SYSTEM: return execSystem(pc);
+    case OP_X87: return execX87(pc);
+    case OP_STATE: return execGroup15(pc);
+    case OP_SIMD: return execSimd(pc);
+    case OP_UNDEFINED: raise(VECTOR_UD); return FAULT;
+    case OP_TOO_LONG: raiseError(VECTOR_GP, 0); return FAULT;
+    default: return NOT_A_UNIT;
+  }
+}
+
+/**
+ * A read that the TLB entry did not allow: walks the tables, fills the entry, or gathers the parts of an access that crosses pages or is
+ * memory-mapped. Returns where the `size` bytes are, 0 when an exception is raised or a VM exit recorded. `segment` decides between #SS and
+ * #GP for an address that is not canonical.
+ */
+export function loadSlow(linear: u64, size: u32, segment: u32, pc: usize): usize { return readSlow(linear, size, segment, pc); }
+
+/**
+ * The same for a write: where to store the `size` bytes, before finishStore(). With `modify` what is there can be read there first. A write to
+ * decoded code drops it and ends the block of the record at `pc`.
+ */
+export function storeSlow(linear: u64, size: u32, segment: u32, pc: usize, modify: bool): usize { return writeSlow(linear, size, segment, pc, modify); }
+
+/** Ends a write of storeSlow(): false when it made a VM exit, and nothing has been written. */
+export function finishStore(pointer: usize): bool { return commit(pointer); }
+
+/**
+ * Translated code was made from `length` bytes at host address `host`, in one page: writes to them are seen from now on and drop what is
+ * known of the page. Returns the page's serial number, for codeIsCurrent(). May empty the arena.
+ */
+export function coverCode(host: u32, length: u32): u32 {
+  const descriptor = arenaDescriptor(host);
+  coverLines(descriptor, host & 0xfff, length);
+  return codeSerial(descriptor);
+}
+
+/** Whether nothing of the page of `host` has been dropped since coverCode() gave `serial`: what was made from it holds. */
+export function codeIsCurrent(host: u32, serial: u32): bool {
+  const descriptor = codeLines(host);
+  return descriptor != 0 && codeSerial(descriptor) == serial;
+}
+
+/** CF, PF, AF, ZF, SF and OF at their places in RFLAGS, from their lazy form, and back. */
+export function flagsFromLazy(): u32 { return arithmeticFlags(); }
+export function flagsToLazy(flags: u32): void { setArithmeticFlags(flags); }
+
+/** Whether condition `cc` (0-15, as in Jcc) holds for the lazy flags. */
+export function conditionHolds(cc: u32): bool { return testCondition(cc); }

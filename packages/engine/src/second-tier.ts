@@ -1,0 +1,31 @@
+/**
+ * What a second tier finds in the processor's exports: the function table it puts its own functions into, and helpers by name. Meanings,
+ * parameters and results: assembly/second-tier.ts. Addresses are of the engine's linear memory (layout.ts); linear addresses are the guest's.
+ */
+import type { WasmTable } from './webassembly.js';
+
+export interface SecondTierExports {
+  /** Functions that the processor calls by index; `grow` and `set` add more. */
+  readonly table: WasmTable;
+  /** Length in bits 7:0, bit 8: ends a block; 0: more bytes are wanted. */
+  decodeRecord(record: number, source: number, available: number, pageOffset: number, mode: number): number;
+  /** A status of assembly/status.ts, -1 for a record that is not a unit's. */
+  runUnit(record: number): number;
+  /** Address of the bytes, 0 with a fault raised or an exit recorded. */
+  loadSlow(linear: bigint, size: number, segment: number, record: number): number;
+  /** Where to store, 0 with a fault raised or an exit recorded; `modify` is 0 or 1. */
+  storeSlow(linear: bigint, size: number, segment: number, record: number, modify: number): number;
+  /** 0 when the write made an exit. */
+  finishStore(pointer: number): number;
+  /** Serial number of the page's code. */
+  coverCode(host: number, length: number): number;
+  codeIsCurrent(host: number, serial: number): number;
+  /**
+   * First record of the block at a linear address (RIP is its offset in CS), made if need be; 0 with a fault raised or an exit recorded. Its
+   * header is the 64 bytes before it (assembly/code-pages.ts).
+   */
+  findBlock(linear: bigint, mode: number): number;
+  flagsFromLazy(): number;
+  flagsToLazy(flags: number): void;
+  conditionHolds(condition: number): number;
+}
