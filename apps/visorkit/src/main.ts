@@ -61,6 +61,8 @@ function program(end: (status: number) => void): Command {
     .option('--time <kind>', 'real or virtual (default real); virtual time is repeatable to the instruction')
     .option('--max-instructions <count>', 'stop after so many guest instructions')
     .option('--timeout <seconds>', 'stop after so many seconds')
+    .option('--save <file>', 'save the VM when its run ends, and each time the process gets SIGUSR2')
+    .option('--restore <file>', 'go on with a saved VM; memory, CPUs and time are as they were')
     .option('--report <file>', 'write a JSON report, - for standard output')
     .option('--config <file>', 'configuration file (default visorkit.config.ts or .mjs, if there is one)')
     .option('--loader <name>', 'boot loader, instead of recognising the image')

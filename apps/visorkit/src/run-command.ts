@@ -2,10 +2,10 @@
 import { fstatSync, openSync, closeSync, readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { describeError, errorForReport, fail, isVisorkitError, silentLogSink, stderrLogSink } from '@visorkit/core';
-import type { LogLevel, PluginEntry, RunOptions } from '@visorkit/core';
+import type { LogLevel, PluginEntry, RunOptions, SavedVm } from '@visorkit/core';
 import type { FirmwareKernel } from '@visorkit/fw-cfg';
 import type { BootModule, BootOptions } from '@visorkit/machine';
-import { loadPlugin, loadProject } from '@visorkit/project';
+import { loadPlugin, loadProject, readSavedVm } from '@visorkit/project';
 import type { Project, SharedModules } from '@visorkit/project';
 import { assemble } from './assemble.js';
 import type { AssembleOptions } from './assemble.js';
@@ -37,6 +37,8 @@ export interface RunFlags {
   time?: string;
   maxInstructions?: string;
   timeout?: string;
+  save?: string;
+  restore?: string;
   report?: string;
   config?: string;
   loader?: string;
@@ -128,6 +130,7 @@ function offeredKernel(
 
 /** What a run is made of, everything read and checked. */
 interface Plan {
+  readonly restore: SavedVm | undefined;
   readonly machine: Omit<AssembleOptions, 'console'>;
   readonly limits: RunOptions;
   readonly serial: string;
@@ -144,7 +147,9 @@ async function plan(
   const config = project?.config;
   const kernel = flags.kernel ?? config?.kernel,
     firmware = flags.firmware ?? config?.firmware;
-  if (kernel === undefined && firmware === undefined)
+  const restore = flags.restore === undefined ? undefined : await readSavedVm(flags.restore);
+  const saved = restore?.state.composition;
+  if (kernel === undefined && firmware === undefined && restore === undefined)
     fail('OPTION_MISSING', 'Nothing to run: name an image with --kernel or --firmware, or in a visorkit.config.ts.', {
       option: '--kernel',
     });
@@ -162,9 +167,9 @@ async function plan(
   const loader = flags.loader ?? (flat !== undefined ? 'flat' : config?.loader);
   const log = word('--log', flags.log ?? 'info', LOG_LEVELS);
   const settings = {
-    memory: size('--memory', flags.memory ?? String(config?.memory ?? '256M')),
-    cpus: whole('--cpus', flags.cpus ?? String(config?.cpus ?? 1), 1, 255),
-    time: word('--time', flags.time ?? config?.time ?? 'real', ['real', 'virtual'] as const),
+    memory: size('--memory', flags.memory ?? String(saved?.memory ?? config?.memory ?? '256M')),
+    cpus: whole('--cpus', flags.cpus ?? String(saved?.cpus ?? config?.cpus ?? 1), 1, 255),
+    time: word('--time', flags.time ?? saved?.time ?? config?.time ?? 'real', ['real', 'virtual'] as const),
     options: { ...config?.loaderOptions, ...loaderOptions(flags) },
   };
   const commandLine = flags.append ?? config?.append ?? '';
@@ -173,7 +178,7 @@ async function plan(
     initrd: flags.initrd ?? config?.initrd,
     module: flags.module ?? config?.modules,
   });
-  let boot: BootOptions, firmwareKernel: FirmwareKernel | undefined;
+  let boot: BootOptions | undefined, firmwareKernel: FirmwareKernel | undefined;
   if (firmware !== undefined) {
     if (flat !== undefined || flags.loader !== undefined || flags.entry !== undefined) {
       fail(
@@ -184,8 +189,8 @@ async function plan(
     }
     boot = { image: readImage('--firmware', firmware), imageName: firmware, loader: 'firmware' };
     firmwareKernel = offeredKernel(kernel, modules, commandLine);
-  } else {
-    const image = readImage('--kernel', kernel!);
+  } else if (kernel !== undefined) {
+    const image = readImage('--kernel', kernel);
     if (flat !== undefined && flags.loader === undefined && ELF_MAGIC.every((byte, at) => image[at] === byte)) {
       fail(
         'OPTION_VALUE',
@@ -209,15 +214,16 @@ async function plan(
     async () => shared,
   );
   return {
+    restore,
     machine: {
       backend,
       memory: settings.memory,
       cpus: settings.cpus,
       time: settings.time,
-      boot,
+      ...(boot === undefined ? {} : { boot }),
       ...(firmwareKernel === undefined ? {} : { firmwareKernel }),
       plugins,
-      onReset: config?.onReset ?? 'stop',
+      onReset: boot === undefined ? 'stop' : (config?.onReset ?? 'stop'), // without an image there is nothing to start
       debugExit: flags.debugExit ?? config?.debugExit ?? false,
       testDevices: flags.testdev ?? false,
       log: log === 'none' ? silentLogSink : stderrLogSink(log),
@@ -247,7 +253,7 @@ export async function runCommand(flags: RunFlags, plugins: readonly PluginEntry[
   try {
     const project = await settled(loadProject(process.cwd(), flags.config, shared), 'the configuration does');
     if (flags.report === undefined) file = openReport(project?.config.report);
-    const { machine, limits, serial, debugcon } = await settled(
+    const { machine, limits, serial, debugcon, restore } = await settled(
       plan(flags, project, shared, plugins),
       'a plugin does, while it is loaded',
     );
@@ -263,6 +269,7 @@ export async function runCommand(flags: RunFlags, plugins: readonly PluginEntry[
           debugConsole: console.debugcon.output,
         }),
       limits,
+      { restore, save: flags.save },
     );
     file.write(report);
     tell(report, flags.verbose ?? false);

@@ -1,19 +1,30 @@
 /** A machine on a console, from its making to the console's closing. */
 import { EXIT_STATUS, VisorkitError, isVisorkitError } from '@visorkit/core';
-import type { RunOptions, StopReport, Vmm } from '@visorkit/core';
+import type { RunOptions, SavedVm, StopReport, Vmm } from '@visorkit/core';
+import { writeSavedVm } from '@visorkit/project';
 import type { RunConsole } from './console.js';
+
+/** Where a VM comes from, and where it goes. */
+export interface Saving {
+  /** Goes on with this one instead of starting an image. */
+  readonly restore?: SavedVm | undefined;
+  /** The file that it is saved to at the end of its run, and at SIGUSR2. */
+  readonly save?: string | undefined;
+}
 
 /** Makes a machine and runs it to its end. The terminal is given back whatever happens, and what the guest did is not lost when something fails after it. */
 export async function runMachine(
   console: RunConsole,
   make: () => Promise<Vmm>,
   limits: RunOptions,
+  saving: Saving = {},
 ): Promise<StopReport> {
   let report: StopReport;
   try {
     const vmm = await make();
     try {
-      report = await settled(vmm.run({ ...limits, signal: console.signal }), 'a plugin does, in a hook of the machine');
+      if (saving.restore !== undefined) await vmm.restore(saving.restore);
+      report = await settled(runAndSave(vmm, { ...limits, signal: console.signal }, saving.save), HOOK_WAITS);
     } catch (error) {
       await settled(vmm.dispose(), 'a plugin does, while it is disposed of').catch(() => {}); // the first error says more
       throw error;
@@ -27,6 +38,39 @@ export async function runMachine(
     console.close();
   }
   return console.judge(report);
+}
+
+const HOOK_WAITS = 'a plugin does, in a hook of the machine';
+
+/** Runs to the end, saving the VM where it is asked for. */
+async function runAndSave(vmm: Vmm, limits: RunOptions, path: string | undefined): Promise<StopReport> {
+  if (path === undefined) return vmm.run(limits);
+  const { maxInstructions = Infinity, timeout = Infinity, signal } = limits;
+  const began = performance.now();
+  let asked = false;
+  const ask = (): void => {
+    asked = true;
+    if (vmm.state === 'running') void vmm.pause();
+  };
+  process.on('SIGUSR2', ask);
+  try {
+    let report: StopReport;
+    const first = vmm.instructions; // a restored VM has a past
+    let retired = 0;
+    do {
+      asked = false;
+      report = await vmm.run({
+        ...(maxInstructions === Infinity ? {} : { maxInstructions: maxInstructions - retired }),
+        ...(timeout === Infinity ? {} : { timeout: Math.max(timeout - (performance.now() - began) / 1000, 1e-3) }),
+        ...(signal === undefined ? {} : { signal }),
+      });
+      retired = report.guestInstructions - first;
+      await writeSavedVm(path, vmm.save());
+    } while (asked && report.reason === 'paused');
+    return report;
+  } finally {
+    process.off('SIGUSR2', ask);
+  }
 }
 
 async function disposed(vmm: Vmm, report: StopReport): Promise<StopReport> {

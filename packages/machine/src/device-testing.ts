@@ -3,13 +3,23 @@ import { ManualClock } from './clocks.js';
 import type { Device } from './device.js';
 import { DeviceList } from './device-list.js';
 import { GSI_COUNT, InterruptLines } from './interrupts.js';
+import { MmioBus } from './mmio-bus.js';
+import { PciEndpoint } from './pci-endpoint.js';
+import type { PciEndpointOptions, PciEndpoints } from './pci-endpoint.js';
+import type { PciFunction } from './pci.js';
+import { PortBus } from './port-bus.js';
 import { TimerQueue } from './timers.js';
 
-/** A clock that stands still until it is moved, timers, and lines whose changes are written down. */
+/** A clock that stands still until it is moved, timers, buses, PCI slots, and lines whose changes are written down. */
 export class DeviceBench {
   readonly clock = new ManualClock();
   readonly timers = new TimerQueue(this.clock);
   readonly lines = new InterruptLines();
+  readonly ports = new PortBus();
+  readonly mmio = new MmioBus();
+  /** PCI functions in slots from 1 on, one in each. Their messages are written down. */
+  readonly functions: PciFunction[] = [];
+  readonly endpoints: PciEndpoints = { make: (options) => this.#endpoint(options) };
   readonly devices = new DeviceList(this.lines);
   /** What the device did to the outside, in order: changes of lines, and what a test adds. */
   readonly log: string[] = [];
@@ -18,6 +28,22 @@ export class DeviceBench {
   constructor(now = 0) {
     this.clock.skipTo(now);
     this.lines.connect((gsi, level) => this.tell(`${level ? '+' : '-'}${gsi}`));
+  }
+
+  #endpoint(options: PciEndpointOptions): PciEndpoint {
+    const attach = (made: PciFunction, slot = this.functions.length + 1): { slot: number; detach: () => void } => {
+      this.functions.push(made);
+      return { slot, detach: () => {} };
+    };
+    return new PciEndpoint(options, {
+      bus: { attach },
+      ports: this.ports,
+      mmio: this.mmio,
+      lines: this.lines,
+      apics: { sendMessage: (address, data) => this.tell(`message ${address.toString(16)} ${data.toString(16)}`) },
+      logger: { warn: (why) => this.tell(why) },
+      onDispose: () => {},
+    });
   }
 
   /** Writes something down with the clock's time. */
@@ -88,25 +114,21 @@ function trace<D extends Device, A>({ act, after }: RestoreCase<D, A>, device: D
     const [time] = line.split(' ', 1);
     return [Number(time) - began, line.slice(time.length + 1)];
   });
-  return { seen, log, states: copyOf(bench.devices.save()) };
+  return { seen, log, states: textOf(bench.devices.save()) };
 }
 
 /** A state as it comes back from a file. */
 export function copyOf<T>(state: T): T {
-  return revive(
-    JSON.parse(
-      JSON.stringify(state, (_key, value: unknown) => (value instanceof Uint8Array ? { $bytes: [...value] } : value)),
-    ),
-  ) as T;
+  return JSON.parse(textOf(state), (_key, value: unknown) => {
+    const text = (value as { $bytes?: string } | null)?.$bytes;
+    return text === undefined ? value : Uint8Array.from(text, (character) => character.charCodeAt(0));
+  }) as T;
 }
 
-function revive(value: unknown): unknown {
-  if (typeof value !== 'object' || value === null) return value;
-  if (Array.isArray(value)) return value.map(revive);
-  const entries = Object.entries(value);
-  if (entries.length === 1 && entries[0][0] === '$bytes') return Uint8Array.from(entries[0][1] as number[]);
-  return Object.fromEntries(entries.map(([key, element]) => [key, revive(element)]));
-}
+const textOf = (state: unknown): string =>
+  JSON.stringify(state, (_key, value: unknown) =>
+    value instanceof Uint8Array ? { $bytes: Array.from(value, (byte) => String.fromCharCode(byte)).join('') } : value,
+  );
 
 /** States that are surely wrong, each with the path of what is: a field of another type, one too many, one too few. */
 export function malformedStates(state: unknown): { readonly path: string; readonly state: unknown }[] {
@@ -136,7 +158,7 @@ export function refusals(device: Device): Map<string, string> {
   const devices = new DeviceList();
   devices.add(device);
   const saved = device.save();
-  const before = JSON.stringify(saved);
+  const before = textOf(saved);
   const said = new Map<string, string>();
   for (const { path, state } of malformedStates(saved)) {
     let answer = 'taken';
@@ -145,7 +167,7 @@ export function refusals(device: Device): Map<string, string> {
     } catch (error) {
       answer = (error as Error).message;
     }
-    if (JSON.stringify(device.save()) !== before) answer = 'changed';
+    if (textOf(device.save()) !== before) answer = 'changed';
     if (said.get(path) !== 'taken') said.set(path, answer);
   }
   return said;

@@ -23,8 +23,40 @@ export interface PowerControl {
   pressPowerButton(): void;
 }
 
+/** What a device in the ACPI namespace uses: fixed ports, a fixed range of memory, or an interrupt line. */
+export type AcpiResource =
+  | { readonly ports: readonly [first: number, count: number] }
+  | { readonly memory: readonly [gpa: number, length: number]; readonly readOnly?: boolean }
+  | {
+      /** Line (global system interrupt), an edge that nobody shares unless said otherwise. */
+      readonly interrupt: number;
+      readonly level?: boolean;
+      readonly shared?: boolean;
+      readonly activeLow?: boolean;
+    };
+
+/** A device as ACPI tells an operating system of it. */
+export interface AcpiDevice {
+  /** One to four capital letters, digits and underscores, first no digit; unique in \_SB. */
+  readonly name: string;
+  /** _HID: an EISA ID such as `PNP0501`, or an ACPI ID such as `ACPI0007`. */
+  readonly hardwareId: string;
+  /** _CID, of the same forms. */
+  readonly compatibleId?: string;
+  /** _UID, where there are several of one _HID. */
+  readonly uid?: number;
+  /** _CRS. */
+  readonly resources?: readonly AcpiResource[];
+  /** _CCA: its accesses to memory are coherent with the processors' caches. Left out unless given. */
+  readonly coherent?: boolean;
+  /** Named objects besides, as AML. */
+  readonly objects?: readonly Uint8Array[];
+}
+
 /** Lets plugins put devices in the ACPI namespace. */
 export interface AcpiNamespace {
+  /** Puts a device in \_SB. Before the `load` hook. Throws `ACPI_DEVICE` for a name or an ID that is none or is taken. */
+  addDevice(device: AcpiDevice): void;
   /** AML of one or more named objects, placed in \_SB. Before the `load` hook. */
   addToSystemBus(aml: Uint8Array): void;
 }

@@ -1,54 +1,31 @@
 /**
- * The configuration space of an ordinary PCI function (PCI Local Bus specification 3.0, 6.1 and 6.2): identity, command and
- * status, and base address registers that software sizes and places.
+ * The configuration space of an ordinary PCI function (PCI Local Bus specification 3.0, 6.1, 6.2 and 6.7): identity, command and
+ * status, base address registers that software sizes and places, and the list of capabilities.
  */
 import { fail } from '@visorkit/core';
 import * as v from 'valibot';
+import { PciBarRegister } from './pci-bar.js';
+import type { PciBar } from './pci-bar.js';
+import { PciCommand, PciHeader, PciStatus } from './pci-header.js';
 import type { PciFunction } from './pci.js';
 import { listOf, unsigned } from './schemas.js';
 
-/** Offsets of the header. */
-export const PciHeader = {
-  vendor: 0x00,
-  device: 0x02,
-  command: 0x04,
-  status: 0x06,
-  revision: 0x08,
-  classCode: 0x09,
-  headerType: 0x0e,
-  bar0: 0x10,
-  subsystemVendor: 0x2c,
-  subsystem: 0x2e,
-  capabilities: 0x34,
-  interruptLine: 0x3c,
-  interruptPin: 0x3d,
-} as const;
-
-const COMMAND_IO = 1;
-const COMMAND_MEMORY = 2;
-/** I/O, memory and bus master enables, and INTx disable. */
-const COMMAND_WRITABLE = 0x0407;
-const BAR_IO = 1;
+const COMMAND_WRITABLE = PciCommand.io | PciCommand.memory | PciCommand.busMaster | PciCommand.interruptDisable;
+const BARS = 6;
 const SPACE = 256;
+/** Capabilities stand behind the header, each on a boundary of 4. */
+const CAPABILITIES_FIRST = 0x40;
 
 export interface PciIdentity {
-  vendor: number;
-  device: number;
+  readonly vendor: number;
+  readonly device: number;
   /** Base class, subclass and programming interface, 24 bits. */
-  classCode: number;
-  revision?: number;
-  subsystemVendor?: number;
-  subsystem?: number;
+  readonly classCode: number;
+  readonly revision?: number;
+  readonly subsystemVendor?: number;
+  readonly subsystem?: number;
   /** 1 to 4 for INTA to INTD, 0 for none. */
-  interruptPin?: number;
-}
-
-/** A base address register: its kind, its size (a power of two), and who is told where software puts it. */
-export interface PciBar {
-  kind: 'memory' | 'io';
-  size: number;
-  /** The range moved: its address, or undefined while the function does not decode it. */
-  place: (address: number | undefined) => void;
+  readonly interruptPin?: number;
 }
 
 export interface PciConfigState {
@@ -59,11 +36,14 @@ export const PCI_CONFIG_STATE = v.strictObject({ bytes: listOf(SPACE, unsigned(8
 
 export class PciConfigSpace implements PciFunction {
   readonly schema = PCI_CONFIG_STATE;
+  /** Told when software wrote, and after a reset. Not after a restore. */
+  onWrite: (() => void) | undefined;
   readonly #bytes = new Uint8Array(SPACE);
   readonly #writable = new Uint8Array(SPACE);
   readonly #initial = new Uint8Array(SPACE);
-  readonly #bars: (PciBar | undefined)[] = [undefined, undefined, undefined, undefined, undefined, undefined];
-  readonly #placed: (number | undefined)[] = [undefined, undefined, undefined, undefined, undefined, undefined];
+  readonly #bars: PciBarRegister[] = [];
+  #nextCapability: number = CAPABILITIES_FIRST;
+  #lastLink: number = PciHeader.capabilities;
 
   constructor(
     readonly name: string,
@@ -92,20 +72,52 @@ export class PciConfigSpace implements PciFunction {
     for (let byte = 0; byte < size; byte++) this.#initial[offset + byte] = this.#bytes[offset + byte];
   }
 
-  /** Adds base address register `index`, 0 to 5: its low bits read as zero, which tells its size (6.2.5.1). */
+  /** Sets a register that the function itself changes: a status, a pending bit. A reset brings back what `set` gave it. */
+  show(offset: number, size: 1 | 2 | 4, value: number): void {
+    this.#put(offset, size, value);
+  }
+
+  /**
+   * Adds base address register `index`, 0 to 5, or with 64 bits those of `index` and `index + 1`. Throws `PCI_BAR_SIZE` and
+   * `PCI_BAR_INDEX`.
+   */
   addBar(index: number, bar: PciBar): void {
-    const smallest = bar.kind === 'io' ? 4 : 16;
-    if (bar.size < smallest || (bar.size & (bar.size - 1)) !== 0) {
+    const registers = bar.bits === 64 ? 2 : 1;
+    const taken = this.#bars.find((other) => index < other.index + other.registers && other.index < index + registers);
+    if (!Number.isInteger(index) || index < 0 || index + registers > BARS || taken !== undefined) {
       fail(
-        'PCI_BAR_SIZE',
-        `Base address register ${index} of ${this.name} has ${bar.size} bytes; a power of two of at least ${smallest} is needed.`,
-        { index, size: bar.size },
+        'PCI_BAR_INDEX',
+        `${this.name} cannot have a base address register of ${bar.bits ?? 32} bits at ${index}; ${taken === undefined ? `there are ${BARS}, and 64 bits take two` : `${taken.index} is one already`}.`,
+        { index },
       );
     }
-    this.#bars[index] = bar;
-    const offset = PciHeader.bar0 + 4 * index;
-    this.set(offset, 4, bar.kind === 'io' ? BAR_IO : 0);
-    this.allow(offset, 4, -bar.size >>> 0);
+    const register = new PciBarRegister(this.name, index, bar);
+    this.#bars.push(register);
+    for (const { offset, value, writable } of register.words()) {
+      this.set(offset, 4, value);
+      this.allow(offset, 4, writable);
+    }
+  }
+
+  /**
+   * Appends a capability (6.7): `length` bytes with its ID and the link to the next one, which this fills in. Gives its offset.
+   * Throws `PCI_CAPABILITIES` when there is no room.
+   */
+  addCapability(id: number, length: number): number {
+    const offset = this.#nextCapability;
+    this.#nextCapability += Math.ceil(length / 4) * 4;
+    if (this.#nextCapability > SPACE) {
+      fail(
+        'PCI_CAPABILITIES',
+        `${this.name} has no room for a capability of ${length} bytes: its configuration space ends at 0x${SPACE.toString(16)}.`,
+        { id, length },
+      );
+    }
+    this.set(offset, 1, id);
+    this.set(this.#lastLink, 1, offset);
+    this.#lastLink = offset + 1;
+    this.set(PciHeader.status, 2, this.readConfig(PciHeader.status, 2) | PciStatus.capabilities);
+    return offset;
   }
 
   readConfig(offset: number, size: 1 | 2 | 4): number {
@@ -121,16 +133,29 @@ export class PciConfigSpace implements PciFunction {
       this.#bytes[at] = (this.#bytes[at] & ~mask) | ((value >>> (8 * byte)) & mask);
     }
     this.#placeBars();
+    this.onWrite?.();
+  }
+
+  /** The command register: bits of {@link PciCommand}. */
+  get command(): number {
+    return this.readConfig(PciHeader.command, 2);
   }
 
   /** Whether software let the function master the bus. */
   get busMaster(): boolean {
-    return (this.#bytes[PciHeader.command] & 4) !== 0;
+    return (this.command & PciCommand.busMaster) !== 0;
+  }
+
+  /** Shows in the status register whether the function asks for its pin's interrupt (6.2.3). */
+  showInterrupt(pending: boolean): void {
+    const status = this.#bytes[PciHeader.status] & ~PciStatus.interrupt;
+    this.#bytes[PciHeader.status] = pending ? status | PciStatus.interrupt : status;
   }
 
   reset(): void {
     this.#bytes.set(this.#initial);
     this.#placeBars();
+    this.onWrite?.();
   }
 
   save(): PciConfigState {
@@ -147,21 +172,6 @@ export class PciConfigSpace implements PciFunction {
   }
 
   #placeBars(): void {
-    const command = this.#bytes[PciHeader.command];
-    for (let index = 0; index < this.#bars.length; index++) {
-      const bar = this.#bars[index];
-      if (bar === undefined) continue;
-      const value = this.readConfig(PciHeader.bar0 + 4 * index, 4);
-      const io = bar.kind === 'io';
-      const base = (value & (io ? ~3 : ~15)) >>> 0;
-      const enabled = (command & (io ? COMMAND_IO : COMMAND_MEMORY)) !== 0;
-      // Not decoded: disabled, never placed, in the middle of being sized, or beyond the space.
-      const usable =
-        enabled && base !== 0 && base + bar.size <= (io ? 0x1_0000 : 0x1_0000_0000) && base !== -bar.size >>> 0;
-      const place = usable ? base : undefined;
-      if (place === this.#placed[index]) continue;
-      this.#placed[index] = place;
-      bar.place(place);
-    }
+    for (const bar of this.#bars) bar.look(this);
   }
 }

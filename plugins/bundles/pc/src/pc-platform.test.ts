@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import fc from 'fast-check';
 import {
+  AcpiNamespaceToken,
   DeviceListToken,
   FirmwareTablesToken,
   GuestMemoryToken,
@@ -12,6 +13,7 @@ import {
   TimerQueueToken,
   compose,
 } from '@visorkit/machine';
+import { definePlugin } from '@visorkit/core';
 import type { Vmm } from '@visorkit/core';
 import { FakeBackend } from '@visorkit/testkit';
 import { pcPlatform } from './pc-platform.js';
@@ -107,6 +109,27 @@ describe('a standard PC', () => {
     const { services } = await pc();
     const { rsdp } = services.get(FirmwareTablesToken);
     expect(Buffer.from(services.get(GuestMemoryToken).read(rsdp, 8)).toString()).toBe('RSD PTR ');
+  });
+
+  it('tells an operating system of the devices that plugins describe', async () => {
+    const bell = definePlugin({
+      name: 'bell',
+      uses: { acpi: AcpiNamespaceToken },
+      apply: (_host, { acpi }) =>
+        acpi.addDevice({ name: 'BELL', hardwareId: 'VSRK0001', resources: [{ ports: [0x5c0, 1] }, { interrupt: 5 }] }),
+    });
+    const vmm = compose({
+      backend: new FakeBackend(),
+      memory: '4M',
+      time: 'virtual',
+      plugins: [bell, ...pcPlatform()],
+    });
+    await vmm.load();
+    const { rsdp } = vmm.services.get(FirmwareTablesToken);
+    const tables = Buffer.from(vmm.memory.read(rsdp, 0x1_0000)).toString('latin1');
+    expect(tables).toContain('BELL');
+    expect(tables).toContain('VSRK0001');
+    await vmm.dispose();
   });
 
   it('has the MSRs of x2APIC mode and the deadline timer only where CPUID has them', async () => {

@@ -129,19 +129,36 @@ export const interrupt = (gsi: number, options: { level?: boolean; shared?: bool
 export const memory = (gpa: number, length: number, writable = true): Aml =>
   join([0x86, 0x09, 0x00, writable ? 1 : 0], little(gpa, 4), little(length, 4));
 
-/** Address ranges a bridge passes on (6.4.3.5): bus numbers, ports, memory. */
+/** Address ranges (6.4.3.5): bus numbers, ports, memory that a bridge passes on, or that a device itself uses. */
 const RANGE_FIXED = 0x0c;
-const addressSpace = (tag: number, bytes: number, type: number, typeFlags: number, first: number, last: number): Aml =>
-  join(
+const RANGE_CONSUMED = 0x01;
+function addressSpace(
+  [tag, bytes, type, typeFlags]: readonly [tag: number, bytes: number, type: number, typeFlags: number],
+  first: number,
+  last: number,
+  consumed = false,
+): Aml {
+  return join(
     [tag],
     little(3 + 5 * bytes, 2),
-    [type, RANGE_FIXED, typeFlags],
+    [type, RANGE_FIXED | (consumed ? RANGE_CONSUMED : 0), typeFlags],
     little(0, bytes),
     little(first, bytes),
     little(last, bytes),
     little(0, bytes),
     little(last - first + 1, bytes),
   );
-export const busRange = (first: number, last: number): Aml => addressSpace(0x88, 2, 2, 0, first, last);
-export const portRange = (first: number, last: number): Aml => addressSpace(0x88, 2, 1, 3, first, last);
-export const memoryRange = (first: number, last: number): Aml => addressSpace(0x87, 4, 0, 1, first, last);
+}
+const BUS_NUMBERS = [0x88, 2, 2, 0] as const;
+const PORTS = [0x88, 2, 1, 3] as const;
+const MEMORY = [0x87, 4, 0, 1] as const;
+const MEMORY_64 = [0x8a, 8, 0, 1] as const;
+const MEMORY_64_READ_ONLY = [0x8a, 8, 0, 0] as const;
+export const busRange = (first: number, last: number): Aml => addressSpace(BUS_NUMBERS, first, last);
+export const portRange = (first: number, last: number, consumed = false): Aml =>
+  addressSpace(PORTS, first, last, consumed);
+export const memoryRange = (first: number, last: number): Aml =>
+  addressSpace(last < 2 ** 32 ? MEMORY : MEMORY_64, first, last);
+/** A fixed range of memory that may lie above 4 GiB. */
+export const memory64 = (gpa: number, length: number, writable = true): Aml =>
+  addressSpace(writable ? MEMORY_64 : MEMORY_64_READ_ONLY, gpa, gpa + length - 1, true);

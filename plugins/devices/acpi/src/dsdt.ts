@@ -1,11 +1,11 @@
 /**
  * The differentiated system description table: the devices of the machine in ACPI's namespace (specification 6.4, 5.2.11.1).
  */
+import { pciPinGsi } from '@visorkit/machine';
 import {
   device,
   eisaId,
   integer,
-  interrupt,
   ioPorts,
   isaInterrupt,
   busRange,
@@ -34,6 +34,8 @@ export interface NamespaceContents {
   pit: boolean;
   hpet: boolean;
   pci: boolean;
+  /** A window of PCI memory above RAM and 4 GiB, for addresses of 64 bits. */
+  pciMemory64?: { first: number; last: number };
   /** Named objects of plugins, placed in \_SB. */
   extra: readonly Aml[];
 }
@@ -42,13 +44,11 @@ export interface NamespaceContents {
 export const PCI_MEMORY = { first: 0xc000_0000, last: 0xfebf_ffff } as const;
 const PCI_SLOTS = 32;
 const PCI_PINS = 4;
-/** Interrupts of INTA to INTD of slot 0; every next slot begins one further. */
-const PCI_INTERRUPTS = [10, 11, 10, 11] as const;
 
 export function dsdt(contents: NamespaceContents): Table {
   const bus: Aml[] = [];
   for (let cpu = 0; cpu < contents.cpus; cpu++) bus.push(processor(cpu));
-  if (contents.pci) bus.push(pciRoot());
+  if (contents.pci) bus.push(pciRoot(contents));
   if (contents.rtc)
     bus.push(
       device('RTC', name('_HID', eisaId('PNP0B00')), name('_CRS', resources(ioPorts(0x70, 2), isaInterrupt(8)))),
@@ -119,13 +119,11 @@ const keyboardAndMouse = (): Aml[] => [
 ];
 
 /** A conventional PCI host bridge with what it passes on and where its interrupt pins go. */
-function pciRoot(): Aml {
+function pciRoot({ pciMemory64 }: NamespaceContents): Aml {
   const routes: Aml[] = [];
   for (let slot = 1; slot < PCI_SLOTS; slot++) {
     for (let pin = 0; pin < PCI_PINS; pin++) {
-      routes.push(
-        packageOf(integer(slot * 0x10000 + 0xffff), integer(pin), integer(0), integer(pciInterrupt(slot, pin))),
-      );
+      routes.push(packageOf(integer(slot * 0x10000 + 0xffff), integer(pin), integer(0), integer(pciPinGsi(slot, pin))));
     }
   }
   return device(
@@ -142,27 +140,9 @@ function pciRoot(): Aml {
         portRange(0xd00, 0xffff),
         memoryRange(0xa_0000, 0xb_ffff),
         memoryRange(PCI_MEMORY.first, PCI_MEMORY.last),
+        ...(pciMemory64 === undefined ? [] : [memoryRange(pciMemory64.first, pciMemory64.last)]),
       ),
     ),
     name('_PRT', packageOf(...routes)),
   );
 }
-
-/** The interrupt of a PCI slot's pin, 0 (INTA) to 3 (INTD). */
-export const pciInterrupt = (slot: number, pin: number): number => PCI_INTERRUPTS[(slot + pin) & 3];
-
-/** AML of a device with memory-mapped registers and one interrupt, for plugins that add themselves to the namespace. */
-export const memoryMappedDevice = (
-  path: string,
-  hardwareId: string,
-  uid: number,
-  registers: { gpa: number; length: number },
-  gsi: number,
-): Aml =>
-  device(
-    path,
-    name('_HID', string(hardwareId)),
-    name('_UID', integer(uid)),
-    name('_CCA', integer(1)),
-    name('_CRS', resources(memory(registers.gpa, registers.length), interrupt(gsi, { level: true, shared: true }))),
-  );

@@ -1,6 +1,6 @@
 /** ACPI: tables, AML, power management registers. */
 export * from './aml.js';
-export { memoryMappedDevice, pciInterrupt, PCI_MEMORY } from './dsdt.js';
+export { PCI_MEMORY } from './dsdt.js';
 export * from './plugin.js';
 export * from './pm-registers.js';
 export * from './table-loader.js';

@@ -3,10 +3,11 @@
  * buses. Without firmware the tables are placed in the BIOS area; firmware finds them in fw_cfg and places them itself.
  */
 import { Stage, definePlugin, optional } from '@visorkit/core';
-import type { Logger, Plugin, PluginHost, Used } from '@visorkit/core';
+import type { Logger, MemoryRegion, Plugin, PluginHost, Used } from '@visorkit/core';
 import {
   AcpiNamespaceToken,
   AddDeviceToken,
+  CpuidTableToken,
   FirmwareConfigToken,
   FirmwareTablesToken,
   GuestMemoryToken,
@@ -52,6 +53,7 @@ const USES = {
   memory: GuestMemoryToken,
   memoryMap: MemoryMapToken,
   config: MachineConfigToken,
+  cpuid: CpuidTableToken,
   system: SystemControlToken,
   firmware: optional(FirmwareConfigToken),
   apics: optional(LocalApicsToken),
@@ -132,7 +134,7 @@ function tellFirmware(used: Uses): void {
 }
 
 /** Looks at what the machine's buses answer for, and makes the tables that say so. */
-function describe({ pm, namespace, ports, mmio, config: { cpus }, apics }: Uses): AcpiTables {
+function describe({ pm, namespace, ports, mmio, config: { cpus }, apics, cpuid, memory }: Uses): AcpiTables {
   const has = (port: number): boolean => ports.ownerOf(port) !== undefined;
   return acpiTables({
     cpus,
@@ -142,12 +144,26 @@ function describe({ pm, namespace, ports, mmio, config: { cpus }, apics }: Uses)
     pit: has(0x40),
     hpet: mmio.covers(HPET),
     pci: has(0xcf8),
+    pciMemory64: highWindow((cpuid.get(ADDRESS_SIZES)?.eax ?? 36) & 0xff, memory.regions),
     extra: (namespace as AmlNamespace).objects,
     ioApic: apics !== undefined && mmio.covers(IO_APIC) ? IO_APIC : undefined,
     apicIds: Array.from({ length: cpus }, (_, index) => apics?.forVcpu(index).id ?? index),
     resetRegister: has(0xcf9),
     pmBase: pm.base,
   });
+}
+
+/** CPUID leaf of the sizes of addresses. */
+const ADDRESS_SIZES = 0x8000_0008;
+/** What four levels of EPT reach is more than anybody needs. */
+const MOST_BITS = 46;
+
+/** The upper half of the physical addresses, where RAM ends below. */
+function highWindow(bits: number, regions: readonly MemoryRegion[]): { first: number; last: number } | undefined {
+  const end = 2 ** Math.min(bits, MOST_BITS);
+  const first = end / 2;
+  const free = first >= 2 ** 32 && regions.every(({ gpa, size }) => gpa + size <= first);
+  return free ? { first, last: end - 1 } : undefined;
 }
 
 /** Puts the tables at {@link ACPI_BASE}. Gives the address of the FACS, 0 when the machine has too little memory. */

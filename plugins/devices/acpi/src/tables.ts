@@ -1,6 +1,7 @@
 /**
  * The static tables: FADT, MADT, HPET and FACS (ACPI specification 6.4, 5.2.9, 5.2.12, 5.2.10; IA-PC HPET 1.0a, 3.2.4).
  */
+import { PCI_PIN_GSIS } from '@visorkit/machine';
 import { join } from './aml.js';
 import { dsdt } from './dsdt.js';
 import type { NamespaceContents } from './dsdt.js';
@@ -27,8 +28,8 @@ const BOOT_NO_RTC = 1 << 5;
 
 /** Interrupt source override flags: level triggered, active high. */
 const LEVEL_ACTIVE_HIGH = 0x0d;
-/** Interrupts that PCI pins and the SCI use. */
-const LEVEL_INTERRUPTS = [5, SCI, 10, 11] as const;
+/** Interrupts that are level triggered: the SCI and PCI's pins; 5 is left for a device of one's own. */
+const LEVEL_INTERRUPTS = [5, SCI, ...PCI_PIN_GSIS];
 
 export interface AcpiContents extends NamespaceContents {
   /** Guest-physical address of the I/O APIC, undefined for a machine without APICs. */

@@ -150,6 +150,19 @@ describe('HPET (IA-PC HPET 1.0a)', () => {
     expect(messages).toEqual([[0xfee0_0000, 0x4041]]);
   });
 
+  it('lets go of a line when its match is routed to another', () => {
+    write(CONFIG, 1);
+    for (const gsi of [21, 20]) {
+      write(timer(0).config, 4 | 2 | (gsi << 9));
+      write(timer(0).compare, read(COUNTER) + 10);
+      write(timer(0).compare + 4, 0);
+      time.advance(200);
+    }
+    expect([line(20).level, line(21).level]).toEqual([true, false]);
+    write(0x20, 1);
+    expect(line(20).level).toBe(false);
+  });
+
   it('takes any programming, and its state survives saving', () => {
     const action = fc.tuple(
       fc.nat(0x3ff),

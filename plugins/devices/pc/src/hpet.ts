@@ -408,6 +408,8 @@ export class Hpet implements Device<HpetState>, MmioDevice {
   }
 
   #hold(index: number, gsi: number): void {
+    // Software may have routed it elsewhere since its last match
+    if (this.#held[index] !== gsi) this.#release(index);
     const line = this.#line(gsi);
     if (line === undefined) return;
     line.set(true);

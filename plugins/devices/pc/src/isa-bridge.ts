@@ -12,7 +12,7 @@ const MULTIFUNCTION = 0x80;
 const PIRQ_ROUTE = 0x60;
 const NOT_ROUTED = 0x80;
 
-/** The bridge's configuration space. Its interrupt routes are kept for software and route nothing: PCI functions have lines of their own. */
+/** The bridge's configuration space. Its interrupt routes are kept for software and route nothing: pins are wired to lines, see `pciPinGsi`. */
 export function isaBridge(): PciConfigSpace {
   const bridge = new PciConfigSpace('piix3', { vendor: 0x8086, device: 0x7000, classCode: 0x06_0100 });
   bridge.set(PciHeader.headerType, 1, MULTIFUNCTION);

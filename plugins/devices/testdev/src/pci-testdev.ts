@@ -2,9 +2,10 @@
  * The pci-testdev of QEMU (QEMU documentation, "QEMU PCI test device"): a function whose BARs begin with a header that
  * names a place to write to, and count the writes that hit it. Test programs measure accesses with it.
  */
-import { injectable } from '@visorkit/core';
-import { PCI_CONFIG_STATE, PciConfigSpace, unsigned, wholeNumber } from '@visorkit/machine';
-import type { Device, MmioDevice, PciConfigState, PortDevice } from '@visorkit/machine';
+import { inject, injectable, token } from '@visorkit/core';
+import type { Token } from '@visorkit/core';
+import { PciCommand, PciEndpointsToken, PciHeader, unsigned, wholeNumber } from '@visorkit/machine';
+import type { Device, PciEndpoint, PciEndpointState, PciEndpoints } from '@visorkit/machine';
 import * as v from 'valibot';
 
 const IDENTITY = {
@@ -37,53 +38,58 @@ const MATCHES_DATA = (test: number): boolean => TESTS[test] !== 'wildcard-eventf
 type Kind = 'mmio' | 'portio';
 
 export interface PciTestDeviceState {
-  config: PciConfigState;
+  pci: PciEndpointState;
   current: { kind: Kind; test: number } | null;
   count: number;
 }
 
-const STATE = v.strictObject({
-  config: PCI_CONFIG_STATE,
-  current: v.nullable(v.strictObject({ kind: v.picklist(['mmio', 'portio']), test: wholeNumber(0, TESTS.length - 1) })),
-  count: unsigned(32),
-});
+/** Where it is. */
+export interface PciTestSettings {
+  /** The first free one when undefined. */
+  readonly slot: number | undefined;
+  /** Where the BARs are before software moves them, as a firmware would have placed them. */
+  readonly memoryAddress: number;
+  readonly ioAddress: number;
+}
+
+export const PciTestSettingsToken: Token<PciTestSettings> = token('pci-test-settings');
 
 @injectable()
 export class PciTestDevice implements Device<PciTestDeviceState> {
   readonly name = 'pci-testdev';
-  readonly schema = STATE;
-  readonly config: PciConfigSpace;
-  /** The BARs' contents by kind, with offsets from the BAR's start. */
-  readonly memory: MmioDevice;
-  /** Told where software placed a BAR, undefined when it is not decoded. */
-  onPlaced: ((kind: Kind, address: number | undefined) => void) | undefined;
+  readonly schema: v.GenericSchema<PciTestDeviceState>;
+  readonly #pci: PciEndpoint;
   #current: { kind: Kind; test: number } | undefined;
   #count = 0;
 
-  constructor() {
-    this.config = new PciConfigSpace(this.name, IDENTITY);
-    this.config.addBar(MEMORY_BAR.index, {
-      kind: 'memory',
-      size: MEMORY_BAR.size,
-      place: (address) => this.onPlaced?.('mmio', address),
+  constructor(
+    @inject(PciTestSettingsToken) { slot, memoryAddress, ioAddress }: PciTestSettings,
+    @inject(PciEndpointsToken) endpoints: PciEndpoints,
+  ) {
+    const pci = (this.#pci = endpoints.make({ name: this.name, ...IDENTITY, slot }));
+    pci.addMemory(
+      MEMORY_BAR.index,
+      { size: MEMORY_BAR.size },
+      {
+        readMmio: (offset, size) => this.#read(offset, size),
+        writeMmio: (offset, size, value) => this.#write('mmio', offset, size, value),
+      },
+    );
+    pci.addPorts(IO_BAR.index, IO_BAR.size, {
+      readPort: (port, size) => this.#read(port, size),
+      writePort: (port, size, value) => this.#write('portio', port, size, value),
     });
-    this.config.addBar(IO_BAR.index, {
-      kind: 'io',
-      size: IO_BAR.size,
-      place: (address) => this.onPlaced?.('portio', address),
+    pci.config.set(PciHeader.bar0 + 4 * MEMORY_BAR.index, 4, memoryAddress);
+    pci.config.set(PciHeader.bar0 + 4 * IO_BAR.index, 4, ioAddress | 1);
+    pci.config.set(PciHeader.command, 2, PciCommand.io | PciCommand.memory);
+    pci.reset();
+    this.schema = v.strictObject({
+      pci: pci.schema,
+      current: v.nullable(
+        v.strictObject({ kind: v.picklist(['mmio', 'portio']), test: wholeNumber(0, TESTS.length - 1) }),
+      ),
+      count: unsigned(32),
     });
-    this.memory = {
-      readMmio: (offset, size) => this.#read(offset, size),
-      writeMmio: (offset, size, value) => this.#write('mmio', offset, size, value),
-    };
-  }
-
-  /** The I/O BAR as it answers at `base`. */
-  portsAt(base: number): PortDevice {
-    return {
-      readPort: (port, size) => this.#read(port - base, size),
-      writePort: (port, size, value) => this.#write('portio', port - base, size, value),
-    };
   }
 
   /** Writes that hit since the test was started. */
@@ -94,15 +100,15 @@ export class PciTestDevice implements Device<PciTestDeviceState> {
   reset(): void {
     this.#current = undefined;
     this.#count = 0;
-    this.config.reset();
+    this.#pci.reset();
   }
 
   save(): PciTestDeviceState {
-    return { config: this.config.save(), current: this.#current ? { ...this.#current } : null, count: this.#count };
+    return { pci: this.#pci.save(), current: this.#current ? { ...this.#current } : null, count: this.#count };
   }
 
   restore(state: PciTestDeviceState): void {
-    this.config.restore(state.config);
+    this.#pci.restore(state.pci);
     this.#current = state.current ?? undefined;
     this.#count = state.count;
   }

@@ -1,11 +1,9 @@
 /** The test devices in a machine. */
-import { definePlugin, isVisorkitError } from '@visorkit/core';
+import { definePlugin } from '@visorkit/core';
 import type { Plugin } from '@visorkit/core';
 import {
   AddDeviceToken,
   ConsoleToken,
-  MmioBusToken,
-  PciBusToken,
   PortBusToken,
   checkPluginOptions,
   objectWith,
@@ -23,7 +21,7 @@ import {
   SCRATCH_PORT,
   SCRATCH_PORTS,
 } from './pc-testdev.js';
-import { IO_BAR, MEMORY_BAR, PciTestDevice } from './pci-testdev.js';
+import { PciTestDevice, PciTestSettingsToken } from './pci-testdev.js';
 
 /** Where test programs print when they were built without a serial port. */
 export const PRINT_PORT = 0xf1;
@@ -78,32 +76,8 @@ export function pciTestdev(options: PciTestdevOptions = {}): Plugin {
   const { slot, memoryAddress = 0xfeb0_0000, ioAddress = 0xc000 } = options;
   return definePlugin({
     name: 'pci-testdev',
-    uses: { addDevice: AddDeviceToken, ports: PortBusToken, mmio: MmioBusToken, pci: PciBusToken },
-    apply(host, { addDevice, ports, mmio, pci }) {
-      const device = host.make(PciTestDevice);
-      const placed: Partial<Record<'mmio' | 'portio', () => void>> = {};
-      device.onPlaced = (kind, address) => {
-        placed[kind]?.();
-        delete placed[kind];
-        if (address === undefined) return;
-        try {
-          placed[kind] =
-            kind === 'mmio'
-              ? mmio.register(address, MEMORY_BAR.size, device.memory, host.name)
-              : ports.register(address, IO_BAR.size, device.portsAt(address), host.name);
-        } catch (error) {
-          // The guest chose the address; one that is taken must not end the machine.
-          if (!isVisorkitError(error)) throw error;
-          host.logger.warn(`the guest placed a BAR where it cannot be reached: ${error.message}`);
-        }
-      };
-      host.onDispose(() => Object.values(placed).forEach((remove) => remove()));
-      addDevice(device);
-      host.onDispose(pci.attach(device.config, slot).detach);
-      device.config.set(0x10 + 4 * MEMORY_BAR.index, 4, memoryAddress);
-      device.config.set(0x10 + 4 * IO_BAR.index, 4, ioAddress | 1);
-      device.config.set(0x04, 2, 0x0003);
-      device.config.reset();
-    },
+    uses: { addDevice: AddDeviceToken },
+    provides: [{ token: PciTestSettingsToken, scope: 'private', make: () => ({ slot, memoryAddress, ioAddress }) }],
+    apply: (host, { addDevice }) => addDevice(host.make(PciTestDevice)),
   });
 }
