@@ -5,7 +5,7 @@
 
 /** Done; go on with the next record. */
 export const OK: i32 = 0;
-/** An exception was raised (exceptions.ts: raise*). The instruction has changed nothing. */
+/** An exception was raised (system/raise.ts). The instruction has changed nothing. */
 export const FAULT: i32 = 1;
 /** Done; RIP holds the next instruction's address (a jump, or state changed so that code must be looked up anew). */
 export const JUMP: i32 = 2;

@@ -309,11 +309,14 @@ export function flushVpidPage(vpid: u32, linear: u64): void {
   for (let info: usize = TLB_SET_INFO; info < INFO_END; info += INFO_BYTES) if (hasVpid(info, vpid)) flushPageOf(info, linear);
 }
 /** Drops the translations of every VPID but 0. */
-export function flushVpids(): void {
+export function flushVpids(): void { flushProcessor(false); }
+/** Drops all translations of this processor: what they depend on is not part of a VMCS, and so not of one VPID (PKRU). */
+export function flushEverywhere(): void { flushProcessor(true); }
+function flushProcessor(zero: bool): void {
   countFlush();
   for (let info: usize = TLB_SET_INFO; info < INFO_END; info += INFO_BYTES) {
     const vpid = load<u32>(info, S_VPID);
-    if (vpid != 0 && hasVpid(info, vpid)) flushSet(info);
+    if ((vpid != 0 || zero) && hasVpid(info, vpid)) flushSet(info);
   }
 }
 /** Drops the combined mappings made through EPT whose top table is at `root`; 0: through any EPT. */

@@ -7,7 +7,7 @@
 import { fail } from '@visorkit/core';
 import type { CpuidEntry } from '@visorkit/core';
 import { ArrayGuestMemory } from '@visorkit/machine';
-import { VmcsField } from '@visorkit/x86';
+import { VmcsField, infoHasError, taskSelector, taskSource } from '@visorkit/x86';
 import { processorCpuid, writeFeatures } from './cpuid.js';
 import {
   BOUNCE,
@@ -195,9 +195,11 @@ export class Engine {
   completeTaskSwitch(): boolean {
     const { vmcs } = this,
       qualification = vmcs.read32(VmcsField.EXIT_QUALIFICATION);
-    const hasError = (vmcs.read32(VmcsField.IDT_VECTORING_INFO) >>> 11) & 1;
+    const hasError = Number(infoHasError(vmcs.read32(VmcsField.IDT_VECTORING_INFO)));
     const error = vmcs.read32(VmcsField.IDT_VECTORING_ERROR_CODE);
-    return this.exports.performTaskSwitch(qualification & 0xffff, qualification >>> 30, hasError, error) === 0;
+    return (
+      this.exports.performTaskSwitch(taskSelector(qualification), taskSource(qualification), hasError, error) === 0
+    );
   }
 
   /** Number of the VM-entry rule that failed (entry-rules.ts), 0 for none. */

@@ -1,18 +1,25 @@
-/** The software x86-64 processor with VT-x. */
-export * from './cpuid.js';
+/**
+ * The software x86-64 processor with VT-x: what a hypervisor needs of it. Addresses of its state are `@visorkit/engine/layout` and
+ * `@visorkit/engine/vmcs-layout`; `@visorkit/engine/testing` has a VMCS that passes every check.
+ */
 export { ProcessorBanks, SAVED_PROCESSOR_PARTS } from './banks.js';
 export type { SavedProcessor, SavedTurns } from './banks.js';
-export * from './engine.js';
-export * from './entry-rules.js';
-export * from './mmio-log.js';
-export * from './module.js';
-export * from './page-allocator.js';
+export {
+  ARCH_CAPABILITIES,
+  PHYSICAL_ADDRESS_BITS,
+  PROCESSOR_FEATURES,
+  TSC_FREQUENCY,
+  XCR0_SUPPORTED,
+  processorCpuid,
+} from './cpuid.js';
+export type { ProcessorVendor } from './cpuid.js';
+export { Engine, engineMemory } from './engine.js';
+export type { EngineOptions } from './engine.js';
+export { describeEntryRule } from './entry-rules.js';
+export type { MmioLog } from './mmio-log.js';
+export { processorModule, processorModuleNow } from './module.js';
+export type { ProcessorSource } from './module.js';
 export { ProcessorState } from './processor-state.js';
-export * from './reset.js';
 export { restoreStructures, saveStructures } from './state.js';
 export type { EngineState, VmxStructures } from './state.js';
-export * from './vmcs.js';
-export * as layout from './layout.js';
-export * as vmcsLayout from './vmcs-layout.js';
-export * from './testing.js';
-export type { WasmMemory } from './webassembly.js';
+export type { WasmMemory, WasmModule } from './webassembly.js';

@@ -5,6 +5,9 @@
  * disagree. All addresses are bytes from the start of the memory. A state block at constant addresses lets the
  * interpreter, and later the translator, reach every register with one load.
  *
+ * Whatever outlives an instruction has an address here: a processor is one block of memory, and others can read it. The globals in assembly/ are
+ * working values of the instruction being run or decoded (second results of functions, an unpacked number), and tables made once.
+ *
  * The linear memory is "physical memory as the hypervisor sees it": an address in it is a host-physical address (HPA).
  */
 

@@ -3,7 +3,6 @@
  * the addresses of layout.ts, so that reading is the same, and changes nothing.
  */
 import {
-  ACTIVITY,
   CR0,
   CR2,
   CR3,
@@ -109,10 +108,6 @@ export class ProcessorState {
   /** Interruptibility state as in the VMCS. */
   get interruptibility(): number {
     return this.words[INTERRUPTIBILITY >>> 2];
-  }
-  /** Activity state as in the VMCS. */
-  get activity(): number {
-    return this.words[ACTIVITY >>> 2];
   }
   /** An MSR the processor keeps, or undefined. */
   readMsr(index: number): bigint | undefined {

@@ -1,5 +1,5 @@
 /** Several VMCSs in turn (SDM 3C 25.11.3), and translations by VPID and EPT pointer (29.4). */
-import { ExitReason, VmcsField as F, controlBits, eptPointer, interruptionInfo } from '@visorkit/x86';
+import { ExitReason, VMCS_FIELDS, VmcsField as F, controlBits, eptPointer, interruptionInfo } from '@visorkit/x86';
 import type { EptBuilder } from '@visorkit/x86';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { ProcessorBanks } from './banks.js';
@@ -7,6 +7,7 @@ import { Engine } from './engine.js';
 import { COUNTERS } from './layout.js';
 import { writeIdentityTables, writeValidVmcs } from './testing.js';
 import { ENTER_DEADLINE, ENTER_VMFAIL, NO_REGION, V_LAUNCH_STATE } from './vmcs-layout.js';
+import { fieldAddress } from './vmcs.js';
 
 const DATA = 0x50_0000;
 const OPERAND_ERROR = 28;
@@ -115,6 +116,33 @@ describe('VMCS regions', () => {
     expect(engine.vmcs.read32(F.EXIT_REASON)).toBe(ExitReason.HLT);
   });
 
+  it('hold every field', () => {
+    const a = engine.newVmcsRegion(),
+      b = engine.newVmcsRegion();
+    const fields = VMCS_FIELDS.filter(({ encoding }) => fieldAddress(encoding) !== -1);
+    // what has bits that cannot be written, or that RFLAGS's lazy form changes
+    const value = (encoding: number, salt: bigint): bigint => {
+      if (encoding === F.GUEST_RFLAGS) return salt === 1n ? 0x246n : 0x86n;
+      return BigInt.asUintN(16, BigInt(encoding) * 7n + salt * 0x1357n);
+    };
+    for (const [region, salt] of [
+      [a, 1n],
+      [b, 2n],
+    ] as const) {
+      expect(engine.vmptrld(region)).toBe(0);
+      for (const { encoding } of fields) engine.vmcs.write64(encoding, value(encoding, salt));
+    }
+    for (const [region, salt] of [
+      [a, 1n],
+      [b, 2n],
+      [a, 1n],
+    ] as const) {
+      expect(engine.vmptrld(region)).toBe(0);
+      for (const { encoding, name } of fields)
+        expect([name, engine.vmcs.read64(encoding)]).toEqual([name, value(encoding, salt)]);
+    }
+  });
+
   it('without a current one, no guest is entered', () => {
     const a = makeGuest(1, CODE_A, 0);
     run(a);
@@ -200,6 +228,24 @@ describe('translations', () => {
     expect([count(0), count(2)]).toEqual([1n, 2n]);
   });
 
+  it('do not outlive what a register says that all guests share', () => {
+    const a = makeGuest(1, CODE_A, 0);
+    engine.cr4 = 0x40_0020n; // protection keys
+    run(a);
+    run(a);
+    const b = makeGuest(2, CODE_B, 1);
+    engine.cr4 = 0x40_0020n;
+    // XOR ECX, ECX; XOR EDX, EDX; MOV EAX, 3; WRPKRU: no data access to pages with key 0; HLT
+    const forbid = [0x31, 0xc9, 0x31, 0xd2, 0xb8, 3, 0, 0, 0, 0x0f, 0x01, 0xef, 0xf4];
+    engine.memory.write(CODE_B, Uint8Array.from(forbid));
+    run(b);
+    expect(engine.vmptrld(a.region)).toBe(0);
+    engine.vmcs.write32(F.EXCEPTION_BITMAP, 1 << 14);
+    engine.enter();
+    expect(engine.vmcs.read32(F.EXIT_INTERRUPTION_INFO)).toBe(interruptionInfo(14, 3, true));
+    expect(engine.vmcs.read64(F.EXIT_QUALIFICATION)).toBe(BigInt(DATA));
+  });
+
   it('do not hide a data breakpoint that the hypervisor has set', () => {
     const a = makeGuest(1, CODE_A, 0);
     run(a);
@@ -207,7 +253,8 @@ describe('translations', () => {
     engine.vmcs.write32(F.EXCEPTION_BITMAP, 1 << 1);
     engine.setDebugRegister(0, BigInt(DATA));
     engine.vmcs.write64(F.GUEST_DR7, 0xd_0402n); // breakpoint 0, global: writes, 4 bytes
-    expect(engine.enter()).toBe(ExitReason.EXCEPTION);
+    engine.enter();
+    expect(engine.vmcs.read32(F.EXIT_INTERRUPTION_INFO)).toBe(interruptionInfo(1, 3));
     expect(engine.vmcs.read64(F.EXIT_QUALIFICATION) & 15n).toBe(1n);
     expect(count(0)).toBe(3n); // a trap: the write is done
     engine.vmcs.write64(F.GUEST_DR7, 0x400n);

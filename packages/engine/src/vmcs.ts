@@ -1,6 +1,7 @@
 /** Fields of the current VMCS by their encoding (Intel SDM volume 3D, appendix B), for the hypervisor's side. */
 import { fail } from '@visorkit/core';
-import { VmcsField, vmcsFieldName } from '@visorkit/x86';
+import { VmcsField, vmcsFieldIndex, vmcsFieldType, vmcsFieldWidth } from '@visorkit/x86';
+import type { VmcsFieldType, VmcsFieldWidth } from '@visorkit/x86';
 import {
   ACTIVITY,
   CR0,
@@ -54,25 +55,13 @@ import {
   V_DIRTY,
 } from './vmcs-layout.js';
 
-/** Group of slots by width (bits 14:13) and type (bits 11:10). */
-const GROUPS: readonly number[] = [
-  GROUP_CONTROL_16,
-  -1,
-  GROUP_GUEST_16,
-  GROUP_HOST_16,
-  GROUP_CONTROL_64,
-  GROUP_READONLY_64,
-  GROUP_GUEST_64,
-  GROUP_HOST_64,
-  GROUP_CONTROL_32,
-  GROUP_READONLY_32,
-  GROUP_GUEST_32,
-  GROUP_HOST_32,
-  GROUP_CONTROL_N,
-  GROUP_READONLY_N,
-  GROUP_GUEST_N,
-  GROUP_HOST_N,
-];
+/** Group of slots by width and type. */
+const GROUPS: Readonly<Record<VmcsFieldWidth, Readonly<Record<VmcsFieldType, number>>>> = {
+  16: { control: GROUP_CONTROL_16, readonly: -1, guest: GROUP_GUEST_16, host: GROUP_HOST_16 },
+  64: { control: GROUP_CONTROL_64, readonly: GROUP_READONLY_64, guest: GROUP_GUEST_64, host: GROUP_HOST_64 },
+  32: { control: GROUP_CONTROL_32, readonly: GROUP_READONLY_32, guest: GROUP_GUEST_32, host: GROUP_HOST_32 },
+  natural: { control: GROUP_CONTROL_N, readonly: GROUP_READONLY_N, guest: GROUP_GUEST_N, host: GROUP_HOST_N },
+};
 
 /** Guest-state fields that live in the state block: [encoding, address]. RFLAGS is kept lazily and has no address. */
 const REGISTERS = new Map<number, number>([
@@ -152,37 +141,25 @@ const SIZE = new Uint8Array(LIMIT);
 const DIRTY = new Uint8Array(LIMIT);
 const RFLAGS = -2;
 
+/** Bytes by width in a slot, and as a register of the state block: those are 4 or 8 bytes, whatever the field's width. */
+const SLOT_BYTES = { 16: 2, 32: 4, 64: 8, natural: 8 } as const;
+const REGISTER_BYTES = { 16: 4, 32: 4, 64: 8, natural: 8 } as const;
+const DIRTY_BY_TYPE = { control: DIRTY_CONTROLS, readonly: 0, guest: DIRTY_GUEST, host: DIRTY_HOST } as const;
+
+function dirtiedBy(encoding: number): number {
+  if (LIVE.has(encoding)) return 0;
+  if (TRANSLATION.has(encoding)) return DIRTY_CONTROLS | DIRTY_TRANSLATION;
+  return DIRTY_BY_TYPE[vmcsFieldType(encoding)] | (PAGING.has(encoding) ? DIRTY_PAGING : 0);
+}
+
 for (const encoding of Object.values(VmcsField)) {
-  const group = ((encoding >>> 13) & 3) * 4 + ((encoding >>> 10) & 3),
-    type = (encoding >>> 10) & 3;
-  const register = REGISTERS.get(encoding);
-  ADDRESS[encoding] =
-    encoding === VmcsField.GUEST_RFLAGS ? RFLAGS : (register ?? GROUPS[group] + ((encoding >>> 1) & 0x1ff) * 8);
-  // Registers in the state block are 4 or 8 bytes, whatever the field's width: selectors have 4
-  const width = (encoding >>> 13) & 3;
+  const width = vmcsFieldWidth(encoding),
+    register = REGISTERS.get(encoding),
+    slot = GROUPS[width][vmcsFieldType(encoding)] + vmcsFieldIndex(encoding) * 8;
+  ADDRESS[encoding] = encoding === VmcsField.GUEST_RFLAGS ? RFLAGS : (register ?? slot);
   SIZE[encoding] =
-    width === 0
-      ? register === undefined
-        ? 2
-        : 4
-      : width === 2
-        ? encoding === VmcsField.GUEST_SYSENTER_CS
-          ? 8
-          : 4
-        : 8;
-  DIRTY[encoding] = LIVE.has(encoding)
-    ? 0
-    : TRANSLATION.has(encoding)
-      ? DIRTY_CONTROLS | DIRTY_TRANSLATION
-      : PAGING.has(encoding)
-        ? DIRTY_GUEST | DIRTY_PAGING
-        : type === 0
-          ? DIRTY_CONTROLS
-          : type === 2
-            ? DIRTY_GUEST
-            : type === 3
-              ? DIRTY_HOST
-              : 0;
+    encoding === VmcsField.GUEST_SYSENTER_CS ? 8 : (register === undefined ? SLOT_BYTES : REGISTER_BYTES)[width];
+  DIRTY[encoding] = dirtiedBy(encoding);
 }
 
 function range(n: number): number[] {
@@ -279,9 +256,4 @@ export class Vmcs {
       );
     return address;
   }
-}
-
-/** A field's name for messages. */
-export function fieldName(encoding: number): string {
-  return vmcsFieldName(encoding) ?? `0x${encoding.toString(16)}`;
 }

@@ -77,7 +77,7 @@ export interface MemoryViews {
   destroy(view: MemoryView): void;
   /** Puts a vCPU, or all of them, into a view, from its next entry on. */
   use(view: MemoryView, vcpu?: Pick<Vcpu, 'index'>): void;
-  /** The view that a vCPU is in; VMFUNC in the guest may have changed it. */
+  /** The view that a vCPU is in; VMFUNC in the guest may have changed it. The base view where a plugin has given it tables of its own. */
   current(vcpu: Pick<Vcpu, 'index'>): MemoryView;
   /** A shadow page with the bytes of the machine's page at `from`, or with zeroes. Throws `HYPERVISOR_MEMORY_FULL`. */
   allocatePage(from?: number): ShadowPage;

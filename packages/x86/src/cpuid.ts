@@ -163,18 +163,3 @@ export function cpuidMask(leaf: number, subleaf: number, register: CpuidRegister
   }
   return mask >>> 0;
 }
-
-/** Names of the features a register's value has. */
-export function cpuidNames(leaf: number, subleaf: number, register: CpuidRegister, value: number): string[] {
-  const names: string[] = [];
-  for (const [name, feature] of CPUID_FEATURES) {
-    if (
-      feature.leaf === leaf &&
-      feature.subleaf === subleaf &&
-      feature.register === register &&
-      (value >>> feature.bit) & 1
-    )
-      names.push(name);
-  }
-  return names;
-}

@@ -13,22 +13,6 @@ export const AccessRights = {
   UNUSABLE: 1 << 16,
 } as const;
 
-/** Types of system segments and gates (SDM 3A table 3-2). */
-export const SystemType = {
-  TSS16_AVAILABLE: 1,
-  LDT: 2,
-  TSS16_BUSY: 3,
-  CALL_GATE16: 4,
-  TASK_GATE: 5,
-  INTERRUPT_GATE16: 6,
-  TRAP_GATE16: 7,
-  TSS_AVAILABLE: 9,
-  TSS_BUSY: 11,
-  CALL_GATE: 12,
-  INTERRUPT_GATE: 14,
-  TRAP_GATE: 15,
-} as const;
-
 /** Access rights that boot code needs. */
 export const COMMON_ACCESS_RIGHTS = {
   /** 16-bit code and data of real mode, accessed. */
@@ -52,14 +36,6 @@ export interface Descriptor {
   accessRights: number;
 }
 
-/** Takes a descriptor apart. `low` and `high` are its two words. */
-export function decodeDescriptor(low: number, high: number): Descriptor {
-  const base = ((low >>> 16) | ((high & 0xff) << 16) | (high & 0xff000000)) >>> 0;
-  let limit = (low & 0xffff) | (high & 0xf0000);
-  if (high & 0x800000) limit = ((limit << 12) | 0xfff) >>> 0;
-  return { base, limit: limit >>> 0, accessRights: (high >>> 8) & 0xf0ff };
-}
-
 /** The descriptor's 8 bytes as a bigint. A limit of 1 MiB or more needs G set in the access rights. */
 export function encodeDescriptor({ base, limit, accessRights }: Descriptor): bigint {
   const units = accessRights & AccessRights.G ? Math.floor(limit / 4096) : limit;
@@ -69,11 +45,6 @@ export function encodeDescriptor({ base, limit, accessRights }: Descriptor): big
   const high =
     ((base & 0xff000000) | (units & 0xf0000) | ((accessRights & 0xf0ff) << 8) | ((base >>> 16) & 0xff)) >>> 0;
   return (BigInt(high) << 32n) | BigInt(low);
-}
-
-/** The 16 bytes of a TSS or LDT descriptor in 64-bit mode. */
-export function encodeSystemDescriptor64(base: bigint, limit: number, accessRights: number): [bigint, bigint] {
-  return [encodeDescriptor({ base: Number(base & 0xffffffffn), limit, accessRights }), base >> 32n];
 }
 
 /** An interrupt or trap gate of a 32-bit IDT. */
@@ -90,27 +61,7 @@ export function encodeGate64(selector: number, offset: bigint, type: number, dpl
   return [(BigInt(high) << 32n) | BigInt(low), (offset >> 32n) & 0xffffffffn];
 }
 
-export function accessRightsDpl(rights: number): number {
-  return (rights >>> 5) & 3;
-}
-export function accessRightsType(rights: number): number {
-  return rights & 15;
-}
-export function isUsable(rights: number): boolean {
-  return (rights & AccessRights.UNUSABLE) === 0;
-}
 /** Default size of code in a segment with these rights. */
 export function codeBits(rights: number, longMode: boolean): 16 | 32 | 64 {
   return longMode && rights & AccessRights.L ? 64 : rights & AccessRights.DB ? 32 : 16;
-}
-/** Index of a selector in its table. */
-export function selectorIndex(selector: number): number {
-  return selector >>> 3;
-}
-export function selectorRpl(selector: number): number {
-  return selector & 3;
-}
-/** True when the selector names the LDT. */
-export function selectorIsLocal(selector: number): boolean {
-  return (selector & 4) !== 0;
 }

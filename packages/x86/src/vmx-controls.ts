@@ -70,18 +70,6 @@ export const SECONDARY_CONTROLS = {
   'instruction-timeout': 31,
 } as const;
 
-/** 64-bit field. */
-export const TERTIARY_CONTROLS = {
-  'loadiwkey-exiting': 0,
-  'enable-hlat': 1,
-  'ept-paging-write-control': 2,
-  'guest-paging-verification': 3,
-  'ipi-virtualization': 4,
-  'enable-msr-list-instructions': 6,
-  'virtualize-spec-ctrl': 7,
-  'apic-timer-virtualization': 8,
-} as const;
-
 export const EXIT_CONTROLS = {
   'save-debug-controls': 2,
   'host-address-space-size': 9,

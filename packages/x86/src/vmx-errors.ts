@@ -27,12 +27,3 @@ export const VM_INSTRUCTION_ERRORS: { readonly [error: number]: string } = {
   26: 'VM entry with events blocked by MOV SS',
   28: 'invalid operand to INVEPT or INVVPID',
 };
-
-export const VMX_ABORTS: { readonly [indicator: number]: string } = {
-  1: 'a failure in saving guest MSRs',
-  2: 'a failure in the host PDPTE checks',
-  3: 'the current VMCS is corrupted',
-  4: 'a failure in loading host MSRs',
-  5: 'a machine check during VM exit',
-  6: 'a 64-bit guest left to a 32-bit host',
-};

@@ -1,25 +1,24 @@
 /** Exit qualifications, names, segments and paging against the SDM. */
 import { describe, expect, it } from 'vitest';
-import { CPUID_FEATURES, cpuidMask, cpuidNames } from './cpuid.js';
+import { CPUID_FEATURES, cpuidMask } from './cpuid.js';
 import * as q from './exit-qualification.js';
 import { ExitReason, exitReasonName } from './exit-reasons.js';
 import { msrBitmapByte, msrName } from './msr.js';
-import { isCanonical, pagingMode, walkPageTables } from './paging.js';
+import { isCanonical, pagingMode } from './paging.js';
 import { hasErrorCode, interruptionInfo } from './registers.js';
-import { decodeDescriptor, encodeDescriptor, encodeGate64, encodeSystemDescriptor64 } from './segments.js';
+import { encodeDescriptor, encodeGate64 } from './segments.js';
 import { CONTROL_TABLES, controlBits, controlNames } from './vmx-controls.js';
 
 describe('exit qualifications', () => {
   it('takes I/O apart', () => {
     const value = 0x03f8_0039; // REP OUTS? no: IN, string, REP, 2 bytes
-    expect([
-      q.ioSize(value),
-      q.ioInput(value),
-      q.ioString(value),
-      q.ioRep(value),
-      q.ioImmediate(value),
-      q.ioPort(value),
-    ]).toEqual([2, true, true, true, false, 0x3f8]);
+    expect([q.ioSize(value), q.ioInput(value), q.ioString(value), q.ioRep(value), q.ioPort(value)]).toEqual([
+      2,
+      true,
+      true,
+      true,
+      0x3f8,
+    ]);
   });
 
   it('takes control-register accesses apart', () => {
@@ -36,43 +35,14 @@ describe('exit qualifications', () => {
   it('takes the rest apart', () => {
     expect([q.drNumber(0x917), q.drRead(0x917), q.drRegister(0x917)]).toEqual([7, true, 9]);
     expect([q.taskSelector(0xc000_0028), q.taskSource(0xc000_0028)]).toEqual([0x28, q.TaskSwitchSource.GATE]);
-    expect([
-      q.eptRead(0x1a1),
-      q.eptWrite(0x1a1),
-      q.eptRightsFound(0x1a1),
-      q.eptFinalAccess(0x1a1),
-      q.eptLinearValid(0x1a1),
-    ]).toEqual([true, false, 4, true, true]);
-    expect([q.apicOffset(0x10b0), q.apicAccess(0x10b0)]).toEqual([0xb0, q.ApicAccess.WRITE]);
-    expect([q.debugBreakpoints(0x4001), q.debugSingleStep(0x4001), q.debugRegisterAccess(0x4001)]).toEqual([
-      1,
-      true,
-      false,
-    ]);
     const info = interruptionInfo(14, 3, true);
-    expect([q.infoValid(info), q.infoVector(info), q.infoType(info), q.infoHasError(info)]).toEqual([
-      true,
-      14,
-      3,
-      true,
-    ]);
+    expect([q.infoValid(info), q.infoHasError(info), q.infoNmiUnblocking(info)]).toEqual([true, true, false]);
   });
 
   it('takes instruction information apart', () => {
-    // scale 4, register 9, 64-bit address, memory, DS, index RSI, base RAX, second register RDX
-    const info = (2 | (9 << 3) | (2 << 7) | (3 << 15) | (6 << 18) | (0 << 23) | (2 << 28)) >>> 0;
-    expect([
-      q.infoScale(info),
-      q.infoRegister1(info),
-      q.infoAddressSize(info),
-      q.infoRegisterForm(info),
-      q.infoSegment(info),
-      q.infoIndex(info),
-      q.infoBase(info),
-      q.infoRegister2(info),
-    ]).toEqual([2, 9, 8, false, 3, 6, 0, 2]);
-    expect(q.infoIndex(1 << 22)).toBeUndefined();
-    expect(q.infoBase(1 << 27)).toBeUndefined();
+    // 64-bit address, DS
+    const info = (2 | (9 << 3) | (2 << 7) | (3 << 15) | (6 << 18)) >>> 0;
+    expect([q.infoAddressSize(info), q.infoSegment(info)]).toEqual([8, 3]);
   });
 });
 
@@ -107,28 +77,20 @@ describe('names and bits', () => {
 
   it('makes CPUID masks', () => {
     expect(cpuidMask(1, 0, 'edx', ['fpu', 'sse2', 'avx2'])).toBe((1 << 26) | 1);
-    expect(cpuidNames(7, 0, 'ebx', 0x20)).toEqual(['avx2']);
     expect(() => cpuidMask(1, 0, 'edx', ['warp'])).toThrow('not a CPUID feature');
     expect(CPUID_FEATURES.get('la57')).toEqual({ leaf: 7, subleaf: 0, register: 'ecx', bit: 16 });
   });
 });
 
 describe('segments', () => {
-  it('encodes and decodes descriptors', () => {
+  it('encodes descriptors', () => {
     expect(encodeDescriptor({ base: 0, limit: 0xffffffff, accessRights: 0xc09b })).toBe(0x00cf9b000000ffffn);
-    for (const descriptor of [
-      { base: 0x12345678, limit: 0xabcde, accessRights: 0x4093 },
-      { base: 0xffff0000, limit: 0xfffff, accessRights: 0x9b },
-      { base: 1, limit: 0x12345fff, accessRights: 0xc0f3 },
-    ]) {
-      const encoded = encodeDescriptor(descriptor);
-      expect(decodeDescriptor(Number(encoded & 0xffffffffn), Number(encoded >> 32n))).toEqual(descriptor);
-    }
+    expect(encodeDescriptor({ base: 0x12345678, limit: 0xabcde, accessRights: 0x4093 })).toBe(0x124a93345678bcden);
+    expect(encodeDescriptor({ base: 1, limit: 0x12345fff, accessRights: 0xc0f3 })).toBe(0x00c1f30000012345n);
     expect(() => encodeDescriptor({ base: 0, limit: 0x100000, accessRights: 0x93 })).toThrow('granularity');
   });
 
   it('encodes what takes 16 bytes', () => {
-    expect(encodeSystemDescriptor64(0x1_2345_6789n, 0x67, 0x89)).toEqual([0x2300894567890067n, 1n]);
     expect(encodeGate64(8, 0x1_2345_6789n, 14, 3, 2)).toEqual([0x2345ee0200086789n, 1n]);
   });
 });
@@ -142,35 +104,5 @@ describe('paging', () => {
     expect(isCanonical(0xffff_8000_0000_0000n)).toBe(true);
     expect(isCanonical(0x8000_0000_0000n)).toBe(false);
     expect(isCanonical(0x8000_0000_0000n, 57)).toBe(true);
-  });
-
-  it('walks tables of each mode', () => {
-    const memory = new Map<bigint, bigint>([
-      [0x1000n, 0x2007n],
-      [0x2000n, 0x3007n],
-      [0x3008n, 0x4005n],
-      [0x4010n, 0x8000_0000_0000_9001n], // 4-level, page at 202000H
-      [0x3000n, 0x40_0083n], // 2 MiB
-    ]);
-    const read = (gpa: bigint): bigint | undefined => memory.get(gpa);
-    expect(walkPageTables(0x20_2123n, 0x80000001n, 0x1000n, 0x20n, 0xd00n, read)).toEqual({
-      gpa: 0x9123n,
-      pageSize: 4096,
-      writable: false,
-      user: false,
-      executable: false,
-    });
-    expect(walkPageTables(0x1_2345n, 0x80000001n, 0x1000n, 0x20n, 0x500n, read)).toMatchObject({
-      gpa: 0x41_2345n,
-      pageSize: 0x200000,
-      writable: true,
-      user: false,
-    });
-    expect(walkPageTables(0x40_0000n, 0x80000001n, 0x1000n, 0x20n, 0x500n, read)).toBeUndefined();
-    // 32-bit, 4 MiB page with PSE-36 bits
-    expect(walkPageTables(0x12_3456n, 0x80000001n, 0x5000n, 0x10n, 0n, () => 0x0080_2083n)).toMatchObject({
-      gpa: 0x1_0092_3456n,
-      pageSize: 0x400000,
-    });
   });
 });

@@ -6,7 +6,7 @@ import { commit, linearOf, operandRead, operandWrite, segmentFailed } from "../m
 import { CR0_TS, CR4_OSXSAVE, is64 } from "../mode";
 import { P_VEX, recModrm, recPrefixes, recSegment, recSize, recUnitOp } from "../record";
 import { FAULT, OK } from "../status";
-import { flushTlb } from "../tlb";
+import { flushEverywhere } from "../tlb";
 import { raise, raiseError } from "../system/raise";
 import { SECONDARY_XSAVES, secondaryControl } from "../vmx/controls";
 import { REASON_XRSTORS, REASON_XSAVES, vmexit } from "../vmx/exits";
@@ -292,7 +292,7 @@ function restoreExtended(pc: usize, supervisor: bool): i32 {
     const value: u32 = loaded & PKRU_STATE ? load<u32>(IMAGE, AT_PKRU) : 0;
     if (value != load<u32>(PKRU)) {
       store<u32>(PKRU, value);
-      flushTlb(); // translations were made with the old rights
+      flushEverywhere(); // translations were made with the old rights
     }
   }
   return OK;

@@ -12,7 +12,7 @@ import { CR4_FSGSBASE, CR4_OSXSAVE, CR4_PCE, CR4_PKE, CR4_TSD, is64 } from "../m
 import { P_66, recPrefixes, recSegment, recSize } from "../record";
 import { PAUSED } from "../run-flags";
 import { END, FAULT, OK } from "../status";
-import { flushTlb, tableOf } from "../tlb";
+import { flushEverywhere, tableOf } from "../tlb";
 import { hostTsc, nextRandom } from "../time";
 import {
   PRIMARY_MONITOR_EXITING, PRIMARY_MWAIT_EXITING, PRIMARY_PAUSE_EXITING, PRIMARY_RDPMC_EXITING, PRIMARY_RDTSC_EXITING, SECONDARY_PAUSE_LOOP_EXITING,
@@ -179,7 +179,7 @@ export function wrpkru(): i32 {
   if (!hasFeature(F_PKU) || (load<u64>(CR4) & CR4_PKE) == 0) return raise(UD);
   if ((load<u32>(RCX) | load<u32>(RDX)) != 0) return raiseError(GP, 0);
   store<u32>(PKRU, load<u32>(RAX));
-  flushTlb(); // translations were made with the old rights
+  flushEverywhere(); // translations were made with the old rights
   return OK;
 }
 

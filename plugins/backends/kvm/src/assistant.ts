@@ -6,7 +6,9 @@
  */
 import { Segment } from '@visorkit/core';
 import type { SegmentState, Vcpu } from '@visorkit/core';
-import { XCR0_SUPPORTED, Engine, describeEntryRule, layout, processorModuleNow, vmcsLayout } from '@visorkit/engine';
+import { XCR0_SUPPORTED, Engine, describeEntryRule, processorModuleNow } from '@visorkit/engine';
+import * as layout from '@visorkit/engine/layout';
+import * as vmcsLayout from '@visorkit/engine/vmcs-layout';
 import type { WasmMemory } from '@visorkit/engine';
 import {
   AccessRights,

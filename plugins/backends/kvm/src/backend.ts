@@ -11,7 +11,8 @@ import type {
   ServiceSink,
   Token,
 } from '@visorkit/core';
-import { engineMemory, layout } from '@visorkit/engine';
+import { engineMemory } from '@visorkit/engine';
+import * as layout from '@visorkit/engine/layout';
 import {
   ArrayGuestMemory,
   CpuidTableToken,

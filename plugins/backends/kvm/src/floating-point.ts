@@ -1,5 +1,5 @@
 /** The floating-point and vector state between a standard XSAVE area (SDM 1, 13.4) and the software processor. */
-import { layout } from '@visorkit/engine';
+import * as layout from '@visorkit/engine/layout';
 import type { Engine } from '@visorkit/engine';
 
 /** Offsets in the legacy region (SDM 1 table 10-2, 64-bit form) and behind it. */

@@ -1,6 +1,6 @@
 /** What the software VT-x processor can do, told to the kernel before a VM is opened. */
 import type { ControlSupport } from '@visorkit/core';
-import { vmcsLayout as layout } from '@visorkit/engine';
+import * as layout from '@visorkit/engine/vmcs-layout';
 import { controlNames, exitReasonName } from '@visorkit/x86';
 
 /** Reasons that the processor gives. */

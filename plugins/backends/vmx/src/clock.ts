@@ -6,7 +6,7 @@
  */
 import { host } from '@visorkit/core';
 import type { ExecutionClock } from '@visorkit/core';
-import { layout } from '@visorkit/engine';
+import * as layout from '@visorkit/engine/layout';
 import type { Engine } from '@visorkit/engine';
 
 export interface SavedClock {

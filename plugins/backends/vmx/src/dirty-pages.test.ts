@@ -130,6 +130,35 @@ describe.each<DirtyTracking>(['flags', 'log'])('written pages by %s', (how) => {
   });
 });
 
+describe('a full log', () => {
+  it('is emptied in the middle of the delivery of an interrupt, which comes all the same, once', async () => {
+    const vm = await BareMachine.create(),
+      [vcpu] = vm.vcpus,
+      IDT = 0x11_0000,
+      GDT = 0x11_1000,
+      HANDLER = 0x11_2000;
+    vm.memory.writeU64(GDT + 8, 0x00af_9b00_0000_ffffn);
+    vm.memory.writeU64(
+      IDT + 0x40 * 16,
+      (BigInt(HANDLER >>> 16) << 48n) | (0x8en << 40n) | (8n << 16n) | BigInt(HANDLER & 0xffff),
+    );
+    // MOV AL, [100000H]; INC AL; MOV [100000H], AL; VMCALL
+    vm.memory.write(
+      HANDLER,
+      Uint8Array.of(0x8a, 0x04, 0x25, 0, 0, 0x10, 0, 0xfe, 0xc0, 0x88, 0x04, 0x25, 0, 0, 0x10, 0, 0x0f, 0x01, 0xc1),
+    );
+    vcpu.idtr = { base: BigInt(IDT), limit: 4095 };
+    vcpu.gdtr = { base: BigInt(GDT), limit: 0xf };
+    vm.views.trackDirty('log');
+    vcpu.vmcs.write32(VmcsField.PML_INDEX, 0xffff);
+    vcpu.rflags = 0x202n;
+    vcpu.injectInterrupt(0x40);
+    expect(vm.read(PAGE)).toBe(1);
+    expect(vcpu.vmcs.read32(VmcsField.PML_INDEX)).toBeLessThan(511);
+    expect(vm.views.base.dirtyPages()).toEqual(expect.arrayContaining([0x7000, PAGE])); // the stack below 8000H
+  });
+});
+
 describe('looking for written pages', () => {
   it('can change its way', async () => {
     const vm = await BareMachine.create(),

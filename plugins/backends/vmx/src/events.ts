@@ -1,6 +1,7 @@
 /** Events queued for the next VM entry, and how they combine with one whose delivery was cut short by an exit. */
 import type { VmExit } from '@visorkit/core';
-import { layout, vmcsLayout } from '@visorkit/engine';
+import * as layout from '@visorkit/engine/layout';
+import * as vmcsLayout from '@visorkit/engine/vmcs-layout';
 import type { Engine, ProcessorBanks, ProcessorState } from '@visorkit/engine';
 import { EventType, Vector, VmcsField, hasErrorCode, interruptionInfo } from '@visorkit/x86';
 

@@ -1,8 +1,9 @@
 /** Fills the vCPU's VmExit record from the exit-information fields of the VMCS. Runs at every exit: no allocation, no bigint. */
 import type { VmExit } from '@visorkit/core';
-import { layout, vmcsLayout } from '@visorkit/engine';
+import * as layout from '@visorkit/engine/layout';
+import * as vmcsLayout from '@visorkit/engine/vmcs-layout';
 import type { Engine } from '@visorkit/engine';
-import { ExitReason } from '@visorkit/x86';
+import { ExitReason, infoAddressSize, infoSegment, ioInput, ioPort, ioRep, ioSize, ioString } from '@visorkit/x86';
 
 const word = (address: number): number => address >>> 2;
 const QUALIFICATION = word(vmcsLayout.V_EXIT_QUALIFICATION);
@@ -41,18 +42,18 @@ export function fillExit(exit: VmExit, engine: Engine, result: number): void {
 
 function fillIo(exit: VmExit, words: Uint32Array, qualification: number): void {
   const { io } = exit,
-    size = (qualification & 7) + 1;
-  io.port = qualification >>> 16;
-  io.size = size as 1 | 2 | 4;
-  io.input = (qualification & 8) !== 0;
-  io.string = (qualification & 16) !== 0;
-  io.rep = (qualification & 32) !== 0;
+    size = ioSize(qualification);
+  io.port = ioPort(qualification);
+  io.size = size;
+  io.input = ioInput(qualification);
+  io.string = ioString(qualification);
+  io.rep = ioRep(qualification);
   const a = words[RAX];
   io.value = io.input ? 0 : size === 1 ? a & 0xff : size === 2 ? a & 0xffff : a;
   if (io.string) {
     const info = exit.instructionInfo;
-    io.addressSize = (2 << ((info >>> 7) & 7)) as 2 | 4 | 8;
-    io.segment = io.input ? 0 : (info >>> 15) & 7;
+    io.addressSize = infoAddressSize(info);
+    io.segment = io.input ? 0 : infoSegment(info);
     exit.guestLinearLow = words[LINEAR];
     exit.guestLinearHigh = words[LINEAR + 1];
   }

@@ -1,7 +1,7 @@
 /** The state a boot loader gives the first vCPU, on top of the state after INIT. */
 import { GPR_NAMES, SEGMENT_NAMES } from '@visorkit/core';
 import type { InitialState, SegmentState } from '@visorkit/core';
-import { layout } from '@visorkit/engine';
+import * as layout from '@visorkit/engine/layout';
 import type { Engine } from '@visorkit/engine';
 import { COMMON_ACCESS_RIGHTS as Rights, Cr0, Cr4, Efer } from '@visorkit/x86';
 

@@ -1,7 +1,7 @@
 /** Views of memory on pages that the guest is using: what a view says holds at the next access. */
 import { describe, expect, it } from 'vitest';
 import { PageRights } from '@visorkit/machine';
-import { VmcsField } from '@visorkit/x86';
+import { EptBuilder, VmcsField, eptPointer } from '@visorkit/x86';
 import { ALIAS, BareMachine, DIRECTORY, PAGE_TABLE } from '../test/bare-machine.js';
 
 const PAGE = 0x10_0000;
@@ -54,6 +54,26 @@ describe('rights of a page in use', () => {
       expect([vm.call(PAGE), vm.read(PAGE)]).toEqual([1, `read ${PAGE.toString(16)}`]);
       vm.views.base.restore(PAGE);
     }
+  });
+
+  it('hold for an instruction that reaches into the page from the one before', async () => {
+    const vm = await BareMachine.create();
+    vm.memory.write(OTHER - 1, BareMachine.codeOf(6)); // MOV AL, 6 lies across
+    expect(vm.call(OTHER - 1)).toBe(6);
+    vm.views.base.protect(OTHER, RW);
+    expect(vm.call(OTHER - 1)).toBe(`execute ${OTHER.toString(16)}`);
+    vm.views.base.protect(OTHER, RWX);
+    expect(vm.call(OTHER - 1)).toBe(6);
+    vm.views.base.protect(OTHER - 4096, RW);
+    expect(vm.call(OTHER - 1)).toBe(`execute ${PAGE.toString(16)}`);
+  });
+
+  it('hold for the code that changes the view', async () => {
+    const vm = await BareMachine.create({ needs }),
+      view = vm.views.create();
+    vm.views.allowVmfunc();
+    view.protect(0x1000, RW); // where the guest's own code is
+    expect([vm.vmfunc(0), vm.vmfunc(1)]).toEqual([0, 'execute 1000']);
   });
 
   it('hold for page tables of the guest', async () => {
@@ -263,6 +283,31 @@ describe('a view', () => {
     views.use(closed);
     expect(all()).toEqual([0x22, 0x22, 0x22]);
     expect(() => views.use(closed, { index: 3 })).toThrow(expect.objectContaining({ code: 'VIEW_VCPU' }));
+  });
+
+  it('is none that a plugin has given the vCPU by tables of its own', async () => {
+    const vm = await BareMachine.create(),
+      { views, backend } = vm,
+      [vcpu] = vm.vcpus,
+      view = views.create();
+    views.base.hide(PAGE, decoyOf(0xcc));
+    const nested = new EptBuilder({
+      words: backend.engine.words,
+      allocatePage: () => backend.engine.pages.allocatePage(),
+      freePage: () => {},
+    });
+    nested.map(0, backend.engine.memory.regions[0].hostOffset, 16 << 20);
+    nested.protect(PAGE, EXECUTE);
+    vcpu.vmcs.write64(VmcsField.EPT_POINTER, eptPointer(nested.root));
+    expect([vm.read(PAGE), vm.read(OTHER)]).toEqual([`read ${PAGE.toString(16)}`, 0]);
+    views.trackDirty('flags');
+    const other = await BareMachine.create();
+    other.restore(vm.save());
+    expect([other.read(PAGE), vm.read(PAGE)]).toEqual([`read ${PAGE.toString(16)}`, `read ${PAGE.toString(16)}`]);
+    views.use(views.base);
+    expect(vm.read(PAGE)).toBe(0xcc);
+    views.use(view);
+    expect(vm.read(PAGE)).toBe(0);
   });
 
   it('looks no other vCPU up to be changed', async () => {

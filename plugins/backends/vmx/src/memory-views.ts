@@ -1,7 +1,7 @@
 /** Views of guest memory as EPT hierarchies: the vmx backend's side of MemoryViews. */
 import { fail } from '@visorkit/core';
 import type { Vcpu } from '@visorkit/core';
-import { vmcsLayout } from '@visorkit/engine';
+import * as vmcsLayout from '@visorkit/engine/vmcs-layout';
 import type { Engine, MmioLog, ProcessorBanks } from '@visorkit/engine';
 import type { DirtyTracking, MemoryView, MemoryViews, ShadowPage } from '@visorkit/machine';
 import { EptBuilder, EptMemoryType, VmcsField, controlBits, eptPointer } from '@visorkit/x86';
@@ -19,6 +19,7 @@ const LIST_ENTRIES = 512;
 const EPT_SWITCHING = 1n;
 const VM_FUNCTIONS = controlBits('secondary', ['enable-vm-functions']);
 const PML = controlBits('secondary', ['enable-pml']);
+const NO_VIEW = -1;
 const POINTER = vmcsLayout.V_EPTP >>> 2;
 
 /**
@@ -30,7 +31,7 @@ export interface MemoryViewsState {
   roms: MappedRange[];
   shadows: ShadowPagesState;
   views: ViewState[];
-  /** The index of the view that each vCPU is in. */
+  /** The index of the view that each vCPU is in; -1 where it has tables of a plugin. */
   current: number[];
   tracking: DirtyTracking;
   logs: number[];
@@ -87,7 +88,7 @@ export class VmxMemoryViews implements MemoryViews, ViewSurroundings {
     const own = this.#own(view);
     if (own === this.base) fail('VIEW_IN_USE', 'The base view is there as long as the VM is.', { index: 0 });
     for (let index = 0; index < this.banks.count; index++) {
-      if (this.#currentOf(index) === own)
+      if (this.#viewOf(index) === own)
         fail('VIEW_IN_USE', `vCPU ${index} is in view ${own.index}: put it into another one first.`, {
           index: own.index,
           vcpu: index,
@@ -107,7 +108,7 @@ export class VmxMemoryViews implements MemoryViews, ViewSurroundings {
   }
 
   current(vcpu: Pick<Vcpu, 'index'>): VmxMemoryView {
-    return this.#currentOf(this.#index(vcpu));
+    return this.#viewOf(this.#index(vcpu)) ?? this.base;
   }
 
   allocatePage(from?: number): ShadowPage {
@@ -159,7 +160,10 @@ export class VmxMemoryViews implements MemoryViews, ViewSurroundings {
     if (this.tracking === 'log' || how === 'log') this.#log.enable(how === 'log');
     this.tracking = how;
     // the pointers have the switch of the flags in them
-    for (let index = 0; index < this.banks.count; index++) this.#write(this.#currentOf(index), index);
+    for (let index = 0; index < this.banks.count; index++) {
+      const view = this.#viewOf(index);
+      if (view !== undefined) this.#write(view, index);
+    }
     this.#fillList();
     this.engine.flushTranslations();
   }
@@ -174,7 +178,7 @@ export class VmxMemoryViews implements MemoryViews, ViewSurroundings {
 
   /** A read of the vCPU on the engine that its view hides: answers it into the log. False when the page is not hidden. */
   answerRead(log: MmioLog): boolean {
-    const decoy = this.#currentOf(this.banks.current).decoys.get(log.page);
+    const decoy = this.#viewOf(this.banks.current)?.decoys.get(log.page);
     if (decoy === undefined) return false;
     const offset = log.gpa % PAGE;
     for (let i = 0; i < log.size; i++) log.setData(i, 1, decoy[offset + i]);
@@ -204,7 +208,7 @@ export class VmxMemoryViews implements MemoryViews, ViewSurroundings {
       roms: this.map.save(),
       shadows: this.shadows.save(),
       views: this.all.map((view) => view.save()),
-      current: Array.from({ length: this.banks.count }, (_, index) => this.#currentOf(index).index),
+      current: Array.from({ length: this.banks.count }, (_, index) => this.#viewOf(index)?.index ?? NO_VIEW),
       tracking: this.tracking,
       logs: this.#log.save(),
       list: this.#list,
@@ -243,7 +247,10 @@ export class VmxMemoryViews implements MemoryViews, ViewSurroundings {
     this.tracking = state.tracking;
     this.#log.restore(state.logs);
     this.#list = state.list;
-    state.current.forEach((view, index) => this.#write(this.#views[view]!, index));
+    state.current.forEach((number, index) => {
+      const view = this.#views[number];
+      if (view !== undefined) this.#write(view, index);
+    });
     this.engine.flushTranslations();
   }
 
@@ -282,15 +289,16 @@ export class VmxMemoryViews implements MemoryViews, ViewSurroundings {
     return index;
   }
 
-  /** The VMCS says it: VMFUNC changes the pointer without telling anybody. */
-  #currentOf(index: number): VmxMemoryView {
-    const root = (this.banks.state(index).words[POINTER] & ~(PAGE - 1)) >>> 0;
-    return this.#byRoot.get(root) ?? this.base;
+  /**
+   * The view that a vCPU is in. The VMCS says it: VMFUNC changes the pointer without telling anybody. undefined: a plugin has given it tables of
+   * its own.
+   */
+  #viewOf(index: number): VmxMemoryView | undefined {
+    return this.#byRoot.get((this.banks.state(index).words[POINTER] & ~(PAGE - 1)) >>> 0);
   }
 
   #enter(view: VmxMemoryView, index: number): void {
-    const before = this.#byRoot.get((this.banks.state(index).words[POINTER] & ~(PAGE - 1)) >>> 0);
-    if (before === view) return;
+    if (this.#viewOf(index) === view) return;
     if (this.tracking === 'log') this.#collect(index); // what it wrote in the view it leaves
     this.#write(view, index);
   }
@@ -316,7 +324,8 @@ export class VmxMemoryViews implements MemoryViews, ViewSurroundings {
   /** Empties a vCPU's log into the lists of the views that it may have written in: the dirty flags say which it was. */
   #collect(index: number): void {
     if (this.tracking !== 'log') return;
-    const views = this.#list === 0 ? [this.#currentOf(index)] : this.all;
+    const current = this.#viewOf(index),
+      views = this.#list === 0 && current !== undefined ? [current] : this.all;
     this.#log.drain(index, (page) => {
       for (const { written } of views) written.add(page);
     });

@@ -1,7 +1,8 @@
 /** The register side of a vCPU: general, segment, control and debug registers, MSRs, translation. */
 import { fail } from '@visorkit/core';
 import type { DescriptorTable, SegmentState, TranslationFault } from '@visorkit/core';
-import { ARCH_CAPABILITIES, layout } from '@visorkit/engine';
+import { ARCH_CAPABILITIES } from '@visorkit/engine';
+import * as layout from '@visorkit/engine/layout';
 import type { Engine, ProcessorBanks, ProcessorState } from '@visorkit/engine';
 import { AccessRights, Cr0, Cr4, Efer, Msr, VmcsField, codeBits, isCanonical, msrName } from '@visorkit/x86';
 

@@ -1,14 +1,19 @@
 /** A vCPU on the software processor: enters the guest, brings its exits, completes what was handled. */
 import { VisorkitError, VmExit, checkValue } from '@visorkit/core';
 import type { BackendVcpu, InitialState, MergedControls, VcpuSnapshot, VmcsAccess } from '@visorkit/core';
-import { describeEntryRule, layout, vmcsLayout } from '@visorkit/engine';
+import { describeEntryRule } from '@visorkit/engine';
 import type { ProcessorBanks } from '@visorkit/engine';
+import * as layout from '@visorkit/engine/layout';
+import * as vmcsLayout from '@visorkit/engine/vmcs-layout';
 import {
   EventType,
   ExitReason,
   TaskSwitchSource,
   VM_INSTRUCTION_ERRORS,
   VmcsField,
+  infoHasError,
+  infoNmiUnblocking,
+  infoValid,
   interruptionInfo,
   taskSelector,
   taskSource,
@@ -44,8 +49,6 @@ const RF = 1 << 16;
 const BTF = 2;
 const SINGLE_STEP = 1 << 14;
 const BREAKPOINT_MET = 1 << 12;
-const VALID = 0x8000_0000;
-const NMI_UNBLOCKED = 1 << 12;
 const BLOCKING_BY_NMI = 8;
 const WINDOWS = (1 << 2) | (1 << 22);
 
@@ -261,7 +264,7 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
   performTaskSwitch(): boolean {
     const { qualification, idtVectoringInfo, idtVectoringErrorCode } = this.exit,
       source = taskSource(qualification);
-    const hasError = source === TaskSwitchSource.GATE && idtVectoringInfo >= VALID && (idtVectoringInfo & 0x800) !== 0;
+    const hasError = source === TaskSwitchSource.GATE && infoValid(idtVectoringInfo) && infoHasError(idtVectoringInfo);
     this.#retire();
     return (
       this.engine.exports.performTaskSwitch(
@@ -368,8 +371,8 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
     const { exit } = this;
     if (
       exit.reason !== ExitReason.EPT_MISCONFIGURATION &&
-      (exit.qualification & NMI_UNBLOCKED) !== 0 &&
-      exit.idtVectoringInfo < VALID
+      infoNmiUnblocking(exit.qualification) &&
+      !infoValid(exit.idtVectoringInfo)
     )
       this.engine.words[INTERRUPTIBILITY] |= BLOCKING_BY_NMI;
   }

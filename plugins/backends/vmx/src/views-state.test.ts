@@ -49,20 +49,21 @@ const step = fc.oneof(
   fc.record({ kind: fc.constant('create' as const), view }),
   fc.record({ kind: fc.constant('destroy' as const), view }),
   { weight: 2, arbitrary: fc.record({ kind: fc.constantFrom('use' as const, 'vmfunc' as const), view, cpu }) },
-  fc.record({ kind: fc.constant('move' as const) }),
+  fc.record({ kind: fc.constantFrom('move' as const, 'save' as const, 'rewind' as const) }),
 );
 
 /** Pages hold `B0 n C3`: read, n is what the second byte gives; called, what the code gives. */
 async function play(steps: readonly Step[]): Promise<void> {
   let vm = await BareMachine.create({ cpus: CPUS, memory: 4 << 20, needs });
-  const model: Model = { bytes: [], views: [[]], current: [0, 0] };
+  let model: Model = { bytes: [], views: [[]], current: [0, 0] };
   vm.views.allowVmfunc();
   for (let n = 0; n < PAGES; n++) {
     vm.memory.write(gpaOf(n), BareMachine.codeOf(n + 1));
     model.bytes.push(n + 1);
     model.views[0]!.push({ frame: n, rights: PageRights.RWX, decoy: undefined });
   }
-  let next = 0x40;
+  let next = 0x40,
+    earlier = { state: vm.save(), model: structuredClone(model) };
   for (const s of steps) {
     switch (s.kind) {
       case 'read':
@@ -99,6 +100,13 @@ async function play(steps: readonly Step[]): Promise<void> {
         vm = other;
         break;
       }
+      case 'save':
+        earlier = { state: vm.save(), model: structuredClone(model) };
+        break;
+      case 'rewind': // in the VM that has run on since then
+        vm.restore(earlier.state);
+        model = structuredClone(earlier.model);
+        break;
       default: {
         const own = vm.views.all.find((v) => v.index === s.view),
           entries = model.views[s.view];

@@ -1,7 +1,7 @@
 /** The control fields of one vCPU's VMCS: what the plugins hold, beside what the backend itself sets. */
 import type { MergedControls } from '@visorkit/core';
-import { vmcsLayout as layout } from '@visorkit/engine';
 import type { Engine, Vmcs } from '@visorkit/engine';
+import * as layout from '@visorkit/engine/vmcs-layout';
 import { VmcsField, controlBits, msrBitmapByte } from '@visorkit/x86';
 import type { ControlTableName } from '@visorkit/x86';
 import { FIXED_CONTROLS } from './capabilities.js';

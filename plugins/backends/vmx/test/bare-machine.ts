@@ -6,7 +6,7 @@
  */
 import { ControlBook, Gpr } from '@visorkit/core';
 import type { ControlNeeds, GuestMemory, ServiceSink, Token } from '@visorkit/core';
-import { layout } from '@visorkit/engine';
+import * as layout from '@visorkit/engine/layout';
 import { MemoryViewsToken, writeIdentityMap } from '@visorkit/machine';
 import type { MemoryViews } from '@visorkit/machine';
 import { ExitReason } from '@visorkit/x86';

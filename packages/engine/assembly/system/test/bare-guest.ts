@@ -2,9 +2,11 @@
  * A guest of a few bytes of machine code, for tests of the system instructions: descriptor tables, a TSS and handlers that halt are laid
  * out in guest memory, the processor is put into a mode, the code runs until a handler halts or another exit is taken.
  */
-import { VmcsField as F } from '@visorkit/x86';
+import { VmcsField as F, controlBits, encodeDescriptor } from '@visorkit/x86';
 import { Engine } from '../../../src/engine.js';
-import { ACTIVITY, GUEST_RAM } from '../../../src/layout.js';
+import { ACTIVITY } from '../../../src/layout.js';
+import { writeValidVmcs } from '../../../src/testing.js';
+import { ENTRY_REQUIRED, EXIT_REQUIRED, PIN_REQUIRED, PRIMARY_REQUIRED } from '../../../src/vmcs-layout.js';
 
 /** Selectors of the GDT below. */
 export const KERNEL_CODE = 0x08, KERNEL_DATA = 0x10, USER_CODE = 0x1b, USER_DATA = 0x23, USER_CODE64 = 0x2b, TSS = 0x30;
@@ -44,24 +46,15 @@ export class BareGuest {
     return guest;
   }
 
+  /** The VMCS that all tests of the engine begin with, with unrestricted guest and MSR bitmaps: nothing exits but HLT and what must. */
   private controls(): void {
-    const { engine: { vmcs, pages, longs } } = this;
-    const root = pages.allocatePage(), pointers = pages.allocatePage(), directory = pages.allocatePage();
-    longs[root >>> 3] = BigInt(pointers | 7);
-    longs[pointers >>> 3] = BigInt(directory | 7);
-    for (let i = 0; i < 2; i++) longs[(directory >>> 3) + i] = BigInt(GUEST_RAM + i * 0x200000) | 0xb7n;
-    vmcs.write32(F.PIN_CONTROLS, 0x16);
-    vmcs.write32(F.PRIMARY_CONTROLS, 0x94006172 | (1 << 7)); // HLT exiting, MSR bitmaps, secondary controls
-    vmcs.write32(F.SECONDARY_CONTROLS, 0x108a); // EPT, RDTSCP, unrestricted guest, INVPCID
-    vmcs.write32(F.EXIT_CONTROLS, 0x36ffb);
-    vmcs.write32(F.ENTRY_CONTROLS, 0x11fb);
-    vmcs.write64(F.EPT_POINTER, BigInt(root) | 0x1en);
+    const { engine } = this, { vmcs, pages } = engine;
+    writeValidVmcs(engine);
+    vmcs.write32(F.PIN_CONTROLS, PIN_REQUIRED);
+    vmcs.write32(F.PRIMARY_CONTROLS, (PRIMARY_REQUIRED | controlBits('primary', ['hlt-exiting', 'use-msr-bitmaps', 'activate-secondary-controls'])) >>> 0);
+    vmcs.write32(F.SECONDARY_CONTROLS, controlBits('secondary', ['enable-ept', 'enable-rdtscp', 'unrestricted-guest', 'enable-invpcid']));
+    vmcs.write32(F.EXIT_CONTROLS, EXIT_REQUIRED | controlBits('exit', ['host-address-space-size']));
     vmcs.write64(F.MSR_BITMAP, BigInt(pages.allocatePage()));
-    vmcs.write64(F.VMCS_LINK_POINTER, 0xffffffffffffffffn);
-    vmcs.write64(F.HOST_CR0, 0x80000001n);
-    vmcs.write64(F.HOST_CR4, 0x20n);
-    vmcs.write32(F.HOST_CS_SELECTOR, 8);
-    vmcs.write32(F.HOST_TR_SELECTOR, 16);
   }
 
   // ---------------------------------------------------------------------------------------------- modes
@@ -90,7 +83,7 @@ export class BareGuest {
     engine.cr3 = BigInt(PAGE_TABLES);
     engine.cr4 = 0x20n;
     engine.efer = 0x501n;
-    engine.vmcs.write32(F.ENTRY_CONTROLS, 0x13fb);
+    engine.vmcs.write32(F.ENTRY_CONTROLS, ENTRY_REQUIRED | controlBits('entry', ['ia-32e-mode-guest']));
     this.segments(0xa09b, 0xc093);
     for (let v = 0; v < 256; v++) this.gate(v, KERNEL_CODE, HANDLERS + v * 16, 0x8e);
     this.write64(TSS_BASE + 4, BigInt(INNER_STACK));
@@ -117,7 +110,7 @@ export class BareGuest {
     this.nextSelector = FREE;
     engine.memory.fill(0, 0x80000, 0);
     engine.reset(true);
-    engine.vmcs.write32(F.ENTRY_CONTROLS, 0x11fb);
+    engine.vmcs.write32(F.ENTRY_CONTROLS, ENTRY_REQUIRED);
     engine.vmcs.write32(F.EXCEPTION_BITMAP, 0);
     engine.vmcs.write32(F.ENTRY_INTERRUPTION_INFO, 0);
     for (const field of [F.CR0_MASK, F.CR4_MASK, F.CR0_READ_SHADOW, F.CR4_READ_SHADOW]) engine.vmcs.write64(field, 0n);
@@ -144,9 +137,7 @@ export class BareGuest {
   /** Writes a descriptor; `rights` in the VMCS format. A limit above 1 MiB is taken as 4 KiB units. */
   descriptor(selector: number, base: number, limit: number, rights: number): void {
     const at = GDT + (selector & ~7);
-    const units = limit > 0xfffff ? limit >>> 12 : limit;
-    this.write32(at, (base << 16) | (units & 0xffff));
-    this.write32(at + 4, (base & 0xff000000) | ((base >>> 16) & 0xff) | ((rights & 0xff) << 8) | ((rights & 0xf000) << 8) | (limit > 0xfffff ? 1 << 23 : 0) | (units & 0xf0000));
+    this.write64(at, encodeDescriptor({ base, limit, accessRights: limit > 0xfffff ? rights | 0x8000 : rights }));
   }
   /** A new descriptor; returns its selector with RPL 0. Takes two slots, for those of 16 bytes. */
   define(base: number, limit: number, rights: number): number {
