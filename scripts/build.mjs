@@ -2,8 +2,8 @@
  * Builds everything that is out of date: the processor (AssemblyScript to WebAssembly) when its sources' contents changed,
  * then the TypeScript packages. Usage: node scripts/build.mjs
  */
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join, relative } from 'node:path';
 import { filesUnder, hashOf, root, run, textOf, workspaceFolders } from './steps.mjs';
 
 /** Compiles the processor, unless build/ holds what these sources give. */
@@ -33,7 +33,18 @@ export function buildPackages() {
   const stamp = join(root, 'node_modules/.visorkit-built');
   if (textOf(stamp) === wanted && folders.every((folder) => existsSync(join(root, folder, 'dist')))) return;
   run('Compiling TypeScript', process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-b', ...folders]);
+  for (const folder of folders) removeStale(folder);
   writeFileSync(stamp, wanted);
+}
+
+/** The compiler leaves what it made of a source that is gone since; it must neither be imported nor packed. */
+function removeStale(folder) {
+  const [sources, built] = [join(root, folder, 'src'), join(root, folder, 'dist')];
+  if (!existsSync(sources)) return;
+  for (const file of filesUnder([join(folder, 'dist')], [])) {
+    const [, path, kind] = /^(.*?)(?:\.d)?\.([cm]?)[jt]s(?:\.map)?$/.exec(relative(built, file)) ?? [];
+    if (path !== undefined && !existsSync(join(sources, `${path}.${kind}ts`))) rmSync(file);
+  }
 }
 
 /** Keeps the root's tsconfig.json a list of every package, so that `npx tsc -b` and editors see them all. */
@@ -43,7 +54,7 @@ function listProjects(folders) {
 }
 
 /** Keeps the version that the kernel says of itself that of its package.json: reading it at run time would bind bundles to a file beside them. */
-function writeVersion() {
+export function writeVersion() {
   const file = join(root, 'packages/core/src/version.ts');
   const { version } = JSON.parse(textOf(join(root, 'packages/core/package.json')));
   const text = textOf(file).replace(/= '[^']*'/, `= '${version}'`);

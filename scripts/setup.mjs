@@ -32,6 +32,7 @@ function install() {
     existsSync(join(root, 'packages', 'core', 'node_modules'));
   if (complete && textOf(stamp) === wanted) return;
   run('Installing dependencies', 'npx', ['-y', PNPM, 'install', '--frozen-lockfile', '--prefer-offline'], {
+    hint: 'What npx and pnpm say of it stands above. They need the network the first time: connect this machine, or set npm up for its proxy, and start again.',
     shell: process.platform === 'win32',
     env: { ...process.env, CI: process.env.CI ?? 'true' },
   });

@@ -7,14 +7,18 @@ import { fileURLToPath } from 'node:url';
 
 export const root = fileURLToPath(new URL('..', import.meta.url));
 
-/** Runs a command; its output is shown. Ends the process with its status when it fails, after saying what failed. */
-export function run(what, command, args, options = {}) {
+/**
+ * Runs a command; its output is shown. Ends the process with its status when it fails, after saying what failed, and `hint`: what to look at.
+ */
+export function run(what, command, args, { hint, ...options } = {}) {
   const started = Date.now();
   process.stderr.write(`${what} …\n`);
   const { status, signal, error } = spawnSync(command, args, { cwd: root, stdio: ['ignore', 2, 2], ...options });
   if (error || status !== 0) {
     const why = error ? error.message : signal ? `ended by ${signal}` : `exit status ${status}`;
-    process.stderr.write(`${what}: failed (${command} ${args.join(' ')}: ${why}).\n`);
+    process.stderr.write(
+      `${what}: failed (${command} ${args.join(' ')}: ${why}).${hint === undefined ? '' : ` ${hint}`}\n`,
+    );
     process.exit(status || 1);
   }
   process.stderr.write(`${what}: done in ${((Date.now() - started) / 1000).toFixed(1)} s\n`);

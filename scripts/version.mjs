@@ -1,9 +1,10 @@
 /**
  * Makes a release of what lies in .changeset/: `changeset version` writes the versions (one for all packages) and each CHANGELOG.md, and the
- * ranges that the documentation names follow. Publishing is a step of its own. Usage: npm run version
+ * kernel's own version and the ranges that the documentation names follow. Publishing is a step of its own. Usage: npm run version
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { writeVersion } from './build.mjs';
 import { filesUnder, root, run } from './steps.mjs';
 
 /** The version of all packages. */
@@ -28,6 +29,7 @@ export function documents() {
 
 if (process.argv[1] === import.meta.filename) {
   run('Versions and changelogs', process.execPath, [join(root, 'node_modules/@changesets/cli/bin.js'), 'version']);
+  writeVersion();
   for (const file of documents()) {
     const text = readFileSync(file, 'utf8');
     const changed = withRanges(text, currentVersion());

@@ -43,6 +43,7 @@ it('every public package gets the same version and a changelog, and the document
     expect([folder, manifest.version]).toEqual([folder, version]);
     expect(readFileSync(join(copy, folder, 'CHANGELOG.md'), 'utf8')).toContain(`\n## ${version}\n`);
   }
+  expect(readFileSync(join(copy, 'packages/core/src/version.ts'), 'utf8')).toContain(`= '${version}'`);
   expect(readFileSync(join(copy, 'packages/core/CHANGELOG.md'), 'utf8')).toContain('A change of the test.');
   expect(readFileSync(join(copy, 'docs/plugin-guide.md'), 'utf8')).toContain(`"@visorkit/core": "^${version}"`);
 }, 60_000);

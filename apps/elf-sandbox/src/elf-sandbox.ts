@@ -1,6 +1,6 @@
 /**
- * What can an archive do to the machine it is unpacked on? Debian's busybox lists, unpacks and hashes the files of a folder, each step
- * in a virtual machine of its own that sees that folder, read-only, and nothing else.
+ * Can an archive harm the machine on which it is unpacked? Debian's busybox lists, unpacks and hashes the files of a
+ * folder, each step in a virtual machine of its own that sees that folder, read-only, and nothing else.
  *
  * `npm start -- [--backend vmx|kvm] [FOLDER]`; this folder by default.
  */

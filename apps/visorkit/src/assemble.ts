@@ -22,7 +22,7 @@ export interface AssembleOptions {
   readonly cpus: number;
   readonly time: 'real' | 'virtual';
   readonly boot?: BootOptions;
-  /** What firmware is offered to start; only with firmware as the boot image. */
+  /** The kernel that firmware is to start; only with firmware as the boot image. */
   readonly firmwareKernel?: FirmwareKernel;
   readonly console: ComposeOptions['console'];
   /** Where ports 0xe9 and 0x402 print; nowhere by default. */

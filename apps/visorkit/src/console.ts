@@ -1,4 +1,4 @@
-/** The user's side of a run: the console, the signal that ends it, and what that means for the status. */
+/** The user's side of a run: the console, the signals that end it, and how they change the exit status. */
 import { resolve } from 'node:path';
 import { EXIT_STATUS, errorForReport } from '@visorkit/core';
 import type { StopReport } from '@visorkit/core';
@@ -29,14 +29,14 @@ export function openConsole(serialWhere: string, debugWhere: string): RunConsole
     leaving.abort();
   });
   const debugcon = separate ?? serial;
-  // What a plugin starts in a timer or a promise nobody waits for throws past the run loop: the run ends with a report, the process lives
+  // An error in a plugin's timer, or in a promise that is not awaited, does not pass through the run loop. It ends the run with a report, and not the process
   let stray: { readonly error: unknown } | undefined;
   const onStray = (error: unknown): void => {
     stray ??= { error };
     leaving.abort();
   };
   process.on('uncaughtException', onStray);
-  // The first asks the run to end, so that its report is written; the second ends the process
+  // The first SIGTERM asks the run to end, so that its report is written; the second one ends the process
   let terminated = false;
   const onTerminate = (): void => {
     if (terminated) {
@@ -93,6 +93,6 @@ function withStray(report: StopReport, error: unknown): StopReport {
     reason: 'plugin-error',
     exitStatus: EXIT_STATUS['plugin-error'],
     error: errorForReport(error),
-    why: `Something that a plugin started failed outside the run, where nobody could catch it: ${message}. A plugin has to catch what its timers and promises throw.`,
+    why: `A timer or a promise of a plugin failed, and nothing caught the error: ${message}. A plugin has to catch the errors of its timers and promises.`,
   };
 }

@@ -9,7 +9,7 @@ interface Finding {
   readonly name: string;
   readonly ok: boolean;
   readonly detail: string;
-  /** Whether the machine is of use without it. */
+  /** Whether visorkit cannot work without it. */
   readonly required: boolean;
 }
 

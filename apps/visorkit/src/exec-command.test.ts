@@ -33,7 +33,7 @@ describe('options', () => {
   });
 });
 
-describe.skipIf(unbuilt)('as a process (needs a build)', () => {
+describe.skipIf(unbuilt)('as a process (needs a build)', { timeout: 60_000 }, () => {
   let busybox = '';
   beforeAll(async () => {
     busybox = join((await fetchDebianPackage('busybox-static')).root, 'bin/busybox');

@@ -57,9 +57,9 @@ export function parseEnvironment(entries: readonly string[], own: NodeJS.Process
   return environment;
 }
 
-/** Signals of this process that are the program's. */
+/** Signals that this process passes on to the program. */
 const FORWARDED = { SIGINT: 2, SIGQUIT: 3, SIGTERM: 15, SIGHUP: 1, SIGWINCH: 28, SIGUSR2: 12 } as const;
-/** After so many interrupts that the program did not end by, the sandbox ends. */
+/** After so many interrupts that did not end the program, the sandbox is ended. */
 const PATIENCE = 3;
 
 export async function execCommand(program: string, args: readonly string[], flags: ExecFlags): Promise<number> {
@@ -131,7 +131,7 @@ function mappingLine({ start, end, prot, kind, flags }: Started['mappings'][numb
   return `  ${start.toString(16).padStart(12, '0')}-${end.toString(16).padStart(12, '0')} ${rights} ${String((end - start) / 1024).padStart(8)} KiB  ${what}`;
 }
 
-/** And at the end. */
+/** What `--verbose` shows at the end. */
 function summary({ report, systemCalls, unknownCalls, status }: RunElfResult): string[] {
   return [
     `status ${status}; ${systemCalls} system calls for the host; ${workOf(report)}`,

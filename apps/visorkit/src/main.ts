@@ -24,7 +24,7 @@ function program(end: (status: number) => void): Command {
     .configureOutput({
       writeOut: (text) => writeAll(1, Buffer.from(text)),
       writeErr: (text) => writeAll(2, Buffer.from(text)),
-      outputError: () => {}, // said by main, as every other error
+      outputError: () => {}, // main prints it, as it does with every other error
     })
     .exitOverride()
     .enablePositionalOptions()
@@ -120,7 +120,10 @@ function program(end: (status: number) => void): Command {
   return command;
 }
 
-/** What commander says ("error: unknown option '--foo'", with a guess on another line), as a sentence of ours. */
+/**
+ * Turns a message of commander ("error: unknown option '--foo'", with a suggestion on another line) into a sentence in
+ * our style.
+ */
 function usageSentence(message: string): string {
   const [what, ...guesses] = message.replace(/^error: /, '').split('\n');
   return `${what[0].toUpperCase()}${what.slice(1).replace(/\.$/, '')}.${guesses.map((guess) => ` ${guess.replace(/^\(|\)$/g, '')}`).join('')} "visorkit help" lists the commands, "visorkit help run" the options of run.`;
@@ -165,7 +168,7 @@ export async function main(argv: readonly string[]): Promise<void> {
     }
     await command.parseAsync(argv);
   } catch (thrown) {
-    // Help and version are no errors; help that nobody asked for says that the arguments are missing
+    // Help and version are not errors. When commander prints the help on its own, arguments are missing
     if (thrown instanceof CommanderError && (thrown.exitCode === 0 || thrown.code === 'commander.help')) {
       process.exitCode = thrown.exitCode === 0 ? 0 : STATUS_NOT_STARTED;
       return;

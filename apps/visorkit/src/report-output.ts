@@ -1,4 +1,4 @@
-/** What is said and written of a run that has ended. */
+/** What is printed and written about a run that has ended. */
 import { closeSync, openSync } from 'node:fs';
 import { describeError, fail, isVisorkitError, whereThrown } from '@visorkit/core';
 import type { ReportedError, StopReport } from '@visorkit/core';
@@ -18,7 +18,7 @@ export interface ReportFile {
   close(): void;
 }
 
-/** Opens `--report` before the run, so that a path that cannot be written is not found out after it. */
+/** Opens `--report` before the run, so that a path that cannot be written is found before and not after it. */
 export function openReport(target: string | undefined): ReportFile {
   if (target === undefined) return { write() {}, close() {} };
   const where = target === '-' ? 'standard output' : `"${target}"`;
@@ -76,7 +76,7 @@ export function errorText(error: unknown, verbose = false): string {
   );
 }
 
-/** Says on standard error what a user wants to know of a run that did not just end well. */
+/** Prints on standard error why a run did not end normally; with `verbose` also what it did. */
 export function tell(report: StopReport, verbose: boolean): void {
   if (report.exitStatus === 0 ? !verbose : report.reason === 'exit' && !verbose) return;
   const { error } = report,

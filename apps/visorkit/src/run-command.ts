@@ -71,7 +71,7 @@ function readImage(option: string, path: string): Uint8Array {
   }
 }
 
-/** Reads a RAM disk or another module; an empty one is a mistake that the guest would only meet later. */
+/** Reads a RAM disk or another module. An empty file is refused here, because the guest would only fail later. */
 function readModule(option: string, path: string): Uint8Array {
   const data = readImage(option, path);
   if (data.length === 0) fail('FILE_UNREADABLE', `${option} names "${path}", but it is empty.`, { option, path });
@@ -103,7 +103,7 @@ function loaderOptions(flags: RunFlags): Record<string, unknown> {
 
 const LOG_LEVELS: readonly (LogLevel | 'none')[] = ['debug', 'info', 'warn', 'error', 'none'];
 
-/** What firmware is to find in fw_cfg. Without a kernel there is nothing that would take a RAM disk or a command line. */
+/** The kernel that firmware finds in fw_cfg. Without a kernel, a RAM disk or a command line would have no use. */
 function offeredKernel(
   kernel: string | undefined,
   modules: readonly BootModule[],
@@ -194,7 +194,7 @@ async function plan(
     if (flat !== undefined && flags.loader === undefined && ELF_MAGIC.every((byte, at) => image[at] === byte)) {
       fail(
         'OPTION_VALUE',
-        `${flat} is for flat binaries, and "${kernel}" is an ELF file, which says itself where it goes. Leave ${flat} out, or add --loader flat to run its bytes as code.`,
+        `${flat} is for flat binaries, and "${kernel}" is an ELF file, whose header says where it is loaded. Leave ${flat} out, or add --loader flat to run its bytes as code.`,
         { option: flat },
       );
     }
@@ -225,7 +225,7 @@ async function plan(
       plugins,
       onReset: boot === undefined ? 'stop' : (config?.onReset ?? 'stop'), // without an image there is nothing to start
       debugExit: flags.debugExit ?? config?.debugExit ?? false,
-      testDevices: flags.testdev ?? false,
+      testDevices: flags.testdev ?? config?.testdev ?? false,
       log: log === 'none' ? silentLogSink : stderrLogSink(log),
     },
     limits: {
@@ -233,7 +233,7 @@ async function plan(
       ...(timeout === undefined ? {} : { timeout }),
     },
     serial: flags.serial ?? config?.serial ?? 'stdio',
-    debugcon: flags.debugcon ?? 'none',
+    debugcon: flags.debugcon ?? config?.debugcon ?? 'none',
   };
 }
 
@@ -248,10 +248,10 @@ function announce({ boot, memory, backend }: Plan['machine'], serial: string): v
 /** Runs a guest, with `plugins` besides; resolves with the status the process is to end with. */
 export async function runCommand(flags: RunFlags, plugins: readonly PluginEntry[] = []): Promise<number> {
   const shared = await sharedModules();
-  // First of all, so that whatever is wrong with the rest is in it
+  // Opened first, so that errors in everything that follows are written to it
   let file = openReport(flags.report);
   try {
-    const project = await settled(loadProject(process.cwd(), flags.config, shared), 'the configuration does');
+    const project = await settled(loadProject(process.cwd(), flags.config, shared), 'the configuration');
     if (flags.report === undefined) file = openReport(project?.config.report);
     const { machine, limits, serial, debugcon, restore } = await settled(
       plan(flags, project, shared, plugins),

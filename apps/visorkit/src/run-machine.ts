@@ -1,4 +1,4 @@
-/** A machine on a console, from its making to the console's closing. */
+/** Runs a machine on a console, from its creation to the closing of the console. */
 import { EXIT_STATUS, VisorkitError, isVisorkitError } from '@visorkit/core';
 import type { RunOptions, SavedVm, StopReport, Vmm } from '@visorkit/core';
 import { writeSavedVm } from '@visorkit/project';
@@ -26,7 +26,7 @@ export async function runMachine(
       if (saving.restore !== undefined) await vmm.restore(saving.restore);
       report = await settled(runAndSave(vmm, { ...limits, signal: console.signal }, saving.save), HOOK_WAITS);
     } catch (error) {
-      await settled(vmm.dispose(), 'a plugin does, while it is disposed of').catch(() => {}); // the first error says more
+      await settled(vmm.dispose(), 'a plugin, while it is disposed of').catch(() => {}); // the first error says more
       throw error;
     }
     report = await disposed(vmm, report);
@@ -40,7 +40,7 @@ export async function runMachine(
   return console.judge(report);
 }
 
-const HOOK_WAITS = 'a plugin does, in a hook of the machine';
+const HOOK_WAITS = 'a plugin, in a hook of the machine';
 
 /** Runs to the end, saving the VM where it is asked for. */
 async function runAndSave(vmm: Vmm, limits: RunOptions, path: string | undefined): Promise<StopReport> {
@@ -75,7 +75,7 @@ async function runAndSave(vmm: Vmm, limits: RunOptions, path: string | undefined
 
 async function disposed(vmm: Vmm, report: StopReport): Promise<StopReport> {
   try {
-    await settled(vmm.dispose(), 'a plugin does, while it is disposed of');
+    await settled(vmm.dispose(), 'a plugin, while it is disposed of');
     return report;
   } catch (error) {
     const { code, message } = isVisorkitError(error) ? error : { code: 'DISPOSE_FAILED', message: String(error) };
@@ -90,8 +90,8 @@ async function disposed(vmm: Vmm, report: StopReport): Promise<StopReport> {
 }
 
 /**
- * The promise; but when nothing is left that could ever settle it (no timer, no file, no socket), an error says so instead of a process that
- * ends without a word. `who`: who waits, behind "something waits for what never comes: ".
+ * Waits for the promise. When nothing is left that could ever settle it (no timer, no file, no socket), it throws NEVER_SETTLES; otherwise
+ * the process would end without a message. `who`: who made the promise, for the sentence.
  */
 export async function settled<T>(promise: Promise<T>, who: string): Promise<T> {
   let idle: (() => void) | undefined;
@@ -100,7 +100,7 @@ export async function settled<T>(promise: Promise<T>, who: string): Promise<T> {
       reject(
         new VisorkitError(
           'NEVER_SETTLES',
-          `Something waits for what never comes: ${who}. A promise has to be resolved or rejected at some time.`,
+          `A promise can never settle: nothing is left that could resolve or reject it. It was made by ${who}.`,
         ),
       );
     process.once('beforeExit', idle);

@@ -15,8 +15,9 @@ export interface SerialConsole {
 }
 
 /**
- * Writes all of the bytes to standard output (1) or standard error (2), also when a pipe takes only some of them at a time. A reader that is
- * gone is nobody to write for, and when standard error is full there is nobody to tell. Throws OUTPUT_FILE.
+ * Writes all of the bytes to standard output (1) or standard error (2), also when a pipe takes only some of them at a
+ * time. Nothing is done when the reader of a pipe has gone, or when standard error cannot be written. Throws
+ * OUTPUT_FILE for standard output.
  */
 export function writeAll(descriptor: 1 | 2, bytes: Uint8Array): void {
   try {

@@ -1,4 +1,7 @@
-/** What the process ends with. Even numbers above 63 are the kernel's and ours: isa-debug-exit gives odd ones. */
+/**
+ * The exit statuses of the process. The kernel and the command line use even numbers above 63, because isa-debug-exit
+ * gives odd ones.
+ */
 import { EXIT_STATUS } from '@visorkit/core';
 import type { StopReport } from '@visorkit/core';
 
@@ -35,7 +38,7 @@ export const STATUS_TABLE: readonly (readonly [number | string, string])[] = [
   [STATUS_TERMINATED, 'the run was ended by SIGTERM'],
 ];
 
-/** The report as the command line means it: a machine that stands still for good has not ended well. */
+/** The report with the status of the command line, for which a guest that halts for ever is a failure. */
 export function withStatus(report: StopReport): StopReport {
   return report.reason === 'halted' && report.exitStatus === 0 ? { ...report, exitStatus: STATUS_HALTED } : report;
 }

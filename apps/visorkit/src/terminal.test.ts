@@ -86,7 +86,7 @@ describe.skipIf(tmuxMissing || unbuilt)(
       [
         'an error that nobody catches',
         74,
-        /outside the run.*out of the blue/s,
+        /nothing caught the error: out of the blue/,
         () => [
           '--plugin',
           scratch.file(

@@ -15,8 +15,8 @@ export interface TerminalOptions {
 const HELP = '\r\nCtrl-a x  leave   Ctrl-a a  send Ctrl-a   Ctrl-a h  this help\r\n';
 
 /**
- * Gives every key to the guest (raw mode: Ctrl-C too) but for the escape commands. What was changed is put back by `restore`, which
- * is also called when the process ends, however it ends.
+ * Gives every key to the guest (in raw mode also Ctrl-C) except the escape commands. `restore` puts the terminal back;
+ * it is also called when the process ends, in whatever way.
  */
 export class Terminal {
   readonly input: CharInput;

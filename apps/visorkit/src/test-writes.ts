@@ -1,4 +1,7 @@
-/** Catches what a test's process writes to its standard output and error. Apart from the rest, since it must not import node:fs itself. */
+/**
+ * Catches what a test's process writes to its standard output and error. In a file of its own, because it must not
+ * import node:fs itself.
+ */
 
 export const written: { out: Uint8Array[]; err: Uint8Array[] } = { out: [], err: [] };
 

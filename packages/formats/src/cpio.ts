@@ -76,7 +76,7 @@ export class CpioWriter {
     return this;
   }
 
-  /** The archive, ended by its trailer and padded to 512 bytes. The writer is not to be used after that. */
+  /** Returns the archive, with its trailer and padded to 512 bytes. Do not use the writer afterwards. */
   finish(): Uint8Array {
     this.#add(TRAILER, 0, empty, 0, 0);
     const result = new Uint8Array(Math.ceil(this.#length / 512) * 512);

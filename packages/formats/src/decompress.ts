@@ -1,4 +1,4 @@
-/** One entry for all compressions of Linux kernels: which one it is, and its bytes. */
+/** Decompresses whatever Linux kernels are compressed with, and tells which format it is. */
 import { fail } from '@visorkit/core';
 import { decompress as decompressZstd } from 'fzstd';
 import { gunzip } from './gunzip.js';
@@ -67,7 +67,7 @@ export function decompress(bytes: Uint8Array, options: DecompressOptions = {}): 
   }
 }
 
-/** Runs a library's decoder; whatever it throws at damaged input becomes COMPRESSION_MALFORMED. */
+/** Runs a library's decoder. Any error that it throws for damaged input becomes COMPRESSION_MALFORMED. */
 function library(kind: Compression, decode: () => Uint8Array): Uint8Array {
   try {
     return decode();

@@ -92,7 +92,7 @@ function isText(image: Uint8Array): boolean {
   const start = image.subarray(0, 4096);
   if (!start.every((byte) => (byte >= 0x20 && byte !== 0x7f) || (byte >= 9 && byte <= 13))) return false;
   try {
-    // A character may only be cut off where the looking ends; a single byte of machine code is no text
+    // Only a character at the end of the examined part may be incomplete; a single byte of machine code is not text
     new TextDecoder('utf-8', { fatal: true }).decode(start, { stream: image.length > start.length });
     return true;
   } catch {

@@ -1,7 +1,7 @@
 /** Reader of ELF executables (System V gABI chapters 4 and 5), 32- and 64-bit, little endian. */
 import { hex, ImageReader } from './image-reader.js';
 
-/** e_machine values this kit has a use for naming. */
+/** The values of e_machine that error messages name. */
 export const ElfMachine = {
   I386: 3,
   IAMCU: 6,
@@ -100,8 +100,8 @@ export function elfMachineName(machine: number): string {
 }
 
 /**
- * Parses an ELF file. The header and the program headers must be whole; a section table that is damaged is an error
- * too, a missing one is not.
+ * Parses an ELF file. The header and the program headers must be complete. A damaged section table is an error; a
+ * missing one is not.
  * @throws VisorkitError ELF_MALFORMED
  */
 export function parseElf(image: Uint8Array): ElfFile {

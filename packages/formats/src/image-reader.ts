@@ -1,4 +1,4 @@
-/** Bounded reading of a binary format: what lies outside is an error with a sentence. */
+/** Reads a binary format with bounds checks: a read outside the file is an error with a sentence. */
 import { fail } from '@visorkit/core';
 
 /**

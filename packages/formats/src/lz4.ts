@@ -30,7 +30,7 @@ function legacyFrame(file: ImageReader, output: OutputBuffer): void {
   }
 }
 
-/** Frame descriptor, then blocks to an end mark of zero. Checksums are of xxHash and are stepped over. */
+/** Frame descriptor, then blocks to an end mark of zero. The checksums (xxHash) are skipped. */
 function frame(file: ImageReader, output: OutputBuffer): void {
   const flags = file.u8(4);
   if (flags >> 6 !== 1) file.malformed(`its frame version is ${flags >> 6}; 1 is right`);

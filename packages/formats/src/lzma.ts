@@ -86,7 +86,7 @@ export class LzmaDecoder {
     this.#repLength.reset();
   }
 
-  /** Forgets the dictionary: nothing written so far may be referred to. */
+  /** Resets the dictionary: matches may not refer to anything written so far. */
   resetDictionary(): void {
     this.#origin = this.#output.length;
   }

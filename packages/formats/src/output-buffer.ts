@@ -7,7 +7,10 @@ export class OutputBuffer {
   bytes: Uint8Array;
   length = 0;
 
-  /** @param limit most bytes the stream may give; more is COMPRESSION_MALFORMED, so that no stream fills the memory */
+  /**
+   * @param limit the largest output in bytes; a larger one is COMPRESSION_MALFORMED, so that no stream can fill the
+   * host's memory
+   */
   constructor(
     readonly limit: number,
     readonly subject: string,

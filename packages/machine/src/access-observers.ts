@@ -1,4 +1,4 @@
-/** Those who watch what the guest does to devices: the kernel's hook `deviceAccess`, as the buses see it. */
+/** Observers of the guest's accesses to devices: the kernel's hook `deviceAccess`, as the buses see it. */
 import type { DeviceAccess } from '@visorkit/core';
 
 /** A hook is one. */

@@ -7,7 +7,7 @@ import type { MmioBus, MmioDevice } from './mmio-bus.js';
 import type { MsrBus, MsrDevice } from './msr-bus.js';
 import type { PortBus, PortDevice } from './port-bus.js';
 
-/** Where a device answers. Only what its class can do may be named. */
+/** Where a device answers. Only the kinds of places that its class implements may be named. */
 export interface DevicePlaces<D> {
   /** I/O ports: first port and number of ports. */
   readonly ports?: D extends PortDevice ? readonly (readonly [first: number, count: number])[] : never;

@@ -1,4 +1,7 @@
-/** A device's own deadline: set, moved and cleared any number of times, told once when it passes. */
+/**
+ * A device's own deadline. It can be set, moved and cleared any number of times; the device is called once when it
+ * passes.
+ */
 import type { Timer, TimerQueue } from './timers.js';
 
 /** One deadline on a timer queue. Setting it again moves it and allocates nothing. */

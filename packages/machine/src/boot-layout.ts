@@ -12,8 +12,8 @@ interface Range {
 }
 
 /**
- * Where a loader puts what: hands out guest memory that the memory map calls RAM and that nothing loaded before takes.
- * All addresses and sizes are in bytes.
+ * Decides where a loader puts its data: hands out guest memory that is RAM in the memory map and that nothing else uses
+ * yet. All addresses and sizes are in bytes.
  */
 export class BootLayout {
   readonly #memory: GuestMemory;
@@ -126,10 +126,10 @@ export class BootLayout {
   }
 }
 
-/** Never handed out, even where the memory map says nothing of it: video memory, option ROMs, BIOS data and tables. */
+/** Never handed out, even when the memory map does not mention it: video memory, option ROMs, BIOS data and tables. */
 const ADAPTER_AREA: Range = { start: 0x9fc00, end: 0x100000, what: 'the adapter and BIOS area' };
 
-/** The machine's memory map; one that gives none (no firmware plugin) is all RAM. */
+/** The machine's memory map. In a machine without one (no firmware plugin) all memory is RAM. */
 export function bootMemoryMap(context: BootContext): readonly MemoryMapEntry[] {
   if (context.memoryMap.length > 0) return context.memoryMap;
   return context.memory.regions.map(({ gpa, size }) => ({ gpa, size, type: MemoryType.RAM }));

@@ -36,35 +36,41 @@ export interface BootContext {
    * length are multiples of 4096. Left out by a machine whose backend cannot.
    */
   mapRom?(gpa: number, bytes: Uint8Array): void;
-  /** Options for the loader: `address` and `mode` of a flat binary and the like. */
+  /** Options for the loader, such as `address` and `mode` of a flat binary. */
   readonly options: Readonly<Record<string, unknown>>;
 }
 
 /** Puts an image in memory and sets vCPU 0's first state; recognises its own formats. */
 export interface BootLoader {
   readonly name: string;
-  /** Names of the options that it reads from `BootContext.options`; another one is refused. Left out: it looks after them itself. */
+  /**
+   * Names of the options that it reads from `BootContext.options`; other names are refused. If undefined, the loader
+   * checks the names itself.
+   */
   readonly takes?: readonly string[];
-  /** False: it has no way to hand over a command line, and one that is given is refused. */
+  /** False when the loader cannot pass a command line to the guest; a command line is refused then. */
   readonly takesCommandLine?: boolean;
   /** The image is firmware: it finds the devices as after power-on, and sets them up itself. */
   readonly startsFirmware?: boolean;
-  /** Tells by content. Must not throw for any input. */
+  /** Whether the content looks like an image for this loader. Must not throw for any input. */
   recognises(image: Uint8Array): boolean;
   /**
-   * What is taken for granted when the loader was chosen by content and the content says little ("its 12 bytes are run as …"):
-   * a warning says it. Undefined: nothing.
+   * What the loader assumes when it was chosen by content and the content says little ("its 12 bytes are run as …").
+   * The user gets it as a warning. Undefined when nothing is assumed.
    */
   assumes?(image: Uint8Array): string | undefined;
-  /** What an image that nobody recognises looks like ("a file compressed with gzip"), for the error; undefined: unknown. */
+  /**
+   * What an image that no loader recognises looks like ("a file compressed with gzip"), for the error; undefined when
+   * that is unknown.
+   */
   describe?(image: Uint8Array): string | undefined;
   /** Throws a VisorkitError for an image it recognises and cannot load. */
   load(context: BootContext): void | Promise<void>;
 }
 
 /**
- * The loaders of a machine. More particular ones go first: a loader with a higher `priority` is asked earlier; one that
- * takes anything (a flat binary) has a negative one.
+ * The loaders of a machine. A loader with a higher `priority` is asked earlier, so specific formats come first; a
+ * loader that accepts anything (flat binaries) has a negative priority.
  */
 export class BootLoaders {
   #entries: { loader: BootLoader; priority: number }[] = [];

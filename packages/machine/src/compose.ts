@@ -46,7 +46,7 @@ import {
 export interface MachineOptions {
   /** Where the guest's console goes; nowhere by default. */
   readonly output?: CharOutput;
-  /** Where it comes from. An input given here may wake a halted guest at any time. */
+  /** Where the console's input comes from. Each byte may wake a halted guest. */
   readonly input?: CharInput;
   readonly boot?: BootOptions;
 }

@@ -8,9 +8,15 @@ export interface CharOutput {
 
 /** Where bytes come from: they are pushed. */
 export interface CharInput {
-  /** Registers who gets the bytes. Bytes that came before anybody listened are kept. Returns the function that ends it. */
+  /**
+   * Registers the function that receives the bytes. Bytes that arrived earlier are kept for it. Returns a function that
+   * removes it again.
+   */
   onByte(callback: (byte: number) => void): () => void;
-  /** Calls back when no byte can come any more, at once if that is so already; left out by an input that never ends. */
+  /**
+   * Calls back when no more bytes can come (immediately if the input has already ended). An input that never ends does
+   * not have this method.
+   */
   onEnd?(callback: () => void): void;
 }
 
@@ -37,7 +43,7 @@ export class PushInput implements CharInput {
     this.wake();
   }
 
-  /** Says that nothing comes any more. */
+  /** Ends the input: no more bytes will come. */
   end(): void {
     this.#ended = true;
     for (const callback of this.#onEnd.splice(0)) callback();

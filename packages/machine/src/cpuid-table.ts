@@ -28,7 +28,7 @@ interface Leaf {
 export class CpuidTable {
   readonly #leaves = new Map<number, Leaf>();
   readonly #result = new Uint32Array(4);
-  /** The leaf that is given for one above the highest of its range. */
+  /** The leaf that is returned in place of one above the highest leaf of its range. */
   #beyond = 0;
   #highestByRange = new Map<number, number>();
 
@@ -36,7 +36,10 @@ export class CpuidTable {
     for (const entry of entries) this.set(entry);
   }
 
-  /** Adds a leaf (or subleaf), or replaces it. The highest leaf that EAX of leaf 0 and 80000000H names is the entry's business. */
+  /**
+   * Adds a leaf (or subleaf), or replaces it. This does not change the highest leaf in EAX of leaf 0 and 80000000H;
+   * whoever adds a leaf beyond it sets that entry too.
+   */
   set(entry: CpuidEntry): void {
     const leaf = this.#leaf(entry.leaf >>> 0);
     leaf.indexed = entry.indexed;
@@ -56,7 +59,10 @@ export class CpuidTable {
     this.set({ ...old, ...change(old) });
   }
 
-  /** Has `change` run whenever the guest asks for `leaf`, any subleaf. Returns the function that takes it back. */
+  /**
+   * Calls `change` whenever the guest executes CPUID for `leaf`, with any subleaf. Returns a function that removes it
+   * again.
+   */
   atExecution(leaf: number, change: CpuidFunction): () => void {
     const { functions } = this.#leaf(leaf >>> 0);
     functions.push(change);

@@ -23,11 +23,11 @@ export interface Device<State = unknown> {
   /** Back to the state after power-on or a reset of the machine. */
   reset(): void;
   /**
-   * What firmware would have done to the device, for a system that is started without any: called after a reset, before the image is
-   * loaded. Most devices need nothing of the kind.
+   * Does what firmware would have done to the device, for a system that is started without firmware. Called after a
+   * reset, before the image is loaded. Most devices do not need it.
    */
   setUp?(): void;
-  /** Everything a guest could tell the difference of: plain JSON-able data, Uint8Array allowed. */
+  /** All state that the guest can observe, as plain data that JSON can represent; Uint8Array is allowed too. */
   save(): State;
   /** Takes a state that `save` gave, or one like it. */
   restore(state: State): void;

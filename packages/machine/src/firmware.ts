@@ -11,7 +11,7 @@ export interface FirmwareConfig {
   setItem(selector: number, data: Uint8Array): void;
 }
 
-/** One ACPI table, or the blob that holds several, as a firmware is to place it. */
+/** One ACPI table, or a blob with several, in the form in which firmware places it. */
 export interface AcpiBlob {
   readonly name: string;
   readonly bytes: Uint8Array;

@@ -1,4 +1,4 @@
-/** What any machine has. */
+/** The parts that every machine has: memory, buses, interrupt lines, timers, console, boot loaders. */
 export * from './memory.js';
 export * from './memory-map.js';
 export type { AccessObservers } from './access-observers.js';

@@ -15,15 +15,15 @@ export type LineSource = Pick<InterruptLines, 'line'>;
 export const GSI_COUNT = 24;
 
 /**
- * The lines of a machine by global system interrupt. Several users of one line are wire-ORed: the line is high while any
- * of them holds it high. Sinks (the PIC for 0 to 15, the I/O APIC for 0 to 23) are told of each change.
+ * The lines of a machine by global system interrupt. A line with several users is high while at least one of them holds
+ * it high (a wired OR). Sinks (the PIC for 0 to 15, the I/O APIC for 0 to 23) are told of each change.
  */
 export class InterruptLines {
   readonly #holders = new Int32Array(GSI_COUNT);
   #sinks: ((gsi: number, level: boolean) => void)[] = [];
   #quiet = false;
 
-  /** Makes one more user of a line, low at first. */
+  /** Adds a user to a line and returns its end of it, which is low at first. */
   line(gsi: number): InterruptLine {
     if (!Number.isInteger(gsi) || gsi < 0 || gsi >= GSI_COUNT) {
       fail('GSI_RANGE', `There is no interrupt line ${gsi}; lines are 0 to ${GSI_COUNT - 1}.`, { gsi });

@@ -1,4 +1,4 @@
-/** What other parts of a machine may ask of its local APICs. The device itself is a plugin. */
+/** The interface of a machine's local APICs for its other parts. The device itself is a plugin. */
 
 /** The local APIC of one vCPU as the processor's handlers see it. */
 export interface LocalApicPort {
@@ -19,7 +19,7 @@ export interface LocalApics {
   forVcpu(index: number): LocalApicPort;
   /** A message-signalled interrupt (SDM 3A, 11.11): a write of `data` to `address` 0xFEExxxxx. */
   sendMessage(address: number, data: number): void;
-  /** The vCPU's time stamp counter was written: a deadline in its terms falls at another time. */
+  /** The vCPU's time stamp counter was written, so a deadline that counts in it falls at another time. */
   timeStampCounterChanged(index: number): void;
   /** An INIT for one processor, as from its INIT# pin. */
   sendInit(index: number): void;
@@ -35,6 +35,9 @@ export interface TimeStampCounter {
   readonly frequency: number;
   /** What RDTSC gives now on a vCPU. */
   read(vcpu: number): bigint;
-  /** Clock time (ns since the VM's start) at which a vCPU's counter reaches `tsc`; a time in the past if it has. */
+  /**
+   * Clock time (ns since the VM's start) at which a vCPU's counter reaches `tsc`; a time in the past when it has
+   * reached it already.
+   */
   timeAt(tsc: bigint, vcpu: number): number;
 }

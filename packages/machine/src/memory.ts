@@ -1,4 +1,4 @@
-/** Guest RAM in one buffer: what tests use as it is, and what a backend makes over its own memory. */
+/** Guest RAM in one buffer. Tests use it directly; a backend makes one over its own memory. */
 import { fail } from '@visorkit/core';
 import type { GuestMemory, MemoryRegion } from '@visorkit/core';
 
@@ -6,7 +6,7 @@ export type { GuestMemory, MemoryRegion } from '@visorkit/core';
 
 /** Where RAM ends below 4 GiB: what is above in the first 4 GiB belongs to devices (APIC, HPET, PCI, firmware). */
 export const LOW_RAM_END = 0xc000_0000;
-/** Where the rest of RAM goes on. */
+/** Where RAM continues above the hole. */
 export const HIGH_RAM_START = 0x1_0000_0000;
 
 /** How `size` bytes of RAM lie in the guest-physical address space when they start at `baseOffset` of a buffer. */

@@ -1,4 +1,4 @@
-/** Model-specific registers that devices answer for: the local APIC, the machine-check banks of a platform, … */
+/** Model-specific registers that belong to devices, such as the local APIC or the machine-check banks of a platform. */
 import { fail } from '@visorkit/core';
 
 /** A device behind MSRs. `vcpu` is the index of the CPU that executes RDMSR or WRMSR. */
@@ -11,7 +11,7 @@ export interface MsrDevice {
 
 interface MsrClaim {
   readonly first: number;
-  /** Behind the last register. */
+  /** One past the last register. */
   readonly end: number;
   readonly device: MsrDevice;
   readonly owner: string;

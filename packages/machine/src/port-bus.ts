@@ -17,7 +17,7 @@ export interface PortDevice {
 
 interface PortClaim {
   readonly first: number;
-  /** Behind the last port. */
+  /** One past the last port. */
   readonly end: number;
   readonly device: PortDevice;
   readonly owner: string;
@@ -28,7 +28,7 @@ const MASK = [0, 0xff, 0xffff, 0, 0xffffffff];
 
 /**
  * Sends accesses to the device that claims the port. An access that goes beyond the device's last port is split into
- * bytes, each sent to whoever claims that port. Ports nobody claims read as all ones and swallow writes.
+ * bytes, and each byte goes to the device of its port. Unclaimed ports read as all ones and ignore writes.
  */
 export class PortBus {
   readonly #table: (PortClaim | undefined)[] = new Array(0x10000).fill(undefined);

@@ -26,7 +26,7 @@ export class TickRate {
     const rest = ticks - seconds * this.hz;
     const start = seconds * NANOSECONDS_PER_SECOND;
     let time = start + Math.ceil((rest * NANOSECONDS_PER_SECOND) / this.hz);
-    // Where a nanosecond more is the same number, counting on would never end
+    // At this size adding one nanosecond gives the same double, so the loop would never end
     if (time >= Number.MAX_SAFE_INTEGER) return time;
     // The quotient of doubles can be one off either way.
     while (this.ticksAt(time) < ticks) time++;

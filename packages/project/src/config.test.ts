@@ -30,7 +30,9 @@ describe('validateConfig', () => {
       loaderOptions: { mode: 'real16' },
       plugins: ['./p.mjs', { plugin: 'pkg', options: { a: 1 } }, { name: 'own', apply() {} }],
       serial: 'file:log',
+      debugcon: 'stdio',
       debugExit: true,
+      testdev: true,
       time: 'virtual',
       maxInstructions: 5,
       timeout: 0.5,
@@ -52,6 +54,7 @@ describe('validateConfig', () => {
     [{ modules: ['a', 3] }, '"modules[1]" is 3; "modules" must be a list of paths'],
     [{ plugins: 'p' }, '"plugins" is "p"; it must be a list'],
     [{ timeout: 0 }, '"timeout" is 0; it must be a positive number of seconds'],
+    [{ debugcon: 'file:' }, '"debugcon" is "file:"; it must be "stdio", "none" or "file:PATH"'],
     [{ debugExit: 'yes' }, '"debugExit" is "yes"; it must be true or false'],
     ['text', 'a configuration is an object, not "text"'],
   ])('names the key, the value and what would be right: %j', async (config, message) => {
@@ -116,7 +119,7 @@ describe('loadProject', () => {
     file('named.mjs', `export default (options) => ({ name: 'named', apply() {}, version: options.version ?? '0' });`);
     const path = file(
       'project.mjs',
-      `export default { kernel: 'k', modules: ['m1 a b', '/m2'], serial: 'file:log', plugins: ['./named.mjs', { plugin: './named.mjs', options: { version: '2' } }, { name: 'own', apply() {} }] };`,
+      `export default { kernel: 'k', modules: ['m1 a b', '/m2'], serial: 'file:log', debugcon: 'file:debug', plugins: ['./named.mjs', { plugin: './named.mjs', options: { version: '2' } }, { name: 'own', apply() {} }] };`,
     );
     const project = await loadProject(folder, 'project.mjs');
     expect(project).toMatchObject({
@@ -125,6 +128,7 @@ describe('loadProject', () => {
         kernel: join(folder, 'k'),
         modules: [`${join(folder, 'm1')} a b`, '/m2'],
         serial: `file:${join(folder, 'log')}`,
+        debugcon: `file:${join(folder, 'debug')}`,
       },
     });
     expect(project!.plugins).toMatchObject([

@@ -44,8 +44,12 @@ export interface VmmConfig {
   plugins?: ConfigPlugin[];
   /** Where the serial console goes: "stdio" (default), "none" or "file:PATH". */
   serial?: 'stdio' | 'none' | `file:${string}`;
+  /** Where ports 0xe9 and 0x402 print: "none" (default), "stdio" or "file:PATH". */
+  debugcon?: 'stdio' | 'none' | `file:${string}`;
   /** isa-debug-exit at port 0xf4. */
   debugExit?: boolean;
+  /** The test devices of kvm-unit-tests. */
+  testdev?: boolean;
   /** `real` (default), or `virtual`: time advances with retired instructions. */
   time?: 'real' | 'virtual';
   maxInstructions?: number;
@@ -175,6 +179,7 @@ export async function validateConfig(config: unknown, source = 'the configuratio
     }
   });
   /** Each key: what it must be, and how to say that. */
+  const place = v.union([v.picklist(['stdio', 'none']), v.pipe(v.string(), v.regex(/^file:./))]);
   const keys = {
     backend: [
       v.union([backend, v.strictObject({ backend, options: v.optional(record) })]),
@@ -194,11 +199,10 @@ export async function validateConfig(config: unknown, source = 'the configuratio
       v.array(v.union([plugin, v.strictObject({ plugin, options: v.optional(record) })])),
       'a list of paths, package names, plugins or { plugin, options } objects',
     ],
-    serial: [
-      v.union([v.picklist(['stdio', 'none']), v.pipe(v.string(), v.regex(/^file:./))]),
-      '"stdio", "none" or "file:PATH"',
-    ],
+    serial: [place, '"stdio", "none" or "file:PATH"'],
+    debugcon: [place, '"stdio", "none" or "file:PATH"'],
     debugExit: [v.boolean(), 'true or false'],
+    testdev: [v.boolean(), 'true or false'],
     time: [v.picklist(['real', 'virtual']), '"real" or "virtual"'],
     maxInstructions: [v.pipe(v.number(), v.integer(), v.minValue(1)), 'a whole number of at least 1'],
     timeout: [v.pipe(v.number(), v.gtValue(0)), 'a positive number of seconds'],

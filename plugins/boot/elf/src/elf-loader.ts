@@ -44,7 +44,7 @@ const ADDRESS_END = 0x100000000;
  *   without paging, flat segments, EBX pointing at hvm_start_info.
  * - Without one it starts at e_entry: an ELF32 file in protected mode without paging, an ELF64 file in long mode with the
  *   first 4 GiB mapped onto themselves. There is a stack of 16 KiB, interrupts are off, and RBX and RDI point at the
- *   same hvm_start_info, for whoever wants a memory map.
+ *   same hvm_start_info, where the kernel finds the memory map.
  */
 export class ElfLoader implements BootLoader {
   readonly name = 'elf';
@@ -110,7 +110,9 @@ export class ElfLoader implements BootLoader {
   }
 }
 
-/** A program for an operating system would load and then fault at its first system call; better to say it here. */
+/**
+ * A program for an operating system would load and then fault at its first system call. This error explains it earlier.
+ */
 function refusePrograms(elf: ElfFile, imageName: string): void {
   const interpreter = elf.segments.find(({ type }) => type === ElfSegmentType.INTERP);
   if (!interpreter) return;

@@ -1,4 +1,4 @@
-/** What a kernel is given that is entered through PVH. */
+/** The information that a kernel gets when it is entered through PVH. */
 import type { GuestMemory } from '@visorkit/core';
 import type { BootContext, BootLayout, MemoryMapEntry } from '@visorkit/machine';
 

@@ -11,9 +11,10 @@ const MOST = 16 * KIB * KIB;
 const FOUR_GIB = 0x100000000;
 const ONE_MIB = 0x100000;
 /**
- * How much of the image's end is copied below 1 MiB. The upper 128 KiB (0xE0000) are what a PC's chipset shows there. An
- * image of 256 KiB, as SeaBIOS's, has its start-up code in the half below, and runs it at 0xC0000: on a PC it copies
- * that itself after opening the shadow RAM, here the RAM is open and the copy made.
+ * How much of the image's end is copied below 1 MiB. The upper 128 KiB (0xE0000) are what a PC's chipset shows there.
+ * An image of 256 KiB, as SeaBIOS's, has its start-up code in the half below, and runs it at 0xC0000: on a PC the
+ * firmware copies that half itself after it has enabled the shadow RAM; here the RAM is enabled from the start and the
+ * loader makes the copy.
  */
 const SHADOW = 256 * KIB;
 

@@ -18,20 +18,26 @@ import type { BootContext, BootLoader } from '@visorkit/machine';
 export const FLAT_MODES = ['real16', 'protected32', 'long64'] as const;
 export type FlatMode = (typeof FLAT_MODES)[number];
 
-/** Options of the loader, in its constructor or in `BootContext.options`; the latter count. Numbers may be "0x7c00". */
+/**
+ * Options of the loader, given to its constructor or in `BootContext.options`, which takes precedence. Numbers may also
+ * be text such as "0x7c00".
+ */
 export interface FlatLoaderOptions {
-  /** Guest-physical address of the first byte. Left out: 0x7c00 for a boot sector, else 0x1000, or 0x100000 outside real mode. */
+  /**
+   * Guest-physical address of the first byte. The default is 0x7c00 for a boot sector, 0x1000 for other code in real
+   * mode, and 0x100000 in the other modes.
+   */
   readonly address?: number | string;
-  /** Left out: real16. */
+  /** The default is real16. */
   readonly mode?: FlatMode;
-  /** Guest-physical address of the first instruction. Left out: `address`. */
+  /** Guest-physical address of the first instruction. The default is `address`. */
   readonly entry?: number | string;
   /** General registers at the start, by name ("rax"). */
   readonly registers?: Partial<Record<GprName, number | bigint | string>>;
 }
 
 const BOOT_SECTOR_ADDRESS = 0x7c00;
-/** One segment of real mode: what is larger, and of no known format, is more likely damaged than meant as code. */
+/** The size of one real-mode segment. A larger file of no known format is more likely a damaged image than code. */
 const MOST_RECOGNISED = 64 * 1024;
 const STACK_SIZE = 0x1000;
 const LOW_START = 0x1000;
@@ -50,7 +56,10 @@ export class FlatLoader implements BootLoader {
 
   constructor(readonly options: FlatLoaderOptions = {}) {}
 
-  /** A boot sector, or up to 64 KiB that are of no known format and not text; anything else has to be asked for by the loader's name. */
+  /**
+   * Accepts a boot sector, or up to 64 KiB that have no known format and are not text. For any other file the user has
+   * to name this loader.
+   */
   recognises(image: Uint8Array): boolean {
     // The first sector of a Linux kernel has the signature, and MZ before it
     if (isBootSector(image) && !(image[0] === 0x4d && image[1] === 0x5a)) return true;
@@ -140,7 +149,7 @@ function realModeState(
   const codeBase = entry & 0xf0000;
   let stack = BOOT_SECTOR_ADDRESS;
   if (!bootSector) {
-    // A machine may be too small for a stack of its own, and a guest without calls needs none.
+    // A small machine may have no room for the stack. That is no error: a guest without calls does not need one.
     stack =
       layout.largestFree(LOW_START, 0xf000) >= STACK_SIZE * 2
         ? layout.takeHigh(STACK_SIZE, 16, 'the stack', LOW_START, 0xf000) + STACK_SIZE

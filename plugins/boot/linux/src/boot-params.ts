@@ -64,7 +64,7 @@ export function makeBootParams(params: BootParams): Uint8Array {
 
   view.setUint16(ZeroPage.VID_MODE, VIDEO_MODE_NORMAL, true);
   page[ZeroPage.TYPE_OF_LOADER] = UNREGISTERED_LOADER;
-  page[ZeroPage.LOADFLAGS] &= ~(QUIET_FLAG | CAN_USE_HEAP); // the heap is the real-mode code's, which does not run
+  page[ZeroPage.LOADFLAGS] &= ~(QUIET_FLAG | CAN_USE_HEAP); // the heap belongs to the real-mode code, which does not run
   view.setUint16(ZeroPage.HEAP_END_PTR, 0, true);
   view.setUint32(ZeroPage.CODE32_START, params.kernelAddress, true);
   view.setUint32(ZeroPage.CMD_LINE_PTR, params.commandLineAddress, true);
@@ -83,7 +83,7 @@ export function makeBootParams(params: BootParams): Uint8Array {
   return page;
 }
 
-/** RAM that goes on without a gap from 1 MiB, in KiB: what kernels without E820 go by. */
+/** RAM without a gap from 1 MiB on, in KiB; kernels that do not read E820 use it. */
 function kibibytesFromOneMebibyte(memoryMap: readonly MemoryMapEntry[]): number {
   const entry = memoryMap.find(({ gpa, size, type }) => type === 1 && gpa <= 0x100000 && gpa + size > 0x100000);
   return entry ? Math.floor((entry.gpa + entry.size - 0x100000) / 1024) : 0;

@@ -20,7 +20,7 @@ import { BOOT_PARAMS_SIZE, makeBootParams } from './boot-params.js';
 export interface LinuxLoaderOptions {
   /**
    * Which entry of the kernel to use: 64 (long mode, startup_64 at 0x200 of the loaded code) or 32 (protected mode, its
-   * first byte). Left out: 64 when the kernel has it.
+   * first byte). The default is 64 when the kernel has that entry.
    */
   readonly entry?: 32 | 64;
 }

@@ -90,7 +90,7 @@ export function writeMultibootInfo(
   return info;
 }
 
-/** KiB of RAM that go on without a gap from `start`, at the latest up to `end`. */
+/** RAM without a gap from `start` on, at most up to `end`, in KiB. */
 function kibibytesFrom(memoryMap: readonly MemoryMapEntry[], start: number, end: number): number {
   const entry = memoryMap.find(({ gpa, size, type }) => type === MemoryType.RAM && gpa <= start && gpa + size > start);
   return entry ? Math.floor((Math.min(entry.gpa + entry.size, end) - start) / 1024) : 0;

@@ -24,7 +24,7 @@ import { SleepType } from './pm-registers.js';
 import { table } from './table-set.js';
 import type { Table } from './table-set.js';
 
-/** What the machine has, as far as the namespace tells. */
+/** The parts of the machine that the namespace describes. */
 export interface NamespaceContents {
   cpus: number;
   /** Serial ports by base and interrupt. */

@@ -14,7 +14,10 @@ export const PM_FUNCTION = 3;
 const PM_BASE_ADDRESS = 0x40;
 const PM_BASE_MASK = 0xffc0;
 const IO_SPACE = 1;
-/** DEVACTB (7.1.21), APMC_EN: writes to port 0xb2 make SMIs. Set, it tells firmware that system management is somebody else's. */
+/**
+ * DEVACTB (7.1.21), APMC_EN: writes to port 0xb2 make SMIs. When the bit is set, firmware leaves system management
+ * alone.
+ */
 const DEVICE_ACTIVITY_B = 0x58;
 const SMI_ON_APM_CONTROL = 1 << 25;
 /** PMREGMISC (7.1.22). */
@@ -40,7 +43,7 @@ export class PmFunction implements PciFunction, Device<PciConfigState> {
   constructor() {
     this.#config.set(PM_BASE_ADDRESS, 4, IO_SPACE);
     this.#config.allow(PM_BASE_ADDRESS, 4, PM_BASE_MASK);
-    // There is no system management mode: SeaBIOS would set it up, and wait for its first SMI for ever
+    // There is no system management mode. Without this bit SeaBIOS would set it up and wait for its first SMI for ever
     this.#config.set(DEVICE_ACTIVITY_B, 4, SMI_ON_APM_CONTROL);
     this.#config.allow(PM_REGISTERS_MISC, 1, REGISTERS_ON);
   }

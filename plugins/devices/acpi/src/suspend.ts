@@ -79,7 +79,7 @@ export class SuspendToRam implements Device<SuspendState> {
     this.host.logger.info('the guest suspended to RAM');
   }
 
-  /** A wake event. Gives true when the machine was asleep. */
+  /** A wake event. Returns true when the machine was asleep. */
   wake(): boolean {
     if (!this.#asleep) return false;
     this.#asleep = false;

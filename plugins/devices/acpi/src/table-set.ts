@@ -1,6 +1,6 @@
 /**
- * ACPI tables under construction (ACPI specification 6.4, 5.2): headers, checksums, and the pointers between tables, which
- * are filled in when somebody decides where the tables go.
+ * Builds ACPI tables (ACPI specification 6.4, 5.2): headers, checksums, and the pointers between tables, which are
+ * filled in when the addresses of the tables are known.
  */
 import { fail } from '@visorkit/core';
 

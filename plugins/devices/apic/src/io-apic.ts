@@ -158,7 +158,7 @@ export class IoApic implements Device<IoApicState>, MmioDevice, EoiListener {
       return;
     }
     let entry = (value & ENTRY_WRITABLE) | (this.#low[pin] & ENTRY_REMOTE_IRR);
-    // Changing an entry to edge forgets the interrupt in service: the way out for software whose EOI went astray.
+    // Changing an entry to edge clears the interrupt in service. Software uses this to recover from a lost EOI.
     if (!(entry & ENTRY_LEVEL)) entry &= ~ENTRY_REMOTE_IRR;
     this.#low[pin] = entry;
     if (entry & ENTRY_LEVEL && this.#levels & (1 << pin)) this.#service(pin);

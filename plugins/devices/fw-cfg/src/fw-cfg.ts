@@ -175,7 +175,7 @@ export class FwCfg implements Device<FwCfgState>, PortDevice, FirmwareConfig {
     let status = 0;
     if (control & DMA_READ) status = this.#dmaRead(address, length) ? 0 : DMA_ERROR;
     else if (control & DMA_WRITE)
-      status = DMA_ERROR; // nothing here can be written
+      status = DMA_ERROR; // no item can be written
     else if (control & DMA_SKIP) this.#offset = Math.min(this.#offset + length, this.#item().length);
     this.memory.writeU32(gpa, swap(status));
   }

@@ -37,7 +37,7 @@ export function linuxItems({
     [FwCfgItem.initrdSize, number(initrd.length, 4)],
     [FwCfgItem.initrdData, initrd],
   ];
-  // Firmware takes a command line of no bytes for none, and one that is not ended for a mistake
+  // Firmware treats an empty item as "no command line", and rejects a command line without a NUL at its end
   const text = commandLine === '' ? new Uint8Array(0) : new TextEncoder().encode(`${commandLine}\0`);
   return [...items, [FwCfgItem.kernelCommandLineSize, number(text.length, 4)], [FwCfgItem.kernelCommandLine, text]];
 }

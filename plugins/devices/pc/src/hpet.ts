@@ -337,13 +337,19 @@ export class Hpet implements Device<HpetState>, MmioDevice {
     }
   }
 
-  /** Whether anybody would notice a match at once: by an interrupt, or by a status bit that is not set yet. Linux leaves comparators running that it uses no more. */
+  /**
+   * Whether a match would have a visible effect: an interrupt, or a status bit that is not set yet. Linux leaves
+   * comparators running that it no longer uses.
+   */
   #observed(index: number): boolean {
     const { config } = this.#timers[index];
     return (config & TIMER_INTERRUPT) !== 0 || ((config & TIMER_LEVEL) !== 0 && (this.#status & (1 << index)) === 0);
   }
 
-  /** Does what is due: a match that its alarm has not told of yet, or, without an alarm, those of a periodic comparator that nobody observed. */
+  /**
+   * Handles matches that are due: one whose alarm has not fired yet, or, without an alarm, those of a periodic
+   * comparator since it was last looked at.
+   */
   #catchUp(index: number): void {
     const timer = this.#timers[index],
       alarm = this.#alarms[index];

@@ -13,7 +13,7 @@ import { PS2_MOUSE_STATE, Ps2Mouse } from './ps2-mouse.js';
 import type { Ps2MouseState } from './ps2-mouse.js';
 import { BREAK_PREFIX, translateScancode } from './scancodes.js';
 
-/** What hangs on one of the controller's ports. */
+/** A device at one of the controller's ports. */
 export interface Ps2Device {
   /** A byte from the host; returns what the device answers. */
   receive(byte: number): number[];
@@ -328,7 +328,7 @@ export class I8042 extends BytePortDevice implements Device<I8042State> {
     this.system.reset('the guest pulsed the reset line through the keyboard controller');
   }
 
-  /** The controller's own answers come before what the devices have to say. */
+  /** The controller's own answers go before the bytes of the devices. */
   #answer(byte: number): void {
     this.#put(byte, false);
   }

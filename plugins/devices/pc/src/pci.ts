@@ -26,8 +26,8 @@ const ONES = [0, 0xff, 0xffff, 0, 0xffff_ffff] as const;
 /** Identity of the 440FX host bridge. */
 const HOST_BRIDGE = { vendor: 0x8086, device: 0x1237, classCode: 0x06_0000, revision: 2 } as const;
 /**
- * The 440FX's programmable attribute map: which parts of the BIOS area are RAM to read and to write. All of it is, always;
- * the registers say so from the start and keep what firmware writes.
+ * The 440FX's programmable attribute map: which parts of the BIOS area can be read and written as RAM. Here all of it
+ * always can; the registers say so after reset and keep what firmware writes.
  */
 const PAM_FIRST = 0x59;
 const PAM_COUNT = 7;

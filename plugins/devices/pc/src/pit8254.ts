@@ -2,8 +2,8 @@
  * The 8254 programmable interval timer (Intel data sheet 231164) as a PC wires it: counter 0 to IRQ 0, counter 1 once
  * refreshed DRAM, counter 2 gated by port 0x61 and heard through the speaker.
  *
- * Nothing counts while nobody looks: each counter keeps the tick its count began and works out the count and its output
- * from the present tick. Only counter 0 sets an alarm, for the next rising edge of its output.
+ * Nothing is counted step by step: each counter keeps the tick at which its count began, and calculates the count and
+ * its output from the present tick. Only counter 0 sets an alarm, for the next rising edge of its output.
  */
 import { inject, injectable } from '@visorkit/core';
 import {

@@ -2,7 +2,7 @@
  * The MC146818 real-time clock (Motorola data sheet MC146818A) with the CMOS RAM of a PC/AT behind ports 0x70 and 0x71.
  *
  * Time is a base second and the clock time at which it began; the registers are worked out when read. An alarm on the
- * timer queue stands only while an interrupt could come of it; flags nobody waits for are found when register C is read.
+ * timer queue is set only while it could cause an interrupt; other flags are calculated when register C is read.
  */
 import { inject, injectable, token } from '@visorkit/core';
 import type { Token } from '@visorkit/core';
@@ -56,7 +56,7 @@ const B_24_HOURS = 0x02;
 /** Register C; the flags stand at the bits of their enables in B. */
 const C_REQUEST = 0x80;
 const C_FLAGS = B_PERIODIC | B_ALARM | B_UPDATE;
-/** Register D: the battery was never empty. */
+/** Register D: the battery has always had power. */
 const D_VALID = 0x80;
 
 const HOUR_PM = 0x80;

@@ -153,6 +153,6 @@ export class PciTestDevice implements Device<PciTestDeviceState> {
   }
 }
 
-/** Where a test wants its writes: one byte each, behind one another in the BAR's second half. */
+/** The byte that a test has to write to; the tests' bytes follow each other in the BAR's second half. */
 const testOffset = (kind: Kind, test: number): number =>
   kind === 'mmio' ? MEMORY_HALF + test : IO_HALF + TESTS.length + test;

@@ -10,7 +10,7 @@ const MAP_TYPE = 3,
   MAP_PRIVATE = 2,
   PROT_WRITE = 2;
 
-/** Every method gives what the guest kernel gets: a count, a number of a file, or an error number below 0. */
+/** Every method returns what the guest kernel gets: a count, the number of a file, or a negative error number. */
 export class MappedFiles {
   readonly #files = new Map<number, OpenFile>();
   #next = 1;

@@ -45,7 +45,10 @@ export class ProgramCode {
     ];
   }
 
-  /** x86 cannot be read backwards: of the starts that meet RIP, the farthest is taken, since decoding soon falls into step. */
+  /**
+   * x86 code cannot be decoded backwards. Of all starting points whose instructions end exactly at RIP the farthest is
+   * taken, because decoding soon synchronises with the real instructions.
+   */
   #before(rip: bigint): readonly string[] {
     const bytes = this.memory.peek(Number(rip) - BEFORE, BEFORE);
     if (bytes === undefined) return [];

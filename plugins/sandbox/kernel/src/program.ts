@@ -70,7 +70,7 @@ function checkSegments(file: ElfFile, wrong: (what: string) => never): void {
 /** The file with an empty section table in its header. */
 function withoutSections(image: Uint8Array): Uint8Array {
   if (image.length < 64) return image;
-  const bare = new Uint8Array(image); // a copy, also of a Buffer, whose slice() is none
+  const bare = new Uint8Array(image); // a copy; slice() of a Buffer would share its memory
   bare.fill(0, 40, 48); // e_shoff
   bare.fill(0, 60, 64); // e_shnum, e_shstrndx
   return bare;

@@ -19,7 +19,7 @@ const CODES: { readonly [signal: number]: { readonly [code: number]: string } } 
   11: { 1: 'address not mapped', 2: 'access not permitted', 0x80: 'general protection' },
 };
 
-/** Signals that a program ends by every day: there is nothing to explain. */
+/** Signals that end programs in normal use: there is nothing to explain. */
 const EVERYDAY = new Set([1, 2, 13, 15]);
 
 const REGISTERS = [

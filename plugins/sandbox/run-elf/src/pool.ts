@@ -135,7 +135,7 @@ export class ElfPool implements AsyncDisposable {
       free: () => this.#next(),
       gone: (error) => {
         this.#threads.delete(thread);
-        // One that could not even begin takes a program with it, so that a thread that never can does not begin for ever
+        // When a thread fails before it is ready, one waiting program fails with it. Otherwise a thread that can never start would be restarted for ever
         if (!thread.ready) this.#fail(this.#waiting.shift(), error);
         this.#next();
       },

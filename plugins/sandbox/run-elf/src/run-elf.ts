@@ -109,7 +109,7 @@ export interface RunElfResult {
   /** What it wrote, where it was captured. */
   readonly stdout: Uint8Array;
   readonly stderr: Uint8Array;
-  /** What is to be said of its end, for standard error; empty when it ended in order. */
+  /** Lines about its end, for standard error; empty when it ended normally. */
   readonly message: readonly string[];
   /** System calls that nobody served. */
   readonly unknownCalls: readonly { readonly name: string; readonly count: number }[];
@@ -308,7 +308,7 @@ function captured(output: HostOutput): Uint8Array {
   return output instanceof CaptureOutput ? output.bytes : new Uint8Array(0);
 }
 
-/** An error that a plugin met on behalf of the user is the user's to see, without the plugin around it. */
+/** An error about the user's input is shown as it is, without the plugin in which it was found. */
 function unwrapped(error: unknown): unknown {
   return error instanceof VisorkitError && error.code === 'PLUGIN_FAILED' && error.cause instanceof VisorkitError
     ? error.cause

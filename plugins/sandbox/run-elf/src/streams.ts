@@ -16,7 +16,7 @@ export interface Closing {
   close?(): void;
 }
 
-/** Bytes that are all there. */
+/** Input that is in memory as a whole. */
 export class BytesInput implements HostInput {
   readonly kind = 'pipe';
   onReady = (): void => {};

@@ -1,6 +1,6 @@
 /**
- * Calls that the guest kernel serves itself: memory, signals, threads. The rows are for traces; where a timeout is to be watched, the
- * host does that.
+ * Calls that the guest kernel serves itself: memory, signals, threads. The rows are for traces. The host only watches
+ * the timeouts.
  */
 import { BLOCKED, formats, readTimespec } from '@visorkit/linux-abi';
 import type { SystemCall, SystemCallDefinition } from '@visorkit/linux-abi';
@@ -136,7 +136,7 @@ const futexOperation = (call: SystemCall, i: number): string =>
   `${FUTEX_NAMES[call.u32(i) & 0x7f] ?? call.u32(i) & 0x7f}${(call.u32(i) & 128) !== 0 ? '_PRIVATE' : ''}${(call.u32(i) & FUTEX_CLOCK_REALTIME) !== 0 ? '|FUTEX_CLOCK_REALTIME' : ''}`;
 
 const threadRows: SystemCallDefinition[] = [
-  // Threads are the guest kernel's; what would be another process comes to the host, and is not served
+  // The guest kernel makes threads itself. A call that would make another process reaches the host, and is not served
   { name: 'clone', args: [cloneFlags, pointer, pointer, pointer, pointer] },
   { name: 'fork', args: [] },
   { name: 'vfork', args: [] },

@@ -116,7 +116,7 @@ export class PathFile extends OpenFile {
 
 /** A directory. */
 export class DirectoryFile extends OpenFile {
-  /** The listing as it was at the first read, and how far it has been read. */
+  /** The entries as they were at the first read, and how many of them have been read. */
   #entries: DirectoryEntry[] | undefined;
   next = 0;
 

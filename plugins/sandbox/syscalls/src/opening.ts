@@ -79,7 +79,7 @@ function reopen(process: Process, node: FsNode): OpenFile {
   return process.files.get(node.descriptor!);
 }
 
-/** A file whose name is taken away at once: what is left is the open file. */
+/** Makes a file and removes its name at once, so that only the open file remains. */
 function nameless(folder: Directory, mode: number, flags: number): FileHandle {
   const name = `.tmpfile-${PID}-${Math.floor(Math.random() * 2 ** 48).toString(36)}`;
   const handle = folder.create(name, mode, flags);

@@ -9,7 +9,7 @@ const { flags, pointer, unsigned } = formats;
 
 /** Bytes a pipe holds (pipe(7)). */
 const CAPACITY = 65536;
-/** Writes of so many bytes are not torn. */
+/** Writes of up to so many bytes are atomic. */
 const PIPE_BUF = 4096;
 
 /** Status of something that is no file. */

@@ -1,4 +1,4 @@
-/** `/dev` and `/proc` of the sandbox: what programs look for there, told of the sandbox itself. */
+/** `/dev` and `/proc` of the sandbox: the files that programs look for, which describe the sandbox and not the host. */
 import type { Process } from '@visorkit/linux-abi';
 import {
   FileMode,
@@ -89,7 +89,7 @@ export function addSpecialFiles(fs: MemoryFs, process: () => Process, fillRandom
 type AddText = (parent: MemoryDirectory, name: string, make: (process: Process) => string) => void;
 
 function addProcess(self: MemoryDirectory, fs: MemoryFs, process: () => Process, text: AddText): void {
-  // The program file itself. Where it lies on the host is not said: it looks as if it were at the root.
+  // The program file itself. Its path on the host stays hidden: it appears to be in the root directory.
   self.put(
     'exe',
     new (class extends SpecialNode {

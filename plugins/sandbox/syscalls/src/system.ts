@@ -94,7 +94,7 @@ const definitions: SystemCallDefinition[] = [
     args: [output, size, flags({ GRND_NONBLOCK: 1, GRND_RANDOM: 2, GRND_INSECURE: 4 })],
     serve: getrandom,
   },
-  // One process, one program: an attempt is counted among the calls that are not served
+  // There is one process that runs one program. An attempt to make another is counted as a call that is not served
   { name: 'execve', args: [path, pointer, pointer] },
   { name: 'execveat', args: [directory, path, pointer, pointer, int] },
   ...refused.map(

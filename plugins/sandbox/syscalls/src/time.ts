@@ -99,7 +99,7 @@ function makeInterval(process: Process, signal: number): Interval {
     period: 0,
     timer: process.timer(() => {
       made.next = made.period > 0 ? made.next + made.period : Infinity;
-      if (made.next < process.clock) made.next = process.clock + made.period; // behind: those that were missed are one
+      if (made.next < process.clock) made.next = process.clock + made.period; // late: all missed expiries count as one
       made.timer.reschedule(made.next);
       process.signal(signal);
     }),

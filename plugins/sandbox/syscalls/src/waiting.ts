@@ -144,7 +144,7 @@ class EpollFile extends OpenFile {
         continue;
       }
       const state = interest.file.poll() & ((interest.events & 0xffff) | Poll.ERR | Poll.HUP);
-      // Edge-triggered: only what was not so at the last look
+      // Edge-triggered: only events that were not there the last time
       const events = interest.events >= EPOLLET || interest.events < 0 ? state & ~interest.reported : state;
       if (take) interest.reported = state;
       if (events === 0 || (interest.events & 0xffff) === 0) continue;

@@ -8,7 +8,7 @@ export const EBDA = { gpa: 0x9fc00, size: 0x400 } as const;
 /** Video memory, option ROMs and the system BIOS. */
 export const BIOS_AREA = { gpa: 0xa0000, size: 0x60000 } as const;
 
-/** Words of the BIOS data area that kernels read when nobody tells them of conventional memory. */
+/** Words of the BIOS data area that kernels read when nothing else tells them the size of conventional memory. */
 const BDA = { ebdaSegment: 0x40e, conventionalKilobytes: 0x413 } as const;
 
 /** Reserves what firmware keeps of low memory, so that boot loaders report a map as a PC's BIOS does. */
