@@ -111,6 +111,12 @@ describe('a standard PC', () => {
     expect(Buffer.from(services.get(GuestMemoryToken).read(rsdp, 8)).toString()).toBe('RSD PTR ');
   });
 
+  it('has the lines of PCI pins level triggered, as firmware leaves them', async () => {
+    const [withPci, without] = await Promise.all([pc(), pc({ pci: false })]);
+    const levels = ({ services }: Vmm): number => services.get(PortBusToken).read(0x4d0, 2);
+    expect([levels(withPci), levels(without)]).toEqual([0x0c00, 0]);
+  });
+
   it('tells an operating system of the devices that plugins describe', async () => {
     const bell = definePlugin({
       name: 'bell',

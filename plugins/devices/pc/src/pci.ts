@@ -6,8 +6,8 @@
  */
 import { fail, inject, injectable, token } from '@visorkit/core';
 import type { Token } from '@visorkit/core';
-import type { Device, PciBus, PciConfigState, PciFunction, PortDevice } from '@visorkit/machine';
-import { PCI_CONFIG_STATE, PciConfigSpace, unsigned } from '@visorkit/machine';
+import type { Device, PciBus, PciConfigState, PciFunction, PortBus, PortDevice } from '@visorkit/machine';
+import { PCI_CONFIG_STATE, PCI_PIN_GSIS, PciConfigSpace, PortBusToken, unsigned } from '@visorkit/machine';
 import * as v from 'valibot';
 import { RESET_CONTROL_PORT } from './reset-control.js';
 import type { ResetControl } from './reset-control.js';
@@ -22,6 +22,9 @@ const ADDRESS_WRITABLE = 0x80ff_ffff;
 const SLOTS = 32;
 const FUNCTIONS = 8;
 const ONES = [0, 0xff, 0xffff, 0, 0xffff_ffff] as const;
+
+/** Edge/level control register of lines 0 to 7; the next port has 8 to 15. */
+const ELCR = 0x4d0;
 
 /** Identity of the 440FX host bridge. */
 const HOST_BRIDGE = { vendor: 0x8086, device: 0x1237, classCode: 0x06_0000, revision: 2 } as const;
@@ -52,7 +55,10 @@ export class PciHost implements Device<PciHostState>, PortDevice, PciBus {
   readonly #bridge: PciConfigSpace;
   #address = 0;
 
-  constructor(@inject(ResetControlToken, { isOptional: true }) private readonly resetControl?: ResetControl) {
+  constructor(
+    @inject(ResetControlToken, { isOptional: true }) private readonly resetControl?: ResetControl,
+    @inject(PortBusToken, { isOptional: true }) private readonly ports?: PortBus,
+  ) {
     const bridge = new PciConfigSpace('440fx', HOST_BRIDGE);
     this.#bridge = bridge;
     for (let register = 0; register < PAM_COUNT; register++) {
@@ -121,6 +127,15 @@ export class PciHost implements Device<PciHostState>, PortDevice, PciBus {
   reset(): void {
     this.#address = 0;
     this.#bridge.reset();
+  }
+
+  /** What firmware does where there is PCI: the lines of its interrupt pins are level triggered at the 8259s. */
+  setUp(): void {
+    const levels = PCI_PIN_GSIS.reduce((bits, irq) => bits | (1 << irq), 0);
+    for (const half of [0, 1]) {
+      const bits = (levels >> (8 * half)) & 0xff;
+      if (bits !== 0) this.ports?.write(ELCR + half, 1, this.ports.read(ELCR + half, 1) | bits);
+    }
   }
 
   save(): PciHostState {

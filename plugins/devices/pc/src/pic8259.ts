@@ -3,7 +3,7 @@
  * control registers that EISA added at 0x4d0 and 0x4d1.
  */
 import { injectable } from '@visorkit/core';
-import { PCI_PIN_GSIS, unsigned, wholeNumber } from '@visorkit/machine';
+import { unsigned, wholeNumber } from '@visorkit/machine';
 import type { Device, InterruptSource } from '@visorkit/machine';
 import * as v from 'valibot';
 import { BytePortDevice } from './byte-port-device.js';
@@ -318,14 +318,6 @@ export class Pic8259Pair extends BytePortDevice implements Device<Pic8259State>,
 
   reset(): void {
     for (const chip of [this.#master, this.#slave]) chip.state = { ...powerOnState(), lines: chip.state.lines };
-    this.#update();
-  }
-
-  /** Firmware makes the lines of PCI's interrupt pins level triggered (EISA's ELCR). */
-  setUp(): void {
-    const levels = PCI_PIN_GSIS.reduce((bits, irq) => bits | (1 << irq), 0);
-    this.#master.writeElcr(levels & 0xff);
-    this.#slave.writeElcr(levels >> 8);
     this.#update();
   }
 
