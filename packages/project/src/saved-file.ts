@@ -8,9 +8,11 @@
  * | 0 | magic: 89 56 49 53 4f 52 0d 0a |
  * | 8 | version of this layout, 32 bits |
  * | 12 | length of the head in bytes, 32 bits |
- * | 16 | head, compressed with zlib: the state without its longer byte strings, and what each chunk holds |
+ * | 16 | SHA-256 of all other bytes of the file |
+ * | 48 | head, compressed with zlib: the state without its longer byte strings, and what each chunk holds |
  * | then | the chunks one after the other, each compressed with zlib: RAM that is not all zeros, and the byte strings |
  */
+import { createHash } from 'node:crypto';
 import { open, readFile, rename, rm } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { constants, deflate, inflate } from 'node:zlib';
@@ -21,7 +23,8 @@ import * as v from 'valibot';
 
 const MAGIC = Uint8Array.of(0x89, 0x56, 0x49, 0x53, 0x4f, 0x52, 0x0d, 0x0a);
 const VERSION = 1;
-const HEAD_AT = 16;
+const DIGEST_AT = 16;
+const HEAD_AT = 48;
 /** Bytes of a chunk, about: so many that compression pays, so few that several threads have work. */
 const CHUNK = 2 << 20;
 /** Byte strings from this length on are kept out of the head. */
@@ -72,7 +75,9 @@ export async function writeSavedVm(path: string, { state, memory }: SavedVm): Pr
   start.set(MAGIC);
   start.writeUInt32LE(VERSION, 8);
   start.writeUInt32LE(head.length, 12);
-  await writeWhole(path, [start, head, ...stored.map(({ data }) => data)]);
+  const rest = [head, ...stored.map(({ data }) => data)];
+  start.set(digestOf([start.subarray(0, DIGEST_AT), ...rest]), DIGEST_AT);
+  await writeWhole(path, [start, ...rest]);
 }
 
 /** Reads a saved VM. Throws `SAVED_FILE` for one that is truncated, altered, or none at all. */
@@ -90,20 +95,18 @@ export async function readSavedVm(path: string): Promise<SavedVm> {
   const version = file.readUInt32LE(8);
   if (version !== VERSION)
     return refuse(`its layout has version ${version}, and this program reads version ${VERSION}`);
+  const digest = digestOf([file.subarray(0, DIGEST_AT), file.subarray(HEAD_AT)]);
+  if (!digest.equals(file.subarray(DIGEST_AT, HEAD_AT))) {
+    return refuse(`it is truncated or altered: the checksum of its ${file.length} bytes is not what it says`);
+  }
   const body = HEAD_AT + file.readUInt32LE(12);
-  if (body > file.length)
-    return refuse(`it is truncated: ${file.length} bytes are there, and its head ends at ${body}`);
   const damaged = (what: string) => (error: unknown) => refuse(`${what} is damaged (${messageOf(error)})`);
   const headText = await expand(file.subarray(HEAD_AT, body), { maxOutputLength: LONGEST_HEAD }).catch(
     damaged('its head'),
   );
   const { text, table } = readHead(headText.toString(), refuse);
   const end = table.reduce((sum, { stored }) => sum + stored, body);
-  if (end !== file.length) {
-    return refuse(
-      `${file.length} bytes are there, and ${end} are right: it is ${file.length < end ? 'truncated' : 'longer than it was'}`,
-    );
-  }
+  if (end !== file.length) return refuse(`${file.length} bytes are there, and its table has ${end}`);
   const memory: SavedMemory[] = [];
   const strings: Uint8Array[] = [];
   let at = body;
@@ -140,6 +143,12 @@ function readHead(text: string, refuse: (why: string) => never): { text: string;
   } catch (error) {
     return refuse(`its head is damaged (${messageOf(error)})`);
   }
+}
+
+function digestOf(parts: readonly Uint8Array[]): Buffer {
+  const hash = createHash('sha256');
+  for (const part of parts) hash.update(part);
+  return hash.digest();
 }
 
 /** Puts pieces together until a chunk is full. */
