@@ -153,7 +153,7 @@ export function saveMemory(memory: GuestMemory): SavedMemory[] {
   return saved;
 }
 
-/** Puts RAM back into a machine whose RAM is all zeros. */
+/** Puts RAM back into a machine whose RAM is all zeros and that has run nothing of it. */
 export function restoreMemory(memory: GuestMemory, saved: readonly SavedMemory[]): void {
   for (const { gpa, bytes } of saved) {
     if (!memory.contains(gpa, bytes.length)) {

@@ -114,7 +114,10 @@ export async function readSavedVm(path: string): Promise<SavedVm> {
     table.map(async ({ stored, parts }, number) => {
       const from = at;
       at += stored;
-      const data = await expand(file.subarray(from, from + stored), { maxOutputLength: LONGEST_CHUNK }).catch(
+      const size = parts.reduce((sum, { length }) => sum + length, 0);
+      // In one piece: zlib's usual pieces of 16 KiB would be put together afterwards
+      const options = { chunkSize: Math.min(Math.max(size, 64), LONGEST_CHUNK), maxOutputLength: LONGEST_CHUNK };
+      const data = await expand(file.subarray(from, from + stored), options).catch(
         damaged(`its part ${number + 1} of ${table.length}`),
       );
       let offset = 0;
