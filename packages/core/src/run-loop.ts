@@ -13,6 +13,7 @@ import { ExitReason } from './exit-reasons.js';
 import { host } from './host.js';
 import { Phase } from './phase.js';
 import type { ExecutionClock, Timers } from './platform.js';
+import { TURN_GIVEN_UP } from './vcpu.js';
 import { SAVED_RUNNER } from './vcpu-runner.js';
 import type { VcpuRunner } from './vcpu-runner.js';
 
@@ -40,7 +41,12 @@ export interface RunLoopParts {
 /** What is saved of the run loop of a VM with so many vCPUs. */
 export const savedLoop = (cpus: number) => {
   const index = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(cpus - 1));
-  return v.object({ current: index, turn: index, runners: v.pipe(v.array(SAVED_RUNNER), v.length(cpus)) });
+  return v.object({
+    cutFor: v.pipe(v.number(), v.minValue(0)),
+    current: index,
+    turn: index,
+    runners: v.pipe(v.array(SAVED_RUNNER), v.length(cpus)),
+  });
 };
 export type SavedLoop = v.InferOutput<ReturnType<typeof savedLoop>>;
 
@@ -53,6 +59,10 @@ export class RunLoop {
   phase: Phase = Phase.GUEST;
   readonly #parts: RunLoopParts;
   #turn = 0;
+  /** With several vCPUs: the clock's time at which the present turn ends. */
+  #turnEnd = 0;
+  /** A limit cut a turn short that had so many ns left: it goes on first, so that where a run ends does not change the next one. */
+  #cutFor = 0;
   /** A run has ended, and no other has begun. */
   #stands = false;
 
@@ -80,6 +90,10 @@ export class RunLoop {
     }
     for (;;) {
       if (this.stopRequest !== undefined) return 'stop';
+      if (limited && this.#instructions() >= instructionLimit) {
+        if (!alone) this.#cutTurn();
+        return 'limit';
+      }
       if (dispatcher.stale) dispatcher.compile();
       if (clock.refresh === undefined) now = clock.now();
       else if (clock.refresh()) now = clock.last!;
@@ -95,7 +109,8 @@ export class RunLoop {
       }
 
       this.phase = Phase.INTERRUPT;
-      const runner = alone ? runners[0] : this.#next();
+      const goesOn = this.#cutFor > 0;
+      const runner = alone ? runners[0] : goesOn ? this.current : this.#next();
       if (alone) runner.deliver();
       if (runner.activity !== 'active') {
         if (!this.#idle()) return 'asleep';
@@ -104,16 +119,15 @@ export class RunLoop {
       if (this.current !== runner) this.current = runner;
       const vcpu = runner.vcpu;
       const next = timers.nextDeadline();
-      if (!alone) vcpu.setDeadline(Math.min(next, end, now + TURN_NS));
-      else if (next !== given) {
+      if (!alone) {
+        this.#turnEnd = goesOn ? now + this.#cutFor : Math.min(next, end, now + TURN_NS);
+        this.#cutFor = 0;
+        vcpu.setDeadline(this.#turnEnd);
+      } else if (next !== given) {
         given = next;
         vcpu.setDeadline(Math.min(next, end));
       }
-      if (limited) {
-        const left = instructionLimit - this.#instructions();
-        if (left <= 0) return 'limit';
-        vcpu.setInstructionLimit(vcpu.instructions + left);
-      }
+      if (limited) vcpu.setInstructionLimit(vcpu.instructions + instructionLimit - this.#instructions());
       this.phase = Phase.ENTRY;
       dispatcher.beforeEntry(vcpu);
       this.phase = Phase.GUEST;
@@ -176,8 +190,19 @@ export class RunLoop {
     }
   }
 
+  /** The run ends at its limit: if that was in the middle of a turn, the turn goes on later. */
+  #cutTurn(): void {
+    const { current } = this;
+    const left = this.#turnEnd - this.#parts.clock.now();
+    const { exit } = current.vcpu;
+    const timed = exit.reason === ExitReason.PREEMPTION_TIMER && exit.qualification !== TURN_GIVEN_UP;
+    const byLimit = timed && current.activity === 'active';
+    if (byLimit && left > 0) this.#cutFor = left;
+  }
+
   save(): SavedLoop {
     return {
+      cutFor: this.#cutFor,
       current: this.#parts.runners.indexOf(this.current),
       turn: this.#turn,
       runners: this.#parts.runners.map((runner) => runner.save()),
@@ -189,6 +214,7 @@ export class RunLoop {
     runners.forEach((runner, index) => runner.restore(state.runners[index]));
     this.current = runners[state.current];
     this.#turn = state.turn;
+    this.#cutFor = state.cutFor;
     this.#stands = true;
   }
 

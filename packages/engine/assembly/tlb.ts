@@ -99,7 +99,7 @@ export function selectTranslations(vpid: u32, eptp: u64, watched: bool): void {
   store<u64>(chosen, eptp, S_EPTP);
   store<u32>(chosen, vpid, S_VPID);
   store<u32>(chosen, processor, S_PROCESSOR);
-  store<u32>(TLB_CLOCK, load<u32>(TLB_CLOCK) + 1);
+  store<u32>(TLB_CLOCK, max<u32>(load<u32>(TLB_CLOCK) + 1, 1)); // never 0, which says that a set was not used
   store<u32>(chosen, load<u32>(TLB_CLOCK), S_USED);
   store<u32>(TLB_SET, <u32>chosen);
   store<u32>(TLB_TABLES, <u32>setOf(chosen));

@@ -137,16 +137,31 @@ export function machine(options: MachineOptions = {}): Plugin {
   });
 }
 
-/** An input each of whose bytes wakes a halted guest. */
+/**
+ * An input each of whose bytes wakes a halted guest. What comes before the guest first runs waits until then: a VM that is being
+ * restored would lose it.
+ */
 function wakingInput(input: CharInput, wakeup: Wakeup, host: PluginHost): CharInput {
   const removeSource = wakeup.addSource('console');
   host.onDispose(removeSource);
   input.onEnd?.(removeSource);
+  let running = false;
+  const begin: (() => void)[] = [];
+  const run = (): void => {
+    running = true;
+    for (const deliver of begin.splice(0)) deliver();
+  };
+  host.hooks.started.tap(run);
+  host.hooks.resumed.tap(run);
   return {
     onByte: (callback) => {
-      const end = input.onByte((byte) => {
+      const deliver = (byte: number): void => {
         callback(byte);
         wakeup.notify();
+      };
+      const end = input.onByte((byte) => {
+        if (running) deliver(byte);
+        else begin.push(() => deliver(byte));
       });
       host.onDispose(end);
       return end;

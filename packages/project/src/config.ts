@@ -130,7 +130,10 @@ export async function loadProject(folder: string, file?: string, shared?: Shared
   if (config.firmware !== undefined) config.firmware = from(config.firmware);
   if (config.initrd !== undefined) config.initrd = from(config.initrd);
   if (config.modules !== undefined) config.modules = config.modules.map((module) => module.replace(/^[^ ]+/, from));
-  if (config.serial?.startsWith('file:')) config.serial = `file:${from(config.serial.slice(5))}`;
+  for (const console of ['serial', 'debugcon'] as const) {
+    const where = config[console];
+    if (where?.startsWith('file:')) config[console] = `file:${from(where.slice(5))}`;
+  }
   const loaded = await loadPlugins(plugins, home, shared);
   if (backend === undefined) return { file: found, config, plugins: loaded };
   const chosen = typeof backend === 'object' && 'backend' in backend ? backend : { backend };

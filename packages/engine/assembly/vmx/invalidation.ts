@@ -4,7 +4,7 @@
  */
 import { EPTP_IN_FORCE } from "../../src/layout";
 import { flushEptCache } from "../ept";
-import { isCanonical } from "../mode";
+import { canonicalBase } from "../system/segments";
 import { flushEptRoot, flushVpid, flushVpidNonGlobal, flushVpidPage, flushVpids } from "../tlb";
 import { eptPointerValid } from "./entry-controls";
 
@@ -27,7 +27,7 @@ export function invvpid(type: u32, vpid: u32, linear: u64): u32 {
   if (type > INVVPID_CONTEXT_NON_GLOBAL || vpid > 0xffff || (vpid == 0 && type != INVVPID_ALL)) return ERROR_OPERAND;
   switch (type) {
     case INVVPID_ADDRESS:
-      if (!isCanonical(linear)) return ERROR_OPERAND;
+      if (!canonicalBase(linear)) return ERROR_OPERAND;
       flushVpidPage(vpid, linear);
       break;
     case INVVPID_CONTEXT: flushVpid(vpid); break;

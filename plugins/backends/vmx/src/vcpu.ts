@@ -1,5 +1,5 @@
 /** A vCPU on the software processor: enters the guest, brings its exits, completes what was handled. */
-import { VisorkitError, VmExit, checkValue } from '@visorkit/core';
+import { TURN_GIVEN_UP, VisorkitError, VmExit, checkValue } from '@visorkit/core';
 import type { BackendVcpu, InitialState, MergedControls, VcpuSnapshot, VmcsAccess } from '@visorkit/core';
 import { describeEntryRule } from '@visorkit/engine';
 import type { ProcessorBanks } from '@visorkit/engine';
@@ -357,6 +357,7 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
         if (!this.#controls.yieldsOnPause) return true;
         this.#advance(exit.instructionLength);
         fillDeadline(exit);
+        exit.qualification = TURN_GIVEN_UP;
         return true;
       case ExitReason.TASK_SWITCH:
         if (this.#parts.exitOnTaskSwitch) return true;
