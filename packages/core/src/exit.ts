@@ -6,32 +6,32 @@
  */
 
 /** An I/O instruction (reason 30; exit qualification of SDM 3C table 28-5, already taken apart). */
-export interface IoExit {
+export class IoExit {
   /** 0-0xFFFF. */
-  port: number;
+  port = 0;
   /** Bytes of one element: 1, 2 or 4. */
-  size: 1 | 2 | 4;
+  size: 1 | 2 | 4 = 1;
   /** True for IN and INS. */
-  input: boolean;
+  input = false;
   /** True for INS and OUTS. */
-  string: boolean;
+  string = false;
   /** True with a REP prefix. */
-  rep: boolean;
+  rep = false;
   /**
    * IN and OUT only. OUT: what AL/AX/EAX holds. IN: the handler leaves the result here and returns RESUME;
    * `completeInstruction` moves it into AL/AX/EAX. Unsigned.
    */
-  value: number;
+  value = 0;
   /** INS and OUTS: bytes of the instruction's address size, 2, 4 or 8 (how much of RCX, RSI and RDI counts). */
-  addressSize: 2 | 4 | 8;
+  addressSize: 2 | 4 | 8 = 8;
   /** OUTS: the segment register in force, by its number in the encoding (0 ES, 1 CS, 2 SS, 3 DS, 4 FS, 5 GS); INS: always 0. */
-  segment: number;
+  segment = 3;
   /**
    * INS and OUTS where the backend carries the data itself (kvm): `count` elements of `size` bytes, which an INS handler
    * fills. Otherwise null: the handler moves the elements with the vCPU's registers and guest memory.
    */
-  data: Uint8Array | null;
-  count: number;
+  data: Uint8Array | null = null;
+  count = 0;
 }
 
 /**
@@ -39,17 +39,17 @@ export interface IoExit {
  * A read: the handler leaves the result in `value` (and `valueHigh` for 8 bytes) and returns RESUME; the processor then
  * finishes the instruction with it.
  */
-export interface MmioExit {
+export class MmioExit {
   /** False when the exit is an EPT violation for another reason; the other fields then mean nothing. */
-  valid: boolean;
-  gpa: number;
+  valid = false;
+  gpa = 0;
   /** Bytes: 1, 2, 4 or 8. Wider accesses come as several exits. */
-  size: 1 | 2 | 4 | 8;
-  write: boolean;
+  size: 1 | 2 | 4 | 8 = 1;
+  write = false;
   /** Low 32 bits, unsigned. */
-  value: number;
+  value = 0;
   /** High 32 bits, unsigned; for size 8. */
-  valueHigh: number;
+  valueHigh = 0;
 }
 
 /** The reused record of one exit. */
@@ -77,19 +77,10 @@ export class VmExit {
   /** IDT-vectoring information, bit 31 valid; as unsigned number. */
   idtVectoringInfo = 0;
   idtVectoringErrorCode = 0;
-  readonly io: IoExit = {
-    port: 0,
-    size: 1,
-    input: false,
-    string: false,
-    rep: false,
-    value: 0,
-    addressSize: 8,
-    segment: 3,
-    data: null,
-    count: 0,
-  };
-  readonly mmio: MmioExit = { valid: false, gpa: 0, size: 1, write: false, value: 0, valueHigh: 0 };
+  // Of classes, and not object literals: V8 gives literals with the same names one shape, and a schema with these names would have every
+  // address that is stored here made anew on the heap.
+  readonly io = new IoExit();
+  readonly mmio = new MmioExit();
 
   /** Guest-linear address. Not for hot paths: makes a bigint. */
   get guestLinear(): bigint {

@@ -63,14 +63,12 @@ export class GuestMap {
 
   /** True when a page (gpa / 4096) is read-only memory: writes there are ignored. */
   isRom(page: number): boolean {
-    for (const range of this.#roms) if (within(range, page * PAGE)) return true;
-    return false;
+    return anyHas(this.#roms, page);
   }
 
   /** True when a page (gpa / 4096) is RAM. */
   isRam(page: number): boolean {
-    for (const range of this.ram) if (within(range, page * PAGE)) return true;
-    return false;
+    return anyHas(this.ram, page);
   }
 
   save(): MappedRange[] {
@@ -79,6 +77,13 @@ export class GuestMap {
   restore(roms: readonly MappedRange[]): void {
     this.#roms = [...roms];
   }
+}
+
+/** At every access to a device: addresses above 2³¹ are not passed on, they would be made anew on the heap. */
+function anyHas(ranges: readonly MappedRange[], page: number): boolean {
+  const address = page * PAGE;
+  for (const { gpa, size } of ranges) if (address >= gpa && address < gpa + size) return true;
+  return false;
 }
 
 function within({ gpa: first, size }: MappedRange, gpa: number): boolean {

@@ -178,7 +178,9 @@ export class VmxMemoryViews implements MemoryViews, ViewSurroundings {
 
   /** A read of the vCPU on the engine that its view hides: answers it into the log. False when the page is not hidden. */
   answerRead(log: MmioLog): boolean {
-    const decoy = this.#viewOf(this.banks.current)?.decoys.get(log.page);
+    const decoys = this.#viewOf(this.banks.current)?.decoys;
+    if (decoys === undefined || decoys.size === 0) return false; // the usual case, at every read of a device
+    const decoy = decoys.get(log.page);
     if (decoy === undefined) return false;
     const offset = log.gpa % PAGE;
     for (let i = 0; i < log.size; i++) log.setData(i, 1, decoy[offset + i]);
