@@ -20,6 +20,8 @@ if (!blocks)
   Atomics.wait = () => {
     throw new TypeError('Atomics.wait cannot be called in this context');
   };
+// A browser's MessageEvent needs no Buffer. Node makes its own when it is first asked for, by a library that does
+if (globalThis.MessageEvent === undefined) throw new Error('this Node has no MessageEvent');
 for (const name of ['process', 'Buffer', 'global', 'setImmediate', 'clearImmediate', 'require', 'module'])
   delete globalThis[name];
 const left = ['process', 'Buffer', 'setImmediate', 'require'].filter((name) => name in globalThis);
