@@ -6,10 +6,7 @@ import { RESUME, RETRY, Stage, definePlugin, isVisorkitError, optional } from '@
 import type { Outcome, Plugin, Vcpu } from '@visorkit/core';
 import { LocalApicsToken } from '@visorkit/machine';
 import type { LocalApics } from '@visorkit/machine';
-
-const MOV_TO = 0;
-const MOV_FROM = 1;
-const CLTS = 2;
+import { CrAccess, crAccess, crLmswSource, crNumber, crRegister } from '@visorkit/x86';
 
 const PE = 1n << 0n;
 const TS = 1n << 3n;
@@ -36,16 +33,16 @@ export function controlRegister(): Plugin {
       const remembered = new Float64Array(vcpus.length);
       hooks.exit.for('control-register').tap({ stage: Stage.Architecture }, (exit, vcpu) => {
         const { qualification } = exit;
-        const number = qualification & 15;
-        const register = (qualification >>> 8) & 15;
+        const number = crNumber(qualification);
+        const register = crRegister(qualification);
         const value = (): bigint =>
           vcpu.codeBits === 64 ? vcpu.getRegister(register) : vcpu.getRegister(register) & 0xffff_ffffn;
-        switch ((qualification >>> 4) & 3) {
-          case MOV_TO:
+        switch (crAccess(qualification)) {
+          case CrAccess.MOV_TO:
             return number === 8
               ? writeTaskPriority(vcpu, value(), apics, remembered)
               : writeControlRegister(vcpu, number, value());
-          case MOV_FROM: {
+          case CrAccess.MOV_FROM: {
             const read =
               number === 8
                 ? BigInt(apics?.forVcpu(vcpu.index).cr8 ?? remembered[vcpu.index])
@@ -54,11 +51,11 @@ export function controlRegister(): Plugin {
             else vcpu.setRegister32(register, Number(read & 0xffff_ffffn));
             return RESUME;
           }
-          case CLTS:
+          case CrAccess.CLTS:
             return writeControlRegister(vcpu, 0, vcpu.getControlRegister(0) & ~TS);
           default: {
             // LMSW changes PE, MP, EM and TS, and cannot clear PE (SDM 2A, LMSW).
-            const source = BigInt((qualification >>> 16) & 15);
+            const source = BigInt(crLmswSource(qualification) & 15);
             const old = vcpu.getControlRegister(0);
             return writeControlRegister(vcpu, 0, (old & ~0xen) | source | (old & PE));
           }
