@@ -59,8 +59,9 @@ describe('a package as it is packed', () => {
       },
     );
     if (status !== 0 && /ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ETIMEDOUT/.test(stderr)) {
-      console.warn(`manifests.test.ts: nothing is packed, since npx cannot fetch ${String(packageManager)}`);
-      return context.skip();
+      const reason = `nothing is packed, since npx cannot fetch ${String(packageManager)}`;
+      console.warn(`manifests.test.ts: ${reason}`);
+      return context.skip(reason);
     }
     expect(status, stderr).toBe(0);
     const files = filesOf(join(folder, readdirSync(folder)[0])) as Map<string, Buffer>;
