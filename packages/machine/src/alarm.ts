@@ -4,6 +4,12 @@
  */
 import type { Timer, TimerQueue } from './timers.js';
 
+/**
+ * Furthest deadline, in ns from now: 52 days. A guest can ask for one in thousands of years (all ones in a 64-bit comparator,
+ * in IA32_TSC_DEADLINE); a clock counts ns exactly up to 2^53, and a saved deadline is restored beside any time of a clock.
+ */
+export const FURTHEST_DEADLINE = 2 ** 52;
+
 /** One deadline on a timer queue. Setting it again moves it and allocates nothing. */
 export class Alarm {
   readonly #timers: TimerQueue;
@@ -23,9 +29,9 @@ export class Alarm {
     return this.#timer.deadline;
   }
 
-  /** Sets or moves the deadline; Infinity clears it. */
+  /** Sets or moves the deadline; one that is further than `FURTHEST_DEADLINE`, or Infinity, clears it. */
   set(deadlineNs: number): void {
-    this.#timer.reschedule(deadlineNs);
+    this.#timer.reschedule(deadlineNs - this.#timers.clock.now() > FURTHEST_DEADLINE ? Infinity : deadlineNs);
   }
 
   clear(): void {

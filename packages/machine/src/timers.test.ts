@@ -1,7 +1,15 @@
 /** Timers, the clock of retired instructions, and the console. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { Alarm, CaptureOutput, ManualClock, PushInput, RetirementClock, TimerQueue } from './index.js';
+import {
+  Alarm,
+  CaptureOutput,
+  FURTHEST_DEADLINE,
+  ManualClock,
+  PushInput,
+  RetirementClock,
+  TimerQueue,
+} from './index.js';
 import type { Timer } from './index.js';
 
 describe('TimerQueue', () => {
@@ -55,6 +63,21 @@ describe('TimerQueue', () => {
     clock.advance(10);
     queue.runDue();
     expect(fired).toEqual(['first', 'second']);
+  });
+
+  it('takes an alarm further away than any clock counts for none, and its state can be restored', () => {
+    const clock = new ManualClock();
+    const queue = new TimerQueue(clock);
+    const alarm = new Alarm(queue, () => {});
+    for (const now of [0, 1e15]) {
+      clock.skipTo(now);
+      for (const further of [1, 2 ** 20, 2 ** 64, Infinity]) {
+        alarm.set(now + FURTHEST_DEADLINE + further);
+        expect([alarm.deadline, alarm.save()]).toEqual([Infinity, null]);
+      }
+      alarm.set(now + FURTHEST_DEADLINE);
+      expect(alarm.save()).toBe(FURTHEST_DEADLINE);
+    }
   });
 
   it('lets a callback schedule, move and cancel timers', () => {

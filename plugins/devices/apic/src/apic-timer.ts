@@ -190,8 +190,9 @@ export class ApicTimer {
   #arm(): void {
     const now = this.ports.clock.now();
     if (this.#mode === TimerMode.tscDeadline) {
+      // One that has passed rings now
       this.#alarm.set(
-        this.#deadline === 0n ? Infinity : Math.max(0, this.ports.tsc.timeAt(this.#deadline, this.ports.vcpu)),
+        this.#deadline === 0n ? Infinity : Math.max(now, this.ports.tsc.timeAt(this.#deadline, this.ports.vcpu)),
       );
       return;
     }

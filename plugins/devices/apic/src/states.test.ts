@@ -76,6 +76,7 @@ const action: fc.Arbitrary<Action> = fc.oneof(
   fc.record({ kind: fc.constant('enable'), at: fc.nat(1), value: fc.nat(0xff) }),
   fc.record({ kind: fc.constant('timer'), at: fc.nat(0xff), value }),
   fc.record({ kind: fc.constant('deadline'), at: fc.nat(1), value: fc.nat(60_000) }),
+  fc.record({ kind: fc.constant('far'), at: fc.nat(1), value: fc.nat(63) }),
   fc.record({ kind: fc.constant('msr'), at: fc.nat(0xff), value }),
   fc.record({ kind: fc.constant('base'), at: fc.nat(0xf), value: fc.nat(0xffffffff) }),
   fc.record({ kind: fc.constant('line'), at: fc.nat(23), value: fc.nat(1) }),
@@ -108,6 +109,10 @@ function act(bus: ApicBus, { kind, at, value: v }: Action, bench: DeviceBench): 
     case 'deadline':
       register(ApicRegister.lvtTimer, 0x40040);
       apic.tscDeadline = tsc.read() + BigInt(v);
+      break;
+    case 'far':
+      register(ApicRegister.lvtTimer, 0x40040);
+      apic.tscDeadline = BigInt.asUintN(64, tsc.read() + (1n << BigInt(v)));
       break;
     case 'msr':
       apic.writeX2apic(at, BigInt(v));
