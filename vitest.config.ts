@@ -29,7 +29,7 @@ export default defineConfig({
     testTimeout: 20_000,
     hookTimeout: 60_000,
     maxWorkers: 2,
-    // The same everywhere: property tests report their seed when they fail.
+    setupFiles: ['test/property-tests.ts'],
     sequence: { hooks: 'stack' },
   },
 });
