@@ -63,7 +63,7 @@ let standard: WasmModule | undefined;
 export function processorModule(source?: ProcessorSource): Promise<WasmModule> {
   if (source instanceof Uint8Array) {
     let module = compiledBytes.get(source);
-    if (module === undefined) compiledBytes.set(source, (module = WebAssembly.compile(source)));
+    if (module === undefined) compiledBytes.set(source, (module = compile(source)));
     return module;
   }
   const key = source?.href ?? '';
@@ -106,12 +106,25 @@ async function load(places: readonly URL[]): Promise<WasmModule> {
   let cause: unknown;
   for (const place of places) {
     try {
-      return await WebAssembly.compile(await host.read(place));
+      return await compile(await host.read(place));
     } catch (error) {
       cause ??= error;
     }
   }
   throw notBuilt(places, cause);
+}
+
+/**
+ * Compiles, with something left to wait for meanwhile: Node takes a compilation for nothing, would end its event loop, and would call who
+ * awaits it from a place where it waits for every compilation of the background, also those that make hot code faster.
+ */
+async function compile(bytes: Uint8Array<ArrayBuffer>): Promise<WasmModule> {
+  const done = host.after(Infinity, () => {});
+  try {
+    return await WebAssembly.compile(bytes);
+  } finally {
+    done();
+  }
 }
 
 function notBuilt(places: readonly URL[], cause: unknown): VisorkitError {
