@@ -66,6 +66,11 @@ export interface Backend {
    */
   saveState?(): unknown;
   restoreState?(state: unknown): void;
+  /**
+   * Guest-physical addresses of pages that the guest has used last, for a VM that is saved: they are the first that it needs. A guess, which changes
+   * nothing but how soon a restored guest goes on.
+   */
+  recentPages?(): ReadonlySet<number>;
   /** Counts of what went on beside the exits, by a name fit for a report. Left out by a backend that has none. */
   statistics?(): Readonly<Record<string, number>>;
   /** Gives everything back. Called once, last. */

@@ -1,6 +1,7 @@
 /**
  * What the kernel must know of a machine in order to run it. `@visorkit/machine` implements these and exports them again.
  */
+import type { SavedMemory } from './saving.js';
 import { token } from './token.js';
 import type { Token } from './token.js';
 
@@ -22,6 +23,7 @@ export interface GuestMemory {
   /** Bytes of RAM in total. */
   readonly size: number;
   readonly regions: readonly MemoryRegion[];
+  /** What the regions lie in. Writes to it are not told to anybody. */
   readonly buffer: SharedArrayBuffer | ArrayBuffer;
   /** True when all `length` bytes from `gpa` are RAM of one region. */
   contains(gpa: number, length: number): boolean;
@@ -38,6 +40,11 @@ export interface GuestMemory {
   writeU16(gpa: number, value: number): void;
   writeU32(gpa: number, value: number): void;
   writeU64(gpa: number, value: bigint): void;
+  /**
+   * Takes whole pages that a saved VM had, in RAM that is all zeros. Where memory can wait for its content, it takes the `bytes` of
+   * a piece when somebody first needs them.
+   */
+  restore(pieces: readonly SavedMemory[]): void;
   /** Is told of every write made through this interface, so that a processor can drop decoded code. */
   onWrite(listener: (gpa: number, length: number) => void): void;
 }

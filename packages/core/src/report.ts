@@ -105,12 +105,14 @@ export interface ReportParts {
   readonly exits: Record<string, number>;
   readonly wallMs: number;
   readonly idleMs: number;
-  /** Of all runs of the VM, without what was slept away. */
+  /** Instructions of the runs here: a restored VM has a past. */
+  readonly retiredHere: number;
+  /** Of all runs here, without what was slept away. */
   readonly busyMs: number;
 }
 
 export function makeReport(outcome: EndOutcome, parts: ReportParts): StopReport {
-  const { backend, clock, instructions, exits, wallMs, idleMs, busyMs } = parts;
+  const { backend, clock, instructions, exits, wallMs, idleMs, retiredHere, busyMs } = parts;
   const report: StopReport = {
     reason: outcome.reason,
     why: outcome.why,
@@ -120,7 +122,7 @@ export function makeReport(outcome: EndOutcome, parts: ReportParts): StopReport 
     guestInstructions: instructions,
     guestNanoseconds: clock?.now() ?? 0,
     wallSeconds: round(wallMs / 1000),
-    mips: round(instructions / Math.max(busyMs / 1000, 1e-9) / 1e6),
+    mips: round(retiredHere / Math.max(busyMs / 1000, 1e-9) / 1e6),
     idleSeconds: round(idleMs / 1000),
     exits,
     totalExits: Object.values(exits).reduce((sum, count) => sum + count, 0),

@@ -20,10 +20,17 @@ export interface SavedPart {
   restore(state: unknown): void;
 }
 
-/** A stretch of RAM that is not all zeros. */
+/** Whole pages of RAM that are not all zeros. */
 export interface SavedMemory {
   readonly gpa: number;
+  /** Bytes, a multiple of 4096. */
+  readonly length: number;
+  /** The guest used these pages last, and will need them first. */
+  readonly recent?: boolean;
+  /** The content. It may be read from a file each time it is asked for, and throw what that throws. */
   readonly bytes: Uint8Array;
+  /** Puts the content into `target`, of the same length, where that is quicker than to copy `bytes`. */
+  readInto?(target: Uint8Array): void;
 }
 
 /** What a VM was made of: it can be restored to one made of the same. */
@@ -77,8 +84,8 @@ const STATE = v.object({
 });
 
 const PAGE = 4096;
-/** Longest stretch of RAM in one piece, in bytes. */
-const LONGEST = 1 << 20;
+/** Bytes of a piece of RAM at most. */
+const BLOCK = 16 << 10;
 
 /** What a VM is made of, for comparing. */
 export function savedComposition({ options, cpus, time }: Composition, parts: Iterable<string>): SavedComposition {
@@ -129,37 +136,47 @@ export function checkSaved(state: unknown, here: SavedComposition): SavedState {
   return saved;
 }
 
-/** RAM in stretches of at most 1 MiB, without pages that are all zeros. The bytes are copies. */
-export function saveMemory(memory: GuestMemory): SavedMemory[] {
+/**
+ * RAM without its zero pages, in pieces that do not cross a multiple of 16 KiB: a guest that goes on needs some hundred pages at once, and a piece
+ * is read as a whole. Pages of `recent` (guest-physical addresses) are pieces of their own. The bytes are copies.
+ */
+export function saveMemory(memory: GuestMemory, recent: ReadonlySet<number>): SavedMemory[] {
   const saved: SavedMemory[] = [];
+  const { buffer } = memory;
   for (const { gpa, size, hostOffset } of memory.regions) {
-    const words = new Int32Array(memory.buffer, hostOffset, size / 4);
-    const bytes = new Uint8Array(memory.buffer, hostOffset, size);
-    let first = -1;
-    const end = (page: number): void => {
-      if (first >= 0) saved.push({ gpa: gpa + first, bytes: copyOf(bytes, first, page) });
-      first = -1;
+    const words = new Int32Array(buffer, hostOffset, size / 4);
+    const save = (first: number, end: number, recent = false): void => {
+      // Guest RAM may be shared, which files and messages do not take
+      const bytes = new Uint8Array(end - first);
+      bytes.set(new Uint8Array(buffer, hostOffset + first, end - first));
+      saved.push({ gpa: gpa + first, length: bytes.length, bytes, ...(recent ? { recent } : {}) });
     };
+    let first = -1;
     for (let page = 0; page < size; page += PAGE) {
-      if (isZero(words, page / 4)) end(page);
-      else if (first < 0) first = page;
-      else if (page - first === LONGEST) {
-        end(page);
-        first = page;
+      const zero = isZero(words, page / 4),
+        alone = recent.has(gpa + page);
+      if (first >= 0 && (zero || alone || page % BLOCK === 0)) {
+        save(first, page);
+        first = -1;
       }
+      if (zero) continue;
+      if (alone) save(page, page + PAGE, true);
+      else if (first < 0) first = page;
     }
-    end(size);
+    if (first >= 0) save(first, size);
   }
   return saved;
 }
 
-/** Puts RAM back into a machine whose RAM is all zeros and that has run nothing of it. */
-export function restoreMemory(memory: GuestMemory, saved: readonly SavedMemory[]): void {
-  for (const { gpa, bytes } of saved) {
-    if (!memory.contains(gpa, bytes.length)) {
-      fail('SAVED_STATE', `The saved VM has memory at 0x${gpa.toString(16)}, where this one has none.`, { gpa });
-    }
-    memory.write(gpa, bytes);
+/** Checks that the pieces are whole pages of a machine's RAM. Throws `SAVED_STATE`. */
+export function checkMemory(memory: GuestMemory, saved: readonly SavedMemory[]): void {
+  for (const { gpa, length } of saved) {
+    if (length % PAGE !== 0 || gpa % PAGE !== 0 || !memory.contains(gpa, length))
+      fail(
+        'SAVED_STATE',
+        `The saved VM has ${length} bytes of memory at 0x${gpa.toString(16)}, which are not whole pages of this one's memory.`,
+        { gpa, length },
+      );
   }
 }
 
@@ -177,11 +194,4 @@ export function saveProcessors(
 function isZero(words: Int32Array, at: number): boolean {
   for (let i = at; i < at + PAGE / 4; i++) if (words[i] !== 0) return false;
   return true;
-}
-
-/** On memory of its own: guest RAM may be shared, which files and messages do not take. */
-function copyOf(bytes: Uint8Array, from: number, to: number): Uint8Array {
-  const copy = new Uint8Array(to - from);
-  copy.set(bytes.subarray(from, to));
-  return copy;
 }

@@ -40,7 +40,7 @@ import type { StopReport } from './report.js';
 import { RunLoop, savedLoop } from './run-loop.js';
 import { runLimits } from './run-options.js';
 import type { RunLimits, RunOptions } from './run-options.js';
-import { SAVED_FORMAT, checkSaved, restoreMemory, saveMemory, saveProcessors, savedComposition } from './saving.js';
+import { SAVED_FORMAT, checkMemory, checkSaved, saveMemory, saveProcessors, savedComposition } from './saving.js';
 import type { SavedPart, SavedState, SavedVm } from './saving.js';
 import { ServiceContainer } from './services.js';
 import { Sleeper } from './sleeper.js';
@@ -84,6 +84,8 @@ export class Vmm implements AsyncDisposable {
   #wallMs = 0;
   #idleMs = 0;
   #started = false;
+  /** Instructions that were retired before the VM was restored here. */
+  #restoredInstructions = 0;
   #disposed: Promise<void> | undefined;
 
   /** Use `compose`. Throws when the plugins do not fit together or the backend cannot serve them. */
@@ -199,7 +201,7 @@ export class Vmm implements AsyncDisposable {
       backend,
       parts: Object.fromEntries([...this.#parts].map(([name, part]) => [name, part.save()])),
     };
-    return { state, memory: saveMemory(this.memory) };
+    return { state, memory: saveMemory(this.memory, this.backend.recentPages?.() ?? new Set()) };
   }
 
   /**
@@ -332,12 +334,14 @@ export class Vmm implements AsyncDisposable {
     const saved = checkSaved(state, savedComposition(this.#composition, this.#parts.keys()));
     const loop = checkValue(savedLoop(this.#vcpus.length), saved.loop, 'SAVED_STATE', 'The saved run loop');
     for (const [name, part] of this.#parts) part.check?.(saved.parts[name]);
-    restoreMemory(this.memory, memory);
+    checkMemory(this.memory, memory);
+    this.memory.restore(memory);
     this.backend.restoreState?.(saved.backend);
     this.#vcpus.forEach((vcpu, index) => vcpu.restoreState(saved.vcpus[index]));
     this.#loop!.restore(loop);
     for (const [name, part] of this.#parts) part.restore(saved.parts[name]);
     this.#started = true;
+    this.#restoredInstructions = this.instructions;
   }
 
   async #load(): Promise<void> {
@@ -487,6 +491,7 @@ export class Vmm implements AsyncDisposable {
       exits: this.#dispatcher.countsByName(),
       wallMs,
       idleMs,
+      retiredHere: this.instructions - this.#restoredInstructions,
       busyMs: this.#wallMs - this.#idleMs,
     });
   }

@@ -1,4 +1,4 @@
-import { EPTP_IN_FORCE, EPT_CACHE, EPT_CACHE_ENTRIES, EPT_CACHE_POINTER, EPT_FLAGS, EPT_LEVELS, EPT_ROOT, MAXPHYADDR, STRUCTURE_PAGES } from "../src/layout";
+import { EPTP_IN_FORCE, EPT_CACHE, EPT_CACHE_ENTRIES, EPT_CACHE_POINTER, EPT_FLAGS, EPT_LEVELS, EPT_ROOT, LATE_PAGES, MAXPHYADDR, STRUCTURE_PAGES } from "../src/layout";
 import { eptViolation, logDirtyPage } from "./vmx/ept";
 import { eptMisconfiguration } from "./vmx/exits";
 /**
@@ -80,6 +80,16 @@ export function takeStructure(page: u32): bool {
 // @ts-ignore: decorator
 @inline function inMemory(hpa: u64, bytes: u64): bool { return hpa + bytes <= (<u64>memory.size() << 16); }
 
+/** Puts the content of a page of RAM where it belongs, and clears its bit in LATE_PAGES. */
+// @ts-ignore: decorator
+@external("env", "bringPage") declare function bringPage(frame: u32): void;
+
+/** A page is about to be used: its content may have to come first. */
+function needPage(frame: u32): void {
+  const page = frame >>> 12;
+  if ((<u32>load<u8>(LATE_PAGES + (page >>> 3)) & (1 << (page & 7))) != 0) bringPage(frame & ~0xfff);
+}
+
 /**
  * Host-physical address of a guest-physical one for an access (EPT_* bits), or 0 with eptFailure set. Nothing is recorded yet:
  * the caller decides whether the failure is an exit (eptFault) or an access the framework has already done.
@@ -104,6 +114,7 @@ function walk(gpa: u64, access: u32, slot: usize): u32 {
   const flags = load<u32>(EPT_FLAGS), accessedDirty = (flags & ACCESSED_DIRTY) != 0;
   if ((flags & ENABLED) == 0) {
     if (!inMemory(gpa & ~0xfff, 4096)) return fail(1, 0);
+    needPage(u32(gpa));
     const all = EPT_READ | EPT_WRITE | EPT_EXECUTE | EPT_DIRTY_DONE;
     store<u64>(slot, gpa & ~0xfff); store<u32>(slot, u32(gpa) & ~0xfff, 8); store<u32>(slot, all, 12);
     eptRights = all;
@@ -150,6 +161,7 @@ function walk(gpa: u64, access: u32, slot: usize): u32 {
     }
     const frame = (entry & 0x000ffffffffff000 & ~((<u64>1 << shift) - 1)) | (gpa & ((<u64>1 << shift) - 1));
     if (!inMemory(frame & ~0xfff, 4096)) return fail(2, 0);
+    needPage(u32(frame));
     rights |= done;
     store<u64>(slot, gpa & ~0xfff); store<u32>(slot, u32(frame) & ~0xfff, 8); store<u32>(slot, rights, 12);
     eptRights = rights;

@@ -31,6 +31,7 @@ import {
   IDTR_BASE,
   IDTR_LIMIT,
   INTERRUPTIBILITY,
+  LATE_PAGES,
   MSR_TSC_ADJUST,
   RANDOM_STATE,
   REGS,
@@ -71,6 +72,7 @@ export interface EngineOptions {
 }
 
 const PAGE = 65536;
+const PAGE_BYTES = 4096;
 const MAXIMUM_PAGES = 65536;
 const MINIMUM_PAGES = GUEST_RAM / PAGE;
 const NEVER = 0x7fffffffffffffffn;
@@ -144,11 +146,12 @@ export class Engine {
     const instance = new WebAssembly.Instance(module, {
       env: {
         memory,
+        bringPage: (address: number) => this.memory.bring(address >>> 0, PAGE_BYTES),
         abort: () => fail('ENGINE_ABORT', 'The processor stopped itself: an internal invariant does not hold.'),
       },
     });
     this.exports = instance.exports as unknown as ProcessorExports;
-    this.memory = new ArrayGuestMemory(memoryBytes, this.buffer, GUEST_RAM);
+    this.memory = new ArrayGuestMemory(memoryBytes, this.buffer, GUEST_RAM, this.bytes.subarray(LATE_PAGES));
     this.mmio = new MmioLog(this.buffer);
     this.pages = new PageAllocator(this.bytes, HYPERVISOR, HYPERVISOR_BYTES);
     const { exports } = this;

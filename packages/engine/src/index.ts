@@ -20,6 +20,7 @@ export type { MmioLog } from './mmio-log.js';
 export { processorModule, processorModuleNow } from './module.js';
 export type { ProcessorSource } from './module.js';
 export { ProcessorState } from './processor-state.js';
+export { recentPages } from './recent-pages.js';
 export type { Vmcs } from './vmcs.js';
 export { restoreStructures, saveStructures } from './state.js';
 export type { EngineState, VmxStructures } from './state.js';

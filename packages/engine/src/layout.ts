@@ -239,6 +239,11 @@ export const BLOCK_HASH = 0x1c0000;
 export const BLOCK_HASH_ENTRIES = 65536; // 256 KiB
 /** u32 per 4 KiB page of linear memory (1 Mi pages): head of the page's list of blocks, 0 none. 4 MiB, touched where used. */
 export const PAGE_BLOCKS = 0x200000;
+/**
+ * A bit for each 4 KiB page of linear memory: its content is kept elsewhere, and comes when somebody needs it. The processor meets such a page
+ * in a walk of the EPT, since nothing of it can be cached, and has the framework bring it.
+ */
+export const LATE_PAGES = 0x900000; // 128 KiB
 /** Arena of blocks and pre-decoded records. */
 export const ARENA = 0xa00000;
 export const ARENA_BYTES = 0x2000000; // 32 MiB

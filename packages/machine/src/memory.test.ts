@@ -47,6 +47,79 @@ describe('ArrayGuestMemory', () => {
     );
   });
 
+  it('takes late content when somebody needs it, a piece at a time, and is no different then', () => {
+    const base = 3 * 4096;
+    const pages = 16;
+    const content = (page: number): Uint8Array => new Uint8Array(4096).fill(page + 1);
+    const step = fc.record({
+      kind: fc.constantFrom('read', 'write', 'fill', 'bring', 'all'),
+      gpa: fc.nat(pages * 4096 - 1),
+      length: fc.integer({ min: 1, max: 9000 }),
+    });
+    fc.assert(
+      fc.property(fc.uniqueArray(fc.nat(pages / 2 - 1)), fc.array(step, { maxLength: 20 }), (chosen, steps) => {
+        const buffer = new SharedArrayBuffer(base + pages * 4096);
+        const bits = new Uint8Array(8);
+        const memory = new ArrayGuestMemory(pages * 4096, buffer, base, bits);
+        const model = new Uint8Array(pages * 4096);
+        const asked: number[] = [];
+        memory.restore(
+          chosen.map((pair) => ({
+            gpa: pair * 8192,
+            length: 8192,
+            get bytes() {
+              asked.push(pair);
+              return Uint8Array.from([...content(2 * pair), ...content(2 * pair + 1)]);
+            },
+          })),
+        );
+        for (const pair of chosen) model.set([...content(2 * pair), ...content(2 * pair + 1)], pair * 8192);
+        expect(asked).toEqual([]);
+        for (const { kind, gpa, length: wanted } of steps) {
+          const length = Math.min(wanted, pages * 4096 - gpa);
+          if (kind === 'read')
+            expect(Buffer.compare(memory.read(gpa, length), model.subarray(gpa, gpa + length))).toBe(0);
+          else if (kind === 'bring') memory.bring(base + gpa, length);
+          else if (kind === 'all') expect(memory.buffer).toBe(buffer);
+          else {
+            if (kind === 'write') memory.write(gpa, new Uint8Array(length).fill(0xee));
+            else memory.fill(gpa, length, 0xee);
+            model.fill(0xee, gpa, gpa + length);
+          }
+          // What the processor sees: pages whose bit is clear are as they should be
+          const seen = new Uint8Array(buffer, base);
+          for (let page = 0; page < pages; page++) {
+            const late = (bits[(page + 3) >> 3] >> ((page + 3) & 7)) & 1;
+            const at = page * 4096;
+            if (late === 0) expect(Buffer.compare(seen.subarray(at, at + 4096), model.subarray(at, at + 4096))).toBe(0);
+          }
+        }
+        expect(Buffer.compare(memory.read(0, pages * 4096), model)).toBe(0);
+        expect([...asked].sort()).toEqual([...chosen].sort());
+      }),
+    );
+  });
+
+  it('keeps content outstanding that could not be read', () => {
+    const memory = new ArrayGuestMemory(8192, undefined, 0, new Uint8Array(1));
+    let broken = true;
+    memory.restore([
+      {
+        gpa: 4096,
+        length: 4096,
+        get bytes() {
+          if (broken) throw new Error('the disk is gone');
+          return new Uint8Array(4096).fill(7);
+        },
+      },
+    ]);
+    expect(() => memory.readU8(5000)).toThrow('the disk is gone');
+    expect(() => memory.buffer).toThrow('the disk is gone');
+    expect(memory.readU8(4095)).toBe(0);
+    broken = false;
+    expect(memory.readU8(5000)).toBe(7);
+  });
+
   it('refuses every access that is not wholly RAM', () => {
     const memory = new ArrayGuestMemory(size);
     fc.assert(

@@ -1,6 +1,7 @@
 /** Guest RAM in one buffer. Tests use it directly; a backend makes one over its own memory. */
 import { fail } from '@visorkit/core';
-import type { GuestMemory, MemoryRegion } from '@visorkit/core';
+import type { GuestMemory, MemoryRegion, SavedMemory } from '@visorkit/core';
+import { LatePages } from './late-pages.js';
 
 export type { GuestMemory, MemoryRegion } from '@visorkit/core';
 
@@ -27,7 +28,7 @@ export function layoutMemory(size: number, baseOffset = 0): MemoryRegion[] {
 export class ArrayGuestMemory implements GuestMemory {
   readonly size: number;
   readonly regions: readonly MemoryRegion[];
-  readonly buffer: SharedArrayBuffer | ArrayBuffer;
+  readonly #buffer: SharedArrayBuffer | ArrayBuffer;
   readonly #bytes: Uint8Array;
   readonly #view: DataView;
   readonly #lowSize: number;
@@ -35,26 +36,40 @@ export class ArrayGuestMemory implements GuestMemory {
   readonly #highSize: number;
   readonly #highOffset: number;
   #listeners: ((gpa: number, length: number) => void)[] = [];
+  readonly #lateBits: Uint8Array | undefined;
+  /** Content that comes when it is needed. */
+  #late: LatePages | undefined;
 
-  /** `buffer` holds the RAM from `baseOffset` on; without a buffer a new one is made. */
-  constructor(size: number, buffer?: SharedArrayBuffer | ArrayBuffer, baseOffset = 0) {
+  /**
+   * `buffer` holds the RAM from `baseOffset` on; without a buffer a new one is made. `lateBits`: what a processor looks at before it
+   * uses a page of the buffer, see {@link LatePages}; without it, or a processor, content is never late.
+   */
+  constructor(size: number, buffer?: SharedArrayBuffer | ArrayBuffer, baseOffset = 0, lateBits?: Uint8Array) {
     this.regions = layoutMemory(size, baseOffset);
     this.size = size;
-    this.buffer = buffer ?? new ArrayBuffer(baseOffset + size);
-    if (this.buffer.byteLength < baseOffset + size) {
+    this.#lateBits = lateBits;
+    this.#buffer = buffer ?? new ArrayBuffer(baseOffset + size);
+    if (this.#buffer.byteLength < baseOffset + size) {
       fail(
         'GUEST_MEMORY_SIZE',
-        `A buffer of ${this.buffer.byteLength} bytes cannot hold ${size} bytes of guest memory from offset ${baseOffset} on.`,
+        `A buffer of ${this.#buffer.byteLength} bytes cannot hold ${size} bytes of guest memory from offset ${baseOffset} on.`,
         { size, baseOffset },
       );
     }
-    this.#bytes = new Uint8Array(this.buffer);
-    this.#view = new DataView(this.buffer);
+    this.#bytes = new Uint8Array(this.#buffer);
+    this.#view = new DataView(this.#buffer);
     const [low, high] = this.regions;
     this.#lowSize = low.size;
     this.#lowOffset = low.hostOffset;
     this.#highSize = high?.size ?? 0;
     this.#highOffset = high?.hostOffset ?? 0;
+  }
+
+  /** All content has come when somebody looks at the buffer. */
+  get buffer(): SharedArrayBuffer | ArrayBuffer {
+    this.#late?.bringAll();
+    this.#late = undefined;
+    return this.#buffer;
   }
 
   contains(gpa: number, length: number): boolean {
@@ -117,6 +132,20 @@ export class ArrayGuestMemory implements GuestMemory {
     this.#wrote(gpa, 8);
   }
 
+  restore(pieces: readonly SavedMemory[]): void {
+    if (this.#lateBits === undefined) {
+      for (const { gpa, bytes } of pieces) this.write(gpa, bytes);
+      return;
+    }
+    this.#late ??= new LatePages(this.#bytes, this.#lateBits);
+    this.#late.add(pieces, (gpa, length) => this.#offset(gpa, length));
+  }
+
+  /** Has late content come to `length` bytes from `offset` of the buffer, which is about to be used. */
+  bring(offset: number, length: number): void {
+    this.#late?.bring(offset, length);
+  }
+
   onWrite(listener: (gpa: number, length: number) => void): void {
     this.#listeners.push(listener);
   }
@@ -139,6 +168,7 @@ export class ArrayGuestMemory implements GuestMemory {
   #offset(gpa: number, length: number): number {
     const at = this.#find(gpa, length);
     if (at < 0 || !Number.isInteger(gpa)) this.#outOfRange(gpa, length);
+    if (this.#late !== undefined) this.#late.bring(at, length);
     return at;
   }
 

@@ -1,5 +1,5 @@
 /** Files of saved VMs: what is written is read again, and what was cut or altered is refused. */
-import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
@@ -29,50 +29,77 @@ const saved = {
     parts: { machine: { uart0: { fifo: noise(2048, 3) } } },
   },
   memory: [
-    { gpa: 0x1000, bytes: noise(0x3000, 4) },
-    { gpa: 0x10_0000, bytes: noise(1 << 17, 5) },
-    { gpa: 0x20_0000, bytes: noise(1 << 17, 6) },
-    { gpa: 0x30_0000, bytes: noise(0x1000, 7) },
+    { gpa: 0x1000, length: 0x3000, bytes: noise(0x3000, 4) },
+    { gpa: 0x10_0000, length: 1 << 17, bytes: noise(1 << 17, 5) },
+    { gpa: 0x20_0000, length: 1 << 17, bytes: noise(1 << 17, 6) },
+    { gpa: 0x30_0000, length: 0x1000, recent: true, bytes: noise(0x1000, 7) },
+    { gpa: 0x40_0000, length: 0x4000, bytes: new Uint8Array(0x4000).fill(1) },
   ],
 } as unknown as SavedVm;
 
-const sorted = ({ state, memory }: SavedVm) => ({ state, memory: [...memory].sort((a, b) => a.gpa - b.gpa) });
+/** With all its memory read. */
+const whole = ({ state, memory }: SavedVm) => ({
+  state,
+  memory: memory.map(({ gpa, length, bytes }) => ({ gpa, length, bytes: new Uint8Array(bytes) })),
+});
 
 describe('the file of a saved VM', () => {
   it('gives what was saved, numbers and byte strings of every kind', async () => {
     await writeSavedVm(file, saved);
-    expect(sorted(await readSavedVm(file))).toEqual(saved);
+    const read = await readSavedVm(file);
+    expect(whole(read)).toEqual(whole(saved));
+    for (const [index, { length, bytes, readInto }] of read.memory.entries()) {
+      const target = new Uint8Array(new SharedArrayBuffer(length));
+      readInto!.call(read.memory[index], target);
+      expect(Buffer.compare(target, bytes)).toBe(0);
+    }
     expect(readdirSync(folder)).toEqual(['vm']);
   });
 
   it('is refused with a sentence wherever it is cut or altered, and never hangs or crashes', async () => {
     await writeSavedVm(file, saved);
-    const whole = readFileSync(file);
+    const written = readFileSync(file);
     const other = join(folder, 'other');
     const read = async (bytes: Uint8Array): Promise<unknown> => {
       writeFileSync(other, bytes);
       try {
-        return sorted(await readSavedVm(other));
+        return whole(await readSavedVm(other));
       } catch (error) {
         if (isVisorkitError(error) && error.code === 'SAVED_FILE') return error.message;
         throw error;
       }
     };
     await fc.assert(
-      fc.asyncProperty(fc.integer({ min: 0, max: whole.length - 1 }), async (length) => {
-        expect(await read(whole.subarray(0, length))).toMatch(/cannot be restored: .*\./s);
+      fc.asyncProperty(fc.integer({ min: 0, max: written.length - 1 }), async (length) => {
+        expect(await read(written.subarray(0, length))).toMatch(/cannot be restored: .*\./s);
       }),
       { numRuns: 60 },
     );
     await fc.assert(
-      fc.asyncProperty(fc.nat({ max: whole.length - 1 }), fc.integer({ min: 1, max: 255 }), async (at, change) => {
-        const altered = Uint8Array.from(whole);
+      fc.asyncProperty(fc.nat({ max: written.length - 1 }), fc.integer({ min: 1, max: 255 }), async (at, change) => {
+        const altered = Uint8Array.from(written);
         altered[at] ^= change;
         expect(await read(altered)).toMatch(/cannot be restored: .*\./s);
       }),
       { numRuns: 120 },
     );
-    expect(await read(Uint8Array.from([...whole, 0]))).toMatch(/truncated or altered/);
+    expect(await read(Uint8Array.from([...written, 0]))).toMatch(/truncated or altered/);
+  });
+
+  it('gives its memory later too, when another has taken its name, and says so when it was cut meanwhile', async () => {
+    await writeSavedVm(file, saved);
+    const old = await readSavedVm(file);
+    const { memory } = saved;
+    await writeSavedVm(file, {
+      ...saved,
+      memory: memory.map((piece) => ({ ...piece, bytes: noise(piece.length, 99) })),
+    });
+    expect(whole(old)).toEqual(whole(saved));
+    const cut = await readSavedVm(file);
+    truncateSync(file, 6000);
+    const message = /vm (cannot be (read|restored): .*)\.$/;
+    expect(() => whole(cut)).toThrow(message);
+    expect(() => cut.memory[1].readInto!(new Uint8Array(cut.memory[1].length))).toThrow(message);
   });
 
   it('is not begun where it cannot be written, and says why', async () => {

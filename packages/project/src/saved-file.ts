@@ -8,50 +8,46 @@
  * | 0 | magic: 89 56 49 53 4f 52 0d 0a |
  * | 8 | version of this layout, 32 bits |
  * | 12 | length of the head in bytes, 32 bits |
- * | 16 | SHA-256 of all other bytes of the file |
- * | 48 | head, compressed with zlib: the state without its longer byte strings, and what each chunk holds |
- * | then | the chunks one after the other, each compressed with zlib: RAM that is not all zeros, and the byte strings |
+ * | 16 | CRC-32 of all other bytes of the file, 32 bits |
+ * | 20 | head, compressed with zlib: the state without its longer byte strings, and tables of what follows |
+ * | then | the byte strings, and pieces of RAM that are not all zeros, one after the other, each compressed with zlib |
+ *
+ * RAM stays in the file until it is needed: a guest that goes on needs a tenth of it.
  */
-import { createHash } from 'node:crypto';
-import { open, readFile, rename, rm } from 'node:fs/promises';
+import { closeSync, fstatSync, openSync, read, readSync } from 'node:fs';
+import { open, rename, rm } from 'node:fs/promises';
 import { promisify } from 'node:util';
-import { constants, deflate, inflate } from 'node:zlib';
-import { VisorkitError, checkValue, fail } from '@visorkit/core';
+import { constants, crc32, deflate, inflateSync } from 'node:zlib';
+import { VisorkitError, fail } from '@visorkit/core';
 import type { SavedMemory, SavedState, SavedVm } from '@visorkit/core';
 import { parse, stringify } from 'devalue';
-import * as v from 'valibot';
 
 const MAGIC = Uint8Array.of(0x89, 0x56, 0x49, 0x53, 0x4f, 0x52, 0x0d, 0x0a);
-const VERSION = 1;
-const DIGEST_AT = 16;
-const HEAD_AT = 48;
-/** Bytes of a chunk, about: so many that compression pays, so few that several threads have work. */
-const CHUNK = 2 << 20;
+const VERSION = 2;
+const CHECKSUM_AT = 16;
+const HEAD_AT = 20;
 /** Byte strings from this length on are kept out of the head. */
 const LONG = 1024;
-/** Longest head, uncompressed: a lying length must not take the host's memory. */
+/** Longest head, byte string and piece of RAM, uncompressed: a lying length must not take the host's memory. */
 const LONGEST_HEAD = 64 << 20;
-const LONGEST_CHUNK = CHUNK + (16 << 20);
+const LONGEST = 64 << 20;
+/** How many pieces are compressed at a time. */
+const AT_ONCE = 16;
+/** Bytes that are read at a time for the checksum; the host's memory for them is used again. */
+const READ = 512 << 10;
 
+const readFrom = promisify(read);
 const compress = promisify<Uint8Array, object, Buffer>(deflate);
-const expand = promisify<Uint8Array, object, Buffer>(inflate);
 
-/** What a chunk holds: stretches of RAM by guest-physical address, byte strings by their number. */
-const CHUNK_TABLE = v.array(
-  v.object({
-    /** Bytes in the file. */
-    stored: v.pipe(v.number(), v.integer(), v.minValue(1)),
-    parts: v.array(
-      v.object({
-        gpa: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0))),
-        bytes: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0))),
-        length: v.pipe(v.number(), v.integer(), v.minValue(0)),
-      }),
-    ),
-  }),
-);
-type Chunk = v.InferOutput<typeof CHUNK_TABLE>[number];
-type Part = Chunk['parts'][number];
+/** What the head holds, as JSON. Lengths are in bytes; `stored` is the length in the file. */
+interface Head {
+  /** The state as devalue writes it. */
+  readonly text: string;
+  /** Of each byte string: length, stored. */
+  readonly strings: readonly number[];
+  /** Of each piece of RAM: guest-physical address, length, stored. */
+  readonly memory: readonly number[];
+}
 
 /** Writes a saved VM. The file is there whole or not at all. Throws `SAVED_FILE` when it cannot be written. */
 export async function writeSavedVm(path: string, { state, memory }: SavedVm): Promise<void> {
@@ -59,114 +55,212 @@ export async function writeSavedVm(path: string, { state, memory }: SavedVm): Pr
   const text = stringify(state, {
     bytes: (value: unknown) => value instanceof Uint8Array && value.length >= LONG && `${strings.push(value) - 1}`,
   });
-  const pieces: { part: Part; data: Uint8Array }[] = [
-    ...memory.map(({ gpa, bytes }) => ({ part: { gpa, length: bytes.length }, data: bytes })),
-    ...strings.map((data, bytes) => ({ part: { bytes, length: data.length }, data })),
-  ];
-  const stored = await Promise.all(
-    chunksOf(pieces).map(async (chunk) => ({
-      parts: chunk.map(({ part }) => part),
-      data: await compress(Buffer.concat(chunk.map(({ data }) => data)), { level: constants.Z_BEST_SPEED }),
-    })),
-  );
-  const table: Chunk[] = stored.map(({ parts, data }) => ({ stored: data.length, parts }));
-  const head = await compress(Buffer.from(JSON.stringify({ text, table })), {});
+  const storedStrings = await compressAll(strings.map((bytes) => ({ bytes })));
+  const storedMemory = await compressAll(memory);
+  const table: Head = {
+    text,
+    strings: strings.flatMap(({ length }, index) => [length, storedStrings[index].length]),
+    memory: memory.flatMap(({ gpa, length }, index) => [gpa, length, storedMemory[index].length]),
+  };
+  const head = await compress(Buffer.from(JSON.stringify(table)), {});
   const start = Buffer.alloc(HEAD_AT);
   start.set(MAGIC);
   start.writeUInt32LE(VERSION, 8);
   start.writeUInt32LE(head.length, 12);
-  const rest = [head, ...stored.map(({ data }) => data)];
-  start.set(digestOf([start.subarray(0, DIGEST_AT), ...rest]), DIGEST_AT);
-  await writeWhole(path, [start, ...rest]);
+  const body = Buffer.concat([head, ...storedStrings, ...storedMemory]);
+  start.writeUInt32LE(crc32(body, crc32(start.subarray(0, CHECKSUM_AT))), CHECKSUM_AT);
+  await writeWhole(path, [start, body]);
 }
 
-/** Reads a saved VM. Throws `SAVED_FILE` for one that is truncated, altered, or none at all. */
+/**
+ * Reads a saved VM; its memory is read when it is needed, from the file as it is now, whatever takes its name later. Throws `SAVED_FILE` for a
+ * file that is truncated, altered, or no saved VM.
+ */
 export async function readSavedVm(path: string): Promise<SavedVm> {
-  let file: Buffer;
-  try {
-    file = await readFile(path);
-  } catch (error) {
-    throw new VisorkitError('SAVED_FILE', `The saved VM ${path} cannot be read: ${messageOf(error)}.`, { path }, error);
+  const file = new SavedFile(path);
+  const start = file.read(0, Math.min(HEAD_AT, file.length));
+  if (start.length < HEAD_AT || MAGIC.some((byte, at) => start[at] !== byte)) {
+    return file.refuse('it is not a saved VM; "visorkit run --save FILE" writes one');
   }
-  const refuse = (why: string): never => fail('SAVED_FILE', `${path} cannot be restored: ${why}.`, { path });
-  if (file.length < HEAD_AT || MAGIC.some((byte, at) => file[at] !== byte)) {
-    return refuse('it is not a saved VM; "visorkit run --save FILE" writes one');
-  }
-  const version = file.readUInt32LE(8);
+  const version = start.readUInt32LE(8);
   if (version !== VERSION)
-    return refuse(`its layout has version ${version}, and this program reads version ${VERSION}`);
-  const digest = digestOf([file.subarray(0, DIGEST_AT), file.subarray(HEAD_AT)]);
-  if (!digest.equals(file.subarray(DIGEST_AT, HEAD_AT))) {
-    return refuse(`it is truncated or altered: the checksum of its ${file.length} bytes is not what it says`);
+    return file.refuse(`its layout has version ${version}, and this program reads version ${VERSION}`);
+  if ((await file.checksum()) !== start.readUInt32LE(CHECKSUM_AT)) {
+    return file.refuse(`it is truncated or altered: the checksum of its ${file.length} bytes is not what it says`);
   }
-  const body = HEAD_AT + file.readUInt32LE(12);
-  const damaged = (what: string) => (error: unknown) => refuse(`${what} is damaged (${messageOf(error)})`);
-  const headText = await expand(file.subarray(HEAD_AT, body), { maxOutputLength: LONGEST_HEAD }).catch(
-    damaged('its head'),
-  );
-  const { text, table } = readHead(headText.toString(), refuse);
-  const end = table.reduce((sum, { stored }) => sum + stored, body);
-  if (end !== file.length) return refuse(`${file.length} bytes are there, and its table has ${end}`);
-  const memory: SavedMemory[] = [];
-  const strings: Uint8Array[] = [];
-  let at = body;
-  await Promise.all(
-    table.map(async ({ stored, parts }, number) => {
-      const from = at;
-      at += stored;
-      const size = parts.reduce((sum, { length }) => sum + length, 0);
-      // In one piece: zlib's usual pieces of 16 KiB would be put together afterwards
-      const options = { chunkSize: Math.min(Math.max(size, 64), LONGEST_CHUNK), maxOutputLength: LONGEST_CHUNK };
-      const data = await expand(file.subarray(from, from + stored), options).catch(
-        damaged(`its part ${number + 1} of ${table.length}`),
-      );
-      let offset = 0;
-      for (const { gpa, bytes, length } of parts) {
-        const piece = new Uint8Array(data.buffer, data.byteOffset + offset, Math.min(length, data.length - offset));
-        if (gpa !== undefined) memory.push({ gpa, bytes: piece });
-        else if (bytes !== undefined) strings[bytes] = piece;
-        offset += length;
-      }
-      if (offset !== data.length) refuse(`its part ${number + 1} has ${data.length} bytes, and ${offset} are right`);
-    }),
-  );
+  const headLength = start.readUInt32LE(12);
+  const { text, strings, memory } = readHead(file, headLength);
+  let at = HEAD_AT + headLength;
+  const bytes: Uint8Array[] = [];
+  for (let index = 0; index < strings.length; index += 2) {
+    const [length, stored] = strings.slice(index, index + 2);
+    bytes.push(file.unpack(at, stored, length));
+    at += stored;
+  }
+  const pieces: SavedMemory[] = [];
+  for (let index = 0; index < memory.length; index += 3) {
+    pieces.push(new StoredMemory(file, at, memory[index + 2], memory[index], memory[index + 1]));
+    at += memory[index + 2];
+  }
+  if (at !== file.length) return file.refuse(`${file.length} bytes are there, and its tables have ${at}`);
   try {
-    const state = parse(text, { bytes: (number: string) => strings[Number(number)] }) as SavedState;
-    return { state, memory };
+    const state = parse(text, { bytes: (number: string) => bytes[Number(number)] }) as SavedState;
+    return { state, memory: pieces };
   } catch (error) {
-    return refuse(`its state is damaged (${messageOf(error)})`);
+    return file.refuse(`its state is damaged (${messageOf(error)})`);
   }
 }
 
-function readHead(text: string, refuse: (why: string) => never): { text: string; table: Chunk[] } {
-  try {
-    const head = JSON.parse(text) as { text?: unknown; table?: unknown };
-    if (typeof head.text !== 'string') throw new Error('it has no state');
-    return { text: head.text, table: checkValue(CHUNK_TABLE, head.table, 'SAVED_FILE', 'the table of chunks') };
-  } catch (error) {
-    return refuse(`its head is damaged (${messageOf(error)})`);
-  }
-}
+/** An open file: it is read from as long as somebody has a piece of it. */
+class SavedFile {
+  readonly length: number;
+  readonly #descriptor: number;
 
-function digestOf(parts: readonly Uint8Array[]): Buffer {
-  const hash = createHash('sha256');
-  for (const part of parts) hash.update(part);
-  return hash.digest();
-}
-
-/** Puts pieces together until a chunk is full. */
-function chunksOf<P extends { readonly data: Uint8Array }>(pieces: readonly P[]): P[][] {
-  const chunks: P[][] = [];
-  let size = CHUNK;
-  for (const piece of pieces) {
-    if (size >= CHUNK) {
-      chunks.push([]);
-      size = 0;
+  constructor(readonly path: string) {
+    try {
+      this.#descriptor = openSync(path, 'r');
+      unreferenced.register(this, this.#descriptor);
+      const stat = fstatSync(this.#descriptor);
+      if (!stat.isFile()) throw new Error('it is not a file');
+      this.length = stat.size;
+    } catch (error) {
+      throw this.unreadable(error);
     }
-    chunks.at(-1)!.push(piece);
-    size += piece.data.length;
   }
-  return chunks;
+
+  refuse(why: string): never {
+    return fail('SAVED_FILE', `${this.path} cannot be restored: ${why}.`, { path: this.path });
+  }
+
+  unreadable(error: unknown): VisorkitError {
+    const { path } = this;
+    return new VisorkitError(
+      'SAVED_FILE',
+      `The saved VM ${path} cannot be read: ${messageOf(error)}.`,
+      { path },
+      error,
+    );
+  }
+
+  read(at: number, length: number, into: Buffer = Buffer.allocUnsafe(length)): Buffer {
+    this.readInto(at, into.subarray(0, length));
+    return into.subarray(0, length);
+  }
+
+  readInto(at: number, target: Uint8Array): void {
+    let done = 0;
+    try {
+      while (done < target.length) {
+        const got = readSync(this.#descriptor, target, done, target.length - done, at + done);
+        if (got === 0) throw new Error(`it ends after ${at + done} bytes`);
+        done += got;
+      }
+    } catch (error) {
+      throw this.unreadable(error);
+    }
+  }
+
+  /** CRC-32 of all bytes but its own. The next bytes are read meanwhile. */
+  async checksum(): Promise<number> {
+    let sum = crc32(this.read(0, CHECKSUM_AT));
+    const buffers = [Buffer.allocUnsafe(READ), Buffer.allocUnsafe(READ)];
+    const begin = (at: number): Promise<Buffer> | undefined => {
+      buffers.reverse();
+      return at < this.length ? this.#readSoon(at, Math.min(READ, this.length - at), buffers[0]) : undefined;
+    };
+    let next = begin(HEAD_AT);
+    for (let at = HEAD_AT + READ; next !== undefined; at += READ) {
+      const bytes: Buffer = await next;
+      next = begin(at);
+      sum = crc32(bytes, sum);
+    }
+    return sum;
+  }
+
+  async #readSoon(at: number, length: number, into: Buffer): Promise<Buffer> {
+    try {
+      const { bytesRead } = await readFrom(this.#descriptor, into, 0, length, at);
+      return bytesRead === length ? into.subarray(0, length) : this.read(at, length, into);
+    } catch (error) {
+      throw this.unreadable(error);
+    }
+  }
+
+  /** `length` bytes that are kept in the `stored` bytes from `at` on, compressed unless they are as many. */
+  unpack(at: number, stored: number, length: number): Uint8Array {
+    if (stored === length) return plain(this.read(at, length));
+    let bytes: Buffer;
+    try {
+      // In one piece: zlib's usual pieces of 16 KiB would be put together afterwards
+      bytes = inflateSync(this.read(at, stored), { chunkSize: Math.max(length, 64), maxOutputLength: length });
+    } catch (error) {
+      return this.refuse(`what it has at ${at} is damaged (${messageOf(error)})`);
+    }
+    if (bytes.length !== length)
+      this.refuse(`what it has at ${at} gives ${bytes.length} bytes, and ${length} are right`);
+    return plain(bytes);
+  }
+}
+
+/** Files of which no piece is in use any more are closed. */
+const unreferenced = new FinalizationRegistry<number>((descriptor) => closeSync(descriptor));
+
+/** A piece of RAM that is still in its file. */
+class StoredMemory implements SavedMemory {
+  constructor(
+    private readonly file: SavedFile,
+    private readonly at: number,
+    private readonly stored: number,
+    readonly gpa: number,
+    readonly length: number,
+  ) {}
+
+  get bytes(): Uint8Array {
+    return this.file.unpack(this.at, this.stored, this.length);
+  }
+
+  readInto(target: Uint8Array): void {
+    if (this.stored === this.length) this.file.readInto(this.at, target);
+    else target.set(this.bytes);
+  }
+}
+
+const plain = ({ buffer, byteOffset, length }: Buffer): Uint8Array => new Uint8Array(buffer, byteOffset, length);
+
+function readHead(file: SavedFile, stored: number): Head {
+  const damaged = (why: string): never => file.refuse(`its head is damaged (${why})`);
+  if (HEAD_AT + stored > file.length) damaged(`its length is ${stored}`);
+  let head: Partial<Head>;
+  try {
+    const text = inflateSync(file.read(HEAD_AT, stored), { maxOutputLength: LONGEST_HEAD });
+    head = JSON.parse(text.toString()) as Partial<Head>;
+  } catch (error) {
+    return damaged(messageOf(error));
+  }
+  const { text, strings, memory } = head;
+  const whole = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 0;
+  const rows = (table: unknown, width: number): boolean =>
+    Array.isArray(table) &&
+    table.length % width === 0 &&
+    table.every((value, index) => whole(value) && (index % width === 0 || value <= LONGEST));
+  if (typeof text !== 'string' || !rows(strings, 2) || !rows(memory, 3)) damaged('it lacks the state or its tables');
+  return head as Head;
+}
+
+/**
+ * Compressed quickly, several at a time. What does not become shorter stays as it is, and so do pages that are needed at once: they are read one by
+ * one, and unpacking them would be most of the work.
+ */
+async function compressAll(pieces: readonly Pick<SavedMemory, 'bytes' | 'recent'>[]): Promise<Uint8Array[]> {
+  const pack = async ({ bytes, recent }: (typeof pieces)[number]): Promise<Uint8Array> => {
+    if (recent) return bytes;
+    const packed = await compress(bytes, { level: constants.Z_BEST_SPEED });
+    return packed.length < bytes.length ? packed : bytes;
+  };
+  const stored: Uint8Array[] = [];
+  for (let first = 0; first < pieces.length; first += AT_ONCE)
+    stored.push(...(await Promise.all(pieces.slice(first, first + AT_ONCE).map(pack))));
+  return stored;
 }
 
 async function writeWhole(path: string, parts: readonly Uint8Array[]): Promise<void> {

@@ -16,6 +16,7 @@ import {
   TSC_FREQUENCY,
   processorCpuid,
   processorModule,
+  recentPages,
   restoreStructures,
   saveStructures,
 } from '@visorkit/engine';
@@ -142,6 +143,10 @@ export class VmxBackend implements Backend {
   /** The processor itself, for tools and tests that need more than the contract. */
   get engine(): Engine {
     return this.#required().engine;
+  }
+
+  recentPages(): ReadonlySet<number> {
+    return recentPages(this.#required().engine);
   }
 
   saveState(): unknown {

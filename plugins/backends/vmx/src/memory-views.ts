@@ -124,6 +124,7 @@ export class VmxMemoryViews implements MemoryViews, ViewSurroundings {
     const page = this.shadows.allocate();
     if (range !== undefined) {
       const frame = range.hpa + Math.floor((from! - range.gpa) / PAGE) * PAGE;
+      this.engine.memory.bring(frame, PAGE);
       this.engine.bytes.copyWithin(page.address, frame, frame + PAGE);
     }
     return page;
