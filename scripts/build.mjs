@@ -4,6 +4,7 @@
  */
 import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
+import { bundleCommand } from './bundle.mjs';
 import { filesUnder, hashOf, root, run, textOf, workspaceFolders } from './steps.mjs';
 
 /** Compiles the processor, unless build/ holds what these sources give. */
@@ -65,6 +66,7 @@ export function writeVersion() {
 export async function build() {
   buildEngine();
   buildPackages();
+  await bundleCommand();
 }
 
 if (process.argv[1]?.endsWith('build.mjs')) await build();

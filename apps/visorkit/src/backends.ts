@@ -7,6 +7,7 @@ import { fail } from '@visorkit/core';
 import type { Backend, BackendDefinition } from '@visorkit/core';
 import { backendOf, backendPackage, loadBackend } from '@visorkit/project';
 import type { SharedModules } from '@visorkit/project';
+import { importPackage } from './import-package.js';
 
 /** What is used when nobody says. */
 export const DEFAULT_BACKEND = 'vmx';
@@ -30,18 +31,15 @@ export function ownBackends(): string[] {
 
 /** One of {@link ownBackends}. Its package is loaded only now. */
 export async function ownBackend(name: string): Promise<BackendDefinition> {
-  const module = (await import(/* @vite-ignore */ backendPackage(name))) as Record<string, unknown>;
+  const module = (await importPackage(backendPackage(name))) as Record<string, unknown>;
   return backendOf(module, backendPackage(name));
 }
 
 /** Finds a backend by name, path or package, seen from the working directory. `shared`: what one from outside may import. */
-export async function findBackend(
-  specifier: string,
-  shared?: () => Promise<SharedModules>,
-): Promise<BackendDefinition> {
+export async function findBackend(specifier: string, shared?: SharedModules): Promise<BackendDefinition> {
   const own = ownBackends();
   if (own.includes(specifier)) return ownBackend(specifier);
-  const found = await loadBackend(specifier, process.cwd(), await shared?.());
+  const found = await loadBackend(specifier, process.cwd(), shared);
   return (
     found ??
     fail(
@@ -56,7 +54,7 @@ export async function findBackend(
 export async function openBackend(
   { backend, options = {} }: BackendChoice,
   cpu?: string,
-  shared?: () => Promise<SharedModules>,
+  shared?: SharedModules,
 ): Promise<Backend> {
   const definition = typeof backend === 'string' ? await findBackend(backend, shared) : backend;
   return definition.create(cpu === undefined ? options : { ...options, cpu });

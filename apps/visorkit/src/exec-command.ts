@@ -1,10 +1,10 @@
 /** `visorkit exec`: runs a static Linux program in a virtual machine of its own. */
 import { fail } from '@visorkit/core';
-import type { SharedModules } from '@visorkit/project';
 import type { RunElfOptions, RunElfResult } from '@visorkit/run-elf';
 import { DEFAULT_BACKEND, openBackend } from './backends.js';
 import { workOf } from './report-output.js';
 import { writeAll } from './serial.js';
+import { sharedModules } from './shared-modules.js';
 import { seconds, size, whole, word } from './values.js';
 
 /** Options as commander gives them. */
@@ -22,9 +22,6 @@ export interface ExecFlags {
   strace?: boolean;
   verbose?: boolean;
 }
-
-/** For a backend from outside; loaded only then. */
-const loadSharedModules = async (): Promise<SharedModules> => (await import('./shared-modules.js')).sharedModules();
 
 type Mount = NonNullable<RunElfOptions['mounts']>[number];
 
@@ -64,7 +61,7 @@ const PATIENCE = 3;
 
 export async function execCommand(program: string, args: readonly string[], flags: ExecFlags): Promise<number> {
   const [backend, { runElf }] = await Promise.all([
-    openBackend({ backend: flags.backend ?? DEFAULT_BACKEND }, undefined, loadSharedModules),
+    openBackend({ backend: flags.backend ?? DEFAULT_BACKEND }, undefined, sharedModules),
     import('@visorkit/run-elf'),
   ]);
   const leaving = new AbortController();

@@ -20,7 +20,7 @@ export async function addOutsideCommands(
 ): Promise<void> {
   if (plugin.length === 0 && config === undefined && findConfig(process.cwd()) === undefined) return;
   const commands = await settled(
-    loadCommands(plugin, process.cwd(), config, await sharedModules()),
+    loadCommands(plugin, process.cwd(), config, sharedModules),
     'a module with commands does, while it is loaded',
   );
   for (const command of commands) {

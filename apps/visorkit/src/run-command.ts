@@ -6,7 +6,7 @@ import type { LogLevel, PluginEntry, RunOptions, SavedVm } from '@visorkit/core'
 import type { FirmwareKernel } from '@visorkit/fw-cfg';
 import type { BootModule, BootOptions } from '@visorkit/machine';
 import { loadPlugin, loadProject, readSavedVm } from '@visorkit/project';
-import type { Project, SharedModules } from '@visorkit/project';
+import type { Project } from '@visorkit/project';
 import { assemble } from './assemble.js';
 import type { AssembleOptions } from './assemble.js';
 import { DEFAULT_BACKEND, openBackend } from './backends.js';
@@ -138,12 +138,7 @@ interface Plan {
 }
 
 /** Options of the command line, over the configuration, over what is usual. */
-async function plan(
-  flags: RunFlags,
-  project: Project | undefined,
-  shared: SharedModules,
-  more: readonly PluginEntry[],
-): Promise<Plan> {
+async function plan(flags: RunFlags, project: Project | undefined, more: readonly PluginEntry[]): Promise<Plan> {
   const config = project?.config;
   const kernel = flags.kernel ?? config?.kernel,
     firmware = flags.firmware ?? config?.firmware;
@@ -155,7 +150,7 @@ async function plan(
     });
   const plugins: PluginEntry[] = [...(project?.plugins ?? [])];
   for (const specifier of flags.plugin ?? [])
-    plugins.push(...(await loadPlugin(specifier, process.cwd(), undefined, shared)));
+    plugins.push(...(await loadPlugin(specifier, process.cwd(), undefined, sharedModules)));
   plugins.push(...more);
   const maxInstructions =
     flags.maxInstructions === undefined
@@ -208,11 +203,7 @@ async function plan(
     };
   }
   const chosen = flags.backend === undefined ? project?.backend : { backend: flags.backend };
-  const backend = await openBackend(
-    chosen ?? { backend: DEFAULT_BACKEND },
-    flags.cpu ?? config?.cpu,
-    async () => shared,
-  );
+  const backend = await openBackend(chosen ?? { backend: DEFAULT_BACKEND }, flags.cpu ?? config?.cpu, sharedModules);
   return {
     restore,
     machine: {
@@ -247,14 +238,13 @@ function announce({ boot, memory, backend }: Plan['machine'], serial: string): v
 
 /** Runs a guest, with `plugins` besides; resolves with the status the process is to end with. */
 export async function runCommand(flags: RunFlags, plugins: readonly PluginEntry[] = []): Promise<number> {
-  const shared = await sharedModules();
   // Opened first, so that errors in everything that follows are written to it
   let file = openReport(flags.report);
   try {
-    const project = await settled(loadProject(process.cwd(), flags.config, shared), 'the configuration');
+    const project = await settled(loadProject(process.cwd(), flags.config, sharedModules), 'the configuration');
     if (flags.report === undefined) file = openReport(project?.config.report);
     const { machine, limits, serial, debugcon, restore } = await settled(
-      plan(flags, project, shared, plugins),
+      plan(flags, project, plugins),
       'a plugin does, while it is loaded',
     );
     announce(machine, serial);

@@ -1,5 +1,4 @@
 /** The packages that a plugin or a configuration may import although nobody installed them beside it. */
-import type { SharedModules } from '@visorkit/project';
 
 const PACKAGES: Readonly<Record<string, () => Promise<unknown>>> = {
   '@visorkit/backend-vmx': () => import('@visorkit/backend-vmx'),
@@ -13,7 +12,7 @@ const PACKAGES: Readonly<Record<string, () => Promise<unknown>>> = {
 };
 
 /** All of them; `@visorkit/core` and `@visorkit/project` need no naming. */
-export async function sharedModules(): Promise<SharedModules> {
+export async function sharedModules(): Promise<Readonly<Record<string, unknown>>> {
   return Object.fromEntries(
     await Promise.all(Object.entries(PACKAGES).map(async ([name, load]) => [name, await load()] as const)),
   );

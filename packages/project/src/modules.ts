@@ -14,8 +14,11 @@ interface Manifest {
   main?: unknown;
 }
 
-/** Packages that a plugin may import although nobody installed them beside it: what each exports, by name. */
-export type SharedModules = Readonly<Record<string, unknown>>;
+/**
+ * Packages that a plugin may import although nobody installed them beside it: what each exports, by name. A function is called when something
+ * is imported.
+ */
+export type SharedModules = Readonly<Record<string, unknown>> | (() => Promise<Readonly<Record<string, unknown>>>);
 
 /** Imports what `specifier` means. Throws PLUGIN_NOT_FOUND, PLUGIN_ENTRY or PLUGIN_LOAD. */
 export async function loadModule(
@@ -147,7 +150,7 @@ export async function importFile(file: string, shared: SharedModules = {}): Prom
   const virtualModules = {
     '@visorkit/core': await import('@visorkit/core'),
     '@visorkit/project': await import('@visorkit/project'),
-    ...shared,
+    ...(typeof shared === 'function' ? await shared() : shared),
   };
   if (!/\.[mc]?ts$/.test(file)) {
     try {

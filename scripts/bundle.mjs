@@ -1,0 +1,116 @@
+/**
+ * Bundles the command line, with V8's compiled code of it: Node takes a third of a second to find, parse and link the three hundred modules of the packages,
+ * and a twentieth for what this makes of them. The packages stay beside it: what they have besides code (the processor, the sandbox's kernel,
+ * native modules) is used there.
+ */
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join, relative, resolve } from 'node:path';
+import { build } from 'esbuild';
+import { filesUnder, hashOf, root, run, textOf, workspaceFolders } from './steps.mjs';
+
+const APP = join(root, 'apps/visorkit');
+const OUT = join(APP, 'build');
+/** Packages with files that a bundle cannot hold. */
+const OUTSIDE = ['jiti', 'koffi'];
+
+/** Bundles apps/visorkit/dist/main.js, unless what it is made of is what it was the last time. */
+export async function bundleCommand() {
+  const folders = workspaceFolders('src/index.ts');
+  const sources = filesUnder([
+    ...folders.map((folder) => join(folder, 'dist')),
+    'apps/visorkit/bin',
+    'scripts/bundle.mjs',
+    'pnpm-lock.yaml',
+  ]).filter((file) => /\.([cm]?js|yaml)$/.test(file));
+  const wanted = hashOf(sources, process.version);
+  const stamp = join(OUT, '.sources');
+  if (textOf(stamp) === wanted) return;
+  rmSync(OUT, { recursive: true, force: true });
+  const packages = folders.map((folder) => ({ name: manifestIn(folder).name, folder: join(root, folder) }));
+  const { metafile } = await build({
+    entryPoints: [join(APP, 'dist/main.js')],
+    outfile: join(OUT, 'main.cjs'),
+    bundle: true,
+    format: 'cjs',
+    platform: 'node',
+    target: 'node20.19',
+    metafile: true,
+    logLevel: 'warning',
+    minifyWhitespace: true,
+    lineLimit: 120, // for those who read a stack
+    banner: {
+      js: "(function(module,exports,require,__filename,importOutside){const urlOfPackage = (name) => require('node:url').pathToFileURL(require.resolve(name)).href;",
+    },
+    footer: { js: '})' },
+    plugins: [{ name: 'packages', setup: (bundle) => setUp(bundle, packages) }],
+  });
+  writeFileSync(join(OUT, 'LICENSES.txt'), licensesOf(metafile));
+  run('Compiling the command line', process.execPath, [join(APP, 'bin/compile.cjs')]);
+  writeFileSync(stamp, wanted);
+}
+
+function setUp(bundle, packages) {
+  const ownerOf = (file) => packages.find(({ folder }) => file.startsWith(`${folder}/`));
+
+  // A package's own files lie where it is installed
+  bundle.onLoad({ filter: /\/dist\/[^/]+\.js$/ }, ({ path }) => {
+    const owner = ownerOf(path);
+    if (owner === undefined) return undefined;
+    if (path === join(APP, 'dist/import-package.js'))
+      return { contents: importsOfBackends(), resolveDir: dirname(path) };
+    const text = readFileSync(path, 'utf8');
+    if (!/import\.meta|import\(\/\* @vite-ignore/.test(text)) return undefined;
+    const here = relative(join(owner.folder, 'dist'), path);
+    const base = owner.folder === APP ? "require('node:url').pathToFileURL(__filename)" : urlOf(owner.name);
+    const url = `new URL('${owner.folder === APP ? '../dist/' : ''}${here}', ${base}).href`;
+    const contents = text
+      .replaceAll('import.meta', `({ url: ${url} })`)
+      .replaceAll('import(/* @vite-ignore */', 'importOutside('); // V8 keeps no importer with compiled code
+    return { contents, resolveDir: dirname(path) };
+  });
+
+  const outside = new RegExp(`^(${OUTSIDE.join('|')})$`);
+  bundle.onResolve({ filter: outside }, ({ path, importer }) => ({
+    path,
+    namespace: 'outside',
+    pluginData: ownerOf(importer).name,
+  }));
+  bundle.onLoad({ filter: outside, namespace: 'outside' }, ({ path, pluginData }) => ({
+    contents: `module.exports = require('node:module').createRequire(${urlOf(pluginData)})('${path}');`,
+  }));
+}
+
+/** An expression for where a package's index.js is. It must be a dependency of the app, or the bundle would not find it where it is installed. */
+function urlOf(name) {
+  if (!(name in dependenciesOf(APP)))
+    throw new Error(`The command's bundle uses files of ${name}: make it a dependency of apps/visorkit.`);
+  return `urlOfPackage('${name}')`;
+}
+
+/** `importPackage` for the backends that the app depends on. */
+function importsOfBackends() {
+  const names = Object.keys(dependenciesOf(APP)).filter((name) => name.startsWith('@visorkit/backend-'));
+  return `const own = { ${names.map((name) => `'${name}': () => import('${name}')`).join(', ')} };
+    export const importPackage = (name) => own[name]();`;
+}
+
+const manifestIn = (folder) => JSON.parse(readFileSync(resolve(root, folder, 'package.json'), 'utf8'));
+const dependenciesOf = (folder) => manifestIn(folder).dependencies;
+
+/** The licences of the packages from elsewhere that are in the bundle. */
+function licensesOf({ inputs }) {
+  const folders = new Set(
+    Object.keys(inputs).map((file) => /^.*node_modules\/(?:@[^/]+\/)?[^/]+(?=\/)/.exec(file)?.[0]),
+  );
+  return [...folders]
+    .filter((folder) => folder !== undefined)
+    .sort()
+    .map((folder) => {
+      const { name, version, license } = manifestIn(folder);
+      const text = ['LICENSE', 'LICENSE.md', 'LICENSE.txt', 'license', 'LICENCE']
+        .map((file) => textOf(join(root, folder, file)))
+        .find((found) => found !== undefined && found !== '');
+      return `${name} ${version} (${license})\n\n${text ?? ''}`;
+    })
+    .join(`\n${'-'.repeat(80)}\n\n`);
+}
