@@ -14,7 +14,9 @@ const MEMORY = 256 << 20;
 /** Ends a boot that went astray; the longest takes a third of it. */
 const MOST_INSTRUCTIONS = 10e9;
 /** Prompt of a shell, and what the Enter key sends: busybox's for root. */
-const SHELL = { prompt: '# ', enter: '\n' };
+export const SHELL = { prompt: '# ', enter: '\n' };
+/** Leaves out the kernel's own tests of its cryptography, half of the boot; the boot with programs has them. */
+export const QUICK = 'cryptomgr.notests';
 
 /** What was found, or an empty place and why. */
 export interface Found<T> {
@@ -52,12 +54,15 @@ export interface BootOf {
   /** Lines that are typed on the serial console, one at each prompt of the shell. */
   readonly typed?: readonly string[];
   readonly shell?: typeof SHELL;
+  /** Told of each prompt, before what is typed there. */
+  readonly onPrompt?: () => void;
   /** Told of each whole line of the guest's output, without its end. */
   readonly onLine?: (line: string) => void;
 }
 
 export interface Machine extends AsyncDisposable {
   readonly vmm: Vmm;
+  readonly input: PushInput;
   readonly console: CaptureOutput;
   /** What the firmware says on port 0x402. */
   readonly debug: CaptureOutput;
@@ -73,6 +78,7 @@ export async function machineOf({
   options,
   typed = [],
   shell = SHELL,
+  onPrompt = () => {},
   onLine = () => {},
 }: BootOf): Promise<Machine> {
   const console = new CaptureOutput(),
@@ -86,7 +92,9 @@ export async function machineOf({
       onLine(line.replace(/\r$/, ''));
       line = '';
     } else line += String.fromCharCode(byte);
-    if (line.endsWith(shell.prompt) && lines.length > 0) input.push(Buffer.from(`${lines.shift()}${shell.enter}`));
+    if (!line.endsWith(shell.prompt)) return;
+    onPrompt();
+    if (lines.length > 0) input.push(Buffer.from(`${lines.shift()}${shell.enter}`));
   };
   const commandLine = mode === undefined ? append : `console=ttyS0 ${append} ${guestParameters({ mode })}`;
   const initrd = initramfs === undefined ? undefined : readFileSync(initramfs);
@@ -113,7 +121,7 @@ export async function machineOf({
           firmwareKernel: { kernel: image, commandLine, ...(initrd === undefined ? {} : { initrd }) },
         }),
   });
-  return { vmm, console, debug, [Symbol.asyncDispose]: () => vmm.dispose() };
+  return { vmm, input, console, debug, [Symbol.asyncDispose]: () => vmm.dispose() };
 }
 
 /** How a boot went. */

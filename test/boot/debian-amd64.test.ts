@@ -6,10 +6,13 @@ import { readFileSync } from 'node:fs';
 import { extractVmlinux } from '@visorkit/formats';
 import { GUEST_READY, parseChecks, programsScript } from '@visorkit/guests';
 import type { SavedVm, StopReport } from '@visorkit/core';
+import { readSavedVm } from '@visorkit/project';
 import { beforeAll, describe, expect, it } from 'vitest';
 import {
   BOOT_TIMEOUT,
   POWERED_OFF,
+  QUICK,
+  SHELL,
   boot,
   checkNames,
   complaints,
@@ -17,12 +20,11 @@ import {
   machineOf,
   titled,
 } from './boots.js';
+import { bootedDebian, bootedOf } from './booted.js';
 import type { Boot, BootOf } from './boots.js';
 
 const found = await findDebianGuest('amd64');
 const guest = found.value;
-/** Leaves out the kernel's own tests of its cryptography, half of the boot; the boot with programs has them. */
-const QUICK = 'cryptomgr.notests';
 
 describe.skipIf(found.missing !== '')(titled('Debian amd64', found), () => {
   const whole = (): BootOf => ({ image: readFileSync(guest.kernel), mode: 'programs', initramfs: guest.initramfs });
@@ -131,11 +133,9 @@ describe.skipIf(found.missing !== '')(titled('Debian amd64', found), () => {
   it(
     'gives a shell on the serial console that runs what is typed',
     async () => {
-      const { report, output } = await boot({
-        image: readFileSync(guest.kernel),
-        mode: 'shell',
-        initramfs: guest.initramfs,
-        append: `quiet ${QUICK}`,
+      const saved = await readSavedVm(await bootedDebian(guest));
+      await using machine = await machineOf({
+        ...bootedOf(guest),
         typed: [
           'echo $((6*7))-answer',
           'uname -m',
@@ -144,8 +144,10 @@ describe.skipIf(found.missing !== '')(titled('Debian amd64', found), () => {
           'poweroff',
         ],
       });
-      expect(report).toMatchObject(POWERED_OFF);
-      const lines = output.split(/\r?\n/);
+      await machine.vmm.restore(saved);
+      machine.input.push(Buffer.from(SHELL.enter));
+      expect(await machine.vmm.run()).toMatchObject(POWERED_OFF);
+      const lines = machine.console.text.split(/\r?\n/);
       expect(lines).toContain('42-answer');
       expect(lines).toContain('x86_64');
       expect(lines).toContain('status 1');

@@ -2,8 +2,13 @@
 import { describe, expect, it } from 'vitest';
 import { BACKENDS, DEVIATIONS } from './backends.js';
 import type { ConformingBackend, Deviation } from './backends.js';
-import { runOn } from './machine.js';
+import { runInPieces, runOn } from './machine.js';
 import type { Guest, Outcome } from './machine.js';
+
+const SEED = Number(process.env.VISORKIT_SEED ?? 1) >>> 0;
+/** Runs of each guest that is saved on its way, and how often in each. */
+const RUNS = 2,
+  PIECES = 4;
 
 /** What of an outcome is given. Registers may be some of them. */
 export type Expected = Partial<Omit<Outcome, 'registers'>> & { readonly registers?: Partial<Outcome['registers']> };
@@ -32,6 +37,14 @@ export function conform(
         expect(outcome).toMatchObject({ reason: 'halted', ...expected });
       });
     }
+    for (const backend of BACKENDS.filter(
+      ({ time, lacks }) => time === 'virtual' && !needs.some((one) => lacks.has(one)),
+    ))
+      it(`on ${backend.name}, saved at random points`, { timeout: 60_000 }, async () => {
+        const made = typeof guest === 'function' ? guest(backend) : guest;
+        const whole = await runInPieces(backend, made, []);
+        for (const pieces of randomPieces(name)) expect(await runInPieces(backend, made, pieces)).toEqual(whole);
+      });
     const able = BACKENDS.filter(({ lacks }) => !needs.some((deviation) => lacks.has(deviation)));
     // Guests that differ from backend to backend are compared by what is expected alone
     it.skipIf(able.length < 2 || typeof guest === 'function')('the same on all of them', () => {
@@ -40,4 +53,18 @@ export function conform(
       for (const other of others) expect(other).toEqual(first);
     });
   });
+}
+
+/** Guests have some ten to some hundred instructions, most have fewer accesses. Each time the same for a name. */
+function randomPieces(name: string): ({ instructions: number } | { accesses: number })[][] {
+  let state = [...name].reduce((sum, letter) => (Math.imul(sum, 31) + letter.charCodeAt(0)) >>> 0, SEED);
+  const below = (limit: number): number => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return Math.floor((state / 2 ** 32) * limit);
+  };
+  return Array.from({ length: RUNS }, () =>
+    Array.from({ length: PIECES }, () =>
+      below(3) === 0 ? { accesses: 1 + below(3) } : { instructions: 1 + below(2 ** (1 + below(8))) },
+    ),
+  );
 }

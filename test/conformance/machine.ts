@@ -1,6 +1,6 @@
 /** A guest on a backend, with devices that note what it does, and what came of it. */
 import { GPR_NAMES, GuestMemoryToken, Stage, definePlugin } from '@visorkit/core';
-import type { BackendVcpu, GuestMemory, InitialState, Plugin, PluginHost, Vmm } from '@visorkit/core';
+import type { BackendVcpu, GuestMemory, InitialState, Plugin, PluginHost, SavedVm, Vmm } from '@visorkit/core';
 import { exits } from '@visorkit/exits';
 import { MmioBusToken, PortBusToken, compose, writeIdentityMap } from '@visorkit/machine';
 import type { MmioBus, PortBus } from '@visorkit/machine';
@@ -74,6 +74,9 @@ export interface Machine {
   readonly vmm: Vmm;
   readonly vcpu: BackendVcpu;
   readonly events: string[];
+  readonly noted: Noted;
+  /** Pauses the VM when its devices have noted so many more accesses, in the middle of an instruction that makes several. */
+  pauseAfter(count: number): void;
   outcome(reason: string, why: string): Outcome;
 }
 
@@ -110,9 +113,24 @@ function load({ vcpus }: PluginHost, memory: GuestMemory, guest: Guest): void {
   });
 }
 
-export async function createMachine(backend: ConformingBackend, guest: Guest): Promise<Machine> {
-  const events: string[] = [];
-  let output = '';
+/** What a machine's devices have noted so far. */
+export interface Noted {
+  readonly output: string;
+  readonly events: readonly string[];
+}
+
+/** `before`: what the devices had noted when the VM was saved that this machine will go on with. */
+export async function createMachine(
+  backend: ConformingBackend,
+  guest: Guest,
+  before: Noted = { output: '', events: [] },
+): Promise<Machine> {
+  const events: string[] = [...before.events];
+  let { output } = before;
+  let pauseAt = Infinity;
+  const note = (event: string): void => {
+    if (events.push(event) >= pauseAt) void vmm.pause();
+  };
   const plugin = definePlugin({
     name: 'guest',
     ...guest.declares,
@@ -136,11 +154,11 @@ export async function createMachine(backend: ConformingBackend, guest: Guest): P
         PORT_COUNT,
         {
           readPort: (port, size) => {
-            events.push(`in ${port.toString(16)} ${size}`);
+            note(`in ${port.toString(16)} ${size}`);
             return patternAt(port, size);
           },
           writePort: (port, size, value) => {
-            events.push(`out ${port.toString(16)} ${size} ${value.toString(16)}`);
+            note(`out ${port.toString(16)} ${size} ${value.toString(16)}`);
           },
         },
         'ports',
@@ -150,11 +168,11 @@ export async function createMachine(backend: ConformingBackend, guest: Guest): P
         DEVICE_SIZE,
         {
           readMmio: (offset, size) => {
-            events.push(`read ${offset.toString(16)} ${size}`);
+            note(`read ${offset.toString(16)} ${size}`);
             return patternAt(offset, size);
           },
           writeMmio: (offset, size, value) => {
-            events.push(`write ${offset.toString(16)} ${size} ${value.toString(16)}`);
+            note(`write ${offset.toString(16)} ${size} ${value.toString(16)}`);
           },
         },
         'device',
@@ -162,7 +180,7 @@ export async function createMachine(backend: ConformingBackend, guest: Guest): P
       for (const name of ['hlt', 'rdmsr', 'wrmsr', 'triple-fault'] as const) {
         hooks.exit.for(name).tap({ name: 'note', stage: Stage.Observe }, (_exit, { rcx }) => {
           if (guest.timed !== true || name !== 'hlt' || events.at(-1) !== 'hlt')
-            events.push(name.endsWith('msr') ? `${name} ${(rcx & 0xffff_ffffn).toString(16)}` : name);
+            note(name.endsWith('msr') ? `${name} ${(rcx & 0xffff_ffffn).toString(16)}` : name);
           return undefined;
         });
       }
@@ -170,7 +188,7 @@ export async function createMachine(backend: ConformingBackend, guest: Guest): P
       guest.apply?.(host, parts);
     },
   });
-  const vmm = compose({
+  const vmm: Vmm = compose({
     backend: backend.make(),
     memory: guest.memory ?? 1 << 20,
     time: backend.time,
@@ -182,6 +200,12 @@ export async function createMachine(backend: ConformingBackend, guest: Guest): P
     vmm,
     vcpu: cpu,
     events,
+    get noted() {
+      return { output, events };
+    },
+    pauseAfter: (count) => {
+      pauseAt = events.length + count;
+    },
     outcome: (reason, why) => ({
       reason,
       why,
@@ -206,4 +230,34 @@ export async function runOn(backend: ConformingBackend, guest: Guest): Promise<O
   } finally {
     await machine.vmm.dispose();
   }
+}
+
+/**
+ * Runs a guest to its end in pieces, each on a machine of its own that goes on with what was saved of the one before: after so many instructions, or
+ * accesses.
+ */
+export async function runInPieces(
+  backend: ConformingBackend,
+  guest: Guest,
+  pieces: Iterable<{ readonly instructions: number } | { readonly accesses: number }>,
+): Promise<Outcome & { instructions: number }> {
+  let noted: Noted | undefined;
+  let saved: SavedVm | undefined;
+  for (const piece of [...pieces, undefined]) {
+    const machine = await createMachine(backend, guest, noted);
+    try {
+      const { vmm } = machine;
+      if (saved !== undefined) await vmm.restore(saved);
+      if (piece !== undefined && 'accesses' in piece) machine.pauseAfter(piece.accesses);
+      const limits = piece !== undefined && 'instructions' in piece ? { maxInstructions: piece.instructions } : {};
+      const { reason, why } = await vmm.run({ timeout: TIME_LIMIT, ...limits });
+      if (reason !== 'max-instructions' && reason !== 'paused')
+        return { ...machine.outcome(reason, why), instructions: vmm.instructions };
+      saved = structuredClone(vmm.save());
+      noted = machine.noted;
+    } finally {
+      await machine.vmm.dispose();
+    }
+  }
+  throw new Error('the last piece has no limit');
 }

@@ -1,9 +1,9 @@
 /**
  * Speed of the software processor beside its peers, all in one run. JSON to standard output or a file, tables to standard error.
  * Usage: node dist/main.js [--rounds 3] [--passes 3] [--peers bochs,qemu|none] [--only kernels or groups] [--linux] [--out FILE]
- *                          [--kernels] [--exits] [--hello] [--views]
- * Kernels, exits, views and apps/hello are measured; --linux adds boots of Debian's kernel. Naming --kernels, --exits, --hello or
- * --views leaves out the others.
+ *                          [--kernels] [--exits] [--hello] [--views] [--restore]
+ * Kernels, exits, views, apps/hello and restoring are measured; --linux adds boots of Debian's kernel. Naming --kernels, --exits, --hello,
+ * --views or --restore leaves out the others.
  */
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
@@ -18,6 +18,7 @@ import { missing, runHello, version } from './machines.js';
 import type { MachineName } from './machines.js';
 import { humanReport } from './report.js';
 import type { Report } from './report.js';
+import { restoreBench } from './restore-bench.js';
 import { summarise } from './statistics.js';
 import { viewsBench } from './views-bench.js';
 
@@ -65,13 +66,14 @@ async function main(): Promise<void> {
       exits: { type: 'boolean' },
       hello: { type: 'boolean' },
       views: { type: 'boolean' },
+      restore: { type: 'boolean' },
       out: { type: 'string' },
     },
   });
   const rounds = count('rounds', values.rounds),
     passes = count('passes', values.passes),
     selected = selection(values.only.split(',').filter(Boolean));
-  const all = !values.kernels && !values.exits && !values.hello && !values.views;
+  const all = !values.kernels && !values.exits && !values.hello && !values.views && !values.restore;
   const skipped: string[] = [],
     machines: MachineName[] = ['visorkit'];
   for (const peer of values.peers.split(',').filter((name) => name !== '' && name !== 'none')) {
@@ -94,6 +96,7 @@ async function main(): Promise<void> {
   const exits = all || values.exits ? exitCosts() : undefined;
   if (all || values.views) say('views');
   const views = all || values.views ? await viewsBench() : undefined;
+  const restore = all || values.restore ? await restoreBench(Math.max(9, rounds), say) : undefined;
   const report: Report = {
     date: new Date().toISOString(),
     host,
@@ -105,6 +108,7 @@ async function main(): Promise<void> {
     ...(hello === undefined ? {} : { hello }),
     ...(exits === undefined ? {} : { exits }),
     ...(views === undefined ? {} : { views }),
+    ...(restore === undefined ? {} : { restore }),
   };
   say(`\n${humanReport(report)}`);
   const json = `${JSON.stringify(report, null, 2)}\n`;

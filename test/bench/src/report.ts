@@ -3,6 +3,7 @@ import type { ExitCost } from './exit-bench.js';
 import type { KernelBench } from './kernel-bench.js';
 import type { LinuxResult } from './linux-bench.js';
 import type { MachineName } from './machines.js';
+import type { RestoreResult } from './restore-bench.js';
 import type { Summary } from './statistics.js';
 import type { ViewCost } from './views-bench.js';
 
@@ -16,6 +17,7 @@ export interface Report {
   readonly linux?: readonly LinuxResult[];
   readonly exits?: readonly ExitCost[];
   readonly views?: readonly ViewCost[];
+  readonly restore?: RestoreResult;
   readonly hello?: { readonly milliseconds: Summary; readonly peakKiB: Summary };
 }
 
@@ -122,6 +124,12 @@ export function humanReport(report: Report): string {
           `${number(spread * 100, 0)}%`,
         ]),
       ]),
+    );
+  }
+  if (report.restore !== undefined) {
+    const { promptMs, nodeMs, aboveNodeMs, fileBytes } = report.restore;
+    parts.push(
+      `a shell of Debian restored from ${number(fileBytes / 2 ** 20)} MiB answers after ${number(promptMs.median, 0)} ms, ${number(aboveNodeMs, 0)} ms above Node's start (${number(nodeMs.median, 0)} ms)`,
     );
   }
   for (const line of report.skipped) parts.push(`SKIPPED: ${line}`);

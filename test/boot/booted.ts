@@ -1,0 +1,62 @@
+/** Debian at the prompt of its shell, booted once and saved, for tests that are about what comes then. */
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { isVisorkitError } from '@visorkit/core';
+import type { DebianGuest } from '@visorkit/guests';
+import { readSavedVm, writeSavedVm } from '@visorkit/project';
+import { QUICK, SHELL, machineOf } from './boots.js';
+import type { BootOf } from './boots.js';
+
+const ROOT = join(import.meta.dirname, '../..');
+const CACHE = join(ROOT, '.cache/booted');
+
+/** What boots to the prompt; the machine that goes on is made of the same. */
+export const bootedOf = (guest: DebianGuest): BootOf => ({
+  image: readFileSync(guest.kernel),
+  mode: 'shell',
+  initramfs: guest.initramfs,
+  append: `quiet ${QUICK}`,
+});
+
+/** The file of the saved VM: 256 MiB, one processor, virtual time. It is made anew when the guest or a source of ours has changed. */
+export async function bootedDebian(guest: DebianGuest): Promise<string> {
+  const file = join(CACHE, `${hashOf([guest.kernel, guest.initramfs, ...sources()])}.vm`);
+  if (existsSync(file)) {
+    try {
+      await readSavedVm(file);
+      return file;
+    } catch (error) {
+      if (!isVisorkitError(error)) throw error;
+    }
+  }
+  rmSync(CACHE, { recursive: true, force: true });
+  mkdirSync(CACHE, { recursive: true });
+  let machine: Awaited<ReturnType<typeof machineOf>> | undefined;
+  await using booting = (machine = await machineOf({
+    ...bootedOf(guest),
+    typed: [''],
+    onPrompt: () => void machine!.vmm.pause(),
+  }));
+  const report = await booting.vmm.run();
+  if (report.reason !== 'paused' || !booting.console.text.endsWith(SHELL.prompt))
+    throw new Error(`Debian did not come to its prompt: ${report.why}\n${booting.console.text.slice(-2000)}`);
+  await writeSavedVm(file, booting.vmm.save());
+  return file;
+}
+
+/** What the machine is made of. */
+function sources(): string[] {
+  const found = [join(ROOT, 'packages/engine/build/engine.wasm')];
+  for (const room of ['packages', 'plugins', 'apps/visorkit']) {
+    for (const name of readdirSync(join(ROOT, room), { recursive: true, encoding: 'utf8' }))
+      if (/(^|\/)src\/.*\.ts$/.test(name) && !/node_modules|\.test\.ts$/.test(name)) found.push(join(ROOT, room, name));
+  }
+  return found.sort();
+}
+
+function hashOf(files: readonly string[]): string {
+  const hash = createHash('sha256');
+  for (const file of files) hash.update(readFileSync(file));
+  return hash.digest('hex').slice(0, 16);
+}
