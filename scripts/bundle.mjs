@@ -5,7 +5,6 @@
  */
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
-import { build } from 'esbuild';
 import { filesUnder, hashOf, root, run, textOf, workspaceFolders } from './steps.mjs';
 
 const APP = join(root, 'apps/visorkit');
@@ -25,6 +24,7 @@ export async function bundleCommand() {
   const wanted = hashOf(sources, process.version);
   const stamp = join(OUT, '.sources');
   if (textOf(stamp) === wanted) return;
+  const { build } = await import('esbuild'); // this module is loaded before anything is installed
   rmSync(OUT, { recursive: true, force: true });
   const packages = folders.map((folder) => ({ name: manifestIn(folder).name, folder: join(root, folder) }));
   const { metafile } = await build({
