@@ -11,9 +11,12 @@ import { filesUnder, hashOf, root, run, textOf, workspaceFolders } from './steps
 export function buildEngine() {
   const script = 'packages/engine/scripts/build.mjs';
   if (!existsSync(join(root, script))) return;
-  const sources = filesUnder(['packages/engine/assembly', 'packages/engine/scripts', 'packages/engine/src']).filter(
-    (file) => !file.endsWith('.test.ts'),
-  );
+  const sources = filesUnder([
+    'packages/engine/assembly',
+    'packages/engine/scripts',
+    'packages/engine/src',
+    'packages/x86/src/exit-reasons.ts',
+  ]).filter((file) => !file.endsWith('.test.ts'));
   const wanted = hashOf(sources, textOf(join(root, 'node_modules/assemblyscript/package.json')));
   const stamp = join(root, 'packages/engine/build/.sources');
   if (existsSync(join(root, 'packages/engine/build/engine.wasm')) && textOf(stamp) === wanted) return;

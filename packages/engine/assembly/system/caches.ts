@@ -6,7 +6,8 @@ import { P_66, isRegisterForm, recModrm, recPrefixes, recSegment, regPtr } from 
 import { END, FAULT, OK } from "../status";
 import { flushNonGlobal, flushPage, flushTlb } from "../tlb";
 import { PRIMARY_INVLPG_EXITING, SECONDARY_INVPCID, SECONDARY_WBINVD_EXITING, primaryControl, secondaryControl } from "../vmx/controls";
-import { REASON_INVD, REASON_INVLPG, REASON_INVPCID, REASON_WBINVD, vmexit, vmexitInfo } from "../vmx/exits";
+import { REASON_INVD, REASON_INVLPG, REASON_INVPCID, REASON_WBINVD } from "../generated/exit-reasons";
+import { vmexit, vmexitInfo } from "../vmx/exits";
 import { raise, raiseError } from "./raise";
 import { displacement, operandInfoWithRegister } from "./instructioninfo";
 import { GP, UD, cpl } from "./registers";

@@ -13,7 +13,8 @@ import { flushNonGlobal, flushTlb } from "../tlb";
 import { cr8LoadIntercepted, cr8StoreIntercepted, readCr8, writeCr8 } from "../vmx/apic";
 import { PRIMARY_CR3_STORE_EXITING, SECONDARY_UNRESTRICTED_GUEST, primaryControl, secondaryControl } from "../vmx/controls";
 import { CR0_FIXED0 } from "../vmx/entry-values";
-import { REASON_CONTROL_REGISTER, vmexit, vmexitLinear } from "../vmx/exits";
+import { REASON_CONTROL_REGISTER } from "../generated/exit-reasons";
+import { vmexit, vmexitLinear } from "../vmx/exits";
 import {
   cltsChangesTs, cltsIntercepted, cr0Merge, cr0Visible, cr0WriteIntercepted, cr3LoadIntercepted, cr4Merge, cr4Visible, cr4WriteIntercepted,
   crQualification, lmswIntercepted,

@@ -20,8 +20,8 @@ import {
 } from "../vmx/controls";
 import {
   REASON_CPUID, REASON_MONITOR, REASON_MWAIT, REASON_PAUSE, REASON_RDPMC, REASON_RDRAND, REASON_RDSEED, REASON_RDTSC, REASON_RDTSCP, REASON_XSETBV,
-  vmexit, vmexitInfo,
-} from "../vmx/exits";
+} from "../generated/exit-reasons";
+import { vmexit, vmexitInfo } from "../vmx/exits";
 import { guestTsc } from "../vmx/intercepts";
 import { raise, raiseError } from "./raise";
 import { implicitMask, randomInfo } from "./instructioninfo";

@@ -4,7 +4,7 @@ import { OK } from "../status";
 import {
   REASON_INVEPT, REASON_INVVPID, REASON_VMCLEAR, REASON_VMLAUNCH, REASON_VMPTRLD, REASON_VMPTRST, REASON_VMREAD, REASON_VMRESUME, REASON_VMWRITE,
   REASON_VMXOFF, REASON_VMXON,
-} from "../vmx/exits";
+} from "../generated/exit-reasons";
 import { executeVmfunc } from "../vmx/vmfunc";
 import { clflush, invd, invlpg, invpcid, wbinvd } from "./caches";
 import { clts, lmsw, movFromCr, movToCr, smsw } from "./controlregs";

@@ -1,7 +1,8 @@
 import { CR4 } from "../../src/layout";
 import { CR4_SMXE, CR4_VMXE, is64, isLongMode, isV86 } from "../mode";
 import { isRegisterForm } from "../record";
-import { REASON_GETSEC, REASON_VMCALL, REASON_VMXON, vmexit, vmexitInfo } from "../vmx/exits";
+import { REASON_GETSEC, REASON_VMCALL, REASON_VMXON } from "../generated/exit-reasons";
+import { vmexit, vmexitInfo } from "../vmx/exits";
 import { raise } from "./raise";
 import { displacement, operandInfo, operandInfoWithRegister } from "./instructioninfo";
 import { UD, protectedMode } from "./registers";

@@ -14,7 +14,8 @@ import {
 import {
   PRIMARY_TPR_SHADOW, SECONDARY_APIC_ACCESSES, SECONDARY_APIC_REGISTER_VIRTUALIZATION, primaryControl, secondaryControl,
 } from "./controls";
-import { REASON_APIC_ACCESS, REASON_APIC_WRITE, recordExitAtInstruction, vmexitTrap } from "./exits";
+import { REASON_APIC_ACCESS, REASON_APIC_WRITE } from "../generated/exit-reasons";
+import { recordExitAtInstruction, vmexitTrap } from "./exits";
 
 /** Access types of the exit qualification (table 28-6). */
 export const APIC_READ: u32 = 0;

@@ -13,7 +13,8 @@ import {
   PRIMARY_CR8_LOAD_EXITING, PRIMARY_CR8_STORE_EXITING, PRIMARY_TPR_SHADOW, SECONDARY_APIC_REGISTER_VIRTUALIZATION,
   SECONDARY_VIRTUAL_INTERRUPT_DELIVERY, SECONDARY_X2APIC_MODE, primaryControl, secondaryControl,
 } from "./controls";
-import { REASON_VIRTUALIZED_EOI, vmexitTrap } from "./exits";
+import { REASON_VIRTUALIZED_EOI } from "../generated/exit-reasons";
+import { vmexitTrap } from "./exits";
 
 export const APIC_TPR: u32 = 0x80;
 export const APIC_PPR: u32 = 0xa0;

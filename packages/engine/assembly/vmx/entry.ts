@@ -31,7 +31,8 @@ import { checkGuestInjection, checkGuestState } from "./entry-guest";
 import { checkHostState } from "./entry-host";
 import { armDeadline, armEvents, deliverPendingDebug, enterInactive, pendMonitorTrap } from "./events";
 import { planExitWork, rememberUnsaved } from "./exit-work";
-import { REASON_ENTRY_GUEST_STATE, REASON_ENTRY_MSR_LOAD, TYPE_OTHER } from "./exits";
+import { REASON_ENTRY_FAILURE_GUEST_STATE, REASON_ENTRY_FAILURE_MSR_LOAD } from "../generated/exit-reasons";
+import { TYPE_OTHER } from "./exits";
 import { loadEntryMsrs } from "./msr-area";
 
 const INFO_VALID: u32 = 1 << 31;
@@ -89,7 +90,7 @@ function check(dirty: u32, info: u32): u32 {
   if (rule != 0) return rule | (ERROR_HOST_STATE << 16);
   if (dirty & (DIRTY_CONTROLS | DIRTY_GUEST | DIRTY_PAGING)) rule = checkGuestState();
   if (rule == 0 && injecting) rule = checkGuestInjection(info);
-  return rule != 0 ? rule | (REASON_ENTRY_GUEST_STATE << 16) : 0;
+  return rule != 0 ? rule | (REASON_ENTRY_FAILURE_GUEST_STATE << 16) : 0;
 }
 
 /** Makes an EPT pointer the one in force; 0 for no EPT. What has been translated through it before is there again. */
@@ -180,7 +181,7 @@ export function vmEntry(): i32 {
     if (load<u32>(V_REGION) == NO_REGION) return leave(ENTER_VMFAIL); // VMfailInvalid: no VMCS is current
     const failure = check(dirty, info), rule = failure & 0xffff;
     if (failure != 0) {
-      return failure >>> 16 == REASON_ENTRY_GUEST_STATE ? failEntry(REASON_ENTRY_GUEST_STATE, guestQualification(rule), rule)
+      return failure >>> 16 == REASON_ENTRY_FAILURE_GUEST_STATE ? failEntry(REASON_ENTRY_FAILURE_GUEST_STATE, guestQualification(rule), rule)
         : fail(failure >>> 16, rule);
     }
     store<u32>(ENTRY_RULE, 0);
@@ -190,7 +191,7 @@ export function vmEntry(): i32 {
   }
   if (load<u32>(V_ENTRY_MSR_LOAD_COUNT) != 0) {
     const failed = loadEntryMsrs();
-    if (failed != 0) return failEntry(REASON_ENTRY_MSR_LOAD, failed, 0);
+    if (failed != 0) return failEntry(REASON_ENTRY_FAILURE_MSR_LOAD, failed, 0);
     flushTlb();
     modeChanged();
   }

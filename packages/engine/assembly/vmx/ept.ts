@@ -6,7 +6,8 @@ import { CR0, EVENT_INFO } from "../../src/layout";
 import { V_EPTP_INDEX, V_PML_ADDRESS, V_PML_INDEX, V_VE_INFORMATION } from "../../src/vmcs-layout";
 import { raise } from "../system/raise";
 import { SECONDARY_EPT_VIOLATION_VE, secondaryControl } from "./controls";
-import { REASON_EPT_VIOLATION, recordEptViolation, recordPmlFull } from "./exits";
+import { REASON_EPT_VIOLATION } from "../generated/exit-reasons";
+import { recordEptViolation, recordPmlFull } from "./exits";
 
 const VECTOR_VE: u32 = 20;
 /** Offsets in the virtualization-exception information area (table 26-1). */

@@ -23,8 +23,8 @@ import {
 } from "./controls";
 import {
   REASON_INTERRUPT_WINDOW, REASON_MONITOR_TRAP_FLAG, REASON_NMI_WINDOW, REASON_PREEMPTION_TIMER, REASON_TPR_BELOW_THRESHOLD,
-  TYPE_EXTERNAL, syncLongModeControl, vmexitTrap,
-} from "./exits";
+} from "../generated/exit-reasons";
+import { TYPE_EXTERNAL, syncLongModeControl, vmexitTrap } from "./exits";
 
 const BLOCKING_STI_MOV_SS: u32 = 3;
 const BLOCKING_MOV_SS: u32 = 2;

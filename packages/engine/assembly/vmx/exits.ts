@@ -5,6 +5,9 @@
  * instruction ("fault-like") leave RIP at the instruction.
  */
 import {
+  REASON_EPT_MISCONFIGURATION, REASON_EPT_VIOLATION, REASON_EXCEPTION, REASON_PAGE_MODIFICATION_LOG_FULL, REASON_TASK_SWITCH, REASON_TRIPLE_FAULT,
+} from "../generated/exit-reasons";
+import {
   EFER, EFLAGS, ENTER_RESULT, EVENT_ERROR, EVENT_INFO, EVENT_LENGTH, EXC_CR2, EXC_DR6, INTERRUPTIBILITY, RIP, RUN_FLAGS,
 } from "../../src/layout";
 import {
@@ -17,66 +20,6 @@ import { recLength } from "../record";
 import { EXIT_RECORDED, NMI_UNBLOCKED, RIP_FINAL } from "../run-flags";
 import { EXIT } from "../status";
 import { ENTRY_IA32E_GUEST, SECONDARY_UNRESTRICTED_GUEST, secondaryControl } from "./controls";
-
-export const REASON_EXCEPTION_NMI: u32 = 0;
-export const REASON_EXTERNAL_INTERRUPT: u32 = 1;
-export const REASON_TRIPLE_FAULT: u32 = 2;
-export const REASON_INIT: u32 = 3;
-export const REASON_SIPI: u32 = 4;
-export const REASON_INTERRUPT_WINDOW: u32 = 7;
-export const REASON_NMI_WINDOW: u32 = 8;
-export const REASON_TASK_SWITCH: u32 = 9;
-export const REASON_CPUID: u32 = 10;
-export const REASON_GETSEC: u32 = 11;
-export const REASON_HLT: u32 = 12;
-export const REASON_INVD: u32 = 13;
-export const REASON_INVLPG: u32 = 14;
-export const REASON_RDPMC: u32 = 15;
-export const REASON_RDTSC: u32 = 16;
-export const REASON_RSM: u32 = 17;
-export const REASON_VMCALL: u32 = 18;
-export const REASON_VMCLEAR: u32 = 19;
-export const REASON_VMLAUNCH: u32 = 20;
-export const REASON_VMPTRLD: u32 = 21;
-export const REASON_VMPTRST: u32 = 22;
-export const REASON_VMREAD: u32 = 23;
-export const REASON_VMRESUME: u32 = 24;
-export const REASON_VMWRITE: u32 = 25;
-export const REASON_VMXOFF: u32 = 26;
-export const REASON_VMXON: u32 = 27;
-export const REASON_CONTROL_REGISTER: u32 = 28;
-export const REASON_DEBUG_REGISTER: u32 = 29;
-export const REASON_IO: u32 = 30;
-export const REASON_RDMSR: u32 = 31;
-export const REASON_WRMSR: u32 = 32;
-export const REASON_ENTRY_GUEST_STATE: u32 = 33;
-export const REASON_ENTRY_MSR_LOAD: u32 = 34;
-export const REASON_MWAIT: u32 = 36;
-export const REASON_MONITOR_TRAP_FLAG: u32 = 37;
-export const REASON_MONITOR: u32 = 39;
-export const REASON_PAUSE: u32 = 40;
-export const REASON_TPR_BELOW_THRESHOLD: u32 = 43;
-export const REASON_APIC_ACCESS: u32 = 44;
-export const REASON_VIRTUALIZED_EOI: u32 = 45;
-export const REASON_GDTR_IDTR: u32 = 46;
-export const REASON_LDTR_TR: u32 = 47;
-export const REASON_EPT_VIOLATION: u32 = 48;
-export const REASON_EPT_MISCONFIGURATION: u32 = 49;
-export const REASON_INVEPT: u32 = 50;
-export const REASON_RDTSCP: u32 = 51;
-export const REASON_PREEMPTION_TIMER: u32 = 52;
-export const REASON_INVVPID: u32 = 53;
-export const REASON_WBINVD: u32 = 54;
-export const REASON_XSETBV: u32 = 55;
-export const REASON_APIC_WRITE: u32 = 56;
-export const REASON_RDRAND: u32 = 57;
-export const REASON_INVPCID: u32 = 58;
-export const REASON_VMFUNC: u32 = 59;
-export const REASON_ENCLS: u32 = 60;
-export const REASON_RDSEED: u32 = 61;
-export const REASON_PML_FULL: u32 = 62;
-export const REASON_XSAVES: u32 = 63;
-export const REASON_XRSTORS: u32 = 64;
 
 /** Event types of the interruption-information fields (SDM 3C 25.8.3, 25.9.2). */
 export const TYPE_EXTERNAL: u32 = 0;
@@ -173,7 +116,7 @@ export function exitException(type: u32, vector: u32, error: u32, hasError: bool
   }
   // A double fault that exits directly does not count as happening during delivery (SDM 3C 28.2.4)
   if (vector == 8 && type == TYPE_HARDWARE_EXCEPTION) store<u32>(EVENT_INFO, 0);
-  recordExit(REASON_EXCEPTION_NMI, qualification);
+  recordExit(REASON_EXCEPTION, qualification);
   let info: u32 = INFO_VALID | (type << 8) | vector;
   if (hasError) {
     info |= INFO_ERROR_VALID;
@@ -242,7 +185,7 @@ export function eptMisconfiguration(gpa: u64): void {
 export function recordPmlFull(): void {
   store<u32>(V_INSTRUCTION_INFO, 0);
   saveResumeFlag();
-  recordExit(REASON_PML_FULL, nmiUnblockingBit());
+  recordExit(REASON_PAGE_MODIFICATION_LOG_FULL, nmiUnblockingBit());
 }
 
 /** An IRET ended blocking by NMI: called by IRET before its first access that can fault. */

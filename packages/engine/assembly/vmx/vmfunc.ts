@@ -6,7 +6,8 @@ import { raise } from "../system/raise";
 import { SECONDARY_EPT_VIOLATION_VE, SECONDARY_VM_FUNCTIONS, secondaryControl } from "./controls";
 import { selectEptPointer } from "./entry";
 import { eptPointerValid } from "./entry-controls";
-import { REASON_VMFUNC, vmexit } from "./exits";
+import { REASON_VMFUNC } from "../generated/exit-reasons";
+import { vmexit } from "./exits";
 
 const VECTOR_UD: u32 = 6;
 const LIST_ENTRIES: u32 = 512;

@@ -1,7 +1,5 @@
 /** Stands for assembly/vmx/controls.ts, exits.ts and intercepts.ts in the tests of this folder: nothing exits. */
 export const SECONDARY_XSAVES: u32 = 1 << 20;
-export const REASON_XSAVES: u32 = 63;
-export const REASON_XRSTORS: u32 = 64;
 export function secondaryControl(bit: u32): bool { return true; }
 export function xssIntercepted(requested: u64): bool { return false; }
 export function vmexit(pc: usize, reason: u32, qualification: u64): i32 { return 3; }
