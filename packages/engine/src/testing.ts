@@ -1,8 +1,8 @@
 /** What tests of the processor need: `@visorkit/engine` exports it so that tests elsewhere start from the same valid VMCS. */
-import { EptBuilder, VmcsField, controlBits, eptPointer } from '@visorkit/x86';
+import { EptBuilder, VmcsField, eptPointer } from '@visorkit/x86';
 import type { Engine } from './engine.js';
 import { GUEST_RAM } from './layout.js';
-import { ENTRY_REQUIRED, EXIT_REQUIRED, PIN_REQUIRED, PRIMARY_REQUIRED } from './vmcs-layout.js';
+import { writeControls, writeHostState } from './vmcs-setup.js';
 
 /**
  * Writes a VMCS that passes every check of VM entry: EPT over all of RAM, and a guest in 64-bit mode with restricted state (its own
@@ -16,37 +16,22 @@ export function writeValidVmcs(engine: Engine, cr3 = 0x1000n): EptBuilder {
     freePage: (page) => pages.freePage(page),
   });
   ept.map(0, GUEST_RAM, engine.memory.size);
-  vmcs.write32(VmcsField.PIN_CONTROLS, PIN_REQUIRED | controlBits('pin', ['nmi-exiting', 'virtual-nmis']));
-  vmcs.write32(
-    VmcsField.PRIMARY_CONTROLS,
-    (PRIMARY_REQUIRED |
-      controlBits('primary', ['hlt-exiting', 'unconditional-io-exiting', 'activate-secondary-controls'])) >>>
-      0,
-  );
-  vmcs.write32(
-    VmcsField.SECONDARY_CONTROLS,
-    controlBits('secondary', ['enable-ept', 'enable-vpid', 'enable-rdtscp', 'enable-invpcid']),
-  );
-  vmcs.write32(
-    VmcsField.EXIT_CONTROLS,
-    EXIT_REQUIRED |
-      controlBits('exit', [
-        'host-address-space-size',
-        'save-debug-controls',
-        'save-pat',
-        'save-efer',
-        'load-efer',
-        'load-pat',
-      ]),
-  );
-  vmcs.write32(
-    VmcsField.ENTRY_CONTROLS,
-    ENTRY_REQUIRED | controlBits('entry', ['load-debug-controls', 'load-pat', 'load-efer', 'ia-32e-mode-guest']),
-  );
+  writeControls(vmcs, 'pin', ['nmi-exiting', 'virtual-nmis']);
+  writeControls(vmcs, 'primary', ['hlt-exiting', 'unconditional-io-exiting', 'activate-secondary-controls']);
+  writeControls(vmcs, 'secondary', ['enable-ept', 'enable-vpid', 'enable-rdtscp', 'enable-invpcid']);
+  writeControls(vmcs, 'exit', [
+    'host-address-space-size',
+    'save-debug-controls',
+    'save-pat',
+    'save-efer',
+    'load-efer',
+    'load-pat',
+  ]);
+  writeControls(vmcs, 'entry', ['load-debug-controls', 'load-pat', 'load-efer', 'ia-32e-mode-guest']);
   vmcs.write32(VmcsField.VPID, 1);
   vmcs.write64(VmcsField.EPT_POINTER, eptPointer(ept.root));
   vmcs.write64(VmcsField.VMCS_LINK_POINTER, 0xffff_ffff_ffff_ffffn);
-  writeHost(engine);
+  writeHostState(vmcs);
 
   engine.reset(true);
   const data = { selector: 0x10, base: 0n, limit: 0xffff_ffff, accessRights: 0xc093 };
@@ -61,15 +46,6 @@ export function writeValidVmcs(engine: Engine, cr3 = 0x1000n): EptBuilder {
   engine.rip = 0n;
   engine.rflags = 2;
   return ept;
-}
-
-function writeHost({ vmcs }: Engine): void {
-  vmcs.write64(VmcsField.HOST_CR0, 0x8005_0033n);
-  vmcs.write64(VmcsField.HOST_CR4, 0x20n);
-  vmcs.write64(VmcsField.HOST_IA32_EFER, 0x500n);
-  vmcs.write64(VmcsField.HOST_IA32_PAT, 0x0007_0406_0007_0406n);
-  vmcs.write32(VmcsField.HOST_CS_SELECTOR, 0x08);
-  vmcs.write32(VmcsField.HOST_TR_SELECTOR, 0x10);
 }
 
 /** Writes 4-level page tables at `gpa` (three pages) that map the first GiB onto itself with 2 MiB pages, user and writable. */

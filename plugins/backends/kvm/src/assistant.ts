@@ -6,7 +6,14 @@
  */
 import { Segment } from '@visorkit/core';
 import type { SegmentState, Vcpu } from '@visorkit/core';
-import { XCR0_SUPPORTED, Engine, describeEntryRule, processorModuleNow } from '@visorkit/engine';
+import {
+  XCR0_SUPPORTED,
+  Engine,
+  describeEntryRule,
+  processorModuleNow,
+  writeControls,
+  writeHostState,
+} from '@visorkit/engine';
 import * as layout from '@visorkit/engine/layout';
 import * as vmcsLayout from '@visorkit/engine/vmcs-layout';
 import type { WasmMemory } from '@visorkit/engine';
@@ -19,7 +26,6 @@ import {
   Rflags,
   Vector,
   VmcsField,
-  controlBits,
   eptPointer,
   exitReasonName,
 } from '@visorkit/x86';
@@ -47,18 +53,10 @@ const MSRS = [
 ] as const;
 /** INT3 and INTO are delivered by the processor itself; every other exception comes back. */
 const EXCEPTIONS = (0xffff_ffff & ~((1 << Vector.BP) | (1 << Vector.OF))) >>> 0;
-const HOST = {
-  CR0: 0x8005_0033n,
-  CR4: 0x20n,
-  EFER: 0x500n,
-  CODE: 0x08,
-  TSS: 0x10,
-  PAT: 0x0007_0406_0007_0406n,
-} as const;
+const ENTRY = ['load-debug-controls', 'load-pat', 'load-efer'];
 const VPID = 1,
   PAGE = 4096,
   LMA = 1n << 10n,
-  IA32E_GUEST = 1 << 9,
   WRITE = 2,
   INSTRUCTION_FETCH = 4,
   VALID = 0x8000_0000,
@@ -248,8 +246,7 @@ export class Assistant {
     for (const index of MSRS) if (vcpu.hasMsr(index)) engine.writeMsr(index, vcpu.readMsr(index));
     if (vcpu.hasMsr(Msr.IA32_TIME_STAMP_COUNTER)) engine.setTsc(Number(vcpu.readMsr(Msr.IA32_TIME_STAMP_COUNTER)));
     putFloatingPoint(engine, extended.load());
-    const entry = controlBits('entry', ['load-debug-controls', 'load-pat', 'load-efer']) | vmcsLayout.ENTRY_REQUIRED;
-    engine.vmcs.write32(VmcsField.ENTRY_CONTROLS, ((vcpu.efer & LMA) !== 0n ? entry | IA32E_GUEST : entry) >>> 0);
+    writeControls(engine.vmcs, 'entry', (vcpu.efer & LMA) !== 0n ? [...ENTRY, 'ia-32e-mode-guest'] : ENTRY);
     engine.touchGuest();
   }
 
@@ -300,50 +297,29 @@ export class Assistant {
       engine.bytes.set(bytes, copy);
       ept.map(gpa, copy, bytes.length, { rights: EptRights.RX });
     }
-    vmcs.write32(
-      VmcsField.PIN_CONTROLS,
-      (vmcsLayout.PIN_REQUIRED | controlBits('pin', ['nmi-exiting', 'virtual-nmis'])) >>> 0,
-    );
-    vmcs.write32(
-      VmcsField.PRIMARY_CONTROLS,
-      (vmcsLayout.PRIMARY_REQUIRED |
-        controlBits('primary', ['hlt-exiting', 'unconditional-io-exiting', 'activate-secondary-controls'])) >>>
-        0,
-    );
-    vmcs.write32(
-      VmcsField.SECONDARY_CONTROLS,
-      controlBits('secondary', [
-        'enable-ept',
-        'enable-vpid',
-        'unrestricted-guest',
-        'enable-rdtscp',
-        'enable-invpcid',
-        'enable-xsaves',
-      ]),
-    );
-    vmcs.write32(
-      VmcsField.EXIT_CONTROLS,
-      (vmcsLayout.EXIT_REQUIRED |
-        controlBits('exit', [
-          'host-address-space-size',
-          'save-debug-controls',
-          'save-pat',
-          'save-efer',
-          'load-efer',
-          'load-pat',
-        ])) >>>
-        0,
-    );
+    writeControls(vmcs, 'pin', ['nmi-exiting', 'virtual-nmis']);
+    writeControls(vmcs, 'primary', ['hlt-exiting', 'unconditional-io-exiting', 'activate-secondary-controls']);
+    writeControls(vmcs, 'secondary', [
+      'enable-ept',
+      'enable-vpid',
+      'unrestricted-guest',
+      'enable-rdtscp',
+      'enable-invpcid',
+      'enable-xsaves',
+    ]);
+    writeControls(vmcs, 'exit', [
+      'host-address-space-size',
+      'save-debug-controls',
+      'save-pat',
+      'save-efer',
+      'load-efer',
+      'load-pat',
+    ]);
     vmcs.write32(VmcsField.EXCEPTION_BITMAP, EXCEPTIONS);
     vmcs.write32(VmcsField.VPID, VPID);
     vmcs.write64(VmcsField.EPT_POINTER, eptPointer(ept.root));
     vmcs.write64(VmcsField.VMCS_LINK_POINTER, 0xffff_ffff_ffff_ffffn);
-    vmcs.write64(VmcsField.HOST_CR0, HOST.CR0);
-    vmcs.write64(VmcsField.HOST_CR4, HOST.CR4);
-    vmcs.write64(VmcsField.HOST_IA32_EFER, HOST.EFER);
-    vmcs.write64(VmcsField.HOST_IA32_PAT, HOST.PAT);
-    vmcs.write32(VmcsField.HOST_CS_SELECTOR, HOST.CODE);
-    vmcs.write32(VmcsField.HOST_TR_SELECTOR, HOST.TSS);
+    writeHostState(vmcs);
     return engine;
   }
 }

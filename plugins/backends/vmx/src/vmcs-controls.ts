@@ -1,20 +1,12 @@
 /** The control fields of one vCPU's VMCS: what the plugins hold, beside what the backend itself sets. */
 import type { MergedControls } from '@visorkit/core';
+import { CONTROL_FIELDS } from '@visorkit/engine';
 import type { Engine, Vmcs } from '@visorkit/engine';
-import * as layout from '@visorkit/engine/vmcs-layout';
 import { VmcsField, controlBits, msrBitmapByte } from '@visorkit/x86';
 import type { ControlTableName } from '@visorkit/x86';
 import { FIXED_CONTROLS } from './capabilities.js';
 
-/** Each group's field, and its bits that must be set (SDM 3D, A.3 to A.5). */
-const FIELDS = {
-  pin: [VmcsField.PIN_CONTROLS, layout.PIN_REQUIRED],
-  primary: [VmcsField.PRIMARY_CONTROLS, layout.PRIMARY_REQUIRED],
-  secondary: [VmcsField.SECONDARY_CONTROLS, 0],
-  exit: [VmcsField.EXIT_CONTROLS, layout.EXIT_REQUIRED],
-  entry: [VmcsField.ENTRY_CONTROLS, layout.ENTRY_REQUIRED],
-} as const satisfies Record<ControlTableName, readonly [number, number]>;
-const GROUPS = Object.keys(FIELDS) as ControlTableName[];
+const GROUPS = Object.keys(CONTROL_FIELDS) as ControlTableName[];
 
 const PAUSE_LOOP = controlBits('secondary', ['pause-loop-exiting']);
 /** The two ranges of MSRs that the bitmap has a bit for; the others exit anyway. */
@@ -57,7 +49,7 @@ export class VmcsControls {
     const wantsPause = controls.primary.has('pause-exiting') || controls.secondary.has('pause-loop-exiting');
     this.yieldsOnPause = this.#several && !wantsPause;
     for (const group of GROUPS) {
-      const [field, required] = FIELDS[group];
+      const [field, required] = CONTROL_FIELDS[group];
       let held = controlBits(group, controls[group]);
       if (group === 'secondary') held |= (this.yieldsOnPause ? PAUSE_LOOP : 0) | own;
       const before = vmcs.read32(field);

@@ -1,15 +1,10 @@
 /** Fills the VMCS of a vCPU with what does not change while the VM lives; the controls are vmcs-controls.ts. */
+import { writeHostState } from '@visorkit/engine';
 import type { Engine } from '@visorkit/engine';
 import { VmcsField } from '@visorkit/x86';
 
 const NO_LINK = 0xffff_ffff_ffff_ffffn;
 const VPID = 1;
-/** What a 64-bit host would have: paging on, PAE, flat segments. The host itself is JavaScript. */
-const HOST_CR0 = 0x8005_0033n;
-const HOST_CR4 = 0x20n;
-const HOST_EFER = 0x500n;
-const HOST_CODE = 0x08;
-const HOST_TSS = 0x10;
 /** Instructions between two PAUSEs of one loop, and how long a loop may spin, in TSC ticks. */
 const PAUSE_GAP = 100;
 const PAUSE_WINDOW = 1000;
@@ -27,10 +22,5 @@ export function setUpVmcs(engine: Engine): void {
   bytes.fill(0xff, io, io + 2 * 4096);
   vmcs.write64(VmcsField.IO_BITMAP_A, BigInt(io));
   vmcs.write64(VmcsField.IO_BITMAP_B, BigInt(io + 4096));
-
-  vmcs.write64(VmcsField.HOST_CR0, HOST_CR0);
-  vmcs.write64(VmcsField.HOST_CR4, HOST_CR4);
-  vmcs.write64(VmcsField.HOST_IA32_EFER, HOST_EFER);
-  vmcs.write32(VmcsField.HOST_CS_SELECTOR, HOST_CODE);
-  vmcs.write32(VmcsField.HOST_TR_SELECTOR, HOST_TSS);
+  writeHostState(vmcs);
 }

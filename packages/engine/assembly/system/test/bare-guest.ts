@@ -2,11 +2,11 @@
  * A guest of a few bytes of machine code, for tests of the system instructions: descriptor tables, a TSS and handlers that halt are laid
  * out in guest memory, the processor is put into a mode, the code runs until a handler halts or another exit is taken.
  */
-import { VmcsField as F, controlBits, encodeDescriptor } from '@visorkit/x86';
+import { VmcsField as F, encodeDescriptor } from '@visorkit/x86';
 import { Engine } from '../../../src/engine.js';
 import { ACTIVITY } from '../../../src/layout.js';
 import { writeValidVmcs } from '../../../src/testing.js';
-import { ENTRY_REQUIRED, EXIT_REQUIRED, PIN_REQUIRED, PRIMARY_REQUIRED } from '../../../src/vmcs-layout.js';
+import { writeControls } from '../../../src/vmcs-setup.js';
 
 /** Selectors of the GDT below. */
 export const KERNEL_CODE = 0x08, KERNEL_DATA = 0x10, USER_CODE = 0x1b, USER_DATA = 0x23, USER_CODE64 = 0x2b, TSS = 0x30;
@@ -50,10 +50,10 @@ export class BareGuest {
   private controls(): void {
     const { engine } = this, { vmcs, pages } = engine;
     writeValidVmcs(engine);
-    vmcs.write32(F.PIN_CONTROLS, PIN_REQUIRED);
-    vmcs.write32(F.PRIMARY_CONTROLS, (PRIMARY_REQUIRED | controlBits('primary', ['hlt-exiting', 'use-msr-bitmaps', 'activate-secondary-controls'])) >>> 0);
-    vmcs.write32(F.SECONDARY_CONTROLS, controlBits('secondary', ['enable-ept', 'enable-rdtscp', 'unrestricted-guest', 'enable-invpcid']));
-    vmcs.write32(F.EXIT_CONTROLS, EXIT_REQUIRED | controlBits('exit', ['host-address-space-size']));
+    writeControls(vmcs, 'pin', []);
+    writeControls(vmcs, 'primary', ['hlt-exiting', 'use-msr-bitmaps', 'activate-secondary-controls']);
+    writeControls(vmcs, 'secondary', ['enable-ept', 'enable-rdtscp', 'unrestricted-guest', 'enable-invpcid']);
+    writeControls(vmcs, 'exit', ['host-address-space-size']);
     vmcs.write64(F.MSR_BITMAP, BigInt(pages.allocatePage()));
   }
 
@@ -83,7 +83,7 @@ export class BareGuest {
     engine.cr3 = BigInt(PAGE_TABLES);
     engine.cr4 = 0x20n;
     engine.efer = 0x501n;
-    engine.vmcs.write32(F.ENTRY_CONTROLS, ENTRY_REQUIRED | controlBits('entry', ['ia-32e-mode-guest']));
+    writeControls(engine.vmcs, 'entry', ['ia-32e-mode-guest']);
     this.segments(0xa09b, 0xc093);
     for (let v = 0; v < 256; v++) this.gate(v, KERNEL_CODE, HANDLERS + v * 16, 0x8e);
     this.write64(TSS_BASE + 4, BigInt(INNER_STACK));
@@ -110,7 +110,7 @@ export class BareGuest {
     this.nextSelector = FREE;
     engine.memory.fill(0, 0x80000, 0);
     engine.reset(true);
-    engine.vmcs.write32(F.ENTRY_CONTROLS, ENTRY_REQUIRED);
+    writeControls(engine.vmcs, 'entry', []);
     engine.vmcs.write32(F.EXCEPTION_BITMAP, 0);
     engine.vmcs.write32(F.ENTRY_INTERRUPTION_INFO, 0);
     for (const field of [F.CR0_MASK, F.CR4_MASK, F.CR0_READ_SHADOW, F.CR4_READ_SHADOW]) engine.vmcs.write64(field, 0n);
