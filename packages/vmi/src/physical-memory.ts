@@ -22,6 +22,27 @@ export interface MemoryWindow {
 }
 
 const WORD = 0x1_0000_0000;
+/** Windows are found again by the part of memory, of so many bytes, that they were asked for, below 64 GiB. */
+const PART = 64 << 10;
+const MOST_PARTS = 1 << 20;
+
+/** A window with what reads need at hand. */
+interface OpenWindow {
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+  readonly first: number;
+  readonly end: number;
+  /** Index of an address in the array, less the address. */
+  readonly shift: number;
+}
+
+const NOTHING: OpenWindow = {
+  bytes: new Uint8Array(),
+  view: new DataView(new ArrayBuffer(0)),
+  first: 0,
+  end: -Infinity,
+  shift: 0,
+};
 
 export abstract class PhysicalMemory {
   /** What is there, in order, without overlaps. */
@@ -29,12 +50,9 @@ export abstract class PhysicalMemory {
   /** Low and high half of what {@link pair} has read. */
   low = 0;
   high = 0;
-  #bytes: Uint8Array = new Uint8Array();
-  #view: DataView = new DataView(new ArrayBuffer(0));
-  #first = 0;
-  #end = 0;
-  /** Index of an address in `#bytes`, less the address. */
-  #shift = 0;
+  /** The window of the last read. */
+  #last = NOTHING;
+  #open: (OpenWindow | undefined)[] = [];
 
   /** The window that has `address`; undefined in a hole. Throws what reading a file throws. */
   protected abstract windowAt(address: number): MemoryWindow | undefined;
@@ -53,24 +71,26 @@ export abstract class PhysicalMemory {
 
   /** An unsigned number of 8, 16 or 32 bits, -1 where not all of it is there. */
   u8(address: number): number {
-    if (!this.#reach(address, 1)) return -1;
-    return this.#bytes[address + this.#shift];
+    const { bytes, shift, end } = this.#at(address, 1);
+    return address < end ? bytes[address + shift] : -1;
   }
   u16(address: number): number {
-    if (!this.#reach(address, 2)) return this.#pieces(address, 2) ? this.low : -1;
-    return this.#view.getUint16(address + this.#shift, true);
+    const { view, shift, end } = this.#at(address, 2);
+    if (address + 2 <= end) return view.getUint16(address + shift, true);
+    return this.#pieces(address, 2) ? this.low : -1;
   }
   u32(address: number): number {
-    if (!this.#reach(address, 4)) return this.#pieces(address, 4) ? this.low : -1;
-    return this.#view.getUint32(address + this.#shift, true);
+    const { view, shift, end } = this.#at(address, 4);
+    if (address + 4 <= end) return view.getUint32(address + shift, true);
+    return this.#pieces(address, 4) ? this.low : -1;
   }
 
   /** Reads 64 bits into `low` and `high`, as unsigned numbers; false where not all of them are there. */
   pair(address: number): boolean {
-    if (!this.#reach(address, 8)) return this.#pieces(address, 8);
-    const at = address + this.#shift;
-    this.low = this.#view.getUint32(at, true);
-    this.high = this.#view.getUint32(at + 4, true);
+    const { view, shift, end } = this.#at(address, 8);
+    if (address + 8 > end) return this.#pieces(address, 8);
+    this.low = view.getUint32(address + shift, true);
+    this.high = view.getUint32(address + shift + 4, true);
     return true;
   }
 
@@ -89,9 +109,10 @@ export abstract class PhysicalMemory {
     let done = 0;
     while (done < target.length) {
       const at = address + done;
-      if (!this.#reach(at, 1)) break;
-      const length = Math.min(target.length - done, this.#end - at);
-      target.set(this.#bytes.subarray(at + this.#shift, at + this.#shift + length), done);
+      const { bytes, shift, end } = this.#at(at, 1);
+      if (at >= end) break;
+      const length = Math.min(target.length - done, end - at);
+      target.set(bytes.subarray(at + shift, at + shift + length), done);
       done += length;
     }
     return done;
@@ -102,25 +123,30 @@ export abstract class PhysicalMemory {
     fail('VMI_READ_ONLY', `Physical 0x${address.toString(16)} cannot be written: this memory is a dump.`, { address });
   }
 
-  /** The window has been closed: what it showed is somewhere else now. */
-  protected forgetWindow(): void {
-    this.#first = this.#end = 0;
+  /** What windows showed is kept no longer. */
+  protected forgetWindows(): void {
+    this.#last = NOTHING;
+    this.#open = [];
   }
 
-  /** Whether `length` bytes from `address` lie in the window, which is moved there if need be. */
-  #reach(address: number, length: number): boolean {
-    if (address >= this.#first && address + length <= this.#end) return true;
-    if (!(address >= 0)) return false;
+  /** A window that has `address`, and `length` bytes from there if one window has them; one without an end where nothing is. */
+  #at(address: number, length: number): OpenWindow {
+    const last = this.#last;
+    return address >= last.first && address + length <= last.end ? last : this.#find(address);
+  }
+
+  #find(address: number): OpenWindow {
+    if (!(address >= 0)) return NOTHING;
+    const part = Math.floor(address / PART);
+    const known = this.#open[part];
+    if (known !== undefined && address >= known.first && address < known.end) return (this.#last = known);
     const window = this.windowAt(address);
-    if (window === undefined) return false;
-    if (window.bytes !== this.#bytes) {
-      this.#bytes = window.bytes;
-      this.#view = new DataView(window.bytes.buffer, window.bytes.byteOffset, window.bytes.length);
-    }
-    this.#first = window.first;
-    this.#end = window.end;
-    this.#shift = window.offset - window.first;
-    return address + length <= this.#end;
+    if (window === undefined) return NOTHING;
+    const { bytes, offset, first, end } = window;
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+    this.#last = { bytes, view, first, end, shift: offset - first };
+    if (part < MOST_PARTS) this.#open[part] = this.#last;
+    return this.#last;
   }
 
   /** A number that crosses from one window to another. */

@@ -1,4 +1,4 @@
-/** Physical memory in pieces that are kept somewhere else: in a file, or in a saved VM. Blocks of it are kept for as long as there is room. */
+/** Physical memory in pieces that are kept somewhere else: in a file, or in a saved VM. Blocks of it are kept until there is no room for more. */
 import type { SavedVm } from '@visorkit/core';
 import { PhysicalMemory, rangeAt } from './physical-memory.js';
 import type { MemoryWindow, PhysicalRange } from './physical-memory.js';
@@ -19,14 +19,14 @@ export interface FileRange {
 
 /** Bytes that are read, and kept, together. */
 const BLOCK = 64 << 10;
-/** Bytes of blocks that are kept. */
+/** Bytes of blocks that are kept; then all of them are dropped. */
 const ROOM = 512 << 20;
 
 /** Memory whose ranges lie in a file. */
 export class FileMemory extends PhysicalMemory {
   readonly ranges: readonly PhysicalRange[];
   readonly #offsets: readonly number[];
-  /** By number of the block in the file, the one that came last at the end. */
+  /** By number of the block in the file. */
   readonly #blocks = new Map<number, Uint8Array>();
 
   /** Ranges may be in any order. Where they overlap, the one that starts first holds; what is beyond the end of the file is a hole. */
@@ -63,7 +63,10 @@ export class FileMemory extends PhysicalMemory {
     if (bytes !== undefined) return bytes;
     bytes = new Uint8Array(Math.min(BLOCK, this.file.length - number * BLOCK));
     this.file.read(number * BLOCK, bytes);
-    if ((this.#blocks.size + 1) * BLOCK > this.room) this.#blocks.delete(this.#blocks.keys().next().value!);
+    if ((this.#blocks.size + 1) * BLOCK > this.room) {
+      this.#blocks.clear();
+      this.forgetWindows();
+    }
     this.#blocks.set(number, bytes);
     return bytes;
   }
