@@ -1,0 +1,73 @@
+/**
+ * VMCOREINFO (Linux, Documentation/admin-guide/kdump/vmcoreinfo.rst): lines of text that the kernel keeps for who reads a dump of it. It says
+ * where the kernel lies, and where its table of symbols is.
+ */
+import type { PhysicalMemory } from '@visorkit/vmi';
+
+/** The text begins with this key. */
+const BEGIN = new TextEncoder().encode('OSRELEASE=');
+/** Shorter texts are leftovers: a page that was used again, or the key in somebody's program. */
+const LEAST = 800;
+const MOST = 16 << 10;
+const BLOCK = 1 << 20;
+
+export class VmCoreInfo {
+  readonly #values = new Map<string, string>();
+
+  constructor(readonly text: string) {
+    for (const line of text.split('\n')) {
+      const at = line.indexOf('=');
+      if (at > 0) this.#values.set(line.slice(0, at), line.slice(at + 1));
+    }
+  }
+
+  /** The kernel's version, as `uname -r` has it. */
+  get release(): string {
+    return this.#values.get('OSRELEASE') ?? '';
+  }
+
+  /** Linear address of a symbol; undefined when it is not among those that the text has. */
+  symbol(name: string): bigint | undefined {
+    return hexadecimal(this.#values.get(`SYMBOL(${name})`));
+  }
+
+  /** A number that the text has in decimal. */
+  number(name: string): bigint | undefined {
+    const text = this.#values.get(`NUMBER(${name})`);
+    return text !== undefined && /^-?\d+$/.test(text) ? BigInt(text) : undefined;
+  }
+}
+
+const hexadecimal = (text: string | undefined): bigint | undefined =>
+  text !== undefined && /^[0-9a-f]{1,16}$/.test(text) ? BigInt(`0x${text}`) : undefined;
+
+/** Every text in memory that looks whole, in order of addresses: there are copies. */
+export function* findVmCoreInfo(memory: PhysicalMemory): Generator<VmCoreInfo, void, undefined> {
+  const block = new Uint8Array(BLOCK + MOST);
+  for (const { start, end } of memory.ranges) {
+    for (let at = start; at < end; at += BLOCK) {
+      const bytes = block.subarray(0, memory.read(at, block.subarray(0, Math.min(block.length, end - at))));
+      for (let place = find(bytes, 0); place >= 0 && place < BLOCK; place = find(bytes, place + 1)) {
+        const info = textAt(bytes, place);
+        if (info !== undefined) yield info;
+      }
+    }
+  }
+}
+
+function textAt(bytes: Uint8Array, place: number): VmCoreInfo | undefined {
+  const end = bytes.subarray(place, place + MOST).indexOf(0);
+  if (end < LEAST) return undefined;
+  const text = String.fromCharCode(...bytes.subarray(place, place + end));
+  return /^[\x20-\x7e\n]+$/.test(text) && text.includes('\nSYMBOL(') ? new VmCoreInfo(text) : undefined;
+}
+
+/** Place of the first key at or behind `from`, -1 for none. */
+function find(bytes: Uint8Array, from: number): number {
+  for (let at = bytes.indexOf(BEGIN[0], from); at >= 0; at = bytes.indexOf(BEGIN[0], at + 1)) {
+    let same = 1;
+    while (same < BEGIN.length && bytes[at + same] === BEGIN[same]) same++;
+    if (same === BEGIN.length) return at;
+  }
+  return -1;
+}
