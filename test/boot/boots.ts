@@ -1,6 +1,6 @@
 /** What the boot tests share: guests, or the reason why there are none, and machines that boot them on virtual time. */
 import { readFileSync } from 'node:fs';
-import type { Vmm, StopReport } from '@visorkit/core';
+import type { Plugin, Vmm, StopReport } from '@visorkit/core';
 import { guestParameters, prepareDebianGuest } from '@visorkit/guests';
 import type { DebianArchitecture, DebianGuest, GuestMode } from '@visorkit/guests';
 import { CaptureOutput, PushInput } from '@visorkit/machine';
@@ -54,6 +54,7 @@ export interface BootOf {
   /** Lines that are typed on the serial console, one at each prompt of the shell. */
   readonly typed?: readonly string[];
   readonly shell?: typeof SHELL;
+  readonly plugins?: readonly Plugin[];
   /** Told of each prompt, before what is typed there. */
   readonly onPrompt?: () => void;
   /** Told of each whole line of the guest's output, without its end. */
@@ -78,6 +79,7 @@ export async function machineOf({
   options,
   typed = [],
   shell = SHELL,
+  plugins = [],
   onPrompt = () => {},
   onLine = () => {},
 }: BootOf): Promise<Machine> {
@@ -104,7 +106,7 @@ export async function machineOf({
     cpus: 1,
     time: 'virtual',
     debugExit: false,
-    plugins: [],
+    plugins,
     debugConsole: debug,
     console: { output: { write }, ...(typed.length === 0 ? {} : { input }) },
     ...(firmware === undefined

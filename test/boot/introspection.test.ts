@@ -1,4 +1,6 @@
 /** Introspection of a booted Debian: its page tables read as the processor reads them, live and from what was saved. */
+import { createHash } from 'node:crypto';
+import { LinuxIntrospectionToken, LinuxKernel, osLinux } from '@visorkit/os-linux';
 import { readSavedVm } from '@visorkit/project';
 import { AddressSpace, LiveMemory, SavedVmMemory } from '@visorkit/vmi';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -13,7 +15,7 @@ describe.skipIf(found.missing !== '')(titled('Introspection of Debian', found), 
   let machine: Machine, live: LiveMemory, saved: SavedVmMemory, space: AddressSpace;
   beforeAll(async () => {
     const file = await readSavedVm(await bootedDebian(found.value));
-    machine = await machineOf({ ...bootedOf(found.value), typed: [':'] });
+    machine = await machineOf({ ...bootedOf(found.value), typed: [':'], plugins: [osLinux()] });
     await machine.vmm.restore(file);
     live = new LiveMemory(machine.vmm.memory);
     saved = new SavedVmMemory(file, live.ranges);
@@ -69,6 +71,90 @@ describe.skipIf(found.missing !== '')(titled('Introspection of Debian', found), 
     await machine.vmm.run({ maxInstructions: 20_000_000 });
     expect(machine.console.text).toContain('KEPT by the shell');
   });
+
+  describe('the kernel, of which nothing was told', () => {
+    let kernel: LinuxKernel;
+    beforeAll(() => {
+      kernel = machine.vmm.services.get(LinuxIntrospectionToken)!.find()!;
+    });
+
+    it('is the one that the guest says', async () => {
+      expect(kernel.release).toBe(await answer('uname -r'));
+      expect(kernel.space.mode).toBe(space.mode);
+      expect(LinuxKernel.find(saved)).toMatchObject({ release: kernel.release });
+    });
+
+    it('has the symbols that it shows its own users', async () => {
+      const some = 20_000; // the guest's own digest of all of them takes it a while
+      const text = kernel.symbols
+        .slice(0, some)
+        .map(({ address, type, name }) => `${address.toString(16).padStart(16, '0')} ${type} ${name}\n`)
+        .join('');
+      const digest = createHash('md5').update(text).digest('hex');
+      expect(kernel.symbols.length).toBeGreaterThan(80_000);
+      expect(await answer(`head -n ${some} /proc/kallsyms | md5sum`)).toBe(`${digest}  -`);
+    });
+
+    it('has types with fields where the compiler put them', () => {
+      expect(kernel.types.sizeOf('list_head')).toBe(16);
+      expect(kernel.types.field('list_head', 'prev')).toEqual({ offset: 8, size: 8 });
+      expect(kernel.types.field('task_struct', 'comm')).toMatchObject({ size: 16 });
+      expect(kernel.types.field('task_struct', 'nothing')).toBeUndefined();
+      // In an anonymous union; and of a named member's structure only by its path
+      expect(kernel.types.field('page', 'mapping')).toEqual({ offset: 24, size: 8 });
+      expect(kernel.types.field('task_struct', 'tasks.next')).toEqual({
+        offset: kernel.offset('task_struct', 'tasks'),
+        size: 8,
+      });
+      expect(kernel.types.field('task_struct', 'next')).toBeUndefined();
+      expect(kernel.types.field('task_struct', 'sched_contributes_to_load')?.bits).toMatchObject({ size: 1 });
+      expect(() => kernel.offset('task_struct', 'nothing')).toThrow(/no field "nothing" in struct task_struct/);
+    });
+
+    it('runs the processes that the guest sees, entry by entry', async () => {
+      // Builtins of the shell alone: no process comes or goes meanwhile
+      const seen = await answer(
+        'for p in /proc/[0-9]*; do while read k v r; do case $k in Name:) n=$v;; Pid:) i=$v;; PPid:) f=$v;; Uid:) echo $i $f $v $n;; esac; done < $p/status; done',
+      );
+      const processes = [...kernel.processes()];
+      // /proc shows whole names of kernel threads, and behind a dash or a plus sign what a worker last did
+      const plain = (name: string): string => name.replace(/^(kworker\/[^-+]*)[-+].*/, '$1').slice(0, 15);
+      expect(
+        processes
+          .filter(({ pid }) => pid !== 0)
+          .map(({ pid, ppid, uid, command }) => `${pid} ${ppid} ${uid} ${plain(command)}`)
+          .sort(),
+      ).toEqual(
+        seen
+          .split(/\r?\n/)
+          .map((line) => line.replace(/\S+$/, plain))
+          .sort(),
+      );
+      expect(processes.find(({ command }) => command === 'sh')).toMatchObject({ kernelThread: false });
+      expect(processes.find(({ command }) => command === 'kthreadd')).toMatchObject({
+        pid: 2,
+        kernelThread: true,
+        root: undefined,
+      });
+      // A process's own tables lead where the processor was led in it
+      const [vcpu] = machine.vmm.vcpus;
+      const current = Number(vcpu.getControlRegister(3) & ~0xfffn);
+      expect(processes.map(({ root }) => root)).toContain(current);
+    });
+  });
+
+  /** What the shell writes for a line that is typed. */
+  async function answer(line: string): Promise<string> {
+    const before = machine.console.text.length;
+    machine.input.push(Buffer.from(`echo be""gin; ${line}; echo do""ne\n`));
+    while (!machine.console.text.slice(before).includes('done\r\n')) {
+      const { reason } = await machine.vmm.run({ maxInstructions: 20_000_000 });
+      expect(reason).toBe('max-instructions');
+    }
+    live.advance();
+    const text = machine.console.text.slice(before);
+    return text.slice(text.indexOf('begin\r\n') + 7, text.indexOf('done\r\n')).trimEnd();
+  }
 
   /** Physical addresses of a text. */
   function scan(text: string): number[] {

@@ -71,6 +71,7 @@ export class Btf {
         if (name !== '' && !this.#named.has(name)) this.#named.set(name, id);
       }
       at += 12 + (EXTRA[kind]?.(this.#count(at)) ?? 0);
+      if (at > types + typeLength) damaged(`type ${id} goes beyond the end of the types`);
     }
   }
 
