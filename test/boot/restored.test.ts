@@ -49,7 +49,7 @@ describe.skipIf(found.missing !== '' || !existsSync(BUILT))(
         const copy = await type(['--restore', file, '--memory', '128M'], '');
         expect(copy.status).not.toBe(0);
         expect(copy.text).toMatch(
-          /it had so many bytes of memory: 268435456, this one has 134217728.*\[SAVED_MISMATCH\]/s,
+          /it had a memory size in bytes of 268435456, this one has 134217728.*\[SAVED_MISMATCH\]/s,
         );
       },
       BOOT_TIMEOUT,

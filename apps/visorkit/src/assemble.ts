@@ -70,7 +70,7 @@ export async function assemble(options: AssembleOptions): Promise<Vmm> {
     return compose(composition);
   } catch (error) {
     if (!isVisorkitError(error) || error.code !== 'CAPABILITY_MISSING') throw error;
-    // The others are only made to say whether they have what is missing
+    // The other backends are made only now, so that the error can say which of them has what is missing
     return compose({ ...composition, alternatives: await otherBackends(options.backend.name) });
   }
 }

@@ -1,6 +1,6 @@
 /**
- * Backends by name: those that this package depends on (`@visorkit/backend-NAME`), and those that are found by path or package where
- * the user is.
+ * Backends by name: those that this package depends on (`@visorkit/backend-NAME`), and those that are found by path or package from
+ * the working directory.
  */
 import { readFileSync } from 'node:fs';
 import { fail } from '@visorkit/core';
@@ -12,7 +12,7 @@ import { importPackage } from './import-package.js';
 /** What is used when nobody says. */
 export const DEFAULT_BACKEND = 'vmx';
 
-/** Which backend, and what it is told. */
+/** Which backend, and its options. */
 export interface BackendChoice {
   readonly backend: string | BackendDefinition;
   readonly options?: Readonly<Record<string, unknown>>;
@@ -60,7 +60,7 @@ export async function openBackend(
   return definition.create(cpu === undefined ? options : { ...options, cpu });
 }
 
-/** The backends that come with the command line but `name`, where this machine has them: to say who can do what another cannot. */
+/** The command line's own backends except `name`, as far as this machine can use them: an error names them if they can do what `name` cannot. */
 export async function otherBackends(name: string): Promise<Backend[]> {
   const made = await Promise.allSettled(
     ownBackends()

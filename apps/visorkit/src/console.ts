@@ -49,7 +49,7 @@ export function openConsole(serialWhere: string, debugWhere: string): RunConsole
     leaving.abort();
   };
   process.on('SIGTERM', onTerminate);
-  // Ctrl-C reaches us only when the terminal is not ours (input from a pipe): end the run, not the process
+  // Ctrl-C comes as a signal only when the terminal is not in raw mode (input from a pipe): end the run, not the process
   process.on('SIGINT', interrupt);
   return {
     serial,

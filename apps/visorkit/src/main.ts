@@ -130,8 +130,8 @@ function usageSentence(message: string): string {
 }
 
 /**
- * What stands before the command, and whether commands from outside are wanted: for one that is not ours, and for a list of all. Help
- * is given also where they cannot be loaded.
+ * The options before the command, and whether outside commands are needed: for a command that is not built in, and for a list of all.
+ * Help is printed even if they cannot be loaded.
  */
 function outside(argv: readonly string[], own: readonly string[]): GlobalFlags & { wanted: boolean; forHelp: boolean } {
   const flags: { plugin: string[]; config?: string } = { plugin: [] };

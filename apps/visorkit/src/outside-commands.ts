@@ -41,7 +41,7 @@ function add(program: Command, command: CommandDefinition, end: (status: number)
   } catch (error) {
     throw new VisorkitError(
       'SUBCOMMAND_SHAPE',
-      `The command ${command.name} has an argument or option that cannot be: ${(error as Error).message}. Forms are <file>, [file], [files...] for arguments, --name and --name <value> for options.`,
+      `The command ${command.name} has an argument or option of a wrong form: ${(error as Error).message}. Right forms are <file>, [file], [files...] for arguments, --name and --name <value> for options.`,
       { command: command.name },
       error,
     );
@@ -89,7 +89,7 @@ async function statusOf(command: CommandDefinition, context: CommandContext): Pr
   if (typeof status === 'number' && Number.isInteger(status) && status >= 0 && status <= 255) return status;
   return fail(
     'SUBCOMMAND_FAILED',
-    `The command ${command.name} gave ${String(status)} for its exit status; a whole number from 0 to 255, or nothing, is right.`,
+    `The command ${command.name} returned ${String(status)} as its exit status; it must be a whole number from 0 to 255, or nothing.`,
     { command: command.name },
   );
 }

@@ -210,7 +210,7 @@ export default defineVmm({ kernel: '../cpuid.bin', plugins: ['./greet.mjs'] });`
     [
       '{ name: "x", describe: "x", run() {}, options: [{ form: "count", describe: "" }] }',
       'SUBCOMMAND_SHAPE',
-      /x has an argument or option that cannot be/,
+      /x has an argument or option of a wrong form/,
     ],
     ['{ name: "run", describe: "x", run() {} }', 'SUBCOMMAND_CONFLICT', /two commands called "run"/],
     [
@@ -218,7 +218,7 @@ export default defineVmm({ kernel: '../cpuid.bin', plugins: ['./greet.mjs'] });`
       'SUBCOMMAND_FAILED',
       /The command x failed: too bad/,
     ],
-    ['{ name: "x", describe: "x", run: () => 1000 }', 'SUBCOMMAND_FAILED', /gave 1000 for its exit status/],
+    ['{ name: "x", describe: "x", run: () => 1000 }', 'SUBCOMMAND_FAILED', /returned 1000 as its exit status/],
   ])('that are wrong: %s', async (command, code, sentence) => {
     const file = scratch.file(`wrong-${code}-${command.length}.mjs`, `export const commands = [${command}];`);
     const { err, status } = await cli('--plugin', file, 'x');

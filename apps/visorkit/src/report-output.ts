@@ -60,12 +60,12 @@ export function workOf({ guestInstructions, wallSeconds, mips }: StopReport): st
     : `${wallSeconds} s`;
 }
 
-/** Where something was thrown, for the author of a plugin; with `verbose` also how it came there. */
+/** Where something was thrown, for the author of a plugin; with `verbose` also the calls that led there. */
 function thrownLines({ at, stack = [] }: Pick<ReportedError, 'at' | 'stack'>, verbose: boolean): string[] {
   return [...(at === undefined ? [] : [`  thrown at ${at}`]), ...(verbose ? stack.map((line) => `    ${line}`) : [])];
 }
 
-/** What is said of an error that kept a command from running. Where it was thrown is of interest when it is not one of ours. */
+/** The text about an error that kept a command from running. It says where the error was thrown only if a plugin's own code threw it. */
 export function errorText(error: unknown, verbose = false): string {
   if (!isVisorkitError(error))
     return `visorkit: internal error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`;

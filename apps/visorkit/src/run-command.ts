@@ -92,7 +92,7 @@ function readModules(flags: RunFlags): BootModule[] {
 
 const ELF_MAGIC = [0x7f, 0x45, 0x4c, 0x46];
 
-/** What the loader is told beyond the image. */
+/** The options that the loader gets with the image. */
 function loaderOptions(flags: RunFlags): Record<string, unknown> {
   const options: Record<string, unknown> = {};
   if (flags.address !== undefined) options.address = whole('--address', flags.address, 0, 0xffff_ffff);
@@ -137,7 +137,7 @@ interface Plan {
   readonly debugcon: string;
 }
 
-/** Options of the command line, over the configuration, over what is usual. */
+/** Options of the command line take precedence over the configuration, and the configuration over the defaults. */
 async function plan(flags: RunFlags, project: Project | undefined, more: readonly PluginEntry[]): Promise<Plan> {
   const config = project?.config;
   const kernel = flags.kernel ?? config?.kernel,
@@ -228,7 +228,7 @@ async function plan(flags: RunFlags, project: Project | undefined, more: readonl
   };
 }
 
-/** A guest may take seconds to its first line: on a terminal the user is told what goes on until then. */
+/** A guest may take seconds to print its first line: on a terminal the user is told what happens until then. */
 function announce({ boot, memory, backend }: Plan['machine'], serial: string): void {
   if (!process.stdout.isTTY || !process.stderr.isTTY) return;
   const leave = serial === 'stdio' && process.stdin.isTTY ? '; Ctrl-a x leaves' : '';

@@ -1,10 +1,10 @@
 /**
- * A backend as a package or a file offers it, so that a program can take one by name without knowing any: its module's default
- * export is `defineBackend({ name, describe, create })`.
+ * How a package or a file offers a backend: its module's default export is `defineBackend({ name, describe, create })`. So a program
+ * can load any backend by its name.
  */
 import type { Backend } from './backend.js';
 
-/** What a machine lacks for a backend, or that it lacks nothing. */
+/** Whether a machine has what a backend needs, and if not, what is missing. */
 export interface BackendSupport {
   readonly usable: boolean;
   /** A sentence: what is in the way and what to do about it; or that all is well. */
@@ -13,13 +13,13 @@ export interface BackendSupport {
 
 export interface BackendDefinition {
   readonly name: string;
-  /** What it is, in a line. */
+  /** What the backend is, in one line. */
   readonly describe: string;
   /** Whether this machine can use it; yes when this is left out. */
   check?(): BackendSupport | Promise<BackendSupport>;
   /**
-   * Makes a backend for one VM. `options` are what stands beside it in a configuration; `cpu`, the processor that the guest is to
-   * see, is the text that was given with `--cpu`. An option that it does not know is refused (`checkFields`).
+   * Makes a backend for one VM. `options` are those given beside the backend in a configuration; the option `cpu` is the text of `--cpu`:
+   * the processor that the guest is to see. An unknown option is refused (`checkFields`).
    */
   create(options: Readonly<Record<string, unknown>>): Backend | Promise<Backend>;
 }

@@ -24,7 +24,7 @@ export interface BackendOptions {
   readonly memory: number;
   readonly cpus: number;
   readonly time: 'virtual' | 'real';
-  /** What the plugins need the processor to trap; what they hold for a time comes by the vCPUs' `setControls`. */
+  /** What the plugins need the processor to trap all the time; controls held for a time arrive through `setControls` of the vCPUs. */
   readonly controls: MergedControls;
 }
 
@@ -49,7 +49,7 @@ export interface Backend {
   createMemory(size: number): GuestMemory;
   /** Makes vCPU `index`, in its state after reset. Called after `createMemory`. */
   createVcpu(index: number): BackendVcpu;
-  /** Plugins that go with it, ahead of the others: its way to the services of the machine around it. */
+  /** Plugins that the backend puts before all others: through them it reaches the services of the machine. */
   readonly plugins?: readonly Plugin[];
   /** Services that `provideServices` will register. */
   readonly provides?: readonly Token<unknown>[];
@@ -61,17 +61,17 @@ export interface Backend {
    */
   mapRom?(gpa: number, bytes: Uint8Array): void;
   /**
-   * What the vCPUs have in common (clock, views, read-only memory), as plain data; each vCPU saves its own. `restoreState` comes after
-   * RAM is back and before the vCPUs. Left out by a backend that has nothing of the kind.
+   * State that the vCPUs share (clock, views, read-only memory), as plain data; each vCPU saves its own state. `restoreState` is called
+   * after RAM has been restored and before the vCPUs are. Left out by a backend without shared state.
    */
   saveState?(): unknown;
   restoreState?(state: unknown): void;
   /**
-   * Guest-physical addresses of pages that the guest has used last, for a VM that is saved: they are the first that it needs. A guess, which changes
-   * nothing but how soon a restored guest goes on.
+   * Guest-physical addresses of the pages that the guest used last: when a saved VM is restored, its guest needs these first. Only a guess: it
+   * affects how soon a restored guest continues, and nothing else.
    */
   recentPages?(): ReadonlySet<number>;
-  /** Counts of what went on beside the exits, by a name fit for a report. Left out by a backend that has none. */
+  /** Counts of events other than exits, by the name that a report shows. Left out by a backend that has none. */
   statistics?(): Readonly<Record<string, number>>;
   /** Gives everything back. Called once, last. */
   dispose(): void | Promise<void>;

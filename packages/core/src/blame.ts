@@ -7,7 +7,7 @@ import { EXIT_STATUS } from './report.js';
 import type { ReportedError } from './report.js';
 import { Phase } from './phase.js';
 
-/** What the kernel was doing when something threw, for a sentence; of an exit its name is said instead. */
+/** What the kernel was doing when something threw, as words for a sentence. For an exit, the sentence names the exit instead. */
 const PHASES = {
   [Phase.EXIT]: '',
   [Phase.ENTRY]: 'before a VM entry',
@@ -37,8 +37,8 @@ export function errorForReport(error: unknown): ReportedError {
 }
 
 /**
- * The file and line at which an error, or what caused it, was thrown, and the calls that led there. A call into the kernel is not
- * what a plugin's author looks for, so that `at` is the first place outside of it. Undefined for what has no stack.
+ * Where an error, or the error that caused it, was thrown: file and line, and the calls that led there. `at` is the first place outside
+ * the kernel, because the author of a plugin looks for the place in the plugin. Undefined for a value without a stack.
  */
 export function whereThrown(error: unknown): Pick<ReportedError, 'at' | 'stack'> | undefined {
   let deepest = error;
@@ -67,17 +67,17 @@ function placeOf(line: string): string | undefined {
   return /^at (?:.*? \()?(.+:\d+:\d+)\)?$/.exec(line)?.[1].replace(/^async /, '');
 }
 
-/** The folder of this file, and that of the frame's packages beside the kernel; told by a stack, which every host has. */
+/** The folder of this file, and that of the frame's packages beside the kernel; read from a stack, because every host has stacks. */
 const HERE = placeOf(framesOf(new Error('where am I'))[0] ?? '') ?? '';
 const KERNEL = HERE.replace(/[^/]*$/, '');
 const FRAME = KERNEL.replace(/[^/]+\/[^/]+\/$/, '');
 
-/** Whether a plugin gave a promise where it had to be done. */
+/** Whether a plugin returned a promise where it had to finish before it returned. */
 export function isThenable(value: unknown): value is PromiseLike<unknown> {
   return typeof (value as PromiseLike<unknown> | undefined)?.then === 'function';
 }
 
-/** The end of a run in which something threw: whose fault it was, and what it was doing. */
+/** How a run ends in which something threw: says which plugin, or the backend, threw and what it was doing. */
 export function endOfFailure(
   thrown: unknown,
   plugin: string,

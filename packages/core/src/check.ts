@@ -18,7 +18,7 @@ export interface Fault {
   readonly message: string;
 }
 
-/** What is checked, for the sentence. */
+/** What the error says about the object that is checked. */
 export interface Checked {
   /** Code of the error. */
   readonly code: string;
@@ -73,7 +73,7 @@ export function faultIn(schema: v.GenericSchema, value: unknown): Fault | undefi
   const { input, message, expected, path } = result.issues[0];
   const key = pathOf(path).replace(/^\./, '');
   const field = key === '' ? 'it' : `"${key}"`;
-  if (expected === 'never') return { key, message: `${field} is no field of it` };
+  if (expected === 'never') return { key, message: `${field} is not a known field` };
   if (input === undefined) return { key, message: `${field} is missing` };
   const right = /^Invalid /.test(message) ? (TYPES[expected ?? ''] ?? expected) : message;
   return { key, message: `${field} is ${show(input)}; it must be ${right}` };

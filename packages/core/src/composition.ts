@@ -23,16 +23,16 @@ export interface VmmOptions {
   /** What happens when the guest asks for a reset: the run ends (default), or the machine starts again. */
   readonly onReset?: 'stop' | 'restart';
   readonly log?: LogSink;
-  /** Other backends the caller knows of, so that a missing capability can say who has it. */
+  /** Other backends the caller knows of, so that the error about a missing capability can name a backend that has it. */
   readonly alternatives?: readonly Pick<Backend, 'name' | 'capabilities'>[];
-  /** Plugins the caller knows of but has left out, so that the report of an exit that nobody took can say who takes it. */
+  /** Plugins the caller knows of but has left out, so that the report of an exit that nobody handled can name one that handles it. */
   readonly otherPlugins?: readonly PluginEntry[];
 }
 
 const isObject = v.custom<object>((value) => typeof value === 'object' && value !== null);
 const isFunction = v.custom<() => void>((value) => typeof value === 'function');
 
-/** What each option must be. Whoever composes with more of them adds theirs. */
+/** What each option must be. A caller that accepts further options adds fields for them. */
 export const VMM_FIELDS: Fields = {
   backend: [
     v.custom((value) => typeof (value as { createVcpu?: unknown } | null)?.createVcpu === 'function'),

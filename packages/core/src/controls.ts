@@ -1,9 +1,9 @@
 /**
  * Negotiation of VM-execution controls.
  *
- * Nobody sets bits behind another's back: a plugin declares what it needs the processor to trap (or needs it not to trap), for
- * as long as the VM lives or for a time, and the kernel keeps count by holder and vCPU. A conflict is an error that names the
- * plugins. Controls are named as in the SDM, in kebab case: `rdtsc-exiting`, `hlt-exiting`, `monitor-trap-flag`.
+ * No plugin sets bits itself: it declares what it needs the processor to trap (or not to trap), for as long as the VM lives or for a
+ * time, and the kernel counts these needs by holder and vCPU. A conflict is an error that names the plugins. Controls are named as in
+ * the SDM, in kebab case: `rdtsc-exiting`, `hlt-exiting`, `monitor-trap-flag`.
  */
 import { CONTROL_TABLES } from '@visorkit/x86';
 import { instead } from './check.js';
@@ -40,7 +40,7 @@ export interface ControlSupport {
   readonly fixed?: { readonly [group in ControlGroup]?: ReadonlySet<string> };
   /** Exception vectors that can exit; all of them when this is left out. */
   readonly exceptions?: ReadonlySet<number>;
-  /** False: nobody can say which MSRs exit. */
+  /** False when the backend cannot choose which MSRs exit. */
   readonly msrs?: boolean;
 }
 
@@ -60,7 +60,7 @@ export interface MergedControls {
   readonly ports: readonly Range[];
 }
 
-/** One holder's needs, taken apart once. */
+/** One holder's needs, with its MSRs and ports converted to ranges once. */
 interface Hold {
   readonly holder: string;
   readonly needs: ControlNeeds;
@@ -175,7 +175,7 @@ export class ControlBook {
     };
   }
 
-  /** Adds what stands against a hold. */
+  /** Adds to `conflicts` every reason why a hold is not possible. */
   #check({ holder, needs }: Hold, vcpus: readonly VcpuControls[], conflicts: string[]): void {
     const { allowed, fixed, exceptions, msrs } = this.#support;
     const backend = `backend ${this.#backend}`;
@@ -201,7 +201,7 @@ export class ControlBook {
       }
     }
     if (msrs === false && needs.msrs !== undefined) {
-      conflicts.push(`${holder} asks for exits of MSRs, and ${backend} cannot be told which`);
+      conflicts.push(`${holder} asks for exits of certain MSRs, but ${backend} cannot choose which MSRs exit`);
     }
   }
 }
@@ -230,7 +230,7 @@ function opposed(group: ControlGroup, name: string, wantsSet: string, wantsClear
   return `${wantsSet} needs the ${group} control "${name}" set, ${wantsClear} needs it clear`;
 }
 
-/** Who holds a control the other way on one of the vCPUs: the first of them. */
+/** The first holder, on any of the vCPUs, that needs a control the other way. */
 function against(
   vcpus: readonly VcpuControls[],
   side: 'setBy' | 'clearBy',

@@ -9,8 +9,8 @@ import type { Logger } from './logger.js';
 type Named = Pick<Backend, 'name' | 'capabilities'>;
 
 /**
- * Warns of each that is not among `warned`, and adds it. Handlers of the architecture and the machine stand ready for whatever may come, and
- * are left out. `alternatives` may have what the backend lacks.
+ * Warns of each such handler that is not in `warned` yet, and adds it there. Handlers at stage Architecture and later are left out: they wait
+ * for exits that a backend need not have. `alternatives` are other backends, one of which may have the missing exit.
  */
 export function warnOfDeafHandlers(
   hooks: Hooks,

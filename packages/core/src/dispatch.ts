@@ -51,7 +51,7 @@ export class ExitDispatcher {
   readonly #hooks: KernelHooks;
   /**
    * Whose code is running: a list (an exit reason, or one of those below) and a place in it. Numbers, because storing a pointer to a
-   * name makes the processor look at its page as well, at every exit.
+   * name would also access the memory page of that name, at every exit.
    */
   #list = NOBODY;
   #place = 0;
@@ -67,7 +67,7 @@ export class ExitDispatcher {
     );
   }
 
-  /** Reads the hooks. A dispatch that is under way goes on with what it began with. */
+  /** Reads the hooks. A dispatch that is under way continues with the handlers it began with. */
   compile(): void {
     const hooks = this.#hooks;
     this.stale = false;
@@ -76,7 +76,7 @@ export class ExitDispatcher {
     this.#beforeEntry = compiled(hooks.beforeEntry);
   }
 
-  /** The plugin whose code is running, '' for none: whom to name when something throws, and whose taps are made. */
+  /** The plugin whose code is running, '' for none. It is named when something throws, and owns the taps that are made meanwhile. */
   get current(): string {
     if (this.#list === NOBODY) return '';
     const { plugins } = this.#listOf(this.#list);
@@ -146,7 +146,7 @@ export class ExitDispatcher {
   #badOutcome(answer: unknown, reason: number): never {
     const { current } = this;
     if (answer instanceof Promise) {
-      answer.catch(() => {}); // what it rejects with later is nobody's
+      answer.catch(() => {}); // nobody awaits it, so a later rejection must not end the process
       throw new VisorkitError(
         'EXIT_OUTCOME',
         `A handler of ${exitReasonName(reason)} exits in plugin ${current} is asynchronous: it returned a promise. The guest waits for a handler, which must answer at once: RESUME, RETRY, HALT, WAIT, stop(why) or nothing.`,

@@ -33,7 +33,7 @@ export function isVisorkitError(value: unknown): value is VisorkitError {
   );
 }
 
-/** An error with its chain of causes as one text of several lines, for a terminal. What a line before has said is not said again. */
+/** An error with its chain of causes as one text of several lines, for a terminal. A cause whose text an earlier line contains is left out. */
 export function describeError(error: unknown): string {
   const lines: string[] = [];
   let current: unknown = error;

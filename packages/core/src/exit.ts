@@ -77,8 +77,8 @@ export class VmExit {
   /** IDT-vectoring information, bit 31 valid; as unsigned number. */
   idtVectoringInfo = 0;
   idtVectoringErrorCode = 0;
-  // Of classes, and not object literals: V8 gives literals with the same names one shape, and a schema with these names would have every
-  // address that is stored here made anew on the heap.
+  // Instances of classes, not object literals: V8 gives all literals with the same field names one shape, and because a schema has these
+  // names too, every address stored here would become a new number on the heap.
   readonly io = new IoExit();
   readonly mmio = new MmioExit();
 
@@ -101,10 +101,10 @@ export const RESUME = 0x1669_0001;
 export const RETRY = 0x1669_0002;
 /** The instruction is done and the vCPU now waits for an interrupt, NMI or INIT (HLT, MWAIT). */
 export const HALT = 0x1669_0003;
-/** Like HALT, but an interrupt that waits ends it also while IF = 0, without being delivered (MWAIT with ECX[0] = 1). */
+/** Like HALT, but a pending interrupt ends the wait even while IF = 0; it is not delivered then (MWAIT with ECX[0] = 1). */
 export const WAIT = 0x1669_0004;
 
-/** What becomes of the exit at which a run ends, when the VM goes on later. */
+/** What is done with the exit at which a run ended, when the VM continues later. */
 export type ExitAnswer = typeof RESUME | typeof RETRY | typeof HALT | typeof WAIT;
 
 /** Ends the run. The VM stands still then and may go on. Made by {@link stop}, {@link pause} and {@link reset}. */
@@ -124,7 +124,7 @@ export interface EndOutcome {
 /** What a handler answers; `undefined` passes the exit on to the next handler. */
 export type Outcome = ExitAnswer | EndOutcome;
 
-/** What can be said of an end beside why. */
+/** Details of an end, besides the sentence that says why. */
 export interface EndDetails {
   /** 0 unless given. */
   readonly status?: number;
@@ -144,7 +144,7 @@ export function pause(why: string, details: EndDetails = {}): EndOutcome {
   return end('pause', why, 'paused', details);
 }
 
-/** Makes the outcome that resets the machine, as `onReset` has it; its reason is `reset`. */
+/** Makes the outcome that resets the machine, in the way that `onReset` says; its reason is `reset`. */
 export function reset(why: string, details: EndDetails = {}): EndOutcome {
   return end('reset', why, 'reset', details);
 }

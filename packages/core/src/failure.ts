@@ -1,4 +1,4 @@
-/** The full account of a stop that nobody wanted: the exit, the vCPU, the code it stood at, who could have taken it. */
+/** The report of a run that failed: the exit, the vCPU, the code at RIP, and the plugins that could have handled the exit. */
 import type { VmExit } from './exit.js';
 import { exitReasonEntry, exitReasonName, ExitReason } from './exit-reasons.js';
 import type { Disassembler, GuestMemory } from './platform.js';
@@ -39,7 +39,7 @@ export function summarizeExit(exit: VmExit): ExitSummary {
   return summary;
 }
 
-/** Machine code at RIP: up to `count` instructions, or 16 bytes when nobody disassembles. */
+/** Machine code at RIP: up to `count` instructions, or 16 bytes when there is no disassembler. */
 export function codeAt(vcpu: Vcpu, memory: GuestMemory, disassembler: Disassembler | undefined, count = 5): string[] {
   const bits = vcpu.codeBits;
   let linear = bits === 64 ? vcpu.rip : (vcpu.getSegment(1).base + vcpu.rip) & 0xffff_ffffn;
@@ -61,7 +61,7 @@ export function codeAt(vcpu: Vcpu, memory: GuestMemory, disassembler: Disassembl
   ];
 }
 
-/** Everything about a failure. A part that cannot be told (the vCPU itself is broken) is left out, never an error. */
+/** Everything about a failure. Never throws: a part that cannot be read (because the vCPU itself is broken) is left out. */
 export function reportFailure(
   vcpu: Vcpu,
   memory: GuestMemory,
@@ -81,12 +81,12 @@ export function reportFailure(
 }
 
 /**
- * Who could take an exit that nobody took, as a sentence: of `others`, plugins that are known but left out, those that handle it.
- * `brokenRule`: what VM entry found wrong, when it did.
+ * A sentence that says which plugins could handle an exit that nobody handled. `others` are plugins that the caller knows of but has left
+ * out. `brokenRule`: the rule that failed, if the exit is a failed VM entry.
  */
 export function suggestTaker(exit: VmExit, others: readonly PluginEntry[], brokenRule?: string): string {
   if (exit.entryFailure) {
-    return `The processor refused the guest state: ${brokenRule ?? 'the VM-entry checks of SDM 3C chapter 27 failed'}. Check what the boot loader, or who wrote to the vCPU last, has put there.`;
+    return `The processor refused the guest state: ${brokenRule ?? 'the VM-entry checks of SDM 3C chapter 27 failed'}. Check the state that the boot loader, or the plugin that last wrote to the vCPU, has set.`;
   }
   const exitName = exitReasonName(exit.reason);
   const takers = others

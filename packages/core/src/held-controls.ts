@@ -7,15 +7,15 @@ import type { Vcpu } from './vcpu.js';
 /** `host.controls`. */
 export interface HeldControls {
   /**
-   * Has the processor trap what `needs` says, on one vCPU or on all of them, from the next entry on until what is returned is
-   * called. Counted: what several holders, or one holder several times, have asked for stays until the last has let go, and
-   * without holders the guest runs as if nobody had asked. May be called at any time from `apply` on, from a handler too.
+   * Makes the processor trap what `needs` says, on one vCPU or on all of them, from the next entry until the returned function is
+   * called. Holds are counted: a control that was asked for several times, by one holder or several, stays until the last hold ends;
+   * then the guest runs as if nobody had asked. May be called at any time from `apply` on, also from a handler.
    * Throws `CONTROL_CONFLICT`, naming the holders, and then nothing has changed.
    */
   hold(needs: ControlNeeds, vcpu?: Pick<Vcpu, 'index'>): Undo;
 }
 
-/** The controls of one plugin. `changed` is told which vCPU to set anew. */
+/** The controls of one plugin. `changed` is called with each vCPU whose controls have changed. */
 export function heldControls(
   book: ControlBook,
   holder: string,

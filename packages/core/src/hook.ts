@@ -1,9 +1,9 @@
 /**
- * One hook: tapable's, with taps that can be taken back and that know whose they are.
+ * One hook: tapable's, with taps that can be removed and that know which plugin made them.
  *
- * tapable knows no way to take a tap back, and its interceptors run only where its own call function does. Here a tap returns
- * its undo, nothing of the kernel's is an interceptor (so that `isUsed()` says whether somebody listens), and whoever
- * flattens the taps into a table of its own leaves the call to tapable where there are interceptors.
+ * tapable cannot remove a tap, and runs interceptors only in its own call function. Here a tap returns the function that removes it;
+ * the kernel itself uses no interceptors, so that `isUsed()` says whether anybody listens; and code that flattens the taps into a
+ * table of its own leaves the call to tapable if there are interceptors.
  */
 import type { AsyncSeriesHook, SyncBailHook, SyncHook } from 'tapable';
 import { fail } from './errors.js';
@@ -38,7 +38,7 @@ export interface HookInterceptor {
   readonly done?: () => void;
 }
 
-/** What everybody can do with a hook. Taps and untaps hold from the next call on. */
+/** What everybody can do with a hook. Adding or removing a tap takes effect at the next call. */
 export interface Hook<F> {
   /** Adds a handler; what is returned takes it away again. */
   tap(handler: F): Undo;
@@ -63,7 +63,7 @@ export interface AsyncTaps<Args extends unknown[]> extends Hook<(...args: Args) 
 type Handler = (...args: never[]) => unknown;
 type AnyHook = SyncHook<unknown[]> | SyncBailHook<unknown[], unknown> | AsyncSeriesHook<unknown[]>;
 
-/** What of tapable's hooks is used here beside their types. */
+/** The parts of tapable's hooks that are used here but are not in their types. */
 interface Inside {
   readonly taps: (TapInfo & { readonly fn: Handler; readonly key?: object })[];
   readonly interceptors: unknown[];
@@ -77,7 +77,7 @@ interface Inside {
   _resetCompilation(): void;
 }
 
-/** Who taps, what to do at a change, and how to say whose handler runs, where that is asked for. */
+/** Who taps, what to call at a change, and, if given, what to call before each handler. */
 export interface HookOwner {
   /** The plugin whose code runs now, '' for none. */
   readonly currentPlugin: () => string;
@@ -141,7 +141,7 @@ export class KernelHook<F extends Handler> implements Hook<F> {
             running(plugin === '' ? name : plugin);
             return given(...args);
           };
-    // tapable copies the tap: the key finds it again, the same function may be tapped twice
+    // tapable copies the tap. The key finds the copy again; the function could not, because it may be tapped twice
     const key = {};
     const tap = { stage: 0, ...options, name: name === '' ? 'the application' : name, plugin, key };
     if (this.#asynchronous) hook.tapPromise(tap, async (...args) => known(...args));

@@ -2,8 +2,8 @@
  * The hooks of a VM: one frozen, typed object made per VM.
  *
  * Order within a hook is explicit: by stage ({@link Stage}), then by tapable's `before`, then by the order of tapping. A
- * tap without a stage is at `Observe`, so a plugin from outside sees an exit before whoever carries it out, and may
- * take it.
+ * tap without a stage is at `Observe`, so a plugin from outside sees an exit before the handler that carries it out, and may
+ * handle it instead.
  */
 import { AsyncSeriesHook, SyncBailHook, SyncHook } from 'tapable';
 import { instead } from './check.js';
@@ -18,7 +18,7 @@ import type { StopReport } from './report.js';
 
 /** Where in a hook's order a tap stands. */
 export const Stage = {
-  /** Looks on, or steps in before everybody. The default. */
+  /** Observes, or acts before all others. The default. */
   Observe: 0,
   /** What the processor itself would do: CPUID, MSRs, control registers. */
   Architecture: 100,
@@ -36,7 +36,7 @@ export type ExitHook = Hook<ExitHandler>;
 
 /** `hooks.exit.for(reason)`: the hook of each basic exit reason, by name or by number. */
 export interface ExitHooks {
-  /** Throws `EXIT_REASON_UNKNOWN` for a reason that is none. */
+  /** Throws `EXIT_REASON_UNKNOWN` for a reason that does not exist. */
   for(reason: ExitName | number): ExitHook;
 }
 
@@ -118,8 +118,8 @@ type Sync<Args extends unknown[]> = KernelHook<(...args: Args) => unknown>;
 type Lifecycle = 'composed' | 'created' | 'load' | 'loaded' | 'started' | 'paused' | 'resumed' | 'reset' | 'disposed';
 
 /**
- * The hooks of one VM as the kernel holds them. `owner.running` is told whose tap of a lifecycle hook runs, so that it can be
- * named when it throws; handlers of the other hooks are called as they are.
+ * The hooks of one VM as the kernel holds them. `owner.running` is called with the plugin whose tap of a lifecycle hook runs, so that
+ * an error can name the plugin; handlers of the other hooks are called directly.
  */
 export class KernelHooks implements Hooks {
   readonly composed: Sync<[]>;
@@ -194,7 +194,7 @@ export function hooksOf(hooks: KernelHooks, plugin: string): Hooks {
   return Object.freeze(own) as unknown as Hooks;
 }
 
-/** Throws `EXIT_REASON_UNKNOWN` for a reason that is none. */
+/** Throws `EXIT_REASON_UNKNOWN` for a reason that does not exist. */
 function exitNumber(reason: ExitName | number): number {
   const number = typeof reason === 'number' ? reason : exitReasonByName(reason);
   if (number !== undefined && Number.isInteger(number) && number >= 0 && number < EXIT_REASON_COUNT) return number;

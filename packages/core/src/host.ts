@@ -1,6 +1,6 @@
 /**
- * What the frame needs of the program around it: time, rest, a line of log, the bytes of a file beside a module. Everything else it does
- * with the language alone, so that it runs wherever JavaScript and WebAssembly do.
+ * What the frame needs from the program around it: the time, a way to sleep, a log, the bytes of a file beside a module. For everything else
+ * it uses the language alone, so that it runs wherever JavaScript and WebAssembly do.
  *
  * There are two hosts: Node, and whatever has the globals of the web (pages, their workers, other runtimes). Node is recognised when this
  * module is loaded, and its modules are asked for by `process.getBuiltinModule`; nothing is imported, so a bundle for a browser and one
@@ -14,11 +14,11 @@ export interface Host {
   /** Calls back as soon as the event loop has done what is ready now. */
   defer(callback: () => void): void;
   /**
-   * Calls back once, after `ms` milliseconds; Infinity never does, but keeps the program alive as any other. The host's longest timer (some
-   * 24 days) ends a longer one early. Returns what takes it back.
+   * Calls back once, after `ms` milliseconds. A timer of Infinity never calls back, but keeps the program alive as any other does. A time beyond
+   * the host's longest timer (some 24 days) is shortened to it. Returns the function that cancels the timer.
    */
   after(ms: number, callback: () => void): () => void;
-  /** Has the thread stand still for `ms` milliseconds. Gives false at once where that is forbidden, as on the thread of a page. */
+  /** Blocks the thread for `ms` milliseconds. Returns false at once where that is forbidden, as on the thread of a page. */
   block(ms: number): boolean;
   /** Writes a line for the person who runs the program; on Node to standard error. */
   log(line: string): void;
@@ -27,8 +27,7 @@ export interface Host {
   /** Like `read`, done when it returns; hosts without files do not have it. */
   readonly readNow?: (url: URL) => Uint8Array<ArrayBuffer>;
   /**
-   * Decompresses gzip by code of the host's own, where it has such code that is done when it returns. Throws when the data are damaged or give more than
-   * `limit` bytes.
+   * Decompresses gzip with the host's own code, if that works synchronously. Throws when the data are damaged or unpack to more than `limit` bytes.
    */
   readonly gunzip?: (bytes: Uint8Array, limit: number) => Uint8Array<ArrayBuffer>;
 }
@@ -36,7 +35,7 @@ export interface Host {
 /** Of timers, in ms. */
 const LONGEST = 2 ** 31 - 1;
 
-/** A host of which only the globals of the web are known. */
+/** A host that uses only the globals of the web. */
 export function webHost(): Host {
   let cell: Int32Array<SharedArrayBuffer> | undefined;
   const waiting: (() => void)[] = [];
@@ -44,7 +43,7 @@ export function webHost(): Host {
   return {
     now: () => performance.now(),
     date: () => Date.now(),
-    // A message is the only task of the web that is due at once: timers in a chain wait four milliseconds each
+    // On the web only a message is delivered at once: each timer in a chain waits four milliseconds
     defer(callback) {
       if (channel === undefined) {
         channel = new MessageChannel();
@@ -76,7 +75,7 @@ export function webHost(): Host {
   };
 }
 
-/** Node: faster ways of resting, files, zlib. */
+/** Node: faster ways to sleep, files, zlib. */
 function nodeHost(process: NodeProcess): Host {
   const web = webHost();
   const fs = process.getBuiltinModule('node:fs');
@@ -91,7 +90,7 @@ function nodeHost(process: NodeProcess): Host {
   };
 }
 
-/** What of the web's globals and Node's is used here, and nowhere else in the frame. */
+/** The globals of the web and of Node that are used here, and nowhere else in the frame. */
 declare const performance: { now(): number };
 declare const console: { error(line: string): void };
 declare function setTimeout(callback: () => void, ms: number): Timer;

@@ -5,8 +5,8 @@ import { host } from './host.js';
 import { EXIT_STATUS } from './report.js';
 
 /**
- * Waits for `work`. Gives how the run ends instead when `timeout` seconds (Infinity: none) are over first, or the signal is aborted; `busy` says then what it
- * waited for. What the work throws comes out, unless it comes too late.
+ * Waits for `work`. If `timeout` seconds (Infinity: no limit) pass first, or the signal is aborted, returns the outcome that ends the run; `busy` says what
+ * was being waited for. An error of `work` is thrown, unless it comes after that.
  */
 export async function inTime(
   work: Promise<void>,
@@ -18,7 +18,7 @@ export async function inTime(
     await work;
     return undefined;
   }
-  work.catch(() => {}); // what fails after the end is nobody's
+  work.catch(() => {}); // nobody awaits it after the end, so a later failure must not end the process
   let cancel = (): void => {},
     abort = (): void => {};
   const late = new Promise<EndOutcome>((resolve) => {

@@ -23,7 +23,7 @@ export interface GuestMemory {
   /** Bytes of RAM in total. */
   readonly size: number;
   readonly regions: readonly MemoryRegion[];
-  /** What the regions lie in. Writes to it are not told to anybody. */
+  /** The buffer that the regions lie in. Listeners of `onWrite` are not called for direct writes to it. */
   readonly buffer: SharedArrayBuffer | ArrayBuffer;
   /** True when all `length` bytes from `gpa` are RAM of one region. */
   contains(gpa: number, length: number): boolean;
@@ -41,11 +41,11 @@ export interface GuestMemory {
   writeU32(gpa: number, value: number): void;
   writeU64(gpa: number, value: bigint): void;
   /**
-   * Takes whole pages that a saved VM had, in RAM that is all zeros. Where memory can wait for its content, it takes the `bytes` of
-   * a piece when somebody first needs them.
+   * Restores whole pages of a saved VM into RAM that is all zeros. Memory that can load its content late reads the `bytes` of a piece
+   * only when somebody first needs them.
    */
   restore(pieces: readonly SavedMemory[]): void;
-  /** Is told of every write made through this interface, so that a processor can drop decoded code. */
+  /** Calls `listener` for every write made through this interface, so that a processor can drop decoded code. */
   onWrite(listener: (gpa: number, length: number) => void): void;
 }
 
@@ -65,9 +65,9 @@ export interface ExecutionClock extends Clock {
    */
   skipTo(ns: number): void;
   /**
-   * Reads the host's clock again if the last reading is more than some microseconds old. True when `last` is not what it was at the
-   * previous call. The run loop asks this between exits, where reading the clock costs as much as the rest of a short exit and
-   * makes a heap number. A clock that is cheap to read has neither.
+   * Reads the host's clock again if the last reading is more than some microseconds old. True when `last` has changed since the
+   * previous call. The run loop calls this between exits, because `now` there would cost as much as the rest of a short exit and
+   * would make a heap number. A clock that is cheap to read has neither `refresh` nor `last`.
    */
   refresh?(): boolean;
   /** The last reading in ns. Comes with `refresh`. */
@@ -82,7 +82,7 @@ export interface Timers {
   runDue(): void;
 }
 
-/** What a vCPU asks before each entry: the local APIC (which asks the PIC for ExtINT), or the PIC alone. */
+/** Where a vCPU looks for interrupts before each entry: the local APIC (which asks the PIC for ExtINT), or the PIC alone. */
 export interface InterruptSource {
   /** An interrupt the CPU could take now if IF = 1. */
   pending(): boolean;
@@ -135,9 +135,9 @@ export interface MachineConfig {
 
 export const GuestMemoryToken: Token<GuestMemory> = token('guest-memory');
 export const ClockToken: Token<Clock> = token('clock');
-/** The same service as `TimerQueueToken` of `@visorkit/machine`, seen through what the kernel needs of it. */
+/** The same service as `TimerQueueToken` of `@visorkit/machine`, reduced to what the kernel needs of it. */
 export const TimersToken: Token<Timers> = token('timer-queue');
-/** The local APIC. The kernel asks this one when it is there, and else {@link ExternalInterruptSourceToken}. */
+/** The local APIC. If there is none, the kernel asks {@link ExternalInterruptSourceToken} instead. */
 export const InterruptSourceToken: Token<InterruptSource> = token('interrupt-source');
 /** The 8259 pair: what a local APIC asks for ExtINT, and what the kernel asks when there is no local APIC. */
 export const ExternalInterruptSourceToken: Token<InterruptSource> = token('external-interrupt-source');

@@ -1,4 +1,4 @@
-/** From what the caller lists to a checked list of plugins. Everything found wrong here is found before anything exists. */
+/** Turns the caller's list into a checked list of plugins. All these checks are made before any part of the VM exists. */
 import * as v from 'valibot';
 import type { Backend } from './backend.js';
 import { checkFields, instead, nearest, show } from './check.js';
@@ -218,7 +218,7 @@ function checkShape(plugin: unknown, position: number): asserts plugin is Plugin
   }
   const given = plugin as Plugin;
   const where = { code: 'PLUGIN_SHAPE', kind: 'a field of a plugin', where: `In plugin ${given.name}: ` };
-  // An object of a class has fields of its own; of those only the known ones are looked at
+  // An instance of a class may have further fields of its own; only the known ones are checked
   const plain = [Object.prototype, null].includes(Object.getPrototypeOf(plugin) as object | null);
   const fields = Object.fromEntries(
     (plain ? Object.keys(plugin) : Object.keys(PLUGIN_FIELDS)).map((key) => [key, given[key as keyof Plugin]]),

@@ -56,15 +56,15 @@ export interface Plugin<U extends Uses = Uses> {
   /** What the backend must be able to do. */
   readonly capabilities?: readonly Capability[];
   /**
-   * Capabilities without which the plugin has nothing to do, because such a backend does the work itself: there it is left out.
-   * A handler of CPUID exits, for instance, on a backend that answers CPUID from the machine's table.
+   * The plugin is left out on a backend that lacks one of these capabilities, because such a backend does the plugin's work itself.
+   * Example: a handler of CPUID exits, on a backend that answers CPUID from the machine's table.
    */
   readonly appliesTo?: readonly Capability[];
   /** The services it uses. There is no other way to a service than by naming it here, or in a constructor with `@inject`. */
   readonly uses?: U;
   /** The services it provides. */
   readonly provides?: readonly Provider<unknown, U>[];
-  /** Exits that it carries out, for the report of a VM that lacks it. Observers need not say what they look at. */
+  /** Exits that it carries out; the report of a VM without this plugin names it for them. A plugin that only observes need not list any. */
   readonly handles?: readonly ExitName[];
   /** What the processor must trap as long as the VM lives. `host.controls` holds more for a time. */
   readonly needs?: ControlNeeds;
@@ -109,7 +109,7 @@ export interface PluginHost {
   readonly options: Readonly<Record<string, unknown>>;
   /** What an exit handler may answer: the same as the exports of this package, for a plugin that imports nothing. */
   readonly outcomes: Outcomes;
-  /** Has what the plugin keeps saved and restored with the VM, under the plugin's name. Once for each plugin. */
+  /** Registers the state of the plugin, to be saved and restored with the VM under the plugin's name. Once for each plugin. */
   onSave(part: SavedPart): void;
   /** Makes an object of a class whose constructor parameters all carry `@inject(token)`: a device model, for instance. */
   make<T>(type: Injectable<T>): T;

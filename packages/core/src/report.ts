@@ -84,7 +84,7 @@ export interface StopReport {
   guestNanoseconds: number;
   /** Host time spent in `run`, s. */
   wallSeconds: number;
-  /** Million guest instructions per second of host time that was not slept away. */
+  /** Million guest instructions per second of host time, without the time that the host slept. */
   mips: number;
   /** Seconds of wallSeconds that the host slept because the guest was halted. */
   idleSeconds: number;
@@ -105,9 +105,9 @@ export interface ReportParts {
   readonly exits: Record<string, number>;
   readonly wallMs: number;
   readonly idleMs: number;
-  /** Instructions of the runs here: a restored VM has a past. */
+  /** Instructions of the runs in this process, without those that a restored VM retired before it was saved. */
   readonly retiredHere: number;
-  /** Of all runs here, without what was slept away. */
+  /** Of all runs in this process, without the time that the host slept. */
   readonly busyMs: number;
 }
 

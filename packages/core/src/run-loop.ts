@@ -17,7 +17,7 @@ import { TURN_GIVEN_UP } from './vcpu.js';
 import { SAVED_RUNNER } from './vcpu-runner.js';
 import type { VcpuRunner } from './vcpu-runner.js';
 
-/** Guest time between two looks at the event loop. A look costs as much as ten exits of kvm, because the host's caches know nothing of it. */
+/** Guest time between two looks at the event loop. A look costs as much as ten exits of kvm, because its code is not in the host's caches. */
 const REAL_SLICE_NS = 8_000_000;
 const VIRTUAL_SLICE_NS = 4_000_000;
 /** Host time after which a slice of virtual time ends, however little the guest has done; looked at every few exits. */
@@ -61,7 +61,7 @@ export class RunLoop {
   #turn = 0;
   /** With several vCPUs: the clock's time at which the present turn ends. */
   #turnEnd = 0;
-  /** A limit cut a turn short that had so many ns left: it goes on first, so that where a run ends does not change the next one. */
+  /** ns that were left of a turn when a limit ended the run. The next run first finishes this turn, so that a limit does not change what follows. */
   #cutFor = 0;
   /** A run has ended, and no other has begun. */
   #stands = false;
@@ -77,7 +77,7 @@ export class RunLoop {
     const grid = clock.virtual ? VIRTUAL_SLICE_NS : REAL_SLICE_NS;
     let now = clock.now();
     const end = (Math.floor(now / grid) + 1) * grid;
-    let given = NaN; // the timers' deadline that the only vCPU was told of; numbers that are passed on are made anew on the heap
+    let given = NaN; // the deadline last given to the only vCPU; it is given only when it changes, because passing a number on makes a new one on the heap
     const alone = runners.length === 1;
     const limited = instructionLimit !== Infinity;
     const started = host.now();
@@ -167,7 +167,7 @@ export class RunLoop {
     return this.#handle(this.current);
   }
 
-  /** A run begins. Where somebody has moved RIP since the last one, the guest goes on there, and what is half done of its exit is forgotten. */
+  /** A run begins. If somebody has changed RIP since the last run, the guest continues there, and its half-done exit is forgotten. */
   #goOn(): void {
     this.#stands = false;
     for (const runner of this.#parts.runners) {
@@ -177,7 +177,7 @@ export class RunLoop {
     }
   }
 
-  /** The run has ended. Where each vCPU is is remembered. */
+  /** The run has ended: remembers the RIP of each vCPU. */
   standStill(): void {
     this.stopRequest = undefined;
     this.#stands = true;

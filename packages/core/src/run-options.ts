@@ -8,7 +8,7 @@ import { fail } from './errors.js';
 export interface RunOptions {
   /** The run ends once the guest has retired so many instructions since it began, over all vCPUs. */
   readonly maxInstructions?: number;
-  /** Seconds of host time for this run; as many again for getting the machine ready, where `run` does that. */
+  /** Seconds of host time for this run. If `run` also gets the machine ready, that may take as many seconds again. */
   readonly timeout?: number;
   readonly signal?: AbortSignal;
 }

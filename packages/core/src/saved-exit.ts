@@ -1,4 +1,4 @@
-/** An exit as plain data: of a VM that was saved where nobody had carried it out. */
+/** An exit as plain data, for a VM that was saved at an exit that nobody had carried out. */
 import * as v from 'valibot';
 import type { VmExit } from './exit.js';
 

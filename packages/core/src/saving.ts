@@ -10,11 +10,11 @@ import { VisorkitError, fail } from './errors.js';
 import type { GuestMemory } from './platform.js';
 import type { BackendVcpu } from './vcpu.js';
 
-/** What a plugin keeps that a guest could tell the difference of. */
+/** State of a plugin: everything whose loss a guest could notice. */
 export interface SavedPart {
   /** Plain data: JSON's values, bigint and Uint8Array. Times are relative to the clock: ns from now, or ns ago. */
   save(): unknown;
-  /** Throws a VisorkitError for a state that it did not give, before it changes anything. */
+  /** Throws a VisorkitError for a state that `save` cannot have returned. Called before anything is changed. */
   check?(state: unknown): void;
   /** Takes a state that `save` gave. RAM, vCPUs and the clock are back already. */
   restore(state: unknown): void;
@@ -27,13 +27,13 @@ export interface SavedMemory {
   readonly length: number;
   /** The guest used these pages last, and will need them first. */
   readonly recent?: boolean;
-  /** The content. It may be read from a file each time it is asked for, and throw what that throws. */
+  /** The content. Each access may read it from a file, and throws what the reading throws. */
   readonly bytes: Uint8Array;
   /** Puts the content into `target`, of the same length, where that is quicker than to copy `bytes`. */
   readInto?(target: Uint8Array): void;
 }
 
-/** What a VM was made of: it can be restored to one made of the same. */
+/** What a VM was made of: it can be restored only to a VM made of the same. */
 export interface SavedComposition {
   readonly backend: string;
   /** Bytes of RAM. */
@@ -117,8 +117,8 @@ export function checkSaved(state: unknown, here: SavedComposition): SavedState {
     if (saved !== now) differences.push(`it had ${what} ${String(saved)}, this one has ${String(now)}`);
   };
   compare('the backend', there.backend, here.backend);
-  compare('so many bytes of memory:', there.memory, here.memory);
-  compare('so many CPUs:', there.cpus, here.cpus);
+  compare('a memory size in bytes of', there.memory, here.memory);
+  compare('a number of CPUs of', there.cpus, here.cpus);
   compare('the time', there.time, here.time);
   if (there.cpuid.join('\n') !== here.cpuid.join('\n')) differences.push('its processor had other CPUID leaves');
   for (const part of there.parts) if (!here.parts.includes(part)) differences.push(`this one lacks its plugin ${part}`);
@@ -146,7 +146,7 @@ export function saveMemory(memory: GuestMemory, recent: ReadonlySet<number>): Sa
   for (const { gpa, size, hostOffset } of memory.regions) {
     const words = new Int32Array(buffer, hostOffset, size / 4);
     const save = (first: number, end: number, recent = false): void => {
-      // Guest RAM may be shared, which files and messages do not take
+      // Copied, because guest RAM may be shared memory, which files and messages do not accept
       const bytes = new Uint8Array(end - first);
       bytes.set(new Uint8Array(buffer, hostOffset + first, end - first));
       saved.push({ gpa: gpa + first, length: bytes.length, bytes, ...(recent ? { recent } : {}) });

@@ -31,7 +31,7 @@ export interface PluginServices {
   make<T>(type: Injectable<T>): T;
 }
 
-/** Under what a plugin's own classes find its host: `@inject(PluginHostToken)`. */
+/** The token under which a plugin's own classes find the plugin's host: `@inject(PluginHostToken)`. */
 export const PluginHostToken: Token<PluginHost> = Symbol.for('visorkit:plugin-host') as Token<PluginHost>;
 
 export class ServiceContainer implements Services {
@@ -40,9 +40,9 @@ export class ServiceContainer implements Services {
   /** Services of which each plugin has its own. */
   readonly #perPlugin = new Map<symbol, (host: PluginHost) => unknown>();
   readonly #disposal: DisposalStack;
-  /** What is being made now, and for whom, from the outside in. */
+  /** What is being made now, and for which plugin; the outermost first. */
   readonly #making: { readonly what: string; readonly owner: string }[] = [];
-  /** The error that the innermost making ended with: tsyringe passes on its text only. */
+  /** The error of the innermost service that could not be made: tsyringe passes on only its text. */
   #failure: VisorkitError | undefined;
 
   constructor(disposal: DisposalStack) {
@@ -53,7 +53,7 @@ export class ServiceContainer implements Services {
     if (this.#perPlugin.has(token)) {
       fail(
         'SERVICE_SCOPE',
-        `The service "${tokenName(token)}" is each plugin's own; name it in the "uses" of a plugin.`,
+        `Each plugin has its own service "${tokenName(token)}"; name it in the "uses" of a plugin.`,
         { service: tokenName(token) },
       );
     }
@@ -186,7 +186,7 @@ export class ServiceContainer implements Services {
     }
   }
 
-  /** Makes something while it is known to be under way. Throws `SERVICE_CYCLE` when it is already. */
+  /** Makes something, and notes meanwhile that it is being made. Throws `SERVICE_CYCLE` if it is being made already. */
   #track(what: string, owner: string, make: () => unknown): unknown {
     const making = this.#making;
     if (making.length === 0) this.#failure = undefined;

@@ -21,8 +21,8 @@ export class Sleeper {
 
   /**
    * Sleeps `ms` milliseconds (Infinity: until woken), but no longer than `atMost`.
-   * The last two milliseconds are slept by blocking, which is exact; what came in meanwhile is seen after it. Where the host forbids that, a timer
-   * does it as well as it can.
+   * The last two milliseconds are slept by blocking the thread, which is exact; events that come meanwhile are seen afterwards. Where the host forbids
+   * blocking, a timer is used, which is less exact.
    */
   async sleep(ms: number, atMost: number): Promise<void> {
     if (this.#woken) {

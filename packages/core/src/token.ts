@@ -27,7 +27,7 @@ export function token<T>(name: string, providedBy?: string): Token<T> {
   return made;
 }
 
-/** Marks a token in a plugin's `uses`: nothing is missing when nobody provides it, and what is given is `undefined`. */
+/** Marks a token in a plugin's `uses` as optional: if nobody provides the service, the plugin gets `undefined`. */
 export function optional<T>(of: Token<T>): OptionalToken<T> {
   return { optional: of };
 }

@@ -49,7 +49,7 @@ export class VcpuRunner {
     return this.#vcpu;
   }
 
-  /** `anyInterrupt`: also one that IF = 0 keeps from being delivered ends it. */
+  /** `anyInterrupt`: an interrupt that cannot be delivered because IF = 0 ends the halt too. */
   halt(anyInterrupt: boolean): void {
     this.activity = 'halted';
     this.#anyInterrupt = anyInterrupt;
@@ -76,7 +76,7 @@ export class VcpuRunner {
     };
   }
 
-  /** The vCPU's own state is back already, the windows it waits for among it. */
+  /** The vCPU's own state, with the interrupt windows it waits for, has been restored already. */
   restore(state: SavedRunner): void {
     this.activity = state.activity;
     this.#nmis = state.nmis;
@@ -165,7 +165,7 @@ export class VcpuRunner {
   }
 }
 
-/** Where a vCPU's interrupts come from: the machine's source has a part for each, or is the first one's. */
+/** Where a vCPU's interrupts come from: the machine's source has a part for each vCPU, or belongs to the first one alone. */
 export function sourceOf(source: InterruptSource | undefined, index: number): InterruptSource | undefined {
   if (source?.forVcpu !== undefined) return source.forVcpu(index);
   return index === 0 ? source : undefined;

@@ -195,8 +195,8 @@ export interface Vcpu {
   idtr: DescriptorTable;
 
   /**
-   * Control registers 0, 2, 3, 4 and 8 as the guest reads them. Writing has the effects of the write (TLB, mode, PDPTEs) but does no
-   * checks but those that only the processor knows (features it lacks): then it throws `CONTROL_REGISTER_VALUE`.
+   * Control registers 0, 2, 3, 4 and 8 as the guest reads them. Writing has the effects of the instruction (TLB, mode, PDPTEs) without its
+   * checks, except those that only the processor can make (features it lacks): they throw `CONTROL_REGISTER_VALUE`.
    */
   getControlRegister(index: number): bigint;
   setControlRegister(index: number, value: bigint): void;
@@ -208,7 +208,7 @@ export interface Vcpu {
   readMsr(index: number): bigint;
   /** The low or the high half of what `readMsr` gives, unsigned, for handlers on hot paths: no bigint is made where the backend can do without. */
   readMsrHalf(index: number, half: 'low' | 'high'): number;
-  /** Throws `MSR_UNKNOWN`, and `MSR_VALUE` for a value that the guest's WRMSR would get #GP for. */
+  /** Throws `MSR_UNKNOWN`, and `MSR_VALUE` for a value for which WRMSR in the guest would raise #GP. */
   writeMsr(index: number, value: bigint): void;
   /** True when the processor itself keeps this MSR. */
   hasMsr(index: number): boolean;
@@ -266,8 +266,8 @@ export interface VcpuExecution {
   reinjectEvent(): void;
 
   /**
-   * Nobody carries the exit out, and the guest goes on elsewhere: what is half done of it (an access to a device in several
-   * pieces) is forgotten.
+   * The exit will not be carried out, and the guest continues elsewhere: forgets a half-done exit (an access to a device in
+   * several pieces).
    */
   dropExit(): void;
   /** A debug exception of the instruction just completed is due: it ends a halt at once (SDM 2A, HLT). */

@@ -67,7 +67,7 @@ export class Vmm implements AsyncDisposable {
   readonly #wakeSources = new Set<object>();
   /** The plugin that is being applied. */
   #applying = '';
-  /** Whose tap of a lifecycle hook ran last, and of which hook. */
+  /** The plugin whose tap of a lifecycle hook ran last, and the name of that hook. */
   #tapping = '';
   #guarded = '';
   readonly #warned = new Set<string>();
@@ -226,8 +226,8 @@ export class Vmm implements AsyncDisposable {
   // ---- creation
 
   /**
-   * `create`, if it has not been done, and `load`. A report when they are not done in time, or the run is aborted meanwhile; they
-   * go on then, and the next run waits for them.
+   * Does `create`, if it has not been done, and `load`. Returns a report if they do not finish in time or the run is aborted meanwhile;
+   * they continue then, and the next run waits for them.
    */
   async #prepare({ timeout, signal }: RunLimits): Promise<StopReport | undefined> {
     const began = host.now();
@@ -293,7 +293,7 @@ export class Vmm implements AsyncDisposable {
       try {
         const result: unknown = plugin.apply(pluginHost, used);
         if (isThenable(result)) {
-          result.then(undefined, () => {}); // what it rejects with later is nobody's
+          result.then(undefined, () => {}); // nobody awaits it, so a later rejection must not end the process
           throw new Error(
             'its apply is asynchronous. apply has to be done when it returns; what takes time belongs in hooks.created.tap or hooks.load.tap',
           );
@@ -349,7 +349,7 @@ export class Vmm implements AsyncDisposable {
     await this.#guard('loaded', () => this.#hooks.loaded.promise());
   }
 
-  /** Calls a lifecycle hook; what throws there is named by plugin. */
+  /** Calls a lifecycle hook; an error that is thrown there names the plugin. */
   async #guard(hook: keyof Hooks, call: () => unknown): Promise<void> {
     this.#guarded = hook;
     try {
@@ -496,7 +496,7 @@ export class Vmm implements AsyncDisposable {
     });
   }
 
-  /** Observers of the end do not change it. */
+  /** An error in an observer does not change how the run ended. */
   #callSafely(hook: keyof Hooks, call: () => void): void {
     try {
       call();

@@ -17,7 +17,7 @@ import { raiseError } from "./system/raise";
 const MAX_RECORDS: u32 = 32;
 const BLOCK_SPACE: u32 = HEADER + (MAX_RECORDS + 1) * 32 + 32;
 
-/** Whether the code at the current RIP can be read by the CS limit: bytes left before the limit, 0 with #GP raised. */
+/** Checks the code at the current RIP against the CS limit. Returns the bytes left before the limit, or 0 with #GP raised. */
 function bytesInLimit(eip: u32): u32 {
   const limit = load<u32>(SEG_LIMIT + SEG_CS * 4);
   if (eip > limit) { raiseError(13, 0); return 0; }
@@ -110,7 +110,7 @@ function decodeCrossing(rec: usize, linear: u64, host: u32, mode: u32): u32 {
     if (left == 0) return 0;
     if (left < 15 && left <= here) { raiseError(13, 0); return 0; } // it ends beyond the limit
   }
-  if (here >= 15) { // 15 bytes were there and did not do
+  if (here >= 15) { // 15 bytes were there, and were not enough
     tooLong(rec, host & 0xfff);
     return 1;
   }

@@ -69,7 +69,7 @@ function describePage(page: u32): u32 {
   }
   return d;
 }
-/** The same for somebody who has not seen to it that there is room. */
+/** The same for a caller that has not made sure that there is room. */
 export function arenaDescriptor(host: u32): u32 {
   if (codeLines(host) == 0 && arenaNext() + DESCRIPTOR_BYTES > <u32>(ARENA + ARENA_BYTES)) resetBlocks();
   return describePage(host & ~0xfff);

@@ -17,14 +17,14 @@ import { AM_FULL, P_66, P_LOCK, P_REP, P_REPNE, P_REX, P_VEX, P_W } from "./reco
 import { simdHasImmediate } from "./simd/decode";
 /**
  * Machine code to records. The parts of an instruction are read in their order (prefixes, opcode, ModRM, SIB, displacement,
- * immediate), then a row of an opcode table (decode/) makes the handler. An instruction that is not defined becomes a record that raises
- * #UD, so that decoding itself never fails except for want of bytes.
+ * immediate), then a row of an opcode table (decode/) gives the handler. An instruction that is not defined becomes a record that raises
+ * #UD, so that decoding itself fails only when bytes are missing.
  */
 
 /** The instruction just decoded ends a block. */
 export let decodedEnds: bool = false;
 
-/** Opcode maps; UNDEFINED_MAP is #UD, but as long as it would be: the 15-byte limit comes first. */
+/** Opcode maps; UNDEFINED_MAP is #UD, but its length is decoded all the same, because the check of the 15-byte limit comes first. */
 const ONE_BYTE: u32 = 0;
 const TWO_BYTE: u32 = 1;
 const MAP_0F38: u32 = 2;

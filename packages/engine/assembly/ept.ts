@@ -69,7 +69,7 @@ export function noteStructure(gpa: u64): void {
   store<u8>(at, <u8>(<u32>load<u8>(at) | (<u32>1 << (page & 7))));
   if (load<u64>(slot) == (gpa & ~0xfff)) store<u32>(slot, load<u32>(slot, 12) | EPT_STRUCTURE, 12);
 }
-/** Whether translations may depend on the page; it is forgotten, so the caller must drop all of them. Its cached translation must be gone. */
+/** Whether translations may depend on the page. Clears its mark, so the caller must drop them all. The page's cached translation must be gone. */
 export function takeStructure(page: u32): bool {
   const at = structureByte(page), bit = <u32>1 << (page & 7), bits = <u32>load<u8>(at);
   if ((bits & bit) == 0) return false;

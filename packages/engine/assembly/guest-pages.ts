@@ -15,7 +15,7 @@ const STRUCTURE: u32 = 8;
 export function invalidateGuestPage(page: u32, frame: u32, lost: u32): void {
   dropEptPage(page);
   withdrawGuestPage(page, lost);
-  // blocks of the page are found again through its translation only: not by links from other pages, nor by the jump cache
+  // from now on blocks of the page are found only through its translation: not by links from other pages, nor by the jump cache
   if ((lost & EXECUTE) != 0 && load<u32>(PAGE_BLOCKS + ((frame >>> 12) << 2)) != 0) forgetJumps();
   if ((lost & STRUCTURE) != 0 && takeStructure(page)) flushAll();
 }

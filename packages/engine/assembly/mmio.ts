@@ -18,8 +18,8 @@ export function takeLogged(gpa: u64, size: u32, write: bool, target: usize): boo
 }
 
 /**
- * Leaves word of the access that made the exit. `data` is where the bytes to be written are. What the log holds beyond the accesses
- * taken so far belongs to something that is not being done any more: an instruction that an event took the place of.
+ * Records the access that made the exit. `data` is where the bytes to be written are. Log entries beyond the accesses taken so far are
+ * stale: they belong to an instruction that an event has replaced.
  */
 export function requestAccess(gpa: u64, size: u32, write: bool, data: usize): void {
   store<u32>(MMIO_LOG, load<u32>(MMIO_LOG, 4));

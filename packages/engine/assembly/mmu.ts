@@ -23,8 +23,8 @@ import { APIC_FETCH, apicAccessExit, apicPageRead, apicPageStore, isApicAccessPa
 /** What linearOf() and segmentLinear() return when a segment check failed (the exception is raised); segmentFailed() tells. Never canonical. */
 const SEGMENT_FAULT: u64 = 0x8000_0000_0000_0001;
 /**
- * Whether there is no linear address because a segment check failed. The value alone does not say so: a guest can come up with it in 64-bit mode,
- * and by what 64-bit code left in the upper halves of registers.
+ * Whether there is no linear address because a segment check failed. The value alone does not prove it: a guest can produce it in 64-bit mode,
+ * or through the upper halves of registers that 64-bit code has left behind.
  */
 // @ts-ignore: decorator
 @inline export function segmentFailed(linear: u64): bool { return linear == SEGMENT_FAULT && takeFailure(); }
@@ -142,8 +142,8 @@ const BOUNCE_ACCESS: usize = BOUNCE_INFO + 48;
 const BOUNCE_PC: usize = BOUNCE_INFO + 52;
 
 /**
- * Set by pageOf() when the page is one the EPT do not give: the access may be in the log of memory-mapped accesses. A second result of the
- * function, for its caller alone: it needs no place in the state.
+ * Set by pageOf() when the EPT do not map the page: the access may be in the log of memory-mapped accesses. It is a second result of the
+ * function, for its caller alone, so it needs no place in the state.
  */
 let unmappedGpa: u64 = 0;
 let unmapped = false;
@@ -197,7 +197,7 @@ function pageOf(table: u32, linear: u64, access: u32): u32 {
   return host;
 }
 
-// The table whose rights count, after the alignment check that the empty table stands for
+// The table whose rights apply. If the current one is the empty table, alignment is checked first: that is what the empty table is for
 function tableFor(linear: u64, size: u32): u32 {
   const table = load<u32>(TLB_BASE);
   if (table != <u32>TLB_EMPTY) return table;
@@ -328,7 +328,7 @@ export function commitBounce(): bool {
         const host = eptTranslate(gpa, EPT_WRITE);
         if (host == 0) eptFault(gpa, load<u64>(BOUNCE_LINEAR) + at, EPT_WRITE, FOR_DATA);
         else if (isApicAccessPage(host) && apicPageStore(host & 0xfff, length, BOUNCE + at)) {
-          endBlockBehind(load<u32>(BOUNCE_PC)); // what the write causes comes right behind the instruction
+          endBlockBehind(load<u32>(BOUNCE_PC)); // the effects of the write come right after the instruction
           at += length;
           continue;
         }

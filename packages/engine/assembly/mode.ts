@@ -33,7 +33,7 @@ export const ATT_INTERRUPT_WINDOW: u32 = 256;
 export const ATT_NMI_WINDOW: u32 = 512;
 export const ATT_TPR: u32 = 1024;
 export const ATT_VIRTUAL_INTERRUPT: u32 = 2048;
-/** The last instruction ran by itself: what is to be done behind it is due even if it cleared the bit that asked for it (POPF and TF). */
+/** The last instruction ran by itself: what must follow it is still due, even if it cleared the bit that asked for it (POPF and TF). */
 export const ATT_STEPPED: u32 = 4096;
 
 export const CR0_PE: u64 = 1;

@@ -67,7 +67,7 @@ export function permits(rights: u32, access: u32, user: bool, supervisorToUser: 
   if (access != EXECUTE && (cr4 & (userPage ? CR4_PKE : CR4_PKS)) != 0 && (load<u64>(EFER) & EFER_LMA) != 0) {
     const bits = load<u32>(userPage ? PKRU : MSR_PKRS) >>> ((rights >>> R_KEY_SHIFT) << 1);
     if ((bits & 1) != 0 || ((bits & 2) != 0 && access == WRITE && (user || (load<u64>(CR0) & CR0_WP) != 0))) {
-      // told by PK whatever else forbids the access (SDM 3A 5.7)
+      // the PK bit is set even if something else forbids the access too (SDM 3A 5.7)
       walkError = accessError(access, user) | ERR_PRESENT | ERR_KEY;
       return false;
     }

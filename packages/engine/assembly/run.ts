@@ -214,7 +214,7 @@ export function goOn(pc: usize): usize {
   if (generation == arenaGeneration()) linkTo(pc, to, base, <i64>offset);
   return to;
 }
-/** A link is good as long as both ends are: they lie in one page, so they go together. */
+/** A link is valid as long as both its ends are: they lie in one page, so they are dropped together. */
 function linkTo(pc: usize, to: usize, base: u64, offset: i64): void {
   if (to >= <usize>ARENA && pc >= <usize>ARENA && offset >= 0 && offset < 4096 && load<u64>(CODE_BASE) == base && (load<u32>(MODE) & MODE_CS_CHECK) == 0
     && load<u16>(to, 2) == <u16>offset && load<u32>(to - 64, 16) == 0 && load<u32>(ATTENTION) == 0) store<u32>(pc, <u32>to, 16);

@@ -3,8 +3,8 @@
  * in the interpreter calls these; src/second-tier.ts has their types.
  *
  * The second tier reads registers, flags, the TLB and the generations where src/layout.ts says they are. A record it hands in has the form of
- * record.ts and lies outside the arena; functions that take one as `pc` read of it what the interpreter would: RIP (CODE_BASE + its offset),
- * its length, and for the clock the instructions left.
+ * record.ts and lies outside the arena; functions that take a record as `pc` read what the interpreter reads of it: RIP (CODE_BASE + its
+ * offset), its length, and for the clock the instructions left.
  */
 import { arenaDescriptor, codeLines, codeSerial, coverLines } from "./code-pages";
 import { decode, decodedEnds } from "./decode";

@@ -11,9 +11,9 @@ import {
  * checks page, right and crossing at once. Write tags are withheld from pages with decoded code, so that a write to them is seen.
  *
  * Translations belong to a processor, a VPID and an EPT pointer (SDM 3C 29.4). That tag is not in the entries: each tag used of late has a set of
- * tables of its own, and the set in use is where TLB_BASE points. So an access compares what it compared without tags, a VM entry, VM exit or
- * EPTP switch flushes nothing, and one flush costs what its own set holds. The price is memory (200 KiB of linear memory for a set once it is used),
- * and that more than TLB_SETS tags at a time take sets from each other.
+ * tables of its own, and the set in use is where TLB_BASE points. So an access needs no further comparison for the tag, a VM entry, VM exit or
+ * EPTP switch flushes nothing, and a flush costs only what its own set holds. The price is memory (200 KiB of linear memory for a set once it is
+ * used); and if more than TLB_SETS tags are in use, they take sets from each other.
  *
  * Each entry is in the chain of the guest-physical page it was last made for, so that one page's translations are dropped without a look at
  * the others. Flushes and INVLPG leave the chains as they are: an emptied entry that is met there is emptied once more.
@@ -80,7 +80,7 @@ function clearTable(table: usize): void {
 // ---------------------------------------------------------------------------------------------- sets
 /**
  * Makes the set of a VPID (0: none) and an EPT pointer (0: no EPT) the current one; `watched` says whether data breakpoints are enabled, since
- * entries are made differently then. What it held when it was last used is there again.
+ * entries are made differently then. The translations that the set held when it was last used are valid again.
  */
 export function selectTranslations(vpid: u32, eptp: u64, watched: bool): void {
   const now = load<u32>(TLB_SET), processor = load<u32>(PROCESSOR);
@@ -132,7 +132,7 @@ export function watchTranslations(watched: bool): void {
 /** Code that is reached through the jump cache must be looked up anew under the current set: its translations have changed. */
 function newJumpGeneration(): void {
   let next = (load<u32>(LAST_GENERATION) + 1) & 0xffffff;
-  if (next == 0) { // numbers come round: what is left of the first time must not count again
+  if (next == 0) { // the numbers wrap around: entries left from the first round must not become valid again
     memory.fill(JUMP_CACHE, 0, JUMP_CACHE_ENTRIES * 16);
     forgetGenerations();
     next = 1;
@@ -275,7 +275,7 @@ function flushPageOf(info: usize, linear: u64): void {
     for (let i: u32 = 0; i < n; i++) {
       const e = table + <usize>load<u16>(list + i * 2) * TLB_ENTRY_BYTES;
       const tag = load<u64>(e) != NONE ? load<u64>(e) : load<u64>(e, 8) != NONE ? load<u64>(e, 8) : load<u64>(e, 16);
-      // a large page is gone with all its fragments; one of 2 MiB is taken for one of 4
+      // a large page is dropped with all its fragments; a 2 MiB page is treated as one of 4 MiB
       const flags = load<u32>(e, 28);
       if (tag == page || ((flags & LARGE) != 0 && (tag >> 22) == (page >> 22)) || ((flags & GIANT) != 0 && (tag >> 30) == (page >> 30))) disarm(e);
     }
@@ -310,7 +310,7 @@ export function flushVpidPage(vpid: u32, linear: u64): void {
 }
 /** Drops the translations of every VPID but 0. */
 export function flushVpids(): void { flushProcessor(false); }
-/** Drops all translations of this processor: what they depend on is not part of a VMCS, and so not of one VPID (PKRU). */
+/** Drops all translations of this processor, for a change of something that belongs to no VMCS and so to no single VPID (PKRU). */
 export function flushEverywhere(): void { flushProcessor(true); }
 function flushProcessor(zero: bool): void {
   countFlush();
@@ -329,7 +329,7 @@ export function flushEptRoot(root: u64): void {
   }
 }
 
-/** What the guest does: its own translations, under the VPID in force. */
+/** A flush by the guest: drops its own translations, under the VPID in force. */
 export function flushTlb(): void { flushVpid(currentVpid()); }
 export function flushNonGlobal(): void { flushVpidNonGlobal(currentVpid()); }
 export function flushPage(linear: u64): void { flushVpidPage(currentVpid(), linear); }

@@ -1,9 +1,9 @@
 /**
  * Several processors on one engine: they take turns, and the state of those whose turn it is not lies in banks.
  *
- * All state that one processor does not share with the others is between two addresses of the layout, so that a turn is a copy
- * out and a copy in; its translations are there again (assembly/tlb.ts). Retired instructions, random numbers and counters are the engine's, not a processor's.
- * A bank is addressed like the engine's memory: what another processor holds is read there, without a turn.
+ * All state of a processor that others do not share is between two addresses of the layout, so a turn is one copy out and one copy
+ * in; its translations are still there (assembly/tlb.ts). Retired instructions, random numbers and counters belong to the engine, not to a processor.
+ * A bank has the same addresses as the engine's memory, so the state of another processor can be read there without giving it a turn.
  */
 import type { Engine } from './engine.js';
 import {
@@ -21,7 +21,7 @@ import { ProcessorState } from './processor-state.js';
 import { DIRTY_ALL, VMCS, VMCS_BYTES, V_DIRTY, V_REGION } from './vmcs-layout.js';
 
 const EVENTS_BYTES = 0x100;
-/** No EPT pointer equals it: the next entry selects the one of the VMCS. */
+/** Equals no EPT pointer, so that the next entry selects the EPT pointer of the VMCS. */
 const NO_POINTER = 0xffff_ffff_ffff_ffffn;
 /** What a bank holds, besides its memory-mapped accesses. */
 const PARTS = [
@@ -82,7 +82,7 @@ export class ProcessorBanks {
   readonly #retired: number[];
   #turnBegan: number;
 
-  /** All processors begin with the state that the engine has now. `onSwitch` is told when another one's state has come in. */
+  /** All processors begin with the state that the engine has now. `onSwitch` is called when another processor's state has come in. */
   constructor(
     readonly engine: Engine,
     readonly count: number,
@@ -105,7 +105,7 @@ export class ProcessorBanks {
     return this.engine;
   }
 
-  /** What processor `index` holds, wherever it lies, for reading (and for writing controls of its VMCS). Good until the next turn. */
+  /** The state of processor `index`, in the engine or in its bank, for reading (and for writing controls of its VMCS). Valid until the next turn. */
   state(index: number): ProcessorState {
     return index === this.current ? this.engine.state : this.#banks[index].state;
   }
@@ -156,7 +156,7 @@ export class ProcessorBanks {
     };
   }
 
-  /** Puts a processor's state back, wherever it lies. Nothing derived is trusted: its next entry selects and checks everything. */
+  /** Restores a processor's state, in the engine or in its bank. Derived values are not trusted: its next entry selects and checks everything. */
   restore(index: number, { parts, mmio, flags }: SavedProcessor): void {
     const { engine } = this;
     const bank = this.#banks[index];

@@ -1,7 +1,7 @@
 /**
- * The processor's CPUID leaves, and from the same data the feature words that gate its instructions: what is not reported is
- * undefined (Intel SDM volume 2A, CPUID). A choice of features may leave out what every 64-bit processor has (x87, CMOV, CMPXCHG8B, SSE2,
- * MSRs and the like): CPUID says so then, and the instructions stay.
+ * The processor's CPUID leaves, and from the same data the feature words that gate its instructions: an instruction that is not
+ * reported is undefined (Intel SDM volume 2A, CPUID). Features that every 64-bit processor has (x87, CMOV, CMPXCHG8B, SSE2, MSRs and the
+ * like) are the exception: when they are left out, CPUID does not report them, but their instructions still work.
  */
 import type { CpuidEntry } from '@visorkit/core';
 import { cpuidMask } from '@visorkit/x86';
@@ -115,7 +115,7 @@ export const XCR0_SUPPORTED = 0x207n;
 export const ARCH_CAPABILITIES = 0x900_e17bn | (1n << 20n) | (1n << 26n) | (1n << 62n);
 
 const BRAND = 'visorkit x86-64 virtual processor';
-/** Whose processor: the vendor string, and SYSCALL and SYSENTER where Intel's and AMD's differ. */
+/** The vendor of the processor: it decides the vendor string, and SYSCALL and SYSENTER where Intel's and AMD's differ. */
 export type ProcessorVendor = 'intel' | 'amd';
 const VENDORS: Readonly<Record<ProcessorVendor, string>> = { intel: 'GenuineIntel', amd: 'AuthenticAMD' };
 const HYPERVISOR = 'visorkit VMM';
@@ -139,7 +139,7 @@ function text(string: string, at: number): number {
 export interface ProcessorModel {
   /** `intel` unless given. */
   readonly vendor?: ProcessorVendor;
-  /** 32 to 46, which is also what is taken unless given. */
+  /** 32 to 46; 46 unless given. */
   readonly physicalAddressBits?: number;
 }
 

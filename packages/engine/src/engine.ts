@@ -67,7 +67,7 @@ export interface EngineOptions {
   seed?: bigint;
   /** TSC ticks for each retired instruction; 1 by default. */
   tscStep?: number;
-  /** Memory of {@link engineMemory} for `memoryBytes`, when somebody else has it already; nothing below GUEST_RAM may have been used. */
+  /** Memory from {@link engineMemory} for `memoryBytes`, if the caller has made it already; nothing below GUEST_RAM may have been used. */
   linearMemory?: WasmMemory;
 }
 
@@ -79,8 +79,8 @@ const NEVER = 0x7fffffffffffffffn;
 const DEFAULT_SEED = 0x9e3779b97f4a7c15n;
 
 /**
- * Memory for an engine with so much guest RAM, which starts at GUEST_RAM. Others may use the RAM before, or without, an engine: pages
- * that nobody touches take no memory of the host.
+ * Memory for an engine with `memoryBytes` of guest RAM, which starts at GUEST_RAM. The RAM may be used before an engine exists, or without
+ * one: pages that nobody touches take no memory of the host.
  */
 export function engineMemory(memoryBytes: number): WasmMemory {
   const pages = Math.max(Math.ceil((GUEST_RAM + memoryBytes) / PAGE), MINIMUM_PAGES);

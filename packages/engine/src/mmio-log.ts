@@ -28,7 +28,7 @@ export interface MmioAccess {
 }
 
 /**
- * Where a request goes through at every exit, numbers above 2³¹ stay in records and in memory: one that is passed on is made anew on
+ * On the path of every exit, numbers above 2³¹ stay in records and in memory, because passing one to a function makes a new number on
  * the heap.
  */
 export class MmioLog {
@@ -116,7 +116,7 @@ export class MmioLog {
     this.words[REQUESTED >>> 2] = 0;
   }
 
-  /** Accesses are logged that an instruction has not finished with. */
+  /** True while accesses of an unfinished instruction are logged. */
   get logged(): boolean {
     return this.words[COUNT >>> 2] !== 0;
   }
@@ -128,7 +128,7 @@ export class MmioLog {
     this.words[REQUESTED >>> 2] = 0;
   }
 
-  /** Keeps what was logged so far: the framework changed nothing and lets the instruction run again. */
+  /** Keeps what was logged so far, because the framework has carried nothing out and lets the instruction run again. */
   retry(): void {
     if (this.words[COUNT >>> 2] !== 0) this.words[RESUME >>> 2] = 1;
     this.words[REQUESTED >>> 2] = 0;

@@ -50,10 +50,10 @@ export interface ProcessorExports extends SecondTierExports {
 /** Where engine.wasm lies, or its bytes. */
 export type ProcessorSource = URL | Uint8Array<ArrayBuffer>;
 
-/** By URL, or by the bytes themselves; the packages' own under ''. */
+/** By URL, or by the bytes themselves; this package's own module is under ''. */
 const compiled = new Map<string, Promise<WasmModule>>();
 const compiledBytes = new WeakMap<Uint8Array, Promise<WasmModule>>();
-/** The packages' own, once it is compiled. */
+/** This package's own module, once it is compiled. */
 let standard: WasmModule | undefined;
 
 /**
@@ -80,7 +80,7 @@ export function processorModule(source?: ProcessorSource): Promise<WasmModule> {
   return module;
 }
 
-/** Like {@link processorModule} without a source, done when it returns: for those who find in the middle of a run that they need it. */
+/** Like {@link processorModule} without a source, but synchronous: for callers that find in the middle of a run that they need it. */
 export function processorModuleNow(): WasmModule {
   if (standard !== undefined) return standard;
   let cause: unknown;
@@ -96,7 +96,7 @@ export function processorModuleNow(): WasmModule {
 
 const BESIDE = 'engine.wasm';
 
-/** Nowhere where a bundle does not know where it lies. */
+/** None in a bundle that does not know its own URL. */
 function standardPlaces(): URL[] {
   const { url } = import.meta;
   return url === undefined ? [] : [new URL('../build/engine.wasm', import.meta.url), new URL(BESIDE, url)];
@@ -115,8 +115,8 @@ async function load(places: readonly URL[]): Promise<WasmModule> {
 }
 
 /**
- * Compiles, with something left to wait for meanwhile: Node takes a compilation for nothing, would end its event loop, and would call who
- * awaits it from a place where it waits for every compilation of the background, also those that make hot code faster.
+ * Compiles while a timer keeps the event loop alive. Node does not count a compilation as pending work: it would end its event loop, and the
+ * awaiting code would go on only when all background compilations are done, also those that make hot code faster.
  */
 async function compile(bytes: Uint8Array<ArrayBuffer>): Promise<WasmModule> {
   const done = host.after(Infinity, () => {});

@@ -1,6 +1,6 @@
 /**
- * What a processor holds, read where it lies: in the engine's memory, or in the bank of a processor whose turn it is not (banks.ts). Both have
- * the addresses of layout.ts, so that reading is the same, and changes nothing.
+ * The state of a processor, read in place: in the engine's memory, or in the processor's bank while another one has its turn (banks.ts). Both
+ * have the addresses of layout.ts, so both are read in the same way. Reading changes nothing.
  */
 import {
   CR0,
@@ -26,7 +26,7 @@ import {
 } from './layout.js';
 import { Vmcs } from './vmcs.js';
 
-/** What is not kept at an address of its own, or not by each processor. */
+/** The parts that have no address of their own, or that are not kept for each processor. */
 export interface ProcessorParts {
   /** RFLAGS, which the processor keeps lazily. */
   readonly flags: { read(): number; write(value: number): void };
@@ -123,7 +123,7 @@ export class ProcessorState {
   get failedRule(): number {
     return this.words[ENTRY_RULE >>> 2];
   }
-  /** An instruction is half done: accesses that it has made are logged. */
+  /** True while an instruction is half done: accesses that it has made are logged. */
   get accessesLogged(): boolean {
     return this.parts.accessesLogged();
   }

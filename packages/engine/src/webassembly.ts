@@ -16,7 +16,7 @@ export interface WasmTable {
   readonly length: number;
   get(index: number): ((...parameters: never[]) => unknown) | null;
   set(index: number, value: ((...parameters: never[]) => unknown) | null): void;
-  /** Adds so many empty places; returns the length of before. */
+  /** Adds `count` empty places; returns the previous length. */
   grow(count: number): number;
 }
 

@@ -19,11 +19,11 @@ export interface DevicePlaces<D> {
 
 /**
  * Adds a device to the machine under its name: at its places on the buses, and on the list that resets and saves devices.
- * Throws PORT_CONFLICT, MMIO_CONFLICT or MSR_CONFLICT where somebody is already.
+ * Throws PORT_CONFLICT, MMIO_CONFLICT or MSR_CONFLICT where a place is taken already.
  */
 export type AddDevice = <D extends Device>(device: D, places?: DevicePlaces<D>) => void;
 
-/** Each plugin's own: what is added goes when the plugin goes. */
+/** Each plugin has its own; the devices added through it are removed with the plugin. */
 export const AddDeviceToken: Token<AddDevice> = token('add-device', '@visorkit/machine');
 
 /** The buses of a machine. */

@@ -6,7 +6,7 @@ import type { Timer, TimerQueue } from './timers.js';
 
 /**
  * Furthest deadline, in ns from now: 52 days. A guest can ask for one in thousands of years (all ones in a 64-bit comparator,
- * in IA32_TSC_DEADLINE); a clock counts ns exactly up to 2^53, and a saved deadline is restored beside any time of a clock.
+ * in IA32_TSC_DEADLINE); but a clock counts ns exactly only up to 2^53, and a saved deadline may be added to any time of a clock.
  */
 export const FURTHEST_DEADLINE = 2 ** 52;
 
@@ -29,7 +29,7 @@ export class Alarm {
     return this.#timer.deadline;
   }
 
-  /** Sets or moves the deadline; one that is further than `FURTHEST_DEADLINE`, or Infinity, clears it. */
+  /** Sets or moves the deadline; a deadline further away than `FURTHEST_DEADLINE`, or Infinity, clears the alarm. */
   set(deadlineNs: number): void {
     this.#timer.reschedule(deadlineNs - this.#timers.clock.now() > FURTHEST_DEADLINE ? Infinity : deadlineNs);
   }
@@ -43,7 +43,7 @@ export class Alarm {
     return this.deadline === Infinity ? null : this.deadline - this.#timers.clock.now();
   }
 
-  /** Sets it to what `save` gave, from the clock's now. */
+  /** Sets the alarm to what `save` gave, counted from the clock's present time. */
   restore(left: number | null): void {
     this.set(left === null ? Infinity : this.#timers.clock.now() + left);
   }

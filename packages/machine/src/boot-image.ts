@@ -63,7 +63,7 @@ export async function bootImage(boot: BootOptions, parts: BootParts, { logger, v
   const assumption = boot.loader === undefined ? loader.assumes?.(image) : undefined;
   if (assumption !== undefined)
     logger.warn(
-      `${imageName} is of no known format: ${assumption}. If that is meant, name the loader "${loader.name}".`,
+      `${imageName} is of no known format: ${assumption}. If that is intended, name the loader "${loader.name}".`,
     );
   const { backend, firmwareTables } = parts;
   const context: BootContext = {

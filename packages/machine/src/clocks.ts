@@ -33,8 +33,8 @@ export class HostClock implements ExecutionClock {
 }
 
 /**
- * Virtual time: one retired instruction lasts `nanosecondsPerInstruction` (1 by default), and the kernel skips what the
- * guest halts through. The same guest and inputs give the same times.
+ * Virtual time: one retired instruction lasts `nanosecondsPerInstruction` (1 by default), and the kernel skips the time during
+ * which the guest is halted. The same guest and inputs give the same times.
  */
 export class RetirementClock implements ExecutionClock {
   readonly virtual = true;

@@ -138,8 +138,8 @@ export function machine(options: MachineOptions = {}): Plugin {
 }
 
 /**
- * An input each of whose bytes wakes a halted guest. What comes before the guest first runs waits until then: a VM that is being
- * restored would lose it.
+ * An input of which every byte wakes a halted guest. Bytes that come before the guest first runs are kept until then, because a VM
+ * that is being restored would lose them.
  */
 function wakingInput(input: CharInput, wakeup: Wakeup, host: PluginHost): CharInput {
   const removeSource = wakeup.addSource('console');

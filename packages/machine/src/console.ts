@@ -65,14 +65,14 @@ export class PushInput implements CharInput {
   }
 }
 
-/** As many as every host takes in one call. */
+/** The number of arguments that every host accepts in one call. */
 const MOST_ARGUMENTS = 8192;
 
 /** An output that keeps everything, for tests and tools. */
 export class CaptureOutput implements CharOutput {
   #bytes = new Uint8Array(256);
   #length = 0;
-  /** The text of the first bytes, as far as it has been asked for. */
+  /** The text of the bytes that were there when `text` was last read. */
   #text = '';
 
   write(byte: number): void {

@@ -72,7 +72,7 @@ it.each([
   ],
   [
     { a: { level: true, tone: 1 }, b: { level: true, tone: 1, pitch: 2 } },
-    'The state of device "b" cannot be restored: "pitch" is no field of it.',
+    'The state of device "b" cannot be restored: "pitch" is not a known field.',
   ],
   [
     { a: { level: true, tone: 1 }, b: null },
@@ -80,13 +80,13 @@ it.each([
   ],
   [
     { a: { level: true, tone: 1 } },
-    'There is no state of device "b", which this machine has; leave it out, as the machine that was saved did.',
+    'There is no state of device "b", which this machine has; leave the device out, because the saved machine did not have it.',
   ],
   [
     { a: { level: true, tone: 1 }, b: { level: true, tone: 1 }, clock: 1 },
-    'There is a state of device "clock", which this machine does not have; there is a, b. Compose it as the machine that was saved.',
+    'There is a state of device "clock", which this machine does not have; there is a, b. Compose this machine as the saved one was.',
   ],
-  [[], "The states of devices are []; an object is needed that has each by the device's name."],
+  [[], "The states of devices are []; they must be an object with each state under its device's name."],
 ])('refuses %j and changes nothing', (states, message) => {
   const { devices, heard } = machine('a', 'b');
   const before = devices.save();

@@ -34,14 +34,14 @@ export class DeviceList implements SavedPart {
   }
 
   /**
-   * Throws `DEVICE_STATE` when a state is not what its device saves, when a device of this machine has none, or when there is one of a
-   * device that this machine lacks.
+   * Throws `DEVICE_STATE` when a state does not have the form that its device saves, when a device of this machine has no state, or when
+   * a state belongs to a device that this machine lacks.
    */
   check(states: unknown): asserts states is Record<string, unknown> {
     if (typeof states !== 'object' || states === null || Array.isArray(states)) {
       throw new VisorkitError(
         'DEVICE_STATE',
-        `The states of devices are ${show(states)}; an object is needed that has each by the device's name.`,
+        `The states of devices are ${show(states)}; they must be an object with each state under its device's name.`,
       );
     }
     for (const name of Object.keys(states)) {
@@ -49,7 +49,7 @@ export class DeviceList implements SavedPart {
       const hint = instead(name, [...this.#devices.keys()]);
       throw new VisorkitError(
         'DEVICE_STATE',
-        `There is a state of device "${name}", which this machine does not have${hint}${hint.endsWith('?') ? '' : '.'} Compose it as the machine that was saved.`,
+        `There is a state of device "${name}", which this machine does not have${hint}${hint.endsWith('?') ? '' : '.'} Compose this machine as the saved one was.`,
         { device: name },
       );
     }
@@ -58,7 +58,7 @@ export class DeviceList implements SavedPart {
       else {
         throw new VisorkitError(
           'DEVICE_STATE',
-          `There is no state of device "${name}", which this machine has; leave it out, as the machine that was saved did.`,
+          `There is no state of device "${name}", which this machine has; leave the device out, because the saved machine did not have it.`,
           { device: name },
         );
       }

@@ -130,7 +130,7 @@ const textOf = (state: unknown): string =>
     value instanceof Uint8Array ? { $bytes: Array.from(value, (byte) => String.fromCharCode(byte)).join('') } : value,
   );
 
-/** States that are surely wrong, each with the path of what is: a field of another type, one too many, one too few. */
+/** States that are certainly wrong, each with the path of the wrong field: it has another type, should not be there, or is missing. */
 export function malformedStates(state: unknown): { readonly path: string; readonly state: unknown }[] {
   const wrong = [Number.NaN, 'nonsense', { nothing: true }, undefined, 2 ** 60].map((value) => ({
     path: '',
@@ -153,7 +153,7 @@ export function malformedStates(state: unknown): { readonly path: string; readon
   return wrong;
 }
 
-/** What restoring each malformed state of a device says, by path; 'taken' for one that was restored, 'changed' for a device that was not left alone. */
+/** The error of restoring each malformed state of a device, by path; 'taken' if there was no error, 'changed' if the device has changed all the same. */
 export function refusals(device: Device): Map<string, string> {
   const devices = new DeviceList();
   devices.add(device);

@@ -28,16 +28,16 @@ export type AcpiResource =
   | { readonly ports: readonly [first: number, count: number] }
   | { readonly memory: readonly [gpa: number, length: number]; readonly readOnly?: boolean }
   | {
-      /** Line (global system interrupt), an edge that nobody shares unless said otherwise. */
+      /** Line (global system interrupt); edge triggered and not shared unless given. */
       readonly interrupt: number;
       readonly level?: boolean;
       readonly shared?: boolean;
       readonly activeLow?: boolean;
     };
 
-/** A device as ACPI tells an operating system of it. */
+/** A device as ACPI describes it to an operating system. */
 export interface AcpiDevice {
-  /** One to four capital letters, digits and underscores, first no digit; unique in \_SB. */
+  /** One to four capital letters, digits and underscores, the first not a digit; unique in \_SB. */
   readonly name: string;
   /** _HID: an EISA ID such as `PNP0501`, or an ACPI ID such as `ACPI0007`. */
   readonly hardwareId: string;
@@ -55,7 +55,7 @@ export interface AcpiDevice {
 
 /** Lets plugins put devices in the ACPI namespace. */
 export interface AcpiNamespace {
-  /** Puts a device in \_SB. Before the `load` hook. Throws `ACPI_DEVICE` for a name or an ID that is none or is taken. */
+  /** Puts a device in \_SB. Before the `load` hook. Throws `ACPI_DEVICE` for a malformed name or ID, or a name that is taken already. */
   addDevice(device: AcpiDevice): void;
   /** AML of one or more named objects, placed in \_SB. Before the `load` hook. */
   addToSystemBus(aml: Uint8Array): void;

@@ -25,7 +25,7 @@ export class LatePages {
     private readonly bits: Uint8Array,
   ) {}
 
-  /** Whole pages of RAM; `offsetOf` gives their place in the buffer. What stands there now must be zeros that nobody has used. */
+  /** Adds whole pages of RAM; `offsetOf` gives their place in the buffer, where there must be zeros that nobody has used yet. */
   add(memories: readonly SavedMemory[], offsetOf: (gpa: number, length: number) => number): void {
     const pieces = memories.map((memory) => ({ at: offsetOf(memory.gpa, memory.length), memory }));
     this.#pieces = [...this.#pieces, ...pieces].sort((a, b) => a.at - b.at);
@@ -33,13 +33,13 @@ export class LatePages {
       for (let page = at / PAGE; page < (at + memory.length) / PAGE; page++) this.bits[page >>> 3] |= 1 << (page & 7);
   }
 
-  /** Brings what is outstanding of a range. A piece comes as a whole. Throws what its `bytes` throws; it is outstanding then as before. */
+  /** Loads the content of a range that is still to come, in whole pieces. Throws what `bytes` of a piece throws; that piece is still to come then. */
   bring(at: number, length: number): void {
     for (let page = Math.floor(at / PAGE); page * PAGE < at + length; page++)
       if ((this.bits[page >>> 3] & (1 << (page & 7))) !== 0) this.#bring(this.#pieceAt(page * PAGE));
   }
 
-  /** Brings everything. */
+  /** Loads all content that is still to come. */
   bringAll(): void {
     for (const { at, memory } of this.#pieces) this.bring(at, memory.length);
   }

@@ -52,13 +52,13 @@ export interface MemoryView {
    * `ept-violation`. Throws `VIEW_DECOY_SIZE`.
    */
   hide(gpa: number, decoy: Uint8Array): void;
-  /** The page's own bytes and rights again, as in a machine that nobody looks into. */
+  /** Gives the page its own bytes and rights back, as in a machine without introspection. */
   restore(gpa: number): void;
-  /** Whether violations on the page are exits (as at first) though `ept-violation-ve` is on, or #VE (bit 63 of the EPT entry, SDM 3C 26.5.7.1). */
+  /** Whether violations on the page exit even when `ept-violation-ve` is on (as at first), or raise #VE (bit 63 of the EPT entry, SDM 3C 26.5.7.1). */
   suppressVe(gpa: number, suppress: boolean): void;
   /**
    * Pages that the guest has written in this view since the last call, or since `trackDirty`, in ascending order. Its page tables are among
-   * them: walks count as writes (29.3.5). What devices and handlers write is not: `GuestMemory.onWrite` tells that. Throws `DIRTY_LOG_OFF`.
+   * them: walks count as writes (29.3.5). Writes of devices and handlers are not: `GuestMemory.onWrite` reports those. Throws `DIRTY_LOG_OFF`.
    */
   dirtyPages(): number[];
 }
@@ -67,9 +67,9 @@ export interface MemoryView {
 export interface MemoryViews {
   /** The view that all vCPUs begin in. */
   readonly base: MemoryView;
-  /** Those that there are, by index. */
+  /** All existing views, by index. */
   readonly all: readonly MemoryView[];
-  /** Shadow pages that there are, by id. */
+  /** All existing shadow pages, by id. */
   readonly pages: readonly ShadowPage[];
   /** A new view, equal to `from` (the base view unless given) as it is now: rights, frames, decoys. Throws `VIEWS_FULL` beyond 512. */
   create(from?: MemoryView): MemoryView;
@@ -77,7 +77,7 @@ export interface MemoryViews {
   destroy(view: MemoryView): void;
   /** Puts a vCPU, or all of them, into a view, from its next entry on. */
   use(view: MemoryView, vcpu?: Pick<Vcpu, 'index'>): void;
-  /** The view that a vCPU is in; VMFUNC in the guest may have changed it. The base view where a plugin has given it tables of its own. */
+  /** The view that a vCPU is in; VMFUNC in the guest may have changed it. The base view if a plugin has given the vCPU EPT tables of its own. */
   current(vcpu: Pick<Vcpu, 'index'>): MemoryView;
   /** A shadow page with the bytes of the machine's page at `from`, or with zeroes. Throws `HYPERVISOR_MEMORY_FULL`. */
   allocatePage(from?: number): ShadowPage;
@@ -85,7 +85,7 @@ export interface MemoryViews {
   releasePage(page: ShadowPage): void;
   /** Lets the guest change views by VMFUNC (EAX = 0, ECX = index; SDM 3C 26.5.6.3). Needs the control `enable-vm-functions` allowed. */
   allowVmfunc(): void;
-  /** Starts, changes or ends the search for written pages, in all views, with nothing written yet. Pages are mapped singly from then on. */
+  /** Starts, changes or ends the tracking of written pages, in all views; at first no page counts as written. Large pages are split for it. */
   trackDirty(how: DirtyTracking): void;
 }
 

@@ -41,8 +41,8 @@ export class ArrayGuestMemory implements GuestMemory {
   #late: LatePages | undefined;
 
   /**
-   * `buffer` holds the RAM from `baseOffset` on; without a buffer a new one is made. `lateBits`: what a processor looks at before it
-   * uses a page of the buffer, see {@link LatePages}; without it, or a processor, content is never late.
+   * `buffer` holds the RAM from `baseOffset` on; without a buffer a new one is made. `lateBits`: the bits that a processor looks at before
+   * it uses a page of the buffer, see {@link LatePages}; without them, content is never late.
    */
   constructor(size: number, buffer?: SharedArrayBuffer | ArrayBuffer, baseOffset = 0, lateBits?: Uint8Array) {
     this.regions = layoutMemory(size, baseOffset);
@@ -65,7 +65,7 @@ export class ArrayGuestMemory implements GuestMemory {
     this.#highOffset = high?.hostOffset ?? 0;
   }
 
-  /** All content has come when somebody looks at the buffer. */
+  /** Loads all late content first, because the caller may read any part of the buffer. */
   get buffer(): SharedArrayBuffer | ArrayBuffer {
     this.#late?.bringAll();
     this.#late = undefined;
@@ -141,7 +141,7 @@ export class ArrayGuestMemory implements GuestMemory {
     this.#late.add(pieces, (gpa, length) => this.#offset(gpa, length));
   }
 
-  /** Has late content come to `length` bytes from `offset` of the buffer, which is about to be used. */
+  /** Loads late content into `length` bytes from `offset` of the buffer, which are about to be used. */
   bring(offset: number, length: number): void {
     this.#late?.bring(offset, length);
   }

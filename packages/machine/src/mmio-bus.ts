@@ -84,16 +84,16 @@ export class MmioBus {
   }
 
   /**
-   * A range that the guest places itself, as a PCI function's memory; nowhere at first. Where somebody is already, it answers as
-   * soon as that place is free; `refused` is told meanwhile.
+   * A range whose place the guest chooses, such as a PCI function's memory; it has no place at first. If the chosen place is taken,
+   * `refused` is called, and the range answers there as soon as the place is free.
    */
   movable(length: number, device: MmioDevice, owner: string, refused: (why: string) => void): MovableClaim {
     return this.#waiting.claim((gpa) => this.register(gpa, length, device, owner), refused);
   }
 
   /**
-   * Carries out the access of an exit of a vCPU, whose `value` and `valueHigh` a read fills; one of 8 bytes as two of 4, low first. False when no
-   * device claims the address. Takes the record and not its numbers, because a number above 2³¹ that is passed on is made anew on the heap.
+   * Carries out the access of a vCPU's exit; a read fills `value` and `valueHigh` of `mmio`. An access of 8 bytes is made as two of 4, low half first.
+   * False when no device claims the address. Takes the record, not its numbers, because passing a number above 2³¹ makes a new one on the heap.
    */
   answer(mmio: MmioExit, vcpu = 0): boolean {
     let claim = this.#last;

@@ -13,7 +13,7 @@ export interface MovableClaim {
 export class MovableClaims {
   #waiting: (() => void)[] = [];
 
-  /** `register` claims a place and gives what takes it back; it throws where the place is taken. */
+  /** `register` claims a place and returns the function that releases it; it throws where the place is taken. */
   claim(register: (address: number) => () => void, refused: (why: string) => void): MovableClaim {
     let release: (() => void) | undefined;
     let retry: (() => void) | undefined;

@@ -3,8 +3,8 @@ import type { Clock } from '@visorkit/core';
 import { TickRate } from './tick-rate.js';
 
 /**
- * Counts ticks of a fixed frequency on a machine's clock, from the clock's zero on. Its state is how long it has run: restored at
- * any other time of the clock, it has completed as many ticks as when it was saved, and its next one is as near.
+ * Counts ticks of a fixed frequency on a machine's clock, from the clock's zero on. Its state is how long it has run: when it is
+ * restored, whatever the clock shows, it has completed the same number of ticks as when it was saved, and its next tick is as far away.
  */
 export class Oscillator {
   readonly #rate: TickRate;

@@ -58,7 +58,7 @@ export class PciBarRegister {
     return [low, high];
   }
 
-  /** Looks where software has put it, and tells of a change. */
+  /** Reads where software has put the range, and reports a change to `place`. */
   look(config: Pick<PciFunction, 'readConfig'>): void {
     const { kind, size } = this.bar;
     const low = config.readConfig(this.#offset, 4);

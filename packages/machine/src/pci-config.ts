@@ -36,7 +36,7 @@ export const PCI_CONFIG_STATE = v.strictObject({ bytes: listOf(SPACE, unsigned(8
 
 export class PciConfigSpace implements PciFunction {
   readonly schema = PCI_CONFIG_STATE;
-  /** Told when software wrote, and after a reset. Not after a restore. */
+  /** Called when software has written, and after a reset. Not after a restore. */
   onWrite: (() => void) | undefined;
   readonly #bytes = new Uint8Array(SPACE);
   readonly #writable = new Uint8Array(SPACE);
@@ -87,7 +87,7 @@ export class PciConfigSpace implements PciFunction {
     if (!Number.isInteger(index) || index < 0 || index + registers > BARS || taken !== undefined) {
       fail(
         'PCI_BAR_INDEX',
-        `${this.name} cannot have a base address register of ${bar.bits ?? 32} bits at ${index}; ${taken === undefined ? `there are ${BARS}, and 64 bits take two` : `${taken.index} is one already`}.`,
+        `${this.name} cannot have a base address register of ${bar.bits ?? 32} bits at ${index}; ${taken === undefined ? `there are ${BARS}, and 64 bits take two` : `register ${taken.index} is in use`}.`,
         { index },
       );
     }

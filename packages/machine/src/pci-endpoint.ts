@@ -44,20 +44,20 @@ export interface PciSurroundings {
   /** Undefined in a machine without local APICs: messages go nowhere. */
   readonly apics?: Pick<LocalApics, 'sendMessage'>;
   readonly logger: Pick<Logger, 'warn'>;
-  /** Runs when the plugin goes whose device it is. */
+  /** Registers what to do when the plugin that owns the device is disposed of. */
   onDispose(undo: () => void): void;
 }
 
-/** Makes endpoints for one plugin; they leave the bus when the plugin goes. */
+/** Makes endpoints for one plugin; they leave the bus when the plugin is disposed of. */
 export interface PciEndpoints {
   /** Throws `PCI_SLOT_RANGE` and `PCI_SLOT_CONFLICT`. */
   make(options: PciEndpointOptions): PciEndpoint;
 }
 
-/** Each plugin's own. */
+/** Each plugin has its own. */
 export const PciEndpointsToken: Token<PciEndpoints> = token('pci-endpoints', '@visorkit/devices-pc');
 
-/** Addresses of interrupt messages (SDM 3A, 11.11.1). A write to any other is one to memory, which no device here makes. */
+/** Addresses of interrupt messages (SDM 3A, 11.11.1). A message to any other address would be a write to memory, which no device here makes. */
 const MESSAGES = { first: 0xfee0_0000, last: 0xfeef_ffff } as const;
 
 export class PciEndpoint {
@@ -66,7 +66,7 @@ export class PciEndpoint {
   #pin: PciInterruptPin | undefined;
   #msi: PciMsi | undefined;
   #msix: PciMsix | undefined;
-  /** Base address registers of memory, by number: what answers in parts of them. */
+  /** The memory of base address registers, by number, with the parts in which something else answers. */
   readonly #memory = new Map<number, BarMemory>();
 
   constructor(
@@ -110,8 +110,8 @@ export class PciEndpoint {
   }
 
   /**
-   * Offers `vectors` (1 to 2048) extended message-signalled interrupts, with the table and the pending bits in memory of a base address
-   * register: at offsets of one that the device has, where they answer in its place, or, left out, in one of their own.
+   * Offers `vectors` (1 to 2048) extended message-signalled interrupts. The table and the pending bits are in the memory of base address
+   * register `bar`, at the given offsets; if the device has that register already, they answer there instead of the device, else it is added.
    * Throws `PCI_VECTORS` and `PCI_MSIX_PLACE`.
    */
   addMsix(vectors: number, { bar, table = 0, pendingBits }: Partial<MsixPlace> & { bar: number }): void {
@@ -135,7 +135,7 @@ export class PciEndpoint {
     this.#msix = msix;
   }
 
-  /** Asks for the interrupt of the function's pin until `set(false)`; nothing without a pin, or while software uses messages. */
+  /** Asks for the interrupt of the function's pin until `setPin(false)`; has no effect without a pin, or while software uses messages. */
   setPin(asked: boolean): void {
     this.#pin?.set(asked);
   }

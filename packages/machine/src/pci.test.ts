@@ -115,7 +115,7 @@ describe('base address registers (6.2.5.1)', () => {
     );
     expect(() => config.addBar(0, { kind: 'io', size: 512, place })).toThrow(/a power of two from 4 to 256 is needed/);
     config.addBar(2, { kind: 'memory', size: 4096, bits: 64, place });
-    expect(() => config.addBar(3, { kind: 'io', size: 4, place })).toThrow(/32 bits at 3; 2 is one already/);
+    expect(() => config.addBar(3, { kind: 'io', size: 4, place })).toThrow(/32 bits at 3; register 2 is in use/);
     expect(() => config.addBar(5, { kind: 'memory', size: 4096, bits: 64, place })).toThrow(
       /64 bits at 5; there are 6, and 64 bits take two/,
     );

@@ -75,8 +75,8 @@ export class PortBus {
   }
 
   /**
-   * `count` ports that the guest places itself, as those of a PCI function; nowhere at first. The device is told ports from 0 on. Where
-   * somebody is already, they answer as soon as that place is free; `refused` is told meanwhile.
+   * `count` ports whose place the guest chooses, such as those of a PCI function; they have no place at first. The device sees them as ports
+   * from 0 on. If the chosen place is taken, `refused` is called, and the ports answer there as soon as the place is free.
    */
   movable(count: number, device: PortDevice, owner: string, refused: (why: string) => void): MovableClaim {
     return this.#waiting.claim(

@@ -1,5 +1,5 @@
 /**
- * Subcommands of the command line from outside: a module that a configuration or `--plugin` names may export `commands`, a list of
+ * Subcommands that modules add to the command line: a module that a configuration or `--plugin` names may export `commands`, a list of
  * `defineCommand({ name, describe, run })`.
  */
 import { dirname, resolve } from 'node:path';
@@ -61,8 +61,8 @@ const COMMAND_FIELDS: Fields = {
 };
 
 /**
- * The commands of the modules that `plugins` names, seen from the folder `fromDir`, and of the configuration `file`, or of the
- * folder's, if it has one. Throws SUBCOMMAND_SHAPE, and what loading a plugin or a configuration throws.
+ * The commands of the modules that `plugins` names (found from the folder `fromDir`), and of the configuration: `file`, or else the one
+ * in that folder, if any. Throws SUBCOMMAND_SHAPE, and what loading a plugin or a configuration throws.
  */
 export async function loadCommands(
   plugins: readonly string[],

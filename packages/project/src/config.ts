@@ -80,7 +80,7 @@ export async function loadConfig(path: string, shared?: SharedModules): Promise<
   return validateConfig((await loadConfigModule(file, shared)).default, file);
 }
 
-/** The module that a configuration is. Throws CONFIG_NOT_FOUND or CONFIG_LOAD. */
+/** Loads a configuration file as a module. Throws CONFIG_NOT_FOUND or CONFIG_LOAD. */
 export async function loadConfigModule(file: string, shared?: SharedModules): Promise<Record<string, unknown>> {
   if (!existsSync(file)) fail('CONFIG_NOT_FOUND', `There is no configuration file ${file}.`, { file });
   if (!/\.[mc]?[jt]s$/.test(file))
@@ -118,7 +118,7 @@ export interface Project {
 
 /**
  * Reads `file`, or the configuration of `folder` if it has one; `undefined` when it has none.
- * Paths in it count from the folder it lies in: kernel, firmware, initrd, modules, backend, plugins, the file of the serial console.
+ * Paths in it are relative to its own folder: kernel, firmware, initrd, modules, backend, plugins, the file of the serial console.
  */
 export async function loadProject(folder: string, file?: string, shared?: SharedModules): Promise<Project | undefined> {
   const found = file === undefined ? findConfig(folder) : resolve(folder, file);
@@ -145,7 +145,7 @@ export async function loadProject(folder: string, file?: string, shared?: Shared
   return { file: found, config, plugins: loaded, backend: { backend: at, options } };
 }
 
-/** Loads the plugins of a list; what is a plugin already stays as it is. Paths count from `fromDir`. */
+/** Loads the plugins of a list; entries that are plugins already stay as they are. Paths are relative to `fromDir`. */
 export async function loadPlugins(
   list: readonly ConfigPlugin[],
   fromDir: string,

@@ -143,8 +143,8 @@ function text(value: unknown): string | undefined {
 }
 
 /**
- * Imports a module. TypeScript goes through jiti, which also lets it import the kernel, this package and `shared` from where they are; so
- * does JavaScript that imports one of these and does not find one of its own.
+ * Imports a module. TypeScript goes through jiti, which also lets it import the kernel, this package and `shared` from where they are.
+ * JavaScript goes through jiti only if it imports one of these packages and has none of its own.
  */
 export async function importFile(file: string, shared: SharedModules = {}): Promise<Record<string, unknown>> {
   const virtualModules = {
@@ -169,7 +169,7 @@ export async function importFile(file: string, shared: SharedModules = {}): Prom
   return (await jiti.import(file)) as Record<string, unknown>;
 }
 
-/** Whether an import failed for want of one of these packages. */
+/** Whether an import failed because one of these packages was not found. */
 function lacks(error: unknown, packages: readonly string[]): boolean {
   return (
     error instanceof Error &&

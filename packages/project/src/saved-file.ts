@@ -28,12 +28,12 @@ const CHECKSUM_AT = 16;
 const HEAD_AT = 20;
 /** Byte strings from this length on are kept out of the head. */
 const LONG = 1024;
-/** Longest head, byte string and piece of RAM, uncompressed: a lying length must not take the host's memory. */
+/** Longest head, byte string and piece of RAM, uncompressed: a false length in a file must not use up the host's memory. */
 const LONGEST_HEAD = 64 << 20;
 const LONGEST = 64 << 20;
 /** How many pieces are compressed at a time. */
 const AT_ONCE = 16;
-/** Bytes that are read at a time for the checksum; the host's memory for them is used again. */
+/** Bytes that are read at a time for the checksum, into the same memory each time. */
 const READ = 512 << 10;
 
 const readFrom = promisify(read);
@@ -73,8 +73,8 @@ export async function writeSavedVm(path: string, { state, memory }: SavedVm): Pr
 }
 
 /**
- * Reads a saved VM; its memory is read when it is needed, from the file as it is now, whatever takes its name later. Throws `SAVED_FILE` for a
- * file that is truncated, altered, or no saved VM.
+ * Reads a saved VM. Its memory is read when it is needed, from the file that is opened now, even if another file takes its name later. Throws
+ * `SAVED_FILE` for a file that is truncated, altered, or not a saved VM.
  */
 export async function readSavedVm(path: string): Promise<SavedVm> {
   const file = new SavedFile(path);
@@ -102,7 +102,7 @@ export async function readSavedVm(path: string): Promise<SavedVm> {
     pieces.push(new StoredMemory(file, at, memory[index + 2], memory[index], memory[index + 1]));
     at += memory[index + 2];
   }
-  if (at !== file.length) return file.refuse(`${file.length} bytes are there, and its tables have ${at}`);
+  if (at !== file.length) return file.refuse(`it has ${file.length} bytes, but its tables describe ${at}`);
   try {
     const state = parse(text, { bytes: (number: string) => bytes[Number(number)] }) as SavedState;
     return { state, memory: pieces };
@@ -186,23 +186,23 @@ class SavedFile {
     }
   }
 
-  /** `length` bytes that are kept in the `stored` bytes from `at` on, compressed unless they are as many. */
+  /** `length` bytes that are kept in the `stored` bytes from `at` on, compressed unless the two lengths are equal. */
   unpack(at: number, stored: number, length: number): Uint8Array {
     if (stored === length) return plain(this.read(at, length));
     let bytes: Buffer;
     try {
-      // In one piece: zlib's usual pieces of 16 KiB would be put together afterwards
+      // In one chunk, because zlib's default chunks of 16 KiB would have to be joined afterwards
       bytes = inflateSync(this.read(at, stored), { chunkSize: Math.max(length, 64), maxOutputLength: length });
     } catch (error) {
-      return this.refuse(`what it has at ${at} is damaged (${messageOf(error)})`);
+      return this.refuse(`its data at offset ${at} is damaged (${messageOf(error)})`);
     }
     if (bytes.length !== length)
-      this.refuse(`what it has at ${at} gives ${bytes.length} bytes, and ${length} are right`);
+      this.refuse(`its data at offset ${at} unpacks to ${bytes.length} bytes; ${length} are needed`);
     return plain(bytes);
   }
 }
 
-/** Files of which no piece is in use any more are closed. */
+/** Closes files of which no piece is in use any more. */
 const unreferenced = new FinalizationRegistry<number>((descriptor) => closeSync(descriptor));
 
 /** A piece of RAM that is still in its file. */
@@ -248,8 +248,8 @@ function readHead(file: SavedFile, stored: number): Head {
 }
 
 /**
- * Compressed quickly, several at a time. What does not become shorter stays as it is, and so do pages that are needed at once: they are read one by
- * one, and unpacking them would be most of the work.
+ * Compresses quickly, several pieces at a time. A piece that would not become shorter stays as it is, and so do pages that are needed at once: they
+ * are read one by one, and unpacking them would be most of the work.
  */
 async function compressAll(pieces: readonly Pick<SavedMemory, 'bytes' | 'recent'>[]): Promise<Uint8Array[]> {
   const pack = async ({ bytes, recent }: (typeof pieces)[number]): Promise<Uint8Array> => {

@@ -91,12 +91,12 @@ export const FORM_MOVSX16: u32 = 42;
 export const FORM_CMOV: u32 = 43;
 export const FORM_SETCC: u32 = 44;
 export const FORM_POPCNT: u32 = 45;
-export const FORM_SCAN: u32 = 46; // BSF and BSR: number of it, of what it is with F3
+export const FORM_SCAN: u32 = 46; // BSF and BSR: number of the instruction, and of the one that it is with F3
 export const FORM_PREFETCH: u32 = 47;
 export const FORM_SYSTEM_GROUP: u32 = 48; // 0F 01
 export const FORM_GROUP9: u32 = 49; // 0F C7
 export const FORM_GROUP15: u32 = 50; // 0F AE
-export const FORM_VECTOR: u32 = 51; // the vector unit's own table knows
+export const FORM_VECTOR: u32 = 51; // looked up in the vector unit's own table
 
 /** The columns of a row. */
 // @ts-ignore: decorator

@@ -33,7 +33,7 @@ import { NONE, implicitMemory } from "./operand";
  * or two instructions have is a function below.
  */
 
-/** Makes the record by a row; one that is 0, or whose conditions do not hold, is undefined. */
+/** Makes the record that a row describes. If the row is 0, or its conditions do not hold, the instruction is undefined. */
 export function applyRow(row: usize): void {
   if (row == 0 || !allowed(rowFlags(row))) { undefined(); return; }
   applyFlags(rowFlags(row));

@@ -11,7 +11,7 @@ import { P_66, P_REP, P_REPNE, P_REX } from "../record";
 
 let at: usize = 0; // read cursor
 let end: usize = 0; // first byte that must not be read
-/** Bytes were wanting: what has been read since is 0. */
+/** Bytes were missing: everything read since then is 0. */
 export let short: bool = false;
 
 /** Reads from `source`; at most `available` bytes, and no instruction has more than 15. */
@@ -22,7 +22,7 @@ export function beginBytes(source: usize, available: u32): void {
 }
 export function bytesSince(source: usize): u32 { return <u32>(at - source); }
 export function atEnd(): bool { return at >= end; }
-/** The next byte, left where it is. Only where there is one. */
+/** The next byte, without moving past it. Only if there is one. */
 export function peek(): u32 { return load<u8>(at); }
 
 // @ts-ignore: decorator
@@ -70,7 +70,7 @@ export let immediate: i64 = 0;
 /** Selector of a far pointer in the code. */
 export let selector: u32 = 0;
 
-/** Nothing is known yet. */
+/** Begins an instruction: clears everything that was known of the one before. */
 export function beginInstruction(record: usize, mode: u32, is64Bit: bool): void {
   rec = record;
   handler = OP_UNDEFINED; unit = 0;

@@ -8,7 +8,7 @@ import {
   IMM_NONE, LOCK, MEMORY, MODRM, NATURAL, NOT_REAL, NO_PREFIX, ROW_BYTES, STACK, indexRows,
 } from "./format";
 import { GROUP_0F00, GROUP_BT } from "./groups";
-/** The opcodes behind 0F (SDM 2D table A-3). Columns: format.ts. What is in no row has a ModRM byte, and the vector unit knows it if anybody does. */
+/** The opcodes behind 0F (SDM 2D table A-3). Columns: format.ts. An opcode in no row has a ModRM byte, and is the vector unit's or undefined. */
 
 const ROWS: usize = memory.data<u32>([
   // System

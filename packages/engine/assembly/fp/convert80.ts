@@ -7,8 +7,8 @@ import {
 } from "./softfloat";
 import { unpack80, xSig, xSe, X80_BIAS, K_UNSUPPORTED, x80FromInteger } from "./floatx80";
 /**
- * Between the 80-bit format and the formats in memory. Conversions of operands raise nothing but tell the class found, as
- * the operation decides which exception wins; FLD raises by raiseLoad().
+ * Between the 80-bit format and the formats in memory. Conversions of operands raise nothing but return the class they found,
+ * because the operation decides which exception comes first; FLD raises by raiseLoad().
  */
 
 /** An f32 exactly as an extended number; returns its class. Fp.daz must be off, as the x87 has none. */

@@ -65,7 +65,7 @@ export function wMul(d: usize, a: usize, b: usize): void {
 
 const q0: usize = memory.data(32, 16);
 const rest: usize = memory.data(32, 16);
-/** d = a / b; d may be neither a nor b. A 64-bit quotient, and one of what it leaves. */
+/** d = a / b; d may be neither a nor b. The sum of a 64-bit quotient and the quotient of its remainder. */
 export function wDiv(d: usize, a: usize, b: usize): void {
   if (wHi(a) == 0) { wSet(d, 0, 0, 0, 0); return; }
   coreDiv(wExp(a), wHi(a), wExp(b), wHi(b));
@@ -90,7 +90,7 @@ export function fixDivSmall(hi: u64, lo: u64, n: u64): u64 {
   fixLo = (m << 32) | l;
   return h;
 }
-/** The magnitude of a wide number below 1 as a 128-bit fraction; what is lost leaves a lowest bit. */
+/** The magnitude of a wide number below 1 as a 128-bit fraction; if bits are lost, the lowest bit is set. */
 export function fixFrom(p: usize): u64 {
   const n = u32(-1 - wExp(p));
   const hi = wHi(p), lo = wLo(p);

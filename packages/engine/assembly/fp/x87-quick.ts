@@ -5,8 +5,8 @@ import { noteInstruction, SW_C1 } from "./x87-state";
 import { PE } from "./environment";
 /**
  * The usual case of the usual register instructions of the x87: both registers in use, normal operands and result, extended
- * precision, rounding to nearest, all exceptions masked. What is left of the environment is PE and C1. Everything else is for
- * x87-register.ts, from the beginning: nothing has been changed when these functions return false.
+ * precision, rounding to nearest, all exceptions masked. Only PE and C1 can change then. x87-register.ts handles every other
+ * case, from the beginning: nothing has been changed when these functions return false.
  */
 
 const TOP_BIT: u64 = 0x8000000000000000;

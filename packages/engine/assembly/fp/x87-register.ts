@@ -97,8 +97,8 @@ function condition(n: u32): bool {
 
 // ------------------------------------------------------------------------------------------------ arithmetic and comparison
 /**
- * ST(0) with an operand: 0 add, 1 mul, 2 com, 3 comp, 4 sub, 5 reversed sub, 6 div, 7 reversed div. The difference or quotient is
- * of ST(0) and the operand wherever it goes, which is why DC and DE name them the other way round.
+ * ST(0) with an operand: 0 add, 1 mul, 2 com, 3 comp, 4 sub, 5 reversed sub, 6 div, 7 reversed div. ST(0) is the first operand
+ * whichever register takes the difference or quotient, which is why DC and DE have the two names exchanged.
  */
 export function arithmetic(kind: u32, target: u32, popping: bool, sig: u64, se: u32): void {
   if (isEmpty(0)) {

@@ -31,7 +31,7 @@ function softwareException(pc: usize, type: u32, vector: u32): i32 {
   return deliverEvent(type, vector, 0, false, recLength(pc));
 }
 export function int3(pc: usize): i32 { return softwareException(pc, TYPE_SOFTWARE_EXCEPTION, BP); }
-/** INT1: #DB without a debug condition; DR6 stays, but for breakpoints that MOV SS held back: they are told with this #DB. */
+/** INT1: #DB without a debug condition. DR6 does not change, except that breakpoints held back by MOV SS are reported with this #DB. */
 export function int1(pc: usize): i32 {
   if (!interceptsException(DB, 0)) latchPendingBreakpoints();
   return softwareException(pc, TYPE_PRIVILEGED_SOFTWARE_EXCEPTION, DB);
@@ -120,7 +120,7 @@ function virtualInterruptFlag(): bool {
 export function hlt(pc: usize): i32 {
   if (cpl() != 0) return raiseError(GP, 0);
   if (primaryControl(PRIMARY_HLT_EXITING)) return vmexit(pc, REASON_HLT, 0);
-  // halted: the framework is told as at a deadline, and an event at an entry ends it
+  // halted: enter() returns to the framework as at a deadline, and an event at a later entry ends the halt
   store<u32>(ACTIVITY, 1);
   store<u64>(RIP, nextRip(pc));
   unblockInterrupts();

@@ -115,7 +115,7 @@ function writeIretFlags(level: u32, size: u32): void {
   writeFlags((readFlags() & ~mask) | (iretImage & mask));
 }
 
-/** IRET ends blocking by NMI even when it faults (SDM 3C 26.3); with NMIs exiting and not virtual it leaves it alone. */
+/** IRET ends blocking by NMI even when it faults (SDM 3C 26.3). If NMIs exit and are not virtual, IRET does not change the blocking. */
 function endNmiBlocking(): void {
   if (!pinControl(PIN_VIRTUAL_NMIS) && pinControl(PIN_NMI_EXITING)) return;
   markNmiUnblocked();

@@ -200,7 +200,7 @@ export function loadSegment(segment: u32, selector: u32): i32 {
   return OK;
 }
 
-/** Checks a data segment selector that is not null; the task switch names #TS for `vector`. */
+/** Checks a data segment selector that is not null; a task switch passes #TS as `vector`. */
 export function checkDataSegment(selector: u32, level: u32, vector: u32, absent: u32): i32 {
   if (fetchDescriptor(selector, vector) != OK) return FAULT;
   const ar = descriptorAr(), error = selector & 0xfffc, code = ar & AR_CODE;
@@ -231,7 +231,7 @@ export function dropPrivilegedSegments(level: u32): void {
 function dropOne(segment: u32, level: u32): void {
   const ar = segmentAr(segment);
   if ((ar & AR_UNUSABLE) != 0) {
-    // a null selector loses its RPL nowhere: the register stays null
+    // a null selector keeps its RPL, and the register stays null
     return;
   }
   const conforming = (ar & (AR_CODE | AR_CONFORMING)) == (AR_CODE | AR_CONFORMING);

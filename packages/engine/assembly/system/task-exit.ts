@@ -6,7 +6,7 @@ import { EXIT, FAULT } from "../status";
 import { TYPE_PRIVILEGED_SOFTWARE_EXCEPTION, TYPE_SOFTWARE_EXCEPTION, TYPE_SOFTWARE_INTERRUPT } from "../vmx/exits";
 import { deliverException } from "./exceptions";
 import { TASK_GATE, switchTask } from "./taskswitch";
-/** Task switches that made an exit, for the framework that has the processor carry them out. */
+/** Carries out task switches that made an exit, if the framework leaves them to the processor. */
 
 /**
  * Carries out the task switch of the last exit on the guest's state. `selector` and `source` are those of the exit qualification; an error

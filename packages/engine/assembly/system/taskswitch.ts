@@ -36,7 +36,7 @@ export const TASK_GATE: u32 = 3;
 /** The 104 bytes of the new TSS, read before anything is written. */
 const NEW: usize = memory.data(112, 16);
 
-/** Reads and checks the descriptor of the new TSS: SDM 3A table 8-1. It is the one last read then. */
+/** Reads and checks the descriptor of the new TSS (SDM 3A table 8-1), which is then the descriptor last read. */
 function checkNewTss(selector: u32, source: u32): i32 {
   const error = selector & 0xfffc;
   const vector = source == TASK_IRET ? TS : GP;

@@ -5,8 +5,8 @@ import {
 } from "../mode";
 
 /**
- * IA32_VMX_CR0_FIXED0: PE and PG (neither with "unrestricted guest"). NE is not fixed and neither is CR4.VMXE: the host is
- * not on this processor, and a guest's CR0 and CR4 then need no masks to start at reset.
+ * IA32_VMX_CR0_FIXED0: PE and PG (neither with "unrestricted guest"). NE and CR4.VMXE are not fixed: the host is not on this
+ * processor, and without them a guest can start in its state after reset with no masks for CR0 and CR4.
  */
 export const CR0_FIXED0: u64 = 0x80000001;
 /** IA32_VMX_CR4_FIXED1: every bit that this processor knows. */

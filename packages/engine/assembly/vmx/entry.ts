@@ -105,7 +105,7 @@ function useTranslations(): void {
   selectTranslations(load<u32>(VPID_IN_FORCE), load<u64>(EPTP_IN_FORCE), breakpointsEnabled());
 }
 
-/** Makes the controls count that say which translations are used: "enable EPT", "enable VPID", PML. */
+/** Applies the controls that decide which translations are used: "enable EPT", "enable VPID", PML. */
 function selectAddressSpace(dirty: u32): void {
   const eptp: u64 = secondaryControl(SECONDARY_EPT) ? load<u64>(V_EPTP) : 0;
   store<u32>(VPID_IN_FORCE, secondaryControl(SECONDARY_VPID) ? load<u16>(V_VPID) : 0);
@@ -206,8 +206,8 @@ export function vmEntry(): i32 {
 }
 
 /**
- * Makes fields that were written since the last entry count for translations from outside (observe), without checking them:
- * mode, controls and EPT pointer. The next entry still checks.
+ * Applies, without checks, the fields that were written since the last entry and that translations from outside (observe) depend on:
+ * mode, controls and EPT pointer. The next entry still checks them.
  */
 export function applyWrites(): void {
   store<u32>(SECONDARY_IN_FORCE, load<u32>(V_PRIMARY_CONTROLS) & PRIMARY_ACTIVATE_SECONDARY ? load<u32>(V_SECONDARY_CONTROLS) : 0);

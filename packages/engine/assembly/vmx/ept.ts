@@ -20,8 +20,8 @@ const VE_EPTP_INDEX: usize = 32;
 
 /**
  * EPT violation. `qualification` holds bits 0-6 and 8-11 (table 28-7). `suppressVe` is bit 63 of the EPT entry that stopped the
- * walk (the leaf, or the entry that is not present); without it, and with "EPT-violation #VE" set, the guest gets #VE
- * instead of the framework an exit. Either an exit or an exception is recorded.
+ * walk (the leaf, or the entry that is not present). If it is clear and "EPT-violation #VE" is set, the guest gets #VE, else
+ * the framework gets an exit. Either an exit or an exception is recorded.
  */
 export function eptViolation(
   gpa: u64, linear: u64, linearValid: bool, qualification: u32, suppressVe: bool = true,

@@ -1,6 +1,6 @@
 /**
  * INVEPT and INVVPID for the hypervisor (SDM 3C 29.4.3): they drop the translations of this processor that the tags name, and no others.
- * Their operands are checked here; that they are allowed at all, and who asks, is the caller's.
+ * Their operands are checked here; whether they are allowed at all is the caller's to check.
  */
 import { EPTP_IN_FORCE } from "../../src/layout";
 import { flushEptCache } from "../ept";

@@ -1,4 +1,4 @@
-/** The assistant's part in the exits of one vCPU: begins with an emulation that failed, and goes on over accesses to devices. */
+/** The assistant's part in the exits of one vCPU: it begins when the kernel fails to emulate, and continues after each access to a device. */
 import { ExitReason, VisorkitError } from '@visorkit/core';
 import type { Vcpu, VmExit } from '@visorkit/core';
 import { Vector } from '@visorkit/x86';

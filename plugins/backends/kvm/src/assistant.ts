@@ -2,7 +2,7 @@
  * The software processor as the kernel's assistant: it executes the one instruction that KVM could not emulate, on the same guest
  * memory, with the vCPU's state put into it and taken out again.
  *
- * It is made when it is needed first: most guests never do.
+ * It is made when it is first needed: most guests never need it.
  */
 import { Segment } from '@visorkit/core';
 import type { SegmentState, Vcpu } from '@visorkit/core';
@@ -135,7 +135,7 @@ export class Assistant {
     this.#engine!.mmio.complete();
   }
 
-  /** The vCPU does something else. */
+  /** The vCPU gives up the instruction that the assistant has begun for it. */
   release(vcpu: Vcpu): void {
     if (this.#owner === vcpu) this.#owner = undefined;
   }

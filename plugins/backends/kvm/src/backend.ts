@@ -219,7 +219,7 @@ export class KvmBackend implements Backend {
     return counts;
   }
 
-  /** Whom to {@link kick} so that a running vCPU comes back: plain data for another thread. */
+  /** What to pass to {@link kick} so that a running vCPU returns: plain data that can be sent to another thread. */
   get kickTarget(): KickTarget {
     return this.#required().thread.target;
   }

@@ -3,8 +3,8 @@ import { performance } from 'node:perf_hooks';
 import type { ExecutionClock } from '@visorkit/core';
 
 /**
- * A reading serves so many exits of the run loop, or until an entry is interrupted. Few enough that a guest which exits often reaches its
- * deadline at an exit, before the kernel's timer interrupts it: that costs as much as six exits, a reading a hundredth of one.
+ * How many exits of the run loop use one reading of the clock; an interrupted entry ends its use early. Few, so that a guest that exits often
+ * reaches its deadline at an exit, before the kernel's timer interrupts it: an interrupt costs as much as six exits, a reading a hundredth of one.
  */
 const READING_EXITS = 2;
 const PAIRS = 8;
@@ -16,7 +16,7 @@ export class KvmClock implements ExecutionClock {
   #origin: number;
   #reading = 0;
   #exits = 0;
-  /** Who asks with `refresh` does not know of the reading yet. */
+  /** The caller of `refresh` has not been told of the last reading yet. */
   #untold = true;
 
   constructor() {

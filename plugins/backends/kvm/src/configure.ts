@@ -1,4 +1,4 @@
-/** What a vCPU is given before it runs first, when all plugins have said what they want: its CPUID, and which MSRs of devices exit. */
+/** What a vCPU is given before its first run, when all plugins have said what they need: its CPUID, and which MSRs of devices exit. */
 import type { Vcpu } from '@visorkit/core';
 import { guestCpuid, setCpuid } from './cpuid.js';
 import type { MachineServices, VmParts } from './vm-parts.js';

@@ -1,4 +1,4 @@
-/** What of the guest's debugging exits: single steps, INT3, breakpoint registers. */
+/** Which debugging events of the guest exit: single steps, INT3, breakpoint registers. */
 import { Segment } from '@visorkit/core';
 import type { GuestMemory, Vcpu } from '@visorkit/core';
 import { GuestDebug, Request, Size } from './kvm-api.js';

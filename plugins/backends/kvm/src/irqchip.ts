@@ -142,11 +142,11 @@ export interface Doorbell {
   readonly value?: number;
 }
 
-/** Has the kernel ring (KVM_IOEVENTFD). Returns what takes it back. */
+/** Makes the kernel ring the doorbell (KVM_IOEVENTFD). Returns the function that removes it. */
 export function attachDoorbell(vmFd: number, event: EventDescriptor, doorbell: Doorbell): () => void {
   const { port, gpa, size, value } = doorbell;
   if ((port === undefined) === (gpa === undefined))
-    fail('KVM_DOORBELL', 'A doorbell is at a port or at a guest-physical address, one of the two.', { ...doorbell });
+    fail('KVM_DOORBELL', 'A doorbell needs either a port or a guest-physical address, and not both.', { ...doorbell });
   const request = (flags: number): number => {
     const bytes = new Uint8Array(64),
       view = new DataView(bytes.buffer);
@@ -161,7 +161,7 @@ export function attachDoorbell(vmFd: number, event: EventDescriptor, doorbell: D
   return () => void request(DEASSIGN);
 }
 
-/** Adding to the descriptor raises the line once (KVM_IRQFD). With interrupt controllers in the kernel. Returns what takes it back. */
+/** Adding to the descriptor raises the line once (KVM_IRQFD). Needs interrupt controllers in the kernel. Returns the function that ends it. */
 export function attachLine(vmFd: number, event: EventDescriptor, gsi: number): () => void {
   const request = (flags: number): number =>
     libc().ioctlPointer(vmFd, Request.IRQFD, Uint32Array.of(event.fd, gsi, flags, 0, 0, 0, 0, 0));

@@ -11,18 +11,18 @@ const FILTERABLE = [
   [0xc001_0000, 0x2000],
 ] as const;
 
-/** What of the MSR bus is asked. */
+/** The part of the MSR bus that is used here. */
 interface Devices {
   find(index: number): unknown;
 }
 
 /**
- * The filter of a VM. KVM has one for all vCPUs: what one of them wants exits on every one, and is given back to the kernel
- * where it is not wanted. Registers that KVM does not know exit anyway. x2APIC registers cannot be filtered; without an APIC of its
- * own KVM does not know them.
+ * The filter of a VM. KVM has one for all vCPUs: a register that is wanted for one vCPU exits on all of them, and for the others the
+ * access is carried out as the kernel would have done. Registers that KVM does not know exit anyway. x2APIC registers cannot be
+ * filtered, but KVM does not know them without an APIC of its own.
  */
 export class MsrFilter {
-  /** What the kernel has been told is not what is wanted now. */
+  /** The filter that the kernel has is not the one that is wanted now. */
   stale = true;
   readonly #vmFd: number;
   readonly #reads: (readonly Range[])[] = [];

@@ -74,7 +74,7 @@ export class Msrs {
     return this.listed.filter((index) => this.#get(index)).map((index) => [index, this.read(index)]);
   }
 
-  /** Those that hold their value already are left alone: some can only be read. */
+  /** MSRs that hold their value already are not written, because some are read-only. */
   restore(values: readonly (readonly [index: number, value: bigint])[]): void {
     for (const [index, value] of values) {
       if ((this.#get(index) && this.#one[2] === value) || this.#set(index, value)) continue;

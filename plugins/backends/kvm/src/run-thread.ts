@@ -1,10 +1,10 @@
 /**
- * How KVM_RUN is made to return: a signal to the thread that runs vCPUs, one sent by a timer of the kernel when a deadline comes, another
- * by another thread that wants it back.
+ * How KVM_RUN is made to return: by a signal to the thread that runs vCPUs. A timer of the kernel sends one signal at a deadline; another
+ * thread sends a second signal when it wants the vCPU to return.
  *
- * The signals are blocked in the thread at all times but inside KVM_RUN (KVM_SET_SIGNAL_MASK): no handler ever runs, and one that
- * comes a moment before KVM_RUN makes it return at once instead of being lost. So neither a deadline nor a kick can be missed, and
- * no thread of its own is needed.
+ * The signals are blocked in the thread except inside KVM_RUN (KVM_SET_SIGNAL_MASK): no signal handler ever runs, and a signal that
+ * comes a moment before KVM_RUN is not lost but makes it return at once. So neither a deadline nor a kick can be missed, and vCPUs
+ * need no thread of their own.
  */
 import { Errno, errno, libc } from './libc.js';
 import { kvmError } from './support.js';
@@ -41,7 +41,7 @@ export function kick(target: KickTarget): void {
   libc().syscallNumbers(SYS_TGKILL, target.process, target.thread, target.signal);
 }
 
-/** What the thread that runs vCPUs has for it; one for all VMs of a thread. */
+/** Timer and signals of a thread that runs vCPUs; one object for all VMs of the thread. */
 export class RunThread {
   readonly target: KickTarget;
   /** The argument of KVM_SET_SIGNAL_MASK: a length, then the thread's mask without the two signals. */
@@ -94,11 +94,11 @@ export class RunThread {
   }
 
   /**
-   * Has the signal come at a time of CLOCK_MONOTONIC in ns; at once when it has passed. Infinity: not at all. `now`: a reading of that clock,
-   * which may be a little old. Two system calls: not to be called when `ns` is what {@link armed} says.
+   * Sets the timer to send its signal at `ns` of CLOCK_MONOTONIC; at once if that has passed, never for Infinity. `now`: a reading of that clock,
+   * which may be a little old. Takes two system calls, so do not call it when `ns` equals {@link armed}.
    */
   arm(ns: number, now: number): void {
-    // The deadline before came while no guest ran: its signal waits, and would interrupt the next entry for nothing
+    // The previous deadline passed while no guest ran: its signal is pending, and would interrupt the next entry needlessly
     if (this.armed <= now) this.#take(this.#timerOnly);
     this.armed = ns;
     const time = this.#time;
@@ -112,7 +112,7 @@ export class RunThread {
     this.#libc.syscallTimer(SYS_TIMER_SETTIME, this.#timer, TIMER_ABSTIME, time, null);
   }
 
-  /** After KVM_RUN was interrupted: takes the signals that wait, so that the next one is not. The timer has to be armed again. */
+  /** After KVM_RUN was interrupted: takes the pending signals, so that the next KVM_RUN is not interrupted. The timer has to be armed again. */
   drain(): void {
     this.armed = NaN;
     while (this.#take(this.#both));

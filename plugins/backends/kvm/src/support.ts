@@ -38,7 +38,7 @@ const REQUIRED: readonly (keyof typeof Extension)[] = [
   'MP_STATE',
 ];
 
-/** Looks at /dev/kvm, down to making an empty VM. Leaves nothing open. `calls`: who is asked, the kernel by default. */
+/** Checks /dev/kvm, down to making an empty VM. Leaves nothing open. `calls`: the system calls to use, by default those of this machine. */
 export function checkKvm(device: string = DEVICE, calls?: Pick<LibC, 'open' | 'close' | 'ioctl'>): KvmSupport {
   const no = (
     problem: KvmProblem,

@@ -39,13 +39,13 @@ const EXIT_REASON = Run.EXIT_REASON / 4,
   MMIO_LENGTH = Run.MMIO_LENGTH / 4,
   MSR_DATA = Run.MSR_DATA / 4;
 /**
- * How much later than the deadline the guest is interrupted, ns: one that exits often reaches its deadline at an exit, and is spared an
- * interrupted entry each time. The kernel's own timers may be late by as much.
+ * How much later than the deadline the guest is interrupted, ns. Later, because a guest that exits often then reaches its deadline at an
+ * exit, and is spared an interrupted entry each time. The kernel's own timers may be late by as much.
  */
 const LATENESS = 40_000;
 /**
- * A guest that stood at one place for so many interrupted entries, with no event in between, gets so much more time, ns: on a busy host a
- * kernel may need longer for an entry (after a change of mode, say) than a slice is, and would begin anew each time.
+ * A guest whose RIP did not move during STALLED_ENTRIES interrupted entries, with no event in between, gets STALLED_TIME more ns: on a busy
+ * host the kernel may need longer for an entry (after a change of mode, say) than a slice lasts, and would start again each time.
  */
 const STALLED_ENTRIES = 8,
   STALLED_TIME = 4_000_000;
@@ -84,7 +84,7 @@ export class KvmVcpu extends KvmRegisters implements BackendVcpu {
   /** Interrupted entries in a row that left the guest where it was. */
   #stalled = 0;
   #interruptedAt = -1n;
-  /** Nothing has run since the state was set from outside: the shared page tells nothing yet. */
+  /** Nothing has run since the state was set from outside, so the shared page does not describe it yet. */
   #fresh = true;
   /** The kernel still has to finish the instruction of the last exit. */
   #completing = false;
@@ -241,8 +241,8 @@ export class KvmVcpu extends KvmRegisters implements BackendVcpu {
   }
 
   /**
-   * The kernel finishes an instruction that it has begun, whatever is answered; what that does to the registers and to
-   * the events that wait is put back.
+   * The kernel finishes an instruction that it has begun, whatever the answer; what that does to the registers and to
+   * pending events is undone afterwards.
    */
   dropExit(): void {
     const general = this.copyGeneral(),
@@ -255,7 +255,7 @@ export class KvmVcpu extends KvmRegisters implements BackendVcpu {
       this.#early = false;
       this.#completing = true;
       this.settle();
-    } while (this.#early); // one that accesses a device several times comes with each access
+    } while (this.#early); // an instruction that accesses a device several times exits at each access
     this.#events.restore(events);
     this.#events.queued = queued;
     this.putSpecial(special);
@@ -263,7 +263,7 @@ export class KvmVcpu extends KvmRegisters implements BackendVcpu {
     startExit(this.exit, ExitReason.PREEMPTION_TIMER);
   }
 
-  /** KVM delivers again by itself what an exit interrupted. */
+  /** Does nothing, because KVM itself delivers an event again that an exit interrupted. */
   reinjectEvent(): void {}
 
   canTakeInterrupt(): boolean {
@@ -297,7 +297,7 @@ export class KvmVcpu extends KvmRegisters implements BackendVcpu {
       !this.#completing &&
       !this.#fresh
     ) {
-      // The kernel itself gives the #GP of the instruction it waits with
+      // The kernel itself raises the #GP, because it has not finished the instruction yet
       this.#run.bytes[Run.MSR_ERROR] = 1;
       this.#finishLater();
       return;
@@ -319,7 +319,7 @@ export class KvmVcpu extends KvmRegisters implements BackendVcpu {
     debug.singleStep = primary.has('monitor-trap-flag');
     debug.softwareBreakpoints = (exceptionBitmap & EXCEPTION_BP) !== 0;
     debug.hardwareBreakpoints = (exceptionBitmap & EXCEPTION_DB) !== 0;
-    // Once used, the kernel may have to be told that it is over
+    // Once debugging has been used, the kernel may have to be told that it is over
     this.#debugUsed ||= debug.singleStep || debug.softwareBreakpoints || debug.hardwareBreakpoints;
     this.#parts.msrFilter.want(this.index, controls);
   }
@@ -437,7 +437,7 @@ export class KvmVcpu extends KvmRegisters implements BackendVcpu {
     if (this.apicBase !== base) this.apicBase = base;
   }
 
-  /** What was begun counts no more: the state is set anew. */
+  /** Gives up what was begun, because the state is set anew. */
   #abandon(): void {
     this.settle();
     this.#early = false;

@@ -457,8 +457,8 @@ describe('state', () => {
       code: 'SAVED_MISMATCH',
       details: {
         differences: [
-          'it had so many bytes of memory: 1048576, this one has 2097152',
-          'it had so many CPUs: 1, this one has 2',
+          'it had a memory size in bytes of 1048576, this one has 2097152',
+          'it had a number of CPUs of 1, this one has 2',
           'it had the time virtual, this one has real',
           'its processor had other CPUID leaves',
         ],

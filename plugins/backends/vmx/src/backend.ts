@@ -46,12 +46,12 @@ export interface VmxBackendOptions {
   readonly exitOnTaskSwitch?: boolean;
   /**
    * Where the processor's code, engine.wasm of @visorkit/engine, lies, or its bytes. Unless given it is looked for in the package, and beside the
-   * running module: a bundle needs it only when it has the file elsewhere or in itself.
+   * running module: a bundle needs this option only if it has the file elsewhere or within itself.
    */
   readonly processor?: ProcessorSource;
 }
 
-/** More than this take so long in turn that guests give up waiting for one another. */
+/** With more vCPUs than this, a turn comes round so late that a guest gives up waiting for its other vCPUs. */
 const MOST_CPUS = 64;
 
 /** Parts that exist once the memory does. */

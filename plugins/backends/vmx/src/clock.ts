@@ -17,7 +17,7 @@ export interface SavedClock {
 export interface VmxClock extends ExecutionClock {
   refresh(): boolean;
   readonly last: number;
-  /** Before an entry: makes the TSC right. True when what `retiredAt` gave before it holds no longer. */
+  /** Called before an entry: sets the TSC. True when earlier results of `retiredAt` are no longer valid. */
   beforeEntry(): boolean;
   /** Another vCPU's state has come into the engine. */
   processorChanged(): void;
@@ -118,7 +118,7 @@ export class RealClock implements VmxClock {
   /** Low half of `retired` then, and how many entries the reading may still serve. */
   #readingRetired = 0;
   #entries = 0;
-  /** The TSC, and who asks with `refresh`, do not know of the reading yet. */
+  /** `#fresh`: the TSC has not been set from the last reading yet. `#untold`: the caller of `refresh` has not been told of it yet. */
   #fresh = false;
   #untold = false;
 

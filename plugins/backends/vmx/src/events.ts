@@ -67,7 +67,7 @@ export class EventQueue {
 
   inject(info: number, errorCode: number, length: number): void {
     const { words } = this.engine;
-    // A guest whose handler faults (or is an INT) at once retires nothing; it must meet its instruction limit all the same
+    // A guest whose handler faults (or executes INT) at once retires nothing; it must reach its instruction limit all the same
     if (((info >>> 8) & 7) >= EventType.HARDWARE_EXCEPTION && this.engine.retired < this.limit)
       this.engine.countFault();
     words[INFO] = info;

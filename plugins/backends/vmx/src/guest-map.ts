@@ -1,4 +1,4 @@
-/** What lies in the machine's guest-physical address space, whatever a view makes of it: RAM and read-only memory, and where in the engine. */
+/** The machine's guest-physical memory (RAM and read-only memory), independent of what views show, and where it lies in the engine. */
 import { fail } from '@visorkit/core';
 import type { Engine } from '@visorkit/engine';
 import { PageRights } from '@visorkit/machine';
@@ -48,7 +48,7 @@ export class GuestMap {
     return rom;
   }
 
-  /** What the machine has at `gpa`; undefined for nothing but, perhaps, a device. */
+  /** The memory at `gpa`; undefined where there is none (but there may be a device). */
   at(gpa: number): MappedRange | undefined {
     return this.#roms.find((range) => within(range, gpa)) ?? this.ram.find((range) => within(range, gpa));
   }
@@ -79,7 +79,7 @@ export class GuestMap {
   }
 }
 
-/** At every access to a device: addresses above 2³¹ are not passed on, they would be made anew on the heap. */
+/** Called at every access to a device: takes the page, because passing an address above 2³¹ would make a new number on the heap. */
 function anyHas(ranges: readonly MappedRange[], page: number): boolean {
   const address = page * PAGE;
   for (const { gpa, size } of ranges) if (address >= gpa && address < gpa + size) return true;

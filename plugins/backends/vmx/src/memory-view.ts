@@ -11,7 +11,7 @@ import type { ShadowPages, VmxShadowPage } from './shadow-pages.js';
 const PAGE = 4096;
 /** Four levels of tables reach so far (SDM 3C 29.3.2). */
 const REACH = 2 ** 48;
-/** What `lost` of invalidateGuestPage says besides rights: walks through the page must be done anew. */
+/** A bit of `lost` of invalidateGuestPage that is not a right: page-table walks through the page must be done anew. */
 const WALKS = 8;
 /** More pages than this are cheaper to invalidate all together. */
 const SINGLY = 1024;
@@ -66,11 +66,9 @@ export class VmxMemoryView implements MemoryView {
 
   protect(gpa: number, rights: number): void {
     if ((rights & ~PageRights.RWX) !== 0 || !Number.isInteger(rights) || (rights & PageRights.RW) === PageRights.WRITE)
-      fail(
-        'VIEW_RIGHTS',
-        `Rights are a sum of read 1, write 2 and execute 4, and who may write must be able to read; got ${rights}.`,
-        { rights },
-      );
+      fail('VIEW_RIGHTS', `Rights are a sum of read 1, write 2 and execute 4, and write needs read; got ${rights}.`, {
+        rights,
+      });
     this.#change(gpa, this.#mapped(gpa), rights);
     if ((rights & PageRights.READ) !== 0) this.decoys.delete(pageNumber(gpa));
   }
@@ -122,7 +120,7 @@ export class VmxMemoryView implements MemoryView {
     const { tracking, engine } = this.around,
       pages: number[] = [];
     if (tracking === 'off')
-      fail('DIRTY_LOG_OFF', 'Nobody looks for written pages: call trackDirty first, with "flags" or "log".');
+      fail('DIRTY_LOG_OFF', 'Written pages are not being tracked: call trackDirty first, with "flags" or "log".');
     if (tracking === 'log') {
       this.around.collectWritten();
       for (const page of this.written) if (this.ept.takeFlags(page * PAGE, EptEntry.DIRTY)) pages.push(page * PAGE);
@@ -140,7 +138,7 @@ export class VmxMemoryView implements MemoryView {
     this.ept.harvest(EptEntry.DIRTY, () => {});
   }
 
-  /** Takes over what `other` shows, but for its tables. */
+  /** Copies what `other` shows, but not its tables. */
   copyFrom(other: VmxMemoryView): void {
     for (const [page, decoy] of other.decoys) this.decoys.set(page, decoy);
     for (const [page, shadow] of other.#shadows) this.#show(page * PAGE, shadow);

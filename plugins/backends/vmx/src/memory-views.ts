@@ -86,7 +86,8 @@ export class VmxMemoryViews implements MemoryViews, ViewSurroundings {
 
   destroy(view: MemoryView): void {
     const own = this.#own(view);
-    if (own === this.base) fail('VIEW_IN_USE', 'The base view is there as long as the VM is.', { index: 0 });
+    if (own === this.base)
+      fail('VIEW_IN_USE', 'The base view cannot be destroyed: it exists as long as the VM does.', { index: 0 });
     for (let index = 0; index < this.banks.count; index++) {
       if (this.#viewOf(index) === own)
         fail('VIEW_IN_USE', `vCPU ${index} is in view ${own.index}: put it into another one first.`, {
@@ -152,7 +153,7 @@ export class VmxMemoryViews implements MemoryViews, ViewSurroundings {
     if (how === 'log' && this.#log.taken)
       fail(
         'VIEW_TRACKING',
-        'A plugin has the control enable-pml for a log of its own; written pages can be found by "flags".',
+        'A plugin uses the control enable-pml for a log of its own; track written pages by "flags" instead.',
       );
     for (const view of this.all) {
       if (how !== 'off') view.ept.splitLargePages();
@@ -160,7 +161,7 @@ export class VmxMemoryViews implements MemoryViews, ViewSurroundings {
     }
     if (this.tracking === 'log' || how === 'log') this.#log.enable(how === 'log');
     this.tracking = how;
-    // the pointers have the switch of the flags in them
+    // written anew, because each EPT pointer contains the bit that switches dirty flags on
     for (let index = 0; index < this.banks.count; index++) {
       const view = this.#viewOf(index);
       if (view !== undefined) this.#write(view, index);
@@ -177,7 +178,7 @@ export class VmxMemoryViews implements MemoryViews, ViewSurroundings {
     this.engine.flushTranslations();
   }
 
-  /** A read of the vCPU on the engine that its view hides: answers it into the log. False when the page is not hidden. */
+  /** Answers, in the log, a read of a hidden page by the vCPU that is on the engine. False when its view does not hide the page. */
   answerRead(log: MmioLog): boolean {
     const decoys = this.#viewOf(this.banks.current)?.decoys;
     if (decoys === undefined || decoys.size === 0) return false; // the usual case, at every read of a device
@@ -189,7 +190,7 @@ export class VmxMemoryViews implements MemoryViews, ViewSurroundings {
     return true;
   }
 
-  /** The log of the vCPU on the engine is full (exit 62): empties it. False when it is not ours. */
+  /** Empties the log of the vCPU on the engine, which is full (exit 62). False when the log is a plugin's. */
   logFull(): boolean {
     if (this.tracking !== 'log') return false;
     this.#collect(this.banks.current);
@@ -302,7 +303,7 @@ export class VmxMemoryViews implements MemoryViews, ViewSurroundings {
 
   #enter(view: VmxMemoryView, index: number): void {
     if (this.#viewOf(index) === view) return;
-    if (this.tracking === 'log') this.#collect(index); // what it wrote in the view it leaves
+    if (this.tracking === 'log') this.#collect(index); // collects what it wrote in the view that it leaves
     this.#write(view, index);
   }
 

@@ -375,7 +375,7 @@ export abstract class VmxRegisters {
     });
   }
 
-  /** The processors share the counter, but for what each guest has moved its own by. */
+  /** The processors share one counter; to it each adds the amount by which the guest has moved its own. */
   private get tsc(): bigint {
     const { engine } = this.banks,
       at = layout.MSR_TSC_ADJUST >>> 3;

@@ -23,7 +23,7 @@ export const VCPU_STATE = v.object({
   /** The access to a device that is half done: bytes done, and bytes in all. */
   pieces: v.object({ done: count, size: v.pipe(count, v.maxValue(64)) }),
   tripleFault: v.boolean(),
-  /** What of the control fields plugins held. */
+  /** The bits of the control fields that plugins held. */
   held: v.object({ pin: count, primary: count, secondary: count, exit: count, entry: count }),
 });
 export type VmxVcpuState = v.InferOutput<typeof VCPU_STATE>;

@@ -52,7 +52,7 @@ const BREAKPOINT_MET = 1 << 12;
 const BLOCKING_BY_NMI = 8;
 const WINDOWS = (1 << 2) | (1 << 22);
 
-/** What a handler's RESUME does not move RIP over: exits between instructions, and those of a finished instruction. */
+/** Exits after which RESUME does not move RIP: those between instructions, and those of a finished instruction. */
 const BETWEEN = new Set<number>([
   ExitReason.EXTERNAL_INTERRUPT,
   ExitReason.TRIPLE_FAULT,
@@ -96,7 +96,7 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
   readonly #pieces: MmioPieces;
   #deadline = Infinity;
   #limit = Infinity;
-  /** The engine does not have the count of instructions yet at which the next run ends. */
+  /** The engine has not been given the instruction count yet at which the next run ends. */
   #stale = true;
   readonly #controls: VmcsControls;
   #merged: MergedControls;
@@ -367,7 +367,7 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
     }
   }
 
-  /** An IRET that was cut short had ended blocking by NMI; it is done again (SDM 3C 28.2.3, bit 12 of the qualification). */
+  /** Blocks NMIs again: an IRET that the exit cut short had ended the blocking, and will run again (SDM 3C 28.2.3, bit 12 of the qualification). */
   #blockNmiAgain(): void {
     const { exit } = this;
     if (

@@ -20,7 +20,7 @@ export class VmcsControls {
   yieldsOnPause = false;
   readonly #engine: Engine;
   readonly #several: boolean;
-  /** What of each field was written here for plugins: all the rest in it is the backend's own, or required. */
+  /** The bits of each field that were written here for plugins: all other bits are the backend's own, or required. */
   readonly #held: Record<ControlTableName, number> = { pin: 0, primary: 0, secondary: 0, exit: 0, entry: 0 };
   /** The page of the MSR bitmap, and what it was made from. */
   #bitmap = 0;
@@ -32,7 +32,7 @@ export class VmcsControls {
     this.#several = several;
   }
 
-  /** What was written for plugins: a VM that is restored may hold something else, and the rest of the fields stays. */
+  /** The bits written for plugins: after a restore, plugins may hold others, and only these bits are then replaced. */
   save(): Record<ControlTableName, number> {
     return { ...this.#held };
   }
@@ -63,7 +63,7 @@ export class VmcsControls {
     this.#writeBitmap(vmcs, controls);
   }
 
-  /** The MSR bitmap lets the processor answer for the MSRs it keeps (it exits for all others by itself), but for those held. */
+  /** The MSR bitmap lets the processor answer for the MSRs it keeps, except those that plugins hold. It exits for all others by itself. */
   #writeBitmap(vmcs: Vmcs, { msrRead, msrWrite }: MergedControls): void {
     if (msrRead === this.#msrRead && msrWrite === this.#msrWrite) return;
     this.#msrRead = msrRead;

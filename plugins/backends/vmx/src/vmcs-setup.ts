@@ -17,7 +17,7 @@ export function setUpVmcs(engine: Engine): void {
   vmcs.write64(VmcsField.TSC_MULTIPLIER, 1n << 48n);
   vmcs.write32(VmcsField.PLE_GAP, PAUSE_GAP);
   vmcs.write32(VmcsField.PLE_WINDOW, PAUSE_WINDOW);
-  // Every port exits: what is behind ports are devices
+  // Every port exits, because only devices are behind ports
   const io = pages.allocate(2);
   bytes.fill(0xff, io, io + 2 * 4096);
   vmcs.write64(VmcsField.IO_BITMAP_A, BigInt(io));

@@ -14,7 +14,7 @@ export class WrittenLog {
 
   constructor(private readonly banks: ProcessorBanks) {}
 
-  /** Some vCPU logs already, and not for us. */
+  /** A vCPU logs already, for a plugin and not for the views. */
   get taken(): boolean {
     return this.#pages.length === 0 && (this.#secondary(this.banks.state(0)) & ENABLE_PML) !== 0;
   }

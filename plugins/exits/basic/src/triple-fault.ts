@@ -1,4 +1,4 @@
-/** Exit 2: triple fault. The run ends with a full report, or the machine resets, as a PC's chipset would do it. */
+/** Exit 2: triple fault. The run ends with a full report, or the machine resets, as a PC's chipset resets it. */
 import { EXIT_STATUS, RETRY, Stage, definePlugin, stop } from '@visorkit/core';
 import type { Plugin } from '@visorkit/core';
 import { SystemControlToken } from '@visorkit/machine';
