@@ -109,5 +109,10 @@ describe('a memory without Linux', () => {
     );
     expect([...findVmCoreInfo(memoryOf(bytes))].map(({ release }) => release)).toEqual(['6.1', '6.1']);
     expect(LinuxKernel.find(memoryOf(bytes))).toBeUndefined();
+
+    const full = memoryOf(Buffer.alloc(4 << 20, `OSRELEASE=${'y'.repeat(6)}`));
+    const search = findVmCoreInfo(full);
+    expect(search.next()).toEqual({ done: true, value: false });
+    expect([...findVmCoreInfo(memoryOf(bytes))]).toHaveLength(2);
   });
 });

@@ -9,6 +9,8 @@ const BEGIN = new TextEncoder().encode('OSRELEASE=');
 /** Shorter texts are leftovers: a page that was used again, or the key in somebody's program. */
 const LEAST = 800;
 const MOST = 16 << 10;
+/** Places with the key that are looked at: a sound guest has some ten, and one that is full of them must not hold its reader up. */
+const MOST_PLACES = 10_000;
 const BLOCK = 1 << 20;
 
 export class VmCoreInfo {
@@ -41,18 +43,24 @@ export class VmCoreInfo {
 const hexadecimal = (text: string | undefined): bigint | undefined =>
   text !== undefined && /^[0-9a-f]{1,16}$/.test(text) ? BigInt(`0x${text}`) : undefined;
 
-/** Every text in memory that looks whole, in order of addresses: there are copies. */
-export function* findVmCoreInfo(memory: PhysicalMemory): Generator<VmCoreInfo, void, undefined> {
+/**
+ * Every text in memory that looks whole, in order of addresses: there are copies. Returns whether all of memory has been searched; it stops where too many places
+ * have the key.
+ */
+export function* findVmCoreInfo(memory: PhysicalMemory): Generator<VmCoreInfo, boolean, undefined> {
+  let places = 0;
   const block = new Uint8Array(BLOCK + MOST);
   for (const { start, end } of memory.ranges) {
     for (let at = start; at < end; at += BLOCK) {
       const bytes = block.subarray(0, memory.read(at, block.subarray(0, Math.min(block.length, end - at))));
       for (let place = find(bytes, 0); place >= 0 && place < BLOCK; place = find(bytes, place + 1)) {
+        if (++places > MOST_PLACES) return false;
         const info = textAt(bytes, place);
         if (info !== undefined) yield info;
       }
     }
   }
+  return true;
 }
 
 function textAt(bytes: Uint8Array, place: number): VmCoreInfo | undefined {
