@@ -16,6 +16,8 @@ const VMX = 1 << 5,
 const SVM = 1 << 2;
 /** 1:EDX. */
 const APIC = 1 << 9;
+/** EAX: APIC ID. EBX 7:0: core. ECX 7:0: node (AMD APM 3, appendix E.4.17). */
+const AMD_IDENTITY = 0x8000_001e;
 const KVM_FEATURES = 0x4000_0001;
 /** Features of KVM that work without its own APIC: clock sources and the I/O delay. */
 const KVM_WITHOUT_APIC = (1 << 0) | (1 << 1) | (1 << 3) | (1 << 24);
@@ -41,9 +43,27 @@ export function supportedCpuid(kvmFd: number): CpuidEntry[] {
     };
     if (entry.leaf === 1) entry.ecx = (entry.ecx & ~VMX) >>> 0;
     if (entry.leaf === 0x8000_0001) entry.ecx = (entry.ecx & ~SVM) >>> 0;
-    entries.push(entry);
+    entries.push(withoutIdentity(entry));
   }
   return entries;
+}
+
+/**
+ * Without what says on which of the host's processors the question was asked: KVM answers with that one's APIC ID, core and node, so that
+ * two answers differ, and a saved VM would seem to have had another processor. Each vCPU gets its own in {@link guestCpuid}.
+ */
+export function withoutIdentity(entry: CpuidEntry): CpuidEntry {
+  switch (entry.leaf >>> 0) {
+    case 1:
+      return { ...entry, ebx: entry.ebx & 0x00ff_ffff };
+    case 0x0b:
+    case 0x1f:
+      return { ...entry, edx: 0 };
+    case AMD_IDENTITY:
+      return { ...entry, eax: 0, ebx: (entry.ebx & ~0xff) >>> 0, ecx: (entry.ecx & ~0xff) >>> 0 };
+    default:
+      return entry;
+  }
 }
 
 /** What one vCPU's CPUID is to say: the machine's table with what depends on the vCPU and on where the APIC is. */
@@ -72,6 +92,9 @@ export function guestCpuid(
     } else if (leaf === 0x0b || leaf === 0x1f) {
       found.edx = id;
       found.ecx = ((found.ecx & ~0xff) | (entry.subleaf & 0xff)) >>> 0;
+    } else if (leaf === AMD_IDENTITY) {
+      found.eax = id;
+      found.ebx = ((found.ebx & ~0xff) | (id & 0xff)) >>> 0;
     } else if (leaf === KVM_FEATURES && !kernelApic) found.eax = (found.eax & KVM_WITHOUT_APIC) >>> 0;
     return found;
   });
