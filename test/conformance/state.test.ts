@@ -101,6 +101,24 @@ describe.each(BACKENDS)('save and restore on $name', (backend) => {
   });
 });
 
+it('memory that a machine has not, or that comes twice, is refused', async () => {
+  const [backend] = BACKENDS; // the kernel looks at it, whatever the backend
+  const machine = await createMachine(backend, GUEST);
+  await machine.vmm.load();
+  const { state, memory } = machine.vmm.save();
+  await machine.vmm.dispose();
+  const [first] = memory;
+  for (const [pieces, said] of [
+    [[...memory, first], /has the memory at 0x[0-9a-f]+ twice/],
+    [[{ ...first, gpa: machine.vmm.memory.size }], /which are not whole pages of this one's memory/],
+    [[{ ...first, gpa: first.gpa + 1 }], /which are not whole pages/],
+  ] as const) {
+    const other = await createMachine(backend, GUEST);
+    await expect(other.vmm.restore({ state, memory: pieces })).rejects.toThrow(said);
+    await other.vmm.dispose();
+  }
+});
+
 it.skipIf(BACKENDS.length < 2)('what the guest computes is the same on all backends', async () => {
   const [first, ...others] = await Promise.all(BACKENDS.map((backend) => runOn(backend, GUEST)));
   for (const other of others) expect(other).toEqual(first);

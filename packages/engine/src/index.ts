@@ -22,7 +22,7 @@ export type { ProcessorSource } from './module.js';
 export { ProcessorState } from './processor-state.js';
 export { recentPages } from './recent-pages.js';
 export type { Vmcs } from './vmcs.js';
-export { CONTROL_FIELDS, writeControls, writeHostState } from './vmcs-setup.js';
+export { CONTROL_FIELDS, OWN_STATE, writeControls, writeHostState } from './vmcs-setup.js';
 export { restoreStructures, saveStructures } from './state.js';
 export type { EngineState, VmxStructures } from './state.js';
 export type { WasmMemory, WasmModule } from './webassembly.js';

@@ -2,7 +2,7 @@
 import { EptBuilder, VmcsField, eptPointer } from '@visorkit/x86';
 import type { Engine } from './engine.js';
 import { GUEST_RAM } from './layout.js';
-import { writeControls, writeHostState } from './vmcs-setup.js';
+import { OWN_STATE, writeControls, writeHostState } from './vmcs-setup.js';
 
 /**
  * Writes a VMCS that passes every check of VM entry: EPT over all of RAM, and a guest in 64-bit mode with restricted state (its own
@@ -19,15 +19,8 @@ export function writeValidVmcs(engine: Engine, cr3 = 0x1000n): EptBuilder {
   writeControls(vmcs, 'pin', ['nmi-exiting', 'virtual-nmis']);
   writeControls(vmcs, 'primary', ['hlt-exiting', 'unconditional-io-exiting', 'activate-secondary-controls']);
   writeControls(vmcs, 'secondary', ['enable-ept', 'enable-vpid', 'enable-rdtscp', 'enable-invpcid']);
-  writeControls(vmcs, 'exit', [
-    'host-address-space-size',
-    'save-debug-controls',
-    'save-pat',
-    'save-efer',
-    'load-efer',
-    'load-pat',
-  ]);
-  writeControls(vmcs, 'entry', ['load-debug-controls', 'load-pat', 'load-efer', 'ia-32e-mode-guest']);
+  writeControls(vmcs, 'exit', OWN_STATE.exit);
+  writeControls(vmcs, 'entry', [...OWN_STATE.entry, 'ia-32e-mode-guest']);
   vmcs.write32(VmcsField.VPID, 1);
   vmcs.write64(VmcsField.EPT_POINTER, eptPointer(ept.root));
   vmcs.write64(VmcsField.VMCS_LINK_POINTER, 0xffff_ffff_ffff_ffffn);

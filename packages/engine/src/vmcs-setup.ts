@@ -19,6 +19,12 @@ export function writeControls(vmcs: Vmcs, group: ControlTableName, names: Iterab
   vmcs.write32(field, (required | controlBits(group, names)) >>> 0);
 }
 
+/** Exit and entry controls by which guest and host each have debug controls, PAT and EFER of their own; the host is in 64-bit mode. */
+export const OWN_STATE = {
+  exit: ['host-address-space-size', 'save-debug-controls', 'save-pat', 'save-efer', 'load-efer', 'load-pat'],
+  entry: ['load-debug-controls', 'load-pat', 'load-efer'],
+} as const;
+
 /**
  * The host state that a 64-bit hypervisor would have: paging on, PAE, flat segments. It is checked at each entry and never loaded: the host is
  * JavaScript.

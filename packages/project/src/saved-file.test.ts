@@ -1,4 +1,5 @@
 /** Files of saved VMs: what is written is read again, and what was cut or altered is refused. */
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -105,6 +106,9 @@ describe('the file of a saved VM', () => {
   it('is not begun where it cannot be written, and says why', async () => {
     await expect(writeSavedVm(join(folder, 'no', 'such'), saved)).rejects.toMatchObject({ code: 'SAVED_FILE' });
     await expect(readSavedVm(join(folder, 'nothing'))).rejects.toMatchObject({ code: 'SAVED_FILE' });
+    await expect(readSavedVm(folder)).rejects.toThrow('it is not a file');
+    if (spawnSync('mkfifo', [join(folder, 'pipe')]).status === 0)
+      await expect(readSavedVm(join(folder, 'pipe'))).rejects.toThrow('it is not a file');
     writeFileSync(join(folder, 'text'), 'This is not a saved VM.');
     await expect(readSavedVm(join(folder, 'text'))).rejects.toThrow('it is not a saved VM');
   });

@@ -14,7 +14,7 @@
  *
  * RAM stays in the file until it is needed: a guest that goes on needs a tenth of it.
  */
-import { closeSync, fstatSync, openSync, read, readSync } from 'node:fs';
+import { closeSync, constants as flags, fstatSync, openSync, read, readSync } from 'node:fs';
 import { open, rename, rm } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { constants, crc32, deflate, inflateSync } from 'node:zlib';
@@ -118,7 +118,8 @@ class SavedFile {
 
   constructor(readonly path: string) {
     try {
-      this.#descriptor = openSync(path, 'r');
+      // A pipe without a writer is refused below, instead of waited for
+      this.#descriptor = openSync(path, flags.O_RDONLY | (flags.O_NONBLOCK ?? 0));
       unreferenced.register(this, this.#descriptor);
       const stat = fstatSync(this.#descriptor);
       if (!stat.isFile()) throw new Error('it is not a file');

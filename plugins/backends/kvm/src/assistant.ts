@@ -9,6 +9,7 @@ import type { SegmentState, Vcpu } from '@visorkit/core';
 import {
   XCR0_SUPPORTED,
   Engine,
+  OWN_STATE,
   describeEntryRule,
   processorModuleNow,
   writeControls,
@@ -53,7 +54,6 @@ const MSRS = [
 ] as const;
 /** INT3 and INTO are delivered by the processor itself; every other exception comes back. */
 const EXCEPTIONS = (0xffff_ffff & ~((1 << Vector.BP) | (1 << Vector.OF))) >>> 0;
-const ENTRY = ['load-debug-controls', 'load-pat', 'load-efer'];
 const VPID = 1,
   PAGE = 4096,
   LMA = 1n << 10n,
@@ -246,7 +246,11 @@ export class Assistant {
     for (const index of MSRS) if (vcpu.hasMsr(index)) engine.writeMsr(index, vcpu.readMsr(index));
     if (vcpu.hasMsr(Msr.IA32_TIME_STAMP_COUNTER)) engine.setTsc(Number(vcpu.readMsr(Msr.IA32_TIME_STAMP_COUNTER)));
     putFloatingPoint(engine, extended.load());
-    writeControls(engine.vmcs, 'entry', (vcpu.efer & LMA) !== 0n ? [...ENTRY, 'ia-32e-mode-guest'] : ENTRY);
+    writeControls(
+      engine.vmcs,
+      'entry',
+      (vcpu.efer & LMA) !== 0n ? [...OWN_STATE.entry, 'ia-32e-mode-guest'] : OWN_STATE.entry,
+    );
     engine.touchGuest();
   }
 
@@ -307,14 +311,7 @@ export class Assistant {
       'enable-invpcid',
       'enable-xsaves',
     ]);
-    writeControls(vmcs, 'exit', [
-      'host-address-space-size',
-      'save-debug-controls',
-      'save-pat',
-      'save-efer',
-      'load-efer',
-      'load-pat',
-    ]);
+    writeControls(vmcs, 'exit', OWN_STATE.exit);
     vmcs.write32(VmcsField.EXCEPTION_BITMAP, EXCEPTIONS);
     vmcs.write32(VmcsField.VPID, VPID);
     vmcs.write64(VmcsField.EPT_POINTER, eptPointer(ept.root));
