@@ -2,7 +2,7 @@
  * What an OS profile is: it finds a kernel of its kind in a memory, and answers what tools ask. Profiles come from packages, ours or anybody's: a module
  * offers one by `export const profile = defineOsProfile({ … })`.
  */
-import type { AddressSpace } from './address-space.js';
+import type { AbsentEntry, AddressSpace } from './address-space.js';
 import type { PhysicalMemory } from './physical-memory.js';
 import type { SymbolTable } from './symbols/symbol-table.js';
 import type { TypeTable } from './types/type.js';
@@ -58,6 +58,10 @@ export interface GuestKernel {
   /** Throws where the kernel has none that can be read. */
   readonly symbols: SymbolTable;
   readonly types: TypeTable;
+  /** What entries of page tables that are not present mean to it. Nothing unless given. */
+  readonly absentEntry?: AbsentEntry;
+  /** Whether it still is in memory where it was found: a running guest may have started another one. Cheap. */
+  isThere(): boolean;
   /** Every process, in the kernel's order. */
   processes(): Iterable<GuestProcess>;
   /** What is loaded into the kernel: modules, drivers. */
