@@ -50,7 +50,7 @@ describe.each([
     expect(parseInt(image.id.slice(8), 16)).toBe(image.sizeOfImage);
     expect(exportsOf(image).sort()).toEqual([...EXPORTED].sort());
     const { symbols, complete, name: own } = image.exports()!;
-    expect([complete, own]).toEqual([true, 'sample.dll']);
+    expect([complete, own]).toEqual([true, name]);
     const text = image.sections[0];
     expect(symbols.address('leave')).toBe(base + BigInt(text.address));
     expect(symbols.address('also_leave')).toBe(symbols.address('leave'));
