@@ -25,7 +25,11 @@ const LEVELS = 3n;
 const LOW_BITS = 7n;
 
 /** Handles of a process, in order. `process`: address of its EPROCESS. */
-export function* handles(kernel: KernelBase, process: bigint, objects = new Objects(kernel)): Generator<WindowsHandle, void, undefined> {
+export function* handles(
+  kernel: KernelBase,
+  process: bigint,
+  objects = new Objects(kernel),
+): Generator<WindowsHandle, void, undefined> {
   const table = unlessRefused(() => kernel.struct('_EPROCESS', process).big('ObjectTable'));
   if (table === undefined || !kernel.isKernel(table)) return;
   const code = unlessRefused(() => kernel.pointerAt(kernel.struct('_HANDLE_TABLE', table).at('TableCode')));
@@ -69,7 +73,9 @@ function* pages(
     }
     const covered = each ** (next.level - 1);
     for (let entry = each - 1; entry >= 0; entry--) {
-      const below: bigint | undefined = unlessRefused(() => kernel.pointerAt(next!.table + BigInt(entry * kernel.pointerSize)));
+      const below: bigint | undefined = unlessRefused(() =>
+        kernel.pointerAt(next!.table + BigInt(entry * kernel.pointerSize)),
+      );
       if (below !== undefined && kernel.isKernel(below))
         open.push({ table: below, level: next.level - 1, index: next.index + entry * covered });
     }

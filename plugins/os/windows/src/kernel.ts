@@ -148,6 +148,14 @@ export class KernelBase {
     return new StructView(space, this.type(type), this.wrap(address));
   }
 
+  /** Address of the EPROCESS of System, the first process of the list. Throws `WINDOWS_SYMBOLS`, `VMI_UNMAPPED`. */
+  get system(): bigint {
+    const head = this.symbols.address('PsActiveProcessHead');
+    if (head === undefined || this.symbols.address('PsInitialSystemProcess') !== undefined)
+      return this.pointerAt(this.symbol('PsInitialSystemProcess'));
+    return this.wrap(this.pointerAt(head) - BigInt(this.field('_EPROCESS', 'ActiveProcessLinks').offset));
+  }
+
   // ── Memory
 
   pointerAt(address: bigint, space = this.space): bigint {
@@ -228,9 +236,8 @@ export class KernelBase {
   }
 
   #systemRoot(): bigint | undefined {
-    const pointer = this.symbols.address('PsInitialSystemProcess');
-    const system = pointer === undefined ? undefined : this.pointerAt(pointer);
-    if (system === undefined || !this.isKernel(system)) return undefined;
+    const { system } = this;
+    if (!this.isKernel(system)) return undefined;
     const root = this.pointerAt(this.struct('_EPROCESS', system).at('Pcb.DirectoryTableBase'));
     const space = new AddressSpace(this.memory, this.space.mode, root);
     return space.translate(system) === this.space.translate(system) ? root : undefined;

@@ -61,24 +61,29 @@ export class Objects {
     const view = this.kernel.struct('_OBJECT_HEADER', header);
     if (view.has('Type')) return this.#typeName(view.big('Type'));
     const index = this.#indexOf(header);
-    this.#types ??= this.#findTypes();
-    return this.#types.get(index) ?? `type ${index}`;
+    return this.#names.get(index) ?? `type ${index}`;
   }
 
   /** The name that an object has in the kernel's name space; empty for none. */
   nameOf(header: bigint): string {
-    return unlessRefused(() => {
-      const view = this.kernel.struct('_OBJECT_HEADER', header);
-      let before: number;
-      if (view.has('InfoMask')) {
-        const mask = view.number('InfoMask');
-        if ((mask & Part.NAME) === 0) return '';
-        before = this.#sizeOf('_OBJECT_HEADER_NAME_INFO');
-        if ((mask & Part.CREATOR) !== 0) before += this.#sizeOf('_OBJECT_HEADER_CREATOR_INFO');
-      } else before = view.number('NameInfoOffset');
-      if (before === 0) return '';
-      return this.kernel.unicode(this.kernel.struct('_OBJECT_HEADER_NAME_INFO', header - BigInt(before)).at('Name'));
-    }) ?? '';
+    return (
+      unlessRefused(() => {
+        const view = this.kernel.struct('_OBJECT_HEADER', header);
+        let before: number;
+        if (view.has('InfoMask')) {
+          const mask = view.number('InfoMask');
+          if ((mask & Part.NAME) === 0) return '';
+          before = this.#sizeOf('_OBJECT_HEADER_NAME_INFO');
+          if ((mask & Part.CREATOR) !== 0) before += this.#sizeOf('_OBJECT_HEADER_CREATOR_INFO');
+        } else before = view.number('NameInfoOffset');
+        if (before === 0) return '';
+        return this.kernel.unicode(this.kernel.struct('_OBJECT_HEADER_NAME_INFO', header - BigInt(before)).at('Name'));
+      }) ?? ''
+    );
+  }
+
+  get #names(): ReadonlyMap<number, string> {
+    return (this.#types ??= this.#findTypes());
   }
 
   #sizeOf(type: string): number {
@@ -102,10 +107,10 @@ export class Objects {
     const known = address === undefined ? undefined : unlessRefused(() => this.kernel.space.u8(address));
     if (known !== undefined) return known;
     const found = unlessRefused(() => {
-      const system = this.headerOf(this.kernel.pointerAt(this.kernel.symbol('PsInitialSystemProcess')));
-      const type = this.kernel.pointerAt(this.kernel.symbol('PsProcessType'));
+      const system = this.headerOf(this.kernel.system);
       const hidden = this.kernel.struct('_OBJECT_HEADER', system).number('TypeIndex');
-      return hidden ^ secondByte(system) ^ (this.kernel.struct('_OBJECT_TYPE', type).number('Index') & 0xff);
+      const [index] = [...this.#names].find(([, name]) => name === 'Process') ?? [undefined];
+      return index === undefined ? undefined : hidden ^ secondByte(system) ^ index;
     });
     return found ?? 0;
   }

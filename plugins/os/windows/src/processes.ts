@@ -58,8 +58,8 @@ export function* processes(kernel: KernelBase): Generator<WindowsProcess, void, 
 function activeProcessHead(kernel: KernelBase): bigint {
   const head = kernel.symbols.address('PsActiveProcessHead');
   if (head !== undefined) return head;
-  const system = kernel.struct('_EPROCESS', kernel.pointerAt(kernel.symbol('PsInitialSystemProcess')));
-  return kernel.pointerAt(system.at('ActiveProcessLinks') + BigInt(kernel.pointerSize));
+  const links = kernel.struct('_EPROCESS', kernel.system).at('ActiveProcessLinks');
+  return kernel.pointerAt(links + BigInt(kernel.pointerSize));
 }
 
 function describe(kernel: KernelBase, view: StructView): WindowsProcess {

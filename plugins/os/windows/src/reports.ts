@@ -151,12 +151,23 @@ export function reportsOf(kernel: WindowsKernel): Readonly<Record<string, Report
         yield ['system time', timeText(shared.systemTime)];
         yield ['booted', timeText(shared.bootTime)];
         const bias = shared.timeZoneBias;
-        yield ['time zone', bias === undefined ? '' : `UTC ${bias > 0n ? '-' : '+'} ${Math.abs(Number(bias / 600_000_000n))} min`];
+        yield [
+          'time zone',
+          bias === undefined ? '' : `UTC ${bias > 0n ? '-' : '+'} ${Math.abs(Number(bias / 600_000_000n))} min`,
+        ];
         yield ['debugger', shared.isDebugged ? 'attached' : 'none'];
         yield ['found by', base.how];
-        yield ['kernel', base.image === undefined ? '' : `at 0x${base.image.base.toString(16)}, ${base.image.sizeOfImage} bytes`];
+        yield [
+          'kernel',
+          base.image === undefined ? '' : `at 0x${base.image.base.toString(16)}, ${base.image.sizeOfImage} bytes`,
+        ];
         yield ['PDB', base.pdb];
-        yield ['KDBG', base.kdbg === undefined ? '' : `at 0x${base.kdbg.address.toString(16)}${base.kdbg.encoded ? ', encoded' : ''}`];
+        yield [
+          'KDBG',
+          base.kdbg === undefined
+            ? ''
+            : `at 0x${base.kdbg.address.toString(16)}${base.kdbg.encoded ? ', encoded' : ''}`,
+        ];
         yield ['page tables', `${kernel.space.mode}, root at 0x${kernel.space.root.toString(16)}`];
         yield ['symbols', `${kernel.symbols.size}, from ${kernel.symbols.source}`];
         yield ['types', kernel.types.source];

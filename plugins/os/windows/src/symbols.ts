@@ -60,7 +60,12 @@ export class JoinedSymbols implements SymbolTable {
   }
 }
 
-export function kernelSymbols(known: KnownOfGuest, image: PeImage | undefined, kdbg: Kdbg | undefined, wrap: (address: bigint) => bigint): JoinedSymbols {
+export function kernelSymbols(
+  known: KnownOfGuest,
+  image: PeImage | undefined,
+  kdbg: Kdbg | undefined,
+  wrap: (address: bigint) => bigint,
+): JoinedSymbols {
   const asSymbol = ([name, address]: readonly [string, bigint]): GuestSymbol => ({ name, address, type: 'D' });
   const given: [string, bigint][] = IN_HEADERS.flatMap((name) => {
     const value = valueOf(known, name);

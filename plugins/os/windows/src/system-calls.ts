@@ -42,7 +42,8 @@ export function* systemCalls(kernel: KernelBase): Generator<SystemCall, void, un
       // Absolute on 32-bit systems; relative to the table on 64-bit ones, the low 4 bits say how many arguments are on the stack
       const value = unlessRefused(() => kernel.space.u32(entry));
       if (value === undefined) continue;
-      const address = kernel.pointerSize === 4 ? BigInt(value) : kernel.wrap(descriptor.base + BigInt((value | 0) >> 4));
+      const address =
+        kernel.pointerSize === 4 ? BigInt(value) : kernel.wrap(descriptor.base + BigInt((value | 0) >> 4));
       const owner = ownerOf(own, address)?.name ?? '';
       const near = kernel.symbols.nearest(address);
       // A symbol far away is another function's
@@ -54,7 +55,11 @@ export function* systemCalls(kernel: KernelBase): Generator<SystemCall, void, un
         table,
         number: (table << 12) | index,
         address,
-        symbol: !isNear ? '' : near.offset === 0n ? near.symbol.name : `${near.symbol.name}+0x${near.offset.toString(16)}`,
+        symbol: !isNear
+          ? ''
+          : near.offset === 0n
+            ? near.symbol.name
+            : `${near.symbol.name}+0x${near.offset.toString(16)}`,
         owner,
         finding,
       };

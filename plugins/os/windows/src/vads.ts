@@ -39,7 +39,11 @@ const TYPES = ['', 'physical', 'image', 'AWE', 'write watch', 'large pages', 'ro
 const IMAGE = TYPES.indexOf('image');
 
 /** Mappings of a process, in order of addresses. `process`: address of its EPROCESS. */
-export function* mappings(kernel: KernelBase, process: bigint, objects = new Objects(kernel)): Generator<WindowsMapping, void, undefined> {
+export function* mappings(
+  kernel: KernelBase,
+  process: bigint,
+  objects = new Objects(kernel),
+): Generator<WindowsMapping, void, undefined> {
   const tree = treeOf(kernel);
   const root = unlessRefused(() => tree.root(kernel.struct('_EPROCESS', process)));
   const child = (node: bigint, offset: bigint): bigint => {
@@ -123,7 +127,12 @@ function describe(kernel: KernelBase, objects: Objects, address: bigint): Window
 
 function fileOf(kernel: KernelBase, objects: Objects, vad: StructView): string {
   const subsection = vad.has('Subsection') ? vad.big('Subsection') : undefined;
-  const area = subsection === undefined ? vad.big('ControlArea') : subsection === 0n ? 0n : kernel.struct('_SUBSECTION', subsection).big('ControlArea');
+  const area =
+    subsection === undefined
+      ? vad.big('ControlArea')
+      : subsection === 0n
+        ? 0n
+        : kernel.struct('_SUBSECTION', subsection).big('ControlArea');
   if (!kernel.isKernel(area)) return '';
   // From Vista on the low bits count references
   const pointer = kernel.pointerAt(kernel.struct('_CONTROL_AREA', area).at('FilePointer'));

@@ -48,7 +48,8 @@ function* roots(memory: PhysicalMemory, known: KnownOfGuest): Generator<Root, vo
     const root = valueOf(known, name);
     // Which mode it is nobody says
     if (root !== undefined)
-      for (const mode of ['4-level', 'pae', '32-bit', '5-level'] as const) yield { mode, root, how: `the value ${name}` };
+      for (const mode of ['4-level', 'pae', '32-bit', '5-level'] as const)
+        yield { mode, root, how: `the value ${name}` };
   }
   const { cr0, cr3, cr4, efer } = known.registers ?? {};
   if (cr3 !== undefined && cr0 !== undefined) {
@@ -108,7 +109,8 @@ class Search {
   ): Generator<{ base?: bigint; address: bigint; by: string }, void, undefined> {
     for (const name of ['KernBase', 'win_ntoskrnl_va']) {
       const base = valueOf(this.known, name);
-      if (base !== undefined) yield { base: BigInt.asUintN(8 * pointerSize, base), address: base, by: `the value ${name}` };
+      if (base !== undefined)
+        yield { base: BigInt.asUintN(8 * pointerSize, base), address: base, by: `the value ${name}` };
     }
     const block = this.#knownBlock(space, pointerSize);
     if (block !== undefined) yield { base: block.kernelBase, address: block.kernelBase, by: 'the given KDBG' };
@@ -120,8 +122,7 @@ class Search {
       if (isKernel(registers.lstar)) yield { address: registers.lstar, by: 'LSTAR' };
       if (isKernel(registers.cstar)) yield { address: registers.cstar, by: 'CSTAR' };
     }
-    const regions =
-      pointerSize === 8 ? [registers.gsBase, registers.kernelGsBase] : [registers.fsBase, FIXED_KPCR];
+    const regions = pointerSize === 8 ? [registers.gsBase, registers.kernelGsBase] : [registers.fsBase, FIXED_KPCR];
     for (const kpcr of regions) {
       if (!isKernel(kpcr) || pointerAt(space, kpcr + KPCR[pointerSize].SELF, pointerSize) !== kpcr) continue;
       const version = pointerAt(space, kpcr + KPCR[pointerSize].VERSION, pointerSize);
@@ -143,11 +144,7 @@ class Search {
    * The kernel by what else tells it: the image whose debug directory names the kernel's PDB file, or a block whose lists are mapped, where the headers are not in
    * memory.
    */
-  #marked(
-    space: AddressSpace,
-    pointerSize: 4 | 8,
-    tables: number,
-  ): { image?: PeImage; kdbg?: Kdbg } | undefined {
+  #marked(space: AddressSpace, pointerSize: 4 | 8, tables: number): { image?: PeImage; kdbg?: Kdbg } | undefined {
     this.#marks ??= {
       records: new Set(recordsIn(this.memory)),
       blocks: new Set(first(scanKdbg(this.memory), MOST_RECORDS)),

@@ -106,9 +106,12 @@ interface Constants {
 }
 
 function constantsOf(symbols: SymbolTable): Constants[] {
-  const [block, flag, never, always] = ['KdDebuggerDataBlock', 'KdpDataBlockEncoded', 'KiWaitNever', 'KiWaitAlways'].map(
-    (name) => symbols.address(name),
-  );
+  const [block, flag, never, always] = [
+    'KdDebuggerDataBlock',
+    'KdpDataBlockEncoded',
+    'KiWaitNever',
+    'KiWaitAlways',
+  ].map((name) => symbols.address(name));
   if (block === undefined || flag === undefined || never === undefined || always === undefined) return [];
   return [{ block, flag, never, always }];
 }
@@ -134,8 +137,7 @@ function decode(space: AddressSpace, { block, flag, never, always }: Constants):
   return parseKdbg(bytes.subarray(0, there - (there % 8)), block, 8, true);
 }
 
-const rotate = (value: bigint, by: bigint): bigint =>
-  BigInt.asUintN(64, (value << by) | (value >> (64n - by)));
+const rotate = (value: bigint, by: bigint): bigint => BigInt.asUintN(64, (value << by) | (value >> (64n - by)));
 
 /** Code before and behind a BSWAP that belongs to the same function: KdCopyDataBlock has some 100 bytes, with unrolled loops more. */
 const BEFORE = 0x100;
@@ -170,7 +172,11 @@ function* constantsIn(text: Uint8Array, base: bigint): Generator<Constants, void
   }
 }
 
-function referencesIn(view: DataView, from: number, to: number): Record<'compared' | 'addresses' | 'numbers', Set<number>> {
+function referencesIn(
+  view: DataView,
+  from: number,
+  to: number,
+): Record<'compared' | 'addresses' | 'numbers', Set<number>> {
   const compared = new Set<number>(),
     addresses = new Set<number>(),
     numbers = new Set<number>();
@@ -181,7 +187,8 @@ function referencesIn(view: DataView, from: number, to: number): Record<'compare
     const first = view.getUint8(at),
       second = view.getUint8(at + 1);
     // CMP byte [RIP+disp32], 0: the displacement counts from behind the byte
-    if (first === 0x80 && second === 0x3d && view.getUint8(at + 6) === 0) add(compared, at + 7 + view.getInt32(at + 2, true));
+    if (first === 0x80 && second === 0x3d && view.getUint8(at + 6) === 0)
+      add(compared, at + 7 + view.getInt32(at + 2, true));
     // REX.W or REX.WR, opcode, ModRM of [RIP+disp32]
     if ((first & 0xfb) !== 0x48 || (view.getUint8(at + 2) & 0xc7) !== 0x05) continue;
     const target = at + 7 + view.getInt32(at + 3, true);

@@ -46,8 +46,7 @@ export function* selfReferences(memory: PhysicalMemory): Generator<Root, void, u
     for (const { address, words } of pages(memory, from, to)) {
       if (found['4-level'].length < MOST_ROOTS && isPml4(address, words)) found['4-level'].push(BigInt(address));
       if (found['32-bit'].length < MOST_ROOTS && isDirectory(address, words)) found['32-bit'].push(BigInt(address));
-      if (found.pae.length < MOST_ROOTS)
-        for (const at of paeRoots(memory, words)) found.pae.push(BigInt(address + at));
+      if (found.pae.length < MOST_ROOTS) for (const at of paeRoots(memory, words)) found.pae.push(BigInt(address + at));
     }
     for (const mode of ['4-level', 'pae', '32-bit'] as const)
       for (const root of found[mode])

@@ -20,8 +20,14 @@ export interface WindowsBuild {
 
 /** The same in all versions. */
 const COMMON = {
-  4: { _LIST_ENTRY: '8 Flink@0:*_LIST_ENTRY Blink@4:*_LIST_ENTRY', _UNICODE_STRING: '8 Length@0:u2 MaximumLength@2:u2 Buffer@4:p' },
-  8: { _LIST_ENTRY: '10 Flink@0:*_LIST_ENTRY Blink@8:*_LIST_ENTRY', _UNICODE_STRING: '10 Length@0:u2 MaximumLength@2:u2 Buffer@8:p' },
+  4: {
+    _LIST_ENTRY: '8 Flink@0:*_LIST_ENTRY Blink@4:*_LIST_ENTRY',
+    _UNICODE_STRING: '8 Length@0:u2 MaximumLength@2:u2 Buffer@4:p',
+  },
+  8: {
+    _LIST_ENTRY: '10 Flink@0:*_LIST_ENTRY Blink@8:*_LIST_ENTRY',
+    _UNICODE_STRING: '10 Length@0:u2 MaximumLength@2:u2 Buffer@8:p',
+  },
 } as const;
 
 /** Types of a build; those of the nearest one before it that the tables have. Undefined for one that is older than all of them. */
@@ -35,7 +41,11 @@ export function builtInTypes(pointerSize: 4 | 8, build: WindowsBuild): TypeTable
     if (found !== undefined) layouts.set(name, found[1]);
   }
   const text = build.revision === 0 ? `${build.number}` : `${build.number}.${build.revision}`;
-  return new LayoutTypes(`built-in offsets of ${8 * pointerSize}-bit Windows from build ${row[0]} on, for ${text}`, pointerSize, layouts);
+  return new LayoutTypes(
+    `built-in offsets of ${8 * pointerSize}-bit Windows from build ${row[0]} on, for ${text}`,
+    pointerSize,
+    layouts,
+  );
 }
 
 function rowFor(rows: LayoutRows, { number, revision }: WindowsBuild): LayoutRows[number] | undefined {
