@@ -2,7 +2,7 @@
 import { SymbolList } from '@visorkit/vmi';
 import type { GuestSymbol, KnownOfGuest, NearSymbol, PeImage, SymbolTable } from '@visorkit/vmi';
 import type { Kdbg } from './find/kdbg.js';
-import { valueOf } from './find/find.js';
+import { knownValue } from './find/find.js';
 
 /** Lists that a crash dump's header names. */
 const IN_HEADERS = ['PsLoadedModuleList', 'PsActiveProcessHead'];
@@ -68,7 +68,7 @@ export function kernelSymbols(
 ): JoinedSymbols {
   const asSymbol = ([name, address]: readonly [string, bigint]): GuestSymbol => ({ name, address, type: 'D' });
   const given: [string, bigint][] = IN_HEADERS.flatMap((name) => {
-    const value = valueOf(known, name);
+    const value = knownValue(known, name);
     return value === undefined || value === 0n ? [] : [[name, wrap(value)] as [string, bigint]];
   });
   return new JoinedSymbols([

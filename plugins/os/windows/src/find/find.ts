@@ -45,7 +45,7 @@ export function findKernel(memory: PhysicalMemory, known: KnownOfGuest): FoundKe
 /** Page tables to try: what is known first, then what is found. */
 function* roots(memory: PhysicalMemory, known: KnownOfGuest): Generator<Root, void, undefined> {
   for (const name of ['DirectoryTableBase', 'kpgd']) {
-    const root = valueOf(known, name);
+    const root = knownValue(known, name);
     // Which mode it is nobody says
     if (root !== undefined)
       for (const mode of ['4-level', 'pae', '32-bit', '5-level'] as const)
@@ -108,7 +108,7 @@ class Search {
     hint: bigint | undefined,
   ): Generator<{ base?: bigint; address: bigint; by: string }, void, undefined> {
     for (const name of ['KernBase', 'win_ntoskrnl_va']) {
-      const base = valueOf(this.known, name);
+      const base = knownValue(this.known, name);
       if (base !== undefined)
         yield { base: BigInt.asUintN(8 * pointerSize, base), address: base, by: `the value ${name}` };
     }
@@ -136,7 +136,7 @@ class Search {
   }
 
   #knownBlock(space: AddressSpace, pointerSize: 4 | 8): Kdbg | undefined {
-    const address = valueOf(this.known, 'KdDebuggerDataBlock');
+    const address = knownValue(this.known, 'KdDebuggerDataBlock');
     return address === undefined ? undefined : kdbgAt(space, BigInt.asUintN(8 * pointerSize, address), pointerSize);
   }
 
@@ -194,7 +194,7 @@ function pointerAt(space: AddressSpace, address: bigint, pointerSize: 4 | 8): bi
 }
 
 /** A number that is known by name; text is read as C writes it. */
-export function valueOf(known: KnownOfGuest, name: string): bigint | undefined {
+export function knownValue(known: KnownOfGuest, name: string): bigint | undefined {
   const value = known.values?.[name];
   if (typeof value === 'bigint') return value;
   return value !== undefined && /^(0x[0-9a-f]+|\d+)$/i.test(value) ? BigInt(value) : undefined;
