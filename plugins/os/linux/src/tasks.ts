@@ -16,6 +16,9 @@ const NAME_BYTES = 16;
 const HIGHEST_PID = 1 << 22;
 /** The high half of every address of the kernel's is at least this. */
 const KERNEL_HALF = 0xff00_0000;
+/** Priorities of tasks are below this (include/linux/sched/prio.h). */
+const PRIORITIES = 140;
+const PAGE = 4096;
 /** task_struct lies at a multiple of the cache's line. */
 const TASK_ALIGNMENT = 64;
 
@@ -71,7 +74,15 @@ export function* scanTasks(kernel: KernelBase): Generator<LinuxTask, void, undef
   const base = directMap(kernel);
   const { memory, pointerSize } = kernel;
   const offset = (path: string): number => kernel.field('task_struct', path).offset;
-  const [comm, pid, tasks, cred, parent] = ['comm', 'pid', 'tasks', 'real_cred', 'real_parent'].map(offset);
+  const [comm, pid, tasks, cred, parent, stack, prio] = [
+    'comm',
+    'pid',
+    'tasks',
+    'real_cred',
+    'real_parent',
+    'stack',
+    'prio',
+  ].map(offset);
   const size = kernel.type('task_struct').size;
   const pointerAt = (at: number): bigint =>
     pointerSize === 8 ? (memory.big(at) ?? 0n) : BigInt(Math.max(0, memory.u32(at)));
@@ -82,7 +93,8 @@ export function* scanTasks(kernel: KernelBase): Generator<LinuxTask, void, undef
     for (let at = range.start; at + size <= range.end; at += TASK_ALIGNMENT) {
       // Cheapest first: most places fail at the first test
       if (memory.u32(at + pid) > HIGHEST_PID || memory.u8(at + comm) < 0x20) continue;
-      if (!isPointer(at + cred) || !isPointer(at + tasks)) continue;
+      if (!isPointer(at + cred) || !isPointer(at + tasks) || !isPointer(at + stack)) continue;
+      if (memory.u32(at + prio) >= PRIORITIES || (memory.u32(at + stack) & (PAGE - 1)) !== 0) continue;
       if (memory.u8(at + comm + NAME_BYTES - 1) !== 0) continue;
       const address = kernel.wrap(base + BigInt(at));
       const process = pointerAt(at + parent);
