@@ -8,6 +8,7 @@ export type { WindowsDll, WindowsModule } from './modules.js';
 export { Objects } from './objects.js';
 export { osWindows, profile } from './plugin.js';
 export type { WindowsProcess, WindowsThread } from './processes.js';
+export { WINDOWS_REPORTS } from './reports.js';
 export { SharedData, timeText } from './shared-data.js';
 export type { SystemCall } from './system-calls.js';
 export type { WindowsMapping } from './vads.js';

@@ -1,4 +1,5 @@
 /** The tables that tools print, by the name of the tool. */
+import { isVisorkitError } from '@visorkit/core';
 import type { Cell, Column, Report, ReportOptions } from '@visorkit/vmi';
 import { unlessRefused } from './find/image.js';
 import { spaceOf } from './processes.js';
@@ -21,160 +22,174 @@ const OFFSETS = [
   ['win_pname', '_EPROCESS', 'ImageFileName'],
 ] as const;
 
-export function reportsOf(kernel: WindowsKernel): Readonly<Record<string, Report>> {
-  const chosen = (pids: ReportOptions['pids']): WindowsProcess[] =>
-    [...kernel.processes()].filter(({ pid }) => pids === undefined || pids.includes(pid));
-  /** A table with the rows of each process, its number and name first. */
-  const ofProcesses = (
-    describe: string,
-    columns: readonly Column[],
-    rows: (process: WindowsProcess) => Iterable<readonly Cell[]>,
-  ): Report => ({
-    describe,
-    columns: [PID, NAME, ...columns],
-    *rows({ pids }) {
-      for (const process of chosen(pids)) for (const row of rows(process)) yield [process.pid, process.name, ...row];
-    },
-  });
-  const mapped = ofProcesses(
-    'memory that each process has mapped (VADs)',
-    [address('START'), address('END'), text('PROTECTION'), text('TYPE'), text('PRIVATE'), text('PATH')],
-    function* (process) {
-      for (const { start, end, protection, type, private: own, file } of kernel.mappings(process.address))
-        yield [start, end, protection, type, own ? 'yes' : 'no', file];
-    },
-  );
+const chosen = (kernel: WindowsKernel, pids: ReportOptions['pids']): WindowsProcess[] =>
+  [...kernel.processes()].filter(({ pid }) => pids === undefined || pids.includes(pid));
 
-  return {
-    pstree: {
-      describe: 'processes as a tree',
-      columns: [PID, number('PPID'), NAME, text('PATH'), text('CREATED'), text('EXITED')],
-      *rows() {
-        for (const { process, depth } of asTree([...kernel.processes()]))
-          yield [
-            process.pid,
-            process.ppid,
-            `${'  '.repeat(depth)}${process.name}`,
-            process.path,
-            timeText(process.created),
-            timeText(process.exited),
-          ];
-      },
+/** A table with the rows of each process, its number and name first. */
+const ofProcesses = (
+  describe: string,
+  columns: readonly Column[],
+  rows: (kernel: WindowsKernel, process: WindowsProcess) => Iterable<readonly Cell[]>,
+): Report<WindowsKernel> => ({
+  describe,
+  columns: [PID, NAME, ...columns],
+  *rows(kernel, { pids }) {
+    for (const process of chosen(kernel, pids)) {
+      try {
+        for (const row of rows(kernel, process)) yield [process.pid, process.name, ...row];
+      } catch (error) {
+        // One process that cannot be read, or that is being changed, does not hide the others
+        if (!isVisorkitError(error)) throw error;
+        yield [
+          process.pid,
+          process.name,
+          ...columns.map((_column, index) => (index === 0 ? `(${error.message})` : undefined)),
+        ];
+      }
+    }
+  },
+});
+
+const MAPPED = ofProcesses(
+  'memory that each process has mapped (VADs)',
+  [address('START'), address('END'), text('PROTECTION'), text('TYPE'), text('PRIVATE'), text('PATH')],
+  function* (kernel, process) {
+    for (const { start, end, protection, type, private: own, file } of kernel.mappings(process.address))
+      yield [start, end, protection, type, own ? 'yes' : 'no', file];
+  },
+);
+
+export const WINDOWS_REPORTS: Readonly<Record<string, Report<WindowsKernel>>> = {
+  pstree: {
+    describe: 'processes as a tree',
+    columns: [PID, number('PPID'), NAME, text('PATH'), text('CREATED'), text('EXITED')],
+    *rows(kernel) {
+      for (const { process, depth } of asTree([...kernel.processes()]))
+        yield [
+          process.pid,
+          process.ppid,
+          `${'  '.repeat(depth)}${process.name}`,
+          process.path,
+          timeText(process.created),
+          timeText(process.exited),
+        ];
     },
-    threads: ofProcesses(
-      'threads of each process',
-      [number('TID'), text('STATE'), text('CREATED'), address('START'), address('WIN32 START'), address('ETHREAD')],
-      function* (process) {
-        for (const { tid, state, created, start, win32Start, address: at } of kernel.threads(process.address))
-          yield [tid, state, timeText(created), start, win32Start, at];
-      },
-    ),
-    psaux: ofProcesses('command line of each process', [text('COMMAND LINE')], function* (process) {
-      const line = commandLine(kernel, process);
-      if (line !== undefined) yield [line];
-    }),
-    vads: mapped,
-    maps: mapped,
-    handles: ofProcesses(
-      'handles of each process',
-      [hex('HANDLE'), text('TYPE'), hex('ACCESS'), address('OBJECT'), text('OBJECT NAME')],
-      function* (process) {
-        for (const { handle, type, access, object, name } of kernel.handles(process.address))
-          yield [handle, type, access, object, name];
-      },
-    ),
-    lsof: ofProcesses('open files of each process', [hex('HANDLE'), hex('ACCESS'), text('PATH')], function* (process) {
+  },
+  threads: ofProcesses(
+    'threads of each process',
+    [number('TID'), text('STATE'), text('CREATED'), address('START'), address('WIN32 START'), address('ETHREAD')],
+    function* (kernel, process) {
+      for (const { tid, state, created, start, win32Start, address: at } of kernel.threads(process.address))
+        yield [tid, state, timeText(created), start, win32Start, at];
+    },
+  ),
+  psaux: ofProcesses('command line of each process', [text('COMMAND LINE')], function* (kernel, process) {
+    const line = commandLine(kernel, process);
+    if (line !== undefined) yield [line];
+  }),
+  vads: MAPPED,
+  maps: MAPPED,
+  handles: ofProcesses(
+    'handles of each process',
+    [hex('HANDLE'), text('TYPE'), hex('ACCESS'), address('OBJECT'), text('OBJECT NAME')],
+    function* (kernel, process) {
+      for (const { handle, type, access, object, name } of kernel.handles(process.address))
+        yield [handle, type, access, object, name];
+    },
+  ),
+  lsof: ofProcesses(
+    'open files of each process',
+    [hex('HANDLE'), hex('ACCESS'), text('PATH')],
+    function* (kernel, process) {
       for (const { handle, type, access, name } of kernel.handles(process.address))
         if (type === 'File') yield [handle, access, name];
-    }),
-    dlls: ofProcesses(
-      'DLLs that each process has loaded',
-      [address('BASE'), number('SIZE'), number('BITS'), text('DLL'), text('PATH')],
-      function* (process) {
-        const bits = 8 * kernel.types.pointerSize;
-        for (const { base, size, wow64, name, path } of kernel.dlls(process))
-          yield [base, size, wow64 ? 32 : bits, name, path];
-      },
-    ),
-    modules: {
-      describe: 'drivers, and the kernel itself',
-      columns: [NAME, address('BASE'), number('SIZE'), address('ENTRY'), text('PATH')],
-      *rows() {
-        for (const { name, base, size, entry, path } of kernel.modules()) yield [name, base, size, entry, path];
-      },
     },
-    'syscall-table': {
-      describe: 'system calls, and whether each entry points where it should',
-      columns: [number('TABLE'), hex('NUMBER'), address('ADDRESS'), text('SYMBOL'), text('OWNER'), text('FINDING')],
-      *rows() {
-        for (const { table, number: call, address: at, symbol, owner, finding } of kernel.systemCalls())
-          yield [table, call, at, symbol, owner, finding];
-      },
+  ),
+  dlls: ofProcesses(
+    'DLLs that each process has loaded',
+    [address('BASE'), number('SIZE'), number('BITS'), text('DLL'), text('PATH')],
+    function* (kernel, process) {
+      const bits = 8 * kernel.types.pointerSize;
+      for (const { base, size, wow64, name, path } of kernel.dlls(process))
+        yield [base, size, wow64 ? 32 : bits, name, path];
     },
-    'win-guid': {
-      describe: "which build the kernel is, by its image's headers",
-      columns: [NAME, text('VALUE')],
-      *rows() {
-        const { guid } = kernel;
-        if (guid === undefined) return;
-        const { image } = kernel.base;
-        yield ['version', image!.osVersion.join('.')];
-        yield ['PE GUID', guid.pe];
-        yield ['PDB GUID', guid.pdb === '' ? '' : `${guid.pdb}${guid.age.toString(16)}`];
-        yield ['kernel filename', guid.pdbName];
-        yield ['multi-processor', guid.multiprocessor ? 'yes' : 'no'];
-        yield ['PAE', guid.pae ? 'yes' : 'no'];
-        yield ['sections', image!.sections.map(({ name }) => name).join(' ')];
-      },
+  ),
+  modules: {
+    describe: 'drivers, and the kernel itself',
+    columns: [NAME, address('BASE'), number('SIZE'), address('ENTRY'), text('PATH')],
+    *rows(kernel) {
+      for (const { name, base, size, entry, path } of kernel.modules()) yield [name, base, size, entry, path];
     },
-    'win-offsets': {
-      describe: 'offsets and addresses under the names of LibVMI',
-      columns: [NAME, hex('VALUE')],
-      *rows() {
-        for (const [name, type, field] of OFFSETS)
-          if (kernel.base.hasField(type, field)) yield [name, kernel.base.field(type, field).offset];
-        if (kernel.base.image !== undefined) yield ['win_ntoskrnl_va', kernel.base.image.base];
-        if (kernel.base.kdbg !== undefined) yield ['win_kdbg', kernel.base.kdbg.address];
-        yield ['kpgd', kernel.space.root];
-      },
+  },
+  'syscall-table': {
+    describe: 'system calls, and whether each entry points where it should',
+    columns: [number('TABLE'), hex('NUMBER'), address('ADDRESS'), text('SYMBOL'), text('OWNER'), text('FINDING')],
+    *rows(kernel) {
+      for (const { table, number: call, address: at, symbol, owner, finding } of kernel.systemCalls())
+        yield [table, call, at, symbol, owner, finding];
     },
-    info: {
-      describe: 'what the kernel says of itself',
-      columns: [NAME, text('VALUE')],
-      *rows() {
-        const { base } = kernel;
-        const { shared } = base;
-        yield ['release', kernel.release];
-        yield ['bits', `${8 * base.pointerSize}${kernel.space.mode === 'pae' ? ', with PAE' : ''}`];
-        yield ['product', shared.product];
-        yield ['system root', shared.systemRoot];
-        yield ['system time', timeText(shared.systemTime)];
-        yield ['booted', timeText(shared.bootTime)];
-        const bias = shared.timeZoneBias;
-        yield [
-          'time zone',
-          bias === undefined ? '' : `UTC ${bias > 0n ? '-' : '+'} ${Math.abs(Number(bias / 600_000_000n))} min`,
-        ];
-        yield ['debugger', shared.isDebugged ? 'attached' : 'none'];
-        yield ['found by', base.how];
-        yield [
-          'kernel',
-          base.image === undefined ? '' : `at 0x${base.image.base.toString(16)}, ${base.image.sizeOfImage} bytes`,
-        ];
-        yield ['PDB', base.pdb];
-        yield [
-          'KDBG',
-          base.kdbg === undefined
-            ? ''
-            : `at 0x${base.kdbg.address.toString(16)}${base.kdbg.encoded ? ', encoded' : ''}`,
-        ];
-        yield ['page tables', `${kernel.space.mode}, root at 0x${kernel.space.root.toString(16)}`];
-        yield ['symbols', `${kernel.symbols.size}, from ${kernel.symbols.source}`];
-        yield ['types', kernel.types.source];
-      },
+  },
+  'win-guid': {
+    describe: "which build the kernel is, by its image's headers",
+    columns: [NAME, text('VALUE')],
+    *rows(kernel) {
+      const { guid } = kernel;
+      if (guid === undefined) return;
+      const { image } = kernel.base;
+      yield ['version', image!.osVersion.join('.')];
+      yield ['PE GUID', guid.pe];
+      yield ['PDB GUID', guid.pdb === '' ? '' : `${guid.pdb}${guid.age.toString(16)}`];
+      yield ['kernel filename', guid.pdbName];
+      yield ['multi-processor', guid.multiprocessor ? 'yes' : 'no'];
+      yield ['PAE', guid.pae ? 'yes' : 'no'];
+      yield ['sections', image!.sections.map(({ name }) => name).join(' ')];
     },
-  };
-}
+  },
+  'win-offsets': {
+    describe: 'offsets and addresses under the names of LibVMI',
+    columns: [NAME, hex('VALUE')],
+    *rows(kernel) {
+      for (const [name, type, field] of OFFSETS)
+        if (kernel.base.hasField(type, field)) yield [name, kernel.base.field(type, field).offset];
+      if (kernel.base.image !== undefined) yield ['win_ntoskrnl_va', kernel.base.image.base];
+      if (kernel.base.kdbg !== undefined) yield ['win_kdbg', kernel.base.kdbg.address];
+      yield ['kpgd', kernel.space.root];
+    },
+  },
+  info: {
+    describe: 'what the kernel says of itself',
+    columns: [NAME, text('VALUE')],
+    *rows(kernel) {
+      const { base } = kernel;
+      const { shared } = base;
+      yield ['release', kernel.release];
+      yield ['bits', `${8 * base.pointerSize}${kernel.space.mode === 'pae' ? ', with PAE' : ''}`];
+      yield ['product', shared.product];
+      yield ['system root', shared.systemRoot];
+      yield ['system time', timeText(shared.systemTime)];
+      yield ['booted', timeText(shared.bootTime)];
+      const bias = shared.timeZoneBias;
+      yield [
+        'time zone',
+        bias === undefined ? '' : `UTC ${bias > 0n ? '-' : '+'} ${Math.abs(Number(bias / 600_000_000n))} min`,
+      ];
+      yield ['debugger', shared.isDebugged ? 'attached' : 'none'];
+      yield ['found by', base.how];
+      yield [
+        'kernel',
+        base.image === undefined ? '' : `at 0x${base.image.base.toString(16)}, ${base.image.sizeOfImage} bytes`,
+      ];
+      yield ['PDB', base.pdb];
+      yield [
+        'KDBG',
+        base.kdbg === undefined ? '' : `at 0x${base.kdbg.address.toString(16)}${base.kdbg.encoded ? ', encoded' : ''}`,
+      ];
+      yield ['page tables', `${kernel.space.mode}, root at 0x${kernel.space.root.toString(16)}`];
+      yield ['symbols', `${kernel.symbols.size}, from ${kernel.symbols.source}`];
+      yield ['types', kernel.types.source];
+    },
+  },
+};
 
 /** What a program was started with; undefined where its own memory does not say. */
 function commandLine(kernel: WindowsKernel, process: WindowsProcess): string | undefined {

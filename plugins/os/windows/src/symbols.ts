@@ -2,7 +2,7 @@
 import { SymbolList } from '@visorkit/vmi';
 import type { GuestSymbol, KnownOfGuest, NearSymbol, PeImage, SymbolTable } from '@visorkit/vmi';
 import type { Kdbg } from './find/kdbg.js';
-import { knownValue } from './find/find.js';
+import { knownValue } from './find/known.js';
 
 /** Lists that a crash dump's header names. */
 const IN_HEADERS = ['PsLoadedModuleList', 'PsActiveProcessHead'];
@@ -53,6 +53,10 @@ export class JoinedSymbols implements SymbolTable {
       if (near !== undefined && (best === undefined || near.offset < best.offset)) best = near;
     }
     return best;
+  }
+
+  moved(by: bigint): SymbolList {
+    return new SymbolList(this.source, [...this]).moved(by);
   }
 
   *[Symbol.iterator](): Iterator<GuestSymbol> {

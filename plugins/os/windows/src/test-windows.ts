@@ -927,7 +927,8 @@ class Builder {
       code = this.#relative(code, [0x4c, 0x8b, 0x15], Rva.NEVER);
       // XOR RDX, MOV R11: the two ways that are known
       code = this.#relative(code, v.build === 9600 ? [0x48, 0x33, 0x15] : [0x4c, 0x8b, 0x1d], Rva.ALWAYS);
-      k.bytes(this.#at(code), [0x48, 0x0f, 0xc8, 0xc3]);
+      // ROL RDX, CL; BSWAP RDX; RET
+      k.bytes(this.#at(code), [0x48, 0xd3, 0xc2, 0x48, 0x0f, 0xca, 0xc3]);
     }
     k.bytes(at, new Uint8Array(block.buffer));
     this.#places.kdbg = at;

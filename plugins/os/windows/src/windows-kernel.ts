@@ -5,7 +5,6 @@ import type {
   GuestKernel,
   KnownOfGuest,
   PhysicalMemory,
-  Report,
   SymbolTable,
   TypeTable,
 } from '@visorkit/vmi';
@@ -17,7 +16,6 @@ import type { WindowsDll, WindowsModule } from './modules.js';
 import { Objects } from './objects.js';
 import { processes, threads } from './processes.js';
 import type { WindowsProcess, WindowsThread } from './processes.js';
-import { reportsOf } from './reports.js';
 import { systemCalls } from './system-calls.js';
 import type { SystemCall } from './system-calls.js';
 import { mappings } from './vads.js';
@@ -27,15 +25,12 @@ import type { KernelGuid } from './win-guid.js';
 
 export class WindowsKernel implements GuestKernel {
   readonly os = 'windows';
-  readonly reports: Readonly<Record<string, Report>>;
   #objects: { readonly epoch: number; readonly objects: Objects } | undefined;
 
   private constructor(
     /** What everything else is read with. */
     readonly base: KernelBase,
-  ) {
-    this.reports = reportsOf(this);
-  }
+  ) {}
 
   /** The kernel in a memory, undefined when none is found. Throws `WINDOWS_TYPES` for one of a version that is not known. */
   static find(memory: PhysicalMemory, known: KnownOfGuest = {}): WindowsKernel | undefined {

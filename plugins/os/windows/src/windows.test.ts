@@ -3,11 +3,11 @@
  * written, whichever way the kernel is found, and hostile memory is refused with a sentence, or read within bounds.
  */
 import { describe, expect, it } from 'vitest';
-import { WindowsKernel, timeText } from './index.js';
+import { WINDOWS_REPORTS, WindowsKernel, timeText } from './index.js';
 import { COMMAND, NOON, PROGRAM, VERSIONS, buildWindows } from './test-windows.js';
 
 const rowsOf = (kernel: WindowsKernel, report: string, pids?: number[]): unknown[][] =>
-  Array.from(kernel.reports[report].rows({ pids }), (row) => [...row]);
+  Array.from(WINDOWS_REPORTS[report].rows(kernel, { pids }), (row) => [...row]);
 
 describe.each(Object.entries(VERSIONS))('Windows %s', (_name, version) => {
   const built = buildWindows(version);

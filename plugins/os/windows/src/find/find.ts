@@ -1,12 +1,14 @@
 /** Where a Windows kernel is: its page tables, its image, its block for debuggers. By what is known of the guest, or by its memory alone. */
 import { AddressSpace } from '@visorkit/vmi';
-import type { KnownOfGuest, KnownRegisters, PeImage, PhysicalMemory, SymbolTable } from '@visorkit/vmi';
+import type { KnownOfGuest, KnownRegisters, PeImage, PhysicalMemory } from '@visorkit/vmi';
 import { pagingMode } from '@visorkit/x86';
 import { KERNEL_PDBS, imageAround, kernelImageAt, kernelStart, linearOf, scan, searchImage } from './image.js';
 import { findKdbg, kdbgAt, scanKdbg } from './kdbg.js';
 import type { Kdbg } from './kdbg.js';
 import { lowStub, selfReferences } from './page-tables.js';
 import type { Root } from './page-tables.js';
+import { knownValue } from './known.js';
+import { placed } from '../symbols.js';
 
 export interface FoundKernel {
   readonly space: AddressSpace;
@@ -77,7 +79,7 @@ class Search {
       space,
       pointerSize,
       image,
-      kdbg: kdbg ?? (image && findKdbg(space, image, this.#symbols(image))),
+      kdbg: kdbg ?? (image && this.#kdbgOf(space, image)),
       how: `${how}, ${by}`,
     });
 
@@ -90,15 +92,16 @@ class Search {
     if (image !== undefined) return found(image, undefined, 'its image');
     const given = this.#knownBlock(space, pointerSize);
     if (given !== undefined) return found(undefined, given, 'the given KDBG');
+    const head = knownValue(this.known, 'PsActiveProcessHead');
+    if (head !== undefined && space.translate(BigInt.asUintN(8 * pointerSize, head)) !== undefined)
+      return found(undefined, undefined, 'the value PsActiveProcessHead');
     const mark = this.#marked(space, pointerSize, tables);
     return mark && found(mark.image, mark.kdbg, mark.image ? 'its debug directory' : 'KDBG');
   }
 
-  /** What has been given, where that is at its own address already. */
-  #symbols(image: PeImage): SymbolTable[] {
+  #kdbgOf(space: AddressSpace, image: PeImage): Kdbg | undefined {
     const { symbols } = this.known;
-    const own = symbols?.address('KdDebuggerDataBlock');
-    return symbols !== undefined && own !== undefined && own >= image.base ? [symbols] : [];
+    return findKdbg(space, image, symbols === undefined ? undefined : placed(symbols, image));
   }
 
   /** Addresses in the kernel's image, or where it begins. */
@@ -191,13 +194,6 @@ function pointerAt(space: AddressSpace, address: bigint, pointerSize: 4 | 8): bi
   const bytes = new Uint8Array(8);
   if (space.read(address, bytes.subarray(0, pointerSize)) < pointerSize) return undefined;
   return new DataView(bytes.buffer).getBigUint64(0, true);
-}
-
-/** A number that is known by name; text is read as C writes it. */
-export function knownValue(known: KnownOfGuest, name: string): bigint | undefined {
-  const value = known.values?.[name];
-  if (typeof value === 'bigint') return value;
-  return value !== undefined && /^(0x[0-9a-f]+|\d+)$/i.test(value) ? BigInt(value) : undefined;
 }
 
 function first<T>(items: Iterable<T>, most: number): T[] {

@@ -65,23 +65,23 @@ export function kdbgAt(space: AddressSpace, address: bigint, pointerSize: 4 | 8)
 }
 
 /** The block of the kernel whose image is `image`: in it as it is, or encoded. `symbols`: what is known of the kernel's. */
-export function findKdbg(space: AddressSpace, image: PeImage, symbols: readonly SymbolTable[]): Kdbg | undefined {
+export function findKdbg(space: AddressSpace, image: PeImage, symbols: SymbolTable | undefined): Kdbg | undefined {
   const pointerSize = image.bits === 64 ? 8 : 4;
   const isRight = (block: Kdbg | undefined): block is Kdbg => block?.kernelBase === image.base;
-  for (const table of symbols) {
-    const address = table.address('KdDebuggerDataBlock');
-    const block = address === undefined ? undefined : kdbgAt(space, address, pointerSize);
-    if (isRight(block)) return block;
-  }
+  const known = symbols?.address('KdDebuggerDataBlock');
+  const named = known === undefined ? undefined : kdbgAt(space, known, pointerSize);
+  if (isRight(named)) return named;
   const text = loaded(space, image);
-  const words = new DataView(text.buffer);
-  for (let at = 0; at + KERN_BASE + 8 <= text.length; at += 4) {
-    if (words.getUint32(at + TAG, true) !== OWNER) continue;
-    const block = kdbgAt(space, image.base + BigInt(at), pointerSize);
+  const words = new Uint32Array(text.buffer, 0, text.length >> 2);
+  for (let index = words.indexOf(OWNER); index >= 0; index = words.indexOf(OWNER, index + 1)) {
+    const block = kdbgAt(space, image.base + BigInt(4 * index - TAG), pointerSize);
     if (isRight(block)) return block;
   }
   if (pointerSize === 4) return undefined;
-  for (const constants of [...symbols.flatMap(constantsOf), ...constantsIn(text, image.base)]) {
+  const given = symbols === undefined ? undefined : constantsOf(symbols);
+  const decoded = given === undefined ? undefined : decode(space, given);
+  if (isRight(decoded)) return decoded;
+  for (const constants of constantsIn(text, image.base)) {
     const block = decode(space, constants);
     if (isRight(block)) return block;
   }
@@ -105,36 +105,39 @@ interface Constants {
   readonly always: bigint;
 }
 
-function constantsOf(symbols: SymbolTable): Constants[] {
+function constantsOf(symbols: SymbolTable): Constants | undefined {
   const [block, flag, never, always] = [
     'KdDebuggerDataBlock',
     'KdpDataBlockEncoded',
     'KiWaitNever',
     'KiWaitAlways',
   ].map((name) => symbols.address(name));
-  if (block === undefined || flag === undefined || never === undefined || always === undefined) return [];
-  return [{ block, flag, never, always }];
+  if (block === undefined || flag === undefined || never === undefined || always === undefined) return undefined;
+  return { block, flag, never, always };
 }
 
-/** Each 64 bits: ((e ^ KiWaitNever) rotated left by KiWaitNever, ^ address of the flag) with its bytes in reverse, ^ KiWaitAlways. */
 function decode(space: AddressSpace, { block, flag, never, always }: Constants): Kdbg | undefined {
   const bytes = new Uint8Array(SIZES[1]);
   const there = space.read(block, bytes);
-  const keys = new Uint8Array(8);
-  if (space.read(never, keys) < 8) return undefined;
-  const neverValue = new DataView(keys.buffer).getBigUint64(0, true);
-  if (space.read(always, keys) < 8) return undefined;
-  const alwaysValue = new DataView(keys.buffer).getBigUint64(0, true);
+  const keys = new Uint8Array(16);
+  if (space.read(never, keys.subarray(0, 8)) < 8 || space.read(always, keys.subarray(8)) < 8) return undefined;
+  const numbers = new DataView(keys.buffer);
   const view = new DataView(bytes.buffer);
-  const mask = flag | 0xffff_0000_0000_0000n;
-  for (let at = 0; at + 8 <= there; at += 8) {
-    const turned = rotate(view.getBigUint64(at, true) ^ neverValue, neverValue & 0x3fn);
-    // Written big endian: the bytes in reverse
-    view.setBigUint64(at, turned ^ mask, false);
-    view.setBigUint64(at, view.getBigUint64(at, true) ^ alwaysValue, true);
-    if (at === 0x10 && view.getUint32(TAG, true) !== OWNER) return undefined;
-  }
+  for (let at = 0; at + 8 <= there; at += 8)
+    view.setBigUint64(
+      at,
+      decoded(view.getBigUint64(at, true), flag, numbers.getBigUint64(0, true), numbers.getBigUint64(8, true)),
+      true,
+    );
   return parseKdbg(bytes.subarray(0, there - (there % 8)), block, 8, true);
+}
+
+const SWAP = new DataView(new ArrayBuffer(8));
+
+/** 64 bits of a block: ((value ^ KiWaitNever) rotated left by KiWaitNever, ^ address of the flag) with its bytes in reverse, ^ KiWaitAlways. */
+function decoded(value: bigint, flag: bigint, never: bigint, always: bigint): bigint {
+  SWAP.setBigUint64(0, rotate(value ^ never, never & 0x3fn) ^ (flag | 0xffff_0000_0000_0000n), true);
+  return SWAP.getBigUint64(0, false) ^ always;
 }
 
 const rotate = (value: bigint, by: bigint): bigint => BigInt.asUintN(64, (value << by) | (value >> (64n - by)));
@@ -143,33 +146,62 @@ const rotate = (value: bigint, by: bigint): bigint => BigInt.asUintN(64, (value 
 const BEFORE = 0x100;
 const BEHIND = 0x80;
 /** Places with BSWAP that are looked at, and combinations that are tried at each. */
-const MOST_SWAPS = 4096;
+const MOST_SWAPS = 1024;
 const MOST_TRIALS = 4096;
 
 /**
  * Constants by what the code around a BSWAP refers to relative to RIP (SDM 2A, 2.2.1.6): the flag is compared with 0 (80 3D), the block's address is loaded (8D), the two
- * numbers are loaded or exclusive-ored (8B, 33). Every combination is one more to try: the tag tells.
+ * numbers are loaded or exclusive-ored (8B, 33). A rotation by CL belongs to it too. Every combination is one to try; those are given that decode the tag.
  */
 function* constantsIn(text: Uint8Array, base: bigint): Generator<Constants, void, undefined> {
   const view = new DataView(text.buffer);
   let swaps = 0;
   let end = 0;
-  for (let at = 1; at + 2 < text.length && swaps < MOST_SWAPS; at++) {
+  for (
+    let at = text.indexOf(0x0f, 1);
+    at > 0 && at + 2 < text.length && swaps < MOST_SWAPS;
+    at = text.indexOf(0x0f, at + 1)
+  ) {
     // REX.W 0F C8+r
-    if (text[at] !== 0x0f || text[at + 1] < 0xc8 || text[at + 1] > 0xcf || (text[at - 1] & 0xf8) !== 0x48) continue;
-    swaps++;
+    if (text[at + 1] < 0xc8 || text[at + 1] > 0xcf || (text[at - 1] & 0xf8) !== 0x48) continue;
     if (at < end) continue;
+    const start = Math.max(0, at - BEFORE);
     end = Math.min(at + BEHIND, text.length - 8);
-    const references = referencesIn(view, Math.max(0, at - BEFORE), end);
-    const address = (rva: number): bigint => base + BigInt(rva);
-    let trials = 0;
-    for (const flag of [...references.compared, ...references.addresses])
-      for (const block of references.addresses)
-        for (const never of references.numbers)
-          for (const always of references.numbers)
-            if (never !== always && flag !== block && ++trials < MOST_TRIALS)
-              yield { flag: address(flag), block: address(block), never: address(never), always: address(always) };
+    if (!hasRotation(text, start, end)) continue;
+    swaps++;
+    for (const { flag, block, never, always } of trialsIn(view, start, end)) {
+      const number = (rva: number): bigint => view.getBigUint64(rva, true);
+      const address = (rva: number): bigint => base + BigInt(rva);
+      const tag = decoded(number(block + TAG), address(flag), number(never), number(always));
+      if (Number(tag & 0xffff_ffffn) === OWNER)
+        yield { flag: address(flag), block: address(block), never: address(never), always: address(always) };
+    }
   }
+}
+
+/** ROL r64, CL: REX.W D3 /0. */
+function hasRotation(text: Uint8Array, from: number, to: number): boolean {
+  for (let at = from; at + 2 < to; at++)
+    if ((text[at] & 0xf8) === 0x48 && text[at + 1] === 0xd3 && (text[at + 2] & 0xf8) === 0xc0) return true;
+  return false;
+}
+
+/** RVAs that may be those of the four. */
+function* trialsIn(
+  view: DataView,
+  from: number,
+  to: number,
+): Generator<Record<keyof Constants, number>, void, undefined> {
+  const { compared, addresses, numbers } = referencesIn(view, from, to);
+  let trials = 0;
+  for (const flag of [...compared, ...addresses])
+    for (const block of addresses)
+      for (const never of numbers)
+        for (const always of numbers) {
+          if (never === always || flag === block) continue;
+          if (++trials > MOST_TRIALS) return;
+          yield { flag, block, never, always };
+        }
 }
 
 function referencesIn(
@@ -181,7 +213,7 @@ function referencesIn(
     addresses = new Set<number>(),
     numbers = new Set<number>();
   const add = (set: Set<number>, rva: number): void => {
-    if (rva > 0 && rva < view.byteLength) set.add(rva);
+    if (rva > 0 && rva + SIZES[0] <= view.byteLength) set.add(rva);
   };
   for (let at = from; at < to; at++) {
     const first = view.getUint8(at),
