@@ -25,6 +25,7 @@ export type {
 } from './profile.js';
 export { FileMemory, SavedVmMemory } from './stored-memory.js';
 export type { ByteSource, FileRange } from './stored-memory.js';
+export { PdbFile } from './symbols/pdb.js';
 export { guidText, readLoadedPe, readPe } from './symbols/pe.js';
 export type { CodeView, PeExport, PeExports, PeImage, PeSection } from './symbols/pe.js';
 export { SymbolList } from './symbols/symbol-table.js';
