@@ -5,6 +5,7 @@
  * Only the places of types are noted at first; a type is read when it is asked for.
  */
 import { fail } from '@visorkit/core';
+import { LazyArray, LazyPointer, LazyStructure, VOID } from './lazy-types.js';
 import type { Member, Type, TypeKind, TypeTable } from './type.js';
 
 const MAGIC = 0xeb9f;
@@ -143,6 +144,7 @@ export class Btf implements TypeTable {
       const info = view.getUint32(at + 4, true);
       const kind = (info >>> 24) & 0x1f;
       if (kind === 0 || kind > HIGHEST_KIND) damaged(`type ${this.#firstType + count} has kind ${kind}`);
+      this.#checkName(at, this.#firstType + count);
       if (count === places.length) {
         const longer = new Int32Array(2 * count);
         longer.set(places);
@@ -154,6 +156,14 @@ export class Btf implements TypeTable {
       if (at > to) damaged(`type ${this.#firstType + count - 1} goes beyond the end of the types`);
     }
     return places.slice(0, count);
+  }
+
+  #checkName(at: number, id: number): void {
+    const name = this.#view.getUint32(at, true);
+    if (name < this.#firstString + this.#strings.length || name === 0) return;
+    const hint =
+      this.#base === undefined ? "; if it is a module's, it goes on where the kernel's ends: give that as base" : '';
+    damaged(`the name of type ${id} is at ${name}, beyond all names${hint}`);
   }
 
   #find(name: string): number | undefined {
@@ -203,15 +213,20 @@ export class Btf implements TypeTable {
       case Kind.FLOAT:
         return { ...common, size: view.getUint32(at + 8, true) };
       case Kind.POINTER:
-        return new Derived('pointer', this.pointerSize, undefined, () => this.#type(view.getUint32(at + 8, true)));
+        return new LazyPointer(this.pointerSize, () => this.#type(view.getUint32(at + 8, true)));
       case Kind.ARRAY: {
         const count = view.getUint32(at + 20, true);
         const size = this.#sizeOf(view.getUint32(at + 12, true), 0) * count;
-        return new Derived('array', size, count, () => this.#type(view.getUint32(at + 12, true)));
+        return new LazyArray(size, () => this.#type(view.getUint32(at + 12, true)), count);
       }
       case Kind.STRUCT:
       case Kind.UNION:
-        return new Structure(common.kind, common.name, view.getUint32(at + 8, true), () => this.#members(at));
+        return new LazyStructure(
+          kind === Kind.UNION ? 'union' : 'struct',
+          common.name,
+          view.getUint32(at + 8, true),
+          () => this.#members(at),
+        );
       case Kind.ENUM:
       case Kind.ENUM64:
         return {
@@ -308,35 +323,6 @@ export class Btf implements TypeTable {
   #string(place: number): string {
     if (place === 0) return '';
     return place < this.#firstString ? this.#base!.#string(place) : textOf(this.#strings, place - this.#firstString);
-  }
-}
-
-const VOID: Type = { kind: 'void', name: '', size: 0 };
-
-/** A pointer or an array. */
-class Derived implements Type {
-  readonly name = '';
-  constructor(
-    readonly kind: 'pointer' | 'array',
-    readonly size: number,
-    readonly count: number | undefined,
-    private readonly find: () => Type,
-  ) {}
-  get target(): Type {
-    return this.find();
-  }
-}
-
-class Structure implements Type {
-  #members: readonly Member[] | undefined;
-  constructor(
-    readonly kind: TypeKind,
-    readonly name: string,
-    readonly size: number,
-    private readonly read: () => readonly Member[],
-  ) {}
-  get members(): readonly Member[] {
-    return (this.#members ??= this.read());
   }
 }
 
