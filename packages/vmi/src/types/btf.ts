@@ -80,6 +80,11 @@ export class Btf implements TypeTable {
   readonly #base: Btf | undefined;
   readonly #firstType: number;
   readonly #firstString: number;
+  /**
+   * Whether enums say that they are signed: pahole before 1.24 and clang before 16 do not, and their values are signed numbers (struct btf_enum). One enum that says so shows
+   * that all do.
+   */
+  #saysSigns = false;
   readonly #made = new Map<number, Type>();
   readonly #named = new Map<string, Type | undefined>();
 
@@ -91,6 +96,7 @@ export class Btf implements TypeTable {
     this.source = source;
     this.pointerSize = pointerSize;
     this.#base = base;
+    this.#saysSigns = base?.#saysSigns ?? false;
     this.#firstType = base === undefined ? 1 : base.#end;
     this.#firstString = base === undefined ? 0 : base.#firstString + base.#strings.length;
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
@@ -145,6 +151,7 @@ export class Btf implements TypeTable {
       const kind = (info >>> 24) & 0x1f;
       if (kind === 0 || kind > HIGHEST_KIND) damaged(`type ${this.#firstType + count} has kind ${kind}`);
       this.#checkName(at, this.#firstType + count);
+      if (kind === Kind.ENUM64 || (kind === Kind.ENUM && info >>> 31 !== 0)) this.#saysSigns = true;
       if (count === places.length) {
         const longer = new Int32Array(2 * count);
         longer.set(places);
@@ -228,13 +235,10 @@ export class Btf implements TypeTable {
           () => this.#members(at),
         );
       case Kind.ENUM:
-      case Kind.ENUM64:
-        return {
-          ...common,
-          size: view.getUint32(at + 8, true),
-          signed: this.#flag(at),
-          values: this.#values(at, kind),
-        };
+      case Kind.ENUM64: {
+        const signed = this.#flag(at) || (!this.#saysSigns && this.#hasNegative(at));
+        return { ...common, size: view.getUint32(at + 8, true), signed, values: this.#values(at, kind, signed) };
+      }
       default:
         return { ...common, size: 0 };
     }
@@ -255,10 +259,15 @@ export class Btf implements TypeTable {
     });
   }
 
-  #values(at: number, kind: number): Map<string, bigint> {
+  #hasNegative(at: number): boolean {
+    const view = this.#view;
+    for (let index = 0; index < this.#count(at); index++) if (view.getInt32(at + 16 + 8 * index, true) < 0) return true;
+    return false;
+  }
+
+  #values(at: number, kind: number, signed: boolean): Map<string, bigint> {
     const view = this.#view;
     const values = new Map<string, bigint>();
-    const signed = this.#flag(at);
     for (let index = 0; index < this.#count(at); index++) {
       const value = at + 12 + index * (kind === Kind.ENUM ? 8 : 12);
       const low = view.getUint32(value + 4, true);

@@ -25,12 +25,17 @@ export class LazyArray implements Type {
   readonly name = '';
   #target: Type | undefined;
 
+  readonly size: number;
+
   /** `length`: elements; where it is left out, as many as fit into `size`. */
   constructor(
-    readonly size: number,
+    size: number,
     private readonly find: () => Type,
     private readonly length?: number,
-  ) {}
+  ) {
+    // In damaged types a product of counts may be more than any number
+    this.size = Math.min(size, Number.MAX_SAFE_INTEGER);
+  }
 
   get target(): Type {
     return (this.#target ??= this.find());

@@ -72,7 +72,7 @@ const MOST_ANONYMOUS = 1000;
 export function fieldOf(type: Type, path: string): Field | undefined {
   let at: Field = { offset: 0, size: type.size, type };
   for (const part of path.split('.')) {
-    const [, name = '', indexes = ''] = /^([^[\]]+)((?:\[\d+\])*)$/.exec(part) ?? [];
+    const [, name = '', indexes = ''] = /^([^[\]]+)((?:\[\d{1,9}\])*)$/.exec(part) ?? [];
     const found = name === '' ? undefined : memberOf(at.type, name, at.offset * 8, new Set());
     if (found === undefined) return undefined;
     at = found;
