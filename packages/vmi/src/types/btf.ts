@@ -96,7 +96,7 @@ export class Btf implements TypeTable {
     this.source = source;
     this.pointerSize = pointerSize;
     this.#base = base;
-    this.#saysSigns = base?.#saysSigns ?? false;
+    this.#saysSigns = base === undefined ? false : base.#saysSigns;
     this.#firstType = base === undefined ? 1 : base.#end;
     this.#firstString = base === undefined ? 0 : base.#firstString + base.#strings.length;
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
