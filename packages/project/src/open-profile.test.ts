@@ -1,19 +1,33 @@
 /** Files of symbols and types are recognised by their content, compressed or not, and refused with a sentence. */
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterAll, describe, expect, it } from 'vitest';
 import { isVisorkitError } from '@visorkit/core';
 import { fieldOf } from '@visorkit/vmi';
-import { attempt, sample } from '../../vmi/samples/samples.js';
 import { FileSource } from './file-source.js';
 import { openProfile } from './open-profile.js';
 import type { ProfileKind } from './open-profile.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'visorkit-profiles-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+/** Built by @visorkit/vmi for its own tests. */
+const sample = (name: string): Buffer => readFileSync(new URL(`../../vmi/samples/built/${name}`, import.meta.url));
+
+/** The sentence that refuses. */
+function attempt(code: string, what: () => unknown): string {
+  try {
+    what();
+  } catch (error) {
+    if (!isVisorkitError(error)) throw error;
+    expect(error.code).toBe(code);
+    return error.message;
+  }
+  return expect.unreachable('it was not refused');
+}
 
 function put(name: string, content: string | Uint8Array): string {
   const path = join(folder, name);
@@ -130,17 +144,11 @@ describe('a file that is none of them', () => {
   });
 
   it('but ELF without types and symbols, is refused with what it lacks', () => {
-    const elf = sample('types.o');
-    const bytes = Buffer.from(elf);
-    // Other names for its sections and another type for its symbols
+    const bytes = sample('types.o');
+    // Another name for the section
     bytes[bytes.lastIndexOf('.BTF') + 1] = 0x43;
-    try {
-      openProfile(put('stripped', bytes));
-      expect.unreachable();
-    } catch (error) {
-      if (!isVisorkitError(error)) throw error;
-      expect(error.code).toBe('VMI_PROFILE');
-      expect(error.message).toMatch(/has neither types \(a section \.BTF\) nor symbols/);
-    }
+    expect(attempt('VMI_PROFILE', () => openProfile(put('stripped', bytes)))).toMatch(
+      /has neither types \(a section \.BTF\) nor symbols/,
+    );
   });
 });

@@ -48,7 +48,7 @@ const START = 4096;
 
 /**
  * Opens a System.map, nm's output or /proc/kallsyms; a Volatility ISF or a Rekall profile; a PDB file; a PE image; an ELF file (vmlinux, module) or a bzImage; raw BTF; a
- * libvmi.conf, whose files are opened too. Any may be compressed (gzip, xz, zstd, lz4). Symbols of Windows are RVAs: `symbols.moved(base)`.
+ * libvmi.conf, whose files are opened too. Any may be compressed (gzip, xz, zstd, lz4). Symbols of Windows are RVAs: `movedSymbols(symbols, base)`.
  * @throws VisorkitError VMI_PROFILE where it cannot be read or is of no known kind; VMI_SYMBOLS, VMI_TYPES, VMI_PDB, VMI_PE, VMI_CONF where it is damaged
  */
 export function openProfile(path: string, options: OpenProfileOptions = {}): OpenedProfile {

@@ -35,7 +35,7 @@ export { guidText, readLoadedPe, readPe } from './symbols/pe.js';
 export type { CodeView, PeExport, PeExports, PeImage, PeSection } from './symbols/pe.js';
 export { parseProfileJson } from './symbols/profile-file.js';
 export type { ProfileFile, ProfileMetadata } from './symbols/profile-file.js';
-export { SymbolList } from './symbols/symbol-table.js';
+export { SymbolList, movedSymbols } from './symbols/symbol-table.js';
 export type { GuestSymbol, NearSymbol, SymbolTable } from './symbols/symbol-table.js';
 export { isSystemMap, readSystemMap } from './symbols/system-map.js';
 export { Btf } from './types/btf.js';

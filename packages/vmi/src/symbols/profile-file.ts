@@ -97,10 +97,6 @@ export class TableSymbols implements SymbolTable {
     return this.#symbols.nearest(address);
   }
 
-  moved(by: bigint): SymbolTable {
-    return this.#symbols.moved(by);
-  }
-
   [Symbol.iterator](): Iterator<GuestSymbol> {
     return this.#symbols[Symbol.iterator]();
   }

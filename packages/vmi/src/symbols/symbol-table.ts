@@ -22,8 +22,12 @@ export interface SymbolTable extends Iterable<GuestSymbol> {
   address(name: string): bigint | undefined;
   /** The symbol at an address, or else the nearest before it; undefined where none is. */
   nearest(address: bigint): NearSymbol | undefined;
-  /** The same symbols `by` bytes higher: a kernel that was linked for one address and is loaded at another. */
-  moved(by: bigint): SymbolTable;
+}
+
+/** The same symbols `by` bytes higher: those of a kernel that was linked for one address and is loaded at another. See `SymbolList.moved`. */
+export function movedSymbols(table: SymbolTable, by: bigint): SymbolTable {
+  if (by === 0n) return table;
+  return (table instanceof SymbolList ? table : new SymbolList(table.source, [...table])).moved(by);
 }
 
 /** Where the upper half of a 64-bit address space begins, and of a 32-bit one. */

@@ -2,6 +2,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { attempt } from '../../samples/samples.js';
+import { movedSymbols } from '../symbols/symbol-table.js';
 import { isIsf, readIsf } from './isf.js';
 import { isRekall, readRekall } from './rekall.js';
 import { fieldOf } from './type.js';
@@ -72,7 +73,7 @@ describe('an ISF', () => {
     expect(symbols.size).toBe(3);
     expect([...symbols].map(({ name }) => name)).toEqual(['init_task', '_text', 'linux_banner']);
     expect(symbols.nearest(18446744071578845190n)).toMatchObject({ symbol: { name: '_text' }, offset: 6n });
-    expect(symbols.moved(0x1000n).address('_text')).toBe(18446744071578849280n);
+    expect(movedSymbols(symbols, 0x1000n).address('_text')).toBe(18446744071578849280n);
     expect([...types.type('wide')!.values!]).toEqual([
       ['ALL', 0xffff_ffff_ffff_ffffn],
       ['ONE', 1n],
@@ -85,7 +86,7 @@ describe('an ISF', () => {
       os: 'windows',
       pdb: { guid: '684da42a30cc450f81c535b4d18944b1', age: 2, name: 'ntkrpamp.pdb' },
     });
-    expect(symbols.moved(0x8283_0000n).address('PsInitialSystemProcess')).toBe(0x8299_8d3cn);
+    expect(movedSymbols(symbols, 0x8283_0000n).address('PsInitialSystemProcess')).toBe(0x8299_8d3cn);
     expect(types.pointerSize).toBe(4);
   });
 
