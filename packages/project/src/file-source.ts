@@ -5,9 +5,6 @@ import type { ByteSource } from '@visorkit/vmi';
 /** Sources that nobody uses any more are closed. */
 const unreferenced = new FinalizationRegistry((descriptor: number) => closeSync(descriptor));
 
-/** Files of procfs say that they have no bytes; these are read whole, up to here. */
-const MOST_OF_NO_SIZE = 256 << 20;
-
 /** Closed by `close`, and otherwise with its object. */
 export class FileSource implements ByteSource {
   readonly length: number;
@@ -23,9 +20,9 @@ export class FileSource implements ByteSource {
     try {
       const stat = fstatSync(this.#descriptor);
       if (!stat.isFile()) throw new Error(`${path} is not a file`);
+      // Files of procfs say that they have no bytes
       this.#whole = stat.size === 0 ? readFileSync(this.#descriptor) : undefined;
       this.length = this.#whole?.length ?? stat.size;
-      if (this.length > MOST_OF_NO_SIZE && this.#whole !== undefined) throw new Error(`${path} does not end`);
     } catch (error) {
       this.close();
       throw error;

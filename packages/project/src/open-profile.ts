@@ -41,8 +41,10 @@ export interface OpenProfileOptions {
   readonly base?: Btf;
 }
 
-/** Bytes of a file of text or JSON, after decompression. */
-const LONGEST = 1 << 30;
+/** Bytes of a compressed file after decompression: a vmlinux with its debug information is large. */
+const MOST_UNPACKED = 1 << 30;
+/** Bytes of a file that is read whole: text and JSON. */
+const LONGEST = 256 << 20;
 /** What it is recognised by. */
 const START = 4096;
 
@@ -61,7 +63,7 @@ export function openProfile(path: string, options: OpenProfileOptions = {}): Ope
   let source: ByteSource = file;
   if (compressionOf(startOf(file)) !== undefined) {
     try {
-      source = inMemory(decompress(file.bytes(), { limit: LONGEST }));
+      source = inMemory(decompress(file.bytes(), { limit: MOST_UNPACKED }));
     } catch (error) {
       return fail('VMI_PROFILE', `${path} cannot be decompressed: ${messageOf(error)}`, { path }, error);
     } finally {

@@ -31,7 +31,7 @@ export { isLibvmiConf, parseLibvmiConf } from './symbols/libvmi-conf.js';
 export type { LibvmiDomain, LibvmiFile } from './symbols/libvmi-conf.js';
 export { isMsf } from './symbols/msf.js';
 export { PdbFile } from './symbols/pdb.js';
-export { guidText, readLoadedPe, readPe } from './symbols/pe.js';
+export { codeViewOf, guidText, readLoadedPe, readPe } from './symbols/pe.js';
 export type { CodeView, PeExport, PeExports, PeImage, PeSection } from './symbols/pe.js';
 export { parseProfileJson } from './symbols/profile-file.js';
 export type { ProfileFile, ProfileMetadata } from './symbols/profile-file.js';

@@ -67,6 +67,11 @@ describe('a libvmi.conf', () => {
     }
   });
 
+  it('is looked for in no time in any text', () => {
+    expect(isLibvmiConf(`a {${'#'.repeat(4000)}`)).toBe(false);
+    expect(isLibvmiConf(`${'#\n'.repeat(2000)}${' '.repeat(4000)}`)).toBe(false);
+  });
+
   it.each([
     ['a {\n linux_pids = 4;\n}', /line 2: there is no key "linux_pids"; did you mean "linux_pid"\.$/],
     ['a {\n\n frob = 4;\n}', /line 3: there is no key "frob"/],

@@ -51,7 +51,7 @@ const TOKEN = /\s*(?:#[^\n]*|"([^"\n]*)"|([{}=;])|([^\s{}=;"#]+)|(["]))/y;
 
 /** Whether text begins as one. */
 export function isLibvmiConf(start: string): boolean {
-  return /^(?:\s*#[^\n]*\n)*\s*(?:"[^"\n]*"|[\w.-]+)?\s*\{\s*(?:#[^\n]*\s*)*(?:\w+\s*=|\})/.test(start);
+  return /^(?:\s*#[^\n]*\n)*\s*(?:"[^"\n]*"|[\w.-]+)?\s*\{\s*(?:#[^\n]*\n\s*)*(?:\w+\s*=|\})/.test(start);
 }
 
 /** Reads a libvmi.conf, or the string form. Throws `VMI_CONF` with the line, and what may be meant. */
@@ -149,7 +149,7 @@ class Tokens {
   }
 
   need(kind: Token['kind'], why: string): void {
-    const { line } = { line: this.#line };
+    const line = this.#line;
     const token = this.next();
     if (token?.kind !== kind)
       this.refuse(line, `${why}${token === undefined ? ', and here it ends' : `; "${token.text}" stands there`}`);

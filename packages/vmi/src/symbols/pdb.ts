@@ -163,11 +163,13 @@ function throughMap(map: DataView, rva: number): number | undefined {
   return to === 0 ? undefined : to + rva - from;
 }
 
+const decoder = new TextDecoder();
+
 /** Text up to a NUL. */
 function textIn(view: DataView, from: number, end: number): string {
   const bytes = new Uint8Array(view.buffer, view.byteOffset + from, end - from);
   const length = bytes.indexOf(0);
-  return new TextDecoder().decode(length < 0 ? bytes : bytes.subarray(0, length));
+  return decoder.decode(length < 0 ? bytes : bytes.subarray(0, length));
 }
 
 const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
