@@ -95,8 +95,8 @@ describe('a file of symbols or types', () => {
     if (process.platform !== 'linux') return context.skip('only Linux has /proc');
     const source = new FileSource('/proc/version');
     expect(Buffer.from(source.bytes()).toString()).toMatch(/^Linux version /);
-    source.close();
-    source.close();
+    source[Symbol.dispose]();
+    source[Symbol.dispose]();
   });
 });
 
@@ -120,8 +120,8 @@ describe('a libvmi.conf', () => {
     );
     expect(attempt('VMI_CONF', () => openProfile(conf, { guest: 'debain' }))).toMatch(/did you mean "debian"\.$/);
     put('conf/lost.conf', 'a { sysmap = "nowhere"; }');
-    expect(attempt('VMI_PROFILE', () => openProfile(join(folder, 'conf/lost.conf')))).toMatch(
-      /nowhere cannot be read: ENOENT/,
+    expect(attempt('FILE_UNREADABLE', () => openProfile(join(folder, 'conf/lost.conf')))).toMatch(
+      /nowhere" cannot be read: there is no such file/,
     );
   });
 });
@@ -139,8 +139,8 @@ describe('a file that is none of them', () => {
   });
 
   it('or that is not there, or a folder, is refused', () => {
-    expect(attempt('VMI_PROFILE', () => openProfile(join(folder, 'nothing')))).toMatch(/ENOENT/);
-    expect(attempt('VMI_PROFILE', () => openProfile(folder))).toMatch(/is not a file/);
+    expect(attempt('FILE_UNREADABLE', () => openProfile(join(folder, 'nothing')))).toMatch(/there is no such file\.$/);
+    expect(attempt('FILE_UNREADABLE', () => openProfile(folder))).toMatch(/it is no file/);
   });
 
   it('but ELF without types and symbols, is refused with what it lacks', () => {

@@ -51,15 +51,10 @@ const START = 4096;
 /**
  * Opens a System.map, nm's output or /proc/kallsyms; a Volatility ISF or a Rekall profile; a PDB file; a PE image; an ELF file (vmlinux, module) or a bzImage; raw BTF; a
  * libvmi.conf, whose files are opened too. Any may be compressed (gzip, xz, zstd, lz4). Symbols of Windows are RVAs: `movedSymbols(symbols, base)`.
- * @throws VisorkitError VMI_PROFILE where it cannot be read or is of no known kind; VMI_SYMBOLS, VMI_TYPES, VMI_PDB, VMI_PE, VMI_CONF where it is damaged
+ * @throws VisorkitError FILE_UNREADABLE; VMI_PROFILE where it is of no known kind or lacks what it needs; VMI_SYMBOLS, VMI_TYPES, VMI_PDB, VMI_PE, VMI_CONF where it is damaged
  */
 export function openProfile(path: string, options: OpenProfileOptions = {}): OpenedProfile {
-  let file: FileSource;
-  try {
-    file = new FileSource(path);
-  } catch (error) {
-    return fail('VMI_PROFILE', `${path} cannot be read: ${messageOf(error)}.`, { path }, error);
-  }
+  const file = new FileSource(path);
   let source: ByteSource = file;
   if (compressionOf(startOf(file)) !== undefined) {
     try {
@@ -67,7 +62,7 @@ export function openProfile(path: string, options: OpenProfileOptions = {}): Ope
     } catch (error) {
       return fail('VMI_PROFILE', `${path} cannot be decompressed: ${messageOf(error)}`, { path }, error);
     } finally {
-      file.close();
+      file[Symbol.dispose]();
     }
   }
   const start = startOf(source);
@@ -79,10 +74,10 @@ export function openProfile(path: string, options: OpenProfileOptions = {}): Ope
       isRead = true;
       return opened;
     } finally {
-      if (!isRead || kind.later !== true) file.close();
+      if (!isRead || kind.later !== true) file[Symbol.dispose]();
     }
   }
-  file.close();
+  file[Symbol.dispose]();
   return fail(
     'VMI_PROFILE',
     `${path} is of no known kind: it begins with "${Buffer.from(start.subarray(0, 16))
