@@ -4,6 +4,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
+import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
 import { isVisorkitError } from '@visorkit/core';
 import { fieldOf } from '@visorkit/vmi';
@@ -122,6 +123,29 @@ describe('a libvmi.conf', () => {
     put('conf/lost.conf', 'a { sysmap = "nowhere"; }');
     expect(attempt('FILE_UNREADABLE', () => openProfile(join(folder, 'conf/lost.conf')))).toMatch(
       /nowhere" cannot be read: there is no such file/,
+    );
+  });
+});
+
+describe('a file that is damaged', () => {
+  const wholes = [MAP, ISF, REKALL, gzipSync(ISF), sample('sample32.dll'), sample('sample32.pdb'), sample('types.o')];
+  const whole = fc.constantFrom(...wholes.map((content) => Buffer.from(content)));
+  const change = fc.tuple(fc.nat(500), fc.nat(255));
+  it('is refused with a sentence, or read', () => {
+    fc.assert(
+      fc.property(whole, fc.array(change, { maxLength: 5 }), fc.nat(100_000), (content, changes, length) => {
+        const bytes = Buffer.from(content.subarray(0, length));
+        for (const [at, value] of changes) if (at < bytes.length) bytes[at] = value;
+        try {
+          const { symbols, types } = openProfile(put('damaged', bytes));
+          symbols?.nearest(0x1000n);
+          types?.type('task');
+        } catch (error) {
+          if (!isVisorkitError(error)) throw error;
+          expect(error.message).toMatch(/[.?]$/);
+        }
+      }),
+      { numRuns: 500 },
     );
   });
 });

@@ -51,7 +51,7 @@ const START = 4096;
 /**
  * Opens a System.map, nm's output or /proc/kallsyms; a Volatility ISF or a Rekall profile; a PDB file; a PE image; an ELF file (vmlinux, module) or a bzImage; raw BTF; a
  * libvmi.conf, whose files are opened too. Any may be compressed (gzip, xz, zstd, lz4). Symbols of Windows are RVAs: `movedSymbols(symbols, base)`.
- * @throws VisorkitError FILE_UNREADABLE; VMI_PROFILE where it is of no known kind or lacks what it needs; VMI_SYMBOLS, VMI_TYPES, VMI_PDB, VMI_PE, VMI_CONF where it is damaged
+ * @throws VisorkitError FILE_UNREADABLE; VMI_PROFILE where it is of no known kind or lacks what it needs; VMI_SYMBOLS, VMI_TYPES, VMI_PDB, VMI_PE, VMI_CONF, BZIMAGE_MALFORMED, … where it is damaged
  */
 export function openProfile(path: string, options: OpenProfileOptions = {}): OpenedProfile {
   const file = new FileSource(path);
@@ -111,7 +111,7 @@ const READERS: readonly Reader[] = [
     is: (_source, start) => isBzImage(start),
     read: (found) => readElfFile(found, inMemory(extractVmlinux(allOf(found)))),
   },
-  { is: (_source, start) => start[0] === 0x4d && start[1] === 0x5a, read: readPeFile, later: true },
+  { is: (_source, start) => start[0] === 0x4d && start[1] === 0x5a, read: readPeFile },
   { is: (_source, start) => isSystemMap(textOf(start)), read: readMap },
   { is: (_source, start) => isLibvmiConf(textOf(start)), read: readConf },
   { is: (_source, start) => /^\uFEFF?\s*[{[]/.test(textOf(start)), read: readJson },
@@ -153,6 +153,11 @@ function readPdbFile({ path, source }: Found): OpenedProfile {
 function readPeFile({ path, source }: Found): OpenedProfile {
   const image = readPe(source);
   const pdb = image.codeView();
+  const symbols = image.exports()?.symbols.moved(-image.base);
+  if (symbols === undefined)
+    return fail('VMI_PROFILE', `${path} is a PE image without a table of exports: its symbols are in its PDB file.`, {
+      path,
+    });
   return {
     path,
     kind: 'pe',
@@ -160,9 +165,7 @@ function readPeFile({ path, source }: Found): OpenedProfile {
       os: 'windows',
       ...(pdb === undefined ? {} : { pdb: { guid: pdb.guid, age: pdb.age, name: pdb.path.replace(/^.*[\\/]/, '') } }),
     },
-    get symbols() {
-      return image.exports()?.symbols.moved(-image.base);
-    },
+    symbols,
   };
 }
 

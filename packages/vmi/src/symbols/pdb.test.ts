@@ -68,6 +68,25 @@ describe('types of a PDB file', () => {
     ]);
   });
 
+  it('have the sizes of 32 bits where they are for these', () => {
+    const narrow = new PdbFile(sourceOf(sample('sample32.pdb'))).types;
+    expect(narrow.pointerSize).toBe(4);
+    const task = narrow.type('task')!;
+    expect(task.size).toBe(112);
+    const places = ['tasks.prev', 'pid', 'owner.gid', 'parent', 'words[1][2]', 'name', 'secret'].map(
+      (path) => fieldOf(task, path)!,
+    );
+    expect(places.map(({ offset, size }) => [offset, size])).toEqual([
+      [20, 4],
+      [24, 4],
+      [36, 4],
+      [44, 4],
+      [68, 4],
+      [72, 16],
+      [108, 4],
+    ]);
+  });
+
   it('are found by the names of typedefs and of C', () => {
     expect(types.type('u16')).toMatchObject({ kind: 'integer', size: 2, signed: false });
     expect(types.type('long long')).toMatchObject({ kind: 'integer', size: 8, signed: true });

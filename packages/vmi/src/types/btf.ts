@@ -336,8 +336,9 @@ export class Btf implements TypeTable {
 }
 
 function textOf(bytes: Uint8Array, from: number): string {
-  const end = bytes.indexOf(0, from);
-  return end < 0 ? '' : String.fromCharCode(...bytes.subarray(from, Math.min(end, from + LONGEST_NAME)));
+  const part = bytes.subarray(from, from + LONGEST_NAME);
+  const end = part.indexOf(0);
+  return String.fromCharCode(...(end < 0 ? part : part.subarray(0, end)));
 }
 
 function damaged(why: string): never {
