@@ -340,8 +340,8 @@ describe.skipIf(found.missing !== '')(titled('Introspection of Debian', found), 
         ['hidden', true],
       ] as const) {
         const bytes = Buffer.from(moduleFile(name, layout, hides));
-        for (let at = 0; at < bytes.length; at += 150) {
-          const part = [...bytes.subarray(at, at + 150)]
+        for (let at = 0; at < bytes.length; at += 800) {
+          const part = [...bytes.subarray(at, at + 800)]
             .map((byte) => `\\x${byte.toString(16).padStart(2, '0')}`)
             .join('');
           await answer(`printf '${part}' >> /tmp/${name}.ko`);
