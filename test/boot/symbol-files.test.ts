@@ -4,7 +4,7 @@ import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { fetchDebianPackage, kernelImage } from '@visorkit/guests';
-import { openProfile } from '@visorkit/project';
+import { openSymbolFile } from '@visorkit/project';
 import { AddressSpace, type Btf, FileMemory, fieldOf, readLoadedPe, readPe } from '@visorkit/vmi';
 import type { PeImage } from '@visorkit/vmi';
 import { find, titled } from './boots.js';
@@ -15,7 +15,7 @@ describe.skipIf(debian.missing !== '')(titled("Debian's kernel", debian), () => 
   it('describes its types in its bzImage, and a module goes on in its own file', async () => {
     const { root } = debian.value;
     const image = await kernelImage(debian.value);
-    const kernel = openProfile(image);
+    const kernel = openSymbolFile(image);
     expect([kernel.kind, kernel.metadata.os]).toEqual(['elf', 'linux']);
     const types = kernel.types as Btf;
     const task = types.type('task_struct')!;
@@ -29,11 +29,11 @@ describe.skipIf(debian.missing !== '')(titled("Debian's kernel", debian), () => 
     expect(fieldOf(task, 'next')).toBeUndefined();
 
     const path = moduleAt(root, 'xfs.ko');
-    const module = openProfile(path, { base: types });
+    const module = openSymbolFile(path, { base: types });
     const inode = module.types!.type('xfs_inode')!;
     expect(fieldOf(inode, 'i_vnode')!.size).toBe(types.type('inode')!.size);
     expect(module.symbols!.address('init_module')).toBeDefined();
-    expect(() => openProfile(path)).toThrow(/give that as base/);
+    expect(() => openSymbolFile(path)).toThrow(/give that as base/);
   });
 });
 

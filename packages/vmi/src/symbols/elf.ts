@@ -37,7 +37,7 @@ export function isElfFile(file: ByteSource): boolean {
   return file.length >= 64 && new Reader(file).u32(0) === MAGIC;
 }
 
-/** Throws `VMI_PROFILE` for a file that is no ELF file, or whose headers make no sense. */
+/** Throws `VMI_SYMBOL_FILE` for a file that is no ELF file, or whose headers make no sense. */
 export function openElf(file: ByteSource, { source = 'ELF file' }: { source?: string } = {}): ElfSymbolsAndTypes {
   const reader = new Reader(file);
   if (!isElfFile(file)) reader.damaged('it does not begin with 7f 45 4c 46');
@@ -195,7 +195,7 @@ class Reader {
   }
 
   damaged(why: string): never {
-    return fail('VMI_PROFILE', `The ELF file cannot be read: ${why}.`);
+    return fail('VMI_SYMBOL_FILE', `The ELF file cannot be read: ${why}.`);
   }
 
   #view(at: number, length: number): DataView {

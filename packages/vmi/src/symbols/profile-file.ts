@@ -25,19 +25,21 @@ const LONGEST = 256 << 20;
 export type Table = Readonly<Record<string, unknown>>;
 
 /**
- * Reads JSON whose numbers may have 64 bits. JSON.parse would round them: those of more than 15 digits come as text. Throws `VMI_PROFILE`.
+ * Reads JSON whose numbers may have 64 bits. JSON.parse would round them: those of more than 15 digits come as text. Throws `VMI_SYMBOL_FILE`.
  */
 export function parseProfileJson(bytes: Uint8Array, source: string): Table {
   if (bytes.length > LONGEST)
-    fail('VMI_PROFILE', `${source} has ${bytes.length} bytes; up to ${LONGEST} can be read.`, { length: bytes.length });
+    fail('VMI_SYMBOL_FILE', `${source} has ${bytes.length} bytes; up to ${LONGEST} can be read.`, {
+      length: bytes.length,
+    });
   const text = new TextDecoder().decode(bytes);
   let found: unknown;
   try {
     found = parse(text);
   } catch (error) {
-    return fail('VMI_PROFILE', `${source} is no JSON: ${(error as Error).message}.`, {}, error);
+    return fail('VMI_SYMBOL_FILE', `${source} is no JSON: ${(error as Error).message}.`, {}, error);
   }
-  return isTable(found) ? found : fail('VMI_PROFILE', `${source} holds no JSON object; profiles are one.`);
+  return isTable(found) ? found : fail('VMI_SYMBOL_FILE', `${source} holds no JSON object; profiles are one.`);
 }
 
 function parse(text: string): unknown {

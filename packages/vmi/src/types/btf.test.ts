@@ -194,7 +194,7 @@ describe('in files', () => {
 
   it('that are damaged is refused, or read', () => {
     const read = (bytes: Uint8Array): void => {
-      attempt(['VMI_TYPES', 'VMI_PROFILE'], () => {
+      attempt(['VMI_TYPES', 'VMI_SYMBOL_FILE'], () => {
         look(() => readBtf(sourceOf(bytes)));
         openElf(sourceOf(bytes)).symbols();
       });
@@ -233,7 +233,7 @@ describe('BTF that is damaged', () => {
 
 /** Everything that can be asked of types. */
 function look(make: () => Btf): void {
-  attempt(['VMI_TYPES', 'VMI_PROFILE'], () => {
+  attempt(['VMI_TYPES', 'VMI_SYMBOL_FILE'], () => {
     const types = make();
     for (const name of [
       'list',

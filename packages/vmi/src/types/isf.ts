@@ -23,11 +23,11 @@ export function isIsf(profile: Table): boolean {
   return isTable(own(profile, 'metadata')) && (isTable(own(profile, 'symbols')) || isTable(own(profile, 'user_types')));
 }
 
-/** `profile`: the bytes of the JSON text, or what it holds. Throws `VMI_PROFILE`. */
+/** `profile`: the bytes of the JSON text, or what it holds. Throws `VMI_SYMBOL_FILE`. */
 export function readIsf(profile: Uint8Array | Table, { source = 'ISF' }: { source?: string } = {}): ProfileFile {
   const json = profile instanceof Uint8Array ? parseProfileJson(profile, source) : profile;
   if (!isIsf(json))
-    return fail('VMI_PROFILE', `${source} is no ISF: "metadata" and "symbols" or "user_types" are in one.`, {
+    return fail('VMI_SYMBOL_FILE', `${source} is no ISF: "metadata" and "symbols" or "user_types" are in one.`, {
       keys: Object.keys(json).slice(0, 10),
     });
   const symbols = tableOf(json, 'symbols');

@@ -126,10 +126,12 @@ describe('a Rekall profile', () => {
 
 describe('JSON that is no profile', () => {
   it('is refused with what is missing', () => {
-    expect(attempt('VMI_PROFILE', () => readIsf(bytes('{'), { source: 'x.json' }))).toMatch(/^x\.json is no JSON: /);
-    expect(attempt('VMI_PROFILE', () => readIsf(bytes('[]')))).toMatch(/holds no JSON object/);
-    expect(attempt('VMI_PROFILE', () => readIsf(bytes('{"symbols":{}}')))).toMatch(/is no ISF/);
-    expect(attempt('VMI_PROFILE', () => readRekall(bytes('{"metadata":{}}')))).toMatch(/is no Rekall profile/);
+    expect(attempt('VMI_SYMBOL_FILE', () => readIsf(bytes('{'), { source: 'x.json' }))).toMatch(
+      /^x\.json is no JSON: /,
+    );
+    expect(attempt('VMI_SYMBOL_FILE', () => readIsf(bytes('[]')))).toMatch(/holds no JSON object/);
+    expect(attempt('VMI_SYMBOL_FILE', () => readIsf(bytes('{"symbols":{}}')))).toMatch(/is no ISF/);
+    expect(attempt('VMI_SYMBOL_FILE', () => readRekall(bytes('{"metadata":{}}')))).toMatch(/is no Rekall profile/);
     expect([isIsf({ $METADATA: {} }), isRekall({ metadata: {} })]).toEqual([false, false]);
   });
 
@@ -186,7 +188,7 @@ describe('JSON that is no profile', () => {
       ),
     }));
     const look = (read: () => ReturnType<typeof readIsf>): void => {
-      attempt('VMI_PROFILE', () => {
+      attempt('VMI_SYMBOL_FILE', () => {
         const { symbols, types } = read();
         symbols.nearest(5n);
         for (const one of ['a', 'b', 'list', 'constructor', '__proto__']) {

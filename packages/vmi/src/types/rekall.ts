@@ -17,14 +17,14 @@ export function isRekall(profile: Table): boolean {
   return isTable(own(profile, '$METADATA'));
 }
 
-/** `profile`: the bytes of the JSON text, or what it holds. Throws `VMI_PROFILE`. */
+/** `profile`: the bytes of the JSON text, or what it holds. Throws `VMI_SYMBOL_FILE`. */
 export function readRekall(
   profile: Uint8Array | Table,
   { source = 'Rekall profile' }: { source?: string } = {},
 ): ProfileFile {
   const json = profile instanceof Uint8Array ? parseProfileJson(profile, source) : profile;
   if (!isRekall(json))
-    return fail('VMI_PROFILE', `${source} is no Rekall profile: "$METADATA" is in one.`, {
+    return fail('VMI_SYMBOL_FILE', `${source} is no Rekall profile: "$METADATA" is in one.`, {
       keys: Object.keys(json).slice(0, 10),
     });
   const metadata = metadataOf(json['$METADATA']);

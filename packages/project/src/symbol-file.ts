@@ -25,16 +25,16 @@ import type { ByteSource, KnownOfGuest, ProfileMetadata } from '@visorkit/vmi';
 import { FileSource } from './file-source.js';
 
 /** `elf`: a vmlinux, a module, or the kernel in a bzImage. */
-export type ProfileKind = 'system-map' | 'isf' | 'rekall' | 'pdb' | 'pe' | 'elf' | 'btf' | 'libvmi-conf';
+export type SymbolFileKind = 'system-map' | 'isf' | 'rekall' | 'pdb' | 'pe' | 'elf' | 'btf' | 'libvmi-conf';
 
 /** What a file says. Symbols and types are read when they are looked at first; reading them throws where the file is damaged. */
-export interface OpenedProfile extends Pick<KnownOfGuest, 'symbols' | 'types' | 'values'> {
+export interface SymbolFile extends Pick<KnownOfGuest, 'symbols' | 'types' | 'values'> {
   readonly path: string;
-  readonly kind: ProfileKind;
+  readonly kind: SymbolFileKind;
   readonly metadata: ProfileMetadata;
 }
 
-export interface OpenProfileOptions {
+export interface SymbolFileOptions {
   /** Which block of a libvmi.conf that has several. */
   readonly guest?: string;
   /** The kernel's types, where the file is one of its modules. */
@@ -51,16 +51,16 @@ const START = 4096;
 /**
  * Opens a System.map, nm's output or /proc/kallsyms; a Volatility ISF or a Rekall profile; a PDB file; a PE image; an ELF file (vmlinux, module) or a bzImage; raw BTF; a
  * libvmi.conf, whose files are opened too. Any may be compressed (gzip, xz, zstd, lz4). Symbols of Windows are RVAs: `movedSymbols(symbols, base)`.
- * @throws VisorkitError FILE_UNREADABLE; VMI_PROFILE where it is of no known kind or lacks what it needs; VMI_SYMBOLS, VMI_TYPES, VMI_PDB, VMI_PE, VMI_CONF, BZIMAGE_MALFORMED, … where it is damaged
+ * @throws VisorkitError FILE_UNREADABLE; VMI_SYMBOL_FILE where it is of no known kind or lacks what it needs; VMI_SYMBOLS, VMI_TYPES, VMI_PDB, VMI_PE, VMI_CONF, BZIMAGE_MALFORMED, … where it is damaged
  */
-export function openProfile(path: string, options: OpenProfileOptions = {}): OpenedProfile {
+export function openSymbolFile(path: string, options: SymbolFileOptions = {}): SymbolFile {
   const file = new FileSource(path);
   let source: ByteSource = file;
   if (compressionOf(startOf(file)) !== undefined) {
     try {
       source = inMemory(decompress(file.bytes(), { limit: MOST_UNPACKED }));
     } catch (error) {
-      return fail('VMI_PROFILE', `${path} cannot be decompressed: ${messageOf(error)}`, { path }, error);
+      return fail('VMI_SYMBOL_FILE', `${path} cannot be decompressed: ${messageOf(error)}`, { path }, error);
     } finally {
       file[Symbol.dispose]();
     }
@@ -79,7 +79,7 @@ export function openProfile(path: string, options: OpenProfileOptions = {}): Ope
   }
   file[Symbol.dispose]();
   return fail(
-    'VMI_PROFILE',
+    'VMI_SYMBOL_FILE',
     `${path} is of no known kind: it begins with "${Buffer.from(start.subarray(0, 16))
       .toString('latin1')
       .replace(/[^ -~]/g, '.')}". ` +
@@ -92,12 +92,12 @@ interface Found {
   readonly path: string;
   readonly source: ByteSource;
   readonly start: Uint8Array;
-  readonly options: OpenProfileOptions;
+  readonly options: SymbolFileOptions;
 }
 
 interface Reader {
   is(source: ByteSource, start: Uint8Array): boolean;
-  read(found: Found): OpenedProfile;
+  read(found: Found): SymbolFile;
   /** Parts of the file are read when they are asked for: it stays open for as long as what was opened is in use. */
   readonly later?: boolean;
 }
@@ -117,25 +117,25 @@ const READERS: readonly Reader[] = [
   { is: (_source, start) => /^\uFEFF?\s*[{[]/.test(textOf(start)), read: readJson },
 ];
 
-function readMap(found: Found): OpenedProfile {
+function readMap(found: Found): SymbolFile {
   const text = textOf(allOf(found));
   const { path } = found;
   return { path, kind: 'system-map', metadata: {}, symbols: readSystemMap(text, { source: path }) };
 }
 
-function readJson(found: Found): OpenedProfile {
+function readJson(found: Found): SymbolFile {
   const { path } = found;
   const json = parseProfileJson(allOf(found), path);
   if (isIsf(json)) return { path, kind: 'isf', ...readIsf(json, { source: path }) };
   if (isRekall(json)) return { path, kind: 'rekall', ...readRekall(json, { source: path }) };
   return fail(
-    'VMI_PROFILE',
+    'VMI_SYMBOL_FILE',
     `${path} is JSON, but no profile: an ISF has "metadata" with "symbols" or "user_types", a Rekall profile "$METADATA".`,
     { path },
   );
 }
 
-function readPdbFile({ path, source }: Found): OpenedProfile {
+function readPdbFile({ path, source }: Found): SymbolFile {
   const pdb = new PdbFile(source, { source: path });
   return {
     path,
@@ -150,14 +150,18 @@ function readPdbFile({ path, source }: Found): OpenedProfile {
   };
 }
 
-function readPeFile({ path, source }: Found): OpenedProfile {
+function readPeFile({ path, source }: Found): SymbolFile {
   const image = readPe(source);
   const pdb = image.codeView();
   const symbols = image.exports()?.symbols.moved(-image.base);
   if (symbols === undefined)
-    return fail('VMI_PROFILE', `${path} is a PE image without a table of exports: its symbols are in its PDB file.`, {
-      path,
-    });
+    return fail(
+      'VMI_SYMBOL_FILE',
+      `${path} is a PE image without a table of exports: its symbols are in its PDB file.`,
+      {
+        path,
+      },
+    );
   return {
     path,
     kind: 'pe',
@@ -169,25 +173,25 @@ function readPeFile({ path, source }: Found): OpenedProfile {
   };
 }
 
-function readElfFile({ path, options }: Found, source: ByteSource): OpenedProfile {
+function readElfFile({ path, options }: Found, source: ByteSource): SymbolFile {
   const elf = openElf(source, { source: path });
   const types = elf.types(options.base),
     symbols = elf.symbols();
   if (types === undefined && symbols === undefined)
     return fail(
-      'VMI_PROFILE',
+      'VMI_SYMBOL_FILE',
       `${path} has neither types (a section .BTF) nor symbols (.symtab); a kernel built with CONFIG_DEBUG_INFO_BTF, or one that is not stripped, has.`,
       { path },
     );
   return { path, kind: 'elf', metadata: { os: 'linux' }, types, symbols };
 }
 
-function readBtfFile({ path, source, options }: Found): OpenedProfile {
+function readBtfFile({ path, source, options }: Found): SymbolFile {
   return { path, kind: 'btf', metadata: { os: 'linux' }, types: readBtf(source, { source: path, base: options.base }) };
 }
 
 /** The values of one guest, and what its files say; these lie beside the libvmi.conf where their paths are relative. */
-function readConf(found: Found): OpenedProfile {
+function readConf(found: Found): SymbolFile {
   const { path, options } = found;
   const guests = parseLibvmiConf(textOf(allOf(found)), { source: path });
   const names = guests.map(({ name }) => name);
@@ -201,8 +205,8 @@ function readConf(found: Found): OpenedProfile {
         : `${path} has no guest "${options.guest}"${instead(options.guest, names).replace(/\?$/, '')}.`,
       { path, names },
     );
-  const open = (file: string | undefined): OpenedProfile | undefined =>
-    file === undefined ? undefined : openProfile(resolve(dirname(path), file));
+  const open = (file: string | undefined): SymbolFile | undefined =>
+    file === undefined ? undefined : openSymbolFile(resolve(dirname(path), file));
   const profile = open(guest.files.volatility_ist ?? guest.files.rekall_profile);
   const map = open(guest.files.sysmap);
   return {
@@ -223,7 +227,7 @@ function startOf(source: ByteSource): Uint8Array {
 
 function allOf({ path, source }: Found): Uint8Array {
   if (source.length > LONGEST)
-    fail('VMI_PROFILE', `${path} has ${source.length} bytes; up to ${LONGEST} can be read of a file of its kind.`, {
+    fail('VMI_SYMBOL_FILE', `${path} has ${source.length} bytes; up to ${LONGEST} can be read of a file of its kind.`, {
       path,
     });
   const bytes = new Uint8Array(source.length);

@@ -9,8 +9,8 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { isVisorkitError } from '@visorkit/core';
 import { fieldOf } from '@visorkit/vmi';
 import { FileSource } from './file-source.js';
-import { openProfile } from './open-profile.js';
-import type { ProfileKind } from './open-profile.js';
+import { openSymbolFile } from './symbol-file.js';
+import type { SymbolFileKind } from './symbol-file.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'visorkit-profiles-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -53,7 +53,7 @@ const REKALL = JSON.stringify({
 });
 
 describe('a file of symbols or types', () => {
-  it.each<[string, string | Uint8Array, ProfileKind]>([
+  it.each<[string, string | Uint8Array, SymbolFileKind]>([
     ['System.map', MAP, 'system-map'],
     ['isf.json', ISF, 'isf'],
     ['isf.json.gz', gzipSync(ISF), 'isf'],
@@ -66,30 +66,30 @@ describe('a file of symbols or types', () => {
     ['libvmi.conf', '# none\none { ostype = "Linux"; }', 'libvmi-conf'],
     ['string', '{ostype = "Linux"; kpgd = 0x1000;}', 'libvmi-conf'],
   ])('%s is recognised by its content', (name, content, kind) => {
-    const opened = openProfile(put(`x-${name.length}`, content));
+    const opened = openSymbolFile(put(`x-${name.length}`, content));
     expect(opened.kind).toBe(kind);
     const { symbols, types, values } = opened;
     expect([symbols, types, values].some((part) => part !== undefined)).toBe(true);
   });
 
   it('gives symbols, types and what it is for', () => {
-    const isf = openProfile(put('isf', ISF));
+    const isf = openSymbolFile(put('isf', ISF));
     expect(isf.symbols!.address('init_task')).toBe(4096n);
     expect(fieldOf(isf.types!.type('task_struct')!, 'pid')!.offset).toBe(16);
     expect(isf.metadata.os).toBe('linux');
-    const pdb = openProfile(put('sample.pdb', sample('sample.pdb'))),
-      image = openProfile(put('sample.dll', sample('sample.dll')));
+    const pdb = openSymbolFile(put('sample.pdb', sample('sample.pdb'))),
+      image = openSymbolFile(put('sample.dll', sample('sample.dll')));
     expect(pdb.metadata).toEqual(image.metadata);
     // Both by RVA
     expect(pdb.symbols!.address('leave')).toBe(image.symbols!.address('leave'));
     expect(pdb.types!.type('task')!.size).toBe(136);
-    expect(openProfile(put('vmlinux', sample('types.o'))).types!.type('task')!.size).toBe(136);
+    expect(openSymbolFile(put('vmlinux', sample('types.o'))).types!.type('task')!.size).toBe(136);
   });
 
   it('is read where it is compressed by xz', (context) => {
     const packed = spawnSync('xz', ['-c'], { input: ISF });
     if (packed.error !== undefined) return context.skip('this machine has no xz');
-    expect(openProfile(put('isf.json.xz', packed.stdout)).symbols!.address('init_task')).toBe(4096n);
+    expect(openSymbolFile(put('isf.json.xz', packed.stdout)).symbols!.address('init_task')).toBe(4096n);
   });
 
   it('of procfs, which says that it has no bytes, is read too', (context) => {
@@ -110,18 +110,18 @@ describe('a libvmi.conf', () => {
       'conf/libvmi.conf',
       'debian { ostype = "Linux"; sysmap = "maps/System.map"; volatility_ist = "linux.json"; linux_pid = 0x970; }\nother { kpgd = 1; }',
     );
-    const opened = openProfile(conf, { guest: 'debian' });
+    const opened = openSymbolFile(conf, { guest: 'debian' });
     expect(opened.values).toEqual({ ostype: 'Linux', linux_pid: 0x970n });
     // LibVMI's System.map holds where both have symbols
     expect(opened.symbols!.address('init_task')).toBe(0xffff_ffff_8261_3940n);
     expect(opened.types!.type('task_struct')!.size).toBe(64);
-    expect(openProfile(conf, { guest: 'other' }).symbols).toBeUndefined();
-    expect(attempt('VMI_CONF', () => openProfile(conf))).toMatch(
+    expect(openSymbolFile(conf, { guest: 'other' }).symbols).toBeUndefined();
+    expect(attempt('VMI_CONF', () => openSymbolFile(conf))).toMatch(
       /has 2 guests: debian, other; say which one is meant\.$/,
     );
-    expect(attempt('VMI_CONF', () => openProfile(conf, { guest: 'debain' }))).toMatch(/did you mean "debian"\.$/);
+    expect(attempt('VMI_CONF', () => openSymbolFile(conf, { guest: 'debain' }))).toMatch(/did you mean "debian"\.$/);
     put('conf/lost.conf', 'a { sysmap = "nowhere"; }');
-    expect(attempt('FILE_UNREADABLE', () => openProfile(join(folder, 'conf/lost.conf')))).toMatch(
+    expect(attempt('FILE_UNREADABLE', () => openSymbolFile(join(folder, 'conf/lost.conf')))).toMatch(
       /nowhere" cannot be read: there is no such file/,
     );
   });
@@ -137,7 +137,7 @@ describe('a file that is damaged', () => {
         const bytes = Buffer.from(content.subarray(0, length));
         for (const [at, value] of changes) if (at < bytes.length) bytes[at] = value;
         try {
-          const { symbols, types } = openProfile(put('damaged', bytes));
+          const { symbols, types } = openSymbolFile(put('damaged', bytes));
           symbols?.nearest(0x1000n);
           types?.type('task');
         } catch (error) {
@@ -159,19 +159,21 @@ describe('a file that is none of them', () => {
     ['damaged gzip', gzipSync(ISF).subarray(0, 40), /cannot be decompressed/],
     ['bzip2', Buffer.from('BZh91AY&SY'), /cannot be decompressed/],
   ])('%s is refused', (_name, content, sentence) => {
-    expect(attempt('VMI_PROFILE', () => openProfile(put('wrong', content)))).toMatch(sentence);
+    expect(attempt('VMI_SYMBOL_FILE', () => openSymbolFile(put('wrong', content)))).toMatch(sentence);
   });
 
   it('or that is not there, or a folder, is refused', () => {
-    expect(attempt('FILE_UNREADABLE', () => openProfile(join(folder, 'nothing')))).toMatch(/there is no such file\.$/);
-    expect(attempt('FILE_UNREADABLE', () => openProfile(folder))).toMatch(/it is no file/);
+    expect(attempt('FILE_UNREADABLE', () => openSymbolFile(join(folder, 'nothing')))).toMatch(
+      /there is no such file\.$/,
+    );
+    expect(attempt('FILE_UNREADABLE', () => openSymbolFile(folder))).toMatch(/it is no file/);
   });
 
   it('but ELF without types and symbols, is refused with what it lacks', () => {
     const bytes = sample('types.o');
     // Another name for the section
     bytes[bytes.lastIndexOf('.BTF') + 1] = 0x43;
-    expect(attempt('VMI_PROFILE', () => openProfile(put('stripped', bytes)))).toMatch(
+    expect(attempt('VMI_SYMBOL_FILE', () => openSymbolFile(put('stripped', bytes)))).toMatch(
       /has neither types \(a section \.BTF\) nor symbols/,
     );
   });
