@@ -42,7 +42,7 @@ export class LiveMemory extends PhysicalMemory {
     this.#epoch++;
   }
 
-  protected windowAt(address: number): MemoryWindow | undefined {
+  windowAt(address: number): MemoryWindow | undefined {
     return this.#windows[rangeAt(this.ranges, address)];
   }
 }
