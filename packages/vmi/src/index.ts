@@ -34,3 +34,4 @@ export type { Field, Member, Type, TypeKind, TypeTable } from './types/type.js';
 export { readText16, readUnicodeString } from './text.js';
 export { Vmi } from './vmi.js';
 export type { VmiOptions } from './vmi.js';
+export * from './events/index.js';

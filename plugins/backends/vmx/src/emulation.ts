@@ -127,7 +127,11 @@ export class VmxEmulation implements Emulation {
 
   #what(): string {
     const { kind, log } = this;
-    return kind === 'fetch' ? 'of a fetch' : kind === 'walk' ? 'of a page walk' : `of a ${log.write ? 'write' : 'read'}`;
+    return kind === 'fetch'
+      ? 'of a fetch'
+      : kind === 'walk'
+        ? 'of a page walk'
+        : `of a ${log.write ? 'write' : 'read'}`;
   }
 
   #nothingThere(gpa: number): never {
