@@ -21,6 +21,8 @@ class SteppedVcpu {
   readonly waiting: (() => void)[] = [];
   /** Steps go to subscribers. */
   told = false;
+  /** Steps were switched on in an exit that is still being handled: the instruction of that exit is not one of them. */
+  begun = false;
   release: Undo | undefined;
 }
 
@@ -82,6 +84,7 @@ export class Stepper {
     const needed = state.told || state.waiting.length > 0;
     if (needed === (state.release !== undefined)) return;
     if (needed) {
+      state.begun = this.#tapped.used; // a tap that is made in an exit is not called for it
       const unuse = this.use();
       const release = this.#host.controls.hold({ primary: ['monitor-trap-flag'] }, { index });
       state.release = once(() => {
@@ -98,6 +101,7 @@ export class Stepper {
     const state = this.#vcpus[vcpu.index];
     if (state.release === undefined) return undefined;
     const { waiting } = state;
+    state.begun = false;
     // What is called may wait for the next step
     for (let left = waiting.length; left > 0; left--) waiting.shift()!();
     if (state.told) this.#tell(vcpu);
@@ -107,10 +111,16 @@ export class Stepper {
 
   /** A handler has carried out the instruction that was stepped over: its step is told at the next entry, before anything is executed. */
   #carriedOut(exit: VmExit, vcpu: Vcpu, outcome: Outcome | undefined): void {
-    if (this.#vcpus[vcpu.index].release === undefined || (outcome !== RESUME && outcome !== HALT)) return;
+    const state = this.#vcpus[vcpu.index];
+    if (state.release === undefined) return;
+    if (state.begun) {
+      state.begun = false;
+      return;
+    }
+    if (outcome !== RESUME && outcome !== HALT) return;
     if (exit.mmio.valid || BETWEEN.has(exit.reason) || exit.idtVectoringInfo >= 0x8000_0000) return;
     if (outcome === HALT) {
-      const { waiting } = this.#vcpus[vcpu.index];
+      const { waiting } = state;
       for (let left = waiting.length; left > 0; left--) waiting.shift()!();
       this.#update(vcpu.index);
     } else vcpu.injectEvent(PENDING_MTF, 0, 0);

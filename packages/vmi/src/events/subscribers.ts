@@ -139,6 +139,10 @@ export class WhileUsed {
 
   constructor(private readonly begin: () => Undo) {}
 
+  get used(): boolean {
+    return this.#users > 0;
+  }
+
   use(): Undo {
     if (this.#users++ === 0) this.#undo = this.begin();
     return once(() => {
