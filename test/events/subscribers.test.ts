@@ -314,7 +314,7 @@ describe('the last subscriber', () => {
         const none = (): void => {};
         undos.push(
           events.breakpointAt({ gpa: FUNCTION }, none),
-          events.memory({ everywhere: true, access: 'rwx' }, none),
+          events.memory({ everywhere: true, access: 'rw' }, none),
           events.register({ register: 'cr3' }, none),
           events.register({ register: 'cr0' }, none),
           events.register({ register: { msr: 'any' } }, none),
