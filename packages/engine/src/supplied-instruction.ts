@@ -16,8 +16,7 @@ export class SuppliedInstruction {
   /** The next entry executes the instruction that `bytes` begin with, 15 bytes at most, in the place of the one at RIP. */
   give(bytes: Uint8Array): void {
     const { words } = this;
-    this.bytes.fill(0, SUPPLIED_BYTES, SUPPLIED_BYTES + INSTRUCTION_BYTES);
-    this.bytes.set(bytes, SUPPLIED_BYTES);
+    for (let at = 0; at < INSTRUCTION_BYTES; at++) this.bytes[SUPPLIED_BYTES + at] = at < bytes.length ? bytes[at] : 0;
     words[SUPPLIED_RIP >>> 2] = words[RIP >>> 2];
     words[(SUPPLIED_RIP >>> 2) + 1] = words[(RIP >>> 2) + 1];
     words[SUPPLIED >>> 2] = 1;

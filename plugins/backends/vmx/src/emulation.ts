@@ -14,6 +14,8 @@ const FETCH = 4;
 const hex = (value: number): string => `0x${value.toString(16)}`;
 
 export class VmxEmulation implements Emulation {
+  private readonly code = new Uint8Array(INSTRUCTION_BYTES);
+
   constructor(
     private readonly vcpu: Vcpu,
     private readonly banks: ProcessorBanks,
@@ -91,32 +93,29 @@ export class VmxEmulation implements Emulation {
 
   /** Gives the processor the instruction at RIP, of which it may not fetch all. */
   #execute(page: 'shown' | 'own'): void {
-    const { vcpu, engine } = this;
-    const long = vcpu.codeBits === 64,
-      linear = long ? vcpu.rip : (vcpu.getSegment(CS).base + vcpu.rip) & 0xffff_ffffn;
-    const bytes = new Uint8Array(INSTRUCTION_BYTES);
-    const inPage = Math.min(INSTRUCTION_BYTES, PAGE - Number(linear & 0xfffn));
-    this.#fetch(linear, bytes.subarray(0, inPage), page);
-    if (inPage < INSTRUCTION_BYTES)
-      this.#fetch(
-        (vcpu.efer & Efer.LMA) !== 0n
-          ? BigInt.asUintN(64, linear + BigInt(inPage))
-          : (linear + BigInt(inPage)) & 0xffff_ffffn,
-        bytes.subarray(inPage),
-        page,
-      );
+    const { vcpu, engine, code } = this;
+    const linear = vcpu.codeBits === 64 ? vcpu.rip : (vcpu.getSegment(CS).base + vcpu.rip) & 0xffff_ffffn;
+    const inPage = PAGE - Number(linear & 0xfffn);
+    code.fill(0);
+    this.#fetch(linear, 0, inPage, page);
+    if (inPage < INSTRUCTION_BYTES) {
+      const next = linear + BigInt(inPage);
+      const long = (vcpu.efer & Efer.LMA) !== 0n;
+      this.#fetch(long ? BigInt.asUintN(64, next) : next & 0xffff_ffffn, inPage, INSTRUCTION_BYTES, page);
+    }
     engine.mmio.forget();
-    engine.supplied.give(bytes);
+    engine.supplied.give(code);
   }
 
-  /** Fills `target` with code; leaves it where there is none, because the instruction may end before. */
-  #fetch(linear: bigint, target: Uint8Array, page: 'shown' | 'own'): void {
+  /** Fills the code from `first` to `end`; leaves it where there is none, because the instruction may end before. */
+  #fetch(linear: bigint, first: number, end: number, page: 'shown' | 'own'): void {
     const gpa = this.vcpu.translate(linear, 'probe'),
       address = gpa < 0 ? undefined : this.views.addressOf(this.vcpu, gpa, page);
     if (address === undefined) return;
-    const { memory, bytes } = this.engine;
+    const { code } = this,
+      { memory, bytes } = this.engine;
     memory.bring(address - (address % PAGE), PAGE);
-    target.set(bytes.subarray(address, address + target.length));
+    for (let at = first; at < end && at < INSTRUCTION_BYTES; at++) code[at] = bytes[address + at - first];
   }
 
   #written(offset: number): number {
