@@ -154,6 +154,35 @@ describe('memory events', () => {
     expect(output).toEqual([8, 8]);
   });
 
+  it('are answered although the handler ends its subscription, or changes the view', async () => {
+    const { output } = await runGuest({
+      code: [
+        movEax(3),
+        store(DATA),
+        load(DATA),
+        print,
+        load(OTHER),
+        print,
+        load(OTHER),
+        print,
+        store(OTHER),
+        load(OTHER),
+        print,
+        hlt,
+      ],
+      data: { [DATA]: [8], [OTHER]: [9] },
+      subscribe: ({ events, views }) => {
+        const undo = events.memory({ gpa: DATA, access: 'w' }, () => {
+          undo();
+          return { withoutWrite: true };
+        });
+        const view = views.create();
+        events.memory({ gpa: OTHER, access: 'r' }, () => ({ readData: Uint8Array.of(1, 0, 0, 0), view }));
+      },
+    });
+    expect(output).toEqual([8, 1, 9, 9]);
+  });
+
   it('may be answered with another instruction', async () => {
     const { output } = await runGuest({
       code: [call(CODE, FUNCTION), print, hlt],

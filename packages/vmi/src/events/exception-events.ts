@@ -86,6 +86,7 @@ export class ExceptionEvents {
     options: SubscribeOptions,
   ): Undo {
     const around = this.#around;
+    around.require('interrupt', 'exit.interrupt-window'); // where they are injected by the kernel of the host, nobody is told
     if (asked || exceptions.length > 0) around.require('interrupt (of exceptions)', 'exception-exits');
     const vectors = new Set(exceptions);
     const one = subscription<InterruptEvent>(
@@ -152,7 +153,7 @@ export class ExceptionEvents {
     this.#around.carryOut(answer, vcpu);
     if (answer.moved) return RETRY;
     if (answer.instruction !== undefined) {
-      this.#around.require('an answer with an instruction for exception', 'emulation');
+      this.#around.host.require(['emulation'], 'an answer with an instruction');
       vcpu.emulation!.execute(answer.instruction);
       return RETRY;
     }

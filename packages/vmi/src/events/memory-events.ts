@@ -248,6 +248,7 @@ export class MemoryEvents {
     }
     if (readData !== undefined && !write && kind !== 'fetch') {
       if (kind === 'data' && readData.length >= emulation.size) {
+        this.#keepTrapped(vcpu, READ);
         emulation.supply(readData);
         return true;
       }
@@ -260,12 +261,34 @@ export class MemoryEvents {
     }
     if (withoutWrite === true && write) {
       if (kind === 'data') {
+        this.#keepTrapped(vcpu, WRITE);
         emulation.discard();
         return true;
       }
       this.#failed(vcpu, 'a walk of page tables cannot go without its flags');
     }
     return false;
+  }
+
+  /**
+   * The processor takes what it is given in the place of an access only where the access is not allowed. A handler may have ended its subscription, or changed
+   * the view: then the page stays trapped for this one instruction.
+   */
+  #keepTrapped(vcpu: Vcpu, tried: number): void {
+    const { gpa } = vcpu.exit,
+      { views, stepper } = this.#around,
+      view = views.current(vcpu);
+    if ((view.rights(gpa) & tried) === 0) return;
+    const nobody = subscription<MemoryEvent>(this.#around, 'memory', RESPONSES.common, () => {}, {});
+    nobody.gone = true;
+    const watch = new Watch(nobody, tried === READ ? 'r' : 'w', 0, Infinity);
+    const unuse = this.use(),
+      release = this.trapped(view).add(watch, [Math.floor(gpa / PAGE)]);
+    stepper.behindNext(vcpu, () => {
+      release();
+      this.forgetUnused();
+      unuse();
+    });
   }
 
   #failed(vcpu: Vcpu, why: string): void {

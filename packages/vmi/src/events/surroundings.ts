@@ -74,7 +74,7 @@ export class EventSurroundings implements Surroundings {
   }
 
   #needViews(): MemoryViews {
-    this.require('an answer with a view for', 'ept.views');
+    this.host.require(['ept.views'], 'an answer with a view');
     return this.views;
   }
 }
