@@ -90,7 +90,7 @@ async function listen(path: string, onConnection: (socket: Socket) => void): Pro
     throw new VisorkitError(
       'INTROSPECTOR_SOCKET',
       code === 'EADDRINUSE'
-        ? `The introspector's socket "${path}" is used by another VM; give another path.`
+        ? `The introspector's socket cannot be made at "${path}": a file or another VM's socket is there; give another path.`
         : `The introspector's socket "${path}" cannot be opened: ${(error as Error).message}.`,
       { path },
       error,
