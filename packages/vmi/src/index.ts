@@ -50,3 +50,4 @@ export type { VmiOptions } from './vmi.js';
 export { GENERAL_REPORTS, addressOf } from './tools/general.js';
 export { toolList, toolOf } from './tools/tools.js';
 export type { Tool } from './tools/tools.js';
+export * from './events/index.js';
