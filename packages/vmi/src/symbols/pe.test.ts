@@ -156,6 +156,20 @@ describe('a table of exports', () => {
     for (const { name, ordinal } of some.entries) if (name !== '') expect(name).toBe(`name${ordinal - 1}`);
   });
 
+  it('whose names are mostly missing has those that are there', () => {
+    const { image, at } = withExports(5000);
+    // Of the names' text only the last pages are there
+    const [first, last] = [Math.ceil((at + 60_000) / 4096) * 4096, Math.floor((image.length - 8192) / 4096) * 4096];
+    const ranges = [
+      { start: 0, length: first, offset: 0 },
+      { start: last, length: image.length - last, offset: last },
+    ];
+    const space = new AddressSpace(new FileMemory(sourceOf(image), ranges), 'none');
+    const { symbols, complete } = readLoadedPe(space, 0n).exports()!;
+    expect(complete).toBe(false);
+    expect(symbols.address('name4999')).toBe(0x10_0000n + 4999n);
+  });
+
   it('whose counts lie costs no more than it says', () => {
     const { image, view, at } = withExports(100);
     // Every name is the same very long text

@@ -132,6 +132,8 @@ class Image implements PeImage {
   readonly #places: Bytes;
   /** By offset in the file; undefined for an image in memory. */
   readonly #inFile: Bytes | undefined;
+  /** Bytes of names that may still be read of a table. */
+  #room = 0;
   readonly #directories: readonly (readonly [rva: number, size: number])[];
 
   /** `bytes`: of a file by offset, or, with `base`, of an image in memory by RVA. */
@@ -201,12 +203,11 @@ class Image implements PeImage {
 
     /** Names by the index of what they name; one may have several. */
     const named = new Map<number, string[]>();
-    let room = NAME_ROOM;
-    for (let index = 0; index < names.length && room > 0; index++) {
+    this.#room = NAME_ROOM;
+    for (let index = 0; index < names.length; index++) {
       const at = names.at(index),
         ordinal = ordinals.at(index);
       const name = at === undefined ? undefined : this.#text(at, LONGEST_NAME);
-      room -= name?.length ?? LONGEST_NAME;
       if (name === undefined || ordinal === undefined || name === '') {
         complete = false;
         continue;
@@ -215,7 +216,6 @@ class Image implements PeImage {
       if (known === undefined) named.set(ordinal, [name]);
       else known.push(name);
     }
-    if (room <= 0) complete = false;
     const entries: PeExport[] = [];
     const symbols: GuestSymbol[] = [];
     for (let index = 0; index < functions.length; index++) {
@@ -227,8 +227,7 @@ class Image implements PeImage {
       // A gap in the numbers
       if (rva === 0) continue;
       const forwarded = rva >= start && rva < start + size;
-      const forwarder = forwarded && room > 0 ? this.#text(rva, LONGEST_NAME) : undefined;
-      room -= forwarder?.length ?? 0;
+      const forwarder = forwarded ? this.#text(rva, LONGEST_NAME) : undefined;
       if (forwarded && forwarder === undefined) complete = false;
       for (const name of named.get(index) ?? ['']) {
         entries.push({ name, ordinal: first + index, rva, ...(forwarded ? { forwarder: forwarder ?? '' } : {}) });
@@ -267,14 +266,15 @@ class Image implements PeImage {
     return section.characteristics & 0x2000_0000 ? 'T' : section.characteristics & 0x8000_0000 ? 'D' : 'R';
   }
 
-  /** Text up to a NUL, a byte for a character; undefined where it is not there or has no end. */
+  /** Text up to a NUL, a byte for a character; undefined where it is not there or has no end, or there is no room left. */
   #text(rva: number, limit: number): string | undefined {
     let text = '';
-    for (let done = 0; done < limit; ) {
+    for (let done = 0; done < limit && this.#room > 0; ) {
       // In steps that stay in a page: the next may be missing
       const step = Math.min(limit - done, 64 - ((rva + done) % 64));
       const bytes = this.#places(rva + done, step);
       if (bytes === undefined) return this.#lastText(rva + done, step, text);
+      this.#room -= step;
       const end = bytes.indexOf(0);
       text += String.fromCharCode(...(end < 0 ? bytes : bytes.subarray(0, end)));
       if (end >= 0) return text;
