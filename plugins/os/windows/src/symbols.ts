@@ -1,5 +1,5 @@
 /** The kernel's symbols, of all that tells some: what was given (a PDB file, an ISF), KDBG, the kernel's own table of exports. */
-import { SymbolList } from '@visorkit/vmi';
+import { SymbolList, movedSymbols } from '@visorkit/vmi';
 import type { GuestSymbol, KnownOfGuest, NearSymbol, PeImage, SymbolTable } from '@visorkit/vmi';
 import type { Kdbg } from './find/kdbg.js';
 import { knownValue } from './find/known.js';
@@ -9,8 +9,7 @@ const IN_HEADERS = ['PsLoadedModuleList', 'PsActiveProcessHead'];
 
 /** Symbols as they were linked, moved to where the image is; they may be linked for any base, or for 0. */
 export function placed(symbols: SymbolTable, image: PeImage | undefined): SymbolTable {
-  const by = image === undefined ? 0n : shiftOf(symbols, image);
-  return by === 0n ? symbols : new SymbolList(symbols.source, [...symbols]).moved(by);
+  return movedSymbols(symbols, image === undefined ? 0n : shiftOf(symbols, image));
 }
 
 function shiftOf(symbols: SymbolTable, image: PeImage): bigint {
@@ -53,10 +52,6 @@ export class JoinedSymbols implements SymbolTable {
       if (near !== undefined && (best === undefined || near.offset < best.offset)) best = near;
     }
     return best;
-  }
-
-  moved(by: bigint): SymbolList {
-    return new SymbolList(this.source, [...this]).moved(by);
   }
 
   *[Symbol.iterator](): Iterator<GuestSymbol> {

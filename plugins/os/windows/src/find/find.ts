@@ -31,8 +31,8 @@ const VERSION_KERN_BASE = 0x10n;
 /** Records of debug directories, and KDBG blocks, that are followed. */
 const MOST_RECORDS = 64;
 /** Tables that are gone through for a root; the right one is among the first, and each costs time when a hostile guest has many. */
-const FIRST_ROOTS = 8;
-const TABLES = { first: 1 << 14, later: 1 << 11 } as const;
+const FIRST_ROOTS = 4;
+const TABLES = { first: 1 << 14, later: 1 << 10 } as const;
 
 /** The kernel in a memory; undefined where none is found. */
 export function findKernel(memory: PhysicalMemory, known: KnownOfGuest): FoundKernel | undefined {

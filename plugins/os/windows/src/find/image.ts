@@ -65,6 +65,7 @@ export function* linearOf(
   tables: number,
 ): Generator<{ physical: number; linear: bigint }, void, undefined> {
   const left = new Set(addresses);
+  if (left.size === 0) return;
   for (const { linear, physical, length } of space.ranges(kernelStart(space), kernelEnd(space), tables)) {
     for (const address of left) {
       if (address < physical || address >= physical + length) continue;
