@@ -32,7 +32,7 @@ const VERSION_KERN_BASE = 0x10n;
 const MOST_RECORDS = 64;
 /** Tables that are gone through for a root; the right one is among the first, and each costs time when a hostile guest has many. */
 const FIRST_ROOTS = 4;
-const TABLES = { first: 1 << 14, later: 1 << 10 } as const;
+const TABLES = { first: 1 << 13, later: 1 << 8 } as const;
 
 /** The kernel in a memory; undefined where none is found. */
 export function findKernel(memory: PhysicalMemory, known: KnownOfGuest): FoundKernel | undefined {
