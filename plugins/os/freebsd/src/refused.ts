@@ -1,3 +1,4 @@
+/** Reads of memory that may hold anything. */
 import { isVisorkitError } from '@visorkit/core';
 
 /** What it gives; undefined where what is there makes no sense, or is not there. */

@@ -5,6 +5,7 @@ import { unlessRefused } from './find/image.js';
 import { spaceOf } from './processes.js';
 import type { WindowsProcess } from './processes.js';
 import { timeText } from './shared-data.js';
+import { guidRows } from './win-guid.js';
 import type { WindowsKernel } from './windows-kernel.js';
 
 const PID: Column = { title: 'PID', kind: 'number' };
@@ -133,17 +134,10 @@ export const WINDOWS_REPORTS: Readonly<Record<string, Report<WindowsKernel>>> = 
     describe: "which build the kernel is, by its image's headers",
     columns: [NAME, text('VALUE')],
     *rows(kernel) {
-      const { guid } = kernel;
-      if (guid === undefined) return;
       const { image } = kernel.base;
-      yield ['version', image!.osVersion.join('.')];
-      yield ['PE GUID', guid.pe];
-      yield ['PDB GUID', guid.pdb === '' ? '' : `${guid.pdb}${guid.age.toString(16)}`];
-      yield ['kernel filename', guid.pdbName];
-      yield ['multi-processor', guid.multiprocessor ? 'yes' : 'no'];
-      yield ['PAE', guid.pae ? 'yes' : 'no'];
-      yield ['sections', image!.sections.map(({ name }) => name).join(' ')];
+      if (image !== undefined) yield* guidRows(image, kernel.space.translate(image.base));
     },
+    line: ([name, value]) => `${String(name).startsWith('Windows') ? '' : '\t'}${name} ${value}`,
   },
   'win-offsets': {
     describe: 'offsets and addresses under the names of LibVMI',

@@ -9,7 +9,7 @@ import { COMMAND, NOON, PROGRAM, VERSIONS, buildWindows } from './test-windows.j
 const rowsOf = (kernel: WindowsKernel, report: string, pids?: number[]): unknown[][] =>
   Array.from(WINDOWS_REPORTS[report].rows(kernel, { pids }), (row) => [...row]);
 
-describe.each(Object.entries(VERSIONS))('Windows %s', (_name, version) => {
+describe.each(Object.entries(VERSIONS))('Windows %s', (name, version) => {
   const built = buildWindows(version);
   const kernel = WindowsKernel.find(built.memory)!;
   const wide = version.mode === '4-level';
@@ -144,4 +144,24 @@ describe.each(Object.entries(VERSIONS))('Windows %s', (_name, version) => {
     ]);
     if (!version.noExports) expect(calls[1].symbol).toBe('ZwClose');
   });
+});
+
+it('win-guid prints what LibVMI prints for the same kernel', () => {
+  const kernel = WindowsKernel.find(buildWindows(VERSIONS['7 SP1 x86 PAE']).memory)!;
+  const { line } = WINDOWS_REPORTS['win-guid'];
+  const [first, ...lines] = rowsOf(kernel, 'win-guid').map((row) => line!(row as string[]));
+  expect(first).toMatch(/^Windows Kernel found @ 0x[0-9a-f]+$/);
+  expect(lines).toEqual([
+    '\tVersion: 32-bit Windows 7',
+    '\tPE GUID: 4ce78a09412000',
+    '\tPDB GUID: 684da42a30cc450f81c535b4d18944b12',
+    '\tKernel filename: ntkrpamp.pdb',
+    '\tMulti-processor with PAE',
+    '\tMachine: 332',
+    '\t# of sections: 2',
+    '\tTimestamp: 1290242569',
+    '\tOptional header type: 0x10b',
+    '\tSection 1: .text',
+    '\tSection 2: .data',
+  ]);
 });
