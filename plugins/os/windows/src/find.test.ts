@@ -1,8 +1,8 @@
 /** Every way by which a kernel is found, on memory in which the others lead nowhere; and what is said where none leads anywhere. */
 import { describe, expect, it } from 'vitest';
 import { SymbolList } from '@visorkit/vmi';
-import type { FileMemory, KnownOfGuest } from '@visorkit/vmi';
-import { KernelBase, WindowsKernel, builtInTypes } from './index.js';
+import type { FileMemory, KnownOfGuest, OsProfile } from '@visorkit/vmi';
+import { KernelBase, WindowsKernel, builtInTypes, osWindows, profile } from './index.js';
 import { VERSIONS, buildWindows } from './test-windows.js';
 import type { BuiltWindows } from './test-windows.js';
 
@@ -195,4 +195,15 @@ describe('built-in offsets', () => {
       'built-in offsets of 64-bit Windows from build 19041 on, for 19045',
     );
   });
+});
+
+it('the plugin adds the profile to what a VM looks for, and takes it back', () => {
+  const list: OsProfile[] = [];
+  const undone: (() => void)[] = [];
+  const profiles = { list, add: (added: OsProfile) => (list.push(added), () => void list.pop()) };
+  osWindows().apply?.({ onDispose: (undo: () => void) => void undone.push(undo) } as never, { profiles } as never);
+  expect(list).toEqual([profile]);
+  expect(profile.find(buildWindows(VERSIONS['8.1 x64']).memory, {})?.os).toBe('windows');
+  for (const undo of undone) undo();
+  expect(list).toEqual([]);
 });

@@ -126,6 +126,11 @@ export class TestImage {
   /** Writes the tables of all spaces, and gives the memory. */
   finish(): FileMemory {
     for (const space of this.spaces) this.#tables(space);
+    return this.memory();
+  }
+
+  /** The memory as it is now. */
+  memory(): FileMemory {
     const { bytes } = this;
     return new FileMemory(
       { length: bytes.length, read: (at, target) => void target.set(bytes.subarray(at, at + target.length)) },
