@@ -31,7 +31,7 @@ const VERSION_KERN_BASE = 0x10n;
 /** Records of debug directories, and KDBG blocks, that are followed. */
 const MOST_RECORDS = 64;
 /** Tables that are gone through for a root; the right one is among the first, and each costs time when a hostile guest has many. */
-const FIRST_ROOTS = 4;
+const FIRST_ROOTS = 2;
 const TABLES = { first: 1 << 13, later: 1 << 8 } as const;
 
 /** The kernel in a memory; undefined where none is found. */

@@ -28,7 +28,7 @@ export function kernelImageAt(space: AddressSpace, base: bigint): PeImage | unde
 
 function isKernel(image: PeImage, bits: number): boolean {
   if (image.bits !== bits || image.sizeOfImage > LARGEST_IMAGE) return false;
-  // Windows 10 has no table of exports with a name in memory any more
+  // The table of exports of Windows 10 may not be in memory
   if (image.sections.some(({ name }) => name === 'INITKDBG')) return true;
   if (KERNEL_PDBS.includes(image.codeView()?.path.toLowerCase() ?? '')) return true;
   return image.exports()?.name.toLowerCase() === 'ntoskrnl.exe';
