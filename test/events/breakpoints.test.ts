@@ -120,6 +120,46 @@ describe('a hidden breakpoint', () => {
     expect([hits, output]).toEqual([1, [3]]);
   });
 
+  it('on an INT3 of the guest tells both, and the guest gets its exception', async () => {
+    for (const watched of [false, true]) {
+      const seen: string[] = [];
+      const { output } = await runGuest({
+        code: [call(CODE, FUNCTION), print, hlt],
+        data: { [FUNCTION]: [...int3, ...ret], [OTHER]: [...movEax(3), 0x48, 0xcf] },
+        handlers: { 3: OTHER },
+        subscribe: ({ events }) => {
+          if (watched) events.memory({ gpa: FUNCTION, access: 'x' }, ({ offset }) => void seen.push(`x ${offset}`));
+          events.breakpointAt({ gpa: FUNCTION }, () => void seen.push('hidden'));
+          events.breakpoint({}, () => void seen.push('own'));
+        },
+      });
+      expect(output).toEqual([3]);
+      expect(seen).toEqual(watched ? ['x 0', 'hidden', 'own', 'x 1'] : ['hidden', 'own']);
+    }
+  });
+
+  it('in read-only memory is like any other', async () => {
+    const hits: number[] = [];
+    const ROM = 0xffff_0000;
+    const { output } = await runGuest({
+      code: [movEax(ROM), [0xff, 0xd0], print, movEax(ROM), [0xff, 0xd0], print, hlt], // CALL RAX
+      apply: ({ rom }) => {
+        const bytes = new Uint8Array(4096);
+        bytes.set([...movEax(5), ...ret]);
+        rom(ROM, bytes);
+      },
+      subscribe: ({ events }) => {
+        events.breakpointAt({ gpa: ROM }, ({ gpa }) => void hits.push(gpa));
+        const undo = events.breakpointAt({ gpa: ROM + 5 }, ({ gpa }) => {
+          hits.push(gpa);
+          undo();
+        });
+      },
+    });
+    expect(output).toEqual([5, 5]);
+    expect(hits).toEqual([ROM, ROM + 5, ROM]);
+  });
+
   it('may have another instruction executed, or RIP moved', async () => {
     const { output } = await runGuest({
       code: [call(CODE, FUNCTION), print, call(CODE + 7, FUNCTION + 0x10), print, hlt],
