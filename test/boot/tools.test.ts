@@ -3,7 +3,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { bootedDebian } from './booted.js';
 import { BOOT_TIMEOUT, findDebianGuest, titled } from './boots.js';
 
@@ -141,6 +141,7 @@ describe.skipIf(found.missing !== '' || !existsSync(BUILT))(
         const child = spawn(process.execPath, [BIN, 'run', '--restore', file, '--introspector', socket], {
           stdio: ['pipe', 'pipe', 'inherit'],
         });
+        onTestFinished(() => void child.kill('SIGKILL'));
         const ended = new Promise((resolve) => {
           child.on('close', resolve);
         });

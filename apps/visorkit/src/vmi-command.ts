@@ -1,9 +1,9 @@
 /** `visorkit vmi`: a tool of introspection, on a dump, on a running VM, or on one that is started for it. */
 import { definePlugin, fail } from '@visorkit/core';
-import { askIntrospector, openDumpFile, runTool } from '@visorkit/project';
+import { askIntrospector, openDumpFile, openSymbolFile, runTool } from '@visorkit/project';
 import type { ToolAnswer, ToolRequest, ToolRow } from '@visorkit/project';
 import { Vmi, VmiToken, introspection, toolList } from '@visorkit/vmi';
-import type { OsProfile } from '@visorkit/vmi';
+import type { KnownOfGuest, OsProfile } from '@visorkit/vmi';
 import { addProfiles, profiles } from './profiles.js';
 import type { RunFlags } from './run-command.js';
 import { writeAll } from './serial.js';
@@ -16,6 +16,7 @@ export interface VmiFlags extends RunFlags {
   socket?: string;
   pid?: string[];
   profile?: string[];
+  symbols?: string[];
   json?: boolean;
 }
 
@@ -46,10 +47,20 @@ export async function vmiCommand(tool: string | undefined, given: readonly strin
   if (socket !== undefined) await print(await askIntrospector(socket, request), flags);
   else if (dump !== undefined) {
     using file = await openDumpFile(dump);
-    const vmi = new Vmi(file.memory, { profiles: await profiles(flags.profile), known: () => file.known });
+    const known = { ...file.known, ...knownOf(flags.symbols) };
+    const vmi = new Vmi(file.memory, { profiles: await profiles(flags.profile), known: () => known });
     await print(runTool(vmi, request), flags);
   } else return onRun(request, flags);
   return 0;
+}
+
+/** What files of symbols say; of several that say the same thing the first holds. */
+function knownOf(paths: readonly string[] = []): KnownOfGuest {
+  const files = paths.map((path) => openSymbolFile(path));
+  const [symbols] = files.flatMap((file) => file.symbols ?? []);
+  const [types] = files.flatMap((file) => file.types ?? []);
+  const values = Object.assign({}, ...files.map((file) => file.values ?? {}).reverse()) as KnownOfGuest['values'];
+  return { ...(symbols === undefined ? {} : { symbols }), ...(types === undefined ? {} : { types }), values };
 }
 
 /** Starts a VM, and asks when its run ends: at a limit, or because the guest has done something. */
@@ -58,7 +69,7 @@ async function onRun(request: ToolRequest, flags: VmiFlags): Promise<number> {
   const known = await profiles(flags.profile);
   let asked: Promise<void> | undefined;
   const status = await runCommand({ serial: 'none', ...flags }, [
-    introspection(),
+    introspection(knownOf(flags.symbols)),
     addProfiles(known),
     definePlugin({
       name: 'vmi-command',
