@@ -283,6 +283,22 @@ describe('the trace of a function', () => {
     ]);
   });
 
+  it('takes a call for one that does not return where nothing is mapped at its return address', async () => {
+    const seen: string[] = [];
+    const { output } = await runGuest({
+      // MOV RAX, 2^40; PUSH RAX; JMP FUNCTION, which pops it and goes on
+      code: [asm.movRax(1n << 40n), [0x50], [0xe9, ...le32(FUNCTION - (CODE + 16))]],
+      data: { [FUNCTION]: [...[0x58], ...movEax(4), ...print, ...hlt] },
+      subscribe: ({ events }) => {
+        events.traceFunction(BigInt(FUNCTION), ({ returnAddress }) => void seen.push(`from ${returnAddress}`), {
+          onReturn: () => void seen.push('never'),
+        });
+      },
+    });
+    expect(output).toEqual([4]);
+    expect(seen).toEqual([`from ${1n << 40n}`]);
+  });
+
   it('tells recursive calls apart, and lets go of places that nobody returns to', async () => {
     const seen: string[] = [];
     // DEC EDI; JZ out; PUSH RDI; CALL FUNCTION; POP RDI; out: MOV EAX, EDI; RET

@@ -49,6 +49,7 @@ export class HiddenBreakpoints {
   readonly #answer = new Answer();
   readonly #used: WhileUsed;
   #followsMemory = false;
+  #live: LiveMemory | undefined;
 
   constructor(around: EventSurroundings, memory: MemoryEvents, exceptions: ExceptionEvents) {
     this.#around = around;
@@ -136,20 +137,20 @@ export class HiddenBreakpoints {
 
   #find(linear: bigint, root: bigint | number | undefined): number {
     const [vcpu] = this.#around.host.vcpus;
-    const gpa =
-      root === undefined
-        ? vcpu.translate(linear, 'probe')
-        : (new AddressSpace(
-            new LiveMemory(this.#around.memory),
-            AddressSpace.of(new LiveMemory(this.#around.memory), vcpu).mode,
-            Number(BigInt(root) & ROOT),
-          ).translate(linear) ?? -1);
+    const gpa = root === undefined ? vcpu.translate(linear, 'probe') : this.#lookUp(vcpu, linear, root);
     if (gpa < 0)
       fail(
         'VMI_BREAKPOINT_PLACE',
         `Linear 0x${linear.toString(16)} is not mapped ${root === undefined ? 'where vCPU 0 is now; a root may be given' : `by the tables at 0x${root.toString(16)}`}.`,
       );
     return gpa;
+  }
+
+  #lookUp(vcpu: Vcpu, linear: bigint, root: bigint | number): number {
+    const live = (this.#live ??= new LiveMemory(this.#around.memory));
+    live.advance();
+    const { mode } = AddressSpace.of(live, vcpu);
+    return new AddressSpace(live, mode, Number(BigInt(root) & ROOT)).translate(linear) ?? -1;
   }
 
   /** Devices, loaders and handlers write memory past the views. Memory's listeners stay, so there is one for good. */
