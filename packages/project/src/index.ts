@@ -1,6 +1,7 @@
-/** Configuration files, loading of plugins, backends and subcommands, and files of saved VMs. */
+/** Configuration files, loading of plugins, backends and subcommands, files of saved VMs and memory dumps. */
 export * from './commands.js';
 export * from './config.js';
+export * from './dump-file.js';
 export * from './load-backend.js';
 export * from './load-plugin.js';
 export { importFile, resolveModule } from './modules.js';

@@ -11,7 +11,7 @@ import { readNotes } from './notes.js';
 import { PackedMemory } from './packed-memory.js';
 import { PageBitmap } from './page-bitmap.js';
 import { DumpReader } from './reader.js';
-import { unpackLzoPage, unpackSnappy, unpackZlib, unpackZstd } from './unpack.js';
+import { unpackLzoPage, unpackSnappy, unpackZlib, unpackZstd, unpacks } from './unpack.js';
 import type { Unpack } from './unpack.js';
 
 const SIGNATURE = 'KDUMP   ';
@@ -189,6 +189,7 @@ class KdumpMemory extends PackedMemory {
     if (offset === this.#zeros) return true;
     const size = this.#file.u32(at + 8),
       flags = this.#file.u32(at + 12) & COMPRESSIONS;
+    if (!(offset + size <= this.#file.length)) return false;
     if (flags === PLAIN) {
       if (size !== target.length) return false;
       this.#file.read(offset, target);
@@ -197,7 +198,7 @@ class KdumpMemory extends PackedMemory {
       if (unpack === undefined || size > this.#packed.length) return false;
       const packed = this.#packed.subarray(0, size);
       this.#file.read(offset, packed);
-      if (!unpack(packed, target)) return false;
+      if (!unpacks(unpack, packed, target)) return false;
     }
     if (this.#zeros < 0 && size <= SHORT && target.every((byte) => byte === 0)) this.#zeros = offset;
     return true;

@@ -10,7 +10,7 @@ import type { FileRange } from '../stored-memory.js';
 import { MOST_RANGES, damaged } from './format.js';
 import type { DumpFormat } from './format.js';
 import type { DumpReader } from './reader.js';
-import { snappyLength, unpackSnappy } from './unpack.js';
+import { snappyLength, unpackSnappy, unpacks } from './unpack.js';
 
 const HEADER = 32;
 const KINDS = {
@@ -140,12 +140,6 @@ class FramedMemory extends PhysicalMemory {
     const data = this.file.bytes(offset, stored);
     if (!packed) return this.#kept.keep(index, data);
     const bytes = new Uint8Array(length);
-    let whole: boolean;
-    try {
-      whole = unpackSnappy(data, bytes);
-    } catch {
-      whole = false;
-    }
-    return this.#kept.keep(index, whole ? bytes : new Uint8Array());
+    return this.#kept.keep(index, unpacks(unpackSnappy, data, bytes) ? bytes : new Uint8Array());
   }
 }

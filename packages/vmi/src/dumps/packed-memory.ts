@@ -31,7 +31,7 @@ export abstract class PackedMemory extends PhysicalMemory {
     this.ranges = ranges;
   }
 
-  /** Fills `target`, which is all zeros, with page number `page`; false where it is not there or is damaged: it is a hole then. */
+  /** Fills `target`, which is all zeros, with page number `page`; false where it is not there or is damaged: it is a hole then. Throws what reading the file throws. */
   protected abstract unpack(page: number, target: Uint8Array): boolean;
 
   protected windowAt(address: number): MemoryWindow | undefined {
@@ -44,13 +44,7 @@ export abstract class PackedMemory extends PhysicalMemory {
     if ((there & bit) === 0) {
       const block = this.#blocks.get(number) ?? this.#blocks.keep(number, new Uint8Array(BLOCK));
       const target = block.subarray(index * this.pageSize, (index + 1) * this.pageSize);
-      let found: boolean;
-      try {
-        found = this.unpack(number * this.#perBlock + index, target);
-      } catch {
-        found = false;
-      }
-      if (!found) {
+      if (!this.unpack(number * this.#perBlock + index, target)) {
         target.fill(0);
         return undefined;
       }

@@ -7,6 +7,15 @@ import { unpackLzo } from './lzo.js';
 /** Fills `target`. Returns false, or throws anything, for data that is damaged or unpacks to another length. */
 export type Unpack = (packed: Uint8Array, target: Uint8Array) => boolean;
 
+/** Whether `packed` unpacks to fill `target`. */
+export function unpacks(unpack: Unpack, packed: Uint8Array, target: Uint8Array): boolean {
+  try {
+    return unpack(packed, target);
+  } catch {
+    return false;
+  }
+}
+
 export type Inflate = (bytes: Uint8Array, length: number) => Uint8Array;
 
 export function unpackZlib(inflate: Inflate | undefined): Unpack {
