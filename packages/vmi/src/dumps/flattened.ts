@@ -9,7 +9,7 @@ import type { DumpReader } from './reader.js';
 const SIGNATURE = 'makedumpfile';
 const HEADER = 4096;
 const RECORD = 16;
-/** Sixteen bytes of this machine's memory for each. */
+/** Some hundred bytes of memory for each while the file is opened. */
 const MOST_RECORDS = 1 << 24;
 
 export const isFlattened = (file: DumpReader): boolean =>

@@ -74,7 +74,11 @@ function chunksOf(file: DumpReader): Chunk[] {
   for (let at = 0; at + HEADER <= file.length; ) {
     const range = header(file, at, 'avml', ranges++);
     at += HEADER;
-    for (let done = 0; done < range.length && at + 4 <= file.length; ) {
+    const stream = at;
+    // The length of the stream stands behind it
+    const ended = (done: number): boolean =>
+      done >= range.length && (at + 8 > file.length || file.u64(at) === at - stream);
+    for (let done = 0; at + 4 <= file.length && !ended(done); ) {
       const word = file.u32(at);
       const kind = word & 0xff,
         size = word >>> 8,
