@@ -22,7 +22,8 @@ import type { SavedMemory, SavedState, SavedVm } from '@visorkit/core';
 import { parse, stringify } from 'devalue';
 import { messageOf, writeWhole } from './whole-file.js';
 
-const MAGIC = Uint8Array.of(0x89, 0x56, 0x49, 0x53, 0x4f, 0x52, 0x0d, 0x0a);
+/** What the file of a saved VM begins with. */
+const SAVED_MAGIC = Uint8Array.of(0x89, 0x56, 0x49, 0x53, 0x4f, 0x52, 0x0d, 0x0a);
 const VERSION = 2;
 const CHECKSUM_AT = 16;
 const HEAD_AT = 20;
@@ -64,7 +65,7 @@ export async function writeSavedVm(path: string, { state, memory }: SavedVm): Pr
   };
   const head = await compress(Buffer.from(JSON.stringify(table)), {});
   const start = Buffer.alloc(HEAD_AT);
-  start.set(MAGIC);
+  start.set(SAVED_MAGIC);
   start.writeUInt32LE(VERSION, 8);
   start.writeUInt32LE(head.length, 12);
   const body = Buffer.concat([head, ...storedStrings, ...storedMemory]);
@@ -90,7 +91,7 @@ export async function writeSavedVm(path: string, { state, memory }: SavedVm): Pr
 export async function readSavedVm(path: string): Promise<SavedVm> {
   const file = new SavedFile(path);
   const start = file.read(0, Math.min(HEAD_AT, file.length));
-  if (start.length < HEAD_AT || MAGIC.some((byte, at) => start[at] !== byte)) {
+  if (start.length < HEAD_AT || SAVED_MAGIC.some((byte, at) => start[at] !== byte)) {
     return file.refuse('it is not a saved VM; "visorkit run --save FILE" writes one');
   }
   const version = start.readUInt32LE(8);
@@ -124,9 +125,9 @@ export async function readSavedVm(path: string): Promise<SavedVm> {
 
 /** Whether a file begins as those of saved VMs do. */
 export function isSavedVm(file: { readonly length: number; read(at: number, target: Uint8Array): void }): boolean {
-  const start = new Uint8Array(Math.min(MAGIC.length, file.length));
+  const start = new Uint8Array(Math.min(SAVED_MAGIC.length, file.length));
   file.read(0, start);
-  return MAGIC.every((byte, at) => start[at] === byte);
+  return SAVED_MAGIC.every((byte, at) => start[at] === byte);
 }
 
 /** An open file: it is read from as long as somebody has a piece of it. */

@@ -13,6 +13,12 @@ import type { PhysicalMemory } from './physical-memory.js';
 /** How the tables at a root are to be read. `none`: linear addresses are physical ones. */
 export type PageMode = 'none' | '32-bit' | 'pae' | '4-level' | '5-level' | 'ept-4-level' | 'ept-5-level';
 
+/**
+ * What a system means by an entry of the lowest tables that is not present, given as its two halves: the physical address of the page when it is in memory
+ * all the same, -1 otherwise.
+ */
+export type AbsentEntry = (low: number, high: number) => number;
+
 /** An entry that a lookup went through. */
 export interface TableEntry {
   /** 1 for the lowest tables, whose entries map 4 KiB. */
@@ -104,11 +110,15 @@ export class AddressSpace {
   #rights = 0;
   #trail: TableEntry[] | undefined;
 
-  /** `root`: CR3 or an EPT pointer, or the address alone; bits that are not of the address are left out. */
+  /**
+   * `root`: CR3 or an EPT pointer, or the address alone; bits that are not of the address are left out. `absent`: what entries that are not present mean
+   * to the guest's system, which may still have the page in memory.
+   */
   constructor(
     readonly memory: PhysicalMemory,
     readonly mode: PageMode,
     root: bigint | number = 0,
+    private readonly absent?: AbsentEntry,
   ) {
     this.#shape = mode === 'none' ? undefined : SHAPES[mode];
     if (mode !== 'none' && this.#shape === undefined)
@@ -140,10 +150,7 @@ export class AddressSpace {
 
   /** The same for the two halves of an address, as unsigned numbers; -1 where nothing is mapped. */
   translateHalves(high: number, low: number): number {
-    if (this.#epoch !== this.memory.epoch) {
-      this.#tags.fill(-1);
-      this.#epoch = this.memory.epoch;
-    }
+    this.#renew();
     const page = high * 0x10_0000 + (low >>> 12);
     const slot = (low >>> 12) & (CACHED - 1);
     if (this.#tags[slot] === page) return this.#pages[slot] + (low & (PAGE - 1));
@@ -151,6 +158,23 @@ export class AddressSpace {
     this.#tags[slot] = page;
     this.#pages[slot] = this.#physical - (this.#physical % PAGE);
     return this.#physical;
+  }
+
+  /**
+   * Takes a translation as known, until the memory's epoch changes: for one that the guest's tables do not have, or not yet. `physical` is that of the page's
+   * first byte.
+   */
+  addTranslation(linear: bigint, physical: number): void {
+    this.#renew();
+    const page = Number(BigInt.asUintN(64, linear) >> 12n);
+    const slot = page % CACHED;
+    this.#tags[slot] = page;
+    this.#pages[slot] = physical - (physical % PAGE);
+  }
+
+  /** Forgets every translation that is kept. On its own it does so when the epoch of the memory changes. */
+  flush(): void {
+    this.#tags.fill(-1);
   }
 
   /** Where an address leads, with every entry on the way. */
@@ -179,6 +203,21 @@ export class AddressSpace {
       if (got < wanted) break;
     }
     return done;
+  }
+
+  /**
+   * Writes bytes, whatever rights the pages have. Throws `VMI_UNMAPPED` before anything is written when not all of them are mapped, `VMI_HOLE` where one is
+   * not in RAM, `VMI_READ_ONLY` for a dump.
+   */
+  write(linear: bigint, bytes: Uint8Array): void {
+    const parts: { physical: number; from: number; to: number }[] = [];
+    for (let done = 0; done < bytes.length; ) {
+      const at = BigInt.asUintN(64, linear + BigInt(done));
+      const to = Math.min(bytes.length, done + PAGE - Number(at & 0xfffn));
+      parts.push({ physical: this.translate(at) ?? this.#unmapped(at), from: done, to });
+      done = to;
+    }
+    for (const { physical, from, to } of parts) this.memory.write(physical, bytes.subarray(from, to));
   }
 
   /** `length` bytes; throws `VMI_UNMAPPED` where not all of them are mapped and there. */
@@ -256,6 +295,13 @@ export class AddressSpace {
     return tables.left >= 0;
   }
 
+  /** What was kept of an earlier epoch is dropped. */
+  #renew(): void {
+    if (this.#epoch === this.memory.epoch) return;
+    this.#tags.fill(-1);
+    this.#epoch = this.memory.epoch;
+  }
+
   *#pagesIn(
     level: number,
     table: number,
@@ -326,7 +372,14 @@ export class AddressSpace {
       if (low < 0) return 0;
     }
     this.#trail?.push({ level, address, value: (BigInt(high) << 32n) | BigInt(low) });
-    if ((low & (ept ? EPT_ANY : PRESENT)) === 0) return 0;
+    if ((low & (ept ? EPT_ANY : PRESENT)) === 0) {
+      const page = level === 1 && this.absent !== undefined ? this.absent(low, high) : -1;
+      if (page < 0) return 0;
+      this.#physical = page;
+      this.#pageSize = PAGE;
+      this.#rights = rights;
+      return 2;
+    }
     // The four entries of PAE's outermost table have no rights
     if (ept) rights &= ((low & WRITE) !== 0 ? CAN_WRITE : 0) | CAN_USER | ((low & EPT_EXECUTE) !== 0 ? CAN_EXECUTE : 0);
     else if (!(levels === 3 && level === 3)) {

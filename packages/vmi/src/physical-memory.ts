@@ -54,8 +54,8 @@ export abstract class PhysicalMemory {
   #last = NOTHING;
   #open: (OpenWindow | undefined)[] = [];
 
-  /** The window that has `address`; undefined in a hole. Throws what reading a file throws. */
-  protected abstract windowAt(address: number): MemoryWindow | undefined;
+  /** A part of the memory that has `address`, as large as can be had at once; undefined in a hole. Throws what reading a file throws. */
+  abstract windowAt(address: number): MemoryWindow | undefined;
 
   /**
    * A number that changes when what has been read may have changed: what was derived from memory holds until then. Dumps keep theirs for ever.

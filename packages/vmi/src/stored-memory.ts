@@ -43,7 +43,7 @@ export class FileMemory extends PhysicalMemory {
     this.#offsets = parts.map(({ offset }) => offset);
   }
 
-  protected windowAt(address: number): MemoryWindow | undefined {
+  windowAt(address: number): MemoryWindow | undefined {
     const index = rangeAt(this.ranges, address);
     if (index < 0) return undefined;
     const { start, end } = this.ranges[index];
@@ -84,7 +84,7 @@ export class SavedVmMemory extends PhysicalMemory {
     this.#places = this.#pieces.map(({ gpa, length }) => ({ start: gpa, end: gpa + length }));
   }
 
-  protected windowAt(address: number): MemoryWindow | undefined {
+  windowAt(address: number): MemoryWindow | undefined {
     if (rangeAt(this.ranges, address) < 0) return undefined;
     const index = rangeAt(this.#places, address);
     if (index < 0) {

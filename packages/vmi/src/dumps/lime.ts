@@ -130,7 +130,7 @@ class FramedMemory extends PhysicalMemory {
     this.ranges = joined;
   }
 
-  protected windowAt(address: number): MemoryWindow | undefined {
+  windowAt(address: number): MemoryWindow | undefined {
     const index = rangeAt(this.#places, address);
     if (index < 0) return undefined;
     const bytes = this.#kept.get(index) ?? this.#unpack(index);

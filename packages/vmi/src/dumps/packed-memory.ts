@@ -34,7 +34,7 @@ export abstract class PackedMemory extends PhysicalMemory {
   /** Fills `target`, which is all zeros, with page number `page`; false where it is not there or is damaged: it is a hole then. Throws what reading the file throws. */
   protected abstract unpack(page: number, target: Uint8Array): boolean;
 
-  protected windowAt(address: number): MemoryWindow | undefined {
+  windowAt(address: number): MemoryWindow | undefined {
     if (rangeAt(this.ranges, address) < 0) return undefined;
     const number = Math.floor(address / BLOCK);
     const base = number * BLOCK;

@@ -45,6 +45,7 @@ describe('dump files', () => {
     expect(dump.format).toBe(format);
     expect(dump.memory.ranges).toEqual(format === 'raw' ? [{ start: 0, end: 0x3f_f000 }] : memory.ranges);
     expect(dump.hints.cpus?.[0].cr3).toBe(format === 'elf-core' ? 0x1000n : undefined);
+    expect(dump.known.registers?.cr3).toBe(format === 'elf-core' ? 0x1000n : undefined);
     isSame(dump.memory);
     dump[Symbol.dispose]();
     dump[Symbol.dispose]();
@@ -62,7 +63,7 @@ describe('dump files', () => {
   it('are not read any more when they were disposed of', async () => {
     const dump = await openDumpFile(file('lime'));
     dump[Symbol.dispose]();
-    expect(() => dump.memory.u8(0x1000)).toThrow(/lime cannot be read: it was closed by dispose/);
+    expect(() => dump.memory.u8(0x1000)).toThrow(/lime" cannot be read: it was closed/);
   });
 
   it('of VMware are two: the .vmem and what is beside it', async () => {
@@ -103,8 +104,8 @@ describe('dump files', () => {
     await expect(openDumpFile(file('empty'))).rejects.toThrow(
       /empty: The file is no dump that can be read: it is empty/,
     );
-    await expect(openDumpFile(file('missing'))).rejects.toThrow(/The dump .*missing cannot be read: ENOENT/);
-    await expect(openDumpFile(folder)).rejects.toThrow(/cannot be read: it is not a file/);
+    await expect(openDumpFile(file('missing'))).rejects.toThrow(/missing" cannot be read: there is no such file/);
+    await expect(openDumpFile(folder)).rejects.toThrow(/cannot be read: it is no file/);
     await expect(writeDumpFile(file('no/where'), memory, 'raw')).rejects.toThrow(
       /could not be written to .*where: ENOENT/,
     );
