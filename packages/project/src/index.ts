@@ -2,6 +2,7 @@
 export * from './commands.js';
 export * from './config.js';
 export { FileSource } from './file-source.js';
+export { DUMP_TOOL, DUMP_TOOL_USAGE, dumpTool } from './dump-tool.js';
 export { introspector } from './introspector.js';
 export { askIntrospector } from './introspector-client.js';
 export * from './load-backend.js';

@@ -9,7 +9,7 @@ export { NestedMemory } from './nested-memory.js';
 export { PhysicalMemory } from './physical-memory.js';
 export type { MemoryWindow, PhysicalRange } from './physical-memory.js';
 export type { Place } from './place.js';
-export { OsProfilesToken, VmiToken, introspection, registersOf } from './plugin.js';
+export { OsProfilesToken, VmiToken, dumpCpuOf, introspection, registersOf } from './plugin.js';
 export type { OsProfiles } from './plugin.js';
 export { defineOsProfile } from './profile.js';
 export type {
