@@ -51,7 +51,8 @@ export async function vmiCommand(tool: string | undefined, given: readonly strin
     await print({ ...(await askIntrospector(socket, request, lost)), live: tool in WATCHES }, flags);
   } else if (dump !== undefined) {
     using file = await openDumpFile(dump);
-    const known = { ...file.known, ...knownOf(flags.symbols) };
+    const given = knownOf(flags.symbols);
+    const known = { ...file.known, ...given, values: { ...file.known.values, ...given.values } };
     const vmi = new Vmi(file.memory, { profiles: await profiles(flags.profile), known: () => known });
     await print(runTool(vmi, request), flags);
   } else return onRun(request, flags);

@@ -16,3 +16,4 @@ export type { SymbolFile, SymbolFileOptions, SymbolFileKind } from './symbol-fil
 export { readSavedVm, writeSavedVm } from './saved-file.js';
 export { runTool, watchTool } from './tool-protocol.js';
 export type { ToolAnswer, ToolRequest, ToolRow } from './tool-protocol.js';
+export { writeDumpFile } from './write-dump.js';
