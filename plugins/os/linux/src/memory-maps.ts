@@ -116,7 +116,7 @@ function nameOf(kernel: KernelBase, mm: StructView, area: StructView): string {
   const start = area.big('vm_start'),
     end = area.big('vm_end');
   const operations = area.big('vm_ops');
-  if (operations !== 0n && operations === kernel.symbols.address('special_mapping_vmops')) {
+  if (operations !== 0n && operations === kernel.address('special_mapping_vmops')) {
     const special = area.big('vm_private_data');
     return special === 0n ? '' : kernel.space.text(kernel.struct('vm_special_mapping', special).big('name'), 64);
   }

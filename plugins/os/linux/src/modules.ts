@@ -77,14 +77,14 @@ function isKernelsOwn(kernel: KernelBase, start: bigint, end: bigint): boolean {
     ['ftrace_ops_trampoline_list', 'ftrace_ops', 'list'],
   ];
   for (const [symbol, type, member] of lists) {
-    const head = kernel.symbols.address(symbol);
+    const head = kernel.address(symbol);
     if (head === undefined || !kernel.hasField(type, member)) continue;
     for (const item of kernel.list(head, type, member)) {
       const base = item.big(type === 'bpf_ksym' ? 'start' : 'trampoline');
       if (base >= start && base < end) return true;
     }
   }
-  const packs = kernel.symbols.address('pack_list');
+  const packs = kernel.address('pack_list');
   if (packs !== undefined && kernel.hasField('bpf_prog_pack', 'list')) {
     for (const pack of kernel.list(packs, 'bpf_prog_pack', 'list')) {
       const base = pack.big('ptr');

@@ -16,7 +16,7 @@ export const commandLineOf = (kernel: KernelBase): string =>
 
 /** Seconds from 1970 to the boot, as `btime` in /proc/stat. Undefined where the kernel has no copy of its clock under a name of its own. */
 export function bootTimeOf(kernel: KernelBase): bigint | undefined {
-  const at = kernel.symbols.address('shadow_timekeeper');
+  const at = kernel.address('shadow_timekeeper');
   if (at === undefined) return undefined;
   const clock = kernel.struct('timekeeper', at);
   const nanoseconds = BigInt.asIntN(64, clock.big('offs_real') - clock.big('offs_boot'));

@@ -134,7 +134,7 @@ function stateOf(task: StructView): string {
 export function directMap(kernel: KernelBase): bigint {
   if (kernel.pointerSize === 4)
     return kernel.wrap(kernel.symbol('_stext') - BigInt(kernel.space.translate(kernel.symbol('_stext'))!));
-  const variable = kernel.symbols.address('page_offset_base');
+  const variable = kernel.address('page_offset_base');
   return variable === undefined ? 0xffff_8880_0000_0000n : kernel.space.u64(variable);
 }
 
