@@ -6,7 +6,7 @@ import type { InferredTasks } from './infer-tasks.js';
 import type { InferredField, InferredTypes } from './inferred-types.js';
 
 /** Bytes of each structure that are looked at. */
-const BYTES = { files: 1024, fs: 96, dentry: 256, inode: 768, superblock: 256, file: 320, mount: 512, mounts: 256 } as const;
+const BYTES = { files: 1024, fs: 128, dentry: 256, inode: 768, superblock: 256, file: 320, mount: 512, mounts: 256 } as const;
 /** Open files that are compared. */
 const MOST_FILES = 64;
 const MOST_MOUNTS = 4096;
@@ -63,7 +63,7 @@ export function inferFiles(
 
   // fs, before it, has two paths: each a mount whose root may be the same name
   const fs = files - p;
-  const root = places(p, 64, p, (at) =>
+  const root = places(p, BYTES.fs, p, (at) =>
     alive.every((task) => {
       const [mount, name] = [reader.pointer(task.pointer(fs) + BigInt(at)), reader.pointer(task.pointer(fs) + BigInt(at + p))];
       return reader.isPointer(mount) && reader.isPointer(name) && reader.pointer(mount) === name;
@@ -116,8 +116,9 @@ function inferNames(
   const p = reader.pointerSize;
   const top = reader.some(reader.pointer(rootMount), BYTES.dentry);
   const system = reader.pointer(rootMount + BigInt(p));
-  const parent = single(places(p, BYTES.dentry, p, (at) => top.pointer(at) === top.base));
-  const superblock = single(places(p, BYTES.dentry, p, (at) => top.pointer(at) === system));
+  // The first of each: behind a dentry others lie
+  const [parent] = places(p, BYTES.dentry, p, (at) => top.pointer(at) === top.base);
+  const [superblock] = places(p, BYTES.dentry, p, (at) => top.pointer(at) === system);
   if (parent === undefined || superblock === undefined) return undefined;
   // f_path, f_inode
   const nameAt = (file: Snapshot, at: number): Snapshot => reader.some(file.pointer(at + p), BYTES.dentry);
@@ -129,12 +130,13 @@ function inferNames(
       return nameAt(file, at).pointer(superblock) === reader.pointer(mount + BigInt(p));
     }),
   );
-  const path = files.length === 0 ? undefined : single(paths);
+  // The first, again
+  const path = files.length === 0 ? undefined : paths[0];
   if (path === undefined) return undefined;
   const dentries = files.map((file) => nameAt(file, path));
   // d_name: a hash, a length and where the text is, which for a short one is in the dentry itself
   const text = single(
-    places(parent + p, BYTES.dentry, p, (at) =>
+    places(parent + p, superblock, p, (at) =>
       [top, ...dentries].every((dentry) => {
         const place = dentry.pointer(at);
         if (!reader.isPointer(place, 1)) return false;
