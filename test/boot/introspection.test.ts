@@ -1,6 +1,6 @@
 /** Introspection of a booted Debian: its page tables read as the processor reads them, live and from what was saved. */
 import { createHash } from 'node:crypto';
-import { LinuxKernel, osLinux } from '@visorkit/os-linux';
+import { LINUX_REPORTS, LinuxKernel, osLinux } from '@visorkit/os-linux';
 import { readSavedVm } from '@visorkit/project';
 import type { MemoryWindow, Vmi } from '@visorkit/vmi';
 import {
@@ -244,7 +244,7 @@ describe.skipIf(found.missing !== '')(titled('Introspection of Debian', found), 
       it('is in the list, by its number, and in memory; nothing else is hidden', () => {
         expect([...kernel.tasksByNumber()].map(({ address }) => address)).toContain(task);
         expect([...kernel.scanTasks()].map(({ address }) => address)).toContain(task);
-        expect([...kernel.reports['hidden-processes'].rows({})]).toEqual([]);
+        expect([...LINUX_REPORTS['hidden-processes'].rows(kernel, {})]).toEqual([]);
       });
 
       it('is one address space, by its number, its root and a symbol of nobody else', () => {
@@ -328,37 +328,43 @@ describe.skipIf(found.missing !== '')(titled('Introspection of Debian', found), 
       expect([...copy.patchedCode()]).toMatchObject([{ function: 'vfs_read', finding: 'a breakpoint' }]);
     });
 
-    it('has its modules, and one that has taken itself out of the list', async () => {
-      const layout = {
-        size: kernel.types.type('module')!.size,
-        name: requireField(kernel.types.type('module')!, 'name').offset,
-        init: requireField(kernel.types.type('module')!, 'init').offset,
-        list: requireField(kernel.types.type('module')!, 'list').offset,
-      };
-      for (const [name, hides] of [
-        ['plain', false],
-        ['hidden', true],
-      ] as const) {
-        const bytes = Buffer.from(moduleFile(name, layout, hides));
-        for (let at = 0; at < bytes.length; at += 150) {
-          const part = [...bytes.subarray(at, at + 150)]
-            .map((byte) => `\\x${byte.toString(16).padStart(2, '0')}`)
-            .join('');
-          await answer(`printf '${part}' >> /tmp/${name}.ko`);
+    it(
+      'has its modules, and one that has taken itself out of the list',
+      async () => {
+        const layout = {
+          size: kernel.types.type('module')!.size,
+          name: requireField(kernel.types.type('module')!, 'name').offset,
+          init: requireField(kernel.types.type('module')!, 'init').offset,
+          list: requireField(kernel.types.type('module')!, 'list').offset,
+        };
+        for (const [name, hides] of [
+          ['plain', false],
+          ['hidden', true],
+        ] as const) {
+          const bytes = Buffer.from(moduleFile(name, layout, hides));
+          for (let at = 0; at < bytes.length; at += 200) {
+            const part = [...bytes.subarray(at, at + 200)]
+              .map((byte) => `\\x${byte.toString(16).padStart(2, '0')}`)
+              .join('');
+            await answer(`printf '${part}' >> /tmp/${name}.ko`);
+          }
+          expect(await answer(`insmod /tmp/${name}.ko; echo "loaded $?"`)).toContain('loaded 0');
         }
-        expect(await answer(`insmod /tmp/${name}.ko; echo "loaded $?"`)).toContain('loaded 0');
-      }
-      const shown = (await answer('cat /proc/modules'))
-        .split(/\r?\n/)
-        .map((line) => line.split(' ').slice(0, 3).join(' '));
-      expect([...kernel.modules()].map(({ name, size, references }) => `${name} ${size} ${references}`)).toEqual(shown);
-      expect([...kernel.modules()].map(({ name }) => name)).toEqual(['plain']);
-      expect([...kernel.modulesInSysfs()].map(({ name }) => name).sort()).toEqual(['hidden', 'plain']);
-      const hidden = [...kernel.hiddenModules()];
-      expect(hidden.map(({ name, why }) => ({ name, why }))).toEqual([
-        { name: 'hidden', why: 'in /sys/module, not in the list of modules' },
-      ]);
-    });
+        const shown = (await answer('cat /proc/modules'))
+          .split(/\r?\n/)
+          .map((line) => line.split(' ').slice(0, 3).join(' '));
+        expect([...kernel.modules()].map(({ name, size, references }) => `${name} ${size} ${references}`)).toEqual(
+          shown,
+        );
+        expect([...kernel.modules()].map(({ name }) => name)).toEqual(['plain']);
+        expect([...kernel.modulesInSysfs()].map(({ name }) => name).sort()).toEqual(['hidden', 'plain']);
+        const hidden = [...kernel.hiddenModules()];
+        expect(hidden.map(({ name, why }) => ({ name, why }))).toEqual([
+          { name: 'hidden', why: 'in /sys/module, not in the list of modules' },
+        ]);
+      },
+      BOOT_TIMEOUT,
+    );
   });
 
   /** What the shell writes for a line that is typed. */

@@ -34,3 +34,6 @@ export type { Field, Member, Type, TypeKind, TypeTable } from './types/type.js';
 export { readText16, readUnicodeString } from './text.js';
 export { Vmi } from './vmi.js';
 export type { VmiOptions } from './vmi.js';
+export { GENERAL_REPORTS, addressOf } from './tools/general.js';
+export { toolList, toolOf } from './tools/tools.js';
+export type { Tool } from './tools/tools.js';

@@ -8,6 +8,7 @@ export type { LogRecord } from './log.js';
 export type { LinuxMapping } from './memory-maps.js';
 export type { HiddenModule, LinuxModule } from './modules.js';
 export { osLinux, profile } from './plugin.js';
+export { LINUX_REPORTS } from './reports.js';
 export type { LinuxSocket } from './sockets.js';
 export type { LinuxResource } from './system.js';
 export type { LinuxTask } from './tasks.js';

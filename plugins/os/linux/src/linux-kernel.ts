@@ -1,13 +1,5 @@
 /** A Linux kernel as tools and applications see it. */
-import type {
-  AddressSpace,
-  GuestKernel,
-  KnownOfGuest,
-  PhysicalMemory,
-  Report,
-  SymbolTable,
-  TypeTable,
-} from '@visorkit/vmi';
+import type { AddressSpace, GuestKernel, KnownOfGuest, PhysicalMemory, SymbolTable, TypeTable } from '@visorkit/vmi';
 import { interruptTable, patchedCode, systemCalls } from './checks.js';
 import type { PatchedCode, SystemCallCheck, TableEntryCheck } from './checks.js';
 import { mounts, openFiles } from './files.js';
@@ -19,7 +11,6 @@ import { argumentsOf, environmentOf, mappings } from './memory-maps.js';
 import type { LinuxMapping } from './memory-maps.js';
 import { hiddenModules, modules, modulesInSysfs } from './modules.js';
 import type { HiddenModule, LinuxModule } from './modules.js';
-import { reportsOf } from './reports.js';
 import { bannerOf, bootTimeOf, commandLineOf, iomem } from './system.js';
 import type { LinuxResource } from './system.js';
 import { processes, scanTasks, tasksByNumber, threads } from './tasks.js';
@@ -27,14 +18,11 @@ import type { LinuxTask } from './tasks.js';
 
 export class LinuxKernel implements GuestKernel {
   readonly os = 'linux';
-  readonly reports: Readonly<Record<string, Report>>;
 
   private constructor(
     /** What everything else is read with. */
     readonly base: KernelBase,
-  ) {
-    this.reports = reportsOf(this);
-  }
+  ) {}
 
   /** The kernel in a memory, undefined when none is found. */
   static find(memory: PhysicalMemory, known: KnownOfGuest = {}): LinuxKernel | undefined {
