@@ -29,7 +29,8 @@ class Owners {
       return start === undefined || end === undefined ? [] : [[start, end]];
     };
     this.#text = [...range('_stext', '_etext'), ...range('_sinittext', '_einittext')];
-    this.#modules = [...modules(kernel)];
+    // Kernels without CONFIG_KALLSYMS_ALL do not say where their list is: what is a module's is then nobody's
+    this.#modules = kernel.address('modules') === undefined ? [] : [...modules(kernel)];
   }
 
   of(address: bigint): string {
@@ -66,8 +67,9 @@ export interface SystemCallCheck extends TableEntryCheck {
   readonly abi: string;
 }
 
-/** Every entry of the tables of system calls; entries end where what follows is another symbol. */
+/** Every entry of the tables of system calls; entries end where what follows is another symbol. Throws `LINUX_SYMBOLS` where neither table has a symbol. */
 export function* systemCalls(kernel: KernelBase): Generator<SystemCallCheck, void, undefined> {
+  if (!CALL_TABLES.some(({ table }) => kernel.address(table) !== undefined)) kernel.symbol(CALL_TABLES[0].table);
   const owners = new Owners(kernel);
   const starts = sortedAddresses(kernel);
   for (const { abi, table, right } of CALL_TABLES) {

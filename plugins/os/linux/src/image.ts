@@ -224,7 +224,8 @@ function withBanner(memory: PhysicalMemory, image: Mapping, place: number | unde
 const MOST_BANNERS = 1000;
 const BLOCK = 1 << 20;
 
-function* banners(
+/** Texts that begin as the kernel's own does, and the version that each says. */
+export function* banners(
   memory: PhysicalMemory,
   ranges: readonly PhysicalRange[],
 ): Generator<{ address: number; release: string }, void, undefined> {

@@ -15,6 +15,8 @@ const LONGEST_NAME = 256;
 const OPENED = 0x8_0000;
 const S_IFMT = 0xf000;
 const S_IFDIR = 0x4000;
+/** TMPFS_MAGIC and RAMFS_MAGIC (include/uapi/linux/magic.h): what a root file system that the kernel unpacks is. */
+const MAGIC = [0x0102_1994, 0x8584_58f6];
 /** File systems whose root is inode 1. */
 const ROOT_IS_FIRST = ['proc', 'sysfs'];
 
@@ -70,7 +72,6 @@ export function inferFiles(
     }),
   )[0];
   if (root === undefined) return fields;
-  const pointer = types.pointer();
   types.add('path', [
     ['mnt', 0, types.pointer('vfsmount')],
     ['dentry', p, types.pointer('dentry')],
@@ -84,7 +85,6 @@ export function inferFiles(
   if (found === undefined) return fields;
   const mounts = spaces === undefined ? [] : inferMounts(reader, types, tasks[0].pointer(spaces), rootMount, found);
   inferInodes(reader, types, mounts, found, rootMount);
-  void pointer;
   return fields;
 }
 
@@ -205,10 +205,15 @@ function inferMounts(reader: Reader, types: InferredTypes, spaces: bigint, rootM
   );
   if (type === undefined) return [];
   types.add('file_system_type', [['name', 0, types.pointer()]]);
-  types.add('super_block', [
+  const superblock: InferredField[] = [
     ['s_dev', 2 * p, types.u32],
     ['s_type', type, types.pointer('file_system_type')],
-  ]);
+  ];
+  // Four tables of operations, flags, more flags, the number that the file system is known by, its root
+  const magic = type + 7 * p;
+  if (MAGIC.includes(system.u32(magic)) && system.pointer(magic + p) === reader.pointer(rootMount))
+    superblock.push(['s_flags', magic - 2 * p, types.word], ['s_magic', magic, types.word]);
+  types.add('super_block', superblock);
   types.add('vfsmount', [
     ['mnt_root', 0, types.pointer('dentry')],
     ['mnt_sb', p, types.pointer('super_block')],

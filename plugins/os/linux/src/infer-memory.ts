@@ -27,12 +27,17 @@ const FIRST_PAIRS = [32, 33];
 const MOST_AREAS = 4096;
 const VM = { EXEC: 4, MAYREAD: 0x10, GROWSDOWN: 0x100 } as const;
 
-/** Fields of task_struct that this adds: none, but the types that its own point to. */
-export function inferMemory(reader: Reader, types: InferredTypes, { processes, offsets }: InferredTasks): InferredField[] {
+/** Adds the types that `mm` of a task_struct leads to, and the symbol special_mapping_vmops. */
+export function inferMemory(
+  reader: Reader,
+  types: InferredTypes,
+  { processes, offsets }: InferredTasks,
+  symbols: Map<string, bigint>,
+): void {
   const p = reader.pointerSize;
   const distinct = new Map(processes.map((task) => [task.pointer(offsets.mm), task]));
   const memories = [...distinct.keys()].map((at) => reader.some(at, MM_BYTES));
-  if (memories.length === 0) return [];
+  if (memories.length === 0) return;
   const fields: InferredField[] = [];
 
   const kernel = reader.space;
@@ -75,10 +80,9 @@ export function inferMemory(reader: Reader, types: InferredTypes, { processes, o
   );
   if (parts !== undefined) {
     fields.push(...PARTS.map((name, index): InferredField => [name, parts + index * p, types.word]));
-    fields.push(...inferAreas(reader, types, memories, parts));
+    fields.push(...inferAreas(reader, types, memories, parts, symbols));
   }
   types.add('mm_struct', fields);
-  return [];
 }
 
 /** Areas: a maple tree since 6.1, whose numbers must be those that the areas have themselves; a list before. Returns the fields of mm_struct that lead to them. */
@@ -87,6 +91,7 @@ function inferAreas(
   types: InferredTypes,
   memories: readonly Snapshot[],
   parts: number,
+  symbols: Map<string, bigint>,
 ): InferredField[] {
   const p = reader.pointerSize;
   const stackOf = (memory: Snapshot): bigint => memory.pointer(parts + 6 * p);
@@ -99,7 +104,7 @@ function inferAreas(
   if (root !== undefined) {
     addMapleTypes(types);
     const all = memories.map((memory) => treeAreas(reader, memory.pointer(root)));
-    if (!addArea(reader, types, memories, all, { stackOf, codeOf }, [])) return [];
+    if (!addArea(reader, types, memories, all, { stackOf, codeOf, symbols }, [])) return [];
     // A lock and flags stand before the root: it is what the tree is known by
     types.add('maple_tree', [['ma_root', 0, types.pointer()]]);
     return [['mm_mt', root, types.named('maple_tree')]];
@@ -113,10 +118,14 @@ function inferAreas(
     ['vm_next', 2 * p, types.pointer('vm_area_struct')],
     ['vm_prev', 3 * p, types.pointer('vm_area_struct')],
   ];
-  return addArea(reader, types, memories, all, { stackOf, codeOf }, next)
+  return addArea(reader, types, memories, all, { stackOf, codeOf, symbols }, next)
     ? [['mmap', list, types.pointer('vm_area_struct')]]
     : [];
 }
+
+/** Whether it is what the kernel itself maps into programs, which has a name in brackets first. */
+const isSpecial = (reader: Reader, mapping: bigint): boolean =>
+  reader.isPointer(mapping) && /^\[(vdso|vvar)\]$/.test(reader.text(reader.pointer(mapping), 16));
 
 const isIn = (area: Snapshot, address: bigint, p: number): boolean =>
   area.pointer(0) <= address && address < area.pointer(p);
@@ -127,7 +136,11 @@ function addArea(
   types: InferredTypes,
   memories: readonly Snapshot[],
   all: readonly (readonly Snapshot[])[],
-  { stackOf, codeOf }: { stackOf(memory: Snapshot): bigint; codeOf(memory: Snapshot): bigint },
+  {
+    stackOf,
+    codeOf,
+    symbols,
+  }: { stackOf(memory: Snapshot): bigint; codeOf(memory: Snapshot): bigint; symbols: Map<string, bigint> },
   more: readonly InferredField[],
 ): boolean {
   const p = reader.pointerSize;
@@ -181,13 +194,19 @@ function addArea(
         );
       }),
     );
-    if (file !== undefined)
+    if (file !== undefined) {
+      const special = all.flat().find((area) => area.pointer(file) === 0n && isSpecial(reader, area.pointer(file + p)));
+      if (special !== undefined) {
+        symbols.set('special_mapping_vmops', special.pointer(file - 2 * p));
+        types.add('vm_special_mapping', [['name', 0, types.pointer()]]);
+      }
       fields.push(
         ['vm_ops', file - 2 * p, types.pointer()],
         ['vm_pgoff', file - p, types.word],
         ['vm_file', file, types.pointer('file')],
         ['vm_private_data', file + p, types.pointer()],
       );
+    }
   }
   types.add('vm_area_struct', fields);
   return true;

@@ -37,9 +37,9 @@ export function inferTypes(from: InferFrom): Inferred {
   const symbols = new Map<string, bigint>();
   const tasks = inferTasks(from, reader);
   symbols.set('init_task', tasks.tasks[0].base);
+  inferMemory(reader, types, tasks, symbols);
   const fields = [
     ...tasks.fields(types),
-    ...inferMemory(reader, types, tasks),
     ...inferNumbers(reader, types, tasks, symbols),
     ...inferFiles(reader, types, tasks, from),
   ];

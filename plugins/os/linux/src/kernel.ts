@@ -5,7 +5,7 @@
 import { fail, isVisorkitError } from '@visorkit/core';
 import { AddressSpace, Btf, StructView, SymbolList, requireField } from '@visorkit/vmi';
 import type { Field, KnownOfGuest, PhysicalMemory, SymbolTable, Type, TypeTable } from '@visorkit/vmi';
-import { findImage, rangesOf } from './image.js';
+import { banners, findImage, rangesOf } from './image.js';
 import type { KernelImage } from './image.js';
 import { Kallsyms } from './kallsyms.js';
 import { findKallsyms, placeFromInfo } from './kallsyms-place.js';
@@ -129,6 +129,14 @@ export class KernelBase {
       );
     }
     return moved;
+  }
+
+  /** The banner, where no symbol says where it is: the first one in the image. Throws `LINUX_SYMBOLS`. */
+  bannerInImage(): string {
+    const { text, shift } = this.#image;
+    for (const { address, release } of banners(this.memory, rangesOf(this.memory, Number(text + shift))))
+      if (release === this.release) return new AddressSpace(this.memory, 'none').text(BigInt(address));
+    return fail('LINUX_SYMBOLS', `The kernel ${this.release} has no symbol "linux_banner", and no such text in its image.`);
   }
 
   /** Address of a symbol; undefined where nothing has it. Kernels without CONFIG_KALLSYMS_ALL have few of data themselves. */

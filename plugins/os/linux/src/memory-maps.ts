@@ -75,7 +75,7 @@ const MAPLE_DEEPEST = 31;
 function* mapleTree(kernel: KernelBase, tree: StructView): Generator<bigint, void, undefined> {
   const root = tree.big('ma_root');
   const room = { left: MOST_ELEMENTS };
-  if ((root & 3n) === MAPLE_NODE && root > 4096n) yield* mapleNode(kernel, root, (1n << 64n) - 1n, MAPLE_DEEPEST, room);
+  if ((root & 3n) === MAPLE_NODE && root > 4096n) yield* mapleNode(kernel, root, kernel.wrap(-1n), MAPLE_DEEPEST, room);
   else if (root !== 0n) yield root;
 }
 

@@ -7,8 +7,10 @@ const LONGEST = 4096;
 const NANOSECONDS = 1_000_000_000n;
 
 /** As /proc/version has it. */
-export const bannerOf = (kernel: KernelBase): string =>
-  kernel.space.text(kernel.symbol('linux_banner'), LONGEST).trimEnd();
+export function bannerOf(kernel: KernelBase): string {
+  const at = kernel.address('linux_banner');
+  return (at === undefined ? kernel.bannerInImage() : kernel.space.text(at, LONGEST)).trimEnd();
+}
 
 /** As /proc/cmdline has it. */
 export const commandLineOf = (kernel: KernelBase): string =>
