@@ -2,7 +2,7 @@
  * Types of a kernel that has no description of them in memory: where fields are is told by what the running structures have in them. A place counts as found only where it
  * is the single one that fits in every task, so that a field may be missing, but is not a wrong one.
  */
-import type { AddressSpace, PhysicalMemory, PhysicalRange, TypeTable } from '@visorkit/vmi';
+import type { AddressSpace, PhysicalMemory, PhysicalRange } from '@visorkit/vmi';
 import { inferFiles } from './infer-files.js';
 import { inferMemory } from './infer-memory.js';
 import { Reader } from './infer-reader.js';
@@ -25,7 +25,7 @@ export interface InferFrom {
 }
 
 export interface Inferred {
-  readonly types: TypeTable;
+  readonly types: InferredTypes;
   /** Symbols that were found on the way. */
   readonly symbols: ReadonlyMap<string, bigint>;
 }

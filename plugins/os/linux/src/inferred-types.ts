@@ -36,6 +36,11 @@ export class InferredTypes implements TypeTable {
     return this.#types.get(name);
   }
 
+  /** Every structure of which something was found. */
+  get all(): Iterable<Type> {
+    return this.#types.values();
+  }
+
   /** A pointer, to a structure of that name if one is given; it may be added later. */
   pointer(to?: string): Type {
     const find = (): Type | undefined => (to === undefined ? undefined : this.type(to));

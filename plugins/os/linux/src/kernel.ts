@@ -12,6 +12,7 @@ import { findKallsyms, placeFromInfo } from './kallsyms-place.js';
 import type { FoundKallsyms } from './kallsyms-place.js';
 import { inferTypes } from './infer.js';
 import type { Inferred } from './infer.js';
+import type { InferredTypes } from './inferred-types.js';
 import type { VmCoreInfo } from './vmcoreinfo.js';
 
 /** Elements that a list, and nodes that a tree, has at most: a hostile one has no end. */
@@ -114,7 +115,7 @@ export class KernelBase {
       by === 0n
         ? symbols
         : new SymbolList(
-            symbols.source,
+            `${symbols.source}, moved by ${by < 0n ? '-' : ''}0x${(by < 0n ? -by : by).toString(16)}`,
             Array.from(symbols, (symbol) =>
               symbol.address < lowest ? symbol : { ...symbol, address: this.wrap(symbol.address + by) },
             ),
@@ -169,6 +170,11 @@ export class KernelBase {
   /** The kernel's types: its own, those that were given, or what its running structures show. Throws `LINUX_TYPES` when there is none of them. */
   get types(): TypeTable {
     return (this.#types ??= this.#ownTypes() ?? this.#known.types ?? this.#infer().types);
+  }
+
+  /** Types as the running structures show them, also where the kernel has others: what does not agree is a finding, or a mistake of ours. Throws `LINUX_TYPES`. */
+  inferredTypes(): InferredTypes {
+    return this.#infer().types;
   }
 
   #ownTypes(): TypeTable | undefined {
