@@ -3,14 +3,7 @@ import { createHash } from 'node:crypto';
 import { LINUX_REPORTS, LinuxKernel, osLinux } from '@visorkit/os-linux';
 import { readSavedVm } from '@visorkit/project';
 import type { Vmi } from '@visorkit/vmi';
-import {
-  AddressSpace,
-  LiveMemory,
-  SavedVmMemory,
-  VmiToken,
-  introspection,
-  requireField,
-} from '@visorkit/vmi';
+import { AddressSpace, LiveMemory, SavedVmMemory, VmiToken, introspection, requireField } from '@visorkit/vmi';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { bootedDebian, bootedOf } from './booted.js';
 import { BOOT_TIMEOUT, findDebianGuest, machineOf, titled } from './boots.js';

@@ -20,7 +20,16 @@ export function planted(architecture: DebianArchitecture = 'amd64'): Uint8Array 
   const folder = mkdtempSync(join(tmpdir(), 'visorkit-planted-'));
   try {
     const program = join(folder, 'planted');
-    const { status } = spawnSync('gcc', [WIDTHS[architecture], '-O1', '-static', '-s', '-pthread', '-o', program, SOURCE]);
+    const { status } = spawnSync('gcc', [
+      WIDTHS[architecture],
+      '-O1',
+      '-static',
+      '-s',
+      '-pthread',
+      '-o',
+      program,
+      SOURCE,
+    ]);
     const archive =
       status === 0 ? new CpioWriter().file('planted', readFileSync(program), 0o755).finish() : new Uint8Array();
     made.set(architecture, archive);

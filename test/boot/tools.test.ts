@@ -142,7 +142,7 @@ describe.skipIf(found.missing !== '' || !existsSync(BUILT))(
           stdio: ['pipe', 'pipe', 'inherit'],
         });
         onTestFinished(() => void child.kill('SIGKILL'));
-      const ended = new Promise((resolve) => {
+        const ended = new Promise((resolve) => {
           child.on('close', resolve);
         });
         let text = '';

@@ -204,7 +204,11 @@ function privateOptions(folder: string, architecture: DebianArchitecture, suite?
   const settings: Record<string, string> = {
     ...(suite === undefined
       ? {}
-      : { 'Dir::Etc::sourcelist': join(folder, SOURCES), 'Dir::Etc::sourceparts': '-', 'Acquire::Check-Valid-Until': 'false' }),
+      : {
+          'Dir::Etc::sourcelist': join(folder, SOURCES),
+          'Dir::Etc::sourceparts': '-',
+          'Acquire::Check-Valid-Until': 'false',
+        }),
     'Dir::State': join(folder, 'state'),
     'Dir::State::status': join(folder, 'state/status'),
     'Dir::Cache': join(folder, 'cache'),

@@ -62,7 +62,9 @@ function describe(kernel: KernelBase, file: StructView, descriptor: number, proc
     inode: inode?.big('i_ino') ?? 0n,
     path: pathOf(kernel, file.inner('f_path'), process),
     position: file.has('f_pos') ? file.big('f_pos') : undefined,
-    ...(kind === 'socket' && inode !== undefined && kernel.types.type('socket_alloc') !== undefined ? { socket: socketAt(kernel, inode.address) } : {}),
+    ...(kind === 'socket' && inode !== undefined && kernel.types.type('socket_alloc') !== undefined
+      ? { socket: socketAt(kernel, inode.address) }
+      : {}),
   };
 }
 

@@ -85,8 +85,7 @@ function mappingsOf(info: VmCoreInfo, tables: bigint): { mode: PageMode; shift: 
   if (tables > 0xffff_ffffn) {
     const shift = (info.number('phys_base') ?? 0n) - START_KERNEL_MAP;
     const levels = info.number('pgtable_l5_enabled');
-    const modes: PageMode[] =
-      levels === 1n ? ['5-level'] : levels === undefined ? ['4-level', '5-level'] : ['4-level'];
+    const modes: PageMode[] = levels === 1n ? ['5-level'] : levels === undefined ? ['4-level', '5-level'] : ['4-level'];
     return modes.map((mode) => ({ mode, shift }));
   }
   const mode = info.value('CONFIG_X86_PAE') === 'y' ? 'pae' : '32-bit';
@@ -110,7 +109,8 @@ function imageByTable(memory: PhysicalMemory): KernelImage | undefined {
         : byTables(memory, Number(text), Number(root));
     if (image === undefined || Math.abs(at - Number(image.text + image.shift)) > MOST_IMAGE) continue;
     const banner = symbols.address('linux_banner');
-    const place = banner === undefined ? undefined : Number(BigInt.asIntN(64, table.linear ? banner + image.shift : banner));
+    const place =
+      banner === undefined ? undefined : Number(BigInt.asIntN(64, table.linear ? banner + image.shift : banner));
     const found = withBanner(memory, image, place);
     if (found !== undefined) return { ...found, table };
   }
@@ -130,19 +130,22 @@ function byShifts(
   const names = place.names;
   const last = names - (names % BigInt(STEP));
   const shifts = wide
-    ? Array.from({ length: MOST_IMAGE / STEP }, (_unused, step) => last - BigInt(step * STEP) - (text & ~(BigInt(STEP) - 1n)))
+    ? Array.from(
+        { length: MOST_IMAGE / STEP },
+        (_unused, step) => last - BigInt(step * STEP) - (text & ~(BigInt(STEP) - 1n)),
+      )
     : PAGE_OFFSETS_32.map((offset) => -offset);
   const modes: PageMode[] = wide ? ['4-level', '5-level'] : ['pae', '32-bit'];
   for (const shift of shifts) {
     if (text + shift < 0n || text + shift > names) continue;
     const roots = root === undefined ? rootsNear(memory, Number(text + shift), text, wide) : [root + shift];
     let best: Mapping | undefined,
-      most = 0;
+      most = -Infinity;
     for (const start of roots)
       for (const mode of modes) {
         if (!isPlaced(memory, { mode, root: start, shift }, text, names - shift)) continue;
         // There are tables for the start of the kernel too, which map little
-        const used = entriesOf(memory, mode, Number(start));
+        const used = entriesOf(memory, mode, Number(start), text);
         if (used > most) [best, most] = [{ mode, root: start, shift, text }, used];
       }
     if (best !== undefined) return best;
@@ -150,26 +153,45 @@ function byShifts(
   return undefined;
 }
 
-/** Entries of an outermost table that are present; with PAE, which has four, those of the table for the highest addresses. */
-function entriesOf(memory: PhysicalMemory, mode: PageMode, root: number): number {
-  const table = mode === 'pae' ? memory.u32(root + 24) & ~0xfff : root;
-  let count = 0;
-  for (let at = table >>> 0; at < (table >>> 0) + PAGE; at += mode === '32-bit' ? 4 : 8) count += memory.u32(at) & 1;
-  return count;
+/** How much a table maps for the kernel; less than nothing where it maps anything else, as those for the kernel's start do. */
+function entriesOf(memory: PhysicalMemory, mode: PageMode, root: number, text: bigint): number {
+  const size = mode === '32-bit' ? 4 : 8;
+  const present = (table: number, from: number, to: number): number => {
+    let count = 0;
+    for (let index = from; index < to; index++) count += memory.u32(table + index * size) & 1;
+    return count;
+  };
+  const [low, high] =
+    mode === '32-bit'
+      ? [present(root, 0, Number(text >> 22n)), present(root, Number(text >> 22n), 1024)]
+      : mode === 'pae'
+        ? [present(root, 0, topOf(text)), present((memory.u32(root + topOf(text) * 8) & ~0xfff) >>> 0, 0, 512)]
+        : [present(root, 0, 256), present(root, 256, 512)];
+  return low === 0 ? high : -low;
 }
 
-/** Pages of the image that could be an outermost table: whose entry for the kernel's code is that of a table, or of a large page. */
+/** The entry of PAE's outermost table for an address. */
+const topOf = (linear: bigint): number => Number(linear >> 30n) & 3;
+
+/** Pages of the image that could be an outermost table: whose entry for the kernel's code is that of a table, and for 32 bits leads to it. */
 function* rootsNear(memory: PhysicalMemory, physical: number, text: bigint, wide: boolean): Generator<bigint> {
-  const top = Number(text >> 30n) & 3,
-    large = Number(text >> 22n);
-  for (const { start, end } of rangesOf(memory, physical)) {
-    for (let page = Math.ceil(start / PAGE) * PAGE; page < end; page += PAGE) {
-      const could = wide
-        ? (memory.u32(page + 511 * 8) & 0x81) === 1
-        : (memory.u32(page + top * 8) & 0x1ff) === 1 || (memory.u32(page + large * 4) & 1) === 1;
-      if (could) yield BigInt(page);
+  const leads = (table: number, shifts: readonly number[], size: 4 | 8): boolean => {
+    let at = table;
+    for (const shift of shifts) {
+      const entry = memory.u32(at + (Number(text >> BigInt(shift)) & (PAGE / size - 1)) * size);
+      if (entry < 0 || (entry & 1) === 0) return false;
+      if (shift === 12 || (entry & 0x80) !== 0) return entry >>> shift === physical >>> shift;
+      at = (entry & ~0xfff) >>> 0;
     }
-  }
+    return false;
+  };
+  const could = (page: number): boolean => {
+    if (wide) return (memory.u32(page + 511 * 8) & 0x81) === 1;
+    const top = memory.u32(page + topOf(text) * 8);
+    return leads(page, [22, 12], 4) || ((top & 0x1ff) === 1 && leads((top & ~0xfff) >>> 0, [21, 12], 8));
+  };
+  for (const { start, end } of rangesOf(memory, physical))
+    for (let page = Math.ceil(start / PAGE) * PAGE; page < end; page += PAGE) if (could(page)) yield BigInt(page);
 }
 
 /** By physical addresses of the code and of the tables: where the tables have the code tells the rest. */

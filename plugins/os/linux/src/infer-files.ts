@@ -6,7 +6,16 @@ import type { InferredTasks } from './infer-tasks.js';
 import type { InferredField, InferredTypes } from './inferred-types.js';
 
 /** Bytes of each structure that are looked at. */
-const BYTES = { files: 1024, fs: 128, dentry: 256, inode: 768, superblock: 256, file: 320, mount: 512, mounts: 256 } as const;
+const BYTES = {
+  files: 1024,
+  fs: 128,
+  dentry: 256,
+  inode: 768,
+  superblock: 256,
+  file: 320,
+  mount: 512,
+  mounts: 256,
+} as const;
 /** Open files that are compared. */
 const MOST_FILES = 64;
 const MOST_MOUNTS = 4096;
@@ -35,7 +44,12 @@ export function inferFiles(
   // nsproxy leads to the names of the system, whose place VMCOREINFO has
   const names = from.address('init_uts_ns');
   const spaces = single(
-    places(from0, to, p, (at) => names !== undefined && alive.every((task) => reader.pointer(task.pointer(at) + BigInt(p)) === names)),
+    places(
+      from0,
+      to,
+      p,
+      (at) => names !== undefined && alive.every((task) => reader.pointer(task.pointer(at) + BigInt(p)) === names),
+    ),
   );
   if (spaces !== undefined) fields.push(['nsproxy', spaces, types.pointer('nsproxy')]);
 
@@ -52,8 +66,16 @@ export function inferFiles(
     );
   };
   const files = single(
-    places(from0, to, p, (at) => reader.isPointer(tasks[0].pointer(at)) && alive.every((task) => reader.isPointer(task.pointer(at)))
-      && table(tasks[0], at) !== undefined && table(processes[0], at) === table(tasks[0], at)),
+    places(
+      from0,
+      to,
+      p,
+      (at) =>
+        reader.isPointer(tasks[0].pointer(at)) &&
+        alive.every((task) => reader.isPointer(task.pointer(at))) &&
+        table(tasks[0], at) !== undefined &&
+        table(processes[0], at) === table(tasks[0], at),
+    ),
   );
   if (files === undefined) return fields;
   types.add('fdtable', [
@@ -67,7 +89,10 @@ export function inferFiles(
   const fs = files - p;
   const root = places(p, BYTES.fs, p, (at) =>
     alive.every((task) => {
-      const [mount, name] = [reader.pointer(task.pointer(fs) + BigInt(at)), reader.pointer(task.pointer(fs) + BigInt(at + p))];
+      const [mount, name] = [
+        reader.pointer(task.pointer(fs) + BigInt(at)),
+        reader.pointer(task.pointer(fs) + BigInt(at + p)),
+      ];
       return reader.isPointer(mount) && reader.isPointer(name) && reader.pointer(mount) === name;
     }),
   )[0];
@@ -136,14 +161,20 @@ function inferNames(
   const dentries = files.map((file) => nameAt(file, path));
   // d_name: a hash, a length and where the text is, which for a short one is in the dentry itself
   const text = single(
-    places(parent + p, superblock, p, (at) =>
-      [top, ...dentries].every((dentry) => {
-        const place = dentry.pointer(at);
-        if (!reader.isPointer(place, 1)) return false;
-        const length = dentry.u32(at - 4);
-        const bytes = reader.text(place, LONGEST_NAME);
-        return length > 0 ? bytes.length === length : bytes === '';
-      }) && top.pointer(at) > top.base && top.pointer(at) < top.base + BigInt(BYTES.dentry),
+    places(
+      parent + p,
+      superblock,
+      p,
+      (at) =>
+        [top, ...dentries].every((dentry) => {
+          const place = dentry.pointer(at);
+          if (!reader.isPointer(place, 1)) return false;
+          const length = dentry.u32(at - 4);
+          const bytes = reader.text(place, LONGEST_NAME);
+          return length > 0 ? bytes.length === length : bytes === '';
+        }) &&
+        top.pointer(at) > top.base &&
+        top.pointer(at) < top.base + BigInt(BYTES.dentry),
     ),
   );
   if (text === undefined) return undefined;
@@ -191,7 +222,13 @@ interface FoundMount {
 }
 
 /** mount, super_block and the list of a mount namespace: every mount of the list has a root of its own file system, which has a name. */
-function inferMounts(reader: Reader, types: InferredTypes, spaces: bigint, rootMount: bigint, names: Names): FoundMount[] {
+function inferMounts(
+  reader: Reader,
+  types: InferredTypes,
+  spaces: bigint,
+  rootMount: bigint,
+  names: Names,
+): FoundMount[] {
   const p = reader.pointerSize;
   // What vfsmount is in: mnt_hash, mnt_parent and mnt_mountpoint come before it
   const before = BigInt(4 * p);
@@ -248,7 +285,12 @@ function inferMounts(reader: Reader, types: InferredTypes, spaces: bigint, rootM
       const mounts: bigint[] = [];
       let at = next,
         back = head;
-      while (at !== head && mounts.length < MOST_MOUNTS && reader.pointer(at + BigInt(p)) === back && isMount(at - BigInt(node))) {
+      while (
+        at !== head &&
+        mounts.length < MOST_MOUNTS &&
+        reader.pointer(at + BigInt(p)) === back &&
+        isMount(at - BigInt(node))
+      ) {
         mounts.push(at - BigInt(node));
         back = at;
         at = reader.pointer(at);

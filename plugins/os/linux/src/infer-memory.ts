@@ -99,7 +99,9 @@ function inferAreas(
   const complete = (memory: Snapshot, areas: readonly Snapshot[]): boolean =>
     [stackOf(memory), codeOf(memory)].every((address) => areas.some((area) => isIn(area, address, p)));
 
-  const roots = places(0, 256, p, (at) => memories.every((memory) => complete(memory, treeAreas(reader, memory.pointer(at)))));
+  const roots = places(0, 256, p, (at) =>
+    memories.every((memory) => complete(memory, treeAreas(reader, memory.pointer(at)))),
+  );
   const root = single(roots);
   if (root !== undefined) {
     addMapleTypes(types);

@@ -77,7 +77,8 @@ function inferPids(
   }
   const [one, ...more] = found;
   // The lists of the other kinds (of process, of group) fit in the same way, each as far from the first as its link is
-  if (one === undefined || more.some(({ pid, lists }) => (pid - one.pid) % (2 * p) !== 0 || lists >= one.lists)) return [];
+  if (one === undefined || more.some(({ pid, lists }) => (pid - one.pid) % (2 * p) !== 0 || lists >= one.lists))
+    return [];
   const pids = numbered.map((task) => reader.some(task.pointer(one.pid), PID_BYTES));
   const number = single(
     places(one.lists + KINDS * p, PID_BYTES - 2 * p, p, (at) =>
@@ -122,7 +123,8 @@ function inferTree(reader: Reader, types: InferredTypes, space: bigint, wanted: 
       if (![...wanted].every((pid) => reached.has(pid))) continue;
       const first = reader.pointer(root - 2n + BigInt(slots));
       // Number 0 has no entry, and 1 has that of the first process
-      if ((first & 3n) === 2n || (first === 0n && reader.pointer(root - 2n + BigInt(slots + p)) !== 0n)) found.push({ head, slots });
+      if ((first & 3n) === 2n || (first === 0n && reader.pointer(root - 2n + BigInt(slots + p)) !== 0n))
+        found.push({ head, slots });
     }
   }
   const one = single(found);

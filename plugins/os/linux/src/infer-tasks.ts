@@ -35,7 +35,10 @@ export interface InferredTasks {
 export function inferTasks(from: InferFrom, reader: Reader): InferredTasks {
   const list = listOfTasks(from, reader);
   if (list === undefined)
-    return unknown(from, 'no list of tasks was found that begins with swapper: it may be starting, or memory is missing');
+    return unknown(
+      from,
+      'no list of tasks was found that begins with swapper: it may be starting, or memory is missing',
+    );
   const { pointerSize: p } = reader;
   const { distance, nodes, names } = list;
   const second = nodes.findIndex((_node, index) => names[index] === 'kthreadd');
@@ -83,7 +86,8 @@ export function inferTasks(from: InferFrom, reader: Reader): InferredTasks {
 
   const mm = single(
     places(tasks + 2 * p, offsets.pid, p, (at) => {
-      if (copies[0].pointer(at) !== 0n || copies[second].pointer(at) !== 0n || copies[1].pointer(at) === 0n) return false;
+      if (copies[0].pointer(at) !== 0n || copies[second].pointer(at) !== 0n || copies[1].pointer(at) === 0n)
+        return false;
       return copies.every((copy) => {
         const [own, active] = [copy.pointer(at), copy.pointer(at + p)];
         return own === 0n ? active === 0n || reader.isPointer(active) : active === own && reader.isPointer(own);
@@ -262,7 +266,12 @@ function credentialsOf(
       .filter((place) => {
         const all = rights.u64(place);
         // CAP_CHOWN and those behind it, without gaps
-        return all > 0xffff_ffffn && (all & (all + 1n)) === 0n && rights.u64(place + 8) === all && rights.u64(place - 8) === 0n;
+        return (
+          all > 0xffff_ffffn &&
+          (all & (all + 1n)) === 0n &&
+          rights.u64(place + 8) === all &&
+          rights.u64(place - 8) === 0n
+        );
       }),
   );
   if (permitted === undefined) return undefined;

@@ -69,7 +69,8 @@ export class KernelBase {
 
   /** Symbols of the kernel and of what is built into it: those that were given, or its own. Throws `LINUX_SYMBOLS`. */
   get symbols(): SymbolTable {
-    return (this.#symbols ??= this.#known.symbols === undefined ? this.#ownSymbols() : this.#given(this.#known.symbols));
+    return (this.#symbols ??=
+      this.#known.symbols === undefined ? this.#ownSymbols() : this.#given(this.#known.symbols));
   }
 
   #ownSymbols(): SymbolTable {
@@ -84,7 +85,9 @@ export class KernelBase {
     const { table, text, shift } = this.#image;
     const physical = new AddressSpace(this.memory, 'none');
     const start = Number(text + shift);
-    for (const found of table === undefined ? findKallsyms(this.memory, physical, rangesOf(this.memory, start)) : [table]) {
+    for (const found of table === undefined
+      ? findKallsyms(this.memory, physical, rangesOf(this.memory, start))
+      : [table]) {
       const symbols = new Kallsyms(physical, this.#inKernel(found));
       // One that another kernel has left has its own addresses
       if (found.pointerSize === this.pointerSize && (symbols.address('_stext') ?? symbols.address('_text')) === text)
@@ -107,7 +110,10 @@ export class KernelBase {
     const { text } = this.#image;
     const linked = symbols.address('_stext') ?? symbols.address('_text');
     if (linked === undefined)
-      return fail('LINUX_SYMBOLS', `The symbols that were given (${symbols.source}) have no _stext, so they are no kernel's.`);
+      return fail(
+        'LINUX_SYMBOLS',
+        `The symbols that were given (${symbols.source}) have no _stext, so they are no kernel's.`,
+      );
     const by = text - linked;
     const lowest = this.pointerSize === 8 ? 1n << 63n : 0x1000_0000n;
     // Those of per-CPU variables are offsets
@@ -132,12 +138,21 @@ export class KernelBase {
     return moved;
   }
 
-  /** The banner, where no symbol says where it is: the first one in the image. Throws `LINUX_SYMBOLS`. */
+  /** The banner, where no symbol says where it is. Throws `LINUX_SYMBOLS`. */
   bannerInImage(): string {
     const { text, shift } = this.#image;
-    for (const { address, release } of banners(this.memory, rangesOf(this.memory, Number(text + shift))))
-      if (release === this.release) return new AddressSpace(this.memory, 'none').text(BigInt(address));
-    return fail('LINUX_SYMBOLS', `The kernel ${this.release} has no symbol "linux_banner", and no such text in its image.`);
+    const physical = new AddressSpace(this.memory, 'none');
+    let found = '';
+    for (const { address, release } of banners(this.memory, rangesOf(this.memory, Number(text + shift)))) {
+      // One without the number of the build is there too, of which the kernel's own was made
+      const banner = release === this.release ? physical.text(BigInt(address)) : '';
+      if (banner.length > found.length) found = banner;
+    }
+    if (found !== '') return found;
+    return fail(
+      'LINUX_SYMBOLS',
+      `The kernel ${this.release} has no symbol "linux_banner", and no such text in its image.`,
+    );
   }
 
   /** Address of a symbol; undefined where nothing has it. Kernels without CONFIG_KALLSYMS_ALL have few of data themselves. */
@@ -149,7 +164,8 @@ export class KernelBase {
     try {
       return this.symbols.address(name);
     } catch (error) {
-      if (isVisorkitError(error) && error.code === 'LINUX_SYMBOLS' && this.#known.symbols === undefined) return undefined;
+      if (isVisorkitError(error) && error.code === 'LINUX_SYMBOLS' && this.#known.symbols === undefined)
+        return undefined;
       throw error;
     }
   }
@@ -163,7 +179,8 @@ export class KernelBase {
       found = this.address(name);
     }
     return (
-      found ?? fail('LINUX_SYMBOLS', `The kernel ${this.release} has no symbol "${name}" (${this.symbols.source}).`, { name })
+      found ??
+      fail('LINUX_SYMBOLS', `The kernel ${this.release} has no symbol "${name}" (${this.symbols.source}).`, { name })
     );
   }
 

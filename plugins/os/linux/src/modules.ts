@@ -97,7 +97,8 @@ function isKernelsOwn(kernel: KernelBase, start: bigint, end: bigint): boolean {
 /** Before 5.18 each program of BPF has pages of its own, and those of the kernel's own filters are in no list: by who asked for the pages. */
 function isFilter(kernel: KernelBase, start: bigint): boolean {
   const areas = kernel.address('vmap_area_list');
-  if (areas === undefined || !kernel.hasField('vmap_area', 'list') || !kernel.hasField('vm_struct', 'caller')) return false;
+  if (areas === undefined || !kernel.hasField('vmap_area', 'list') || !kernel.hasField('vm_struct', 'caller'))
+    return false;
   for (const area of kernel.list(areas, 'vmap_area', 'list')) {
     if (start < area.big('va_start') || start >= area.big('va_end')) continue;
     const caller = area.follow('vm')?.big('caller') ?? 0n;
