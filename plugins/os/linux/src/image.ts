@@ -18,6 +18,9 @@ const STEP = 2 << 20;
 const PAGE = 4096;
 /** Where a 32-bit kernel maps all low memory, its image too (CONFIG_PAGE_OFFSET): the usual split first. */
 const PAGE_OFFSETS_32 = [0xc000_0000n, 0x8000_0000n, 0x4000_0000n, 0xb000_0000n, 0x7800_0000n];
+/** Pages that are tried as the outermost table, and tables that are gone through to find where one has the image. */
+const MOST_ROOTS = 4096;
+const MOST_TABLES = 4096;
 const BANNER = /^Linux version (\S+) \(/;
 const BANNER_START = new TextEncoder().encode('Linux version ');
 /** Names of the outermost table: of 64-bit kernels since 4.13 and before, of 32-bit ones. */
@@ -136,18 +139,21 @@ function byShifts(
       )
     : PAGE_OFFSETS_32.map((offset) => -offset);
   const modes: PageMode[] = wide ? ['4-level', '5-level'] : ['pae', '32-bit'];
+  let tried = 0;
   for (const shift of shifts) {
     if (text + shift < 0n || text + shift > names) continue;
     const roots = root === undefined ? rootsNear(memory, Number(text + shift), text, wide) : [root + shift];
     let best: Mapping | undefined,
       most = -Infinity;
-    for (const start of roots)
+    for (const start of roots) {
+      if (++tried > MOST_ROOTS) break;
       for (const mode of modes) {
         if (!isPlaced(memory, { mode, root: start, shift }, text, names - shift)) continue;
         // There are tables for the start of the kernel too, which map little
         const used = entriesOf(memory, mode, Number(start), text);
         if (used > most) [best, most] = [{ mode, root: start, shift, text }, used];
       }
+    }
     if (best !== undefined) return best;
   }
   return undefined;
@@ -198,7 +204,11 @@ function* rootsNear(memory: PhysicalMemory, physical: number, text: bigint, wide
 function byTables(memory: PhysicalMemory, text: number, root: number): Mapping | undefined {
   for (const mode of ['4-level', '5-level'] as const) {
     const space = new AddressSpace(memory, mode, root);
-    for (const { linear, physical, length } of space.ranges(START_KERNEL_MAP, START_KERNEL_MAP + 0x4000_0000n)) {
+    for (const { linear, physical, length } of space.ranges(
+      START_KERNEL_MAP,
+      START_KERNEL_MAP + 0x4000_0000n,
+      MOST_TABLES,
+    )) {
       if (text < physical || text >= physical + length) continue;
       const shift = BigInt(physical) - linear;
       return { mode, root: BigInt(root), shift, text: BigInt(text) - shift };

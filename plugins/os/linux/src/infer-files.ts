@@ -18,6 +18,8 @@ const BYTES = {
 } as const;
 /** Open files that are compared. */
 const MOST_FILES = 64;
+/** Processes whose files are compared. */
+const COMPARED = 64;
 const MOST_MOUNTS = 4096;
 const LONGEST_NAME = 256;
 /** FMODE_OPENED, which every file has since 4.19. */
@@ -105,7 +107,9 @@ export function inferFiles(
   fields.push(['fs', fs, types.pointer('fs_struct')]);
 
   const rootMount = reader.pointer(tasks[0].pointer(fs) + BigInt(root));
-  const opened = processes.flatMap((task) => openFiles(reader, task.pointer(files), table(task, files)));
+  const opened = processes
+    .slice(0, COMPARED)
+    .flatMap((task) => openFiles(reader, task.pointer(files), table(task, files)));
   const found = inferNames(reader, types, rootMount, opened);
   if (found === undefined) return fields;
   const mounts = spaces === undefined ? [] : inferMounts(reader, types, tasks[0].pointer(spaces), rootMount, found);

@@ -25,6 +25,9 @@ const PARTS = [
 const FIRST_PAIRS = [32, 33];
 /** Areas of a process that are compared. */
 const MOST_AREAS = 4096;
+const MOST_NODES = 4096;
+/** Processes whose areas are compared. */
+const COMPARED = 64;
 const VM = { EXEC: 4, MAYREAD: 0x10, GROWSDOWN: 0x100 } as const;
 
 /** Adds the types that `mm` of a task_struct leads to, and the symbol special_mapping_vmops. */
@@ -35,7 +38,7 @@ export function inferMemory(
   symbols: Map<string, bigint>,
 ): void {
   const p = reader.pointerSize;
-  const distinct = new Map(processes.map((task) => [task.pointer(offsets.mm), task]));
+  const distinct = new Map(processes.slice(0, COMPARED).map((task) => [task.pointer(offsets.mm), task]));
   const memories = [...distinct.keys()].map((at) => reader.some(at, MM_BYTES));
   if (memories.length === 0) return;
   const fields: InferredField[] = [];
@@ -240,10 +243,12 @@ function treeAreas(reader: Reader, root: bigint): Snapshot[] {
   const p = reader.pointerSize;
   const highest = (1n << BigInt(8 * p)) - 1n;
   const found: Snapshot[] = [];
+  let nodes = 0;
   const walk = (pointer: bigint, from: bigint, to: bigint, depth: number): boolean => {
     const kind = Number((pointer >> 3n) & 15n);
     const node = reader.snapshot(pointer & ~0xffn, 256);
-    if (node === undefined || depth > DEEPEST || ![LEAF, RANGES, GAPS].includes(kind)) return false;
+    if (node === undefined || depth > DEEPEST || ++nodes > MOST_NODES || ![LEAF, RANGES, GAPS].includes(kind))
+      return false;
     const slots = kind === GAPS ? SLOTS[p].gaps : SLOTS[p].ranges;
     let first = from;
     for (let index = 0; index < slots; index++) {

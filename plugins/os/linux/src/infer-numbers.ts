@@ -10,6 +10,8 @@ const PID_BYTES = 192;
 const KINDS = 4;
 const SLOTS = 64;
 const DEEPEST = 6;
+/** Nodes that a walk goes through: those of 65,536 numbers. */
+const MOST_NODES = 1100;
 
 /** Fields of task_struct; adds the types that they point to, and the symbol init_pid_ns. */
 export function inferNumbers(
@@ -118,7 +120,7 @@ function inferTree(reader: Reader, types: InferredTypes, space: bigint, wanted: 
     if ((root & 3n) !== 2n || !reader.isPointer(root - 2n)) continue;
     for (let slots = 2 * p; slots < 10 * p; slots += p) {
       const reached = new Set<bigint>();
-      walk(reader, root, slots, DEEPEST, reached);
+      walk(reader, root, slots, DEEPEST, reached, { left: MOST_NODES });
       // Nearly every entry is the first thread of a process that is known; with a wrong place there are pointers of other kinds too
       if (![...wanted].every((pid) => reached.has(pid))) continue;
       const first = reader.pointer(root - 2n + BigInt(slots));
@@ -136,14 +138,21 @@ function inferTree(reader: Reader, types: InferredTypes, space: bigint, wanted: 
   return true;
 }
 
-function walk(reader: Reader, entry: bigint, slots: number, depth: number, reached: Set<bigint>): void {
-  if (entry === 0n || reached.size > 1 << 16) return;
+function walk(
+  reader: Reader,
+  entry: bigint,
+  slots: number,
+  depth: number,
+  reached: Set<bigint>,
+  room: { left: number },
+): void {
+  if (entry === 0n) return;
   if ((entry & 3n) !== 2n) {
     reached.add(entry);
     return;
   }
-  if (depth === 0 || entry < 4096n) return;
+  if (depth === 0 || entry < 4096n || --room.left < 0) return;
   const node = reader.snapshot(entry - 2n + BigInt(slots), SLOTS * reader.pointerSize);
   for (let slot = 0; node !== undefined && slot < SLOTS; slot++)
-    walk(reader, node.pointer(slot * reader.pointerSize), slots, depth - 1, reached);
+    walk(reader, node.pointer(slot * reader.pointerSize), slots, depth - 1, reached, room);
 }

@@ -10,6 +10,8 @@ const AROUND = 4096;
 const TASK_BYTES = 8192;
 const NAME_BYTES = 16;
 const MOST_TASKS = 1 << 16;
+/** So many are compared, the first of the list: the kernel's threads are among them. */
+const COMPARED = 512;
 /** Kernel threads that even a small kernel has, and its first process. */
 const LEAST_TASKS = 4;
 const HIGHEST_PID = 1 << 22;
@@ -40,8 +42,10 @@ export function inferTasks(from: InferFrom, reader: Reader): InferredTasks {
       'no list of tasks was found that begins with swapper: it may be starting, or memory is missing',
     );
   const { pointerSize: p } = reader;
-  const { distance, nodes, names } = list;
+  const { distance, names } = list;
+  const nodes = list.nodes.slice(0, COMPARED);
   const second = nodes.findIndex((_node, index) => names[index] === 'kthreadd');
+  if (second < 0) return unknown(from, 'kthreadd is not among the first of them');
   const windows = nodes.map((node) => reader.some(node, AROUND));
   const every = (fits: (window: Snapshot, index: number) => boolean): boolean => windows.every(fits);
 
@@ -65,7 +69,7 @@ export function inferTasks(from: InferFrom, reader: Reader): InferredTasks {
     const base = windows[0].pointer(at);
     const before = nodes[0] - base;
     if (before < 0n || before > BigInt(AROUND) || base % BigInt(p) !== 0n) return false;
-    const bases = new Set(nodes.map((node) => node - before));
+    const bases = new Set(list.nodes.map((node) => node - before));
     const parent = at,
       leader = at + 6 * p;
     return (
@@ -296,7 +300,7 @@ interface List {
 const FIRST_LETTERS = new TextEncoder().encode('swapper');
 const BLOCK = 1 << 20;
 /** Texts of that name that are tried: a kernel has some five. */
-const MOST_NAMES = 100;
+const MOST_NAMES = 20;
 
 /** The list of all tasks that begins with the one which is called swapper, in the kernel's image. */
 function listOfTasks({ memory, image, shift }: InferFrom, reader: Reader): List | undefined {

@@ -65,7 +65,9 @@ const MOST_TOKEN_BYTES = 16 << 10;
 const MOST_BEFORE = 32 << 20;
 /** Entries of names walked altogether, at most: a memory full of what begins as a table does must not hold its reader up. */
 const MOST_WALKED = 40_000_000;
-const MOST_CANDIDATES = 64;
+/** Places with the digits, and tables of tokens with them, that are looked at: a sound guest has one or two. */
+const MOST_DIGITS = 10_000;
+const MOST_CANDIDATES = 16;
 /** Names between two markers. */
 const MARKED = 256;
 
@@ -79,11 +81,13 @@ export function* findKallsyms(
   ranges = memory.ranges,
 ): Generator<FoundKallsyms, boolean, undefined> {
   const room = { walked: MOST_WALKED, candidates: MOST_CANDIDATES };
+  let digits = 0;
   const block = new Uint8Array(BLOCK + DIGITS.length);
   for (const { start, end } of ranges) {
     for (let at = start; at < end; at += BLOCK) {
       const bytes = block.subarray(0, memory.read(at, block.subarray(0, Math.min(block.length, end - at))));
       for (let place = digitsIn(bytes, 0); place >= 0 && place < BLOCK; place = digitsIn(bytes, place + 2)) {
+        if (++digits > MOST_DIGITS) return false;
         const tokens = tokensAt(memory, at + place);
         if (tokens === undefined) continue;
         if (--room.candidates < 0 || room.walked <= 0) return false;

@@ -16,13 +16,15 @@ export function bannerOf(kernel: KernelBase): string {
 export const commandLineOf = (kernel: KernelBase): string =>
   kernel.space.text(kernel.pointerAt(kernel.symbol('saved_command_line')), LONGEST);
 
-/** Seconds from 1970 to the boot, as `btime` in /proc/stat. Undefined where the kernel has no copy of its clock under a name of its own. */
+/**
+ * Seconds from 1970 to the boot, as `btime` in /proc/stat. Undefined where the kernel has no copy of its clock under a name of its own, or one that has no time.
+ */
 export function bootTimeOf(kernel: KernelBase): bigint | undefined {
   const at = kernel.address('shadow_timekeeper');
   if (at === undefined) return undefined;
   const clock = kernel.struct('timekeeper', at);
   const nanoseconds = BigInt.asIntN(64, clock.big('offs_real') - clock.big('offs_boot'));
-  return nanoseconds / NANOSECONDS;
+  return nanoseconds < 0n ? undefined : nanoseconds / NANOSECONDS;
 }
 
 export interface LinuxResource {
