@@ -240,7 +240,9 @@ function asTree(tasks: readonly LinuxTask[]): { task: LinuxTask; depth: number }
   for (const task of tasks) {
     // The idle task is its own parent
     const parent = task.pid === 0 ? -1 : task.ppid;
-    children.set(parent, [...(children.get(parent) ?? []), task]);
+    const brothers = children.get(parent);
+    if (brothers === undefined) children.set(parent, [task]);
+    else brothers.push(task);
   }
   const rows: { task: LinuxTask; depth: number }[] = [];
   const seen = new Set<LinuxTask>();

@@ -43,9 +43,12 @@ export function* iomem(kernel: KernelBase): Generator<LinuxResource, void, undef
   const push = (resource: StructView | undefined, depth: number): void => {
     if (resource !== undefined) open.push({ resource, depth });
   };
+  const seen = new Set<bigint>();
   push(root.follow('child'), 0);
-  for (let count = 0; open.length > 0 && count < MOST_ELEMENTS; count++) {
+  while (open.length > 0 && seen.size < MOST_ELEMENTS) {
     const { resource, depth } = open.pop()!;
+    if (seen.has(resource.address)) continue;
+    seen.add(resource.address);
     const name = resource.big('name');
     yield {
       start: resource.big('start'),
