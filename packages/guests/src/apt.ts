@@ -202,13 +202,7 @@ export const folderOf = (architecture: DebianArchitecture, suite: DebianSuite | 
 
 function privateOptions(folder: string, architecture: DebianArchitecture, suite?: DebianSuite): string[] {
   const settings: Record<string, string> = {
-    ...(suite === undefined
-      ? {}
-      : {
-          'Dir::Etc::sourcelist': join(folder, SOURCES),
-          'Dir::Etc::sourceparts': '-',
-          'Acquire::Check-Valid-Until': 'false',
-        }),
+    ...(suite === undefined ? {} : { 'Dir::Etc::sourcelist': join(folder, SOURCES), 'Dir::Etc::sourceparts': '-' }),
     'Dir::State': join(folder, 'state'),
     'Dir::State::status': join(folder, 'state/status'),
     'Dir::Cache': join(folder, 'cache'),
