@@ -117,7 +117,13 @@ function program(end: (status: number) => void): Command {
     .option('-s, --socket <path>', 'a running VM, started with "run --introspector <path>"')
     .option('--pid <number>', 'of this process only, where that makes a difference (repeatable)', collect)
     .option('--profile <path or package>', 'an OS profile from elsewhere (repeatable)', collect)
+    .option(
+      '--symbols <file>',
+      'what the guest does not say itself: System.map, ISF, Rekall, PDB, vmlinux, libvmi.conf (repeatable)',
+      collect,
+    )
     .option('--json', 'a line of JSON for each row')
+    .option('--count <number>', 'end after so many rows')
     .option('--kernel <file>', 'start this, and ask when its run ends; options as in run')
     .option('--firmware <file>', 'as in run')
     .option('--initrd <file>', 'as in run')

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { definePlugin } from '@visorkit/core';
 import type { Plugin } from '@visorkit/core';
-import { loadProfile, profileOf, profilePackage } from '@visorkit/project';
+import { loadOsProfile, osProfileOf, osProfilePackage } from '@visorkit/project';
 import { OsProfilesToken } from '@visorkit/vmi';
 import type { OsProfile } from '@visorkit/vmi';
 import { importPackage } from './import-package.js';
@@ -10,14 +10,14 @@ import { sharedModules } from './shared-modules.js';
 
 /** All that come with the command line, and those that `specifiers` name, which are asked first. */
 export async function profiles(specifiers: readonly string[] = []): Promise<OsProfile[]> {
-  const given = specifiers.map((specifier) => loadProfile(specifier, process.cwd(), sharedModules));
+  const given = specifiers.map((specifier) => loadOsProfile(specifier, process.cwd(), sharedModules));
   return Promise.all([...given, ...ownProfilePackages().map(ownProfile)]);
 }
 
 function ownProfilePackages(): string[] {
   const manifest = readFileSync(new URL('../package.json', import.meta.url), 'utf8');
   const { dependencies } = JSON.parse(manifest) as { dependencies: Record<string, string> };
-  const prefix = profilePackage('');
+  const prefix = osProfilePackage('');
   // Linux, by far the commonest here, is looked for first
   return Object.keys(dependencies)
     .filter((name) => name.startsWith(prefix))
@@ -25,7 +25,7 @@ function ownProfilePackages(): string[] {
 }
 
 const ownProfile = async (name: string): Promise<OsProfile> =>
-  profileOf((await importPackage(name)) as Record<string, unknown>, name);
+  osProfileOf((await importPackage(name)) as Record<string, unknown>, name);
 
 /** Makes a VM's introspection know these kernels. */
 export function addProfiles(list: readonly OsProfile[]): Plugin {

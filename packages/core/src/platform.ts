@@ -110,6 +110,8 @@ export interface SystemControl {
   reset(why: string): void;
   /** The guest ended the run with an exit status (isa-debug-exit). */
   exit(status: number, why: string): void;
+  /** Somebody wants to look: the run ends after the current exit, and the VM may go on. */
+  pause(why: string): void;
 }
 
 /** Lets things outside the guest (a terminal, a socket) wake a halted VM. */

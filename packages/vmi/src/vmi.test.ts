@@ -208,7 +208,7 @@ describe('what Vmi reads', () => {
     expect(node.follow('next')).toMatchObject({ address: LINEAR, type: { name: 'u32' } });
     expect(node.field('name[3]')).toMatchObject({ offset: 19, size: 1 });
     expect(() => node.number('nam')).toThrow(/struct node has no field "nam"; did you mean "name"\?/);
-    expect(() => node.big('name')).toThrow(/has 8 bytes|no number/);
+    expect(() => node.big('')).toThrow(/has no field ""/);
     expect(new StructView(vmi.physical, NODE, 0xa200n).at('low')).toBe(0xa204n);
     expect(() => vmi.struct('nodes', { physical: 0 })).toThrow(/has no type "nodes" \(toys\)/);
     expect([...toolOf(vmi, 'type').rows({ arguments: ['node'] })].map((row) => row.at(-1))).toEqual([

@@ -8,19 +8,21 @@ import { findPackage, isPath, loadModule } from './modules.js';
 import type { SharedModules } from './modules.js';
 
 /** The package that has the profile called `name` by convention. */
-export const profilePackage = (name: string): string => `@visorkit/os-${name}`;
+export const osProfilePackage = (name: string): string => `@visorkit/os-${name}`;
 
 /** Throws PLUGIN_NOT_FOUND, PLUGIN_ENTRY, PLUGIN_LOAD or PROFILE_SHAPE. `fromDir`: the folder that it is seen from. */
-export async function loadProfile(specifier: string, fromDir: string, shared?: SharedModules): Promise<OsProfile> {
+export async function loadOsProfile(specifier: string, fromDir: string, shared?: SharedModules): Promise<OsProfile> {
   const named = isPath(specifier)
     ? undefined
-    : [profilePackage(specifier), `visorkit-os-${specifier}`].find((name) => findPackage(name, fromDir) !== undefined);
+    : [osProfilePackage(specifier), `visorkit-os-${specifier}`].find(
+        (name) => findPackage(name, fromDir) !== undefined,
+      );
   const { file, module } = await loadModule(named ?? specifier, fromDir, shared, 'profile');
-  return profileOf(module, file);
+  return osProfileOf(module, file);
 }
 
 /** The profile that a module exports. `file`: where the module is, for the error. Throws PROFILE_SHAPE. */
-export function profileOf(module: Record<string, unknown>, file: string): OsProfile {
+export function osProfileOf(module: Record<string, unknown>, file: string): OsProfile {
   const { profile } = module;
   const { name, find, reports } = (profile ?? {}) as Partial<OsProfile>;
   if (typeof name === 'string' && typeof find === 'function' && typeof reports === 'object')
