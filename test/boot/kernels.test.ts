@@ -7,7 +7,7 @@ import type { DebianGuestOptions } from '@visorkit/guests';
 import { LinuxKernel, profile } from '@visorkit/os-linux';
 import { readSavedVm } from '@visorkit/project';
 import { LiveMemory, SavedVmMemory, SymbolList, fieldOf } from '@visorkit/vmi';
-import type { PageMode, PhysicalMemory, Type } from '@visorkit/vmi';
+import type { GuestSymbol, PageMode, PhysicalMemory, Type } from '@visorkit/vmi';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { bootedDebian, bootedOf } from './booted.js';
 import { BOOT_TIMEOUT, find, machineOf, titled } from './boots.js';
@@ -100,7 +100,7 @@ for (const { name, from, release, mode } of KERNELS) {
     });
 
     it('is found without its VMCOREINFO, with the same tables and symbols', () => {
-      const copy = LinuxKernel.find(withoutInfo(saved))!;
+      const copy = LinuxKernel.find(without(saved, INFO))!;
       expect(copy.release).toBe(kernel.release);
       expect({ mode: copy.space.mode, root: copy.space.root }).toEqual({ mode, root: kernel.space.root });
       const [all, others] = [[...kernel.symbols], [...copy.symbols]];
@@ -111,11 +111,7 @@ for (const { name, from, release, mode } of KERNELS) {
     });
 
     it('takes symbols as they were linked, and moves them to where it is; refuses those of another', () => {
-      const by = 0x1230_0000n;
-      const linked = [...kernel.symbols].map((symbol) => ({
-        ...symbol,
-        address: symbol.address < 0x100_0000n ? symbol.address : symbol.address - by,
-      }));
+      const linked = asLinked(kernel);
       const given = LinuxKernel.find(saved, { symbols: new SymbolList('System.map', linked) })!;
       expect(given.symbols.source).toMatch(/^System\.map, moved by /);
       expect(given.symbols.address('_stext')).toBe(kernel.symbols.address('_stext'));
@@ -185,6 +181,17 @@ for (const { name, from, release, mode } of KERNELS) {
         expect(`btime ${kernel.bootTime}`).toBe(await shell.answer('grep btime /proc/stat'));
       });
 
+      it('is found by given symbols alone, when nothing in it says where it is', () => {
+        const bare = without(saved, INFO, TOKENS);
+        expect(LinuxKernel.find(bare)).toBeUndefined();
+        const given = LinuxKernel.find(bare, { symbols: new SymbolList('System.map', asLinked(kernel)) })!;
+        expect({ release: given.release, root: given.space.root }).toEqual({
+          release: kernel.release,
+          root: kernel.space.root,
+        });
+        expect(given.symbols.address('init_task')).toBe(kernel.symbols.address('init_task'));
+      });
+
       it('has fields where they are inferred without its BTF', () => {
         const inferred = kernel.base.inferredTypes();
         const [there, compared]: [string[], string[]] = [[], []];
@@ -212,6 +219,12 @@ for (const { name, from, release, mode } of KERNELS) {
   });
 }
 
+/** Symbols as they would be if the kernel had not been moved; offsets of per-CPU variables are not moved. */
+const asLinked = ({ symbols }: LinuxKernel): GuestSymbol[] =>
+  Array.from(symbols, (symbol) =>
+    symbol.address < 0x100_0000n ? symbol : { ...symbol, address: symbol.address - 0x1230_0000n },
+  );
+
 /** Fields of a type that are no structures themselves, and where they are. */
 function* leaves(type: Type, before: string, base: number): Generator<[string, number]> {
   for (const { name, type: inner, bitOffset } of type.members ?? []) {
@@ -221,8 +234,13 @@ function* leaves(type: Type, before: string, base: number): Generator<[string, n
   }
 }
 
-function withoutInfo(memory: PhysicalMemory): PhysicalMemory {
+/** How VMCOREINFO begins, and what every table of tokens has. */
+const INFO = 'OSRELEASE=';
+const TOKENS = '0\x001\x002\x003\x004\x005\x006\x007\x008\x009\x00';
+
+/** The memory with these texts struck out. */
+function without(memory: PhysicalMemory, ...texts: readonly string[]): PhysicalMemory {
   const changed = new Changed(memory);
-  for (const place of placesOf(memory, 'OSRELEASE=')) changed.write(place, Buffer.from('NO'));
+  for (const text of texts) for (const place of placesOf(memory, text)) changed.write(place, Buffer.from('NO'));
   return changed;
 }

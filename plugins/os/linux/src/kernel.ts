@@ -31,6 +31,7 @@ export class KernelBase {
   readonly #image: KernelImage;
   readonly #known: KnownOfGuest;
   #symbols: SymbolTable | undefined;
+  #noSymbols: Error | undefined;
   #types: TypeTable | undefined;
   #inferred: Inferred | undefined;
   readonly #structs = new Map<string, Type>();
@@ -74,6 +75,17 @@ export class KernelBase {
   }
 
   #ownSymbols(): SymbolTable {
+    // An image that has no table does not come to have one: it is not searched again
+    if (this.#noSymbols !== undefined) throw this.#noSymbols;
+    try {
+      return this.#readSymbols();
+    } catch (error) {
+      if (isVisorkitError(error) && error.code === 'LINUX_SYMBOLS') this.#noSymbols = error;
+      throw error;
+    }
+  }
+
+  #readSymbols(): SymbolTable {
     const place = placeFromInfo(this.space, this.info, this.pointerSize);
     const table = place === undefined ? this.#searched() : new Kallsyms(this.space, place);
     table.find(FIRST_SYMBOLS);
@@ -115,17 +127,8 @@ export class KernelBase {
         `The symbols that were given (${symbols.source}) have no _stext, so they are no kernel's.`,
       );
     const by = text - linked;
-    const lowest = this.pointerSize === 8 ? 1n << 63n : 0x1000_0000n;
-    // Those of per-CPU variables are offsets
-    const moved =
-      by === 0n
-        ? symbols
-        : new SymbolList(
-            `${symbols.source}, moved by ${by < 0n ? '-' : ''}0x${(by < 0n ? -by : by).toString(16)}`,
-            Array.from(symbols, (symbol) =>
-              symbol.address < lowest ? symbol : { ...symbol, address: this.wrap(symbol.address + by) },
-            ),
-          );
+    const how = `${symbols.source}, moved by ${by < 0n ? '-' : ''}0x${(by < 0n ? -by : by).toString(16)}`;
+    const moved = by === 0n ? symbols : new SymbolList(how, [...symbols]).moved(by);
     for (const name of ['init_uts_ns', 'swapper_pg_dir', 'init_top_pgt', 'prb', 'node_data']) {
       const [here, there] = [this.info.symbol(name), moved.address(name)];
       if (here === undefined || there === undefined || here === there) continue;
@@ -172,16 +175,26 @@ export class KernelBase {
 
   /** The same; throws `LINUX_SYMBOLS` when there is none. */
   symbol(name: string): bigint {
-    let found = this.address(name);
-    if (found === undefined) {
-      // It may be one of those that the running structures show
-      this.#infer();
-      found = this.address(name);
-    }
     return (
-      found ??
+      this.address(name) ??
+      this.#inferredAddress(name) ??
       fail('LINUX_SYMBOLS', `The kernel ${this.release} has no symbol "${name}" (${this.symbols.source}).`, { name })
     );
+  }
+
+  /** Of a kernel without types of its own: what the running structures show, if enough of it runs. */
+  #inferredAddress(name: string): bigint | undefined {
+    if (this.#hasTypes()) return undefined;
+    try {
+      return this.#infer().symbols.get(name);
+    } catch (error) {
+      if (isVisorkitError(error) && error.code === 'LINUX_TYPES') return undefined;
+      throw error;
+    }
+  }
+
+  #hasTypes(): boolean {
+    return this.address('__start_BTF') !== undefined && this.address('__stop_BTF') !== undefined;
   }
 
   /** The kernel's types: its own, those that were given, or what its running structures show. Throws `LINUX_TYPES` when there is none of them. */
