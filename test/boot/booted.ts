@@ -12,13 +12,13 @@ import type { BootOf } from './boots.js';
 const ROOT = join(import.meta.dirname, '../..');
 const CACHE = join(ROOT, '.cache/booted');
 
-/** What boots to the prompt; the machine that goes on is made of the same. */
+/** What boots to the prompt; the machine that goes on is made of the same. Kernels for i386 would look for ISA cards with long delays. */
 export const bootedOf = (guest: DebianGuest): BootOf => ({
   image: readFileSync(guest.kernel),
   mode: 'shell',
   initramfs: guest.initramfs,
   files: planted(guest.kernelPackage.architecture),
-  append: `quiet ${QUICK}`,
+  append: `quiet ${QUICK}${guest.kernelPackage.architecture === 'i386' ? ' noisapnp' : ''}`,
 });
 
 /** The file of the saved VM: 256 MiB, one processor, virtual time. It is made anew when the guest or a source of ours has changed. */

@@ -214,6 +214,10 @@ for (const { name, from, release, mode } of KERNELS) {
         expect(info).toContainEqual(expect.stringMatching(/^command line \(.* has no symbol "saved_command_line"/));
         for (const report of ['hidden-modules', 'syscall-table', 'idt-check', 'iomem'])
           expect(() => [...profile.reports[report].rows(kernel, {})]).toThrow(/has no symbol "\w+"/);
+        // Types that are given come before those that are inferred
+        const types = kernel.base.inferredTypes();
+        const given = { source: 'an ISF', pointerSize: types.pointerSize, type: (of: string) => types.type(of) };
+        expect(LinuxKernel.find(saved, { types: given })!.types).toBe(given);
       });
     }
   });
