@@ -145,13 +145,11 @@ export class KernelBase {
   bannerInImage(): string {
     const { text, shift } = this.#image;
     const physical = new AddressSpace(this.memory, 'none');
-    let found = '';
+    // Constants come first in an image, then what its log has of them. One without the number of the build is there too, of which the kernel's own was made.
     for (const { address, release } of banners(this.memory, rangesOf(this.memory, Number(text + shift)))) {
-      // One without the number of the build is there too, of which the kernel's own was made
       const banner = release === this.release ? physical.text(BigInt(address)) : '';
-      if (banner.length > found.length) found = banner;
+      if (/ #\d+ .*\n$/.test(banner)) return banner;
     }
-    if (found !== '') return found;
     return fail(
       'LINUX_SYMBOLS',
       `The kernel ${this.release} has no symbol "linux_banner", and no such text in its image.`,
