@@ -47,14 +47,17 @@ export class Changed extends PhysicalMemory {
   }
 }
 
+const BLOCK = 1 << 20;
+
 /** Physical addresses of a text. */
 export function placesOf(memory: PhysicalMemory, text: string): number[] {
   const places: number[] = [];
+  const block = Buffer.alloc(BLOCK + text.length - 1);
   for (const { start, end } of memory.ranges) {
-    const bytes = new Uint8Array(end - start);
-    memory.read(start, bytes);
-    const buffer = Buffer.from(bytes.buffer);
-    for (let at = buffer.indexOf(text); at >= 0; at = buffer.indexOf(text, at + 1)) places.push(start + at);
+    for (let first = start; first < end; first += BLOCK) {
+      const bytes = block.subarray(0, memory.read(first, block.subarray(0, Math.min(block.length, end - first))));
+      for (let at = bytes.indexOf(text); at >= 0; at = bytes.indexOf(text, at + 1)) places.push(first + at);
+    }
   }
   return places;
 }

@@ -16,7 +16,7 @@ import { moduleFile, planted } from './planted.js';
 const found = await findDebianGuest('amd64');
 const KERNEL = 0xffff_ffff_8000_0000n;
 
-describe.skipIf(found.missing !== '')(titled('Introspection of Debian', found), () => {
+describe.skipIf(found.missing !== '')(titled('Introspection of Debian', found), { timeout: BOOT_TIMEOUT }, () => {
   let machine: Machine, live: LiveMemory, saved: SavedVmMemory, space: AddressSpace, shell: GuestShell;
   const answer = (line: string): Promise<string> => shell.answer(line);
   beforeAll(async () => {
