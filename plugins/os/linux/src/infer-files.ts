@@ -16,6 +16,8 @@ const BYTES = {
   mount: 512,
   mounts: 256,
 } as const;
+/** A struct file has at least so many bytes. */
+const SMALLEST = 96;
 /** Open files that are compared. */
 const MOST_FILES = 64;
 /** Processes whose files are compared. */
@@ -117,6 +119,12 @@ export function inferFiles(
   return fields;
 }
 
+/** The first place, if others are so far behind that they are in the next structure of the kind: those lie one behind the other. */
+function firstOf(found: readonly number[]): number | undefined {
+  const [first, second = Infinity] = found;
+  return first !== undefined && second - first >= SMALLEST ? first : undefined;
+}
+
 function openFiles(reader: Reader, files: bigint, table: number | undefined): bigint[] {
   if (table === undefined) return [];
   const p = reader.pointerSize;
@@ -159,8 +167,7 @@ function inferNames(
       return nameAt(file, at).pointer(superblock) === reader.pointer(mount + BigInt(p));
     }),
   );
-  // The first, again
-  const path = files.length === 0 ? undefined : paths[0];
+  const path = files.length === 0 ? undefined : firstOf(paths);
   if (path === undefined) return undefined;
   const dentries = files.map((file) => nameAt(file, path));
   // d_name: a hash, a length and where the text is, which for a short one is in the dentry itself
@@ -200,21 +207,19 @@ function inferNames(
     ['d_sb', superblock, types.pointer('super_block')],
   ]);
   const fields: InferredField[] = [['f_path', path, types.named('path')]];
-  const place = single(
+  const place = firstOf(
     places(0, BYTES.file, p, (at) => files.every((file, index) => file.pointer(at) === inodes[index].base)),
   );
   if (place !== undefined) fields.push(['f_inode', place, types.pointer('inode')]);
   // How it was opened, and what may be done with it, say the same in two ways
-  const flags = [4, -4].flatMap((apart) =>
-    places(4, BYTES.file, 4, (at) =>
-      files.every((file) => {
-        const [how, mode] = [file.u32(at), file.u32(at + apart)];
-        return (mode & OPENED) !== 0 && how >= 0 && how < 1 << 25 && ((how + 1) & 3) === (mode & 3);
-      }),
-    ).map((at) => ({ at, apart })),
-  );
-  const one = single(flags);
-  if (one !== undefined) fields.push(['f_flags', one.at, types.u32], ['f_mode', one.at + one.apart, types.u32]);
+  const saysTheSame = (at: number, apart: number): boolean =>
+    files.every((file) => {
+      const [how, mode] = [file.u32(at), file.u32(at + apart)];
+      return (mode & OPENED) !== 0 && how >= 0 && how < 1 << 25 && ((how + 1) & 3) === (mode & 3);
+    });
+  const flags = firstOf(places(4, BYTES.file, 4, (at) => saysTheSame(at, 4) !== saysTheSame(at, -4)));
+  if (flags !== undefined)
+    fields.push(['f_flags', flags, types.u32], ['f_mode', flags + (saysTheSame(flags, 4) ? 4 : -4), types.u32]);
   types.add('file', fields);
   return { parent, inode, superblock, inodeSuperblock };
 }
