@@ -22,6 +22,8 @@ const EXIT_REASON = Run.EXIT_REASON / 4,
   MMIO_LENGTH = Run.MMIO_LENGTH / 4;
 /** How long the kernel may need to begin an instruction again, ns; it needs microseconds. */
 const BEGUN_AGAIN = 5_000_000_000;
+/** Where the kernel has the data of port accesses, in the shared pages: KVM_PIO_PAGE_OFFSET. */
+const IO_DATA = 4096;
 /** Bytes of an access at most. */
 const MMIO_DATA_SIZE = 8;
 
@@ -36,9 +38,18 @@ export interface SavedInstruction {
   readonly reads: readonly SavedAccess[];
 }
 
+/** An OUT that the kernel has finished, and nobody has carried out. */
+export interface SavedOutput {
+  readonly port: number;
+  /** Bytes of an element: 1, 2 or 4. */
+  readonly size: number;
+  readonly data: Uint8Array;
+}
+
 /** What of an instruction is not done, when it is saved. */
 export interface SavedRest {
   readonly instruction?: SavedInstruction;
+  readonly output?: SavedOutput;
   readonly writes?: readonly SavedAccess[];
 }
 
@@ -146,15 +157,26 @@ export abstract class ExitedInstruction extends KvmRegisters {
     const instruction = this.#describe();
     const { bytes, words } = this.runPage;
     if (words[EXIT_REASON] === RunExit.IO && bytes[Run.IO_DIRECTION] !== 0) {
-      // Some kernels have RIP behind an OUT already, and the instruction is over; this one has it then, too
-      if (!this.cancel()) return rest;
+      // Some kernels have RIP behind an OUT already, or always behind OUTS: then the instruction is over, but for what it put out
+      const output = outputOf(this.runPage);
+      const { open } = this;
+      if (!this.cancel()) {
+        this.#putOutput(output);
+        this.open = open;
+        this.early = !open;
+        return { ...rest, output };
+      }
       this.saved = instruction;
     }
     return { ...rest, instruction };
   }
 
-  protected restoreRest({ instruction, writes = [] }: SavedRest): void {
+  protected restoreRest({ instruction, output, writes = [] }: SavedRest): void {
     this.saved = instruction;
+    if (output !== undefined) {
+      this.#putOutput(output);
+      this.early = true;
+    }
     if (writes.length > 0) this.pieces.startWrites(writes);
   }
 
@@ -195,6 +217,18 @@ export abstract class ExitedInstruction extends KvmRegisters {
     if (changed === undefined) return;
     this.putSpecial(changed.special);
     this.putGeneral(changed.general);
+  }
+
+  /** Makes the shared page that of the exit. */
+  #putOutput({ port, size, data }: SavedOutput): void {
+    const { bytes, halves, words } = this.runPage;
+    words[EXIT_REASON] = RunExit.IO;
+    bytes[Run.IO_DIRECTION] = 1;
+    bytes[Run.IO_SIZE] = size;
+    halves[Run.IO_PORT / 2] = port;
+    words[Run.IO_COUNT / 4] = data.length / size;
+    words[Run.IO_DATA_OFFSET / 4] = IO_DATA;
+    bytes.set(data, IO_DATA);
   }
 
   /** What was read at the place that the kernel asks for again. */
@@ -298,6 +332,12 @@ function identityOf(page: RunPage): number[] {
     default:
       return [];
   }
+}
+
+function outputOf({ bytes, halves, words }: RunPage): SavedOutput {
+  const size = bytes[Run.IO_SIZE],
+    at = words[Run.IO_DATA_OFFSET / 4];
+  return { port: halves[Run.IO_PORT / 2], size, data: bytes.slice(at, at + size * words[Run.IO_COUNT / 4]) };
 }
 
 function addressOf({ words }: RunPage): number {

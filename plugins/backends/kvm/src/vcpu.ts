@@ -189,7 +189,7 @@ export class KvmVcpu extends ExitedInstruction implements BackendVcpu {
     const { exit } = this,
       run = this.#run;
     this.bringBack();
-    this.open = false;
+    this.open = this.early = false;
     if (exit.mmio.valid) {
       const { pieces } = this;
       const { pending } = pieces;
