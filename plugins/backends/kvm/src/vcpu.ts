@@ -327,6 +327,12 @@ export class KvmVcpu extends ExitedInstruction implements BackendVcpu {
     applyInitialState(this, state);
   }
 
+  /** kvm_amd puts a vCPU that was shut down in the state after INIT, because the VMCB is undefined then (AMD APM 2, 15.14.3). */
+  get lostState(): string | undefined {
+    if (this.exit.reason !== ExitReason.TRIPLE_FAULT || !this.#parts.amd) return undefined;
+    return 'Its registers are those after INIT: AMD processors do not keep the state of a guest at a shutdown.';
+  }
+
   getDebugRegister(index: number): bigint {
     return this.#debug.get(index);
   }
