@@ -14,8 +14,8 @@ import type { MmioSource, SavedAccess } from './mmio-pieces.js';
 import { KvmRegisters } from './registers.js';
 import type { RegisterAccess } from './registers.js';
 import type { RunPage } from './run-page.js';
-import type { RunThread } from './run-thread.js';
 import { kvmError } from './support.js';
+import type { VmParts } from './vm-parts.js';
 
 const EXIT_REASON = Run.EXIT_REASON / 4,
   MMIO_ADDRESS = Run.MMIO_ADDRESS / 4,
@@ -74,7 +74,7 @@ export abstract class ExitedInstruction extends KvmRegisters {
   protected constructor(
     access: RegisterAccess,
     protected readonly runPage: RunPage,
-    private readonly runThread: RunThread,
+    private readonly vm: Pick<VmParts, 'thread' | 'slots'>,
   ) {
     super(access);
     this.#vcpuFd = access.fd;
@@ -196,12 +196,12 @@ export abstract class ExitedInstruction extends KvmRegisters {
     this.tellControls();
     const began = Number(process.hrtime.bigint());
     for (;;) {
-      this.runThread.arm(began + BEGUN_AGAIN, began);
+      this.vm.thread.arm(began + BEGUN_AGAIN, began);
       const result = this.#ioctl(this.#vcpuFd, Request.RUN, 0),
         error = result < 0 ? errno() : 0;
       this.forget();
       if (error === Errno.EINTR) {
-        this.runThread.drain();
+        this.vm.thread.drain();
         if (Number(process.hrtime.bigint()) >= began + BEGUN_AGAIN) this.#lost('an instruction that does not exit');
       } else if (error !== 0) throw kvmError('to begin an instruction again', error);
       else if (runPage.words[EXIT_REASON] === reason && same(identityOf(runPage), identity)) break;
@@ -259,7 +259,8 @@ export abstract class ExitedInstruction extends KvmRegisters {
       this.settle();
     }
     while (this.early && words[EXIT_REASON] === RunExit.MMIO && bytes[Run.MMIO_WRITE] !== 0) {
-      writes.push({ gpa: addressOf(runPage), data: dataOf(runPage) });
+      const gpa = addressOf(runPage);
+      if (!this.vm.slots.isRom(gpa)) writes.push({ gpa, data: dataOf(runPage) });
       this.early = false;
       this.completing = true;
       this.settle();

@@ -1,29 +1,18 @@
 /** A vCPU of KVM: enters the guest with KVM_RUN on the thread that calls `run`, brings its exits, completes what was handled. */
-import { ExitReason, VisorkitError, fail, isVisorkitError } from '@visorkit/core';
+import { ExitReason, VisorkitError, fail } from '@visorkit/core';
 import type { BackendVcpu, InitialState, MergedControls, VmExit } from '@visorkit/core';
 import type { LocalApicPort } from '@visorkit/machine';
 import { EventType, Msr, Vector } from '@visorkit/x86';
 import { Assistance } from './assistance.js';
 import { apicBaseOf, configureVcpu } from './configure.js';
 import { ExitedInstruction } from './exited-instruction.js';
-import { fillDebug, fillEntryFailure, fillIo, fillMemoryAccess, startExit } from './fill-exit.js';
+import { fillMemoryAccess, startExit } from './fill-exit.js';
 import { DebugControl, SteppedInstruction } from './guest-debug.js';
 import { applyInitialState } from './initial-state.js';
-import {
-  HAS_INSTRUCTION_BYTES,
-  INTERNAL_ERRORS,
-  INTERNAL_ERROR_EMULATION,
-  MSR_REASON_FILTER,
-  Request,
-  Run,
-  RunExit,
-  SYSTEM_EVENT_CRASH,
-  SYSTEM_EVENT_RESET,
-  SYSTEM_EVENT_SHUTDOWN,
-  runExitName,
-} from './kvm-api.js';
+import { Request, Run, RunExit } from './kvm-api.js';
 import { Errno, errno, errorName, libc } from './libc.js';
 import { Msrs } from './msrs.js';
+import { RunExits } from './run-exits.js';
 import { RunPage } from './run-page.js';
 import { kvmError } from './support.js';
 import { ExtendedState, STATE_FORMAT, restoreRest, saveRest } from './vcpu-state.js';
@@ -32,8 +21,6 @@ import type { MachineServices, VmParts } from './vm-parts.js';
 
 const EXIT_REASON = Run.EXIT_REASON / 4,
   CR8 = Run.CR8 / 4,
-  MMIO_ADDRESS = Run.MMIO_ADDRESS / 4,
-  MMIO_LENGTH = Run.MMIO_LENGTH / 4,
   MSR_DATA = Run.MSR_DATA / 4;
 /**
  * How much later than the deadline the guest is interrupted, ns. Later, because a guest that exits often then reaches its deadline at an
@@ -61,12 +48,7 @@ export class KvmVcpu extends ExitedInstruction implements BackendVcpu {
   readonly #extended: ExtendedState;
   readonly #debug: DebugControl;
   readonly #steps = new SteppedInstruction();
-  /** The shared page from an offset on, for string I/O; there is one offset in practice. */
-  #ioData: Uint8Array | undefined;
-  readonly #ioDataAt = (offset: number): Uint8Array => {
-    if (this.#ioData?.byteOffset !== offset) this.#ioData = this.#run.bytes.subarray(offset);
-    return this.#ioData;
-  };
+  readonly #exits: RunExits;
   readonly #resetSpecial: Uint8Array;
   readonly #stateful: StatefulParts;
   readonly #assistance: Assistance | undefined;
@@ -90,7 +72,7 @@ export class KvmVcpu extends ExitedInstruction implements BackendVcpu {
     const fd = ioctl(vmFd, Request.CREATE_VCPU, index);
     if (fd < 0) throw kvmError(`vCPU ${index}`);
     const run = new RunPage(fd, runSize);
-    super({ fd, sregs2: (extensions.SREGS2 ?? 0) > 0, request: ioctlPointer, memory }, run, parts.thread);
+    super({ fd, sregs2: (extensions.SREGS2 ?? 0) > 0, request: ioctlPointer, memory }, run, parts);
     this.fd = fd;
     this.#parts = parts;
     this.#run = run;
@@ -104,6 +86,17 @@ export class KvmVcpu extends ExitedInstruction implements BackendVcpu {
     this.#assistance =
       assistant &&
       new Assistance(this, assistant, this.events, this.#extended, this.pieces, slots, () => this.#debug.singleStep);
+    this.#exits = new RunExits({
+      vcpu: this,
+      run,
+      data: this.fromRun,
+      pieces: this.pieces,
+      vm: parts,
+      debug: this.#debug,
+      steps: this.#steps,
+      msrs: this.#msrs,
+      assistance: this.#assistance,
+    });
     this.#stateful = {
       fd,
       msrs: this.#msrs,
@@ -472,127 +465,11 @@ export class KvmVcpu extends ExitedInstruction implements BackendVcpu {
     startExit(this.exit, ExitReason.PREEMPTION_TIMER);
   }
 
-  // ------------------------------------------------------------------------------------------------ exits
-  /** Fills the record for what KVM_RUN came to. False: it has been dealt with here, enter again. */
+  /** Fills the record for what KVM_RUN came to. False: it has been dealt with, enter again. */
   #give(): boolean {
-    const { exit } = this,
-      run = this.#run,
-      { words, bytes } = run;
-    switch (words[EXIT_REASON]) {
-      case RunExit.IO:
-        fillIo(exit, run, this.#ioDataAt);
-        return (this.open = true);
-      case RunExit.MMIO: {
-        const gpa = words[MMIO_ADDRESS] + words[MMIO_ADDRESS + 1] * 0x1_0000_0000,
-          write = bytes[Run.MMIO_WRITE] !== 0;
-        if (write && this.#parts.slots.isRom(gpa)) return false;
-        fillMemoryAccess(exit, gpa, write);
-        this.pieces.start(this.fromRun, gpa, words[MMIO_LENGTH], write);
-        this.pieces.describe(exit.mmio);
-        return (this.open = true);
-      }
-      case RunExit.HLT:
-        this.#parts.clock.expire();
-        startExit(exit, ExitReason.HLT);
-        return true;
-      case RunExit.IRQ_WINDOW_OPEN:
-        startExit(exit, ExitReason.INTERRUPT_WINDOW);
-        return true;
-      case RunExit.SHUTDOWN:
-        startExit(exit, ExitReason.TRIPLE_FAULT);
-        return true;
-      case RunExit.FAIL_ENTRY:
-        fillEntryFailure(exit, run);
-        return true;
-      case RunExit.DEBUG:
-        fillDebug(exit, run, this.#debug.singleStep);
-        if (exit.reason === ExitReason.MONITOR_TRAP_FLAG && this.#steps.overHalt(this)) startExit(exit, ExitReason.HLT);
-        return true;
-      case RunExit.X86_RDMSR:
-        startExit(exit, ExitReason.RDMSR);
-        return (this.open = this.#wantedMsr(false));
-      case RunExit.X86_WRMSR:
-        startExit(exit, ExitReason.WRMSR);
-        return (this.open = this.#wantedMsr(true));
-      case RunExit.HYPERCALL:
-        startExit(exit, ExitReason.VMCALL);
-        return (this.open = true);
-      case RunExit.X86_BUS_LOCK:
-        startExit(exit, ExitReason.BUS_LOCK);
-        return true;
-      // The task priority went down (run.cr8 says how far): an interrupt may be deliverable now
-      case RunExit.SET_TPR:
-      case RunExit.INTR:
-        startExit(exit, ExitReason.PREEMPTION_TIMER);
-        return true;
-      case RunExit.SYSTEM_EVENT:
-        this.#systemEvent(words[Run.EVENT_TYPE / 4]);
-        return true;
-      case RunExit.INTERNAL_ERROR:
-        return this.#internalError();
-      default:
-        throw new VisorkitError(
-          'KVM_EXIT_UNKNOWN',
-          `vCPU ${this.index} left the guest with ${runExitName(words[EXIT_REASON])}, which this backend does not know.`,
-          { reason: words[EXIT_REASON] },
-        );
-    }
-  }
-
-  /** An access that exits only because another vCPU's does is carried out here, as the kernel would have done. */
-  #wantedMsr(write: boolean): boolean {
-    const { words, bytes } = this.#run,
-      { msrFilter } = this.#parts;
-    const index = words[Run.MSR_INDEX / 4];
-    if ((words[Run.MSR_REASON / 4] & MSR_REASON_FILTER) === 0 || !this.#msrs.has(index)) return true;
-    if (write ? msrFilter.wantsWrite(this.index, index) : msrFilter.wantsRead(this.index, index)) return true;
-    bytes[Run.MSR_ERROR] = 0;
-    try {
-      if (write) this.#msrs.write(index, (BigInt(words[MSR_DATA + 1]) << 32n) | BigInt(words[MSR_DATA]));
-      else {
-        const value = this.#msrs.read(index);
-        words[MSR_DATA] = Number(value & 0xffff_ffffn);
-        words[MSR_DATA + 1] = Number(value >> 32n);
-      }
-    } catch (error) {
-      if (!isVisorkitError(error)) throw error;
-      bytes[Run.MSR_ERROR] = 1; // the kernel gives #GP
-    }
-    return false;
-  }
-
-  #systemEvent(type: number): void {
-    const system = this.#machine?.system;
-    startExit(this.exit, ExitReason.PREEMPTION_TIMER);
-    if (type === SYSTEM_EVENT_SHUTDOWN) system?.powerOff('the guest told KVM to switch the machine off');
-    else if (type === SYSTEM_EVENT_RESET) system?.reset('the guest told KVM to reset the machine');
-    else if (type === SYSTEM_EVENT_CRASH)
-      throw new VisorkitError('KVM_GUEST_CRASH', 'The guest told KVM that it has crashed.', { type });
-    else
-      throw new VisorkitError(
-        'KVM_EXIT_UNKNOWN',
-        `KVM reports a system event of type ${type}, which this backend does not know.`,
-        { type },
-      );
-  }
-
-  /** An instruction that the kernel cannot emulate is executed by the software processor; any other error ends the run. */
-  #internalError(): boolean {
-    const { words, bytes } = this.#run,
-      error = words[Run.ERROR_SUBERROR / 4];
-    const code =
-      words[Run.ERROR_COUNT / 4] >= 1 && (words[Run.ERROR_FLAGS / 4] & HAS_INSTRUCTION_BYTES) !== 0
-        ? bytes.slice(Run.ERROR_INSTRUCTION, Run.ERROR_INSTRUCTION + Math.min(15, bytes[Run.ERROR_INSTRUCTION_SIZE]))
-        : new Uint8Array(0);
-    const assistance = this.#assistance;
-    if (error !== INTERNAL_ERROR_EMULATION || assistance === undefined) {
-      throw new VisorkitError(
-        'KVM_INTERNAL_ERROR',
-        `KVM gave up on vCPU ${this.index} at RIP 0x${this.rip.toString(16)}: ${INTERNAL_ERRORS[error] ?? `internal error ${error}`}${code.length > 0 ? ` (${hexBytes(code)})` : ''}.`,
-        { suberror: error, instruction: hexBytes(code) },
-      );
-    }
-    return assistance.begin(code);
+    const given = this.#exits.give();
+    this.open = this.#exits.asks;
+    return given;
   }
 
   protected get taskPriority(): bigint {
@@ -602,8 +479,4 @@ export class KvmVcpu extends ExitedInstruction implements BackendVcpu {
     this.#run.words[CR8] = Number(value & 15n);
     if (this.#apic !== undefined) this.#apic.cr8 = Number(value & 15n);
   }
-}
-
-function hexBytes(bytes: Uint8Array): string {
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join(' ');
 }
