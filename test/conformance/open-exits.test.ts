@@ -75,7 +75,7 @@ const GUEST: Guest = {
 /** How an exit is left open. */
 type Way = 'a handler throws' | 'a handler stops the guest at it';
 
-/** A machine that leaves its exits open from number `openAt` on, one for each run, until nothing is left to be opened. */
+/** A machine that leaves one of its exits open, the one before which `openAt` others are offered. */
 async function machineOf(backend: ConformingBackend, way: Way, openAt: number, before?: Noted): Promise<Machine> {
   let exit = 0;
   let left = openAt === Infinity ? 0 : 1;
@@ -118,8 +118,8 @@ describe.each(BACKENDS)('a guest on $name that stops at an exit', (backend) => {
           break;
         }
         expect(reason).toBe(way === 'a handler throws' ? 'plugin-error' : 'left-open');
-        const { noted } = machine;
-        const before = { output: noted.output, events: [...noted.events] };
+        const { output, events } = machine.noted;
+        const before = { output, events: [...events] };
         const saved: SavedVm = structuredClone(machine.vmm.save());
         const here = await outcomeOf(machine);
         await machine.vmm.dispose();
@@ -133,4 +133,27 @@ describe.each(BACKENDS)('a guest on $name that stops at an exit', (backend) => {
       expect(stops).toBeGreaterThan(25);
     },
   );
+
+  it('each time, on a machine of its own each time', { timeout: 120_000 }, async () => {
+    const way = 'a handler stops the guest at it';
+    const unbroken = await machineOf(backend, way, Infinity);
+    const whole = await outcomeOf(unbroken);
+    await unbroken.vmm.dispose();
+    let machine = await machineOf(backend, way, 0);
+    for (let stops = 0; ; stops++) {
+      const outcome = await outcomeOf(machine);
+      if (outcome.reason !== 'left-open') {
+        expect(outcome).toEqual(whole);
+        expect(stops).toBeGreaterThan(25);
+        break;
+      }
+      const saved: SavedVm = structuredClone(machine.vmm.save());
+      const { output, events } = machine.noted;
+      await machine.vmm.dispose();
+      // The exit that it stopped at is carried out, and the next one is left open
+      machine = await machineOf(backend, way, 1, { output, events: [...events] });
+      await machine.vmm.restore(saved);
+    }
+    await machine.vmm.dispose();
+  });
 });

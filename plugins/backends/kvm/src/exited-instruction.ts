@@ -194,6 +194,7 @@ export abstract class ExitedInstruction extends KvmRegisters {
     // Nothing may come before the instruction
     events.blocking |= Interruptibility.STI | Interruptibility.MOV_SS;
     this.tellControls();
+    this.#reads.count = 0;
     const began = Number(process.hrtime.bigint());
     for (;;) {
       this.vm.thread.arm(began + BEGUN_AGAIN, began);
@@ -205,7 +206,10 @@ export abstract class ExitedInstruction extends KvmRegisters {
         if (Number(process.hrtime.bigint()) >= began + BEGUN_AGAIN) this.#lost('an instruction that does not exit');
       } else if (error !== 0) throw kvmError('to begin an instruction again', error);
       else if (runPage.words[EXIT_REASON] === reason && same(identityOf(runPage), identity)) break;
-      else runPage.bytes.set(this.#readBefore(reads), Run.MMIO_DATA);
+      else {
+        runPage.bytes.set(this.#readBefore(reads), Run.MMIO_DATA);
+        this.#reads.add(runPage); // it may be saved once more
+      }
     }
     events.restore(waiting);
     events.queued = queued;
