@@ -56,8 +56,7 @@ function setUp(bundle, packages) {
   bundle.onLoad({ filter: /\/dist\/[^/]+\.js$/ }, ({ path }) => {
     const owner = ownerOf(path);
     if (owner === undefined) return undefined;
-    if (path === join(APP, 'dist/import-package.js'))
-      return { contents: importsOfBackends(), resolveDir: dirname(path) };
+    if (path === join(APP, 'dist/import-package.js')) return { contents: importsByName(), resolveDir: dirname(path) };
     const text = readFileSync(path, 'utf8');
     if (!/import\.meta|import\(\/\* @vite-ignore/.test(text)) return undefined;
     const here = relative(join(owner.folder, 'dist'), path);
@@ -87,9 +86,9 @@ function urlOf(name) {
   return `urlOfPackage('${name}')`;
 }
 
-/** `importPackage` for the backends that the app depends on. */
-function importsOfBackends() {
-  const names = Object.keys(dependenciesOf(APP)).filter((name) => name.startsWith('@visorkit/backend-'));
+/** `importPackage` for the backends and OS profiles that the app depends on. */
+function importsByName() {
+  const names = Object.keys(dependenciesOf(APP)).filter((name) => /^@visorkit\/(backend|os)-/.test(name));
   return `const own = { ${names.map((name) => `'${name}': () => import('${name}')`).join(', ')} };
     export const importPackage = (name) => own[name]();`;
 }

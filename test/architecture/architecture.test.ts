@@ -31,8 +31,8 @@ const RANK: Record<string, number> = {
   machine: 1,
   formats: 1,
   engine: 2,
-  project: 2,
-  vmi: 3,
+  vmi: 2,
+  project: 3,
   testkit: 4,
 };
 /** Allowed within a rank. */

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { isVisorkitError } from '@visorkit/core';
 import type { DebianGuest } from '@visorkit/guests';
 import { readSavedVm, writeSavedVm } from '@visorkit/project';
+import { planted } from './planted.js';
 import { QUICK, SHELL, machineOf } from './boots.js';
 import type { BootOf } from './boots.js';
 
@@ -16,12 +17,13 @@ export const bootedOf = (guest: DebianGuest): BootOf => ({
   image: readFileSync(guest.kernel),
   mode: 'shell',
   initramfs: guest.initramfs,
+  files: planted(),
   append: `quiet ${QUICK}`,
 });
 
 /** The file of the saved VM: 256 MiB, one processor, virtual time. It is made anew when the guest or a source of ours has changed. */
 export async function bootedDebian(guest: DebianGuest): Promise<string> {
-  const file = join(CACHE, `${hashOf([guest.kernel, guest.initramfs, ...sources()])}.vm`);
+  const file = join(CACHE, `${hashOf([guest.kernel, guest.initramfs, ...sources()], planted())}.vm`);
   if (existsSync(file)) {
     try {
       await readSavedVm(file);
@@ -55,8 +57,8 @@ function sources(): string[] {
   return found.sort();
 }
 
-function hashOf(files: readonly string[]): string {
-  const hash = createHash('sha256');
+function hashOf(files: readonly string[], more: Uint8Array): string {
+  const hash = createHash('sha256').update(more);
   for (const file of files) hash.update(readFileSync(file));
   return hash.digest('hex').slice(0, 16);
 }

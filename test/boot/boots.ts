@@ -46,6 +46,8 @@ export interface BootOf {
   /** Starts first, and finds the rest in fw_cfg. */
   readonly firmware?: Uint8Array;
   readonly initramfs?: string;
+  /** A further archive, whose files the kernel unpacks over those of `initramfs`. */
+  readonly files?: Uint8Array;
   readonly mode?: GuestMode;
   /** More of the kernel's command line. */
   readonly append?: string;
@@ -74,6 +76,7 @@ export async function machineOf({
   image,
   firmware,
   initramfs,
+  files,
   mode,
   append = '',
   options,
@@ -99,7 +102,8 @@ export async function machineOf({
     if (lines.length > 0) input.push(Buffer.from(`${lines.shift()}${shell.enter}`));
   };
   const commandLine = mode === undefined ? append : `console=ttyS0 ${append} ${guestParameters({ mode })}`;
-  const initrd = initramfs === undefined ? undefined : readFileSync(initramfs);
+  const initrd =
+    initramfs === undefined ? undefined : Buffer.concat([readFileSync(initramfs), files ?? new Uint8Array()]);
   const vmm = await assemble({
     backend: vmx(),
     memory: MEMORY,

@@ -1,12 +1,22 @@
 /** Introspection of a booted Debian: its page tables read as the processor reads them, live and from what was saved. */
 import { createHash } from 'node:crypto';
-import { LinuxIntrospectionToken, LinuxKernel, osLinux } from '@visorkit/os-linux';
+import { LINUX_REPORTS, LinuxKernel, osLinux } from '@visorkit/os-linux';
 import { readSavedVm } from '@visorkit/project';
-import { AddressSpace, LiveMemory, SavedVmMemory } from '@visorkit/vmi';
+import type { MemoryWindow, Vmi } from '@visorkit/vmi';
+import {
+  AddressSpace,
+  LiveMemory,
+  PhysicalMemory,
+  SavedVmMemory,
+  VmiToken,
+  introspection,
+  requireField,
+} from '@visorkit/vmi';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { bootedDebian, bootedOf } from './booted.js';
 import { BOOT_TIMEOUT, findDebianGuest, machineOf, titled } from './boots.js';
 import type { Machine } from './boots.js';
+import { moduleFile, planted } from './planted.js';
 
 const found = await findDebianGuest('amd64');
 const KERNEL = 0xffff_ffff_8000_0000n;
@@ -15,7 +25,7 @@ describe.skipIf(found.missing !== '')(titled('Introspection of Debian', found), 
   let machine: Machine, live: LiveMemory, saved: SavedVmMemory, space: AddressSpace;
   beforeAll(async () => {
     const file = await readSavedVm(await bootedDebian(found.value));
-    machine = await machineOf({ ...bootedOf(found.value), typed: [':'], plugins: [osLinux()] });
+    machine = await machineOf({ ...bootedOf(found.value), typed: [':'], plugins: [introspection(), osLinux()] });
     await machine.vmm.restore(file);
     live = new LiveMemory(machine.vmm.memory);
     saved = new SavedVmMemory(file, live.ranges);
@@ -75,7 +85,7 @@ describe.skipIf(found.missing !== '')(titled('Introspection of Debian', found), 
   describe('the kernel, of which nothing was told', () => {
     let kernel: LinuxKernel;
     beforeAll(() => {
-      kernel = machine.vmm.services.get(LinuxIntrospectionToken)!.find()!;
+      kernel = machine.vmm.services.get(VmiToken).kernel as LinuxKernel;
     });
 
     it('is the one that the guest says', async () => {
@@ -86,29 +96,34 @@ describe.skipIf(found.missing !== '')(titled('Introspection of Debian', found), 
 
     it('has the symbols that it shows its own users', async () => {
       const some = 20_000; // the guest's own digest of all of them takes it a while
-      const text = kernel.symbols
+      const text = [...kernel.symbols]
         .slice(0, some)
         .map(({ address, type, name }) => `${address.toString(16).padStart(16, '0')} ${type} ${name}\n`)
         .join('');
       const digest = createHash('md5').update(text).digest('hex');
-      expect(kernel.symbols.length).toBeGreaterThan(80_000);
+      expect(kernel.symbols.size).toBeGreaterThan(80_000);
+      // Found by name in the table as it lies in memory, and in the list of all
+      for (const { name, address } of [...kernel.symbols].filter((_symbol, index) => index % 9973 === 0))
+        expect([...kernel.symbols].filter((symbol) => symbol.name === name).map((symbol) => symbol.address)).toContain(
+          LinuxKernel.find(saved)!.symbols.address(name) ?? address,
+        );
       expect(await answer(`head -n ${some} /proc/kallsyms | md5sum`)).toBe(`${digest}  -`);
     });
 
     it('has types with fields where the compiler put them', () => {
-      expect(kernel.types.sizeOf('list_head')).toBe(16);
-      expect(kernel.types.field('list_head', 'prev')).toEqual({ offset: 8, size: 8 });
-      expect(kernel.types.field('task_struct', 'comm')).toMatchObject({ size: 16 });
-      expect(kernel.types.field('task_struct', 'nothing')).toBeUndefined();
+      const field = (type: string, path: string): { offset: number; size: number; bits?: object } => {
+        const { offset, size, bits } = requireField(kernel.types.type(type)!, path);
+        return { offset, size, ...(bits === undefined ? {} : { bits }) };
+      };
+      expect(kernel.types.type('list_head')).toMatchObject({ kind: 'struct', size: 16 });
+      expect(field('list_head', 'prev')).toEqual({ offset: 8, size: 8 });
+      expect(field('task_struct', 'comm')).toMatchObject({ size: 16 });
       // In an anonymous union; and of a named member's structure only by its path
-      expect(kernel.types.field('page', 'mapping')).toEqual({ offset: 24, size: 8 });
-      expect(kernel.types.field('task_struct', 'tasks.next')).toEqual({
-        offset: kernel.offset('task_struct', 'tasks'),
-        size: 8,
-      });
-      expect(kernel.types.field('task_struct', 'next')).toBeUndefined();
-      expect(kernel.types.field('task_struct', 'sched_contributes_to_load')?.bits).toMatchObject({ size: 1 });
-      expect(() => kernel.offset('task_struct', 'nothing')).toThrow(/no field "nothing" in struct task_struct/);
+      expect(field('page', 'mapping')).toEqual({ offset: 24, size: 8 });
+      expect(field('task_struct', 'tasks.next')).toEqual({ offset: field('task_struct', 'tasks').offset, size: 8 });
+      expect(() => field('task_struct', 'next')).toThrow(/struct task_struct has no field "next"/);
+      expect(field('task_struct', 'sched_contributes_to_load').bits).toMatchObject({ size: 1 });
+      expect(kernel.types.type('pid_type')?.values?.get('PIDTYPE_TGID')).toBe(1n);
     });
 
     it('runs the processes that the guest sees, entry by entry', async () => {
@@ -122,7 +137,7 @@ describe.skipIf(found.missing !== '')(titled('Introspection of Debian', found), 
       expect(
         processes
           .filter(({ pid }) => pid !== 0)
-          .map(({ pid, ppid, uid, command }) => `${pid} ${ppid} ${uid} ${plain(command)}`)
+          .map(({ pid, ppid, uid, name }) => `${pid} ${ppid} ${uid} ${plain(name)}`)
           .sort(),
       ).toEqual(
         seen
@@ -130,8 +145,8 @@ describe.skipIf(found.missing !== '')(titled('Introspection of Debian', found), 
           .map((line) => line.replace(/\S+$/, plain))
           .sort(),
       );
-      expect(processes.find(({ command }) => command === 'sh')).toMatchObject({ kernelThread: false });
-      expect(processes.find(({ command }) => command === 'kthreadd')).toMatchObject({
+      expect(processes.find(({ name }) => name === 'sh')).toMatchObject({ kernelThread: false });
+      expect(processes.find(({ name }) => name === 'kthreadd')).toMatchObject({
         pid: 2,
         kernelThread: true,
         root: undefined,
@@ -143,17 +158,226 @@ describe.skipIf(found.missing !== '')(titled('Introspection of Debian', found), 
     });
   });
 
+  describe.skipIf(planted().length === 0)(
+    `what was planted${planted().length === 0 ? ' (not run: gcc with a static C library is missing)' : ''}`,
+    () => {
+      let vmi: Vmi, kernel: LinuxKernel, pid: number, task: bigint;
+      beforeAll(async () => {
+        vmi = machine.vmm.services.get(VmiToken);
+        const said = await answer('SEED=sown /planted one "two three" & sleep 1');
+        expect(said).toMatch(/planted \d+/);
+        pid = Number(/planted (\d+)/.exec(said)![1]);
+        kernel = vmi.kernel as LinuxKernel;
+        task = [...kernel.processes()].find((process) => process.pid === pid)!.address;
+      });
+      /** A file of /proc, line by line. */
+      const proc = async (file: string): Promise<string[]> => (await answer(`cat ${file}`)).split(/\r?\n/);
+
+      it('has its arguments and its environment', async () => {
+        expect(kernel.argumentsOf(task)).toEqual(['/planted', 'one', 'two three']);
+        const variables = (await answer(`tr '\\0' '\\n' < /proc/${pid}/environ`)).split(/\r?\n/);
+        expect(kernel.environmentOf(task)).toEqual(variables);
+        expect(variables).toContain('SEED=sown');
+      });
+
+      it('has its threads, with their names', async () => {
+        const seen = await answer(`for t in /proc/${pid}/task/*; do echo \${t##*/} $(cat $t/comm); done`);
+        const threads = [...kernel.threads(task)];
+        expect(threads.map(({ pid: number, name }) => `${number} ${name}`).sort()).toEqual(seen.split(/\r?\n/).sort());
+        expect(threads.map(({ name }) => name)).toEqual(['planted', 'worker-one', 'worker-two']);
+        const state = await answer(`cut -d' ' -f3,22 /proc/${pid}/stat`);
+        // /proc has hundredths of a second
+        expect(`${threads[0].state} ${threads[0].startTime / 10_000_000n}`).toBe(state);
+      });
+
+      it('has its memory mapped as /proc shows it', async () => {
+        const hex = (value: bigint): string => value.toString(16).padStart(8, '0');
+        const lines = [...kernel.mappings(task)].map(({ start, end, rights, offset, device, inode, path }) =>
+          `${hex(start)}-${hex(end)} ${rights} ${hex(offset)} ${device} ${inode} ${path}`.trim(),
+        );
+        const shown = (await proc(`/proc/${pid}/maps`)).map((line) => line.replace(/ +/g, ' ').trim());
+        // The page of the old time calls belongs to no process
+        expect(lines).toEqual(shown.filter((line) => !line.includes('[vsyscall]')));
+        expect(lines.filter((line) => line.endsWith('/tmp/deep/er/file.txt'))).toHaveLength(2);
+      });
+
+      it('has its files open, with their paths', async () => {
+        const seen = await answer(`for f in /proc/${pid}/fd/*; do echo "\${f##*/} $(readlink "$f")"; done`);
+        const files = [...kernel.openFiles(task)];
+        expect(files.map(({ descriptor, path }) => `${descriptor} ${path}`).sort()).toEqual(seen.split(/\r?\n/).sort());
+        expect(files.find(({ path }) => path === '/tmp/deep/er/file.txt')).toMatchObject({
+          access: 'rw',
+          kind: 'regular',
+          position: 7n,
+        });
+        expect(files.map(({ path }) => path)).toContain('/tmp/deleted.txt (deleted)');
+      });
+
+      it('has its sockets', () => {
+        const sockets = [...kernel.openFiles(task)].flatMap(({ socket }) => (socket === undefined ? [] : [socket]));
+        const lines = sockets.map(({ family, type, protocol, state, local, remote }) =>
+          [family, type, protocol, state, local, remote].join(' ').replace(/:(?!4242|5353|0\b)\d+/g, ':PORT'),
+        );
+        expect(lines).toEqual([
+          'inet stream tcp LISTEN 127.0.0.1:4242 0.0.0.0:0',
+          'inet stream tcp ESTABLISHED 127.0.0.1:PORT 127.0.0.1:4242',
+          'inet stream tcp ESTABLISHED 127.0.0.1:4242 127.0.0.1:PORT',
+          'inet dgram udp CLOSE 127.0.0.1:5353 0.0.0.0:0',
+          'unix stream  LISTEN /tmp/planted.sock ',
+          'unix dgram  CLOSE @abstract ',
+          'netlink raw  CLOSE  ',
+        ]);
+      });
+
+      it('has its file system mounted, among those that /proc shows', async () => {
+        const seen = (await proc(`/proc/${pid}/mounts`)).map((line) => {
+          const [device, path, type, options] = line.split(' ');
+          return `${device} ${path} ${type} ${options.split(',')[0]}`;
+        });
+        const mounted = [...kernel.mounts(task)].map(
+          ({ device, path, type, readOnly }) => `${device} ${path} ${type} ${readOnly ? 'ro' : 'rw'}`,
+        );
+        expect(mounted).toEqual(seen);
+        expect(mounted).toContain('seeds /seeds tmpfs ro');
+      });
+
+      it('is in the list, by its number, and in memory; nothing else is hidden', () => {
+        expect([...kernel.tasksByNumber()].map(({ address }) => address)).toContain(task);
+        expect([...kernel.scanTasks()].map(({ address }) => address)).toContain(task);
+        expect([...LINUX_REPORTS['hidden-processes'].rows(kernel, {})]).toEqual([]);
+      });
+
+      it('is one address space, by its number, its root and a symbol of nobody else', () => {
+        const [first] = kernel.mappings(task);
+        const root = vmi.rootOf(pid);
+        expect(vmi.pidOf(root)).toBe(pid);
+        expect(vmi.u32({ linear: first.start, pid })).toBe(0x464c_457f);
+        expect(vmi.u32({ linear: first.start, root })).toBe(0x464c_457f);
+        expect(vmi.text({ symbol: 'linux_banner' })).toContain(kernel.release);
+        expect(vmi.symbolAt(vmi.symbol('linux_banner') + 3n)).toMatchObject({
+          symbol: { name: 'linux_banner' },
+          offset: 3n,
+        });
+        expect(() => vmi.rootOf(99_999)).toThrow(/no process 99999/);
+      });
+    },
+  );
+
+  describe('the kernel itself', () => {
+    let kernel: LinuxKernel;
+    beforeAll(() => {
+      kernel = machine.vmm.services.get(VmiToken).kernel as LinuxKernel;
+    });
+
+    it('says how it was started, and when', async () => {
+      expect(kernel.banner).toBe(await answer('cat /proc/version'));
+      expect(kernel.commandLine).toBe(await answer('cat /proc/cmdline'));
+      expect(`btime ${kernel.bootTime}`).toBe(await answer('grep btime /proc/stat'));
+    });
+
+    it('has the log that dmesg prints', async () => {
+      const shown = (await answer('dmesg')).split(/\r?\n/);
+      const lines = [...kernel.log()].flatMap(({ microseconds, text }) =>
+        text.split('\n').map((line) => `[${(microseconds / 1e6).toFixed(6).padStart(12)}] ${line}`.trimEnd()),
+      );
+      expect(lines).toEqual(shown.map((line) => line.trimEnd()));
+    });
+
+    it('gives out physical addresses as /proc/iomem shows', async () => {
+      const shown = (await answer('cat /proc/iomem')).split(/\r?\n/);
+      const hex = (value: bigint): string => value.toString(16).padStart(8, '0');
+      expect(
+        [...kernel.iomem()].map(
+          ({ start, end, name, depth }) => `${'  '.repeat(depth)}${hex(start)}-${hex(end)} : ${name}`,
+        ),
+      ).toEqual(shown);
+    });
+
+    it('has tables that point where they should, and code as it was built, until somebody changes them', () => {
+      const findings = (rows: Iterable<{ finding: string }>): object[] =>
+        [...rows].filter(({ finding }) => finding !== '');
+      expect(findings(kernel.systemCalls())).toEqual([]);
+      expect(findings(kernel.interruptTable())).toEqual([]);
+      expect([...kernel.patchedCode()]).toEqual([]);
+      const calls = [...kernel.systemCalls()];
+      expect(calls.filter(({ abi }) => abi === '64').length).toBeGreaterThan(400);
+      expect(calls.find(({ abi, index }) => abi === '64' && index === 1)).toMatchObject({ symbol: '__x64_sys_write' });
+      // Kernels without a table for 32-bit programs choose by a switch
+      if (kernel.symbols.address('ia32_sys_call_table') !== undefined)
+        expect(calls.find(({ abi, index }) => abi === '32' && index === 4)?.symbol).toMatch(/sys_write$/);
+
+      // A hook of each kind, in memory that is thrown away: a copy of what was saved
+      const changed = new Changed(saved);
+      const copy = LinuxKernel.find(changed)!;
+      const table = copy.symbols.address('sys_call_table')!,
+        write = copy.symbols.address('__x64_sys_write')!,
+        read = copy.symbols.address('vfs_read')!,
+        gate = copy.symbols.address('idt_table')! + 16n * 3n;
+      copy.space.write(table + 8n * 62n, Buffer.from(BigUint64Array.of(write + 5n).buffer));
+      copy.space.write(table + 8n * 63n, Buffer.from(BigUint64Array.of(0xffff_ffff_c000_1000n).buffer));
+      copy.space.write(gate, Buffer.from([0, 0]));
+      copy.space.write(gate + 6n, Buffer.from([0, 0xc1]));
+      copy.space.write(read, Buffer.from([0xcc]));
+      expect(findings(copy.systemCalls())).toMatchObject([
+        { index: 62, symbol: '__x64_sys_write+0x5', finding: 'not at the start of a function' },
+        { index: 63, finding: 'outside the kernel and its modules' },
+      ]);
+      expect(findings(copy.interruptTable())).toMatchObject([
+        { index: 3, finding: 'outside the kernel and its modules' },
+      ]);
+      expect([...copy.patchedCode()]).toMatchObject([{ function: 'vfs_read', finding: 'a breakpoint' }]);
+    });
+
+    it(
+      'has its modules, and one that has taken itself out of the list',
+      async () => {
+        const layout = {
+          size: kernel.types.type('module')!.size,
+          name: requireField(kernel.types.type('module')!, 'name').offset,
+          init: requireField(kernel.types.type('module')!, 'init').offset,
+          list: requireField(kernel.types.type('module')!, 'list').offset,
+        };
+        for (const [name, hides] of [
+          ['plain', false],
+          ['hidden', true],
+        ] as const) {
+          const bytes = Buffer.from(moduleFile(name, layout, hides));
+          for (let at = 0; at < bytes.length; at += 200) {
+            const part = [...bytes.subarray(at, at + 200)]
+              .map((byte) => `\\x${byte.toString(16).padStart(2, '0')}`)
+              .join('');
+            await answer(`printf '${part}' >> /tmp/${name}.ko`);
+          }
+          expect(await answer(`insmod /tmp/${name}.ko; echo "loaded $?"`)).toContain('loaded 0');
+        }
+        const shown = (await answer('cat /proc/modules'))
+          .split(/\r?\n/)
+          .map((line) => line.split(' ').slice(0, 3).join(' '));
+        expect([...kernel.modules()].map(({ name, size, references }) => `${name} ${size} ${references}`)).toEqual(
+          shown,
+        );
+        expect([...kernel.modules()].map(({ name }) => name)).toEqual(['plain']);
+        expect([...kernel.modulesInSysfs()].map(({ name }) => name).sort()).toEqual(['hidden', 'plain']);
+        const hidden = [...kernel.hiddenModules()];
+        expect(hidden.map(({ name, why }) => ({ name, why }))).toEqual([
+          { name: 'hidden', why: 'in /sys/module, not in the list of modules' },
+        ]);
+      },
+      BOOT_TIMEOUT,
+    );
+  });
+
   /** What the shell writes for a line that is typed. */
   async function answer(line: string): Promise<string> {
     const before = machine.console.text.length;
-    machine.input.push(Buffer.from(`echo be""gin; ${line}; echo do""ne\n`));
-    while (!machine.console.text.slice(before).includes('done\r\n')) {
+    machine.input.push(Buffer.from(`echo be""gin; ${line}; echo t""he-end\n`));
+    while (!machine.console.text.slice(before).includes('the-end\r\n')) {
       const { reason } = await machine.vmm.run({ maxInstructions: 20_000_000 });
       expect(reason).toBe('max-instructions');
     }
     live.advance();
     const text = machine.console.text.slice(before);
-    return text.slice(text.indexOf('begin\r\n') + 7, text.indexOf('done\r\n')).trimEnd();
+    return text.slice(text.indexOf('begin\r\n') + 7, text.indexOf('the-end\r\n')).trimEnd();
   }
 
   /** Physical addresses of a text. */
@@ -168,3 +392,36 @@ describe.skipIf(found.missing !== '')(titled('Introspection of Debian', found), 
     return places;
   }
 });
+
+/** A memory whose pages can be changed, of which the one under it sees nothing. */
+class Changed extends PhysicalMemory {
+  readonly ranges;
+  readonly #pages = new Map<number, Uint8Array>();
+
+  constructor(private readonly under: PhysicalMemory) {
+    super();
+    this.ranges = under.ranges;
+  }
+
+  override write(address: number, bytes: Uint8Array): void {
+    bytes.forEach((byte, index) => {
+      const at = address + index,
+        first = at - (at % 4096);
+      this.#pages.set(first, this.#pages.get(first) ?? this.#copy(first));
+      this.#pages.get(first)![at % 4096] = byte;
+    });
+    this.forgetWindows();
+  }
+
+  windowAt(address: number): MemoryWindow | undefined {
+    const first = address - (address % 4096);
+    if (this.under.u8(first) < 0) return undefined;
+    return { bytes: this.#pages.get(first) ?? this.#copy(first), offset: 0, first, end: first + 4096 };
+  }
+
+  #copy(first: number): Uint8Array {
+    const page = new Uint8Array(4096);
+    this.under.read(first, page);
+    return page;
+  }
+}

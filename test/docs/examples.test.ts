@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { describe, expect, it, vi } from 'vitest';
 import { VmxBackend, vmx } from '@visorkit/backend-vmx';
+import { bootFlat } from '@visorkit/boot-flat';
 import { exits, hlt } from '@visorkit/exits';
 import { definePlugin } from '@visorkit/core';
 import type { Backend, BackendDefinition, LogSink, Plugin, StopReport, Token, Vcpu, Vmm } from '@visorkit/core';
@@ -9,6 +10,7 @@ import { loadPlugin, loadProject } from '@visorkit/project';
 import { CpuidTableToken, compose } from '@visorkit/machine';
 import * as machine from '@visorkit/machine';
 import { cpuidExit, fakeBackend } from '@visorkit/testkit';
+import { introspectionEvents } from '@visorkit/vmi';
 
 const examples = join(import.meta.dirname, '../../docs/examples');
 const example = async <T>(file: string): Promise<T> => (await import(/* @vite-ignore */ join(examples, file))) as T;
@@ -27,7 +29,7 @@ async function run(
 }
 
 /** A machine with real-mode code at 1000H. */
-function machineOf(code: readonly number[], plugins: readonly Plugin[], backend: Backend = vmx()): Vmm {
+function machineOf(code: readonly number[], plugins: readonly Plugin[], backend: Backend = vmx(), log?: LogSink): Vmm {
   const guest = definePlugin({
     name: 'guest',
     uses: { memory: machine.GuestMemoryToken },
@@ -38,7 +40,13 @@ function machineOf(code: readonly number[], plugins: readonly Plugin[], backend:
       });
     },
   });
-  return compose({ backend, memory: '1M', time: 'virtual', plugins: [guest, ...plugins] });
+  return compose({
+    backend,
+    memory: '1M',
+    time: 'virtual',
+    plugins: [guest, ...plugins],
+    ...(log === undefined ? {} : { log }),
+  });
 }
 
 /** MOV r32, imm32 in 16-bit code. */
@@ -270,6 +278,63 @@ describe('the listings', () => {
     const { hidePage } = await example<{ hidePage: (gpa: number) => Plugin }>('hide-page.ts');
     const { vcpu, report } = await run(Uint8Array.of(0xa0, 0x00, 0x10, HLT), hidePage(0x1000)); // MOV AL, [1000H]
     expect([vcpu.rax, report.exits]).toEqual([0xccn, { hlt: 1 }]);
+  });
+
+  it('log-cr3: three lines', async () => {
+    const log: string[] = [];
+    const { default: logCr3 } = await example<{ default: Plugin }>('log-cr3.ts');
+    const plugins = [introspectionEvents(), logCr3, ...exits()];
+    const code = [...mov(EAX, 0x5000), 0x0f, 0x22, 0xd8, 0x0f, 0x22, 0xd8, HLT]; // MOV CR3, EAX, twice
+    await using vmm = machineOf(
+      code,
+      plugins,
+      vmx(),
+      (_level, source, message) => void log.push(`${source}: ${message}`),
+    );
+    expect((await vmm.run()).exits).toMatchObject({ 'control-register': 2 });
+    expect(log).toEqual(['log-cr3: vCPU 0 goes to tables at 0x5000']);
+  });
+
+  it('guard-page: two writes and one are told, the fourth is done', async () => {
+    const told: string[] = [];
+    const { guardPage } = await example<{ guardPage: (gpa: number, tell: (text: string) => void) => Plugin }>(
+      'guard-page.ts',
+    );
+    const store = [0xa2, 0x08, 0x20]; // MOV [2008H], AL
+    const code = [0xb0, 7, ...store, ...store, ...store, 0x8a, 0x26, 0x08, 0x20, ...store, 0x02, 0x26, 0x08, 0x20, HLT]; // MOV AH, [2008H]; ADD AH, [2008H]
+    const { vcpu } = await run(
+      Uint8Array.from(code),
+      guardPage(0x2000, (text) => told.push(text)),
+      [introspectionEvents()],
+    );
+    expect(told).toEqual([2, 5, 8].map((at) => `1 bytes at offset 8: 0x7, from 0x${(0x1000 + at).toString(16)}`));
+    expect(vcpu.rax & 0xffffn).toBe(0x707n);
+  });
+
+  it('trace-calls: arguments and returns', async () => {
+    const told: string[] = [];
+    type TraceCalls = (
+      name: string,
+      resolve: (name: string) => bigint | undefined,
+      tell: (text: string) => void,
+    ) => Plugin;
+    const { traceCalls } = await example<{ traceCalls: TraceCalls }>('trace-calls.ts');
+    const CODE = 0x10_0000,
+      ADD = CODE + 0x100;
+    // MOV EAX, 1; VMCALL; MOV EDI, 3; MOV ESI, 4; CALL ADD; HLT. ADD: LEA EAX, [RDI + RSI]; RET
+    const image = new Uint8Array(0x104);
+    image.set([0xb8, 1, 0, 0, 0, ...VMCALL, 0xbf, 3, 0, 0, 0, 0xbe, 4, 0, 0, 0, 0xe8, 0xe9, 0, 0, 0, HLT]);
+    image.set([0x8d, 0x04, 0x37, 0xc3], 0x100);
+    const resolve = (name: string): bigint | undefined => (name === 'add' ? BigInt(ADD) : undefined);
+    await using vmm = compose({
+      backend: vmx(),
+      memory: '2M',
+      time: 'virtual',
+      plugins: [introspectionEvents(), traceCalls('add', resolve, (text) => told.push(text)), ...exits(), bootFlat()],
+      boot: { image, loader: 'flat', options: { address: CODE, mode: 'long64' } },
+    });
+    expect(await vmm.run()).toMatchObject({ reason: 'halted' });
+    expect(told).toEqual(['add(3, 4)', 'add gives 7']);
   });
 
   it('visorkit.config.ts: plugins with options', async () => {

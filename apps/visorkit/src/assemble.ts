@@ -4,8 +4,8 @@ import { bootFirmware } from '@visorkit/boot-firmware';
 import { bootFlat } from '@visorkit/boot-flat';
 import { bootLinux } from '@visorkit/boot-linux';
 import { bootMultiboot } from '@visorkit/boot-multiboot';
-import { isVisorkitError } from '@visorkit/core';
-import type { Backend, LogSink, PluginEntry, Vmm } from '@visorkit/core';
+import { isVisorkitError, token } from '@visorkit/core';
+import type { Backend, LogSink, Plugin, PluginEntry, Vmm } from '@visorkit/core';
 import { disassembler } from '@visorkit/disassembler';
 import { exits } from '@visorkit/exits';
 import type { FirmwareKernel } from '@visorkit/fw-cfg';
@@ -39,6 +39,7 @@ export interface AssembleOptions {
 
 export async function assemble(options: AssembleOptions): Promise<Vmm> {
   const debugOutput = options.debugConsole ?? nullOutput;
+  const events = await eventsFor(options.plugins);
   const composition: ComposeOptions = {
     backend: options.backend,
     memory: options.memory,
@@ -63,8 +64,11 @@ export async function assemble(options: AssembleOptions): Promise<Vmm> {
       bootMultiboot(),
       bootFirmware(),
       bootFlat(),
+      ...events,
       ...options.plugins,
     ],
+    // Which events a backend has is seen only when somebody subscribes
+    ...(events.length === 0 ? {} : { alternatives: await otherBackends(options.backend.name) }),
   };
   try {
     return compose(composition);
@@ -73,4 +77,17 @@ export async function assemble(options: AssembleOptions): Promise<Vmm> {
     // The other backends are made only now, so that the error can say which of them has what is missing
     return compose({ ...composition, alternatives: await otherBackends(options.backend.name) });
   }
+}
+
+const EVENTS = token('vmi-events', '@visorkit/vmi');
+
+/** The plugin of introspection's events, where a plugin uses them and none brings it. Loaded only then: most runs do without. */
+async function eventsFor(entries: readonly PluginEntry[]): Promise<Plugin[]> {
+  const plugins = entries.map((entry) => ('plugin' in entry ? entry.plugin : entry));
+  const used = plugins.some(({ uses = {} }) =>
+    Object.values(uses).some((entry) => (typeof entry === 'object' ? entry.optional : entry) === EVENTS),
+  );
+  if (!used || plugins.some(({ provides = [] }) => provides.some((provider) => provider.token === EVENTS))) return [];
+  const { introspectionEvents } = await import('@visorkit/vmi');
+  return [introspectionEvents()];
 }

@@ -7,6 +7,7 @@ import type { GlobalFlags } from './outside-commands.js';
 import type { RunFlags } from './run-command.js';
 import { errorText } from './report-output.js';
 import { writeAll } from './serial.js';
+import type { VmiFlags } from './vmi-command.js';
 import { STATUS_NOT_STARTED, STATUS_TABLE, statusOf } from './statuses.js';
 
 const collect = (value: string, before: string[] | undefined): string[] => [...(before ?? []), value];
@@ -63,6 +64,7 @@ function program(end: (status: number) => void): Command {
     .option('--timeout <seconds>', 'stop after so many seconds')
     .option('--save <file>', 'save the VM when its run ends, and each time the process gets SIGUSR2')
     .option('--restore <file>', 'go on with a saved VM; memory, CPUs and time are as they were')
+    .option('--introspector <path>', 'answer "visorkit vmi" on a socket there, which only you may open')
     .option('--report <file>', 'write a JSON report, - for standard output')
     .option('--config <file>', 'configuration file (default visorkit.config.ts or .mjs, if there is one)')
     .option('--loader <name>', 'boot loader, instead of recognising the image')
@@ -104,6 +106,40 @@ function program(end: (status: number) => void): Command {
     .action(async (program: string, args: string[], flags: ExecFlags) =>
       end(await (await import('./exec-command.js')).execCommand(program, args, flags)),
     );
+  command
+    .command('vmi')
+    .description(
+      'look into a guest: a dump, a running VM, or one that is started for it; without a tool, the list of tools',
+    )
+    .argument('[tool]', 'what to show')
+    .argument('[args...]', 'what the tool needs')
+    .option('--dump <file>', 'a memory dump or a saved VM, recognised by its content')
+    .option('-s, --socket <path>', 'a running VM, started with "run --introspector <path>"')
+    .option('--pid <number>', 'of this process only, where that makes a difference (repeatable)', collect)
+    .option('--profile <path or package>', 'an OS profile from elsewhere (repeatable)', collect)
+    .option(
+      '--symbols <file>',
+      'what the guest does not say itself: System.map, ISF, Rekall, PDB, vmlinux, libvmi.conf (repeatable)',
+      collect,
+    )
+    .option('--json', 'a line of JSON for each row')
+    .option('--kernel <file>', 'start this, and ask when its run ends; options as in run')
+    .option('--firmware <file>', 'as in run')
+    .option('--initrd <file>', 'as in run')
+    .option('--append <text>', 'as in run')
+    .option('--memory <size>', 'as in run')
+    .option('--cpus <count>', 'as in run')
+    .option('--backend <name>', 'as in run')
+    .option('--time <kind>', 'as in run')
+    .option('--restore <file>', 'as in run')
+    .option('--serial <where>', 'as in run (default none)')
+    .option('--max-instructions <count>', 'as in run')
+    .option('--timeout <seconds>', 'as in run')
+    .action(async (tool: string | undefined, args: string[], flags: VmiFlags) => {
+      const { plugin = [], config } = command.opts<GlobalFlags>();
+      const more = { ...(plugin.length === 0 ? {} : { plugin }), ...(config === undefined ? {} : { config }) };
+      end(await (await import('./vmi-command.js')).vmiCommand(tool, args, { ...flags, ...more }));
+    });
   command
     .command('demo')
     .description("boot Debian's kernel: a shell on a terminal, a self-check without one")

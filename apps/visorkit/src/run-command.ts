@@ -5,7 +5,7 @@ import { describeError, errorForReport, fail, isVisorkitError, silentLogSink, st
 import type { LogLevel, PluginEntry, RunOptions, SavedVm } from '@visorkit/core';
 import type { FirmwareKernel } from '@visorkit/fw-cfg';
 import type { BootModule, BootOptions } from '@visorkit/machine';
-import { loadPlugin, loadProject, readSavedVm } from '@visorkit/project';
+import { introspector, loadPlugin, loadProject, readSavedVm } from '@visorkit/project';
 import type { Project } from '@visorkit/project';
 import { assemble } from './assemble.js';
 import type { AssembleOptions } from './assemble.js';
@@ -39,6 +39,7 @@ export interface RunFlags {
   timeout?: string;
   save?: string;
   restore?: string;
+  introspector?: string;
   report?: string;
   config?: string;
   loader?: string;
@@ -128,6 +129,15 @@ function offeredKernel(
   return { kernel: readModule('--kernel', kernel), commandLine, ...(initrd === undefined ? {} : { initrd }) };
 }
 
+/** What answers tools of introspection on a socket. Loaded only now: most runs do without. */
+async function introspectionAt(path: string): Promise<PluginEntry[]> {
+  const [{ introspection }, { addProfiles, profiles }] = await Promise.all([
+    import('@visorkit/vmi'),
+    import('./profiles.js'),
+  ]);
+  return [introspection(), addProfiles(await profiles()), introspector({ path })];
+}
+
 /** What a run is made of, everything read and checked. */
 interface Plan {
   readonly restore: SavedVm | undefined;
@@ -151,6 +161,7 @@ async function plan(flags: RunFlags, project: Project | undefined, more: readonl
   const plugins: PluginEntry[] = [...(project?.plugins ?? [])];
   for (const specifier of flags.plugin ?? [])
     plugins.push(...(await loadPlugin(specifier, process.cwd(), undefined, sharedModules)));
+  if (flags.introspector !== undefined) plugins.push(...(await introspectionAt(flags.introspector)));
   plugins.push(...more);
   const maxInstructions =
     flags.maxInstructions === undefined

@@ -7,6 +7,7 @@ const PACKAGES: Readonly<Record<string, () => Promise<unknown>>> = {
   '@visorkit/formats': () => import('@visorkit/formats'),
   '@visorkit/machine': () => import('@visorkit/machine'),
   '@visorkit/pc': () => import('@visorkit/pc'),
+  '@visorkit/vmi': () => import('@visorkit/vmi'),
   '@visorkit/x86': () => import('@visorkit/x86'),
   valibot: () => import('valibot'),
 };

@@ -29,6 +29,8 @@ export interface ControlNeeds {
   readonly msrs?: { readonly read?: readonly NumberRange[]; readonly write?: readonly NumberRange[] };
   /** Ports that must exit. */
   readonly ports?: readonly NumberRange[];
+  /** Bits of CR0 and CR4 that the guest cannot change without an exit (guest/host masks, SDM 3C 25.6.6); it reads them as they are. */
+  readonly crBits?: { readonly cr0?: bigint; readonly cr4?: bigint };
   /** Controls that must stay clear. */
   readonly clear?: { readonly [Group in ControlGroup]?: readonly ControlName<Group>[] };
 }
@@ -42,6 +44,8 @@ export interface ControlSupport {
   readonly exceptions?: ReadonlySet<number>;
   /** False when the backend cannot choose which MSRs exit. */
   readonly msrs?: boolean;
+  /** True when the backend gives exits by bit of CR0 and CR4. */
+  readonly crBits?: boolean;
 }
 
 /** What the backend is given for a vCPU. Its contents change when holders come and go. */
@@ -58,6 +62,9 @@ export interface MergedControls {
   readonly msrRead: readonly Range[];
   readonly msrWrite: readonly Range[];
   readonly ports: readonly Range[];
+  /** Bits whose change exits. */
+  readonly cr0Bits: bigint;
+  readonly cr4Bits: bigint;
 }
 
 /** One holder's needs, with its MSRs and ports converted to ranges once. */
@@ -84,6 +91,8 @@ class VcpuControls implements MergedControls {
   msrRead: readonly Range[] = [];
   msrWrite: readonly Range[] = [];
   ports: readonly Range[] = [];
+  cr0Bits = 0n;
+  cr4Bits = 0n;
   readonly setBy = byGroup(() => new Map<string, Holders>());
   readonly clearBy = byGroup(() => new Map<string, Holders>());
   readonly #exceptions = new Int32Array(32);
@@ -109,6 +118,16 @@ class VcpuControls implements MergedControls {
     if (hold.msrRead.length > 0) this.msrRead = this.#ranges('msrRead');
     if (hold.msrWrite.length > 0) this.msrWrite = this.#ranges('msrWrite');
     if (hold.ports.length > 0) this.ports = this.#ranges('ports');
+    if (needs.crBits !== undefined) {
+      this.cr0Bits = this.#bits('cr0');
+      this.cr4Bits = this.#bits('cr4');
+    }
+  }
+
+  #bits(register: 'cr0' | 'cr4'): bigint {
+    let bits = 0n;
+    for (const { needs } of this.#holds) bits |= needs.crBits?.[register] ?? 0n;
+    return bits;
   }
 
   #ranges(which: 'msrRead' | 'msrWrite' | 'ports'): readonly Range[] {
@@ -199,6 +218,9 @@ export class ControlBook {
       if (exceptions?.has(vector) === false) {
         conflicts.push(`${holder} asks for exits of exception vector ${vector}, which ${backend} does not give`);
       }
+    }
+    if (this.#support.crBits !== true && needs.crBits !== undefined) {
+      conflicts.push(`${holder} asks for exits of bits of CR0 or CR4, which ${backend} does not give`);
     }
     if (msrs === false && needs.msrs !== undefined) {
       conflicts.push(`${holder} asks for exits of certain MSRs, but ${backend} cannot choose which MSRs exit`);

@@ -83,6 +83,12 @@ export interface Hooks {
   /** Devices go back to their state after reset. */
   readonly reset: SyncTaps<[]>;
   readonly disposed: SyncTaps<[]>;
+  /** The VM is about to be saved: what is not to be in the saved VM is taken away. */
+  readonly saving: SyncTaps<[]>;
+  /** It has been saved, or could not be: what was taken away comes back. */
+  readonly saved: SyncTaps<[]>;
+  /** A saved VM has taken the place of this one. */
+  readonly restored: SyncTaps<[]>;
   readonly exit: ExitHooks;
   /** Before every VM entry. On the hot path: costs nothing while nobody taps it. */
   readonly beforeEntry: SyncTaps<[Vcpu]>;
@@ -106,6 +112,9 @@ const HOOK_NAMES = [
   'resumed',
   'reset',
   'disposed',
+  'saving',
+  'saved',
+  'restored',
   'beforeEntry',
   'afterExit',
   'deviceAccess',
@@ -131,6 +140,9 @@ export class KernelHooks implements Hooks {
   readonly resumed: Sync<[]>;
   readonly reset: Sync<[]>;
   readonly disposed: Sync<[]>;
+  readonly saving: Sync<[]>;
+  readonly saved: Sync<[]>;
+  readonly restored: Sync<[]>;
   readonly beforeEntry: Sync<[Vcpu]>;
   readonly afterExit: Sync<[VmExit, Vcpu, Outcome | undefined]>;
   readonly deviceAccess: Sync<[DeviceAccess]>;
@@ -155,6 +167,9 @@ export class KernelHooks implements Hooks {
     this.resumed = sync('resumed', [], owner);
     this.reset = sync('reset', [], owner);
     this.disposed = sync('disposed', [], owner);
+    this.saving = sync('saving', [], owner);
+    this.saved = sync('saved', [], owner);
+    this.restored = sync('restored', [], owner);
     this.beforeEntry = sync('beforeEntry', ['vcpu'], quiet);
     this.afterExit = sync('afterExit', ['exit', 'vcpu', 'outcome'], quiet);
     this.deviceAccess = sync('deviceAccess', ['access'], quiet);

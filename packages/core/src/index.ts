@@ -41,5 +41,7 @@ export type { RunOptions } from './run-options.js';
 export type { PluginEntry } from './plugin-list.js';
 export type { VmmMove, VmmState } from './lifecycle.js';
 export { summarizeExit } from './failure.js';
+export { livingVms, watchVms } from './living-vms.js';
+export type { VmChange, VmWatcher } from './living-vms.js';
 export * from './vmm.js';
 export * from './di.js';

@@ -10,6 +10,8 @@ const KNOWN = {
   'ept.accessed-dirty': 'EPT accessed and dirty flags',
   'ept.views': 'several views of guest memory',
   'ept.large-pages': 'EPT pages of 2 MiB and 1 GiB',
+  emulation: 'one access or one instruction may be let through, replaced or left out by a handler',
+  'cr-bits': 'exits of writes to CR0 and CR4 by bit',
   mtf: 'an exit after each instruction',
   vmfunc: 'VM functions, EPTP switching among them',
   'virtualization-exception': '#VE instead of an exit',

@@ -23,8 +23,12 @@ export interface GuestMemory {
   /** Bytes of RAM in total. */
   readonly size: number;
   readonly regions: readonly MemoryRegion[];
-  /** The buffer that the regions lie in. Listeners of `onWrite` are not called for direct writes to it. */
+  /** The buffer that the regions lie in, after all late content has been loaded. Listeners of `onWrite` are not called for direct writes to it. */
   readonly buffer: SharedArrayBuffer | ArrayBuffer;
+  /** Whether content of a saved VM is still to come: what is in the buffer then is not all of it. */
+  readonly late: boolean;
+  /** A part of the buffer, of RAM of one region, whose content is there. What is written to it directly, listeners of `onWrite` are not told. */
+  view(gpa: number, length: number): Uint8Array;
   /** True when all `length` bytes from `gpa` are RAM of one region. */
   contains(gpa: number, length: number): boolean;
   /** A copy of the bytes. */
@@ -106,6 +110,8 @@ export interface SystemControl {
   reset(why: string): void;
   /** The guest ended the run with an exit status (isa-debug-exit). */
   exit(status: number, why: string): void;
+  /** Somebody wants to look: the run ends after the current exit, and the VM may go on. */
+  pause(why: string): void;
 }
 
 /** Lets things outside the guest (a terminal, a socket) wake a halted VM. */

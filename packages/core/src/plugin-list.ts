@@ -43,6 +43,10 @@ export const NEEDS_FIELDS: Fields = {
     '{ read, write }, each a list of MSRs or ranges [first, last]',
   ],
   ports: [numbers, 'a list of ports or ranges [first, last]'],
+  crBits: [
+    v.strictObject({ cr0: v.optional(v.bigint()), cr4: v.optional(v.bigint()) }),
+    '{ cr0, cr4 }, each the bits that must exit, as a bigint',
+  ],
   clear: [
     v.strictObject({
       pin: v.optional(names),
@@ -100,7 +104,7 @@ export function listPlugins(entries: readonly PluginEntry[]): ListedPlugin[] {
   return listed;
 }
 
-type Capable = Pick<Backend, 'name' | 'capabilities'>;
+export type Capable = Pick<Backend, 'name' | 'capabilities'>;
 
 /** Checks that every capability that is named exists somewhere. Throws `CAPABILITY_UNKNOWN`. */
 export function checkCapabilityNames(plugins: readonly ListedPlugin[], backends: readonly Capable[]): void {
@@ -130,6 +134,15 @@ export function checkCapabilities(
       if (!backend.capabilities.has(capability)) missing.set(capability, [...(missing.get(capability) ?? []), name]);
     }
   }
+  refuseMissing(missing, backend, alternatives);
+}
+
+/** Throws `CAPABILITY_MISSING` for capabilities that the backend lacks, each with those who ask for it, unless there are none. */
+export function refuseMissing(
+  missing: ReadonlyMap<string, readonly string[]>,
+  backend: Capable,
+  alternatives: readonly Capable[],
+): void {
   if (missing.size === 0) return;
   const parts = [...missing].map(([capability, askers]) => {
     const have = alternatives.filter((other) => other.capabilities.has(capability)).map((other) => other.name);

@@ -103,6 +103,11 @@ export interface PluginHost {
   readonly vcpus: readonly Vcpu[];
   /** Exits that the processor is to take for a time. */
   readonly controls: HeldControls;
+  /**
+   * Throws `CAPABILITY_MISSING`, naming the backends that would do, where the backend lacks one of these: for what is known only while the VM lives. `what` says
+   * who needs them, for the sentence.
+   */
+  require(capabilities: readonly Capability[], what?: string): void;
   /** Logs under the plugin's name. */
   readonly logger: Logger;
   /** Options given beside the plugin in the configuration; an empty object when there are none. */

@@ -1,5 +1,5 @@
 /** What devices and hosts may ask of the run: to end it, to reset the machine, to wake it. */
-import { reset, stop } from './exit.js';
+import { pause, reset, stop } from './exit.js';
 import type { EndOutcome } from './exit.js';
 import type { KernelHooks } from './hooks.js';
 import type { SystemControl, Wakeup } from './platform.js';
@@ -23,6 +23,7 @@ export function systemControl(hooks: KernelHooks, request: (end: EndOutcome) => 
       tell('reset', why);
       request(reset(why));
     },
+    pause: (why) => request(pause(why)),
   };
 }
 

@@ -108,6 +108,36 @@ export interface TranslationFault {
   linear: bigint;
 }
 
+/**
+ * How a handler of an EPT violation in memory lets the guest go on although the view stays as it is: by one of these, and RETRY. What is asked for holds
+ * for the instruction at RIP alone, on this vCPU alone, and no interrupt comes before that instruction is done. An event for the guest or another RIP takes
+ * it back.
+ */
+export interface Emulation {
+  /** What the exit is about: data, the code to be executed, or paging structures that the processor walks. */
+  readonly kind: 'data' | 'fetch' | 'walk';
+  /** Bytes of a data access, 1 to 64; an access across pages, and a read before a write, are accesses of their own. 0 for the other kinds. */
+  readonly size: number;
+  /** What a write puts there: low and high 32 bits of its first 8 bytes, unsigned. */
+  readonly valueLow: number;
+  readonly valueHigh: number;
+  /** A copy of all bytes that a write puts there. */
+  bytes(): Uint8Array;
+  /**
+   * The access happens, as if the view allowed it: on the page that the view shows, or on the machine's own. Read and write of one instruction stay
+   * as atomic as they are.
+   */
+  allow(page?: 'shown' | 'own'): void;
+  /** A data read gives these bytes, at least `size`. Throws `EMULATION_ACCESS` for any other access, and for too few bytes. */
+  supply(bytes: Uint8Array): void;
+  /** A data write changes nothing. Throws `EMULATION_ACCESS` for any other access. */
+  discard(): void;
+  /** Executes the instruction that `bytes` begin with, at most 15, in the place of the one at RIP. At any exit that is answered by RETRY. */
+  execute(bytes: Uint8Array): void;
+  /** Executes the instruction at RIP as the machine's own pages have it, whatever the view shows or allows. At any exit that is answered by RETRY. */
+  executeOwn(): void;
+}
+
 /** Fields of the current VMCS by their encoding (SDM 3D, appendix B). */
 export interface VmcsAccess {
   /** 16- and 32-bit fields, and the low half of wider ones; unsigned. */
@@ -235,6 +265,8 @@ export interface Vcpu {
   readonly lostState?: string;
   /** Only on a backend with VMX (capability `vmcs`). */
   readonly vmcs?: VmcsAccess;
+  /** Only with the capability `emulation`. */
+  readonly emulation?: Emulation;
 }
 
 /** Qualification of an exit 52 by which a vCPU gives its turn to the others (PAUSE in a loop). */

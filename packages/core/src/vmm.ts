@@ -22,6 +22,7 @@ import { Lifecycle } from './lifecycle.js';
 import type { VmmState } from './lifecycle.js';
 import { createLogger, silentLogSink } from './logger.js';
 import type { Logger } from './logger.js';
+import type { Capability } from './names.js';
 import {
   ClockToken,
   DisassemblerToken,
@@ -34,6 +35,7 @@ import {
   WakeupToken,
 } from './platform.js';
 import type { GuestMemory, Timers } from './platform.js';
+import { refuseMissing } from './plugin-list.js';
 import type { PluginHost, Services } from './plugin.js';
 import { EXIT_STATUS, makeReport } from './report.js';
 import type { StopReport } from './report.js';
@@ -47,6 +49,7 @@ import { Sleeper } from './sleeper.js';
 import { systemControl, wakeup } from './system-services.js';
 import type { BackendVcpu, Vcpu } from './vcpu.js';
 import { KERNEL_VERSION } from './version.js';
+import { living } from './living-vms.js';
 import { VcpuRunner, sourceOf } from './vcpu-runner.js';
 
 const NO_TIMERS: Timers = { nextDeadline: () => Infinity, runDue() {} };
@@ -56,6 +59,8 @@ export class Vmm implements AsyncDisposable {
   readonly backend: Backend;
   /** The report of the last run. */
   report: StopReport | undefined;
+  /** Which of this process's VMs it is: from 1, in the order in which they are composed. */
+  readonly id = living.nextId();
 
   readonly #composition: Composition;
   readonly #lifecycle = new Lifecycle();
@@ -142,6 +147,7 @@ export class Vmm implements AsyncDisposable {
     this.#lifecycle.check('create');
     try {
       await this.#lifecycle.moveAfter('create', () => this.#create());
+      living.add(this);
     } catch (error) {
       await this.dispose().catch(() => {});
       throw error;
@@ -191,6 +197,15 @@ export class Vmm implements AsyncDisposable {
    */
   save(): SavedVm {
     this.#lifecycle.check('save');
+    this.#hooks.saving.call();
+    try {
+      return this.#save();
+    } finally {
+      this.#hooks.saved.call();
+    }
+  }
+
+  #save(): SavedVm {
     const { vcpus, backend } = saveProcessors(this.backend, this.#vcpus);
     const state: SavedState = {
       format: SAVED_FORMAT,
@@ -313,6 +328,11 @@ export class Vmm implements AsyncDisposable {
       name,
       hooks: hooksOf(this.#hooks, name),
       vcpus: this.#vcpus,
+      require: (capabilities: readonly Capability[], what = name) => {
+        const lacking = capabilities.filter((capability) => !this.backend.capabilities.has(capability));
+        const { alternatives = [] } = this.#composition.options;
+        refuseMissing(new Map(lacking.map((capability) => [capability, [what]])), this.backend, alternatives);
+      },
       controls: heldControls(controls, name, cpus, (vcpu) => this.#vcpus[vcpu].setControls(controls.of(vcpu))),
       logger: this.logger.child(name),
       options,
@@ -342,6 +362,7 @@ export class Vmm implements AsyncDisposable {
     for (const [name, part] of this.#parts) part.restore(saved.parts[name]);
     this.#started = true;
     this.#restoredInstructions = this.instructions;
+    this.#hooks.restored.call();
   }
 
   async #load(): Promise<void> {
@@ -511,6 +532,7 @@ export class Vmm implements AsyncDisposable {
       await this.#running?.catch(() => {});
     }
     this.#lifecycle.move('dispose');
+    living.remove(this);
     this.#callSafely('disposed', () => this.#hooks.disposed.call());
     try {
       await this.#disposal.dispose();

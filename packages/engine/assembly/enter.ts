@@ -5,6 +5,7 @@ import { ATT_MTF, updateAttention } from "./mode";
 import { next } from "./run";
 import { EXIT_RECORDED, MTF_ARMED } from "./run-flags";
 import { OK } from "./status";
+import { prepareSupplied } from "./supplied";
 import { vmEntry } from "./vmx/entry";
 import { deadlineReached } from "./vmx/events";
 /** From VM entry to VM exit or deadline. */
@@ -17,6 +18,7 @@ export function enter(): i32 {
   store<u32>(RUN_FLAGS, 0);
   store<u64>(BUDGET, load<u64>(DEADLINE) - load<u64>(RETIRED));
   prepareLog();
+  prepareSupplied();
   if (vmEntry() == OK) {
     updateAttention();
     if (load<u32>(ATTENTION) & ATT_MTF) store<u32>(RUN_FLAGS, load<u32>(RUN_FLAGS) & ~MTF_ARMED);

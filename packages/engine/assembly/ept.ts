@@ -108,6 +108,27 @@ export function eptTranslate(gpa: u64, access: u32): u32 {
   return walk(gpa, access, slot);
 }
 
+/** Host-physical address that the EPT have for a guest-physical one, whatever the rights: for observers. 0 where they have none. */
+export function eptFrame(gpa: u64): u32 {
+  if ((load<u32>(EPT_FLAGS) & ENABLED) == 0) return inMemory(gpa & ~0xfff, 4096) ? u32(gpa) : 0;
+  let table = load<u64>(EPT_ROOT), shift: u32 = 3 + 9 * load<u32>(EPT_LEVELS);
+  if (gpa >> (shift + 9)) return 0;
+  while (true) {
+    const at = table + (((gpa >> shift) & 0x1ff) << 3);
+    if (!inMemory(at, 8)) return 0;
+    const entry = load<u64>(u32(at)), address = entry & 0x000ffffffffff000;
+    if (address == 0) return 0;
+    if (shift == 12 || (entry & 0x80) != 0) {
+      const below = (<u64>1 << shift) - 1, frame = (address & ~below) | (gpa & below);
+      if (!inMemory(frame & ~0xfff, 4096)) return 0;
+      needPage(u32(frame));
+      return u32(frame);
+    }
+    table = address;
+    shift -= 9;
+  }
+}
+
 function fail(kind: u32, rights: u32): u32 { eptFailure = kind; eptRights = rights; return 0; }
 
 function walk(gpa: u64, access: u32, slot: usize): u32 {

@@ -5,16 +5,50 @@ import { ATT_MMIO } from "./mode";
  * the processor says what it wanted to read or write, the framework does it, logs it and resumes: the instruction is run again
  * and takes the logged accesses instead of leaving once more, so that every access reaches the device exactly once, however
  * many an instruction makes (PUSH, MOVS and XADD work like MOV). Layout: MMIO_LOG in src/layout.ts.
+ *
+ * An access to memory that the EPT do not allow goes the same way. There the framework may also let the processor do the access itself: the
+ * instruction then reads and writes in one go, so that it is as atomic as any other, and what it computes from is what it overwrites.
  */
-/** Is the access the next one in the log? For a read its data are copied to `target`. */
+/** Bits of an entry's kind. */
+const WRITE: u32 = 1;
+const LET_THROUGH: u32 = 2;
+const WALK: u32 = 4;
+
+/** Where the write that was just taken from the log is to be done: a host address, 0 if the framework has done it. */
+export let takenHost: u32 = 0;
+
+// @ts-ignore: decorator
+@inline function entryOf(index: u32): usize { return MMIO_LOG + (index + 1) * <u32>MMIO_LOG_ENTRY; }
+
+/** The next entry that is not about walks, which are not taken in order. */
+function nextEntry(): u32 {
+  const count = load<u32>(MMIO_LOG);
+  let cursor = load<u32>(MMIO_LOG, 4);
+  while (cursor < count && load<u32>(entryOf(cursor), 12) == WALK) cursor++;
+  return cursor;
+}
+
+/** Is the access the next one in the log? For a read its data are copied to `target`; for a write `takenHost` is set. */
 export function takeLogged(gpa: u64, size: u32, write: bool, target: usize): bool {
-  const cursor = load<u32>(MMIO_LOG, 4);
+  const cursor = nextEntry();
   if (cursor >= load<u32>(MMIO_LOG)) return false;
-  const e = MMIO_LOG + (cursor + 1) * <u32>MMIO_LOG_ENTRY;
-  if (load<u64>(e) != gpa || load<u32>(e, 8) != size || load<u32>(e, 12) != u32(write)) return false;
+  const e = entryOf(cursor), kind = load<u32>(e, 12);
+  if (load<u64>(e) != gpa || load<u32>(e, 8) != size || (kind & WRITE) != u32(write)) return false;
   store<u32>(MMIO_LOG, cursor + 1, 4);
-  if (!write) memory.copy(target, e + 16, size);
+  const host = kind & LET_THROUGH ? load<u32>(e, 16) : 0;
+  if (write) takenHost = host;
+  else memory.copy(target, host != 0 ? <usize>host : e + 16, size);
   return true;
+}
+
+/** Host address of a paging-structure entry in a page that walks may use although the EPT do not allow it; 0 for any other page. */
+export function permittedWalk(gpa: u64): u32 {
+  const count = load<u32>(MMIO_LOG);
+  for (let i: u32 = 0; i < count; i++) {
+    const e = entryOf(i);
+    if (load<u32>(e, 12) == WALK && load<u64>(e) == (gpa & ~0xfff)) return load<u32>(e, 16) | (u32(gpa) & 0xfff);
+  }
+  return 0;
 }
 
 /**
@@ -22,7 +56,7 @@ export function takeLogged(gpa: u64, size: u32, write: bool, target: usize): boo
  * stale: they belong to an instruction that an event has replaced.
  */
 export function requestAccess(gpa: u64, size: u32, write: bool, data: usize): void {
-  store<u32>(MMIO_LOG, load<u32>(MMIO_LOG, 4));
+  store<u32>(MMIO_LOG, nextEntry());
   store<u32>(MMIO_LOG, 1, 12);
   store<u64>(MMIO_LOG, gpa, 16);
   store<u32>(MMIO_LOG, size, 24);

@@ -4,7 +4,7 @@ import {
 } from "../src/layout";
 import { codeWritten, endBlockBehind } from "./code-pages";
 import { EPT_DIRTY_DONE, EPT_EXECUTE, EPT_READ, EPT_WRITE, FOR_DATA, FOR_PHYSICAL, eptFault, eptRights, eptTranslate } from "./ept";
-import { requestAccess, takeLogged } from "./mmio";
+import { requestAccess, takeLogged, takenHost } from "./mmio";
 import { CR0_PG, CR4_LA57, MODE_REAL, is64 } from "./mode";
 import {
   EXECUTE, READ, R_DIRTY, R_GIANT, R_GLOBAL, R_LARGE, WALK_EXIT, WALK_OK, WRITE, acLiftsSmap, permits, setProbing, walk, walkError, walkGpa, walkRights,
@@ -334,6 +334,10 @@ export function commitBounce(): bool {
         }
         requestAccess(gpa, length, true, BOUNCE + at);
         return false;
+      }
+      if (takenHost != 0) {
+        store<u32>(p, takenHost, 8);
+        if (load<u32>(PAGE_BLOCKS + ((takenHost >>> 12) << 2)) != 0) codeWritten(takenHost, length, load<u32>(BOUNCE_PC));
       }
     }
     at += length;

@@ -27,7 +27,8 @@ export const ATT_RESUME_FLAG: u32 = 16;
 export const ATT_MTF: u32 = 32; // monitor trap flag
 export const ATT_PENDING_DEBUG: u32 = 64;
 export const ATT_MMIO: u32 = 128; // an instruction is run again with logged MMIO data
-export const ATT_STEP: u32 = 0xff;
+export const ATT_SUPPLIED: u32 = 8192; // the framework has given the next instruction
+export const ATT_STEP: u32 = 0x20ff;
 /** The second group only needs a look at block boundaries. */
 export const ATT_INTERRUPT_WINDOW: u32 = 256;
 export const ATT_NMI_WINDOW: u32 = 512;

@@ -1,6 +1,7 @@
 import { CPL, CR0, CR3, CR4, EFER, EFLAGS, MAXPHYADDR, MSR_PKRS, PDPTE, PKRU } from "../src/layout";
 import { AC } from "./flags";
-import { EPT_READ, EPT_STRUCTURE, EPT_WRITE, FOR_WALK, eptAccessedDirty, eptFault, eptRights, eptTranslate, noteStructure } from "./ept";
+import { EPT_READ, EPT_STRUCTURE, EPT_WRITE, FOR_WALK, eptAccessedDirty, eptFault, eptFrame, eptRights, eptTranslate, noteStructure } from "./ept";
+import { permittedWalk } from "./mmio";
 import { F_PAGE1GB, hasFeature } from "./features";
 import { CR0_PG, CR0_WP, CR4_LA57, CR4_PAE, CR4_PKE, CR4_PKS, CR4_PSE, CR4_SMAP, CR4_SMEP, EFER_LMA, EFER_NXE } from "./mode";
 /**
@@ -79,9 +80,10 @@ export function permits(rights: u32, access: u32, user: bool, supervisorToUser: 
 let linearOfWalk: u64 = 0;
 /** Host address of a paging-structure entry, 0 when the EPT do not allow it (the exit is recorded). */
 function entryAt(gpa: u64): usize {
-  const access = eptAccessedDirty() && !probing ? EPT_READ | EPT_WRITE : EPT_READ;
-  const p = eptTranslate(gpa, access);
-  if (probing) return p;
+  if (probing) return eptFrame(gpa); // what views trap is for the guest
+  const access = eptAccessedDirty() ? EPT_READ | EPT_WRITE : EPT_READ;
+  let p = eptTranslate(gpa, access);
+  if (p == 0 && (p = permittedWalk(gpa)) != 0) { noteStructure(gpa); return p; }
   if (p == 0) eptFault(gpa, linearOfWalk, access, FOR_WALK);
   else if ((eptRights & EPT_STRUCTURE) == 0) noteStructure(gpa);
   return p;
@@ -90,7 +92,7 @@ function entryAt(gpa: u64): usize {
 function markEntry(gpa: u64, p: usize, wide: bool, bits: u32): bool {
   const old = load<u32>(p);
   if ((old & bits) == bits || probing) return true;
-  if (eptTranslate(gpa, EPT_WRITE) == 0) { eptFault(gpa, linearOfWalk, EPT_READ | EPT_WRITE, FOR_WALK); return false; }
+  if (eptTranslate(gpa, EPT_WRITE) == 0 && permittedWalk(gpa) == 0) { eptFault(gpa, linearOfWalk, EPT_READ | EPT_WRITE, FOR_WALK); return false; }
   store<u32>(p, old | bits);
   return true;
 }

@@ -19,5 +19,7 @@ export const MTF_ARMED: u32 = 64;
 export const EVENT_DELIVERED: u32 = 128;
 /** The instruction in flight is an IRET that has ended blocking by NMI (SDM 3C 28.2.3, bit 12 of several fields). */
 export const NMI_UNBLOCKED: u32 = 256;
+/** The instruction that the framework has given is being executed. */
+export const SUPPLIED_STARTED: u32 = 1024;
 /** PAUSE was executed at CPL 0. */
 export const PAUSED: u32 = 512;

@@ -8,11 +8,12 @@ import { IF, RF, TF } from "./flags";
 import { clearLog, rewindLog } from "./mmio";
 import {
   ATT_DEBUG, ATT_INTERRUPT_WINDOW, ATT_STEPPED, ATT_MMIO, ATT_MTF, ATT_NMI_WINDOW, ATT_RESUME_FLAG, ATT_SHADOW, ATT_SHADOW_OLD, ATT_STEP,
-  ATT_TPR, ATT_VIRTUAL_INTERRUPT, MODE_CS_CHECK, MODE_SIZE, currentRip, nextRip, updateAttention,
+  ATT_SUPPLIED, ATT_TPR, ATT_VIRTUAL_INTERRUPT, MODE_CS_CHECK, MODE_SIZE, currentRip, nextRip, updateAttention,
 } from "./mode";
 import { recLeft, recOffset } from "./record";
-import { DEADLINE_REACHED, EVENT_DELIVERED, EXIT_RECORDED, MMIO_STARTED, MTF_ARMED, RIP_FINAL, STEPPED, STEPPED_TF } from "./run-flags";
+import { DEADLINE_REACHED, EVENT_DELIVERED, EXIT_RECORDED, MMIO_STARTED, MTF_ARMED, RIP_FINAL, STEPPED, STEPPED_TF, SUPPLIED_STARTED } from "./run-flags";
 import { END, EXIT, FAULT, JUMP, OK, REPEAT } from "./status";
+import { dropSupplied, suppliedRecord } from "./supplied";
 import { instructionBreakpoint } from "./system/breakpoints";
 import { afterInstruction, beginStep } from "./system/debug";
 import { deliverException } from "./system/exceptions";
@@ -54,6 +55,7 @@ export function settle(pc: usize, status: i32): usize {
   if (status == REPEAT) { // the iterations done so far count as one instruction
     store<u64>(BUDGET, load<u64>(BUDGET) + <u64>(recLeft(pc) - 1));
     store<u64>(RIP, currentRip(pc));
+    store<u32>(RUN_FLAGS, load<u32>(RUN_FLAGS) & ~SUPPLIED_STARTED); // it goes on
     return next();
   }
   const flags = load<u32>(RUN_FLAGS);
@@ -128,10 +130,11 @@ export function transfer(pc: usize, target: u64): usize {
 }
 
 /** One instruction by itself. */
-function single(linear: u64, mode: u32): usize {
+function single(linear: u64, mode: u32, supplied: bool = false): usize {
   const b = load<i64>(BUDGET);
   if (b <= 0) return leaveAtDeadline();
-  const pc = decodeOne(linear, mode);
+  let pc = supplied ? suppliedRecord(linear, mode) : 0;
+  if (pc == 0) pc = decodeOne(linear, mode);
   if (pc == 0) return 0;
   store<i64>(BUDGET, b - 1);
   store<u64>(CODE_BASE, (linear & ~0xfff) - ((mode & MODE_SIZE) == 2 ? 0 : load<u64>(SEG_BASE + SEG_CS * 8)));
@@ -150,6 +153,10 @@ function attend(): usize {
     if (flags & MMIO_STARTED) { clearLog(); flags &= ~MMIO_STARTED; }
     else { rewindLog(); flags |= MMIO_STARTED; }
     store<u32>(RUN_FLAGS, flags);
+  }
+  if (flags & SUPPLIED_STARTED) {
+    dropSupplied();
+    flags = load<u32>(RUN_FLAGS);
   }
   if (flags & STEPPED) {
     store<u32>(RUN_FLAGS, flags & ~(STEPPED | STEPPED_TF));
@@ -179,7 +186,7 @@ function attend(): usize {
   const linear = linearRip();
   // MOV SS and POP SS suppress a breakpoint on the instruction behind them (SDM 3B 18.3.1.1)
   if ((attention & ATT_DEBUG) != 0 && (load<u32>(EFLAGS) & RF) == 0 && (load<u32>(INTERRUPTIBILITY) & 2) == 0 && instructionBreakpoint(linear) != OK) return 0;
-  const pc = single(linear, load<u32>(MODE));
+  const pc = single(linear, load<u32>(MODE), (attention & ATT_SUPPLIED) != 0);
   if (pc == 0) return 0;
   beginStep(pc);
   store<u32>(RUN_FLAGS, load<u32>(RUN_FLAGS) | STEPPED | ((load<u32>(EFLAGS) & TF) != 0 ? STEPPED_TF : 0));

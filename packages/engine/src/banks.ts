@@ -18,6 +18,7 @@ import {
   RETIRED,
 } from './layout.js';
 import { ProcessorState } from './processor-state.js';
+import { SuppliedInstruction } from './supplied-instruction.js';
 import { DIRTY_ALL, VMCS, VMCS_BYTES, V_DIRTY, V_REGION } from './vmcs-layout.js';
 
 const EVENTS_BYTES = 0x100;
@@ -35,6 +36,7 @@ class Bank {
   readonly bytes = new Uint8Array(SIZE);
   readonly state: ProcessorState;
   mmio = new Uint8Array(MMIO_LOG_ENTRY);
+  private readonly supplied = new SuppliedInstruction(this.bytes.buffer);
   /** RFLAGS: worked out when the processor's turn ends. */
   flags = 2;
 
@@ -47,7 +49,7 @@ class Bank {
         },
       },
       msrAddress: (index) => engine.exports.msrAddress(index),
-      accessesLogged: () => this.mmio[0] !== 0,
+      halfDone: () => this.mmio[0] !== 0 || this.supplied.pending,
     });
   }
 }

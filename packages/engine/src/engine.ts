@@ -46,6 +46,7 @@ import {
   XCR0,
 } from './layout.js';
 import { MmioLog } from './mmio-log.js';
+import { SuppliedInstruction } from './supplied-instruction.js';
 import { processorModule } from './module.js';
 import type { ProcessorExports } from './module.js';
 import { PageAllocator } from './page-allocator.js';
@@ -126,6 +127,7 @@ export class Engine {
   /** Fields of the current VMCS. */
   readonly vmcs: Vmcs;
   readonly mmio: MmioLog;
+  readonly supplied: SuppliedInstruction;
   /** Pages for VMX structures: VMCS regions, EPT tables, bitmaps. */
   readonly pages: PageAllocator;
   private readonly result: Translation = { gpa: -1, vector: 0, errorCode: 0 };
@@ -153,12 +155,13 @@ export class Engine {
     this.exports = instance.exports as unknown as ProcessorExports;
     this.memory = new ArrayGuestMemory(memoryBytes, this.buffer, GUEST_RAM, this.bytes.subarray(LATE_PAGES));
     this.mmio = new MmioLog(this.buffer);
+    this.supplied = new SuppliedInstruction(this.buffer);
     this.pages = new PageAllocator(this.bytes, HYPERVISOR, HYPERVISOR_BYTES);
     const { exports } = this;
     this.state = new ProcessorState(this.buffer, {
       flags: { read: () => exports.guestFlags(), write: (flags) => exports.setGuestFlags(flags) },
       msrAddress: (index) => exports.msrAddress(index),
-      accessesLogged: () => this.mmio.logged,
+      halfDone: () => this.mmio.logged || this.supplied.pending,
     });
     this.vmcs = this.state.vmcs;
 

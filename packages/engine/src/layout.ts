@@ -213,8 +213,10 @@ export const EPT_CACHE_ENTRIES = 1024; // 16 KiB
 /**
  * Memory-mapped accesses of the current instruction: the request of the last exit and what the framework has already done for it.
  * +0 u32 entries logged, +4 u32 cursor, +8 u32 set to 1 by the framework when it resumes the instruction, +12 u32 request pending,
- * +16 u64 request GPA, +24 u32 size in bytes, +28 u32 1 = write, +32 64 bytes of data to be written;
- * from +128: entries of 128 bytes with the layout of the request from its GPA on (GPA +0, size +8, write +12, data +16). ENTER makes the
+ * +16 u64 request GPA, +24 u32 size in bytes, +28 u32 kind: 1 = write, +32 64 bytes of data to be written;
+ * from +128: entries of 128 bytes with the layout of the request from its GPA on (GPA +0, size +8, kind +12, data +16). With kind + 2 the data
+ * begin with the host-physical address (u32) at which the processor does the access itself, whatever the EPT allow; kind 4 lets walks use the
+ * page of paging structures at this GPA, and the data begin with its host-physical address. ENTER makes the
  * most accesses in one instruction, 63; XSAVE goes in pieces of 64 bytes.
  */
 export const MMIO_LOG = 0x160000;
@@ -300,6 +302,13 @@ export const EPT_ROOT = 0x2478;
 export const VPID_IN_FORCE = 0x2480;
 /** u32: which of the processors that take turns on this engine this is: translations belong to one of them. */
 export const PROCESSOR = 0x2484;
+/**
+ * The instruction that the framework gives in the place of the one at RIP (assembly/supplied.ts): u32 1 while it is still to be executed, i64 the RIP
+ * that it is for, 16 bytes that begin with it.
+ */
+export const SUPPLIED = 0x2490;
+export const SUPPLIED_RIP = 0x2498;
+export const SUPPLIED_BYTES = 0x24a0;
 /** The preemption timer counts down by 1 each time this bit of the TSC changes (IA32_VMX_MISC 4:0). */
 export const TIMER_SHIFT = 5;
 

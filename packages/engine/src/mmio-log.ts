@@ -15,6 +15,10 @@ const ENTRIES = MMIO_LOG + MMIO_LOG_ENTRY;
 const DATA = 16;
 
 const PAGE_BITS = 12;
+const PAGE = 4096;
+/** Kinds of entries beside 0 (a read) and 1 (a write). */
+const LET_THROUGH = 2;
+const WALK = 4;
 
 /** A piece of a request, as a device sees it. */
 export interface MmioAccess {
@@ -114,6 +118,27 @@ export class MmioLog {
     this.words[COUNT >>> 2] = count + 1;
     this.words[RESUME >>> 2] = 1;
     this.words[REQUESTED >>> 2] = 0;
+  }
+
+  /**
+   * The processor does the request itself, at host-physical `address`, whatever the EPT allow. A read and a write of one instruction then have
+   * nothing between them.
+   */
+  letThrough(address: number): void {
+    this.words[(REQUEST >>> 2) + 3] |= LET_THROUGH;
+    this.view.setUint32(REQUEST + DATA, address, true);
+    this.complete();
+  }
+
+  /** Walks of the instruction may use a page of paging structures, which lies at host-physical `address`, whatever the EPT allow. */
+  permitWalk(gpa: number, address: number): void {
+    const { view } = this,
+      offset = address % PAGE;
+    view.setBigUint64(REQUEST, BigInt(gpa - offset), true);
+    view.setUint32(REQUEST + 8, PAGE, true);
+    view.setUint32(REQUEST + 12, WALK, true);
+    view.setUint32(REQUEST + DATA, address - offset, true);
+    this.complete();
   }
 
   /** True while accesses of an unfinished instruction are logged. */

@@ -32,8 +32,8 @@ export interface ProcessorParts {
   readonly flags: { read(): number; write(value: number): void };
   /** Where an MSR is kept; 0 for one that the processor does not keep. */
   msrAddress(index: number): number;
-  /** Accesses of a half-done instruction are logged. */
-  accessesLogged(): boolean;
+  /** Accesses of an instruction are logged, or it has been given by the framework: no event may come before it is done. */
+  halfDone(): boolean;
 }
 
 export class ProcessorState {
@@ -123,8 +123,8 @@ export class ProcessorState {
   get failedRule(): number {
     return this.words[ENTRY_RULE >>> 2];
   }
-  /** True while an instruction is half done: accesses that it has made are logged. */
-  get accessesLogged(): boolean {
-    return this.parts.accessesLogged();
+  /** True while an instruction is half done: no event may come now. */
+  get halfDone(): boolean {
+    return this.parts.halfDone();
   }
 }

@@ -52,6 +52,20 @@ const calls = async (): Promise<string[]> =>
   (await readFile(join(folder, 'calls'), 'utf8').catch(() => '')).trim().split('\n').filter(Boolean);
 
 describe('fetchDebianPackage', () => {
+  test('keeps only the files that are asked for, beside the whole package', async () => {
+    await know('linux-image-6.1.0-9-amd64', stanza('linux-image-6.1.0-9-amd64', '6.1'));
+    const name = 'linux-image-6.1.0-9-amd64';
+    const part = await fetchDebianPackage(name, { cache, only: ['boot/vmlinuz-6.1.0-9-amd64'] });
+    const whole = await fetchDebianPackage(name, { cache });
+    expect(part.root).not.toBe(whole.root);
+    expect(await readdir(join(part.root, 'boot'))).toEqual(['vmlinuz-6.1.0-9-amd64']);
+    expect(await readdir(join(part.root, '..'))).not.toContain('all');
+    await expect(fetchDebianPackage(name, { cache, only: ['boot/nothing'] })).rejects.toMatchObject({
+      code: 'GUEST_UNPACK',
+      message: expect.stringMatching(/has no file "boot\/nothing"\.$/),
+    });
+  });
+
   test('downloads, unpacks, reports its steps, and does nothing the second time', async () => {
     await know('seabios', stanza('seabios', '1.16.2-1'));
     const steps: FetchProgress[] = [];

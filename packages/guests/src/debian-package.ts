@@ -1,6 +1,7 @@
 /** Debian's packages: fetched once, unpacked in the cache. */
-import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { createHash } from 'node:crypto';
+import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { fail, isVisorkitError } from '@visorkit/core';
 import { Apt } from './apt.js';
 import type { DebianArchitecture, PackageVersion } from './apt.js';
@@ -34,6 +35,8 @@ export interface FetchOptions {
   /** Cache folder; {@link defaultCacheFolder} when nothing is said. */
   readonly cache?: string;
   readonly onProgress?: (progress: FetchProgress) => void;
+  /** Paths in the package, as `usr/bin/env`: only these are kept. A cache holds such a part beside the whole. */
+  readonly only?: readonly string[];
   /** Ends the work; the cache stays as it was. */
   readonly signal?: AbortSignal;
 }
@@ -62,7 +65,9 @@ export async function fetchDebianPackage(name: string, options: FetchOptions = {
     (step: FetchProgress['step']): FetchReport =>
     (percent, message) =>
       options.onProgress?.({ step, message, percent });
-  const target = join(cache, 'debian', arch, name);
+  const { only } = options;
+  const part = only === undefined ? '' : `+${createHash('sha256').update(only.join('\n')).digest('hex').slice(0, 8)}`;
+  const target = join(cache, 'debian', arch, `${name}${part}`);
   const cached = await readManifest(target);
   if (cached) return cached;
   await clear(cache, target); // without a manifest it is of no use
@@ -72,6 +77,7 @@ export async function fetchDebianPackage(name: string, options: FetchOptions = {
     const version = await download(apt, name, folder, report('download'));
     report('unpack')(undefined, `unpacking ${version.name} ${version.version}`);
     await unpack(folder, signal);
+    if (only !== undefined) await keep(folder, only, version.name);
     await writeFile(
       join(folder, MANIFEST),
       `${JSON.stringify({ requested: name, name: version.name, version: version.version, architecture: arch }, null, 2)}\n`,
@@ -154,6 +160,20 @@ async function unpack(folder: string, signal: AbortSignal | undefined): Promise<
       archive,
     });
   await rm(join(folder, archive));
+}
+
+/** Leaves nothing of what was unpacked but these files. */
+async function keep(folder: string, files: readonly string[], name: string): Promise<void> {
+  const root = join(folder, 'root'),
+    all = join(folder, 'all');
+  await rename(root, all);
+  for (const file of files) {
+    await mkdir(dirname(join(root, file)), { recursive: true });
+    await rename(join(all, file), join(root, file)).catch((cause: unknown) =>
+      fail('GUEST_UNPACK', `The package ${name} has no file "${file}".`, { file }, cause),
+    );
+  }
+  await rm(all, { recursive: true });
 }
 
 async function readManifest(target: string): Promise<DebianPackage | undefined> {

@@ -72,6 +72,15 @@ export class ArrayGuestMemory implements GuestMemory {
     return this.#buffer;
   }
 
+  get late(): boolean {
+    return this.#late !== undefined;
+  }
+
+  view(gpa: number, length: number): Uint8Array {
+    const at = this.#offset(gpa, length);
+    return this.#bytes.subarray(at, at + length);
+  }
+
   contains(gpa: number, length: number): boolean {
     return this.#find(gpa, length) >= 0;
   }

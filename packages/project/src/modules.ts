@@ -5,7 +5,10 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { VisorkitError, fail, isVisorkitError } from '@visorkit/core';
 
 /** What a module is to hold. */
-export type Kind = 'plugin' | 'backend';
+export type Kind = 'plugin' | 'backend' | 'profile';
+
+/** The word at the beginning of a sentence. */
+const CALLED = { plugin: 'Plugin', backend: 'Backend', profile: 'OS profile' } as const;
 
 interface Manifest {
   name?: string;
@@ -34,7 +37,7 @@ export async function loadModule(
     if (isVisorkitError(error)) throw error;
     throw new VisorkitError(
       'PLUGIN_LOAD',
-      `${what === 'plugin' ? 'Plugin' : 'Backend'} ${specifier} could not be loaded from ${file}: ${error instanceof Error ? error.message : String(error)}`,
+      `${CALLED[what]} ${specifier} could not be loaded from ${file}: ${error instanceof Error ? error.message : String(error)}`,
       { specifier, file },
       error,
     );
@@ -81,7 +84,7 @@ export function resolveModule(specifier: string, fromDir: string, what: Kind = '
 }
 
 function entryOf(path: string, specifier: string, what: Kind): string {
-  const called = `${what === 'plugin' ? 'Plugin' : 'Backend'} ${specifier}`;
+  const called = `${CALLED[what]} ${specifier}`;
   if (!existsSync(path)) fail('PLUGIN_NOT_FOUND', `${called} was not found: there is no ${path}.`, { specifier, path });
   if (statSync(path).isFile()) {
     if (!/^\.[mc]?[jt]s$/.test(extname(path))) {

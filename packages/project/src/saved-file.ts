@@ -22,7 +22,8 @@ import { VisorkitError, fail } from '@visorkit/core';
 import type { SavedMemory, SavedState, SavedVm } from '@visorkit/core';
 import { parse, stringify } from 'devalue';
 
-const MAGIC = Uint8Array.of(0x89, 0x56, 0x49, 0x53, 0x4f, 0x52, 0x0d, 0x0a);
+/** What the file of a saved VM begins with. */
+export const SAVED_MAGIC = Uint8Array.of(0x89, 0x56, 0x49, 0x53, 0x4f, 0x52, 0x0d, 0x0a);
 const VERSION = 2;
 const CHECKSUM_AT = 16;
 const HEAD_AT = 20;
@@ -64,7 +65,7 @@ export async function writeSavedVm(path: string, { state, memory }: SavedVm): Pr
   };
   const head = await compress(Buffer.from(JSON.stringify(table)), {});
   const start = Buffer.alloc(HEAD_AT);
-  start.set(MAGIC);
+  start.set(SAVED_MAGIC);
   start.writeUInt32LE(VERSION, 8);
   start.writeUInt32LE(head.length, 12);
   const body = Buffer.concat([head, ...storedStrings, ...storedMemory]);
@@ -79,7 +80,7 @@ export async function writeSavedVm(path: string, { state, memory }: SavedVm): Pr
 export async function readSavedVm(path: string): Promise<SavedVm> {
   const file = new SavedFile(path);
   const start = file.read(0, Math.min(HEAD_AT, file.length));
-  if (start.length < HEAD_AT || MAGIC.some((byte, at) => start[at] !== byte)) {
+  if (start.length < HEAD_AT || SAVED_MAGIC.some((byte, at) => start[at] !== byte)) {
     return file.refuse('it is not a saved VM; "visorkit run --save FILE" writes one');
   }
   const version = start.readUInt32LE(8);

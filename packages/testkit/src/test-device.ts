@@ -5,7 +5,7 @@ import { CaptureOutput, InterruptLines, ManualClock, MmioBus, PortBus, PushInput
 
 /** What the device asked of the machine. */
 export interface SystemRequest {
-  readonly kind: 'power-off' | 'reset' | 'exit';
+  readonly kind: 'power-off' | 'reset' | 'exit' | 'pause';
   readonly why: string;
   readonly status?: number;
 }
@@ -53,6 +53,7 @@ export function testBench(): TestBench {
       powerOff: (why) => requests.push({ kind: 'power-off', why }),
       reset: (why) => requests.push({ kind: 'reset', why }),
       exit: (status, why) => requests.push({ kind: 'exit', why, status }),
+      pause: (why) => requests.push({ kind: 'pause', why }),
     },
     advance(ns) {
       const until = clock.now() + ns;

@@ -4,25 +4,27 @@ import type { GuestMemory } from '@visorkit/core';
 import { PhysicalMemory, rangeAt } from './physical-memory.js';
 import type { MemoryWindow, PhysicalRange } from './physical-memory.js';
 
+/** Bytes of a window while content of a saved VM is still to come. */
+const PART = 64 << 10;
+
 export class LiveMemory extends PhysicalMemory {
   readonly ranges: readonly PhysicalRange[];
-  readonly #windows: readonly MemoryWindow[];
   #epoch = 0;
+  /** Windows of whole regions were given. */
+  #whole = false;
 
-  /** Memory of a VM that was restored is complete from now on. */
   constructor(private readonly memory: GuestMemory) {
     super();
-    const bytes = new Uint8Array(memory.buffer);
-    this.#windows = memory.regions.map(({ gpa, size, hostOffset }) => ({
-      bytes,
-      offset: hostOffset,
-      first: gpa,
-      end: gpa + size,
-    }));
     this.ranges = memory.regions.map(({ gpa, size }) => ({ start: gpa, end: gpa + size }));
   }
 
   override get epoch(): number {
+    if (this.#whole && this.memory.late) {
+      // A VM has been restored since
+      this.forgetWindows();
+      this.#whole = false;
+      this.#epoch++;
+    }
     return this.#epoch;
   }
 
@@ -43,6 +45,16 @@ export class LiveMemory extends PhysicalMemory {
   }
 
   windowAt(address: number): MemoryWindow | undefined {
-    return this.#windows[rangeAt(this.ranges, address)];
+    const { memory } = this;
+    const range = this.ranges[rangeAt(this.ranges, address)];
+    if (range === undefined) return undefined;
+    if (memory.late) {
+      // What is still to come is brought for what is looked at only
+      const first = Math.max(range.start, address - (address % PART));
+      const end = Math.min(range.end, first - (first % PART) + PART);
+      return { bytes: memory.view(first, end - first), offset: 0, first, end };
+    }
+    this.#whole = true;
+    return { bytes: memory.view(range.start, range.end - range.start), offset: 0, first: range.start, end: range.end };
   }
 }

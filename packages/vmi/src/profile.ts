@@ -32,18 +32,20 @@ export interface KnownRegisters {
   readonly cstar?: bigint;
 }
 
-export interface OsProfile {
+export interface OsProfile<K extends GuestKernel = GuestKernel> {
   /** As `linux`. */
   readonly name: string;
   /** What it reads, in one line. */
   readonly describe: string;
   /** Searches a memory for its kernel; undefined where there is none. Throws where there is one that cannot be read. */
-  find(memory: PhysicalMemory, known: KnownOfGuest): GuestKernel | undefined;
+  find(memory: PhysicalMemory, known: KnownOfGuest): K | undefined;
+  /** What its kernels can tell, as tables, by the name of the tool that prints each: `lsof`, `dmesg`. */
+  readonly reports: Readonly<Record<string, Report<K>>>;
 }
 
 /** Gives a profile its type; nothing else. */
-export function defineOsProfile(profile: OsProfile): OsProfile {
-  return profile;
+export function defineOsProfile<K extends GuestKernel>(profile: OsProfile<K>): OsProfile {
+  return profile as unknown as OsProfile;
 }
 
 /** A kernel in memory: a dump, or a guest at a moment. When the guest has run, what was listed before may be gone. */
@@ -66,8 +68,6 @@ export interface GuestKernel {
   processes(): Iterable<GuestProcess>;
   /** What is loaded into the kernel: modules, drivers. */
   modules(): Iterable<GuestModule>;
-  /** What else it can tell, by the name of the tool that prints it: `lsof`, `dmesg`. */
-  readonly reports: Readonly<Record<string, Report>>;
 }
 
 export interface GuestProcess {
@@ -87,17 +87,24 @@ export interface GuestModule {
   readonly size: number;
 }
 
-/** A table that a tool prints. */
-export interface Report {
+/** A table that a tool prints. `S`: what it asks, a kernel or all of a guest. */
+export interface Report<S> {
   /** What it shows, in one line. */
   readonly describe: string;
+  /** What must or may follow the tool's name: `<symbol>`, `[length]`. */
+  readonly arguments?: readonly { readonly form: string; readonly describe: string }[];
   readonly columns: readonly Column[];
-  /** One array for each row, with a cell for each column. `pids`: of these processes only, where that makes a difference. */
-  rows(options: ReportOptions): Iterable<readonly Cell[]>;
+  /** One array for each row, with a cell for each column. */
+  rows(of: S, options: ReportOptions): Iterable<readonly Cell[]>;
+  /** A row as the tool prints it where that is not a table; undefined for none. */
+  line?(row: readonly Cell[]): string;
 }
 
 export interface ReportOptions {
+  /** Of these processes only, where that makes a difference. */
   readonly pids?: readonly number[];
+  /** What followed the tool's name. */
+  readonly arguments?: readonly string[];
 }
 
 export interface Column {

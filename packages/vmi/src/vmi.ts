@@ -26,6 +26,7 @@ export class Vmi {
   readonly #profiles: readonly OsProfile[];
   readonly #known: () => KnownOfGuest;
   #kernel: GuestKernel | undefined;
+  #profile: OsProfile | undefined;
   /** The epoch in which the kernel was found, or was seen to be there still. */
   #kernelEpoch = -1;
   /** By process, and by root: what holds for one epoch. */
@@ -54,10 +55,16 @@ export class Vmi {
     const known = this.#known();
     for (const profile of this.#profiles) {
       this.#kernel = profile.find(this.memory, known);
+      this.#profile = profile;
       if (this.#kernel !== undefined) break;
     }
     this.#kernelEpoch = epoch;
     return this.#kernel;
+  }
+
+  /** The profile that found the kernel. Throws as `kernel` does. */
+  get profile(): OsProfile {
+    return this.kernel && this.#profile!;
   }
 
   /** The same; throws `VMI_NO_KERNEL` where none is found. */

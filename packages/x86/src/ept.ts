@@ -207,6 +207,12 @@ export class EptBuilder {
     }
   }
 
+  /** Sets `flags` (ACCESSED, DIRTY) of the 4 KiB page at `gpa`, splitting a large page around it. */
+  setFlags(gpa: number, flags: number): void {
+    const index = this.entryFor(gpa - (gpa % 0x1000), 1) >>> 2;
+    this.memory.words[index] = this.memory.words[index]! | flags;
+  }
+
   /** Clears `flags` (ACCESSED, DIRTY) of the leaf that maps `gpa`; true when one of them was set. */
   takeFlags(gpa: number, flags: number): boolean {
     const words = this.memory.words;

@@ -1,15 +1,16 @@
 /**
  * Speed of the software processor beside its peers, all in one run. JSON to standard output or a file, tables to standard error.
  * Usage: node dist/main.js [--rounds 3] [--passes 3] [--peers bochs,qemu|none] [--only kernels or groups] [--linux] [--out FILE]
- *                          [--kernels] [--exits] [--hello] [--views] [--restore]
- * Kernels, exits, views, apps/hello and restoring are measured; --linux adds boots of Debian's kernel. Naming --kernels, --exits, --hello,
- * --views or --restore leaves out the others.
+ *                          [--kernels] [--exits] [--hello] [--views] [--events] [--restore]
+ * Kernels, exits, views, events, apps/hello and restoring are measured; --linux adds boots of Debian's kernel. Naming --kernels, --exits, --hello,
+ * --views, --events or --restore leaves out the others.
  */
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { cpus, loadavg } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { eventsBench } from './events-bench.js';
 import type { ExitCost } from './exit-bench.js';
 import { kernelBench } from './kernel-bench.js';
 import { selection } from './kernels.js';
@@ -66,6 +67,7 @@ async function main(): Promise<void> {
       exits: { type: 'boolean' },
       hello: { type: 'boolean' },
       views: { type: 'boolean' },
+      events: { type: 'boolean' },
       restore: { type: 'boolean' },
       out: { type: 'string' },
     },
@@ -73,7 +75,8 @@ async function main(): Promise<void> {
   const rounds = count('rounds', values.rounds),
     passes = count('passes', values.passes),
     selected = selection(values.only.split(',').filter(Boolean));
-  const all = !values.kernels && !values.exits && !values.hello && !values.views && !values.restore;
+  const { kernels: k, exits: x, hello: h, views: w, events: e, restore: r } = values;
+  const all = !k && !x && !h && !w && !e && !r;
   const skipped: string[] = [],
     machines: MachineName[] = ['visorkit'];
   for (const peer of values.peers.split(',').filter((name) => name !== '' && name !== 'none')) {
@@ -96,6 +99,8 @@ async function main(): Promise<void> {
   const exits = all || values.exits ? exitCosts() : undefined;
   if (all || values.views) say('views');
   const views = all || values.views ? await viewsBench() : undefined;
+  if (all || values.events) say('events');
+  const events = all || values.events ? await eventsBench() : undefined;
   const restore = all || values.restore ? await restoreBench(Math.max(9, rounds), say) : undefined;
   const report: Report = {
     date: new Date().toISOString(),
@@ -108,6 +113,7 @@ async function main(): Promise<void> {
     ...(hello === undefined ? {} : { hello }),
     ...(exits === undefined ? {} : { exits }),
     ...(views === undefined ? {} : { views }),
+    ...(events === undefined ? {} : { events }),
     ...(restore === undefined ? {} : { restore }),
   };
   say(`\n${humanReport(report)}`);

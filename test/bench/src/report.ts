@@ -5,6 +5,7 @@ import type { LinuxResult } from './linux-bench.js';
 import type { MachineName } from './machines.js';
 import type { RestoreResult } from './restore-bench.js';
 import type { Summary } from './statistics.js';
+import type { EventCost } from './events-bench.js';
 import type { ViewCost } from './views-bench.js';
 
 export interface Report {
@@ -17,6 +18,7 @@ export interface Report {
   readonly linux?: readonly LinuxResult[];
   readonly exits?: readonly ExitCost[];
   readonly views?: readonly ViewCost[];
+  readonly events?: readonly EventCost[];
   readonly restore?: RestoreResult;
   readonly hello?: { readonly milliseconds: Summary; readonly peakKiB: Summary };
 }
@@ -122,6 +124,19 @@ export function humanReport(report: Report): string {
           name,
           number(median),
           `${number(spread * 100, 0)}%`,
+        ]),
+      ]),
+    );
+  }
+  if (report.events !== undefined) {
+    parts.push(
+      table([
+        ['event', 'ns', 'spread', 'the loop afterwards'],
+        ...report.events.map(({ name, nanoseconds: { median, spread }, afterwards }) => [
+          name,
+          number(median),
+          `${number(spread * 100, 0)}%`,
+          `${number(afterwards * 100, 0)}% of the time before`,
         ]),
       ]),
     );

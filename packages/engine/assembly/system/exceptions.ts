@@ -7,6 +7,7 @@ import { RF } from "../flags";
 import { isLongMode, unblockInterrupts, updateAttention } from "../mode";
 import { EXIT_RECORDED, NMI_UNBLOCKED, RIP_FINAL } from "../run-flags";
 import { EXIT, FAULT, JUMP, OK } from "../status";
+import { dropSupplied } from "../supplied";
 import { TYPE_HARDWARE_EXCEPTION, TYPE_NMI, TYPE_SOFTWARE_EXCEPTION, TYPE_SOFTWARE_INTERRUPT, exitException, exitTripleFault } from "../vmx/exits";
 import { interceptsException } from "../vmx/intercepts";
 import { forgetDataBreakpoints } from "./breakpoints";
@@ -61,6 +62,7 @@ function latchDebugRegisters(): void {
 export function deliverException(): i32 {
   forgetDataBreakpoints();
   clearLog(); // what follows are accesses of the delivery
+  dropSupplied();
   while (true) {
     let vector = load<u32>(EXC_VECTOR), error = load<u32>(EXC_ERROR);
     let hasError = (load<u32>(EXC_FLAGS) & 1) != 0 && protectedMode();

@@ -20,6 +20,7 @@ import { CR0_PG, EFER_LMA, EFER_LME, modeChanged, unblockInterrupts } from "../m
 import { EXIT_RECORDED } from "../run-flags";
 import { EXIT, OK } from "../status";
 import { breakpointsEnabled } from "../system/breakpoints";
+import { dropSupplied } from "../supplied";
 import { deliverEvent } from "../system/exceptions";
 import { flushTlb, selectTranslations, watchTranslations } from "../tlb";
 import {
@@ -157,6 +158,7 @@ function inject(info: u32): i32 {
   unblockInterrupts();
   store<u64>(PENDING_DEBUG, 0); // an event that vectors takes the place of pending debug exceptions (27.7.3)
   rewindLog(); // accesses of a delivery that is done again
+  dropSupplied();
   const status = deliverEvent(type, info & 0xff, load<u32>(V_ENTRY_ERROR_CODE), (info & INFO_ERROR_VALID) != 0,
     load<u32>(V_ENTRY_INSTRUCTION_LENGTH));
   if (status == EXIT) return EXIT;

@@ -24,6 +24,16 @@ export interface SymbolTable extends Iterable<GuestSymbol> {
   nearest(address: bigint): NearSymbol | undefined;
 }
 
+/** The same symbols `by` bytes higher: those of a kernel that was linked for one address and is loaded at another. See `SymbolList.moved`. */
+export function movedSymbols(table: SymbolTable, by: bigint): SymbolTable {
+  if (by === 0n) return table;
+  return (table instanceof SymbolList ? table : new SymbolList(table.source, [...table])).moved(by);
+}
+
+/** Where the upper half of a 64-bit address space begins, and of a 32-bit one. */
+const UPPER_HALF = 1n << 63n;
+const UPPER_HALF_32 = 1n << 31n;
+
 /** Symbols in a list. */
 export class SymbolList implements SymbolTable {
   #byName: Map<string, bigint> | undefined;
@@ -68,12 +78,22 @@ export class SymbolList implements SymbolTable {
     return this.symbols[Symbol.iterator]();
   }
 
-  /** The same symbols `by` bytes higher: a kernel that was linked for one address and loaded at another. */
+  /**
+   * What is no address of the kernel stays as it is: next to a kernel's own addresses in the upper half that is what lies below (offsets of per-CPU data, values), and on 32 bits
+   * absolute symbols (A) there.
+   */
   moved(by: bigint): SymbolList {
     if (by === 0n) return this;
+    const isKernel = this.symbols.some(({ address }) => address >= UPPER_HALF);
+    const stays = ({ address, type }: GuestSymbol): boolean =>
+      isKernel ? address < UPPER_HALF : (type === 'A' || type === 'a') && address < UPPER_HALF_32;
     return new SymbolList(
       this.source,
-      this.symbols.map((symbol) => ({ ...symbol, address: BigInt.asUintN(64, symbol.address + by) })),
+      this.symbols.map((symbol) =>
+        stays(symbol)
+          ? symbol
+          : { name: symbol.name, address: BigInt.asUintN(64, symbol.address + by), type: symbol.type },
+      ),
     );
   }
 }

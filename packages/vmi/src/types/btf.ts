@@ -5,6 +5,7 @@
  * Only the places of types are noted at first; a type is read when it is asked for.
  */
 import { fail } from '@visorkit/core';
+import { LazyArray, LazyPointer, LazyStructure, VOID } from './lazy-types.js';
 import type { Member, Type, TypeKind, TypeTable } from './type.js';
 
 const MAGIC = 0xeb9f;
@@ -79,6 +80,11 @@ export class Btf implements TypeTable {
   readonly #base: Btf | undefined;
   readonly #firstType: number;
   readonly #firstString: number;
+  /**
+   * Whether enums say that they are signed: pahole before 1.24 and clang before 16 do not, and their values are signed numbers (struct btf_enum). One enum that says so shows
+   * that all do.
+   */
+  #saysSigns = false;
   readonly #made = new Map<number, Type>();
   readonly #named = new Map<string, Type | undefined>();
 
@@ -90,6 +96,7 @@ export class Btf implements TypeTable {
     this.source = source;
     this.pointerSize = pointerSize;
     this.#base = base;
+    this.#saysSigns = base === undefined ? false : base.#saysSigns;
     this.#firstType = base === undefined ? 1 : base.#end;
     this.#firstString = base === undefined ? 0 : base.#firstString + base.#strings.length;
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
@@ -143,6 +150,8 @@ export class Btf implements TypeTable {
       const info = view.getUint32(at + 4, true);
       const kind = (info >>> 24) & 0x1f;
       if (kind === 0 || kind > HIGHEST_KIND) damaged(`type ${this.#firstType + count} has kind ${kind}`);
+      this.#checkName(at, this.#firstType + count);
+      if (kind === Kind.ENUM64 || (kind === Kind.ENUM && info >>> 31 !== 0)) this.#saysSigns = true;
       if (count === places.length) {
         const longer = new Int32Array(2 * count);
         longer.set(places);
@@ -154,6 +163,14 @@ export class Btf implements TypeTable {
       if (at > to) damaged(`type ${this.#firstType + count - 1} goes beyond the end of the types`);
     }
     return places.slice(0, count);
+  }
+
+  #checkName(at: number, id: number): void {
+    const name = this.#view.getUint32(at, true);
+    if (name < this.#firstString + this.#strings.length || name === 0) return;
+    const hint =
+      this.#base === undefined ? "; if it is a module's, it goes on where the kernel's ends: give that as base" : '';
+    damaged(`the name of type ${id} is at ${name}, beyond all names${hint}`);
   }
 
   #find(name: string): number | undefined {
@@ -203,23 +220,25 @@ export class Btf implements TypeTable {
       case Kind.FLOAT:
         return { ...common, size: view.getUint32(at + 8, true) };
       case Kind.POINTER:
-        return new Derived('pointer', this.pointerSize, undefined, () => this.#type(view.getUint32(at + 8, true)));
+        return new LazyPointer(this.pointerSize, () => this.#type(view.getUint32(at + 8, true)));
       case Kind.ARRAY: {
         const count = view.getUint32(at + 20, true);
         const size = this.#sizeOf(view.getUint32(at + 12, true), 0) * count;
-        return new Derived('array', size, count, () => this.#type(view.getUint32(at + 12, true)));
+        return new LazyArray(size, () => this.#type(view.getUint32(at + 12, true)), count);
       }
       case Kind.STRUCT:
       case Kind.UNION:
-        return new Structure(common.kind, common.name, view.getUint32(at + 8, true), () => this.#members(at));
+        return new LazyStructure(
+          kind === Kind.UNION ? 'union' : 'struct',
+          common.name,
+          view.getUint32(at + 8, true),
+          () => this.#members(at),
+        );
       case Kind.ENUM:
-      case Kind.ENUM64:
-        return {
-          ...common,
-          size: view.getUint32(at + 8, true),
-          signed: this.#flag(at),
-          values: this.#values(at, kind),
-        };
+      case Kind.ENUM64: {
+        const signed = this.#flag(at) || (!this.#saysSigns && this.#hasNegative(at));
+        return { ...common, size: view.getUint32(at + 8, true), signed, values: this.#values(at, kind, signed) };
+      }
       default:
         return { ...common, size: 0 };
     }
@@ -240,10 +259,15 @@ export class Btf implements TypeTable {
     });
   }
 
-  #values(at: number, kind: number): Map<string, bigint> {
+  #hasNegative(at: number): boolean {
+    const view = this.#view;
+    for (let index = 0; index < this.#count(at); index++) if (view.getInt32(at + 16 + 8 * index, true) < 0) return true;
+    return false;
+  }
+
+  #values(at: number, kind: number, signed: boolean): Map<string, bigint> {
     const view = this.#view;
     const values = new Map<string, bigint>();
-    const signed = this.#flag(at);
     for (let index = 0; index < this.#count(at); index++) {
       const value = at + 12 + index * (kind === Kind.ENUM ? 8 : 12);
       const low = view.getUint32(value + 4, true);
@@ -311,38 +335,10 @@ export class Btf implements TypeTable {
   }
 }
 
-const VOID: Type = { kind: 'void', name: '', size: 0 };
-
-/** A pointer or an array. */
-class Derived implements Type {
-  readonly name = '';
-  constructor(
-    readonly kind: 'pointer' | 'array',
-    readonly size: number,
-    readonly count: number | undefined,
-    private readonly find: () => Type,
-  ) {}
-  get target(): Type {
-    return this.find();
-  }
-}
-
-class Structure implements Type {
-  #members: readonly Member[] | undefined;
-  constructor(
-    readonly kind: TypeKind,
-    readonly name: string,
-    readonly size: number,
-    private readonly read: () => readonly Member[],
-  ) {}
-  get members(): readonly Member[] {
-    return (this.#members ??= this.read());
-  }
-}
-
 function textOf(bytes: Uint8Array, from: number): string {
-  const end = bytes.indexOf(0, from);
-  return end < 0 ? '' : String.fromCharCode(...bytes.subarray(from, Math.min(end, from + LONGEST_NAME)));
+  const part = bytes.subarray(from, from + LONGEST_NAME);
+  const end = part.indexOf(0);
+  return String.fromCharCode(...(end < 0 ? part : part.subarray(0, end)));
 }
 
 function damaged(why: string): never {

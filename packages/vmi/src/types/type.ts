@@ -62,8 +62,8 @@ export interface Field {
   readonly bits?: { readonly offset: number; readonly size: number };
 }
 
-/** Structures in structures in …: damaged types may have no end. */
-const DEEPEST = 32;
+/** Anonymous structures that are looked through for one name: no structure of a kernel has a tenth of that. */
+const MOST_ANONYMOUS = 1000;
 
 /**
  * A field by its path: `comm`, `signal.cred` through named members, `nodes[3].next` into arrays. Names that stand in anonymous members are
@@ -72,8 +72,8 @@ const DEEPEST = 32;
 export function fieldOf(type: Type, path: string): Field | undefined {
   let at: Field = { offset: 0, size: type.size, type };
   for (const part of path.split('.')) {
-    const [, name = '', indexes = ''] = /^([^[\]]+)((?:\[\d+\])*)$/.exec(part) ?? [];
-    const found = name === '' ? undefined : memberOf(at.type, name, at.offset * 8, 0);
+    const [, name = '', indexes = ''] = /^([^[\]]+)((?:\[\d{1,9}\])*)$/.exec(part) ?? [];
+    const found = name === '' ? undefined : memberOf(at.type, name, at.offset * 8, new Set());
     if (found === undefined) return undefined;
     at = found;
     for (const [, index] of indexes.matchAll(/\[(\d+)\]/g)) {
@@ -85,8 +85,10 @@ export function fieldOf(type: Type, path: string): Field | undefined {
   return at;
 }
 
-function memberOf(type: Type, name: string, base: number, depth: number): Field | undefined {
-  if (depth > DEEPEST) return undefined;
+/** `seen`: types that have been looked through. In damaged ones a structure may have itself in it, and more than once. */
+function memberOf(type: Type, name: string, base: number, seen: Set<Type>): Field | undefined {
+  if (seen.has(type) || seen.size > MOST_ANONYMOUS) return undefined;
+  seen.add(type);
   for (const member of type.members ?? []) {
     const bits = base + member.bitOffset;
     if (member.name === name) {
@@ -94,7 +96,7 @@ function memberOf(type: Type, name: string, base: number, depth: number): Field 
       return member.bitSize === 0 ? place : { ...place, bits: { offset: bits, size: member.bitSize } };
     }
     if (member.name !== '') continue;
-    const inner = memberOf(member.type, name, bits, depth + 1);
+    const inner = memberOf(member.type, name, bits, seen);
     if (inner !== undefined) return inner;
   }
   return undefined;

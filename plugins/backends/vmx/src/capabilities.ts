@@ -17,6 +17,8 @@ export const VMX_CAPABILITIES: ReadonlySet<string> = new Set([
   'ept.accessed-dirty',
   'ept.views',
   'ept.large-pages',
+  'emulation',
+  'cr-bits',
   'mtf',
   'vmfunc',
   'virtualization-exception',
@@ -60,6 +62,7 @@ function allowed(table: 'pin' | 'primary' | 'secondary' | 'exit' | 'entry', mask
 }
 
 export const VMX_CONTROLS: ControlSupport = {
+  crBits: true,
   allowed: {
     pin: allowed('pin', layout.PIN_ALLOWED),
     primary: allowed('primary', layout.PRIMARY_ALLOWED),

@@ -132,6 +132,12 @@ export class VmxMemoryView implements MemoryView {
     return pages;
   }
 
+  /** The page counts as written. */
+  noteWrite(gpa: number): void {
+    this.ept.setFlags(gpa, EptEntry.DIRTY);
+    this.written.add(pageNumber(gpa));
+  }
+
   /** Nothing counts as written. The caller flushes. */
   forgetWritten(): void {
     this.written.clear();

@@ -190,6 +190,19 @@ export class VmxMemoryViews implements MemoryViews, ViewSurroundings {
     return true;
   }
 
+  /** Host-physical address of what a vCPU's view shows at `gpa`, or of the machine's own memory there; undefined where there is none. */
+  addressOf({ index }: Pick<Vcpu, 'index'>, gpa: number, page: 'shown' | 'own'): number | undefined {
+    const view = page === 'own' ? undefined : this.#viewOf(index);
+    if (view !== undefined) return view.ept.find(gpa)?.hpa;
+    const range = this.map.at(gpa);
+    return range === undefined ? undefined : range.hpa + (gpa - range.gpa);
+  }
+
+  /** A write to `gpa` goes past the tables: it counts as one all the same. */
+  noteWrite({ index }: Pick<Vcpu, 'index'>, gpa: number): void {
+    if (this.tracking !== 'off') this.#viewOf(index)?.noteWrite(gpa);
+  }
+
   /** Empties the log of the vCPU on the engine, which is full (exit 62). False when the log is a plugin's. */
   logFull(): boolean {
     if (this.tracking !== 'log') return false;

@@ -24,7 +24,15 @@ export const VCPU_STATE = v.object({
   pieces: v.object({ done: count, size: v.pipe(count, v.maxValue(64)) }),
   tripleFault: v.boolean(),
   /** The bits of the control fields that plugins held. */
-  held: v.object({ pin: count, primary: count, secondary: count, exit: count, entry: count }),
+  held: v.object({
+    pin: count,
+    primary: count,
+    secondary: count,
+    exit: count,
+    entry: count,
+    cr0: v.optional(v.bigint()),
+    cr4: v.optional(v.bigint()),
+  }),
 });
 export type VmxVcpuState = v.InferOutput<typeof VCPU_STATE>;
 

@@ -19,6 +19,7 @@ import {
   taskSource,
 } from '@visorkit/x86';
 import type { VmxClock } from './clock.js';
+import { VmxEmulation } from './emulation.js';
 import { EventQueue } from './events.js';
 import { fillDeadline, fillExit } from './fill-exit.js';
 import type { GuestMap } from './guest-map.js';
@@ -90,6 +91,7 @@ export interface VmxVcpuParts {
 export class VmxVcpu extends VmxRegisters implements BackendVcpu {
   readonly exit = new VmExit();
   readonly vmcs: VmcsAccess;
+  readonly emulation: VmxEmulation;
   readonly #parts: VmxVcpuParts;
   readonly #banks: ProcessorBanks;
   readonly #events: EventQueue;
@@ -108,6 +110,7 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
     this.#events = new EventQueue(index, parts.banks, this.exit);
     this.#pieces = new MmioPieces(index, parts.banks);
     this.#controls = new VmcsControls(parts.banks.engine, parts.several);
+    this.emulation = new VmxEmulation(this, parts.banks, parts.views);
     this.#merged = parts.controls;
     this.setControls(parts.controls);
     const vmcs = (): VmcsAccess => parts.banks.state(index).vmcs;
@@ -146,7 +149,7 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
     for (;;) {
       if (engine.words[V_DIRTY >>> 2] !== 0) this.#syncLongMode();
       if (clock.beforeEntry()) this.#stale = true;
-      const result = engine.mmio.logged && !this.#events.queued ? this.#finishLogged() : this.#enter();
+      const result = this.state.halfDone && !this.#events.queued ? this.#finishHalfDone() : this.#enter();
       if (result === ENTER_DEADLINE) {
         if (!this.#deadlineReached()) continue;
         fillDeadline(exit);
@@ -177,6 +180,7 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
   dropExit(): void {
     this.#pieces.drop();
     this.engine.mmio.forget();
+    this.engine.supplied.drop();
   }
   setControls(controls: MergedControls): void {
     this.#merged = controls;
@@ -219,11 +223,16 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
     this.#events.requestNmiWindow(on);
   }
 
+  override setControlRegister(index: number, value: bigint): void {
+    super.setControlRegister(index, value);
+    if (index !== 3) this.#controls.showRegisters(this.engine.vmcs);
+  }
   init(): void {
     this.engine.reset(false);
+    this.#controls.showRegisters(this.engine.vmcs);
   }
   startup(vector: number): void {
-    this.engine.reset(false);
+    this.init();
     this.engine.setSegment(1, { selector: vector << 8, base: BigInt(vector << 12), limit: 0xffff, accessRights: 0x9b });
     this.engine.rip = 0n;
   }
@@ -231,6 +240,7 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
     this.#banks.forAll(applyFirmwareDefaults);
     const { engine } = this;
     applyInitialState(engine, state);
+    this.#controls.showRegisters(engine.vmcs);
     this.loadPdptes(engine.cr0, engine.cr3, engine.cr4, engine.efer); // VM entry takes them from the VMCS (SDM 3C 27.3.2.4)
   }
 
@@ -266,14 +276,15 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
       source = taskSource(qualification);
     const hasError = source === TaskSwitchSource.GATE && infoValid(idtVectoringInfo) && infoHasError(idtVectoringInfo);
     this.#retire();
-    return (
+    const done =
       this.engine.exports.performTaskSwitch(
         taskSelector(qualification),
         source,
         hasError ? 1 : 0,
         hasError ? idtVectoringErrorCode : 0,
-      ) === 0
-    );
+      ) === 0;
+    this.#controls.showRegisters(this.engine.vmcs); // CR0.TS is set
+    return done;
   }
 
   // ------------------------------------------------------------------------------------------------ entering
@@ -286,10 +297,10 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
   }
 
   /**
-   * Runs the instruction whose memory-mapped accesses are logged. Windows stay shut until it is done: an interrupt between
+   * Runs the instruction whose accesses are logged, or that a handler has given. Windows stay shut until it is done: an interrupt between
    * access and instruction would make the device be accessed twice.
    */
-  #finishLogged(): number {
+  #finishHalfDone(): number {
     const { engine } = this,
       { vmcs, words } = engine;
     engine.mmio.retry();
@@ -415,12 +426,13 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
   /** No event may come now: an instruction is half done, or a single-step trap is due first. */
   #betweenInstructions(): boolean {
     const { state } = this;
-    return !state.accessesLogged && !this.#pieces.pending && state.words[PENDING_DEBUG] === 0;
+    return !state.halfDone && !this.#pieces.pending && state.words[PENDING_DEBUG] === 0;
   }
 
   /** RIP goes behind the instruction that the framework has carried out. */
   #advance(length: number): void {
-    const { words } = this.engine;
+    const { words, supplied } = this.engine;
+    supplied.drop();
     const low = words[RIP] + length;
     words[RIP] = low;
     if (this.codeBits !== 64) words[RIP + 1] = 0;

@@ -8,6 +8,15 @@ import { FIXED_CONTROLS } from './capabilities.js';
 
 const GROUPS = Object.keys(CONTROL_FIELDS) as ControlTableName[];
 
+/** Guest/host masks (25.6.6), and the registers they are about. */
+const MASKS = [
+  ['cr0', VmcsField.CR0_MASK, VmcsField.CR0_READ_SHADOW, VmcsField.GUEST_CR0],
+  ['cr4', VmcsField.CR4_MASK, VmcsField.CR4_READ_SHADOW, VmcsField.GUEST_CR4],
+] as const;
+
+/** Bits that are written for plugins. */
+export type HeldBits = Record<ControlTableName, number> & { cr0?: bigint | undefined; cr4?: bigint | undefined };
+
 const PAUSE_LOOP = controlBits('secondary', ['pause-loop-exiting']);
 /** The two ranges of MSRs that the bitmap has a bit for; the others exit anyway. */
 const MSR_RANGES = [
@@ -22,6 +31,8 @@ export class VmcsControls {
   readonly #several: boolean;
   /** The bits of each field that were written here for plugins: all other bits are the backend's own, or required. */
   readonly #held: Record<ControlTableName, number> = { pin: 0, primary: 0, secondary: 0, exit: 0, entry: 0 };
+  /** The bits of the guest/host masks that were written here for plugins. */
+  readonly #crBits = { cr0: 0n, cr4: 0n };
   /** The page of the MSR bitmap, and what it was made from. */
   #bitmap = 0;
   #msrRead: MergedControls['msrRead'] | undefined;
@@ -33,11 +44,12 @@ export class VmcsControls {
   }
 
   /** The bits written for plugins: after a restore, plugins may hold others, and only these bits are then replaced. */
-  save(): Record<ControlTableName, number> {
-    return { ...this.#held };
+  save(): HeldBits {
+    return { ...this.#held, ...this.#crBits };
   }
-  restore(held: Record<ControlTableName, number>): void {
+  restore({ cr0 = 0n, cr4 = 0n, ...held }: HeldBits): void {
     Object.assign(this.#held, held);
+    Object.assign(this.#crBits, { cr0, cr4 });
     this.#msrRead = this.#msrWrite = undefined; // the bitmap has what the saved VM held
   }
 
@@ -61,6 +73,22 @@ export class VmcsControls {
       vmcs.write32(VmcsField.EXCEPTION_BITMAP, controls.exceptionBitmap);
     }
     this.#writeBitmap(vmcs, controls);
+    for (const [register, mask] of MASKS) {
+      const bits = controls[`${register}Bits`],
+        before = vmcs.read64(mask),
+        now = (before & ~this.#crBits[register]) | bits;
+      this.#crBits[register] = bits;
+      if (now !== before) vmcs.write64(mask, now);
+    }
+    this.showRegisters(vmcs);
+  }
+
+  /** CR0 or CR4 has been written: the guest reads the bits that plugins hold as they are now (SDM 3C 26.3). */
+  showRegisters(vmcs: Vmcs): void {
+    for (const [register, , shadow, own] of MASKS) {
+      const held = this.#crBits[register];
+      if (held !== 0n) vmcs.write64(shadow, (vmcs.read64(shadow) & ~held) | (vmcs.read64(own) & held));
+    }
   }
 
   /** The MSR bitmap lets the processor answer for the MSRs it keeps, except those that plugins hold. It exits for all others by itself. */

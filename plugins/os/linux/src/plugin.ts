@@ -1,30 +1,24 @@
-/** Introspection of the VM's own guest as a service. */
-import { GuestMemoryToken, definePlugin, token } from '@visorkit/core';
-import type { Plugin, Token } from '@visorkit/core';
-import { LiveMemory } from '@visorkit/vmi';
-import { LinuxKernel } from './linux.js';
+/** The profile, and the plugin that adds it to a VM. */
+import { definePlugin } from '@visorkit/core';
+import type { Plugin } from '@visorkit/core';
+import { OsProfilesToken, defineOsProfile } from '@visorkit/vmi';
+import { LinuxKernel } from './linux-kernel.js';
+import { LINUX_REPORTS } from './reports.js';
 
-export interface LinuxIntrospection {
-  /**
-   * Looks for a Linux kernel in the guest's memory as it is now; undefined when there is none yet. What it gives is of this moment: when the guest has run, ask
-   * again.
-   */
-  find(): LinuxKernel | undefined;
-}
+export const profile = defineOsProfile({
+  name: 'linux',
+  describe: 'Linux for x86, by what the kernel says of itself: no profile file',
+  find: (memory, known) => LinuxKernel.find(memory, known),
+  reports: LINUX_REPORTS,
+});
 
-export const LinuxIntrospectionToken: Token<LinuxIntrospection> = token('linux-introspection', '@visorkit/os-linux');
-
-/** Gives the VM the service {@link LinuxIntrospectionToken}. The guest does not notice. */
+/** Makes a VM's introspection (`VmiToken` of @visorkit/vmi) know Linux. */
 export function osLinux(): Plugin {
   return definePlugin({
     name: 'os-linux',
-    uses: { memory: GuestMemoryToken },
-    provides: [
-      {
-        token: LinuxIntrospectionToken,
-        make: ({ memory }) => ({ find: () => LinuxKernel.find(new LiveMemory(memory)) }),
-      },
-    ],
-    apply() {},
+    uses: { profiles: OsProfilesToken },
+    apply(host, { profiles }) {
+      host.onDispose(profiles.add(profile));
+    },
   });
 }

@@ -35,19 +35,59 @@ export class VmCoreInfo {
 
   /** A number that the text has in decimal. */
   number(name: string): bigint | undefined {
-    const text = this.#values.get(`NUMBER(${name})`);
-    return text !== undefined && /^-?\d+$/.test(text) ? BigInt(text) : undefined;
+    return decimal(this.#values.get(`NUMBER(${name})`));
+  }
+
+  /** Bytes of a structure. */
+  sizeOf(structure: string): number | undefined {
+    return small(this.#values.get(`SIZE(${structure})`));
+  }
+
+  /** Offset of a field in bytes, by the path that the text has: `printk_info.text_len`. */
+  offsetOf(path: string): number | undefined {
+    return small(this.#values.get(`OFFSET(${path})`));
+  }
+
+  /** A line of another kind, by its name: `CONFIG_X86_PAE`. */
+  value(name: string): string | undefined {
+    return this.#values.get(name);
   }
 }
 
 const hexadecimal = (text: string | undefined): bigint | undefined =>
   text !== undefined && /^[0-9a-f]{1,16}$/.test(text) ? BigInt(`0x${text}`) : undefined;
 
+const decimal = (text: string | undefined): bigint | undefined =>
+  text !== undefined && /^-?\d+$/.test(text) ? BigInt(text) : undefined;
+const small = (text: string | undefined): number | undefined =>
+  text !== undefined && /^\d{1,9}$/.test(text) ? Number(text) : undefined;
+
+/** Where the text stands in a page of its own, and behind the head of an ELF note: kernels since 4.14 give it such pages. */
+const IN_PAGE = [0, 24] as const;
+const PAGE = 4096;
+/** 'OSRE', as a number. */
+const BEGIN_WORD = 0x4552_534f;
+
 /**
- * Every text in memory that looks whole, in order of addresses: there are copies. Returns whether all of memory has been searched; it stops where too many places
- * have the key.
+ * Every text in memory that looks whole; there are copies, and one may come twice. The first that come are those at the start of a page, which are found by a look
+ * at each page. Returns whether all of memory has been searched; it stops where too many places have the key.
  */
 export function* findVmCoreInfo(memory: PhysicalMemory): Generator<VmCoreInfo, boolean, undefined> {
+  const text = new Uint8Array(MOST);
+  for (const { start, end } of memory.ranges) {
+    for (let page = Math.ceil(start / PAGE) * PAGE; page < end; page += PAGE) {
+      for (const place of IN_PAGE) {
+        if (memory.u32(page + place) !== BEGIN_WORD) continue;
+        const bytes = text.subarray(0, memory.read(page + place, text));
+        const info = find(bytes, 0) === 0 ? textAt(bytes, 0) : undefined;
+        if (info !== undefined) yield info;
+      }
+    }
+  }
+  return yield* searchEverywhere(memory);
+}
+
+function* searchEverywhere(memory: PhysicalMemory): Generator<VmCoreInfo, boolean, undefined> {
   let places = 0;
   const block = new Uint8Array(BLOCK + MOST);
   for (const { start, end } of memory.ranges) {

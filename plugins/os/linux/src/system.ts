@@ -1,0 +1,55 @@
+/** Facts about the kernel as a whole: how and when it was started, and who has which physical addresses. */
+import type { StructView } from '@visorkit/vmi';
+import { MOST_ELEMENTS } from './kernel.js';
+import type { KernelBase } from './kernel.js';
+
+const LONGEST = 4096;
+const NANOSECONDS = 1_000_000_000n;
+
+/** As /proc/version has it. */
+export const bannerOf = (kernel: KernelBase): string =>
+  kernel.space.text(kernel.symbol('linux_banner'), LONGEST).trimEnd();
+
+/** As /proc/cmdline has it. */
+export const commandLineOf = (kernel: KernelBase): string =>
+  kernel.space.text(kernel.pointerAt(kernel.symbol('saved_command_line')), LONGEST);
+
+/** Seconds from 1970 to the boot, as `btime` in /proc/stat. Undefined where the kernel has no copy of its clock under a name of its own. */
+export function bootTimeOf(kernel: KernelBase): bigint | undefined {
+  const at = kernel.symbols.address('shadow_timekeeper');
+  if (at === undefined) return undefined;
+  const clock = kernel.struct('timekeeper', at);
+  const nanoseconds = BigInt.asIntN(64, clock.big('offs_real') - clock.big('offs_boot'));
+  return nanoseconds / NANOSECONDS;
+}
+
+export interface LinuxResource {
+  readonly start: bigint;
+  /** The last address. */
+  readonly end: bigint;
+  readonly name: string;
+  /** 0 for the outermost. */
+  readonly depth: number;
+}
+
+/** As /proc/iomem has them. */
+export function* iomem(kernel: KernelBase): Generator<LinuxResource, void, undefined> {
+  const open: { resource: StructView; depth: number }[] = [];
+  const root = kernel.struct('resource', kernel.symbol('iomem_resource'));
+  const push = (resource: StructView | undefined, depth: number): void => {
+    if (resource !== undefined) open.push({ resource, depth });
+  };
+  push(root.follow('child'), 0);
+  for (let count = 0; open.length > 0 && count < MOST_ELEMENTS; count++) {
+    const { resource, depth } = open.pop()!;
+    const name = resource.big('name');
+    yield {
+      start: resource.big('start'),
+      end: resource.big('end'),
+      name: name === 0n ? '' : kernel.space.text(name, LONGEST),
+      depth,
+    };
+    push(resource.follow('sibling'), depth);
+    push(resource.follow('child'), depth + 1);
+  }
+}
