@@ -47,7 +47,7 @@ export interface SavedOutput {
 }
 
 /** What of an instruction is not done, when it is saved. */
-export interface SavedRest {
+export interface Unfinished {
   readonly instruction?: SavedInstruction;
   readonly output?: SavedOutput;
   readonly writes?: readonly SavedAccess[];
@@ -146,7 +146,7 @@ export abstract class ExitedInstruction extends KvmRegisters {
 
   // ------------------------------------------------------------------------------------------------ saved and begun again
   /** What is to be done of the instruction, as plain data. The vCPU itself can go on. */
-  protected saveRest(): SavedRest {
+  protected saveUnfinished(): Unfinished {
     this.settle();
     if (this.saved !== undefined) return { instruction: this.saved };
     const writes = this.#takeWrites();
@@ -171,7 +171,7 @@ export abstract class ExitedInstruction extends KvmRegisters {
     return { ...rest, instruction };
   }
 
-  protected restoreRest({ instruction, output, writes = [] }: SavedRest): void {
+  protected restoreUnfinished({ instruction, output, writes = [] }: Unfinished): void {
     this.saved = instruction;
     if (output !== undefined) {
       this.#putOutput(output);

@@ -2,7 +2,7 @@
 import { VisorkitError } from '@visorkit/core';
 import type { KvmClock } from './clock.js';
 import type { EventQueue } from './events.js';
-import type { SavedRest } from './exited-instruction.js';
+import type { Unfinished } from './exited-instruction.js';
 import type { DebugControl } from './guest-debug.js';
 import { Request, Size } from './kvm-api.js';
 import { libc } from './libc.js';
@@ -16,7 +16,9 @@ export const STATE_FORMAT = 2;
 export interface KvmVcpuState {
   format: number;
   /** What the kernel has not finished. */
-  rest: SavedRest;
+  unfinished: Unfinished;
+  /** It is to say when an interrupt can be taken. */
+  interruptWindow: boolean;
   general: Uint8Array;
   special: Uint8Array;
   /** Index and value in hexadecimal. */
@@ -101,7 +103,10 @@ export function saveRest({
   debug,
   kernelApic,
   clock,
-}: StatefulParts): Omit<KvmVcpuState, 'format' | 'rest' | 'general' | 'special' | 'taskPriority'> {
+}: StatefulParts): Omit<
+  KvmVcpuState,
+  'format' | 'unfinished' | 'interruptWindow' | 'general' | 'special' | 'taskPriority'
+> {
   return {
     msrs: msrs.save().map(([index, value]) => [index, value.toString(16)]),
     xsave: extended.load().slice(),

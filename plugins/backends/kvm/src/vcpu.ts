@@ -364,11 +364,12 @@ export class KvmVcpu extends ExitedInstruction implements BackendVcpu {
         { vcpu: this.index },
       );
     }
-    const rest = this.saveRest();
+    const unfinished = this.saveUnfinished();
     if (this.registersDirty) this.flush();
     return {
       format: STATE_FORMAT,
-      rest,
+      unfinished,
+      interruptWindow: this.#run.bytes[Run.REQUEST_INTERRUPT_WINDOW] !== 0,
       general: this.copyGeneral(),
       special: this.copySpecial(),
       taskPriority: this.#run.words[CR8],
@@ -391,7 +392,8 @@ export class KvmVcpu extends ExitedInstruction implements BackendVcpu {
     restoreRest(this.#stateful, state);
     this.#run.words[CR8] = state.taskPriority;
     this.forget();
-    this.restoreRest(state.rest);
+    this.restoreUnfinished(state.unfinished);
+    this.requestInterruptWindow(state.interruptWindow);
   }
 
   dispose(): void {
