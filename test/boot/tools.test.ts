@@ -166,6 +166,43 @@ describe.skipIf(found.missing !== '' || !existsSync(BUILT))(
           / 0 +rw +character .*\/dev\/ttyS0/,
         );
         expect(vmi('lsoff', '-s', socket).error).toMatch(/did you mean "lsof"\? \[VMI_TOOL\]/);
+        // Events, while it runs: the tool ends by itself, and takes its traps with it
+        const traced = spawn(process.execPath, [
+          BIN,
+          'vmi',
+          'trace-function',
+          'do_mkdirat',
+          '2',
+          '--count',
+          '2',
+          '--json',
+          '-s',
+          socket,
+        ]);
+        let rows = '';
+        traced.stdout.on('data', (chunk: Buffer) => {
+          rows += chunk.toString();
+        });
+        const told = new Promise((resolve) => {
+          traced.on('close', resolve);
+        });
+        let folders = 0;
+        const making = setInterval(() => child.stdin.write(`mkdir /tmp/f${folders++}\n`), 200); // until the tool has begun to listen
+        expect(await told).toBe(0);
+        clearInterval(making);
+        const [call, result] = rows
+          .trim()
+          .split('\n')
+          .map((line) => JSON.parse(line) as { call: string; result: string | null; vcpu: number });
+        expect(call).toMatchObject({
+          vcpu: 0,
+          result: null,
+          call: expect.stringMatching(/^do_mkdirat\(0xffffff9c, 0xff[0-9a-f]{14}\)$/) as string,
+        });
+        expect(result).toMatchObject({ call: 'do_mkdirat', result: '0x0' });
+        expect(vmi('trace-function', 'do_mkdir_at', '-s', socket).error).toMatch(
+          /no symbol "do_mkdir_at".*\[VMI_SYMBOL\]/,
+        );
         // The guest has gone on meanwhile
         const over = said('bye\r\n');
         child.stdin.write('echo b""ye; poweroff\n');

@@ -1,4 +1,6 @@
 /** Every listing of the guide that is not tested by a test of its own does what the guide says. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it, vi } from 'vitest';
 import { VmxBackend, vmx } from '@visorkit/backend-vmx';
@@ -10,7 +12,8 @@ import { loadPlugin, loadProject } from '@visorkit/project';
 import { CpuidTableToken, compose } from '@visorkit/machine';
 import * as machine from '@visorkit/machine';
 import { cpuidExit, fakeBackend } from '@visorkit/testkit';
-import { introspectionEvents } from '@visorkit/vmi';
+import { OsProfilesToken, VmiToken, introspection, introspectionEvents, toolOf } from '@visorkit/vmi';
+import type { OsProfile } from '@visorkit/vmi';
 
 const examples = join(import.meta.dirname, '../../docs/examples');
 const example = async <T>(file: string): Promise<T> => (await import(/* @vite-ignore */ join(examples, file))) as T;
@@ -293,6 +296,42 @@ describe('the listings', () => {
     );
     expect((await vmm.run()).exits).toMatchObject({ 'control-register': 2 });
     expect(log).toEqual(['log-cr3: vCPU 0 goes to tables at 0x5000']);
+  });
+
+  it('list-tasks, tally-os: what runs in a guest whose system a profile knows', async () => {
+    const told: string[] = [];
+    const { listTasks } = await example<{ listTasks: (tell: (text: string) => void) => Plugin }>('list-tasks.ts');
+    const { profile } = await example<{ profile: OsProfile }>('tally-os.ts');
+    const knowsTally = definePlugin({
+      name: 'os-tally',
+      uses: { profiles: OsProfilesToken },
+      apply: (host, { profiles }) => host.onDispose(profiles.add(profile)),
+    });
+    // MOV BYTE [3010H], 2; HLT: the second task begins
+    const image = new Uint8Array(0x2100);
+    image.set([0xc6, 0x06, 0x10, 0x30, 2, HLT]);
+    image.set(Buffer.from('TALLY 1\0\x01idle\0\0\0\0counter'), 0x2000);
+    await using vmm = machineOf(
+      [...image],
+      [introspection(), knowsTally, listTasks((text) => told.push(text)), ...exits()],
+    );
+    await vmm.run();
+    expect(told).toEqual(['1 idle', '2 counter']);
+    expect([...toolOf(vmm.services.get(VmiToken), 'longest').rows({})]).toEqual([[2, 'counter']]);
+  });
+
+  it('ps: what ran when a dump was made', async () => {
+    const { ps } = await example<{ ps: (path: string, profiles: readonly OsProfile[]) => Promise<string[]> }>('ps.ts');
+    const { profile } = await example<{ profile: OsProfile }>('tally-os.ts');
+    const folder = mkdtempSync(join(tmpdir(), 'visorkit-ps-'));
+    try {
+      const dump = new Uint8Array(0x4000);
+      dump.set(Buffer.from('TALLY 1\0\x07counter'), 0x3000);
+      writeFileSync(join(folder, 'tally.raw'), dump);
+      expect(await ps(join(folder, 'tally.raw'), [profile])).toEqual(['7 counter']);
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
   });
 
   it('guard-page: two writes and one are told, the fourth is done', async () => {

@@ -120,6 +120,46 @@ describe('a hidden breakpoint', () => {
     expect([hits, output]).toEqual([1, [3]]);
   });
 
+  it('on an INT3 of the guest tells both, and the guest gets its exception', async () => {
+    for (const watched of [false, true]) {
+      const seen: string[] = [];
+      const { output } = await runGuest({
+        code: [call(CODE, FUNCTION), print, hlt],
+        data: { [FUNCTION]: [...int3, ...ret], [OTHER]: [...movEax(3), 0x48, 0xcf] },
+        handlers: { 3: OTHER },
+        subscribe: ({ events }) => {
+          if (watched) events.memory({ gpa: FUNCTION, access: 'x' }, ({ offset }) => void seen.push(`x ${offset}`));
+          events.breakpointAt({ gpa: FUNCTION }, () => void seen.push('hidden'));
+          events.breakpoint({}, () => void seen.push('own'));
+        },
+      });
+      expect(output).toEqual([3]);
+      expect(seen).toEqual(watched ? ['x 0', 'hidden', 'own', 'x 1'] : ['hidden', 'own']);
+    }
+  });
+
+  it('in read-only memory is like any other', async () => {
+    const hits: number[] = [];
+    const ROM = 0xffff_0000;
+    const { output } = await runGuest({
+      code: [movEax(ROM), [0xff, 0xd0], print, movEax(ROM), [0xff, 0xd0], print, hlt], // CALL RAX
+      apply: ({ rom }) => {
+        const bytes = new Uint8Array(4096);
+        bytes.set([...movEax(5), ...ret]);
+        rom(ROM, bytes);
+      },
+      subscribe: ({ events }) => {
+        events.breakpointAt({ gpa: ROM }, ({ gpa }) => void hits.push(gpa));
+        const undo = events.breakpointAt({ gpa: ROM + 5 }, ({ gpa }) => {
+          hits.push(gpa);
+          undo();
+        });
+      },
+    });
+    expect(output).toEqual([5, 5]);
+    expect(hits).toEqual([ROM, ROM + 5, ROM]);
+  });
+
   it('may have another instruction executed, or RIP moved', async () => {
     const { output } = await runGuest({
       code: [call(CODE, FUNCTION), print, call(CODE + 7, FUNCTION + 0x10), print, hlt],
@@ -241,6 +281,22 @@ describe('the trace of a function', () => {
       ['0xb000', [4n, 3n, 5n, 6n, 55n], BigInt(at + 5)],
       ['double', 2n],
     ]);
+  });
+
+  it('takes a call for one that does not return where nothing is mapped at its return address', async () => {
+    const seen: string[] = [];
+    const { output } = await runGuest({
+      // MOV RAX, 2^40; PUSH RAX; JMP FUNCTION, which pops it and goes on
+      code: [asm.movRax(1n << 40n), [0x50], [0xe9, ...le32(FUNCTION - (CODE + 16))]],
+      data: { [FUNCTION]: [...[0x58], ...movEax(4), ...print, ...hlt] },
+      subscribe: ({ events }) => {
+        events.traceFunction(BigInt(FUNCTION), ({ returnAddress }) => void seen.push(`from ${returnAddress}`), {
+          onReturn: () => void seen.push('never'),
+        });
+      },
+    });
+    expect(output).toEqual([4]);
+    expect(seen).toEqual([`from ${1n << 40n}`]);
   });
 
   it('tells recursive calls apart, and lets go of places that nobody returns to', async () => {

@@ -64,6 +64,8 @@ export interface Parts {
   readonly views: MemoryViews;
   readonly memory: GuestMemory;
   readonly host: PluginHost;
+  /** Puts read-only memory outside RAM. */
+  readonly rom: (gpa: number, bytes: Uint8Array) => void;
 }
 
 export interface GuestOptions {
@@ -111,11 +113,12 @@ export async function machineOf(guest: GuestOptions): Promise<Machine> {
   const output: number[] = [];
   let parts!: Parts;
   const long = guest.cpus === undefined;
+  const backend = vmx();
   const plugin = definePlugin({
     name: 'guest',
     uses: { memory: GuestMemoryToken, ports: PortBusToken, views: MemoryViewsToken, events: VmiEventsToken },
     apply(host, { memory, ports, views, events }) {
-      parts = { events, views, memory, host };
+      parts = { events, views, memory, host, rom: (gpa, bytes) => backend.mapRom(gpa, bytes) };
       const port = {
         readPort: () => 0x1234,
         writePort: (_port: number, _size: number, value: number) => void output.push(value),
@@ -151,7 +154,7 @@ export async function machineOf(guest: GuestOptions): Promise<Machine> {
     },
   });
   const vmm = compose({
-    backend: vmx(),
+    backend,
     memory: '1M',
     time: 'virtual',
     ...(guest.cpus === undefined ? {} : { cpus: guest.cpus }),

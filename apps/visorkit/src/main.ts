@@ -123,6 +123,7 @@ function program(end: (status: number) => void): Command {
       collect,
     )
     .option('--json', 'a line of JSON for each row')
+    .option('--count <number>', 'end after so many rows')
     .option('--kernel <file>', 'start this, and ask when its run ends; options as in run')
     .option('--firmware <file>', 'as in run')
     .option('--initrd <file>', 'as in run')

@@ -40,6 +40,15 @@ export function tableOf(columns: readonly Column[], rows: readonly (readonly Cel
   );
 }
 
+/** A row on its own, as `TITLE value` one behind the other; what is not there is left out. */
+export function lineOf(columns: readonly Column[], row: readonly Cell[]): string {
+  return columns
+    .map((column, at) => ({ title: column.title.toLowerCase(), text: cellText(row[at], column) }))
+    .filter(({ text }) => text !== '')
+    .map(({ title, text }) => `${title} ${text}`)
+    .join('  ');
+}
+
 /** An object with a key for each column, its title in small letters: addresses as text in hexadecimal, with 0x before them. */
 export function jsonOf(columns: readonly Column[], row: readonly Cell[]): string {
   return JSON.stringify(

@@ -1,13 +1,13 @@
 /** `visorkit vmi`: a tool of introspection, on a dump, on a running VM, or on one that is started for it. */
-import { definePlugin, fail } from '@visorkit/core';
-import { askIntrospector, openDumpFile, openSymbolFile, runTool } from '@visorkit/project';
+import { SystemControlToken, definePlugin, fail } from '@visorkit/core';
+import { askIntrospector, openDumpFile, openSymbolFile, runTool, watchTool } from '@visorkit/project';
 import type { ToolAnswer, ToolRequest, ToolRow } from '@visorkit/project';
-import { Vmi, VmiToken, introspection, toolList } from '@visorkit/vmi';
-import type { KnownOfGuest, OsProfile } from '@visorkit/vmi';
+import { Vmi, VmiEventsToken, VmiToken, WATCHES, introspection, toolList } from '@visorkit/vmi';
+import type { Column, KnownOfGuest, OsProfile } from '@visorkit/vmi';
 import { addProfiles, profiles } from './profiles.js';
 import type { RunFlags } from './run-command.js';
 import { writeAll } from './serial.js';
-import { jsonOf, tableOf } from './tables.js';
+import { jsonOf, lineOf, tableOf } from './tables.js';
 import { whole } from './values.js';
 
 /** Options as commander gives them. */
@@ -18,6 +18,7 @@ export interface VmiFlags extends RunFlags {
   profile?: string[];
   symbols?: string[];
   json?: boolean;
+  count?: string;
 }
 
 /** Where there is no terminal, lines are as long as they are. */
@@ -44,8 +45,11 @@ export async function vmiCommand(tool: string | undefined, given: readonly strin
       `${named.length === 0 ? 'No guest is named' : `${named.map(([name]) => name).join(' and ')} name several guests`}: give one of --dump FILE, --socket PATH of a running VM, or --kernel and other options of run for a VM to start.`,
       { options: Object.keys(sources) },
     );
-  if (socket !== undefined) await print(await askIntrospector(socket, request), flags);
-  else if (dump !== undefined) {
+  if (socket !== undefined) {
+    const lost = (rows: number): void =>
+      writeAll(2, Buffer.from(`visorkit: ${rows} events came faster than they could be told.\n`));
+    await print({ ...(await askIntrospector(socket, request, lost)), live: tool in WATCHES }, flags);
+  } else if (dump !== undefined) {
     using file = await openDumpFile(dump);
     const known = { ...file.known, ...knownOf(flags.symbols) };
     const vmi = new Vmi(file.memory, { profiles: await profiles(flags.profile), known: () => known });
@@ -63,20 +67,36 @@ function knownOf(paths: readonly string[] = []): KnownOfGuest {
   return { ...(symbols === undefined ? {} : { symbols }), ...(types === undefined ? {} : { types }), values };
 }
 
-/** Starts a VM, and asks when its run ends: at a limit, or because the guest has done something. */
+/** Starts a VM. A tool of events tells while it runs; another one is asked when its run ends: at a limit, or because the guest has done something. */
 async function onRun(request: ToolRequest, flags: VmiFlags): Promise<number> {
   const { runCommand } = await import('./run-command.js');
   const known = await profiles(flags.profile);
+  const most = countOf(flags);
+  const isWatch = request.tool in WATCHES;
   let asked: Promise<void> | undefined;
   const status = await runCommand({ serial: 'none', ...flags }, [
     introspection(knownOf(flags.symbols)),
     addProfiles(known),
     definePlugin({
       name: 'vmi-command',
-      uses: { vmi: VmiToken },
-      apply(host, { vmi }) {
+      uses: { vmi: VmiToken, events: VmiEventsToken, system: SystemControlToken },
+      apply(host, { vmi, events, system }) {
+        let told = 0;
+        const begin = (): void => {
+          if (asked !== undefined || !isWatch) return;
+          let columns: readonly Column[] = [];
+          const tell = (row: ToolRow): void => {
+            if (told++ < most) printRow(columns, row, flags);
+            if (told === most) system.exit(0, `${request.tool} has told ${most} events`);
+          };
+          asked = Promise.resolve();
+          columns = watchTool(vmi, events, request, tell)?.columns ?? [];
+        };
+        host.hooks.started.tap(begin);
+        host.hooks.resumed.tap(begin); // of a VM that was restored
         // Read at once, while the guest is there; printed when the run's own words are out
         host.hooks.paused.tap(() => {
+          if (isWatch) return flush();
           const { columns, rows } = runTool(vmi, request);
           asked = print({ columns, rows: [...rows] }, flags);
         });
@@ -87,14 +107,26 @@ async function onRun(request: ToolRequest, flags: VmiFlags): Promise<number> {
   return asked === undefined ? status : 0;
 }
 
-async function print({ columns, rows }: ToolAnswer, { json }: VmiFlags): Promise<void> {
-  const collected: ToolRow['cells'][] = [];
-  for await (const { cells, line } of rows) {
-    if (json === true) say(jsonOf(columns, cells));
-    else if (line !== undefined) say(line);
-    else collected.push(cells);
+const countOf = ({ count }: VmiFlags): number =>
+  count === undefined ? Infinity : whole('--count', count, 1, Number.MAX_SAFE_INTEGER);
+
+/** A row that is not to wait for others: of an event, or in a form of its own. */
+function printRow(columns: readonly Column[], { cells, line }: ToolRow, { json }: VmiFlags): void {
+  if (json === true) say(jsonOf(columns, cells));
+  else say(line ?? lineOf(columns, cells));
+}
+
+async function print({ columns, rows, live = false }: ToolAnswer & { live?: boolean }, flags: VmiFlags): Promise<void> {
+  const table: ToolRow['cells'][] = [];
+  const most = countOf(flags);
+  let left = most;
+  for await (const row of rows) {
+    if (live || flags.json === true || row.line !== undefined) printRow(columns, row, flags);
+    else table.push(row.cells);
+    if (live) flush();
+    if (--left === 0) break;
   }
-  if (json !== true && collected.length > 0) for (const line of tableOf(columns, collected, width())) say(line);
+  if (table.length > 0) for (const line of tableOf(columns, table, width())) say(line);
   flush();
 }
 

@@ -2,8 +2,8 @@
 export * from './commands.js';
 export * from './config.js';
 export { FileSource } from './file-source.js';
-export { askIntrospector, introspector, runTool } from './introspector.js';
-export type { ToolAnswer, ToolRequest, ToolRow } from './introspector.js';
+export { introspector } from './introspector.js';
+export { askIntrospector } from './introspector-client.js';
 export * from './load-backend.js';
 export * from './load-plugin.js';
 export { loadOsProfile, osProfileOf, osProfilePackage } from './load-os-profile.js';
@@ -14,3 +14,5 @@ export type { OpenDump } from './open-dump.js';
 export { openSymbolFile } from './symbol-file.js';
 export type { SymbolFile, SymbolFileOptions, SymbolFileKind } from './symbol-file.js';
 export { readSavedVm, writeSavedVm } from './saved-file.js';
+export { runTool, watchTool } from './tool-protocol.js';
+export type { ToolAnswer, ToolRequest, ToolRow } from './tool-protocol.js';

@@ -37,6 +37,7 @@ export type BreakpointPlace = {
 );
 
 const CS = 1;
+const INT3 = 0xcc;
 const ROOT = ~0xfffn & ((1n << 52n) - 1n);
 
 export class HiddenBreakpoints {
@@ -48,12 +49,13 @@ export class HiddenBreakpoints {
   readonly #answer = new Answer();
   readonly #used: WhileUsed;
   #followsMemory = false;
+  #live: LiveMemory | undefined;
 
   constructor(around: EventSurroundings, memory: MemoryEvents, exceptions: ExceptionEvents) {
     this.#around = around;
     this.#memory = memory;
-    exceptions.hidden = (vcpu) => this.#hit(vcpu, around.views.current(vcpu));
-    memory.fetched = (vcpu, view) => this.#hit(vcpu, view) !== undefined;
+    exceptions.hidden = (vcpu) => this.#hit(vcpu, around.views.current(vcpu), true);
+    memory.fetched = (vcpu, view) => this.#hit(vcpu, view, false) !== undefined;
     this.#used = new WhileUsed(() => {
       this.#followMemory(around.memory);
       const release = around.host.controls.hold({ exceptions: [3] });
@@ -106,14 +108,20 @@ export class HiddenBreakpoints {
     });
   }
 
-  /** A vCPU is at a breakpoint, or not (undefined). */
-  #hit(vcpu: Vcpu, view: MemoryView): Outcome | undefined {
+  /**
+   * A vCPU is at a breakpoint, or not (undefined). `raised`: INT3 has been executed, which may be the guest's own: behind the hit it is told and delivered as
+   * any other.
+   */
+  #hit(vcpu: Vcpu, view: MemoryView, raised: boolean): Outcome | undefined {
     const places = this.#places.get(view);
     if (places === undefined) return undefined;
     const linear = vcpu.codeBits === 64 ? vcpu.rip : (vcpu.getSegment(CS).base + vcpu.rip) & 0xffff_ffffn;
     const gpa = vcpu.translate(linear, 'probe'),
       here = places.get(gpa);
     if (here === undefined) return undefined;
+    const { memory } = this.#around,
+      own = memory.contains(gpa, 1) && memory.readU8(gpa) === INT3;
+    if (own && !raised) return undefined; // it is let through, and then raised
     const event = this.#event,
       answer = this.#answer.clear();
     event.vcpu = vcpu;
@@ -122,26 +130,27 @@ export class HiddenBreakpoints {
     this.#around.carryOut(answer, vcpu);
     if (answer.moved) return RETRY;
     if (answer.instruction !== undefined) vcpu.emulation!.execute(answer.instruction);
+    else if (own) return undefined;
     else vcpu.emulation!.executeOwn();
     return RETRY;
   }
 
   #find(linear: bigint, root: bigint | number | undefined): number {
     const [vcpu] = this.#around.host.vcpus;
-    const gpa =
-      root === undefined
-        ? vcpu.translate(linear, 'probe')
-        : (new AddressSpace(
-            new LiveMemory(this.#around.memory),
-            AddressSpace.of(new LiveMemory(this.#around.memory), vcpu).mode,
-            Number(BigInt(root) & ROOT),
-          ).translate(linear) ?? -1);
+    const gpa = root === undefined ? vcpu.translate(linear, 'probe') : this.#lookUp(vcpu, linear, root);
     if (gpa < 0)
       fail(
         'VMI_BREAKPOINT_PLACE',
         `Linear 0x${linear.toString(16)} is not mapped ${root === undefined ? 'where vCPU 0 is now; a root may be given' : `by the tables at 0x${root.toString(16)}`}.`,
       );
     return gpa;
+  }
+
+  #lookUp(vcpu: Vcpu, linear: bigint, root: bigint | number): number {
+    const live = (this.#live ??= new LiveMemory(this.#around.memory));
+    live.advance();
+    const { mode } = AddressSpace.of(live, vcpu);
+    return new AddressSpace(live, mode, Number(BigInt(root) & ROOT)).translate(linear) ?? -1;
   }
 
   /** Devices, loaders and handlers write memory past the views. Memory's listeners stay, so there is one for good. */

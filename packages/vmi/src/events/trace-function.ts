@@ -97,7 +97,8 @@ export function traceFunction(
         cr3,
       };
       onCall(call);
-      returns?.await(call, vcpu.rsp);
+      const back = stack.physical(call.returnAddress);
+      if (back !== undefined) returns?.await(call, vcpu.rsp, back);
     },
     { name: `calls of ${name}`, ...subscribe },
   );
@@ -119,6 +120,12 @@ class Stack {
   ) {
     this.#space = AddressSpace.of(memory, vcpu);
     this.#top = size === 8 ? vcpu.rsp : vcpu.rsp & 0xffff_ffffn;
+  }
+
+  /** Where a linear address lies in memory; undefined where it does not. */
+  physical(linear: bigint): number | undefined {
+    const at = this.#space.translate(linear);
+    return at === undefined || this.memory.u8(at) < 0 ? undefined : at;
   }
 
   /** 0 where nothing is mapped. */
@@ -143,8 +150,9 @@ function argumentsOf(vcpu: Vcpu, stack: Stack, count: number, convention: Callin
 /** Calls that have not returned yet, and the breakpoints where they will. */
 class Returns {
   /** By the stack pointer that a call returns with and its CR3, the oldest first. */
-  readonly #calls = new Map<string, FunctionCall>();
-  readonly #places = new Map<bigint, { calls: number; readonly undo: Undo }>();
+  readonly #calls = new Map<string, { readonly call: FunctionCall; readonly back: number }>();
+  /** By guest-physical address. */
+  readonly #places = new Map<number, { calls: number; readonly undo: Undo }>();
 
   constructor(
     private readonly events: Breakpoints,
@@ -152,27 +160,22 @@ class Returns {
     private readonly options: SubscribeOptions,
   ) {}
 
-  await(call: FunctionCall, rsp: bigint): void {
+  /** `back`: the guest-physical return address. */
+  await(call: FunctionCall, rsp: bigint, back: number): void {
     const key = keyOf(call.cr3, rsp + (call.vcpu.codeBits === 64 ? 8n : 4n));
     const before = this.#calls.get(key);
-    if (before !== undefined) this.#forget(key, before); // its frame is gone
-    let place = this.#places.get(call.returnAddress);
+    if (before !== undefined) this.#forget(key, before.back); // its frame is gone
+    let place = this.#places.get(back);
     if (place === undefined) {
-      const undo = this.events.breakpointAt(
-        { linear: call.returnAddress, root: call.cr3 },
-        (event) => this.#back(event),
-        {
-          name: `returns of ${call.name}`,
-          ...this.options,
-        },
-      );
-      this.#places.set(call.returnAddress, (place = { calls: 0, undo }));
+      const name = `returns of ${call.name}`;
+      const undo = this.events.breakpointAt({ gpa: back }, (event) => this.#back(event), { name, ...this.options });
+      this.#places.set(back, (place = { calls: 0, undo }));
     }
     place.calls++;
-    this.#calls.set(key, call);
+    this.#calls.set(key, { call, back });
     if (this.#calls.size > MOST_CALLS) {
-      const [oldest] = this.#calls;
-      this.#forget(...oldest);
+      const [[oldest, { back: place }]] = this.#calls;
+      this.#forget(oldest, place);
     }
   }
 
@@ -184,18 +187,18 @@ class Returns {
 
   #back({ vcpu, cr3 }: BreakpointEvent): void {
     const key = keyOf(cr3, vcpu.rsp),
-      call = this.#calls.get(key);
+      awaited = this.#calls.get(key);
     // Others come by here too: what has the same return address, but another stack
-    if (call === undefined || call.returnAddress !== vcpu.rip) return;
-    this.#forget(key, call);
-    this.onReturn(vcpu.codeBits === 64 ? vcpu.rax : vcpu.rax & 0xffff_ffffn, call);
+    if (awaited === undefined || awaited.call.returnAddress !== vcpu.rip) return;
+    this.#forget(key, awaited.back);
+    this.onReturn(vcpu.codeBits === 64 ? vcpu.rax : vcpu.rax & 0xffff_ffffn, awaited.call);
   }
 
-  #forget(key: string, { returnAddress }: FunctionCall): void {
+  #forget(key: string, back: number): void {
     this.#calls.delete(key);
-    const place = this.#places.get(returnAddress);
+    const place = this.#places.get(back);
     if (place === undefined || --place.calls > 0) return;
-    this.#places.delete(returnAddress);
+    this.#places.delete(back);
     place.undo();
   }
 }

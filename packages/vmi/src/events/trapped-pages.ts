@@ -105,6 +105,12 @@ export class TrappedView<T extends Trap> {
   refresh(page: number): void {
     const state = this.pages.get(page);
     if (state?.shadow === undefined) return;
+    if (!this.memory.contains(page * PAGE, PAGE)) {
+      // Read-only memory outside of RAM
+      this.#hideShadow(page, state);
+      this.#show(page, state);
+      return;
+    }
     const bytes = this.memory.read(page * PAGE, PAGE);
     for (const offset of state.breakpoints.keys()) bytes[offset] = INT3[0];
     state.shadow.write(bytes);

@@ -338,7 +338,9 @@ export abstract class VmxRegisters {
 
   private setCr3(value: bigint): void {
     const { engine } = this;
-    this.loadPdptes(engine.cr0, value, engine.cr4, engine.efer);
+    // In IA-32e mode, where it is written at every change of process, there are none
+    if ((engine.words[layout.EFER >>> 2] & Number(Efer.LMA)) === 0)
+      this.loadPdptes(engine.cr0, value, engine.cr4, engine.efer);
     engine.cr3 = value;
   }
 
