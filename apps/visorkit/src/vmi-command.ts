@@ -1,8 +1,18 @@
 /** `visorkit vmi`: a tool of introspection, on a dump, on a running VM, or on one that is started for it. */
+import { resolve } from 'node:path';
 import { SystemControlToken, definePlugin, fail } from '@visorkit/core';
-import { askIntrospector, openDumpFile, openSymbolFile, runTool, watchTool } from '@visorkit/project';
+import {
+  DUMP_TOOL,
+  DUMP_TOOL_USAGE,
+  askIntrospector,
+  dumpTool,
+  openDumpFile,
+  openSymbolFile,
+  runTool,
+  watchTool,
+} from '@visorkit/project';
 import type { ToolAnswer, ToolRequest, ToolRow } from '@visorkit/project';
-import { Vmi, VmiEventsToken, VmiToken, WATCHES, introspection, toolList } from '@visorkit/vmi';
+import { Vmi, VmiEventsToken, VmiToken, WATCHES, dumpCpuOf, introspection, toolList } from '@visorkit/vmi';
 import type { Column, KnownOfGuest, OsProfile } from '@visorkit/vmi';
 import { addProfiles, profiles } from './profiles.js';
 import type { RunFlags } from './run-command.js';
@@ -33,7 +43,8 @@ export async function vmiCommand(tool: string | undefined, given: readonly strin
   }
   const request: ToolRequest = {
     tool,
-    arguments: given,
+    // A path is seen from here, wherever it is opened
+    arguments: tool === DUMP_TOOL ? given.map((word, at) => (at === 0 ? resolve(word) : word)) : given,
     ...(flags.pid === undefined ? {} : { pids: flags.pid.map((pid) => whole('--pid', pid, 0, HIGHEST_PID)) }),
   };
   const { dump, socket, kernel, firmware, restore } = flags;
@@ -51,9 +62,10 @@ export async function vmiCommand(tool: string | undefined, given: readonly strin
     await print({ ...(await askIntrospector(socket, request, lost)), live: tool in WATCHES }, flags);
   } else if (dump !== undefined) {
     using file = await openDumpFile(dump);
-    const known = { ...file.known, ...knownOf(flags.symbols) };
+    const given = knownOf(flags.symbols);
+    const known = { ...file.known, ...given, values: { ...file.known.values, ...given.values } };
     const vmi = new Vmi(file.memory, { profiles: await profiles(flags.profile), known: () => known });
-    await print(runTool(vmi, request), flags);
+    await print(tool === DUMP_TOOL ? await dumpTool(vmi, request) : runTool(vmi, request), flags);
   } else return onRun(request, flags);
   return 0;
 }
@@ -97,6 +109,10 @@ async function onRun(request: ToolRequest, flags: VmiFlags): Promise<number> {
         // Read at once, while the guest is there; printed when the run's own words are out
         host.hooks.paused.tap(() => {
           if (isWatch) return flush();
+          if (request.tool === DUMP_TOOL) {
+            asked = dumpTool(vmi, request, host.vcpus.map(dumpCpuOf)).then((answer) => print(answer, flags));
+            return;
+          }
           const { columns, rows } = runTool(vmi, request);
           asked = print({ columns, rows: [...rows] }, flags);
         });
@@ -135,6 +151,7 @@ async function list(known: readonly OsProfile[]): Promise<void> {
     say(`Tools for ${of}:`);
     for (const [name, { describe, arguments: parts = [] }] of Object.entries(tools))
       say(`  ${[name, ...parts.map(({ form }) => form)].join(' ').padEnd(28)} ${describe}`);
+    if (of === 'every guest') say(`  ${DUMP_TOOL_USAGE.form.padEnd(28)} ${DUMP_TOOL_USAGE.describe}`);
     say('');
   }
   flush();

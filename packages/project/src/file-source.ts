@@ -36,6 +36,8 @@ export class FileSource implements ByteSource, Disposable {
 
   read(at: number, target: Uint8Array): void {
     try {
+      // Its descriptor may be another file's by now
+      if (!this.#isOpen) throw new Error('it was closed');
       if (this.#whole !== undefined && at + target.length <= this.length) {
         target.set(this.#whole.subarray(at, at + target.length));
         return;

@@ -2,6 +2,7 @@
 export * from './commands.js';
 export * from './config.js';
 export { FileSource } from './file-source.js';
+export { DUMP_TOOL, DUMP_TOOL_USAGE, dumpTool } from './dump-tool.js';
 export { introspector } from './introspector.js';
 export { askIntrospector } from './introspector-client.js';
 export * from './load-backend.js';
@@ -16,3 +17,4 @@ export type { SymbolFile, SymbolFileOptions, SymbolFileKind } from './symbol-fil
 export { readSavedVm, writeSavedVm } from './saved-file.js';
 export { runTool, watchTool } from './tool-protocol.js';
 export type { ToolAnswer, ToolRequest, ToolRow } from './tool-protocol.js';
+export { writeDumpFile } from './write-dump.js';

@@ -3,9 +3,10 @@ import { chmodSync, lstatSync, rmSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import type { Server, Socket } from 'node:net';
 import { VisorkitError, definePlugin, fail } from '@visorkit/core';
-import type { Plugin, Undo } from '@visorkit/core';
-import { VmiEventsToken, VmiToken } from '@visorkit/vmi';
+import type { Plugin, Undo, Vcpu } from '@visorkit/core';
+import { VmiEventsToken, VmiToken, dumpCpuOf } from '@visorkit/vmi';
 import type { Vmi, VmiEvents } from '@visorkit/vmi';
+import { DUMP_TOOL, dumpTool } from './dump-tool.js';
 import { errorMessage, rowMessage, runTool, textOf, watchTool } from './tool-protocol.js';
 import type { Message, ToolRequest } from './tool-protocol.js';
 
@@ -21,7 +22,7 @@ export function introspector({ path }: { readonly path: string }): Plugin {
         server = await listen(path, (socket) => {
           open.add(socket);
           socket.on('close', () => open.delete(socket));
-          serve(socket, vmi, events);
+          serve(socket, { vmi, events, vcpus: host.vcpus });
         });
       });
       host.onDispose(() => {
@@ -100,7 +101,14 @@ const PIECE = 64 << 10;
 /** Bytes that may wait for who asks: a guest makes events faster than a slow reader takes them. */
 const MOST_WAITING = 16 << 20;
 
-function serve(socket: Socket, vmi: Vmi, events: VmiEvents): void {
+/** What is asked. */
+interface Guest {
+  readonly vmi: Vmi;
+  readonly events: VmiEvents;
+  readonly vcpus: readonly Vcpu[];
+}
+
+function serve(socket: Socket, guest: Guest): void {
   const watched: Undo[] = [];
   const out = new Outbox(socket);
   socket.unref();
@@ -117,17 +125,15 @@ function serve(socket: Socket, vmi: Vmi, events: VmiEvents): void {
     for (let end = text.indexOf('\n'); end >= 0; end = text.indexOf('\n')) {
       const line = text.slice(0, end);
       text = text.slice(end + 1);
-      try {
-        answer(out, vmi, events, requestOf(line), watched);
-      } catch (error) {
-        out.say(errorMessage(error));
-      }
-      out.flush();
+      answer(out, guest, line, watched)
+        .catch((error: unknown) => out.say(errorMessage(error)))
+        .finally(() => out.flush());
     }
   });
 }
 
-function answer(out: Outbox, vmi: Vmi, events: VmiEvents, request: ToolRequest, watched: Undo[]): void {
+async function answer(out: Outbox, { vmi, events, vcpus }: Guest, line: string, watched: Undo[]): Promise<void> {
+  const request = requestOf(line);
   // Told while the guest runs, from inside its exits
   const watch = watchTool(vmi, events, request, (row) => out.event(rowMessage(row)));
   if (watch !== undefined) {
@@ -135,9 +141,10 @@ function answer(out: Outbox, vmi: Vmi, events: VmiEvents, request: ToolRequest, 
     out.say({ columns: watch.columns });
     return;
   }
-  const { columns, rows } = runTool(vmi, request);
+  const { columns, rows } =
+    request.tool === DUMP_TOOL ? await dumpTool(vmi, request, vcpus.map(dumpCpuOf)) : runTool(vmi, request);
   out.say({ columns });
-  for (const row of rows) out.say(rowMessage(row));
+  for await (const row of rows) out.say(rowMessage(row));
   out.say({ end: true });
 }
 

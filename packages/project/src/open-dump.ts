@@ -1,32 +1,93 @@
 /** Opens memory dumps and saved VMs by path. */
+import { existsSync } from 'node:fs';
+import { inflateSync } from 'node:zlib';
+import { VisorkitError, isVisorkitError } from '@visorkit/core';
 import { layoutMemory } from '@visorkit/machine';
 import { SavedVmMemory, openDump } from '@visorkit/vmi';
-import type { KnownOfGuest, PhysicalMemory } from '@visorkit/vmi';
+import type { Dump, DumpFormat, DumpHints, KnownOfGuest } from '@visorkit/vmi';
 import { FileSource } from './file-source.js';
-import { SAVED_MAGIC, readSavedVm } from './saved-file.js';
+import { isSavedVm, readSavedVm } from './saved-file.js';
 
-export interface OpenDump extends Disposable {
-  /** `elf-core`, `lime`, `raw`, …, or `saved-vm`. */
-  readonly format: string;
-  readonly memory: PhysicalMemory;
-  /** What the file says of the guest besides. */
+/** A dump whose file is open until it is disposed of. */
+export interface OpenDump extends Dump, Disposable {
+  /** What the hints say, as OS profiles take it: registers of the first processor, fields of a Windows header by their names, VMCOREINFO. */
   readonly known: KnownOfGuest;
 }
 
-/** Recognises the file by its content. Throws `FILE_UNREADABLE`, `VMI_DUMP`, and for a saved VM `SAVED_FILE`. */
-export async function openDumpFile(path: string): Promise<OpenDump> {
-  const file = new FileSource(path);
+/** VMware's files that belong together, by the ends of their names. */
+const BESIDE: readonly [RegExp, readonly string[]][] = [
+  [/\.vmem$/i, ['.vmss', '.vmsn']],
+  [/\.vms[sn]$/i, ['.vmem']],
+];
+
+/**
+ * Opens a memory dump of any format of `@visorkit/vmi`, or a VM that this project saved (format "saved-vm"). The format is recognised by content; what VMware keeps in a
+ * second file is looked for beside the first. Dispose of it to close the files: what was not read before can then not be read. Throws `FILE_UNREADABLE`
+ * for a file that cannot be read, `VMI_DUMP` for one whose headers make no sense, `SAVED_FILE` for a saved VM that is damaged.
+ */
+export async function openDumpFile(path: string, formats?: readonly DumpFormat[]): Promise<OpenDump> {
+  const open: FileSource[] = [];
+  const close = (): void => {
+    for (const file of open.splice(0)) file[Symbol.dispose]();
+  };
   try {
-    const start = Buffer.alloc(Math.min(SAVED_MAGIC.length, file.length));
-    file.read(0, start);
-    if (!start.equals(SAVED_MAGIC))
-      return { ...openDump(file), known: {}, [Symbol.dispose]: () => file[Symbol.dispose]() };
+    const file = new FileSource(path);
+    open.push(file);
+    if (isSavedVm(file)) {
+      close();
+      return await openSavedVm(path);
+    }
+    const other = besideOf(path);
+    const beside = other === undefined ? undefined : new FileSource(other);
+    if (beside !== undefined) open.push(beside);
+    const dump = openDump(file, { inflate, ...(beside && { beside }), ...(formats && { formats }) });
+    return { ...dump, known: knownOf(dump.hints), [Symbol.dispose]: close };
   } catch (error) {
-    file[Symbol.dispose]();
-    throw error;
+    close();
+    if (!isVisorkitError(error) || error.code !== 'VMI_DUMP') throw error;
+    throw new VisorkitError('VMI_DUMP', `${path}: ${error.message}`, { path }, error);
   }
-  file[Symbol.dispose]();
+}
+
+/** Node's zlib is 1.6 times as fast as portable code. Its default chunks are larger than a page. */
+const inflate = (bytes: Uint8Array, length: number): Uint8Array =>
+  inflateSync(bytes, { chunkSize: Math.max(length, 64), maxOutputLength: length });
+
+async function openSavedVm(path: string): Promise<OpenDump> {
   const saved = await readSavedVm(path);
   const ranges = layoutMemory(saved.state.composition.memory).map(({ gpa, size }) => ({ start: gpa, end: gpa + size }));
-  return { format: 'saved-vm', memory: new SavedVmMemory(saved, ranges), known: {}, [Symbol.dispose]() {} };
+  const memory = new SavedVmMemory(saved, ranges);
+  // Its file is closed when nobody has a piece of it any more
+  return { format: 'saved-vm', memory, hints: {}, known: {}, [Symbol.dispose]: () => undefined };
+}
+
+function besideOf(path: string): string | undefined {
+  for (const [end, others] of BESIDE)
+    for (const other of others)
+      if (end.test(path) && existsSync(path.replace(end, other))) return path.replace(end, other);
+  return undefined;
+}
+
+function knownOf({ cpus, windows, vmcoreinfo }: DumpHints): KnownOfGuest {
+  const { idtBase, ...cpu } = cpus?.[0] ?? {};
+  const registers = Object.fromEntries(
+    Object.entries({
+      ...{ cr0: cpu.cr0, cr3: cpu.cr3 ?? windows?.directoryTableBase, cr4: cpu.cr4, idtr: idtBase },
+      ...{ fsBase: cpu.fsBase, gsBase: cpu.gsBase, kernelGsBase: cpu.kernelGsBase },
+    }).filter(([, value]) => value !== undefined),
+  );
+  const values = {
+    ...(vmcoreinfo === undefined ? {} : { VMCOREINFO: vmcoreinfo }),
+    ...(windows && {
+      DirectoryTableBase: windows.directoryTableBase,
+      KdDebuggerDataBlock: windows.kdDebuggerDataBlock,
+      PsLoadedModuleList: windows.psLoadedModuleList,
+      PsActiveProcessHead: windows.psActiveProcessHead,
+      MachineImageType: BigInt(windows.machineImageType),
+    }),
+  };
+  return {
+    ...(Object.keys(registers).length > 0 ? { registers } : {}),
+    ...(Object.keys(values).length > 0 ? { values } : {}),
+  };
 }

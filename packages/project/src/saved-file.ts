@@ -15,15 +15,15 @@
  * RAM stays in the file until it is needed: a guest that goes on needs a tenth of it.
  */
 import { closeSync, constants as flags, fstatSync, openSync, read, readSync } from 'node:fs';
-import { open, rename, rm } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { constants, crc32, deflate, inflateSync } from 'node:zlib';
 import { VisorkitError, fail } from '@visorkit/core';
 import type { SavedMemory, SavedState, SavedVm } from '@visorkit/core';
 import { parse, stringify } from 'devalue';
+import { messageOf, writeWhole } from './whole-file.js';
 
 /** What the file of a saved VM begins with. */
-export const SAVED_MAGIC = Uint8Array.of(0x89, 0x56, 0x49, 0x53, 0x4f, 0x52, 0x0d, 0x0a);
+const SAVED_MAGIC = Uint8Array.of(0x89, 0x56, 0x49, 0x53, 0x4f, 0x52, 0x0d, 0x0a);
 const VERSION = 2;
 const CHECKSUM_AT = 16;
 const HEAD_AT = 20;
@@ -70,7 +70,18 @@ export async function writeSavedVm(path: string, { state, memory }: SavedVm): Pr
   start.writeUInt32LE(head.length, 12);
   const body = Buffer.concat([head, ...storedStrings, ...storedMemory]);
   start.writeUInt32LE(crc32(body, crc32(start.subarray(0, CHECKSUM_AT))), CHECKSUM_AT);
-  await writeWhole(path, [start, body]);
+  try {
+    await writeWhole(path, async (file) => {
+      for (const part of [start, body]) await file.writeFile(part);
+    });
+  } catch (error) {
+    throw new VisorkitError(
+      'SAVED_FILE',
+      `The VM could not be saved to ${path}: ${messageOf(error)}.`,
+      { path },
+      error,
+    );
+  }
 }
 
 /**
@@ -110,6 +121,13 @@ export async function readSavedVm(path: string): Promise<SavedVm> {
   } catch (error) {
     return file.refuse(`its state is damaged (${messageOf(error)})`);
   }
+}
+
+/** Whether a file begins as those of saved VMs do. */
+export function isSavedVm(file: { readonly length: number; read(at: number, target: Uint8Array): void }): boolean {
+  const start = new Uint8Array(Math.min(SAVED_MAGIC.length, file.length));
+  file.read(0, start);
+  return SAVED_MAGIC.every((byte, at) => start[at] === byte);
 }
 
 /** An open file: it is read from as long as somebody has a piece of it. */
@@ -263,30 +281,4 @@ async function compressAll(pieces: readonly Pick<SavedMemory, 'bytes' | 'recent'
   for (let first = 0; first < pieces.length; first += AT_ONCE)
     stored.push(...(await Promise.all(pieces.slice(first, first + AT_ONCE).map(pack))));
   return stored;
-}
-
-async function writeWhole(path: string, parts: readonly Uint8Array[]): Promise<void> {
-  const temporary = `${path}.${process.pid}.partial`;
-  try {
-    const file = await open(temporary, 'w');
-    try {
-      for (const part of parts) await file.writeFile(part);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    await rename(temporary, path);
-  } catch (error) {
-    await rm(temporary, { force: true });
-    throw new VisorkitError(
-      'SAVED_FILE',
-      `The VM could not be saved to ${path}: ${messageOf(error)}.`,
-      { path },
-      error,
-    );
-  }
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

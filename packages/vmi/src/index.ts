@@ -1,14 +1,15 @@
 /** Introspection: memory of running and dumped guests, by physical address and through their page tables; symbols, types, OS profiles. */
 export { AddressSpace } from './address-space.js';
 export type { AbsentEntry, Lookup, MappedRange, PageMode, Rights, TableEntry } from './address-space.js';
-export { openDump } from './dump.js';
-export type { Dump, DumpFormat } from './dump.js';
+export { DUMP_FORMATS, openDump } from './dumps/open-dump.js';
+export type { Dump, DumpCpu, DumpFormat, DumpHints, DumpOptions, DumpRegister, WindowsHints } from './dumps/format.js';
+export { DumpReader } from './dumps/reader.js';
 export { LiveMemory } from './live-memory.js';
 export { NestedMemory } from './nested-memory.js';
 export { PhysicalMemory } from './physical-memory.js';
 export type { MemoryWindow, PhysicalRange } from './physical-memory.js';
 export type { Place } from './place.js';
-export { OsProfilesToken, VmiToken, introspection, registersOf } from './plugin.js';
+export { OsProfilesToken, VmiToken, dumpCpuOf, introspection, registersOf } from './plugin.js';
 export type { OsProfiles } from './plugin.js';
 export { defineOsProfile } from './profile.js';
 export type {
@@ -25,6 +26,8 @@ export type {
 } from './profile.js';
 export { FileMemory, SavedVmMemory } from './stored-memory.js';
 export type { ByteSource, FileRange } from './stored-memory.js';
+export { WRITTEN_FORMATS, writeDump } from './dumps/write-dump.js';
+export type { DumpPiece, WrittenFormat } from './dumps/write-dump.js';
 export { isBtf, isElfFile, openElf, readBtf } from './symbols/elf.js';
 export type { ElfSymbolsAndTypes } from './symbols/elf.js';
 export { isLibvmiConf, parseLibvmiConf } from './symbols/libvmi-conf.js';

@@ -24,7 +24,8 @@ export interface MemoryWindow {
 const WORD = 0x1_0000_0000;
 /** Windows are found again by the part of memory, of so many bytes, that they were asked for, below 64 GiB. */
 const PART = 64 << 10;
-const MOST_PARTS = 1 << 20;
+const GROUP = 1024;
+const GROUPS = 1024;
 
 /** A window with what reads need at hand. */
 interface OpenWindow {
@@ -52,7 +53,8 @@ export abstract class PhysicalMemory {
   high = 0;
   /** The window of the last read. */
   #last = NOTHING;
-  #open: (OpenWindow | undefined)[] = [];
+  /** By part, in groups: one array with a part at 4 GiB far from the others would become a slow table. */
+  #open: (OpenWindow | undefined)[][] = Array.from({ length: GROUPS });
 
   /** A part of the memory that has `address`, as large as can be had at once; undefined in a hole. Throws what reading a file throws. */
   abstract windowAt(address: number): MemoryWindow | undefined;
@@ -126,7 +128,7 @@ export abstract class PhysicalMemory {
   /** What windows showed is kept no longer. */
   protected forgetWindows(): void {
     this.#last = NOTHING;
-    this.#open = [];
+    this.#open = Array.from({ length: GROUPS });
   }
 
   /** A window that has `address`, and `length` bytes from there if one window has them; one without an end where nothing is. */
@@ -138,14 +140,15 @@ export abstract class PhysicalMemory {
   #find(address: number): OpenWindow {
     if (!(address >= 0)) return NOTHING;
     const part = Math.floor(address / PART);
-    const known = this.#open[part];
+    const group = Math.floor(part / GROUP);
+    const known = this.#open[group]?.[part % GROUP];
     if (known !== undefined && address >= known.first && address < known.end) return (this.#last = known);
     const window = this.windowAt(address);
     if (window === undefined) return NOTHING;
     const { bytes, offset, first, end } = window;
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
     this.#last = { bytes, view, first, end, shift: offset - first };
-    if (part < MOST_PARTS) this.#open[part] = this.#last;
+    if (group < GROUPS) (this.#open[group] ??= Array.from({ length: GROUP }))[part % GROUP] = this.#last;
     return this.#last;
   }
 

@@ -1,7 +1,9 @@
 /** Introspection of a VM's own guest, as services. */
-import { GuestMemoryToken, definePlugin, token } from '@visorkit/core';
+import { GuestMemoryToken, Segment, definePlugin, token } from '@visorkit/core';
 import type { Plugin, Token, Vcpu } from '@visorkit/core';
 import { Msr } from '@visorkit/x86';
+import { GENERAL_REGISTERS, SEGMENTS } from './dumps/format.js';
+import type { DumpCpu } from './dumps/format.js';
 import { LiveMemory } from './live-memory.js';
 import type { KnownOfGuest, KnownRegisters, OsProfile } from './profile.js';
 import { Vmi } from './vmi.js';
@@ -55,6 +57,26 @@ export function registersOf(vcpu: Vcpu): KnownRegisters {
     idtr: vcpu.idtr.base,
     lstar: msr(Msr.IA32_LSTAR),
     cstar: msr(Msr.IA32_CSTAR),
+  };
+}
+
+/** Registers as a dump has them. */
+export function dumpCpuOf(vcpu: Vcpu): DumpCpu {
+  const { gsBase, kernelGsBase } = registersOf(vcpu);
+  const general = Object.fromEntries(GENERAL_REGISTERS.map((name) => [name, vcpu[name]]));
+  const segments = SEGMENTS.map((name) => [name, vcpu.getSegment(Segment[name.toUpperCase() as 'CS'])] as const);
+  const selectors = Object.fromEntries(segments.map(([name, { selector }]) => [name, BigInt(selector)]));
+  return {
+    ...general,
+    ...selectors,
+    ...Object.fromEntries([0, 2, 3, 4].map((index) => [`cr${index}`, vcpu.getControlRegister(index)])),
+    fsBase: vcpu.getSegment(Segment.FS).base,
+    gsBase: gsBase ?? vcpu.getSegment(Segment.GS).base,
+    kernelGsBase: kernelGsBase ?? 0n,
+    gdtBase: vcpu.gdtr.base,
+    idtBase: vcpu.idtr.base,
+    ldtBase: vcpu.getSegment(Segment.LDTR).base,
+    trBase: vcpu.getSegment(Segment.TR).base,
   };
 }
 

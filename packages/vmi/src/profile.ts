@@ -60,6 +60,8 @@ export interface GuestKernel {
   /** Throws where the kernel has none that can be read. */
   readonly symbols: SymbolTable;
   readonly types: TypeTable;
+  /** Of Linux: the text that readers of dumps look for, which an ELF core has in a note. */
+  readonly vmcoreinfo?: string;
   /** What entries of page tables that are not present mean to it. Nothing unless given. */
   readonly absentEntry?: AbsentEntry;
   /** Whether it still is in memory where it was found: a running guest may have started another one. Cheap. */

@@ -1,5 +1,6 @@
 /** Physical memory in pieces that are kept somewhere else: in a file, or in a saved VM. Blocks of it are kept until there is no room for more. */
 import type { SavedVm } from '@visorkit/core';
+import { KeptBlocks } from './kept-blocks.js';
 import { PhysicalMemory, rangeAt } from './physical-memory.js';
 import type { MemoryWindow, PhysicalRange } from './physical-memory.js';
 
@@ -19,7 +20,7 @@ export interface FileRange {
 
 /** Bytes that are read, and kept, together. */
 const BLOCK = 64 << 10;
-/** Bytes of blocks that are kept; then all of them are dropped. */
+/** Bytes of blocks that are kept. */
 const ROOM = 512 << 20;
 
 /** Memory whose ranges lie in a file. */
@@ -27,15 +28,16 @@ export class FileMemory extends PhysicalMemory {
   readonly ranges: readonly PhysicalRange[];
   readonly #offsets: readonly number[];
   /** By number of the block in the file. */
-  readonly #blocks = new Map<number, Uint8Array>();
+  readonly #blocks: KeptBlocks;
 
   /** Ranges may be in any order. Where they overlap, the one that starts first holds; what is beyond the end of the file is a hole. */
   constructor(
     private readonly file: ByteSource,
     ranges: readonly FileRange[],
-    private readonly room = ROOM,
+    room = ROOM,
   ) {
     super();
+    this.#blocks = new KeptBlocks(room, () => this.forgetWindows());
     const parts = inOrder(ranges, file.length);
     this.ranges = parts.map(({ start, length }) => ({ start, end: start + length }));
     this.#offsets = parts.map(({ offset }) => offset);
@@ -63,12 +65,7 @@ export class FileMemory extends PhysicalMemory {
     if (bytes !== undefined) return bytes;
     bytes = new Uint8Array(Math.min(BLOCK, this.file.length - number * BLOCK));
     this.file.read(number * BLOCK, bytes);
-    if ((this.#blocks.size + 1) * BLOCK > this.room) {
-      this.#blocks.clear();
-      this.forgetWindows();
-    }
-    this.#blocks.set(number, bytes);
-    return bytes;
+    return this.#blocks.keep(number, bytes);
   }
 }
 

@@ -289,19 +289,8 @@ class Events implements VmiEvents {
         `There is no symbol "${(where as { name: string }).name}" in what was given to look it up.`,
       );
     const name = typeof where === 'bigint' ? `0x${where.toString(16)}` : where.name;
-    const live = (this.#live ??= new LiveMemory(this.#around.memory));
-    const unfold = traceFunction(
-      this,
-      live,
-      address,
-      name,
-      (call) => {
-        live.advance();
-        onCall(call);
-      },
-      options,
-    );
-    return unfold;
+    this.#live ??= new LiveMemory(this.#around.memory);
+    return traceFunction(this, this.#live, address, name, onCall, options);
   }
 
   debugException(

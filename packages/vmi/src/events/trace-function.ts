@@ -108,7 +108,7 @@ export function traceFunction(
   };
 }
 
-/** Words of a stack, from the return address on. */
+/** Words of a stack, from the return address on. Its address space is looked at anew for each call. */
 class Stack {
   readonly #space: AddressSpace;
   readonly #top: bigint;

@@ -48,6 +48,9 @@ export class LinuxKernel implements GuestKernel {
   get types(): TypeTable {
     return this.base.types;
   }
+  get vmcoreinfo(): string {
+    return this.base.info.text;
+  }
   isThere(): boolean {
     return this.base.isThere();
   }
