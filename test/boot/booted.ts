@@ -12,18 +12,20 @@ import type { BootOf } from './boots.js';
 const ROOT = join(import.meta.dirname, '../..');
 const CACHE = join(ROOT, '.cache/booted');
 
-/** What boots to the prompt; the machine that goes on is made of the same. */
+/** What boots to the prompt; the machine that goes on is made of the same. Kernels for i386 would look for ISA cards with long delays. */
 export const bootedOf = (guest: DebianGuest): BootOf => ({
   image: readFileSync(guest.kernel),
   mode: 'shell',
   initramfs: guest.initramfs,
-  files: planted(),
-  append: `quiet ${QUICK}`,
+  files: planted(guest.kernelPackage.architecture),
+  append: `quiet ${QUICK}${guest.kernelPackage.architecture === 'i386' ? ' noisapnp' : ''}`,
 });
 
 /** The file of the saved VM: 256 MiB, one processor, virtual time. It is made anew when the guest or a source of ours has changed. */
 export async function bootedDebian(guest: DebianGuest): Promise<string> {
-  const file = join(CACHE, `${hashOf([guest.kernel, guest.initramfs, ...sources()], planted())}.vm`);
+  const folder = join(CACHE, guest.kernelPackage.name);
+  const { files } = bootedOf(guest);
+  const file = join(folder, `${hashOf([guest.kernel, guest.initramfs, ...sources()], files ?? new Uint8Array())}.vm`);
   if (existsSync(file)) {
     try {
       await readSavedVm(file);
@@ -32,8 +34,8 @@ export async function bootedDebian(guest: DebianGuest): Promise<string> {
       if (!isVisorkitError(error)) throw error;
     }
   }
-  rmSync(CACHE, { recursive: true, force: true });
-  mkdirSync(CACHE, { recursive: true });
+  rmSync(folder, { recursive: true, force: true });
+  mkdirSync(folder, { recursive: true });
   let machine: Awaited<ReturnType<typeof machineOf>> | undefined;
   await using booting = (machine = await machineOf({
     ...bootedOf(guest),

@@ -2,27 +2,23 @@
 import { createHash } from 'node:crypto';
 import { LINUX_REPORTS, LinuxKernel, osLinux } from '@visorkit/os-linux';
 import { readSavedVm } from '@visorkit/project';
-import type { MemoryWindow, Vmi } from '@visorkit/vmi';
-import {
-  AddressSpace,
-  LiveMemory,
-  PhysicalMemory,
-  SavedVmMemory,
-  VmiToken,
-  introspection,
-  requireField,
-} from '@visorkit/vmi';
+import type { Vmi } from '@visorkit/vmi';
+import { AddressSpace, LiveMemory, SavedVmMemory, VmiToken, introspection, requireField } from '@visorkit/vmi';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { bootedDebian, bootedOf } from './booted.js';
 import { BOOT_TIMEOUT, findDebianGuest, machineOf, titled } from './boots.js';
 import type { Machine } from './boots.js';
+import { Changed, placesOf } from './changed.js';
+import * as says from './guest-says.js';
+import { GuestShell } from './guest-says.js';
 import { moduleFile, planted } from './planted.js';
 
 const found = await findDebianGuest('amd64');
 const KERNEL = 0xffff_ffff_8000_0000n;
 
 describe.skipIf(found.missing !== '')(titled('Introspection of Debian', found), () => {
-  let machine: Machine, live: LiveMemory, saved: SavedVmMemory, space: AddressSpace;
+  let machine: Machine, live: LiveMemory, saved: SavedVmMemory, space: AddressSpace, shell: GuestShell;
+  const answer = (line: string): Promise<string> => shell.answer(line);
   beforeAll(async () => {
     const file = await readSavedVm(await bootedDebian(found.value));
     machine = await machineOf({ ...bootedOf(found.value), typed: [':'], plugins: [introspection(), osLinux()] });
@@ -30,6 +26,7 @@ describe.skipIf(found.missing !== '')(titled('Introspection of Debian', found), 
     live = new LiveMemory(machine.vmm.memory);
     saved = new SavedVmMemory(file, live.ranges);
     space = AddressSpace.of(live, machine.vmm.vcpus[0]);
+    shell = new GuestShell(machine, live);
   }, BOOT_TIMEOUT);
   afterAll(async () => {
     await machine?.[Symbol.asyncDispose]();
@@ -69,12 +66,12 @@ describe.skipIf(found.missing !== '')(titled('Introspection of Debian', found), 
   });
 
   it('sees what the guest writes, and the guest sees what is written', async () => {
-    const words = await scan('kept by the shell');
+    const words = placesOf(live, 'kept by the shell');
     expect(words).toEqual([]);
     machine.input.push(Buffer.from("x='kept by the sh''ell'\n"));
     await machine.vmm.run({ maxInstructions: 20_000_000 });
     live.advance();
-    const places = await scan('kept by the shell');
+    const places = placesOf(live, 'kept by the shell');
     expect(places.length).toBeGreaterThan(0);
     for (const place of places) live.write(place, Buffer.from('KEPT'));
     machine.input.push(Buffer.from('echo $x\n'));
@@ -127,24 +124,9 @@ describe.skipIf(found.missing !== '')(titled('Introspection of Debian', found), 
     });
 
     it('runs the processes that the guest sees, entry by entry', async () => {
-      // Builtins of the shell alone: no process comes or goes meanwhile
-      const seen = await answer(
-        'for p in /proc/[0-9]*; do while read k v r; do case $k in Name:) n=$v;; Pid:) i=$v;; PPid:) f=$v;; Uid:) echo $i $f $v $n;; esac; done < $p/status; done',
-      );
+      const { guest, introspection: found } = await says.processes(shell, kernel);
+      expect(found).toEqual(guest);
       const processes = [...kernel.processes()];
-      // /proc shows whole names of kernel threads, and behind a dash or a plus sign what a worker last did
-      const plain = (name: string): string => name.replace(/^(kworker\/[^-+]*)[-+].*/, '$1').slice(0, 15);
-      expect(
-        processes
-          .filter(({ pid }) => pid !== 0)
-          .map(({ pid, ppid, uid, name }) => `${pid} ${ppid} ${uid} ${plain(name)}`)
-          .sort(),
-      ).toEqual(
-        seen
-          .split(/\r?\n/)
-          .map((line) => line.replace(/\S+$/, plain))
-          .sort(),
-      );
       expect(processes.find(({ name }) => name === 'sh')).toMatchObject({ kernelThread: false });
       expect(processes.find(({ name }) => name === 'kthreadd')).toMatchObject({
         pid: 2,
@@ -170,41 +152,30 @@ describe.skipIf(found.missing !== '')(titled('Introspection of Debian', found), 
         kernel = vmi.kernel as LinuxKernel;
         task = [...kernel.processes()].find((process) => process.pid === pid)!.address;
       });
-      /** A file of /proc, line by line. */
-      const proc = async (file: string): Promise<string[]> => (await answer(`cat ${file}`)).split(/\r?\n/);
 
       it('has its arguments and its environment', async () => {
         expect(kernel.argumentsOf(task)).toEqual(['/planted', 'one', 'two three']);
-        const variables = (await answer(`tr '\\0' '\\n' < /proc/${pid}/environ`)).split(/\r?\n/);
-        expect(kernel.environmentOf(task)).toEqual(variables);
+        const { guest: variables, introspection: found } = await says.environment(shell, kernel, pid);
+        expect(found).toEqual(variables);
         expect(variables).toContain('SEED=sown');
       });
 
       it('has its threads, with their names', async () => {
-        const seen = await answer(`for t in /proc/${pid}/task/*; do echo \${t##*/} $(cat $t/comm); done`);
-        const threads = [...kernel.threads(task)];
-        expect(threads.map(({ pid: number, name }) => `${number} ${name}`).sort()).toEqual(seen.split(/\r?\n/).sort());
-        expect(threads.map(({ name }) => name)).toEqual(['planted', 'worker-one', 'worker-two']);
-        const state = await answer(`cut -d' ' -f3,22 /proc/${pid}/stat`);
-        // /proc has hundredths of a second
-        expect(`${threads[0].state} ${threads[0].startTime / 10_000_000n}`).toBe(state);
+        const { guest, introspection: found } = await says.threads(shell, kernel, pid);
+        expect(found).toEqual(guest);
+        expect([...kernel.threads(task)].map(({ name }) => name)).toEqual(['planted', 'worker-one', 'worker-two']);
       });
 
       it('has its memory mapped as /proc shows it', async () => {
-        const hex = (value: bigint): string => value.toString(16).padStart(8, '0');
-        const lines = [...kernel.mappings(task)].map(({ start, end, rights, offset, device, inode, path }) =>
-          `${hex(start)}-${hex(end)} ${rights} ${hex(offset)} ${device} ${inode} ${path}`.trim(),
-        );
-        const shown = (await proc(`/proc/${pid}/maps`)).map((line) => line.replace(/ +/g, ' ').trim());
-        // The page of the old time calls belongs to no process
-        expect(lines).toEqual(shown.filter((line) => !line.includes('[vsyscall]')));
+        const { guest, introspection: lines } = await says.mappings(shell, kernel, pid);
+        expect(lines).toEqual(guest);
         expect(lines.filter((line) => line.endsWith('/tmp/deep/er/file.txt'))).toHaveLength(2);
       });
 
       it('has its files open, with their paths', async () => {
-        const seen = await answer(`for f in /proc/${pid}/fd/*; do echo "\${f##*/} $(readlink "$f")"; done`);
+        const { guest, introspection: found } = await says.openFiles(shell, kernel, pid);
+        expect(found).toEqual(guest);
         const files = [...kernel.openFiles(task)];
-        expect(files.map(({ descriptor, path }) => `${descriptor} ${path}`).sort()).toEqual(seen.split(/\r?\n/).sort());
         expect(files.find(({ path }) => path === '/tmp/deep/er/file.txt')).toMatchObject({
           access: 'rw',
           kind: 'regular',
@@ -214,30 +185,12 @@ describe.skipIf(found.missing !== '')(titled('Introspection of Debian', found), 
       });
 
       it('has its sockets', () => {
-        const sockets = [...kernel.openFiles(task)].flatMap(({ socket }) => (socket === undefined ? [] : [socket]));
-        const lines = sockets.map(({ family, type, protocol, state, local, remote }) =>
-          [family, type, protocol, state, local, remote].join(' ').replace(/:(?!4242|5353|0\b)\d+/g, ':PORT'),
-        );
-        expect(lines).toEqual([
-          'inet stream tcp LISTEN 127.0.0.1:4242 0.0.0.0:0',
-          'inet stream tcp ESTABLISHED 127.0.0.1:PORT 127.0.0.1:4242',
-          'inet stream tcp ESTABLISHED 127.0.0.1:4242 127.0.0.1:PORT',
-          'inet dgram udp CLOSE 127.0.0.1:5353 0.0.0.0:0',
-          'unix stream  LISTEN /tmp/planted.sock ',
-          'unix dgram  CLOSE @abstract ',
-          'netlink raw  CLOSE  ',
-        ]);
+        expect(says.sockets(kernel, pid)).toEqual(says.PLANTED_SOCKETS);
       });
 
       it('has its file system mounted, among those that /proc shows', async () => {
-        const seen = (await proc(`/proc/${pid}/mounts`)).map((line) => {
-          const [device, path, type, options] = line.split(' ');
-          return `${device} ${path} ${type} ${options.split(',')[0]}`;
-        });
-        const mounted = [...kernel.mounts(task)].map(
-          ({ device, path, type, readOnly }) => `${device} ${path} ${type} ${readOnly ? 'ro' : 'rw'}`,
-        );
-        expect(mounted).toEqual(seen);
+        const { guest, introspection: mounted } = await says.mounts(shell, kernel, pid);
+        expect(mounted).toEqual(guest);
         expect(mounted).toContain('seeds /seeds tmpfs ro');
       });
 
@@ -276,21 +229,13 @@ describe.skipIf(found.missing !== '')(titled('Introspection of Debian', found), 
     });
 
     it('has the log that dmesg prints', async () => {
-      const shown = (await answer('dmesg')).split(/\r?\n/);
-      const lines = [...kernel.log()].flatMap(({ microseconds, text }) =>
-        text.split('\n').map((line) => `[${(microseconds / 1e6).toFixed(6).padStart(12)}] ${line}`.trimEnd()),
-      );
-      expect(lines).toEqual(shown.map((line) => line.trimEnd()));
+      const { guest, introspection: found } = await says.log(shell, kernel);
+      expect(found).toEqual(guest);
     });
 
     it('gives out physical addresses as /proc/iomem shows', async () => {
-      const shown = (await answer('cat /proc/iomem')).split(/\r?\n/);
-      const hex = (value: bigint): string => value.toString(16).padStart(8, '0');
-      expect(
-        [...kernel.iomem()].map(
-          ({ start, end, name, depth }) => `${'  '.repeat(depth)}${hex(start)}-${hex(end)} : ${name}`,
-        ),
-      ).toEqual(shown);
+      const { guest, introspection: found } = await says.iomem(shell, kernel);
+      expect(found).toEqual(guest);
     });
 
     it('has tables that point where they should, and code as it was built, until somebody changes them', () => {
@@ -366,62 +311,4 @@ describe.skipIf(found.missing !== '')(titled('Introspection of Debian', found), 
       BOOT_TIMEOUT,
     );
   });
-
-  /** What the shell writes for a line that is typed. */
-  async function answer(line: string): Promise<string> {
-    const before = machine.console.text.length;
-    machine.input.push(Buffer.from(`echo be""gin; ${line}; echo t""he-end\n`));
-    while (!machine.console.text.slice(before).includes('the-end\r\n')) {
-      const { reason } = await machine.vmm.run({ maxInstructions: 20_000_000 });
-      expect(reason).toBe('max-instructions');
-    }
-    live.advance();
-    const text = machine.console.text.slice(before);
-    return text.slice(text.indexOf('begin\r\n') + 7, text.indexOf('the-end\r\n')).trimEnd();
-  }
-
-  /** Physical addresses of a text. */
-  function scan(text: string): number[] {
-    const places: number[] = [];
-    for (const { start, end } of live.ranges) {
-      const bytes = new Uint8Array(end - start);
-      live.read(start, bytes);
-      const buffer = Buffer.from(bytes.buffer);
-      for (let at = buffer.indexOf(text); at >= 0; at = buffer.indexOf(text, at + 1)) places.push(start + at);
-    }
-    return places;
-  }
 });
-
-/** A memory whose pages can be changed, of which the one under it sees nothing. */
-class Changed extends PhysicalMemory {
-  readonly ranges;
-  readonly #pages = new Map<number, Uint8Array>();
-
-  constructor(private readonly under: PhysicalMemory) {
-    super();
-    this.ranges = under.ranges;
-  }
-
-  override write(address: number, bytes: Uint8Array): void {
-    bytes.forEach((byte, index) => {
-      const at = address + index,
-        first = at - (at % 4096);
-      this.#pages.set(first, this.#pages.get(first) ?? this.#copy(first));
-      this.#pages.get(first)![at % 4096] = byte;
-    });
-    this.forgetWindows();
-  }
-
-  windowAt(address: number): MemoryWindow | undefined {
-    const first = address - (address % 4096);
-    if (this.under.u8(first) < 0) return undefined;
-    return { bytes: this.#pages.get(first) ?? this.#copy(first), offset: 0, first, end: first + 4096 };
-  }
-
-  #copy(first: number): Uint8Array {
-    const page = new Uint8Array(4096);
-    this.under.read(first, page);
-    return page;
-  }
-}

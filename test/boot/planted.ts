@@ -4,22 +4,39 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { CpioWriter } from '@visorkit/formats';
+import type { DebianArchitecture } from '@visorkit/guests';
 
 const SOURCE = join(import.meta.dirname, 'guest/planted.c');
-let made: Uint8Array | undefined;
+const made = new Map<DebianArchitecture, Uint8Array>();
+/** What the compiler is told. */
+const WIDTHS = { amd64: '-m64', i386: '-m32' } as const;
 
-/** An archive with the program `/planted`; empty where no static program can be compiled (Debian: gcc, libc6-dev). */
-export function planted(): Uint8Array {
-  if (made !== undefined) return made;
+/**
+ * An archive with the program `/planted`; empty where no static program can be compiled (Debian: gcc, libc6-dev; for i386 gcc-multilib and libc6-dev-i386).
+ */
+export function planted(architecture: DebianArchitecture = 'amd64'): Uint8Array {
+  const known = made.get(architecture);
+  if (known !== undefined) return known;
   const folder = mkdtempSync(join(tmpdir(), 'visorkit-planted-'));
   try {
     const program = join(folder, 'planted');
-    const { status } = spawnSync('gcc', ['-O1', '-static', '-s', '-pthread', '-o', program, SOURCE]);
-    made = status === 0 ? new CpioWriter().file('planted', readFileSync(program), 0o755).finish() : new Uint8Array();
+    const { status } = spawnSync('gcc', [
+      WIDTHS[architecture],
+      '-O1',
+      '-static',
+      '-s',
+      '-pthread',
+      '-o',
+      program,
+      SOURCE,
+    ]);
+    const archive =
+      status === 0 ? new CpioWriter().file('planted', readFileSync(program), 0o755).finish() : new Uint8Array();
+    made.set(architecture, archive);
+    return archive;
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
-  return made;
 }
 
 /** Where a kernel expects what, in its struct module. */

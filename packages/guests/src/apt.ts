@@ -16,6 +16,9 @@ export interface PackageVersion {
   readonly depends: readonly string[];
 }
 
+/** Suites of Debian whose kernels are of interest beside those of the system's own sources, and what they are. */
+export type DebianSuite = 'bookworm-backports' | 'bullseye';
+
 export type AptProgress = (percent: number | undefined, message: string) => void;
 
 /** What to do where apt cannot help, for errors. */
@@ -31,17 +34,24 @@ const NETWORK_REMEDY =
 /**
  * apt without root and without touching the system. Package lists are the system's own where they have what is asked;
  * else, and for an architecture that the system does not have, they are fetched into a folder of the cache, by the system's
- * sources and keys.
+ * sources and keys. Those of a further suite come from Debian's own mirror, signed by the keys of debian-archive-keyring.
  */
 export class Apt {
   readonly #cache: string;
   readonly #architecture: DebianArchitecture;
+  readonly #suite: DebianSuite | undefined;
   readonly #signal: AbortSignal | undefined;
   #options: string[] = [];
 
-  private constructor(cache: string, architecture: DebianArchitecture, signal: AbortSignal | undefined) {
+  private constructor(
+    cache: string,
+    architecture: DebianArchitecture,
+    suite: DebianSuite | undefined,
+    signal: AbortSignal | undefined,
+  ) {
     this.#cache = cache;
     this.#architecture = architecture;
+    this.#suite = suite;
     this.#signal = signal;
   }
 
@@ -54,13 +64,13 @@ export class Apt {
     architecture: DebianArchitecture,
     name: string,
     progress: AptProgress,
-    signal?: AbortSignal,
+    { suite, signal }: { readonly suite?: DebianSuite; readonly signal?: AbortSignal } = {},
   ): Promise<Apt> {
-    const apt = new Apt(cache, architecture, signal);
+    const apt = new Apt(cache, architecture, suite, signal);
     const native = await apt.#nativeArchitecture();
-    if (native === architecture && (await apt.versions(name)).length > 0) return apt;
+    if (suite === undefined && native === architecture && (await apt.versions(name)).length > 0) return apt;
     if (await exists(apt.#lists)) {
-      apt.#options = privateOptions(apt.#lists, architecture);
+      apt.#options = privateOptions(apt.#lists, architecture, suite);
       if ((await apt.versions(name)).length > 0) return apt;
     }
     const said = await apt.refresh(progress);
@@ -81,7 +91,8 @@ export class Apt {
    * @returns what apt-get said
    */
   async refresh(progress: AptProgress): Promise<string> {
-    const message = `fetching Debian's package lists for ${this.#architecture}`;
+    const of = this.#suite === undefined ? '' : ` of ${this.#suite}`;
+    const message = `fetching Debian's package lists${of} for ${this.#architecture}`;
     progress(undefined, message);
     let said = '';
     await rm(this.#lists, { recursive: true, force: true });
@@ -89,14 +100,15 @@ export class Apt {
       for (const part of ['state/lists/partial', 'cache/archives/partial'])
         await mkdir(join(folder, part), { recursive: true });
       await writeFile(join(folder, 'state/status'), '');
-      this.#options = privateOptions(folder, this.#architecture);
+      if (this.#suite !== undefined) await writeFile(join(folder, SOURCES), sourceOf(this.#suite));
+      this.#options = privateOptions(folder, this.#architecture, this.#suite);
       const onStatusLine = (line: string): void => {
         const [kind, , percent] = line.split(':');
         if (kind === 'dlstatus') progress(Number(percent), message);
       };
       said = (await this.#run('apt-get', ['-o', 'APT::Status-Fd=3', 'update'], { onStatusLine })).stderr;
     });
-    this.#options = privateOptions(this.#lists, this.#architecture);
+    this.#options = privateOptions(this.#lists, this.#architecture, this.#suite);
     return said;
   }
 
@@ -113,7 +125,7 @@ export class Apt {
 
   /** Where lists of our own are kept. */
   get #lists(): string {
-    return join(this.#cache, 'apt', this.#architecture);
+    return join(this.#cache, 'apt', folderOf(this.#architecture, this.#suite));
   }
 
   /** The versions of a package that can be had, newest first; none when apt does not know it. */
@@ -178,8 +190,19 @@ export class Apt {
 /** Run as root, apt would hand downloads to the user "_apt", who cannot write in the cache. */
 const COMMON_OPTIONS = ['-o', 'APT::Sandbox::User=root', '-o', 'Acquire::Retries=2', '-q'];
 
-function privateOptions(folder: string, architecture: DebianArchitecture): string[] {
+/** File with the source of a suite, in the folder of its lists. */
+const SOURCES = 'sources.list';
+
+const sourceOf = (suite: DebianSuite): string =>
+  `deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian ${suite} main\n`;
+
+/** Where the cache keeps what is of an architecture, and of a suite if one was named. */
+export const folderOf = (architecture: DebianArchitecture, suite: DebianSuite | undefined): string =>
+  suite === undefined ? architecture : `${architecture}-${suite}`;
+
+function privateOptions(folder: string, architecture: DebianArchitecture, suite?: DebianSuite): string[] {
   const settings: Record<string, string> = {
+    ...(suite === undefined ? {} : { 'Dir::Etc::sourcelist': join(folder, SOURCES), 'Dir::Etc::sourceparts': '-' }),
     'Dir::State': join(folder, 'state'),
     'Dir::State::status': join(folder, 'state/status'),
     'Dir::Cache': join(folder, 'cache'),

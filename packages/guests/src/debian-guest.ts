@@ -17,18 +17,23 @@ export interface DebianGuest {
   readonly busyboxPackage: DebianPackage;
 }
 
+export interface DebianGuestOptions extends FetchOptions {
+  /** Name of the kernel's package, which may be a metapackage: `linux-image-rt-amd64`. The smallest of the architecture unless given. */
+  readonly kernel?: string;
+}
+
 /** The kernels' metapackages: for amd64 the one without drivers of hardware, which is the smallest. */
 const KERNELS = { amd64: 'linux-image-cloud-amd64', i386: 'linux-image-686' } as const;
 
 /**
  * Fetches Debian's kernel and busybox for an architecture and makes an initramfs of it. All of it is kept in the cache; a
- * second call does nothing but look.
+ * second call does nothing but look. A suite that is named is that of the kernel; busybox comes from the system's own sources.
  * @throws what {@link fetchDebianPackage} throws
  */
-export async function prepareDebianGuest(options: FetchOptions = {}): Promise<DebianGuest> {
-  const { arch = 'amd64', cache = defaultCacheFolder() } = options;
-  const kernelPackage = await fetchDebianPackage(KERNELS[arch], options);
-  const busyboxPackage = await fetchDebianPackage('busybox-static', options);
+export async function prepareDebianGuest(options: DebianGuestOptions = {}): Promise<DebianGuest> {
+  const { arch = 'amd64', cache = defaultCacheFolder(), suite: _ofTheKernel, ...common } = options;
+  const kernelPackage = await fetchDebianPackage(options.kernel ?? KERNELS[arch], options);
+  const busyboxPackage = await fetchDebianPackage('busybox-static', { ...common, arch, cache });
   const program = join(busyboxPackage.root, 'bin', 'busybox');
   const busybox = new Uint8Array(await readFile(program));
   const image = makeBusyboxInitramfs({ busybox, applets: await busyboxApplets(program) });

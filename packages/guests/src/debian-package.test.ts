@@ -98,6 +98,33 @@ describe('fetchDebianPackage', () => {
     expect(await kernelImage(fetched)).toMatch(/boot\/vmlinuz-6\.1\.0-9/);
   });
 
+  test('takes a package of a suite from the mirror, by lists of its own, and keeps it apart', async () => {
+    await know(
+      'linux-image-cloud-amd64',
+      stanza('linux-image-cloud-amd64', '6.1.9', 'linux-image-6.1.0-9-cloud-amd64'),
+    );
+    await know('linux-image-6.1.0-9-cloud-amd64', stanza('linux-image-6.1.0-9-cloud-amd64', '6.1.9'));
+    const own = await fetchDebianPackage('linux-image-cloud-amd64', { cache });
+    expect(await calls()).toHaveLength(1);
+    // The system's lists know the name too: they are not asked
+    await know('linux-image-cloud-amd64', '');
+    await mkdir(join(folder, 'later'));
+    const metapackage = stanza('linux-image-cloud-amd64', '6.12.1', 'linux-image-6.12.1-cloud-amd64');
+    await writeFile(join(folder, 'later/linux-image-cloud-amd64'), metapackage);
+    await know('linux-image-6.12.1-cloud-amd64', stanza('linux-image-6.12.1-cloud-amd64', '6.12.1'));
+    const suite = 'bookworm-backports';
+    const fetched = await fetchDebianPackage('linux-image-cloud-amd64', { cache, suite });
+    expect(fetched).toMatchObject({ name: 'linux-image-6.12.1-cloud-amd64', version: '6.12.1' });
+    expect(fetched.root).toBe(join(cache, 'debian/amd64-bookworm-backports/linux-image-cloud-amd64/root'));
+    expect(await readFile(join(cache, 'apt/amd64-bookworm-backports/sources.list'), 'utf8')).toMatch(
+      /^deb \[signed-by=\S+debian-archive-keyring\.gpg\] http:\/\/deb\.debian\.org\/debian bookworm-backports main\n$/,
+    );
+    const [, update, download] = await calls();
+    for (const call of [update, download])
+      expect(call).toMatch(/Dir::Etc::sourcelist=\S+sources\.list -o Dir::Etc::sourceparts=- /);
+    expect(await fetchDebianPackage('linux-image-cloud-amd64', { cache })).toEqual(own);
+  });
+
   test('takes an older version when the mirror has not got the newest', async () => {
     await know('busybox-static', stanza('busybox-static', '2') + stanza('busybox-static', '1'));
     await writeFile(join(folder, 'broken'), 'busybox-static=2');

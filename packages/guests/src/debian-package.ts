@@ -3,8 +3,8 @@ import { createHash } from 'node:crypto';
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fail, isVisorkitError } from '@visorkit/core';
-import { Apt } from './apt.js';
-import type { DebianArchitecture, PackageVersion } from './apt.js';
+import { Apt, folderOf } from './apt.js';
+import type { DebianArchitecture, DebianSuite, PackageVersion } from './apt.js';
 import { clear, defaultCacheFolder, exists, fillOnce } from './cache.js';
 import { fetchFailures, lastLines, runCommand } from './run-command.js';
 
@@ -32,6 +32,8 @@ export interface FetchProgress {
 export interface FetchOptions {
   /** Architecture of the guest; amd64 when nothing is said. */
   readonly arch?: DebianArchitecture;
+  /** Where the package comes from when not from the system's own sources: a suite of Debian, fetched from its mirror. */
+  readonly suite?: DebianSuite;
   /** Cache folder; {@link defaultCacheFolder} when nothing is said. */
   readonly cache?: string;
   readonly onProgress?: (progress: FetchProgress) => void;
@@ -60,19 +62,19 @@ export async function fetchDebianPackage(name: string, options: FetchOptions = {
       'GUEST_PACKAGE_NAME',
       `"${name}" is not the name of a Debian package; lower-case letters, digits, and +-. are right.`,
     );
-  const { arch = 'amd64', cache = defaultCacheFolder(), signal } = options;
+  const { arch = 'amd64', suite, cache = defaultCacheFolder(), signal } = options;
   const report =
     (step: FetchProgress['step']): FetchReport =>
     (percent, message) =>
       options.onProgress?.({ step, message, percent });
   const { only } = options;
   const part = only === undefined ? '' : `+${createHash('sha256').update(only.join('\n')).digest('hex').slice(0, 8)}`;
-  const target = join(cache, 'debian', arch, `${name}${part}`);
+  const target = join(cache, 'debian', folderOf(arch, suite), `${name}${part}`);
   const cached = await readManifest(target);
   if (cached) return cached;
   await clear(cache, target); // without a manifest it is of no use
 
-  const apt = await Apt.open(cache, arch, name, report('lists'), signal);
+  const apt = await Apt.open(cache, arch, name, report('lists'), { suite, signal });
   await fillOnce(cache, target, async (folder) => {
     const version = await download(apt, name, folder, report('download'));
     report('unpack')(undefined, `unpacking ${version.name} ${version.version}`);

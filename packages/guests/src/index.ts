@@ -1,5 +1,5 @@
 /** Guests to run: Debian's packages, unpacked in a cache, and initramfs images of busybox. */
-export type { DebianArchitecture } from './apt.js';
+export type { DebianArchitecture, DebianSuite } from './apt.js';
 export { defaultCacheFolder } from './cache.js';
 export {
   CHECK_FOLDER,
@@ -10,7 +10,7 @@ export {
   programsScript,
   selfCheckScript,
 } from './check-scripts.js';
-export { type DebianGuest, prepareDebianGuest } from './debian-guest.js';
+export { type DebianGuest, type DebianGuestOptions, prepareDebianGuest } from './debian-guest.js';
 export {
   type DebianPackage,
   fetchDebianPackage,

@@ -25,11 +25,12 @@ class Owners {
 
   constructor(private readonly kernel: KernelBase) {
     const range = (from: string, to: string): [bigint, bigint][] => {
-      const [start, end] = [kernel.symbols.address(from), kernel.symbols.address(to)];
+      const [start, end] = [kernel.address(from), kernel.address(to)];
       return start === undefined || end === undefined ? [] : [[start, end]];
     };
     this.#text = [...range('_stext', '_etext'), ...range('_sinittext', '_einittext')];
-    this.#modules = [...modules(kernel)];
+    // Kernels without CONFIG_KALLSYMS_ALL do not say where their list is: what is a module's is then nobody's
+    this.#modules = kernel.address('modules') === undefined ? [] : [...modules(kernel)];
   }
 
   of(address: bigint): string {
@@ -66,12 +67,13 @@ export interface SystemCallCheck extends TableEntryCheck {
   readonly abi: string;
 }
 
-/** Every entry of the tables of system calls; entries end where what follows is another symbol. */
+/** Every entry of the tables of system calls; entries end where what follows is another symbol. Throws `LINUX_SYMBOLS` where neither table has a symbol. */
 export function* systemCalls(kernel: KernelBase): Generator<SystemCallCheck, void, undefined> {
+  if (!CALL_TABLES.some(({ table }) => kernel.address(table) !== undefined)) kernel.symbol(CALL_TABLES[0].table);
   const owners = new Owners(kernel);
   const starts = sortedAddresses(kernel);
   for (const { abi, table, right } of CALL_TABLES) {
-    const at = kernel.symbols.address(table);
+    const at = kernel.address(table);
     if (at === undefined) continue;
     const bits = kernel.pointerSize === 4 ? '32' : abi;
     const room = next(starts, at) - at;
@@ -176,7 +178,7 @@ function leads(view: DataView, at: number, address: bigint): { target: bigint | 
 
 /** Trampolines that ftrace makes for itself, and those of BPF, are among the modules' addresses. */
 function isFtrace(kernel: KernelBase, target: bigint): boolean {
-  const head = kernel.symbols.address('ftrace_ops_trampoline_list');
+  const head = kernel.address('ftrace_ops_trampoline_list');
   if (head === undefined || !kernel.hasField('ftrace_ops', 'trampoline')) return false;
   for (const operations of kernel.list(head, 'ftrace_ops', 'list')) {
     const start = operations.big('trampoline');

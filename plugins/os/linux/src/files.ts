@@ -33,7 +33,8 @@ export interface LinuxFile {
   readonly inode: bigint;
   /** As /proc/PID/fd shows it. */
   readonly path: string;
-  readonly position: bigint;
+  /** Undefined where the kernel's types do not tell it. */
+  readonly position: bigint | undefined;
   readonly socket?: LinuxSocket;
 }
 
@@ -60,8 +61,10 @@ function describe(kernel: KernelBase, file: StructView, descriptor: number, proc
     kind,
     inode: inode?.big('i_ino') ?? 0n,
     path: pathOf(kernel, file.inner('f_path'), process),
-    position: file.big('f_pos'),
-    ...(kind === 'socket' && inode !== undefined ? { socket: socketAt(kernel, inode.address) } : {}),
+    position: file.has('f_pos') ? file.big('f_pos') : undefined,
+    ...(kind === 'socket' && inode !== undefined && kernel.types.type('socket_alloc') !== undefined
+      ? { socket: socketAt(kernel, inode.address) }
+      : {}),
   };
 }
 

@@ -6,15 +6,27 @@ import { fail } from '@visorkit/core';
 import { SymbolList } from '@visorkit/vmi';
 import type { AddressSpace, GuestSymbol, NearSymbol, SymbolTable } from '@visorkit/vmi';
 
-/** Where the parts of the table are: linear addresses. */
+/** Where the parts of the table are: addresses in the space that it is read from. */
 export interface KallsymsPlace {
+  /** How many symbols there are. */
+  readonly count: number;
   readonly names: bigint;
-  readonly count: bigint;
   readonly tokenTable: bigint;
   readonly tokenIndex: bigint;
-  readonly offsets: bigint;
-  readonly relativeBase: bigint;
+  readonly addresses: KallsymsAddresses;
 }
+
+/** How the table has its addresses. Kernels since 4.6 have offsets of 32 bits, most of them from a base. */
+export type KallsymsAddresses =
+  /**
+   * `relative`: unsigned, from `base`. `per-cpu`: those of per-CPU symbols are addresses themselves, others are negative and count down from `base` - 1
+   * (CONFIG_KALLSYMS_ABSOLUTE_PERCPU: x86-64 until 6.14).
+   */
+  | { readonly form: 'relative' | 'per-cpu'; readonly table: bigint; readonly base: bigint }
+  /** Signed, each from where it stands itself (since 7.0). `linear`: address of the table in the kernel's own space. */
+  | { readonly form: 'place'; readonly table: bigint; readonly linear: bigint }
+  /** Whole addresses, `pointerSize` bytes each. */
+  | { readonly form: 'absolute'; readonly table: bigint; readonly pointerSize: 4 | 8 };
 
 const TOKENS = 256;
 /** Kernels have some 100,000 to 200,000; more is a damaged table. */
@@ -29,18 +41,21 @@ export class Kallsyms implements SymbolTable {
   readonly size: number;
   readonly #tokens: readonly Uint8Array[];
   readonly #names: Uint8Array;
-  readonly #offsets: DataView;
-  readonly #base: bigint;
+  readonly #addresses: DataView;
   readonly #found = new Map<string, bigint | undefined>();
   #all: SymbolList | undefined;
 
   /** Throws `LINUX_SYMBOLS` when the table makes no sense, `VMI_UNMAPPED` where it is not there. */
-  constructor(space: AddressSpace, place: KallsymsPlace, pointerSize: 4 | 8 = 8) {
-    this.size = space.u32(place.count);
-    if (this.size === 0 || this.size > MOST_SYMBOLS) damaged(`it says that it has ${this.size} symbols`);
+  constructor(
+    space: AddressSpace,
+    private readonly place: KallsymsPlace,
+  ) {
+    this.size = place.count;
+    if (!(this.size > 0 && this.size <= MOST_SYMBOLS)) damaged(`it says that it has ${this.size} symbols`);
     this.#tokens = readTokens(space, place);
-    this.#base = pointerSize === 8 ? space.u64(place.relativeBase) : BigInt(space.u32(place.relativeBase));
-    this.#offsets = new DataView(space.bytes(place.offsets, this.size * 4).buffer);
+    const { addresses } = place;
+    const width = addresses.form === 'absolute' ? addresses.pointerSize : 4;
+    this.#addresses = new DataView(space.bytes(addresses.table, this.size * width).buffer);
     const names = new Uint8Array(this.size * NAME_BYTES);
     this.#names = names.subarray(0, space.read(place.names, names));
   }
@@ -130,9 +145,20 @@ export class Kallsyms implements SymbolTable {
   }
 
   #address(index: number): bigint {
-    // Addresses of per-CPU symbols are kept as they are, the others as negative numbers from the base (CONFIG_KALLSYMS_ABSOLUTE_PERCPU)
-    const offset = this.#offsets.getInt32(index * 4, true);
-    return offset >= 0 ? BigInt(offset) : BigInt.asUintN(64, this.#base - 1n - BigInt(offset));
+    const { addresses } = this.place;
+    if (addresses.form === 'absolute')
+      return addresses.pointerSize === 8
+        ? this.#addresses.getBigUint64(index * 8, true)
+        : BigInt(this.#addresses.getUint32(index * 4, true));
+    const offset = this.#addresses.getInt32(index * 4, true);
+    switch (addresses.form) {
+      case 'relative':
+        return addresses.base + BigInt(offset >>> 0);
+      case 'per-cpu':
+        return offset >= 0 ? BigInt(offset) : BigInt.asUintN(64, addresses.base - 1n - BigInt(offset));
+      case 'place':
+        return BigInt.asUintN(64, addresses.linear + BigInt(index * 4 + offset));
+    }
   }
 }
 

@@ -1,18 +1,20 @@
 /**
- * A Linux kernel for x86 in memory, found and read by what it says of itself: VMCOREINFO, its table of symbols, its BTF. This file is the ground that the
- * others stand on: where the kernel is, its symbols and types, its lists.
+ * A Linux kernel for x86 in memory, found and read by what it says of itself: VMCOREINFO, its table of symbols, its BTF. Where it has no types, they are those that
+ * were given, or what its running structures show of themselves. This file is the ground that the others stand on: its symbols and types, its lists.
  */
-import { fail } from '@visorkit/core';
-import { AddressSpace, Btf, StructView, requireField } from '@visorkit/vmi';
-import type { Field, KnownOfGuest, PageMode, PhysicalMemory, SymbolTable, Type, TypeTable } from '@visorkit/vmi';
+import { fail, isVisorkitError } from '@visorkit/core';
+import { AddressSpace, Btf, StructView, SymbolList, requireField } from '@visorkit/vmi';
+import type { Field, KnownOfGuest, PhysicalMemory, SymbolTable, Type, TypeTable } from '@visorkit/vmi';
+import { banners, findImage, rangesOf } from './image.js';
+import type { KernelImage } from './image.js';
 import { Kallsyms } from './kallsyms.js';
-import { findVmCoreInfo } from './vmcoreinfo.js';
+import { findKallsyms, placeFromInfo } from './kallsyms-place.js';
+import type { FoundKallsyms } from './kallsyms-place.js';
+import { inferTypes } from './infer.js';
+import type { Inferred } from './infer.js';
+import type { InferredTypes } from './inferred-types.js';
 import type { VmCoreInfo } from './vmcoreinfo.js';
 
-/** Where the kernel's image is mapped (Documentation/arch/x86/x86_64/mm.rst). */
-const START_KERNEL_MAP = 0xffff_ffff_8000_0000n;
-/** Where a 32-bit kernel maps all low memory, its image too (CONFIG_PAGE_OFFSET): the usual split first. */
-const PAGE_OFFSETS_32 = [0xc000_0000n, 0x8000_0000n, 0x4000_0000n, 0xb000_0000n, 0x7800_0000n];
 /** Elements that a list, and nodes that a tree, has at most: a hostile one has no end. */
 export const MOST_ELEMENTS = 1 << 20;
 
@@ -24,96 +26,208 @@ export class KernelBase {
   /** The kernel's own page tables. */
   readonly space: AddressSpace;
   readonly pointerSize: 4 | 8;
+  /** What the kernel says to who reads a dump of it; without anything in it where it says nothing. */
+  readonly info: VmCoreInfo;
+  readonly #image: KernelImage;
   readonly #known: KnownOfGuest;
   #symbols: SymbolTable | undefined;
+  #noSymbols: Error | undefined;
   #types: TypeTable | undefined;
+  #inferred: Inferred | undefined;
   readonly #structs = new Map<string, Type>();
-  readonly #banner: { readonly address: number; readonly bytes: Uint8Array };
+  readonly #mark: Uint8Array;
 
   private constructor(
     readonly memory: PhysicalMemory,
-    readonly info: VmCoreInfo,
-    { mode, root, imageShift }: Image,
+    image: KernelImage,
     known: KnownOfGuest,
   ) {
-    this.release = info.release;
-    this.space = new AddressSpace(memory, mode, root);
-    this.pointerSize = mode === '4-level' || mode === '5-level' ? 8 : 4;
+    this.release = image.release;
+    this.info = image.info;
+    this.space = new AddressSpace(memory, image.mode, image.root);
+    this.pointerSize = image.mode === '4-level' || image.mode === '5-level' ? 8 : 4;
+    this.#image = image;
     this.#known = known;
-    this.#banner = readMark(memory, Number(BigInt.asIntN(64, info.symbol('init_uts_ns')! + imageShift)));
+    this.#mark = this.#readMark();
   }
 
   /** The kernel in a memory, undefined when none is found. */
   static find(memory: PhysicalMemory, known: KnownOfGuest = {}): KernelBase | undefined {
-    for (const info of findVmCoreInfo(memory)) {
-      const text = info.symbol('_stext');
-      if (text === undefined || info.symbol('init_uts_ns') === undefined) continue;
-      for (const image of imagesOf(info)) {
-        const space = new AddressSpace(memory, image.mode, image.root);
-        // A copy that a kernel before this one has left leads nowhere, or elsewhere
-        if (space.translate(text) === Number(text + image.imageShift))
-          return new KernelBase(memory, info, image, known);
-      }
-    }
-    return undefined;
+    const image = findImage(memory, known);
+    return image === undefined ? undefined : new KernelBase(memory, image, known);
   }
 
-  /** Whether the names and versions that the kernel keeps (init_uts_ns) are where they were. */
+  /** Whether what the kernel says of itself (init_uts_ns, its banner) is where it was. */
   isThere(): boolean {
-    const { address, bytes } = this.#banner;
-    return readMark(this.memory, address).bytes.every((byte, index) => byte === bytes[index]);
+    return this.#readMark().every((byte, index) => byte === this.#mark[index]);
   }
 
-  /** All symbols of the kernel and of what is built into it. Throws `LINUX_SYMBOLS`. */
+  #readMark(): Uint8Array {
+    const bytes = new Uint8Array(this.#image.mark.length);
+    this.memory.read(this.#image.mark.address, bytes);
+    return bytes;
+  }
+
+  /** Symbols of the kernel and of what is built into it: those that were given, or its own. Throws `LINUX_SYMBOLS`. */
   get symbols(): SymbolTable {
-    if (this.#symbols !== undefined) return this.#symbols;
-    if (this.info.symbol('kallsyms_names') === undefined && this.#known.symbols !== undefined)
-      return (this.#symbols = this.#known.symbols);
-    const place = (name: string): bigint =>
-      this.info.symbol(`kallsyms_${name}`) ??
-      fail(
-        'LINUX_SYMBOLS',
-        `The kernel ${this.release} does not say where its table of symbols is (kallsyms_${name}).`,
-      );
-    const table = new Kallsyms(
-      this.space,
-      {
-        names: place('names'),
-        count: place('num_syms'),
-        tokenTable: place('token_table'),
-        tokenIndex: place('token_index'),
-        offsets: place('offsets'),
-        relativeBase: place('relative_base'),
-      },
-      this.pointerSize,
-    );
-    table.find(FIRST_SYMBOLS);
-    return (this.#symbols = table);
+    return (this.#symbols ??=
+      this.#known.symbols === undefined ? this.#ownSymbols() : this.#given(this.#known.symbols));
   }
 
-  /** Address of a symbol; throws `LINUX_SYMBOLS` when there is none. */
+  #ownSymbols(): SymbolTable {
+    // An image that has no table does not come to have one: it is not searched again
+    if (this.#noSymbols !== undefined) throw this.#noSymbols;
+    try {
+      return this.#readSymbols();
+    } catch (error) {
+      if (isVisorkitError(error) && error.code === 'LINUX_SYMBOLS') this.#noSymbols = error;
+      throw error;
+    }
+  }
+
+  #readSymbols(): SymbolTable {
+    const place = placeFromInfo(this.space, this.info, this.pointerSize);
+    const table = place === undefined ? this.#searched() : new Kallsyms(this.space, place);
+    table.find(FIRST_SYMBOLS);
+    return table;
+  }
+
+  /** The table that is in the kernel's image, where nothing says where. */
+  #searched(): Kallsyms {
+    const { table, text, shift } = this.#image;
+    const physical = new AddressSpace(this.memory, 'none');
+    const start = Number(text + shift);
+    for (const found of table === undefined
+      ? findKallsyms(this.memory, physical, rangesOf(this.memory, start))
+      : [table]) {
+      const symbols = new Kallsyms(physical, this.#inKernel(found));
+      // One that another kernel has left has its own addresses
+      if (found.pointerSize === this.pointerSize && (symbols.address('_stext') ?? symbols.address('_text')) === text)
+        return symbols;
+    }
+    return fail(
+      'LINUX_SYMBOLS',
+      `The kernel ${this.release} does not say where its table of symbols is, and none was found in its image; give symbols, such as a System.map of this version.`,
+    );
+  }
+
+  #inKernel({ place, linear }: FoundKallsyms): FoundKallsyms['place'] {
+    const { addresses } = place;
+    if (linear || addresses.form !== 'place') return place;
+    return { ...place, addresses: { ...addresses, linear: BigInt.asUintN(64, addresses.table - this.#image.shift) } };
+  }
+
+  /** Given symbols are as they were linked: they are moved to where the kernel is, and must fit there. */
+  #given(symbols: SymbolTable): SymbolTable {
+    const { text } = this.#image;
+    const linked = symbols.address('_stext') ?? symbols.address('_text');
+    if (linked === undefined)
+      return fail(
+        'LINUX_SYMBOLS',
+        `The symbols that were given (${symbols.source}) have no _stext, so they are no kernel's.`,
+      );
+    const by = text - linked;
+    const how = `${symbols.source}, moved by ${by < 0n ? '-' : ''}0x${(by < 0n ? -by : by).toString(16)}`;
+    const moved = by === 0n ? symbols : new SymbolList(how, [...symbols]).moved(by);
+    for (const name of ['init_uts_ns', 'swapper_pg_dir', 'init_top_pgt', 'prb', 'node_data']) {
+      const [here, there] = [this.info.symbol(name), moved.address(name)];
+      if (here === undefined || there === undefined || here === there) continue;
+      return fail(
+        'LINUX_SYMBOLS',
+        `The symbols that were given (${symbols.source}) are not those of the kernel ${this.release}: it has ${name} at 0x${here.toString(16)}, and they would have it at 0x${there.toString(16)}.`,
+        { name },
+      );
+    }
+    return moved;
+  }
+
+  /** The banner, where no symbol says where it is. Throws `LINUX_SYMBOLS`. */
+  bannerInImage(): string {
+    const { text, shift } = this.#image;
+    const physical = new AddressSpace(this.memory, 'none');
+    let found = '';
+    for (const { address, release } of banners(this.memory, rangesOf(this.memory, Number(text + shift)))) {
+      // One without the number of the build is there too, of which the kernel's own was made
+      const banner = release === this.release ? physical.text(BigInt(address)) : '';
+      if (banner.length > found.length) found = banner;
+    }
+    if (found !== '') return found;
+    return fail(
+      'LINUX_SYMBOLS',
+      `The kernel ${this.release} has no symbol "linux_banner", and no such text in its image.`,
+    );
+  }
+
+  /** Address of a symbol; undefined where nothing has it. Kernels without CONFIG_KALLSYMS_ALL have few of data themselves. */
+  address(name: string): bigint | undefined {
+    return this.#tableAddress(name) ?? this.info.symbol(name) ?? this.#inferred?.symbols.get(name);
+  }
+
+  #tableAddress(name: string): bigint | undefined {
+    try {
+      return this.symbols.address(name);
+    } catch (error) {
+      if (isVisorkitError(error) && error.code === 'LINUX_SYMBOLS' && this.#known.symbols === undefined)
+        return undefined;
+      throw error;
+    }
+  }
+
+  /** The same; throws `LINUX_SYMBOLS` when there is none. */
   symbol(name: string): bigint {
     return (
-      this.symbols.address(name) ??
-      fail('LINUX_SYMBOLS', `The kernel ${this.release} has no symbol "${name}".`, { name })
+      this.address(name) ??
+      this.#inferredAddress(name) ??
+      fail('LINUX_SYMBOLS', `The kernel ${this.release} has no symbol "${name}" (${this.symbols.source}).`, { name })
     );
   }
 
-  /** The kernel's types. Throws `LINUX_TYPES` when it has none and none were given. */
+  /** Of a kernel without types of its own: what the running structures show, if enough of it runs. */
+  #inferredAddress(name: string): bigint | undefined {
+    if (this.#hasTypes()) return undefined;
+    try {
+      return this.#infer().symbols.get(name);
+    } catch (error) {
+      if (isVisorkitError(error) && error.code === 'LINUX_TYPES') return undefined;
+      throw error;
+    }
+  }
+
+  #hasTypes(): boolean {
+    return this.address('__start_BTF') !== undefined && this.address('__stop_BTF') !== undefined;
+  }
+
+  /** The kernel's types: its own, those that were given, or what its running structures show. Throws `LINUX_TYPES` when there is none of them. */
   get types(): TypeTable {
-    if (this.#types !== undefined) return this.#types;
-    const start = this.symbols.address('__start_BTF'),
-      end = this.symbols.address('__stop_BTF');
-    if (start !== undefined && end !== undefined)
-      return (this.#types = new Btf(this.space.bytes(start, Number(end - start)), {
-        source: "BTF in the kernel's memory",
-        pointerSize: this.pointerSize,
-      }));
-    if (this.#known.types !== undefined) return (this.#types = this.#known.types);
-    return fail(
-      'LINUX_TYPES',
-      `The kernel ${this.release} has no description of its types (BTF) in memory; give one, such as an ISF of this version.`,
-    );
+    return (this.#types ??= this.#ownTypes() ?? this.#known.types ?? this.#infer().types);
+  }
+
+  /** Types as the running structures show them, also where the kernel has others: what does not agree is a finding, or a mistake of ours. Throws `LINUX_TYPES`. */
+  inferredTypes(): InferredTypes {
+    return this.#infer().types;
+  }
+
+  #ownTypes(): TypeTable | undefined {
+    const start = this.address('__start_BTF'),
+      end = this.address('__stop_BTF');
+    if (start === undefined || end === undefined) return undefined;
+    return new Btf(this.space.bytes(start, Number(end - start)), {
+      source: "BTF in the kernel's memory",
+      pointerSize: this.pointerSize,
+    });
+  }
+
+  /** What the running structures show. Throws `LINUX_TYPES` as long as too little runs. */
+  #infer(): Inferred {
+    return (this.#inferred ??= inferTypes({
+      memory: this.memory,
+      space: this.space,
+      pointerSize: this.pointerSize,
+      release: this.release,
+      image: rangesOf(this.memory, Number(this.#image.text + this.#image.shift)),
+      shift: this.#image.shift,
+      address: (name) => this.address(name),
+    }));
   }
 
   /** A structure; throws `LINUX_TYPES` when there is none. */
@@ -196,36 +310,4 @@ export class KernelBase {
       node = this.pointerAt(next + right);
     }
   }
-}
-
-/** How a kernel may be mapped. */
-interface Image {
-  readonly mode: PageMode;
-  /** Physical address of its page tables. */
-  readonly root: bigint;
-  /** What has to be added to a linear address of its image for the physical one. */
-  readonly imageShift: bigint;
-}
-
-function imagesOf(info: VmCoreInfo): Image[] {
-  const tables = info.symbol('swapper_pg_dir') ?? info.symbol('init_top_pgt');
-  if (tables === undefined) return [];
-  if (tables > 0xffff_ffffn) {
-    const imageShift = (info.number('phys_base') ?? 0n) - START_KERNEL_MAP;
-    const mode = info.number('pgtable_l5_enabled') === 1n ? '5-level' : '4-level';
-    return [{ mode, root: tables + imageShift, imageShift }];
-  }
-  const mode = info.value('CONFIG_X86_PAE') === 'y' ? 'pae' : '32-bit';
-  return PAGE_OFFSETS_32.filter((offset) => offset <= tables).map((offset) => ({
-    mode,
-    root: tables - offset,
-    imageShift: -offset,
-  }));
-}
-
-/** Bytes that tell whether a kernel still is there: release and version in init_uts_ns, not its names of hosts, which change. */
-function readMark(memory: PhysicalMemory, address: number): { address: number; bytes: Uint8Array } {
-  const bytes = new Uint8Array(112);
-  memory.read(address + 144, bytes);
-  return { address, bytes };
 }

@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { isVisorkitError } from '@visorkit/core';
 import { AddressSpace, FileMemory } from '@visorkit/vmi';
 import { Kallsyms, LinuxKernel, findVmCoreInfo } from './index.js';
+import type { KallsymsPlace } from './kallsyms.js';
 
 const memoryOf = (bytes: Uint8Array): FileMemory =>
   new FileMemory(
@@ -27,14 +28,22 @@ describe('a table of symbols', () => {
     fc.assert(
       fc.property(
         fc.uint8Array({ minLength: 4096, maxLength: 20_000 }),
-        fc.array(fc.nat(20_000), { minLength: 6, maxLength: 6 }),
-        (bytes, at) => {
+        fc.array(fc.nat(20_000), { minLength: 4, maxLength: 4 }),
+        fc.nat(5_000_000),
+        fc.constantFrom('relative', 'per-cpu', 'place', 'absolute'),
+        (bytes, at, count, form) => {
           const space = new AddressSpace(memoryOf(bytes), 'none');
-          const [names, count, tokenTable, tokenIndex, offsets, relativeBase] = at.map(BigInt);
+          const [names, tokenTable, tokenIndex, table] = at.map(BigInt);
+          const addresses: KallsymsPlace['addresses'] =
+            form === 'absolute'
+              ? { form, table, pointerSize: 8 }
+              : form === 'place'
+                ? { form, table, linear: table }
+                : { form: form as 'relative', table, base: 0xffff_ffff_8100_0000n };
           attempt(() => {
-            const table = new Kallsyms(space, { names, count, tokenTable, tokenIndex, offsets, relativeBase });
-            table.address('init_task');
-            return [...table].length;
+            const symbols = new Kallsyms(space, { names, count, tokenTable, tokenIndex, addresses });
+            symbols.address('init_task');
+            return [...symbols].length;
           });
         },
       ),

@@ -60,11 +60,13 @@ function* ringBuffer(kernel: KernelBase): Generator<LogRecord, void, undefined> 
       // A text that would not fit before the end of the buffer is at its start. One that is empty has odd places.
       const wraps = from >> sizeBits !== to >> sizeBits && (to & dataMask) !== 0n;
       const place = data + (wraps ? 0n : from & dataMask) + BigInt(kernel.pointerSize);
-      const levels = space.u8(record + at('printk_info.facility') + 1n);
+      // VMCOREINFO leaves out what has always stood behind the length: facility, then `flags:5, level:3`
+      const facility = record + at('printk_info.text_len') + 2n;
+      const levels = space.u8(facility + 1n);
       yield {
         microseconds: Number(space.u64(record + at('printk_info.ts_nsec')) / 1000n),
         level: levels >> 5,
-        facility: space.u8(record + at('printk_info.facility')),
+        facility: space.u8(facility),
         text: (from & 1n) === 1n ? '' : new TextDecoder().decode(space.bytes(place, length)),
       };
     }
@@ -96,9 +98,9 @@ function* oldLog(kernel: KernelBase): Generator<LogRecord, void, undefined> {
     const text = space.bytes(record + head, Math.min(space.u16(record + at('text_len')), LONGEST));
     yield {
       microseconds: Number(space.u64(record + at('ts_nsec')) / 1000n),
-      // A bit field of 5, 3 bits behind the facility (`flags:5, level:3`)
-      level: space.u8(record + at('facility') + 1n) >> 5,
-      facility: space.u8(record + at('facility')),
+      // Behind the length of a dictionary: facility, then `flags:5, level:3`
+      level: space.u8(record + at('dict_len') + 3n) >> 5,
+      facility: space.u8(record + at('dict_len') + 2n),
       text: new TextDecoder().decode(text),
     };
     offset += length;

@@ -75,7 +75,7 @@ const MAPLE_DEEPEST = 31;
 function* mapleTree(kernel: KernelBase, tree: StructView): Generator<bigint, void, undefined> {
   const root = tree.big('ma_root');
   const room = { left: MOST_ELEMENTS };
-  if ((root & 3n) === MAPLE_NODE && root > 4096n) yield* mapleNode(kernel, root, (1n << 64n) - 1n, MAPLE_DEEPEST, room);
+  if ((root & 3n) === MAPLE_NODE && root > 4096n) yield* mapleNode(kernel, root, kernel.wrap(-1n), MAPLE_DEEPEST, room);
   else if (root !== 0n) yield root;
 }
 
@@ -116,7 +116,7 @@ function nameOf(kernel: KernelBase, mm: StructView, area: StructView): string {
   const start = area.big('vm_start'),
     end = area.big('vm_end');
   const operations = area.big('vm_ops');
-  if (operations !== 0n && operations === kernel.symbols.address('special_mapping_vmops')) {
+  if (operations !== 0n && operations === kernel.address('special_mapping_vmops')) {
     const special = area.big('vm_private_data');
     return special === 0n ? '' : kernel.space.text(kernel.struct('vm_special_mapping', special).big('name'), 64);
   }

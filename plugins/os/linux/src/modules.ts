@@ -77,19 +77,32 @@ function isKernelsOwn(kernel: KernelBase, start: bigint, end: bigint): boolean {
     ['ftrace_ops_trampoline_list', 'ftrace_ops', 'list'],
   ];
   for (const [symbol, type, member] of lists) {
-    const head = kernel.symbols.address(symbol);
+    const head = kernel.address(symbol);
     if (head === undefined || !kernel.hasField(type, member)) continue;
     for (const item of kernel.list(head, type, member)) {
       const base = item.big(type === 'bpf_ksym' ? 'start' : 'trampoline');
       if (base >= start && base < end) return true;
     }
   }
-  const packs = kernel.symbols.address('pack_list');
+  const packs = kernel.address('pack_list');
   if (packs !== undefined && kernel.hasField('bpf_prog_pack', 'list')) {
     for (const pack of kernel.list(packs, 'bpf_prog_pack', 'list')) {
       const base = pack.big('ptr');
       if (base < end && base + PACK > start) return true;
     }
+  }
+  return isFilter(kernel, start);
+}
+
+/** Before 5.18 each program of BPF has pages of its own, and those of the kernel's own filters are in no list: by who asked for the pages. */
+function isFilter(kernel: KernelBase, start: bigint): boolean {
+  const areas = kernel.address('vmap_area_list');
+  if (areas === undefined || !kernel.hasField('vmap_area', 'list') || !kernel.hasField('vm_struct', 'caller'))
+    return false;
+  for (const area of kernel.list(areas, 'vmap_area', 'list')) {
+    if (start < area.big('va_start') || start >= area.big('va_end')) continue;
+    const caller = area.follow('vm')?.big('caller') ?? 0n;
+    return kernel.symbols.nearest(caller)?.symbol.name === 'bpf_jit_binary_alloc';
   }
   return false;
 }

@@ -101,7 +101,9 @@ export const LINUX_REPORTS: Readonly<Record<string, Report<LinuxKernel>>> = {
     'sockets of each process',
     [number('FD'), text('FAMILY'), text('TYPE'), text('PROTOCOL'), text('STATE'), text('LOCAL'), text('REMOTE')],
     function* (kernel, { address: at }) {
-      for (const { descriptor, socket } of kernel.openFiles(at)) {
+      for (const { descriptor, kind, socket } of kernel.openFiles(at)) {
+        // Says that the type is not known
+        if (kind === 'socket' && socket === undefined) kernel.base.type('socket_alloc');
         if (socket === undefined) continue;
         const { family, type, protocol, state, local, remote } = socket;
         yield [descriptor, family, type, protocol, state, local, remote];
@@ -127,6 +129,8 @@ export const LINUX_REPORTS: Readonly<Record<string, Report<LinuxKernel>>> = {
       const numbered = new Map([...kernel.tasksByNumber()].map((task) => [task.address, task]));
       const scanned = new Map([...kernel.scanTasks()].map((task) => [task.address, task]));
       for (const [at, task] of new Map([...scanned, ...numbered])) {
+        // The idle task has no number
+        if (task.pid === 0 && listed.has(at)) continue;
         // A task that has ended stays in memory for a while
         const alive = task.state !== 'X' && task.state !== 'Z' && task.pid !== 0;
         const [inList, byNumber, inMemory] = [listed.has(at), numbered.has(at), scanned.has(at)];
@@ -199,16 +203,27 @@ export const LINUX_REPORTS: Readonly<Record<string, Report<LinuxKernel>>> = {
     columns: [NAME, text('VALUE')],
     *rows(kernel) {
       yield ['release', kernel.release];
-      yield ['banner', kernel.banner];
-      yield ['command line', kernel.commandLine];
-      const { bootTime } = kernel;
-      if (bootTime !== undefined) yield ['booted', new Date(Number(bootTime) * 1000).toISOString()];
+      yield ['banner', orWhy(() => kernel.banner)];
+      yield ['command line', orWhy(() => kernel.commandLine)];
+      const booted = orWhy(() => kernel.bootTime);
+      if (booted !== undefined)
+        yield ['booted', typeof booted === 'bigint' ? new Date(Number(booted) * 1000).toISOString() : booted];
       yield ['page tables', `${kernel.space.mode}, root at 0x${kernel.space.root.toString(16)}`];
-      yield ['symbols', `${kernel.symbols.size}, from ${kernel.symbols.source}`];
-      yield ['types', kernel.types.source];
+      yield ['symbols', orWhy(() => `${kernel.symbols.size}, from ${kernel.symbols.source}`)];
+      yield ['types', orWhy(() => kernel.types.source)];
     },
   },
 };
+
+/** A value, or the sentence that says why it cannot be told. */
+function orWhy<T>(value: () => T): T | string {
+  try {
+    return value();
+  } catch (error) {
+    if (!isVisorkitError(error)) throw error;
+    return `(${error.message})`;
+  }
+}
 
 /** Fields by the keys of libvmi.conf. */
 const OFFSETS = [
@@ -225,7 +240,9 @@ function asTree(tasks: readonly LinuxTask[]): { task: LinuxTask; depth: number }
   for (const task of tasks) {
     // The idle task is its own parent
     const parent = task.pid === 0 ? -1 : task.ppid;
-    children.set(parent, [...(children.get(parent) ?? []), task]);
+    const brothers = children.get(parent);
+    if (brothers === undefined) children.set(parent, [task]);
+    else brothers.push(task);
   }
   const rows: { task: LinuxTask; depth: number }[] = [];
   const seen = new Set<LinuxTask>();

@@ -7,20 +7,24 @@ const LONGEST = 4096;
 const NANOSECONDS = 1_000_000_000n;
 
 /** As /proc/version has it. */
-export const bannerOf = (kernel: KernelBase): string =>
-  kernel.space.text(kernel.symbol('linux_banner'), LONGEST).trimEnd();
+export function bannerOf(kernel: KernelBase): string {
+  const at = kernel.address('linux_banner');
+  return (at === undefined ? kernel.bannerInImage() : kernel.space.text(at, LONGEST)).trimEnd();
+}
 
 /** As /proc/cmdline has it. */
 export const commandLineOf = (kernel: KernelBase): string =>
   kernel.space.text(kernel.pointerAt(kernel.symbol('saved_command_line')), LONGEST);
 
-/** Seconds from 1970 to the boot, as `btime` in /proc/stat. Undefined where the kernel has no copy of its clock under a name of its own. */
+/**
+ * Seconds from 1970 to the boot, as `btime` in /proc/stat. Undefined where the kernel has no copy of its clock under a name of its own, or one that has no time.
+ */
 export function bootTimeOf(kernel: KernelBase): bigint | undefined {
-  const at = kernel.symbols.address('shadow_timekeeper');
+  const at = kernel.address('shadow_timekeeper');
   if (at === undefined) return undefined;
   const clock = kernel.struct('timekeeper', at);
   const nanoseconds = BigInt.asIntN(64, clock.big('offs_real') - clock.big('offs_boot'));
-  return nanoseconds / NANOSECONDS;
+  return nanoseconds < 0n ? undefined : nanoseconds / NANOSECONDS;
 }
 
 export interface LinuxResource {
@@ -39,9 +43,12 @@ export function* iomem(kernel: KernelBase): Generator<LinuxResource, void, undef
   const push = (resource: StructView | undefined, depth: number): void => {
     if (resource !== undefined) open.push({ resource, depth });
   };
+  const seen = new Set<bigint>();
   push(root.follow('child'), 0);
-  for (let count = 0; open.length > 0 && count < MOST_ELEMENTS; count++) {
+  while (open.length > 0 && seen.size < MOST_ELEMENTS) {
     const { resource, depth } = open.pop()!;
+    if (seen.has(resource.address)) continue;
+    seen.add(resource.address);
     const name = resource.big('name');
     yield {
       start: resource.big('start'),

@@ -28,14 +28,15 @@ export interface LinuxTask {
   /** Number of its process. */
   readonly tgid: number;
   readonly ppid: number;
-  readonly uid: number;
+  /** Undefined where the kernel's types do not tell it; so `startTime`. */
+  readonly uid: number | undefined;
   /** Its name, 15 bytes at most. */
   readonly name: string;
-  /** R running, S sleeping, D in an uninterruptible sleep, T stopped, t traced, Z ended and not waited for, X dead, P parked, I idle. */
+  /** R running, S sleeping, D in an uninterruptible sleep, T stopped, t traced, Z ended and not waited for, X dead, P parked, I idle; ? where it cannot be told. */
   readonly state: string;
   readonly kernelThread: boolean;
   /** Nanoseconds from the boot to its start. */
-  readonly startTime: bigint;
+  readonly startTime: bigint | undefined;
   /** Linear address of its task_struct. */
   readonly address: bigint;
   /** Physical address of its page tables; undefined for a kernel thread, which has none of its own. */
@@ -113,18 +114,25 @@ function describe(kernel: KernelBase, task: StructView): LinuxTask {
     pid: task.number('pid'),
     tgid: task.number('tgid'),
     ppid: task.follow('real_parent')?.number('tgid') ?? 0,
-    uid: task.follow('real_cred')?.number('uid.val') ?? 0,
+    uid: task.has('real_cred') ? (task.follow('real_cred')?.number('uid.val') ?? 0) : undefined,
     name: task.text('comm'),
     state: stateOf(task),
     kernelThread: (flags & PF_KTHREAD) !== 0,
-    startTime: task.big(task.has('start_boottime') ? 'start_boottime' : 'real_start_time'),
+    startTime: startOf(task),
     address: task.address,
     root: mm === undefined ? undefined : kernel.space.translate(mm.big('pgd')),
   };
 }
 
+function startOf(task: StructView): bigint | undefined {
+  const field = ['start_boottime', 'real_start_time'].find((name) => task.has(name));
+  return field === undefined ? undefined : task.big(field);
+}
+
 function stateOf(task: StructView): string {
-  const state = task.number(task.has('__state') ? '__state' : 'state') >>> 0;
+  const field = ['__state', 'state'].find((name) => task.has(name));
+  if (field === undefined || !task.has('exit_state')) return '?';
+  const state = task.number(field) >>> 0;
   if ((state & (TASK_NOLOAD | TASK_UNINTERRUPTIBLE)) === (TASK_NOLOAD | TASK_UNINTERRUPTIBLE)) return 'I';
   const bits = (state | task.number('exit_state')) & STATE_BITS;
   return STATES[32 - Math.clz32(bits)] ?? '?';
@@ -134,8 +142,12 @@ function stateOf(task: StructView): string {
 export function directMap(kernel: KernelBase): bigint {
   if (kernel.pointerSize === 4)
     return kernel.wrap(kernel.symbol('_stext') - BigInt(kernel.space.translate(kernel.symbol('_stext'))!));
-  const variable = kernel.symbols.address('page_offset_base');
-  return variable === undefined ? 0xffff_8880_0000_0000n : kernel.space.u64(variable);
+  const variable = kernel.address('page_offset_base');
+  if (variable !== undefined) return kernel.space.u64(variable);
+  // The first process has its task_struct there
+  const [, first] = processes(kernel);
+  const at = first === undefined ? undefined : kernel.space.translate(first.address);
+  return at === undefined ? 0xffff_8880_0000_0000n : kernel.wrap(first.address - BigInt(at));
 }
 
 function textAt(memory: KernelBase['memory'], at: number): string {
