@@ -86,8 +86,14 @@ conform(
       definePlugin({
         name: 'msr',
         uses: { msrs: MsrBusToken },
-        apply(_host, { msrs }) {
+        apply(host, { msrs }) {
           let value = 0n;
+          host.onSave({
+            save: () => value,
+            restore: (saved) => {
+              value = saved as bigint;
+            },
+          });
           msrs.register(
             0x4b56_0100,
             2,

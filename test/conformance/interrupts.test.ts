@@ -350,8 +350,14 @@ conform(
     }, // INC EBX; CMP EBX, 1; MOV EDX, EBX
     handlers: { 2: 0x5000 },
     declares: { provides: [{ token: InterruptSourceToken, make: () => nmiSource }] },
-    apply({ hooks }) {
+    apply({ hooks, onSave }) {
       nmis = 0;
+      onSave({
+        save: () => nmis,
+        restore: (saved) => {
+          nmis = saved as number;
+        },
+      });
       hooks.exit.for('io').tap('nmi', (exit) => {
         if (exit.io.port === PORTS + 14 && !exit.io.input) nmis++;
         return undefined;

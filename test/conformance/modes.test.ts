@@ -343,4 +343,5 @@ conform(
     code: code().ud2(),
   },
   { reason: 'triple-fault', events: ['triple-fault'], rip: 0x1000n },
+  ['shutdown-state'],
 );

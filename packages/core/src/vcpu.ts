@@ -261,6 +261,8 @@ export interface Vcpu {
 
   /** After an exit with `entryFailure`: the rule of VM entry that the guest state breaks, where the backend knows it. */
   readonly brokenEntryRule?: string;
+  /** After a triple fault of which the processor has kept no registers: a sentence that says so. */
+  readonly lostState?: string;
   /** Only on a backend with VMX (capability `vmcs`). */
   readonly vmcs?: VmcsAccess;
   /** Only with the capability `emulation`. */

@@ -25,7 +25,7 @@ import { Assistant } from './assistant.js';
 import { kvmCapabilities, kvmControls } from './capabilities.js';
 import type { IrqchipMode } from './capabilities.js';
 import { KvmClock } from './clock.js';
-import { supportedCpuid } from './cpuid.js';
+import { isAmd, supportedCpuid } from './cpuid.js';
 import { Irqchip } from './irqchip.js';
 import {
   Extension,
@@ -173,6 +173,7 @@ export class KvmBackend implements Backend {
       ...vm,
       extensions: this.support.extensions,
       supportedCpuid: this.cpuid,
+      amd: isAmd(this.cpuid),
       listedMsrs: listedMsrs(kvmFd),
       cpus: options.cpus,
       controls: options.controls,

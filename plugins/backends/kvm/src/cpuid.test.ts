@@ -1,7 +1,7 @@
 /** What KVM says of the processor, whichever of the host's processors was asked. */
 import type { CpuidEntry } from '@visorkit/core';
 import { expect, it } from 'vitest';
-import { withoutIdentity } from './cpuid.js';
+import { isAmd, withoutIdentity } from './cpuid.js';
 
 /** Answers of a host's processor with this APIC ID. */
 const answers = (id: number): CpuidEntry[] =>
@@ -26,4 +26,9 @@ it('is the same for all of them, and leaves the rest as it is', () => {
   expect(other).toEqual(first);
   expect(first.map(({ ebx }) => ebx)).toEqual([0x6874_7541, 0x2_0800, 2, 1, 0x100]);
   expect(first.map(({ ecx }) => ecx)).toEqual([0x444d_4163, 0x8e98_3203, 0x201, 0x100, 0x300]);
+});
+
+it('tells whose virtualisation the processor has', () => {
+  expect(isAmd(answers(0))).toBe(true);
+  expect(isAmd(answers(0).map((entry) => ({ ...entry, ebx: entry.leaf === 0 ? 0x756e_6547 : entry.ebx })))).toBe(false);
 });

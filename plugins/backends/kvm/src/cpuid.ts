@@ -48,6 +48,14 @@ export function supportedCpuid(kvmFd: number): CpuidEntry[] {
   return entries;
 }
 
+/** EBX of leaf 0 of the makers whose processors have AMD's virtualisation: AMD, Hygon. */
+const SVM_MAKERS: readonly number[] = [0x6874_7541, 0x6f67_7948];
+
+/** Whether the processor has AMD's virtualisation. */
+export function isAmd(entries: readonly CpuidEntry[]): boolean {
+  return entries.some(({ leaf, ebx }) => leaf === 0 && SVM_MAKERS.includes(ebx));
+}
+
 /**
  * Without what says on which of the host's processors the question was asked: KVM answers with that one's APIC ID, core and node, so that
  * two answers differ, and a saved VM would seem to have had another processor. Each vCPU gets its own in {@link guestCpuid}.

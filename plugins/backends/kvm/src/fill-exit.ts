@@ -9,14 +9,14 @@ const IO_PORT = Run.IO_PORT / 2,
   IO_COUNT = Run.IO_COUNT / 4,
   IO_DATA_OFFSET = Run.IO_DATA_OFFSET / 4;
 const DEBUG_EXCEPTION = Run.DEBUG_EXCEPTION / 4,
-  DEBUG_DR6 = Run.DEBUG_DR6 / 4;
+  DEBUG_DR6 = Run.DEBUG_DR6 / 4,
+  DEBUG_DR7 = Run.DEBUG_DR7 / 4;
 /** Exit qualification of I/O (SDM 3C table 28-5). */
 const QUALIFICATION_IN = 8,
   QUALIFICATION_STRING = 16,
   QUALIFICATION_REP = 32;
-/** DR6: B0 to B3, BD, BS. */
-const DR6_CONDITIONS = 0x600f,
-  DR6_BREAKPOINTS = 15;
+/** DR6: BD and BS. */
+const DR6_CONDITIONS = 0x6000;
 const BREAKPOINT_LENGTH = 1;
 
 /** An exit of a reason that has no fields, or whose fields follow. */
@@ -59,18 +59,26 @@ export function fillIo(exit: VmExit, { bytes, halves, words }: RunPage, data: (o
 }
 
 /** KVM_EXIT_DEBUG: a single step, a breakpoint register, or INT3. */
-export function fillDebug(exit: VmExit, { words }: RunPage, singleStep: boolean): void {
-  const dr6 = words[DEBUG_DR6];
+export function fillDebug(exit: VmExit, { words }: Pick<RunPage, 'words'>, singleStep: boolean): void {
+  const dr6 = words[DEBUG_DR6],
+    breakpoints = enabledHits(dr6, words[DEBUG_DR7]);
   if (words[DEBUG_EXCEPTION] === Vector.BP) {
     startExit(exit, ExitReason.EXCEPTION);
     exit.interruptionInfo = interruptionInfo(Vector.BP, EventType.SOFTWARE_EXCEPTION);
     exit.instructionLength = BREAKPOINT_LENGTH;
-  } else if (singleStep && (dr6 & DR6_BREAKPOINTS) === 0) startExit(exit, ExitReason.MONITOR_TRAP_FLAG);
+  } else if (singleStep && breakpoints === 0) startExit(exit, ExitReason.MONITOR_TRAP_FLAG);
   else {
     startExit(exit, ExitReason.EXCEPTION);
     exit.interruptionInfo = interruptionInfo(Vector.DB, EventType.HARDWARE_EXCEPTION);
-    exit.qualification = dr6 & DR6_CONDITIONS;
+    exit.qualification = (dr6 & DR6_CONDITIONS) | breakpoints;
   }
+}
+
+/** B0 to B3 of DR6 without those of registers that DR7 does not enable: they may be set whenever an address fits (SDM 3B, 18.2.3). */
+function enabledHits(dr6: number, dr7: number): number {
+  let hits = 0;
+  for (let n = 0; n < 4; n++) if (((dr7 >>> (2 * n)) & 3) !== 0) hits |= dr6 & (1 << n);
+  return hits;
 }
 
 /** An access to memory that is not there; the pieces follow. */

@@ -11,28 +11,67 @@ export interface MmioSource {
   setData(offset: number, size: number, value: number): void;
 }
 
+/** An access as plain data. */
+export interface SavedAccess {
+  readonly gpa: number;
+  /** As many bytes as it has. */
+  readonly data: Uint8Array;
+}
+
 export class MmioPieces {
   #source: MmioSource | undefined;
   #gpa = 0;
   #write = false;
   #offset = 0;
   #size = 0;
+  /** Writes that follow, none of which the kernel knows of any more. */
+  #later: readonly SavedAccess[] = [];
 
   /** Bytes of the access are still to be handed out. */
   get pending(): boolean {
     return this.#offset < this.#size;
   }
 
-  start(source: MmioSource, gpa: number, size: number, write: boolean): void {
+  get write(): boolean {
+    return this.#write;
+  }
+
+  /** Guest-physical address of the next piece. */
+  get gpa(): number {
+    return this.#gpa + this.#offset;
+  }
+
+  /** Bytes handed out of the access and carried out. */
+  get done(): number {
+    return this.#offset;
+  }
+
+  /** `done`: bytes that were carried out before. */
+  start(source: MmioSource, gpa: number, size: number, write: boolean, done = 0): void {
     this.#source = source;
     this.#gpa = gpa;
     this.#size = size;
     this.#write = write;
-    this.#offset = 0;
+    this.#offset = done;
+  }
+
+  /** Hands out writes one after the other. */
+  startWrites([first, ...later]: readonly SavedAccess[]): void {
+    this.#later = later;
+    this.start(sourceOf(first.data), first.gpa, first.data.length, true);
+  }
+
+  /** Writes that have not been carried out, as plain data. */
+  writes(): SavedAccess[] {
+    if (!this.pending || !this.#write) return [];
+    const source = this.#source!;
+    const rest = Uint8Array.from({ length: this.#size - this.#offset }, (_, i) => source.data(this.#offset + i, 1));
+    return [{ gpa: this.gpa, data: rest }, ...this.#later];
   }
 
   drop(): void {
     this.#size = this.#offset = 0;
+    this.#later = [];
   }
 
   /** Fills `mmio` with the next piece. */
@@ -41,7 +80,7 @@ export class MmioPieces {
       size = left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1,
       source = this.#source!;
     mmio.valid = true;
-    mmio.gpa = this.#gpa + this.#offset;
+    mmio.gpa = this.gpa;
     mmio.size = size;
     mmio.write = this.#write;
     mmio.value = this.#write ? source.data(this.#offset, size === 8 ? 4 : size) : 0;
@@ -58,5 +97,20 @@ export class MmioPieces {
       if (size === 8) source.setData(this.#offset + 4, 4, mmio.valueHigh);
     }
     this.#offset += size;
+    if (this.#offset >= this.#size && this.#later.length > 0) this.startWrites(this.#later);
   }
+}
+
+/** The bytes of an access. */
+export function sourceOf(bytes: Uint8Array): MmioSource {
+  return {
+    data: (offset, size) => {
+      let value = 0;
+      for (let i = offset + size - 1; i >= offset; i--) value = value * 256 + bytes[i];
+      return value;
+    },
+    setData: (offset, size, value) => {
+      for (let i = 0; i < size; i++) bytes[offset + i] = value >>> (8 * i);
+    },
+  };
 }

@@ -67,6 +67,21 @@ export abstract class KvmRegisters {
     return this.#generalDirty || this.#specialDirty;
   }
 
+  /** Forgets changes that the kernel was not told of. */
+  protected discard(): void {
+    this.#generalDirty = this.#specialDirty = false;
+    this.forget();
+  }
+
+  /** RIP was changed, and the kernel was not told of it. */
+  protected get ripMoved(): boolean {
+    if (!this.#generalDirty) return false;
+    const { fd, request } = this.access;
+    const now = new BigUint64Array(this.#general.length);
+    request(fd, Request.GET_REGS, now);
+    return now[RIP] !== this.#general[RIP];
+  }
+
   /** Hands changed registers to the kernel. */
   protected flush(): void {
     const { fd, sregs2, request } = this.access;

@@ -2,6 +2,7 @@
 import { VisorkitError } from '@visorkit/core';
 import type { KvmClock } from './clock.js';
 import type { EventQueue } from './events.js';
+import type { Unfinished } from './exited-instruction.js';
 import type { DebugControl } from './guest-debug.js';
 import { Request, Size } from './kvm-api.js';
 import { libc } from './libc.js';
@@ -9,11 +10,15 @@ import type { Msrs } from './msrs.js';
 import { kvmError } from './support.js';
 
 /** Increased when the meaning of a field changes. */
-export const STATE_FORMAT = 1;
+export const STATE_FORMAT = 2;
 
 /** Structures of the KVM interface as bytes, in the layout of x86-64 Linux. */
 export interface KvmVcpuState {
   format: number;
+  /** What the kernel has not finished. */
+  unfinished: Unfinished;
+  /** It is to say when an interrupt can be taken. */
+  interruptWindow: boolean;
   general: Uint8Array;
   special: Uint8Array;
   /** Index and value in hexadecimal. */
@@ -98,7 +103,10 @@ export function saveRest({
   debug,
   kernelApic,
   clock,
-}: StatefulParts): Omit<KvmVcpuState, 'format' | 'general' | 'special' | 'taskPriority'> {
+}: StatefulParts): Omit<
+  KvmVcpuState,
+  'format' | 'unfinished' | 'interruptWindow' | 'general' | 'special' | 'taskPriority'
+> {
   return {
     msrs: msrs.save().map(([index, value]) => [index, value.toString(16)]),
     xsave: extended.load().slice(),

@@ -24,6 +24,8 @@ export interface VmParts {
   readonly runSize: number;
   readonly extensions: KvmSupport['extensions'];
   readonly supportedCpuid: readonly CpuidEntry[];
+  /** The processor has AMD's virtualisation, not Intel's. */
+  readonly amd: boolean;
   readonly listedMsrs: readonly number[];
   readonly cpus: number;
   /** What each vCPU traps before anybody holds more. */

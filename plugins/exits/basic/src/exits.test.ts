@@ -492,6 +492,13 @@ describe('the rest', () => {
       exitStatus: 70,
       failure: { exit: { name: 'triple-fault' } },
     });
+    const lostState = 'Its registers are lost.';
+    const lost = await play(
+      [anExit(ExitReason.TRIPLE_FAULT)],
+      () => {},
+      (vcpu) => Object.assign(vcpu, { lostState }),
+    );
+    expect(lost.report.why).toMatch(/^The guest triple-faulted: .*\. Its registers are lost\.$/);
     const backend = fakeBackend([anExit(ExitReason.TRIPLE_FAULT)], {
       controls: { primary: new Set(['hlt-exiting', 'mwait-exiting', 'cr8-load-exiting', 'cr8-store-exiting']) },
     });

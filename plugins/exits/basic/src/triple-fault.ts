@@ -19,10 +19,14 @@ export function tripleFault({ action = 'stop' }: TripleFaultOptions = {}): Plugi
           system.reset('the guest triple-faulted');
           return RETRY;
         }
-        return stop(
-          `The guest triple-faulted at RIP 0x${vcpu.rip.toString(16)}: an exception came while it could not deliver a double fault.`,
-          { status: EXIT_STATUS['triple-fault'], reason: 'triple-fault', answer: RETRY },
-        );
+        const { rip, lostState } = vcpu;
+        const where = lostState === undefined ? ` at RIP 0x${rip.toString(16)}` : '';
+        const what = 'an exception came while it could not deliver a double fault.';
+        return stop(`The guest triple-faulted${where}: ${what}${lostState === undefined ? '' : ` ${lostState}`}`, {
+          status: EXIT_STATUS['triple-fault'],
+          reason: 'triple-fault',
+          answer: RETRY,
+        });
       });
     },
   });
