@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { isVisorkitError } from '@visorkit/core';
+import { CpioWriter } from '@visorkit/formats';
 import type { DebianGuest } from '@visorkit/guests';
 import { readSavedVm, writeSavedVm } from '@visorkit/project';
 import { planted } from './planted.js';
@@ -17,9 +18,18 @@ export const bootedOf = (guest: DebianGuest): BootOf => ({
   image: readFileSync(guest.kernel),
   mode: 'shell',
   initramfs: guest.initramfs,
-  files: planted(guest.kernelPackage.architecture),
+  files: Buffer.concat([planted(guest.kernelPackage.architecture), ownModule(guest)]),
   append: `quiet ${QUICK}${guest.kernelPackage.architecture === 'i386' ? ' noisapnp' : ''}`,
 });
+
+/** An archive with `/tun.ko`, a module of the kernel's own that needs no other; empty where the kernel's package has it in another form. */
+function ownModule({ kernelPackage: { root } }: DebianGuest): Uint8Array {
+  const modules = join(root, 'lib/modules');
+  const file =
+    existsSync(modules) &&
+    readdirSync(modules).map((release) => join(modules, release, 'kernel/drivers/net/tun.ko'))[0];
+  return file && existsSync(file) ? new CpioWriter().file('tun.ko', readFileSync(file)).finish() : new Uint8Array();
+}
 
 /** The file of the saved VM: 256 MiB, one processor, virtual time. It is made anew when the guest or a source of ours has changed. */
 export async function bootedDebian(guest: DebianGuest): Promise<string> {

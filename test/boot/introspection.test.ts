@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { LINUX_REPORTS, LinuxKernel, osLinux } from '@visorkit/os-linux';
 import { readSavedVm } from '@visorkit/project';
 import type { Vmi } from '@visorkit/vmi';
-import { AddressSpace, LiveMemory, SavedVmMemory, VmiToken, introspection, requireField } from '@visorkit/vmi';
+import { AddressSpace, LiveMemory, SavedVmMemory, VmiToken, introspection, toolOf, requireField } from '@visorkit/vmi';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { bootedDebian, bootedOf } from './booted.js';
 import { BOOT_TIMEOUT, findDebianGuest, machineOf, titled } from './boots.js';
@@ -271,6 +271,22 @@ describe.skipIf(found.missing !== '')(titled('Introspection of Debian', found), 
         { index: 3, finding: 'outside the kernel and its modules' },
       ]);
       expect([...copy.patchedCode()]).toMatchObject([{ function: 'vfs_read', finding: 'a breakpoint' }]);
+    });
+
+    it('has the types of a module that is loaded, which go on where its own end', async () => {
+      expect(kernel.moduleTypes('tun')).toBeUndefined();
+      expect(await answer('insmod /tun.ko; echo "loaded $?"')).toContain('loaded 0');
+      const types = kernel.moduleTypes('tun')!;
+      expect(types.source).toBe("BTF of the module tun in the kernel's memory");
+      expect(kernel.types.type('tun_struct')).toBeUndefined();
+      const field = requireField(types.type('tun_struct')!, 'dev');
+      // Of the module's own structure, what the kernel's types say is behind the pointer
+      expect(field.type.target).toBe(kernel.types.type('net_device'));
+      expect([
+        ...toolOf(machine.vmm.services.get(VmiToken), 'type').rows({ arguments: ['tun_struct', 'tun'] }),
+      ]).toContainEqual([field.offset, '', 8, 'struct net_device *', '  dev']);
+      expect(await answer('rmmod tun; echo "gone $?"')).toContain('gone 0');
+      expect(kernel.moduleTypes('tun')).toBeUndefined();
     });
 
     it(

@@ -64,6 +64,8 @@ export interface GuestKernel {
   readonly vmcoreinfo?: string;
   /** What entries of page tables that are not present mean to it. Nothing unless given. */
   readonly absentEntry?: AbsentEntry;
+  /** Types of one of its modules, and its own; undefined where there are none of it. */
+  moduleTypes?(name: string): TypeTable | undefined;
   /** Whether it still is in memory where it was found: a running guest may have started another one. Cheap. */
   isThere(): boolean;
   /** Every process, in the kernel's order. */

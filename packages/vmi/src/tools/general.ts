@@ -100,17 +100,28 @@ export const GENERAL_REPORTS: Readonly<Record<string, Report<Vmi>>> = {
     },
   },
   type: {
-    describe: 'how a structure of the kernel is laid out',
-    arguments: [{ form: '<name>', describe: 'of a struct, union, enum or another type' }],
+    describe: 'how a structure of the kernel, or of a module, is laid out',
+    arguments: [
+      { form: '<name>', describe: 'of a struct, union, enum or another type' },
+      { form: '[module]', describe: 'the module that has it' },
+    ],
     columns: [number('OFFSET'), text('BITS'), number('SIZE'), text('TYPE'), text('NAME')],
-    *rows(vmi, { arguments: [name] = [] }) {
-      const type = vmi.type(name);
+    *rows(vmi, { arguments: [name, module] = [] }) {
+      const type = module === undefined ? vmi.type(name) : typeOfModule(vmi, name, module);
       yield [0, '', type.size, type.kind, type.name];
       yield* membersOf(type.members ?? [], 0, 1);
       for (const [label, value] of type.values ?? []) yield [undefined, '', undefined, String(value), `  ${label}`];
     },
   },
 };
+
+function typeOfModule({ kernel }: Vmi, name: string, module: string): Type {
+  const types = kernel.moduleTypes?.(module);
+  const type = types?.type(name);
+  if (type !== undefined) return type;
+  const why = types === undefined ? `no types of a module "${module}"` : `no type "${name}" (${types.source})`;
+  return fail('VMI_FIELD', `The kernel ${kernel.release} has ${why}.`, { name, module });
+}
 
 /** Structures in structures in …: damaged types may have no end. */
 const DEEPEST = 8;

@@ -9,6 +9,7 @@ import { logRecords } from './log.js';
 import type { LogRecord } from './log.js';
 import { argumentsOf, environmentOf, mappings } from './memory-maps.js';
 import type { LinuxMapping } from './memory-maps.js';
+import { moduleTypes } from './module-types.js';
 import { hiddenModules, modules, modulesInSysfs } from './modules.js';
 import type { HiddenModule, LinuxModule } from './modules.js';
 import { bannerOf, bootTimeOf, commandLineOf, iomem } from './system.js';
@@ -91,6 +92,10 @@ export class LinuxKernel implements GuestKernel {
   /** Modules of the kernel's list. */
   modules(): Iterable<LinuxModule> {
     return modules(this.base);
+  }
+  /** Types of a module and of the kernel; undefined where the kernel has none of it. */
+  moduleTypes(name: string): TypeTable | undefined {
+    return moduleTypes(this.base, name);
   }
   modulesInSysfs(): Iterable<LinuxModule> {
     return modulesInSysfs(this.base);
