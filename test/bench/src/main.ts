@@ -1,9 +1,9 @@
 /**
  * Speed of the software processor beside its peers, all in one run. JSON to standard output or a file, tables to standard error.
  * Usage: node dist/main.js [--rounds 3] [--passes 3] [--peers bochs,qemu|none] [--only kernels or groups] [--linux] [--out FILE]
- *                          [--kernels] [--exits] [--hello] [--views] [--events] [--restore]
- * Kernels, exits, views, events, apps/hello and restoring are measured; --linux adds boots of Debian's kernel. Naming --kernels, --exits, --hello,
- * --views, --events or --restore leaves out the others.
+ *                          [--kernels] [--exits] [--hello] [--views] [--events] [--restore] [--introspection]
+ * Kernels, exits, views, events, apps/hello, restoring and introspection are measured; --linux adds boots of Debian's kernel. Naming --kernels, --exits, --hello,
+ * --views, --events, --restore or --introspection leaves out the others.
  */
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
@@ -12,6 +12,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { eventsBench } from './events-bench.js';
 import type { ExitCost } from './exit-bench.js';
+import { introspectionBench } from './introspection-bench.js';
 import { kernelBench } from './kernel-bench.js';
 import { selection } from './kernels.js';
 import { linuxBench } from './linux-bench.js';
@@ -69,14 +70,15 @@ async function main(): Promise<void> {
       views: { type: 'boolean' },
       events: { type: 'boolean' },
       restore: { type: 'boolean' },
+      introspection: { type: 'boolean' },
       out: { type: 'string' },
     },
   });
   const rounds = count('rounds', values.rounds),
     passes = count('passes', values.passes),
     selected = selection(values.only.split(',').filter(Boolean));
-  const { kernels: k, exits: x, hello: h, views: w, events: e, restore: r } = values;
-  const all = !k && !x && !h && !w && !e && !r;
+  const { kernels: k, exits: x, hello: h, views: w, events: e, restore: r, introspection: i } = values;
+  const all = !k && !x && !h && !w && !e && !r && !i;
   const skipped: string[] = [],
     machines: MachineName[] = ['visorkit'];
   for (const peer of values.peers.split(',').filter((name) => name !== '' && name !== 'none')) {
@@ -102,6 +104,7 @@ async function main(): Promise<void> {
   if (all || values.events) say('events');
   const events = all || values.events ? await eventsBench() : undefined;
   const restore = all || values.restore ? await restoreBench(Math.max(9, rounds), say) : undefined;
+  const introspection = all || values.introspection ? await introspectionBench(Math.max(5, rounds), say) : undefined;
   const report: Report = {
     date: new Date().toISOString(),
     host,
@@ -115,6 +118,7 @@ async function main(): Promise<void> {
     ...(views === undefined ? {} : { views }),
     ...(events === undefined ? {} : { events }),
     ...(restore === undefined ? {} : { restore }),
+    ...(introspection === undefined ? {} : { introspection }),
   };
   say(`\n${humanReport(report)}`);
   const json = `${JSON.stringify(report, null, 2)}\n`;

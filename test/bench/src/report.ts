@@ -3,6 +3,7 @@ import type { ExitCost } from './exit-bench.js';
 import type { KernelBench } from './kernel-bench.js';
 import type { LinuxResult } from './linux-bench.js';
 import type { MachineName } from './machines.js';
+import type { IntrospectionResult } from './introspection-bench.js';
 import type { RestoreResult } from './restore-bench.js';
 import type { Summary } from './statistics.js';
 import type { EventCost } from './events-bench.js';
@@ -20,6 +21,7 @@ export interface Report {
   readonly views?: readonly ViewCost[];
   readonly events?: readonly EventCost[];
   readonly restore?: RestoreResult;
+  readonly introspection?: IntrospectionResult;
   readonly hello?: { readonly milliseconds: Summary; readonly peakKiB: Summary };
 }
 
@@ -139,6 +141,13 @@ export function humanReport(report: Report): string {
           `${number(afterwards * 100, 0)}% of the time before`,
         ]),
       ]),
+    );
+  }
+  if (report.introspection !== undefined) {
+    const { dumpBytes, listMs, nodeMs, aboveNodeMs, physicalReads, linearReads, sequential } = report.introspection;
+    parts.push(
+      `processes of a dump of ${number(dumpBytes / 2 ** 20, 0)} MiB after ${number(listMs.median, 0)} ms, ${number(aboveNodeMs, 0)} ms above Node's start (${number(nodeMs.median, 0)} ms)`,
+      `reads of 8 bytes: ${number(physicalReads.median)} million a second by physical address, ${number(linearReads.median)} by linear; of 4 KiB: ${number(sequential.median)} GB/s`,
     );
   }
   if (report.restore !== undefined) {
