@@ -1,4 +1,4 @@
-import { openDumpFile } from '@visorkit/project';
+import { openDumpFile } from '@visorkit/project/introspection';
 import { Vmi } from '@visorkit/vmi';
 import type { OsProfile } from '@visorkit/vmi';
 

@@ -9,8 +9,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
-import { openDumpFile, writeDumpFile } from '@visorkit/project';
-import type { OpenDump } from '@visorkit/project';
+import { openDumpFile, writeDumpFile } from '@visorkit/project/introspection';
+import type { OpenDump } from '@visorkit/project/introspection';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { titled } from './boots.js';
 

@@ -4,7 +4,7 @@ import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { fetchDebianPackage, kernelImage } from '@visorkit/guests';
-import { openSymbolFile } from '@visorkit/project';
+import { openSymbolFile } from '@visorkit/project/introspection';
 import { AddressSpace, type Btf, FileMemory, fieldOf, readLoadedPe, readPe } from '@visorkit/vmi';
 import type { PeImage } from '@visorkit/vmi';
 import { find, titled } from './boots.js';

@@ -9,7 +9,7 @@ import { compose, nullOutput } from '@visorkit/machine';
 import { profile as linux } from '@visorkit/os-linux';
 import { profile as windows } from '@visorkit/os-windows';
 import { pcPlatform } from '@visorkit/pc';
-import { openDumpFile, openSymbolFile } from '@visorkit/project';
+import { openDumpFile, openSymbolFile } from '@visorkit/project/introspection';
 import { Vmi, VmiEventsToken, introspectionEvents } from '@visorkit/vmi';
 import { mapSymbol, processList, processSwitches, whichWindows } from './labs.js';
 

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { definePlugin } from '@visorkit/core';
 import type { Plugin } from '@visorkit/core';
-import { loadOsProfile, osProfileOf, osProfilePackage } from '@visorkit/project';
+import { loadOsProfile, osProfileOf, osProfilePackage } from '@visorkit/project/introspection';
 import { OsProfilesToken } from '@visorkit/vmi';
 import type { OsProfile } from '@visorkit/vmi';
 import { importPackage } from './import-package.js';

@@ -5,7 +5,7 @@ import { describeError, errorForReport, fail, isVisorkitError, silentLogSink, st
 import type { LogLevel, PluginEntry, RunOptions, SavedVm } from '@visorkit/core';
 import type { FirmwareKernel } from '@visorkit/fw-cfg';
 import type { BootModule, BootOptions } from '@visorkit/machine';
-import { introspector, loadPlugin, loadProject, readSavedVm } from '@visorkit/project';
+import { loadPlugin, loadProject, readSavedVm } from '@visorkit/project';
 import type { Project } from '@visorkit/project';
 import { assemble } from './assemble.js';
 import type { AssembleOptions } from './assemble.js';
@@ -131,7 +131,8 @@ function offeredKernel(
 
 /** What answers tools of introspection on a socket. Loaded only now: most runs do without. */
 async function introspectionAt(path: string): Promise<PluginEntry[]> {
-  const [{ introspection }, { addProfiles, profiles }] = await Promise.all([
+  const [{ introspector }, { introspection }, { addProfiles, profiles }] = await Promise.all([
+    import('@visorkit/project/introspection'),
     import('@visorkit/vmi'),
     import('./profiles.js'),
   ]);

@@ -10,8 +10,8 @@ import {
   openSymbolFile,
   runTool,
   watchTool,
-} from '@visorkit/project';
-import type { ToolAnswer, ToolRequest, ToolRow } from '@visorkit/project';
+} from '@visorkit/project/introspection';
+import type { ToolAnswer, ToolRequest, ToolRow } from '@visorkit/project/introspection';
 import { Vmi, VmiEventsToken, VmiToken, WATCHES, dumpCpuOf, introspection, toolList } from '@visorkit/vmi';
 import type { Column, KnownOfGuest, OsProfile } from '@visorkit/vmi';
 import { addProfiles, profiles } from './profiles.js';

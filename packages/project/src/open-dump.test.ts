@@ -6,7 +6,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { SavedVm } from '@visorkit/core';
 import { FileMemory, WRITTEN_FORMATS } from '@visorkit/vmi';
 import type { PhysicalMemory } from '@visorkit/vmi';
-import { openDumpFile, writeDumpFile, writeSavedVm } from './index.js';
+import { writeSavedVm } from './index.js';
+import { openDumpFile, writeDumpFile } from './introspection.js';
 
 let folder: string;
 beforeAll(async () => {

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { guestParameters, prepareDebianGuest } from '@visorkit/guests';
 import { LinuxKernel } from '@visorkit/os-linux';
-import { openDumpFile } from '@visorkit/project';
+import { openDumpFile } from '@visorkit/project/introspection';
 import type { AddressSpace, PhysicalMemory } from '@visorkit/vmi';
 import { summarise } from './statistics.js';
 import type { Summary } from './statistics.js';
