@@ -100,7 +100,7 @@ export class Apt {
       for (const part of ['state/lists/partial', 'cache/archives/partial'])
         await mkdir(join(folder, part), { recursive: true });
       await writeFile(join(folder, 'state/status'), '');
-      if (this.#suite !== undefined) await writeFile(join(folder, SOURCES), sourceOf(this.#suite));
+      if (this.#suite !== undefined) await writeFile(join(folder, SOURCES), await this.#source(this.#suite));
       this.#options = privateOptions(folder, this.#architecture, this.#suite);
       const onStatusLine = (line: string): void => {
         const [kind, , percent] = line.split(':');
@@ -110,6 +110,27 @@ export class Apt {
     });
     this.#options = privateOptions(this.#lists, this.#architecture, this.#suite);
     return said;
+  }
+
+  /** A line for sources.list: the suite, from the server that the system itself has Debian from. Throws GUEST_PACKAGE_UNKNOWN where it has none. */
+  async #source(suite: DebianSuite): Promise<string> {
+    const { stdout } = await runCommand(
+      'apt-get',
+      ['indextargets', '--format', '$(REPO_URI)', 'Created-By: Packages'],
+      {
+        signal: this.#signal,
+      },
+    );
+    const server = stdout.split('\n').find((uri) => /\/debian\/?$/.test(uri));
+    return server === undefined
+      ? fail(
+          'GUEST_PACKAGE_UNKNOWN',
+          `apt has no source of Debian's from which packages of ${suite} could come. ${REMEDY}.`,
+          {
+            suite,
+          },
+        )
+      : `deb [signed-by=${KEYRING}] ${server} ${suite} main\n`;
   }
 
   /** Throws GUEST_NETWORK: Debian's servers did not answer. `said`: what apt-get wrote, which is passed on. */
@@ -190,11 +211,11 @@ export class Apt {
 /** Run as root, apt would hand downloads to the user "_apt", who cannot write in the cache. */
 const COMMON_OPTIONS = ['-o', 'APT::Sandbox::User=root', '-o', 'Acquire::Retries=2', '-q'];
 
+/** Debian's own, which its package debian-archive-keyring has on every Debian. */
+const KEYRING = '/usr/share/keyrings/debian-archive-keyring.gpg';
+
 /** File with the source of a suite, in the folder of its lists. */
 const SOURCES = 'sources.list';
-
-const sourceOf = (suite: DebianSuite): string =>
-  `deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian ${suite} main\n`;
 
 /** Where the cache keeps what is of an architecture, and of a suite if one was named. */
 export const folderOf = (architecture: DebianArchitecture, suite: DebianSuite | undefined): string =>

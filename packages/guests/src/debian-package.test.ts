@@ -18,6 +18,7 @@ const programs: Record<string, string> = {
   'apt-get': `echo "$@" >>$FAKE/calls
 for last; do :; done
 case " $* " in
+  *indextargets*) echo http://mirror.example/security/; echo http://mirror.example/debian/; exit 0 ;;
   *" update "*) [ -e $FAKE/later ] && mv $FAKE/later/* $FAKE/known/; rm -f $FAKE/broken; [ -e $FAKE/unreachable ] && { rm -f $FAKE/known/*; echo "W: Failed to fetch http://deb/InRelease  Temporary failure resolving 'deb'" >&2; echo "W: Failed to fetch http://sec/InRelease  Temporary failure resolving 'sec'" >&2; echo "W: Some index files failed to download." >&2; exit 0; }; [ -e $FAKE/offline ] && { echo "E: no network" >&2; exit 100; }; exit 0 ;;
 esac
 [ -e $FAKE/slow ] && { echo $$ >$FAKE/started; exec sleep 60; }
@@ -117,9 +118,9 @@ describe('fetchDebianPackage', () => {
     expect(fetched).toMatchObject({ name: 'linux-image-6.12.1-cloud-amd64', version: '6.12.1' });
     expect(fetched.root).toBe(join(cache, 'debian/amd64-bookworm-backports/linux-image-cloud-amd64/root'));
     expect(await readFile(join(cache, 'apt/amd64-bookworm-backports/sources.list'), 'utf8')).toMatch(
-      /^deb \[signed-by=\S+debian-archive-keyring\.gpg\] http:\/\/deb\.debian\.org\/debian bookworm-backports main\n$/,
+      /^deb \[signed-by=\S+debian-archive-keyring\.gpg\] http:\/\/mirror\.example\/debian\/ bookworm-backports main\n$/,
     );
-    const [, update, download] = await calls();
+    const [, update, download] = (await calls()).filter((call) => !call.includes('indextargets'));
     for (const call of [update, download])
       expect(call).toMatch(/Dir::Etc::sourcelist=\S+sources\.list -o Dir::Etc::sourceparts=- /);
     expect(await fetchDebianPackage('linux-image-cloud-amd64', { cache })).toEqual(own);
