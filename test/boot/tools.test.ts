@@ -134,6 +134,21 @@ describe.skipIf(found.missing !== '' || !existsSync(BUILT))(
       ).toContainEqual(expect.objectContaining({ pid: 1, path: '[stack]', rights: 'rw-p' }));
     });
 
+    it('writes memory in each format, and reads the same there', () => {
+      const { out } = vmi('process-list', '--dump', file);
+      for (const format of ['elf-core', 'lime', 'raw']) {
+        const dump = join(folder, `debian.${format}`);
+        expect(vmi('dump-memory', dump, format, '--dump', file, '--json').out).toEqual([
+          JSON.stringify({ file: dump, format, memory: 256 << 20 }),
+        ]);
+        expect(vmi('process-list', '--dump', dump).out).toEqual(out);
+        rmSync(dump);
+      }
+      expect(vmi('dump-memory', join(folder, 'x'), 'elf', '--dump', file).error).toMatch(
+        /"dump-memory <file> \[format\]" is right, with a format of raw, elf-core, lime\. \[VMI_ARGUMENT\]/,
+      );
+    });
+
     it(
       'asks a VM that runs, over a socket that only its owner may open; and one that it starts itself',
       async () => {
@@ -166,6 +181,10 @@ describe.skipIf(found.missing !== '' || !existsSync(BUILT))(
           / 0 +rw +character .*\/dev\/ttyS0/,
         );
         expect(vmi('lsoff', '-s', socket).error).toMatch(/did you mean "lsof"\? \[VMI_TOOL\]/);
+        const core = join(folder, 'live.elf');
+        expect(vmi('dump-memory', core, '-s', socket).status).toBe(0);
+        expect(vmi('psaux', '--dump', core).out.some((line) => line.endsWith('sleep 4321'))).toBe(true);
+        rmSync(core);
         // Events, while it runs: the tool ends by itself, and takes its traps with it
         const traced = spawn(process.execPath, [
           BIN,

@@ -46,7 +46,7 @@ export interface KernelImage {
 
 /** The kernel in a memory, undefined when none is found. */
 export function findImage(memory: PhysicalMemory, known: KnownOfGuest): KernelImage | undefined {
-  return imageByInfo(memory) ?? imageByTable(memory) ?? imageByGiven(memory, known.symbols);
+  return imageByInfo(memory, known) ?? imageByTable(memory) ?? imageByGiven(memory, known.symbols);
 }
 
 /** The physical memory that an image can be in that has its code at `text`. */
@@ -66,8 +66,14 @@ const isPlaced = (
   return linear.every((address) => space.translate(address) === Number(BigInt.asIntN(64, address + shift)));
 };
 
-function imageByInfo(memory: PhysicalMemory): KernelImage | undefined {
-  for (const info of findVmCoreInfo(memory)) {
+/** What a dump has in a note comes first: memory need not be searched for it then. */
+function* infosOf(memory: PhysicalMemory, { values }: KnownOfGuest): Generator<VmCoreInfo, void, undefined> {
+  if (typeof values?.VMCOREINFO === 'string') yield new VmCoreInfo(values.VMCOREINFO);
+  yield* findVmCoreInfo(memory);
+}
+
+function imageByInfo(memory: PhysicalMemory, known: KnownOfGuest): KernelImage | undefined {
+  for (const info of infosOf(memory, known)) {
     const text = info.symbol('_stext'),
       names = info.symbol('init_uts_ns'),
       tables = info.symbol('swapper_pg_dir') ?? info.symbol('init_top_pgt');
