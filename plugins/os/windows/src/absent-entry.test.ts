@@ -2,7 +2,8 @@
 import { describe, expect, it } from 'vitest';
 import { AddressSpace } from '@visorkit/vmi';
 import { WINDOWS_REPORTS, WindowsKernel } from './index.js';
-import { COMMAND, VERSIONS, buildWindows } from './test-windows.js';
+import { VERSIONS } from './test-layouts.js';
+import { COMMAND, buildWindows } from './test-windows.js';
 
 /** Where the command line is, in explorer's own memory. */
 const HEAP = 0x20_0000n;

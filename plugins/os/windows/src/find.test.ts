@@ -3,7 +3,8 @@ import { describe, expect, it } from 'vitest';
 import { SymbolList } from '@visorkit/vmi';
 import type { FileMemory, KnownOfGuest, OsProfile } from '@visorkit/vmi';
 import { KernelBase, WindowsKernel, builtInTypes, osWindows, profile } from './index.js';
-import { VERSIONS, buildWindows } from './test-windows.js';
+import { VERSIONS } from './test-layouts.js';
+import { buildWindows } from './test-windows.js';
 import type { BuiltWindows } from './test-windows.js';
 
 /** Bytes of the built image by linear address of the kernel. */

@@ -4,7 +4,8 @@ import { describe, expect, it } from 'vitest';
 import { isVisorkitError } from '@visorkit/core';
 import { FileMemory } from '@visorkit/vmi';
 import { WINDOWS_REPORTS, WindowsKernel } from './index.js';
-import { VERSIONS, buildWindows } from './test-windows.js';
+import { VERSIONS } from './test-layouts.js';
+import { buildWindows } from './test-windows.js';
 
 const memoryOf = (bytes: Uint8Array): FileMemory =>
   new FileMemory(

@@ -1,5 +1,5 @@
 /**
- * Builds the memory of a guest for tests: page tables, and what the layouts in `test-windows.ts` say of it. No code is shared with what reads it.
+ * Builds the memory of a guest for tests: page tables, and what the layouts in `test-layouts.ts` say of it. No code is shared with what reads it.
  */
 import { FileMemory } from '@visorkit/vmi';
 

@@ -1,10 +1,11 @@
 /**
- * Windows of each version in memory images that are built from the published layouts (`test-windows.ts`): no image of a real one can be had. What is read is what was
+ * Windows of each version in memory images that are built from the published layouts (`test-layouts.ts`): no image of a real one can be had. What is read is what was
  * written, whichever way the kernel is found, and hostile memory is refused with a sentence, or read within bounds.
  */
 import { describe, expect, it } from 'vitest';
 import { WINDOWS_REPORTS, WindowsKernel, timeText } from './index.js';
-import { COMMAND, NOON, PROGRAM, VERSIONS, buildWindows } from './test-windows.js';
+import { VERSIONS } from './test-layouts.js';
+import { COMMAND, NOON, PROGRAM, buildWindows } from './test-windows.js';
 
 const rowsOf = (kernel: WindowsKernel, report: string, pids?: number[]): unknown[][] =>
   Array.from(WINDOWS_REPORTS[report].rows(kernel, { pids }), (row) => [...row]);
