@@ -1,4 +1,5 @@
 /** Processes and threads: by the kernel's list, by the tree of its numbers, and by looking through all memory. */
+import { isVisorkitError } from '@visorkit/core';
 import type { StructView } from '@visorkit/vmi';
 import type { KernelBase } from './kernel.js';
 import { xarray } from './xarray.js';
@@ -164,7 +165,8 @@ function textAt(memory: KernelBase['memory'], at: number): string {
 function attempt<T>(what: () => T): T | undefined {
   try {
     return what();
-  } catch {
+  } catch (error) {
+    if (!isVisorkitError(error)) throw error;
     return undefined;
   }
 }
