@@ -53,8 +53,8 @@ class Parser {
     while (source.slice(at).trim() !== '') {
       TOKEN.lastIndex = at;
       const found = TOKEN.exec(source);
-      if (found === null) return this.#refuse(`"${source.slice(at).trim()}" cannot be read`, at);
-      const [kind, text] = Object.entries(found.groups!).find(([, part]) => part !== undefined)!;
+      if (found === null) this.#refuse(`"${source.slice(at).trim()}" cannot be read`, at);
+      const [kind, text] = Object.entries(found!.groups!).find(([, part]) => part !== undefined)!;
       this.#words.push({ kind: kind as Word['kind'], text, at: TOKEN.lastIndex - text.length });
       at = TOKEN.lastIndex;
     }

@@ -109,7 +109,7 @@ export const TRACE_FIELDS: readonly TraceField[] = [
   {
     name: 'duration',
     shown: 'number',
-    describe: 'guest time that handling took, ns; in virtual time only accesses to devices take any',
+    describe: 'guest time that handling took, ns; 0 in virtual time',
     late: true,
   },
   { name: 'stack', shown: 'list', describe: "stack of the guest's kernel, innermost first" },

@@ -4,14 +4,26 @@
  * What the guest's registers say is taken before any handler has the exit, because a handler may change them (a guest hypervisor's exits are given to it
  * that way). What only the handlers know comes after them. An event of which nothing is asked but what is known before is finished before.
  */
-import { ClockToken, RESUME, RETRY, HALT, WAIT, definePlugin, fail, host, optional, token } from '@visorkit/core';
-import type { Clock, DeviceAccess, Outcome, Plugin, PluginHost, Token, Vcpu, VmExit } from '@visorkit/core';
-import { Gpr } from '@visorkit/core';
+import {
+  BackendToken,
+  ClockToken,
+  RESUME,
+  RETRY,
+  Gpr,
+  HALT,
+  WAIT,
+  definePlugin,
+  fail,
+  host,
+  optional,
+  token,
+} from '@visorkit/core';
+import type { Backend, Clock, DeviceAccess, Outcome, Plugin, PluginHost, Token, Vcpu, VmExit } from '@visorkit/core';
 import { MemoryViewsToken } from '@visorkit/machine';
 import type { MemoryViews } from '@visorkit/machine';
 import type { Vmi } from '@visorkit/vmi';
 import { EXIT_NAMES, ExitReason, VmcsField, exitReasonByName, exitReasonName } from '@visorkit/x86';
-import type { VmcsFieldEntry } from '@visorkit/x86';
+import type { ExitName, VmcsFieldEntry } from '@visorkit/x86';
 import { Counter, HistogramSet } from './counts.js';
 import { traceFilter } from './filter.js';
 import type { TraceFilter } from './filter.js';
@@ -41,15 +53,16 @@ export function trace(options: TraceOptions = {}): Plugin {
   const made = new Tracer(options);
   return definePlugin({
     name: 'trace',
-    uses: { clock: ClockToken, views: optional(MemoryViewsToken), vmi: optional(VmiToken) },
+    uses: { backend: BackendToken, clock: ClockToken, views: optional(MemoryViewsToken), vmi: optional(VmiToken) },
     provides: [{ token: TraceToken, make: () => made }],
-    apply(pluginHost, { clock, views, vmi }) {
-      made.attach(pluginHost, { clock, views, vmi });
+    apply(pluginHost, { backend, clock, views, vmi }) {
+      made.attach(pluginHost, { backend, clock, views, vmi });
     },
   });
 }
 
 interface Services {
+  readonly backend: Pick<Backend, 'capabilities'>;
   readonly clock: Clock;
   readonly views: MemoryViews | undefined;
   readonly vmi: Vmi | undefined;
@@ -73,6 +86,8 @@ class Tracer implements Trace {
   readonly #late: boolean;
   readonly #wantsStack: boolean;
   readonly #wants: (name: TraceFieldName) => boolean;
+  /** The exits that the backend can give. */
+  #given: readonly ExitName[] = [];
   #captures: readonly ((record: TraceRecord, vcpu: Vcpu) => void)[] = [];
   #stacks: StackReader | undefined;
 
@@ -99,6 +114,7 @@ class Tracer implements Trace {
     const { exits, msr, io, interrupts, hypercalls, vmcsLoads, eptRoots, histogram } = this.#options;
     const { hooks } = pluginHost;
     this.#captures = this.#commonCaptures(services);
+    this.#given = EXIT_NAMES.filter((name) => services.backend.capabilities.has(`exit.${name}`));
     if (this.#wantsStack) this.#stacks = new StackReader(requireVmi(services.vmi), services.clock);
     if (this.#written.length > 0 || vmcsLoads === true || eptRoots === true)
       pluginHost.require(['vmcs'], 'A trace of VMCS loads, VMCS writes or EPT roots');
@@ -184,7 +200,7 @@ class Tracer implements Trace {
       open = this.#begin(record, vcpu);
       if (open && !this.#late) this.#finish(record);
     };
-    for (const reason of this.#reasons ?? EXIT_NAMES) hooks.exit.for(reason as number).tap(FIRST, begin);
+    for (const reason of this.#reasons ?? this.#given) hooks.exit.for(reason as ExitName).tap(FIRST, begin);
     if (!this.#late) return;
     const taken = this.#reasons === undefined ? undefined : new Set(this.#reasons);
     hooks.afterExit.tap(LAST, (exit, _vcpu, outcome) => {
@@ -292,7 +308,7 @@ class Tracer implements Trace {
       known[vcpu.index] = true;
       fields.forEach(({ encoding }, at) => void (own[at] = vcpu.vmcs!.read64(encoding)));
     };
-    for (const name of EXIT_NAMES) hooks.exit.for(name).tap(FIRST, note);
+    for (const name of this.#given) hooks.exit.for(name).tap(FIRST, note);
     hooks.beforeEntry.tap(LAST, (vcpu) => {
       if (!known[vcpu.index]) return;
       known[vcpu.index] = false;
@@ -317,11 +333,11 @@ class Tracer implements Trace {
       entered[index] = NaN;
       began = host.now();
     };
-    const reasons = this.#reasons ?? EXIT_NAMES.map((name) => exitReasonByName(name)!);
-    const measured = new Set(reasons);
+    const reasons = this.#reasons ?? this.#given.map((name) => exitReasonByName(name)!);
+    const measured = new Set<number>(reasons);
     for (const reason of reasons) hooks.exit.for(reason).tap({ stage: FIRST.stage + 1 }, begin);
     hooks.afterExit.tap({ stage: LAST.stage - 1 }, ({ reason }) => {
-      if (measured.has(reason as never)) this.handling.add(exitReasonName(reason), (host.now() - began) * 1e6);
+      if (measured.has(reason)) this.handling.add(exitReasonName(reason), (host.now() - began) * 1e6);
     });
     hooks.beforeEntry.tap(LAST, ({ index }) => void (entered[index] = clock.now()));
   }
