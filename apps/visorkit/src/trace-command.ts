@@ -25,21 +25,22 @@ export async function traceCommand(flags: TraceFlags): Promise<number> {
     });
   const counts = flags.count !== undefined || top;
   const isMeasured = flags.histogram === true && flags.count === undefined;
-  const output = openOutput(flags.output);
+  let output: Output | undefined;
   const options: TraceOptions = {
     ...optionsOf(flags),
     ...(counts ? { count: flags.count === undefined || flags.count === true ? ['reason'] : list(flags.count) } : {}),
     ...(counts || (isMeasured && !namesSource(flags))
       ? {}
-      : { output: (record) => output.write(format.event(record)) }),
+      : { output: (record) => output?.write(format.event(record)) }),
   };
-  const plugin = trace(options);
+  const plugin = trace(options); // what is wrong in the options is found before a file is made
+  output = openOutput(flags.output);
   output.write(format.begin());
   try {
     return await runCommand({ serial: 'none', ...flags }, [
       ...(flags.stack === true || options.count?.includes('stack') === true ? await introspected() : []),
       plugin,
-      top ? live() : atEnd((summary) => output.write(format.end(summary))),
+      top ? live() : atEnd((summary) => output?.write(format.end(summary))),
     ]);
   } finally {
     output.close();

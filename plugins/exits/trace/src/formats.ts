@@ -25,8 +25,8 @@ export function traceFormat(name: TraceFormatName): TraceFormat {
 
 const lines = (texts: readonly string[]): string => (texts.length === 0 ? '' : `${texts.join('\n')}\n`);
 
-/** Fields that a line of text does not name. */
-const BARE = new Set(['kind', 'time', 'cpu', 'reason', 'instruction', 'stack']);
+/** Fields that a line of text does not name: they have their places, or are for programs. */
+const BARE = new Set(['kind', 'time', 'cpu', 'instructions', 'reason', 'instruction', 'duration', 'stack']);
 const NAMED = TRACE_FIELDS.filter(({ name }) => !BARE.has(name));
 
 const textFormat: TraceFormat = {

@@ -13,7 +13,6 @@ import {
   HALT,
   WAIT,
   definePlugin,
-  fail,
   host,
   optional,
   token,
@@ -53,7 +52,13 @@ export function trace(options: TraceOptions = {}): Plugin {
   const made = new Tracer(options);
   return definePlugin({
     name: 'trace',
-    uses: { backend: BackendToken, clock: ClockToken, views: optional(MemoryViewsToken), vmi: optional(VmiToken) },
+    capabilities: made.readsVmcs ? ['vmcs'] : [],
+    uses: {
+      backend: BackendToken,
+      clock: ClockToken,
+      views: optional(MemoryViewsToken),
+      vmi: made.wantsStack ? VmiToken : optional(VmiToken),
+    },
     provides: [{ token: TraceToken, make: () => made }],
     apply(pluginHost, { backend, clock, views, vmi }) {
       made.attach(pluginHost, { backend, clock, views, vmi });
@@ -84,7 +89,8 @@ class Tracer implements Trace {
   readonly #filtersLate: boolean;
   /** Something is asked for that is known only behind the handlers. */
   readonly #late: boolean;
-  readonly #wantsStack: boolean;
+  readonly wantsStack: boolean;
+  readonly readsVmcs: boolean;
   readonly #wants: (name: TraceFieldName) => boolean;
   /** The exits that the backend can give. */
   #given: readonly ExitName[] = [];
@@ -106,7 +112,8 @@ class Tracer implements Trace {
     const isLate = (name: TraceFieldName): boolean => traceField(name)?.late === true;
     this.#filtersLate = [...filtered].some(isLate);
     this.#late = counted === undefined || counted.some(isLate) || this.#filtersLate;
-    this.#wantsStack = options.stack === true || counted?.includes('stack') === true || filtered.has('stack');
+    this.readsVmcs = this.#written.length > 0 || vmcsLoads === true || eptRoots === true;
+    this.wantsStack = options.stack === true || counted?.includes('stack') === true || filtered.has('stack');
     this.#wants = (name) => counted === undefined || counted.includes(name) || filtered.has(name);
   }
 
@@ -115,9 +122,7 @@ class Tracer implements Trace {
     const { hooks } = pluginHost;
     this.#captures = this.#commonCaptures(services);
     this.#given = EXIT_NAMES.filter((name) => services.backend.capabilities.has(`exit.${name}`));
-    if (this.#wantsStack) this.#stacks = new StackReader(requireVmi(services.vmi), services.clock);
-    if (this.#written.length > 0 || vmcsLoads === true || eptRoots === true)
-      pluginHost.require(['vmcs'], 'A trace of VMCS loads, VMCS writes or EPT roots');
+    if (this.wantsStack && services.vmi !== undefined) this.#stacks = new StackReader(services.vmi, services.clock);
     if (histogram === true) this.#measure(pluginHost, services.clock);
     if (exits !== undefined && exits !== false) this.#traceExits(pluginHost, services.clock);
     if (msr !== undefined && msr !== false) this.#traceMsrs(pluginHost, msr);
@@ -253,15 +258,16 @@ class Tracer implements Trace {
     });
   }
 
-  #traceIo({ hooks, vcpus }: PluginHost): void {
+  #traceIo({ hooks }: PluginHost): void {
     const record = this.#record('io');
-    // The bus does not know whose access it is
-    let vcpu: Vcpu = vcpus[0];
+    // The bus does not know whose access it is. One that is made at no exit is not the guest's
+    let vcpu: Vcpu | undefined;
     const note = (_exit: VmExit, whose: Vcpu): undefined => void (vcpu = whose);
     hooks.exit.for('io').tap(FIRST, note);
     hooks.exit.for('ept-violation').tap(FIRST, note);
-    hooks.exit.for('ept-misconfiguration').tap(FIRST, note);
+    hooks.afterExit.tap(LAST, () => void (vcpu = undefined));
     hooks.deviceAccess.tap(LAST, ({ kind, address, size, write, value, owner }: DeviceAccess) => {
+      if (vcpu === undefined) return;
       record.bus = kind;
       record.address = address;
       record.size = size;
@@ -341,17 +347,6 @@ class Tracer implements Trace {
     });
     hooks.beforeEntry.tap(LAST, ({ index }) => void (entered[index] = clock.now()));
   }
-}
-
-function requireVmi(vmi: Vmi | undefined): Vmi {
-  return (
-    vmi ??
-    fail(
-      'SERVICE_MISSING',
-      'A trace with stacks needs introspection: add introspection() of @visorkit/vmi and a profile of the guest, such as that of @visorkit/os-linux.',
-      { service: 'vmi' },
-    )
-  );
 }
 
 /** The EPT pointer in force; undefined on a backend without a VMCS. */
