@@ -54,6 +54,12 @@ function program(end: (status: number) => void): Command {
   addRunOptions(addTraceOptions(trace), { serial: 'none' }).action(async (flags: TraceFlags) =>
     end(await (await import('./trace-command.js')).traceCommand(withGlobal(flags))),
   );
+  const ept = command
+    .command('ept')
+    .description('boot an image as run does, and show its EPT tables when the run ends');
+  addRunOptions(ept, { serial: 'none' }).action(async (flags: RunFlags) =>
+    end(await (await import('./ept-command.js')).eptCommand(withGlobal(flags))),
+  );
   command
     .command('exec')
     .description(

@@ -55,7 +55,7 @@ export class TraceRecord {
   before: number | bigint | undefined;
   after: number | bigint | undefined;
   instruction: string | undefined;
-  handler: string | undefined;
+  by: 'machine' | 'hypervisor' | undefined;
 }
 
 export type TraceFieldName = keyof TraceRecord & string;
@@ -81,14 +81,22 @@ export const TRACE_FIELDS: readonly TraceField[] = [
   { name: 'cpl', shown: 'number', describe: 'privilege level, 0 to 3' },
   { name: 'cr3', shown: 'hex', describe: 'CR3' },
   { name: 'ept', shown: 'hex', describe: 'EPT pointer in force: root, and attributes in bits 11:0' },
-  { name: 'vmcs', shown: 'hex', describe: 'address of the VMCS that is current' },
-  { name: 'level', shown: 'number', describe: '1 the guest, 2 a guest of the guest' },
+  {
+    name: 'vmcs',
+    shown: 'hex',
+    describe: 'address of the VMCS: that of the machine, or of the guest hypervisor where `by` says so',
+  },
+  { name: 'level', shown: 'number', describe: 'with nested VMX: 1 the guest, 2 a guest of the guest' },
   { name: 'qualification', shown: 'hex', describe: 'exit qualification' },
   { name: 'length', shown: 'number', describe: 'bytes of the instruction' },
   { name: 'gpa', shown: 'hex', describe: 'guest-physical address of an EPT violation or misconfiguration' },
   { name: 'linear', shown: 'hex', describe: 'guest-linear address that goes with it' },
   { name: 'vector', shown: 'number', describe: 'vector of an exception that exits, or of an interrupt' },
-  { name: 'error', shown: 'hex', describe: 'error code of the exception' },
+  {
+    name: 'error',
+    shown: 'hex',
+    describe: 'error code of the exception, or VM-instruction error of a VMX instruction',
+  },
   { name: 'msr', shown: 'hex', describe: 'number of the MSR' },
   { name: 'bus', shown: 'text', describe: 'port or mmio' },
   { name: 'address', shown: 'hex', describe: 'port, or guest-physical address of an mmio access' },
@@ -104,7 +112,11 @@ export const TRACE_FIELDS: readonly TraceField[] = [
   { name: 'before', shown: 'hex', describe: 'its value before, or the VMCS or EPT pointer before' },
   { name: 'after', shown: 'hex', describe: 'its value now' },
   { name: 'instruction', shown: 'text', describe: 'the VMX instruction of a guest hypervisor' },
-  { name: 'handler', shown: 'text', describe: 'who handles the exit of a nested guest: l0 or l1' },
+  {
+    name: 'by',
+    shown: 'text',
+    describe: 'who loads, sets, writes or handles: the machine itself, or the hypervisor that is its guest',
+  },
   { name: 'outcome', shown: 'text', describe: 'resume, retry, halt, wait, stop, pause, reset, or nobody', late: true },
   {
     name: 'duration',

@@ -1,7 +1,7 @@
 /** What a trace tells of scripted exits, and that it touches nothing else. */
 import { describe, expect, it } from 'vitest';
 import { ExitReason, Gpr, RESUME, Stage, definePlugin } from '@visorkit/core';
-import type { Plugin, VmExit } from '@visorkit/core';
+import type { Plugin, Vcpu, VmExit } from '@visorkit/core';
 import { PortBusToken, compose } from '@visorkit/machine';
 import { exits } from '@visorkit/exits';
 import {
@@ -12,11 +12,13 @@ import {
   hltExit,
   inExit,
   outExit,
+  providing,
   rdmsrExit,
   wrmsrExit,
 } from '@visorkit/testkit';
 import type { ScriptedExit } from '@visorkit/testkit';
 import { traceFormat } from './formats.js';
+import { NestedVmxToken } from './nested.js';
 import { TraceToken, trace } from './tracer.js';
 import type { Trace } from './tracer.js';
 import type { TraceOptions } from './options.js';
@@ -32,12 +34,13 @@ async function play(
   script: readonly ScriptedExit[],
   options: TraceOptions,
   plugins: readonly Plugin[] = [],
+  capabilities: readonly string[] = [],
 ): Promise<Result> {
   const events: Partial<TraceRecord>[] = [];
   const output = (record: TraceRecord): void =>
     void events.push(Object.fromEntries(Object.entries(record).filter(([, value]) => value !== undefined)));
   const vmm = compose({
-    backend: fakeBackend([...script]),
+    backend: fakeBackend([...script], { capabilities }),
     memory: '1M',
     cpus: 1,
     time: 'virtual',
@@ -158,6 +161,55 @@ describe('other sources', () => {
     });
     const { events } = await play([call], { hypercalls: true }, [answer]);
     expect(events).toMatchObject([{ kind: 'hypercall', number: 9n, arguments: [1n, 0n, 0n, 0n, 5n], result: 42n }]);
+  });
+});
+
+describe('a guest that is a hypervisor', () => {
+  type Handler = (event: never, vcpu: Vcpu) => void;
+  const nestedVmx = () => {
+    const taps = { instruction: [] as Handler[], write: [] as Handler[], exit: [] as Handler[] };
+    const tap = (list: Handler[]) => ({ tap: (handler: Handler) => (list.push(handler), () => {}) });
+    const hooks = { instruction: tap(taps.instruction), write: tap(taps.write), exit: tap(taps.exit) };
+    return { taps, service: { hooks, inGuest: () => true } };
+  };
+  const run = async (options: TraceOptions) => {
+    const { taps, service } = nestedVmx();
+    const call = (list: Handler[], event: object, vcpu: Vcpu): void =>
+      list.forEach((handler) => void handler(event as never, vcpu));
+    const acting = definePlugin({
+      name: 'acting',
+      apply({ hooks }) {
+        hooks.exit.for('cpuid').tap((exit, vcpu) => {
+          call(taps.instruction, { name: 'vmptrld', error: 0, vmcs: 0x5000 }, vcpu);
+          call(taps.instruction, { name: 'vmptrld', error: 9, vmcs: 0x5000 }, vcpu);
+          call(taps.write, { field: 0x201a, name: 'EPT_POINTER', before: 0n, after: 0x701en, vmcs: 0x5000 }, vcpu);
+          call(taps.write, { field: 0x6800, name: 'GUEST_CR0', before: 1n, after: 0x31n, vmcs: 0x5000 }, vcpu);
+          call(taps.exit, { exit, by: 'hypervisor', vmcs: 0x5000 }, vcpu);
+        });
+      },
+    });
+    return (await play([cpuidExit(0)], options, [providing(NestedVmxToken, service as never), acting], ['vmcs']))
+      .events;
+  };
+  it('loads VMCSs, sets EPT roots, writes fields', async () => {
+    expect(await run({ vmcsLoads: true, eptRoots: true, vmcsWrites: ['guest_cr0'] })).toMatchObject([
+      { kind: 'vmcs-load', by: 'hypervisor', vmcs: 0x5000, after: 0x5000, rip: 0n },
+      { kind: 'ept-root', by: 'hypervisor', vmcs: 0x5000, before: 0n, after: 0x701en },
+      { kind: 'vmcs-write', by: 'hypervisor', field: 'GUEST_CR0', before: 1n, after: 0x31n },
+    ]);
+  });
+
+  it('executes VMX instructions, and its guest exits', async () => {
+    const events = await run({ nested: true });
+    expect(events).toMatchObject([
+      { kind: 'vmx-instruction', instruction: 'vmptrld', vmcs: 0x5000, by: 'hypervisor', level: 2 },
+      { kind: 'vmx-instruction', instruction: 'vmptrld', error: 9 },
+      { kind: 'nested-exit', reason: 'cpuid', by: 'hypervisor', vmcs: 0x5000 },
+    ]);
+  });
+
+  it('needs the plugin, if it is to be traced', async () => {
+    await expect(play([], { nested: true })).rejects.toMatchObject({ code: 'SERVICE_MISSING' });
   });
 });
 

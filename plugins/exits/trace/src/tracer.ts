@@ -26,6 +26,8 @@ import type { ExitName, VmcsFieldEntry } from '@visorkit/x86';
 import { Counter, HistogramSet } from './counts.js';
 import { traceFilter } from './filter.js';
 import type { TraceFilter } from './filter.js';
+import { NestedVmxToken } from './nested.js';
+import type { NestedVmxEvents } from './nested.js';
 import { exitReasons, traceFieldNames, vmcsFields } from './options.js';
 import type { TraceOptions } from './options.js';
 import { TraceRecord, traceField } from './record.js';
@@ -57,11 +59,12 @@ export function trace(options: TraceOptions = {}): Plugin {
       backend: BackendToken,
       clock: ClockToken,
       views: optional(MemoryViewsToken),
+      nested: made.needsNested ? NestedVmxToken : optional(NestedVmxToken),
       vmi: made.wantsStack ? VmiToken : optional(VmiToken),
     },
     provides: [{ token: TraceToken, make: () => made }],
-    apply(pluginHost, { backend, clock, views, vmi }) {
-      made.attach(pluginHost, { backend, clock, views, vmi });
+    apply(pluginHost, { backend, clock, views, nested, vmi }) {
+      made.attach(pluginHost, { backend, clock, views, nested, vmi });
     },
   });
 }
@@ -70,6 +73,7 @@ interface Services {
   readonly backend: Pick<Backend, 'capabilities'>;
   readonly clock: Clock;
   readonly views: MemoryViews | undefined;
+  readonly nested: NestedVmxEvents | undefined;
   readonly vmi: Vmi | undefined;
 }
 
@@ -91,6 +95,7 @@ class Tracer implements Trace {
   readonly #late: boolean;
   readonly wantsStack: boolean;
   readonly readsVmcs: boolean;
+  readonly needsNested: boolean;
   readonly #wants: (name: TraceFieldName) => boolean;
   /** The exits that the backend can give. */
   #given: readonly ExitName[] = [];
@@ -113,6 +118,7 @@ class Tracer implements Trace {
     this.#filtersLate = [...filtered].some(isLate);
     this.#late = counted === undefined || counted.some(isLate) || this.#filtersLate;
     this.readsVmcs = this.#written.length > 0 || vmcsLoads === true || eptRoots === true;
+    this.needsNested = nested === true;
     this.wantsStack = options.stack === true || counted?.includes('stack') === true || filtered.has('stack');
     this.#wants = (name) => counted === undefined || counted.includes(name) || filtered.has(name);
   }
@@ -139,6 +145,7 @@ class Tracer implements Trace {
     if (vmcsLoads === true) this.#traceLoads(pluginHost);
     if (eptRoots === true) this.#traceRoots(pluginHost, services.views);
     if (this.#written.length > 0) this.#traceWrites(pluginHost);
+    if (services.nested !== undefined) this.#traceNested(services.nested);
   }
 
   // ── Events
@@ -150,7 +157,7 @@ class Tracer implements Trace {
   }
 
   /** How the fields that every event has are taken: only those that are asked for. */
-  #commonCaptures({ clock }: Services): ((record: TraceRecord, vcpu: Vcpu) => void)[] {
+  #commonCaptures({ clock, nested }: Services): ((record: TraceRecord, vcpu: Vcpu) => void)[] {
     const all: [TraceFieldName, (record: TraceRecord, vcpu: Vcpu) => void][] = [
       ['time', (record) => void (record.time = clock.now())],
       ['cpu', (record, vcpu) => void (record.cpu = vcpu.index)],
@@ -160,14 +167,19 @@ class Tracer implements Trace {
       ['cr3', (record, vcpu) => void (record.cr3 = vcpu.getControlRegister(3))],
       ['ept', (record, vcpu) => void (record.ept = eptOf(vcpu))],
       ['vmcs', (record, vcpu) => void (record.vmcs = vcpu.vmcs?.region)],
+      ['level', (record, vcpu) => void (record.level = nested && (nested.inGuest(vcpu) ? 2 : 1))],
     ];
     return all.filter(([name]) => this.#wants(name)).map(([, capture]) => capture);
   }
 
-  /** Takes what is known before the handlers. False: the filter leaves the event out. */
-  #begin(record: TraceRecord, vcpu: Vcpu): boolean {
+  /**
+   * Takes what is known before the handlers; `vmcs` is that of a guest hypervisor, where the event is about one. False: the filter leaves the event
+   * out.
+   */
+  #begin(record: TraceRecord, vcpu: Vcpu, vmcs?: number): boolean {
     const captures = this.#captures;
     for (let i = 0; i < captures.length; i++) captures[i](record, vcpu);
+    if (vmcs !== undefined) record.vmcs = vmcs;
     const filter = this.#filtersLate ? undefined : this.#filter;
     // A filter by the stack needs it first; otherwise only what passes the filter has one, because it takes long to read
     const first = this.#stacks !== undefined && (filter?.fields.has('stack') ?? true);
@@ -280,6 +292,7 @@ class Tracer implements Trace {
 
   #traceLoads({ hooks }: PluginHost): void {
     const record = this.#record('vmcs-load');
+    record.by = 'machine';
     let loaded: number | undefined;
     hooks.beforeEntry.tap(LAST, (vcpu) => {
       const region = vcpu.vmcs?.region;
@@ -292,6 +305,7 @@ class Tracer implements Trace {
 
   #traceRoots({ hooks, vcpus }: PluginHost, views: MemoryViews | undefined): void {
     const record = this.#record('ept-root');
+    record.by = 'machine';
     const last: (number | undefined)[] = vcpus.map(() => undefined);
     hooks.beforeEntry.tap(LAST, (vcpu) => {
       const pointer = eptOf(vcpu);
@@ -307,12 +321,15 @@ class Tracer implements Trace {
   #traceWrites({ hooks, vcpus }: PluginHost): void {
     const fields = this.#written;
     const record = this.#record('vmcs-write');
+    record.by = 'machine';
     const values = vcpus.map(() => new BigUint64Array(fields.length));
     const known = vcpus.map(() => false);
     const note = (_exit: VmExit, vcpu: Vcpu): undefined => {
-      const own = values[vcpu.index];
+      const own = values[vcpu.index],
+        { vmcs } = vcpu;
+      if (vmcs === undefined) return;
       known[vcpu.index] = true;
-      fields.forEach(({ encoding }, at) => void (own[at] = vcpu.vmcs!.read64(encoding)));
+      fields.forEach(({ encoding }, at) => void (own[at] = vmcs.read64(encoding)));
     };
     for (const name of this.#given) hooks.exit.for(name).tap(FIRST, note);
     hooks.beforeEntry.tap(LAST, (vcpu) => {
@@ -328,6 +345,64 @@ class Tracer implements Trace {
         this.#once(record, vcpu);
       });
     });
+  }
+
+  /** What a guest hypervisor does: the same kinds of events, and two of its own. */
+  #traceNested({ hooks }: NestedVmxEvents): void {
+    const { vmcsLoads, eptRoots, vmcsWrites, nested } = this.#options;
+    const tell = (record: TraceRecord, vmcs: number, vcpu: Vcpu): void => {
+      if (!this.#begin(record, vcpu, vmcs < 0 ? undefined : vmcs)) return;
+      this.#finish(record);
+    };
+    if (vmcsLoads === true) {
+      const record = this.#ofHypervisor('vmcs-load');
+      hooks.instruction.tap(({ name, error, vmcs }, vcpu) => {
+        if (name !== 'vmptrld' || error !== 0) return;
+        record.before = record.after;
+        record.after = vmcs;
+        tell(record, vmcs, vcpu);
+      });
+    }
+    if (eptRoots === true) {
+      const record = this.#ofHypervisor('ept-root');
+      hooks.write.tap(({ field, before, after, vmcs }, vcpu) => {
+        if (field !== VmcsField.EPT_POINTER) return;
+        record.before = before;
+        record.after = after;
+        tell(record, vmcs, vcpu);
+      });
+    }
+    if (this.#written.length > 0) {
+      const chosen = vmcsWrites === true ? undefined : new Set(this.#written.map(({ encoding }) => encoding));
+      const record = this.#ofHypervisor('vmcs-write');
+      hooks.write.tap(({ field, name, before, after, vmcs }, vcpu) => {
+        if (chosen?.has(field & ~1) === false) return;
+        record.field = name;
+        record.before = before;
+        record.after = after;
+        tell(record, vmcs, vcpu);
+      });
+    }
+    if (nested !== true) return;
+    const instruction = this.#ofHypervisor('vmx-instruction');
+    hooks.instruction.tap(({ name, error, vmcs }, vcpu) => {
+      instruction.instruction = name;
+      instruction.error = error === 0 ? undefined : error;
+      tell(instruction, vmcs, vcpu);
+    });
+    const left = this.#record('nested-exit');
+    hooks.exit.tap(({ exit, by, vmcs }, vcpu) => {
+      left.reason = exitReasonName(exit.reason);
+      left.by = by;
+      fillDetails(left, exit);
+      tell(left, vmcs, vcpu);
+    });
+  }
+
+  #ofHypervisor(kind: TraceRecord['kind']): TraceRecord {
+    const record = this.#record(kind);
+    record.by = 'hypervisor';
+    return record;
   }
 
   #measure({ hooks, vcpus }: PluginHost, clock: Clock): void {
