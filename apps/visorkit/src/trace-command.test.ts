@@ -156,3 +156,32 @@ describe('trace', () => {
     expect(err).toContain('OUTPUT_FILE');
   });
 });
+
+it('ept shows the tables of a guest when its run ends', async () => {
+  const { status, out } = await cli(
+    'ept',
+    '--kernel',
+    guest,
+    '--mode',
+    'real16',
+    '--time',
+    'virtual',
+    '--memory',
+    '64M',
+    '--cpus',
+    '2',
+  );
+  expect(status).toBe(68);
+  expect(
+    out
+      .split('\n')
+      .slice(0, 5)
+      .map((line) => line.replace(/0x[0-9a-f]{6,}/g, 'N')),
+  ).toEqual([
+    'vCPU 0, vCPU 1; 1 view of memory',
+    'EPT pointer N: 4 levels, tables WB, no accessed and dirty flags',
+    '  PML4E 0: 0x0-N rwx table N',
+    '    PDPTE 0: 0x0-N rwx table N',
+    '      PDE 0-31: 0x0-N rwx 32 pages of 2 MiB, 64 MiB at N WB',
+  ]);
+});
