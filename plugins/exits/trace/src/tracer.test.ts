@@ -91,10 +91,10 @@ describe('exits', () => {
         });
       },
     });
-    const { events } = await play([cpuidExit(0), anExit(ExitReason.UMWAIT)], { exits: true }, [elsewhere]);
+    const { events } = await play([cpuidExit(0), anExit(ExitReason.INVLPG)], { exits: true }, [elsewhere]);
     expect(events).toMatchObject([
       { reason: 'cpuid', rip: 0n },
-      { reason: 'umwait', outcome: 'nobody' },
+      { reason: 'invlpg', outcome: 'nobody' },
     ]);
   });
 
