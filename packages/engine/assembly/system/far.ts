@@ -6,7 +6,7 @@ import { FAULT, JUMP, OK } from "../status";
 import { innerSp, innerSs, innerStack } from "./delivery";
 import { readTssPointer, tssPointer } from "./delivery64";
 import { raise, raiseError } from "./raise";
-import { farSelector, immediate } from "./operands";
+import { farPointerSize, farSelector, immediate } from "./operands";
 import {
   AR_CODE, AR_CONFORMING, AR_DB, AR_L, AR_P, AR_S, GP, NP, RSP, TYPE_CALL_GATE, TYPE_CALL_GATE16, TYPE_TASK_GATE, TYPE_TSS, TYPE_TSS16, UD,
   cpl, dplOf, protectedMode, segmentLimit, segmentSelector, setRip,
@@ -21,20 +21,19 @@ import { TASK_CALL, TASK_JMP, taskSwitchExit } from "./taskswitch";
 /** Far JMP and CALL: direct, through call gates, and to tasks (SDM 3A 5.8, 8.3; SDM 2 CALL, JMP). */
 
 export function farDirect(pc: usize, call: bool): i32 {
-  return farTransfer(pc, farSelector(pc), <u64>immediate(pc), call);
+  return farTransfer(pc, farSelector(pc), <u64>immediate(pc), call, recSize(pc));
 }
 
 export function farIndirect(pc: usize, call: bool): i32 {
   if (isRegisterForm(pc)) return raise(UD);
-  const size = recSize(pc);
+  const size = farPointerSize(pc);
   const p = operandRead(pc, size + 2);
   if (p == 0) return FAULT;
   const offset: u64 = size == 8 ? load<u64>(p) : size == 4 ? <u64>load<u32>(p) : <u64>load<u16>(p);
-  return farTransfer(pc, load<u16>(p + size), offset, call);
+  return farTransfer(pc, load<u16>(p + size), offset, call, size);
 }
 
-function farTransfer(pc: usize, selector: u32, target: u64, call: bool): i32 {
-  const size = recSize(pc);
+function farTransfer(pc: usize, selector: u32, target: u64, call: bool, size: u32): i32 {
   if (!protectedMode() || isV86()) {
     if (call && frameRoomCurrent(size, 2) != OK) return FAULT;
     if (target > <u64>segmentLimit(SEG_CS)) return raiseError(GP, 0);
