@@ -7,7 +7,7 @@ import { EPT_DIRTY_DONE, EPT_EXECUTE, EPT_READ, EPT_WRITE, FOR_DATA, FOR_PHYSICA
 import { requestAccess, takeLogged, takenHost } from "./mmio";
 import { CR0_PG, CR4_LA57, MODE_REAL, is64, isCanonical } from "./mode";
 import {
-  EXECUTE, READ, R_DIRTY, R_GIANT, R_GLOBAL, R_LARGE, WALK_EXIT, WALK_OK, WRITE, acLiftsSmap, permits, setProbing, walk, walkError, walkGpa, walkRights,
+  EXECUTE, READ, R_DIRTY, R_GIANT, R_GLOBAL, R_LARGE, WALK_EXIT, WALK_OK, WRITE, acLiftsSmap, onPins, permits, setProbing, walk, walkError, walkGpa, walkRights,
 } from "./paging";
 import { AM_FULL, AM_SHORT, AM_SIMPLE } from "./record";
 import { contextOf, entryOf, fillEntry, tableOf } from "./tlb";
@@ -366,6 +366,7 @@ export function commitBounce(): bool {
 
 /** Host address of a guest-physical one for the processor's own structures (PDPTEs); 0 with the exit recorded. */
 export function physicalPointer(gpa: u64): usize {
+  gpa = onPins(gpa);
   const p = eptTranslate(gpa, EPT_READ);
   if (p == 0) eptFault(gpa, 0, EPT_READ, FOR_PHYSICAL);
   return p;
