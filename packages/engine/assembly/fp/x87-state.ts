@@ -1,5 +1,5 @@
 import { CR0, FPR, FPU_CW, FPU_DP, FPU_ERROR_PINS, FPU_IP, FPU_OP, FPU_SW, FPU_TAG, MSR_MISC_ENABLE } from "../../src/layout";
-import { CR0_NE, currentRip } from "../mode";
+import { CR0_NE, currentRip, unblockInterrupts } from "../mode";
 import { effectiveAddress } from "../mmu";
 import { recModrm, recUnitOp } from "../record";
 import { OK } from "../status";
@@ -144,7 +144,9 @@ export function setControl(value: u32): void {
 export function checkPending(): i32 {
   if (!(statusWord() & SW_ES)) return OK;
   if (load<u64>(CR0) & CR0_NE) return raise(VECTOR_MF);
-  return load<u32>(FPU_ERROR_PINS) == FERR_WIRED ? exitException(TYPE_HARDWARE_EXCEPTION, VECTOR_MF, 0, false, 0) : OK;
+  if (load<u32>(FPU_ERROR_PINS) != FERR_WIRED) return OK;
+  unblockInterrupts(); // it waits for one, so STI right before holds none back, as with HLT
+  return exitException(TYPE_HARDWARE_EXCEPTION, VECTOR_MF, 0, false, 0);
 }
 
 export function finit(): void {

@@ -8,9 +8,7 @@ import type { Device, InterruptLine, LineSource } from '@visorkit/machine';
 import * as v from 'valibot';
 import { BytePortDevice } from './byte-port-device.js';
 
-/** F0H clears the error; F1H reset the 80287 and does nothing since the 387. */
 export const COPROCESSOR_PORT = 0xf0;
-export const COPROCESSOR_PORTS = 2;
 const COPROCESSOR_IRQ = 13;
 
 export interface CoprocessorErrorsState {
@@ -57,8 +55,8 @@ export class CoprocessorErrors extends BytePortDevice implements Device<Coproces
     return 0xff;
   }
 
-  protected writeByte(port: number): void {
-    if (port !== COPROCESSOR_PORT || !this.#waiting) return;
+  protected writeByte(): void {
+    if (!this.#waiting) return;
     this.#wait(false);
     this.onIgnore?.(this.#vcpu);
   }

@@ -1,8 +1,8 @@
-/** x87 errors with CR0.NE = 0 on IRQ 13. On a backend without the pins for it the ports are there, and such errors are the backend's business. */
+/** x87 errors with CR0.NE = 0 on IRQ 13. On a backend without the pins for it the port is there, and such errors are the backend's business. */
 import { HALT, Stage, definePlugin, optional } from '@visorkit/core';
 import type { Plugin } from '@visorkit/core';
 import { AddDeviceToken, ProcessorPinsToken } from '@visorkit/machine';
-import { COPROCESSOR_PORT, COPROCESSOR_PORTS, CoprocessorErrors } from '../coprocessor-errors.js';
+import { COPROCESSOR_PORT, CoprocessorErrors } from '../coprocessor-errors.js';
 
 const FLOATING_POINT_ERROR = 16;
 const VECTOR = 0xff;
@@ -14,7 +14,7 @@ export function coprocessorErrors(): Plugin {
     uses: { addDevice: AddDeviceToken, pins: optional(ProcessorPinsToken) },
     apply(host, { addDevice, pins }) {
       const device = host.make(CoprocessorErrors);
-      addDevice(device, { ports: [[COPROCESSOR_PORT, COPROCESSOR_PORTS]] });
+      addDevice(device, { ports: [[COPROCESSOR_PORT, 1]] });
       if (pins === undefined) return;
       pins.wireErrors();
       device.onIgnore = (vcpu) => pins.ignoreError(vcpu);
