@@ -18,6 +18,7 @@ export * from './oscillator.js';
 export * from './msr-bus.js';
 export * from './cpuid-table.js';
 export * from './local-apic.js';
+export type { ProcessorPins } from './processor-pins.js';
 export * from './pci.js';
 export * from './pci-header.js';
 export type { PciBar } from './pci-bar.js';
