@@ -135,6 +135,30 @@ export function buildMultibootHeader(
   return bytes;
 }
 
+/** A Multiboot 2 header for i386 with the given tags; the tag at its end is added. */
+export function buildMultiboot2Header(
+  tags: readonly { type: number; optional?: boolean; words?: readonly number[] }[],
+  architecture = 0,
+): Uint8Array {
+  const parts = [...tags, { type: 0 }].map(({ type, optional = false, words = [] }) => {
+    const size = 8 + words.length * 4;
+    const bytes = new Uint8Array(Math.ceil(size / 8) * 8);
+    const view = new DataView(bytes.buffer);
+    view.setUint16(0, type, true);
+    view.setUint16(2, optional ? 1 : 0, true);
+    view.setUint32(4, size, true);
+    words.forEach((word, index) => view.setUint32(8 + index * 4, word, true));
+    return bytes;
+  });
+  const header = concatenate(new Uint8Array(16), ...parts);
+  const view = new DataView(header.buffer);
+  view.setUint32(0, 0xe85250d6, true);
+  view.setUint32(4, architecture, true);
+  view.setUint32(8, header.length, true);
+  view.setUint32(12, -(0xe85250d6 + architecture + header.length) >>> 0, true);
+  return header;
+}
+
 export function concatenate(...parts: Uint8Array[]): Uint8Array {
   const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
   let at = 0;
