@@ -98,7 +98,7 @@ function loaderOptions(flags: RunFlags): Record<string, unknown> {
   const options: Record<string, unknown> = {};
   if (flags.address !== undefined) options.address = whole('--address', flags.address, 0, 0xffff_ffff);
   if (flags.mode !== undefined) options.mode = word('--mode', flags.mode, ['real16', 'protected32', 'long64']);
-  if (flags.entry !== undefined) options.entry = word('--entry', flags.entry, ['32', '64']) === '32' ? 32 : 64;
+  if (flags.entry !== undefined) options.entry = Number(word('--entry', flags.entry, ['16', '32', '64']));
   return options;
 }
 

@@ -4,6 +4,7 @@ export * from './elf.js';
 export * from './elf-load.js';
 export * from './pvh.js';
 export * from './bzimage.js';
+export * from './bzimage-real-mode.js';
 export {
   findMultibootHeader,
   MULTIBOOT_BOOTLOADER_MAGIC,
