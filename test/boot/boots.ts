@@ -46,6 +46,8 @@ export interface BootOf {
   /** Starts first, and finds the rest in fw_cfg. */
   readonly firmware?: Uint8Array;
   readonly initramfs?: string;
+  /** A RAM disk that is no archive. */
+  readonly disk?: Uint8Array;
   /** A further archive, whose files the kernel unpacks over those of `initramfs`. */
   readonly files?: Uint8Array;
   readonly mode?: GuestMode;
@@ -76,6 +78,7 @@ export async function machineOf({
   image,
   firmware,
   initramfs,
+  disk,
   files,
   mode,
   append = '',
@@ -102,8 +105,7 @@ export async function machineOf({
     if (lines.length > 0) input.push(Buffer.from(`${lines.shift()}${shell.enter}`));
   };
   const commandLine = mode === undefined ? append : `console=ttyS0 ${append} ${guestParameters({ mode })}`;
-  const initrd =
-    initramfs === undefined ? undefined : Buffer.concat([readFileSync(initramfs), files ?? new Uint8Array()]);
+  const initrd = initramfs === undefined ? disk : Buffer.concat([readFileSync(initramfs), files ?? new Uint8Array()]);
   const vmm = await assemble({
     backend: vmx(),
     memory: MEMORY,
