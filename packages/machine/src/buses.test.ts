@@ -303,6 +303,29 @@ describe('InterruptLines', () => {
     expect(heard).toEqual(['-5']);
   });
 
+  it('leaves legacy timers out while they are replaced, and takes them in again as they are then', () => {
+    const lines = new InterruptLines();
+    const pit = lines.line(0, 'legacy-timer');
+    const hpet = lines.line(0);
+    pit.set(true);
+    const heard: string[] = [];
+    lines.connect((gsi, level) => heard.push(`${level ? '+' : '-'}${gsi}`));
+    lines.replaceLegacyTimers(true);
+    pit.set(false);
+    pit.set(true);
+    expect(heard).toEqual(['+0', '-0']);
+    hpet.set(true);
+    hpet.set(false);
+    expect(heard.slice(2)).toEqual(['+0', '-0']);
+    pit.set(false);
+    lines.replaceLegacyTimers(false);
+    expect(lines.level(0)).toBe(false);
+    lines.replaceLegacyTimers(true);
+    pit.set(true);
+    lines.replaceLegacyTimers(false);
+    expect(heard.slice(4)).toEqual(['+0']);
+  });
+
   it('tells a new sink what is high, and refuses lines that are none', () => {
     const lines = new InterruptLines();
     lines.line(4).set(true);
