@@ -30,6 +30,7 @@ export * from './pci-endpoint.js';
 export * from './firmware.js';
 export * from './boot-layout.js';
 export * from './boot-state.js';
+export { type Listed, listing } from './listing.js';
 export * from './tokens.js';
 export * from './memory-views.js';
 export * from './compose.js';

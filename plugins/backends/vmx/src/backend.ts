@@ -142,6 +142,10 @@ export class VmxBackend implements Backend {
     this.#required().views.mapRom(gpa, bytes);
   }
 
+  coverRam(gpa: number, size: number): () => void {
+    return this.#required().views.coverRam(gpa, size);
+  }
+
   /** The processor itself, for tools and tests that need more than the contract. */
   get engine(): Engine {
     return this.#required().engine;
