@@ -65,12 +65,44 @@ interface Slot {
   closeOnExec: boolean;
 }
 
-/** Descriptors of the process. */
+/** Descriptors of a process. */
 export class FileTable {
-  readonly #slots: (Slot | undefined)[] = [];
+  #slots: (Slot | undefined)[] = [];
+  /** Processes that have this table. */
+  #users = 1;
 
   /** RLIMIT_NOFILE. */
   constructor(public limit = 1024) {}
+
+  /** The same table for one process more (CLONE_FILES). */
+  share(): this {
+    this.#users++;
+    return this;
+  }
+
+  /** A table of its own with the same open files, for a new process. */
+  copy(): FileTable {
+    const copy = new FileTable(this.limit);
+    copy.#slots = this.#slots.map((slot) => slot && { ...slot });
+    for (const slot of copy.#slots) if (slot !== undefined) slot.file.references++;
+    return copy;
+  }
+
+  /** One process less: with the last one everything is closed. */
+  leave(): void {
+    if (--this.#users <= 0) this.closeAll();
+  }
+
+  /** The table for a process that starts another program: its own, without what is not passed on. */
+  afterExec(): FileTable {
+    let own: FileTable = this;
+    if (this.#users > 1) {
+      own = this.copy();
+      this.leave();
+    }
+    for (const descriptor of own.list()) if (own.closeOnExec(descriptor)) own.close(descriptor);
+    return own;
+  }
 
   /** Throws LinuxError EBADF. */
   get(descriptor: number): OpenFile {

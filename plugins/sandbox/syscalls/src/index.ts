@@ -3,6 +3,7 @@ import type { Plugin } from '@visorkit/core';
 import { attributes } from './attributes.js';
 import { descriptors } from './descriptors.js';
 import { directories } from './directories.js';
+import { processes } from './executing.js';
 import { identity } from './identity.js';
 import { memory, signals, threads } from './kernel-calls.js';
 import { opening } from './opening.js';
@@ -26,6 +27,7 @@ export function linuxSystemCalls(): Plugin[] {
     memory(),
     signals(),
     threads(),
+    processes(),
     time(),
     timerFiles(),
     identity(),
@@ -43,6 +45,7 @@ export {
   memory,
   opening,
   pipes,
+  processes,
   readWrite,
   signals,
   status,
