@@ -10,6 +10,8 @@ export const Poll = { IN: 1, PRI: 2, OUT: 4, ERR: 8, HUP: 16, NVAL: 32 } as cons
 export abstract class OpenFile {
   /** Descriptors that point here. */
   references = 0;
+  /** Who is told of events as they come (epoll with EPOLLET). */
+  watchers: Set<(events: number) => void> | undefined;
 
   /** `flags` as given to open(2); F_SETFL changes some of them. */
   constructor(public flags: number) {}
@@ -45,6 +47,14 @@ export abstract class OpenFile {
   }
   sync(): number {
     return -Errno.EINVAL;
+  }
+  /** Whether it says by {@link notify} each time that something came or went; else it is only looked at. */
+  get notifies(): boolean {
+    return false;
+  }
+  /** Something arrived, or room came to be: which of {@link Poll}; 0 for all. */
+  notify(events: number): void {
+    if (this.watchers !== undefined) for (const watcher of this.watchers) watcher(events);
   }
   /** The last descriptor is gone. */
   close(): void {}

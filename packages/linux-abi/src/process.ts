@@ -6,6 +6,7 @@ import type { SystemCall } from './call.js';
 import { FileTable } from './files.js';
 import type { OpenFile } from './files.js';
 import type { FilePages } from './pages.js';
+import type { NewProgram } from './table.js';
 
 export interface Identity {
   readonly uid: number;
@@ -42,6 +43,10 @@ export interface ProcessOptions {
   readonly hostname: string;
   /** Files that are mapped. */
   readonly pages: FilePages;
+  /** The process whose call is served. */
+  readonly caller: () => Process;
+  /** Has a process go on with another program: EXEC, or a negative error number. */
+  readonly exec: (process: Process, program: NewProgram) => number;
 }
 
 /** The program that a process runs. */
@@ -98,6 +103,10 @@ export class Process {
   rlimits = new Map<number, [soft: bigint, hard: bigint]>();
   /** Signals that wait for the thread that calls, a bit each, signal 1 the lowest. */
   pendingSignals = 0n;
+  /** Called when it goes on with another program. */
+  readonly onProgram: (() => void)[] = [];
+  /** The signal of one of its timers was taken, which stands for `count` further expiries. */
+  onOverrun: (timer: number, count: number) => void = () => {};
   readonly #timers = new Set<Timer>();
 
   constructor(

@@ -59,6 +59,7 @@ enum {
   OP_EXITING = 14,    /* the process is about to end: its memory is still there */
   OP_EXIT = 15,       /* args: status as wait4 has it, whether it was the last of the first process */
   OP_THREAD_GONE = 16, /* the thread has ended: what it waited for is forgotten */
+  OP_OVERRUN = 17,    /* the signal of a timer was taken; args: its number, further expiries that it stands for */
 };
 
 /* How a call came out. */

@@ -7,6 +7,7 @@ enum { SIGILL = 4, SIGTRAP = 5, SIGABRT = 6, SIGBUS = 7, SIGFPE = 8, SIGKILL = 9
 #define UNBLOCKABLE (bit(SIGKILL) | bit(SIGSTOP))
 #define STOPPING (bit(SIGSTOP) | bit(SIGTSTP) | bit(SIGTTIN) | bit(SIGTTOU))
 #define IGNORED_BY_DEFAULT (bit(SIGCHLD) | bit(SIGCONT) | bit(SIGURG) | bit(SIGWINCH))
+enum { SI_TIMER = -2 };
 #define FIRST_QUEUED 32 /* signals from here on come as often as they are sent */
 
 enum { SIG_DFL = 0, SIG_IGN = 1 };
@@ -96,6 +97,10 @@ int signal_take(struct thread *thread, u64 set, struct siginfo *info) {
   if (thread->pending.set & set & faults) ready = thread->pending.set & set & faults;
   int signal = __builtin_ctzl(ready) + 1;
   take_from(thread->pending.set & bit(signal) ? &thread->pending : &thread->process->pending, signal, info);
+  if (info->code == SI_TIMER) {
+    bell->pid = thread->process->pid;
+    host_call(OP_OVERRUN, (u32)info->value[0], info->value[0] >> 32, 0, 0);
+  }
   return signal;
 }
 
@@ -114,6 +119,12 @@ static int wanted(const struct process *process, const struct thread *thread, in
 /* 0, or -EAGAIN when one that must be queued cannot be. */
 static s64 add(struct pending *pending, const struct siginfo *info) {
   int signal = info->signal;
+  /* A timer has one signal on its way at most: it stands for all expiries */
+  for (struct queued *other = pending->first; info->code == SI_TIMER && other; other = other->next)
+    if (other->info.code == SI_TIMER && other->info.signal == signal && (u32)other->info.value[0] == (u32)info->value[0]) {
+      other->info.value[0] += (1ul << 32) + (info->value[0] >> 32 << 32);
+      return 0;
+    }
   if (signal < FIRST_QUEUED && pending->set & bit(signal)) return 0;
   struct queued *entry = queued_new(), **last = &pending->first;
   if (!entry && signal >= FIRST_QUEUED) return -EAGAIN;

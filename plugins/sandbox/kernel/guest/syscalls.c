@@ -108,6 +108,18 @@ static s64 serve(struct frame *f, int *known, int *blocked) {
   }
 }
 
+/* Calls that wait with other signals blocked than usual: ppoll, pselect6, epoll_pwait, epoll_pwait2. */
+static void mask_while_waiting(struct frame *f) {
+  u64 mask, given[2] = { 0, 0 };
+  if (f->orig_rax == 271) { given[0] = f->r10; given[1] = f->r8; }
+  else if (f->orig_rax == 281 || f->orig_rax == 441) { given[0] = f->r8; given[1] = f->r9; }
+  else if (f->orig_rax != 270 || !f->r9 || copy_from_user(given, f->r9, 16)) return;
+  if (!given[0] || given[1] != 8 || copy_from_user(&mask, given[0], 8)) return;
+  current->saved_blocked = current->blocked;
+  current->restore_blocked = 1;
+  current->blocked = mask & ~(1ul << 8 | 1ul << 18); /* SIGKILL, SIGSTOP */
+}
+
 #define NO_RESULT (-512)
 
 static void trace(struct thread *thread, s64 result) {
@@ -144,6 +156,7 @@ void system_call(struct frame *frame) {
   }
   s64 result = serve(frame, &known, &blocked);
   if (!known) {
+    mask_while_waiting(frame);
     if (!host_syscall(current, 0)) {
       current->state = THREAD_HOST;
       blocked = 1;
@@ -154,7 +167,7 @@ void system_call(struct frame *frame) {
     trace(current, result);
   } else trace(current, current->state == THREAD_VFORK ? result : NO_RESULT);
   if (blocked || number == NR_sched_yield) schedule(1);
-  if (signal_waits(current)) {
+  if (signal_waits(current) || current->restore_blocked) {
     signals_deliver();
     current->in_syscall = 0;
     enter_user(frame);

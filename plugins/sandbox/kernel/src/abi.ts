@@ -41,6 +41,7 @@ export const Operation = {
   EXITING: 14,
   EXIT: 15,
   THREAD_GONE: 16,
+  OVERRUN: 17,
 } as const;
 
 export const Status = { DONE: 0, PAGES_NEEDED: 1, BLOCKED: 2, EXEC: 3, SIGNAL_NEEDED: 4 } as const;

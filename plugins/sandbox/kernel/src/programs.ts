@@ -72,6 +72,7 @@ export class Programs {
     process.program?.leave();
     process.program = new ProgramFile(program.node, program.path);
     process.starts(program);
+    for (const forget of process.onProgram) forget();
     process.files = process.files.afterExec();
     this.#write(process, plan, program, random);
     return EXEC;

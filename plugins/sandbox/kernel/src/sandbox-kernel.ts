@@ -265,6 +265,9 @@ export class SandboxKernel implements GuestKernel {
       case Operation.THREAD_GONE:
         this.#blocked.forget(ram.readU32(bell + Bell.TID));
         break;
+      case Operation.OVERRUN:
+        process.onOverrun(this.#arg(0), this.#arg(1));
+        break;
       case Operation.FATAL:
         this.#fatal();
         break;
@@ -405,6 +408,7 @@ export class SandboxKernel implements GuestKernel {
   }
 
   #exited(process: Process): void {
+    this.systemCalls++; // exit_group
     this.#processes.end(process);
     this.wake(); // its ends of pipes are closed
     if (this.#arg(1) !== 0) this.#processes.onExit((this.#arg(0) >> 8) & 0xff);

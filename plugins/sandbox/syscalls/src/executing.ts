@@ -1,11 +1,9 @@
 /** Starting programs, in processes that there are: execve, execveat. What the guest kernel does about processes has its rows here. */
 import { AT_FDCWD, formats } from '@visorkit/linux-abi';
-import type { GuestKernel, SystemCall, SystemCallDefinition } from '@visorkit/linux-abi';
-import { GuestKernelToken, SystemCallTableToken } from '@visorkit/linux-abi';
-import { definePlugin } from '@visorkit/core';
-import type { Plugin } from '@visorkit/core';
+import type { SystemCall, SystemCallDefinition } from '@visorkit/linux-abi';
 import { Errno, FileMode, isDirectory, raise } from '@visorkit/sandbox-fs';
 import type { FsNode, Resolved } from '@visorkit/sandbox-fs';
+import { group } from './group.js';
 import { processRows } from './kernel-calls.js';
 import { ContentFile, nodeOf } from './open-files.js';
 
@@ -72,7 +70,6 @@ function target(call: SystemCall, found: Resolved): { node: FsNode; path: string
 
 function execute(
   call: SystemCall,
-  kernel: GuestKernel,
   descriptor: number,
   name: string,
   flags: number,
@@ -92,8 +89,8 @@ function execute(
         length = file.readAt(start, 0),
         script = scriptInterpreter(start.subarray(0, Math.max(0, length)));
       if (script !== undefined)
-        return execute(call, kernel, AT_FDCWD, script[0], 0, [...script, name, ...args.slice(1)], env, depth + 1);
-      const result = kernel.exec(call.process, { file, node, path, execName: name, args, env });
+        return execute(call, AT_FDCWD, script[0], 0, [...script, name, ...args.slice(1)], env, depth + 1);
+      const result = call.process.options.exec(call.process, { file, node, path, execName: name, args, env });
       if (result >= 0 || node !== found.node) return result;
       found.keepNode();
       return result;
@@ -105,52 +102,35 @@ function execute(
   }
 }
 
-function execveat(call: SystemCall, kernel: GuestKernel): number {
+function execveat(call: SystemCall): number {
   const name = call.memory.readString(call.u64(1)),
     flags = call.u32(4);
   if ((flags & ~(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)) !== 0) return -Errno.EINVAL;
   if (name !== '')
-    return execute(call, kernel, call.i32(0), name, flags, readStrings(call, call.u64(2)), readStrings(call, call.u64(3)));
+    return execute(call, call.i32(0), name, flags, readStrings(call, call.u64(2)), readStrings(call, call.u64(3)));
   if ((flags & AT_EMPTY_PATH) === 0) return -Errno.ENOENT;
   call.process.files.get(call.i32(0));
   const through = `/proc/self/fd/${call.i32(0)}`;
-  return execute(call, kernel, AT_FDCWD, through, 0, readStrings(call, call.u64(2)), readStrings(call, call.u64(3)));
+  return execute(call, AT_FDCWD, through, 0, readStrings(call, call.u64(2)), readStrings(call, call.u64(3)));
 }
 
-function definitions(kernel: GuestKernel): SystemCallDefinition[] {
-  return [
-    {
-      name: 'execve',
-      args: [path, pointer, pointer],
-      serve: (call) =>
-        execute(
-          call,
-          kernel,
-          AT_FDCWD,
-          call.memory.readString(call.u64(0)),
-          0,
-          readStrings(call, call.u64(1)),
-          readStrings(call, call.u64(2)),
-        ),
-    },
-    { name: 'execveat', args: [directory, path, pointer, pointer, int], serve: (call) => execveat(call, kernel) },
-    ...processRows,
-  ];
-}
+const definitions: SystemCallDefinition[] = [
+  {
+    name: 'execve',
+    args: [path, pointer, pointer],
+    serve: (call) =>
+      execute(
+        call,
+        AT_FDCWD,
+        call.memory.readString(call.u64(0)),
+        0,
+        readStrings(call, call.u64(1)),
+        readStrings(call, call.u64(2)),
+      ),
+  },
+  { name: 'execveat', args: [directory, path, pointer, pointer, int], serve: execveat },
+  ...processRows,
+];
 
 /** fork, execve, wait4 and their relatives. */
-export function processes(): Plugin {
-  return definePlugin({
-    name: 'linux/processes',
-    uses: { table: SystemCallTableToken, kernel: GuestKernelToken },
-    apply(host, used) {
-      // The kernel is looked at when a program is started: it needs the table to be there before
-      const kernel: GuestKernel = {
-        wake: () => used.kernel.wake(),
-        signal: (pid, signal, details) => used.kernel.signal(pid, signal, details),
-        exec: (process, program) => used.kernel.exec(process, program),
-      };
-      for (const definition of definitions(kernel)) host.onDispose(used.table.define(definition));
-    },
-  });
-}
+export const processes = () => group('processes', definitions);

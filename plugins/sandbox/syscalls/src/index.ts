@@ -8,7 +8,11 @@ import { identity } from './identity.js';
 import { memory, signals, threads } from './kernel-calls.js';
 import { opening } from './opening.js';
 import { pipes } from './pipes.js';
+import { posixTimers } from './posix-timers.js';
 import { readWrite } from './read-write.js';
+import { signalFiles } from './signal-files.js';
+import { sockets } from './sockets.js';
+import { splicing } from './splicing.js';
 import { status } from './status.js';
 import { system } from './system.js';
 import { time } from './time.js';
@@ -30,9 +34,13 @@ export function linuxSystemCalls(): Plugin[] {
     processes(),
     time(),
     timerFiles(),
+    posixTimers(),
+    signalFiles(),
     identity(),
     system(),
     pipes(),
+    sockets(),
+    splicing(),
     waiting(),
   ];
 }
@@ -45,9 +53,13 @@ export {
   memory,
   opening,
   pipes,
+  posixTimers,
   processes,
   readWrite,
+  signalFiles,
   signals,
+  sockets,
+  splicing,
   status,
   system,
   threads,

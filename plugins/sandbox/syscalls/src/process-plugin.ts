@@ -4,8 +4,16 @@ import { realpathSync } from 'node:fs';
 import { posix, relative } from 'node:path';
 import { MachineConfigToken, definePlugin, describeError, fail } from '@visorkit/core';
 import type { MachineConfig, Plugin } from '@visorkit/core';
-import { FilePages, GuestKernelToken, Process, Processes, ProcessesToken, ProgramFile } from '@visorkit/linux-abi';
-import type { GuestKernel } from '@visorkit/linux-abi';
+import {
+  FilePages,
+  GuestKernelToken,
+  Poll,
+  Process,
+  Processes,
+  ProcessesToken,
+  ProgramFile,
+} from '@visorkit/linux-abi';
+import type { GuestKernel, OpenFile } from '@visorkit/linux-abi';
 import { TimerQueueToken } from '@visorkit/machine';
 import type { TimerQueue } from '@visorkit/machine';
 import { FileMode, MemoryFs, Namespace, SpecialNode, WriteQuota, bytesFile } from '@visorkit/sandbox-fs';
@@ -94,8 +102,10 @@ function makeProcesses(options: LinuxProcessOptions, around: Surroundings): Proc
     signal: (pid, signal, details) => around.kernel.signal(pid, signal, details),
     cpuTime: () => timers.clock.now(),
     pages: new FilePages(),
+    caller: () => processes.current,
+    exec: (process, program) => around.kernel.exec(process, program),
   });
-  const processes = new Processes(process);
+  const processes: Processes = new Processes(process);
   try {
     process.starts(options);
     if (options.umask !== undefined) process.umask = options.umask;
@@ -156,19 +166,25 @@ function workingDirectory(space: Namespace, path: string): readonly string[] {
 }
 
 function openStreams(process: Process, { stdin, stdout, stderr }: LinuxProcessOptions): void {
-  const wake = (): void => process.wake();
+  const ready = (file: OpenFile, events: number) => (): void => {
+    file.notify(events);
+    process.wake();
+  };
   const terminal = ('terminal' in stdin ? stdin.terminal : undefined) ?? stdout.terminal ?? stderr.terminal;
   const settings = terminal === undefined ? undefined : new TerminalSettings(terminal);
   const on = (stream: { readonly terminal?: unknown }): TerminalSettings | undefined =>
     stream.terminal === undefined ? undefined : settings;
   if ('seekable' in stdin) process.files.add(new ContentFile(0, stdin, '/dev/stdin'));
   else {
-    stdin.onReady = wake;
-    process.files.add(new InputStream(stdin, on(stdin)));
+    const file = new InputStream(stdin, on(stdin));
+    stdin.onReady = ready(file, Poll.IN);
+    process.files.add(file);
   }
-  stdout.onReady = stderr.onReady = wake;
-  process.files.add(new OutputStream(stdout, 1, on(stdout)));
-  process.files.add(new OutputStream(stderr, 2, on(stderr)));
+  for (const [number, output] of [stdout, stderr].entries()) {
+    const file = new OutputStream(output, number + 1, on(output));
+    output.onReady = ready(file, Poll.OUT);
+    process.files.add(file);
+  }
   const onTerminal = [stdin, stdout, stderr].findIndex(
     (stream) => 'terminal' in stream && stream.terminal !== undefined,
   );

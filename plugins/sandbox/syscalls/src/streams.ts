@@ -3,7 +3,7 @@ import { BLOCKED, OpenFile, Poll } from '@visorkit/linux-abi';
 import type { SystemCall } from '@visorkit/linux-abi';
 import { Errno, FileMode, OpenFlag } from '@visorkit/sandbox-fs';
 import type { FileStat } from '@visorkit/sandbox-fs';
-import { anonymousStat } from './pipes.js';
+import { anonymousStat } from './anonymous.js';
 
 /** A terminal of the host. */
 export interface HostTerminal {

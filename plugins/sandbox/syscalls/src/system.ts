@@ -52,8 +52,6 @@ function getrandom(call: SystemCall): number {
 
 /** Calls that programs try and can do without, and what they get. */
 const refused: readonly (readonly [name: string, errno: keyof typeof Errno])[] = [
-  ['socket', 'EAFNOSUPPORT'],
-  ['socketpair', 'EAFNOSUPPORT'],
   ['clone3', 'ENOSYS'],
   ['rseq', 'ENOSYS'],
   ['membarrier', 'ENOSYS'],
