@@ -71,15 +71,17 @@ function open(process: Process, found: Resolved, flags: number, mode: number): O
   }
   if ((flags & OpenFlag.DIRECTORY) !== 0) raise('ENOTDIR');
   if (node.kind === 'symlink') raise('ELOOP');
-  if (node.kind === 'descriptor') return reopen(process, node);
+  if (node.kind === 'descriptor') return reopen(process, node, flags);
   const file = new ContentFile(flags & KEPT, node.open(flags), text, pages);
   if ((flags & OpenFlag.TRUNC) !== 0) pages.of(() => file.stat())?.truncate(0);
   return file;
 }
 
-/** `/dev/stdin` and `/proc/self/fd/N`: the open file itself. */
-function reopen(process: Process, node: FsNode): OpenFile {
-  return process.files.get(node.descriptor!);
+/** `/dev/stdin` and `/proc/self/fd/N`: a file is opened anew, anything else is the open file itself. */
+function reopen(process: Process, node: FsNode, flags: number): OpenFile {
+  const file = process.files.get(node.descriptor!);
+  if (!(file instanceof ContentFile) || !file.handle.seekable) return file;
+  return new ContentFile(flags & KEPT, file.handle.node.open(flags), file.name, process.options.pages);
 }
 
 /** Makes a file and removes its name at once, so that only the open file remains. */

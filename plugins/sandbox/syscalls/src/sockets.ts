@@ -158,7 +158,7 @@ export class PairSocket extends OpenFile {
     this.peer = undefined;
     if (peer === undefined) return;
     peer.peer = undefined;
-    peer.notify(0);
+    if (this.type !== TYPE.DGRAM) peer.notify(0);
     this.changed();
   }
 }
