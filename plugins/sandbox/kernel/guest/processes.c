@@ -153,10 +153,6 @@ void process_exec(void) {
     reschedule();
   }
   current->tid = process->pid; /* whichever thread it was */
-  process->space = new;
-  space_leave(old);
-  space_use(new);
-  end_vfork(process);
   current->clear_tid = current->robust_list = 0;
   current->fs_base = current->gs_base = 0;
   wrmsr(0xc0000100, 0);
@@ -164,8 +160,15 @@ void process_exec(void) {
   fpu_reset();
   signals_exec();
   process->did_exec = 1;
+  /* The old memory stays until the new is there: the two may have files in common, which are known by the same handles */
   bell->pid = process->pid;
-  if (load_program(&current->frame)) {
+  process->space = new;
+  space_use(new);
+  int failed = load_program(&current->frame);
+  space_leave(old);
+  space_use(new);
+  end_vfork(process);
+  if (failed) {
     process_end(process, SIGKILL);
     reschedule();
   }

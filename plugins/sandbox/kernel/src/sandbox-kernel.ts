@@ -31,6 +31,7 @@ import type {
   Process,
   Processes,
   SignalDetails,
+  SystemCallDefinition,
   SystemCallTable,
   Timer,
 } from '@visorkit/linux-abi';
@@ -349,9 +350,7 @@ export class SandboxKernel implements GuestKernel {
     this.#blocked.forget(call.tid);
     if (this.#options.trace !== undefined) {
       const definition = this.#table.get(call.number);
-      this.#options.trace(
-        callText(systemCallName(call.number), definition, call, this.ending === undefined ? result : undefined),
-      );
+      this.#trace(call, definition, this.ending === undefined ? result : undefined);
     }
     this.#result(result);
     this.#status(Status.DONE);
@@ -379,9 +378,14 @@ export class SandboxKernel implements GuestKernel {
       high = this.#ram.readU32(this.#bell + Bell.RESULT + 4) | 0;
     const result = low + high * 0x1_0000_0000;
     const definition = this.#table.get(call.number);
-    this.#options.trace?.(
-      callText(systemCallName(call.number), definition, call, result === NO_RESULT ? undefined : result),
-    );
+    this.#trace(call, definition, result === NO_RESULT ? undefined : result);
+  }
+
+  /** A line; which process it is, is said of all but the first. */
+  #trace(call: BellCall, definition: SystemCallDefinition | undefined, result: number | undefined): void {
+    const line = callText(systemCallName(call.number), definition, call, result),
+      { pid } = call.process;
+    this.#options.trace?.(pid === this.#processes.first.pid ? line : `[pid ${pid}] ${line}`);
   }
 
   /** Ticks go on for as long as more than one thread wants to run, whether the guest kernel rings meanwhile or not. */
