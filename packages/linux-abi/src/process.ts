@@ -43,6 +43,8 @@ export interface ProcessOptions {
   readonly hostname: string;
   /** Files that are mapped. */
   readonly pages: FilePages;
+  /** The process group that the terminal's keys send signals to. */
+  readonly foreground: { group: number };
   /** The process whose call is served. */
   readonly caller: () => Process;
   /** Has a process go on with another program: EXEC, or a negative error number. */

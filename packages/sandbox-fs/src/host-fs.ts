@@ -466,7 +466,12 @@ export function openHostFolder(path: string, readOnly: boolean, quota?: WriteQuo
       { path },
     );
   }
-  return new HostDirectory(descriptor, { readOnly, umask: process.umask(), times: new ExactTimes(), ...(quota === undefined ? {} : { quota }) });
+  return new HostDirectory(descriptor, {
+    readOnly,
+    umask: process.umask(),
+    times: new ExactTimes(),
+    ...(quota === undefined ? {} : { quota }),
+  });
 }
 
 /** Opens one file of the host for reading, such as the program's own. Throws what Node throws. */
@@ -476,5 +481,8 @@ export function openHostFile(path: string): FsNode {
 
 /** A file of the host that is open already, such as standard input, and stands at `start`. The descriptor stays open. */
 export function hostFileHandle(descriptor: number, start: number): FileHandle {
-  return Object.assign(new HostFileHandle(descriptor, { readOnly: false, umask: 0, times: new ExactTimes() }, false), { start, close() {} });
+  return Object.assign(new HostFileHandle(descriptor, { readOnly: false, umask: 0, times: new ExactTimes() }, false), {
+    start,
+    close() {},
+  });
 }

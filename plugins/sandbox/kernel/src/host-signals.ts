@@ -19,9 +19,17 @@ export class HostSignals {
   send(pid: number, signal: number, details: SignalDetails): void {
     // A signal that nothing tells from one that waits already is the same one
     const plain = details.values === undefined && details.thread === undefined;
-    if (plain && this.#waiting.some((other) => other.pid === pid && other.signal === signal && other.details.values === undefined))
+    if (
+      plain &&
+      this.#waiting.some((other) => other.pid === pid && other.signal === signal && other.details.values === undefined)
+    )
       return;
     this.#waiting.push({ pid, signal, details });
+  }
+
+  /** To all processes of a group. */
+  sendGroup(group: number, signal: number): void {
+    this.send(0, signal, { thread: group });
   }
 
   /** Puts as many into the page at `bell` as it has room for. */

@@ -47,7 +47,12 @@ describe('checkProgram', () => {
     expect(interpreterOf(checkProgram(good, 'p'))).toBeUndefined();
     // The second segment becomes PT_INTERP, with its text behind the code
     const path = Buffer.from('/lib/ld.so\0');
-    const image = new Uint8Array(Buffer.concat([patched([HEADER + 56, [3]], [HEADER + 56 + 8, [good.length]], [HEADER + 56 + 32, [path.length]]), path]));
+    const image = new Uint8Array(
+      Buffer.concat([
+        patched([HEADER + 56, [3]], [HEADER + 56 + 8, [good.length]], [HEADER + 56 + 32, [path.length]]),
+        path,
+      ]),
+    );
     expect(interpreterOf(checkProgram(image, 'p'))).toBe('/lib/ld.so');
     expect(() => noInterpreter('p', '/lib/ld.so')).toThrow(
       expect.objectContaining({

@@ -105,8 +105,7 @@ export class Programs {
     file.references++;
     try {
       const stat = file.stat();
-      if ((stat.mode & FileMode.TYPE) !== FileMode.REGULAR || stat.size > MOST_BYTES)
-        raise('EACCES');
+      if ((stat.mode & FileMode.TYPE) !== FileMode.REGULAR || stat.size > MOST_BYTES) raise('EACCES');
       const image = readAll(file, stat.size);
       const elf = checkProgram(image, name);
       const handle = this.files.open(file, PROT.READ, MAP_PRIVATE);
@@ -117,7 +116,12 @@ export class Programs {
     }
   }
 
-  #write(process: Process, plan: ProgramPlan, start: Pick<StackContents, 'args' | 'env' | 'execName'>, random: Uint8Array): void {
+  #write(
+    process: Process,
+    plan: ProgramPlan,
+    start: Pick<StackContents, 'args' | 'env' | 'execName'>,
+    random: Uint8Array,
+  ): void {
     const { uid, gid } = process.identity,
       { args, env, execName } = start;
     this.#next = { process, plan, args, env, execName, random, uid, gid };

@@ -53,6 +53,8 @@ import type { PagedMemory } from './user-memory.js';
 
 /** How long a thread runs while others want to, in ns. */
 const TICK = 5_000_000;
+/** Signals that a terminal sends to the process group in front: HUP, INT, QUIT, TSTP, WINCH. */
+const FROM_KEYS = new Set([1, 2, 3, 20, 28]);
 /** Of clone(2). */
 const CLONE_FILES = 0x400;
 /** The guest kernel's mark for a call that it keeps waiting. */
@@ -166,10 +168,13 @@ export class SandboxKernel implements GuestKernel {
     this.#files.closeAll();
   }
 
-  /** Sends a process a signal from outside; pid 0: the first one, and with a signal of the terminal's keys its process group. */
+  /** Sends a process a signal from outside; pid 0: the first one, or for what a terminal sends the process group in front. */
   signal(pid: number, signal: number, details: SignalDetails = {}): void {
     if (this.#bell === 0) return;
-    this.#signals.send(pid === 0 ? this.#processes.first.pid : pid, signal, details);
+    const { first } = this.#processes;
+    if (pid !== 0) this.#signals.send(pid, signal, details);
+    else if (FROM_KEYS.has(signal)) this.#signals.sendGroup(first.options.foreground.group, signal);
+    else this.#signals.send(first.pid, signal, details);
     this.#flushSignals();
     this.#source.raise();
     this.#wakeup.notify();

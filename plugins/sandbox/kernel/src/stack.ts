@@ -52,7 +52,13 @@ export interface ProcessorFeatures {
 }
 
 /** Bytes that a program's arguments and environment take, pointers included. */
-export function argumentBytes({ args, env }: { readonly args: readonly string[]; readonly env: readonly string[] }): number {
+export function argumentBytes({
+  args,
+  env,
+}: {
+  readonly args: readonly string[];
+  readonly env: readonly string[];
+}): number {
   return [...args, ...env].reduce((sum, { length }) => sum + length + 1 + 8, 0);
 }
 

@@ -25,7 +25,12 @@ const INVOCATIONS: readonly (readonly [program: string, ...args: string[]])[] = 
   ['/bin/ls', '/usr/lib/os-release', '/bin/sh'],
   ['/bin/bash', '--norc', '-c', 'a=$(ls /etc/passwd /etc/group | wc -l); echo $a'],
   ['/bin/bash', '--norc', '-c', 'diff <(echo 1) <(echo 2); echo $?; for i in {1..3}; do echo $i; done | sort -r'],
-  ['/bin/bash', '--norc', '-c', 'x=$(cat <<< text); echo ${x^^}; trap "echo caught" USR1; kill -USR1 $$; sleep 0.01 & wait; jobs'],
+  [
+    '/bin/bash',
+    '--norc',
+    '-c',
+    'x=$(cat <<< text); echo ${x^^}; trap "echo caught" USR1; kill -USR1 $$; sleep 0.01 & wait; jobs',
+  ],
   ['/bin/bash', '--norc', '-c', '(exit 3); echo $?; ulimit -c 0; bash --norc -c "kill -SEGV \\$\\$"; echo $?'],
   ['/usr/bin/make', '-j2', 'all'],
   ['/usr/bin/env', 'printf', '%s-%s', 'a', 'b'],
@@ -40,11 +45,12 @@ const INVOCATIONS: readonly (readonly [program: string, ...args: string[]])[] = 
 ];
 const there = INVOCATIONS.filter(([program]) => process.platform === 'linux' && existsSync(program));
 const missing = new Set(INVOCATIONS.map(([program]) => program).filter((program) => !existsSync(program)));
-if (missing.size > 0) process.stderr.write(`Not tried in the sandbox, because they are not there: ${[...missing].join(', ')}\n`);
+if (missing.size > 0)
+  process.stderr.write(`Not tried in the sandbox, because they are not there: ${[...missing].join(', ')}\n`);
 
 const environment = { PATH: '/usr/bin:/bin', LC_ALL: 'C' };
 
-describe('with the machine\'s own libraries', () => {
+describe("with the machine's own libraries", () => {
   it.each(there)('%s %s %s', { timeout: 60_000 }, async (program, ...args) => {
     const native = mkdtempSync(join(home, 'native-')),
       shadow = mkdtempSync(join(home, 'shadow-'));
@@ -84,7 +90,9 @@ describe.skipIf(!canCompile)('a dynamic program', () => {
   it('without its interpreter is refused with a sentence', async () => {
     await expect(runElf({ file: build() })).rejects.toMatchObject({
       code: 'PROGRAM_DYNAMIC',
-      message: expect.stringMatching(/asks for \/lib64\/ld-linux-x86-64\.so\.2, which is no program in the sandbox\. .*--mount/),
+      message: expect.stringMatching(
+        /asks for \/lib64\/ld-linux-x86-64\.so\.2, which is no program in the sandbox\. .*--mount/,
+      ),
     });
   });
 

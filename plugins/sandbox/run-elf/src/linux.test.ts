@@ -50,7 +50,15 @@ describe.skipIf(!canCompile).each(['processes', 'sharing', 'edges', 'signals'])(
 
   it('is the same in memory, twice to the instruction', { timeout: 60_000 }, async () => {
     const run = () =>
-      runElf({ file: program, env: { SANDBOXED: 'yes' }, cwd: '/tmp', time: 'virtual', epoch: 1_700_000_000_000_000_000n, fillRandom: (bytes) => bytes.fill(7), timeout: 60 });
+      runElf({
+        file: program,
+        env: { SANDBOXED: 'yes' },
+        cwd: '/tmp',
+        time: 'virtual',
+        epoch: 1_700_000_000_000_000_000n,
+        fillRandom: (bytes) => bytes.fill(7),
+        timeout: 60,
+      });
     const first = await run(),
       second = await run();
     expect(Buffer.from(first.stdout).toString('latin1').split('\n')).toEqual(expected);

@@ -1,4 +1,4 @@
-/** Runs a static Linux program in a virtual machine of its own. */
+/** Runs a Linux program in a virtual machine of its own. */
 import { readFileSync, realpathSync } from 'node:fs';
 import { randomFillSync } from 'node:crypto';
 import { basename } from 'node:path';
@@ -31,7 +31,7 @@ import type { Closing } from './streams.js';
 export type OutputOption = 'capture' | 'inherit' | 'ignore' | Writable;
 
 export interface RunElfOptions {
-  /** The program: its path on the host, or the bytes of a static x86-64 ELF file. */
+  /** The program: its path on the host, or the bytes of an x86-64 ELF file. A dynamic one finds its libraries in `mounts`. */
   readonly file: string | Uint8Array;
   /** Arguments after the program's name. */
   readonly args?: readonly string[];

@@ -153,7 +153,8 @@ export class EpollFile extends OpenFile {
   }
 
   override close(): void {
-    for (const ofFile of [...this.#interests.values()]) for (const interest of [...ofFile.values()]) this.remove(interest);
+    for (const ofFile of [...this.#interests.values()])
+      for (const interest of [...ofFile.values()]) this.remove(interest);
   }
 
   /** Files that do not notify are asked, and closed ones forgotten. */

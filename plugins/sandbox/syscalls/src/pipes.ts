@@ -65,8 +65,7 @@ export class PipeReader extends PipeEnd {
     const { pipe } = this,
       { queue } = pipe;
     if (target.length === 0) return 0;
-    if (queue.length === 0)
-      return pipe.writer === undefined ? 0 : this.nonblocking ? -Errno.EAGAIN : BLOCKED;
+    if (queue.length === 0) return pipe.writer === undefined ? 0 : this.nonblocking ? -Errno.EAGAIN : BLOCKED;
     const count = queue.peek(target, 0);
     this.took(count);
     return count;

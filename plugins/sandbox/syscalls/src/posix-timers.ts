@@ -116,8 +116,7 @@ function settime(call: SystemCall): number {
   const timer = timerOf(call);
   if (before !== 0) memory.prepare(before, 32, true);
   const old = pack(process, timer);
-  const left =
-    (how & TIMER_ABSTIME) === 0 ? value : Math.max(1, value - Number(readClock(process, timer.clock)!));
+  const left = (how & TIMER_ABSTIME) === 0 ? value : Math.max(1, value - Number(readClock(process, timer.clock)!));
   timer.period = period;
   timer.next = value === 0 ? Infinity : process.clock + left;
   timer.overruns = 0;

@@ -93,7 +93,9 @@ export function addSpecialFiles(fs: MemoryFs, processes: Processes, fillRandom: 
   const text = (parent: MemoryDirectory, name: string, make: (process: Process) => string): void =>
     parent.put(
       name,
-      new SpecialNode(fs, 'file', FileMode.REGULAR | 0o444, { open: (node) => textHandle(node, make(processes.current)) }),
+      new SpecialNode(fs, 'file', FileMode.REGULAR | 0o444, {
+        open: (node) => textHandle(node, make(processes.current)),
+      }),
     );
   proc.put('self', new LiveSymlink(fs, () => String(processes.current.pid)));
   proc.put('thread-self', new LiveSymlink(fs, () => String(processes.current.pid)));

@@ -7,6 +7,7 @@ import type { MachineConfig, Plugin } from '@visorkit/core';
 import {
   FilePages,
   GuestKernelToken,
+  PID,
   Poll,
   Process,
   Processes,
@@ -102,6 +103,7 @@ function makeProcesses(options: LinuxProcessOptions, around: Surroundings): Proc
     signal: (pid, signal, details) => around.kernel.signal(pid, signal, details),
     cpuTime: () => timers.clock.now(),
     pages: new FilePages(),
+    foreground: { group: PID },
     caller: () => processes.current,
     exec: (process, program) => around.kernel.exec(process, program),
   });

@@ -14,7 +14,15 @@ const { descriptor, flags, int, oneOf, output, pointer, size } = formats;
 
 const AF_UNIX = 1;
 const TYPE = { STREAM: 1, DGRAM: 2, SEQPACKET: 5 } as const;
-const MSG = { OOB: 1, PEEK: 2, TRUNC: 0x20, DONTWAIT: 0x40, WAITALL: 0x100, NOSIGNAL: 0x4000, CMSG_CLOEXEC: 0x40000000 } as const;
+const MSG = {
+  OOB: 1,
+  PEEK: 2,
+  TRUNC: 0x20,
+  DONTWAIT: 0x40,
+  WAITALL: 0x100,
+  NOSIGNAL: 0x4000,
+  CMSG_CLOEXEC: 0x40000000,
+} as const;
 const SHUT_RD = 0,
   SHUT_WR = 1,
   SHUT_RDWR = 2;
@@ -298,7 +306,13 @@ function getOption(call: SystemCall): number {
 }
 
 const domain = oneOf({ 1: 'AF_UNIX', 2: 'AF_INET', 10: 'AF_INET6', 16: 'AF_NETLINK' });
-const kind = flags({ SOCK_SEQPACKET: 5, SOCK_DGRAM: 2, SOCK_STREAM: 1, SOCK_NONBLOCK: 0o4000, SOCK_CLOEXEC: 0o2000000 });
+const kind = flags({
+  SOCK_SEQPACKET: 5,
+  SOCK_DGRAM: 2,
+  SOCK_STREAM: 1,
+  SOCK_NONBLOCK: 0o4000,
+  SOCK_CLOEXEC: 0o2000000,
+});
 const how = flags({ MSG_PEEK: 2, MSG_TRUNC: 0x20, MSG_DONTWAIT: 0x40, MSG_WAITALL: 0x100, MSG_NOSIGNAL: 0x4000 });
 /** What a pair's end does not do: it is connected, for good. */
 const refused = (name: string, error: keyof typeof Errno): SystemCallDefinition => ({

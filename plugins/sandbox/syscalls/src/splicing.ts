@@ -115,7 +115,11 @@ function vmsplice(call: SystemCall): number {
   const file = call.process.files.get(call.i32(0)),
     segments = readVectors(call, call.u64(1), call.i32(2));
   if ((call.u32(3) & ~KNOWN) !== 0) return -Errno.EINVAL;
-  if (file instanceof PipeWriter) return broken(call, writeFrom(call, segments, (bytes) => file.write(bytes)));
+  if (file instanceof PipeWriter)
+    return broken(
+      call,
+      writeFrom(call, segments, (bytes) => file.write(bytes)),
+    );
   return file instanceof PipeReader ? readInto(call, segments, (target) => file.read(target)) : -Errno.EBADF;
 }
 

@@ -92,9 +92,10 @@ export class TerminalSettings {
       case TIO.TIOCSWINSZ:
         return 0;
       case TIO.TIOCGPGRP:
-        memory.writeU32(at, call.process.pid);
+        memory.writeU32(at, call.process.options.foreground.group);
         return 0;
       case TIO.TIOCSPGRP:
+        call.process.options.foreground.group = memory.readU32(at);
         return 0;
       case TIO.TIOCOUTQ:
         memory.writeU32(at, 0);

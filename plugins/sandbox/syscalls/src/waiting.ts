@@ -27,11 +27,7 @@ function poll(call: SystemCall, timeout: () => number): number {
       events = memory.readU16(at + 8 * i + 4);
     const file = number < 0 ? undefined : process.files.find(number);
     const found =
-      number < 0
-        ? 0
-        : file === undefined
-          ? Poll.NVAL
-          : eventsOf(file) & (events | Poll.ERR | Poll.HUP | Poll.NVAL);
+      number < 0 ? 0 : file === undefined ? Poll.NVAL : eventsOf(file) & (events | Poll.ERR | Poll.HUP | Poll.NVAL);
     memory.write(at + 8 * i + 6, Uint8Array.of(found & 0xff, found >> 8));
     if (found !== 0) ready++;
   }
