@@ -60,14 +60,15 @@ export interface ProgramStart {
   readonly env: readonly string[];
 }
 
-/** The file of a program: processes that run it share one handle. */
+/** The file of a program: processes that run it share it. */
 export class ProgramFile {
   #users = 1;
 
-  /** `path`: in the sandbox. */
+  /** `path`: in the sandbox. `release` gives the node back. */
   constructor(
     readonly node: FsNode,
     readonly path: string,
+    private readonly release: () => void = () => node.close(),
   ) {}
 
   share(): this {
@@ -76,7 +77,7 @@ export class ProgramFile {
   }
 
   leave(): void {
-    if (--this.#users === 0) this.node.close();
+    if (--this.#users === 0) this.release();
   }
 }
 

@@ -51,6 +51,7 @@ export interface TraceSink {
 /** A program that a process is to go on with: the file is open, its path is as it was found. */
 export interface NewProgram extends ProgramStart {
   readonly file: OpenFile;
+  /** The file again; it is there for as long as `file` is open. */
   readonly node: FsNode;
   /** Its path in the sandbox, links resolved. */
   readonly path: string;

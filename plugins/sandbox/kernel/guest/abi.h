@@ -97,11 +97,12 @@ struct doorbell {
   u64 fs_base, gs_base;                  /* 0x90 */
   u64 frames_free;                       /* 0xa0 */
   u64 page_table;                        /* 0xa8: of the calling process */
-  u64 mappings;                          /* 0xb0: how many it has, at VMA_AREA */
+  u64 mappings;                          /* 0xb0: how many it has */
   u64 pending;                           /* 0xb8: signals that wait for the calling thread */
   u32 parent, group;                     /* 0xc0: the process's parent and process group */
   u32 session, processes;                /* 0xc8: its session; processes that live */
-  u64 reserved[6];
+  u64 mappings_at;                       /* 0xd0: where they lie */
+  u64 reserved[5];
   struct frame frame;                    /* 0x100 */
   u8 pad[0x200 - 0x100 - sizeof(struct frame)];
   struct siginfo signal_info;            /* 0x200 */

@@ -68,7 +68,7 @@ enum { VMA_ANONYMOUS = 0, VMA_IMAGE = 1, VMA_FILE = 2, VMA_SHARED_MEMORY = 3 };
 /* vma.flags */
 enum { VMA_SHARED = 1, VMA_STACK = 2, VMA_HEAP = 4, VMA_VDSO = 8, VMA_READ_ONLY = 16 /* shared, of a file that may not be written */ };
 
-/* A mapping of user space. The host reads these too, at VMA_AREA. */
+/* A mapping of user space. The host reads these too. */
 struct vma {
   u64 start, end;
   u32 prot;   /* PROT_* */
@@ -77,7 +77,7 @@ struct vma {
   u64 offset; /* in the object, of `start` */
   u64 handle; /* VMA_FILE: what the host calls the file */
   u32 object; /* all but VMA_ANONYMOUS: index in objects[] */
-  u32 pad[3];
+  u32 pad[5]; /* 64 bytes: a page holds whole ones */
 };
 
 /* What a process sees of memory; processes of vfork share one. */
@@ -85,11 +85,13 @@ struct space {
   u64 root;  /* physical address of its page table; 0: free */
   u32 users; /* processes */
   u64 pages; /* frames that it holds, shared ones too */
-  u64 mappings, table_pages; /* how many, and pages of the table */
+  u64 mappings, first; /* how many, and where the first lies in the area: there is room on both sides */
+  u64 low_page, high_page; /* pages of the area that are there */
+  u64 search_from, largest_hole; /* find_place: above the one no hole is larger than the other */
   u64 brk_start, brk_end;
 };
 
-#define vmas ((struct vma *)VMA_AREA)
+#define vmas ((struct vma *)VMA_AREA + space->first)
 #define vma_count (space->mappings)
 extern struct space *space; /* the one in use: CR3 */
 

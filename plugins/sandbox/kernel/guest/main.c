@@ -89,6 +89,7 @@ s64 ring(u32 operation) {
   bell->operation = operation;
   bell->page_table = space ? space->root : boot->page_table;
   bell->mappings = space ? vma_count : 0;
+  bell->mappings_at = space ? (u64)vmas : 0;
   if (boot->port) __asm__ volatile("outl %0, %w1" : : "a"(operation), "d"((u16)boot->port) : "memory");
   else ring_vmcall();
   return bell->result;

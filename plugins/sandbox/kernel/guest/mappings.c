@@ -25,9 +25,21 @@ struct vma *vma_find(u64 address) {
   return index < vma_count && vmas[index].start <= address ? &vmas[index] : 0;
 }
 
-static void move_vmas(u64 to, u64 from, u64 count) {
-  if (to < from) for (u64 i = 0; i < count; i++) vmas[to + i] = vmas[from + i];
-  else for (u64 i = count; i-- > 0;) vmas[to + i] = vmas[from + i];
+/* Makes room at an index, or takes a place out: the shorter side moves. Callers have asked for room (vma_room). */
+static void open_gap(u64 index) {
+  if (index < vma_count / 2) {
+    space->first--;
+    for (u64 i = 0; i < index; i++) vmas[i] = vmas[i + 1];
+  } else for (u64 i = vma_count; i > index; i--) vmas[i] = vmas[i - 1];
+  vma_count++;
+}
+
+static void close_gap(u64 index, u64 count) {
+  if (index < (vma_count - count) / 2) {
+    for (u64 i = index; i-- > 0;) vmas[i + count] = vmas[i];
+    space->first += count;
+  } else for (u64 i = index; i + count < vma_count; i++) vmas[i] = vmas[i + count];
+  vma_count -= count;
 }
 
 static int mergeable(const struct vma *low, const struct vma *high) {
@@ -45,23 +57,20 @@ static void merge(u64 index) {
   if (index + 1 < vma_count && mergeable(&vmas[index], &vmas[index + 1])) {
     vmas[index].end = vmas[index + 1].end;
     leave(&vmas[index + 1]);
-    move_vmas(index + 1, index + 2, vma_count - index - 2);
-    vma_count--;
+    close_gap(index + 1, 1);
   }
   if (index > 0 && mergeable(&vmas[index - 1], &vmas[index])) {
     vmas[index - 1].end = vmas[index].end;
     leave(&vmas[index]);
-    move_vmas(index, index + 1, vma_count - index - 1);
-    vma_count--;
+    close_gap(index, 1);
   }
 }
 
 int vma_insert(struct vma vma) {
   if (!vma_room(1)) return -ENOMEM;
   u64 index = first_above(vma.start);
-  move_vmas(index + 1, index, vma_count - index);
+  open_gap(index);
   vmas[index] = vma;
-  vma_count++;
   merge(index);
   return 0;
 }
@@ -70,9 +79,10 @@ int vma_insert(struct vma vma) {
 static void split_at(u64 address) {
   struct vma *vma = vma_find(address);
   if (!vma || vma->start == address) return;
+  struct vma whole = *vma;
   u64 index = vma - vmas;
-  move_vmas(index + 1, index, vma_count - index);
-  vma_count++;
+  open_gap(index);
+  vmas[index] = vmas[index + 1] = whole;
   if (vmas[index].kind != VMA_ANONYMOUS) object_share(vmas[index].object);
   vmas[index].end = address;
   vmas[index + 1].offset += address - vmas[index + 1].start;
@@ -84,16 +94,28 @@ static int is_free(u64 start, u64 end) {
   return index == vma_count || vmas[index].start >= end;
 }
 
-/* The highest free place below the mapping area's top; 0: none. */
+/* The highest free place below the mapping area's top; 0: none. What was too small a hole the last time is not looked at again. */
 static u64 find_place(u64 length) {
-  u64 top = MMAP_TOP;
-  for (u64 index = first_above(MMAP_TOP - 1); ; ) {
+  u64 from = length > space->largest_hole ? space->search_from : MMAP_TOP, top = from, skipped = from == MMAP_TOP ? 0 : space->largest_hole;
+  for (u64 index = first_above(from - 1); ; ) {
     u64 bottom = index > 0 ? vmas[index - 1].end : MMAP_LOWEST;
     if (index < vma_count && vmas[index].start < top) top = vmas[index].start;
-    if (bottom <= top && top - bottom >= length) return top - length;
+    if (bottom <= top && top - bottom >= length) {
+      space->search_from = top - length;
+      space->largest_hole = skipped;
+      return top - length;
+    }
+    if (bottom < top) skipped = max(skipped, top - bottom);
     if (index == 0) return 0;
     index--;
   }
+}
+
+/* A hole comes to be: it is to be found. */
+static void forget_search(u64 end) {
+  u64 index = first_above(end);
+  u64 top = index < vma_count ? vmas[index].start : USER_END; /* it may join the one above */
+  if (end > space->search_from) space->search_from = min(max(top, end), MMAP_TOP);
 }
 
 static int page_aligned(u64 value) { return (value & ~PAGE_MASK) == 0; }
@@ -134,8 +156,8 @@ static void unmap(u64 start, u64 end) {
     drop_pages(&vmas[last], vmas[last].start, vmas[last].end);
     leave(&vmas[last]);
   }
-  move_vmas(first, last, vma_count - last);
-  vma_count -= last - first;
+  close_gap(first, last - first);
+  forget_search(end);
 }
 
 void vma_write_back_all(void) {
@@ -299,8 +321,7 @@ s64 sys_mremap(u64 old, u64 old_size, u64 new_size, u64 flags, u64 to) {
   moved.end = to + new_size;
   while (move_pages(old, to, old_size)) out_of_memory();
   u64 index = vma - vmas;
-  move_vmas(index, index + 1, vma_count - index - 1);
-  vma_count--;
+  close_gap(index, 1);
   vma_insert(moved);
   return to;
 }

@@ -76,6 +76,7 @@ export const Bell = {
   PARENT: 0xc0,
   GROUP: 0xc4,
   SESSION: 0xc8,
+  MAPPINGS_AT: 0xd0,
   FRAME: 0x100,
   SIGNAL_INFO: 0x200,
   HOST_SIGNAL_COUNT: 0x280,
@@ -122,8 +123,6 @@ export const DOORBELL_PORT = 0x5b0;
 /** Where the kernel sees physical memory, and itself. */
 export const DIRECT_MAP = 0xffff_8880_0000_0000n;
 export const KERNEL_BASE = 0xffff_ffff_8000_0000n;
-/** The table of a space's mappings, in each space's own page table. */
-export const VMA_AREA = 0xffff_c900_0000_0000n;
 
 /** Bounds of the program's addresses (guest/kernel.h). */
 export const USER_END = 0x7fff_ffff_f000;

@@ -1,6 +1,6 @@
 /** The mappings of a process, read from the guest kernel's table. */
 import type { GuestMemory } from '@visorkit/core';
-import { VMA_AREA, Vma, VmaFlag, VmaKind } from './abi.js';
+import { Vma, VmaFlag, VmaKind } from './abi.js';
 
 export interface Mapping {
   readonly start: number;
@@ -16,21 +16,22 @@ export interface Mapping {
 const PROT = { READ: 1, WRITE: 2, EXEC: 4 };
 /** More than the kernel's table holds. */
 const MOST = 65_536;
-const PAGE = 4096;
+const PAGE = 4096n;
 
-/** Reads the table; `page` gives the physical address of one of its pages. */
+/** Reads the table at `table`, an address of the guest kernel; `page` gives the physical address of one of its pages. */
 export function readMappings(
   memory: GuestMemory,
+  table: bigint,
   count: number,
   page: (address: bigint) => number | undefined,
 ): Mapping[] {
   const u64 = (at: number): number => memory.readU32(at) + memory.readU32(at + 4) * 0x1_0000_0000;
   const mappings: Mapping[] = [];
   for (let i = 0; i < Math.min(count, MOST); i++) {
-    const offset = i * Vma.SIZE,
-      frame = page(VMA_AREA + BigInt(offset));
+    const address = table + BigInt(i * Vma.SIZE),
+      frame = page(address);
     if (frame === undefined) break;
-    const at = frame + (offset % PAGE);
+    const at = frame + Number(address % PAGE);
     mappings.push({
       start: u64(at + Vma.START),
       end: u64(at + Vma.END),

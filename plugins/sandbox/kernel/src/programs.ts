@@ -1,5 +1,5 @@
 /** Programs on their way into memory: the first one, and those of execve. The guest kernel maps what the plan in its page says. */
-import { EXEC, OpenFile, ProgramFile } from '@visorkit/linux-abi';
+import { EXEC, FileTable, OpenFile, ProgramFile } from '@visorkit/linux-abi';
 import type { NewProgram, Process } from '@visorkit/linux-abi';
 import { VisorkitError, isVisorkitError } from '@visorkit/core';
 import type { GuestMemory } from '@visorkit/core';
@@ -70,7 +70,9 @@ export class Programs {
     const random = new Uint8Array(16);
     process.options.fillRandom(random);
     process.program?.leave();
-    process.program = new ProgramFile(program.node, program.path);
+    const { file } = program;
+    file.references++;
+    process.program = new ProgramFile(program.node, program.path, () => FileTable.release(file));
     process.starts(program);
     for (const forget of process.onProgram) forget();
     process.files = process.files.afterExec();

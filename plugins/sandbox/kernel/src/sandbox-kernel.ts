@@ -201,7 +201,9 @@ export class SandboxKernel implements GuestKernel {
   /** The mappings of the process that rang last. */
   #readMappings(): Mapping[] {
     if (this.#bell === 0 || this.#memory.root === 0) return [];
-    return readMappings(this.#ram, this.#ram.readU32(this.#bell + Bell.MAPPINGS), (at) => this.#memory.kernelPage(at));
+    const table = this.#ram.readU64(this.#bell + Bell.MAPPINGS_AT),
+      count = this.#ram.readU32(this.#bell + Bell.MAPPINGS);
+    return readMappings(this.#ram, table, count, (at) => this.#memory.kernelPage(at));
   }
 
   #describe(process: Process): void {

@@ -63,7 +63,7 @@ function target(call: SystemCall, found: Resolved): { node: FsNode; path: string
   const path = `/${found.names.join('/')}`;
   if (isDirectory(node)) raise('EACCES');
   if (node.kind === 'symlink') raise('ELOOP');
-  if (node.kind !== 'descriptor') return { node, path };
+  if (node.kind !== 'descriptor') return { node, path: node.standsFor ?? path };
   const file = call.process.files.get(node.descriptor!);
   return { node: nodeOf(file), path: file.name };
 }
@@ -90,10 +90,7 @@ function execute(
         script = scriptInterpreter(start.subarray(0, Math.max(0, length)));
       if (script !== undefined)
         return execute(call, AT_FDCWD, script[0], 0, [...script, name, ...args.slice(1)], env, depth + 1);
-      const result = call.process.options.exec(call.process, { file, node, path, execName: name, args, env });
-      if (result >= 0 || node !== found.node) return result;
-      found.keepNode();
-      return result;
+      return call.process.options.exec(call.process, { file, node: file.handle.node, path, execName: name, args, env });
     } finally {
       if (--file.references === 0) file.close();
     }

@@ -138,6 +138,9 @@ function addProcess(folder: MemoryDirectory, fs: MemoryFs, process: Process, own
       override readlink(): string {
         return process.program?.path ?? raise('ENOENT');
       }
+      get standsFor(): string {
+        return this.readlink();
+      }
     })(fs, 'file', FileMode.REGULAR | 0o555, {
       open: (_node, flags) => (process.program ?? raise('ENOENT')).node.open(flags & 3),
       size: () => process.program?.node.stat().size ?? 0,
