@@ -233,9 +233,12 @@ void process_end(struct process *process, u32 status) {
   if (unwanted) process_free(process);
 }
 
+/* With the first process the whole sandbox would end: it counts half. */
+static u64 badness(const struct process *process) { return process == first_process ? process->space->pages / 2 : process->space->pages; }
+
 void out_of_memory(void) {
-  struct process *most = 0;
-  each_process(process) if (process->state == PROCESS_ALIVE && (!most || process->space->pages > most->space->pages)) most = process;
+  struct process *most = first_process;
+  each_process(process) if (process->state == PROCESS_ALIVE && badness(process) > badness(most)) most = process;
   if (most == first_process) {
     if (current && current->process != most) current = 0;
     fatal(SIGKILL, 0, 0, 2);
