@@ -121,6 +121,7 @@ describe.each([
       translated = await machine(bits, threshold);
     let retired = 0;
     for (let n = 0; n < PROGRAMS; n++) retired += compare(plain, translated, FIRST_SEED * 1_000_003 + n * 17, { bits, ...options });
+    console.log(bits, threshold, retired / PROGRAMS, plain.retired / PROGRAMS, translated.translator!.figures);
     expect(retired).toBeGreaterThan(PROGRAMS * 10); // translated code has really run
     expect(translated.translator!.figures.regions).toBeGreaterThan(PROGRAMS / 2);
   });
