@@ -1,6 +1,6 @@
 import {
   ARENA, ATTENTION, BUDGET, CODE_BASE, EFLAGS, INTERRUPTIBILITY, JUMP_CACHE, JUMP_CACHE_ENTRIES, MODE, RIP, RUN_FLAGS, SEG_BASE, SEG_CS,
-  SEG_LIMIT, TIER_RECORDS, TIER_STATUS,
+  SEG_LIMIT, TIER_RECORD, TIER_STATUS,
 } from "../src/layout";
 import { decodeOne, findBlock } from "./blocks";
 import { arenaGeneration } from "./code-pages";
@@ -130,11 +130,11 @@ export function transfer(pc: usize, target: u64): usize {
   return next();
 }
 
-/** What a translated region returns, low byte: why it was left. RIP, registers, flags and BUDGET are exact then. */
+/** What a translated region returns: why it was left. RIP, registers, flags and BUDGET are exact then. */
 const LOOK_UP: u32 = 0; // the code at RIP comes next
 const REFUSED: u32 = 3; // nothing was done: this block is to be interpreted
 const INTERPRET: u32 = 4; // the instruction at RIP is to be interpreted, whatever region begins there
-const SETTLE: u32 = 5; // the instruction of the record in bits 31:8 (from TIER_RECORDS on, in records) has returned the status in TIER_STATUS
+const SETTLE: u32 = 5; // a unit has returned TIER_STATUS for the record at TIER_RECORD
 
 /** Goes to the translated code of the block whose first record is `pc`, and from region to region as long as there are any. */
 export function enterTranslated(pc: usize): usize {
@@ -163,7 +163,7 @@ export function enterTranslated(pc: usize): usize {
       const to = next();
       return to != 0 && recOp(to) == OP_ENTER ? to + RECORD : to;
     }
-    return settle(TIER_RECORDS + ((why >>> 8) << 5), load<i32>(TIER_STATUS));
+    return settle(load<u32>(TIER_RECORD), load<i32>(TIER_STATUS));
   }
 }
 

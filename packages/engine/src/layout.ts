@@ -346,8 +346,9 @@ export const TIER_THRESHOLD = 0x2530;
 export const TIER_BATCH = 0x2534;
 /** u32: candidates waiting. */
 export const TIER_QUEUED = 0x2538;
-/** u32: status of the unit that translated code has called last. */
+/** u32: status other than 0 that a unit has returned to translated code, and the record that it was for. */
 export const TIER_STATUS = 0x253c;
+export const TIER_RECORD = 0x2548;
 /** i64: instructions retired in translated code, where the second tier was told to count them. */
 export const TIER_RETIRED = 0x2540;
 /** Descriptions of the translation sets, 64 bytes each: assembly/tlb.ts. */

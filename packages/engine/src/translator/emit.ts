@@ -1,5 +1,5 @@
 /** A region as a WebAssembly function: entry, blocks in their structure, control transfers, and the ways out. */
-import { BUDGET, CODE_BASE, RIP, TIER_RETIRED, TLB_BASE } from '../layout.js';
+import { BUDGET, CODE_BASE, RIP, SSE_TRAP, TIER_RETIRED, TLB_BASE } from '../layout.js';
 import { canTranslate, pushValue, stackPointer, translate } from './integer.js';
 import { endsBlock } from './instructions.js';
 import type { Instruction, Row, Size } from './instructions.js';
@@ -16,6 +16,7 @@ import type { Setting } from './writer.js';
 /** What a region's module imports, in the order of the function indices; all are exports of the processor. */
 export const IMPORTS: readonly ImportedFunction[] = [
   { name: 'settleFlags', parameters: [I32, I64, I64, I64, I64, I64], results: [] },
+  { name: 'runUnit', parameters: [I32], results: [I32] },
 ];
 
 /** Instructions after which a region is left, so that V8 can put optimised code in the place of what is running. */
@@ -33,7 +34,9 @@ export function translatable(setting: Setting): (i: Instruction) => boolean {
 
 /** The function of a region: it has no parameters and returns why it was left (run.ts). */
 export function emitRegion(region: Region, setting: Setting): Code {
-  return new RegionEmitter(region, setting).emit();
+  const first = new RegionEmitter(region, setting),
+    code = first.emit();
+  return first.needsAll ? new RegionEmitter(region, setting, first).emit() : code;
 }
 
 /** Where a branch to a block goes: a label that is open. */
@@ -51,13 +54,21 @@ class RegionEmitter {
   constructor(
     private readonly region: Region,
     private readonly setting: Setting,
+    first?: RegionEmitter,
   ) {
     this.w = new Writer(setting);
+    this.w.allUsed = first?.w.used ?? 0;
+    this.w.allWritten = first?.w.written ?? 0;
     this.code = this.w.code;
     this.shape = structure(
       region.blocks.map(successorsOf),
       region.blocks.map(({ targets }) => targets.length > 0),
     );
+  }
+
+  /** A unit is called that needs to know which registers are in locals: the body must be written again. */
+  get needsAll(): boolean {
+    return this.w.needsAll;
   }
 
   emit(): Code {
@@ -84,19 +95,20 @@ class RegionEmitter {
       { state } = setting;
     code.i32(0).access(Op.i64_load, state + BUDGET).tee(V0).i64(region.instructions).op(Op.i64_lt_s);
     code.i32(0).access(Op.i32_load, state + TLB_BASE).i32(setting.tlb).op(Op.i32_ne).op(Op.i32_or);
+    if (w.vectors) code.i32(0).access(Op.i32_load, state + SSE_TRAP).op(Op.i32_or);
     code.when();
     code.i32(Exit.REFUSED).op(Op.return).end();
     code.get(V0).i64(LONGEST_STAY).get(V0).i64(LONGEST_STAY).op(Op.i64_lt_s).op(Op.select);
     code.op(Op.i32_wrap_i64).tee(START).set(LEFT);
     code.i32(0).access(Op.i64_load, state + CODE_BASE).set(BASE);
-    w.loadRegisters(code);
+    w.loadRegisters(code, w.used | w.allUsed);
   }
 
   /** Behind all ways out: stores the state. */
   private leave(): void {
     const { w, code, setting } = this,
       { state } = setting;
-    w.storeRegisters(code);
+    w.storeRegisters(code, w.written | w.allWritten);
     code.i32(0).get(TARGET).access(Op.i64_store, state + RIP);
     // what was retired
     code.get(START).get(LEFT).op(Op.i32_sub).get(WAY).i32(12).op(Op.i32_shr_u).i32(0xfff).op(Op.i32_and).op(Op.i32_sub);

@@ -10,6 +10,9 @@ export type Unary = 'INC' | 'DEC' | 'NEG' | 'NOT';
 export type Shift = 'SHL' | 'SHR' | 'SAR' | 'ROL' | 'ROR';
 export type Plain = 'NOP' | 'CWDE' | 'CDQE' | 'CDQ' | 'CQO' | 'XCHG';
 
+/** Units of the interpreter that translated code calls. */
+export type Unit = 'STRING' | 'SYSTEM' | 'X87' | 'STATE' | 'SIMD';
+
 /** 8, 16, 32 or 64. */
 export type Size = 8 | 16 | 32 | 64;
 
@@ -34,7 +37,8 @@ export type Row =
   | { kind: 'return'; size: Size }
   /** By its number in the integer unit (assembly/integer/ops.ts). */
   | { kind: 'integer' }
-  | { kind: 'string' }
+  /** Left to its unit of the interpreter. */
+  | { kind: 'unit'; unit: Unit }
   /** `name` without VX_ or VM_. */
   | { kind: 'vector'; name: string; memory: boolean }
   | { kind: 'scalar'; operation: string };
@@ -100,7 +104,7 @@ const PATTERNS: readonly [RegExp, (match: RegExpExecArray) => Row][] = [
   [/^CALL(32|64)_(R|M)$/, ([, bits, form]) => ({ kind: 'call-to', form: form as Form, size: size(bits) })],
   [/^RET(32|64)$/, ([, bits]) => ({ kind: 'return', size: size(bits) })],
   [/^INTEGER$/, () => ({ kind: 'integer' })],
-  [/^STRING$/, () => ({ kind: 'string' })],
+  [/^(STRING|SYSTEM|X87|STATE|SIMD)$/, ([, unit]) => ({ kind: 'unit', unit: unit as Unit })],
   [/^V(X|M)_(\w+)$/, ([, operand, name]) => ({ kind: 'vector', name: name!, memory: operand === 'M' })],
   [/^V_(ADD|SUB|MUL|DIV)SD$/, ([, operation]) => ({ kind: 'scalar', operation: operation! })],
 ];
@@ -128,6 +132,8 @@ export function endsBlock(row: Row): boolean {
 export interface Instruction {
   /** Undefined: only the interpreter knows it. */
   row: Row | undefined;
+  /** It ends a block of the interpreter. */
+  ends: boolean;
   /** In the page. */
   offset: number;
   length: number;
@@ -161,8 +167,9 @@ export interface Instruction {
   target: number;
   /** Number of the instruction in its unit. */
   unit: number;
-  /** The record itself, for a unit. */
+  /** The record itself, and where a copy of it lies for the unit that is called; 0 nowhere. */
   bytes: Uint8Array;
+  record: number;
 }
 
 export const AM_SIMPLE = 0;
@@ -175,12 +182,13 @@ export const P_REPNE = 2;
 const CUT16 = 0x80;
 
 /** Reads the record at `address`. `rows` are those of the handlers by number. */
-export function readRecord(bytes: Uint8Array, address: number, rows: readonly (Row | undefined)[]): Instruction {
+export function readRecord(bytes: Uint8Array, address: number, rows: readonly (Row | undefined)[], ends: boolean): Instruction {
   const record = bytes.slice(address, address + 32),
     view = new DataView(record.buffer);
   const at = (offset: number): number => record[offset]!;
   return {
     row: rows[view.getUint16(0, true)],
+    ends,
     offset: view.getUint16(2, true),
     length: at(4),
     reg: at(6),
@@ -204,5 +212,6 @@ export function readRecord(bytes: Uint8Array, address: number, rows: readonly (R
     target: view.getInt32(28, true) * 2 ** 32 + view.getUint32(24, true),
     unit: view.getUint16(28, true),
     bytes: record,
+    record: 0,
   };
 }

@@ -2,6 +2,7 @@
 import { Made, Then } from './flags.js';
 import type { Arithmetic, Form, Instruction, Row, Shift, Size } from './instructions.js';
 import { FA, FB, FN, FR, FS, P, Q, RSP, V0, V1, V2, W0, W1, W2 } from './locals.js';
+import { callUnit, canCall } from './units.js';
 import { Op } from './wasm.js';
 import type { Writer } from './writer.js';
 
@@ -32,10 +33,10 @@ export function canTranslate(w: Writer, i: Instruction): boolean {
     case 'call-to':
       return !row.form.includes('M') || w.canAddress(i);
     case 'integer':
-    case 'string':
+    case 'unit':
     case 'vector':
     case 'scalar':
-      return false;
+      return canCall(w, i);
     case 'jump-if':
     case 'jump':
       return i.size === (w.setting.long ? 8 : 4);
@@ -92,7 +93,7 @@ export function translate(w: Writer, i: Instruction, row: Row): void {
       PLAIN[row.operation](w, i);
       return;
     default:
-      throw new Error(`no translation of ${row.kind}`);
+      callUnit(w, i);
   }
 }
 

@@ -11,6 +11,7 @@ import {
   TIER_QUEUE,
   TIER_QUEUED,
   TIER_RECORDS,
+  TIER_RECORDS_BYTES,
   TLB_BASE,
 } from '../layout.js';
 import type { ProcessorExports } from '../module.js';
@@ -77,12 +78,19 @@ const NEXT_IN_SECOND = 20;
 const VALID = 28;
 /** In the description of a page: its list of blocks. */
 const LIST = 8;
+/** decodeRecord(): the instruction ends a block. */
+const ENDS_BLOCK = 0x100;
+const RECORD_BYTES = 32;
+/** Field of a record: instructions left in its block. */
+const LEFT = 5;
 
 /** A function in the table, and the code it was made of. */
 interface Placed {
   index: number;
   host: number;
   serial: number;
+  /** Copies of records that it has. */
+  records: number[];
 }
 
 export class Translator {
@@ -97,6 +105,8 @@ export class Translator {
     retired: 0,
   };
   private readonly rows: readonly (Row | undefined)[];
+  /** Number of the handler that stands for the vector unit. */
+  private readonly vectorUnit: number;
   private readonly words: Uint32Array;
   private readonly bytes: Uint8Array;
   private readonly imports: Record<string, unknown> = {};
@@ -104,6 +114,11 @@ export class Translator {
   private placed: Placed[] = [];
   private readonly free: number[] = [];
   private generation: number;
+  /** Addresses of copies of records: those given back, and where the next new one goes. */
+  private readonly freeRecords: number[] = [];
+  private nextRecord = TIER_RECORDS + RECORD_BYTES; // the first is decoded into
+  /** Copies made for the region at hand. */
+  private records: number[] = [];
 
   constructor(
     module: WasmModule,
@@ -112,7 +127,9 @@ export class Translator {
     private readonly options: TranslatorOptions = {},
   ) {
     const { threshold = DEFAULT_THRESHOLD, batch = DEFAULT_BATCH } = options;
-    this.rows = handlerNames(module).map(describe);
+    const names = handlerNames(module);
+    this.rows = names.map(describe);
+    this.vectorUnit = names.indexOf('SIMD');
     this.words = new Uint32Array(memory.buffer);
     this.bytes = new Uint8Array(memory.buffer);
     this.least = Math.max(1, Math.floor(threshold / SHARE_OF_THRESHOLD));
@@ -136,7 +153,7 @@ export class Translator {
     this.dropStale();
     const count = words[TIER_QUEUED >>> 2]!,
       writer = new ModuleWriter(IMPORTS, LOCALS, this.memory.buffer.byteLength / WASM_PAGE);
-    const done: { record: number; host: number; serial: number }[] = [];
+    const done: { record: number; host: number; serial: number; records: number[] }[] = [];
     words[TIER_QUEUED >>> 2] = 0;
     for (let n = 0; n < count; n++) {
       const entry = (TIER_QUEUE >>> 2) + n * 4,
@@ -146,16 +163,18 @@ export class Translator {
       if (words[(header + VALID) >>> 2] !== 1) continue;
       const host = words[header >>> 2]!,
         mode = words[(header + MODE) >>> 2]!;
+      this.records = [];
       const setting = this.settingOf(mode),
         region = setting && this.regionOf(host, mode, setting);
       if (setting === undefined || region === undefined) {
         figures.refused++;
+        this.freeRecords.push(...this.records);
         continue;
       }
       writer.add(emitRegion(region, setting));
       figures.regions++;
       figures.instructions += region.instructions;
-      done.push({ record, host, serial: this.cover((host & ~(PAGE - 1)) >>> 0, region) });
+      done.push({ record, host, serial: this.cover((host & ~(PAGE - 1)) >>> 0, region), records: this.records });
     }
     const emitted = platform.now();
     figures.emitting += emitted - started;
@@ -165,11 +184,11 @@ export class Translator {
     figures.bytes += bytes.length;
     const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { e: this.imports }),
       functions = instance.exports as Record<string, () => number>;
-    done.forEach(({ record, host, serial }, n) => {
+    done.forEach(({ record, host, serial, records }, n) => {
       const index = this.free.pop() ?? exports.table.grow(1);
       exports.table.set(index, functions[n]!);
       words[(record + FUNCTION) >>> 2] = index;
-      this.placed.push({ index, host, serial });
+      this.placed.push({ index, host, serial, records });
     });
     figures.compiling += platform.now() - emitted;
   }
@@ -179,10 +198,11 @@ export class Translator {
     const { words, exports, free } = this,
       emptied = words[ARENA_GENERATION >>> 2] !== this.generation;
     this.generation = words[ARENA_GENERATION >>> 2]!;
-    this.placed = this.placed.filter(({ index, host, serial }) => {
+    this.placed = this.placed.filter(({ index, host, serial, records }) => {
       if (!emptied && exports.codeIsCurrent(host, serial) !== 0) return true;
       exports.table.set(index, null);
       free.push(index);
+      this.freeRecords.push(...records);
       return false;
     });
   }
@@ -192,7 +212,26 @@ export class Translator {
     const long = (mode & MODE_SIZE) === 2,
       flat32 = (mode & (MODE_SIZE | MODE_STACK32 | MODE_FLAT | MODE_CS_CHECK | MODE_REAL)) === (1 | MODE_STACK32 | MODE_FLAT);
     if (!long && !flat32) return undefined;
-    return { state: 0, tlb: this.words[TLB_BASE >>> 2]!, long, counting: this.options.counting === true };
+    return { state: 0, tlb: this.words[TLB_BASE >>> 2]!, long, counting: this.options.counting === true, place: (i) => this.place(i) };
+  }
+
+  /** Copies an instruction's record to where it stays; 0: there is no room. */
+  private place({ bytes, row }: Instruction): number {
+    let address = this.freeRecords.pop();
+    if (address === undefined) {
+      if (this.nextRecord + RECORD_BYTES > TIER_RECORDS + TIER_RECORDS_BYTES) return 0;
+      address = this.nextRecord;
+      this.nextRecord += RECORD_BYTES;
+    }
+    this.bytes.set(bytes, address);
+    this.bytes[address + LEFT] = 1;
+    // a vector instruction with a handler of its own is the unit's too
+    if (row?.kind === 'vector' || row?.kind === 'scalar') {
+      this.bytes[address] = this.vectorUnit & 0xff;
+      this.bytes[address + 1] = this.vectorUnit >>> 8;
+    }
+    this.records.push(address);
+    return address;
   }
 
   private regionOf(host: number, mode: number, setting: Setting): Region | undefined {
@@ -221,7 +260,7 @@ class PageCode implements CodeSource {
   decode(offset: number): Instruction | undefined {
     const { context, page, mode } = this,
       decoded = context.exports.decodeRecord(TIER_RECORDS, page + offset, PAGE - offset, offset, mode);
-    return decoded === 0 ? undefined : readRecord(context.bytes, TIER_RECORDS, context.rows);
+    return decoded === 0 ? undefined : readRecord(context.bytes, TIER_RECORDS, context.rows, (decoded & ENDS_BLOCK) !== 0);
   }
 
   executions(offset: number): number {

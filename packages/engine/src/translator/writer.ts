@@ -19,6 +19,8 @@ export interface Setting {
   long: boolean;
   /** Counts what it retires in TIER_RETIRED. */
   counting: boolean;
+  /** Where a copy of the instruction's record lies for a unit; 0: there is no room. */
+  place(i: Instruction): number;
 }
 
 /** Why a region is left (assembly/run.ts). */
@@ -38,12 +40,19 @@ export class Writer {
   /** Registers that are read or written, and those written, as bits. */
   used = 0;
   written = 0;
+  /** What `used` and `written` come to at the end, where a body is written for the second time; a unit is given them in the state. */
+  allUsed = 0;
+  allWritten = 0;
+  /** A unit is called that needs them. */
+  needsAll = false;
+  /** SSE instructions run here: they must be usable. */
+  vectors = false;
   /** Labels of the ways out: at an offset of the page, at TARGET. */
   near = 0;
   far = 0;
   /** The instruction being translated, and how many of its block, itself included, have not been done. */
-  private at = 0;
-  private undone = 0;
+  at = 0;
+  undone = 0;
 
   constructor(readonly setting: Setting) {
     this.flags = new Flags(this.code, setting.state);
@@ -67,19 +76,19 @@ export class Writer {
     this.wayOut();
     code.br(this.near).end();
   }
-  /** Everything before `offset`, which may lie out of the page, has been done. */
-  leaveFor(offset: number, exit: number = Exit.LOOK_UP): void {
+  /** Everything before `offset`, which may lie out of the page, has been done; `undone` instructions of the block have not. */
+  leaveFor(offset: number, exit: number = Exit.LOOK_UP, undone = 0): void {
     const { code } = this;
     if (offset >= 0 && offset < 1 << PAGE_SHIFT) {
-      code.i32(way(offset, 0, exit)).set(WAY).br(this.near);
+      code.i32(way(offset, undone, exit)).set(WAY).br(this.near);
       return;
     }
     this.ripAt(offset);
     code.set(TARGET);
-    this.leaveForTarget(exit);
+    this.leaveForTarget(exit, undone);
   }
-  leaveForTarget(exit: number = Exit.LOOK_UP): void {
-    this.code.i32(way(0, 0, exit)).set(WAY).br(this.far);
+  leaveForTarget(exit: number = Exit.LOOK_UP, undone = 0): void {
+    this.code.i32(way(0, undone, exit)).set(WAY).br(this.far);
   }
   /** Pushes the RIP of an offset of the page. */
   ripAt(offset: number): void {
@@ -196,15 +205,15 @@ export class Writer {
     this.code.access(STORES[size], 0);
   }
 
-  /** Loads the registers that the body uses; written behind it, placed before it. */
-  loadRegisters(code: Code): void {
+  /** Loads registers from the state; written behind the body and placed before it. */
+  loadRegisters(code: Code, which: number): void {
     for (let n = 0; n < REGISTERS; n++) {
-      if ((this.used & (1 << n)) !== 0) code.i32(0).access(Op.i64_load, this.setting.state + REGS + n * 8).set(n);
+      if ((which & (1 << n)) !== 0) code.i32(0).access(Op.i64_load, this.setting.state + REGS + n * 8).set(n);
     }
   }
-  storeRegisters(code: Code): void {
+  storeRegisters(code: Code, which: number): void {
     for (let n = 0; n < REGISTERS; n++) {
-      if ((this.written & (1 << n)) !== 0) code.i32(0).get(n).access(Op.i64_store, this.setting.state + REGS + n * 8);
+      if ((which & (1 << n)) !== 0) code.i32(0).get(n).access(Op.i64_store, this.setting.state + REGS + n * 8);
     }
   }
 }
