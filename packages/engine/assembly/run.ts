@@ -1,5 +1,5 @@
 import {
-  ARENA, ATTENTION, BUDGET, CODE_BASE, EFLAGS, INTERRUPTIBILITY, JUMP_CACHE, JUMP_CACHE_ENTRIES, MODE, RIP, RUN_FLAGS, SEG_BASE, SEG_CS,
+  ARENA, ATTENTION, BUDGET, CODE_BASE, COUNTERS, EFLAGS, INTERRUPTIBILITY, JUMP_CACHE, JUMP_CACHE_ENTRIES, MODE, RIP, RUN_FLAGS, SEG_BASE, SEG_CS,
   SEG_LIMIT, TIER_RECORD, TIER_STATUS,
 } from "../src/layout";
 import { decodeOne, findBlock } from "./blocks";
@@ -140,7 +140,8 @@ const SETTLE: u32 = 5; // a unit has returned TIER_STATUS for the record at TIER
 export function enterTranslated(pc: usize): usize {
   store<u64>(BUDGET, load<u64>(BUDGET) + <u64>recLeft(pc)); // translated code counts for itself
   while (true) {
-    const why = call_indirect<u32>(load<u32>(pc, 16));
+    const why = call_indirect<u32>(load<u32>(pc, 16)), count = COUNTERS + 32 + (<usize>why << 2);
+    store<u32>(count, load<u32>(count) + 1);
     if (why == LOOK_UP) {
       if (load<u32>(ATTENTION) != 0) return next();
       const mode = load<u32>(MODE), rip = load<u64>(RIP);

@@ -136,8 +136,7 @@ function build(
         const { kind } = i.row;
         if (kind === 'jump-if' || kind === 'jump' || kind === 'call') block.taken = edge(i.target);
         if (kind === 'jump-if') block.next = edge(block.end);
-        if (kind === 'return') block.targets = inside(returns);
-        if (kind === 'jump-to') block.targets = inside(indirect);
+        if (kind === 'jump-to') block.targets = inside(indirect.filter((offset) => !returns.has(offset)));
         break;
       }
       if (numbers.has(block.end) || block.instructions.length >= MOST_INSTRUCTIONS) {
@@ -147,5 +146,32 @@ function build(
     }
     return block;
   });
+  for (const block of blocks) if (isCall(block) && block.taken!.block >= 0) connectReturns(blocks, block.taken!.block, edge(block.end));
   return { blocks, instructions: count };
+}
+
+function isCall({ instructions }: Block): boolean {
+  return instructions[instructions.length - 1]?.row?.kind === 'call';
+}
+
+/** The returns of the function that begins at block `callee` may go behind a call of it. */
+function connectReturns(blocks: readonly Block[], callee: number, behind: Edge): void {
+  if (behind.block < 0) return;
+  const byOffset = new Map(blocks.map(({ offset }, number) => [offset, number])),
+    seen = new Set<number>(),
+    waiting = [callee];
+  while (waiting.length > 0) {
+    const number = waiting.pop()!,
+      block = blocks[number]!;
+    if (seen.has(number)) continue;
+    seen.add(number);
+    const kind = block.instructions[block.instructions.length - 1]?.row?.kind;
+    if (kind === 'return') {
+      if (block.targets.every(({ block: target }) => target !== behind.block)) block.targets.push(behind);
+      continue;
+    }
+    // behind a call inside the function it goes on when that has returned
+    const next = kind === 'call' ? [byOffset.get(block.end) ?? -1] : [block.taken?.block ?? -1, block.next?.block ?? -1, ...block.targets.map((t) => t.block)];
+    for (const to of next) if (to >= 0) waiting.push(to);
+  }
 }

@@ -12,6 +12,7 @@ import {
   TIER_QUEUED,
   TIER_RECORDS,
   TIER_RECORDS_BYTES,
+  TIER_THRESHOLD,
   TLB_BASE,
 } from '../layout.js';
 import type { ProcessorExports } from '../module.js';
@@ -67,6 +68,7 @@ const MODE_CS_CHECK = 16;
 const MODE_REAL = 64;
 /** Fields of a block's first record. */
 const FUNCTION = 16;
+const WAITS = 20;
 const COUNT = 24;
 const LIMIT = 28;
 /** Fields of a block's header. */
@@ -154,6 +156,7 @@ export class Translator {
     const count = words[TIER_QUEUED >>> 2]!,
       writer = new ModuleWriter(IMPORTS, LOCALS, this.memory.buffer.byteLength / WASM_PAGE);
     const done: { record: number; host: number; serial: number; records: number[] }[] = [];
+    const covered = new Set<string>();
     words[TIER_QUEUED >>> 2] = 0;
     for (let n = 0; n < count; n++) {
       const entry = (TIER_QUEUE >>> 2) + n * 4,
@@ -163,6 +166,13 @@ export class Translator {
       if (words[(header + VALID) >>> 2] !== 1) continue;
       const host = words[header >>> 2]!,
         mode = words[(header + MODE) >>> 2]!;
+      if (covered.has(`${host} ${mode}`)) {
+        // it is entered through another region of this batch; if that was wrong it will ask again
+        words[(record + COUNT) >>> 2] = 0;
+        words[(record + LIMIT) >>> 2] = words[TIER_THRESHOLD >>> 2]!;
+        words[(record + WAITS) >>> 2] = 0;
+        continue;
+      }
       this.records = [];
       const setting = this.settingOf(mode),
         region = setting && this.regionOf(host, mode, setting);
@@ -174,6 +184,7 @@ export class Translator {
       writer.add(emitRegion(region, setting));
       figures.regions++;
       figures.instructions += region.instructions;
+      for (const { offset } of region.blocks) covered.add(`${((host & ~(PAGE - 1)) >>> 0) + offset} ${mode}`);
       done.push({ record, host, serial: this.cover((host & ~(PAGE - 1)) >>> 0, region), records: this.records });
     }
     const emitted = platform.now();
