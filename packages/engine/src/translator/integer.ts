@@ -2,6 +2,7 @@
 import { Made, Then } from './flags.js';
 import type { Arithmetic, Form, Instruction, Row, Shift, Size } from './instructions.js';
 import { FA, FB, FN, FR, FS, P, Q, RSP, V0, V1, V2, W0, W1, W2 } from './locals.js';
+import { translateInteger } from './integer-unit.js';
 import { callUnit, canCall } from './units.js';
 import { Op } from './wasm.js';
 import type { Writer } from './writer.js';
@@ -91,6 +92,9 @@ export function translate(w: Writer, i: Instruction, row: Row): void {
       return;
     case 'plain':
       PLAIN[row.operation](w, i);
+      return;
+    case 'integer':
+      if (!translateInteger(w, i)) callUnit(w, i);
       return;
     default:
       callUnit(w, i);
