@@ -55,6 +55,19 @@ export class Flags {
     this.plain = plain;
     this.tell();
   }
+  /** Flags of a comparison of numbers, as assembly/simd/float.ts has them, from what pushes 1 for equal and for less. */
+  setCompared(equal: () => void, less: () => void): void {
+    const { code } = this;
+    code.i64(0).i64(1);
+    equal();
+    code.op(Op.select).set(FR);
+    code.i64(0x100).i64(0xc000_0000 | 0, 0).i64(0);
+    less();
+    code.op(Op.select);
+    equal();
+    code.op(Op.select).set(FA);
+    this.set(Made.EXACT, 64);
+  }
   /** To be called before FS and FN are set for `then`: flags as they are must be expressible below it. */
   prepare(then: number): void {
     const replaces = this.then !== Then.SHL_CL && this.then !== Then.SHR_CL && this.then !== Then.SAR_CL && !this.conditional;

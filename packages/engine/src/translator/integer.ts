@@ -4,6 +4,7 @@ import type { Arithmetic, Form, Instruction, Row, Shift, Size } from './instruct
 import { FA, FB, FN, FR, FS, P, Q, RSP, V0, V1, V2, W0, W1, W2 } from './locals.js';
 import { translateInteger } from './integer-unit.js';
 import { callUnit, canCall } from './units.js';
+import { translateVector } from './vectors.js';
 import { Op } from './wasm.js';
 import type { Writer } from './writer.js';
 
@@ -97,7 +98,7 @@ export function translate(w: Writer, i: Instruction, row: Row): void {
       if (!translateInteger(w, i)) callUnit(w, i);
       return;
     default:
-      callUnit(w, i);
+      if (!translateVector(w, i, row)) callUnit(w, i);
   }
 }
 

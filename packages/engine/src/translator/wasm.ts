@@ -39,6 +39,7 @@ export const Op = {
   i64_store32: 0x3e,
   i32_const: 0x41,
   i64_const: 0x42,
+  f64_const: 0x44,
   i32_eqz: 0x45,
   i32_eq: 0x46,
   i32_ne: 0x47,
@@ -109,6 +110,7 @@ export const Op = {
   i32_wrap_i64: 0xa7,
   i64_extend_i32_s: 0xac,
   i64_extend_i32_u: 0xad,
+  i64_trunc_f64_s: 0xb0,
   f64_convert_i32_s: 0xb7,
   i64_reinterpret_f64: 0xbd,
   f64_reinterpret_i64: 0xbf,
@@ -288,6 +290,11 @@ export class Code extends Bytes {
   i64(low: number, high = low >> 31): this {
     this.byte(Op.i64_const);
     this.signed64(low, high);
+    return this;
+  }
+  f64(value: number): this {
+    this.byte(Op.f64_const);
+    this.append(new Uint8Array(Float64Array.of(value).buffer));
     return this;
   }
   /** A load or store at the address on the stack plus `offset`. */
