@@ -78,7 +78,13 @@ class RegionEmitter {
     w.flags.load();
     this.tree(0);
     code.op(Op.unreachable).end(); // near
-    code.get(BASE).get(WAY).i32(PAGE - 1).op(Op.i32_and).op(Op.i64_extend_i32_u).op(Op.i64_add);
+    code
+      .get(BASE)
+      .get(WAY)
+      .i32(PAGE - 1)
+      .op(Op.i32_and)
+      .op(Op.i64_extend_i32_u)
+      .op(Op.i64_add);
     if (!setting.long) code.i64(-1, 0).op(Op.i64_and);
     code.set(TARGET).end(); // far
     this.leave();
@@ -93,14 +99,31 @@ class RegionEmitter {
   private enter(code: Code): void {
     const { w, setting, region } = this,
       { state } = setting;
-    code.i32(0).access(Op.i64_load, state + BUDGET).tee(V0).i64(region.instructions).op(Op.i64_lt_s);
-    code.i32(0).access(Op.i32_load, state + TLB_BASE).i32(setting.tlb).op(Op.i32_ne).op(Op.i32_or);
-    if (w.vectors) code.i32(0).access(Op.i32_load, state + SSE_TRAP).op(Op.i32_or);
+    code
+      .i32(0)
+      .access(Op.i64_load, state + BUDGET)
+      .tee(V0)
+      .i64(region.instructions)
+      .op(Op.i64_lt_s);
+    code
+      .i32(0)
+      .access(Op.i32_load, state + TLB_BASE)
+      .i32(setting.tlb)
+      .op(Op.i32_ne)
+      .op(Op.i32_or);
+    if (w.vectors)
+      code
+        .i32(0)
+        .access(Op.i32_load, state + SSE_TRAP)
+        .op(Op.i32_or);
     code.when();
     code.i32(Exit.REFUSED).op(Op.return).end();
     code.get(V0).i64(LONGEST_STAY).get(V0).i64(LONGEST_STAY).op(Op.i64_lt_s).op(Op.select);
     code.op(Op.i32_wrap_i64).tee(START).set(LEFT);
-    code.i32(0).access(Op.i64_load, state + CODE_BASE).set(BASE);
+    code
+      .i32(0)
+      .access(Op.i64_load, state + CODE_BASE)
+      .set(BASE);
     w.loadRegisters(code, w.used | w.allUsed);
   }
 
@@ -109,13 +132,27 @@ class RegionEmitter {
     const { w, code, setting } = this,
       { state } = setting;
     w.storeRegisters(code, w.written | w.allWritten);
-    code.i32(0).get(TARGET).access(Op.i64_store, state + RIP);
+    code
+      .i32(0)
+      .get(TARGET)
+      .access(Op.i64_store, state + RIP);
     // what was retired
     code.get(START).get(LEFT).op(Op.i32_sub).get(WAY).i32(12).op(Op.i32_shr_u).i32(0xfff).op(Op.i32_and).op(Op.i32_sub);
     code.op(Op.i64_extend_i32_s).set(V0);
-    code.i32(0).i32(0).access(Op.i64_load, state + BUDGET).get(V0).op(Op.i64_sub).access(Op.i64_store, state + BUDGET);
+    code
+      .i32(0)
+      .i32(0)
+      .access(Op.i64_load, state + BUDGET)
+      .get(V0)
+      .op(Op.i64_sub)
+      .access(Op.i64_store, state + BUDGET);
     if (setting.counting) {
-      code.i32(0).i32(0).access(Op.i64_load, state + TIER_RETIRED).get(V0).op(Op.i64_add);
+      code
+        .i32(0)
+        .i32(0)
+        .access(Op.i64_load, state + TIER_RETIRED)
+        .get(V0)
+        .op(Op.i64_add);
       code.access(Op.i64_store, state + TIER_RETIRED);
     }
     code.get(FK).get(FA).get(FB).get(FR).get(FS).get(FN).call(SETTLE_FLAGS);
@@ -200,7 +237,7 @@ class RegionEmitter {
 
   /** Translates an instruction that ends a block; false: it is another. */
   private transfers(number: number, block: Block, i: Instruction, row: Row): boolean {
-    const { w, code } = this;
+    const { w } = this;
     switch (row.kind) {
       case 'jump-if':
         this.branch(number, block, row.condition);
@@ -304,7 +341,14 @@ class RegionEmitter {
     if (here.length < FEWEST_FOR_TABLE || last - first >= WIDEST_TABLE) {
       for (const edge of here) code.get(V2).i64(edge.to).op(Op.i64_eq).brIf(this.label(edge.block));
     } else {
-      code.get(V2).i64(first).op(Op.i64_sub).tee(V2).i64(last - first).op(Op.i64_gt_u).brIf(out);
+      code
+        .get(V2)
+        .i64(first)
+        .op(Op.i64_sub)
+        .tee(V2)
+        .i64(last - first)
+        .op(Op.i64_gt_u)
+        .brIf(out);
       const places = new Array<number>(last - first + 1).fill(out);
       for (const edge of here) places[edge.to - first] = this.label(edge.block);
       code.get(V2).op(Op.i32_wrap_i64).brTable(places, out);

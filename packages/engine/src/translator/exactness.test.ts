@@ -99,7 +99,8 @@ function compare(plain: Engine, translated: Engine, seed: number, options: Omit<
       for (const engine of [plain, translated]) engine.rip += 2n;
     } else if (a !== ENTER_DEADLINE) break;
   }
-  if (memoryOf(plain) !== memoryOf(translated)) expect.fail(`memory differs: seed ${seed}, ${Buffer.from(program).toString('hex')}`);
+  if (memoryOf(plain) !== memoryOf(translated))
+    expect.fail(`memory differs: seed ${seed}, ${Buffer.from(program).toString('hex')}`);
   return Number(translated.longs[0x2540 >>> 3]) - before;
 }
 
@@ -120,8 +121,8 @@ describe.each([
     const plain = await machine(bits, 0),
       translated = await machine(bits, threshold);
     let retired = 0;
-    for (let n = 0; n < PROGRAMS; n++) retired += compare(plain, translated, FIRST_SEED * 1_000_003 + n * 17, { bits, ...options });
-    console.log(bits, threshold, retired / PROGRAMS, plain.retired / PROGRAMS, translated.translator!.figures);
+    for (let n = 0; n < PROGRAMS; n++)
+      retired += compare(plain, translated, FIRST_SEED * 1_000_003 + n * 17, { bits, ...options });
     expect(retired).toBeGreaterThan(PROGRAMS * 10); // translated code has really run
     expect(translated.translator!.figures.regions).toBeGreaterThan(PROGRAMS / 2);
   });

@@ -24,11 +24,11 @@ export class Flags {
   private known = false;
   private made: number = Made.EXACT;
   private size: Size = 64;
-  private then: number = Then.NOTHING;
-  private thenSize: Size = 64;
+  private after: number = Then.NOTHING;
+  private afterSize: Size = 64;
   /** ADD or SUB without a carry in. */
   private plain = false;
-  /** The count of `then` may be 0. */
+  /** The count of `after` may be 0. */
   private conditional = false;
 
   constructor(
@@ -42,8 +42,8 @@ export class Flags {
   }
   /** Which knowledge there is, to be put back with {@link recall} where the same way goes on. */
   remember(): () => void {
-    const { known, made, size, then, thenSize, plain, conditional } = this;
-    return () => Object.assign(this, { known, made, size, then, thenSize, plain, conditional });
+    const { known, made, size, after, afterSize, plain, conditional } = this;
+    return () => Object.assign(this, { known, made, size, after, afterSize, plain, conditional });
   }
 
   /** FA, FB and FR, as far as `made` has them, are set by the caller. */
@@ -51,7 +51,7 @@ export class Flags {
     this.known = true;
     this.made = made;
     this.size = size;
-    this.then = Then.NOTHING;
+    this.after = Then.NOTHING;
     this.plain = plain;
     this.tell();
   }
@@ -61,27 +61,32 @@ export class Flags {
     code.i64(0).i64(1);
     equal();
     code.op(Op.select).set(FR);
-    code.i64(0x100).i64(0xc000_0000 | 0, 0).i64(0);
+    code
+      .i64(0x100)
+      .i64(0xc000_0000 | 0, 0)
+      .i64(0);
     less();
     code.op(Op.select);
     equal();
     code.op(Op.select).set(FA);
     this.set(Made.EXACT, 64);
   }
-  /** To be called before FS and FN are set for `then`: flags as they are must be expressible below it. */
-  prepare(then: number): void {
-    const replaces = this.then !== Then.SHL_CL && this.then !== Then.SHR_CL && this.then !== Then.SAR_CL && !this.conditional;
-    const fits = this.known && (this.then === Then.NOTHING || (replaces && (then === Then.ROL || then === Then.ROR)));
+  /** To be called before FS and FN are set for `after`: flags as they are must be expressible below it. */
+  prepare(after: number): void {
+    const replaces =
+      this.after !== Then.SHL_CL && this.after !== Then.SHR_CL && this.after !== Then.SAR_CL && !this.conditional;
+    const fits =
+      this.known && (this.after === Then.NOTHING || (replaces && (after === Then.ROL || after === Then.ROR)));
     if (!fits) this.makeExact();
   }
-  setThen(then: number, size: Size, conditional: boolean): void {
-    this.then = then;
-    this.thenSize = size;
+  setThen(after: number, size: Size, conditional: boolean): void {
+    this.after = after;
+    this.afterSize = size;
     this.conditional = conditional;
     this.tell();
   }
   private tell(): void {
-    const kind = SIZE_CODES[this.size] | (this.made << 2) | (SIZE_CODES[this.thenSize] << 8) | (this.then << 10);
+    const kind = SIZE_CODES[this.size] | (this.made << 2) | (SIZE_CODES[this.afterSize] << 8) | (this.after << 10);
     this.code.i32(kind).set(FK);
   }
 
@@ -92,12 +97,18 @@ export class Flags {
   /** Takes the flags from the processor's state. */
   load(): void {
     const { code, state } = this;
-    code.i32(0).access(Op.i64_load, state + LF_RESULT).set(FR);
-    code.i32(0).access(Op.i64_load32_u, state + LF_AUX).set(FA);
+    code
+      .i32(0)
+      .access(Op.i64_load, state + LF_RESULT)
+      .set(FR);
+    code
+      .i32(0)
+      .access(Op.i64_load32_u, state + LF_AUX)
+      .set(FA);
     this.set(Made.EXACT, 64);
   }
   makeExact(): void {
-    if (this.known && this.made === Made.EXACT && this.then === Then.NOTHING) return;
+    if (this.known && this.made === Made.EXACT && this.after === Then.NOTHING) return;
     this.settle();
     this.load();
   }
@@ -106,9 +117,10 @@ export class Flags {
   condition(number: number): void {
     const { code } = this,
       kind = number >>> 1;
-    if (!this.known || (this.then !== Then.NOTHING && (this.conditional || this.then === Then.CARRY))) this.makeExact();
-    if (this.then !== Then.NOTHING && kind !== 1 && kind !== 2 && kind !== 4 && kind !== 5) this.makeExact();
-    if (this.made === Made.SUB && this.plain && this.then === Then.NOTHING && compared[kind] !== undefined) {
+    if (!this.known || (this.after !== Then.NOTHING && (this.conditional || this.after === Then.CARRY)))
+      this.makeExact();
+    if (this.after !== Then.NOTHING && kind !== 1 && kind !== 2 && kind !== 4 && kind !== 5) this.makeExact();
+    if (this.made === Made.SUB && this.plain && this.after === Then.NOTHING && compared[kind] !== undefined) {
       this.compare(compared[kind]!);
     } else if (kind === 0) this.of();
     else if (kind === 1) this.cf();
@@ -123,7 +135,11 @@ export class Flags {
       }
     } else if (kind === 4) this.sf();
     else if (kind === 5) this.pf();
-    else if (this.made === Made.LOGIC) code.get(FR).i64(0).op(kind === 6 ? Op.i64_lt_s : Op.i64_le_s);
+    else if (this.made === Made.LOGIC)
+      code
+        .get(FR)
+        .i64(0)
+        .op(kind === 6 ? Op.i64_lt_s : Op.i64_le_s);
     else {
       this.prepareBoth();
       this.sf();
@@ -155,17 +171,17 @@ export class Flags {
 
   /** Pushes CF as an i32. */
   carry(): void {
-    if (!this.known || (this.then !== Then.NOTHING && this.conditional)) this.makeExact();
+    if (!this.known || (this.after !== Then.NOTHING && this.conditional)) this.makeExact();
     this.cf();
   }
   private cf(): void {
     const { code, size } = this;
-    if (this.then === Then.CARRY) {
+    if (this.after === Then.CARRY) {
       code.get(FS).op(Op.i32_wrap_i64);
       return;
     }
-    if (this.then === Then.ROL || this.then === Then.ROR) {
-      this.bitOf(FS, this.then === Then.ROL ? 0 : this.thenSize - 1);
+    if (this.after === Then.ROL || this.after === Then.ROR) {
+      this.bitOf(FS, this.after === Then.ROL ? 0 : this.afterSize - 1);
       return;
     }
     switch (this.made) {
@@ -203,7 +219,11 @@ export class Flags {
       case Made.SAR:
         code.get(FA);
         if (this.made === Made.SAR && size === 32) code.op(Op.i64_extend32_s);
-        code.get(FB).i64(1).op(Op.i64_sub).op(this.made === Made.SAR ? Op.i64_shr_s : Op.i64_shr_u);
+        code
+          .get(FB)
+          .i64(1)
+          .op(Op.i64_sub)
+          .op(this.made === Made.SAR ? Op.i64_shr_s : Op.i64_shr_u);
         code.op(Op.i32_wrap_i64).i32(1).op(Op.i32_and);
         return;
       default:
@@ -263,7 +283,12 @@ export class Flags {
   }
   /** The top bit of an i64 of this size, as an i32. */
   private topBit(): void {
-    this.code.i64(this.size - 1).op(Op.i64_shr_u).op(Op.i32_wrap_i64).i32(1).op(Op.i32_and);
+    this.code
+      .i64(this.size - 1)
+      .op(Op.i64_shr_u)
+      .op(Op.i32_wrap_i64)
+      .i32(1)
+      .op(Op.i32_and);
   }
   private bitOf(local: number, bit: number): void {
     this.code.get(local).i64(bit).op(Op.i64_shr_u).op(Op.i32_wrap_i64).i32(1).op(Op.i32_and);

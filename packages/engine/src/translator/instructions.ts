@@ -182,7 +182,12 @@ export const P_REPNE = 2;
 const CUT16 = 0x80;
 
 /** Reads the record at `address`. `rows` are those of the handlers by number. */
-export function readRecord(bytes: Uint8Array, address: number, rows: readonly (Row | undefined)[], ends: boolean): Instruction {
+export function readRecord(
+  bytes: Uint8Array,
+  address: number,
+  rows: readonly (Row | undefined)[],
+  ends: boolean,
+): Instruction {
   const record = bytes.slice(address, address + 32),
     view = new DataView(record.buffer);
   const at = (offset: number): number => record[offset]!;

@@ -108,7 +108,8 @@ export function translateInteger(w: Writer, i: Instruction): boolean {
       w.store(8, P, () => w.flags.condition(i.immediate & 15));
       return true;
     default:
-      if (i.unit >= Integer.BT && i.unit <= Integer.BTC) return register && done(testBit(w, i, size, i.unit - Integer.BT));
+      if (i.unit >= Integer.BT && i.unit <= Integer.BTC)
+        return register && done(testBit(w, i, size, i.unit - Integer.BT));
       if (i.unit >= Integer.BT_I && i.unit <= Integer.BTC_I) return done(testBit(w, i, size, i.unit - Integer.BT_I));
       return false;
   }
@@ -118,7 +119,13 @@ function done(_: void): true {
 }
 /** Those whose ModRM operand is not used. */
 function usesOperand(unit: number): boolean {
-  return !(unit === Integer.BSWAP || unit === Integer.LEAVE || (unit >= Integer.CMC && unit <= Integer.STD) || unit === Integer.CBW || unit === Integer.CWD);
+  return !(
+    unit === Integer.BSWAP ||
+    unit === Integer.LEAVE ||
+    (unit >= Integer.CMC && unit <= Integer.STD) ||
+    unit === Integer.CBW ||
+    unit === Integer.CWD
+  );
 }
 
 // ---------------------------------------------------------------------------------------------- operands as i64
@@ -174,7 +181,13 @@ function swapBytes(w: Writer, i: Instruction, size: Size): void {
   if (size === 32) {
     w.read(i.reg, 32);
     code.tee(W0).i32(8).op(Op.i32_rotl).i32(0x00ff_00ff).op(Op.i32_and);
-    code.get(W0).i32(24).op(Op.i32_rotl).i32(0xff00_ff00 | 0).op(Op.i32_and).op(Op.i32_or);
+    code
+      .get(W0)
+      .i32(24)
+      .op(Op.i32_rotl)
+      .i32(0xff00_ff00 | 0)
+      .op(Op.i32_and)
+      .op(Op.i32_or);
     w.write(i.reg, 32);
     return;
   }
@@ -286,15 +299,37 @@ function doubleShift(w: Writer, i: Instruction, size: Size): boolean {
   code.set(V0);
   pushRegister(w, i.reg, size);
   code.set(V1);
-  code.get(V0).i64(count).op(left ? Op.i64_shl : Op.i64_shr_u);
-  code.get(V1).i64(size - count).op(left ? Op.i64_shr_u : Op.i64_shl).op(Op.i64_or);
+  code
+    .get(V0)
+    .i64(count)
+    .op(left ? Op.i64_shl : Op.i64_shr_u);
+  code
+    .get(V1)
+    .i64(size - count)
+    .op(left ? Op.i64_shr_u : Op.i64_shl)
+    .op(Op.i64_or);
   signExtend(w, size);
   code.set(FR);
   writeRegister(w, i.rm, size, FR);
   // CF: the last bit shifted out; OF: the sign changed
-  code.get(V0).i64(left ? size - count : count - 1).op(Op.i64_shr_u).i64(1).op(Op.i64_and).set(V2);
+  code
+    .get(V0)
+    .i64(left ? size - count : count - 1)
+    .op(Op.i64_shr_u)
+    .i64(1)
+    .op(Op.i64_and)
+    .set(V2);
   code.get(V2).i64(31).op(Op.i64_shl);
-  code.get(FR).get(V0).op(Op.i64_xor).i64(size - 1).op(Op.i64_shr_u).i64(1).op(Op.i64_and).get(V2).op(Op.i64_xor);
+  code
+    .get(FR)
+    .get(V0)
+    .op(Op.i64_xor)
+    .i64(size - 1)
+    .op(Op.i64_shr_u)
+    .i64(1)
+    .op(Op.i64_and)
+    .get(V2)
+    .op(Op.i64_xor);
   code.i64(30).op(Op.i64_shl).op(Op.i64_or).set(FA);
   w.flags.set(Made.EXACT, 64);
   return true;
@@ -355,7 +390,13 @@ function scan(w: Writer, i: Instruction, size: Size): void {
     writeRegister(w, i.reg, size, V1);
     // CF: the operand is 0, ZF: the result is, PF clear
     code.i64(0).i64(0x100).get(V1).op(Op.i64_eqz).op(Op.select).set(FR);
-    code.i64(0xc000_0100 | 0, 0).i64(0x100).get(V0).op(Op.i64_eqz).op(Op.select).set(FA);
+    code
+      .i64(0xc000_0100 | 0, 0)
+      .i64(0x100)
+      .get(V0)
+      .op(Op.i64_eqz)
+      .op(Op.select)
+      .set(FA);
     w.flags.set(Made.EXACT, 64);
     return;
   }
@@ -367,7 +408,18 @@ function scan(w: Writer, i: Instruction, size: Size): void {
   code.get(V1).get(V0).op(Op.i64_eqz).op(Op.select);
   w.setWhole(i.reg >>> 3);
   // ZF: the operand is 0; the rest is as after a logic operation with this result
-  code.i64(0).get(V1).i64(0x100).get(V1).i64(0).op(Op.i64_ne).op(Op.select).get(V0).op(Op.i64_eqz).op(Op.select).set(FR);
+  code
+    .i64(0)
+    .get(V1)
+    .i64(0x100)
+    .get(V1)
+    .i64(0)
+    .op(Op.i64_ne)
+    .op(Op.select)
+    .get(V0)
+    .op(Op.i64_eqz)
+    .op(Op.select)
+    .set(FR);
   w.flags.set(Made.LOGIC, 64);
 }
 
@@ -461,7 +513,8 @@ function divide(w: Writer, i: Instruction, size: Size): void {
   code.set(V0);
   pushRegister(w, RDX * 8, size);
   code.set(V1);
-  if (size === 32) code.get(V1).get(V0).op(Op.i64_ge_u); // also for a divisor of 0
+  if (size === 32)
+    code.get(V1).get(V0).op(Op.i64_ge_u); // also for a divisor of 0
   else code.get(V1).i64(0).op(Op.i64_ne).get(V0).op(Op.i64_eqz).op(Op.i32_or);
   w.leaveIf();
   pushRegister(w, RAX, size);
@@ -516,7 +569,10 @@ function leave(w: Writer, size: Size): void {
   if (!w.setting.long) cut(w, 32);
   code.tee(V0);
   w.check(size >>> 3, false, P);
-  code.get(V0).i64(size >>> 3).op(Op.i64_add);
+  code
+    .get(V0)
+    .i64(size >>> 3)
+    .op(Op.i64_add);
   if (!w.setting.long) cut(w, 32);
   w.setWhole(RSP);
   w.load(size, P);

@@ -224,22 +224,22 @@ function unary(w: Writer, i: Instruction, { operation, form, size }: Extract<Row
   flags.set({ INC: Made.INC, DEC: Made.DEC, NEG: Made.SUB }[operation], size);
 }
 
-const SHIFTS: Record<Shift, { narrow: Op; wide: Op; made: number; then: number }> = {
-  SHL: { narrow: Op.i32_shl, wide: Op.i64_shl, made: Made.SHL, then: Then.SHL_CL },
-  SHR: { narrow: Op.i32_shr_u, wide: Op.i64_shr_u, made: Made.SHR, then: Then.SHR_CL },
-  SAR: { narrow: Op.i32_shr_s, wide: Op.i64_shr_s, made: Made.SAR, then: Then.SAR_CL },
-  ROL: { narrow: Op.i32_rotl, wide: Op.i64_rotl, made: -1, then: Then.ROL },
-  ROR: { narrow: Op.i32_rotr, wide: Op.i64_rotr, made: -1, then: Then.ROR },
+const SHIFTS: Record<Shift, { narrow: Op; wide: Op; made: number; after: number }> = {
+  SHL: { narrow: Op.i32_shl, wide: Op.i64_shl, made: Made.SHL, after: Then.SHL_CL },
+  SHR: { narrow: Op.i32_shr_u, wide: Op.i64_shr_u, made: Made.SHR, after: Then.SHR_CL },
+  SAR: { narrow: Op.i32_shr_s, wide: Op.i64_shr_s, made: Made.SAR, after: Then.SAR_CL },
+  ROL: { narrow: Op.i32_rotl, wide: Op.i64_rotl, made: -1, after: Then.ROL },
+  ROR: { narrow: Op.i32_rotr, wide: Op.i64_rotr, made: -1, after: Then.ROR },
 };
 
 function shift(w: Writer, i: Instruction, { operation, byCl, size }: Extract<Row, { kind: 'shift' }>): void {
   const { code, flags } = w,
     wide = size === 64,
-    { narrow: narrowOp, wide: wideOp, made, then } = SHIFTS[operation];
+    { narrow: narrowOp, wide: wideOp, made, after } = SHIFTS[operation];
   const rotates = made < 0,
     below = byCl || rotates;
   const [a, n, r] = wide ? [V0, V1, FR] : [W0, W1, W2];
-  if (below) flags.prepare(then);
+  if (below) flags.prepare(after);
   w.read(i.reg, size);
   code.set(a);
   if (byCl) {
@@ -249,7 +249,10 @@ function shift(w: Writer, i: Instruction, { operation, byCl, size }: Extract<Row
   } else if (wide) code.i64(i.immediate);
   else code.i32(i.immediate);
   code.set(n);
-  code.get(a).get(n).op(wide ? wideOp : narrowOp);
+  code
+    .get(a)
+    .get(n)
+    .op(wide ? wideOp : narrowOp);
   if (below) {
     const result = wide ? V2 : W2;
     code.tee(result);
@@ -259,7 +262,7 @@ function shift(w: Writer, i: Instruction, { operation, byCl, size }: Extract<Row
     code.set(FS).get(n);
     unsigned(w, size);
     code.set(FN);
-    flags.setThen(then, size, byCl);
+    flags.setThen(after, size, byCl);
     return;
   }
   code.tee(r);

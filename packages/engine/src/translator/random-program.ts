@@ -32,7 +32,10 @@ const BASE = RBX;
 const INDEX = 2;
 
 /** The bytes of a program. It never ends by itself; RBX points to 4 KiB of data and RSP to a stack. */
-export function randomProgram(random: Random, { bits, code, vectors = false, rough = false }: ProgramOptions): Uint8Array {
+export function randomProgram(
+  random: Random,
+  { bits, code, vectors = false, rough = false }: ProgramOptions,
+): Uint8Array {
   const out: number[] = [],
     long = bits === 64;
   const fixups: { at: number; block: number }[] = [],
@@ -51,7 +54,12 @@ export function randomProgram(random: Random, { bits, code, vectors = false, rou
   };
 
   /** Prefixes, opcode and ModRM of an instruction; `size` in bits, 8 for byte registers. Memory operands are of the data page. */
-  function operands(size: number, opcode: readonly number[], reg: number, options: { memory?: boolean; rm?: number; immediate?: number } = {}): void {
+  function operands(
+    size: number,
+    opcode: readonly number[],
+    reg: number,
+    options: { memory?: boolean; rm?: number; immediate?: number } = {},
+  ): void {
     const memory = options.memory ?? random(3) === 0,
       indexed = memory && random(3) === 0;
     if (indexed) byte(0x81, 0xe0 | INDEX, ...[0xff & ~7, 1, 0, 0]); // AND EDX, 1F8H
@@ -165,7 +173,8 @@ export function randomProgram(random: Random, { bits, code, vectors = false, rou
       if (long && m >= 8) byte(0x41);
       byte(0x58 | (m & 7));
     },
-    () => byte(...pick(long ? [[0x98], [0x48, 0x98], [0x99], [0x48, 0x99], [0x66, 0x98], [0x66, 0x99]] : [[0x98], [0x99]])),
+    () =>
+      byte(...pick(long ? [[0x98], [0x48, 0x98], [0x99], [0x48, 0x99], [0x66, 0x98], [0x66, 0x99]] : [[0x98], [0x99]])),
     () => {
       const n = register();
       byte(...(long ? [0x48 | (n >= 8 ? 1 : 0)] : []), 0x0f, 0xc8 | (n & 7));
@@ -204,8 +213,30 @@ export function randomProgram(random: Random, { bits, code, vectors = false, rou
     () => byte(0x9c, 0x58), // PUSHF; POP RAX
   ];
   const vectorKinds: (() => void)[] = [
-    () => operands(32, [0x66, 0x0f, pick([0xfc, 0xfd, 0xfe, 0xd4, 0xf8, 0xf9, 0xfa, 0xfb, 0xdb, 0xdf, 0xeb, 0xef, 0x74, 0x75, 0x76, 0x64, 0x65, 0x66])], random(8), { memory: false }),
-    () => operands(32, [0x66, 0x0f, pick([0xd5, 0xf5, 0xf4, 0xf6, 0x60, 0x61, 0x62, 0x6c, 0x68, 0x69, 0x6a, 0x6d, 0xda, 0xde, 0xe0, 0xdc, 0xd8])], random(8), { memory: false }),
+    () =>
+      operands(
+        32,
+        [
+          0x66,
+          0x0f,
+          pick([
+            0xfc, 0xfd, 0xfe, 0xd4, 0xf8, 0xf9, 0xfa, 0xfb, 0xdb, 0xdf, 0xeb, 0xef, 0x74, 0x75, 0x76, 0x64, 0x65, 0x66,
+          ]),
+        ],
+        random(8),
+        { memory: false },
+      ),
+    () =>
+      operands(
+        32,
+        [
+          0x66,
+          0x0f,
+          pick([0xd5, 0xf5, 0xf4, 0xf6, 0x60, 0x61, 0x62, 0x6c, 0x68, 0x69, 0x6a, 0x6d, 0xda, 0xde, 0xe0, 0xdc, 0xd8]),
+        ],
+        random(8),
+        { memory: false },
+      ),
     () => operands(32, [...pick([[0xf3], [0x66], []]), 0x0f, pick([0x6f, 0x7f])], random(8), { memory: false }),
     () => operands(32, [0xf3, 0x0f, pick([0x6f, 0x7f])], random(8)),
     () => operands(32, [0x0f, pick([0x10, 0x11])], random(8)),

@@ -53,7 +53,12 @@ export interface Region {
 }
 
 /** The region that is entered at `entry`; undefined when its first instruction is not to be translated. `least` executions make a block worth it. */
-export function findRegion(code: CodeSource, entry: number, least: number, can: (i: Instruction) => boolean): Region | undefined {
+export function findRegion(
+  code: CodeSource,
+  entry: number,
+  least: number,
+  can: (i: Instruction) => boolean,
+): Region | undefined {
   const instructions = new Map<number, Instruction | undefined>();
   const decode = (offset: number): Instruction | undefined => {
     if (!instructions.has(offset)) instructions.set(offset, code.decode(offset));
@@ -96,14 +101,23 @@ export function findRegion(code: CodeSource, entry: number, least: number, can: 
         }
       } else if (row.kind === 'jump-to') {
         const origin = i.offset;
-        indirect = code.blocks().filter((offset) => Math.abs(offset - origin) <= NEAR && code.executions(offset) >= least);
+        indirect = code
+          .blocks()
+          .filter((offset) => Math.abs(offset - origin) <= NEAR && code.executions(offset) >= least);
         for (const offset of indirect) want(offset);
       }
       break;
     }
   }
   if (!covered.has(entry)) return undefined;
-  return build([...leaders].filter((offset) => covered.has(offset)), entry, decode, can, returns, indirect);
+  return build(
+    [...leaders].filter((offset) => covered.has(offset)),
+    entry,
+    decode,
+    can,
+    returns,
+    indirect,
+  );
 }
 
 /** Second pass: the blocks, now that it is known where they begin. */
@@ -121,7 +135,15 @@ function build(
   const inside = (offsets: Iterable<number>): Edge[] => [...offsets].map(edge).filter(({ block }) => block >= 0);
   let count = 0;
   const blocks = order.map((offset): Block => {
-    const block: Block = { offset, instructions: [], end: offset, taken: undefined, next: undefined, targets: [], stops: false };
+    const block: Block = {
+      offset,
+      instructions: [],
+      end: offset,
+      taken: undefined,
+      next: undefined,
+      targets: [],
+      stops: false,
+    };
     while (true) {
       const i = block.end < PAGE ? decode(block.end) : undefined;
       if (i?.row === undefined || !can(i)) {
@@ -146,7 +168,8 @@ function build(
     }
     return block;
   });
-  for (const block of blocks) if (isCall(block) && block.taken!.block >= 0) connectReturns(blocks, block.taken!.block, edge(block.end));
+  for (const block of blocks)
+    if (isCall(block) && block.taken!.block >= 0) connectReturns(blocks, block.taken!.block, edge(block.end));
   return { blocks, instructions: count };
 }
 
@@ -171,7 +194,10 @@ function connectReturns(blocks: readonly Block[], callee: number, behind: Edge):
       continue;
     }
     // behind a call inside the function it goes on when that has returned
-    const next = kind === 'call' ? [byOffset.get(block.end) ?? -1] : [block.taken?.block ?? -1, block.next?.block ?? -1, ...block.targets.map((t) => t.block)];
+    const next =
+      kind === 'call'
+        ? [byOffset.get(block.end) ?? -1]
+        : [block.taken?.block ?? -1, block.next?.block ?? -1, ...block.targets.map((t) => t.block)];
     for (const to of next) if (to >= 0) waiting.push(to);
   }
 }

@@ -108,7 +108,12 @@ function cut(successors: number[][], order: Int32Array, dominators: Int32Array):
   return any;
 }
 
-function finish(successors: number[][], tables: readonly boolean[], order: Int32Array, dominators: Int32Array): Structure {
+function finish(
+  successors: number[][],
+  tables: readonly boolean[],
+  order: Int32Array,
+  dominators: Int32Array,
+): Structure {
   const count = successors.length,
     loops = new Array<boolean>(count).fill(false),
     merges = new Array<boolean>(count).fill(false),
@@ -121,11 +126,13 @@ function finish(successors: number[][], tables: readonly boolean[], order: Int32
       if (order[to]! <= order[node]!) loops[to] = true;
       else {
         ways[to]!++;
-        if (ways[to]! > 1 || tables[node] === true || list.filter((other) => other === to).length > 1) merges[to] = true;
+        if (ways[to]! > 1 || tables[node] === true || list.filter((other) => other === to).length > 1)
+          merges[to] = true;
       }
     }
   });
-  for (let node = 1; node < count; node++) if (order[node]! >= 0 && merges[node] === true) joined[dominators[node]!]!.push(node);
+  for (let node = 1; node < count; node++)
+    if (order[node]! >= 0 && merges[node] === true) joined[dominators[node]!]!.push(node);
   for (const list of joined) list.sort((a, b) => order[b]! - order[a]!);
   return { successors, order, loops, merges, joined };
 }

@@ -221,9 +221,16 @@ export class Translator {
   /** How code of this mode is translated; undefined where segments need checks. */
   private settingOf(mode: number): Setting | undefined {
     const long = (mode & MODE_SIZE) === 2,
-      flat32 = (mode & (MODE_SIZE | MODE_STACK32 | MODE_FLAT | MODE_CS_CHECK | MODE_REAL)) === (1 | MODE_STACK32 | MODE_FLAT);
+      flat32 =
+        (mode & (MODE_SIZE | MODE_STACK32 | MODE_FLAT | MODE_CS_CHECK | MODE_REAL)) === (1 | MODE_STACK32 | MODE_FLAT);
     if (!long && !flat32) return undefined;
-    return { state: 0, tlb: this.words[TLB_BASE >>> 2]!, long, counting: this.options.counting === true, place: (i) => this.place(i) };
+    return {
+      state: 0,
+      tlb: this.words[TLB_BASE >>> 2]!,
+      long,
+      counting: this.options.counting === true,
+      place: (i) => this.place(i),
+    };
   }
 
   /** Copies an instruction's record to where it stays; 0: there is no room. */
@@ -248,7 +255,12 @@ export class Translator {
   private regionOf(host: number, mode: number, setting: Setting): Region | undefined {
     const { words, bytes, rows, exports } = this,
       page = (host & ~(PAGE - 1)) >>> 0;
-    return findRegion(new PageCode({ words, bytes, rows, exports }, page, mode), host & (PAGE - 1), this.least, translatable(setting));
+    return findRegion(
+      new PageCode({ words, bytes, rows, exports }, page, mode),
+      host & (PAGE - 1),
+      this.least,
+      translatable(setting),
+    );
   }
   /** Writes to the region's code are seen from now on. Returns the serial number of the page's code. */
   private cover(page: number, region: Region): number {
@@ -263,7 +275,12 @@ export class Translator {
 /** The code of one page in one mode. */
 class PageCode implements CodeSource {
   constructor(
-    private readonly context: { words: Uint32Array; bytes: Uint8Array; rows: readonly (Row | undefined)[]; exports: ProcessorExports },
+    private readonly context: {
+      words: Uint32Array;
+      bytes: Uint8Array;
+      rows: readonly (Row | undefined)[];
+      exports: ProcessorExports;
+    },
     private readonly page: number,
     private readonly mode: number,
   ) {}
@@ -271,7 +288,9 @@ class PageCode implements CodeSource {
   decode(offset: number): Instruction | undefined {
     const { context, page, mode } = this,
       decoded = context.exports.decodeRecord(TIER_RECORDS, page + offset, PAGE - offset, offset, mode);
-    return decoded === 0 ? undefined : readRecord(context.bytes, TIER_RECORDS, context.rows, (decoded & ENDS_BLOCK) !== 0);
+    return decoded === 0
+      ? undefined
+      : readRecord(context.bytes, TIER_RECORDS, context.rows, (decoded & ENDS_BLOCK) !== 0);
   }
 
   executions(offset: number): number {

@@ -46,7 +46,12 @@ function needsOf(i: Instruction): Needs {
     { row, unit } = i;
   if (row?.kind === 'unit' && row.unit === 'STRING') {
     const number = unit;
-    return { reads: ALL, writes: (1 << 0) | (1 << 1) | (1 << 6) | (1 << 7), flags: number === STR_CMPS || number === STR_SCAS, stores: true };
+    return {
+      reads: ALL,
+      writes: (1 << 0) | (1 << 1) | (1 << 6) | (1 << 7),
+      flags: number === STR_CMPS || number === STR_SCAS,
+      stores: true,
+    };
   }
   const simd = row?.kind === 'vector' || row?.kind === 'scalar' || (row?.kind === 'unit' && row.unit === 'SIMD');
   if (!simd) return { reads: ALL, writes: ALL, flags: true, stores: memory || row?.kind === 'unit' };
@@ -78,27 +83,62 @@ export function callUnit(w: Writer, i: Instruction): void {
   const needs = needsOf(i);
   if ((needs.reads | needs.writes) !== 0) w.needsAll = true;
   // what has been done so far is counted, and this instruction, as the interpreter counts a block at its beginning
-  code.i32(0).i32(0).access(Op.i64_load, state + BUDGET);
-  code.get(START).get(LEFT).op(Op.i32_sub).i32(w.undone - 1).op(Op.i32_sub).op(Op.i64_extend_i32_s).op(Op.i64_sub);
+  code
+    .i32(0)
+    .i32(0)
+    .access(Op.i64_load, state + BUDGET);
+  code
+    .get(START)
+    .get(LEFT)
+    .op(Op.i32_sub)
+    .i32(w.undone - 1)
+    .op(Op.i32_sub)
+    .op(Op.i64_extend_i32_s)
+    .op(Op.i64_sub);
   code.access(Op.i64_store, state + BUDGET);
-  code.get(LEFT).i32(w.undone - 1).op(Op.i32_add).set(START);
+  code
+    .get(LEFT)
+    .i32(w.undone - 1)
+    .op(Op.i32_add)
+    .set(START);
   w.storeRegisters(code, needs.reads & w.allWritten);
   if (needs.flags) flags.settle();
-  if (needs.stores) code.i32(0).access(Op.i32_load, state + DROPS).set(W1);
+  if (needs.stores)
+    code
+      .i32(0)
+      .access(Op.i32_load, state + DROPS)
+      .set(W1);
   code.i32(i.record).call(RUN_UNIT).set(W0);
   w.loadRegisters(code, needs.writes & w.allUsed);
   if (needs.flags) flags.load();
   // anything but "done" is the run loop's
   code.get(W0).when();
-  code.i32(0).get(W0).access(Op.i32_store, state + TIER_STATUS);
-  code.i32(0).i32(i.record).access(Op.i32_store, state + TIER_RECORD);
-  code.i32(0).access(Op.i64_load, state + RIP).set(TARGET);
+  code
+    .i32(0)
+    .get(W0)
+    .access(Op.i32_store, state + TIER_STATUS);
+  code
+    .i32(0)
+    .i32(i.record)
+    .access(Op.i32_store, state + TIER_RECORD);
+  code
+    .i32(0)
+    .access(Op.i64_load, state + RIP)
+    .set(TARGET);
   w.leaveForTarget(Exit.SETTLE, w.undone - 1);
   code.end();
   if (!needs.stores) return;
   // code was written, or something is due behind this instruction
-  code.i32(0).access(Op.i32_load, state + DROPS).get(W1).op(Op.i32_ne);
-  code.i32(0).access(Op.i32_load, state + ATTENTION).op(Op.i32_or).when();
+  code
+    .i32(0)
+    .access(Op.i32_load, state + DROPS)
+    .get(W1)
+    .op(Op.i32_ne);
+  code
+    .i32(0)
+    .access(Op.i32_load, state + ATTENTION)
+    .op(Op.i32_or)
+    .when();
   w.leaveFor(i.offset + i.length, Exit.LOOK_UP, w.undone - 1);
   code.end();
 }

@@ -98,7 +98,11 @@ const REGISTER_BYTES = 32;
 export function translateVector(w: Writer, i: Instruction, row: Row): boolean {
   if (i.addressMode !== AM_REGISTER && !w.canAddress(i)) return false;
   const known =
-    row.kind === 'scalar' ? scalar(w, i, row.operation) : row.kind === 'vector' ? vector(w, i, row.name, row.memory) : row.kind === 'unit' && row.unit === 'SIMD' && byNumber(w, i);
+    row.kind === 'scalar'
+      ? scalar(w, i, row.operation)
+      : row.kind === 'vector'
+        ? vector(w, i, row.name, row.memory)
+        : row.kind === 'unit' && row.unit === 'SIMD' && byNumber(w, i);
   if (known) w.vectors = true;
   return known;
 }
@@ -109,7 +113,11 @@ function vector(w: Writer, i: Instruction, name: string, memory: boolean): boole
     case 'LOAD':
     case 'LOAD_ALIGNED':
       open(w, i, 16, false, name === 'LOAD_ALIGNED');
-      code.i32(0).get(P).vectorAccess(Vector.load, 0).vectorAccess(Vector.store, w.setting.state + at(i.regNumber));
+      code
+        .i32(0)
+        .get(P)
+        .vectorAccess(Vector.load, 0)
+        .vectorAccess(Vector.store, w.setting.state + at(i.regNumber));
       return true;
     case 'STORE':
     case 'STORE_ALIGNED':
@@ -129,14 +137,20 @@ function vector(w: Writer, i: Instruction, name: string, memory: boolean): boole
     case 'SS_STORE':
     case 'SD_STORE':
       open(w, i, name === 'SS_STORE' ? 4 : 8, true);
-      code.get(P).i32(0).access(name === 'SS_STORE' ? Op.i32_load : Op.i64_load, w.setting.state + at(i.regNumber));
+      code
+        .get(P)
+        .i32(0)
+        .access(name === 'SS_STORE' ? Op.i32_load : Op.i64_load, w.setting.state + at(i.regNumber));
       code.access(name === 'SS_STORE' ? Op.i32_store : Op.i64_store, 0);
       return true;
     case 'PSHUFD':
       return result(w, i.regNumber, () => {
         load(w, i.rmNumber);
         load(w, i.rmNumber);
-        shuffle(w, Array.from({ length: 16 }, (_, n) => ((i.immediate >>> ((n >>> 2) * 2)) & 3) * 4 + (n & 3)));
+        shuffle(
+          w,
+          Array.from({ length: 16 }, (_, n) => ((i.immediate >>> ((n >>> 2) * 2)) & 3) * 4 + (n & 3)),
+        );
       });
     default:
   }
@@ -206,7 +220,12 @@ function open(w: Writer, i: Instruction, bytes: number, write: boolean, aligned 
   const { code } = w;
   w.address(i);
   if (aligned) {
-    code.tee(LINEAR).i64(bytes - 1).op(Op.i64_and).i64(0).op(Op.i64_ne);
+    code
+      .tee(LINEAR)
+      .i64(bytes - 1)
+      .op(Op.i64_and)
+      .i64(0)
+      .op(Op.i64_ne);
     w.leaveIf();
     code.get(LINEAR);
   }
@@ -319,7 +338,13 @@ const EXPONENT_HIGH = 0x7ff0_0000;
 
 /** Pushes 1 if MXCSR lets results be taken from the host, inexact ones too. */
 function fast(w: Writer): void {
-  w.code.i32(0).access(Op.i32_load, w.setting.state + MXCSR).i32(STATE_MASK).op(Op.i32_and).i32(STATE_FAST).op(Op.i32_eq);
+  w.code
+    .i32(0)
+    .access(Op.i32_load, w.setting.state + MXCSR)
+    .i32(STATE_MASK)
+    .op(Op.i32_and)
+    .i32(STATE_FAST)
+    .op(Op.i32_eq);
 }
 /** Pushes 1 if the number in an i64 local is not a denormal. */
 function usable(w: Writer, local: number): void {
@@ -342,7 +367,15 @@ function scalar(w: Writer, i: Instruction, operation: string): boolean {
   usable(w, V1);
   code.op(Op.i32_and);
   // exponent field from 2 to the greatest finite one
-  code.get(V2).i64(1).op(Op.i64_shl).i64(0, 0x0040_0000).op(Op.i64_sub).i64(0, 0xffa0_0000 | 0).op(Op.i64_lt_u).op(Op.i32_and);
+  code
+    .get(V2)
+    .i64(1)
+    .op(Op.i64_shl)
+    .i64(0, 0x0040_0000)
+    .op(Op.i64_sub)
+    .i64(0, 0xffa0_0000 | 0)
+    .op(Op.i64_lt_u)
+    .op(Op.i32_and);
   code.when();
   setHalf(w, i.regNumber, 0, () => code.get(V2));
   code.otherwise();
@@ -379,7 +412,10 @@ function compare(w: Writer, i: Instruction): boolean {
   code.op(Op.i32_and);
   usable(w, V1);
   code.op(Op.i32_and).when();
-  w.flags.setCompared(() => code.get(D0).get(D1).op(Op.f64_eq), () => code.get(D0).get(D1).op(Op.f64_lt));
+  w.flags.setCompared(
+    () => code.get(D0).get(D1).op(Op.f64_eq),
+    () => code.get(D0).get(D1).op(Op.f64_lt),
+  );
   code.otherwise();
   callUnit(w, i);
   code.end();
@@ -406,7 +442,11 @@ function toInteger(w: Writer, i: Instruction, wide: boolean): boolean {
   operand(w, i);
   code.op(Op.f64_reinterpret_i64).set(D0);
   // not tiny, and in range (a NaN is in none)
-  code.get(D0).op(Op.f64_abs).f64(wide ? 9.2e18 : 2147483647).op(Op.f64_lt);
+  code
+    .get(D0)
+    .op(Op.f64_abs)
+    .f64(wide ? 9.2e18 : 2147483647)
+    .op(Op.f64_lt);
   code.get(D0).op(Op.f64_abs).f64(1.2e-38).op(Op.f64_gt).get(D0).f64(0).op(Op.f64_eq).op(Op.i32_or).op(Op.i32_and);
   fast(w);
   code.op(Op.i32_and).when();

@@ -80,7 +80,10 @@ export class Writer {
   leaveFor(offset: number, exit: number = Exit.LOOK_UP, undone = 0): void {
     const { code } = this;
     if (offset >= 0 && offset < 1 << PAGE_SHIFT) {
-      code.i32(way(offset, undone, exit)).set(WAY).br(this.near);
+      code
+        .i32(way(offset, undone, exit))
+        .set(WAY)
+        .br(this.near);
       return;
     }
     this.ripAt(offset);
@@ -88,12 +91,18 @@ export class Writer {
     this.leaveForTarget(exit, undone);
   }
   leaveForTarget(exit: number = Exit.LOOK_UP, undone = 0): void {
-    this.code.i32(way(0, undone, exit)).set(WAY).br(this.far);
+    this.code
+      .i32(way(0, undone, exit))
+      .set(WAY)
+      .br(this.far);
   }
   /** Pushes the RIP of an offset of the page. */
   ripAt(offset: number): void {
     const { code } = this;
-    code.get(BASE).i64(offset % 0x1_0000_0000 | 0, Math.floor(offset / 0x1_0000_0000)).op(Op.i64_add);
+    code
+      .get(BASE)
+      .i64((offset % 0x1_0000_0000) | 0, Math.floor(offset / 0x1_0000_0000))
+      .op(Op.i64_add);
     if (!this.setting.long) code.i64(-1, 0).op(Op.i64_and);
   }
 
@@ -120,7 +129,11 @@ export class Writer {
     if (size === 8 || size === 16) {
       const high = (offset & 7) !== 0;
       if (high) code.i64(8).op(Op.i64_shl);
-      code.get(n).i64(high ? ~0xff00 : size === 8 ? ~0xff : ~0xffff).op(Op.i64_and).op(Op.i64_or);
+      code
+        .get(n)
+        .i64(high ? ~0xff00 : size === 8 ? ~0xff : ~0xffff)
+        .op(Op.i64_and)
+        .op(Op.i64_or);
     }
     code.set(n);
   }
@@ -151,7 +164,10 @@ export class Writer {
     const { code } = this;
     this.offset(i);
     if (this.setting.long && i.addressMode !== 0 && (i.baseSegment === FS_SEGMENT || i.baseSegment === GS_SEGMENT)) {
-      code.i32(0).access(Op.i64_load, this.setting.state + SEG_BASE + i.baseSegment * 8).op(Op.i64_add);
+      code
+        .i32(0)
+        .access(Op.i64_load, this.setting.state + SEG_BASE + i.baseSegment * 8)
+        .op(Op.i64_add);
     }
   }
   /** Pushes base + index * scale + displacement, cut to the address size: without the segment's base. */
@@ -185,14 +201,30 @@ export class Writer {
    */
   check(bytes: number, write: boolean, pointer: number): void {
     const { code, setting } = this;
-    code.tee(LINEAR).op(Op.i32_wrap_i64).i32(PAGE_SHIFT - Math.log2(TLB_ENTRY_BYTES)).op(Op.i32_shr_u);
-    code.i32((TLB_ENTRIES - 1) * TLB_ENTRY_BYTES).op(Op.i32_and).tee(ENTRY);
+    code
+      .tee(LINEAR)
+      .op(Op.i32_wrap_i64)
+      .i32(PAGE_SHIFT - Math.log2(TLB_ENTRY_BYTES))
+      .op(Op.i32_shr_u);
+    code
+      .i32((TLB_ENTRIES - 1) * TLB_ENTRY_BYTES)
+      .op(Op.i32_and)
+      .tee(ENTRY);
     code.access(Op.i64_load, setting.tlb + (write ? TAG_WRITE : 0));
     code.get(LINEAR);
     if (bytes > 1) code.i64(bytes - 1).op(Op.i64_add);
-    code.i64(-(1 << PAGE_SHIFT)).op(Op.i64_and).op(Op.i64_ne);
+    code
+      .i64(-(1 << PAGE_SHIFT))
+      .op(Op.i64_and)
+      .op(Op.i64_ne);
     this.leaveIf();
-    code.get(LINEAR).op(Op.i32_wrap_i64).get(ENTRY).access(Op.i32_load, setting.tlb + ADDEND).op(Op.i32_add).set(pointer);
+    code
+      .get(LINEAR)
+      .op(Op.i32_wrap_i64)
+      .get(ENTRY)
+      .access(Op.i32_load, setting.tlb + ADDEND)
+      .op(Op.i32_add)
+      .set(pointer);
   }
   /** Pushes what is at a host address: an i64 for 64 bits, else an i32. */
   load(size: Size, pointer: number): void {
@@ -208,12 +240,20 @@ export class Writer {
   /** Loads registers from the state; written behind the body and placed before it. */
   loadRegisters(code: Code, which: number): void {
     for (let n = 0; n < REGISTERS; n++) {
-      if ((which & (1 << n)) !== 0) code.i32(0).access(Op.i64_load, this.setting.state + REGS + n * 8).set(n);
+      if ((which & (1 << n)) !== 0)
+        code
+          .i32(0)
+          .access(Op.i64_load, this.setting.state + REGS + n * 8)
+          .set(n);
     }
   }
   storeRegisters(code: Code, which: number): void {
     for (let n = 0; n < REGISTERS; n++) {
-      if ((which & (1 << n)) !== 0) code.i32(0).get(n).access(Op.i64_store, this.setting.state + REGS + n * 8);
+      if ((which & (1 << n)) !== 0)
+        code
+          .i32(0)
+          .get(n)
+          .access(Op.i64_store, this.setting.state + REGS + n * 8);
     }
   }
 }

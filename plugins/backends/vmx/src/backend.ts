@@ -87,10 +87,17 @@ export class VmxBackend implements Backend {
   constructor(private readonly options: VmxBackendOptions = {}) {
     this.cpuid = processorCpuid(options.features, options);
     const { translate } = options;
-    if (typeof translate === 'number' && !(Number.isSafeInteger(translate) && translate > 0 && translate <= MOST_EXECUTIONS))
-      fail('BACKEND_OPTION', `translate is a whole number from 1 to ${MOST_EXECUTIONS}, true or false, not ${translate}.`, {
-        translate,
-      });
+    if (
+      typeof translate === 'number' &&
+      !(Number.isSafeInteger(translate) && translate > 0 && translate <= MOST_EXECUTIONS)
+    )
+      fail(
+        'BACKEND_OPTION',
+        `translate is a whole number from 1 to ${MOST_EXECUTIONS}, true or false, not ${translate}.`,
+        {
+          translate,
+        },
+      );
     const parts = (): Parts => this.#required();
     const opened = (): BackendOptions | undefined => this.#opened;
     this.clock = {
