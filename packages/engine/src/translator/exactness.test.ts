@@ -104,7 +104,7 @@ function compare(plain: Engine, translated: Engine, seed: number, options: Omit<
   return Number(translated.longs[0x2540 >>> 3]) - before;
 }
 
-const PROGRAMS = Number(process.env.VISORKIT_PROGRAMS ?? 300);
+const PROGRAMS = Number(process.env.VISORKIT_PROGRAMS ?? 60);
 const FIRST_SEED = Number(process.env.VISORKIT_SEED ?? 1);
 
 describe.each([
