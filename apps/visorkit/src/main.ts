@@ -63,9 +63,9 @@ function program(end: (status: number) => void): Command {
   command
     .command('exec')
     .description(
-      'run a static Linux program in a virtual machine of its own; it sees nothing of this machine but what it is given',
+      'run a Linux program in a virtual machine of its own; it sees nothing of this machine but what it is given',
     )
-    .argument('<program>', 'a static x86-64 ELF program')
+    .argument('<program>', 'an x86-64 ELF program; a dynamic one needs its libraries in a mount')
     .argument('[args...]', 'its arguments')
     .passThroughOptions()
     .option('--mount <host:guest[:ro]>', 'a folder that it may see (repeatable)', collect)
@@ -80,6 +80,7 @@ function program(end: (status: number) => void): Command {
     .option('--max-output <size>', 'end it when it writes more to its outputs, with status 153')
     .option('--max-written <size>', 'what it may write to files; more fails in the program with EDQUOT')
     .option('--max-files <count>', 'files, folders and links that it may make, in the same way')
+    .option('--max-processes <count>', 'processes that may live at once (default 128); fork fails beyond it')
     .option('--backend <name>', 'vmx (default), kvm, or the path or package of another')
     .option('--time <kind>', 'real or virtual (default real)')
     .option('--strace', 'show its system calls')
