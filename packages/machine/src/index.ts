@@ -31,6 +31,7 @@ export * from './boot-layout.js';
 export * from './boot-state.js';
 export * from './tokens.js';
 export * from './memory-views.js';
+export * from './vmcs-regions.js';
 export * from './compose.js';
 export type { BootOptions } from './boot-image.js';
 export * from './add-device.js';

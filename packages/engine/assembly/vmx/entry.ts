@@ -10,7 +10,7 @@ import {
   SECONDARY_IN_FORCE, VPID_IN_FORCE,
 } from "../../src/layout";
 import {
-  DIRTY_CONTROLS, DIRTY_GUEST, DIRTY_HOST, DIRTY_PAGING, DIRTY_TRANSLATION, ENTER_DEADLINE, ENTER_VMFAIL, V_DIRTY, V_ENTRY_CONTROLS,
+  DIRTY_ALL, DIRTY_CONTROLS, DIRTY_GUEST, DIRTY_HOST, DIRTY_PAGING, DIRTY_TRANSLATION, ENTER_DEADLINE, ENTER_VMFAIL, V_DIRTY, V_ENTRY_CONTROLS,
   V_ENTRY_ERROR_CODE, V_ENTRY_INSTRUCTION_LENGTH, V_ENTRY_INTERRUPTION_INFO, V_ENTRY_MSR_LOAD_COUNT, V_EPTP, V_EXIT_QUALIFICATION,
   V_EXIT_REASON, V_INSTRUCTION_ERROR, V_LAUNCH_STATE, V_PRIMARY_CONTROLS, NO_REGION, V_REGION, V_SECONDARY_CONTROLS, V_VPID,
 } from "../../src/vmcs-layout";
@@ -205,6 +205,16 @@ export function vmEntry(): i32 {
   if (info & INFO_VALID) return inject(info);
   if (load<u32>(ACTIVITY) != 0) return enterInactive();
   return deliverPendingDebug() == EXIT ? EXIT : OK;
+}
+
+/**
+ * The checks of a VM entry with the current VMCS, all of them, and nothing else: 0, or the rule that failed with the class of failure in bits 31:16
+ * (VM-instruction error 7 or 8, or exit reason 33).
+ */
+export function checkEntry(): u32 {
+  store<u32>(SECONDARY_IN_FORCE, load<u32>(V_PRIMARY_CONTROLS) & PRIMARY_ACTIVATE_SECONDARY ? load<u32>(V_SECONDARY_CONTROLS) : 0);
+  store<u32>(V_DIRTY, load<u32>(V_DIRTY) | DIRTY_CONTROLS);
+  return check(DIRTY_ALL, load<u32>(V_ENTRY_INTERRUPTION_INFO));
 }
 
 /**

@@ -21,7 +21,7 @@ import {
   saveStructures,
 } from '@visorkit/engine';
 import type { ProcessorSource, ProcessorVendor } from '@visorkit/engine';
-import { MemoryViewsToken, TimeStampCounterToken } from '@visorkit/machine';
+import { MemoryViewsToken, TimeStampCounterToken, VmcsRegionsToken } from '@visorkit/machine';
 import type * as v from 'valibot';
 import { VMX_CAPABILITIES, VMX_CONTROLS } from './capabilities.js';
 import { RealClock, VirtualClock } from './clock.js';
@@ -29,8 +29,10 @@ import type { VmxClock } from './clock.js';
 import { GuestMap } from './guest-map.js';
 import { VmxMemoryViews } from './memory-views.js';
 import type { MemoryViewsState } from './memory-views.js';
+import { OwnVmcs } from './own-vmcs.js';
 import { BACKEND_STATE, VMX_STATE_FORMAT } from './saved-state.js';
 import { VmxVcpu } from './vcpu.js';
+import { VmxVmcsRegions } from './vmcs-regions.js';
 import { setUpVmcs } from './vmcs-setup.js';
 
 export interface VmxBackendOptions {
@@ -61,6 +63,8 @@ interface Parts {
   readonly map: GuestMap;
   readonly views: VmxMemoryViews;
   readonly banks: ProcessorBanks;
+  readonly own: OwnVmcs;
+  readonly regions: VmxVmcsRegions;
 }
 
 export class VmxBackend implements Backend {
@@ -68,7 +72,7 @@ export class VmxBackend implements Backend {
   readonly capabilities = VMX_CAPABILITIES;
   readonly controls = VMX_CONTROLS;
   readonly cpuid: readonly CpuidEntry[];
-  readonly provides: readonly Token<unknown>[] = [TimeStampCounterToken, MemoryViewsToken];
+  readonly provides: readonly Token<unknown>[] = [TimeStampCounterToken, MemoryViewsToken, VmcsRegionsToken];
   #module: Awaited<ReturnType<typeof processorModule>> | undefined;
   #opened: BackendOptions | undefined;
   #parts: Parts | undefined;
@@ -116,7 +120,9 @@ export class VmxBackend implements Backend {
     setUpVmcs(engine);
     const map = new GuestMap(engine);
     const banks = new ProcessorBanks(engine, opened.cpus, () => clock.processorChanged());
-    this.#parts = { engine, clock, map, banks, views: new VmxMemoryViews(banks, map) };
+    const own = new OwnVmcs(banks),
+      views = new VmxMemoryViews(banks, map, own);
+    this.#parts = { engine, clock, map, banks, own, views, regions: new VmxVmcsRegions(banks, views, own, clock) };
     return engine.memory;
   }
 
@@ -127,7 +133,8 @@ export class VmxBackend implements Backend {
   }
 
   provideServices(services: ServiceSink): void {
-    const { engine, clock, views } = this.#required();
+    const { engine, clock, views, regions } = this.#required();
+    services.provide(VmcsRegionsToken, regions);
     services.provide(MemoryViewsToken, views);
     services.provide(TimeStampCounterToken, {
       frequency: TSC_FREQUENCY,
