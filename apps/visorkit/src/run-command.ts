@@ -10,6 +10,7 @@ import type { Project } from '@visorkit/project';
 import { assemble } from './assemble.js';
 import type { AssembleOptions } from './assemble.js';
 import { DEFAULT_BACKEND, openBackend } from './backends.js';
+import { takeVmx } from './nested.js';
 import { openConsole } from './console.js';
 import { errorText, openReport, tell } from './report-output.js';
 import { runMachine, settled } from './run-machine.js';
@@ -215,7 +216,9 @@ async function plan(flags: RunFlags, project: Project | undefined, more: readonl
     };
   }
   const chosen = flags.backend === undefined ? project?.backend : { backend: flags.backend };
-  const backend = await openBackend(chosen ?? { backend: DEFAULT_BACKEND }, flags.cpu ?? config?.cpu, sharedModules);
+  const { cpu, plugin: vmx } = takeVmx(flags.cpu ?? config?.cpu);
+  if (vmx !== undefined) plugins.push(vmx);
+  const backend = await openBackend(chosen ?? { backend: DEFAULT_BACKEND }, cpu, sharedModules);
   return {
     restore,
     machine: {

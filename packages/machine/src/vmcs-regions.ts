@@ -100,6 +100,9 @@ export interface VmcsRegions {
    */
   deviceAccess(vcpu: OfVcpu, gpa: number): 'device' | 'done' | false;
 
+  /** The instruction of the last exit is run again; accesses to devices that it has made already are not made again. */
+  again(vcpu: OfVcpu): void;
+
   /** INVVPID and INVEPT of SDM 3C 29.4.3, on the vCPU's processor. `root`: host-physical address of the top table. */
   invvpid(vcpu: OfVcpu, type: number, vpid: number, linear?: bigint): void;
   invept(vcpu: OfVcpu, root: number): void;

@@ -150,6 +150,10 @@ export class VmxVmcsRegions implements VmcsRegions {
     return this.#vcpus[index].deviceAccess(gpa);
   }
 
+  again(vcpu: OfVcpu): void {
+    this.#engine(vcpu).mmio.retry();
+  }
+
   invvpid(vcpu: OfVcpu, type: number, vpid: number, linear = 0n): void {
     this.#engine(vcpu).invvpid(type, vpid, linear);
   }
