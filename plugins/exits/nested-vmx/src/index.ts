@@ -41,7 +41,19 @@ export type { FieldWrite, GuestGuestExit, NestedVmx, NestedVmxHooks, Taps, VmcsS
 export type { NestedVmxOptions } from './options.js';
 
 const CPUID_VMX = 1 << 5;
-const EXIT_REASONS = 96;
+/** Reasons that VMX has without newer extensions, of which none is offered. */
+const EXIT_REASONS = 65;
+
+/** What the processor never exits for. */
+const NOT_GIVEN = new Set<number>([
+  ExitReason.EXTERNAL_INTERRUPT,
+  ExitReason.INIT,
+  ExitReason.SIPI,
+  ExitReason.IO_SMI,
+  ExitReason.OTHER_SMI,
+  ExitReason.ENTRY_FAILURE_MACHINE_CHECK,
+  ExitReason.ENCLS,
+]);
 
 /** Exits of the hypervisor's own instructions. */
 const INSTRUCTIONS: readonly ExitName[] = [
@@ -144,7 +156,7 @@ export function nestedVmx(options: NestedVmxOptions = {}): Plugin {
 
       const tapped = { stage: Stage.Observe, name: 'nested-vmx' };
       for (let reason = 0; reason < EXIT_REASONS; reason++) {
-        if (exitReasonEntry(reason) === undefined) continue;
+        if (exitReasonEntry(reason) === undefined || NOT_GIVEN.has(reason)) continue;
         hooks.exit.for(reason).tap(tapped, (exit, vcpu) => {
           const n = nested[vcpu.index];
           return n.inGuest ? machine().exits.handle(n, exit, vcpu) : undefined;

@@ -16,11 +16,13 @@ const LAUNCH_STATE = 8;
 const STATUS_FLAGS = BigInt(Rflags.CF | Rflags.PF | Rflags.AF | Rflags.ZF | Rflags.SF | Rflags.OF);
 const CR0_FIXED = (1n << 31n) | (1n << 5n) | 1n;
 
-/** Result of an instruction: 0 success, a VM-instruction error, -1 VMfailInvalid; a fault has been injected; the vCPU goes on elsewhere. */
-type Result = number | 'fault' | Outcome;
+/** Result of an instruction: 0 success, a VM-instruction error, -1 VMfailInvalid; a fault has been injected, or the vCPU goes on elsewhere. */
+type Result = number | 'gone';
 
 export class VmxInstructions {
   readonly #operands: Operands;
+  /** What a result of 'gone' comes to. */
+  #outcome: Outcome = RETRY;
 
   constructor(
     private readonly parts: Parts,
@@ -60,7 +62,9 @@ export class VmxInstructions {
       case ExitReason.VMRESUME: {
         if (this.parts.hooks.instruction.isUsed()) this.#tell(n, exit, vcpu, 0);
         const entered = this.entering.enter(n, vcpu, exit.reason === ExitReason.VMRESUME);
-        return typeof entered === 'object' && 'error' in entered ? entered.error : entered;
+        if (typeof entered === 'object' && 'error' in entered) return entered.error;
+        this.#outcome = entered;
+        return 'gone';
       }
       case ExitReason.VMXOFF:
         n.release?.();
@@ -77,8 +81,11 @@ export class VmxInstructions {
   // ------------------------------------------------------------------------------------------------ results
   /** VMsucceed, VMfailValid or VMfailInvalid (31.2). */
   #finish(n: NestedVcpu, exit: VmExit, vcpu: Vcpu, result: Result): Outcome {
-    if (result === 'fault') return RETRY;
-    if (typeof result !== 'number') return result;
+    if (result === 'gone') {
+      const outcome = this.#outcome;
+      this.#outcome = RETRY;
+      return outcome;
+    }
     const launch = exit.reason === ExitReason.VMLAUNCH || exit.reason === ExitReason.VMRESUME;
     if (this.parts.hooks.instruction.isUsed() && (!launch || result !== 0)) this.#tell(n, exit, vcpu, result);
     this.setFlags(n, vcpu, result);
@@ -106,11 +113,11 @@ export class VmxInstructions {
     const cr0 = vcpu.getControlRegister(0);
     if (vcpu.cpl !== 0 || (outside && ((cr0 & CR0_FIXED) !== CR0_FIXED || !this.parts.msrs.permitsVmxon(vcpu.index)))) {
       vcpu.injectException(Vector.GP, 0);
-      return 'fault';
+      return 'gone';
     }
     if (!outside) return 15;
     const pointer = this.#pointer(exit, vcpu);
-    if (pointer === undefined) return 'fault';
+    if (pointer === undefined) return 'gone';
     if (!this.#validAddress(pointer)) return -1;
     const at = Number(pointer);
     if (this.parts.memory.read32(vcpu, at) !== this.parts.regions.revision) return -1;
@@ -122,7 +129,7 @@ export class VmxInstructions {
 
   #vmclear(n: NestedVcpu, exit: VmExit, vcpu: Vcpu): Result {
     const pointer = this.#pointer(exit, vcpu);
-    if (pointer === undefined) return 'fault';
+    if (pointer === undefined) return 'gone';
     if (!this.#validAddress(pointer)) return 2;
     const at = Number(pointer);
     if (at === n.vmxon) return 3;
@@ -133,7 +140,7 @@ export class VmxInstructions {
 
   #vmptrld(n: NestedVcpu, exit: VmExit, vcpu: Vcpu): Result {
     const pointer = this.#pointer(exit, vcpu);
-    if (pointer === undefined) return 'fault';
+    if (pointer === undefined) return 'gone';
     if (!this.#validAddress(pointer)) return 9;
     const at = Number(pointer);
     if (at === n.vmxon) return 10;
@@ -148,7 +155,7 @@ export class VmxInstructions {
 
   #vmptrst(n: NestedVcpu, exit: VmExit, vcpu: Vcpu): Result {
     const value = n.current < 0 ? 0xffff_ffff_ffff_ffffn : BigInt(n.current);
-    return this.#operands.write(exit, vcpu, value, 8) ? 0 : 'fault';
+    return this.#operands.write(exit, vcpu, value, 8) ? 0 : 'gone';
   }
 
   #pointer(exit: VmExit, vcpu: Vcpu): bigint | undefined {
@@ -167,7 +174,7 @@ export class VmxInstructions {
     const wide = vcpu.codeBits === 64;
     const value = vmcs.read64(field);
     const register = registerOperand(exit);
-    if (register < 0) return this.#operands.write(exit, vcpu, value, wide ? 8 : 4) ? 0 : 'fault';
+    if (register < 0) return this.#operands.write(exit, vcpu, value, wide ? 8 : 4) ? 0 : 'gone';
     if (wide) vcpu.setRegister(register, value);
     else vcpu.setRegister32(register, Number(value & 0xffff_ffffn));
     return 0;
@@ -179,7 +186,7 @@ export class VmxInstructions {
     const register = registerOperand(exit);
     const value =
       register >= 0 ? readRegister(vcpu, register) : this.#operands.read(exit, vcpu, wide ? 8 : 4);
-    if (value === undefined) return 'fault';
+    if (value === undefined) return 'gone';
     const field = this.#field(exit, vcpu);
     if (field < 0) return 12;
     this.#store(n, vcpu, vmcs, pointer, field, value);
@@ -214,8 +221,8 @@ export class VmxInstructions {
       exit.reason === ExitReason.VMREAD
         ? this.#vmread(n, exit, vcpu, vmcs)
         : this.#vmwrite(n, exit, vcpu, vmcs, link);
-    if (result === 'fault') return RETRY;
-    this.setFlags(n, vcpu, result as number);
+    if (result === 'gone') return RETRY;
+    this.setFlags(n, vcpu, result);
     return RESUME;
   }
 
@@ -224,11 +231,11 @@ export class VmxInstructions {
     const { capabilities, ept02 } = this.parts;
     if (!capabilities.features.ept) {
       vcpu.injectException(Vector.UD);
-      return 'fault';
+      return 'gone';
     }
     const type = readRegister(vcpu, secondRegister(exit));
     const descriptor = this.#operands.read(exit, vcpu, 16);
-    if (descriptor === undefined) return 'fault';
+    if (descriptor === undefined) return 'gone';
     if (type !== 1n && type !== 2n) return 28;
     if (type === 2n) {
       ept02.emptyAll();
@@ -245,11 +252,11 @@ export class VmxInstructions {
     const { capabilities, regions } = this.parts;
     if (!capabilities.features.vpid) {
       vcpu.injectException(Vector.UD);
-      return 'fault';
+      return 'gone';
     }
     const type = readRegister(vcpu, secondRegister(exit));
     const descriptor = this.#operands.read(exit, vcpu, 16);
-    if (descriptor === undefined) return 'fault';
+    if (descriptor === undefined) return 'gone';
     if (type > 3n) return 28;
     const vpid = Number(descriptor & 0xffffn),
       linear = descriptor >> 64n;
