@@ -20,6 +20,7 @@ const FEATURES: Readonly<Record<string, keyof NestedVmxOptions>> = {
   'vmx-vmfunc': 'vmFunctions',
   'vmx-ept-ve': 'virtualizationException',
   'vmx-tsc-scaling': 'tscScaling',
+  'vmx-mbec': 'mbec',
 };
 
 /** What `--cpu` says of VMX as a plugin, and the rest of it, which is the backend's. */

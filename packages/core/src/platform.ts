@@ -118,6 +118,8 @@ export interface EventGate {
   init(vcpu: Vcpu, halted: boolean): GateAnswer;
   /** A start-up IPI; one that is not taken goes the usual way, and is not remembered. */
   startup(vcpu: Vcpu, vector: number): boolean;
+  /** Asked of a vCPU that halted: true when something else than an event has ended that, and the gate has done what is to be done. */
+  wakes(vcpu: Vcpu): boolean;
   /** True when a vCPU that halted may be woken although its RFLAGS.IF is 0. */
   listens(vcpu: Vcpu): boolean;
 }

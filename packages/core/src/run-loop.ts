@@ -153,7 +153,8 @@ export class RunLoop {
     } else if (answer === HALT || answer === WAIT) {
       vcpu.completeInstruction();
       if (!vcpu.trapPending()) runner.halt(answer === WAIT);
-    } else if (exit.reason === ExitReason.PREEMPTION_TIMER && exit.qualification === PROCESSOR_HALTED) runner.halt(false);
+    } else if (exit.reason === ExitReason.PREEMPTION_TIMER && exit.qualification === PROCESSOR_HALTED)
+      runner.halt(false);
     if (vectoring) vcpu.reinjectEvent();
     if (typeof outcome !== 'object') return undefined;
     this.stopRequest ??= outcome;

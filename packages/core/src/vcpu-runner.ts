@@ -108,6 +108,7 @@ export class VcpuRunner {
       if (this.activity === 'wait-for-sipi') return;
       if (this.#nmis > 0) this.#deliverNmi();
     }
+    if (this.activity === 'halted' && this.#gate?.wakes(vcpu) === true) this.#wake();
     let waiting = source.pending();
     if (waiting && this.#gate !== undefined) {
       const answer = this.#gate.interrupt(vcpu, source, this.activity === 'halted');

@@ -14,7 +14,7 @@ import {
   V_ENTRY_ERROR_CODE, V_ENTRY_INSTRUCTION_LENGTH, V_ENTRY_INTERRUPTION_INFO, V_ENTRY_MSR_LOAD_COUNT, V_EPTP, V_EXIT_QUALIFICATION,
   V_EXIT_REASON, V_INSTRUCTION_ERROR, V_LAUNCH_STATE, V_PRIMARY_CONTROLS, NO_REGION, V_REGION, V_SECONDARY_CONTROLS, V_VPID,
 } from "../../src/vmcs-layout";
-import { eptLogsDirty, flushEptCache, setEptPointer } from "../ept";
+import { eptByMode, eptLogsDirty, flushEptCache, setEptPointer } from "../ept";
 import { clearLog, rewindLog } from "../mmio";
 import { CR0_PG, EFER_LMA, EFER_LME, modeChanged, unblockInterrupts } from "../mode";
 import { EXIT_RECORDED } from "../run-flags";
@@ -25,7 +25,7 @@ import { deliverEvent } from "../system/exceptions";
 import { flushTlb, selectTranslations, watchTranslations } from "../tlb";
 import {
   ENTRY_IA32E_GUEST, ENTRY_LOAD_DEBUG_CONTROLS, ENTRY_LOAD_EFER, PRIMARY_ACTIVATE_SECONDARY, PRIMARY_MONITOR_TRAP_FLAG, SECONDARY_EPT,
-  SECONDARY_PML, SECONDARY_UNRESTRICTED_GUEST, SECONDARY_VPID, primaryControl, secondaryControl,
+  SECONDARY_MODE_BASED_EXECUTE, SECONDARY_PML, SECONDARY_UNRESTRICTED_GUEST, SECONDARY_VPID, primaryControl, secondaryControl,
 } from "./controls";
 import { checkEntryControls, checkExecutionControls, checkExitControls, checkInjection } from "./entry-controls";
 import { checkGuestInjection, checkGuestState } from "./entry-guest";
@@ -97,7 +97,7 @@ function check(dirty: u32, info: u32): u32 {
 /** Makes an EPT pointer the one in force; 0 for no EPT. What has been translated through it before is there again. */
 export function selectEptPointer(eptp: u64): void {
   store<u64>(EPTP_IN_FORCE, eptp);
-  setEptPointer(eptp != 0, eptp, secondaryControl(SECONDARY_PML));
+  setEptPointer(eptp != 0, eptp, secondaryControl(SECONDARY_PML), secondaryControl(SECONDARY_MODE_BASED_EXECUTE));
   useTranslations();
 }
 
@@ -110,7 +110,8 @@ function useTranslations(): void {
 function selectAddressSpace(dirty: u32): void {
   const eptp: u64 = secondaryControl(SECONDARY_EPT) ? load<u64>(V_EPTP) : 0;
   store<u32>(VPID_IN_FORCE, secondaryControl(SECONDARY_VPID) ? load<u16>(V_VPID) : 0);
-  if (eptp != load<u64>(EPTP_IN_FORCE) || (dirty & DIRTY_TRANSLATION) != 0 || eptLogsDirty() != (eptp != 0 && secondaryControl(SECONDARY_PML))) selectEptPointer(eptp);
+  if (eptp != load<u64>(EPTP_IN_FORCE) || (dirty & DIRTY_TRANSLATION) != 0 || eptLogsDirty() != (eptp != 0 && secondaryControl(SECONDARY_PML))
+    || eptByMode() != (eptp != 0 && secondaryControl(SECONDARY_MODE_BASED_EXECUTE))) selectEptPointer(eptp);
   else useTranslations();
 }
 

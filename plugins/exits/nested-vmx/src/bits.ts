@@ -52,6 +52,7 @@ export const Secondary = {
   PML: 1 << 17,
   VIRTUALIZATION_EXCEPTION: 1 << 18,
   XSAVES: 1 << 20,
+  MODE_BASED_EXECUTE: 1 << 22,
   TSC_SCALING: 1 << 25,
 } as const;
 

@@ -63,6 +63,7 @@ export function capabilitiesOf(processor: VmcsCapabilities, features: Features, 
     [features.vmFunctions, Secondary.VM_FUNCTIONS],
     [features.virtualizationException, Secondary.VIRTUALIZATION_EXCEPTION],
     [features.tscScaling, Secondary.TSC_SCALING],
+    [features.mbec, Secondary.MODE_BASED_EXECUTE],
   ];
   for (const [has, bit] of without) if (!has) secondary &= ~bit;
   // Without performance counters there is no IA32_PERF_GLOBAL_CTRL to be loaded
@@ -176,8 +177,7 @@ export function capabilityMsr(index: number, revision: number, capabilities: Cap
 
 /** Execute-only, walks of 4 and 5 levels, UC and WB, 2 MiB and 1 GiB, INVEPT and its types, accessed and dirty flags; INVVPID and its types (A.10). */
 function eptVpid({ ept, eptAccessedDirty, vpid }: Features): bigint {
-  const eptBits =
-    1n | (1n << 6n) | (1n << 7n) | (1n << 8n) | (1n << 14n) | (3n << 16n) | (1n << 20n) | (3n << 25n);
+  const eptBits = 1n | (1n << 6n) | (1n << 7n) | (1n << 8n) | (1n << 14n) | (3n << 16n) | (1n << 20n) | (3n << 25n);
   return (ept ? eptBits | (eptAccessedDirty ? 1n << 21n : 0n) : 0n) | (vpid ? (1n << 32n) | (15n << 40n) : 0n);
 }
 
@@ -226,5 +226,8 @@ export class VmxMsrs implements MsrDevice {
 /** The plugin cannot work with a processor whose controls are not these. */
 export function requireControls({ controls }: VmcsCapabilities): void {
   if ((controls.secondary.allowed & Secondary.EPT) === 0)
-    fail('NESTED_CONTROLS', 'Nested VMX needs a processor with EPT: the guest of the guest runs under tables of its own.');
+    fail(
+      'NESTED_CONTROLS',
+      'Nested VMX needs a processor with EPT: the guest of the guest runs under tables of its own.',
+    );
 }

@@ -151,7 +151,13 @@ function isTarget(vmcs12: Region, value: bigint): boolean {
 }
 
 /** I/O bitmaps, or all ports, or none (26.1.3). */
-function wantsPort(vmcs12: Region, primary: number, qualification: number, vcpu: Vcpu, memory: HypervisorMemory): boolean {
+function wantsPort(
+  vmcs12: Region,
+  primary: number,
+  qualification: number,
+  vcpu: Vcpu,
+  memory: HypervisorMemory,
+): boolean {
   if ((primary & Primary.IO_BITMAPS) === 0) return (primary & Primary.UNCONDITIONAL_IO) !== 0;
   const first = ioPort(qualification),
     end = first + ioSize(qualification);
@@ -163,7 +169,14 @@ function wantsPort(vmcs12: Region, primary: number, qualification: number, vcpu:
   return false;
 }
 
-function wantsMsr(vmcs12: Region, primary: number, index: number, write: boolean, vcpu: Vcpu, memory: HypervisorMemory): boolean {
+function wantsMsr(
+  vmcs12: Region,
+  primary: number,
+  index: number,
+  write: boolean,
+  vcpu: Vcpu,
+  memory: HypervisorMemory,
+): boolean {
   if ((primary & Primary.MSR_BITMAPS) === 0) return true;
   const byte = msrBitmapByte(index, write);
   if (byte < 0) return true;

@@ -21,6 +21,7 @@ const CR4_PAE = 1n << 5n;
 const CR4_LA57 = 1n << 12n;
 const CR4_PCIDE = 1n << 17n;
 const EFER_LME_LMA = 0x500n;
+const RFLAGS_ZERO = 0xffc0_8028;
 
 const allows = ({ required, allowed }: ControlGroup, value: number): boolean =>
   (value & required) >>> 0 === required >>> 0 && (value & ~allowed) === 0;
@@ -73,9 +74,7 @@ export function checkControls(vmcs: Region, capabilities: Capabilities, byte: Re
       )
         return 'TPR threshold above VTPR';
     }
-  } else if (
-    (secondary & (Secondary.X2APIC | Secondary.APIC_REGISTERS | Secondary.VIRTUAL_INTERRUPT_DELIVERY)) !== 0
-  )
+  } else if ((secondary & (Secondary.X2APIC | Secondary.APIC_REGISTERS | Secondary.VIRTUAL_INTERRUPT_DELIVERY)) !== 0)
     return 'APIC virtualisation without TPR shadow';
   if ((pin & Pin.NMI) === 0 && (pin & Pin.VIRTUAL_NMIS) !== 0) return 'virtual NMIs without NMI exiting';
   if ((pin & Pin.VIRTUAL_NMIS) === 0 && (primary & Primary.NMI_WINDOW) !== 0)
@@ -97,8 +96,12 @@ export function checkControls(vmcs: Region, capabilities: Capabilities, byte: Re
   if (ept && !validEptPointer(vmcs.read(F.EPT_POINTER), vmcs.high(F.EPT_POINTER), capabilities)) return 'EPT pointer';
   if ((secondary & Secondary.PML) !== 0 && (!ept || page(F.PML_ADDRESS))) return 'PML without EPT, or its address';
   if ((secondary & Secondary.UNRESTRICTED_GUEST) !== 0 && !ept) return 'unrestricted guest without EPT';
+  if ((secondary & Secondary.MODE_BASED_EXECUTE) !== 0 && !ept) return 'mode-based execute control without EPT';
   if ((secondary & Secondary.VM_FUNCTIONS) !== 0) {
-    if ((vmcs.read(F.VM_FUNCTION_CONTROLS) & ~capabilities.vmFunctions) !== 0 || vmcs.high(F.VM_FUNCTION_CONTROLS) !== 0)
+    if (
+      (vmcs.read(F.VM_FUNCTION_CONTROLS) & ~capabilities.vmFunctions) !== 0 ||
+      vmcs.high(F.VM_FUNCTION_CONTROLS) !== 0
+    )
       return 'reserved bits of the VM-function controls';
     if ((vmcs.read(F.VM_FUNCTION_CONTROLS) & 1) !== 0 && (!ept || page(F.EPTP_LIST_ADDRESS)))
       return 'EPTP switching without EPT, or its list';
@@ -220,7 +223,10 @@ export function checkFixedBits(vmcs: Region, capabilities: Capabilities): string
   if ((cr0 & fixed0) !== fixed0 || cr0 >> 32n !== 0n) return 'guest CR0';
   if ((cr4 & capabilities.cr4Fixed0) !== capabilities.cr4Fixed0 || (cr4 & ~capabilities.cr4Fixed1) !== 0n)
     return 'guest CR4';
-  if (vmcs.high(F.GUEST_RFLAGS) !== 0) return 'RFLAGS above bit 31';
+  const flags = vmcs.read(F.GUEST_RFLAGS);
+  // the processor keeps no bits of RFLAGS that do not exist
+  if (vmcs.high(F.GUEST_RFLAGS) !== 0 || (flags & RFLAGS_ZERO) !== 0 || (flags & 2) === 0)
+    return 'reserved bits of RFLAGS';
   return undefined;
 }
 

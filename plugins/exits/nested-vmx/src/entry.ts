@@ -48,6 +48,7 @@ const AS_GIVEN =
   Secondary.INVPCID |
   Secondary.RDSEED |
   Secondary.XSAVES |
+  Secondary.MODE_BASED_EXECUTE |
   Secondary.TSC_SCALING;
 /** Control fields that mean the same in both. */
 const COPIED: readonly number[] = [
@@ -131,9 +132,14 @@ export class Entering {
     const link = failure === undefined && pdptes ? this.#badLink(n, vcpu) : false;
     if (failure !== undefined || !pdptes || link) {
       regions.load(vcpu, regions.ownRegion(vcpu));
-      if (failure !== undefined && failure.kind !== 'guest-state') return { error: failure.kind === 'controls' ? 7 : 8 };
+      if (failure !== undefined && failure.kind !== 'guest-state')
+        return { error: failure.kind === 'controls' ? 7 : 8 };
       return this.#failed(n, vcpu, 33, failure?.qualification ?? (link ? 4 : 2));
     }
+    // Without VPIDs, an entry drops translations with their dirty flags: writes are looked at anew (29.4.3.1)
+    const second = secondaryOf(vmcs12);
+    if ((second & Secondary.PML) !== 0 && (second & Secondary.VPID) === 0)
+      this.parts.ept02.empty(vmcs12.address(F.EPT_POINTER));
     const vpid = vmcs02.read(F.VPID);
     if (moved || n.vpids.get(vpid) !== chosen.region) regions.pagingChanged(vcpu);
     n.vpids.set(vpid, chosen.region);
@@ -300,7 +306,7 @@ export class Entering {
     value |= second & Secondary.VM_FUNCTIONS; // with no function allowed, so that VMFUNC exits
     if ((second & Secondary.EPT) !== 0) {
       const pointer = vmcs12.address(F.EPT_POINTER);
-      const ept = this.parts.ept02.for(pointer);
+      const ept = this.parts.ept02.for(pointer, (second & Secondary.MODE_BASED_EXECUTE) !== 0);
       to.write64(F.EPT_POINTER, BigInt(this.parts.ept02.pointerOf(ept)));
     } else {
       // Its guest-physical addresses are the hypervisor's: the machine's own tables do

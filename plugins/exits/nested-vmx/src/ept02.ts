@@ -9,15 +9,18 @@ import { PAGE } from './bits.js';
 import { SPAN, hasFlags } from './ept12.js';
 
 const WRITE_BACK = 6 << 3;
-const RWX = 7;
+/** All rights, user-mode execute among them. */
+const RWX = 7 | EptEntry.EXECUTE_USER;
 const LEVELS = 4;
 /** Pages of hypervisor memory that all hierarchies together may take; more empty them. */
 const MOST_TABLES = 3072;
 
 /** One hierarchy. */
 export interface Ept02 {
-  /** Bits 51:12 of the EPT pointer it was made for, and its low 12 bits. */
+  /** The EPT pointer it was made for. */
   readonly pointer: number;
+  /** Made for mode-based execute control, which gives the same entries another meaning. */
+  readonly byMode: boolean;
   readonly root: number;
   readonly tables: number[];
   /** Grows when it is emptied: translations made before are void. */
@@ -26,13 +29,14 @@ export interface Ept02 {
 
 export interface SavedEpt02 {
   pointer: number;
+  byMode: boolean;
   root: number;
   tables: number[];
   generation: number;
 }
 
 export class Ept02Set {
-  readonly #byPointer = new Map<number, Ept02>();
+  readonly #found = new Map<number, Ept02>();
   #tables = 0;
   #changes = 0;
   #generation = 1;
@@ -40,13 +44,14 @@ export class Ept02Set {
   constructor(private readonly regions: VmcsRegions) {}
 
   /** The hierarchy for an EPT pointer of the hypervisor. */
-  for(pointer: number): Ept02 {
+  for(pointer: number, byMode: boolean): Ept02 {
     if (this.#changes !== this.regions.changes) this.emptyAll();
-    let found = this.#byPointer.get(pointer);
+    const key = keyOf(pointer, byMode);
+    let found = this.#found.get(key);
     if (found === undefined) {
       if (this.#tables >= MOST_TABLES) this.dropAll();
-      found = { pointer, root: this.#allocate(), tables: [], generation: this.#generation++ };
-      this.#byPointer.set(pointer, found);
+      found = { pointer, byMode, root: this.#allocate(), tables: [], generation: this.#generation++ };
+      this.#found.set(key, found);
     }
     return found;
   }
@@ -91,24 +96,24 @@ export class Ept02Set {
 
   /** INVEPT for a pointer: hierarchies whose tables begin at the same address are emptied. */
   empty(pointer: number): void {
-    for (const ept of this.#byPointer.values())
+    for (const ept of this.#found.values())
       if (pointer - (pointer % PAGE) === ept.pointer - (ept.pointer % PAGE)) this.#empty(ept);
   }
   emptyAll(): void {
     this.#changes = this.regions.changes;
-    for (const ept of this.#byPointer.values()) this.#empty(ept);
+    for (const ept of this.#found.values()) this.#empty(ept);
   }
 
   save(): SavedEpt02[] {
-    return [...this.#byPointer.values()].map((ept) => ({ ...ept, tables: [...ept.tables] }));
+    return [...this.#found.values()].map((ept) => ({ ...ept, tables: [...ept.tables] }));
   }
   /** The tables are in memory already. */
   restore(saved: readonly SavedEpt02[]): void {
-    this.#byPointer.clear();
+    this.#found.clear();
     this.#tables = 0;
     this.#changes = this.regions.changes;
     for (const ept of saved) {
-      this.#byPointer.set(ept.pointer, { ...ept, tables: [...ept.tables] });
+      this.#found.set(keyOf(ept.pointer, ept.byMode), { ...ept, tables: [...ept.tables] });
       this.#tables += ept.tables.length + 1;
       this.#generation = Math.max(this.#generation, ept.generation + 1);
     }
@@ -116,12 +121,12 @@ export class Ept02Set {
 
   /** Gives all memory back. */
   dropAll(): void {
-    for (const ept of this.#byPointer.values()) {
+    for (const ept of this.#found.values()) {
       this.#empty(ept);
       this.regions.freePage(ept.root);
       this.#tables--;
     }
-    this.#byPointer.clear();
+    this.#found.clear();
     this.regions.flush(); // a root may come back as another's
   }
 
@@ -140,3 +145,6 @@ export class Ept02Set {
     return this.regions.allocatePage();
   }
 }
+
+/** EPT pointers have bit 11 clear. */
+const keyOf = (pointer: number, byMode: boolean): number => pointer + (byMode ? 0x800 : 0);

@@ -7,7 +7,9 @@ import type { HypervisorMemory } from './memory.js';
 /** Bytes that one entry of a level translates. */
 export const SPAN = [0, 2 ** 12, 2 ** 21, 2 ** 30, 2 ** 39, 2 ** 48] as const;
 const SUPPRESS_VE = 0x8000_0000;
+/** Read, write, execute; with mode-based execute control also execute in user mode, which has a bit of its own. */
 const RWX = 7;
+export const EXECUTE_USER = EptEntry.EXECUTE_USER;
 
 /** What a walk has come to. */
 export type WalkStatus = 'mapped' | 'absent' | 'misconfigured';
@@ -20,7 +22,7 @@ export class Ept12 {
   /** Results of the last walk. */
   /** Guest-physical address, of the hypervisor's, that the address is translated to. */
   gpa = 0;
-  /** AND of the rights on the way; 0 unless mapped. */
+  /** AND of the rights on the way, bits 2:0 and, with mode-based execute control, bit 10; 0 unless mapped. */
   rights = 0;
   /** Bytes of the page. */
   size = PAGE;
@@ -38,20 +40,21 @@ export class Ept12 {
   ) {}
 
   /** Walks for `address` under the EPT pointer whose halves are given. Changes nothing. */
-  walk(vcpu: Vcpu, low: number, high: number, address: number): WalkStatus {
+  walk(vcpu: Vcpu, low: number, high: number, address: number, byMode: boolean): WalkStatus {
+    const present = byMode ? RWX | EXECUTE_USER : RWX;
     let level = levelsOf(low);
     let table = high * TWO_32 + ((low & ~0xfff) >>> 0);
     this.rights = 0;
     this.suppressVe = true;
     this.#count = 0;
     if (address >= SPAN[level] * 512) return 'absent';
-    let rights = RWX;
+    let rights: number = present;
     for (; ; level--) {
       const at = this.memory.word(vcpu, table + (Math.floor(address / SPAN[level]) % 512) * 8);
       if (at < 0) return 'misconfigured';
       const entry = this.words[at >>> 2],
         upper = this.words[(at >>> 2) + 1];
-      if ((entry & RWX) === 0) {
+      if ((entry & present) === 0) {
         this.suppressVe = upper >= SUPPRESS_VE;
         return 'absent';
       }
@@ -66,7 +69,7 @@ export class Ept12 {
       }
       this.size = SPAN[level];
       this.gpa = base - (base % this.size) + (address % this.size);
-      this.rights = rights & RWX;
+      this.rights = rights;
       this.suppressVe = upper >= SUPPRESS_VE;
       this.dirty = (entry & EptEntry.DIRTY) !== 0;
       return 'mapped';

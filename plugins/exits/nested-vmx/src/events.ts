@@ -2,6 +2,7 @@
 import type { EventGate, GateAnswer, InterruptSource, Vcpu } from '@visorkit/core';
 import { ExitReason, VmcsField as F, interruptionInfo } from '@visorkit/x86';
 import { Exit, INFO_NMI, INFO_VALID, Pin } from './bits.js';
+import type { GuestExits } from './guest-exits.js';
 import type { Leaving } from './leaving.js';
 import type { Parts } from './parts.js';
 import type { NestedVcpu } from './vcpu.js';
@@ -20,6 +21,7 @@ export class NestedEvents implements EventGate {
   constructor(
     private readonly parts: Parts,
     private readonly leaving: Leaving,
+    private readonly exits: GuestExits,
   ) {}
 
   interrupt(vcpu: Vcpu, source: InterruptSource, halted: boolean): GateAnswer {
@@ -38,7 +40,10 @@ export class NestedEvents implements EventGate {
       this.#posted(n, vcpu);
       return 'taken';
     }
-    this.leaving.make(n, vcpu, ExitReason.EXTERNAL_INTERRUPT, { halted, interruptionInfo: interruptionInfo(vector, 0) });
+    this.leaving.make(n, vcpu, ExitReason.EXTERNAL_INTERRUPT, {
+      halted,
+      interruptionInfo: interruptionInfo(vector, 0),
+    });
     return 'taken';
   }
 
@@ -70,6 +75,14 @@ export class NestedEvents implements EventGate {
     const n = this.parts.nested[vcpu.index];
     if (!n.inGuest || !this.#waitsForSipi(vcpu)) return false;
     this.leaving.make(n, vcpu, ExitReason.SIPI, { halted: true, qualification: BigInt(vector) });
+    return true;
+  }
+
+  /** The preemption timer runs in the HLT state, and not while the guest waits for a start-up IPI (26.5.1). */
+  wakes(vcpu: Vcpu): boolean {
+    const n = this.parts.nested[vcpu.index];
+    if (!n.inGuest || this.#waitsForSipi(vcpu) || !this.exits.timerExpired(n, vcpu)) return false;
+    this.leaving.make(n, vcpu, ExitReason.PREEMPTION_TIMER, { halted: true });
     return true;
   }
 

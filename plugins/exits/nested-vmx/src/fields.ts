@@ -3,7 +3,14 @@
  * region (`VmcsRegions.offsetOf`), from VMPTRLD on as before: nothing is kept elsewhere, so VMCLEAR has nothing to write back.
  */
 import type { VmcsRegions } from '@visorkit/machine';
-import { VMCS_ENCODING_RESERVED, VMCS_FIELDS, VmcsField, vmcsFieldIndex, vmcsFieldName, vmcsFieldType } from '@visorkit/x86';
+import {
+  VMCS_ENCODING_RESERVED,
+  VMCS_FIELDS,
+  VmcsField,
+  vmcsFieldIndex,
+  vmcsFieldName,
+  vmcsFieldType,
+} from '@visorkit/x86';
 import type { VmcsFieldName } from '@visorkit/x86';
 import { Secondary, TWO_32 } from './bits.js';
 import type { Capabilities } from './capabilities.js';
@@ -68,7 +75,10 @@ const NEVER = new Set<VmcsFieldName>([
 
 /** Fields that exist with a secondary control only (SDM 3C 25.6). */
 const WITH: readonly (readonly [number, readonly VmcsFieldName[]])[] = [
-  [Secondary.EPT, ['EPT_POINTER', 'GUEST_PHYSICAL_ADDRESS', 'GUEST_PDPTE0', 'GUEST_PDPTE1', 'GUEST_PDPTE2', 'GUEST_PDPTE3']],
+  [
+    Secondary.EPT,
+    ['EPT_POINTER', 'GUEST_PHYSICAL_ADDRESS', 'GUEST_PDPTE0', 'GUEST_PDPTE1', 'GUEST_PDPTE2', 'GUEST_PDPTE3'],
+  ],
   [Secondary.VPID, ['VPID']],
   [Secondary.PML, ['PML_ADDRESS', 'PML_INDEX']],
   [Secondary.VMCS_SHADOWING, ['VMREAD_BITMAP', 'VMWRITE_BITMAP']],
@@ -216,7 +226,9 @@ export const EXIT_INFORMATION: readonly number[] = VMCS_FIELDS.filter(
   ({ type, name }) => type === 'readonly' && !NEVER.has(name) && name !== 'VM_INSTRUCTION_ERROR',
 ).map(({ encoding }) => encoding);
 
-export const HOST_STATE: readonly number[] = VMCS_FIELDS.filter(({ type }) => type === 'host').map(({ encoding }) => encoding);
+export const HOST_STATE: readonly number[] = VMCS_FIELDS.filter(({ type }) => type === 'host').map(
+  ({ encoding }) => encoding,
+);
 export const PDPTES = [
   VmcsField.GUEST_PDPTE0,
   VmcsField.GUEST_PDPTE1,

@@ -1,5 +1,5 @@
 /** Every exit of the hypervisor's guest: who handles it, and what is to be done before the guest goes on. */
-import { RESUME, RETRY } from '@visorkit/core';
+import { PROCESSOR_HALTED, RESUME, RETRY } from '@visorkit/core';
 import type { Outcome, Vcpu, VmExit } from '@visorkit/core';
 import { CrAccess, ExitReason, VmcsField as F, Vector, crAccess, crNumber } from '@visorkit/x86';
 import { INFO_ERROR, INFO_MTF, INFO_VALID, Pin, Primary, Secondary } from './bits.js';
@@ -62,7 +62,14 @@ export class GuestExits {
       case ExitReason.EPT_MISCONFIGURATION:
         return this.violations.handle(n, exit, vcpu);
       case ExitReason.PREEMPTION_TIMER:
-        return this.#expired(n, vcpu) ? this.leaving.make(n, vcpu, reason) : undefined;
+        if (this.timerExpired(n, vcpu)) return this.leaving.make(n, vcpu, reason);
+        if (exit.qualification === PROCESSOR_HALTED) this.#setAlarm(n, vcpu);
+        return undefined;
+      case ExitReason.MONITOR_TRAP_FLAG:
+        // By the control, or injected as pending; unless it is a plugin's of the machine
+        if ((this.parts.regions.own(vcpu).read32(F.PRIMARY_CONTROLS) & Primary.MONITOR_TRAP) === 0)
+          return this.leaving.reflect(n, vcpu);
+        break;
       case ExitReason.VMFUNC:
         return this.violations.vmFunction(n, vcpu);
       case ExitReason.PAGE_MODIFICATION_LOG_FULL:
@@ -111,7 +118,7 @@ export class GuestExits {
       case ExitReason.EPT_MISCONFIGURATION:
         return this.violations.isForHypervisor(n, exit, vcpu);
       case ExitReason.PREEMPTION_TIMER:
-        return this.#expired(n, vcpu);
+        return this.timerExpired(n, vcpu);
       case ExitReason.VMFUNC:
       case ExitReason.PAGE_MODIFICATION_LOG_FULL:
         return false;
@@ -164,8 +171,9 @@ export class GuestExits {
   #renewTables(n: NestedVcpu, vcpu: Vcpu): void {
     const { vmcs12 } = n,
       { ept02, regions } = this.parts;
-    if ((secondaryOf(vmcs12) & Secondary.EPT) === 0) return;
-    const ept = ept02.for(vmcs12.address(F.EPT_POINTER));
+    const second = secondaryOf(vmcs12);
+    if ((second & Secondary.EPT) === 0) return;
+    const ept = ept02.for(vmcs12.address(F.EPT_POINTER), (second & Secondary.MODE_BASED_EXECUTE) !== 0);
     if (n.roots.get(ept.root) === ept.generation) return;
     n.roots.set(ept.root, ept.generation);
     regions.invept(vcpu, ept.root);
@@ -181,9 +189,21 @@ export class GuestExits {
     if (vmcs.read32(F.ENTRY_INTERRUPTION_INFO) < INFO_VALID) vmcs.write32(F.ENTRY_INTERRUPTION_INFO, INFO_MTF);
   }
 
-  #expired(n: NestedVcpu, vcpu: Vcpu): boolean {
+  /** The hypervisor's preemption timer has run out. */
+  timerExpired(n: NestedVcpu, vcpu: Vcpu): boolean {
     if ((n.vmcs12.read(F.PIN_CONTROLS) & Pin.PREEMPTION_TIMER) === 0) return false;
     const shift = BigInt(this.parts.capabilities.timerShift);
     return this.parts.regions.timeStamp(vcpu) >> shift >= n.timerDeadline >> shift;
+  }
+
+  /** The timer counts in the HLT state too (26.5.1), and wakes the run loop. */
+  #setAlarm(n: NestedVcpu, vcpu: Vcpu): void {
+    if ((n.vmcs12.read(F.PIN_CONTROLS) & Pin.PREEMPTION_TIMER) === 0) return;
+    const { clock, regions, timers } = this.parts;
+    const left = Math.max(Number(n.timerDeadline - regions.timeStamp(vcpu)), 0);
+    n.alarm?.cancel();
+    n.alarm = timers.schedule(clock.now() + left * this.parts.nanoseconds, () => {
+      n.alarm = undefined;
+    });
   }
 }

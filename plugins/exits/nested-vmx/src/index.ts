@@ -5,10 +5,12 @@
 import { EventGateToken, ExitReason, RETRY, Stage, checkValue, definePlugin, optional, token } from '@visorkit/core';
 import type { EventGate, Outcome, Plugin, Token, Vcpu, VmExit } from '@visorkit/core';
 import {
+  ClockToken,
   CpuidTableToken,
   LocalApicsToken,
   MmioBusToken,
   MsrBusToken,
+  TimeStampCounterToken,
   TimerQueueToken,
   VmcsRegionsToken,
   checkPluginOptions,
@@ -33,11 +35,20 @@ import { MsrAreas } from './msr-areas.js';
 import { OPTIONS, featuresOf } from './options.js';
 import type { NestedVmxOptions } from './options.js';
 import type { Parts } from './parts.js';
+import { Shadowing } from './shadowing.js';
 import { NestedVcpu, SAVED_VCPU } from './vcpu.js';
 import { Violations } from './violations.js';
 
 export { NestedVmxToken } from './hooks.js';
-export type { FieldWrite, GuestGuestExit, NestedVmx, NestedVmxHooks, Taps, VmcsSwitch, VmxInstruction } from './hooks.js';
+export type {
+  FieldWrite,
+  GuestGuestExit,
+  NestedVmx,
+  NestedVmxHooks,
+  Taps,
+  VmcsSwitch,
+  VmxInstruction,
+} from './hooks.js';
 export type { NestedVmxOptions } from './options.js';
 
 const CPUID_VMX = 1 << 5;
@@ -73,9 +84,16 @@ const INSTRUCTIONS: readonly ExitName[] = [
 const SAVED = v.object({
   vcpus: v.array(SAVED_VCPU),
   tables: v.array(
-    v.object({ pointer: v.number(), root: v.number(), tables: v.array(v.number()), generation: v.number() }),
+    v.object({
+      pointer: v.number(),
+      byMode: v.boolean(),
+      root: v.number(),
+      tables: v.array(v.number()),
+      generation: v.number(),
+    }),
   ),
   nowhere: v.number(),
+  shadowing: v.object({ read: v.number(), write: v.number() }),
 });
 
 /** The pieces that exist once the VM does. */
@@ -84,6 +102,7 @@ interface Made {
   readonly exits: GuestExits;
   readonly instructions: VmxInstructions;
   readonly entering: Entering;
+  readonly shadowing: Shadowing;
   readonly events: NestedEvents;
 }
 
@@ -101,6 +120,8 @@ export function nestedVmx(options: NestedVmxOptions = {}): Plugin {
       msrBus: MsrBusToken,
       mmio: MmioBusToken,
       timers: TimerQueueToken,
+      clock: ClockToken,
+      counter: optional(TimeStampCounterToken),
       apics: optional(LocalApicsToken),
       service: NestedServiceToken,
     },
@@ -109,7 +130,7 @@ export function nestedVmx(options: NestedVmxOptions = {}): Plugin {
       { token: NestedVmxToken, make: ({ service }) => service.api },
       { token: EventGateToken, make: ({ service }) => service.gate },
     ],
-    apply(host, { regions, table, msrBus, mmio, timers, apics, service }) {
+    apply(host, { regions, table, msrBus, mmio, timers, clock, counter, apics, service }) {
       requireControls(regions.capabilities);
       const { vcpus, hooks } = host;
       regions.allowVmxe();
@@ -119,7 +140,9 @@ export function nestedVmx(options: NestedVmxOptions = {}): Plugin {
       const offered = (): Capabilities => (capabilities ??= capabilitiesOf(regions.capabilities, features, table));
       const msrs = new VmxMsrs(regions.revision, offered, vcpus.length);
       host.onDispose(msrBus.register(Msr.IA32_FEATURE_CONTROL, 1, msrs, host.name));
-      host.onDispose(msrBus.register(Msr.IA32_VMX_BASIC, Msr.IA32_VMX_VMFUNC - Msr.IA32_VMX_BASIC + 1, msrs, host.name));
+      host.onDispose(
+        msrBus.register(Msr.IA32_VMX_BASIC, Msr.IA32_VMX_VMFUNC - Msr.IA32_VMX_BASIC + 1, msrs, host.name),
+      );
       const memory = new HypervisorMemory(regions, vcpus.length);
       const nested = vcpus.map((vcpu) => new NestedVcpu(vcpu, regions));
       let nowhere = regions.allocatePage();
@@ -139,14 +162,15 @@ export function nestedVmx(options: NestedVmxOptions = {}): Plugin {
         areas: new MsrAreas(memory, msrBus, regions),
         mmio,
         timers,
+        clock,
+        nanoseconds: 1e9 / (counter?.frequency ?? 1e9),
         apics,
         hooks: service.hooks,
         nested,
         get nowhere() {
           return nowhere;
         },
-        holdFixedBits: (vcpu) =>
-          host.controls.hold({ crBits: { cr0: Cr0.PE | Cr0.NE | Cr0.PG, cr4: Cr4.VMXE } }, vcpu),
+        holdFixedBits: (vcpu) => host.controls.hold({ crBits: { cr0: Cr0.PE | Cr0.NE | Cr0.PG, cr4: Cr4.VMXE } }, vcpu),
       };
       let fieldSet: FieldSet | undefined;
       let made: Made | undefined;
@@ -159,7 +183,9 @@ export function nestedVmx(options: NestedVmxOptions = {}): Plugin {
         if (exitReasonEntry(reason) === undefined || NOT_GIVEN.has(reason)) continue;
         hooks.exit.for(reason).tap(tapped, (exit, vcpu) => {
           const n = nested[vcpu.index];
-          return n.inGuest ? machine().exits.handle(n, exit, vcpu) : undefined;
+          if (n.inGuest) return machine().exits.handle(n, exit, vcpu);
+          if (exit.entryFailure && n.vmxon >= 0 && machine().shadowing.recover(n)) return RETRY;
+          return undefined;
         });
       }
       for (const name of INSTRUCTIONS)
@@ -169,9 +195,11 @@ export function nestedVmx(options: NestedVmxOptions = {}): Plugin {
             machine().instructions.handle(nested[vcpu.index], exit, vcpu),
           );
       // CR0 and CR4 as VMX operation fixes them, of the hypervisor itself
-      hooks.exit.for(ExitReason.CONTROL_REGISTER).tap({ stage: Stage.Observe, name: 'nested-vmx/fixed' }, (exit, vcpu) =>
-        fixedBits(nested[vcpu.index], exit, vcpu),
-      );
+      hooks.exit
+        .for(ExitReason.CONTROL_REGISTER)
+        .tap({ stage: Stage.Observe, name: 'nested-vmx/fixed' }, (exit, vcpu) =>
+          fixedBits(nested[vcpu.index], exit, vcpu),
+        );
       hooks.beforeEntry.tap((vcpu) => {
         const n = nested[vcpu.index];
         if (n.inGuest) machine().exits.beforeEntry(n, vcpu);
@@ -181,7 +209,7 @@ export function nestedVmx(options: NestedVmxOptions = {}): Plugin {
         if (n.inGuest && n.byMachine) machine().exits.afterExit(n, exit, vcpu, outcome);
       });
       hooks.reset.tap(() => {
-        for (const n of nested) leaveVmx(n, parts);
+        for (const n of nested) leaveVmx(n, parts, made?.shadowing);
         msrs.reset();
       });
       host.onSave({
@@ -189,6 +217,7 @@ export function nestedVmx(options: NestedVmxOptions = {}): Plugin {
           vcpus: nested.map((n) => n.save(msrs.control[n.vcpu.index])),
           tables: parts.ept02.save(),
           nowhere,
+          shadowing: machine().shadowing.save(),
         }),
         check: (state) => void checkSaved(state),
         restore: (state) => {
@@ -196,6 +225,7 @@ export function nestedVmx(options: NestedVmxOptions = {}): Plugin {
           memory.forget();
           parts.ept02.restore(saved.tables);
           nowhere = saved.nowhere;
+          machine().shadowing.restore(saved.shadowing);
           saved.vcpus.forEach((state, index) => {
             const n = nested[index];
             n.release?.();
@@ -228,14 +258,16 @@ function fixedBits(n: NestedVcpu, { qualification }: VmExit, vcpu: Vcpu): Outcom
 function make(parts: Parts): Made {
   const leaving = new Leaving(parts);
   const entering = new Entering(parts, leaving);
-  const instructions = new VmxInstructions(parts, entering);
+  const shadowing = new Shadowing(parts);
+  const instructions = new VmxInstructions(parts, entering, shadowing);
   const exits = new GuestExits(parts, leaving, new Violations(parts, leaving), instructions);
-  return { parts, exits, instructions, entering, events: new NestedEvents(parts, leaving) };
+  return { parts, exits, instructions, entering, shadowing, events: new NestedEvents(parts, leaving, exits) };
 }
 
 /** The vCPU is outside VMX operation, with the backend's own VMCS. */
-function leaveVmx(n: NestedVcpu, { regions }: Parts): void {
+function leaveVmx(n: NestedVcpu, { regions }: Parts, shadowing: Shadowing | undefined): void {
   if (regions.otherIsCurrent(n.vcpu)) regions.load(n.vcpu, regions.ownRegion(n.vcpu));
+  shadowing?.off(n);
   n.release?.();
   n.release = undefined;
   n.inGuest = false;
@@ -246,7 +278,12 @@ function leaveVmx(n: NestedVcpu, { regions }: Parts): void {
 class NestedService {
   #parts: Parts | undefined;
   #machine: (() => Made) | undefined;
-  readonly hooks: NestedVmxHooks = { instruction: new Taps(), write: new Taps(), exit: new Taps(), vmcsSwitch: new Taps() };
+  readonly hooks: NestedVmxHooks = {
+    instruction: new Taps(),
+    write: new Taps(() => this.#machine?.().shadowing.observersChanged()),
+    exit: new Taps(),
+    vmcsSwitch: new Taps(),
+  };
 
   use(parts: Parts, machine: () => Made): void {
     this.#parts = parts;
@@ -262,7 +299,8 @@ class NestedService {
       currentVmcs: (vcpu) => of(vcpu)?.current ?? -1,
       read: (vcpu, field) => {
         const n = of(vcpu);
-        if (n === undefined || n.current < 0 || n.vmcs12.page < 0 || this.#parts?.fields.has(field) !== true) return undefined;
+        if (n === undefined || n.current < 0 || n.vmcs12.page < 0 || this.#parts?.fields.has(field) !== true)
+          return undefined;
         return n.vmcs12.read64(field);
       },
     };
@@ -276,6 +314,7 @@ class NestedService {
       init: (vcpu, halted) => machine().events.init(vcpu, halted),
       startup: (vcpu, vector) => machine().events.startup(vcpu, vector),
       listens: (vcpu) => machine().events.listens(vcpu),
+      wakes: (vcpu) => machine().events.wakes(vcpu),
     };
   }
 }

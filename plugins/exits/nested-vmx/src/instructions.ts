@@ -10,6 +10,7 @@ import { fieldName } from './fields.js';
 import type { Region } from './fields.js';
 import { Operands, readRegister, registerOperand, secondRegister } from './operands.js';
 import type { Parts } from './parts.js';
+import type { Shadowing } from './shadowing.js';
 import type { NestedVcpu } from './vcpu.js';
 
 const LAUNCH_STATE = 8;
@@ -27,6 +28,7 @@ export class VmxInstructions {
   constructor(
     private readonly parts: Parts,
     private readonly entering: Entering,
+    private readonly shadowing: Shadowing,
   ) {
     this.#operands = new Operands(parts.memory);
   }
@@ -70,6 +72,7 @@ export class VmxInstructions {
         n.release?.();
         n.release = undefined;
         n.vmxon = n.current = -1;
+        this.shadowing.use(n);
         return 0;
       case ExitReason.INVEPT:
         return this.#invept(exit, vcpu);
@@ -134,7 +137,10 @@ export class VmxInstructions {
     const at = Number(pointer);
     if (at === n.vmxon) return 3;
     this.parts.memory.write32(vcpu, at + LAUNCH_STATE, 0);
-    if (at === n.current) n.current = -1;
+    if (at === n.current) {
+      n.current = -1;
+      this.shadowing.use(n);
+    }
     return 0;
   }
 
@@ -150,6 +156,7 @@ export class VmxInstructions {
     if ((shadow ? revision & 0x7fff_ffff : revision) !== regions.revision) return 11;
     n.current = at;
     n.vmcs12.page = this.parts.memory.page(vcpu, at);
+    this.shadowing.use(n);
     return 0;
   }
 
@@ -184,8 +191,7 @@ export class VmxInstructions {
     if (vmcs === undefined) return -1;
     const wide = vcpu.codeBits === 64;
     const register = registerOperand(exit);
-    const value =
-      register >= 0 ? readRegister(vcpu, register) : this.#operands.read(exit, vcpu, wide ? 8 : 4);
+    const value = register >= 0 ? readRegister(vcpu, register) : this.#operands.read(exit, vcpu, wide ? 8 : 4);
     if (value === undefined) return 'gone';
     const field = this.#field(exit, vcpu);
     if (field < 0) return 12;
@@ -218,9 +224,7 @@ export class VmxInstructions {
     shadow.page = page;
     const vmcs = page < 0 || this.parts.regions.words[page >>> 2] < SHADOW ? undefined : shadow;
     const result =
-      exit.reason === ExitReason.VMREAD
-        ? this.#vmread(n, exit, vcpu, vmcs)
-        : this.#vmwrite(n, exit, vcpu, vmcs, link);
+      exit.reason === ExitReason.VMREAD ? this.#vmread(n, exit, vcpu, vmcs) : this.#vmwrite(n, exit, vcpu, vmcs, link);
     if (result === 'gone') return RETRY;
     this.setFlags(n, vcpu, result);
     return RESUME;
@@ -265,7 +269,12 @@ export class VmxInstructions {
     if (type === 0n && !isCanonicalFor(linear, capabilities.linearBits)) return 28;
     const all = type === 2n;
     // an address that is canonical for 57 bits only has no translation while 48 are in force
-    regions.invvpid(vcpu, all ? 2 : type === 0n && !isCanonicalFor(linear, 48) ? 1 : Number(type), all ? 0 : vpidOf(vpid), linear);
+    regions.invvpid(
+      vcpu,
+      all ? 2 : type === 0n && !isCanonicalFor(linear, 48) ? 1 : Number(type),
+      all ? 0 : vpidOf(vpid),
+      linear,
+    );
     return 0;
   }
 }

@@ -89,11 +89,7 @@ export class Leaving {
     const { vmcs12, vmcs02 } = n,
       { regions, areas } = this.parts;
     const timer = this.#timerLeft(n, vcpu, reason);
-    const stored = areas.store(
-      vcpu,
-      vmcs12.address(F.EXIT_MSR_STORE_ADDRESS),
-      vmcs12.read(F.EXIT_MSR_STORE_COUNT),
-    );
+    const stored = areas.store(vcpu, vmcs12.address(F.EXIT_MSR_STORE_ADDRESS), vmcs12.read(F.EXIT_MSR_STORE_COUNT));
     if (!stored) return this.#abort(n, vcpu, ABORT_SAVE);
     this.#writeHostState(n, vcpu, reason, made);
     const moved = this.#pagingMoves(n);
@@ -283,4 +279,3 @@ export class Leaving {
     );
   }
 }
-

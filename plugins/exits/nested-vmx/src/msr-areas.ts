@@ -23,7 +23,8 @@ export class MsrAreas {
       const index = this.memory.read32(vcpu, at);
       // FS.base and GS.base have fields of their own; x2APIC registers and SMM are not allowed (27.4)
       if (n > MSR_AREA_ENTRIES || index === Msr.IA32_FS_BASE || index === Msr.IA32_GS_BASE) return n;
-      if (index >>> 8 === X2APIC || index === Msr.IA32_SMM_MONITOR_CTL || this.memory.read32(vcpu, at + 4) !== 0) return n;
+      if (index >>> 8 === X2APIC || index === Msr.IA32_SMM_MONITOR_CTL || this.memory.read32(vcpu, at + 4) !== 0)
+        return n;
       if (!this.#write(vcpu, index, this.memory.read64(vcpu, at + 8))) return n;
     }
     return 0;

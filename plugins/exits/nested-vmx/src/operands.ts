@@ -99,4 +99,3 @@ export class Operands {
     return (segmentBase + offset) & 0xffff_ffffn;
   }
 }
-

@@ -23,6 +23,8 @@ export interface NestedVmxOptions {
   /** #VE in the place of EPT violations. */
   readonly virtualizationException?: boolean;
   readonly tscScaling?: boolean;
+  /** Mode-based execute control for EPT. */
+  readonly mbec?: boolean;
 }
 
 export type Features = { readonly [Name in keyof Required<NestedVmxOptions>]: boolean };
@@ -41,6 +43,7 @@ export const OPTIONS = {
   vmFunctions: YES_OR_NO,
   virtualizationException: YES_OR_NO,
   tscScaling: YES_OR_NO,
+  mbec: YES_OR_NO,
 };
 
 export function featuresOf(options: NestedVmxOptions): Features {
@@ -59,5 +62,6 @@ export function featuresOf(options: NestedVmxOptions): Features {
     vmFunctions: ept && (options.vmFunctions ?? true),
     virtualizationException: ept && (options.virtualizationException ?? true),
     tscScaling: options.tscScaling ?? true,
+    mbec: ept && (options.mbec ?? true),
   };
 }

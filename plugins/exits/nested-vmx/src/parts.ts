@@ -1,6 +1,6 @@
 /** What the files of this plugin share: made once for a VM. */
 import type { Vcpu } from '@visorkit/core';
-import type { LocalApics, MmioBus, MsrBus, TimerQueue, VmcsRegions } from '@visorkit/machine';
+import type { Clock, LocalApics, MmioBus, MsrBus, TimerQueue, VmcsRegions } from '@visorkit/machine';
 import type { Capabilities, VmxMsrs } from './capabilities.js';
 import type { Ept02Set } from './ept02.js';
 import type { Ept12 } from './ept12.js';
@@ -22,6 +22,9 @@ export interface Parts {
   readonly areas: MsrAreas;
   readonly mmio: MmioBus;
   readonly timers: TimerQueue;
+  readonly clock: Clock;
+  /** Nanoseconds of a tick of the TSC. */
+  readonly nanoseconds: number;
   readonly apics: LocalApics | undefined;
   readonly hooks: NestedVmxHooks;
   readonly nested: readonly NestedVcpu[];

@@ -1,6 +1,6 @@
 /** What the plugin keeps about one vCPU. */
 import type { Undo, Vcpu } from '@visorkit/core';
-import type { VmcsRegions } from '@visorkit/machine';
+import type { Timer, VmcsRegions } from '@visorkit/machine';
 import * as v from 'valibot';
 import { Region } from './fields.js';
 
@@ -51,6 +51,8 @@ export class NestedVcpu {
   readonly roots = new Map<number, number>();
   /** The bits of CR0 and CR4 that are fixed in VMX operation. */
   release: Undo | undefined;
+  /** Wakes the run loop for the preemption timer of a guest that halts. */
+  alarm: Timer | undefined;
   /** CR0, CR3, CR4 and EFER of the hypervisor when it entered its guest. */
   readonly vmcs01Before = new Float64Array(4);
   /** The last exit has been left to the machine. */

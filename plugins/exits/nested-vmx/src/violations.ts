@@ -5,13 +5,20 @@ import { Gpr } from '@visorkit/core';
 import { ExitReason, VmcsField as F, Vector } from '@visorkit/x86';
 import { INFO_VALID, PAGE, Secondary } from './bits.js';
 import { secondaryOf, validEptPointer } from './entry-checks.js';
-import { hasFlags } from './ept12.js';
+import { EXECUTE_USER, hasFlags } from './ept12.js';
+import type { Region } from './fields.js';
 import type { Leaving } from './leaving.js';
 import type { Parts } from './parts.js';
 import type { NestedVcpu } from './vcpu.js';
 
 const WRITE = 2;
-const RIGHTS = 0x38;
+/** Bits 6:3: what the tables allow. */
+const RIGHTS = 0x78;
+const FETCH = 4;
+/** The linear address is one of user mode, of a fetch under mode-based execute control. */
+const USER_ADDRESS = 0x200;
+/** Bits 11:9 tell more than the hypervisor is offered (IA32_VMX_EPT_VPID_CAP bit 22). */
+const ADVANCED = 0xe00;
 const NMI_UNBLOCKING = 0x1000;
 const BLOCKED_BY_NMI = 8;
 /** Last entry of the log of written pages. */
@@ -36,17 +43,18 @@ export class Violations {
     const { ept12, ept02 } = this.parts;
     const low = vmcs12.read(F.EPT_POINTER),
       address = exit.gpa,
-      access = exit.qualification & 7;
-    const status = ept12.walk(vcpu, low, vmcs12.high(F.EPT_POINTER), address);
+      access = neededRight(vmcs12, exit);
+    const status = ept12.walk(vcpu, low, vmcs12.high(F.EPT_POINTER), address, byMode(vmcs12));
     if (status === 'misconfigured') return this.leaving.reflect(n, vcpu, ExitReason.EPT_MISCONFIGURATION);
     if (status === 'absent' || (ept12.rights & access) !== access) return this.#violation(n, exit, vcpu, address);
     const target = ept12.gpa;
     const frame = this.parts.regions.frame(vcpu, target);
-    if (frame === undefined || (frame.rights & access) !== access) {
+    const ours = frame === undefined ? 0 : frame.rights | ((frame.rights & FETCH) !== 0 ? EXECUTE_USER : 0);
+    if (frame === undefined || (ours & access) !== access) {
       this.#blockNmis(exit, vcpu);
       return this.#machine(exit, vcpu, target);
     }
-    let rights = ept12.rights & frame.rights;
+    let rights = ept12.rights & ours;
     const hpa = frame.hpa,
       size = Math.min(frame.size, ept12.size);
     if (hasFlags(low)) {
@@ -59,7 +67,7 @@ export class Violations {
       if (!ept12.dirty) rights &= ~WRITE;
     }
     if ((rights & WRITE) !== 0) this.parts.regions.noteWrite(vcpu, target);
-    ept02.map(ept02.for(vmcs12.address(F.EPT_POINTER)), address, hpa, size, rights);
+    ept02.map(ept02.for(vmcs12.address(F.EPT_POINTER), byMode(vmcs12)), address, hpa, size, rights);
     this.#blockNmis(exit, vcpu);
     this.parts.regions.again(vcpu);
     return RETRY;
@@ -69,8 +77,8 @@ export class Violations {
   isForHypervisor({ vmcs12 }: NestedVcpu, exit: VmExit, vcpu: Vcpu): boolean {
     if ((secondaryOf(vmcs12) & Secondary.EPT) === 0) return false;
     const { ept12 } = this.parts,
-      access = exit.qualification & 7;
-    const status = ept12.walk(vcpu, vmcs12.read(F.EPT_POINTER), vmcs12.high(F.EPT_POINTER), exit.gpa);
+      access = neededRight(vmcs12, exit);
+    const status = ept12.walk(vcpu, vmcs12.read(F.EPT_POINTER), vmcs12.high(F.EPT_POINTER), exit.gpa, byMode(vmcs12));
     return status !== 'mapped' || (ept12.rights & access) !== access;
   }
 
@@ -84,8 +92,8 @@ export class Violations {
   #violation(n: NestedVcpu, exit: VmExit, vcpu: Vcpu, address: number): Outcome {
     const { vmcs12 } = n,
       { ept12 } = this.parts;
-    const rights = ept12.rights << 3;
-    const qualification = ((exit.qualification & ~RIGHTS) | rights) >>> 0;
+    const rights = ((ept12.rights & 7) << 3) | ((ept12.rights & EXECUTE_USER) !== 0 ? 0x40 : 0);
+    const qualification = ((exit.qualification & ~(RIGHTS | ADVANCED)) | rights) >>> 0;
     if (
       (secondaryOf(vmcs12) & Secondary.VIRTUALIZATION_EXCEPTION) !== 0 &&
       !ept12.suppressVe &&
@@ -98,7 +106,13 @@ export class Violations {
   }
 
   /** #VE in the place of the exit (26.5.7.1); false while the area is in use, in real mode, and during the delivery of an event. */
-  #virtualizationException({ vmcs12 }: NestedVcpu, exit: VmExit, vcpu: Vcpu, address: number, qualification: number): boolean {
+  #virtualizationException(
+    { vmcs12 }: NestedVcpu,
+    exit: VmExit,
+    vcpu: Vcpu,
+    address: number,
+    qualification: number,
+  ): boolean {
     if ((vcpu.vmcs!.read32(F.GUEST_CR0) & 1) === 0 || exit.idtVectoringInfo >= INFO_VALID) return false;
     const { memory } = this.parts,
       area = vmcs12.address(F.VIRTUALIZATION_EXCEPTION_INFORMATION);
@@ -149,7 +163,16 @@ export class Violations {
     vmcs12.write(F.EPT_POINTER, low);
     vmcs12.write(F.EPT_POINTER | 1, high);
     if ((secondaryOf(vmcs12) & Secondary.VIRTUALIZATION_EXCEPTION) !== 0) vmcs12.write(F.EPTP_INDEX, index);
-    vcpu.vmcs!.write64(F.EPT_POINTER, BigInt(ept02.pointerOf(ept02.for(high * 2 ** 32 + low))));
+    vcpu.vmcs!.write64(F.EPT_POINTER, BigInt(ept02.pointerOf(ept02.for(high * 2 ** 32 + low, byMode(vmcs12)))));
     return RESUME;
   }
+}
+
+const byMode = (vmcs12: Region): boolean => (secondaryOf(vmcs12) & Secondary.MODE_BASED_EXECUTE) !== 0;
+
+/** The rights that the access needs. */
+function neededRight(vmcs12: Region, { qualification }: VmExit): number {
+  const access = qualification & 7;
+  const user = (qualification & USER_ADDRESS) !== 0 && byMode(vmcs12);
+  return (access & FETCH) !== 0 && user ? (access & ~FETCH) | EXECUTE_USER : access;
 }
