@@ -1,16 +1,18 @@
 /**
  * Bundles the command line, with V8's compiled code of it: Node takes a third of a second to find, parse and link the three hundred modules of the packages,
- * and a twentieth for what this makes of them. The packages stay beside it: what they have besides code (the processor, the sandbox's kernel,
- * native modules) is used there.
+ * and a twentieth for what this makes of them. What one command alone needs is a part of its own, as what each `import()` asks for is, and costs the others nothing.
+ * The packages stay beside it: what they have besides code (the processor, the sandbox's kernel, native modules) is used there.
  */
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname, join, relative, resolve } from 'node:path';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { basename, dirname, join, relative, resolve } from 'node:path';
 import { filesUnder, hashOf, root, run, textOf, workspaceFolders } from './steps.mjs';
 
 const APP = join(root, 'apps/visorkit');
 const OUT = join(APP, 'build');
-/** Packages with files that a bundle cannot hold. */
-const OUTSIDE = ['jiti', 'koffi'];
+/** What bin/command.cjs gives each part. */
+const PARAMETERS = 'module,exports,require,__filename,importOutside,urlOfPackage';
+/** Packages with files that a bundle cannot hold, and what is imported from each by name. */
+const OUTSIDE = { jiti: ['createJiti'], koffi: [] };
 
 /** Bundles apps/visorkit/dist/main.js, unless what it is made of is what it was the last time. */
 export async function bundleCommand() {
@@ -24,30 +26,49 @@ export async function bundleCommand() {
   const wanted = hashOf(sources, process.version);
   const stamp = join(OUT, '.sources');
   if (textOf(stamp) === wanted) return;
-  const { build } = await import('esbuild'); // this module is loaded before anything is installed
+  const { build, transform } = await import('esbuild'); // this module is loaded before anything is installed
   rmSync(OUT, { recursive: true, force: true });
   const packages = folders.map((folder) => ({ name: manifestIn(folder).name, folder: join(root, folder) }));
-  const { metafile } = await build({
+  const common = { target: 'node20.19', platform: 'node', logLevel: 'warning' };
+  const { metafile, outputFiles } = await build({
+    ...common,
     entryPoints: [join(APP, 'dist/main.js')],
-    outfile: join(OUT, 'main.cjs'),
+    outdir: OUT,
+    write: false,
     bundle: true,
-    format: 'cjs',
-    platform: 'node',
-    target: 'node20.19',
+    splitting: true,
+    format: 'esm',
     metafile: true,
-    logLevel: 'warning',
-    minifyWhitespace: true,
-    lineLimit: 120, // for those who read a stack
-    banner: {
-      js: "(function(module,exports,require,__filename,importOutside){const urlOfPackage = (name) => require('node:url').pathToFileURL(require.resolve(name)).href;",
-    },
-    footer: { js: '})' },
     plugins: [{ name: 'packages', setup: (bundle) => setUp(bundle, packages) }],
   });
+  mkdirSync(OUT);
+  const asScript = {
+    ...common,
+    format: 'cjs',
+    supported: { 'dynamic-import': false },
+    minifyWhitespace: true,
+    lineLimit: 120, // for those who read a stack
+  };
+  // Parts are divided as modules, which V8 keeps no compiled code of, and then made scripts
+  for (const { path, text } of outputFiles) {
+    const { code } = await transform(withPlainImports(text), asScript);
+    writeFileSync(join(OUT, `${basename(path, '.js')}.cjs`), `(function(${PARAMETERS}){${code}})`);
+  }
   writeFileSync(join(OUT, 'LICENSES.txt'), licensesOf(metafile));
-  run('Compiling the command line', process.execPath, [join(APP, 'bin/compile.cjs')]);
+  run('Compiling the command line', process.execPath, [join(APP, 'bin/compile.cjs')], {
+    stdio: ['ignore', 'ignore', 2],
+  });
   writeFileSync(stamp, wanted);
 }
+
+/**
+ * What a part takes from another as constants of its own: esbuild would look at the other's exports each time, which the way of an exit feels.
+ * Parts never import each other in a circle, so what they export stands when it is taken.
+ */
+const withPlainImports = (text) =>
+  text.replace(/^import \{([^}]*)\} from "(\.\/[^"]+)";$/gm, (_, names, from) => {
+    return `const {${names.replace(/ as /g, ': ')}} = require("${from}");`;
+  });
 
 function setUp(bundle, packages) {
   const ownerOf = (file) => packages.find(({ folder }) => file.startsWith(`${folder}/`));
@@ -58,6 +79,8 @@ function setUp(bundle, packages) {
     if (owner === undefined) return undefined;
     if (path === join(APP, 'dist/import-package.js')) return { contents: importsByName(), resolveDir: dirname(path) };
     const text = readFileSync(path, 'utf8');
+    if (/^export let /m.test(text))
+      throw new Error(`${path} exports what changes later: other parts of the bundle keep what it was.`);
     if (!/import\.meta|import\(\/\* @vite-ignore/.test(text)) return undefined;
     const here = relative(join(owner.folder, 'dist'), path);
     const base = owner.folder === APP ? "require('node:url').pathToFileURL(__filename)" : urlOf(owner.name);
@@ -68,14 +91,17 @@ function setUp(bundle, packages) {
     return { contents, resolveDir: dirname(path) };
   });
 
-  const outside = new RegExp(`^(${OUTSIDE.join('|')})$`);
+  const outside = new RegExp(`^(${Object.keys(OUTSIDE).join('|')})$`);
   bundle.onResolve({ filter: outside }, ({ path, importer }) => ({
     path,
     namespace: 'outside',
     pluginData: ownerOf(importer).name,
   }));
   bundle.onLoad({ filter: outside, namespace: 'outside' }, ({ path, pluginData }) => ({
-    contents: `module.exports = require('node:module').createRequire(${urlOf(pluginData)})('${path}');`,
+    contents: `import { createRequire } from 'node:module';
+      const found = createRequire(${urlOf(pluginData)})('${path}');
+      export default found;
+      export const { ${OUTSIDE[path].join(', ')} } = found;`,
   }));
 }
 

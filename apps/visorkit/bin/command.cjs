@@ -1,23 +1,45 @@
 /**
- * The command line as one script, with what V8 has compiled of it. V8 takes the code of another version of itself, or of another script, for
+ * The command line as scripts, with what V8 has compiled of them. V8 takes the code of another version of itself, or of another script, for
  * none, and compiles what it needs.
  */
 const { existsSync, readFileSync, writeFileSync } = require('node:fs');
 const { createRequire } = require('node:module');
 const { join } = require('node:path');
+const { pathToFileURL } = require('node:url');
 const { Script } = require('node:vm');
 
-const file = join(__dirname, '../build/main.cjs');
-const code = join(__dirname, '../build/main.code');
+const folder = join(__dirname, '../build');
+const main = join(folder, 'main.cjs');
+const outside = createRequire(main);
+const importOutside = (name) => import(name);
+const urlOfPackage = (name) => pathToFileURL(outside.resolve(name)).href;
 
-/** Gives the exports of src/main.ts, and what writes the code that is compiled by then. */
-exports.load = () => {
+/** Parts by name: the script, where its code is kept, and what it exports. */
+const parts = new Map();
+
+function partOf(name) {
+  const file = join(folder, `${name}.cjs`);
+  const code = join(folder, `${name}.code`);
   const script = new Script(readFileSync(file, 'latin1'), {
     filename: file,
     cachedData: existsSync(code) ? readFileSync(code) : undefined,
   });
   const module = { exports: {} };
-  const importOutside = (name) => import(name);
-  script.runInThisContext()(module, module.exports, createRequire(file), file, importOutside);
-  return { main: module.exports.main, keep: () => writeFileSync(code, script.createCachedData()) };
+  parts.set(name, { script, code, module });
+  script.runInThisContext()(module, module.exports, requireFrom, file, importOutside, urlOfPackage);
+  return module.exports;
+}
+
+/** A part by "./NAME.js", or a module of Node. */
+function requireFrom(name) {
+  if (!name.startsWith('./')) return outside(name);
+  const part = name.slice('./'.length, -'.js'.length);
+  return parts.get(part)?.module.exports ?? partOf(part);
+}
+
+exports.main = (argv) => partOf('main').main(argv);
+
+/** Writes the code that is compiled by now, for the next time. */
+exports.keep = () => {
+  for (const { script, code } of parts.values()) writeFileSync(code, script.createCachedData());
 };

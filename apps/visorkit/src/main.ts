@@ -70,7 +70,7 @@ function program(end: (status: number) => void): Command {
     .option('--loader <name>', 'boot loader, instead of recognising the image')
     .option('--address <number>', 'flat binary: load address')
     .option('--mode <mode>', 'flat binary: real16, protected32 or long64')
-    .option('--entry <bits>', 'bzImage: 32 or 64')
+    .option('--entry <bits>', 'bzImage: 16, 32 or 64')
     .option('--log <level>', 'what plugins say: debug, info, warn, error or none (default info)')
     .option('--verbose', 'say at the end what happened')
     .action(async (flags: RunFlags) => {

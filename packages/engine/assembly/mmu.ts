@@ -5,9 +5,9 @@ import {
 import { codeWritten, endBlockBehind } from "./code-pages";
 import { EPT_DIRTY_DONE, EPT_EXECUTE, EPT_EXECUTE_USER, EPT_READ, EPT_WRITE, FOR_DATA, FOR_PHYSICAL, eptFault, eptRights, eptTranslate } from "./ept";
 import { requestAccess, takeLogged, takenHost } from "./mmio";
-import { CR0_PG, CR4_LA57, MODE_REAL, is64 } from "./mode";
+import { CR0_PG, CR4_LA57, MODE_REAL, is64, isCanonical } from "./mode";
 import {
-  EXECUTE, READ, R_DIRTY, R_GIANT, R_GLOBAL, R_LARGE, R_USER, WALK_EXIT, WALK_OK, WRITE, acLiftsSmap, permits, setProbing, walk, walkError, walkGpa, walkRights,
+  EXECUTE, READ, R_DIRTY, R_GIANT, R_GLOBAL, R_LARGE, R_USER, WALK_EXIT, WALK_OK, WRITE, acLiftsSmap, onPins, permits, setProbing, walk, walkError, walkGpa, walkRights,
 } from "./paging";
 import { AM_FULL, AM_SHORT, AM_SIMPLE } from "./record";
 import { contextOf, entryOf, fillEntry, tableOf } from "./tlb";
@@ -128,6 +128,14 @@ export function operandModify(pc: usize, size: u32): usize { return fastModify(f
 export function linearRead(linear: u64, size: u32, segment: u32, pc: usize): usize { return fastRead(linear, size, segment, pc); }
 export function linearWrite(linear: u64, size: u32, segment: u32, pc: usize): usize { return fastWrite(linear, size, segment, pc); }
 export function linearModify(linear: u64, size: u32, segment: u32, pc: usize): usize { return fastModify(linear, size, segment, pc); }
+/**
+ * Where [linear, linear + size) can be written at once: in one page whose translation is at hand and of which nobody wants to be told. 0
+ * otherwise, with nothing raised. `supervisor`: whatever the current privilege level.
+ */
+export function writableNow(linear: u64, size: u32, supervisor: bool): usize {
+  const e = entryOf(supervisor ? tableOf(SUPERVISOR) : load<u32>(TLB_BASE), linear);
+  return load<u64>(e, 8) == ((linear + <u64>(size - 1)) & ~0xfff) ? <u32>linear + load<u32>(e, 24) : 0;
+}
 /** Finishes a write; false when it made an exit (nothing has been written). */
 // @ts-ignore: decorator
 @inline export function commit(p: usize): bool { return p != BOUNCE || commitBounce(); }
@@ -232,8 +240,13 @@ export function systemRead(linear: u64, size: u32): usize {
   if (load<u64>(e) == ((linear + <u64>(size - 1)) & ~0xfff)) return <u32>linear + load<u32>(e, 24);
   return read(table, isLong() ? linear : linear & 0xffffffff, size);
 }
+/** Implicit supervisor read and write (accessed and busy bits, the TSS of a task that is left). */
 export function systemWrite(linear: u64, size: u32): usize {
   return write(tableOf(SUPERVISOR), isLong() ? linear : linear & 0xffffffff, size, true, 0);
+}
+/** The same for a write whatever was there before: stack frames. */
+export function systemStore(linear: u64, size: u32): usize {
+  return write(tableOf(SUPERVISOR), isLong() ? linear : linear & 0xffffffff, size, false, 0);
 }
 // descriptor-table accesses use 64-bit addresses whenever long mode is active
 // @ts-ignore: decorator
@@ -354,6 +367,7 @@ export function commitBounce(): bool {
 
 /** Host address of a guest-physical one for the processor's own structures (PDPTEs); 0 with the exit recorded. */
 export function physicalPointer(gpa: u64): usize {
+  gpa = onPins(gpa);
   const p = eptTranslate(gpa, EPT_READ);
   if (p == 0) eptFault(gpa, 0, EPT_READ, FOR_PHYSICAL);
   return p;
@@ -365,6 +379,7 @@ export function codePage(linear: u64): u32 {
   if (table == <u32>TLB_EMPTY) table = tableOf(USER);
   const e = entryOf(table, linear);
   if (load<u64>(e, 16) == (linear & ~0xfff)) return (<u32>linear + load<u32>(e, 24)) & ~0xfff;
+  if (is64() && !isCanonical(linear)) { raiseError(13, 0); return 0; } // code that runs off the end, AMD's SYSRET
   return pageOf(table, linear, EXECUTE) & ~0xfff;
 }
 

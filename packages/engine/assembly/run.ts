@@ -57,6 +57,11 @@ export function settle(pc: usize, status: i32): usize {
     store<u64>(BUDGET, load<u64>(BUDGET) + <u64>(recLeft(pc) - 1));
     store<u64>(RIP, currentRip(pc));
     store<u32>(RUN_FLAGS, load<u32>(RUN_FLAGS) & ~SUPPLIED_STARTED); // it goes on
+    // an event between iterations saves RF = 1, and a breakpoint at the instruction is not met again (SDM 3B 18.3.1.1)
+    if (load<u32>(ATTENTION) != 0 || load<i64>(BUDGET) <= 0) {
+      store<u32>(EFLAGS, load<u32>(EFLAGS) | RF);
+      store<u32>(ATTENTION, load<u32>(ATTENTION) | ATT_RESUME_FLAG);
+    }
     return next();
   }
   const flags = load<u32>(RUN_FLAGS);

@@ -24,6 +24,8 @@ export type {
   Report,
   ReportOptions,
 } from './profile.js';
+export { Bound, searched } from './scans.js';
+export type { ScanObserver, SearchedPart } from './scans.js';
 export { FileMemory, SavedVmMemory } from './stored-memory.js';
 export type { ByteSource, FileRange } from './stored-memory.js';
 export { WRITTEN_FORMATS, writeDump } from './dumps/write-dump.js';

@@ -49,6 +49,8 @@ function matches(address: u64, size: u32, write: bool, io: bool): u32 {
 export function noteDataAccess(linear: u64, size: u32, write: bool): void {
   store<u32>(DATA_BREAKPOINTS, load<u32>(DATA_BREAKPOINTS) | matches(linear, size, write, false));
 }
+/** B0-B3 of data breakpoints that an access meets which the framework has made for the instruction (INS, OUTS). */
+export function dataBreakpoints(linear: u64, size: u32, write: bool): u32 { return matches(linear, size, write, false); }
 /** The instruction faulted: what it met does not count. */
 export function forgetDataBreakpoints(): void { store<u32>(DATA_BREAKPOINTS, 0); }
 /** B0-B3 of what the instruction has met, which begins anew. */

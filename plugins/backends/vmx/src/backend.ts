@@ -21,7 +21,7 @@ import {
   saveStructures,
 } from '@visorkit/engine';
 import type { ProcessorSource, ProcessorVendor } from '@visorkit/engine';
-import { MemoryViewsToken, TimeStampCounterToken, VmcsRegionsToken } from '@visorkit/machine';
+import { MemoryViewsToken, ProcessorPinsToken, TimeStampCounterToken, VmcsRegionsToken } from '@visorkit/machine';
 import type * as v from 'valibot';
 import { VMX_CAPABILITIES, VMX_CONTROLS } from './capabilities.js';
 import { RealClock, VirtualClock } from './clock.js';
@@ -30,6 +30,7 @@ import { GuestMap } from './guest-map.js';
 import { VmxMemoryViews } from './memory-views.js';
 import type { MemoryViewsState } from './memory-views.js';
 import { OwnVmcs } from './own-vmcs.js';
+import { VmxProcessorPins } from './processor-pins.js';
 import { BACKEND_STATE, VMX_STATE_FORMAT } from './saved-state.js';
 import { VmxVcpu } from './vcpu.js';
 import { VmxVmcsRegions } from './vmcs-regions.js';
@@ -72,7 +73,12 @@ export class VmxBackend implements Backend {
   readonly capabilities = VMX_CAPABILITIES;
   readonly controls = VMX_CONTROLS;
   readonly cpuid: readonly CpuidEntry[];
-  readonly provides: readonly Token<unknown>[] = [TimeStampCounterToken, MemoryViewsToken, VmcsRegionsToken];
+  readonly provides: readonly Token<unknown>[] = [
+    TimeStampCounterToken,
+    MemoryViewsToken,
+    ProcessorPinsToken,
+    VmcsRegionsToken,
+  ];
   #module: Awaited<ReturnType<typeof processorModule>> | undefined;
   #opened: BackendOptions | undefined;
   #parts: Parts | undefined;
@@ -133,9 +139,10 @@ export class VmxBackend implements Backend {
   }
 
   provideServices(services: ServiceSink): void {
-    const { engine, clock, views, regions } = this.#required();
+    const { engine, clock, views, banks, regions } = this.#required();
     services.provide(VmcsRegionsToken, regions);
     services.provide(MemoryViewsToken, views);
+    services.provide(ProcessorPinsToken, new VmxProcessorPins(banks));
     services.provide(TimeStampCounterToken, {
       frequency: TSC_FREQUENCY,
       read: () => engine.tsc,
@@ -145,6 +152,10 @@ export class VmxBackend implements Backend {
 
   mapRom(gpa: number, bytes: Uint8Array): void {
     this.#required().views.mapRom(gpa, bytes);
+  }
+
+  coverRam(gpa: number, size: number): () => void {
+    return this.#required().views.coverRam(gpa, size);
   }
 
   /** The processor itself, for tools and tests that need more than the contract. */
