@@ -79,7 +79,9 @@ export interface VmcsRegions {
   load(vcpu: OfVcpu, region: number, windows?: number): void;
   /** All checks of a VM entry with the current VMCS. */
   check(vcpu: OfVcpu): EntryFailure | undefined;
-  /** The next run ends, by exit 52, once the event to inject is delivered, and before an instruction. */
+  /** False while an event is still to be injected, an instruction is half done (an access to a device), or a debug trap is due: no event may come before. */
+  betweenInstructions(vcpu: OfVcpu): boolean;
+  /** The next run ends, by exit 52, once that has been done, and before another instruction. */
   exitSoon(vcpu: OfVcpu): void;
   /** The vCPU's time stamp counter, as the next entry will set it. */
   timeStamp(vcpu: OfVcpu): bigint;

@@ -223,6 +223,10 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
     this.#fresh = true;
     this.#events.vmcsChanged(windows);
   }
+  /** See VmcsRegions.betweenInstructions. */
+  get atBoundary(): boolean {
+    return this.#betweenInstructions() && !this.#events.queued;
+  }
   exitSoon(): void {
     this.#soon = true;
     this.#stale = true;
@@ -354,7 +358,9 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
   // ------------------------------------------------------------------------------------------------ entering
   #enter(): number {
     if (this.#stale) {
-      this.engine.setDeadline(this.#soon ? this.engine.retired : this.#target());
+      this.engine.setDeadline(
+        this.#soon ? this.engine.retired + (this.state.halfDone ? 1 : 0) : this.#target(),
+      );
       this.#stale = this.#soon;
     }
     return this.engine.enter();

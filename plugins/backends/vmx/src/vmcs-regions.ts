@@ -118,6 +118,9 @@ export class VmxVmcsRegions implements VmcsRegions {
     };
   }
 
+  betweenInstructions({ index }: OfVcpu): boolean {
+    return this.#vcpus[index].atBoundary;
+  }
   exitSoon({ index }: OfVcpu): void {
     this.#vcpus[index].exitSoon();
   }

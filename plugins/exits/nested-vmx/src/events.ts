@@ -1,7 +1,7 @@
 /** Events of a vCPU whose guest is a hypervisor: interrupts, NMIs, INIT and start-up IPIs are given to it or to its guest (SDM 3C 26.2, 30.6). */
 import type { EventGate, GateAnswer, InterruptSource, Vcpu } from '@visorkit/core';
 import { ExitReason, VmcsField as F, interruptionInfo } from '@visorkit/x86';
-import { Exit, INFO_NMI, INFO_VALID, Pin } from './bits.js';
+import { Exit, INFO_NMI, Pin } from './bits.js';
 import type { GuestExits } from './guest-exits.js';
 import type { Leaving } from './leaving.js';
 import type { Parts } from './parts.js';
@@ -94,9 +94,9 @@ export class NestedEvents implements EventGate {
     return vcpu.vmcs!.read32(F.GUEST_ACTIVITY) === WAIT_FOR_SIPI;
   }
 
-  /** An event of the hypervisor's, or one whose delivery was cut short, is still to be delivered: the entry comes first. */
+  /** An event of the hypervisor's, or one whose delivery was cut short, is still to be delivered, or an instruction to be finished: the entry comes first. */
   #busy(vcpu: Vcpu): boolean {
-    if (vcpu.vmcs!.read32(F.ENTRY_INTERRUPTION_INFO) < INFO_VALID) return false;
+    if (this.parts.regions.betweenInstructions(vcpu)) return false;
     this.parts.regions.exitSoon(vcpu);
     return true;
   }
