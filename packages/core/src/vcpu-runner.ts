@@ -100,15 +100,15 @@ export class VcpuRunner {
 
   /** Injects what can be injected now, asks for windows for what cannot, and wakes a halted vCPU for it. */
   deliver(): void {
-    const source = this.#source;
+    const source = this.#source,
+      vcpu = this.#vcpu;
+    if (this.activity === 'halted' && this.#gate?.wakes(vcpu) === true) this.#wake();
     if (source === undefined) return;
-    const vcpu = this.#vcpu;
     if (this.#signals) {
       this.#takeSignals(source);
       if (this.activity === 'wait-for-sipi') return;
       if (this.#nmis > 0) this.#deliverNmi();
     }
-    if (this.activity === 'halted' && this.#gate?.wakes(vcpu) === true) this.#wake();
     let waiting = source.pending();
     if (waiting && this.#gate !== undefined) {
       const answer = this.#gate.interrupt(vcpu, source, this.activity === 'halted');

@@ -358,9 +358,7 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
   // ------------------------------------------------------------------------------------------------ entering
   #enter(): number {
     if (this.#stale) {
-      this.engine.setDeadline(
-        this.#soon ? this.engine.retired + (this.state.halfDone ? 1 : 0) : this.#target(),
-      );
+      this.engine.setDeadline(this.#soon ? this.engine.retired + (this.state.halfDone ? 1 : 0) : this.#target());
       this.#stale = this.#soon;
     }
     return this.engine.enter();
