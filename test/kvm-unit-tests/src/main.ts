@@ -114,7 +114,9 @@ const options = {
   time: values.time,
   ...(output === undefined
     ? {}
-    : { onOutput: (name: string, text: string) => writeFileSync(join(output, `${name.replaceAll("/", "_")}.log`), text) }),
+    : {
+        onOutput: (name: string, text: string) => writeFileSync(join(output, `${name.replaceAll('/', '_')}.log`), text),
+      }),
 };
 
 const results = new Map<SuiteEntry, ProgramResult>();
