@@ -36,6 +36,8 @@ export interface Capabilities {
 
 /** Bits that are 1 in the older capability MSRs and need not be (A.3.1, A.3.2, A.4.1, A.5). */
 const DEFAULT_ONE = { pin: 0, primary: Primary.CR3_LOAD | Primary.CR3_STORE, exit: 4, entry: 4 };
+/** Secondary controls that the plugin can merge; the README names the others. */
+const KNOWN_SECONDARY = Object.values(Secondary).reduce((all: number, bit) => all | bit, 0);
 export const CR3_TARGETS = 4;
 /** MSRs in an area for MSRs (IA32_VMX_MISC 27:25 is 0). */
 export const MSR_AREA_ENTRIES = 512;
@@ -44,7 +46,7 @@ export function capabilitiesOf(processor: VmcsCapabilities, features: Features, 
   const { controls } = processor;
   let pin = controls.pin.allowed | Pin.POSTED_INTERRUPTS;
   let primary = controls.primary.allowed;
-  let secondary = controls.secondary.allowed | Secondary.VMCS_SHADOWING;
+  let secondary = (controls.secondary.allowed & KNOWN_SECONDARY) | Secondary.VMCS_SHADOWING;
   if (!features.apicv) {
     pin &= ~Pin.POSTED_INTERRUPTS;
     secondary &= ~(Secondary.X2APIC | Secondary.APIC_REGISTERS | Secondary.VIRTUAL_INTERRUPT_DELIVERY);

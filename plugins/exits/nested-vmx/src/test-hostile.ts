@@ -103,7 +103,7 @@ export async function hostileCases(seed: number, cases: number): Promise<Outcome
         const { encoding } = VMCS_FIELDS[random() % VMCS_FIELDS.length];
         if (!KEPT.has(encoding)) put(encoding, value(random));
       }
-      if (random() % 4 === 0) put(F.SECONDARY_CONTROLS, BigInt(random()) & 0x0257_7fffn);
+      if (random() % 4 === 0) put(F.SECONDARY_CONTROLS, BigInt(random()) & 0xc6d7_7fffn);
       if (random() % 8 === 0) put(F.ENTRY_MSR_LOAD_COUNT, BigInt(random() % 4));
       for (let n = random() % 3; n > 0; n--) memory.writeU64(AT.ept + ((random() % 0x4000) & ~7), value(random));
     };
