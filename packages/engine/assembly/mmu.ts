@@ -4,12 +4,12 @@ import {
 } from "../src/layout";
 import { codeWritten, endBlockBehind } from "./code-pages";
 import {
-  EPT_DIRTY_DONE, EPT_EXECUTE, EPT_READ, EPT_WRITE, FOR_DATA, FOR_PHYSICAL, eptFailure, eptFault, eptRights, eptSubPageFrame, eptTranslate,
+  EPT_DIRTY_DONE, EPT_EXECUTE, EPT_EXECUTE_USER, EPT_READ, EPT_WRITE, FOR_DATA, FOR_PHYSICAL, eptFailure, eptFault, eptRights, eptSubPageFrame, eptTranslate,
 } from "./ept";
 import { requestAccess, takeLogged, takenHost } from "./mmio";
 import { CR0_PG, CR4_LA57, MODE_REAL, is64, isCanonical } from "./mode";
 import {
-  EXECUTE, READ, R_DIRTY, R_GIANT, R_GLOBAL, R_LARGE, WALK_EXIT, WALK_OK, WRITE, acLiftsSmap, onPins, permits, setProbing, walk, walkError, walkGpa, walkRights,
+  EXECUTE, READ, R_DIRTY, R_GIANT, R_GLOBAL, R_LARGE, R_USER, WALK_EXIT, WALK_OK, WRITE, acLiftsSmap, onPins, permits, setProbing, walk, walkError, walkGpa, walkRights,
 } from "./paging";
 import { AM_FULL, AM_SHORT, AM_SIMPLE } from "./record";
 import { contextOf, entryOf, fillEntry, tableOf } from "./tlb";
@@ -182,12 +182,13 @@ function pageOf(table: u32, linear: u64, access: u32): u32 {
     return 0;
   }
   const gpa = walkGpa, rights = walkRights;
-  const eptAccess: u32 = access; // READ, WRITE, EXECUTE have the EPT's bit values
+  const userPage = (rights & R_USER) != 0, executes = userPage ? EPT_EXECUTE_USER : EPT_EXECUTE;
+  const eptAccess: u32 = access == EXECUTE ? executes : access; // READ, WRITE, EXECUTE have the EPT's bit values
   const host = eptTranslate(gpa, eptAccess);
   if (host == 0) {
     unmapped = access != EXECUTE;
     unmappedGpa = gpa;
-    if (!unmapped) eptFault(gpa, linear, EPT_EXECUTE, FOR_DATA);
+    if (!unmapped) eptFault(gpa, linear, executes, FOR_DATA);
     return 0;
   }
   if (isApicAccessPage(host)) { // never in the TLB: every access is looked at
@@ -204,7 +205,7 @@ function pageOf(table: u32, linear: u64, access: u32): u32 {
   const canWrite = !watched && (ept & EPT_WRITE) != 0 && (ept & EPT_DIRTY_DONE) != 0
     && (!paging || ((rights & R_DIRTY) != 0 && permits(rights, WRITE, user, lifted)))
     && load<u32>(PAGE_BLOCKS + ((hostPage >>> 12) << 2)) == 0;
-  const canExecute = (ept & EPT_EXECUTE) != 0 && (!paging || permits(rights, EXECUTE, user, lifted));
+  const canExecute = (ept & executes) != 0 && (!paging || permits(rights, EXECUTE, user, lifted));
   fillEntry(table, linear, u32(gpa >> 12), hostPage, canRead, canWrite, canExecute, (rights & R_GLOBAL) != 0, (rights & R_LARGE) != 0, (rights & R_GIANT) != 0);
   return host;
 }
