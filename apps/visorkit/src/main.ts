@@ -57,6 +57,7 @@ function program(end: (status: number) => void): Command {
     .option('--plugin <path or package>', 'add a plugin (repeatable)', collect)
     .option('--serial <where>', 'stdio, file:PATH or none (default stdio; Ctrl-a x leaves)')
     .option('--debugcon <where>', 'output of ports 0xe9 and 0x402: stdio, file:PATH or none (default none)')
+    .option('--vga <where>', 'a text screen (80x25): text, in the terminal; file:PATH, as lines; or none (default)')
     .option('--debug-exit', 'isa-debug-exit at port 0xf4: the status is (value<<1)|1')
     .option('--testdev', 'the test devices of kvm-unit-tests: pc-testdev, pci-testdev and hypercalls of KVM')
     .option('--time <kind>', 'real or virtual (default real); virtual time is repeatable to the instruction')

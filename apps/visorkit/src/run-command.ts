@@ -33,6 +33,7 @@ export interface RunFlags {
   plugin?: string[];
   serial?: string;
   debugcon?: string;
+  vga?: string;
   debugExit?: boolean;
   testdev?: boolean;
   time?: string;
@@ -122,6 +123,7 @@ interface Plan {
   readonly limits: RunOptions;
   readonly serial: string;
   readonly debugcon: string;
+  readonly vga: string;
 }
 
 /** Options of the command line take precedence over the configuration, and the configuration over the defaults. */
@@ -218,8 +220,10 @@ async function plan(flags: RunFlags, project: Project | undefined, more: readonl
       ...(maxInstructions === undefined ? {} : { maxInstructions }),
       ...(timeout === undefined ? {} : { timeout }),
     },
-    serial: flags.serial ?? config?.serial ?? 'stdio',
+    // A screen in the terminal has it for itself, unless it is to share it
+    serial: flags.serial ?? config?.serial ?? (flags.vga === 'text' ? 'none' : 'stdio'),
     debugcon: flags.debugcon ?? config?.debugcon ?? 'none',
+    vga: flags.vga ?? 'none',
   };
 }
 
@@ -238,13 +242,14 @@ export async function runCommand(flags: RunFlags, plugins: readonly PluginEntry[
   try {
     const project = await settled(loadProject(process.cwd(), flags.config, sharedModules), 'the configuration');
     if (flags.report === undefined) file = openReport(project?.config.report);
-    const { machine, limits, serial, debugcon, restore } = await settled(
+    const { machine, limits, serial, debugcon, vga, restore } = await settled(
       plan(flags, project, plugins),
       'a plugin does, while it is loaded',
     );
     announce(machine, serial);
-    const console = openConsole(serial, debugcon);
-    const { input, output } = console.serial;
+    const console = openConsole(serial, debugcon, vga);
+    const { screen } = console;
+    const { output, input = screen?.input } = console.serial;
     const report = await runMachine(
       console,
       () =>
@@ -252,6 +257,9 @@ export async function runCommand(flags: RunFlags, plugins: readonly PluginEntry[
           ...machine,
           console: { output, ...(input === undefined ? {} : { input }) },
           debugConsole: console.debugcon.output,
+          ...(screen === undefined
+            ? {}
+            : { screen: { show: (shown) => screen.show(shown), keyboard: screen.input !== undefined } }),
         }),
       limits,
       { restore, save: flags.save },

@@ -47,7 +47,7 @@ describe('MultibootLoader', () => {
     const state = context.state();
     expect(state).toMatchObject({ mode: 'protected32', rip: 0x40000cn, cr0: 0x11n, rflags: 2n });
     expect(state.registers?.rax).toBe(0x2badb002n);
-    expect(state.segments?.cs).toMatchObject({ base: 0n, limit: 0xffffffff, accessRights: 0xc09b });
+    expect(state.segments?.cs).toMatchObject({ selector: 8, base: 0n, limit: 0xffffffff, accessRights: 0xc09b });
     expect(memory.read(0x410000, 4)).toEqual(code);
 
     const info = Number(state.registers?.rbx);

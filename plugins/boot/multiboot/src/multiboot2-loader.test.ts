@@ -72,7 +72,12 @@ describe('Multiboot2Loader', () => {
     loader.load(context);
     expect(context.state()).toMatchObject({ mode: 'protected32', rip: 0x101000n, cr0: 0x11n, rflags: 2n });
     expect(context.state().registers?.rax).toBe(0x36d76289n);
-    expect(context.state().segments?.cs).toMatchObject({ base: 0n, limit: 0xffffffff, accessRights: 0xc09b });
+    expect(context.state().segments?.cs).toMatchObject({
+      selector: 8,
+      base: 0n,
+      limit: 0xffffffff,
+      accessRights: 0xc09b,
+    });
 
     expect(tagsOf(context).map(({ type }) => type)).toEqual([1, 2, 3, 3, 4, 6, 14, 15]);
     expect(context.string(tagOf(context, 1).at)).toBe('kernel.elf debug=1');

@@ -1,19 +1,39 @@
 /** The keyboard controller with its keyboard on IRQ 1 and its mouse on IRQ 12. */
 import { definePlugin } from '@visorkit/core';
 import type { Plugin } from '@visorkit/core';
-import { AddDeviceToken } from '@visorkit/machine';
+import { AddDeviceToken, ConsoleToken, checkPluginOptions, objectWith } from '@visorkit/machine';
+import type { CharInput } from '@visorkit/machine';
+import * as v from 'valibot';
 import { I8042, I8042_COMMAND_PORT, I8042_DATA_PORT } from '../i8042.js';
+import { typing } from '../typing.js';
 
-export function keyboard(): Plugin {
+export interface KeyboardOptions {
+  /** What is typed on it, or `console`: what comes from the machine's console. Nothing unless given. */
+  readonly typed?: CharInput | 'console';
+}
+
+export function keyboard({ typed }: KeyboardOptions = {}): Plugin {
+  checkPluginOptions(
+    'keyboard',
+    { typed },
+    {
+      typed: [v.union([v.literal('console'), objectWith('onByte')]), '"console", or an input with onByte(callback)'],
+    },
+  );
   return definePlugin({
     name: 'keyboard',
-    uses: { addDevice: AddDeviceToken },
-    apply: (host, { addDevice }) =>
-      addDevice(host.make(I8042), {
+    uses: { addDevice: AddDeviceToken, console: ConsoleToken },
+    apply(host, { addDevice, console }) {
+      const controller = host.make(I8042);
+      addDevice(controller, {
         ports: [
           [I8042_DATA_PORT, 1],
           [I8042_COMMAND_PORT, 1],
         ],
-      }),
+      });
+      if (typed === undefined) return;
+      const input = typed === 'console' ? console.input : typed;
+      host.onDispose(input.onByte(typing((scancodes) => controller.pressKeys(scancodes))));
+    },
   });
 }
