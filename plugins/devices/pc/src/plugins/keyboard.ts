@@ -1,9 +1,10 @@
 /** The keyboard controller with its keyboard on IRQ 1 and its mouse on IRQ 12. */
-import { definePlugin } from '@visorkit/core';
+import { definePlugin, optional } from '@visorkit/core';
 import type { Plugin } from '@visorkit/core';
-import { AddDeviceToken, ConsoleToken, checkPluginOptions, objectWith } from '@visorkit/machine';
+import { AddDeviceToken, ConsoleToken, ProcessorPinsToken, checkPluginOptions, objectWith } from '@visorkit/machine';
 import type { CharInput } from '@visorkit/machine';
 import * as v from 'valibot';
+import { a20Gate } from '../a20-gate.js';
 import { I8042, I8042_COMMAND_PORT, I8042_DATA_PORT } from '../i8042.js';
 import { typing } from '../typing.js';
 
@@ -22,9 +23,10 @@ export function keyboard({ typed }: KeyboardOptions = {}): Plugin {
   );
   return definePlugin({
     name: 'keyboard',
-    uses: { addDevice: AddDeviceToken, console: ConsoleToken },
-    apply(host, { addDevice, console }) {
+    uses: { addDevice: AddDeviceToken, console: ConsoleToken, pins: optional(ProcessorPinsToken) },
+    apply(host, { addDevice, console, pins }) {
       const controller = host.make(I8042);
+      controller.onA20 = a20Gate(pins, host);
       addDevice(controller, {
         ports: [
           [I8042_DATA_PORT, 1],
