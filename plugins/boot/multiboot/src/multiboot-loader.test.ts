@@ -79,6 +79,17 @@ describe('MultibootLoader', () => {
     expect(context.string(memory.readU32(info + 64))).toBe('visorkit');
   });
 
+  test('tells of the text screen where the machine has one', () => {
+    const context = recordingBootContext({ image: flat(), textScreen: true });
+    loader.load(context);
+    const info = Number(context.state().registers?.rbx);
+    const { memory } = context;
+    expect(memory.readU32(info)).toBe(0x124d);
+    expect(memory.readU64(info + 88)).toBe(0xb8000n);
+    expect([96, 100, 104].map((field) => memory.readU32(info + field))).toEqual([160, 80, 25]);
+    expect([memory.readU8(info + 108), memory.readU8(info + 109)]).toEqual([16, 2]);
+  });
+
   test('the command line of a kernel without arguments is its name', () => {
     const context = recordingBootContext({ image: flat(), imageName: 'a.flat' });
     loader.load(context);

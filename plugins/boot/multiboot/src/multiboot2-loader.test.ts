@@ -158,6 +158,17 @@ describe('Multiboot2Loader', () => {
     expect(context.string(names + 1)).toBe('.text');
   });
 
+  test('tells of the text screen where the machine has one, and starts a kernel that needs it (3.6.9)', () => {
+    const context = recordingBootContext({ image: kernel([{ type: 4, words: [3] }]), textScreen: true });
+    loader.load(context);
+    const { at, size } = tagOf(context, 8);
+    const { memory } = context;
+    expect(size).toBe(32);
+    expect(memory.readU64(at)).toBe(0xb8000n);
+    expect([8, 12, 16].map((field) => memory.readU32(at + field))).toEqual([160, 80, 25]);
+    expect([memory.readU8(at + 20), memory.readU8(at + 21)]).toEqual([16, 2]);
+  });
+
   test('passes over optional tags, and over information that is known and not there', () => {
     const context = recordingBootContext({
       image: kernel([
