@@ -18,7 +18,7 @@ import { runMachine, settled } from './run-machine.js';
 import { writeAll } from './serial.js';
 import { sharedModules } from './shared-modules.js';
 import { statusOf } from './statuses.js';
-import { seconds, size, whole, word } from './values.js';
+import { executions, seconds, size, whole, word } from './values.js';
 
 /** Reads a file, or what comes through a pipe. */
 function readImage(option: string, path: string): Uint8Array {
@@ -168,7 +168,14 @@ async function plan(flags: RunFlags, project: Project | undefined, more: readonl
     };
   }
   const chosen = flags.backend === undefined ? project?.backend : { backend: flags.backend };
-  const backend = await openBackend(chosen ?? { backend: DEFAULT_BACKEND }, flags.cpu ?? config?.cpu, sharedModules);
+  const backend = await openBackend(
+    chosen ?? { backend: DEFAULT_BACKEND },
+    {
+      cpu: flags.cpu ?? config?.cpu,
+      translate: flags.translate === undefined ? undefined : executions('--translate', flags.translate),
+    },
+    sharedModules,
+  );
   return {
     restore,
     machine: {
