@@ -1,6 +1,6 @@
 /** The user's side of a run: the console, the signals that end it, and how they change the exit status. */
 import { resolve } from 'node:path';
-import { EXIT_STATUS, errorForReport } from '@visorkit/core';
+import { EXIT_STATUS, errorForReport, fail } from '@visorkit/core';
 import type { StopReport } from '@visorkit/core';
 import { openScreen } from './screen.js';
 import type { RunScreen } from './screen.js';
@@ -32,6 +32,10 @@ export function openConsole(serialWhere: string, debugWhere: string, screenWhere
     left = true;
     leaving.abort();
   };
+  if (screenWhere.startsWith('file:') && [serialWhere, debugWhere].some((other) => samePlace(other, screenWhere)))
+    fail('OPTION_VALUE', `--vga and another option both name "${screenWhere}". Give the screen a file of its own.`, {
+      option: '--vga',
+    });
   const screen = openScreen(screenWhere, serialWhere === 'stdio', interrupt, leave);
   const serial = openSerial(serialWhere, interrupt, leave);
   const debugcon = separate ?? serial;

@@ -203,9 +203,9 @@ async function plan(flags: RunFlags, project: Project | undefined, more: readonl
 }
 
 /** A guest may take seconds to print its first line: on a terminal the user is told what happens until then. */
-function announce({ boot, memory, backend }: Plan['machine'], serial: string): void {
+function announce({ boot, memory, backend }: Plan['machine'], serial: string, vga: string): void {
   if (!process.stdout.isTTY || !process.stderr.isTTY) return;
-  const leave = serial === 'stdio' && process.stdin.isTTY ? '; Ctrl-a x leaves' : '';
+  const leave = (serial === 'stdio' || vga === 'text') && process.stdin.isTTY ? '; Ctrl-a x leaves' : '';
   const what = basename(boot?.imageName ?? 'the guest');
   writeAll(2, Buffer.from(`visorkit: starting ${what} with ${memory / 2 ** 20} MiB on ${backend.name}${leave}\n`));
 }
@@ -221,7 +221,7 @@ export async function runCommand(flags: RunFlags, plugins: readonly PluginEntry[
       plan(flags, project, plugins),
       'a plugin does, while it is loaded',
     );
-    announce(machine, serial);
+    announce(machine, serial, vga);
     const console = openConsole(serial, debugcon, vga);
     const { screen } = console;
     const { output, input = screen?.input } = console.serial;

@@ -89,6 +89,8 @@ describe('--vga', () => {
       status: 2,
       err: expect.stringMatching(/--vga takes text, file:PATH or none, not "colour"/),
     });
+    const shared = await show('--vga', `file:${path}`, '--serial', `file:${path}`);
+    expect(shared.err).toMatch(/--vga and another option both name .*OPTION_VALUE/);
   });
 
   it('text leaves the terminal to the screen, unless the serial port is to share it', async () => {

@@ -66,7 +66,7 @@ function painter(output: CharOutput): RunScreen['show'] {
     return () => {
       clearInterval(timer);
       writeText(output, OWN_SCREEN);
-      const transcript = new Transcript((line) => writeText(output, `${line}\r\n`));
+      const transcript = new Transcript((line) => writeText(output, `${line}\n`));
       transcript.look(screen.rows());
       transcript.end();
     };
