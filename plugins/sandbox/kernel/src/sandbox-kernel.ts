@@ -398,6 +398,7 @@ export class SandboxKernel implements GuestKernel {
   /** Ticks go on for as long as more than one thread wants to run, whether the guest kernel rings meanwhile or not. */
   #startTick(): void {
     this.#tick ??= this.#timers.schedule(Infinity, () => {
+      this.#ram.writeU32(this.#bell + Bell.TICKED, 1);
       this.#source.raise();
       if (this.#ram.readU32(this.#bell + Bell.RUNNABLE) > 1) this.#tick?.reschedule(this.#timers.clock.now() + TICK);
     });
