@@ -50,14 +50,26 @@ export async function findBackend(specifier: string, shared?: SharedModules): Pr
   );
 }
 
-/** Makes the backend for one VM. `cpu`: the processor that the guest is to see, as `--cpu` has it. */
+/** What the command line says of the processor; the backend need not know it. */
+export interface ProcessorChoice {
+  /** The processor that the guest is to see, as `--cpu` has it. */
+  readonly cpu?: string | undefined;
+  /** As `--translate` has it. */
+  readonly translate?: boolean | number | undefined;
+}
+
+/** Makes the backend for one VM. */
 export async function openBackend(
   { backend, options = {} }: BackendChoice,
-  cpu?: string,
+  { cpu, translate }: ProcessorChoice = {},
   shared?: SharedModules,
 ): Promise<Backend> {
   const definition = typeof backend === 'string' ? await findBackend(backend, shared) : backend;
-  return definition.create(cpu === undefined ? options : { ...options, cpu });
+  return definition.create({
+    ...options,
+    ...(cpu === undefined ? {} : { cpu }),
+    ...(translate === undefined ? {} : { translate }),
+  });
 }
 
 /** The command line's own backends except `name`, as far as this machine can use them: an error names them if they can do what `name` cannot. */

@@ -12,44 +12,13 @@ import type { AssembleOptions } from './assemble.js';
 import { DEFAULT_BACKEND, openBackend } from './backends.js';
 import { openConsole } from './console.js';
 import { offeredKernel } from './offered-kernel.js';
+import type { RunFlags } from './run-flags.js';
 import { errorText, openReport, tell } from './report-output.js';
 import { runMachine, settled } from './run-machine.js';
 import { writeAll } from './serial.js';
 import { sharedModules } from './shared-modules.js';
 import { statusOf } from './statuses.js';
-import { seconds, size, whole, word } from './values.js';
-
-/** Options as commander gives them: text, or absent. */
-export interface RunFlags {
-  kernel?: string;
-  firmware?: string;
-  initrd?: string;
-  module?: string[];
-  append?: string;
-  memory?: string;
-  cpus?: string;
-  cpu?: string;
-  backend?: string;
-  plugin?: string[];
-  serial?: string;
-  debugcon?: string;
-  debugExit?: boolean;
-  testdev?: boolean;
-  time?: string;
-  maxInstructions?: string;
-  timeout?: string;
-  save?: string;
-  restore?: string;
-  introspector?: string;
-  report?: string;
-  config?: string;
-  loader?: string;
-  address?: string;
-  mode?: string;
-  entry?: string;
-  log?: string;
-  verbose?: boolean;
-}
+import { executions, seconds, size, whole, word } from './values.js';
 
 /** Reads a file, or what comes through a pipe. */
 function readImage(option: string, path: string): Uint8Array {
@@ -198,7 +167,14 @@ async function plan(flags: RunFlags, project: Project | undefined, more: readonl
     };
   }
   const chosen = flags.backend === undefined ? project?.backend : { backend: flags.backend };
-  const backend = await openBackend(chosen ?? { backend: DEFAULT_BACKEND }, flags.cpu ?? config?.cpu, sharedModules);
+  const backend = await openBackend(
+    chosen ?? { backend: DEFAULT_BACKEND },
+    {
+      cpu: flags.cpu ?? config?.cpu,
+      translate: flags.translate === undefined ? undefined : executions('--translate', flags.translate),
+    },
+    sharedModules,
+  );
   return {
     restore,
     machine: {

@@ -13,6 +13,17 @@ export function whole(option: string, text: string, least: number, most: number)
   return value;
 }
 
+/** `on`, `off`, or after how many executions of a block its code is translated. */
+export function executions(option: string, text: string): boolean | number {
+  if (text === 'on' || text === 'off') return text === 'on';
+  if (/^[a-z]/i.test(text))
+    fail('OPTION_VALUE', `${option} takes on, off or a whole number from 1 to 1000000, not "${text}".`, {
+      option,
+      value: text,
+    });
+  return whole(option, text, 1, 1_000_000);
+}
+
 /** A positive number of seconds. */
 export function seconds(option: string, text: string): number {
   const value = Number(text);

@@ -15,7 +15,7 @@ import type { ToolAnswer, ToolRequest, ToolRow } from '@visorkit/project/introsp
 import { Vmi, VmiEventsToken, VmiToken, WATCHES, dumpCpuOf, introspection, toolList } from '@visorkit/vmi';
 import type { Column, KnownOfGuest, OsProfile, ScanObserver } from '@visorkit/vmi';
 import { addProfiles, profiles } from './profiles.js';
-import type { RunFlags } from './run-command.js';
+import type { RunFlags } from './run-flags.js';
 import { writeAll } from './serial.js';
 import { jsonOf, lineOf, tableOf } from './tables.js';
 import { whole } from './values.js';

@@ -1,9 +1,9 @@
 import {
-  ARENA, ARENA_BYTES, COUNTERS, FETCH_BUFFER, MODE, RIP, SCRATCH_RECORDS, SEG_CS, SEG_LIMIT,
+  ARENA, ARENA_BYTES, COUNTERS, FETCH_BUFFER, MODE, RIP, SCRATCH_RECORDS, SEG_CS, SEG_LIMIT, TIER_THRESHOLD,
 } from "../src/layout";
 import { HEADER, arenaNext, bucket, enlist, resetBlocks, takeArena } from "./code-pages";
 import { decode, decodedEnds, tooLong } from "./decode";
-import { OP_CONTINUE, OP_JCC0, OP_JCC15, OP_NEXT, fusedWithBranch } from "./generated/ops";
+import { OP_CONTINUE, OP_ENTER, OP_JCC0, OP_JCC15, OP_NEXT, fusedWithBranch } from "./generated/ops";
 import { codePage } from "./mmu";
 import { MODE_CS_CHECK, MODE_SIZE } from "./mode";
 import { RECORD, recOp } from "./record";
@@ -15,7 +15,7 @@ import { raiseError } from "./system/raise";
  * belongs to both pages. Its header and where it is listed: code-pages.ts.
  */
 const MAX_RECORDS: u32 = 32;
-const BLOCK_SPACE: u32 = HEADER + (MAX_RECORDS + 1) * 32 + 32;
+const BLOCK_SPACE: u32 = HEADER + (MAX_RECORDS + 2) * 32 + 32;
 
 /** Checks the code at the current RIP against the CS limit. Returns the bytes left before the limit, or 0 with #GP raised. */
 function bytesInLimit(eip: u32): u32 {
@@ -56,7 +56,8 @@ function makeBlock(linear: u64, host: u32, mode: u32): usize {
     if (left == 0) return 0;
     if (left < limit) limit = left;
   }
-  let rec: u32 = first, at: u32 = 0, count: u32 = 0, second: u32 = 0;
+  const threshold = load<u32>(TIER_THRESHOLD), counted = u32(threshold != 0);
+  let rec: u32 = first + counted * <u32>RECORD, at: u32 = 0, count: u32 = 0, second: u32 = 0;
   while (count < MAX_RECORDS) {
     const length = decode(rec, host + at, limit - at, (host + at) & 0xfff, mode);
     if (length == 0) {
@@ -80,7 +81,8 @@ function makeBlock(linear: u64, host: u32, mode: u32): usize {
   }
   // the pseudo record that goes on behind the block
   store<u64>(rec, OP_CONTINUE | (<u64>((host & 0xfff) + at) << 16)); store<u64>(rec, 0, 8); store<u64>(rec, 0, 16); store<u64>(rec, 0, 24);
-  for (let i: u32 = 0; i < count; i++) store<u8>(first + i * 32, <u8>(count - i), 5);
+  for (let i: u32 = 0; i < count; i++) store<u8>(first + (counted + i) * 32, <u8>(count - i), 5);
+  if (counted != 0) beginCounting(first, count, host & 0xfff, threshold);
   takeArena(rec + <u32>RECORD);
   store<u32>(block, host);
   store<u32>(block, mode, 4);
@@ -100,6 +102,13 @@ function makeBlock(linear: u64, host: u32, mode: u32): usize {
   }
   store<u32>(COUNTERS, load<u32>(COUNTERS, 8) + 1, 8);
   return first;
+}
+
+/** The record before the others of a block, where executions are counted and translated code is entered. */
+function beginCounting(record: u32, count: u32, offset: u32, threshold: u32): void {
+  store<u64>(record, OP_ENTER | (<u64>offset << 16) | (<u64>count << 40));
+  store<u64>(record, 0, 8); store<u64>(record, 0, 16);
+  store<u32>(record, 0, 24); store<u32>(record, threshold, 28);
 }
 
 /** Joins bytes of two pages for the instruction that crosses them. Host page of the second part, 1 if none was needed, 0 on a fault. */

@@ -1,5 +1,5 @@
 import {
-  ARENA, ARENA_BYTES, ARENA_GENERATION, ARENA_NEXT, BLOCK_HASH, BLOCK_HASH_ENTRIES, CODE_SERIAL, COUNTERS, PAGE_BLOCKS,
+  ARENA, ARENA_BYTES, ARENA_GENERATION, ARENA_NEXT, BLOCK_HASH, BLOCK_HASH_ENTRIES, CODE_SERIAL, COUNTERS, PAGE_BLOCKS, TIER_QUEUED,
 } from "../src/layout";
 import { OP_CALL32, OP_CALL64, OP_NEXT } from "./generated/ops";
 import { RECORD, recOp } from "./record";
@@ -32,6 +32,7 @@ const DESCRIPTOR_BYTES: u32 = 32;
 /** Forgets all decoded code. */
 export function resetBlocks(): void {
   takeArena(ARENA);
+  store<u32>(TIER_QUEUED, 0);
   store<u32>(ARENA_GENERATION, arenaGeneration() + 1);
   memory.fill(BLOCK_HASH, 0, BLOCK_HASH_ENTRIES * 4);
   memory.fill(PAGE_BLOCKS, 0, <usize>memory.size() << 6); // 64 KiB wasm page = 16 pages of 4 bytes

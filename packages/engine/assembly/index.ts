@@ -7,6 +7,8 @@ import { initTlb } from "./tlb";
 export { findBlock } from "./blocks";
 export { invalidateCode } from "./code-pages";
 export { enter } from "./enter";
+export { settleFlags } from "./flag-kinds";
+export { setSecondTier } from "./hot-blocks";
 export { invalidateGuestPage, invalidateGuestPages } from "./guest-pages";
 export { observe } from "./mmu";
 export { modeChanged } from "./mode";

@@ -1,16 +1,17 @@
 import {
-  ARENA, ATTENTION, BUDGET, CODE_BASE, EFLAGS, INTERRUPTIBILITY, JUMP_CACHE, JUMP_CACHE_ENTRIES, MODE, RIP, RUN_FLAGS, SEG_BASE, SEG_CS,
-  SEG_LIMIT,
+  ARENA, ATTENTION, BUDGET, CODE_BASE, COUNTERS, EFLAGS, INTERRUPTIBILITY, JUMP_CACHE, JUMP_CACHE_ENTRIES, MODE, RIP, RUN_FLAGS, SEG_BASE, SEG_CS,
+  SEG_LIMIT, TIER_RECORD, TIER_STATUS,
 } from "../src/layout";
 import { decodeOne, findBlock } from "./blocks";
 import { arenaGeneration } from "./code-pages";
 import { IF, RF, TF } from "./flags";
 import { clearLog, rewindLog } from "./mmio";
 import {
-  ATT_DEBUG, ATT_INTERRUPT_WINDOW, ATT_STEPPED, ATT_MMIO, ATT_MTF, ATT_NMI_WINDOW, ATT_RESUME_FLAG, ATT_SHADOW, ATT_SHADOW_OLD, ATT_STEP,
+  ATT_BUS_LOCK, ATT_DEBUG, ATT_INTERRUPT_WINDOW, ATT_STEPPED, ATT_MMIO, ATT_MTF, ATT_NMI_WINDOW, ATT_RESUME_FLAG, ATT_SHADOW, ATT_SHADOW_OLD, ATT_STEP,
   ATT_SUPPLIED, ATT_TPR, ATT_VIRTUAL_INTERRUPT, MODE_CS_CHECK, MODE_SIZE, currentRip, nextRip, updateAttention,
 } from "./mode";
-import { recLeft, recOffset } from "./record";
+import { OP_ENTER } from "./generated/ops";
+import { RECORD, recLeft, recOffset, recOp } from "./record";
 import { DEADLINE_REACHED, EVENT_DELIVERED, EXIT_RECORDED, MMIO_STARTED, MTF_ARMED, RIP_FINAL, STEPPED, STEPPED_TF, SUPPLIED_STARTED } from "./run-flags";
 import { END, EXIT, FAULT, JUMP, OK, REPEAT } from "./status";
 import { dropSupplied, suppliedRecord } from "./supplied";
@@ -19,6 +20,7 @@ import { afterInstruction, beginStep } from "./system/debug";
 import { deliverException } from "./system/exceptions";
 import { raiseError } from "./system/raise";
 import { jumpGeneration } from "./tlb";
+import { busLock } from "./vmx/bus-lock";
 import { interruptWindow, monitorTrap, nmiWindow, virtualApicEvents } from "./vmx/events";
 /**
  * The run loop around the interpreter's switch. Between blocks it finds the next one
@@ -134,6 +136,44 @@ export function transfer(pc: usize, target: u64): usize {
   return next();
 }
 
+/** What a translated region returns: why it was left. RIP, registers, flags and BUDGET are exact then. */
+const LOOK_UP: u32 = 0; // the code at RIP comes next
+const REFUSED: u32 = 3; // nothing was done: this block is to be interpreted
+const INTERPRET: u32 = 4; // the instruction at RIP is to be interpreted, whatever region begins there
+const SETTLE: u32 = 5; // a unit has returned TIER_STATUS for the record at TIER_RECORD
+
+/** Goes to the translated code of the block whose first record is `pc`, and from region to region as long as there are any. */
+export function enterTranslated(pc: usize): usize {
+  store<u64>(BUDGET, load<u64>(BUDGET) + <u64>recLeft(pc)); // translated code counts for itself
+  while (true) {
+    const why = call_indirect<u32>(load<u32>(pc, 16)), count = COUNTERS + 32 + (<usize>why << 2);
+    store<u32>(count, load<u32>(count) + 1);
+    if (why == LOOK_UP) {
+      if (load<u32>(ATTENTION) != 0) return next();
+      const mode = load<u32>(MODE), rip = load<u64>(RIP);
+      const base: u64 = (mode & MODE_SIZE) == 2 ? 0 : load<u64>(SEG_BASE + SEG_CS * 8);
+      const linear = (mode & MODE_SIZE) == 2 ? rip : (base + rip) & 0xffffffff;
+      const slot = JUMP_CACHE + (((<u32>linear ^ (<u32>linear >>> 13)) & (JUMP_CACHE_ENTRIES - 1)) << 4);
+      if (load<u64>(slot) != linear || load<u32>(slot, 8) != ((jumpGeneration() << 8) | mode)) return next();
+      const to = <usize>load<u32>(slot, 12), left = load<i64>(BUDGET) - <i64>recLeft(to);
+      if (left < 0) return next();
+      store<u64>(CODE_BASE, (linear & ~0xfff) - base);
+      if (recOp(to) == OP_ENTER && load<u32>(to, 16) != 0) { pc = to; continue; }
+      store<i64>(BUDGET, left);
+      return to;
+    }
+    if (why == REFUSED) {
+      store<u64>(BUDGET, load<u64>(BUDGET) - <u64>recLeft(pc));
+      return pc + RECORD;
+    }
+    if (why == INTERPRET) {
+      const to = next();
+      return to != 0 && recOp(to) == OP_ENTER ? to + RECORD : to;
+    }
+    return settle(load<u32>(TIER_RECORD), load<i32>(TIER_STATUS));
+  }
+}
+
 /** One instruction by itself. */
 function single(linear: u64, mode: u32, supplied: bool = false): usize {
   const b = load<i64>(BUDGET);
@@ -174,6 +214,7 @@ function attend(): usize {
     updateAttention();
     if (after != OK) return 0;
   }
+  if ((load<u32>(ATTENTION) & ATT_BUS_LOCK) != 0 && busLock() == EXIT) return 0;
   const attention = load<u32>(ATTENTION);
   if (attention & ATT_MTF) {
     if (flags & (MTF_ARMED | EVENT_DELIVERED)) { monitorTrap(); return 0; }

@@ -2,9 +2,10 @@
  * Builds the processor: writes the generated sources, then compiles assembly/ to build/engine.wasm with AssemblyScript.
  * Usage: node scripts/build.mjs [--debug]   (--debug: quick to compile, slow to run, with names)
  */
-import { mkdirSync, renameSync } from 'node:fs';
+import { appendFileSync, mkdirSync, renameSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import asc from 'assemblyscript/asc';
+import { HANDLERS } from './dispatch/handlers.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 process.chdir(root);
@@ -43,5 +44,19 @@ if (error) {
   console.error(`engine: ${error.message}`);
   process.exit(1);
 }
+appendFileSync('build/engine.new.wasm', handlerNames());
 // in place only when whole: a reader never sees half a module
 renameSync('build/engine.new.wasm', 'build/engine.wasm');
+
+/** A custom section with the handlers' names in the order of their numbers, for the second tier: it reads records by them. */
+function handlerNames() {
+  const name = Buffer.from('handlers'),
+    text = Buffer.from(HANDLERS.map(([handler]) => handler).join('\n'));
+  const content = Buffer.concat([Buffer.from([name.length]), name, text]);
+  return Buffer.concat([Buffer.from([0, ...leb(content.length)]), content]);
+}
+function leb(value) {
+  const bytes = [];
+  for (; value >= 0x80; value >>>= 7) bytes.push((value & 0x7f) | 0x80);
+  return [...bytes, value];
+}

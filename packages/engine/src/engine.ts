@@ -52,6 +52,8 @@ import type { ProcessorExports } from './module.js';
 import { PageAllocator } from './page-allocator.js';
 import { ProcessorState } from './processor-state.js';
 import { writeResetState } from './reset.js';
+import { Translator } from './translator/translator.js';
+import type { TranslatorOptions } from './translator/translator.js';
 import { captureState, putState } from './state.js';
 import type { EngineState } from './state.js';
 import { DIRTY_GUEST, DIRTY_PAGING, ENTER_DEADLINE, VMCS_REVISION, V_DIRTY, V_REGION } from './vmcs-layout.js';
@@ -68,6 +70,8 @@ export interface EngineOptions {
   seed?: bigint;
   /** TSC ticks for each retired instruction; 1 by default. */
   tscStep?: number;
+  /** Translates hot code to WebAssembly: after how many executions of a block, and more. Not given: code is interpreted. */
+  translate?: TranslatorOptions;
   /** Memory from {@link engineMemory} for `memoryBytes`, if the caller has made it already; nothing below GUEST_RAM may have been used. */
   linearMemory?: WasmMemory;
 }
@@ -149,6 +153,7 @@ export class Engine {
       env: {
         memory,
         bringPage: (address: number) => this.memory.bring(address >>> 0, PAGE_BYTES),
+        translate: () => this.translator?.translateQueued(),
         abort: () => fail('ENGINE_ABORT', 'The processor stopped itself: an internal invariant does not hold.'),
       },
     });
@@ -176,7 +181,11 @@ export class Engine {
     writeResetState(this.buffer, true);
     this.touchGuest();
     this.memory.onWrite((gpa, length) => this.wrote(gpa, length));
+    if (options.translate !== undefined) this.translator = new Translator(module, memory, exports, options.translate);
   }
+
+  /** The second tier, when there is one. */
+  readonly translator: Translator | undefined;
 
   /** The wasm side. For those who build on the engine, not for plugins. */
   readonly exports: ProcessorExports;

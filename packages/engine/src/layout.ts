@@ -250,6 +250,12 @@ export const PAGE_BLOCKS = 0x200000;
  * in a walk of the EPT, since nothing of it can be cached, and has the framework bring it.
  */
 export const LATE_PAGES = 0x900000; // 128 KiB
+/** Candidates of the second tier: {u32 first record of the block, u32 0, i64 CODE_BASE when it was last entered}. */
+export const TIER_QUEUE = 0x920000;
+export const TIER_QUEUE_ENTRIES = 64;
+/** Records of instructions that translated code leaves to a unit of the interpreter, and one to decode into. */
+export const TIER_RECORDS = 0x921000;
+export const TIER_RECORDS_BYTES = 0xdf000;
 /** Arena of blocks and pre-decoded records. */
 export const ARENA = 0xa00000;
 export const ARENA_BYTES = 0x2000000; // 32 MiB
@@ -338,5 +344,16 @@ export const TLB_CLOCK = 0x2518;
 export const CODE_SERIAL = 0x251c;
 /** i64: the EPT pointer whose translations EPT_CACHE holds. */
 export const EPT_CACHE_POINTER = 0x2520;
+/** u32: executions after which a block is a candidate for the second tier; 0: there is none. */
+export const TIER_THRESHOLD = 0x2530;
+/** u32: candidates that are handed over at a time, at most TIER_QUEUE_ENTRIES. */
+export const TIER_BATCH = 0x2534;
+/** u32: candidates waiting. */
+export const TIER_QUEUED = 0x2538;
+/** u32: status other than 0 that a unit has returned to translated code, and the record that it was for. */
+export const TIER_STATUS = 0x253c;
+export const TIER_RECORD = 0x2548;
+/** i64: instructions retired in translated code, where the second tier was told to count them. */
+export const TIER_RETIRED = 0x2540;
 /** Descriptions of the translation sets, 64 bytes each: assembly/tlb.ts. */
 export const TLB_SET_INFO = 0x2600;

@@ -25,6 +25,13 @@ export interface SecondTierExports {
    * header is the 64 bytes before it (assembly/code-pages.ts).
    */
   findBlock(linear: bigint, mode: number): number;
+  /**
+   * From now on blocks count their executions, and ask for the second tier after `threshold` of them, `batch` (1 to TIER_QUEUE_ENTRIES) at a time
+   * through the import `translate`; threshold 0: no more. Forgets all decoded code.
+   */
+  setSecondTier(threshold: number, batch: number): void;
+  /** Stores flags that translated code has kept as the operands of what made them; assembly/flag-kinds.ts. */
+  settleFlags(kind: number, a: bigint, b: bigint, r: bigint, s: bigint, n: bigint): void;
   flagsFromLazy(): number;
   flagsToLazy(flags: number): void;
   conditionHolds(condition: number): number;

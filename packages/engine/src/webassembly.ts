@@ -22,7 +22,11 @@ export interface WasmTable {
 
 interface WebAssemblyApi {
   compile(bytes: Uint8Array): Promise<WasmModule>;
-  Module: new (bytes: Uint8Array) => WasmModule;
+  Module: {
+    new (bytes: Uint8Array): WasmModule;
+    /** Contents of the custom sections of this name. */
+    customSections(module: WasmModule, name: string): ArrayBuffer[];
+  };
   Instance: new (module: WasmModule, imports: Record<string, Record<string, unknown>>) => { readonly exports: unknown };
   Memory: new (descriptor: { initial: number; maximum: number; shared: true }) => WasmMemory;
 }

@@ -32,6 +32,7 @@ export * from './boot-layout.js';
 export * from './boot-state.js';
 export { type Listed, listing } from './listing.js';
 export * from './tokens.js';
+export * from './hypervisor-memory.js';
 export * from './memory-views.js';
 export * from './compose.js';
 export type { BootOptions } from './boot-image.js';

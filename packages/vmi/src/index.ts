@@ -14,6 +14,7 @@ export type { OsProfiles } from './plugin.js';
 export { defineOsProfile } from './profile.js';
 export type {
   Cell,
+  CodeFrame,
   Column,
   GuestKernel,
   GuestModule,

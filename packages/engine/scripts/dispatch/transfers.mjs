@@ -13,6 +13,14 @@ store<u64>(BUDGET, load<u64>(BUDGET) + <u64>recLeft(pc));
 store<u64>(RIP, currentRip(pc));
 pc = next(); ${GO}`,
   ],
+  // the first record of a block while there is a second tier: counts, and goes to what it has made of the block
+  [
+    'ENTER',
+    `
+if (load<u32>(pc, 16) != 0) { pc = enterTranslated(pc); ${GO} }
+const n = load<u32>(pc, 24) + 1; store<u32>(pc, n, 24); if (n >= load<u32>(pc, 28)) becameHot(pc);
+${NEXT}`,
+  ],
   // the end of a block whose code goes on: like a jump to the next instruction, with a link of its own
   ['CONTINUE', `pc = goOn(pc); ${GO}`],
 ];

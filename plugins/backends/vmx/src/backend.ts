@@ -21,7 +21,7 @@ import {
   saveStructures,
 } from '@visorkit/engine';
 import type { ProcessorSource, ProcessorVendor } from '@visorkit/engine';
-import { MemoryViewsToken, ProcessorPinsToken, TimeStampCounterToken } from '@visorkit/machine';
+import { HypervisorMemoryToken, MemoryViewsToken, ProcessorPinsToken, TimeStampCounterToken } from '@visorkit/machine';
 import type * as v from 'valibot';
 import { VMX_CAPABILITIES, VMX_CONTROLS } from './capabilities.js';
 import { RealClock, VirtualClock } from './clock.js';
@@ -46,11 +46,20 @@ export interface VmxBackendOptions {
   /** Exits with reason 9 are given to handlers; by default the processor's own task switch carries them out. */
   readonly exitOnTaskSwitch?: boolean;
   /**
+   * Hot code is translated to WebAssembly: after how many executions of a block (1 to 1,000,000), true for the default, or false: everything is
+   * interpreted. What the guest does is the same. Unless given: {@link TRANSLATE}.
+   */
+  readonly translate?: boolean | number;
+  /**
    * Where the processor's code, engine.wasm of @visorkit/engine, lies, or its bytes. Unless given it is looked for in the package, and beside the
    * running module: a bundle needs this option only if it has the file elsewhere or within itself.
    */
   readonly processor?: ProcessorSource;
 }
+
+/** What `translate` is unless given. */
+const TRANSLATE = false;
+const MOST_EXECUTIONS = 1_000_000;
 
 /** With more vCPUs than this, a turn comes round so late that a guest gives up waiting for its other vCPUs. */
 const MOST_CPUS = 64;
@@ -69,7 +78,12 @@ export class VmxBackend implements Backend {
   readonly capabilities = VMX_CAPABILITIES;
   readonly controls = VMX_CONTROLS;
   readonly cpuid: readonly CpuidEntry[];
-  readonly provides: readonly Token<unknown>[] = [TimeStampCounterToken, MemoryViewsToken, ProcessorPinsToken];
+  readonly provides: readonly Token<unknown>[] = [
+    TimeStampCounterToken,
+    MemoryViewsToken,
+    HypervisorMemoryToken,
+    ProcessorPinsToken,
+  ];
   #module: Awaited<ReturnType<typeof processorModule>> | undefined;
   #opened: BackendOptions | undefined;
   #parts: Parts | undefined;
@@ -78,6 +92,18 @@ export class VmxBackend implements Backend {
 
   constructor(private readonly options: VmxBackendOptions = {}) {
     this.cpuid = processorCpuid(options.features, options);
+    const { translate } = options;
+    if (
+      typeof translate === 'number' &&
+      !(Number.isSafeInteger(translate) && translate > 0 && translate <= MOST_EXECUTIONS)
+    )
+      fail(
+        'BACKEND_OPTION',
+        `translate is a whole number from 1 to ${MOST_EXECUTIONS}, true or false, not ${translate}.`,
+        {
+          translate,
+        },
+      );
     const parts = (): Parts => this.#required();
     const opened = (): BackendOptions | undefined => this.#opened;
     this.clock = {
@@ -107,11 +133,12 @@ export class VmxBackend implements Backend {
       module = this.#module;
     if (opened === undefined || module === undefined)
       return fail('BACKEND_NOT_OPEN', 'The vmx backend makes memory only after it was opened.');
-    const { seed } = this.options;
+    const { seed, translate = TRANSLATE } = this.options;
     const engine = new Engine(module, {
       memoryBytes: size,
       cpuid: this.cpuid,
       ...(seed === undefined ? {} : { seed }),
+      ...(translate === false ? {} : { translate: typeof translate === 'number' ? { threshold: translate } : {} }),
     });
     const clock = opened.time === 'real' ? new RealClock(engine) : new VirtualClock(engine);
     setUpVmcs(engine);
@@ -128,8 +155,16 @@ export class VmxBackend implements Backend {
   }
 
   provideServices(services: ServiceSink): void {
-    const { engine, clock, views, banks } = this.#required();
+    const { engine, clock, map, views, banks } = this.#required();
     services.provide(MemoryViewsToken, views);
+    services.provide(HypervisorMemoryToken, {
+      size: engine.longs.byteLength,
+      readU64: (address) => engine.longs[address / 8],
+      addressOf: (gpa) => {
+        const range = map.at(gpa);
+        return range === undefined ? undefined : range.hpa + (gpa - range.gpa);
+      },
+    });
     services.provide(ProcessorPinsToken, new VmxProcessorPins(banks));
     services.provide(TimeStampCounterToken, {
       frequency: TSC_FREQUENCY,

@@ -13,6 +13,7 @@ const OPTIONS: Fields = {
   vendor: [v.picklist(['intel', 'amd']), '"intel" or "amd"'],
   physicalAddressBits: [v.number(), 'a whole number from 32 to 46'],
   seed: [v.bigint(), 'a bigint'],
+  translate: [v.union([v.boolean(), v.number()]), 'true, false or a whole number from 1 to 1000000'],
   exitOnTaskSwitch: [v.boolean(), 'true or false'],
 };
 

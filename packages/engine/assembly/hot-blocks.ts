@@ -1,0 +1,38 @@
+import { ARENA, ARENA_BYTES, CODE_BASE, TIER_BATCH, TIER_QUEUE, TIER_QUEUED, TIER_THRESHOLD } from "../src/layout";
+import { arenaNext, resetBlocks } from "./code-pages";
+/**
+ * Blocks that have become hot wait in a queue until there are enough of them for a module, or until one of them has run as often again. Then the
+ * second tier (src/translator) takes them all. It fills in, in the first record of each block: +16 u32 function in the table, and +28 u32 the
+ * count at which the block asks next.
+ */
+const NEVER: u32 = 0xffffffff;
+/** Room in the arena that describing the pages of a batch takes at most: it must not be emptied under a running block. */
+const ROOM: u32 = 0x4000;
+
+/** Takes what is in the queue; it is empty then. */
+@external("env", "translate") declare function translate(): void;
+
+/** The block whose first record is `pc` has been entered as often as it was to be. */
+export function becameHot(pc: usize): void {
+  const threshold = load<u32>(TIER_THRESHOLD);
+  let queued = load<u32>(TIER_QUEUED);
+  if (threshold == 0) { store<u32>(pc, NEVER, 28); return; }
+  if (load<u32>(pc, 20) == 0) {
+    const entry = TIER_QUEUE + <usize>(queued << 4);
+    store<u32>(entry, <u32>pc);
+    store<u64>(entry, load<u64>(CODE_BASE), 8);
+    store<u32>(TIER_QUEUED, ++queued);
+    store<u32>(pc, 1, 20); // waits
+    store<u32>(pc, load<u32>(pc, 24) + threshold, 28);
+    if (queued < load<u32>(TIER_BATCH)) return;
+  }
+  if (arenaNext() + ROOM > <u32>(ARENA + ARENA_BYTES)) return; // it will be emptied soon
+  translate();
+}
+
+/** Blocks are counted from now on, or with threshold 0 no more. What is known of code is forgotten. */
+export function setSecondTier(threshold: u32, batch: u32): void {
+  store<u32>(TIER_THRESHOLD, threshold);
+  store<u32>(TIER_BATCH, batch);
+  resetBlocks();
+}

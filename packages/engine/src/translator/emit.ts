@@ -1,0 +1,364 @@
+/** A region as a WebAssembly function: entry, blocks in their structure, control transfers, and the ways out. */
+import { BUDGET, CODE_BASE, RIP, SSE_TRAP, TIER_RETIRED, TLB_BASE } from '../layout.js';
+import { canTranslate, pushValue, stackPointer, translate } from './integer.js';
+import { endsBlock } from './instructions.js';
+import type { Instruction, Row, Size } from './instructions.js';
+import { BASE, FA, FB, FK, FN, FR, FS, LEFT, P, RSP, START, TARGET, V0, V2, WAY } from './locals.js';
+import type { Block, Edge, Region } from './regions.js';
+import { structure } from './structure.js';
+import type { Structure } from './structure.js';
+import { Code, I32, I64, Op } from './wasm.js';
+import type { ImportedFunction } from './wasm.js';
+import { SETTLE_FLAGS } from './flags.js';
+import { Exit, Writer } from './writer.js';
+import type { Setting } from './writer.js';
+
+/** What a region's module imports, in the order of the function indices; all are exports of the processor. */
+export const IMPORTS: readonly ImportedFunction[] = [
+  { name: 'settleFlags', parameters: [I32, I64, I64, I64, I64, I64], results: [] },
+  { name: 'runUnit', parameters: [I32], results: [I32] },
+];
+
+/** Instructions after which a region is left, so that V8 can put optimised code in the place of what is running. */
+const LONGEST_STAY = 100_000;
+const PAGE = 4096;
+/** A jump table from the first to the last target has at most this many places; otherwise targets are compared one by one. */
+const WIDEST_TABLE = 4096;
+const FEWEST_FOR_TABLE = 4;
+
+/** Whether this instruction can be part of a region. */
+export function translatable(setting: Setting): (i: Instruction) => boolean {
+  const w = new Writer(setting);
+  return (i) => canTranslate(w, i);
+}
+
+/** The function of a region: it has no parameters and returns why it was left (run.ts). */
+export function emitRegion(region: Region, setting: Setting): Code {
+  const first = new RegionEmitter(region, setting),
+    code = first.emit();
+  return first.needsAll ? new RegionEmitter(region, setting, first).emit() : code;
+}
+
+/** Where a branch to a block goes: a label that is open. */
+interface Target {
+  block: number;
+  label: number;
+}
+
+class RegionEmitter {
+  private readonly w: Writer;
+  private readonly code: Code;
+  private readonly shape: Structure;
+  private readonly targets: Target[] = [];
+
+  constructor(
+    private readonly region: Region,
+    private readonly setting: Setting,
+    first?: RegionEmitter,
+  ) {
+    this.w = new Writer(setting);
+    this.w.allUsed = first?.w.used ?? 0;
+    this.w.allWritten = first?.w.written ?? 0;
+    this.code = this.w.code;
+    this.shape = structure(
+      region.blocks.map(successorsOf),
+      region.blocks.map(({ targets }) => targets.length > 0),
+    );
+  }
+
+  /** A unit is called that needs to know which registers are in locals: the body must be written again. */
+  get needsAll(): boolean {
+    return this.w.needsAll;
+  }
+
+  emit(): Code {
+    const { w, code, setting } = this;
+    w.far = code.block();
+    w.near = code.block();
+    w.flags.load();
+    this.tree(0);
+    code.op(Op.unreachable).end(); // near
+    code
+      .get(BASE)
+      .get(WAY)
+      .i32(PAGE - 1)
+      .op(Op.i32_and)
+      .op(Op.i64_extend_i32_u)
+      .op(Op.i64_add);
+    if (!setting.long) code.i64(-1, 0).op(Op.i64_and);
+    code.set(TARGET).end(); // far
+    this.leave();
+    const whole = new Code();
+    this.enter(whole);
+    whole.append(code.written());
+    whole.op(Op.end);
+    return whole;
+  }
+
+  /** Refuses if it could not run to its first way out; then loads the state. */
+  private enter(code: Code): void {
+    const { w, setting, region } = this,
+      { state } = setting;
+    code
+      .i32(0)
+      .access(Op.i64_load, state + BUDGET)
+      .tee(V0)
+      .i64(region.instructions)
+      .op(Op.i64_lt_s);
+    code
+      .i32(0)
+      .access(Op.i32_load, state + TLB_BASE)
+      .i32(setting.tlb)
+      .op(Op.i32_ne)
+      .op(Op.i32_or);
+    if (w.vectors)
+      code
+        .i32(0)
+        .access(Op.i32_load, state + SSE_TRAP)
+        .op(Op.i32_or);
+    code.when();
+    code.i32(Exit.REFUSED).op(Op.return).end();
+    code.get(V0).i64(LONGEST_STAY).get(V0).i64(LONGEST_STAY).op(Op.i64_lt_s).op(Op.select);
+    code.op(Op.i32_wrap_i64).tee(START).set(LEFT);
+    code
+      .i32(0)
+      .access(Op.i64_load, state + CODE_BASE)
+      .set(BASE);
+    w.loadRegisters(code, w.used | w.allUsed);
+  }
+
+  /** Behind all ways out: stores the state. */
+  private leave(): void {
+    const { w, code, setting } = this,
+      { state } = setting;
+    w.storeRegisters(code, w.written | w.allWritten);
+    code
+      .i32(0)
+      .get(TARGET)
+      .access(Op.i64_store, state + RIP);
+    // what was retired
+    code.get(START).get(LEFT).op(Op.i32_sub).get(WAY).i32(12).op(Op.i32_shr_u).i32(0xfff).op(Op.i32_and).op(Op.i32_sub);
+    code.op(Op.i64_extend_i32_s).set(V0);
+    code
+      .i32(0)
+      .i32(0)
+      .access(Op.i64_load, state + BUDGET)
+      .get(V0)
+      .op(Op.i64_sub)
+      .access(Op.i64_store, state + BUDGET);
+    if (setting.counting) {
+      code
+        .i32(0)
+        .i32(0)
+        .access(Op.i64_load, state + TIER_RETIRED)
+        .get(V0)
+        .op(Op.i64_add);
+      code.access(Op.i64_store, state + TIER_RETIRED);
+    }
+    code.get(FK).get(FA).get(FB).get(FR).get(FS).get(FN).call(SETTLE_FLAGS);
+    code.get(WAY).i32(24).op(Op.i32_shr_u);
+  }
+
+  // ---------------------------------------------------------------------------------------------- structure
+  /** A block and all that it dominates. */
+  private tree(block: number): void {
+    const { code, shape, targets } = this;
+    if (shape.loops[block] !== true) {
+      this.within(block, shape.joined[block]!);
+      return;
+    }
+    const label = code.loop();
+    targets.push({ block, label });
+    this.within(block, shape.joined[block]!);
+    targets.pop();
+    code.end();
+  }
+  /** The block, in front of the blocks where its ways join again. */
+  private within(block: number, joined: readonly number[]): void {
+    const [last, ...others] = joined;
+    if (last === undefined) {
+      this.block(block);
+      return;
+    }
+    const { code, targets } = this,
+      label = code.block();
+    targets.push({ block: last, label });
+    this.within(block, others);
+    targets.pop();
+    code.end();
+    this.tree(last);
+  }
+
+  private label(block: number): number {
+    const { targets } = this;
+    for (let n = targets.length - 1; n >= 0; n--) if (targets[n]!.block === block) return targets[n]!.label;
+    throw new Error('no way to a block');
+  }
+  /** Whether a branch to the block is a jump to a label that is open. */
+  private isJump(from: number, to: number): boolean {
+    const { order, merges } = this.shape;
+    return order[to]! <= order[from]! || merges[to] === true;
+  }
+  /** Goes along an edge; `at` is its place among the successors. */
+  private follow(from: number, at: number, edge: Edge): void {
+    const to = this.shape.successors[from]![at]!;
+    if (to < 0) this.w.leaveFor(edge.to);
+    else if (this.isJump(from, to)) this.code.br(this.label(to));
+    else this.tree(to);
+  }
+
+  // ---------------------------------------------------------------------------------------------- blocks
+  private block(number: number): void {
+    const { w, code, shape, region } = this,
+      block = region.blocks[number]!,
+      count = block.instructions.length;
+    const alone = shape.merges[number] !== true && shape.loops[number] !== true && number !== 0;
+    if (!alone && number !== 0) w.flags.forget();
+    if (shape.loops[number] === true) {
+      if (number === 0) w.flags.forget();
+      code.get(LEFT).i32(region.instructions).op(Op.i32_lt_s).when();
+      w.leaveFor(block.offset);
+      code.end();
+    }
+    if (count > 0) code.get(LEFT).i32(count).op(Op.i32_sub).set(LEFT);
+    block.instructions.forEach((i, n) => {
+      w.begin(i.offset, count - n);
+      const row = i.row!;
+      if (n === count - 1 && this.transfers(number, block, i, row)) return;
+      translate(w, i, row);
+    });
+    const { next } = block;
+    const last = block.instructions[count - 1];
+    if (next !== undefined && (last === undefined || !endsBlock(last.row!))) {
+      if (block.stops) w.leaveFor(block.end, Exit.INTERPRET);
+      else this.follow(number, 0, next);
+    }
+  }
+
+  /** Translates an instruction that ends a block; false: it is another. */
+  private transfers(number: number, block: Block, i: Instruction, row: Row): boolean {
+    const { w } = this;
+    switch (row.kind) {
+      case 'jump-if':
+        this.branch(number, block, row.condition);
+        return true;
+      case 'jump':
+        this.follow(number, 0, block.taken!);
+        return true;
+      case 'call':
+        pushValue(w, row.size, () => this.returnAddress(i, row.size));
+        this.follow(number, 0, block.taken!);
+        return true;
+      case 'call-to':
+        this.target(i, row.form, row.size);
+        pushValue(w, row.size, () => this.returnAddress(i, row.size));
+        w.leaveForTarget();
+        return true;
+      case 'jump-to':
+        this.target(i, row.form, row.size);
+        this.dispatch(number, block);
+        return true;
+      case 'return':
+        stackPointer(w, 0);
+        w.check(row.size >>> 3, false, P);
+        this.loadTarget(row.size);
+        stackPointer(w, (row.size >>> 3) + (i.immediate & 0xffff));
+        w.setWhole(RSP);
+        this.dispatch(number, block);
+        return true;
+      default:
+        return false;
+    }
+  }
+
+  private branch(number: number, block: Block, condition: number): void {
+    const { w, code, shape } = this,
+      [taken, next] = shape.successors[number]!;
+    w.flags.condition(condition);
+    if (taken! >= 0 && this.isJump(number, taken!)) code.brIf(this.label(taken!));
+    else if (next! >= 0 && this.isJump(number, next!)) {
+      code.op(Op.i32_eqz).brIf(this.label(next!));
+      this.follow(number, 0, block.taken!);
+      return;
+    } else {
+      const recall = w.flags.remember();
+      code.when();
+      this.follow(number, 0, block.taken!);
+      code.end();
+      recall();
+    }
+    this.follow(number, 1, block.next!);
+  }
+
+  private returnAddress(i: Instruction, size: Size): void {
+    this.w.ripAt(i.offset + i.length);
+    if (size === 32) this.code.op(Op.i32_wrap_i64);
+  }
+  /** TARGET becomes the operand of an indirect jump or call. */
+  private target(i: Instruction, form: string, size: Size): void {
+    const { w, code } = this;
+    if (form === 'M') {
+      w.address(i);
+      w.check(size >>> 3, false, P);
+      this.loadTarget(size);
+      return;
+    }
+    w.read(i.reg, size);
+    if (size === 32) code.op(Op.i64_extend_i32_u);
+    code.set(TARGET);
+    this.checkTarget(size);
+  }
+  private loadTarget(size: Size): void {
+    this.w.load(size, P);
+    if (size === 32) this.code.op(Op.i64_extend_i32_u);
+    this.code.set(TARGET);
+    this.checkTarget(size);
+  }
+  /** A target that is not canonical is the interpreter's; with five levels of tables it looks at some more than it must. */
+  private checkTarget(size: Size): void {
+    if (size !== 64) return;
+    this.code.get(TARGET).i64(16).op(Op.i64_shl).i64(16).op(Op.i64_shr_s).get(TARGET).op(Op.i64_ne);
+    this.w.leaveIf();
+  }
+
+  /** Goes to TARGET: to one of the block's targets, or out. */
+  private dispatch(number: number, block: Block): void {
+    const { w, code, shape } = this,
+      here = block.targets
+        .map(({ to }, n) => ({ to, block: shape.successors[number]![n]! }))
+        .filter((edge) => edge.block >= 0)
+        .sort((a, b) => a.to - b.to);
+    if (here.length === 0) {
+      w.leaveForTarget();
+      return;
+    }
+    const out = code.block(),
+      first = here[0]!.to,
+      last = here[here.length - 1]!.to;
+    code.get(TARGET).get(BASE).op(Op.i64_sub);
+    if (!this.setting.long) code.i64(-1, 0).op(Op.i64_and);
+    code.set(V2);
+    if (here.length < FEWEST_FOR_TABLE || last - first >= WIDEST_TABLE) {
+      for (const edge of here) code.get(V2).i64(edge.to).op(Op.i64_eq).brIf(this.label(edge.block));
+    } else {
+      code
+        .get(V2)
+        .i64(first)
+        .op(Op.i64_sub)
+        .tee(V2)
+        .i64(last - first)
+        .op(Op.i64_gt_u)
+        .brIf(out);
+      const places = new Array<number>(last - first + 1).fill(out);
+      for (const edge of here) places[edge.to - first] = this.label(edge.block);
+      code.get(V2).op(Op.i32_wrap_i64).brTable(places, out);
+    }
+    code.end();
+    w.leaveForTarget();
+  }
+}
+
+/** Numbers of the blocks behind a block, in the order of its edges: taken, next, targets; -1 outside. */
+function successorsOf({ taken, next, targets }: Block): number[] {
+  return [taken, next, ...targets].filter((edge) => edge !== undefined).map(({ block }) => block);
+}

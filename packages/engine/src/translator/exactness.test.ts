@@ -1,0 +1,129 @@
+/** Translated code does what the interpreter does: registers, flags, memory and count of instructions, at every place where the guest is left. */
+import { ExitReason, VmcsField } from '@visorkit/x86';
+import { describe, expect, it } from 'vitest';
+import { Engine } from '../engine.js';
+import { ENTER_DEADLINE } from '../vmcs-layout.js';
+import { YMM } from '../layout.js';
+import { writeIdentityTables, writeValidVmcs } from '../testing.js';
+import { OWN_STATE, writeControls } from '../vmcs-setup.js';
+import { randomFrom, randomProgram } from './random-program.js';
+import type { ProgramOptions, Random } from './random-program.js';
+
+const CODE = 0x1_0000;
+const DATA = 0x3_0000;
+const STACK = 0x5_0800;
+const MEMORY = 4 << 20;
+
+async function machine(bits: 32 | 64, threshold: number): Promise<Engine> {
+  const engine = await Engine.create({
+    memoryBytes: MEMORY,
+    ...(threshold === 0 ? {} : { translate: { threshold, batch: threshold === 1 ? 1 : 3, counting: true } }),
+  });
+  writeIdentityTables(engine);
+  writeValidVmcs(engine);
+  engine.vmcs.write32(VmcsField.EXCEPTION_BITMAP, 0xffff_ffff);
+  engine.cr4 = 0x620n; // PAE, OSFXSR, OSXMMEXCPT
+  if (bits === 32) {
+    // pages of 4 MiB
+    for (let n = 0; n < 4; n++) engine.memory.writeU32(0x8000 + n * 4, (n * 0x40_0000) | 0x87);
+    writeControls(engine.vmcs, 'entry', OWN_STATE.entry);
+    engine.setSegment(1, { selector: 0x08, base: 0n, limit: 0xffff_ffff, accessRights: 0xc09b });
+    engine.cr4 = 0x610n;
+    engine.efer = 0n;
+    engine.cr3 = 0x8000n;
+  }
+  return engine;
+}
+
+/** Everything that a program can see or change. */
+function stateOf(engine: Engine, reason: number): unknown {
+  const registers = Array.from({ length: 16 }, (_, n) => engine.getRegister(n).toString(16));
+  return {
+    reason,
+    registers,
+    rip: engine.rip.toString(16),
+    flags: engine.rflags.toString(16),
+    retired: engine.retired,
+    fault: reason === ExitReason.EXCEPTION_NMI ? engine.vmcs.read32(VmcsField.EXIT_INTERRUPTION_INFO) : 0,
+    vectors: Buffer.from(engine.bytes.subarray(YMM, YMM + 16 * 32)).toString('hex'),
+  };
+}
+const memoryOf = (engine: Engine): string =>
+  [CODE, DATA, DATA + 0x1000, STACK - 0x800]
+    .map((gpa) => Buffer.from(engine.memory.read(gpa, 0x1000)).toString('hex'))
+    .join('\n');
+
+function prepare(engine: Engine, program: Uint8Array, random: Random): void {
+  engine.memory.write(CODE, program);
+  const data = Uint8Array.from({ length: 0x2000 }, () => random(256));
+  engine.memory.write(DATA, data);
+  for (let n = 0; n < 16; n++) {
+    const low = BigInt(random(0x1_0000_0000)),
+      high = BigInt(random(0x1_0000_0000));
+    engine.setRegister(n, engine.efer === 0n ? low : (high << 32n) | low);
+  }
+  engine.bytes.set(
+    Uint8Array.from({ length: 512 }, () => random(256)),
+    YMM,
+  );
+  engine.setRegister(3, BigInt(DATA));
+  engine.setRegister(4, BigInt(STACK));
+  engine.rip = BigInt(CODE);
+  engine.rflags = 2;
+}
+
+/** Runs a program on both, in pieces, and compares at the end of each. */
+function compare(plain: Engine, translated: Engine, seed: number, options: Omit<ProgramOptions, 'code'>): number {
+  const program = randomProgram(randomFrom(seed), { ...options, code: CODE });
+  for (const engine of [plain, translated]) prepare(engine, program, randomFrom(seed + 1));
+  const random = randomFrom(seed + 2),
+    before = Number(translated.longs[0x2540 >>> 3]);
+  const start = plain.retired - translated.retired;
+  for (let piece = 0; piece < 25; piece++) {
+    const length = random(4) === 0 ? 1 + random(20) : 50 + random(3000);
+    plain.setDeadline(plain.retired + length);
+    translated.setDeadline(translated.retired + length);
+    const [a, b] = [plain.enter(), translated.enter()];
+    const expected = stateOf(plain, a),
+      seen = stateOf(translated, b) as { retired: number };
+    seen.retired += start;
+    if (JSON.stringify(expected) !== JSON.stringify(seen)) {
+      expect({ seed, piece, program: Buffer.from(program).toString('hex'), ...(seen as object) }).toEqual({
+        seed,
+        piece,
+        program: Buffer.from(program).toString('hex'),
+        ...(expected as object),
+      });
+    }
+    if (a === ExitReason.CPUID) {
+      for (const engine of [plain, translated]) engine.rip += 2n;
+    } else if (a !== ENTER_DEADLINE) break;
+  }
+  if (memoryOf(plain) !== memoryOf(translated))
+    expect.fail(`memory differs: seed ${seed}, ${Buffer.from(program).toString('hex')}`);
+  return Number(translated.longs[0x2540 >>> 3]) - before;
+}
+
+const PROGRAMS = Number(process.env.VISORKIT_PROGRAMS ?? 60);
+const FIRST_SEED = Number(process.env.VISORKIT_SEED ?? 1);
+
+describe.each([
+  { bits: 64 as const, threshold: 1 },
+  { bits: 64 as const, threshold: 50 },
+  { bits: 32 as const, threshold: 1 },
+  { bits: 32 as const, threshold: 50 },
+])('$bits-bit programs at threshold $threshold', ({ bits, threshold }) => {
+  it.each([
+    ['of integer instructions', {}],
+    ['that fault and change themselves', { rough: true }],
+    ['with vectors', { vectors: true, rough: true }],
+  ])('%s', { timeout: 300_000 }, async (_, options) => {
+    const plain = await machine(bits, 0),
+      translated = await machine(bits, threshold);
+    let retired = 0;
+    for (let n = 0; n < PROGRAMS; n++)
+      retired += compare(plain, translated, FIRST_SEED * 1_000_003 + n * 17, { bits, ...options });
+    expect(retired).toBeGreaterThan(PROGRAMS * 10); // translated code has really run
+    expect(translated.translator!.figures.regions).toBeGreaterThan(PROGRAMS / 2);
+  });
+});

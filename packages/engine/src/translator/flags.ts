@@ -1,0 +1,305 @@
+/**
+ * Arithmetic flags in translated code: what made them, with its operands, in locals. Conditions are made from them where it is known what made
+ * them; anything else, and every way out of a region, has the processor put them into their lazy form (assembly/flag-kinds.ts, whose numbers these
+ * are).
+ */
+import { LF_AUX, LF_RESULT } from '../layout.js';
+import type { Size } from './instructions.js';
+import { FA, FB, FK, FN, FR, FS } from './locals.js';
+import { Op } from './wasm.js';
+import type { Code } from './wasm.js';
+
+/** What made all flags. */
+export const Made = { EXACT: 0, ADD: 1, SUB: 2, LOGIC: 3, INC: 4, DEC: 5, SHL: 6, SHR: 7, SAR: 8, MUL: 9 } as const;
+/** What has changed some of them since. */
+export const Then = { NOTHING: 0, ROL: 1, ROR: 2, CARRY: 3, SHL_CL: 4, SHR_CL: 5, SAR_CL: 6 } as const;
+
+/** Function index of settleFlags among the imports. */
+export const SETTLE_FLAGS = 0;
+
+const SIZE_CODES: Record<Size, number> = { 8: 0, 16: 1, 32: 2, 64: 3 };
+
+export class Flags {
+  /** False where several ways with different flags meet: FK says then what they are. */
+  private known = false;
+  private made: number = Made.EXACT;
+  private size: Size = 64;
+  private after: number = Then.NOTHING;
+  private afterSize: Size = 64;
+  /** ADD or SUB without a carry in. */
+  private plain = false;
+  /** The count of `after` may be 0. */
+  private conditional = false;
+
+  constructor(
+    private readonly code: Code,
+    private readonly state: number,
+  ) {}
+
+  /** Nothing is known any more: code that can be reached in several ways begins. */
+  forget(): void {
+    this.known = false;
+  }
+  /** Which knowledge there is, to be put back with {@link recall} where the same way goes on. */
+  remember(): () => void {
+    const { known, made, size, after, afterSize, plain, conditional } = this;
+    return () => Object.assign(this, { known, made, size, after, afterSize, plain, conditional });
+  }
+
+  /** FA, FB and FR, as far as `made` has them, are set by the caller. */
+  set(made: number, size: Size, plain = true): void {
+    this.known = true;
+    this.made = made;
+    this.size = size;
+    this.after = Then.NOTHING;
+    this.plain = plain;
+    this.tell();
+  }
+  /** Flags of a comparison of numbers, as assembly/simd/float.ts has them, from what pushes 1 for equal and for less. */
+  setCompared(equal: () => void, less: () => void): void {
+    const { code } = this;
+    code.i64(0).i64(1);
+    equal();
+    code.op(Op.select).set(FR);
+    code
+      .i64(0x100)
+      .i64(0xc000_0000 | 0, 0)
+      .i64(0);
+    less();
+    code.op(Op.select);
+    equal();
+    code.op(Op.select).set(FA);
+    this.set(Made.EXACT, 64);
+  }
+  /** To be called before FS and FN are set for `after`: flags as they are must be expressible below it. */
+  prepare(after: number): void {
+    const replaces =
+      this.after !== Then.SHL_CL && this.after !== Then.SHR_CL && this.after !== Then.SAR_CL && !this.conditional;
+    const fits =
+      this.known && (this.after === Then.NOTHING || (replaces && (after === Then.ROL || after === Then.ROR)));
+    if (!fits) this.makeExact();
+  }
+  setThen(after: number, size: Size, conditional: boolean): void {
+    this.after = after;
+    this.afterSize = size;
+    this.conditional = conditional;
+    this.tell();
+  }
+  private tell(): void {
+    const kind = SIZE_CODES[this.size] | (this.made << 2) | (SIZE_CODES[this.afterSize] << 8) | (this.after << 10);
+    this.code.i32(kind).set(FK);
+  }
+
+  /** Puts the flags of this place into the processor's state. */
+  settle(): void {
+    this.code.get(FK).get(FA).get(FB).get(FR).get(FS).get(FN).call(SETTLE_FLAGS);
+  }
+  /** Takes the flags from the processor's state. */
+  load(): void {
+    const { code, state } = this;
+    code
+      .i32(0)
+      .access(Op.i64_load, state + LF_RESULT)
+      .set(FR);
+    code
+      .i32(0)
+      .access(Op.i64_load32_u, state + LF_AUX)
+      .set(FA);
+    this.set(Made.EXACT, 64);
+  }
+  makeExact(): void {
+    if (this.known && this.made === Made.EXACT && this.after === Then.NOTHING) return;
+    this.settle();
+    this.load();
+  }
+
+  /** Pushes 1 (i32) if the condition, numbered as in Jcc, holds, else 0. */
+  condition(number: number): void {
+    const { code } = this,
+      kind = number >>> 1;
+    if (!this.known || (this.after !== Then.NOTHING && (this.conditional || this.after === Then.CARRY)))
+      this.makeExact();
+    if (this.after !== Then.NOTHING && kind !== 1 && kind !== 2 && kind !== 4 && kind !== 5) this.makeExact();
+    if (this.made === Made.SUB && this.plain && this.after === Then.NOTHING && compared[kind] !== undefined) {
+      this.compare(compared[kind]!);
+    } else if (kind === 0) this.of();
+    else if (kind === 1) this.cf();
+    else if (kind === 2) this.zf();
+    else if (kind === 3) {
+      if (this.made === Made.LOGIC) this.zf();
+      else {
+        this.prepareBoth();
+        this.cf();
+        this.zf();
+        code.op(Op.i32_or);
+      }
+    } else if (kind === 4) this.sf();
+    else if (kind === 5) this.pf();
+    else if (this.made === Made.LOGIC)
+      code
+        .get(FR)
+        .i64(0)
+        .op(kind === 6 ? Op.i64_lt_s : Op.i64_le_s);
+    else {
+      this.prepareBoth();
+      this.sf();
+      this.of();
+      code.op(Op.i32_xor);
+      if (kind === 7) {
+        this.zf();
+        code.op(Op.i32_or);
+      }
+    }
+    if ((number & 1) !== 0) code.op(Op.i32_eqz);
+  }
+  /** CF or OF of some operations needs the processor's help, which must not come between two parts of a condition. */
+  private prepareBoth(): void {
+    if (this.made === Made.MUL || this.made === Made.SHR) this.makeExact();
+  }
+
+  /** Of a plain SUB: the operands compared. */
+  private compare({ op, signed, narrow }: { op: Op; signed: boolean; narrow?: Op }): void {
+    const { code, size } = this;
+    for (const operand of [FA, FB]) {
+      code.get(operand);
+      if (!signed) continue;
+      if (size === 32) code.op(Op.i32_wrap_i64);
+      else if (size !== 64) code.op(size === 8 ? Op.i64_extend8_s : Op.i64_extend16_s);
+    }
+    code.op(signed && size === 32 ? narrow! : op);
+  }
+
+  /** Pushes CF as an i32. */
+  carry(): void {
+    if (!this.known || (this.after !== Then.NOTHING && this.conditional)) this.makeExact();
+    this.cf();
+  }
+  private cf(): void {
+    const { code, size } = this;
+    if (this.after === Then.CARRY) {
+      code.get(FS).op(Op.i32_wrap_i64);
+      return;
+    }
+    if (this.after === Then.ROL || this.after === Then.ROR) {
+      this.bitOf(FS, this.after === Then.ROL ? 0 : this.afterSize - 1);
+      return;
+    }
+    switch (this.made) {
+      case Made.EXACT:
+        code.get(FA).op(Op.i32_wrap_i64).i32(31).op(Op.i32_shr_u);
+        return;
+      case Made.ADD:
+        if (this.plain && size === 64) code.get(FR).get(FA).op(Op.i64_lt_u);
+        else if (this.plain) code.get(FA).get(FB).op(Op.i64_add).i64(size).op(Op.i64_shr_u).op(Op.i32_wrap_i64);
+        else {
+          code.get(FA).get(FB).op(Op.i64_and).get(FA).get(FB).op(Op.i64_or).get(FR).i64(-1).op(Op.i64_xor);
+          code.op(Op.i64_and).op(Op.i64_or);
+          this.topBit();
+        }
+        return;
+      case Made.SUB:
+        if (this.plain) code.get(FA).get(FB).op(Op.i64_lt_u);
+        else {
+          code.get(FA).i64(-1).op(Op.i64_xor).get(FB).op(Op.i64_and);
+          code.get(FA).i64(-1).op(Op.i64_xor).get(FB).op(Op.i64_or).get(FR).op(Op.i64_and).op(Op.i64_or);
+          this.topBit();
+        }
+        return;
+      case Made.LOGIC:
+        code.i32(0);
+        return;
+      case Made.INC:
+      case Made.DEC:
+        code.get(FA).op(Op.i32_wrap_i64);
+        return;
+      case Made.SHL:
+        code.get(FA).i64(size).get(FB).op(Op.i64_sub).op(Op.i64_shr_u).op(Op.i32_wrap_i64).i32(1).op(Op.i32_and);
+        return;
+      case Made.SHR:
+      case Made.SAR:
+        code.get(FA);
+        if (this.made === Made.SAR && size === 32) code.op(Op.i64_extend32_s);
+        code
+          .get(FB)
+          .i64(1)
+          .op(Op.i64_sub)
+          .op(this.made === Made.SAR ? Op.i64_shr_s : Op.i64_shr_u);
+        code.op(Op.i32_wrap_i64).i32(1).op(Op.i32_and);
+        return;
+      default:
+        this.makeExact();
+        this.cf();
+    }
+  }
+  private of(): void {
+    const { code, size } = this;
+    switch (this.made) {
+      case Made.EXACT:
+        code.get(FA).i64(1).op(Op.i64_shl).get(FA).op(Op.i64_xor).op(Op.i32_wrap_i64).i32(31).op(Op.i32_shr_u);
+        return;
+      case Made.ADD:
+        code.get(FA).get(FR).op(Op.i64_xor).get(FB).get(FR).op(Op.i64_xor).op(Op.i64_and);
+        this.topBit();
+        return;
+      case Made.SUB:
+        code.get(FA).get(FB).op(Op.i64_xor).get(FA).get(FR).op(Op.i64_xor).op(Op.i64_and);
+        this.topBit();
+        return;
+      case Made.LOGIC:
+      case Made.SAR:
+        code.i32(0);
+        return;
+      case Made.INC:
+      case Made.DEC: {
+        code.get(FR);
+        if (size === 64) code.i64(this.made === Made.INC ? 0 : -1, this.made === Made.INC ? -0x8000_0000 : 0x7fff_ffff);
+        else code.i64(this.made === Made.INC ? -(2 ** (size - 1)) : 2 ** (size - 1) - 1);
+        code.op(Op.i64_eq);
+        return;
+      }
+      case Made.SHL:
+        this.cf();
+        this.sf();
+        code.op(Op.i32_xor);
+        return;
+      default:
+        this.makeExact();
+        this.of();
+    }
+  }
+  private zf(): void {
+    this.code.get(FR).op(Op.i64_eqz);
+  }
+  private sf(): void {
+    const { code } = this;
+    code.get(FR).i64(0).op(Op.i64_lt_s);
+    if (this.made === Made.EXACT) code.get(FA).op(Op.i32_wrap_i64).i32(1).op(Op.i32_and).op(Op.i32_xor);
+  }
+  private pf(): void {
+    const { code } = this;
+    code.get(FR).op(Op.i32_wrap_i64);
+    if (this.made === Made.EXACT) code.get(FA).op(Op.i32_wrap_i64).i32(8).op(Op.i32_shr_u).op(Op.i32_xor);
+    code.i32(0xff).op(Op.i32_and).op(Op.i32_popcnt).i32(1).op(Op.i32_and).op(Op.i32_eqz);
+  }
+  /** The top bit of an i64 of this size, as an i32. */
+  private topBit(): void {
+    this.code
+      .i64(this.size - 1)
+      .op(Op.i64_shr_u)
+      .op(Op.i32_wrap_i64)
+      .i32(1)
+      .op(Op.i32_and);
+  }
+  private bitOf(local: number, bit: number): void {
+    this.code.get(local).i64(bit).op(Op.i64_shr_u).op(Op.i32_wrap_i64).i32(1).op(Op.i32_and);
+  }
+}
+
+/** Conditions (without their lowest bit) that are comparisons of the operands of a SUB. */
+const compared: Partial<Record<number, { op: Op; signed: boolean; narrow?: Op }>> = {
+  1: { op: Op.i64_lt_u, signed: false },
+  2: { op: Op.i64_eq, signed: false },
+  3: { op: Op.i64_le_u, signed: false },
+  6: { op: Op.i64_lt_s, signed: true, narrow: Op.i32_lt_s },
+  7: { op: Op.i64_le_s, signed: true, narrow: Op.i32_le_s },
+};

@@ -1,0 +1,222 @@
+/**
+ * What the interpreter's handlers are to the translator: each name (scripts/dispatch/) is one row of {@link describe}, with its operands, its size in
+ * bits, whether it can fault and whether it ends a block. A handler without a row is left to the interpreter.
+ */
+
+/** Where operands are. R: register ModRM.reg, then r/m; M: memory; I: immediate. The first is the destination. */
+export type Form = 'RR' | 'RM' | 'MR' | 'RI' | 'MI' | 'R' | 'M' | 'I';
+export type Arithmetic = 'ADD' | 'OR' | 'ADC' | 'SBB' | 'AND' | 'SUB' | 'XOR' | 'CMP' | 'TEST';
+export type Unary = 'INC' | 'DEC' | 'NEG' | 'NOT';
+export type Shift = 'SHL' | 'SHR' | 'SAR' | 'ROL' | 'ROR';
+export type Plain = 'NOP' | 'CWDE' | 'CDQE' | 'CDQ' | 'CQO' | 'XCHG';
+
+/** Units of the interpreter that translated code calls. */
+export type Unit = 'STRING' | 'SYSTEM' | 'X87' | 'STATE' | 'SIMD';
+
+/** 8, 16, 32 or 64. */
+export type Size = 8 | 16 | 32 | 64;
+
+export type Row =
+  | { kind: 'arithmetic'; operation: Arithmetic; form: Form; size: Size }
+  | { kind: 'move'; form: Form; size: Size }
+  | { kind: 'extend'; signed: boolean; form: Form; size: Size; from: Size }
+  | { kind: 'lea'; size: Size }
+  | { kind: 'unary'; operation: Unary; form: Form; size: Size }
+  | { kind: 'shift'; operation: Shift; byCl: boolean; size: Size }
+  | { kind: 'multiply'; form: Form | 'RRI'; size: Size }
+  | { kind: 'set'; condition: number }
+  | { kind: 'conditional-move'; condition: number; size: Size }
+  | { kind: 'plain'; operation: Plain }
+  | { kind: 'push'; form: Form; size: Size }
+  | { kind: 'pop'; form: Form; size: Size }
+  | { kind: 'jump-if'; condition: number }
+  | { kind: 'jump' }
+  | { kind: 'jump-to'; form: Form; size: Size }
+  | { kind: 'call'; size: Size }
+  | { kind: 'call-to'; form: Form; size: Size }
+  | { kind: 'return'; size: Size }
+  /** By its number in the integer unit (assembly/integer/ops.ts). */
+  | { kind: 'integer' }
+  /** Left to its unit of the interpreter. */
+  | { kind: 'unit'; unit: Unit }
+  /** `name` without VX_ or VM_. */
+  | { kind: 'vector'; name: string; memory: boolean }
+  | { kind: 'scalar'; operation: string };
+
+const PATTERNS: readonly [RegExp, (match: RegExpExecArray) => Row][] = [
+  [
+    /^(RR|RM|MR|RI|MI)_(ADD|OR|ADC|SBB|AND|SUB|XOR|CMP)(8|16|32|64)$/,
+    ([, form, operation, bits]) => ({
+      kind: 'arithmetic',
+      operation: operation as Arithmetic,
+      form: form as Form,
+      size: size(bits),
+    }),
+  ],
+  [
+    /^TEST_(RR|MR|RI|MI)(8|16|32|64)$/,
+    ([, form, bits]) => ({ kind: 'arithmetic', operation: 'TEST', form: form as Form, size: size(bits) }),
+  ],
+  [/^MOV_(RR|RM|MR|RI|MI)(8|16|32|64)$/, ([, form, bits]) => ({ kind: 'move', form: form as Form, size: size(bits) })],
+  [
+    /^MOV(S|Z)X_R(16|32|64)_(R|M)(8|16|32)$/,
+    ([, sign, to, from, bits]) => ({
+      kind: 'extend',
+      signed: sign === 'S',
+      form: from === 'R' ? 'RR' : 'RM',
+      size: size(to),
+      from: size(bits),
+    }),
+  ],
+  [/^LEA(16|32|64)(?:_SIMPLE|_FULL)?$/, ([, bits]) => ({ kind: 'lea', size: size(bits) })],
+  [
+    /^(INC|DEC|NEG|NOT)_(R|M)(8|16|32|64)$/,
+    ([, operation, form, bits]) => ({
+      kind: 'unary',
+      operation: operation as Unary,
+      form: form as Form,
+      size: size(bits),
+    }),
+  ],
+  [
+    /^(SHL|SHR|SAR|ROL|ROR)_(RI|RCL)(32|64)$/,
+    ([, operation, count, bits]) => ({
+      kind: 'shift',
+      operation: operation as Shift,
+      byCl: count === 'RCL',
+      size: size(bits),
+    }),
+  ],
+  [/^IMUL_(RR|RM|RRI)(32|64)$/, ([, form, bits]) => ({ kind: 'multiply', form: form as 'RR', size: size(bits) })],
+  [/^SETCC(\d+)$/, ([, condition]) => ({ kind: 'set', condition: Number(condition) })],
+  [
+    /^CMOV(\d+)_R(32|64)$/,
+    ([, condition, bits]) => ({ kind: 'conditional-move', condition: Number(condition), size: size(bits) }),
+  ],
+  [/^(NOP|CWDE|CDQE|CDQ|CQO)$/, ([, operation]) => ({ kind: 'plain', operation: operation as Plain })],
+  [/^XCHG_RR64$/, () => ({ kind: 'plain', operation: 'XCHG' })],
+  [/^PUSH(32|64)_(R|M|I)$/, ([, bits, form]) => ({ kind: 'push', form: form as Form, size: size(bits) })],
+  [/^POP(32|64)_(R)$/, ([, bits, form]) => ({ kind: 'pop', form: form as Form, size: size(bits) })],
+  [/^JCC(\d+)$/, ([, condition]) => ({ kind: 'jump-if', condition: Number(condition) })],
+  [/^JMP$/, () => ({ kind: 'jump' })],
+  [/^JMP(32|64)_(R|M)$/, ([, bits, form]) => ({ kind: 'jump-to', form: form as Form, size: size(bits) })],
+  [/^CALL(32|64)$/, ([, bits]) => ({ kind: 'call', size: size(bits) })],
+  [/^CALL(32|64)_(R|M)$/, ([, bits, form]) => ({ kind: 'call-to', form: form as Form, size: size(bits) })],
+  [/^RET(32|64)$/, ([, bits]) => ({ kind: 'return', size: size(bits) })],
+  [/^INTEGER$/, () => ({ kind: 'integer' })],
+  [/^(STRING|SYSTEM|X87|STATE|SIMD)$/, ([, unit]) => ({ kind: 'unit', unit: unit as Unit })],
+  [/^V(X|M)_(\w+)$/, ([, operand, name]) => ({ kind: 'vector', name: name!, memory: operand === 'M' })],
+  [/^V_(ADD|SUB|MUL|DIV)SD$/, ([, operation]) => ({ kind: 'scalar', operation: operation! })],
+];
+
+function size(bits: string | undefined): Size {
+  return Number(bits) as Size;
+}
+
+/** The row of a handler's name; undefined: left to the interpreter. */
+export function describe(name: string): Row | undefined {
+  for (const [pattern, row] of PATTERNS) {
+    const match = pattern.exec(name);
+    if (match !== null) return row(match);
+  }
+  return undefined;
+}
+
+const ENDING = new Set<Row['kind']>(['jump-if', 'jump', 'jump-to', 'call', 'call-to', 'return']);
+/** Whether code does not simply go on behind it. */
+export function endsBlock(row: Row): boolean {
+  return ENDING.has(row.kind);
+}
+
+/** Fields of a decoded record (assembly/record.ts), and the row of its handler. */
+export interface Instruction {
+  /** Undefined: only the interpreter knows it. */
+  row: Row | undefined;
+  /** It ends a block of the interpreter. */
+  ends: boolean;
+  /** In the page. */
+  offset: number;
+  length: number;
+  /** Byte offsets from REGS; AH to BH are those of RAX to RBX plus 1. */
+  reg: number;
+  rm: number;
+  /** The same for the address; 0x80 none, 0x88 what RIP-relative addresses begin with. */
+  base: number;
+  index: number;
+  scale: number;
+  /** The offset is cut to 16 bits. */
+  short: boolean;
+  /** AM_ of record.ts. */
+  addressMode: number;
+  /** Whose base is added. */
+  baseSegment: number;
+  segment: number;
+  /** The segment is one of those that flat 32-bit code has flat (ES, SS, DS). */
+  flat: boolean;
+  /** Operand size in bytes. */
+  size: number;
+  prefixes: number;
+  displacement: number;
+  modrm: number;
+  regNumber: number;
+  rmNumber: number;
+  /** Low and high half. */
+  immediate: number;
+  immediateHigh: number;
+  /** Where a direct branch goes: offset from the page's first byte. */
+  target: number;
+  /** Number of the instruction in its unit. */
+  unit: number;
+  /** The record itself, and where a copy of it lies for the unit that is called; 0 nowhere. */
+  bytes: Uint8Array;
+  record: number;
+}
+
+export const AM_SIMPLE = 0;
+export const AM_FULL = 1;
+export const AM_SHORT = 2;
+export const AM_CHECKED = 3;
+export const AM_REGISTER = 4;
+export const P_REP = 1;
+export const P_REPNE = 2;
+const CUT16 = 0x80;
+
+/** Reads the record at `address`. `rows` are those of the handlers by number. */
+export function readRecord(
+  bytes: Uint8Array,
+  address: number,
+  rows: readonly (Row | undefined)[],
+  ends: boolean,
+): Instruction {
+  const record = bytes.slice(address, address + 32),
+    view = new DataView(record.buffer);
+  const at = (offset: number): number => record[offset]!;
+  return {
+    row: rows[view.getUint16(0, true)],
+    ends,
+    offset: view.getUint16(2, true),
+    length: at(4),
+    reg: at(6),
+    rm: at(7),
+    base: at(8),
+    index: at(9),
+    scale: at(10) & 3,
+    short: (at(10) & CUT16) !== 0,
+    addressMode: at(11),
+    baseSegment: at(12),
+    segment: at(13),
+    flat: at(13) === 0 || at(13) === 2 || at(13) === 3,
+    size: at(14),
+    prefixes: at(15),
+    displacement: view.getInt32(16, true),
+    modrm: at(20),
+    regNumber: at(21),
+    rmNumber: at(22),
+    immediate: view.getInt32(24, true),
+    immediateHigh: view.getInt32(28, true),
+    target: view.getInt32(28, true) * 2 ** 32 + view.getUint32(24, true),
+    unit: view.getUint16(28, true),
+    bytes: record,
+    record: 0,
+  };
+}

@@ -1,0 +1,580 @@
+/**
+ * Instructions of the integer unit that are translated in line: those that profiles show. The others are called (units.ts). Their numbers and
+ * meanings: assembly/integer/.
+ */
+import { EFLAGS } from '../layout.js';
+import { Made, Then } from './flags.js';
+import { AM_REGISTER } from './instructions.js';
+import type { Instruction, Size } from './instructions.js';
+import { FA, FB, FN, FR, FS, P, RSP, V0, V1, V2, V3, W0 } from './locals.js';
+import { Op } from './wasm.js';
+import type { Writer } from './writer.js';
+
+/** Numbers in assembly/integer/ops.ts. */
+export const Integer = {
+  IMUL1: 15,
+  IMUL3: 17,
+  MUL: 18,
+  DIV: 19,
+  IDIV: 20,
+  XCHG: 21,
+  XADD: 22,
+  CMPXCHG: 23,
+  CBW: 26,
+  CWD: 27,
+  SHIFT_I: 30,
+  SHLD_I: 32,
+  SHRD_I: 34,
+  LEAVE: 41,
+  CMC: 46,
+  CLC: 47,
+  STC: 48,
+  CLD: 49,
+  STD: 50,
+  BT: 53,
+  BTC: 56,
+  BT_I: 57,
+  BTC_I: 60,
+  BSF: 61,
+  BSR: 62,
+  TZCNT: 63,
+  BSWAP: 66,
+  CMOV: 67,
+  SETCC_M: 68,
+} as const;
+
+const RAX = 0;
+const RDX = 2;
+const RBP = 5;
+const DIRECTION = 1 << 10;
+
+/** Translates the instruction; false: it is not one of those. Nothing has been written then. */
+export function translateInteger(w: Writer, i: Instruction): boolean {
+  const size = (i.size * 8) as Size,
+    register = i.addressMode === AM_REGISTER;
+  if (!register && usesOperand(i.unit) && !w.canAddress(i)) return false;
+  const wide = size === 32 || size === 64;
+  switch (i.unit) {
+    case Integer.BSWAP:
+      return wide && done(swapBytes(w, i, size));
+    case Integer.XCHG:
+      return done(exchange(w, i, size));
+    case Integer.XADD:
+      return done(exchangeAndAdd(w, i, size));
+    case Integer.CMPXCHG:
+      return done(compareAndExchange(w, i, size));
+    case Integer.CBW:
+      w.read(RAX, 8);
+      w.code.op(Op.i32_extend8_s).i32(0xffff).op(Op.i32_and);
+      w.write(RAX, 16);
+      return true;
+    case Integer.CWD:
+      w.read(RAX, 16);
+      w.code.op(Op.i32_extend16_s).i32(16).op(Op.i32_shr_u);
+      w.write(RDX * 8, 16);
+      return true;
+    case Integer.SHIFT_I:
+      return shift(w, i, size);
+    case Integer.SHLD_I:
+    case Integer.SHRD_I:
+      return register && wide && doubleShift(w, i, size);
+    case Integer.LEAVE:
+      return i.size === (w.setting.long ? 8 : 4) && done(leave(w, size));
+    case Integer.CMC:
+    case Integer.CLC:
+    case Integer.STC:
+      return done(carry(w, i.unit));
+    case Integer.CLD:
+    case Integer.STD:
+      return done(direction(w, i.unit === Integer.STD));
+    case Integer.BSF:
+    case Integer.BSR:
+    case Integer.TZCNT:
+      return wide && done(scan(w, i, size));
+    case Integer.MUL:
+    case Integer.IMUL1:
+      return wide && done(multiply(w, i, size, i.unit === Integer.IMUL1));
+    case Integer.IMUL3:
+      return wide && done(multiplyImmediate(w, i, size));
+    case Integer.DIV:
+      return wide && done(divide(w, i, size));
+    case Integer.IDIV:
+      return wide && done(divideSigned(w, i, size));
+    case Integer.CMOV:
+      return done(conditionalMove(w, i, size));
+    case Integer.SETCC_M:
+      w.address(i);
+      w.check(1, true, P);
+      w.store(8, P, () => w.flags.condition(i.immediate & 15));
+      return true;
+    default:
+      if (i.unit >= Integer.BT && i.unit <= Integer.BTC)
+        return register && done(testBit(w, i, size, i.unit - Integer.BT));
+      if (i.unit >= Integer.BT_I && i.unit <= Integer.BTC_I) return done(testBit(w, i, size, i.unit - Integer.BT_I));
+      return false;
+  }
+}
+function done(_: void): true {
+  return true;
+}
+/** Those whose ModRM operand is not used. */
+function usesOperand(unit: number): boolean {
+  return !(
+    unit === Integer.BSWAP ||
+    unit === Integer.LEAVE ||
+    (unit >= Integer.CMC && unit <= Integer.STD) ||
+    unit === Integer.CBW ||
+    unit === Integer.CWD
+  );
+}
+
+// ---------------------------------------------------------------------------------------------- operands as i64
+/** Makes the memory operand accessible; nothing for a register. */
+function open(w: Writer, i: Instruction, size: Size, write: boolean): void {
+  if (i.addressMode === AM_REGISTER) return;
+  w.address(i);
+  w.check(size >>> 3, write, P);
+}
+/** Pushes the r/m operand, zero-extended, as an i64. */
+function pushOperand(w: Writer, i: Instruction, size: Size): void {
+  if (i.addressMode === AM_REGISTER) w.read(i.rm, size);
+  else w.load(size, P);
+  if (size !== 64) w.code.op(Op.i64_extend_i32_u);
+}
+function pushRegister(w: Writer, offset: number, size: Size): void {
+  w.read(offset, size);
+  if (size !== 64) w.code.op(Op.i64_extend_i32_u);
+}
+/** Writes the low bits of an i64 local to a register. */
+function writeRegister(w: Writer, offset: number, size: Size, local: number): void {
+  const { code } = w;
+  code.get(local);
+  if (size !== 64) code.op(Op.i32_wrap_i64);
+  if (size < 32) code.i32(size === 8 ? 0xff : 0xffff).op(Op.i32_and);
+  w.write(offset, size);
+}
+function writeOperand(w: Writer, i: Instruction, size: Size, local: number): void {
+  if (i.addressMode === AM_REGISTER) {
+    writeRegister(w, i.rm, size, local);
+    return;
+  }
+  w.store(size, P, () => {
+    w.code.get(local);
+    if (size !== 64) w.code.op(Op.i32_wrap_i64);
+  });
+}
+/** Sign-extends the i64 on the stack from a size. */
+function signExtend(w: Writer, size: Size): void {
+  if (size === 8) w.code.op(Op.i64_extend8_s);
+  else if (size === 16) w.code.op(Op.i64_extend16_s);
+  else if (size === 32) w.code.op(Op.i64_extend32_s);
+}
+function cut(w: Writer, size: Size): void {
+  if (size === 8) w.code.i64(0xff).op(Op.i64_and);
+  else if (size === 16) w.code.i64(0xffff).op(Op.i64_and);
+  else if (size === 32) w.code.i64(-1, 0).op(Op.i64_and);
+}
+
+// ---------------------------------------------------------------------------------------------- exchanges
+function swapBytes(w: Writer, i: Instruction, size: Size): void {
+  const { code } = w;
+  if (size === 32) {
+    w.read(i.reg, 32);
+    code.tee(W0).i32(8).op(Op.i32_rotl).i32(0x00ff_00ff).op(Op.i32_and);
+    code
+      .get(W0)
+      .i32(24)
+      .op(Op.i32_rotl)
+      .i32(0xff00_ff00 | 0)
+      .op(Op.i32_and)
+      .op(Op.i32_or);
+    w.write(i.reg, 32);
+    return;
+  }
+  w.whole(i.reg >>> 3);
+  for (const [shift, mask] of [
+    [8, 0x00ff_00ff],
+    [16, 0x0000_ffff],
+  ] as const) {
+    code.tee(V0).i64(mask, mask).op(Op.i64_and).i64(shift).op(Op.i64_shl);
+    code.get(V0).i64(shift).op(Op.i64_shr_u).i64(mask, mask).op(Op.i64_and).op(Op.i64_or);
+  }
+  code.i64(32).op(Op.i64_rotl);
+  w.setWhole(i.reg >>> 3);
+}
+
+function exchange(w: Writer, i: Instruction, size: Size): void {
+  open(w, i, size, true);
+  pushRegister(w, i.reg, size);
+  w.code.set(V0);
+  pushOperand(w, i, size);
+  w.code.set(V1);
+  writeRegister(w, i.reg, size, V1);
+  writeOperand(w, i, size, V0);
+}
+
+/** The sum's flags, from FA and FB; the sum goes to FR. */
+function add(w: Writer, size: Size): void {
+  w.code.get(FA).get(FB).op(Op.i64_add);
+  signExtend(w, size);
+  w.code.set(FR);
+  w.flags.set(Made.ADD, size);
+}
+
+function exchangeAndAdd(w: Writer, i: Instruction, size: Size): void {
+  open(w, i, size, true);
+  pushOperand(w, i, size);
+  w.code.set(FA);
+  pushRegister(w, i.reg, size);
+  w.code.set(FB);
+  add(w, size);
+  // the register first: the sum stays if both are one
+  writeRegister(w, i.reg, size, FA);
+  writeOperand(w, i, size, FR);
+}
+
+function compareAndExchange(w: Writer, i: Instruction, size: Size): void {
+  const { code } = w,
+    memory = i.addressMode !== AM_REGISTER;
+  open(w, i, size, true);
+  pushOperand(w, i, size);
+  code.set(V0);
+  pushRegister(w, RAX, size);
+  code.set(V1);
+  pushRegister(w, i.reg, size);
+  code.set(V2);
+  code.get(V0).get(V1).op(Op.i64_eq).set(W0);
+  // what the operand becomes; of two registers only one is written, which for 32 bits shows in the upper half
+  if (memory) {
+    code.get(V2).get(V0).get(W0).op(Op.select).set(V3);
+    writeOperand(w, i, size, V3);
+    code.get(W0).op(Op.i32_eqz).when();
+    writeRegister(w, RAX, size, V0);
+    code.end();
+  } else {
+    code.get(W0).when();
+    writeRegister(w, i.rm, size, V2);
+    code.otherwise();
+    writeRegister(w, RAX, size, V0);
+    code.end();
+  }
+  code.get(V1).set(FA).get(V0).set(FB).get(V1).get(V0).op(Op.i64_sub);
+  signExtend(w, size);
+  code.set(FR);
+  w.flags.set(Made.SUB, size);
+}
+
+// ---------------------------------------------------------------------------------------------- shifts and bits
+const SHIFTS: Record<number, { op: Op; made: number; signed: boolean }> = {
+  4: { op: Op.i64_shl, made: Made.SHL, signed: false },
+  5: { op: Op.i64_shr_u, made: Made.SHR, signed: false },
+  6: { op: Op.i64_shl, made: Made.SHL, signed: false },
+  7: { op: Op.i64_shr_s, made: Made.SAR, signed: true },
+};
+
+function shift(w: Writer, i: Instruction, size: Size): boolean {
+  const kind = SHIFTS[(i.modrm >>> 3) & 7],
+    count = i.immediate & (size === 64 ? 63 : 31);
+  if (kind === undefined || count === 0 || count > size) return false;
+  const { code } = w;
+  open(w, i, size, true);
+  pushOperand(w, i, size);
+  code.tee(FA);
+  if (kind.signed) signExtend(w, size);
+  code.i64(count).op(kind.op);
+  signExtend(w, size);
+  code.set(FR);
+  writeOperand(w, i, size, FR);
+  code.i64(count).set(FB);
+  w.flags.set(kind.made, size);
+  return true;
+}
+
+function doubleShift(w: Writer, i: Instruction, size: Size): boolean {
+  const { code } = w,
+    left = i.unit === Integer.SHLD_I,
+    count = i.immediate & (size - 1);
+  if (count === 0) return false;
+  pushRegister(w, i.rm, size);
+  code.set(V0);
+  pushRegister(w, i.reg, size);
+  code.set(V1);
+  code
+    .get(V0)
+    .i64(count)
+    .op(left ? Op.i64_shl : Op.i64_shr_u);
+  code
+    .get(V1)
+    .i64(size - count)
+    .op(left ? Op.i64_shr_u : Op.i64_shl)
+    .op(Op.i64_or);
+  signExtend(w, size);
+  code.set(FR);
+  writeRegister(w, i.rm, size, FR);
+  // CF: the last bit shifted out; OF: the sign changed
+  code
+    .get(V0)
+    .i64(left ? size - count : count - 1)
+    .op(Op.i64_shr_u)
+    .i64(1)
+    .op(Op.i64_and)
+    .set(V2);
+  code.get(V2).i64(31).op(Op.i64_shl);
+  code
+    .get(FR)
+    .get(V0)
+    .op(Op.i64_xor)
+    .i64(size - 1)
+    .op(Op.i64_shr_u)
+    .i64(1)
+    .op(Op.i64_and)
+    .get(V2)
+    .op(Op.i64_xor);
+  code.i64(30).op(Op.i64_shl).op(Op.i64_or).set(FA);
+  w.flags.set(Made.EXACT, 64);
+  return true;
+}
+
+/** BT, BTS, BTR or BTC (0 to 3) by an immediate, or by a register on a register. */
+function testBit(w: Writer, i: Instruction, size: Size, kind: number): void {
+  const { code } = w,
+    immediate = i.unit >= Integer.BT_I;
+  w.flags.prepare(Then.CARRY);
+  open(w, i, size, kind !== 0);
+  pushOperand(w, i, size);
+  code.set(V0);
+  if (immediate) code.i64(i.immediate & (size - 1));
+  else {
+    pushRegister(w, i.reg, size);
+    code.i64(size - 1).op(Op.i64_and);
+  }
+  code.set(V1);
+  code.get(V0).get(V1).op(Op.i64_shr_u).i64(1).op(Op.i64_and).set(FS);
+  if (kind !== 0) {
+    code.get(V0).i64(1).get(V1).op(Op.i64_shl);
+    if (kind === 2) code.i64(-1).op(Op.i64_xor);
+    code.op(kind === 1 ? Op.i64_or : kind === 2 ? Op.i64_and : Op.i64_xor).set(V2);
+    writeOperand(w, i, size, V2);
+  }
+  code.i64(1).set(FN);
+  w.flags.setThen(Then.CARRY, 64, false);
+}
+
+function carry(w: Writer, unit: number): void {
+  const { code, flags } = w;
+  if (unit === Integer.CMC) {
+    flags.carry();
+    code.op(Op.i32_eqz).op(Op.i64_extend_i32_u).set(V0);
+  } else code.i64(unit === Integer.STC ? 1 : 0).set(V0);
+  flags.prepare(Then.CARRY);
+  code.get(V0).set(FS).i64(1).set(FN);
+  flags.setThen(Then.CARRY, 64, false);
+}
+
+function direction(w: Writer, set: boolean): void {
+  const { code } = w,
+    address = w.setting.state + EFLAGS;
+  code.i32(0).i32(0).access(Op.i32_load, address);
+  if (set) code.i32(DIRECTION).op(Op.i32_or);
+  else code.i32(~DIRECTION).op(Op.i32_and);
+  code.access(Op.i32_store, address);
+}
+
+function scan(w: Writer, i: Instruction, size: Size): void {
+  const { code } = w;
+  open(w, i, size, false);
+  pushOperand(w, i, size);
+  code.set(V0);
+  if (i.unit === Integer.TZCNT) {
+    code.i64(size).get(V0).op(Op.i64_ctz).get(V0).op(Op.i64_eqz).op(Op.select).set(V1);
+    writeRegister(w, i.reg, size, V1);
+    // CF: the operand is 0, ZF: the result is, PF clear
+    code.i64(0).i64(0x100).get(V1).op(Op.i64_eqz).op(Op.select).set(FR);
+    code
+      .i64(0xc000_0100 | 0, 0)
+      .i64(0x100)
+      .get(V0)
+      .op(Op.i64_eqz)
+      .op(Op.select)
+      .set(FA);
+    w.flags.set(Made.EXACT, 64);
+    return;
+  }
+  if (i.unit === Integer.BSF) code.get(V0).op(Op.i64_ctz);
+  else code.i64(63).get(V0).op(Op.i64_clz).op(Op.i64_sub);
+  code.set(V1);
+  // of 0 the register is left alone
+  w.whole(i.reg >>> 3);
+  code.get(V1).get(V0).op(Op.i64_eqz).op(Op.select);
+  w.setWhole(i.reg >>> 3);
+  // ZF: the operand is 0; the rest is as after a logic operation with this result
+  code
+    .i64(0)
+    .get(V1)
+    .i64(0x100)
+    .get(V1)
+    .i64(0)
+    .op(Op.i64_ne)
+    .op(Op.select)
+    .get(V0)
+    .op(Op.i64_eqz)
+    .op(Op.select)
+    .set(FR);
+  w.flags.set(Made.LOGIC, 64);
+}
+
+// ---------------------------------------------------------------------------------------------- multiplication and division
+function multiply(w: Writer, i: Instruction, size: Size, isSigned: boolean): void {
+  const { code } = w;
+  open(w, i, size, false);
+  pushOperand(w, i, size);
+  if (isSigned) signExtend(w, size);
+  code.set(V0);
+  pushRegister(w, RAX, size);
+  if (isSigned) signExtend(w, size);
+  code.set(V1);
+  code.get(V0).get(V1).op(Op.i64_mul).set(FR);
+  if (size === 32) {
+    code.get(FR).i64(32).op(Op.i64_shr_u).set(V2);
+    writeRegister(w, RDX * 8, 32, V2);
+    writeRegister(w, RAX, 32, FR);
+    // CF and OF: the product does not fit
+    if (isSigned) code.get(FR).op(Op.i64_extend32_s).get(FR).op(Op.i64_ne);
+    else code.get(V2).i64(0).op(Op.i64_ne);
+    code.op(Op.i64_extend_i32_u).i64(31).op(Op.i64_shl).set(FA);
+    code.get(FR).op(Op.i64_extend32_s).set(FR);
+  } else {
+    highProduct(w);
+    if (isSigned) {
+      code.get(V1).get(V0).i64(63).op(Op.i64_shr_s).op(Op.i64_and).op(Op.i64_sub);
+      code.get(V0).get(V1).i64(63).op(Op.i64_shr_s).op(Op.i64_and).op(Op.i64_sub);
+    }
+    code.tee(V2);
+    w.setWhole(RDX);
+    code.get(FR);
+    w.setWhole(RAX);
+    code.get(V2);
+    if (isSigned) code.get(FR).i64(63).op(Op.i64_shr_s);
+    else code.i64(0);
+    code.op(Op.i64_ne).op(Op.i64_extend_i32_u).i64(31).op(Op.i64_shl).set(FA);
+  }
+  w.flags.set(Made.EXACT, 64);
+}
+
+/** Pushes the high half of V0 * V1, unsigned; uses V2 and V3. */
+function highProduct(w: Writer): void {
+  const { code } = w;
+  const half = (local: number, high: boolean): void => {
+    code.get(local);
+    if (high) code.i64(32).op(Op.i64_shr_u);
+    else code.i64(-1, 0).op(Op.i64_and);
+  };
+  const product = (a: boolean, b: boolean): void => {
+    half(V0, a);
+    half(V1, b);
+    code.op(Op.i64_mul);
+  };
+  product(false, true);
+  code.set(V2);
+  product(true, false);
+  code.set(V3);
+  // the middle: carry of the low product and the low halves of the mixed ones
+  product(false, false);
+  code.i64(32).op(Op.i64_shr_u);
+  half(V2, false);
+  code.op(Op.i64_add);
+  half(V3, false);
+  code.op(Op.i64_add).i64(32).op(Op.i64_shr_u);
+  product(true, true);
+  code.op(Op.i64_add);
+  half(V2, true);
+  code.op(Op.i64_add);
+  half(V3, true);
+  code.op(Op.i64_add);
+}
+
+function multiplyImmediate(w: Writer, i: Instruction, size: Size): void {
+  const { code } = w;
+  open(w, i, size, false);
+  pushOperand(w, i, size);
+  signExtend(w, size);
+  code.tee(FA).i64(i.immediate).tee(FB).op(Op.i64_mul);
+  signExtend(w, size);
+  code.set(FR);
+  writeRegister(w, i.reg, size, FR);
+  w.flags.set(Made.MUL, size);
+}
+
+/** A quotient that does not fit, and all but the simplest 128-bit dividends, are the interpreter's. */
+function divide(w: Writer, i: Instruction, size: Size): void {
+  const { code } = w;
+  open(w, i, size, false);
+  pushOperand(w, i, size);
+  code.set(V0);
+  pushRegister(w, RDX * 8, size);
+  code.set(V1);
+  if (size === 32)
+    code.get(V1).get(V0).op(Op.i64_ge_u); // also for a divisor of 0
+  else code.get(V1).i64(0).op(Op.i64_ne).get(V0).op(Op.i64_eqz).op(Op.i32_or);
+  w.leaveIf();
+  pushRegister(w, RAX, size);
+  if (size === 32) code.get(V1).i64(32).op(Op.i64_shl).op(Op.i64_or);
+  code.set(V1);
+  code.get(V1).get(V0).op(Op.i64_div_u).set(V2);
+  code.get(V1).get(V2).get(V0).op(Op.i64_mul).op(Op.i64_sub).set(V3);
+  writeRegister(w, RAX, size, V2);
+  writeRegister(w, RDX * 8, size, V3);
+}
+function divideSigned(w: Writer, i: Instruction, size: Size): void {
+  const { code } = w;
+  open(w, i, size, false);
+  pushOperand(w, i, size);
+  signExtend(w, size);
+  code.set(V0);
+  pushRegister(w, RAX, size);
+  code.set(V1);
+  pushRegister(w, RDX * 8, size);
+  if (size === 32) code.i64(32).op(Op.i64_shl).get(V1).op(Op.i64_or).set(V1);
+  else code.get(V1).i64(63).op(Op.i64_shr_s).op(Op.i64_ne);
+  // division by 0 and by -1 (of the least number) would stop WebAssembly
+  code.get(V0).i64(1).op(Op.i64_add).i64(1).op(Op.i64_le_u);
+  if (size === 64) code.op(Op.i32_or);
+  w.leaveIf();
+  code.get(V1).get(V0).op(Op.i64_div_s).set(V2);
+  if (size === 32) {
+    code.get(V2).op(Op.i64_extend32_s).get(V2).op(Op.i64_ne);
+    w.leaveIf();
+  }
+  code.get(V1).get(V2).get(V0).op(Op.i64_mul).op(Op.i64_sub).set(V3);
+  writeRegister(w, RAX, size, V2);
+  writeRegister(w, RDX * 8, size, V3);
+}
+
+// ---------------------------------------------------------------------------------------------- others
+/** The load is made whatever the condition. */
+function conditionalMove(w: Writer, i: Instruction, size: Size): void {
+  open(w, i, size, false);
+  pushOperand(w, i, size);
+  pushRegister(w, i.reg, size);
+  w.flags.condition(i.immediate & 15);
+  w.code.op(Op.select);
+  cut(w, size);
+  w.code.set(V0);
+  writeRegister(w, i.reg, size, V0);
+}
+
+function leave(w: Writer, size: Size): void {
+  const { code } = w;
+  w.whole(RBP);
+  if (!w.setting.long) cut(w, 32);
+  code.tee(V0);
+  w.check(size >>> 3, false, P);
+  code
+    .get(V0)
+    .i64(size >>> 3)
+    .op(Op.i64_add);
+  if (!w.setting.long) cut(w, 32);
+  w.setWhole(RSP);
+  w.load(size, P);
+  w.write(RBP * 8, size);
+}

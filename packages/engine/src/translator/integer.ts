@@ -1,0 +1,411 @@
+/** Integer instructions: what each row of instructions.ts becomes. Control transfers are emit.ts's. */
+import { Made, Then } from './flags.js';
+import type { Arithmetic, Form, Instruction, Row, Shift, Size } from './instructions.js';
+import { FA, FB, FN, FR, FS, P, Q, RSP, V0, V1, V2, W0, W1, W2 } from './locals.js';
+import { translateInteger } from './integer-unit.js';
+import { callUnit, canCall } from './units.js';
+import { translateVector } from './vectors.js';
+import { Op } from './wasm.js';
+import type { Writer } from './writer.js';
+
+const ALU: Record<Arithmetic, { narrow: Op; wide: Op; made: number; carries?: boolean; compares?: boolean }> = {
+  ADD: { narrow: Op.i32_add, wide: Op.i64_add, made: Made.ADD },
+  ADC: { narrow: Op.i32_add, wide: Op.i64_add, made: Made.ADD, carries: true },
+  SUB: { narrow: Op.i32_sub, wide: Op.i64_sub, made: Made.SUB },
+  SBB: { narrow: Op.i32_sub, wide: Op.i64_sub, made: Made.SUB, carries: true },
+  CMP: { narrow: Op.i32_sub, wide: Op.i64_sub, made: Made.SUB, compares: true },
+  AND: { narrow: Op.i32_and, wide: Op.i64_and, made: Made.LOGIC },
+  OR: { narrow: Op.i32_or, wide: Op.i64_or, made: Made.LOGIC },
+  XOR: { narrow: Op.i32_xor, wide: Op.i64_xor, made: Made.LOGIC },
+  TEST: { narrow: Op.i32_and, wide: Op.i64_and, made: Made.LOGIC, compares: true },
+};
+
+/** Whether an instruction that does not end a block can be translated. */
+export function canTranslate(w: Writer, i: Instruction): boolean {
+  const { row } = i;
+  if (row === undefined) return false;
+  switch (row.kind) {
+    case 'arithmetic':
+    case 'move':
+    case 'extend':
+    case 'unary':
+    case 'multiply':
+    case 'push':
+    case 'jump-to':
+    case 'call-to':
+      return !row.form.includes('M') || w.canAddress(i);
+    case 'integer':
+    case 'unit':
+    case 'vector':
+    case 'scalar':
+      return canCall(w, i);
+    case 'jump-if':
+    case 'jump':
+      return i.size === (w.setting.long ? 8 : 4);
+    default:
+      return true;
+  }
+}
+
+/** Translates an instruction that {@link canTranslate} has let through. */
+export function translate(w: Writer, i: Instruction, row: Row): void {
+  const { code } = w;
+  switch (row.kind) {
+    case 'arithmetic':
+      arithmetic(w, i, row.operation, row.form, row.size);
+      return;
+    case 'move':
+      move(w, i, row.form, row.size);
+      return;
+    case 'extend':
+      extend(w, i, row);
+      return;
+    case 'lea':
+      w.offset(i);
+      narrow(w, row.size);
+      w.write(i.reg, row.size);
+      return;
+    case 'unary':
+      unary(w, i, row);
+      return;
+    case 'shift':
+      shift(w, i, row);
+      return;
+    case 'multiply':
+      multiply(w, i, row);
+      return;
+    case 'set':
+      w.flags.condition(row.condition);
+      w.write(i.rm, 8);
+      return;
+    case 'conditional-move':
+      w.read(i.rm, row.size);
+      w.read(i.reg, row.size);
+      w.flags.condition(row.condition);
+      code.op(Op.select);
+      w.write(i.reg, row.size);
+      return;
+    case 'push':
+      push(w, i, row.form, row.size);
+      return;
+    case 'pop':
+      pop(w, i, row.size);
+      return;
+    case 'plain':
+      PLAIN[row.operation](w, i);
+      return;
+    case 'integer':
+      if (!translateInteger(w, i)) callUnit(w, i);
+      return;
+    default:
+      if (!translateVector(w, i, row)) callUnit(w, i);
+  }
+}
+
+/** Pops an i64, pushes it as an operand of this size. */
+function narrow(w: Writer, size: Size): void {
+  if (size === 64) return;
+  w.code.op(Op.i32_wrap_i64);
+  mask(w, size);
+}
+/** Cuts the i32 on the stack to 8 or 16 bits. */
+function mask(w: Writer, size: Size): void {
+  if (size === 8) w.code.i32(0xff).op(Op.i32_and);
+  else if (size === 16) w.code.i32(0xffff).op(Op.i32_and);
+}
+/** Sign-extends the operand on the stack to an i64. */
+function signed(w: Writer, size: Size): void {
+  const { code } = w;
+  if (size === 64) return;
+  if (size === 8) code.op(Op.i32_extend8_s);
+  else if (size === 16) code.op(Op.i32_extend16_s);
+  code.op(Op.i64_extend_i32_s);
+}
+function unsigned(w: Writer, size: Size): void {
+  if (size !== 64) w.code.op(Op.i64_extend_i32_u);
+}
+
+// ---------------------------------------------------------------------------------------------- arithmetic and logic
+function arithmetic(w: Writer, i: Instruction, operation: Arithmetic, form: Form, size: Size): void {
+  const { code, flags } = w,
+    { narrow: narrowOp, wide, made, carries = false, compares = false } = ALU[operation];
+  const toMemory = form.startsWith('M'),
+    bytes = size >>> 3,
+    op = size === 64 ? wide : narrowOp;
+  const [a, b, r] = size === 64 ? [V0, V1, FR] : [W0, W1, W2];
+  if (form.includes('M')) {
+    w.address(i);
+    w.check(bytes, toMemory && !compares, P);
+  }
+  if (carries) {
+    flags.carry();
+    unsigned(w, size === 64 ? 32 : 64);
+    code.set(size === 64 ? FS : Q); // FS is free: all flags are about to be replaced
+  }
+  if (toMemory) w.load(size, P);
+  else w.read(i.reg, size);
+  code.set(a);
+  if (form === 'RM') w.load(size, P);
+  else if (form.endsWith('I')) w.immediate(i, size);
+  else w.read(form === 'RR' ? i.rm : i.reg, size);
+  code.set(b);
+  code.get(a).get(b).op(op);
+  if (carries) code.get(size === 64 ? FS : Q).op(op);
+  mask(w, size);
+  code.set(r);
+  if (made !== Made.LOGIC) {
+    code.get(a);
+    unsigned(w, size);
+    code.set(FA).get(b);
+    unsigned(w, size);
+    code.set(FB);
+  }
+  if (size !== 64) {
+    code.get(r);
+    signed(w, size);
+    code.set(FR);
+  }
+  if (!compares) {
+    if (toMemory) w.store(size, P, () => code.get(r));
+    else {
+      code.get(r);
+      w.write(i.reg, size);
+    }
+  }
+  flags.set(made, size, !carries);
+}
+
+function unary(w: Writer, i: Instruction, { operation, form, size }: Extract<Row, { kind: 'unary' }>): void {
+  const { code, flags } = w,
+    memory = form === 'M',
+    wide = size === 64;
+  const [a, r] = wide ? [V0, V1] : [W0, W1];
+  if (memory) {
+    w.address(i);
+    w.check(size >>> 3, true, P);
+  }
+  if (operation === 'INC' || operation === 'DEC') {
+    flags.carry();
+    code.op(Op.i64_extend_i32_u).set(FA);
+  }
+  if (memory) w.load(size, P);
+  else w.read(i.reg, size);
+  code.set(a);
+  const one = (): void => void (wide ? code.i64(1) : code.i32(1));
+  if (operation === 'NOT') {
+    code.get(a);
+    if (wide) code.i64(-1).op(Op.i64_xor);
+    else code.i32(-1).op(Op.i32_xor);
+  } else if (operation === 'NEG') {
+    if (wide) code.i64(0);
+    else code.i32(0);
+    code.get(a).op(wide ? Op.i64_sub : Op.i32_sub);
+  } else {
+    code.get(a);
+    one();
+    code.op(operation === 'INC' ? (wide ? Op.i64_add : Op.i32_add) : wide ? Op.i64_sub : Op.i32_sub);
+  }
+  mask(w, size);
+  code.set(r);
+  if (memory) w.store(size, P, () => code.get(r));
+  else {
+    code.get(r);
+    w.write(i.reg, size);
+  }
+  if (operation === 'NOT') return;
+  if (operation === 'NEG') {
+    code.i64(0).set(FA).get(a);
+    unsigned(w, size);
+    code.set(FB);
+  }
+  code.get(r);
+  signed(w, size);
+  code.set(FR);
+  flags.set({ INC: Made.INC, DEC: Made.DEC, NEG: Made.SUB }[operation], size);
+}
+
+const SHIFTS: Record<Shift, { narrow: Op; wide: Op; made: number; after: number }> = {
+  SHL: { narrow: Op.i32_shl, wide: Op.i64_shl, made: Made.SHL, after: Then.SHL_CL },
+  SHR: { narrow: Op.i32_shr_u, wide: Op.i64_shr_u, made: Made.SHR, after: Then.SHR_CL },
+  SAR: { narrow: Op.i32_shr_s, wide: Op.i64_shr_s, made: Made.SAR, after: Then.SAR_CL },
+  ROL: { narrow: Op.i32_rotl, wide: Op.i64_rotl, made: -1, after: Then.ROL },
+  ROR: { narrow: Op.i32_rotr, wide: Op.i64_rotr, made: -1, after: Then.ROR },
+};
+
+function shift(w: Writer, i: Instruction, { operation, byCl, size }: Extract<Row, { kind: 'shift' }>): void {
+  const { code, flags } = w,
+    wide = size === 64,
+    { narrow: narrowOp, wide: wideOp, made, after } = SHIFTS[operation];
+  const rotates = made < 0,
+    below = byCl || rotates;
+  const [a, n, r] = wide ? [V0, V1, FR] : [W0, W1, W2];
+  if (below) flags.prepare(after);
+  w.read(i.reg, size);
+  code.set(a);
+  if (byCl) {
+    w.read(8, wide ? 64 : 32);
+    if (wide) code.i64(size - 1).op(Op.i64_and);
+    else code.i32(size - 1).op(Op.i32_and);
+  } else if (wide) code.i64(i.immediate);
+  else code.i32(i.immediate);
+  code.set(n);
+  code
+    .get(a)
+    .get(n)
+    .op(wide ? wideOp : narrowOp);
+  if (below) {
+    const result = wide ? V2 : W2;
+    code.tee(result);
+    w.write(i.reg, size);
+    code.get(rotates ? result : a);
+    unsigned(w, size);
+    code.set(FS).get(n);
+    unsigned(w, size);
+    code.set(FN);
+    flags.setThen(after, size, byCl);
+    return;
+  }
+  code.tee(r);
+  w.write(i.reg, size);
+  code.get(a);
+  unsigned(w, size);
+  code.set(FA).get(n);
+  unsigned(w, size);
+  code.set(FB);
+  if (!wide) {
+    code.get(r);
+    signed(w, size);
+    code.set(FR);
+  }
+  flags.set(made, size);
+}
+
+function multiply(w: Writer, i: Instruction, { form, size }: Extract<Row, { kind: 'multiply' }>): void {
+  const { code, flags } = w;
+  if (form === 'RM') {
+    w.address(i);
+    w.check(size >>> 3, false, P);
+  }
+  w.read(form === 'RRI' ? i.rm : i.reg, size);
+  signed(w, size);
+  code.set(V0);
+  if (form === 'RM') w.load(size, P);
+  else if (form === 'RRI') w.immediate(i, size);
+  else w.read(i.rm, size);
+  signed(w, size);
+  code.tee(FB).get(V0).tee(FA).op(Op.i64_mul);
+  if (size === 32) code.op(Op.i64_extend32_s);
+  code.tee(FR);
+  narrow(w, size);
+  w.write(i.reg, size);
+  flags.set(Made.MUL, size);
+}
+
+// ---------------------------------------------------------------------------------------------- moves
+function move(w: Writer, i: Instruction, form: Form, size: Size): void {
+  if (form.includes('M')) {
+    w.address(i);
+    w.check(size >>> 3, form.startsWith('M'), P);
+  }
+  const source = (): void => {
+    if (form === 'RM') w.load(size, P);
+    else if (form.endsWith('I')) w.immediate(i, size);
+    else w.read(form === 'RR' ? i.rm : i.reg, size);
+  };
+  if (form.startsWith('M')) w.store(size, P, source);
+  else {
+    source();
+    w.write(i.reg, size);
+  }
+}
+
+function extend(w: Writer, i: Instruction, { signed: sign, form, size, from }: Extract<Row, { kind: 'extend' }>): void {
+  const { code } = w;
+  if (form === 'RM') {
+    w.address(i);
+    w.check(from >>> 3, false, P);
+    w.load(from, P);
+  } else w.read(i.rm, from);
+  if (sign) {
+    if (from === 8) code.op(Op.i32_extend8_s);
+    else if (from === 16) code.op(Op.i32_extend16_s);
+    if (size === 64) code.op(Op.i64_extend_i32_s);
+    else mask(w, size);
+  }
+  w.write(i.reg, size);
+}
+
+const PLAIN: Record<Extract<Row, { kind: 'plain' }>['operation'], (w: Writer, i: Instruction) => void> = {
+  NOP: () => {},
+  CWDE: (w) => {
+    w.read(0, 32);
+    w.code.op(Op.i32_extend16_s);
+    w.write(0, 32);
+  },
+  CDQE: (w) => {
+    w.whole(0);
+    w.code.op(Op.i64_extend32_s);
+    w.setWhole(0);
+  },
+  CDQ: (w) => {
+    w.read(0, 32);
+    w.code.i32(31).op(Op.i32_shr_s);
+    w.write(2 * 8, 32);
+  },
+  CQO: (w) => {
+    w.whole(0);
+    w.code.i64(63).op(Op.i64_shr_s);
+    w.setWhole(2);
+  },
+  XCHG: (w, i) => {
+    w.read(i.reg, 64);
+    w.code.set(V0);
+    w.read(i.rm, 64);
+    w.write(i.reg, 64);
+    w.code.get(V0);
+    w.write(i.rm, 64);
+  },
+};
+
+// ---------------------------------------------------------------------------------------------- stack
+/** Pushes the stack pointer moved by `by` bytes, cut to its size, as an i64. */
+export function stackPointer(w: Writer, by: number): void {
+  w.whole(RSP);
+  if (by !== 0) w.code.i64(by).op(Op.i64_add);
+  if (!w.setting.long) w.code.i64(-1, 0).op(Op.i64_and);
+}
+
+/** Pushes a value of the guest's: `value` puts it on the wasm stack, after the check. */
+export function pushValue(w: Writer, size: Size, value: () => void): void {
+  stackPointer(w, -(size >>> 3));
+  w.code.tee(V1);
+  w.check(size >>> 3, true, Q);
+  w.store(size, Q, value);
+  w.code.get(V1);
+  w.setWhole(RSP);
+}
+
+function push(w: Writer, i: Instruction, form: Form, size: Size): void {
+  const { code } = w,
+    value = size === 64 ? V0 : W0;
+  if (form === 'M') {
+    w.address(i);
+    w.check(size >>> 3, false, P);
+    w.load(size, P);
+    code.set(value);
+  }
+  pushValue(w, size, () => {
+    if (form === 'M') code.get(value);
+    else if (form === 'I') w.immediate(i, size);
+    else w.read(i.reg, size);
+  });
+}
+
+function pop(w: Writer, i: Instruction, size: Size): void {
+  stackPointer(w, 0);
+  w.check(size >>> 3, false, P);
+  stackPointer(w, size >>> 3);
+  w.setWhole(RSP);
+  w.load(size, P);
+  w.write(i.reg, size); // POP RSP keeps the popped value
+}

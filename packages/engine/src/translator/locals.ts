@@ -1,0 +1,51 @@
+/** Locals of a translated function, by number. */
+import { F64, I32, I64, V128 } from './wasm.js';
+import type { Locals } from './wasm.js';
+
+/** General register n is local n. */
+export const REGISTERS = 16;
+export const RSP = 4;
+/** Flags: see flags.ts. */
+export const FA = 16;
+export const FB = 17;
+export const FR = 18;
+export const FS = 19;
+export const FN = 20;
+/** CODE_BASE: RIP is this plus the offset in the page. */
+export const BASE = 21;
+/** Where RIP goes at an exit out of line. */
+export const TARGET = 22;
+/** Linear address of the access being checked. */
+export const LINEAR = 23;
+/** Values of the instruction being translated. */
+export const V0 = 24;
+export const V1 = 25;
+export const V2 = 26;
+export const V3 = 27;
+/** Kind of the flags. */
+export const FK = 28;
+/** Instructions that may still run before the region is left, and how many they were at entry. */
+export const LEFT = 29;
+export const START = 30;
+/** Of an exit: offset of RIP in bits 11:0, instructions to be given back 23:12, code 31:24. */
+export const WAY = 31;
+/** Host addresses. */
+export const P = 32;
+export const Q = 33;
+export const ENTRY = 34;
+/** 32-bit values of the instruction being translated. */
+export const W0 = 35;
+export const W1 = 36;
+export const W2 = 37;
+/** Vectors and numbers of the instruction being translated. */
+export const X0 = 38;
+export const X1 = 39;
+export const D0 = 40;
+export const D1 = 41;
+
+export const LOCALS: Locals = [
+  [28, I64],
+  [10, I32],
+  [2, V128],
+  [2, F64],
+];

@@ -1,0 +1,328 @@
+/**
+ * The second tier: blocks that the interpreter has run often enough are translated to WebAssembly, several regions to a module, and their
+ * functions put into the processor's table, where the blocks' first records find them (assembly/run.ts).
+ */
+import { host as platform } from '@visorkit/core';
+import {
+  ARENA_GENERATION,
+  BLOCK_HASH,
+  BLOCK_HASH_ENTRIES,
+  PAGE_BLOCKS,
+  TIER_QUEUE,
+  TIER_QUEUED,
+  TIER_RECORDS,
+  TIER_RECORDS_BYTES,
+  TIER_THRESHOLD,
+  TLB_BASE,
+} from '../layout.js';
+import type { ProcessorExports } from '../module.js';
+import { WebAssembly } from '../webassembly.js';
+import type { WasmMemory, WasmModule } from '../webassembly.js';
+import { IMPORTS, emitRegion, translatable } from './emit.js';
+import { describe, readRecord } from './instructions.js';
+import type { Instruction, Row } from './instructions.js';
+import { LOCALS } from './locals.js';
+import { findRegion } from './regions.js';
+import type { CodeSource, Region } from './regions.js';
+import { ModuleWriter } from './wasm.js';
+import type { Setting } from './writer.js';
+
+export interface TranslatorOptions {
+  /** Executions after which a block is translated. */
+  threshold?: number;
+  /** Regions in a module, 1 to 64. */
+  batch?: number;
+  /** Counts the instructions that translated code retires: {@link TranslatorFigures.retired}. */
+  counting?: boolean;
+}
+
+/** What the translator has done. */
+export interface TranslatorFigures {
+  regions: number;
+  /** Blocks that could not be translated. */
+  refused: number;
+  /** Guest instructions in regions. */
+  instructions: number;
+  modules: number;
+  /** Of WebAssembly. */
+  bytes: number;
+  /** Time in milliseconds for finding and writing regions, and for compiling their modules. */
+  emitting: number;
+  compiling: number;
+  /** Instructions retired in translated code, when they are counted. */
+  retired: number;
+}
+
+export const DEFAULT_THRESHOLD = 2000;
+const DEFAULT_BATCH = 8;
+const NEVER = 0xffff_ffff;
+/** A block that was entered this many times for each that the threshold asks is worth being taken into a region. */
+const SHARE_OF_THRESHOLD = 64;
+const HEADER = 64;
+const PAGE = 4096;
+const WASM_PAGE = 65536;
+const MODE_SIZE = 3;
+const MODE_FLAT = 8;
+const MODE_STACK32 = 4;
+const MODE_CS_CHECK = 16;
+const MODE_REAL = 64;
+/** Fields of a block's first record. */
+const FUNCTION = 16;
+const WAITS = 20;
+const COUNT = 24;
+const LIMIT = 28;
+/** Fields of a block's header. */
+const MODE = 4;
+const NEXT_IN_BUCKET = 8;
+const NEXT_IN_PAGE = 12;
+const SECOND_PAGE = 16;
+const NEXT_IN_SECOND = 20;
+const VALID = 28;
+/** In the description of a page: its list of blocks. */
+const LIST = 8;
+/** decodeRecord(): the instruction ends a block. */
+const ENDS_BLOCK = 0x100;
+const RECORD_BYTES = 32;
+/** Field of a record: instructions left in its block. */
+const LEFT = 5;
+
+/** A function in the table, and the code it was made of. */
+interface Placed {
+  index: number;
+  host: number;
+  serial: number;
+  /** Copies of records that it has. */
+  records: number[];
+}
+
+export class Translator {
+  readonly figures: TranslatorFigures = {
+    regions: 0,
+    refused: 0,
+    instructions: 0,
+    modules: 0,
+    bytes: 0,
+    emitting: 0,
+    compiling: 0,
+    retired: 0,
+  };
+  private readonly rows: readonly (Row | undefined)[];
+  /** Number of the handler that stands for the vector unit. */
+  private readonly vectorUnit: number;
+  private readonly words: Uint32Array;
+  private readonly bytes: Uint8Array;
+  private readonly imports: Record<string, unknown> = {};
+  private readonly least: number;
+  private placed: Placed[] = [];
+  private readonly free: number[] = [];
+  private generation: number;
+  /** Addresses of copies of records: those given back, and where the next new one goes. */
+  private readonly freeRecords: number[] = [];
+  private nextRecord = TIER_RECORDS + RECORD_BYTES; // the first is decoded into
+  /** Copies made for the region at hand. */
+  private records: number[] = [];
+
+  constructor(
+    module: WasmModule,
+    private readonly memory: WasmMemory,
+    private readonly exports: ProcessorExports,
+    private readonly options: TranslatorOptions = {},
+  ) {
+    const { threshold = DEFAULT_THRESHOLD, batch = DEFAULT_BATCH } = options;
+    const names = handlerNames(module);
+    this.rows = names.map(describe);
+    this.vectorUnit = names.indexOf('SIMD');
+    this.words = new Uint32Array(memory.buffer);
+    this.bytes = new Uint8Array(memory.buffer);
+    this.least = Math.max(1, Math.floor(threshold / SHARE_OF_THRESHOLD));
+    this.imports['m'] = memory;
+    for (const { name } of IMPORTS) this.imports[name] = exports[name as keyof ProcessorExports];
+    exports.setSecondTier(threshold, batch);
+    this.generation = this.words[ARENA_GENERATION >>> 2]!;
+  }
+
+  /** Stops translating; code is interpreted from now on. */
+  dispose(): void {
+    this.exports.setSecondTier(0, 1);
+    for (const { index } of this.placed) this.exports.table.set(index, null);
+    this.placed = [];
+  }
+
+  /** Translates the blocks in the queue. */
+  translateQueued(): void {
+    const { words, figures, exports } = this,
+      started = platform.now();
+    this.dropStale();
+    const count = words[TIER_QUEUED >>> 2]!,
+      writer = new ModuleWriter(IMPORTS, LOCALS, this.memory.buffer.byteLength / WASM_PAGE);
+    const done: { record: number; host: number; serial: number; records: number[] }[] = [];
+    const covered = new Set<string>();
+    words[TIER_QUEUED >>> 2] = 0;
+    for (let n = 0; n < count; n++) {
+      const entry = (TIER_QUEUE >>> 2) + n * 4,
+        record = words[entry]!;
+      words[(record + LIMIT) >>> 2] = NEVER;
+      const header = record - HEADER;
+      if (words[(header + VALID) >>> 2] !== 1) continue;
+      const host = words[header >>> 2]!,
+        mode = words[(header + MODE) >>> 2]!;
+      if (covered.has(`${host} ${mode}`)) {
+        // it is entered through another region of this batch; if that was wrong it will ask again
+        words[(record + COUNT) >>> 2] = 0;
+        words[(record + LIMIT) >>> 2] = words[TIER_THRESHOLD >>> 2]!;
+        words[(record + WAITS) >>> 2] = 0;
+        continue;
+      }
+      this.records = [];
+      const setting = this.settingOf(mode),
+        region = setting && this.regionOf(host, mode, setting);
+      if (setting === undefined || region === undefined) {
+        figures.refused++;
+        this.freeRecords.push(...this.records);
+        continue;
+      }
+      writer.add(emitRegion(region, setting));
+      figures.regions++;
+      figures.instructions += region.instructions;
+      for (const { offset } of region.blocks) covered.add(`${((host & ~(PAGE - 1)) >>> 0) + offset} ${mode}`);
+      done.push({ record, host, serial: this.cover((host & ~(PAGE - 1)) >>> 0, region), records: this.records });
+    }
+    const emitted = platform.now();
+    figures.emitting += emitted - started;
+    if (done.length === 0) return;
+    const bytes = writer.finish();
+    figures.modules++;
+    figures.bytes += bytes.length;
+    const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { e: this.imports }),
+      functions = instance.exports as Record<string, () => number>;
+    done.forEach(({ record, host, serial, records }, n) => {
+      const index = this.free.pop() ?? exports.table.grow(1);
+      exports.table.set(index, functions[n]!);
+      words[(record + FUNCTION) >>> 2] = index;
+      this.placed.push({ index, host, serial, records });
+    });
+    figures.compiling += platform.now() - emitted;
+  }
+
+  /** Functions of code that is gone are not entered any more: their places are free. */
+  private dropStale(): void {
+    const { words, exports, free } = this,
+      emptied = words[ARENA_GENERATION >>> 2] !== this.generation;
+    this.generation = words[ARENA_GENERATION >>> 2]!;
+    this.placed = this.placed.filter(({ index, host, serial, records }) => {
+      if (!emptied && exports.codeIsCurrent(host, serial) !== 0) return true;
+      exports.table.set(index, null);
+      free.push(index);
+      this.freeRecords.push(...records);
+      return false;
+    });
+  }
+
+  /** How code of this mode is translated; undefined where segments need checks. */
+  private settingOf(mode: number): Setting | undefined {
+    const long = (mode & MODE_SIZE) === 2,
+      flat32 =
+        (mode & (MODE_SIZE | MODE_STACK32 | MODE_FLAT | MODE_CS_CHECK | MODE_REAL)) === (1 | MODE_STACK32 | MODE_FLAT);
+    if (!long && !flat32) return undefined;
+    return {
+      state: 0,
+      tlb: this.words[TLB_BASE >>> 2]!,
+      long,
+      counting: this.options.counting === true,
+      place: (i) => this.place(i),
+    };
+  }
+
+  /** Copies an instruction's record to where it stays; 0: there is no room. */
+  private place({ bytes, row }: Instruction): number {
+    let address = this.freeRecords.pop();
+    if (address === undefined) {
+      if (this.nextRecord + RECORD_BYTES > TIER_RECORDS + TIER_RECORDS_BYTES) return 0;
+      address = this.nextRecord;
+      this.nextRecord += RECORD_BYTES;
+    }
+    this.bytes.set(bytes, address);
+    this.bytes[address + LEFT] = 1;
+    // a vector instruction with a handler of its own is the unit's too
+    if (row?.kind === 'vector' || row?.kind === 'scalar') {
+      this.bytes[address] = this.vectorUnit & 0xff;
+      this.bytes[address + 1] = this.vectorUnit >>> 8;
+    }
+    this.records.push(address);
+    return address;
+  }
+
+  private regionOf(host: number, mode: number, setting: Setting): Region | undefined {
+    const { words, bytes, rows, exports } = this,
+      page = (host & ~(PAGE - 1)) >>> 0;
+    return findRegion(
+      new PageCode({ words, bytes, rows, exports }, page, mode),
+      host & (PAGE - 1),
+      this.least,
+      translatable(setting),
+    );
+  }
+  /** Writes to the region's code are seen from now on. Returns the serial number of the page's code. */
+  private cover(page: number, region: Region): number {
+    let serial = 0;
+    for (const { offset, end } of region.blocks) {
+      if (end > offset) serial = this.exports.coverCode(page + offset, Math.min(end, PAGE) - offset);
+    }
+    return serial;
+  }
+}
+
+/** The code of one page in one mode. */
+class PageCode implements CodeSource {
+  constructor(
+    private readonly context: {
+      words: Uint32Array;
+      bytes: Uint8Array;
+      rows: readonly (Row | undefined)[];
+      exports: ProcessorExports;
+    },
+    private readonly page: number,
+    private readonly mode: number,
+  ) {}
+
+  decode(offset: number): Instruction | undefined {
+    const { context, page, mode } = this,
+      decoded = context.exports.decodeRecord(TIER_RECORDS, page + offset, PAGE - offset, offset, mode);
+    return decoded === 0
+      ? undefined
+      : readRecord(context.bytes, TIER_RECORDS, context.rows, (decoded & ENDS_BLOCK) !== 0);
+  }
+
+  executions(offset: number): number {
+    const { words } = this.context,
+      host = this.page + offset,
+      bucket = (host ^ (host >>> 14) ^ (this.mode << 9)) & (BLOCK_HASH_ENTRIES - 1);
+    for (let block = words[(BLOCK_HASH >>> 2) + bucket]!; block !== 0; block = words[(block + NEXT_IN_BUCKET) >>> 2]!) {
+      if (words[block >>> 2] !== host || words[(block + MODE) >>> 2] !== this.mode) continue;
+      if (words[(block + SECOND_PAGE) >>> 2] === 0) return Math.max(1, words[(block + HEADER + COUNT) >>> 2]!);
+    }
+    return 0;
+  }
+
+  blocks(): readonly number[] {
+    const { words } = this.context,
+      descriptor = words[(PAGE_BLOCKS >>> 2) + (this.page >>> 12)]!,
+      offsets: number[] = [];
+    if (descriptor === 0) return offsets;
+    for (let link = words[(descriptor + LIST) >>> 2]!; link !== 0; ) {
+      const block = link & ~1,
+        crossing = (link & 1) !== 0;
+      if (!crossing && words[(block + VALID) >>> 2] === 1 && words[(block + MODE) >>> 2] === this.mode) {
+        offsets.push(words[block >>> 2]! & (PAGE - 1));
+      }
+      link = words[(block + (crossing ? NEXT_IN_SECOND : NEXT_IN_PAGE)) >>> 2]!;
+    }
+    return offsets;
+  }
+}
+
+/** Names of the interpreter's handlers by number: a custom section that the engine's build writes. */
+function handlerNames(module: WasmModule): string[] {
+  const [section] = WebAssembly.Module.customSections(module, 'handlers');
+  return section === undefined ? [] : String.fromCharCode(...new Uint8Array(section)).split('\n');
+}

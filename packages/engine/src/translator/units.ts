@@ -1,0 +1,144 @@
+/**
+ * Instructions that translated code leaves to a unit of the interpreter, without leaving the region: registers and flags that the unit may need go to
+ * the state before, those that it may have changed come back behind it.
+ */
+import { ATTENTION, BUDGET, COUNTERS, RIP, TIER_RECORD, TIER_STATUS } from '../layout.js';
+import { AM_REGISTER } from './instructions.js';
+import type { Instruction } from './instructions.js';
+import { LEFT, START, TARGET, W0, W1 } from './locals.js';
+import { Op } from './wasm.js';
+import { Exit } from './writer.js';
+import type { Writer } from './writer.js';
+
+/** Function index of runUnit among the imports. */
+const RUN_UNIT = 1;
+const ALL = 0xffff;
+/** Dropped pages of code: in assembly/code-pages.ts. */
+const DROPS = COUNTERS + 16;
+
+/** Groups of the vector unit (assembly/simd/ops.ts). */
+const MOVE = 1;
+const SHUFFLE = 4;
+const FLOAT = 5;
+const CONVERT = 6;
+const CRYPTO = 7;
+const PERMUTE = 8;
+const PTEST = 0x420;
+const VTESTPD = 0x422;
+const UCOMISS = 0x530;
+const MASKED_STORE = 0x123;
+const MASKED_STORE_MMX = 0x124;
+const STR_CMPS = 1;
+const STR_SCAS = 4;
+
+interface Needs {
+  /** General registers that it may read, and write, as bits. */
+  reads: number;
+  writes: number;
+  flags: boolean;
+  /** It may write to memory. */
+  stores: boolean;
+}
+
+/** What a unit's instruction may touch; rather too much than too little. */
+function needsOf(i: Instruction): Needs {
+  const memory = i.addressMode !== AM_REGISTER,
+    { row, unit } = i;
+  if (row?.kind === 'unit' && row.unit === 'STRING') {
+    const number = unit;
+    return {
+      reads: ALL,
+      writes: (1 << 0) | (1 << 1) | (1 << 6) | (1 << 7),
+      flags: number === STR_CMPS || number === STR_SCAS,
+      stores: true,
+    };
+  }
+  const simd = row?.kind === 'vector' || row?.kind === 'scalar' || (row?.kind === 'unit' && row.unit === 'SIMD');
+  if (!simd) return { reads: ALL, writes: ALL, flags: true, stores: memory || row?.kind === 'unit' };
+  const number = unit & 0xfff,
+    group = number >>> 8;
+  if (group === CRYPTO || group === PERMUTE || number === MASKED_STORE || number === MASKED_STORE_MMX) {
+    return { reads: ALL, writes: ALL, flags: true, stores: true };
+  }
+  const flags = (number >= PTEST && number <= VTESTPD) || (group === FLOAT && number >= UCOMISS);
+  const general = group === MOVE || group === SHUFFLE || group === CONVERT ? (1 << i.regNumber) | (1 << i.rmNumber) : 0;
+  return { reads: general | addressRegisters(i), writes: general, flags, stores: memory };
+}
+
+function addressRegisters(i: Instruction): number {
+  if (i.addressMode === AM_REGISTER) return 0;
+  return (i.base < 0x80 ? 1 << (i.base >>> 3) : 0) | (i.index < 0x80 ? 1 << (i.index >>> 3) : 0);
+}
+
+/** Whether the unit can be called: what ends a block changes how code is read or goes elsewhere. */
+export function canCall(w: Writer, i: Instruction): boolean {
+  if (i.ends) return false;
+  if (i.record === 0) i.record = w.setting.place(i);
+  return i.record !== 0;
+}
+
+export function callUnit(w: Writer, i: Instruction): void {
+  const { code, flags, setting } = w,
+    { state } = setting;
+  const needs = needsOf(i);
+  if ((needs.reads | needs.writes) !== 0) w.needsAll = true;
+  // what has been done so far is counted, and this instruction, as the interpreter counts a block at its beginning
+  code
+    .i32(0)
+    .i32(0)
+    .access(Op.i64_load, state + BUDGET);
+  code
+    .get(START)
+    .get(LEFT)
+    .op(Op.i32_sub)
+    .i32(w.undone - 1)
+    .op(Op.i32_sub)
+    .op(Op.i64_extend_i32_s)
+    .op(Op.i64_sub);
+  code.access(Op.i64_store, state + BUDGET);
+  code
+    .get(LEFT)
+    .i32(w.undone - 1)
+    .op(Op.i32_add)
+    .set(START);
+  w.storeRegisters(code, needs.reads & w.allWritten);
+  if (needs.flags) flags.settle();
+  if (needs.stores)
+    code
+      .i32(0)
+      .access(Op.i32_load, state + DROPS)
+      .set(W1);
+  code.i32(i.record).call(RUN_UNIT).set(W0);
+  w.loadRegisters(code, needs.writes & w.allUsed);
+  if (needs.flags) flags.load();
+  // anything but "done" is the run loop's
+  code.get(W0).when();
+  code
+    .i32(0)
+    .get(W0)
+    .access(Op.i32_store, state + TIER_STATUS);
+  code
+    .i32(0)
+    .i32(i.record)
+    .access(Op.i32_store, state + TIER_RECORD);
+  code
+    .i32(0)
+    .access(Op.i64_load, state + RIP)
+    .set(TARGET);
+  w.leaveForTarget(Exit.SETTLE, w.undone - 1);
+  code.end();
+  if (!needs.stores) return;
+  // code was written, or something is due behind this instruction
+  code
+    .i32(0)
+    .access(Op.i32_load, state + DROPS)
+    .get(W1)
+    .op(Op.i32_ne);
+  code
+    .i32(0)
+    .access(Op.i32_load, state + ATTENTION)
+    .op(Op.i32_or)
+    .when();
+  w.leaveFor(i.offset + i.length, Exit.LOOK_UP, w.undone - 1);
+  code.end();
+}

@@ -1,0 +1,266 @@
+/**
+ * The parts that translated instructions are made of: registers in locals, addresses, accesses with the TLB check in line, and ways out of the
+ * region. Nothing an instruction does is visible before its last check: a way out leaves the state as it was before the instruction.
+ */
+import { REGS, SEG_BASE, TLB_ENTRIES, TLB_ENTRY_BYTES } from '../layout.js';
+import { Flags } from './flags.js';
+import { AM_CHECKED, AM_SHORT } from './instructions.js';
+import type { Instruction, Size } from './instructions.js';
+import { BASE, ENTRY, LINEAR, REGISTERS, TARGET, WAY } from './locals.js';
+import { Code, Op } from './wasm.js';
+
+/** What is fixed for a region. */
+export interface Setting {
+  /** Where the processor's state block begins: addresses of layout.ts count from here. */
+  state: number;
+  /** TLB table that the checks are made for. */
+  tlb: number;
+  /** 64-bit code; else 32-bit code with flat segments. */
+  long: boolean;
+  /** Counts what it retires in TIER_RETIRED. */
+  counting: boolean;
+  /** Where a copy of the instruction's record lies for a unit; 0: there is no room. */
+  place(i: Instruction): number;
+}
+
+/** Why a region is left (assembly/run.ts). */
+export const Exit = { LOOK_UP: 0, REFUSED: 3, INTERPRET: 4, SETTLE: 5 } as const;
+
+const NONE = 0x80;
+const RIP_BASE = 0x88;
+const FS_SEGMENT = 4;
+const GS_SEGMENT = 5;
+const TAG_WRITE = 8;
+const ADDEND = 24;
+const PAGE_SHIFT = 12;
+
+export class Writer {
+  readonly code = new Code();
+  readonly flags: Flags;
+  /** Registers that are read or written, and those written, as bits. */
+  used = 0;
+  written = 0;
+  /** What `used` and `written` come to at the end, where a body is written for the second time; a unit is given them in the state. */
+  allUsed = 0;
+  allWritten = 0;
+  /** A unit is called that needs them. */
+  needsAll = false;
+  /** SSE instructions run here: they must be usable. */
+  vectors = false;
+  /** Labels of the ways out: at an offset of the page, at TARGET. */
+  near = 0;
+  far = 0;
+  /** The instruction being translated, and how many of its block, itself included, have not been done. */
+  at = 0;
+  undone = 0;
+
+  constructor(readonly setting: Setting) {
+    this.flags = new Flags(this.code, setting.state);
+  }
+
+  /** Begins an instruction. */
+  begin(offset: number, undone: number): void {
+    this.at = offset;
+    this.undone = undone;
+  }
+
+  // ---------------------------------------------------------------------------------------------- ways out
+  /** Sets up a way out before the instruction at hand; the caller branches to `near`. */
+  wayOut(): void {
+    this.code.i32(way(this.at, this.undone, Exit.INTERPRET)).set(WAY);
+  }
+  /** Leaves before the instruction if the i32 on the stack is not 0. */
+  leaveIf(): void {
+    const { code } = this;
+    code.when();
+    this.wayOut();
+    code.br(this.near).end();
+  }
+  /** Everything before `offset`, which may lie out of the page, has been done; `undone` instructions of the block have not. */
+  leaveFor(offset: number, exit: number = Exit.LOOK_UP, undone = 0): void {
+    const { code } = this;
+    if (offset >= 0 && offset < 1 << PAGE_SHIFT) {
+      code
+        .i32(way(offset, undone, exit))
+        .set(WAY)
+        .br(this.near);
+      return;
+    }
+    this.ripAt(offset);
+    code.set(TARGET);
+    this.leaveForTarget(exit, undone);
+  }
+  leaveForTarget(exit: number = Exit.LOOK_UP, undone = 0): void {
+    this.code
+      .i32(way(0, undone, exit))
+      .set(WAY)
+      .br(this.far);
+  }
+  /** Pushes the RIP of an offset of the page. */
+  ripAt(offset: number): void {
+    const { code } = this;
+    code
+      .get(BASE)
+      .i64((offset % 0x1_0000_0000) | 0, Math.floor(offset / 0x1_0000_0000))
+      .op(Op.i64_add);
+    if (!this.setting.long) code.i64(-1, 0).op(Op.i64_and);
+  }
+
+  // ---------------------------------------------------------------------------------------------- registers
+  /** Pushes a register operand, zero-extended: an i64 for 64 bits, else an i32. `offset` is from REGS; an odd one is AH to BH. */
+  read(offset: number, size: Size): void {
+    const { code } = this,
+      n = offset >>> 3;
+    this.used |= 1 << n;
+    code.get(n);
+    if (size === 64) return;
+    code.op(Op.i32_wrap_i64);
+    if ((offset & 7) !== 0) code.i32(8).op(Op.i32_shr_u);
+    if (size === 8) code.i32(0xff).op(Op.i32_and);
+    else if (size === 16) code.i32(0xffff).op(Op.i32_and);
+  }
+  /** Pops a value of this size, zero-extended, into a register. */
+  write(offset: number, size: Size): void {
+    const { code } = this,
+      n = offset >>> 3;
+    this.used |= 1 << n;
+    this.written |= 1 << n;
+    if (size !== 64) code.op(Op.i64_extend_i32_u);
+    if (size === 8 || size === 16) {
+      const high = (offset & 7) !== 0;
+      if (high) code.i64(8).op(Op.i64_shl);
+      code
+        .get(n)
+        .i64(high ? ~0xff00 : size === 8 ? ~0xff : ~0xffff)
+        .op(Op.i64_and)
+        .op(Op.i64_or);
+    }
+    code.set(n);
+  }
+  /** Pushes all 64 bits of register `n`. */
+  whole(n: number): void {
+    this.used |= 1 << n;
+    this.code.get(n);
+  }
+  setWhole(n: number): void {
+    this.used |= 1 << n;
+    this.written |= 1 << n;
+    this.code.set(n);
+  }
+  /** Pushes an immediate as an operand of this size. */
+  immediate(i: Instruction, size: Size): void {
+    const { code } = this;
+    if (size === 64) code.i64(i.immediate, i.immediateHigh);
+    else code.i32(size === 32 ? i.immediate : i.immediate & (size === 8 ? 0xff : 0xffff));
+  }
+
+  // ---------------------------------------------------------------------------------------------- addresses
+  /** Whether the memory operand's address can be made here: everything but segments that must be checked. */
+  canAddress(i: Instruction): boolean {
+    return i.addressMode <= AM_SHORT || (i.addressMode === AM_CHECKED && !i.short && i.flat);
+  }
+  /** Pushes the linear address of the memory operand (i64). */
+  address(i: Instruction): void {
+    const { code } = this;
+    this.offset(i);
+    if (this.setting.long && i.addressMode !== 0 && (i.baseSegment === FS_SEGMENT || i.baseSegment === GS_SEGMENT)) {
+      code
+        .i32(0)
+        .access(Op.i64_load, this.setting.state + SEG_BASE + i.baseSegment * 8)
+        .op(Op.i64_add);
+    }
+  }
+  /** Pushes base + index * scale + displacement, cut to the address size: without the segment's base. */
+  offset(i: Instruction): void {
+    const { code } = this;
+    let parts = 0;
+    if (i.base === RIP_BASE) {
+      code.get(BASE);
+      parts++;
+    } else if (i.base !== NONE) {
+      this.whole(i.base >>> 3);
+      parts++;
+    }
+    if (i.index !== NONE) {
+      this.whole(i.index >>> 3);
+      if (i.scale !== 0) code.i64(i.scale).op(Op.i64_shl);
+      if (parts++ > 0) code.op(Op.i64_add);
+    }
+    if (i.displacement !== 0 || parts === 0) {
+      code.i64(i.displacement);
+      if (parts > 0) code.op(Op.i64_add);
+    }
+    if (i.short) code.i64(0xffff).op(Op.i64_and);
+    else if (!this.setting.long || i.addressMode === AM_SHORT) code.i64(-1, 0).op(Op.i64_and);
+  }
+
+  // ---------------------------------------------------------------------------------------------- memory
+  /**
+   * Pops a linear address and checks that `bytes` bytes there may be read or, with `write`, written; leaves the region before the instruction when
+   * the TLB does not say so. Their host address goes to `pointer`.
+   */
+  check(bytes: number, write: boolean, pointer: number): void {
+    const { code, setting } = this;
+    code
+      .tee(LINEAR)
+      .op(Op.i32_wrap_i64)
+      .i32(PAGE_SHIFT - Math.log2(TLB_ENTRY_BYTES))
+      .op(Op.i32_shr_u);
+    code
+      .i32((TLB_ENTRIES - 1) * TLB_ENTRY_BYTES)
+      .op(Op.i32_and)
+      .tee(ENTRY);
+    code.access(Op.i64_load, setting.tlb + (write ? TAG_WRITE : 0));
+    code.get(LINEAR);
+    if (bytes > 1) code.i64(bytes - 1).op(Op.i64_add);
+    code
+      .i64(-(1 << PAGE_SHIFT))
+      .op(Op.i64_and)
+      .op(Op.i64_ne);
+    this.leaveIf();
+    code
+      .get(LINEAR)
+      .op(Op.i32_wrap_i64)
+      .get(ENTRY)
+      .access(Op.i32_load, setting.tlb + ADDEND)
+      .op(Op.i32_add)
+      .set(pointer);
+  }
+  /** Pushes what is at a host address: an i64 for 64 bits, else an i32. */
+  load(size: Size, pointer: number): void {
+    this.code.get(pointer).access(LOADS[size], 0);
+  }
+  /** Stores the value that `push` pushes. */
+  store(size: Size, pointer: number, push: () => void): void {
+    this.code.get(pointer);
+    push();
+    this.code.access(STORES[size], 0);
+  }
+
+  /** Loads registers from the state; written behind the body and placed before it. */
+  loadRegisters(code: Code, which: number): void {
+    for (let n = 0; n < REGISTERS; n++) {
+      if ((which & (1 << n)) !== 0)
+        code
+          .i32(0)
+          .access(Op.i64_load, this.setting.state + REGS + n * 8)
+          .set(n);
+    }
+  }
+  storeRegisters(code: Code, which: number): void {
+    for (let n = 0; n < REGISTERS; n++) {
+      if ((which & (1 << n)) !== 0)
+        code
+          .i32(0)
+          .get(n)
+          .access(Op.i64_store, this.setting.state + REGS + n * 8);
+    }
+  }
+}
+
+const LOADS: Record<Size, Op> = { 8: Op.i32_load8_u, 16: Op.i32_load16_u, 32: Op.i32_load, 64: Op.i64_load };
+const STORES: Record<Size, Op> = { 8: Op.i32_store8, 16: Op.i32_store16, 32: Op.i32_store, 64: Op.i64_store };
+
+function way(offset: number, undone: number, exit: number): number {
+  return offset | (undone << 12) | (exit << 24);
+}
