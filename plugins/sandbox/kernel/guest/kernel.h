@@ -212,7 +212,7 @@ struct action { u64 handler, flags, restorer, mask; };
 /* A frame of memory each. */
 struct process {
   u64 pad;
-  u32 state, pid, slot, reserved;
+  u32 state, pid, slot;
   struct process *parent; /* 0: nobody waits for it */
   u32 group, session;
   struct space *space;
