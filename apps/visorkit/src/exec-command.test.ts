@@ -85,7 +85,7 @@ describe.skipIf(unbuilt)('as a process (needs a build)', { timeout: 60_000 }, ()
         '-c',
         'pwd; echo made > file; read line < file; echo $line /*',
       ]).stdout,
-    ).toBe('/given\nmade /dev /given /proc /tmp\n');
+    ).toBe('/given\nmade /busybox /dev /given /proc /tmp\n');
     expect(readdirSync(scratch.path('given'))).toEqual(['file']);
     expect(exec(['--mount', `${scratch.path('given')}:/given:ro`, busybox, 'rm', '/given/file'])).toMatchObject({
       status: 1,
