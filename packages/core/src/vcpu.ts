@@ -140,6 +140,8 @@ export interface Emulation {
 
 /** Fields of the current VMCS by their encoding (SDM 3D, appendix B). */
 export interface VmcsAccess {
+  /** Where the VMCS region is, in the memory of the hypervisor. */
+  readonly region: number;
   /** 16- and 32-bit fields, and the low half of wider ones; unsigned. */
   read32(field: number): number;
   write32(field: number, value: number): void;

@@ -7,7 +7,7 @@ import { arenaGeneration } from "./code-pages";
 import { IF, RF, TF } from "./flags";
 import { clearLog, rewindLog } from "./mmio";
 import {
-  ATT_DEBUG, ATT_INTERRUPT_WINDOW, ATT_STEPPED, ATT_MMIO, ATT_MTF, ATT_NMI_WINDOW, ATT_RESUME_FLAG, ATT_SHADOW, ATT_SHADOW_OLD, ATT_STEP,
+  ATT_BUS_LOCK, ATT_DEBUG, ATT_INTERRUPT_WINDOW, ATT_STEPPED, ATT_MMIO, ATT_MTF, ATT_NMI_WINDOW, ATT_RESUME_FLAG, ATT_SHADOW, ATT_SHADOW_OLD, ATT_STEP,
   ATT_SUPPLIED, ATT_TPR, ATT_VIRTUAL_INTERRUPT, MODE_CS_CHECK, MODE_SIZE, currentRip, nextRip, updateAttention,
 } from "./mode";
 import { recLeft, recOffset } from "./record";
@@ -19,6 +19,7 @@ import { afterInstruction, beginStep } from "./system/debug";
 import { deliverException } from "./system/exceptions";
 import { raiseError } from "./system/raise";
 import { jumpGeneration } from "./tlb";
+import { busLock } from "./vmx/bus-lock";
 import { interruptWindow, monitorTrap, nmiWindow, virtualApicEvents } from "./vmx/events";
 /**
  * The run loop around the interpreter's switch. Between blocks it finds the next one
@@ -174,6 +175,7 @@ function attend(): usize {
     updateAttention();
     if (after != OK) return 0;
   }
+  if ((load<u32>(ATTENTION) & ATT_BUS_LOCK) != 0 && busLock() == EXIT) return 0;
   const attention = load<u32>(ATTENTION);
   if (attention & ATT_MTF) {
     if (flags & (MTF_ARMED | EVENT_DELIVERED)) { monitorTrap(); return 0; }

@@ -41,6 +41,7 @@ const PENDING_DEBUG = layout.PENDING_DEBUG >>> 2;
 const EFLAGS = layout.EFLAGS >>> 2;
 const DEBUGCTL = layout.MSR_DEBUGCTL >>> 2;
 const EFER = layout.EFER >>> 2;
+const REGION = vmcsLayout.V_REGION >>> 2;
 const DR7 = (layout.DR + 56) >>> 2;
 const BREAKPOINTS_ENABLED = 0xff;
 const PRIMARY_CONTROLS = vmcsLayout.V_PRIMARY_CONTROLS >>> 2;
@@ -115,8 +116,11 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
     this.emulation = new VmxEmulation(this, parts.banks, parts.views);
     this.#merged = parts.controls;
     this.setControls(parts.controls);
-    const vmcs = (): VmcsAccess => parts.banks.state(index).vmcs;
+    const vmcs = () => parts.banks.state(index).vmcs;
     this.vmcs = {
+      get region() {
+        return parts.banks.state(index).words[REGION];
+      },
       read32: (field) => vmcs().read32(field),
       write32: (field, value) => vmcs().write32(field, value),
       read64: (field) => vmcs().read64(field),
