@@ -135,11 +135,7 @@ export class GuestExits {
       if (this.#intercepted(n, vcpu)) return;
     }
     const pin = n.vmcs12.read(F.PIN_CONTROLS);
-    if ((pin & Pin.PREEMPTION_TIMER) !== 0) {
-      const left = n.timerDeadline - this.parts.regions.timeStamp(vcpu);
-      const ticks = left <= 0n ? 0 : Number(left >> BigInt(this.parts.capabilities.timerShift));
-      vcpu.vmcs!.write32(F.GUEST_PREEMPTION_TIMER, Math.min(ticks, 0xffff_ffff));
-    }
+    if ((pin & Pin.PREEMPTION_TIMER) !== 0) vcpu.vmcs!.write32(F.GUEST_PREEMPTION_TIMER, this.#timerLeft(n, vcpu));
     this.#renewTables(n, vcpu);
   }
 
@@ -191,9 +187,11 @@ export class GuestExits {
 
   /** The hypervisor's preemption timer has run out. */
   timerExpired(n: NestedVcpu, vcpu: Vcpu): boolean {
-    if ((n.vmcs12.read(F.PIN_CONTROLS) & Pin.PREEMPTION_TIMER) === 0) return false;
-    const shift = BigInt(this.parts.capabilities.timerShift);
-    return this.parts.regions.timeStamp(vcpu) >> shift >= n.timerDeadline >> shift;
+    return (n.vmcs12.read(F.PIN_CONTROLS) & Pin.PREEMPTION_TIMER) !== 0 && this.#timerLeft(n, vcpu) === 0;
+  }
+
+  #timerLeft(n: NestedVcpu, vcpu: Vcpu): number {
+    return n.timerLeft(this.parts.regions.timeStamp(vcpu), this.parts.capabilities.timerShift);
   }
 
   /** The timer counts in the HLT state too (26.5.1), and wakes the run loop. */

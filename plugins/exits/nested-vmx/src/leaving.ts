@@ -162,11 +162,11 @@ export class Leaving {
   }
 
   /** Ticks that the hypervisor's preemption timer has left. */
-  #timerLeft({ vmcs12, timerDeadline }: NestedVcpu, vcpu: Vcpu, reason: number): number {
+  #timerLeft(n: NestedVcpu, vcpu: Vcpu, reason: number): number {
+    const { vmcs12 } = n;
     if ((vmcs12.read(F.PIN_CONTROLS) & Pin.PREEMPTION_TIMER) === 0 || reason === ExitReason.PREEMPTION_TIMER) return 0;
     if ((vmcs12.read(F.EXIT_CONTROLS) & Exit.SAVE_TIMER) === 0) return 0;
-    const left = timerDeadline - this.parts.regions.timeStamp(vcpu);
-    return left <= 0n ? 0 : Number(left >> BigInt(this.parts.capabilities.timerShift));
+    return n.timerLeft(this.parts.regions.timeStamp(vcpu), this.parts.capabilities.timerShift);
   }
 
   // ------------------------------------------------------------------------------------------------ host state

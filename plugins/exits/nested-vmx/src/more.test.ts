@@ -139,6 +139,18 @@ describe('the guest of the hypervisor', () => {
     }
   });
 
+  it('is left when the preemption timer runs out between exits that the machine handles (26.5.1)', async () => {
+    // One at each tick: some come in the last 32, in which the timer counts no more
+    const guest = new Code();
+    for (let round = 0; round < 200; round++) guest.add(0xe6, 0x80); // OUT 80H, AL
+    const { result } = await run({
+      code: hypervisor({ [F.PIN_CONTROLS]: 0x56, [F.GUEST_PREEMPTION_TIMER]: 4 }),
+      guest: guest.halt(),
+      handler: tell(),
+    });
+    expect(result(1)).toBe(52n);
+  });
+
   it('exits at a task switch, whatever the controls say (26.2)', async () => {
     const GDT = 0x77000;
     const { result } = await run({

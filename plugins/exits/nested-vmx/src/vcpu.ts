@@ -70,6 +70,15 @@ export class NestedVcpu {
     this.vmcs01.page = regions.ownRegion(vcpu);
   }
 
+  /**
+   * What the hypervisor's preemption timer has left, 0 when it has run out: it counts down each time bit `shift` of the TSC changes (SDM 3C 26.5.1), and so
+   * not once in 2^shift ticks from any moment. A guest that is entered with 0 makes no progress, and neither does virtual time.
+   */
+  timerLeft(timeStamp: bigint, shift: number): number {
+    const left = (this.timerDeadline >> BigInt(shift)) - (timeStamp >> BigInt(shift));
+    return left <= 0n ? 0 : Math.min(Number(left), 0xffff_ffff);
+  }
+
   save(featureControl: bigint): SavedVcpu {
     return {
       vmxon: this.vmxon,
