@@ -24,7 +24,7 @@ import type { Instruction, Row } from './instructions.js';
 import { LOCALS } from './locals.js';
 import { findRegion } from './regions.js';
 import type { CodeSource, Region } from './regions.js';
-import { ModuleWriter } from './wasm.js';
+import { Code, ModuleWriter } from './wasm.js';
 import type { Setting } from './writer.js';
 
 export interface TranslatorOptions {
@@ -113,6 +113,7 @@ export class Translator {
   private readonly bytes: Uint8Array;
   private readonly imports: Record<string, unknown> = {};
   private readonly least: number;
+  private readonly buffers = { body: new Code(), whole: new Code() };
   private placed: Placed[] = [];
   private readonly free: number[] = [];
   private generation: number;
@@ -181,7 +182,7 @@ export class Translator {
         this.freeRecords.push(...this.records);
         continue;
       }
-      writer.add(emitRegion(region, setting));
+      writer.add(emitRegion(region, setting, this.buffers));
       figures.regions++;
       figures.instructions += region.instructions;
       for (const { offset } of region.blocks) covered.add(`${((host & ~(PAGE - 1)) >>> 0) + offset} ${mode}`);
@@ -234,14 +235,15 @@ export class Translator {
   }
 
   /** Copies an instruction's record to where it stays; 0: there is no room. */
-  private place({ bytes, row }: Instruction): number {
+  private place({ words, row }: Instruction): number {
+    if (words === undefined) return 0;
     let address = this.freeRecords.pop();
     if (address === undefined) {
       if (this.nextRecord + RECORD_BYTES > TIER_RECORDS + TIER_RECORDS_BYTES) return 0;
       address = this.nextRecord;
       this.nextRecord += RECORD_BYTES;
     }
-    this.bytes.set(bytes, address);
+    this.words.set(words, address >>> 2);
     this.bytes[address + LEFT] = 1;
     // a vector instruction with a handler of its own is the unit's too
     if (row?.kind === 'vector' || row?.kind === 'scalar') {
@@ -290,7 +292,7 @@ class PageCode implements CodeSource {
       decoded = context.exports.decodeRecord(TIER_RECORDS, page + offset, PAGE - offset, offset, mode);
     return decoded === 0
       ? undefined
-      : readRecord(context.bytes, TIER_RECORDS, context.rows, (decoded & ENDS_BLOCK) !== 0);
+      : readRecord(context, TIER_RECORDS, context.rows, (decoded & ENDS_BLOCK) !== 0);
   }
 
   executions(offset: number): number {

@@ -8,7 +8,7 @@ import type { Instruction } from './instructions.js';
 import { LEFT, START, TARGET, W0, W1 } from './locals.js';
 import { Op } from './wasm.js';
 import { Exit } from './writer.js';
-import type { Writer } from './writer.js';
+import type { Setting, Writer } from './writer.js';
 
 /** Function index of runUnit among the imports. */
 const RUN_UNIT = 1;
@@ -71,9 +71,9 @@ function addressRegisters(i: Instruction): number {
 }
 
 /** Whether the unit can be called: what ends a block changes how code is read or goes elsewhere. */
-export function canCall(w: Writer, i: Instruction): boolean {
+export function canCall(setting: Setting, i: Instruction): boolean {
   if (i.ends) return false;
-  if (i.record === 0) i.record = w.setting.place(i);
+  if (i.record === 0) i.record = setting.place(i);
   return i.record !== 0;
 }
 
