@@ -11,8 +11,8 @@ const APP = join(root, 'apps/visorkit');
 const OUT = join(APP, 'build');
 /** What bin/command.cjs gives each part. */
 const PARAMETERS = 'module,exports,require,__filename,importOutside,urlOfPackage';
-/** Packages with files that a bundle cannot hold. */
-const OUTSIDE = ['jiti', 'koffi'];
+/** Packages with files that a bundle cannot hold, and what is imported from each by name. */
+const OUTSIDE = { jiti: ['createJiti'], koffi: [] };
 
 /** Bundles apps/visorkit/dist/main.js, unless what it is made of is what it was the last time. */
 export async function bundleCommand() {
@@ -91,14 +91,17 @@ function setUp(bundle, packages) {
     return { contents, resolveDir: dirname(path) };
   });
 
-  const outside = new RegExp(`^(${OUTSIDE.join('|')})$`);
+  const outside = new RegExp(`^(${Object.keys(OUTSIDE).join('|')})$`);
   bundle.onResolve({ filter: outside }, ({ path, importer }) => ({
     path,
     namespace: 'outside',
     pluginData: ownerOf(importer).name,
   }));
   bundle.onLoad({ filter: outside, namespace: 'outside' }, ({ path, pluginData }) => ({
-    contents: `module.exports = require('node:module').createRequire(${urlOf(pluginData)})('${path}');`,
+    contents: `import { createRequire } from 'node:module';
+      const found = createRequire(${urlOf(pluginData)})('${path}');
+      export default found;
+      export const { ${OUTSIDE[path].join(', ')} } = found;`,
   }));
 }
 

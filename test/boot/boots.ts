@@ -46,6 +46,8 @@ export interface BootOf {
   /** Starts first, and finds the rest in fw_cfg. */
   readonly firmware?: Uint8Array;
   readonly initramfs?: string;
+  /** A RAM disk that is no archive. */
+  readonly disk?: Uint8Array;
   /** A further archive, whose files the kernel unpacks over those of `initramfs`. */
   readonly files?: Uint8Array;
   readonly mode?: GuestMode;
@@ -57,6 +59,8 @@ export interface BootOf {
   readonly typed?: readonly string[];
   readonly shell?: typeof SHELL;
   readonly plugins?: readonly Plugin[];
+  /** Ends the run when a line of the guest's output has this in it. */
+  readonly until?: string;
   /** Told of each prompt, before what is typed there. */
   readonly onPrompt?: () => void;
   /** Told of each whole line of the guest's output, without its end. */
@@ -76,6 +80,7 @@ export async function machineOf({
   image,
   firmware,
   initramfs,
+  disk,
   files,
   mode,
   append = '',
@@ -83,6 +88,7 @@ export async function machineOf({
   typed = [],
   shell = SHELL,
   plugins = [],
+  until,
   onPrompt = () => {},
   onLine = () => {},
 }: BootOf): Promise<Machine> {
@@ -97,13 +103,13 @@ export async function machineOf({
       onLine(line.replace(/\r$/, ''));
       line = '';
     } else line += String.fromCharCode(byte);
+    if (until !== undefined && line.endsWith(until)) void vmm.pause();
     if (!line.endsWith(shell.prompt)) return;
     onPrompt();
     if (lines.length > 0) input.push(Buffer.from(`${lines.shift()}${shell.enter}`));
   };
   const commandLine = mode === undefined ? append : `console=ttyS0 ${append} ${guestParameters({ mode })}`;
-  const initrd =
-    initramfs === undefined ? undefined : Buffer.concat([readFileSync(initramfs), files ?? new Uint8Array()]);
+  const initrd = initramfs === undefined ? disk : Buffer.concat([readFileSync(initramfs), files ?? new Uint8Array()]);
   const vmm = await assemble({
     backend: vmx(),
     memory: MEMORY,

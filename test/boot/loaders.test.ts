@@ -5,7 +5,14 @@ import { bootFlat } from '@visorkit/boot-flat';
 import { bootLinux } from '@visorkit/boot-linux';
 import { bootMultiboot } from '@visorkit/boot-multiboot';
 import { isVisorkitError } from '@visorkit/core';
-import { buildBzImage, buildElf, buildMultibootHeader, buildNote } from '@visorkit/formats/testing';
+import {
+  buildBzImage,
+  buildElf,
+  buildMultiboot2Header,
+  buildMultibootHeader,
+  buildNote,
+  concatenate,
+} from '@visorkit/formats/testing';
 import { compose } from '@visorkit/machine';
 import type { BootOptions } from '@visorkit/machine';
 import { FakeBackend } from '@visorkit/testkit';
@@ -26,6 +33,11 @@ const images = {
     bits: 32,
     entry: 0x100000n,
     segments: [{ physicalAddress: 0x100000n, data: buildMultibootHeader(3) }, pvh],
+  }),
+  multiboot2: buildElf({
+    bits: 32,
+    entry: 0x100000n,
+    segments: [{ physicalAddress: 0x100000n, data: concatenate(new Uint8Array(16), buildMultiboot2Header([])) }, pvh],
   }),
   firmware: new Uint8Array(0x20000).fill(0x90).with(0x20000 - 16, 0xea),
   flat: Uint8Array.of(0xba, 0xf8, 0x03, 0x00, 0xd8, 0x04, 0x30, 0xee, 0xb0, 0x0a, 0xee, 0xf4),

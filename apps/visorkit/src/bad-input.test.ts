@@ -138,6 +138,31 @@ describe('kernel files', () => {
     await refused('BOOT_FIRMWARE_SIZE', /has 2 bytes; a multiple of 64 KiB/, '--firmware', loop);
   });
 
+  it('as kernels that the firmware would pass over', async () => {
+    const vmlinux = scratch.file('vmlinux', buildElf({ bits: 64, entry: 0n, segments: [] }));
+    const firmware = (text: string): string => {
+      const image = new Uint8Array(0x10000).fill(0x90);
+      image.set(new TextEncoder().encode(text), 0x28);
+      return scratch.file(`${text}.bin`, image);
+    };
+    await refused(
+      'BOOT_FIRMWARE_KERNEL',
+      /is a 64-bit ELF executable for x86-64, and UEFI firmware starts only EFI applications/,
+      '--firmware',
+      firmware('_FVH'),
+      '--kernel',
+      vmlinux,
+    );
+    await refused(
+      'BOOT_FIRMWARE_KERNEL',
+      /is a 64-bit ELF executable for x86-64, and SeaBIOS starts only a Linux kernel image/,
+      '--firmware',
+      firmware('SeaBIOS'),
+      '--kernel',
+      vmlinux,
+    );
+  });
+
   it('that are missing, folders, or not given', async () => {
     await refused(
       'FILE_UNREADABLE',

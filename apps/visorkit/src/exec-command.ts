@@ -1,4 +1,4 @@
-/** `visorkit exec`: runs a static Linux program in a virtual machine of its own. */
+/** `visorkit exec`: runs a Linux program in a virtual machine of its own. */
 import { fail } from '@visorkit/core';
 import type { RunElfOptions, RunElfResult } from '@visorkit/run-elf';
 import { DEFAULT_BACKEND, openBackend } from './backends.js';
@@ -17,6 +17,7 @@ export interface ExecFlags {
   maxOutput?: string;
   maxWritten?: string;
   maxFiles?: string;
+  maxProcesses?: string;
   backend?: string;
   time?: string;
   strace?: boolean;
@@ -96,6 +97,7 @@ export async function execCommand(program: string, args: readonly string[], flag
     ...(flags.maxFiles === undefined
       ? {}
       : { maxFiles: whole('--max-files', flags.maxFiles, 0, Number.MAX_SAFE_INTEGER) }),
+    ...(flags.maxProcesses === undefined ? {} : { maxProcesses: whole('--max-processes', flags.maxProcesses, 1, 512) }),
     ...(flags.strace === true ? { trace: (line: string) => say([line]) } : {}),
     ...(flags.verbose === true ? { onStart: (started) => say(beginning(started)) } : {}),
     control: (sender) => {
@@ -120,11 +122,11 @@ function beginning({ code, mappings }: Started): string[] {
   return ['program:', ...code.map((line) => `  ${line}`), 'memory:', ...mappings.map(mappingLine)];
 }
 
-const KINDS = ['anonymous', 'program', 'file'];
+const KINDS = ['anonymous', 'program', 'file', 'shared memory'];
 
 function mappingLine({ start, end, prot, kind, flags }: Started['mappings'][number]): string {
   const rights = [...'rwx'].map((letter, bit) => ((prot & (1 << bit)) !== 0 ? letter : '-')).join('');
-  const what = (flags & 2) !== 0 ? 'stack' : (flags & 4) !== 0 ? 'heap' : KINDS[kind];
+  const what = (flags & 2) !== 0 ? 'stack' : (flags & 4) !== 0 ? 'heap' : (flags & 8) !== 0 ? 'vdso' : KINDS[kind];
   return `  ${start.toString(16).padStart(12, '0')}-${end.toString(16).padStart(12, '0')} ${rights} ${String((end - start) / 1024).padStart(8)} KiB  ${what}`;
 }
 

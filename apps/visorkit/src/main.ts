@@ -4,13 +4,14 @@ import { VisorkitError, describeError } from '@visorkit/core';
 import { Command, CommanderError } from 'commander';
 import type { ExecFlags } from './exec-command.js';
 import type { GlobalFlags } from './outside-commands.js';
-import type { RunFlags } from './run-command.js';
+import { addRunOptions, collect } from './run-flags.js';
+import type { RunFlags } from './run-flags.js';
+import { addTraceOptions } from './trace-flags.js';
+import type { TraceFlags } from './trace-flags.js';
 import { errorText } from './report-output.js';
 import { writeAll } from './serial.js';
 import type { VmiFlags } from './vmi-command.js';
 import { STATUS_NOT_STARTED, STATUS_TABLE, statusOf } from './statuses.js';
-
-const collect = (value: string, before: string[] | undefined): string[] => [...(before ?? []), value];
 
 /** The version of this package, which `changeset version` writes. */
 function ownVersion(): string {
@@ -39,53 +40,32 @@ function program(end: (status: number) => void): Command {
       'after',
       `\nExit status:\n${STATUS_TABLE.map(([status, meaning]) => `  ${String(status).padStart(3)}  ${meaning}`).join('\n')}`,
     );
-  command
-    .command('run')
-    .description('boot an image; its format is told by its content')
-    .option('--kernel <file>', 'bzImage, vmlinux or PVH ELF, multiboot image, flat binary, firmware')
-    .option(
-      '--firmware <file>',
-      "start this first, as UEFI's OVMF; it gets the kernel, initrd and command line through fw_cfg",
-    )
-    .option('--initrd <file>', 'initial RAM disk, or first multiboot module')
-    .option('--module <file>', 'multiboot module (repeatable)', collect)
-    .option('--append <text>', 'kernel command line')
-    .option('--memory <size>', 'RAM, as 256M or 1G (default 256M)')
-    .option('--cpus <count>', 'processors (default 1)')
-    .option('--cpu <features>', 'max, or max,-name,... to leave features out; also vendor=intel|amd, phys-bits=N')
-    .option('--translate <when>', 'on, off, or after how many executions a block is translated to WebAssembly (vmx)')
-    .option('--backend <name>', 'vmx (default), kvm, or the path or package of another')
-    .option('--plugin <path or package>', 'add a plugin (repeatable)', collect)
-    .option('--serial <where>', 'stdio, file:PATH or none (default stdio; Ctrl-a x leaves)')
-    .option('--debugcon <where>', 'output of ports 0xe9 and 0x402: stdio, file:PATH or none (default none)')
-    .option('--debug-exit', 'isa-debug-exit at port 0xf4: the status is (value<<1)|1')
-    .option('--testdev', 'the test devices of kvm-unit-tests: pc-testdev, pci-testdev and hypercalls of KVM')
-    .option('--time <kind>', 'real or virtual (default real); virtual time is repeatable to the instruction')
-    .option('--max-instructions <count>', 'stop after so many guest instructions')
-    .option('--timeout <seconds>', 'stop after so many seconds')
-    .option('--save <file>', 'save the VM when its run ends, and each time the process gets SIGUSR2')
-    .option('--restore <file>', 'go on with a saved VM; memory, CPUs and time are as they were')
-    .option('--introspector <path>', 'answer "visorkit vmi" on a socket there, which only you may open')
-    .option('--report <file>', 'write a JSON report, - for standard output')
-    .option('--config <file>', 'configuration file (default visorkit.config.ts or .mjs, if there is one)')
-    .option('--loader <name>', 'boot loader, instead of recognising the image')
-    .option('--address <number>', 'flat binary: load address')
-    .option('--mode <mode>', 'flat binary: real16, protected32 or long64')
-    .option('--entry <bits>', 'bzImage: 32 or 64')
-    .option('--log <level>', 'what plugins say: debug, info, warn, error or none (default info)')
-    .option('--verbose', 'say at the end what happened')
-    .action(async (flags: RunFlags) => {
-      const { plugin = [], config } = command.opts<GlobalFlags>();
-      flags.plugin = [...plugin, ...(flags.plugin ?? [])];
-      flags.config ??= config;
-      end(await (await import('./run-command.js')).runCommand(flags));
-    });
+  /** Options that stand before the command count as if they were given to it. */
+  const withGlobal = <Flags extends RunFlags>(flags: Flags): Flags => {
+    const { plugin = [], config } = command.opts<GlobalFlags>();
+    flags.plugin = [...plugin, ...(flags.plugin ?? [])];
+    flags.config ??= config;
+    return flags;
+  };
+  addRunOptions(command.command('run').description('boot an image; its format is told by its content')).action(
+    async (flags: RunFlags) => end(await (await import('./run-command.js')).runCommand(withGlobal(flags))),
+  );
+  const trace = command.command('trace').description('boot an image as run does, and show what makes it exit');
+  addRunOptions(addTraceOptions(trace), { serial: 'none' }).action(async (flags: TraceFlags) =>
+    end(await (await import('./trace-command.js')).traceCommand(withGlobal(flags))),
+  );
+  const ept = command
+    .command('ept')
+    .description('boot an image as run does, and show its EPT tables when the run ends');
+  addRunOptions(ept, { serial: 'none' }).action(async (flags: RunFlags) =>
+    end(await (await import('./ept-command.js')).eptCommand(withGlobal(flags))),
+  );
   command
     .command('exec')
     .description(
-      'run a static Linux program in a virtual machine of its own; it sees nothing of this machine but what it is given',
+      'run a Linux program in a virtual machine of its own; it sees nothing of this machine but what it is given',
     )
-    .argument('<program>', 'a static x86-64 ELF program')
+    .argument('<program>', 'an x86-64 ELF program; a dynamic one needs its libraries in a mount')
     .argument('[args...]', 'its arguments')
     .passThroughOptions()
     .option('--mount <host:guest[:ro]>', 'a folder that it may see (repeatable)', collect)
@@ -100,6 +80,7 @@ function program(end: (status: number) => void): Command {
     .option('--max-output <size>', 'end it when it writes more to its outputs, with status 153')
     .option('--max-written <size>', 'what it may write to files; more fails in the program with EDQUOT')
     .option('--max-files <count>', 'files, folders and links that it may make, in the same way')
+    .option('--max-processes <count>', 'processes that may live at once (default 128); fork fails beyond it')
     .option('--backend <name>', 'vmx (default), kvm, or the path or package of another')
     .option('--time <kind>', 'real or virtual (default real)')
     .option('--strace', 'show its system calls')

@@ -11,45 +11,14 @@ import { assemble } from './assemble.js';
 import type { AssembleOptions } from './assemble.js';
 import { DEFAULT_BACKEND, openBackend } from './backends.js';
 import { openConsole } from './console.js';
+import { offeredKernel } from './offered-kernel.js';
+import type { RunFlags } from './run-flags.js';
 import { errorText, openReport, tell } from './report-output.js';
 import { runMachine, settled } from './run-machine.js';
 import { writeAll } from './serial.js';
 import { sharedModules } from './shared-modules.js';
 import { statusOf } from './statuses.js';
 import { executions, seconds, size, whole, word } from './values.js';
-
-/** Options as commander gives them: text, or absent. */
-export interface RunFlags {
-  kernel?: string;
-  firmware?: string;
-  initrd?: string;
-  module?: string[];
-  append?: string;
-  memory?: string;
-  cpus?: string;
-  cpu?: string;
-  translate?: string;
-  backend?: string;
-  plugin?: string[];
-  serial?: string;
-  debugcon?: string;
-  debugExit?: boolean;
-  testdev?: boolean;
-  time?: string;
-  maxInstructions?: string;
-  timeout?: string;
-  save?: string;
-  restore?: string;
-  introspector?: string;
-  report?: string;
-  config?: string;
-  loader?: string;
-  address?: string;
-  mode?: string;
-  entry?: string;
-  log?: string;
-  verbose?: boolean;
-}
 
 /** Reads a file, or what comes through a pipe. */
 function readImage(option: string, path: string): Uint8Array {
@@ -99,36 +68,11 @@ function loaderOptions(flags: RunFlags): Record<string, unknown> {
   const options: Record<string, unknown> = {};
   if (flags.address !== undefined) options.address = whole('--address', flags.address, 0, 0xffff_ffff);
   if (flags.mode !== undefined) options.mode = word('--mode', flags.mode, ['real16', 'protected32', 'long64']);
-  if (flags.entry !== undefined) options.entry = word('--entry', flags.entry, ['32', '64']) === '32' ? 32 : 64;
+  if (flags.entry !== undefined) options.entry = Number(word('--entry', flags.entry, ['16', '32', '64']));
   return options;
 }
 
 const LOG_LEVELS: readonly (LogLevel | 'none')[] = ['debug', 'info', 'warn', 'error', 'none'];
-
-/** The kernel that firmware finds in fw_cfg. Without a kernel, a RAM disk or a command line would have no use. */
-function offeredKernel(
-  kernel: string | undefined,
-  modules: readonly BootModule[],
-  commandLine: string,
-): FirmwareKernel | undefined {
-  if (kernel === undefined) {
-    if (modules.length === 0 && commandLine === '') return undefined;
-    const [what, option] = modules.length > 0 ? ['RAM disk', '--initrd'] : ['command line', '--append'];
-    fail(
-      'OPTION_VALUE',
-      `Firmware takes a ${what} only with a kernel: name one with --kernel, or leave the ${what} out.`,
-      { option },
-    );
-  }
-  if (modules.length > 1)
-    fail(
-      'OPTION_VALUE',
-      `Firmware takes one RAM disk beside the kernel, and ${modules.length} were given. Leave --module out.`,
-      { option: '--module' },
-    );
-  const initrd = modules[0]?.data;
-  return { kernel: readModule('--kernel', kernel), commandLine, ...(initrd === undefined ? {} : { initrd }) };
-}
 
 /** What answers tools of introspection on a socket. Loaded only now: most runs do without. */
 async function introspectionAt(path: string): Promise<PluginEntry[]> {
@@ -195,8 +139,15 @@ async function plan(flags: RunFlags, project: Project | undefined, more: readonl
         { option: '--firmware' },
       );
     }
-    boot = { image: readImage('--firmware', firmware), imageName: firmware, loader: 'firmware' };
-    firmwareKernel = offeredKernel(kernel, modules, commandLine);
+    const image = readImage('--firmware', firmware);
+    boot = { image, imageName: firmware, loader: 'firmware' };
+    firmwareKernel = offeredKernel({
+      firmware: image,
+      kernel: kernel === undefined ? undefined : readModule('--kernel', kernel),
+      kernelName: kernel ?? '',
+      modules,
+      commandLine,
+    });
   } else if (kernel !== undefined) {
     const image = readImage('--kernel', kernel);
     if (flat !== undefined && flags.loader === undefined && ELF_MAGIC.every((byte, at) => image[at] === byte)) {

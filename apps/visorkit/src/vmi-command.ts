@@ -13,9 +13,9 @@ import {
 } from '@visorkit/project/introspection';
 import type { ToolAnswer, ToolRequest, ToolRow } from '@visorkit/project/introspection';
 import { Vmi, VmiEventsToken, VmiToken, WATCHES, dumpCpuOf, introspection, toolList } from '@visorkit/vmi';
-import type { Column, KnownOfGuest, OsProfile } from '@visorkit/vmi';
+import type { Column, KnownOfGuest, OsProfile, ScanObserver } from '@visorkit/vmi';
 import { addProfiles, profiles } from './profiles.js';
-import type { RunFlags } from './run-command.js';
+import type { RunFlags } from './run-flags.js';
 import { writeAll } from './serial.js';
 import { jsonOf, lineOf, tableOf } from './tables.js';
 import { whole } from './values.js';
@@ -57,11 +57,11 @@ export async function vmiCommand(tool: string | undefined, given: readonly strin
       { options: Object.keys(sources) },
     );
   if (socket !== undefined) {
-    const lost = (rows: number): void =>
-      writeAll(2, Buffer.from(`visorkit: ${rows} events came faster than they could be told.\n`));
-    await print({ ...(await askIntrospector(socket, request, lost)), live: tool in WATCHES }, flags);
+    const lost = (rows: number): void => tell(`${rows} events came faster than they could be told.`);
+    await print({ ...(await askIntrospector(socket, request, { ...searches, lost })), live: tool in WATCHES }, flags);
   } else if (dump !== undefined) {
     using file = await openDumpFile(dump);
+    file.memory.observer = searches;
     const given = knownOf(flags.symbols);
     const known = { ...file.known, ...given, values: { ...file.known.values, ...given.values } };
     const vmi = new Vmi(file.memory, { profiles: await profiles(flags.profile), known: () => known });
@@ -93,6 +93,7 @@ async function onRun(request: ToolRequest, flags: VmiFlags): Promise<number> {
       name: 'vmi-command',
       uses: { vmi: VmiToken, events: VmiEventsToken, system: SystemControlToken },
       apply(host, { vmi, events, system }) {
+        vmi.memory.observer = searches;
         let told = 0;
         const begin = (): void => {
           if (asked !== undefined || !isWatch) return;
@@ -121,6 +122,40 @@ async function onRun(request: ToolRequest, flags: VmiFlags): Promise<number> {
   ]);
   await asked;
   return asked === undefined ? status : 0;
+}
+
+/** Sentences that are told; memory that is made to mislead has no end of them. */
+const MOST_SENTENCES = 20;
+const sentences = new Set<string>();
+/** How far searches are is shown where it takes longer than this, ms, and anew each time that so much has passed. */
+const SHOWN_EACH = 250;
+let shownAt = performance.now();
+let shown = false;
+
+const searches: ScanObserver = {
+  progress(what, done, total) {
+    if (!process.stderr.isTTY || performance.now() - shownAt < SHOWN_EACH) return;
+    shownAt = performance.now();
+    shown = true;
+    writeAll(2, Buffer.from(`${ERASE}Looking for ${what}: ${Math.floor((100 * done) / total)} %`));
+  },
+  stopped(sentence) {
+    if (sentences.has(sentence) || sentences.size === MOST_SENTENCES) return;
+    sentences.add(sentence);
+    tell(sentence);
+  },
+};
+const ERASE = '\r\x1b[K';
+
+/** A line for people, in the place of what is shown of a search. */
+function tell(sentence: string): void {
+  settle();
+  writeAll(2, Buffer.from(`visorkit: ${sentence}\n`));
+}
+
+function settle(): void {
+  if (shown) writeAll(2, Buffer.from(ERASE));
+  shown = false;
 }
 
 const countOf = ({ count }: VmiFlags): number =>
@@ -166,6 +201,7 @@ function say(line: string): void {
 }
 
 function flush(): void {
+  settle();
   writeAll(1, Buffer.from(pending));
   pending = '';
 }

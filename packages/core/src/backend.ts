@@ -61,6 +61,11 @@ export interface Backend {
    */
   mapRom?(gpa: number, bytes: Uint8Array): void;
   /**
+   * Takes a range of RAM out of the guest's reach, for a device that lies over it: accesses exit as they do outside RAM. `gpa` and `size` are
+   * multiples of 4096. Returns what gives it back. Left out by a backend that cannot.
+   */
+  coverRam?(gpa: number, size: number): () => void;
+  /**
    * State that the vCPUs share (clock, views, read-only memory), as plain data; each vCPU saves its own state. `restoreState` is called
    * after RAM has been restored and before the vCPUs are. Left out by a backend without shared state.
    */

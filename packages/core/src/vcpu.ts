@@ -140,6 +140,8 @@ export interface Emulation {
 
 /** Fields of the current VMCS by their encoding (SDM 3D, appendix B). */
 export interface VmcsAccess {
+  /** Where the VMCS region is, in the memory of the hypervisor. */
+  readonly region: number;
   /** 16- and 32-bit fields, and the low half of wider ones; unsigned. */
   read32(field: number): number;
   write32(field: number, value: number): void;
@@ -256,6 +258,12 @@ export interface Vcpu {
   readonly translationFault: TranslationFault;
 
   setInitialState(state: InitialState): void;
+  /**
+   * A handler has carried out one iteration of a string instruction on a port (exit.io.string), whose memory operand is at `linear`; registers and port are
+   * done, and `more` says that others follow. True: something is due before the next one (single step, breakpoint), so the handler writes RCX and the
+   * index register and answers RETRY. Left out by a backend that gives the data itself.
+   */
+  iterationDone?(linear: bigint, more: boolean): boolean;
   /** For reports. */
   snapshot(): VcpuSnapshot;
 

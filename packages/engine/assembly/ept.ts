@@ -129,6 +129,35 @@ export function eptFrame(gpa: u64): u32 {
   }
 }
 
+/** Bit 61: sub-page permissions count for this page of 4 KiB. */
+const SUB_PAGES: u64 = 1 << 61;
+
+/**
+ * For a write that the EPT have refused: the frame of the page, if it is one of 4 KiB whose entry has bit 61 and that can be read, and nothing above forbids writing; 0
+ * otherwise. `mark`: the write is about to be done, so the flags are set and the page logged; 0 then where the log is full (that exit is recorded).
+ */
+export function eptSubPageFrame(gpa: u64, mark: bool): u32 {
+  const flags = load<u32>(EPT_FLAGS);
+  if ((flags & ENABLED) == 0) return 0;
+  let table = load<u64>(EPT_ROOT), shift: u32 = 3 + 9 * load<u32>(EPT_LEVELS);
+  while (true) {
+    const at = table + (((gpa >> shift) & 0x1ff) << 3);
+    if (!inMemory(at, 8)) return 0;
+    const entry = load<u64>(u32(at)), own = u32(entry) & 7;
+    table = entry & 0x000ffffffffff000;
+    if (shift == 12) {
+      if ((own & 3) != EPT_READ || (entry & SUB_PAGES) == 0 || !inMemory(table, 4096)) return 0;
+      if (mark && (flags & ACCESSED_DIRTY) != 0) {
+        if ((flags & PML) != 0 && (entry & 0x200) == 0 && !logDirtyPage(gpa & ~0xfff)) return 0;
+        store<u64>(u32(at), entry | 0x300);
+      }
+      return u32(table);
+    }
+    if ((own & 3) != 3 || (entry & 0x80) != 0) return 0;
+    shift -= 9;
+  }
+}
+
 function fail(kind: u32, rights: u32): u32 { eptFailure = kind; eptRights = rights; return 0; }
 
 function walk(gpa: u64, access: u32, slot: usize): u32 {

@@ -54,6 +54,7 @@ export const F_CLWB: u32 = 88;
 export const F_SHA: u32 = 93;
 export const F_UMIP: u32 = 98;
 export const F_PKU: u32 = 99;
+export const F_WAITPKG: u32 = 101;
 export const F_LA57: u32 = 112;
 export const F_RDPID: u32 = 118;
 export const F_PKS: u32 = 127;

@@ -15,7 +15,7 @@ export { modeChanged } from "./mode";
 export {
   codeIsCurrent, conditionHolds, coverCode, decodeRecord, finishStore, flagsFromLazy, flagsToLazy, loadSlow, runUnit, storeSlow,
 } from "./second-tier";
-export { ioBreakpoints } from "./system/breakpoints";
+export { dataBreakpoints, ioBreakpoints } from "./system/breakpoints";
 export { performTaskSwitch } from "./system/task-exit";
 export { flushAll as flushTlb } from "./tlb";
 export { applyWrites, processorChanged } from "./vmx/entry";

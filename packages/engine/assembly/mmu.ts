@@ -1,18 +1,23 @@
 import {
-  BOUNCE, BOUNCE_INFO, COUNTERS, CR0, CR4, MODE, PAGE_BLOCKS, REGS, SEGMENT_CHECK_FAILED, SEG_AR, SEG_BASE, SEG_LIMIT, SEG_SS, TLB_BASE,
+  BOUNCE, BOUNCE_INFO, COUNTERS, CR0, CR4, MODE, PAGE_BLOCKS, REGS, RUN_FLAGS, SEGMENT_CHECK_FAILED, SEG_AR, SEG_BASE, SEG_LIMIT, SEG_SS, TLB_BASE,
   TLB_EMPTY,
 } from "../src/layout";
 import { codeWritten, endBlockBehind } from "./code-pages";
-import { EPT_DIRTY_DONE, EPT_EXECUTE, EPT_READ, EPT_WRITE, FOR_DATA, FOR_PHYSICAL, eptFault, eptRights, eptTranslate } from "./ept";
-import { requestAccess, takeLogged, takenHost } from "./mmio";
-import { CR0_PG, CR4_LA57, MODE_REAL, is64 } from "./mode";
 import {
-  EXECUTE, READ, R_DIRTY, R_GIANT, R_GLOBAL, R_LARGE, WALK_EXIT, WALK_OK, WRITE, acLiftsSmap, permits, setProbing, walk, walkError, walkGpa, walkRights,
+  EPT_DIRTY_DONE, EPT_EXECUTE, EPT_READ, EPT_WRITE, FOR_DATA, FOR_PHYSICAL, eptFailure, eptFault, eptRights, eptSubPageFrame, eptTranslate,
+} from "./ept";
+import { requestAccess, takeLogged, takenHost } from "./mmio";
+import { CR0_PG, CR4_LA57, MODE_REAL, is64, isCanonical } from "./mode";
+import {
+  EXECUTE, READ, R_DIRTY, R_GIANT, R_GLOBAL, R_LARGE, WALK_EXIT, WALK_OK, WRITE, acLiftsSmap, onPins, permits, setProbing, walk, walkError, walkGpa, walkRights,
 } from "./paging";
 import { AM_FULL, AM_SHORT, AM_SIMPLE } from "./record";
 import { contextOf, entryOf, fillEntry, tableOf } from "./tlb";
 import { raiseError, raisePageFault } from "./system/raise";
-import { breakpointsEnabled, noteDataAccess } from "./system/breakpoints";
+import { accessesWatched, breakpointsEnabled, noteDataAccess } from "./system/breakpoints";
+import { noteLockedAccess } from "./vmx/bus-lock";
+import { EXIT_RECORDED } from "./run-flags";
+import { SUB_PAGE_ALLOWED, subPageWrite, subPagesOn } from "./vmx/sub-pages";
 import { APIC_FETCH, apicAccessExit, apicPageRead, apicPageStore, isApicAccessPage } from "./vmx/apic-page";
 /**
  * Memory as instructions see it. A pointer into linear memory stands for an operand: for most accesses the guest's page itself, for
@@ -128,6 +133,14 @@ export function operandModify(pc: usize, size: u32): usize { return fastModify(f
 export function linearRead(linear: u64, size: u32, segment: u32, pc: usize): usize { return fastRead(linear, size, segment, pc); }
 export function linearWrite(linear: u64, size: u32, segment: u32, pc: usize): usize { return fastWrite(linear, size, segment, pc); }
 export function linearModify(linear: u64, size: u32, segment: u32, pc: usize): usize { return fastModify(linear, size, segment, pc); }
+/**
+ * Where [linear, linear + size) can be written at once: in one page whose translation is at hand and of which nobody wants to be told. 0
+ * otherwise, with nothing raised. `supervisor`: whatever the current privilege level.
+ */
+export function writableNow(linear: u64, size: u32, supervisor: bool): usize {
+  const e = entryOf(supervisor ? tableOf(SUPERVISOR) : load<u32>(TLB_BASE), linear);
+  return load<u64>(e, 8) == ((linear + <u64>(size - 1)) & ~0xfff) ? <u32>linear + load<u32>(e, 24) : 0;
+}
 /** Finishes a write; false when it made an exit (nothing has been written). */
 // @ts-ignore: decorator
 @inline export function commit(p: usize): bool { return p != BOUNCE || commitBounce(); }
@@ -187,7 +200,7 @@ function pageOf(table: u32, linear: u64, access: u32): u32 {
   store<u32>(COUNTERS, load<u32>(COUNTERS, 4) + 1, 4);
   const ept = eptRights, hostPage = host & ~0xfff;
   const paging = (load<u64>(CR0) & CR0_PG) != 0;
-  const watched = breakpointsEnabled(); // accesses are compared with the breakpoints on the slow path
+  const watched = accessesWatched(); // accesses are compared with the breakpoints on the slow path
   const canRead = !watched && (ept & EPT_READ) != 0 && (!paging || permits(rights, READ, user, lifted));
   const canWrite = !watched && (ept & EPT_WRITE) != 0 && (ept & EPT_DIRTY_DONE) != 0
     && (!paging || ((rights & R_DIRTY) != 0 && permits(rights, WRITE, user, lifted)))
@@ -223,7 +236,9 @@ export function writeSlow(linear: u64, size: u32, segment: u32, pc: usize, modif
   } else linear &= 0xffffffff;
   const table = tableFor(linear, size);
   if (table == 0) return 0;
-  return write(table, linear, size, modify, pc);
+  const p = write(table, linear, size, modify, pc);
+  if (modify && p != 0) noteLockedAccess(linear, size, pc);
+  return p;
 }
 /** Implicit supervisor read (descriptor tables, TSS, IDT), whatever the current privilege level. */
 export function systemRead(linear: u64, size: u32): usize {
@@ -231,8 +246,13 @@ export function systemRead(linear: u64, size: u32): usize {
   if (load<u64>(e) == ((linear + <u64>(size - 1)) & ~0xfff)) return <u32>linear + load<u32>(e, 24);
   return read(table, isLong() ? linear : linear & 0xffffffff, size);
 }
+/** Implicit supervisor read and write (accessed and busy bits, the TSS of a task that is left). */
 export function systemWrite(linear: u64, size: u32): usize {
   return write(tableOf(SUPERVISOR), isLong() ? linear : linear & 0xffffffff, size, true, 0);
+}
+/** The same for a write whatever was there before: stack frames. */
+export function systemStore(linear: u64, size: u32): usize {
+  return write(tableOf(SUPERVISOR), isLong() ? linear : linear & 0xffffffff, size, false, 0);
 }
 // descriptor-table accesses use 64-bit addresses whenever long mode is active
 // @ts-ignore: decorator
@@ -316,6 +336,13 @@ function write(table: u32, linear: u64, size: u32, modify: bool, pc: usize): usi
   return BOUNCE;
 }
 
+/** Host address of a write that sub-page permissions allow where the EPT do not; 0 with an exit recorded, or for eptFault to record one. */
+function subPageHost(gpa: u64, linear: u64, length: u32): u32 {
+  if (!subPagesOn() || eptFailure != 1 || eptSubPageFrame(gpa, false) == 0 || subPageWrite(gpa, linear, length) != SUB_PAGE_ALLOWED) return 0;
+  const frame = eptSubPageFrame(gpa, true);
+  return frame == 0 ? 0 : frame | (u32(gpa) & 0xfff);
+}
+
 /** Carries the bounced write to memory; memory-mapped parts come first, since they may leave the guest. */
 export function commitBounce(): bool {
   const n = load<u32>(PART_COUNT);
@@ -326,7 +353,17 @@ export function commitBounce(): bool {
       const gpa = load<u64>(p);
       if (!takeLogged(gpa, length, true, 0)) {
         const host = eptTranslate(gpa, EPT_WRITE);
-        if (host == 0) eptFault(gpa, load<u64>(BOUNCE_LINEAR) + at, EPT_WRITE, FOR_DATA);
+        if (host == 0) {
+          const frame = subPageHost(gpa, load<u64>(BOUNCE_LINEAR) + at, length);
+          if (frame != 0) {
+            store<u32>(p, frame, 8);
+            if (load<u32>(PAGE_BLOCKS + ((frame >>> 12) << 2)) != 0) codeWritten(frame, length, load<u32>(BOUNCE_PC));
+            at += length;
+            continue;
+          }
+          if (load<u32>(RUN_FLAGS) & EXIT_RECORDED) return false;
+          eptFault(gpa, load<u64>(BOUNCE_LINEAR) + at, EPT_WRITE, FOR_DATA);
+        }
         else if (isApicAccessPage(host) && apicPageStore(host & 0xfff, length, BOUNCE + at)) {
           endBlockBehind(load<u32>(BOUNCE_PC)); // the effects of the write come right after the instruction
           at += length;
@@ -353,6 +390,7 @@ export function commitBounce(): bool {
 
 /** Host address of a guest-physical one for the processor's own structures (PDPTEs); 0 with the exit recorded. */
 export function physicalPointer(gpa: u64): usize {
+  gpa = onPins(gpa);
   const p = eptTranslate(gpa, EPT_READ);
   if (p == 0) eptFault(gpa, 0, EPT_READ, FOR_PHYSICAL);
   return p;
@@ -364,6 +402,7 @@ export function codePage(linear: u64): u32 {
   if (table == <u32>TLB_EMPTY) table = tableOf(USER);
   const e = entryOf(table, linear);
   if (load<u64>(e, 16) == (linear & ~0xfff)) return (<u32>linear + load<u32>(e, 24)) & ~0xfff;
+  if (is64() && !isCanonical(linear)) { raiseError(13, 0); return 0; } // code that runs off the end, AMD's SYSRET
   return pageOf(table, linear, EXECUTE) & ~0xfff;
 }
 

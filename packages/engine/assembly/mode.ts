@@ -36,6 +36,7 @@ export const ATT_TPR: u32 = 1024;
 export const ATT_VIRTUAL_INTERRUPT: u32 = 2048;
 /** The last instruction ran by itself: what must follow it is still due, even if it cleared the bit that asked for it (POPF and TF). */
 export const ATT_STEPPED: u32 = 4096;
+export const ATT_BUS_LOCK: u32 = 16384; // the instruction that runs has asserted a bus lock
 
 export const CR0_PE: u64 = 1;
 export const CR0_MP: u64 = 2;

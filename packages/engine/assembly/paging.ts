@@ -1,4 +1,4 @@
-import { CPL, CR0, CR3, CR4, EFER, EFLAGS, MAXPHYADDR, MSR_PKRS, PDPTE, PKRU } from "../src/layout";
+import { ADDRESS_PINS_LOW, CPL, CR0, CR3, CR4, EFER, EFLAGS, MAXPHYADDR, MSR_PKRS, PDPTE, PKRU } from "../src/layout";
 import { AC } from "./flags";
 import { EPT_READ, EPT_STRUCTURE, EPT_WRITE, FOR_WALK, eptAccessedDirty, eptFault, eptFrame, eptRights, eptTranslate, noteStructure } from "./ept";
 import { permittedWalk } from "./mmio";
@@ -80,6 +80,7 @@ export function permits(rights: u32, access: u32, user: bool, supervisorToUser: 
 let linearOfWalk: u64 = 0;
 /** Host address of a paging-structure entry, 0 when the EPT do not allow it (the exit is recorded). */
 function entryAt(gpa: u64): usize {
+  gpa = onPins(gpa);
   if (probing) return eptFrame(gpa); // what views trap is for the guest
   const access = eptAccessedDirty() ? EPT_READ | EPT_WRITE : EPT_READ;
   let p = eptTranslate(gpa, access);
@@ -90,6 +91,7 @@ function entryAt(gpa: u64): usize {
 }
 /** Sets bits in an entry of which the tables allow reading; false when the EPT do not allow writing it. */
 function markEntry(gpa: u64, p: usize, wide: bool, bits: u32): bool {
+  gpa = onPins(gpa);
   const old = load<u32>(p);
   if ((old & bits) == bits || probing) return true;
   if (eptTranslate(gpa, EPT_WRITE) == 0 && permittedWalk(gpa) == 0) { eptFault(gpa, linearOfWalk, EPT_READ | EPT_WRITE, FOR_WALK); return false; }
@@ -112,13 +114,18 @@ function pageFault(access: u32, user: bool, bits: u32): i32 {
  */
 export function walk(linear: u64, access: u32, user: bool, supervisorToUser: bool): i32 {
   if ((load<u64>(CR0) & CR0_PG) == 0) {
-    walkGpa = linear & 0xffffffff;
+    walkGpa = onPins(linear & 0xffffffff);
     walkRights = R_WRITE | R_USER | R_GLOBAL | R_DIRTY;
     return permitsWithoutPaging();
   }
   linearOfWalk = linear;
-  return (load<u64>(CR4) & CR4_PAE) == 0 ? walk32(<u32>linear, access, user, supervisorToUser) : walk64(linear, access, user, supervisorToUser);
+  const status = (load<u64>(CR4) & CR4_PAE) == 0 ? walk32(<u32>linear, access, user, supervisorToUser) : walk64(linear, access, user, supervisorToUser);
+  walkGpa = onPins(walkGpa);
+  return status;
 }
+/** A physical address as it leaves the processor (the A20 gate). */
+// @ts-ignore: decorator
+@inline export function onPins(gpa: u64): u64 { return gpa & ~load<u64>(ADDRESS_PINS_LOW); }
 // without paging nothing is checked; R_USER would run into SMEP or SMAP, which only act with paging
 function permitsWithoutPaging(): i32 { walkRights = R_WRITE | R_GLOBAL | R_DIRTY | R_USER; return WALK_OK; }
 

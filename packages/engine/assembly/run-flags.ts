@@ -21,5 +21,7 @@ export const EVENT_DELIVERED: u32 = 128;
 export const NMI_UNBLOCKED: u32 = 256;
 /** The instruction that the framework has given is being executed. */
 export const SUPPLIED_STARTED: u32 = 1024;
+/** The instruction in flight has asserted a bus lock, and the VMM wants to know. */
+export const BUS_LOCKED: u32 = 2048;
 /** PAUSE was executed at CPL 0. */
 export const PAUSED: u32 = 512;

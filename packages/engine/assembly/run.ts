@@ -7,7 +7,7 @@ import { arenaGeneration } from "./code-pages";
 import { IF, RF, TF } from "./flags";
 import { clearLog, rewindLog } from "./mmio";
 import {
-  ATT_DEBUG, ATT_INTERRUPT_WINDOW, ATT_STEPPED, ATT_MMIO, ATT_MTF, ATT_NMI_WINDOW, ATT_RESUME_FLAG, ATT_SHADOW, ATT_SHADOW_OLD, ATT_STEP,
+  ATT_BUS_LOCK, ATT_DEBUG, ATT_INTERRUPT_WINDOW, ATT_STEPPED, ATT_MMIO, ATT_MTF, ATT_NMI_WINDOW, ATT_RESUME_FLAG, ATT_SHADOW, ATT_SHADOW_OLD, ATT_STEP,
   ATT_SUPPLIED, ATT_TPR, ATT_VIRTUAL_INTERRUPT, MODE_CS_CHECK, MODE_SIZE, currentRip, nextRip, updateAttention,
 } from "./mode";
 import { OP_ENTER } from "./generated/ops";
@@ -20,6 +20,7 @@ import { afterInstruction, beginStep } from "./system/debug";
 import { deliverException } from "./system/exceptions";
 import { raiseError } from "./system/raise";
 import { jumpGeneration } from "./tlb";
+import { busLock } from "./vmx/bus-lock";
 import { interruptWindow, monitorTrap, nmiWindow, virtualApicEvents } from "./vmx/events";
 /**
  * The run loop around the interpreter's switch. Between blocks it finds the next one
@@ -57,6 +58,11 @@ export function settle(pc: usize, status: i32): usize {
     store<u64>(BUDGET, load<u64>(BUDGET) + <u64>(recLeft(pc) - 1));
     store<u64>(RIP, currentRip(pc));
     store<u32>(RUN_FLAGS, load<u32>(RUN_FLAGS) & ~SUPPLIED_STARTED); // it goes on
+    // an event between iterations saves RF = 1, and a breakpoint at the instruction is not met again (SDM 3B 18.3.1.1)
+    if (load<u32>(ATTENTION) != 0 || load<i64>(BUDGET) <= 0) {
+      store<u32>(EFLAGS, load<u32>(EFLAGS) | RF);
+      store<u32>(ATTENTION, load<u32>(ATTENTION) | ATT_RESUME_FLAG);
+    }
     return next();
   }
   const flags = load<u32>(RUN_FLAGS);
@@ -208,6 +214,7 @@ function attend(): usize {
     updateAttention();
     if (after != OK) return 0;
   }
+  if ((load<u32>(ATTENTION) & ATT_BUS_LOCK) != 0 && busLock() == EXIT) return 0;
   const attention = load<u32>(ATTENTION);
   if (attention & ATT_MTF) {
     if (flags & (MTF_ARMED | EVENT_DELIVERED)) { monitorTrap(); return 0; }

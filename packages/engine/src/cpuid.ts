@@ -72,6 +72,7 @@ export const PROCESSOR_FEATURES: readonly string[] = [
   'sha',
   // 7.0:ECX and EDX
   'umip',
+  'waitpkg',
   'pku',
   'pks',
   'la57',

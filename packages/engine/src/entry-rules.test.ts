@@ -132,6 +132,14 @@ const BROKEN: Readonly<Record<number, () => void>> = {
     primary('use-tsc-offsetting');
     secondary('use-tsc-scaling');
   },
+  33: () => {
+    secondary('sub-page-write-permissions');
+    withoutEpt();
+  },
+  34: () => {
+    secondary('sub-page-write-permissions');
+    write(F.SUB_PAGE_PERMISSION_TABLE_POINTER, UNALIGNED);
+  },
   40: () => drop(F.EXIT_CONTROLS, 1),
   41: () => add(F.EXIT_CONTROLS, 1 << 22),
   42: () => {

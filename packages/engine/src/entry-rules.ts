@@ -46,6 +46,8 @@ export const ENTRY_RULES: ReadonlyMap<number, EntryRule> = new Map([
     30: 'with "EPT-violation #VE", "enable EPT" is on',
     31: 'with "EPT-violation #VE", the information address is page-aligned and within memory',
     32: 'with "use TSC scaling", the TSC multiplier is not 0',
+    33: 'with "sub-page write permissions for EPT", "enable EPT" is on',
+    34: 'with "sub-page write permissions for EPT", the table pointer is page-aligned and within memory',
   }),
   ...table('27.2.1.2', {
     40: 'reserved bits of the VM-exit controls are set as IA32_VMX_TRUE_EXIT_CTLS says',

@@ -69,9 +69,14 @@ describe('rules of the manual', () => {
     expect(u16(at.REGS) & 0x41).toBe(0x41);
     expect(fp.runPlain(1, 0xd0)).toBe(16); // FNOP does
     expect(fp.runPlain(8, 0)).toBe(16); // WAIT
-    memory.setUint32(at.CR0, 1, true); // NE = 0: the FERR# way
+    memory.setUint32(at.CR0, 1, true); // NE = 0, and FERR# leads nowhere
     expect(fp.runPlain(8, 0)).toBe(0);
-    expect(u32(at.FPU_SCRATCH + 0xf0)).toBe(1);
+    memory.setUint32(at.FPU_ERROR_PINS, 3, true); // wired, and IGNNE# for this error
+    expect(fp.runPlain(8, 0)).toBe(0);
+    expect([fp.runPlain(1, 0xfa), u32(at.FPU_ERROR_PINS)]).toEqual([0, 3]); // no new error: one is pending
+    fp.runPlain(3, 0xe2); // FNCLEX
+    expect([fp.runPlain(1, 0xfa), u32(at.FPU_ERROR_PINS)]).toEqual([0, 1]);
+    memory.setUint32(at.FPU_ERROR_PINS, 0, true);
   });
   it('TS and EM turn x87 off, WAIT only with MP and TS', () => {
     memory.setUint32(at.FPU_TRAP, 1, true);

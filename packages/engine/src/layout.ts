@@ -75,6 +75,8 @@ export const EFER = 0x1230;
 export const DR = 0x1240;
 /** Four PDPTEs as loaded in PAE paging (SDM 3A 4.4.1). */
 export const PDPTE = 0x1280;
+/** Bits that are 0 in every physical address the processor puts out (i64): bit 20 while A20M# is asserted, else none. */
+export const ADDRESS_PINS_LOW = 0x12a0;
 
 // ---------------------------------------------------------------------------------------------- MSRs
 export const MSR_STAR = 0x1300;
@@ -166,6 +168,8 @@ export const FP_MASKS = 0x16b8;
 export const FP_DAZ = 0x16bc;
 export const FP_FTZ = 0x16c0;
 export const FP_ROUNDED_UP = 0x16c4;
+/** u32: pins for x87 errors with CR0.NE = 0. 1: FERR# is wired, and makes an exit; 2: IGNNE# is asserted, until another error comes. */
+export const FPU_ERROR_PINS = 0x16c8;
 /** 16 YMM registers of 32 bytes; the low 16 bytes are XMM. 32-byte aligned. */
 export const YMM = 0x1800;
 

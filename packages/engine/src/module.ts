@@ -43,6 +43,8 @@ export interface ProcessorExports extends SecondTierExports {
   msrAcceptable(index: number, value: bigint): number;
   /** Carries out the task switch of an exit with reason 9: 0 done, 1 another VM exit was recorded. */
   performTaskSwitch(selector: number, source: number, hasError: number, error: number): number;
+  /** B0-B3 of the data breakpoints that an access to memory meets; `write` 0 or 1. */
+  dataBreakpoints(linear: bigint, size: number, write: number): number;
   /** B0-B3 of the I/O breakpoints that an access to a port meets. */
   ioBreakpoints(port: number, size: number): number;
 }

@@ -1,5 +1,6 @@
 /** Gates, returns and fast system calls in IA-32e mode (SDM 2; SDM 3A 6.14, 5.8). */
-import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { VmcsField } from '@visorkit/x86';
+import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { processorCpuid } from './cpuid.js';
 import { MSR_CSTAR, MSR_FMASK, MSR_LSTAR, MSR_STAR } from './layout.js';
 import {
@@ -261,5 +262,68 @@ describe('SYSCALL and SYSRET', () => {
     g.code([0xcd, 0x40], 0x9000);
     const stop = g.run([0xb9, ...le32(0x9000), 0x41, 0xbb, ...le32(0x202), 0x48, 0x0f, 0x07]);
     expect([stop.vector, stop.stack[1], stop.stack[2], stop.stack[4]]).toEqual([0x40, 0x2b, 0x202, 0x23]);
+  });
+});
+
+describe("AMD's processors (APM 3)", () => {
+  const SYSRET64 = [0x48, 0x0f, 0x07],
+    SYSRET32 = [0x0f, 0x07];
+  beforeEach(() => {
+    g.engine.setCpuid(processorCpuid(undefined, { vendor: 'amd' }));
+    g.engine.efer |= 1n;
+    g.gate(0x40, KERNEL_CODE, HANDLERS + 0x400, 0xee);
+    g.code([0xcd, 0x40], 0x9000);
+  });
+  afterEach(() => g.engine.setCpuid(processorCpuid()));
+  const star = (selector: number): void => {
+    g.engine.longs[MSR_STAR >>> 3] = BigInt(selector) << 48n;
+  };
+  const sysret = (code: number[], flags = 2): number[] => [0xb9, ...le32(0x9000), 0x41, 0xbb, ...le32(flags), ...code];
+
+  test.each<[string, number, number[], number, number]>([
+    ['64-bit, RPL 0 in STAR', 0x18, SYSRET64, 0x2b, 0x20],
+    ['64-bit, RPL 3 in STAR', 0x1b, SYSRET64, 0x2b, 0x23],
+    ['32-bit, RPL 0 in STAR', 0x18, SYSRET32, 0x1b, 0x20],
+  ])('SYSRET takes SS as it is in STAR: %s', (_, selector, code, cs, ss) => {
+    star(selector);
+    const stop = g.run(sysret(code));
+    expect([stop.vector, stop.stack[1], stop.stack[4]]).toEqual([0x40, cs, ss]);
+  });
+  test('SYSRET keeps the hidden part of SS', () => {
+    star(0x1b);
+    const nullStack = [0x31, 0xc0, 0x8e, 0xd0]; // MOV SS, 0
+    g.code([0x0f, 0x0b], 0x9000);
+    g.engine.vmcs.write32(VmcsField.EXCEPTION_BITMAP, 1 << 6);
+    expect(g.run([...nullStack, ...sysret(SYSRET32)]).reason).toBe(0);
+    expect(g.engine.getSegment(2)).toMatchObject({ selector: 0x23, accessRights: 0x10060 });
+  });
+  test('SYSRET does not look at RCX: an address that is not canonical faults at the fetch, at CPL 3', () => {
+    star(0x1b);
+    g.engine.vmcs.write32(VmcsField.EXCEPTION_BITMAP, 1 << 13);
+    const code = [0x48, 0xb9, ...le32(0), ...le32(0x8000), 0x41, 0xbb, ...le32(2), ...SYSRET64];
+    expect(g.run(code).reason).toBe(0);
+    expect([g.engine.rip, g.cpl, g.engine.vmcs.read32(VmcsField.EXIT_INTERRUPTION_ERROR_CODE)]).toEqual([
+      0x8000_0000_0000n,
+      3,
+      0,
+    ]);
+  });
+  test('REX.W does not widen far pointers in memory', () => {
+    g.write64(0x9100, BigInt(KERNEL_DATA) << 32n);
+    g.write32(0x9100, 0x12345678);
+    g.run([0x48, 0x0f, 0xb2, 0x04, 0x25, ...le32(0x9100), 0xf4]); // LSS RAX
+    expect([g.engine.getRegister(0), g.engine.getSegment(2).selector]).toEqual([0x12345678n, KERNEL_DATA]);
+  });
+  test('a 32-bit push of a segment register writes four bytes', () => {
+    g.protectedMode();
+    g.engine.setCpuid(processorCpuid(undefined, { vendor: 'amd' }));
+    g.write32(STACK - 4, 0xffffffff);
+    g.run([0x1e, 0xf4]); // PUSH DS
+    expect(g.read32(STACK - 4)).toBe(KERNEL_DATA);
+    g.engine.setCpuid(processorCpuid());
+    g.protectedMode();
+    g.write32(STACK - 4, 0xffffffff);
+    g.run([0x1e, 0xf4]);
+    expect(g.read32(STACK - 4)).toBe(0xffff0000 + KERNEL_DATA);
   });
 });

@@ -380,6 +380,30 @@ describe('debug exceptions', () => {
     stop = g.run([0x90, 0x90]);
     expect([stop.vector, stop.stack[0], Number(g.engine.getDebugRegister(6)) & 15]).toEqual([1, CODE + 1, 2]);
   });
+  test('between iterations of a repeated string instruction RF is 1, and its execution breakpoint is not met again', () => {
+    /** RF in the images that the handler sees; it goes on with `flags` set besides. */
+    const images = (code: number[], flags = 0): number[] => {
+      const list: number[] = [];
+      for (let stop = g.run(code); stop.vector === 1 && list.length < 10; stop = g.resume()) {
+        list.push(stop.stack[2] & 0x10000);
+        g.engine.rip = BigInt(stop.stack[0]);
+        g.engine.rflags = stop.stack[2] | flags;
+        g.engine.setRegister(4, BigInt(stop.stack[3]));
+      }
+      return list;
+    };
+    g.engine.setRegister32(1, 3);
+    g.engine.setRegister32(7, 0x9000);
+    // PUSHFQ; OR WORD [RSP], 100H; POPFQ; REP STOSB; NOP; HLT
+    expect(images([0x9c, 0x66, 0x81, 0x0c, 0x24, 0, 1, 0x9d, 0xf3, 0xaa, 0x90, HLT])).toEqual([0x10000, 0x10000, 0, 0]);
+    g.longMode();
+    g.engine.setRegister32(1, 3);
+    g.engine.setRegister32(7, 0x9000);
+    g.engine.setDebugRegister(1, BigInt(CODE));
+    g.engine.setDebugRegister(7, 0x404n);
+    expect(images([0xf3, 0xaa, HLT], 0x10000)).toEqual([0]); // before the first alone; the handler sets RF
+    expect(g.engine.getRegister32(1)).toBe(0);
+  });
   test('MOV SS suppresses an execution breakpoint on the instruction behind it', () => {
     g.engine.setDebugRegister(1, BigInt(CODE + 2));
     g.engine.setDebugRegister(7, 0x404n);

@@ -1,7 +1,7 @@
 /** An image is described in words by its content. */
 import { describe, expect, test } from 'vitest';
 import { describeImage } from './describe.js';
-import { buildBzImage, buildElf, buildMultibootHeader, concatenate } from './testing.js';
+import { buildBzImage, buildElf, buildMultiboot2Header, buildMultibootHeader, concatenate } from './testing.js';
 
 const bytes = (text: string, length = 512): Uint8Array => {
   const result = new Uint8Array(length);
@@ -31,6 +31,7 @@ describe('describeImage', () => {
     ['cpio', bytes('070701'), /cpio archive/],
     ['zeros', new Uint8Array(100), /100 zero bytes/],
     ['bzImage', buildBzImage({ kernel: new Uint8Array(64) }), /bzImage/],
+    ['multiboot 2', concatenate(new Uint8Array(64).fill(0x90), buildMultiboot2Header([])), /multiboot/],
     ['multiboot', concatenate(Uint8Array.of(0xeb, 0x20, 0, 0), buildMultibootHeader(0)), /multiboot/],
   ])('names %s', (_name, image, what) => {
     expect(describeImage(image)).toMatch(what);

@@ -4,6 +4,7 @@ import { elfMachineName, isElf } from './elf.js';
 import { isBzImage } from './bzimage.js';
 import { isCpio } from './cpio.js';
 import { findMultibootHeader } from './multiboot.js';
+import { findMultiboot2Header } from './multiboot2.js';
 
 /**
  * Says in a noun phrase what a file looks like by its first bytes ("a gzip-compressed file"), for errors. Undefined
@@ -82,7 +83,7 @@ function describePe(image: Uint8Array): string {
 /** A damaged multiboot header is an error to its loader; here it only means "not known as one". */
 function findsMultiboot(image: Uint8Array): boolean {
   try {
-    return findMultibootHeader(image) !== undefined;
+    return findMultibootHeader(image) !== undefined || findMultiboot2Header(image) !== undefined;
   } catch {
     return true;
   }

@@ -4,7 +4,16 @@ export * from './elf.js';
 export * from './elf-load.js';
 export * from './pvh.js';
 export * from './bzimage.js';
-export * from './multiboot.js';
+export * from './bzimage-real-mode.js';
+export {
+  findMultibootHeader,
+  MULTIBOOT_BOOTLOADER_MAGIC,
+  MULTIBOOT_HEADER_MAGIC,
+  MultibootFlags,
+  multibootLoadImage,
+} from './multiboot.js';
+export type { MultibootAddresses, MultibootHeader, MultibootLoadAddresses } from './multiboot.js';
+export * from './multiboot2.js';
 export * from './cpio.js';
 export { type Compression, type DecompressOptions, compressionOf, decompress } from './decompress.js';
 export { decompressLz4 } from './lz4.js';

@@ -9,8 +9,16 @@ import { decompress } from './decompress.js';
 import { describeImage } from './describe.js';
 import { isElf, parseElf } from './elf.js';
 import { findMultibootHeader, multibootLoadImage } from './multiboot.js';
+import { findMultiboot2Header } from './multiboot2.js';
 import { pvhEntry } from './pvh.js';
-import { buildBzImage, buildElf, buildMultibootHeader, buildNote, concatenate } from './testing.js';
+import {
+  buildBzImage,
+  buildElf,
+  buildMultiboot2Header,
+  buildMultibootHeader,
+  buildNote,
+  concatenate,
+} from './testing.js';
 
 const text = new TextEncoder().encode('some text that repeats, some text that repeats, and '.repeat(40));
 const lz4 = concatenate(Uint8Array.of(2, 0x21, 0x4c, 0x18, 9, 0, 0, 0, 0x35, 0x61, 0x62, 0x63, 3, 0, 0x20, 0x21, 0x22));
@@ -38,6 +46,14 @@ const seeds: Record<string, Uint8Array> = {
     buildMultibootHeader(3, { header: 0x100000, load: 0x100000, loadEnd: 0, bssEnd: 0, entry: 0x100020 }),
     new Uint8Array(64),
   ),
+  multiboot2: concatenate(
+    buildMultiboot2Header([
+      { type: 1, words: [6, 14] },
+      { type: 2, words: [0x100000, 0x100000, 0, 0] },
+      { type: 10, words: [0x100000, 0x1000000, 4096, 1] },
+    ]),
+    new Uint8Array(64),
+  ),
   cpio: new CpioWriter().file('a/b', text).symlink('c', 'a/b').finish(),
   gzip: gzipSync(text),
   lz4,
@@ -58,6 +74,10 @@ const parsers: Record<string, (bytes: Uint8Array) => unknown> = {
   },
   parseBzImage,
   extractVmlinux,
+  multiboot2: (bytes) => {
+    const header = findMultiboot2Header(bytes);
+    return header?.addresses && multibootLoadImage(bytes, { offset: header.offset, addresses: header.addresses });
+  },
   multiboot: (bytes) => {
     const header = findMultibootHeader(bytes);
     return header?.addresses && multibootLoadImage(bytes, { ...header, addresses: header.addresses });

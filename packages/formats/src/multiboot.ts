@@ -8,14 +8,18 @@ export const MULTIBOOT_BOOTLOADER_MAGIC = 0x2badb002;
 /** Bits of the header's flags. 0 to 15 are requirements: a loader that does not know one must refuse the image. */
 export const MultibootFlags = { PAGE_ALIGN: 0x1, MEMORY_INFO: 0x2, VIDEO_MODE: 0x4, ADDRESSES: 0x10000 } as const;
 
-/** The a.out kludge: where to load the file when flag 16 is set. All are physical addresses. */
-export interface MultibootAddresses {
+/** Where to load a file by the addresses in its header. All are physical addresses. */
+export interface MultibootLoadAddresses {
   readonly headerAddress: number;
   readonly loadAddress: number;
   /** 0: to the end of the file. */
   readonly loadEndAddress: number;
   /** 0: no bss. */
   readonly bssEndAddress: number;
+}
+
+/** The a.out kludge: where to load the file when flag 16 is set. */
+export interface MultibootAddresses extends MultibootLoadAddresses {
   readonly entryAddress: number;
 }
 
@@ -48,14 +52,18 @@ export function findMultibootHeader(image: Uint8Array): MultibootHeader | undefi
 
 function readAddresses(file: ImageReader, offset: number): MultibootAddresses {
   file.check(offset, 32, 'the multiboot header with its load addresses');
-  const addresses: MultibootAddresses = {
-    headerAddress: file.u32(offset + 12),
-    loadAddress: file.u32(offset + 16),
-    loadEndAddress: file.u32(offset + 20),
-    bssEndAddress: file.u32(offset + 24),
-    entryAddress: file.u32(offset + 28),
-  };
-  const { headerAddress, loadAddress, loadEndAddress, bssEndAddress } = addresses;
+  return { ...readMultibootAddresses(file, offset, offset + 12), entryAddress: file.u32(offset + 28) };
+}
+
+/** As load_addr: the file is loaded from its beginning (Multiboot2 Specification 3.1.6). */
+const FROM_THE_BEGINNING = 0xffffffff;
+
+/** The four addresses at `at`, which both versions of Multiboot have, of a header at `offset`. */
+export function readMultibootAddresses(file: ImageReader, offset: number, at: number): MultibootLoadAddresses {
+  const [headerAddress, givenLoadAddress, loadEndAddress, bssEndAddress] = [0, 4, 8, 12].map((field) =>
+    file.u32(at + field),
+  );
+  const loadAddress = givenLoadAddress === FROM_THE_BEGINNING ? headerAddress - offset : givenLoadAddress;
   if (loadAddress > headerAddress) {
     file.malformed(`load_addr ${hex(loadAddress)} is above header_addr ${hex(headerAddress)}; it must not be`);
   }
@@ -70,17 +78,17 @@ function readAddresses(file: ImageReader, offset: number): MultibootAddresses {
   if (bssEndAddress !== 0 && bssEndAddress < Math.max(loadEndAddress, loadAddress)) {
     file.malformed(`bss_end_addr ${hex(bssEndAddress)} is below the end of what is loaded`);
   }
-  return addresses;
+  return { headerAddress, loadAddress, loadEndAddress, bssEndAddress };
 }
 
 /**
- * What an image with the a.out kludge puts in memory: the part of the file that goes to `address`, and how many bytes
+ * What an image with load addresses in its header puts in memory: the part of the file that goes to `address`, and how many bytes
  * the image takes there with its bss (zeros).
  * @throws VisorkitError MULTIBOOT_MALFORMED when the file is shorter than its header says
  */
 export function multibootLoadImage(
   image: Uint8Array,
-  header: MultibootHeader & { readonly addresses: MultibootAddresses },
+  header: { readonly offset: number; readonly addresses: MultibootLoadAddresses },
 ): { address: number; data: Uint8Array; memorySize: number } {
   const { headerAddress, loadAddress, loadEndAddress, bssEndAddress } = header.addresses;
   const file = new ImageReader(image, 'the multiboot image', 'MULTIBOOT_MALFORMED');

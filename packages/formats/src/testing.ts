@@ -86,6 +86,8 @@ export function buildBzImage(options: {
   initSize?: number;
   payloadOffset?: number;
   payloadLength?: number;
+  code32Start?: number;
+  versionText?: string;
 }): Uint8Array {
   const sectors = options.setupSectors ?? 4;
   const setup = (sectors + 1) * 512;
@@ -99,9 +101,9 @@ export function buildBzImage(options: {
   bytes.set([0xeb, 0x6a, 0x48, 0x64, 0x72, 0x53], 0x200);
   view.setUint16(0x206, options.protocol ?? 0x20f, true);
   view.setUint16(0x20e, 0x100, true);
-  bytes.set(new TextEncoder().encode('6.1.0-test\0'), 0x300);
+  bytes.set(new TextEncoder().encode(`${options.versionText ?? '6.1.0-test'}\0`), 0x300);
   bytes[0x211] = options.loadFlags ?? 1;
-  view.setUint32(0x214, 0x100000, true);
+  view.setUint32(0x214, options.code32Start ?? 0x100000, true);
   view.setUint32(0x22c, options.initrdAddressMax ?? 0x7fffffff, true);
   view.setUint32(0x230, options.kernelAlignment ?? 0x200000, true);
   bytes[0x234] = (options.relocatable ?? true) ? 1 : 0;
@@ -133,6 +135,30 @@ export function buildMultibootHeader(
     );
   }
   return bytes;
+}
+
+/** A Multiboot 2 header for i386 with the given tags; the tag at its end is added. */
+export function buildMultiboot2Header(
+  tags: readonly { type: number; optional?: boolean; words?: readonly number[] }[],
+  architecture = 0,
+): Uint8Array {
+  const parts = [...tags, { type: 0 }].map(({ type, optional = false, words = [] }) => {
+    const size = 8 + words.length * 4;
+    const bytes = new Uint8Array(Math.ceil(size / 8) * 8);
+    const view = new DataView(bytes.buffer);
+    view.setUint16(0, type, true);
+    view.setUint16(2, optional ? 1 : 0, true);
+    view.setUint32(4, size, true);
+    words.forEach((word, index) => view.setUint32(8 + index * 4, word, true));
+    return bytes;
+  });
+  const header = concatenate(new Uint8Array(16), ...parts);
+  const view = new DataView(header.buffer);
+  view.setUint32(0, 0xe85250d6, true);
+  view.setUint32(4, architecture, true);
+  view.setUint32(8, header.length, true);
+  view.setUint32(12, -(0xe85250d6 + architecture + header.length) >>> 0, true);
+  return header;
 }
 
 export function concatenate(...parts: Uint8Array[]): Uint8Array {

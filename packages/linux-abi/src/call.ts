@@ -4,6 +4,8 @@ import type { Process } from './process.js';
 
 /** What a handler returns when the call cannot be finished now: it is run again when something has happened. */
 export const BLOCKED = -0x10000;
+/** What execve returns when the process goes on with another program. */
+export const EXEC = -0x10001;
 
 /**
  * The call that is being served. One object is reused for all calls.
@@ -27,6 +29,11 @@ export interface SystemCall {
   readonly interrupted: boolean;
   /** What the handler wants to remember from one run of a blocked call to the next; undefined in a call's first run. */
   state: unknown;
+  /**
+   * Takes one of the signals of a set that wait for the thread, as the 128 bytes of its siginfo; undefined: there is none. Throws once on
+   * the way: the handler is run again.
+   */
+  takeSignal(set: bigint): Uint8Array | undefined;
   /** A handler that returns {@link BLOCKED} may set the time, in ns of `process.clock`, at which it wants to be run again. */
   deadline: number;
 }

@@ -10,6 +10,8 @@ export const Poll = { IN: 1, PRI: 2, OUT: 4, ERR: 8, HUP: 16, NVAL: 32 } as cons
 export abstract class OpenFile {
   /** Descriptors that point here. */
   references = 0;
+  /** Who is told of events as they come (epoll with EPOLLET). */
+  watchers: Set<(events: number) => void> | undefined;
 
   /** `flags` as given to open(2); F_SETFL changes some of them. */
   constructor(public flags: number) {}
@@ -46,6 +48,14 @@ export abstract class OpenFile {
   sync(): number {
     return -Errno.EINVAL;
   }
+  /** Whether it says by {@link notify} each time that something came or went; else it is only looked at. */
+  get notifies(): boolean {
+    return false;
+  }
+  /** Something arrived, or room came to be: which of {@link Poll}; 0 for all. */
+  notify(events: number): void {
+    if (this.watchers !== undefined) for (const watcher of this.watchers) watcher(events);
+  }
   /** The last descriptor is gone. */
   close(): void {}
 
@@ -65,12 +75,44 @@ interface Slot {
   closeOnExec: boolean;
 }
 
-/** Descriptors of the process. */
+/** Descriptors of a process. */
 export class FileTable {
-  readonly #slots: (Slot | undefined)[] = [];
+  #slots: (Slot | undefined)[] = [];
+  /** Processes that have this table. */
+  #users = 1;
 
   /** RLIMIT_NOFILE. */
   constructor(public limit = 1024) {}
+
+  /** The same table for one process more (CLONE_FILES). */
+  share(): this {
+    this.#users++;
+    return this;
+  }
+
+  /** A table of its own with the same open files, for a new process. */
+  copy(): FileTable {
+    const copy = new FileTable(this.limit);
+    copy.#slots = this.#slots.map((slot) => slot && { ...slot });
+    for (const slot of copy.#slots) if (slot !== undefined) slot.file.references++;
+    return copy;
+  }
+
+  /** One process less: with the last one everything is closed. */
+  leave(): void {
+    if (--this.#users <= 0) this.closeAll();
+  }
+
+  /** The table for a process that starts another program: its own, without what is not passed on. */
+  afterExec(): FileTable {
+    let own: FileTable = this;
+    if (this.#users > 1) {
+      own = this.copy();
+      this.leave();
+    }
+    for (const descriptor of own.list()) if (own.closeOnExec(descriptor)) own.close(descriptor);
+    return own;
+  }
 
   /** Throws LinuxError EBADF. */
   get(descriptor: number): OpenFile {

@@ -3,8 +3,10 @@ import { VisorkitError, token } from '@visorkit/core';
 import type { Token } from '@visorkit/core';
 import type { SystemCallDefinition } from './call.js';
 import { systemCallName, systemCallNumber } from './numbers.js';
-import type { Process } from './process.js';
+import type { Process, Processes, ProgramStart, SignalDetails } from './process.js';
 import type { UserMemory } from './memory.js';
+import type { OpenFile } from './files.js';
+import type { FsNode } from '@visorkit/sandbox-fs';
 
 export class SystemCallTable {
   readonly #rows: (SystemCallDefinition | undefined)[] = [];
@@ -46,15 +48,26 @@ export interface TraceSink {
   line(text: string): void;
 }
 
+/** A program that a process is to go on with: the file is open, its path is as it was found. */
+export interface NewProgram extends ProgramStart {
+  readonly file: OpenFile;
+  /** The file again; it is there for as long as `file` is open. */
+  readonly node: FsNode;
+  /** Its path in the sandbox, links resolved. */
+  readonly path: string;
+}
+
 /** What system calls ask of the kernel in the guest. */
 export interface GuestKernel {
   /** Something happened that a blocked call may wait for: blocked calls are run again. */
   wake(): void;
   /** Sends the process a signal. */
-  signal(signal: number): void;
+  signal(pid: number, signal: number, details?: SignalDetails): void;
+  /** Takes a program for execve: what the call's handler returns, EXEC or a negative error number. */
+  exec(process: Process, program: NewProgram): number;
 }
 
 export const GuestKernelToken: Token<GuestKernel> = token('guest-kernel', '@visorkit/sandbox-kernel');
 export const SystemCallTableToken: Token<SystemCallTable> = token('system-call-table', '@visorkit/sandbox-kernel');
-export const ProcessToken: Token<Process> = token('linux-process', '@visorkit/linux-syscalls');
+export const ProcessesToken: Token<Processes> = token('linux-processes', '@visorkit/linux-syscalls');
 export const UserMemoryToken: Token<UserMemory> = token('user-memory', '@visorkit/sandbox-kernel');

@@ -78,6 +78,7 @@ export async function bootImage(boot: BootOptions, parts: BootParts, { logger, v
     ...(backend.mapRom === undefined
       ? {}
       : { mapRom: (gpa: number, bytes: Uint8Array) => backend.mapRom!(gpa, bytes) }),
+    warn: (sentence) => logger.warn(sentence),
     options,
   };
   if (loader.startsFirmware !== true) parts.devices.setUp();

@@ -261,6 +261,47 @@ describe('ranges that the guest places', () => {
   });
 });
 
+describe('MmioBus over RAM', () => {
+  const nothing = { readMmio: () => 0, writeMmio: () => {} };
+  const regions = [{ gpa: 0, size: 0x100000 }];
+
+  it('has the RAM covered that a device claims, and uncovered when it goes', () => {
+    const covered: string[] = [];
+    const bus = new MmioBus(undefined, {
+      regions,
+      cover: (gpa, size) => {
+        covered.push(`+${gpa.toString(16)} ${size.toString(16)}`);
+        return () => void covered.push('-');
+      },
+    });
+    const undo = bus.register(0xb8000, 0x8000, nothing, 'screen');
+    bus.register(0xff000, 0x2000, nothing, 'half of it');
+    bus.register(0xfee00000, 0x1000, nothing, 'elsewhere');
+    expect(covered).toEqual(['+b8000 8000', '+ff000 1000']);
+    undo();
+    expect(covered.at(-1)).toBe('-');
+    expect(() => bus.register(0xb8000, 0x800, nothing, 'screen')).toThrow(
+      expect.objectContaining({
+        code: 'MMIO_CONFLICT',
+        details: expect.objectContaining({ owner: 'screen', other: 'RAM' }),
+        message: expect.stringMatching(/^screen claims .*RAM already has 0xb8000-0xb87ff, .*only whole pages/),
+      }),
+    );
+  });
+
+  it('refuses what the backend cannot cover, and what the guest places there', () => {
+    const bus = new MmioBus(undefined, { regions });
+    expect(() => bus.register(0xb8000, 0x8000, nothing, 'screen')).toThrow(
+      /^screen claims guest-physical 0xb8000-0xbffff, but the machine's RAM already has .*the backend cannot/,
+    );
+    const refused: string[] = [];
+    const able = new MmioBus(undefined, { regions, cover: () => () => {} });
+    able.movable(0x1000, nothing, 'function', (why) => void refused.push(why)).move(0x2000);
+    expect(refused).toEqual([expect.stringMatching(/^function claims .*the machine's RAM is there/)]);
+    expect(able.covers(0x2000)).toBe(false);
+  });
+});
+
 describe('InterruptLines', () => {
   it('is high while any user holds it, and tells sinks of changes only', () => {
     const steps = fc.array(fc.record({ user: fc.nat(5), level: fc.boolean() }), { maxLength: 60 });
@@ -301,6 +342,29 @@ describe('InterruptLines', () => {
     ).toThrow('in the middle');
     line.set(false);
     expect(heard).toEqual(['-5']);
+  });
+
+  it('leaves legacy timers out while they are replaced, and takes them in again as they are then', () => {
+    const lines = new InterruptLines();
+    const pit = lines.line(0, 'legacy-timer');
+    const hpet = lines.line(0);
+    pit.set(true);
+    const heard: string[] = [];
+    lines.connect((gsi, level) => heard.push(`${level ? '+' : '-'}${gsi}`));
+    lines.replaceLegacyTimers(true);
+    pit.set(false);
+    pit.set(true);
+    expect(heard).toEqual(['+0', '-0']);
+    hpet.set(true);
+    hpet.set(false);
+    expect(heard.slice(2)).toEqual(['+0', '-0']);
+    pit.set(false);
+    lines.replaceLegacyTimers(false);
+    expect(lines.level(0)).toBe(false);
+    lines.replaceLegacyTimers(true);
+    pit.set(true);
+    lines.replaceLegacyTimers(false);
+    expect(heard.slice(4)).toEqual(['+0']);
   });
 
   it('tells a new sink what is high, and refuses lines that are none', () => {

@@ -110,7 +110,11 @@ export function machine(options: MachineOptions = {}): Plugin {
     },
     provides: [
       { token: PortBusToken, make: (_used, { hooks }) => new PortBus(hooks.deviceAccess) },
-      { token: MmioBusToken, make: (_used, { hooks }) => new MmioBus(hooks.deviceAccess) },
+      {
+        token: MmioBusToken,
+        make: ({ backend, memory: { regions } }, { hooks }) =>
+          new MmioBus(hooks.deviceAccess, { regions, cover: backend.coverRam?.bind(backend) }),
+      },
       { token: MsrBusToken, make: () => new MsrBus() },
       { token: CpuidTableToken, make: ({ backend }) => new CpuidTable(backend.cpuid) },
       { token: InterruptLinesToken, make: () => new InterruptLines() },

@@ -11,6 +11,9 @@ export interface InterruptLine {
 /** Who makes lines: what of {@link InterruptLines} a device needs. */
 export type LineSource = Pick<InterruptLines, 'line'>;
 
+/** What an HPET needs besides. */
+export type ReplacingLineSource = Pick<InterruptLines, 'line' | 'replaceLegacyTimers'>;
+
 /** Number of global system interrupts: the inputs of one I/O APIC. */
 export const GSI_COUNT = 24;
 
@@ -21,23 +24,44 @@ export const GSI_COUNT = 24;
 export class InterruptLines {
   readonly #holders = new Int32Array(GSI_COUNT);
   #sinks: ((gsi: number, level: boolean) => void)[] = [];
+  readonly #legacyTimers: { readonly gsi: number; held: boolean }[] = [];
+  #replaced = false;
   #quiet = false;
 
-  /** Adds a user to a line and returns its end of it, which is low at first. */
-  line(gsi: number): InterruptLine {
+  /**
+   * Adds a user to a line and returns its end of it, which is low at first.
+   * @param kind `legacy-timer`: the 8254's or the real-time clock's, which is cut off by {@link replaceLegacyTimers}
+   */
+  line(gsi: number, kind?: 'legacy-timer'): InterruptLine {
     if (!Number.isInteger(gsi) || gsi < 0 || gsi >= GSI_COUNT) {
       fail('GSI_RANGE', `There is no interrupt line ${gsi}; lines are 0 to ${GSI_COUNT - 1}.`, { gsi });
     }
-    let held = false;
+    const end = { gsi, held: false };
+    const legacy = kind === 'legacy-timer';
+    if (legacy) this.#legacyTimers.push(end);
     return {
       set: (level) => {
-        if (level === held) return;
-        held = level;
-        const before = this.#holders[gsi];
-        const after = (this.#holders[gsi] = before + (level ? 1 : -1));
-        if (before === 0 || after === 0) this.#tell(gsi, level);
+        if (level === end.held) return;
+        end.held = level;
+        if (!legacy || !this.#replaced) this.#hold(gsi, level);
       },
     };
+  }
+
+  /**
+   * Cuts the lines of the 8254 and the real-time clock off, or connects them again: an HPET takes their places (IA-PC HPET specification 1.0a, 2.3.5,
+   * LEG_RT_CNF).
+   */
+  replaceLegacyTimers(replaced: boolean): void {
+    if (replaced === this.#replaced) return;
+    this.#replaced = replaced;
+    for (const { gsi, held } of this.#legacyTimers) if (held) this.#hold(gsi, !replaced);
+  }
+
+  #hold(gsi: number, level: boolean): void {
+    const before = this.#holders[gsi];
+    const after = (this.#holders[gsi] = before + (level ? 1 : -1));
+    if (before === 0 || after === 0) this.#tell(gsi, level);
   }
 
   /** Adds a sink, which is told the level of every high line at once. Returns the function that takes it away. */

@@ -23,6 +23,14 @@ export interface MmioRange {
   readonly owner: string;
 }
 
+/** RAM, and what makes room in it for a device: takes whole pages out of the guest's reach and returns what gives them back. */
+export interface RamBelow {
+  readonly regions: readonly { readonly gpa: number; readonly size: number }[];
+  readonly cover?: ((gpa: number, size: number) => () => void) | undefined;
+}
+
+const PAGE = 4096;
+
 interface MmioClaim extends MmioRange {
   readonly end: number;
   readonly device: MmioDevice;
@@ -41,15 +49,23 @@ export class MmioBus {
   readonly #observers: AccessObservers;
   readonly #access: DeviceAccess = { kind: 'mmio', address: 0, size: 1, write: false, value: 0, owner: undefined };
   readonly #waiting = new MovableClaims();
+  readonly #ram: RamBelow | undefined;
   /** Accesses to addresses that nobody claims. */
   unclaimedAccesses = 0;
 
-  /** Each access is shown to those who tap `observers`, now or later; the object shown is reused. */
-  constructor(observers: AccessObservers = NO_OBSERVERS) {
+  /**
+   * Each access is shown to those who tap `observers`, now or later; the object shown is reused.
+   * @param ram the machine's RAM, which no access reaches the bus for unless a device covers it
+   */
+  constructor(observers: AccessObservers = NO_OBSERVERS, ram?: RamBelow) {
     this.#observers = observers;
+    this.#ram = ram;
   }
 
-  /** Claims a range. Returns the function that gives it back. Throws `MMIO_CONFLICT`, naming both owners. */
+  /**
+   * Claims a range. A device that claims whole pages of RAM gets them, where the backend can do that. Returns the function that gives the range back.
+   * Throws `MMIO_CONFLICT`, naming both owners, also where RAM cannot be covered.
+   */
   register(gpa: number, length: number, device: MmioDevice, owner: string): () => void {
     if (
       !Number.isSafeInteger(gpa) ||
@@ -74,21 +90,52 @@ export class MmioBus {
         );
       }
     }
+    const uncover = this.#cover(gpa, length, owner);
     const claim: MmioClaim = { gpa, length, end, device, owner };
     this.#claims = [...this.#claims, claim].sort((a, b) => a.gpa - b.gpa);
     return () => {
       this.#claims = this.#claims.filter((other) => other !== claim);
       if (this.#last === claim) this.#last = undefined;
+      uncover();
       this.#waiting.retry();
     };
   }
 
   /**
    * A range whose place the guest chooses, such as a PCI function's memory; it has no place at first. If the chosen place is taken,
-   * `refused` is called, and the range answers there as soon as the place is free.
+   * `refused` is called, and the range answers there as soon as the place is free. RAM is a place that is taken: a chipset sends accesses to RAM to no bus.
    */
   movable(length: number, device: MmioDevice, owner: string, refused: (why: string) => void): MovableClaim {
-    return this.#waiting.claim((gpa) => this.register(gpa, length, device, owner), refused);
+    return this.#waiting.claim((gpa) => {
+      if (this.#ramIn(gpa, length) !== undefined)
+        fail(
+          'MMIO_CONFLICT',
+          `${owner} claims guest-physical ${range(gpa, gpa + length)}, but the machine's RAM is there, which answers.`,
+          { gpa, length, owner, other: 'RAM' },
+        );
+      return this.register(gpa, length, device, owner);
+    }, refused);
+  }
+
+  #ramIn(gpa: number, length: number): { readonly gpa: number; readonly size: number } | undefined {
+    const region = this.#ram?.regions.find((one) => gpa < one.gpa + one.size && one.gpa < gpa + length);
+    if (region === undefined) return undefined;
+    const first = Math.max(gpa, region.gpa);
+    return { gpa: first, size: Math.min(gpa + length, region.gpa + region.size) - first };
+  }
+
+  /** Takes the RAM there out of the guest's reach. */
+  #cover(gpa: number, length: number, owner: string): () => void {
+    const part = this.#ramIn(gpa, length);
+    if (part === undefined) return () => {};
+    const cover = this.#ram?.cover;
+    const whole = part.gpa % PAGE === 0 && part.size % PAGE === 0;
+    if (cover !== undefined && whole) return cover(part.gpa, part.size);
+    return fail(
+      'MMIO_CONFLICT',
+      `${owner} claims guest-physical ${range(gpa, gpa + length)}, but the machine's RAM already has ${range(part.gpa, part.gpa + part.size)}, and ${whole ? 'the backend cannot put a device over it' : 'a device gets only whole pages of 4096 bytes of it'}. Give the device another place.`,
+      { gpa, length, owner, other: 'RAM' },
+    );
   }
 
   /**

@@ -14,6 +14,7 @@ import type { LocalApics, TimeStampCounter } from './local-apic.js';
 import type { CpuidTable } from './cpuid-table.js';
 import type { MsrBus } from './msr-bus.js';
 import type { PciBus } from './pci.js';
+import type { ProcessorPins } from './processor-pins.js';
 
 export {
   ClockToken,
@@ -45,6 +46,8 @@ export const CpuidTableToken: Token<CpuidTable> = token('cpuid-table', '@visorki
 /** CR8, CPUID's APIC bit and message-signalled interrupts. */
 export const LocalApicsToken: Token<LocalApics> = token('local-apics', '@visorkit/apic');
 export const TimeStampCounterToken: Token<TimeStampCounter> = token('time-stamp-counter', '@visorkit/backend-vmx');
+/** The A20 gate and the wiring of x87 errors; a backend that cannot reach these pins leaves it out. */
+export const ProcessorPinsToken: Token<ProcessorPins> = token('processor-pins', '@visorkit/backend-vmx');
 export const PciBusToken: Token<PciBus> = token('pci-bus', '@visorkit/devices-pc');
 export const FirmwareConfigToken: Token<FirmwareConfig> = token('firmware-config', '@visorkit/fw-cfg');
 export const PowerControlToken: Token<PowerControl> = token('power-control', '@visorkit/acpi');

@@ -2,17 +2,24 @@
 import { connect } from 'node:net';
 import type { Socket } from 'node:net';
 import { VisorkitError, fail } from '@visorkit/core';
+import type { ScanObserver } from '@visorkit/vmi';
 import { rowOf } from './tool-protocol.js';
 import type { Message, ToolAnswer, ToolRequest } from './tool-protocol.js';
 
+/** Who is told what is not an answer. */
+export interface AnswerObserver extends ScanObserver {
+  /** So many events were not taken in time. */
+  lost?(rows: number): void;
+}
+
 /**
- * Asks the introspector of another process. `onLost` is told of events that were not taken in time. Throws `INTROSPECTOR_SOCKET` where nobody answers, and what the
+ * Asks the introspector of another process. Throws `INTROSPECTOR_SOCKET` where nobody answers, and what the
  * tool throws there.
  */
 export async function askIntrospector(
   path: string,
   request: ToolRequest,
-  onLost: (rows: number) => void = () => {},
+  observer: AnswerObserver = {},
 ): Promise<ToolAnswer> {
   const socket = connect(path);
   socket.setEncoding('utf8');
@@ -32,14 +39,19 @@ export async function askIntrospector(
   };
   socket.write(`${JSON.stringify(request)}\n`);
   const read = async (): Promise<Message> => {
-    const message = await next();
-    if (message === undefined)
-      fail('INTROSPECTOR_SOCKET', `The VM at the socket "${path}" has ended in the middle of its answer.`, { path });
-    if (message.error !== undefined) {
-      socket.destroy();
-      throw new VisorkitError(message.error.code, message.error.message);
+    for (;;) {
+      const message = await next();
+      if (message === undefined)
+        fail('INTROSPECTOR_SOCKET', `The VM at the socket "${path}" has ended in the middle of its answer.`, { path });
+      if (message.error !== undefined) {
+        socket.destroy();
+        throw new VisorkitError(message.error.code, message.error.message);
+      }
+      if (message.lost !== undefined) observer.lost?.(message.lost);
+      else if (message.stopped !== undefined) observer.stopped?.(message.stopped);
+      else if (message.search !== undefined) observer.progress?.(message.search, message.done ?? 0, message.total ?? 0);
+      else return message;
     }
-    return message;
   };
   const { columns = [] } = await read();
   return {
@@ -50,8 +62,7 @@ export async function askIntrospector(
       for (;;) {
         const message = await read();
         if (message.end === true) break;
-        if (message.lost === undefined) yield rowOf(message);
-        else onLost(message.lost);
+        yield rowOf(message);
       }
     })(),
   };

@@ -95,6 +95,8 @@ function isSocket(path: string): boolean {
 
 /** Text of a request, at most. */
 const LONGEST_REQUEST = 1 << 16;
+/** How often who asks is told how far a search is, ms. */
+const PROGRESS_EACH = 200;
 /** Rows are written in pieces of so many bytes. */
 const PIECE = 64 << 10;
 
@@ -134,6 +136,7 @@ function serve(socket: Socket, guest: Guest): void {
 
 async function answer(out: Outbox, { vmi, events, vcpus }: Guest, line: string, watched: Undo[]): Promise<void> {
   const request = requestOf(line);
+  using _observed = observe(vmi, out);
   // Told while the guest runs, from inside its exits
   const watch = watchTool(vmi, events, request, (row) => out.event(rowMessage(row)));
   if (watch !== undefined) {
@@ -146,6 +149,22 @@ async function answer(out: Outbox, { vmi, events, vcpus }: Guest, line: string, 
   out.say({ columns });
   for await (const row of rows) out.say(rowMessage(row));
   out.say({ end: true });
+}
+
+/** For as long as it is in use, who asks is told of searches: while they go on, before any row. */
+function observe({ memory }: Vmi, out: Outbox): Disposable {
+  const { observer } = memory;
+  let last = performance.now();
+  memory.observer = {
+    progress(search, done, total) {
+      if (performance.now() - last < PROGRESS_EACH) return;
+      last = performance.now();
+      out.say({ search, done, total });
+      out.flush();
+    },
+    stopped: (stopped) => out.say({ stopped }),
+  };
+  return { [Symbol.dispose]: () => (memory.observer = observer) };
 }
 
 /** What is to be sent, in pieces. */

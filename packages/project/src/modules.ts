@@ -162,7 +162,7 @@ export async function importFile(file: string, shared: SharedModules = {}): Prom
       if (!lacks(error, Object.keys(virtualModules))) throw error;
     }
   }
-  const { createJiti } = await import('jiti');
+  const { default: createJiti } = await import('jiti'); // the bundle's part of it has no other name
   const jiti = createJiti(import.meta.url, {
     virtualModules,
     interopDefault: false,

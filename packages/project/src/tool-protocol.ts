@@ -2,7 +2,8 @@
  * Tools of introspection as they are asked for and answered, in this process or over a socket.
  *
  * On the socket, a line of JSON each way. Asked: `{ tool, arguments?, pids? }`. Answered: `{ columns }`, then `{ row, line? }` for each row, then `{ end: true }`; or
- * `{ error: { code, message } }` at any time. A tool of events goes on until who asks closes the connection; rows that are not taken in time are counted in their place,
+ * `{ error: { code, message } }` at any time. A search tells how far it is, `{ search: "tasks", done: 1048576, total: 268435456 }`, and `{ stopped: "…" }`, a
+ * sentence, where it has ended at its bound. A tool of events goes on until who asks closes the connection; rows that are not taken in time are counted in their place,
  * `{ lost: 3 }`. In a row a bigint is `{ hex: "…" }`, and nothing is null.
  */
 import { isVisorkitError } from '@visorkit/core';
@@ -68,6 +69,10 @@ export interface Message {
   readonly row?: readonly unknown[];
   readonly line?: string;
   readonly lost?: number;
+  readonly search?: string;
+  readonly done?: number;
+  readonly total?: number;
+  readonly stopped?: string;
   readonly end?: boolean;
   readonly error?: { readonly code: string; readonly message: string };
 }

@@ -88,6 +88,34 @@ interface Origin {
   readonly umask: number;
   /** What the program may write. */
   readonly quota?: WriteQuota;
+  readonly times: ExactTimes;
+}
+
+/** Files whose times are remembered at most. */
+const MOST_TIMES = 65_536;
+
+/**
+ * Node sets times to the microsecond. What a program set is remembered to the nanosecond, and shown for as long as the file has the time that
+ * the host made of it.
+ */
+class ExactTimes {
+  readonly #known = new Map<string, { readonly wanted: Required<FileTimes>; readonly stored: Required<FileTimes> }>();
+
+  set(stored: FileStat, wanted: Required<FileTimes>): void {
+    if (this.#known.size >= MOST_TIMES) this.#known.delete(this.#known.keys().next().value!);
+    this.#known.set(`${stored.dev}:${stored.ino}`, { wanted, stored });
+  }
+
+  exact(stat: FileStat): FileStat {
+    const known = this.#known.size === 0 ? undefined : this.#known.get(`${stat.dev}:${stat.ino}`);
+    if (known === undefined) return stat;
+    const { wanted, stored } = known;
+    return {
+      ...stat,
+      atime: stat.atime === stored.atime ? wanted.atime : stat.atime,
+      mtime: stat.mtime === stored.mtime ? wanted.mtime : stat.mtime,
+    };
+  }
 }
 
 abstract class HostEntry implements FsNode {
@@ -107,7 +135,7 @@ abstract class HostEntry implements FsNode {
     return this.origin.readOnly;
   }
   stat(): FileStat {
-    return statOf(fstatSync(this.descriptor, { bigint: true }));
+    return this.origin.times.exact(statOf(fstatSync(this.descriptor, { bigint: true })));
   }
 
   statfs(): FileSystemStat {
@@ -135,8 +163,10 @@ abstract class HostEntry implements FsNode {
 
   utimes(times: FileTimes): void {
     this.writable();
-    const { atime, mtime } = this.stat();
-    utimesSync(link(this.descriptor), seconds(times.atime ?? atime), seconds(times.mtime ?? mtime));
+    const { atime, mtime } = this.stat(),
+      wanted = { atime: times.atime ?? atime, mtime: times.mtime ?? mtime };
+    utimesSync(link(this.descriptor), seconds(wanted.atime), seconds(wanted.mtime));
+    this.origin.times.set(statOf(fstatSync(this.descriptor, { bigint: true })), wanted);
   }
 
   close(): void {
@@ -204,8 +234,10 @@ class HostSymlink extends HostEntry {
 
   override utimes(times: FileTimes): void {
     this.writable();
-    const { atime, mtime } = this.stat();
-    lutimesSync(within(this.inDirectory, this.name), seconds(times.atime ?? atime), seconds(times.mtime ?? mtime));
+    const { atime, mtime } = this.stat(),
+      wanted = { atime: times.atime ?? atime, mtime: times.mtime ?? mtime };
+    lutimesSync(within(this.inDirectory, this.name), seconds(wanted.atime), seconds(wanted.mtime));
+    this.origin.times.set(statOf(fstatSync(this.descriptor, { bigint: true })), wanted);
   }
 }
 
@@ -366,7 +398,7 @@ class HostFileHandle implements FileHandle {
   }
 
   stat(): FileStat {
-    return statOf(fstatSync(this.#descriptor, { bigint: true }));
+    return this.origin.times.exact(statOf(fstatSync(this.#descriptor, { bigint: true })));
   }
   read(target: Uint8Array, position: number): number {
     return readSync(this.#descriptor, target, 0, target.length, position);
@@ -434,15 +466,23 @@ export function openHostFolder(path: string, readOnly: boolean, quota?: WriteQuo
       { path },
     );
   }
-  return new HostDirectory(descriptor, { readOnly, umask: process.umask(), ...(quota === undefined ? {} : { quota }) });
+  return new HostDirectory(descriptor, {
+    readOnly,
+    umask: process.umask(),
+    times: new ExactTimes(),
+    ...(quota === undefined ? {} : { quota }),
+  });
 }
 
 /** Opens one file of the host for reading, such as the program's own. Throws what Node throws. */
 export function openHostFile(path: string): FsNode {
-  return new HostFile(openSync(path, OpenFlag.PATH), { readOnly: true, umask: 0 });
+  return new HostFile(openSync(path, OpenFlag.PATH), { readOnly: true, umask: 0, times: new ExactTimes() });
 }
 
 /** A file of the host that is open already, such as standard input, and stands at `start`. The descriptor stays open. */
 export function hostFileHandle(descriptor: number, start: number): FileHandle {
-  return Object.assign(new HostFileHandle(descriptor, { readOnly: false, umask: 0 }, false), { start, close() {} });
+  return Object.assign(new HostFileHandle(descriptor, { readOnly: false, umask: 0, times: new ExactTimes() }, false), {
+    start,
+    close() {},
+  });
 }

@@ -448,9 +448,9 @@ export function bytesFile(fs: MemoryFs, bytes: Uint8Array): FsNode {
   });
 }
 
-/** A file handle over text that is made once, at opening: what procfs does. */
-export function textHandle(node: FsNode, text: string): FileHandle {
-  return bytesHandle(node, Buffer.from(text, 'latin1'));
+/** A file handle over text, or bytes, that are made once, at opening: what procfs does. */
+export function textHandle(node: FsNode, text: string | Uint8Array): FileHandle {
+  return bytesHandle(node, typeof text === 'string' ? Buffer.from(text, 'latin1') : text);
 }
 
 function bytesHandle(node: FsNode, data: Uint8Array): FileHandle {

@@ -104,11 +104,21 @@ export class Namespace {
     return new Walk(this, base).run(path, options);
   }
 
+  /**
+   * A folder of the sandbox's own that stays in its place when the root is mounted over: the host's devices and processes are not the
+   * program's, and where the root may not be written it needs a place for temporary files.
+   */
+  #stays(name: string): boolean {
+    const root = this.#mounts.get('');
+    return root !== undefined && (name === 'proc' || name === 'dev' || (name === 'tmp' && root.folder.readOnly));
+  }
+
   /** The directory with these names, no link on the way. The caller closes it. */
   openDirectory(names: readonly string[]): Directory {
     let depth = names.length;
     while (depth > 0 && !this.#mounts.has(names.slice(0, depth).join('/'))) depth--;
-    const mount = this.#mounts.get(names.slice(0, depth).join('/'));
+    const own = depth === 0 && names.length > 0 && this.#stays(names[0]);
+    const mount = own ? undefined : this.#mounts.get(names.slice(0, depth).join('/'));
     let at: Directory = mount === undefined ? this.root : mount.folder.duplicate();
     for (const name of names.slice(mount === undefined ? 0 : depth)) {
       let next: FsNode | undefined;
@@ -129,7 +139,10 @@ export class Namespace {
 
   /** The mount at these names, as a new handle. */
   mountAt(names: readonly string[]): Directory | undefined {
-    return this.#mounts.size === 0 ? undefined : this.#mounts.get(names.join('/'))?.folder.duplicate();
+    if (this.#mounts.size === 0) return undefined;
+    const mounted = this.#mounts.get(names.join('/'))?.folder.duplicate();
+    if (mounted !== undefined || names.length !== 1 || !this.#stays(names[0])) return mounted;
+    return this.root.lookup(names[0]) as Directory | undefined;
   }
 
   isMount(names: readonly string[]): boolean {

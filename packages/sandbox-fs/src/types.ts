@@ -108,6 +108,8 @@ export interface FsNode {
   chown(uid: number, gid: number): void;
   utimes(times: FileTimes): void;
   close(): void;
+  /** Kind `file`: what it stands for has another path (`/proc/self/exe`). */
+  readonly standsFor?: string;
   /** Kind `descriptor`: the open file of the process it stands for (`/dev/stdin`). */
   readonly descriptor?: number;
 }

@@ -292,7 +292,13 @@ export class AddressSpace {
       open = page;
     }
     if (open !== undefined) yield { ...open, rights: rightsOf(open.rights) };
-    return tables.left >= 0;
+    if (tables.left >= 0) return true;
+    // Who gives a bound of their own tries something out
+    if (most === MOST_TABLES)
+      this.memory.observer.stopped?.(
+        `After ${most} tables of the ${this.mode} tables at 0x${this.root.toString(16)} no more are looked at.`,
+      );
+    return false;
   }
 
   /** What was kept of an earlier epoch is dropped. */

@@ -14,6 +14,7 @@ export type { OsProfiles } from './plugin.js';
 export { defineOsProfile } from './profile.js';
 export type {
   Cell,
+  CodeFrame,
   Column,
   GuestKernel,
   GuestModule,
@@ -24,6 +25,8 @@ export type {
   Report,
   ReportOptions,
 } from './profile.js';
+export { Bound, searched } from './scans.js';
+export type { ScanObserver, SearchedPart } from './scans.js';
 export { FileMemory, SavedVmMemory } from './stored-memory.js';
 export type { ByteSource, FileRange } from './stored-memory.js';
 export { WRITTEN_FORMATS, writeDump } from './dumps/write-dump.js';

@@ -5,6 +5,7 @@
  * window, which costs a search, and for a file perhaps a read.
  */
 import { fail } from '@visorkit/core';
+import type { ScanObserver } from './scans.js';
 
 /** Bytes `start` to `end` - 1 are there. */
 export interface PhysicalRange {
@@ -48,6 +49,8 @@ const NOTHING: OpenWindow = {
 export abstract class PhysicalMemory {
   /** What is there, in order, without overlaps. */
   abstract readonly ranges: readonly PhysicalRange[];
+  /** Who is told what searches of this memory do. */
+  observer: ScanObserver = {};
   /** Low and high half of what {@link pair} has read. */
   low = 0;
   high = 0;

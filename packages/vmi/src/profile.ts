@@ -68,10 +68,22 @@ export interface GuestKernel {
   moduleTypes?(name: string): TypeTable | undefined;
   /** Whether it still is in memory where it was found: a running guest may have started another one. Cheap. */
   isThere(): boolean;
+  /**
+   * Who has called the kernel's code that a vCPU runs: return addresses, innermost first, as far as they can be told. Kernels that cannot tell do not
+   * have it.
+   */
+  callers?(frame: CodeFrame): Iterable<bigint>;
   /** Every process, in the kernel's order. */
   processes(): Iterable<GuestProcess>;
   /** What is loaded into the kernel: modules, drivers. */
   modules(): Iterable<GuestModule>;
+}
+
+/** Where a vCPU is. */
+export interface CodeFrame {
+  readonly rip: bigint;
+  readonly rsp: bigint;
+  readonly rbp: bigint;
 }
 
 export interface GuestProcess {

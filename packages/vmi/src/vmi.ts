@@ -29,6 +29,8 @@ export class Vmi {
   #profile: OsProfile | undefined;
   /** The epoch in which the kernel was found, or was seen to be there still. */
   #kernelEpoch = -1;
+  /** Bounds at which the last search for a kernel has stopped, in sentences. */
+  #stopped: string[] = [];
   /** By process, and by root: what holds for one epoch. */
   #epoch = -1;
   readonly #roots = new Map<number, number>();
@@ -52,14 +54,30 @@ export class Vmi {
     }
     this.flush();
     this.#kernel = undefined;
-    const known = this.#known();
-    for (const profile of this.#profiles) {
-      this.#kernel = profile.find(this.memory, known);
-      this.#profile = profile;
-      if (this.#kernel !== undefined) break;
-    }
+    this.#search();
     this.#kernelEpoch = epoch;
     return this.#kernel;
+  }
+
+  #search(): void {
+    const known = this.#known();
+    const { memory } = this;
+    const { observer } = memory;
+    this.#stopped = [];
+    const stopped = (sentence: string): void => {
+      this.#stopped.push(sentence);
+      observer.stopped?.(sentence);
+    };
+    memory.observer = { progress: (...far) => observer.progress?.(...far), stopped };
+    try {
+      for (const profile of this.#profiles) {
+        this.#kernel = profile.find(memory, known);
+        this.#profile = profile;
+        if (this.#kernel !== undefined) break;
+      }
+    } finally {
+      memory.observer = observer;
+    }
   }
 
   /** The profile that found the kernel. Throws as `kernel` does. */
@@ -75,8 +93,8 @@ export class Vmi {
         'VMI_NO_KERNEL',
         this.#profiles.length === 0
           ? 'No OS profile is there that could find a kernel in this memory; give one, such as that of @visorkit/os-linux.'
-          : `No kernel is found in these ${Math.round(this.memory.size / 1048576)} MiB of memory; looked for: ${this.#profiles.map(({ name }) => name).join(', ')}.`,
-        { profiles: this.#profiles.map(({ name }) => name) },
+          : `No kernel is found in these ${Math.round(this.memory.size / 1048576)} MiB of memory; looked for: ${this.#profiles.map(({ name }) => name).join(', ')}.${this.#stopped.map((sentence) => ` ${sentence}`).join('')}`,
+        { profiles: this.#profiles.map(({ name }) => name), stopped: this.#stopped },
       )
     );
   }

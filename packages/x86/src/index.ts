@@ -1,6 +1,7 @@
 /** The x86 architecture as data and pure functions. */
 export * from './cpuid.js';
 export * from './ept.js';
+export * from './ept-tree.js';
 export * from './exit-qualification.js';
 export * from './exit-reasons.js';
 export * from './msr.js';

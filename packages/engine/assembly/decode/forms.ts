@@ -271,6 +271,12 @@ function group9(): void {
 function group15(): void {
   const r = extension();
   if (isRegister) {
+    const prefix = mandatoryPrefix();
+    if (r == 6 && prefix != 0) { // wait for a store or a time
+      if (prefix == 2) noteAddress();
+      system(prefix == 2 ? S.SYS_UMONITOR : prefix == 3 ? S.SYS_UMWAIT : S.SYS_TPAUSE);
+      return;
+    }
     if (prefixes & P_REP) {
       if (r > 3 || !is64) undefined();
       else system(S.SYS_RDFSBASE + r);

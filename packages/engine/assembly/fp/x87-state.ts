@@ -1,9 +1,10 @@
-import { CR0, FPR, FPU_CW, FPU_DP, FPU_IP, FPU_OP, FPU_SCRATCH, FPU_SW, FPU_TAG, MSR_MISC_ENABLE } from "../../src/layout";
-import { CR0_NE, currentRip } from "../mode";
+import { CR0, FPR, FPU_CW, FPU_DP, FPU_ERROR_PINS, FPU_IP, FPU_OP, FPU_SW, FPU_TAG, MSR_MISC_ENABLE } from "../../src/layout";
+import { CR0_NE, currentRip, unblockInterrupts } from "../mode";
 import { effectiveAddress } from "../mmu";
 import { recModrm, recUnitOp } from "../record";
 import { OK } from "../status";
 import { raise } from "../system/raise";
+import { TYPE_HARDWARE_EXCEPTION, exitException } from "../vmx/exits";
 import { Fp, DE, IE, PE, ZE } from "./environment";
 import { xOperandClass } from "./floatx80";
 /**
@@ -20,8 +21,9 @@ export const SW_C3: u32 = 0x4000;
 export const SW_B: u32 = 0x8000;
 export const SW_CODES: u32 = SW_C0 | SW_C1 | SW_C2 | SW_C3;
 
-/** u32: set when an unmasked exception is reported with CR0.NE = 0, as the FERR# pin would be. The wrapper may clear it. */
-export const FERR: usize = FPU_SCRATCH + 0xf0;
+const FERR_WIRED: u32 = 1;
+const IGNNE: u32 = 2;
+const VECTOR_MF: u32 = 16;
 
 export const NAN_SIG: u64 = 0xc000000000000000;
 export const NAN_SE: u32 = 0xffff;
@@ -95,10 +97,15 @@ function noteOpcode(pc: usize): void { store<u16>(FPU_OP, u16((recUnitOp(pc) & 7
 function report(flags: u32): void {
   let sw = statusWord() | flags;
   if (flags & ~Fp.masks & 0x3f) {
+    raiseSummary(sw);
     sw |= SW_ES | SW_B;
     noteOpcode(instruction);
   }
   setStatusWord(sw);
+}
+/** An error becomes pending where there was none: IGNNE# was for the last one. */
+function raiseSummary(before: u32): void {
+  if ((before & SW_ES) == 0) store<u32>(FPU_ERROR_PINS, load<u32>(FPU_ERROR_PINS) & ~IGNNE);
 }
 /**
  * Ends an operation: moves Fp.flags and C1 into the status word. False when an unmasked operand exception forbids to store anything.
@@ -120,20 +127,26 @@ export function stackFault(overflow: bool): bool {
 }
 /** Recomputes the summary bits after the control or status word was loaded. */
 export function updateSummary(): void {
-  const sw = statusWord();
-  setStatusWord(sw & ~load<u16>(FPU_CW) & 0x3f ? sw | SW_ES | SW_B : sw & ~(SW_ES | SW_B));
+  const sw = statusWord(), pending = (sw & ~load<u16>(FPU_CW) & 0x3f) != 0;
+  if (pending) raiseSummary(sw);
+  setStatusWord(pending ? sw | SW_ES | SW_B : sw & ~(SW_ES | SW_B));
 }
 /** Loads the control word: bit 6 reads as 1, the other reserved bits as 0. */
 export function setControl(value: u32): void {
   store<u16>(FPU_CW, u16((value & 0x1f3f) | 0x40));
   updateSummary();
 }
-/** An earlier unmasked exception is raised by the next waiting instruction: #MF, or FERR# with CR0.NE = 0. */
+/**
+ * An earlier unmasked exception is reported by the next waiting instruction: #MF, or with CR0.NE = 0 the pin FERR#, upon which the processor stops
+ * before that instruction until an interrupt comes, unless IGNNE# lets it go on (SDM 1 8.7.2). The stop is an exit for vector 16, whatever the
+ * exception bitmap says. With FERR# wired to nothing, the error is forgotten.
+ */
 export function checkPending(): i32 {
   if (!(statusWord() & SW_ES)) return OK;
-  if (load<u64>(CR0) & CR0_NE) return raise(16);
-  store<u32>(FERR, 1);
-  return OK;
+  if (load<u64>(CR0) & CR0_NE) return raise(VECTOR_MF);
+  if (load<u32>(FPU_ERROR_PINS) != FERR_WIRED) return OK;
+  unblockInterrupts(); // it waits for one, so STI right before holds none back, as with HLT
+  return exitException(TYPE_HARDWARE_EXCEPTION, VECTOR_MF, 0, false, 0);
 }
 
 export function finit(): void {

@@ -2,6 +2,7 @@ import { REGS, SEG_SS } from "../../src/layout";
 import { commit, linearRead, linearWrite, operandWrite, segmentLinear } from "../mmu";
 import { stackMask } from "../mode";
 import { FAULT, OK } from "../status";
+import { frameBegin, framePush, frameValue, frameWriteCurrent, popped, stackHolds, stackRead } from "../system/stack";
 import { imm32, loadSized, storeRegister, storeSized } from "./operands";
 /** Stack instructions that have no handler of their own: all stack widths and operand sizes. */
 
@@ -25,27 +26,19 @@ export function push(value: u64, size: u32, pc: usize): bool {
 }
 
 export function pushAll(pc: usize, size: u32): i32 {
-  const sp = load<u64>(REGS + 32);
-  // all or nothing: probe both ends, then write from the top down
-  const bottom = stackLinear(sp - <u64>(size * 8), size, true);
-  if (linearWrite(bottom, size, SEG_SS, pc) == 0) return FAULT;
-  for (let i: u32 = 0; i < 8; i++) {
-    const p = linearWrite(stackLinear(sp - <u64>(size * (i + 1)), size, true), size, SEG_SS, pc);
-    if (p == 0) return FAULT;
-    storeSized(p, size, load<u64>(REGS + (i << 3))); // SP is the value before
-    if (!commit(p)) return FAULT;
-  }
-  setStackPointer(sp - <u64>(size * 8));
-  return OK;
+  frameBegin(pc);
+  for (let i: u32 = 0; i < 8; i++) framePush(load<u64>(REGS + (i << 3))); // SP is the value before
+  return frameWriteCurrent(size);
 }
 export function popAll(pc: usize, size: u32): i32 {
   const sp = load<u64>(REGS + 32);
-  if (linearRead(stackLinear(sp + <u64>(size * 7), size, false), size, SEG_SS, pc) == 0) return FAULT;
+  if (!stackHolds(0, size, 8)) return FAULT;
+  frameBegin();
   for (let i: u32 = 0; i < 8; i++) { // DI first
-    const p = linearRead(stackLinear(sp + <u64>(size * i), size, false), size, SEG_SS, pc);
-    if (p == 0) return FAULT;
-    if (i != 3) storeRegister(REGS + ((7 - i) << 3), size, loadSized(p, size));
+    if (!stackRead(size * i, size, pc)) return FAULT;
+    framePush(popped);
   }
+  for (let i: u32 = 0; i < 8; i++) if (i != 3) storeRegister(REGS + ((7 - i) << 3), size, frameValue(i));
   setStackPointer(sp + <u64>(size * 8));
   return OK;
 }

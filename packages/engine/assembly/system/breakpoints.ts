@@ -1,6 +1,7 @@
 import { CR4, DATA_BREAKPOINTS, DR } from "../../src/layout";
 import { CR4_DE } from "../mode";
 import { OK } from "../status";
+import { SECONDARY_BUS_LOCK_DETECTION, secondaryControl } from "../vmx/controls";
 import { raiseDebug } from "./raise";
 /**
  * Which accesses meet a breakpoint (SDM 3B 18.2). It only records: the MMU reports accesses here, and debug.ts makes #DB of what was met when
@@ -24,6 +25,9 @@ const ON_IO: u32 = 2;
   const len = (dr7 >>> (18 + n * 4)) & 3;
   return len == 2 ? 8 : len + 1;
 }
+
+/** Every data access has to come to the MMU's slow path: breakpoints are enabled, or bus locks are looked for. */
+export function accessesWatched(): bool { return breakpointsEnabled() || secondaryControl(SECONDARY_BUS_LOCK_DETECTION); }
 
 /** DR7 enables a breakpoint. */
 // @ts-ignore: decorator
@@ -49,6 +53,8 @@ function matches(address: u64, size: u32, write: bool, io: bool): u32 {
 export function noteDataAccess(linear: u64, size: u32, write: bool): void {
   store<u32>(DATA_BREAKPOINTS, load<u32>(DATA_BREAKPOINTS) | matches(linear, size, write, false));
 }
+/** B0-B3 of data breakpoints that an access meets which the framework has made for the instruction (INS, OUTS). */
+export function dataBreakpoints(linear: u64, size: u32, write: bool): u32 { return matches(linear, size, write, false); }
 /** The instruction faulted: what it met does not count. */
 export function forgetDataBreakpoints(): void { store<u32>(DATA_BREAKPOINTS, 0); }
 /** B0-B3 of what the instruction has met, which begins anew. */

@@ -8,7 +8,7 @@ import { PRIMARY_MOV_DR_EXITING, primaryControl } from "../vmx/controls";
 import { REASON_DEBUG_REGISTER } from "../generated/exit-reasons";
 import { vmexit } from "../vmx/exits";
 import { drQualification } from "../vmx/intercepts";
-import { breakpointsEnabled, takeDataBreakpoints } from "./breakpoints";
+import { accessesWatched, takeDataBreakpoints } from "./breakpoints";
 import { naturalSize, rmRegister } from "./operands";
 import { raise, raiseDebug, raiseError } from "./raise";
 import { GP, UD, cpl, rip } from "./registers";
@@ -113,6 +113,6 @@ export function movToDr(pc: usize): i32 {
 
 /** DR7 has changed: translations are kept differently while breakpoints are enabled. */
 export function watchChanged(): void {
-  watchTranslations(breakpointsEnabled());
+  watchTranslations(accessesWatched());
   updateAttention();
 }

@@ -13,7 +13,7 @@ import {
   checkStackSegment, checkTarget, descriptorAr, descriptorBase, descriptorLimit, fetchDescriptor, loadCsReal, markAccessed, nullSegment, setCs,
   setSegmentFrom, saveDescriptor,
 } from "./segments";
-import { frameBegin, framePush, frameSp, frameWrite, frameWriteCurrent, writeStackPointer } from "./stack";
+import { frameBegin, framePush, frameRoom, frameRoomCurrent, frameSp, frameStore, frameStoreCurrent, frameWriteCurrent, writeStackPointer } from "./stack";
 import { TASK_GATE, taskSwitchExit } from "./taskswitch";
 /** Event delivery in real-address mode, virtual-8086 mode and through the gates of a protected-mode IDT (SDM 3A 6.12, 21.1.4, 21.3). */
 
@@ -126,10 +126,11 @@ export function deliverThroughGate(type: u32, vector: u32, error: u32, hasError:
     if (!markAccessed()) return FAULT;
     saveDescriptor(0);
     if (innerStack(newLevel) != OK) return FAULT;
+    const stackAr = descriptorAr(), slots: u32 = (v86 ? 9 : 5) + u32(hasError);
+    if (frameRoom(descriptorBase(), descriptorLimit(), stackAr, innerSp, size, false, true, innerSs & 0xfffc, slots) != OK) return FAULT;
     if (outside) return raiseError(GP, 0);
     if (!markAccessed()) return FAULT;
     saveDescriptor(1);
-    const stackAr = descriptorAr(), stackBase = descriptorBase(), stackLimit = descriptorLimit();
     if (v86) {
       framePush(segmentSelector(SEG_GS));
       framePush(segmentSelector(SEG_FS));
@@ -139,7 +140,7 @@ export function deliverThroughGate(type: u32, vector: u32, error: u32, hasError:
     framePush(segmentSelector(SEG_SS));
     framePush(load<u64>(RSP));
     pushReturn(flags, length, error, hasError);
-    if (frameWrite(stackBase, stackLimit, stackAr, innerSp, size, false, true, innerSs & 0xfffc) != OK) return FAULT;
+    if (frameStore() != OK) return FAULT;
     if (v86) {
       nullSegment(SEG_GS, 0);
       nullSegment(SEG_FS, 0);
@@ -150,9 +151,9 @@ export function deliverThroughGate(type: u32, vector: u32, error: u32, hasError:
     writeStackPointer(frameSp, (stackAr & AR_DB) != 0 ? 0xffffffff : 0xffff);
     setSegmentFrom(0, SEG_CS, csError | newLevel);
   } else {
-    if (checkTarget(target) != OK || !markAccessed()) return FAULT;
+    if (frameRoomCurrent(size, 3 + u32(hasError)) != OK || checkTarget(target) != OK || !markAccessed()) return FAULT;
     pushReturn(flags, length, error, hasError);
-    if (frameWriteCurrent(size) != OK) return FAULT;
+    if (frameStoreCurrent() != OK) return FAULT;
     setCs(selector, level);
   }
   setRip(target);

@@ -10,7 +10,7 @@ import {
   segmentLimit, segmentSelector, setRip,
 } from "./registers";
 import { canonicalAddress, descriptorAr, fetchDescriptor, markAccessed, nullStack, setCs } from "./segments";
-import { frameBegin, framePush, frameSp, frameWrite } from "./stack";
+import { frameBegin, framePush, frameRoom, frameSp, frameStore } from "./stack";
 /** Event delivery in IA-32e mode (SDM 3A 6.14): 16-byte gates, 64-bit handlers, the interrupt stack table. */
 
 /** Reads a stack pointer from the 64-bit TSS at `offset`; 0 and a fault recorded when that is impossible. The value is in tssValue. */
@@ -53,6 +53,7 @@ export function deliverLong(type: u32, vector: u32, error: u32, hasError: bool, 
     sp = tssPointer;
   }
   sp &= ~0xf;
+  if (frameRoom(0, 0, 0, sp, 8, true, inner, 0, 5 + u32(hasError)) != OK) return FAULT;
   if (!canonicalAddress(target)) return raiseError(GP, 0);
   if (!markAccessed()) return FAULT;
   const flags = readFlags();
@@ -63,7 +64,7 @@ export function deliverLong(type: u32, vector: u32, error: u32, hasError: bool, 
   framePush(segmentSelector(SEG_CS));
   framePush(is64() ? rip() + length : (rip() + length) & 0xffffffff);
   if (hasError) framePush(error);
-  if (frameWrite(0, 0, 0, sp, 8, true, inner, 0) != OK) return FAULT;
+  if (frameStore() != OK) return FAULT;
   store<u64>(RSP, frameSp);
   setCs(selector, newLevel);
   if (inner) nullStack(newLevel);

@@ -1,6 +1,6 @@
 import { GDTR_BASE, GDTR_LIMIT, IDTR_BASE, IDTR_LIMIT, SEG_LDTR, SEG_TR } from "../../src/layout";
 import { ZF, changeFlags } from "../flags";
-import { commit, operandModify, operandRead, operandWrite } from "../mmu";
+import { commit, operandRead, operandWrite } from "../mmu";
 import { is64, isLongMode, isV86 } from "../mode";
 import { isRegisterForm, recSize, regPtr, rmPtr } from "../record";
 import { FAULT, OK } from "../status";
@@ -92,14 +92,12 @@ export function verify(pc: usize, write: bool): i32 {
 
 export function arpl(pc: usize): i32 {
   if (undefinedHere()) return raise(UD);
-  let p = rmPtr(pc);
-  if (!isRegisterForm(pc)) {
-    p = operandModify(pc, 2);
+  const target = selectorOperand(pc);
+  if (target < 0) return FAULT;
+  const rpl = <i32>load<u16>(regPtr(pc)) & 3, raises = (target & 3) < rpl;
+  if (raises) { // written only then: a read-only operand whose RPL is high enough is no fault
+    const p = isRegisterForm(pc) ? rmPtr(pc) : operandWrite(pc, 2);
     if (p == 0) return FAULT;
-  }
-  const rpl = <u32>load<u16>(regPtr(pc)) & 3, target = <u32>load<u16>(p);
-  const raises = (target & 3) < rpl;
-  if (raises) {
     store<u16>(p, <u16>((target & 0xfffc) | rpl));
     if (!isRegisterForm(pc) && !commit(p)) return FAULT;
   }

@@ -1,14 +1,17 @@
 import { clearLog } from "../mmio";
 import {
-  CR2, DR, EFLAGS, EVENT_ERROR, EVENT_INFO, EVENT_LENGTH, EXC_CR2, EXC_DR6, EXC_ERROR, EXC_FLAGS, EXC_VECTOR, ACTIVITY, INTERRUPTIBILITY,
+  BUDGET, CR2, DR, EFLAGS, EVENT_ERROR, EVENT_INFO, EVENT_LENGTH, EXC_CR2, EXC_DR6, EXC_ERROR, EXC_FLAGS, EXC_VECTOR, ACTIVITY, INTERRUPTIBILITY,
   MSR_DEBUGCTL, RUN_FLAGS,
 } from "../../src/layout";
+import { V_INSTRUCTION_TIMEOUT } from "../../src/vmcs-layout";
 import { RF } from "../flags";
 import { isLongMode, unblockInterrupts, updateAttention } from "../mode";
-import { EXIT_RECORDED, NMI_UNBLOCKED, RIP_FINAL } from "../run-flags";
+import { DEADLINE_REACHED, EXIT_RECORDED, NMI_UNBLOCKED, RIP_FINAL } from "../run-flags";
 import { EXIT, FAULT, JUMP, OK } from "../status";
 import { dropSupplied } from "../supplied";
-import { TYPE_HARDWARE_EXCEPTION, TYPE_NMI, TYPE_SOFTWARE_EXCEPTION, TYPE_SOFTWARE_INTERRUPT, exitException, exitTripleFault } from "../vmx/exits";
+import { TYPE_HARDWARE_EXCEPTION, TYPE_NMI, TYPE_SOFTWARE_EXCEPTION, TYPE_SOFTWARE_INTERRUPT, exitException, exitTripleFault, recordExitAtInstruction } from "../vmx/exits";
+import { SECONDARY_INSTRUCTION_TIMEOUT, secondaryControl } from "../vmx/controls";
+import { REASON_INSTRUCTION_TIMEOUT } from "../generated/exit-reasons";
 import { interceptsException } from "../vmx/intercepts";
 import { forgetDataBreakpoints } from "./breakpoints";
 import { dropSingleStep } from "./debug";
@@ -56,6 +59,26 @@ function latchDebugRegisters(): void {
 }
 
 /**
+ * An exception whose delivery raises it again (#AC on a stack that is not aligned) would be delivered for ever, and no interrupt could come between. As everywhere each
+ * delivery takes the time of an instruction. True: the guest is left, by an exit where the VMM has set a limit (instruction timeout, SDM 3C 26.2),
+ * else at the framework's deadline, and the instruction is begun again afterwards.
+ */
+function outOfTime(deliveries: u32): bool {
+  if (secondaryControl(SECONDARY_INSTRUCTION_TIMEOUT) && deliveries > load<u32>(V_INSTRUCTION_TIMEOUT)) {
+    recordExitAtInstruction(REASON_INSTRUCTION_TIMEOUT, 0);
+    return true;
+  }
+  const budget = load<i64>(BUDGET);
+  if (budget > 0) {
+    store<i64>(BUDGET, budget - 1);
+    return false;
+  }
+  store<u32>(EVENT_INFO, 0);
+  store<u32>(RUN_FLAGS, load<u32>(RUN_FLAGS) | DEADLINE_REACHED);
+  return true;
+}
+
+/**
  * Delivers the exception last raised, and those its delivery raises, until a handler is entered or the guest is left.
  * RIP must be the one the handler is to see. Returns JUMP or EXIT.
  */
@@ -63,7 +86,9 @@ export function deliverException(): i32 {
   forgetDataBreakpoints();
   clearLog(); // what follows are accesses of the delivery
   dropSupplied();
+  let deliveries: u32 = 0;
   while (true) {
+    if (deliveries++ > 0 && outOfTime(deliveries)) return EXIT;
     let vector = load<u32>(EXC_VECTOR), error = load<u32>(EXC_ERROR);
     let hasError = (load<u32>(EXC_FLAGS) & 1) != 0 && protectedMode();
     const first = load<u32>(EVENT_INFO);

@@ -6,7 +6,7 @@ import { FAULT, JUMP, OK } from "../status";
 import { innerSp, innerSs, innerStack } from "./delivery";
 import { readTssPointer, tssPointer } from "./delivery64";
 import { raise, raiseError } from "./raise";
-import { farSelector, immediate } from "./operands";
+import { farPointerSize, farSelector, immediate } from "./operands";
 import {
   AR_CODE, AR_CONFORMING, AR_DB, AR_L, AR_P, AR_S, GP, NP, RSP, TYPE_CALL_GATE, TYPE_CALL_GATE16, TYPE_TASK_GATE, TYPE_TSS, TYPE_TSS16, UD,
   cpl, dplOf, protectedMode, segmentLimit, segmentSelector, setRip,
@@ -16,28 +16,28 @@ import {
   descriptorTop, descriptorType, fetchDescriptor, fetchSystemDescriptor, loadCsReal, markAccessed, nullStack, saveDescriptor, setCs,
   setSegmentFrom, systemDescriptorValid,
 } from "./segments";
-import { frameBegin, framePush, frameSp, frameWrite, frameWriteCurrent, writeStackPointer } from "./stack";
+import { frameBegin, frameCheck, framePush, frameRoom, frameRoomCurrent, frameSp, frameStore, frameStoreCurrent, writeStackPointer } from "./stack";
 import { TASK_CALL, TASK_JMP, taskSwitchExit } from "./taskswitch";
 /** Far JMP and CALL: direct, through call gates, and to tasks (SDM 3A 5.8, 8.3; SDM 2 CALL, JMP). */
 
 export function farDirect(pc: usize, call: bool): i32 {
-  return farTransfer(pc, farSelector(pc), <u64>immediate(pc), call);
+  return farTransfer(pc, farSelector(pc), <u64>immediate(pc), call, recSize(pc));
 }
 
 export function farIndirect(pc: usize, call: bool): i32 {
   if (isRegisterForm(pc)) return raise(UD);
-  const size = recSize(pc);
+  const size = farPointerSize(pc);
   const p = operandRead(pc, size + 2);
   if (p == 0) return FAULT;
   const offset: u64 = size == 8 ? load<u64>(p) : size == 4 ? <u64>load<u32>(p) : <u64>load<u16>(p);
-  return farTransfer(pc, load<u16>(p + size), offset, call);
+  return farTransfer(pc, load<u16>(p + size), offset, call, size);
 }
 
-function farTransfer(pc: usize, selector: u32, target: u64, call: bool): i32 {
-  const size = recSize(pc);
+function farTransfer(pc: usize, selector: u32, target: u64, call: bool, size: u32): i32 {
   if (!protectedMode() || isV86()) {
+    if (call && frameRoomCurrent(size, 2) != OK) return FAULT;
     if (target > <u64>segmentLimit(SEG_CS)) return raiseError(GP, 0);
-    if (call && pushReturnAddress(pc, size) != OK) return FAULT;
+    if (call && pushReturnAddress(pc) != OK) return FAULT;
     loadCsReal(selector);
     setRip(target);
     modeChanged();
@@ -47,19 +47,22 @@ function farTransfer(pc: usize, selector: u32, target: u64, call: bool): i32 {
   if (fetchDescriptor(selector, GP) != OK) return FAULT;
   if ((descriptorAr() & AR_S) == 0) return throughSystemDescriptor(pc, selector, call);
   const level = cpl();
-  if (checkCodeSegment(selector, level) != OK || checkTarget(target) != OK || !markAccessed()) return FAULT;
-  if (call && pushReturnAddress(pc, size) != OK) return FAULT;
+  if (checkCodeSegment(selector, level) != OK) return FAULT;
+  if (call && frameRoomCurrent(size, 2) != OK) return FAULT; // before the target is looked at (SDM 2A CALL)
+  if (checkTarget(target) != OK || !markAccessed()) return FAULT;
+  if (call && pushReturnAddress(pc) != OK) return FAULT;
   setCs(selector, level);
   setRip(target);
   modeChanged();
   return JUMP;
 }
 
-function pushReturnAddress(pc: usize, size: u32): i32 {
-  frameBegin();
+/** On the stack that has been seen to have room. */
+function pushReturnAddress(pc: usize): i32 {
+  frameBegin(pc);
   framePush(segmentSelector(SEG_CS));
   framePush(nextRip(pc));
-  return frameWriteCurrent(size);
+  return frameStoreCurrent();
 }
 
 function throughSystemDescriptor(pc: usize, selector: u32, call: bool): i32 {
@@ -106,16 +109,15 @@ function throughCallGate(pc: usize, narrow: bool, call: bool): i32 {
     if (status != OK) return status;
     setSegmentFrom(0, SEG_CS, error | dpl);
   } else {
+    if (call && (long ? frameRoom(0, 0, 0, load<u64>(RSP), 8, true, false, 0, 2) : frameRoomCurrent(size, 2)) != OK) return FAULT;
     if (checkTarget(target) != OK || !markAccessed()) return FAULT;
-    if (call) {
-      frameBegin();
+    if (call && long) {
+      frameBegin(pc);
       framePush(segmentSelector(SEG_CS));
       framePush(nextRip(pc));
-      if (long) {
-        if (frameWrite(0, 0, 0, load<u64>(RSP), 8, true, false, 0) != OK) return FAULT;
-        store<u64>(RSP, frameSp);
-      } else if (frameWriteCurrent(size) != OK) return FAULT;
-    }
+      if (frameStore() != OK) return FAULT;
+      store<u64>(RSP, frameSp);
+    } else if (call && pushReturnAddress(pc) != OK) return FAULT;
     setCs(selector, level);
   }
   setRip(target);
@@ -132,9 +134,12 @@ function innerCall(pc: usize, target: u64, size: u32, level: u32, parameters: u3
   saveDescriptor(1);
   const base = descriptorBase(), limit = descriptorLimit(), ar = descriptorAr();
   const sp = innerSp, ss = innerSs;
+  if (frameRoom(base, limit, ar, sp, size, false, true, ss & 0xfffc, parameters + 4) != OK) return FAULT;
+  if (outside) return raiseError(GP, 0);
   frameBegin();
   framePush(segmentSelector(SEG_SS));
   framePush(load<u64>(RSP));
+  if (frameCheck(0) != OK) return FAULT; // pushed before the parameters are read
   for (let i = <i32>parameters - 1; i >= 0; i--) {
     const linear = segmentLinear(SEG_SS, (load<u64>(RSP) + <u32>i * size) & stackMask(), size, false);
     if (segmentFailed(linear)) return FAULT;
@@ -144,8 +149,7 @@ function innerCall(pc: usize, target: u64, size: u32, level: u32, parameters: u3
   }
   framePush(segmentSelector(SEG_CS));
   framePush(nextRip(pc));
-  if (outside) return raiseError(GP, 0);
-  if (frameWrite(base, limit, ar, sp, size, false, true, ss & 0xfffc) != OK) return FAULT;
+  if (frameStore() != OK) return FAULT;
   setSegmentFrom(1, SEG_SS, ss);
   writeStackPointer(frameSp, (ar & AR_DB) != 0 ? 0xffffffff : 0xffff);
   return OK;
@@ -153,16 +157,16 @@ function innerCall(pc: usize, target: u64, size: u32, level: u32, parameters: u3
 
 /** CALL to an inner level in IA-32e mode: RSP from the TSS, SS null. */
 function innerCallLong(pc: usize, target: u64, level: u32): i32 {
-  if (!canonicalAddress(target)) return raiseError(GP, 0);
   if (!markAccessed()) return FAULT;
   saveDescriptor(0);
-  if (readTssPointer(4 + level * 8) != OK) return FAULT;
+  if (readTssPointer(4 + level * 8) != OK || frameRoom(0, 0, 0, tssPointer, 8, true, true, 0, 4) != OK) return FAULT;
+  if (!canonicalAddress(target)) return raiseError(GP, 0);
   frameBegin();
   framePush(segmentSelector(SEG_SS));
   framePush(load<u64>(RSP));
   framePush(segmentSelector(SEG_CS));
   framePush(nextRip(pc));
-  if (frameWrite(0, 0, 0, tssPointer, 8, true, true, 0) != OK) return FAULT;
+  if (frameStore() != OK) return FAULT;
   store<u64>(RSP, frameSp);
   nullStack(level);
   return OK;

@@ -6,11 +6,12 @@ import { recSize } from "../record";
 import { JUMP } from "../status";
 import { dropSingleStep, singleStepNow } from "./debug";
 import { raise, raiseError } from "./raise";
-import { GP, R11, RCX, RDX, RSP, UD, cpl, protectedMode, setRip, setSegment } from "./registers";
-import { canonicalAddress } from "./segments";
+import { GP, R11, RCX, RDX, RSP, UD, cpl, protectedMode, setRip, setSegment, setSelector } from "./registers";
+import { canonicalAddress, setStackDpl } from "./segments";
 /**
  * SYSCALL, SYSRET, SYSENTER and SYSEXIT as Intel processors do them (SDM 2; SDM 3A 5.8.7, 5.8.8). With AMD's vendor string, SYSCALL and SYSRET
- * also work outside 64-bit mode, and SYSENTER and SYSEXIT do not in long mode (AMD64 manual volume 3, appendix D).
+ * also work outside 64-bit mode, SYSRET keeps the stack segment, and SYSENTER and SYSEXIT do not work in long mode (AMD64 manual volume 3:
+ * SYSCALL, SYSRET, appendix D).
  */
 
 /** Flat code and data segments with DPL `level`, which these instructions load without descriptors. */
@@ -47,28 +48,34 @@ function legacySyscall(pc: usize): i32 {
   modeChanged();
   return JUMP;
 }
-/** AMD's SYSRET in legacy mode: the stack segment keeps its content but for the level, and IF is set. */
+/** AMD's SYSRET outside 64-bit mode: IF is set, the other flags stay. */
 function legacySysret(): i32 {
   if (cpl() != 0) return raiseError(GP, 0);
   const selector = load<u32>(MSR_STAR, 4) >>> 16;
   store<u32>(EFLAGS, load<u32>(EFLAGS) | IF);
   loadFlatCode(selector | 3, 3, false);
-  loadFlatStack((selector + 8) | 3, 3);
+  keepStack(selector + 8);
   setRip(load<u32>(RCX));
   modeChanged();
   return JUMP;
 }
+/** SS after AMD's SYSRET (APM 3 SYSRET): the selector is what STAR says, RPL included; the hidden part stays, but for the level. */
+function keepStack(selector: u32): void {
+  setSelector(SEG_SS, selector);
+  setStackDpl(3);
+}
 
 export function sysret(pc: usize): i32 {
   if (!hasFeature(F_SYSCALL) || (load<u64>(EFER) & EFER_SCE) == 0 || (!is64() && (!hasFeature(F_AMD) || !protectedMode()))) return raise(UD);
-  if (!isLongMode()) return legacySysret();
-  const wide = recSize(pc) == 8, target = load<u64>(RCX);
-  // Intel checks RCX while still at CPL 0
-  if (cpl() != 0 || (wide && !canonicalAddress(target))) return raiseError(GP, 0);
+  if (!is64()) return legacySysret();
+  const wide = recSize(pc) == 8, target = load<u64>(RCX), amd = hasFeature(F_AMD);
+  // Intel checks RCX while still at CPL 0; with AMD the fetch at CPL 3 faults
+  if (cpl() != 0 || (wide && !amd && !canonicalAddress(target))) return raiseError(GP, 0);
   const selector = load<u32>(MSR_STAR, 4) >>> 16;
   writeFlags(load<u32>(R11) & 0x3c7fd7);
   loadFlatCode((selector + (wide ? 16 : 0)) | 3, 3, wide);
-  loadFlatStack((selector + 8) | 3, 3);
+  if (amd) keepStack(selector + 8);
+  else loadFlatStack((selector + 8) | 3, 3);
   setRip(wide ? target : target & 0xffffffff);
   if ((load<u32>(EFLAGS) & TF) != 0) singleStepNow();
   else dropSingleStep();

@@ -3,7 +3,7 @@ import {
 } from "../../src/layout";
 import { V_PLE_GAP, V_PLE_WINDOW } from "../../src/vmcs-layout";
 import {
-  F_FSGSBASE, F_MONITOR, F_PKU, F_RDPID, F_RDRAND, F_RDSEED, F_RDTSCP, F_SERIALIZE, F_SMAP, F_XGETBV1, F_XSAVE, hasFeature,
+  F_FSGSBASE, F_MONITOR, F_PKU, F_RDPID, F_RDRAND, F_RDSEED, F_RDTSCP, F_SERIALIZE, F_SMAP, F_WAITPKG, F_XGETBV1, F_XSAVE, hasFeature,
 } from "../features";
 import { AC, CF, setArithmeticFlags } from "../flags";
 import { componentsInUse } from "../fp/state";
@@ -16,15 +16,15 @@ import { flushEverywhere, tableOf } from "../tlb";
 import { hostTsc, nextRandom } from "../time";
 import {
   PRIMARY_MONITOR_EXITING, PRIMARY_MWAIT_EXITING, PRIMARY_PAUSE_EXITING, PRIMARY_RDPMC_EXITING, PRIMARY_RDTSC_EXITING, SECONDARY_PAUSE_LOOP_EXITING,
-  SECONDARY_RDRAND_EXITING,  SECONDARY_RDSEED_EXITING, SECONDARY_RDTSCP, primaryControl, secondaryControl,
+  SECONDARY_RDRAND_EXITING,  SECONDARY_RDSEED_EXITING, SECONDARY_RDTSCP, SECONDARY_USER_WAIT, primaryControl, secondaryControl,
 } from "../vmx/controls";
 import {
-  REASON_CPUID, REASON_MONITOR, REASON_MWAIT, REASON_PAUSE, REASON_RDPMC, REASON_RDRAND, REASON_RDSEED, REASON_RDTSC, REASON_RDTSCP, REASON_XSETBV,
+  REASON_CPUID, REASON_MONITOR, REASON_MWAIT, REASON_PAUSE, REASON_RDPMC, REASON_RDRAND, REASON_RDSEED, REASON_RDTSC, REASON_RDTSCP, REASON_UMWAIT, REASON_XSETBV,
 } from "../generated/exit-reasons";
 import { vmexit, vmexitInfo } from "../vmx/exits";
 import { guestTsc } from "../vmx/intercepts";
 import { raise, raiseError } from "./raise";
-import { implicitMask, randomInfo } from "./instructioninfo";
+import { implicitMask, randomInfo, waitInfo } from "./instructioninfo";
 import { MISC_ENABLE_MONITOR } from "./msr";
 import { rmRegister, writeRegister } from "./operands";
 import { GP, RAX, RCX, RDX, UD, cpl, protectedMode } from "./registers";
@@ -120,6 +120,32 @@ export function mwait(pc: usize): i32 {
   if (primaryControl(PRIMARY_MWAIT_EXITING)) return vmexit(pc, REASON_MWAIT, u64(armed));
   if ((load<u32>(RCX) & ~1) != 0) return raiseError(GP, 0);
   store<u64>(MONITOR_ADDRESS, 0);
+  return END;
+}
+
+/** Are UMONITOR, UMWAIT and TPAUSE undefined (SDM 3C 26.3)? */
+function userWaitMissing(): bool { return !hasFeature(F_WAITPKG) || !secondaryControl(SECONDARY_USER_WAIT); }
+/** The address is in the register that ModRM names, of the address size. */
+export function umonitor(pc: usize): i32 {
+  if (userWaitMissing()) return raise(UD);
+  const segment = recSegment(pc);
+  const linear = segmentLinear(segment, load<u64>(rmRegister(pc)) & implicitMask(pc), 1, false);
+  if (segmentFailed(linear) || linearRead(linear, 1, segment, pc) == 0) return FAULT;
+  store<u64>(MONITOR_ADDRESS, linear == 0 ? 1 : linear);
+  return OK;
+}
+/** UMWAIT and TPAUSE: the wait ends at once, as that of MWAIT, and before its time is up: CF = 0. */
+export function userWait(pc: usize, reason: u32): i32 {
+  if (userWaitMissing()) return raise(UD);
+  if (timeForbidden()) return raiseError(GP, 0);
+  if (primaryControl(PRIMARY_RDTSC_EXITING)) {
+    const status = vmexit(pc, reason, 0);
+    vmexitInfo(waitInfo(pc));
+    return status;
+  }
+  if ((load<u32>(rmRegister(pc)) & ~1) != 0) return raiseError(GP, 0);
+  if (reason == REASON_UMWAIT) store<u64>(MONITOR_ADDRESS, 0);
+  setArithmeticFlags(0);
   return END;
 }
 export function serialize(): i32 { return hasFeature(F_SERIALIZE) ? END : raise(UD); }

@@ -35,6 +35,8 @@ export function displacement(pc: usize): u64 {
   return is64() ? value : value & 0xffffffff;
 }
 
+/** UMWAIT and TPAUSE: source register, whose low 32 bits count. */
+export function waitInfo(pc: usize): u32 { return (recRm(pc) << 3) | (1 << 11); }
 /** RDRAND and RDSEED: destination register and operand size. */
 export function randomInfo(pc: usize): u32 {
   const size = recSize(pc);

@@ -1,4 +1,5 @@
 import { REGS } from "../../src/layout";
+import { F_AMD, hasFeature } from "../features";
 import { commit, operandWrite } from "../mmu";
 import { is64 } from "../mode";
 import { isRegisterForm, recRm, recSize, rmPtr } from "../record";
@@ -11,6 +12,12 @@ import { FAULT, OK } from "../status";
 /** Direct far pointer: the offset is the immediate, the selector follows the unit's number. */
 // @ts-ignore: decorator
 @inline export function farSelector(pc: usize): u32 { return load<u16>(pc, 30); }
+
+/** Bytes of the offset of a far pointer in memory. AMD's processors do not look at REX.W (APM 3: JMP far, LSS). */
+export function farPointerSize(pc: usize): u32 {
+  const size = recSize(pc);
+  return size == 8 && hasFeature(F_AMD) ? 4 : size;
+}
 
 /** Address of the register ModRM.rm names with its full number (never AH-BH). */
 // @ts-ignore: decorator

@@ -119,3 +119,6 @@ export const SYS_UNDEFINED: u32 = 99;
 export const SYS_UD0: u32 = 100;
 export const SYS_UD1: u32 = 101;
 export const SYS_UD2: u32 = 102;
+export const SYS_UMONITOR: u32 = 103;
+export const SYS_UMWAIT: u32 = 104;
+export const SYS_TPAUSE: u32 = 105;

@@ -17,12 +17,13 @@ import {
   checkLongBits, checkStackSegment, checkTarget, descriptorAr, descriptorIs64, dropPrivilegedSegments, fetchDescriptor, loadCsReal, loadV86,
   markAccessed, saveDescriptor, setSegmentFrom,
 } from "./segments";
-import { popped, setStackPointer, stackRead, writeStackPointer } from "./stack";
+import { frameBegin, framePush, frameValue, popped, setStackPointer, stackHolds, stackRead, writeStackPointer } from "./stack";
 import { TASK_IRET, taskSwitchExit } from "./taskswitch";
 /** Far RET and IRET in every mode (SDM 2 RET, IRET; SDM 3A 5.8.6, 6.12.1, 21.2). */
 
 export function farReturn(pc: usize, dropping: bool): i32 {
   const size = recSize(pc), extra: u32 = dropping ? immediate(pc) & 0xffff : 0;
+  if (!stackHolds(0, size, 2)) return FAULT;
   if (!stackRead(0, size, pc)) return FAULT;
   const target = popped;
   if (!stackRead(size, size, pc)) return FAULT;
@@ -35,7 +36,7 @@ export function farReturn(pc: usize, dropping: bool): i32 {
     modeChanged();
     return JUMP;
   }
-  return protectedReturn(pc, selector, target, size, 2 * size + extra, extra, false, 0);
+  return protectedReturn(pc, selector, target, size, 2 * size + extra, extra, false, false);
 }
 
 /** Checks CS of a return; leaves it as the descriptor last read. */
@@ -54,10 +55,11 @@ function checkReturnCode(selector: u32): i32 {
 
 /**
  * The common end of far RET and IRET in protected mode. `used`: bytes popped before SP and SS; `extra`: bytes dropped from the outer stack;
- * `always`: SS:RSP is popped without a change of level too (IRET in 64-bit mode). `iret`: the popped
- * flags image is loaded too.
+ * `always`: SS:RSP is popped without a change of level too, and before CS is looked at (IRET in 64-bit mode). `iret`: the popped flags image is
+ * loaded too.
  */
-function protectedReturn(pc: usize, selector: u32, target: u64, size: u32, used: u32, extra: u32, always: bool, iret: i32): i32 {
+function protectedReturn(pc: usize, selector: u32, target: u64, size: u32, used: u32, extra: u32, always: bool, iret: bool): i32 {
+  if (always && !popStack(pc, used, size)) return FAULT;
   if (checkReturnCode(selector) != OK) return FAULT;
   const rpl = selector & 3, level = cpl(), outer = rpl != level, long = descriptorIs64();
   if (!outer && !always) {
@@ -68,10 +70,8 @@ function protectedReturn(pc: usize, selector: u32, target: u64, size: u32, used:
     const badTarget = checkTarget(target) != OK;
     if (!markAccessed()) return FAULT;
     saveDescriptor(0);
-    if (!stackRead(used, size, pc)) return FAULT;
-    const sp = popped;
-    if (!stackRead(used + size, size, pc)) return FAULT;
-    const ss = <u32>popped & 0xffff;
+    if (!always && !popStack(pc, used, size)) return FAULT;
+    const ss = poppedSs;
     let mask: u64 = <u64>-1;
     const nullSs = (ss & 0xfffc) == 0;
     if (nullSs) {
@@ -87,14 +87,24 @@ function protectedReturn(pc: usize, selector: u32, target: u64, size: u32, used:
       saveDescriptor(1);
       setSegmentFrom(1, SEG_SS, ss);
     }
-    writeStackPointer(sp + extra, mask);
+    writeStackPointer(poppedSp + extra, mask);
   }
-  if (iret != 0) writeIretFlags(level, size);
+  if (iret) writeIretFlags(level, size);
   setSegmentFrom(0, SEG_CS, selector);
   if (outer) dropPrivilegedSegments(rpl);
   setRip(target);
   modeChanged();
   return JUMP;
+}
+
+/** SP and SS of the outer stack. */
+let poppedSp: u64 = 0, poppedSs: u32 = 0;
+function popStack(pc: usize, at: u32, size: u32): bool {
+  if (!stackHolds(at, size, 2) || !stackRead(at, size, pc)) return false;
+  poppedSp = popped;
+  if (!stackRead(at + size, size, pc)) return false;
+  poppedSs = <u32>popped & 0xffff;
+  return true;
 }
 
 /** The flags image popped by IRET. */
@@ -137,7 +147,7 @@ function returnFromInterrupt(pc: usize): i32 {
   }
   endNmiBlocking();
   if (!real && !v86 && (flags & NT) != 0) return returnToTask(pc);
-  if (!stackRead(0, size, pc)) return FAULT;
+  if (!stackHolds(0, size, 3) || !stackRead(0, size, pc)) return FAULT;
   const target = popped;
   if (!stackRead(size, size, pc)) return FAULT;
   const selector = <u32>popped & 0xffff;
@@ -145,7 +155,7 @@ function returnFromInterrupt(pc: usize): i32 {
   iretImage = <u32>popped;
   if (real || v86) return returnReal(selector, target, size, v86);
   if ((iretImage & VM) != 0 && size == 4 && cpl() == 0 && !isLongMode()) return returnToV86(pc, selector, target);
-  return protectedReturn(pc, selector, target, size, 3 * size, 0, is64(), 1);
+  return protectedReturn(pc, selector, target, size, 3 * size, 0, is64(), true);
 }
 
 function returnReal(selector: u32, target: u64, size: u32, v86: bool): i32 {
@@ -173,27 +183,21 @@ function returnReal(selector: u32, target: u64, size: u32, v86: bool): i32 {
 
 /** IRET at CPL 0 with VM in the image: EIP, CS, EFLAGS, ESP, SS, ES, DS, FS, GS are popped. */
 function returnToV86(pc: usize, selector: u32, target: u64): i32 {
-  if (!stackRead(32, 4, pc)) return FAULT;
-  const gs = <u32>popped & 0xffff;
-  if (!stackRead(28, 4, pc)) return FAULT;
-  const fs = <u32>popped & 0xffff;
-  if (!stackRead(24, 4, pc)) return FAULT;
-  const ds = <u32>popped & 0xffff;
-  if (!stackRead(20, 4, pc)) return FAULT;
-  const es = <u32>popped & 0xffff;
-  if (!stackRead(16, 4, pc)) return FAULT;
-  const ss = <u32>popped & 0xffff;
-  if (!stackRead(12, 4, pc)) return FAULT;
-  const sp = popped;
+  if (!stackHolds(12, 4, 6)) return FAULT;
   if (target > 0xffff) return raiseError(GP, 0);
+  frameBegin();
+  for (let at: u32 = 12; at < 36; at += 4) {
+    if (!stackRead(at, 4, pc)) return FAULT;
+    framePush(popped);
+  }
   writeFlags(iretImage);
   loadV86(SEG_CS, selector);
-  loadV86(SEG_SS, ss);
-  loadV86(SEG_ES, es);
-  loadV86(SEG_DS, ds);
-  loadV86(SEG_FS, fs);
-  loadV86(SEG_GS, gs);
-  store<u64>(RSP, sp);
+  loadV86(SEG_SS, <u32>frameValue(1) & 0xffff);
+  loadV86(SEG_ES, <u32>frameValue(2) & 0xffff);
+  loadV86(SEG_DS, <u32>frameValue(3) & 0xffff);
+  loadV86(SEG_FS, <u32>frameValue(4) & 0xffff);
+  loadV86(SEG_GS, <u32>frameValue(5) & 0xffff);
+  store<u64>(RSP, frameValue(0));
   setRip(target);
   modeChanged();
   return JUMP;

@@ -1,10 +1,11 @@
 import { SEG_CS, SEG_GS, SEG_SS } from "../../src/layout";
+import { F_AMD, hasFeature } from "../features";
 import { commit, linearWrite, operandRead, segmentLinear, segmentFailed } from "../mmu";
 import { blockInterrupts, stackMask } from "../mode";
 import { isRegisterForm, recReg, recRm, recSize, regPtr, rmPtr } from "../record";
 import { END, FAULT, OK } from "../status";
 import { raise } from "./raise";
-import { storeWordOperand, writeRegister } from "./operands";
+import { farPointerSize, storeWordOperand, writeRegister } from "./operands";
 import { RSP, UD, segmentSelector } from "./registers";
 import { loadSegment, segmentLoaded } from "./segments";
 import { popped, push, setStackPointer, stackOperandSize, stackRead } from "./stack";
@@ -37,10 +38,10 @@ function afterLoad(segment: u32): i32 {
   return END;
 }
 
-/** A 32-bit push of a segment register writes only its 16 bits. */
+/** A 32-bit push of a segment register writes only its 16 bits; with AMD all 32 (APM 3 PUSH). */
 export function pushSegment(pc: usize): i32 {
   const size = stackOperandSize(pc), value = segmentSelector(recReg(pc));
-  if (size != 4) return push(value, size);
+  if (size != 4 || hasFeature(F_AMD)) return push(value, size);
   const sp = (load<u64>(RSP) - 4) & stackMask();
   const linear = segmentLinear(SEG_SS, sp, 4, true);
   if (segmentFailed(linear)) return FAULT;
@@ -66,7 +67,7 @@ export function popSegment(pc: usize): i32 {
 /** LES LDS LSS LFS LGS: the segment's number takes the place of ModRM.rm. */
 export function loadFarPointer(pc: usize): i32 {
   if (isRegisterForm(pc)) return raise(UD);
-  const size = recSize(pc), segment = recRm(pc);
+  const size = farPointerSize(pc), segment = recRm(pc);
   const p = operandRead(pc, size + 2);
   if (p == 0) return FAULT;
   const offset: u64 = size == 8 ? load<u64>(p) : size == 4 ? <u64>load<u32>(p) : <u64>load<u16>(p);

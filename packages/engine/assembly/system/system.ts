@@ -3,7 +3,7 @@ import { recUnitOp } from "../record";
 import { OK } from "../status";
 import {
   REASON_INVEPT, REASON_INVVPID, REASON_VMCLEAR, REASON_VMLAUNCH, REASON_VMPTRLD, REASON_VMPTRST, REASON_VMREAD, REASON_VMRESUME, REASON_VMWRITE,
-  REASON_VMXOFF, REASON_VMXON,
+  REASON_TPAUSE, REASON_UMWAIT, REASON_VMXOFF, REASON_VMXON,
 } from "../generated/exit-reasons";
 import { executeVmfunc } from "../vmx/vmfunc";
 import { clflush, invd, invlpg, invpcid, wbinvd } from "./caches";
@@ -14,7 +14,7 @@ import { raise } from "./raise";
 import { farDirect, farIndirect } from "./far";
 import { syscall, sysenter, sysexit, sysret } from "./fastcalls";
 import {
-  cpuid, monitor, mwait, pause, rdpid, rdpkru, rdpmc, rdrand, rdseed, rdtsc, rdtscp, readBase, serialize, setAccessCheck, swapgs, writeBase, wrpkru,
+  cpuid, monitor, mwait, pause, rdpid, rdpkru, rdpmc, rdrand, rdseed, rdtsc, rdtscp, readBase, serialize, umonitor, userWait, setAccessCheck, swapgs, writeBase, wrpkru,
   xgetbv, xsetbv,
 } from "./information";
 import { bound, cli, hlt, int1, int3, intN, into, popf, pushf, sti } from "./interrupts";
@@ -27,7 +27,7 @@ import {
   SYS_MOV_FROM_DR, SYS_MOV_FROM_SEG, SYS_MOV_TO_CR, SYS_MOV_TO_DR, SYS_MOV_TO_SEG, SYS_MWAIT, SYS_OUT_DX, SYS_OUT_IMM, SYS_OUTS, SYS_PAUSE, SYS_POP_SEG,
   SYS_POPF, SYS_PREFETCH, SYS_PUSH_SEG, SYS_PUSHF, SYS_RDFSBASE, SYS_RDGSBASE, SYS_RDMSR, SYS_RDPID, SYS_RDPKRU, SYS_RDPMC, SYS_RDRAND, SYS_RDSEED,
   SYS_RDTSC, SYS_RDTSCP, SYS_RET_FAR, SYS_RET_FAR_IMM, SYS_SERIALIZE, SYS_SGDT, SYS_SIDT, SYS_SLDT, SYS_SMSW, SYS_STAC, SYS_STI, SYS_STR, SYS_SWAPGS,
-  SYS_SYSCALL, SYS_SYSENTER, SYS_SYSEXIT, SYS_SYSRET, SYS_VERR, SYS_VERW, SYS_VMCALL, SYS_VMCLEAR, SYS_VMFUNC, SYS_VMLAUNCH, SYS_VMPTRLD, SYS_VMPTRST,
+  SYS_SYSCALL, SYS_SYSENTER, SYS_SYSEXIT, SYS_SYSRET, SYS_TPAUSE, SYS_UMONITOR, SYS_UMWAIT, SYS_VERR, SYS_VERW, SYS_VMCALL, SYS_VMCLEAR, SYS_VMFUNC, SYS_VMLAUNCH, SYS_VMPTRLD, SYS_VMPTRST,
   SYS_VMREAD, SYS_VMRESUME, SYS_VMWRITE, SYS_VMXOFF, SYS_VMXON, SYS_WBINVD, SYS_WRFSBASE, SYS_WRGSBASE, SYS_WRMSR, SYS_WRPKRU, SYS_XGETBV, SYS_XSETBV,
 } from "./ops";
 import { UD } from "./registers";
@@ -115,6 +115,9 @@ export function execSystem(pc: usize): i32 {
     case SYS_MONITOR: return monitor(pc);
     case SYS_MWAIT: return mwait(pc);
     case SYS_SERIALIZE: return serialize();
+    case SYS_UMONITOR: return umonitor(pc);
+    case SYS_UMWAIT: return userWait(pc, REASON_UMWAIT);
+    case SYS_TPAUSE: return userWait(pc, REASON_TPAUSE);
     case SYS_IN_IMM: return inOutImmediate(pc, true);
     case SYS_IN_DX: return inOutDx(pc, true);
     case SYS_OUT_IMM: return inOutImmediate(pc, false);

@@ -58,7 +58,11 @@ export const SECONDARY_PML: u32 = 1 << 17;
 export const SECONDARY_EPT_VIOLATION_VE: u32 = 1 << 18;
 export const SECONDARY_XSAVES: u32 = 1 << 20;
 export const SECONDARY_MODE_BASED_EXECUTE: u32 = 1 << 22;
+export const SECONDARY_SUB_PAGE_WRITE: u32 = 1 << 23;
 export const SECONDARY_TSC_SCALING: u32 = 1 << 25;
+export const SECONDARY_USER_WAIT: u32 = 1 << 26;
+export const SECONDARY_BUS_LOCK_DETECTION: u32 = 1 << 30;
+export const SECONDARY_INSTRUCTION_TIMEOUT: u32 = 1 << 31;
 
 // VM-exit
 export const EXIT_SAVE_DEBUG_CONTROLS: u32 = 1 << 2;

@@ -19,7 +19,7 @@ import { clearLog, rewindLog } from "../mmio";
 import { CR0_PG, EFER_LMA, EFER_LME, modeChanged, unblockInterrupts } from "../mode";
 import { EXIT_RECORDED } from "../run-flags";
 import { EXIT, OK } from "../status";
-import { breakpointsEnabled } from "../system/breakpoints";
+import { accessesWatched } from "../system/breakpoints";
 import { dropSupplied } from "../supplied";
 import { deliverEvent } from "../system/exceptions";
 import { flushTlb, selectTranslations, watchTranslations } from "../tlb";
@@ -103,7 +103,7 @@ export function selectEptPointer(eptp: u64): void {
 
 /** The translations of the VPID and the EPT pointer in force. */
 function useTranslations(): void {
-  selectTranslations(load<u32>(VPID_IN_FORCE), load<u64>(EPTP_IN_FORCE), breakpointsEnabled());
+  selectTranslations(load<u32>(VPID_IN_FORCE), load<u64>(EPTP_IN_FORCE), accessesWatched());
 }
 
 /** Applies the controls that decide which translations are used: "enable EPT", "enable VPID", PML. */
@@ -141,7 +141,7 @@ function loadState(dirty: u32): void {
       if (entry & ENTRY_IA32E_GUEST) efer |= EFER_LMA | (cr0 & CR0_PG ? EFER_LME : 0);
       store<u64>(EFER, efer);
     }
-    watchTranslations(breakpointsEnabled());
+    watchTranslations(accessesWatched());
     modeChanged();
   }
 }

@@ -10,7 +10,7 @@ import {
 import { ENTER_DEADLINE, V_PREEMPTION_TIMER, V_PRIMARY_CONTROLS } from "../../src/vmcs-layout";
 import { IF } from "../flags";
 import {
-  ATT_INTERRUPT_WINDOW, ATT_MTF, ATT_NMI_WINDOW, ATT_PENDING_DEBUG, ATT_SHADOW_OLD, ATT_TPR, ATT_VIRTUAL_INTERRUPT, updateAttention,
+  ATT_BUS_LOCK, ATT_INTERRUPT_WINDOW, ATT_MTF, ATT_NMI_WINDOW, ATT_PENDING_DEBUG, ATT_SHADOW_OLD, ATT_TPR, ATT_VIRTUAL_INTERRUPT, updateAttention,
 } from "../mode";
 import { EVENT_DELIVERED } from "../run-flags";
 import { EXIT, FAULT, JUMP, OK } from "../status";
@@ -40,7 +40,7 @@ export function armEvents(): void {
   const primary = load<u32>(V_PRIMARY_CONTROLS);
   updateAttention();
   let attention = load<u32>(ATTENTION)
-    & ~(ATT_MTF | ATT_PENDING_DEBUG | ATT_INTERRUPT_WINDOW | ATT_NMI_WINDOW | ATT_TPR | ATT_VIRTUAL_INTERRUPT | ATT_SHADOW_OLD);
+    & ~(ATT_BUS_LOCK | ATT_MTF | ATT_PENDING_DEBUG | ATT_INTERRUPT_WINDOW | ATT_NMI_WINDOW | ATT_TPR | ATT_VIRTUAL_INTERRUPT | ATT_SHADOW_OLD);
   if (primary & PRIMARY_INTERRUPT_WINDOW_EXITING) attention |= ATT_INTERRUPT_WINDOW;
   if (primary & PRIMARY_NMI_WINDOW_EXITING) attention |= ATT_NMI_WINDOW;
   if (primary & PRIMARY_MONITOR_TRAP_FLAG) attention |= ATT_MTF;

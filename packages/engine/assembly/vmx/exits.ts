@@ -5,7 +5,7 @@
  * instruction ("fault-like") leave RIP at the instruction.
  */
 import {
-  REASON_EPT_MISCONFIGURATION, REASON_EPT_VIOLATION, REASON_EXCEPTION, REASON_PAGE_MODIFICATION_LOG_FULL, REASON_TASK_SWITCH, REASON_TRIPLE_FAULT,
+  REASON_EPT_MISCONFIGURATION, REASON_EPT_VIOLATION, REASON_EXCEPTION, REASON_PAGE_MODIFICATION_LOG_FULL, REASON_SPP, REASON_TASK_SWITCH, REASON_TRIPLE_FAULT,
 } from "../generated/exit-reasons";
 import {
   EFER, EFLAGS, ENTER_RESULT, EVENT_ERROR, EVENT_INFO, EVENT_LENGTH, EXC_CR2, EXC_DR6, INTERRUPTIBILITY, RIP, RUN_FLAGS,
@@ -179,6 +179,15 @@ export function eptMisconfiguration(gpa: u64): void {
   store<u32>(V_INSTRUCTION_INFO, 0);
   saveResumeFlag();
   recordExit(REASON_EPT_MISCONFIGURATION, 0);
+}
+
+/** The table of sub-page permissions is no use for a write (reason 66): no entry is there, or one with reserved bits. */
+export function recordSppEvent(gpa: u64, linear: u64, missing: bool): void {
+  store<u64>(V_GUEST_PHYSICAL, gpa);
+  store<u64>(V_GUEST_LINEAR, linear);
+  store<u32>(V_INSTRUCTION_INFO, 0);
+  saveResumeFlag();
+  recordExit(REASON_SPP, (missing ? 1 << 11 : 0) | nmiUnblockingBit());
 }
 
 /** Page-modification log full (reason 62): before the access that would have been logged. */

@@ -242,6 +242,41 @@ describe('memory-mapped devices', () => {
     ]);
   });
 
+  it('lie over RAM where they claim it, and give it back', async () => {
+    const log: string[] = [];
+    const over = 0xb_8000;
+    let undo = (): void => {};
+    // MOV EAX, [ESI]; MOV [ESI], AL; MOV EBX, [ESI-4]; MOV ECX, [ESI+2000H]; OUT 10H, AL; MOV EDX, [ESI]; HLT
+    const code = [0x8b, 0x06, 0x88, 0x06, 0x8b, 0x5e, 0xfc, 0x8b, 0x8e, 0, 0x20, 0, 0, 0xe6, 0x10, 0x8b, 0x16, HLT];
+    const { vcpu, memory } = await run(code, {
+      state: { ...flat32, registers: { rsi: BigInt(over) } },
+      plugin: {
+        apply(_host, { mmio, ports, memory: ram }) {
+          for (const [gpa, value] of [
+            [over - 4, 0x11],
+            [over, 0x22],
+            [over + 0x2000, 0x33],
+          ])
+            ram.writeU32(gpa, value);
+          undo = mmio.register(
+            over,
+            0x2000,
+            {
+              readMmio: (offset) => offset + 0x41,
+              writeMmio: (offset, _size, value) => log.push(`${offset} ${value}`),
+            },
+            'screen',
+          );
+          ports.register(0x10, 1, { readPort: () => 0, writePort: () => undo() }, 'switch');
+        },
+      },
+    });
+    expect(log).toEqual(['0 65']);
+    const [eax, ecx, edx, ebx] = [0, 1, 2, 3].map((register) => vcpu.getRegister32(register));
+    expect([eax, ebx, ecx, edx]).toEqual([0x41, 0x11, 0x33, 0x22]);
+    expect(memory.readU32(over)).toBe(0x22);
+  });
+
   it('are not accessed again when an interrupt waits', async () => {
     const log: string[] = [];
     let pending = false;

@@ -21,7 +21,7 @@ import {
   saveStructures,
 } from '@visorkit/engine';
 import type { ProcessorSource, ProcessorVendor } from '@visorkit/engine';
-import { MemoryViewsToken, TimeStampCounterToken } from '@visorkit/machine';
+import { HypervisorMemoryToken, MemoryViewsToken, ProcessorPinsToken, TimeStampCounterToken } from '@visorkit/machine';
 import type * as v from 'valibot';
 import { VMX_CAPABILITIES, VMX_CONTROLS } from './capabilities.js';
 import { RealClock, VirtualClock } from './clock.js';
@@ -29,6 +29,7 @@ import type { VmxClock } from './clock.js';
 import { GuestMap } from './guest-map.js';
 import { VmxMemoryViews } from './memory-views.js';
 import type { MemoryViewsState } from './memory-views.js';
+import { VmxProcessorPins } from './processor-pins.js';
 import { BACKEND_STATE, VMX_STATE_FORMAT } from './saved-state.js';
 import { VmxVcpu } from './vcpu.js';
 import { setUpVmcs } from './vmcs-setup.js';
@@ -77,7 +78,12 @@ export class VmxBackend implements Backend {
   readonly capabilities = VMX_CAPABILITIES;
   readonly controls = VMX_CONTROLS;
   readonly cpuid: readonly CpuidEntry[];
-  readonly provides: readonly Token<unknown>[] = [TimeStampCounterToken, MemoryViewsToken];
+  readonly provides: readonly Token<unknown>[] = [
+    TimeStampCounterToken,
+    MemoryViewsToken,
+    HypervisorMemoryToken,
+    ProcessorPinsToken,
+  ];
   #module: Awaited<ReturnType<typeof processorModule>> | undefined;
   #opened: BackendOptions | undefined;
   #parts: Parts | undefined;
@@ -149,8 +155,17 @@ export class VmxBackend implements Backend {
   }
 
   provideServices(services: ServiceSink): void {
-    const { engine, clock, views } = this.#required();
+    const { engine, clock, map, views, banks } = this.#required();
     services.provide(MemoryViewsToken, views);
+    services.provide(HypervisorMemoryToken, {
+      size: engine.longs.byteLength,
+      readU64: (address) => engine.longs[address / 8],
+      addressOf: (gpa) => {
+        const range = map.at(gpa);
+        return range === undefined ? undefined : range.hpa + (gpa - range.gpa);
+      },
+    });
+    services.provide(ProcessorPinsToken, new VmxProcessorPins(banks));
     services.provide(TimeStampCounterToken, {
       frequency: TSC_FREQUENCY,
       read: () => engine.tsc,
@@ -160,6 +175,10 @@ export class VmxBackend implements Backend {
 
   mapRom(gpa: number, bytes: Uint8Array): void {
     this.#required().views.mapRom(gpa, bytes);
+  }
+
+  coverRam(gpa: number, size: number): () => void {
+    return this.#required().views.coverRam(gpa, size);
   }
 
   /** The processor itself, for tools and tests that need more than the contract. */

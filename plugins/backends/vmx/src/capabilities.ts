@@ -5,8 +5,8 @@ import { controlNames, exitReasonName } from '@visorkit/x86';
 
 /** Reasons that the processor gives. */
 const EXITS = [
-  0, 2, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 36,
-  37, 39, 40, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 61, 62, 63, 64,
+  0, 2, 7, 8, 9, 10, 12, 13, 14, 15, 16, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 36, 37, 39,
+  40, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 61, 62, 63, 64, 66, 67, 68, 74, 75,
 ];
 
 export const VMX_CAPABILITIES: ReadonlySet<string> = new Set([
@@ -43,7 +43,15 @@ export const VMX_CAPABILITIES: ReadonlySet<string> = new Set([
 export const FIXED_CONTROLS = {
   pin: ['nmi-exiting', 'virtual-nmis'],
   primary: ['use-msr-bitmaps', 'use-io-bitmaps', 'activate-secondary-controls'],
-  secondary: ['enable-ept', 'enable-vpid', 'unrestricted-guest', 'enable-rdtscp', 'enable-invpcid', 'enable-xsaves'],
+  secondary: [
+    'enable-ept',
+    'enable-vpid',
+    'unrestricted-guest',
+    'enable-rdtscp',
+    'enable-invpcid',
+    'enable-xsaves',
+    'enable-user-wait-and-pause',
+  ],
   exit: ['host-address-space-size', 'save-debug-controls', 'save-pat', 'save-efer', 'load-efer'],
   entry: ['load-debug-controls', 'load-pat', 'load-efer'],
 } as const;

@@ -15,16 +15,24 @@ export interface MappedRange {
 }
 
 export class GuestMap {
-  readonly ram: readonly MappedRange[];
+  /** Without what devices cover. */
+  #ram: readonly MappedRange[];
+  readonly #allRam: readonly MappedRange[];
+  #covers: readonly { readonly gpa: number; readonly size: number }[] = [];
   #roms: MappedRange[] = [];
 
   constructor(private readonly engine: Engine) {
-    this.ram = engine.memory.regions.map(({ gpa, hostOffset, size }) => ({
+    this.#allRam = engine.memory.regions.map(({ gpa, hostOffset, size }) => ({
       gpa,
       hpa: hostOffset,
       size,
       rights: PageRights.RWX,
     }));
+    this.#ram = this.#allRam;
+  }
+
+  get ram(): readonly MappedRange[] {
+    return this.#ram;
   }
 
   get roms(): readonly MappedRange[] {
@@ -46,6 +54,19 @@ export class GuestMap {
     const rom = { gpa, hpa, size: bytes.length, rights: PageRights.RX };
     this.#roms.push(rom);
     return rom;
+  }
+
+  /** A device lies over RAM from now on. Gives what takes it away again, and says which RAM came back. */
+  cover(gpa: number, size: number): () => MappedRange[] {
+    const cover = { gpa, size };
+    this.#covers = [...this.#covers, cover];
+    this.#ram = this.#covers.reduce(without, this.#allRam);
+    return () => {
+      const before = this.#ram;
+      this.#covers = this.#covers.filter((other) => other !== cover);
+      this.#ram = this.#covers.reduce(without, this.#allRam);
+      return [...before.reduce(without, this.#ram)];
+    };
   }
 
   /** The memory at `gpa`; undefined where there is none (but there may be a device). */
@@ -77,6 +98,21 @@ export class GuestMap {
   restore(roms: readonly MappedRange[]): void {
     this.#roms = [...roms];
   }
+}
+
+/** What is left of ranges beside another. */
+function without(ranges: readonly MappedRange[], { gpa, size }: { gpa: number; size: number }): readonly MappedRange[] {
+  const end = gpa + size;
+  return ranges.flatMap((range) => {
+    const rangeEnd = range.gpa + range.size;
+    const parts = [];
+    if (range.gpa < gpa) parts.push({ ...range, size: Math.min(gpa, rangeEnd) - range.gpa });
+    if (rangeEnd > end) {
+      const first = Math.max(end, range.gpa);
+      parts.push({ ...range, gpa: first, hpa: range.hpa + first - range.gpa, size: rangeEnd - first });
+    }
+    return parts;
+  });
 }
 
 /** Called at every access to a device: takes the page, because passing an address above 2³¹ would make a new number on the heap. */

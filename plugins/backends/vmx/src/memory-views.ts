@@ -178,6 +178,18 @@ export class VmxMemoryViews implements MemoryViews, ViewSurroundings {
     this.engine.flushTranslations();
   }
 
+  /** A device over RAM, in all views; what they showed there is forgotten. Gives what takes it away. */
+  coverRam(gpa: number, size: number): () => void {
+    const uncover = this.map.cover(gpa, size);
+    for (const { ept } of this.all) ept.unmap(gpa, size);
+    this.engine.flushTranslations();
+    return () => {
+      for (const range of uncover())
+        for (const { ept } of this.all) ept.map(range.gpa, range.hpa, range.size, { rights: range.rights });
+      this.engine.flushTranslations();
+    };
+  }
+
   /** Answers, in the log, a read of a hidden page by the vCPU that is on the engine. False when its view does not hide the page. */
   answerRead(log: MmioLog): boolean {
     const decoys = this.#viewOf(this.banks.current)?.decoys;

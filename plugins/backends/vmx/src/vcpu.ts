@@ -41,6 +41,9 @@ const PENDING_DEBUG = layout.PENDING_DEBUG >>> 2;
 const EFLAGS = layout.EFLAGS >>> 2;
 const DEBUGCTL = layout.MSR_DEBUGCTL >>> 2;
 const EFER = layout.EFER >>> 2;
+const REGION = vmcsLayout.V_REGION >>> 2;
+const DR7 = (layout.DR + 56) >>> 2;
+const BREAKPOINTS_ENABLED = 0xff;
 const PRIMARY_CONTROLS = vmcsLayout.V_PRIMARY_CONTROLS >>> 2;
 const ENTRY_CONTROLS = vmcsLayout.V_ENTRY_CONTROLS >>> 2;
 const LMA = 1 << 10;
@@ -113,8 +116,11 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
     this.emulation = new VmxEmulation(this, parts.banks, parts.views);
     this.#merged = parts.controls;
     this.setControls(parts.controls);
-    const vmcs = (): VmcsAccess => parts.banks.state(index).vmcs;
+    const vmcs = () => parts.banks.state(index).vmcs;
     this.vmcs = {
+      get region() {
+        return parts.banks.state(index).words[REGION];
+      },
       read32: (field) => vmcs().read32(field),
       write32: (field, value) => vmcs().write32(field, value),
       read64: (field) => vmcs().read64(field),
@@ -174,7 +180,20 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
       else if (exit.io.size === 2) this.setRegister16(0, exit.io.value);
       else this.setRegister8(0, exit.io.value);
     }
+    if (reason === ExitReason.IO && !exit.io.string) this.#meet(0);
     this.#advance(exit.instructionLength);
+  }
+
+  iterationDone(linear: bigint, more: boolean): boolean {
+    const { words, exports } = this.engine,
+      { io } = this.exit;
+    if ((words[DR7] & BREAKPOINTS_ENABLED) !== 0)
+      this.#meet(exports.dataBreakpoints(linear, io.size, io.input ? 1 : 0));
+    if (!more) return false; // completeInstruction does the rest
+    words[INTERRUPTIBILITY] &= ~3;
+    words[EFLAGS] |= RF; // what comes between two iterations saves it (SDM 3B 18.3.1.1)
+    this.#step();
+    return this.trapPending();
   }
 
   dropExit(): void {
@@ -438,11 +457,24 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
     if (this.codeBits !== 64) words[RIP + 1] = 0;
     else if (low > 0xffff_ffff) words[RIP + 1]++;
     words[INTERRUPTIBILITY] &= ~3;
-    const flags = words[EFLAGS];
-    if ((flags & RF) !== 0) words[EFLAGS] = flags & ~RF;
-    // The trap flag makes a debug exception of this instruction too
-    if ((flags & TF) !== 0 && (words[DEBUGCTL] & BTF) === 0) words[PENDING_DEBUG] |= SINGLE_STEP;
+    words[EFLAGS] &= ~RF;
+    this.#step();
     this.#retire();
+  }
+
+  /** The trap flag makes a debug exception of an instruction that the framework has carried out, too. */
+  #step(): void {
+    const { words } = this.engine;
+    if ((words[EFLAGS] & TF) !== 0 && (words[DEBUGCTL] & BTF) === 0) words[PENDING_DEBUG] |= SINGLE_STEP;
+  }
+
+  /** Breakpoints that the instruction has met: `data` in memory, and those at the port of the exit. */
+  #meet(data: number): void {
+    const { words, exports } = this.engine,
+      { io } = this.exit;
+    if ((words[DR7] & BREAKPOINTS_ENABLED) === 0) return;
+    const hits = data | exports.ioBreakpoints(io.port, io.size);
+    if (hits !== 0) words[PENDING_DEBUG] |= hits | BREAKPOINT_MET;
   }
 
   /** Counts an instruction that the framework has carried out: virtual time goes on by it. */

@@ -20,6 +20,21 @@ describe('ElfLoader', () => {
     expect(loader.recognises(Uint8Array.of(0x7f, 0x45, 0x4c, 0x46))).toBe(false);
   });
 
+  test('takes a position-independent executable with a PVH note, as a kernel built with -pie has one', () => {
+    const pie = (...more: ReturnType<typeof pvhNote>[]): Uint8Array => {
+      const image = buildElf({ bits: 64, entry: 0n, segments: [{ physicalAddress: 0x100000n, data: code }, ...more] });
+      image[16] = 3; // ET_DYN
+      return image;
+    };
+    expect(loader.recognises(pie())).toBe(false);
+    expect(loader.recognises(pie(pvhNote(0x100000)))).toBe(true);
+    expect(loader.recognises(pie(pvhNote(0x100000)).subarray(0, 100))).toBe(false);
+    const context = recordingBootContext({ image: pie(pvhNote(0x100001)) });
+    loader.load(context);
+    expect(context.state()).toMatchObject({ mode: 'protected32', rip: 0x100001n });
+    expect(context.memory.read(0x100000, 3)).toEqual(code);
+  });
+
   test('starts a PVH kernel as the boot ABI says', () => {
     const modules = [
       { name: 'initrd.img quiet', data: new Uint8Array(9000).fill(7) },

@@ -33,12 +33,14 @@ export interface ElfLoaderOptions {
 }
 
 const EXECUTABLE = 2;
+/** ET_DYN: a kernel only if it has a PVH note; otherwise a program or a library. */
+const POSITION_INDEPENDENT = 3;
 const STACK_SIZE = 0x4000;
 const LOW_START = 0x1000;
 const ADDRESS_END = 0x100000000;
 
 /**
- * Loads ELF kernels for i386 and x86-64 at the physical addresses of their segments.
+ * Loads ELF kernels for i386 and x86-64 at the physical addresses of their segments, position-independent ones too, which QEMU does not move either.
  *
  * - With a PVH note (XEN_ELFNOTE_PHYS32_ENTRY) it starts the kernel as Xen's PVH boot ABI says: 32-bit protected mode
  *   without paging, flat segments, EBX pointing at hvm_start_info.
@@ -55,10 +57,8 @@ export class ElfLoader implements BootLoader {
     if (!isElf(image) || image.length < 52 || image[5] !== 1) return false;
     const type = image[16] | (image[17] << 8);
     const machine = image[18] | (image[19] << 8);
-    return (
-      type === EXECUTABLE &&
-      (machine === ElfMachine.X86_64 || machine === ElfMachine.I386 || machine === ElfMachine.IAMCU)
-    );
+    if (machine !== ElfMachine.X86_64 && machine !== ElfMachine.I386 && machine !== ElfMachine.IAMCU) return false;
+    return type === EXECUTABLE || (type === POSITION_INDEPENDENT && hasPvhNote(image));
   }
 
   /** @throws VisorkitError ELF_MALFORMED, BOOT_ELF_PROGRAM, BOOT_OUTSIDE_MEMORY, BOOT_OVERLAP, BOOT_NO_SPACE, BOOT_PROTOCOL */
@@ -107,6 +107,14 @@ export class ElfLoader implements BootLoader {
       cr4: ControlBits.CR4_PAE,
       efer: ControlBits.EFER_LME | ControlBits.EFER_LMA,
     });
+  }
+}
+
+function hasPvhNote(image: Uint8Array): boolean {
+  try {
+    return pvhEntry(parseElf(image)) !== undefined;
+  } catch {
+    return false; // damaged
   }
 }
 

@@ -146,6 +146,64 @@ describe('LinuxLoader', () => {
     expect(context.state().rip).toBe(BigInt(18 * MIB + 0x200));
   });
 
+  test('16-bit entry on request: state and memory as the boot protocol asks ("Running the Kernel")', () => {
+    const initrd = new Uint8Array(5000).fill(0x55);
+    const image = buildBzImage({ kernel });
+    const warnings: string[] = [];
+    const context = recordingBootContext({
+      image,
+      commandLine: 'vga=normal',
+      modules: [{ name: 'initrd', data: initrd }],
+      options: { entry: 16 },
+      warn: (sentence) => void warnings.push(sentence),
+    });
+    loader.load(context);
+    const { memory } = context;
+    const { mode, segments, rsp, rflags, cr0, rip } = context.state();
+    expect([mode, cr0, rflags]).toEqual(['real16', 0x10n, 2n]);
+    for (const name of ['ds', 'es', 'fs', 'gs', 'ss'] as const)
+      expect(segments?.[name]).toMatchObject({ selector: 0x1000, base: 0x10000n });
+    expect(rsp).toBe(0xfff0n);
+    // The services for real mode come first, and jump to the setup code at 1020:0
+    const services = Number(segments!.cs!.base + rip!);
+    expect([memory.readU16(services + 0x134), memory.readU16(services + 0x136)]).toEqual([0, 0x1020]);
+
+    const setup = 0x10000;
+    expect(memory.read(setup, 0x1f1)).toEqual(image.subarray(0, 0x1f1));
+    expect(memory.read(setup + 0x400, 0x200)).toEqual(image.subarray(0x400, 0x600));
+    expect(memory.read(0x100000, kernel.length)).toEqual(kernel);
+    expect(memory.readU8(setup + 0x210)).toBe(0xff);
+    expect(memory.readU8(setup + 0x211)).toBe(0x81);
+    expect(memory.readU16(setup + 0x224)).toBe(0xfe00);
+    expect(memory.readU32(setup + 0x228)).toBe(0x20000);
+    expect(context.string(0x20000)).toBe('vga=normal');
+    const ramdisk = memory.readU32(setup + 0x218);
+    expect(memory.readU32(setup + 0x21c)).toBe(5000);
+    expect(memory.read(ramdisk, 5000)).toEqual(initrd);
+    expect(warnings).toEqual([expect.stringMatching(/without a BIOS/)]);
+  });
+
+  test.each<[string, Parameters<typeof buildBzImage>[0]]>([
+    ['an entry that is no address above 1 MiB', { kernel, code32Start: 0, protocol: 0x207, xLoadFlags: 0 }],
+    ['an old protocol, and no version of Linux', { kernel, protocol: 0x203, versionText: 'MEMDISK 6.04' }],
+    ['a zImage', { kernel, loadFlags: 0 }],
+  ])('16-bit entry by itself: %s', (_what, parts) => {
+    const context = recordingBootContext({ image: buildBzImage(parts) });
+    loader.load(context);
+    expect(context.state().mode).toBe('real16');
+  });
+
+  test('an old kernel lies and finds its command line where it looks for them', () => {
+    const image = buildBzImage({ kernel, protocol: 0x201, loadFlags: 0 });
+    const context = recordingBootContext({ image, commandLine: 'root=/dev/fd0' });
+    loader.load(context);
+    const { memory } = context;
+    expect(memory.read(0x10000, kernel.length)).toEqual(kernel);
+    expect(memory.readU16(0x90020)).toBe(0xa33f);
+    expect(context.string(0x90000 + memory.readU16(0x90022))).toBe('root=/dev/fd0');
+    expect(context.state().segments?.ds).toMatchObject({ selector: 0x9000 });
+  });
+
   test.each<[string, string, RegExp, Parameters<typeof recordingBootContext>[0]]>([
     [
       'memory too small',
@@ -165,7 +223,12 @@ describe('LinuxLoader', () => {
       /300 bytes; this kernel takes up to 255/,
       { image: buildBzImage({ kernel, commandLineSize: 255 }), commandLine: 'x'.repeat(300) },
     ],
-    ['a zImage', 'BOOT_KERNEL_UNSUPPORTED', /is a zImage/, { image: buildBzImage({ kernel, loadFlags: 0 }) }],
+    [
+      'the 32-bit entry of a zImage',
+      'BOOT_ENTRY',
+      /has no 32-bit entry \(it is a zImage/,
+      { image: buildBzImage({ kernel, loadFlags: 0 }), options: { entry: 32 } },
+    ],
     [
       'the 64-bit entry of a 32-bit kernel',
       'BOOT_ENTRY',
@@ -175,8 +238,8 @@ describe('LinuxLoader', () => {
     [
       'an unknown entry',
       'BOOT_ENTRY',
-      /"entry" of the Linux loader is 16/,
-      { image: buildBzImage({ kernel }), options: { entry: 16 } },
+      /"entry" of the Linux loader is 8;/,
+      { image: buildBzImage({ kernel }), options: { entry: 8 } },
     ],
     ['a truncated kernel', 'BZIMAGE_MALFORMED', /truncated/, { image: buildBzImage({ kernel }).subarray(0, 4096) }],
   ])('refuses %s', (_what, code, message, parts) => {

@@ -1,7 +1,7 @@
 /** Boots Linux's bzImages by the 32- or 64-bit boot protocol. */
 import { fail } from '@visorkit/core';
 import type { InitialState } from '@visorkit/core';
-import { describeImage, isBzImage, LoadFlags, parseBzImage, XLoadFlags } from '@visorkit/formats';
+import { describeImage, hasEntry32, isBzImage, LoadFlags, parseBzImage, XLoadFlags } from '@visorkit/formats';
 import type { BzImage } from '@visorkit/formats';
 import {
   BootLayout,
@@ -13,21 +13,22 @@ import {
   writeFlatGdt,
   writeIdentityMap,
 } from '@visorkit/machine';
-import type { BootContext, BootLoader, BootModule } from '@visorkit/machine';
+import type { BootContext, BootLoader } from '@visorkit/machine';
 import { BOOT_PARAMS_SIZE, makeBootParams } from './boot-params.js';
+import { mebibytes, placeInitrd } from './initrd.js';
+import { startInRealMode } from './real-mode-entry.js';
 
 /** Options of the loader in `BootContext.options`. */
 export interface LinuxLoaderOptions {
   /**
-   * Which entry of the kernel to use: 64 (long mode, startup_64 at 0x200 of the loaded code) or 32 (protected mode, its
-   * first byte). The default is 64 when the kernel has that entry.
+   * Which entry of the kernel to use: 64 (long mode, startup_64 at 0x200 of the loaded code), 32 (protected mode, its
+   * first byte), or 16 (real mode, the setup code). The default is the first of these that the image has.
    */
-  readonly entry?: 32 | 64;
+  readonly entry?: 16 | 32 | 64;
 }
 
 const LOW_START = 0x1000;
 const LOW_END = 0x9fc00;
-const HIGH_START = 0x100000;
 const STACK_SIZE = 0x1000;
 const ENTRY_64_OFFSET = 0x200;
 
@@ -37,6 +38,8 @@ const ENTRY_64_OFFSET = 0x200;
  * 640 KiB the zero page, the command line, a GDT, a stack and, for the 64-bit entry, an identity map of 4 GiB.
  *
  * All modules together are the initial RAM disk, one after the other: Linux unpacks archives that follow one another.
+ *
+ * Images that only look like a kernel (network loaders, disk emulators, boot menus) and zImages start by their 16-bit entry.
  */
 export class LinuxLoader implements BootLoader {
   readonly name = 'linux';
@@ -48,8 +51,8 @@ export class LinuxLoader implements BootLoader {
   }
 
   /**
-   * @throws VisorkitError BZIMAGE_MALFORMED, BOOT_KERNEL_UNSUPPORTED, BOOT_MEMORY_TOO_SMALL, BOOT_INITRD_TOO_LARGE,
-   * BOOT_COMMAND_LINE_TOO_LONG, BOOT_ENTRY
+   * @throws VisorkitError BZIMAGE_MALFORMED, BOOT_MEMORY_TOO_SMALL, BOOT_INITRD_TOO_LARGE, BOOT_COMMAND_LINE_TOO_LONG,
+   * BOOT_ENTRY, BOOT_OUTSIDE_MEMORY, BOOT_OVERLAP
    */
   load(context: BootContext): void {
     const { memory } = context;
@@ -57,6 +60,10 @@ export class LinuxLoader implements BootLoader {
     const bits = chooseEntry(image, context);
     checkCommandLine(image, context.commandLine);
     const memoryMap = bootMemoryMap(context);
+    if (bits === 16) {
+      startInRealMode(image, context, memoryMap);
+      return;
+    }
     const layout = new BootLayout(memory, memoryMap);
 
     const kernelAddress = placeKernel(image, layout, context);
@@ -104,23 +111,25 @@ export class LinuxLoader implements BootLoader {
   }
 }
 
-function chooseEntry(image: BzImage, context: BootContext): 32 | 64 {
-  if (!(image.loadFlags & LoadFlags.LOADED_HIGH)) {
-    fail(
-      'BOOT_KERNEL_UNSUPPORTED',
-      `"${context.imageName}" is a zImage, which loads at 64 KiB; a bzImage, which loads at 1 MiB, is right.`,
-    );
-  }
-  const has64 = (image.xLoadFlags & XLoadFlags.KERNEL_64) !== 0;
+const ENTRIES: readonly unknown[] = [16, 32, 64];
+
+function chooseEntry(image: BzImage, context: BootContext): 16 | 32 | 64 {
+  const has64 = (image.loadFlags & LoadFlags.LOADED_HIGH) !== 0 && (image.xLoadFlags & XLoadFlags.KERNEL_64) !== 0;
+  const has32 = hasEntry32(image);
   const asked = context.options.entry;
-  if (asked !== undefined && Number(asked) !== 32 && Number(asked) !== 64) {
-    fail('BOOT_ENTRY', `The option "entry" of the Linux loader is ${String(asked)}; 32 or 64 is right.`);
-  }
-  const entry = asked === undefined ? (has64 ? 64 : 32) : (Number(asked) as 32 | 64);
+  if (asked !== undefined && !ENTRIES.includes(Number(asked)))
+    fail('BOOT_ENTRY', `The option "entry" of the Linux loader is ${String(asked)}; 16, 32 or 64 is right.`);
+  const entry = asked === undefined ? (has64 ? 64 : has32 ? 32 : 16) : (Number(asked) as 16 | 32 | 64);
   if (entry === 64 && !has64) {
     fail(
       'BOOT_ENTRY',
       `"${context.imageName}" has no 64-bit entry (it is a 32-bit kernel or older than 3.8); leave out the option "entry" or set it to 32.`,
+    );
+  }
+  if (entry === 32 && !has32) {
+    fail(
+      'BOOT_ENTRY',
+      `"${context.imageName}" has no 32-bit entry (it is a zImage, or a program that only looks like a kernel); leave out the option "entry" or set it to 16.`,
     );
   }
   return entry;
@@ -159,44 +168,4 @@ function placeKernel(image: BzImage, layout: BootLayout, context: BootContext): 
   }
   context.memory.write(address, image.kernel);
   return address;
-}
-
-function placeInitrd(
-  image: BzImage,
-  layout: BootLayout,
-  context: BootContext,
-): { address: number; size: number } | undefined {
-  const size = concatenatedSize(context.modules);
-  if (size === 0) return undefined;
-  const below = Math.min(image.initrdAddressMax + 1, 0x100000000);
-  const room = layout.largestFree(HIGH_START, below);
-  if (size > Math.floor(room / 4096) * 4096) {
-    fail(
-      'BOOT_INITRD_TOO_LARGE',
-      `The initrd has ${mebibytes(size)} MiB, but beside the kernel the machine's ${mebibytes(context.memory.size)} MiB of memory have room for ${Math.floor(room / 0x100000)} MiB; ` +
-        'give the machine more memory or take a smaller initrd.',
-      { size, room },
-    );
-  }
-  const address = layout.takeHigh(size, 4096, 'the initrd', HIGH_START, below);
-  context.memory.fill(address, size, 0);
-  let offset = 0;
-  for (const { data } of context.modules) {
-    context.memory.write(address + offset, data);
-    offset = padded(offset + data.length);
-  }
-  return { address, size };
-}
-
-/** Each archive begins on a multiple of four, where the kernel looks for it; zeros lie between. */
-function concatenatedSize(modules: readonly BootModule[]): number {
-  return modules.reduce((end, { data }) => padded(end) + data.length, 0);
-}
-
-function padded(size: number): number {
-  return Math.ceil(size / 4) * 4;
-}
-
-function mebibytes(bytes: number): number {
-  return Math.ceil(bytes / 0x100000);
 }

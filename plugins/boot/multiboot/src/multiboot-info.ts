@@ -17,16 +17,16 @@ const INFO_SIZE = 120;
 const MODULE_ENTRY_SIZE = 16;
 /** `size` of a memory map entry counts what comes after it. */
 const MEMORY_MAP_ENTRY_SIZE = 20;
-const LOADER_NAME = 'visorkit';
+export const LOADER_NAME = 'visorkit';
 
 const LOW_START = 0x1000;
 const HIGH_START = 0x100000;
 const ADDRESS_END = 0x100000000;
-const LOW_MEMORY_LIMIT = 640 * 1024;
+/** Conventional memory ends here at the latest. */
+export const LOW_MEMORY_LIMIT = 640 * 1024;
 
 /**
- * Puts the information structure, strings and modules in memory. As QEMU does, the kernel's command line begins with
- * the image's name, so that a kernel has its argv[0]. Modules begin on a page.
+ * Puts the information structure, strings and modules in memory.
  * @param kernelEnd modules are put above this address, where kernels that do not look for them run into them last
  * @returns the guest-physical address for EBX
  * @throws VisorkitError BOOT_NO_SPACE
@@ -39,10 +39,7 @@ export function writeMultibootInfo(
 ): number {
   const { memory, modules } = context;
   const string = (text: string, what: string): number => placeString(memory, layout, text, what);
-  const commandLine = string(
-    context.commandLine === '' ? context.imageName : `${context.imageName} ${context.commandLine}`,
-    'the command line',
-  );
+  const commandLine = string(commandLineOf(context), 'the command line');
 
   const moduleList = layout.takeLow(
     Math.max(modules.length * MODULE_ENTRY_SIZE, 4),
@@ -51,17 +48,11 @@ export function writeMultibootInfo(
     LOW_START,
     ADDRESS_END,
   );
-  modules.forEach((module, index) => {
-    const what = `the module "${module.name}" of ${module.data.length} bytes`;
-    const start =
-      module.data.length === 0
-        ? kernelEnd
-        : layout.takeLow(module.data.length, 4096, what, Math.max(kernelEnd, HIGH_START), ADDRESS_END);
-    if (module.data.length > 0) memory.write(start, module.data);
+  placeModules(context, layout, kernelEnd).forEach(({ start, end, name }, index) => {
     const entry = moduleList + index * MODULE_ENTRY_SIZE;
     memory.writeU32(entry, start);
-    memory.writeU32(entry + 4, start + module.data.length);
-    memory.writeU32(entry + 8, string(module.name, 'the string of a module'));
+    memory.writeU32(entry + 4, end);
+    memory.writeU32(entry + 8, string(name, 'the string of a module'));
     memory.writeU32(entry + 12, 0);
   });
 
@@ -90,8 +81,37 @@ export function writeMultibootInfo(
   return info;
 }
 
+/** As QEMU does, the command line begins with the image's name, so that a kernel has its argv[0]. */
+export function commandLineOf({ imageName, commandLine }: BootContext): string {
+  return commandLine === '' ? imageName : `${imageName} ${commandLine}`;
+}
+
+/** A module in memory; `end` is the address behind its last byte. */
+export interface PlacedModule {
+  readonly start: number;
+  readonly end: number;
+  readonly name: string;
+}
+
+/** Puts the modules in memory, each on a page. */
+export function placeModules(
+  { memory, modules }: BootContext,
+  layout: BootLayout,
+  kernelEnd: number,
+): readonly PlacedModule[] {
+  return modules.map(({ name, data }) => {
+    const what = `the module "${name}" of ${data.length} bytes`;
+    const start =
+      data.length === 0
+        ? kernelEnd
+        : layout.takeLow(data.length, 4096, what, Math.max(kernelEnd, HIGH_START), ADDRESS_END);
+    if (data.length > 0) memory.write(start, data);
+    return { start, end: start + data.length, name };
+  });
+}
+
 /** RAM without a gap from `start` on, at most up to `end`, in KiB. */
-function kibibytesFrom(memoryMap: readonly MemoryMapEntry[], start: number, end: number): number {
+export function kibibytesFrom(memoryMap: readonly MemoryMapEntry[], start: number, end: number): number {
   const entry = memoryMap.find(({ gpa, size, type }) => type === MemoryType.RAM && gpa <= start && gpa + size > start);
   return entry ? Math.floor((Math.min(entry.gpa + entry.size, end) - start) / 1024) : 0;
 }

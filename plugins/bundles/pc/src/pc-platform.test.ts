@@ -45,6 +45,22 @@ describe('a standard PC', () => {
     expect([0xfec0_0000, 0xfee0_0000, 0xfed0_0000].map((gpa) => mmio.covers(gpa))).toEqual([true, true, true]);
   });
 
+  it('leaves what a BIOS leaves: ports and sizes in its data area, and an MP table', async () => {
+    const { services } = await pc({ serial: [{}, { port: 'com2' }] });
+    const memory = services.get(GuestMemoryToken);
+    const words = (gpa: number, count: number): number[] =>
+      Array.from({ length: count }, (_, index) => memory.readU16(gpa + index * 2));
+    expect(words(0x400, 4)).toEqual([0x3f8, 0x2f8, 0, 0]);
+    expect(words(0x408, 3)).toEqual([0, 0, 0]);
+    expect(words(0x40e, 2)).toEqual([0x9fc0, (2 << 9) | 2]); // the EBDA's segment; two serial ports and a coprocessor
+    expect(memory.readU16(0x413)).toBe(639);
+    expect(memory.readU8(0x9fc00)).toBe(1); // KiB
+    expect(String.fromCharCode(...memory.read(0xf0000, 4))).toBe('_MP_');
+    const table = memory.readU32(0xf0004);
+    expect(String.fromCharCode(...memory.read(table, 4))).toBe('PCMP');
+    expect(memory.readU32(table + 36)).toBe(0xfee00000);
+  });
+
   it('brings an interrupt of the timer to the processor through the 8259s', async () => {
     const { services } = await pc();
     const ports = services.get(PortBusToken);

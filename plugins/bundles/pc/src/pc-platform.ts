@@ -5,6 +5,7 @@ import type { ApicOptions } from '@visorkit/apic';
 import type { Plugin } from '@visorkit/core';
 import {
   SEABIOS_DEBUG_PORT,
+  coprocessorErrors,
   debugConsole,
   debugExit,
   hpet,
@@ -73,6 +74,7 @@ export function pcPlatform(options: PcPlatformOptions = {}): Plugin[] {
     rtc(options.rtc),
     keyboard(),
     resetPorts({ resetControl: options.pci === false }),
+    coprocessorErrors(),
     postPort(),
     shutdownPort(),
     ...(options.serial ?? [{}]).map((port) => serial(port)),

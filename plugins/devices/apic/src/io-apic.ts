@@ -24,7 +24,9 @@ const REGISTER_VERSION = 1;
 const REGISTER_ARBITRATION = 2;
 const REGISTER_REDIRECTION = 0x10;
 
-const VERSION = 0x20 | ((IO_APIC_PINS - 1) << 16);
+/** Of an 82093AA's successor. */
+export const IO_APIC_VERSION = 0x20;
+const VERSION = IO_APIC_VERSION | ((IO_APIC_PINS - 1) << 16);
 const ID_MASK = 0x0f00_0000;
 
 /** Low half of a redirection entry. */

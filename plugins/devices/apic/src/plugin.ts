@@ -1,13 +1,15 @@
 /** Puts the APICs into a machine: MMIO pages, MSRs, interrupt lines, and the processors' interrupt sources. */
-import { BackendToken, definePlugin, optional } from '@visorkit/core';
+import { BackendToken, Stage, definePlugin, optional } from '@visorkit/core';
 import type { CpuidEntry, Plugin } from '@visorkit/core';
 import {
   AddDeviceToken,
   ClockToken,
+  GuestMemoryToken,
   InterruptLinesToken,
   InterruptSourceToken,
   LocalApicsToken,
   MsrBusToken,
+  PciBusToken,
   TimeStampCounterToken,
   WakeupToken,
   checkPluginOptions,
@@ -19,6 +21,7 @@ import { ApicBus, ApicBusToken } from './apic-bus.js';
 import { IO_APIC_BASE, IO_APIC_SIZE, IoApic } from './io-apic.js';
 import { ApicSettingsToken, MachineApics } from './machine-apics.js';
 import { MSR_APIC_BASE, MSR_TSC_DEADLINE, MSR_X2APIC_COUNT, MSR_X2APIC_FIRST } from './registers.js';
+import { MP_POINTER, mpTable } from './mp-table.js';
 import { counterMsrs, counterOf } from './time-stamp-counter.js';
 
 export interface ApicOptions {
@@ -50,7 +53,9 @@ export function apic(options: ApicOptions = {}): Plugin {
       backend: BackendToken,
       clock: ClockToken,
       lines: InterruptLinesToken,
+      memory: GuestMemoryToken,
       msrs: MsrBusToken,
+      pci: optional(PciBusToken),
       tsc: optional(TimeStampCounterToken),
       wakeup: WakeupToken,
     },
@@ -89,6 +94,18 @@ export function apic(options: ApicOptions = {}): Plugin {
       }
 
       bus.onWake = () => wakeup.notify();
+
+      // Where a firmware's image may cover it: that makes a table of its own
+      host.hooks.load.tap({ stage: Stage.Architecture }, () => {
+        const { eax = 0, edx = 0 } = backend.cpuid.find(({ leaf }) => leaf === 1) ?? {};
+        const table = mpTable({
+          apicIds: bus.apics.map(({ id }) => id),
+          signature: eax >>> 0,
+          features: edx >>> 0,
+          pci: used.pci !== undefined,
+        });
+        if (used.memory.contains(MP_POINTER, table.length)) used.memory.write(MP_POINTER, table);
+      });
     },
   });
 }

@@ -2,6 +2,7 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import fc from 'fast-check';
 import { ArrayGuestMemory } from '@visorkit/machine';
+import { buildBzImage } from '@visorkit/formats/testing';
 import { refusals, savedAndRestored } from '@visorkit/machine/testing';
 import {
   FW_CFG_DATA_PORT as DATA,
@@ -11,6 +12,7 @@ import {
   FwCfgItem,
 } from './fw-cfg.js';
 import { linuxItems } from './linux-items.js';
+
 import { e820File } from './plugin.js';
 
 let memory: ArrayGuestMemory;
@@ -44,29 +46,32 @@ describe('fw_cfg', () => {
     expect(device.readPort(DMA + 4, 4)).toBe(bigEndian32(0x20434647));
   });
 
-  it('holds a Linux kernel in two parts, with its RAM disk and an ended command line', () => {
-    const kernel = Uint8Array.from({ length: 3000 }, (_, index) => index & 0xff);
-    kernel[0x1f1] = 1; // one sector of real-mode code behind the first
-    kernel.set([0x48, 0x64, 0x72, 0x53], 0x202);
-    for (const [selector, data] of linuxItems({ kernel, initrd: Uint8Array.of(7, 8), commandLine: 'ro' }))
+  it('holds a Linux kernel in two parts, with its RAM disk, an ended command line, and where QEMU puts them', () => {
+    const kernel = buildBzImage({ kernel: new Uint8Array(1000).fill(7), setupSectors: 1 });
+    for (const [selector, data] of linuxItems({ kernel, initrd: Uint8Array.of(7, 8), commandLine: 'ro' }, 0x400_0000))
       device.setItem(selector, data);
-    expect(read(FwCfgItem.setupSize, 4)).toEqual([0, 4, 0, 0]);
-    expect(read(FwCfgItem.setupData, 1025)).toEqual([...kernel.subarray(0, 1024), 0]);
-    expect(read(FwCfgItem.kernelSize, 4)).toEqual([1976 & 0xff, 1976 >> 8, 0, 0]);
-    expect(read(FwCfgItem.kernelData, 1977)).toEqual([...kernel.subarray(1024), 0]);
-    expect([read(FwCfgItem.initrdSize, 4), read(FwCfgItem.initrdData, 3)]).toEqual([
-      [2, 0, 0, 0],
-      [7, 8, 0],
-    ]);
-    expect([read(FwCfgItem.kernelCommandLineSize, 4), read(FwCfgItem.kernelCommandLine, 3)]).toEqual([
-      [3, 0, 0, 0],
-      [0x72, 0x6f, 0],
-    ]);
+    const word = (selector: number): number => new Uint32Array(Uint8Array.from(read(selector, 4)).buffer)[0];
+    expect(word(FwCfgItem.setupSize)).toBe(1024);
+    const setup = Uint8Array.from(read(FwCfgItem.setupData, 1025));
+    expect(setup.subarray(0, 0x210)).toEqual(kernel.subarray(0, 0x210));
+    expect(word(FwCfgItem.kernelSize)).toBe(1008);
+    expect(read(FwCfgItem.kernelData, 1009)).toEqual([...kernel.subarray(1024), 0]);
+    expect([word(FwCfgItem.initrdSize), read(FwCfgItem.initrdData, 3)]).toEqual([2, [7, 8, 0]]);
+    expect([word(FwCfgItem.kernelCommandLineSize), read(FwCfgItem.kernelCommandLine, 3)]).toEqual([3, [0x72, 0x6f, 0]]);
+    const addresses = ['setupAddress', 'kernelCommandLineAddress', 'kernelAddress', 'kernelEntry'] as const;
+    expect(addresses.map((name) => word(FwCfgItem[name]))).toEqual([0x1_0000, 0x2_0000, 0x10_0000, 0x10_0000]);
+    const initrd = word(FwCfgItem.initrdAddress);
+    expect(initrd % 4096).toBe(0);
+    expect(initrd).toBeLessThan(0x400_0000 - 0x2_0000);
+    // The setup header says the same (boot protocol 2.02: cmd_line_ptr, ramdisk_image, ramdisk_size, heap_end_ptr, loadflags bit 7)
+    const header = new DataView(setup.buffer);
+    expect([0x228, 0x218, 0x21c].map((at) => header.getUint32(at, true))).toEqual([0x2_0000, initrd, 2]);
+    expect(header.getUint16(0x224, true)).toBe(0xfe00);
+    expect(setup[0x211] & 0x80).toBe(0x80);
   });
 
-  it('holds anything else in one part, and four sectors where the header says none', () => {
-    const items = (kernel: Uint8Array): Map<number, Uint8Array> => new Map(linuxItems({ kernel }));
-    const application = items(new Uint8Array(700).fill(0x4d));
+  it('holds anything else in one part', () => {
+    const application = new Map(linuxItems({ kernel: new Uint8Array(700).fill(0x4d) }, 0x400_0000));
     expect([application.get(FwCfgItem.setupSize), application.get(FwCfgItem.kernelData)?.length]).toEqual([
       new Uint8Array(4),
       700,
@@ -75,9 +80,6 @@ describe('fw_cfg', () => {
       new Uint8Array(4),
       new Uint8Array(4),
     ]);
-    const old = new Uint8Array(4000);
-    old.set([0x48, 0x64, 0x72, 0x53], 0x202);
-    expect(items(old).get(FwCfgItem.setupData)?.length).toBe(5 * 512);
   });
 
   it('reads zeros after the end of an item and for items it does not have', () => {

@@ -1,10 +1,12 @@
 /** fw_cfg with what it says of the machine: memory, processors, the e820 map, the boot order. */
 import { definePlugin } from '@visorkit/core';
 import type { Plugin } from '@visorkit/core';
+import { isBzImage } from '@visorkit/formats';
 import {
   AddDeviceToken,
   FirmwareConfigToken,
   GuestMemoryToken,
+  LOW_RAM_END,
   MachineConfigToken,
   MemoryMapToken,
   MemoryType,
@@ -14,12 +16,13 @@ import type { MachineConfig, MemoryMapEntry } from '@visorkit/machine';
 import * as v from 'valibot';
 import { FW_CFG_PORTS, FW_CFG_SELECTOR_PORT, FwCfg, FwCfgItem, number } from './fw-cfg.js';
 import { linuxItems } from './linux-items.js';
+import { BOOT_ORDER, BOOT_ORDER_FILE, LINUX_ROM_FILE, linuxRom } from './linux-rom.js';
 import type { FirmwareKernel } from './linux-items.js';
 
 export interface FwCfgOptions {
   /** More files by name. */
   readonly files?: Readonly<Record<string, Uint8Array>>;
-  /** A Linux kernel for firmware to start; SeaBIOS needs an option ROM for that, which is not part of it. */
+  /** A Linux kernel for firmware to start: UEFI firmware and qboot by themselves, a BIOS by an option ROM that is added for it. */
   readonly linux?: FirmwareKernel;
   /** Whether firmware offers its boot menu; true unless given. */
   readonly bootMenu?: boolean;
@@ -51,6 +54,10 @@ export function fwCfg(options: FwCfgOptions = {}): Plugin {
     apply(_host, { addDevice, firmware, memory: { regions }, config, map }) {
       const device = firmware as FwCfg;
       for (const [selector, data] of itemsOf(config, options)) device.setItem(selector, data);
+      if (options.linux !== undefined && isBzImage(options.linux.kernel)) {
+        device.addFile(LINUX_ROM_FILE, linuxRom());
+        device.addFile(BOOT_ORDER_FILE, new TextEncoder().encode(BOOT_ORDER));
+      }
       for (const [name, data] of Object.entries(options.files ?? {})) device.addFile(name, data);
       addDevice(device, { ports: [[FW_CFG_SELECTOR_PORT, FW_CFG_PORTS]] });
       // When firmware asks, every plugin has reserved what it needs
@@ -74,7 +81,7 @@ function itemsOf({ memory, cpus }: MachineConfig, { bootMenu = true, linux }: Fw
     [FwCfgItem.bootMenu, number(bootMenu ? 1 : 0, 2)],
     [FwCfgItem.numa, number(0, 8)],
     [FwCfgItem.irq0Override, number(1, 1)],
-    ...(linux === undefined ? [] : linuxItems(linux)),
+    ...(linux === undefined ? [] : linuxItems(linux, Math.min(memory, LOW_RAM_END))),
   ];
 }
 

@@ -130,6 +130,18 @@ describe('HPET (IA-PC HPET 1.0a)', () => {
     expect(line(0).edges).toBe(11);
   });
 
+  it('cuts the 8254 and the clock off while it replaces them (2.3.5)', () => {
+    write(CONFIG, 2);
+    expect(lines.legacyReplaced).toBe(true);
+    const state = hpet.save();
+    hpet.reset();
+    expect(lines.legacyReplaced).toBe(false);
+    hpet.restore(state);
+    expect(lines.legacyReplaced).toBe(true);
+    write(CONFIG, 1);
+    expect(lines.legacyReplaced).toBe(false);
+  });
+
   it('replaces the clock with comparator 1', () => {
     write(timer(1).config, 4);
     write(timer(1).compare, 50);

@@ -17,7 +17,15 @@ import {
   unsigned64,
   wholeNumber,
 } from '@visorkit/machine';
-import type { Clock, Device, InterruptLine, LineSource, LocalApics, MmioDevice, TimerQueue } from '@visorkit/machine';
+import type {
+  Clock,
+  Device,
+  InterruptLine,
+  LocalApics,
+  MmioDevice,
+  ReplacingLineSource,
+  TimerQueue,
+} from '@visorkit/machine';
 import * as v from 'valibot';
 
 export const HPET_BASE = 0xfed0_0000;
@@ -135,7 +143,7 @@ export class Hpet implements Device<HpetState>, MmioDevice {
   #startTick = 0;
 
   constructor(
-    @inject(InterruptLinesToken) private readonly lines: LineSource,
+    @inject(InterruptLinesToken) private readonly lines: ReplacingLineSource,
     @inject(ClockToken) private readonly clock: Clock,
     @inject(TimerQueueToken) timers: TimerQueue,
     @inject(LocalApicsToken, { isOptional: true }) private readonly apics?: Pick<LocalApics, 'sendMessage'>,
@@ -162,7 +170,7 @@ export class Hpet implements Device<HpetState>, MmioDevice {
   }
 
   reset(): void {
-    this.#config = 0;
+    this.#configured(0);
     this.#status = 0;
     this.#counter = 0n;
     this.#timers.forEach((_, index) => {
@@ -193,7 +201,7 @@ export class Hpet implements Device<HpetState>, MmioDevice {
   }
 
   restore(state: HpetState): void {
-    this.#config = state.config;
+    this.#configured(state.config);
     this.#status = state.status;
     this.#oscillator.restore(state.oscillator);
     this.#counter = BigInt(state.counter);
@@ -305,8 +313,14 @@ export class Hpet implements Device<HpetState>, MmioDevice {
     const now = this.#now();
     this.#counter = now;
     this.#startTick = this.#oscillator.ticks();
-    this.#config = config;
+    this.#configured(config);
     for (let index = 0; index < COMPARATORS; index++) this.#arm(index);
+  }
+
+  /** With legacy replacement, the 8254 and the real-time clock interrupt no longer (2.3.5). */
+  #configured(config: number): void {
+    this.#config = config;
+    this.lines.replaceLegacyTimers((config & CONFIG_LEGACY) !== 0);
   }
 
   /** The counter may only be written while stopped (specification 2.3.7). */

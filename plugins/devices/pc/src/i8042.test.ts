@@ -79,6 +79,11 @@ describe('8042 (PS/2 Hardware Interface Technical Reference)', () => {
     expect(controller.a20).toBe(true);
     command(0xd0);
     expect(drain()).toEqual(['k3']);
+    const gates: boolean[] = [];
+    controller.onA20 = (enabled) => gates.push(enabled);
+    for (const value of [0xdf, 0xdd, 0xdd]) command(value);
+    controller.reset();
+    expect(gates).toEqual([true, false, false, true]);
   });
 
   it('lets the keyboard answer its commands', () => {

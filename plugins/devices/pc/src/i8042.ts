@@ -127,7 +127,7 @@ export class I8042 extends BytePortDevice implements Device<I8042State> {
 
   readonly #keyboardIrq: InterruptLine;
   readonly #auxIrq: InterruptLine;
-  /** Told when the A20 gate changes. */
+  /** Told the level of the A20 gate whenever the guest, or a reset, sets it. */
   onA20: ((enabled: boolean) => void) | undefined;
 
   constructor(
@@ -170,6 +170,7 @@ export class I8042 extends BytePortDevice implements Device<I8042State> {
     this.#keyboard.reset();
     this.#mouse.reset();
     this.#updateLines();
+    this.onA20?.(true);
   }
 
   save(): I8042State {
@@ -318,9 +319,8 @@ export class I8042 extends BytePortDevice implements Device<I8042State> {
   }
 
   #writeOutputPort(value: number): void {
-    const before = this.a20;
     this.#outputPort = (value & OUTPUT_A20) | OUTPUT_NOT_RESET;
-    if (this.a20 !== before) this.onA20?.(this.a20);
+    this.onA20?.(this.a20);
     if (!(value & OUTPUT_NOT_RESET)) this.#pulseReset();
   }
 

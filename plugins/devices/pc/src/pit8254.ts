@@ -367,7 +367,7 @@ export class Pit8254 extends BytePortDevice implements Device<Pit8254State> {
   ) {
     super();
     this.#oscillator = new Oscillator(PIT_FREQUENCY, clock);
-    this.#irq = lines.line(0);
+    this.#irq = lines.line(0, 'legacy-timer');
     this.#alarm = new Alarm(timers, () => this.#rise());
   }
 

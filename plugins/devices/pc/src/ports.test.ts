@@ -2,10 +2,12 @@
 import { describe, expect, it } from 'vitest';
 import { CaptureOutput } from '@visorkit/machine';
 import { DebugConsole } from './debug-console.js';
+import { CoprocessorErrors } from './coprocessor-errors.js';
 import { IsaDebugExit } from './isa-debug-exit.js';
 import { PostPort } from './post-port.js';
 import { SystemControlPortA } from './reset-control.js';
 import { ShutdownPort } from './shutdown-port.js';
+import { TestLines } from './test-machine.js';
 
 describe('isa-debug-exit', () => {
   it('ends the run with (value << 1) | 1 for every width', () => {
@@ -47,10 +49,10 @@ describe('system control port A', () => {
     device.onA20 = (enabled) => gates.push(enabled);
     for (const value of [0x02, 0x03, 0x03, 0x00, 0x01]) device.writePort(0x92, 1, value);
     expect(resets).toBe(2);
-    expect(gates).toEqual([false]);
+    expect(gates).toEqual([true, true, true, false, false]); // at every write: another gate may have been used meanwhile
     expect(device.readPort(0x92, 1)).toBe(1);
     device.reset();
-    expect(device.a20).toBe(true);
+    expect([device.a20, gates.at(-1)]).toEqual([true, true]);
   });
 });
 
@@ -64,5 +66,25 @@ describe('shutdown port', () => {
     expect(off).toBe(0);
     write('ShutShutdown');
     expect(off).toBe(1);
+  });
+});
+
+describe('coprocessor errors', () => {
+  it('hold IRQ 13 until port F0H is written, which asserts IGNNE# of the processor that reported', () => {
+    const lines = new TestLines();
+    const device = new CoprocessorErrors(lines);
+    const ignored: number[] = [];
+    device.onIgnore = (vcpu) => ignored.push(vcpu);
+    device.writePort(0xf0, 1, 0);
+    expect(ignored).toEqual([]);
+    device.report(2);
+    expect(lines.line(13).level).toBe(true);
+    const saved = device.save();
+    device.writePort(0xf0, 1, 0);
+    expect([ignored, lines.line(13).level]).toEqual([[2], false]);
+    device.restore(saved);
+    expect([device.save(), lines.line(13).level]).toEqual([saved, true]);
+    device.reset();
+    expect(lines.line(13).level).toBe(false);
   });
 });

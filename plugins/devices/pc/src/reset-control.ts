@@ -28,7 +28,7 @@ export class SystemControlPortA extends BytePortDevice implements Device<number>
   readonly schema = unsigned(2);
   #value = A_A20;
 
-  /** Told when the A20 gate changes. */
+  /** Told the level of the A20 gate whenever the guest, or a reset, sets it. */
   onA20: ((enabled: boolean) => void) | undefined;
 
   constructor(@inject(SystemControlToken) private readonly system: Pick<SystemControl, 'reset'>) {
@@ -41,6 +41,7 @@ export class SystemControlPortA extends BytePortDevice implements Device<number>
 
   reset(): void {
     this.#value = A_A20;
+    this.onA20?.(true);
   }
 
   save(): number {
@@ -58,7 +59,7 @@ export class SystemControlPortA extends BytePortDevice implements Device<number>
   protected writeByte(_port: number, value: number): void {
     const before = this.#value;
     this.#value = value & A_WRITABLE;
-    if ((before ^ this.#value) & A_A20) this.onA20?.(this.a20);
+    this.onA20?.(this.a20);
     if (value & A_FAST_RESET && !(before & A_FAST_RESET))
       this.system.reset('the guest wrote the fast-reset bit of port 0x92');
   }

@@ -142,7 +142,7 @@ export class RtcMc146818 extends BytePortDevice implements Device<RtcState>, Rea
   ) {
     super();
     this.#oscillator = new Oscillator(OSCILLATOR_FREQUENCY, clock);
-    this.#irq = lines.line(8);
+    this.#irq = lines.line(8, 'legacy-timer');
     this.#baseSecond = Math.floor(settings.startTime);
     this.#baseTime = clock.now();
     this.#cells[RtcRegister.a] = A_DIVIDER_32KHZ | 6;

@@ -1,6 +1,6 @@
 /** A clock that stands still until moved, and lines that remember, for the tests of this package. */
 import { ManualClock, TimerQueue } from '@visorkit/machine';
-import type { InterruptLine, LineSource, PortDevice } from '@visorkit/machine';
+import type { InterruptLine, PortDevice, ReplacingLineSource } from '@visorkit/machine';
 
 /** A line that keeps its level and counts rising edges. */
 export class TestLine implements InterruptLine {
@@ -14,13 +14,19 @@ export class TestLine implements InterruptLine {
 }
 
 /** Lines by number, each made when it is first asked for. */
-export class TestLines implements LineSource {
+export class TestLines implements ReplacingLineSource {
   readonly #lines = new Map<number, TestLine>();
+  /** Whether an HPET has cut off the 8254 and the real-time clock. */
+  legacyReplaced = false;
 
   line(gsi: number): TestLine {
     let line = this.#lines.get(gsi);
     if (line === undefined) this.#lines.set(gsi, (line = new TestLine()));
     return line;
+  }
+
+  replaceLegacyTimers(replaced: boolean): void {
+    this.legacyReplaced = replaced;
   }
 }
 

@@ -647,3 +647,21 @@ it('leaves the system control to devices', async () => {
   });
   expect(report).toMatchObject({ reason: 'power-off', exitStatus: 0, why: 'S5' });
 });
+
+it('ends UMWAIT and TPAUSE at once, with their flags, and gives #GP for reserved bits of their operand', async () => {
+  const wait = (reason: number, operand: number): ScriptedExit => ({
+    fill: (exit, vcpu) => {
+      exit.reason = reason;
+      exit.instructionInfo = (1 << 11) | (1 << 3); // ECX
+      vcpu.setRegister32(1, operand);
+      vcpu.rflags = 0x8d7n;
+    },
+  });
+  const { vcpu } = await play([wait(ExitReason.TPAUSE, 1), wait(ExitReason.UMWAIT, 0), wait(ExitReason.TPAUSE, 2)]);
+  expect(vcpu.log.filter((line) => line === 'complete' || line.startsWith('exception'))).toEqual([
+    'complete',
+    'complete',
+    'exception 13 0x0',
+    'complete',
+  ]);
+});

@@ -15,6 +15,7 @@ import { rdtsc } from './rdtsc.js';
 import { tripleFault } from './triple-fault.js';
 import type { TripleFaultOptions } from './triple-fault.js';
 import { undefinedInstructions } from './undefined-instructions.js';
+import { userWait } from './user-wait.js';
 import { vmcall } from './vmcall.js';
 import { xsetbv } from './xsetbv.js';
 
@@ -41,6 +42,7 @@ export function exits(options: ExitsOptions = {}): Plugin[] {
     vmcall(),
     undefinedInstructions(),
     rdtsc(),
+    userWait(),
   ];
 }
 
@@ -59,6 +61,7 @@ export {
   rdtsc,
   tripleFault,
   undefinedInstructions,
+  userWait,
   vmcall,
   xsetbv,
 };

@@ -2,12 +2,12 @@
  * Exit 30: IN, OUT, INS and OUTS, sent to the port bus. The processor has checked IOPL and the I/O permission bitmap
  * before the exit (SDM 3C, 26.1.1).
  */
-import { Gpr, RESUME, RETRY, Segment, Stage, definePlugin } from '@visorkit/core';
-import type { GuestMemory, IoExit, Outcome, Plugin, Vcpu } from '@visorkit/core';
+import { Gpr, InterruptSourceToken, RESUME, RETRY, Segment, Stage, definePlugin, optional } from '@visorkit/core';
+import type { GuestMemory, InterruptSource, IoExit, Outcome, Plugin, Vcpu } from '@visorkit/core';
 import { GuestMemoryToken, MmioBusToken, PortBusToken } from '@visorkit/machine';
 import type { MmioBus, PortBus } from '@visorkit/machine';
 
-/** Elements of a repeated string instruction between two looks at interrupts. */
+/** Elements of a repeated string instruction between two looks at everything else. */
 const ELEMENTS_PER_EXIT = 1024;
 const DIRECTION = 1n << 10n;
 const STACK_FAULT = 12;
@@ -19,9 +19,15 @@ export function io(): Plugin {
     name: 'exits/io',
     handles: ['io'],
     capabilities: ['exit.io'],
-    uses: { ports: PortBusToken, mmio: MmioBusToken, memory: GuestMemoryToken },
-    apply({ hooks }, { ports, mmio, memory }) {
-      const strings = new StringIo(ports, memory, mmio);
+    uses: {
+      ports: PortBusToken,
+      mmio: MmioBusToken,
+      memory: GuestMemoryToken,
+      interrupts: optional(InterruptSourceToken),
+    },
+    apply({ hooks, vcpus }, { ports, mmio, memory, interrupts }) {
+      const sources = vcpus.map(({ index }) => interrupts?.forVcpu?.(index) ?? (index === 0 ? interrupts : undefined));
+      const strings = new StringIo(ports, memory, mmio, sources);
       hooks.exit.for('io').tap({ stage: Stage.Machine }, (exit, vcpu) => {
         const { io } = exit;
         if (io.string) return strings.run(io, vcpu);
@@ -33,12 +39,17 @@ export function io(): Plugin {
   });
 }
 
-/** INS and OUTS: moves elements between guest memory and the port, restartable at each (SDM 1, 7.3.9.2). */
+/**
+ * INS and OUTS: moves elements between guest memory and the port, restartable at each (SDM 1, 7.3.9.2). Several of them are done in one exit, as
+ * long as nothing is due between two: a single step, a breakpoint, an interrupt.
+ */
 class StringIo {
   constructor(
     private readonly ports: PortBus,
     private readonly memory: GuestMemory,
     private readonly mmio: MmioBus,
+    /** Of interrupts, by vCPU. */
+    private readonly sources: readonly (InterruptSource | undefined)[],
   ) {}
 
   run(io: IoExit, vcpu: Vcpu): Outcome {
@@ -50,13 +61,19 @@ class StringIo {
     let left = io.rep ? vcpu.getRegister(Gpr.RCX) & mask : 1n;
     let offset = vcpu.getRegister(index) & mask;
     let outcome: Outcome = RESUME;
-    for (let elements = 0; left > 0n; elements++) {
-      if (elements === ELEMENTS_PER_EXIT || !this.#element(io, vcpu, segment, offset)) {
+    for (let elements = 1; left > 0n; elements++) {
+      const linear = this.#element(io, vcpu, segment, offset);
+      if (linear < 0n) {
         outcome = RETRY;
         break;
       }
       offset = (offset + step) & mask;
       left--;
+      const due = vcpu.iterationDone?.(linear, left > 0n) === true;
+      if (left > 0n && (due || elements === ELEMENTS_PER_EXIT || this.#interrupted(vcpu))) {
+        outcome = RETRY;
+        break;
+      }
     }
     setPart(vcpu, index, offset, io.addressSize);
     if (io.rep) setPart(vcpu, Gpr.RCX, left, io.addressSize);
@@ -79,12 +96,17 @@ class StringIo {
     return RESUME;
   }
 
-  /** One element. False: a fault has been injected, and nothing was read or written. */
-  #element(io: IoExit, vcpu: Vcpu, segment: number, offset: bigint): boolean {
-    const linear = linearAddress(vcpu, segment, offset, io.size);
+  /** A device has raised an interrupt that is taken before the next iteration. */
+  #interrupted(vcpu: Vcpu): boolean {
+    return this.sources[vcpu.index]?.pending() === true && vcpu.interruptsEnabled();
+  }
+
+  /** One element; its linear address. Negative: a fault has been injected, and nothing was read or written. */
+  #element(io: IoExit, vcpu: Vcpu, segment: number, offset: bigint): bigint {
+    const linear = linearAddress(vcpu, segment, offset, io.size, io.input);
     if (linear < 0n) {
       vcpu.injectException(segment === Segment.SS ? STACK_FAULT : GENERAL_PROTECTION, 0);
-      return false;
+      return -1n;
     }
     // Both ends first: an element may lie on two pages, and a port must not be read for nothing.
     const access = io.input ? 'write' : 'read';
@@ -92,9 +114,10 @@ class StringIo {
     const last = first < 0 || io.size === 1 ? first : vcpu.translate(linear + BigInt(io.size - 1), access);
     if (first < 0 || last < 0) {
       const { vector, errorCode, linear: at } = vcpu.translationFault;
-      if (vector === PAGE_FAULT) vcpu.setControlRegister(2, at);
+      // of the second page the first byte faults
+      if (vector === PAGE_FAULT) vcpu.setControlRegister(2, first < 0 ? at : at & ~0xfffn);
       vcpu.injectException(vector || GENERAL_PROTECTION, errorCode);
-      return false;
+      return -1n;
     }
     const onFirst = last - first === io.size - 1 ? io.size : 4096 - (first & 0xfff);
     if (io.input) {
@@ -107,7 +130,7 @@ class StringIo {
         value |= this.#loadByte(addressOf(i, first, last, onFirst, io.size), vcpu.index) << (8 * i);
       this.ports.write(io.port, io.size, value >>> 0, vcpu.index);
     }
-    return true;
+    return linear;
   }
 
   #loadByte(gpa: number, vcpu: number): number {
@@ -125,8 +148,8 @@ function addressOf(i: number, first: number, last: number, onFirst: number, size
   return i < onFirst ? first + i : last - (size - 1 - i);
 }
 
-/** Linear address of an operand, or -1 when it violates the segment's limit (SDM 3A, 5.3). */
-function linearAddress(vcpu: Vcpu, segment: number, offset: bigint, size: number): bigint {
+/** Linear address of an operand, or -1 when it violates the segment's limit or type (SDM 3A, 5.3 and 5.4). */
+function linearAddress(vcpu: Vcpu, segment: number, offset: bigint, size: number, write: boolean): bigint {
   if (vcpu.codeBits === 64) {
     const base = segment === Segment.FS || segment === Segment.GS ? vcpu.getSegment(segment).base : 0n;
     return BigInt.asUintN(64, base + offset);
@@ -137,7 +160,10 @@ function linearAddress(vcpu: Vcpu, segment: number, offset: bigint, size: number
   const outside = expandDown
     ? Number(offset) <= limit || last > ((accessRights & 0x4000) !== 0 ? 0xffff_ffff : 0xffff)
     : last > limit;
-  if (outside || (accessRights & 0x10000) !== 0) return -1n;
+  const code = (accessRights & 8) !== 0,
+    special = (accessRights & 2) !== 0; // readable code, writable data
+  const allowed = code ? !write && special : !write || special;
+  if (outside || !allowed || (accessRights & 0x10000) !== 0) return -1n;
   return (base + offset) & 0xffff_ffffn;
 }
 

@@ -24,6 +24,8 @@ const MTRR = 1 << 12;
 const MCA = 1 << 14;
 /** Bit of CPUID.7:EDX. */
 const SPEC_CTRL = 1 << 26;
+/** Bit of CPUID.7:ECX. */
+const WAITPKG = 1 << 5;
 
 const ALWAYS: readonly PlatformMsr[] = [
   { index: 0x17, reset: 0n, writable: 0n }, // IA32_PLATFORM_ID
@@ -57,6 +59,9 @@ const AUTH = 0x6874_7541;
 
 /** IA32_PRED_CMD (SDM 4, table 2-2): IBPB, for which there is nothing to flush. */
 const SPECULATION: readonly PlatformMsr[] = [{ index: 0x49, reset: 0n, writable: 1n, writeOnly: true }];
+
+/** IA32_UMWAIT_CONTROL (SDM 2B, UMWAIT): the longest wait, and whether the deeper state is off. Waits end at once anyway. */
+const USER_WAIT: readonly PlatformMsr[] = [{ index: 0xe1, reset: 0n, writable: 0xffff_fffdn }];
 
 /** Memory types (SDM 3A, 12.11): 8 variable ranges, fixed ranges, write-combining. After reset everything is uncacheable. */
 function memoryTypes(physicalBits: number): PlatformMsr[] {
@@ -130,6 +135,7 @@ export function platformMsrs(): Plugin {
       if (features & (MCE | MCA)) wanted.push(...MACHINE_CHECK);
       if (table.get(0)?.ebx === AUTH) wanted.push(...AMD);
       if ((table.get(7, 0)?.edx ?? 0) & SPEC_CTRL) wanted.push(...SPECULATION);
+      if ((table.get(7, 0)?.ecx ?? 0) & WAITPKG) wanted.push(...USER_WAIT);
       if (features & MTRR) wanted.push(...memoryTypes(physicalBits));
       const missing = wanted.filter(({ index }) => !vcpus[0].hasMsr(index) && msrs.find(index) === undefined);
       const device = new PlatformMsrs(missing, vcpus.length);

@@ -1,6 +1,6 @@
 /** A FreeBSD kernel for amd64 in memory: found by its page tables and its first process, with no file needed. */
 import { fail } from '@visorkit/core';
-import { AddressSpace, SymbolList } from '@visorkit/vmi';
+import { AddressSpace, Bound, SymbolList } from '@visorkit/vmi';
 import type {
   GuestKernel,
   GuestModule,
@@ -136,12 +136,9 @@ export class FreebsdKernel implements GuestKernel {
         `The list of modules of FreeBSD ${this.release} is not found without a symbol linker_files; give its symbols, as nm prints them.`,
       );
     const seen = new Set<bigint>();
+    const bound = new Bound(this.memory, 'modules', MOST_ELEMENTS);
     const next = (at: bigint): bigint => unlessRefused(() => space.u64(at)) ?? 0n;
-    for (
-      let file = next(head);
-      file !== 0n && !seen.has(file) && seen.size < MOST_ELEMENTS;
-      file = next(file + LINKER_FILE.LINK)
-    ) {
+    for (let file = next(head); file !== 0n && !seen.has(file) && bound.take(); file = next(file + LINKER_FILE.LINK)) {
       seen.add(file);
       const at = file;
       const module = unlessRefused(() => ({
@@ -193,10 +190,10 @@ class Image {
 
   /** Addresses where the name of the first process may be. */
   *names(): Generator<bigint, void, undefined> {
-    let count = 0;
+    const bound = new Bound(this.space.memory, 'places with the name of the first process', MOST_NAMES);
     for (const { address, bytes } of this.parts())
       for (const at of places(bytes, 'kernel\0')) {
-        if (++count > MOST_NAMES) return;
+        if (!bound.take()) return;
         yield address + BigInt(at);
       }
   }
@@ -238,9 +235,10 @@ function firstProcess(
 /** The last of the list whose head (a pointer) is at `head`. */
 function lastProcess(space: AddressSpace, head: bigint | undefined): bigint | undefined {
   const seen = new Set<bigint>();
+  const bound = new Bound(space.memory, 'processes', MOST_ELEMENTS);
   let last: bigint | undefined;
   let at = head === undefined ? undefined : unlessRefused(() => space.u64(head));
-  while (at !== undefined && at !== 0n && !seen.has(at) && seen.size < MOST_ELEMENTS) {
+  while (at !== undefined && at !== 0n && !seen.has(at) && bound.take()) {
     seen.add((last = at));
     at = unlessRefused(() => space.u64(last!));
   }
@@ -257,7 +255,8 @@ function withParent(space: AddressSpace, proc0: bigint, layout: Layout): Layout 
 function listOf(space: AddressSpace, proc0: bigint): bigint[] {
   const list = [proc0];
   const seen = new Set(list);
-  while (list.length < MOST_ELEMENTS) {
+  const bound = new Bound(space.memory, 'processes', MOST_ELEMENTS);
+  while (bound.take()) {
     const proc = list[list.length - 1];
     const before = unlessRefused(() => space.u64(proc + 8n));
     if (before === undefined || seen.has(before)) break;
@@ -272,8 +271,9 @@ function listOf(space: AddressSpace, proc0: bigint): bigint[] {
 
 function threadsOf(space: AddressSpace, proc: bigint): bigint[] {
   const list = new Set<bigint>();
+  const bound = new Bound(space.memory, `threads of the process at 0x${proc.toString(16)}`, MOST_ELEMENTS);
   let thread = unlessRefused(() => space.u64(proc + THREADS));
-  while (thread !== undefined && thread !== 0n && !list.has(thread) && list.size < MOST_ELEMENTS) {
+  while (thread !== undefined && thread !== 0n && !list.has(thread) && bound.take()) {
     const at = thread;
     if (unlessRefused(() => space.u64(at + TD_PROC)) !== proc) break;
     list.add(at);

@@ -2,7 +2,7 @@
  * Page tables of FreeBSD/amd64 found in memory alone: entry 256 of every outermost table leads back to it (PML4PML4I, sys/amd64/include/pmap.h), and entry 511 to where the
  * kernel is.
  */
-import { AddressSpace } from '@visorkit/vmi';
+import { AddressSpace, searched } from '@visorkit/vmi';
 import type { PhysicalMemory } from '@visorkit/vmi';
 
 const PAGE = 4096;
@@ -30,7 +30,7 @@ function leadsTo(memory: PhysicalMemory, entry: number): number {
 export function* kernelSpaces(memory: PhysicalMemory): Generator<AddressSpace, void, undefined> {
   const block = new Uint8Array(BLOCK);
   const view = new DataView(block.buffer);
-  for (const { start, end } of memory.ranges) {
+  for (const { start, end } of searched(memory, "FreeBSD's page tables")) {
     for (let at = Math.ceil(start / PAGE) * PAGE; at < Math.min(end, SEARCHED); at += BLOCK) {
       const there = memory.read(at, block.subarray(0, Math.min(BLOCK, end - at)));
       for (let page = 0; page + PAGE <= there; page += PAGE) {

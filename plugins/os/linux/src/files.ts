@@ -1,6 +1,6 @@
 /** Open files, paths and mounts. */
+import { Bound } from '@visorkit/vmi';
 import type { StructView } from '@visorkit/vmi';
-import { MOST_ELEMENTS } from './kernel.js';
 import type { KernelBase } from './kernel.js';
 import { socketAt } from './sockets.js';
 import type { LinuxSocket } from './sockets.js';
@@ -43,9 +43,10 @@ export function* openFiles(kernel: KernelBase, task: bigint): Generator<LinuxFil
   const process = kernel.struct('task_struct', task);
   const table = process.follow('files')?.follow('fdt');
   if (table === undefined) return;
-  const count = Math.min(table.number('max_fds'), MOST_DESCRIPTORS);
+  const count = table.number('max_fds');
+  const bound = new Bound(kernel.memory, `descriptors of the process at 0x${task.toString(16)}`, MOST_DESCRIPTORS);
   const list = table.big('fd');
-  for (let descriptor = 0; descriptor < count; descriptor++) {
+  for (let descriptor = 0; descriptor < count && bound.take(); descriptor++) {
     const address = kernel.pointerAt(list + BigInt(descriptor * kernel.pointerSize));
     if (address !== 0n) yield describe(kernel, kernel.struct('file', address), descriptor, process);
   }
@@ -143,9 +144,7 @@ export function* mounts(kernel: KernelBase, task: bigint): Generator<LinuxMount,
   const all = kernel.hasField('mount', 'mnt_node')
     ? kernel.tree(space.at('mounts'), 'mount', 'mnt_node')
     : kernel.list(space.at('list'), 'mount', 'mnt_list');
-  let count = 0;
   for (const mount of all) {
-    if (++count > MOST_ELEMENTS) return;
     const system = mount.inner('mnt').follow('mnt_sb');
     const dentry = mount.inner('mnt').follow('mnt_root');
     if (system === undefined || dentry === undefined) continue;

@@ -2,7 +2,7 @@
  * Where a kernel's image lies in physical memory, and through which tables it is mapped: by what VMCOREINFO says; where there is none by the kernel's table of symbols, wherever
  * that is; or by symbols that were given and the kernel's banner.
  */
-import { AddressSpace } from '@visorkit/vmi';
+import { AddressSpace, Bound, searched } from '@visorkit/vmi';
 import type { KnownOfGuest, PageMode, PhysicalMemory, PhysicalRange, SymbolTable } from '@visorkit/vmi';
 import { Kallsyms } from './kallsyms.js';
 import { findKallsyms } from './kallsyms-place.js';
@@ -145,14 +145,14 @@ function byShifts(
       )
     : PAGE_OFFSETS_32.map((offset) => -offset);
   const modes: PageMode[] = wide ? ['4-level', '5-level'] : ['pae', '32-bit'];
-  let tried = 0;
+  const bound = new Bound(memory, 'pages that look like the page tables of a kernel', MOST_ROOTS);
   for (const shift of shifts) {
     if (text + shift < 0n || text + shift > names) continue;
     const roots = root === undefined ? rootsNear(memory, Number(text + shift), text, wide) : [root + shift];
     let best: Mapping | undefined,
       most = -Infinity;
     for (const start of roots) {
-      if (++tried > MOST_ROOTS) break;
+      if (!bound.take()) break;
       for (const mode of modes) {
         if (!isPlaced(memory, { mode, root: start, shift }, text, names - shift)) continue;
         // There are tables for the start of the kernel too, which map little
@@ -268,20 +268,17 @@ export function* banners(
   ranges: readonly PhysicalRange[],
 ): Generator<{ address: number; release: string }, void, undefined> {
   const block = new Uint8Array(BLOCK + 128);
-  let count = 0;
-  for (const { start, end } of ranges) {
-    for (let at = start; at < end; at += BLOCK) {
-      const bytes = block.subarray(0, memory.read(at, block));
-      const here = Math.min(BLOCK, end - at);
-      for (let place = bytes.indexOf(BANNER_START[0]); place >= 0 && place < here; ) {
-        const text = bytes[place + 1] === 0x69 ? String.fromCharCode(...bytes.subarray(place, place + 120)) : '';
-        const release = BANNER.exec(text)?.[1];
-        if (release !== undefined) {
-          if (++count > MOST_BANNERS) return;
-          yield { address: at + place, release };
-        }
-        place = bytes.indexOf(BANNER_START[0], place + 1);
+  const bound = new Bound(memory, 'banners of Linux', MOST_BANNERS);
+  for (const { start, end } of searched(memory, "Linux's banner", ranges)) {
+    const bytes = block.subarray(0, memory.read(start, block));
+    for (let place = bytes.indexOf(BANNER_START[0]); place >= 0 && place < end - start; ) {
+      const text = bytes[place + 1] === 0x69 ? String.fromCharCode(...bytes.subarray(place, place + 120)) : '';
+      const release = BANNER.exec(text)?.[1];
+      if (release !== undefined) {
+        if (!bound.take()) return;
+        yield { address: start + place, release };
       }
+      place = bytes.indexOf(BANNER_START[0], place + 1);
     }
   }
 }

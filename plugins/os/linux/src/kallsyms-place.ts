@@ -3,6 +3,7 @@
  * parts, and how it has its addresses, have changed; every layout of 4.x to 7.0 is known here (Linux, scripts/kallsyms.c, write_src).
  */
 import { fail } from '@visorkit/core';
+import { Bound, searched } from '@visorkit/vmi';
 import type { AddressSpace, PhysicalMemory } from '@visorkit/vmi';
 import type { KallsymsAddresses, KallsymsPlace } from './kallsyms.js';
 import type { VmCoreInfo } from './vmcoreinfo.js';
@@ -80,23 +81,25 @@ export function* findKallsyms(
   space: AddressSpace,
   ranges = memory.ranges,
 ): Generator<FoundKallsyms, boolean, undefined> {
-  const room = { walked: MOST_WALKED, candidates: MOST_CANDIDATES };
-  let digits = 0;
+  const room = { walked: MOST_WALKED };
+  const digits = new Bound(memory, 'places that have the digits of a table of symbols', MOST_DIGITS);
+  const candidates = new Bound(memory, 'tables that look like symbols', MOST_CANDIDATES);
   const block = new Uint8Array(BLOCK + DIGITS.length);
-  for (const { start, end } of ranges) {
-    for (let at = start; at < end; at += BLOCK) {
-      const bytes = block.subarray(0, memory.read(at, block.subarray(0, Math.min(block.length, end - at))));
-      for (let place = digitsIn(bytes, 0); place >= 0 && place < BLOCK; place = digitsIn(bytes, place + 2)) {
-        if (++digits > MOST_DIGITS) return false;
-        const tokens = tokensAt(memory, at + place);
-        if (tokens === undefined) continue;
-        if (--room.candidates < 0 || room.walked <= 0) return false;
-        const found = tableWith(memory, space, tokens, start, room);
-        if (found !== undefined) yield found;
-      }
+  for (const { start, end, range } of searched(memory, 'symbols', ranges)) {
+    const bytes = block.subarray(0, memory.read(start, block.subarray(0, Math.min(block.length, range.end - start))));
+    for (let place = digitsIn(bytes, 0); place >= 0 && place < end - start; place = digitsIn(bytes, place + 2)) {
+      if (!digits.take()) return false;
+      const tokens = tokensAt(memory, start + place);
+      if (tokens === undefined) continue;
+      if (!candidates.take()) return false;
+      const found = tableWith(memory, space, tokens, range.start, room);
+      if (found !== undefined) yield found;
+      if (room.walked > 0) continue;
+      memory.observer.stopped?.(`After ${MOST_WALKED} names of tables that look like symbols no more are looked at.`);
+      return false;
     }
   }
-  return room.walked > 0;
+  return true;
 }
 
 function digitsIn(bytes: Uint8Array, from: number): number {

@@ -3,7 +3,7 @@
  * were given, or what its running structures show of themselves. This file is the ground that the others stand on: its symbols and types, its lists.
  */
 import { fail, isVisorkitError } from '@visorkit/core';
-import { AddressSpace, Btf, StructView, SymbolList, requireField } from '@visorkit/vmi';
+import { AddressSpace, Bound, Btf, requireField, StructView, SymbolList } from '@visorkit/vmi';
 import type { Field, KnownOfGuest, PhysicalMemory, SymbolTable, Type, TypeTable } from '@visorkit/vmi';
 import { banners, findImage, rangesOf } from './image.js';
 import type { KernelImage } from './image.js';
@@ -280,7 +280,8 @@ export class KernelBase {
   *list(head: bigint, type: string, path: string): Generator<StructView, void, undefined> {
     const offset = this.offset(type, path);
     const seen = new Set([head]);
-    for (let node = this.pointerAt(head); node !== 0n && !seen.has(node) && seen.size < MOST_ELEMENTS; ) {
+    const bound = new Bound(this.memory, `entries of the list of ${type} at 0x${head.toString(16)}`, MOST_ELEMENTS);
+    for (let node = this.pointerAt(head); node !== 0n && !seen.has(node) && bound.take(); ) {
       seen.add(node);
       yield this.struct(type, this.wrap(node - offset));
       node = this.pointerAt(node);
@@ -293,10 +294,12 @@ export class KernelBase {
       right = this.offset('rb_node', 'rb_right'),
       offset = this.offset(type, path);
     const seen = new Set<bigint>();
+    const bound = new Bound(this.memory, `nodes of the tree of ${type} at 0x${root.toString(16)}`, MOST_ELEMENTS);
     const open: bigint[] = [];
     let node = this.pointerAt(root);
-    while ((node !== 0n || open.length > 0) && seen.size < MOST_ELEMENTS) {
+    while (node !== 0n || open.length > 0) {
       if (node !== 0n && !seen.has(node)) {
+        if (!bound.take()) return;
         seen.add(node);
         open.push(node);
         node = this.pointerAt(node + left);

@@ -1,5 +1,14 @@
 /** A Linux kernel as tools and applications see it. */
-import type { AddressSpace, GuestKernel, KnownOfGuest, PhysicalMemory, SymbolTable, TypeTable } from '@visorkit/vmi';
+import type {
+  AddressSpace,
+  CodeFrame,
+  GuestKernel,
+  KnownOfGuest,
+  PhysicalMemory,
+  SymbolTable,
+  TypeTable,
+} from '@visorkit/vmi';
+import { callers } from './callers.js';
 import { interruptTable, patchedCode, systemCalls } from './checks.js';
 import type { PatchedCode, SystemCallCheck, TableEntryCheck } from './checks.js';
 import { mounts, openFiles } from './files.js';
@@ -56,6 +65,10 @@ export class LinuxKernel implements GuestKernel {
     return this.base.isThere();
   }
 
+  /** By the kernel's own unwind tables; of 64-bit kernels. */
+  callers(frame: CodeFrame): Iterable<bigint> {
+    return callers(this.base, frame);
+  }
   /** Every process from the kernel's list, the idle task first. */
   processes(): Iterable<LinuxTask> {
     return processes(this.base);

@@ -67,8 +67,11 @@ describe('a memory without Linux', () => {
     expect(LinuxKernel.find(memoryOf(bytes))).toBeUndefined();
 
     const full = memoryOf(Buffer.alloc(4 << 20, `OSRELEASE=${'y'.repeat(6)}`));
+    const told: string[] = [];
+    full.observer = { stopped: (sentence) => told.push(sentence) };
     const search = findVmCoreInfo(full);
     expect(search.next()).toEqual({ done: true, value: false });
+    expect(told).toEqual(['After 10000 places that have the key of VMCOREINFO no more are looked at.']);
     expect([...findVmCoreInfo(memoryOf(bytes))]).toHaveLength(3);
   });
 });

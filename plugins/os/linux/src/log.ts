@@ -1,4 +1,5 @@
 /** The kernel's log, dmesg: its ring buffer (since 5.10; kernel/printk/printk_ringbuffer.h), and the one before. VMCOREINFO alone says where all of it is. */
+import { Bound } from '@visorkit/vmi';
 import type { KernelBase } from './kernel.js';
 
 export interface LogRecord {
@@ -47,7 +48,8 @@ function* ringBuffer(kernel: KernelBase): Generator<LogRecord, void, undefined> 
   const state = at('prb_desc.state_var') + counter;
   const [descriptorSize, infoSize] = [sizeOf('prb_desc'), sizeOf('printk_info')];
 
-  for (let id = tail, count = 0; count < MOST_RECORDS; id = (id + 1n) & idMask, count++) {
+  const bound = new Bound(kernel.memory, 'records of the log', MOST_RECORDS);
+  for (let id = tail; bound.take(); id = (id + 1n) & idMask) {
     const index = id & ((1n << BigInt(countBits)) - 1n);
     const descriptor = table + index * descriptorSize;
     const stamp = kernel.pointerAt(descriptor + state);
@@ -87,7 +89,8 @@ function* oldLog(kernel: KernelBase): Generator<LogRecord, void, undefined> {
   const head = BigInt(info.sizeOf('printk_log') ?? kernel.type('printk_log').size);
   const end = space.u32(place('log_next_idx'));
   let offset = space.u32(place('log_first_idx'));
-  for (let count = 0; offset !== end && count < MOST_RECORDS; count++) {
+  const bound = new Bound(kernel.memory, 'records of the log', MOST_RECORDS);
+  while (offset !== end && bound.take()) {
     const record = buffer + BigInt(offset);
     const length = space.u16(record + at('len'));
     if (length === 0) {

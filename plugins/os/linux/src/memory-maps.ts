@@ -1,5 +1,5 @@
 /** What a process has mapped, and the text at the top of its stack: arguments and environment. */
-import { AddressSpace } from '@visorkit/vmi';
+import { AddressSpace, Bound } from '@visorkit/vmi';
 import type { StructView } from '@visorkit/vmi';
 import { pathOf } from './files.js';
 import { MOST_ELEMENTS } from './kernel.js';
@@ -55,8 +55,9 @@ function* areas(kernel: KernelBase, mm: StructView): Generator<StructView, void,
     for (const area of mapleTree(kernel, mm.inner('mm_mt'))) yield kernel.struct('vm_area_struct', area);
     return;
   }
+  const bound = new Bound(kernel.memory, `areas of the mm_struct at 0x${mm.address.toString(16)}`, MOST_ELEMENTS);
   let area = mm.follow('mmap');
-  for (let count = 0; area !== undefined && count < MOST_ELEMENTS; count++) {
+  while (area !== undefined && bound.take()) {
     yield area;
     area = area.follow('vm_next');
   }
@@ -74,7 +75,7 @@ const MAPLE_DEEPEST = 31;
 /** The entries of a maple tree in order. */
 function* mapleTree(kernel: KernelBase, tree: StructView): Generator<bigint, void, undefined> {
   const root = tree.big('ma_root');
-  const room = { left: MOST_ELEMENTS };
+  const room = new Bound(kernel.memory, `entries of the maple tree at 0x${tree.address.toString(16)}`, MOST_ELEMENTS);
   if ((root & 3n) === MAPLE_NODE && root > 4096n) yield* mapleNode(kernel, root, kernel.wrap(-1n), MAPLE_DEEPEST, room);
   else if (root !== 0n) yield root;
 }
@@ -85,7 +86,7 @@ function* mapleNode(
   pointer: bigint,
   max: bigint,
   depth: number,
-  room: { left: number },
+  room: Bound,
 ): Generator<bigint, void, undefined> {
   const kind = MAPLE_KINDS[Number((pointer >> 3n) & 15n)];
   if (kind === undefined || depth === 0) return;
@@ -93,7 +94,7 @@ function* mapleNode(
   const slots = node.field('slot').type.count ?? 0;
   const pivots = node.field('pivot').type.count ?? 0;
   for (let index = 0; index < slots; index++) {
-    if (--room.left < 0) return;
+    if (!room.take()) return;
     const pivot = index < pivots ? node.big(`pivot[${index}]`) : max;
     const last = pivot === 0n && index > 0 ? max : pivot;
     const entry = node.big(`slot[${index}]`);

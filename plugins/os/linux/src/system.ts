@@ -1,4 +1,5 @@
 /** Facts about the kernel as a whole: how and when it was started, and who has which physical addresses. */
+import { Bound } from '@visorkit/vmi';
 import type { StructView } from '@visorkit/vmi';
 import { MOST_ELEMENTS } from './kernel.js';
 import type { KernelBase } from './kernel.js';
@@ -44,8 +45,9 @@ export function* iomem(kernel: KernelBase): Generator<LinuxResource, void, undef
     if (resource !== undefined) open.push({ resource, depth });
   };
   const seen = new Set<bigint>();
+  const bound = new Bound(kernel.memory, 'resources', MOST_ELEMENTS);
   push(root.follow('child'), 0);
-  while (open.length > 0 && seen.size < MOST_ELEMENTS) {
+  while (open.length > 0 && bound.take()) {
     const { resource, depth } = open.pop()!;
     if (seen.has(resource.address)) continue;
     seen.add(resource.address);

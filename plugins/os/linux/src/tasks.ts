@@ -1,5 +1,6 @@
 /** Processes and threads: by the kernel's list, by the tree of its numbers, and by looking through all memory. */
 import { isVisorkitError } from '@visorkit/core';
+import { searched } from '@visorkit/vmi';
 import type { StructView } from '@visorkit/vmi';
 import type { KernelBase } from './kernel.js';
 import { xarray } from './xarray.js';
@@ -91,8 +92,8 @@ export function* scanTasks(kernel: KernelBase): Generator<LinuxTask, void, undef
   /** Without a bigint: whether a pointer is one of the kernel's half. */
   const isPointer = (at: number): boolean =>
     pointerSize === 4 ? memory.u32(at) >= Number(base) : memory.pair(at) && memory.high >= KERNEL_HALF;
-  for (const range of memory.ranges) {
-    for (let at = range.start; at + size <= range.end; at += TASK_ALIGNMENT) {
+  for (const { start, end, range } of searched(memory, 'tasks')) {
+    for (let at = start; at < end && at + size <= range.end; at += TASK_ALIGNMENT) {
       // Cheapest first: most places fail at the first test
       if (memory.u32(at + pid) > HIGHEST_PID || memory.u8(at + comm) < 0x20) continue;
       if (!isPointer(at + cred) || !isPointer(at + tasks) || !isPointer(at + stack)) continue;

@@ -2,6 +2,7 @@
  * VMCOREINFO (Linux, Documentation/admin-guide/kdump/vmcoreinfo.rst): lines of text that the kernel keeps for who reads a dump of it. It says
  * where the kernel lies, and where its table of symbols is.
  */
+import { Bound, searched } from '@visorkit/vmi';
 import type { PhysicalMemory } from '@visorkit/vmi';
 
 /** The text begins with this key. */
@@ -74,7 +75,7 @@ const BEGIN_WORD = 0x4552_534f;
  */
 export function* findVmCoreInfo(memory: PhysicalMemory): Generator<VmCoreInfo, boolean, undefined> {
   const text = new Uint8Array(MOST);
-  for (const { start, end } of memory.ranges) {
+  for (const { start, end } of searched(memory, 'VMCOREINFO')) {
     for (let page = Math.ceil(start / PAGE) * PAGE; page < end; page += PAGE) {
       for (const place of IN_PAGE) {
         if (memory.u32(page + place) !== BEGIN_WORD) continue;
@@ -88,16 +89,14 @@ export function* findVmCoreInfo(memory: PhysicalMemory): Generator<VmCoreInfo, b
 }
 
 function* searchEverywhere(memory: PhysicalMemory): Generator<VmCoreInfo, boolean, undefined> {
-  let places = 0;
+  const bound = new Bound(memory, 'places that have the key of VMCOREINFO', MOST_PLACES);
   const block = new Uint8Array(BLOCK + MOST);
-  for (const { start, end } of memory.ranges) {
-    for (let at = start; at < end; at += BLOCK) {
-      const bytes = block.subarray(0, memory.read(at, block.subarray(0, Math.min(block.length, end - at))));
-      for (let place = find(bytes, 0); place >= 0 && place < BLOCK; place = find(bytes, place + 1)) {
-        if (++places > MOST_PLACES) return false;
-        const info = textAt(bytes, place);
-        if (info !== undefined) yield info;
-      }
+  for (const { start, end, range } of searched(memory, 'VMCOREINFO that is nowhere in a page of its own')) {
+    const bytes = block.subarray(0, memory.read(start, block.subarray(0, Math.min(block.length, range.end - start))));
+    for (let place = find(bytes, 0); place >= 0 && place < end - start; place = find(bytes, place + 1)) {
+      if (!bound.take()) return false;
+      const info = textAt(bytes, place);
+      if (info !== undefined) yield info;
     }
   }
   return true;

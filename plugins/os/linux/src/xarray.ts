@@ -1,4 +1,5 @@
 /** The kernel's tree of pointers by number: xarray, which radix trees and IDRs are made of (Linux, include/linux/xarray.h). */
+import { Bound } from '@visorkit/vmi';
 import { MOST_ELEMENTS } from './kernel.js';
 import type { KernelBase } from './kernel.js';
 
@@ -18,7 +19,7 @@ export function* xarray(kernel: KernelBase, root: bigint): Generator<bigint, voi
   const head = kernel.struct(isArray ? 'xarray' : 'radix_tree_root', root).big(isArray ? 'xa_head' : 'rnode');
   const node = isArray ? 'xa_node' : 'radix_tree_node';
   const slots = kernel.offset(node, 'slots');
-  const room = { left: MOST_ELEMENTS };
+  const room = new Bound(kernel.memory, `entries of the xarray at 0x${root.toString(16)}`, MOST_ELEMENTS);
   yield* walk(kernel, head, slots, isArray ? INTERNAL : 1n, DEEPEST, room);
 }
 
@@ -28,9 +29,9 @@ function* walk(
   slots: bigint,
   internal: bigint,
   depth: number,
-  room: { left: number },
+  room: Bound,
 ): Generator<bigint, void, undefined> {
-  if (entry === 0n || --room.left < 0) return;
+  if (entry === 0n || !room.take()) return;
   if ((entry & 3n) !== internal) {
     yield entry;
     return;

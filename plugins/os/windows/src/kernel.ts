@@ -2,7 +2,7 @@
  * A Windows kernel in memory: where it is, which build it is, its symbols and types, its lists. This file is the ground that the others stand on.
  */
 import { fail } from '@visorkit/core';
-import { AddressSpace, StructView, fieldOf, readUnicodeString, requireField } from '@visorkit/vmi';
+import { AddressSpace, Bound, fieldOf, readUnicodeString, requireField, StructView } from '@visorkit/vmi';
 import type {
   AbsentEntry,
   Field,
@@ -185,9 +185,10 @@ export class KernelBase {
   *list(head: bigint, type: string, path: string, space = this.space): Generator<StructView, void, undefined> {
     const offset = BigInt(this.field(type, path).offset);
     const seen = new Set([this.wrap(head)]);
+    const bound = new Bound(this.memory, `entries of the list of ${type} at 0x${head.toString(16)}`, MOST_ELEMENTS);
     for (const direction of [0n, BigInt(this.pointerSize)]) {
       let node: bigint | undefined = head;
-      while (seen.size < MOST_ELEMENTS) {
+      while (bound.take()) {
         const at: bigint = node;
         node = unlessRefused(() => this.pointerAt(this.wrap(at + direction), space));
         if (node === head) return;

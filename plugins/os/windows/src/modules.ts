@@ -1,4 +1,5 @@
 /** What is loaded: drivers into the kernel, DLLs into processes. Both are lists of LDR_DATA_TABLE_ENTRY. */
+import { Bound } from '@visorkit/vmi';
 import type { AddressSpace, GuestModule, StructView } from '@visorkit/vmi';
 import { unlessRefused } from './find/image.js';
 import { MOST_ELEMENTS } from './kernel.js';
@@ -75,7 +76,8 @@ function* dlls32(
   const head = peb === undefined ? undefined : unlessRefused(() => u32(peb + PEB32_LDR) + LDR32_LOAD_ORDER);
   if (head === undefined) return;
   const seen = new Set([head]);
-  for (let at = unlessRefused(() => u32(head)); at !== undefined && !seen.has(at) && seen.size < MOST_ELEMENTS; ) {
+  const bound = new Bound(kernel.memory, `32-bit modules of the list at 0x${head.toString(16)}`, MOST_ELEMENTS);
+  for (let at = unlessRefused(() => u32(head)); at !== undefined && !seen.has(at) && bound.take(); ) {
     seen.add(at);
     const entry: bigint = at;
     const dll = unlessRefused(() => ({

@@ -1,4 +1,5 @@
 /** Objects of the kernel: what type one is of, and its name. Each has an OBJECT_HEADER before it, and optional parts before that. */
+import { Bound } from '@visorkit/vmi';
 import { unlessRefused } from './find/image.js';
 import { MOST_ELEMENTS } from './kernel.js';
 import type { KernelBase } from './kernel.js';
@@ -150,9 +151,10 @@ export class Objects {
   *entries(directory: bigint): Generator<bigint, void, undefined> {
     const { kernel } = this;
     const seen = new Set<bigint>();
+    const bound = new Bound(kernel.memory, `objects of the directory at 0x${directory.toString(16)}`, MOST_ELEMENTS);
     for (let bucket = 0; bucket < BUCKETS; bucket++) {
       let entry = unlessRefused(() => kernel.pointerAt(directory + BigInt(bucket * kernel.pointerSize)));
-      while (entry !== undefined && entry !== 0n && !seen.has(entry) && seen.size < MOST_ELEMENTS) {
+      while (entry !== undefined && entry !== 0n && !seen.has(entry) && bound.take()) {
         seen.add(entry);
         const at: bigint = entry;
         const object = unlessRefused(() => kernel.pointerAt(at + BigInt(kernel.pointerSize)));

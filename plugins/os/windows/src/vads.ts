@@ -1,4 +1,5 @@
 /** What a process has mapped: a tree of MMVADs, which changed its nodes and its root several times. */
+import { Bound } from '@visorkit/vmi';
 import type { StructView } from '@visorkit/vmi';
 import { unlessRefused } from './find/image.js';
 import { fileName } from './handles.js';
@@ -51,9 +52,11 @@ export function* mappings(
     return next !== undefined && kernel.isKernel(next) ? next : 0n;
   };
   const seen = new Set<bigint>();
+  const bound = new Bound(kernel.memory, 'areas of a process', MOST_ELEMENTS);
   const open: bigint[] = [];
-  for (let node = root ?? 0n; (node !== 0n || open.length > 0) && seen.size < MOST_ELEMENTS; ) {
+  for (let node = root ?? 0n; node !== 0n || open.length > 0; ) {
     if (node !== 0n && !seen.has(node)) {
+      if (!bound.take()) return;
       seen.add(node);
       open.push(node);
       node = child(node, tree.left);

@@ -10,12 +10,29 @@ struct boot_info {
   u64 image;      /* physical address of the program file, page-aligned */
   u64 image_size;
   u64 frames[4];  /* free RAM: start and end of two stretches, page-aligned, zeroed */
-  u64 random[2];  /* AT_RANDOM */
-  u64 uid, gid, euid, egid;
-  u64 exec_name;  /* kernel address of the program's name, NUL-terminated */
-  u64 pid;
+  u64 uid;        /* whom signals say that they are from */
+  u64 pid;        /* of the first process */
+  u64 processes;  /* so many may live at once, and so many threads */
+  u64 threads;
+  u64 plan;       /* physical address of the page with the plan of the program that is to be loaded next */
 };
 enum { BOOT_TRACE = 1 /* tell the host of the calls that the kernel serves itself */ };
+
+/* How a program is to be loaded: the host has read its headers and checked them (STATUS_EXEC, and at the start). */
+struct segment {
+  u64 start, file_end, end; /* of the program's addresses; from file_end on there are zeros */
+  u64 offset;               /* in the file, of the page of `start` */
+  u64 handle;               /* what the host calls the file; IMAGE_HANDLE: the file in RAM */
+  u64 prot;
+};
+#define MAX_SEGMENTS 64
+#define IMAGE_HANDLE 0xffffffffu
+struct plan {
+  u64 entry, brk, stack_prot;
+  u64 stack_bytes; /* what the host will write below STACK_TOP */
+  u64 count;
+  struct segment segments[MAX_SEGMENTS];
+};
 
 /* The registers of a thread in user mode, in the order in which they are pushed. */
 struct frame {
@@ -24,29 +41,43 @@ struct frame {
   u64 rip, cs, rflags, rsp, ss;
 };
 
-/* What a ring of the doorbell asks for. */
+/* What a ring of the doorbell asks for. `pid`, `tid` and `page_table` tell for whom. */
 enum {
   OP_SYSCALL = 1,     /* number, args; the host answers with status and result */
   OP_TRACE = 2,       /* the kernel served this call itself; result */
-  OP_FATAL = 3,       /* the program ends by a signal: signal, code, fault_address, trap, error, frame */
+  OP_FATAL = 3,       /* the first process ends by a signal: signal, code, fault_address, trap, error, frame */
   OP_PANIC = 4,       /* args[0]: address of a message */
-  OP_MAP_FILE = 5,    /* args: fd, prot, flags, offset; result: a handle, or an error */
+  OP_MAP_FILE = 5,    /* args: fd, prot, flags, offset; result: a handle, the same for the same file, or an error */
   OP_READ_PAGE = 6,   /* args: handle, offset, physical address; result: bytes read */
   OP_WRITE_PAGE = 7,  /* args: handle, offset, physical address, length */
   OP_UNMAP_FILE = 8,  /* args: handle */
-  OP_STARTED = 9,     /* the program is loaded: args: address of vmas, of vma_count, entry point */
+  OP_STARTED = 9,     /* the first program is loaded; args: entry point */
   OP_TICK = 10,       /* several threads want to run: the host is to wake the kernel from time to time */
+  OP_PAGES = 11,      /* args: handle, physical address of the tree of its pages in memory (objects.c) */
+  OP_STACK = 12,      /* the new program is mapped; args: features, XSAVE bytes; the host writes its stack; result: RSP */
+  OP_FORK = 13,       /* args: pid of the new process, clone's flags; result: 0 or an error */
+  OP_EXITING = 14,    /* the process is about to end: its memory is still there */
+  OP_EXIT = 15,       /* args: status as wait4 has it, whether it was the last of the first process */
+  OP_THREAD_GONE = 16, /* the thread has ended: what it waited for is forgotten */
+  OP_OVERRUN = 17,    /* the signal of a timer was taken; args: its number, further expiries that it stands for */
 };
 
 /* How a call came out. */
-enum { STATUS_DONE = 0, STATUS_NEED_PAGES = 1, STATUS_BLOCKED = 2 };
+enum { STATUS_DONE = 0, STATUS_NEED_PAGES = 1, STATUS_BLOCKED = 2, STATUS_EXEC = 3 /* the plan is there */, STATUS_NEED_SIGNAL = 4 /* one of the set need_address, into signal_info */ };
 
 /* flags of a ring */
 enum {
   RING_CONTINUED = 1,   /* the same call again: after pages were brought in, or after a wake-up */
   RING_INTERRUPTED = 2, /* a signal waits: the call is to end now, with what it has done or with EINTR */
   RING_FAULT = 4,       /* the pages that were asked for cannot be had: EFAULT */
+  RING_SIGNAL = 8,      /* signal_info holds the signal that was asked for; its number is 0 when there was none */
 };
+
+struct siginfo { s32 signal, error, code, pad; u64 value[14]; };
+
+/* A signal from the host. */
+struct host_signal { u32 pid, tid /* 0: the process; pid 0: the process group in tid */; s32 signal, code; u64 value[2]; };
+#define MAX_HOST_SIGNALS 64
 
 /* The doorbell page. */
 struct doorbell {
@@ -56,16 +87,27 @@ struct doorbell {
   s64 result;                            /* 0x40 */
   u64 need_address, need_length;         /* 0x48 */
   u32 need_write, flags;                 /* 0x58 */
-  u64 host_signals;                      /* 0x60: bit n-1: signal n, set by the host at any time */
+  u32 woken;                             /* 0x60: the host: something happened that calls may wait for */
+  u32 pid;                               /* 0x64: the calling thread's process */
   u32 tid, runnable;                     /* 0x68: the calling thread; threads that want to run (more than one: the host ticks) */
   u64 fault_address;                     /* 0x70 */
   s32 signal, code;                      /* 0x78 */
   u32 trap, error;                       /* 0x80 */
-  u32 from_fault, threads;               /* 0x88 */
+  u32 from_fault, threads;               /* 0x88: threads of the calling process */
   u64 fs_base, gs_base;                  /* 0x90 */
   u64 frames_free;                       /* 0xa0 */
-  u64 reserved[11];
+  u64 page_table;                        /* 0xa8: of the calling process */
+  u64 mappings;                          /* 0xb0: how many it has */
+  u64 pending;                           /* 0xb8: signals that wait for the calling thread */
+  u32 parent, group;                     /* 0xc0: the process's parent and process group */
+  u32 session, processes;                /* 0xc8: its session; processes that live */
+  u64 mappings_at;                       /* 0xd0: where they lie */
+  u64 reserved[5];
   struct frame frame;                    /* 0x100 */
+  u8 pad[0x200 - 0x100 - sizeof(struct frame)];
+  struct siginfo signal_info;            /* 0x200 */
+  u32 host_signal_count, pad2[3];        /* 0x280 */
+  struct host_signal host_signals[MAX_HOST_SIGNALS]; /* 0x290 */
 };
 
 /* The interrupt with which the host wakes the kernel. */

@@ -1,7 +1,7 @@
 /*
  * Bootstrap, system-call and exception entries, returns to user mode.
  *
- * The kernel has one stack. What is left of a thread that does not run is in its struct thread: user registers are pushed
+ * The kernel has one stack, for all threads. What is left of a thread that does not run is in its struct thread: user registers are pushed
  * right into its frame, which ends at current_frame_end; TSS.RSP0 points there too.
  */
 #define MSR_EFER 0xc0000080
@@ -13,7 +13,7 @@
     .section .boot, "ax"
     .code32
     .globl bootstrap
-/* Protected mode, paging off. EBX: boot_info; ESP: argc, argv, NULL, envp, NULL. Turns paging and long mode on. */
+/* Protected mode, paging off. EBX: boot_info. Turns paging and long mode on. */
 bootstrap:
     cli
     cld
@@ -31,20 +31,18 @@ bootstrap:
     ljmp $BOOT_CODE64, $1f
     .code64
 1:  mov %ebx, %edi
-    mov %esp, %esi
     movabs $start64, %rax
     jmp *%rax
 
     .text
     .code64
-/* RDI: boot_info, RSI: arguments, both physical. */
+/* RDI: boot_info, physical. */
     .globl start64
 start64:
     lea kernel_stack_top(%rip), %rsp
     xor %ebp, %ebp
     movabs $0xffff888000000000, %rax
     add %rax, %rdi
-    add %rax, %rsi
     call kernel_main
 1:  hlt
     jmp 1b
@@ -128,6 +126,14 @@ wait_for_interrupt:
     hlt
     cli
     ret
+
+/* From wherever: what was under way is forgotten. */
+    .globl reschedule
+reschedule:
+    lea kernel_stack_top(%rip), %rsp
+    xor %ebp, %ebp
+    mov $1, %edi
+    call schedule
 
     .globl ring_vmcall
 ring_vmcall:

@@ -72,25 +72,24 @@ void set_kernel_stack(struct thread *thread) {
   current_frame_end = &thread->frame + 1;
 }
 
-void kernel_main(struct boot_info *info, u64 *arguments) {
+void kernel_main(struct boot_info *info) {
   boot = info;
   bell = direct(info->doorbell);
   descriptors_init();
   features_init();
   memory_init();
-  threads_init();
-  struct program program = load_program();
-  current->frame.rsp = build_stack(&program, arguments);
-  current->frame.rip = program.entry;
-  current->frame.cs = USER_CS;
-  current->frame.ss = USER_DS;
-  current->frame.rflags = 0x202;
-  host_call(OP_STARTED, (u64)vmas - KERNEL_BASE, (u64)&vma_count - KERNEL_BASE, program.entry, (u64)&brk_end - KERNEL_BASE);
+  processes_init();
+  bell->pid = first_process->pid;
+  if (load_program(&current->frame)) out_of_memory();
+  host_call(OP_STARTED, current->frame.rip, 0, 0, 0);
   enter_user(&current->frame);
 }
 
 s64 ring(u32 operation) {
   bell->operation = operation;
+  bell->page_table = space ? space->root : boot->page_table;
+  bell->mappings = space ? vma_count : 0;
+  bell->mappings_at = space ? (u64)vmas : 0;
   if (boot->port) __asm__ volatile("outl %0, %w1" : : "a"(operation), "d"((u16)boot->port) : "memory");
   else ring_vmcall();
   return bell->result;
@@ -108,28 +107,25 @@ s64 host_call(u32 operation, u64 a, u64 b, u64 c, u64 d) {
   return ring(operation);
 }
 
-static void tell_registers(void) {
+/* The first process ends by a signal, and the machine with it. `current` may be none when RAM is used up. */
+void fatal(int signal, s32 code, u64 address, int from_fault) {
+  bell->pid = first_process->pid;
+  ring(OP_EXITING);
+  each_process(process) if (process != first_process && process->state == PROCESS_ALIVE) process_end(process, 9);
+  space_use(first_process->space);
+  vma_write_back_all();
+  if (!current) current = thread_of_process(first_process);
   bell->tid = current->tid;
+  bell->pid = first_process->pid;
   bell->frame = current->frame;
   bell->fs_base = rdmsr(0xc0000100);
   bell->gs_base = rdmsr(0xc0000101);
-}
-
-/* The program ends by a signal. */
-void fatal(int signal, s32 code, u64 address, int from_fault) {
-  write_back_all();
-  tell_registers();
   bell->signal = signal;
   bell->code = code;
   bell->fault_address = address;
   bell->from_fault = from_fault;
   ring(OP_FATAL);
   for (;;) __asm__ volatile("cli\n\thlt");
-}
-
-/* RAM is used up: the program is killed, as Linux would do it. */
-void out_of_memory(void) {
-  fatal(9, 0, 0, 2);
 }
 
 void panic(const char *message) {

@@ -1,12 +1,6 @@
-/* The program's mappings: a sorted table, and the system calls that change it. Pages come with faults (memory.c). */
+/* The mappings of the space in use: a sorted table, and the system calls that change it. Pages come with faults (faults.c). */
 #include "kernel.h"
 #include "memory.h"
-
-#define MAX_VMAS 8192
-
-struct vma vmas[MAX_VMAS];
-u64 vma_count;
-u64 brk_start, brk_end;
 
 enum {
   MAP_SHARED = 1, MAP_PRIVATE = 2, MAP_SHARED_VALIDATE = 3, MAP_TYPE = 15, MAP_FIXED = 0x10, MAP_ANONYMOUS = 0x20, MAP_NORESERVE = 0x4000,
@@ -31,36 +25,52 @@ struct vma *vma_find(u64 address) {
   return index < vma_count && vmas[index].start <= address ? &vmas[index] : 0;
 }
 
-static void move_vmas(u64 to, u64 from, u64 count) {
-  if (to < from) for (u64 i = 0; i < count; i++) vmas[to + i] = vmas[from + i];
-  else for (u64 i = count; i-- > 0;) vmas[to + i] = vmas[from + i];
+/* Makes room at an index, or takes a place out: the shorter side moves. Callers have asked for room (vma_room). */
+static void open_gap(u64 index) {
+  if (index < vma_count / 2) {
+    space->first--;
+    for (u64 i = 0; i < index; i++) vmas[i] = vmas[i + 1];
+  } else for (u64 i = vma_count; i > index; i--) vmas[i] = vmas[i - 1];
+  vma_count++;
+}
+
+static void close_gap(u64 index, u64 count) {
+  if (index < (vma_count - count) / 2) {
+    for (u64 i = index; i-- > 0;) vmas[i + count] = vmas[i];
+    space->first += count;
+  } else for (u64 i = index; i + count < vma_count; i++) vmas[i] = vmas[i + count];
+  vma_count -= count;
 }
 
 static int mergeable(const struct vma *low, const struct vma *high) {
-  return low->end == high->start && low->prot == high->prot && low->kind == high->kind && low->flags == high->flags && low->handle == high->handle
+  return low->end == high->start && low->prot == high->prot && low->kind == high->kind && low->flags == high->flags && low->handle == high->handle && (low->kind == VMA_ANONYMOUS || low->object == high->object)
     && (low->kind == VMA_ANONYMOUS || low->offset + (low->end - low->start) == high->offset);
+}
+
+/* A mapping that is gone, or part of another now, needs its object no more. */
+static void leave(const struct vma *vma) {
+  if (vma->kind != VMA_ANONYMOUS) object_leave(vma->object);
 }
 
 /* Joins mapping `index` with its neighbours where they continue each other. */
 static void merge(u64 index) {
   if (index + 1 < vma_count && mergeable(&vmas[index], &vmas[index + 1])) {
     vmas[index].end = vmas[index + 1].end;
-    move_vmas(index + 1, index + 2, vma_count - index - 2);
-    vma_count--;
+    leave(&vmas[index + 1]);
+    close_gap(index + 1, 1);
   }
   if (index > 0 && mergeable(&vmas[index - 1], &vmas[index])) {
     vmas[index - 1].end = vmas[index].end;
-    move_vmas(index, index + 1, vma_count - index - 1);
-    vma_count--;
+    leave(&vmas[index]);
+    close_gap(index, 1);
   }
 }
 
 int vma_insert(struct vma vma) {
-  if (vma_count >= MAX_VMAS) return -ENOMEM;
+  if (!vma_room(1)) return -ENOMEM;
   u64 index = first_above(vma.start);
-  move_vmas(index + 1, index, vma_count - index);
+  open_gap(index);
   vmas[index] = vma;
-  vma_count++;
   merge(index);
   return 0;
 }
@@ -69,9 +79,11 @@ int vma_insert(struct vma vma) {
 static void split_at(u64 address) {
   struct vma *vma = vma_find(address);
   if (!vma || vma->start == address) return;
+  struct vma whole = *vma;
   u64 index = vma - vmas;
-  move_vmas(index + 1, index, vma_count - index);
-  vma_count++;
+  open_gap(index);
+  vmas[index] = vmas[index + 1] = whole;
+  if (vmas[index].kind != VMA_ANONYMOUS) object_share(vmas[index].object);
   vmas[index].end = address;
   vmas[index + 1].offset += address - vmas[index + 1].start;
   vmas[index + 1].start = address;
@@ -82,42 +94,55 @@ static int is_free(u64 start, u64 end) {
   return index == vma_count || vmas[index].start >= end;
 }
 
-/* The highest free place below the mapping area's top; 0: none. */
+/* The highest free place below the mapping area's top; 0: none. What was too small a hole the last time is not looked at again. */
 static u64 find_place(u64 length) {
-  u64 top = MMAP_TOP;
-  for (u64 index = first_above(MMAP_TOP - 1); ; ) {
+  u64 from = length > space->largest_hole ? space->search_from : MMAP_TOP, top = from, skipped = from == MMAP_TOP ? 0 : space->largest_hole;
+  for (u64 index = first_above(from - 1); ; ) {
     u64 bottom = index > 0 ? vmas[index - 1].end : MMAP_LOWEST;
     if (index < vma_count && vmas[index].start < top) top = vmas[index].start;
-    if (bottom <= top && top - bottom >= length) return top - length;
+    if (bottom <= top && top - bottom >= length) {
+      space->search_from = top - length;
+      space->largest_hole = skipped;
+      return top - length;
+    }
+    if (bottom < top) skipped = max(skipped, top - bottom);
     if (index == 0) return 0;
     index--;
   }
 }
 
+/* A hole comes to be: it is to be found. */
+static void forget_search(u64 end) {
+  u64 index = first_above(end);
+  u64 top = index < vma_count ? vmas[index].start : USER_END; /* it may join the one above */
+  if (end > space->search_from) space->search_from = min(max(top, end), MMAP_TOP);
+}
+
 static int page_aligned(u64 value) { return (value & ~PAGE_MASK) == 0; }
 static int in_user_space(u64 start, u64 length) { return start < USER_END && length <= USER_END - start; }
 
-/* Writes what was changed in a shared mapping of a file back to it. */
+/* What the pages of a shared mapping say of being written, for its object to know. */
+static void note_written(const struct vma *vma, u64 *entry, u64 at) {
+  if (!(vma->flags & VMA_SHARED) || !(*entry & PTE_DIRTY)) return;
+  object_dirty(vma->object, vma->offset + (at - vma->start));
+  *entry &= ~PTE_DIRTY;
+}
+
 static void write_back(const struct vma *vma, u64 start, u64 end) {
   if (vma->kind != VMA_FILE || !(vma->flags & VMA_SHARED)) return;
-  for (u64 at = start, *entry; (entry = next_pte(&at, end)); at += PAGE) {
-    if (!(*entry & PTE_DIRTY)) continue;
-    host_call(OP_WRITE_PAGE, vma->handle, vma->offset + (at - vma->start), *entry & PTE_FRAME, PAGE);
-    *entry &= ~PTE_DIRTY;
-    flush_page(at);
-  }
+  for (u64 at = start, *entry; (entry = next_pte(space->root, &at, end)); at += PAGE) note_written(vma, entry, at);
+  flush_all();
+  object_write_back(vma->object, vma->offset + (start - vma->start), vma->offset + (end - vma->start));
 }
 
-void write_back_all(void) {
-  for (u64 i = 0; i < vma_count; i++) write_back(&vmas[i], vmas[i].start, vmas[i].end);
-}
-
-/* Gives the pages of a range back; later accesses fault anew. */
-static void drop_pages(u64 start, u64 end) {
+/* Gives the pages of a range of a mapping back; later accesses fault anew. */
+static void drop_pages(const struct vma *vma, u64 start, u64 end) {
   int dropped = 0;
-  for (u64 at = start, *entry; (entry = next_pte(&at, end)); at += PAGE) {
-    if (!(*entry & PTE_BORROWED)) frame_free(direct(*entry & PTE_FRAME));
+  for (u64 at = start, *entry; (entry = next_pte(space->root, &at, end)); at += PAGE) {
+    note_written(vma, entry, at);
+    frame_free(*entry & PTE_FRAME);
     *entry = 0;
+    space->pages--;
     if (++dropped <= 16) flush_page(at);
   }
   if (dropped > 16) flush_all();
@@ -128,21 +153,28 @@ static void unmap(u64 start, u64 end) {
   split_at(end);
   u64 first = first_above(start), last = first;
   for (; last < vma_count && vmas[last].start < end; last++) {
-    write_back(&vmas[last], vmas[last].start, vmas[last].end);
-    drop_pages(vmas[last].start, vmas[last].end);
-    if (vmas[last].kind != VMA_FILE) continue;
-    int others = 0;
-    for (u64 i = 0; i < vma_count; i++) others |= i != last && vmas[i].kind == VMA_FILE && vmas[i].handle == vmas[last].handle;
-    if (!others) host_call(OP_UNMAP_FILE, vmas[last].handle, 0, 0, 0);
-    vmas[last].kind = VMA_ANONYMOUS; /* so that it does not count for the next one */
+    drop_pages(&vmas[last], vmas[last].start, vmas[last].end);
+    leave(&vmas[last]);
   }
-  move_vmas(first, last, vma_count - last);
-  vma_count -= last - first;
+  close_gap(first, last - first);
+  forget_search(end);
+}
+
+void vma_write_back_all(void) {
+  for (u64 i = 0; i < vma_count; i++) write_back(&vmas[i], vmas[i].start, vmas[i].end);
+}
+
+void vma_unmap_all(void) { unmap(0, USER_END); }
+
+int vma_map(struct vma vma) {
+  if (!vma_room(3)) return -ENOMEM;
+  unmap(vma.start, vma.end);
+  return vma_insert(vma);
 }
 
 s64 sys_munmap(u64 address, u64 length) {
   if (!page_aligned(address) || length == 0 || !in_user_space(address, length)) return -EINVAL;
-  if (vma_count + 2 > MAX_VMAS) return -ENOMEM;
+  if (!vma_room(2)) return -ENOMEM;
   unmap(address, address + page_up(length));
   return 0;
 }
@@ -158,7 +190,7 @@ s64 sys_mmap(u64 address, u64 length, u64 prot, u64 flags, u64 fd, u64 offset) {
   length = page_up(length);
   if (length == 0 || length > USER_END) return -ENOMEM;
   if (offset + length < offset) return -EOVERFLOW;
-  if (vma_count + 3 > MAX_VMAS) return -ENOMEM;
+  if (!vma_room(3)) return -ENOMEM;
   int anonymous = (flags & MAP_ANONYMOUS) != 0, fixed = (flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)) != 0;
   if (anonymous && too_much(length, prot, flags)) return -ENOMEM;
   if (fixed) {
@@ -173,11 +205,18 @@ s64 sys_mmap(u64 address, u64 length, u64 prot, u64 flags, u64 fd, u64 offset) {
   }
   struct vma vma = { .start = address, .end = address + length, .prot = prot & 7, .flags = type != MAP_PRIVATE ? VMA_SHARED : 0 };
   if (!anonymous) {
+    bell->pid = current->process->pid;
     s64 handle = host_call(OP_MAP_FILE, fd, prot, flags, offset);
     if (handle < 0) return handle;
     vma.kind = VMA_FILE;
-    vma.handle = handle;
+    vma.handle = handle & 0xffffffff;
+    if (handle >> 32 && vma.flags & VMA_SHARED) vma.flags |= VMA_READ_ONLY;
     vma.offset = offset;
+  } else if (vma.flags & VMA_SHARED) vma.kind = VMA_SHARED_MEMORY;
+  if (vma.kind != VMA_ANONYMOUS) {
+    int object = object_of(vma.kind, vma.handle);
+    if (object < 0) return object;
+    vma.object = object;
   }
   if (fixed) unmap(address, address + length);
   vma_insert(vma);
@@ -190,8 +229,9 @@ s64 sys_mprotect(u64 address, u64 length, u64 prot) {
   length = page_up(length);
   if (length == 0) return 0;
   if (!in_user_space(address, length)) return -ENOMEM;
-  if (vma_count + 2 > MAX_VMAS) return -ENOMEM;
+  if (!vma_room(2)) return -ENOMEM;
   u64 end = address + length, reached = address;
+  for (u64 i = first_above(address); i < vma_count && vmas[i].start < end; i++) if (prot & PROT_WRITE && vmas[i].flags & VMA_READ_ONLY) return -EACCES;
   split_at(address);
   split_at(end);
   prot &= 7;
@@ -200,9 +240,9 @@ s64 sys_mprotect(u64 address, u64 length, u64 prot) {
     reached = vmas[i].end;
   }
   int changed = 0;
-  for (u64 at = address, *entry; (entry = next_pte(&at, reached)); at += PAGE, changed++) {
-    u64 allowed = *entry & PTE_BORROWED ? prot & ~PROT_WRITE : prot;
-    *entry = (*entry & (PTE_FRAME | PTE_BORROWED | PTE_DIRTY)) | pte_flags(allowed | (prot && !allowed ? PROT_READ : 0));
+  for (u64 at = address, *entry; (entry = next_pte(space->root, &at, reached)); at += PAGE, changed++) {
+    u64 allowed = *entry & PTE_COW ? prot & ~PROT_WRITE : prot;
+    *entry = (*entry & (PTE_FRAME | PTE_COW | PTE_DIRTY)) | pte_flags(allowed | (prot && !allowed ? PROT_READ : 0));
     if (changed < 16) flush_page(at);
   }
   if (changed >= 16) flush_all();
@@ -216,23 +256,23 @@ s64 sys_mprotect(u64 address, u64 length, u64 prot) {
 }
 
 s64 sys_brk(u64 address) {
-  if (address < brk_start || address > brk_start + (1ul << 46)) return brk_end;
-  u64 old = page_up(brk_end), new = page_up(address);
+  if (address < space->brk_start || address > space->brk_start + (1ul << 46)) return space->brk_end;
+  u64 old = page_up(space->brk_end), new = page_up(address);
   if (new > old) {
-    if (new >= USER_END || !is_free(old, new) || (new - brk_start) / PAGE > frames_total || vma_count + 1 > MAX_VMAS) return brk_end;
+    if (new >= USER_END || !is_free(old, new) || (new - space->brk_start) / PAGE > frames_total || !vma_room(1)) return space->brk_end;
     vma_insert((struct vma){ .start = old, .end = new, .prot = PROT_READ | PROT_WRITE, .flags = VMA_HEAP });
   } else if (new < old) {
-    if (vma_count + 2 > MAX_VMAS) return brk_end;
+    if (!vma_room(2)) return space->brk_end;
     unmap(new, old);
   }
-  brk_end = address;
-  return brk_end;
+  space->brk_end = address;
+  return space->brk_end;
 }
 
 /* Moves the pages of a range to another place, where nothing is. */
 static int move_pages(u64 from, u64 to, u64 length) {
-  for (u64 at = from, *entry; (entry = next_pte(&at, from + length)); at += PAGE) {
-    u64 *target = pte_of(to + (at - from), 1);
+  for (u64 at = from, *entry; (entry = next_pte(space->root, &at, from + length)); at += PAGE) {
+    u64 *target = pte_of(space->root, to + (at - from), 1);
     if (!target) return -ENOMEM;
     *target = *entry;
     *entry = 0;
@@ -246,7 +286,7 @@ s64 sys_mremap(u64 old, u64 old_size, u64 new_size, u64 flags, u64 to) {
   old_size = page_up(old_size);
   new_size = page_up(new_size);
   if (new_size == 0 || old_size == 0) return -EINVAL;
-  if (vma_count + 4 > MAX_VMAS) return -ENOMEM;
+  if (!vma_room(4)) return -ENOMEM;
   struct vma *vma = vma_find(old);
   if (!vma || !in_user_space(old, old_size)) return -EFAULT;
   if (flags & MREMAP_FIXED) {
@@ -279,10 +319,9 @@ s64 sys_mremap(u64 old, u64 old_size, u64 new_size, u64 flags, u64 to) {
   struct vma moved = *vma;
   moved.start = to;
   moved.end = to + new_size;
-  if (move_pages(old, to, old_size)) out_of_memory();
+  while (move_pages(old, to, old_size)) out_of_memory();
   u64 index = vma - vmas;
-  move_vmas(index, index + 1, vma_count - index - 1);
-  vma_count--;
+  close_gap(index, 1);
   vma_insert(moved);
   return to;
 }
@@ -299,9 +338,7 @@ s64 sys_madvise(u64 address, u64 length, u64 advice) {
     if (from > reached) result = -ENOMEM;
     reached = to;
     if (advice == MADV_FREE && vmas[i].kind != VMA_ANONYMOUS) return -EINVAL;
-    if (vmas[i].flags & VMA_SHARED && vmas[i].kind == VMA_ANONYMOUS) continue; /* others may see these pages: they stay */
-    write_back(&vmas[i], from, to);
-    drop_pages(from, to);
+    drop_pages(&vmas[i], from, to); /* those of a shared mapping stay with its object */
   }
   return reached < end ? -ENOMEM : result;
 }
@@ -324,7 +361,7 @@ s64 sys_mincore(u64 address, u64 length, u64 vector) {
   u64 end = address + page_up(length);
   for (u64 at = address; at < end; at += PAGE) if (!vma_find(at)) return -ENOMEM;
   for (u64 at = address; at < end; at += PAGE) {
-    u64 *entry = pte_of(at, 0);
+    u64 *entry = pte_of(space->root, at, 0);
     u8 resident = entry && *entry;
     if (copy_to_user(vector + (at - address) / PAGE, &resident, 1)) return -EFAULT;
   }

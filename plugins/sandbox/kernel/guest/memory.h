@@ -1,19 +1,22 @@
-/* What memory.c and mappings.c share. */
+/* What the files about memory share. */
 #pragma once
 
 #define PTE_PRESENT 1ul
 #define PTE_WRITE 2ul
 #define PTE_USER 4ul
 #define PTE_DIRTY 0x40ul
-#define PTE_BORROWED 0x200ul /* the frame is the program file's, not ours to free or to write */
+#define PTE_COW 0x200ul /* of a private mapping: others use the frame too, a write needs a copy */
 #define PTE_NX (1ul << 63)
 #define PTE_FRAME 0x000ffffffffff000ul
 
-extern u64 frames_total, frames_used;
+extern u64 frames_total;
 
-u64 *pte_of(u64 address, int make);
-u64 *next_pte(u64 *address, u64 end);
+u64 *pte_of(u64 root, u64 address, int make);
+u64 *next_pte(u64 root, u64 *address, u64 end);
+/* Gives back what an entry leads to: a frame at level 0, above it a table with all that it leads to. */
+void free_tables(u64 entry, int level);
 u64 pte_flags(u32 prot);
+int vma_room(u64 more); /* whether the table of mappings has room for so many more */
 
 static inline void flush_page(u64 address) { __asm__ volatile("invlpg (%0)" : : "r"(address) : "memory"); }
 static inline void flush_all(void) {

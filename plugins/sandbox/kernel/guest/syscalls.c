@@ -1,28 +1,46 @@
 /* System calls and exceptions of user mode: what the kernel serves itself, and the way to the host for the rest. */
 #include "kernel.h"
 
+static void tell(struct thread *thread) {
+  struct frame *frame = &thread->frame;
+  struct process *process = thread->process;
+  bell->number = frame->orig_rax;
+  bell->args[0] = frame->rdi;
+  bell->args[1] = frame->rsi;
+  bell->args[2] = frame->rdx;
+  bell->args[3] = frame->r10;
+  bell->args[4] = frame->r8;
+  bell->args[5] = frame->r9;
+  bell->tid = thread->tid;
+  bell->pid = process->pid;
+  bell->parent = process->parent ? process->parent->pid : 1;
+  bell->group = process->group;
+  bell->session = process->session;
+  bell->pending = thread->pending.set | process->pending.set;
+}
+
 /* Takes what the host answered. 1: the call is done. */
 int host_syscall(struct thread *thread, u32 flags) {
   struct frame *frame = &thread->frame;
   for (;;) {
-    bell->number = frame->orig_rax;
-    bell->args[0] = frame->rdi;
-    bell->args[1] = frame->rsi;
-    bell->args[2] = frame->rdx;
-    bell->args[3] = frame->r10;
-    bell->args[4] = frame->r8;
-    bell->args[5] = frame->r9;
-    bell->tid = thread->tid;
+    tell(thread);
     bell->flags = flags;
     ring(OP_SYSCALL);
+    flags |= RING_CONTINUED;
     switch (bell->status) {
       case STATUS_DONE:
         frame->rax = bell->result;
         return 1;
       case STATUS_BLOCKED:
         return 0;
+      case STATUS_EXEC:
+        process_exec();
+      case STATUS_NEED_SIGNAL:
+        bell->signal_info.signal = 0;
+        signal_take(thread, bell->need_address, &bell->signal_info);
+        flags |= RING_SIGNAL;
+        break;
       default:
-        flags |= RING_CONTINUED;
         if (fault_in(bell->need_address, bell->need_length, bell->need_write)) flags |= RING_FAULT;
     }
   }
@@ -57,10 +75,20 @@ static s64 serve(struct frame *f, int *known, int *blocked) {
       return 0;
     case NR_sigaltstack: return sys_sigaltstack(f->rdi, f->rsi);
     case NR_kill: return sys_kill((s32)f->rdi, (s32)f->rsi);
-    case NR_tkill: return sys_tgkill((s32)boot->pid, (s32)f->rdi, (s32)f->rsi);
-    case NR_tgkill: return sys_tgkill((s32)f->rdi, (s32)f->rsi, (s32)f->rdx);
+    case NR_tkill: return sys_tgkill(0, (s32)f->rdi, (s32)f->rsi);
+    case NR_tgkill: return (s32)f->rdi > 0 ? sys_tgkill((s32)f->rdi, (s32)f->rsi, (s32)f->rdx) : -EINVAL;
+    case NR_rt_sigqueueinfo: return sys_sigqueue((s32)f->rdi, 0, (s32)f->rsi, f->rdx);
+    case NR_rt_tgsigqueueinfo: return (s32)f->rdi > 0 && (s32)f->rsi > 0 ? sys_sigqueue((s32)f->rdi, (s32)f->rsi, (s32)f->rdx, f->r10) : -EINVAL;
     case NR_sched_yield: return 0;
-    case NR_getpid: return boot->pid;
+    case NR_getpid: return current->process->pid;
+    case NR_getppid: return current->process->parent ? current->process->parent->pid : 1;
+    case NR_setpgid: return sys_setpgid((u32)f->rdi, (u32)f->rsi);
+    case NR_getpgrp: return current->process->group;
+    case NR_getpgid: return sys_getpgid((u32)f->rdi, 0);
+    case NR_getsid: return sys_getpgid((u32)f->rdi, 1);
+    case NR_setsid: return sys_setsid();
+    case NR_wait4: return sys_wait4((s32)f->rdi, f->rsi, f->rdx, f->r10, blocked);
+    case NR_waitid: return sys_waitid(f->rdi, (u32)f->rsi, f->rdx, f->r10, f->r8, blocked);
     case NR_gettid: return current->tid;
     case NR_set_tid_address:
       current->clear_tid = f->rdi;
@@ -69,7 +97,9 @@ static s64 serve(struct frame *f, int *known, int *blocked) {
       if (f->rsi != 24) return -EINVAL;
       current->robust_list = f->rdi;
       return 0;
-    case NR_clone: return sys_clone(f->rdi, f->rsi, f->rdx, f->r10, f->r8, known);
+    case NR_clone: return sys_clone(f->rdi, f->rsi, f->rdx, f->r10, f->r8, blocked);
+    case NR_fork: return sys_clone(17 /* SIGCHLD */, 0, 0, 0, 0, blocked);
+    case NR_vfork: return sys_clone(0x4100 | 17 /* CLONE_VFORK, CLONE_VM */, 0, 0, 0, 0, blocked);
     case NR_futex: return sys_futex(f->rdi, f->rsi, f->rdx, f->r10, f->r8, f->r9, blocked);
     case NR_arch_prctl: return sys_arch_prctl(f->rdi, f->rsi);
     default:
@@ -78,16 +108,23 @@ static s64 serve(struct frame *f, int *known, int *blocked) {
   }
 }
 
+/* Calls that wait with other signals blocked than usual: ppoll, pselect6, epoll_pwait, epoll_pwait2. */
+static void mask_while_waiting(struct frame *f) {
+  u64 mask, given[2] = { 0, 0 };
+  if (f->orig_rax == 271) { given[0] = f->r10; given[1] = f->r8; }
+  else if (f->orig_rax == 281 || f->orig_rax == 441) { given[0] = f->r8; given[1] = f->r9; }
+  else if (f->orig_rax != 270 || !f->r9 || copy_from_user(given, f->r9, 16)) return;
+  if (!given[0] || given[1] != 8 || copy_from_user(&mask, given[0], 8)) return;
+  current->saved_blocked = current->blocked;
+  current->restore_blocked = 1;
+  current->blocked = mask & ~(1ul << 8 | 1ul << 18); /* SIGKILL, SIGSTOP */
+}
+
+#define NO_RESULT (-512)
+
 static void trace(struct thread *thread, s64 result) {
-  struct frame *f = &thread->frame;
-  bell->number = f->orig_rax;
-  bell->args[0] = f->rdi;
-  bell->args[1] = f->rsi;
-  bell->args[2] = f->rdx;
-  bell->args[3] = f->r10;
-  bell->args[4] = f->r8;
-  bell->args[5] = f->r9;
-  bell->tid = thread->tid;
+  if (!(boot->flags & BOOT_TRACE)) return;
+  tell(thread);
   bell->result = result;
   ring(OP_TRACE);
 }
@@ -99,34 +136,38 @@ void system_call(struct frame *frame) {
   frame->rax = -ENOSYS;
   if (number == NR_rt_sigreturn) {
     sys_rt_sigreturn();
-    if (boot->flags & BOOT_TRACE) {
-      u64 now = frame->orig_rax;
-      frame->orig_rax = number;
-      trace(current, frame->rax);
-      frame->orig_rax = now;
-    }
+    u64 now = frame->orig_rax;
+    frame->orig_rax = number;
+    trace(current, frame->rax);
+    frame->orig_rax = now;
     current->in_syscall = 0;
     signals_deliver();
     enter_user(frame);
   }
   if (number == NR_exit) {
-    if (boot->flags & BOOT_TRACE) trace(current, 0);
+    trace(current, 0);
     thread_exit(frame->rdi);
   }
-  if (number == NR_exit_group) write_back_all();
+  if (number == NR_exit_group) {
+    trace(current, NO_RESULT);
+    futex_leave(current);
+    process_end(current->process, (frame->rdi & 0xff) << 8);
+    schedule(1);
+  }
   s64 result = serve(frame, &known, &blocked);
   if (!known) {
+    mask_while_waiting(frame);
     if (!host_syscall(current, 0)) {
       current->state = THREAD_HOST;
       blocked = 1;
     }
-    if (bell->host_signals) signals_from_host();
+    if (bell->host_signal_count) signals_from_host();
   } else if (!blocked) {
     frame->rax = result;
-    if (boot->flags & BOOT_TRACE) trace(current, result);
-  } else if (boot->flags & BOOT_TRACE) trace(current, -512); /* no result yet */
+    trace(current, result);
+  } else trace(current, current->state == THREAD_VFORK ? result : NO_RESULT);
   if (blocked || number == NR_sched_yield) schedule(1);
-  if (signal_waits(current)) {
+  if (signal_waits(current) || current->restore_blocked) {
     signals_deliver();
     current->in_syscall = 0;
     enter_user(frame);
@@ -135,11 +176,19 @@ void system_call(struct frame *frame) {
   enter_user_sysret(frame);
 }
 
+/* INT1 sets nothing in DR6, a single step does (SDM 3B, 18.2.3). */
+static s32 debug_code(void) {
+  u64 status;
+  __asm__ volatile("mov %%dr6, %0" : "=r"(status));
+  __asm__ volatile("mov %0, %%dr6" : : "r"(0xffff0ff0ul));
+  return status & 1 << 14 ? 2 /* TRAP_TRACE */ : 1 /* TRAP_BRKPT */;
+}
+
 /* Linux's signal and si_code of each exception (arch/x86/kernel/traps.c does the same). */
 static void exception_signal(u32 vector, struct frame *frame) {
   switch (vector) {
     case 0: return signal_fault(8, 1 /* FPE_INTDIV */, frame->rip);
-    case 1: return signal_fault(5, 2 /* TRAP_TRACE */, frame->rip);
+    case 1: return signal_fault(5, debug_code(), frame->rip);
     case 3: return signal_fault(5, 0x80 /* SI_KERNEL */, 0);
     case 6: return signal_fault(4, 2 /* ILL_ILLOPN */, frame->rip);
     case 16: return signal_fault(8, 3 /* FPE_FLTDIV */, frame->rip);
@@ -172,14 +221,18 @@ void user_exception(u64 vector, struct frame *frame) {
     }
     int outcome = address < USER_END ? fault(address, error >> 1 & 1, error >> 4 & 1) : FAULT_MAPERR;
     if (outcome == FAULT_OK) enter_user(frame);
-    if (outcome == FAULT_OOM) out_of_memory();
+    if (outcome == FAULT_OOM) {
+      out_of_memory();
+      enter_user(frame); /* once more */
+    }
     bell->trap = 14;
     bell->error = (u32)error;
     signal_fault(outcome == FAULT_BUS ? 7 : 11, outcome == FAULT_BUS ? 2 /* BUS_ADRERR */ : outcome, address);
   } else if (vector == WAKE_VECTOR) {
-    if (bell->host_signals) signals_from_host();
+    if (bell->host_signal_count) signals_from_host();
     schedule(1);
   } else {
+    if (vector == 13 && emulate_umip(frame)) enter_user(frame);
     bell->trap = (u32)vector;
     bell->error = (u32)frame->orig_rax;
     exception_signal((u32)vector, frame);

@@ -1,4 +1,4 @@
-/** A small guest kernel that runs one static Linux program and passes its system calls to the host. */
+/** A small guest kernel that runs a Linux program and its processes and passes their system calls to the host. */
 export type { Ending, Killed } from './ending.js';
 export type { ProgramStart } from './loader.js';
 export type { Mapping } from './mappings.js';

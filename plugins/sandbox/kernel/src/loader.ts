@@ -1,18 +1,17 @@
 /**
  * Puts the guest kernel and the program into memory and sets the first state: protected mode without paging at address 0, with EBX at
- * the boot information and ESP at argc, argv and envp.
+ * the boot information.
  *
- * Physical memory: the kernel from 0 up, then the doorbell page, boot information, page tables, the arguments, the program
- * file, and free frames.
+ * Physical memory: the kernel from 0 up, then the doorbell page, boot information, the plan of the program, page tables, the program file,
+ * and free frames.
  */
 import { readFileSync } from 'node:fs';
 import { fail } from '@visorkit/core';
 import type { GuestMemory, InitialState } from '@visorkit/core';
 import { elfLoadChunks, parseElf } from '@visorkit/formats';
-import type { ElfFile } from '@visorkit/formats';
 import type { BootContext, BootLoader } from '@visorkit/machine';
 import { BOOT_TRACE, BootInfo, DIRECT_MAP, KERNEL_BASE } from './abi.js';
-import { checkProgram } from './program.js';
+import { checkArguments } from './stack.js';
 
 const PAGE = 4096;
 const LARGE_PAGE = 0x20_0000;
@@ -20,8 +19,6 @@ const PRESENT = 1n;
 const WRITABLE = 2n;
 const LARGE = 0x80n;
 const NO_EXECUTE = 1n << 63n;
-/** Bytes that arguments and environment may take, a quarter of the program's stack, as on Linux. */
-const MOST_ARGUMENTS = 2 << 20;
 /** Frames that a program needs to start at all. */
 const LEAST_FREE = 1 << 20;
 
@@ -40,14 +37,15 @@ export interface ProgramStart {
   readonly trace: boolean;
   /** Port of the doorbell; 0: VMCALL. */
   readonly port: number;
+  /** Processes, and threads of all of them, that may live at once. */
+  readonly processes: number;
+  readonly threads: number;
 }
 
-/** Where things lie once the program is loaded. */
-export interface LoadedProgram {
+/** Where things lie: told before the program is planned. */
+export interface LoadedKernel {
   readonly doorbell: number;
-  readonly pageTable: number;
-  readonly image: number;
-  readonly program: ElfFile;
+  readonly plan: number;
 }
 
 /** The prebuilt kernel. */
@@ -60,7 +58,8 @@ export class SandboxLoader implements BootLoader {
 
   constructor(
     private readonly start: ProgramStart,
-    private readonly loaded: (where: LoadedProgram) => void,
+    /** Plans the program and writes the plan. Throws what is wrong with the file. */
+    private readonly plan: (image: Uint8Array, name: string, where: LoadedKernel) => void,
   ) {}
 
   recognises(image: Uint8Array): boolean {
@@ -68,17 +67,18 @@ export class SandboxLoader implements BootLoader {
   }
 
   load({ image, imageName, memory, vcpu }: BootContext): void {
-    const program = checkProgram(image, imageName);
+    const { start } = this;
+    checkArguments(start);
     const place = new Placement(memory, imageName);
     const kernel = parseElf(kernelImage());
     for (const { address, data } of elfLoadChunks(kernel)) memory.write(address, data);
     place.skipTo(Math.max(...elfLoadChunks(kernel).map(({ address, memorySize }) => address + memorySize)));
     const doorbell = place.take(PAGE),
       info = place.take(PAGE),
+      plan = place.take(PAGE),
       gdt = place.take(PAGE);
     const pageTable = writePageTables(memory, place, kernel);
-    const { start } = this;
-    const stack = writeArguments(memory, place, start);
+    this.plan(image, imageName, { doorbell, plan });
     const at = place.take(image.length);
     memory.write(at, image);
     const [low, high] = memory.regions;
@@ -94,15 +94,12 @@ export class SandboxLoader implements BootLoader {
     [place.next, low.size, high?.gpa ?? 0, high === undefined ? 0 : high.gpa + high.size].forEach((value, i) =>
       set(BootInfo.FRAMES + 8 * i, value),
     );
-    memory.write(info + BootInfo.RANDOM, start.random.subarray(0, 16));
     set(BootInfo.UID, start.uid);
-    set(BootInfo.EUID, start.uid);
-    set(BootInfo.GID, start.gid);
-    set(BootInfo.EGID, start.gid);
-    set(BootInfo.EXEC_NAME, DIRECT_MAP + BigInt(stack.execName));
     set(BootInfo.PID, start.pid);
-    vcpu.setInitialState(firstState(memory, gdt, info, stack.pointer));
-    this.loaded({ doorbell, pageTable, image: at, program });
+    set(BootInfo.PROCESSES, start.processes);
+    set(BootInfo.THREADS, start.threads);
+    set(BootInfo.PLAN, plan);
+    vcpu.setInitialState(firstState(memory, gdt, info));
   }
 }
 
@@ -140,7 +137,7 @@ class Placement {
  * Three views: physical memory at DIRECT_MAP, the kernel at KERNEL_BASE with the rights of its segments, and the bottom as it
  * is for the bootstrap, which the kernel takes away.
  */
-function writePageTables(memory: GuestMemory, place: Placement, kernel: ElfFile): number {
+function writePageTables(memory: GuestMemory, place: Placement, kernel: ReturnType<typeof parseElf>): number {
   const table = (): number => place.take(PAGE);
   const set = (at: number, index: number, value: bigint): void => memory.writeU64(at + index * 8, value);
   const down = (at: number): bigint => BigInt(at) | PRESENT | WRITABLE;
@@ -182,51 +179,12 @@ function writePageTables(memory: GuestMemory, place: Placement, kernel: ElfFile)
   return top;
 }
 
-/** argc, argv, NULL, envp, NULL at the returned pointer, with the strings above; pointers are the kernel's. */
-function writeArguments(
-  memory: GuestMemory,
-  place: Placement,
-  { args, env, execName }: ProgramStart,
-): { pointer: number; execName: number } {
-  const strings = [...args, ...env, execName].map((text) => Buffer.from(`${text}\0`, 'latin1'));
-  const length = strings.reduce((sum, { length }) => sum + length + 8, 0);
-  if (length > MOST_ARGUMENTS)
-    fail('SANDBOX_ARGUMENTS', `Arguments and environment take ${length} bytes; at most ${MOST_ARGUMENTS} fit.`, {
-      length,
-    });
-  for (const [i, text] of strings.entries()) {
-    if (text.indexOf(0) !== text.length - 1)
-      fail(
-        'SANDBOX_ARGUMENTS',
-        `Argument or environment entry ${i} has a NUL in it: ${JSON.stringify(text.toString('latin1', 0, 40))}.`,
-      );
-  }
-  const pointers = 8 * (args.length + env.length + 3);
-  const pointer = place.take(pointers + length);
-  let at = pointer + pointers;
-  const addresses = strings.map((bytes) => {
-    memory.write(at, bytes);
-    at += bytes.length;
-    return at - bytes.length;
-  });
-  const kernelPointer = (gpa: number): bigint => DIRECT_MAP + BigInt(gpa);
-  const values = [
-    BigInt(args.length),
-    ...addresses.slice(0, args.length).map(kernelPointer),
-    0n,
-    ...addresses.slice(args.length, -1).map(kernelPointer),
-    0n,
-  ];
-  values.forEach((value, i) => memory.writeU64(pointer + 8 * i, value));
-  return { pointer, execName: addresses.at(-1)! };
-}
-
 /** The bootstrap's far jump goes to the descriptor between the two, 0x10. */
 const CODE32 = 0x08;
 const DATA = 0x18;
 const FLAT = 0xffff_ffff;
 
-function firstState(memory: GuestMemory, gdt: number, info: number, stack: number): InitialState {
+function firstState(memory: GuestMemory, gdt: number, info: number): InitialState {
   [0n, 0x00cf9b000000ffffn, 0x00af9b000000ffffn, 0x00cf93000000ffffn].forEach((entry, i) =>
     memory.writeU64(gdt + 8 * i, entry),
   );
@@ -235,7 +193,7 @@ function firstState(memory: GuestMemory, gdt: number, info: number, stack: numbe
   return {
     mode: 'protected32',
     rip: 0n,
-    rsp: BigInt(stack),
+    rsp: 0n,
     registers: { rbx: BigInt(info) },
     segments: { cs: code, ss: data, ds: data, es: data, fs: data, gs: data },
     gdtr: { base: BigInt(gdt), limit: 31 },

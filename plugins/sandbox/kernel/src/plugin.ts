@@ -51,7 +51,9 @@ export function sandboxKernel(options: SandboxKernelOptions): Plugin {
         host.onDispose(ports.register(DOORBELL_PORT, 4, device, host.name));
       }
       const port = wanted === 'vmcall' ? 0 : DOORBELL_PORT;
-      const loader = new SandboxLoader({ ...start, port, trace: trace !== undefined }, (where) => kernel.loaded(where));
+      const loader = new SandboxLoader({ ...start, port, trace: trace !== undefined }, (image, name, where) =>
+        kernel.plan(image, name, where),
+      );
       host.onDispose(loaders.add(loader, 1));
     },
   });

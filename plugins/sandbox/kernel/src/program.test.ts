@@ -2,7 +2,7 @@
 import { isVisorkitError } from '@visorkit/core';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { checkProgram } from './program.js';
+import { checkProgram, interpreterOf, noInterpreter } from './program.js';
 import { tinyProgram } from './testing.js';
 
 const good = tinyProgram();
@@ -43,12 +43,22 @@ describe('checkProgram', () => {
     );
   });
 
-  it('names the interpreter of a dynamic program', () => {
-    const image = patched([HEADER + 56, [3]]);
-    expect(() => checkProgram(image, 'p')).toThrow(
+  it('finds the interpreter of a dynamic program', () => {
+    expect(interpreterOf(checkProgram(good, 'p'))).toBeUndefined();
+    // The second segment becomes PT_INTERP, with its text behind the code
+    const path = Buffer.from('/lib/ld.so\0');
+    const image = new Uint8Array(
+      Buffer.concat([
+        patched([HEADER + 56, [3]], [HEADER + 56 + 8, [good.length]], [HEADER + 56 + 32, [path.length]]),
+        path,
+      ]),
+    );
+    expect(interpreterOf(checkProgram(image, 'p'))).toBe('/lib/ld.so');
+    expect(() => noInterpreter('p', '/lib/ld.so')).toThrow(
       expect.objectContaining({
         code: 'PROGRAM_DYNAMIC',
-        message: expect.stringContaining('Link it with -static or -static-pie') as string,
+        message:
+          'p cannot be run: it is linked dynamically and asks for /lib/ld.so, which is no program in the sandbox. Link it with -static or -static-pie, or give it the folder with its libraries by --mount.',
       }),
     );
   });

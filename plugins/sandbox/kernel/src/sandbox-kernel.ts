@@ -1,5 +1,5 @@
 /**
- * The host's end of the doorbell: system calls to their handlers, pages of mapped files, the program's end; and the interrupt that
+ * The host's end of the doorbell: system calls to their handlers, pages of mapped files, programs, the end; and the interrupt that
  * wakes the guest kernel when something happened that a call waits for.
  */
 import {
@@ -17,30 +17,46 @@ import type { Disassembler, GuestMemory, InterruptSource, SystemControl, Token, 
 import type { ElfFile } from '@visorkit/formats';
 import {
   BLOCKED,
+  EXEC,
   PagesNeeded,
-  ProcessToken,
+  ProcessesToken,
   SystemCallTableToken,
   callText,
   signalName,
   systemCallName,
 } from '@visorkit/linux-abi';
-import type { GuestKernel, Process, SystemCallTable, Timer } from '@visorkit/linux-abi';
+import type {
+  GuestKernel,
+  NewProgram,
+  Process,
+  Processes,
+  SignalDetails,
+  SystemCallDefinition,
+  SystemCallTable,
+  Timer,
+} from '@visorkit/linux-abi';
 import { TimerQueueToken } from '@visorkit/machine';
 import type { TimerQueue } from '@visorkit/machine';
 import { Errno, errnoOf } from '@visorkit/sandbox-fs';
 import { Bell, FRAME_REGISTERS, KERNEL_BASE, Operation, Ring, Status, WAKE_VECTOR } from './abi.js';
-import { BellCall } from './bell-call.js';
+import { BellCall, SignalNeeded } from './bell-call.js';
 import { BlockedCalls } from './blocked-calls.js';
 import type { Ending, Killed } from './ending.js';
-import type { LoadedProgram, ProgramStart } from './loader.js';
+import { HostSignals } from './host-signals.js';
+import type { LoadedKernel, ProgramStart } from './loader.js';
 import { MappedFiles } from './mapped-files.js';
 import { mappingsText, readMappings } from './mappings.js';
 import type { Mapping } from './mappings.js';
 import { ProgramCode } from './program-code.js';
+import { Programs } from './programs.js';
 import type { PagedMemory } from './user-memory.js';
 
 /** How long a thread runs while others want to, in ns. */
 const TICK = 5_000_000;
+/** Signals that a terminal sends to the process group in front: HUP, INT, QUIT, TSTP, WINCH. */
+const FROM_KEYS = new Set([1, 2, 3, 20, 28]);
+/** Of clone(2). */
+const CLONE_FILES = 0x400;
 /** The guest kernel's mark for a call that it keeps waiting. */
 const NO_RESULT = -512;
 
@@ -89,7 +105,7 @@ export class SandboxKernel implements GuestKernel {
   readonly #options: SandboxKernelOptions;
   readonly #ram: GuestMemory;
   readonly #memory: PagedMemory;
-  readonly #process: Process;
+  readonly #processes: Processes;
   readonly #table: SystemCallTable;
   readonly #system: SystemControl;
   readonly #timers: TimerQueue;
@@ -99,16 +115,19 @@ export class SandboxKernel implements GuestKernel {
   readonly #blocked: BlockedCalls;
   readonly #files: MappedFiles;
   readonly #code: ProgramCode;
+  readonly #programs: Programs;
+  readonly #signals: HostSignals;
   #bell = 0;
   #tick: Timer | undefined;
-  #vmas: { table: number; count: number } | undefined;
   #program: ElfFile | undefined;
+  /** Of the first process, at its end. */
+  #lastMappings: readonly Mapping[] | undefined;
 
   constructor(
     @inject(SandboxKernelOptionsToken) options: SandboxKernelOptions,
     @inject(GuestMemoryToken) ram: GuestMemory,
     @inject(PagedMemoryToken) memory: PagedMemory,
-    @inject(ProcessToken) process: Process,
+    @inject(ProcessesToken) processes: Processes,
     @inject(SystemCallTableToken) table: SystemCallTable,
     @inject(SystemControlToken) system: SystemControl,
     @inject(TimerQueueToken) timers: TimerQueue,
@@ -119,39 +138,44 @@ export class SandboxKernel implements GuestKernel {
     this.#options = options;
     this.#ram = ram;
     this.#memory = memory;
-    this.#process = process;
+    this.#processes = processes;
     this.#table = table;
     this.#system = system;
     this.#timers = timers;
     this.#wakeup = wakeup;
     this.#source = source;
-    this.#call = new BellCall(ram, process, memory);
+    this.#call = new BellCall(ram, processes, memory);
     this.#blocked = new BlockedCalls(timers, () => this.wake());
-    this.#files = new MappedFiles(ram);
+    this.#files = new MappedFiles(ram, processes.first.options.pages);
+    this.#programs = new Programs(ram, memory, this.#files);
+    this.#signals = new HostSignals(ram);
     this.#code = new ProgramCode(memory, disassembler);
-    process.describeMappings = () => mappingsText(this.mappings, options.start.execName);
-    process.onExit = (status) => {
+    this.#describe(processes.first);
+    processes.onExit = (status) => {
       this.ending ??= { kind: 'exited', status };
       system.exit(status, `The program exited with status ${status}.`);
     };
   }
 
-  /** The loader has put the program into memory. */
-  loaded({ doorbell, pageTable, program }: LoadedProgram): void {
-    this.#program = program;
+  /** The guest kernel is in memory: the program comes next. Throws PROGRAM_FORMAT, PROGRAM_DYNAMIC, ELF_MALFORMED. */
+  plan(image: Uint8Array, name: string, { doorbell, plan }: LoadedKernel): void {
     this.#bell = doorbell;
-    this.#memory.root = pageTable;
+    this.#programs.planPage(plan);
+    this.#program = this.#programs.first(this.#processes.first, image, name, this.#options.start.random);
   }
 
   dispose(): void {
     this.#files.closeAll();
   }
 
-  /** Sends the program a signal from outside. */
-  signal(signal: number): void {
+  /** Sends a process a signal from outside; pid 0: the first one, or for what a terminal sends the process group in front. */
+  signal(pid: number, signal: number, details: SignalDetails = {}): void {
     if (this.#bell === 0) return;
-    const at = this.#bell + Bell.HOST_SIGNALS + (signal > 32 ? 4 : 0);
-    this.#ram.writeU32(at, (this.#ram.readU32(at) | (1 << ((signal - 1) & 31))) >>> 0);
+    const { first } = this.#processes;
+    if (pid !== 0) this.#signals.send(pid, signal, details);
+    else if (FROM_KEYS.has(signal)) this.#signals.sendGroup(first.options.foreground.group, signal);
+    else this.#signals.send(first.pid, signal, details);
+    this.#flushSignals();
     this.#source.raise();
     this.#wakeup.notify();
   }
@@ -159,29 +183,61 @@ export class SandboxKernel implements GuestKernel {
   /** Something happened that a blocked call may wait for. */
   wake(): void {
     if (!this.#blocked.any) return;
+    this.#ram.writeU32(this.#bell + Bell.WOKEN, 1);
     this.#source.raise();
     this.#wakeup.notify();
   }
 
-  /** What the program has mapped; nothing before it has started. */
+  /** Takes a program for execve. */
+  exec(process: Process, program: NewProgram): number {
+    return this.#programs.exec(process, program);
+  }
+
+  /** What the first process has mapped, or had at its end; nothing before it has started. */
   get mappings(): readonly Mapping[] {
-    return this.#vmas === undefined ? [] : readMappings(this.#ram, this.#vmas.table, this.#vmas.count);
+    return this.#lastMappings ?? this.#readMappings();
+  }
+
+  /** The mappings of the process that rang last. */
+  #readMappings(): Mapping[] {
+    if (this.#bell === 0 || this.#memory.root === 0) return [];
+    const table = this.#ram.readU64(this.#bell + Bell.MAPPINGS_AT),
+      count = this.#ram.readU32(this.#bell + Bell.MAPPINGS);
+    return readMappings(this.#ram, table, count, (at) => this.#memory.kernelPage(at));
+  }
+
+  #describe(process: Process): void {
+    process.describeMappings = () =>
+      this.#processes.current === process
+        ? mappingsText(this.#readMappings(), process.program?.path ?? process.execName, (handle) => ({
+            name: this.#files.name(handle),
+            inode: this.#files.inode(handle),
+          }))
+        : '';
+  }
+
+  #flushSignals(): void {
+    this.#signals.flush(this.#bell);
   }
 
   /** The guest kernel rings. */
   rung(): void {
     const ram = this.#ram,
       bell = this.#bell;
+    this.#memory.root = ram.readU32(bell + Bell.PAGE_TABLE) + ram.readU32(bell + Bell.PAGE_TABLE + 4) * 0x1_0000_0000;
     this.#memory.refresh();
+    this.#signals.flush(bell);
+    const process = this.#processes.get(ram.readU32(bell + Bell.PID)) ?? this.#processes.first;
+    this.#processes.current = process;
     switch (ram.readU32(bell + Bell.OPERATION)) {
       case Operation.SYSTEM_CALL:
-        this.#systemCall();
+        this.#systemCall(process);
         break;
       case Operation.TRACE:
         this.#traced();
         break;
       case Operation.MAP_FILE:
-        this.#result(this.#files.open(this.#process.files.find(this.#arg(0) | 0), this.#arg(1), this.#arg(2)));
+        this.#result(this.#files.open(process.files.find(this.#arg(0) | 0), this.#arg(1), this.#arg(2)));
         break;
       case Operation.READ_PAGE:
         this.#result(this.#files.read(this.#arg(0), this.#arg(1), this.#arg(2)));
@@ -192,10 +248,33 @@ export class SandboxKernel implements GuestKernel {
       case Operation.UNMAP_FILE:
         this.#files.close(this.#arg(0));
         break;
+      case Operation.PAGES:
+        this.#files.hasPages(this.#arg(0), this.#arg(1));
+        break;
+      case Operation.STACK:
+        this.#result(
+          this.#programs.stack({ hwcap: this.#arg(0), xsaveBytes: this.#arg(1), fsgsbase: this.#arg(2) !== 0 }),
+        );
+        break;
       case Operation.STARTED:
         this.#started();
         break;
       case Operation.TICK:
+        break;
+      case Operation.FORK:
+        this.#fork(process);
+        break;
+      case Operation.EXITING:
+        if (process === this.#processes.first) this.#lastMappings = this.#readMappings();
+        break;
+      case Operation.EXIT:
+        this.#exited(process);
+        break;
+      case Operation.THREAD_GONE:
+        this.#blocked.forget(ram.readU32(bell + Bell.TID));
+        break;
+      case Operation.OVERRUN:
+        process.onOverrun(this.#arg(0), this.#arg(1));
         break;
       case Operation.FATAL:
         this.#fatal();
@@ -230,16 +309,21 @@ export class SandboxKernel implements GuestKernel {
 
   // ---- system calls
 
-  #systemCall(): void {
+  #systemCall(process: Process): void {
     const call = this.#call,
       ram = this.#ram,
       bell = this.#bell;
     call.load(bell);
+    process.parent = ram.readU32(bell + Bell.PARENT);
+    process.group = ram.readU32(bell + Bell.GROUP);
+    process.session = ram.readU32(bell + Bell.SESSION);
+    process.pendingSignals = ram.readU64(bell + Bell.PENDING);
     const flags = ram.readU32(bell + Bell.FLAGS);
     const again = (flags & Ring.CONTINUED) !== 0;
     this.#blocked.recall(call, again);
     if (!again) this.systemCalls++;
     call.interrupted = (flags & Ring.INTERRUPTED) !== 0;
+    call.hasSignal = (flags & Ring.SIGNAL) !== 0;
     if ((flags & Ring.FAULT) !== 0) return this.#done(call, -Errno.EFAULT);
     const definition = this.#table.get(call.number);
     if (definition?.serve === undefined) {
@@ -254,9 +338,14 @@ export class SandboxKernel implements GuestKernel {
         if (call.state !== undefined) this.#blocked.remember(call);
         return this.#needPages(error);
       }
+      if (error instanceof SignalNeeded) return this.#needSignal(error);
       const errno = errnoOf(error);
       if (errno === 0) throw error;
       result = -errno;
+    }
+    if (result === EXEC) {
+      this.#done(call, 0);
+      return this.#status(Status.EXEC);
     }
     if (result !== BLOCKED) return this.#done(call, result);
     if (call.interrupted) return this.#done(call, -Errno.EINTR);
@@ -268,9 +357,7 @@ export class SandboxKernel implements GuestKernel {
     this.#blocked.forget(call.tid);
     if (this.#options.trace !== undefined) {
       const definition = this.#table.get(call.number);
-      this.#options.trace(
-        callText(systemCallName(call.number), definition, call, this.ending === undefined ? result : undefined),
-      );
+      this.#trace(call, definition, this.ending === undefined ? result : undefined);
     }
     this.#result(result);
     this.#status(Status.DONE);
@@ -285,6 +372,11 @@ export class SandboxKernel implements GuestKernel {
     this.#status(Status.PAGES_NEEDED);
   }
 
+  #needSignal({ set }: SignalNeeded): void {
+    this.#ram.writeU64(this.#bell + Bell.NEED_ADDRESS, set);
+    this.#status(Status.SIGNAL_NEEDED);
+  }
+
   /** The guest kernel served a call itself. */
   #traced(): void {
     const call = this.#call;
@@ -293,9 +385,14 @@ export class SandboxKernel implements GuestKernel {
       high = this.#ram.readU32(this.#bell + Bell.RESULT + 4) | 0;
     const result = low + high * 0x1_0000_0000;
     const definition = this.#table.get(call.number);
-    this.#options.trace?.(
-      callText(systemCallName(call.number), definition, call, result === NO_RESULT ? undefined : result),
-    );
+    this.#trace(call, definition, result === NO_RESULT ? undefined : result);
+  }
+
+  /** A line; which process it is, is said of all but the first. */
+  #trace(call: BellCall, definition: SystemCallDefinition | undefined, result: number | undefined): void {
+    const line = callText(systemCallName(call.number), definition, call, result),
+      { pid } = call.process;
+    this.#options.trace?.(pid === this.#processes.first.pid ? line : `[pid ${pid}] ${line}`);
   }
 
   /** Ticks go on for as long as more than one thread wants to run, whether the guest kernel rings meanwhile or not. */
@@ -310,9 +407,22 @@ export class SandboxKernel implements GuestKernel {
   // ---- beginning and end
 
   #started(): void {
-    this.#vmas = { table: this.#arg(0), count: this.#arg(1) };
-    const entry = this.#ram.readU64(this.#bell + Bell.ARGS + 16);
+    const entry = this.#ram.readU64(this.#bell + Bell.ARGS);
     this.#options.onStart?.({ entry, mappings: this.mappings, code: this.#code.first(this.#program!, entry) });
+  }
+
+  #fork(parent: Process): void {
+    const child = parent.fork(this.#arg(0), (this.#arg(1) & CLONE_FILES) !== 0);
+    this.#describe(child);
+    this.#processes.add(child);
+    this.#result(0);
+  }
+
+  #exited(process: Process): void {
+    this.systemCalls++; // exit_group
+    this.#processes.end(process);
+    this.wake(); // its ends of pipes are closed
+    if (this.#arg(1) !== 0) this.#processes.onExit((this.#arg(0) >> 8) & 0xff);
   }
 
   #fatal(): void {

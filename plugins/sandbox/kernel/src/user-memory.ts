@@ -14,7 +14,7 @@ const PAGE = 4096;
 
 @injectable()
 export class PagedMemory implements UserMemory {
-  /** Physical address of the top table; set when the program is loaded. */
+  /** Physical address of the top table: that of the process whose call is served. */
   root = 0;
   readonly #needed = new PagesNeeded();
   readonly #scratch = new DataView(new ArrayBuffer(8));
@@ -116,6 +116,18 @@ export class PagedMemory implements UserMemory {
       if (error === this.#needed) return undefined;
       throw error;
     }
+  }
+
+  /** Physical address of a page of the guest kernel's own that this space has for itself; undefined: it is not there. */
+  kernelPage(address: bigint): number | undefined {
+    let table = this.root;
+    for (let shift = 39n; shift >= 12n; shift -= 9n) {
+      const at = table + Number((address >> shift) & 511n) * 8,
+        low = this.memory.readU32(at);
+      if ((low & PRESENT) === 0) return undefined;
+      table = ((low & 0xffff_f000) >>> 0) + (this.memory.readU32(at + 4) & 0xfffff) * 0x1_0000_0000;
+    }
+    return table;
   }
 
   #number(address: number, size: number): DataView {

@@ -1,4 +1,4 @@
-/** runElf: an unmodified static Linux program in a virtual machine of its own. */
+/** runElf: an unmodified Linux program in a virtual machine of its own. */
 export { describeKilled } from './describe.js';
 export { ElfPool } from './pool.js';
 export type { ElfPoolOptions } from './pool.js';

@@ -18,6 +18,7 @@ export interface ElfJob
     | 'maxOutput'
     | 'maxWritten'
     | 'maxFiles'
+    | 'maxProcesses'
     | 'uid'
     | 'gid'
     | 'hostname'

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { PassThrough, Writable } from 'node:stream';
 import { definePlugin, isVisorkitError } from '@visorkit/core';
 import type { Plugin } from '@visorkit/core';
-import { ProcessToken, SystemCallTableToken } from '@visorkit/linux-abi';
+import { ProcessesToken, SystemCallTableToken } from '@visorkit/linux-abi';
 import { tinyProgram } from '@visorkit/sandbox-kernel/testing';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -299,9 +299,9 @@ describe('system calls of a plugin from outside', () => {
   const mine = (name: string): Plugin =>
     definePlugin({
       name: 'my-calls',
-      uses: { table: SystemCallTableToken, process: ProcessToken },
-      apply: (host, { table, process }) =>
-        host.onDispose(table.define({ name, args: [], serve: (call) => call.u32(0) + process.pid })),
+      uses: { table: SystemCallTableToken, processes: ProcessesToken },
+      apply: (host, { table, processes }) =>
+        host.onDispose(table.define({ name, args: [], serve: (call) => call.u32(0) + processes.first.pid })),
     });
 
   it('are served beside the others', async () => {

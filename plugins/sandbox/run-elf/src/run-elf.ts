@@ -1,5 +1,5 @@
-/** Runs a static Linux program in a virtual machine of its own. */
-import { readFileSync } from 'node:fs';
+/** Runs a Linux program in a virtual machine of its own. */
+import { readFileSync, realpathSync } from 'node:fs';
 import { randomFillSync } from 'node:crypto';
 import { basename } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
@@ -31,7 +31,7 @@ import type { Closing } from './streams.js';
 export type OutputOption = 'capture' | 'inherit' | 'ignore' | Writable;
 
 export interface RunElfOptions {
-  /** The program: its path on the host, or the bytes of a static x86-64 ELF file. */
+  /** The program: its path on the host, or the bytes of an x86-64 ELF file. A dynamic one finds its libraries in `mounts`. */
   readonly file: string | Uint8Array;
   /** Arguments after the program's name. */
   readonly args?: readonly string[];
@@ -69,6 +69,11 @@ export interface RunElfOptions {
   readonly maxWritten?: number;
   /** Files, folders and links that it may make, in the same way; no limit by default. */
   readonly maxFiles?: number;
+  /**
+   * Processes that may live at once, the program's own among them; 128 by default, at most 512. fork fails beyond it with EAGAIN. All of
+   * them share the machine's memory.
+   */
+  readonly maxProcesses?: number;
   /** Ends the run from outside; the status is 130 then. */
   readonly signal?: AbortSignal;
   /** Gets a line for each system call, in the manner of strace. */
@@ -120,6 +125,10 @@ export interface RunElfResult {
   readonly mappings: readonly Mapping[];
 }
 
+/** Processes that may live at once when nothing is said; what the guest kernel's tables hold. */
+const PROCESSES = 128;
+const MOST_PROCESSES = 512;
+const MOST_THREADS = 1024;
 /** Status of a program that wrote more than `maxOutput`: 128 + SIGXFSZ. */
 const STATUS_OUTPUT_EXCEEDED = 153;
 
@@ -197,6 +206,7 @@ export async function runElf(options: RunElfOptions): Promise<RunElfResult> {
   const path = typeof file === 'string' ? file : (options.argv0 ?? 'program');
   checkProgram(image, path); // before anything is made
   const maxOutput = limit('maxOutput', options.maxOutput);
+  const maxProcesses = Math.min(limit('maxProcesses', options.maxProcesses ?? PROCESSES), MOST_PROCESSES);
   const writeLimits = { bytes: limit('maxWritten', options.maxWritten), files: limit('maxFiles', options.maxFiles) };
   const argv = [options.argv0 ?? path, ...args].map(latin1),
     environment = Object.entries(env).map(([name, value]) => latin1(`${name}=${value}`));
@@ -206,7 +216,17 @@ export async function runElf(options: RunElfOptions): Promise<RunElfResult> {
   const random = new Uint8Array(16);
   fillRandom(random);
   const sandbox = sandboxKernel({
-    start: { args: argv, env: environment, execName: latin1(path), uid, gid, pid: PID, random },
+    start: {
+      args: argv,
+      env: environment,
+      execName: latin1(path),
+      uid,
+      gid,
+      pid: PID,
+      random,
+      processes: maxProcesses,
+      threads: MOST_THREADS,
+    },
     ...(options.doorbell === undefined ? {} : { doorbell: options.doorbell }),
     ...(options.trace === undefined ? {} : { trace: options.trace }),
     ...(options.onStart === undefined ? {} : { onStart: options.onStart }),
@@ -231,7 +251,7 @@ export async function runElf(options: RunElfOptions): Promise<RunElfResult> {
       ...(typeof file !== 'string'
         ? { program: file }
         : process.platform === 'linux'
-          ? { program: () => openHostFile(file) }
+          ? { program: () => openHostFile(file), programFile: latin1(realpathSync(file)) }
           : {}),
       mounts: options.mounts ?? [],
       ...(options.cwd === undefined ? {} : { cwd: latin1(options.cwd) }),
@@ -249,7 +269,7 @@ export async function runElf(options: RunElfOptions): Promise<RunElfResult> {
     });
     await vmm.create();
     const kernel = vmm.services.get(SandboxKernelToken);
-    options.control?.((signal) => kernel.signal(signal));
+    options.control?.((signal) => kernel.signal(0, signal));
     const report = await vmm.run({
       ...(options.timeout === undefined ? {} : { timeout: options.timeout }),
       ...(options.maxInstructions === undefined ? {} : { maxInstructions: options.maxInstructions }),

@@ -80,6 +80,7 @@ function truncate(call: SystemCall): number {
     const handle = node.open(OpenFlag.WRONLY);
     try {
       handle.truncate(length);
+      call.process.options.pages.of(() => handle.stat())?.truncate(length);
     } finally {
       handle.close();
     }

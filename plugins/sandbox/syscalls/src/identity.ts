@@ -1,4 +1,4 @@
-/** Who the process is: users, groups, sessions, limits, scheduling, prctl. There is one process, and its identity stays. */
+/** Who a process is: users, groups, limits, scheduling, prctl. All processes have one identity, and it stays. */
 import { formats } from '@visorkit/linux-abi';
 import type { SystemCall, SystemCallDefinition } from '@visorkit/linux-abi';
 import { Errno } from '@visorkit/sandbox-fs';
@@ -23,7 +23,7 @@ const three =
     return 0;
   };
 
-/** pid 0 and the process itself are the same; there is no other. */
+/** pid 0 and the process itself are the same; limits of another are not there to be seen. */
 const self = (call: SystemCall, result: number): number =>
   call.i32(0) === 0 || call.i32(0) === call.process.pid ? result : -Errno.ESRCH;
 
@@ -186,12 +186,6 @@ const definitions: SystemCallDefinition[] = [
     },
   },
   { name: 'setgroups', args: [size, pointer], serve: () => -Errno.EPERM },
-  { name: 'getppid', args: [], serve: (call) => call.process.parent },
-  { name: 'getpgrp', args: [], serve: (call) => call.process.pid },
-  { name: 'getpgid', args: [int], serve: (call) => self(call, call.process.pid) },
-  { name: 'getsid', args: [int], serve: (call) => self(call, call.process.pid) },
-  { name: 'setsid', args: [], serve: () => -Errno.EPERM }, // a session's leader already
-  { name: 'setpgid', args: [int, int], serve: () => -Errno.EPERM },
   {
     name: 'prctl',
     args: [

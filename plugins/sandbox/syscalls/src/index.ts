@@ -3,11 +3,16 @@ import type { Plugin } from '@visorkit/core';
 import { attributes } from './attributes.js';
 import { descriptors } from './descriptors.js';
 import { directories } from './directories.js';
+import { processes } from './executing.js';
 import { identity } from './identity.js';
 import { memory, signals, threads } from './kernel-calls.js';
 import { opening } from './opening.js';
 import { pipes } from './pipes.js';
+import { posixTimers } from './posix-timers.js';
 import { readWrite } from './read-write.js';
+import { signalFiles } from './signal-files.js';
+import { sockets } from './sockets.js';
+import { splicing } from './splicing.js';
 import { status } from './status.js';
 import { system } from './system.js';
 import { time } from './time.js';
@@ -26,11 +31,16 @@ export function linuxSystemCalls(): Plugin[] {
     memory(),
     signals(),
     threads(),
+    processes(),
     time(),
     timerFiles(),
+    posixTimers(),
+    signalFiles(),
     identity(),
     system(),
     pipes(),
+    sockets(),
+    splicing(),
     waiting(),
   ];
 }
@@ -43,8 +53,13 @@ export {
   memory,
   opening,
   pipes,
+  posixTimers,
+  processes,
   readWrite,
+  signalFiles,
   signals,
+  sockets,
+  splicing,
   status,
   system,
   threads,

@@ -1,5 +1,5 @@
 /**
- * Calls that the guest kernel serves itself: memory, signals, threads. The rows are for traces. The host only watches
+ * Calls that the guest kernel serves itself: memory, signals, threads, processes. The rows are for traces. The host only watches
  * the timeouts.
  */
 import { BLOCKED, formats, readTimespec } from '@visorkit/linux-abi';
@@ -71,19 +71,21 @@ function untilTimeout(call: SystemCall, deadline: () => number, result: number):
   return BLOCKED;
 }
 
+const FUTEX_LOCK_PI = 6;
 const FUTEX_WAIT_BITSET = 9;
+const FUTEX_LOCK_PI2 = 13;
 const FUTEX_CLOCK_REALTIME = 256;
 
-/** futex(2): FUTEX_WAIT has a relative timeout, FUTEX_WAIT_BITSET an absolute one. */
+/** futex(2): FUTEX_WAIT has a relative timeout, FUTEX_WAIT_BITSET an absolute one, and FUTEX_LOCK_PI one of CLOCK_REALTIME. */
 function futexTimeout(call: SystemCall): number {
   const time = readTimespec(call.memory, call.u64(3)),
     operation = call.u32(1);
   if (Number.isNaN(time)) return -Errno.EINVAL;
   const { process } = call;
-  const relative =
-    (operation & 0x7f) === FUTEX_WAIT_BITSET
-      ? time - Number(readClock(process, (operation & FUTEX_CLOCK_REALTIME) !== 0 ? 0 : 1)!)
-      : time;
+  const command = operation & 0x7f,
+    absolute = command === FUTEX_WAIT_BITSET || command === FUTEX_LOCK_PI || command === FUTEX_LOCK_PI2,
+    realTime = command === FUTEX_LOCK_PI || (operation & FUTEX_CLOCK_REALTIME) !== 0;
+  const relative = absolute ? time - Number(readClock(process, realTime ? 0 : 1)!) : time;
   return untilTimeout(call, () => process.clock + relative, -Errno.ETIMEDOUT);
 }
 
@@ -107,6 +109,8 @@ const signalRows: SystemCallDefinition[] = [
   { name: 'kill', args: [int, signal] },
   { name: 'tkill', args: [int, signal] },
   { name: 'tgkill', args: [int, int, signal] },
+  { name: 'rt_sigqueueinfo', args: [int, signal, pointer] },
+  { name: 'rt_tgsigqueueinfo', args: [int, int, signal, pointer] },
 ];
 
 const cloneFlags = flags({
@@ -129,21 +133,20 @@ const FUTEX_NAMES: { readonly [operation: number]: string } = {
   3: 'FUTEX_REQUEUE',
   4: 'FUTEX_CMP_REQUEUE',
   5: 'FUTEX_WAKE_OP',
+  6: 'FUTEX_LOCK_PI',
+  7: 'FUTEX_UNLOCK_PI',
+  8: 'FUTEX_TRYLOCK_PI',
   9: 'FUTEX_WAIT_BITSET',
   10: 'FUTEX_WAKE_BITSET',
+  13: 'FUTEX_LOCK_PI2',
 };
 const futexOperation = (call: SystemCall, i: number): string =>
   `${FUTEX_NAMES[call.u32(i) & 0x7f] ?? call.u32(i) & 0x7f}${(call.u32(i) & 128) !== 0 ? '_PRIVATE' : ''}${(call.u32(i) & FUTEX_CLOCK_REALTIME) !== 0 ? '|FUTEX_CLOCK_REALTIME' : ''}`;
 
 const threadRows: SystemCallDefinition[] = [
-  // The guest kernel makes threads itself. A call that would make another process reaches the host, and is not served
-  { name: 'clone', args: [cloneFlags, pointer, pointer, pointer, pointer] },
-  { name: 'fork', args: [] },
-  { name: 'vfork', args: [] },
   { name: 'exit', args: [int] },
   { name: 'futex', args: [pointer, futexOperation, int, pointer, pointer, int], serve: futexTimeout },
   { name: 'sched_yield', args: [] },
-  { name: 'getpid', args: [] },
   { name: 'gettid', args: [] },
   { name: 'set_tid_address', args: [pointer] },
   { name: 'set_robust_list', args: [pointer, size] },
@@ -156,17 +159,34 @@ const threadRows: SystemCallDefinition[] = [
   },
 ];
 
+const waitOptions = flags({
+  WNOHANG: 1,
+  WSTOPPED: 2,
+  WEXITED: 4,
+  WCONTINUED: 8,
+  WNOWAIT: 0x1000000,
+  __WALL: 0x40000000,
+  __WCLONE: 0x80000000,
+});
+
+const processRows: SystemCallDefinition[] = [
+  { name: 'clone', args: [cloneFlags, pointer, pointer, pointer, pointer] },
+  { name: 'fork', args: [] },
+  { name: 'vfork', args: [] },
+  { name: 'exit_group', args: [int] },
+  { name: 'wait4', args: [int, pointer, waitOptions, pointer] },
+  { name: 'waitid', args: [oneOf({ 0: 'P_ALL', 1: 'P_PID', 2: 'P_PGID' }), int, pointer, waitOptions, pointer] },
+  { name: 'getpid', args: [] },
+  { name: 'getppid', args: [] },
+  { name: 'getpgrp', args: [] },
+  { name: 'getpgid', args: [int] },
+  { name: 'setpgid', args: [int, int] },
+  { name: 'getsid', args: [int] },
+  { name: 'setsid', args: [] },
+];
+
 export const memory = () => group('memory', memoryRows);
 export const signals = () => group('signals', signalRows);
-export const threads = () =>
-  group('threads', [
-    ...threadRows,
-    {
-      name: 'exit_group',
-      args: [int],
-      serve(call) {
-        call.process.onExit(call.u32(0) & 0xff);
-        return 0;
-      },
-    },
-  ]);
+export const threads = () => group('threads', threadRows);
+/** The rows of the guest kernel among those of processes; execve is in executing.ts. */
+export { processRows };

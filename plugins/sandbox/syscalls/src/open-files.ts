@@ -1,5 +1,6 @@
 /** Open files of the file system: regular files, devices, directories. */
 import { OpenFile } from '@visorkit/linux-abi';
+import type { FilePages } from '@visorkit/linux-abi';
 import { Errno, OpenFlag, raise } from '@visorkit/sandbox-fs';
 import type { Base, Directory, DirectoryEntry, FileHandle, FileStat, FsNode, Namespace } from '@visorkit/sandbox-fs';
 
@@ -9,10 +10,12 @@ const SEEK = { SET: 0, CUR: 1, END: 2 } as const;
 export class ContentFile extends OpenFile {
   position: number;
 
+  /** `pages`: where pages of mapped files are. */
   constructor(
     flags: number,
     readonly handle: FileHandle,
     readonly name: string,
+    private readonly pages?: FilePages,
   ) {
     super(flags);
     this.position = handle.start ?? 0;
@@ -23,23 +26,34 @@ export class ContentFile extends OpenFile {
   }
 
   override read(target: Uint8Array): number {
-    const count = this.handle.read(target, this.position);
+    const count = this.readAt(target, this.position);
     if (this.handle.seekable) this.position += count;
     return count;
   }
 
   override write(bytes: Uint8Array): number {
     const append = (this.flags & OpenFlag.APPEND) !== 0;
-    const count = this.handle.write(bytes, this.position, append);
+    const count = this.writeAt(bytes, this.position);
     if (this.handle.seekable) this.position = append ? this.handle.stat().size : this.position + count;
     return count;
   }
 
   override readAt(target: Uint8Array, position: number): number {
-    return this.handle.read(target, position);
+    const count = this.handle.read(target, position);
+    if (count > 0) this.#mapped()?.read(target.subarray(0, count), position);
+    return count;
   }
+
   override writeAt(bytes: Uint8Array, position: number): number {
-    return this.handle.write(bytes, position, (this.flags & OpenFlag.APPEND) !== 0);
+    const append = (this.flags & OpenFlag.APPEND) !== 0;
+    const count = this.handle.write(bytes, position, append);
+    const mapped = count > 0 ? this.#mapped() : undefined;
+    mapped?.write(bytes.subarray(0, count), append ? this.handle.stat().size - count : position);
+    return count;
+  }
+
+  #mapped() {
+    return this.handle.seekable ? this.pages?.of(() => this.handle.stat()) : undefined;
   }
 
   override seek(offset: number, whence: number): number {
@@ -72,6 +86,7 @@ export class ContentFile extends OpenFile {
 
   override truncate(size: number): number {
     this.handle.truncate(size);
+    this.#mapped()?.truncate(size);
     return 0;
   }
 

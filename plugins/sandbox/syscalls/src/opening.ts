@@ -48,13 +48,14 @@ export function openPath(process: Process, found: Resolved, flags: number, mode:
 }
 
 function open(process: Process, found: Resolved, flags: number, mode: number): OpenFile {
-  const { node, parent, name, names } = found;
+  const { node, parent, name, names } = found,
+    { pages } = process.options;
   const text = `/${names.join('/')}`;
   if (node === undefined) {
     if ((flags & OpenFlag.CREAT) === 0) raise('ENOENT');
     if (found.mustBeDirectory) raise('EISDIR');
     if (parent!.readOnly) raise('EROFS');
-    return new ContentFile(flags & KEPT, parent!.create(name, mode & 0o7777 & ~process.umask, flags), text);
+    return new ContentFile(flags & KEPT, parent!.create(name, mode & 0o7777 & ~process.umask, flags), text, pages);
   }
   if ((flags & OpenFlag.CREAT) !== 0 && (flags & OpenFlag.EXCL) !== 0) raise('EEXIST');
   if ((flags & OpenFlag.PATH) !== 0) {
@@ -70,13 +71,17 @@ function open(process: Process, found: Resolved, flags: number, mode: number): O
   }
   if ((flags & OpenFlag.DIRECTORY) !== 0) raise('ENOTDIR');
   if (node.kind === 'symlink') raise('ELOOP');
-  if (node.kind === 'descriptor') return reopen(process, node);
-  return new ContentFile(flags & KEPT, node.open(flags), text);
+  if (node.kind === 'descriptor') return reopen(process, node, flags);
+  const file = new ContentFile(flags & KEPT, node.open(flags), text, pages);
+  if ((flags & OpenFlag.TRUNC) !== 0) pages.of(() => file.stat())?.truncate(0);
+  return file;
 }
 
-/** `/dev/stdin` and `/proc/self/fd/N`: the open file itself. */
-function reopen(process: Process, node: FsNode): OpenFile {
-  return process.files.get(node.descriptor!);
+/** `/dev/stdin` and `/proc/self/fd/N`: a file is opened anew, anything else is the open file itself. */
+function reopen(process: Process, node: FsNode, flags: number): OpenFile {
+  const file = process.files.get(node.descriptor!);
+  if (!(file instanceof ContentFile) || !file.handle.seekable) return file;
+  return new ContentFile(flags & KEPT, file.handle.node.open(flags), file.name, process.options.pages);
 }
 
 /** Makes a file and removes its name at once, so that only the open file remains. */
@@ -97,7 +102,7 @@ function temporary(call: SystemCall, directoryAt: number, pathAt: number, flags:
     if ((flags & OpenFlag.ACCESS) === 0) raise('EINVAL');
     const handle = nameless(found.node, mode & 0o7777 & ~process.umask, flags & ~OpenFlag.TMPFILE);
     return process.files.add(
-      new ContentFile(flags & KEPT & ~OpenFlag.TMPFILE, handle, '(deleted)'),
+      new ContentFile(flags & KEPT & ~OpenFlag.TMPFILE, handle, '(deleted)', process.options.pages),
       (flags & OpenFlag.CLOEXEC) !== 0,
     );
   } finally {
@@ -122,7 +127,7 @@ function memoryFile(call: SystemCall): number {
   if ((how & MFD.EXEC) !== 0 && (how & MFD.NOEXEC_SEAL) !== 0) return -Errno.EINVAL;
   const handle = nameless(process.options.fs.root, (how & MFD.NOEXEC_SEAL) !== 0 ? 0o666 : 0o777, OpenFlag.RDWR);
   return process.files.add(
-    new ContentFile(OpenFlag.RDWR, handle, `/memfd:${name} (deleted)`),
+    new ContentFile(OpenFlag.RDWR, handle, `/memfd:${name} (deleted)`, process.options.pages),
     (how & MFD.CLOEXEC) !== 0,
   );
 }

@@ -1,73 +1,44 @@
-/** Pipes within the process, and eventfd. */
+/** Pipes, and eventfd. */
 import { BLOCKED, OpenFile, Poll, formats } from '@visorkit/linux-abi';
 import type { SystemCall, SystemCallDefinition } from '@visorkit/linux-abi';
 import { Errno, FileMode, OpenFlag } from '@visorkit/sandbox-fs';
 import type { FileStat } from '@visorkit/sandbox-fs';
+import { anonymousNumber, anonymousStat } from './anonymous.js';
+import { ByteQueue, budgetOf } from './byte-queue.js';
+import type { QueueBudget } from './byte-queue.js';
 import { group } from './group.js';
 
 const { flags, pointer, unsigned } = formats;
 
-/** Bytes a pipe holds (pipe(7)). */
-const CAPACITY = 65536;
 /** Writes of up to so many bytes are atomic. */
 const PIPE_BUF = 4096;
+const FIONREAD = 0x541b;
 
-/** Status of something that is no file. */
-export function anonymousStat(ino: number, mode: number): FileStat {
-  return {
-    dev: 0xcn,
-    ino: BigInt(ino),
-    mode,
-    nlink: 1,
-    uid: 0,
-    gid: 0,
-    rdev: 0n,
-    size: 0,
-    blockSize: 4096,
-    blocks: 0,
-    atime: 0n,
-    mtime: 0n,
-    ctime: 0n,
-  };
-}
+/** What the two ends of a pipe share. */
+class Pipe {
+  readonly number = anonymousNumber();
+  readonly queue: ByteQueue;
+  reader: PipeReader | undefined;
+  writer: PipeWriter | undefined;
 
-let nextNumber = 1;
-
-/** A ring of bytes with two ends. */
-class PipeBuffer {
-  readonly number = nextNumber++;
-  readonly data = new Uint8Array(CAPACITY);
-  start = 0;
-  length = 0;
-  readers = 1;
-  writers = 1;
-
-  constructor(readonly changed: () => void) {}
-
-  take(target: Uint8Array): number {
-    const count = Math.min(target.length, this.length),
-      first = Math.min(count, CAPACITY - this.start);
-    target.set(this.data.subarray(this.start, this.start + first));
-    target.set(this.data.subarray(0, count - first), first);
-    this.start = (this.start + count) % CAPACITY;
-    this.length -= count;
-    return count;
-  }
-
-  put(bytes: Uint8Array): number {
-    const count = Math.min(bytes.length, CAPACITY - this.length),
-      end = (this.start + this.length) % CAPACITY,
-      first = Math.min(count, CAPACITY - end);
-    this.data.set(bytes.subarray(0, first), end);
-    this.data.set(bytes.subarray(first, count), 0);
-    this.length += count;
-    return count;
-  }
-}
-
-class PipeEnd extends OpenFile {
   constructor(
-    readonly pipe: PipeBuffer,
+    budget: QueueBudget,
+    readonly changed: () => void,
+  ) {
+    this.queue = new ByteQueue(budget);
+  }
+
+  /** An end is closed: the other one has news of every kind. */
+  left(other: PipeEnd | undefined): void {
+    if (this.reader === undefined && this.writer === undefined) this.queue.close();
+    other?.notify(0);
+    this.changed();
+  }
+}
+
+abstract class PipeEnd extends OpenFile {
+  constructor(
+    readonly pipe: Pipe,
     flags: number,
   ) {
     super(flags);
@@ -78,56 +49,69 @@ class PipeEnd extends OpenFile {
   stat(): FileStat {
     return anonymousStat(this.pipe.number, FileMode.FIFO | 0o600);
   }
+  override get notifies(): boolean {
+    return true;
+  }
 
   override ioctl(call: SystemCall, request: number): number {
-    if (request !== 0x541b) return -Errno.ENOTTY; // FIONREAD
-    call.memory.writeU32(call.u64(2), this.pipe.length);
+    if (request !== FIONREAD) return -Errno.ENOTTY;
+    call.memory.writeU32(call.u64(2), this.pipe.queue.length);
     return 0;
   }
 }
 
-class PipeReader extends PipeEnd {
+export class PipeReader extends PipeEnd {
   override read(target: Uint8Array): number {
-    const { pipe } = this;
-    if (pipe.length > 0 || target.length === 0) {
-      const count = pipe.take(target);
-      if (count > 0) pipe.changed();
-      return count;
-    }
-    if (pipe.writers === 0) return 0;
-    return this.nonblocking ? -Errno.EAGAIN : BLOCKED;
+    const { pipe } = this,
+      { queue } = pipe;
+    if (target.length === 0) return 0;
+    if (queue.length === 0) return pipe.writer === undefined ? 0 : this.nonblocking ? -Errno.EAGAIN : BLOCKED;
+    const count = queue.peek(target, 0);
+    this.took(count);
+    return count;
+  }
+
+  /** Bytes that were looked at are taken. Only a pipe that was full is news for its writer. */
+  took(count: number): void {
+    const { pipe } = this,
+      full = pipe.queue.room < PIPE_BUF;
+    pipe.queue.drop(count);
+    if (full) pipe.writer?.notify(Poll.OUT);
+    pipe.changed();
   }
 
   override poll(): number {
-    return (this.pipe.length > 0 ? Poll.IN : 0) | (this.pipe.writers === 0 ? Poll.HUP : 0);
+    return (this.pipe.queue.length > 0 ? Poll.IN : 0) | (this.pipe.writer === undefined ? Poll.HUP : 0);
   }
 
   override close(): void {
-    this.pipe.readers--;
-    this.pipe.changed();
+    this.pipe.reader = undefined;
+    this.pipe.left(this.pipe.writer);
   }
 }
 
-class PipeWriter extends PipeEnd {
+export class PipeWriter extends PipeEnd {
   override write(bytes: Uint8Array): number {
-    const { pipe } = this;
-    if (pipe.readers === 0) return -Errno.EPIPE;
-    const room = CAPACITY - pipe.length;
-    if (room === 0 || (bytes.length <= PIPE_BUF && room < bytes.length))
+    const { pipe } = this,
+      { queue } = pipe;
+    if (pipe.reader === undefined) return -Errno.EPIPE;
+    if (bytes.length === 0) return 0;
+    if (queue.room === 0 || (bytes.length <= PIPE_BUF && queue.room < bytes.length))
       return this.nonblocking ? -Errno.EAGAIN : BLOCKED;
-    const count = pipe.put(bytes);
+    const count = queue.put(bytes);
+    pipe.reader.notify(Poll.IN);
     pipe.changed();
     return count;
   }
 
   override poll(): number {
     const { pipe } = this;
-    return (CAPACITY - pipe.length >= PIPE_BUF ? Poll.OUT : 0) | (pipe.readers === 0 ? Poll.ERR : 0);
+    return (pipe.queue.room >= PIPE_BUF ? Poll.OUT : 0) | (pipe.reader === undefined ? Poll.ERR : 0);
   }
 
   override close(): void {
-    this.pipe.writers--;
-    this.pipe.changed();
+    this.pipe.writer = undefined;
+    this.pipe.left(this.pipe.reader);
   }
 }
 
@@ -137,12 +121,15 @@ function pipe(call: SystemCall, how: number): number {
     at = call.u64(0),
     closeOnExec = (how & OpenFlag.CLOEXEC) !== 0;
   memory.prepare(at, 8, true);
-  const buffer = new PipeBuffer(() => process.wake()),
-    kept = how & OpenFlag.NONBLOCK;
-  const reader = process.files.add(new PipeReader(buffer, OpenFlag.RDONLY | kept), closeOnExec);
+  const { options } = process,
+    both = new Pipe(budgetOf(options), options.wake),
+    kept = how & (OpenFlag.NONBLOCK | OpenFlag.DIRECT);
+  both.reader = new PipeReader(both, OpenFlag.RDONLY | kept);
+  both.writer = new PipeWriter(both, OpenFlag.WRONLY | kept);
+  const reader = process.files.add(both.reader, closeOnExec);
   let writer: number;
   try {
-    writer = process.files.add(new PipeWriter(buffer, OpenFlag.WRONLY | kept), closeOnExec);
+    writer = process.files.add(both.writer, closeOnExec);
   } catch (error) {
     process.files.close(reader);
     throw error;
@@ -176,6 +163,7 @@ class EventFile extends OpenFile {
     if (this.value === 0n) return this.nonblocking ? -Errno.EAGAIN : BLOCKED;
     new DataView(target.buffer, target.byteOffset).setBigUint64(0, this.semaphore ? 1n : this.value, true);
     this.value = this.semaphore ? this.value - 1n : 0n;
+    this.notify(Poll.OUT);
     this.changed();
     return 8;
   }
@@ -186,10 +174,14 @@ class EventFile extends OpenFile {
     if (more > MOST) return -Errno.EINVAL;
     if (this.value + more > MOST) return this.nonblocking ? -Errno.EAGAIN : BLOCKED;
     this.value += more;
+    this.notify(Poll.IN);
     this.changed();
     return 8;
   }
 
+  override get notifies(): boolean {
+    return true;
+  }
   override poll(): number {
     return (this.value > 0n ? Poll.IN : 0) | (this.value < MOST ? Poll.OUT : 0);
   }
@@ -202,7 +194,7 @@ function eventfd(call: SystemCall, how: number): number {
     BigInt(call.u32(0)),
     (how & EFD_SEMAPHORE) !== 0,
     OpenFlag.RDWR | (how & OpenFlag.NONBLOCK),
-    () => process.wake(),
+    process.options.wake,
   );
   return process.files.add(file, (how & OpenFlag.CLOEXEC) !== 0);
 }

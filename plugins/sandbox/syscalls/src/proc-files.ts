@@ -1,5 +1,5 @@
 /** `/dev` and `/proc` of the sandbox: the files that programs look for, which describe the sandbox and not the host. */
-import type { Process } from '@visorkit/linux-abi';
+import type { Process, Processes } from '@visorkit/linux-abi';
 import {
   FileMode,
   LiveSymlink,
@@ -9,28 +9,30 @@ import {
   raise,
   textHandle,
 } from '@visorkit/sandbox-fs';
-import type { FsNode, MemoryFs } from '@visorkit/sandbox-fs';
+import type { DirectoryEntry, FsNode, MemoryFs } from '@visorkit/sandbox-fs';
 import { UNAME } from './system.js';
 
-/** A directory whose names are asked each time: `/proc/self/fd`. */
+const NUMBER = /^(0|[1-9]\d*)$/;
+
+/** `/proc/N/fd`: its names are asked each time. */
 class DescriptorDirectory extends MemoryDirectory {
   constructor(
     fs: MemoryFs,
-    private readonly process: () => Process,
+    private readonly process: Process,
   ) {
     super(fs, 0o500);
   }
 
   override lookup(name: string): FsNode | undefined {
-    const number = /^(0|[1-9]\d*)$/.test(name) ? Number(name) : -1;
-    return this.process().files.find(number) === undefined
+    const number = NUMBER.test(name) ? Number(name) : -1;
+    return this.process.files.find(number) === undefined
       ? undefined
       : new SpecialNode(this.fs, 'descriptor', FileMode.SYMLINK | 0o700, { descriptor: number });
   }
 
-  override list() {
-    return this.process()
-      .files.list()
+  override list(): DirectoryEntry[] {
+    return this.process.files
+      .list()
       .map((number) => ({ name: String(number), mode: FileMode.SYMLINK, ino: () => BigInt(number + 1000) }));
   }
 
@@ -39,8 +41,39 @@ class DescriptorDirectory extends MemoryDirectory {
   }
 }
 
-/** Fills an empty root with /dev, /proc and /tmp. `process` is asked for when a file is opened. */
-export function addSpecialFiles(fs: MemoryFs, process: () => Process, fillRandom: (bytes: Uint8Array) => void): void {
+/** `/proc`: with a directory for each process. */
+class ProcDirectory extends MemoryDirectory {
+  readonly #made = new WeakMap<Process, MemoryDirectory>();
+
+  constructor(
+    fs: MemoryFs,
+    private readonly processes: Processes,
+  ) {
+    super(fs, 0o555);
+  }
+
+  override lookup(name: string): FsNode | undefined {
+    const process = NUMBER.test(name) ? this.processes.get(Number(name)) : undefined;
+    if (process === undefined) return super.lookup(name);
+    let folder = this.#made.get(process);
+    if (folder === undefined) {
+      folder = new MemoryDirectory(this.fs, 0o555);
+      addProcess(folder, this.fs, process, () => this.processes.current === process);
+      this.#made.set(process, folder);
+    }
+    return folder;
+  }
+
+  override list(): DirectoryEntry[] {
+    const folders = this.processes
+      .list()
+      .map(({ pid }) => ({ name: String(pid), mode: FileMode.DIRECTORY, ino: () => BigInt(pid + 10_000) }));
+    return [...super.list(), ...folders];
+  }
+}
+
+/** Fills an empty root with /dev, /proc and /tmp. */
+export function addSpecialFiles(fs: MemoryFs, processes: Processes, fillRandom: (bytes: Uint8Array) => void): void {
   const folder = (parent: MemoryDirectory, name: string, mode = 0o755): MemoryDirectory => {
     const made = new MemoryDirectory(fs, mode);
     parent.put(name, made);
@@ -55,13 +88,17 @@ export function addSpecialFiles(fs: MemoryFs, process: () => Process, fillRandom
   dev.put('fd', new LiveSymlink(fs, () => '/proc/self/fd'));
   folder(dev, 'shm', 0o1777);
 
-  const proc = folder(fs.root, 'proc', 0o555);
+  const proc = new ProcDirectory(fs, processes);
+  fs.root.put('proc', proc);
   const text = (parent: MemoryDirectory, name: string, make: (process: Process) => string): void =>
     parent.put(
       name,
-      new SpecialNode(fs, 'file', FileMode.REGULAR | 0o444, { open: (node) => textHandle(node, make(process())) }),
+      new SpecialNode(fs, 'file', FileMode.REGULAR | 0o444, {
+        open: (node) => textHandle(node, make(processes.current)),
+      }),
     );
-  addProcess(folder(proc, 'self', 0o555), fs, process, text);
+  proc.put('self', new LiveSymlink(fs, () => String(processes.current.pid)));
+  proc.put('thread-self', new LiveSymlink(fs, () => String(processes.current.pid)));
   text(proc, 'uptime', ({ clock }) => `${(clock / 1e9 + 1).toFixed(2)} 0.00\n`);
   text(proc, 'version', () => `${UNAME.sysname} version ${UNAME.release} ${UNAME.version}\n`);
   text(
@@ -86,37 +123,48 @@ export function addSpecialFiles(fs: MemoryFs, process: () => Process, fillRandom
   text(proc, 'loadavg', () => '0.00 0.00 0.00 1/1 2\n');
 }
 
-type AddText = (parent: MemoryDirectory, name: string, make: (process: Process) => string) => void;
-
-function addProcess(self: MemoryDirectory, fs: MemoryFs, process: () => Process, text: AddText): void {
-  // The program file itself. Its path on the host stays hidden: it appears to be in the root directory.
-  self.put(
+/** `own`: whether the process itself looks. */
+function addProcess(folder: MemoryDirectory, fs: MemoryFs, process: Process, own: () => boolean): void {
+  const add = (name: string, make: () => Uint8Array): void =>
+    folder.put(
+      name,
+      new SpecialNode(fs, 'file', FileMode.REGULAR | 0o444, { open: (node) => textHandle(node, make()) }),
+    );
+  const text = (name: string, make: () => string): void => add(name, () => Buffer.from(make(), 'latin1'));
+  const { uid, gid } = process.identity;
+  folder.put(
     'exe',
     new (class extends SpecialNode {
       override readlink(): string {
-        return `/${process().options.execName.split('/').at(-1)}`;
+        return process.program?.path ?? raise('ENOENT');
+      }
+      get standsFor(): string {
+        return this.readlink();
       }
     })(fs, 'file', FileMode.REGULAR | 0o555, {
-      open: (_node, flags) => (process().program ?? raise('ENOENT')).open(flags & 3),
-      size: () => process().program?.stat().size ?? 0,
+      open: (_node, flags) => (process.program ?? raise('ENOENT')).node.open(flags & 3),
+      size: () => process.program?.node.stat().size ?? 0,
     }),
   );
-  self.put('fd', new DescriptorDirectory(fs, process));
-  text(self, 'maps', (it) => it.describeMappings());
-  text(self, 'cmdline', ({ options }) => options.args.map((arg) => `${arg}\0`).join(''));
-  text(self, 'environ', ({ options }) => options.env.map((entry) => `${entry}\0`).join(''));
-  text(self, 'comm', ({ comm }) => `${comm}\n`);
-  text(
-    self,
-    'status',
-    ({ comm, pid, parent, identity: { uid, gid } }) =>
-      `Name:\t${comm}\nState:\tR (running)\nTgid:\t${pid}\nPid:\t${pid}\nPPid:\t${parent}\nTracerPid:\t0\nUid:\t${`${uid}\t`.repeat(3)}${uid}\nGid:\t${`${gid}\t`.repeat(3)}${gid}\nThreads:\t1\n`,
-  );
-  text(
-    self,
-    'stat',
-    ({ comm, pid, parent }) => `${pid} (${comm}) R ${parent} ${pid} ${pid} 0 -1 0 ${'0 '.repeat(42).trim()}\n`,
-  );
-  text(self, 'mountinfo', () => '');
-  text(self, 'cgroup', () => '');
+  // A descriptor of another process cannot be meant by its number here
+  folder.put('fd', new DescriptorDirectory(fs, process));
+  folder.put('cwd', new LiveSymlink(fs, () => `/${process.cwd.join('/')}`));
+  folder.put('root', new LiveSymlink(fs, () => '/'));
+  text('maps', () => process.describeMappings());
+  add('auxv', () => process.auxiliary);
+  text('cmdline', () => process.args.map((arg) => `${arg}\0`).join(''));
+  text('environ', () => (own() ? process.env.map((entry) => `${entry}\0`).join('') : ''));
+  text('comm', () => `${process.comm}\n`);
+  text('status', () => {
+    const { comm, pid, parent } = process;
+    return `Name:\t${comm}\nState:\tR (running)\nTgid:\t${pid}\nPid:\t${pid}\nPPid:\t${parent}\nTracerPid:\t0\nUid:\t${`${uid}\t`.repeat(3)}${uid}\nGid:\t${`${gid}\t`.repeat(3)}${gid}\nThreads:\t1\n`;
+  });
+  text('stat', () => {
+    const { comm, pid, parent, group, session } = process;
+    return `${pid} (${comm}) R ${parent} ${group} ${session} 0 -1 0 ${'0 '.repeat(43).trim()}\n`;
+  });
+  text('statm', () => '0 0 0 0 0 0 0\n');
+  text('mountinfo', () => '');
+  text('mounts', () => '');
+  text('cgroup', () => '');
 }

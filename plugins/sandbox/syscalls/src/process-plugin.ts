@@ -1,9 +1,20 @@
-/** Makes the process: its files, its view of paths, its standard streams. */
+/** Makes the first process: its files, its view of paths, its standard streams. */
 import { randomFillSync } from 'node:crypto';
+import { realpathSync } from 'node:fs';
+import { posix, relative } from 'node:path';
 import { MachineConfigToken, definePlugin, describeError, fail } from '@visorkit/core';
 import type { MachineConfig, Plugin } from '@visorkit/core';
-import { GuestKernelToken, Process, ProcessToken } from '@visorkit/linux-abi';
-import type { GuestKernel } from '@visorkit/linux-abi';
+import {
+  FilePages,
+  GuestKernelToken,
+  PID,
+  Poll,
+  Process,
+  Processes,
+  ProcessesToken,
+  ProgramFile,
+} from '@visorkit/linux-abi';
+import type { GuestKernel, OpenFile } from '@visorkit/linux-abi';
 import { TimerQueueToken } from '@visorkit/machine';
 import type { TimerQueue } from '@visorkit/machine';
 import { FileMode, MemoryFs, Namespace, SpecialNode, WriteQuota, bytesFile } from '@visorkit/sandbox-fs';
@@ -44,28 +55,30 @@ export interface LinuxProcessOptions {
   readonly fillRandom?: (bytes: Uint8Array) => void;
   /** Opens the program file, for `/proc/self/exe`; or its bytes, when it is no file. */
   readonly program?: (() => FsNode) | Uint8Array;
+  /** The program's path on the host, links resolved: a mount may show it to the program too. */
+  readonly programFile?: string;
   readonly umask?: number;
 }
 
 const FILES_LIMIT = 64 << 20;
 
-/** The process in the sandbox: its files, its view of paths, its standard streams. */
+/** The processes of the sandbox, with the first: its files, its view of paths, its standard streams. */
 export function linuxProcess(options: LinuxProcessOptions): Plugin {
   return definePlugin({
     name: 'linux-process',
     uses: { timers: TimerQueueToken, kernel: GuestKernelToken, machine: MachineConfigToken },
-    provides: [{ token: ProcessToken, make: (used) => makeProcess(options, used) }],
+    provides: [{ token: ProcessesToken, make: (used) => makeProcesses(options, used) }],
   });
 }
 
-/** What the process needs of the machine. The kernel needs the process too, and is looked at when the process calls it. */
+/** What processes need of the machine. The kernel needs them too, and is looked at when a process calls it. */
 interface Surroundings {
   readonly timers: TimerQueue;
   readonly kernel: GuestKernel;
   readonly machine: MachineConfig;
 }
 
-function makeProcess(options: LinuxProcessOptions, around: Surroundings): Process {
+function makeProcesses(options: LinuxProcessOptions, around: Surroundings): Processes {
   const { timers } = around;
   const epoch = options.epoch ?? BigInt(Date.now()) * 1_000_000n;
   const { uid, gid, fillRandom = randomFillSync } = options;
@@ -78,11 +91,7 @@ function makeProcess(options: LinuxProcessOptions, around: Surroundings): Proces
   const quota = options.writeLimits === undefined ? undefined : new WriteQuota(options.writeLimits);
   const space = new Namespace(fs.root, quota);
   const process: Process = new Process({
-    execName: options.execName,
-    args: options.args,
-    env: options.env,
     identity: { uid, gid },
-    cwd: [],
     space,
     fs,
     memory: around.machine.memory,
@@ -91,23 +100,53 @@ function makeProcess(options: LinuxProcessOptions, around: Surroundings): Proces
     fillRandom,
     hostname: options.hostname ?? 'sandbox',
     wake: () => around.kernel.wake(),
-    signal: (signal) => around.kernel.signal(signal),
+    signal: (pid, signal, details) => around.kernel.signal(pid, signal, details),
     cpuTime: () => timers.clock.now(),
+    pages: new FilePages(),
+    foreground: { group: PID },
+    caller: () => processes.current,
+    exec: (process, program) => around.kernel.exec(process, program),
   });
+  const processes: Processes = new Processes(process);
   try {
+    process.starts(options);
     if (options.umask !== undefined) process.umask = options.umask;
-    addSpecialFiles(fs, () => process, fillRandom);
+    addSpecialFiles(fs, processes, fillRandom);
     for (const { host: folder, guest, readOnly = false } of options.mounts ?? []) space.mount(folder, guest, readOnly);
     const { program } = options;
-    process.program = program instanceof Uint8Array ? bytesFile(fs, program) : program?.();
+    const node = program instanceof Uint8Array ? bytesFile(fs, program) : program?.();
+    if (node !== undefined) process.program = new ProgramFile(node, programPath(options, fs, node));
     fs.quota = quota; // what was made until here is the sandbox's own
     process.cwd = workingDirectory(space, options.cwd ?? '/');
     openStreams(process, options);
   } catch (error) {
-    process.dispose();
+    processes.dispose();
     throw error;
   }
-  return process;
+  return processes;
+}
+
+/**
+ * The program's path in the sandbox: where a mount has it, else in the root directory under its own name, so that its path on the host
+ * stays hidden.
+ */
+function programPath({ execName, mounts = [], programFile }: LinuxProcessOptions, fs: MemoryFs, node: FsNode): string {
+  if (programFile !== undefined) {
+    const inside = mounts
+      .map(({ host, guest }) => ({ rest: relative(realpathSync(host), programFile), guest }))
+      .find(({ rest }) => rest !== '' && rest !== '..' && !rest.startsWith('../'));
+    if (inside !== undefined) return posix.join('/', inside.guest, inside.rest);
+  }
+  const name = execName.split('/').at(-1) || 'program';
+  if (fs.root.lookup(name) === undefined)
+    fs.root.put(
+      name,
+      new SpecialNode(fs, 'file', FileMode.REGULAR | 0o555, {
+        open: (_node, flags) => node.open(flags),
+        size: () => node.stat().size,
+      }),
+    );
+  return `/${name}`;
 }
 
 /** Throws SANDBOX_CWD. */
@@ -129,19 +168,25 @@ function workingDirectory(space: Namespace, path: string): readonly string[] {
 }
 
 function openStreams(process: Process, { stdin, stdout, stderr }: LinuxProcessOptions): void {
-  const wake = (): void => process.wake();
+  const ready = (file: OpenFile, events: number) => (): void => {
+    file.notify(events);
+    process.wake();
+  };
   const terminal = ('terminal' in stdin ? stdin.terminal : undefined) ?? stdout.terminal ?? stderr.terminal;
   const settings = terminal === undefined ? undefined : new TerminalSettings(terminal);
   const on = (stream: { readonly terminal?: unknown }): TerminalSettings | undefined =>
     stream.terminal === undefined ? undefined : settings;
   if ('seekable' in stdin) process.files.add(new ContentFile(0, stdin, '/dev/stdin'));
   else {
-    stdin.onReady = wake;
-    process.files.add(new InputStream(stdin, on(stdin)));
+    const file = new InputStream(stdin, on(stdin));
+    stdin.onReady = ready(file, Poll.IN);
+    process.files.add(file);
   }
-  stdout.onReady = stderr.onReady = wake;
-  process.files.add(new OutputStream(stdout, 1, on(stdout)));
-  process.files.add(new OutputStream(stderr, 2, on(stderr)));
+  for (const [number, output] of [stdout, stderr].entries()) {
+    const file = new OutputStream(output, number + 1, on(output));
+    output.onReady = ready(file, Poll.OUT);
+    process.files.add(file);
+  }
   const onTerminal = [stdin, stdout, stderr].findIndex(
     (stream) => 'terminal' in stream && stream.terminal !== undefined,
   );

@@ -3,7 +3,7 @@ import { BLOCKED, OpenFile, Poll } from '@visorkit/linux-abi';
 import type { SystemCall } from '@visorkit/linux-abi';
 import { Errno, FileMode, OpenFlag } from '@visorkit/sandbox-fs';
 import type { FileStat } from '@visorkit/sandbox-fs';
-import { anonymousStat } from './pipes.js';
+import { anonymousStat } from './anonymous.js';
 
 /** A terminal of the host. */
 export interface HostTerminal {
@@ -92,9 +92,10 @@ export class TerminalSettings {
       case TIO.TIOCSWINSZ:
         return 0;
       case TIO.TIOCGPGRP:
-        memory.writeU32(at, call.process.pid);
+        memory.writeU32(at, call.process.options.foreground.group);
         return 0;
       case TIO.TIOCSPGRP:
+        call.process.options.foreground.group = memory.readU32(at);
         return 0;
       case TIO.TIOCOUTQ:
         memory.writeU32(at, 0);

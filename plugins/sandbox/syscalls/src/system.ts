@@ -4,7 +4,7 @@ import type { SystemCall, SystemCallDefinition } from '@visorkit/linux-abi';
 import { Errno } from '@visorkit/sandbox-fs';
 import { group } from './group.js';
 
-const { directory, flags, int, output, path, pointer, size } = formats;
+const { flags, int, output, pointer, size } = formats;
 
 /** What uname(2) says; the release is that of the interface that is served. */
 export const UNAME = {
@@ -52,13 +52,9 @@ function getrandom(call: SystemCall): number {
 
 /** Calls that programs try and can do without, and what they get. */
 const refused: readonly (readonly [name: string, errno: keyof typeof Errno])[] = [
-  ['socket', 'EAFNOSUPPORT'],
-  ['socketpair', 'EAFNOSUPPORT'],
   ['clone3', 'ENOSYS'],
   ['rseq', 'ENOSYS'],
   ['membarrier', 'ENOSYS'],
-  ['wait4', 'ECHILD'],
-  ['waitid', 'ECHILD'],
   ['mount', 'EPERM'],
   ['umount2', 'EPERM'],
   ['chroot', 'EPERM'],
@@ -94,9 +90,6 @@ const definitions: SystemCallDefinition[] = [
     args: [output, size, flags({ GRND_NONBLOCK: 1, GRND_RANDOM: 2, GRND_INSECURE: 4 })],
     serve: getrandom,
   },
-  // There is one process that runs one program. An attempt to make another is counted as a call that is not served
-  { name: 'execve', args: [path, pointer, pointer] },
-  { name: 'execveat', args: [directory, path, pointer, pointer, int] },
   ...refused.map(
     ([name, errno]): SystemCallDefinition => ({ name, args: [pointer, pointer, int], serve: () => -Errno[errno] }),
   ),

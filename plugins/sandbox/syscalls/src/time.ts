@@ -20,6 +20,8 @@ const CLOCKS: { readonly [clock: number]: string } = {
   11: 'CLOCK_TAI',
 };
 const clock = oneOf(CLOCKS);
+/** Names clocks in traces. */
+export const clockFormat = clock;
 const REALTIME = new Set([0, 5, 8, 11]);
 const CPU = new Set([2, 3]);
 

@@ -4,7 +4,7 @@ import type { Process, SystemCall, SystemCallDefinition, Timer } from '@visorkit
 import { Errno, OpenFlag, raise } from '@visorkit/sandbox-fs';
 import type { FileStat } from '@visorkit/sandbox-fs';
 import { group } from './group.js';
-import { anonymousStat } from './pipes.js';
+import { anonymousStat } from './anonymous.js';
 import { readClock } from './time.js';
 
 const { descriptor, flags, oneOf, pointer } = formats;
@@ -35,8 +35,11 @@ class TimerFile extends OpenFile {
     flags: number,
   ) {
     super(flags);
-    this.#timer = process.timer(() => {
+    // The timer is the file's: it outlives the process that made it
+    this.#timer = process.options.timers.schedule(Infinity, () => {
+      const first = this.#expirations === 0;
       this.#expire();
+      if (first && this.#expirations > 0) this.notify(Poll.IN); // Linux starts a period anew when it was read
       process.wake();
     });
   }
@@ -54,6 +57,9 @@ class TimerFile extends OpenFile {
     return 8;
   }
 
+  override get notifies(): boolean {
+    return true;
+  }
   override poll(): number {
     this.#expire();
     return this.#expirations > 0 ? Poll.IN : 0;

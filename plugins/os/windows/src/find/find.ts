@@ -1,5 +1,5 @@
 /** Where a Windows kernel is: its page tables, its image, its block for debuggers. By what is known of the guest, or by its memory alone. */
-import { AddressSpace } from '@visorkit/vmi';
+import { AddressSpace, Bound } from '@visorkit/vmi';
 import type { KnownOfGuest, KnownRegisters, PeImage, PhysicalMemory } from '@visorkit/vmi';
 import { pagingMode } from '@visorkit/x86';
 import { KERNEL_PDBS, imageAround, kernelImageAt, kernelStart, linearOf, scan, searchImage } from './image.js';
@@ -150,7 +150,7 @@ class Search {
   #marked(space: AddressSpace, pointerSize: 4 | 8, tables: number): { image?: PeImage; kdbg?: Kdbg } | undefined {
     this.#marks ??= {
       records: new Set(recordsIn(this.memory)),
-      blocks: new Set(first(scanKdbg(this.memory), MOST_RECORDS)),
+      blocks: new Set(first(scanKdbg(this.memory), new Bound(this.memory, 'KDBG blocks', MOST_RECORDS))),
     };
     const { records, blocks } = this.#marks;
     for (const { physical, linear } of linearOf(space, [...records, ...blocks], tables)) {
@@ -170,13 +170,13 @@ class Search {
 /** Places of CodeView records (`RSDS`, GUID, age, name) that name the kernel's PDB file. */
 export function* recordsIn(memory: PhysicalMemory): Generator<number, void, undefined> {
   const name = new Uint8Array(16);
-  let count = 0;
+  const bound = new Bound(memory, "records that name the kernel's PDB file", MOST_RECORDS);
   for (const at of scan(memory, Uint8Array.of(0x52, 0x53, 0x44, 0x53))) {
     const there = memory.read(at + 24, name);
     const text = String.fromCharCode(...name.subarray(0, there)).replace(/\0.*$/s, '');
     if (!KERNEL_PDBS.includes(text.toLowerCase())) continue;
+    if (!bound.take()) return;
     yield at;
-    if (++count === MOST_RECORDS) return;
   }
 }
 
@@ -196,11 +196,11 @@ function pointerAt(space: AddressSpace, address: bigint, pointerSize: 4 | 8): bi
   return new DataView(bytes.buffer).getBigUint64(0, true);
 }
 
-function first<T>(items: Iterable<T>, most: number): T[] {
+function first<T>(items: Iterable<T>, bound: Bound): T[] {
   const kept: T[] = [];
   for (const item of items) {
+    if (!bound.take()) break;
     kept.push(item);
-    if (kept.length === most) break;
   }
   return kept;
 }

@@ -1,6 +1,6 @@
 /** The kernel's image in an address space: a PE image that is called ntoskrnl.exe, or has what only the kernel has. */
 import { isVisorkitError } from '@visorkit/core';
-import { readLoadedPe } from '@visorkit/vmi';
+import { Bound, readLoadedPe, searched } from '@visorkit/vmi';
 import type { AddressSpace, PeImage, PhysicalMemory } from '@visorkit/vmi';
 
 const PAGE = 4096n;
@@ -46,10 +46,10 @@ export function imageAround(space: AddressSpace, address: bigint): PeImage | und
 
 /** The kernel's image among what `tables` tables map for the kernel. */
 export function searchImage(space: AddressSpace, tables: number): PeImage | undefined {
-  let left = MOST_PAGES;
+  const bound = new Bound(space.memory, 'pages that the kernel has mapped', MOST_PAGES);
   for (const { linear, physical, length } of space.ranges(kernelStart(space), kernelEnd(space), tables)) {
     for (let at = 0; at < length; at += Number(PAGE)) {
-      if (--left < 0) return undefined;
+      if (!bound.take()) return undefined;
       if (space.memory.u16(physical + at) !== MZ) continue;
       const image = kernelImageAt(space, linear + BigInt(at));
       if (image !== undefined) return image;
@@ -79,13 +79,12 @@ export function* linearOf(
 /** Places in physical memory with a pattern, in order. */
 export function* scan(memory: PhysicalMemory, pattern: Uint8Array): Generator<number, void, undefined> {
   const block = new Uint8Array((1 << 20) + pattern.length - 1);
-  for (const { start, end } of memory.ranges) {
-    for (let at = start; at < end; at += 1 << 20) {
-      const bytes = block.subarray(0, memory.read(at, block.subarray(0, Math.min(block.length, end - at))));
-      for (let place = bytes.indexOf(pattern[0]); place >= 0; place = bytes.indexOf(pattern[0], place + 1))
-        if (place + pattern.length <= bytes.length && pattern.every((byte, index) => bytes[place + index] === byte))
-          yield at + place;
-    }
+  const what = `"${String.fromCharCode(...pattern)}"`;
+  for (const { start, range } of searched(memory, what)) {
+    const bytes = block.subarray(0, memory.read(start, block.subarray(0, Math.min(block.length, range.end - start))));
+    for (let place = bytes.indexOf(pattern[0]); place >= 0; place = bytes.indexOf(pattern[0], place + 1))
+      if (place + pattern.length <= bytes.length && pattern.every((byte, index) => bytes[place + index] === byte))
+        yield start + place;
   }
 }
 

@@ -2,6 +2,7 @@
  * Page tables of Windows found in memory alone. The stub below 1 MiB by which other processors are started has the address of System's tables (x64); and
  * every set of tables has an entry that leads back to itself, by which the kernel reaches its own entries.
  */
+import { Bound, searched } from '@visorkit/vmi';
 import type { PageMode, PhysicalMemory } from '@visorkit/vmi';
 
 /** Tables that may be the kernel's. */
@@ -43,10 +44,15 @@ export function* selfReferences(memory: PhysicalMemory): Generator<Root, void, u
   let from = 0;
   for (const to of SEARCHED) {
     const found: Record<'4-level' | 'pae' | '32-bit', bigint[]> = { '4-level': [], pae: [], '32-bit': [] };
+    const bound = (): Bound => new Bound(memory, 'pages that look like the tables of a process', MOST_ROOTS);
+    const bounds = { '4-level': bound(), pae: bound(), '32-bit': bound() };
+    const keep = (mode: keyof typeof found, address: number): void => {
+      if (bounds[mode].take()) found[mode].push(BigInt(address));
+    };
     for (const { address, words } of pages(memory, from, to)) {
-      if (found['4-level'].length < MOST_ROOTS && isPml4(address, words)) found['4-level'].push(BigInt(address));
-      if (found['32-bit'].length < MOST_ROOTS && isDirectory(address, words)) found['32-bit'].push(BigInt(address));
-      if (found.pae.length < MOST_ROOTS) for (const at of paeRoots(memory, words)) found.pae.push(BigInt(address + at));
+      if (isPml4(address, words)) keep('4-level', address);
+      if (isDirectory(address, words)) keep('32-bit', address);
+      for (const at of paeRoots(memory, words)) keep('pae', address + at);
     }
     for (const mode of ['4-level', 'pae', '32-bit'] as const)
       for (const root of found[mode])
@@ -105,13 +111,12 @@ function* pages(
   to: number,
 ): Generator<{ address: number; words: Uint32Array }, void, undefined> {
   const block = new Uint8Array(BLOCK);
-  for (const range of memory.ranges) {
-    const first = Math.ceil(Math.max(range.start, from) / PAGE) * PAGE,
-      end = Math.min(range.end, to);
-    for (let at = first; at + PAGE <= end; at += BLOCK) {
-      const there = memory.read(at, block.subarray(0, Math.min(BLOCK, end - at)));
-      for (let page = 0; page + PAGE <= there; page += PAGE)
-        yield { address: at + page, words: new Uint32Array(block.buffer, page, PAGE / 4) };
-    }
+  const ranges = memory.ranges
+    .map(({ start, end }) => ({ start: Math.ceil(Math.max(start, from) / PAGE) * PAGE, end: Math.min(end, to) }))
+    .filter(({ start, end }) => start + PAGE <= end);
+  for (const { start, end } of searched(memory, "Windows' page tables", ranges)) {
+    const there = memory.read(start, block.subarray(0, end - start));
+    for (let page = 0; page + PAGE <= there; page += PAGE)
+      yield { address: start + page, words: new Uint32Array(block.buffer, page, PAGE / 4) };
   }
 }

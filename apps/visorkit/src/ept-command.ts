@@ -1,0 +1,35 @@
+/** `visorkit ept`: runs a guest as `run` does, and shows the EPT tables that its memory is translated by when the run ends. */
+import { definePlugin } from '@visorkit/core';
+import type { Plugin } from '@visorkit/core';
+import { HypervisorMemoryToken, MemoryViewsToken } from '@visorkit/machine';
+import { VmcsField, eptTreeLines } from '@visorkit/x86';
+import { runCommand } from './run-command.js';
+import type { RunFlags } from './run-flags.js';
+import { writeAll } from './serial.js';
+
+/** Resolves with the status the process is to end with. */
+export function eptCommand(flags: RunFlags): Promise<number> {
+  return runCommand({ serial: 'none', ...flags }, [eptTables((line) => writeAll(1, Buffer.from(`${line}\n`)))]);
+}
+
+/** Tells the tables of each EPT pointer that a vCPU has, and who has it. */
+function eptTables(print: (line: string) => void): Plugin {
+  return definePlugin({
+    name: 'ept-tables',
+    capabilities: ['vmcs', 'ept.views'],
+    uses: { memory: HypervisorMemoryToken, views: MemoryViewsToken },
+    apply({ hooks, vcpus }, { memory, views }) {
+      hooks.paused.tap(() => {
+        const pointers = new Map<bigint, string[]>();
+        for (const vcpu of vcpus) {
+          const pointer = vcpu.vmcs!.read64(VmcsField.EPT_POINTER);
+          pointers.set(pointer, [...(pointers.get(pointer) ?? []), `vCPU ${vcpu.index}`]);
+        }
+        for (const [pointer, names] of pointers) {
+          print(`${names.join(', ')}; ${views.all.length === 1 ? '1 view' : `${views.all.length} views`} of memory`);
+          for (const line of eptTreeLines(pointer, (address) => memory.readU64(address))) print(line);
+        }
+      });
+    },
+  });
+}

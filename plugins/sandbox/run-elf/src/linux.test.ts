@@ -1,0 +1,68 @@
+/**
+ * Programs in C that do what Linux is for: processes, memory and files that are shared, events, signals and timers. Each prints line by line what
+ * came of it, and the lines are the same on the machine's own Linux and in the sandbox.
+ */
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import { runElf } from './run-elf.js';
+import { BACKENDS } from './test-backends.js';
+import { canCompile, compile } from './test-programs.js';
+
+const home = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'visorkit-linux-'));
+afterAll(() => rmSync(home, { recursive: true, force: true }));
+
+const folder = (name: string): string => {
+  mkdirSync(join(home, name));
+  return join(home, name);
+};
+
+describe.skipIf(!canCompile).each(['processes', 'sharing', 'edges', 'signals'])('%s', (name) => {
+  let program = '',
+    expected: string[] = [];
+
+  it('has a measure', { timeout: 60_000 }, () => {
+    program = compile(home, name, join(import.meta.dirname, `../guest/${name}.c`), '-w');
+    const native = spawnSync(program, [], {
+      cwd: folder(`${name}-native`),
+      env: {},
+      encoding: 'latin1',
+      timeout: 30_000,
+    });
+    expect(native.status, native.stdout.slice(-300)).toBe(42);
+    expected = native.stdout.split('\n');
+  });
+
+  it.each(BACKENDS)('is the same on %s', { timeout: 60_000 }, async (backend, options) => {
+    const host = folder(`${name}-${backend}`);
+    const result = await runElf({
+      ...options,
+      file: program,
+      env: { SANDBOXED: 'yes' },
+      cwd: '/work',
+      mounts: [{ host, guest: '/work' }],
+    });
+    expect(Buffer.from(result.stdout).toString('latin1').split('\n')).toEqual(expected);
+    expect(result).toMatchObject({ status: 42, message: [], unknownCalls: [] });
+  });
+
+  it('is the same in memory, twice to the instruction', { timeout: 60_000 }, async () => {
+    const run = () =>
+      runElf({
+        file: program,
+        env: { SANDBOXED: 'yes' },
+        cwd: '/tmp',
+        time: 'virtual',
+        epoch: 1_700_000_000_000_000_000n,
+        fillRandom: (bytes) => bytes.fill(7),
+        timeout: 60,
+      });
+    const first = await run(),
+      second = await run();
+    expect(Buffer.from(first.stdout).toString('latin1').split('\n')).toEqual(expected);
+    expect(second.report.guestInstructions).toBe(first.report.guestInstructions);
+    expect(second.systemCalls).toBe(first.systemCalls);
+  });
+});
