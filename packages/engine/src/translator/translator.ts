@@ -290,9 +290,7 @@ class PageCode implements CodeSource {
   decode(offset: number): Instruction | undefined {
     const { context, page, mode } = this,
       decoded = context.exports.decodeRecord(TIER_RECORDS, page + offset, PAGE - offset, offset, mode);
-    return decoded === 0
-      ? undefined
-      : readRecord(context, TIER_RECORDS, context.rows, (decoded & ENDS_BLOCK) !== 0);
+    return decoded === 0 ? undefined : readRecord(context, TIER_RECORDS, context.rows, (decoded & ENDS_BLOCK) !== 0);
   }
 
   executions(offset: number): number {
