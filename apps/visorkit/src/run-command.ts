@@ -10,6 +10,7 @@ import type { Project } from '@visorkit/project';
 import { assemble } from './assemble.js';
 import type { AssembleOptions } from './assemble.js';
 import { DEFAULT_BACKEND, openBackend } from './backends.js';
+import { takeVmx } from './nested.js';
 import { openConsole } from './console.js';
 import { offeredKernel } from './offered-kernel.js';
 import type { RunFlags } from './run-flags.js';
@@ -167,10 +168,12 @@ async function plan(flags: RunFlags, project: Project | undefined, more: readonl
     };
   }
   const chosen = flags.backend === undefined ? project?.backend : { backend: flags.backend };
+  const { cpu, plugin: vmx } = takeVmx(flags.cpu ?? config?.cpu);
+  if (vmx !== undefined) plugins.push(vmx);
   const backend = await openBackend(
     chosen ?? { backend: DEFAULT_BACKEND },
     {
-      cpu: flags.cpu ?? config?.cpu,
+      cpu,
       translate: flags.translate === undefined ? undefined : executions('--translate', flags.translate),
     },
     sharedModules,

@@ -5,6 +5,7 @@ import { EXIT_NAMES } from '@visorkit/x86';
 /** Capabilities beside `exit.<reason>`, with what they mean. */
 const KNOWN = {
   vmcs: 'handlers may read and write the fields of the VMCS',
+  'vmcs.regions': 'a plugin may run the guest with VMCSs of its own',
   ept: 'guest-physical addresses are translated by EPT that the framework builds',
   'ept.execute-only': 'a page may be executed while it cannot be read',
   'ept.accessed-dirty': 'EPT accessed and dirty flags',

@@ -2,6 +2,7 @@
  * What the kernel must know of a machine in order to run it. `@visorkit/machine` implements these and exports them again.
  */
 import type { SavedMemory } from './saving.js';
+import type { Vcpu } from './vcpu.js';
 import { token } from './token.js';
 import type { Token } from './token.js';
 
@@ -102,6 +103,27 @@ export interface InterruptSource {
   forVcpu?(index: number): InterruptSource;
 }
 
+/** What a {@link EventGate} makes of an event. */
+export type GateAnswer = 'guest' | 'taken' | 'later';
+
+/**
+ * Stands between the events of a vCPU and the guest that it runs: a plugin in whose guest there is another one gives an event to the one or to the
+ * other. Asked by the run loop before an entry, for each event that is there. `guest`: the event goes the usual way. `taken`: the gate has done what
+ * is to be done, and a vCPU that halted goes on. `later`: the event stays, and is asked about again before the next entry.
+ */
+export interface EventGate {
+  /** An interrupt is pending; the gate that takes it asks `source` for the vector, or leaves it pending. `halted`: the vCPU waits for it. */
+  interrupt(vcpu: Vcpu, source: InterruptSource, halted: boolean): GateAnswer;
+  nmi(vcpu: Vcpu, halted: boolean): GateAnswer;
+  init(vcpu: Vcpu, halted: boolean): GateAnswer;
+  /** A start-up IPI; one that is not taken goes the usual way, and is not remembered. */
+  startup(vcpu: Vcpu, vector: number): boolean;
+  /** Asked of a vCPU that halted: true when something else than an event has ended that, and the gate has done what is to be done. */
+  wakes(vcpu: Vcpu): boolean;
+  /** True when a vCPU that halted may be woken although its RFLAGS.IF is 0. */
+  listens(vcpu: Vcpu): boolean;
+}
+
 /** How a device ends or restarts the machine. Takes effect after the current exit. */
 export interface SystemControl {
   /** The guest switched the machine off. Exit status 0. */
@@ -147,6 +169,7 @@ export const TimersToken: Token<Timers> = token('timer-queue');
 export const InterruptSourceToken: Token<InterruptSource> = token('interrupt-source');
 /** The 8259 pair: what a local APIC asks for ExtINT, and what the kernel asks when there is no local APIC. */
 export const ExternalInterruptSourceToken: Token<InterruptSource> = token('external-interrupt-source');
+export const EventGateToken: Token<EventGate> = token('event-gate', '@visorkit/nested-vmx');
 export const SystemControlToken: Token<SystemControl> = token('system-control');
 export const WakeupToken: Token<Wakeup> = token('wakeup');
 export const DisassemblerToken: Token<Disassembler> = token('disassembler');

@@ -13,7 +13,7 @@ import { ExitReason } from './exit-reasons.js';
 import { host } from './host.js';
 import { Phase } from './phase.js';
 import type { ExecutionClock, Timers } from './platform.js';
-import { TURN_GIVEN_UP } from './vcpu.js';
+import { PROCESSOR_HALTED } from './vcpu.js';
 import { SAVED_RUNNER } from './vcpu-runner.js';
 import type { VcpuRunner } from './vcpu-runner.js';
 
@@ -153,7 +153,8 @@ export class RunLoop {
     } else if (answer === HALT || answer === WAIT) {
       vcpu.completeInstruction();
       if (!vcpu.trapPending()) runner.halt(answer === WAIT);
-    }
+    } else if (exit.reason === ExitReason.PREEMPTION_TIMER && exit.qualification === PROCESSOR_HALTED)
+      runner.halt(false);
     if (vectoring) vcpu.reinjectEvent();
     if (typeof outcome !== 'object') return undefined;
     this.stopRequest ??= outcome;
@@ -195,7 +196,7 @@ export class RunLoop {
     const { current } = this;
     const left = this.#turnEnd - this.#parts.clock.now();
     const { exit } = current.vcpu;
-    const timed = exit.reason === ExitReason.PREEMPTION_TIMER && exit.qualification !== TURN_GIVEN_UP;
+    const timed = exit.reason === ExitReason.PREEMPTION_TIMER && exit.qualification === 0;
     const byLimit = timed && current.activity === 'active';
     if (byLimit && left > 0) this.#cutFor = left;
   }

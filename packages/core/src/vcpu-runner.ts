@@ -2,7 +2,7 @@
 import * as v from 'valibot';
 import { SAVED_EXIT, restoreExit, saveExit } from './saved-exit.js';
 import type { KernelHooks } from './hooks.js';
-import type { InterruptSource } from './platform.js';
+import type { EventGate, InterruptSource } from './platform.js';
 import type { BackendVcpu } from './vcpu.js';
 
 /** SDM 3C, 25.4.2: activity states. */
@@ -15,6 +15,8 @@ export const SAVED_RUNNER = v.object({
   anyInterrupt: v.boolean(),
   interruptWindow: v.boolean(),
   nmiWindow: v.boolean(),
+  /** An INIT that the gate has asked to come later. */
+  init: v.optional(v.boolean()),
   /** An exit that nobody has carried out, and RIP then. */
   exit: v.optional(v.object({ at: v.bigint(), record: SAVED_EXIT })),
 });
@@ -30,14 +32,18 @@ export class VcpuRunner {
   readonly #source: InterruptSource | undefined;
   readonly #hooks: KernelHooks;
   readonly #signals: boolean;
+  readonly #gate: EventGate | undefined;
+  /** An INIT that came in and has had no effect yet. */
+  #init = false;
   /** NMIs that came in and were not injected yet; the processor remembers one besides the one it handles. */
   #nmis = 0;
   #anyInterrupt = false;
   #interruptWindow = false;
   #nmiWindow = false;
 
-  constructor(vcpu: BackendVcpu, source: InterruptSource | undefined, hooks: KernelHooks) {
+  constructor(vcpu: BackendVcpu, source: InterruptSource | undefined, hooks: KernelHooks, gate?: EventGate) {
     this.#vcpu = vcpu;
+    this.#gate = gate;
     this.#source = source;
     this.#hooks = hooks;
     this.activity = vcpu.index === 0 ? 'active' : 'wait-for-sipi';
@@ -60,6 +66,7 @@ export class VcpuRunner {
   reset(): void {
     this.activity = this.#vcpu.index === 0 ? 'active' : 'wait-for-sipi';
     this.#nmis = 0;
+    this.#init = false;
     this.#wantInterruptWindow(false);
     this.#wantNmiWindow(false);
     if (this.#hooks.vcpuState.isUsed()) this.#hooks.vcpuState.call(this.#vcpu, 'reset');
@@ -72,6 +79,7 @@ export class VcpuRunner {
       anyInterrupt: this.#anyInterrupt,
       interruptWindow: this.#interruptWindow,
       nmiWindow: this.#nmiWindow,
+      ...(this.#init ? { init: true } : {}),
       exit: this.exitOpen ? { at: this.stoodAt, record: saveExit(this.#vcpu.exit) } : undefined,
     };
   }
@@ -83,6 +91,7 @@ export class VcpuRunner {
     this.#anyInterrupt = state.anyInterrupt;
     this.#interruptWindow = state.interruptWindow;
     this.#nmiWindow = state.nmiWindow;
+    this.#init = state.init ?? false;
     this.exitOpen = state.exit !== undefined;
     this.stoodAt = state.exit?.at ?? this.#vcpu.rip;
     if (state.exit === undefined) return;
@@ -91,23 +100,24 @@ export class VcpuRunner {
 
   /** Injects what can be injected now, asks for windows for what cannot, and wakes a halted vCPU for it. */
   deliver(): void {
-    const source = this.#source;
+    const source = this.#source,
+      vcpu = this.#vcpu;
+    if (this.activity === 'halted' && this.#gate?.wakes(vcpu) === true) this.#wake();
     if (source === undefined) return;
-    const vcpu = this.#vcpu;
     if (this.#signals) {
       this.#takeSignals(source);
       if (this.activity === 'wait-for-sipi') return;
-      if (this.#nmis > 0) {
-        if (vcpu.canTakeNmi()) {
-          this.#nmis--;
-          vcpu.injectNmi();
-          this.#wake();
-          if (this.#hooks.interrupt.isUsed()) this.#hooks.interrupt.call(vcpu, 'nmi', 2);
-        }
-        this.#wantNmiWindow(this.#nmis > 0);
-      }
+      if (this.#nmis > 0) this.#deliverNmi();
     }
     let waiting = source.pending();
+    if (waiting && this.#gate !== undefined) {
+      const answer = this.#gate.interrupt(vcpu, source, this.activity === 'halted');
+      if (answer === 'later') return;
+      if (answer === 'taken') {
+        this.#wake();
+        waiting = source.pending();
+      }
+    }
     if (waiting && this.#anyInterrupt) this.#wake();
     if (waiting && vcpu.canTakeInterrupt()) {
       const vector = source.acknowledge();
@@ -121,20 +131,32 @@ export class VcpuRunner {
 
   /** A halted vCPU that no interrupt can wake: IF = 0. */
   get deaf(): boolean {
-    return this.activity === 'halted' && !this.#anyInterrupt && !this.#vcpu.interruptsEnabled();
+    if (this.activity !== 'halted' || this.#anyInterrupt || this.#vcpu.interruptsEnabled()) return false;
+    return this.#gate?.listens(this.#vcpu) !== true;
+  }
+
+  #deliverNmi(): void {
+    const vcpu = this.#vcpu;
+    const answer = this.#gate?.nmi(vcpu, this.activity === 'halted') ?? 'guest';
+    if (answer === 'later') return;
+    const taken = answer === 'taken';
+    if (taken || vcpu.canTakeNmi()) {
+      this.#nmis--;
+      if (!taken) vcpu.injectNmi();
+      this.#wake();
+      if (this.#hooks.interrupt.isUsed()) this.#hooks.interrupt.call(vcpu, 'nmi', 2);
+    }
+    this.#wantNmiWindow(this.#nmis > 0);
   }
 
   #takeSignals(source: InterruptSource): void {
     const vcpu = this.#vcpu;
-    if (source.takeInit?.()) {
-      vcpu.init();
-      this.#nmis = 0;
-      this.activity = vcpu.index === 0 ? 'active' : 'wait-for-sipi';
-      if (this.#hooks.vcpuState.isUsed()) this.#hooks.vcpuState.call(vcpu, 'reset');
-    }
+    if (source.takeInit?.()) this.#init = true;
+    if (this.#init) this.#takeInit();
     if (source.takeStartup !== undefined) {
       const vector = source.takeStartup();
-      if (vector >= 0 && this.activity === 'wait-for-sipi') {
+      if (vector >= 0 && this.#gate?.startup(vcpu, vector) === true) this.#wake();
+      else if (vector >= 0 && this.activity === 'wait-for-sipi') {
         vcpu.startup(vector);
         this.activity = 'active';
         if (this.#hooks.vcpuState.isUsed()) this.#hooks.vcpuState.call(vcpu, 'startup');
@@ -142,6 +164,21 @@ export class VcpuRunner {
     }
     // While one is handled, a single further one is remembered (SDM 3A, 7.7.1).
     if (source.takeNmi?.() && this.#nmis < (vcpu.canTakeNmi() ? 2 : 1)) this.#nmis++;
+  }
+
+  #takeInit(): void {
+    const vcpu = this.#vcpu;
+    const answer = this.#gate?.init(vcpu, this.activity === 'halted') ?? 'guest';
+    if (answer === 'later') return;
+    this.#init = false;
+    if (answer === 'taken') {
+      this.#wake();
+      return;
+    }
+    vcpu.init();
+    this.#nmis = 0;
+    this.activity = vcpu.index === 0 ? 'active' : 'wait-for-sipi';
+    if (this.#hooks.vcpuState.isUsed()) this.#hooks.vcpuState.call(vcpu, 'reset');
   }
 
   #wake(): void {

@@ -279,6 +279,8 @@ export interface Vcpu {
 
 /** Qualification of an exit 52 by which a vCPU gives its turn to the others (PAUSE in a loop). */
 export const TURN_GIVEN_UP = 1;
+/** Qualification of an exit 52 by which the processor says that it halted without an exit: nothing but an event can go on with it. */
+export const PROCESSOR_HALTED = 2;
 
 /** How the run loop drives a vCPU. */
 export interface VcpuExecution {
@@ -286,7 +288,8 @@ export interface VcpuExecution {
    * Runs the guest until it exits. Returns the same object every time.
    * When a deadline or the instruction limit is reached, the exit is `preemption-timer` (52), taken between instructions
    * and invisible to the guest. A deadline already past gives that exit before the first instruction. With several vCPUs it also
-   * comes, with qualification {@link TURN_GIVEN_UP}, from one that waits in a loop for another.
+   * comes, with qualification {@link TURN_GIVEN_UP}, from one that waits in a loop for another; with {@link PROCESSOR_HALTED}, from one whose
+   * processor is in the HLT state, or waits for a start-up IPI.
    */
   run(): VmExit;
   /** The time of the execution clock, in ns, at which `run` returns with exit 52. Infinity: none. */

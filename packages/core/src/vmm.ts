@@ -26,6 +26,7 @@ import type { Capability } from './names.js';
 import {
   ClockToken,
   DisassemblerToken,
+  EventGateToken,
   ExternalInterruptSourceToken,
   GuestMemoryToken,
   InterruptSourceToken,
@@ -289,7 +290,8 @@ export class Vmm implements AsyncDisposable {
       for (const vcpu of this.#vcpus) this.#hooks.vcpuState.call(vcpu, 'created');
     }
     const source = services.find(InterruptSourceToken) ?? services.find(ExternalInterruptSourceToken);
-    this.#runners = this.#vcpus.map((vcpu) => new VcpuRunner(vcpu, sourceOf(source, vcpu.index), this.#hooks));
+    const gate = services.find(EventGateToken);
+    this.#runners = this.#vcpus.map((vcpu) => new VcpuRunner(vcpu, sourceOf(source, vcpu.index), this.#hooks, gate));
     this.#loop = new RunLoop({
       clock: backend.clock,
       timers: services.find(TimersToken) ?? NO_TIMERS,

@@ -10,6 +10,8 @@ export const EPT_WRITE: u32 = 2;
 export const EPT_EXECUTE: u32 = 4;
 /** Rights bit: the dirty flag needs no setting on a write (already set, or accessed/dirty flags are off). */
 export const EPT_DIRTY_DONE: u32 = 8;
+/** Rights bit: execute at linear addresses of user mode. The same as EPT_EXECUTE, unless "mode-based execute control for EPT" gives it bit 10 of the entries. */
+export const EPT_EXECUTE_USER: u32 = 32;
 /** Rights bit of a cached translation: the page is marked as one that holds paging structures. */
 export const EPT_STRUCTURE: u32 = 16;
 
@@ -31,10 +33,13 @@ let suppressVe = true;
 const ENABLED: u32 = 1;
 const ACCESSED_DIRTY: u32 = 2;
 const PML: u32 = 4;
+/** "Mode-based execute control for EPT". */
+const BY_MODE: u32 = 8;
+const ENTRY_EXECUTE_USER: u32 = 1 << 10;
 
 /** Selects the EPT hierarchy (EPTP as in SDM 3C 25.6.11). Called at VM entry when it changed, and by VMFUNC. */
-export function setEptPointer(on: bool, eptp: u64, pageModificationLog: bool): void {
-  const flags = ENABLED | ((eptp & 0x40) != 0 ? ACCESSED_DIRTY : 0) | (pageModificationLog ? PML : 0);
+export function setEptPointer(on: bool, eptp: u64, pageModificationLog: bool, byMode: bool): void {
+  const flags = ENABLED | ((eptp & 0x40) != 0 ? ACCESSED_DIRTY : 0) | (pageModificationLog ? PML : 0) | (byMode ? BY_MODE : 0);
   store<u32>(EPT_FLAGS, on ? flags : 0);
   store<u64>(EPT_ROOT, eptp & 0x000ffffffffff000);
   store<u32>(EPT_LEVELS, u32((eptp >> 3) & 7) + 1);
@@ -44,6 +49,9 @@ export function eptAccessedDirty(): bool { return (load<u32>(EPT_FLAGS) & ACCESS
 
 /** Whether an EPT dirty flag that is set is logged. */
 export function eptLogsDirty(): bool { return (load<u32>(EPT_FLAGS) & PML) != 0; }
+
+/** Whether user-mode execution has a right of its own. */
+export function eptByMode(): bool { return (load<u32>(EPT_FLAGS) & BY_MODE) != 0; }
 
 /** Empties the cache; what is cached from now on is of the EPT pointer in force. */
 export function flushEptCache(): void {
@@ -165,7 +173,7 @@ function walk(gpa: u64, access: u32, slot: usize): u32 {
   if ((flags & ENABLED) == 0) {
     if (!inMemory(gpa & ~0xfff, 4096)) return fail(1, 0);
     needPage(u32(gpa));
-    const all = EPT_READ | EPT_WRITE | EPT_EXECUTE | EPT_DIRTY_DONE;
+    const all = EPT_READ | EPT_WRITE | EPT_EXECUTE | EPT_EXECUTE_USER | EPT_DIRTY_DONE;
     store<u64>(slot, gpa & ~0xfff); store<u32>(slot, u32(gpa) & ~0xfff, 8); store<u32>(slot, all, 12);
     eptRights = all;
     return u32(gpa);
@@ -173,13 +181,15 @@ function walk(gpa: u64, access: u32, slot: usize): u32 {
   const physical = (<u64>1 << load<u32>(MAXPHYADDR)) - 1;
   const topShift = 12 + 9 * load<u32>(EPT_LEVELS);
   if (gpa >> topShift) { suppressVe = true; return fail(1, 0); }
-  let table = load<u64>(EPT_ROOT), rights: u32 = 7, shift = topShift - 9;
+  let table = load<u64>(EPT_ROOT), rights: u32 = 7 | EPT_EXECUTE_USER, shift = topShift - 9;
+  const byMode = (flags & BY_MODE) != 0;
   while (true) {
     const at = table + (((gpa >> shift) & 0x1ff) << 3);
     if (!inMemory(at, 8)) return fail(2, 0);
     const p = u32(at);
     const entry = load<u64>(p);
-    const own = u32(entry) & 7;
+    let own = u32(entry) & 7;
+    if (byMode ? (u32(entry) & ENTRY_EXECUTE_USER) != 0 : (own & EPT_EXECUTE) != 0) own |= EPT_EXECUTE_USER;
     if (own == 0) { suppressVe = (entry >> 63) != 0; return fail(1, 0); }
     const leaf = shift == 12 || ((entry & 0x80) != 0 && (shift == 21 || shift == 30));
     // SDM 3C 29.3.3.1: writable but not readable, reserved bits, reserved memory types
@@ -223,7 +233,12 @@ function walk(gpa: u64, access: u32, slot: usize): u32 {
 export function eptFault(gpa: u64, linear: u64, access: u32, kind: u32): void {
   if (eptFailure == 3) return;
   if (eptFailure == 2) { eptMisconfiguration(gpa); return; }
-  let q = access | ((eptRights & 7) << 3);
+  let q = (access & 7) | ((eptRights & 7) << 3);
+  if (access == EPT_EXECUTE_USER) q |= EPT_EXECUTE;
+  if (eptByMode()) {
+    if ((eptRights & EPT_EXECUTE_USER) != 0) q |= 0x40;
+    if (access == EPT_EXECUTE_USER) q |= 0x200; // a linear address of user mode (bit 9)
+  }
   if (kind != FOR_PHYSICAL) q |= 0x80;
   if (kind == FOR_DATA) q |= 0x100;
   eptViolation(gpa, linear, kind != FOR_PHYSICAL, q, suppressVe);

@@ -18,7 +18,7 @@ export {
 export { dataBreakpoints, ioBreakpoints } from "./system/breakpoints";
 export { performTaskSwitch } from "./system/task-exit";
 export { flushAll as flushTlb } from "./tlb";
-export { applyWrites, processorChanged } from "./vmx/entry";
+export { applyWrites, checkEntry, processorChanged } from "./vmx/entry";
 export { finishExit } from "./vmx/exit-work";
 export { guestFlags, setGuestFlags, vmclear, vmcsReset, vmptrld, vmptrst } from "./vmx/fields";
 export { invept, invvpid } from "./vmx/invalidation";

@@ -1,23 +1,22 @@
 import {
-  BOUNCE, BOUNCE_INFO, COUNTERS, CR0, CR4, MODE, PAGE_BLOCKS, REGS, RUN_FLAGS, SEGMENT_CHECK_FAILED, SEG_AR, SEG_BASE, SEG_LIMIT, SEG_SS, TLB_BASE,
+  BOUNCE, BOUNCE_INFO, COUNTERS, CR0, CR4, MODE, PAGE_BLOCKS, REGS, SEGMENT_CHECK_FAILED, SEG_AR, SEG_BASE, SEG_LIMIT, SEG_SS, TLB_BASE,
   TLB_EMPTY,
 } from "../src/layout";
 import { codeWritten, endBlockBehind } from "./code-pages";
 import {
-  EPT_DIRTY_DONE, EPT_EXECUTE, EPT_READ, EPT_WRITE, FOR_DATA, FOR_PHYSICAL, eptFailure, eptFault, eptRights, eptSubPageFrame, eptTranslate,
+  EPT_DIRTY_DONE, EPT_EXECUTE, EPT_EXECUTE_USER, EPT_READ, EPT_WRITE, FOR_DATA, FOR_PHYSICAL, eptFailure, eptFault, eptRights, eptSubPageFrame, eptTranslate,
 } from "./ept";
 import { requestAccess, takeLogged, takenHost } from "./mmio";
 import { CR0_PG, CR4_LA57, MODE_REAL, is64, isCanonical } from "./mode";
 import {
-  EXECUTE, READ, R_DIRTY, R_GIANT, R_GLOBAL, R_LARGE, WALK_EXIT, WALK_OK, WRITE, acLiftsSmap, onPins, permits, setProbing, walk, walkError, walkGpa, walkRights,
+  EXECUTE, READ, R_DIRTY, R_GIANT, R_GLOBAL, R_LARGE, R_USER, WALK_EXIT, WALK_OK, WRITE, acLiftsSmap, onPins, permits, setProbing, walk, walkError, walkGpa, walkRights,
 } from "./paging";
 import { AM_FULL, AM_SHORT, AM_SIMPLE } from "./record";
 import { contextOf, entryOf, fillEntry, tableOf } from "./tlb";
 import { raiseError, raisePageFault } from "./system/raise";
 import { accessesWatched, breakpointsEnabled, noteDataAccess } from "./system/breakpoints";
 import { noteLockedAccess } from "./vmx/bus-lock";
-import { EXIT_RECORDED } from "./run-flags";
-import { SUB_PAGE_ALLOWED, subPageWrite, subPagesOn } from "./vmx/sub-pages";
+import { SUB_PAGE_ALLOWED, SUB_PAGE_DENIED, subPageWrite, subPagesOn } from "./vmx/sub-pages";
 import { APIC_FETCH, apicAccessExit, apicPageRead, apicPageStore, isApicAccessPage } from "./vmx/apic-page";
 /**
  * Memory as instructions see it. A pointer into linear memory stands for an operand: for most accesses the guest's page itself, for
@@ -183,12 +182,13 @@ function pageOf(table: u32, linear: u64, access: u32): u32 {
     return 0;
   }
   const gpa = walkGpa, rights = walkRights;
-  const eptAccess: u32 = access; // READ, WRITE, EXECUTE have the EPT's bit values
+  const userPage = (rights & R_USER) != 0, executes = userPage ? EPT_EXECUTE_USER : EPT_EXECUTE;
+  const eptAccess: u32 = access == EXECUTE ? executes : access; // READ, WRITE, EXECUTE have the EPT's bit values
   const host = eptTranslate(gpa, eptAccess);
   if (host == 0) {
     unmapped = access != EXECUTE;
     unmappedGpa = gpa;
-    if (!unmapped) eptFault(gpa, linear, EPT_EXECUTE, FOR_DATA);
+    if (!unmapped) eptFault(gpa, linear, executes, FOR_DATA);
     return 0;
   }
   if (isApicAccessPage(host)) { // never in the TLB: every access is looked at
@@ -205,7 +205,7 @@ function pageOf(table: u32, linear: u64, access: u32): u32 {
   const canWrite = !watched && (ept & EPT_WRITE) != 0 && (ept & EPT_DIRTY_DONE) != 0
     && (!paging || ((rights & R_DIRTY) != 0 && permits(rights, WRITE, user, lifted)))
     && load<u32>(PAGE_BLOCKS + ((hostPage >>> 12) << 2)) == 0;
-  const canExecute = (ept & EPT_EXECUTE) != 0 && (!paging || permits(rights, EXECUTE, user, lifted));
+  const canExecute = (ept & executes) != 0 && (!paging || permits(rights, EXECUTE, user, lifted));
   fillEntry(table, linear, u32(gpa >> 12), hostPage, canRead, canWrite, canExecute, (rights & R_GLOBAL) != 0, (rights & R_LARGE) != 0, (rights & R_GIANT) != 0);
   return host;
 }
@@ -336,11 +336,15 @@ function write(table: u32, linear: u64, size: u32, modify: bool, pc: usize): usi
   return BOUNCE;
 }
 
-/** Host address of a write that sub-page permissions allow where the EPT do not; 0 with an exit recorded, or for eptFault to record one. */
+/** subPageHost: an exit has been recorded. No memory of a guest is there. */
+const EXIT_INSTEAD: u32 = 1;
+/** Host address of a write that sub-page permissions allow where the EPT do not; 0: they do not either, EXIT_INSTEAD. */
 function subPageHost(gpa: u64, linear: u64, length: u32): u32 {
-  if (!subPagesOn() || eptFailure != 1 || eptSubPageFrame(gpa, false) == 0 || subPageWrite(gpa, linear, length) != SUB_PAGE_ALLOWED) return 0;
+  if (!subPagesOn() || eptFailure != 1 || eptSubPageFrame(gpa, false) == 0) return 0;
+  const answer = subPageWrite(gpa, linear, length);
+  if (answer != SUB_PAGE_ALLOWED) return answer == SUB_PAGE_DENIED ? 0 : EXIT_INSTEAD;
   const frame = eptSubPageFrame(gpa, true);
-  return frame == 0 ? 0 : frame | (u32(gpa) & 0xfff);
+  return frame == 0 ? EXIT_INSTEAD : frame | (u32(gpa) & 0xfff); // 0: the log of written pages is full
 }
 
 /** Carries the bounced write to memory; memory-mapped parts come first, since they may leave the guest. */
@@ -355,13 +359,13 @@ export function commitBounce(): bool {
         const host = eptTranslate(gpa, EPT_WRITE);
         if (host == 0) {
           const frame = subPageHost(gpa, load<u64>(BOUNCE_LINEAR) + at, length);
+          if (frame == EXIT_INSTEAD) return false;
           if (frame != 0) {
             store<u32>(p, frame, 8);
             if (load<u32>(PAGE_BLOCKS + ((frame >>> 12) << 2)) != 0) codeWritten(frame, length, load<u32>(BOUNCE_PC));
             at += length;
             continue;
           }
-          if (load<u32>(RUN_FLAGS) & EXIT_RECORDED) return false;
           eptFault(gpa, load<u64>(BOUNCE_LINEAR) + at, EPT_WRITE, FOR_DATA);
         }
         else if (isApicAccessPage(host) && apicPageStore(host & 0xfff, length, BOUNCE + at)) {

@@ -5,13 +5,14 @@ import {
 import { decodeOne, findBlock } from "./blocks";
 import { arenaGeneration } from "./code-pages";
 import { IF, RF, TF } from "./flags";
+import { V_INSTRUCTION_LENGTH } from "../src/vmcs-layout";
 import { clearLog, rewindLog } from "./mmio";
 import {
   ATT_BUS_LOCK, ATT_DEBUG, ATT_INTERRUPT_WINDOW, ATT_STEPPED, ATT_MMIO, ATT_MTF, ATT_NMI_WINDOW, ATT_RESUME_FLAG, ATT_SHADOW, ATT_SHADOW_OLD, ATT_STEP,
   ATT_SUPPLIED, ATT_TPR, ATT_VIRTUAL_INTERRUPT, MODE_CS_CHECK, MODE_SIZE, currentRip, nextRip, updateAttention,
 } from "./mode";
 import { OP_ENTER } from "./generated/ops";
-import { RECORD, recLeft, recOffset, recOp } from "./record";
+import { RECORD, recLeft, recLength, recOffset, recOp } from "./record";
 import { DEADLINE_REACHED, EVENT_DELIVERED, EXIT_RECORDED, MMIO_STARTED, MTF_ARMED, RIP_FINAL, STEPPED, STEPPED_TF, SUPPLIED_STARTED } from "./run-flags";
 import { END, EXIT, FAULT, JUMP, OK, REPEAT } from "./status";
 import { dropSupplied, suppliedRecord } from "./supplied";
@@ -72,7 +73,10 @@ export function settle(pc: usize, status: i32): usize {
   }
   store<u64>(BUDGET, load<u64>(BUDGET) + <u64>recLeft(pc));
   if ((flags & RIP_FINAL) == 0) store<u64>(RIP, currentRip(pc));
-  if (flags & EXIT_RECORDED) return 0;
+  if (flags & EXIT_RECORDED) {
+    store<u32>(V_INSTRUCTION_LENGTH, recLength(pc)); // accesses to memory that exit tell of the instruction too (SDM 3C 28.2.5)
+    return 0;
+  }
   if (deliverException() == EXIT) return 0;
   const b = load<i64>(BUDGET);
   store<u32>(RUN_FLAGS, (load<u32>(RUN_FLAGS) & ~(STEPPED | STEPPED_TF | RIP_FINAL)) | EVENT_DELIVERED);

@@ -35,6 +35,8 @@ export interface ProcessorExports extends SecondTierExports {
   /** 0, or the VM-instruction error; assembly/vmx/invalidation.ts. */
   invvpid(type: number, vpid: number, linear: bigint): number;
   invept(type: number, eptp: bigint): number;
+  /** The checks of a VM entry alone: 0, or the rule that failed, with error 7 or 8 or exit reason 33 in bits 31:16. */
+  checkEntry(): number;
   vmcsReset(): void;
   guestFlags(): number;
   setGuestFlags(flags: number): void;

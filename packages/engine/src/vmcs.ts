@@ -52,6 +52,7 @@ import {
   GROUP_READONLY_32,
   GROUP_READONLY_64,
   GROUP_READONLY_N,
+  VMCS,
   V_DIRTY,
 } from './vmcs-layout.js';
 
@@ -139,6 +140,8 @@ const ADDRESS = new Int32Array(LIMIT).fill(-1);
 /** Bytes of the field where it is kept: 2, 4 or 8. */
 const SIZE = new Uint8Array(LIMIT);
 const DIRTY = new Uint8Array(LIMIT);
+/** Offset in a region. */
+const SLOT = new Int16Array(LIMIT).fill(-1);
 const RFLAGS = -2;
 
 /** Bytes by width in a slot, and as a register of the state block: those are 4 or 8 bytes, whatever the field's width. */
@@ -156,6 +159,7 @@ for (const encoding of Object.values(VmcsField)) {
   const width = vmcsFieldWidth(encoding),
     register = REGISTERS.get(encoding),
     slot = GROUPS[width][vmcsFieldType(encoding)] + vmcsFieldIndex(encoding) * 8;
+  SLOT[encoding] = slot - VMCS;
   ADDRESS[encoding] = encoding === VmcsField.GUEST_RFLAGS ? RFLAGS : (register ?? slot);
   SIZE[encoding] =
     encoding === VmcsField.GUEST_SYSENTER_CS ? 8 : (register === undefined ? SLOT_BYTES : REGISTER_BYTES)[width];
@@ -173,6 +177,17 @@ function range(n: number): number[] {
 export function fieldAddress(encoding: number): number {
   const address = encoding < LIMIT && encoding >= 0 ? ADDRESS[encoding & ~1] : -1;
   return address >= 0 && (encoding & 1) !== 0 ? address + 4 : address;
+}
+
+/** Offset of a field in a VMCS region that is not current, where registers have slots too; that of its high half with an odd encoding. -1: no such field. */
+export function regionOffset(encoding: number): number {
+  const slot = encoding < LIMIT && encoding >= 0 ? SLOT[encoding & ~1] : -1;
+  return slot >= 0 && (encoding & 1) !== 0 ? slot + 4 : slot;
+}
+
+/** Bytes of a field in a region: 2, 4 or 8. */
+export function regionBytes(encoding: number): 2 | 4 | 8 {
+  return SLOT_BYTES[vmcsFieldWidth(encoding & ~1)];
 }
 
 /** Bytes a field takes where it is kept: 2, 4 or 8. */

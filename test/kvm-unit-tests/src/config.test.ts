@@ -1,6 +1,6 @@
 /** Reading unittests.cfg, the command lines made of it, and the verdicts. */
 import { describe, expect, it } from 'vitest';
-import { parseConfig } from './config.js';
+import { parseConfig, vmxEntries } from './config.js';
 import { commandOf, judge } from './run-program.js';
 import { formatTable, totalsOf } from './table.js';
 
@@ -64,6 +64,26 @@ describe('the configuration', () => {
     expect(command).toBe(
       'run --kernel /suite/x86/full.flat --debug-exit --testdev --memory 2048M --cpus 1 --timeout 30 --backend vmx --report /report --append one 1234 two --cpu max,-pcid,vendor=AuthenticAMD',
     );
+  });
+});
+
+describe('vmx.flat', () => {
+  const main = 'if (test_wanted("test_vmxon", argv, argc)) {\n';
+  const table = `static void f(void) { TEST(x) }
+struct vmx_test vmx_tests[] = {
+\t{ "null", NULL, basic_guest_main },
+\t{ "EPT A/D", ept_init },
+\tTEST(vmx_sipi_signal_test),
+};`;
+  it('has an entry for each test that can be named, with what the configuration says of it', () => {
+    const configured = parseConfig(
+      '[sipi]\nfile = vmx.flat\nsmp = 2\ntest_args = vmx_sipi_signal_test\nqemu_params = -cpu max,+vmx,-pku\ntimeout = 240\n',
+      0,
+    );
+    const entries = vmxEntries(main, table, configured);
+    expect(entries.map(({ name }) => name)).toEqual(['test_vmxon', 'null', 'EPT_A/D', 'vmx_sipi_signal_test']);
+    expect(entries[1]).toMatchObject({ args: 'null', memory: 2560, cpus: 1, timeout: 90, cpu: ['+vmx'] });
+    expect(entries[3]).toMatchObject({ cpus: 2, timeout: 240, cpu: ['+vmx', '-pku'] });
   });
 });
 

@@ -73,15 +73,44 @@ function toEntry(name: string, values: ReadonlyMap<string, string>, now: number)
     groups: get('groups')
       .split(/\s+/)
       .filter((group) => group !== ''),
-    // +name is of no interest: nothing is left out of the processor but by name
+    // +name is of no interest but for VMX: nothing else is left out of the processor but by name
     cpu: (cpu?.[1] ?? '')
       .split(',')
       .slice(1)
-      .filter((flag) => /^(-|vendor=|phys-bits=)/.test(flag)),
+      .filter((flag) => /^(-|\+vmx|vendor=|phys-bits=)/.test(flag)),
   };
 }
 
 /** Takes one pair of quotes off. */
 function unquote(text: string): string {
   return /^(['"]).*\1$/s.test(text) ? text.slice(1, -1) : text;
+}
+
+/** Megabytes that the tests of EPT need: a page of 1 GiB, aligned. */
+const VMX_MEMORY = 2560;
+
+/**
+ * One entry for each test of vmx.flat that can be chosen by name: those of main() in `main` (vmx.c) and of the table in `table` (vmx_tests.c). CPUs, time
+ * limit and processor are those of the configuration's entry that runs the test, where there is one for it alone.
+ */
+export function vmxEntries(main: string, table: string, configured: readonly SuiteEntry[]): SuiteEntry[] {
+  const tests = table.slice(table.indexOf('struct vmx_test vmx_tests[]'));
+  const names = [
+    ...[...main.matchAll(/test_wanted\("([^"]+)"/g)].map(([, name]) => name),
+    ...[...tests.matchAll(/^\s*(?:\{\s*"([^"]+)"|TEST\((\w+)\))/gm)].map(([, first, second]) => first ?? second),
+  ].map((name) => name.replaceAll(' ', '_'));
+  const vmx = configured.filter(({ file }) => file === 'vmx.flat');
+  return [...new Set(names)].map((name) => {
+    const own = vmx.find(({ args }) => args === name) ?? vmx.find(({ args }) => args.split(/\s+/).includes(name));
+    return {
+      name,
+      file: 'vmx.flat',
+      args: name,
+      cpus: own?.cpus ?? (name === 'nmi_hlt' ? 2 : 1),
+      memory: VMX_MEMORY,
+      timeout: Math.max(own?.timeout ?? DEFAULT_TIMEOUT, DEFAULT_TIMEOUT),
+      groups: [],
+      cpu: own?.cpu.includes('+vmx') === true ? own.cpu : ['+vmx'],
+    };
+  });
 }

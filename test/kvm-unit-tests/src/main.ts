@@ -5,13 +5,13 @@
  *
  * Reads DIR/x86/unittests.cfg, runs each program with its arguments and time limit in its own process, prints a table. --timeout replaces the
  * programs' own limits, --time is real or virtual, --cpus says how many CPUs the machine can have, --jobs how many programs run at a time, --nested adds the programs
- * that need virtualisation in the guest, --output keeps what each printed.
+ * that need virtualisation in the guest, --vmx runs the tests of vmx.flat instead, each by its name; --output keeps what each printed.
  * Exits 0 when every program passed or skipped, 1 when one did not, 2 when it could not begin.
  */
 import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import { DEFAULT_MEMORY, DEFAULT_TIMEOUT, parseConfig } from './config.js';
+import { DEFAULT_MEMORY, DEFAULT_TIMEOUT, parseConfig, vmxEntries } from './config.js';
 import type { SuiteEntry } from './config.js';
 import { runProgram } from './run-program.js';
 import type { ProgramResult } from './run-program.js';
@@ -31,6 +31,7 @@ const OPTIONS = {
   backend: { type: 'string', default: 'vmx' },
   time: { type: 'string', default: 'real' },
   nested: { type: 'boolean', default: false },
+  vmx: { type: 'boolean', default: false },
   list: { type: 'boolean', default: false },
 } as const;
 
@@ -58,6 +59,10 @@ function entriesOf(suite: string): SuiteEntry[] {
   const path = join(suite, 'x86', 'unittests.cfg');
   if (!existsSync(path)) stop(`There is no ${path}: --suite takes the folder of a built kvm-unit-tests.`);
   const configured = parseConfig(readFileSync(path, 'utf8'), Math.floor(Date.now() / 1000));
+  if (values.vmx) {
+    const source = (file: string): string => readFileSync(join(suite, 'x86', file), 'utf8');
+    return vmxEntries(source('vmx.c'), source('vmx_tests.c'), configured);
+  }
   const named = new Set(configured.map(({ file }) => file));
   const unlisted = readdirSync(join(suite, 'x86'))
     .filter((file) => file.endsWith('.flat') && !named.has(file))
@@ -82,7 +87,7 @@ function entriesOf(suite: string): SuiteEntry[] {
 
 if (values.suite === undefined)
   stop(
-    'Usage: node test/kvm-unit-tests/dist/main.js --suite DIR [--only names] [--json FILE] [--output FOLDER] [--timeout SECONDS] [--cpus N] [--jobs N] [--nested] [--list]',
+    'Usage: node test/kvm-unit-tests/dist/main.js --suite DIR [--only names] [--json FILE] [--output FOLDER] [--timeout SECONDS] [--cpus N] [--jobs N] [--nested] [--vmx] [--list]',
   );
 const suite = resolve(values.suite);
 const all = entriesOf(suite);
@@ -109,7 +114,9 @@ const options = {
   time: values.time,
   ...(output === undefined
     ? {}
-    : { onOutput: (name: string, text: string) => writeFileSync(join(output, `${name}.log`), text) }),
+    : {
+        onOutput: (name: string, text: string) => writeFileSync(join(output, `${name.replaceAll('/', '_')}.log`), text),
+      }),
 };
 
 const results = new Map<SuiteEntry, ProgramResult>();

@@ -25,11 +25,11 @@ export const APIC_EVENT: u32 = 3;
 export const APIC_GUEST_PHYSICAL_EVENT: u32 = 10;
 export const APIC_GUEST_PHYSICAL: u32 = 15;
 
-/** Slots (offset >> 4) that APIC-register virtualisation reads: 20 30 80 B0 D0 E0 F0 100-270 280 2F0-370 380 3E0. */
+/** Slots (offset >> 4) that APIC-register virtualisation reads: 20 30 80 B0 D0 E0 F0 100-270 280 300-370 380 3E0. */
 const READ_SLOTS: u64 = (1 << 2) | (1 << 3) | (1 << 8) | (1 << 11) | (1 << 13) | (1 << 14) | (1 << 15) | (<u64>0x1ffffff << 16)
-  | (<u64>0x1ff << 47) | (<u64>1 << 56) | (<u64>1 << 62);
-/** Slots it writes: 20 80 B0 D0 E0 F0 280 2F0-370 380 3E0. */
-const WRITE_SLOTS: u64 = (1 << 2) | (1 << 8) | (1 << 11) | (1 << 13) | (1 << 14) | (1 << 15) | (<u64>1 << 40) | (<u64>0x1ff << 47)
+  | (<u64>0xff << 48) | (<u64>1 << 56) | (<u64>1 << 62);
+/** Slots it writes: 20 80 B0 D0 E0 F0 280 300-370 380 3E0. */
+const WRITE_SLOTS: u64 = (1 << 2) | (1 << 8) | (1 << 11) | (1 << 13) | (1 << 14) | (1 << 15) | (<u64>1 << 40) | (<u64>0xff << 48)
   | (<u64>1 << 56) | (<u64>1 << 62);
 const SLOT_TPR: u64 = 1 << 8;
 const SLOTS_DELIVERY: u64 = (1 << 8) | (1 << 11) | (<u64>1 << 48);

@@ -10,10 +10,10 @@ import { ATT_TPR, ATT_VIRTUAL_INTERRUPT } from "../mode";
 import { END, OK } from "../status";
 import { raiseError } from "../system/raise";
 import {
-  PRIMARY_CR8_LOAD_EXITING, PRIMARY_CR8_STORE_EXITING, PRIMARY_TPR_SHADOW, SECONDARY_APIC_REGISTER_VIRTUALIZATION,
+  PRIMARY_CR8_LOAD_EXITING, PRIMARY_CR8_STORE_EXITING, PRIMARY_INTERRUPT_WINDOW_EXITING, PRIMARY_TPR_SHADOW, SECONDARY_APIC_REGISTER_VIRTUALIZATION,
   SECONDARY_VIRTUAL_INTERRUPT_DELIVERY, SECONDARY_X2APIC_MODE, primaryControl, secondaryControl,
 } from "./controls";
-import { REASON_VIRTUALIZED_EOI } from "../generated/exit-reasons";
+import { REASON_APIC_WRITE, REASON_VIRTUALIZED_EOI } from "../generated/exit-reasons";
 import { vmexitTrap } from "./exits";
 
 export const APIC_TPR: u32 = 0x80;
@@ -28,6 +28,7 @@ const VECTOR_GP: u32 = 13;
 const X2APIC_TPR: u32 = 0x808;
 const X2APIC_EOI: u32 = 0x80b;
 const X2APIC_SELF_IPI: u32 = 0x83f;
+const X2APIC_SELF_IPI_OFFSET: u32 = 0x3f0;
 
 /** Address of the virtual-APIC page. */
 // @ts-ignore: decorator
@@ -65,9 +66,12 @@ export function tprBelowThreshold(): bool {
   return <u32>(load<u8>(virtualApic() + APIC_TPR) >>> 4) < (load<u32>(V_TPR_THRESHOLD) & 15);
 }
 
+/** VM entry makes PPR anew, and then evaluates (27.3.2.5). */
+export function enterVirtualApic(): void { if (deliveryVirtualized()) virtualizePpr(); }
+
 /** Evaluation of pending virtual interrupts (30.2.1). */
 export function virtualInterruptPending(): bool {
-  if (!deliveryVirtualized()) return false;
+  if (!deliveryVirtualized() || primaryControl(PRIMARY_INTERRUPT_WINDOW_EXITING)) return false;
   return (rvi() >>> 4) > <u32>(load<u8>(virtualApic() + APIC_PPR) >>> 4);
 }
 function evaluate(): void {
@@ -164,6 +168,8 @@ export function x2apicWrite(index: u32, value: u64): i32 {
     store<u64>(page + APIC_EOI, 0);
     return virtualizeEoi();
   }
-  if ((value >> 8) != 0 || (value & 0xf0) == 0) return raiseError(VECTOR_GP, 0);
+  if ((value >> 8) != 0) return raiseError(VECTOR_GP, 0);
+  store<u64>(page + X2APIC_SELF_IPI_OFFSET, value);
+  if ((value & 0xf0) == 0) return vmexitTrap(REASON_APIC_WRITE, X2APIC_SELF_IPI_OFFSET);
   return virtualizeSelfIpi(<u32>value);
 }

@@ -10,11 +10,11 @@ import {
   SECONDARY_IN_FORCE, VPID_IN_FORCE,
 } from "../../src/layout";
 import {
-  DIRTY_CONTROLS, DIRTY_GUEST, DIRTY_HOST, DIRTY_PAGING, DIRTY_TRANSLATION, ENTER_DEADLINE, ENTER_VMFAIL, V_DIRTY, V_ENTRY_CONTROLS,
+  DIRTY_ALL, DIRTY_CONTROLS, DIRTY_GUEST, DIRTY_HOST, DIRTY_PAGING, DIRTY_TRANSLATION, ENTER_DEADLINE, ENTER_VMFAIL, V_DIRTY, V_ENTRY_CONTROLS,
   V_ENTRY_ERROR_CODE, V_ENTRY_INSTRUCTION_LENGTH, V_ENTRY_INTERRUPTION_INFO, V_ENTRY_MSR_LOAD_COUNT, V_EPTP, V_EXIT_QUALIFICATION,
   V_EXIT_REASON, V_INSTRUCTION_ERROR, V_LAUNCH_STATE, V_PRIMARY_CONTROLS, NO_REGION, V_REGION, V_SECONDARY_CONTROLS, V_VPID,
 } from "../../src/vmcs-layout";
-import { eptLogsDirty, flushEptCache, setEptPointer } from "../ept";
+import { eptByMode, eptLogsDirty, flushEptCache, setEptPointer } from "../ept";
 import { clearLog, rewindLog } from "../mmio";
 import { CR0_PG, EFER_LMA, EFER_LME, modeChanged, unblockInterrupts } from "../mode";
 import { EXIT_RECORDED } from "../run-flags";
@@ -25,7 +25,7 @@ import { deliverEvent } from "../system/exceptions";
 import { flushTlb, selectTranslations, watchTranslations } from "../tlb";
 import {
   ENTRY_IA32E_GUEST, ENTRY_LOAD_DEBUG_CONTROLS, ENTRY_LOAD_EFER, PRIMARY_ACTIVATE_SECONDARY, PRIMARY_MONITOR_TRAP_FLAG, SECONDARY_EPT,
-  SECONDARY_PML, SECONDARY_UNRESTRICTED_GUEST, SECONDARY_VPID, primaryControl, secondaryControl,
+  SECONDARY_MODE_BASED_EXECUTE, SECONDARY_PML, SECONDARY_UNRESTRICTED_GUEST, SECONDARY_VPID, primaryControl, secondaryControl,
 } from "./controls";
 import { checkEntryControls, checkExecutionControls, checkExitControls, checkInjection } from "./entry-controls";
 import { checkGuestInjection, checkGuestState } from "./entry-guest";
@@ -97,7 +97,7 @@ function check(dirty: u32, info: u32): u32 {
 /** Makes an EPT pointer the one in force; 0 for no EPT. What has been translated through it before is there again. */
 export function selectEptPointer(eptp: u64): void {
   store<u64>(EPTP_IN_FORCE, eptp);
-  setEptPointer(eptp != 0, eptp, secondaryControl(SECONDARY_PML));
+  setEptPointer(eptp != 0, eptp, secondaryControl(SECONDARY_PML), secondaryControl(SECONDARY_MODE_BASED_EXECUTE));
   useTranslations();
 }
 
@@ -110,7 +110,8 @@ function useTranslations(): void {
 function selectAddressSpace(dirty: u32): void {
   const eptp: u64 = secondaryControl(SECONDARY_EPT) ? load<u64>(V_EPTP) : 0;
   store<u32>(VPID_IN_FORCE, secondaryControl(SECONDARY_VPID) ? load<u16>(V_VPID) : 0);
-  if (eptp != load<u64>(EPTP_IN_FORCE) || (dirty & DIRTY_TRANSLATION) != 0 || eptLogsDirty() != (eptp != 0 && secondaryControl(SECONDARY_PML))) selectEptPointer(eptp);
+  if (eptp != load<u64>(EPTP_IN_FORCE) || (dirty & DIRTY_TRANSLATION) != 0 || eptLogsDirty() != (eptp != 0 && secondaryControl(SECONDARY_PML))
+    || eptByMode() != (eptp != 0 && secondaryControl(SECONDARY_MODE_BASED_EXECUTE))) selectEptPointer(eptp);
   else useTranslations();
 }
 
@@ -205,6 +206,16 @@ export function vmEntry(): i32 {
   if (info & INFO_VALID) return inject(info);
   if (load<u32>(ACTIVITY) != 0) return enterInactive();
   return deliverPendingDebug() == EXIT ? EXIT : OK;
+}
+
+/**
+ * The checks of a VM entry with the current VMCS, all of them, and nothing else: 0, or the rule that failed with the class of failure in bits 31:16
+ * (VM-instruction error 7 or 8, or exit reason 33).
+ */
+export function checkEntry(): u32 {
+  store<u32>(SECONDARY_IN_FORCE, load<u32>(V_PRIMARY_CONTROLS) & PRIMARY_ACTIVATE_SECONDARY ? load<u32>(V_SECONDARY_CONTROLS) : 0);
+  store<u32>(V_DIRTY, load<u32>(V_DIRTY) | DIRTY_CONTROLS);
+  return check(DIRTY_ALL, load<u32>(V_ENTRY_INTERRUPTION_INFO));
 }
 
 /**

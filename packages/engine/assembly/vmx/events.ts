@@ -17,7 +17,7 @@ import { EXIT, FAULT, JUMP, OK } from "../status";
 import { deliverEvent, deliverException } from "../system/exceptions";
 import { raiseDebug } from "../system/raise";
 import { apicPageBoundary } from "./apic-page";
-import { acknowledgeVirtualInterrupt, tprBelowThreshold, virtualInterruptPending } from "./apic";
+import { acknowledgeVirtualInterrupt, enterVirtualApic, tprBelowThreshold, virtualInterruptPending } from "./apic";
 import {
   PIN_PREEMPTION_TIMER, PRIMARY_INTERRUPT_WINDOW_EXITING, PRIMARY_MONITOR_TRAP_FLAG, PRIMARY_NMI_WINDOW_EXITING, pinControl,
 } from "./controls";
@@ -45,6 +45,7 @@ export function armEvents(): void {
   if (primary & PRIMARY_NMI_WINDOW_EXITING) attention |= ATT_NMI_WINDOW;
   if (primary & PRIMARY_MONITOR_TRAP_FLAG) attention |= ATT_MTF;
   if (load<u64>(PENDING_DEBUG) != 0) attention |= ATT_PENDING_DEBUG;
+  enterVirtualApic();
   if (tprBelowThreshold()) attention |= ATT_TPR;
   if (virtualInterruptPending()) attention |= ATT_VIRTUAL_INTERRUPT;
   store<u32>(ATTENTION, attention);

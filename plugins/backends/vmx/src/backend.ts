@@ -21,7 +21,13 @@ import {
   saveStructures,
 } from '@visorkit/engine';
 import type { ProcessorSource, ProcessorVendor } from '@visorkit/engine';
-import { HypervisorMemoryToken, MemoryViewsToken, ProcessorPinsToken, TimeStampCounterToken } from '@visorkit/machine';
+import {
+  HypervisorMemoryToken,
+  MemoryViewsToken,
+  ProcessorPinsToken,
+  TimeStampCounterToken,
+  VmcsRegionsToken,
+} from '@visorkit/machine';
 import type * as v from 'valibot';
 import { VMX_CAPABILITIES, VMX_CONTROLS } from './capabilities.js';
 import { RealClock, VirtualClock } from './clock.js';
@@ -29,9 +35,11 @@ import type { VmxClock } from './clock.js';
 import { GuestMap } from './guest-map.js';
 import { VmxMemoryViews } from './memory-views.js';
 import type { MemoryViewsState } from './memory-views.js';
+import { OwnVmcs } from './own-vmcs.js';
 import { VmxProcessorPins } from './processor-pins.js';
 import { BACKEND_STATE, VMX_STATE_FORMAT } from './saved-state.js';
 import { VmxVcpu } from './vcpu.js';
+import { VmxVmcsRegions } from './vmcs-regions.js';
 import { setUpVmcs } from './vmcs-setup.js';
 
 export interface VmxBackendOptions {
@@ -71,6 +79,8 @@ interface Parts {
   readonly map: GuestMap;
   readonly views: VmxMemoryViews;
   readonly banks: ProcessorBanks;
+  readonly own: OwnVmcs;
+  readonly regions: VmxVmcsRegions;
 }
 
 export class VmxBackend implements Backend {
@@ -83,6 +93,7 @@ export class VmxBackend implements Backend {
     MemoryViewsToken,
     HypervisorMemoryToken,
     ProcessorPinsToken,
+    VmcsRegionsToken,
   ];
   #module: Awaited<ReturnType<typeof processorModule>> | undefined;
   #opened: BackendOptions | undefined;
@@ -144,7 +155,9 @@ export class VmxBackend implements Backend {
     setUpVmcs(engine);
     const map = new GuestMap(engine);
     const banks = new ProcessorBanks(engine, opened.cpus, () => clock.processorChanged());
-    this.#parts = { engine, clock, map, banks, views: new VmxMemoryViews(banks, map) };
+    const own = new OwnVmcs(banks),
+      views = new VmxMemoryViews(banks, map, own);
+    this.#parts = { engine, clock, map, banks, own, views, regions: new VmxVmcsRegions(banks, views, own, clock) };
     return engine.memory;
   }
 
@@ -155,7 +168,8 @@ export class VmxBackend implements Backend {
   }
 
   provideServices(services: ServiceSink): void {
-    const { engine, clock, map, views, banks } = this.#required();
+    const { engine, clock, map, views, banks, regions } = this.#required();
+    services.provide(VmcsRegionsToken, regions);
     services.provide(MemoryViewsToken, views);
     services.provide(HypervisorMemoryToken, {
       size: engine.longs.byteLength,

@@ -12,6 +12,7 @@ const EXITS = [
 export const VMX_CAPABILITIES: ReadonlySet<string> = new Set([
   ...EXITS.map((reason) => `exit.${exitReasonName(reason)}`),
   'vmcs',
+  'vmcs.regions',
   'ept',
   'ept.execute-only',
   'ept.accessed-dirty',

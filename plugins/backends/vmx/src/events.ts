@@ -18,6 +18,7 @@ const IF = 1 << 9;
 const RF = 1 << 16;
 const INTERRUPT_WINDOW = 1 << 2;
 const NMI_WINDOW = 1 << 22;
+const VIRTUAL_NMIS = 1 << 5;
 
 /** 0 benign, 1 contributory, 2 page fault (SDM 3A table 6-4). */
 function exceptionClass(vector: number): number {
@@ -28,6 +29,8 @@ function exceptionClass(vector: number): number {
 export class EventQueue {
   /** An exception during the delivery of #DF: the next run reports a triple fault. */
   tripleFault = false;
+  /** Windows that the run loop has asked for, and those of a VMCS that is a plugin's: primary controls. */
+  windows = { loop: 0, other: 0 };
   /** The vCPU's instruction limit. */
   limit = Infinity;
 
@@ -122,8 +125,24 @@ export class EventQueue {
   }
 
   private setPrimary(bit: number, on: boolean): void {
+    const { windows } = this;
+    windows.loop = on ? windows.loop | bit : windows.loop & ~bit;
+    this.#writeWindows();
+  }
+
+  /** Another VMCS is current now, whose owner wants these windows itself. */
+  vmcsChanged(windows: number): void {
+    this.windows.other = windows;
+    this.#writeWindows();
+  }
+
+  #writeWindows(): void {
     const { vmcs } = this.state,
-      value = vmcs.read32(VmcsField.PRIMARY_CONTROLS);
-    vmcs.write32(VmcsField.PRIMARY_CONTROLS, on ? (value | bit) >>> 0 : (value & ~bit) >>> 0);
+      { loop, other } = this.windows;
+    // Only "virtual NMIs" have a window
+    const possible =
+      (vmcs.read32(VmcsField.PIN_CONTROLS) & VIRTUAL_NMIS) !== 0 ? INTERRUPT_WINDOW | NMI_WINDOW : INTERRUPT_WINDOW;
+    const value = vmcs.read32(VmcsField.PRIMARY_CONTROLS) & ~(INTERRUPT_WINDOW | NMI_WINDOW);
+    vmcs.write32(VmcsField.PRIMARY_CONTROLS, (value | ((loop | other) & possible)) >>> 0);
   }
 }

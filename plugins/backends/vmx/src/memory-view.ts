@@ -26,6 +26,8 @@ export interface ViewSurroundings {
   readonly tracking: DirtyTracking;
   /** Empties the processors' logs of written pages into the views' lists. */
   collectWritten(): void;
+  /** Something is shown or allowed that was not, or is not any more. */
+  changed(): void;
 }
 
 export interface ViewState {
@@ -127,6 +129,7 @@ export class VmxMemoryView implements MemoryView {
       this.written.clear();
       pages.sort((a, b) => a - b);
     } else this.ept.harvest(EptEntry.DIRTY, (gpa) => pages.push(gpa));
+    if (pages.length > 0) this.around.changed();
     if (pages.length > SINGLY) engine.flushTranslations();
     else for (const gpa of pages) engine.exports.invalidateGuestPage(gpa / PAGE, 0, PageRights.WRITE);
     return pages;
@@ -140,6 +143,7 @@ export class VmxMemoryView implements MemoryView {
 
   /** Nothing counts as written. The caller flushes. */
   forgetWritten(): void {
+    this.around.changed();
     this.written.clear();
     this.ept.harvest(EptEntry.DIRTY, () => {});
   }
@@ -205,6 +209,7 @@ export class VmxMemoryView implements MemoryView {
   /** Writes the page's entry, and has the processor forget what it no longer says. */
   #change(gpa: number, found: EptMapping, rights: number, hpa?: number): void {
     const frame = pageOf(found.hpa);
+    this.around.changed();
     this.ept.protect(gpa, rights, hpa);
     const moved = hpa !== undefined && hpa !== frame,
       lost = moved ? found.rights : found.rights & ~rights;

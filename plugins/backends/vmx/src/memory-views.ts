@@ -5,8 +5,9 @@ import * as vmcsLayout from '@visorkit/engine/vmcs-layout';
 import type { Engine, MmioLog, ProcessorBanks } from '@visorkit/engine';
 import type { DirtyTracking, MemoryView, MemoryViews, ShadowPage } from '@visorkit/machine';
 import { EptBuilder, EptMemoryType, VmcsField, controlBits, eptPointer } from '@visorkit/x86';
-import type { EptTables } from '@visorkit/x86';
+import type { EptMapping, EptTables } from '@visorkit/x86';
 import type { GuestMap, MappedRange } from './guest-map.js';
+import type { OwnVmcs } from './own-vmcs.js';
 import { VmxMemoryView } from './memory-view.js';
 import type { ViewState, ViewSurroundings } from './memory-view.js';
 import { ShadowPages } from './shadow-pages.js';
@@ -14,6 +15,8 @@ import type { ShadowPagesState } from './shadow-pages.js';
 import { WrittenLog } from './written-log.js';
 
 const PAGE = 4096;
+/** Four levels of tables reach so far. */
+const REACH = 2 ** 48;
 /** What VMFUNC can select from (SDM 3C 26.5.6.3). */
 const LIST_ENTRIES = 512;
 const EPT_SWITCHING = 1n;
@@ -44,6 +47,8 @@ export class VmxMemoryViews implements MemoryViews, ViewSurroundings {
   readonly engine: Engine;
   readonly shadows: ShadowPages;
   tracking: DirtyTracking = 'off';
+  /** Grows with each change of what views show or allow. */
+  changes = 0;
   /** By index; with gaps where views were destroyed. */
   readonly #views: (VmxMemoryView | undefined)[] = [];
   readonly #byRoot = new Map<number, VmxMemoryView>();
@@ -53,10 +58,11 @@ export class VmxMemoryViews implements MemoryViews, ViewSurroundings {
   constructor(
     private readonly banks: ProcessorBanks,
     readonly map: GuestMap,
+    private readonly own: OwnVmcs,
   ) {
     this.engine = banks.engine;
     this.shadows = new ShadowPages(this.engine);
-    this.#log = new WrittenLog(banks);
+    this.#log = new WrittenLog(banks, own);
     const ept = this.#builder();
     for (const { gpa, hpa, size, rights } of map.ram) ept.map(gpa, hpa, size, { rights });
     this.base = this.#add(0, ept);
@@ -139,7 +145,7 @@ export class VmxMemoryViews implements MemoryViews, ViewSurroundings {
     this.#list ||= this.engine.pages.allocatePage();
     this.#fillList();
     for (let index = 0; index < this.banks.count; index++) {
-      const { vmcs } = this.banks.state(index),
+      const vmcs = this.own.of(index),
         secondary = vmcs.read32(VmcsField.SECONDARY_CONTROLS);
       vmcs.write64(VmcsField.EPTP_LIST_ADDRESS, BigInt(this.#list));
       vmcs.write64(VmcsField.VM_FUNCTION_CONTROLS, EPT_SWITCHING);
@@ -210,6 +216,16 @@ export class VmxMemoryViews implements MemoryViews, ViewSurroundings {
     return range === undefined ? undefined : range.hpa + (gpa - range.gpa);
   }
 
+  /** The leaf that maps `gpa` in the vCPU's view. */
+  mappingOf({ index }: Pick<Vcpu, 'index'>, gpa: number): EptMapping | undefined {
+    const view = this.#viewOf(index) ?? this.base;
+    return gpa < REACH ? view.ept.find(gpa) : undefined;
+  }
+
+  changed(): void {
+    this.changes++;
+  }
+
   /** A write to `gpa` goes past the tables: it counts as one all the same. */
   noteWrite({ index }: Pick<Vcpu, 'index'>, gpa: number): void {
     if (this.tracking !== 'off') this.#viewOf(index)?.noteWrite(gpa);
@@ -258,6 +274,7 @@ export class VmxMemoryViews implements MemoryViews, ViewSurroundings {
   /** Views and shadow pages of the same index and id stay the same objects; others come and go. */
   restore(state: MemoryViewsState): void {
     this.checkState(state);
+    this.changed();
     this.map.restore(state.roms);
     this.shadows.restore(state.shadows);
     const pages = new Map(this.shadows.all.map((page) => [page.id, page]));
@@ -323,7 +340,10 @@ export class VmxMemoryViews implements MemoryViews, ViewSurroundings {
    * its own.
    */
   #viewOf(index: number): VmxMemoryView | undefined {
-    return this.#byRoot.get((this.banks.state(index).words[POINTER] & ~(PAGE - 1)) >>> 0);
+    const pointer = this.own.away(index)
+      ? this.own.of(index).read32(VmcsField.EPT_POINTER)
+      : this.banks.state(index).words[POINTER];
+    return this.#byRoot.get((pointer & ~(PAGE - 1)) >>> 0);
   }
 
   #enter(view: VmxMemoryView, index: number): void {
@@ -333,7 +353,8 @@ export class VmxMemoryViews implements MemoryViews, ViewSurroundings {
   }
 
   #write(view: VmxMemoryView, index: number): void {
-    const { vmcs } = this.banks.state(index);
+    const vmcs = this.own.of(index);
+    this.changed();
     vmcs.write64(VmcsField.EPT_POINTER, this.#pointer(view));
     vmcs.write32(VmcsField.EPTP_INDEX, view.index);
   }

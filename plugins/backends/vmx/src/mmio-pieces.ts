@@ -8,6 +8,8 @@ import type { MmioLog, ProcessorBanks } from '@visorkit/engine';
 export class MmioPieces {
   #offset = 0;
   #size = 0;
+  /** The page (gpa / 4096) where the device is, if it is another one than that of the request; -1. */
+  #page = -1;
 
   constructor(
     private readonly index: number,
@@ -23,8 +25,9 @@ export class MmioPieces {
     return this.#offset < this.#size;
   }
 
-  /** Takes up the request of the last exit. */
-  start(): void {
+  /** Takes up the request of the last exit. `page`: where the device is, if the request is under EPT that are not the machine's own. */
+  start(page = -1): void {
+    this.#page = page;
     this.#offset = 0;
     this.#size = this.log.size;
   }
@@ -34,12 +37,13 @@ export class MmioPieces {
     this.#size = this.#offset = 0;
   }
 
-  save(): { done: number; size: number } {
-    return { done: this.#offset, size: this.#size };
+  save(): { done: number; size: number; page?: number } {
+    return { done: this.#offset, size: this.#size, ...(this.#page < 0 ? {} : { page: this.#page }) };
   }
-  restore({ done, size }: { done: number; size: number }): void {
+  restore({ done, size, page = -1 }: { done: number; size: number; page?: number | undefined }): void {
     this.#offset = done;
     this.#size = size;
+    this.#page = page;
   }
 
   /** Fills `mmio` with the next piece. */
@@ -48,6 +52,7 @@ export class MmioPieces {
     mmio.valid = true;
     mmio.size = left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
     this.log.describe(mmio, this.#offset);
+    if (this.#page >= 0) mmio.gpa = this.#page * 4096 + (mmio.gpa % 4096);
   }
 
   /** The piece has been carried out; after the last one the instruction can be run again. */

@@ -7,8 +7,8 @@ import type { Engine, ProcessorBanks, ProcessorState } from '@visorkit/engine';
 import { AccessRights, Cr0, Cr4, Efer, Msr, VmcsField, codeBits, isCanonical, msrName } from '@visorkit/x86';
 
 const GENERAL_PROTECTION = 13;
-/** CR4 bits a guest can have: all that the processor knows but VMXE and SMXE. */
-const CR4_GUEST = 0x177_1fffn;
+/** CR4 bits a guest can have: all that the processor knows. VMXE is for a guest with nested VMX. */
+const CR4_GUEST = 0x177_3fffn;
 const PDPTE_RESERVED = 0x1e6n;
 const ACCESS = { probe: 0, read: 1, write: 2, execute: 4 } as const;
 /** Variable MTRRs: 8 pairs; fixed ranges; write combining. */

@@ -21,8 +21,10 @@ export const VCPU_STATE = v.object({
     flags: count,
   }),
   /** The access to a device that is half done: bytes done, and bytes in all. */
-  pieces: v.object({ done: count, size: v.pipe(count, v.maxValue(64)) }),
+  pieces: v.object({ done: count, size: v.pipe(count, v.maxValue(64)), page: v.optional(count) }),
   tripleFault: v.boolean(),
+  /** Interrupt and NMI windows that the run loop, and the owner of another VMCS, wait for. */
+  windows: v.optional(v.object({ loop: count, other: count })),
   /** The bits of the control fields that plugins held. */
   held: v.object({
     pin: count,

@@ -1,5 +1,5 @@
 /** A vCPU on the software processor: enters the guest, brings its exits, completes what was handled. */
-import { TURN_GIVEN_UP, VisorkitError, VmExit, checkValue } from '@visorkit/core';
+import { PROCESSOR_HALTED, TURN_GIVEN_UP, VisorkitError, VmExit, checkValue } from '@visorkit/core';
 import type { BackendVcpu, InitialState, MergedControls, VcpuSnapshot, VmcsAccess } from '@visorkit/core';
 import { describeEntryRule } from '@visorkit/engine';
 import type { ProcessorBanks } from '@visorkit/engine';
@@ -26,11 +26,13 @@ import type { GuestMap } from './guest-map.js';
 import { applyFirmwareDefaults, applyInitialState } from './initial-state.js';
 import type { VmxMemoryViews } from './memory-views.js';
 import { MmioPieces } from './mmio-pieces.js';
+import type { OwnVmcs } from './own-vmcs.js';
 import { VmxRegisters } from './registers.js';
 import { VCPU_STATE, VMX_STATE_FORMAT } from './saved-state.js';
 import type { VmxVcpuState } from './saved-state.js';
 import { takeSnapshot } from './snapshot.js';
 import { VmcsControls } from './vmcs-controls.js';
+import type { VmxVmcsRegions } from './vmcs-regions.js';
 
 const { ENTER_DEADLINE, ENTER_VMFAIL, DIRTY_GUEST, V_DIRTY } = vmcsLayout;
 const RIP = layout.RIP >>> 2;
@@ -83,6 +85,8 @@ export interface VmxVcpuParts {
   readonly clock: VmxClock;
   readonly map: GuestMap;
   readonly views: VmxMemoryViews;
+  readonly own: OwnVmcs;
+  readonly regions: VmxVmcsRegions;
   /** Exits with reason 9 are given to handlers instead of being carried out. */
   readonly exitOnTaskSwitch: boolean;
   /** What the processor is to trap, for the first entry. */
@@ -103,6 +107,10 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
   #limit = Infinity;
   /** The engine has not been given the instruction count yet at which the next run ends. */
   #stale = true;
+  /** The next entry delivers what is to be injected, and then comes back. */
+  #soon = false;
+  /** Another VMCS has become current, and has not been entered yet: its fields are as its owner has written them. */
+  #fresh = false;
   readonly #controls: VmcsControls;
   #merged: MergedControls;
 
@@ -115,6 +123,7 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
     this.#controls = new VmcsControls(parts.banks.engine, parts.several);
     this.emulation = new VmxEmulation(this, parts.banks, parts.views);
     this.#merged = parts.controls;
+    parts.regions.attach(this);
     this.setControls(parts.controls);
     const vmcs = () => parts.banks.state(index).vmcs;
     this.vmcs = {
@@ -153,14 +162,17 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
     }
     if (this.#events.tripleFault) return this.#tripleFault();
     for (;;) {
-      if (engine.words[V_DIRTY >>> 2] !== 0) this.#syncLongMode();
+      if (engine.words[V_DIRTY >>> 2] !== 0 && !this.#fresh) this.#syncLongMode();
+      this.#fresh = false;
       if (clock.beforeEntry()) this.#stale = true;
       const result = this.state.halfDone && !this.#events.queued ? this.#finishHalfDone() : this.#enter();
       if (result === ENTER_DEADLINE) {
         if (!this.#deadlineReached()) continue;
         fillDeadline(exit);
+        if (engine.words[layout.ACTIVITY >>> 2] !== 0) exit.qualification = PROCESSOR_HALTED;
         return exit;
       }
+      this.#soon = false;
       if (result === ENTER_VMFAIL) this.#failed();
       if (this.#give(result)) return exit;
     }
@@ -203,8 +215,42 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
   }
   setControls(controls: MergedControls): void {
     this.#merged = controls;
-    const { banks, views } = this.#parts;
-    this.#controls.write(banks.state(this.index).vmcs, controls, views.ownControls);
+    const { own, regions, views } = this.#parts;
+    this.#controls.write(own.of(this.index), controls, views.ownControls);
+    regions.ownControlsChanged(this.index);
+  }
+
+  // ------------------------------------------------------------------------------------------------ VMCSs of plugins
+  /** Another VMCS is current now: see VmcsRegions.load. */
+  vmcsChanged(windows: number): void {
+    this.dropExit();
+    this.#fresh = true;
+    this.#events.vmcsChanged(windows);
+  }
+  /** See VmcsRegions.betweenInstructions. */
+  get atBoundary(): boolean {
+    return this.#betweenInstructions() && !this.#events.queued;
+  }
+  exitSoon(): void {
+    this.#soon = true;
+    this.#stale = true;
+  }
+  /** See VmcsRegions.deviceAccess. */
+  deviceAccess(gpa: number): 'device' | 'done' | false {
+    const { exit, engine } = this,
+      { mmio } = engine,
+      { map } = this.#parts,
+      page = Math.floor(gpa / 4096);
+    if (!mmio.requested || map.isRam(page)) return false;
+    if (map.isRom(page)) {
+      if (!mmio.write) return false;
+      mmio.complete();
+      return 'done';
+    }
+    this.#parts.clock.deviceAccess();
+    this.#pieces.start(page);
+    this.#pieces.describe(exit.mmio);
+    return 'device';
   }
 
   reinjectEvent(): void {
@@ -244,11 +290,11 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
 
   override setControlRegister(index: number, value: bigint): void {
     super.setControlRegister(index, value);
-    if (index !== 3) this.#controls.showRegisters(this.engine.vmcs);
+    if (index !== 3) this.#showRegisters();
   }
   init(): void {
     this.engine.reset(false);
-    this.#controls.showRegisters(this.engine.vmcs);
+    this.#showRegisters();
   }
   startup(vector: number): void {
     this.init();
@@ -268,6 +314,7 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
       format: VMX_STATE_FORMAT,
       processor: this.#banks.save(this.index),
       pieces: this.#pieces.save(),
+      windows: { ...this.#events.windows },
       tripleFault: this.#events.tripleFault,
       held: this.#controls.save(),
     };
@@ -278,6 +325,7 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
     this.#pieces.restore(saved.pieces);
     if (this.#pieces.pending) this.exit.reason = ExitReason.EPT_VIOLATION; // whose next piece `run` gives
     this.#events.tripleFault = saved.tripleFault;
+    this.#events.windows = saved.windows ?? { loop: 0, other: 0 };
     this.#controls.restore(saved.held);
     this.setControls(this.#merged);
     this.#stale = true;
@@ -302,15 +350,20 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
         hasError ? 1 : 0,
         hasError ? idtVectoringErrorCode : 0,
       ) === 0;
-    this.#controls.showRegisters(this.engine.vmcs); // CR0.TS is set
+    this.#showRegisters(); // CR0.TS is set
     return done;
+  }
+
+  /** CR0 or CR4 of the backend's own VMCS has been written. */
+  #showRegisters(): void {
+    if (!this.#parts.own.away(this.index)) this.#controls.showRegisters(this.engine.vmcs);
   }
 
   // ------------------------------------------------------------------------------------------------ entering
   #enter(): number {
     if (this.#stale) {
-      this.engine.setDeadline(this.#target());
-      this.#stale = false;
+      this.engine.setDeadline(this.#soon ? this.engine.retired + (this.state.halfDone ? 1 : 0) : this.#target());
+      this.#stale = this.#soon;
     }
     return this.engine.enter();
   }
@@ -340,6 +393,10 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
   }
 
   #deadlineReached(): boolean {
+    if (this.#soon) {
+      this.#soon = false;
+      return true;
+    }
     return (
       this.engine.retired >= this.#limit ||
       this.#parts.clock.now() >= this.#deadline ||
@@ -372,6 +429,8 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
   #give(result: number): boolean {
     const { exit, engine } = this;
     fillExit(exit, engine, result);
+    // Exits of a plugin's VMCS are the plugin's
+    if (this.#parts.own.away(this.index)) return true;
     switch (exit.reason) {
       case ExitReason.EPT_VIOLATION:
       case ExitReason.EPT_MISCONFIGURATION:

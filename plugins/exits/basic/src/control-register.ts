@@ -103,7 +103,7 @@ export function writeControlRegister(vcpu: Vcpu, number: number, value: bigint):
     if (
       value >> 32n !== 0n ||
       (longMode && ((value & pae) === 0n || ((value ^ old) & la57) !== 0n)) ||
-      (value & CR4_SMXE_AND_VMXE) !== 0n
+      (value & ~old & CR4_SMXE_AND_VMXE) !== 0n
     )
       return protectionFault(vcpu);
     // PCIDs go on only in IA-32e mode with CR3[11:0] = 0.

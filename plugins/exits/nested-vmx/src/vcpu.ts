@@ -1,0 +1,98 @@
+/** What the plugin keeps about one vCPU. */
+import type { Undo, Vcpu } from '@visorkit/core';
+import type { Timer, VmcsRegions } from '@visorkit/machine';
+import * as v from 'valibot';
+import { Region } from './fields.js';
+
+const count = v.pipe(v.number(), v.integer(), v.minValue(0));
+const address = v.pipe(v.number(), v.integer(), v.minValue(-1));
+
+/** As it is saved. Addresses of vmcs12 are guest-physical, those of regions and tables host-physical. */
+export const SAVED_VCPU = v.object({
+  vmxon: address,
+  current: address,
+  inGuest: v.boolean(),
+  timerDeadline: v.bigint(),
+  featureControl: v.bigint(),
+  regions: v.array(v.object({ vmcs12: address, region: count, used: count })),
+  active: v.nullable(v.number()),
+});
+export type SavedVcpu = v.InferOutput<typeof SAVED_VCPU>;
+
+/** The VMCS that a vCPU runs a guest of its guest with: vmcs02. One for each vmcs12 entered of late. */
+export interface Vmcs02 {
+  /** Guest-physical address of the vmcs12 that it was made from; -1 none. */
+  vmcs12: number;
+  readonly region: number;
+  /** When it was last used. */
+  used: number;
+}
+
+export class NestedVcpu {
+  /** Guest-physical address of the VMXON region; -1 outside VMX operation. */
+  vmxon = -1;
+  /** Guest-physical address of the current VMCS; -1 none. */
+  current = -1;
+  /** The hypervisor's guest runs. */
+  inGuest = false;
+  /** The current VMCS, where it is in memory. */
+  readonly vmcs12: Region;
+  /** The VMCS that runs it, in its region. */
+  readonly vmcs02: Region;
+  /** The backend's own, in its region. */
+  readonly vmcs01: Region;
+  readonly regions: Vmcs02[] = [];
+  active: Vmcs02 | undefined;
+  /** The hypervisor's TSC when its preemption timer runs out. */
+  timerDeadline = 0n;
+  /** VPIDs and the VMCS that last ran under them. */
+  readonly vpids = new Map<number, number>();
+  /** Generation of each EPT02 root when this vCPU last entered it. */
+  readonly roots = new Map<number, number>();
+  /** The bits of CR0 and CR4 that are fixed in VMX operation. */
+  release: Undo | undefined;
+  /** Wakes the run loop for the preemption timer of a guest that halts. */
+  alarm: Timer | undefined;
+  /** CR0, CR3, CR4 and EFER of the hypervisor when it entered its guest. */
+  readonly vmcs01Before = new Float64Array(4);
+  /** The last exit has been left to the machine. */
+  byMachine = false;
+  /** The event that waits for injection is there from an entry of the hypervisor, or from an interrupted delivery. */
+  injected = 0;
+
+  constructor(
+    readonly vcpu: Vcpu,
+    regions: VmcsRegions,
+  ) {
+    this.vmcs12 = new Region(regions);
+    this.vmcs02 = new Region(regions);
+    this.vmcs01 = new Region(regions);
+    this.vmcs01.page = regions.ownRegion(vcpu);
+  }
+
+  save(featureControl: bigint): SavedVcpu {
+    return {
+      vmxon: this.vmxon,
+      current: this.current,
+      inGuest: this.inGuest,
+      timerDeadline: this.timerDeadline,
+      featureControl,
+      regions: this.regions.map(({ vmcs12, region, used }) => ({ vmcs12, region, used })),
+      active: this.active === undefined ? null : this.regions.indexOf(this.active),
+    };
+  }
+
+  restore(state: SavedVcpu): void {
+    this.vmxon = state.vmxon;
+    this.current = state.current;
+    this.inGuest = state.inGuest;
+    this.timerDeadline = state.timerDeadline;
+    this.regions.splice(0, this.regions.length, ...state.regions.map((region) => ({ ...region })));
+    this.active = state.active === null ? undefined : this.regions[state.active];
+    this.vmcs02.page = this.active?.region ?? -1;
+    this.vpids.clear();
+    this.roots.clear();
+    this.byMachine = false;
+    this.injected = 0;
+  }
+}
