@@ -32,6 +32,8 @@ export interface TranslatorOptions {
   threshold?: number;
   /** Regions in a module, 1 to 64. */
   batch?: number;
+  /** Regions at most; with more the older half of them goes. */
+  most?: number;
   /** Counts the instructions that translated code retires: {@link TranslatorFigures.retired}. */
   counting?: boolean;
 }
@@ -41,6 +43,10 @@ export interface TranslatorFigures {
   regions: number;
   /** Blocks that could not be translated. */
   refused: number;
+  /** Regions that were given up so that there are not too many. */
+  evicted: number;
+  /** Modules that the host did not compile. */
+  failed: number;
   /** Guest instructions in regions. */
   instructions: number;
   modules: number;
@@ -53,9 +59,12 @@ export interface TranslatorFigures {
   retired: number;
 }
 
-export const DEFAULT_THRESHOLD = 2000;
+/** Formed later, a region knows more of what has run, and there are fewer of them. */
+export const DEFAULT_THRESHOLD = 5000;
 const DEFAULT_BATCH = 8;
 const NEVER = 0xffff_ffff;
+/** With more regions than this, the older half of them goes: a guest may make new code for ever. */
+const MOST_REGIONS = 8192;
 /** A block that was entered this many times for each that the threshold asks is worth being taken into a region. */
 const SHARE_OF_THRESHOLD = 64;
 const HEADER = 64;
@@ -89,6 +98,8 @@ const LEFT = 5;
 /** A function in the table, and the code it was made of. */
 interface Placed {
   index: number;
+  /** First record of the block that enters it. */
+  record: number;
   host: number;
   serial: number;
   /** Copies of records that it has. */
@@ -99,6 +110,8 @@ export class Translator {
   readonly figures: TranslatorFigures = {
     regions: 0,
     refused: 0,
+    evicted: 0,
+    failed: 0,
     instructions: 0,
     modules: 0,
     bytes: 0,
@@ -154,6 +167,7 @@ export class Translator {
     const { words, figures, exports } = this,
       started = platform.now();
     this.dropStale();
+    if (this.placed.length > (this.options.most ?? MOST_REGIONS)) this.evict();
     const count = words[TIER_QUEUED >>> 2]!,
       writer = new ModuleWriter(IMPORTS, LOCALS, this.memory.buffer.byteLength / WASM_PAGE);
     const done: { record: number; host: number; serial: number; records: number[] }[] = [];
@@ -194,15 +208,44 @@ export class Translator {
     const bytes = writer.finish();
     figures.modules++;
     figures.bytes += bytes.length;
-    const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { e: this.imports }),
-      functions = instance.exports as Record<string, () => number>;
+    const functions = this.compile(bytes);
+    if (functions === undefined) {
+      for (const { records } of done) this.freeRecords.push(...records);
+      return;
+    }
     done.forEach(({ record, host, serial, records }, n) => {
       const index = this.free.pop() ?? exports.table.grow(1);
       exports.table.set(index, functions[n]!);
       words[(record + FUNCTION) >>> 2] = index;
-      this.placed.push({ index, host, serial, records });
+      this.placed.push({ index, record, host, serial, records });
     });
     figures.compiling += platform.now() - emitted;
+  }
+
+  /** The functions of a module; undefined where the host has no room for it, or not for so large a one on this thread. */
+  private compile(bytes: Uint8Array<ArrayBuffer>): Record<string, () => number> | undefined {
+    try {
+      const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { e: this.imports });
+      return instance.exports as Record<string, () => number>;
+    } catch {
+      this.figures.failed++;
+      return undefined;
+    }
+  }
+
+  /** Gives up the older half of the regions: their blocks are interpreted, and counted again. */
+  private evict(): void {
+    const { words, exports, free, figures } = this;
+    for (const { index, record, records } of this.placed.splice(0, this.placed.length >>> 1)) {
+      exports.table.set(index, null);
+      free.push(index);
+      this.freeRecords.push(...records);
+      words[(record + FUNCTION) >>> 2] = 0;
+      words[(record + WAITS) >>> 2] = 0;
+      words[(record + COUNT) >>> 2] = 0;
+      words[(record + LIMIT) >>> 2] = words[TIER_THRESHOLD >>> 2]!;
+      figures.evicted++;
+    }
   }
 
   /** Functions of code that is gone are not entered any more: their places are free. */
