@@ -156,15 +156,13 @@ class RegionEmitter {
       .get(V0)
       .op(Op.i64_sub)
       .access(Op.i64_store, state + BUDGET);
-    if (setting.counting) {
-      code
-        .i32(0)
-        .i32(0)
-        .access(Op.i64_load, state + TIER_RETIRED)
-        .get(V0)
-        .op(Op.i64_add);
-      code.access(Op.i64_store, state + TIER_RETIRED);
-    }
+    code
+      .i32(0)
+      .i32(0)
+      .access(Op.i64_load, state + TIER_RETIRED)
+      .get(V0)
+      .op(Op.i64_add);
+    code.access(Op.i64_store, state + TIER_RETIRED);
     code.get(FK).get(FA).get(FB).get(FR).get(FS).get(FN).call(SETTLE_FLAGS);
     code.get(WAY).i32(24).op(Op.i32_shr_u);
   }

@@ -12,6 +12,7 @@ import {
   TIER_QUEUED,
   TIER_RECORDS,
   TIER_RECORDS_BYTES,
+  TIER_RETIRED,
   TIER_THRESHOLD,
   TLB_BASE,
 } from '../layout.js';
@@ -34,8 +35,6 @@ export interface TranslatorOptions {
   batch?: number;
   /** Regions at most; with more the older half of them goes. */
   most?: number;
-  /** Counts the instructions that translated code retires: {@link TranslatorFigures.retired}. */
-  counting?: boolean;
 }
 
 /** What the translator has done. */
@@ -55,8 +54,6 @@ export interface TranslatorFigures {
   /** Time in milliseconds for finding and writing regions, and for compiling their modules. */
   emitting: number;
   compiling: number;
-  /** Instructions retired in translated code, when they are counted. */
-  retired: number;
 }
 
 /** Formed later, a region knows more of what has run, and there are fewer of them. */
@@ -117,7 +114,6 @@ export class Translator {
     bytes: 0,
     emitting: 0,
     compiling: 0,
-    retired: 0,
   };
   private readonly rows: readonly (Row | undefined)[];
   /** Number of the handler that stands for the vector unit. */
@@ -153,6 +149,11 @@ export class Translator {
     for (const { name } of IMPORTS) this.imports[name] = exports[name as keyof ProcessorExports];
     exports.setSecondTier(threshold, batch);
     this.generation = this.words[ARENA_GENERATION >>> 2]!;
+  }
+
+  /** Instructions retired in translated code. */
+  get retired(): number {
+    return this.words[TIER_RETIRED >>> 2]! + this.words[(TIER_RETIRED >>> 2) + 1]! * 0x1_0000_0000;
   }
 
   /** Stops translating; code is interpreted from now on. */
@@ -272,7 +273,6 @@ export class Translator {
       state: 0,
       tlb: this.words[TLB_BASE >>> 2]!,
       long,
-      counting: this.options.counting === true,
       place: (i) => this.place(i),
     };
   }

@@ -18,8 +18,6 @@ export interface Setting {
   tlb: number;
   /** 64-bit code; else 32-bit code with flat segments. */
   long: boolean;
-  /** Counts what it retires in TIER_RETIRED. */
-  counting: boolean;
   /** Where a copy of the instruction's record lies for a unit; 0: there is no room. */
   place(i: Instruction): number;
 }
