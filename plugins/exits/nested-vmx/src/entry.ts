@@ -398,17 +398,20 @@ export function vpidOf(vpid: number): number {
 
 /** A VMCS in its region, with the interface of the current one. */
 class RegionAccess implements VmcsAccess {
-  constructor(private readonly region: Region) {}
+  constructor(private readonly fields: Region) {}
+  get region(): number {
+    return this.fields.page;
+  }
   read32(field: number): number {
-    return this.region.read(field);
+    return this.fields.read(field);
   }
   write32(field: number, value: number): void {
-    this.region.write(field, value);
+    this.fields.write(field, value);
   }
   read64(field: number): bigint {
-    return this.region.read64(field);
+    return this.fields.read64(field);
   }
   write64(field: number, value: bigint): void {
-    this.region.write64(field, value);
+    this.fields.write64(field, value);
   }
 }
