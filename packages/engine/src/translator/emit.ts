@@ -260,7 +260,7 @@ class RegionEmitter {
       case 'call-to':
         this.target(i, row.form, row.size);
         pushValue(w, row.size, () => this.returnAddress(i, row.size));
-        w.leaveForTarget();
+        this.dispatch(number, block);
         return true;
       case 'jump-to':
         this.target(i, row.form, row.size);

@@ -3,7 +3,7 @@ import { ExitReason, VmcsField } from '@visorkit/x86';
 import { describe, expect, it } from 'vitest';
 import { Engine } from '../engine.js';
 import { ENTER_DEADLINE } from '../vmcs-layout.js';
-import { YMM } from '../layout.js';
+import { FPR, MXCSR, YMM } from '../layout.js';
 import { writeIdentityTables, writeValidVmcs } from '../testing.js';
 import { OWN_STATE, writeControls } from '../vmcs-setup.js';
 import { randomFrom, randomProgram } from './random-program.js';
@@ -45,6 +45,7 @@ function stateOf(engine: Engine, reason: number): unknown {
     flags: engine.rflags.toString(16),
     retired: engine.retired,
     fault: reason === ExitReason.EXCEPTION_NMI ? engine.vmcs.read32(VmcsField.EXIT_INTERRUPTION_INFO) : 0,
+    floats: Buffer.from(engine.bytes.subarray(FPR, MXCSR + 4)).toString('hex'),
     vectors: Buffer.from(engine.bytes.subarray(YMM, YMM + 16 * 32)).toString('hex'),
   };
 }
