@@ -59,8 +59,6 @@ export interface BootOf {
   readonly typed?: readonly string[];
   readonly shell?: typeof SHELL;
   readonly plugins?: readonly Plugin[];
-  /** Ends the run when a line of the guest's output has this in it. */
-  readonly until?: string;
   /** Told of each prompt, before what is typed there. */
   readonly onPrompt?: () => void;
   /** Told of each whole line of the guest's output, without its end. */
@@ -88,7 +86,6 @@ export async function machineOf({
   typed = [],
   shell = SHELL,
   plugins = [],
-  until,
   onPrompt = () => {},
   onLine = () => {},
 }: BootOf): Promise<Machine> {
@@ -103,7 +100,6 @@ export async function machineOf({
       onLine(line.replace(/\r$/, ''));
       line = '';
     } else line += String.fromCharCode(byte);
-    if (until !== undefined && line.endsWith(until)) void vmm.pause();
     if (!line.endsWith(shell.prompt)) return;
     onPrompt();
     if (lines.length > 0) input.push(Buffer.from(`${lines.shift()}${shell.enter}`));

@@ -89,14 +89,12 @@ describe('a kernel without a BIOS', () => {
 const kernel = await findDebianGuest('amd64');
 const seabios = await find(() => fetchDebianPackage('seabios'));
 const qemu = await find(() => fetchDebianPackage('qemu-system-data'));
-const ipxe = await find(() => fetchDebianPackage('ipxe'));
 const syslinux = await find(() => fetchDebianPackage('syslinux-common'));
 const missing = (...all: readonly { readonly missing: string }[]): { value: undefined; missing: string } => ({
   value: undefined,
   missing: all.map((one) => one.missing).join(''),
 });
 const bios = (): Uint8Array => readFileSync(join(seabios.value.root, 'usr/share/seabios/bios.bin'));
-const lkrn = (): Uint8Array => readFileSync(join(ipxe.value.root, 'boot/ipxe.lkrn'));
 const memdisk = (): Uint8Array => readFileSync(join(syslinux.value.root, 'usr/lib/syslinux/memdisk'));
 
 describe.skipIf(kernel.missing !== '')(titled("Debian's kernel in real mode", kernel), () => {
@@ -158,19 +156,6 @@ describe.skipIf(byBios.missing !== '')(titled("Debian's kernel by SeaBIOS", byBi
       expect(output).toContain('Booting from ROM');
       expect(checksPassed(output)).toBe(true);
       expect(report).toMatchObject(POWERED_OFF);
-    },
-    BOOT_TIMEOUT,
-  );
-});
-
-const IPXE = 'Open Source Network Boot Firmware';
-const network = missing(ipxe, seabios);
-describe.skipIf(network.missing !== '')(titled('iPXE', network), () => {
-  it(
-    'comes to its prompt, by SeaBIOS and without',
-    async () => {
-      expect((await boot({ image: lkrn(), firmware: bios(), until: IPXE })).output).toContain(IPXE);
-      expect((await boot({ image: lkrn(), until: IPXE })).output).toContain(IPXE);
     },
     BOOT_TIMEOUT,
   );

@@ -478,7 +478,7 @@ function waiting(name: string, prefix: number): Provoked {
   };
 }
 
-/** 32-bit code at CPL 3 on a 16-bit stack that is not aligned, with a handler of #AC at CPL 3: its frame cannot be pushed without #AC (CVE-2015-5307). */
+/** 32-bit code at CPL 3 on a stack that is not aligned, with a handler of #AC at CPL 3: its frame cannot be pushed without #AC (CVE-2015-5307). */
 export function alignmentLoop(guest: Guest): void {
   const { engine } = guest;
   guest.field(F.ENTRY_CONTROLS, engine.vmcs.read32(F.ENTRY_CONTROLS) & ~(1 << 9)).secondary('unrestricted-guest');
@@ -494,7 +494,6 @@ export function alignmentLoop(guest: Guest): void {
   for (const index of [0, 2, 3, 4, 5])
     engine.setSegment(index, { selector: 0x23, base: 0n, limit: 0xffff_ffff, accessRights: 0xc0f3 });
   engine.setSegment(1, { selector: 0x1b, base: 0n, limit: 0xffff_ffff, accessRights: 0xc0fb });
-  engine.setSegment(2, { selector: 0x23, base: 0n, limit: 0xffff, accessRights: 0xf3 });
-  guest.register(4, 6).code(0x8b, 0x46, 0x01); // MOV EAX, [ESI + 1]
+  guest.register(4, STACK + 2).code(0x8b, 0x46, 0x01); // MOV EAX, [ESI + 1]
   engine.rflags = 0x4_0002;
 }

@@ -14,6 +14,8 @@ import { compose, nullOutput } from '@visorkit/machine';
 import type { BootOptions, CharOutput, ComposeOptions } from '@visorkit/machine';
 import { pcPlatform } from '@visorkit/pc';
 import { pcTestdev, pciTestdev } from '@visorkit/pc-testdev';
+import { vgaText } from '@visorkit/vga-text';
+import type { VgaTextOptions } from '@visorkit/vga-text';
 import { otherBackends } from './backends.js';
 
 export interface AssembleOptions {
@@ -27,6 +29,8 @@ export interface AssembleOptions {
   readonly console: ComposeOptions['console'];
   /** Where ports 0xe9 and 0x402 print; nowhere by default. */
   readonly debugConsole?: CharOutput;
+  /** Shows a text screen, which the machine has then; what is typed on the console may go to its keyboard. */
+  readonly screen?: { readonly show: NonNullable<VgaTextOptions['show']>; readonly keyboard: boolean };
   /** isa-debug-exit at port 0xf4. */
   readonly debugExit: boolean;
   /** The test devices of kvm-unit-tests, and the hypercalls of KVM that its programs make; none by default. */
@@ -54,10 +58,12 @@ export async function assemble(options: AssembleOptions): Promise<Vmm> {
       ...exits(),
       ...pcPlatform({
         debugExit: options.debugExit,
+        input: options.screen?.keyboard === true ? 'keyboard' : 'serial',
         firmwareDebug: debugOutput,
         debugConsole: debugOutput,
         fwCfg: options.firmwareKernel === undefined ? {} : { linux: options.firmwareKernel },
       }),
+      ...(options.screen === undefined ? [] : [vgaText({ show: options.screen.show })]),
       ...(options.testDevices === true ? [pcTestdev(), pciTestdev(), kvmHypercalls()] : []),
       bootLinux(),
       bootElf(),

@@ -1,7 +1,9 @@
 /** The user's side of a run: the console, the signals that end it, and how they change the exit status. */
 import { resolve } from 'node:path';
-import { EXIT_STATUS, errorForReport } from '@visorkit/core';
+import { EXIT_STATUS, errorForReport, fail } from '@visorkit/core';
 import type { StopReport } from '@visorkit/core';
+import { openScreen } from './screen.js';
+import type { RunScreen } from './screen.js';
 import { openOutput, openSerial } from './serial.js';
 import type { SerialConsole } from './serial.js';
 import { STATUS_OUTPUT, STATUS_TERMINATED, withStatus } from './statuses.js';
@@ -9,6 +11,8 @@ import { STATUS_OUTPUT, STATUS_TERMINATED, withStatus } from './statuses.js';
 export interface RunConsole {
   readonly serial: SerialConsole;
   readonly debugcon: SerialConsole;
+  /** Undefined: the guest has no screen. */
+  readonly screen: RunScreen | undefined;
   /** Ends the run: the user leaves, Ctrl-C outside raw mode, an output that cannot be written. */
   readonly signal: AbortSignal;
   /** Gives back the terminal, files and signals. Must be called however the run ends. */
@@ -17,17 +21,23 @@ export interface RunConsole {
   judge(report: StopReport): StopReport;
 }
 
-/** Opens the serial console and the debug console: `stdio`, `none` or `file:PATH` each. */
-export function openConsole(serialWhere: string, debugWhere: string): RunConsole {
+/** Opens the serial console and the debug console, `stdio`, `none` or `file:PATH` each, and the screen: `text`, `file:PATH` or `none`. */
+export function openConsole(serialWhere: string, debugWhere: string, screenWhere = 'none'): RunConsole {
   const leaving = new AbortController();
   let left = false;
   const interrupt = (): void => leaving.abort();
   // One writer for one place: two would overwrite each other in a file, and mix up the order on a terminal
   const separate = samePlace(serialWhere, debugWhere) ? undefined : openOutput('--debugcon', debugWhere, interrupt);
-  const serial = openSerial(serialWhere, interrupt, () => {
+  const leave = (): void => {
     left = true;
     leaving.abort();
-  });
+  };
+  if (screenWhere.startsWith('file:') && [serialWhere, debugWhere].some((other) => samePlace(other, screenWhere)))
+    fail('OPTION_VALUE', `--vga and another option both name "${screenWhere}". Give the screen a file of its own.`, {
+      option: '--vga',
+    });
+  const screen = openScreen(screenWhere, serialWhere === 'stdio', interrupt, leave);
+  const serial = openSerial(serialWhere, interrupt, leave);
   const debugcon = separate ?? serial;
   // An error in a plugin's timer, or in a promise that is not awaited, does not pass through the run loop. It ends the run with a report, and not the process
   let stray: { readonly error: unknown } | undefined;
@@ -41,6 +51,7 @@ export function openConsole(serialWhere: string, debugWhere: string): RunConsole
   const onTerminate = (): void => {
     if (terminated) {
       serial.close();
+      screen?.close();
       process.off('SIGTERM', onTerminate);
       process.kill(process.pid, 'SIGTERM');
       return;
@@ -54,16 +65,18 @@ export function openConsole(serialWhere: string, debugWhere: string): RunConsole
   return {
     serial,
     debugcon,
+    screen,
     signal: leaving.signal,
     close: () => {
       process.off('SIGINT', interrupt);
       process.off('SIGTERM', onTerminate);
       process.off('uncaughtException', onStray);
       serial.close();
+      screen?.close();
       separate?.close();
     },
     judge: (report) => {
-      const lost = serial.failure ?? debugcon.failure;
+      const lost = serial.failure ?? screen?.console.failure ?? debugcon.failure;
       if (lost !== undefined)
         return {
           ...report,

@@ -92,6 +92,7 @@ interface Plan {
   readonly limits: RunOptions;
   readonly serial: string;
   readonly debugcon: string;
+  readonly vga: string;
 }
 
 /** Options of the command line take precedence over the configuration, and the configuration over the defaults. */
@@ -197,15 +198,17 @@ async function plan(flags: RunFlags, project: Project | undefined, more: readonl
       ...(maxInstructions === undefined ? {} : { maxInstructions }),
       ...(timeout === undefined ? {} : { timeout }),
     },
-    serial: flags.serial ?? config?.serial ?? 'stdio',
+    // A screen in the terminal has it for itself, unless it is to share it
+    serial: flags.serial ?? config?.serial ?? (flags.vga === 'text' ? 'none' : 'stdio'),
     debugcon: flags.debugcon ?? config?.debugcon ?? 'none',
+    vga: flags.vga ?? 'none',
   };
 }
 
 /** A guest may take seconds to print its first line: on a terminal the user is told what happens until then. */
-function announce({ boot, memory, backend }: Plan['machine'], serial: string): void {
+function announce({ boot, memory, backend }: Plan['machine'], serial: string, vga: string): void {
   if (!process.stdout.isTTY || !process.stderr.isTTY) return;
-  const leave = serial === 'stdio' && process.stdin.isTTY ? '; Ctrl-a x leaves' : '';
+  const leave = (serial === 'stdio' || vga === 'text') && process.stdin.isTTY ? '; Ctrl-a x leaves' : '';
   const what = basename(boot?.imageName ?? 'the guest');
   writeAll(2, Buffer.from(`visorkit: starting ${what} with ${memory / 2 ** 20} MiB on ${backend.name}${leave}\n`));
 }
@@ -217,13 +220,14 @@ export async function runCommand(flags: RunFlags, plugins: readonly PluginEntry[
   try {
     const project = await settled(loadProject(process.cwd(), flags.config, sharedModules), 'the configuration');
     if (flags.report === undefined) file = openReport(project?.config.report);
-    const { machine, limits, serial, debugcon, restore } = await settled(
+    const { machine, limits, serial, debugcon, vga, restore } = await settled(
       plan(flags, project, plugins),
       'a plugin does, while it is loaded',
     );
-    announce(machine, serial);
-    const console = openConsole(serial, debugcon);
-    const { input, output } = console.serial;
+    announce(machine, serial, vga);
+    const console = openConsole(serial, debugcon, vga);
+    const { screen } = console;
+    const { output, input = screen?.input } = console.serial;
     const report = await runMachine(
       console,
       () =>
@@ -231,6 +235,9 @@ export async function runCommand(flags: RunFlags, plugins: readonly PluginEntry[
           ...machine,
           console: { output, ...(input === undefined ? {} : { input }) },
           debugConsole: console.debugcon.output,
+          ...(screen === undefined
+            ? {}
+            : { screen: { show: (shown) => screen.show(shown), keyboard: screen.input !== undefined } }),
         }),
       limits,
       { restore, save: flags.save },

@@ -16,6 +16,7 @@ export interface RunFlags {
   plugin?: string[];
   serial?: string;
   debugcon?: string;
+  vga?: string;
   debugExit?: boolean;
   testdev?: boolean;
   time?: string;
@@ -43,7 +44,7 @@ export function addRunOptions(command: Command, { serial = 'stdio' } = {}): Comm
     .option('--kernel <file>', 'bzImage, vmlinux or PVH ELF, multiboot image, flat binary, firmware')
     .option(
       '--firmware <file>',
-      "start this first, as UEFI's OVMF; it gets the kernel, initrd and command line through fw_cfg",
+      'start this first: OVMF, SeaBIOS, qboot; it gets the kernel, initrd and command line through fw_cfg',
     )
     .option('--initrd <file>', 'initial RAM disk, or first multiboot module')
     .option('--module <file>', 'multiboot module (repeatable)', collect)
@@ -56,6 +57,7 @@ export function addRunOptions(command: Command, { serial = 'stdio' } = {}): Comm
     .option('--plugin <path or package>', 'add a plugin (repeatable)', collect)
     .option('--serial <where>', `stdio, file:PATH or none (default ${serial}; Ctrl-a x leaves)`)
     .option('--debugcon <where>', 'output of ports 0xe9 and 0x402: stdio, file:PATH or none (default none)')
+    .option('--vga <where>', 'a text screen (80x25): text, in the terminal; file:PATH, as lines; or none (default)')
     .option('--debug-exit', 'isa-debug-exit at port 0xf4: the status is (value<<1)|1')
     .option('--testdev', 'the test devices of kvm-unit-tests: pc-testdev, pci-testdev and hypercalls of KVM')
     .option('--time <kind>', 'real or virtual (default real); virtual time is repeatable to the instruction')

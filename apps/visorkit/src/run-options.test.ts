@@ -70,6 +70,37 @@ describe('--firmware', () => {
   });
 });
 
+describe('--vga', () => {
+  // MOV AX, 0B800H; MOV ES, AX; MOV WORD ES:[0], 'H'; MOV WORD ES:[2], 'i'; CLI; HLT
+  const screen = scratch.file('screen.bin', [
+    ...[0xb8, 0x00, 0xb8, 0x8e, 0xc0],
+    ...[0x26, 0xc7, 0x06, 0, 0, 0x48, 0x07, 0x26, 0xc7, 0x06, 2, 0, 0x69, 0x1f],
+    ...[0xfa, 0xf4],
+  ]);
+
+  it('text shows what the guest writes at B8000H, file:PATH keeps it, and without it there is no screen', async () => {
+    const show = (...more: string[]) => cli('run', '--kernel', screen, '--mode', 'real16', ...virtual, ...more);
+    expect(await show('--vga', 'text')).toMatchObject({ out: 'Hi\n', status: 68 });
+    const path = scratch.path('screen.txt');
+    expect((await show('--vga', `file:${path}`)).out).toBe('');
+    expect(readFileSync(path, 'utf8')).toBe('Hi\n');
+    expect((await show()).out).toBe('');
+    expect(await show('--vga', 'colour')).toMatchObject({
+      status: 2,
+      err: expect.stringMatching(/--vga takes text, file:PATH or none, not "colour"/),
+    });
+    const shared = await show('--vga', `file:${path}`, '--serial', `file:${path}`);
+    expect(shared.err).toMatch(/--vga and another option both name .*OPTION_VALUE/);
+  });
+
+  it('text leaves the terminal to the screen, unless the serial port is to share it', async () => {
+    const out = async (...more: string[]) =>
+      (await cli('run', '--kernel', hello, '--mode', 'real16', ...virtual, '--vga', 'text', ...more)).out;
+    expect(await out()).toBe('');
+    expect(await out('--serial', 'stdio')).toBe('hello\n');
+  });
+});
+
 describe('--serial', () => {
   it("none drops the guest's words, file:PATH keeps them", async () => {
     expect((await run(hello)).out).toBe('');

@@ -1,5 +1,5 @@
 import {
-  BOUNCE, BOUNCE_INFO, COUNTERS, CR0, CR4, MODE, PAGE_BLOCKS, REGS, RUN_FLAGS, SEGMENT_CHECK_FAILED, SEG_AR, SEG_BASE, SEG_LIMIT, SEG_SS, TLB_BASE,
+  BOUNCE, BOUNCE_INFO, COUNTERS, CR0, CR4, MODE, PAGE_BLOCKS, REGS, SEGMENT_CHECK_FAILED, SEG_AR, SEG_BASE, SEG_LIMIT, SEG_SS, TLB_BASE,
   TLB_EMPTY,
 } from "../src/layout";
 import { codeWritten, endBlockBehind } from "./code-pages";
@@ -16,8 +16,7 @@ import { contextOf, entryOf, fillEntry, tableOf } from "./tlb";
 import { raiseError, raisePageFault } from "./system/raise";
 import { accessesWatched, breakpointsEnabled, noteDataAccess } from "./system/breakpoints";
 import { noteLockedAccess } from "./vmx/bus-lock";
-import { EXIT_RECORDED } from "./run-flags";
-import { SUB_PAGE_ALLOWED, subPageWrite, subPagesOn } from "./vmx/sub-pages";
+import { SUB_PAGE_ALLOWED, SUB_PAGE_DENIED, subPageWrite, subPagesOn } from "./vmx/sub-pages";
 import { APIC_FETCH, apicAccessExit, apicPageRead, apicPageStore, isApicAccessPage } from "./vmx/apic-page";
 /**
  * Memory as instructions see it. A pointer into linear memory stands for an operand: for most accesses the guest's page itself, for
@@ -337,11 +336,15 @@ function write(table: u32, linear: u64, size: u32, modify: bool, pc: usize): usi
   return BOUNCE;
 }
 
-/** Host address of a write that sub-page permissions allow where the EPT do not; 0 with an exit recorded, or for eptFault to record one. */
+/** subPageHost: an exit has been recorded. No memory of a guest is there. */
+const EXIT_INSTEAD: u32 = 1;
+/** Host address of a write that sub-page permissions allow where the EPT do not; 0: they do not either, EXIT_INSTEAD. */
 function subPageHost(gpa: u64, linear: u64, length: u32): u32 {
-  if (!subPagesOn() || eptFailure != 1 || eptSubPageFrame(gpa, false) == 0 || subPageWrite(gpa, linear, length) != SUB_PAGE_ALLOWED) return 0;
+  if (!subPagesOn() || eptFailure != 1 || eptSubPageFrame(gpa, false) == 0) return 0;
+  const answer = subPageWrite(gpa, linear, length);
+  if (answer != SUB_PAGE_ALLOWED) return answer == SUB_PAGE_DENIED ? 0 : EXIT_INSTEAD;
   const frame = eptSubPageFrame(gpa, true);
-  return frame == 0 ? 0 : frame | (u32(gpa) & 0xfff);
+  return frame == 0 ? EXIT_INSTEAD : frame | (u32(gpa) & 0xfff); // 0: the log of written pages is full
 }
 
 /** Carries the bounced write to memory; memory-mapped parts come first, since they may leave the guest. */
@@ -356,13 +359,13 @@ export function commitBounce(): bool {
         const host = eptTranslate(gpa, EPT_WRITE);
         if (host == 0) {
           const frame = subPageHost(gpa, load<u64>(BOUNCE_LINEAR) + at, length);
+          if (frame == EXIT_INSTEAD) return false;
           if (frame != 0) {
             store<u32>(p, frame, 8);
             if (load<u32>(PAGE_BLOCKS + ((frame >>> 12) << 2)) != 0) codeWritten(frame, length, load<u32>(BOUNCE_PC));
             at += length;
             continue;
           }
-          if (load<u32>(RUN_FLAGS) & EXIT_RECORDED) return false;
           eptFault(gpa, load<u64>(BOUNCE_LINEAR) + at, EPT_WRITE, FOR_DATA);
         }
         else if (isApicAccessPage(host) && apicPageStore(host & 0xfff, length, BOUNCE + at)) {

@@ -54,6 +54,7 @@ import {
   GROUP_READONLY_N,
   VMCS,
   V_DIRTY,
+  V_REGION,
 } from './vmcs-layout.js';
 
 /** Group of slots by width and type. */
@@ -209,6 +210,11 @@ export class Vmcs {
     this.words = new Uint32Array(buffer);
     this.halves = new Uint16Array(buffer);
     this.longs = new BigUint64Array(buffer);
+  }
+
+  /** Where its region is in the engine's memory. */
+  get region(): number {
+    return this.words[V_REGION >>> 2];
   }
 
   /** Low 32 bits of a field. */

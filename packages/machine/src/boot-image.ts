@@ -4,6 +4,7 @@ import type { Backend, GuestMemory, PluginHost } from '@visorkit/core';
 import type { BootContext, BootLoaders, BootModule, FirmwareTables } from './boot.js';
 import type { DeviceList } from './device-list.js';
 import type { MemoryMap } from './memory-map.js';
+import type { PortBus } from './port-bus.js';
 
 /** What to start. */
 export interface BootOptions {
@@ -25,7 +26,11 @@ export interface BootParts {
   readonly loaders: BootLoaders;
   readonly devices: DeviceList;
   readonly firmwareTables: FirmwareTables | undefined;
+  readonly ports: Pick<PortBus, 'ownerOf'>;
 }
+
+/** A VGA's CRT controller. */
+const TEXT_SCREEN_PORT = 0x3d4;
 
 /** Puts the image in memory and sets vCPU 0's first state. */
 export async function bootImage(boot: BootOptions, parts: BootParts, { logger, vcpus }: PluginHost): Promise<void> {
@@ -78,6 +83,7 @@ export async function bootImage(boot: BootOptions, parts: BootParts, { logger, v
     ...(backend.mapRom === undefined
       ? {}
       : { mapRom: (gpa: number, bytes: Uint8Array) => backend.mapRom!(gpa, bytes) }),
+    textScreen: parts.ports.ownerOf(TEXT_SCREEN_PORT) !== undefined,
     warn: (sentence) => logger.warn(sentence),
     options,
   };

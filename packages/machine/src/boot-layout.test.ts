@@ -2,7 +2,14 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { BootLayout } from './boot-layout.js';
-import { flatSegments, IDENTITY_MAP_SIZE, writeFlatGdt, writeIdentityMap } from './boot-state.js';
+import {
+  FlatSelector,
+  flatSegments,
+  IDENTITY_MAP_SIZE,
+  KernelSelector,
+  writeFlatGdt,
+  writeIdentityMap,
+} from './boot-state.js';
 import { ArrayGuestMemory } from './memory.js';
 import { MemoryType } from './memory-map.js';
 
@@ -82,10 +89,15 @@ describe('BootLayout', () => {
 
 describe('flat state', () => {
   test('descriptors agree with the segment registers', () => {
-    for (const bits of [32, 64] as const) {
+    for (const [bits, selectors] of [
+      [32, FlatSelector],
+      [64, FlatSelector],
+      [32, KernelSelector],
+      [64, KernelSelector],
+    ] as const) {
       const memory = new ArrayGuestMemory(MIB);
-      writeFlatGdt(memory, 0x1000, bits);
-      const segments = flatSegments(bits);
+      writeFlatGdt(memory, 0x1000, bits, selectors);
+      const segments = flatSegments(bits, selectors);
       for (const { selector, accessRights, limit } of [segments.cs, segments.ds]) {
         const low = memory.readU32(0x1000 + selector);
         const high = memory.readU32(0x1000 + selector + 4);

@@ -4,6 +4,14 @@ import type { GuestMemory, SegmentName, SegmentState } from '@visorkit/core';
 /** Selectors of the flat GDT: those of Linux's boot protocol, __BOOT_CS and __BOOT_DS, and a TSS. */
 export const FlatSelector = { CODE: 0x10, DATA: 0x18, TSS: 0x20 } as const;
 
+/**
+ * Selectors for protocols that leave them open, Multiboot and PVH: those of QEMU. Teaching kernels load a GDT of their own with code at 8, and may
+ * return from an interrupt before they load CS.
+ */
+export const KernelSelector = { CODE: 8, DATA: 0x10, TSS: 0x18 } as const;
+
+export type FlatSelectors = Readonly<Record<keyof typeof FlatSelector, number>>;
+
 /** Bytes of the flat GDT; a 64-bit TSS descriptor takes two entries. */
 export const FLAT_GDT_SIZE = 0x30;
 
@@ -28,24 +36,33 @@ const LARGE_PAGE = 0x80n;
  * Writes a GDT whose code and data segments have base 0 and limit 4 GiB (SDM 3A, 3.4.5), and whose TSS is busy, since it
  * is in TR already.
  */
-export function writeFlatGdt(memory: GuestMemory, gpa: number, codeBits: 32 | 64): void {
-  const codeFlags = codeBits === 64 ? 0x00af9b000000ffffn : 0x00cf9b000000ffffn;
-  const entries = [0n, 0n, codeFlags, 0x00cf93000000ffffn, 0x00008b0000000067n, 0n];
-  entries.forEach((entry, index) => memory.writeU64(gpa + index * 8, entry));
+export function writeFlatGdt(
+  memory: GuestMemory,
+  gpa: number,
+  codeBits: 32 | 64,
+  selectors: FlatSelectors = FlatSelector,
+): void {
+  memory.fill(gpa, FLAT_GDT_SIZE, 0);
+  memory.writeU64(gpa + selectors.CODE, codeBits === 64 ? 0x00af9b000000ffffn : 0x00cf9b000000ffffn);
+  memory.writeU64(gpa + selectors.DATA, 0x00cf93000000ffffn);
+  memory.writeU64(gpa + selectors.TSS, 0x00008b0000000067n);
 }
 
 /** The segment registers that go with {@link writeFlatGdt}. */
-export function flatSegments(codeBits: 32 | 64): Record<SegmentName, SegmentState> {
-  const data = (): SegmentState => ({ selector: FlatSelector.DATA, base: 0n, limit: 0xffffffff, accessRights: 0xc093 });
+export function flatSegments(
+  codeBits: 32 | 64,
+  selectors: FlatSelectors = FlatSelector,
+): Record<SegmentName, SegmentState> {
+  const data = (): SegmentState => ({ selector: selectors.DATA, base: 0n, limit: 0xffffffff, accessRights: 0xc093 });
   return {
-    cs: { selector: FlatSelector.CODE, base: 0n, limit: 0xffffffff, accessRights: codeBits === 64 ? 0xa09b : 0xc09b },
+    cs: { selector: selectors.CODE, base: 0n, limit: 0xffffffff, accessRights: codeBits === 64 ? 0xa09b : 0xc09b },
     ss: data(),
     ds: data(),
     es: data(),
     fs: data(),
     gs: data(),
     ldtr: { selector: 0, base: 0n, limit: 0, accessRights: 0x10000 },
-    tr: { selector: FlatSelector.TSS, base: 0n, limit: 0x67, accessRights: 0x8b },
+    tr: { selector: selectors.TSS, base: 0n, limit: 0x67, accessRights: 0x8b },
   };
 }
 

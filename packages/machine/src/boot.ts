@@ -36,6 +36,8 @@ export interface BootContext {
    * length are multiples of 4096. Left out by a machine whose backend cannot.
    */
   mapRom?(gpa: number, bytes: Uint8Array): void;
+  /** There is a VGA in text mode 3: 80 columns and 25 rows at B8000H. */
+  readonly textScreen?: boolean;
   /** Tells the user what may be otherwise than expected; a sentence without its full stop. */
   warn?(sentence: string): void;
   /** Options for the loader, such as `address` and `mode` of a flat binary. */

@@ -10,6 +10,7 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -157,6 +158,57 @@ describe('resolution', () => {
       }
     at.close();
     expect(readdirSync(join(home, 'other'))).toEqual(['file']);
+  });
+
+  it("keeps the sandbox's own folders when the root is mounted over", () => {
+    for (const name of ['dev', 'tmp', 'proc', 'lib']) {
+      mkdirSync(join(home, 'root', name), { recursive: true });
+      writeFileSync(join(home, 'root', name, 'of-host'), 'host');
+    }
+    mkdirSync(join(home, 'root', 'lib', 'deep'));
+    const over = (readOnly: boolean): void => {
+      const { root } = new MemoryFs({ limit: 1 << 20, uid: 0, gid: 0, now: () => 0n });
+      for (const name of ['dev', 'proc', 'tmp']) {
+        root.makeDirectory(name, 0o755);
+        const folder = root.lookup(name);
+        if (folder !== undefined && isDirectory(folder)) folder.makeDirectory('own', 0o755);
+      }
+      space = new Namespace(root);
+      space.mount(join(home, 'root'), '/', readOnly);
+    };
+    over(true);
+    expect(['/dev', '/proc', '/tmp', '/lib', '/lib/deep/../../dev', '/'].map((path) => look(path))).toEqual([
+      'own',
+      'own',
+      'own',
+      'deep of-host',
+      'own',
+      'dev lib proc tmp',
+    ]);
+    expect(look('/dev/of-host')).toBe('nothing');
+    space.close();
+    over(false);
+    expect(['/dev', '/tmp'].map((path) => look(path))).toEqual(['own', 'of-host']);
+    space.close();
+  });
+
+  it('keeps times to the nanosecond for as long as the host has what it made of them', () => {
+    mkdirSync(join(home, 'times'));
+    writeFileSync(join(home, 'times', 'file'), 'x');
+    space = makeSpace(['times', '/t']);
+    const times = (): readonly bigint[] => {
+      const found = space.resolve({ names: [] }, '/t/file', { follow: true }),
+        { atime, mtime } = found.node!.stat();
+      found.close();
+      return [atime, mtime];
+    };
+    const found = space.resolve({ names: [] }, '/t/file', { follow: true });
+    found.node!.utimes({ atime: 1_234_567_890_123_456_789n, mtime: 1_600_000_000_987_654_321n });
+    found.close();
+    expect(times()).toEqual([1_234_567_890_123_456_789n, 1_600_000_000_987_654_321n]);
+    utimesSync(join(home, 'times', 'file'), 5, 6);
+    expect(times()).toEqual([5_000_000_000n, 6_000_000_000n]);
+    space.close();
   });
 
   it('refuses procfs, devices and FIFOs of the host', () => {

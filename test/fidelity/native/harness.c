@@ -39,6 +39,7 @@
 #define CODE_BYTES 0x2000u
 #define DATA_BYTES 0x2000u
 #define READ_ONLY  0x4000u           /* offset of a read-only page behind the data area's guard */
+#define ZONE       0x180000u         /* pages of different rights side by side; src/format.ts has the same */
 #define CODE_START 0x800u            /* where a case's code begins, unless it ends with the page */
 
 #define CASE_BYTES 1024u
@@ -298,6 +299,12 @@ int main(int argc, char **argv) {
   map_twice(area, DATA_LOW, DATA_BYTES, 0x4000, PROT_READ | PROT_WRITE);
   if (pwrite(area, patterns[0], 4096, 0x8000) != 4096) fail("memfd");
   map_twice(area, DATA_LOW + READ_ONLY, 4096, 0x8000, PROT_READ);
+  static const char zone[] = "wrw-r-"; /* writable, read-only, absent */
+  for (uint32_t page = 0; zone[page]; page++) {
+    uint64_t at = DATA_LOW + ZONE + page * 4096;
+    if (zone[page] == 'w') map_twice(area, at, 4096, 0x4000, PROT_READ | PROT_WRITE);
+    if (zone[page] == 'r') map_twice(area, at, 4096, 0x8000, PROT_READ);
+  }
 
   for (size_t i = 0; i < sizeof descriptors / sizeof *descriptors; i++) {
     struct user_desc d = descriptors[i];

@@ -24,7 +24,8 @@ const memoryFault = (v: number) => v >= 12 && v <= 14;
 const bothFaultAt = (o: Outcomes) =>
   memoryFault(o.native.vector) && memoryFault(o.engine.vector) && o.native.rip === o.engine.rip;
 /** Instructions with several memory accesses, by name or by the name of their encoding. */
-const SEVERAL_ACCESSES = /^(cmps|movs[bwdq]$|l[defgs]s$|pusha|enter|iret|retf|fn?save|frstor|fn?stenv|fldenv)/;
+const SEVERAL_ACCESSES =
+  /^(cmps|movs[bwdq]$|l[defgs]s$|pusha|enter|iret|retf|fn?save|frstor|fn?stenv|fldenv|fxsave|fxrstor|xsave|xrstor)/;
 const SEVERAL_ACCESSES_CODE = /^(Call_m16|Call_ptr|Call_rm|Jmp_m16|Push_rm|Pop_rm)/;
 
 const SEGMENT_OR_ADDRESS_PREFIX = new Set([0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x67]);

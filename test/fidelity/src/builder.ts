@@ -14,6 +14,7 @@ import {
   FPU,
   HIGH,
   READ_ONLY,
+  SUPERVISOR_PAGE,
 } from './format.js';
 import type { Form } from './form.js';
 import { form } from './form.js';
@@ -35,6 +36,8 @@ export type MemoryPolicy =
   /** Straddling or beyond a guard page, or in the read-only page. */
   | 'guard'
   | 'noncanonical'
+  /** In a page of the supervisor. */
+  | 'supervisor'
   /** Ignores an alignment requirement. */
   | 'misaligned';
 
@@ -245,6 +248,7 @@ export class Builder {
   /** The linear address of an offset from the data area, low or high. */
   address(offset: number, low = false): bigint {
     const { rng } = this;
+    if (this.policy === 'supervisor' && !this.is32) return SUPERVISOR_PAGE + BigInt(offset & 0xfff);
     if (this.policy === 'noncanonical' && !this.is32) {
       const kind = rng.below(4);
       if (kind === 0) return BigInt.asUintN(64, 0x8000_0000_0000n + BigInt(offset - 64));
@@ -254,6 +258,10 @@ export class Builder {
     }
     const high = !low && !this.is32 && rng.oneIn(2) ? HIGH : 0;
     return BigInt(DATA_LOW + offset + high);
+  }
+
+  parse(text: string): Form {
+    return form(text);
   }
 
   immediate(bytes: number): bigint {
@@ -462,7 +470,8 @@ export class Builder {
     if (this.segments) return this.segments.memoryOperand();
     const prefixes: number[] = [];
     if (rng.oneIn(10)) prefixes.push(rng.pick([0x2e, 0x36, 0x3e, 0x26, 0x64, 0x65]));
-    const narrow = !is32 && this.policy !== 'noncanonical' && !noAddressOverride && rng.oneIn(10);
+    const narrow =
+      !is32 && this.policy !== 'noncanonical' && this.policy !== 'supervisor' && !noAddressOverride && rng.oneIn(10);
     if (narrow) prefixes.push(0x67);
     const bits = is32 || narrow ? 32 : 64;
     const address = this.address(target, narrow);

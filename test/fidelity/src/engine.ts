@@ -18,10 +18,13 @@ import {
   PATTERNS,
   READ_ONLY,
   RESULT,
+  SUPERVISOR_PAGE,
   USER_CS32,
   USER_CS64,
   USER_DS,
   VECTOR_TIMEOUT,
+  ZONE,
+  ZONE_PAGES,
   writeRuns,
 } from './format.js';
 import { accessRights, chosenSegments, descriptor, LDT } from './segments.js';
@@ -36,6 +39,9 @@ const PML4 = 0x1000,
   TABLE_CODE = 0x5000,
   TABLE_DATA = 0x6000,
   TABLE_SYSTEM = 0x7000;
+const PDPT_SUPERVISOR = 0xe000,
+  DIRECTORY_SUPERVISOR = 0xf000,
+  TABLE_SUPERVISOR = 0x14000;
 const PAE_PDPT = 0x8000,
   DIRECTORY_32 = 0x9000,
   TABLE_CODE_32 = 0xa000,
@@ -115,6 +121,10 @@ export class EngineRunner {
     // 4-level: the low and the high alias share the page directory
     this.#write64(PML4, BigInt(PDPT_LOW) | user);
     this.#write64(PML4 + index(HIGH, 39) * 8, BigInt(PDPT_HIGH) | user);
+    this.#write64(PML4 + index(Number(BigInt.asUintN(48, SUPERVISOR_PAGE)), 39) * 8, BigInt(PDPT_SUPERVISOR) | user);
+    this.#write64(PDPT_SUPERVISOR, BigInt(DIRECTORY_SUPERVISOR) | user);
+    this.#write64(DIRECTORY_SUPERVISOR, BigInt(TABLE_SUPERVISOR) | user);
+    this.#write64(TABLE_SUPERVISOR, BigInt(READ_ONLY_PAGE) | PRESENT | WRITE);
     this.#write64(PDPT_LOW, BigInt(DIRECTORY) | user);
     this.#write64(PDPT_LOW + 8, BigInt(DIRECTORY_SYSTEM) | user); // second GiB: descriptor tables
     this.#write64(PDPT_HIGH + index(HIGH, 30) * 8, BigInt(DIRECTORY) | user);
@@ -126,6 +136,12 @@ export class EngineRunner {
     for (let p = 0; p < DATA_BYTES / 4096; p++)
       pages.push([TABLE_DATA, TABLE_DATA_32, p, DATA_PAGES + p * 4096, user | (1n << 63n)]);
     pages.push([TABLE_DATA, TABLE_DATA_32, READ_ONLY / 4096, READ_ONLY_PAGE, PRESENT | USER | (1n << 63n)]);
+    ZONE_PAGES.forEach((rights, n) => {
+      const slot = ZONE / 4096 + n;
+      if (rights === 'writable') pages.push([TABLE_DATA, TABLE_DATA_32, slot, DATA_PAGES, user | (1n << 63n)]);
+      if (rights === 'read-only')
+        pages.push([TABLE_DATA, TABLE_DATA_32, slot, READ_ONLY_PAGE, PRESENT | USER | (1n << 63n)]);
+    });
     for (let p = 0; p < 4; p++) pages.push([TABLE_SYSTEM, TABLE_SYSTEM_32, p, GDT + p * 4096, PRESENT | WRITE]);
     for (const [table, table32, slot, gpa, rights] of pages) {
       this.#write64(table + slot * 8, BigInt(gpa) | rights);

@@ -14,6 +14,14 @@ export const CODE_BYTES = 0x2000;
 export const DATA_BYTES = 0x2000;
 /** Offset, from the data area, of a page mapped read-only. Its bytes are those of pattern 0. */
 export const READ_ONLY = 0x4000;
+/**
+ * Pages of different rights side by side, at this offset from the data area. Writable ones show the data area's first page, the others their own
+ * bytes, which are those of pattern 0.
+ */
+export const ZONE = 0x18_0000;
+export const ZONE_PAGES = ['writable', 'read-only', 'writable', 'absent', 'read-only', 'absent'] as const;
+/** A page of the supervisor, in the upper half. */
+export const SUPERVISOR_PAGE = 0xffff_8000_0000_0000n;
 /** Offset in the code area where code starts, unless it ends with the area. */
 export const CODE_START = 0x800;
 

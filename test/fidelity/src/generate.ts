@@ -6,6 +6,7 @@ import { controlGroups } from './groups/control.js';
 import type { Group } from './groups/group.js';
 import { integerGroups } from './groups/integer.js';
 import { miscGroups } from './groups/misc.js';
+import { rightsGroups } from './groups/rights.js';
 import { segmentedGroup } from './groups/segmented.js';
 import { simdGroups } from './groups/simd.js';
 import { x87Groups } from './groups/x87.js';
@@ -21,6 +22,7 @@ export const GROUPS: readonly Group[] = [
   ...simdGroups,
   xsaveGroup,
   ...miscGroups,
+  ...rightsGroups,
 ];
 
 /** Cases `first` to `first + count - 1` of a seed. */

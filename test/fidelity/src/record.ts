@@ -1,6 +1,7 @@
 /**
- * Records what this machine's processor does with a seeded subset of the cases: `node test/fidelity/dist/record.js`.
+ * Records what this machine's processor does with a seeded subset of the cases: `node test/fidelity/dist/record.js [PART]`.
  *
+ * A part is some groups and a file: a machine whose kernel has no 32-bit programs can record the 64-bit part anew.
  * The file holds results only; the cases are generated again from the seed. A result is stored as its difference from the
  * state before the case, the whole gzipped. A checksum of the cases tells a test when the generator has changed.
  */
@@ -11,12 +12,25 @@ import { argv } from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { CASE, CASE_BYTES, type CaseSet, caseAt, FPU, RESULT } from './format.js';
-import { generate } from './generate.js';
+import { generate, GROUPS } from './generate.js';
+import type { Group } from './groups/group.js';
 import { runNative } from './native.js';
 
-export const RECORDED_SEED = 20260101;
-export const RECORDED_CASES = 12_000;
-export const RECORDED_FILE = join(dirname(fileURLToPath(import.meta.url)), '..', 'data', 'recorded.bin.gz');
+const SEED = 20260101;
+
+export interface RecordedPart {
+  readonly name: string;
+  readonly groups: readonly Group[];
+  readonly cases: number;
+}
+const RIGHTS = /^rights/;
+export const RECORDED_PARTS: readonly RecordedPart[] = [
+  { name: 'recorded', groups: GROUPS.filter(({ name }) => !RIGHTS.test(name)), cases: 12_000 },
+  { name: 'recorded-rights', groups: GROUPS.filter(({ name }) => name === 'rights'), cases: 3_000 },
+];
+const fileOf = ({ name }: RecordedPart): string =>
+  join(dirname(fileURLToPath(import.meta.url)), '..', 'data', `${name}.bin.gz`);
+const casesOf = ({ cases, groups }: RecordedPart): CaseSet => generate(SEED, 0, cases, groups);
 
 export function caseChecksum(set: CaseSet): string {
   return createHash('sha256').update(set.bytes).digest('hex').slice(0, 16);
@@ -83,11 +97,11 @@ export function unpackResults(set: CaseSet, packed: Uint8Array): Uint8Array[] {
   return out;
 }
 
-/** The recorded subset: cases generated anew, results from the file. Throws when the generator no longer makes those cases. */
-export function loadRecorded(): { set: CaseSet; native: Uint8Array[] } {
-  const bytes = gunzipSync(readFileSync(RECORDED_FILE));
+/** A recorded part: cases generated anew, results from the file. Throws when the generator no longer makes those cases. */
+export function loadRecorded(part: RecordedPart): { set: CaseSet; native: Uint8Array[] } {
+  const bytes = gunzipSync(readFileSync(fileOf(part)));
   const checksum = bytes.subarray(0, 16).toString('latin1');
-  const set = generate(RECORDED_SEED, 0, RECORDED_CASES);
+  const set = casesOf(part);
   if (caseChecksum(set) !== checksum)
     throw new Error(
       'The case generator has changed since the results were recorded: run "npm run fidelity:record" on a machine with gcc.',
@@ -96,12 +110,14 @@ export function loadRecorded(): { set: CaseSet; native: Uint8Array[] } {
 }
 
 if (argv[1] && fileURLToPath(import.meta.url) === argv[1]) {
-  const set = generate(RECORDED_SEED, 0, RECORDED_CASES);
-  const results = runNative(set);
-  const file = gzipSync(Buffer.concat([Buffer.from(caseChecksum(set), 'latin1'), packResults(set, results)]), {
-    level: 9,
-  });
-  mkdirSync(dirname(RECORDED_FILE), { recursive: true });
-  writeFileSync(RECORDED_FILE, file);
-  console.log(`${results.length} results, ${file.length} bytes.`);
+  for (const part of RECORDED_PARTS.filter(({ name }) => argv[2] === undefined || name === argv[2])) {
+    const set = casesOf(part);
+    const results = runNative(set);
+    const file = gzipSync(Buffer.concat([Buffer.from(caseChecksum(set), 'latin1'), packResults(set, results)]), {
+      level: 9,
+    });
+    mkdirSync(dirname(fileOf(part)), { recursive: true });
+    writeFileSync(fileOf(part), file);
+    console.log(`${part.name}: ${results.length} results, ${file.length} bytes.`);
+  }
 }

@@ -15,7 +15,7 @@ class RegionVmcs implements VmcsFields {
 
   constructor(
     buffer: ArrayBufferLike,
-    private readonly region: number,
+    readonly region: number,
   ) {
     this.view = new DataView(buffer);
   }

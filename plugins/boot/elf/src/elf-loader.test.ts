@@ -58,8 +58,8 @@ describe('ElfLoader', () => {
     const { memory } = context;
     expect(state).toMatchObject({ mode: 'protected32', rip: 0x1000850n, cr0: 0x11n, cr4: 0n, rflags: 2n });
     expect(state.segments).toMatchObject({
-      cs: { base: 0n, limit: 0xffffffff, accessRights: 0xc09b },
-      ds: { base: 0n, limit: 0xffffffff, accessRights: 0xc093 },
+      cs: { selector: 8, base: 0n, limit: 0xffffffff, accessRights: 0xc09b },
+      ds: { selector: 0x10, base: 0n, limit: 0xffffffff, accessRights: 0xc093 },
       tr: { base: 0n, limit: 0x67, accessRights: 0x8b },
     });
     expect(memory.read(0x1000000, 4)).toEqual(Uint8Array.of(...code, 0));

@@ -20,6 +20,7 @@ import {
   FLAT_GDT_SIZE,
   flatSegments,
   IDENTITY_MAP_SIZE,
+  KernelSelector,
   writeFlatGdt,
   writeIdentityMap,
 } from '@visorkit/machine';
@@ -77,7 +78,7 @@ export class ElfLoader implements BootLoader {
 
     const bits = protocol === 'elf' ? elf.bits : 32;
     const gdt = layout.takeLow(FLAT_GDT_SIZE, 16, 'the GDT', LOW_START, ADDRESS_END);
-    writeFlatGdt(memory, gdt, bits);
+    writeFlatGdt(memory, gdt, bits, KernelSelector);
     const stack = layout.takeLow(STACK_SIZE, 4096, 'the stack', LOW_START, ADDRESS_END) + STACK_SIZE;
     const startInfo = BigInt(writeStartInfo(context, layout, memoryMap));
 
@@ -87,7 +88,7 @@ export class ElfLoader implements BootLoader {
       rsp: BigInt(stack),
       rflags: 2n,
       registers: { rbx: startInfo, rdi: protocol === 'pvh' ? 0n : startInfo },
-      segments: flatSegments(bits),
+      segments: flatSegments(bits, KernelSelector),
       gdtr: { base: BigInt(gdt), limit: FLAT_GDT_SIZE - 1 },
       idtr: { base: 0n, limit: 0 },
       cr0: ControlBits.CR0_PE | ControlBits.CR0_ET,

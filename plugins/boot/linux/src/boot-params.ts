@@ -9,6 +9,12 @@ import type { MemoryMapEntry } from '@visorkit/machine';
  * and arch/x86/boot). Offsets are from its beginning.
  */
 const ZeroPage = {
+  VIDEO_MODE: 0x006,
+  VIDEO_COLUMNS: 0x007,
+  VIDEO_EGA_BX: 0x00a,
+  VIDEO_LINES: 0x00e,
+  VIDEO_IS_VGA: 0x00f,
+  VIDEO_POINTS: 0x010,
   ACPI_RSDP_ADDR: 0x070,
   ALT_MEM_K: 0x1e0,
   E820_ENTRIES: 0x1e8,
@@ -30,6 +36,8 @@ export const BOOT_PARAMS_SIZE = 4096;
 const UNREGISTERED_LOADER = 0xff;
 /** vid_mode "normal", the mode the screen is in. */
 const VIDEO_MODE_NORMAL = 0xffff;
+/** What INT 10H AH=12H BL=10H answers in BL. */
+const EGA_MEMORY_256K = 3;
 const QUIET_FLAG = 0x20;
 const CAN_USE_HEAP = 0x80;
 const E820_ENTRY_SIZE = 20;
@@ -44,11 +52,13 @@ export interface BootParams {
   readonly initrd?: { readonly address: number; readonly size: number };
   readonly memoryMap: readonly MemoryMapEntry[];
   readonly acpiRsdp?: number;
+  /** A VGA in text mode 3. */
+  readonly textScreen?: boolean;
 }
 
 /**
  * The zero page as bytes. Everything but what is set here stays zero: screen_info says by its zero columns that there is
- * no text screen, and the sentinel at 0x1ef says that the page was cleared by its loader.
+ * no text screen, where there is none, and the sentinel at 0x1ef says that the page was cleared by its loader.
  */
 export function makeBootParams(params: BootParams): Uint8Array {
   const { image, memoryMap } = params;
@@ -62,6 +72,14 @@ export function makeBootParams(params: BootParams): Uint8Array {
   const view = new DataView(page.buffer);
   page.set(image.setupHeader, SETUP_HEADER_OFFSET);
 
+  if (params.textScreen === true) {
+    page[ZeroPage.VIDEO_MODE] = 3;
+    page[ZeroPage.VIDEO_COLUMNS] = 80;
+    page[ZeroPage.VIDEO_EGA_BX] = EGA_MEMORY_256K;
+    page[ZeroPage.VIDEO_LINES] = 25;
+    page[ZeroPage.VIDEO_IS_VGA] = 1;
+    page[ZeroPage.VIDEO_POINTS] = 16;
+  }
   view.setUint16(ZeroPage.VID_MODE, VIDEO_MODE_NORMAL, true);
   page[ZeroPage.TYPE_OF_LOADER] = UNREGISTERED_LOADER;
   page[ZeroPage.LOADFLAGS] &= ~(QUIET_FLAG | CAN_USE_HEAP); // the heap belongs to the real-mode code, which does not run

@@ -100,6 +100,15 @@ describe('LinuxLoader', () => {
     }
   });
 
+  test('the zero page tells of the text screen where the machine has one (screen_info)', () => {
+    const context = recordingBootContext({ image: buildBzImage({ kernel }), textScreen: true });
+    loader.load(context);
+    const page = Number(context.state().registers?.rsi);
+    // orig_video_mode, orig_video_cols, orig_video_lines, orig_video_isVGA
+    expect([6, 7, 0xe, 0xf].map((at) => context.memory.readU8(page + at))).toEqual([3, 80, 25, 1]);
+    expect(context.memory.readU16(page + 0x10)).toBe(16);
+  });
+
   test('an old kernel goes to 1 MiB', () => {
     const context = recordingBootContext({ image: buildBzImage({ kernel, protocol: 0x204 }) });
     loader.load(context);

@@ -80,7 +80,11 @@ export class LinuxLoader implements BootLoader {
     writeFlatGdt(memory, gdt, bits);
     memory.write(commandLineAddress, commandLine);
     const acpiRsdp = context.firmwareTables?.rsdp;
-    memory.write(bootParams, makeBootParams({ image, kernelAddress, commandLineAddress, initrd, memoryMap, acpiRsdp }));
+    const { textScreen = false } = context;
+    memory.write(
+      bootParams,
+      makeBootParams({ image, kernelAddress, commandLineAddress, initrd, memoryMap, acpiRsdp, textScreen }),
+    );
 
     const state: InitialState = {
       mode: 'protected32',

@@ -11,6 +11,7 @@ export const MultibootInfoFlags = {
   MODULES: 0x008,
   MEMORY_MAP: 0x040,
   LOADER_NAME: 0x200,
+  FRAMEBUFFER: 0x1000,
 } as const;
 
 const INFO_SIZE = 120;
@@ -69,7 +70,8 @@ export function writeMultibootInfo(
   const info = layout.takeLow(INFO_SIZE, 4, 'the multiboot information', LOW_START, ADDRESS_END);
   memory.fill(info, INFO_SIZE, 0);
   const flags = MultibootInfoFlags;
-  memory.writeU32(info, flags.MEMORY | flags.COMMAND_LINE | flags.MODULES | flags.MEMORY_MAP | flags.LOADER_NAME);
+  const always = flags.MEMORY | flags.COMMAND_LINE | flags.MODULES | flags.MEMORY_MAP | flags.LOADER_NAME;
+  memory.writeU32(info, always | (context.textScreen === true ? flags.FRAMEBUFFER : 0));
   memory.writeU32(info + 4, kibibytesFrom(memoryMap, 0, LOW_MEMORY_LIMIT));
   memory.writeU32(info + 8, kibibytesFrom(memoryMap, 0x100000, ADDRESS_END));
   memory.writeU32(info + 16, commandLine);
@@ -78,8 +80,20 @@ export function writeMultibootInfo(
   memory.writeU32(info + 44, mapSize);
   memory.writeU32(info + 48, map);
   memory.writeU32(info + 64, string(LOADER_NAME, "the loader's name"));
+  if (context.textScreen === true) memory.write(info + 88, textFramebuffer());
   return info;
 }
+
+/** A framebuffer of characters, as both versions describe it: address, pitch, width, height, bits for a cell, type. */
+export function textFramebuffer(): Uint8Array {
+  const bytes = new Uint8Array(22);
+  const view = new DataView(bytes.buffer);
+  view.setUint32(0, 0xb8000, true);
+  [160, 80, 25].forEach((value, index) => view.setUint32(8 + index * 4, value, true));
+  bytes.set([16, EGA_TEXT], 20);
+  return bytes;
+}
+const EGA_TEXT = 2;
 
 /** As QEMU does, the command line begins with the image's name, so that a kernel has its argv[0]. */
 export function commandLineOf({ imageName, commandLine }: BootContext): string {

@@ -47,7 +47,7 @@ describe('MultibootLoader', () => {
     const state = context.state();
     expect(state).toMatchObject({ mode: 'protected32', rip: 0x40000cn, cr0: 0x11n, rflags: 2n });
     expect(state.registers?.rax).toBe(0x2badb002n);
-    expect(state.segments?.cs).toMatchObject({ base: 0n, limit: 0xffffffff, accessRights: 0xc09b });
+    expect(state.segments?.cs).toMatchObject({ selector: 8, base: 0n, limit: 0xffffffff, accessRights: 0xc09b });
     expect(memory.read(0x410000, 4)).toEqual(code);
 
     const info = Number(state.registers?.rbx);
@@ -77,6 +77,17 @@ describe('MultibootLoader', () => {
     }
     expect(entries).toEqual(context.memoryMap);
     expect(context.string(memory.readU32(info + 64))).toBe('visorkit');
+  });
+
+  test('tells of the text screen where the machine has one', () => {
+    const context = recordingBootContext({ image: flat(), textScreen: true });
+    loader.load(context);
+    const info = Number(context.state().registers?.rbx);
+    const { memory } = context;
+    expect(memory.readU32(info)).toBe(0x124d);
+    expect(memory.readU64(info + 88)).toBe(0xb8000n);
+    expect([96, 100, 104].map((field) => memory.readU32(info + field))).toEqual([160, 80, 25]);
+    expect([memory.readU8(info + 108), memory.readU8(info + 109)]).toEqual([16, 2]);
   });
 
   test('the command line of a kernel without arguments is its name', () => {

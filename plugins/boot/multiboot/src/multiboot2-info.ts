@@ -1,7 +1,14 @@
 /** The boot information of Multiboot 2 (Multiboot2 Specification 2.0, section 3.6), and what it points at. */
 import { isElf, parseElf } from '@visorkit/formats';
 import type { BootContext, BootLayout, MemoryMapEntry } from '@visorkit/machine';
-import { kibibytesFrom, LOADER_NAME, LOW_MEMORY_LIMIT, commandLineOf, placeModules } from './multiboot-info.js';
+import {
+  commandLineOf,
+  kibibytesFrom,
+  LOADER_NAME,
+  LOW_MEMORY_LIMIT,
+  placeModules,
+  textFramebuffer,
+} from './multiboot-info.js';
 
 /** Types of the tags that are written. */
 export const Multiboot2InfoTag = {
@@ -11,13 +18,14 @@ export const Multiboot2InfoTag = {
   MODULE: 3,
   BASIC_MEMORY: 4,
   MEMORY_MAP: 6,
+  FRAMEBUFFER: 8,
   ELF_SECTIONS: 9,
   ACPI_OLD_RSDP: 14,
   ACPI_NEW_RSDP: 15,
   LOAD_BASE: 21,
 } as const;
 
-/** The highest type that the specification knows; those that are not written are of EFI, a framebuffer, APM, VBE, SMBIOS, the network. */
+/** The highest type that the specification knows; those that are not written are of EFI, APM, VBE, SMBIOS, the network. */
 export const LAST_INFORMATION = Multiboot2InfoTag.LOAD_BASE;
 
 const LOW_START = 0x1000;
@@ -57,6 +65,7 @@ export function writeMultiboot2Info(
     words(kibibytesFrom(memoryMap, 0, LOW_MEMORY_LIMIT), kibibytesFrom(memoryMap, HIGH_START, ADDRESS_END)),
   );
   info.add(Multiboot2InfoTag.MEMORY_MAP, words(MEMORY_MAP_ENTRY_SIZE, 0), mapEntries(memoryMap));
+  if (context.textScreen === true) info.add(Multiboot2InfoTag.FRAMEBUFFER, textFramebuffer(), new Uint8Array(2));
   const sections = placeSections(context, layout, kernelEnd);
   if (sections !== undefined) info.add(Multiboot2InfoTag.ELF_SECTIONS, sections);
   const rsdp = context.firmwareTables?.rsdp;

@@ -72,7 +72,12 @@ describe('Multiboot2Loader', () => {
     loader.load(context);
     expect(context.state()).toMatchObject({ mode: 'protected32', rip: 0x101000n, cr0: 0x11n, rflags: 2n });
     expect(context.state().registers?.rax).toBe(0x36d76289n);
-    expect(context.state().segments?.cs).toMatchObject({ base: 0n, limit: 0xffffffff, accessRights: 0xc09b });
+    expect(context.state().segments?.cs).toMatchObject({
+      selector: 8,
+      base: 0n,
+      limit: 0xffffffff,
+      accessRights: 0xc09b,
+    });
 
     expect(tagsOf(context).map(({ type }) => type)).toEqual([1, 2, 3, 3, 4, 6, 14, 15]);
     expect(context.string(tagOf(context, 1).at)).toBe('kernel.elf debug=1');
@@ -151,6 +156,17 @@ describe('Multiboot2Loader', () => {
     const names = memory.readU32(header(2) + 12);
     expect(names).toBeGreaterThanOrEqual(0x111000);
     expect(context.string(names + 1)).toBe('.text');
+  });
+
+  test('tells of the text screen where the machine has one, and starts a kernel that needs it (3.6.9)', () => {
+    const context = recordingBootContext({ image: kernel([{ type: 4, words: [3] }]), textScreen: true });
+    loader.load(context);
+    const { at, size } = tagOf(context, 8);
+    const { memory } = context;
+    expect(size).toBe(32);
+    expect(memory.readU64(at)).toBe(0xb8000n);
+    expect([8, 12, 16].map((field) => memory.readU32(at + field))).toEqual([160, 80, 25]);
+    expect([memory.readU8(at + 20), memory.readU8(at + 21)]).toEqual([16, 2]);
   });
 
   test('passes over optional tags, and over information that is known and not there', () => {

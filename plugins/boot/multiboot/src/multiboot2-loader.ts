@@ -41,7 +41,7 @@ export class Multiboot2Loader implements BootLoader {
     const header =
       findMultiboot2Header(image) ??
       fail('MULTIBOOT_MALFORMED', `"${imageName}" has no multiboot 2 header in its first 32768 bytes.`);
-    checkRequirements(header, imageName);
+    checkRequirements(header, context);
 
     const { chunks, entry } = imageContent(image, header, imageName);
     const memoryMap = bootMemoryMap(context);
@@ -76,7 +76,7 @@ const ABSENT: Readonly<Record<number, string>> = {
   [Multiboot2HeaderTag.EFI_AMD64_ENTRY]: "entry by EFI's 64-bit address",
 };
 
-function checkRequirements(header: Multiboot2Header, imageName: string): void {
+function checkRequirements(header: Multiboot2Header, { imageName, textScreen }: BootContext): void {
   const refuse = (what: string): never =>
     fail('MULTIBOOT_UNSUPPORTED', `The multiboot 2 header of "${imageName}" ${what}.`);
   if (header.architecture !== I386)
@@ -95,8 +95,8 @@ function checkRequirements(header: Multiboot2Header, imageName: string): void {
   // What is known and not there is left out of the information; only what is unknown must be refused (3.1.5)
   const unknown = header.requestedInformation.find((type) => type > LAST_INFORMATION);
   if (unknown !== undefined) refuse(`requires information of type ${unknown}; 1 to ${LAST_INFORMATION} are known`);
-  if (header.needsConsole)
-    refuse('requires a console of its own kind (tag 4, bit 0), and the machine tells a kernel of no screen');
+  if (header.needsConsole && textScreen !== true)
+    refuse('requires a screen (tag 4, bit 0), and the machine has none; vga-text is one');
 }
 
 /** Puts the image where it is linked, or where its relocatable tag wants it. Gives how far it was moved. */

@@ -23,7 +23,7 @@ import {
 import type { DebugExitOptions, RtcOptions, SerialOptions } from '@visorkit/devices-pc';
 import { fwCfg } from '@visorkit/fw-cfg';
 import type { FwCfgOptions } from '@visorkit/fw-cfg';
-import { checkPluginOptions, objectWith } from '@visorkit/machine';
+import { PushInput, checkPluginOptions, objectWith } from '@visorkit/machine';
 import type { CharOutput } from '@visorkit/machine';
 import * as v from 'valibot';
 
@@ -31,6 +31,8 @@ export interface PcPlatformOptions {
   /** Serial ports; COM1 on the machine's console unless given. */
   readonly serial?: readonly SerialOptions[];
   readonly rtc?: RtcOptions;
+  /** Where the machine's console input is typed: on the serial ports, or on the keyboard, for systems with a screen. The serial ports unless given. */
+  readonly input?: 'serial' | 'keyboard';
   /** false leaves the APICs out: a PC with the 8259s alone, for one processor. */
   readonly apic?: ApicOptions | false;
   /** false leaves ACPI out. */
@@ -57,6 +59,7 @@ export function pcPlatform(options: PcPlatformOptions = {}): Plugin[] {
   checkPluginOptions('pcPlatform', options, {
     serial: [v.array(OPTIONS), "a list of serial()'s options"],
     rtc: [OPTIONS, "rtc()'s options"],
+    input: [v.picklist(['serial', 'keyboard']), '"serial" or "keyboard"'],
     apic: [v.union([v.literal(false), OPTIONS]), "apic()'s options, or false"],
     acpi: [v.boolean(), 'true or false'],
     hpet: [v.boolean(), 'true or false'],
@@ -72,12 +75,14 @@ export function pcPlatform(options: PcPlatformOptions = {}): Plugin[] {
     pic(),
     pit(),
     rtc(options.rtc),
-    keyboard(),
+    keyboard(options.input === 'keyboard' ? { typed: 'console' } : {}),
     resetPorts({ resetControl: options.pci === false }),
     coprocessorErrors(),
     postPort(),
     shutdownPort(),
-    ...(options.serial ?? [{}]).map((port) => serial(port)),
+    ...(options.serial ?? [{}]).map((port) =>
+      serial(options.input === 'keyboard' ? { input: new PushInput(), ...port } : port),
+    ),
   ];
   if (options.apic !== false) plugins.push(apic(options.apic));
   if (options.pci !== false) plugins.push(pci());

@@ -10,6 +10,7 @@ const contents: AcpiContents = {
   cpus: 2,
   serial: [{ base: 0x3f8, irq: 4 }],
   rtc: true,
+  vga: false,
   keyboard: true,
   pit: true,
   hpet: true,
@@ -104,6 +105,14 @@ describe('ACPI tables (ACPI 6.4, 5.2)', () => {
     expect(reader.checksum(dsdt, reader.u32(dsdt + 4))).toBe(0);
     // Reset register: one byte of 6 to port 0xcf9.
     expect([reader.u8(fadt + 116), reader.u64(fadt + 120), reader.u8(fadt + 128)]).toEqual([1, 0xcf9, 6]);
+  });
+
+  it('say whether there is a VGA (5.2.9.3, bit 2)', () => {
+    const flags = [false, true].map((vga) => {
+      const reader = placed({ ...contents, vga });
+      return reader.u8(reader.find('FACP') + 109) & 4;
+    });
+    expect(flags).toEqual([4, 0]);
   });
 
   it('list processors, the I/O APIC, overrides and the NMI in the MADT', () => {

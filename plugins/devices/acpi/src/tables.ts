@@ -32,6 +32,8 @@ const LEVEL_ACTIVE_HIGH = 0x0d;
 const LEVEL_INTERRUPTS = [5, SCI, ...PCI_PIN_GSIS];
 
 export interface AcpiContents extends NamespaceContents {
+  /** Whether there is a VGA to look for. */
+  vga: boolean;
   /** Guest-physical address of the I/O APIC, undefined for a machine without APICs. */
   ioApic: number | undefined;
   /** APIC IDs by processor. */
@@ -95,7 +97,10 @@ function fadt(contents: AcpiContents, facs: Table, namespace: Table): Table {
     .u8(at(108), RTC_CENTURY)
     .u16(
       at(109),
-      BOOT_LEGACY_DEVICES | (contents.keyboard ? BOOT_8042 : 0) | BOOT_NO_VGA | (contents.rtc ? 0 : BOOT_NO_RTC),
+      BOOT_LEGACY_DEVICES |
+        (contents.keyboard ? BOOT_8042 : 0) |
+        (contents.vga ? 0 : BOOT_NO_VGA) |
+        (contents.rtc ? 0 : BOOT_NO_RTC),
     )
     .u32(
       at(112),

@@ -1,4 +1,6 @@
 /** One event of a trace, and the table of its fields: what filters, counts and outputs know of it. */
+import type { VmExit } from '@visorkit/core';
+import { ExitReason } from '@visorkit/x86';
 
 /** What an event is. `nested-exit`, `vmx-instruction`: of a guest that is a hypervisor. */
 export const TRACE_KINDS = [
@@ -141,3 +143,24 @@ export function shownValue({ shown }: TraceField, value: unknown): string {
 }
 
 const hex = (value: number | bigint): string => `0x${value.toString(16)}`;
+
+/** An event of this kind, without anything else. */
+export function recordOf(kind: TraceKind, by?: TraceRecord['by']): TraceRecord {
+  const record = new TraceRecord();
+  record.kind = kind;
+  record.by = by;
+  return record;
+}
+
+/** What the record of an exit says besides its reason. */
+export function fillDetails(record: TraceRecord, exit: VmExit): void {
+  const { reason } = exit;
+  const isMemory = reason === ExitReason.EPT_VIOLATION || reason === ExitReason.EPT_MISCONFIGURATION;
+  const isEvent = exit.interruptionInfo >= 0x8000_0000;
+  record.qualification = exit.qualification64;
+  record.length = exit.instructionLength;
+  record.gpa = isMemory ? exit.gpa : undefined;
+  record.linear = isMemory ? exit.guestLinear : undefined;
+  record.vector = isEvent ? exit.interruptionInfo & 0xff : undefined;
+  record.error = isEvent && (exit.interruptionInfo & 0x800) !== 0 ? exit.interruptionErrorCode : undefined;
+}

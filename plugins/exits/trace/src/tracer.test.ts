@@ -18,6 +18,7 @@ import {
 } from '@visorkit/testkit';
 import type { ScriptedExit } from '@visorkit/testkit';
 import { traceFormat } from './formats.js';
+import { topFrame, topRows } from './tables.js';
 import { NestedVmxToken } from './nested.js';
 import { TraceToken, trace } from './tracer.js';
 import type { Trace } from './tracer.js';
@@ -318,4 +319,24 @@ describe('formats', () => {
       otherData: { summary: [{ count: 1, reason: 'io' }] },
     });
   });
+});
+
+it('a live table has the most frequent of the last second first, as many as fit', async () => {
+  const script = [cpuidExit(0), cpuidExit(0), cpuidExit(0), outExit(0x10, 1), rdmsrExit(0x277)];
+  const { trace: found } = await play(script, { count: ['reason'] });
+  const before = new Map([['cpuid', 3]]);
+  expect(topFrame(found.counter!, before, 0.5, 4)).toEqual([
+    '  per second       count   share  reason',
+    '           2           1   16.7%  io',
+    '           2           1   16.7%  rdmsr',
+    '           2           1   16.7%  hlt',
+  ]);
+  expect(topRows(found.counter!)).toEqual(
+    new Map([
+      ['cpuid', 3],
+      ['io', 1],
+      ['rdmsr', 1],
+      ['hlt', 1],
+    ]),
+  );
 });

@@ -21,7 +21,7 @@ import type { Backend, Clock, DeviceAccess, Outcome, Plugin, PluginHost, Token, 
 import { MemoryViewsToken } from '@visorkit/machine';
 import type { MemoryViews } from '@visorkit/machine';
 import type { Vmi } from '@visorkit/vmi';
-import { EXIT_NAMES, ExitReason, VmcsField, exitReasonByName, exitReasonName } from '@visorkit/x86';
+import { EXIT_NAMES, ExitReason, exitReasonByName, exitReasonName } from '@visorkit/x86';
 import type { ExitName, VmcsFieldEntry } from '@visorkit/x86';
 import { Counter, HistogramSet } from './counts.js';
 import { traceFilter } from './filter.js';
@@ -30,9 +30,11 @@ import { NestedVmxToken } from './nested.js';
 import type { NestedVmxEvents } from './nested.js';
 import { exitReasons, traceFieldNames, vmcsFields } from './options.js';
 import type { TraceOptions } from './options.js';
-import { TraceRecord, traceField } from './record.js';
-import type { TraceFieldName } from './record.js';
+import { fillDetails, recordOf, traceField } from './record.js';
+import type { TraceFieldName, TraceRecord } from './record.js';
+import { FIRST, LAST } from './stages.js';
 import { StackReader } from './stack.js';
+import { eptOf, traceLoads, traceNested, traceRoots, traceWrites } from './vmcs-sources.js';
 
 /** What a trace has counted so far. */
 export interface Trace {
@@ -76,10 +78,6 @@ interface Services {
   readonly nested: NestedVmxEvents | undefined;
   readonly vmi: Vmi | undefined;
 }
-
-/** Before all handlers, and behind them. */
-const FIRST = { stage: -1_000_000 };
-const LAST = { stage: 1_000_000 };
 
 class Tracer implements Trace {
   readonly counter: Counter | undefined;
@@ -135,26 +133,21 @@ class Tracer implements Trace {
     if (hypercalls === true) this.#traceHypercalls(pluginHost);
     if (io === true) this.#traceIo(pluginHost);
     if (interrupts === true) {
-      const record = this.#record('interrupt');
+      const record = recordOf('interrupt');
       hooks.interrupt.tap((vcpu, kind, vector) => {
         record.vector = vector;
         record.reason = kind;
         this.#once(record, vcpu);
       });
     }
-    if (vmcsLoads === true) this.#traceLoads(pluginHost);
-    if (eptRoots === true) this.#traceRoots(pluginHost, services.views);
-    if (this.#written.length > 0) this.#traceWrites(pluginHost);
-    if (services.nested !== undefined) this.#traceNested(services.nested);
+    const sink = { begin: this.#begin.bind(this), finish: this.#finish.bind(this) };
+    if (vmcsLoads === true) traceLoads(sink, pluginHost);
+    if (eptRoots === true) traceRoots(sink, pluginHost, services.views);
+    if (this.#written.length > 0) traceWrites(sink, pluginHost, this.#written, this.#given);
+    if (services.nested !== undefined) traceNested(sink, services.nested, this.#options, this.#written);
   }
 
   // ── Events
-
-  #record(kind: TraceRecord['kind']): TraceRecord {
-    const record = new TraceRecord();
-    record.kind = kind;
-    return record;
-  }
 
   /** How the fields that every event has are taken: only those that are asked for. */
   #commonCaptures({ clock, nested }: Services): ((record: TraceRecord, vcpu: Vcpu) => void)[] {
@@ -203,7 +196,7 @@ class Tracer implements Trace {
   // ── Sources
 
   #traceExits({ hooks }: PluginHost, clock: Clock): void {
-    const record = this.#record('exit');
+    const record = recordOf('exit');
     const wants = this.#wants;
     const details = ['qualification', 'length', 'gpa', 'linear', 'vector', 'error'] as const;
     const detailed = details.some((name) => wants(name));
@@ -232,7 +225,7 @@ class Tracer implements Trace {
   #traceMsrs({ hooks, controls }: PluginHost, msr: true | readonly number[]): void {
     if (msr !== true) controls.hold({ msrs: { read: msr, write: msr } });
     const chosen = msr === true ? undefined : new Set(msr);
-    const record = this.#record('msr');
+    const record = recordOf('msr');
     let open = false;
     const begin = (exit: VmExit, vcpu: Vcpu): undefined => {
       const index = vcpu.getRegister32(Gpr.RCX);
@@ -254,7 +247,7 @@ class Tracer implements Trace {
   }
 
   #traceHypercalls({ hooks }: PluginHost): void {
-    const record = this.#record('hypercall');
+    const record = recordOf('hypercall');
     let open = false;
     hooks.exit.for('vmcall').tap(FIRST, (_exit, vcpu) => {
       record.number = vcpu.rax;
@@ -271,7 +264,7 @@ class Tracer implements Trace {
   }
 
   #traceIo({ hooks }: PluginHost): void {
-    const record = this.#record('io');
+    const record = recordOf('io');
     // The bus does not know whose access it is. One that is made at no exit is not the guest's
     let vcpu: Vcpu | undefined;
     const note = (_exit: VmExit, whose: Vcpu): undefined => void (vcpu = whose);
@@ -288,121 +281,6 @@ class Tracer implements Trace {
       record.device = owner;
       this.#once(record, vcpu);
     });
-  }
-
-  #traceLoads({ hooks }: PluginHost): void {
-    const record = this.#record('vmcs-load');
-    record.by = 'machine';
-    let loaded: number | undefined;
-    hooks.beforeEntry.tap(LAST, (vcpu) => {
-      const region = vcpu.vmcs?.region;
-      if (region === loaded) return;
-      record.before = loaded;
-      record.after = loaded = region;
-      this.#once(record, vcpu);
-    });
-  }
-
-  #traceRoots({ hooks, vcpus }: PluginHost, views: MemoryViews | undefined): void {
-    const record = this.#record('ept-root');
-    record.by = 'machine';
-    const last: (number | undefined)[] = vcpus.map(() => undefined);
-    hooks.beforeEntry.tap(LAST, (vcpu) => {
-      const pointer = eptOf(vcpu);
-      if (pointer === last[vcpu.index]) return;
-      record.before = last[vcpu.index];
-      record.after = last[vcpu.index] = pointer;
-      record.index = views?.current(vcpu).index;
-      this.#once(record, vcpu);
-    });
-  }
-
-  /** What is different at an entry from what it was at the exit before has been written by the hypervisor. */
-  #traceWrites({ hooks, vcpus }: PluginHost): void {
-    const fields = this.#written;
-    const record = this.#record('vmcs-write');
-    record.by = 'machine';
-    const values = vcpus.map(() => new BigUint64Array(fields.length));
-    const known = vcpus.map(() => false);
-    const note = (_exit: VmExit, vcpu: Vcpu): undefined => {
-      const own = values[vcpu.index],
-        { vmcs } = vcpu;
-      if (vmcs === undefined) return;
-      known[vcpu.index] = true;
-      fields.forEach(({ encoding }, at) => void (own[at] = vmcs.read64(encoding)));
-    };
-    for (const name of this.#given) hooks.exit.for(name).tap(FIRST, note);
-    hooks.beforeEntry.tap(LAST, (vcpu) => {
-      if (!known[vcpu.index]) return;
-      known[vcpu.index] = false;
-      const own = values[vcpu.index];
-      fields.forEach(({ encoding, name }, at) => {
-        const now = vcpu.vmcs!.read64(encoding);
-        if (now === own[at]) return;
-        record.field = name;
-        record.before = own[at];
-        record.after = now;
-        this.#once(record, vcpu);
-      });
-    });
-  }
-
-  /** What a guest hypervisor does: the same kinds of events, and two of its own. */
-  #traceNested({ hooks }: NestedVmxEvents): void {
-    const { vmcsLoads, eptRoots, vmcsWrites, nested } = this.#options;
-    const tell = (record: TraceRecord, vmcs: number, vcpu: Vcpu): void => {
-      if (!this.#begin(record, vcpu, vmcs < 0 ? undefined : vmcs)) return;
-      this.#finish(record);
-    };
-    if (vmcsLoads === true) {
-      const record = this.#ofHypervisor('vmcs-load');
-      hooks.instruction.tap(({ name, error, vmcs }, vcpu) => {
-        if (name !== 'vmptrld' || error !== 0) return;
-        record.before = record.after;
-        record.after = vmcs;
-        tell(record, vmcs, vcpu);
-      });
-    }
-    if (eptRoots === true) {
-      const record = this.#ofHypervisor('ept-root');
-      hooks.write.tap(({ field, before, after, vmcs }, vcpu) => {
-        if (field !== VmcsField.EPT_POINTER) return;
-        record.before = before;
-        record.after = after;
-        tell(record, vmcs, vcpu);
-      });
-    }
-    if (this.#written.length > 0) {
-      const chosen = vmcsWrites === true ? undefined : new Set(this.#written.map(({ encoding }) => encoding));
-      const record = this.#ofHypervisor('vmcs-write');
-      hooks.write.tap(({ field, name, before, after, vmcs }, vcpu) => {
-        if (chosen?.has(field & ~1) === false) return;
-        record.field = name;
-        record.before = before;
-        record.after = after;
-        tell(record, vmcs, vcpu);
-      });
-    }
-    if (nested !== true) return;
-    const instruction = this.#ofHypervisor('vmx-instruction');
-    hooks.instruction.tap(({ name, error, vmcs }, vcpu) => {
-      instruction.instruction = name;
-      instruction.error = error === 0 ? undefined : error;
-      tell(instruction, vmcs, vcpu);
-    });
-    const left = this.#record('nested-exit');
-    hooks.exit.tap(({ exit, by, vmcs }, vcpu) => {
-      left.reason = exitReasonName(exit.reason);
-      left.by = by;
-      fillDetails(left, exit);
-      tell(left, vmcs, vcpu);
-    });
-  }
-
-  #ofHypervisor(kind: TraceRecord['kind']): TraceRecord {
-    const record = this.#record(kind);
-    record.by = 'hypervisor';
-    return record;
   }
 
   #measure({ hooks, vcpus }: PluginHost, clock: Clock): void {
@@ -424,26 +302,8 @@ class Tracer implements Trace {
   }
 }
 
-/** The EPT pointer in force; undefined on a backend without a VMCS. */
-function eptOf({ vmcs }: Vcpu): number | undefined {
-  if (vmcs === undefined) return undefined;
-  return vmcs.read32(VmcsField.EPT_POINTER) + vmcs.read32(VmcsField.EPT_POINTER | 1) * 0x1_0000_0000;
-}
-
 function msrValue(vcpu: Vcpu): bigint {
   return (BigInt(vcpu.getRegister32(Gpr.RDX)) << 32n) | BigInt(vcpu.getRegister32(Gpr.RAX));
-}
-
-function fillDetails(record: TraceRecord, exit: VmExit): void {
-  const { reason } = exit;
-  const isMemory = reason === ExitReason.EPT_VIOLATION || reason === ExitReason.EPT_MISCONFIGURATION;
-  const isEvent = exit.interruptionInfo >= 0x8000_0000;
-  record.qualification = exit.qualification64;
-  record.length = exit.instructionLength;
-  record.gpa = isMemory ? exit.gpa : undefined;
-  record.linear = isMemory ? exit.guestLinear : undefined;
-  record.vector = isEvent ? exit.interruptionInfo & 0xff : undefined;
-  record.error = isEvent && (exit.interruptionInfo & 0x800) !== 0 ? exit.interruptionErrorCode : undefined;
 }
 
 const ANSWERS = new Map<Outcome, string>([

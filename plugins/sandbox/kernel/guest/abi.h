@@ -102,7 +102,8 @@ struct doorbell {
   u32 parent, group;                     /* 0xc0: the process's parent and process group */
   u32 session, processes;                /* 0xc8: its session; processes that live */
   u64 mappings_at;                       /* 0xd0: where they lie */
-  u64 reserved[5];
+  u32 ticked, pad1;                      /* 0xd8: the host: a tick (OP_TICK) */
+  u64 reserved[4];
   struct frame frame;                    /* 0x100 */
   u8 pad[0x200 - 0x100 - sizeof(struct frame)];
   struct siginfo signal_info;            /* 0x200 */

@@ -5,6 +5,7 @@
 extern u8 vdso_start[], vdso_end[];
 
 static int load_segment(const struct segment *segment) {
+  if (segment->start < MMAP_LOWEST || segment->file_end < segment->start || segment->end < segment->file_end || segment->end > USER_END) return -ENOMEM;
   u64 start = page_down(segment->start), file_pages = segment->file_end > segment->start ? page_up(segment->file_end) : start, end = page_up(segment->end);
   if (file_pages > start) {
     int kind = segment->handle == IMAGE_HANDLE ? VMA_IMAGE : VMA_FILE, object = object_of(kind, segment->handle);

@@ -155,7 +155,8 @@ struct thread {
   u64 pad; /* the frame must end at a multiple of 16: the processor aligns the stack before it pushes */
   struct frame frame;
   u8 fpu[FPU_SIZE] __attribute__((aligned(64)));
-  u32 state, tid, slot, reserved;
+  u32 state, tid, slot;
+  u32 preempted; /* its time was over, or it gave way: those that have waited go first */
   struct process *process;
   u64 fs_base, gs_base;
   u64 clear_tid;
@@ -192,7 +193,7 @@ void fpu_restore(const void *area);
 extern u32 fpu_bytes;
 extern u64 fpu_mask;
 extern int fpu_has_xsave;
-/* Picks a thread that can run, waits for one if none can, and goes on in user mode. Never returns. */
+/* Picks a thread that can run, waits for one if none can, and goes on in user mode. Never returns. rotate: not the current one first. */
 void schedule(int rotate) __attribute__((noreturn));
 s64 new_thread(u64 flags, u64 stack, u64 parent_tid, u64 child_tid, u64 tls);
 void thread_exit(u64 status) __attribute__((noreturn));
@@ -211,7 +212,7 @@ struct action { u64 handler, flags, restorer, mask; };
 /* A frame of memory each. */
 struct process {
   u64 pad;
-  u32 state, pid, slot, reserved;
+  u32 state, pid, slot;
   struct process *parent; /* 0: nobody waits for it */
   u32 group, session;
   struct space *space;

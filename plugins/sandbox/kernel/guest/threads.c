@@ -157,21 +157,35 @@ static int can_run(const struct thread *thread) {
   return thread && thread->state == THREAD_READY && (!thread->process->stopped || (thread->process->pending.set | thread->pending.set) & 1ul << 8 /* SIGKILL */);
 }
 
-static struct thread *next_ready(int rotate, u32 from) {
+static struct thread *next_of(int rotate, u32 from, int preempted) {
   for (u32 i = 0; i < thread_high; i++) {
     struct thread *thread = threads[(from + (u32)rotate + i) % thread_high];
-    if (can_run(thread)) return thread;
+    if (can_run(thread) && (preempted || !thread->preempted)) return thread;
   }
   return 0;
+}
+
+/*
+ * In turn. Threads that have waited for something come before those that could have run on, so that who only passes something on need not wait for
+ * all who calculate; when a turn is over by the clock it is anybody's, so that those come to their turn too.
+ */
+static struct thread *next_ready(int rotate, u32 from, int turn_over) {
+  struct thread *waited = turn_over ? 0 : next_of(rotate, from, 0);
+  return waited ? waited : next_of(rotate, from, 1);
 }
 
 static u32 last_slot; /* of who ran last: it may have ended */
 
 void schedule(int rotate) {
   struct thread *next;
-  if (current) last_slot = current->slot;
+  int turn_over = bell->ticked != 0;
+  bell->ticked = 0;
+  if (current) {
+    last_slot = current->slot;
+    current->preempted = current->state == THREAD_READY && (turn_over || current->frame.orig_rax == NR_sched_yield);
+  }
   look_at_waiting();
-  while (!(next = next_ready(rotate, last_slot))) {
+  while (!(next = next_ready(rotate, last_slot, turn_over))) {
     bell->runnable = 0; /* nobody: no ticks */
     wait_for_interrupt();
     if (bell->host_signal_count) signals_from_host();

@@ -77,6 +77,7 @@ export const Bell = {
   GROUP: 0xc4,
   SESSION: 0xc8,
   MAPPINGS_AT: 0xd0,
+  TICKED: 0xd8,
   FRAME: 0x100,
   SIGNAL_INFO: 0x200,
   HOST_SIGNAL_COUNT: 0x280,

@@ -2,7 +2,7 @@
 import { isVisorkitError } from '@visorkit/core';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { checkProgram, interpreterOf, noInterpreter } from './program.js';
+import { checkProgram, headersOf, interpreterOf, noInterpreter, planProgram } from './program.js';
 import { tinyProgram } from './testing.js';
 
 const good = tinyProgram();
@@ -60,6 +60,43 @@ describe('checkProgram', () => {
         message:
           'p cannot be run: it is linked dynamically and asks for /lib/ld.so, which is no program in the sandbox. Link it with -static or -static-pie, or give it the folder with its libraries by --mount.',
       }),
+    );
+  });
+
+  it('plans a program and its interpreter, and refuses one that reaches too high', () => {
+    const file = (image: Uint8Array, handle: number) => ({
+      elf: checkProgram(image, 'p'),
+      ...headersOf(image),
+      handle,
+    });
+    const alone = planProgram(file(good, 1));
+    expect(alone).toMatchObject({
+      entry: 0x4000b0n,
+      end: 0x601000n,
+      headers: 0x400040n,
+      headerCount: 2,
+      interpreterBase: 0n,
+    });
+    expect(alone.segments).toEqual([
+      {
+        start: 0x400000n,
+        fileEnd: 0x400000n + BigInt(good.length),
+        end: 0x400000n + BigInt(good.length),
+        offset: 0,
+        handle: 1,
+        prot: 5,
+      },
+      { start: 0x600000n, fileEnd: 0x600000n, end: 0x601000n, offset: 0, handle: 1, prot: 3 },
+    ]);
+    const shared = patched([16, [3]]); // ET_DYN
+    const both = planProgram(file(good, 1), file(shared, 2));
+    expect(both.entry).toBe(both.interpreterBase + 0x4000b0n);
+    expect(both.segments.map(({ handle }) => handle)).toEqual([1, 1, 2, 2]);
+    expect(both).toMatchObject({ programEntry: 0x4000b0n, end: 0x601000n });
+    // As a program it would be right: the second segment at 1 TiB
+    const high = patched([16, [3]], [HEADER + 56 + 16, [0, 0, 0, 0, 0, 1]]);
+    expect(() => planProgram(file(good, 1), file(high, 2))).toThrow(
+      expect.objectContaining({ code: 'PROGRAM_FORMAT', message: expect.stringContaining('would reach to') as string }),
     );
   });
 

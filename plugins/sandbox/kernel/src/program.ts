@@ -135,24 +135,37 @@ export function headersOf(image: Uint8Array): Pick<PlannedFile, 'headerOffset' |
   return { headerOffset: Number(view.getBigUint64(32, true)), headerCount: view.getUint16(56, true) };
 }
 
+/** @throws VisorkitError PROGRAM_FORMAT when the interpreter does not fit where it is to lie */
 export function planProgram(program: PlannedFile, interpreter?: PlannedFile): ProgramPlan {
   const { elf, headerOffset, headerCount } = program;
   const base = elf.type === ET_DYN ? BigInt(PIE_BASE) : 0n;
   const interpreterBase =
     interpreter === undefined ? 0n : interpreter.elf.type === ET_DYN ? BigInt(INTERPRETER_BASE) : 0n;
-  const segments = place(program, base);
+  const segments = place(program, base),
+    above = interpreter === undefined ? [] : place(interpreter, interpreterBase);
+  if (interpreter !== undefined) checkInterpreter(above, interpreterBase + interpreter.elf.entry);
   const programEntry = base + elf.entry;
   const stack = elf.segments.find(({ type }) => type === PT_GNU_STACK);
   return {
     entry: interpreter === undefined ? programEntry : interpreterBase + interpreter.elf.entry,
     end: pageUp(segments.reduce((most, { end }) => (end > most ? end : most), 0n)),
     executableStack: stack !== undefined && (stack.flags & PF_EXECUTE) !== 0,
-    segments: interpreter === undefined ? segments : [...segments, ...place(interpreter, interpreterBase)],
+    segments: [...segments, ...above],
     headers: headerAddress(elf, base, headerOffset),
     headerCount,
     programEntry,
     interpreterBase,
   };
+}
+
+/** It is loaded higher than programs are: that it would be right as a program says nothing. */
+function checkInterpreter(segments: readonly PlannedSegment[], entry: bigint): void {
+  const end = segments.reduce((most, segment) => (segment.end > most ? segment.end : most), entry);
+  if (end > BigInt(MMAP_TOP))
+    fail(
+      'PROGRAM_FORMAT',
+      `The interpreter of the program would reach to 0x${end.toString(16)}; below 0x${MMAP_TOP.toString(16)} is right.`,
+    );
 }
 
 const pageUp = (value: bigint): bigint => ((value + PAGE - 1n) / PAGE) * PAGE;

@@ -3,6 +3,7 @@ import { EXEC, FileTable, OpenFile, ProgramFile } from '@visorkit/linux-abi';
 import type { NewProgram, Process } from '@visorkit/linux-abi';
 import { VisorkitError, isVisorkitError } from '@visorkit/core';
 import type { GuestMemory } from '@visorkit/core';
+import { isElf } from '@visorkit/formats';
 import type { ElfFile } from '@visorkit/formats';
 import { Errno, FileMode, LinuxError, errnoOf, raise } from '@visorkit/sandbox-fs';
 import type { FileHandle, FileStat } from '@visorkit/sandbox-fs';
@@ -16,8 +17,8 @@ import type { PagedMemory } from './user-memory.js';
 
 const MAP_PRIVATE = 2;
 const PROT = { READ: 1, WRITE: 2, EXEC: 4 } as const;
-/** Larger program files are not read. */
-const MOST_BYTES = 1 << 30;
+/** Larger program files are not read: their headers are checked against the whole, which is held for a moment. */
+const MOST_BYTES = 256 << 20;
 
 export class Programs {
   /** What the next OP_STACK is about. */
@@ -108,6 +109,7 @@ export class Programs {
     try {
       const stat = file.stat();
       if ((stat.mode & FileMode.TYPE) !== FileMode.REGULAR || stat.size > MOST_BYTES) raise('EACCES');
+      if (!isElf(readAll(file, Math.min(stat.size, 64)))) raise('ENOEXEC');
       const image = readAll(file, stat.size);
       const elf = checkProgram(image, name);
       const handle = this.files.open(file, PROT.READ, MAP_PRIVATE);

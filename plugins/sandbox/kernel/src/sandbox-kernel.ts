@@ -38,10 +38,11 @@ import type {
 import { TimerQueueToken } from '@visorkit/machine';
 import type { TimerQueue } from '@visorkit/machine';
 import { Errno, errnoOf } from '@visorkit/sandbox-fs';
-import { Bell, FRAME_REGISTERS, KERNEL_BASE, Operation, Ring, Status, WAKE_VECTOR } from './abi.js';
+import { Bell, Operation, Ring, Status, WAKE_VECTOR } from './abi.js';
 import { BellCall, SignalNeeded } from './bell-call.js';
 import { BlockedCalls } from './blocked-calls.js';
-import type { Ending, Killed } from './ending.js';
+import { kernelPanic, readKilled } from './ending.js';
+import type { Ending } from './ending.js';
 import { HostSignals } from './host-signals.js';
 import type { LoadedKernel, ProgramStart } from './loader.js';
 import { MappedFiles } from './mapped-files.js';
@@ -175,7 +176,7 @@ export class SandboxKernel implements GuestKernel {
     if (pid !== 0) this.#signals.send(pid, signal, details);
     else if (FROM_KEYS.has(signal)) this.#signals.sendGroup(first.options.foreground.group, signal);
     else this.#signals.send(first.pid, signal, details);
-    this.#flushSignals();
+    this.#signals.flush(this.#bell);
     this.#source.raise();
     this.#wakeup.notify();
   }
@@ -214,10 +215,6 @@ export class SandboxKernel implements GuestKernel {
             inode: this.#files.inode(handle),
           }))
         : '';
-  }
-
-  #flushSignals(): void {
-    this.#signals.flush(this.#bell);
   }
 
   /** The guest kernel rings. */
@@ -280,8 +277,7 @@ export class SandboxKernel implements GuestKernel {
         this.#fatal();
         break;
       case Operation.PANIC:
-        this.#panic();
-        break;
+        throw kernelPanic(ram, bell, this.#arg(0));
       default:
         throw new VisorkitError(
           'SANDBOX_DOORBELL',
@@ -398,6 +394,7 @@ export class SandboxKernel implements GuestKernel {
   /** Ticks go on for as long as more than one thread wants to run, whether the guest kernel rings meanwhile or not. */
   #startTick(): void {
     this.#tick ??= this.#timers.schedule(Infinity, () => {
+      this.#ram.writeU32(this.#bell + Bell.TICKED, 1);
       this.#source.raise();
       if (this.#ram.readU32(this.#bell + Bell.RUNNABLE) > 1) this.#tick?.reschedule(this.#timers.clock.now() + TICK);
     });
@@ -426,42 +423,8 @@ export class SandboxKernel implements GuestKernel {
   }
 
   #fatal(): void {
-    const ram = this.#ram,
-      bell = this.#bell;
-    const registers = Object.fromEntries(
-      FRAME_REGISTERS.map((name, i) => [name, ram.readU64(bell + Bell.FRAME + 8 * i)]),
-    );
-    registers.fs_base = ram.readU64(bell + Bell.FS_BASE);
-    registers.gs_base = ram.readU64(bell + Bell.GS_BASE);
-    const signal = ram.readU32(bell + Bell.SIGNAL);
-    const killed: Killed = {
-      signal,
-      detail: ram.readU32(bell + Bell.CODE) | 0,
-      address: ram.readU64(bell + Bell.FAULT_ADDRESS),
-      trap: ram.readU32(bell + Bell.TRAP),
-      error: ram.readU32(bell + Bell.ERROR),
-      cause: (['sent', 'fault', 'memory'] as const)[ram.readU32(bell + Bell.FROM_FAULT)] ?? 'sent',
-      registers: registers as Killed['registers'],
-      code: this.#code.around(registers.rip),
-    };
+    const killed = readKilled(this.#ram, this.#bell, (rip) => this.#code.around(rip));
     this.ending ??= { kind: 'killed', ...killed };
-    this.#system.exit(128 + signal, `The program was ended by ${signalName(signal)}.`);
-  }
-
-  #panic(): never {
-    const at = this.#arg(0);
-    let message = '';
-    for (let i = 0; i < 200; i++) {
-      const byte = this.#ram.readU8(at + i);
-      if (byte === 0) break;
-      message += String.fromCharCode(byte);
-    }
-    const ram = this.#ram,
-      bell = this.#bell;
-    const rip = ram.readU64(bell + Bell.FRAME + 8 * FRAME_REGISTERS.indexOf('rip'));
-    throw new VisorkitError(
-      'SANDBOX_KERNEL_PANIC',
-      `The sandbox's kernel stopped: ${message}; exception ${ram.readU32(bell + Bell.TRAP)}, error code 0x${ram.readU32(bell + Bell.ERROR).toString(16)}, at 0x${rip.toString(16)} (kernel base 0x${KERNEL_BASE.toString(16)}), address 0x${ram.readU64(bell + Bell.FAULT_ADDRESS).toString(16)}.`,
-    );
+    this.#system.exit(128 + killed.signal, `The program was ended by ${signalName(killed.signal)}.`);
   }
 }

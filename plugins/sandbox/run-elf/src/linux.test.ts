@@ -19,7 +19,7 @@ const folder = (name: string): string => {
   return join(home, name);
 };
 
-describe.skipIf(!canCompile).each(['processes', 'sharing', 'edges', 'signals'])('%s', (name) => {
+describe.skipIf(!canCompile).each(['processes', 'sharing', 'edges', 'signals', 'sockets'])('%s', (name) => {
   let program = '',
     expected: string[] = [];
 
@@ -66,3 +66,33 @@ describe.skipIf(!canCompile).each(['processes', 'sharing', 'edges', 'signals'])(
     expect(second.systemCalls).toBe(first.systemCalls);
   });
 });
+
+it.skipIf(!canCompile)(
+  'threads that pass something on do not wait for one that calculates',
+  { timeout: 60_000 },
+  async () => {
+    const program = compile(
+      home,
+      'passing',
+      `
+#include <pthread.h>
+static volatile int stop;
+static void *calculate(void *x) { while (!stop) {} return 0; }
+static void *nothing(void *x) { return 0; }
+int main(void) {
+  pthread_t busy, thread;
+  pthread_create(&busy, 0, calculate, 0);
+  for (int i = 0; i < 100; i++) { pthread_create(&thread, 0, nothing, 0); pthread_join(thread, 0); }
+  stop = 1;
+  pthread_join(busy, 0);
+  return 6;
+}
+`,
+      '-lpthread',
+    );
+    // A turn is 5 ms, which is some five million instructions: a hundred of them would be five hundred million
+    const { status, report } = await runElf({ file: program, time: 'virtual', timeout: 60 });
+    expect(status).toBe(6);
+    expect(report.guestInstructions).toBeLessThan(30_000_000);
+  },
+);

@@ -31,6 +31,7 @@ describe.each(BACKENDS)('a program without a C library on %s', (name, options) =
     expect(result.mappings.map(({ start, end, prot }) => [start, end, prot])).toEqual([
       [0x400000, 0x401000, 5],
       [0x600000, 0x601000, 3],
+      [0x7fff_f7ff_0000, 0x7fff_f7ff_1000, 5], // the vDSO
       [0x7fff_ff7f_f000, 0x7fff_ffff_f000, 3],
     ]);
   });

@@ -315,10 +315,14 @@ const kind = flags({
 });
 const how = flags({ MSG_PEEK: 2, MSG_TRUNC: 0x20, MSG_DONTWAIT: 0x40, MSG_WAITALL: 0x100, MSG_NOSIGNAL: 0x4000 });
 /** What a pair's end does not do: it is connected, for good. */
-const refused = (name: string, error: keyof typeof Errno): SystemCallDefinition => ({
+const refused = (
+  name: string,
+  error: keyof typeof Errno,
+  ofDatagrams: keyof typeof Errno = error,
+): SystemCallDefinition => ({
   name,
   args: [descriptor, pointer, int],
-  serve: (call) => (socketOf(call), -Errno[error]),
+  serve: (call) => -Errno[socketOf(call).type === TYPE.DGRAM ? ofDatagrams : error],
 });
 
 const definitions: SystemCallDefinition[] = [
@@ -356,9 +360,9 @@ const definitions: SystemCallDefinition[] = [
   },
   refused('bind', 'EINVAL'),
   refused('connect', 'EISCONN'),
-  refused('listen', 'EINVAL'),
-  refused('accept', 'EINVAL'),
-  refused('accept4', 'EINVAL'),
+  refused('listen', 'EINVAL', 'EOPNOTSUPP'),
+  refused('accept', 'EINVAL', 'EOPNOTSUPP'),
+  refused('accept4', 'EINVAL', 'EOPNOTSUPP'),
 ];
 
 export const sockets = () => group('sockets', definitions);

@@ -16,14 +16,23 @@ const BDA = {
   ebdaSegment: 0x40e,
   equipment: 0x410,
   conventionalKilobytes: 0x413,
+  videoMode: 0x449,
+  videoColumns: 0x44a,
+  videoPageSize: 0x44c,
+  videoController: 0x463,
+  videoLastRow: 0x484,
   end: 0x500,
 } as const;
 
 /** Where a PC may have its parallel ports, in the order in which its BIOS looks. */
 const PARALLEL_PORTS = [0x3bc, 0x378, 0x278] as const;
 
-/** Bits of the equipment word (INT 11H): a coprocessor, and how many ports there are. */
+/** Port of a colour screen's CRT controller. */
+const VIDEO_CONTROLLER = 0x3d4;
+
+/** Bits of the equipment word (INT 11H): a coprocessor, a screen of 80 columns in colour, and how many ports there are. */
 const COPROCESSOR = 1 << 1;
+const SCREEN = 2 << 4;
 const SERIAL_COUNT_SHIFT = 9;
 const PARALLEL_COUNT_SHIFT = 14;
 
@@ -39,6 +48,14 @@ export function pcMemoryMap(): Plugin {
       hooks.load.tap({ stage: Stage.Observe }, () => {
         if (!memory.contains(0, BDA.end)) return;
         const has = (port: number): boolean => ports.ownerOf(port) !== undefined;
+        const screen = has(VIDEO_CONTROLLER);
+        if (screen) {
+          memory.writeU8(BDA.videoMode, 3);
+          memory.writeU16(BDA.videoColumns, 80);
+          memory.writeU16(BDA.videoPageSize, 4096);
+          memory.writeU16(BDA.videoController, VIDEO_CONTROLLER);
+          memory.writeU8(BDA.videoLastRow, 24);
+        }
         const serial = Object.values(SERIAL_PORTS)
           .map(({ base }) => base)
           .filter(has);
@@ -47,7 +64,10 @@ export function pcMemoryMap(): Plugin {
         parallel.forEach((port, index) => memory.writeU16(BDA.parallelPorts + index * 2, port));
         memory.writeU16(
           BDA.equipment,
-          COPROCESSOR | (serial.length << SERIAL_COUNT_SHIFT) | (parallel.length << PARALLEL_COUNT_SHIFT),
+          COPROCESSOR |
+            (screen ? SCREEN : 0) |
+            (serial.length << SERIAL_COUNT_SHIFT) |
+            (parallel.length << PARALLEL_COUNT_SHIFT),
         );
         memory.writeU16(BDA.ebdaSegment, EBDA.gpa >> 4);
         memory.writeU16(BDA.conventionalKilobytes, EBDA.gpa >> 10);
