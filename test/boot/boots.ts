@@ -86,6 +86,7 @@ export async function machineOf({
   typed = [],
   shell = SHELL,
   plugins = [],
+  translate,
   onPrompt = () => {},
   onLine = () => {},
 }: BootOf): Promise<Machine> {
@@ -107,7 +108,7 @@ export async function machineOf({
   const commandLine = mode === undefined ? append : `console=ttyS0 ${append} ${guestParameters({ mode })}`;
   const initrd = initramfs === undefined ? disk : Buffer.concat([readFileSync(initramfs), files ?? new Uint8Array()]);
   const vmm = await assemble({
-    backend: vmx(),
+    backend: vmx(translate === undefined ? {} : { translate }),
     memory: MEMORY,
     cpus: 1,
     time: 'virtual',

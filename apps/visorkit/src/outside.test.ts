@@ -30,7 +30,7 @@ export default defineBackend({
       name: { value: 'mine' },
       cpuid: { value: cpuid },
       clock: { value: backend.clock },
-      ...Object.fromEntries(['open', 'createMemory', 'createVcpu', 'provideServices', 'saveState', 'restoreState', 'mapRom', 'dispose']
+      ...Object.fromEntries(['open', 'createMemory', 'createVcpu', 'provideServices', 'saveState', 'restoreState', 'mapRom', 'coverRam', 'statistics', 'dispose']
         .filter((name) => typeof backend[name] === 'function')
         .map((name) => [name, { value: (...given) => backend[name](...given) }])),
     });

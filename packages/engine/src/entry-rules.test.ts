@@ -49,7 +49,7 @@ const virtual8086 = (): void => {
 const BROKEN: Readonly<Record<number, () => void>> = {
   1: () => drop(F.PIN_CONTROLS, 2),
   2: () => drop(F.PRIMARY_CONTROLS, 2),
-  3: () => secondary('mode-based-execute-control'),
+  3: () => secondary('pasid-translation'),
   4: () => engine.vmcs.write32(F.CR3_TARGET_COUNT, 5),
   5: () => {
     primary('use-io-bitmaps');

@@ -353,7 +353,7 @@ export const TIER_QUEUED = 0x2538;
 /** u32: status other than 0 that a unit has returned to translated code, and the record that it was for. */
 export const TIER_STATUS = 0x253c;
 export const TIER_RECORD = 0x2548;
-/** i64: instructions retired in translated code, where the second tier was told to count them. */
+/** i64: instructions retired in translated code. */
 export const TIER_RETIRED = 0x2540;
 /** Descriptions of the translation sets, 64 bytes each: assembly/tlb.ts. */
 export const TLB_SET_INFO = 0x2600;

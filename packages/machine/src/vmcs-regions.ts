@@ -9,6 +9,9 @@
 import { token } from '@visorkit/core';
 import type { ControlGroup, Token, Vcpu, VmcsAccess } from '@visorkit/core';
 
+/** Fields of a VMCS, wherever it is. */
+export type VmcsFields = Omit<VmcsAccess, 'region'>;
+
 /** A vCPU by its index. */
 export type OfVcpu = Pick<Vcpu, 'index'>;
 
@@ -70,7 +73,7 @@ export interface VmcsRegions {
   /** True while another VMCS than the backend's own is current. Exits are then given to handlers as they are. */
   otherIsCurrent(vcpu: OfVcpu): boolean;
   /** The backend's own VMCS, current or not. */
-  own(vcpu: OfVcpu): VmcsAccess;
+  own(vcpu: OfVcpu): VmcsFields;
   /**
    * Makes the VMCS of `region` current: its guest state becomes the vCPU's, that of the one before goes to its region. `windows`: the bits of the
    * primary controls 2 and 22 that the plugin wants itself in another VMCS; those that the run loop wants are added. What an instruction has half done is

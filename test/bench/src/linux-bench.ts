@@ -53,7 +53,14 @@ export async function linuxBench(
       sample.end.push(run.wallMs / 1000);
       sample.cpu.push(run.cpuSeconds);
       sample.peak.push(run.peakKiB);
-      sample.report = /^\s*(\d+ instructions in .*MIPS)/m.exec(run.errors)?.[1] ?? '';
+      sample.report = [
+        /^\s*(\d+ instructions in .*MIPS)/m.exec(run.errors)?.[1],
+        ...[...run.errors.matchAll(/^ *(\d+) ((?:instructions run|regions|modules|bytes|milliseconds) .*)$/gm)].map(
+          ([, count, what]) => `${count} ${what}`,
+        ),
+      ]
+        .filter((part) => part !== undefined)
+        .join(', ');
     }
   }
   return [...samples].map(([machine, { ready, end, cpu, peak, report }]) => ({

@@ -7,7 +7,8 @@ import { DISK_CYLINDERS, guestImages, withParameters } from './guest.js';
 import { runProcess } from './process.js';
 import type { ProcessRun } from './process.js';
 
-export type MachineName = 'visorkit' | 'bochs' | 'qemu';
+/** `translated` is visorkit with `--translate on`. */
+export type MachineName = 'visorkit' | 'translated' | 'bochs' | 'qemu';
 
 export interface KernelRun extends ProcessRun {
   /** Stamps of the guest's markers, in ms, where the machine has a better clock for them than the arrival of lines. */
@@ -32,7 +33,7 @@ const vgaBios = (): string | undefined =>
 
 /** What of a machine's programs and firmware is not there; '' when it can run. */
 export function missing(name: MachineName): string {
-  if (name === 'visorkit') return '';
+  if (name === 'visorkit' || name === 'translated') return '';
   const program = name === 'bochs' ? 'bochs' : 'qemu-system-x86_64';
   if (!(process.env.PATH ?? '').split(':').some((folder) => existsSync(join(folder, program))))
     return `${program} is not installed`;
@@ -43,6 +44,7 @@ export function missing(name: MachineName): string {
 
 /** A machine's version, as it says itself. */
 export function version(name: MachineName): string {
+  if (name === 'translated') return 'translated: the same with --translate on';
   if (name === 'visorkit')
     return `visorkit ${(JSON.parse(readFileSync(join(root, 'apps/visorkit/package.json'), 'utf8')) as { version: string }).version} on Node ${process.versions.node}`;
   if (name === 'qemu') return execFileSync('qemu-system-x86_64', ['--version'], { encoding: 'utf8' }).split('\n')[0];
@@ -87,7 +89,7 @@ export function runKernels(
         isLast,
       });
     }
-    if (name === 'visorkit') {
+    if (name === 'visorkit' || name === 'translated') {
       const marks = join(folder, 'marks.json');
       const run = await runProcess({
         command: process.execPath,
@@ -106,6 +108,8 @@ export function runKernels(
           marker,
           '--time',
           virtual ? 'virtual' : 'real',
+          '--translate',
+          name === 'translated' ? 'on' : 'off',
         ],
       });
       return { ...run, marks: existsSync(marks) ? (JSON.parse(readFileSync(marks, 'utf8')) as number[]) : [] };
@@ -160,7 +164,7 @@ export interface LinuxOptions {
 
 /** Boots a Linux kernel with 256 MiB to its power-off. Bochs is not among these machines: it boots from disks only. */
 export function runLinux(
-  name: 'visorkit' | 'qemu',
+  name: 'visorkit' | 'translated' | 'qemu',
   { kernel, initramfs, commandLine, timeoutMs }: LinuxOptions,
 ): Promise<ProcessRun> {
   if (name === 'qemu') {
@@ -183,6 +187,8 @@ export function runLinux(
       commandLine,
       '--memory',
       '256M',
+      '--translate',
+      name === 'translated' ? 'on' : 'off',
       '--verbose',
     ],
     timeoutMs,

@@ -1,6 +1,6 @@
 /**
  * Speed of the software processor beside its peers, all in one run. JSON to standard output or a file, tables to standard error.
- * Usage: node dist/main.js [--rounds 3] [--passes 3] [--peers bochs,qemu|none] [--only kernels or groups] [--linux] [--out FILE]
+ * Usage: node dist/main.js [--rounds 3] [--passes 3] [--peers translated,bochs,qemu|none] [--only kernels or groups] [--linux] [--out FILE]
  *                          [--kernels] [--exits] [--hello] [--views] [--events] [--restore] [--introspection]
  * Kernels, exits, views, events, apps/hello, restoring and introspection are measured; --linux adds boots of Debian's kernel. Naming --kernels, --exits, --hello,
  * --views, --events, --restore or --introspection leaves out the others.
@@ -61,7 +61,7 @@ async function main(): Promise<void> {
     options: {
       rounds: { type: 'string', default: '3' },
       passes: { type: 'string', default: '3' },
-      peers: { type: 'string', default: 'bochs,qemu' },
+      peers: { type: 'string', default: 'translated,bochs,qemu' },
       only: { type: 'string', default: '' },
       kernels: { type: 'boolean' },
       linux: { type: 'boolean' },
@@ -82,8 +82,8 @@ async function main(): Promise<void> {
   const skipped: string[] = [],
     machines: MachineName[] = ['visorkit'];
   for (const peer of values.peers.split(',').filter((name) => name !== '' && name !== 'none')) {
-    if (peer !== 'bochs' && peer !== 'qemu')
-      throw new Error(`--peers takes bochs and qemu, separated by a comma, or none; not "${peer}".`);
+    if (peer !== 'bochs' && peer !== 'qemu' && peer !== 'translated')
+      throw new Error(`--peers takes bochs, qemu and translated, separated by commas, or none; not "${peer}".`);
     const why = missing(peer);
     if (why === '') machines.push(peer);
     else skipped.push(`${peer}: ${why}`);

@@ -7,8 +7,8 @@ import { BASE, FA, FB, FK, FN, FR, FS, LEFT, P, RSP, START, TARGET, V0, V2, WAY 
 import type { Block, Edge, Region } from './regions.js';
 import { structure } from './structure.js';
 import type { Structure } from './structure.js';
-import { Code, I32, I64, Op } from './wasm.js';
-import type { ImportedFunction } from './wasm.js';
+import { I32, I64, Op } from './wasm.js';
+import type { Code, ImportedFunction } from './wasm.js';
 import { SETTLE_FLAGS } from './flags.js';
 import { Exit, Writer } from './writer.js';
 import type { Setting } from './writer.js';
@@ -28,15 +28,23 @@ const FEWEST_FOR_TABLE = 4;
 
 /** Whether this instruction can be part of a region. */
 export function translatable(setting: Setting): (i: Instruction) => boolean {
-  const w = new Writer(setting);
-  return (i) => canTranslate(w, i);
+  return (i) => canTranslate(setting, i);
 }
 
-/** The function of a region: it has no parameters and returns why it was left (run.ts). */
-export function emitRegion(region: Region, setting: Setting): Code {
-  const first = new RegionEmitter(region, setting),
-    code = first.emit();
-  return first.needsAll ? new RegionEmitter(region, setting, first).emit() : code;
+/** Arrays that are written into again for each region. */
+export interface Buffers {
+  readonly body: Code;
+  readonly whole: Code;
+}
+
+/**
+ * The function of a region: it has no parameters and returns why it was left (run.ts). It is in `buffers.whole` until the next one is written.
+ */
+export function emitRegion(region: Region, setting: Setting, buffers: Buffers): Code {
+  const first = new RegionEmitter(region, setting, buffers);
+  first.emit();
+  if (first.needsAll) new RegionEmitter(region, setting, buffers, first).emit();
+  return buffers.whole;
 }
 
 /** Where a branch to a block goes: a label that is open. */
@@ -54,9 +62,11 @@ class RegionEmitter {
   constructor(
     private readonly region: Region,
     private readonly setting: Setting,
+    private readonly buffers: Buffers,
     first?: RegionEmitter,
   ) {
-    this.w = new Writer(setting);
+    buffers.body.clear();
+    this.w = new Writer(setting, buffers.body);
     this.w.allUsed = first?.w.used ?? 0;
     this.w.allWritten = first?.w.written ?? 0;
     this.code = this.w.code;
@@ -71,7 +81,7 @@ class RegionEmitter {
     return this.w.needsAll;
   }
 
-  emit(): Code {
+  emit(): void {
     const { w, code, setting } = this;
     w.far = code.block();
     w.near = code.block();
@@ -88,11 +98,11 @@ class RegionEmitter {
     if (!setting.long) code.i64(-1, 0).op(Op.i64_and);
     code.set(TARGET).end(); // far
     this.leave();
-    const whole = new Code();
+    const { whole } = this.buffers;
+    whole.clear();
     this.enter(whole);
     whole.append(code.written());
     whole.op(Op.end);
-    return whole;
   }
 
   /** Refuses if it could not run to its first way out; then loads the state. */
@@ -146,15 +156,13 @@ class RegionEmitter {
       .get(V0)
       .op(Op.i64_sub)
       .access(Op.i64_store, state + BUDGET);
-    if (setting.counting) {
-      code
-        .i32(0)
-        .i32(0)
-        .access(Op.i64_load, state + TIER_RETIRED)
-        .get(V0)
-        .op(Op.i64_add);
-      code.access(Op.i64_store, state + TIER_RETIRED);
-    }
+    code
+      .i32(0)
+      .i32(0)
+      .access(Op.i64_load, state + TIER_RETIRED)
+      .get(V0)
+      .op(Op.i64_add);
+    code.access(Op.i64_store, state + TIER_RETIRED);
     code.get(FK).get(FA).get(FB).get(FR).get(FS).get(FN).call(SETTLE_FLAGS);
     code.get(WAY).i32(24).op(Op.i32_shr_u);
   }
@@ -252,7 +260,7 @@ class RegionEmitter {
       case 'call-to':
         this.target(i, row.form, row.size);
         pushValue(w, row.size, () => this.returnAddress(i, row.size));
-        w.leaveForTarget();
+        this.dispatch(number, block);
         return true;
       case 'jump-to':
         this.target(i, row.form, row.size);

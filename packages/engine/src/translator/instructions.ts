@@ -122,6 +122,11 @@ export function describe(name: string): Row | undefined {
   return undefined;
 }
 
+/** Whether the memory operand's address can be made without checks of segments. */
+export function canAddress(i: Instruction): boolean {
+  return i.addressMode <= AM_SHORT || (i.addressMode === AM_CHECKED && !i.short && i.flat);
+}
+
 const ENDING = new Set<Row['kind']>(['jump-if', 'jump', 'jump-to', 'call', 'call-to', 'return']);
 /** Whether code does not simply go on behind it. */
 export function endsBlock(row: Row): boolean {
@@ -167,8 +172,8 @@ export interface Instruction {
   target: number;
   /** Number of the instruction in its unit. */
   unit: number;
-  /** The record itself, and where a copy of it lies for the unit that is called; 0 nowhere. */
-  bytes: Uint8Array;
+  /** The record's words, where a unit of the interpreter may have to be called, and where a copy of it lies then; 0 nowhere. */
+  words: readonly number[] | undefined;
   record: number;
 }
 
@@ -180,43 +185,51 @@ export const AM_REGISTER = 4;
 export const P_REP = 1;
 export const P_REPNE = 2;
 const CUT16 = 0x80;
+const RECORD_WORDS = 8;
+
+const UNITS = new Set<Row['kind'] | undefined>(['integer', 'unit', 'vector', 'scalar']);
 
 /** Reads the record at `address`. `rows` are those of the handlers by number. */
 export function readRecord(
-  bytes: Uint8Array,
+  memory: { words: Uint32Array; bytes: Uint8Array },
   address: number,
   rows: readonly (Row | undefined)[],
   ends: boolean,
 ): Instruction {
-  const record = bytes.slice(address, address + 32),
-    view = new DataView(record.buffer);
-  const at = (offset: number): number => record[offset]!;
+  const { words, bytes } = memory,
+    first = address >>> 2;
+  const head = words[first]!,
+    low = words[first + 6]! | 0,
+    high = words[first + 7]! | 0,
+    scale = bytes[address + 10]!,
+    segment = bytes[address + 13]!,
+    row = rows[head & 0xffff];
   return {
-    row: rows[view.getUint16(0, true)],
+    row,
     ends,
-    offset: view.getUint16(2, true),
-    length: at(4),
-    reg: at(6),
-    rm: at(7),
-    base: at(8),
-    index: at(9),
-    scale: at(10) & 3,
-    short: (at(10) & CUT16) !== 0,
-    addressMode: at(11),
-    baseSegment: at(12),
-    segment: at(13),
-    flat: at(13) === 0 || at(13) === 2 || at(13) === 3,
-    size: at(14),
-    prefixes: at(15),
-    displacement: view.getInt32(16, true),
-    modrm: at(20),
-    regNumber: at(21),
-    rmNumber: at(22),
-    immediate: view.getInt32(24, true),
-    immediateHigh: view.getInt32(28, true),
-    target: view.getInt32(28, true) * 2 ** 32 + view.getUint32(24, true),
-    unit: view.getUint16(28, true),
-    bytes: record,
+    offset: head >>> 16,
+    length: bytes[address + 4]!,
+    reg: bytes[address + 6]!,
+    rm: bytes[address + 7]!,
+    base: bytes[address + 8]!,
+    index: bytes[address + 9]!,
+    scale: scale & 3,
+    short: (scale & CUT16) !== 0,
+    addressMode: bytes[address + 11]!,
+    baseSegment: bytes[address + 12]!,
+    segment,
+    flat: segment === 0 || segment === 2 || segment === 3,
+    size: bytes[address + 14]!,
+    prefixes: bytes[address + 15]!,
+    displacement: words[first + 4]! | 0,
+    modrm: bytes[address + 20]!,
+    regNumber: bytes[address + 21]!,
+    rmNumber: bytes[address + 22]!,
+    immediate: low,
+    immediateHigh: high,
+    target: high * 0x1_0000_0000 + (low >>> 0),
+    unit: high & 0xffff,
+    words: UNITS.has(row?.kind) ? Array.from({ length: RECORD_WORDS }, (_, n) => words[first + n]!) : undefined,
     record: 0,
   };
 }

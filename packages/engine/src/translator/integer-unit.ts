@@ -4,7 +4,7 @@
  */
 import { EFLAGS } from '../layout.js';
 import { Made, Then } from './flags.js';
-import { AM_REGISTER } from './instructions.js';
+import { AM_REGISTER, canAddress } from './instructions.js';
 import type { Instruction, Size } from './instructions.js';
 import { FA, FB, FN, FR, FS, P, RSP, V0, V1, V2, V3, W0 } from './locals.js';
 import { Op } from './wasm.js';
@@ -52,7 +52,7 @@ const DIRECTION = 1 << 10;
 export function translateInteger(w: Writer, i: Instruction): boolean {
   const size = (i.size * 8) as Size,
     register = i.addressMode === AM_REGISTER;
-  if (!register && usesOperand(i.unit) && !w.canAddress(i)) return false;
+  if (!register && usesOperand(i.unit) && !canAddress(i)) return false;
   const wide = size === 32 || size === 64;
   switch (i.unit) {
     case Integer.BSWAP:

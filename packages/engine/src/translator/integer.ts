@@ -1,12 +1,13 @@
 /** Integer instructions: what each row of instructions.ts becomes. Control transfers are emit.ts's. */
 import { Made, Then } from './flags.js';
+import { canAddress } from './instructions.js';
 import type { Arithmetic, Form, Instruction, Row, Shift, Size } from './instructions.js';
 import { FA, FB, FN, FR, FS, P, Q, RSP, V0, V1, V2, W0, W1, W2 } from './locals.js';
 import { translateInteger } from './integer-unit.js';
 import { callUnit, canCall } from './units.js';
 import { translateVector } from './vectors.js';
 import { Op } from './wasm.js';
-import type { Writer } from './writer.js';
+import type { Setting, Writer } from './writer.js';
 
 const ALU: Record<Arithmetic, { narrow: Op; wide: Op; made: number; carries?: boolean; compares?: boolean }> = {
   ADD: { narrow: Op.i32_add, wide: Op.i64_add, made: Made.ADD },
@@ -21,7 +22,7 @@ const ALU: Record<Arithmetic, { narrow: Op; wide: Op; made: number; carries?: bo
 };
 
 /** Whether an instruction that does not end a block can be translated. */
-export function canTranslate(w: Writer, i: Instruction): boolean {
+export function canTranslate(setting: Setting, i: Instruction): boolean {
   const { row } = i;
   if (row === undefined) return false;
   switch (row.kind) {
@@ -33,15 +34,15 @@ export function canTranslate(w: Writer, i: Instruction): boolean {
     case 'push':
     case 'jump-to':
     case 'call-to':
-      return !row.form.includes('M') || w.canAddress(i);
+      return !row.form.includes('M') || canAddress(i);
     case 'integer':
     case 'unit':
     case 'vector':
     case 'scalar':
-      return canCall(w, i);
+      return canCall(setting, i);
     case 'jump-if':
     case 'jump':
-      return i.size === (w.setting.long ? 8 : 4);
+      return i.size === (setting.long ? 8 : 4);
     default:
       return true;
   }

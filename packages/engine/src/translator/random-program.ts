@@ -255,6 +255,22 @@ export function randomProgram(
     () => operands(32, [0xf2, 0x0f, 0x2c], register()),
     () => operands(32, [0x66, 0x0f, pick([0x2e, 0x2f, 0x14, 0x28])], random(8), { memory: false }),
     () => operands(32, [0x66, 0x0f, 0xd7], register(), { memory: false }),
+    // x87: loads, stores, arithmetic, comparisons into AX and into the flags, conditional moves
+    () => operands(32, [pick([0xd9, 0xdd, 0xdb])], pick([0, 2, 3]), { memory: true }),
+    () => byte(pick([0xd8, 0xdc]), 0xc0 | random(0x40)),
+    () =>
+      byte(
+        ...pick([
+          [0xdf, 0xe0],
+          [0xdb, 0xe9],
+          [0xdf, 0xf1],
+          [0xda, 0xc1],
+          [0xdb, 0xd2],
+          [0xd9, 0xe8],
+          [0xd9, 0xc9],
+          [0xdb, 0xe3],
+        ]),
+      ),
   ];
   const roughKinds: (() => void)[] = [
     // a constant of another instruction is overwritten

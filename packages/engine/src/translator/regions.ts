@@ -11,6 +11,10 @@ import type { Instruction } from './instructions.js';
 const MOST_INSTRUCTIONS = 400;
 /** An indirect jump may go to blocks at most this far away. */
 const NEAR = 1024;
+/** Of functions; how much more often than a block that is worth being taken in they have run; and how many of them a call is compared with. */
+const ALIGNMENT = 16;
+const OFTEN = 16;
+const MOST_CALLEES = 3;
 const PAGE = 4096;
 
 /** What a region needs to know of code. */
@@ -73,7 +77,8 @@ export function findRegion(
   };
   // first pass: which instructions, and where blocks begin
   const covered = new Set<number>();
-  let indirect: number[] = [];
+  let indirect: number[] = [],
+    callees: readonly number[] = [];
   while (waiting.length > 0) {
     let at = waiting.shift()!;
     if (leaders.has(at)) continue;
@@ -105,6 +110,11 @@ export function findRegion(
           .blocks()
           .filter((offset) => Math.abs(offset - origin) <= NEAR && code.executions(offset) >= least);
         for (const offset of indirect) want(offset);
+      } else if (row.kind === 'call-to' && at < PAGE && code.executions(at) > 0) {
+        callees = likelyCallees(code, least);
+        for (const offset of callees) want(offset);
+        returns.add(at);
+        want(at);
       }
       break;
     }
@@ -117,6 +127,7 @@ export function findRegion(
     can,
     returns,
     indirect,
+    callees,
   );
 }
 
@@ -128,6 +139,7 @@ function build(
   can: (i: Instruction) => boolean,
   returns: ReadonlySet<number>,
   indirect: readonly number[],
+  callees: readonly number[],
 ): Region {
   const order = [entry, ...leaders.filter((offset) => offset !== entry)],
     numbers = new Map(order.map((offset, number) => [offset, number]));
@@ -158,6 +170,7 @@ function build(
         const { kind } = i.row;
         if (kind === 'jump-if' || kind === 'jump' || kind === 'call') block.taken = edge(i.target);
         if (kind === 'jump-if') block.next = edge(block.end);
+        if (kind === 'call-to') block.targets = inside(callees);
         if (kind === 'jump-to') block.targets = inside(indirect.filter((offset) => !returns.has(offset)));
         break;
       }
@@ -168,13 +181,26 @@ function build(
     }
     return block;
   });
-  for (const block of blocks)
-    if (isCall(block) && block.taken!.block >= 0) connectReturns(blocks, block.taken!.block, edge(block.end));
+  for (const block of blocks) {
+    const kind = kindOf(block);
+    if (kind === 'call' && block.taken!.block >= 0) connectReturns(blocks, block.taken!.block, edge(block.end));
+    if (kind === 'call-to') for (const callee of block.targets) connectReturns(blocks, callee.block, edge(block.end));
+  }
   return { blocks, instructions: count };
 }
 
-function isCall({ instructions }: Block): boolean {
-  return instructions[instructions.length - 1]?.row?.kind === 'call';
+/** Of the instruction that ends a block. */
+function kindOf({ instructions }: Block): string | undefined {
+  return instructions[instructions.length - 1]?.row?.kind;
+}
+
+/** Functions of the page that an indirect call may mean: compilers align them, and they run often. */
+function likelyCallees(code: CodeSource, least: number): number[] {
+  return code
+    .blocks()
+    .filter((offset) => offset % ALIGNMENT === 0 && code.executions(offset) >= least * OFTEN)
+    .sort((a, b) => code.executions(b) - code.executions(a))
+    .slice(0, MOST_CALLEES);
 }
 
 /** The returns of the function that begins at block `callee` may go behind a call of it. */
@@ -188,14 +214,14 @@ function connectReturns(blocks: readonly Block[], callee: number, behind: Edge):
       block = blocks[number]!;
     if (seen.has(number)) continue;
     seen.add(number);
-    const kind = block.instructions[block.instructions.length - 1]?.row?.kind;
+    const kind = kindOf(block);
     if (kind === 'return') {
       if (block.targets.every(({ block: target }) => target !== behind.block)) block.targets.push(behind);
       continue;
     }
     // behind a call inside the function it goes on when that has returned
     const next =
-      kind === 'call'
+      kind === 'call' || kind === 'call-to'
         ? [byOffset.get(block.end) ?? -1]
         : [block.taken?.block ?? -1, block.next?.block ?? -1, ...block.targets.map((t) => t.block)];
     for (const to of next) if (to >= 0) waiting.push(to);

@@ -12,6 +12,7 @@ import {
   TIER_QUEUED,
   TIER_RECORDS,
   TIER_RECORDS_BYTES,
+  TIER_RETIRED,
   TIER_THRESHOLD,
   TLB_BASE,
 } from '../layout.js';
@@ -24,7 +25,7 @@ import type { Instruction, Row } from './instructions.js';
 import { LOCALS } from './locals.js';
 import { findRegion } from './regions.js';
 import type { CodeSource, Region } from './regions.js';
-import { ModuleWriter } from './wasm.js';
+import { Code, ModuleWriter } from './wasm.js';
 import type { Setting } from './writer.js';
 
 export interface TranslatorOptions {
@@ -32,8 +33,8 @@ export interface TranslatorOptions {
   threshold?: number;
   /** Regions in a module, 1 to 64. */
   batch?: number;
-  /** Counts the instructions that translated code retires: {@link TranslatorFigures.retired}. */
-  counting?: boolean;
+  /** Regions at most; with more the older half of them goes. */
+  most?: number;
 }
 
 /** What the translator has done. */
@@ -41,6 +42,10 @@ export interface TranslatorFigures {
   regions: number;
   /** Blocks that could not be translated. */
   refused: number;
+  /** Regions that were given up so that there are not too many. */
+  evicted: number;
+  /** Modules that the host did not compile. */
+  failed: number;
   /** Guest instructions in regions. */
   instructions: number;
   modules: number;
@@ -49,13 +54,14 @@ export interface TranslatorFigures {
   /** Time in milliseconds for finding and writing regions, and for compiling their modules. */
   emitting: number;
   compiling: number;
-  /** Instructions retired in translated code, when they are counted. */
-  retired: number;
 }
 
-export const DEFAULT_THRESHOLD = 2000;
+/** Formed later, a region knows more of what has run, and there are fewer of them. */
+export const DEFAULT_THRESHOLD = 5000;
 const DEFAULT_BATCH = 8;
 const NEVER = 0xffff_ffff;
+/** With more regions than this, the older half of them goes: a guest may make new code for ever. */
+const MOST_REGIONS = 8192;
 /** A block that was entered this many times for each that the threshold asks is worth being taken into a region. */
 const SHARE_OF_THRESHOLD = 64;
 const HEADER = 64;
@@ -89,6 +95,8 @@ const LEFT = 5;
 /** A function in the table, and the code it was made of. */
 interface Placed {
   index: number;
+  /** First record of the block that enters it. */
+  record: number;
   host: number;
   serial: number;
   /** Copies of records that it has. */
@@ -99,12 +107,13 @@ export class Translator {
   readonly figures: TranslatorFigures = {
     regions: 0,
     refused: 0,
+    evicted: 0,
+    failed: 0,
     instructions: 0,
     modules: 0,
     bytes: 0,
     emitting: 0,
     compiling: 0,
-    retired: 0,
   };
   private readonly rows: readonly (Row | undefined)[];
   /** Number of the handler that stands for the vector unit. */
@@ -113,6 +122,7 @@ export class Translator {
   private readonly bytes: Uint8Array;
   private readonly imports: Record<string, unknown> = {};
   private readonly least: number;
+  private readonly buffers = { body: new Code(), whole: new Code() };
   private placed: Placed[] = [];
   private readonly free: number[] = [];
   private generation: number;
@@ -141,6 +151,11 @@ export class Translator {
     this.generation = this.words[ARENA_GENERATION >>> 2]!;
   }
 
+  /** Instructions retired in translated code. */
+  get retired(): number {
+    return this.words[TIER_RETIRED >>> 2]! + this.words[(TIER_RETIRED >>> 2) + 1]! * 0x1_0000_0000;
+  }
+
   /** Stops translating; code is interpreted from now on. */
   dispose(): void {
     this.exports.setSecondTier(0, 1);
@@ -153,6 +168,7 @@ export class Translator {
     const { words, figures, exports } = this,
       started = platform.now();
     this.dropStale();
+    if (this.placed.length > (this.options.most ?? MOST_REGIONS)) this.evict();
     const count = words[TIER_QUEUED >>> 2]!,
       writer = new ModuleWriter(IMPORTS, LOCALS, this.memory.buffer.byteLength / WASM_PAGE);
     const done: { record: number; host: number; serial: number; records: number[] }[] = [];
@@ -181,7 +197,7 @@ export class Translator {
         this.freeRecords.push(...this.records);
         continue;
       }
-      writer.add(emitRegion(region, setting));
+      writer.add(emitRegion(region, setting, this.buffers));
       figures.regions++;
       figures.instructions += region.instructions;
       for (const { offset } of region.blocks) covered.add(`${((host & ~(PAGE - 1)) >>> 0) + offset} ${mode}`);
@@ -193,15 +209,44 @@ export class Translator {
     const bytes = writer.finish();
     figures.modules++;
     figures.bytes += bytes.length;
-    const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { e: this.imports }),
-      functions = instance.exports as Record<string, () => number>;
+    const functions = this.compile(bytes);
+    if (functions === undefined) {
+      for (const { records } of done) this.freeRecords.push(...records);
+      return;
+    }
     done.forEach(({ record, host, serial, records }, n) => {
       const index = this.free.pop() ?? exports.table.grow(1);
       exports.table.set(index, functions[n]!);
       words[(record + FUNCTION) >>> 2] = index;
-      this.placed.push({ index, host, serial, records });
+      this.placed.push({ index, record, host, serial, records });
     });
     figures.compiling += platform.now() - emitted;
+  }
+
+  /** The functions of a module; undefined where the host has no room for it, or not for so large a one on this thread. */
+  private compile(bytes: Uint8Array<ArrayBuffer>): Record<string, () => number> | undefined {
+    try {
+      const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { e: this.imports });
+      return instance.exports as Record<string, () => number>;
+    } catch {
+      this.figures.failed++;
+      return undefined;
+    }
+  }
+
+  /** Gives up the older half of the regions: their blocks are interpreted, and counted again. */
+  private evict(): void {
+    const { words, exports, free, figures } = this;
+    for (const { index, record, records } of this.placed.splice(0, this.placed.length >>> 1)) {
+      exports.table.set(index, null);
+      free.push(index);
+      this.freeRecords.push(...records);
+      words[(record + FUNCTION) >>> 2] = 0;
+      words[(record + WAITS) >>> 2] = 0;
+      words[(record + COUNT) >>> 2] = 0;
+      words[(record + LIMIT) >>> 2] = words[TIER_THRESHOLD >>> 2]!;
+      figures.evicted++;
+    }
   }
 
   /** Functions of code that is gone are not entered any more: their places are free. */
@@ -228,20 +273,20 @@ export class Translator {
       state: 0,
       tlb: this.words[TLB_BASE >>> 2]!,
       long,
-      counting: this.options.counting === true,
       place: (i) => this.place(i),
     };
   }
 
   /** Copies an instruction's record to where it stays; 0: there is no room. */
-  private place({ bytes, row }: Instruction): number {
+  private place({ words, row }: Instruction): number {
+    if (words === undefined) return 0;
     let address = this.freeRecords.pop();
     if (address === undefined) {
       if (this.nextRecord + RECORD_BYTES > TIER_RECORDS + TIER_RECORDS_BYTES) return 0;
       address = this.nextRecord;
       this.nextRecord += RECORD_BYTES;
     }
-    this.bytes.set(bytes, address);
+    this.words.set(words, address >>> 2);
     this.bytes[address + LEFT] = 1;
     // a vector instruction with a handler of its own is the unit's too
     if (row?.kind === 'vector' || row?.kind === 'scalar') {
@@ -288,9 +333,7 @@ class PageCode implements CodeSource {
   decode(offset: number): Instruction | undefined {
     const { context, page, mode } = this,
       decoded = context.exports.decodeRecord(TIER_RECORDS, page + offset, PAGE - offset, offset, mode);
-    return decoded === 0
-      ? undefined
-      : readRecord(context.bytes, TIER_RECORDS, context.rows, (decoded & ENDS_BLOCK) !== 0);
+    return decoded === 0 ? undefined : readRecord(context, TIER_RECORDS, context.rows, (decoded & ENDS_BLOCK) !== 0);
   }
 
   executions(offset: number): number {

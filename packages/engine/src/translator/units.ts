@@ -8,11 +8,14 @@ import type { Instruction } from './instructions.js';
 import { LEFT, START, TARGET, W0, W1 } from './locals.js';
 import { Op } from './wasm.js';
 import { Exit } from './writer.js';
-import type { Writer } from './writer.js';
+import type { Setting, Writer } from './writer.js';
 
 /** Function index of runUnit among the imports. */
 const RUN_UNIT = 1;
 const ALL = 0xffff;
+const RAX = 1 << 0;
+/** RAX, RCX, RSI and RDI. */
+const STRING_REGISTERS = RAX | (1 << 1) | (1 << 6) | (1 << 7);
 /** Dropped pages of code: in assembly/code-pages.ts. */
 const DROPS = COUNTERS + 16;
 
@@ -47,11 +50,18 @@ function needsOf(i: Instruction): Needs {
   if (row?.kind === 'unit' && row.unit === 'STRING') {
     const number = unit;
     return {
-      reads: ALL,
-      writes: (1 << 0) | (1 << 1) | (1 << 6) | (1 << 7),
+      reads: STRING_REGISTERS,
+      writes: STRING_REGISTERS,
       flags: number === STR_CMPS || number === STR_SCAS,
       stores: true,
     };
+  }
+  if (row?.kind === 'unit' && row.unit === 'X87') {
+    // FNSTSW AX; FCMOVcc, FCOMI and the like
+    const status = !memory && unit === 7 && i.modrm === 0xe0,
+      flags =
+        !memory && ((i.modrm <= 0xdf && (unit === 2 || unit === 3)) || (i.modrm >= 0xe8 && (unit === 3 || unit === 7)));
+    return { reads: addressRegisters(i) | (status ? RAX : 0), writes: status ? RAX : 0, flags, stores: memory };
   }
   const simd = row?.kind === 'vector' || row?.kind === 'scalar' || (row?.kind === 'unit' && row.unit === 'SIMD');
   if (!simd) return { reads: ALL, writes: ALL, flags: true, stores: memory || row?.kind === 'unit' };
@@ -71,9 +81,9 @@ function addressRegisters(i: Instruction): number {
 }
 
 /** Whether the unit can be called: what ends a block changes how code is read or goes elsewhere. */
-export function canCall(w: Writer, i: Instruction): boolean {
+export function canCall(setting: Setting, i: Instruction): boolean {
   if (i.ends) return false;
-  if (i.record === 0) i.record = w.setting.place(i);
+  if (i.record === 0) i.record = setting.place(i);
   return i.record !== 0;
 }
 

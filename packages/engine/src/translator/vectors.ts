@@ -4,7 +4,7 @@
  */
 import { MXCSR, YMM } from '../layout.js';
 import { Made } from './flags.js';
-import { AM_REGISTER } from './instructions.js';
+import { AM_REGISTER, canAddress } from './instructions.js';
 import type { Instruction, Row } from './instructions.js';
 import { D0, D1, LINEAR, P, V0, V1, V2 } from './locals.js';
 import { callUnit } from './units.js';
@@ -96,7 +96,7 @@ const REGISTER_BYTES = 32;
 
 /** Translates a vector instruction; false: it is not one of those. */
 export function translateVector(w: Writer, i: Instruction, row: Row): boolean {
-  if (i.addressMode !== AM_REGISTER && !w.canAddress(i)) return false;
+  if (i.addressMode !== AM_REGISTER && !canAddress(i)) return false;
   const known =
     row.kind === 'scalar'
       ? scalar(w, i, row.operation)

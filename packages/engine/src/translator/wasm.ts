@@ -257,6 +257,10 @@ export class Code extends Bytes {
   /** Blocks open now. */
   depth = 0;
 
+  override clear(): void {
+    super.clear();
+    this.depth = 0;
+  }
   op(op: Op): this {
     this.byte(op);
     return this;

@@ -4,10 +4,11 @@
  */
 import { REGS, SEG_BASE, TLB_ENTRIES, TLB_ENTRY_BYTES } from '../layout.js';
 import { Flags } from './flags.js';
-import { AM_CHECKED, AM_SHORT } from './instructions.js';
+import { AM_SHORT } from './instructions.js';
 import type { Instruction, Size } from './instructions.js';
 import { BASE, ENTRY, LINEAR, REGISTERS, TARGET, WAY } from './locals.js';
-import { Code, Op } from './wasm.js';
+import { Op } from './wasm.js';
+import type { Code } from './wasm.js';
 
 /** What is fixed for a region. */
 export interface Setting {
@@ -17,8 +18,6 @@ export interface Setting {
   tlb: number;
   /** 64-bit code; else 32-bit code with flat segments. */
   long: boolean;
-  /** Counts what it retires in TIER_RETIRED. */
-  counting: boolean;
   /** Where a copy of the instruction's record lies for a unit; 0: there is no room. */
   place(i: Instruction): number;
 }
@@ -35,7 +34,6 @@ const ADDEND = 24;
 const PAGE_SHIFT = 12;
 
 export class Writer {
-  readonly code = new Code();
   readonly flags: Flags;
   /** Registers that are read or written, and those written, as bits. */
   used = 0;
@@ -54,7 +52,11 @@ export class Writer {
   at = 0;
   undone = 0;
 
-  constructor(readonly setting: Setting) {
+  constructor(
+    readonly setting: Setting,
+    /** Empty; the body is written into it. */
+    readonly code: Code,
+  ) {
     this.flags = new Flags(this.code, setting.state);
   }
 
@@ -155,10 +157,6 @@ export class Writer {
   }
 
   // ---------------------------------------------------------------------------------------------- addresses
-  /** Whether the memory operand's address can be made here: everything but segments that must be checked. */
-  canAddress(i: Instruction): boolean {
-    return i.addressMode <= AM_SHORT || (i.addressMode === AM_CHECKED && !i.short && i.flat);
-  }
   /** Pushes the linear address of the memory operand (i64). */
   address(i: Instruction): void {
     const { code } = this;

@@ -185,7 +185,7 @@ describe('vmx backend', () => {
       expect(VMX_CAPABILITIES.has(capability), capability).toBe(true);
     }
     expect(VMX_CONTROLS.allowed.primary.has('rdtsc-exiting')).toBe(true);
-    expect(VMX_CONTROLS.allowed.secondary.has('sub-page-write-permissions')).toBe(false);
+    expect(VMX_CONTROLS.allowed.secondary.has('pasid-translation')).toBe(false);
   });
 });
 

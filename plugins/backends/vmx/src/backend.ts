@@ -200,6 +200,22 @@ export class VmxBackend implements Backend {
     return this.#required().engine;
   }
 
+  /** What the translator has done. */
+  statistics(): Readonly<Record<string, number>> {
+    const { translator } = this.#required().engine;
+    if (translator === undefined) return {};
+    const { regions, instructions, modules, bytes, emitting, compiling } = translator.figures;
+    return {
+      'instructions run translated': translator.retired,
+      'instructions translated': instructions,
+      'regions translated': regions,
+      'modules of WebAssembly': modules,
+      'bytes of WebAssembly': bytes,
+      'milliseconds translating': Math.round(emitting),
+      'milliseconds compiling': Math.round(compiling),
+    };
+  }
+
   recentPages(): ReadonlySet<number> {
     return recentPages(this.#required().engine);
   }

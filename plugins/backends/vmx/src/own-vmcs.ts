@@ -2,15 +2,15 @@
  * The backend's own VMCS of each vCPU, wherever it is: in the processor or its bank as long as it is current, in its region while a plugin has made
  * another one current.
  */
-import type { VmcsAccess } from '@visorkit/core';
 import type { ProcessorBanks } from '@visorkit/engine';
+import type { VmcsFields } from '@visorkit/machine';
 import { regionBytes, regionOffset } from '@visorkit/engine';
 import { V_REGION } from '@visorkit/engine/vmcs-layout';
 
 const REGION = V_REGION >>> 2;
 
 /** A VMCS in its region. */
-class RegionVmcs implements VmcsAccess {
+class RegionVmcs implements VmcsFields {
   private readonly view: DataView;
 
   constructor(
@@ -57,7 +57,7 @@ export class OwnVmcs {
     return this.banks.state(index).words[REGION] !== this.regions[index];
   }
 
-  of(index: number): VmcsAccess {
+  of(index: number): VmcsFields {
     return this.away(index) ? this.#inRegion[index] : this.banks.state(index).vmcs;
   }
 }

@@ -1,7 +1,8 @@
 /** The control fields of one vCPU's VMCS: what the plugins hold, beside what the backend itself sets. */
-import type { MergedControls, VmcsAccess } from '@visorkit/core';
+import type { MergedControls } from '@visorkit/core';
 import { CONTROL_FIELDS } from '@visorkit/engine';
 import type { Engine } from '@visorkit/engine';
+import type { VmcsFields } from '@visorkit/machine';
 import { VmcsField, controlBits, msrBitmapByte } from '@visorkit/x86';
 import type { ControlTableName } from '@visorkit/x86';
 import { FIXED_CONTROLS } from './capabilities.js';
@@ -57,7 +58,7 @@ export class VmcsControls {
    * Writes the fields, wherever the VMCS is: in the processor, or in the bank of a vCPU whose turn it is not. `own` are secondary controls
    * that the backend needs itself now.
    */
-  write(vmcs: VmcsAccess, controls: MergedControls, own: number): void {
+  write(vmcs: VmcsFields, controls: MergedControls, own: number): void {
     const wantsPause = controls.primary.has('pause-exiting') || controls.secondary.has('pause-loop-exiting');
     this.yieldsOnPause = this.#several && !wantsPause;
     for (const group of GROUPS) {
@@ -84,7 +85,7 @@ export class VmcsControls {
   }
 
   /** CR0 or CR4 has been written: the guest reads the bits that plugins hold as they are now (SDM 3C 26.3). */
-  showRegisters(vmcs: VmcsAccess): void {
+  showRegisters(vmcs: VmcsFields): void {
     for (const [register, , shadow, own] of MASKS) {
       const held = this.#crBits[register];
       if (held !== 0n) vmcs.write64(shadow, (vmcs.read64(shadow) & ~held) | (vmcs.read64(own) & held));
@@ -92,7 +93,7 @@ export class VmcsControls {
   }
 
   /** The MSR bitmap lets the processor answer for the MSRs it keeps, except those that plugins hold. It exits for all others by itself. */
-  #writeBitmap(vmcs: VmcsAccess, { msrRead, msrWrite }: MergedControls): void {
+  #writeBitmap(vmcs: VmcsFields, { msrRead, msrWrite }: MergedControls): void {
     if (msrRead === this.#msrRead && msrWrite === this.#msrWrite) return;
     this.#msrRead = msrRead;
     this.#msrWrite = msrWrite;

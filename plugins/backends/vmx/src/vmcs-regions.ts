@@ -1,11 +1,10 @@
 /** VMCSs that plugins run a vCPU with, in the place of the backend's own: the vmx backend's side of VmcsRegions. */
 import { fail } from '@visorkit/core';
-import type { VmcsAccess } from '@visorkit/core';
 import { describeEntryRule, regionBytes, regionOffset } from '@visorkit/engine';
 import type { Engine, ProcessorBanks } from '@visorkit/engine';
 import * as layout from '@visorkit/engine/layout';
 import * as vmcsLayout from '@visorkit/engine/vmcs-layout';
-import type { EntryFailure, FrameBehind, OfVcpu, VmcsCapabilities, VmcsRegions } from '@visorkit/machine';
+import type { EntryFailure, FrameBehind, OfVcpu, VmcsCapabilities, VmcsFields, VmcsRegions } from '@visorkit/machine';
 import { VmcsField } from '@visorkit/x86';
 import type { VmxClock } from './clock.js';
 import type { VmxMemoryViews } from './memory-views.js';
@@ -93,7 +92,7 @@ export class VmxVmcsRegions implements VmcsRegions {
   otherIsCurrent({ index }: OfVcpu): boolean {
     return this.ownVmcs.away(index);
   }
-  own({ index }: OfVcpu): VmcsAccess {
+  own({ index }: OfVcpu): VmcsFields {
     return this.ownVmcs.of(index);
   }
 

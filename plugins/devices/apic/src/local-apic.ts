@@ -372,7 +372,7 @@ export class LocalApic implements Device<LocalApicState>, InterruptSource, Local
     this.#flags = BASE_EN | (this.options.index === 0 ? BASE_BSP : 0);
     this.#priority.task = 0;
     this.#resetRegisters();
-    this.#signals.reset(this.options.index !== 0);
+    this.#signals.reset();
     if (this.options.virtualWire) {
       if (this.bootstrap) this.#lvt[ApicRegister.lvtLint0 - LVT_FIRST] = DeliveryMode.extInt << LVT_MODE_SHIFT;
       this.#lvt[ApicRegister.lvtLint1 - LVT_FIRST] = DeliveryMode.nmi << LVT_MODE_SHIFT;
@@ -572,7 +572,7 @@ export class LocalApic implements Device<LocalApicState>, InterruptSource, Local
   #acceptInit(): void {
     this.#priority.task = 0;
     this.#resetRegisters();
-    this.#signals.init(!this.bootstrap);
+    this.#signals.init();
   }
 
   // Delivery ---------------------------------------------------------------------------------------------------------------

@@ -9,34 +9,31 @@ export interface ProcessorSignalsState {
   init: boolean;
   /** Vector of a start-up message, -1 for none. */
   startup: number;
-  waitsForStartup: boolean;
 }
 
 export const PROCESSOR_SIGNALS_STATE = v.strictObject({
   nmis: wholeNumber(0, 2),
   init: v.boolean(),
   startup: wholeNumber(-1, 0xff),
-  waitsForStartup: v.boolean(),
+  /** In older saved VMs. */
+  waitsForStartup: v.optional(v.boolean()),
 });
 
 export class ProcessorSignals {
-  #state: ProcessorSignalsState = { nmis: 0, init: false, startup: -1, waitsForStartup: false };
+  #state: ProcessorSignalsState = { nmis: 0, init: false, startup: -1 };
 
   /** One that the processor handles and one that it remembers; more have the effect of one. */
   nmi(): void {
     this.#state.nmis = Math.min(2, this.#state.nmis + 1);
   }
 
-  /** @param waits whether the processor then waits for a start-up message: all but the bootstrap processor do */
-  init(waits: boolean): void {
-    this.#state = { nmis: 0, init: true, startup: -1, waitsForStartup: waits };
+  init(): void {
+    this.#state = { nmis: 0, init: true, startup: -1 };
   }
 
-  /** Only a processor that waits after INIT takes a start-up message. */
+  /** The first one counts; whether the processor waits for one, in VMX non-root operation too, is for the run loop to know. */
   startup(vector: number): void {
-    if (!this.#state.waitsForStartup) return;
-    this.#state.waitsForStartup = false;
-    this.#state.startup = vector;
+    if (this.#state.startup < 0) this.#state.startup = vector;
   }
 
   takeNmi(): boolean {
@@ -58,15 +55,15 @@ export class ProcessorSignals {
   }
 
   /** Power-on. */
-  reset(waits: boolean): void {
-    this.#state = { nmis: 0, init: false, startup: -1, waitsForStartup: waits };
+  reset(): void {
+    this.#state = { nmis: 0, init: false, startup: -1 };
   }
 
   save(): ProcessorSignalsState {
     return { ...this.#state };
   }
 
-  restore(state: ProcessorSignalsState): void {
-    this.#state = { ...state };
+  restore({ nmis, init, startup }: ProcessorSignalsState): void {
+    this.#state = { nmis, init, startup };
   }
 }

@@ -1,7 +1,7 @@
 /** VM entry of the hypervisor's guest: vmcs02 is made from vmcs12 and from what the machine itself needs, and becomes current. */
 import { RETRY } from '@visorkit/core';
-import type { Outcome, Vcpu, VmcsAccess } from '@visorkit/core';
-import type { VmcsRegions } from '@visorkit/machine';
+import type { Outcome, Vcpu } from '@visorkit/core';
+import type { VmcsFields, VmcsRegions } from '@visorkit/machine';
 import { Cr0, Cr4, VmcsField as F } from '@visorkit/x86';
 import { ENTRY_FAILURE, Entry, Exit, NO_LINK, PAGE, Pin, Primary, SHADOW, Secondary } from './bits.js';
 import type { Capabilities } from './capabilities.js';
@@ -194,7 +194,7 @@ export class Entering {
   }
 
   // ------------------------------------------------------------------------------------------------ guest state
-  #writeGuestState({ vmcs12, vmcs02 }: NestedVcpu, own: VmcsAccess): void {
+  #writeGuestState({ vmcs12, vmcs02 }: NestedVcpu, own: VmcsFields): void {
     const { bytes } = this.#regions;
     for (const [from, end] of this.#stretches)
       bytes.copyWithin(vmcs02.page + from, vmcs12.page + from, vmcs12.page + end);
@@ -250,7 +250,7 @@ export class Entering {
 
   // ------------------------------------------------------------------------------------------------ controls
   /** Everything in vmcs02 that is made from vmcs12 and the machine's own VMCS; `to` is vmcs02, in its region or in the processor. */
-  #mergeControls(n: NestedVcpu, to: VmcsAccess, own: VmcsAccess): void {
+  #mergeControls(n: NestedVcpu, to: VmcsFields, own: VmcsFields): void {
     const { vmcs12, vcpu } = n;
     const pin = vmcs12.read(F.PIN_CONTROLS),
       primary = vmcs12.read(F.PRIMARY_CONTROLS),
@@ -299,7 +299,7 @@ export class Entering {
     to.write32(F.VM_FUNCTION_CONTROLS, 0);
   }
 
-  #mergeSecondary(n: NestedVcpu, to: VmcsAccess, own: VmcsAccess, second: number): void {
+  #mergeSecondary(n: NestedVcpu, to: VmcsFields, own: VmcsFields, second: number): void {
     const { vmcs12, vcpu } = n;
     const ownSecond = own.read32(F.SECONDARY_CONTROLS);
     let value = Secondary.EPT | (second & AS_GIVEN) | (ownSecond & OWN_SECONDARY);
@@ -329,7 +329,7 @@ export class Entering {
     if ((second & Secondary.APIC_ACCESSES) !== 0) to.write64(F.APIC_ACCESS_ADDRESS, page(F.APIC_ACCESS_ADDRESS));
   }
 
-  #mergeExceptions(vmcs12: Region, to: VmcsAccess, own: VmcsAccess): void {
+  #mergeExceptions(vmcs12: Region, to: VmcsFields, own: VmcsFields): void {
     const PAGE_FAULT = 1 << 14;
     const ours = own.read32(F.EXCEPTION_BITMAP),
       theirs = vmcs12.read(F.EXCEPTION_BITMAP);
@@ -341,7 +341,7 @@ export class Entering {
   }
 
   /** Offset and multiplier of the time stamp counter, one upon the other (25.6.5, 26.3). */
-  #mergeTime(vmcs12: Region, to: VmcsAccess, own: VmcsAccess, primary: number, second: number): void {
+  #mergeTime(vmcs12: Region, to: VmcsFields, own: VmcsFields, primary: number, second: number): void {
     const one = 1n << 48n;
     const offsetOwn = (own.read32(F.PRIMARY_CONTROLS) & Primary.TSC_OFFSETTING) !== 0;
     const scaleOwn = offsetOwn && (own.read32(F.SECONDARY_CONTROLS) & Secondary.TSC_SCALING) !== 0;
@@ -361,7 +361,7 @@ export class Entering {
   }
 
   /** Guest/host masks: the hypervisor's bits, and those that are fixed in VMX operation (26.3). */
-  #mergeMasks(vmcs12: Region, to: VmcsAccess, second: number): void {
+  #mergeMasks(vmcs12: Region, to: VmcsFields, second: number): void {
     const { cr0Fixed0, cr4Fixed0 } = this.#capabilities;
     const unrestricted = (second & Secondary.UNRESTRICTED_GUEST) !== 0;
     const merge = (mask: number, shadow: number, value: bigint, fixed: bigint): void => {
@@ -376,7 +376,7 @@ export class Entering {
   }
 
   /** HPA of the MSR bitmap; 0 when every MSR exits. The hypervisor's own page serves when the machine asks for no MSR. */
-  #msrBitmap(n: NestedVcpu, vcpu: Vcpu, primary: number, own: VmcsAccess): number {
+  #msrBitmap(n: NestedVcpu, vcpu: Vcpu, primary: number, own: VmcsFields): number {
     if ((primary & Primary.MSR_BITMAPS) === 0) return 0;
     const theirs = this.parts.memory.page(vcpu, n.vmcs12.address(F.MSR_BITMAP));
     if (theirs < 0) return 0;
@@ -397,21 +397,18 @@ export function vpidOf(vpid: number): number {
 }
 
 /** A VMCS in its region, with the interface of the current one. */
-class RegionAccess implements VmcsAccess {
-  constructor(private readonly fields: Region) {}
-  get region(): number {
-    return this.fields.page;
-  }
+class RegionAccess implements VmcsFields {
+  constructor(private readonly region: Region) {}
   read32(field: number): number {
-    return this.fields.read(field);
+    return this.region.read(field);
   }
   write32(field: number, value: number): void {
-    this.fields.write(field, value);
+    this.region.write(field, value);
   }
   read64(field: number): bigint {
-    return this.fields.read64(field);
+    return this.region.read64(field);
   }
   write64(field: number, value: bigint): void {
-    this.fields.write64(field, value);
+    this.region.write64(field, value);
   }
 }

@@ -64,6 +64,8 @@ const NOT_GIVEN = new Set<number>([
   ExitReason.OTHER_SMI,
   ExitReason.ENTRY_FAILURE_MACHINE_CHECK,
   ExitReason.ENCLS,
+  ExitReason.GETSEC,
+  ExitReason.RSM,
 ]);
 
 /** Exits of the hypervisor's own instructions. */

@@ -1,0 +1,48 @@
+/** Guests run translated as they run interpreted: the same output, exits and instructions, wherever the run ends. */
+import { readFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { BOOT_TIMEOUT, QUICK, boot, findDebianGuest, titled } from './boots.js';
+import type { Boot, BootOf } from './boots.js';
+
+const amd64 = await findDebianGuest('amd64'),
+  i386 = await findDebianGuest('i386');
+/** The first part of a boot, in which its kernel is unpacked. */
+const PART = 250e6;
+const SHARE = 'instructions run translated';
+
+/** What must be the same: all of the report but how long it took, and what the translator did. */
+function seen({ report, output }: Boot): unknown {
+  const { guestInstructions, guestNanoseconds, exits, reason, exitStatus, why } = report;
+  return { guestInstructions, guestNanoseconds, exits, reason, exitStatus, why, output };
+}
+
+async function expectTheSame(of: BootOf, thresholds: readonly number[], most?: number): Promise<void> {
+  const plain = await boot(of, most);
+  for (const translate of thresholds) {
+    const translated = await boot({ ...of, translate }, most);
+    expect(seen(translated)).toEqual(seen(plain));
+    expect(translated.report.statistics?.[SHARE]).toBeGreaterThan(plain.report.guestInstructions / 2);
+  }
+}
+
+describe.skipIf(amd64.missing !== '')(titled('Debian amd64, translated', amd64), () => {
+  const of = (): BootOf => ({
+    image: readFileSync(amd64.value.kernel),
+    initramfs: amd64.value.initramfs,
+    mode: 'off',
+    append: QUICK,
+  });
+
+  it('boots as it does interpreted', { timeout: BOOT_TIMEOUT }, () => expectTheSame(of(), [200, 5000]));
+  it('is the same in the middle', { timeout: BOOT_TIMEOUT }, () => expectTheSame(of(), [50, 1000], PART));
+});
+
+describe.skipIf(i386.missing !== '')(titled('Debian i386, translated', i386), () => {
+  it('boots as it does interpreted', { timeout: BOOT_TIMEOUT }, () =>
+    expectTheSame(
+      { image: readFileSync(i386.value.kernel), initramfs: i386.value.initramfs, mode: 'off', append: QUICK },
+      [50, 1000],
+      2 * PART,
+    ),
+  );
+});
