@@ -12,7 +12,6 @@ import {
   FwCfgItem,
 } from './fw-cfg.js';
 import { linuxItems } from './linux-items.js';
-
 import { e820File } from './plugin.js';
 
 let memory: ArrayGuestMemory;
