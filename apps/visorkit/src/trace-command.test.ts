@@ -71,6 +71,13 @@ describe('trace', () => {
     ]);
   });
 
+  it('shows stacks while an introspector answers too', async () => {
+    const { status, out, err } = await trace('--stack', '--introspector', scratch.path('socket'));
+    expect(err).not.toContain('PLUGIN_DUPLICATE');
+    expect(status).toBe(68);
+    expect(out).toContain('cpuid');
+  });
+
   it('filters and counts', async () => {
     expect((await trace('--count', 'reason,rip', '--filter', 'reason != hlt')).out).toBe(
       [
