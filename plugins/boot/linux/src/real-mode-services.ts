@@ -4,7 +4,7 @@
  * port (INT 10H, AH=0EH). Everything else answers "unsupported": carry set, AH = 86H. There are no keys, no disks and no network.
  */
 import type { GuestMemory } from '@visorkit/core';
-import { listing, MemoryType } from '@visorkit/machine';
+import { e820Entries, listing, ramFrom } from '@visorkit/machine';
 import type { MemoryMapEntry } from '@visorkit/machine';
 
 /** In the segment of a PC's BIOS, behind what other tables need of it. */
@@ -174,7 +174,6 @@ const CODE_LISTING = `
 
 /** Behind the code: the entry of the kernel, the number of entries, what E801H and 88H answer, and the entries. */
 const TABLE = 0x140;
-const ENTRY_SIZE = 20;
 const FAR_ENTRY = TABLE - 12;
 
 const VECTORS: Readonly<Record<number, string>> = {
@@ -194,9 +193,11 @@ export function writeRealModeServices(
   entry: { readonly segment: number; readonly offset: number },
 ): { segment: number; offset: number } {
   const code = listing(CODE_LISTING);
-  const image = new Uint8Array(TABLE + memoryMap.length * ENTRY_SIZE);
+  const entries = e820Entries(memoryMap);
+  const image = new Uint8Array(TABLE + entries.length);
   const view = new DataView(image.buffer);
   image.set(code.bytes);
+  image.set(entries, TABLE);
   const above = (from: number, unit: number, most: number): number => Math.min(ramFrom(memoryMap, from) / unit, most);
   const words = [
     entry.offset,
@@ -207,12 +208,6 @@ export function writeRealModeServices(
     above(0x10_0000, 1024, 0xffff),
   ];
   words.forEach((word, index) => view.setUint16(FAR_ENTRY + index * 2, word, true));
-  memoryMap.forEach(({ gpa, size, type }, index) => {
-    const at = TABLE + index * ENTRY_SIZE;
-    view.setBigUint64(at, BigInt(gpa), true);
-    view.setBigUint64(at + 8, BigInt(size), true);
-    view.setUint32(at + 16, type, true);
-  });
   memory.write(CODE, image);
   for (let vector = 0; vector < 256; vector++) {
     const isMaster = vector > 0x08 && vector < 0x10;
@@ -222,10 +217,4 @@ export function writeRealModeServices(
     memory.writeU16(vector * 4 + 2, SEGMENT);
   }
   return { segment: SEGMENT, offset: OFFSET };
-}
-
-/** Bytes of RAM without a gap from `start` on. */
-function ramFrom(memoryMap: readonly MemoryMapEntry[], start: number): number {
-  const entry = memoryMap.find(({ gpa, size, type }) => type === MemoryType.RAM && gpa <= start && gpa + size > start);
-  return entry === undefined ? 0 : entry.gpa + entry.size - start;
 }
