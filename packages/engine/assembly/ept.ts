@@ -86,7 +86,7 @@ export function takeStructure(page: u32): bool {
 }
 
 // @ts-ignore: decorator
-@inline function inMemory(hpa: u64, bytes: u64): bool { return hpa + bytes <= (<u64>memory.size() << 16); }
+@inline export function inMemory(hpa: u64, bytes: u64): bool { return hpa + bytes <= (<u64>memory.size() << 16); }
 
 /** Puts the content of a page of RAM where it belongs, and clears its bit in LATE_PAGES. */
 // @ts-ignore: decorator
