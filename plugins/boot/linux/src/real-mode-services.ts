@@ -116,7 +116,6 @@ const CODE_LISTING = `
   08e4                 | or ah,ah
   7594                 | jnz unsupported
   1e                   | push ds
-  8ed8                 | mov ds,ax
   50                   | push ax
   31c0                 | xor ax,ax
   8ed8                 | mov ds,ax
@@ -125,7 +124,7 @@ const CODE_LISTING = `
   58                   | pop ax
   1f                   | pop ds
   b000                 | mov al,0
-  eb89                 | jmp good
+  eb8b                 | jmp good
                        | int15:
   3d20e8               | cmp ax,0xe820
   7425                 | je e820
@@ -133,21 +132,21 @@ const CODE_LISTING = `
   7408                 | je e801
   80fc88               | cmp ah,0x88
   7414                 | je x88
-  e96cff               | jmp unsupported
+  e96eff               | jmp unsupported
                        | e801:
   2e8b0e3ae1           | mov cx,[cs:table-6]
   2e8b163ce1           | mov dx,[cs:table-4]
   89c8                 | mov ax,cx
   89d3                 | mov bx,dx
-  e966ff               | jmp good
+  e968ff               | jmp good
                        | x88:
   2ea13ee1             | mov ax,[cs:table-2]
-  e95fff               | jmp good
+  e961ff               | jmp good
                        | e820:
   6681fa50414d53       | cmp edx,0x534d4150
-  0f8549ff             | jne unsupported
+  0f854bff             | jne unsupported
   2e3b1e38e1           | cmp bx,[cs:table-8]
-  0f8340ff             | jae unsupported
+  0f8342ff             | jae unsupported
   1e                   | push ds
   56                   | push si
   57                   | push di
@@ -169,7 +168,7 @@ const CODE_LISTING = `
   660fb7db             | movzx ebx,bx
   66b914000000         | mov ecx,20
   66b850414d53         | mov eax,0x534d4150
-  e91aff               | jmp good
+  e91cff               | jmp good
 `;
 
 /** Behind the code: the entry of the kernel, the number of entries, what E801H and 88H answer, and the entries. */
