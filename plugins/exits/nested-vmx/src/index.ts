@@ -236,6 +236,9 @@ export function nestedVmx(options: NestedVmxOptions = {}): Plugin {
             msrs.control[index] = state.featureControl;
             n.vmcs12.page = n.current < 0 ? -1 : memory.page(n.vcpu, n.current);
             if (n.vmxon >= 0) n.release = parts.holdFixedBits(n.vcpu);
+            n.alarm?.cancel();
+            n.alarm = undefined;
+            if (state.alarm) machine().exits.setAlarm(n, n.vcpu);
           });
         },
       });
