@@ -1,36 +1,12 @@
 /** Single steps, breakpoints and general detect, and what counts branches: PAUSE-loop exiting, BTF (SDM 3B 18; SDM 3C 26.1.3). */
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { VmcsField as F } from '@visorkit/x86';
-import { BareGuest, CODE, KERNEL_CODE, STACK, le32 } from '../assembly/system/test/bare-guest.js';
+import { CODE, KERNEL_CODE, STACK, le32 } from '../assembly/system/test/bare-guest.js';
 
-let g: BareGuest;
-beforeAll(async () => {
-  g = await BareGuest.create();
-});
-beforeEach(() => {
-  g.longMode();
-  g.engine.vmcs.write32(F.PRIMARY_CONTROLS, 0x94006172 | (1 << 7));
-  g.engine.vmcs.write32(F.SECONDARY_CONTROLS, 0x108a);
-});
+import { HLT, g, makeBareGuest, resetBareGuest, wrmsr } from './test-bare.js';
 
-const le64 = (v: bigint): number[] => [...le32(Number(v & 0xffffffffn)), ...le32(Number(v >> 32n))];
-const _rax = (v: bigint): number[] => [0x48, 0xb8, ...le64(v)];
-const _toCr = (n: number): number[] => [0x0f, 0x22, 0xc0 | (n << 3)];
-const _fromCr = (n: number): number[] => [0x0f, 0x20, 0xc0 | (n << 3)];
-const wrmsr = (index: number, value: bigint): number[] => [
-  0xb9,
-  ...le32(index),
-  0xb8,
-  ...le32(Number(value & 0xffffffffn)),
-  0xba,
-  ...le32(Number(value >> 32n)),
-  0x0f,
-  0x30,
-];
-const _primary = (bit: number): void => {
-  g.engine.vmcs.write32(F.PRIMARY_CONTROLS, (0x94006172 | (1 << 7) | (1 << bit)) >>> 0);
-};
-const HLT = 0xf4;
+beforeAll(makeBareGuest);
+beforeEach(resetBareGuest);
 
 describe('debug exceptions', () => {
   test('single step: MOV SS holds the trap back, POPF that clears TF does not', () => {

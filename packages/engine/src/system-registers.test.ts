@@ -2,36 +2,12 @@
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { VmcsField as F } from '@visorkit/x86';
 import { PKRU } from './layout.js';
-import { BareGuest, CODE, TSS_BASE, USER_CODE64, le16, le32 } from '../assembly/system/test/bare-guest.js';
+import { CODE, TSS_BASE, USER_CODE64, le16, le32 } from '../assembly/system/test/bare-guest.js';
 
-let g: BareGuest;
-beforeAll(async () => {
-  g = await BareGuest.create();
-});
-beforeEach(() => {
-  g.longMode();
-  g.engine.vmcs.write32(F.PRIMARY_CONTROLS, 0x94006172 | (1 << 7));
-  g.engine.vmcs.write32(F.SECONDARY_CONTROLS, 0x108a);
-});
+import { HLT, fromCr, g, makeBareGuest, primary, rax, resetBareGuest, toCr, wrmsr } from './test-bare.js';
 
-const le64 = (v: bigint): number[] => [...le32(Number(v & 0xffffffffn)), ...le32(Number(v >> 32n))];
-const rax = (v: bigint): number[] => [0x48, 0xb8, ...le64(v)];
-const toCr = (n: number): number[] => [0x0f, 0x22, 0xc0 | (n << 3)];
-const fromCr = (n: number): number[] => [0x0f, 0x20, 0xc0 | (n << 3)];
-const wrmsr = (index: number, value: bigint): number[] => [
-  0xb9,
-  ...le32(index),
-  0xb8,
-  ...le32(Number(value & 0xffffffffn)),
-  0xba,
-  ...le32(Number(value >> 32n)),
-  0x0f,
-  0x30,
-];
-const primary = (bit: number): void => {
-  g.engine.vmcs.write32(F.PRIMARY_CONTROLS, (0x94006172 | (1 << 7) | (1 << bit)) >>> 0);
-};
-const HLT = 0xf4;
+beforeAll(makeBareGuest);
+beforeEach(resetBareGuest);
 
 describe('writes that fault', () => {
   test.each<[string, number[]]>([

@@ -2,7 +2,7 @@
 import { VmcsField as F, controlBits } from '@visorkit/x86';
 import type { EptBuilder } from '@visorkit/x86';
 import { Engine } from './engine.js';
-import { writeIdentityTables, writeValidVmcs } from './testing.js';
+import { writeHaltingHandlers, writeIdentityTables, writeValidVmcs } from './testing.js';
 
 export const CODE = 0x10000;
 export const HANDLER = 0x18000;
@@ -29,17 +29,6 @@ export async function makeGuest(): Promise<void> {
   engine = await Engine.create({ memoryBytes: 4 << 20 });
   writeIdentityTables(engine);
   ept = writeValidVmcs(engine);
-  engine.memory.writeU64(GDT + 8, 0x00af9b000000ffffn);
-  engine.memory.writeU64(GDT + 16, 0x00cf93000000ffffn);
-  for (let vector = 0; vector < 256; vector++) {
-    const offset = HANDLER + vector;
-    engine.memory.writeU64(
-      IDT + vector * 16,
-      BigInt(offset & 0xffff) | (8n << 16n) | (0x8en << 40n) | (BigInt(offset >>> 16) << 48n),
-    );
-  }
-  engine.memory.fill(HANDLER, 256, HLT);
-  engine.idtr = { base: BigInt(IDT), limit: 4095 };
-  engine.gdtr = { base: BigInt(GDT), limit: 0xff };
+  writeHaltingHandlers(engine, { gdt: GDT, idt: IDT, handler: HANDLER });
   engine.setRegister(4, BigInt(STACK));
 }
