@@ -32,7 +32,7 @@ describe('a hypervisor in the guest', () => {
         .add(0x48, 0xff, 0xc0)
         .store(AT.results + 64)
         .add(0x48, 0x83, 0xf8, 0x02, 0x75, 0x01, 0xf4)
-        .skip()
+        .skipInstruction()
         .vmresume(),
     });
     expect([result(1), result(8)]).toEqual([VMCALL, 2n]);
