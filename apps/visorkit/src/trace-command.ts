@@ -2,7 +2,7 @@
 import { closeSync, openSync } from 'node:fs';
 import { definePlugin, fail } from '@visorkit/core';
 import type { Plugin } from '@visorkit/core';
-import { TRACE_FORMATS, TraceToken, topFrame, topRows, trace, traceFormat } from '@visorkit/trace';
+import { TRACE_FORMATS, TraceToken, needsIntrospection, topFrame, topRows, trace, traceFormat } from '@visorkit/trace';
 import type { Trace, TraceOptions } from '@visorkit/trace';
 import { runCommand } from './run-command.js';
 import { writeAll, writeOrFail } from './serial.js';
@@ -40,7 +40,7 @@ export async function traceCommand(flags: TraceFlags): Promise<number> {
     return await runCommand(
       { serial: 'none', ...flags },
       [plugin, top ? live() : atEnd((summary) => output?.write(format.end(summary)))],
-      flags.stack === true || options.count?.includes('stack') === true,
+      needsIntrospection(options),
     );
   } finally {
     output.close();
