@@ -45,18 +45,32 @@ typedef long s64;
 #define USER_DS 0x2b
 #define USER_CS 0x33
 
-enum { EPERM = 1, ENOENT = 2, ESRCH = 3, EINTR = 4, ECHILD = 10, EAGAIN = 11, ENOMEM = 12, EACCES = 13, EFAULT = 14, EEXIST = 17, ENODEV = 19, EINVAL = 22,
-  ENFILE = 23, EDEADLK = 35, ENOSYS = 38, EOVERFLOW = 75, ETIMEDOUT = 110 };
+enum { MSR_FS_BASE = 0xc0000100, MSR_GS_BASE };
 
-/* Numbers of the system calls that the kernel serves itself (Linux, arch/x86/entry/syscalls/syscall_64.tbl). */
+enum { EPERM = 1, ESRCH = 3, EINTR = 4, ECHILD = 10, EAGAIN = 11, ENOMEM = 12, EACCES = 13, EFAULT = 14, EEXIST = 17, EINVAL = 22, EDEADLK = 35,
+  ENOSYS = 38, EOVERFLOW = 75, ETIMEDOUT = 110 };
+
+/* Numbers of system calls (Linux, arch/x86/entry/syscalls/syscall_64.tbl): those that the kernel serves itself, */
 enum {
   NR_mmap = 9, NR_mprotect = 10, NR_munmap = 11, NR_brk = 12, NR_rt_sigaction = 13, NR_rt_sigprocmask = 14, NR_rt_sigreturn = 15,
   NR_sched_yield = 24, NR_mremap = 25, NR_msync = 26, NR_mincore = 27, NR_madvise = 28, NR_pause = 34, NR_getpid = 39, NR_clone = 56,
-  NR_fork = 57, NR_vfork = 58, NR_execve = 59, NR_exit = 60, NR_wait4 = 61, NR_kill = 62, NR_setpgid = 109, NR_getppid = 110, NR_getpgrp = 111, NR_setsid = 112,
+  NR_fork = 57, NR_vfork = 58, NR_exit = 60, NR_wait4 = 61, NR_kill = 62, NR_setpgid = 109, NR_getppid = 110, NR_getpgrp = 111, NR_setsid = 112,
   NR_getpgid = 121, NR_getsid = 124, NR_rt_sigpending = 127, NR_rt_sigtimedwait = 128, NR_rt_sigqueueinfo = 129,
   NR_rt_sigsuspend = 130, NR_sigaltstack = 131, NR_mlock = 149, NR_munlock = 150, NR_mlockall = 151, NR_munlockall = 152, NR_arch_prctl = 158,
   NR_gettid = 186, NR_tkill = 200, NR_futex = 202, NR_set_tid_address = 218, NR_exit_group = 231, NR_tgkill = 234, NR_waitid = 247,
-  NR_set_robust_list = 273, NR_get_robust_list = 274, NR_rt_tgsigqueueinfo = 297, NR_execveat = 322, NR_mlock2 = 325,
+  NR_set_robust_list = 273, NR_rt_tgsigqueueinfo = 297, NR_mlock2 = 325,
+};
+/* and those of the host that signals have to do with. */
+enum {
+  NR_read = 0, NR_write = 1, NR_open = 2, NR_ioctl = 16, NR_pread64 = 17, NR_pwrite64 = 18, NR_readv = 19, NR_writev = 20, NR_sendfile = 40,
+  NR_sendto = 44, NR_recvfrom = 45, NR_sendmsg = 46, NR_recvmsg = 47, NR_flock = 73, NR_openat = 257, NR_pselect6 = 270, NR_ppoll = 271, NR_splice = 275,
+  NR_tee = 276, NR_epoll_pwait = 281, NR_preadv = 295, NR_pwritev = 296, NR_epoll_pwait2 = 441,
+};
+
+/* clone(2). */
+enum {
+  CLONE_VM = 0x100, CLONE_SIGHAND = 0x800, CLONE_PIDFD = 0x1000, CLONE_VFORK = 0x4000, CLONE_PARENT = 0x8000, CLONE_THREAD = 0x10000,
+  CLONE_SETTLS = 0x80000, CLONE_PARENT_SETTID = 0x100000, CLONE_CHILD_CLEARTID = 0x200000, CLONE_CHILD_SETTID = 0x1000000,
 };
 
 enum { PROT_READ = 1, PROT_WRITE = 2, PROT_EXEC = 4 };
@@ -152,7 +166,7 @@ struct pending { u64 set; struct queued *first; };
 
 /* A frame of memory each. */
 struct thread {
-  u64 pad; /* the frame must end at a multiple of 16: the processor aligns the stack before it pushes */
+  u64 link; /* of free frames (memory.c): one that is freed during each_thread still has its slot. And `frame` must end at a multiple of 16 */
   struct frame frame;
   u8 fpu[FPU_SIZE] __attribute__((aligned(64)));
   u32 state, tid, slot;
@@ -185,6 +199,7 @@ struct thread *thread_after(const struct thread *thread); /* in the order of slo
 struct thread *thread_new(struct process *process, u32 tid); /* 0: too many */
 void thread_gone(struct thread *thread);
 struct thread *thread_of_process(const struct process *process); /* its first */
+struct thread *thread_of(u32 tid); /* 0: none */
 u32 new_id(void); /* for a thread or process */
 void fpu_init(void);
 void fpu_reset(void);
@@ -204,14 +219,14 @@ s64 sys_futex(u64 address, u64 op, u64 value, u64 timeout, u64 address2, u64 val
 void futex_leave(struct thread *thread); /* what an ending thread holds and says */
 
 /* ---- processes.c */
-enum { PROCESS_FREE = 0, PROCESS_ALIVE, PROCESS_ZOMBIE };
+enum { PROCESS_ALIVE = 1, PROCESS_ZOMBIE };
 #define MAX_PROCESSES 512
 #define SIGNALS 64
 struct action { u64 handler, flags, restorer, mask; };
 
 /* A frame of memory each. */
 struct process {
-  u64 pad;
+  u64 link; /* as in struct thread */
   u32 state, pid, slot;
   struct process *parent; /* 0: nobody waits for it */
   u32 group, session;
@@ -253,9 +268,9 @@ void process_continue(struct process *process);
 void out_of_memory(void);
 
 /* ---- signals.c */
-void signal_send(struct process *process, struct thread *thread, const struct siginfo *info); /* thread 0: the process */
-void signal_kernel(struct process *process, struct thread *thread, int signal, s32 code, u64 value);
-void signal_fault(int signal, s32 code, u64 address);
+s64 signal_send(struct process *process, struct thread *thread, const struct siginfo *info); /* thread 0: the process; 0 or -EAGAIN */
+/* A fault of the current thread: a signal that cannot wait, nor be ignored. */
+void signal_fault(int signal, s32 code, u64 address) __attribute__((noreturn));
 /* Whether the thread has a signal to take now: an unblocked one that is not ignored. */
 int signal_waits(struct thread *thread);
 /* Delivers what is pending for the current thread: changes its frame, or ends the process. */
@@ -289,8 +304,9 @@ s64 host_call(u32 operation, u64 a, u64 b, u64 c, u64 d);
 /* Rings the current call of a thread again (or for the first time). Returns 1 when it is done and its result is in RAX, -1 when its
    process goes on with another program. */
 int host_syscall(struct thread *thread, u32 flags);
-void fatal(int signal, s32 code, u64 address, int from_fault) __attribute__((noreturn));
+void fatal(int signal, s32 code, u64 address, u32 cause) __attribute__((noreturn)); /* CAUSE_* */
 void panic(const char *message) __attribute__((noreturn));
+void halt(void) __attribute__((noreturn)); /* for good */
 
 /* ---- entry.S */
 extern struct frame *current_frame_end;
@@ -318,11 +334,6 @@ static inline void copy_page(void *to, const void *from) {
 static inline void clear_page(void *to) {
   u64 count = PAGE / 8;
   __asm__ volatile("rep stosq" : "+D"(to), "+c"(count) : "a"(0) : "memory");
-}
-static inline u64 strlen(const char *text) {
-  u64 length = 0;
-  while (text[length]) length++;
-  return length;
 }
 static inline u64 rdmsr(u32 index) {
   u32 low, high;

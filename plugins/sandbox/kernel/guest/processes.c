@@ -1,10 +1,8 @@
 /* Processes: how they begin and end, who waits for whom, groups and sessions. */
 #include "kernel.h"
 #include "memory.h"
+#include "signals.h"
 
-enum { SIGKILL = 9, SIGCHLD = 17, SIGCONT = 18, SIGSTOP = 19 };
-enum { SIG_DFL = 0, SIG_IGN = 1, SA_NOCLDSTOP = 1, SA_NOCLDWAIT = 2 };
-enum { CLD_EXITED = 1, CLD_KILLED = 2, CLD_DUMPED = 3, CLD_STOPPED = 5, CLD_CONTINUED = 6 };
 enum { WNOHANG = 1, WUNTRACED = 2, WSTOPPED = 2, WEXITED = 4, WCONTINUED = 8, WNOWAIT = 0x1000000, WNOTHREAD = 0x20000000, WALL = 0x40000000, WCLONE = 0x80000000 };
 #define CONTINUED_STATUS 0xffff
 
@@ -32,24 +30,24 @@ static struct process *process_new(u32 pid) {
   process->pid = pid;
   process->slot = slot;
   processes[slot] = process;
-  bell->processes = ++living;
+  living++;
   return process;
 }
 
 static void process_free(struct process *process) {
   signals_drop(&process->pending, ~0ul);
   processes[process->slot] = 0;
-  bell->processes = --living;
+  living--;
   frame_free((u64)process - DIRECT_MAP);
 }
 
 void processes_init(void) {
   u32 pid = new_id();
-  first_process = process_new(pid);
-  first_process->group = first_process->session = pid;
   struct space *new = space_new();
+  first_process = process_new(pid);
   current = first_process && new ? thread_new(first_process, pid) : 0;
   if (!current) panic("no memory for the first process");
+  first_process->group = first_process->session = pid;
   first_process->space = new;
   current->state = THREAD_READY;
   space_use(new);
@@ -58,11 +56,8 @@ void processes_init(void) {
 
 /* ---- beginning */
 
-enum { CLONE_VM = 0x100, CLONE_SIGHAND = 0x800, CLONE_VFORK = 0x4000, CLONE_PARENT = 0x8000, CLONE_THREAD = 0x10000, CLONE_SETTLS = 0x80000,
-  CLONE_PARENT_SETTID = 0x100000, CLONE_CHILD_CLEARTID = 0x200000, CLONE_CHILD_SETTID = 0x1000000 };
-/* Namespaces, which a program without rights may not make, and what nothing here can give: PIDFD, PTRACE, IO. */
+/* Namespaces (CLONE_NEWNS and its like): a program without rights may not make them. */
 #define CLONE_NEW 0x7e020080ul
-#define CLONE_PIDFD 0x1000ul
 
 static s64 give_back(struct process *child, struct space *copied, s64 error) {
   struct space *mine = space;
@@ -100,8 +95,8 @@ static s64 fork(u64 flags, u64 stack, u64 parent_tid, u64 child_tid, u64 tls, in
   thread->frame.rax = 0;
   if (stack) thread->frame.rsp = stack;
   fpu_save(thread->fpu);
-  thread->fs_base = flags & CLONE_SETTLS ? tls : rdmsr(0xc0000100);
-  thread->gs_base = rdmsr(0xc0000101);
+  thread->fs_base = flags & CLONE_SETTLS ? tls : rdmsr(MSR_FS_BASE);
+  thread->gs_base = rdmsr(MSR_GS_BASE);
   thread->blocked = current->blocked;
   if (!(flags & CLONE_VM) || flags & CLONE_VFORK) thread->altstack = current->altstack;
   if (flags & CLONE_CHILD_CLEARTID) thread->clear_tid = child_tid;
@@ -155,8 +150,8 @@ void process_exec(void) {
   current->tid = process->pid; /* whichever thread it was */
   current->clear_tid = current->robust_list = 0;
   current->fs_base = current->gs_base = 0;
-  wrmsr(0xc0000100, 0);
-  wrmsr(0xc0000101, 0);
+  wrmsr(MSR_FS_BASE, 0);
+  wrmsr(MSR_GS_BASE, 0);
   fpu_reset();
   signals_exec();
   process->did_exec = 1;
@@ -219,7 +214,7 @@ void process_end(struct process *process, u32 status) {
   end_vfork(process);
   bell->pid = process->pid;
   host_call(OP_EXIT, status, process == first_process, 0, 0); /* does not come back from the first */
-  if (process == first_process) for (;;) __asm__ volatile("cli\n\thlt");
+  if (process == first_process) halt();
   orphan(process);
   process->state = PROCESS_ZOMBIE;
   process->status = status;
@@ -241,7 +236,7 @@ void out_of_memory(void) {
   each_process(process) if (process->state == PROCESS_ALIVE && badness(process) > badness(most)) most = process;
   if (most == first_process) {
     if (current && current->process != most) current = 0;
-    fatal(SIGKILL, 0, 0, 2);
+    fatal(SIGKILL, SI_USER, 0, CAUSE_MEMORY);
   }
   struct space *own = most->space;
   int mine = own == space || (current && current->process == most);

@@ -67,7 +67,7 @@ export const Bell = {
   CODE: 0x7c,
   TRAP: 0x80,
   ERROR: 0x84,
-  FROM_FAULT: 0x88,
+  CAUSE: 0x88,
   FS_BASE: 0x90,
   GS_BASE: 0x98,
   PAGE_TABLE: 0xa8,
