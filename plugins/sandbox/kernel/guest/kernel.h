@@ -118,7 +118,7 @@ int frame_shared(u64 gpa); /* whether it has other users, or is not ours to writ
 struct space *space_new(void); /* empty; 0: no memory */
 struct space *space_copy(void); /* of the one in use, pages shared until they are written; 0: no memory */
 void space_use(struct space *other);
-void space_leave(struct space *other); /* one user less: gone at none. None is in use then */
+void space_leave(struct space *other); /* one user less: gone at none. The one in use stays, unless it is that one */
 
 struct vma *vma_find(u64 address);
 int vma_insert(struct vma vma);
@@ -181,7 +181,7 @@ struct thread {
   u64 futex_key[2]; /* what it waits for: futex.c */
   u32 futex_bits, futex_pi;
   u64 futex_order; /* who has waited longest */
-  u64 wait_arguments[4]; /* THREAD_WAIT: processes.c */
+  struct { u32 type, id; u64 options; } wait; /* THREAD_WAIT: which children, as waitid has it */
   /* Signals */
   u64 blocked, saved_blocked;
   struct pending pending;
@@ -210,7 +210,8 @@ extern u64 fpu_mask;
 extern int fpu_has_xsave;
 /* Picks a thread that can run, waits for one if none can, and goes on in user mode. Never returns. rotate: not the current one first. */
 void schedule(int rotate) __attribute__((noreturn));
-s64 new_thread(u64 flags, u64 stack, u64 parent_tid, u64 child_tid, u64 tls);
+/* Lets a new thread run on from where the current one is (clone(2)). */
+void thread_starts(struct thread *thread, u64 flags, u64 stack, u64 child_tid, u64 tls);
 void thread_exit(u64 status) __attribute__((noreturn));
 s64 sys_arch_prctl(u64 code, u64 address);
 
@@ -251,8 +252,9 @@ struct process *process_of(u32 pid); /* alive or not; 0: none */
 
 void processes_init(void);
 s64 sys_clone(u64 flags, u64 stack, u64 parent_tid, u64 child_tid, u64 tls, int *blocked);
-s64 sys_wait4(s32 pid, u64 status, u64 options, u64 usage, int *blocked);
-s64 sys_waitid(u64 type, u32 id, u64 info, u64 options, u64 usage, int *blocked);
+/* Where the news of the child go is in the frame. */
+s64 sys_wait4(s32 pid, u64 options, int *blocked);
+s64 sys_waitid(u64 type, u32 id, u64 options, int *blocked);
 /* Whether a thread that waits for a child can go on; its result is in RAX then. */
 int wait_over(struct thread *thread);
 s64 sys_setpgid(u32 pid, u32 group);

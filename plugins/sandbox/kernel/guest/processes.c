@@ -60,19 +60,14 @@ void processes_init(void) {
 #define CLONE_NEW 0x7e020080ul
 
 static s64 give_back(struct process *child, struct space *copied, s64 error) {
-  struct space *mine = space;
-  if (copied) {
-    space_leave(copied);
-    space_use(mine);
-  }
+  if (copied) space_leave(copied);
   process_free(child);
   return error;
 }
 
-static s64 fork(u64 flags, u64 stack, u64 parent_tid, u64 child_tid, u64 tls, int *blocked) {
-  struct process *parent = current->process;
-  u32 pid = new_id();
-  struct process *child = process_new(pid);
+/* A process more, with its first thread; 0 or an error. */
+static s64 fork(u32 pid, u64 flags, struct thread **first) {
+  struct process *parent = current->process, *child = process_new(pid);
   if (!child) return -EAGAIN;
   child->parent = flags & CLONE_PARENT ? parent->parent : parent;
   child->group = parent->group;
@@ -91,31 +86,8 @@ static s64 fork(u64 flags, u64 stack, u64 parent_tid, u64 child_tid, u64 tls, in
   }
   child->space = copied ? copied : space;
   if (!copied) space->users++;
-  thread->frame = current->frame;
-  thread->frame.rax = 0;
-  if (stack) thread->frame.rsp = stack;
-  fpu_save(thread->fpu);
-  thread->fs_base = flags & CLONE_SETTLS ? tls : rdmsr(MSR_FS_BASE);
-  thread->gs_base = rdmsr(MSR_GS_BASE);
-  thread->blocked = current->blocked;
-  if (!(flags & CLONE_VM) || flags & CLONE_VFORK) thread->altstack = current->altstack;
-  if (flags & CLONE_CHILD_CLEARTID) thread->clear_tid = child_tid;
-  if (flags & CLONE_PARENT_SETTID) copy_to_user(parent_tid, &pid, 4);
-  if (flags & CLONE_CHILD_SETTID) {
-    struct space *mine = space;
-    space_use(child->space);
-    copy_to_user(child_tid, &pid, 4);
-    space_use(mine);
-  }
-  thread->state = THREAD_READY;
-  more_runnable();
-  if (flags & CLONE_VFORK) {
-    child->vfork_parent = current;
-    current->frame.rax = pid;
-    current->state = THREAD_VFORK;
-    *blocked = 1;
-  }
-  return pid;
+  *first = thread;
+  return 0;
 }
 
 s64 sys_clone(u64 flags, u64 stack, u64 parent_tid, u64 child_tid, u64 tls, int *blocked) {
@@ -124,7 +96,27 @@ s64 sys_clone(u64 flags, u64 stack, u64 parent_tid, u64 child_tid, u64 tls, int 
   if (flags & CLONE_PIDFD || (flags & 0xff) > SIGNALS) return -EINVAL;
   if ((kind & CLONE_THREAD && !(kind & CLONE_SIGHAND)) || (kind & CLONE_SIGHAND && !(kind & CLONE_VM))) return -EINVAL;
   if (flags & CLONE_SETTLS && tls >= USER_END) return -EPERM;
-  return kind & CLONE_THREAD ? new_thread(flags, stack, parent_tid, child_tid, tls) : fork(flags, stack, parent_tid, child_tid, tls, blocked);
+  u32 id = new_id();
+  struct thread *thread = kind & CLONE_THREAD ? thread_new(current->process, id) : 0;
+  s64 outcome = kind & CLONE_THREAD ? thread ? 0 : -EAGAIN : fork(id, flags, &thread);
+  if (outcome) return outcome;
+  thread_starts(thread, flags, stack, child_tid, tls);
+  /* Whether these can be written Linux does not look at either. RAM may be used up by it, which may end the new process: then it was there */
+  current->frame.rax = id;
+  if (flags & CLONE_PARENT_SETTID) copy_to_user(parent_tid, &id, 4);
+  if (thread_of(id) != thread) return id;
+  if (flags & CLONE_CHILD_SETTID) {
+    struct space *mine = space;
+    space_use(thread->process->space);
+    copy_to_user(child_tid, &id, 4);
+    space_use(mine);
+  }
+  if (flags & CLONE_VFORK && !(kind & CLONE_THREAD)) {
+    thread->process->vfork_parent = current;
+    current->state = THREAD_VFORK;
+    *blocked = 1;
+  }
+  return id;
 }
 
 /* The parent of vfork goes on: the child no longer uses its memory. */
@@ -161,7 +153,6 @@ void process_exec(void) {
   space_use(new);
   int failed = load_program(&current->frame);
   space_leave(old);
-  space_use(new);
   end_vfork(process);
   if (failed) {
     process_end(process, SIGKILL);
@@ -195,10 +186,9 @@ static void orphan(struct process *gone) {
 }
 
 static void end_memory(struct process *process) {
-  struct space *before = space, *own = process->space;
+  struct space *own = process->space;
   process->space = 0;
   space_leave(own);
-  space_use(before == own ? 0 : before);
 }
 
 void process_end(struct process *process, u32 status) {
@@ -312,11 +302,10 @@ static s64 tell_waitid(const struct news *news, u64 at, u64 usage) {
 /* The wait that a thread's frame asks for, done or not: *result is there then. */
 static int try_wait(struct thread *thread, s64 *result) {
   struct news news;
-  u64 *asked = thread->wait_arguments;
-  s64 outcome = look(thread->process, (u32)asked[0], (u32)asked[1], asked[2], &news);
-  int by_id = asked[3] != 0;
-  if (outcome == 0 && !(asked[2] & WNOHANG)) return 0;
   struct frame *f = &thread->frame;
+  s64 outcome = look(thread->process, thread->wait.type, thread->wait.id, thread->wait.options, &news);
+  int by_id = f->orig_rax == NR_waitid;
+  if (outcome == 0 && !(thread->wait.options & WNOHANG)) return 0;
   if (outcome < 0) *result = outcome;
   else if (outcome == 0 && by_id) {
     struct siginfo none = { 0 };
@@ -334,34 +323,29 @@ int wait_over(struct thread *thread) {
   return 1;
 }
 
-static s64 begin_wait(u64 type, u64 id, u64 options, u64 by_id, int *blocked) {
+static s64 begin_wait(u32 type, u32 id, u64 options, int *blocked) {
   s64 result;
-  current->wait_arguments[0] = type;
-  current->wait_arguments[1] = id;
-  current->wait_arguments[2] = options;
-  current->wait_arguments[3] = by_id;
+  current->wait.type = type;
+  current->wait.id = id;
+  current->wait.options = options;
   if (try_wait(current, &result)) return result;
   current->state = THREAD_WAIT;
   *blocked = 1;
   return 0;
 }
 
-s64 sys_wait4(s32 pid, u64 status, u64 options, u64 usage, int *blocked) {
-  (void)status;
-  (void)usage;
+s64 sys_wait4(s32 pid, u64 options, int *blocked) {
   if (options & ~(u64)(WNOHANG | WUNTRACED | WCONTINUED | WNOTHREAD | WALL | WCLONE)) return -EINVAL;
   if (pid == (s32)0x80000000) return -ESRCH;
   options |= WEXITED;
-  if (pid == -1) return begin_wait(P_ALL, 0, options, 0, blocked);
-  return begin_wait(pid > 0 ? P_PID : P_PGID, pid > 0 ? pid : pid == 0 ? (s32)current->process->group : -pid, options, 0, blocked);
+  if (pid == -1) return begin_wait(P_ALL, 0, options, blocked);
+  return pid > 0 ? begin_wait(P_PID, pid, options, blocked) : begin_wait(P_PGID, pid ? -pid : (s32)current->process->group, options, blocked);
 }
 
-s64 sys_waitid(u64 type, u32 id, u64 info, u64 options, u64 usage, int *blocked) {
-  (void)info;
-  (void)usage;
+s64 sys_waitid(u64 type, u32 id, u64 options, int *blocked) {
   if (options & ~(u64)(WNOHANG | WNOWAIT | WEXITED | WSTOPPED | WCONTINUED | WNOTHREAD | WALL | WCLONE) || !(options & (WEXITED | WSTOPPED | WCONTINUED))) return -EINVAL;
   if (type > P_PGID || (type == P_PID && (s32)id <= 0) || (type == P_PGID && (s32)id < 0)) return -EINVAL;
-  return begin_wait(type, type == P_PGID && !id ? current->process->group : id, options, 1, blocked);
+  return begin_wait(type, type == P_PGID && !id ? current->process->group : id, options, blocked);
 }
 
 /* ---- groups and sessions */

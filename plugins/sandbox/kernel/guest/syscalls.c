@@ -88,8 +88,8 @@ static s64 serve(struct frame *f, int *known, int *blocked) {
     case NR_getpgid: return sys_getpgid((u32)f->rdi, 0);
     case NR_getsid: return sys_getpgid((u32)f->rdi, 1);
     case NR_setsid: return sys_setsid();
-    case NR_wait4: return sys_wait4((s32)f->rdi, f->rsi, f->rdx, f->r10, blocked);
-    case NR_waitid: return sys_waitid(f->rdi, (u32)f->rsi, f->rdx, f->r10, f->r8, blocked);
+    case NR_wait4: return sys_wait4((s32)f->rdi, f->rdx, blocked);
+    case NR_waitid: return sys_waitid(f->rdi, (u32)f->rsi, f->r10, blocked);
     case NR_gettid: return current->tid;
     case NR_set_tid_address:
       current->clear_tid = f->rdi;

@@ -207,10 +207,7 @@ void schedule(int rotate) {
   enter_user(&current->frame);
 }
 
-/* A thread more for the current process. */
-s64 new_thread(u64 flags, u64 stack, u64 parent_tid, u64 child_tid, u64 tls) {
-  struct thread *thread = thread_new(current->process, new_id());
-  if (!thread) return -EAGAIN;
+void thread_starts(struct thread *thread, u64 flags, u64 stack, u64 child_tid, u64 tls) {
   thread->frame = current->frame;
   thread->frame.rax = 0;
   if (stack) thread->frame.rsp = stack;
@@ -218,16 +215,10 @@ s64 new_thread(u64 flags, u64 stack, u64 parent_tid, u64 child_tid, u64 tls) {
   thread->fs_base = flags & CLONE_SETTLS ? tls : rdmsr(MSR_FS_BASE);
   thread->gs_base = rdmsr(MSR_GS_BASE);
   thread->blocked = current->blocked;
-  u32 tid = thread->tid;
+  if (!(flags & CLONE_VM) || flags & CLONE_VFORK) thread->altstack = current->altstack;
   if (flags & CLONE_CHILD_CLEARTID) thread->clear_tid = child_tid;
-  if (flags & CLONE_PARENT_SETTID && copy_to_user(parent_tid, &tid, 4)) {
-    thread_gone(thread);
-    return -EFAULT;
-  }
-  if (flags & CLONE_CHILD_SETTID) copy_to_user(child_tid, &tid, 4);
   thread->state = THREAD_READY;
   more_runnable();
-  return tid;
 }
 
 void thread_exit(u64 status) {
