@@ -134,11 +134,11 @@ describe('mapped files', () => {
   it('have pages that others see, until they are closed', () => {
     const file = new File(RDWR),
       number = files.open(file, READ, SHARED);
-    expect(pages.of(() => file.stat())).toBeUndefined();
+    expect(pages.of(() => FilePages.key(file.stat()))).toBeUndefined();
     files.hasPages(number, ROOT);
-    expect(pages.of(() => file.stat())).toBeInstanceOf(PageTree);
+    expect(pages.of(() => FilePages.key(file.stat()))).toBeInstanceOf(PageTree);
     files.close(number);
-    expect([pages.of(() => file.stat()), file.closed]).toEqual([undefined, true]);
+    expect([pages.of(() => FilePages.key(file.stat())), file.closed]).toEqual([undefined, true]);
   });
 
   it('that were opened for a program that did not start are closed', () => {

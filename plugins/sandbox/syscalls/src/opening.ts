@@ -73,7 +73,7 @@ function open(process: Process, found: Resolved, flags: number, mode: number): O
   if (node.kind === 'symlink') raise('ELOOP');
   if (node.kind === 'descriptor') return reopen(process, node, flags);
   const file = new ContentFile(flags & KEPT, node.open(flags), text, pages);
-  if ((flags & OpenFlag.TRUNC) !== 0) pages.of(() => file.stat())?.truncate(0);
+  if ((flags & OpenFlag.TRUNC) !== 0) file.mapped()?.truncate(0);
   return file;
 }
 
