@@ -189,6 +189,10 @@ export class SandboxKernel implements GuestKernel {
     this.#wakeup.notify();
   }
 
+  get pendingSignals(): bigint {
+    return this.#ram.readU64(this.#bell + Bell.PENDING);
+  }
+
   /** Takes a program for execve. */
   exec(process: Process, program: NewProgram): number {
     return this.#programs.exec(process, program);
@@ -313,7 +317,6 @@ export class SandboxKernel implements GuestKernel {
     process.parent = ram.readU32(bell + Bell.PARENT);
     process.group = ram.readU32(bell + Bell.GROUP);
     process.session = ram.readU32(bell + Bell.SESSION);
-    process.pendingSignals = ram.readU64(bell + Bell.PENDING);
     const flags = ram.readU32(bell + Bell.FLAGS);
     const again = (flags & Ring.CONTINUED) !== 0;
     this.#blocked.recall(call, again);

@@ -1,6 +1,6 @@
 /** Signals that are read from a file: signalfd(2). They wait in the guest kernel, which is asked for them one by one. */
 import { BLOCKED, OpenFile, Poll, formats } from '@visorkit/linux-abi';
-import type { Process, SystemCall, SystemCallDefinition } from '@visorkit/linux-abi';
+import type { SystemCall, SystemCallDefinition } from '@visorkit/linux-abi';
 import { Errno, OpenFlag, raise } from '@visorkit/sandbox-fs';
 import type { FileStat } from '@visorkit/sandbox-fs';
 import { anonymousStat } from './anonymous.js';
@@ -45,9 +45,9 @@ export class SignalFile extends OpenFile {
   /** Taken for a call that is made again before it ends. */
   readonly #taken: Uint8Array[] = [];
 
-  /** `caller`: whose signals count is who asks. */
+  /** `pending`: signals that wait for whoever asks. */
   constructor(
-    private readonly caller: () => Process,
+    private readonly pending: () => bigint,
     public set: bigint,
     flags: number,
   ) {
@@ -73,7 +73,7 @@ export class SignalFile extends OpenFile {
   }
 
   override poll(): number {
-    return (this.caller().pendingSignals & this.set) !== 0n ? Poll.IN : 0;
+    return (this.pending() & this.set) !== 0n ? Poll.IN : 0;
   }
 }
 
@@ -84,7 +84,7 @@ function signalfd(call: SystemCall, how: number): number {
     set = ((BigInt(memory.readU32(at + 4)) << 32n) | BigInt(memory.readU32(at))) & ~NEVER;
   if (call.i32(0) === -1)
     return process.files.add(
-      new SignalFile(process.options.caller, set, OpenFlag.RDWR | (how & OpenFlag.NONBLOCK)),
+      new SignalFile(process.options.pendingSignals, set, OpenFlag.RDWR | (how & OpenFlag.NONBLOCK)),
       (how & OpenFlag.CLOEXEC) !== 0,
     );
   const file = process.files.get(call.i32(0));

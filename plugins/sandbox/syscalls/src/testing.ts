@@ -184,6 +184,7 @@ export class TestSandbox {
   readonly waiting: Uint8Array[] = [];
   /** Programs that execve was to start. */
   readonly started: NewProgram[] = [];
+  pendingSignals = 0n;
   wakes = 0;
   #last: TestCall | undefined;
 
@@ -203,7 +204,7 @@ export class TestSandbox {
       hostname: 'test',
       pages: new FilePages(),
       foreground: { group: 2 },
-      caller: () => this.processes.current,
+      pendingSignals: () => this.pendingSignals,
       exec: (_process, program) => this.started.push(program) - 1,
     });
     this.processes = new Processes(process);
