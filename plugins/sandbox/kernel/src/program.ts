@@ -10,11 +10,9 @@ const ET_EXEC = 2;
 const ET_DYN = 3;
 const PAGE = 4096n;
 /** Size of a program header; AT_PHENT says so. */
-const HEADER_SIZE = 56;
+export const HEADER_SIZE = 56;
 /** The stack, and room for mappings, lie above. */
 const PROGRAM_END = BigInt(MMAP_TOP) - (1n << 30n);
-const PT_PHDR = 6;
-const PT_GNU_STACK = 0x6474e551;
 const PF_EXECUTE = 1;
 
 /**
@@ -32,7 +30,7 @@ export function checkProgram(image: Uint8Array, name: string): ElfFile {
     );
   }
   if (image[EI_CLASS] === ELFCLASS32) wrong('it is a 32-bit program; one for x86-64 is right');
-  const file = parseElf(withoutSections(image));
+  const file = parseElf(image, { sections: false });
   if (file.machine !== ElfMachine.X86_64) wrong(`it is for ${elfMachineName(file.machine)}; x86-64 is right`);
   if (file.type !== ET_EXEC && file.type !== ET_DYN)
     wrong(`its type is ${file.type}; 2 (executable) or 3 (position-independent) is right`);
@@ -82,15 +80,6 @@ function checkSegments(file: ElfFile, wrong: (what: string) => never): void {
     wrong(`its entry point 0x${file.entry.toString(16)} is no address of a program`);
 }
 
-/** The file with an empty section table in its header. */
-function withoutSections(image: Uint8Array): Uint8Array {
-  if (image.length < 64) return image;
-  const bare = new Uint8Array(image); // a copy; slice() of a Buffer would share its memory
-  bare.fill(0, 40, 48); // e_shoff
-  bare.fill(0, 60, 64); // e_shnum, e_shstrndx
-  return bare;
-}
-
 // ---- where the parts go
 
 /** A part of a file in the program's memory; zeros from `fileEnd` on. */
@@ -129,7 +118,7 @@ export interface PlannedFile {
   readonly handle: number;
 }
 
-/** e_phoff and e_phnum of a checked image. */
+/** e_phoff and e_phnum of an image with a whole ELF header. */
 export function headersOf(image: Uint8Array): Pick<PlannedFile, 'headerOffset' | 'headerCount'> {
   const view = new DataView(image.buffer, image.byteOffset, image.byteLength);
   return { headerOffset: Number(view.getBigUint64(32, true)), headerCount: view.getUint16(56, true) };
@@ -145,7 +134,7 @@ export function planProgram(program: PlannedFile, interpreter?: PlannedFile): Pr
     above = interpreter === undefined ? [] : place(interpreter, interpreterBase);
   if (interpreter !== undefined) checkInterpreter(above, interpreterBase + interpreter.elf.entry);
   const programEntry = base + elf.entry;
-  const stack = elf.segments.find(({ type }) => type === PT_GNU_STACK);
+  const stack = elf.segments.find(({ type }) => type === ElfSegmentType.GNU_STACK);
   return {
     entry: interpreter === undefined ? programEntry : interpreterBase + interpreter.elf.entry,
     end: pageUp(segments.reduce((most, { end }) => (end > most ? end : most), 0n)),
@@ -183,7 +172,7 @@ function place({ elf, handle }: PlannedFile, base: bigint): PlannedSegment[] {
 
 /** Where the program headers lie in memory: PT_PHDR, else the segment that holds them; 0: nowhere. */
 function headerAddress(elf: ElfFile, base: bigint, offset: number): bigint {
-  const own = elf.segments.find(({ type }) => type === PT_PHDR);
+  const own = elf.segments.find(({ type }) => type === ElfSegmentType.PHDR);
   if (own !== undefined) return base + own.virtualAddress;
   const holder = loadsOf(elf).find((segment) => offset >= segment.offset && offset < segment.offset + segment.fileSize);
   return holder === undefined ? 0n : base + holder.virtualAddress + BigInt(offset - holder.offset);
