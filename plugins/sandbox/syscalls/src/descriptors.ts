@@ -42,7 +42,7 @@ function fcntl(call: SystemCall): number {
   switch (call.i32(1)) {
     case F.DUPFD:
     case F.DUPFD_CLOEXEC:
-      if (call.i32(2) < 0) return -Errno.EINVAL;
+      if (call.i32(2) < 0 || call.i32(2) >= files.limit) return -Errno.EINVAL;
       return files.add(file, call.i32(1) === F.DUPFD_CLOEXEC, call.i32(2));
     case F.GETFD:
       return files.closeOnExec(number) ? FD_CLOEXEC : 0;

@@ -3,12 +3,12 @@
  * entry at the end, a wait takes entries from the beginning. What is still ready stays in the list unless the entry is edge-triggered, so that
  * such an entry comes back with the next arrival only.
  */
-import { OpenFile, Poll, formats, readTimespec } from '@visorkit/linux-abi';
+import { OpenFile, Poll, formats } from '@visorkit/linux-abi';
 import type { SystemCall, SystemCallDefinition } from '@visorkit/linux-abi';
 import { Errno, FileMode, OpenFlag, raise } from '@visorkit/sandbox-fs';
 import type { FileStat } from '@visorkit/sandbox-fs';
 import { anonymousStat } from './anonymous.js';
-import { eventsOf, milliseconds, waitFor } from './readiness.js';
+import { eventsOf, milliseconds, timespecTimeout, waitFor } from './readiness.js';
 
 const { descriptor, int, oneOf, pointer, size } = formats;
 
@@ -227,13 +227,6 @@ function wait(call: SystemCall, timeout: () => number): number {
   return waitFor(call, found.length, timeout);
 }
 
-/** epoll_pwait2: a `struct timespec`; none: forever. Throws EINVAL. */
-function timespecTimeout(call: SystemCall): number {
-  if (call.u64(3) === 0) return Infinity;
-  const value = readTimespec(call.memory, call.u64(3));
-  return Number.isNaN(value) ? raise('EINVAL') : value;
-}
-
 const create = (call: SystemCall, closeOnExec: boolean): number =>
   call.process.files.add(new EpollFile(OpenFlag.RDWR), closeOnExec);
 
@@ -262,6 +255,6 @@ export const epollRows: readonly SystemCallDefinition[] = [
   {
     name: 'epoll_pwait2',
     args: [descriptor, pointer, int, pointer, pointer, size],
-    serve: (call) => wait(call, () => timespecTimeout(call)),
+    serve: (call) => wait(call, () => timespecTimeout(call, 3)),
   },
 ];
