@@ -37,3 +37,8 @@ export interface UserMemory {
   /** Text up to a NUL, one character for each byte. Throws LinuxError ENAMETOOLONG when there is none within `most` bytes. */
   readString(address: number, most?: number): string;
 }
+
+/** All 64 bits of a number at an address. */
+export function readBig(memory: UserMemory, address: number): bigint {
+  return (BigInt(memory.readU32(address + 4)) << 32n) | BigInt(memory.readU32(address));
+}

@@ -20,6 +20,7 @@ import {
   EXEC,
   PagesNeeded,
   ProcessesToken,
+  Signal,
   SystemCallTableToken,
   callText,
   signalName,
@@ -54,8 +55,8 @@ import type { PagedMemory } from './user-memory.js';
 
 /** How long a thread runs while others want to, in ns. */
 const TICK = 5_000_000;
-/** Signals that a terminal sends to the process group in front: HUP, INT, QUIT, TSTP, WINCH. */
-const FROM_KEYS = new Set([1, 2, 3, 20, 28]);
+/** Signals that a terminal sends to the process group in front. */
+const FROM_TERMINAL = new Set<number>([Signal.HUP, Signal.INT, Signal.QUIT, Signal.TSTP, Signal.WINCH]);
 /** Of clone(2). */
 const CLONE_FILES = 0x400;
 /** The guest kernel's mark for a call that it keeps waiting. */
@@ -174,7 +175,7 @@ export class SandboxKernel implements GuestKernel {
     if (this.#bell === 0) return;
     const { first } = this.#processes;
     if (pid !== 0) this.#signals.send(pid, signal, details);
-    else if (FROM_KEYS.has(signal)) this.#signals.sendGroup(first.options.foreground.group, signal);
+    else if (FROM_TERMINAL.has(signal)) this.#signals.sendGroup(first.options.foreground.group, signal);
     else this.#signals.send(first.pid, signal, details);
     this.#signals.flush(this.#bell);
     this.#source.raise();

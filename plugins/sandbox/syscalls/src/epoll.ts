@@ -3,7 +3,7 @@
  * entry at the end, a wait takes entries from the beginning. What is still ready stays in the list unless the entry is edge-triggered, so that
  * such an entry comes back with the next arrival only.
  */
-import { OpenFile, Poll, formats } from '@visorkit/linux-abi';
+import { OpenFile, Poll, formats, readBig } from '@visorkit/linux-abi';
 import type { SystemCall, SystemCallDefinition } from '@visorkit/linux-abi';
 import { Errno, FileMode, OpenFlag, raise } from '@visorkit/sandbox-fs';
 import type { FileStat } from '@visorkit/sandbox-fs';
@@ -182,10 +182,7 @@ function control(call: SystemCall): number {
     number = call.i32(2),
     at = call.u64(3),
     { memory, process } = call;
-  const [events, data] =
-    operation === CTL.DEL
-      ? [0, 0n]
-      : [memory.readU32(at), (BigInt(memory.readU32(at + 8)) << 32n) | BigInt(memory.readU32(at + 4))];
+  const [events, data] = operation === CTL.DEL ? [0, 0n] : [memory.readU32(at), readBig(memory, at + 4)];
   const file = process.files.get(number),
     epoll = epollFile(call);
   const type = file.stat().mode & FileMode.TYPE;
