@@ -27,6 +27,7 @@ struct segment {
 };
 #define MAX_SEGMENTS 64
 #define IMAGE_HANDLE 0xffffffffu
+#define HANDLE_READ_ONLY (1ul << 32) /* no mapping of this file may be written */
 struct plan {
   u64 entry, brk, stack_prot;
   u64 stack_bytes; /* what the host will write below STACK_TOP */
@@ -47,9 +48,9 @@ enum {
   OP_TRACE = 2,       /* the kernel served this call itself; result */
   OP_FATAL = 3,       /* the first process ends by a signal: signal, code, cause, fault_address, trap, error, frame */
   OP_PANIC = 4,       /* args[0]: address of a message */
-  OP_MAP_FILE = 5,    /* args: fd, prot, flags, offset; result: a handle, the same for the same file, or an error */
+  OP_MAP_FILE = 5,    /* args: fd, prot, flags; result: a handle, the same for the same file, with HANDLE_READ_ONLY perhaps, or an error */
   OP_READ_PAGE = 6,   /* args: handle, offset, physical address; result: bytes read */
-  OP_WRITE_PAGE = 7,  /* args: handle, offset, physical address, length */
+  OP_WRITE_PAGE = 7,  /* args: handle, offset, physical address; what lies behind the end of the file is not written */
   OP_UNMAP_FILE = 8,  /* args: handle */
   OP_STARTED = 9,     /* the first program is loaded; args: entry point */
   OP_TICK = 10,       /* several threads want to run: the host is to wake the kernel from time to time */

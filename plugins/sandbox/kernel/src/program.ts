@@ -2,7 +2,7 @@
 import { fail } from '@visorkit/core';
 import { ElfMachine, ElfSegmentType, elfMachineName, isElf, parseElf } from '@visorkit/formats';
 import type { ElfFile, ElfSegment } from '@visorkit/formats';
-import { INTERPRETER_BASE, MAX_SEGMENTS, MMAP_LOWEST, MMAP_TOP, PIE_BASE } from './abi.js';
+import { INTERPRETER_BASE, MAX_SEGMENTS, MMAP_LOWEST, MMAP_TOP, PIE_BASE, Prot } from './abi.js';
 
 const EI_CLASS = 4;
 const ELFCLASS32 = 1;
@@ -13,7 +13,10 @@ const PAGE = 4096n;
 export const HEADER_SIZE = 56;
 /** The stack, and room for mappings, lie above. */
 const PROGRAM_END = BigInt(MMAP_TOP) - (1n << 30n);
-const PF_EXECUTE = 1;
+/** p_flags. */
+const PF_X = 1,
+  PF_W = 2,
+  PF_R = 4;
 
 /**
  * Checks that an ELF file is an x86-64 program of Linux. Its section table is not looked at: Linux does not either.
@@ -138,7 +141,7 @@ export function planProgram(program: PlannedFile, interpreter?: PlannedFile): Pr
   return {
     entry: interpreter === undefined ? programEntry : interpreterBase + interpreter.elf.entry,
     end: pageUp(segments.reduce((most, { end }) => (end > most ? end : most), 0n)),
-    executableStack: stack !== undefined && (stack.flags & PF_EXECUTE) !== 0,
+    executableStack: stack !== undefined && (stack.flags & PF_X) !== 0,
     segments: [...segments, ...above],
     headers: headerAddress(elf, base, headerOffset),
     headerCount,
@@ -166,7 +169,10 @@ function place({ elf, handle }: PlannedFile, base: bigint): PlannedSegment[] {
     end: base + virtualAddress + memorySize,
     offset: offset - (offset % Number(PAGE)),
     handle,
-    prot: ((flags & 4) !== 0 ? 1 : 0) | ((flags & 2) !== 0 ? 2 : 0) | ((flags & 1) !== 0 ? 4 : 0),
+    prot:
+      ((flags & PF_R) !== 0 ? Prot.READ : 0) |
+      ((flags & PF_W) !== 0 ? Prot.WRITE : 0) |
+      ((flags & PF_X) !== 0 ? Prot.EXEC : 0),
   }));
 }
 

@@ -5,9 +5,9 @@ import { VisorkitError, isVisorkitError } from '@visorkit/core';
 import type { GuestMemory } from '@visorkit/core';
 import { ElfSegmentType, isElf } from '@visorkit/formats';
 import type { ElfFile } from '@visorkit/formats';
-import { Errno, FileMode, LinuxError, errnoOf, raise } from '@visorkit/sandbox-fs';
+import { Errno, FileMode, LinuxError, errnoOf, errorResult, raise } from '@visorkit/sandbox-fs';
 import type { FileHandle, FileStat } from '@visorkit/sandbox-fs';
-import { IMAGE_HANDLE, Plan, Segment } from './abi.js';
+import { IMAGE_HANDLE, MAP_PRIVATE, Plan, Prot, Segment } from './abi.js';
 import type { MappedFiles } from './mapped-files.js';
 import { HEADER_SIZE, checkProgram, headersOf, interpreterOf, noInterpreter, planProgram } from './program.js';
 import type { PlannedFile, ProgramPlan } from './program.js';
@@ -17,8 +17,6 @@ import type { PagedMemory } from './user-memory.js';
 
 const PAGE = 4096,
   ELF_HEADER = 64;
-const MAP_PRIVATE = 2;
-const PROT = { READ: 1, WRITE: 2, EXEC: 4 } as const;
 /** Larger program files are refused: there is room for the whole while the headers are checked, though only they are read. */
 const MOST_BYTES = 256 << 20;
 
@@ -65,10 +63,7 @@ export class Programs {
         asked = interpreterOf(file.elf);
       plan = planProgram(file, asked === undefined ? undefined : this.#interpreter(process, asked));
     } catch (error) {
-      if (isVisorkitError(error)) return -Errno.ENOEXEC;
-      const errno = errnoOf(error);
-      if (errno === 0) throw error;
-      return -errno;
+      return isVisorkitError(error) ? -Errno.ENOEXEC : errorResult(error);
     }
     const random = new Uint8Array(16);
     process.options.fillRandom(random);
@@ -118,7 +113,7 @@ export class Programs {
       if (image.length >= ELF_HEADER) read(headersOf(image).headerOffset, headersOf(image).headerCount * HEADER_SIZE);
       const elf = checkProgram(image, name);
       for (const { type, offset, fileSize } of elf.segments) if (type === ElfSegmentType.INTERP) read(offset, fileSize);
-      const handle = this.files.open(file, PROT.READ, MAP_PRIVATE);
+      const handle = this.files.open(file, Prot.READ, MAP_PRIVATE);
       if (handle < 0) throw new LinuxError(-handle);
       return { elf, ...headersOf(image), handle };
     } finally {
@@ -139,7 +134,7 @@ export class Programs {
       this.ram.writeU64(this.#planPage + offset, BigInt(value));
     set(Plan.ENTRY, plan.entry);
     set(Plan.BREAK, plan.end);
-    set(Plan.STACK_PROT, PROT.READ | PROT.WRITE | (plan.executableStack ? PROT.EXEC : 0));
+    set(Plan.STACK_PROT, Prot.READ | Prot.WRITE | (plan.executableStack ? Prot.EXEC : 0));
     set(Plan.STACK_BYTES, stackBytes(start));
     set(Plan.COUNT, plan.segments.length);
     for (const [i, segment] of plan.segments.entries()) {

@@ -9,7 +9,7 @@ import {
   systemCallNumber,
 } from '@visorkit/linux-abi';
 import type { NewProgram, SignalDetails, SystemCall, Timer, UserMemory } from '@visorkit/linux-abi';
-import { Errno, MemoryFs, Namespace, errnoOf, raise } from '@visorkit/sandbox-fs';
+import { Errno, MemoryFs, Namespace, errorResult, raise } from '@visorkit/sandbox-fs';
 import { linuxSystemCalls } from './index.js';
 import { addSpecialFiles } from './proc-files.js';
 
@@ -236,9 +236,7 @@ export class TestSandbox {
       return this.table.get(call.number)!.serve!(call);
     } catch (error) {
       if (error instanceof PagesNeeded) return -Errno.EFAULT;
-      const errno = errnoOf(error);
-      if (errno === 0) throw error;
-      return -errno;
+      return errorResult(error);
     }
   }
 
