@@ -4,6 +4,7 @@ import type { GuestMemory } from '@visorkit/core';
 import { PagesNeeded } from '@visorkit/linux-abi';
 import type { UserMemory } from '@visorkit/linux-abi';
 import { raise } from '@visorkit/sandbox-fs';
+import type { ErrnoName } from '@visorkit/sandbox-fs';
 import { USER_END } from './abi.js';
 import { ENTRIES, LEVELS, frameOf, pageAt } from './page-tables.js';
 
@@ -96,7 +97,7 @@ export class PagedMemory implements UserMemory {
     this.write(address, this.#scratchBytes);
   }
 
-  readString(address: number, most = PAGE): string {
+  readString(address: number, most = PAGE, tooLong: ErrnoName = 'ENAMETOOLONG'): string {
     let text = '';
     for (let at = address; at < address + most; ) {
       const gpa = this.#physical(at, 1, false);
@@ -106,7 +107,7 @@ export class PagedMemory implements UserMemory {
       if (end >= 0) return text;
       at += bytes.length;
     }
-    return raise('ENAMETOOLONG');
+    return raise(tooLong);
   }
 
   /** Reads what is there, for reports; undefined when it is not. */

@@ -127,6 +127,12 @@ static void executes(void) {
   errno = 0;
   execve("/nothing", (char *[]){ "x", 0 }, environ);
   SAY("nothing: %s", strerror(errno));
+  char *longest = malloc(131073);
+  memset(longest, 'x', 131072);
+  longest[131072] = 0;
+  execve(self, (char *[]){ "x", longest, 0 }, environ);
+  SAY("an argument of 128 KiB: %s", strerror(errno));
+  free(longest);
   execve("/", (char *[]){ "x", 0 }, environ);
   SAY("a folder: %s", strerror(errno));
   int fd = open("script", O_WRONLY | O_CREAT | O_TRUNC, 0755);

@@ -3,6 +3,7 @@ import { formats } from '@visorkit/linux-abi';
 import type { OpenFile, SystemCall, SystemCallDefinition } from '@visorkit/linux-abi';
 import { Errno, OpenFlag } from '@visorkit/sandbox-fs';
 import { group } from './group.js';
+import { PipeEnd } from './pipes.js';
 
 const { descriptor, flags, int, oneOf, pointer, unsigned } = formats;
 
@@ -32,7 +33,6 @@ const UNLOCKED = 2;
 /** What F_SETFL may change (fcntl(2)). */
 const SETTABLE = OpenFlag.APPEND | OpenFlag.NONBLOCK | OpenFlag.DIRECT | OpenFlag.NOATIME;
 const LARGEFILE = 0o100000;
-const PIPE_SIZE = 65536;
 
 function fcntl(call: SystemCall): number {
   const { files } = call.process,
@@ -76,9 +76,8 @@ function fcntl(call: SystemCall): number {
     case F.GETOWN:
       return 0;
     case F.GETPIPE_SZ:
-      return file.name.startsWith('pipe:') ? PIPE_SIZE : -Errno.EBADF;
-    case F.SETPIPE_SZ:
-      return file.name.startsWith('pipe:') ? PIPE_SIZE : -Errno.EBADF;
+    case F.SETPIPE_SZ: // it stays as it is
+      return file instanceof PipeEnd ? file.pipe.queue.capacity : -Errno.EBADF;
     default:
       return -Errno.EINVAL;
   }

@@ -29,7 +29,7 @@ export function readStrings(call: SystemCall, at: number): string[] {
   for (let i = 0; ; i++) {
     const pointer = memory.readU64(at + 8 * i);
     if (pointer === 0) return strings;
-    const text = memory.readString(pointer, LONGEST);
+    const text = memory.readString(pointer, LONGEST, 'E2BIG');
     bytes += text.length + 9;
     if (bytes > MOST_BYTES) raise('E2BIG');
     strings.push(text);

@@ -36,7 +36,7 @@ class Pipe {
   }
 }
 
-abstract class PipeEnd extends OpenFile {
+export abstract class PipeEnd extends OpenFile {
   constructor(
     readonly pipe: Pipe,
     flags: number,

@@ -10,6 +10,7 @@ import {
 } from '@visorkit/linux-abi';
 import type { NewProgram, SignalDetails, SystemCall, Timer, UserMemory } from '@visorkit/linux-abi';
 import { Errno, MemoryFs, Namespace, errorResult, raise } from '@visorkit/sandbox-fs';
+import type { ErrnoName } from '@visorkit/sandbox-fs';
 import { linuxSystemCalls } from './index.js';
 import { addSpecialFiles } from './proc-files.js';
 
@@ -85,14 +86,14 @@ export class TestMemory implements UserMemory {
   writeU64(address: number, value: number | bigint): void {
     this.#view.setBigUint64(this.#at(address, 8), BigInt.asUintN(64, BigInt(value)), true);
   }
-  readString(address: number, most = 4096): string {
+  readString(address: number, most = 4096, tooLong: ErrnoName = 'ENAMETOOLONG'): string {
     let text = '';
     for (let at = address; at < address + most; at++) {
       const byte = this.readU8(at);
       if (byte === 0) return text;
       text += String.fromCharCode(byte);
     }
-    return raise('ENAMETOOLONG');
+    return raise(tooLong);
   }
 }
 
