@@ -59,7 +59,7 @@ function fcntl(call: SystemCall): number {
       return 0;
     case F.GETLK:
     case F.OFD_GETLK: {
-      // There is no other process that could hold a lock.
+      // Locks are granted to everybody and not kept, so nobody holds one
       const at = call.u64(2);
       call.memory.prepare(at, 32, true);
       call.memory.write(at, Uint8Array.of(UNLOCKED, 0));
