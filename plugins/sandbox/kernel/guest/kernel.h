@@ -181,7 +181,7 @@ struct thread {
   u64 futex_key[2]; /* what it waits for: futex.c */
   u32 futex_bits, futex_pi;
   u64 futex_order; /* who has waited longest */
-  struct { u32 type, id; u64 options; } wait; /* THREAD_WAIT: which children, as waitid has it */
+  struct { u32 type, id; u64 options; } wait; /* THREAD_WAIT: which children, as waitid has it (wait.c) */
   /* Signals */
   u64 blocked, saved_blocked;
   struct pending pending;
@@ -251,12 +251,8 @@ struct process *process_after(const struct process *process);
 struct process *process_of(u32 pid); /* alive or not; 0: none */
 
 void processes_init(void);
+void process_free(struct process *process); /* nobody waits for it any more */
 s64 sys_clone(u64 flags, u64 stack, u64 parent_tid, u64 child_tid, u64 tls, int *blocked);
-/* Where the news of the child go is in the frame. */
-s64 sys_wait4(s32 pid, u64 options, int *blocked);
-s64 sys_waitid(u64 type, u32 id, u64 options, int *blocked);
-/* Whether a thread that waits for a child can go on; its result is in RAX then. */
-int wait_over(struct thread *thread);
 s64 sys_setpgid(u32 pid, u32 group);
 s64 sys_getpgid(u32 pid, int session);
 s64 sys_setsid(void);
@@ -268,6 +264,13 @@ void process_stop(struct process *process, u32 signal);
 void process_continue(struct process *process);
 /* RAM is used up: ends the process that has most of it. Does not return when that is the one whose space is in use. */
 void out_of_memory(void);
+
+/* ---- wait.c */
+/* Where the news of the child go is in the frame. */
+s64 sys_wait4(s32 pid, u64 options, int *blocked);
+s64 sys_waitid(u64 type, u32 id, u64 options, int *blocked);
+/* Whether a thread that waits for a child can go on; its result is in RAX then, and its space is in use. */
+int wait_over(struct thread *thread);
 
 /* ---- signals.c */
 s64 signal_send(struct process *process, struct thread *thread, const struct siginfo *info); /* thread 0: the process; 0 or -EAGAIN */

@@ -18,6 +18,10 @@ enum { SA_NOCLDSTOP = 1, SA_NOCLDWAIT = 2, SA_RESTORER = 0x04000000, SA_ONSTACK 
 enum { SS_ONSTACK = 1, SS_DISABLE = 2 };
 #define SS_AUTODISARM 0x80000000u
 
+/* si_code and si_status of SIGCHLD for a child that has ended; status as wait4 has it. */
+static inline s32 child_code(u32 status) { return status & 0x7f ? CLD_KILLED : CLD_EXITED; }
+static inline u32 child_status(u32 status) { return status & 0x7f ? status & 0x7f : status >> 8; }
+
 int signal_ignored(const struct process *process, int signal);
 /* Makes one pending: 0, or -EAGAIN when one that must be queued cannot be. */
 s64 signal_add(struct pending *pending, const struct siginfo *info);
