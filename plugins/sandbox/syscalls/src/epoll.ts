@@ -71,12 +71,12 @@ class Interest {
   }
 }
 
-export interface EpollEvent {
+interface EpollEvent {
   readonly events: number;
   readonly data: bigint;
 }
 
-export class EpollFile extends OpenFile {
+class EpollFile extends OpenFile {
   readonly name = 'anon_inode:[eventpoll]';
   readonly #interests = new Map<OpenFile, Map<number, Interest>>();
   /** In the order in which they are reported. */

@@ -21,7 +21,7 @@ const AT_EMPTY_PATH = 0x1000;
 const X_OK = 1;
 
 /** A NULL-terminated array of strings. Throws E2BIG, PagesNeeded. */
-export function readStrings(call: SystemCall, at: number): string[] {
+function readStrings(call: SystemCall, at: number): string[] {
   const { memory } = call,
     strings: string[] = [];
   if (at === 0) return strings;

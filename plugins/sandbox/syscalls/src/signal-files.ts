@@ -36,7 +36,7 @@ export function signalRecord(info: Uint8Array): Uint8Array {
   return new Uint8Array(to.buffer);
 }
 
-export class SignalFile extends OpenFile {
+class SignalFile extends OpenFile {
   readonly name = 'anon_inode:[signalfd]';
   /** Taken for a call that is made again before it ends. */
   readonly #taken: Uint8Array[] = [];

@@ -34,7 +34,7 @@ const BUFFER = 212_992;
 const FIONREAD = 0x541b;
 
 /** One end: what it has been sent lies here. */
-export class PairSocket extends OpenFile {
+class PairSocket extends OpenFile {
   readonly number = anonymousNumber();
   readonly queue: ByteQueue;
   /** Lengths of what was sent each time, in order: messages, and for streams what one free is for. */
