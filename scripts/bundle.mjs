@@ -32,6 +32,7 @@ export async function bundleCommand() {
   const common = { target: 'node20.19', platform: 'node', logLevel: 'warning' };
   const { metafile, outputFiles } = await build({
     ...common,
+    absWorkingDir: root, // wherever the build is started: the licences are looked for from there
     entryPoints: [join(APP, 'dist/main.js')],
     outdir: OUT,
     write: false,

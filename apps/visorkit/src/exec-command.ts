@@ -61,9 +61,10 @@ const FORWARDED = { SIGINT: 2, SIGQUIT: 3, SIGTERM: 15, SIGHUP: 1, SIGWINCH: 28,
 const PATIENCE = 3;
 
 export async function execCommand(program: string, args: readonly string[], flags: ExecFlags): Promise<number> {
-  const [backend, { runElf }] = await Promise.all([
+  const [backend, { runElf }, kernel] = await Promise.all([
     openBackend({ backend: flags.backend ?? DEFAULT_BACKEND }, undefined, sharedModules),
     import('@visorkit/run-elf'),
+    import('@visorkit/sandbox-kernel'),
   ]);
   const leaving = new AbortController();
   let send: (signal: number) => void = () => {},
@@ -99,7 +100,7 @@ export async function execCommand(program: string, args: readonly string[], flag
       : { maxFiles: whole('--max-files', flags.maxFiles, 0, Number.MAX_SAFE_INTEGER) }),
     ...(flags.maxProcesses === undefined ? {} : { maxProcesses: whole('--max-processes', flags.maxProcesses, 1, 512) }),
     ...(flags.strace === true ? { trace: (line: string) => say([line]) } : {}),
-    ...(flags.verbose === true ? { onStart: (started) => say(beginning(started)) } : {}),
+    ...(flags.verbose === true ? { onStart: (started) => say(beginning(kernel, started)) } : {}),
     control: (sender) => {
       send = sender;
     },
@@ -115,19 +116,18 @@ export async function execCommand(program: string, args: readonly string[], flag
   }
 }
 
+type Kernel = typeof import('@visorkit/sandbox-kernel');
 type Started = Parameters<NonNullable<RunElfOptions['onStart']>>[0];
 
 /** What `--verbose` shows before the program runs. */
-function beginning({ code, mappings }: Started): string[] {
-  return ['program:', ...code.map((line) => `  ${line}`), 'memory:', ...mappings.map(mappingLine)];
+function beginning(kernel: Kernel, { code, mappings }: Started): string[] {
+  const lines = mappings.map((mapping) => mappingLine(kernel, mapping));
+  return ['program:', ...code.map((line) => `  ${line}`), 'memory:', ...lines];
 }
 
-const KINDS = ['anonymous', 'program', 'file', 'shared memory'];
-
-function mappingLine({ start, end, prot, kind, flags }: Started['mappings'][number]): string {
-  const rights = [...'rwx'].map((letter, bit) => ((prot & (1 << bit)) !== 0 ? letter : '-')).join('');
-  const what = (flags & 2) !== 0 ? 'stack' : (flags & 4) !== 0 ? 'heap' : (flags & 8) !== 0 ? 'vdso' : KINDS[kind];
-  return `  ${start.toString(16).padStart(12, '0')}-${end.toString(16).padStart(12, '0')} ${rights} ${String((end - start) / 1024).padStart(8)} KiB  ${what}`;
+function mappingLine({ rightsText, mappingName }: Kernel, mapping: Started['mappings'][number]): string {
+  const { start, end, prot } = mapping;
+  return `  ${start.toString(16).padStart(12, '0')}-${end.toString(16).padStart(12, '0')} ${rightsText(prot)} ${String((end - start) / 1024).padStart(8)} KiB  ${mappingName(mapping)}`;
 }
 
 /** What `--verbose` shows at the end. */

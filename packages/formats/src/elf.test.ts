@@ -42,6 +42,14 @@ describe('parseElf', () => {
     expect(pvhEntry(elf)).toBe(0x1000850);
   });
 
+  test('leaves sections out when they are not wanted, however damaged they are', () => {
+    const image = buildElf({ bits: 64, entry: 0n, segments: [{ physicalAddress: 0n, data: code }] });
+    image.set([0xff, 0xff, 0xff, 0x7f], 40); // e_shoff
+    image.set([64, 0, 9, 0], 58); // e_shentsize, e_shnum
+    expect(() => parseElf(image)).toThrow(expect.objectContaining({ code: 'ELF_MALFORMED' }));
+    expect(parseElf(image, { sections: false })).toMatchObject({ sections: [], segments: [{ fileSize: 3 }] });
+  });
+
   test('has no PVH entry without the note', () => {
     const elf = parseElf(
       buildElf({

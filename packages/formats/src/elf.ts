@@ -14,7 +14,16 @@ export const ElfMachine = {
 } as const;
 
 /** p_type values. */
-export const ElfSegmentType = { NULL: 0, LOAD: 1, DYNAMIC: 2, INTERP: 3, NOTE: 4, PHDR: 6, TLS: 7 } as const;
+export const ElfSegmentType = {
+  NULL: 0,
+  LOAD: 1,
+  DYNAMIC: 2,
+  INTERP: 3,
+  NOTE: 4,
+  PHDR: 6,
+  TLS: 7,
+  GNU_STACK: 0x6474e551,
+} as const;
 
 /** sh_type values. */
 export const ElfSectionType = {
@@ -99,12 +108,17 @@ export function elfMachineName(machine: number): string {
   return machineNames[machine] ?? `machine number ${machine}`;
 }
 
+export interface ElfOptions {
+  /** Reads the section table (default). What only runs a program does not need it, as Linux does not, and a damaged one is no error then. */
+  readonly sections?: boolean;
+}
+
 /**
  * Parses an ELF file. The header and the program headers must be complete. A damaged section table is an error; a
  * missing one is not.
  * @throws VisorkitError ELF_MALFORMED
  */
-export function parseElf(image: Uint8Array): ElfFile {
+export function parseElf(image: Uint8Array, { sections: withSections = true }: ElfOptions = {}): ElfFile {
   const file = new ImageReader(image, 'the ELF file', 'ELF_MALFORMED');
   if (!isElf(image)) file.malformed('it does not begin with 7f 45 4c 46, so it is not an ELF file');
   const fileClass = file.u8(4, 'EI_CLASS');
@@ -120,14 +134,9 @@ export function parseElf(image: Uint8Array): ElfFile {
   const sectionHeaders = wide ? file.size64(40, 'e_shoff') : file.u32(32);
   const counts = wide ? 54 : 42;
   const segments = readSegments(file, wide, programHeaders, file.u16(counts), file.u16(counts + 2));
-  const sections = readSections(
-    file,
-    wide,
-    sectionHeaders,
-    file.u16(counts + 4),
-    file.u16(counts + 6),
-    file.u16(counts + 8),
-  );
+  const sections = withSections
+    ? readSections(file, wide, sectionHeaders, file.u16(counts + 4), file.u16(counts + 6), file.u16(counts + 8))
+    : [];
 
   return {
     bits: wide ? 64 : 32,

@@ -1,5 +1,5 @@
 /** Open files and the table of descriptors. */
-import { Errno, LinuxError, OpenFlag, raise } from '@visorkit/sandbox-fs';
+import { Errno, OpenFlag, raise } from '@visorkit/sandbox-fs';
 import type { FileStat } from '@visorkit/sandbox-fs';
 import type { SystemCall } from './call.js';
 
@@ -129,7 +129,7 @@ export class FileTable {
     while (this.#slots[descriptor] !== undefined) descriptor++;
     if (descriptor >= this.limit) {
       if (file.references === 0) file.close();
-      throw new LinuxError(least >= this.limit ? Errno.EINVAL : Errno.EMFILE);
+      raise('EMFILE');
     }
     this.#put(descriptor, file, closeOnExec);
     return descriptor;

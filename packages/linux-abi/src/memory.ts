@@ -1,4 +1,5 @@
 /** The memory of the program, as the host reaches it: by the program's own addresses, through its page tables. */
+import type { ErrnoName } from '@visorkit/sandbox-fs';
 
 /**
  * Thrown when pages of the program are not there yet, or may not be used like this. Whoever dispatches system calls has the
@@ -34,6 +35,11 @@ export interface UserMemory {
   readI64(address: number): number;
   writeU32(address: number, value: number): void;
   writeU64(address: number, value: number | bigint): void;
-  /** Text up to a NUL, one character for each byte. Throws LinuxError ENAMETOOLONG when there is none within `most` bytes. */
-  readString(address: number, most?: number): string;
+  /** Text up to a NUL, one character for each byte. Throws LinuxError `tooLong`, ENAMETOOLONG by default, when there is none within `most` bytes. */
+  readString(address: number, most?: number, tooLong?: ErrnoName): string;
+}
+
+/** All 64 bits of a number at an address. */
+export function readBig(memory: UserMemory, address: number): bigint {
+  return (BigInt(memory.readU32(address + 4)) << 32n) | BigInt(memory.readU32(address));
 }

@@ -26,8 +26,8 @@ export class FilePages {
     this.#files.delete(key);
   }
 
-  /** The pages of a file; `stat` is asked only when any file has some. */
-  of(stat: () => Pick<FileStat, 'dev' | 'ino'>): MappedPages | undefined {
-    return this.#files.size === 0 ? undefined : this.#files.get(FilePages.key(stat()));
+  /** The pages of a file; it is asked what it is known by only when any file has some. */
+  of(key: () => string): MappedPages | undefined {
+    return this.#files.size === 0 ? undefined : this.#files.get(key());
   }
 }

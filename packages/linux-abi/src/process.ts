@@ -45,8 +45,8 @@ export interface ProcessOptions {
   readonly pages: FilePages;
   /** The process group that the terminal's keys send signals to. */
   readonly foreground: { group: number };
-  /** The process whose call is served. */
-  readonly caller: () => Process;
+  /** Signals that wait for the thread whose call is served, a bit each, signal 1 the lowest. */
+  readonly pendingSignals: () => bigint;
   /** Has a process go on with another program: EXEC, or a negative error number. */
   readonly exec: (process: Process, program: NewProgram) => number;
 }
@@ -104,8 +104,6 @@ export class Process {
   /** Makes the rows of `/proc/self/maps`; set by who knows the mappings. */
   describeMappings: () => string = () => '';
   rlimits = new Map<number, [soft: bigint, hard: bigint]>();
-  /** Signals that wait for the thread that calls, a bit each, signal 1 the lowest. */
-  pendingSignals = 0n;
   /** Called when it goes on with another program. */
   readonly onProgram: (() => void)[] = [];
   /** The signal of one of its timers was taken, which stands for `count` further expiries. */

@@ -54,18 +54,25 @@ const TEXTS: { readonly [signal: number]: string } = {
 };
 
 export const Signal = {
-  INT: 2,
-  PIPE: 13,
-  ALRM: 14,
-  VTALRM: 26,
-  PROF: 27,
-  XFSZ: 25,
-  WINCH: 28,
-  TERM: 15,
   HUP: 1,
+  INT: 2,
+  QUIT: 3,
   KILL: 9,
   SEGV: 11,
+  PIPE: 13,
+  ALRM: 14,
+  TERM: 15,
+  CHLD: 17,
+  STOP: 19,
+  TSTP: 20,
+  XFSZ: 25,
+  VTALRM: 26,
+  PROF: 27,
+  WINCH: 28,
 } as const;
+
+/** SI_*: `si_code` of signals that no exception raised (sigaction(2)). */
+export const SignalCode = { USER: 0, QUEUE: -1, TIMER: -2, KERNEL: 0x80 } as const;
 
 /** `SIGSEGV` for 11, `SIGRT_2` for 34. */
 export function signalName(signal: number): string {

@@ -61,8 +61,10 @@ export interface NewProgram extends ProgramStart {
 export interface GuestKernel {
   /** Something happened that a blocked call may wait for: blocked calls are run again. */
   wake(): void;
-  /** Sends the process a signal. */
+  /** Sends a process a signal. */
   signal(pid: number, signal: number, details?: SignalDetails): void;
+  /** Signals that wait for the thread whose call is served, a bit each, signal 1 the lowest. */
+  readonly pendingSignals: bigint;
   /** Takes a program for execve: what the call's handler returns, EXEC or a negative error number. */
   exec(process: Process, program: NewProgram): number;
 }

@@ -174,3 +174,10 @@ export function errnoOf(error: unknown): number {
   const { errno } = error as { errno?: unknown };
   return typeof errno === 'number' && errno < 0 && errno > -4096 ? -errno : 0;
 }
+
+/** What a system call returns for whatever was thrown: a negative error number. What is no Linux error is thrown again. */
+export function errorResult(error: unknown): number {
+  const errno = errnoOf(error);
+  if (errno === 0) throw error;
+  return -errno;
+}

@@ -27,6 +27,7 @@ struct segment {
 };
 #define MAX_SEGMENTS 64
 #define IMAGE_HANDLE 0xffffffffu
+#define HANDLE_READ_ONLY (1ul << 32) /* no mapping of this file may be written */
 struct plan {
   u64 entry, brk, stack_prot;
   u64 stack_bytes; /* what the host will write below STACK_TOP */
@@ -45,11 +46,11 @@ struct frame {
 enum {
   OP_SYSCALL = 1,     /* number, args; the host answers with status and result */
   OP_TRACE = 2,       /* the kernel served this call itself; result */
-  OP_FATAL = 3,       /* the first process ends by a signal: signal, code, fault_address, trap, error, frame */
+  OP_FATAL = 3,       /* the first process ends by a signal: signal, code, cause, fault_address, trap, error, frame */
   OP_PANIC = 4,       /* args[0]: address of a message */
-  OP_MAP_FILE = 5,    /* args: fd, prot, flags, offset; result: a handle, the same for the same file, or an error */
+  OP_MAP_FILE = 5,    /* args: fd, prot, flags; result: a handle, the same for the same file, with HANDLE_READ_ONLY perhaps, or an error */
   OP_READ_PAGE = 6,   /* args: handle, offset, physical address; result: bytes read */
-  OP_WRITE_PAGE = 7,  /* args: handle, offset, physical address, length */
+  OP_WRITE_PAGE = 7,  /* args: handle, offset, physical address; what lies behind the end of the file is not written */
   OP_UNMAP_FILE = 8,  /* args: handle */
   OP_STARTED = 9,     /* the first program is loaded; args: entry point */
   OP_TICK = 10,       /* several threads want to run: the host is to wake the kernel from time to time */
@@ -73,6 +74,9 @@ enum {
   RING_SIGNAL = 8,      /* signal_info holds the signal that was asked for; its number is 0 when there was none */
 };
 
+/* Why the first process ends by a signal: it was sent, an exception raised it, RAM is used up. */
+enum { CAUSE_SENT = 0, CAUSE_FAULT = 1, CAUSE_MEMORY = 2 };
+
 struct siginfo { s32 signal, error, code, pad; u64 value[14]; };
 
 /* A signal from the host. */
@@ -93,21 +97,21 @@ struct doorbell {
   u64 fault_address;                     /* 0x70 */
   s32 signal, code;                      /* 0x78 */
   u32 trap, error;                       /* 0x80 */
-  u32 from_fault, threads;               /* 0x88: threads of the calling process */
+  u32 cause, pad0;                       /* 0x88: CAUSE_* */
   u64 fs_base, gs_base;                  /* 0x90 */
-  u64 frames_free;                       /* 0xa0 */
+  u64 reserved0;                         /* 0xa0 */
   u64 page_table;                        /* 0xa8: of the calling process */
   u64 mappings;                          /* 0xb0: how many it has */
   u64 pending;                           /* 0xb8: signals that wait for the calling thread */
   u32 parent, group;                     /* 0xc0: the process's parent and process group */
-  u32 session, processes;                /* 0xc8: its session; processes that live */
+  u32 session, pad1;                     /* 0xc8: its session */
   u64 mappings_at;                       /* 0xd0: where they lie */
-  u32 ticked, pad1;                      /* 0xd8: the host: a tick (OP_TICK) */
-  u64 reserved[4];
+  u32 ticked, pad2;                      /* 0xd8: the host: a tick (OP_TICK) */
+  u64 reserved1[4];
   struct frame frame;                    /* 0x100 */
   u8 pad[0x200 - 0x100 - sizeof(struct frame)];
   struct siginfo signal_info;            /* 0x200 */
-  u32 host_signal_count, pad2[3];        /* 0x280 */
+  u32 host_signal_count, pad3[3];        /* 0x280 */
   struct host_signal host_signals[MAX_HOST_SIGNALS]; /* 0x290 */
 };
 

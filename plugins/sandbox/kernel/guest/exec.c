@@ -31,8 +31,7 @@ static int map_vdso(void) {
   for (u64 at = 0; at < size; at += PAGE) {
     u64 *entry = pte_of(space->root, VDSO + at, 1);
     if (!entry) return -ENOMEM;
-    *entry = ((u64)vdso_start - KERNEL_BASE + at) | pte_flags(PROT_READ) | PTE_COW;
-    *entry &= ~PTE_NX;
+    *entry = ((u64)vdso_start - KERNEL_BASE + at) | pte_flags(PROT_READ | PROT_EXEC) | PTE_COW;
     space->pages++;
   }
   return 0;

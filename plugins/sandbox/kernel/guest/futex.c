@@ -72,11 +72,6 @@ static s64 wait(const struct key *key, u32 bits, int pi, int timed, int *blocked
 
 /* ---- with priority inheritance: the word holds the owner's tid */
 
-static struct thread *thread_with(u32 tid) {
-  each_thread(thread) if (thread->tid == tid) return thread;
-  return 0;
-}
-
 static s64 lock_pi(u64 address, const struct key *key, int try, int timed, int *blocked) {
   u32 word, owner;
   if (copy_from_user(&word, address, 4)) return -EFAULT;
@@ -87,7 +82,7 @@ static s64 lock_pi(u64 address, const struct key *key, int try, int timed, int *
     return copy_to_user(address, &word, 4) ? -EFAULT : 0;
   }
   if (try) return -EAGAIN;
-  if (!thread_with(owner)) return -ESRCH;
+  if (!thread_of(owner)) return -ESRCH;
   word |= FUTEX_WAITERS;
   if (copy_to_user(address, &word, 4)) return -EFAULT;
   return wait(key, ~0u, 1, timed, blocked);
@@ -114,12 +109,11 @@ static s64 unlock_pi(u64 address, const struct key *key) {
 
 /* ---- FUTEX_WAKE_OP: wakes, and others too when what a word was compares as asked */
 
-static s64 wake_op(u64 address, const struct key *key, u64 count, u64 address2, u64 count2, u32 operation) {
+static s64 wake_op(const struct key *key, u64 count, u64 address2, u64 count2, u32 operation) {
   struct key key2;
   u32 old, new;
   s64 outcome = key_of(address2, &key2);
   if (outcome) return outcome;
-  (void)address;
   if (copy_from_user(&old, address2, 4)) return -EFAULT;
   u32 kind = operation >> 28 & 7, compare = operation >> 24 & 15;
   s32 argument = (s32)(operation << 8) >> 20, against = (s32)(operation << 20) >> 20;
@@ -193,7 +187,7 @@ s64 sys_futex(u64 address, u64 op, u64 value, u64 timeout, u64 address2, u64 val
       if (word != (u32)value3) return -EAGAIN;
       /* fall through */
     case FUTEX_REQUEUE: return requeue(&key, (u32)value, (u32)timeout, address2);
-    case FUTEX_WAKE_OP: return wake_op(address, &key, count, address2, (u32)timeout, (u32)value3);
+    case FUTEX_WAKE_OP: return wake_op(&key, count, address2, (u32)timeout, (u32)value3);
     case FUTEX_LOCK_PI: case FUTEX_LOCK_PI2: return lock_pi(address, &key, 0, timeout != 0, blocked);
     case FUTEX_TRYLOCK_PI: return lock_pi(address, &key, 1, 0, blocked);
     default: return unlock_pi(address, &key);

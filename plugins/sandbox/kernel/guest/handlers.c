@@ -38,11 +38,7 @@ static int push_fpu(u64 sp, u64 *area) {
 static int pop_fpu(u64 area) {
   static u8 copy[FPU_SIZE] __attribute__((aligned(64)));
   if (!area) {
-    memset(copy, 0, sizeof copy);
-    *(u16 *)copy = 0x37f;
-    *(u32 *)(copy + 24) = 0x1f80;
-    if (fpu_has_xsave) *(u64 *)(copy + 512) = 3;
-    fpu_restore(copy);
+    fpu_reset();
     return 0;
   }
   if (copy_from_user(copy, area, fpu_has_xsave ? fpu_bytes : 512)) return -EFAULT;
@@ -61,7 +57,7 @@ static int pop_fpu(u64 area) {
 /* Makes the current thread run the handler of `signal` next. */
 static int push_frame(int signal, const struct siginfo *info) {
   struct frame *f = &current->frame;
-  struct action *action = action_of(current->process, signal);
+  struct action *action = &current->process->actions[signal];
   u64 sp = f->rsp - 128, fpu; /* below the red zone */
   if (action->flags & SA_ONSTACK && alt_flags(current, f->rsp) == 0) sp = current->altstack.base + current->altstack.size;
   if (!(action->flags & SA_RESTORER) || push_fpu(sp, &fpu)) return -EFAULT;
@@ -101,17 +97,16 @@ static int push_frame(int signal, const struct siginfo *info) {
 /* Calls that go on after a handler with SA_RESTART, as signal(7) lists them: reads and writes, ioctl, wait, flock, sockets, futex, open. */
 static int restartable(u64 number) {
   switch (number) {
-    case 0: case 1: case 2: case 16: case 17: case 18: case 19: case 20: case 40: case 44: case 45: case 46: case 47: case 61:
-    case 73: case 202: case 247: case 257: case 275: case 276: case 295: case 296: return 1;
+    case NR_read: case NR_write: case NR_open: case NR_ioctl: case NR_pread64: case NR_pwrite64: case NR_readv: case NR_writev: case NR_sendfile:
+    case NR_sendto: case NR_recvfrom: case NR_sendmsg: case NR_recvmsg: case NR_wait4: case NR_flock: case NR_futex: case NR_waitid: case NR_openat:
+    case NR_splice: case NR_tee: case NR_preadv: case NR_pwritev: return 1;
     default: return 0;
   }
 }
 
-static int valid_user_state(const struct frame *f) { return f->rip < USER_END; }
-
-/* The current process ends by a fault. */
-static void __attribute__((noreturn)) signal_end(int signal, s32 code, u64 address) {
-  if (current->process == first_process) fatal(signal, code, address, 1);
+/* The current process ends by a signal; cause: CAUSE_*. */
+static void __attribute__((noreturn)) signal_end(int signal, s32 code, u64 address, u32 cause) {
+  if (current->process == first_process) fatal(signal, code, address, cause);
   process_end(current->process, signal);
   reschedule();
 }
@@ -123,9 +118,7 @@ static void take_default(int signal, const struct siginfo *info) {
     if (current->process->stopped) reschedule();
     return;
   }
-  if (current->process == first_process) fatal(signal, info->code, info->value[0], info->code > 0 && info->code != 0x80 ? 1 : 0);
-  process_end(current->process, signal);
-  reschedule();
+  signal_end(signal, info->code, info->value[0], info->code > SI_USER && info->code != SI_KERNEL ? CAUSE_FAULT : CAUSE_SENT);
 }
 
 void signals_deliver(void) {
@@ -133,7 +126,7 @@ void signals_deliver(void) {
   struct siginfo info;
   int signal;
   while ((signal = signal_take(current, ~current->blocked, &info))) {
-    struct action *action = action_of(current->process, signal);
+    struct action *action = &current->process->actions[signal];
     if (signal_ignored(current->process, signal) && signal != SIGKILL && signal != SIGSTOP) continue;
     if (action->handler == SIG_DFL || signal == SIGKILL || signal == SIGSTOP) {
       take_default(signal, &info);
@@ -146,10 +139,10 @@ void signals_deliver(void) {
     current->in_syscall = 0;
     if (push_frame(signal, &info)) {
       /* No room for the frame: SIGSEGV, and if that has the same trouble the end. */
-      if (signal == SIGSEGV) signal_end(SIGSEGV, 0x80, f->rsp);
-      action_of(current->process, SIGSEGV)->handler = SIG_DFL;
+      if (signal == SIGSEGV) signal_end(SIGSEGV, SI_KERNEL, f->rsp, CAUSE_FAULT);
+      current->process->actions[SIGSEGV].handler = SIG_DFL;
       current->blocked &= ~bit(SIGSEGV);
-      signal_kernel(current->process, current, SIGSEGV, 0x80, 0);
+      signal_send(current->process, current, &(struct siginfo){ .signal = SIGSEGV, .code = SI_KERNEL });
     }
   }
   if (current->restore_blocked) {
@@ -159,10 +152,9 @@ void signals_deliver(void) {
   }
 }
 
-/* A fault of the current thread: a signal that cannot wait, nor be ignored. */
 void signal_fault(int signal, s32 code, u64 address) {
-  u64 handler = action_of(current->process, signal)->handler;
-  if (current->blocked & bit(signal) || handler == SIG_DFL || handler == SIG_IGN) signal_end(signal, code, address);
+  u64 handler = current->process->actions[signal].handler;
+  if (current->blocked & bit(signal) || handler == SIG_DFL || handler == SIG_IGN) signal_end(signal, code, address, CAUSE_FAULT);
   struct siginfo info = { .signal = signal, .code = code, .value = { address } };
   current->in_syscall = 0;
   current->frame.orig_rax = -1;
@@ -193,7 +185,7 @@ void sys_rt_sigreturn(void) {
   struct signal_frame frame;
   u64 at = f->rsp - 8;
   current->in_syscall = 0;
-  if (copy_from_user(&frame, at, sizeof frame) || pop_fpu(frame.user.context.fpu)) signal_fault(SIGSEGV, 0x80, at);
+  if (copy_from_user(&frame, at, sizeof frame) || pop_fpu(frame.user.context.fpu)) signal_fault(SIGSEGV, SI_KERNEL, at);
   struct context *c = &frame.user.context;
   f->r8 = c->r8; f->r9 = c->r9; f->r10 = c->r10; f->r11 = c->r11; f->r12 = c->r12; f->r13 = c->r13; f->r14 = c->r14; f->r15 = c->r15;
   f->rdi = c->rdi; f->rsi = c->rsi; f->rbp = c->rbp; f->rbx = c->rbx; f->rdx = c->rdx; f->rax = c->rax; f->rcx = c->rcx; f->rsp = c->rsp; f->rip = c->rip;
@@ -202,5 +194,5 @@ void sys_rt_sigreturn(void) {
   f->orig_rax = -1;
   current->blocked = frame.user.mask & ~UNBLOCKABLE;
   current->altstack = (struct sigaltstack){ frame.user.stack.base, frame.user.stack.flags & (s32)~SS_ONSTACK, 0, frame.user.stack.size };
-  if (!valid_user_state(f)) signal_fault(SIGSEGV, 0x80, 0);
+  if (f->rip >= USER_END) signal_fault(SIGSEGV, SI_KERNEL, 0);
 }

@@ -45,18 +45,32 @@ typedef long s64;
 #define USER_DS 0x2b
 #define USER_CS 0x33
 
-enum { EPERM = 1, ENOENT = 2, ESRCH = 3, EINTR = 4, ECHILD = 10, EAGAIN = 11, ENOMEM = 12, EACCES = 13, EFAULT = 14, EEXIST = 17, ENODEV = 19, EINVAL = 22,
-  ENFILE = 23, EDEADLK = 35, ENOSYS = 38, EOVERFLOW = 75, ETIMEDOUT = 110 };
+enum { MSR_FS_BASE = 0xc0000100, MSR_GS_BASE };
 
-/* Numbers of the system calls that the kernel serves itself (Linux, arch/x86/entry/syscalls/syscall_64.tbl). */
+enum { EPERM = 1, ESRCH = 3, EINTR = 4, ECHILD = 10, EAGAIN = 11, ENOMEM = 12, EACCES = 13, EFAULT = 14, EEXIST = 17, EINVAL = 22, EDEADLK = 35,
+  ENOSYS = 38, EOVERFLOW = 75, ETIMEDOUT = 110 };
+
+/* Numbers of system calls (Linux, arch/x86/entry/syscalls/syscall_64.tbl): those that the kernel serves itself, */
 enum {
   NR_mmap = 9, NR_mprotect = 10, NR_munmap = 11, NR_brk = 12, NR_rt_sigaction = 13, NR_rt_sigprocmask = 14, NR_rt_sigreturn = 15,
   NR_sched_yield = 24, NR_mremap = 25, NR_msync = 26, NR_mincore = 27, NR_madvise = 28, NR_pause = 34, NR_getpid = 39, NR_clone = 56,
-  NR_fork = 57, NR_vfork = 58, NR_execve = 59, NR_exit = 60, NR_wait4 = 61, NR_kill = 62, NR_setpgid = 109, NR_getppid = 110, NR_getpgrp = 111, NR_setsid = 112,
+  NR_fork = 57, NR_vfork = 58, NR_exit = 60, NR_wait4 = 61, NR_kill = 62, NR_setpgid = 109, NR_getppid = 110, NR_getpgrp = 111, NR_setsid = 112,
   NR_getpgid = 121, NR_getsid = 124, NR_rt_sigpending = 127, NR_rt_sigtimedwait = 128, NR_rt_sigqueueinfo = 129,
   NR_rt_sigsuspend = 130, NR_sigaltstack = 131, NR_mlock = 149, NR_munlock = 150, NR_mlockall = 151, NR_munlockall = 152, NR_arch_prctl = 158,
   NR_gettid = 186, NR_tkill = 200, NR_futex = 202, NR_set_tid_address = 218, NR_exit_group = 231, NR_tgkill = 234, NR_waitid = 247,
-  NR_set_robust_list = 273, NR_get_robust_list = 274, NR_rt_tgsigqueueinfo = 297, NR_execveat = 322, NR_mlock2 = 325,
+  NR_set_robust_list = 273, NR_rt_tgsigqueueinfo = 297, NR_mlock2 = 325,
+};
+/* and those of the host that signals have to do with. */
+enum {
+  NR_read = 0, NR_write = 1, NR_open = 2, NR_ioctl = 16, NR_pread64 = 17, NR_pwrite64 = 18, NR_readv = 19, NR_writev = 20, NR_sendfile = 40,
+  NR_sendto = 44, NR_recvfrom = 45, NR_sendmsg = 46, NR_recvmsg = 47, NR_flock = 73, NR_openat = 257, NR_pselect6 = 270, NR_ppoll = 271, NR_splice = 275,
+  NR_tee = 276, NR_epoll_pwait = 281, NR_preadv = 295, NR_pwritev = 296, NR_epoll_pwait2 = 441,
+};
+
+/* clone(2). */
+enum {
+  CLONE_VM = 0x100, CLONE_SIGHAND = 0x800, CLONE_PIDFD = 0x1000, CLONE_VFORK = 0x4000, CLONE_PARENT = 0x8000, CLONE_THREAD = 0x10000,
+  CLONE_SETTLS = 0x80000, CLONE_PARENT_SETTID = 0x100000, CLONE_CHILD_CLEARTID = 0x200000, CLONE_CHILD_SETTID = 0x1000000,
 };
 
 enum { PROT_READ = 1, PROT_WRITE = 2, PROT_EXEC = 4 };
@@ -104,7 +118,7 @@ int frame_shared(u64 gpa); /* whether it has other users, or is not ours to writ
 struct space *space_new(void); /* empty; 0: no memory */
 struct space *space_copy(void); /* of the one in use, pages shared until they are written; 0: no memory */
 void space_use(struct space *other);
-void space_leave(struct space *other); /* one user less: gone at none. None is in use then */
+void space_leave(struct space *other); /* one user less: gone at none. The one in use stays, unless it is that one */
 
 struct vma *vma_find(u64 address);
 int vma_insert(struct vma vma);
@@ -152,7 +166,7 @@ struct pending { u64 set; struct queued *first; };
 
 /* A frame of memory each. */
 struct thread {
-  u64 pad; /* the frame must end at a multiple of 16: the processor aligns the stack before it pushes */
+  u64 link; /* of free frames (memory.c): one that is freed during each_thread still has its slot. And `frame` must end at a multiple of 16 */
   struct frame frame;
   u8 fpu[FPU_SIZE] __attribute__((aligned(64)));
   u32 state, tid, slot;
@@ -167,7 +181,7 @@ struct thread {
   u64 futex_key[2]; /* what it waits for: futex.c */
   u32 futex_bits, futex_pi;
   u64 futex_order; /* who has waited longest */
-  u64 wait_arguments[4]; /* THREAD_WAIT: processes.c */
+  struct { u32 type, id; u64 options; } wait; /* THREAD_WAIT: which children, as waitid has it (wait.c) */
   /* Signals */
   u64 blocked, saved_blocked;
   struct pending pending;
@@ -185,6 +199,7 @@ struct thread *thread_after(const struct thread *thread); /* in the order of slo
 struct thread *thread_new(struct process *process, u32 tid); /* 0: too many */
 void thread_gone(struct thread *thread);
 struct thread *thread_of_process(const struct process *process); /* its first */
+struct thread *thread_of(u32 tid); /* 0: none */
 u32 new_id(void); /* for a thread or process */
 void fpu_init(void);
 void fpu_reset(void);
@@ -195,7 +210,8 @@ extern u64 fpu_mask;
 extern int fpu_has_xsave;
 /* Picks a thread that can run, waits for one if none can, and goes on in user mode. Never returns. rotate: not the current one first. */
 void schedule(int rotate) __attribute__((noreturn));
-s64 new_thread(u64 flags, u64 stack, u64 parent_tid, u64 child_tid, u64 tls);
+/* Lets a new thread run on from where the current one is (clone(2)). */
+void thread_starts(struct thread *thread, u64 flags, u64 stack, u64 child_tid, u64 tls);
 void thread_exit(u64 status) __attribute__((noreturn));
 s64 sys_arch_prctl(u64 code, u64 address);
 
@@ -204,14 +220,14 @@ s64 sys_futex(u64 address, u64 op, u64 value, u64 timeout, u64 address2, u64 val
 void futex_leave(struct thread *thread); /* what an ending thread holds and says */
 
 /* ---- processes.c */
-enum { PROCESS_FREE = 0, PROCESS_ALIVE, PROCESS_ZOMBIE };
+enum { PROCESS_ALIVE = 1, PROCESS_ZOMBIE };
 #define MAX_PROCESSES 512
 #define SIGNALS 64
 struct action { u64 handler, flags, restorer, mask; };
 
 /* A frame of memory each. */
 struct process {
-  u64 pad;
+  u64 link; /* as in struct thread */
   u32 state, pid, slot;
   struct process *parent; /* 0: nobody waits for it */
   u32 group, session;
@@ -235,11 +251,8 @@ struct process *process_after(const struct process *process);
 struct process *process_of(u32 pid); /* alive or not; 0: none */
 
 void processes_init(void);
+void process_free(struct process *process); /* nobody waits for it any more */
 s64 sys_clone(u64 flags, u64 stack, u64 parent_tid, u64 child_tid, u64 tls, int *blocked);
-s64 sys_wait4(s32 pid, u64 status, u64 options, u64 usage, int *blocked);
-s64 sys_waitid(u64 type, u32 id, u64 info, u64 options, u64 usage, int *blocked);
-/* Whether a thread that waits for a child can go on; its result is in RAX then. */
-int wait_over(struct thread *thread);
 s64 sys_setpgid(u32 pid, u32 group);
 s64 sys_getpgid(u32 pid, int session);
 s64 sys_setsid(void);
@@ -252,10 +265,17 @@ void process_continue(struct process *process);
 /* RAM is used up: ends the process that has most of it. Does not return when that is the one whose space is in use. */
 void out_of_memory(void);
 
+/* ---- wait.c */
+/* Where the news of the child go is in the frame. */
+s64 sys_wait4(s32 pid, u64 options, int *blocked);
+s64 sys_waitid(u64 type, u32 id, u64 options, int *blocked);
+/* Whether a thread that waits for a child can go on; its result is in RAX then, and its space is in use. */
+int wait_over(struct thread *thread);
+
 /* ---- signals.c */
-void signal_send(struct process *process, struct thread *thread, const struct siginfo *info); /* thread 0: the process */
-void signal_kernel(struct process *process, struct thread *thread, int signal, s32 code, u64 value);
-void signal_fault(int signal, s32 code, u64 address);
+s64 signal_send(struct process *process, struct thread *thread, const struct siginfo *info); /* thread 0: the process; 0 or -EAGAIN */
+/* A fault of the current thread: a signal that cannot wait, nor be ignored. */
+void signal_fault(int signal, s32 code, u64 address) __attribute__((noreturn));
 /* Whether the thread has a signal to take now: an unblocked one that is not ignored. */
 int signal_waits(struct thread *thread);
 /* Delivers what is pending for the current thread: changes its frame, or ends the process. */
@@ -289,8 +309,9 @@ s64 host_call(u32 operation, u64 a, u64 b, u64 c, u64 d);
 /* Rings the current call of a thread again (or for the first time). Returns 1 when it is done and its result is in RAX, -1 when its
    process goes on with another program. */
 int host_syscall(struct thread *thread, u32 flags);
-void fatal(int signal, s32 code, u64 address, int from_fault) __attribute__((noreturn));
+void fatal(int signal, s32 code, u64 address, u32 cause) __attribute__((noreturn)); /* CAUSE_* */
 void panic(const char *message) __attribute__((noreturn));
+void halt(void) __attribute__((noreturn)); /* for good */
 
 /* ---- entry.S */
 extern struct frame *current_frame_end;
@@ -318,11 +339,6 @@ static inline void copy_page(void *to, const void *from) {
 static inline void clear_page(void *to) {
   u64 count = PAGE / 8;
   __asm__ volatile("rep stosq" : "+D"(to), "+c"(count) : "a"(0) : "memory");
-}
-static inline u64 strlen(const char *text) {
-  u64 length = 0;
-  while (text[length]) length++;
-  return length;
 }
 static inline u64 rdmsr(u32 index) {
   u32 low, high;

@@ -1,5 +1,6 @@
 /* Start: descriptor tables, system-call MSRs, floating point; then the program. And the doorbell. */
 #include "kernel.h"
+#include "signals.h"
 
 struct boot_info *boot;
 struct doorbell *bell;
@@ -108,27 +109,31 @@ s64 host_call(u32 operation, u64 a, u64 b, u64 c, u64 d) {
 }
 
 /* The first process ends by a signal, and the machine with it. `current` may be none when RAM is used up. */
-void fatal(int signal, s32 code, u64 address, int from_fault) {
+void fatal(int signal, s32 code, u64 address, u32 cause) {
   bell->pid = first_process->pid;
   ring(OP_EXITING);
-  each_process(process) if (process != first_process && process->state == PROCESS_ALIVE) process_end(process, 9);
+  each_process(process) if (process != first_process && process->state == PROCESS_ALIVE) process_end(process, SIGKILL);
   space_use(first_process->space);
   vma_write_back_all();
   if (!current) current = thread_of_process(first_process);
   bell->tid = current->tid;
   bell->pid = first_process->pid;
   bell->frame = current->frame;
-  bell->fs_base = rdmsr(0xc0000100);
-  bell->gs_base = rdmsr(0xc0000101);
+  bell->fs_base = rdmsr(MSR_FS_BASE);
+  bell->gs_base = rdmsr(MSR_GS_BASE);
   bell->signal = signal;
   bell->code = code;
   bell->fault_address = address;
-  bell->from_fault = from_fault;
+  bell->cause = cause;
   ring(OP_FATAL);
-  for (;;) __asm__ volatile("cli\n\thlt");
+  halt();
 }
 
 void panic(const char *message) {
   host_call(OP_PANIC, (u64)message - KERNEL_BASE, 0, 0, 0);
+  halt();
+}
+
+void halt(void) {
   for (;;) __asm__ volatile("cli\n\thlt");
 }

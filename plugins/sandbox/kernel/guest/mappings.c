@@ -206,11 +206,11 @@ s64 sys_mmap(u64 address, u64 length, u64 prot, u64 flags, u64 fd, u64 offset) {
   struct vma vma = { .start = address, .end = address + length, .prot = prot & 7, .flags = type != MAP_PRIVATE ? VMA_SHARED : 0 };
   if (!anonymous) {
     bell->pid = current->process->pid;
-    s64 handle = host_call(OP_MAP_FILE, fd, prot, flags, offset);
+    s64 handle = host_call(OP_MAP_FILE, fd, prot, flags, 0);
     if (handle < 0) return handle;
     vma.kind = VMA_FILE;
-    vma.handle = handle & 0xffffffff;
-    if (handle >> 32 && vma.flags & VMA_SHARED) vma.flags |= VMA_READ_ONLY;
+    vma.handle = handle & ~HANDLE_READ_ONLY;
+    if (handle & HANDLE_READ_ONLY) vma.flags |= VMA_READ_ONLY;
     vma.offset = offset;
   } else if (vma.flags & VMA_SHARED) vma.kind = VMA_SHARED_MEMORY;
   if (vma.kind != VMA_ANONYMOUS) {

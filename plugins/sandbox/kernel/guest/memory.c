@@ -15,7 +15,6 @@ void memory_init(void) {
   next_frame = boot->frames[0] + page_up((first + second) * sizeof *users);
   fresh_end = boot->frames[1];
   frames_total = first + second - (next_frame - boot->frames[0]) / PAGE;
-  bell->frames_free = frames_total;
   /* The bootstrap ran in low memory; from here on there is nothing below the kernel but programs. */
   ((u64 *)direct(boot->page_table))[0] = 0;
   flush_all();
@@ -44,7 +43,6 @@ void *frame_alloc(void) {
     next_frame += PAGE;
   }
   *counter((u64)frame - DIRECT_MAP) = 1;
-  bell->frames_free--;
   return frame;
 }
 
@@ -59,7 +57,6 @@ void frame_free(u64 gpa) {
   u64 *frame = direct(gpa);
   *frame = (u64)free_list;
   free_list = frame;
-  bell->frames_free++;
 }
 
 int frame_shared(u64 gpa) {

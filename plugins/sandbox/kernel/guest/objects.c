@@ -68,7 +68,7 @@ void object_write_back(u32 index, u64 from, u64 to) {
   if (object->kind != VMA_FILE) return;
   for (u64 at = from, *entry; (entry = next_pte(object->root, &at, min(to, MAX_OFFSET))); at += PAGE) {
     if (!(*entry & PTE_DIRTY)) continue;
-    host_call(OP_WRITE_PAGE, object->handle, at, *entry & PTE_FRAME, PAGE);
+    host_call(OP_WRITE_PAGE, object->handle, at, *entry & PTE_FRAME, 0);
     *entry &= ~PTE_DIRTY;
   }
 }

@@ -1,12 +1,7 @@
-/* Processes: how they begin and end, who waits for whom, groups and sessions. */
+/* Processes: how they begin and end, groups and sessions. */
 #include "kernel.h"
 #include "memory.h"
-
-enum { SIGKILL = 9, SIGCHLD = 17, SIGCONT = 18, SIGSTOP = 19 };
-enum { SIG_DFL = 0, SIG_IGN = 1, SA_NOCLDSTOP = 1, SA_NOCLDWAIT = 2 };
-enum { CLD_EXITED = 1, CLD_KILLED = 2, CLD_DUMPED = 3, CLD_STOPPED = 5, CLD_CONTINUED = 6 };
-enum { WNOHANG = 1, WUNTRACED = 2, WSTOPPED = 2, WEXITED = 4, WCONTINUED = 8, WNOWAIT = 0x1000000, WNOTHREAD = 0x20000000, WALL = 0x40000000, WCLONE = 0x80000000 };
-#define CONTINUED_STATUS 0xffff
+#include "signals.h"
 
 struct process *processes[MAX_PROCESSES];
 struct process *first_process;
@@ -32,24 +27,24 @@ static struct process *process_new(u32 pid) {
   process->pid = pid;
   process->slot = slot;
   processes[slot] = process;
-  bell->processes = ++living;
+  living++;
   return process;
 }
 
-static void process_free(struct process *process) {
+void process_free(struct process *process) {
   signals_drop(&process->pending, ~0ul);
   processes[process->slot] = 0;
-  bell->processes = --living;
+  living--;
   frame_free((u64)process - DIRECT_MAP);
 }
 
 void processes_init(void) {
   u32 pid = new_id();
-  first_process = process_new(pid);
-  first_process->group = first_process->session = pid;
   struct space *new = space_new();
+  first_process = process_new(pid);
   current = first_process && new ? thread_new(first_process, pid) : 0;
   if (!current) panic("no memory for the first process");
+  first_process->group = first_process->session = pid;
   first_process->space = new;
   current->state = THREAD_READY;
   space_use(new);
@@ -58,26 +53,18 @@ void processes_init(void) {
 
 /* ---- beginning */
 
-enum { CLONE_VM = 0x100, CLONE_SIGHAND = 0x800, CLONE_VFORK = 0x4000, CLONE_PARENT = 0x8000, CLONE_THREAD = 0x10000, CLONE_SETTLS = 0x80000,
-  CLONE_PARENT_SETTID = 0x100000, CLONE_CHILD_CLEARTID = 0x200000, CLONE_CHILD_SETTID = 0x1000000 };
-/* Namespaces, which a program without rights may not make, and what nothing here can give: PIDFD, PTRACE, IO. */
+/* Namespaces (CLONE_NEWNS and its like): a program without rights may not make them. */
 #define CLONE_NEW 0x7e020080ul
-#define CLONE_PIDFD 0x1000ul
 
 static s64 give_back(struct process *child, struct space *copied, s64 error) {
-  struct space *mine = space;
-  if (copied) {
-    space_leave(copied);
-    space_use(mine);
-  }
+  if (copied) space_leave(copied);
   process_free(child);
   return error;
 }
 
-static s64 fork(u64 flags, u64 stack, u64 parent_tid, u64 child_tid, u64 tls, int *blocked) {
-  struct process *parent = current->process;
-  u32 pid = new_id();
-  struct process *child = process_new(pid);
+/* A process more, with its first thread; 0 or an error. */
+static s64 fork(u32 pid, u64 flags, struct thread **first) {
+  struct process *parent = current->process, *child = process_new(pid);
   if (!child) return -EAGAIN;
   child->parent = flags & CLONE_PARENT ? parent->parent : parent;
   child->group = parent->group;
@@ -96,31 +83,8 @@ static s64 fork(u64 flags, u64 stack, u64 parent_tid, u64 child_tid, u64 tls, in
   }
   child->space = copied ? copied : space;
   if (!copied) space->users++;
-  thread->frame = current->frame;
-  thread->frame.rax = 0;
-  if (stack) thread->frame.rsp = stack;
-  fpu_save(thread->fpu);
-  thread->fs_base = flags & CLONE_SETTLS ? tls : rdmsr(0xc0000100);
-  thread->gs_base = rdmsr(0xc0000101);
-  thread->blocked = current->blocked;
-  if (!(flags & CLONE_VM) || flags & CLONE_VFORK) thread->altstack = current->altstack;
-  if (flags & CLONE_CHILD_CLEARTID) thread->clear_tid = child_tid;
-  if (flags & CLONE_PARENT_SETTID) copy_to_user(parent_tid, &pid, 4);
-  if (flags & CLONE_CHILD_SETTID) {
-    struct space *mine = space;
-    space_use(child->space);
-    copy_to_user(child_tid, &pid, 4);
-    space_use(mine);
-  }
-  thread->state = THREAD_READY;
-  more_runnable();
-  if (flags & CLONE_VFORK) {
-    child->vfork_parent = current;
-    current->frame.rax = pid;
-    current->state = THREAD_VFORK;
-    *blocked = 1;
-  }
-  return pid;
+  *first = thread;
+  return 0;
 }
 
 s64 sys_clone(u64 flags, u64 stack, u64 parent_tid, u64 child_tid, u64 tls, int *blocked) {
@@ -129,7 +93,27 @@ s64 sys_clone(u64 flags, u64 stack, u64 parent_tid, u64 child_tid, u64 tls, int 
   if (flags & CLONE_PIDFD || (flags & 0xff) > SIGNALS) return -EINVAL;
   if ((kind & CLONE_THREAD && !(kind & CLONE_SIGHAND)) || (kind & CLONE_SIGHAND && !(kind & CLONE_VM))) return -EINVAL;
   if (flags & CLONE_SETTLS && tls >= USER_END) return -EPERM;
-  return kind & CLONE_THREAD ? new_thread(flags, stack, parent_tid, child_tid, tls) : fork(flags, stack, parent_tid, child_tid, tls, blocked);
+  u32 id = new_id();
+  struct thread *thread = kind & CLONE_THREAD ? thread_new(current->process, id) : 0;
+  s64 outcome = kind & CLONE_THREAD ? thread ? 0 : -EAGAIN : fork(id, flags, &thread);
+  if (outcome) return outcome;
+  thread_starts(thread, flags, stack, child_tid, tls);
+  /* Whether these can be written Linux does not look at either. RAM may be used up by it, which may end the new process: then it was there */
+  current->frame.rax = id;
+  if (flags & CLONE_PARENT_SETTID) copy_to_user(parent_tid, &id, 4);
+  if (thread_of(id) != thread) return id;
+  if (flags & CLONE_CHILD_SETTID) {
+    struct space *mine = space;
+    space_use(thread->process->space);
+    copy_to_user(child_tid, &id, 4);
+    space_use(mine);
+  }
+  if (flags & CLONE_VFORK && !(kind & CLONE_THREAD)) {
+    thread->process->vfork_parent = current;
+    current->state = THREAD_VFORK;
+    *blocked = 1;
+  }
+  return id;
 }
 
 /* The parent of vfork goes on: the child no longer uses its memory. */
@@ -155,8 +139,8 @@ void process_exec(void) {
   current->tid = process->pid; /* whichever thread it was */
   current->clear_tid = current->robust_list = 0;
   current->fs_base = current->gs_base = 0;
-  wrmsr(0xc0000100, 0);
-  wrmsr(0xc0000101, 0);
+  wrmsr(MSR_FS_BASE, 0);
+  wrmsr(MSR_GS_BASE, 0);
   fpu_reset();
   signals_exec();
   process->did_exec = 1;
@@ -166,7 +150,6 @@ void process_exec(void) {
   space_use(new);
   int failed = load_program(&current->frame);
   space_leave(old);
-  space_use(new);
   end_vfork(process);
   if (failed) {
     process_end(process, SIGKILL);
@@ -189,8 +172,6 @@ static void tell_parent(struct process *process, s32 code, u32 status) {
   each_thread(thread) if (thread->process == parent && thread->state == THREAD_WAIT) more_runnable();
 }
 
-static u32 code_of(u32 status) { return status & 0x7f ? CLD_KILLED : CLD_EXITED; }
-
 static void orphan(struct process *gone) {
   each_process(child) {
     if (child->parent != gone) continue;
@@ -200,10 +181,9 @@ static void orphan(struct process *gone) {
 }
 
 static void end_memory(struct process *process) {
-  struct space *before = space, *own = process->space;
+  struct space *own = process->space;
   process->space = 0;
   space_leave(own);
-  space_use(before == own ? 0 : before);
 }
 
 void process_end(struct process *process, u32 status) {
@@ -219,7 +199,7 @@ void process_end(struct process *process, u32 status) {
   end_vfork(process);
   bell->pid = process->pid;
   host_call(OP_EXIT, status, process == first_process, 0, 0); /* does not come back from the first */
-  if (process == first_process) for (;;) __asm__ volatile("cli\n\thlt");
+  if (process == first_process) halt();
   orphan(process);
   process->state = PROCESS_ZOMBIE;
   process->status = status;
@@ -229,7 +209,7 @@ void process_end(struct process *process, u32 status) {
   if (!parent) return process_free(process);
   struct action *action = &parent->actions[SIGCHLD];
   int unwanted = process->exit_signal == SIGCHLD && (action->handler == SIG_IGN || action->flags & SA_NOCLDWAIT);
-  tell_parent(process, code_of(status), status & 0x7f ? status & 0x7f : status >> 8);
+  tell_parent(process, child_code(status), child_status(status));
   if (unwanted) process_free(process);
 }
 
@@ -241,7 +221,7 @@ void out_of_memory(void) {
   each_process(process) if (process->state == PROCESS_ALIVE && badness(process) > badness(most)) most = process;
   if (most == first_process) {
     if (current && current->process != most) current = 0;
-    fatal(SIGKILL, 0, 0, 2);
+    fatal(SIGKILL, SI_USER, 0, CAUSE_MEMORY);
   }
   struct space *own = most->space;
   int mine = own == space || (current && current->process == most);
@@ -262,111 +242,6 @@ void process_continue(struct process *process) {
   process->news = NEWS_CONTINUED;
   more_runnable();
   if (process->parent) tell_parent(process, CLD_CONTINUED, SIGCONT);
-}
-
-/* ---- waiting */
-
-/* Which children are meant: P_ALL, P_PID, P_PGID of waitid. */
-enum { P_ALL = 0, P_PID = 1, P_PGID = 2 };
-
-struct news { u32 pid, code, status /* as wait4 has it */; };
-
-/* Looks for a child with news. 1: there is one; 0: not yet; -ECHILD: no such child. Taken unless WNOWAIT. */
-static s64 look(struct process *parent, u32 type, u32 id, u64 options, struct news *news) {
-  int any = 0;
-  each_process(child) {
-    if (child->parent != parent || (type == P_PID && child->pid != id) || (type == P_PGID && child->group != id)) continue;
-    if (!(options & WALL) && !(options & WCLONE) != (child->exit_signal == SIGCHLD)) continue;
-    any = 1;
-    if (child->state == PROCESS_ZOMBIE && options & WEXITED) {
-      *news = (struct news){ child->pid, code_of(child->status), child->status };
-      if (!(options & WNOWAIT)) process_free(child);
-      return 1;
-    }
-    if (child->news == NEWS_STOPPED && options & WSTOPPED) *news = (struct news){ child->pid, CLD_STOPPED, child->stopped << 8 | 0x7f };
-    else if (child->news == NEWS_CONTINUED && options & WCONTINUED) *news = (struct news){ child->pid, CLD_CONTINUED, CONTINUED_STATUS };
-    else continue;
-    if (!(options & WNOWAIT)) child->news = 0;
-    return 1;
-  }
-  return any ? 0 : -ECHILD;
-}
-
-/* struct rusage: time is not measured for single processes. */
-static s64 clear_usage(u64 usage) {
-  u8 nothing[144];
-  memset(nothing, 0, sizeof nothing);
-  return usage ? copy_to_user(usage, nothing, sizeof nothing) : 0;
-}
-
-static s64 tell_wait4(const struct news *news, u64 status, u64 usage) {
-  if ((status && copy_to_user(status, &news->status, 4)) || clear_usage(usage)) return -EFAULT;
-  return news->pid;
-}
-
-static u32 bare_status(const struct news *news) {
-  return news->code == CLD_EXITED ? news->status >> 8 : news->code == CLD_STOPPED ? news->status >> 8 : news->code == CLD_CONTINUED ? SIGCONT : news->status & 0x7f;
-}
-
-static s64 tell_waitid(const struct news *news, u64 at, u64 usage) {
-  struct siginfo info = { .signal = SIGCHLD, .code = (s32)news->code, .value = { boot->uid << 32 | news->pid, bare_status(news) } };
-  if ((at && copy_to_user(at, &info, sizeof info)) || clear_usage(usage)) return -EFAULT;
-  return 0;
-}
-
-/* The wait that a thread's frame asks for, done or not: *result is there then. */
-static int try_wait(struct thread *thread, s64 *result) {
-  struct news news;
-  u64 *asked = thread->wait_arguments;
-  s64 outcome = look(thread->process, (u32)asked[0], (u32)asked[1], asked[2], &news);
-  int by_id = asked[3] != 0;
-  if (outcome == 0 && !(asked[2] & WNOHANG)) return 0;
-  struct frame *f = &thread->frame;
-  if (outcome < 0) *result = outcome;
-  else if (outcome == 0 && by_id) {
-    struct siginfo none = { 0 };
-    *result = f->rdx && copy_to_user(f->rdx, &none, sizeof none) ? -EFAULT : 0;
-  } else if (outcome == 0) *result = 0;
-  else *result = by_id ? tell_waitid(&news, f->rdx, f->r8) : tell_wait4(&news, f->rsi, f->r10);
-  return 1;
-}
-
-int wait_over(struct thread *thread) {
-  s64 result;
-  space_use(thread->process->space);
-  if (!try_wait(thread, &result)) return 0;
-  thread->frame.rax = result;
-  return 1;
-}
-
-static s64 begin_wait(u64 type, u64 id, u64 options, u64 by_id, int *blocked) {
-  s64 result;
-  current->wait_arguments[0] = type;
-  current->wait_arguments[1] = id;
-  current->wait_arguments[2] = options;
-  current->wait_arguments[3] = by_id;
-  if (try_wait(current, &result)) return result;
-  current->state = THREAD_WAIT;
-  *blocked = 1;
-  return 0;
-}
-
-s64 sys_wait4(s32 pid, u64 status, u64 options, u64 usage, int *blocked) {
-  (void)status;
-  (void)usage;
-  if (options & ~(u64)(WNOHANG | WUNTRACED | WCONTINUED | WNOTHREAD | WALL | WCLONE)) return -EINVAL;
-  if (pid == (s32)0x80000000) return -ESRCH;
-  options |= WEXITED;
-  if (pid == -1) return begin_wait(P_ALL, 0, options, 0, blocked);
-  return begin_wait(pid > 0 ? P_PID : P_PGID, pid > 0 ? pid : pid == 0 ? (s32)current->process->group : -pid, options, 0, blocked);
-}
-
-s64 sys_waitid(u64 type, u32 id, u64 info, u64 options, u64 usage, int *blocked) {
-  (void)info;
-  (void)usage;
-  if (options & ~(u64)(WNOHANG | WNOWAIT | WEXITED | WSTOPPED | WCONTINUED | WNOTHREAD | WALL | WCLONE) || !(options & (WEXITED | WSTOPPED | WCONTINUED))) return -EINVAL;
-  if (type > P_PGID || (type == P_PID && (s32)id <= 0) || (type == P_PGID && (s32)id < 0)) return -EINVAL;
-  return begin_wait(type, type == P_PGID && !id ? current->process->group : id, options, 1, blocked);
 }
 
 /* ---- groups and sessions */

@@ -21,10 +21,8 @@ static void queued_free(struct queued *entry) {
   unused = entry;
 }
 
-struct action *action_of(const struct process *process, int signal) { return &((struct process *)process)->actions[signal]; }
-
 int signal_ignored(const struct process *process, int signal) {
-  u64 handler = action_of(process, signal)->handler;
+  u64 handler = process->actions[signal].handler;
   return handler == SIG_IGN || (handler == SIG_DFL && IGNORED_BY_DEFAULT & bit(signal));
 }
 
@@ -97,9 +95,9 @@ s64 signal_add(struct pending *pending, const struct siginfo *info) {
       other->info.value[0] += (1ul << 32) + (info->value[0] >> 32 << 32);
       return 0;
     }
-  if (signal < FIRST_QUEUED && pending->set & bit(signal)) return 0;
+  if (signal < SIGRTMIN && pending->set & bit(signal)) return 0;
   struct queued *entry = queued_new(), **last = &pending->first;
-  if (!entry && signal >= FIRST_QUEUED) return -EAGAIN;
+  if (!entry && signal >= SIGRTMIN) return -EAGAIN;
   pending->set |= bit(signal);
   if (!entry) return 0;
   while (*last) last = &(*last)->next;
@@ -108,7 +106,7 @@ s64 signal_add(struct pending *pending, const struct siginfo *info) {
   return 0;
 }
 
-static s64 send(struct process *process, struct thread *thread, const struct siginfo *info) {
+s64 signal_send(struct process *process, struct thread *thread, const struct siginfo *info) {
   int signal = info->signal;
   if (process->state != PROCESS_ALIVE) return 0;
   if (signal == SIGKILL && !(current && current->process == process) && process != first_process) {
@@ -128,18 +126,6 @@ static s64 send(struct process *process, struct thread *thread, const struct sig
   return 0;
 }
 
-void signal_send(struct process *process, struct thread *thread, const struct siginfo *info) { send(process, thread, info); }
-
-void signal_kernel(struct process *process, struct thread *thread, int signal, s32 code, u64 value) {
-  struct siginfo info = { .signal = signal, .code = code, .value = { value } };
-  send(process, thread, &info);
-}
-
-static struct thread *thread_of(u32 tid) {
-  each_thread(thread) if (thread->tid == tid) return thread;
-  return 0;
-}
-
 void signals_from_host(void) {
   u32 count = bell->host_signal_count;
   bell->host_signal_count = 0;
@@ -149,15 +135,15 @@ void signals_from_host(void) {
     if (sent->pid) {
       struct process *process = process_of(sent->pid);
       struct thread *thread = sent->tid ? thread_of(sent->tid) : 0;
-      if (process && (!sent->tid || thread)) send(process, thread, &info);
-    } else each_process(process) if (process->group == sent->tid) send(process, 0, &info);
+      if (process && (!sent->tid || thread)) signal_send(process, thread, &info);
+    } else each_process(process) if (process->group == sent->tid) signal_send(process, 0, &info);
   }
 }
 
 /* A new program: what was caught is as at first, what was ignored stays so. */
 void signals_exec(void) {
   for (int signal = 1; signal <= SIGNALS; signal++) {
-    struct action *action = action_of(current->process, signal);
+    struct action *action = &current->process->actions[signal];
     *action = (struct action){ .handler = action->handler == SIG_IGN ? SIG_IGN : SIG_DFL };
   }
   current->altstack = (struct sigaltstack){ .flags = SS_DISABLE };
@@ -170,7 +156,7 @@ s64 sys_rt_sigaction(u64 signal, u64 action, u64 old, u64 size) {
   struct action new;
   if (size != 8 || signal < 1 || signal > SIGNALS || (action && UNBLOCKABLE & bit(signal))) return -EINVAL;
   if (action && copy_from_user(&new, action, sizeof new)) return -EFAULT;
-  if (old && copy_to_user(old, action_of(current->process, (int)signal), sizeof new)) return -EFAULT;
+  if (old && copy_to_user(old, &current->process->actions[signal], sizeof new)) return -EFAULT;
   if (action) {
     struct process *process = current->process;
     new.mask &= ~UNBLOCKABLE;
@@ -246,7 +232,7 @@ s64 sys_kill(s32 pid, s32 signal) {
   each_process(process) {
     if (pid > 0 ? process->pid != (u32)pid : group ? process->group != group : process == current->process || process == first_process) continue;
     found = 1;
-    if (signal) send(process, 0, &info);
+    if (signal) signal_send(process, 0, &info);
   }
   return found ? 0 : -ESRCH;
 }
@@ -264,8 +250,8 @@ s64 sys_tgkill(s32 tgid, s32 tid, s32 signal) {
   if ((u32)signal > SIGNALS || tgid < 0 || tid <= 0) return -EINVAL;
   struct process *process = target(tgid, tid, &thread);
   if (!process) return -ESRCH;
-  struct siginfo info = { .signal = signal, .code = -6 /* SI_TKILL */, .value = { sender() } };
-  return signal ? send(process, thread, &info) : 0;
+  struct siginfo info = { .signal = signal, .code = SI_TKILL, .value = { sender() } };
+  return signal ? signal_send(process, thread, &info) : 0;
 }
 
 s64 sys_sigqueue(s32 tgid, s32 tid, s32 signal, u64 at) {
@@ -275,8 +261,8 @@ s64 sys_sigqueue(s32 tgid, s32 tid, s32 signal, u64 at) {
   if ((u32)signal > SIGNALS) return -EINVAL;
   struct process *process = target(tgid, tid, &thread);
   /* Only the kernel says SI_USER and what is above, and SI_TKILL; a process may tell itself anything */
-  if ((info.code >= 0 || info.code == -6) && process != current->process) return -EPERM;
+  if ((info.code >= SI_USER || info.code == SI_TKILL) && process != current->process) return -EPERM;
   if (!process) return -ESRCH;
   info.signal = signal;
-  return signal ? send(process, thread, &info) : 0;
+  return signal ? signal_send(process, thread, &info) : 0;
 }

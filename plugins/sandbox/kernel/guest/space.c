@@ -57,12 +57,12 @@ static void drop(struct space *gone) {
 }
 
 void space_leave(struct space *other) {
-  if (--other->users == 0) {
-    space_use(other);
-    vma_unmap_all();
-    space_use(0);
-    drop(other);
-  } else space_use(0);
+  struct space *before = space;
+  if (--other->users) return;
+  space_use(other);
+  vma_unmap_all();
+  space_use(before == other ? 0 : before);
+  drop(other);
 }
 
 /* Pages of a private mapping become read-only on both sides: whoever writes first gets a copy. */
@@ -98,8 +98,6 @@ struct space *space_copy(void) {
   new->brk_start = space->brk_start;
   new->brk_end = space->brk_end;
   if (fits) return new;
-  struct space *old = space;
   space_leave(new);
-  space_use(old);
   return 0;
 }

@@ -1,5 +1,6 @@
 /* System calls and exceptions of user mode: what the kernel serves itself, and the way to the host for the rest. */
 #include "kernel.h"
+#include "signals.h"
 
 static void tell(struct thread *thread) {
   struct frame *frame = &thread->frame;
@@ -87,8 +88,8 @@ static s64 serve(struct frame *f, int *known, int *blocked) {
     case NR_getpgid: return sys_getpgid((u32)f->rdi, 0);
     case NR_getsid: return sys_getpgid((u32)f->rdi, 1);
     case NR_setsid: return sys_setsid();
-    case NR_wait4: return sys_wait4((s32)f->rdi, f->rsi, f->rdx, f->r10, blocked);
-    case NR_waitid: return sys_waitid(f->rdi, (u32)f->rsi, f->rdx, f->r10, f->r8, blocked);
+    case NR_wait4: return sys_wait4((s32)f->rdi, f->rdx, blocked);
+    case NR_waitid: return sys_waitid(f->rdi, (u32)f->rsi, f->r10, blocked);
     case NR_gettid: return current->tid;
     case NR_set_tid_address:
       current->clear_tid = f->rdi;
@@ -98,8 +99,8 @@ static s64 serve(struct frame *f, int *known, int *blocked) {
       current->robust_list = f->rdi;
       return 0;
     case NR_clone: return sys_clone(f->rdi, f->rsi, f->rdx, f->r10, f->r8, blocked);
-    case NR_fork: return sys_clone(17 /* SIGCHLD */, 0, 0, 0, 0, blocked);
-    case NR_vfork: return sys_clone(0x4100 | 17 /* CLONE_VFORK, CLONE_VM */, 0, 0, 0, 0, blocked);
+    case NR_fork: return sys_clone(SIGCHLD, 0, 0, 0, 0, blocked);
+    case NR_vfork: return sys_clone(CLONE_VFORK | CLONE_VM | SIGCHLD, 0, 0, 0, 0, blocked);
     case NR_futex: return sys_futex(f->rdi, f->rsi, f->rdx, f->r10, f->r8, f->r9, blocked);
     case NR_arch_prctl: return sys_arch_prctl(f->rdi, f->rsi);
     default:
@@ -111,13 +112,13 @@ static s64 serve(struct frame *f, int *known, int *blocked) {
 /* Calls that wait with other signals blocked than usual: ppoll, pselect6, epoll_pwait, epoll_pwait2. */
 static void mask_while_waiting(struct frame *f) {
   u64 mask, given[2] = { 0, 0 };
-  if (f->orig_rax == 271) { given[0] = f->r10; given[1] = f->r8; }
-  else if (f->orig_rax == 281 || f->orig_rax == 441) { given[0] = f->r8; given[1] = f->r9; }
-  else if (f->orig_rax != 270 || !f->r9 || copy_from_user(given, f->r9, 16)) return;
+  if (f->orig_rax == NR_ppoll) { given[0] = f->r10; given[1] = f->r8; }
+  else if (f->orig_rax == NR_epoll_pwait || f->orig_rax == NR_epoll_pwait2) { given[0] = f->r8; given[1] = f->r9; }
+  else if (f->orig_rax != NR_pselect6 || !f->r9 || copy_from_user(given, f->r9, 16)) return;
   if (!given[0] || given[1] != 8 || copy_from_user(&mask, given[0], 8)) return;
   current->saved_blocked = current->blocked;
   current->restore_blocked = 1;
-  current->blocked = mask & ~(1ul << 8 | 1ul << 18); /* SIGKILL, SIGSTOP */
+  current->blocked = mask & ~UNBLOCKABLE;
 }
 
 #define NO_RESULT (-512)
@@ -129,7 +130,7 @@ static void trace(struct thread *thread, s64 result) {
   ring(OP_TRACE);
 }
 
-void system_call(struct frame *frame) {
+void __attribute__((noreturn)) system_call(struct frame *frame) {
   int known = 1, blocked = 0;
   u64 number = frame->orig_rax;
   current->in_syscall = 1;
@@ -181,33 +182,33 @@ static s32 debug_code(void) {
   u64 status;
   __asm__ volatile("mov %%dr6, %0" : "=r"(status));
   __asm__ volatile("mov %0, %%dr6" : : "r"(0xffff0ff0ul));
-  return status & 1 << 14 ? 2 /* TRAP_TRACE */ : 1 /* TRAP_BRKPT */;
+  return status & 1 << 14 ? TRAP_TRACE : TRAP_BRKPT;
 }
 
 /* Linux's signal and si_code of each exception (arch/x86/kernel/traps.c does the same). */
-static void exception_signal(u32 vector, struct frame *frame) {
+static void __attribute__((noreturn)) exception_signal(u32 vector, struct frame *frame) {
   switch (vector) {
-    case 0: return signal_fault(8, 1 /* FPE_INTDIV */, frame->rip);
-    case 1: return signal_fault(5, debug_code(), frame->rip);
-    case 3: return signal_fault(5, 0x80 /* SI_KERNEL */, 0);
-    case 6: return signal_fault(4, 2 /* ILL_ILLOPN */, frame->rip);
-    case 16: return signal_fault(8, 3 /* FPE_FLTDIV */, frame->rip);
+    case 0: signal_fault(SIGFPE, FPE_INTDIV, frame->rip);
+    case 1: signal_fault(SIGTRAP, debug_code(), frame->rip);
+    case 3: signal_fault(SIGTRAP, SI_KERNEL, 0);
+    case 6: signal_fault(SIGILL, ILL_ILLOPN, frame->rip);
+    case 16: signal_fault(SIGFPE, FPE_FLTDIV, frame->rip);
     case 19: {
       fpu_save(current->fpu);
       u32 mxcsr = *(u32 *)(current->fpu + 24), raised = ~(mxcsr >> 7) & mxcsr;
-      return signal_fault(8, raised & 1 ? 7 : raised & 4 ? 3 : raised & 8 ? 4 : raised & 0x12 ? 5 : raised & 0x20 ? 6 : 8, frame->rip);
+      signal_fault(SIGFPE, raised & 1 ? FPE_FLTINV : raised & 4 ? FPE_FLTDIV : raised & 8 ? FPE_FLTOVF : raised & 0x12 ? FPE_FLTUND : raised & 0x20 ? FPE_FLTRES : FPE_FLTSUB,
+        frame->rip);
     }
-    case 17: return signal_fault(7, 1 /* BUS_ADRALN */, 0);
-    case 11: case 12: return signal_fault(7, 0x80, 0);
-    default: return signal_fault(11, 0x80, 0);
+    case 17: signal_fault(SIGBUS, BUS_ADRALN, 0);
+    case 11: case 12: signal_fault(SIGBUS, SI_KERNEL, 0);
+    default: signal_fault(SIGSEGV, SI_KERNEL, 0);
   }
 }
 
-void system_call(struct frame *frame) __attribute__((noreturn));
 void syscall_entry(void);
 
 /* In the order of the vector's stub: the frame is the current thread's own. */
-void user_exception(u64 vector, struct frame *frame) {
+void __attribute__((noreturn)) user_exception(u64 vector, struct frame *frame) {
   if (vector == 14) {
     u64 address;
     __asm__ volatile("mov %%cr2, %0" : "=r"(address));
@@ -227,7 +228,7 @@ void user_exception(u64 vector, struct frame *frame) {
     }
     bell->trap = 14;
     bell->error = (u32)error;
-    signal_fault(outcome == FAULT_BUS ? 7 : 11, outcome == FAULT_BUS ? 2 /* BUS_ADRERR */ : outcome, address);
+    signal_fault(outcome == FAULT_BUS ? SIGBUS : SIGSEGV, outcome == FAULT_BUS ? BUS_ADRERR : outcome /* SEGV_MAPERR, SEGV_ACCERR */, address);
   } else if (vector == WAKE_VECTOR) {
     if (bell->host_signal_count) signals_from_host();
     schedule(1);
@@ -237,9 +238,6 @@ void user_exception(u64 vector, struct frame *frame) {
     bell->error = (u32)frame->orig_rax;
     exception_signal((u32)vector, frame);
   }
-  frame->orig_rax = -1; /* no system call: nothing to restart */
-  signals_deliver();
-  enter_user(frame);
 }
 
 void kernel_exception(u64 vector, struct frame *frame) {

@@ -1,6 +1,7 @@
 /* Threads on the one processor: who runs, who waits, floating-point state. */
 #include "kernel.h"
 #include "memory.h"
+#include "signals.h"
 
 struct thread *threads[MAX_THREADS];
 struct thread *current;
@@ -62,6 +63,11 @@ struct thread *thread_of_process(const struct process *process) {
   return 0;
 }
 
+struct thread *thread_of(u32 tid) {
+  each_thread(thread) if (thread->tid == tid) return thread;
+  return 0;
+}
+
 /* A thread that is not ready yet, in the lowest free slot. */
 struct thread *thread_new(struct process *process, u32 tid) {
   u32 slot = 0;
@@ -72,7 +78,7 @@ struct thread *thread_new(struct process *process, u32 tid) {
   thread->tid = tid;
   thread->slot = slot;
   thread->process = process;
-  thread->altstack.flags = 2; /* SS_DISABLE */
+  thread->altstack.flags = SS_DISABLE;
   threads[slot] = thread;
   thread_high = max(thread_high, slot + 1);
   thread_count++;
@@ -95,8 +101,6 @@ void thread_gone(struct thread *thread) {
 }
 
 /* ---- who runs */
-
-enum { MSR_FS_BASE = 0xc0000100, MSR_GS_BASE = 0xc0000101 };
 
 static void switch_to(struct thread *thread) {
   space_use(thread->process->space);
@@ -154,7 +158,7 @@ static void look_at_waiting(void) {
 }
 
 static int can_run(const struct thread *thread) {
-  return thread && thread->state == THREAD_READY && (!thread->process->stopped || (thread->process->pending.set | thread->pending.set) & 1ul << 8 /* SIGKILL */);
+  return thread && thread->state == THREAD_READY && (!thread->process->stopped || (thread->process->pending.set | thread->pending.set) & bit(SIGKILL));
 }
 
 static struct thread *next_of(int rotate, u32 from, int preempted) {
@@ -203,13 +207,7 @@ void schedule(int rotate) {
   enter_user(&current->frame);
 }
 
-enum { CLONE_SETTLS = 0x80000, CLONE_PARENT_SETTID = 0x100000, CLONE_CHILD_CLEARTID = 0x200000, CLONE_CHILD_SETTID = 0x1000000 };
-
-/* A thread more for the current process. */
-s64 new_thread(u64 flags, u64 stack, u64 parent_tid, u64 child_tid, u64 tls) {
-  if (flags & CLONE_SETTLS && tls >= USER_END) return -EPERM;
-  struct thread *thread = thread_new(current->process, new_id());
-  if (!thread) return -EAGAIN;
+void thread_starts(struct thread *thread, u64 flags, u64 stack, u64 child_tid, u64 tls) {
   thread->frame = current->frame;
   thread->frame.rax = 0;
   if (stack) thread->frame.rsp = stack;
@@ -217,16 +215,10 @@ s64 new_thread(u64 flags, u64 stack, u64 parent_tid, u64 child_tid, u64 tls) {
   thread->fs_base = flags & CLONE_SETTLS ? tls : rdmsr(MSR_FS_BASE);
   thread->gs_base = rdmsr(MSR_GS_BASE);
   thread->blocked = current->blocked;
-  u32 tid = thread->tid;
+  if (!(flags & CLONE_VM) || flags & CLONE_VFORK) thread->altstack = current->altstack;
   if (flags & CLONE_CHILD_CLEARTID) thread->clear_tid = child_tid;
-  if (flags & CLONE_PARENT_SETTID && copy_to_user(parent_tid, &tid, 4)) {
-    thread_gone(thread);
-    return -EFAULT;
-  }
-  if (flags & CLONE_CHILD_SETTID) copy_to_user(child_tid, &tid, 4);
   thread->state = THREAD_READY;
   more_runnable();
-  return tid;
 }
 
 void thread_exit(u64 status) {

@@ -3,6 +3,7 @@
  * (arch/x86/kernel/umip.c). So does this.
  */
 #include "kernel.h"
+#include "signals.h"
 
 enum { SGDT, SIDT, SMSW, SLDT, STR };
 #define DUMMY_GDT 0xfffffffffffe0000ul
@@ -84,7 +85,7 @@ int emulate_umip(struct frame *f) {
   if (code.at > code.length) return 0;
   if (relative) address += f->rip + code.at;
   if (short_address) address = (u32)address;
-  if (segment) address += rdmsr(segment == 0x64 ? 0xc0000100 : 0xc0000101);
+  if (segment) address += rdmsr(segment == 0x64 ? MSR_FS_BASE : MSR_GS_BASE);
   u8 table[10] = { 0 };
   u64 base = instruction == SGDT ? DUMMY_GDT : DUMMY_IDT;
   memcpy(table + 2, &base, 8); /* a limit of 0 */
@@ -92,7 +93,7 @@ int emulate_umip(struct frame *f) {
   if (copy_to_user(address, pair ? table : (u8 *)&value, pair ? 10 : 2)) {
     bell->trap = 14;
     bell->error = 6; /* a write of user mode */
-    signal_fault(11, 1 /* SEGV_MAPERR */, address);
+    signal_fault(SIGSEGV, SEGV_MAPERR, address);
   }
   f->rip += code.at;
   return 1;

@@ -1,6 +1,6 @@
 /*
  * The page that AT_SYSINFO_EHDR leads to: a shared object, as Linux has it (tools/testing/selftests/vDSO/parse_vdso.c reads it), with the
- * four functions. They make the system calls: time is the host's, and exact to the instruction.
+ * functions that ask for the time and the processor. They make the system calls: time is the host's, and exact to the instruction.
  */
     .section .rodata.vdso, "a"
     .balign 4096

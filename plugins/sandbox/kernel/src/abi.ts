@@ -23,6 +23,8 @@ export const Segment = { SIZE: 48, START: 0, FILE_END: 8, END: 16, OFFSET: 24, H
 export const MAX_SEGMENTS = 64;
 /** The program's file that lies in RAM. */
 export const IMAGE_HANDLE = 0xffff_ffff;
+/** In what MAP_FILE gives: no mapping of this file may be written. */
+export const HANDLE_READ_ONLY = 0x1_0000_0000;
 
 export const Operation = {
   SYSTEM_CALL: 1,
@@ -67,7 +69,7 @@ export const Bell = {
   CODE: 0x7c,
   TRAP: 0x80,
   ERROR: 0x84,
-  FROM_FAULT: 0x88,
+  CAUSE: 0x88,
   FS_BASE: 0x90,
   GS_BASE: 0x98,
   PAGE_TABLE: 0xa8,
@@ -112,9 +114,15 @@ export const FRAME_REGISTERS = [
   'ss',
 ] as const;
 
+/** Of mmap(2). */
+export const Prot = { READ: 1, WRITE: 2, EXEC: 4 } as const;
+export const MAP_PRIVATE = 2;
+
 /** struct vma. */
 export const Vma = { SIZE: 64, START: 0, END: 8, PROT: 16, KIND: 20, FLAGS: 22, OFFSET: 24, HANDLE: 32 } as const;
+/** What is behind a mapping. */
 export const VmaKind = { ANONYMOUS: 0, IMAGE: 1, FILE: 2, SHARED_MEMORY: 3 } as const;
+/** Bits. */
 export const VmaFlag = { SHARED: 1, STACK: 2, HEAP: 4, VDSO: 8 } as const;
 
 export const WAKE_VECTOR = 0x20;

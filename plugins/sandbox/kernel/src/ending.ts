@@ -35,7 +35,7 @@ export function readKilled(ram: GuestMemory, bell: number, code: (rip: bigint) =
     address: ram.readU64(bell + Bell.FAULT_ADDRESS),
     trap: ram.readU32(bell + Bell.TRAP),
     error: ram.readU32(bell + Bell.ERROR),
-    cause: (['sent', 'fault', 'memory'] as const)[ram.readU32(bell + Bell.FROM_FAULT)] ?? 'sent',
+    cause: (['sent', 'fault', 'memory'] as const)[ram.readU32(bell + Bell.CAUSE)] ?? 'sent',
     registers: registers as Killed['registers'],
     code: code(registers.rip),
   };

@@ -1,9 +1,8 @@
 /** Signals from the host: they wait here until the guest kernel has taken those in its page. */
 import type { GuestMemory } from '@visorkit/core';
+import { SignalCode } from '@visorkit/linux-abi';
 import type { SignalDetails } from '@visorkit/linux-abi';
 import { Bell, HostSignal } from './abi.js';
-
-const SI_KERNEL = 0x80;
 
 interface Waiting {
   readonly pid: number;
@@ -43,7 +42,7 @@ export class HostSignals {
       this.ram.writeU32(at + HostSignal.PID, pid);
       this.ram.writeU32(at + HostSignal.TID, details.thread ?? 0);
       this.ram.writeU32(at + HostSignal.SIGNAL, signal);
-      this.ram.writeU32(at + HostSignal.CODE, details.code ?? SI_KERNEL);
+      this.ram.writeU32(at + HostSignal.CODE, details.code ?? SignalCode.KERNEL);
       this.ram.writeU64(at + HostSignal.VALUES, first);
       this.ram.writeU64(at + HostSignal.VALUES + 8, second);
       this.ram.writeU32(bell + Bell.HOST_SIGNAL_COUNT, ++count);

@@ -2,7 +2,7 @@
 export type { Ending, Killed } from './ending.js';
 export type { ProgramStart } from './loader.js';
 export type { Mapping } from './mappings.js';
-export { mappingsText } from './mappings.js';
+export { mappingName, rightsText } from './mappings.js';
 export { sandboxKernel } from './plugin.js';
 export { SandboxKernelToken } from './sandbox-kernel.js';
 export type { SandboxKernel, SandboxKernelOptions } from './sandbox-kernel.js';

@@ -71,8 +71,9 @@ export class SandboxLoader implements BootLoader {
     checkArguments(start);
     const place = new Placement(memory, imageName);
     const kernel = parseElf(kernelImage());
-    for (const { address, data } of elfLoadChunks(kernel)) memory.write(address, data);
-    place.skipTo(Math.max(...elfLoadChunks(kernel).map(({ address, memorySize }) => address + memorySize)));
+    const chunks = elfLoadChunks(kernel);
+    for (const { address, data } of chunks) memory.write(address, data);
+    place.skipTo(Math.max(...chunks.map(({ address, memorySize }) => address + memorySize)));
     const doorbell = place.take(PAGE),
       info = place.take(PAGE),
       plan = place.take(PAGE),

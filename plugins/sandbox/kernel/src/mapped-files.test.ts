@@ -4,7 +4,8 @@ import { ArrayGuestMemory } from '@visorkit/machine';
 import { Errno, FileMode } from '@visorkit/sandbox-fs';
 import type { FileStat } from '@visorkit/sandbox-fs';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { MappedFiles, PageTree, READ_ONLY } from './mapped-files.js';
+import { HANDLE_READ_ONLY } from './abi.js';
+import { MappedFiles, PageTree } from './mapped-files.js';
 
 const ROOT = 0x1000,
   PAGE = 4096;
@@ -106,7 +107,7 @@ describe('mapped files', () => {
   it('are the same by number when they are the same file', () => {
     const number = files.open(new File(RDONLY), READ, PRIVATE);
     expect(files.open(new File(RDWR), READ | WRITE, SHARED)).toBe(number);
-    expect(files.open(new File(RDONLY), READ, SHARED)).toBe(number + READ_ONLY);
+    expect(files.open(new File(RDONLY), READ, SHARED)).toBe(number + HANDLE_READ_ONLY);
     expect(files.open(new File(RDONLY, 6n), READ, PRIVATE)).toBe(number + 1);
     const device = (): number => files.open(new File(RDONLY, 9n, FileMode.CHARACTER), READ, PRIVATE);
     expect(device()).not.toBe(device());
@@ -124,21 +125,21 @@ describe('mapped files', () => {
       number = files.open(file, READ | WRITE, SHARED);
     expect(files.read(number, 0, 0x80000)).toBe(10);
     ram.write(0x80000, Buffer.from('ABCDEFGHIJKLMN'));
-    expect(files.write(number, 0, 0x80000, PAGE)).toBe(10);
+    expect(files.write(number, 0, 0x80000)).toBe(10);
     expect(file.content.toString()).toBe('ABCDEFGHIJ');
     expect(file.flags & 0o2000).toBe(0o2000);
-    expect(files.write(number, PAGE, 0x80000, PAGE)).toBe(0);
+    expect(files.write(number, PAGE, 0x80000)).toBe(0);
     expect(files.read(77, 0, 0)).toBe(-Errno.EBADF);
   });
 
   it('have pages that others see, until they are closed', () => {
     const file = new File(RDWR),
       number = files.open(file, READ, SHARED);
-    expect(pages.of(() => file.stat())).toBeUndefined();
+    expect(pages.of(() => FilePages.key(file.stat()))).toBeUndefined();
     files.hasPages(number, ROOT);
-    expect(pages.of(() => file.stat())).toBeInstanceOf(PageTree);
+    expect(pages.of(() => FilePages.key(file.stat()))).toBeInstanceOf(PageTree);
     files.close(number);
-    expect([pages.of(() => file.stat()), file.closed]).toEqual([undefined, true]);
+    expect([pages.of(() => FilePages.key(file.stat())), file.closed]).toEqual([undefined, true]);
   });
 
   it('that were opened for a program that did not start are closed', () => {

@@ -2,15 +2,13 @@
 import { FilePages, FileTable } from '@visorkit/linux-abi';
 import type { MappedPages, OpenFile } from '@visorkit/linux-abi';
 import type { GuestMemory } from '@visorkit/core';
-import { Errno, FileMode, OpenFlag, errnoOf } from '@visorkit/sandbox-fs';
+import { Errno, FileMode, OpenFlag, errorResult } from '@visorkit/sandbox-fs';
+import { HANDLE_READ_ONLY, MAP_PRIVATE, Prot } from './abi.js';
+import { ENTRIES, LEVELS, frameAt, pageAt } from './page-tables.js';
 
 const PAGE = 4096;
 /** Of mmap(2). */
-const MAP_TYPE = 3,
-  MAP_PRIVATE = 2,
-  PROT_WRITE = 2;
-/** In what the guest kernel gets for a file: no mapping of this one may be written. */
-export const READ_ONLY = 0x1_0000_0000;
+const MAP_TYPE = 3;
 
 interface Mapped {
   /** What a file is known by; undefined for one that is no regular file, of which every mapping is its own. */
@@ -39,7 +37,7 @@ export class MappedFiles {
     if (file === undefined) return -Errno.EBADF;
     if (!file.readable) return -Errno.EACCES;
     const shared = (flags & MAP_TYPE) !== MAP_PRIVATE;
-    if (shared && (protection & PROT_WRITE) !== 0 && !file.writable) return -Errno.EACCES;
+    if (shared && (protection & Prot.WRITE) !== 0 && !file.writable) return -Errno.EACCES;
     if (file.readAt(new Uint8Array(0), 0) !== 0) return -Errno.ENODEV;
     const stat = file.stat();
     const key = (stat.mode & FileMode.TYPE) === FileMode.REGULAR ? FilePages.key(stat) : undefined;
@@ -50,7 +48,7 @@ export class MappedFiles {
       mapped.writable = file;
       file.references++;
     }
-    return shared && !file.writable ? number + READ_ONLY : number;
+    return shared && !file.writable ? number + HANDLE_READ_ONLY : number;
   }
 
   #keep(key: string | undefined, file: OpenFile): number {
@@ -80,11 +78,11 @@ export class MappedFiles {
     });
   }
 
-  /** Writes up to `most` bytes back; what lies behind the end of the file is not written. */
-  write(number: number, offset: number, gpa: number, most: number): number {
+  /** Writes a page back; what lies behind the end of the file is not written. */
+  write(number: number, offset: number, gpa: number): number {
     return this.#access(number, ({ writable }) => {
       if (writable === undefined) return -Errno.EBADF;
-      const length = Math.min(most, writable.stat().size - offset);
+      const length = Math.min(PAGE, writable.stat().size - offset);
       if (length <= 0) return 0;
       const { flags } = writable;
       writable.flags &= ~OpenFlag.APPEND; // a page has its place
@@ -131,16 +129,10 @@ export class MappedFiles {
     try {
       return access(mapped);
     } catch (error) {
-      const errno = errnoOf(error);
-      if (errno === 0) throw error;
-      return -errno;
+      return errorResult(error);
     }
   }
 }
-
-const LEVELS = 4,
-  ENTRIES = 512,
-  PRESENT = 1;
 
 /** The pages of a file in the guest's memory: a tree in the form of page tables, by page number (guest/objects.c). */
 export class PageTree implements MappedPages {
@@ -166,26 +158,10 @@ export class PageTree implements MappedPages {
     for (let done = 0; done < length; ) {
       const at = position + done,
         part = Math.min(length - done, PAGE - (at % PAGE)),
-        frame = this.#frame(Math.floor(at / PAGE));
+        frame = pageAt(this.ram, this.root, Math.floor(at / PAGE));
       if (frame >= 0) visit(frame + (at % PAGE), done, done + part);
       done += part;
     }
-  }
-
-  #frame(page: number): number {
-    let table = this.root;
-    for (let level = LEVELS - 1; level >= 0; level--) {
-      table = this.#entry(table, Math.floor(page / ENTRIES ** level) % ENTRIES);
-      if (table < 0) return -1;
-    }
-    return table;
-  }
-
-  #entry(table: number, index: number): number {
-    const at = table + index * 8,
-      low = this.ram.readU32(at);
-    if ((low & PRESENT) === 0) return -1;
-    return ((low & 0xffff_f000) >>> 0) + (this.ram.readU32(at + 4) & 0xfffff) * 0x1_0000_0000;
   }
 
   #clear(table: number, level: number, firstPage: number, size: number): void {
@@ -193,7 +169,7 @@ export class PageTree implements MappedPages {
     for (let i = 0; i < ENTRIES; i++) {
       const page = firstPage + i * pages,
         end = (page + pages) * PAGE,
-        next = end <= size ? -1 : this.#entry(table, i);
+        next = end <= size ? -1 : frameAt(this.ram, table, i);
       if (next < 0) continue;
       if (level > 0) this.#clear(next, level - 1, page, size);
       else {

@@ -5,15 +5,10 @@ import { GuestKernelToken, SystemCallTable, SystemCallTableToken, UserMemoryToke
 import { BootLoadersToken, PortBusToken } from '@visorkit/machine';
 import { DOORBELL_PORT } from './abi.js';
 import { SandboxLoader } from './loader.js';
-import {
-  PagedMemoryToken,
-  SandboxKernel,
-  SandboxKernelOptionsToken,
-  SandboxKernelToken,
-  WakeSource,
-} from './sandbox-kernel.js';
+import { PagedMemoryToken, SandboxKernel, SandboxKernelOptionsToken, SandboxKernelToken } from './sandbox-kernel.js';
 import type { SandboxKernelOptions } from './sandbox-kernel.js';
 import { PagedMemory } from './user-memory.js';
+import { WakeSource } from './wake.js';
 
 export function sandboxKernel(options: SandboxKernelOptions): Plugin {
   return definePlugin({

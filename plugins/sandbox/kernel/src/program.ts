@@ -2,7 +2,7 @@
 import { fail } from '@visorkit/core';
 import { ElfMachine, ElfSegmentType, elfMachineName, isElf, parseElf } from '@visorkit/formats';
 import type { ElfFile, ElfSegment } from '@visorkit/formats';
-import { INTERPRETER_BASE, MAX_SEGMENTS, MMAP_LOWEST, MMAP_TOP, PIE_BASE } from './abi.js';
+import { INTERPRETER_BASE, MAX_SEGMENTS, MMAP_LOWEST, MMAP_TOP, PIE_BASE, Prot } from './abi.js';
 
 const EI_CLASS = 4;
 const ELFCLASS32 = 1;
@@ -10,12 +10,13 @@ const ET_EXEC = 2;
 const ET_DYN = 3;
 const PAGE = 4096n;
 /** Size of a program header; AT_PHENT says so. */
-const HEADER_SIZE = 56;
+export const HEADER_SIZE = 56;
 /** The stack, and room for mappings, lie above. */
 const PROGRAM_END = BigInt(MMAP_TOP) - (1n << 30n);
-const PT_PHDR = 6;
-const PT_GNU_STACK = 0x6474e551;
-const PF_EXECUTE = 1;
+/** p_flags. */
+const PF_X = 1,
+  PF_W = 2,
+  PF_R = 4;
 
 /**
  * Checks that an ELF file is an x86-64 program of Linux. Its section table is not looked at: Linux does not either.
@@ -32,7 +33,7 @@ export function checkProgram(image: Uint8Array, name: string): ElfFile {
     );
   }
   if (image[EI_CLASS] === ELFCLASS32) wrong('it is a 32-bit program; one for x86-64 is right');
-  const file = parseElf(withoutSections(image));
+  const file = parseElf(image, { sections: false });
   if (file.machine !== ElfMachine.X86_64) wrong(`it is for ${elfMachineName(file.machine)}; x86-64 is right`);
   if (file.type !== ET_EXEC && file.type !== ET_DYN)
     wrong(`its type is ${file.type}; 2 (executable) or 3 (position-independent) is right`);
@@ -82,15 +83,6 @@ function checkSegments(file: ElfFile, wrong: (what: string) => never): void {
     wrong(`its entry point 0x${file.entry.toString(16)} is no address of a program`);
 }
 
-/** The file with an empty section table in its header. */
-function withoutSections(image: Uint8Array): Uint8Array {
-  if (image.length < 64) return image;
-  const bare = new Uint8Array(image); // a copy; slice() of a Buffer would share its memory
-  bare.fill(0, 40, 48); // e_shoff
-  bare.fill(0, 60, 64); // e_shnum, e_shstrndx
-  return bare;
-}
-
 // ---- where the parts go
 
 /** A part of a file in the program's memory; zeros from `fileEnd` on. */
@@ -129,7 +121,7 @@ export interface PlannedFile {
   readonly handle: number;
 }
 
-/** e_phoff and e_phnum of a checked image. */
+/** e_phoff and e_phnum of an image with a whole ELF header. */
 export function headersOf(image: Uint8Array): Pick<PlannedFile, 'headerOffset' | 'headerCount'> {
   const view = new DataView(image.buffer, image.byteOffset, image.byteLength);
   return { headerOffset: Number(view.getBigUint64(32, true)), headerCount: view.getUint16(56, true) };
@@ -145,11 +137,11 @@ export function planProgram(program: PlannedFile, interpreter?: PlannedFile): Pr
     above = interpreter === undefined ? [] : place(interpreter, interpreterBase);
   if (interpreter !== undefined) checkInterpreter(above, interpreterBase + interpreter.elf.entry);
   const programEntry = base + elf.entry;
-  const stack = elf.segments.find(({ type }) => type === PT_GNU_STACK);
+  const stack = elf.segments.find(({ type }) => type === ElfSegmentType.GNU_STACK);
   return {
     entry: interpreter === undefined ? programEntry : interpreterBase + interpreter.elf.entry,
     end: pageUp(segments.reduce((most, { end }) => (end > most ? end : most), 0n)),
-    executableStack: stack !== undefined && (stack.flags & PF_EXECUTE) !== 0,
+    executableStack: stack !== undefined && (stack.flags & PF_X) !== 0,
     segments: [...segments, ...above],
     headers: headerAddress(elf, base, headerOffset),
     headerCount,
@@ -177,13 +169,16 @@ function place({ elf, handle }: PlannedFile, base: bigint): PlannedSegment[] {
     end: base + virtualAddress + memorySize,
     offset: offset - (offset % Number(PAGE)),
     handle,
-    prot: ((flags & 4) !== 0 ? 1 : 0) | ((flags & 2) !== 0 ? 2 : 0) | ((flags & 1) !== 0 ? 4 : 0),
+    prot:
+      ((flags & PF_R) !== 0 ? Prot.READ : 0) |
+      ((flags & PF_W) !== 0 ? Prot.WRITE : 0) |
+      ((flags & PF_X) !== 0 ? Prot.EXEC : 0),
   }));
 }
 
 /** Where the program headers lie in memory: PT_PHDR, else the segment that holds them; 0: nowhere. */
 function headerAddress(elf: ElfFile, base: bigint, offset: number): bigint {
-  const own = elf.segments.find(({ type }) => type === PT_PHDR);
+  const own = elf.segments.find(({ type }) => type === ElfSegmentType.PHDR);
   if (own !== undefined) return base + own.virtualAddress;
   const holder = loadsOf(elf).find((segment) => offset >= segment.offset && offset < segment.offset + segment.fileSize);
   return holder === undefined ? 0n : base + holder.virtualAddress + BigInt(offset - holder.offset);

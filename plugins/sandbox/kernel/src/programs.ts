@@ -3,21 +3,21 @@ import { EXEC, FileTable, OpenFile, ProgramFile } from '@visorkit/linux-abi';
 import type { NewProgram, Process } from '@visorkit/linux-abi';
 import { VisorkitError, isVisorkitError } from '@visorkit/core';
 import type { GuestMemory } from '@visorkit/core';
-import { isElf } from '@visorkit/formats';
+import { ElfSegmentType, isElf } from '@visorkit/formats';
 import type { ElfFile } from '@visorkit/formats';
-import { Errno, FileMode, LinuxError, errnoOf, raise } from '@visorkit/sandbox-fs';
+import { Errno, FileMode, LinuxError, errnoOf, errorResult, raise } from '@visorkit/sandbox-fs';
 import type { FileHandle, FileStat } from '@visorkit/sandbox-fs';
-import { IMAGE_HANDLE, Plan, Segment } from './abi.js';
+import { IMAGE_HANDLE, MAP_PRIVATE, Plan, Prot, Segment } from './abi.js';
 import type { MappedFiles } from './mapped-files.js';
-import { checkProgram, headersOf, interpreterOf, noInterpreter, planProgram } from './program.js';
+import { HEADER_SIZE, checkProgram, headersOf, interpreterOf, noInterpreter, planProgram } from './program.js';
 import type { PlannedFile, ProgramPlan } from './program.js';
 import { MOST_ARGUMENTS, argumentBytes, buildStack, stackBytes } from './stack.js';
 import type { ProcessorFeatures, StackContents } from './stack.js';
 import type { PagedMemory } from './user-memory.js';
 
-const MAP_PRIVATE = 2;
-const PROT = { READ: 1, WRITE: 2, EXEC: 4 } as const;
-/** Larger program files are not read: their headers are checked against the whole, which is held for a moment. */
+const PAGE = 4096,
+  ELF_HEADER = 64;
+/** Larger program files are refused: there is room for the whole while the headers are checked, though only they are read. */
 const MOST_BYTES = 256 << 20;
 
 export class Programs {
@@ -63,10 +63,7 @@ export class Programs {
         asked = interpreterOf(file.elf);
       plan = planProgram(file, asked === undefined ? undefined : this.#interpreter(process, asked));
     } catch (error) {
-      if (isVisorkitError(error)) return -Errno.ENOEXEC;
-      const errno = errnoOf(error);
-      if (errno === 0) throw error;
-      return -errno;
+      return isVisorkitError(error) ? -Errno.ENOEXEC : errorResult(error);
     }
     const random = new Uint8Array(16);
     process.options.fillRandom(random);
@@ -109,14 +106,18 @@ export class Programs {
     try {
       const stat = file.stat();
       if ((stat.mode & FileMode.TYPE) !== FileMode.REGULAR || stat.size > MOST_BYTES) raise('EACCES');
-      if (!isElf(readAll(file, Math.min(stat.size, 64)))) raise('ENOEXEC');
-      const image = readAll(file, stat.size);
+      const image = new Uint8Array(stat.size),
+        read = (offset: number, length: number): void => readAll(file, image.subarray(offset, offset + length), offset);
+      read(0, PAGE);
+      if (!isElf(image)) raise('ENOEXEC');
+      if (image.length >= ELF_HEADER) read(headersOf(image).headerOffset, headersOf(image).headerCount * HEADER_SIZE);
       const elf = checkProgram(image, name);
-      const handle = this.files.open(file, PROT.READ, MAP_PRIVATE);
+      for (const { type, offset, fileSize } of elf.segments) if (type === ElfSegmentType.INTERP) read(offset, fileSize);
+      const handle = this.files.open(file, Prot.READ, MAP_PRIVATE);
       if (handle < 0) throw new LinuxError(-handle);
       return { elf, ...headersOf(image), handle };
     } finally {
-      if (--file.references === 0) file.close();
+      FileTable.release(file);
     }
   }
 
@@ -133,7 +134,7 @@ export class Programs {
       this.ram.writeU64(this.#planPage + offset, BigInt(value));
     set(Plan.ENTRY, plan.entry);
     set(Plan.BREAK, plan.end);
-    set(Plan.STACK_PROT, PROT.READ | PROT.WRITE | (plan.executableStack ? PROT.EXEC : 0));
+    set(Plan.STACK_PROT, Prot.READ | Prot.WRITE | (plan.executableStack ? Prot.EXEC : 0));
     set(Plan.STACK_BYTES, stackBytes(start));
     set(Plan.COUNT, plan.segments.length);
     for (const [i, segment] of plan.segments.entries()) {
@@ -148,14 +149,12 @@ export class Programs {
   }
 }
 
-function readAll(file: OpenFile, size: number): Uint8Array {
-  const image = new Uint8Array(size);
-  for (let done = 0; done < size; ) {
-    const count = file.readAt(image.subarray(done), done);
-    if (count <= 0) return image.subarray(0, done);
+function readAll(file: OpenFile, target: Uint8Array, position: number): void {
+  for (let done = 0; done < target.length; ) {
+    const count = file.readAt(target.subarray(done), position + done);
+    if (count <= 0) return;
     done += count;
   }
-  return image;
 }
 
 /** An interpreter's file, which no descriptor of the program leads to. */

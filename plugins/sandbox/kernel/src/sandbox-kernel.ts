@@ -13,13 +13,14 @@ import {
   injectable,
   token,
 } from '@visorkit/core';
-import type { Disassembler, GuestMemory, InterruptSource, SystemControl, Token, Wakeup } from '@visorkit/core';
+import type { Disassembler, GuestMemory, SystemControl, Token, Wakeup } from '@visorkit/core';
 import type { ElfFile } from '@visorkit/formats';
 import {
   BLOCKED,
   EXEC,
   PagesNeeded,
   ProcessesToken,
+  Signal,
   SystemCallTableToken,
   callText,
   signalName,
@@ -33,12 +34,11 @@ import type {
   SignalDetails,
   SystemCallDefinition,
   SystemCallTable,
-  Timer,
 } from '@visorkit/linux-abi';
 import { TimerQueueToken } from '@visorkit/machine';
 import type { TimerQueue } from '@visorkit/machine';
-import { Errno, errnoOf } from '@visorkit/sandbox-fs';
-import { Bell, Operation, Ring, Status, WAKE_VECTOR } from './abi.js';
+import { Errno, errorResult } from '@visorkit/sandbox-fs';
+import { Bell, Operation, Ring, Status } from './abi.js';
 import { BellCall, SignalNeeded } from './bell-call.js';
 import { BlockedCalls } from './blocked-calls.js';
 import { kernelPanic, readKilled } from './ending.js';
@@ -51,11 +51,11 @@ import type { Mapping } from './mappings.js';
 import { ProgramCode } from './program-code.js';
 import { Programs } from './programs.js';
 import type { PagedMemory } from './user-memory.js';
+import { Ticks } from './wake.js';
+import type { WakeSource } from './wake.js';
 
-/** How long a thread runs while others want to, in ns. */
-const TICK = 5_000_000;
-/** Signals that a terminal sends to the process group in front: HUP, INT, QUIT, TSTP, WINCH. */
-const FROM_KEYS = new Set([1, 2, 3, 20, 28]);
+/** Signals that a terminal sends to the process group in front. */
+const FROM_TERMINAL = new Set<number>([Signal.HUP, Signal.INT, Signal.QUIT, Signal.TSTP, Signal.WINCH]);
 /** Of clone(2). */
 const CLONE_FILES = 0x400;
 /** The guest kernel's mark for a call that it keeps waiting. */
@@ -81,22 +81,6 @@ export const SandboxKernelToken: Token<SandboxKernel> = token('sandbox-kernel', 
 export const SandboxKernelOptionsToken: Token<SandboxKernelOptions> = token('sandbox-kernel-options');
 export const PagedMemoryToken: Token<PagedMemory> = token('paged-memory');
 
-/** The one interrupt there is. */
-@injectable()
-export class WakeSource implements InterruptSource {
-  #raised = false;
-  raise(): void {
-    this.#raised = true;
-  }
-  pending(): boolean {
-    return this.#raised;
-  }
-  acknowledge(): number {
-    this.#raised = false;
-    return WAKE_VECTOR;
-  }
-}
-
 @injectable()
 export class SandboxKernel implements GuestKernel {
   /** How the program ended; undefined while it runs, or when something else ended the run. */
@@ -109,7 +93,7 @@ export class SandboxKernel implements GuestKernel {
   readonly #processes: Processes;
   readonly #table: SystemCallTable;
   readonly #system: SystemControl;
-  readonly #timers: TimerQueue;
+  readonly #ticks: Ticks;
   readonly #wakeup: Wakeup;
   readonly #source: WakeSource;
   readonly #call: BellCall;
@@ -119,7 +103,6 @@ export class SandboxKernel implements GuestKernel {
   readonly #programs: Programs;
   readonly #signals: HostSignals;
   #bell = 0;
-  #tick: Timer | undefined;
   #program: ElfFile | undefined;
   /** Of the first process, at its end. */
   #lastMappings: readonly Mapping[] | undefined;
@@ -142,7 +125,7 @@ export class SandboxKernel implements GuestKernel {
     this.#processes = processes;
     this.#table = table;
     this.#system = system;
-    this.#timers = timers;
+    this.#ticks = new Ticks(ram, timers, source);
     this.#wakeup = wakeup;
     this.#source = source;
     this.#call = new BellCall(ram, processes, memory);
@@ -174,7 +157,7 @@ export class SandboxKernel implements GuestKernel {
     if (this.#bell === 0) return;
     const { first } = this.#processes;
     if (pid !== 0) this.#signals.send(pid, signal, details);
-    else if (FROM_KEYS.has(signal)) this.#signals.sendGroup(first.options.foreground.group, signal);
+    else if (FROM_TERMINAL.has(signal)) this.#signals.sendGroup(first.options.foreground.group, signal);
     else this.#signals.send(first.pid, signal, details);
     this.#signals.flush(this.#bell);
     this.#source.raise();
@@ -187,6 +170,10 @@ export class SandboxKernel implements GuestKernel {
     this.#ram.writeU32(this.#bell + Bell.WOKEN, 1);
     this.#source.raise();
     this.#wakeup.notify();
+  }
+
+  get pendingSignals(): bigint {
+    return this.#ram.readU64(this.#bell + Bell.PENDING);
   }
 
   /** Takes a program for execve. */
@@ -240,7 +227,7 @@ export class SandboxKernel implements GuestKernel {
         this.#result(this.#files.read(this.#arg(0), this.#arg(1), this.#arg(2)));
         break;
       case Operation.WRITE_PAGE:
-        this.#result(this.#files.write(this.#arg(0), this.#arg(1), this.#arg(2), this.#arg(3)));
+        this.#result(this.#files.write(this.#arg(0), this.#arg(1), this.#arg(2)));
         break;
       case Operation.UNMAP_FILE:
         this.#files.close(this.#arg(0));
@@ -284,7 +271,7 @@ export class SandboxKernel implements GuestKernel {
           `The guest kernel rang with operation ${ram.readU32(bell)}, which does not exist.`,
         );
     }
-    if (ram.readU32(bell + Bell.RUNNABLE) > 1) this.#startTick();
+    this.#ticks.look(bell);
   }
 
   #arg(index: number): number {
@@ -313,7 +300,6 @@ export class SandboxKernel implements GuestKernel {
     process.parent = ram.readU32(bell + Bell.PARENT);
     process.group = ram.readU32(bell + Bell.GROUP);
     process.session = ram.readU32(bell + Bell.SESSION);
-    process.pendingSignals = ram.readU64(bell + Bell.PENDING);
     const flags = ram.readU32(bell + Bell.FLAGS);
     const again = (flags & Ring.CONTINUED) !== 0;
     this.#blocked.recall(call, again);
@@ -335,9 +321,7 @@ export class SandboxKernel implements GuestKernel {
         return this.#needPages(error);
       }
       if (error instanceof SignalNeeded) return this.#needSignal(error);
-      const errno = errnoOf(error);
-      if (errno === 0) throw error;
-      result = -errno;
+      result = errorResult(error);
     }
     if (result === EXEC) {
       this.#done(call, 0);
@@ -389,16 +373,6 @@ export class SandboxKernel implements GuestKernel {
     const line = callText(systemCallName(call.number), definition, call, result),
       { pid } = call.process;
     this.#options.trace?.(pid === this.#processes.first.pid ? line : `[pid ${pid}] ${line}`);
-  }
-
-  /** Ticks go on for as long as more than one thread wants to run, whether the guest kernel rings meanwhile or not. */
-  #startTick(): void {
-    this.#tick ??= this.#timers.schedule(Infinity, () => {
-      this.#ram.writeU32(this.#bell + Bell.TICKED, 1);
-      this.#source.raise();
-      if (this.#ram.readU32(this.#bell + Bell.RUNNABLE) > 1) this.#tick?.reschedule(this.#timers.clock.now() + TICK);
-    });
-    if (this.#tick.deadline === Infinity) this.#tick.reschedule(this.#timers.clock.now() + TICK);
   }
 
   // ---- beginning and end

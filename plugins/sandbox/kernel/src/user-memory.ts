@@ -1,10 +1,12 @@
-/** The program's memory through the page tables that the guest kernel keeps (SDM 3A, 4.5: four levels, 4 KiB pages). */
+/** The program's memory through the page tables that the guest kernel keeps. */
 import { GuestMemoryToken, inject, injectable } from '@visorkit/core';
 import type { GuestMemory } from '@visorkit/core';
 import { PagesNeeded } from '@visorkit/linux-abi';
 import type { UserMemory } from '@visorkit/linux-abi';
 import { raise } from '@visorkit/sandbox-fs';
+import type { ErrnoName } from '@visorkit/sandbox-fs';
 import { USER_END } from './abi.js';
+import { ENTRIES, LEVELS, frameOf, pageAt } from './page-tables.js';
 
 const PRESENT = 1;
 const WRITABLE = 2;
@@ -95,7 +97,7 @@ export class PagedMemory implements UserMemory {
     this.write(address, this.#scratchBytes);
   }
 
-  readString(address: number, most = PAGE): string {
+  readString(address: number, most = PAGE, tooLong: ErrnoName = 'ENAMETOOLONG'): string {
     let text = '';
     for (let at = address; at < address + most; ) {
       const gpa = this.#physical(at, 1, false);
@@ -105,7 +107,7 @@ export class PagedMemory implements UserMemory {
       if (end >= 0) return text;
       at += bytes.length;
     }
-    return raise('ENAMETOOLONG');
+    return raise(tooLong);
   }
 
   /** Reads what is there, for reports; undefined when it is not. */
@@ -118,16 +120,9 @@ export class PagedMemory implements UserMemory {
     }
   }
 
-  /** Physical address of a page of the guest kernel's own that this space has for itself; undefined: it is not there. */
-  kernelPage(address: bigint): number | undefined {
-    let table = this.root;
-    for (let shift = 39n; shift >= 12n; shift -= 9n) {
-      const at = table + Number((address >> shift) & 511n) * 8,
-        low = this.memory.readU32(at);
-      if ((low & PRESENT) === 0) return undefined;
-      table = ((low & 0xffff_f000) >>> 0) + (this.memory.readU32(at + 4) & 0xfffff) * 0x1_0000_0000;
-    }
-    return table;
+  /** Physical address of a page of the guest kernel's own that this space has for itself; -1: it is not there. */
+  kernelPage(address: bigint): number {
+    return pageAt(this.memory, this.root, Number(BigInt.asUintN(48, address) / BigInt(PAGE)));
   }
 
   #number(address: number, size: number): DataView {
@@ -149,11 +144,11 @@ export class PagedMemory implements UserMemory {
     let table = this.root,
       entry = 0,
       low = 0;
-    for (let level = 3; level >= 0; level--) {
-      entry = table + (Math.floor(page / 512 ** level) % 512) * 8;
+    for (let level = LEVELS - 1; level >= 0; level--) {
+      entry = table + (Math.floor(page / ENTRIES ** level) % ENTRIES) * 8;
       low = this.memory.readU32(entry);
       if ((low & (PRESENT | USER)) !== (PRESENT | USER)) return -1;
-      table = ((low & 0xffff_f000) >>> 0) + (this.memory.readU32(entry + 4) & 0xfffff) * 0x1_0000_0000;
+      table = frameOf(this.memory, entry, low);
     }
     if (write) {
       if ((low & WRITABLE) === 0) return -1;

@@ -127,6 +127,12 @@ static void executes(void) {
   errno = 0;
   execve("/nothing", (char *[]){ "x", 0 }, environ);
   SAY("nothing: %s", strerror(errno));
+  char *longest = malloc(131073);
+  memset(longest, 'x', 131072);
+  longest[131072] = 0;
+  execve(self, (char *[]){ "x", longest, 0 }, environ);
+  SAY("an argument of 128 KiB: %s", strerror(errno));
+  free(longest);
   execve("/", (char *[]){ "x", 0 }, environ);
   SAY("a folder: %s", strerror(errno));
   int fd = open("script", O_WRONLY | O_CREAT | O_TRUNC, 0755);
@@ -357,12 +363,19 @@ static int in_clone(void *argument) {
   return 4;
 }
 
+static void end_thread(void) { syscall(SYS_exit, 0); }
+
 static void clones(void) {
   static char stack[65536];
   int value = 1;
   pid_t child = clone(in_clone, stack + sizeof stack, CLONE_VM | CLONE_FILES | SIGCHLD, &value);
   SAY("clone with shared memory: %s, value %d", how(status_of(child)), value);
   errno = 0;
+  /* Where its number cannot be written a thread begins all the same */
+  void **top = (void **)(stack + sizeof stack - 64);
+  *top = end_thread; /* the call returns to there in the new thread */
+  long thread = syscall(SYS_clone, CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_PARENT_SETTID, top, 8, 0, 0);
+  SAY("clone of a thread with a wrong address: %d", thread > 0);
   int result = syscall(SYS_clone, CLONE_THREAD, 0, 0, 0, 0);
   SAY("a thread without memory %d %s", result, strerror(errno));
   int mode = umask(027);

@@ -15,12 +15,14 @@ const HEADERS = `
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 `;
@@ -102,6 +104,25 @@ describe.skipIf(!canCompile)('a program that', { timeout: 60_000 }, () => {
       'char *m; /* the compiler is not to see that nobody reads it */',
     );
     expect([status, lines]).toEqual([0, ['1 1']]);
+  });
+
+  it('has its children end for want of memory while they are made knows them by their numbers', async () => {
+    const [status, lines] = await run(
+      `char *m = mmap(0, 64 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0); int killed = 0, wrong = 0, s;
+       for (long at = 0; at < 64 << 20; at += 4096) {
+         m[at] = 1;
+         if (at < 28 << 20) continue;
+         long p = syscall(SYS_clone, SIGCHLD | CLONE_PARENT_SETTID | CLONE_CHILD_SETTID, 0, &ids[0], &ids[1], 0);
+         if (p == 0) _exit(0);
+         if (p < 0) break;
+         wrong += waitpid(p, &s, 0) != p;
+         killed += WIFSIGNALED(s);
+       }
+       printf("%d %d\\n", killed > 0, wrong); return 0;`,
+      {},
+      'static int ids[2] = { 1, 1 };',
+    );
+    expect([status, lines]).toEqual([0, ['1 0']]);
   });
 
   it('opens pipes and sockets for ever in all its children gets EMFILE, and small pipes', async () => {

@@ -96,6 +96,10 @@ it('limits that are no numbers, and bytes that are no program, are refused', asy
         code: 'SANDBOX_LIMIT',
         message: `${name} is ${String(value)}; a whole number from 0 is right.`,
       });
+  await expect(runElf({ file, maxProcesses: 0 })).rejects.toMatchObject({
+    code: 'SANDBOX_LIMIT',
+    message: 'maxProcesses is 0; a whole number from 1 is right.',
+  });
   await expect(runElf({ file: Uint8Array.of(1, 2, 3) })).rejects.toMatchObject({
     code: 'PROGRAM_FORMAT',
     message: expect.stringMatching(/^program cannot be run: it is not an ELF file/),

@@ -5,6 +5,7 @@
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import { VisorkitError, fail } from '@visorkit/core';
+import { wholeFrom } from './limits.js';
 import type { ElfJob, FromWorker, SentError, ToWorker } from './pool-messages.js';
 import type { RunElfResult } from './run-elf.js';
 
@@ -56,8 +57,8 @@ export class ElfPool implements AsyncDisposable {
   /** Starts the threads. Throws SANDBOX_LIMIT. */
   constructor(options: ElfPoolOptions = {}) {
     this.#options = options;
-    this.#limit = count('workers', options.workers ?? availableParallelism(), 1);
-    this.#maxQueued = count('maxQueued', options.maxQueued ?? MAX_QUEUED, 0);
+    this.#limit = wholeFrom('workers', options.workers ?? availableParallelism(), 1);
+    this.#maxQueued = wholeFrom('maxQueued', options.maxQueued ?? MAX_QUEUED, 0);
     for (let i = 0; i < this.#limit; i++) this.#start();
   }
 
@@ -277,11 +278,4 @@ function received({ code, message, details, stack }: SentError): Error {
 
 function aborted(): VisorkitError {
   return new VisorkitError('POOL_ABORTED', 'The program was aborted before it began.');
-}
-
-function count(name: string, value: number, least: number): number {
-  if (Number.isSafeInteger(value) && value >= least) return value;
-  return fail('SANDBOX_LIMIT', `${name} is ${String(value)}; a whole number from ${least} is right.`, {
-    [name]: value,
-  });
 }

@@ -17,6 +17,7 @@ import type { FileHandle } from '@visorkit/sandbox-fs';
 import { SandboxKernelToken, checkProgram, sandboxKernel } from '@visorkit/sandbox-kernel';
 import type { Killed, Mapping, SandboxKernel } from '@visorkit/sandbox-kernel';
 import { describeKilled } from './describe.js';
+import { wholeFrom } from './limits.js';
 import {
   BytesInput,
   CaptureOutput,
@@ -70,7 +71,7 @@ export interface RunElfOptions {
   /** Files, folders and links that it may make, in the same way; no limit by default. */
   readonly maxFiles?: number;
   /**
-   * Processes that may live at once, the program's own among them; 128 by default, at most 512. fork fails beyond it with EAGAIN. All of
+   * Processes that may live at once, the program's own among them; 128 by default, at least 1, at most 512. fork fails beyond it with EAGAIN. All of
    * them share the machine's memory.
    */
   readonly maxProcesses?: number;
@@ -161,11 +162,9 @@ async function makeBackend(backend: 'vmx' | 'kvm' | Backend): Promise<Backend> {
   });
 }
 
-/** A limit as it was given. Throws SANDBOX_LIMIT. */
-function limit(name: string, value: number | undefined): number {
-  if (value === undefined) return Infinity;
-  if ((Number.isSafeInteger(value) && value >= 0) || value === Infinity) return value;
-  return fail('SANDBOX_LIMIT', `${name} is ${String(value)}; a whole number from 0 is right.`, { [name]: value });
+/** A limit as it was given; Infinity is none. Throws SANDBOX_LIMIT. */
+function limit(name: string, value = Infinity, least = 0): number {
+  return value === Infinity ? value : wholeFrom(name, value, least);
 }
 
 /** A source of standard input. */
@@ -206,7 +205,7 @@ export async function runElf(options: RunElfOptions): Promise<RunElfResult> {
   const path = typeof file === 'string' ? file : (options.argv0 ?? 'program');
   checkProgram(image, path); // before anything is made
   const maxOutput = limit('maxOutput', options.maxOutput);
-  const maxProcesses = Math.min(limit('maxProcesses', options.maxProcesses ?? PROCESSES), MOST_PROCESSES);
+  const maxProcesses = Math.min(limit('maxProcesses', options.maxProcesses ?? PROCESSES, 1), MOST_PROCESSES);
   const writeLimits = { bytes: limit('maxWritten', options.maxWritten), files: limit('maxFiles', options.maxFiles) };
   const argv = [options.argv0 ?? path, ...args].map(latin1),
     environment = Object.entries(env).map(([name, value]) => latin1(`${name}=${value}`));

@@ -1,5 +1,5 @@
 /** Permissions, owners, times, sizes by name; extended attributes, of which there are none. */
-import { AT_FDCWD, formats, resolveArgument } from '@visorkit/linux-abi';
+import { AT_FDCWD, FilePages, formats, resolveArgument } from '@visorkit/linux-abi';
 import type { SystemCall, SystemCallDefinition } from '@visorkit/linux-abi';
 import { Errno, OpenFlag, isDirectory, raise } from '@visorkit/sandbox-fs';
 import type { FileTimes, FsNode } from '@visorkit/sandbox-fs';
@@ -80,7 +80,7 @@ function truncate(call: SystemCall): number {
     const handle = node.open(OpenFlag.WRONLY);
     try {
       handle.truncate(length);
-      call.process.options.pages.of(() => handle.stat())?.truncate(length);
+      call.process.options.pages.of(() => FilePages.key(handle.stat()))?.truncate(length);
     } finally {
       handle.close();
     }

@@ -3,6 +3,7 @@ import { formats } from '@visorkit/linux-abi';
 import type { OpenFile, SystemCall, SystemCallDefinition } from '@visorkit/linux-abi';
 import { Errno, OpenFlag } from '@visorkit/sandbox-fs';
 import { group } from './group.js';
+import { PipeEnd } from './pipes.js';
 
 const { descriptor, flags, int, oneOf, pointer, unsigned } = formats;
 
@@ -32,7 +33,6 @@ const UNLOCKED = 2;
 /** What F_SETFL may change (fcntl(2)). */
 const SETTABLE = OpenFlag.APPEND | OpenFlag.NONBLOCK | OpenFlag.DIRECT | OpenFlag.NOATIME;
 const LARGEFILE = 0o100000;
-const PIPE_SIZE = 65536;
 
 function fcntl(call: SystemCall): number {
   const { files } = call.process,
@@ -42,7 +42,7 @@ function fcntl(call: SystemCall): number {
   switch (call.i32(1)) {
     case F.DUPFD:
     case F.DUPFD_CLOEXEC:
-      if (call.i32(2) < 0) return -Errno.EINVAL;
+      if (call.i32(2) < 0 || call.i32(2) >= files.limit) return -Errno.EINVAL;
       return files.add(file, call.i32(1) === F.DUPFD_CLOEXEC, call.i32(2));
     case F.GETFD:
       return files.closeOnExec(number) ? FD_CLOEXEC : 0;
@@ -59,7 +59,7 @@ function fcntl(call: SystemCall): number {
       return 0;
     case F.GETLK:
     case F.OFD_GETLK: {
-      // There is no other process that could hold a lock.
+      // Locks are granted to everybody and not kept, so nobody holds one
       const at = call.u64(2);
       call.memory.prepare(at, 32, true);
       call.memory.write(at, Uint8Array.of(UNLOCKED, 0));
@@ -76,9 +76,8 @@ function fcntl(call: SystemCall): number {
     case F.GETOWN:
       return 0;
     case F.GETPIPE_SZ:
-      return file.name.startsWith('pipe:') ? PIPE_SIZE : -Errno.EBADF;
-    case F.SETPIPE_SZ:
-      return file.name.startsWith('pipe:') ? PIPE_SIZE : -Errno.EBADF;
+    case F.SETPIPE_SZ: // it stays as it is
+      return file instanceof PipeEnd ? file.pipe.queue.capacity : -Errno.EBADF;
     default:
       return -Errno.EINVAL;
   }

@@ -3,12 +3,12 @@
  * entry at the end, a wait takes entries from the beginning. What is still ready stays in the list unless the entry is edge-triggered, so that
  * such an entry comes back with the next arrival only.
  */
-import { OpenFile, Poll, formats, readTimespec } from '@visorkit/linux-abi';
+import { OpenFile, Poll, formats, readBig } from '@visorkit/linux-abi';
 import type { SystemCall, SystemCallDefinition } from '@visorkit/linux-abi';
 import { Errno, FileMode, OpenFlag, raise } from '@visorkit/sandbox-fs';
 import type { FileStat } from '@visorkit/sandbox-fs';
 import { anonymousStat } from './anonymous.js';
-import { eventsOf, milliseconds, waitFor } from './readiness.js';
+import { eventsOf, milliseconds, timespecTimeout, waitFor } from './readiness.js';
 
 const { descriptor, int, oneOf, pointer, size } = formats;
 
@@ -71,12 +71,12 @@ class Interest {
   }
 }
 
-export interface EpollEvent {
+interface EpollEvent {
   readonly events: number;
   readonly data: bigint;
 }
 
-export class EpollFile extends OpenFile {
+class EpollFile extends OpenFile {
   readonly name = 'anon_inode:[eventpoll]';
   readonly #interests = new Map<OpenFile, Map<number, Interest>>();
   /** In the order in which they are reported. */
@@ -182,10 +182,7 @@ function control(call: SystemCall): number {
     number = call.i32(2),
     at = call.u64(3),
     { memory, process } = call;
-  const [events, data] =
-    operation === CTL.DEL
-      ? [0, 0n]
-      : [memory.readU32(at), (BigInt(memory.readU32(at + 8)) << 32n) | BigInt(memory.readU32(at + 4))];
+  const [events, data] = operation === CTL.DEL ? [0, 0n] : [memory.readU32(at), readBig(memory, at + 4)];
   const file = process.files.get(number),
     epoll = epollFile(call);
   const type = file.stat().mode & FileMode.TYPE;
@@ -227,13 +224,6 @@ function wait(call: SystemCall, timeout: () => number): number {
   return waitFor(call, found.length, timeout);
 }
 
-/** epoll_pwait2: a `struct timespec`; none: forever. Throws EINVAL. */
-function timespecTimeout(call: SystemCall): number {
-  if (call.u64(3) === 0) return Infinity;
-  const value = readTimespec(call.memory, call.u64(3));
-  return Number.isNaN(value) ? raise('EINVAL') : value;
-}
-
 const create = (call: SystemCall, closeOnExec: boolean): number =>
   call.process.files.add(new EpollFile(OpenFlag.RDWR), closeOnExec);
 
@@ -262,6 +252,6 @@ export const epollRows: readonly SystemCallDefinition[] = [
   {
     name: 'epoll_pwait2',
     args: [descriptor, pointer, int, pointer, pointer, size],
-    serve: (call) => wait(call, () => timespecTimeout(call)),
+    serve: (call) => wait(call, () => timespecTimeout(call, 3)),
   },
 ];

@@ -1,11 +1,12 @@
 /** Starting programs, in processes that there are: execve, execveat. What the guest kernel does about processes has its rows here. */
-import { AT_FDCWD, formats } from '@visorkit/linux-abi';
+import { AT_FDCWD, FileTable, formats } from '@visorkit/linux-abi';
 import type { SystemCall, SystemCallDefinition } from '@visorkit/linux-abi';
 import { Errno, FileMode, isDirectory, raise } from '@visorkit/sandbox-fs';
 import type { FsNode, Resolved } from '@visorkit/sandbox-fs';
 import { group } from './group.js';
 import { processRows } from './kernel-calls.js';
 import { ContentFile, nodeOf } from './open-files.js';
+import { permits } from './status.js';
 
 const { directory, int, path, pointer } = formats;
 
@@ -17,9 +18,10 @@ const LONGEST = 131_072;
 const MOST_BYTES = 2 << 20;
 const AT_SYMLINK_NOFOLLOW = 0x100;
 const AT_EMPTY_PATH = 0x1000;
+const X_OK = 1;
 
 /** A NULL-terminated array of strings. Throws E2BIG, PagesNeeded. */
-export function readStrings(call: SystemCall, at: number): string[] {
+function readStrings(call: SystemCall, at: number): string[] {
   const { memory } = call,
     strings: string[] = [];
   if (at === 0) return strings;
@@ -27,7 +29,7 @@ export function readStrings(call: SystemCall, at: number): string[] {
   for (let i = 0; ; i++) {
     const pointer = memory.readU64(at + 8 * i);
     if (pointer === 0) return strings;
-    const text = memory.readString(pointer, LONGEST);
+    const text = memory.readString(pointer, LONGEST, 'E2BIG');
     bytes += text.length + 9;
     if (bytes > MOST_BYTES) raise('E2BIG');
     strings.push(text);
@@ -43,18 +45,9 @@ export function scriptInterpreter(start: Uint8Array): readonly string[] | undefi
   return argument === '' ? [name] : [name, argument];
 }
 
-/** Root may run what anybody may; others by owner, group and rest. */
 function mayRun(call: SystemCall, node: FsNode): boolean {
-  const stat = node.stat(),
-    { uid, gid } = call.process.identity;
-  if ((stat.mode & FileMode.TYPE) !== FileMode.REGULAR) return false;
-  if (uid === 0) return (stat.mode & 0o111) !== 0;
-  const bits = stat.uid === uid ? stat.mode >> 6 : stat.gid === gid ? stat.mode >> 3 : stat.mode;
-  return (bits & 1) !== 0;
-}
-
-function find(call: SystemCall, descriptor: number, name: string, flags: number): Resolved {
-  return call.process.resolve(descriptor, name, (flags & AT_SYMLINK_NOFOLLOW) === 0);
+  const stat = node.stat();
+  return (stat.mode & FileMode.TYPE) === FileMode.REGULAR && permits(stat, call.process.identity, X_OK);
 }
 
 /** The file behind what was named: `/proc/self/fd/N` and `/proc/self/exe` lead to others. */
@@ -78,7 +71,7 @@ function execute(
   depth = 0,
 ): number {
   if (depth > MOST_SCRIPTS) return -Errno.ELOOP;
-  const found = find(call, descriptor, name, flags);
+  const found = call.process.resolve(descriptor, name, (flags & AT_SYMLINK_NOFOLLOW) === 0);
   try {
     const { node, path } = target(call, found);
     if (!mayRun(call, node)) return -Errno.EACCES;
@@ -92,7 +85,7 @@ function execute(
         return execute(call, AT_FDCWD, script[0], 0, [...script, name, ...args.slice(1)], env, depth + 1);
       return call.process.options.exec(call.process, { file, node: file.handle.node, path, execName: name, args, env });
     } finally {
-      if (--file.references === 0) file.close();
+      FileTable.release(file);
     }
   } finally {
     found.close();

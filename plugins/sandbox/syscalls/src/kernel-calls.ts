@@ -1,11 +1,12 @@
 /**
  * Calls that the guest kernel serves itself: memory, signals, threads, processes. The rows are for traces. The host only watches
- * the timeouts.
+ * the timeouts: the other way out of a wait, a wake-up, is the guest kernel's.
  */
-import { BLOCKED, formats, readTimespec } from '@visorkit/linux-abi';
+import { formats, readTimespec } from '@visorkit/linux-abi';
 import type { SystemCall, SystemCallDefinition } from '@visorkit/linux-abi';
 import { Errno } from '@visorkit/sandbox-fs';
 import { group } from './group.js';
+import { waitUntil } from './readiness.js';
 import { readClock } from './time.js';
 
 const { flags, int, offset, oneOf, pointer, signal, size } = formats;
@@ -62,15 +63,6 @@ const memoryRows: SystemCallDefinition[] = [
   { name: 'munlockall', args: [] },
 ];
 
-/** Waits for a point in time and then gives `result`: the other way out, a wake-up, is the guest kernel's. */
-function untilTimeout(call: SystemCall, deadline: () => number, result: number): number {
-  const until = (call.state as { until: number } | undefined)?.until ?? deadline();
-  if (call.process.clock >= until) return result;
-  call.state = { until };
-  call.deadline = until;
-  return BLOCKED;
-}
-
 const FUTEX_LOCK_PI = 6;
 const FUTEX_WAIT_BITSET = 9;
 const FUTEX_LOCK_PI2 = 13;
@@ -86,12 +78,12 @@ function futexTimeout(call: SystemCall): number {
     absolute = command === FUTEX_WAIT_BITSET || command === FUTEX_LOCK_PI || command === FUTEX_LOCK_PI2,
     realTime = command === FUTEX_LOCK_PI || (operation & FUTEX_CLOCK_REALTIME) !== 0;
   const relative = absolute ? time - Number(readClock(process, realTime ? 0 : 1)!) : time;
-  return untilTimeout(call, () => process.clock + relative, -Errno.ETIMEDOUT);
+  return waitUntil(call, () => process.clock + relative, -Errno.ETIMEDOUT);
 }
 
 function signalTimeout(call: SystemCall): number {
   const time = readTimespec(call.memory, call.u64(2));
-  return Number.isNaN(time) ? -Errno.EINVAL : untilTimeout(call, () => call.process.clock + time, -Errno.EAGAIN);
+  return Number.isNaN(time) ? -Errno.EINVAL : waitUntil(call, () => call.process.clock + time, -Errno.EAGAIN);
 }
 
 const signalRows: SystemCallDefinition[] = [
@@ -169,7 +161,8 @@ const waitOptions = flags({
   __WCLONE: 0x80000000,
 });
 
-const processRows: SystemCallDefinition[] = [
+/** The rows of the guest kernel among those of processes; execve is in executing.ts. */
+export const processRows: readonly SystemCallDefinition[] = [
   { name: 'clone', args: [cloneFlags, pointer, pointer, pointer, pointer] },
   { name: 'fork', args: [] },
   { name: 'vfork', args: [] },
@@ -188,5 +181,3 @@ const processRows: SystemCallDefinition[] = [
 export const memory = () => group('memory', memoryRows);
 export const signals = () => group('signals', signalRows);
 export const threads = () => group('threads', threadRows);
-/** The rows of the guest kernel among those of processes; execve is in executing.ts. */
-export { processRows };

@@ -1,6 +1,6 @@
 /** Open files of the file system: regular files, devices, directories. */
-import { OpenFile } from '@visorkit/linux-abi';
-import type { FilePages } from '@visorkit/linux-abi';
+import { FilePages, OpenFile } from '@visorkit/linux-abi';
+import type { MappedPages } from '@visorkit/linux-abi';
 import { Errno, OpenFlag, raise } from '@visorkit/sandbox-fs';
 import type { Base, Directory, DirectoryEntry, FileHandle, FileStat, FsNode, Namespace } from '@visorkit/sandbox-fs';
 
@@ -9,6 +9,7 @@ const SEEK = { SET: 0, CUR: 1, END: 2 } as const;
 /** A regular file or a device. */
 export class ContentFile extends OpenFile {
   position: number;
+  #key: string | undefined;
 
   /** `pages`: where pages of mapped files are. */
   constructor(
@@ -40,20 +41,21 @@ export class ContentFile extends OpenFile {
 
   override readAt(target: Uint8Array, position: number): number {
     const count = this.handle.read(target, position);
-    if (count > 0) this.#mapped()?.read(target.subarray(0, count), position);
+    if (count > 0) this.mapped()?.read(target.subarray(0, count), position);
     return count;
   }
 
   override writeAt(bytes: Uint8Array, position: number): number {
     const append = (this.flags & OpenFlag.APPEND) !== 0;
     const count = this.handle.write(bytes, position, append);
-    const mapped = count > 0 ? this.#mapped() : undefined;
+    const mapped = count > 0 ? this.mapped() : undefined;
     mapped?.write(bytes.subarray(0, count), append ? this.handle.stat().size - count : position);
     return count;
   }
 
-  #mapped() {
-    return this.handle.seekable ? this.pages?.of(() => this.handle.stat()) : undefined;
+  /** The file's pages that are mapped. */
+  mapped(): MappedPages | undefined {
+    return this.handle.seekable ? this.pages?.of(() => (this.#key ??= FilePages.key(this.stat()))) : undefined;
   }
 
   override seek(offset: number, whence: number): number {
@@ -86,7 +88,7 @@ export class ContentFile extends OpenFile {
 
   override truncate(size: number): number {
     this.handle.truncate(size);
-    this.#mapped()?.truncate(size);
+    this.mapped()?.truncate(size);
     return 0;
   }
 

@@ -1,7 +1,7 @@
 /** Opening files: open, openat, openat2, creat. */
 import { AT_FDCWD, PID, formats, resolveArgument } from '@visorkit/linux-abi';
 import type { OpenFile, Process, SystemCall, SystemCallDefinition } from '@visorkit/linux-abi';
-import { Errno, FileMode, OpenFlag, isDirectory, raise } from '@visorkit/sandbox-fs';
+import { Errno, OpenFlag, isDirectory, raise } from '@visorkit/sandbox-fs';
 import type { Directory, FileHandle, FsNode, Resolved } from '@visorkit/sandbox-fs';
 import { group } from './group.js';
 import { ContentFile, DirectoryFile, PathFile } from './open-files.js';
@@ -73,7 +73,7 @@ function open(process: Process, found: Resolved, flags: number, mode: number): O
   if (node.kind === 'symlink') raise('ELOOP');
   if (node.kind === 'descriptor') return reopen(process, node, flags);
   const file = new ContentFile(flags & KEPT, node.open(flags), text, pages);
-  if ((flags & OpenFlag.TRUNC) !== 0) pages.of(() => file.stat())?.truncate(0);
+  if ((flags & OpenFlag.TRUNC) !== 0) file.mapped()?.truncate(0);
   return file;
 }
 
@@ -189,4 +189,3 @@ const definitions: SystemCallDefinition[] = [
 ];
 
 export const opening = () => group('opening', definitions);
-export { FileMode };

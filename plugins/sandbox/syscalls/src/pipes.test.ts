@@ -1,5 +1,6 @@
 /** Pipes, eventfd, and what splice and tee move between them. */
 import { beforeEach, describe, expect, it } from 'vitest';
+import { budgetOf } from './byte-queue.js';
 import { BLOCKED, Errno, TestSandbox } from './testing.js';
 
 const NONBLOCK = 0o4000,
@@ -73,9 +74,12 @@ describe('a pipe', () => {
   it('is refused with flags that do not exist, and takes nothing when descriptors run out', () => {
     expect(sandbox.call('pipe2', sandbox.memory.room(8), 1)).toBe(-Errno.EINVAL);
     expect(sandbox.call('pipe2', 4, 0)).toBe(-Errno.EFAULT);
-    sandbox.process.files.limit = 1;
-    expect(sandbox.call('pipe2', sandbox.memory.room(8), 0)).toBe(-Errno.EMFILE);
-    expect(sandbox.process.files.list()).toEqual([]);
+    for (const limit of [0, 1]) {
+      sandbox.process.files.limit = limit;
+      expect(sandbox.call('pipe2', sandbox.memory.room(8), 0)).toBe(-Errno.EMFILE);
+      expect(sandbox.process.files.list()).toEqual([]);
+      expect(budgetOf(sandbox.process.options).used).toBe(0);
+    }
   });
 
   it('is not inherited by a program with O_CLOEXEC', () => {

@@ -3,7 +3,7 @@ import { BLOCKED, OpenFile, Poll, formats } from '@visorkit/linux-abi';
 import type { SystemCall, SystemCallDefinition } from '@visorkit/linux-abi';
 import { Errno, FileMode, OpenFlag } from '@visorkit/sandbox-fs';
 import type { FileStat } from '@visorkit/sandbox-fs';
-import { anonymousNumber, anonymousStat } from './anonymous.js';
+import { addPair, anonymousNumber, anonymousStat } from './anonymous.js';
 import { ByteQueue, budgetOf } from './byte-queue.js';
 import type { QueueBudget } from './byte-queue.js';
 import { group } from './group.js';
@@ -36,7 +36,7 @@ class Pipe {
   }
 }
 
-abstract class PipeEnd extends OpenFile {
+export abstract class PipeEnd extends OpenFile {
   constructor(
     readonly pipe: Pipe,
     flags: number,
@@ -117,26 +117,14 @@ export class PipeWriter extends PipeEnd {
 
 function pipe(call: SystemCall, how: number): number {
   if ((how & ~(OpenFlag.CLOEXEC | OpenFlag.NONBLOCK | OpenFlag.DIRECT)) !== 0) return -Errno.EINVAL;
-  const { process, memory } = call,
-    at = call.u64(0),
-    closeOnExec = (how & OpenFlag.CLOEXEC) !== 0;
-  memory.prepare(at, 8, true);
-  const { options } = process,
-    both = new Pipe(budgetOf(options), options.wake),
+  const { options } = call.process,
     kept = how & (OpenFlag.NONBLOCK | OpenFlag.DIRECT);
-  both.reader = new PipeReader(both, OpenFlag.RDONLY | kept);
-  both.writer = new PipeWriter(both, OpenFlag.WRONLY | kept);
-  const reader = process.files.add(both.reader, closeOnExec);
-  let writer: number;
-  try {
-    writer = process.files.add(both.writer, closeOnExec);
-  } catch (error) {
-    process.files.close(reader);
-    throw error;
-  }
-  memory.writeU32(at, reader);
-  memory.writeU32(at + 4, writer);
-  return 0;
+  return addPair(call, call.u64(0), (how & OpenFlag.CLOEXEC) !== 0, () => {
+    const both = new Pipe(budgetOf(options), options.wake);
+    both.reader = new PipeReader(both, OpenFlag.RDONLY | kept);
+    both.writer = new PipeWriter(both, OpenFlag.WRONLY | kept);
+    return [both.reader, both.writer];
+  });
 }
 
 // ---- eventfd(2)

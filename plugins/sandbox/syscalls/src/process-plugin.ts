@@ -104,7 +104,7 @@ function makeProcesses(options: LinuxProcessOptions, around: Surroundings): Proc
     cpuTime: () => timers.clock.now(),
     pages: new FilePages(),
     foreground: { group: PID },
-    caller: () => processes.current,
+    pendingSignals: () => around.kernel.pendingSignals,
     exec: (process, program) => around.kernel.exec(process, program),
   });
   const processes: Processes = new Processes(process);

@@ -1,21 +1,14 @@
 /** Reading, writing, positions: read, write and their relatives. */
-import { BLOCKED, Signal, formats } from '@visorkit/linux-abi';
+import { BLOCKED, formats } from '@visorkit/linux-abi';
 import type { SystemCall, SystemCallDefinition } from '@visorkit/linux-abi';
 import { Errno, raise } from '@visorkit/sandbox-fs';
 import { group } from './group.js';
 import { ContentFile } from './open-files.js';
-import { length, readInto, readVectors, readableFile, writableFile, writeFrom } from './transfer.js';
+import { buffer, length, readInto, readVectors, readableFile, writableFile, writeFrom, written } from './transfer.js';
 import type { Segment } from './transfer.js';
 
 const { descriptor, input, int, offset, oneOf, output, pointer, size, vectors } = formats;
 
-/** A write to a pipe that nobody reads also sends SIGPIPE (write(2)). */
-function written(call: SystemCall, result: number): number {
-  if (result === -Errno.EPIPE) call.process.signal(Signal.PIPE);
-  return result;
-}
-
-const buffer = (call: SystemCall): Segment[] => [{ address: call.u64(1), length: length(call, 2) }];
 const vector = (call: SystemCall): Segment[] => readVectors(call, call.u64(1), call.i32(2));
 
 function read(call: SystemCall, segments: (call: SystemCall) => Segment[]): number {

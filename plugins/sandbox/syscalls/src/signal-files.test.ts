@@ -57,7 +57,7 @@ it('waits, and is ready when one waits for who asks', () => {
   expect(sandbox.read(file, 128)).toBe(BLOCKED);
   const open = sandbox.process.files.get(file);
   expect(open.poll()).toBe(0);
-  sandbox.process.pendingSignals = 1n << BigInt(USR1 - 1);
+  sandbox.pendingSignals = 1n << BigInt(USR1 - 1);
   expect(open.poll()).toBe(1);
 });
 

@@ -1,6 +1,6 @@
 /** Signals that are read from a file: signalfd(2). They wait in the guest kernel, which is asked for them one by one. */
-import { BLOCKED, OpenFile, Poll, formats } from '@visorkit/linux-abi';
-import type { Process, SystemCall, SystemCallDefinition } from '@visorkit/linux-abi';
+import { BLOCKED, OpenFile, Poll, Signal, SignalCode, formats, readBig } from '@visorkit/linux-abi';
+import type { SystemCall, SystemCallDefinition } from '@visorkit/linux-abi';
 import { Errno, OpenFlag, raise } from '@visorkit/sandbox-fs';
 import type { FileStat } from '@visorkit/sandbox-fs';
 import { anonymousStat } from './anonymous.js';
@@ -10,11 +10,7 @@ const { descriptor, flags, pointer, size } = formats;
 
 const RECORD = 128;
 /** SIGKILL and SIGSTOP cannot be read either. */
-const NEVER = (1n << 8n) | (1n << 18n);
-const SI_QUEUE = -1,
-  SI_TIMER = -2,
-  SI_KERNEL = 0x80;
-const SIGCHLD = 17;
+const NEVER = (1n << BigInt(Signal.KILL - 1)) | (1n << BigInt(Signal.STOP - 1));
 
 /** `struct signalfd_siginfo` of a `siginfo_t`. */
 export function signalRecord(info: Uint8Array): Uint8Array {
@@ -26,28 +22,28 @@ export function signalRecord(info: Uint8Array): Uint8Array {
   to.setUint32(0, signal, true);
   copy32(4, 4);
   to.setInt32(8, code, true);
-  if (code === SI_TIMER) {
+  if (code === SignalCode.TIMER) {
     copy32(24, 16); // ssi_tid
     copy32(32, 20); // ssi_overrun
-  } else if (code !== SI_KERNEL) {
+  } else if (code !== SignalCode.KERNEL) {
     copy32(12, 16); // ssi_pid
     copy32(16, 20); // ssi_uid
   }
-  if (code === SI_TIMER || code === SI_QUEUE) {
+  if (code === SignalCode.TIMER || code === SignalCode.QUEUE) {
     copy32(44, 24); // ssi_int
     to.setBigUint64(48, from.getBigUint64(24, true), true); // ssi_ptr
-  } else if (signal === SIGCHLD && code > 0) copy32(40, 24); // ssi_status
+  } else if (signal === Signal.CHLD && code > 0) copy32(40, 24); // ssi_status
   return new Uint8Array(to.buffer);
 }
 
-export class SignalFile extends OpenFile {
+class SignalFile extends OpenFile {
   readonly name = 'anon_inode:[signalfd]';
   /** Taken for a call that is made again before it ends. */
   readonly #taken: Uint8Array[] = [];
 
-  /** `caller`: whose signals count is who asks. */
+  /** `pending`: signals that wait for whoever asks. */
   constructor(
-    private readonly caller: () => Process,
+    private readonly pending: () => bigint,
     public set: bigint,
     flags: number,
   ) {
@@ -73,7 +69,7 @@ export class SignalFile extends OpenFile {
   }
 
   override poll(): number {
-    return (this.caller().pendingSignals & this.set) !== 0n ? Poll.IN : 0;
+    return (this.pending() & this.set) !== 0n ? Poll.IN : 0;
   }
 }
 
@@ -81,10 +77,10 @@ function signalfd(call: SystemCall, how: number): number {
   const { process, memory } = call;
   if ((how & ~(OpenFlag.CLOEXEC | OpenFlag.NONBLOCK)) !== 0 || call.u64(2) !== 8) return -Errno.EINVAL;
   const at = call.u64(1),
-    set = ((BigInt(memory.readU32(at + 4)) << 32n) | BigInt(memory.readU32(at))) & ~NEVER;
+    set = readBig(memory, at) & ~NEVER;
   if (call.i32(0) === -1)
     return process.files.add(
-      new SignalFile(process.options.caller, set, OpenFlag.RDWR | (how & OpenFlag.NONBLOCK)),
+      new SignalFile(process.options.pendingSignals, set, OpenFlag.RDWR | (how & OpenFlag.NONBLOCK)),
       (how & OpenFlag.CLOEXEC) !== 0,
     );
   const file = process.files.get(call.i32(0));

@@ -1,13 +1,13 @@
 /** Sockets of the local family that come in pairs: socketpair(2), and what can be done with them. There is no network. */
-import { BLOCKED, OpenFile, Poll, Signal, formats } from '@visorkit/linux-abi';
+import { BLOCKED, OpenFile, Poll, formats } from '@visorkit/linux-abi';
 import type { SystemCall, SystemCallDefinition } from '@visorkit/linux-abi';
 import { Errno, FileMode, OpenFlag, raise } from '@visorkit/sandbox-fs';
 import type { FileStat } from '@visorkit/sandbox-fs';
-import { anonymousNumber, anonymousStat } from './anonymous.js';
+import { addPair, anonymousNumber, anonymousStat } from './anonymous.js';
 import { ByteQueue, budgetOf } from './byte-queue.js';
 import type { QueueBudget } from './byte-queue.js';
 import { group } from './group.js';
-import { length, readInto, readVectors, writeFrom } from './transfer.js';
+import { buffer, readInto, readVectors, writeFrom, written } from './transfer.js';
 import type { Segment } from './transfer.js';
 
 const { descriptor, flags, int, oneOf, output, pointer, size } = formats;
@@ -34,7 +34,7 @@ const BUFFER = 212_992;
 const FIONREAD = 0x541b;
 
 /** One end: what it has been sent lies here. */
-export class PairSocket extends OpenFile {
+class PairSocket extends OpenFile {
   readonly number = anonymousNumber();
   readonly queue: ByteQueue;
   /** Lengths of what was sent each time, in order: messages, and for streams what one free is for. */
@@ -176,32 +176,19 @@ const MOST_PARTS = 4096;
 
 function socketpair(call: SystemCall): number {
   const [domain, kind, protocol] = [call.i32(0), call.u32(1), call.i32(2)],
-    { process, memory } = call,
-    at = call.u64(3),
+    { options } = call.process,
     type = kind & 0xf,
-    kept = kind & OpenFlag.NONBLOCK,
-    closeOnExec = (kind & OpenFlag.CLOEXEC) !== 0;
+    kept = kind & OpenFlag.NONBLOCK;
   if ((kind & ~(0xf | OpenFlag.NONBLOCK | OpenFlag.CLOEXEC)) !== 0) return -Errno.EINVAL;
   if (domain !== AF_UNIX) return -Errno.EAFNOSUPPORT;
   if (protocol !== 0 && protocol !== AF_UNIX) return -Errno.EPROTONOSUPPORT;
   if (!Object.values<number>(TYPE).includes(type)) return -Errno.ESOCKTNOSUPPORT;
-  memory.prepare(at, 8, true);
-  const make = (): PairSocket => new PairSocket(type, budgetOf(process.options), process.options.wake, kept);
-  const first = make(),
-    second = make();
-  first.peer = second;
-  second.peer = first;
-  const one = process.files.add(first, closeOnExec);
-  let other: number;
-  try {
-    other = process.files.add(second, closeOnExec);
-  } catch (error) {
-    process.files.close(one);
-    throw error;
-  }
-  memory.writeU32(at, one);
-  memory.writeU32(at + 4, other);
-  return 0;
+  return addPair(call, call.u64(3), (kind & OpenFlag.CLOEXEC) !== 0, () => {
+    const [first, second] = [0, 1].map(() => new PairSocket(type, budgetOf(options), options.wake, kept));
+    first.peer = second;
+    second.peer = first;
+    return [first, second];
+  });
 }
 
 /** Throws EBADF, ENOTSOCK. */
@@ -215,9 +202,7 @@ function send(call: SystemCall, segments: readonly Segment[], how: number): numb
   if ((how & MSG.OOB) !== 0) return -Errno.EOPNOTSUPP;
   const wait = socket.nonblocking || (how & MSG.DONTWAIT) !== 0;
   const result = writeFrom(call, segments, (bytes) => socket.send(bytes, wait));
-  if (result === -Errno.EPIPE && (how & MSG.NOSIGNAL) === 0 && socket.type !== TYPE.DGRAM)
-    call.process.signal(Signal.PIPE);
-  return result;
+  return (how & MSG.NOSIGNAL) === 0 && socket.type !== TYPE.DGRAM ? written(call, result) : result;
 }
 
 function receive(call: SystemCall, segments: readonly Segment[], how: number): { count: number; cut: boolean } {
@@ -234,8 +219,6 @@ function receive(call: SystemCall, segments: readonly Segment[], how: number): {
   const cut = !socket.stream && whole > done && done >= 0;
   return { count: cut && (how & MSG.TRUNC) !== 0 ? whole : done, cut };
 }
-
-const buffer = (call: SystemCall): Segment[] => [{ address: call.u64(1), length: length(call, 2) }];
 
 /** `struct msghdr`: name, vectors, control, flags. */
 const Message = { NAME: 0, NAME_LENGTH: 8, VECTORS: 16, COUNT: 24, CONTROL_LENGTH: 40, FLAGS: 48 } as const;

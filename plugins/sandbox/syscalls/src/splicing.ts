@@ -1,10 +1,10 @@
 /** Bytes from one file to another without the program's memory: splice, tee, vmsplice. One side is a pipe. */
-import { BLOCKED, Signal, formats } from '@visorkit/linux-abi';
+import { BLOCKED, formats } from '@visorkit/linux-abi';
 import type { OpenFile, SystemCall, SystemCallDefinition } from '@visorkit/linux-abi';
 import { Errno, OpenFlag } from '@visorkit/sandbox-fs';
 import { group } from './group.js';
 import { PipeReader, PipeWriter } from './pipes.js';
-import { length, readInto, readVectors, readableFile, writableFile, writeFrom } from './transfer.js';
+import { length, readInto, readVectors, readableFile, writableFile, writeFrom, written } from './transfer.js';
 
 const { descriptor, flags, int, pointer, size, vectors } = formats;
 
@@ -83,10 +83,10 @@ function splice(call: SystemCall): number {
   if (from instanceof PipeReader) {
     if (call.u64(1) !== 0) return -Errno.ESPIPE;
     if (to instanceof PipeWriter && to.pipe === from.pipe) return -Errno.EINVAL;
-    return broken(call, fromPipe(call, from, to, most, nonblocking));
+    return written(call, fromPipe(call, from, to, most, nonblocking));
   }
   if (!(to instanceof PipeWriter)) return -Errno.EINVAL;
-  return call.u64(3) !== 0 ? -Errno.ESPIPE : broken(call, toPipe(call, from, to, most, nonblocking));
+  return call.u64(3) !== 0 ? -Errno.ESPIPE : written(call, toPipe(call, from, to, most, nonblocking));
 }
 
 function tee(call: SystemCall): number {
@@ -101,13 +101,7 @@ function tee(call: SystemCall): number {
   const bytes = waiting(from, most, nonblocking);
   if (typeof bytes === 'number') return bytes;
   const room = roomOf(to, nonblocking);
-  return room < 0 ? broken(call, room) : to.write(bytes.subarray(0, room));
-}
-
-/** A pipe that nobody reads also sends SIGPIPE. */
-function broken(call: SystemCall, result: number): number {
-  if (result === -Errno.EPIPE) call.process.signal(Signal.PIPE);
-  return result;
+  return room < 0 ? written(call, room) : to.write(bytes.subarray(0, room));
 }
 
 /** The program's pages are copied: that they are gifts needs nothing. */
@@ -116,7 +110,7 @@ function vmsplice(call: SystemCall): number {
     segments = readVectors(call, call.u64(1), call.i32(2));
   if ((call.u32(3) & ~KNOWN) !== 0) return -Errno.EINVAL;
   if (file instanceof PipeWriter)
-    return broken(
+    return written(
       call,
       writeFrom(call, segments, (bytes) => file.write(bytes)),
     );

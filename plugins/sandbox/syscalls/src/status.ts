@@ -1,6 +1,6 @@
 /** What files are: the stat family, access, readlink, statfs. */
 import { AT_FDCWD, formats, resolveArgument } from '@visorkit/linux-abi';
-import type { SystemCall, SystemCallDefinition } from '@visorkit/linux-abi';
+import type { Identity, SystemCall, SystemCallDefinition } from '@visorkit/linux-abi';
 import { Errno, FileMode, raise } from '@visorkit/sandbox-fs';
 import type { FileStat, FileSystemStat } from '@visorkit/sandbox-fs';
 import { group } from './group.js';
@@ -116,7 +116,14 @@ function put(call: SystemCall, index: number, bytes: () => Uint8Array, length: n
 
 const stat = (call: SystemCall, at: number): number => put(call, 1, () => packStat(statAt(call, -1, 0, at)), 144);
 
-/** Root may do all but run what has no x bit; others by owner, group and rest (access(2)). */
+/** Root may do all but run what has no x bit; others by owner, group and rest. `mode`: bits of access(2). */
+export function permits(stat: FileStat, { uid, gid }: Identity, mode: number): boolean {
+  if (uid === 0)
+    return (mode & 1) === 0 || (stat.mode & 0o111) !== 0 || (stat.mode & FileMode.TYPE) === FileMode.DIRECTORY;
+  const bits = stat.uid === uid ? stat.mode >> 6 : stat.gid === gid ? stat.mode >> 3 : stat.mode;
+  return (bits & mode) === mode;
+}
+
 function access(call: SystemCall, directoryAt: number, pathAt: number, mode: number, at: number): number {
   if ((mode & ~7) !== 0) return -Errno.EINVAL;
   const found = resolveArgument(call, directoryAt, pathAt, (at & AT.SYMLINK_NOFOLLOW) === 0);
@@ -124,14 +131,8 @@ function access(call: SystemCall, directoryAt: number, pathAt: number, mode: num
     const { node } = found;
     if (node === undefined) raise('ENOENT');
     const stat = node.kind === 'descriptor' ? call.process.files.get(node.descriptor!).stat() : node.stat();
-    const { uid, gid } = call.process.identity;
     if ((mode & 2) !== 0 && node.readOnly) return -Errno.EROFS;
-    if (uid === 0)
-      return (mode & 1) !== 0 && (stat.mode & 0o111) === 0 && (stat.mode & FileMode.TYPE) !== FileMode.DIRECTORY
-        ? -Errno.EACCES
-        : 0;
-    const bits = stat.uid === uid ? stat.mode >> 6 : stat.gid === gid ? stat.mode >> 3 : stat.mode;
-    return (bits & mode) === mode ? 0 : -Errno.EACCES;
+    return permits(stat, call.process.identity, mode) ? 0 : -Errno.EACCES;
   } finally {
     found.close();
   }

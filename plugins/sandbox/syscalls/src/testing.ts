@@ -9,7 +9,8 @@ import {
   systemCallNumber,
 } from '@visorkit/linux-abi';
 import type { NewProgram, SignalDetails, SystemCall, Timer, UserMemory } from '@visorkit/linux-abi';
-import { Errno, MemoryFs, Namespace, errnoOf, raise } from '@visorkit/sandbox-fs';
+import { Errno, MemoryFs, Namespace, errorResult, raise } from '@visorkit/sandbox-fs';
+import type { ErrnoName } from '@visorkit/sandbox-fs';
 import { linuxSystemCalls } from './index.js';
 import { addSpecialFiles } from './proc-files.js';
 
@@ -85,14 +86,14 @@ export class TestMemory implements UserMemory {
   writeU64(address: number, value: number | bigint): void {
     this.#view.setBigUint64(this.#at(address, 8), BigInt.asUintN(64, BigInt(value)), true);
   }
-  readString(address: number, most = 4096): string {
+  readString(address: number, most = 4096, tooLong: ErrnoName = 'ENAMETOOLONG'): string {
     let text = '';
     for (let at = address; at < address + most; at++) {
       const byte = this.readU8(at);
       if (byte === 0) return text;
       text += String.fromCharCode(byte);
     }
-    return raise('ENAMETOOLONG');
+    return raise(tooLong);
   }
 }
 
@@ -184,6 +185,7 @@ export class TestSandbox {
   readonly waiting: Uint8Array[] = [];
   /** Programs that execve was to start. */
   readonly started: NewProgram[] = [];
+  pendingSignals = 0n;
   wakes = 0;
   #last: TestCall | undefined;
 
@@ -203,7 +205,7 @@ export class TestSandbox {
       hostname: 'test',
       pages: new FilePages(),
       foreground: { group: 2 },
-      caller: () => this.processes.current,
+      pendingSignals: () => this.pendingSignals,
       exec: (_process, program) => this.started.push(program) - 1,
     });
     this.processes = new Processes(process);
@@ -235,9 +237,7 @@ export class TestSandbox {
       return this.table.get(call.number)!.serve!(call);
     } catch (error) {
       if (error instanceof PagesNeeded) return -Errno.EFAULT;
-      const errno = errnoOf(error);
-      if (errno === 0) throw error;
-      return -errno;
+      return errorResult(error);
     }
   }
 

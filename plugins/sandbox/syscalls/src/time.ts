@@ -3,6 +3,7 @@ import { BLOCKED, Signal, formats, readTimespec, timespec } from '@visorkit/linu
 import type { Process, SystemCall, SystemCallDefinition, Timer } from '@visorkit/linux-abi';
 import { Errno } from '@visorkit/sandbox-fs';
 import { group } from './group.js';
+import { waitUntil } from './readiness.js';
 
 const { flags, int, oneOf, pointer, unsigned } = formats;
 
@@ -47,13 +48,10 @@ function timeval(ns: bigint): Uint8Array {
 
 /** Sleeps until `deadline` on the process's clock. `remaining`: address for what is left when a signal ends it, 0 for none. */
 function sleep(call: SystemCall, deadline: () => number, remaining: number): number {
-  const until = (call.state as { until: number } | undefined)?.until ?? deadline();
-  if (call.process.clock >= until) return 0;
-  if (call.interrupted && remaining !== 0)
-    call.memory.write(remaining, timespec(BigInt(Math.ceil(until - call.process.clock))));
-  call.state = { until };
-  call.deadline = until;
-  return BLOCKED;
+  const result = waitUntil(call, deadline, 0);
+  if (result === BLOCKED && call.interrupted && remaining !== 0)
+    call.memory.write(remaining, timespec(BigInt(Math.ceil(call.deadline - call.process.clock))));
+  return result;
 }
 
 function nanosleep(call: SystemCall): number {

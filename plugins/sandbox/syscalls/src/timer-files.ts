@@ -1,11 +1,12 @@
 /** Timers that are files: timerfd(2). */
-import { BLOCKED, OpenFile, Poll, formats, readTimespec, timespec } from '@visorkit/linux-abi';
-import type { Process, SystemCall, SystemCallDefinition, Timer } from '@visorkit/linux-abi';
+import { BLOCKED, OpenFile, Poll, formats } from '@visorkit/linux-abi';
+import type { Process, SystemCall, SystemCallDefinition } from '@visorkit/linux-abi';
 import { Errno, OpenFlag, raise } from '@visorkit/sandbox-fs';
 import type { FileStat } from '@visorkit/sandbox-fs';
-import { group } from './group.js';
 import { anonymousStat } from './anonymous.js';
-import { readClock } from './time.js';
+import { group } from './group.js';
+import { PeriodicTimer, readSetting } from './periodic-timer.js';
+import type { TimerSetting } from './periodic-timer.js';
 
 const { descriptor, flags, oneOf, pointer } = formats;
 
@@ -24,24 +25,18 @@ class TimerFile extends OpenFile {
   readonly name = 'anon_inode:[timerfd]';
   /** Times it ran out since the last read. */
   #expirations = 0;
-  /** Next expiry and period in ns on the process's clock. */
-  #next = Infinity;
-  #period = 0;
-  readonly #timer: Timer;
+  readonly #timer: PeriodicTimer;
 
-  constructor(
-    readonly process: Process,
-    readonly clock: number,
-    flags: number,
-  ) {
+  constructor(process: Process, clock: number, flags: number) {
     super(flags);
     // The timer is the file's: it outlives the process that made it
-    this.#timer = process.options.timers.schedule(Infinity, () => {
+    const timer = process.options.timers.schedule(Infinity, () => {
       const first = this.#expirations === 0;
       this.#expire();
       if (first && this.#expirations > 0) this.notify(Poll.IN); // Linux starts a period anew when it was read
       process.wake();
     });
+    this.#timer = new PeriodicTimer(process, clock, timer);
   }
 
   stat(): FileStat {
@@ -66,36 +61,22 @@ class TimerFile extends OpenFile {
   }
 
   override close(): void {
-    this.#timer.cancel();
+    this.#timer.timer.cancel();
   }
 
-  /** `value` in ns from now, 0 to switch it off. */
-  set(value: number, period: number): void {
+  set(setting: TimerSetting, absolute: boolean): void {
     this.#expirations = 0;
-    this.#period = period;
-    this.#next = value === 0 ? Infinity : this.process.clock + value;
-    this.#timer.reschedule(this.#next);
+    this.#timer.set(setting, absolute);
   }
 
   /** `struct itimerspec` as it is now. */
   pack(): Uint8Array {
     this.#expire();
-    const bytes = new Uint8Array(32);
-    bytes.set(timespec(BigInt(Math.floor(this.#period))));
-    bytes.set(
-      timespec(BigInt(this.#next === Infinity ? 0 : Math.max(1, Math.ceil(this.#next - this.process.clock)))),
-      16,
-    );
-    return bytes;
+    return this.#timer.pack();
   }
 
   #expire(): void {
-    const now = this.process.clock;
-    if (now < this.#next) return;
-    const times = this.#period > 0 ? Math.floor((now - this.#next) / this.#period) + 1 : 1;
-    this.#expirations += times;
-    this.#next = this.#period > 0 ? this.#next + times * this.#period : Infinity;
-    this.#timer.reschedule(this.#next);
+    this.#expirations += this.#timer.expired();
   }
 }
 
@@ -117,22 +98,14 @@ function timerFile(call: SystemCall): TimerFile {
 
 function settime(call: SystemCall): number {
   const how = call.u32(1),
-    at = call.u64(2),
     before = call.u64(3),
-    { memory, process } = call;
-  const period = readTimespec(memory, at),
-    value = readTimespec(memory, at + 16);
-  if ((how & ~(TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET)) !== 0 || Number.isNaN(period) || Number.isNaN(value))
-    return -Errno.EINVAL;
+    { memory } = call;
+  const setting = readSetting(memory, call.u64(2));
+  if ((how & ~(TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET)) !== 0) return -Errno.EINVAL;
   const file = timerFile(call),
     old = file.pack();
   if (before !== 0) memory.prepare(before, old.length, true);
-  // A moment that has passed is now
-  const left =
-    value === 0 || (how & TFD_TIMER_ABSTIME) === 0
-      ? value
-      : Math.max(1, value - Number(readClock(process, file.clock)!));
-  file.set(left, period);
+  file.set(setting, (how & TFD_TIMER_ABSTIME) !== 0);
   if (before !== 0) memory.write(before, old);
   return 0;
 }

@@ -1,7 +1,7 @@
 /** Moving bytes between the program's memory and files. */
-import { BLOCKED } from '@visorkit/linux-abi';
+import { BLOCKED, Signal } from '@visorkit/linux-abi';
 import type { OpenFile, SystemCall } from '@visorkit/linux-abi';
-import { raise } from '@visorkit/sandbox-fs';
+import { Errno, raise } from '@visorkit/sandbox-fs';
 
 /** Part of the program's memory. */
 export interface Segment {
@@ -116,12 +116,22 @@ export function writeFrom(
   return progress.done;
 }
 
-/** The file at argument 0, open for reading. Throws EBADF. */
+/** The buffer of read(2) and its like: address and length in arguments 1 and 2. */
+export const buffer = (call: SystemCall): Segment[] => [{ address: call.u64(1), length: length(call, 2) }];
+
+/** A write to a pipe that nobody reads also sends SIGPIPE (write(2)). */
+export function written(call: SystemCall, result: number): number {
+  if (result === -Errno.EPIPE) call.process.signal(Signal.PIPE);
+  return result;
+}
+
+/** The file at an argument, open for reading. Throws EBADF. */
 export function readableFile(call: SystemCall, index = 0): OpenFile {
   const file = call.process.files.get(call.i32(index));
   return file.readable ? file : raise('EBADF');
 }
 
+/** The file at an argument, open for writing. Throws EBADF. */
 export function writableFile(call: SystemCall, index = 0): OpenFile {
   const file = call.process.files.get(call.i32(index));
   return file.writable ? file : raise('EBADF');

@@ -1,19 +1,12 @@
 /** Waiting for files: poll and select. epoll is in epoll.ts. */
-import { BLOCKED, Poll, formats, readTimespec, timespec } from '@visorkit/linux-abi';
+import { BLOCKED, Poll, formats, timespec } from '@visorkit/linux-abi';
 import type { SystemCall, SystemCallDefinition } from '@visorkit/linux-abi';
 import { Errno, raise } from '@visorkit/sandbox-fs';
 import { epollRows } from './epoll.js';
 import { group } from './group.js';
-import { eventsOf, milliseconds, waitFor } from './readiness.js';
+import { eventsOf, milliseconds, timespecTimeout, waitFor, waitsUntil } from './readiness.js';
 
 const { int, pointer, size, unsigned } = formats;
-
-/** A `struct timespec` pointer; none: forever. Throws EINVAL. */
-function timespecTimeout(call: SystemCall, index: number): number {
-  if (call.u64(index) === 0) return Infinity;
-  const value = readTimespec(call.memory, call.u64(index));
-  return Number.isNaN(value) ? raise('EINVAL') : value;
-}
 
 function poll(call: SystemCall, timeout: () => number): number {
   const at = call.u64(0),
@@ -79,7 +72,7 @@ function withRest(call: SystemCall, index: number, micro: boolean, run: () => nu
   const at = call.u64(index);
   if (at !== 0) call.memory.prepare(at, 16, true);
   const result = run();
-  const until = (call.state as { until: number } | undefined)?.until;
+  const until = waitsUntil(call);
   if (at !== 0 && result >= 0 && until !== undefined) {
     const left = timespec(BigInt(Math.max(0, Math.floor(until - call.process.clock))));
     if (micro) new DataView(left.buffer).setBigInt64(8, new DataView(left.buffer).getBigInt64(8, true) / 1000n, true);
