@@ -14,7 +14,6 @@ import {
   TIER_RECORDS_BYTES,
   TIER_RETIRED,
   TIER_THRESHOLD,
-  TLB_BASE,
 } from '../layout.js';
 import type { ProcessorExports } from '../module.js';
 import { WebAssembly } from '../webassembly.js';
@@ -175,8 +174,9 @@ export class Translator {
     const covered = new Set<string>();
     words[TIER_QUEUED >>> 2] = 0;
     for (let n = 0; n < count; n++) {
-      const entry = (TIER_QUEUE >>> 2) + n * 4,
-        record = words[entry]!;
+      const entry = (TIER_QUEUE >>> 2) + n * 2,
+        record = words[entry]!,
+        tlb = words[entry + 1]!;
       words[(record + LIMIT) >>> 2] = NEVER;
       const header = record - HEADER;
       if (words[(header + VALID) >>> 2] !== 1) continue;
@@ -190,7 +190,7 @@ export class Translator {
         continue;
       }
       this.records = [];
-      const setting = this.settingOf(mode),
+      const setting = this.settingOf(mode, tlb),
         region = setting && this.regionOf(host, mode, setting);
       if (setting === undefined || region === undefined) {
         figures.refused++;
@@ -263,15 +263,15 @@ export class Translator {
     });
   }
 
-  /** How code of this mode is translated; undefined where segments need checks. */
-  private settingOf(mode: number): Setting | undefined {
+  /** How code of this mode is translated for accesses through a TLB table; undefined where segments need checks. */
+  private settingOf(mode: number, tlb: number): Setting | undefined {
     const long = (mode & MODE_SIZE) === 2,
       flat32 =
         (mode & (MODE_SIZE | MODE_STACK32 | MODE_FLAT | MODE_CS_CHECK | MODE_REAL)) === (1 | MODE_STACK32 | MODE_FLAT);
     if (!long && !flat32) return undefined;
     return {
       state: 0,
-      tlb: this.words[TLB_BASE >>> 2]!,
+      tlb,
       long,
       place: (i) => this.place(i),
     };
