@@ -187,6 +187,9 @@ export const FPU_SCRATCH = 0x2100;
 export const FETCH_BUFFER = 0x2200;
 /** Counters the wrapper shows: blocks made, flushes, TLB misses... (u32 each, 64 of them). */
 export const COUNTERS = 0x2300;
+/** Of them: how often a page's decoded code was dropped; and how often translated regions were left, by why (LEFT_ of code-layout.ts). */
+export const PAGES_DROPPED = COUNTERS + 16;
+export const REGIONS_LEFT = COUNTERS + 32;
 
 // ---------------------------------------------------------------------------------------------- VMCS
 /** Working copy of the current VMCS: fields that are not guest registers; see assembly/vmx/fields.ts. 4 KiB. */

@@ -1,4 +1,5 @@
 /** A region as a WebAssembly function: entry, blocks in their structure, control transfers, and the ways out. */
+import { LEFT_INTERPRET, LEFT_REFUSED } from '../code-layout.js';
 import { BUDGET, CODE_BASE, RIP, SSE_TRAP, TIER_RETIRED, TLB_BASE } from '../layout.js';
 import { canTranslate, pushValue, stackPointer, translate } from './integer.js';
 import { endsBlock } from './instructions.js';
@@ -10,7 +11,7 @@ import type { Structure } from './structure.js';
 import { I32, I64, Op } from './wasm.js';
 import type { Code, ImportedFunction } from './wasm.js';
 import { SETTLE_FLAGS } from './flags.js';
-import { Exit, Writer } from './writer.js';
+import { Writer } from './writer.js';
 import type { Setting } from './writer.js';
 
 /** What a region's module imports, in the order of the function indices; all are exports of the processor. */
@@ -38,7 +39,7 @@ export interface Buffers {
 }
 
 /**
- * The function of a region: it has no parameters and returns why it was left (run.ts). It is in `buffers.whole` until the next one is written.
+ * The function of a region: it has no parameters and returns why it was left (one of LEFT_). It is in `buffers.whole` until the next one is written.
  */
 export function emitRegion(region: Region, setting: Setting, buffers: Buffers): Code {
   const first = new RegionEmitter(region, setting, buffers);
@@ -127,7 +128,7 @@ class RegionEmitter {
         .access(Op.i32_load, state + SSE_TRAP)
         .op(Op.i32_or);
     code.when();
-    code.i32(Exit.REFUSED).op(Op.return).end();
+    code.i32(LEFT_REFUSED).op(Op.return).end();
     code.get(V0).i64(LONGEST_STAY).get(V0).i64(LONGEST_STAY).op(Op.i64_lt_s).op(Op.select);
     code.op(Op.i32_wrap_i64).tee(START).set(LEFT);
     code
@@ -238,7 +239,7 @@ class RegionEmitter {
     const { next } = block;
     const last = block.instructions[count - 1];
     if (next !== undefined && (last === undefined || !endsBlock(last.row!))) {
-      if (block.stops) w.leaveFor(block.end, Exit.INTERPRET);
+      if (block.stops) w.leaveFor(block.end, LEFT_INTERPRET);
       else this.follow(number, 0, next);
     }
   }

@@ -2,9 +2,20 @@
  * Instructions of the integer unit that are translated in line: those that profiles show. The others are called (units.ts). Their numbers and
  * meanings: assembly/integer/.
  */
+import {
+  AM_REGISTER,
+  MADE_ADD,
+  MADE_EXACT,
+  MADE_LOGIC,
+  MADE_MUL,
+  MADE_SAR,
+  MADE_SHL,
+  MADE_SHR,
+  MADE_SUB,
+  THEN_CARRY,
+} from '../code-layout.js';
 import { EFLAGS } from '../layout.js';
-import { Made, Then } from './flags.js';
-import { AM_REGISTER, canAddress } from './instructions.js';
+import { canAddress } from './instructions.js';
 import type { Instruction, Size } from './instructions.js';
 import { FA, FB, FN, FR, FS, P, RSP, V0, V1, V2, V3, W0 } from './locals.js';
 import { Op } from './wasm.js';
@@ -218,7 +229,7 @@ function add(w: Writer, size: Size): void {
   w.code.get(FA).get(FB).op(Op.i64_add);
   signExtend(w, size);
   w.code.set(FR);
-  w.flags.set(Made.ADD, size);
+  w.flags.set(MADE_ADD, size);
 }
 
 function exchangeAndAdd(w: Writer, i: Instruction, size: Size): void {
@@ -261,15 +272,15 @@ function compareAndExchange(w: Writer, i: Instruction, size: Size): void {
   code.get(V1).set(FA).get(V0).set(FB).get(V1).get(V0).op(Op.i64_sub);
   signExtend(w, size);
   code.set(FR);
-  w.flags.set(Made.SUB, size);
+  w.flags.set(MADE_SUB, size);
 }
 
 // ---------------------------------------------------------------------------------------------- shifts and bits
 const SHIFTS: Record<number, { op: Op; made: number; signed: boolean }> = {
-  4: { op: Op.i64_shl, made: Made.SHL, signed: false },
-  5: { op: Op.i64_shr_u, made: Made.SHR, signed: false },
-  6: { op: Op.i64_shl, made: Made.SHL, signed: false },
-  7: { op: Op.i64_shr_s, made: Made.SAR, signed: true },
+  4: { op: Op.i64_shl, made: MADE_SHL, signed: false },
+  5: { op: Op.i64_shr_u, made: MADE_SHR, signed: false },
+  6: { op: Op.i64_shl, made: MADE_SHL, signed: false },
+  7: { op: Op.i64_shr_s, made: MADE_SAR, signed: true },
 };
 
 function shift(w: Writer, i: Instruction, size: Size): boolean {
@@ -331,7 +342,7 @@ function doubleShift(w: Writer, i: Instruction, size: Size): boolean {
     .get(V2)
     .op(Op.i64_xor);
   code.i64(30).op(Op.i64_shl).op(Op.i64_or).set(FA);
-  w.flags.set(Made.EXACT, 64);
+  w.flags.set(MADE_EXACT, 64);
   return true;
 }
 
@@ -339,7 +350,7 @@ function doubleShift(w: Writer, i: Instruction, size: Size): boolean {
 function testBit(w: Writer, i: Instruction, size: Size, kind: number): void {
   const { code } = w,
     immediate = i.unit >= Integer.BT_I;
-  w.flags.prepare(Then.CARRY);
+  w.flags.prepare(THEN_CARRY);
   open(w, i, size, kind !== 0);
   pushOperand(w, i, size);
   code.set(V0);
@@ -357,7 +368,7 @@ function testBit(w: Writer, i: Instruction, size: Size, kind: number): void {
     writeOperand(w, i, size, V2);
   }
   code.i64(1).set(FN);
-  w.flags.setThen(Then.CARRY, 64, false);
+  w.flags.setThen(THEN_CARRY, 64, false);
 }
 
 function carry(w: Writer, unit: number): void {
@@ -366,9 +377,9 @@ function carry(w: Writer, unit: number): void {
     flags.carry();
     code.op(Op.i32_eqz).op(Op.i64_extend_i32_u).set(V0);
   } else code.i64(unit === Integer.STC ? 1 : 0).set(V0);
-  flags.prepare(Then.CARRY);
+  flags.prepare(THEN_CARRY);
   code.get(V0).set(FS).i64(1).set(FN);
-  flags.setThen(Then.CARRY, 64, false);
+  flags.setThen(THEN_CARRY, 64, false);
 }
 
 function direction(w: Writer, set: boolean): void {
@@ -397,7 +408,7 @@ function scan(w: Writer, i: Instruction, size: Size): void {
       .op(Op.i64_eqz)
       .op(Op.select)
       .set(FA);
-    w.flags.set(Made.EXACT, 64);
+    w.flags.set(MADE_EXACT, 64);
     return;
   }
   if (i.unit === Integer.BSF) code.get(V0).op(Op.i64_ctz);
@@ -420,7 +431,7 @@ function scan(w: Writer, i: Instruction, size: Size): void {
     .op(Op.i64_eqz)
     .op(Op.select)
     .set(FR);
-  w.flags.set(Made.LOGIC, 64);
+  w.flags.set(MADE_LOGIC, 64);
 }
 
 // ---------------------------------------------------------------------------------------------- multiplication and division
@@ -458,7 +469,7 @@ function multiply(w: Writer, i: Instruction, size: Size, isSigned: boolean): voi
     else code.i64(0);
     code.op(Op.i64_ne).op(Op.i64_extend_i32_u).i64(31).op(Op.i64_shl).set(FA);
   }
-  w.flags.set(Made.EXACT, 64);
+  w.flags.set(MADE_EXACT, 64);
 }
 
 /** Pushes the high half of V0 * V1, unsigned; uses V2 and V3. */
@@ -502,7 +513,7 @@ function multiplyImmediate(w: Writer, i: Instruction, size: Size): void {
   signExtend(w, size);
   code.set(FR);
   writeRegister(w, i.reg, size, FR);
-  w.flags.set(Made.MUL, size);
+  w.flags.set(MADE_MUL, size);
 }
 
 /** A quotient that does not fit, and all but the simplest 128-bit dividends, are the interpreter's. */

@@ -4,9 +4,29 @@
  */
 import { host as platform } from '@visorkit/core';
 import {
+  BLOCK_HEADER,
+  B_HOST,
+  B_MODE,
+  B_NEXT_IN_PAGE,
+  B_NEXT_IN_SECOND,
+  B_VALID,
+  D_BLOCKS,
+  ENDS_BLOCK,
+  E_COUNT,
+  E_FUNCTION,
+  E_LIMIT,
+  E_WAITS,
+  MODE_CS_CHECK,
+  MODE_FLAT,
+  MODE_REAL,
+  MODE_SIZE,
+  MODE_STACK32,
+  RECORD_BYTES,
+  R_HANDLER,
+  R_LEFT,
+} from '../code-layout.js';
+import {
   ARENA_GENERATION,
-  BLOCK_HASH,
-  BLOCK_HASH_ENTRIES,
   PAGE_BLOCKS,
   TIER_QUEUE,
   TIER_QUEUED,
@@ -63,33 +83,8 @@ const NEVER = 0xffff_ffff;
 const MOST_REGIONS = 8192;
 /** A block that was entered this many times for each that the threshold asks is worth being taken into a region. */
 const SHARE_OF_THRESHOLD = 64;
-const HEADER = 64;
 const PAGE = 4096;
 const WASM_PAGE = 65536;
-const MODE_SIZE = 3;
-const MODE_FLAT = 8;
-const MODE_STACK32 = 4;
-const MODE_CS_CHECK = 16;
-const MODE_REAL = 64;
-/** Fields of a block's first record. */
-const FUNCTION = 16;
-const WAITS = 20;
-const COUNT = 24;
-const LIMIT = 28;
-/** Fields of a block's header. */
-const MODE = 4;
-const NEXT_IN_BUCKET = 8;
-const NEXT_IN_PAGE = 12;
-const SECOND_PAGE = 16;
-const NEXT_IN_SECOND = 20;
-const VALID = 28;
-/** In the description of a page: its list of blocks. */
-const LIST = 8;
-/** decodeRecord(): the instruction ends a block. */
-const ENDS_BLOCK = 0x100;
-const RECORD_BYTES = 32;
-/** Field of a record: instructions left in its block. */
-const LEFT = 5;
 
 /** A function in the table, and the code it was made of. */
 interface Placed {
@@ -177,16 +172,16 @@ export class Translator {
       const entry = (TIER_QUEUE >>> 2) + n * 2,
         record = words[entry]!,
         tlb = words[entry + 1]!;
-      words[(record + LIMIT) >>> 2] = NEVER;
-      const header = record - HEADER;
-      if (words[(header + VALID) >>> 2] !== 1) continue;
-      const host = words[header >>> 2]!,
-        mode = words[(header + MODE) >>> 2]!;
+      words[(record + E_LIMIT) >>> 2] = NEVER;
+      const header = record - BLOCK_HEADER;
+      if (words[(header + B_VALID) >>> 2] !== 1) continue;
+      const host = words[(header + B_HOST) >>> 2]!,
+        mode = words[(header + B_MODE) >>> 2]!;
       if (covered.has(`${host} ${mode}`)) {
         // it is entered through another region of this batch; if that was wrong it will ask again
-        words[(record + COUNT) >>> 2] = 0;
-        words[(record + LIMIT) >>> 2] = words[TIER_THRESHOLD >>> 2]!;
-        words[(record + WAITS) >>> 2] = 0;
+        words[(record + E_COUNT) >>> 2] = 0;
+        words[(record + E_LIMIT) >>> 2] = words[TIER_THRESHOLD >>> 2]!;
+        words[(record + E_WAITS) >>> 2] = 0;
         continue;
       }
       this.records = [];
@@ -217,7 +212,7 @@ export class Translator {
     done.forEach(({ record, host, serial, records }, n) => {
       const index = this.free.pop() ?? exports.table.grow(1);
       exports.table.set(index, functions[n]!);
-      words[(record + FUNCTION) >>> 2] = index;
+      words[(record + E_FUNCTION) >>> 2] = index;
       this.placed.push({ index, record, host, serial, records });
     });
     figures.compiling += platform.now() - emitted;
@@ -241,10 +236,10 @@ export class Translator {
       exports.table.set(index, null);
       free.push(index);
       this.freeRecords.push(...records);
-      words[(record + FUNCTION) >>> 2] = 0;
-      words[(record + WAITS) >>> 2] = 0;
-      words[(record + COUNT) >>> 2] = 0;
-      words[(record + LIMIT) >>> 2] = words[TIER_THRESHOLD >>> 2]!;
+      words[(record + E_FUNCTION) >>> 2] = 0;
+      words[(record + E_WAITS) >>> 2] = 0;
+      words[(record + E_COUNT) >>> 2] = 0;
+      words[(record + E_LIMIT) >>> 2] = words[TIER_THRESHOLD >>> 2]!;
       figures.evicted++;
     }
   }
@@ -287,11 +282,11 @@ export class Translator {
       this.nextRecord += RECORD_BYTES;
     }
     this.words.set(words, address >>> 2);
-    this.bytes[address + LEFT] = 1;
+    this.bytes[address + R_LEFT] = 1;
     // a vector instruction with a handler of its own is the unit's too
     if (row?.kind === 'vector' || row?.kind === 'scalar') {
-      this.bytes[address] = this.vectorUnit & 0xff;
-      this.bytes[address + 1] = this.vectorUnit >>> 8;
+      this.bytes[address + R_HANDLER] = this.vectorUnit & 0xff;
+      this.bytes[address + R_HANDLER + 1] = this.vectorUnit >>> 8;
     }
     this.records.push(address);
     return address;
@@ -337,14 +332,7 @@ class PageCode implements CodeSource {
   }
 
   executions(offset: number): number {
-    const { words } = this.context,
-      host = this.page + offset,
-      bucket = (host ^ (host >>> 14) ^ (this.mode << 9)) & (BLOCK_HASH_ENTRIES - 1);
-    for (let block = words[(BLOCK_HASH >>> 2) + bucket]!; block !== 0; block = words[(block + NEXT_IN_BUCKET) >>> 2]!) {
-      if (words[block >>> 2] !== host || words[(block + MODE) >>> 2] !== this.mode) continue;
-      if (words[(block + SECOND_PAGE) >>> 2] === 0) return Math.max(1, words[(block + HEADER + COUNT) >>> 2]!);
-    }
-    return 0;
+    return this.context.exports.blockExecutions(this.page + offset, this.mode) >>> 0;
   }
 
   blocks(): readonly number[] {
@@ -352,13 +340,13 @@ class PageCode implements CodeSource {
       descriptor = words[(PAGE_BLOCKS >>> 2) + (this.page >>> 12)]!,
       offsets: number[] = [];
     if (descriptor === 0) return offsets;
-    for (let link = words[(descriptor + LIST) >>> 2]!; link !== 0; ) {
+    for (let link = words[(descriptor + D_BLOCKS) >>> 2]!; link !== 0; ) {
       const block = link & ~1,
         crossing = (link & 1) !== 0;
-      if (!crossing && words[(block + VALID) >>> 2] === 1 && words[(block + MODE) >>> 2] === this.mode) {
-        offsets.push(words[block >>> 2]! & (PAGE - 1));
+      if (!crossing && words[(block + B_VALID) >>> 2] === 1 && words[(block + B_MODE) >>> 2] === this.mode) {
+        offsets.push(words[(block + B_HOST) >>> 2]! & (PAGE - 1));
       }
-      link = words[(block + (crossing ? NEXT_IN_SECOND : NEXT_IN_PAGE)) >>> 2]!;
+      link = words[(block + (crossing ? B_NEXT_IN_SECOND : B_NEXT_IN_PAGE)) >>> 2]!;
     }
     return offsets;
   }

@@ -2,9 +2,9 @@
  * SSE instructions in line, in their legacy form; XMM registers stay in the state block. Scalar doubles use the host's arithmetic under the
  * conditions of assembly/simd/arithmetic.ts; whatever else there is, the unit does (units.ts).
  */
+import { AM_REGISTER, P_W, MADE_EXACT } from '../code-layout.js';
 import { MXCSR, YMM } from '../layout.js';
-import { Made } from './flags.js';
-import { AM_REGISTER, canAddress } from './instructions.js';
+import { canAddress } from './instructions.js';
 import type { Instruction, Row } from './instructions.js';
 import { D0, D1, LINEAR, P, V0, V1, V2 } from './locals.js';
 import { callUnit } from './units.js';
@@ -91,7 +91,6 @@ const Unit = {
   TSD2SI: 0x603,
 } as const;
 const VARIANT_SSE = 1;
-const P_W = 0x20;
 const REGISTER_BYTES = 32;
 
 /** Translates a vector instruction; false: it is not one of those. */
@@ -419,7 +418,7 @@ function compare(w: Writer, i: Instruction): boolean {
   code.otherwise();
   callUnit(w, i);
   code.end();
-  w.flags.set(Made.EXACT, 64); // both ways
+  w.flags.set(MADE_EXACT, 64); // both ways
   return true;
 }
 
