@@ -18,41 +18,9 @@ import { EFLAGS } from '../layout.js';
 import { canAddress } from './instructions.js';
 import type { Instruction, Size } from './instructions.js';
 import { FA, FB, FN, FR, FS, P, RSP, V0, V1, V2, V3, W0 } from './locals.js';
+import { Integer } from './unit-numbers.js';
 import { Op } from './wasm.js';
 import type { Writer } from './writer.js';
-
-/** Numbers in assembly/integer/ops.ts. */
-export const Integer = {
-  IMUL1: 15,
-  IMUL3: 17,
-  MUL: 18,
-  DIV: 19,
-  IDIV: 20,
-  XCHG: 21,
-  XADD: 22,
-  CMPXCHG: 23,
-  CBW: 26,
-  CWD: 27,
-  SHIFT_I: 30,
-  SHLD_I: 32,
-  SHRD_I: 34,
-  LEAVE: 41,
-  CMC: 46,
-  CLC: 47,
-  STC: 48,
-  CLD: 49,
-  STD: 50,
-  BT: 53,
-  BTC: 56,
-  BT_I: 57,
-  BTC_I: 60,
-  BSF: 61,
-  BSR: 62,
-  TZCNT: 63,
-  BSWAP: 66,
-  CMOV: 67,
-  SETCC_M: 68,
-} as const;
 
 const RAX = 0;
 const RDX = 2;

@@ -6,6 +6,7 @@ import { AM_REGISTER, NO_REGISTER, LEFT_LOOK_UP, LEFT_SETTLE } from '../code-lay
 import { ATTENTION, BUDGET, PAGES_DROPPED, RIP, TIER_RECORD, TIER_STATUS } from '../layout.js';
 import type { Instruction } from './instructions.js';
 import { LEFT, START, TARGET, W0, W1 } from './locals.js';
+import { Group, Simd, Text } from './unit-numbers.js';
 import { Op } from './wasm.js';
 import type { Setting, Writer } from './writer.js';
 
@@ -15,21 +16,6 @@ const ALL = 0xffff;
 const RAX = 1 << 0;
 /** RAX, RCX, RSI and RDI. */
 const STRING_REGISTERS = RAX | (1 << 1) | (1 << 6) | (1 << 7);
-
-/** Groups of the vector unit (assembly/simd/ops.ts). */
-const MOVE = 1;
-const SHUFFLE = 4;
-const FLOAT = 5;
-const CONVERT = 6;
-const CRYPTO = 7;
-const PERMUTE = 8;
-const PTEST = 0x420;
-const VTESTPD = 0x422;
-const UCOMISS = 0x530;
-const MASKED_STORE = 0x123;
-const MASKED_STORE_MMX = 0x124;
-const STR_CMPS = 1;
-const STR_SCAS = 4;
 
 interface Needs {
   /** General registers that it may read, and write, as bits. */
@@ -45,11 +31,10 @@ function needsOf(i: Instruction): Needs {
   const memory = i.addressMode !== AM_REGISTER,
     { row, unit } = i;
   if (row?.kind === 'unit' && row.unit === 'STRING') {
-    const number = unit;
     return {
       reads: STRING_REGISTERS,
       writes: STRING_REGISTERS,
-      flags: number === STR_CMPS || number === STR_SCAS,
+      flags: unit === Text.CMPS || unit === Text.SCAS,
       stores: true,
     };
   }
@@ -64,11 +49,19 @@ function needsOf(i: Instruction): Needs {
   if (!simd) return { reads: ALL, writes: ALL, flags: true, stores: memory || row?.kind === 'unit' };
   const number = unit & 0xfff,
     group = number >>> 8;
-  if (group === CRYPTO || group === PERMUTE || number === MASKED_STORE || number === MASKED_STORE_MMX) {
+  if (
+    group === Group.CRYPTO ||
+    group === Group.PERMUTE ||
+    number === Simd.MASKED_STORE ||
+    number === Simd.MASKED_STORE_MMX
+  ) {
     return { reads: ALL, writes: ALL, flags: true, stores: true };
   }
-  const flags = (number >= PTEST && number <= VTESTPD) || (group === FLOAT && number >= UCOMISS);
-  const general = group === MOVE || group === SHUFFLE || group === CONVERT ? (1 << i.regNumber) | (1 << i.rmNumber) : 0;
+  const flags = (number >= Simd.PTEST && number <= Simd.VTESTPD) || (group === Group.FLOAT && number >= Simd.UCOMISS);
+  const general =
+    group === Group.MOVE || group === Group.SHUFFLE || group === Group.CONVERT
+      ? (1 << i.regNumber) | (1 << i.rmNumber)
+      : 0;
   return { reads: general | addressRegisters(i), writes: general, flags, stores: memory };
 }
 

@@ -7,6 +7,7 @@ import { MXCSR, YMM } from '../layout.js';
 import { canAddress } from './instructions.js';
 import type { Instruction, Row } from './instructions.js';
 import { D0, D1, LINEAR, P, V0, V1, V2 } from './locals.js';
+import { Simd, Variant } from './unit-numbers.js';
 import { callUnit } from './units.js';
 import { Op, Vector } from './wasm.js';
 import type { Writer } from './writer.js';
@@ -69,28 +70,6 @@ const SHIFTS: Record<string, readonly [Vector, number]> = {
 };
 const ARITHMETIC: Record<string, Op> = { ADD: Op.f64_add, SUB: Op.f64_sub, MUL: Op.f64_mul, DIV: Op.f64_div };
 
-/** Numbers in the vector unit (assembly/simd/ops.ts). */
-const Unit = {
-  HIGH_TO_LOW: 0x10c,
-  LOW_LOAD: 0x10b,
-  LOW_STORE: 0x10d,
-  HIGH_LOAD: 0x10e,
-  LOW_TO_HIGH: 0x10f,
-  HIGH_STORE: 0x110,
-  SD_MERGE: 0x108,
-  GPR_TO_VECTOR: 0x111,
-  VECTOR_TO_GPR: 0x112,
-  QUAD_LOAD: 0x113,
-  QUAD_STORE: 0x114,
-  MASK_BYTES: 0x11a,
-  NON_TEMPORAL_GPR: 0x122,
-  SQRTSD: 0x51b,
-  UCOMISD: 0x531,
-  COMISD: 0x533,
-  SI2SD: 0x601,
-  TSD2SI: 0x603,
-} as const;
-const VARIANT_SSE = 1;
 const REGISTER_BYTES = 32;
 
 /** Translates a vector instruction; false: it is not one of those. */
@@ -247,35 +226,35 @@ function operand(w: Writer, i: Instruction): void {
 
 // ---------------------------------------------------------------------------------------------- moves by number
 function byNumber(w: Writer, i: Instruction): boolean {
-  if (i.unit >>> 14 !== VARIANT_SSE) return false;
+  if (i.unit >>> 14 !== Variant.SSE) return false;
   const { code } = w,
     number = i.unit & 0xfff,
     register = i.addressMode === AM_REGISTER,
     wide = (i.prefixes & P_W) !== 0 && w.setting.long,
     bytes = wide ? 8 : 4;
   switch (number) {
-    case Unit.SD_MERGE:
+    case Simd.SD_MERGE:
       setHalf(w, i.regNumber, 0, () => low(w, i.rmNumber));
       return true;
-    case Unit.LOW_LOAD:
-    case Unit.HIGH_LOAD:
+    case Simd.LOW_LOAD:
+    case Simd.HIGH_LOAD:
       if (register) return false;
       open(w, i, 8, false);
-      setHalf(w, i.regNumber, number === Unit.HIGH_LOAD ? 1 : 0, () => w.load(64, P));
+      setHalf(w, i.regNumber, number === Simd.HIGH_LOAD ? 1 : 0, () => w.load(64, P));
       return true;
-    case Unit.HIGH_TO_LOW:
+    case Simd.HIGH_TO_LOW:
       setHalf(w, i.regNumber, 0, () => low(w, i.rmNumber, 1));
       return true;
-    case Unit.LOW_TO_HIGH:
+    case Simd.LOW_TO_HIGH:
       setHalf(w, i.regNumber, 1, () => low(w, i.rmNumber));
       return true;
-    case Unit.LOW_STORE:
-    case Unit.HIGH_STORE:
+    case Simd.LOW_STORE:
+    case Simd.HIGH_STORE:
       if (register) return false;
       open(w, i, 8, true);
-      w.store(64, P, () => low(w, i.regNumber, number === Unit.HIGH_STORE ? 1 : 0));
+      w.store(64, P, () => low(w, i.regNumber, number === Simd.HIGH_STORE ? 1 : 0));
       return true;
-    case Unit.GPR_TO_VECTOR:
+    case Simd.GPR_TO_VECTOR:
       if (!register) open(w, i, bytes, false);
       code.i32(0);
       if (!register) w.load(wide ? 64 : 32, P);
@@ -284,7 +263,7 @@ function byNumber(w: Writer, i: Instruction): boolean {
       code.access(Op.i64_store, w.setting.state + at(i.regNumber));
       setHalf(w, i.regNumber, 1, () => code.i64(0));
       return true;
-    case Unit.VECTOR_TO_GPR:
+    case Simd.VECTOR_TO_GPR:
       if (register) {
         low(w, i.regNumber);
         if (!wide) code.i64(-1, 0).op(Op.i64_and);
@@ -296,12 +275,12 @@ function byNumber(w: Writer, i: Instruction): boolean {
       low(w, i.regNumber);
       code.access(wide ? Op.i64_store : Op.i64_store32, 0);
       return true;
-    case Unit.QUAD_LOAD:
+    case Simd.QUAD_LOAD:
       if (!register) open(w, i, 8, false);
       setHalf(w, i.regNumber, 0, () => operand(w, i));
       setHalf(w, i.regNumber, 1, () => code.i64(0));
       return true;
-    case Unit.QUAD_STORE:
+    case Simd.QUAD_STORE:
       if (register) {
         setHalf(w, i.rmNumber, 0, () => low(w, i.regNumber));
         setHalf(w, i.rmNumber, 1, () => code.i64(0));
@@ -310,19 +289,19 @@ function byNumber(w: Writer, i: Instruction): boolean {
       open(w, i, 8, true);
       w.store(64, P, () => low(w, i.regNumber));
       return true;
-    case Unit.MASK_BYTES:
+    case Simd.MASK_BYTES:
       load(w, i.rmNumber);
       code.vector(Vector.i8x16_bitmask);
       w.write(i.regNumber * 8, 32);
       return true;
-    case Unit.SQRTSD:
+    case Simd.SQRTSD:
       return squareRoot(w, i);
-    case Unit.UCOMISD:
-    case Unit.COMISD:
+    case Simd.UCOMISD:
+    case Simd.COMISD:
       return compare(w, i);
-    case Unit.SI2SD:
+    case Simd.SI2SD:
       return !wide && fromInteger(w, i);
-    case Unit.TSD2SI:
+    case Simd.TSD2SI:
       return toInteger(w, i, wide);
     default:
       return false;
