@@ -8,7 +8,7 @@ import { BASE, FA, FB, FK, FN, FR, FS, LEFT, P, RSP, START, TARGET, V0, V2, WAY 
 import type { Block, Edge, Region } from './regions.js';
 import { structure } from './structure.js';
 import type { Structure } from './structure.js';
-import { I32, I64, Op } from './wasm.js';
+import { I32, I64, Op } from './opcodes.js';
 import type { Code, ImportedFunction } from './wasm.js';
 import { SETTLE_FLAGS } from './flags.js';
 import { Writer } from './writer.js';

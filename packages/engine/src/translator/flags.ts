@@ -24,7 +24,7 @@ import {
 import { LF_AUX, LF_RESULT } from '../layout.js';
 import type { Size } from './instructions.js';
 import { FA, FB, FK, FN, FR, FS } from './locals.js';
-import { Op } from './wasm.js';
+import { Op } from './opcodes.js';
 import type { Code } from './wasm.js';
 
 /** Function index of settleFlags among the imports. */

@@ -19,7 +19,7 @@ import { canAddress } from './instructions.js';
 import type { Instruction, Size } from './instructions.js';
 import { FA, FB, FN, FR, FS, P, RSP, V0, V1, V2, V3, W0 } from './locals.js';
 import { Integer } from './unit-numbers.js';
-import { Op } from './wasm.js';
+import { Op } from './opcodes.js';
 import type { Writer } from './writer.js';
 
 const RAX = 0;

@@ -21,7 +21,7 @@ import { FA, FB, FN, FR, FS, P, Q, RSP, V0, V1, V2, W0, W1, W2 } from './locals.
 import { translateInteger } from './integer-unit.js';
 import { callUnit, canCall } from './units.js';
 import { translateVector } from './vectors.js';
-import { Op } from './wasm.js';
+import { Op } from './opcodes.js';
 import type { Setting, Writer } from './writer.js';
 
 const ALU: Record<Arithmetic, { narrow: Op; wide: Op; made: number; carries?: boolean; compares?: boolean }> = {

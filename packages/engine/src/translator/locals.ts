@@ -1,5 +1,5 @@
 /** Locals of a translated function, by number. */
-import { F64, I32, I64, V128 } from './wasm.js';
+import { F64, I32, I64, V128 } from './opcodes.js';
 import type { Locals } from './wasm.js';
 
 /** General register n is local n. */

@@ -150,13 +150,6 @@ export class Translator {
     return this.words[TIER_RETIRED >>> 2]! + this.words[(TIER_RETIRED >>> 2) + 1]! * 0x1_0000_0000;
   }
 
-  /** Stops translating; code is interpreted from now on. */
-  dispose(): void {
-    this.exports.setSecondTier(0, 1);
-    for (const { index } of this.placed) this.exports.table.set(index, null);
-    this.placed = [];
-  }
-
   /** Translates the blocks in the queue. */
   translateQueued(): void {
     const { words, figures, exports } = this,

@@ -7,7 +7,7 @@ import { ATTENTION, BUDGET, PAGES_DROPPED, RIP, TIER_RECORD, TIER_STATUS } from 
 import type { Instruction } from './instructions.js';
 import { LEFT, START, TARGET, W0, W1 } from './locals.js';
 import { Group, Simd, Text } from './unit-numbers.js';
-import { Op } from './wasm.js';
+import { Op } from './opcodes.js';
 import type { Setting, Writer } from './writer.js';
 
 /** Function index of runUnit among the imports. */

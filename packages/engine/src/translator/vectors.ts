@@ -9,7 +9,7 @@ import type { Instruction, Row } from './instructions.js';
 import { D0, D1, LINEAR, P, V0, V1, V2 } from './locals.js';
 import { Simd, Variant } from './unit-numbers.js';
 import { callUnit } from './units.js';
-import { Op, Vector } from './wasm.js';
+import { Op, Vector } from './opcodes.js';
 import type { Writer } from './writer.js';
 
 /** Two operands and one result, by the name of the handler (scripts/dispatch/vectors.mjs). */

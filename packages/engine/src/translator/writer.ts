@@ -7,7 +7,7 @@ import { REGS, SEG_BASE, SEG_FS, SEG_GS, TLB_ENTRIES, TLB_ENTRY_BYTES } from '..
 import { Flags } from './flags.js';
 import type { Instruction, Size } from './instructions.js';
 import { BASE, ENTRY, LINEAR, REGISTERS, TARGET, WAY } from './locals.js';
-import { Op } from './wasm.js';
+import { Op } from './opcodes.js';
 import type { Code } from './wasm.js';
 
 /** What is fixed for a region. */
