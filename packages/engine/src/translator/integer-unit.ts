@@ -7,7 +7,6 @@ import {
   MADE_ADD,
   MADE_EXACT,
   MADE_LOGIC,
-  MADE_MUL,
   MADE_SAR,
   MADE_SHL,
   MADE_SHR,
@@ -17,8 +16,10 @@ import {
 import { EFLAGS } from '../layout.js';
 import { canAddress } from './instructions.js';
 import type { Instruction, Size } from './instructions.js';
+import { cut, open, pushOperand, pushRegister, signExtend, writeOperand, writeRegister } from './integer-operands.js';
 import { FA, FB, FN, FR, FS, P, RSP, V0, V1, V2, V3, W0 } from './locals.js';
 import { Integer } from './unit-numbers.js';
+import { divide, divideSigned, multiply, multiplyImmediate } from './multiply-divide.js';
 import { Op } from './opcodes.js';
 import type { Writer } from './writer.js';
 
@@ -105,53 +106,6 @@ function usesOperand(unit: number): boolean {
     unit === Integer.CBW ||
     unit === Integer.CWD
   );
-}
-
-// ---------------------------------------------------------------------------------------------- operands as i64
-/** Makes the memory operand accessible; nothing for a register. */
-function open(w: Writer, i: Instruction, size: Size, write: boolean): void {
-  if (i.addressMode === AM_REGISTER) return;
-  w.address(i);
-  w.check(size >>> 3, write, P);
-}
-/** Pushes the r/m operand, zero-extended, as an i64. */
-function pushOperand(w: Writer, i: Instruction, size: Size): void {
-  if (i.addressMode === AM_REGISTER) w.read(i.rm, size);
-  else w.load(size, P);
-  if (size !== 64) w.code.op(Op.i64_extend_i32_u);
-}
-function pushRegister(w: Writer, offset: number, size: Size): void {
-  w.read(offset, size);
-  if (size !== 64) w.code.op(Op.i64_extend_i32_u);
-}
-/** Writes the low bits of an i64 local to a register. */
-function writeRegister(w: Writer, offset: number, size: Size, local: number): void {
-  const { code } = w;
-  code.get(local);
-  if (size !== 64) code.op(Op.i32_wrap_i64);
-  if (size < 32) code.i32(size === 8 ? 0xff : 0xffff).op(Op.i32_and);
-  w.write(offset, size);
-}
-function writeOperand(w: Writer, i: Instruction, size: Size, local: number): void {
-  if (i.addressMode === AM_REGISTER) {
-    writeRegister(w, i.rm, size, local);
-    return;
-  }
-  w.store(size, P, () => {
-    w.code.get(local);
-    if (size !== 64) w.code.op(Op.i32_wrap_i64);
-  });
-}
-/** Sign-extends the i64 on the stack from a size. */
-function signExtend(w: Writer, size: Size): void {
-  if (size === 8) w.code.op(Op.i64_extend8_s);
-  else if (size === 16) w.code.op(Op.i64_extend16_s);
-  else if (size === 32) w.code.op(Op.i64_extend32_s);
-}
-function cut(w: Writer, size: Size): void {
-  if (size === 8) w.code.i64(0xff).op(Op.i64_and);
-  else if (size === 16) w.code.i64(0xffff).op(Op.i64_and);
-  else if (size === 32) w.code.i64(-1, 0).op(Op.i64_and);
 }
 
 // ---------------------------------------------------------------------------------------------- exchanges
@@ -400,133 +354,6 @@ function scan(w: Writer, i: Instruction, size: Size): void {
     .op(Op.select)
     .set(FR);
   w.flags.set(MADE_LOGIC, 64);
-}
-
-// ---------------------------------------------------------------------------------------------- multiplication and division
-function multiply(w: Writer, i: Instruction, size: Size, isSigned: boolean): void {
-  const { code } = w;
-  open(w, i, size, false);
-  pushOperand(w, i, size);
-  if (isSigned) signExtend(w, size);
-  code.set(V0);
-  pushRegister(w, RAX, size);
-  if (isSigned) signExtend(w, size);
-  code.set(V1);
-  code.get(V0).get(V1).op(Op.i64_mul).set(FR);
-  if (size === 32) {
-    code.get(FR).i64(32).op(Op.i64_shr_u).set(V2);
-    writeRegister(w, RDX * 8, 32, V2);
-    writeRegister(w, RAX, 32, FR);
-    // CF and OF: the product does not fit
-    if (isSigned) code.get(FR).op(Op.i64_extend32_s).get(FR).op(Op.i64_ne);
-    else code.get(V2).i64(0).op(Op.i64_ne);
-    code.op(Op.i64_extend_i32_u).i64(31).op(Op.i64_shl).set(FA);
-    code.get(FR).op(Op.i64_extend32_s).set(FR);
-  } else {
-    highProduct(w);
-    if (isSigned) {
-      code.get(V1).get(V0).i64(63).op(Op.i64_shr_s).op(Op.i64_and).op(Op.i64_sub);
-      code.get(V0).get(V1).i64(63).op(Op.i64_shr_s).op(Op.i64_and).op(Op.i64_sub);
-    }
-    code.tee(V2);
-    w.setWhole(RDX);
-    code.get(FR);
-    w.setWhole(RAX);
-    code.get(V2);
-    if (isSigned) code.get(FR).i64(63).op(Op.i64_shr_s);
-    else code.i64(0);
-    code.op(Op.i64_ne).op(Op.i64_extend_i32_u).i64(31).op(Op.i64_shl).set(FA);
-  }
-  w.flags.set(MADE_EXACT, 64);
-}
-
-/** Pushes the high half of V0 * V1, unsigned; uses V2 and V3. */
-function highProduct(w: Writer): void {
-  const { code } = w;
-  const half = (local: number, high: boolean): void => {
-    code.get(local);
-    if (high) code.i64(32).op(Op.i64_shr_u);
-    else code.i64(-1, 0).op(Op.i64_and);
-  };
-  const product = (a: boolean, b: boolean): void => {
-    half(V0, a);
-    half(V1, b);
-    code.op(Op.i64_mul);
-  };
-  product(false, true);
-  code.set(V2);
-  product(true, false);
-  code.set(V3);
-  // the middle: carry of the low product and the low halves of the mixed ones
-  product(false, false);
-  code.i64(32).op(Op.i64_shr_u);
-  half(V2, false);
-  code.op(Op.i64_add);
-  half(V3, false);
-  code.op(Op.i64_add).i64(32).op(Op.i64_shr_u);
-  product(true, true);
-  code.op(Op.i64_add);
-  half(V2, true);
-  code.op(Op.i64_add);
-  half(V3, true);
-  code.op(Op.i64_add);
-}
-
-function multiplyImmediate(w: Writer, i: Instruction, size: Size): void {
-  const { code } = w;
-  open(w, i, size, false);
-  pushOperand(w, i, size);
-  signExtend(w, size);
-  code.tee(FA).i64(i.immediate).tee(FB).op(Op.i64_mul);
-  signExtend(w, size);
-  code.set(FR);
-  writeRegister(w, i.reg, size, FR);
-  w.flags.set(MADE_MUL, size);
-}
-
-/** A quotient that does not fit, and all but the simplest 128-bit dividends, are the interpreter's. */
-function divide(w: Writer, i: Instruction, size: Size): void {
-  const { code } = w;
-  open(w, i, size, false);
-  pushOperand(w, i, size);
-  code.set(V0);
-  pushRegister(w, RDX * 8, size);
-  code.set(V1);
-  if (size === 32)
-    code.get(V1).get(V0).op(Op.i64_ge_u); // also for a divisor of 0
-  else code.get(V1).i64(0).op(Op.i64_ne).get(V0).op(Op.i64_eqz).op(Op.i32_or);
-  w.leaveIf();
-  pushRegister(w, RAX, size);
-  if (size === 32) code.get(V1).i64(32).op(Op.i64_shl).op(Op.i64_or);
-  code.set(V1);
-  code.get(V1).get(V0).op(Op.i64_div_u).set(V2);
-  code.get(V1).get(V2).get(V0).op(Op.i64_mul).op(Op.i64_sub).set(V3);
-  writeRegister(w, RAX, size, V2);
-  writeRegister(w, RDX * 8, size, V3);
-}
-function divideSigned(w: Writer, i: Instruction, size: Size): void {
-  const { code } = w;
-  open(w, i, size, false);
-  pushOperand(w, i, size);
-  signExtend(w, size);
-  code.set(V0);
-  pushRegister(w, RAX, size);
-  code.set(V1);
-  pushRegister(w, RDX * 8, size);
-  if (size === 32) code.i64(32).op(Op.i64_shl).get(V1).op(Op.i64_or).set(V1);
-  else code.get(V1).i64(63).op(Op.i64_shr_s).op(Op.i64_ne);
-  // division by 0 and by -1 (of the least number) would stop WebAssembly
-  code.get(V0).i64(1).op(Op.i64_add).i64(1).op(Op.i64_le_u);
-  if (size === 64) code.op(Op.i32_or);
-  w.leaveIf();
-  code.get(V1).get(V0).op(Op.i64_div_s).set(V2);
-  if (size === 32) {
-    code.get(V2).op(Op.i64_extend32_s).get(V2).op(Op.i64_ne);
-    w.leaveIf();
-  }
-  code.get(V1).get(V2).get(V0).op(Op.i64_mul).op(Op.i64_sub).set(V3);
-  writeRegister(w, RAX, size, V2);
-  writeRegister(w, RDX * 8, size, V3);
 }
 
 // ---------------------------------------------------------------------------------------------- others
