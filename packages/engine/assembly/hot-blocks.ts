@@ -5,7 +5,6 @@ import { arenaNext, resetBlocks } from "./code-pages";
  * Blocks that have become hot wait in a queue until there are enough of them for a module, or until one of them has run as often again. Then the
  * second tier (src/translator) takes them all. It fills in, in the first record of each block, E_FUNCTION and E_LIMIT.
  */
-const NEVER: u32 = 0xffffffff;
 /** Room in the arena that describing the pages of a batch takes at most: it must not be emptied under a running block. */
 const ROOM: u32 = 0x4000;
 
@@ -16,7 +15,6 @@ const ROOM: u32 = 0x4000;
 export function becameHot(pc: usize): void {
   const threshold = load<u32>(TIER_THRESHOLD);
   let queued = load<u32>(TIER_QUEUED);
-  if (threshold == 0) { store<u32>(pc, NEVER, E_LIMIT); return; }
   store<u32>(pc, load<u32>(pc, E_COUNT) + threshold, E_LIMIT);
   if (load<u32>(pc, E_WAITS) == 0 && queued < <u32>TIER_QUEUE_ENTRIES) {
     const entry = TIER_QUEUE + <usize>(queued << 3);

@@ -144,4 +144,3 @@ export type Vector = (typeof Vector)[keyof typeof Vector];
 export const I32 = 0x7f;
 export const I64 = 0x7e;
 export const F64 = 0x7c;
-export const V128 = 0x7b;
