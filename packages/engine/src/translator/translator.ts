@@ -48,11 +48,11 @@ import { Code, ModuleWriter } from './wasm.js';
 import type { Setting } from './writer.js';
 
 export interface TranslatorOptions {
-  /** Executions after which a block is translated. */
+  /** Executions after which a block is translated, at least 1; 5000 by default. */
   threshold?: number;
-  /** Regions in a module, 1 to 64. */
+  /** Regions in a module, 1 to 64; 8 by default. */
   batch?: number;
-  /** Regions at most; with more the older half of them goes. */
+  /** Regions at most, 8192 by default; with more the older half of them goes: a guest may make new code for ever. */
   most?: number;
 }
 
@@ -76,10 +76,9 @@ export interface TranslatorFigures {
 }
 
 /** Formed later, a region knows more of what has run, and there are fewer of them. */
-export const DEFAULT_THRESHOLD = 5000;
+const DEFAULT_THRESHOLD = 5000;
 const DEFAULT_BATCH = 8;
 const NEVER = 0xffff_ffff;
-/** With more regions than this, the older half of them goes: a guest may make new code for ever. */
 const MOST_REGIONS = 8192;
 /** A block that was entered this many times for each that the threshold asks is worth being taken into a region. */
 const SHARE_OF_THRESHOLD = 64;
@@ -126,6 +125,7 @@ export class Translator {
   /** Copies made for the region at hand. */
   private records: number[] = [];
 
+  /** `module` is the processor's, with its exports; `memory` must be one that does not grow. */
   constructor(
     module: WasmModule,
     private readonly memory: WasmMemory,
@@ -158,7 +158,7 @@ export class Translator {
     if (this.placed.length > (this.options.most ?? MOST_REGIONS)) this.evict();
     const count = words[TIER_QUEUED >>> 2]!,
       writer = new ModuleWriter(IMPORTS, LOCALS, this.memory.buffer.byteLength / WASM_PAGE);
-    const done: { record: number; host: number; serial: number; records: number[] }[] = [];
+    const done: Omit<Placed, 'index'>[] = [];
     const covered = new Set<string>();
     words[TIER_QUEUED >>> 2] = 0;
     for (let n = 0; n < count; n++) {
@@ -172,9 +172,7 @@ export class Translator {
         mode = words[(header + B_MODE) >>> 2]!;
       if (covered.has(`${host} ${mode}`)) {
         // it is entered through another region of this batch; if that was wrong it will ask again
-        words[(record + E_COUNT) >>> 2] = 0;
-        words[(record + E_LIMIT) >>> 2] = words[TIER_THRESHOLD >>> 2]!;
-        words[(record + E_WAITS) >>> 2] = 0;
+        this.countAgain(record);
         continue;
       }
       this.records = [];
@@ -202,11 +200,11 @@ export class Translator {
       for (const { records } of done) this.freeRecords.push(...records);
       return;
     }
-    done.forEach(({ record, host, serial, records }, n) => {
+    done.forEach((region, n) => {
       const index = this.free.pop() ?? exports.table.grow(1);
       exports.table.set(index, functions[n]!);
-      words[(record + E_FUNCTION) >>> 2] = index;
-      this.placed.push({ index, record, host, serial, records });
+      words[(region.record + E_FUNCTION) >>> 2] = index;
+      this.placed.push({ index, ...region });
     });
     figures.compiling += platform.now() - emitted;
   }
@@ -224,31 +222,38 @@ export class Translator {
 
   /** Gives up the older half of the regions: their blocks are interpreted, and counted again. */
   private evict(): void {
-    const { words, exports, free, figures } = this;
-    for (const { index, record, records } of this.placed.splice(0, this.placed.length >>> 1)) {
-      exports.table.set(index, null);
-      free.push(index);
-      this.freeRecords.push(...records);
-      words[(record + E_FUNCTION) >>> 2] = 0;
-      words[(record + E_WAITS) >>> 2] = 0;
-      words[(record + E_COUNT) >>> 2] = 0;
-      words[(record + E_LIMIT) >>> 2] = words[TIER_THRESHOLD >>> 2]!;
-      figures.evicted++;
+    for (const region of this.placed.splice(0, this.placed.length >>> 1)) {
+      this.release(region);
+      this.words[(region.record + E_FUNCTION) >>> 2] = 0;
+      this.countAgain(region.record);
+      this.figures.evicted++;
     }
   }
 
   /** Functions of code that is gone are not entered any more: their places are free. */
   private dropStale(): void {
-    const { words, exports, free } = this,
+    const { words, exports } = this,
       emptied = words[ARENA_GENERATION >>> 2] !== this.generation;
     this.generation = words[ARENA_GENERATION >>> 2]!;
-    this.placed = this.placed.filter(({ index, host, serial, records }) => {
-      if (!emptied && exports.codeIsCurrent(host, serial) !== 0) return true;
-      exports.table.set(index, null);
-      free.push(index);
-      this.freeRecords.push(...records);
+    this.placed = this.placed.filter((region) => {
+      if (!emptied && exports.codeIsCurrent(region.host, region.serial) !== 0) return true;
+      this.release(region);
       return false;
     });
+  }
+
+  private release({ index, records }: Placed): void {
+    this.exports.table.set(index, null);
+    this.free.push(index);
+    this.freeRecords.push(...records);
+  }
+
+  /** The block whose first record this is asks again when it has run as often as any other must. */
+  private countAgain(record: number): void {
+    const { words } = this;
+    words[(record + E_COUNT) >>> 2] = 0;
+    words[(record + E_LIMIT) >>> 2] = words[TIER_THRESHOLD >>> 2]!;
+    words[(record + E_WAITS) >>> 2] = 0;
   }
 
   /** How code of this mode is translated for accesses through a TLB table; undefined where segments need checks. */
