@@ -3,7 +3,16 @@ import { createHash } from 'node:crypto';
 import { LINUX_REPORTS, LinuxKernel, osLinux } from '@visorkit/os-linux';
 import { readSavedVm } from '@visorkit/project';
 import type { Vmi } from '@visorkit/vmi';
-import { AddressSpace, LiveMemory, SavedVmMemory, VmiToken, introspection, toolOf, requireField } from '@visorkit/vmi';
+import {
+  CodeNames,
+  AddressSpace,
+  LiveMemory,
+  SavedVmMemory,
+  VmiToken,
+  introspection,
+  toolOf,
+  requireField,
+} from '@visorkit/vmi';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { bootedDebian, bootedOf } from './booted.js';
 import { BOOT_TIMEOUT, findDebianGuest, machineOf, titled } from './boots.js';
@@ -285,7 +294,18 @@ describe.skipIf(found.missing !== '')(titled('Introspection of Debian', found), 
       expect([
         ...toolOf(machine.vmm.services.get(VmiToken), 'type').rows({ arguments: ['tun_struct', 'tun'] }),
       ]).toContainEqual([field.offset, '', 8, 'struct net_device *', '  dev']);
+      // Its symbols, as the guest itself lists them
+      const symbols = kernel.moduleSymbols('tun')!;
+      const said = (await answer("grep '\\[tun\\]' /proc/kallsyms | head -n 20")).matchAll(
+        /^([0-9a-f]+) (\w) (\S+)\s+\[tun\]/gm,
+      );
+      const listed = [...said].map(([, address, , symbol]) => [symbol, BigInt(`0x${address}`)] as const);
+      expect(listed.length).toBeGreaterThan(10);
+      for (const [symbol, address] of listed) expect([...symbols]).toContainEqual({ name: symbol, address, type: '' });
+      const code = listed.find(([symbol]) => symbol === 'tun_chr_read_iter') ?? listed[0];
+      expect(new CodeNames(kernel).nameOf(code[1] + 3n)).toBe(`${code[0]}+0x3 [tun]`);
       expect(await answer('rmmod tun; echo "gone $?"')).toContain('gone 0');
+      expect(kernel.moduleSymbols('tun')).toBeUndefined();
       expect(kernel.moduleTypes('tun')).toBeUndefined();
     });
 

@@ -3,8 +3,13 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Plugin } from '@visorkit/core';
 import { CpioWriter } from '@visorkit/formats';
 import { nestedVmx } from '@visorkit/nested-vmx';
+import { osLinux } from '@visorkit/os-linux';
+import { trace } from '@visorkit/trace';
+import type { TraceRecord } from '@visorkit/trace';
+import { introspection } from '@visorkit/vmi';
 import { describe, expect, it } from 'vitest';
 import { BOOT_TIMEOUT, POWERED_OFF, QUICK, boot, find, findDebianGuest, titled } from './boots.js';
 import type { Boot } from './boots.js';
@@ -65,13 +70,13 @@ function program(): Uint8Array {
   }
 }
 
-const run = (rounds: readonly string[][]): Promise<Boot> =>
+const run = (rounds: readonly string[][], plugins: readonly Plugin[] = []): Promise<Boot> =>
   boot({
     image: readFileSync(found.value.guest.kernel),
     initramfs: found.value.guest.initramfs,
     files: Buffer.concat([found.value.files, new CpioWriter().file('l1', script(rounds), 0o755).finish()]),
     append: `console=ttyS0 quiet ${QUICK} rdinit=/l1`,
-    plugins: [nestedVmx()],
+    plugins: [nestedVmx(), ...plugins],
   });
 
 /** What each round said, line by line. */
@@ -105,6 +110,35 @@ describe.skipIf(found.missing !== '')(titled("Debian's KVM inside", found), () =
       expect(second.output).toBe(first.output);
       expect(second.report.guestInstructions).toBe(first.report.guestInstructions);
       expect(second.report.exits).toEqual(first.report.exits);
+    },
+    BOOT_TIMEOUT,
+  );
+
+  it(
+    'is seen in a trace: which VMCS it loads, which EPT root it sets, and by which of its functions',
+    async () => {
+      const seen: string[][] = [];
+      const output = ({ kind, by, stack }: TraceRecord): void => {
+        if (by === 'hypervisor') seen.push([kind, ...(stack ?? [])]);
+      };
+      const { report } = await run(
+        [[]],
+        [introspection(), osLinux(), trace({ vmcsLoads: true, eptRoots: true, stack: true, output })],
+      );
+      expect(report).toMatchObject(POWERED_OFF);
+      // for each of the two guests
+      for (const [kind, by] of [
+        ['vmcs-load', 'vmx_vcpu_load_vmcs'],
+        ['ept-root', 'vmx_load_mmu_pgd'],
+      ]) {
+        const stacks = seen.filter(([what]) => what === kind);
+        expect(stacks.length).toBeGreaterThanOrEqual(2);
+        for (const [, first, ...callers] of stacks) {
+          expect(first).toMatch(new RegExp(`^${by}\\+0x[0-9a-f]+ \\[kvm_intel\\]$`));
+          expect(callers).toContainEqual(expect.stringMatching(/^kvm_vm_ioctl.* \[kvm\]$|^kvm_vcpu_ioctl.* \[kvm\]$/));
+          expect(callers.at(-1)).toMatch(/^entry_SYSCALL_64_after_hwframe/);
+        }
+      }
     },
     BOOT_TIMEOUT,
   );

@@ -3,7 +3,7 @@
  * docs/exits.md. The guest is in 64-bit mode at CPL 0, the first GiB mapped onto itself; its IDT leads to HLTs.
  */
 import { Engine } from '@visorkit/engine';
-import { writeIdentityTables, writeValidVmcs } from '@visorkit/engine/testing';
+import { writeHaltingHandlers, writeIdentityTables, writeValidVmcs } from '@visorkit/engine/testing';
 import * as layout from '@visorkit/engine/layout';
 import { EptRights, VmcsField as F, controlBits, eptPointer } from '@visorkit/x86';
 import type { EptBuilder } from '@visorkit/x86';
@@ -27,18 +27,7 @@ export class Guest {
     const engine = await Engine.create({ memoryBytes: 4 << 20 });
     writeIdentityTables(engine);
     const guest = new Guest(engine, writeValidVmcs(engine));
-    engine.memory.writeU64(GDT + 8, 0x00af9b000000ffffn);
-    engine.memory.writeU64(GDT + 16, 0x00cf93000000ffffn);
-    for (let vector = 0; vector < 32; vector++) {
-      const offset = HANDLER + vector;
-      engine.memory.writeU64(
-        IDT + vector * 16,
-        BigInt(offset & 0xffff) | (8n << 16n) | (0x8en << 40n) | (BigInt(offset >>> 16) << 48n),
-      );
-    }
-    engine.memory.fill(HANDLER, 256, HLT);
-    engine.idtr = { base: BigInt(IDT), limit: 4095 };
-    engine.gdtr = { base: BigInt(GDT), limit: 0xff };
+    writeHaltingHandlers(engine, { gdt: GDT, idt: IDT, handler: HANDLER, gates: 32 });
     engine.setRegister(4, BigInt(STACK));
     engine.setRegister(6, BigInt(DATA));
     guest.field(F.EXCEPTION_BITMAP, 1 << 6); // #UD exits

@@ -2,7 +2,7 @@
 import { closeSync, openSync } from 'node:fs';
 import { definePlugin, fail } from '@visorkit/core';
 import type { Plugin, PluginEntry } from '@visorkit/core';
-import { TRACE_FORMATS, TraceToken, topFrame, topRows, trace, traceFormat } from '@visorkit/trace';
+import { TRACE_FORMATS, TraceToken, needsIntrospection, topFrame, topRows, trace, traceFormat } from '@visorkit/trace';
 import type { Trace, TraceOptions } from '@visorkit/trace';
 import { runCommand } from './run-command.js';
 import { writeAll, writeOrFail } from './serial.js';
@@ -38,7 +38,7 @@ export async function traceCommand(flags: TraceFlags): Promise<number> {
   output.write(format.begin());
   try {
     return await runCommand({ serial: 'none', ...flags }, [
-      ...(flags.stack === true || options.count?.includes('stack') === true ? await introspected() : []),
+      ...(needsIntrospection(options) ? await introspected() : []),
       plugin,
       top ? live() : atEnd((summary) => output?.write(format.end(summary))),
     ]);

@@ -138,15 +138,19 @@ export interface Emulation {
   executeOwn(): void;
 }
 
-/** Fields of the current VMCS by their encoding (SDM 3D, appendix B). */
-export interface VmcsAccess {
-  /** Where the VMCS region is, in the memory of the hypervisor. */
-  readonly region: number;
+/** Fields of a VMCS by their encoding (SDM 3D, appendix B). */
+export interface VmcsFields {
   /** 16- and 32-bit fields, and the low half of wider ones; unsigned. */
   read32(field: number): number;
   write32(field: number, value: number): void;
   read64(field: number): bigint;
   write64(field: number, value: bigint): void;
+}
+
+/** The current VMCS. */
+export interface VmcsAccess extends VmcsFields {
+  /** Where its region is, in the memory of the hypervisor. */
+  readonly region: number;
 }
 
 /** Everything of a vCPU that a report shows: plain text, values in hexadecimal. */

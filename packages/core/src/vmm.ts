@@ -9,12 +9,11 @@ import { warnOfDeafHandlers } from './deaf-handlers.js';
 import { ExitDispatcher } from './dispatch.js';
 import { DisposalStack } from './disposal.js';
 import { describeError, fail, isVisorkitError } from './errors.js';
-import { outcomes, pause, stop } from './exit.js';
+import { pause, stop } from './exit.js';
 import type { EndOutcome } from './exit.js';
 import { exitReasonName } from './exit-reasons.js';
 import { reportFailure, suggestTaker } from './failure.js';
-import { heldControls } from './held-controls.js';
-import { KernelHooks, hooksOf } from './hooks.js';
+import { KernelHooks } from './hooks.js';
 import type { Hooks } from './hooks.js';
 import { host } from './host.js';
 import { inTime } from './in-time.js';
@@ -22,7 +21,6 @@ import { Lifecycle } from './lifecycle.js';
 import type { VmmState } from './lifecycle.js';
 import { createLogger, silentLogSink } from './logger.js';
 import type { Logger } from './logger.js';
-import type { Capability } from './names.js';
 import {
   ClockToken,
   DisassemblerToken,
@@ -36,8 +34,8 @@ import {
   WakeupToken,
 } from './platform.js';
 import type { GuestMemory, Timers } from './platform.js';
-import { refuseMissing } from './plugin-list.js';
-import type { PluginHost, Services } from './plugin.js';
+import { pluginHost } from './plugin-host.js';
+import type { Services } from './plugin.js';
 import { EXIT_STATUS, makeReport } from './report.js';
 import type { StopReport } from './report.js';
 import { RunLoop, savedLoop } from './run-loop.js';
@@ -303,7 +301,16 @@ export class Vmm implements AsyncDisposable {
 
   #applyPlugins(): void {
     const { plugins } = this.#composition;
-    const parts = this.#services.addPlugins(plugins, (plugin, make) => this.#hostOf(plugin.name, make));
+    const given = {
+      composition: this.#composition,
+      backend: this.backend,
+      hooks: this.#hooks,
+      vcpus: this.#vcpus,
+      logger: this.logger,
+      parts: this.#parts,
+      disposal: this.#disposal,
+    };
+    const parts = this.#services.addPlugins(plugins, (plugin, make) => pluginHost(plugin.name, make, given));
     for (const plugin of plugins) {
       const { used, host: pluginHost } = parts.get(plugin)!;
       this.#applying = plugin.name;
@@ -321,35 +328,6 @@ export class Vmm implements AsyncDisposable {
         this.#applying = '';
       }
     }
-  }
-
-  #hostOf(name: string, make: PluginHost['make']): PluginHost {
-    const { controls, cpus, plugins } = this.#composition;
-    const { options } = plugins.find((plugin) => plugin.name === name)!;
-    return Object.freeze({
-      name,
-      hooks: hooksOf(this.#hooks, name),
-      vcpus: this.#vcpus,
-      require: (capabilities: readonly Capability[], what = name) => {
-        const lacking = capabilities.filter((capability) => !this.backend.capabilities.has(capability));
-        const { alternatives = [] } = this.#composition.options;
-        refuseMissing(new Map(lacking.map((capability) => [capability, [what]])), this.backend, alternatives);
-      },
-      controls: heldControls(controls, name, cpus, (vcpu) => this.#vcpus[vcpu].setControls(controls.of(vcpu))),
-      logger: this.logger.child(name),
-      options,
-      outcomes,
-      make,
-      onSave: (part: SavedPart) => {
-        if (this.#parts.has(name)) {
-          fail('PLUGIN_PARTS', `Plugin ${name} has called onSave twice; one part holds all that it keeps.`, {
-            plugin: name,
-          });
-        }
-        this.#parts.set(name, part);
-      },
-      onDispose: (undo: () => void | Promise<void>) => this.#disposal.add(name, undo),
-    });
   }
 
   #restore({ state, memory }: SavedVm): void {

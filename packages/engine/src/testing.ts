@@ -50,3 +50,25 @@ export function writeIdentityTables(engine: Engine, gpa = 0x1000): void {
   memory.writeU64(gpa + 0x1000, BigInt(gpa + 0x2000) | 7n);
   for (let i = 0; i < 512; i++) memory.writeU64(gpa + 0x2000 + i * 8, BigInt(i * 0x200000) | 0x87n);
 }
+
+/** Descriptor tables of a 64-bit guest: code at selector 8, data at 16, and `gates` interrupt gates that lead to a HLT at `handler` + vector. */
+export function writeHaltingHandlers(
+  engine: Engine,
+  { gdt, idt, handler, gates = 256 }: { gdt: number; idt: number; handler: number; gates?: number },
+): void {
+  const { memory } = engine;
+  memory.writeU64(gdt + 8, 0x00af9b000000ffffn);
+  memory.writeU64(gdt + 16, 0x00cf93000000ffffn);
+  for (let vector = 0; vector < gates; vector++) {
+    const offset = handler + vector;
+    memory.writeU64(
+      idt + vector * 16,
+      BigInt(offset & 0xffff) | (8n << 16n) | (0x8en << 40n) | (BigInt(offset >>> 16) << 48n),
+    );
+  }
+  memory.fill(handler, 256, HLT);
+  engine.idtr = { base: BigInt(idt), limit: 4095 };
+  engine.gdtr = { base: BigInt(gdt), limit: 0xff };
+}
+
+const HLT = 0xf4;

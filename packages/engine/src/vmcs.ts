@@ -54,7 +54,6 @@ import {
   GROUP_READONLY_N,
   VMCS,
   V_DIRTY,
-  V_REGION,
 } from './vmcs-layout.js';
 
 /** Group of slots by width and type. */
@@ -141,6 +140,8 @@ const ADDRESS = new Int32Array(LIMIT).fill(-1);
 /** Bytes of the field where it is kept: 2, 4 or 8. */
 const SIZE = new Uint8Array(LIMIT);
 const DIRTY = new Uint8Array(LIMIT);
+/** Bytes of the field in a region. */
+const SLOT_SIZE = new Uint8Array(LIMIT);
 /** Offset in a region. */
 const SLOT = new Int16Array(LIMIT).fill(-1);
 const RFLAGS = -2;
@@ -161,6 +162,7 @@ for (const encoding of Object.values(VmcsField)) {
     register = REGISTERS.get(encoding),
     slot = GROUPS[width][vmcsFieldType(encoding)] + vmcsFieldIndex(encoding) * 8;
   SLOT[encoding] = slot - VMCS;
+  SLOT_SIZE[encoding] = SLOT_BYTES[width];
   ADDRESS[encoding] = encoding === VmcsField.GUEST_RFLAGS ? RFLAGS : (register ?? slot);
   SIZE[encoding] =
     encoding === VmcsField.GUEST_SYSENTER_CS ? 8 : (register === undefined ? SLOT_BYTES : REGISTER_BYTES)[width];
@@ -186,9 +188,9 @@ export function regionOffset(encoding: number): number {
   return slot >= 0 && (encoding & 1) !== 0 ? slot + 4 : slot;
 }
 
-/** Bytes of a field in a region: 2, 4 or 8. */
-export function regionBytes(encoding: number): 2 | 4 | 8 {
-  return SLOT_BYTES[vmcsFieldWidth(encoding & ~1)];
+/** Bytes of a field in a region: 2, 4 or 8; 0: no such field. */
+export function regionBytes(encoding: number): number {
+  return SLOT_SIZE[encoding & ~1];
 }
 
 /** Bytes a field takes where it is kept: 2, 4 or 8. */
@@ -210,11 +212,6 @@ export class Vmcs {
     this.words = new Uint32Array(buffer);
     this.halves = new Uint16Array(buffer);
     this.longs = new BigUint64Array(buffer);
-  }
-
-  /** Where its region is in the engine's memory. */
-  get region(): number {
-    return this.words[V_REGION >>> 2];
   }
 
   /** Low 32 bits of a field. */

@@ -34,6 +34,7 @@ export { type Listed, listing } from './listing.js';
 export * from './tokens.js';
 export * from './hypervisor-memory.js';
 export * from './memory-views.js';
+export { RegionFields } from './region-fields.js';
 export * from './vmcs-regions.js';
 export * from './compose.js';
 export type { BootOptions } from './boot-image.js';

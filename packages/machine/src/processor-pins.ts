@@ -2,7 +2,7 @@
 export interface ProcessorPins {
   /**
    * A20M#: with `closed` bit 20 of every physical address that a processor puts out is 0, so that odd megabytes show the even ones below them
-   * (SDM 3A, 9.1.? and 21.1.1). Costs nothing while it is open.
+   * (SDM 3A, 21.1.1). Costs nothing while it is open.
    */
   gateA20(closed: boolean): void;
   /**

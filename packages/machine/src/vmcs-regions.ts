@@ -7,10 +7,7 @@
  * {@link VmcsRegions.offsetOf} says. A field takes 2, 4 or 8 bytes of a slot of 8; the others are 0.
  */
 import { token } from '@visorkit/core';
-import type { ControlGroup, Token, Vcpu, VmcsAccess } from '@visorkit/core';
-
-/** Fields of a VMCS, wherever it is. */
-export type VmcsFields = Omit<VmcsAccess, 'region'>;
+import type { ControlGroup, Token, Vcpu, VmcsFields } from '@visorkit/core';
 
 /** A vCPU by its index. */
 export type OfVcpu = Pick<Vcpu, 'index'>;
@@ -86,8 +83,8 @@ export interface VmcsRegions {
   betweenInstructions(vcpu: OfVcpu): boolean;
   /** The next run ends, by exit 52, once that has been done, and before another instruction. */
   exitSoon(vcpu: OfVcpu): void;
-  /** The vCPU's time stamp counter, as the next entry will set it. */
-  timeStamp(vcpu: OfVcpu): bigint;
+  /** The vCPU's time stamp counter, as the next entry will set it. In real time that may be some microseconds old; `exact` reads the host's clock. */
+  timeStamp(vcpu: OfVcpu, exact?: boolean): bigint;
   /** CR0, CR3, CR4, EFER or PDPTEs of the current VMCS are others than those that its translations were made with. */
   pagingChanged(vcpu: OfVcpu): void;
 

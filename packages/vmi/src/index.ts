@@ -31,6 +31,7 @@ export { FileMemory, SavedVmMemory } from './stored-memory.js';
 export type { ByteSource, FileRange } from './stored-memory.js';
 export { WRITTEN_FORMATS, writeDump } from './dumps/write-dump.js';
 export type { DumpPiece, WrittenFormat } from './dumps/write-dump.js';
+export { CodeNames } from './symbols/code-names.js';
 export { isBtf, isElfFile, openElf, readBtf } from './symbols/elf.js';
 export type { ElfSymbolsAndTypes } from './symbols/elf.js';
 export { isLibvmiConf, parseLibvmiConf } from './symbols/libvmi-conf.js';

@@ -66,6 +66,8 @@ export interface GuestKernel {
   readonly absentEntry?: AbsentEntry;
   /** Types of one of its modules, and its own; undefined where there are none of it. */
   moduleTypes?(name: string): TypeTable | undefined;
+  /** Symbols of one of its modules; undefined where there are none of it. */
+  moduleSymbols?(name: string): SymbolTable | undefined;
   /** Whether it still is in memory where it was found: a running guest may have started another one. Cheap. */
   isThere(): boolean;
   /**

@@ -121,6 +121,21 @@ export const ExitReason = Object.freeze(
 /** Every name, in the order of the numbers. */
 export const EXIT_NAMES: readonly ExitName[] = TABLE.map(([, name]) => name);
 
+/** Exits of the instructions by which a hypervisor runs guests; they exit whatever the controls say, VMREAD and VMWRITE unless VMCS shadowing lets them through. */
+export const VMX_INSTRUCTION_EXITS: readonly ExitName[] = [
+  'vmclear',
+  'vmlaunch',
+  'vmptrld',
+  'vmptrst',
+  'vmread',
+  'vmresume',
+  'vmwrite',
+  'vmxoff',
+  'vmxon',
+  'invept',
+  'invvpid',
+];
+
 /** What is known of a reason, or `undefined` for a number that the SDM does not define. */
 export function exitReasonEntry(reason: number): ExitReasonEntry | undefined {
   return entries[reason & 0xffff];

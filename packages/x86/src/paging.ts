@@ -33,6 +33,13 @@ export function isCanonical(linear: bigint, bits: 48 | 57 = 48): boolean {
   return BigInt.asUintN(64, BigInt.asIntN(bits, linear)) === BigInt.asUintN(64, linear);
 }
 
+const PDPTE_RESERVED = 0x1e6n;
+
+/** A PDPTE that PAE paging can load: not present, or with no reserved bit set (SDM 3A 4.4.1). `bits`: width of physical addresses. */
+export function isValidPdpte(entry: bigint, bits: number): boolean {
+  return (entry & 1n) === 0n || ((entry & PDPTE_RESERVED) === 0n && entry >> BigInt(bits) === 0n);
+}
+
 /** Index into the table of `level` (1 lowest) for 8-byte entries. */
 export function tableIndex(linear: bigint, level: number): number {
   return Number((linear >> BigInt(3 + 9 * level)) & 0x1ffn);

@@ -4,12 +4,22 @@ import type { DescriptorTable, SegmentState, TranslationFault } from '@visorkit/
 import { ARCH_CAPABILITIES } from '@visorkit/engine';
 import * as layout from '@visorkit/engine/layout';
 import type { Engine, ProcessorBanks, ProcessorState } from '@visorkit/engine';
-import { AccessRights, Cr0, Cr4, Efer, Msr, VmcsField, codeBits, isCanonical, msrName } from '@visorkit/x86';
+import {
+  AccessRights,
+  Cr0,
+  Cr4,
+  Efer,
+  Msr,
+  VmcsField,
+  codeBits,
+  isCanonical,
+  msrName,
+  isValidPdpte,
+} from '@visorkit/x86';
 
 const GENERAL_PROTECTION = 13;
 /** CR4 bits a guest can have: all that the processor knows. VMXE is for a guest with nested VMX. */
-const CR4_GUEST = 0x177_3fffn;
-const PDPTE_RESERVED = 0x1e6n;
+export const CR4_GUEST = 0x177_3fffn;
 const ACCESS = { probe: 0, read: 1, write: 2, execute: 4 } as const;
 /** Variable MTRRs: 8 pairs; fixed ranges; write combining. */
 const MTRRCAP = 0x508n;
@@ -365,7 +375,7 @@ export abstract class VmxRegisters {
       engine.memory.contains(table + n * 8, 8) ? engine.memory.readU64(table + n * 8) : 0n,
     );
     for (const entry of entries) {
-      if ((entry & 1n) !== 0n && (entry & PDPTE_RESERVED) !== 0n) {
+      if (!isValidPdpte(entry, engine.words[layout.MAXPHYADDR >>> 2])) {
         fail(
           'CONTROL_REGISTER_VALUE',
           `A page-directory-pointer entry of 0x${entry.toString(16)} has reserved bits set.`,

@@ -22,6 +22,7 @@ import type { VmxClock } from './clock.js';
 import { VmxEmulation } from './emulation.js';
 import { EventQueue } from './events.js';
 import { fillDeadline, fillExit } from './fill-exit.js';
+import { FinishedInstruction } from './finished-instruction.js';
 import type { GuestMap } from './guest-map.js';
 import { applyFirmwareDefaults, applyInitialState } from './initial-state.js';
 import type { VmxMemoryViews } from './memory-views.js';
@@ -35,50 +36,17 @@ import { VmcsControls } from './vmcs-controls.js';
 import type { VmxVmcsRegions } from './vmcs-regions.js';
 
 const { ENTER_DEADLINE, ENTER_VMFAIL, DIRTY_GUEST, V_DIRTY } = vmcsLayout;
-const RIP = layout.RIP >>> 2;
-const RETIRED = layout.RETIRED >>> 2;
 const RESULT = layout.ENTER_RESULT >>> 2;
 const INTERRUPTIBILITY = layout.INTERRUPTIBILITY >>> 2;
 const PENDING_DEBUG = layout.PENDING_DEBUG >>> 2;
-const EFLAGS = layout.EFLAGS >>> 2;
-const DEBUGCTL = layout.MSR_DEBUGCTL >>> 2;
 const EFER = layout.EFER >>> 2;
 const REGION = vmcsLayout.V_REGION >>> 2;
-const DR7 = (layout.DR + 56) >>> 2;
-const BREAKPOINTS_ENABLED = 0xff;
 const PRIMARY_CONTROLS = vmcsLayout.V_PRIMARY_CONTROLS >>> 2;
 const ENTRY_CONTROLS = vmcsLayout.V_ENTRY_CONTROLS >>> 2;
 const LMA = 1 << 10;
 const IA32E_GUEST = 1 << 9;
-const TF = 1 << 8;
-const RF = 1 << 16;
-const BTF = 2;
-const SINGLE_STEP = 1 << 14;
-const BREAKPOINT_MET = 1 << 12;
 const BLOCKING_BY_NMI = 8;
 const WINDOWS = (1 << 2) | (1 << 22);
-
-/** Exits after which RESUME does not move RIP: those between instructions, and those of a finished instruction. */
-const BETWEEN = new Set<number>([
-  ExitReason.EXTERNAL_INTERRUPT,
-  ExitReason.TRIPLE_FAULT,
-  ExitReason.INIT,
-  ExitReason.SIPI,
-  ExitReason.INTERRUPT_WINDOW,
-  ExitReason.NMI_WINDOW,
-  ExitReason.TASK_SWITCH,
-  ExitReason.ENTRY_FAILURE_GUEST_STATE,
-  ExitReason.ENTRY_FAILURE_MSR_LOAD,
-  ExitReason.MONITOR_TRAP_FLAG,
-  ExitReason.TPR_BELOW_THRESHOLD,
-  ExitReason.VIRTUALIZED_EOI,
-  ExitReason.EPT_VIOLATION,
-  ExitReason.EPT_MISCONFIGURATION,
-  ExitReason.PREEMPTION_TIMER,
-  ExitReason.APIC_WRITE,
-  ExitReason.PAGE_MODIFICATION_LOG_FULL,
-  ExitReason.BUS_LOCK,
-]);
 
 export interface VmxVcpuParts {
   readonly banks: ProcessorBanks;
@@ -103,6 +71,7 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
   readonly #banks: ProcessorBanks;
   readonly #events: EventQueue;
   readonly #pieces: MmioPieces;
+  readonly #finished: FinishedInstruction;
   #deadline = Infinity;
   #limit = Infinity;
   /** The engine has not been given the instruction count yet at which the next run ends. */
@@ -120,6 +89,7 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
     this.#banks = parts.banks;
     this.#events = new EventQueue(index, parts.banks, this.exit);
     this.#pieces = new MmioPieces(index, parts.banks);
+    this.#finished = new FinishedInstruction(this, parts.banks, this.exit);
     this.#controls = new VmcsControls(parts.banks.engine, parts.several);
     this.emulation = new VmxEmulation(this, parts.banks, parts.views);
     this.#merged = parts.controls;
@@ -179,33 +149,12 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
   }
 
   completeInstruction(): void {
-    const { exit } = this;
-    if (exit.mmio.valid) {
-      this.#pieces.complete(exit.mmio);
-      return;
-    }
-    const { reason } = exit;
-    if (BETWEEN.has(reason)) return;
-    if (reason === ExitReason.EXCEPTION && !isSoftwareEvent(exit.interruptionInfo)) return;
-    if (reason === ExitReason.IO && exit.io.input && !exit.io.string) {
-      if (exit.io.size === 4) this.setRegister32(0, exit.io.value);
-      else if (exit.io.size === 2) this.setRegister16(0, exit.io.value);
-      else this.setRegister8(0, exit.io.value);
-    }
-    if (reason === ExitReason.IO && !exit.io.string) this.#meet(0);
-    this.#advance(exit.instructionLength);
+    const { mmio } = this.exit;
+    if (mmio.valid) this.#pieces.complete(mmio);
+    else this.#finished.complete();
   }
-
   iterationDone(linear: bigint, more: boolean): boolean {
-    const { words, exports } = this.engine,
-      { io } = this.exit;
-    if ((words[DR7] & BREAKPOINTS_ENABLED) !== 0)
-      this.#meet(exports.dataBreakpoints(linear, io.size, io.input ? 1 : 0));
-    if (!more) return false; // completeInstruction does the rest
-    words[INTERRUPTIBILITY] &= ~3;
-    words[EFLAGS] |= RF; // what comes between two iterations saves it (SDM 3B 18.3.1.1)
-    this.#step();
-    return this.trapPending();
+    return this.#finished.iterationDone(linear, more);
   }
 
   dropExit(): void {
@@ -266,7 +215,7 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
     return this.#events.interruptsEnabled();
   }
   trapPending(): boolean {
-    return (this.state.words[PENDING_DEBUG] & (SINGLE_STEP | BREAKPOINT_MET)) !== 0;
+    return this.#finished.trapPending();
   }
   injectInterrupt(vector: number): void {
     this.#events.inject(interruptionInfo(vector, EventType.EXTERNAL_INTERRUPT), 0, 0);
@@ -342,7 +291,7 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
     const { qualification, idtVectoringInfo, idtVectoringErrorCode } = this.exit,
       source = taskSource(qualification);
     const hasError = source === TaskSwitchSource.GATE && infoValid(idtVectoringInfo) && infoHasError(idtVectoringInfo);
-    this.#retire();
+    this.#finished.retire();
     const done =
       this.engine.exports.performTaskSwitch(
         taskSelector(qualification),
@@ -444,7 +393,7 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
         return true;
       case ExitReason.PAUSE:
         if (!this.#controls.yieldsOnPause) return true;
-        this.#advance(exit.instructionLength);
+        this.#finished.advance(exit.instructionLength);
         fillDeadline(exit);
         exit.qualification = TURN_GIVEN_UP;
         return true;
@@ -506,46 +455,4 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
     const { state } = this;
     return !state.halfDone && !this.#pieces.pending && state.words[PENDING_DEBUG] === 0;
   }
-
-  /** RIP goes behind the instruction that the framework has carried out. */
-  #advance(length: number): void {
-    const { words, supplied } = this.engine;
-    supplied.drop();
-    const low = words[RIP] + length;
-    words[RIP] = low;
-    if (this.codeBits !== 64) words[RIP + 1] = 0;
-    else if (low > 0xffff_ffff) words[RIP + 1]++;
-    words[INTERRUPTIBILITY] &= ~3;
-    words[EFLAGS] &= ~RF;
-    this.#step();
-    this.#retire();
-  }
-
-  /** The trap flag makes a debug exception of an instruction that the framework has carried out, too. */
-  #step(): void {
-    const { words } = this.engine;
-    if ((words[EFLAGS] & TF) !== 0 && (words[DEBUGCTL] & BTF) === 0) words[PENDING_DEBUG] |= SINGLE_STEP;
-  }
-
-  /** Breakpoints that the instruction has met: `data` in memory, and those at the port of the exit. */
-  #meet(data: number): void {
-    const { words, exports } = this.engine,
-      { io } = this.exit;
-    if ((words[DR7] & BREAKPOINTS_ENABLED) === 0) return;
-    const hits = data | exports.ioBreakpoints(io.port, io.size);
-    if (hits !== 0) words[PENDING_DEBUG] |= hits | BREAKPOINT_MET;
-  }
-
-  /** Counts an instruction that the framework has carried out: virtual time goes on by it. */
-  #retire(): void {
-    const { words } = this.engine;
-    words[RETIRED]++;
-    if (words[RETIRED] === 0) words[RETIRED + 1]++;
-  }
-}
-
-/** INT1, INT3 or INTO that exited: RESUME moves over them. */
-function isSoftwareEvent(info: number): boolean {
-  const type = (info >>> 8) & 7;
-  return type === EventType.PRIVILEGED_SOFTWARE_EXCEPTION || type === EventType.SOFTWARE_EXCEPTION;
 }

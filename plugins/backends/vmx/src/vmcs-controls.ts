@@ -1,8 +1,7 @@
 /** The control fields of one vCPU's VMCS: what the plugins hold, beside what the backend itself sets. */
-import type { MergedControls } from '@visorkit/core';
+import type { MergedControls, VmcsFields } from '@visorkit/core';
 import { CONTROL_FIELDS } from '@visorkit/engine';
 import type { Engine } from '@visorkit/engine';
-import type { VmcsFields } from '@visorkit/machine';
 import { VmcsField, controlBits, msrBitmapByte } from '@visorkit/x86';
 import type { ControlTableName } from '@visorkit/x86';
 import { FIXED_CONTROLS } from './capabilities.js';

@@ -1,20 +1,21 @@
 /** VMCSs that plugins run a vCPU with, in the place of the backend's own: the vmx backend's side of VmcsRegions. */
 import { fail } from '@visorkit/core';
+import type { VmcsFields } from '@visorkit/core';
 import { describeEntryRule, regionBytes, regionOffset } from '@visorkit/engine';
 import type { Engine, ProcessorBanks } from '@visorkit/engine';
 import * as layout from '@visorkit/engine/layout';
 import * as vmcsLayout from '@visorkit/engine/vmcs-layout';
-import type { EntryFailure, FrameBehind, OfVcpu, VmcsCapabilities, VmcsFields, VmcsRegions } from '@visorkit/machine';
+import type { EntryFailure, FrameBehind, OfVcpu, VmcsCapabilities, VmcsRegions } from '@visorkit/machine';
 import { VmcsField } from '@visorkit/x86';
 import type { VmxClock } from './clock.js';
 import type { VmxMemoryViews } from './memory-views.js';
+import { CR4_GUEST } from './registers.js';
 import type { OwnVmcs } from './own-vmcs.js';
 import type { VmxVcpu } from './vcpu.js';
 
 const PAGE = 4096;
 const { DIRTY_GUEST, DIRTY_PAGING } = vmcsLayout;
-/** Every bit of CR4 that the processor knows; SCE, LME, LMA, NXE; LBR and BTF (assembly/vmx/entry-values.ts). */
-const CR4 = 0x177_3fffn;
+/** SCE, LME, LMA, NXE; LBR and BTF (assembly/vmx/entry-values.ts). */
 const EFER = 0xd01n;
 const DEBUGCTL = 3n;
 /** CPUID.1:ECX.VMX in the words that gate the processor's instructions (assembly/features.ts). */
@@ -51,7 +52,7 @@ export class VmxVmcsRegions implements VmcsRegions {
       },
       vmFunctions: vmcsLayout.VM_FUNCTIONS_ALLOWED,
       timerShift: layout.TIMER_SHIFT,
-      cr4: CR4,
+      cr4: CR4_GUEST,
       efer: EFER,
       debugctl: DEBUGCTL,
       physicalBits: words[layout.MAXPHYADDR >>> 2],
@@ -123,8 +124,9 @@ export class VmxVmcsRegions implements VmcsRegions {
   exitSoon({ index }: OfVcpu): void {
     this.#vcpus[index].exitSoon();
   }
-  timeStamp(vcpu: OfVcpu): bigint {
+  timeStamp(vcpu: OfVcpu, exact = false): bigint {
     const engine = this.#engine(vcpu);
+    if (exact) this.clock.now();
     this.clock.beforeEntry();
     return engine.tsc;
   }

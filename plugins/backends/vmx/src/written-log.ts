@@ -2,7 +2,7 @@
  * Page-modification logging (SDM 3C 29.3.6): each vCPU has a page of 512 addresses, which the processor fills from the end, and leaves the guest
  * with exit 62 when there is no room.
  */
-import type { VmcsFields } from '@visorkit/machine';
+import type { VmcsFields } from '@visorkit/core';
 import type { ProcessorBanks } from '@visorkit/engine';
 import { VmcsField, controlBits } from '@visorkit/x86';
 import type { OwnVmcs } from './own-vmcs.js';

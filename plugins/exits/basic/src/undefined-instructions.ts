@@ -5,23 +5,9 @@
  */
 import { RETRY, Stage, definePlugin } from '@visorkit/core';
 import type { ExitName, Plugin } from '@visorkit/core';
+import { VMX_INSTRUCTION_EXITS } from '@visorkit/x86';
 
-const UNDEFINED: readonly ExitName[] = [
-  'getsec',
-  'vmclear',
-  'vmlaunch',
-  'vmptrld',
-  'vmptrst',
-  'vmread',
-  'vmresume',
-  'vmwrite',
-  'vmxoff',
-  'vmxon',
-  'invept',
-  'invvpid',
-  'vmfunc',
-  'encls',
-];
+const UNDEFINED: readonly ExitName[] = ['getsec', ...VMX_INSTRUCTION_EXITS, 'vmfunc', 'encls'];
 
 export function undefinedInstructions(): Plugin {
   return definePlugin({

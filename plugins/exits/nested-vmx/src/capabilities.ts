@@ -30,7 +30,7 @@ export interface Capabilities {
   readonly efer: bigint;
   readonly physicalBits: number;
   /** Width of linear addresses. */
-  readonly linearBits: number;
+  readonly linearBits: 48 | 57;
   readonly timerShift: number;
 }
 
@@ -85,7 +85,7 @@ export function capabilitiesOf(processor: VmcsCapabilities, features: Features, 
     features,
     efer: processor.efer,
     physicalBits: processor.physicalBits,
-    linearBits: ((table.get(0x8000_0008)?.eax ?? 0x3030) >>> 8) & 0xff,
+    linearBits: (((table.get(0x8000_0008)?.eax ?? 0) >>> 8) & 0xff) === 57 ? 57 : 48,
     timerShift: processor.timerShift,
   };
 }

@@ -2,8 +2,10 @@
 import { Gpr } from '@visorkit/core';
 import type { Vcpu, VmExit } from '@visorkit/core';
 import {
+  Cr4,
   CrAccess,
   ExitReason,
+  Vector,
   VmcsField as F,
   crAccess,
   crLmswSource,
@@ -15,15 +17,13 @@ import {
 } from '@visorkit/x86';
 import { PAGE, Primary, Secondary } from './bits.js';
 import { secondaryOf } from './entry-checks.js';
-import type { Region } from './fields.js';
+import type { RegionFields } from '@visorkit/machine';
 import type { HypervisorMemory } from './memory.js';
 import { readRegister, secondRegister } from './operands.js';
 import type { NestedVcpu } from './vcpu.js';
 
-const PAGE_FAULT = 14;
 const TS = 8;
 const CR3_NO_FLUSH = 1n << 63n;
-const CR4_PCIDE = 1n << 17n;
 
 /** Reasons that exit whatever the controls say: in the guest of a hypervisor they are always the hypervisor's. */
 const ALWAYS = new Set<number>([
@@ -79,7 +79,7 @@ const SECONDARY: ReadonlyMap<number, number> = new Map([
 export function wantsExit({ vmcs12 }: NestedVcpu, exit: VmExit, vcpu: Vcpu, memory: HypervisorMemory): boolean {
   const { reason } = exit;
   if (ALWAYS.has(reason)) return true;
-  const primary = vmcs12.read(F.PRIMARY_CONTROLS);
+  const primary = vmcs12.read32(F.PRIMARY_CONTROLS);
   const bit = PRIMARY.get(reason);
   if (bit !== undefined) return (primary & bit) !== 0;
   const second = SECONDARY.get(reason);
@@ -107,15 +107,15 @@ export function wantsExit({ vmcs12 }: NestedVcpu, exit: VmExit, vcpu: Vcpu, memo
 }
 
 /** Exception bitmap, with mask and match for page faults (25.2). */
-export function wantsException(vmcs12: Region, vector: number, error: number): boolean {
-  const bit = ((vmcs12.read(F.EXCEPTION_BITMAP) >>> vector) & 1) === 1;
-  if (vector !== PAGE_FAULT) return bit;
-  const mask = vmcs12.read(F.PAGE_FAULT_ERROR_MASK),
-    match = vmcs12.read(F.PAGE_FAULT_ERROR_MATCH);
+export function wantsException(vmcs12: RegionFields, vector: number, error: number): boolean {
+  const bit = ((vmcs12.read32(F.EXCEPTION_BITMAP) >>> vector) & 1) === 1;
+  if (vector !== Vector.PF) return bit;
+  const mask = vmcs12.read32(F.PAGE_FAULT_ERROR_MASK),
+    match = vmcs12.read32(F.PAGE_FAULT_ERROR_MATCH);
   return bit === ((error & mask) >>> 0 === match);
 }
 
-function wantsControlRegister(vmcs12: Region, primary: number, qualification: number, vcpu: Vcpu): boolean {
+function wantsControlRegister(vmcs12: RegionFields, primary: number, qualification: number, vcpu: Vcpu): boolean {
   const number = crNumber(qualification);
   switch (crAccess(qualification)) {
     case CrAccess.MOV_TO: {
@@ -128,31 +128,31 @@ function wantsControlRegister(vmcs12: Region, primary: number, qualification: nu
     case CrAccess.MOV_FROM:
       return (primary & (number === 8 ? Primary.CR8_STORE : Primary.CR3_STORE)) !== 0;
     case CrAccess.CLTS:
-      return (vmcs12.read(F.CR0_MASK) & vmcs12.read(F.CR0_READ_SHADOW) & TS) !== 0;
+      return (vmcs12.read32(F.CR0_MASK) & vmcs12.read32(F.CR0_READ_SHADOW) & TS) !== 0;
     default: {
-      const mask = vmcs12.read(F.CR0_MASK),
-        shadow = vmcs12.read(F.CR0_READ_SHADOW),
+      const mask = vmcs12.read32(F.CR0_MASK),
+        shadow = vmcs12.read32(F.CR0_READ_SHADOW),
         source = crLmswSource(qualification);
       return (mask & source & ~shadow & 1) !== 0 || ((source ^ shadow) & mask & 0xe) !== 0;
     }
   }
 }
 
-function differs(vmcs12: Region, mask: number, shadow: number, value: bigint): boolean {
+function differs(vmcs12: RegionFields, mask: number, shadow: number, value: bigint): boolean {
   return ((value ^ vmcs12.read64(shadow)) & vmcs12.read64(mask)) !== 0n;
 }
 
-function isTarget(vmcs12: Region, value: bigint): boolean {
-  const pcid = (vmcs12.read64(F.GUEST_CR4) & CR4_PCIDE) !== 0n;
+function isTarget(vmcs12: RegionFields, value: bigint): boolean {
+  const pcid = (vmcs12.read64(F.GUEST_CR4) & Cr4.PCIDE) !== 0n;
   const wanted = pcid ? value & ~CR3_NO_FLUSH : value;
-  const count = vmcs12.read(F.CR3_TARGET_COUNT);
+  const count = vmcs12.read32(F.CR3_TARGET_COUNT);
   for (let n = 0; n < count; n++) if (vmcs12.read64(F.CR3_TARGET_0 + n * 2) === wanted) return true;
   return false;
 }
 
 /** I/O bitmaps, or all ports, or none (26.1.3). */
 function wantsPort(
-  vmcs12: Region,
+  vmcs12: RegionFields,
   primary: number,
   qualification: number,
   vcpu: Vcpu,
@@ -170,7 +170,7 @@ function wantsPort(
 }
 
 function wantsMsr(
-  vmcs12: Region,
+  vmcs12: RegionFields,
   primary: number,
   index: number,
   write: boolean,
@@ -184,7 +184,7 @@ function wantsMsr(
 }
 
 /** VMREAD or VMWRITE of a field that the hypervisor lets its guest have in a shadow VMCS (25.6.15). */
-export function isShadowed(vmcs12: Region, exit: VmExit, vcpu: Vcpu, memory: HypervisorMemory): boolean {
+export function isShadowed(vmcs12: RegionFields, exit: VmExit, vcpu: Vcpu, memory: HypervisorMemory): boolean {
   if ((secondaryOf(vmcs12) & Secondary.VMCS_SHADOWING) === 0) return false;
   const encoding = readRegister(vcpu, secondRegister(exit));
   if (encoding > 0x7fffn) return false;

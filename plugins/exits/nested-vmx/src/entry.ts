@@ -1,24 +1,20 @@
 /** VM entry of the hypervisor's guest: vmcs02 is made from vmcs12 and from what the machine itself needs, and becomes current. */
 import { RETRY } from '@visorkit/core';
-import type { Outcome, Vcpu } from '@visorkit/core';
-import type { VmcsFields, VmcsRegions } from '@visorkit/machine';
-import { Cr0, Cr4, VmcsField as F } from '@visorkit/x86';
+import type { Outcome, Vcpu, VmcsFields } from '@visorkit/core';
+import type { RegionFields, VmcsRegions } from '@visorkit/machine';
+import { Cr0, Cr4, Efer, Interruptibility, VmcsField as F } from '@visorkit/x86';
 import { ENTRY_FAILURE, Entry, Exit, NO_LINK, PAGE, Pin, Primary, SHADOW, Secondary } from './bits.js';
 import type { Capabilities } from './capabilities.js';
 import { checkControls, checkFixedBits, checkHostState, secondaryOf } from './entry-checks.js';
-import { HOST_STATE, PDPTES, PLAIN_GUEST_STATE, stretches } from './fields.js';
-import type { Region } from './fields.js';
+import { HOST_STATE, PLAIN_GUEST_STATE, stretches } from './fields.js';
 import type { Leaving } from './leaving.js';
 import type { Parts } from './parts.js';
+import { PDPTES, loadPdptes } from './pdptes.js';
 import type { NestedVcpu, Vmcs02 } from './vcpu.js';
 
 /** How many VMCSs of the hypervisor have one to run with at the same time. */
 const MOST_REGIONS = 8;
 const LAUNCH_STATE = 8;
-const EFER_LMA = 0x400n;
-const EFER_LME = 0x100n;
-const MOV_SS = 2;
-const PDPTE_RESERVED = 0x1e6n;
 const FULL_VPID = 0xffff;
 const WINDOWS = Primary.INTERRUPT_WINDOW | Primary.NMI_WINDOW;
 /** Primary controls of the machine's own that do not concern the hypervisor's guest, or that are made from both. */
@@ -50,6 +46,8 @@ const AS_GIVEN =
   Secondary.XSAVES |
   Secondary.MODE_BASED_EXECUTE |
   Secondary.TSC_SCALING;
+/** What translations are made with: fields whose change the processor is to be told of. */
+const PAGING = [F.GUEST_CR0, F.GUEST_CR3, F.GUEST_CR4, F.GUEST_IA32_EFER, ...PDPTES] as const;
 /** Control fields that mean the same in both. */
 const COPIED: readonly number[] = [
   F.EOI_EXIT_BITMAP_0,
@@ -75,6 +73,8 @@ export class Entering {
   readonly #regions: VmcsRegions;
   readonly #capabilities: Capabilities;
   #clock = 0;
+  /** PAGING of vmcs02 before it is written. */
+  readonly #before = new Float64Array(PAGING.length);
   /** By vCPU: the machine's own MSR bitmap has no bit set. */
   readonly #noOwnMsrs: (boolean | undefined)[] = [];
   /** By vCPU: a page for a merged MSR bitmap. */
@@ -102,12 +102,12 @@ export class Entering {
       { words } = this.#regions;
     if (n.current < 0) return { error: -1 };
     if (vmcs12.page < 0 || words[vmcs12.page >>> 2] >= SHADOW) return { error: -1 };
-    if ((vcpu.vmcs!.read32(F.GUEST_INTERRUPTIBILITY) & MOV_SS) !== 0) return { error: 26 };
+    if ((vcpu.vmcs!.read32(F.GUEST_INTERRUPTIBILITY) & Interruptibility.MOV_SS) !== 0) return { error: 26 };
     const launched = words[(vmcs12.page + LAUNCH_STATE) >>> 2] !== 0;
     if (launched !== resume) return { error: resume ? 5 : 4 };
     const byte = (gpa: number): number => this.parts.memory.readByte(vcpu, gpa);
     if (checkControls(vmcs12, this.#capabilities, byte) !== undefined) return { error: 7 };
-    const longMode = (vcpu.efer & EFER_LMA) !== 0n;
+    const longMode = (vcpu.efer & Efer.LMA) !== 0n;
     if (checkHostState(vmcs12, this.#capabilities, longMode) !== undefined) return { error: 8 };
     if (checkFixedBits(vmcs12, this.#capabilities) !== undefined) return this.#failed(n, vcpu, 33, 0);
     return this.#enterGuest(n, vcpu);
@@ -118,16 +118,13 @@ export class Entering {
       regions = this.#regions;
     const chosen = this.#choose(n, vcpu);
     const own = regions.own(vcpu);
-    const before = [F.GUEST_CR0, F.GUEST_CR3, F.GUEST_CR4, F.GUEST_IA32_EFER, ...PDPTES].map((field) =>
-      vmcs02.address(field),
-    );
+    for (let at = 0; at < PAGING.length; at++) this.#before[at] = vmcs02.address(PAGING[at]);
     this.#writeGuestState(n, own);
     const pdptes = this.#loadPdptes(n, vcpu);
-    this.#mergeControls(n, new RegionAccess(vmcs02), own);
-    const moved = [F.GUEST_CR0, F.GUEST_CR3, F.GUEST_CR4, F.GUEST_IA32_EFER, ...PDPTES].some(
-      (field, at) => vmcs02.address(field) !== before[at],
-    );
-    regions.load(vcpu, chosen.region, vmcs12.read(F.PRIMARY_CONTROLS) & WINDOWS);
+    this.#mergeControls(n, vmcs02, own);
+    let moved = false;
+    for (let at = 0; at < PAGING.length; at++) moved ||= vmcs02.address(PAGING[at]) !== this.#before[at];
+    regions.load(vcpu, chosen.region, vmcs12.read32(F.PRIMARY_CONTROLS) & WINDOWS);
     const failure = regions.check(vcpu);
     const link = failure === undefined && pdptes ? this.#badLink(n, vcpu) : false;
     if (failure !== undefined || !pdptes || link) {
@@ -140,13 +137,13 @@ export class Entering {
     const second = secondaryOf(vmcs12);
     if ((second & Secondary.PML) !== 0 && (second & Secondary.VPID) === 0)
       this.parts.ept02.empty(vmcs12.address(F.EPT_POINTER));
-    const vpid = vmcs02.read(F.VPID);
+    const vpid = vmcs02.read32(F.VPID);
     if (moved || n.vpids.get(vpid) !== chosen.region) regions.pagingChanged(vcpu);
     n.vpids.set(vpid, chosen.region);
     const failed = this.parts.areas.load(
       vcpu,
       vmcs12.address(F.ENTRY_MSR_LOAD_ADDRESS),
-      vmcs12.read(F.ENTRY_MSR_LOAD_COUNT),
+      vmcs12.read32(F.ENTRY_MSR_LOAD_COUNT),
     );
     if (failed !== 0) {
       regions.load(vcpu, regions.ownRegion(vcpu));
@@ -156,10 +153,10 @@ export class Entering {
     n.inGuest = true;
     n.active = chosen;
     n.byMachine = false;
-    n.injected = vmcs12.read(F.ENTRY_INTERRUPTION_INFO);
-    if ((vmcs12.read(F.PIN_CONTROLS) & Pin.PREEMPTION_TIMER) !== 0) {
+    n.injected = vmcs12.read32(F.ENTRY_INTERRUPTION_INFO);
+    if ((vmcs12.read32(F.PIN_CONTROLS) & Pin.PREEMPTION_TIMER) !== 0) {
       const shift = BigInt(this.#capabilities.timerShift);
-      const value = BigInt(vmcs12.read(F.GUEST_PREEMPTION_TIMER));
+      const value = BigInt(vmcs12.read32(F.GUEST_PREEMPTION_TIMER));
       n.timerDeadline = ((regions.timeStamp(vcpu) >> shift) + value) << shift;
     }
     if (this.parts.hooks.vmcsSwitch.isUsed())
@@ -198,7 +195,7 @@ export class Entering {
     const { bytes } = this.#regions;
     for (const [from, end] of this.#stretches)
       bytes.copyWithin(vmcs02.page + from, vmcs12.page + from, vmcs12.page + end);
-    const entry = vmcs12.read(F.ENTRY_CONTROLS);
+    const entry = vmcs12.read32(F.ENTRY_CONTROLS);
     const loaded = (bit: number, field: number): void => {
       if ((entry & bit) !== 0) vmcs02.copy(field, vmcs12);
       else vmcs02.write64(field, own.read64(field));
@@ -211,9 +208,9 @@ export class Entering {
       // LMA follows the control, and LME with paging (27.3.2.1)
       const paging = (vmcs12.read64(F.GUEST_CR0) & Cr0.PG) !== 0n,
         ia32e = (entry & Entry.IA32E) !== 0;
-      let efer = own.read64(F.GUEST_IA32_EFER) & ~EFER_LMA;
-      if (paging) efer &= ~EFER_LME;
-      if (ia32e) efer |= EFER_LMA | (paging ? EFER_LME : 0n);
+      let efer = own.read64(F.GUEST_IA32_EFER) & ~Efer.LMA;
+      if (paging) efer &= ~Efer.LME;
+      if (ia32e) efer |= Efer.LMA | (paging ? Efer.LME : 0n);
       vmcs02.write64(F.GUEST_IA32_EFER, efer);
     }
   }
@@ -227,14 +224,10 @@ export class Entering {
     const cr0 = vmcs12.read64(F.GUEST_CR0),
       cr4 = vmcs12.read64(F.GUEST_CR4);
     if ((cr0 & Cr0.PG) === 0n || (cr4 & Cr4.PAE) === 0n) return true;
-    if ((vmcs12.read(F.ENTRY_CONTROLS) & Entry.IA32E) !== 0) return true;
-    const table = vmcs12.read(F.GUEST_CR3) - (vmcs12.read(F.GUEST_CR3) % 32);
-    const width = BigInt(this.#capabilities.physicalBits);
-    return PDPTES.every((field, at) => {
-      const entry = this.parts.memory.read64(vcpu, table + at * 8);
-      vmcs02.write64(field, entry);
-      return (entry & 1n) === 0n || ((entry & PDPTE_RESERVED) === 0n && entry >> width === 0n);
-    });
+    if ((vmcs12.read32(F.ENTRY_CONTROLS) & Entry.IA32E) !== 0) return true;
+    const { memory } = this.parts,
+      { physicalBits } = this.#capabilities;
+    return loadPdptes(vmcs02, vmcs12.read32(F.GUEST_CR3), { memory, vcpu, physicalBits });
   }
 
   /** The VMCS link pointer (27.3.1.5). */
@@ -249,11 +242,14 @@ export class Entering {
   }
 
   // ------------------------------------------------------------------------------------------------ controls
-  /** Everything in vmcs02 that is made from vmcs12 and the machine's own VMCS; `to` is vmcs02, in its region or in the processor. */
+  /**
+   * Everything in vmcs02 that is made from vmcs12 and the machine's own VMCS; `to` is vmcs02, in its region or in the processor. Host-physical
+   * addresses have 32 bits: a write of the low half clears the upper one.
+   */
   #mergeControls(n: NestedVcpu, to: VmcsFields, own: VmcsFields): void {
     const { vmcs12, vcpu } = n;
-    const pin = vmcs12.read(F.PIN_CONTROLS),
-      primary = vmcs12.read(F.PRIMARY_CONTROLS),
+    const pin = vmcs12.read32(F.PIN_CONTROLS),
+      primary = vmcs12.read32(F.PRIMARY_CONTROLS),
       second = secondaryOf(vmcs12);
     const { controls } = this.#regions.capabilities;
     // NMIs of the machine come through a window, unless they exit to the hypervisor
@@ -280,21 +276,21 @@ export class Entering {
         (bitmap === 0 ? 0 : Primary.MSR_BITMAPS)) >>>
         0,
     );
-    to.write64(F.MSR_BITMAP, BigInt(bitmap));
-    to.write64(F.IO_BITMAP_A, own.read64(F.IO_BITMAP_A));
-    to.write64(F.IO_BITMAP_B, own.read64(F.IO_BITMAP_B));
+    to.write32(F.MSR_BITMAP, bitmap);
+    to.write32(F.IO_BITMAP_A, own.read32(F.IO_BITMAP_A));
+    to.write32(F.IO_BITMAP_B, own.read32(F.IO_BITMAP_B));
     this.#mergeSecondary(n, to, own, second);
     this.#mergeExceptions(vmcs12, to, own);
     to.write32(
       F.EXIT_CONTROLS,
-      (own.read32(F.EXIT_CONTROLS) | (vmcs12.read(F.EXIT_CONTROLS) & Exit.ACKNOWLEDGE)) >>> 0,
+      (own.read32(F.EXIT_CONTROLS) | (vmcs12.read32(F.EXIT_CONTROLS) & Exit.ACKNOWLEDGE)) >>> 0,
     );
-    const ia32e = n.inGuest ? to.read32(F.ENTRY_CONTROLS) & Entry.IA32E : vmcs12.read(F.ENTRY_CONTROLS) & Entry.IA32E;
+    const ia32e = n.inGuest ? to.read32(F.ENTRY_CONTROLS) & Entry.IA32E : vmcs12.read32(F.ENTRY_CONTROLS) & Entry.IA32E;
     to.write32(F.ENTRY_CONTROLS, ((own.read32(F.ENTRY_CONTROLS) & ~Entry.IA32E) | ia32e) >>> 0);
     this.#mergeTime(vmcs12, to, own, primary, second);
     this.#mergeMasks(vmcs12, to, second);
     if (n.inGuest) return;
-    for (const field of COPIED) to.write64(field, vmcs12.read64(field));
+    for (const field of COPIED) n.vmcs02.copy(field, vmcs12);
     to.write64(F.VMCS_LINK_POINTER, NO_LINK);
     to.write32(F.VM_FUNCTION_CONTROLS, 0);
   }
@@ -307,41 +303,40 @@ export class Entering {
     if ((second & Secondary.EPT) !== 0) {
       const pointer = vmcs12.address(F.EPT_POINTER);
       const ept = this.parts.ept02.for(pointer, (second & Secondary.MODE_BASED_EXECUTE) !== 0);
-      to.write64(F.EPT_POINTER, BigInt(this.parts.ept02.pointerOf(ept)));
+      to.write32(F.EPT_POINTER, this.parts.ept02.pointerOf(ept));
     } else {
       // Its guest-physical addresses are the hypervisor's: the machine's own tables do
-      to.write64(F.EPT_POINTER, own.read64(F.EPT_POINTER));
+      to.write32(F.EPT_POINTER, own.read32(F.EPT_POINTER));
       value |= ownSecond & Secondary.PML;
-      to.write64(F.PML_ADDRESS, own.read64(F.PML_ADDRESS));
+      to.write32(F.PML_ADDRESS, own.read32(F.PML_ADDRESS));
       to.write32(F.PML_INDEX, own.read32(F.PML_INDEX));
     }
     if ((second & Secondary.VPID) !== 0) {
       value |= Secondary.VPID;
-      to.write32(F.VPID, vpidOf(vmcs12.read(F.VPID)));
+      to.write32(F.VPID, vpidOf(vmcs12.read32(F.VPID)));
     } else to.write32(F.VPID, 0);
     to.write32(F.SECONDARY_CONTROLS, value >>> 0);
-    const page = (field: number): bigint => {
+    const page = (field: number): void => {
       const hpa = this.parts.memory.page(vcpu, vmcs12.address(field));
-      return BigInt(hpa < 0 ? this.parts.nowhere : hpa);
+      to.write32(field, hpa < 0 ? this.parts.nowhere : hpa);
     };
-    if ((vmcs12.read(F.PRIMARY_CONTROLS) & Primary.TPR_SHADOW) !== 0)
-      to.write64(F.VIRTUAL_APIC_ADDRESS, page(F.VIRTUAL_APIC_ADDRESS));
-    if ((second & Secondary.APIC_ACCESSES) !== 0) to.write64(F.APIC_ACCESS_ADDRESS, page(F.APIC_ACCESS_ADDRESS));
+    if ((vmcs12.read32(F.PRIMARY_CONTROLS) & Primary.TPR_SHADOW) !== 0) page(F.VIRTUAL_APIC_ADDRESS);
+    if ((second & Secondary.APIC_ACCESSES) !== 0) page(F.APIC_ACCESS_ADDRESS);
   }
 
-  #mergeExceptions(vmcs12: Region, to: VmcsFields, own: VmcsFields): void {
+  #mergeExceptions(vmcs12: RegionFields, to: VmcsFields, own: VmcsFields): void {
     const PAGE_FAULT = 1 << 14;
     const ours = own.read32(F.EXCEPTION_BITMAP),
-      theirs = vmcs12.read(F.EXCEPTION_BITMAP);
+      theirs = vmcs12.read32(F.EXCEPTION_BITMAP);
     to.write32(F.EXCEPTION_BITMAP, (ours | theirs) >>> 0);
     // With page faults of the machine's own, all exit, and the decision is made then
     const all = (ours & PAGE_FAULT) !== 0;
-    to.write32(F.PAGE_FAULT_ERROR_MASK, all ? 0 : vmcs12.read(F.PAGE_FAULT_ERROR_MASK));
-    to.write32(F.PAGE_FAULT_ERROR_MATCH, all ? 0 : vmcs12.read(F.PAGE_FAULT_ERROR_MATCH));
+    to.write32(F.PAGE_FAULT_ERROR_MASK, all ? 0 : vmcs12.read32(F.PAGE_FAULT_ERROR_MASK));
+    to.write32(F.PAGE_FAULT_ERROR_MATCH, all ? 0 : vmcs12.read32(F.PAGE_FAULT_ERROR_MATCH));
   }
 
   /** Offset and multiplier of the time stamp counter, one upon the other (25.6.5, 26.3). */
-  #mergeTime(vmcs12: Region, to: VmcsFields, own: VmcsFields, primary: number, second: number): void {
+  #mergeTime(vmcs12: RegionFields, to: VmcsFields, own: VmcsFields, primary: number, second: number): void {
     const one = 1n << 48n;
     const offsetOwn = (own.read32(F.PRIMARY_CONTROLS) & Primary.TSC_OFFSETTING) !== 0;
     const scaleOwn = offsetOwn && (own.read32(F.SECONDARY_CONTROLS) & Secondary.TSC_SCALING) !== 0;
@@ -361,7 +356,7 @@ export class Entering {
   }
 
   /** Guest/host masks: the hypervisor's bits, and those that are fixed in VMX operation (26.3). */
-  #mergeMasks(vmcs12: Region, to: VmcsFields, second: number): void {
+  #mergeMasks(vmcs12: RegionFields, to: VmcsFields, second: number): void {
     const { cr0Fixed0, cr4Fixed0 } = this.#capabilities;
     const unrestricted = (second & Secondary.UNRESTRICTED_GUEST) !== 0;
     const merge = (mask: number, shadow: number, value: bigint, fixed: bigint): void => {
@@ -394,21 +389,4 @@ export class Entering {
 /** The VPID that the processor knows a VPID of the hypervisor by: 1 is the hypervisor's own. The two highest ones share a tag. */
 export function vpidOf(vpid: number): number {
   return Math.min(vpid + 1, FULL_VPID);
-}
-
-/** A VMCS in its region, with the interface of the current one. */
-class RegionAccess implements VmcsFields {
-  constructor(private readonly region: Region) {}
-  read32(field: number): number {
-    return this.region.read(field);
-  }
-  write32(field: number, value: number): void {
-    this.region.write(field, value);
-  }
-  read64(field: number): bigint {
-    return this.region.read64(field);
-  }
-  write64(field: number, value: bigint): void {
-    this.region.write64(field, value);
-  }
 }

@@ -1,6 +1,6 @@
 /** Events of a vCPU whose guest is a hypervisor: interrupts, NMIs, INIT and start-up IPIs are given to it or to its guest (SDM 3C 26.2, 30.6). */
 import type { EventGate, GateAnswer, InterruptSource, Vcpu } from '@visorkit/core';
-import { ExitReason, VmcsField as F, interruptionInfo } from '@visorkit/x86';
+import { ExitReason, Interruptibility, VmcsField as F, interruptionInfo } from '@visorkit/x86';
 import { Exit, INFO_NMI, Pin } from './bits.js';
 import type { GuestExits } from './guest-exits.js';
 import type { Leaving } from './leaving.js';
@@ -8,8 +8,6 @@ import type { Parts } from './parts.js';
 import type { NestedVcpu } from './vcpu.js';
 
 const WAIT_FOR_SIPI = 3;
-const BLOCKED_BY_NMI = 8;
-const MOV_SS = 2;
 const EOI_PAGE = 0xfee0_00b0;
 const EOI_MSR = 0x80b;
 /** Registers of the virtual-APIC page. */
@@ -27,16 +25,16 @@ export class NestedEvents implements EventGate {
   interrupt(vcpu: Vcpu, source: InterruptSource, halted: boolean): GateAnswer {
     const n = this.parts.nested[vcpu.index];
     if (!n.inGuest) return 'guest';
-    const pin = n.vmcs12.read(F.PIN_CONTROLS);
+    const pin = n.vmcs12.read32(F.PIN_CONTROLS);
     if ((pin & Pin.EXTERNAL_INTERRUPT) === 0) return 'guest';
     if (this.#waitsForSipi(vcpu)) return 'later';
     if (this.#busy(vcpu)) return 'later';
-    if ((n.vmcs12.read(F.EXIT_CONTROLS) & Exit.ACKNOWLEDGE) === 0) {
+    if ((n.vmcs12.read32(F.EXIT_CONTROLS) & Exit.ACKNOWLEDGE) === 0) {
       this.leaving.make(n, vcpu, ExitReason.EXTERNAL_INTERRUPT, { halted });
       return 'taken';
     }
     const vector = source.acknowledge();
-    if ((pin & Pin.POSTED_INTERRUPTS) !== 0 && vector === n.vmcs12.read(F.POSTED_INTERRUPT_NOTIFICATION_VECTOR)) {
+    if ((pin & Pin.POSTED_INTERRUPTS) !== 0 && vector === n.vmcs12.read32(F.POSTED_INTERRUPT_NOTIFICATION_VECTOR)) {
       this.#posted(n, vcpu);
       return 'taken';
     }
@@ -50,13 +48,13 @@ export class NestedEvents implements EventGate {
   nmi(vcpu: Vcpu, halted: boolean): GateAnswer {
     const n = this.parts.nested[vcpu.index];
     if (!n.inGuest) return 'guest';
-    const pin = n.vmcs12.read(F.PIN_CONTROLS);
+    const pin = n.vmcs12.read32(F.PIN_CONTROLS);
     if ((pin & Pin.NMI) === 0) return 'guest';
     if (this.#waitsForSipi(vcpu)) return 'later';
     const blocking = vcpu.vmcs!.read32(F.GUEST_INTERRUPTIBILITY);
     // Virtual NMIs are what is blocked, and not those of the machine
-    if ((pin & Pin.VIRTUAL_NMIS) === 0 && (blocking & BLOCKED_BY_NMI) !== 0) return 'later';
-    if (this.#busy(vcpu) || (blocking & MOV_SS) !== 0) return 'later';
+    if ((pin & Pin.VIRTUAL_NMIS) === 0 && (blocking & Interruptibility.NMI) !== 0) return 'later';
+    if (this.#busy(vcpu) || (blocking & Interruptibility.MOV_SS) !== 0) return 'later';
     this.leaving.make(n, vcpu, ExitReason.EXCEPTION, { halted, interruptionInfo: INFO_NMI });
     return 'taken';
   }

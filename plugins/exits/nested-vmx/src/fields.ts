@@ -3,16 +3,9 @@
  * region (`VmcsRegions.offsetOf`), from VMPTRLD on as before: nothing is kept elsewhere, so VMCLEAR has nothing to write back.
  */
 import type { VmcsRegions } from '@visorkit/machine';
-import {
-  VMCS_ENCODING_RESERVED,
-  VMCS_FIELDS,
-  VmcsField,
-  vmcsFieldIndex,
-  vmcsFieldName,
-  vmcsFieldType,
-} from '@visorkit/x86';
+import { VMCS_ENCODING_RESERVED, VMCS_FIELDS, vmcsFieldIndex, vmcsFieldName, vmcsFieldType } from '@visorkit/x86';
 import type { VmcsFieldName } from '@visorkit/x86';
-import { Secondary, TWO_32 } from './bits.js';
+import { Secondary } from './bits.js';
 import type { Capabilities } from './capabilities.js';
 
 /** Fields of features that nobody is offered here. */
@@ -135,60 +128,6 @@ export function fieldName(encoding: number): string {
   return vmcsFieldName(encoding) ?? `0x${encoding.toString(16)}`;
 }
 
-/** Reads and writes the fields of a VMCS in memory. `page` is its host-physical address. */
-export class Region {
-  page = -1;
-  private readonly words: Uint32Array;
-  private readonly halves: Uint16Array;
-
-  constructor(private readonly regions: VmcsRegions) {
-    this.words = regions.words;
-    this.halves = new Uint16Array(regions.words.buffer);
-  }
-
-  /** A 16- or 32-bit field, or the low half of another; with an odd encoding the high half. */
-  read(field: number): number {
-    const at = this.page + this.regions.offsetOf(field);
-    return this.regions.bytesOf(field) === 2 ? this.halves[at >>> 1] : this.words[at >>> 2];
-  }
-  /** Writes a field; a 64-bit one gets 0 above bit 31, unless the encoding is that of its high half. */
-  write(field: number, value: number): void {
-    const at = this.page + this.regions.offsetOf(field),
-      bytes = this.regions.bytesOf(field);
-    if (bytes === 2) this.halves[at >>> 1] = value;
-    else {
-      this.words[at >>> 2] = value;
-      if (bytes === 8 && (field & 1) === 0) this.words[(at >>> 2) + 1] = 0;
-    }
-  }
-  /** A 64-bit or natural-width field as an address: exact below 2^53. */
-  address(field: number): number {
-    const at = (this.page + this.regions.offsetOf(field)) >>> 2;
-    return this.words[at] + this.words[at + 1] * TWO_32;
-  }
-  /** Bits 63:32. */
-  high(field: number): number {
-    return this.words[((this.page + this.regions.offsetOf(field)) >>> 2) + 1];
-  }
-  read64(field: number): bigint {
-    if ((field & 1) !== 0 || this.regions.bytesOf(field) !== 8) return BigInt(this.read(field));
-    return BigInt(this.read(field)) | (BigInt(this.high(field)) << 32n);
-  }
-  write64(field: number, value: bigint): void {
-    if ((field & 1) !== 0 || this.regions.bytesOf(field) !== 8) return this.write(field, Number(value & 0xffff_ffffn));
-    const at = (this.page + this.regions.offsetOf(field)) >>> 2;
-    this.words[at] = Number(value & 0xffff_ffffn);
-    this.words[at + 1] = Number((value >> 32n) & 0xffff_ffffn);
-  }
-  copy(field: number, from: Region): void {
-    const at = this.regions.offsetOf(field) >>> 2,
-      to = this.page >>> 2,
-      source = from.page >>> 2;
-    this.words[to + at] = this.words[source + at];
-    this.words[to + at + 1] = this.words[source + at + 1];
-  }
-}
-
 /** Stretches of a region, [offset, end], that hold these fields and no others. */
 export function stretches(regions: VmcsRegions, fields: readonly number[]): readonly (readonly [number, number])[] {
   const offsets = fields.map((field) => regions.offsetOf(field)).sort((a, b) => a - b);
@@ -229,9 +168,3 @@ export const EXIT_INFORMATION: readonly number[] = VMCS_FIELDS.filter(
 export const HOST_STATE: readonly number[] = VMCS_FIELDS.filter(({ type }) => type === 'host').map(
   ({ encoding }) => encoding,
 );
-export const PDPTES = [
-  VmcsField.GUEST_PDPTE0,
-  VmcsField.GUEST_PDPTE1,
-  VmcsField.GUEST_PDPTE2,
-  VmcsField.GUEST_PDPTE3,
-] as const;

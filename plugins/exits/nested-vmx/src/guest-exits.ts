@@ -5,7 +5,7 @@ import { CrAccess, ExitReason, VmcsField as F, Vector, crAccess, crNumber } from
 import { INFO_ERROR, INFO_MTF, INFO_VALID, Pin, Primary, Secondary } from './bits.js';
 import { wantsException, wantsExit } from './decision.js';
 import { secondaryOf } from './entry-checks.js';
-import { Region } from './fields.js';
+import { RegionFields } from '@visorkit/machine';
 import type { GuestGuestExit } from './hooks.js';
 import type { VmxInstructions } from './instructions.js';
 import type { Leaving } from './leaving.js';
@@ -28,7 +28,7 @@ const NOT_INSTRUCTIONS = new Set<number>([
 ]);
 
 export class GuestExits {
-  readonly #shadow: Region;
+  readonly #shadow: RegionFields;
 
   constructor(
     private readonly parts: Parts,
@@ -36,7 +36,7 @@ export class GuestExits {
     private readonly violations: Violations,
     private readonly instructions: VmxInstructions,
   ) {
-    this.#shadow = new Region(parts.regions);
+    this.#shadow = new RegionFields(parts.regions);
   }
 
   /** undefined: the machine's handlers carry the exit out for the guest, as for any. */
@@ -63,7 +63,7 @@ export class GuestExits {
         return this.violations.handle(n, exit, vcpu);
       case ExitReason.PREEMPTION_TIMER:
         if (this.timerExpired(n, vcpu)) return this.leaving.make(n, vcpu, reason);
-        if (exit.qualification === PROCESSOR_HALTED) this.#setAlarm(n, vcpu);
+        if (exit.qualification === PROCESSOR_HALTED) this.setAlarm(n, vcpu);
         return undefined;
       case ExitReason.MONITOR_TRAP_FLAG:
         // By the control, or injected as pending; unless it is a plugin's of the machine
@@ -134,7 +134,7 @@ export class GuestExits {
       n.byMachine = false;
       if (this.#intercepted(n, vcpu)) return;
     }
-    const pin = n.vmcs12.read(F.PIN_CONTROLS);
+    const pin = n.vmcs12.read32(F.PIN_CONTROLS);
     if ((pin & Pin.PREEMPTION_TIMER) !== 0) vcpu.vmcs!.write32(F.GUEST_PREEMPTION_TIMER, this.#timerLeft(n, vcpu));
     this.#renewTables(n, vcpu);
   }
@@ -180,14 +180,14 @@ export class GuestExits {
   /** After the machine has carried out an instruction: the monitor trap flag counts it (26.5.2). */
   afterExit(n: NestedVcpu, exit: VmExit, vcpu: Vcpu, outcome: Outcome | undefined): void {
     if (outcome !== RESUME || NOT_INSTRUCTIONS.has(exit.reason)) return;
-    if ((n.vmcs12.read(F.PRIMARY_CONTROLS) & Primary.MONITOR_TRAP) === 0) return;
+    if ((n.vmcs12.read32(F.PRIMARY_CONTROLS) & Primary.MONITOR_TRAP) === 0) return;
     const vmcs = vcpu.vmcs!;
     if (vmcs.read32(F.ENTRY_INTERRUPTION_INFO) < INFO_VALID) vmcs.write32(F.ENTRY_INTERRUPTION_INFO, INFO_MTF);
   }
 
   /** The hypervisor's preemption timer has run out. */
   timerExpired(n: NestedVcpu, vcpu: Vcpu): boolean {
-    return (n.vmcs12.read(F.PIN_CONTROLS) & Pin.PREEMPTION_TIMER) !== 0 && this.#timerLeft(n, vcpu) === 0;
+    return (n.vmcs12.read32(F.PIN_CONTROLS) & Pin.PREEMPTION_TIMER) !== 0 && this.#timerLeft(n, vcpu) === 0;
   }
 
   #timerLeft(n: NestedVcpu, vcpu: Vcpu): number {
@@ -195,8 +195,8 @@ export class GuestExits {
   }
 
   /** The timer counts in the HLT state too (26.5.1), and wakes the run loop. */
-  #setAlarm(n: NestedVcpu, vcpu: Vcpu): void {
-    if ((n.vmcs12.read(F.PIN_CONTROLS) & Pin.PREEMPTION_TIMER) === 0) return;
+  setAlarm(n: NestedVcpu, vcpu: Vcpu): void {
+    if ((n.vmcs12.read32(F.PIN_CONTROLS) & Pin.PREEMPTION_TIMER) === 0) return;
     const { clock, regions, timers } = this.parts;
     const left = Math.max(Number(n.timerDeadline - regions.timeStamp(vcpu)), 0);
     n.alarm?.cancel();

@@ -10,10 +10,11 @@ export class Taps<Args extends unknown[]> {
 
   /** Adds a handler; what is returned takes it away. */
   tap(handler: (...args: Args) => void): Undo {
-    this.#handlers = [...this.#handlers, handler];
+    const own = (...args: Args): void => handler(...args); // the same handler may be tapped twice
+    this.#handlers = [...this.#handlers, own];
     this.changed();
     return () => {
-      this.#handlers = this.#handlers.filter((other) => other !== handler);
+      this.#handlers = this.#handlers.filter((other) => other !== own);
       this.changed();
     };
   }

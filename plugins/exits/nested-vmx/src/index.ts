@@ -15,8 +15,18 @@ import {
   VmcsRegionsToken,
   checkPluginOptions,
 } from '@visorkit/machine';
-import { Cr0, Cr4, CrAccess, Msr, Vector, crAccess, crNumber, crRegister, exitReasonEntry } from '@visorkit/x86';
-import type { ExitName } from '@visorkit/x86';
+import {
+  Cr0,
+  Cr4,
+  CrAccess,
+  Msr,
+  Vector,
+  crAccess,
+  crNumber,
+  crRegister,
+  exitReasonEntry,
+  VMX_INSTRUCTION_EXITS,
+} from '@visorkit/x86';
 import * as v from 'valibot';
 import { VmxMsrs, capabilitiesOf, requireControls } from './capabilities.js';
 import type { Capabilities } from './capabilities.js';
@@ -68,21 +78,6 @@ const NOT_GIVEN = new Set<number>([
   ExitReason.RSM,
 ]);
 
-/** Exits of the hypervisor's own instructions. */
-const INSTRUCTIONS: readonly ExitName[] = [
-  'vmclear',
-  'vmlaunch',
-  'vmptrld',
-  'vmptrst',
-  'vmread',
-  'vmresume',
-  'vmwrite',
-  'vmxoff',
-  'vmxon',
-  'invept',
-  'invvpid',
-];
-
 const SAVED = v.object({
   vcpus: v.array(SAVED_VCPU),
   tables: v.array(
@@ -115,7 +110,7 @@ export function nestedVmx(options: NestedVmxOptions = {}): Plugin {
   return definePlugin({
     name: 'nested-vmx',
     capabilities: ['vmcs.regions', 'vmcs'],
-    handles: INSTRUCTIONS,
+    handles: VMX_INSTRUCTION_EXITS,
     uses: {
       regions: VmcsRegionsToken,
       table: CpuidTableToken,
@@ -190,7 +185,7 @@ export function nestedVmx(options: NestedVmxOptions = {}): Plugin {
           return undefined;
         });
       }
-      for (const name of INSTRUCTIONS)
+      for (const name of VMX_INSTRUCTION_EXITS)
         hooks.exit
           .for(name)
           .tap({ stage: Stage.Architecture }, (exit, vcpu) =>
@@ -236,6 +231,9 @@ export function nestedVmx(options: NestedVmxOptions = {}): Plugin {
             msrs.control[index] = state.featureControl;
             n.vmcs12.page = n.current < 0 ? -1 : memory.page(n.vcpu, n.current);
             if (n.vmxon >= 0) n.release = parts.holdFixedBits(n.vcpu);
+            n.alarm?.cancel();
+            n.alarm = undefined;
+            if (state.alarm) machine().exits.setAlarm(n, n.vcpu);
           });
         },
       });

@@ -1,13 +1,13 @@
 /** The VMX instructions as the guest's hypervisor executes them (SDM 3C chapter 31): exits 19 to 27, 50 and 53, in VMX root operation as it sees it. */
 import { RESUME, RETRY } from '@visorkit/core';
 import type { Outcome, Vcpu, VmExit } from '@visorkit/core';
-import { ExitReason, Rflags, VmcsField as F, Vector, exitReasonName } from '@visorkit/x86';
-import { PAGE, SHADOW, Secondary } from './bits.js';
-import { isCanonicalFor, validEptPointer } from './entry-checks.js';
+import { ExitReason, Rflags, VmcsField as F, Vector, exitReasonName, isCanonical } from '@visorkit/x86';
+import { PAGE, SHADOW, Secondary, TWO_32 } from './bits.js';
+import { validEptPointer } from './entry-checks.js';
 import { vpidOf } from './entry.js';
 import type { Entering } from './entry.js';
 import { fieldName } from './fields.js';
-import type { Region } from './fields.js';
+import type { RegionFields } from '@visorkit/machine';
 import { Operands, readRegister, registerOperand, secondRegister } from './operands.js';
 import type { Parts } from './parts.js';
 import type { Shadowing } from './shadowing.js';
@@ -15,7 +15,6 @@ import type { NestedVcpu } from './vcpu.js';
 
 const LAUNCH_STATE = 8;
 const STATUS_FLAGS = BigInt(Rflags.CF | Rflags.PF | Rflags.AF | Rflags.ZF | Rflags.SF | Rflags.OF);
-const CR0_FIXED = (1n << 31n) | (1n << 5n) | 1n;
 
 /** Result of an instruction: 0 success, a VM-instruction error, -1 VMfailInvalid; a fault has been injected, or the vCPU goes on elsewhere. */
 type Result = number | 'gone';
@@ -100,7 +99,7 @@ export class VmxInstructions {
     if (error !== 0 && (n.current < 0 || error < 0)) flags |= BigInt(Rflags.CF);
     else if (error !== 0) {
       flags |= BigInt(Rflags.ZF);
-      n.vmcs12.write(F.VM_INSTRUCTION_ERROR, error);
+      n.vmcs12.write32(F.VM_INSTRUCTION_ERROR, error);
     }
     vcpu.rflags = flags;
   }
@@ -113,8 +112,9 @@ export class VmxInstructions {
   #vmxon(n: NestedVcpu, exit: VmExit, vcpu: Vcpu): Result {
     // The processor has looked at CR4.VMXE, CR0.PE, virtual-8086 and compatibility mode
     const outside = n.vmxon < 0;
-    const cr0 = vcpu.getControlRegister(0);
-    if (vcpu.cpl !== 0 || (outside && ((cr0 & CR0_FIXED) !== CR0_FIXED || !this.parts.msrs.permitsVmxon(vcpu.index)))) {
+    const cr0 = vcpu.getControlRegister(0),
+      { cr0Fixed0 } = this.parts.capabilities;
+    if (vcpu.cpl !== 0 || (outside && ((cr0 & cr0Fixed0) !== cr0Fixed0 || !this.parts.msrs.permitsVmxon(vcpu.index)))) {
       vcpu.injectException(Vector.GP, 0);
       return 'gone';
     }
@@ -174,7 +174,7 @@ export class VmxInstructions {
 
   // ------------------------------------------------------------------------------------------------ fields
   /** VMREAD by the hypervisor, or by its guest from a shadow VMCS. */
-  #vmread(_n: NestedVcpu, exit: VmExit, vcpu: Vcpu, vmcs: Region | undefined): Result {
+  #vmread(_n: NestedVcpu, exit: VmExit, vcpu: Vcpu, vmcs: RegionFields | undefined): Result {
     if (vmcs === undefined) return -1;
     const field = this.#field(exit, vcpu);
     if (field < 0) return 12;
@@ -187,7 +187,7 @@ export class VmxInstructions {
     return 0;
   }
 
-  #vmwrite(n: NestedVcpu, exit: VmExit, vcpu: Vcpu, vmcs: Region | undefined, pointer: number): Result {
+  #vmwrite(n: NestedVcpu, exit: VmExit, vcpu: Vcpu, vmcs: RegionFields | undefined, pointer: number): Result {
     if (vmcs === undefined) return -1;
     const wide = vcpu.codeBits === 64;
     const register = registerOperand(exit);
@@ -199,7 +199,7 @@ export class VmxInstructions {
     return 0;
   }
 
-  #store(_n: NestedVcpu, vcpu: Vcpu, vmcs: Region, pointer: number, field: number, value: bigint): void {
+  #store(_n: NestedVcpu, vcpu: Vcpu, vmcs: RegionFields, pointer: number, field: number, value: bigint): void {
     const { write } = this.parts.hooks;
     let stored = value;
     if (write.isUsed()) {
@@ -218,7 +218,7 @@ export class VmxInstructions {
   }
 
   /** VMREAD or VMWRITE of the hypervisor's guest, in the shadow VMCS that vmcs12 links to (25.6.15). */
-  shadowed(n: NestedVcpu, exit: VmExit, vcpu: Vcpu, shadow: Region): Outcome {
+  shadowed(n: NestedVcpu, exit: VmExit, vcpu: Vcpu, shadow: RegionFields): Outcome {
     const link = n.vmcs12.address(F.VMCS_LINK_POINTER);
     const page = link % PAGE === 0 ? this.parts.memory.page(vcpu, link) : -1;
     shadow.page = page;
@@ -248,7 +248,7 @@ export class VmxInstructions {
     const low = Number(descriptor & 0xffff_ffffn),
       high = Number((descriptor >> 32n) & 0xffff_ffffn);
     if (!validEptPointer(low, high, capabilities)) return 28;
-    ept02.empty(high * 2 ** 32 + low);
+    ept02.empty(high * TWO_32 + low);
     return 0;
   }
 
@@ -266,12 +266,12 @@ export class VmxInstructions {
       linear = descriptor >> 64n;
     if ((descriptor & 0xffff_ffff_ffff_ffffn) >> 16n !== 0n) return 28;
     if (type !== 2n && vpid === 0) return 28;
-    if (type === 0n && !isCanonicalFor(linear, capabilities.linearBits)) return 28;
+    if (type === 0n && !isCanonical(linear, capabilities.linearBits)) return 28;
     const all = type === 2n;
     // an address that is canonical for 57 bits only has no translation while 48 are in force
     regions.invvpid(
       vcpu,
-      all ? 2 : type === 0n && !isCanonicalFor(linear, 48) ? 1 : Number(type),
+      all ? 2 : type === 0n && !isCanonical(linear, 48) ? 1 : Number(type),
       all ? 0 : vpidOf(vpid),
       linear,
     );

@@ -1,6 +1,7 @@
 /** A hypervisor in the guest: entries, exits, hooks, saving. Rules by their section of the SDM, volume 3C. */
 import { describe, expect, it } from 'vitest';
-import { CpuidTableToken, MsrBusToken } from '@visorkit/machine';
+import { SystemControlToken, definePlugin } from '@visorkit/core';
+import { ClockToken, CpuidTableToken, MsrBusToken, TimerQueueToken } from '@visorkit/machine';
 import { VmcsField as F } from '@visorkit/x86';
 import { AT, Code, REVISION, hypervisor, machine, run, tell } from './test-hypervisor.js';
 
@@ -31,7 +32,7 @@ describe('a hypervisor in the guest', () => {
         .add(0x48, 0xff, 0xc0)
         .store(AT.results + 64)
         .add(0x48, 0x83, 0xf8, 0x02, 0x75, 0x01, 0xf4)
-        .skip()
+        .skipInstruction()
         .vmresume(),
     });
     expect([result(1), result(8)]).toEqual([VMCALL, 2n]);
@@ -175,6 +176,32 @@ describe('saved', () => {
     for (const { vmm } of [first, second]) {
       await vmm.run({ maxInstructions: 1_000_000 });
       expect([vmm.memory.readU64(AT.results + 8), vmm.memory.readU64(AT.results + 16)]).toEqual([100_000n, VMCALL]);
+    }
+    expect(second.vmm.instructions).toBe(first.vmm.instructions);
+  });
+
+  it('with that guest in the HLT state, which its preemption timer ends (26.5.1)', async () => {
+    const setting = {
+      code: hypervisor({ [F.PIN_CONTROLS]: 0x56, [F.GUEST_PREEMPTION_TIMER]: 0x1_0000 }),
+      guest: new Code().halt(),
+      handler: tell(),
+    };
+    const early = definePlugin({
+      name: 'early',
+      uses: { timers: TimerQueueToken, clock: ClockToken, system: SystemControlToken },
+      apply({ hooks }, { timers, clock, system }) {
+        hooks.started.tap(() => {
+          timers.schedule(clock.now() + 1e6, () => system.pause('to be saved'));
+        });
+      },
+    });
+    const first = await machine({ ...setting, plugins: [early] });
+    await first.vmm.run();
+    expect([first.nested.inGuest(first.vcpu), first.vmm.memory.readU64(AT.results + 8)]).toEqual([true, 0n]);
+    const second = await machine({ ...setting, saved: first.vmm.save() });
+    for (const { vmm } of [first, second]) {
+      await vmm.run({ maxInstructions: 1_000_000 });
+      expect(vmm.memory.readU64(AT.results + 8)).toBe(52n);
     }
     expect(second.vmm.instructions).toBe(first.vmm.instructions);
   });

@@ -1,11 +1,10 @@
 /** Operands of VMX instructions, from the instruction information of their exits (SDM 3C tables 28-8 to 28-15). */
 import type { Vcpu, VmExit } from '@visorkit/core';
 import { Segment } from '@visorkit/core';
-import { Vector, isCanonical } from '@visorkit/x86';
+import { Cr4, Vector, isCanonical } from '@visorkit/x86';
 import { PAGE } from './bits.js';
 import type { HypervisorMemory } from './memory.js';
 
-const CR4_LA57 = 1n << 12n;
 const UNUSABLE = 0x10000;
 
 /** Register operand, or -1 for memory. */
@@ -83,7 +82,7 @@ export class Operands {
     if (vcpu.codeBits === 64) {
       const segmentBase = segment === Segment.FS || segment === Segment.GS ? vcpu.getSegment(segment).base : 0n;
       const linear = BigInt.asUintN(64, segmentBase + offset);
-      const width = (vcpu.getControlRegister(4) & CR4_LA57) !== 0n ? 57 : 48;
+      const width = (vcpu.getControlRegister(4) & Cr4.LA57) !== 0n ? 57 : 48;
       return isCanonical(linear, width) && isCanonical(linear + BigInt(bytes - 1), width) ? linear : fault();
     }
     const { base: segmentBase, limit, accessRights } = vcpu.getSegment(segment);

@@ -89,7 +89,7 @@ export class Code {
     return this.add(0xf4);
   }
   /** Adds the length of the exit's instruction to the guest's RIP. */
-  skip(): this {
+  skipInstruction(): this {
     return this.mov(0, F.EXIT_INSTRUCTION_LENGTH)
       .add(0x0f, 0x78, 0xc1) // VMREAD RCX
       .mov(0, F.GUEST_RIP)

@@ -2,7 +2,7 @@
 import type { Undo, Vcpu } from '@visorkit/core';
 import type { Timer, VmcsRegions } from '@visorkit/machine';
 import * as v from 'valibot';
-import { Region } from './fields.js';
+import { RegionFields } from '@visorkit/machine';
 
 const count = v.pipe(v.number(), v.integer(), v.minValue(0));
 const address = v.pipe(v.number(), v.integer(), v.minValue(-1));
@@ -16,6 +16,9 @@ export const SAVED_VCPU = v.object({
   featureControl: v.bigint(),
   regions: v.array(v.object({ vmcs12: address, region: count, used: count })),
   active: v.nullable(v.number()),
+  byMachine: v.boolean(),
+  injected: count,
+  alarm: v.boolean(),
 });
 export type SavedVcpu = v.InferOutput<typeof SAVED_VCPU>;
 
@@ -36,11 +39,11 @@ export class NestedVcpu {
   /** The hypervisor's guest runs. */
   inGuest = false;
   /** The current VMCS, where it is in memory. */
-  readonly vmcs12: Region;
+  readonly vmcs12: RegionFields;
   /** The VMCS that runs it, in its region. */
-  readonly vmcs02: Region;
+  readonly vmcs02: RegionFields;
   /** The backend's own, in its region. */
-  readonly vmcs01: Region;
+  readonly vmcs01: RegionFields;
   readonly regions: Vmcs02[] = [];
   active: Vmcs02 | undefined;
   /** The hypervisor's TSC when its preemption timer runs out. */
@@ -64,9 +67,9 @@ export class NestedVcpu {
     readonly vcpu: Vcpu,
     regions: VmcsRegions,
   ) {
-    this.vmcs12 = new Region(regions);
-    this.vmcs02 = new Region(regions);
-    this.vmcs01 = new Region(regions);
+    this.vmcs12 = new RegionFields(regions);
+    this.vmcs02 = new RegionFields(regions);
+    this.vmcs01 = new RegionFields(regions);
     this.vmcs01.page = regions.ownRegion(vcpu);
   }
 
@@ -88,6 +91,9 @@ export class NestedVcpu {
       featureControl,
       regions: this.regions.map(({ vmcs12, region, used }) => ({ vmcs12, region, used })),
       active: this.active === undefined ? null : this.regions.indexOf(this.active),
+      byMachine: this.byMachine,
+      injected: this.injected,
+      alarm: this.alarm !== undefined,
     };
   }
 
@@ -101,7 +107,7 @@ export class NestedVcpu {
     this.vmcs02.page = this.active?.region ?? -1;
     this.vpids.clear();
     this.roots.clear();
-    this.byMachine = false;
-    this.injected = 0;
+    this.byMachine = state.byMachine;
+    this.injected = state.injected;
   }
 }

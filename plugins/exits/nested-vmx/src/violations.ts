@@ -1,12 +1,11 @@
 /** EPT violations of the hypervisor's guest, and VM functions: EPT02 is filled, or the hypervisor is told (SDM 3C 29.3.3, 26.5.6, 26.5.7). */
-import { RESUME, RETRY } from '@visorkit/core';
+import { Gpr, RESUME, RETRY } from '@visorkit/core';
 import type { Outcome, Vcpu, VmExit } from '@visorkit/core';
-import { Gpr } from '@visorkit/core';
-import { ExitReason, VmcsField as F, Vector } from '@visorkit/x86';
-import { INFO_VALID, PAGE, Secondary } from './bits.js';
+import { ExitReason, Interruptibility, VmcsField as F, Vector } from '@visorkit/x86';
+import { INFO_VALID, PAGE, Secondary, TWO_32 } from './bits.js';
 import { secondaryOf, validEptPointer } from './entry-checks.js';
 import { EXECUTE_USER, hasFlags } from './ept12.js';
-import type { Region } from './fields.js';
+import type { RegionFields } from '@visorkit/machine';
 import type { Leaving } from './leaving.js';
 import type { Parts } from './parts.js';
 import type { NestedVcpu } from './vcpu.js';
@@ -20,7 +19,6 @@ const USER_ADDRESS = 0x200;
 /** Bits 11:9 tell more than the hypervisor is offered (IA32_VMX_EPT_VPID_CAP bit 22). */
 const ADVANCED = 0xe00;
 const NMI_UNBLOCKING = 0x1000;
-const BLOCKED_BY_NMI = 8;
 /** Last entry of the log of written pages. */
 const LOG_LAST = 511;
 const LIST_ENTRIES = 512;
@@ -41,7 +39,7 @@ export class Violations {
       return this.#machine(exit, vcpu, exit.gpa);
     }
     const { ept12, ept02 } = this.parts;
-    const low = vmcs12.read(F.EPT_POINTER),
+    const low = vmcs12.read32(F.EPT_POINTER),
       address = exit.gpa,
       access = neededRight(vmcs12, exit);
     const status = ept12.walk(vcpu, low, vmcs12.high(F.EPT_POINTER), address, byMode(vmcs12));
@@ -78,7 +76,7 @@ export class Violations {
     if ((secondaryOf(vmcs12) & Secondary.EPT) === 0) return false;
     const { ept12 } = this.parts,
       access = neededRight(vmcs12, exit);
-    const status = ept12.walk(vcpu, vmcs12.read(F.EPT_POINTER), vmcs12.high(F.EPT_POINTER), exit.gpa, byMode(vmcs12));
+    const status = ept12.walk(vcpu, vmcs12.read32(F.EPT_POINTER), vmcs12.high(F.EPT_POINTER), exit.gpa, byMode(vmcs12));
     return status !== 'mapped' || (ept12.rights & access) !== access;
   }
 
@@ -101,7 +99,7 @@ export class Violations {
     )
       return RETRY;
     const outcome = this.leaving.reflect(n, vcpu, ExitReason.EPT_VIOLATION);
-    vmcs12.write(F.EXIT_QUALIFICATION, qualification);
+    vmcs12.write32(F.EXIT_QUALIFICATION, qualification);
     return outcome;
   }
 
@@ -122,7 +120,7 @@ export class Violations {
     memory.write64(vcpu, area + VE.QUALIFICATION, BigInt(qualification));
     memory.write64(vcpu, area + VE.LINEAR, exit.guestLinear);
     memory.write64(vcpu, area + VE.PHYSICAL, BigInt(address));
-    const index = vmcs12.read(F.EPTP_INDEX);
+    const index = vmcs12.read32(F.EPTP_INDEX);
     memory.writeByte(vcpu, area + VE.INDEX, index & 0xff);
     memory.writeByte(vcpu, area + VE.INDEX + 1, index >>> 8);
     this.#blockNmis(exit, vcpu);
@@ -133,11 +131,11 @@ export class Violations {
   /** Page-modification logging of the hypervisor's (29.3.6). False: the log is full. */
   #log({ vmcs12 }: NestedVcpu, vcpu: Vcpu, address: number): boolean {
     if ((secondaryOf(vmcs12) & Secondary.PML) === 0) return true;
-    const index = vmcs12.read(F.PML_INDEX);
+    const index = vmcs12.read32(F.PML_INDEX);
     if (index > LOG_LAST) return false;
     const at = vmcs12.address(F.PML_ADDRESS) + index * 8;
     this.parts.memory.write64(vcpu, at, BigInt(address - (address % PAGE)));
-    vmcs12.write(F.PML_INDEX, (index - 1) & 0xffff);
+    vmcs12.write32(F.PML_INDEX, (index - 1) & 0xffff);
     return true;
   }
 
@@ -145,7 +143,7 @@ export class Violations {
   #blockNmis(exit: VmExit, vcpu: Vcpu): void {
     if ((exit.qualification & NMI_UNBLOCKING) === 0 || exit.idtVectoringInfo >= INFO_VALID) return;
     const vmcs = vcpu.vmcs!;
-    vmcs.write32(F.GUEST_INTERRUPTIBILITY, vmcs.read32(F.GUEST_INTERRUPTIBILITY) | BLOCKED_BY_NMI);
+    vmcs.write32(F.GUEST_INTERRUPTIBILITY, vmcs.read32(F.GUEST_INTERRUPTIBILITY) | Interruptibility.NMI);
   }
 
   /** VMFUNC of the hypervisor's guest: function 0 with a valid pointer of the list switches; anything else is an exit (26.5.6). */
@@ -155,23 +153,23 @@ export class Violations {
     const fn = vcpu.getRegister32(Gpr.RAX),
       index = vcpu.getRegister32(Gpr.RCX);
     const exits = (): Outcome => this.leaving.reflect(n, vcpu);
-    if (fn !== 0 || (vmcs12.read(F.VM_FUNCTION_CONTROLS) & 1) === 0 || index >= LIST_ENTRIES) return exits();
+    if (fn !== 0 || (vmcs12.read32(F.VM_FUNCTION_CONTROLS) & 1) === 0 || index >= LIST_ENTRIES) return exits();
     const at = vmcs12.address(F.EPTP_LIST_ADDRESS) + index * 8;
     const low = memory.read32(vcpu, at),
       high = memory.read32(vcpu, at + 4);
     if (!validEptPointer(low, high, capabilities)) return exits();
-    vmcs12.write(F.EPT_POINTER, low);
-    vmcs12.write(F.EPT_POINTER | 1, high);
-    if ((secondaryOf(vmcs12) & Secondary.VIRTUALIZATION_EXCEPTION) !== 0) vmcs12.write(F.EPTP_INDEX, index);
-    vcpu.vmcs!.write64(F.EPT_POINTER, BigInt(ept02.pointerOf(ept02.for(high * 2 ** 32 + low, byMode(vmcs12)))));
+    vmcs12.write32(F.EPT_POINTER, low);
+    vmcs12.write32(F.EPT_POINTER | 1, high);
+    if ((secondaryOf(vmcs12) & Secondary.VIRTUALIZATION_EXCEPTION) !== 0) vmcs12.write32(F.EPTP_INDEX, index);
+    vcpu.vmcs!.write64(F.EPT_POINTER, BigInt(ept02.pointerOf(ept02.for(high * TWO_32 + low, byMode(vmcs12)))));
     return RESUME;
   }
 }
 
-const byMode = (vmcs12: Region): boolean => (secondaryOf(vmcs12) & Secondary.MODE_BASED_EXECUTE) !== 0;
+const byMode = (vmcs12: RegionFields): boolean => (secondaryOf(vmcs12) & Secondary.MODE_BASED_EXECUTE) !== 0;
 
 /** The rights that the access needs. */
-function neededRight(vmcs12: Region, { qualification }: VmExit): number {
+function neededRight(vmcs12: RegionFields, { qualification }: VmExit): number {
   const access = qualification & 7;
   const user = (qualification & USER_ADDRESS) !== 0 && byMode(vmcs12);
   return (access & FETCH) !== 0 && user ? (access & ~FETCH) | EXECUTE_USER : access;

@@ -36,6 +36,8 @@ it.each([
   ['rip <= 4096', false],
   ['cpl > 2', true],
   ['cpl != 3', false],
+  ['outcome == nobody', false],
+  ['by == hypervisor', false],
   ['qualification & 2', true],
   ['qualification & 1', false],
   ['(qualification & 0x180) == 0x180', true],

@@ -8,12 +8,12 @@
  *     bits    := value ( "&" value )*
  *     value   := number | text | field | "(" or ")"
  *
- * Nothing of it is JavaScript that is evaluated: an expression becomes functions of this file. A word that is no field is text, if it is the name of an
- * exit reason or of a kind. A comparison with a field that the event does not have is false. `~` compares with a pattern in which `*` is any text.
+ * Nothing of it is JavaScript that is evaluated: an expression becomes functions of this file. A word that is no field is text, if it is one that
+ * fields have: an exit reason, a kind, an outcome. A comparison with a field that the event does not have is false. `~` compares with a pattern in which `*` is any text.
  */
 import { fail, instead } from '@visorkit/core';
 import { EXIT_NAMES } from '@visorkit/x86';
-import { TRACE_FIELDS, TRACE_KINDS, traceField } from './record.js';
+import { TRACE_FIELDS, TRACE_KINDS, TRACE_OUTCOMES, traceField } from './record.js';
 import type { TraceFieldName, TraceRecord } from './record.js';
 
 /** A filter, and the fields that it looks at. */
@@ -182,7 +182,18 @@ class Parser {
   }
 }
 
-const WORDS: ReadonlySet<string> = new Set<string>([...EXIT_NAMES, ...TRACE_KINDS, 'port', 'mmio', 'nmi']);
+/** What fields are compared with: texts that need no quotes. */
+const WORDS: ReadonlySet<string> = new Set<string>([
+  ...EXIT_NAMES,
+  ...TRACE_KINDS,
+  ...TRACE_OUTCOMES,
+  'port',
+  'mmio',
+  'nmi',
+  'machine',
+  'hypervisor',
+  'user',
+]);
 
 const COMPARISONS: Readonly<Record<string, (a: Value, b: Value) => boolean>> = {
   '==': (a, b) => equal(a, b),

@@ -9,5 +9,5 @@ export type { TraceOptions } from './options.js';
 export { TRACE_FIELDS, TRACE_KINDS, TraceRecord } from './record.js';
 export type { TraceField, TraceFieldName, TraceKind } from './record.js';
 export { countTable, histogramText, topFrame, topRows } from './tables.js';
-export { TraceToken, trace } from './tracer.js';
+export { TraceToken, needsIntrospection, trace } from './tracer.js';
 export type { Trace } from './tracer.js';

@@ -17,6 +17,9 @@ export const TRACE_KINDS = [
 ] as const;
 export type TraceKind = (typeof TRACE_KINDS)[number];
 
+/** What has come of an exit. */
+export const TRACE_OUTCOMES = ['resume', 'retry', 'halt', 'wait', 'stop', 'pause', 'reset', 'nobody'] as const;
+
 /**
  * An event. One object is used for all events: who keeps one copies it. A field that does not belong to the kind, and one that nobody asked for, is
  * undefined. Addresses and register values are bigint, unsigned.
@@ -119,7 +122,7 @@ export const TRACE_FIELDS: readonly TraceField[] = [
     shown: 'text',
     describe: 'who loads, sets, writes or handles: the machine itself, or the hypervisor that is its guest',
   },
-  { name: 'outcome', shown: 'text', describe: 'resume, retry, halt, wait, stop, pause, reset, or nobody', late: true },
+  { name: 'outcome', shown: 'text', describe: TRACE_OUTCOMES.join(', '), late: true },
   {
     name: 'duration',
     shown: 'number',

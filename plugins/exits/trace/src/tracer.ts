@@ -51,6 +51,9 @@ export const TraceToken: Token<Trace> = token('trace', '@visorkit/trace');
 
 const VmiToken: Token<Vmi> = token('vmi', '@visorkit/vmi');
 
+/** Whether a trace needs introspection: it shows stacks, counts by them, or its filter looks at them. Throws as {@link trace} does. */
+export const needsIntrospection = (options: TraceOptions): boolean => new Tracer(options).wantsStack;
+
 /** Traces a VM. Throws `TRACE_FILTER`, `TRACE_FIELD`, `EXIT_REASON_UNKNOWN` for what the options name wrongly. */
 export function trace(options: TraceOptions = {}): Plugin {
   const made = new Tracer(options);
@@ -126,7 +129,10 @@ class Tracer implements Trace {
     const { hooks } = pluginHost;
     this.#captures = this.#commonCaptures(services);
     this.#given = EXIT_NAMES.filter((name) => services.backend.capabilities.has(`exit.${name}`));
-    if (this.wantsStack && services.vmi !== undefined) this.#stacks = new StackReader(services.vmi, services.clock);
+    if (this.wantsStack && services.vmi !== undefined) {
+      const { nested } = services;
+      this.#stacks = new StackReader(services.vmi, services.clock, (vcpu) => nested?.inGuest(vcpu) !== true);
+    }
     if (histogram === true) this.#measure(pluginHost, services.clock);
     if (exits !== undefined && exits !== false) this.#traceExits(pluginHost, services.clock);
     if (msr !== undefined && msr !== false) this.#traceMsrs(pluginHost, msr);

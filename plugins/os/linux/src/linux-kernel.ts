@@ -18,6 +18,7 @@ import { logRecords } from './log.js';
 import type { LogRecord } from './log.js';
 import { argumentsOf, environmentOf, mappings } from './memory-maps.js';
 import type { LinuxMapping } from './memory-maps.js';
+import { moduleSymbols } from './module-symbols.js';
 import { moduleTypes } from './module-types.js';
 import { hiddenModules, modules, modulesInSysfs } from './modules.js';
 import type { HiddenModule, LinuxModule } from './modules.js';
@@ -109,6 +110,10 @@ export class LinuxKernel implements GuestKernel {
   /** Types of a module and of the kernel; undefined where the kernel has none of it. */
   moduleTypes(name: string): TypeTable | undefined {
     return moduleTypes(this.base, name);
+  }
+  /** Symbols of a module; undefined where it is not loaded, or the kernel's types do not tell where they are. */
+  moduleSymbols(name: string): SymbolTable | undefined {
+    return moduleSymbols(this.base, name);
   }
   modulesInSysfs(): Iterable<LinuxModule> {
     return modulesInSysfs(this.base);
