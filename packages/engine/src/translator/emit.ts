@@ -1,4 +1,5 @@
 /** A region as a WebAssembly function: entry, blocks in their structure, control transfers, and the ways out. */
+import { fail } from '@visorkit/core';
 import { LEFT_INTERPRET, LEFT_REFUSED } from '../code-layout.js';
 import { BUDGET, CODE_BASE, RIP, SSE_TRAP, TIER_RETIRED, TLB_BASE } from '../layout.js';
 import { canTranslate, pushValue, stackPointer, translate } from './integer.js';
@@ -201,7 +202,11 @@ class RegionEmitter {
   private label(block: number): number {
     const { targets } = this;
     for (let n = targets.length - 1; n >= 0; n--) if (targets[n]!.block === block) return targets[n]!.label;
-    throw new Error('no way to a block');
+    return fail(
+      'ENGINE_ABORT',
+      `The translator stopped itself: block ${block} of a region has no label that is open.`,
+      { block },
+    );
   }
   /** Whether a branch to the block is a jump to a label that is open. */
   private isJump(from: number, to: number): boolean {
