@@ -1,7 +1,8 @@
 /** `visorkit ept`: runs a guest as `run` does, and shows the EPT tables that its memory is translated by when the run ends. */
-import { GuestMemoryToken, definePlugin, optional, token } from '@visorkit/core';
-import type { GuestMemory, Plugin, Token, Vcpu } from '@visorkit/core';
+import { GuestMemoryToken, definePlugin, optional } from '@visorkit/core';
+import type { GuestMemory, Plugin } from '@visorkit/core';
 import { HypervisorMemoryToken, MemoryViewsToken } from '@visorkit/machine';
+import { NestedVmxToken } from '@visorkit/nested-vmx';
 import { VmcsField, eptTreeLines } from '@visorkit/x86';
 import { runCommand } from './run-command.js';
 import type { RunFlags } from './run-flags.js';
@@ -11,12 +12,6 @@ import { writeAll } from './serial.js';
 export function eptCommand(flags: RunFlags): Promise<number> {
   return runCommand({ serial: 'none', ...flags }, [eptTables((line) => writeAll(1, Buffer.from(`${line}\n`)))]);
 }
-
-/** Of nested VMX, if a plugin provides it: a field of the VMCS that is current for a hypervisor in the guest. */
-interface NestedFields {
-  read(vcpu: Pick<Vcpu, 'index'>, field: number): bigint | undefined;
-}
-const NestedVmxToken: Token<NestedFields> = token('nested-vmx', '@visorkit/nested-vmx');
 
 /** Tells the tables of each EPT pointer that a vCPU has, and who has it. */
 function eptTables(print: (line: string) => void): Plugin {

@@ -3,8 +3,8 @@ import { readFileSync } from 'node:fs';
 import { definePlugin } from '@visorkit/core';
 import type { Plugin } from '@visorkit/core';
 import { loadOsProfile, osProfileOf, osProfilePackage } from '@visorkit/project/introspection';
-import { OsProfilesToken } from '@visorkit/vmi';
-import type { OsProfile } from '@visorkit/vmi';
+import { OsProfilesToken, introspection } from '@visorkit/vmi';
+import type { KnownOfGuest, OsProfile } from '@visorkit/vmi';
 import { importPackage } from './import-package.js';
 import { sharedModules } from './shared-modules.js';
 
@@ -27,8 +27,13 @@ function ownProfilePackages(): string[] {
 const ownProfile = async (name: string): Promise<OsProfile> =>
   osProfileOf((await importPackage(name)) as Record<string, unknown>, name);
 
+/** Introspection of a VM that a command runs, with all profiles that {@link profiles} gives for `specifiers`. */
+export async function introspected(specifiers?: readonly string[], known?: KnownOfGuest): Promise<Plugin[]> {
+  return [introspection(known), addProfiles(await profiles(specifiers))];
+}
+
 /** Makes a VM's introspection know these kernels. */
-export function addProfiles(list: readonly OsProfile[]): Plugin {
+function addProfiles(list: readonly OsProfile[]): Plugin {
   return definePlugin({
     name: 'os-profiles',
     uses: { profiles: OsProfilesToken },

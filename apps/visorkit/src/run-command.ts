@@ -75,14 +75,14 @@ function loaderOptions(flags: RunFlags): Record<string, unknown> {
 
 const LOG_LEVELS: readonly (LogLevel | 'none')[] = ['debug', 'info', 'warn', 'error', 'none'];
 
-/** What answers tools of introspection on a socket. Loaded only now: most runs do without. */
-async function introspectionAt(path: string): Promise<PluginEntry[]> {
-  const [{ introspector }, { introspection }, { addProfiles, profiles }] = await Promise.all([
-    import('@visorkit/project/introspection'),
-    import('@visorkit/vmi'),
-    import('./profiles.js'),
-  ]);
-  return [introspection(), addProfiles(await profiles()), introspector({ path })];
+/** Introspection for those of its users that are asked for, where no plugin among `given` provides it already. Loaded only now: most runs do without. */
+async function introspectionFor(given: readonly PluginEntry[], socket: string | undefined): Promise<PluginEntry[]> {
+  const { introspected } = await import('./profiles.js');
+  const names = new Set(given.map((entry) => ('plugin' in entry ? entry.plugin : entry).name));
+  const own = (await introspected()).filter(({ name }) => !names.has(name));
+  if (socket === undefined) return own;
+  const { introspector } = await import('@visorkit/project/introspection');
+  return [...own, introspector({ path: socket })];
 }
 
 /** What a run is made of, everything read and checked. */
@@ -96,7 +96,12 @@ interface Plan {
 }
 
 /** Options of the command line take precedence over the configuration, and the configuration over the defaults. */
-async function plan(flags: RunFlags, project: Project | undefined, more: readonly PluginEntry[]): Promise<Plan> {
+async function plan(
+  flags: RunFlags,
+  project: Project | undefined,
+  more: readonly PluginEntry[],
+  introspected: boolean,
+): Promise<Plan> {
   const config = project?.config;
   const kernel = flags.kernel ?? config?.kernel,
     firmware = flags.firmware ?? config?.firmware;
@@ -109,8 +114,9 @@ async function plan(flags: RunFlags, project: Project | undefined, more: readonl
   const plugins: PluginEntry[] = [...(project?.plugins ?? [])];
   for (const specifier of flags.plugin ?? [])
     plugins.push(...(await loadPlugin(specifier, process.cwd(), undefined, sharedModules)));
-  if (flags.introspector !== undefined) plugins.push(...(await introspectionAt(flags.introspector)));
   plugins.push(...more);
+  if (introspected || flags.introspector !== undefined)
+    plugins.push(...(await introspectionFor(plugins, flags.introspector)));
   const maxInstructions =
     flags.maxInstructions === undefined
       ? config?.maxInstructions
@@ -213,15 +219,22 @@ function announce({ boot, memory, backend }: Plan['machine'], serial: string, vg
   writeAll(2, Buffer.from(`visorkit: starting ${what} with ${memory / 2 ** 20} MiB on ${backend.name}${leave}\n`));
 }
 
-/** Runs a guest, with `plugins` besides; resolves with the status the process is to end with. */
-export async function runCommand(flags: RunFlags, plugins: readonly PluginEntry[] = []): Promise<number> {
+/**
+ * Runs a guest, with `plugins` besides; resolves with the status the process is to end with.
+ * @param introspected the plugins look into the guest's kernel
+ */
+export async function runCommand(
+  flags: RunFlags,
+  plugins: readonly PluginEntry[] = [],
+  introspected = false,
+): Promise<number> {
   // Opened first, so that errors in everything that follows are written to it
   let file = openReport(flags.report);
   try {
     const project = await settled(loadProject(process.cwd(), flags.config, sharedModules), 'the configuration');
     if (flags.report === undefined) file = openReport(project?.config.report);
     const { machine, limits, serial, debugcon, vga, restore } = await settled(
-      plan(flags, project, plugins),
+      plan(flags, project, plugins, introspected),
       'a plugin does, while it is loaded',
     );
     announce(machine, serial, vga);

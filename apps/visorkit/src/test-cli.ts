@@ -2,6 +2,7 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { expect } from 'vitest';
 import { written } from './test-writes.js';
 
 export interface CliResult {
@@ -32,6 +33,16 @@ export async function cli(...argv: string[]): Promise<CliResult> {
     out: Buffer.concat(written.out).toString('latin1'),
     err: Buffer.concat(written.err).toString('utf8'),
   };
+}
+
+/** Expects that `visorkit run ARGUMENTS` does not begin: a sentence, its code, status 2, and nothing on standard output. */
+export async function refused(code: string, message: RegExp, ...argv: string[]): Promise<void> {
+  const { status, err, out } = await cli('run', ...argv);
+  expect(err).toMatch(message);
+  expect(err).toContain(`[${code}]`);
+  expect(err).not.toMatch(/internal error|^ +at /m);
+  expect(out).toBe('');
+  expect(status).toBe(2);
 }
 
 /** A folder for one test file's images, plugins and reports. */

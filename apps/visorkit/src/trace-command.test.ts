@@ -16,8 +16,10 @@ const guest = scratch.file(
   'guest.bin',
   new GuestCode().cpuid().cpuid().print('hi').raw(0x66, 0xb9, 0x03, 0x01, 0x00, 0xc0).rdmsr().cli().hlt().build(),
 );
-const trace = (...more: string[]) =>
-  cli('trace', '--kernel', guest, '--mode', 'real16', '--time', 'virtual', '--output', '-', ...more);
+/** The guest under a command that runs one, in virtual time. */
+const play = (command: string, ...more: string[]) =>
+  cli(command, '--kernel', guest, '--mode', 'real16', '--time', 'virtual', ...more);
+const trace = (...more: string[]) => play('trace', '--output', '-', ...more);
 const lines = (text: string): Record<string, unknown>[] =>
   text
     .trimEnd()
@@ -55,19 +57,7 @@ describe('trace', () => {
       >;
       return { guestInstructions, guestNanoseconds, exits };
     };
-    await cli(
-      'run',
-      '--kernel',
-      guest,
-      '--mode',
-      'real16',
-      '--time',
-      'virtual',
-      '--serial',
-      'none',
-      '--report',
-      report,
-    );
+    await play('run', '--serial', 'none', '--report', report);
     const plain = read();
     await trace('--exits', '--io', '--vmcs-writes', '--report', report);
     expect(read()).toEqual(plain);
@@ -79,6 +69,13 @@ describe('trace', () => {
     expect(lines(out)).toMatchObject([
       { kind: 'msr', msr: '0xc0000103', write: false, value: '0x0', outcome: 'resume' },
     ]);
+  });
+
+  it('shows stacks while an introspector answers too', async () => {
+    const { status, out, err } = await trace('--stack', '--introspector', scratch.path('socket'));
+    expect(err).not.toContain('PLUGIN_DUPLICATE');
+    expect(status).toBe(68);
+    expect(out).toContain('cpuid');
   });
 
   it('filters and counts', async () => {
@@ -118,19 +115,7 @@ describe('trace', () => {
 
   it('writes a file that Perfetto opens', async () => {
     const path = scratch.path('trace.json');
-    await cli(
-      'trace',
-      '--kernel',
-      guest,
-      '--mode',
-      'real16',
-      '--time',
-      'virtual',
-      '--format',
-      'trace-event',
-      '--output',
-      path,
-    );
+    await play('trace', '--format', 'trace-event', '--output', path);
     const { traceEvents } = JSON.parse(readFileSync(path, 'utf8')) as { traceEvents: { ph: string }[] };
     expect(traceEvents.map(({ ph }) => ph)).toEqual(['M', 'X', 'X', 'X', 'X', 'X']);
   });
@@ -158,19 +143,7 @@ describe('trace', () => {
 });
 
 it('ept shows the tables of a guest when its run ends', async () => {
-  const { status, out } = await cli(
-    'ept',
-    '--kernel',
-    guest,
-    '--mode',
-    'real16',
-    '--time',
-    'virtual',
-    '--memory',
-    '64M',
-    '--cpus',
-    '2',
-  );
+  const { status, out } = await play('ept', '--memory', '64M', '--cpus', '2');
   expect(status).toBe(68);
   expect(
     out

@@ -1,7 +1,7 @@
 /** `visorkit trace`: runs a guest as `run` does, with a trace of it. */
 import { closeSync, openSync } from 'node:fs';
 import { definePlugin, fail } from '@visorkit/core';
-import type { Plugin, PluginEntry } from '@visorkit/core';
+import type { Plugin } from '@visorkit/core';
 import { TRACE_FORMATS, TraceToken, needsIntrospection, topFrame, topRows, trace, traceFormat } from '@visorkit/trace';
 import type { Trace, TraceOptions } from '@visorkit/trace';
 import { runCommand } from './run-command.js';
@@ -37,11 +37,11 @@ export async function traceCommand(flags: TraceFlags): Promise<number> {
   output = openOutput(flags.output);
   output.write(format.begin());
   try {
-    return await runCommand({ serial: 'none', ...flags }, [
-      ...(needsIntrospection(options) ? await introspected() : []),
-      plugin,
-      top ? live() : atEnd((summary) => output?.write(format.end(summary))),
-    ]);
+    return await runCommand(
+      { serial: 'none', ...flags },
+      [plugin, top ? live() : atEnd((summary) => output?.write(format.end(summary)))],
+      needsIntrospection(options),
+    );
   } finally {
     output.close();
   }
@@ -75,15 +75,6 @@ const list = (text: string): string[] =>
 
 function given(flags: Readonly<Record<string, boolean | undefined>>): Record<string, true> {
   return Object.fromEntries(Object.entries(flags).flatMap(([name, value]) => (value === true ? [[name, true]] : [])));
-}
-
-/** Introspection with the profiles that come with the command line. */
-async function introspected(): Promise<PluginEntry[]> {
-  const [{ introspection }, { addProfiles, profiles }] = await Promise.all([
-    import('@visorkit/vmi'),
-    import('./profiles.js'),
-  ]);
-  return [introspection(), addProfiles(await profiles())];
 }
 
 /** Writes the summary when the run is over. */

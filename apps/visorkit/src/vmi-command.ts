@@ -12,9 +12,9 @@ import {
   watchTool,
 } from '@visorkit/project/introspection';
 import type { ToolAnswer, ToolRequest, ToolRow } from '@visorkit/project/introspection';
-import { Vmi, VmiEventsToken, VmiToken, WATCHES, dumpCpuOf, introspection, toolList } from '@visorkit/vmi';
+import { Vmi, VmiEventsToken, VmiToken, WATCHES, dumpCpuOf, toolList } from '@visorkit/vmi';
 import type { Column, KnownOfGuest, OsProfile, ScanObserver } from '@visorkit/vmi';
-import { addProfiles, profiles } from './profiles.js';
+import { introspected, profiles } from './profiles.js';
 import type { RunFlags } from './run-flags.js';
 import { writeAll } from './serial.js';
 import { jsonOf, lineOf, tableOf } from './tables.js';
@@ -82,13 +82,11 @@ function knownOf(paths: readonly string[] = []): KnownOfGuest {
 /** Starts a VM. A tool of events tells while it runs; another one is asked when its run ends: at a limit, or because the guest has done something. */
 async function onRun(request: ToolRequest, flags: VmiFlags): Promise<number> {
   const { runCommand } = await import('./run-command.js');
-  const known = await profiles(flags.profile);
   const most = countOf(flags);
   const isWatch = request.tool in WATCHES;
   let asked: Promise<void> | undefined;
   const status = await runCommand({ serial: 'none', ...flags }, [
-    introspection(knownOf(flags.symbols)),
-    addProfiles(known),
+    ...(await introspected(flags.profile, knownOf(flags.symbols))),
     definePlugin({
       name: 'vmi-command',
       uses: { vmi: VmiToken, events: VmiEventsToken, system: SystemControlToken },

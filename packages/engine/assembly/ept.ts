@@ -1,4 +1,4 @@
-import { EPTP_IN_FORCE, EPT_CACHE, EPT_CACHE_ENTRIES, EPT_CACHE_POINTER, EPT_FLAGS, EPT_LEVELS, EPT_ROOT, LATE_PAGES, MAXPHYADDR, STRUCTURE_PAGES } from "../src/layout";
+import { EPTP_IN_FORCE, EPT_CACHE, EPT_CACHE_ENTRIES, EPT_CONTEXT, EPT_CONTEXTS, EPT_CONTEXTS_KEPT, EPT_FLAGS, EPT_LAST_CONTEXT, EPT_LEVELS, EPT_ROOT, LATE_PAGES, MAXPHYADDR, STRUCTURE_PAGES } from "../src/layout";
 import { eptViolation, logDirtyPage } from "./vmx/ept";
 import { eptMisconfiguration } from "./vmx/exits";
 /**
@@ -43,7 +43,7 @@ export function setEptPointer(on: bool, eptp: u64, pageModificationLog: bool, by
   store<u32>(EPT_FLAGS, on ? flags : 0);
   store<u64>(EPT_ROOT, eptp & 0x000ffffffffff000);
   store<u32>(EPT_LEVELS, u32((eptp >> 3) & 7) + 1);
-  flushEptCache();
+  useEptContext();
 }
 export function eptAccessedDirty(): bool { return (load<u32>(EPT_FLAGS) & ACCESSED_DIRTY) != 0; }
 
@@ -53,11 +53,44 @@ export function eptLogsDirty(): bool { return (load<u32>(EPT_FLAGS) & PML) != 0;
 /** Whether user-mode execution has a right of its own. */
 export function eptByMode(): bool { return (load<u32>(EPT_FLAGS) & BY_MODE) != 0; }
 
-/** Empties the cache; what is cached from now on is of the EPT pointer in force. */
-export function flushEptCache(): void {
-  store<u64>(EPT_CACHE_POINTER, load<u64>(EPTP_IN_FORCE));
-  for (let i: u32 = 0; i < <u32>EPT_CACHE_ENTRIES; i++) store<u64>(EPT_CACHE + i * 16, 1);
+const NOTHING: u64 = 1;
+const FIRST_CONTEXT: u32 = 2;
+const LAST_CONTEXT: u32 = 4095;
+const CONTEXT_BYTES: usize = 16;
+const CONTEXTS_END: usize = EPT_CONTEXTS + EPT_CONTEXTS_KEPT * CONTEXT_BYTES;
+const CONTEXT_FLAGS: usize = 8;
+const CONTEXT_NUMBER: usize = 12;
+
+/** The cached translations of the EPT pointer in force are used from here on: those of others stay, so that a hypervisor may go to and fro between two. */
+export function useEptContext(): void {
+  const pointer = load<u64>(EPTP_IN_FORCE), flags = load<u32>(EPT_FLAGS);
+  for (let at: usize = EPT_CONTEXTS; at < CONTEXTS_END; at += CONTEXT_BYTES) {
+    const number = load<u32>(at, CONTEXT_NUMBER);
+    if (number != 0 && load<u64>(at) == pointer && load<u32>(at, CONTEXT_FLAGS) == flags) { store<u32>(EPT_CONTEXT, number); return; }
+  }
+  let number = load<u32>(EPT_LAST_CONTEXT) + 1;
+  if (number < FIRST_CONTEXT || number > LAST_CONTEXT) {
+    for (let i: u32 = 0; i < <u32>EPT_CACHE_ENTRIES; i++) store<u64>(EPT_CACHE + i * 16, NOTHING);
+    memory.fill(EPT_CONTEXTS, 0, EPT_CONTEXTS_KEPT * CONTEXT_BYTES);
+    number = FIRST_CONTEXT;
+  }
+  const at: usize = EPT_CONTEXTS + (number & (EPT_CONTEXTS_KEPT - 1)) * CONTEXT_BYTES; // in the place of the oldest
+  store<u64>(at, pointer);
+  store<u32>(at, flags, CONTEXT_FLAGS);
+  store<u32>(at, number, CONTEXT_NUMBER);
+  store<u32>(EPT_LAST_CONTEXT, number);
+  store<u32>(EPT_CONTEXT, number);
 }
+
+/** Drops cached translations through the hierarchies whose tables begin at `root`; 0: through all. */
+export function flushEptCache(root: u64): void {
+  for (let at: usize = EPT_CONTEXTS; at < CONTEXTS_END; at += CONTEXT_BYTES)
+    if (root == 0 || (load<u64>(at) & 0x000ffffffffff000) == root) store<u32>(at, 0, CONTEXT_NUMBER);
+  useEptContext();
+}
+
+// @ts-ignore: decorator
+@inline function tagOf(gpa: u64): u64 { return (gpa & ~0xfff) | load<u32>(EPT_CONTEXT); }
 
 // @ts-ignore: decorator
 @inline function slotOf(gpa: u64): usize { return EPT_CACHE + (u32(gpa >> 12) & (EPT_CACHE_ENTRIES - 1)) * 16; }
@@ -65,7 +98,7 @@ export function flushEptCache(): void {
 /** Drops the cached translation of a page (its number: gpa / 4096). */
 export function dropEptPage(page: u32): void {
   const slot = EPT_CACHE + (page & (EPT_CACHE_ENTRIES - 1)) * 16;
-  if (u32(load<u64>(slot) >> 12) == page) store<u64>(slot, 1);
+  if (u32(load<u64>(slot) >> 12) == page) store<u64>(slot, NOTHING);
 }
 
 // @ts-ignore: decorator
@@ -75,7 +108,7 @@ export function dropEptPage(page: u32): void {
 export function noteStructure(gpa: u64): void {
   const page = u32(gpa >> 12), at = structureByte(page), slot = slotOf(gpa);
   store<u8>(at, <u8>(<u32>load<u8>(at) | (<u32>1 << (page & 7))));
-  if (load<u64>(slot) == (gpa & ~0xfff)) store<u32>(slot, load<u32>(slot, 12) | EPT_STRUCTURE, 12);
+  if (load<u64>(slot) == tagOf(gpa)) store<u32>(slot, load<u32>(slot, 12) | EPT_STRUCTURE, 12);
 }
 /** Whether translations may depend on the page. Clears its mark, so the caller must drop them all. The page's cached translation must be gone. */
 export function takeStructure(page: u32): bool {
@@ -86,7 +119,7 @@ export function takeStructure(page: u32): bool {
 }
 
 // @ts-ignore: decorator
-@inline function inMemory(hpa: u64, bytes: u64): bool { return hpa + bytes <= (<u64>memory.size() << 16); }
+@inline export function inMemory(hpa: u64, bytes: u64): bool { return hpa + bytes <= (<u64>memory.size() << 16); }
 
 /** Puts the content of a page of RAM where it belongs, and clears its bit in LATE_PAGES. */
 // @ts-ignore: decorator
@@ -103,9 +136,8 @@ function needPage(frame: u32): void {
  * the caller decides whether the failure is an exit (eptFault) or an access the framework has already done.
  */
 export function eptTranslate(gpa: u64, access: u32): u32 {
-  const page = gpa & ~0xfff;
   const slot = slotOf(gpa);
-  if (load<u64>(slot) == page) {
+  if (load<u64>(slot) == tagOf(gpa)) {
     const rights = load<u32>(slot, 12);
     const needed = access | ((access & EPT_WRITE) << 2);
     if ((rights & needed) == needed) {
@@ -174,7 +206,7 @@ function walk(gpa: u64, access: u32, slot: usize): u32 {
     if (!inMemory(gpa & ~0xfff, 4096)) return fail(1, 0);
     needPage(u32(gpa));
     const all = EPT_READ | EPT_WRITE | EPT_EXECUTE | EPT_EXECUTE_USER | EPT_DIRTY_DONE;
-    store<u64>(slot, gpa & ~0xfff); store<u32>(slot, u32(gpa) & ~0xfff, 8); store<u32>(slot, all, 12);
+    store<u64>(slot, tagOf(gpa)); store<u32>(slot, u32(gpa) & ~0xfff, 8); store<u32>(slot, all, 12);
     eptRights = all;
     return u32(gpa);
   }
@@ -223,7 +255,7 @@ function walk(gpa: u64, access: u32, slot: usize): u32 {
     if (!inMemory(frame & ~0xfff, 4096)) return fail(2, 0);
     needPage(u32(frame));
     rights |= done;
-    store<u64>(slot, gpa & ~0xfff); store<u32>(slot, u32(frame) & ~0xfff, 8); store<u32>(slot, rights, 12);
+    store<u64>(slot, tagOf(gpa)); store<u32>(slot, u32(frame) & ~0xfff, 8); store<u32>(slot, rights, 12);
     eptRights = rights;
     return u32(frame);
   }

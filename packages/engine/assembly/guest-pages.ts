@@ -22,6 +22,6 @@ export function invalidateGuestPage(page: u32, frame: u32, lost: u32): void {
 
 /** Everything that was derived from EPT entries. */
 export function invalidateGuestPages(): void {
-  flushEptCache();
+  flushEptCache(0);
   flushAll();
 }

@@ -7,7 +7,7 @@ import {
   EPT_DIRTY_DONE, EPT_EXECUTE, EPT_EXECUTE_USER, EPT_READ, EPT_WRITE, FOR_DATA, FOR_PHYSICAL, eptFailure, eptFault, eptRights, eptSubPageFrame, eptTranslate,
 } from "./ept";
 import { requestAccess, takeLogged, takenHost } from "./mmio";
-import { CR0_PG, CR4_LA57, MODE_REAL, is64, isCanonical } from "./mode";
+import { CR0_PG, CR4_LA57, MODE_REAL, is64, isCanonical, isLongMode } from "./mode";
 import {
   EXECUTE, READ, R_DIRTY, R_GIANT, R_GLOBAL, R_LARGE, R_USER, WALK_EXIT, WALK_OK, WRITE, acLiftsSmap, onPins, permits, setProbing, walk, walkError, walkGpa, walkRights,
 } from "./paging";
@@ -240,23 +240,20 @@ export function writeSlow(linear: u64, size: u32, segment: u32, pc: usize, modif
   if (modify && p != 0) noteLockedAccess(linear, size, pc);
   return p;
 }
-/** Implicit supervisor read (descriptor tables, TSS, IDT), whatever the current privilege level. */
+/** Implicit supervisor read (descriptor tables, TSS, IDT), whatever the current privilege level. Addresses have 64 bits whenever long mode is active. */
 export function systemRead(linear: u64, size: u32): usize {
   const table = tableOf(SUPERVISOR), e = entryOf(table, linear);
   if (load<u64>(e) == ((linear + <u64>(size - 1)) & ~0xfff)) return <u32>linear + load<u32>(e, 24);
-  return read(table, isLong() ? linear : linear & 0xffffffff, size);
+  return read(table, isLongMode() ? linear : linear & 0xffffffff, size);
 }
 /** Implicit supervisor read and write (accessed and busy bits, the TSS of a task that is left). */
 export function systemWrite(linear: u64, size: u32): usize {
-  return write(tableOf(SUPERVISOR), isLong() ? linear : linear & 0xffffffff, size, true, 0);
+  return write(tableOf(SUPERVISOR), isLongMode() ? linear : linear & 0xffffffff, size, true, 0);
 }
 /** The same for a write whatever was there before: stack frames. */
 export function systemStore(linear: u64, size: u32): usize {
-  return write(tableOf(SUPERVISOR), isLong() ? linear : linear & 0xffffffff, size, false, 0);
+  return write(tableOf(SUPERVISOR), isLongMode() ? linear : linear & 0xffffffff, size, false, 0);
 }
-// descriptor-table accesses use 64-bit addresses whenever long mode is active
-// @ts-ignore: decorator
-@inline function isLong(): bool { return (load<u64>(0x1230) & 0x400) != 0; }
 
 function read(table: u32, linear: u64, size: u32): usize {
   const inPage: u32 = 4096 - (<u32>linear & 0xfff);
@@ -266,7 +263,7 @@ function read(table: u32, linear: u64, size: u32): usize {
     if (!unmapped) return 0;
     return readUnmapped(unmappedGpa, linear, size, BOUNCE) ? BOUNCE : 0;
   }
-  const second = isLong() ? linear + inPage : (linear + inPage) & 0xffffffff;
+  const second = isLongMode() ? linear + inPage : (linear + inPage) & 0xffffffff;
   const p1 = pageOf(table, linear, READ), u1 = unmapped, g1 = unmappedGpa;
   if (p1 == 0 && !u1) return 0;
   const p2 = pageOf(table, second, READ), u2 = unmapped, g2 = unmappedGpa;
@@ -315,7 +312,7 @@ function write(table: u32, linear: u64, size: u32, modify: bool, pc: usize): usi
     store<u32>(PART_COUNT, 1);
     if (modify && !readUnmapped(unmappedGpa, linear, size, BOUNCE)) return 0;
   } else {
-    const second = isLong() ? linear + inPage : (linear + inPage) & 0xffffffff;
+    const second = isLongMode() ? linear + inPage : (linear + inPage) & 0xffffffff;
     const p1 = pageOf(table, linear, WRITE), u1 = unmapped, g1 = unmappedGpa;
     if (p1 == 0 && !u1) return 0;
     const p2 = pageOf(table, second, WRITE), u2 = unmapped, g2 = unmappedGpa;

@@ -34,7 +34,8 @@ describe('memory of the engine', () => {
     const parts: readonly (readonly [string, number, number])[] = [
       ['state', layout.REGS, layout.COUNTERS + 256 - layout.REGS],
       ['events', layout.EVENT_INFO, 0x100],
-      ['caches', layout.JUMP_GENERATION, 0x100],
+      ['caches', layout.JUMP_GENERATION, 0x80],
+      ['EPT hierarchies', layout.EPT_CONTEXTS, layout.EPT_CONTEXTS_KEPT * 16],
       ['translation sets', layout.TLB_SET_INFO, layout.TLB_SETS * 64],
       ['VMCS', layout.VMCS, vmcsLayout.VMCS_BYTES],
       ['empty table', layout.TLB_EMPTY, layout.TLB_TABLE_BYTES],

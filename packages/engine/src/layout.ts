@@ -214,7 +214,10 @@ export const TLB_LISTS = 0x30000; // offset in a set
 export const TLB_LIST_BYTES = 0x1000;
 /** A table that is always empty, context 3: every access takes the slow path, which checks alignment. */
 export const TLB_EMPTY = 0x130000;
-/** Guest-physical to host-physical pages recently used: {u64 GPA tag, u32 HPA, u32 rights}, 1024 of them. */
+/**
+ * Guest-physical to host-physical pages recently used: {u64 tag, u32 HPA, u32 rights}, 1024 of them. A tag is the GPA of the page and, in bits 11:0, the number of the
+ * EPT hierarchy that it was translated through (EPT_CONTEXTS); 1: nothing.
+ */
 export const EPT_CACHE = 0x150000;
 export const EPT_CACHE_ENTRIES = 1024; // 16 KiB
 /**
@@ -345,8 +348,9 @@ export const TLB_TABLES = 0x2514;
 export const TLB_CLOCK = 0x2518;
 /** u32: serial number of the last description of a page with code. */
 export const CODE_SERIAL = 0x251c;
-/** i64: the EPT pointer whose translations EPT_CACHE holds. */
-export const EPT_CACHE_POINTER = 0x2520;
+/** u32: number, 2 to 4095, of the EPT hierarchy in force, in the tags of EPT_CACHE; the last number given out. */
+export const EPT_CONTEXT = 0x2520;
+export const EPT_LAST_CONTEXT = 0x2524;
 /** u32: executions after which a block is a candidate for the second tier; 0: there is none. */
 export const TIER_THRESHOLD = 0x2530;
 /** u32: candidates that are handed over at a time, at most TIER_QUEUE_ENTRIES. */
@@ -358,5 +362,8 @@ export const TIER_STATUS = 0x253c;
 export const TIER_RECORD = 0x2548;
 /** i64: instructions retired in translated code. */
 export const TIER_RETIRED = 0x2540;
+/** EPT hierarchies used of late: {i64 EPT pointer, u32 flags as EPT_FLAGS has them, u32 number, 0 none}. */
+export const EPT_CONTEXTS = 0x2580;
+export const EPT_CONTEXTS_KEPT = 8;
 /** Descriptions of the translation sets, 64 bytes each: assembly/tlb.ts. */
 export const TLB_SET_INFO = 0x2600;

@@ -2,7 +2,7 @@
  * A Linux kernel image by its 16-bit entry (kernel documentation, arch/x86/boot: "The Linux/x86 Boot Protocol", up to "Running the Kernel"): where its
  * parts go in memory, and what a loader writes in its setup header. The places are those that QEMU chooses.
  */
-import { LoadFlags } from './bzimage.js';
+import { LoadFlags, SetupField, UNREGISTERED_LOADER } from './bzimage.js';
 import type { BzImage } from './bzimage.js';
 
 /** Guest-physical addresses. */
@@ -25,7 +25,6 @@ const KERNEL_LOW = 0x10000;
 /** The setup code's heap ends this much before the command line: the stack is there. */
 const STACK_SIZE = 0x200;
 const COMMAND_LINE_MAGIC = 0xa33f;
-const UNREGISTERED_LOADER = 0xff;
 
 /**
  * Whether the image can be entered in 32-bit mode at all: network loaders, disk emulators and boot menus in the clothes of a kernel often cannot.
@@ -58,29 +57,17 @@ export function realModeSetup(
   const setup = image.slice(0, setupSize);
   const view = new DataView(setup.buffer);
   const { commandLine } = places;
-  if (protocol >= 0x202) view.setUint32(Field.CMD_LINE_PTR, commandLine, true);
+  if (protocol >= 0x202) view.setUint32(SetupField.CMD_LINE_PTR, commandLine, true);
   else {
-    view.setUint16(Field.COMMAND_LINE_MAGIC, COMMAND_LINE_MAGIC, true);
-    view.setUint16(Field.COMMAND_LINE_OFFSET, commandLine - places.setup, true);
+    view.setUint16(SetupField.COMMAND_LINE_MAGIC, COMMAND_LINE_MAGIC, true);
+    view.setUint16(SetupField.COMMAND_LINE_OFFSET, commandLine - places.setup, true);
   }
-  setup[Field.TYPE_OF_LOADER] = UNREGISTERED_LOADER;
+  setup[SetupField.TYPE_OF_LOADER] = UNREGISTERED_LOADER;
   if (protocol >= 0x201) {
-    setup[Field.LOADFLAGS] |= LoadFlags.CAN_USE_HEAP;
-    view.setUint16(Field.HEAP_END_PTR, commandLine - places.setup - STACK_SIZE, true);
+    setup[SetupField.LOADFLAGS] |= LoadFlags.CAN_USE_HEAP;
+    view.setUint16(SetupField.HEAP_END_PTR, commandLine - places.setup - STACK_SIZE, true);
   }
-  view.setUint32(Field.RAMDISK_IMAGE, initrd?.address ?? 0, true);
-  view.setUint32(Field.RAMDISK_SIZE, initrd?.size ?? 0, true);
+  view.setUint32(SetupField.RAMDISK_IMAGE, initrd?.address ?? 0, true);
+  view.setUint32(SetupField.RAMDISK_SIZE, initrd?.size ?? 0, true);
   return setup;
 }
-
-/** Offsets in the image. */
-const Field = {
-  COMMAND_LINE_MAGIC: 0x20,
-  COMMAND_LINE_OFFSET: 0x22,
-  TYPE_OF_LOADER: 0x210,
-  LOADFLAGS: 0x211,
-  RAMDISK_IMAGE: 0x218,
-  RAMDISK_SIZE: 0x21c,
-  HEAP_END_PTR: 0x224,
-  CMD_LINE_PTR: 0x228,
-} as const;

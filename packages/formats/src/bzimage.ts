@@ -30,6 +30,23 @@ export const XLoadFlags = {
 /** Offset of the setup header in the file and in boot_params. */
 export const SETUP_HEADER_OFFSET = 0x1f1;
 
+/** Fields that a loader writes: offsets in the image and in boot_params. The first two are those of protocols before 2.02. */
+export const SetupField = {
+  COMMAND_LINE_MAGIC: 0x20,
+  COMMAND_LINE_OFFSET: 0x22,
+  VID_MODE: 0x1fa,
+  TYPE_OF_LOADER: 0x210,
+  LOADFLAGS: 0x211,
+  CODE32_START: 0x214,
+  RAMDISK_IMAGE: 0x218,
+  RAMDISK_SIZE: 0x21c,
+  HEAP_END_PTR: 0x224,
+  CMD_LINE_PTR: 0x228,
+} as const;
+
+/** type_of_loader: "undefined" in the list of boot loader numbers. */
+export const UNREGISTERED_LOADER = 0xff;
+
 /** What a kernel image says of itself. Fields that its protocol version does not have hold the documented default. */
 export interface BzImage {
   /** Boot protocol version, 0x020f for 2.15. */

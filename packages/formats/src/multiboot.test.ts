@@ -58,6 +58,7 @@ describe('findMultibootHeader', () => {
 
   test.each([
     [{ header: 0x100000, load: 0x200000, loadEnd: 0, bssEnd: 0, entry: 0 }, /is above header_addr/],
+    [{ header: 0x100000, load: 0xffffffff, loadEnd: 0, bssEnd: 0, entry: 0 }, /is above header_addr/], // Multiboot 2 has it
     [{ header: 0x100000, load: 0x0f0000, loadEnd: 0, bssEnd: 0, entry: 0 }, /before the file/],
     [{ header: 0x100000, load: 0x100000, loadEnd: 1, bssEnd: 0, entry: 0 }, /load_end_addr 0x1 is below/],
     [{ header: 0x100000, load: 0x100000, loadEnd: 0x100020, bssEnd: 0x100001, entry: 0 }, /bss_end_addr/],

@@ -52,18 +52,30 @@ export function findMultibootHeader(image: Uint8Array): MultibootHeader | undefi
 
 function readAddresses(file: ImageReader, offset: number): MultibootAddresses {
   file.check(offset, 32, 'the multiboot header with its load addresses');
-  return { ...readMultibootAddresses(file, offset, offset + 12), entryAddress: file.u32(offset + 28) };
+  return { ...readMultibootAddresses(file, offset, offset + 12, 1), entryAddress: file.u32(offset + 28) };
 }
 
-/** As load_addr: the file is loaded from its beginning (Multiboot2 Specification 3.1.6). */
+/** As load_addr of Multiboot 2: the file is loaded from its beginning (Multiboot2 Specification 3.1.6). */
 const FROM_THE_BEGINNING = 0xffffffff;
 
-/** The four addresses at `at`, which both versions of Multiboot have, of a header at `offset`. */
-export function readMultibootAddresses(file: ImageReader, offset: number, at: number): MultibootLoadAddresses {
+/**
+ * The four addresses at `at`, which both versions of Multiboot have, of a header at `offset`.
+ * @param version in Multiboot 2 load_addr may be -1
+ */
+export function readMultibootAddresses(
+  file: ImageReader,
+  offset: number,
+  at: number,
+  version: 1 | 2,
+): MultibootLoadAddresses {
   const [headerAddress, givenLoadAddress, loadEndAddress, bssEndAddress] = [0, 4, 8, 12].map((field) =>
     file.u32(at + field),
   );
-  const loadAddress = givenLoadAddress === FROM_THE_BEGINNING ? headerAddress - offset : givenLoadAddress;
+  const loadAddress =
+    version === 2 && givenLoadAddress === FROM_THE_BEGINNING ? headerAddress - offset : givenLoadAddress;
+  if (loadAddress < 0) {
+    file.malformed(`header_addr ${hex(headerAddress)} would put the file's beginning below address 0`);
+  }
   if (loadAddress > headerAddress) {
     file.malformed(`load_addr ${hex(loadAddress)} is above header_addr ${hex(headerAddress)}; it must not be`);
   }

@@ -75,6 +75,11 @@ describe('findMultiboot2Header', () => {
       /load_addr 0x200000 is above/,
       buildMultiboot2Header([{ type: 2, words: [0x100000, 0x200000, 0, 0] }]),
     ],
+    [
+      'a file that would begin below address 0',
+      /header_addr 0x20 would/,
+      concatenate(new Uint8Array(64), buildMultiboot2Header([{ type: 2, words: [0x20, 0xffffffff, 0, 0] }])),
+    ],
     ['an alignment that is none', /alignment 0x3;/, buildMultiboot2Header([{ type: 10, words: [0, 0x1000, 3, 0] }])],
     ['places that contradict each other', /min_addr/, buildMultiboot2Header([{ type: 10, words: [2, 1, 1, 0] }])],
     ['a preference that is none', /preference 3;/, buildMultiboot2Header([{ type: 10, words: [1, 2, 1, 3] }])],

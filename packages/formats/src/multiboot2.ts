@@ -102,7 +102,7 @@ function readTags(file: ImageReader, header: number, length: number): Omit<Conte
             requestedInformation.push(file.u32(request));
         break;
       case Multiboot2HeaderTag.ADDRESS:
-        found.addresses = readMultibootAddresses(file, header, at + 8);
+        found.addresses = readMultibootAddresses(file, header, at + 8, 2);
         break;
       case Multiboot2HeaderTag.ENTRY_ADDRESS:
         found.entryAddress = file.u32(at + 8);

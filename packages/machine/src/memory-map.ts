@@ -44,3 +44,25 @@ export class MemoryMap {
     return entries;
   }
 }
+
+/**
+ * Entries as INT 15H, AX=E820H gives them (ACPI specification, 15.1): address and length of 8 bytes each and a type of 4, little endian.
+ * @param entrySize bytes from one entry to the next, 20 or more; what is behind the type is zero
+ */
+export function e820Entries(entries: readonly MemoryMapEntry[], entrySize = 20): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(entries.length * entrySize);
+  const view = new DataView(bytes.buffer);
+  entries.forEach(({ gpa, size, type }, index) => {
+    const at = index * entrySize;
+    view.setBigUint64(at, BigInt(gpa), true);
+    view.setBigUint64(at + 8, BigInt(size), true);
+    view.setUint32(at + 16, type, true);
+  });
+  return bytes;
+}
+
+/** Bytes of RAM from `start` on, up to the first gap; 0 where there is none. */
+export function ramFrom(entries: readonly MemoryMapEntry[], start: number): number {
+  const entry = entries.find(({ gpa, size, type }) => type === MemoryType.RAM && gpa <= start && gpa + size > start);
+  return entry === undefined ? 0 : entry.gpa + entry.size - start;
+}

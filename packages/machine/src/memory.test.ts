@@ -2,7 +2,16 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { VisorkitError } from '@visorkit/core';
-import { ArrayGuestMemory, HIGH_RAM_START, LOW_RAM_END, MemoryMap, MemoryType, layoutMemory } from './index.js';
+import {
+  ArrayGuestMemory,
+  HIGH_RAM_START,
+  LOW_RAM_END,
+  MemoryMap,
+  MemoryType,
+  e820Entries,
+  layoutMemory,
+  ramFrom,
+} from './index.js';
 
 const size = 4096;
 
@@ -194,5 +203,25 @@ describe('MemoryMap', () => {
         expect(seen).toEqual(model);
       }),
     );
+  });
+});
+
+describe('entries of a memory map', () => {
+  it('are written as E820 has them: address, length, type, little endian', () => {
+    const entry = { gpa: 0x1_0000_0000, size: 0x1000, type: 2 };
+    const bytes = [0, 0, 0, 0, 1, 0, 0, 0, 0, 0x10, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0];
+    expect([...e820Entries([entry, entry])]).toEqual([...bytes, ...bytes]);
+    expect([...e820Entries([entry, entry], 24)]).toEqual([...bytes, 0, 0, 0, 0, ...bytes, 0, 0, 0, 0]);
+  });
+
+  it('say how much RAM there is from an address on, up to the first gap', () => {
+    const entries = [
+      { gpa: 0, size: 0x9fc00, type: MemoryType.RAM },
+      { gpa: 0x9fc00, size: 0x400, type: MemoryType.RESERVED },
+      { gpa: 0x100000, size: 0x300000, type: MemoryType.RAM },
+    ];
+    expect([0, 0x1000, 0x9fc00, 0x100000, 0x3fffff, 0x400000].map((start) => ramFrom(entries, start))).toEqual([
+      0x9fc00, 0x9ec00, 0, 0x300000, 1, 0,
+    ]);
   });
 });

@@ -2,13 +2,12 @@
  * Builds one case: a random initial state, then instructions encoded into it. Memory operands are made to point where the case's
  * memory policy wants them by choosing an addressing form and setting the registers it uses.
  */
+import { type EncodedMemory, memoryOperand, type SegmentChoice, vsibOperand } from './addressing.js';
 import {
   CASE,
   CASE_32BIT,
-  CASE_AT_END,
   CASE_BYTES,
   CASE_HIGH,
-  CaseView,
   DATA_BYTES,
   DATA_LOW,
   FPU,
@@ -19,16 +18,8 @@ import {
 import type { Form } from './form.js';
 import { form } from './form.js';
 import type { Prng } from './prng.js';
+import { RSP, baseRegisters } from './registers.js';
 import { fillExtended, fillFloats, fillIntegers, integer } from './values.js';
-
-export const RAX = 0,
-  RCX = 1,
-  RDX = 2,
-  RBX = 3,
-  RSP = 4,
-  RBP = 5,
-  RSI = 6,
-  RDI = 7;
 
 /** Where memory operands point. */
 export type MemoryPolicy =
@@ -42,10 +33,6 @@ export type MemoryPolicy =
   | 'misaligned';
 
 export type Style = 'integer' | 'float' | 'x87' | 'plain';
-
-/** Registers that hold addresses in cases of several instructions; nothing else writes them there. */
-const BASES_64 = [RBX, RSI, 13, 14];
-const BASES_32 = [RBX, RSI];
 
 export interface EmitOptions {
   /** Force 16, 32 or 64 for v and y forms. */
@@ -79,8 +66,6 @@ export class Builder {
   /** Registers whose initial value is settled. */
   pinned = 0;
   #patchAt: number = CASE.patches;
-  /** The last memory operand's offset in the data area. */
-  lastTarget = 0;
 
   constructor(readonly rng: Prng) {}
 
@@ -211,7 +196,7 @@ export class Builder {
   operandRegister(): number {
     for (;;) {
       const r = this.rng.below(this.registers);
-      if (this.multi && (r === RSP || (this.is32 ? BASES_32 : BASES_64).includes(r))) continue;
+      if (this.multi && (r === RSP || baseRegisters(this.is32).includes(r))) continue;
       return r;
     }
   }
@@ -258,10 +243,6 @@ export class Builder {
     }
     const high = !low && !this.is32 && rng.oneIn(2) ? HIGH : 0;
     return BigInt(DATA_LOW + offset + high);
-  }
-
-  parse(text: string): Form {
-    return form(text);
   }
 
   immediate(bytes: number): bigint {
@@ -326,11 +307,10 @@ export class Builder {
         const size = f.memoryBytes || bits >> 3;
         const align = f.aligned && this.policy !== 'misaligned' ? 16 : 1;
         const target = options.target ?? this.chooseTarget(size, align);
-        this.lastTarget = target;
         if (this.policy === 'normal' && options.target === undefined) this.fillOperand(target, size);
         memory = f.vsib
-          ? this.vsibOperand(target, f.vex!.l === 1 ? 1 : 0)
-          : this.memoryOperand(target, options.noAddressOverride ?? false);
+          ? vsibOperand(this, target, f.vex!.l === 1 ? 1 : 0)
+          : memoryOperand(this, target, options.noAddressOverride ?? false);
         legacy.push(...memory.prefixes);
       } else rm = options.rm ?? chooseRegister(f.rmMmx);
     } else if (f.plusReg) rm = options.rm ?? this.operandRegister();
@@ -369,7 +349,6 @@ export class Builder {
           ? this.operandRegister()
           : rng.below(this.registers)
         : 0;
-      this.lastVvvv = v;
       const vvvv = ~v & 15;
       if (f.map === 1 && !x && !b && !w && rng.oneIn(2))
         this.code.push(0xc5, ((r ^ 1) << 7) | (vvvv << 3) | (l << 2) | pp);
@@ -441,172 +420,9 @@ export class Builder {
     }
   }
 
-  lastVvvv = 0;
-
   /** Linear address of a place in the code. With CASE_AT_END it depends on the final length, so RIP-relative forms exclude that flag. */
   codeAddress(offset: number): bigint {
     if (this.segments) return BigInt(0x800 + offset);
     return BigInt(0x1000_0000 + 0x800 + offset + (this.flags & CASE_HIGH ? HIGH : 0));
   }
-
-  /** Makes a VSIB memory operand: small element indices around the target. */
-  vsibOperand(target: number, l: number): EncodedMemory {
-    const { rng } = this;
-    const m = this.memoryOperand(target, true, true);
-    const index = rng.below(this.registers);
-    const at = CASE.fpu + FPU.ymm + index * 32;
-    for (let i = 0; i < (l ? 8 : 4) * 2; i++) {
-      if (i * 4 < 32) this.view.setInt32(at + i * 4, rng.range(-20, 20), true);
-    }
-    if (rng.oneIn(2)) for (let i = 0; i < 4; i++) this.view.setBigInt64(at + i * 8, BigInt(rng.range(-20, 20)), true);
-    m.sib = (rng.below(4) << 6) | ((index & 7) << 3) | (m.sib & 7);
-    m.rexX = index >> 3;
-    return m;
-  }
-
-  /** Chooses an addressing form for the operand at `target` and settles the registers in it. */
-  memoryOperand(target: number, noAddressOverride = false, sibOnly = false): EncodedMemory {
-    const { rng, is32 } = this;
-    if (this.segments) return this.segments.memoryOperand();
-    const prefixes: number[] = [];
-    if (rng.oneIn(10)) prefixes.push(rng.pick([0x2e, 0x36, 0x3e, 0x26, 0x64, 0x65]));
-    const narrow =
-      !is32 && this.policy !== 'noncanonical' && this.policy !== 'supervisor' && !noAddressOverride && rng.oneIn(10);
-    if (narrow) prefixes.push(0x67);
-    const bits = is32 || narrow ? 32 : 64;
-    const address = this.address(target, narrow);
-    const kind = sibOnly ? 3 : rng.below(12);
-    const fits = (v: bigint) => BigInt.asIntN(32, v) === v;
-
-    if (kind === 0 && address < 0x8000_0000n) {
-      // absolute: SIB without base or index in 64-bit mode, disp32 in 32-bit mode
-      if (is32 && rng.oneIn(2))
-        return { modrm: 0x05, sib: -1, displacement: address, displacementBytes: 4, prefixes, rexX: 0, rexB: 0 };
-      return {
-        modrm: 0x04,
-        sib: (rng.below(4) << 6) | 0x25,
-        displacement: address,
-        displacementBytes: 4,
-        prefixes,
-        rexX: 0,
-        rexB: 0,
-      };
-    }
-    if (kind === 1 && !is32 && !(this.flags & CASE_AT_END)) {
-      const distance = address - this.codeAddress(0);
-      if (distance > -0x7000_0000n && distance < 0x7000_0000n && !narrow)
-        return {
-          modrm: 0x05,
-          sib: -1,
-          displacement: 0n,
-          displacementBytes: 4,
-          prefixes,
-          rexX: 0,
-          rexB: 0,
-          ripTarget: address,
-        };
-    }
-    const wrap = (v: bigint) => BigInt.asUintN(bits, v);
-    const bases = this.multi ? (is32 ? BASES_32 : BASES_64) : null;
-    const anyRegister = () => (bases ? rng.pick(bases) : rng.below(this.registers));
-
-    // index
-    let index = 4;
-    let scale = 0;
-    let indexPart = 0n;
-    if (!this.multi && !sibOnly && kind >= 7) {
-      index = rng.below(this.registers);
-      scale = rng.below(4);
-      if (index !== 4) {
-        if (!((this.pinned >> index) & 1)) {
-          const v = rng.oneIn(3) ? integer(rng, bits) : BigInt.asUintN(bits, BigInt(rng.range(-300, 300)));
-          this.setGpr(index, narrow ? v | ((rng.u64() >> 32n) << 32n) : v);
-        }
-        indexPart = this.gpr(index) << BigInt(scale);
-      }
-    }
-    // base, or none (mod 0, base 5: disp32)
-    for (let attempt = 0; attempt < 20; attempt++) {
-      const base = anyRegister();
-      const displacementBytes = rng.pick([0, 1, 1, 4]);
-      const free = !((this.pinned >> base) & 1);
-      let displacement =
-        displacementBytes === 0
-          ? 0n
-          : displacementBytes === 1
-            ? BigInt(rng.range(-128, 127))
-            : BigInt(rng.range(-0x8000_0000, 0x7fff_ffff));
-      let bytes: 0 | 1 | 4 = displacementBytes as 0 | 1 | 4;
-      if (free) {
-        const value = wrap(address - displacement - indexPart);
-        this.setGpr(base, narrow ? value | ((rng.u64() >> 32n) << 32n) : value);
-      } else {
-        const need = BigInt.asIntN(bits, address - this.gpr(base) - indexPart);
-        if (!fits(need)) continue;
-        displacement = need;
-        bytes = need === 0n ? 0 : need >= -128n && need < 128n && !rng.oneIn(4) ? 1 : 4;
-      }
-      if ((base & 7) === 5 && bytes === 0) bytes = 1;
-      const mod = bytes === 0 ? 0 : bytes === 1 ? 0x40 : 0x80;
-      const needSib = sibOnly || index !== 4 || (base & 7) === 4 || rng.oneIn(10);
-      if (!needSib)
-        return {
-          modrm: mod | (base & 7),
-          sib: -1,
-          displacement,
-          displacementBytes: bytes,
-          prefixes,
-          rexX: 0,
-          rexB: base >> 3,
-        };
-      const scaleBits = index === 4 ? rng.below(4) : scale;
-      return {
-        modrm: mod | 4,
-        sib: (scaleBits << 6) | ((index & 7) << 3) | (base & 7),
-        displacement,
-        displacementBytes: bytes,
-        prefixes,
-        rexX: index >> 3,
-        rexB: base >> 3,
-      };
-    }
-    // no base could be had: RSP always has a data address near by when policies are normal
-    const base = RSP;
-    this.pinned &= ~(1 << RSP);
-    this.setGpr(base, wrap(address - indexPart));
-    return {
-      modrm: 0x04,
-      sib: (scale << 6) | ((index & 7) << 3) | 4,
-      displacement: 0n,
-      displacementBytes: 0,
-      prefixes,
-      rexX: index >> 3,
-      rexB: 0,
-    };
-  }
-
-  asView(): CaseView {
-    return new CaseView(this.bytes);
-  }
-}
-
-/** Memory operands through segments that are not flat. */
-export interface SegmentChoice {
-  readonly code16: boolean;
-  /** Offset in the segment chosen last. */
-  readonly offset: number;
-  /** Chooses a segment and an offset in it; returns the offset from the data area. */
-  chooseTarget(size: number): number;
-  memoryOperand(): EncodedMemory;
-}
-
-export interface EncodedMemory {
-  modrm: number;
-  sib: number;
-  displacement: bigint;
-  displacementBytes: 0 | 1 | 2 | 4;
-  prefixes: number[];
-  rexX: number;
-  rexB: number;
-  ripTarget?: bigint;
 }

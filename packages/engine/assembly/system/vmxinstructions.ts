@@ -1,6 +1,10 @@
 import { CR4 } from "../../src/layout";
-import { V_LINK_POINTER, V_VMREAD_BITMAP, V_VMWRITE_BITMAP } from "../../src/vmcs-layout";
-import { readFlags, writeFlags } from "../flags";
+import {
+  GROUP_CONTROL_16, GROUP_CONTROL_32, GROUP_CONTROL_64, GROUP_CONTROL_N, GROUP_GUEST_16, GROUP_GUEST_32, GROUP_GUEST_64, GROUP_GUEST_N,
+  GROUP_HOST_16, GROUP_HOST_32, GROUP_HOST_64, GROUP_HOST_N, GROUP_READONLY_32, GROUP_READONLY_64, GROUP_READONLY_N, VMCS, V_LINK_POINTER,
+  V_VMREAD_BITMAP, V_VMWRITE_BITMAP,
+} from "../../src/vmcs-layout";
+import { CF, setArithmeticFlags } from "../flags";
 import { commit, operandRead, operandWrite } from "../mmu";
 import { CR4_SMXE, CR4_VMXE, is64, isLongMode, isV86 } from "../mode";
 import { isRegisterForm, regPtr, rmPtr } from "../record";
@@ -51,15 +55,12 @@ export function getsec(pc: usize): i32 { return (load<u64>(CR4) & CR4_SMXE) != 0
 
 // ---------------------------------------------------------------------------------------------- VMCS shadowing
 const NO_LINK: u64 = 0xffffffffffffffff;
-const CF: u32 = 1;
-/** CF, PF, AF, ZF, SF, OF. */
-const STATUS_FLAGS: u32 = 0x8d5;
 /** Where each group of fields begins in a region, by width and type (bits 14:13 and 11:10 of the encoding): 16, 64, 32 bits, natural width. */
-const GROUPS = memory.data<u16>([
-  0x100, 0, 0x180, 0x200,
-  0x240, 0x3c0, 0x400, 0x500,
-  0x580, 0x640, 0x680, 0x740,
-  0x780, 0x800, 0x840, 0x940,
+const GROUPS = memory.data<i32>([
+  GROUP_CONTROL_16 - VMCS, 0, GROUP_GUEST_16 - VMCS, GROUP_HOST_16 - VMCS,
+  GROUP_CONTROL_64 - VMCS, GROUP_READONLY_64 - VMCS, GROUP_GUEST_64 - VMCS, GROUP_HOST_64 - VMCS,
+  GROUP_CONTROL_32 - VMCS, GROUP_READONLY_32 - VMCS, GROUP_GUEST_32 - VMCS, GROUP_HOST_32 - VMCS,
+  GROUP_CONTROL_N - VMCS, GROUP_READONLY_N - VMCS, GROUP_GUEST_N - VMCS, GROUP_HOST_N - VMCS,
 ]);
 const WIDTH_16: u32 = 0;
 const WIDTH_32: u32 = 2;
@@ -81,11 +82,11 @@ function isShadowed(pc: usize, reason: u32): bool {
 function accessShadow(pc: usize, reason: u32): i32 {
   const region = load<u64>(V_LINK_POINTER);
   if (region == NO_LINK) { // VMfailInvalid
-    writeFlags((readFlags() & ~STATUS_FLAGS) | CF);
+    setArithmeticFlags(CF);
     return OK;
   }
   const field = <u32>fieldOperand(pc), width = (field >>> 13) & 3, high = (field & 1) != 0;
-  const slot = <usize>region + load<u16>(GROUPS + ((width << 2) + ((field >>> 10) & 3)) * 2) + ((field >>> 1) & 0x1ff) * 8 + (high ? 4 : 0);
+  const slot = <usize>region + load<u32>(GROUPS + (((width << 2) + ((field >>> 10) & 3)) << 2)) + ((field >>> 1) & 0x1ff) * 8 + (high ? 4 : 0);
   const size: u32 = is64() ? 8 : 4;
   if (reason == REASON_VMREAD) {
     const value = width == WIDTH_16 ? <u64>load<u16>(slot) : width == WIDTH_32 || high || size == 4 ? <u64>load<u32>(slot) : load<u64>(slot);
@@ -105,6 +106,6 @@ function accessShadow(pc: usize, reason: u32): i32 {
     else if (width == WIDTH_32 || high) store<u32>(slot, <u32>value);
     else store<u64>(slot, value);
   }
-  writeFlags(readFlags() & ~STATUS_FLAGS);
+  setArithmeticFlags(0); // VMsucceed
   return OK;
 }

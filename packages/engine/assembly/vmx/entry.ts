@@ -6,7 +6,7 @@
  * state needs none.
  */
 import {
-  ACTIVITY, CR0, DR, EFER, ENTER_RESULT, ENTRY_RULE, EPTP_IN_FORCE, EVENT_INFO, EXIT_WORK, EPT_CACHE_POINTER, PENDING_DEBUG, RUN_FLAGS,
+  ACTIVITY, CR0, DR, EFER, ENTER_RESULT, ENTRY_RULE, EPTP_IN_FORCE, EVENT_INFO, EXIT_WORK, PENDING_DEBUG, RUN_FLAGS,
   SECONDARY_IN_FORCE, VPID_IN_FORCE,
 } from "../../src/layout";
 import {
@@ -14,7 +14,7 @@ import {
   V_ENTRY_ERROR_CODE, V_ENTRY_INSTRUCTION_LENGTH, V_ENTRY_INTERRUPTION_INFO, V_ENTRY_MSR_LOAD_COUNT, V_EPTP, V_EXIT_QUALIFICATION,
   V_EXIT_REASON, V_INSTRUCTION_ERROR, V_LAUNCH_STATE, V_PRIMARY_CONTROLS, NO_REGION, V_REGION, V_SECONDARY_CONTROLS, V_VPID,
 } from "../../src/vmcs-layout";
-import { eptByMode, eptLogsDirty, flushEptCache, setEptPointer } from "../ept";
+import { eptByMode, eptLogsDirty, setEptPointer, useEptContext } from "../ept";
 import { clearLog, rewindLog } from "../mmio";
 import { CR0_PG, EFER_LMA, EFER_LME, modeChanged, unblockInterrupts } from "../mode";
 import { EXIT_RECORDED } from "../run-flags";
@@ -120,7 +120,7 @@ function selectAddressSpace(dirty: u32): void {
  * that it was under is in force again.
  */
 export function processorChanged(): void {
-  if (load<u64>(EPTP_IN_FORCE) != load<u64>(EPT_CACHE_POINTER)) flushEptCache();
+  useEptContext();
   useTranslations();
   modeChanged();
 }

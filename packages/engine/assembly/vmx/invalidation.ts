@@ -2,7 +2,6 @@
  * INVEPT and INVVPID for the hypervisor (SDM 3C 29.4.3): they drop the translations of this processor that the tags name, and no others.
  * Their operands are checked here; whether they are allowed at all is the caller's to check.
  */
-import { EPTP_IN_FORCE } from "../../src/layout";
 import { flushEptCache } from "../ept";
 import { canonicalBase } from "../system/segments";
 import { flushEptRoot, flushVpid, flushVpidNonGlobal, flushVpidPage, flushVpids } from "../tlb";
@@ -44,8 +43,8 @@ export function invvpid(type: u32, vpid: u32, linear: u64): u32 {
 export function invept(type: u32, eptp: u64): u32 {
   if (type != INVEPT_CONTEXT && type != INVEPT_ALL) return ERROR_OPERAND;
   if (type == INVEPT_CONTEXT && !eptPointerValid(eptp)) return ERROR_OPERAND;
-  const root = type == INVEPT_ALL ? 0 : eptp & ROOT, inForce = load<u64>(EPTP_IN_FORCE);
+  const root = type == INVEPT_ALL ? 0 : eptp & ROOT;
   flushEptRoot(root);
-  if (inForce != 0 && (root == 0 || (inForce & ROOT) == root)) flushEptCache();
+  flushEptCache(root);
   return 0;
 }

@@ -6,6 +6,7 @@
  */
 import { MAXPHYADDR } from "../../src/layout";
 import { V_SPPTP } from "../../src/vmcs-layout";
+import { inMemory } from "../ept";
 import { SECONDARY_SUB_PAGE_WRITE, secondaryControl } from "./controls";
 import { recordSppEvent } from "./exits";
 
@@ -30,14 +31,14 @@ export function subPageWrite(gpa: u64, linear: u64, size: u32): i32 {
   let table = load<u64>(V_SPPTP) & ADDRESS;
   for (let shift: u64 = 39; shift > 12; shift -= 9) {
     const at = table + (((gpa >> shift) & 0x1ff) << 3);
-    if (at + 8 > <u64>memory.size() << 16) return event(gpa, linear, false);
+    if (!inMemory(at, 8)) return event(gpa, linear, false);
     const entry = load<u64>(<usize>at);
     if ((entry & VALID) == 0) return event(gpa, linear, true);
     if ((entry & beyond) != 0) return event(gpa, linear, false);
     table = entry & ADDRESS;
   }
   const at = table + (((gpa >> 12) & 0x1ff) << 3);
-  if (at + 8 > <u64>memory.size() << 16) return event(gpa, linear, false);
+  if (!inMemory(at, 8)) return event(gpa, linear, false);
   const parts = load<u64>(<usize>at);
   if ((parts & RESERVED_OF_LEAF) != 0) return event(gpa, linear, false);
   const last = ((gpa & 0xfff) + <u64>(size - 1)) >> SUB_PAGE_SHIFT;

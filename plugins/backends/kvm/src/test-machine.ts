@@ -85,3 +85,15 @@ export async function runGuest(code: readonly number[], options: MachineOptions 
   const machine = await machineOf(code, options);
   return { ...machine, report: await machine.vmm.run({ timeout }) };
 }
+
+export const flat32: Partial<InitialState> = { mode: 'protected32' };
+
+/** Runs and disposes; what the test looks at is fetched before. */
+export async function ran<T>(code: readonly number[], options: MachineOptions, look: (run: Ran) => T): Promise<T> {
+  const run = await runGuest(code, options);
+  try {
+    return look(run);
+  } finally {
+    await run.vmm.dispose();
+  }
+}

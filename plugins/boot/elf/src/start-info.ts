@@ -1,5 +1,6 @@
 /** The information that a kernel gets when it is entered through PVH. */
 import type { GuestMemory } from '@visorkit/core';
+import { e820Entries } from '@visorkit/machine';
 import type { BootContext, BootLayout, MemoryMapEntry } from '@visorkit/machine';
 
 /**
@@ -44,14 +45,7 @@ export function writeStartInfo(context: BootContext, layout: BootLayout, memoryM
     moduleList.length === 0 ? 0 : layout.takeLow(moduleList.length, 8, 'the list of modules', LOW_START, ADDRESS_END);
   if (moduleList.length > 0) memory.write(moduleListAddress, moduleList);
 
-  const map = new Uint8Array(memoryMap.length * MEMORY_MAP_ENTRY_SIZE);
-  const mapView = new DataView(map.buffer);
-  memoryMap.forEach(({ gpa, size, type }, index) => {
-    const entry = index * MEMORY_MAP_ENTRY_SIZE;
-    mapView.setBigUint64(entry, BigInt(gpa), true);
-    mapView.setBigUint64(entry + 8, BigInt(size), true);
-    mapView.setUint32(entry + 16, type, true);
-  });
+  const map = e820Entries(memoryMap, MEMORY_MAP_ENTRY_SIZE);
   const mapAddress = layout.takeLow(Math.max(map.length, 8), 8, 'the memory map', LOW_START, ADDRESS_END);
   memory.write(mapAddress, map);
 

@@ -1,12 +1,14 @@
 /** The "zero page" that a Linux kernel is given. */
 import { fail } from '@visorkit/core';
 import type { BzImage } from '@visorkit/formats';
-import { SETUP_HEADER_OFFSET } from '@visorkit/formats';
+import { LoadFlags, SETUP_HEADER_OFFSET, SetupField, UNREGISTERED_LOADER } from '@visorkit/formats';
+import { e820Entries, ramFrom } from '@visorkit/machine';
 import type { MemoryMapEntry } from '@visorkit/machine';
 
 /**
  * struct boot_params, the "zero page": what a boot loader tells Linux on x86 (kernel documentation, arch/x86/zero-page
- * and arch/x86/boot). Offsets are from its beginning.
+ * and arch/x86/boot). Offsets are from its beginning; the setup header's
+ * fields have those of `SetupField`.
  */
 const ZeroPage = {
   VIDEO_MODE: 0x006,
@@ -19,28 +21,14 @@ const ZeroPage = {
   ALT_MEM_K: 0x1e0,
   E820_ENTRIES: 0x1e8,
   E820_TABLE: 0x2d0,
-  // Fields of the setup header.
-  VID_MODE: 0x1fa,
-  TYPE_OF_LOADER: 0x210,
-  LOADFLAGS: 0x211,
-  CODE32_START: 0x214,
-  RAMDISK_IMAGE: 0x218,
-  RAMDISK_SIZE: 0x21c,
-  HEAP_END_PTR: 0x224,
-  CMD_LINE_PTR: 0x228,
 } as const;
 
 export const BOOT_PARAMS_SIZE = 4096;
 
-/** "Undefined" in the list of boot loader numbers. */
-const UNREGISTERED_LOADER = 0xff;
 /** vid_mode "normal", the mode the screen is in. */
 const VIDEO_MODE_NORMAL = 0xffff;
 /** What INT 10H AH=12H BL=10H answers in BL. */
 const EGA_MEMORY_256K = 3;
-const QUIET_FLAG = 0x20;
-const CAN_USE_HEAP = 0x80;
-const E820_ENTRY_SIZE = 20;
 const E820_MOST_ENTRIES = 128;
 
 export interface BootParams {
@@ -80,29 +68,19 @@ export function makeBootParams(params: BootParams): Uint8Array {
     page[ZeroPage.VIDEO_IS_VGA] = 1;
     page[ZeroPage.VIDEO_POINTS] = 16;
   }
-  view.setUint16(ZeroPage.VID_MODE, VIDEO_MODE_NORMAL, true);
-  page[ZeroPage.TYPE_OF_LOADER] = UNREGISTERED_LOADER;
-  page[ZeroPage.LOADFLAGS] &= ~(QUIET_FLAG | CAN_USE_HEAP); // the heap belongs to the real-mode code, which does not run
-  view.setUint16(ZeroPage.HEAP_END_PTR, 0, true);
-  view.setUint32(ZeroPage.CODE32_START, params.kernelAddress, true);
-  view.setUint32(ZeroPage.CMD_LINE_PTR, params.commandLineAddress, true);
-  view.setUint32(ZeroPage.RAMDISK_IMAGE, params.initrd?.address ?? 0, true);
-  view.setUint32(ZeroPage.RAMDISK_SIZE, params.initrd?.size ?? 0, true);
+  view.setUint16(SetupField.VID_MODE, VIDEO_MODE_NORMAL, true);
+  page[SetupField.TYPE_OF_LOADER] = UNREGISTERED_LOADER;
+  page[SetupField.LOADFLAGS] &= ~(LoadFlags.QUIET | LoadFlags.CAN_USE_HEAP); // the heap belongs to the real-mode code, which does not run
+  view.setUint16(SetupField.HEAP_END_PTR, 0, true);
+  view.setUint32(SetupField.CODE32_START, params.kernelAddress, true);
+  view.setUint32(SetupField.CMD_LINE_PTR, params.commandLineAddress, true);
+  view.setUint32(SetupField.RAMDISK_IMAGE, params.initrd?.address ?? 0, true);
+  view.setUint32(SetupField.RAMDISK_SIZE, params.initrd?.size ?? 0, true);
   view.setBigUint64(ZeroPage.ACPI_RSDP_ADDR, BigInt(params.acpiRsdp ?? 0), true);
 
-  view.setUint32(ZeroPage.ALT_MEM_K, kibibytesFromOneMebibyte(memoryMap), true);
+  // Kernels that do not read E820 use it
+  view.setUint32(ZeroPage.ALT_MEM_K, ramFrom(memoryMap, 0x100000) / 1024, true);
   page[ZeroPage.E820_ENTRIES] = memoryMap.length;
-  memoryMap.forEach(({ gpa, size, type }, index) => {
-    const entry = ZeroPage.E820_TABLE + index * E820_ENTRY_SIZE;
-    view.setBigUint64(entry, BigInt(gpa), true);
-    view.setBigUint64(entry + 8, BigInt(size), true);
-    view.setUint32(entry + 16, type, true);
-  });
+  page.set(e820Entries(memoryMap), ZeroPage.E820_TABLE);
   return page;
-}
-
-/** RAM without a gap from 1 MiB on, in KiB; kernels that do not read E820 use it. */
-function kibibytesFromOneMebibyte(memoryMap: readonly MemoryMapEntry[]): number {
-  const entry = memoryMap.find(({ gpa, size, type }) => type === 1 && gpa <= 0x100000 && gpa + size > 0x100000);
-  return entry ? Math.floor((entry.gpa + entry.size - 0x100000) / 1024) : 0;
 }

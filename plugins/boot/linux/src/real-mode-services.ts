@@ -4,7 +4,7 @@
  * port (INT 10H, AH=0EH). Everything else answers "unsupported": carry set, AH = 86H. There are no keys, no disks and no network.
  */
 import type { GuestMemory } from '@visorkit/core';
-import { listing, MemoryType } from '@visorkit/machine';
+import { e820Entries, listing, ramFrom } from '@visorkit/machine';
 import type { MemoryMapEntry } from '@visorkit/machine';
 
 /** In the segment of a PC's BIOS, behind what other tables need of it. */
@@ -116,7 +116,6 @@ const CODE_LISTING = `
   08e4                 | or ah,ah
   7594                 | jnz unsupported
   1e                   | push ds
-  8ed8                 | mov ds,ax
   50                   | push ax
   31c0                 | xor ax,ax
   8ed8                 | mov ds,ax
@@ -125,7 +124,7 @@ const CODE_LISTING = `
   58                   | pop ax
   1f                   | pop ds
   b000                 | mov al,0
-  eb89                 | jmp good
+  eb8b                 | jmp good
                        | int15:
   3d20e8               | cmp ax,0xe820
   7425                 | je e820
@@ -133,21 +132,21 @@ const CODE_LISTING = `
   7408                 | je e801
   80fc88               | cmp ah,0x88
   7414                 | je x88
-  e96cff               | jmp unsupported
+  e96eff               | jmp unsupported
                        | e801:
   2e8b0e3ae1           | mov cx,[cs:table-6]
   2e8b163ce1           | mov dx,[cs:table-4]
   89c8                 | mov ax,cx
   89d3                 | mov bx,dx
-  e966ff               | jmp good
+  e968ff               | jmp good
                        | x88:
   2ea13ee1             | mov ax,[cs:table-2]
-  e95fff               | jmp good
+  e961ff               | jmp good
                        | e820:
   6681fa50414d53       | cmp edx,0x534d4150
-  0f8549ff             | jne unsupported
+  0f854bff             | jne unsupported
   2e3b1e38e1           | cmp bx,[cs:table-8]
-  0f8340ff             | jae unsupported
+  0f8342ff             | jae unsupported
   1e                   | push ds
   56                   | push si
   57                   | push di
@@ -169,12 +168,11 @@ const CODE_LISTING = `
   660fb7db             | movzx ebx,bx
   66b914000000         | mov ecx,20
   66b850414d53         | mov eax,0x534d4150
-  e91aff               | jmp good
+  e91cff               | jmp good
 `;
 
 /** Behind the code: the entry of the kernel, the number of entries, what E801H and 88H answer, and the entries. */
 const TABLE = 0x140;
-const ENTRY_SIZE = 20;
 const FAR_ENTRY = TABLE - 12;
 
 const VECTORS: Readonly<Record<number, string>> = {
@@ -194,9 +192,11 @@ export function writeRealModeServices(
   entry: { readonly segment: number; readonly offset: number },
 ): { segment: number; offset: number } {
   const code = listing(CODE_LISTING);
-  const image = new Uint8Array(TABLE + memoryMap.length * ENTRY_SIZE);
+  const entries = e820Entries(memoryMap);
+  const image = new Uint8Array(TABLE + entries.length);
   const view = new DataView(image.buffer);
   image.set(code.bytes);
+  image.set(entries, TABLE);
   const above = (from: number, unit: number, most: number): number => Math.min(ramFrom(memoryMap, from) / unit, most);
   const words = [
     entry.offset,
@@ -207,12 +207,6 @@ export function writeRealModeServices(
     above(0x10_0000, 1024, 0xffff),
   ];
   words.forEach((word, index) => view.setUint16(FAR_ENTRY + index * 2, word, true));
-  memoryMap.forEach(({ gpa, size, type }, index) => {
-    const at = TABLE + index * ENTRY_SIZE;
-    view.setBigUint64(at, BigInt(gpa), true);
-    view.setBigUint64(at + 8, BigInt(size), true);
-    view.setUint32(at + 16, type, true);
-  });
   memory.write(CODE, image);
   for (let vector = 0; vector < 256; vector++) {
     const isMaster = vector > 0x08 && vector < 0x10;
@@ -222,10 +216,4 @@ export function writeRealModeServices(
     memory.writeU16(vector * 4 + 2, SEGMENT);
   }
   return { segment: SEGMENT, offset: OFFSET };
-}
-
-/** Bytes of RAM without a gap from `start` on. */
-function ramFrom(memoryMap: readonly MemoryMapEntry[], start: number): number {
-  const entry = memoryMap.find(({ gpa, size, type }) => type === MemoryType.RAM && gpa <= start && gpa + size > start);
-  return entry === undefined ? 0 : entry.gpa + entry.size - start;
 }

@@ -11,6 +11,7 @@ import {
   parseElf,
 } from '@visorkit/formats';
 import type { LoadChunk, MultibootLoadAddresses } from '@visorkit/formats';
+import { ADDRESS_END } from './addresses.js';
 
 /** What the loaders need to know of a header of either version. */
 export interface ImageHeader {
@@ -26,8 +27,6 @@ export interface ImageContent {
   /** Physical. */
   readonly entry: number;
 }
-
-const ADDRESS_END = 0x100000000;
 
 /** @throws VisorkitError MULTIBOOT_MALFORMED, MULTIBOOT_UNSUPPORTED, ELF_MALFORMED */
 export function imageContent(image: Uint8Array, header: ImageHeader, imageName: string): ImageContent {

@@ -1,9 +1,8 @@
 /** The state of the processor at a multiboot kernel's entry; the same for both versions of Multiboot. */
 import { ControlBits, FLAT_GDT_SIZE, KernelSelector, flatSegments, writeFlatGdt } from '@visorkit/machine';
 import type { BootContext, BootLayout } from '@visorkit/machine';
+import { ADDRESS_END, LOW_START } from './addresses.js';
 
-const LOW_START = 0x1000;
-const ADDRESS_END = 0x100000000;
 const STACK_SIZE = 0x1000;
 
 /** Takes the places of the GDT and the stack; called before anything else takes low memory. Gives the function that sets the state. */

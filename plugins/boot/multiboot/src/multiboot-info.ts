@@ -1,7 +1,15 @@
 /** The Multiboot information structure (Multiboot Specification 0.6.96, section 3.3), and what it points at. */
 import type { GuestMemory } from '@visorkit/core';
-import { MemoryType } from '@visorkit/machine';
 import type { BootContext, BootLayout, MemoryMapEntry } from '@visorkit/machine';
+import { ADDRESS_END, HIGH_START, LOW_START } from './addresses.js';
+import {
+  commandLineOf,
+  kibibytesFrom,
+  LOADER_NAME,
+  LOW_MEMORY_LIMIT,
+  placeModules,
+  textFramebuffer,
+} from './boot-information.js';
 
 /** Bits of the information's flags: which fields are valid. */
 export const MultibootInfoFlags = {
@@ -18,13 +26,6 @@ const INFO_SIZE = 120;
 const MODULE_ENTRY_SIZE = 16;
 /** `size` of a memory map entry counts what comes after it. */
 const MEMORY_MAP_ENTRY_SIZE = 20;
-export const LOADER_NAME = 'visorkit';
-
-const LOW_START = 0x1000;
-const HIGH_START = 0x100000;
-const ADDRESS_END = 0x100000000;
-/** Conventional memory ends here at the latest. */
-export const LOW_MEMORY_LIMIT = 640 * 1024;
 
 /**
  * Puts the information structure, strings and modules in memory.
@@ -73,7 +74,7 @@ export function writeMultibootInfo(
   const always = flags.MEMORY | flags.COMMAND_LINE | flags.MODULES | flags.MEMORY_MAP | flags.LOADER_NAME;
   memory.writeU32(info, always | (context.textScreen === true ? flags.FRAMEBUFFER : 0));
   memory.writeU32(info + 4, kibibytesFrom(memoryMap, 0, LOW_MEMORY_LIMIT));
-  memory.writeU32(info + 8, kibibytesFrom(memoryMap, 0x100000, ADDRESS_END));
+  memory.writeU32(info + 8, kibibytesFrom(memoryMap, HIGH_START, ADDRESS_END));
   memory.writeU32(info + 16, commandLine);
   memory.writeU32(info + 20, modules.length);
   memory.writeU32(info + 24, moduleList);
@@ -82,52 +83,6 @@ export function writeMultibootInfo(
   memory.writeU32(info + 64, string(LOADER_NAME, "the loader's name"));
   if (context.textScreen === true) memory.write(info + 88, textFramebuffer());
   return info;
-}
-
-/** A framebuffer of characters, as both versions describe it: address, pitch, width, height, bits for a cell, type. */
-export function textFramebuffer(): Uint8Array {
-  const bytes = new Uint8Array(22);
-  const view = new DataView(bytes.buffer);
-  view.setUint32(0, 0xb8000, true);
-  [160, 80, 25].forEach((value, index) => view.setUint32(8 + index * 4, value, true));
-  bytes.set([16, EGA_TEXT], 20);
-  return bytes;
-}
-const EGA_TEXT = 2;
-
-/** As QEMU does, the command line begins with the image's name, so that a kernel has its argv[0]. */
-export function commandLineOf({ imageName, commandLine }: BootContext): string {
-  return commandLine === '' ? imageName : `${imageName} ${commandLine}`;
-}
-
-/** A module in memory; `end` is the address behind its last byte. */
-export interface PlacedModule {
-  readonly start: number;
-  readonly end: number;
-  readonly name: string;
-}
-
-/** Puts the modules in memory, each on a page. */
-export function placeModules(
-  { memory, modules }: BootContext,
-  layout: BootLayout,
-  kernelEnd: number,
-): readonly PlacedModule[] {
-  return modules.map(({ name, data }) => {
-    const what = `the module "${name}" of ${data.length} bytes`;
-    const start =
-      data.length === 0
-        ? kernelEnd
-        : layout.takeLow(data.length, 4096, what, Math.max(kernelEnd, HIGH_START), ADDRESS_END);
-    if (data.length > 0) memory.write(start, data);
-    return { start, end: start + data.length, name };
-  });
-}
-
-/** RAM without a gap from `start` on, at most up to `end`, in KiB. */
-export function kibibytesFrom(memoryMap: readonly MemoryMapEntry[], start: number, end: number): number {
-  const entry = memoryMap.find(({ gpa, size, type }) => type === MemoryType.RAM && gpa <= start && gpa + size > start);
-  return entry ? Math.floor((Math.min(entry.gpa + entry.size, end) - start) / 1024) : 0;
 }
 
 function placeString(memory: GuestMemory, layout: BootLayout, text: string, what: string): number {

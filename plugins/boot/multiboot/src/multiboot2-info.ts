@@ -1,6 +1,8 @@
 /** The boot information of Multiboot 2 (Multiboot2 Specification 2.0, section 3.6), and what it points at. */
-import { isElf, parseElf } from '@visorkit/formats';
+import { ElfSectionType, isElf, parseElf } from '@visorkit/formats';
+import { e820Entries } from '@visorkit/machine';
 import type { BootContext, BootLayout, MemoryMapEntry } from '@visorkit/machine';
+import { ADDRESS_END, HIGH_START, LOW_START } from './addresses.js';
 import {
   commandLineOf,
   kibibytesFrom,
@@ -8,7 +10,7 @@ import {
   LOW_MEMORY_LIMIT,
   placeModules,
   textFramebuffer,
-} from './multiboot-info.js';
+} from './boot-information.js';
 
 /** Types of the tags that are written. */
 export const Multiboot2InfoTag = {
@@ -28,9 +30,7 @@ export const Multiboot2InfoTag = {
 /** The highest type that the specification knows; those that are not written are of EFI, APM, VBE, SMBIOS, the network. */
 export const LAST_INFORMATION = Multiboot2InfoTag.LOAD_BASE;
 
-const LOW_START = 0x1000;
-const HIGH_START = 0x100000;
-const ADDRESS_END = 0x100000000;
+/** Bytes of an entry of the memory map, with a reserved word at its end (3.6.8). */
 const MEMORY_MAP_ENTRY_SIZE = 24;
 /** Bytes of the RSDP of ACPI 1.0, and of later ones (ACPI specification 5.2.5.3). */
 const RSDP_SIZES = { old: 20, new: 36 } as const;
@@ -64,10 +64,14 @@ export function writeMultiboot2Info(
     Multiboot2InfoTag.BASIC_MEMORY,
     words(kibibytesFrom(memoryMap, 0, LOW_MEMORY_LIMIT), kibibytesFrom(memoryMap, HIGH_START, ADDRESS_END)),
   );
-  info.add(Multiboot2InfoTag.MEMORY_MAP, words(MEMORY_MAP_ENTRY_SIZE, 0), mapEntries(memoryMap));
+  info.add(
+    Multiboot2InfoTag.MEMORY_MAP,
+    words(MEMORY_MAP_ENTRY_SIZE, 0),
+    e820Entries(memoryMap, MEMORY_MAP_ENTRY_SIZE),
+  );
   if (context.textScreen === true) info.add(Multiboot2InfoTag.FRAMEBUFFER, textFramebuffer(), new Uint8Array(2));
   const sections = placeSections(context, layout, kernelEnd);
-  if (sections !== undefined) info.add(Multiboot2InfoTag.ELF_SECTIONS, sections);
+  if (sections !== undefined) info.add(Multiboot2InfoTag.ELF_SECTIONS, ...sections);
   const rsdp = context.firmwareTables?.rsdp;
   if (rsdp !== undefined) {
     info.add(Multiboot2InfoTag.ACPI_OLD_RSDP, memory.read(rsdp, RSDP_SIZES.old));
@@ -110,19 +114,6 @@ class TagWriter {
   }
 }
 
-/** Address and length of 8 bytes each, the type, and a reserved word (3.6.8). */
-function mapEntries(memoryMap: readonly MemoryMapEntry[]): Uint8Array {
-  const bytes = new Uint8Array(memoryMap.length * MEMORY_MAP_ENTRY_SIZE);
-  const view = new DataView(bytes.buffer);
-  memoryMap.forEach(({ gpa, size, type }, index) => {
-    const entry = index * MEMORY_MAP_ENTRY_SIZE;
-    view.setBigUint64(entry, BigInt(gpa), true);
-    view.setBigUint64(entry + 8, BigInt(size), true);
-    view.setUint32(entry + 16, type, true);
-  });
-  return bytes;
-}
-
 /** Where the section headers are described in an ELF header, and the address in one of them. */
 const ELF_FIELDS = {
   32: { table: 32, counts: 46, address: 12 },
@@ -133,7 +124,7 @@ const ELF_FIELDS = {
  * The content of the tag with an ELF kernel's section headers (3.6.7), undefined when there are none. Sections that belong to no segment, such
  * as symbols, are put in memory too, and their headers say where.
  */
-function placeSections({ image, memory }: BootContext, layout: BootLayout, above: number): Uint8Array | undefined {
+function placeSections({ image, memory }: BootContext, layout: BootLayout, above: number): Uint8Array[] | undefined {
   if (!isElf(image)) return undefined;
   const { bits, sections } = parseElf(image);
   if (sections.length === 0) return undefined;
@@ -151,12 +142,10 @@ function placeSections({ image, memory }: BootContext, layout: BootLayout, above
     if (bits === 64) view.setBigUint64(at, BigInt(gpa), true);
     else view.setUint32(at, gpa, true);
   });
-  return concatenated(words(sections.length, entrySize, file.getUint16(fields.counts + 4, true)), headers);
+  return [words(sections.length, entrySize, file.getUint16(fields.counts + 4, true)), headers];
 }
 
-const SHT_NULL = 0;
-const SHT_NOBITS = 8;
-const NOT_IN_FILE = new Set<number>([SHT_NULL, SHT_NOBITS]);
+const NOT_IN_FILE = new Set<number>([ElfSectionType.NULL, ElfSectionType.NOBITS]);
 
 const text = (value: string): Uint8Array => new TextEncoder().encode(`${value}\0`);
 
@@ -164,12 +153,5 @@ function words(...values: readonly number[]): Uint8Array {
   const bytes = new Uint8Array(values.length * 4);
   const view = new DataView(bytes.buffer);
   values.forEach((value, index) => view.setUint32(index * 4, value, true));
-  return bytes;
-}
-
-function concatenated(first: Uint8Array, second: Uint8Array): Uint8Array {
-  const bytes = new Uint8Array(first.length + second.length);
-  bytes.set(first);
-  bytes.set(second, first.length);
   return bytes;
 }

@@ -4,13 +4,11 @@
  */
 import { PCI_PIN_GSIS, pciPinGsi } from '@visorkit/machine';
 import { IO_APIC_BASE, IO_APIC_VERSION } from './io-apic.js';
-import { VERSION } from './registers.js';
+import { DEFAULT_BASE, VERSION } from './registers.js';
 
 /** Where the floating pointer goes: software looks for it on 16-byte boundaries from 0xF0000 to 0xFFFFF, among other places. The table follows. */
 export const MP_POINTER = 0xf_0000;
 const POINTER_SIZE = 16;
-/** Where processors find their local APICs after a reset. */
-const LOCAL_APIC_BASE = 0xfee0_0000;
 const HEADER_SIZE = 44;
 const REVISION_1_4 = 4;
 
@@ -94,7 +92,7 @@ function pointerAndTable(entries: readonly Uint8Array[]): Uint8Array {
   table.set(ascii('VISORKIT', 8), 8);
   table.set(ascii('PC', 12), 16);
   view.setUint16(POINTER_SIZE + 34, entries.length, true);
-  view.setUint32(POINTER_SIZE + 36, LOCAL_APIC_BASE, true);
+  view.setUint32(POINTER_SIZE + 36, DEFAULT_BASE, true);
   let at = HEADER_SIZE;
   for (const entry of entries) {
     table.set(entry, at);

@@ -13,8 +13,6 @@ import {
 } from './fw-cfg.js';
 import { linuxItems } from './linux-items.js';
 
-import { e820File } from './plugin.js';
-
 let memory: ArrayGuestMemory;
 let device: FwCfg;
 beforeEach(() => {
@@ -169,11 +167,5 @@ describe('fw_cfg', () => {
     expect(read(0x20, 3)).toEqual([1, 9, 0]);
     expect(read(FwCfgItem.fileDirectory, 12)).toEqual([0, 0, 0, 1, 0, 0, 0, 2, 0, 0x20, 0, 0]);
     expect(read(0x20, 2)).toEqual([3, 9]);
-  });
-
-  it('writes the e820 file', () => {
-    expect([...e820File([{ gpa: 0x1_0000_0000, size: 0x1000, type: 2 }])]).toEqual([
-      0, 0, 0, 0, 1, 0, 0, 0, 0, 0x10, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0,
-    ]);
   });
 });

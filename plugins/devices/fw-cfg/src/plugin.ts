@@ -11,8 +11,9 @@ import {
   MemoryMapToken,
   MemoryType,
   checkPluginOptions,
+  e820Entries,
 } from '@visorkit/machine';
-import type { MachineConfig, MemoryMapEntry } from '@visorkit/machine';
+import type { MachineConfig } from '@visorkit/machine';
 import * as v from 'valibot';
 import { FW_CFG_PORTS, FW_CFG_SELECTOR_PORT, FwCfg, FwCfgItem, number } from './fw-cfg.js';
 import { linuxItems } from './linux-items.js';
@@ -28,7 +29,6 @@ export interface FwCfgOptions {
   readonly bootMenu?: boolean;
 }
 
-const E820_ENTRY_SIZE = 20;
 const ONE_MIB = 0x10_0000;
 const BYTES = v.instance(Uint8Array);
 
@@ -65,7 +65,7 @@ export function fwCfg(options: FwCfgOptions = {}): Plugin {
         // Firmware makes the map of the first megabyte itself: it is told of RAM as it is, and of what lies above.
         const above = map.entries().filter(({ gpa, type }) => gpa >= ONE_MIB && type !== MemoryType.RAM);
         const ram = regions.map(({ gpa, size }) => ({ gpa, size, type: MemoryType.RAM }));
-        return e820File([...ram, ...above]);
+        return e820Entries([...ram, ...above]);
       });
     },
   });
@@ -83,15 +83,4 @@ function itemsOf({ memory, cpus }: MachineConfig, { bootMenu = true, linux }: Fw
     [FwCfgItem.irq0Override, number(1, 1)],
     ...(linux === undefined ? [] : linuxItems(linux, Math.min(memory, LOW_RAM_END))),
   ];
-}
-
-/** Address, size and type of each entry: 8, 8 and 4 bytes, little endian. */
-export function e820File(entries: readonly MemoryMapEntry[]): Uint8Array {
-  const file = new Uint8Array(entries.length * E820_ENTRY_SIZE);
-  entries.forEach(({ gpa, size, type }, index) => {
-    file.set(number(gpa, 8), index * E820_ENTRY_SIZE);
-    file.set(number(size, 8), index * E820_ENTRY_SIZE + 8);
-    file.set(number(type, 4), index * E820_ENTRY_SIZE + 16);
-  });
-  return file;
 }

@@ -1,5 +1,6 @@
 /** Typing on a keyboard. */
 import { describe, expect, it } from 'vitest';
+import { keyboard } from './plugins/keyboard.js';
 import { translateScancode } from './scancodes.js';
 import { typing } from './typing.js';
 
@@ -37,5 +38,12 @@ describe('typing', () => {
 
   it('knows the cursor keys of a terminal', () => {
     expect(pressed('\x1b[A')).toEqual([0x01, 0x81, 0xe0, 0x48, 0xe0, 0xc8]);
+  });
+});
+
+describe('keyboard()', () => {
+  it('refuses options that it does not have', () => {
+    for (const options of [{ typed: 'nobody' }, { input: 'console' }])
+      expect(() => keyboard(options as never)).toThrow(expect.objectContaining({ code: 'PLUGIN_OPTIONS' }));
   });
 });

@@ -4,7 +4,7 @@
  * graphics, no planes and no fonts.
  */
 import { inject, injectable } from '@visorkit/core';
-import { GuestMemoryToken, unsigned } from '@visorkit/machine';
+import { GuestMemoryToken, unsigned, wholeNumber } from '@visorkit/machine';
 import type { Device, GuestMemory, PortDevice } from '@visorkit/machine';
 import * as v from 'valibot';
 import { CODE_PAGE_437 } from './code-page.js';
@@ -114,7 +114,7 @@ export class VgaText implements Device<VgaTextState>, PortDevice, TextScreen {
     miscellaneous: unsigned(8),
     dac: v.strictObject({
       mask: unsigned(8),
-      position: v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(DAC_SIZE - 1)),
+      position: wholeNumber(0, DAC_SIZE - 1),
       reading: v.boolean(),
       values: bytes(DAC_SIZE),
     }),

@@ -4,7 +4,7 @@
  *
  * Each function returns what must hold and does not, as a sentence for logs; undefined when everything does.
  */
-import { Cr0, Cr4, Efer, VmcsField as F, isCanonical } from '@visorkit/x86';
+import { Cr0, Cr4, Efer, VmcsField as F } from '@visorkit/x86';
 import { Entry, Exit, INFO_VALID, Pin, Primary, Secondary } from './bits.js';
 import { CR3_TARGETS } from './capabilities.js';
 import type { Capabilities, ControlGroup } from './capabilities.js';
@@ -176,7 +176,7 @@ export function checkHostState(vmcs: RegionFields, capabilities: Capabilities, l
   if ((cr0 & cr0Fixed0) !== cr0Fixed0 || cr0 >> 32n !== 0n) return 'host CR0';
   if ((cr4 & cr4Fixed0) !== cr4Fixed0 || (cr4 & ~cr4Fixed1) !== 0n) return 'host CR4';
   if (vmcs.high(F.HOST_CR3) >= 2 ** (physicalBits - 32)) return 'host CR3';
-  const canonical = (field: number): boolean => isCanonical(vmcs.read64(field), linearBits);
+  const canonical = (field: number): boolean => holdsCanonical(vmcs, field, linearBits);
   if (!canonical(F.HOST_SYSENTER_ESP) || !canonical(F.HOST_SYSENTER_EIP)) return 'host SYSENTER registers';
   if ((exit & Exit.LOAD_PAT) !== 0 && !validPat(vmcs.read32(F.HOST_IA32_PAT), vmcs.high(F.HOST_IA32_PAT)))
     return 'host IA32_PAT';
@@ -203,7 +203,7 @@ export function checkHostState(vmcs: RegionFields, capabilities: Capabilities, l
   if (longMode !== host64) return 'host address-space size';
   if (host64) {
     if ((cr4 & Cr4.PAE) === 0n) return 'host CR4.PAE';
-    if (!isCanonical(vmcs.read64(F.HOST_RIP), (cr4 & Cr4.LA57) !== 0n ? 57 : 48)) return 'host RIP';
+    if (!holdsCanonical(vmcs, F.HOST_RIP, (cr4 & Cr4.LA57) !== 0n ? 57 : 48)) return 'host RIP';
   } else {
     if ((vmcs.read32(F.ENTRY_CONTROLS) & Entry.IA32E) !== 0) return 'an IA-32e mode guest of a 32-bit host';
     if ((cr4 & Cr4.PCIDE) !== 0n) return 'host CR4.PCIDE';
@@ -226,6 +226,12 @@ export function checkFixedBits(vmcs: RegionFields, capabilities: Capabilities): 
   if (vmcs.high(F.GUEST_RFLAGS) !== 0 || (flags & RFLAGS_ZERO) !== 0 || (flags & 2) === 0)
     return 'reserved bits of RFLAGS';
   return undefined;
+}
+
+/** Whether a field's value is a canonical address: bits 63 down to `bits - 1` are equal. */
+function holdsCanonical(vmcs: RegionFields, field: number, bits: 48 | 57): boolean {
+  const top = (vmcs.high(field) | 0) >> (bits - 33);
+  return top === 0 || top === -1;
 }
 
 /** Each byte is a memory type: 0, 1, 4, 5, 6, 7. */

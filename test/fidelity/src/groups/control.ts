@@ -1,5 +1,5 @@
 /** Strings, stack, branches, segment registers, decimal arithmetic (SDM volume 1 chapters 6 and 7.3). */
-import { RAX, RBP, RCX, RDI, RDX, RSI, RSP } from '../builder.js';
+import { RAX, RBP, RCX, RDI, RDX, RSI, RSP } from '../registers.js';
 import {
   CODE_BYTES,
   DATA_BYTES,

@@ -1,5 +1,5 @@
 /** General-purpose instructions: arithmetic, shifts, bits, data movement, atomics (SDM volume 1 chapter 5.1, 5.1.16). */
-import { RAX, RBX, RCX, RDX } from '../builder.js';
+import { RAX, RBX, RCX, RDX } from '../registers.js';
 import { DATA_LOW, HIGH } from '../format.js';
 import { integer } from '../values.js';
 import { table, type Group } from './group.js';

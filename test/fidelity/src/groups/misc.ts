@@ -1,5 +1,5 @@
 /** Faults, prefixes, undefined opcodes, single steps, modified code. */
-import { RSP } from '../builder.js';
+import { RSP } from '../registers.js';
 import type { Builder } from '../builder.js';
 import { CASE_AT_END, CASE_HIGH, DATA_LOW } from '../format.js';
 import { disassemble } from '../disassembly.js';

@@ -2,9 +2,10 @@
  * Memory operands on pages without a right: read-only, absent, of the supervisor, and across two pages of different rights (SDM 3A 5.6, 5.7). What
  * counts is which access faults, with which error code, at which address, and what was done before.
  */
-import { type Builder, RAX, RBP, RCX, RDI, RSI, RSP } from '../builder.js';
-import type { Form } from '../form.js';
+import type { Builder } from '../builder.js';
+import { form, type Form } from '../form.js';
 import { DATA_LOW, HIGH, ZONE, ZONE_PAGES } from '../format.js';
+import { RAX, RBP, RCX, RDI, RSI, RSP } from '../registers.js';
 import { TABLES, type Group } from './group.js';
 
 /** First byte of the page behind each boundary of the zone between pages of different rights. */
@@ -81,7 +82,7 @@ function operands(b: Builder): void {
   }
 }
 function emit(b: Builder, what: string | Form, align: number): void {
-  const f = typeof what === 'string' ? b.parse(what) : what;
+  const f = typeof what === 'string' ? form(what) : what;
   const size = b.rng.pick(b.is32 ? [16, 32] : [16, 32, 64]);
   const bytes = f.memoryBytes || (f.size === 'b' ? 1 : f.size === 'w' ? 2 : size / 8);
   b.emit(f, { memory: true, size, target: place(b, bytes, align) });

@@ -2,8 +2,9 @@
  * 16- and 32-bit code in segments with bases and limits: 16-bit addressing, limit and type faults, expand-down segments, small
  * stacks, near and far transfers (SDM 3A chapters 3 and 5).
  */
-import { RAX, RBP, RBX, RCX, RDI, RDX, RSI, RSP } from '../builder.js';
-import type { Builder, EncodedMemory, SegmentChoice } from '../builder.js';
+import { RAX, RBP, RBX, RCX, RDI, RDX, RSI, RSP } from '../registers.js';
+import type { EncodedMemory, SegmentChoice } from '../addressing.js';
+import type { Builder } from '../builder.js';
 import { CASE, CASE_HIGH, CASE_SEGMENTS, DATA_LOW, SEGMENTS_CODE16 } from '../format.js';
 import { bounds, chosenSegments, type LdtSegment, LDT } from '../segments.js';
 import { integer } from '../values.js';

@@ -67,7 +67,6 @@ function memoryForm(b: Builder, environment: boolean): void {
     const size = MEMORY_BYTES[row]![digit]!;
     if (size === 0 || size > 16 !== environment) continue;
     const target = b.chooseTarget(size, 1);
-    b.lastTarget = target;
     if (target >= 0 && b.policy === 'normal' && !rng.oneIn(4)) operand(b, row, digit, target, size);
     if (environment && rng.oneIn(4)) b.raw(0x66);
     b.emit(`${(0xd8 + row).toString(16).toUpperCase()} /${digit} m${size} mem u`, { target });

@@ -1,5 +1,5 @@
 /** FXSAVE, FXRSTOR, XSAVE, XSAVEC, XSAVEOPT, XRSTOR (SDM volume 1 chapters 10.5 and 13). */
-import { RAX, RDX } from '../builder.js';
+import { RAX, RDX } from '../registers.js';
 import type { Builder } from '../builder.js';
 import { DATA_BYTES } from '../format.js';
 import type { Group } from './group.js';

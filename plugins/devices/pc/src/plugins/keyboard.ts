@@ -13,14 +13,11 @@ export interface KeyboardOptions {
   readonly typed?: CharInput | 'console';
 }
 
-export function keyboard({ typed }: KeyboardOptions = {}): Plugin {
-  checkPluginOptions(
-    'keyboard',
-    { typed },
-    {
-      typed: [v.union([v.literal('console'), objectWith('onByte')]), '"console", or an input with onByte(callback)'],
-    },
-  );
+export function keyboard(options: KeyboardOptions = {}): Plugin {
+  checkPluginOptions('keyboard', options, {
+    typed: [v.union([v.literal('console'), objectWith('onByte')]), '"console", or an input with onByte(callback)'],
+  });
+  const { typed } = options;
   return definePlugin({
     name: 'keyboard',
     uses: { addDevice: AddDeviceToken, console: ConsoleToken, pins: optional(ProcessorPinsToken) },
