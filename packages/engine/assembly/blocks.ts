@@ -1,7 +1,10 @@
 import {
+  BLOCK_HEADER, B_BYTES, B_HOST, B_INSTRUCTIONS, B_MODE, B_NEXT, B_SECOND_PAGE, B_VALID, E_COUNT, E_LIMIT, R_LEFT, R_LENGTH,
+} from "../src/code-layout";
+import {
   ARENA, ARENA_BYTES, COUNTERS, FETCH_BUFFER, MODE, RIP, SCRATCH_RECORDS, SEG_CS, SEG_LIMIT, TIER_THRESHOLD,
 } from "../src/layout";
-import { HEADER, arenaNext, bucket, enlist, resetBlocks, takeArena } from "./code-pages";
+import { arenaNext, bucket, enlist, resetBlocks, takeArena } from "./code-pages";
 import { decode, decodedEnds, tooLong } from "./decode";
 import { OP_CONTINUE, OP_ENTER, OP_JCC0, OP_JCC15, OP_NEXT, fusedWithBranch } from "./generated/ops";
 import { codePage } from "./mmu";
@@ -15,7 +18,7 @@ import { raiseError } from "./system/raise";
  * belongs to both pages. Its header and where it is listed: code-pages.ts.
  */
 const MAX_RECORDS: u32 = 32;
-const BLOCK_SPACE: u32 = HEADER + (MAX_RECORDS + 2) * 32 + 32;
+const BLOCK_SPACE: u32 = BLOCK_HEADER + (MAX_RECORDS + 3) * <u32>RECORD;
 
 /** Checks the code at the current RIP against the CS limit. Returns the bytes left before the limit, or 0 with #GP raised. */
 function bytesInLimit(eip: u32): u32 {
@@ -30,14 +33,14 @@ export function findBlock(linear: u64, mode: u32): usize {
   const page = codePage(linear);
   if (page == 0) return 0;
   const host = page | (<u32>linear & 0xfff);
-  for (let b = load<u32>(bucket(host, mode)); b != 0; b = load<u32>(b, 8)) {
-    if (load<u32>(b) != host || load<u32>(b, 4) != mode) continue;
-    if (load<u32>(b, 16) != 0) {
+  for (let b = load<u32>(bucket(host, mode)); b != 0; b = load<u32>(b, B_NEXT)) {
+    if (load<u32>(b, B_HOST) != host || load<u32>(b, B_MODE) != mode) continue;
+    if (load<u32>(b, B_SECOND_PAGE) != 0) {
       const second = codePage(pageAfter(linear));
       if (second == 0) return 0;
-      if (second != load<u32>(b, 16)) continue;
+      if (second != load<u32>(b, B_SECOND_PAGE)) continue;
     }
-    return b + HEADER;
+    return b + BLOCK_HEADER;
   }
   return makeBlock(linear, host, mode);
 }
@@ -49,7 +52,7 @@ export function findBlock(linear: u64, mode: u32): usize {
 
 function makeBlock(linear: u64, host: u32, mode: u32): usize {
   if (arenaNext() + BLOCK_SPACE + 64 > <u32>(ARENA + ARENA_BYTES)) resetBlocks();
-  const block = arenaNext(), first = block + HEADER;
+  const block = arenaNext(), first = block + BLOCK_HEADER;
   let limit: u32 = 4096 - (host & 0xfff);
   if ((mode & MODE_CS_CHECK) != 0) {
     const left = bytesInLimit(<u32>load<u64>(RIP));
@@ -65,7 +68,7 @@ function makeBlock(linear: u64, host: u32, mode: u32): usize {
       second = decodeCrossing(rec, linear, host, mode);
       if (second == 0) return 0;
       count = 1;
-      at = load<u8>(rec, 4);
+      at = load<u8>(rec, R_LENGTH);
       rec += RECORD;
       break;
     }
@@ -81,23 +84,22 @@ function makeBlock(linear: u64, host: u32, mode: u32): usize {
   }
   // the pseudo record that goes on behind the block
   store<u64>(rec, OP_CONTINUE | (<u64>((host & 0xfff) + at) << 16)); store<u64>(rec, 0, 8); store<u64>(rec, 0, 16); store<u64>(rec, 0, 24);
-  for (let i: u32 = 0; i < count; i++) store<u8>(first + (counted + i) * 32, <u8>(count - i), 5);
+  for (let i: u32 = 0; i < count; i++) store<u8>(first + (counted + i) * <u32>RECORD, <u8>(count - i), R_LEFT);
   if (counted != 0) beginCounting(first, count, host & 0xfff, threshold);
   takeArena(rec + <u32>RECORD);
-  store<u32>(block, host);
-  store<u32>(block, mode, 4);
+  store<u32>(block, host, B_HOST);
+  store<u32>(block, mode, B_MODE);
   const head = bucket(host, mode);
-  store<u32>(block, load<u32>(head), 8);
+  store<u32>(block, load<u32>(head), B_NEXT);
   store<u32>(head, block);
-  store<u16>(block, <u16>count, 24);
-  store<u16>(block, <u16>at, 26);
-  store<u32>(block, 1, 28);
-  store<u64>(block, 0, 32); store<u64>(block, 0, 40); store<u64>(block, 0, 48); store<u64>(block, 0, 56);
+  store<u16>(block, <u16>count, B_INSTRUCTIONS);
+  store<u16>(block, <u16>at, B_BYTES);
+  store<u32>(block, 1, B_VALID);
   const inPage = at < 4096 - (host & 0xfff) ? at : 4096 - (host & 0xfff);
   enlist(host & ~0xfff, host & 0xfff, inPage, block, 0);
-  store<u32>(block, 0, 16);
+  store<u32>(block, 0, B_SECOND_PAGE);
   if (second > 1) {
-    store<u32>(block, second, 16);
+    store<u32>(block, second, B_SECOND_PAGE);
     enlist(second, 0, at - inPage, block, 1);
   }
   store<u32>(COUNTERS, load<u32>(COUNTERS, 8) + 1, 8);
@@ -108,7 +110,7 @@ function makeBlock(linear: u64, host: u32, mode: u32): usize {
 function beginCounting(record: u32, count: u32, offset: u32, threshold: u32): void {
   store<u64>(record, OP_ENTER | (<u64>offset << 16) | (<u64>count << 40));
   store<u64>(record, 0, 8); store<u64>(record, 0, 16);
-  store<u32>(record, 0, 24); store<u32>(record, threshold, 28);
+  store<u32>(record, 0, E_COUNT); store<u32>(record, threshold, E_LIMIT);
 }
 
 /** Joins bytes of two pages for the instruction that crosses them. Host page of the second part, 1 if none was needed, 0 on a fault. */
@@ -128,7 +130,7 @@ function decodeCrossing(rec: usize, linear: u64, host: u32, mode: u32): u32 {
   memory.copy(FETCH_BUFFER, host, here);
   memory.copy(FETCH_BUFFER + here, second, 15 - here);
   if (decode(rec, FETCH_BUFFER, 15, host & 0xfff, mode) == 0) tooLong(rec, host & 0xfff);
-  if ((mode & MODE_CS_CHECK) != 0 && bytesInLimit(<u32>load<u64>(RIP)) < load<u8>(rec, 4)) { raiseError(13, 0); return 0; }
+  if ((mode & MODE_CS_CHECK) != 0 && bytesInLimit(<u32>load<u64>(RIP)) < load<u8>(rec, R_LENGTH)) { raiseError(13, 0); return 0; }
   return second;
 }
 
@@ -145,7 +147,7 @@ export function decodeOne(linear: u64, mode: u32): usize {
     if (left < limit) limit = left;
   }
   if (decode(rec, host, limit, host & 0xfff, mode) == 0 && decodeCrossing(rec, linear, host, mode) == 0) return 0;
-  store<u8>(rec, 1, 5);
-  store<u64>(rec + RECORD, OP_NEXT | (<u64>((host & 0xfff) + <u32>load<u8>(rec, 4)) << 16)); store<u64>(rec + RECORD, 0, 8);
+  store<u8>(rec, 1, R_LEFT);
+  store<u64>(rec + RECORD, OP_NEXT | (<u64>((host & 0xfff) + <u32>load<u8>(rec, R_LENGTH)) << 16)); store<u64>(rec + RECORD, 0, 8);
   return rec;
 }

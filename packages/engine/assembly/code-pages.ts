@@ -1,5 +1,8 @@
 import {
-  ARENA, ARENA_BYTES, ARENA_GENERATION, ARENA_NEXT, BLOCK_HASH, BLOCK_HASH_ENTRIES, CODE_SERIAL, COUNTERS, PAGE_BLOCKS, TIER_QUEUED,
+  B_HOST, B_MODE, B_NEXT, B_NEXT_IN_PAGE, B_NEXT_IN_SECOND, B_VALID, DESCRIPTOR_BYTES, D_BLOCKS, D_LINES, D_SERIAL,
+} from "../src/code-layout";
+import {
+  ARENA, ARENA_BYTES, ARENA_GENERATION, ARENA_NEXT, BLOCK_HASH, BLOCK_HASH_ENTRIES, CODE_SERIAL, COUNTERS, PAGES_DROPPED, PAGE_BLOCKS, TIER_QUEUED,
 } from "../src/layout";
 import { OP_CALL32, OP_CALL64, OP_NEXT } from "./generated/ops";
 import { RECORD, recOp } from "./record";
@@ -8,16 +11,8 @@ import { forgetJumps, protectHostPage } from "./tlb";
  * Where decoded code is: the arena, the hash of blocks, and for each page of memory what of it has been decoded. It only records; blocks.ts
  * makes blocks, and the MMU reports writes here.
  *
- * header of a block (64 bytes before the first record):
- *   0 u32 host address of the first byte   4 u32 mode          8 u32 next in hash bucket   12 u32 next in the page's list
- *  16 u32 host page of the crossing part  20 u32 next in its list
- *  24 u16 instructions                    26 u16 bytes        28 u32 1 = valid            32 reserved for a second tier
- *
- * A page with code has a descriptor: u64 mask of its 64-byte lines that hold code, u32 head of its list of blocks, u32 serial number, which no
- * earlier descriptor had. List links carry bit 0 when they stand for the crossing part.
+ * Fields of a block's header (B_) and of the descriptor of a page with code (D_): src/code-layout.ts.
  */
-export const HEADER: u32 = 64;
-const DESCRIPTOR_BYTES: u32 = 32;
 
 /** Where the next block or descriptor goes. */
 // @ts-ignore: decorator
@@ -55,7 +50,7 @@ export function resetBlocks(): void {
 // @ts-ignore: decorator
 @inline export function codeLines(host: u32): u32 { return load<u32>(PAGE_BLOCKS + ((host >>> 12) << 2)); }
 // @ts-ignore: decorator
-@inline export function codeSerial(descriptor: u32): u32 { return load<u32>(descriptor, 12); }
+@inline export function codeSerial(descriptor: u32): u32 { return load<u32>(descriptor, D_SERIAL); }
 
 /** Descriptor of a page, made if need be; from then on writes to the page are seen. */
 function describePage(page: u32): u32 {
@@ -64,7 +59,7 @@ function describePage(page: u32): u32 {
     d = arenaNext();
     takeArena(d + DESCRIPTOR_BYTES);
     store<u32>(CODE_SERIAL, load<u32>(CODE_SERIAL) + 1);
-    store<u64>(d, 0); store<u32>(d, 0, 8); store<u32>(d, load<u32>(CODE_SERIAL), 12);
+    store<u64>(d, 0, D_LINES); store<u32>(d, 0, D_BLOCKS); store<u32>(d, load<u32>(CODE_SERIAL), D_SERIAL);
     store<u32>(PAGE_BLOCKS + ((page >>> 12) << 2), d);
     protectHostPage(page);
   }
@@ -76,14 +71,14 @@ export function arenaDescriptor(host: u32): u32 {
   return describePage(host & ~0xfff);
 }
 /** Lines of the page hold code: writes to them drop what is known of the page. */
-export function coverLines(descriptor: u32, offset: u32, length: u32): void { store<u64>(descriptor, load<u64>(descriptor) | lineMask(offset, length)); }
+export function coverLines(descriptor: u32, offset: u32, length: u32): void { store<u64>(descriptor, load<u64>(descriptor, D_LINES) | lineMask(offset, length), D_LINES); }
 
 /** Puts a block on the list of a page of which it holds `length` bytes from `offset` on; `crossing` is 1 for the page its last instruction crosses into. */
 export function enlist(page: u32, offset: u32, length: u32, block: u32, crossing: u32): void {
   const d = describePage(page);
   coverLines(d, offset, length);
-  store<u32>(block + (crossing != 0 ? 20 : 12), load<u32>(d, 8));
-  store<u32>(d, block | crossing, 8);
+  store<u32>(block + (crossing != 0 ? B_NEXT_IN_SECOND : B_NEXT_IN_PAGE), load<u32>(d, D_BLOCKS));
+  store<u32>(d, block | crossing, D_BLOCKS);
 }
 
 /**
@@ -92,7 +87,7 @@ export function enlist(page: u32, offset: u32, length: u32, block: u32, crossing
  */
 export function codeWritten(host: u32, length: u32, pc: usize): void {
   const d = codeLines(host);
-  if ((load<u64>(d) & lineMask(host & 0xfff, length)) == 0) return;
+  if ((load<u64>(d, D_LINES) & lineMask(host & 0xfff, length)) == 0) return;
   dropPage(host >>> 12);
   endBlockBehind(pc);
 }
@@ -107,20 +102,20 @@ export function endBlockBehind(pc: usize): void {
 
 function dropPage(page: u32): void {
   const slot = PAGE_BLOCKS + (page << 2);
-  let node = load<u32>(load<u32>(slot), 8);
+  let node = load<u32>(load<u32>(slot), D_BLOCKS);
   store<u32>(slot, 0);
   while (node != 0) {
     const block = node & ~1;
-    if (load<u32>(block, 28) != 0) {
-      store<u32>(block, 0, 28);
-      let link: usize = bucket(load<u32>(block), load<u32>(block, 4));
-      while (load<u32>(link) != block) link = <usize>load<u32>(link) + 8;
-      store<u32>(link, load<u32>(block, 8));
+    if (load<u32>(block, B_VALID) != 0) {
+      store<u32>(block, 0, B_VALID);
+      let link: usize = bucket(load<u32>(block, B_HOST), load<u32>(block, B_MODE));
+      while (load<u32>(link) != block) link = <usize>load<u32>(link) + B_NEXT;
+      store<u32>(link, load<u32>(block, B_NEXT));
     }
-    node = load<u32>(block + ((node & 1) != 0 ? 20 : 12));
+    node = load<u32>(block + ((node & 1) != 0 ? B_NEXT_IN_SECOND : B_NEXT_IN_PAGE));
   }
   forgetJumps();
-  store<u32>(COUNTERS, load<u32>(COUNTERS, 16) + 1, 16);
+  store<u32>(PAGES_DROPPED, load<u32>(PAGES_DROPPED) + 1);
 }
 
 /** Memory was written from outside (a device, the framework). */

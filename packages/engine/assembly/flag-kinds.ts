@@ -1,50 +1,35 @@
+import {
+  MADE_ADD, MADE_DEC, MADE_EXACT, MADE_INC, MADE_LOGIC, MADE_MUL, MADE_SHL, MADE_SUB, THEN_CARRY, THEN_NOTHING, THEN_ROL, THEN_ROR, THEN_SHL_CL,
+} from "../src/code-layout";
 import { LF_AUX, LF_RESULT } from "../src/layout";
 import { mulHighSigned, rotateFlags } from "./alu";
 import { getOF } from "./flags";
 /**
- * Flags as translated code keeps them: what made them, with its operands, in five values. src/translator/flags.ts has the same numbers.
- *
- * kind: bits 1:0 operand size (0: 8 bits to 3: 64), 7:2 what made the flags, with `a`, `b` (zero-extended) and `r` (sign-extended result); bits 9:8
- * and 15:10 the same for a rotation, a carry or a shift by CL since then, with `s` and `n`.
+ * Flags as translated code keeps them: what made them, with its operands, in five values. src/translator/flags.ts makes them.
+ * Their numbers, and what the values are: src/code-layout.ts.
  */
-const EXACT: u32 = 0; // r and a are LF_RESULT and LF_AUX
-const ADD: u32 = 1; // also with carry
-const SUB: u32 = 2;
-const LOGIC: u32 = 3;
-const INC: u32 = 4; // a: carry before
-const DEC: u32 = 5;
-const SHL: u32 = 6; // a by b, b not 0
-const SHR: u32 = 7;
-const SAR: u32 = 8;
-const MUL: u32 = 9; // a and b sign-extended, r the product cut to the size
-const ROL: u32 = 1; // s: result, n: count, 0 changes nothing
-const ROR: u32 = 2;
-const CARRY: u32 = 3; // s: CF alone
-const SHL_CL: u32 = 4; // s by n, which may be 0
-const SHR_CL: u32 = 5;
-const SAR_CL: u32 = 6;
 
 /** Puts flags into their lazy form. */
 export function settleFlags(kind: u32, a: u64, b: u64, r: u64, s: u64, n: u64): void {
   const bits: u32 = 8 << (kind & 3), how = (kind >>> 2) & 63;
-  if (how == EXACT) { store<u64>(LF_RESULT, r); store<u32>(LF_AUX, <u32>a); }
-  else if (how == ADD) carries((a & b) | ((a | b) & ~r), bits, r);
-  else if (how == SUB) carries((~a & b) | ((~a | b) & r), bits, r);
-  else if (how == LOGIC) { store<u64>(LF_RESULT, r); store<u32>(LF_AUX, 0); }
-  else if (how == INC) step(<u32>a, r, bits, u32((r << (64 - bits)) == 0x8000000000000000), u32((r & 15) == 0));
-  else if (how == DEC) step(<u32>a, r, bits, u32(((r + 1) << (64 - bits)) == 0x8000000000000000), u32((r & 15) == 15));
-  else if (how == MUL) {
+  if (how == MADE_EXACT) { store<u64>(LF_RESULT, r); store<u32>(LF_AUX, <u32>a); }
+  else if (how == MADE_ADD) carries((a & b) | ((a | b) & ~r), bits, r);
+  else if (how == MADE_SUB) carries((~a & b) | ((~a | b) & r), bits, r);
+  else if (how == MADE_LOGIC) { store<u64>(LF_RESULT, r); store<u32>(LF_AUX, 0); }
+  else if (how == MADE_INC) step(<u32>a, r, bits, u32((r << (64 - bits)) == 0x8000000000000000), u32((r & 15) == 0));
+  else if (how == MADE_DEC) step(<u32>a, r, bits, u32(((r + 1) << (64 - bits)) == 0x8000000000000000), u32((r & 15) == 15));
+  else if (how == MADE_MUL) {
     const overflow = bits == 64 ? <u64>mulHighSigned(<i64>a, <i64>b) != <u64>(<i64>r >> 63) : a * b != r;
     store<u64>(LF_RESULT, r); store<u32>(LF_AUX, u32(overflow) << 31);
-  } else shifted(how - SHL, a, b, bits);
+  } else shifted(how - MADE_SHL, a, b, bits);
   const then = kind >>> 10;
-  if (then == 0) return;
+  if (then == THEN_NOTHING) return;
   const width: u32 = 8 << ((kind >>> 8) & 3);
-  if (then == CARRY) rotateFlags(<u32>s, getOF());
+  if (then == THEN_CARRY) rotateFlags(<u32>s, getOF());
   else if (n == 0) return;
-  else if (then == ROL) { const cf = <u32>s & 1; rotateFlags(cf, cf ^ bit(s, width - 1)); }
-  else if (then == ROR) { const cf = bit(s, width - 1); rotateFlags(cf, cf ^ bit(s, width - 2)); }
-  else shifted(then - SHL_CL, s, n, width);
+  else if (then == THEN_ROL) { const cf = <u32>s & 1; rotateFlags(cf, cf ^ bit(s, width - 1)); }
+  else if (then == THEN_ROR) { const cf = bit(s, width - 1); rotateFlags(cf, cf ^ bit(s, width - 2)); }
+  else shifted(then - THEN_SHL_CL, s, n, width);
 }
 
 // @ts-ignore: decorator

@@ -1,11 +1,10 @@
-import { ARENA, ARENA_BYTES, CODE_BASE, TIER_BATCH, TIER_QUEUE, TIER_QUEUED, TIER_THRESHOLD } from "../src/layout";
+import { E_COUNT, E_LIMIT, E_WAITS } from "../src/code-layout";
+import { ARENA, ARENA_BYTES, TIER_BATCH, TIER_QUEUE, TIER_QUEUED, TIER_QUEUE_ENTRIES, TIER_THRESHOLD, TLB_BASE } from "../src/layout";
 import { arenaNext, resetBlocks } from "./code-pages";
 /**
  * Blocks that have become hot wait in a queue until there are enough of them for a module, or until one of them has run as often again. Then the
- * second tier (src/translator) takes them all. It fills in, in the first record of each block: +16 u32 function in the table, and +28 u32 the
- * count at which the block asks next.
+ * second tier (src/translator) takes them all. It fills in, in the first record of each block, E_FUNCTION and E_LIMIT.
  */
-const NEVER: u32 = 0xffffffff;
 /** Room in the arena that describing the pages of a batch takes at most: it must not be emptied under a running block. */
 const ROOM: u32 = 0x4000;
 
@@ -16,14 +15,13 @@ const ROOM: u32 = 0x4000;
 export function becameHot(pc: usize): void {
   const threshold = load<u32>(TIER_THRESHOLD);
   let queued = load<u32>(TIER_QUEUED);
-  if (threshold == 0) { store<u32>(pc, NEVER, 28); return; }
-  if (load<u32>(pc, 20) == 0) {
-    const entry = TIER_QUEUE + <usize>(queued << 4);
+  store<u32>(pc, load<u32>(pc, E_COUNT) + threshold, E_LIMIT);
+  if (load<u32>(pc, E_WAITS) == 0 && queued < <u32>TIER_QUEUE_ENTRIES) {
+    const entry = TIER_QUEUE + <usize>(queued << 3);
     store<u32>(entry, <u32>pc);
-    store<u64>(entry, load<u64>(CODE_BASE), 8);
+    store<u32>(entry, load<u32>(TLB_BASE), 4); // when it is handed over, another one may be in use
     store<u32>(TIER_QUEUED, ++queued);
-    store<u32>(pc, 1, 20); // waits
-    store<u32>(pc, load<u32>(pc, 24) + threshold, 28);
+    store<u32>(pc, 1, E_WAITS);
     if (queued < load<u32>(TIER_BATCH)) return;
   }
   if (arenaNext() + ROOM > <u32>(ARENA + ARENA_BYTES)) return; // it will be emptied soon

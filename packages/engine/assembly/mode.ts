@@ -1,3 +1,4 @@
+import * as L from "../src/code-layout";
 import {
   ATTENTION, AVX_TRAP, CPL, CR0, CR4, CODE_BASE, DR, EFER, EFLAGS, FPU_TRAP, INTERRUPTIBILITY, MODE, REGS, SEG_AR, SEG_BASE, SEG_CS, SEG_DS, SEG_ES,
   SEG_LIMIT, SEG_SS, SSE_TRAP, TLB_BASE, XCR0,
@@ -10,13 +11,13 @@ import { tableOf } from "./tlb";
  * units are switched off. Recomputed when a register it depends on changes, so that no instruction asks again.
  */
 
-/** MODE bits. */
-export const MODE_SIZE: u32 = 3; // 0: 16-bit code, 1: 32-bit, 2: 64-bit
-export const MODE_STACK32: u32 = 4; // SS.B (outside 64-bit mode)
-export const MODE_FLAT: u32 = 8; // data segments are flat: no checks needed
-export const MODE_CS_CHECK: u32 = 16; // code fetches are checked against CS.limit
-export const MODE_USER: u32 = 32; // CPL 3
-export const MODE_REAL: u32 = 64; // real or virtual-8086 mode
+/** MODE bits, as src/code-layout.ts has them. */
+export const MODE_SIZE: u32 = L.MODE_SIZE;
+export const MODE_STACK32: u32 = L.MODE_STACK32;
+export const MODE_FLAT: u32 = L.MODE_FLAT;
+export const MODE_CS_CHECK: u32 = L.MODE_CS_CHECK;
+export const MODE_USER: u32 = L.MODE_USER;
+export const MODE_REAL: u32 = L.MODE_REAL;
 
 /** ATTENTION bits: why the interpreter must look before the next instruction. The first group needs one instruction at a time. */
 export const ATT_TRAP_FLAG: u32 = 1;

@@ -1,5 +1,6 @@
+import { BLOCK_HEADER, B_BYTES, B_SECOND_PAGE, E_FUNCTION, LEFT_INTERPRET, LEFT_LOOK_UP, LEFT_REFUSED } from "../src/code-layout";
 import {
-  ARENA, ATTENTION, BUDGET, CODE_BASE, COUNTERS, EFLAGS, INTERRUPTIBILITY, JUMP_CACHE, JUMP_CACHE_ENTRIES, MODE, RIP, RUN_FLAGS, SEG_BASE, SEG_CS,
+  ARENA, ATTENTION, BUDGET, CODE_BASE, EFLAGS, INTERRUPTIBILITY, JUMP_CACHE, JUMP_CACHE_ENTRIES, MODE, REGIONS_LEFT, RIP, RUN_FLAGS, SEG_BASE, SEG_CS,
   SEG_LIMIT, TIER_RECORD, TIER_STATUS,
 } from "../src/layout";
 import { decodeOne, findBlock } from "./blocks";
@@ -110,7 +111,7 @@ export function lookup(): usize {
     store<u32>(slot, (jumpGeneration() << 8) | mode, 8);
     store<u32>(slot, <u32>pc, 12);
   }
-  if ((mode & MODE_CS_CHECK) != 0 && load<u64>(RIP) + load<u16>(pc - 64, 26) - 1 > <u64>load<u32>(SEG_LIMIT + SEG_CS * 4)) return single(linear, mode);
+  if ((mode & MODE_CS_CHECK) != 0 && load<u64>(RIP) + load<u16>(pc - BLOCK_HEADER, B_BYTES) - 1 > <u64>load<u32>(SEG_LIMIT + SEG_CS * 4)) return single(linear, mode);
   const left = load<i64>(BUDGET) - <i64>recLeft(pc);
   if (left < 0) return single(linear, mode);
   store<i64>(BUDGET, left);
@@ -140,19 +141,13 @@ export function transfer(pc: usize, target: u64): usize {
   return next();
 }
 
-/** What a translated region returns: why it was left. RIP, registers, flags and BUDGET are exact then. */
-const LOOK_UP: u32 = 0; // the code at RIP comes next
-const REFUSED: u32 = 3; // nothing was done: this block is to be interpreted
-const INTERPRET: u32 = 4; // the instruction at RIP is to be interpreted, whatever region begins there
-const SETTLE: u32 = 5; // a unit has returned TIER_STATUS for the record at TIER_RECORD
-
 /** Goes to the translated code of the block whose first record is `pc`, and from region to region as long as there are any. */
 export function enterTranslated(pc: usize): usize {
   store<u64>(BUDGET, load<u64>(BUDGET) + <u64>recLeft(pc)); // translated code counts for itself
   while (true) {
-    const why = call_indirect<u32>(load<u32>(pc, 16)), count = COUNTERS + 32 + (<usize>why << 2);
+    const why = call_indirect<u32>(load<u32>(pc, E_FUNCTION)), count = REGIONS_LEFT + (<usize>why << 2);
     store<u32>(count, load<u32>(count) + 1);
-    if (why == LOOK_UP) {
+    if (why == LEFT_LOOK_UP) {
       if (load<u32>(ATTENTION) != 0) return next();
       const mode = load<u32>(MODE), rip = load<u64>(RIP);
       const base: u64 = (mode & MODE_SIZE) == 2 ? 0 : load<u64>(SEG_BASE + SEG_CS * 8);
@@ -162,15 +157,15 @@ export function enterTranslated(pc: usize): usize {
       const to = <usize>load<u32>(slot, 12), left = load<i64>(BUDGET) - <i64>recLeft(to);
       if (left < 0) return next();
       store<u64>(CODE_BASE, (linear & ~0xfff) - base);
-      if (recOp(to) == OP_ENTER && load<u32>(to, 16) != 0) { pc = to; continue; }
+      if (recOp(to) == OP_ENTER && load<u32>(to, E_FUNCTION) != 0) { pc = to; continue; }
       store<i64>(BUDGET, left);
       return to;
     }
-    if (why == REFUSED) {
+    if (why == LEFT_REFUSED) {
       store<u64>(BUDGET, load<u64>(BUDGET) - <u64>recLeft(pc));
       return pc + RECORD;
     }
-    if (why == INTERPRET) {
+    if (why == LEFT_INTERPRET) {
       const to = next();
       return to != 0 && recOp(to) == OP_ENTER ? to + RECORD : to;
     }
@@ -274,7 +269,7 @@ export function goOn(pc: usize): usize {
 /** A link is valid as long as both its ends are: they lie in one page, so they are dropped together. */
 function linkTo(pc: usize, to: usize, base: u64, offset: i64): void {
   if (to >= <usize>ARENA && pc >= <usize>ARENA && offset >= 0 && offset < 4096 && load<u64>(CODE_BASE) == base && (load<u32>(MODE) & MODE_CS_CHECK) == 0
-    && load<u16>(to, 2) == <u16>offset && load<u32>(to - 64, 16) == 0 && load<u32>(ATTENTION) == 0) store<u32>(pc, <u32>to, 16);
+    && load<u16>(to, 2) == <u16>offset && load<u32>(to - BLOCK_HEADER, B_SECOND_PAGE) == 0 && load<u32>(ATTENTION) == 0) store<u32>(pc, <u32>to, 16);
 }
 function branchSlow(pc: usize): usize {
   const offset = load<i64>(pc, 24), base = load<u64>(CODE_BASE), size = load<u8>(pc, 14);

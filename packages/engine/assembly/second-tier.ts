@@ -6,7 +6,8 @@
  * record.ts and lies outside the arena; functions that take a record as `pc` read what the interpreter reads of it: RIP (CODE_BASE + its
  * offset), its length, and for the clock the instructions left.
  */
-import { arenaDescriptor, codeLines, codeSerial, coverLines } from "./code-pages";
+import { BLOCK_HEADER, B_HOST, B_MODE, B_NEXT, B_SECOND_PAGE, ENDS_BLOCK, E_COUNT } from "../src/code-layout";
+import { arenaDescriptor, bucket, codeLines, codeSerial, coverLines } from "./code-pages";
 import { decode, decodedEnds } from "./decode";
 import { arithmeticFlags, setArithmeticFlags } from "./flags";
 import { execGroup15 } from "./fp/state";
@@ -22,8 +23,6 @@ import { execString } from "./strings";
 import { raise, raiseError } from "./system/raise";
 import { execSystem } from "./system/system";
 
-/** decodeRecord(): the instruction ends a block. */
-const ENDS_BLOCK: u32 = 0x100;
 /** runUnit(): the record is not one of a unit. */
 const NOT_A_UNIT: i32 = -1;
 const VECTOR_UD: u32 = 6;
@@ -88,6 +87,15 @@ export function coverCode(host: u32, length: u32): u32 {
 export function codeIsCurrent(host: u32, serial: u32): bool {
   const descriptor = codeLines(host);
   return descriptor != 0 && codeSerial(descriptor) == serial;
+}
+
+/** How often the block at a host address has been entered, at least 1; 0: none has been made for this mode, or it goes on in another page. */
+export function blockExecutions(host: u32, mode: u32): u32 {
+  for (let block = load<u32>(bucket(host, mode)); block != 0; block = load<u32>(block, B_NEXT)) {
+    if (load<u32>(block, B_HOST) == host && load<u32>(block, B_MODE) == mode && load<u32>(block, B_SECOND_PAGE) == 0)
+      return max<u32>(1, load<u32>(block + BLOCK_HEADER, E_COUNT));
+  }
+  return 0;
 }
 
 /** CF, PF, AF, ZF, SF and OF at their places in RFLAGS, from their lazy form, and back. */

@@ -187,6 +187,9 @@ export const FPU_SCRATCH = 0x2100;
 export const FETCH_BUFFER = 0x2200;
 /** Counters the wrapper shows: blocks made, flushes, TLB misses... (u32 each, 64 of them). */
 export const COUNTERS = 0x2300;
+/** Of them: how often a page's decoded code was dropped; and how often translated regions were left, by why (LEFT_ of code-layout.ts). */
+export const PAGES_DROPPED = COUNTERS + 16;
+export const REGIONS_LEFT = COUNTERS + 32;
 
 // ---------------------------------------------------------------------------------------------- VMCS
 /** Working copy of the current VMCS: fields that are not guest registers; see assembly/vmx/fields.ts. 4 KiB. */
@@ -253,7 +256,7 @@ export const PAGE_BLOCKS = 0x200000;
  * in a walk of the EPT, since nothing of it can be cached, and has the framework bring it.
  */
 export const LATE_PAGES = 0x900000; // 128 KiB
-/** Candidates of the second tier: {u32 first record of the block, u32 0, i64 CODE_BASE when it was last entered}. */
+/** Candidates of the second tier: {u32 first record of the block, u32 TLB_BASE when it became one}. */
 export const TIER_QUEUE = 0x920000;
 export const TIER_QUEUE_ENTRIES = 64;
 /** Records of instructions that translated code leaves to a unit of the interpreter, and one to decode into. */

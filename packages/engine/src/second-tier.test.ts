@@ -1,6 +1,7 @@
 /** The helpers that a second tier finds in the processor's exports. */
 import { ExitReason, VmcsField as F } from '@visorkit/x86';
 import { beforeEach, describe, expect, it } from 'vitest';
+import { BLOCK_HEADER } from './code-layout.js';
 import { Engine } from './engine.js';
 import {
   ARENA,
@@ -173,7 +174,7 @@ describe('findBlock', () => {
     const mode = engine.words[MODE >>> 2],
       block = exports.findBlock(BigInt(CODE + 0x200), mode);
     expect(block).toBeGreaterThan(ARENA);
-    const header = block - 64;
+    const header = block - BLOCK_HEADER;
     expect([engine.words[header >>> 2], engine.words[(header + 4) >>> 2]]).toEqual([GUEST_RAM + CODE + 0x200, mode]);
     expect(engine.words[(header + 24) >>> 2]).toBe((4 << 16) | 3); // bytes, instructions
     expect(exports.findBlock(BigInt(CODE + 0x200), mode)).toBe(block);

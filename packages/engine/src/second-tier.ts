@@ -17,12 +17,14 @@ export interface SecondTierExports {
   storeSlow(linear: bigint, size: number, segment: number, record: number, modify: number): number;
   /** 0 when the write made an exit. */
   finishStore(pointer: number): number;
+  /** How often the block at a host address has been entered in a mode; 0: never. */
+  blockExecutions(host: number, mode: number): number;
   /** Serial number of the page's code. */
   coverCode(host: number, length: number): number;
   codeIsCurrent(host: number, serial: number): number;
   /**
    * First record of the block at a linear address (RIP is its offset in CS), made if need be; 0 with a fault raised or an exit recorded. Its
-   * header is the 64 bytes before it (assembly/code-pages.ts).
+   * header lies before it (BLOCK_HEADER in code-layout.ts).
    */
   findBlock(linear: bigint, mode: number): number;
   /**

@@ -1,8 +1,10 @@
-/** What tests of the processor need: `@visorkit/engine` exports it so that tests elsewhere start from the same valid VMCS. */
+/** What tests of the processor need, here and elsewhere: the same valid VMCS to start from, and the second tier for those that drive the module themselves. */
 import { EptBuilder, VmcsField, eptPointer } from '@visorkit/x86';
 import type { Engine } from './engine.js';
 import { GUEST_RAM } from './layout.js';
 import { OWN_STATE, writeControls, writeHostState } from './vmcs-setup.js';
+
+export { Translator } from './translator/translator.js';
 
 /**
  * Writes a VMCS that passes every check of VM entry: EPT over all of RAM, and a guest in 64-bit mode with restricted state (its own

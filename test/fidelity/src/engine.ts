@@ -75,24 +75,36 @@ export class EngineRunner {
   readonly #bytes: Uint8Array;
   readonly #data: Uint8Array;
   readonly #dataWords: BigUint64Array;
+  readonly #codePages: Uint8Array;
   readonly #before = new Uint8Array(DATA_BYTES);
   readonly #beforeWords = new BigUint64Array(this.#before.buffer);
   readonly #result = new Uint8Array(RESULT.runs + 4 * DATA_BYTES);
+  /** Of the case at hand. */
+  readonly #code = new Uint8Array(CODE_BYTES);
   #mode = '';
-  #codeUsed: [number, number] = [0, CODE_BYTES];
 
-  private constructor(cpu: Processor) {
+  private constructor(
+    cpu: Processor,
+    private readonly translates: boolean,
+  ) {
     this.#cpu = cpu;
     this.#bytes = cpu.memory;
     this.#view = new DataView(cpu.memory.buffer, cpu.memory.byteOffset, cpu.memory.byteLength);
     this.#data = this.#bytes.subarray(L.GUEST_RAM + DATA_PAGES, L.GUEST_RAM + DATA_PAGES + DATA_BYTES);
     this.#dataWords = new BigUint64Array(this.#data.buffer, this.#data.byteOffset, DATA_BYTES / 8);
+    this.#codePages = this.#bytes.subarray(L.GUEST_RAM + CODE_PAGES, L.GUEST_RAM + CODE_PAGES + CODE_BYTES);
     this.#buildGuest();
     this.#buildVmcs();
   }
 
-  static async create(): Promise<EngineRunner> {
-    return new EngineRunner(await createProcessor(RAM_BYTES, L.GUEST_RAM));
+  /** `translates`: cases run as code that is translated to WebAssembly, as far as it can be. */
+  static async create({ translates = false } = {}): Promise<EngineRunner> {
+    return new EngineRunner(await createProcessor(RAM_BYTES, L.GUEST_RAM, translates), translates);
+  }
+
+  /** Instructions retired in translated code. */
+  get translated(): number {
+    return this.#cpu.translated();
   }
 
   /** Results of the cases, in the order and form of the native harness. */
@@ -103,7 +115,9 @@ export class EngineRunner {
       const group = set.groups[i]!;
       const plain = group === 'far' || group === 'segment';
       const kind = plain ? 0 : set.bytes[i * CASE_BYTES + CASE.gpr]! % 3;
-      out.push(this.#runCase(set, i, kind === 0 ? 'compatibility' : kind === 1 ? 'pae' : 'legacy'));
+      const mode = kind === 0 ? 'compatibility' : kind === 1 ? 'pae' : 'legacy';
+      if (this.translates) this.#runCase(set, i, mode); // interpreted, which makes its blocks hot
+      out.push(this.#runCase(set, i, mode));
     }
     return out;
   }
@@ -272,11 +286,11 @@ export class EngineRunner {
     this.#setMode(c.is32 ? mode32 : '64', c.segments);
     c.fillData(this.#before);
     this.#data.set(this.#before);
-    // code: only what the last case left is filled up again
-    const code = L.GUEST_RAM + CODE_PAGES;
-    this.#bytes.fill(0xcc, code, code + CODE_BYTES);
-    this.#bytes.set(c.code, code + c.codeOffset);
-    cpu.codeChanged(L.GUEST_RAM + CODE_PAGES, CODE_BYTES);
+    this.#code.fill(0xcc).set(c.code, c.codeOffset);
+    if (!this.translates || Buffer.compare(this.#codePages, this.#code) !== 0) {
+      this.#codePages.set(this.#code);
+      cpu.codeChanged(L.GUEST_RAM + CODE_PAGES, CODE_BYTES);
+    }
     cpu.codeChanged(L.GUEST_RAM + DATA_PAGES, DATA_BYTES);
 
     for (let r = 0; r < 16; r++) view.setBigUint64(L.REGS + r * 8, c.gpr(r), true);
@@ -288,6 +302,7 @@ export class EngineRunner {
     view.setUint16(L.FPU_CW, f.getUint16(FPU.fcw, true), true);
     view.setUint16(L.FPU_SW, fsw, true);
     view.setUint8(L.FPU_TAG, fpu[FPU.ftw]!);
+    this.#bytes.fill(0, L.FPU_OP, L.FPU_DS + 2); // no case says which x87 instruction was the last
     const top = (fsw >> 11) & 7;
     for (let i = 0; i < 8; i++) {
       const at = L.FPR + ((top + i) & 7) * 16;

@@ -2,6 +2,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { Translator } from '@visorkit/engine/testing';
 
 /** Where the engine's build puts its module. FIDELITY_ENGINE names another one. */
 export const ENGINE_MODULE =
@@ -23,6 +24,8 @@ export interface Processor {
   /** Tells the processor that bytes of its memory were changed from outside. */
   codeChanged(address: number, length: number): void;
   flushTlb(): void;
+  /** Instructions retired in translated code. */
+  translated(): number;
 }
 
 interface Exports {
@@ -35,13 +38,14 @@ interface Exports {
   vmcsReset(): void;
 }
 
-/** Loads the module over a memory that holds `ramBytes` of guest RAM. */
-export async function createProcessor(ramBytes: number, guestRam: number): Promise<Processor> {
+/** Loads the module over a memory that holds `ramBytes` of guest RAM. With `translates`, code that has run once is translated. */
+export async function createProcessor(ramBytes: number, guestRam: number, translates = false): Promise<Processor> {
   const bytes = readFileSync(ENGINE_MODULE);
   const module = await WebAssembly.compile(bytes);
   const pages = Math.max(1100, Math.ceil((guestRam + ramBytes) / 65536));
-  const memory = new WebAssembly.Memory({ initial: pages, maximum: 65536, shared: true });
-  const imports: WebAssembly.Imports = { env: { memory } };
+  const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+  let translator: Translator | undefined;
+  const imports: WebAssembly.Imports = { env: { memory, translate: () => translator?.translateQueued() } };
   for (const i of WebAssembly.Module.imports(module)) {
     const group = (imports[i.module] ??= {}) as Record<string, WebAssembly.ImportValue>;
     if (i.kind === 'function') group[i.name] ??= () => 0;
@@ -50,6 +54,10 @@ export async function createProcessor(ramBytes: number, guestRam: number): Promi
   const e = instance.exports as unknown as Exports;
   e.initialise();
   e.vmcsReset();
+  if (translates) {
+    const parts: unknown = [module, memory, instance.exports, { threshold: 1, batch: 1 }];
+    translator = new Translator(...(parts as ConstructorParameters<typeof Translator>));
+  }
   let last = 0;
   return {
     memory: new Uint8Array(memory.buffer),
@@ -59,5 +67,6 @@ export async function createProcessor(ramBytes: number, guestRam: number): Promi
     setFlags: (value) => e.setGuestFlags(value),
     codeChanged: (address, length) => e.invalidateCode(address, length),
     flushTlb: () => e.flushTlb(),
+    translated: () => translator?.retired ?? 0,
   };
 }

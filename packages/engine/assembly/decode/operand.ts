@@ -1,3 +1,4 @@
+import { NO_REGISTER, RIP_BASE, SCALE_CUT16 } from "../../src/code-layout";
 import { SEG_DS, SEG_FS, SEG_GS, SEG_SS, SEG_ZERO } from "../../src/layout";
 import { MODE_FLAT } from "../mode";
 import { AM_CHECKED, AM_FULL, AM_REGISTER, AM_SHORT, AM_SIMPLE } from "../record";
@@ -5,10 +6,9 @@ import { addressSize, byte, dword, is64, isRegister, modeBits, modrm, rec, reg, 
 /** ModRM, SIB and displacement: which registers an instruction names, and how the address of its memory operand is made (SDM 2A 2.1.5, 2.2.1). */
 
 /** Offsets from REGS that stand for no register, and for the base of a RIP-relative address. */
-export const NONE: u32 = 0x80;
-const RIP_BASE: u32 = 0x88;
+export const NONE: u32 = NO_REGISTER;
 /** Scale of the record: the address is cut to 16 bits. */
-const CUT16: u32 = 0x80;
+const CUT16: u32 = SCALE_CUT16;
 
 const RBX: u32 = 3 << 3;
 const RBP: u32 = 5 << 3;

@@ -54,7 +54,8 @@ function printCase([name, body], number) {
 }
 
 export function printDispatch() {
-  return `${HEADER}import { BUDGET, REGS, RIP, SEG_SS, SSE_TRAP } from "../../src/layout";
+  return `${HEADER}import { E_COUNT, E_FUNCTION, E_LIMIT } from "../../src/code-layout";
+import { BUDGET, REGS, RIP, SEG_SS, SSE_TRAP } from "../../src/layout";
 import {
   addFlags16, addFlags32, addFlags64, addFlags8, decFlags16, decFlags32, decFlags64, decFlags8, imul32, imul64, incFlags16, incFlags32, incFlags64, incFlags8,
   negFlags16, negFlags32, negFlags64, negFlags8, rol32, rol64, ror32, ror64, sar32, sar64, shl32, shl64, shr32, shr64, subFlags16, subFlags32, subFlags64, subFlags8,

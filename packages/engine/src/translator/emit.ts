@@ -1,4 +1,6 @@
 /** A region as a WebAssembly function: entry, blocks in their structure, control transfers, and the ways out. */
+import { fail } from '@visorkit/core';
+import { LEFT_INTERPRET, LEFT_REFUSED } from '../code-layout.js';
 import { BUDGET, CODE_BASE, RIP, SSE_TRAP, TIER_RETIRED, TLB_BASE } from '../layout.js';
 import { canTranslate, pushValue, stackPointer, translate } from './integer.js';
 import { endsBlock } from './instructions.js';
@@ -7,10 +9,10 @@ import { BASE, FA, FB, FK, FN, FR, FS, LEFT, P, RSP, START, TARGET, V0, V2, WAY 
 import type { Block, Edge, Region } from './regions.js';
 import { structure } from './structure.js';
 import type { Structure } from './structure.js';
-import { I32, I64, Op } from './wasm.js';
+import { I32, I64, Op } from './opcodes.js';
 import type { Code, ImportedFunction } from './wasm.js';
 import { SETTLE_FLAGS } from './flags.js';
-import { Exit, Writer } from './writer.js';
+import { Writer } from './writer.js';
 import type { Setting } from './writer.js';
 
 /** What a region's module imports, in the order of the function indices; all are exports of the processor. */
@@ -38,7 +40,7 @@ export interface Buffers {
 }
 
 /**
- * The function of a region: it has no parameters and returns why it was left (run.ts). It is in `buffers.whole` until the next one is written.
+ * The function of a region: it has no parameters and returns why it was left (one of LEFT_). It is in `buffers.whole` until the next one is written.
  */
 export function emitRegion(region: Region, setting: Setting, buffers: Buffers): Code {
   const first = new RegionEmitter(region, setting, buffers);
@@ -127,7 +129,7 @@ class RegionEmitter {
         .access(Op.i32_load, state + SSE_TRAP)
         .op(Op.i32_or);
     code.when();
-    code.i32(Exit.REFUSED).op(Op.return).end();
+    code.i32(LEFT_REFUSED).op(Op.return).end();
     code.get(V0).i64(LONGEST_STAY).get(V0).i64(LONGEST_STAY).op(Op.i64_lt_s).op(Op.select);
     code.op(Op.i32_wrap_i64).tee(START).set(LEFT);
     code
@@ -200,7 +202,11 @@ class RegionEmitter {
   private label(block: number): number {
     const { targets } = this;
     for (let n = targets.length - 1; n >= 0; n--) if (targets[n]!.block === block) return targets[n]!.label;
-    throw new Error('no way to a block');
+    return fail(
+      'ENGINE_ABORT',
+      `The translator stopped itself: block ${block} of a region has no label that is open.`,
+      { block },
+    );
   }
   /** Whether a branch to the block is a jump to a label that is open. */
   private isJump(from: number, to: number): boolean {
@@ -238,7 +244,7 @@ class RegionEmitter {
     const { next } = block;
     const last = block.instructions[count - 1];
     if (next !== undefined && (last === undefined || !endsBlock(last.row!))) {
-      if (block.stops) w.leaveFor(block.end, Exit.INTERPRET);
+      if (block.stops) w.leaveFor(block.end, LEFT_INTERPRET);
       else this.follow(number, 0, next);
     }
   }

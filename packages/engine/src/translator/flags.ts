@@ -1,18 +1,31 @@
 /**
  * Arithmetic flags in translated code: what made them, with its operands, in locals. Conditions are made from them where it is known what made
- * them; anything else, and every way out of a region, has the processor put them into their lazy form (assembly/flag-kinds.ts, whose numbers these
- * are).
+ * them; anything else, and every way out of a region, has the processor put them into their lazy form (assembly/flag-kinds.ts).
  */
+import {
+  MADE_ADD,
+  MADE_DEC,
+  MADE_EXACT,
+  MADE_INC,
+  MADE_LOGIC,
+  MADE_MUL,
+  MADE_SAR,
+  MADE_SHL,
+  MADE_SHR,
+  MADE_SUB,
+  THEN_CARRY,
+  THEN_NOTHING,
+  THEN_ROL,
+  THEN_ROR,
+  THEN_SAR_CL,
+  THEN_SHL_CL,
+  THEN_SHR_CL,
+} from '../code-layout.js';
 import { LF_AUX, LF_RESULT } from '../layout.js';
 import type { Size } from './instructions.js';
 import { FA, FB, FK, FN, FR, FS } from './locals.js';
-import { Op } from './wasm.js';
+import { Op } from './opcodes.js';
 import type { Code } from './wasm.js';
-
-/** What made all flags. */
-export const Made = { EXACT: 0, ADD: 1, SUB: 2, LOGIC: 3, INC: 4, DEC: 5, SHL: 6, SHR: 7, SAR: 8, MUL: 9 } as const;
-/** What has changed some of them since. */
-export const Then = { NOTHING: 0, ROL: 1, ROR: 2, CARRY: 3, SHL_CL: 4, SHR_CL: 5, SAR_CL: 6 } as const;
 
 /** Function index of settleFlags among the imports. */
 export const SETTLE_FLAGS = 0;
@@ -22,9 +35,9 @@ const SIZE_CODES: Record<Size, number> = { 8: 0, 16: 1, 32: 2, 64: 3 };
 export class Flags {
   /** False where several ways with different flags meet: FK says then what they are. */
   private known = false;
-  private made: number = Made.EXACT;
+  private made: number = MADE_EXACT;
   private size: Size = 64;
-  private after: number = Then.NOTHING;
+  private after: number = THEN_NOTHING;
   private afterSize: Size = 64;
   /** ADD or SUB without a carry in. */
   private plain = false;
@@ -51,7 +64,7 @@ export class Flags {
     this.known = true;
     this.made = made;
     this.size = size;
-    this.after = Then.NOTHING;
+    this.after = THEN_NOTHING;
     this.plain = plain;
     this.tell();
   }
@@ -69,14 +82,14 @@ export class Flags {
     code.op(Op.select);
     equal();
     code.op(Op.select).set(FA);
-    this.set(Made.EXACT, 64);
+    this.set(MADE_EXACT, 64);
   }
   /** To be called before FS and FN are set for `after`: flags as they are must be expressible below it. */
   prepare(after: number): void {
     const replaces =
-      this.after !== Then.SHL_CL && this.after !== Then.SHR_CL && this.after !== Then.SAR_CL && !this.conditional;
+      this.after !== THEN_SHL_CL && this.after !== THEN_SHR_CL && this.after !== THEN_SAR_CL && !this.conditional;
     const fits =
-      this.known && (this.after === Then.NOTHING || (replaces && (after === Then.ROL || after === Then.ROR)));
+      this.known && (this.after === THEN_NOTHING || (replaces && (after === THEN_ROL || after === THEN_ROR)));
     if (!fits) this.makeExact();
   }
   setThen(after: number, size: Size, conditional: boolean): void {
@@ -105,10 +118,10 @@ export class Flags {
       .i32(0)
       .access(Op.i64_load32_u, state + LF_AUX)
       .set(FA);
-    this.set(Made.EXACT, 64);
+    this.set(MADE_EXACT, 64);
   }
   makeExact(): void {
-    if (this.known && this.made === Made.EXACT && this.after === Then.NOTHING) return;
+    if (this.known && this.made === MADE_EXACT && this.after === THEN_NOTHING) return;
     this.settle();
     this.load();
   }
@@ -117,16 +130,16 @@ export class Flags {
   condition(number: number): void {
     const { code } = this,
       kind = number >>> 1;
-    if (!this.known || (this.after !== Then.NOTHING && (this.conditional || this.after === Then.CARRY)))
+    if (!this.known || (this.after !== THEN_NOTHING && (this.conditional || this.after === THEN_CARRY)))
       this.makeExact();
-    if (this.after !== Then.NOTHING && kind !== 1 && kind !== 2 && kind !== 4 && kind !== 5) this.makeExact();
-    if (this.made === Made.SUB && this.plain && this.after === Then.NOTHING && compared[kind] !== undefined) {
+    if (this.after !== THEN_NOTHING && kind !== 1 && kind !== 2 && kind !== 4 && kind !== 5) this.makeExact();
+    if (this.made === MADE_SUB && this.plain && this.after === THEN_NOTHING && compared[kind] !== undefined) {
       this.compare(compared[kind]!);
     } else if (kind === 0) this.of();
     else if (kind === 1) this.cf();
     else if (kind === 2) this.zf();
     else if (kind === 3) {
-      if (this.made === Made.LOGIC) this.zf();
+      if (this.made === MADE_LOGIC) this.zf();
       else {
         this.prepareBoth();
         this.cf();
@@ -135,7 +148,7 @@ export class Flags {
       }
     } else if (kind === 4) this.sf();
     else if (kind === 5) this.pf();
-    else if (this.made === Made.LOGIC)
+    else if (this.made === MADE_LOGIC)
       code
         .get(FR)
         .i64(0)
@@ -154,7 +167,7 @@ export class Flags {
   }
   /** CF or OF of some operations needs the processor's help, which must not come between two parts of a condition. */
   private prepareBoth(): void {
-    if (this.made === Made.MUL || this.made === Made.SHR) this.makeExact();
+    if (this.made === MADE_MUL || this.made === MADE_SHR) this.makeExact();
   }
 
   /** Of a plain SUB: the operands compared. */
@@ -171,24 +184,24 @@ export class Flags {
 
   /** Pushes CF as an i32. */
   carry(): void {
-    if (!this.known || (this.after !== Then.NOTHING && this.conditional)) this.makeExact();
+    if (!this.known || (this.after !== THEN_NOTHING && this.conditional)) this.makeExact();
     this.cf();
   }
   private cf(): void {
     const { code, size } = this;
-    if (this.after === Then.CARRY) {
+    if (this.after === THEN_CARRY) {
       code.get(FS).op(Op.i32_wrap_i64);
       return;
     }
-    if (this.after === Then.ROL || this.after === Then.ROR) {
-      this.bitOf(FS, this.after === Then.ROL ? 0 : this.afterSize - 1);
+    if (this.after === THEN_ROL || this.after === THEN_ROR) {
+      this.bitOf(FS, this.after === THEN_ROL ? 0 : this.afterSize - 1);
       return;
     }
     switch (this.made) {
-      case Made.EXACT:
+      case MADE_EXACT:
         code.get(FA).op(Op.i32_wrap_i64).i32(31).op(Op.i32_shr_u);
         return;
-      case Made.ADD:
+      case MADE_ADD:
         if (this.plain && size === 64) code.get(FR).get(FA).op(Op.i64_lt_u);
         else if (this.plain) code.get(FA).get(FB).op(Op.i64_add).i64(size).op(Op.i64_shr_u).op(Op.i32_wrap_i64);
         else {
@@ -197,7 +210,7 @@ export class Flags {
           this.topBit();
         }
         return;
-      case Made.SUB:
+      case MADE_SUB:
         if (this.plain) code.get(FA).get(FB).op(Op.i64_lt_u);
         else {
           code.get(FA).i64(-1).op(Op.i64_xor).get(FB).op(Op.i64_and);
@@ -205,25 +218,25 @@ export class Flags {
           this.topBit();
         }
         return;
-      case Made.LOGIC:
+      case MADE_LOGIC:
         code.i32(0);
         return;
-      case Made.INC:
-      case Made.DEC:
+      case MADE_INC:
+      case MADE_DEC:
         code.get(FA).op(Op.i32_wrap_i64);
         return;
-      case Made.SHL:
+      case MADE_SHL:
         code.get(FA).i64(size).get(FB).op(Op.i64_sub).op(Op.i64_shr_u).op(Op.i32_wrap_i64).i32(1).op(Op.i32_and);
         return;
-      case Made.SHR:
-      case Made.SAR:
+      case MADE_SHR:
+      case MADE_SAR:
         code.get(FA);
-        if (this.made === Made.SAR && size === 32) code.op(Op.i64_extend32_s);
+        if (this.made === MADE_SAR && size === 32) code.op(Op.i64_extend32_s);
         code
           .get(FB)
           .i64(1)
           .op(Op.i64_sub)
-          .op(this.made === Made.SAR ? Op.i64_shr_s : Op.i64_shr_u);
+          .op(this.made === MADE_SAR ? Op.i64_shr_s : Op.i64_shr_u);
         code.op(Op.i32_wrap_i64).i32(1).op(Op.i32_and);
         return;
       default:
@@ -234,30 +247,30 @@ export class Flags {
   private of(): void {
     const { code, size } = this;
     switch (this.made) {
-      case Made.EXACT:
+      case MADE_EXACT:
         code.get(FA).i64(1).op(Op.i64_shl).get(FA).op(Op.i64_xor).op(Op.i32_wrap_i64).i32(31).op(Op.i32_shr_u);
         return;
-      case Made.ADD:
+      case MADE_ADD:
         code.get(FA).get(FR).op(Op.i64_xor).get(FB).get(FR).op(Op.i64_xor).op(Op.i64_and);
         this.topBit();
         return;
-      case Made.SUB:
+      case MADE_SUB:
         code.get(FA).get(FB).op(Op.i64_xor).get(FA).get(FR).op(Op.i64_xor).op(Op.i64_and);
         this.topBit();
         return;
-      case Made.LOGIC:
-      case Made.SAR:
+      case MADE_LOGIC:
+      case MADE_SAR:
         code.i32(0);
         return;
-      case Made.INC:
-      case Made.DEC: {
+      case MADE_INC:
+      case MADE_DEC: {
         code.get(FR);
-        if (size === 64) code.i64(this.made === Made.INC ? 0 : -1, this.made === Made.INC ? -0x8000_0000 : 0x7fff_ffff);
-        else code.i64(this.made === Made.INC ? -(2 ** (size - 1)) : 2 ** (size - 1) - 1);
+        if (size === 64) code.i64(this.made === MADE_INC ? 0 : -1, this.made === MADE_INC ? -0x8000_0000 : 0x7fff_ffff);
+        else code.i64(this.made === MADE_INC ? -(2 ** (size - 1)) : 2 ** (size - 1) - 1);
         code.op(Op.i64_eq);
         return;
       }
-      case Made.SHL:
+      case MADE_SHL:
         this.cf();
         this.sf();
         code.op(Op.i32_xor);
@@ -273,12 +286,12 @@ export class Flags {
   private sf(): void {
     const { code } = this;
     code.get(FR).i64(0).op(Op.i64_lt_s);
-    if (this.made === Made.EXACT) code.get(FA).op(Op.i32_wrap_i64).i32(1).op(Op.i32_and).op(Op.i32_xor);
+    if (this.made === MADE_EXACT) code.get(FA).op(Op.i32_wrap_i64).i32(1).op(Op.i32_and).op(Op.i32_xor);
   }
   private pf(): void {
     const { code } = this;
     code.get(FR).op(Op.i32_wrap_i64);
-    if (this.made === Made.EXACT) code.get(FA).op(Op.i32_wrap_i64).i32(8).op(Op.i32_shr_u).op(Op.i32_xor);
+    if (this.made === MADE_EXACT) code.get(FA).op(Op.i32_wrap_i64).i32(8).op(Op.i32_shr_u).op(Op.i32_xor);
     code.i32(0xff).op(Op.i32_and).op(Op.i32_popcnt).i32(1).op(Op.i32_and).op(Op.i32_eqz);
   }
   /** The top bit of an i64 of this size, as an i32. */

@@ -3,6 +3,32 @@
  * bits, whether it can fault and whether it ends a block. A handler without a row is left to the interpreter.
  */
 
+import {
+  AM_CHECKED,
+  AM_SHORT,
+  RECORD_BYTES,
+  R_ADDRESS_MODE,
+  R_BASE,
+  R_BASE_SEGMENT,
+  R_DISPLACEMENT,
+  R_HANDLER,
+  R_IMMEDIATE,
+  R_INDEX,
+  R_LENGTH,
+  R_MODRM,
+  R_OFFSET,
+  R_PREFIXES,
+  R_REG,
+  R_REG_NUMBER,
+  R_RM,
+  R_RM_NUMBER,
+  R_SCALE,
+  R_SEGMENT,
+  R_SIZE,
+  SCALE_CUT16,
+} from '../code-layout.js';
+import { SEG_DS, SEG_ES, SEG_SS } from '../layout.js';
+
 /** Where operands are. R: register ModRM.reg, then r/m; M: memory; I: immediate. The first is the destination. */
 export type Form = 'RR' | 'RM' | 'MR' | 'RI' | 'MI' | 'R' | 'M' | 'I';
 export type Arithmetic = 'ADD' | 'OR' | 'ADC' | 'SBB' | 'AND' | 'SUB' | 'XOR' | 'CMP' | 'TEST';
@@ -133,7 +159,7 @@ export function endsBlock(row: Row): boolean {
   return ENDING.has(row.kind);
 }
 
-/** Fields of a decoded record (assembly/record.ts), and the row of its handler. */
+/** Fields of a decoded record (code-layout.ts), and the row of its handler. */
 export interface Instruction {
   /** Undefined: only the interpreter knows it. */
   row: Row | undefined;
@@ -145,13 +171,13 @@ export interface Instruction {
   /** Byte offsets from REGS; AH to BH are those of RAX to RBX plus 1. */
   reg: number;
   rm: number;
-  /** The same for the address; 0x80 none, 0x88 what RIP-relative addresses begin with. */
+  /** The same for the address, or NO_REGISTER, or for a base RIP_BASE: what RIP-relative addresses begin with. */
   base: number;
   index: number;
   scale: number;
   /** The offset is cut to 16 bits. */
   short: boolean;
-  /** AM_ of record.ts. */
+  /** One of AM_. */
   addressMode: number;
   /** Whose base is added. */
   baseSegment: number;
@@ -177,16 +203,6 @@ export interface Instruction {
   record: number;
 }
 
-export const AM_SIMPLE = 0;
-export const AM_FULL = 1;
-export const AM_SHORT = 2;
-export const AM_CHECKED = 3;
-export const AM_REGISTER = 4;
-export const P_REP = 1;
-export const P_REPNE = 2;
-const CUT16 = 0x80;
-const RECORD_WORDS = 8;
-
 const UNITS = new Set<Row['kind'] | undefined>(['integer', 'unit', 'vector', 'scalar']);
 
 /** Reads the record at `address`. `rows` are those of the handlers by number. */
@@ -197,39 +213,40 @@ export function readRecord(
   ends: boolean,
 ): Instruction {
   const { words, bytes } = memory,
-    first = address >>> 2;
-  const head = words[first]!,
-    low = words[first + 6]! | 0,
-    high = words[first + 7]! | 0,
-    scale = bytes[address + 10]!,
-    segment = bytes[address + 13]!,
+    byte = (field: number): number => bytes[address + field]!,
+    word = (field: number): number => words[(address + field) >>> 2]!;
+  const head = word(R_HANDLER),
+    low = word(R_IMMEDIATE) | 0,
+    high = word(R_IMMEDIATE + 4) | 0,
+    scale = byte(R_SCALE),
+    segment = byte(R_SEGMENT),
     row = rows[head & 0xffff];
   return {
     row,
     ends,
-    offset: head >>> 16,
-    length: bytes[address + 4]!,
-    reg: bytes[address + 6]!,
-    rm: bytes[address + 7]!,
-    base: bytes[address + 8]!,
-    index: bytes[address + 9]!,
+    offset: head >>> (8 * R_OFFSET),
+    length: byte(R_LENGTH),
+    reg: byte(R_REG),
+    rm: byte(R_RM),
+    base: byte(R_BASE),
+    index: byte(R_INDEX),
     scale: scale & 3,
-    short: (scale & CUT16) !== 0,
-    addressMode: bytes[address + 11]!,
-    baseSegment: bytes[address + 12]!,
+    short: (scale & SCALE_CUT16) !== 0,
+    addressMode: byte(R_ADDRESS_MODE),
+    baseSegment: byte(R_BASE_SEGMENT),
     segment,
-    flat: segment === 0 || segment === 2 || segment === 3,
-    size: bytes[address + 14]!,
-    prefixes: bytes[address + 15]!,
-    displacement: words[first + 4]! | 0,
-    modrm: bytes[address + 20]!,
-    regNumber: bytes[address + 21]!,
-    rmNumber: bytes[address + 22]!,
+    flat: segment === SEG_ES || segment === SEG_SS || segment === SEG_DS,
+    size: byte(R_SIZE),
+    prefixes: byte(R_PREFIXES),
+    displacement: word(R_DISPLACEMENT) | 0,
+    modrm: byte(R_MODRM),
+    regNumber: byte(R_REG_NUMBER),
+    rmNumber: byte(R_RM_NUMBER),
     immediate: low,
     immediateHigh: high,
     target: high * 0x1_0000_0000 + (low >>> 0),
     unit: high & 0xffff,
-    words: UNITS.has(row?.kind) ? Array.from({ length: RECORD_WORDS }, (_, n) => words[first + n]!) : undefined,
+    words: UNITS.has(row?.kind) ? Array.from({ length: RECORD_BYTES / 4 }, (_, n) => word(4 * n)) : undefined,
     record: 0,
   };
 }

@@ -2,46 +2,26 @@
  * Instructions of the integer unit that are translated in line: those that profiles show. The others are called (units.ts). Their numbers and
  * meanings: assembly/integer/.
  */
+import {
+  AM_REGISTER,
+  MADE_ADD,
+  MADE_EXACT,
+  MADE_LOGIC,
+  MADE_SAR,
+  MADE_SHL,
+  MADE_SHR,
+  MADE_SUB,
+  THEN_CARRY,
+} from '../code-layout.js';
 import { EFLAGS } from '../layout.js';
-import { Made, Then } from './flags.js';
-import { AM_REGISTER, canAddress } from './instructions.js';
+import { canAddress } from './instructions.js';
 import type { Instruction, Size } from './instructions.js';
+import { cut, open, pushOperand, pushRegister, signExtend, writeOperand, writeRegister } from './integer-operands.js';
 import { FA, FB, FN, FR, FS, P, RSP, V0, V1, V2, V3, W0 } from './locals.js';
-import { Op } from './wasm.js';
+import { Integer } from './unit-numbers.js';
+import { divide, divideSigned, multiply, multiplyImmediate } from './multiply-divide.js';
+import { Op } from './opcodes.js';
 import type { Writer } from './writer.js';
-
-/** Numbers in assembly/integer/ops.ts. */
-export const Integer = {
-  IMUL1: 15,
-  IMUL3: 17,
-  MUL: 18,
-  DIV: 19,
-  IDIV: 20,
-  XCHG: 21,
-  XADD: 22,
-  CMPXCHG: 23,
-  CBW: 26,
-  CWD: 27,
-  SHIFT_I: 30,
-  SHLD_I: 32,
-  SHRD_I: 34,
-  LEAVE: 41,
-  CMC: 46,
-  CLC: 47,
-  STC: 48,
-  CLD: 49,
-  STD: 50,
-  BT: 53,
-  BTC: 56,
-  BT_I: 57,
-  BTC_I: 60,
-  BSF: 61,
-  BSR: 62,
-  TZCNT: 63,
-  BSWAP: 66,
-  CMOV: 67,
-  SETCC_M: 68,
-} as const;
 
 const RAX = 0;
 const RDX = 2;
@@ -128,53 +108,6 @@ function usesOperand(unit: number): boolean {
   );
 }
 
-// ---------------------------------------------------------------------------------------------- operands as i64
-/** Makes the memory operand accessible; nothing for a register. */
-function open(w: Writer, i: Instruction, size: Size, write: boolean): void {
-  if (i.addressMode === AM_REGISTER) return;
-  w.address(i);
-  w.check(size >>> 3, write, P);
-}
-/** Pushes the r/m operand, zero-extended, as an i64. */
-function pushOperand(w: Writer, i: Instruction, size: Size): void {
-  if (i.addressMode === AM_REGISTER) w.read(i.rm, size);
-  else w.load(size, P);
-  if (size !== 64) w.code.op(Op.i64_extend_i32_u);
-}
-function pushRegister(w: Writer, offset: number, size: Size): void {
-  w.read(offset, size);
-  if (size !== 64) w.code.op(Op.i64_extend_i32_u);
-}
-/** Writes the low bits of an i64 local to a register. */
-function writeRegister(w: Writer, offset: number, size: Size, local: number): void {
-  const { code } = w;
-  code.get(local);
-  if (size !== 64) code.op(Op.i32_wrap_i64);
-  if (size < 32) code.i32(size === 8 ? 0xff : 0xffff).op(Op.i32_and);
-  w.write(offset, size);
-}
-function writeOperand(w: Writer, i: Instruction, size: Size, local: number): void {
-  if (i.addressMode === AM_REGISTER) {
-    writeRegister(w, i.rm, size, local);
-    return;
-  }
-  w.store(size, P, () => {
-    w.code.get(local);
-    if (size !== 64) w.code.op(Op.i32_wrap_i64);
-  });
-}
-/** Sign-extends the i64 on the stack from a size. */
-function signExtend(w: Writer, size: Size): void {
-  if (size === 8) w.code.op(Op.i64_extend8_s);
-  else if (size === 16) w.code.op(Op.i64_extend16_s);
-  else if (size === 32) w.code.op(Op.i64_extend32_s);
-}
-function cut(w: Writer, size: Size): void {
-  if (size === 8) w.code.i64(0xff).op(Op.i64_and);
-  else if (size === 16) w.code.i64(0xffff).op(Op.i64_and);
-  else if (size === 32) w.code.i64(-1, 0).op(Op.i64_and);
-}
-
 // ---------------------------------------------------------------------------------------------- exchanges
 function swapBytes(w: Writer, i: Instruction, size: Size): void {
   const { code } = w;
@@ -218,7 +151,7 @@ function add(w: Writer, size: Size): void {
   w.code.get(FA).get(FB).op(Op.i64_add);
   signExtend(w, size);
   w.code.set(FR);
-  w.flags.set(Made.ADD, size);
+  w.flags.set(MADE_ADD, size);
 }
 
 function exchangeAndAdd(w: Writer, i: Instruction, size: Size): void {
@@ -261,15 +194,15 @@ function compareAndExchange(w: Writer, i: Instruction, size: Size): void {
   code.get(V1).set(FA).get(V0).set(FB).get(V1).get(V0).op(Op.i64_sub);
   signExtend(w, size);
   code.set(FR);
-  w.flags.set(Made.SUB, size);
+  w.flags.set(MADE_SUB, size);
 }
 
 // ---------------------------------------------------------------------------------------------- shifts and bits
 const SHIFTS: Record<number, { op: Op; made: number; signed: boolean }> = {
-  4: { op: Op.i64_shl, made: Made.SHL, signed: false },
-  5: { op: Op.i64_shr_u, made: Made.SHR, signed: false },
-  6: { op: Op.i64_shl, made: Made.SHL, signed: false },
-  7: { op: Op.i64_shr_s, made: Made.SAR, signed: true },
+  4: { op: Op.i64_shl, made: MADE_SHL, signed: false },
+  5: { op: Op.i64_shr_u, made: MADE_SHR, signed: false },
+  6: { op: Op.i64_shl, made: MADE_SHL, signed: false },
+  7: { op: Op.i64_shr_s, made: MADE_SAR, signed: true },
 };
 
 function shift(w: Writer, i: Instruction, size: Size): boolean {
@@ -331,7 +264,7 @@ function doubleShift(w: Writer, i: Instruction, size: Size): boolean {
     .get(V2)
     .op(Op.i64_xor);
   code.i64(30).op(Op.i64_shl).op(Op.i64_or).set(FA);
-  w.flags.set(Made.EXACT, 64);
+  w.flags.set(MADE_EXACT, 64);
   return true;
 }
 
@@ -339,7 +272,7 @@ function doubleShift(w: Writer, i: Instruction, size: Size): boolean {
 function testBit(w: Writer, i: Instruction, size: Size, kind: number): void {
   const { code } = w,
     immediate = i.unit >= Integer.BT_I;
-  w.flags.prepare(Then.CARRY);
+  w.flags.prepare(THEN_CARRY);
   open(w, i, size, kind !== 0);
   pushOperand(w, i, size);
   code.set(V0);
@@ -357,7 +290,7 @@ function testBit(w: Writer, i: Instruction, size: Size, kind: number): void {
     writeOperand(w, i, size, V2);
   }
   code.i64(1).set(FN);
-  w.flags.setThen(Then.CARRY, 64, false);
+  w.flags.setThen(THEN_CARRY, 64, false);
 }
 
 function carry(w: Writer, unit: number): void {
@@ -366,9 +299,9 @@ function carry(w: Writer, unit: number): void {
     flags.carry();
     code.op(Op.i32_eqz).op(Op.i64_extend_i32_u).set(V0);
   } else code.i64(unit === Integer.STC ? 1 : 0).set(V0);
-  flags.prepare(Then.CARRY);
+  flags.prepare(THEN_CARRY);
   code.get(V0).set(FS).i64(1).set(FN);
-  flags.setThen(Then.CARRY, 64, false);
+  flags.setThen(THEN_CARRY, 64, false);
 }
 
 function direction(w: Writer, set: boolean): void {
@@ -397,7 +330,7 @@ function scan(w: Writer, i: Instruction, size: Size): void {
       .op(Op.i64_eqz)
       .op(Op.select)
       .set(FA);
-    w.flags.set(Made.EXACT, 64);
+    w.flags.set(MADE_EXACT, 64);
     return;
   }
   if (i.unit === Integer.BSF) code.get(V0).op(Op.i64_ctz);
@@ -420,134 +353,7 @@ function scan(w: Writer, i: Instruction, size: Size): void {
     .op(Op.i64_eqz)
     .op(Op.select)
     .set(FR);
-  w.flags.set(Made.LOGIC, 64);
-}
-
-// ---------------------------------------------------------------------------------------------- multiplication and division
-function multiply(w: Writer, i: Instruction, size: Size, isSigned: boolean): void {
-  const { code } = w;
-  open(w, i, size, false);
-  pushOperand(w, i, size);
-  if (isSigned) signExtend(w, size);
-  code.set(V0);
-  pushRegister(w, RAX, size);
-  if (isSigned) signExtend(w, size);
-  code.set(V1);
-  code.get(V0).get(V1).op(Op.i64_mul).set(FR);
-  if (size === 32) {
-    code.get(FR).i64(32).op(Op.i64_shr_u).set(V2);
-    writeRegister(w, RDX * 8, 32, V2);
-    writeRegister(w, RAX, 32, FR);
-    // CF and OF: the product does not fit
-    if (isSigned) code.get(FR).op(Op.i64_extend32_s).get(FR).op(Op.i64_ne);
-    else code.get(V2).i64(0).op(Op.i64_ne);
-    code.op(Op.i64_extend_i32_u).i64(31).op(Op.i64_shl).set(FA);
-    code.get(FR).op(Op.i64_extend32_s).set(FR);
-  } else {
-    highProduct(w);
-    if (isSigned) {
-      code.get(V1).get(V0).i64(63).op(Op.i64_shr_s).op(Op.i64_and).op(Op.i64_sub);
-      code.get(V0).get(V1).i64(63).op(Op.i64_shr_s).op(Op.i64_and).op(Op.i64_sub);
-    }
-    code.tee(V2);
-    w.setWhole(RDX);
-    code.get(FR);
-    w.setWhole(RAX);
-    code.get(V2);
-    if (isSigned) code.get(FR).i64(63).op(Op.i64_shr_s);
-    else code.i64(0);
-    code.op(Op.i64_ne).op(Op.i64_extend_i32_u).i64(31).op(Op.i64_shl).set(FA);
-  }
-  w.flags.set(Made.EXACT, 64);
-}
-
-/** Pushes the high half of V0 * V1, unsigned; uses V2 and V3. */
-function highProduct(w: Writer): void {
-  const { code } = w;
-  const half = (local: number, high: boolean): void => {
-    code.get(local);
-    if (high) code.i64(32).op(Op.i64_shr_u);
-    else code.i64(-1, 0).op(Op.i64_and);
-  };
-  const product = (a: boolean, b: boolean): void => {
-    half(V0, a);
-    half(V1, b);
-    code.op(Op.i64_mul);
-  };
-  product(false, true);
-  code.set(V2);
-  product(true, false);
-  code.set(V3);
-  // the middle: carry of the low product and the low halves of the mixed ones
-  product(false, false);
-  code.i64(32).op(Op.i64_shr_u);
-  half(V2, false);
-  code.op(Op.i64_add);
-  half(V3, false);
-  code.op(Op.i64_add).i64(32).op(Op.i64_shr_u);
-  product(true, true);
-  code.op(Op.i64_add);
-  half(V2, true);
-  code.op(Op.i64_add);
-  half(V3, true);
-  code.op(Op.i64_add);
-}
-
-function multiplyImmediate(w: Writer, i: Instruction, size: Size): void {
-  const { code } = w;
-  open(w, i, size, false);
-  pushOperand(w, i, size);
-  signExtend(w, size);
-  code.tee(FA).i64(i.immediate).tee(FB).op(Op.i64_mul);
-  signExtend(w, size);
-  code.set(FR);
-  writeRegister(w, i.reg, size, FR);
-  w.flags.set(Made.MUL, size);
-}
-
-/** A quotient that does not fit, and all but the simplest 128-bit dividends, are the interpreter's. */
-function divide(w: Writer, i: Instruction, size: Size): void {
-  const { code } = w;
-  open(w, i, size, false);
-  pushOperand(w, i, size);
-  code.set(V0);
-  pushRegister(w, RDX * 8, size);
-  code.set(V1);
-  if (size === 32)
-    code.get(V1).get(V0).op(Op.i64_ge_u); // also for a divisor of 0
-  else code.get(V1).i64(0).op(Op.i64_ne).get(V0).op(Op.i64_eqz).op(Op.i32_or);
-  w.leaveIf();
-  pushRegister(w, RAX, size);
-  if (size === 32) code.get(V1).i64(32).op(Op.i64_shl).op(Op.i64_or);
-  code.set(V1);
-  code.get(V1).get(V0).op(Op.i64_div_u).set(V2);
-  code.get(V1).get(V2).get(V0).op(Op.i64_mul).op(Op.i64_sub).set(V3);
-  writeRegister(w, RAX, size, V2);
-  writeRegister(w, RDX * 8, size, V3);
-}
-function divideSigned(w: Writer, i: Instruction, size: Size): void {
-  const { code } = w;
-  open(w, i, size, false);
-  pushOperand(w, i, size);
-  signExtend(w, size);
-  code.set(V0);
-  pushRegister(w, RAX, size);
-  code.set(V1);
-  pushRegister(w, RDX * 8, size);
-  if (size === 32) code.i64(32).op(Op.i64_shl).get(V1).op(Op.i64_or).set(V1);
-  else code.get(V1).i64(63).op(Op.i64_shr_s).op(Op.i64_ne);
-  // division by 0 and by -1 (of the least number) would stop WebAssembly
-  code.get(V0).i64(1).op(Op.i64_add).i64(1).op(Op.i64_le_u);
-  if (size === 64) code.op(Op.i32_or);
-  w.leaveIf();
-  code.get(V1).get(V0).op(Op.i64_div_s).set(V2);
-  if (size === 32) {
-    code.get(V2).op(Op.i64_extend32_s).get(V2).op(Op.i64_ne);
-    w.leaveIf();
-  }
-  code.get(V1).get(V2).get(V0).op(Op.i64_mul).op(Op.i64_sub).set(V3);
-  writeRegister(w, RAX, size, V2);
-  writeRegister(w, RDX * 8, size, V3);
+  w.flags.set(MADE_LOGIC, 64);
 }
 
 // ---------------------------------------------------------------------------------------------- others

@@ -1,24 +1,39 @@
 /** Integer instructions: what each row of instructions.ts becomes. Control transfers are emit.ts's. */
-import { Made, Then } from './flags.js';
+import {
+  MADE_ADD,
+  MADE_DEC,
+  MADE_INC,
+  MADE_LOGIC,
+  MADE_MUL,
+  MADE_SAR,
+  MADE_SHL,
+  MADE_SHR,
+  MADE_SUB,
+  THEN_ROL,
+  THEN_ROR,
+  THEN_SAR_CL,
+  THEN_SHL_CL,
+  THEN_SHR_CL,
+} from '../code-layout.js';
 import { canAddress } from './instructions.js';
 import type { Arithmetic, Form, Instruction, Row, Shift, Size } from './instructions.js';
 import { FA, FB, FN, FR, FS, P, Q, RSP, V0, V1, V2, W0, W1, W2 } from './locals.js';
 import { translateInteger } from './integer-unit.js';
 import { callUnit, canCall } from './units.js';
 import { translateVector } from './vectors.js';
-import { Op } from './wasm.js';
+import { Op } from './opcodes.js';
 import type { Setting, Writer } from './writer.js';
 
 const ALU: Record<Arithmetic, { narrow: Op; wide: Op; made: number; carries?: boolean; compares?: boolean }> = {
-  ADD: { narrow: Op.i32_add, wide: Op.i64_add, made: Made.ADD },
-  ADC: { narrow: Op.i32_add, wide: Op.i64_add, made: Made.ADD, carries: true },
-  SUB: { narrow: Op.i32_sub, wide: Op.i64_sub, made: Made.SUB },
-  SBB: { narrow: Op.i32_sub, wide: Op.i64_sub, made: Made.SUB, carries: true },
-  CMP: { narrow: Op.i32_sub, wide: Op.i64_sub, made: Made.SUB, compares: true },
-  AND: { narrow: Op.i32_and, wide: Op.i64_and, made: Made.LOGIC },
-  OR: { narrow: Op.i32_or, wide: Op.i64_or, made: Made.LOGIC },
-  XOR: { narrow: Op.i32_xor, wide: Op.i64_xor, made: Made.LOGIC },
-  TEST: { narrow: Op.i32_and, wide: Op.i64_and, made: Made.LOGIC, compares: true },
+  ADD: { narrow: Op.i32_add, wide: Op.i64_add, made: MADE_ADD },
+  ADC: { narrow: Op.i32_add, wide: Op.i64_add, made: MADE_ADD, carries: true },
+  SUB: { narrow: Op.i32_sub, wide: Op.i64_sub, made: MADE_SUB },
+  SBB: { narrow: Op.i32_sub, wide: Op.i64_sub, made: MADE_SUB, carries: true },
+  CMP: { narrow: Op.i32_sub, wide: Op.i64_sub, made: MADE_SUB, compares: true },
+  AND: { narrow: Op.i32_and, wide: Op.i64_and, made: MADE_LOGIC },
+  OR: { narrow: Op.i32_or, wide: Op.i64_or, made: MADE_LOGIC },
+  XOR: { narrow: Op.i32_xor, wide: Op.i64_xor, made: MADE_LOGIC },
+  TEST: { narrow: Op.i32_and, wide: Op.i64_and, made: MADE_LOGIC, compares: true },
 };
 
 /** Whether an instruction that does not end a block can be translated. */
@@ -154,7 +169,7 @@ function arithmetic(w: Writer, i: Instruction, operation: Arithmetic, form: Form
   if (carries) code.get(size === 64 ? FS : Q).op(op);
   mask(w, size);
   code.set(r);
-  if (made !== Made.LOGIC) {
+  if (made !== MADE_LOGIC) {
     code.get(a);
     unsigned(w, size);
     code.set(FA).get(b);
@@ -222,15 +237,15 @@ function unary(w: Writer, i: Instruction, { operation, form, size }: Extract<Row
   code.get(r);
   signed(w, size);
   code.set(FR);
-  flags.set({ INC: Made.INC, DEC: Made.DEC, NEG: Made.SUB }[operation], size);
+  flags.set({ INC: MADE_INC, DEC: MADE_DEC, NEG: MADE_SUB }[operation], size);
 }
 
 const SHIFTS: Record<Shift, { narrow: Op; wide: Op; made: number; after: number }> = {
-  SHL: { narrow: Op.i32_shl, wide: Op.i64_shl, made: Made.SHL, after: Then.SHL_CL },
-  SHR: { narrow: Op.i32_shr_u, wide: Op.i64_shr_u, made: Made.SHR, after: Then.SHR_CL },
-  SAR: { narrow: Op.i32_shr_s, wide: Op.i64_shr_s, made: Made.SAR, after: Then.SAR_CL },
-  ROL: { narrow: Op.i32_rotl, wide: Op.i64_rotl, made: -1, after: Then.ROL },
-  ROR: { narrow: Op.i32_rotr, wide: Op.i64_rotr, made: -1, after: Then.ROR },
+  SHL: { narrow: Op.i32_shl, wide: Op.i64_shl, made: MADE_SHL, after: THEN_SHL_CL },
+  SHR: { narrow: Op.i32_shr_u, wide: Op.i64_shr_u, made: MADE_SHR, after: THEN_SHR_CL },
+  SAR: { narrow: Op.i32_shr_s, wide: Op.i64_shr_s, made: MADE_SAR, after: THEN_SAR_CL },
+  ROL: { narrow: Op.i32_rotl, wide: Op.i64_rotl, made: -1, after: THEN_ROL },
+  ROR: { narrow: Op.i32_rotr, wide: Op.i64_rotr, made: -1, after: THEN_ROR },
 };
 
 function shift(w: Writer, i: Instruction, { operation, byCl, size }: Extract<Row, { kind: 'shift' }>): void {
@@ -299,7 +314,7 @@ function multiply(w: Writer, i: Instruction, { form, size }: Extract<Row, { kind
   code.tee(FR);
   narrow(w, size);
   w.write(i.reg, size);
-  flags.set(Made.MUL, size);
+  flags.set(MADE_MUL, size);
 }
 
 // ---------------------------------------------------------------------------------------------- moves

@@ -1,5 +1,5 @@
 /** Locals of a translated function, by number. */
-import { F64, I32, I64, V128 } from './wasm.js';
+import { F64, I32, I64 } from './opcodes.js';
 import type { Locals } from './wasm.js';
 
 /** General register n is local n. */
@@ -37,15 +37,12 @@ export const ENTRY = 34;
 export const W0 = 35;
 export const W1 = 36;
 export const W2 = 37;
-/** Vectors and numbers of the instruction being translated. */
-export const X0 = 38;
-export const X1 = 39;
-export const D0 = 40;
-export const D1 = 41;
+/** Numbers of the instruction being translated. */
+export const D0 = 38;
+export const D1 = 39;
 
 export const LOCALS: Locals = [
   [28, I64],
   [10, I32],
-  [2, V128],
   [2, F64],
 ];

@@ -255,6 +255,7 @@ export function randomProgram(
     () => operands(32, [0xf2, 0x0f, 0x2c], register()),
     () => operands(32, [0x66, 0x0f, pick([0x2e, 0x2f, 0x14, 0x28])], random(8), { memory: false }),
     () => operands(32, [0x66, 0x0f, 0xd7], register(), { memory: false }),
+    () => operands(32, [0x66, 0x0f, 0x38, 0x17], random(8), { memory: false }), // PTEST
     // x87: loads, stores, arithmetic, comparisons into AX and into the flags, conditional moves
     () => operands(32, [pick([0xd9, 0xdd, 0xdb])], pick([0, 2, 3]), { memory: true }),
     () => byte(pick([0xd8, 0xdc]), 0xc0 | random(0x40)),

@@ -4,9 +4,29 @@
  */
 import { host as platform } from '@visorkit/core';
 import {
+  BLOCK_HEADER,
+  B_HOST,
+  B_MODE,
+  B_NEXT_IN_PAGE,
+  B_NEXT_IN_SECOND,
+  B_VALID,
+  D_BLOCKS,
+  ENDS_BLOCK,
+  E_COUNT,
+  E_FUNCTION,
+  E_LIMIT,
+  E_WAITS,
+  MODE_CS_CHECK,
+  MODE_FLAT,
+  MODE_REAL,
+  MODE_SIZE,
+  MODE_STACK32,
+  RECORD_BYTES,
+  R_HANDLER,
+  R_LEFT,
+} from '../code-layout.js';
+import {
   ARENA_GENERATION,
-  BLOCK_HASH,
-  BLOCK_HASH_ENTRIES,
   PAGE_BLOCKS,
   TIER_QUEUE,
   TIER_QUEUED,
@@ -14,7 +34,6 @@ import {
   TIER_RECORDS_BYTES,
   TIER_RETIRED,
   TIER_THRESHOLD,
-  TLB_BASE,
 } from '../layout.js';
 import type { ProcessorExports } from '../module.js';
 import { WebAssembly } from '../webassembly.js';
@@ -29,11 +48,11 @@ import { Code, ModuleWriter } from './wasm.js';
 import type { Setting } from './writer.js';
 
 export interface TranslatorOptions {
-  /** Executions after which a block is translated. */
+  /** Executions after which a block is translated, at least 1; 5000 by default. */
   threshold?: number;
-  /** Regions in a module, 1 to 64. */
+  /** Regions in a module, 1 to 64; 8 by default. */
   batch?: number;
-  /** Regions at most; with more the older half of them goes. */
+  /** Regions at most, 8192 by default; with more the older half of them goes: a guest may make new code for ever. */
   most?: number;
 }
 
@@ -57,40 +76,14 @@ export interface TranslatorFigures {
 }
 
 /** Formed later, a region knows more of what has run, and there are fewer of them. */
-export const DEFAULT_THRESHOLD = 5000;
+const DEFAULT_THRESHOLD = 5000;
 const DEFAULT_BATCH = 8;
 const NEVER = 0xffff_ffff;
-/** With more regions than this, the older half of them goes: a guest may make new code for ever. */
 const MOST_REGIONS = 8192;
 /** A block that was entered this many times for each that the threshold asks is worth being taken into a region. */
 const SHARE_OF_THRESHOLD = 64;
-const HEADER = 64;
 const PAGE = 4096;
 const WASM_PAGE = 65536;
-const MODE_SIZE = 3;
-const MODE_FLAT = 8;
-const MODE_STACK32 = 4;
-const MODE_CS_CHECK = 16;
-const MODE_REAL = 64;
-/** Fields of a block's first record. */
-const FUNCTION = 16;
-const WAITS = 20;
-const COUNT = 24;
-const LIMIT = 28;
-/** Fields of a block's header. */
-const MODE = 4;
-const NEXT_IN_BUCKET = 8;
-const NEXT_IN_PAGE = 12;
-const SECOND_PAGE = 16;
-const NEXT_IN_SECOND = 20;
-const VALID = 28;
-/** In the description of a page: its list of blocks. */
-const LIST = 8;
-/** decodeRecord(): the instruction ends a block. */
-const ENDS_BLOCK = 0x100;
-const RECORD_BYTES = 32;
-/** Field of a record: instructions left in its block. */
-const LEFT = 5;
 
 /** A function in the table, and the code it was made of. */
 interface Placed {
@@ -132,6 +125,7 @@ export class Translator {
   /** Copies made for the region at hand. */
   private records: number[] = [];
 
+  /** `module` is the processor's, with its exports; `memory` must be one that does not grow. */
   constructor(
     module: WasmModule,
     private readonly memory: WasmMemory,
@@ -156,13 +150,6 @@ export class Translator {
     return this.words[TIER_RETIRED >>> 2]! + this.words[(TIER_RETIRED >>> 2) + 1]! * 0x1_0000_0000;
   }
 
-  /** Stops translating; code is interpreted from now on. */
-  dispose(): void {
-    this.exports.setSecondTier(0, 1);
-    for (const { index } of this.placed) this.exports.table.set(index, null);
-    this.placed = [];
-  }
-
   /** Translates the blocks in the queue. */
   translateQueued(): void {
     const { words, figures, exports } = this,
@@ -171,26 +158,25 @@ export class Translator {
     if (this.placed.length > (this.options.most ?? MOST_REGIONS)) this.evict();
     const count = words[TIER_QUEUED >>> 2]!,
       writer = new ModuleWriter(IMPORTS, LOCALS, this.memory.buffer.byteLength / WASM_PAGE);
-    const done: { record: number; host: number; serial: number; records: number[] }[] = [];
+    const done: Omit<Placed, 'index'>[] = [];
     const covered = new Set<string>();
     words[TIER_QUEUED >>> 2] = 0;
     for (let n = 0; n < count; n++) {
-      const entry = (TIER_QUEUE >>> 2) + n * 4,
-        record = words[entry]!;
-      words[(record + LIMIT) >>> 2] = NEVER;
-      const header = record - HEADER;
-      if (words[(header + VALID) >>> 2] !== 1) continue;
-      const host = words[header >>> 2]!,
-        mode = words[(header + MODE) >>> 2]!;
+      const entry = (TIER_QUEUE >>> 2) + n * 2,
+        record = words[entry]!,
+        tlb = words[entry + 1]!;
+      words[(record + E_LIMIT) >>> 2] = NEVER;
+      const header = record - BLOCK_HEADER;
+      if (words[(header + B_VALID) >>> 2] !== 1) continue;
+      const host = words[(header + B_HOST) >>> 2]!,
+        mode = words[(header + B_MODE) >>> 2]!;
       if (covered.has(`${host} ${mode}`)) {
         // it is entered through another region of this batch; if that was wrong it will ask again
-        words[(record + COUNT) >>> 2] = 0;
-        words[(record + LIMIT) >>> 2] = words[TIER_THRESHOLD >>> 2]!;
-        words[(record + WAITS) >>> 2] = 0;
+        this.countAgain(record);
         continue;
       }
       this.records = [];
-      const setting = this.settingOf(mode),
+      const setting = this.settingOf(mode, tlb),
         region = setting && this.regionOf(host, mode, setting);
       if (setting === undefined || region === undefined) {
         figures.refused++;
@@ -214,11 +200,11 @@ export class Translator {
       for (const { records } of done) this.freeRecords.push(...records);
       return;
     }
-    done.forEach(({ record, host, serial, records }, n) => {
+    done.forEach((region, n) => {
       const index = this.free.pop() ?? exports.table.grow(1);
       exports.table.set(index, functions[n]!);
-      words[(record + FUNCTION) >>> 2] = index;
-      this.placed.push({ index, record, host, serial, records });
+      words[(region.record + E_FUNCTION) >>> 2] = index;
+      this.placed.push({ index, ...region });
     });
     figures.compiling += platform.now() - emitted;
   }
@@ -236,42 +222,49 @@ export class Translator {
 
   /** Gives up the older half of the regions: their blocks are interpreted, and counted again. */
   private evict(): void {
-    const { words, exports, free, figures } = this;
-    for (const { index, record, records } of this.placed.splice(0, this.placed.length >>> 1)) {
-      exports.table.set(index, null);
-      free.push(index);
-      this.freeRecords.push(...records);
-      words[(record + FUNCTION) >>> 2] = 0;
-      words[(record + WAITS) >>> 2] = 0;
-      words[(record + COUNT) >>> 2] = 0;
-      words[(record + LIMIT) >>> 2] = words[TIER_THRESHOLD >>> 2]!;
-      figures.evicted++;
+    for (const region of this.placed.splice(0, this.placed.length >>> 1)) {
+      this.release(region);
+      this.words[(region.record + E_FUNCTION) >>> 2] = 0;
+      this.countAgain(region.record);
+      this.figures.evicted++;
     }
   }
 
   /** Functions of code that is gone are not entered any more: their places are free. */
   private dropStale(): void {
-    const { words, exports, free } = this,
+    const { words, exports } = this,
       emptied = words[ARENA_GENERATION >>> 2] !== this.generation;
     this.generation = words[ARENA_GENERATION >>> 2]!;
-    this.placed = this.placed.filter(({ index, host, serial, records }) => {
-      if (!emptied && exports.codeIsCurrent(host, serial) !== 0) return true;
-      exports.table.set(index, null);
-      free.push(index);
-      this.freeRecords.push(...records);
+    this.placed = this.placed.filter((region) => {
+      if (!emptied && exports.codeIsCurrent(region.host, region.serial) !== 0) return true;
+      this.release(region);
       return false;
     });
   }
 
-  /** How code of this mode is translated; undefined where segments need checks. */
-  private settingOf(mode: number): Setting | undefined {
+  private release({ index, records }: Placed): void {
+    this.exports.table.set(index, null);
+    this.free.push(index);
+    this.freeRecords.push(...records);
+  }
+
+  /** The block whose first record this is asks again when it has run as often as any other must. */
+  private countAgain(record: number): void {
+    const { words } = this;
+    words[(record + E_COUNT) >>> 2] = 0;
+    words[(record + E_LIMIT) >>> 2] = words[TIER_THRESHOLD >>> 2]!;
+    words[(record + E_WAITS) >>> 2] = 0;
+  }
+
+  /** How code of this mode is translated for accesses through a TLB table; undefined where segments need checks. */
+  private settingOf(mode: number, tlb: number): Setting | undefined {
     const long = (mode & MODE_SIZE) === 2,
       flat32 =
         (mode & (MODE_SIZE | MODE_STACK32 | MODE_FLAT | MODE_CS_CHECK | MODE_REAL)) === (1 | MODE_STACK32 | MODE_FLAT);
     if (!long && !flat32) return undefined;
     return {
       state: 0,
-      tlb: this.words[TLB_BASE >>> 2]!,
+      tlb,
       long,
       place: (i) => this.place(i),
     };
@@ -287,11 +280,11 @@ export class Translator {
       this.nextRecord += RECORD_BYTES;
     }
     this.words.set(words, address >>> 2);
-    this.bytes[address + LEFT] = 1;
+    this.bytes[address + R_LEFT] = 1;
     // a vector instruction with a handler of its own is the unit's too
     if (row?.kind === 'vector' || row?.kind === 'scalar') {
-      this.bytes[address] = this.vectorUnit & 0xff;
-      this.bytes[address + 1] = this.vectorUnit >>> 8;
+      this.bytes[address + R_HANDLER] = this.vectorUnit & 0xff;
+      this.bytes[address + R_HANDLER + 1] = this.vectorUnit >>> 8;
     }
     this.records.push(address);
     return address;
@@ -337,14 +330,7 @@ class PageCode implements CodeSource {
   }
 
   executions(offset: number): number {
-    const { words } = this.context,
-      host = this.page + offset,
-      bucket = (host ^ (host >>> 14) ^ (this.mode << 9)) & (BLOCK_HASH_ENTRIES - 1);
-    for (let block = words[(BLOCK_HASH >>> 2) + bucket]!; block !== 0; block = words[(block + NEXT_IN_BUCKET) >>> 2]!) {
-      if (words[block >>> 2] !== host || words[(block + MODE) >>> 2] !== this.mode) continue;
-      if (words[(block + SECOND_PAGE) >>> 2] === 0) return Math.max(1, words[(block + HEADER + COUNT) >>> 2]!);
-    }
-    return 0;
+    return this.context.exports.blockExecutions(this.page + offset, this.mode) >>> 0;
   }
 
   blocks(): readonly number[] {
@@ -352,13 +338,13 @@ class PageCode implements CodeSource {
       descriptor = words[(PAGE_BLOCKS >>> 2) + (this.page >>> 12)]!,
       offsets: number[] = [];
     if (descriptor === 0) return offsets;
-    for (let link = words[(descriptor + LIST) >>> 2]!; link !== 0; ) {
+    for (let link = words[(descriptor + D_BLOCKS) >>> 2]!; link !== 0; ) {
       const block = link & ~1,
         crossing = (link & 1) !== 0;
-      if (!crossing && words[(block + VALID) >>> 2] === 1 && words[(block + MODE) >>> 2] === this.mode) {
-        offsets.push(words[block >>> 2]! & (PAGE - 1));
+      if (!crossing && words[(block + B_VALID) >>> 2] === 1 && words[(block + B_MODE) >>> 2] === this.mode) {
+        offsets.push(words[(block + B_HOST) >>> 2]! & (PAGE - 1));
       }
-      link = words[(block + (crossing ? NEXT_IN_SECOND : NEXT_IN_PAGE)) >>> 2]!;
+      link = words[(block + (crossing ? B_NEXT_IN_SECOND : B_NEXT_IN_PAGE)) >>> 2]!;
     }
     return offsets;
   }

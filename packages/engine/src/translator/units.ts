@@ -2,12 +2,12 @@
  * Instructions that translated code leaves to a unit of the interpreter, without leaving the region: registers and flags that the unit may need go to
  * the state before, those that it may have changed come back behind it.
  */
-import { ATTENTION, BUDGET, COUNTERS, RIP, TIER_RECORD, TIER_STATUS } from '../layout.js';
-import { AM_REGISTER } from './instructions.js';
+import { AM_REGISTER, NO_REGISTER, LEFT_LOOK_UP, LEFT_SETTLE } from '../code-layout.js';
+import { ATTENTION, BUDGET, PAGES_DROPPED, RIP, TIER_RECORD, TIER_STATUS } from '../layout.js';
 import type { Instruction } from './instructions.js';
 import { LEFT, START, TARGET, W0, W1 } from './locals.js';
-import { Op } from './wasm.js';
-import { Exit } from './writer.js';
+import { Group, Simd, Text } from './unit-numbers.js';
+import { Op } from './opcodes.js';
 import type { Setting, Writer } from './writer.js';
 
 /** Function index of runUnit among the imports. */
@@ -16,23 +16,6 @@ const ALL = 0xffff;
 const RAX = 1 << 0;
 /** RAX, RCX, RSI and RDI. */
 const STRING_REGISTERS = RAX | (1 << 1) | (1 << 6) | (1 << 7);
-/** Dropped pages of code: in assembly/code-pages.ts. */
-const DROPS = COUNTERS + 16;
-
-/** Groups of the vector unit (assembly/simd/ops.ts). */
-const MOVE = 1;
-const SHUFFLE = 4;
-const FLOAT = 5;
-const CONVERT = 6;
-const CRYPTO = 7;
-const PERMUTE = 8;
-const PTEST = 0x420;
-const VTESTPD = 0x422;
-const UCOMISS = 0x530;
-const MASKED_STORE = 0x123;
-const MASKED_STORE_MMX = 0x124;
-const STR_CMPS = 1;
-const STR_SCAS = 4;
 
 interface Needs {
   /** General registers that it may read, and write, as bits. */
@@ -48,11 +31,10 @@ function needsOf(i: Instruction): Needs {
   const memory = i.addressMode !== AM_REGISTER,
     { row, unit } = i;
   if (row?.kind === 'unit' && row.unit === 'STRING') {
-    const number = unit;
     return {
       reads: STRING_REGISTERS,
       writes: STRING_REGISTERS,
-      flags: number === STR_CMPS || number === STR_SCAS,
+      flags: unit === Text.CMPS || unit === Text.SCAS,
       stores: true,
     };
   }
@@ -67,17 +49,25 @@ function needsOf(i: Instruction): Needs {
   if (!simd) return { reads: ALL, writes: ALL, flags: true, stores: memory || row?.kind === 'unit' };
   const number = unit & 0xfff,
     group = number >>> 8;
-  if (group === CRYPTO || group === PERMUTE || number === MASKED_STORE || number === MASKED_STORE_MMX) {
+  if (
+    group === Group.CRYPTO ||
+    group === Group.PERMUTE ||
+    number === Simd.MASKED_STORE ||
+    number === Simd.MASKED_STORE_MMX
+  ) {
     return { reads: ALL, writes: ALL, flags: true, stores: true };
   }
-  const flags = (number >= PTEST && number <= VTESTPD) || (group === FLOAT && number >= UCOMISS);
-  const general = group === MOVE || group === SHUFFLE || group === CONVERT ? (1 << i.regNumber) | (1 << i.rmNumber) : 0;
+  const flags = (number >= Simd.PTEST && number <= Simd.VTESTPD) || (group === Group.FLOAT && number >= Simd.UCOMISS);
+  const general =
+    group === Group.MOVE || group === Group.SHUFFLE || group === Group.CONVERT
+      ? (1 << i.regNumber) | (1 << i.rmNumber)
+      : 0;
   return { reads: general | addressRegisters(i), writes: general, flags, stores: memory };
 }
 
 function addressRegisters(i: Instruction): number {
   if (i.addressMode === AM_REGISTER) return 0;
-  return (i.base < 0x80 ? 1 << (i.base >>> 3) : 0) | (i.index < 0x80 ? 1 << (i.index >>> 3) : 0);
+  return (i.base < NO_REGISTER ? 1 << (i.base >>> 3) : 0) | (i.index < NO_REGISTER ? 1 << (i.index >>> 3) : 0);
 }
 
 /** Whether the unit can be called: what ends a block changes how code is read or goes elsewhere. */
@@ -116,7 +106,7 @@ export function callUnit(w: Writer, i: Instruction): void {
   if (needs.stores)
     code
       .i32(0)
-      .access(Op.i32_load, state + DROPS)
+      .access(Op.i32_load, state + PAGES_DROPPED)
       .set(W1);
   code.i32(i.record).call(RUN_UNIT).set(W0);
   w.loadRegisters(code, needs.writes & w.allUsed);
@@ -135,13 +125,13 @@ export function callUnit(w: Writer, i: Instruction): void {
     .i32(0)
     .access(Op.i64_load, state + RIP)
     .set(TARGET);
-  w.leaveForTarget(Exit.SETTLE, w.undone - 1);
+  w.leaveForTarget(LEFT_SETTLE, w.undone - 1);
   code.end();
   if (!needs.stores) return;
   // code was written, or something is due behind this instruction
   code
     .i32(0)
-    .access(Op.i32_load, state + DROPS)
+    .access(Op.i32_load, state + PAGES_DROPPED)
     .get(W1)
     .op(Op.i32_ne);
   code
@@ -149,6 +139,6 @@ export function callUnit(w: Writer, i: Instruction): void {
     .access(Op.i32_load, state + ATTENTION)
     .op(Op.i32_or)
     .when();
-  w.leaveFor(i.offset + i.length, Exit.LOOK_UP, w.undone - 1);
+  w.leaveFor(i.offset + i.length, LEFT_LOOK_UP, w.undone - 1);
   code.end();
 }

@@ -1,14 +1,15 @@
 /**
- * SSE instructions in line, in their legacy form; XMM registers stay in the state block. Scalar doubles use the host's arithmetic under the
- * conditions of assembly/simd/arithmetic.ts; whatever else there is, the unit does (units.ts).
+ * SSE instructions in line, in their legacy form: integers and moves here, scalar doubles in doubles.ts. Whatever else there is, the unit does
+ * (units.ts).
  */
-import { MXCSR, YMM } from '../layout.js';
-import { Made } from './flags.js';
-import { AM_REGISTER, canAddress } from './instructions.js';
+import { AM_REGISTER, P_W } from '../code-layout.js';
+import { compare, fromInteger, scalar, squareRoot, toInteger } from './doubles.js';
+import { canAddress } from './instructions.js';
 import type { Instruction, Row } from './instructions.js';
-import { D0, D1, LINEAR, P, V0, V1, V2 } from './locals.js';
-import { callUnit } from './units.js';
-import { Op, Vector } from './wasm.js';
+import { P } from './locals.js';
+import { Op, Vector } from './opcodes.js';
+import { Simd, Variant } from './unit-numbers.js';
+import { at, load, low, open, operand, result, setHalf } from './vector-operands.js';
 import type { Writer } from './writer.js';
 
 /** Two operands and one result, by the name of the handler (scripts/dispatch/vectors.mjs). */
@@ -67,32 +68,6 @@ const SHIFTS: Record<string, readonly [Vector, number]> = {
   PSRLQ: [Vector.i64x2_shr_u, 64],
   PSLLQ: [Vector.i64x2_shl, 64],
 };
-const ARITHMETIC: Record<string, Op> = { ADD: Op.f64_add, SUB: Op.f64_sub, MUL: Op.f64_mul, DIV: Op.f64_div };
-
-/** Numbers in the vector unit (assembly/simd/ops.ts). */
-const Unit = {
-  HIGH_TO_LOW: 0x10c,
-  LOW_LOAD: 0x10b,
-  LOW_STORE: 0x10d,
-  HIGH_LOAD: 0x10e,
-  LOW_TO_HIGH: 0x10f,
-  HIGH_STORE: 0x110,
-  SD_MERGE: 0x108,
-  GPR_TO_VECTOR: 0x111,
-  VECTOR_TO_GPR: 0x112,
-  QUAD_LOAD: 0x113,
-  QUAD_STORE: 0x114,
-  MASK_BYTES: 0x11a,
-  NON_TEMPORAL_GPR: 0x122,
-  SQRTSD: 0x51b,
-  UCOMISD: 0x531,
-  COMISD: 0x533,
-  SI2SD: 0x601,
-  TSD2SI: 0x603,
-} as const;
-const VARIANT_SSE = 1;
-const P_W = 0x20;
-const REGISTER_BYTES = 32;
 
 /** Translates a vector instruction; false: it is not one of those. */
 export function translateVector(w: Writer, i: Instruction, row: Row): boolean {
@@ -197,86 +172,37 @@ function shiftBy(w: Writer, i: Instruction, [operation, bits]: readonly [Vector,
   });
 }
 
-// ---------------------------------------------------------------------------------------------- operands
-function at(register: number): number {
-  return YMM + register * REGISTER_BYTES;
-}
-function load(w: Writer, register: number): void {
-  w.code.i32(0).vectorAccess(Vector.load, w.setting.state + at(register));
-}
-/** Writes what `push` pushes to the low half of a register. */
-function result(w: Writer, register: number, push: () => void): true {
-  w.code.i32(0);
-  push();
-  w.code.vectorAccess(Vector.store, w.setting.state + at(register));
-  return true;
-}
-function shuffle(w: Writer, bytes: readonly number[]): void {
-  w.code.vector(Vector.shuffle);
-  for (const byte of bytes) w.code.byte(byte);
-}
-/** Makes the memory operand accessible; one that must be aligned and is not is the interpreter's. */
-function open(w: Writer, i: Instruction, bytes: number, write: boolean, aligned = false): void {
-  const { code } = w;
-  w.address(i);
-  if (aligned) {
-    code
-      .tee(LINEAR)
-      .i64(bytes - 1)
-      .op(Op.i64_and)
-      .i64(0)
-      .op(Op.i64_ne);
-    w.leaveIf();
-    code.get(LINEAR);
-  }
-  w.check(bytes, write, P);
-}
-/** Pushes 64 bits of a vector register. */
-function low(w: Writer, register: number, half = 0): void {
-  w.code.i32(0).access(Op.i64_load, w.setting.state + at(register) + half * 8);
-}
-function setHalf(w: Writer, register: number, half: number, push: () => void): void {
-  w.code.i32(0);
-  push();
-  w.code.access(Op.i64_store, w.setting.state + at(register) + half * 8);
-}
-/** Pushes 64 bits of the r/m operand, which is open. */
-function operand(w: Writer, i: Instruction): void {
-  if (i.addressMode === AM_REGISTER) low(w, i.rmNumber);
-  else w.load(64, P);
-}
-
 // ---------------------------------------------------------------------------------------------- moves by number
 function byNumber(w: Writer, i: Instruction): boolean {
-  if (i.unit >>> 14 !== VARIANT_SSE) return false;
+  if (i.unit >>> 14 !== Variant.SSE) return false;
   const { code } = w,
     number = i.unit & 0xfff,
     register = i.addressMode === AM_REGISTER,
     wide = (i.prefixes & P_W) !== 0 && w.setting.long,
     bytes = wide ? 8 : 4;
   switch (number) {
-    case Unit.SD_MERGE:
+    case Simd.SD_MERGE:
       setHalf(w, i.regNumber, 0, () => low(w, i.rmNumber));
       return true;
-    case Unit.LOW_LOAD:
-    case Unit.HIGH_LOAD:
+    case Simd.LOW_LOAD:
+    case Simd.HIGH_LOAD:
       if (register) return false;
       open(w, i, 8, false);
-      setHalf(w, i.regNumber, number === Unit.HIGH_LOAD ? 1 : 0, () => w.load(64, P));
+      setHalf(w, i.regNumber, number === Simd.HIGH_LOAD ? 1 : 0, () => w.load(64, P));
       return true;
-    case Unit.HIGH_TO_LOW:
+    case Simd.HIGH_TO_LOW:
       setHalf(w, i.regNumber, 0, () => low(w, i.rmNumber, 1));
       return true;
-    case Unit.LOW_TO_HIGH:
+    case Simd.LOW_TO_HIGH:
       setHalf(w, i.regNumber, 1, () => low(w, i.rmNumber));
       return true;
-    case Unit.LOW_STORE:
-    case Unit.HIGH_STORE:
+    case Simd.LOW_STORE:
+    case Simd.HIGH_STORE:
       if (register) return false;
       open(w, i, 8, true);
-      w.store(64, P, () => low(w, i.regNumber, number === Unit.HIGH_STORE ? 1 : 0));
+      w.store(64, P, () => low(w, i.regNumber, number === Simd.HIGH_STORE ? 1 : 0));
       return true;
-    case Unit.GPR_TO_VECTOR:
+    case Simd.GPR_TO_VECTOR:
       if (!register) open(w, i, bytes, false);
       code.i32(0);
       if (!register) w.load(wide ? 64 : 32, P);
@@ -285,7 +211,7 @@ function byNumber(w: Writer, i: Instruction): boolean {
       code.access(Op.i64_store, w.setting.state + at(i.regNumber));
       setHalf(w, i.regNumber, 1, () => code.i64(0));
       return true;
-    case Unit.VECTOR_TO_GPR:
+    case Simd.VECTOR_TO_GPR:
       if (register) {
         low(w, i.regNumber);
         if (!wide) code.i64(-1, 0).op(Op.i64_and);
@@ -297,12 +223,12 @@ function byNumber(w: Writer, i: Instruction): boolean {
       low(w, i.regNumber);
       code.access(wide ? Op.i64_store : Op.i64_store32, 0);
       return true;
-    case Unit.QUAD_LOAD:
+    case Simd.QUAD_LOAD:
       if (!register) open(w, i, 8, false);
       setHalf(w, i.regNumber, 0, () => operand(w, i));
       setHalf(w, i.regNumber, 1, () => code.i64(0));
       return true;
-    case Unit.QUAD_STORE:
+    case Simd.QUAD_STORE:
       if (register) {
         setHalf(w, i.rmNumber, 0, () => low(w, i.regNumber));
         setHalf(w, i.rmNumber, 1, () => code.i64(0));
@@ -311,150 +237,26 @@ function byNumber(w: Writer, i: Instruction): boolean {
       open(w, i, 8, true);
       w.store(64, P, () => low(w, i.regNumber));
       return true;
-    case Unit.MASK_BYTES:
+    case Simd.MASK_BYTES:
       load(w, i.rmNumber);
       code.vector(Vector.i8x16_bitmask);
       w.write(i.regNumber * 8, 32);
       return true;
-    case Unit.SQRTSD:
+    case Simd.SQRTSD:
       return squareRoot(w, i);
-    case Unit.UCOMISD:
-    case Unit.COMISD:
+    case Simd.UCOMISD:
+    case Simd.COMISD:
       return compare(w, i);
-    case Unit.SI2SD:
+    case Simd.SI2SD:
       return !wide && fromInteger(w, i);
-    case Unit.TSD2SI:
+    case Simd.TSD2SI:
       return toInteger(w, i, wide);
     default:
       return false;
   }
 }
 
-// ---------------------------------------------------------------------------------------------- scalar doubles
-/** MXCSR without its flags but PE, when rounding is to nearest, nothing is flushed, everything is masked, and PE is set. */
-const STATE_MASK = 0xffe0;
-const STATE_FAST = 0x1fa0;
-const EXPONENT_HIGH = 0x7ff0_0000;
-
-/** Pushes 1 if MXCSR lets results be taken from the host, inexact ones too. */
-function fast(w: Writer): void {
-  w.code
-    .i32(0)
-    .access(Op.i32_load, w.setting.state + MXCSR)
-    .i32(STATE_MASK)
-    .op(Op.i32_and)
-    .i32(STATE_FAST)
-    .op(Op.i32_eq);
-}
-/** Pushes 1 if the number in an i64 local is not a denormal. */
-function usable(w: Writer, local: number): void {
-  const { code } = w;
-  code.get(local).i64(0, EXPONENT_HIGH).op(Op.i64_and).i64(0).op(Op.i64_ne);
-  code.get(local).i64(1).op(Op.i64_shl).op(Op.i64_eqz).op(Op.i32_or);
-}
-
-function scalar(w: Writer, i: Instruction, operation: string): boolean {
-  const { code } = w;
-  if (i.addressMode !== AM_REGISTER) open(w, i, 8, false);
-  operand(w, i);
-  code.set(V1);
-  low(w, i.regNumber);
-  code.tee(V0).op(Op.f64_reinterpret_i64).get(V1).op(Op.f64_reinterpret_i64).op(ARITHMETIC[operation]!);
-  code.op(Op.i64_reinterpret_f64).set(V2);
-  fast(w);
-  usable(w, V0);
-  code.op(Op.i32_and);
-  usable(w, V1);
-  code.op(Op.i32_and);
-  // exponent field from 2 to the greatest finite one
-  code
-    .get(V2)
-    .i64(1)
-    .op(Op.i64_shl)
-    .i64(0, 0x0040_0000)
-    .op(Op.i64_sub)
-    .i64(0, 0xffa0_0000 | 0)
-    .op(Op.i64_lt_u)
-    .op(Op.i32_and);
-  code.when();
-  setHalf(w, i.regNumber, 0, () => code.get(V2));
-  code.otherwise();
-  callUnit(w, i);
-  code.end();
-  return true;
-}
-
-/** Of a positive normal number. */
-function squareRoot(w: Writer, i: Instruction): boolean {
-  const { code } = w;
-  if (i.addressMode !== AM_REGISTER) open(w, i, 8, false);
-  operand(w, i);
-  code.set(V0);
-  fast(w);
-  code.get(V0).i64(0, 0x0010_0000).op(Op.i64_sub).i64(0, 0x7fe0_0000).op(Op.i64_lt_u).op(Op.i32_and).when();
-  setHalf(w, i.regNumber, 0, () => code.get(V0).op(Op.f64_reinterpret_i64).op(Op.f64_sqrt).op(Op.i64_reinterpret_f64));
-  code.otherwise();
-  callUnit(w, i);
-  code.end();
-  return true;
-}
-
-/** UCOMISD and COMISD of two numbers that are neither NaN nor denormal. */
-function compare(w: Writer, i: Instruction): boolean {
-  const { code } = w;
-  if (i.addressMode !== AM_REGISTER) open(w, i, 8, false);
-  operand(w, i);
-  code.tee(V1).op(Op.f64_reinterpret_i64).set(D1);
-  low(w, i.regNumber);
-  code.tee(V0).op(Op.f64_reinterpret_i64).set(D0);
-  code.get(D0).get(D0).op(Op.f64_eq).get(D1).get(D1).op(Op.f64_eq).op(Op.i32_and);
-  usable(w, V0);
-  code.op(Op.i32_and);
-  usable(w, V1);
-  code.op(Op.i32_and).when();
-  w.flags.setCompared(
-    () => code.get(D0).get(D1).op(Op.f64_eq),
-    () => code.get(D0).get(D1).op(Op.f64_lt),
-  );
-  code.otherwise();
-  callUnit(w, i);
-  code.end();
-  w.flags.set(Made.EXACT, 64); // both ways
-  return true;
-}
-
-/** A 32-bit integer is exact as a double. */
-function fromInteger(w: Writer, i: Instruction): boolean {
-  const { code } = w,
-    register = i.addressMode === AM_REGISTER;
-  if (!register) open(w, i, 4, false);
-  if (register) w.read(i.rmNumber * 8, 32);
-  else w.load(32, P);
-  code.op(Op.f64_convert_i32_s).op(Op.i64_reinterpret_f64).set(V0);
-  setHalf(w, i.regNumber, 0, () => code.get(V0));
-  return true;
-}
-
-/** Truncation, exact or with PE masked and set already. */
-function toInteger(w: Writer, i: Instruction, wide: boolean): boolean {
-  const { code } = w;
-  if (i.addressMode !== AM_REGISTER) open(w, i, 8, false);
-  operand(w, i);
-  code.op(Op.f64_reinterpret_i64).set(D0);
-  // not tiny, and in range (a NaN is in none)
-  code
-    .get(D0)
-    .op(Op.f64_abs)
-    .f64(wide ? 9.2e18 : 2147483647)
-    .op(Op.f64_lt);
-  code.get(D0).op(Op.f64_abs).f64(1.2e-38).op(Op.f64_gt).get(D0).f64(0).op(Op.f64_eq).op(Op.i32_or).op(Op.i32_and);
-  fast(w);
-  code.op(Op.i32_and).when();
-  code.get(D0).op(Op.i64_trunc_f64_s);
-  if (!wide) code.i64(-1, 0).op(Op.i64_and);
-  w.setWhole(i.regNumber);
-  code.otherwise();
-  callUnit(w, i);
-  code.end();
-  return true;
+function shuffle(w: Writer, bytes: readonly number[]): void {
+  w.code.vector(Vector.shuffle);
+  for (const byte of bytes) w.code.byte(byte);
 }

@@ -2,12 +2,12 @@
  * The parts that translated instructions are made of: registers in locals, addresses, accesses with the TLB check in line, and ways out of the
  * region. Nothing an instruction does is visible before its last check: a way out leaves the state as it was before the instruction.
  */
-import { REGS, SEG_BASE, TLB_ENTRIES, TLB_ENTRY_BYTES } from '../layout.js';
+import { AM_SHORT, AM_SIMPLE, NO_REGISTER, RIP_BASE, LEFT_INTERPRET, LEFT_LOOK_UP } from '../code-layout.js';
+import { REGS, SEG_BASE, SEG_FS, SEG_GS, TLB_ENTRIES, TLB_ENTRY_BYTES } from '../layout.js';
 import { Flags } from './flags.js';
-import { AM_SHORT } from './instructions.js';
 import type { Instruction, Size } from './instructions.js';
 import { BASE, ENTRY, LINEAR, REGISTERS, TARGET, WAY } from './locals.js';
-import { Op } from './wasm.js';
+import { Op } from './opcodes.js';
 import type { Code } from './wasm.js';
 
 /** What is fixed for a region. */
@@ -22,13 +22,6 @@ export interface Setting {
   place(i: Instruction): number;
 }
 
-/** Why a region is left (assembly/run.ts). */
-export const Exit = { LOOK_UP: 0, REFUSED: 3, INTERPRET: 4, SETTLE: 5 } as const;
-
-const NONE = 0x80;
-const RIP_BASE = 0x88;
-const FS_SEGMENT = 4;
-const GS_SEGMENT = 5;
 const TAG_WRITE = 8;
 const ADDEND = 24;
 const PAGE_SHIFT = 12;
@@ -69,7 +62,7 @@ export class Writer {
   // ---------------------------------------------------------------------------------------------- ways out
   /** Sets up a way out before the instruction at hand; the caller branches to `near`. */
   wayOut(): void {
-    this.code.i32(way(this.at, this.undone, Exit.INTERPRET)).set(WAY);
+    this.code.i32(way(this.at, this.undone, LEFT_INTERPRET)).set(WAY);
   }
   /** Leaves before the instruction if the i32 on the stack is not 0. */
   leaveIf(): void {
@@ -79,7 +72,7 @@ export class Writer {
     code.br(this.near).end();
   }
   /** Everything before `offset`, which may lie out of the page, has been done; `undone` instructions of the block have not. */
-  leaveFor(offset: number, exit: number = Exit.LOOK_UP, undone = 0): void {
+  leaveFor(offset: number, exit: number = LEFT_LOOK_UP, undone = 0): void {
     const { code } = this;
     if (offset >= 0 && offset < 1 << PAGE_SHIFT) {
       code
@@ -92,7 +85,7 @@ export class Writer {
     code.set(TARGET);
     this.leaveForTarget(exit, undone);
   }
-  leaveForTarget(exit: number = Exit.LOOK_UP, undone = 0): void {
+  leaveForTarget(exit: number = LEFT_LOOK_UP, undone = 0): void {
     this.code
       .i32(way(0, undone, exit))
       .set(WAY)
@@ -161,7 +154,7 @@ export class Writer {
   address(i: Instruction): void {
     const { code } = this;
     this.offset(i);
-    if (this.setting.long && i.addressMode !== 0 && (i.baseSegment === FS_SEGMENT || i.baseSegment === GS_SEGMENT)) {
+    if (this.setting.long && i.addressMode !== AM_SIMPLE && (i.baseSegment === SEG_FS || i.baseSegment === SEG_GS)) {
       code
         .i32(0)
         .access(Op.i64_load, this.setting.state + SEG_BASE + i.baseSegment * 8)
@@ -175,11 +168,11 @@ export class Writer {
     if (i.base === RIP_BASE) {
       code.get(BASE);
       parts++;
-    } else if (i.base !== NONE) {
+    } else if (i.base !== NO_REGISTER) {
       this.whole(i.base >>> 3);
       parts++;
     }
-    if (i.index !== NONE) {
+    if (i.index !== NO_REGISTER) {
       this.whole(i.index >>> 3);
       if (i.scale !== 0) code.i64(i.scale).op(Op.i64_shl);
       if (parts++ > 0) code.op(Op.i64_add);

@@ -1,0 +1,55 @@
+/** Blocks wait for others before they are translated: what may happen meanwhile. */
+import { VmcsField } from '@visorkit/x86';
+import { describe, expect, it } from 'vitest';
+import { Engine } from '../engine.js';
+import { ARENA, ARENA_BYTES, ARENA_NEXT, TIER_QUEUED, TIER_QUEUE_ENTRIES } from '../layout.js';
+import { writeIdentityTables, writeValidVmcs } from '../testing.js';
+import type { TranslatorOptions } from './translator.js';
+
+const CODE = 0x1_0000;
+const AC = 1 << 18;
+const LOOP = [0xff, 0xc0, 0xeb, 0xfc]; // INC EAX; JMP to it
+
+async function machine(translate: TranslatorOptions): Promise<Engine> {
+  const engine = await Engine.create({ memoryBytes: 4 << 20, translate });
+  writeIdentityTables(engine);
+  writeValidVmcs(engine);
+  engine.vmcs.write32(VmcsField.EXCEPTION_BITMAP, 0xffff_ffff);
+  return engine;
+}
+
+function run(engine: Engine, rip: number, instructions: number, flags = 0): void {
+  engine.rip = BigInt(rip);
+  engine.rflags = 2 | flags;
+  engine.setDeadline(engine.retired + instructions);
+  engine.enter();
+}
+
+describe('the queue of hot blocks', () => {
+  it('has a region use the TLB table that its block became hot with', async () => {
+    const engine = await machine({ threshold: 100, batch: 2 }),
+      { translator } = engine;
+    engine.memory.write(CODE, Uint8Array.from(LOOP));
+    engine.memory.write(CODE + 0x1000, Uint8Array.from(LOOP));
+    run(engine, CODE, 300, AC);
+    run(engine, CODE + 0x1000, 300);
+    expect(translator?.figures.regions).toBe(2);
+    const before = translator!.retired;
+    run(engine, CODE, 1000, AC);
+    expect(translator!.retired - before).toBeGreaterThan(900);
+  });
+
+  it('takes no more than it has room for while the arena is nearly full', async () => {
+    const engine = await machine({ threshold: 2, batch: TIER_QUEUE_ENTRIES }),
+      blocks = 4 * TIER_QUEUE_ENTRIES + 50;
+    // each in a line of its own: INC EAX; JMP to the next
+    for (let n = 0; n < blocks; n++) engine.memory.write(CODE + n * 8, Uint8Array.from([0xff, 0xc0, 0xeb, 4]));
+    engine.memory.write(CODE + blocks * 8, Uint8Array.from([0xe9, 0, 0, 0, 0]));
+    engine.memory.writeU32(CODE + blocks * 8 + 1, -(blocks * 8 + 5) >>> 0);
+    run(engine, CODE, blocks * 2);
+    engine.words[ARENA_NEXT >>> 2] = ARENA + ARENA_BYTES - 0x3000;
+    run(engine, CODE, blocks * 10);
+    expect(engine.words[TIER_QUEUED >>> 2]).toBe(TIER_QUEUE_ENTRIES);
+    expect(engine.getRegister32(0)).toBeGreaterThan(blocks);
+  });
+});
