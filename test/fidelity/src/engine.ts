@@ -56,7 +56,7 @@ const CODE_PAGES = 0x100000,
   DATA_PAGES = 0x110000,
   READ_ONLY_PAGE = 0x118000;
 /** Linear address of the page with descriptor tables: supervisor only, far from what cases reach. */
-const SYSTEM_LINEAR = 0x70000000;
+const SYSTEM_LINEAR = 0x6ac00000;
 const RAM_BYTES = 4 << 20;
 
 /** How 32-bit cases run: compatibility mode under 4-level paging, or protected mode with PAE or 32-bit paging. */

@@ -25,8 +25,14 @@ export const GROUPS: readonly Group[] = [
   ...rightsGroups,
 ];
 
-/** Cases `first` to `first + count - 1` of a seed. */
-export function generate(seed: number, first: number, count: number, groups: readonly Group[] = GROUPS): CaseSet {
+/** Cases `first` to `first + count - 1` of a seed. With `only64` those that would be 32-bit code are other ones, in 64-bit code; `groups` must have that. */
+export function generate(
+  seed: number,
+  first: number,
+  count: number,
+  groups: readonly Group[] = GROUPS,
+  only64 = false,
+): CaseSet {
   const wheel = groups.flatMap((g) => Array<Group>(g.weight ?? 1).fill(g));
   const bytes = new Uint8Array(count * CASE_BYTES);
   const names: string[] = [];
@@ -35,7 +41,7 @@ export function generate(seed: number, first: number, count: number, groups: rea
     const rng = new Prng((Math.imul(seed, 0x9e3779b1) ^ Math.imul(index + 1, 0x85ebca6b)) >>> 0);
     const group = wheel[index % wheel.length]!;
     const b = new Builder(rng);
-    const is32 = group.modes === 'both' ? rng.oneIn(3) : group.modes === 32;
+    const is32 = !only64 && (group.modes === 'both' ? rng.oneIn(3) : group.modes === 32);
     b.begin(is32, group.style);
     group.build(b);
     trim(b, is32);

@@ -13,7 +13,7 @@ import { EngineRunner } from './engine.js';
 import { explain } from './explain.js';
 import { type CaseSet, caseAt } from './format.js';
 import { generate, GROUPS } from './generate.js';
-import { buildHarness, runNative } from './native.js';
+import { buildHarness, runNative, runs32Bit } from './native.js';
 import { ENGINE_MODULE, engineIsBuilt } from './processor.js';
 
 const BATCH = 10_000;
@@ -43,14 +43,14 @@ function options() {
 const values = options();
 
 /** What results are compared with. */
-async function reference(): Promise<(set: CaseSet) => (Uint8Array | undefined)[]> {
+async function reference(): Promise<{ run: (set: CaseSet) => (Uint8Array | undefined)[]; only64: boolean }> {
   if (values.translate) {
     const interpreter = await EngineRunner.create();
-    return (set) => interpreter.run(set);
+    return { run: (set) => interpreter.run(set), only64: false };
   }
   try {
     const harness = buildHarness();
-    return (set) => runNative(set, harness);
+    return { run: (set) => runNative(set, harness), only64: !runs32Bit(harness) };
   } catch (error) {
     return stop(error);
   }
@@ -61,7 +61,7 @@ if (values.list) {
   process.exit(0);
 }
 const wanted = values.groups?.split(',');
-const groups = wanted ? GROUPS.filter((g) => wanted.includes(g.name)) : GROUPS;
+let groups = wanted ? GROUPS.filter((g) => wanted.includes(g.name)) : GROUPS;
 if (groups.length === 0 || (wanted && groups.length !== wanted.length)) {
   console.error(`Unknown group in "${values.groups}". Known groups: ${GROUPS.map((g) => g.name).join(', ')}.`);
   process.exit(2);
@@ -84,6 +84,16 @@ if (
 
 if (!engineIsBuilt()) stop(`${ENGINE_MODULE} is missing: build the engine first (npm run build).`);
 const expected = await reference();
+const { only64 } = expected;
+if (only64) {
+  const left = groups.filter(({ modes }) => modes === 32).map(({ name }) => name);
+  groups = groups.filter(({ modes }) => modes !== 32);
+  const without = left.length === 0 ? '' : ` Left out: ${left.join(', ')}.`;
+  console.error(
+    `This machine's kernel runs no 32-bit code (IA32 emulation is off), so all cases are 64-bit code.${without}`,
+  );
+  if (groups.length === 0) process.exit(2);
+}
 const engine = await EngineRunner.create({ translates: values.translate });
 const summary = new Map<string, { cases: number; mismatches: number }>();
 const byMnemonic = new Map<string, { count: number; fields: Map<string, number> }>();
@@ -93,8 +103,8 @@ let mismatches = 0;
 
 for (let done = 0; done < total; ) {
   const count = Math.min(BATCH, total - done);
-  const set = generate(seed, Number(values.from) + done, count, groups);
-  const native = expected(set);
+  const set = generate(seed, Number(values.from) + done, count, groups, only64);
+  const native = expected.run(set);
   const ours = engine.run(set);
   for (let i = 0; i < count; i++) {
     const row = summary.get(set.groups[i]!) ?? { cases: 0, mismatches: 0 };

@@ -4,7 +4,8 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync 
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { CASE_BYTES, type CaseSet, ResultView } from './format.js';
+import { CASE_BYTES, type CaseSet, ResultView, caseAt } from './format.js';
+import { GROUPS, generate } from './generate.js';
 
 const source = join(dirname(fileURLToPath(import.meta.url)), '..', 'native', 'harness.c');
 
@@ -58,6 +59,23 @@ export function runNative(set: CaseSet, binary = buildHarness()): Uint8Array[] {
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
+}
+
+const PROBED = 60;
+
+/** Whether the kernel runs 32-bit code: where it does not, no 32-bit case gets past its first instruction. */
+export function runs32Bit(binary = buildHarness()): boolean {
+  const set = generate(
+    1,
+    0,
+    PROBED,
+    GROUPS.filter(({ name }) => name === 'alu'),
+  );
+  const results = runNative(set, binary);
+  return results.some((bytes, index) => {
+    const { is32, rip } = caseAt(set, index);
+    return is32 && new ResultView(bytes).rip !== BigInt(rip);
+  });
 }
 
 /** Cuts a run of result records into single ones. */
