@@ -9,7 +9,7 @@ export interface NestedVmxOptions {
   readonly eptAccessedDirty?: boolean;
   readonly unrestrictedGuest?: boolean;
   readonly vpid?: boolean;
-  /** VMCS shadowing. */
+  /** VMCS shadowing, offered and made use of: without it every VMREAD and VMWRITE of the hypervisor leaves the guest. */
   readonly shadowVmcs?: boolean;
   /** TPR shadow and virtualised APIC accesses; without it no APICv. */
   readonly flexpriority?: boolean;
