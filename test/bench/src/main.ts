@@ -98,7 +98,7 @@ async function main(): Promise<void> {
     load: loadavg()[0],
   };
   const kernels = all || values.kernels ? await kernelBench({ machines, rounds, passes, selected, say }) : undefined;
-  const linux = values.linux && (all || k) ? await linuxBench(machines, rounds, say) : undefined;
+  const linux = values.linux && !n ? await linuxBench(machines, rounds, say) : undefined;
   const hello = all || values.hello ? await helloBench(Math.max(3, rounds)) : undefined;
   const exits = all || values.exits ? exitCosts() : undefined;
   if (all || values.views) say('views');

@@ -40,6 +40,8 @@ export class Ept02Set {
   #tables = 0;
   #changes = 0;
   #generation = 1;
+  /** How often all have been given back. */
+  drops = 0;
 
   constructor(private readonly regions: VmcsRegions) {}
 
@@ -110,6 +112,7 @@ export class Ept02Set {
   /** The tables are in memory already. */
   restore(saved: readonly SavedEpt02[]): void {
     this.#found.clear();
+    this.drops++;
     this.#tables = 0;
     this.#changes = this.regions.changes;
     for (const ept of saved) {
@@ -121,6 +124,7 @@ export class Ept02Set {
 
   /** Gives all memory back. */
   dropAll(): void {
+    this.drops++;
     for (const ept of this.#found.values()) {
       this.#empty(ept);
       this.regions.freePage(ept.root);

@@ -128,8 +128,21 @@ export function fieldName(encoding: number): string {
   return vmcsFieldName(encoding) ?? `0x${encoding.toString(16)}`;
 }
 
-/** Stretches of a region, [offset, end], that hold these fields and no others. */
-export function stretches(regions: VmcsRegions, fields: readonly number[]): readonly (readonly [number, number])[] {
+/** Part of a region: offset and end. */
+export type Stretch = readonly [number, number];
+
+/** Copies stretches of one region to another. Word by word: they are short. */
+export function copyStretches(words: Uint32Array, parts: readonly Stretch[], to: number, from: number): void {
+  const target = to >>> 2,
+    source = from >>> 2;
+  for (let part = 0; part < parts.length; part++) {
+    const end = parts[part][1] >>> 2;
+    for (let at = parts[part][0] >>> 2; at < end; at++) words[target + at] = words[source + at];
+  }
+}
+
+/** Stretches of a region that hold these fields and no others. */
+export function stretches(regions: VmcsRegions, fields: readonly number[]): readonly Stretch[] {
   const offsets = fields.map((field) => regions.offsetOf(field)).sort((a, b) => a - b);
   const found: [number, number][] = [];
   for (const offset of offsets) {

@@ -173,7 +173,7 @@ export function nestedVmx(options: NestedVmxOptions = {}): Plugin {
       let made: Made | undefined;
       const machine = (): Made => (made ??= make(parts));
       service.use(parts, machine);
-      host.onDispose(regions.onOwnControls((index) => made?.entering.ownControlsChanged(index)));
+      host.onDispose(regions.onOwnControls((index) => made?.entering.merging.ownControlsChanged(index)));
 
       const tapped = { stage: Stage.Observe, name: 'nested-vmx' };
       for (let reason = 0; reason < EXIT_REASONS; reason++) {
