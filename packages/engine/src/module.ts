@@ -30,6 +30,7 @@ export interface ProcessorExports extends SecondTierExports {
   /** 0, or the VM-instruction error. */
   vmptrld(region: number, written: number): number;
   sameFields(a: number, b: number, types: number): number;
+  loadHostState(to: number, from: number, entered: number): number;
   copyFields(to: number, from: number, types: number): void;
   vmclear(region: number): number;
   /** All ones when no VMCS is current. */

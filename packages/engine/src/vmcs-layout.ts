@@ -58,10 +58,14 @@ export const GROUP_READONLY_N = VMCS + 0x800;
 export const GROUP_GUEST_N = VMCS + 0x840;
 export const GROUP_HOST_N = VMCS + 0x940;
 
-/** Fields by type, as sameFields and copyFields take them. */
+/** Fields by type, as sameFields and copyFields take them: controls, host state, and the guest state that every entry loads and every exit saves, whatever the controls say. */
 export const FIELDS_CONTROL = 1;
-export const FIELDS_READONLY = 2;
-export const FIELDS_HOST = 4;
+export const FIELDS_HOST = 2;
+export const FIELDS_GUEST = 4;
+
+/** What loadHostState has changed in the VMCS that it writes to: CR0, CR3, CR4 or EFER; VM-entry controls. */
+export const HOST_PAGING_CHANGED = 1;
+export const HOST_CONTROLS_CHANGED = 2;
 
 // ---------------------------------------------------------------------------------------------- 16-bit
 export const V_VPID = GROUP_CONTROL_16; // 0000

@@ -38,11 +38,19 @@ export interface EntryFailure {
   readonly rule: string;
 }
 
+/** What loading host state has changed; the object is reused. */
+export interface HostLoaded {
+  /** CR0, CR3, CR4 or EFER. */
+  paging: boolean;
+  /** VM-entry controls. */
+  controls: boolean;
+}
+
 /** Which fields of a region were written: any, or only those of the guest state. */
 export type Written = 'any' | 'guest-state';
 
-/** Types of fields: controls, or controls and host state. */
-export type FieldTypes = 'control' | 'control-and-host';
+/** Types of fields: controls, controls and host state, or the guest state that every entry loads and every exit saves whatever the controls say. */
+export type FieldTypes = 'control' | 'control-and-host' | 'guest';
 
 /** Memory behind a guest-physical page. */
 export interface FrameBehind {
@@ -89,6 +97,11 @@ export interface VmcsRegions {
   same(a: number, b: number, types: FieldTypes): boolean;
   /** Copies the fields of these types. */
   copy(to: number, from: number, types: FieldTypes): void;
+  /**
+   * The host state of the VMCS in region `from` becomes the guest state of the one in region `to`, as a VM exit loads it (SDM 3C 28.5); nothing blocks events
+   * there. `entered`: what an exit keeps is what the vCPU, which runs the guest, has now; false after a failed entry: what `to` has. Both stay where they are.
+   */
+  loadHostState(vcpu: OfVcpu, to: number, from: number, entered: boolean): HostLoaded;
   /** Stands for the region of the VMCS that is current on the vCPU that ran last: its fields as they are now. Not for guest-state fields. */
   readonly current: number;
   /** False while an event is still to be injected, an instruction is half done (an access to a device), or a debug trap is due: no event may come before. */

@@ -9,6 +9,7 @@ import type {
   EntryFailure,
   FieldTypes,
   FrameBehind,
+  HostLoaded,
   OfVcpu,
   VmcsCapabilities,
   VmcsRegions,
@@ -22,10 +23,20 @@ import type { OwnVmcs } from './own-vmcs.js';
 import type { VmxVcpu } from './vcpu.js';
 
 const PAGE = 4096;
-const { DIRTY_ALL, DIRTY_GUEST, DIRTY_PAGING, FIELDS_CONTROL, FIELDS_HOST } = vmcsLayout;
+const {
+  DIRTY_ALL,
+  DIRTY_GUEST,
+  DIRTY_PAGING,
+  FIELDS_CONTROL,
+  FIELDS_GUEST,
+  FIELDS_HOST,
+  HOST_CONTROLS_CHANGED,
+  HOST_PAGING_CHANGED,
+} = vmcsLayout;
 const TYPES: Readonly<Record<FieldTypes, number>> = {
   control: FIELDS_CONTROL,
   'control-and-host': FIELDS_CONTROL | FIELDS_HOST,
+  guest: FIELDS_GUEST,
 };
 /** SCE, LME, LMA, NXE; LBR and BTF (assembly/vmx/entry-values.ts). */
 const EFER = 0xd01n;
@@ -46,6 +57,7 @@ export class VmxVmcsRegions implements VmcsRegions {
   readonly capabilities: VmcsCapabilities;
   readonly #vcpus: VmxVcpu[] = [];
   readonly #listeners = new Set<(index: number) => void>();
+  readonly #loaded: HostLoaded = { paging: false, controls: false };
   readonly #frame: FrameBehind = { hpa: 0, rights: 0, size: PAGE };
 
   constructor(
@@ -136,6 +148,14 @@ export class VmxVmcsRegions implements VmcsRegions {
   }
   copy(to: number, from: number, types: FieldTypes): void {
     this.banks.engine.exports.copyFields(to, from, TYPES[types]);
+  }
+
+  loadHostState(vcpu: OfVcpu, to: number, from: number, entered: boolean): HostLoaded {
+    const changed = this.#engine(vcpu).exports.loadHostState(to, from, entered ? 1 : 0),
+      loaded = this.#loaded;
+    loaded.paging = (changed & HOST_PAGING_CHANGED) !== 0;
+    loaded.controls = (changed & HOST_CONTROLS_CHANGED) !== 0;
+    return loaded;
   }
 
   betweenInstructions({ index }: OfVcpu): boolean {

@@ -8,8 +8,7 @@ import { CR0, CR4, EFER, ENTRY_FAILURE, Entry, INFO_VALID, PAGE, Pin, Primary, S
 import type { Capabilities } from './capabilities.js';
 import { checkControls, checkFixedBits, checkHostState, secondaryOf } from './entry-checks.js';
 import type { ReadByte } from './entry-checks.js';
-import { HOST_STATE, PLAIN_GUEST_STATE, copyStretches, stretches } from './fields.js';
-import type { Stretch } from './fields.js';
+import { HOST_STATE } from './fields.js';
 import type { Leaving } from './leaving.js';
 import { Merging, WINDOWS } from './merging.js';
 import type { Parts } from './parts.js';
@@ -32,7 +31,6 @@ const PAGING = [F.GUEST_CR0, F.GUEST_CR3, F.GUEST_CR4, F.GUEST_IA32_EFER, ...PDP
 
 export class Entering {
   readonly merging: Merging;
-  readonly #stretches: readonly Stretch[];
   readonly #regions: VmcsRegions;
   readonly #capabilities: Capabilities;
   #clock = 0;
@@ -50,7 +48,6 @@ export class Entering {
     this.merging = new Merging(parts);
     this.#regions = parts.regions;
     this.#capabilities = parts.capabilities;
-    this.#stretches = stretches(parts.regions, PLAIN_GUEST_STATE);
   }
 
   /** VMLAUNCH and VMRESUME (27.1 to 27.8). `error`: VMfail with this number, -1 VMfailInvalid; an outcome: the guest is entered, or left at once. */
@@ -175,7 +172,7 @@ export class Entering {
 
   // ------------------------------------------------------------------------------------------------ guest state
   #writeGuestState({ vmcs12, vmcs02 }: NestedVcpu, own: VmcsFields): void {
-    copyStretches(this.#regions.words, this.#stretches, vmcs02.page, vmcs12.page);
+    this.#regions.copy(vmcs02.page, vmcs12.page, 'guest');
     const entry = vmcs12.read32(F.ENTRY_CONTROLS);
     for (const [control, field] of CONTROLLED) {
       if ((entry & control) !== 0) vmcs02.copy(field, vmcs12);

@@ -153,26 +153,6 @@ export function stretches(regions: VmcsRegions, fields: readonly number[]): read
   return found;
 }
 
-/** Guest-state fields that entries load and exits save whatever the controls say. */
-export const PLAIN_GUEST_STATE: readonly number[] = VMCS_FIELDS.filter(
-  ({ type, name }) =>
-    type === 'guest' &&
-    !NEVER.has(name) &&
-    ![
-      'VMCS_LINK_POINTER',
-      'GUEST_IA32_DEBUGCTL',
-      'GUEST_IA32_PAT',
-      'GUEST_IA32_EFER',
-      'GUEST_DR7',
-      'GUEST_PREEMPTION_TIMER',
-      'PML_INDEX',
-      'GUEST_PDPTE0',
-      'GUEST_PDPTE1',
-      'GUEST_PDPTE2',
-      'GUEST_PDPTE3',
-    ].includes(name),
-).map(({ encoding }) => encoding);
-
 /** What an exit tells. */
 export const EXIT_INFORMATION: readonly number[] = VMCS_FIELDS.filter(
   ({ type, name }) => type === 'readonly' && !NEVER.has(name) && name !== 'VM_INSTRUCTION_ERROR',

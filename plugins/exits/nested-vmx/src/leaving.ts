@@ -1,12 +1,11 @@
 /** VM exits of the hypervisor's guest to the hypervisor: its state goes to vmcs12, and the vCPU goes on with vmcs12's host state (SDM 3C chapter 28). */
 import { RETRY, stop } from '@visorkit/core';
-import type { Outcome, Vcpu } from '@visorkit/core';
-import { ExitReason, VmcsField as F } from '@visorkit/x86';
-import { CR4, Entry, Exit, Pin, Secondary } from './bits.js';
+import type { Outcome, Vcpu, VmcsFields } from '@visorkit/core';
+import { ExitReason, Interruptibility, VmcsField as F } from '@visorkit/x86';
+import { CR4, ENTRY_FAILURE, Entry, Exit, INFO_NMI, Pin, Secondary } from './bits.js';
 import { secondaryOf } from './entry-checks.js';
-import { EXIT_INFORMATION, PLAIN_GUEST_STATE, copyStretches, stretches } from './fields.js';
+import { EXIT_INFORMATION, copyStretches, stretches } from './fields.js';
 import type { Stretch } from './fields.js';
-import { HostState } from './host-state.js';
 import { PDPTES, loadPdptes } from './pdptes.js';
 import type { RegionFields } from '@visorkit/machine';
 import type { Parts } from './parts.js';
@@ -32,14 +31,10 @@ const ABORT_SAVE = 1,
 const HLT = 1;
 
 export class Leaving {
-  readonly #plain: readonly Stretch[];
   readonly #information: readonly Stretch[];
-  readonly #host: HostState;
 
   constructor(private readonly parts: Parts) {
-    this.#plain = stretches(parts.regions, PLAIN_GUEST_STATE);
     this.#information = stretches(parts.regions, EXIT_INFORMATION);
-    this.#host = new HostState(parts.regions);
   }
 
   /** The exit that the processor has just made is the hypervisor's. `reason`: another one than the processor's. */
@@ -93,12 +88,26 @@ export class Leaving {
     return this.#arrive(n, vcpu, reason, this.#toOwn(n, vcpu, reason, {}));
   }
 
-  /** The machine's own VMCS, with vmcs12's host state as its guest state, becomes current. True: translations are made with something else than before. */
+  /** The machine's own VMCS, with vmcs12's host state as its guest state, becomes current (28.5). True: translations are made with something else than before. */
   #toOwn(n: NestedVcpu, vcpu: Vcpu, reason: number, made: MadeExit | undefined): boolean {
-    const { regions } = this.parts;
-    const { moved, controls } = this.#host.write(n, vcpu, reason, made?.interruptionInfo ?? 0);
-    regions.load(vcpu, regions.ownRegion(vcpu), 0, controls ? 'any' : 'guest-state');
-    return moved;
+    const { regions } = this.parts,
+      { vmcs12, vmcs01 } = n,
+      vmcs = vcpu.vmcs!,
+      failed = reason >= ENTRY_FAILURE;
+    const blocking = this.#blocking(n, vmcs, reason, made);
+    const { paging, controls } = regions.loadHostState(vcpu, vmcs01.page, vmcs12.page, !failed);
+    if (blocking !== 0) vmcs01.write32(F.GUEST_INTERRUPTIBILITY, blocking);
+    vmcs01.write32(F.ENTRY_INTERRUPTION_INFO, 0);
+    if ((secondaryOf(vmcs12) & Secondary.EPT) === 0 && !failed) vmcs01.write32(F.PML_INDEX, vmcs.read32(F.PML_INDEX));
+    regions.load(vcpu, vmcs01.page, 0, controls ? 'any' : 'guest-state');
+    return paging;
+  }
+
+  /** Blocking by NMI after the exit (28.5.5): an NMI that exits blocks others; a virtual one says nothing about those of the hypervisor. */
+  #blocking({ vmcs12, vmcs01 }: NestedVcpu, vmcs: VmcsFields, reason: number, made: MadeExit | undefined): number {
+    if (reason === ExitReason.EXCEPTION && made?.interruptionInfo === INFO_NMI) return Interruptibility.NMI;
+    const virtual = reason >= ENTRY_FAILURE || (vmcs12.read32(F.PIN_CONTROLS) & Pin.VIRTUAL_NMIS) !== 0;
+    return (virtual ? vmcs01 : vmcs).read32(F.GUEST_INTERRUPTIBILITY) & Interruptibility.NMI;
   }
 
   /** The hypervisor is current: what is left of the exit. */
@@ -119,7 +128,7 @@ export class Leaving {
 
   // ------------------------------------------------------------------------------------------------ guest state
   #saveGuestState({ vmcs12, vmcs02 }: NestedVcpu, timer: number, made: MadeExit | undefined): void {
-    copyStretches(this.parts.regions.words, this.#plain, vmcs12.page, vmcs02.page);
+    this.parts.regions.copy(vmcs12.page, vmcs02.page, 'guest');
     const exit = vmcs12.read32(F.EXIT_CONTROLS),
       second = secondaryOf(vmcs12);
     if ((exit & Exit.SAVE_DEBUG) !== 0) {
