@@ -94,7 +94,7 @@ export interface VmcsRegions {
   /** The checks of a VM entry with the current VMCS: all, or with `written` those of what was written since the last entry. The entry does not make them again. */
   check(vcpu: OfVcpu, written?: 'written'): EntryFailure | undefined;
   /** Whether the fields of these types are the same in two regions. */
-  same(a: number, b: number, types: FieldTypes): boolean;
+  same(a: number, b: number, types: 'control' | 'control-and-host'): boolean;
   /** Copies the fields of these types. */
   copy(to: number, from: number, types: FieldTypes): void;
   /**

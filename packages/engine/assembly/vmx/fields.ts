@@ -154,7 +154,7 @@ export function vmcsReset(): void {
   store<u32>(V_DIRTY, DIRTY_ALL);
 }
 
-/** Groups of fields of each type: [offset in a region, bytes]. */
+/** Groups of fields of each type: [offset in a region, bytes], in multiples of 16. */
 const CONTROLS: StaticArray<u32> = [
   GROUP_CONTROL_16 - VMCS, GROUP_GUEST_16 - GROUP_CONTROL_16, GROUP_CONTROL_64 - VMCS, GROUP_READONLY_64 - GROUP_CONTROL_64,
   GROUP_CONTROL_32 - VMCS, GROUP_READONLY_32 - GROUP_CONTROL_32, GROUP_CONTROL_N - VMCS, GROUP_READONLY_N - GROUP_CONTROL_N,
@@ -163,7 +163,7 @@ const HOST: StaticArray<u32> = [
   GROUP_HOST_16 - VMCS, GROUP_CONTROL_64 - GROUP_HOST_16, GROUP_HOST_64 - VMCS, GROUP_CONTROL_32 - GROUP_HOST_64,
   GROUP_HOST_32 - VMCS, GROUP_CONTROL_N - GROUP_HOST_32, GROUP_HOST_N - VMCS, VMCS + VMCS_USED - GROUP_HOST_N,
 ];
-/** Selectors and interrupt status; limits to SYSENTER_CS; CR0 to IDTR; RSP to SYSENTER_EIP. */
+/** Guest state, in multiples of 8: selectors and interrupt status; limits to SYSENTER_CS; CR0 to IDTR; RSP to SYSENTER_EIP. */
 const GUEST: StaticArray<u32> = [
   GROUP_GUEST_16 - VMCS, 0x48, GROUP_GUEST_32 - VMCS, 0xb0, GROUP_GUEST_N - VMCS, 0x68, GROUP_GUEST_N + 0x70 - VMCS, 0x30,
 ];
@@ -171,9 +171,9 @@ const GUEST: StaticArray<u32> = [
 function sameGroups(a: usize, b: usize, groups: StaticArray<u32>): bool {
   for (let n = 0; n < groups.length; n += 2) {
     const from = <usize>unchecked(groups[n]), end = from + <usize>unchecked(groups[n + 1]);
-    for (let at = from; at < end; at += 8) {
-      if (load<u64>(a + at) != load<u64>(b + at)) return false;
-    }
+    let differs = i64x2.splat(0);
+    for (let at = from; at < end; at += 16) differs = v128.or(differs, v128.xor(v128.load(a + at), v128.load(b + at)));
+    if (v128.any_true(differs)) return false;
   }
   return true;
 }
@@ -181,22 +181,28 @@ function sameGroups(a: usize, b: usize, groups: StaticArray<u32>): bool {
 function copyGroups(to: usize, from: usize, groups: StaticArray<u32>): void {
   for (let n = 0; n < groups.length; n += 2) {
     const begin = <usize>unchecked(groups[n]), end = begin + <usize>unchecked(groups[n + 1]);
+    for (let at = begin; at < end; at += 16) v128.store(to + at, v128.load(from + at));
+  }
+}
+
+function copyGuest(to: usize, from: usize): void {
+  for (let n = 0; n < GUEST.length; n += 2) {
+    const begin = <usize>unchecked(GUEST[n]), end = begin + <usize>unchecked(GUEST[n + 1]);
     for (let at = begin; at < end; at += 8) store<u64>(to + at, load<u64>(from + at));
   }
 }
 
-/** Whether the fields of these types (FIELDS_) are the same in two regions; VMCS stands for the current one, but not for its guest state. */
+/** Whether the control fields, or those of the host state (FIELDS_), are the same in two regions; VMCS stands for the current one. */
 export function sameFields(a: u32, b: u32, types: u32): bool {
   if ((types & FIELDS_CONTROL) != 0 && !sameGroups(a, b, CONTROLS)) return false;
-  if ((types & FIELDS_HOST) != 0 && !sameGroups(a, b, HOST)) return false;
-  return (types & FIELDS_GUEST) == 0 || sameGroups(a, b, GUEST);
+  return (types & FIELDS_HOST) == 0 || sameGroups(a, b, HOST);
 }
 
 /** Copies the fields of these types from one region to another. */
 export function copyFields(to: u32, from: u32, types: u32): void {
   if (types & FIELDS_CONTROL) copyGroups(to, from, CONTROLS);
   if (types & FIELDS_HOST) copyGroups(to, from, HOST);
-  if (types & FIELDS_GUEST) copyGroups(to, from, GUEST);
+  if (types & FIELDS_GUEST) copyGuest(to, from);
 }
 
 /** RFLAGS for the wrapper: the arithmetic flags are kept lazily. */

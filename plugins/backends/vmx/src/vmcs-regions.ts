@@ -143,7 +143,7 @@ export class VmxVmcsRegions implements VmcsRegions {
     };
   }
 
-  same(a: number, b: number, types: FieldTypes): boolean {
+  same(a: number, b: number, types: 'control' | 'control-and-host'): boolean {
     return this.banks.engine.exports.sameFields(a, b, TYPES[types]) !== 0;
   }
   copy(to: number, from: number, types: FieldTypes): void {

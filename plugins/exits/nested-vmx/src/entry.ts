@@ -34,7 +34,8 @@ export class Entering {
   readonly #regions: VmcsRegions;
   readonly #capabilities: Capabilities;
   #clock = 0;
-  /** PAGING of vmcs02 before it is written, by halves. */
+  /** PAGING by words of a region, and what vmcs02 has there before it is written. */
+  readonly #paging: Int32Array;
   readonly #before = new Uint32Array(PAGING.length * 2);
   /** The vCPU that enters, for `#byte`. */
   #vcpu: Vcpu | undefined;
@@ -48,6 +49,12 @@ export class Entering {
     this.merging = new Merging(parts);
     this.#regions = parts.regions;
     this.#capabilities = parts.capabilities;
+    this.#paging = Int32Array.from(
+      PAGING.flatMap((field) => {
+        const word = parts.regions.offsetOf(field) >>> 2;
+        return [word, word + 1];
+      }),
+    );
   }
 
   /** VMLAUNCH and VMRESUME (27.1 to 27.8). `error`: VMfail with this number, -1 VMfailInvalid; an outcome: the guest is entered, or left at once. */
@@ -85,7 +92,7 @@ export class Entering {
     vmcs02.page = chosen.region;
     const own = regions.own(vcpu);
     const second = secondaryOf(vmcs12);
-    this.#paging(vmcs02, false);
+    this.#notePaging(vmcs02.page);
     this.#writeGuestState(n, own);
     const pdptes = this.#loadPdptes(n, vcpu, second);
     if (prepared) {
@@ -99,7 +106,7 @@ export class Entering {
         chosen.prepared.keep(vmcs12.page, vmcs02.page, this.#circumstances);
       }
     }
-    const moved = this.#paging(vmcs02, true);
+    const moved = this.#pagingMoved(vmcs02.page);
     regions.load(vcpu, chosen.region, vmcs12.read32(F.PRIMARY_CONTROLS) & WINDOWS, prepared ? 'guest-state' : 'any');
     const failure = regions.check(vcpu, prepared ? 'written' : undefined);
     const link = failure === undefined && pdptes ? this.#badLink(n, vcpu) : false;
@@ -133,6 +140,7 @@ export class Entering {
       const shift = BigInt(this.#capabilities.timerShift);
       const value = BigInt(vmcs12.read32(F.GUEST_PREEMPTION_TIMER));
       n.timerDeadline = ((regions.timeStamp(vcpu) >> shift) + value) << shift;
+      n.timerFresh = true;
     }
     if (this.parts.hooks.vmcsSwitch.isUsed())
       this.parts.hooks.vmcsSwitch.call({ to: 'guest', vmcs: n.current, reason: 0 }, vcpu);
@@ -189,20 +197,18 @@ export class Entering {
     }
   }
 
-  /** Keeps PAGING of vmcs02 in mind; `compare`: true when it is not what was kept. */
-  #paging(vmcs02: RegionFields, compare: boolean): boolean {
-    const before = this.#before;
-    let differs = false;
-    for (let at = 0; at < PAGING.length; at++) {
-      const low = vmcs02.read32(PAGING[at]),
-        high = vmcs02.high(PAGING[at]);
-      if (compare) differs ||= before[at * 2] !== low || before[at * 2 + 1] !== high;
-      else {
-        before[at * 2] = low;
-        before[at * 2 + 1] = high;
-      }
-    }
-    return differs;
+  /** Keeps PAGING of vmcs02 in mind. */
+  #notePaging(page: number): void {
+    const { words } = this.#regions,
+      at = page >>> 2;
+    for (let n = 0; n < this.#paging.length; n++) this.#before[n] = words[at + this.#paging[n]];
+  }
+  /** It is not what it was. */
+  #pagingMoved(page: number): boolean {
+    const { words } = this.#regions,
+      at = page >>> 2;
+    for (let n = 0; n < this.#paging.length; n++) if (this.#before[n] !== words[at + this.#paging[n]]) return true;
+    return false;
   }
 
   /** PDPTEs of PAE paging: from vmcs12 with EPT, from memory without (27.3.2.4). False: a reserved bit is set. */

@@ -135,7 +135,11 @@ export class GuestExits {
       if (this.#intercepted(n, vcpu)) return;
     }
     const pin = n.vmcs12.read32(F.PIN_CONTROLS);
-    if ((pin & Pin.PREEMPTION_TIMER) !== 0) vcpu.vmcs!.write32(F.GUEST_PREEMPTION_TIMER, this.#timerLeft(n, vcpu));
+    if ((pin & Pin.PREEMPTION_TIMER) !== 0) {
+      const left = n.timerFresh ? n.vmcs12.read32(F.GUEST_PREEMPTION_TIMER) : this.#timerLeft(n, vcpu);
+      n.timerFresh = false;
+      vcpu.vmcs!.write32(F.GUEST_PREEMPTION_TIMER, left);
+    }
     this.#renewTables(n, vcpu);
   }
 

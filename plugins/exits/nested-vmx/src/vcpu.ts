@@ -50,6 +50,8 @@ export class NestedVcpu {
   active: Vmcs02 | undefined;
   /** The hypervisor's TSC when its preemption timer runs out. */
   timerDeadline = 0n;
+  /** It has been set by an entry that is still to come: the field has its value. */
+  timerFresh = false;
   /** VPIDs and the VMCS that last ran under them. */
   readonly vpids = new Map<number, number>();
   /** Generation of each EPT02 root when this vCPU last entered it. */
