@@ -39,7 +39,7 @@ export interface ProcessorExports extends SecondTierExports {
   invvpid(type: number, vpid: number, linear: bigint): number;
   invept(type: number, eptp: bigint): number;
   /** The checks of a VM entry alone: 0, or the rule that failed, with error 7 or 8 or exit reason 33 in bits 31:16. */
-  checkEntry(groups: number): number;
+  checkEntry(groups: number, debugctl: number): number;
   vmcsReset(): void;
   guestFlags(): number;
   setGuestFlags(flags: number): void;

@@ -91,8 +91,11 @@ export interface VmcsRegions {
    * forgotten. `written`: what has been written in the region since its VMCS was last current; the next entry checks nothing else of it.
    */
   load(vcpu: OfVcpu, region: number, windows?: number, written?: Written): void;
-  /** The checks of a VM entry with the current VMCS: all, or with `written` those of what was written since the last entry. The entry does not make them again. */
-  check(vcpu: OfVcpu, written?: 'written'): EntryFailure | undefined;
+  /**
+   * The checks of a VM entry with the current VMCS: all, or with `written` those of what was written since the last entry. The entry does not make them again.
+   * `debugctl`: bits 1:0 of the field IA32_DEBUGCTL as they are checked, where they are not what the guest gets; -1.
+   */
+  check(vcpu: OfVcpu, written?: 'written', debugctl?: number): EntryFailure | undefined;
   /** Whether the fields of these types are the same in two regions. */
   same(a: number, b: number, types: 'control' | 'control-and-host'): boolean;
   /** Copies the fields of these types. */

@@ -6,7 +6,7 @@
  * state needs none.
  */
 import {
-  ACTIVITY, CR0, DR, EFER, ENTER_RESULT, ENTRY_RULE, EPTP_IN_FORCE, EVENT_INFO, EXIT_WORK, PENDING_DEBUG, RUN_FLAGS,
+  ACTIVITY, CR0, DR, EFER, ENTER_RESULT, ENTRY_RULE, EPTP_IN_FORCE, EVENT_INFO, EXIT_WORK, MSR_DEBUGCTL, PENDING_DEBUG, RUN_FLAGS,
   SECONDARY_IN_FORCE, VPID_IN_FORCE,
 } from "../../src/layout";
 import {
@@ -209,11 +209,15 @@ export function vmEntry(): i32 {
 
 /**
  * The checks of a VM entry with the current VMCS, and nothing else: of these groups (DIRTY_) and of those that were written. 0, or the rule that failed with
- * the class of failure in bits 31:16 (VM-instruction error 7 or 8, or exit reason 33). What has passed is not checked again by the entry.
+ * the class of failure in bits 31:16 (VM-instruction error 7 or 8, or exit reason 33). What has passed is not checked again by the entry. `debugctl`: what the
+ * field IA32_DEBUGCTL has if it is not what is loaded; -1: it is.
  */
-export function checkEntry(groups: u32): u32 {
+export function checkEntry(groups: u32, debugctl: i32): u32 {
   forceSecondary();
-  const dirty = load<u32>(V_DIRTY) | groups, failure = check(dirty, load<u32>(V_ENTRY_INTERRUPTION_INFO));
+  const loaded = load<u64>(MSR_DEBUGCTL), dirty = load<u32>(V_DIRTY) | groups;
+  if (debugctl >= 0) store<u64>(MSR_DEBUGCTL, debugctl);
+  const failure = check(dirty, load<u32>(V_ENTRY_INTERRUPTION_INFO));
+  store<u64>(MSR_DEBUGCTL, loaded);
   store<u32>(V_DIRTY, failure == 0 ? 0 : dirty);
   if (failure == 0) store<u32>(V_TO_LOAD, load<u32>(V_TO_LOAD) | dirty);
   return failure;

@@ -132,8 +132,8 @@ export class VmxVmcsRegions implements VmcsRegions {
     this.#vcpus[vcpu.index].vmcsChanged(windows);
   }
 
-  check(vcpu: OfVcpu, written?: 'written'): EntryFailure | undefined {
-    const failure = this.#engine(vcpu).exports.checkEntry(written === undefined ? DIRTY_ALL & ~DIRTY_PAGING : 0);
+  check(vcpu: OfVcpu, written?: 'written', debugctl = -1): EntryFailure | undefined {
+    const failure = this.#engine(vcpu).exports.checkEntry(written === undefined ? DIRTY_ALL & ~DIRTY_PAGING : 0, debugctl);
     if (failure === 0) return undefined;
     const rule = failure & 0xffff;
     return {

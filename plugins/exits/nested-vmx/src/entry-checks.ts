@@ -19,6 +19,8 @@ const EPT_UC = 0,
 const EPT_ACCESSED_DIRTY = 0x40;
 const EFER_LME_LMA = EFER.LME | EFER.LMA;
 const RFLAGS_ZERO = 0xffc0_8028;
+/** CS.L in access rights. */
+const CODE_L = 1 << 13;
 
 const allows = ({ required, allowed }: ControlGroup, value: number): boolean =>
   (value & required) >>> 0 === required >>> 0 && (value & ~allowed) === 0;
@@ -213,7 +215,7 @@ export function checkHostState(vmcs: RegionFields, capabilities: Capabilities, l
   return undefined;
 }
 
-/** What of the guest state the processor does not check as it is checked here: bits that are fixed in VMX operation (A.7, A.8), and RFLAGS above bit 31. */
+/** What of the guest state the processor does not check as it is checked here: bits that are fixed in VMX operation (A.7, A.8), RFLAGS above bit 31, the width of RIP. */
 export function checkFixedBits(vmcs: RegionFields, capabilities: Capabilities): string | undefined {
   const unrestricted = (secondaryOf(vmcs) & Secondary.UNRESTRICTED_GUEST) !== 0;
   const { cr0Fixed0, cr4Fixed0, cr4Fixed1 } = capabilities;
@@ -225,7 +227,18 @@ export function checkFixedBits(vmcs: RegionFields, capabilities: Capabilities): 
   // the processor keeps no bits of RFLAGS that do not exist
   if (vmcs.high(F.GUEST_RFLAGS) !== 0 || (flags & RFLAGS_ZERO) !== 0 || (flags & 2) === 0)
     return 'reserved bits of RFLAGS';
+  if (!goodRip(vmcs, capabilities.linearBits)) return 'guest RIP';
   return undefined;
+}
+
+/** Bits 63:N of RIP are the same, N being the width of linear addresses; outside 64-bit code bits 63:32 are 0 (27.3.1.4). */
+function goodRip(vmcs: RegionFields, linearBits: 48 | 57): boolean {
+  const top = vmcs.high(F.GUEST_RIP) | 0,
+    code64 =
+      (vmcs.read32(F.ENTRY_CONTROLS) & Entry.IA32E) !== 0 && (vmcs.read32(F.GUEST_CS_ACCESS_RIGHTS) & CODE_L) !== 0;
+  if (!code64) return top === 0;
+  const above = top >> (linearBits - 32);
+  return above === 0 || above === -1;
 }
 
 /** Whether a field's value is a canonical address: bits 63 down to `bits - 1` are equal. */

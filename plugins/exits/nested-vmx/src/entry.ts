@@ -19,6 +19,7 @@ import type { NestedVcpu, Vmcs02 } from './vcpu.js';
 /** How many VMCSs of the hypervisor have one to run with at the same time. */
 const MOST_REGIONS = 8;
 const LAUNCH_STATE = 8;
+const DEBUGCTL_BTF = 2;
 /** Guest state that an entry takes from vmcs12 with a control, and else leaves as the hypervisor has it. */
 const CONTROLLED = [
   [Entry.LOAD_DEBUG, F.GUEST_IA32_DEBUGCTL],
@@ -108,7 +109,10 @@ export class Entering {
     }
     const moved = this.#pagingMoved(vmcs02.page);
     regions.load(vcpu, chosen.region, vmcs12.read32(F.PRIMARY_CONTROLS) & WINDOWS, prepared ? 'guest-state' : 'any');
-    const failure = regions.check(vcpu, prepared ? 'written' : undefined);
+    // The field is checked even where the guest keeps what the hypervisor has (27.3.1.5)
+    const loadsDebug = (vmcs12.read32(F.ENTRY_CONTROLS) & Entry.LOAD_DEBUG) !== 0;
+    const debugctl = loadsDebug ? -1 : vmcs12.read32(F.GUEST_IA32_DEBUGCTL) & DEBUGCTL_BTF;
+    const failure = regions.check(vcpu, prepared ? 'written' : undefined, debugctl);
     const link = failure === undefined && pdptes ? this.#badLink(n, vcpu) : false;
     if (failure !== undefined || !pdptes || link) {
       chosen.prepared.forget();

@@ -170,8 +170,10 @@ export class Merging {
     } else to.write32(F.VPID, 0);
     to.write32(F.SECONDARY_CONTROLS, value >>> 0);
     const page = (field: number): void => {
-      const hpa = this.parts.memory.page(vcpu, vmcs12.address(field));
-      to.write32(field, hpa < 0 ? this.parts.nowhere : hpa);
+      const hpa = this.parts.memory.page(vcpu, vmcs12.address(field)),
+        { nowhere } = this.parts;
+      if (hpa < 0) this.#regions.bytes.fill(0xff, nowhere, nowhere + PAGE); // as it is read
+      to.write32(field, hpa < 0 ? nowhere : hpa);
     };
     if ((vmcs12.read32(F.PRIMARY_CONTROLS) & Primary.TPR_SHADOW) !== 0) page(F.VIRTUAL_APIC_ADDRESS);
     if ((second & Secondary.APIC_ACCESSES) !== 0) page(F.APIC_ACCESS_ADDRESS);

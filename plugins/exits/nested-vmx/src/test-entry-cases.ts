@@ -53,7 +53,13 @@ export interface EntryOutcomes {
 }
 
 const WIDTHS = { 16: 0xffffn, 32: 0xffff_ffffn, 64: (1n << 64n) - 1n, natural: (1n << 64n) - 1n } as const;
-const CONTROLS: readonly number[] = [F.PIN_CONTROLS, F.PRIMARY_CONTROLS, F.SECONDARY_CONTROLS, F.EXIT_CONTROLS, F.ENTRY_CONTROLS];
+const CONTROLS: readonly number[] = [
+  F.PIN_CONTROLS,
+  F.PRIMARY_CONTROLS,
+  F.SECONDARY_CONTROLS,
+  F.EXIT_CONTROLS,
+  F.ENTRY_CONTROLS,
+];
 const rights = (n: number): number => F.GUEST_ES_ACCESS_RIGHTS + 2 * n;
 
 /** VMCSs that can be entered: changes of FIELDS. */
@@ -62,7 +68,9 @@ const EPT: readonly (readonly [number, bigint])[] = [
   [F.SECONDARY_CONTROLS, 0x2n],
   [F.EPT_POINTER, EPTP],
 ];
-const segmentsOf = (of: (n: number) => readonly [selector: bigint, base: bigint, limit: bigint, rights: bigint]): [number, bigint][] =>
+const segmentsOf = (
+  of: (n: number) => readonly [selector: bigint, base: bigint, limit: bigint, rights: bigint],
+): [number, bigint][] =>
   [0, 1, 2, 3, 4, 5].flatMap((n): [number, bigint][] => {
     const [selector, base, limit, accessRights] = of(n);
     return [
@@ -117,6 +125,27 @@ const VARIANTS: readonly (readonly (readonly [number, bigint])[])[] = [
     [F.VIRTUAL_APIC_ADDRESS, BigInt(PAGES.virtualApic)],
     [F.TPR_THRESHOLD, 5n],
   ],
+  // Everything else that there is
+  [
+    ...EPT,
+    [F.SECONDARY_CONTROLS, 0x66_60a2n],
+    [F.PRIMARY_CONTROLS, 0x8400_617an],
+    [F.VPID, 1n],
+    [F.PML_ADDRESS, BigInt(PAGES.msrs)],
+    [F.EPT_POINTER, EPTP | 0x40n],
+    [F.VM_FUNCTION_CONTROLS, 1n],
+    [F.EPTP_LIST_ADDRESS, BigInt(PAGES.msrs)],
+    [F.VIRTUALIZATION_EXCEPTION_INFORMATION, BigInt(PAGES.msrs)],
+    [F.TSC_MULTIPLIER, 1n << 48n],
+    [F.VMCS_LINK_POINTER, BigInt(PAGES.shadowVmcs)],
+  ],
+  // Single-stepping over STI
+  [
+    ...EPT,
+    [F.GUEST_RFLAGS, 0x302n],
+    [F.GUEST_INTERRUPTIBILITY, 1n],
+    [F.GUEST_PENDING_DEBUG, 0x4000n],
+  ],
   // A shadow VMCS, virtual NMIs, user mode
   [
     ...EPT,
@@ -155,7 +184,8 @@ export async function entryCases(seed: number, cases: number): Promise<EntryOutc
         };
         // RBX: 0 before an entry, 1 behind a VMLAUNCH that failed, 2 at an exit
         if (vcpu.rbx !== 0n) {
-          const got = vcpu.rbx === 1n ? failure(vcpu, nested) : entered ? { kind: 'entered' } : failedEntry(vcpu, nested);
+          const got =
+            vcpu.rbx === 1n ? failure(vcpu, nested) : entered ? { kind: 'entered' } : failedEntry(vcpu, nested);
           judge(made!, got as Got, outcomes);
           if (++outcomes.cases === cases || outcomes.wrong.length > 20) return pause('all cases are over');
           return RESUME;
@@ -165,7 +195,8 @@ export async function entryCases(seed: number, cases: number): Promise<EntryOutc
         const expected = expectedEntry(
           {
             read: (field) => made!.values.get(field) ?? 0n,
-            memory: (address) => (address < BigInt(MEMORY - 8) ? vmm!.memory.readU64(Number(address)) : (1n << 64n) - 1n),
+            memory: (address) =>
+              address < BigInt(MEMORY - 8) ? vmm!.memory.readU64(Number(address)) : (1n << 64n) - 1n,
             current: BigInt(AT.vmcs),
             writable,
           },
@@ -188,7 +219,9 @@ export async function entryCases(seed: number, cases: number): Promise<EntryOutc
       .vmclear(POINTERS + 8)
       .vmptrld(POINTERS + 8)
       // 1: MOV RAX, [RSI]; MOV RDX, [RSI+8]; VMWRITE RAX, RDX; ADD RSI, 16; DEC ECX; JNZ 1b
-      .add(...[0x48, 0x8b, 0x06, 0x48, 0x8b, 0x56, 0x08, 0x0f, 0x79, 0xc2, 0x48, 0x83, 0xc6, 0x10, 0xff, 0xc9, 0x75, 0xee])
+      .add(
+        ...[0x48, 0x8b, 0x06, 0x48, 0x8b, 0x56, 0x08, 0x0f, 0x79, 0xc2, 0x48, 0x83, 0xc6, 0x10, 0xff, 0xc9, 0x75, 0xee],
+      )
       .vmlaunch()
       .mov(3, 1)
       .vmcall(),
@@ -201,14 +234,15 @@ export async function entryCases(seed: number, cases: number): Promise<EntryOutc
       memory.writeU64(PAGES.msrs + n * 16, BigInt(index));
       memory.writeU64(PAGES.msrs + n * 16 + 8, value);
     });
-    for (let n = 0; n < 4; n++) memory.writeU64(PAGES.pdptes + n * 8, BigInt(PAGES.pdptes + 0x100) | 1n);
+    for (let n = 0; n < 4; n++) memory.writeU64(PAGES.pdptes + n * 8, BigInt(PAGES.pdptes + 0x1000) | 1n);
     memory.writeU64(PAGES.badPdptes + 16, 0x1_0007n);
   };
   ({ vmm } = await machine({ code, handler: again(new Code().mov(3, 2).vmcall()), plugins: [driver] }));
   prepare(vmm);
   writeEpt(vmm);
   const { why } = await vmm.run({ maxInstructions: cases * 3000 });
-  if (why !== 'all cases are over') outcomes.wrong.push(`after ${outcomes.cases} cases: ${why}; ${made?.changes.join(', ')}`);
+  if (why !== 'all cases are over')
+    outcomes.wrong.push(`after ${outcomes.cases} cases: ${why}; ${made?.changes.join(', ')}`);
   await vmm.dispose();
   return outcomes;
 }
@@ -225,7 +259,8 @@ type Got =
   | { kind: 'strange'; what: string };
 
 function failure(vcpu: Vcpu, nested: NestedVmx): Got {
-  if ((vcpu.rflags & 0x8d5n) !== 0x40n) return { kind: 'strange', what: `VMLAUNCH left RFLAGS 0x${vcpu.rflags.toString(16)}` };
+  if ((vcpu.rflags & 0x8d5n) !== 0x40n)
+    return { kind: 'strange', what: `VMLAUNCH left RFLAGS 0x${vcpu.rflags.toString(16)}` };
   return { kind: 'fail', error: Number(nested.read(vcpu, F.VM_INSTRUCTION_ERROR)) };
 }
 
@@ -249,7 +284,9 @@ function judge({ expected, changes }: Case, got: Got, { wrong, cases }: EntryOut
           : got.kind === want.kind;
   if (right) return;
   const told = (value: unknown): string =>
-    JSON.stringify(value, (_key, of: unknown) => (of instanceof Set ? [...of].map(String) : typeof of === 'bigint' ? `0x${of.toString(16)}` : of));
+    JSON.stringify(value, (_key, of: unknown) =>
+      of instanceof Set ? [...of].map(String) : typeof of === 'bigint' ? `0x${of.toString(16)}` : of,
+    );
   wrong.push(`case ${cases}: ${changes.join(', ')}: expected ${told(want)}, got ${told(got)}`);
 }
 
@@ -303,8 +340,11 @@ function makeCase(random: () => number, nested: NestedVmx, vcpu: Vcpu, { memory 
   const change = (field: number, value: bigint): void => {
     wanted.set(field, BigInt.asUintN(64, value));
   };
-  for (let n = random() % 4; n > 0; n--) {
-    const at = random() % 3 === 0 ? written.findIndex(({ field }) => field === LIKELY[random() % LIKELY.length]) : random() % written.length;
+  for (let n = random() % 5; n > 0; n--) {
+    const at =
+      random() % 2 === 0
+        ? written.findIndex(({ field }) => field === LIKELY[random() % LIKELY.length])
+        : random() % written.length;
     const chosen = written[Math.max(at, 0)];
     if (KEPT.has(chosen.field)) continue;
     change(chosen.field, valueFor(chosen.field, wanted.get(chosen.field) ?? 0n, random));
@@ -338,6 +378,18 @@ const LIKELY: readonly number[] = [
   F.VMCS_LINK_POINTER,
   F.GUEST_CS_ACCESS_RIGHTS,
   F.GUEST_SS_ACCESS_RIGHTS,
+  F.ENTRY_MSR_LOAD_ADDRESS,
+  F.ENTRY_INSTRUCTION_LENGTH,
+  F.ENTRY_EXCEPTION_ERROR_CODE,
+  F.EPT_POINTER,
+  F.GUEST_RIP,
+  F.GUEST_DR7,
+  F.GUEST_IA32_EFER,
+  F.GUEST_IA32_PAT,
+  F.GUEST_IA32_DEBUGCTL,
+  F.GUEST_PDPTE0,
+  F.GUEST_LDTR_ACCESS_RIGHTS,
+  F.GUEST_LDTR_SELECTOR,
 ];
 
 function valueFor(field: number, now: bigint, random: () => number): bigint {
@@ -366,6 +418,14 @@ function valueFor(field: number, now: bigint, random: () => number): bigint {
       return BigInt(random() % 32);
     case F.GUEST_PENDING_DEBUG:
       return BigInt((random() % 2) << 14) | (random() % 2 === 0 ? 1n << BigInt(random() % 20) : 0n);
+    case F.GUEST_IA32_DEBUGCTL:
+      return BigInt(random() % 4);
+    case F.GUEST_RFLAGS:
+      return now ^ pick([0x100n, 0x200n, 0x100n, 0x2_0000n]);
+    case F.ENTRY_INSTRUCTION_LENGTH:
+      return BigInt(random() % 18);
+    case F.GUEST_LDTR_ACCESS_RIGHTS:
+      return 0x82n ^ (1n << BigInt(random() % 17));
     case F.GUEST_CR3:
       return BigInt(pick([PAGES.pdptes, PAGES.badPdptes]));
     case F.VMCS_LINK_POINTER:
@@ -385,7 +445,18 @@ function valueFor(field: number, now: bigint, random: () => number): bigint {
       return BigInt(random() % MEMORY) & ~0xfffn;
     case 5:
       // the ends of physical and of canonical addresses
-      return pick([1n << 46n, (1n << 46n) - 4096n, 1n << 39n, (1n << 39n) - 4096n, 1n << 56n, (1n << 56n) - 1n, -(1n << 56n), 1n << 63n]) + BigInt(random() % 2);
+      return (
+        pick([
+          1n << 46n,
+          (1n << 46n) - 4096n,
+          1n << 39n,
+          (1n << 39n) - 4096n,
+          1n << 56n,
+          (1n << 56n) - 1n,
+          -(1n << 56n),
+          1n << 63n,
+        ]) + BigInt(random() % 2)
+      );
     case 6:
       return BigInt(random() % 256);
     default:

@@ -34,7 +34,8 @@ export type Expected =
   | { readonly kind: 'entered' };
 
 const bit = (value: bigint, at: number): boolean => ((value >> BigInt(at)) & 1n) === 1n;
-const bits = (value: bigint, high: number, low: number): bigint => (value >> BigInt(low)) & ((1n << BigInt(high - low + 1)) - 1n);
+const bits = (value: bigint, high: number, low: number): bigint =>
+  (value >> BigInt(low)) & ((1n << BigInt(high - low + 1)) - 1n);
 /** Bits 63 down to `low` are the same. */
 const allAlike = (value: bigint, low: number): boolean => {
   const top = bits(value, 63, low);
@@ -47,7 +48,9 @@ const controlsFit = (value: bigint, msr: bigint): boolean => {
   return (value & must) === must && (value & ~may) === 0n;
 };
 const patFits = (value: bigint): boolean =>
-  Array.from({ length: 8 }, (_, n) => bits(value, n * 8 + 7, n * 8)).every((type) => [0n, 1n, 4n, 5n, 6n, 7n].includes(type));
+  Array.from({ length: 8 }, (_, n) => bits(value, n * 8 + 7, n * 8)).every((type) =>
+    [0n, 1n, 4n, 5n, 6n, 7n].includes(type),
+  );
 
 const SEGMENTS = ['ES', 'CS', 'SS', 'DS', 'FS', 'GS', 'LDTR', 'TR'] as const;
 
@@ -161,7 +164,10 @@ class Checks {
       rule('EPTP switching without EPT', bit(functions, 0) && !ept);
       rule('EPTP list', bit(functions, 0) && this.#badPage(F.EPTP_LIST_ADDRESS));
     }
-    rule('VMREAD and VMWRITE bitmaps', bit(secondary, 14) && (this.#badPage(F.VMREAD_BITMAP) || this.#badPage(F.VMWRITE_BITMAP)));
+    rule(
+      'VMREAD and VMWRITE bitmaps',
+      bit(secondary, 14) && (this.#badPage(F.VMREAD_BITMAP) || this.#badPage(F.VMWRITE_BITMAP)),
+    );
     rule('#VE information', bit(secondary, 18) && this.#badPage(F.VIRTUALIZATION_EXCEPTION_INFORMATION));
     rule('TSC multiplier', bit(secondary, 25) && bit(primary, 3) && read(F.TSC_MULTIPLIER) === 0n);
     // 27.2.1.2
@@ -194,7 +200,10 @@ class Checks {
     const vector = bits(info, 7, 0),
       type = bits(info, 10, 8);
     rule('event: type', type === 1n || (type === 7n && !bit(this.processor.msr(0x48e), 32 + 27)));
-    rule('event: vector', (type === 2n && vector !== 2n) || (type === 3n && vector > 31n) || (type === 7n && vector !== 0n));
+    rule(
+      'event: vector',
+      (type === 2n && vector !== 2n) || (type === 3n && vector > 31n) || (type === 7n && vector !== 0n),
+    );
     const protectedMode = !bit(this.#secondary, 7) || bit(read(F.GUEST_CR0), 0);
     const hasError = type === 3n && protectedMode && [8n, 10n, 11n, 12n, 13n, 14n, 17n].includes(vector);
     rule('event: error code', bit(info, 11) !== hasError);
@@ -216,14 +225,23 @@ class Checks {
     rule('host CR0', !this.#fixed(read(F.HOST_CR0), 0x486, 0n));
     rule('host CR4', !this.#fixed(cr4, 0x488, 0n));
     rule('host CR3', this.#tooWide(read(F.HOST_CR3)));
-    for (const field of [F.HOST_SYSENTER_ESP, F.HOST_SYSENTER_EIP]) rule('host SYSENTER', !this.#canonical(read(field)));
+    for (const field of [F.HOST_SYSENTER_ESP, F.HOST_SYSENTER_EIP])
+      rule('host SYSENTER', !this.#canonical(read(field)));
     rule('host PAT', bit(exit, 19) && !patFits(read(F.HOST_IA32_PAT)));
     if (bit(exit, 21)) {
       const efer = read(F.HOST_IA32_EFER);
       rule('host EFER: reserved bits', (efer & ~EFER_BITS) !== 0n);
       rule('host EFER: LME and LMA', bit(efer, 8) !== host64 || bit(efer, 10) !== host64);
     }
-    for (const field of [F.HOST_ES_SELECTOR, F.HOST_CS_SELECTOR, F.HOST_SS_SELECTOR, F.HOST_DS_SELECTOR, F.HOST_FS_SELECTOR, F.HOST_GS_SELECTOR, F.HOST_TR_SELECTOR])
+    for (const field of [
+      F.HOST_ES_SELECTOR,
+      F.HOST_CS_SELECTOR,
+      F.HOST_SS_SELECTOR,
+      F.HOST_DS_SELECTOR,
+      F.HOST_FS_SELECTOR,
+      F.HOST_GS_SELECTOR,
+      F.HOST_TR_SELECTOR,
+    ])
       rule('host selector: RPL and TI', bits(read(field), 2, 0) !== 0n);
     rule('host CS', read(F.HOST_CS_SELECTOR) === 0n);
     rule('host TR', read(F.HOST_TR_SELECTOR) === 0n);
@@ -249,7 +267,8 @@ class Checks {
   /** 27.3.1: rules that are broken, with the exit qualification of each. */
   guest(): [rule: string, qualification: bigint][] {
     const broken: [string, bigint][] = [];
-    const rule = (name: string, wrong: boolean, qualification = 0n): void => void (wrong && broken.push([name, qualification]));
+    const rule = (name: string, wrong: boolean, qualification = 0n): void =>
+      void (wrong && broken.push([name, qualification]));
     this.#guestRegisters(rule);
     this.#guestSegments(rule);
     this.#guestRest(rule);
@@ -308,7 +327,8 @@ class Checks {
       rule('virtual-8086: limit', limit !== 0xffffn);
       rule('virtual-8086: access rights', rights !== 0xf3n);
     }
-    for (const { base } of [tr, ...(v86 ? [] : [fs, gs]), ...(ldtr.usable ? [ldtr] : [])]) rule('base', !this.#canonical(base));
+    for (const { base } of [tr, ...(v86 ? [] : [fs, gs]), ...(ldtr.usable ? [ldtr] : [])])
+      rule('base', !this.#canonical(base));
     if (!v86) {
       const data = [es, ss, ds].filter(({ usable }) => usable);
       for (const { base } of [cs, ...data]) rule('base above 4 GiB', bits(base, 63, 32) !== 0n);
@@ -364,12 +384,18 @@ class Checks {
     const read = this.#read,
       ia32e = bit(this.#entry, 9);
     rule('GDTR and IDTR: base', !this.#canonical(read(F.GUEST_GDTR_BASE)) || !this.#canonical(read(F.GUEST_IDTR_BASE)));
-    rule('GDTR and IDTR: limit', bits(read(F.GUEST_GDTR_LIMIT), 31, 16) !== 0n || bits(read(F.GUEST_IDTR_LIMIT), 31, 16) !== 0n);
+    rule(
+      'GDTR and IDTR: limit',
+      bits(read(F.GUEST_GDTR_LIMIT), 31, 16) !== 0n || bits(read(F.GUEST_IDTR_LIMIT), 31, 16) !== 0n,
+    );
     const code64 = ia32e && bit(read(F.GUEST_CS_ACCESS_RIGHTS), 13),
       rip = read(F.GUEST_RIP);
     rule('RIP', code64 ? !allAlike(rip, this.processor.linearBits) : bits(rip, 63, 32) !== 0n);
     const flags = read(F.GUEST_RFLAGS);
-    rule('RFLAGS: reserved bits', bits(flags, 63, 22) !== 0n || bit(flags, 15) || bit(flags, 5) || bit(flags, 3) || !bit(flags, 1));
+    rule(
+      'RFLAGS: reserved bits',
+      bits(flags, 63, 22) !== 0n || bit(flags, 15) || bit(flags, 5) || bit(flags, 3) || !bit(flags, 1),
+    );
     rule('RFLAGS.VM', bit(flags, 17) && (ia32e || !bit(read(F.GUEST_CR0), 0)));
     const info = read(F.ENTRY_INTERRUPTION_INFO);
     rule('RFLAGS.IF', bit(info, 31) && bits(info, 10, 8) === 0n && !bit(flags, 9));
@@ -390,7 +416,8 @@ class Checks {
     rule('activity with blocking', activity !== 0n && bits(blocking, 1, 0) !== 0n);
     if (injects && activity !== 0n) {
       const machineCheck = type === 3n && vector === 18n;
-      const inHlt = type === 0n || type === 2n || (type === 3n && vector === 1n) || machineCheck || (type === 7n && vector === 0n);
+      const inHlt =
+        type === 0n || type === 2n || (type === 3n && vector === 1n) || machineCheck || (type === 7n && vector === 0n);
       const allowed = activity === 1n ? inHlt : activity === 2n && (type === 2n || machineCheck);
       rule('activity and event', !allowed);
     }
@@ -402,7 +429,10 @@ class Checks {
     rule('blocking by SMI', bit(blocking, 2));
     rule('virtual NMI while blocked', injects && type === 2n && bit(this.#pin, 5) && bit(blocking, 3));
     const pending = read(F.GUEST_PENDING_DEBUG);
-    rule('pending debug: reserved bits', bits(pending, 11, 4) !== 0n || bit(pending, 13) || bits(pending, 63, 15) !== 0n);
+    rule(
+      'pending debug: reserved bits',
+      bits(pending, 11, 4) !== 0n || bit(pending, 13) || bits(pending, 63, 15) !== 0n,
+    );
     const step = bit(flags, 8) && !bit(read(F.GUEST_IA32_DEBUGCTL), 1);
     rule('pending debug: BS', (bits(blocking, 1, 0) !== 0n || activity === 1n) && bit(pending, 14) !== step);
     this.#link(rule);
@@ -426,7 +456,9 @@ class Checks {
     if (!bit(read(F.GUEST_CR0), 31) || !bit(read(F.GUEST_CR4), 5) || bit(this.#entry, 9)) return;
     const table = (read(F.GUEST_CR3) >> 5n) << 5n;
     for (let n = 0; n < 4; n++) {
-      const pdpte = bit(this.#secondary, 1) ? read(F.GUEST_PDPTE0 + 2 * n) : this.vmcs.memory(bits(table, 31, 0) + BigInt(n * 8));
+      const pdpte = bit(this.#secondary, 1)
+        ? read(F.GUEST_PDPTE0 + 2 * n)
+        : this.vmcs.memory(bits(table, 31, 0) + BigInt(n * 8));
       const reserved = bits(pdpte, 2, 1) !== 0n || bits(pdpte, 8, 5) !== 0n || this.#tooWide(pdpte);
       rule('PDPTE', bit(pdpte, 0) && reserved, 2n);
     }
