@@ -73,7 +73,11 @@ export const Secondary = {
   VIRTUALIZATION_EXCEPTION: secondary('ept-violation-ve'),
   XSAVES: secondary('enable-xsaves'),
   MODE_BASED_EXECUTE: secondary('mode-based-execute-control'),
+  SUB_PAGES: secondary('sub-page-write-permissions'),
   TSC_SCALING: secondary('use-tsc-scaling'),
+  USER_WAIT: secondary('enable-user-wait-and-pause'),
+  BUS_LOCK: secondary('vmm-bus-lock-detection'),
+  INSTRUCTION_TIMEOUT: secondary('instruction-timeout'),
 } as const;
 
 export const Exit = {

@@ -39,6 +39,8 @@ export interface Capabilities {
 const DEFAULT_ONE = { pin: 0, primary: Primary.CR3_LOAD | Primary.CR3_STORE, exit: 4, entry: 4 };
 /** Secondary controls that the plugin can merge; the README names the others. */
 const KNOWN_SECONDARY = Object.values(Secondary).reduce((all: number, bit) => all | bit, 0);
+/** CPUID.7.0:ECX.WAITPKG. */
+const WAITPKG = 5;
 export const CR3_TARGETS = 4;
 /** MSRs in an area for MSRs (IA32_VMX_MISC 27:25 is 0). */
 export const MSR_AREA_ENTRIES = 512;
@@ -67,6 +69,10 @@ export function capabilitiesOf(processor: VmcsCapabilities, features: Features, 
     [features.virtualizationException, Secondary.VIRTUALIZATION_EXCEPTION],
     [features.tscScaling, Secondary.TSC_SCALING],
     [features.mbec, Secondary.MODE_BASED_EXECUTE],
+    [features.spp, Secondary.SUB_PAGES],
+    [features.userWait && (((table.get(7, 0)?.ecx ?? 0) >>> WAITPKG) & 1) === 1, Secondary.USER_WAIT],
+    [features.busLockDetection, Secondary.BUS_LOCK],
+    [features.instructionTimeout, Secondary.INSTRUCTION_TIMEOUT],
   ];
   for (const [has, bit] of without) if (!has) secondary &= ~bit;
   // Without performance counters there is no IA32_PERF_GLOBAL_CTRL to be loaded

@@ -96,6 +96,8 @@ export function checkControls(vmcs: RegionFields, capabilities: Capabilities, by
   if ((secondary & Secondary.PML) !== 0 && (!ept || page(F.PML_ADDRESS))) return 'PML without EPT, or its address';
   if ((secondary & Secondary.UNRESTRICTED_GUEST) !== 0 && !ept) return 'unrestricted guest without EPT';
   if ((secondary & Secondary.MODE_BASED_EXECUTE) !== 0 && !ept) return 'mode-based execute control without EPT';
+  if ((secondary & Secondary.SUB_PAGES) !== 0 && (!ept || page(F.SUB_PAGE_PERMISSION_TABLE_POINTER)))
+    return 'sub-page permissions without EPT, or their table';
   if ((secondary & Secondary.VM_FUNCTIONS) !== 0) {
     if (
       (vmcs.read32(F.VM_FUNCTION_CONTROLS) & ~capabilities.vmFunctions) !== 0 ||

@@ -25,6 +25,8 @@ const NOT_INSTRUCTIONS = new Set<number>([
   ExitReason.INTERRUPT_WINDOW,
   ExitReason.NMI_WINDOW,
   ExitReason.EXTERNAL_INTERRUPT,
+  ExitReason.BUS_LOCK,
+  ExitReason.INSTRUCTION_TIMEOUT,
 ]);
 
 export class GuestExits {
@@ -174,6 +176,10 @@ export class GuestExits {
     const second = secondaryOf(vmcs12);
     if ((second & Secondary.EPT) === 0) return;
     const ept = ept02.for(vmcs12.address(F.EPT_POINTER), (second & Secondary.MODE_BASED_EXECUTE) !== 0);
+    if ((second & Secondary.SUB_PAGES) !== 0) {
+      const table = ept02.subPages(ept, vmcs12.address(F.SUB_PAGE_PERMISSION_TABLE_POINTER));
+      vcpu.vmcs!.write32(F.SUB_PAGE_PERMISSION_TABLE_POINTER, table);
+    }
     if (n.roots.get(ept.root) === ept.generation) return;
     n.roots.set(ept.root, ept.generation);
     regions.invept(vcpu, ept.root);

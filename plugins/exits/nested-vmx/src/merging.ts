@@ -21,7 +21,13 @@ const NOT_OWN =
   Primary.TSC_OFFSETTING |
   WINDOWS;
 /** Secondary controls that the machine's own plugins may hold for every guest. */
-const OWN_SECONDARY = Secondary.DESCRIPTOR_TABLE | Secondary.WBINVD | Secondary.RDRAND | Secondary.RDSEED;
+const OWN_SECONDARY =
+  Secondary.DESCRIPTOR_TABLE |
+  Secondary.WBINVD |
+  Secondary.RDRAND |
+  Secondary.RDSEED |
+  Secondary.BUS_LOCK |
+  Secondary.INSTRUCTION_TIMEOUT;
 /** Secondary controls that the processor carries out as the hypervisor sets them. */
 const AS_GIVEN =
   Secondary.APIC_ACCESSES |
@@ -38,7 +44,10 @@ const AS_GIVEN =
   Secondary.RDSEED |
   Secondary.XSAVES |
   Secondary.MODE_BASED_EXECUTE |
-  Secondary.TSC_SCALING;
+  Secondary.TSC_SCALING |
+  Secondary.USER_WAIT |
+  Secondary.BUS_LOCK |
+  Secondary.INSTRUCTION_TIMEOUT;
 /** Control fields that mean the same in both. */
 const COPIED: readonly number[] = [
   F.EOI_EXIT_BITMAP_0,
@@ -157,6 +166,11 @@ export class Merging {
       const pointer = vmcs12.address(F.EPT_POINTER);
       const ept = this.parts.ept02.for(pointer, (second & Secondary.MODE_BASED_EXECUTE) !== 0);
       to.write32(F.EPT_POINTER, this.parts.ept02.pointerOf(ept));
+      if ((second & Secondary.SUB_PAGES) !== 0) {
+        value |= Secondary.SUB_PAGES;
+        const table = this.parts.ept02.subPages(ept, vmcs12.address(F.SUB_PAGE_PERMISSION_TABLE_POINTER));
+        to.write32(F.SUB_PAGE_PERMISSION_TABLE_POINTER, table);
+      }
     } else {
       // Its guest-physical addresses are the hypervisor's: the machine's own tables do
       to.write32(F.EPT_POINTER, own.read32(F.EPT_POINTER));
@@ -169,6 +183,9 @@ export class Merging {
       to.write32(F.VPID, vpidOf(vmcs12.read32(F.VPID)));
     } else to.write32(F.VPID, 0);
     to.write32(F.SECONDARY_CONTROLS, value >>> 0);
+    // The hypervisor's limit, if it has one
+    const limits = (second & Secondary.INSTRUCTION_TIMEOUT) !== 0 ? vmcs12 : own;
+    to.write32(F.INSTRUCTION_TIMEOUT, limits.read32(F.INSTRUCTION_TIMEOUT));
     const page = (field: number): void => {
       const hpa = this.parts.memory.page(vcpu, vmcs12.address(field)),
         { nowhere } = this.parts;

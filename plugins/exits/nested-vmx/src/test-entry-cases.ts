@@ -140,12 +140,7 @@ const VARIANTS: readonly (readonly (readonly [number, bigint])[])[] = [
     [F.VMCS_LINK_POINTER, BigInt(PAGES.shadowVmcs)],
   ],
   // Single-stepping over STI
-  [
-    ...EPT,
-    [F.GUEST_RFLAGS, 0x302n],
-    [F.GUEST_INTERRUPTIBILITY, 1n],
-    [F.GUEST_PENDING_DEBUG, 0x4000n],
-  ],
+  [...EPT, [F.GUEST_RFLAGS, 0x302n], [F.GUEST_INTERRUPTIBILITY, 1n], [F.GUEST_PENDING_DEBUG, 0x4000n]],
   // A shadow VMCS, virtual NMIs, user mode
   [
     ...EPT,
