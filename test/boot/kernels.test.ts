@@ -165,13 +165,13 @@ for (const { name, from, release, mode } of KERNELS) {
         expect(says.sockets(kernel, pid)).toEqual(says.PLANTED_SOCKETS);
       });
 
-      it('has the sockets of a program that came later', async (context) => {
-        if (isPlanted) return context.skip('they were looked at with what was planted');
-        if (planted(from.arch, 'sockets').length === 0) return context.skip('no gcc that compiles for 32 bits');
-        expect(await shell.answer('/sockets & sleep 1; echo it is $!')).toContain('sockets are there');
-        const [number] = (await shell.answer('pidof sockets')).split(' ');
-        expect(says.sockets(kernel, Number(number))).toEqual(says.PLANTED_SOCKETS);
-      });
+      if (!isPlanted)
+        it('has the sockets of a program that came later', async (context) => {
+          if (planted(from.arch, 'sockets').length === 0) return context.skip('no gcc that compiles for 32 bits');
+          expect(await shell.answer('/sockets & sleep 1; echo it is $!')).toContain('sockets are there');
+          const [number] = (await shell.answer('pidof sockets')).split(' ');
+          expect(says.sockets(kernel, Number(number))).toEqual(says.PLANTED_SOCKETS);
+        });
 
       it('has a module that came later, and its symbols', async (context) => {
         if (!(await shell.answer('ls /')).includes('tun.ko')) return context.skip('the module could not be unpacked');
