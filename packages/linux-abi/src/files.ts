@@ -10,6 +10,8 @@ export const Poll = { IN: 1, PRI: 2, OUT: 4, ERR: 8, HUP: 16, NVAL: 32 } as cons
 export abstract class OpenFile {
   /** Descriptors that point here. */
   references = 0;
+  /** Gives back what belongs to it beyond itself, such as locks; called before it is closed. */
+  release: (() => void) | undefined;
   /** Who is told of events as they come (epoll with EPOLLET). */
   watchers: Set<(events: number) => void> | undefined;
 
@@ -80,6 +82,8 @@ export class FileTable {
   #slots: (Slot | undefined)[] = [];
   /** Processes that have this table. */
   #users = 1;
+  /** Told when one of its descriptors is closed. */
+  onClose: ((file: OpenFile) => void) | undefined;
 
   /** RLIMIT_NOFILE. */
   constructor(public limit = 1024) {}
@@ -161,12 +165,15 @@ export class FileTable {
   close(descriptor: number): void {
     const { file } = this.#slots[descriptor] ?? raise('EBADF');
     this.#slots[descriptor] = undefined;
+    this.onClose?.(file);
     FileTable.release(file);
   }
 
   /** One reference less, as a mapping of the file gives it back too. */
   static release(file: OpenFile): void {
-    if (--file.references === 0) file.close();
+    if (--file.references > 0) return;
+    file.release?.();
+    file.close();
   }
 
   /** Descriptors in use, ascending. */

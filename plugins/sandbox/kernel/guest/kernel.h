@@ -63,7 +63,7 @@ enum {
 /* and those of the host that signals have to do with. */
 enum {
   NR_read = 0, NR_write = 1, NR_open = 2, NR_ioctl = 16, NR_pread64 = 17, NR_pwrite64 = 18, NR_readv = 19, NR_writev = 20, NR_sendfile = 40,
-  NR_sendto = 44, NR_recvfrom = 45, NR_sendmsg = 46, NR_recvmsg = 47, NR_flock = 73, NR_openat = 257, NR_pselect6 = 270, NR_ppoll = 271, NR_splice = 275,
+  NR_sendto = 44, NR_recvfrom = 45, NR_sendmsg = 46, NR_recvmsg = 47, NR_fcntl = 72, NR_flock = 73, NR_openat = 257, NR_pselect6 = 270, NR_ppoll = 271, NR_splice = 275,
   NR_tee = 276, NR_epoll_pwait = 281, NR_preadv = 295, NR_pwritev = 296, NR_epoll_pwait2 = 441,
 };
 

@@ -19,7 +19,7 @@ const folder = (name: string): string => {
   return join(home, name);
 };
 
-describe.skipIf(!canCompile).each(['processes', 'sharing', 'edges', 'signals', 'sockets'])('%s', (name) => {
+describe.skipIf(!canCompile).each(['processes', 'sharing', 'edges', 'signals', 'sockets', 'locks'])('%s', (name) => {
   let program = '',
     expected: string[] = [];
 
