@@ -72,6 +72,40 @@ export abstract class OpenFile {
   }
 }
 
+/** Open files that are on their way from one process to another, in no table (SCM_RIGHTS). */
+export class FilesInFlight {
+  readonly #files = new Map<OpenFile, number>();
+  /** With one that is on its way twice counted twice. */
+  size = 0;
+
+  add(files: readonly OpenFile[]): void {
+    for (const file of files) this.#files.set(file, this.of(file) + 1);
+    this.size += files.length;
+  }
+  remove(files: readonly OpenFile[]): void {
+    for (const file of files) {
+      const left = this.of(file) - 1;
+      if (left > 0) this.#files.set(file, left);
+      else this.#files.delete(file);
+    }
+    this.size -= files.length;
+  }
+  /** How often a file is on its way. */
+  of(file: OpenFile): number {
+    return this.#files.get(file) ?? 0;
+  }
+  /** Closes what is left at the end of a sandbox: nobody will receive it. */
+  closeAll(): void {
+    for (const [file, count] of [...this.#files]) for (let i = 0; i < count; i++) FileTable.release(file);
+    this.#files.clear();
+    this.size = 0;
+  }
+  /** Those to which no descriptor leads. */
+  unheld(): OpenFile[] {
+    return [...this.#files].filter(([file, count]) => file.references === count).map(([file]) => file);
+  }
+}
+
 interface Slot {
   file: OpenFile;
   closeOnExec: boolean;

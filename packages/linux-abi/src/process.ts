@@ -4,7 +4,7 @@ import type { Base, FsNode, MemoryFs, Namespace, Resolved } from '@visorkit/sand
 import { Errno } from '@visorkit/sandbox-fs';
 import type { SystemCall } from './call.js';
 import { FileTable } from './files.js';
-import type { OpenFile } from './files.js';
+import type { FilesInFlight, OpenFile } from './files.js';
 import type { FilePages } from './pages.js';
 import type { NewProgram } from './table.js';
 
@@ -43,6 +43,8 @@ export interface ProcessOptions {
   readonly hostname: string;
   /** Files that are mapped. */
   readonly pages: FilePages;
+  /** Files that are sent from process to process. */
+  readonly inFlight: FilesInFlight;
   /** The process group that the terminal's keys send signals to. */
   readonly foreground: { group: number };
   /** Signals that wait for the thread whose call is served, a bit each, signal 1 the lowest. */
@@ -236,6 +238,7 @@ export class Processes {
   /** Closes everything. */
   dispose(): void {
     for (const process of this.#all.values()) process.end();
+    this.first.options.inFlight.closeAll();
     this.first.space.close();
   }
 }

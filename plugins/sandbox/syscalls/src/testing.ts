@@ -2,6 +2,7 @@
 import {
   BLOCKED,
   FilePages,
+  FilesInFlight,
   PagesNeeded,
   Process,
   Processes,
@@ -204,6 +205,7 @@ export class TestSandbox {
       cpuTime: () => this.clock.now(),
       hostname: 'test',
       pages: new FilePages(),
+      inFlight: new FilesInFlight(),
       foreground: { group: 2 },
       pendingSignals: () => this.pendingSignals,
       exec: (_process, program) => this.started.push(program) - 1,
