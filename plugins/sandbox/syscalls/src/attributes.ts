@@ -87,7 +87,9 @@ function truncate(call: SystemCall): number {
   });
 }
 
-const owner = (call: SystemCall, index: number): readonly [number, number] => [call.i32(index), call.i32(index + 1)];
+/** Numbers are unsigned but for -1, which leaves one as it is. */
+const owner = (call: SystemCall, index: number): [uid: number, gid: number] => [id(call, index), id(call, index + 1)];
+const id = (call: SystemCall, index: number): number => (call.i32(index) === -1 ? -1 : call.u32(index));
 
 /** Checks the path, then says that there are no extended attributes. */
 const setsNoAttribute = (call: SystemCall, follow: boolean): number =>

@@ -1,4 +1,5 @@
 /** `/proc` and `/dev`, who the process is, and calls that are refused. */
+import { tmpdir } from 'node:os';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { Errno, TestSandbox } from './testing.js';
 
@@ -43,6 +44,15 @@ describe('/proc', () => {
   it('fd lists descriptors', () => {
     sandbox.call('open', '/tmp', 0, 0);
     expect(list('/proc/self/fd')).toEqual(['.', '..', '0', '1']);
+  });
+
+  it('mounts are those of the sandbox', () => {
+    sandbox.process.space.mount(tmpdir(), '/a b', true);
+    expect(text('/proc/mounts')).toBe('root / tmpfs rw 0 0\nhost /a\\040b visorkit ro 0 0\n');
+    expect(text('/proc/self/mountinfo')).toBe(
+      '20 1 0:20 / / rw - tmpfs root rw\n21 20 0:21 / /a\\040b ro - visorkit host ro\n',
+    );
+    sandbox.processes.dispose();
   });
 
   it('auxv is what the program was started with', () => {
