@@ -105,6 +105,9 @@ export class Process {
   auxiliary: Uint8Array = new Uint8Array(0);
   /** Makes the rows of `/proc/self/maps`; set by who knows the mappings. */
   describeMappings: () => string = () => '';
+  /** What setpriority and sched_setscheduler have set; it changes nothing. */
+  nice = 0;
+  policy = 0;
   rlimits = new Map<number, [soft: bigint, hard: bigint]>();
   /** Called when it goes on with another program. */
   readonly onProgram: (() => void)[] = [];
@@ -176,6 +179,8 @@ export class Process {
     child.session = this.session;
     child.program = this.program?.share();
     child.auxiliary = this.auxiliary;
+    child.nice = this.nice;
+    child.policy = this.policy;
     child.rlimits = new Map(this.rlimits);
     return child;
   }

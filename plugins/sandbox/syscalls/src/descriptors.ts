@@ -71,8 +71,9 @@ function fcntl(call: SystemCall): number {
     case F.GETOWN:
       return 0;
     case F.GETPIPE_SZ:
-    case F.SETPIPE_SZ: // it stays as it is
-      return file instanceof PipeEnd ? file.pipe.queue.capacity : -Errno.EBADF;
+    case F.SETPIPE_SZ:
+      if (!(file instanceof PipeEnd)) return -Errno.EBADF;
+      return call.i32(1) === F.GETPIPE_SZ ? file.pipe.queue.capacity : file.pipe.resize(argument);
     default:
       return -Errno.EINVAL;
   }
