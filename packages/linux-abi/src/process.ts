@@ -23,6 +23,9 @@ export interface SignalDetails {
   readonly values?: readonly [bigint, bigint];
 }
 
+/** Whose CPU time: the calling thread's, its process's, or that of children that the process has waited for. */
+export type CpuTimeOf = 'thread' | 'process' | 'children';
+
 /** What all processes of a sandbox share. */
 export interface ProcessOptions {
   readonly identity: Identity;
@@ -38,8 +41,8 @@ export interface ProcessOptions {
   /** Sends a process a signal. */
   readonly signal: (pid: number, signal: number, details?: SignalDetails) => void;
   readonly fillRandom: (bytes: Uint8Array) => void;
-  /** CPU time of the programs in ns. */
-  readonly cpuTime: () => number;
+  /** CPU time in ns of who calls. */
+  readonly cpuTime: (whose: CpuTimeOf) => number;
   readonly hostname: string;
   /** Files that are mapped. */
   readonly pages: FilePages;

@@ -173,6 +173,7 @@ struct thread {
   u32 preempted; /* its time was over, or it gave way: those that have waited go first */
   struct process *process;
   u64 fs_base, gs_base;
+  u64 cpu; /* cycles it has used */
   u64 clear_tid;
   u64 robust_list;
   /* The call that waits on the host: it is rung again after each wake-up. */
@@ -208,6 +209,7 @@ void fpu_restore(const void *area);
 extern u32 fpu_bytes;
 extern u64 fpu_mask;
 extern int fpu_has_xsave;
+u64 charge(void); /* the cycles since the last look are the current thread's; the cycles now */
 /* Picks a thread that can run, waits for one if none can, and goes on in user mode. Never returns. rotate: not the current one first. */
 void schedule(int rotate) __attribute__((noreturn));
 /* Lets a new thread run on from where the current one is (clone(2)). */
@@ -238,6 +240,7 @@ struct process {
   u32 stopped;     /* the signal that stopped it, 0: it runs */
   u32 news;        /* NEWS_*: what waitpid has not told yet */
   u32 did_exec;
+  u64 cpu, children_cpu; /* cycles: its own, and those of children that it has waited for */
   struct thread *vfork_parent;
   struct pending pending;
   struct action actions[SIGNALS + 1];

@@ -102,7 +102,7 @@ function makeProcesses(options: LinuxProcessOptions, around: Surroundings): Proc
     hostname: options.hostname ?? 'sandbox',
     wake: () => around.kernel.wake(),
     signal: (pid, signal, details) => around.kernel.signal(pid, signal, details),
-    cpuTime: () => timers.clock.now(),
+    cpuTime: (whose) => around.kernel.cpuTime(whose),
     pages: new FilePages(),
     inFlight: new FilesInFlight(),
     foreground: { group: PID },

@@ -187,6 +187,8 @@ export class TestSandbox {
   /** Programs that execve was to start. */
   readonly started: NewProgram[] = [];
   pendingSignals = 0n;
+  /** CPU time in ns. */
+  readonly cpu = { thread: 0, process: 0, children: 0 };
   wakes = 0;
   #last: TestCall | undefined;
 
@@ -202,7 +204,7 @@ export class TestSandbox {
       wake: () => void this.wakes++,
       signal: (pid, signal, details) => void this.signals.push({ pid, signal, ...details }),
       fillRandom: (bytes) => void bytes.fill(4),
-      cpuTime: () => this.clock.now(),
+      cpuTime: (whose) => this.cpu[whose],
       hostname: 'test',
       pages: new FilePages(),
       inFlight: new FilesInFlight(),
