@@ -69,6 +69,7 @@ it('devices give what they are for', () => {
   const zero = sandbox.call('open', '/dev/zero', 0, 0);
   expect(sandbox.read(zero, 3)).toBe('\0\0\0');
   expect(sandbox.write(sandbox.call('open', '/dev/full', 1, 0), 'x')).toBe(-Errno.ENOSPC);
+  expect(sandbox.call('open', '/dev/tty', 0o1101, 0o600)).toBe(-Errno.ENXIO); // there is no terminal
 });
 
 describe('who it is', () => {
