@@ -27,7 +27,7 @@ export async function linuxBench(
     },
   });
   const commandLine = `console=ttyS0 ${guestParameters({ mode: 'off' })}`;
-  const runnable = machines.filter((machine) => machine !== 'bochs');
+  const runnable = machines.filter((machine) => machine !== 'bochs' && machine !== 'v86');
   const samples = new Map(
     runnable.map((machine) => [
       machine,
