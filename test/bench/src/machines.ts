@@ -7,6 +7,7 @@ import { DISK_CYLINDERS, guestImages, withParameters } from './guest.js';
 import type { Bits } from './guest.js';
 import { runProcess } from './process.js';
 import type { ProcessRun } from './process.js';
+import type { V86Run } from './v86-machine.js';
 
 /** `translated` is visorkit with `--translate on`; `v86` runs 32-bit guests only. */
 export type MachineName = 'visorkit' | 'translated' | 'bochs' | 'qemu' | 'v86';
@@ -107,8 +108,7 @@ export function runKernels(
       });
     }
     if (name === 'v86') {
-      const args = [v86, v86Folder()!, pcBios()!, vgaBios()!, elf];
-      return runProcess({ command: process.execPath, args, timeoutMs, isLast });
+      return runV86({ memoryMiB: 64, multiboot: elf, last: 'DONE' }, timeoutMs);
     }
     if (name === 'visorkit' || name === 'translated') {
       const marks = join(folder, 'marks.json');
@@ -154,6 +154,11 @@ export function runKernels(
   });
 }
 
+const runV86 = (guest: Omit<V86Run, 'folder' | 'bios' | 'vgaBios'>, timeoutMs: number): Promise<ProcessRun> => {
+  const run: V86Run = { folder: v86Folder()!, bios: pcBios()!, vgaBios: vgaBios()!, ...guest };
+  return runProcess({ command: process.execPath, args: [v86, JSON.stringify(run)], timeoutMs });
+};
+
 /** One processor, one disk, the console to a FIFO, no sound, nothing on a screen; an instruction is a tick, at its own pace. */
 function bochsConfiguration(image: string, fifo: string, log: string): string {
   return [
@@ -180,14 +185,20 @@ export interface LinuxOptions {
   readonly kernel: string;
   readonly initramfs: string;
   readonly commandLine: string;
+  /** The guest's line that it is up. */
+  readonly ready: string;
   readonly timeoutMs: number;
 }
 
-/** Boots a Linux kernel with 256 MiB to its power-off. Bochs is not among these machines: it boots from disks only. */
+/**
+ * Boots a Linux kernel with 256 MiB to its power-off; in v86 to the line that it is up, since it cannot be powered off. Bochs is not among these machines: it boots
+ * from disks only.
+ */
 export function runLinux(
-  name: 'visorkit' | 'translated' | 'qemu',
-  { kernel, initramfs, commandLine, timeoutMs }: LinuxOptions,
+  name: Exclude<MachineName, 'bochs'>,
+  { kernel, initramfs, commandLine, ready, timeoutMs }: LinuxOptions,
 ): Promise<ProcessRun> {
+  if (name === 'v86') return runV86({ memoryMiB: 256, kernel, initramfs, commandLine, last: ready }, timeoutMs);
   if (name === 'qemu') {
     return runProcess({
       command: 'qemu-system-x86_64',

@@ -101,7 +101,7 @@ async function main(): Promise<void> {
   };
   const kernels =
     all || values.kernels ? await kernelBench({ machines, rounds, passes, selected, bits, say }) : undefined;
-  const linux = values.linux ? await linuxBench(machines, rounds, say) : undefined;
+  const linux = values.linux ? await linuxBench(machines, { bits, rounds, say }) : undefined;
   const hello = all || values.hello ? await helloBench(Math.max(3, rounds)) : undefined;
   const exits = all || values.exits ? exitCosts() : undefined;
   if (all || values.views) say('views');
