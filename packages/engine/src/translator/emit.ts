@@ -1,11 +1,11 @@
 /** A region as a WebAssembly function: entry, blocks in their structure, control transfers, and the ways out. */
 import { fail } from '@visorkit/core';
-import { LEFT_INTERPRET, LEFT_REFUSED } from '../code-layout.js';
-import { BUDGET, CODE_BASE, RIP, SSE_TRAP, TIER_RETIRED, TLB_BASE } from '../layout.js';
+import { LEFT_ELSEWHERE, LEFT_INTERPRET, LEFT_REFUSED } from '../code-layout.js';
+import { BUDGET, CODE_BASE, RIP, SSE_TRAP, TLB_BASE } from '../layout.js';
 import { canTranslate, pushValue, stackPointer, translate } from './integer.js';
 import { endsBlock } from './instructions.js';
 import type { Instruction, Row, Size } from './instructions.js';
-import { BASE, FA, FB, FK, FN, FR, FS, LEFT, P, RSP, START, TARGET, V0, V2, WAY } from './locals.js';
+import { BASE, FA, FB, FK, FN, FR, FS, LEFT, P, RSP, START, TABLE, TARGET, V0, V2, WAY } from './locals.js';
 import type { Block, Edge, Region } from './regions.js';
 import { structure } from './structure.js';
 import type { Structure } from './structure.js';
@@ -43,9 +43,7 @@ export interface Buffers {
  * The function of a region: it has no parameters and returns why it was left (one of LEFT_). It is in `buffers.whole` until the next one is written.
  */
 export function emitRegion(region: Region, setting: Setting, buffers: Buffers): Code {
-  const first = new RegionEmitter(region, setting, buffers);
-  first.emit();
-  if (first.needsAll) new RegionEmitter(region, setting, buffers, first).emit();
+  new RegionEmitter(region, setting, buffers).emit();
   return buffers.whole;
 }
 
@@ -65,22 +63,14 @@ class RegionEmitter {
     private readonly region: Region,
     private readonly setting: Setting,
     private readonly buffers: Buffers,
-    first?: RegionEmitter,
   ) {
     buffers.body.clear();
     this.w = new Writer(setting, buffers.body);
-    this.w.allUsed = first?.w.used ?? 0;
-    this.w.allWritten = first?.w.written ?? 0;
     this.code = this.w.code;
     this.shape = structure(
       region.blocks.map(successorsOf),
       region.blocks.map(({ targets }) => targets.length > 0),
     );
-  }
-
-  /** A unit is called that needs to know which registers are in locals: the body must be written again. */
-  get needsAll(): boolean {
-    return this.w.needsAll;
   }
 
   emit(): void {
@@ -103,7 +93,7 @@ class RegionEmitter {
     const { whole } = this.buffers;
     whole.clear();
     this.enter(whole);
-    whole.append(code.written());
+    w.finish(whole);
     whole.op(Op.end);
   }
 
@@ -117,12 +107,6 @@ class RegionEmitter {
       .tee(V0)
       .i64(region.instructions)
       .op(Op.i64_lt_s);
-    code
-      .i32(0)
-      .access(Op.i32_load, state + TLB_BASE)
-      .i32(setting.tlb)
-      .op(Op.i32_ne)
-      .op(Op.i32_or);
     if (w.vectors)
       code
         .i32(0)
@@ -130,20 +114,26 @@ class RegionEmitter {
         .op(Op.i32_or);
     code.when();
     code.i32(LEFT_REFUSED).op(Op.return).end();
+    code.i32(0).access(Op.i32_load, state + TLB_BASE);
+    if (setting.tlb === 0) code.set(TABLE);
+    else {
+      code.i32(setting.tlb).op(Op.i32_ne).when();
+      code.i32(LEFT_ELSEWHERE).op(Op.return).end();
+    }
     code.get(V0).i64(LONGEST_STAY).get(V0).i64(LONGEST_STAY).op(Op.i64_lt_s).op(Op.select);
     code.op(Op.i32_wrap_i64).tee(START).set(LEFT);
     code
       .i32(0)
       .access(Op.i64_load, state + CODE_BASE)
       .set(BASE);
-    w.loadRegisters(code, w.used | w.allUsed);
+    w.loadRegisters(code, w.used);
   }
 
   /** Behind all ways out: stores the state. */
   private leave(): void {
     const { w, code, setting } = this,
       { state } = setting;
-    w.storeRegisters(code, w.written | w.allWritten);
+    w.storeRegisters(code, w.written);
     code
       .i32(0)
       .get(TARGET)
@@ -158,13 +148,6 @@ class RegionEmitter {
       .get(V0)
       .op(Op.i64_sub)
       .access(Op.i64_store, state + BUDGET);
-    code
-      .i32(0)
-      .i32(0)
-      .access(Op.i64_load, state + TIER_RETIRED)
-      .get(V0)
-      .op(Op.i64_add);
-    code.access(Op.i64_store, state + TIER_RETIRED);
     code.get(FK).get(FA).get(FB).get(FR).get(FS).get(FN).call(SETTLE_FLAGS);
     code.get(WAY).i32(24).op(Op.i32_shr_u);
   }
@@ -215,6 +198,7 @@ class RegionEmitter {
   }
   /** Goes along an edge; `at` is its place among the successors. */
   private follow(from: number, at: number, edge: Edge): void {
+    this.code.reserve();
     const to = this.shape.successors[from]![at]!;
     if (to < 0) this.w.leaveFor(edge.to);
     else if (this.isJump(from, to)) this.code.br(this.label(to));
@@ -226,6 +210,7 @@ class RegionEmitter {
     const { w, code, shape, region } = this,
       block = region.blocks[number]!,
       count = block.instructions.length;
+    code.reserve();
     const alone = shape.merges[number] !== true && shape.loops[number] !== true && number !== 0;
     if (!alone && number !== 0) w.flags.forget();
     if (shape.loops[number] === true) {

@@ -37,12 +37,14 @@ export const ENTRY = 34;
 export const W0 = 35;
 export const W1 = 36;
 export const W2 = 37;
+/** TLB table in force, in a region that is made for any. */
+export const TABLE = 38;
 /** Numbers of the instruction being translated. */
-export const D0 = 38;
-export const D1 = 39;
+export const D0 = 39;
+export const D1 = 40;
 
 export const LOCALS: Locals = [
   [28, I64],
-  [10, I32],
+  [11, I32],
   [2, F64],
 ];

@@ -50,7 +50,7 @@ import type { Setting } from './writer.js';
 export interface TranslatorOptions {
   /** Executions after which a block is translated, at least 1; 5000 by default. */
   threshold?: number;
-  /** Regions in a module, 1 to 64; 8 by default. */
+  /** Regions in a module, 1 to 64, if they become hot soon enough one after another; 32 by default. */
   batch?: number;
   /** Regions at most, 8192 by default; with more the older half of them goes: a guest may make new code for ever. */
   most?: number;
@@ -77,8 +77,12 @@ export interface TranslatorFigures {
 
 /** Formed later, a region knows more of what has run, and there are fewer of them. */
 const DEFAULT_THRESHOLD = 5000;
-const DEFAULT_BATCH = 8;
+const DEFAULT_BATCH = 32;
+/** Executions of blocks that wait which cost as much as making another module does. */
+const MOST_PATIENCE = 20_000;
 const NEVER = 0xffff_ffff;
+/** In a {@link Setting}: the table is read at entry. */
+const ANY_TABLE = 0;
 const MOST_REGIONS = 8192;
 /** A block that was entered this many times for each that the threshold asks is worth being taken into a region. */
 const SHARE_OF_THRESHOLD = 64;
@@ -116,6 +120,7 @@ export class Translator {
   private readonly imports: Record<string, unknown> = {};
   private readonly least: number;
   private readonly buffers = { body: new Code(), whole: new Code() };
+  private readonly writer: ModuleWriter;
   private placed: Placed[] = [];
   private readonly free: number[] = [];
   private generation: number;
@@ -128,7 +133,7 @@ export class Translator {
   /** `module` is the processor's, with its exports; `memory` must be one that does not grow. */
   constructor(
     module: WasmModule,
-    private readonly memory: WasmMemory,
+    memory: WasmMemory,
     private readonly exports: ProcessorExports,
     private readonly options: TranslatorOptions = {},
   ) {
@@ -141,7 +146,8 @@ export class Translator {
     this.least = Math.max(1, Math.floor(threshold / SHARE_OF_THRESHOLD));
     this.imports['m'] = memory;
     for (const { name } of IMPORTS) this.imports[name] = exports[name as keyof ProcessorExports];
-    exports.setSecondTier(threshold, batch);
+    this.writer = new ModuleWriter(IMPORTS, LOCALS, memory.buffer.byteLength / WASM_PAGE);
+    exports.setSecondTier(threshold, batch, Math.min(MOST_PATIENCE, threshold * batch));
     this.generation = this.words[ARENA_GENERATION >>> 2]!;
   }
 
@@ -157,7 +163,7 @@ export class Translator {
     this.dropStale();
     if (this.placed.length > (this.options.most ?? MOST_REGIONS)) this.evict();
     const count = words[TIER_QUEUED >>> 2]!,
-      writer = new ModuleWriter(IMPORTS, LOCALS, this.memory.buffer.byteLength / WASM_PAGE);
+      { writer } = this;
     const done: Omit<Placed, 'index'>[] = [];
     const covered = new Set<string>();
     words[TIER_QUEUED >>> 2] = 0;
@@ -176,7 +182,8 @@ export class Translator {
         continue;
       }
       this.records = [];
-      const setting = this.settingOf(mode, tlb),
+      const again = words[(record + E_FUNCTION) >>> 2] !== 0,
+        setting = this.settingOf(mode, again ? ANY_TABLE : tlb),
         region = setting && this.regionOf(host, mode, setting);
       if (setting === undefined || region === undefined) {
         figures.refused++;
@@ -201,9 +208,12 @@ export class Translator {
       return;
     }
     done.forEach((region, n) => {
+      this.replaced(region.record);
       const index = this.free.pop() ?? exports.table.grow(1);
       exports.table.set(index, functions[n]!);
       words[(region.record + E_FUNCTION) >>> 2] = index;
+      words[(region.record + E_LIMIT) >>> 2] = words[(region.record + E_COUNT) >>> 2]! + words[TIER_THRESHOLD >>> 2]!;
+      words[(region.record + E_WAITS) >>> 2] = 0;
       this.placed.push({ index, ...region });
     });
     figures.compiling += platform.now() - emitted;
@@ -218,6 +228,13 @@ export class Translator {
       this.figures.failed++;
       return undefined;
     }
+  }
+
+  /** A function that is entered at this record is made again: the present one, if there is one, is given up. */
+  private replaced(record: number): void {
+    if (this.words[(record + E_FUNCTION) >>> 2] === 0) return;
+    const at = this.placed.findIndex((region) => region.record === record);
+    if (at >= 0) for (const region of this.placed.splice(at, 1)) this.release(region);
   }
 
   /** Gives up the older half of the regions: their blocks are interpreted, and counted again. */

@@ -81,7 +81,6 @@ export function callUnit(w: Writer, i: Instruction): void {
   const { code, flags, setting } = w,
     { state } = setting;
   const needs = needsOf(i);
-  if ((needs.reads | needs.writes) !== 0) w.needsAll = true;
   // what has been done so far is counted, and this instruction, as the interpreter counts a block at its beginning
   code
     .i32(0)
@@ -101,7 +100,7 @@ export function callUnit(w: Writer, i: Instruction): void {
     .i32(w.undone - 1)
     .op(Op.i32_add)
     .set(START);
-  w.storeRegisters(code, needs.reads & w.allWritten);
+  w.giveRegisters(needs.reads);
   if (needs.flags) flags.settle();
   if (needs.stores)
     code
@@ -109,7 +108,7 @@ export function callUnit(w: Writer, i: Instruction): void {
       .access(Op.i32_load, state + PAGES_DROPPED)
       .set(W1);
   code.i32(i.record).call(RUN_UNIT).set(W0);
-  w.loadRegisters(code, needs.writes & w.allUsed);
+  w.takeRegisters(needs.writes);
   if (needs.flags) flags.load();
   // anything but "done" is the run loop's
   code.get(W0).when();

@@ -6,15 +6,15 @@ import { AM_SHORT, AM_SIMPLE, NO_REGISTER, RIP_BASE, LEFT_INTERPRET, LEFT_LOOK_U
 import { REGS, SEG_BASE, SEG_FS, SEG_GS, TLB_ENTRIES, TLB_ENTRY_BYTES } from '../layout.js';
 import { Flags } from './flags.js';
 import type { Instruction, Size } from './instructions.js';
-import { BASE, ENTRY, LINEAR, REGISTERS, TARGET, WAY } from './locals.js';
+import { BASE, ENTRY, LINEAR, P, Q, REGISTERS, TABLE, TARGET, WAY } from './locals.js';
 import { Op } from './opcodes.js';
-import type { Code } from './wasm.js';
+import { Code } from './wasm.js';
 
 /** What is fixed for a region. */
 export interface Setting {
   /** Where the processor's state block begins: addresses of layout.ts count from here. */
   state: number;
-  /** TLB table that the checks are made for. */
+  /** TLB table that the checks are made for; 0: for the one in force when the region is entered. */
   tlb: number;
   /** 64-bit code; else 32-bit code with flat segments. */
   long: boolean;
@@ -26,16 +26,21 @@ const TAG_WRITE = 8;
 const ADDEND = 24;
 const PAGE_SHIFT = 12;
 
+/** Where registers go to the state or come from it in the middle of a body: which, as bits, is only known at its end. */
+interface Exchange {
+  /** Place in the body. */
+  at: number;
+  registers: number;
+  /** They go to the state; else they come from it. */
+  stores: boolean;
+}
+
 export class Writer {
   readonly flags: Flags;
   /** Registers that are read or written, and those written, as bits. */
   used = 0;
   written = 0;
-  /** What `used` and `written` come to at the end, where a body is written for the second time; a unit is given them in the state. */
-  allUsed = 0;
-  allWritten = 0;
-  /** A unit is called that needs them. */
-  needsAll = false;
+  readonly exchanges: Exchange[] = [];
   /** SSE instructions run here: they must be usable. */
   vectors = false;
   /** Labels of the ways out: at an offset of the page, at TARGET. */
@@ -57,19 +62,16 @@ export class Writer {
   begin(offset: number, undone: number): void {
     this.at = offset;
     this.undone = undone;
+    this.code.reserve();
   }
 
   // ---------------------------------------------------------------------------------------------- ways out
-  /** Sets up a way out before the instruction at hand; the caller branches to `near`. */
-  wayOut(): void {
-    this.code.i32(way(this.at, this.undone, LEFT_INTERPRET)).set(WAY);
-  }
   /** Leaves before the instruction if the i32 on the stack is not 0. */
   leaveIf(): void {
-    const { code } = this;
-    code.when();
-    this.wayOut();
-    code.br(this.near).end();
+    this.code
+      .i32(way(this.at, this.undone, LEFT_INTERPRET))
+      .set(WAY)
+      .brIf(this.near);
   }
   /** Everything before `offset`, which may lie out of the page, has been done; `undone` instructions of the block have not. */
   leaveFor(offset: number, exit: number = LEFT_LOOK_UP, undone = 0): void {
@@ -191,31 +193,10 @@ export class Writer {
    * the TLB does not say so. Their host address goes to `pointer`.
    */
   check(bytes: number, write: boolean, pointer: number): void {
-    const { code, setting } = this;
-    code
-      .tee(LINEAR)
-      .op(Op.i32_wrap_i64)
-      .i32(PAGE_SHIFT - Math.log2(TLB_ENTRY_BYTES))
-      .op(Op.i32_shr_u);
-    code
-      .i32((TLB_ENTRIES - 1) * TLB_ENTRY_BYTES)
-      .op(Op.i32_and)
-      .tee(ENTRY);
-    code.access(Op.i64_load, setting.tlb + (write ? TAG_WRITE : 0));
-    code.get(LINEAR);
-    if (bytes > 1) code.i64(bytes - 1).op(Op.i64_add);
-    code
-      .i64(-(1 << PAGE_SHIFT))
-      .op(Op.i64_and)
-      .op(Op.i64_ne);
+    const { before, behind } = checkFor(this.setting.tlb, bytes, write, pointer);
+    this.code.append(before);
     this.leaveIf();
-    code
-      .get(LINEAR)
-      .op(Op.i32_wrap_i64)
-      .get(ENTRY)
-      .access(Op.i32_load, setting.tlb + ADDEND)
-      .op(Op.i32_add)
-      .set(pointer);
+    this.code.append(behind);
   }
   /** Pushes what is at a host address: an i64 for 64 bits, else an i32. */
   load(size: Size, pointer: number): void {
@@ -228,7 +209,15 @@ export class Writer {
     this.code.access(STORES[size], 0);
   }
 
-  /** Loads registers from the state; written behind the body and placed before it. */
+  // ---------------------------------------------------------------------------------------------- the state
+  /** Registers go to the state here, if the region writes them. */
+  giveRegisters(registers: number): void {
+    if (registers !== 0) this.exchanges.push({ at: this.code.length, registers, stores: true });
+  }
+  /** Registers come from the state here, if the region uses them. */
+  takeRegisters(registers: number): void {
+    if (registers !== 0) this.exchanges.push({ at: this.code.length, registers, stores: false });
+  }
   loadRegisters(code: Code, which: number): void {
     for (let n = 0; n < REGISTERS; n++) {
       if ((which & (1 << n)) !== 0)
@@ -247,6 +236,64 @@ export class Writer {
           .access(Op.i64_store, this.setting.state + REGS + n * 8);
     }
   }
+  /** Appends the body to `whole`, with the exchanges of registers in it. */
+  finish(whole: Code): void {
+    const body = this.code.written();
+    let from = 0;
+    for (const { at, registers, stores } of this.exchanges) {
+      whole.append(body.subarray(from, at));
+      whole.reserve();
+      if (stores) this.storeRegisters(whole, registers & this.written);
+      else this.loadRegisters(whole, registers & this.used);
+      from = at;
+    }
+    whole.append(from === 0 ? body : body.subarray(from));
+    whole.reserve();
+  }
+}
+
+/** The code of an access's check, but for the way out between its two parts. */
+interface Check {
+  before: Uint8Array;
+  behind: Uint8Array;
+}
+const checks = new Map<number, (Check | undefined)[]>();
+
+function checkFor(tlb: number, bytes: number, write: boolean, pointer: number): Check {
+  let known = checks.get(tlb);
+  if (known === undefined) checks.set(tlb, (known = []));
+  const key = bytes * 4 + (write ? 2 : 0) + (pointer === P ? 1 : 0);
+  return (known[key] ??= makeCheck(tlb, bytes, write, pointer === P ? P : Q));
+}
+function makeCheck(tlb: number, bytes: number, write: boolean, pointer: number): Check {
+  const code = new Code();
+  code
+    .tee(LINEAR)
+    .op(Op.i32_wrap_i64)
+    .i32(PAGE_SHIFT - Math.log2(TLB_ENTRY_BYTES))
+    .op(Op.i32_shr_u)
+    .i32((TLB_ENTRIES - 1) * TLB_ENTRY_BYTES)
+    .op(Op.i32_and);
+  if (tlb === 0) code.get(TABLE).op(Op.i32_add);
+  code
+    .tee(ENTRY)
+    .access(Op.i64_load, tlb + (write ? TAG_WRITE : 0))
+    .get(LINEAR);
+  if (bytes > 1) code.i64(bytes - 1).op(Op.i64_add);
+  code
+    .i64(-(1 << PAGE_SHIFT))
+    .op(Op.i64_and)
+    .op(Op.i64_ne);
+  const before = code.written().slice();
+  code.clear();
+  code
+    .get(LINEAR)
+    .op(Op.i32_wrap_i64)
+    .get(ENTRY)
+    .access(Op.i32_load, tlb + ADDEND)
+    .op(Op.i32_add)
+    .set(pointer);
+  return { before, behind: code.written().slice() };
 }
 
 const LOADS: Record<Size, Op> = { 8: Op.i32_load8_u, 16: Op.i32_load16_u, 32: Op.i32_load, 64: Op.i64_load };
