@@ -5,7 +5,7 @@ import { BUDGET, CODE_BASE, RIP, SSE_TRAP, TLB_BASE } from '../layout.js';
 import { canTranslate, pushValue, stackPointer, translate } from './integer.js';
 import { endsBlock } from './instructions.js';
 import type { Instruction, Row, Size } from './instructions.js';
-import { BASE, FA, FB, FK, FN, FR, FS, LEFT, P, RSP, START, TABLE, TARGET, V0, V2, WAY } from './locals.js';
+import { BASE, FA, FB, FK, FN, FR, FS, LEFT, RSP, START, TABLE, TARGET, V0, V2, WAY } from './locals.js';
 import type { Block, Edge, Region } from './regions.js';
 import { structure } from './structure.js';
 import type { Structure } from './structure.js';
@@ -259,7 +259,7 @@ class RegionEmitter {
         return true;
       case 'return':
         stackPointer(w, 0);
-        w.check(row.size >>> 3, false, P);
+        w.check(row.size >>> 3, false);
         this.loadTarget(row.size);
         stackPointer(w, (row.size >>> 3) + (i.immediate & 0xffff));
         w.setWhole(RSP);
@@ -298,7 +298,7 @@ class RegionEmitter {
     const { w, code } = this;
     if (form === 'M') {
       w.address(i);
-      w.check(size >>> 3, false, P);
+      w.check(size >>> 3, false);
       this.loadTarget(size);
       return;
     }
@@ -308,7 +308,7 @@ class RegionEmitter {
     this.checkTarget(size);
   }
   private loadTarget(size: Size): void {
-    this.w.load(size, P);
+    this.w.load(size);
     if (size === 32) this.code.op(Op.i64_extend_i32_u);
     this.code.set(TARGET);
     this.checkTarget(size);

@@ -6,7 +6,7 @@ import { AM_SHORT, AM_SIMPLE, NO_REGISTER, RIP_BASE, LEFT_INTERPRET, LEFT_LOOK_U
 import { REGS, SEG_BASE, SEG_FS, SEG_GS, TLB_ENTRIES, TLB_ENTRY_BYTES } from '../layout.js';
 import { Flags } from './flags.js';
 import type { Instruction, Size } from './instructions.js';
-import { BASE, ENTRY, LINEAR, P, Q, REGISTERS, TABLE, TARGET, WAY } from './locals.js';
+import { BASE, ENTRY, LINEAR, P, REGISTERS, TABLE, TARGET, WAY } from './locals.js';
 import { Op } from './opcodes.js';
 import { Code } from './wasm.js';
 
@@ -189,24 +189,40 @@ export class Writer {
 
   // ---------------------------------------------------------------------------------------------- memory
   /**
-   * Pops a linear address and checks that `bytes` bytes there may be read or, with `write`, written; leaves the region before the instruction when
-   * the TLB does not say so. Their host address goes to `pointer`.
+   * Pops a linear address, checks that `bytes` bytes there may be read or, with `write`, written, and pushes their host address; leaves the region
+   * before the instruction when the TLB does not say so. LINEAR is the linear address then.
    */
-  check(bytes: number, write: boolean, pointer: number): void {
-    const { before, behind } = checkFor(this.setting.tlb, bytes, write, pointer);
-    this.code.append(before);
+  check(bytes: number, write: boolean): void {
+    const { code } = this;
+    code.append(checkFor(this.setting.tlb, bytes, write));
     this.leaveIf();
-    this.code.append(behind);
   }
-  /** Pushes what is at a host address: an i64 for 64 bits, else an i32. */
-  load(size: Size, pointer: number): void {
-    this.code.get(pointer).access(LOADS[size], 0);
+  /** The same, with the host address in P. */
+  open(bytes: number, write: boolean): void {
+    this.check(bytes, write);
+    this.code.set(P);
   }
-  /** Stores the value that `push` pushes. */
-  store(size: Size, pointer: number, push: () => void): void {
-    this.code.get(pointer);
-    push();
+  /** Pops a host address, pushes what is there: an i64 for 64 bits, else an i32. */
+  load(size: Size): void {
+    this.code.access(LOADS[size], 0);
+  }
+  /** The same at P. */
+  loadOpen(size: Size): void {
+    this.code.get(P).access(LOADS[size], 0);
+  }
+  /** Pops a host address and, above it, a value like that of {@link load}, and stores it. */
+  store(size: Size): void {
     this.code.access(STORES[size], 0);
+  }
+  /** The same for the low bits of an i64. */
+  storeLow(size: Size): void {
+    this.code.access(STORES_LOW[size], 0);
+  }
+  /** Stores the value that `push` pushes at P. */
+  storeOpen(size: Size, push: () => void): void {
+    this.code.get(P);
+    push();
+    this.store(size);
   }
 
   // ---------------------------------------------------------------------------------------------- the state
@@ -252,23 +268,20 @@ export class Writer {
   }
 }
 
-/** The code of an access's check, but for the way out between its two parts. */
-interface Check {
-  before: Uint8Array;
-  behind: Uint8Array;
-}
-const checks = new Map<number, (Check | undefined)[]>();
+/** The code of checks, by table and by bytes * 2 + write: from the linear address to the host address, and above it 1 if it does not hold. */
+const checks = new Map<number, (Uint8Array | undefined)[]>();
 
-function checkFor(tlb: number, bytes: number, write: boolean, pointer: number): Check {
+function checkFor(tlb: number, bytes: number, write: boolean): Uint8Array {
   let known = checks.get(tlb);
   if (known === undefined) checks.set(tlb, (known = []));
-  const key = bytes * 4 + (write ? 2 : 0) + (pointer === P ? 1 : 0);
-  return (known[key] ??= makeCheck(tlb, bytes, write, pointer === P ? P : Q));
+  return (known[bytes * 2 + (write ? 1 : 0)] ??= makeCheck(tlb, bytes, write));
 }
-function makeCheck(tlb: number, bytes: number, write: boolean, pointer: number): Check {
+function makeCheck(tlb: number, bytes: number, write: boolean): Uint8Array {
   const code = new Code();
   code
     .tee(LINEAR)
+    .op(Op.i32_wrap_i64)
+    .get(LINEAR)
     .op(Op.i32_wrap_i64)
     .i32(PAGE_SHIFT - Math.log2(TLB_ENTRY_BYTES))
     .op(Op.i32_shr_u)
@@ -277,6 +290,10 @@ function makeCheck(tlb: number, bytes: number, write: boolean, pointer: number):
   if (tlb === 0) code.get(TABLE).op(Op.i32_add);
   code
     .tee(ENTRY)
+    .access(Op.i32_load, tlb + ADDEND)
+    .op(Op.i32_add);
+  code
+    .get(ENTRY)
     .access(Op.i64_load, tlb + (write ? TAG_WRITE : 0))
     .get(LINEAR);
   if (bytes > 1) code.i64(bytes - 1).op(Op.i64_add);
@@ -284,19 +301,11 @@ function makeCheck(tlb: number, bytes: number, write: boolean, pointer: number):
     .i64(-(1 << PAGE_SHIFT))
     .op(Op.i64_and)
     .op(Op.i64_ne);
-  const before = code.written().slice();
-  code.clear();
-  code
-    .get(LINEAR)
-    .op(Op.i32_wrap_i64)
-    .get(ENTRY)
-    .access(Op.i32_load, tlb + ADDEND)
-    .op(Op.i32_add)
-    .set(pointer);
-  return { before, behind: code.written().slice() };
+  return code.written().slice();
 }
 
 const LOADS: Record<Size, Op> = { 8: Op.i32_load8_u, 16: Op.i32_load16_u, 32: Op.i32_load, 64: Op.i64_load };
+const STORES_LOW: Record<Size, Op> = { 8: Op.i64_store8, 16: Op.i64_store16, 32: Op.i64_store32, 64: Op.i64_store };
 const STORES: Record<Size, Op> = { 8: Op.i32_store8, 16: Op.i32_store16, 32: Op.i32_store, 64: Op.i64_store };
 
 function way(offset: number, undone: number, exit: number): number {
