@@ -2,11 +2,12 @@
 import { fail } from '@visorkit/core';
 import { LEFT_ELSEWHERE, LEFT_INTERPRET, LEFT_REFUSED } from '../code-layout.js';
 import { BUDGET, CODE_BASE, RIP, SSE_TRAP, TLB_BASE } from '../layout.js';
-import { canTranslate, pushValue, stackPointer, translate } from './integer.js';
+import { canTranslate, pushValue, translate } from './integer.js';
 import { endsBlock } from './instructions.js';
 import type { Instruction, Row, Size } from './instructions.js';
 import { BASE, FA, FB, FK, FN, FR, FS, LEFT, RSP, START, TABLE, TARGET, V0, V2, WAY } from './locals.js';
 import type { Block, Edge, Region } from './regions.js';
+import { planSpans } from './spans.js';
 import { structure } from './structure.js';
 import type { Structure } from './structure.js';
 import { I32, I64, Op } from './opcodes.js';
@@ -220,8 +221,9 @@ class RegionEmitter {
       code.end();
     }
     if (count > 0) code.get(LEFT).i32(count).op(Op.i32_sub).set(LEFT);
+    const accesses = planSpans(block.instructions, this.setting.long);
     block.instructions.forEach((i, n) => {
-      w.begin(i.offset, count - n);
+      w.begin(i.offset, count - n, accesses[n]);
       const row = i.row!;
       if (n === count - 1 && this.transfers(number, block, i, row)) return;
       translate(w, i, row);
@@ -258,10 +260,9 @@ class RegionEmitter {
         this.dispatch(number, block);
         return true;
       case 'return':
-        stackPointer(w, 0);
-        w.check(row.size >>> 3, false);
+        w.stack(0, row.size >>> 3, false);
         this.loadTarget(row.size);
-        stackPointer(w, (row.size >>> 3) + (i.immediate & 0xffff));
+        w.stackPointer((row.size >>> 3) + (i.immediate & 0xffff));
         w.setWhole(RSP);
         this.dispatch(number, block);
         return true;

@@ -17,7 +17,7 @@ import { EFLAGS } from '../layout.js';
 import { canAddress } from './instructions.js';
 import type { Instruction, Size } from './instructions.js';
 import { cut, open, pushOperand, pushRegister, signExtend, writeOperand, writeRegister } from './integer-operands.js';
-import { FA, FB, FN, FR, FS, LINEAR, RSP, V0, V1, V2, V3, W0 } from './locals.js';
+import { FA, FB, FN, FR, FS, RSP, V0, V1, V2, V3, W0 } from './locals.js';
 import { Integer } from './unit-numbers.js';
 import { divide, divideSigned, multiply, multiplyImmediate } from './multiply-divide.js';
 import { Op } from './opcodes.js';
@@ -374,9 +374,10 @@ function leave(w: Writer, size: Size): void {
   const { code } = w;
   w.whole(RBP);
   if (!w.setting.long) cut(w, 32);
+  code.tee(V0);
   w.check(size >>> 3, false);
   code
-    .get(LINEAR)
+    .get(V0)
     .i64(size >>> 3)
     .op(Op.i64_add);
   if (!w.setting.long) cut(w, 32);

@@ -17,7 +17,7 @@ import {
 } from '../code-layout.js';
 import { canAddress } from './instructions.js';
 import type { Arithmetic, Form, Instruction, Row, Shift, Size } from './instructions.js';
-import { FA, FB, FN, FR, FS, LINEAR, P, RSP, V0, V1, V2, W0, W1, W2 } from './locals.js';
+import { FA, FB, FN, FR, FS, P, RSP, V0, V1, V2, W0, W1, W2 } from './locals.js';
 import { signExtend } from './integer-operands.js';
 import { translateInteger } from './integer-unit.js';
 import { callUnit, canCall } from './units.js';
@@ -160,8 +160,7 @@ function arithmetic(w: Writer, i: Instruction, operation: Arithmetic, form: Form
     return;
   }
   if (form.includes('M')) {
-    w.address(i);
-    w.check(size >>> 3, stores);
+    w.operand(i, size >>> 3, stores);
     if (stores) code.tee(P); // it stays below for the store
   }
   if (carries) {
@@ -221,8 +220,7 @@ function unary(w: Writer, i: Instruction, { operation, form, size }: Extract<Row
   const { code, flags } = w,
     memory = form === 'M';
   if (memory) {
-    w.address(i);
-    w.check(size >>> 3, true);
+    w.operand(i, size >>> 3, true);
     code.tee(P); // it stays below for the store
   }
   if (operation === 'INC' || operation === 'DEC') {
@@ -302,8 +300,7 @@ function shift(w: Writer, i: Instruction, { operation, byCl, size }: Extract<Row
 function multiply(w: Writer, i: Instruction, { form, size }: Extract<Row, { kind: 'multiply' }>): void {
   const { code, flags } = w;
   if (form === 'RM') {
-    w.address(i);
-    w.check(size >>> 3, false);
+    w.operand(i, size >>> 3, false);
     w.load(size);
   } else if (form === 'RRI') w.immediate(i, size);
   else w.read(i.rm, size);
@@ -321,10 +318,7 @@ function multiply(w: Writer, i: Instruction, { form, size }: Extract<Row, { kind
 
 // ---------------------------------------------------------------------------------------------- moves
 function move(w: Writer, i: Instruction, form: Form, size: Size): void {
-  if (form.includes('M')) {
-    w.address(i);
-    w.check(size >>> 3, form.startsWith('M'));
-  }
+  if (form.includes('M')) w.operand(i, size >>> 3, form.startsWith('M'));
   if (form === 'RM') w.load(size);
   else if (form.endsWith('I')) w.immediate(i, size);
   else w.read(form === 'RR' ? i.rm : i.reg, size);
@@ -335,8 +329,7 @@ function move(w: Writer, i: Instruction, form: Form, size: Size): void {
 function extend(w: Writer, i: Instruction, { signed: sign, form, size, from }: Extract<Row, { kind: 'extend' }>): void {
   const { code } = w;
   if (form === 'RM') {
-    w.address(i);
-    w.check(from >>> 3, false);
+    w.operand(i, from >>> 3, false);
     w.load(from);
   } else w.read(i.rm, from);
   if (sign) {
@@ -381,20 +374,12 @@ const PLAIN: Record<Extract<Row, { kind: 'plain' }>['operation'], (w: Writer, i:
 };
 
 // ---------------------------------------------------------------------------------------------- stack
-/** Pushes the stack pointer moved by `by` bytes, cut to its size, as an i64. */
-export function stackPointer(w: Writer, by: number): void {
-  w.whole(RSP);
-  if (by !== 0) w.code.i64(by).op(Op.i64_add);
-  if (!w.setting.long) w.code.i64(-1, 0).op(Op.i64_and);
-}
-
 /** Pushes a value of the guest's: `value` puts it on the wasm stack, after the check. */
 export function pushValue(w: Writer, size: Size, value: () => void): void {
-  stackPointer(w, -(size >>> 3));
-  w.check(size >>> 3, true);
+  w.stack(-(size >>> 3), size >>> 3, true);
   value();
   w.store(size);
-  w.code.get(LINEAR);
+  w.stackPointer(-(size >>> 3));
   w.setWhole(RSP);
 }
 
@@ -415,9 +400,8 @@ function push(w: Writer, i: Instruction, form: Form, size: Size): void {
 }
 
 function pop(w: Writer, i: Instruction, size: Size): void {
-  stackPointer(w, 0);
-  w.check(size >>> 3, false);
-  stackPointer(w, size >>> 3);
+  w.stack(0, size >>> 3, false);
+  w.stackPointer(size >>> 3);
   w.setWhole(RSP);
   w.load(size);
   w.write(i.reg, size); // POP RSP keeps the popped value

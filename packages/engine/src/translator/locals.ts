@@ -37,14 +37,17 @@ export const ENTRY = 33;
 export const W0 = 34;
 export const W1 = 35;
 export const W2 = 36;
+/** Host addresses of the spans at hand: spans.ts. */
+export const FIRST_SPAN = 37;
+export const SPANS = 4;
 /** TLB table in force, in a region that is made for any. */
-export const TABLE = 37;
+export const TABLE = 41;
 /** Numbers of the instruction being translated. */
-export const D0 = 38;
-export const D1 = 39;
+export const D0 = 42;
+export const D1 = 43;
 
 export const LOCALS: Locals = [
   [28, I64],
-  [10, I32],
+  [14, I32],
   [2, F64],
 ];

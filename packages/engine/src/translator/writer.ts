@@ -6,8 +6,9 @@ import { AM_SHORT, AM_SIMPLE, NO_REGISTER, RIP_BASE, LEFT_INTERPRET, LEFT_LOOK_U
 import { REGS, SEG_BASE, SEG_FS, SEG_GS, TLB_ENTRIES, TLB_ENTRY_BYTES } from '../layout.js';
 import { Flags } from './flags.js';
 import type { Instruction, Size } from './instructions.js';
-import { BASE, ENTRY, LINEAR, P, REGISTERS, TABLE, TARGET, WAY } from './locals.js';
+import { BASE, ENTRY, LINEAR, P, REGISTERS, RSP, TABLE, TARGET, WAY } from './locals.js';
 import { Op } from './opcodes.js';
+import type { Access } from './spans.js';
 import { Code } from './wasm.js';
 
 /** What is fixed for a region. */
@@ -49,6 +50,9 @@ export class Writer {
   /** The instruction being translated, and how many of its block, itself included, have not been done. */
   at = 0;
   undone = 0;
+  /** Its access, if that may be part of a span; and how far behind the host address on the stack, or in P, its operand lies. */
+  private access: Access | undefined;
+  private displaced = 0;
 
   constructor(
     readonly setting: Setting,
@@ -59,9 +63,11 @@ export class Writer {
   }
 
   /** Begins an instruction. */
-  begin(offset: number, undone: number): void {
+  begin(offset: number, undone: number, access: Access | undefined): void {
     this.at = offset;
     this.undone = undone;
+    this.access = access;
+    this.displaced = 0;
     this.code.reserve();
   }
 
@@ -190,33 +196,65 @@ export class Writer {
   // ---------------------------------------------------------------------------------------------- memory
   /**
    * Pops a linear address, checks that `bytes` bytes there may be read or, with `write`, written, and pushes their host address; leaves the region
-   * before the instruction when the TLB does not say so. LINEAR is the linear address then.
+   * before the instruction when the TLB does not say so.
    */
   check(bytes: number, write: boolean): void {
     const { code } = this;
     code.append(checkFor(this.setting.tlb, bytes, write));
     this.leaveIf();
   }
-  /** The same, with the host address in P. */
+  /** Checks the memory operand and pushes its host address, which the next load and store are made at. */
+  operand(i: Instruction, bytes: number, write: boolean): void {
+    this.reach(bytes, write, () => this.address(i));
+  }
+  /** The same for what lies `by` bytes from the stack pointer. */
+  stack(by: number, bytes: number, write: boolean): void {
+    this.reach(bytes, write, () => this.stackPointer(by));
+  }
+  private reach(bytes: number, write: boolean, address: () => void): void {
+    const { code, access } = this;
+    if (access === undefined || access.span.accesses < 2) {
+      address();
+      this.check(bytes, write);
+      return;
+    }
+    const { span, at } = access;
+    if (span.checked) code.get(span.local);
+    else {
+      address();
+      if (at !== span.from) code.i64(span.from - at).op(Op.i64_add);
+      this.check(span.to - span.from, span.writes);
+      code.tee(span.local);
+      span.checked = true;
+    }
+    this.displaced = at - span.from;
+  }
+  /** Pushes the stack pointer moved by `by` bytes, cut to its size, as an i64. */
+  stackPointer(by: number): void {
+    this.whole(RSP);
+    if (by !== 0) this.code.i64(by).op(Op.i64_add);
+    if (!this.setting.long) this.code.i64(-1, 0).op(Op.i64_and);
+  }
+  /** The same as {@link check}, with the host address in P. */
   open(bytes: number, write: boolean): void {
     this.check(bytes, write);
     this.code.set(P);
   }
   /** Pops a host address, pushes what is there: an i64 for 64 bits, else an i32. */
   load(size: Size): void {
-    this.code.access(LOADS[size], 0);
+    this.code.access(LOADS[size], this.displaced);
   }
   /** The same at P. */
   loadOpen(size: Size): void {
-    this.code.get(P).access(LOADS[size], 0);
+    this.code.get(P).access(LOADS[size], this.displaced);
   }
   /** Pops a host address and, above it, a value like that of {@link load}, and stores it. */
   store(size: Size): void {
-    this.code.access(STORES[size], 0);
+    this.code.access(STORES[size], this.displaced);
   }
   /** The same for the low bits of an i64. */
   storeLow(size: Size): void {
-    this.code.access(STORES_LOW[size], 0);
+    this.code.access(STORES_LOW[size], this.displaced);
   }
   /** Stores the value that `push` pushes at P. */
   storeOpen(size: Size, push: () => void): void {
