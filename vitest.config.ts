@@ -26,7 +26,7 @@ export default defineConfig({
   test: {
     include: ['{packages,plugins/*,apps}/*/src/**/*.test.ts', 'test/**/*.test.ts', 'docs/examples/**/*.test.ts'],
     exclude: ['**/node_modules/**', '**/dist/**', '**/build/**'],
-    testTimeout: 20_000,
+    testTimeout: 60_000,
     hookTimeout: 60_000,
     maxWorkers: 2,
     setupFiles: ['test/property-tests.ts'],

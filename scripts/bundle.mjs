@@ -11,6 +11,8 @@ const APP = join(root, 'apps/visorkit');
 const OUT = join(APP, 'build');
 /** What bin/command.cjs gives each part. */
 const PARAMETERS = 'module,exports,require,__filename,importOutside,urlOfPackage';
+const WHOLE = 'whole';
+const SPAWNS = "const childProcess = require('node:child_process');";
 /** Packages with files that a bundle cannot hold, and what is imported from each by name. */
 const OUTSIDE = { jiti: ['createJiti'], koffi: [] };
 
@@ -90,6 +92,23 @@ function setUp(bundle, packages) {
       .replaceAll('import.meta', `({ url: ${url} })`)
       .replaceAll('import(/* @vite-ignore */', 'importOutside('); // V8 keeps no importer with compiled code
     return { contents, resolveDir: dirname(path) };
+  });
+
+  // Plugins from outside get the whole of this library, which would keep the tenth that the command itself needs from being taken out
+  bundle.onResolve({ filter: /^valibot$/ }, async ({ path, importer, kind, resolveDir, pluginData }) => {
+    if (importer !== join(APP, 'dist/shared-modules.js') || pluginData === WHOLE) return undefined;
+    return { ...(await bundle.resolve(path, { kind, importer, resolveDir, pluginData: WHOLE })), suffix: '?whole' };
+  });
+  // Takes longer to load than most of the command, for subcommands that are programs of their own: there are none
+  bundle.onLoad({ filter: /\/commander\/lib\/command\.js$/ }, ({ path }) => {
+    const text = readFileSync(path, 'utf8');
+    const [before, after, ...more] = text.split(SPAWNS);
+    if (after === undefined || more.length > 0)
+      throw new Error(`${path} does not ask for its child processes with ${SPAWNS}`);
+    return {
+      contents: `${before}const childProcess = { get spawn() { return require('node:child_process').spawn; } };${after}`,
+      resolveDir: dirname(path),
+    };
   });
 
   const outside = new RegExp(`^(${Object.keys(OUTSIDE).join('|')})$`);

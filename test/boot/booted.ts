@@ -1,4 +1,5 @@
 /** Debian at the prompt of its shell, booted once and saved, for tests that are about what comes then. */
+import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -18,17 +19,23 @@ export const bootedOf = (guest: DebianGuest): BootOf => ({
   image: readFileSync(guest.kernel),
   mode: 'shell',
   initramfs: guest.initramfs,
-  files: Buffer.concat([planted(guest.kernelPackage.architecture), ownModule(guest)]),
+  files: Buffer.concat([
+    planted(guest.kernelPackage.architecture),
+    planted(guest.kernelPackage.architecture, 'sockets'),
+    ownModule(guest),
+  ]),
   append: `quiet ${QUICK}${guest.kernelPackage.architecture === 'i386' ? ' noisapnp' : ''}`,
 });
 
-/** An archive with `/tun.ko`, a module of the kernel's own that needs no other; empty where the kernel's package has it in another form. */
+/** An archive with `/tun.ko`, a module of the kernel's own that needs no other; empty where the kernel's package has none that can be unpacked here. */
 function ownModule({ kernelPackage: { root } }: DebianGuest): Uint8Array {
   const modules = join(root, 'lib/modules');
-  const file =
-    existsSync(modules) &&
-    readdirSync(modules).map((release) => join(modules, release, 'kernel/drivers/net/tun.ko'))[0];
-  return file && existsSync(file) ? new CpioWriter().file('tun.ko', readFileSync(file)).finish() : new Uint8Array();
+  const [release] = existsSync(modules) ? readdirSync(modules) : [];
+  const file = join(modules, release ?? '', 'kernel/drivers/net/tun.ko');
+  if (existsSync(file)) return new CpioWriter().file('tun.ko', readFileSync(file)).finish();
+  const packed = `${file}.xz`;
+  const { status, stdout } = existsSync(packed) ? spawnSync('xz', ['-dc', packed]) : { status: 1, stdout: undefined };
+  return status === 0 && stdout !== undefined ? new CpioWriter().file('tun.ko', stdout).finish() : new Uint8Array();
 }
 
 /** The file of the saved VM: 256 MiB, one processor, virtual time. It is made anew when the guest or a source of ours has changed. */

@@ -121,13 +121,16 @@ export const PLANTED_SOCKETS = [
   'unix stream  LISTEN /tmp/planted.sock ',
   'unix dgram  CLOSE @abstract ',
   'netlink raw  CLOSE  ',
+  'inet6 dgram udp CLOSE [::1]:4343 [::]:0',
+  'unix stream  ESTABLISHED  ',
+  'unix stream  ESTABLISHED  ',
 ];
 
 export const sockets = (kernel: LinuxKernel, pid: number): string[] =>
   [...kernel.openFiles(taskOf(kernel, pid))]
     .flatMap(({ socket }) => (socket === undefined ? [] : [socket]))
     .map(({ family, type, protocol, state, local, remote }) =>
-      [family, type, protocol, state, local, remote].join(' ').replace(/:(?!4242|5353|0\b)\d+/g, ':PORT'),
+      [family, type, protocol, state, local, remote].join(' ').replace(/\b:(?!4242|5353|0\b)\d+/g, ':PORT'),
     );
 
 /** The kernel's log. */

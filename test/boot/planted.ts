@@ -6,33 +6,38 @@ import { join } from 'node:path';
 import { CpioWriter } from '@visorkit/formats';
 import type { DebianArchitecture } from '@visorkit/guests';
 
-const SOURCE = join(import.meta.dirname, 'guest/planted.c');
-const made = new Map<DebianArchitecture, Uint8Array>();
-/** What the compiler is told. */
-const WIDTHS = { amd64: '-m64', i386: '-m32' } as const;
+/** Debian has headers of the kernel in a folder by architecture, where a compiler for another does not look. */
+const HEADERS = ['-idirafter', '/usr/include/x86_64-linux-gnu'] as const;
+/** How each is compiled. What needs no library is compiled for 32 bits where there is none for them. */
+const PROGRAMS = {
+  planted: { amd64: ['-m64', '-O1', '-pthread'], i386: ['-m32', '-O1', '-pthread'] },
+  sockets: {
+    amd64: undefined,
+    i386: ['-m32', '-Os', '-nostdlib', '-ffreestanding', '-fno-stack-protector', '-no-pie', '-fno-pie', ...HEADERS],
+  },
+} as const;
+const made = new Map<string, Uint8Array>();
 
 /**
- * An archive with the program `/planted`; empty where no static program can be compiled (Debian: gcc, libc6-dev; for i386 gcc-multilib and libc6-dev-i386).
+ * An archive with the program `/planted`, or with `/sockets`, which is for 32 bits only; empty where it cannot be compiled (Debian: gcc, libc6-dev; `planted` for i386 also
+ * gcc-multilib and libc6-dev-i386).
  */
-export function planted(architecture: DebianArchitecture = 'amd64'): Uint8Array {
-  const known = made.get(architecture);
+export function planted(
+  architecture: DebianArchitecture = 'amd64',
+  name: keyof typeof PROGRAMS = 'planted',
+): Uint8Array {
+  const options = PROGRAMS[name][architecture];
+  const key = `${name} ${architecture}`;
+  const known = made.get(key);
   if (known !== undefined) return known;
   const folder = mkdtempSync(join(tmpdir(), 'visorkit-planted-'));
   try {
-    const program = join(folder, 'planted');
-    const { status } = spawnSync('gcc', [
-      WIDTHS[architecture],
-      '-O1',
-      '-static',
-      '-s',
-      '-pthread',
-      '-o',
-      program,
-      SOURCE,
-    ]);
-    const archive =
-      status === 0 ? new CpioWriter().file('planted', readFileSync(program), 0o755).finish() : new Uint8Array();
-    made.set(architecture, archive);
+    const program = join(folder, name);
+    const source = join(import.meta.dirname, `guest/${name}.c`);
+    const isMade =
+      options !== undefined && spawnSync('gcc', [...options, '-static', '-s', '-o', program, source]).status === 0;
+    const archive = isMade ? new CpioWriter().file(name, readFileSync(program), 0o755).finish() : new Uint8Array();
+    made.set(key, archive);
     return archive;
   } finally {
     rmSync(folder, { recursive: true, force: true });

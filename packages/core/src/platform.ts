@@ -77,6 +77,11 @@ export interface ExecutionClock extends Clock {
   refresh?(): boolean;
   /** The last reading in ns. Comes with `refresh`. */
   readonly last?: number;
+  /**
+   * The guest has slept, or the VM has not run: all the time since the last reading has passed for it too. A real clock that does not let a guest see at
+   * once what the host's other work took from it has this; the run loop calls it before the first reading afterwards.
+   */
+  slept?(): void;
 }
 
 /** What the run loop asks of the timers. */

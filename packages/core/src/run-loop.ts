@@ -65,6 +65,8 @@ export class RunLoop {
   #cutFor = 0;
   /** A run has ended, and no other has begun. */
   #stands = false;
+  /** The guest has slept since the last slice, or has not run yet. */
+  #slept = true;
 
   constructor(parts: RunLoopParts) {
     this.#parts = parts;
@@ -75,6 +77,8 @@ export class RunLoop {
   slice(instructionLimit: number): SliceEnd {
     const { clock, timers, runners, dispatcher } = this.#parts;
     const grid = clock.virtual ? VIRTUAL_SLICE_NS : REAL_SLICE_NS;
+    if (this.#slept) clock.slept?.();
+    this.#slept = false;
     let now = clock.now();
     const end = (Math.floor(now / grid) + 1) * grid;
     let given = NaN; // the deadline last given to the only vCPU; it is given only when it changes, because passing a number on makes a new one on the heap
@@ -113,8 +117,9 @@ export class RunLoop {
       const runner = alone ? runners[0] : goesOn ? this.current : this.#next();
       if (alone) runner.deliver();
       if (runner.activity !== 'active') {
-        if (!this.#idle()) return 'asleep';
-        continue;
+        if (this.#idle()) continue;
+        this.#slept = true;
+        return 'asleep';
       }
       if (this.current !== runner) this.current = runner;
       const vcpu = runner.vcpu;
@@ -181,7 +186,7 @@ export class RunLoop {
   /** The run has ended: remembers the RIP of each vCPU. */
   standStill(): void {
     this.stopRequest = undefined;
-    this.#stands = true;
+    this.#stands = this.#slept = true;
     for (const runner of this.#parts.runners) {
       try {
         runner.stoodAt = runner.vcpu.rip;

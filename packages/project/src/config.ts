@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { VisorkitError, fail, isVisorkitError, parseSize } from '@visorkit/core';
 import type { BackendDefinition, Plugin, PluginEntry } from '@visorkit/core';
+import * as v from 'valibot';
 import { isBackendDefinition } from './load-backend.js';
 import { loadPlugin } from './load-plugin.js';
 import { importFile, isPath } from './modules.js';
@@ -166,7 +167,6 @@ export async function validateConfig(config: unknown, source = 'the configuratio
   if (typeof config !== 'object' || config === null || Array.isArray(config)) {
     fail('CONFIG_INVALID', `In ${source}: a configuration is an object, not ${show(config)}.`, { source });
   }
-  const v = await import('valibot');
   const text = v.pipe(v.string(), v.minLength(1));
   const record = v.record(v.string(), v.unknown());
   const plugin = v.union([

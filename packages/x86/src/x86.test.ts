@@ -4,7 +4,7 @@ import { CPUID_FEATURES, cpuidMask } from './cpuid.js';
 import * as q from './exit-qualification.js';
 import { ExitReason, exitReasonName } from './exit-reasons.js';
 import { msrBitmapByte, msrName } from './msr.js';
-import { isCanonical, pagingMode } from './paging.js';
+import { isCanonical, isValidPdpte, pagingMode } from './paging.js';
 import { hasErrorCode, interruptionInfo } from './registers.js';
 import { encodeDescriptor, encodeGate64 } from './segments.js';
 import { CONTROL_TABLES, controlBits, controlNames } from './vmx-controls.js';
@@ -96,6 +96,14 @@ describe('segments', () => {
 });
 
 describe('paging', () => {
+  it('takes entries of a page-directory-pointer table without reserved bits (SDM 3A, table 4-8)', () => {
+    expect(isValidPdpte(0x1000n | 1n, 36)).toBe(true);
+    expect(isValidPdpte(0x1000n | 0x19n, 36)).toBe(true); // PWT, PCD
+    for (const bit of [1, 2, 5, 6, 7, 8, 36, 51, 63]) expect(isValidPdpte(1n | (1n << BigInt(bit)), 36)).toBe(false);
+    expect(isValidPdpte(1n | (1n << 36n), 46)).toBe(true);
+    expect(isValidPdpte(1n << 63n, 36)).toBe(true); // not present
+  });
+
   it('knows modes and canonical addresses', () => {
     expect(pagingMode(1n, 0n, 0n)).toBe('none');
     expect(pagingMode(0x80000001n, 0x20n, 0x500n)).toBe('4-level');

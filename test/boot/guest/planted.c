@@ -76,6 +76,9 @@ int main(void) {
   struct sockaddr_un hidden = {.sun_family = AF_UNIX, .sun_path = "\0abstract"};
   must(bind(socket(AF_UNIX, SOCK_DGRAM, 0), (struct sockaddr *)&hidden, 2 + 9) == 0, "abstract");
   must(socket(AF_NETLINK, SOCK_RAW, 0) >= 0, "netlink");
+  struct sockaddr_in6 six = {.sin6_family = AF_INET6, .sin6_port = htons(4343), .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+  must(bind(socket(AF_INET6, SOCK_DGRAM, 0), (struct sockaddr *)&six, sizeof six) == 0, "udp over IPv6");
+  must(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0, "pair");
 
   must(mmap(0, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0) != MAP_FAILED, "shared mapping");
   must(mmap(0, 4096, PROT_READ, MAP_PRIVATE, file, 4096) != MAP_FAILED, "private mapping");

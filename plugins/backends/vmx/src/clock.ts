@@ -3,6 +3,8 @@
  *
  * Virtual: a retired instruction is a nanosecond, an access to a device a microsecond more, and the kernel skips what the
  * guest sleeps through. Real: the host's monotonic clock; the TSC is set at the start of each run and goes on by one for each instruction until the next.
+ * What a busy host takes from the guest in the middle of its work reaches it in steps: a kernel that counts ticks of its timer while it waits for some
+ * milliseconds of the TSC would else find that the timer stands still.
  */
 import { host } from '@visorkit/core';
 import type { ExecutionClock } from '@visorkit/core';
@@ -102,6 +104,15 @@ const MEASURABLE = 50_000;
 /** A reading of the host's clock serves this many entries or instructions: some 10 microseconds. */
 const READING_ENTRIES = 32;
 const READING_INSTRUCTIONS = 2_000;
+/**
+ * While it is behind the host's, the clock goes on from one reading to the next by what the guest's own instructions take, and by so many ns more for each of them: by at most
+ * half a tick of timers that are fast, so that the guest has taken one before the next comes; and by a little where no instruction ran, so that time never stands.
+ */
+const MORE = 250;
+const MOST_MORE = 500_000;
+const LEAST_MORE = 10_000;
+/** More than this in ns is no busy host, but one that was asleep: the clock goes on by all of it. */
+const ASLEEP = 1e9;
 
 export class RealClock implements VmxClock {
   readonly virtual = false;
@@ -109,7 +120,8 @@ export class RealClock implements VmxClock {
   #offset = 0;
   /** Instructions a nanosecond, measured. */
   #rate = FIRST_RATE;
-  /** Time of the last entry, and `retired` then. */
+  /** The host's time at the last reading, and at the last entry; `retired` then. */
+  #hostReading = 0;
   #entered = 0;
   #retired = 0;
   #lastTsc = 0;
@@ -121,12 +133,22 @@ export class RealClock implements VmxClock {
   /** `#fresh`: the TSC has not been set from the last reading yet. `#untold`: the caller of `refresh` has not been told of it yet. */
   #fresh = false;
   #untold = false;
+  #slept = true;
 
   constructor(private readonly engine: Engine) {}
 
   now(): number {
-    this.#reading = (host.now() - this.#start) * 1e6 + this.#offset;
-    this.#readingRetired = this.engine.words[RETIRED];
+    const before = this.#hostReading;
+    this.#hostReading = (host.now() - this.#start) * 1e6 + this.#offset;
+    const behind = this.#hostReading - this.#reading;
+    const retired = this.engine.words[RETIRED];
+    if (behind > MOST_MORE && this.#hostReading - before < ASLEEP && !this.#slept) {
+      const instructions = (retired - this.#readingRetired) >>> 0;
+      const more = Math.min(LEAST_MORE + instructions * MORE, MOST_MORE);
+      this.#reading += Math.min(behind, instructions / this.#rate + more);
+    } else this.#reading = this.#hostReading;
+    this.#slept = false;
+    this.#readingRetired = retired;
     this.#entries = READING_ENTRIES;
     this.#fresh = this.#untold = true;
     return this.#reading;
@@ -139,6 +161,9 @@ export class RealClock implements VmxClock {
   }
   get last(): number {
     return this.#reading;
+  }
+  slept(): void {
+    this.#slept = true;
   }
   #old(): boolean {
     return this.#entries <= 0 || (this.engine.words[RETIRED] - this.#readingRetired) >>> 0 > READING_INSTRUCTIONS;
@@ -157,16 +182,15 @@ export class RealClock implements VmxClock {
       this.now();
     }
     this.#fresh = false;
-    const now = this.#reading,
-      retired = this.engine.retired;
-    const elapsed = now - this.#entered;
+    const retired = this.engine.retired;
+    const elapsed = this.#hostReading - this.#entered;
     if (elapsed > MEASURABLE && retired > this.#retired)
       this.#rate += ((retired - this.#retired) / elapsed - this.#rate) * NEWEST;
-    this.#entered = now;
+    this.#entered = this.#hostReading;
     // The counter never goes back, even where it ran ahead of the clock during the last run
     const reached = this.#lastTsc + (retired - this.#retired);
     this.#retired = retired;
-    this.#lastTsc = Math.max(Math.floor(now), reached);
+    this.#lastTsc = Math.max(Math.floor(this.#reading), reached);
     this.engine.setTsc(this.#lastTsc);
     return true;
   }
@@ -180,7 +204,9 @@ export class RealClock implements VmxClock {
     return { now: this.now(), tsc: this.#lastTsc + (this.engine.retired - this.#retired) };
   }
   restore({ now, tsc }: SavedClock): void {
+    this.#slept = true;
     this.#offset += now - this.now();
+    this.#slept = true;
     this.#lastTsc = tsc;
     this.#retired = this.engine.retired;
     this.#fresh = true;

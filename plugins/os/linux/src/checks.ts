@@ -5,7 +5,12 @@ import { modules } from './modules.js';
 
 /** Entries that a table of system calls has at most. */
 const MOST_CALLS = 1024;
+/** Entries one behind the other that may have been changed. */
+const MOST_CHANGED = 16;
 const IDT_ENTRIES = 256;
+/** A kind of gate that 32-bit kernels have for double faults, and the selector in it (SDM 3A, 6.14; GDT_ENTRY_DOUBLEFAULT_TSS). */
+const TASK_GATE = 5;
+const DOUBLE_FAULT_TSS = 0xf8;
 
 export interface TableEntryCheck {
   readonly index: number;
@@ -76,8 +81,12 @@ export function* systemCalls(kernel: KernelBase): Generator<SystemCallCheck, voi
     const at = kernel.address(table);
     if (at === undefined) continue;
     const bits = kernel.pointerSize === 4 ? '32' : abi;
-    const room = next(starts, at) - at;
-    const count = Math.min(MOST_CALLS, Number(room) / kernel.pointerSize);
+    const bytes = Number(next(starts, at) - at);
+    // Where no variable has a symbol, the table ends behind the last entry that belongs there
+    const isKnown = kernel.symbols.address(table) !== undefined;
+    const count = isKnown
+      ? Math.min(MOST_CALLS, bytes / kernel.pointerSize)
+      : countOf(kernel, at, (address) => owners.entry(0, address, (name) => right.test(name)).finding === '');
     for (let index = 0; index + 1 <= count; index++) {
       const address = kernel.pointerAt(at + BigInt(index * kernel.pointerSize));
       // Padding up to the next symbol
@@ -85,6 +94,14 @@ export function* systemCalls(kernel: KernelBase): Generator<SystemCallCheck, voi
       yield { abi: bits, ...owners.entry(index, address, (name) => right.test(name)) };
     }
   }
+}
+
+/** Entries of a table of functions that ends where none of the next few belongs to it: some may be what an intruder has changed. */
+function countOf(kernel: KernelBase, table: bigint, isRight: (address: bigint) => boolean): number {
+  let count = 0;
+  for (let index = 0; index < MOST_CALLS && index - count < MOST_CHANGED; index++)
+    if (isRight(kernel.pointerAt(table + BigInt(index * kernel.pointerSize)))) count = index + 1;
+  return count;
 }
 
 /** Gates of the table that `idt_table` has, those that are present (SDM 3A, 6.14.1). */
@@ -97,6 +114,17 @@ export function* interruptTable(kernel: KernelBase): Generator<TableEntryCheck, 
     const low = kernel.space.u32(gate),
       high = kernel.space.u32(gate + 4n);
     if ((high & 0x8000) === 0) continue;
+    if (!wide && ((high >>> 8) & 0x1f) === TASK_GATE) {
+      const isOwn = low >>> 16 === DOUBLE_FAULT_TSS;
+      yield {
+        index,
+        address: 0n,
+        symbol: 'task gate',
+        owner: isOwn ? 'kernel' : '',
+        finding: isOwn ? '' : `a task gate to 0x${(low >>> 16).toString(16)}`,
+      };
+      continue;
+    }
     let address = BigInt((low & 0xffff) | (high & 0xffff_0000)) & 0xffff_ffffn;
     if (wide) address |= BigInt(kernel.space.u32(gate + 8n)) << 32n;
     const check = owners.entry(index, address, () => true);

@@ -63,7 +63,7 @@ function describe(kernel: KernelBase, file: StructView, descriptor: number, proc
     inode: inode?.big('i_ino') ?? 0n,
     path: pathOf(kernel, file.inner('f_path'), process),
     position: file.has('f_pos') ? file.big('f_pos') : undefined,
-    ...(kind === 'socket' && inode !== undefined && kernel.types.type('socket_alloc') !== undefined
+    ...(kind === 'socket' && inode !== undefined && kernel.hasField('socket_alloc', 'socket')
       ? { socket: socketAt(kernel, inode.address) }
       : {}),
   };

@@ -1,4 +1,5 @@
 /** Open files, paths and mounts, told by the tables that a process begins with, and by what file, name, inode and mount say of one another. */
+import { inferSockets } from './infer-sockets.js';
 import type { InferFrom } from './infer.js';
 import { places, single } from './infer-reader.js';
 import type { Reader, Snapshot } from './infer-reader.js';
@@ -116,6 +117,7 @@ export function inferFiles(
   if (found === undefined) return fields;
   const mounts = spaces === undefined ? [] : inferMounts(reader, types, tasks[0].pointer(spaces), rootMount, found);
   inferInodes(reader, types, mounts, found, rootMount);
+  if (found.fileInode !== undefined) inferSockets(reader, types, opened, found.fileInode);
   return fields;
 }
 
@@ -141,6 +143,8 @@ interface Names {
   readonly superblock: number;
   /** Of an inode: its superblock. */
   readonly inodeSuperblock: number;
+  /** Of a file: its inode. */
+  readonly fileInode: number | undefined;
 }
 
 /** dentry and file: a file's mount and name are of one file system, the name's inode is the file's. */
@@ -221,7 +225,7 @@ function inferNames(
   if (flags !== undefined)
     fields.push(['f_flags', flags, types.u32], ['f_mode', flags + (saysTheSame(flags, 4) ? 4 : -4), types.u32]);
   types.add('file', fields);
-  return { parent, inode, superblock, inodeSuperblock };
+  return { parent, inode, superblock, inodeSuperblock, fileInode: place };
 }
 
 interface FoundMount {

@@ -4,8 +4,11 @@
  */
 import type { AddressSpace, PhysicalMemory, PhysicalRange } from '@visorkit/vmi';
 import { inferFiles } from './infer-files.js';
+import { ImageWords } from './infer-image.js';
 import { inferMemory } from './infer-memory.js';
+import { inferModules } from './infer-modules.js';
 import { Reader } from './infer-reader.js';
+import { inferSymbols } from './infer-symbols.js';
 import { inferTasks } from './infer-tasks.js';
 import { inferNumbers } from './infer-numbers.js';
 import { InferredTypes } from './inferred-types.js';
@@ -44,5 +47,8 @@ export function inferTypes(from: InferFrom): Inferred {
     ...inferFiles(reader, types, tasks, from),
   ];
   types.add('task_struct', fields);
+  const words = new ImageWords(from, from.pointerSize);
+  inferModules(words, reader, types, symbols);
+  inferSymbols(from, words, reader, types, symbols);
   return { types, symbols };
 }

@@ -63,14 +63,14 @@ export class InferredTypes implements TypeTable {
     return this.#types.get(name)!;
   }
 
-  /** Adds a structure. Its size is where its last known field ends, so that it is at least that. */
-  add(name: string, fields: readonly InferredField[]): Type {
+  /** Adds a structure. Its size, unless it is known, is where its last known field ends, so that it is at least that. */
+  add(name: string, fields: readonly InferredField[], known?: number): Type {
     const members = fields.map(
       ([field, offset, type]): Member => ({ name: field, type, bitOffset: offset * 8, bitSize: 0 }),
     );
     members.sort((a, b) => a.bitOffset - b.bitOffset);
     const size = Math.max(0, ...members.map(({ bitOffset, type }) => bitOffset / 8 + type.size));
-    const type: Type = { kind: 'struct', name, size: Math.ceil(size / 8) * 8, members };
+    const type: Type = { kind: 'struct', name, size: known ?? Math.ceil(size / 8) * 8, members };
     this.#types.set(name, type);
     return type;
   }

@@ -34,6 +34,8 @@ export class KernelBase {
   #noSymbols: Error | undefined;
   #types: TypeTable | undefined;
   #inferred: Inferred | undefined;
+  /** The epoch of the memory when that was inferred. */
+  #inferredAt = 0;
   readonly #structs = new Map<string, Type>();
   readonly #mark: Uint8Array;
 
@@ -184,7 +186,7 @@ export class KernelBase {
   #inferredAddress(name: string): bigint | undefined {
     if (this.#hasTypes()) return undefined;
     try {
-      return this.#infer().symbols.get(name);
+      return this.#infer().symbols.get(name) ?? (this.#inferAgain() ? this.#infer().symbols.get(name) : undefined);
     } catch (error) {
       if (isVisorkitError(error) && error.code === 'LINUX_TYPES') return undefined;
       throw error;
@@ -215,9 +217,24 @@ export class KernelBase {
     });
   }
 
+  /** Something is not there: in a guest that has run since, there may be more to see. Returns whether that was looked for. */
+  #inferAgain(): boolean {
+    if (this.#inferred === undefined || this.#inferredAt === this.memory.epoch) return false;
+    const wasUsed = this.#types === this.#inferred.types;
+    this.#inferred = undefined;
+    this.#infer();
+    if (wasUsed) {
+      this.#types = undefined;
+      this.#structs.clear();
+    }
+    return true;
+  }
+
   /** What the running structures show. Throws `LINUX_TYPES` as long as too little runs. */
   #infer(): Inferred {
-    return (this.#inferred ??= inferTypes({
+    if (this.#inferred !== undefined) return this.#inferred;
+    this.#inferredAt = this.memory.epoch;
+    return (this.#inferred = inferTypes({
       memory: this.memory,
       space: this.space,
       pointerSize: this.pointerSize,
@@ -233,15 +250,21 @@ export class KernelBase {
     let type = this.#structs.get(name);
     if (type !== undefined) return type;
     type =
-      this.types.type(name) ??
+      this.#find(name) ??
       fail('LINUX_TYPES', `The kernel ${this.release} has no type "${name}" (${this.types.source}).`, { name });
     this.#structs.set(name, type);
     return type;
   }
 
+  #find(name: string): Type | undefined {
+    const found = this.types.type(name);
+    if (found !== undefined || this.#types !== this.#inferred?.types) return found;
+    return this.#inferAgain() ? this.types.type(name) : undefined;
+  }
+
   /** Whether there is such a field, of a type that is there. */
   hasField(type: string, path: string): boolean {
-    const found = this.types.type(type);
+    const found = this.#find(type);
     return found !== undefined && new StructView(this.space, found, 0n).has(path);
   }
 

@@ -59,7 +59,7 @@ export interface LinuxSocket {
   readonly address: bigint;
 }
 
-/** The socket of an inode (struct socket_alloc has both). Undefined for one that has been closed. */
+/** The socket of an inode (struct socket_alloc has both). Undefined for one that has been closed, and where what it is bound to is not among the types that were inferred. */
 export function socketAt(kernel: KernelBase, inode: bigint): LinuxSocket | undefined {
   const sock = kernel.containing('socket_alloc', 'vfs_inode', inode).inner('socket').follow('sk');
   if (sock === undefined) return undefined;
@@ -67,7 +67,9 @@ export function socketAt(kernel: KernelBase, inode: bigint): LinuxSocket | undef
   const family = FAMILIES[common.number('skc_family')] ?? String(common.number('skc_family'));
   const type = TYPES[sock.number('sk_type')] ?? String(sock.number('sk_type'));
   const base = { family, type, address: sock.address };
+  if (family === 'inet6' && !kernel.hasField('sock_common', 'skc_v6_daddr')) return undefined;
   if (family === 'inet' || family === 'inet6') return { ...base, ...internet(kernel, sock, common, family) };
+  if (family === 'unix' && !kernel.hasField('unix_sock', 'peer')) return undefined;
   const state = STATES[common.number('skc_state')] ?? '';
   const path = family === 'unix' ? unixPath(kernel, sock.address) : '';
   const peer = family === 'unix' ? kernel.struct('unix_sock', sock.address).big('peer') : 0n;

@@ -2,6 +2,7 @@
 import { Bound } from '@visorkit/vmi';
 import type { StructView } from '@visorkit/vmi';
 import { MOST_ELEMENTS } from './kernel.js';
+import { logRecords } from './log.js';
 import type { KernelBase } from './kernel.js';
 
 const LONGEST = 4096;
@@ -13,9 +14,17 @@ export function bannerOf(kernel: KernelBase): string {
   return (at === undefined ? kernel.bannerInImage() : kernel.space.text(at, LONGEST)).trimEnd();
 }
 
-/** As /proc/cmdline has it. */
-export const commandLineOf = (kernel: KernelBase): string =>
-  kernel.space.text(kernel.pointerAt(kernel.symbol('saved_command_line')), LONGEST);
+const LOGGED = 'Kernel command line: ';
+/** A line of the log has at most some 1000 bytes, so that a long one may not be whole (LOG_LINE_MAX of 4.x). */
+const LONGEST_LOGGED = 900;
+
+/** As /proc/cmdline has it; as the log has it where no symbol says where it is. Throws `LINUX_SYMBOLS`. */
+export function commandLineOf(kernel: KernelBase): string {
+  if (kernel.address('saved_command_line') === undefined)
+    for (const { text } of logRecords(kernel))
+      if (text.startsWith(LOGGED) && text.length < LONGEST_LOGGED) return text.slice(LOGGED.length);
+  return kernel.space.text(kernel.pointerAt(kernel.symbol('saved_command_line')), LONGEST);
+}
 
 /**
  * Seconds from 1970 to the boot, as `btime` in /proc/stat. Undefined where the kernel has no copy of its clock under a name of its own, or one that has no time.
