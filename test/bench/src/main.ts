@@ -1,6 +1,6 @@
 /**
  * Speed of the software processor beside its peers, all in one run. JSON to standard output or a file, tables to standard error.
- * Usage: node dist/main.js [--rounds 3] [--passes 3] [--peers translated,bochs,qemu|none] [--only kernels or groups] [--linux] [--out FILE]
+ * Usage: node dist/main.js [--rounds 3] [--passes 3] [--peers translated,bochs,qemu,v86|none] [--bits 64|32] [--only kernels or groups] [--linux] [--out FILE]
  *                          [--kernels] [--exits] [--hello] [--views] [--events] [--nested] [--restore] [--introspection]
  * Kernels, exits, views, events, nested VMX, apps/hello, restoring and introspection are measured; --linux adds boots of Debian's kernel, also on its own KVM. Naming
  * --kernels, --exits, --hello, --views, --events, --nested, --restore or --introspection leaves out the others.
@@ -16,7 +16,7 @@ import { introspectionBench } from './introspection-bench.js';
 import { kernelBench } from './kernel-bench.js';
 import { selection } from './kernels.js';
 import { linuxBench } from './linux-bench.js';
-import { missing, runHello, version } from './machines.js';
+import { PEERS, missing, runHello, version } from './machines.js';
 import type { MachineName } from './machines.js';
 import { nestedBench } from './nested-bench.js';
 import { humanReport } from './report.js';
@@ -62,7 +62,8 @@ async function main(): Promise<void> {
     options: {
       rounds: { type: 'string', default: '3' },
       passes: { type: 'string', default: '3' },
-      peers: { type: 'string', default: 'translated,bochs,qemu' },
+      peers: { type: 'string', default: PEERS.join() },
+      bits: { type: 'string', default: '64' },
       only: { type: 'string', default: '' },
       kernels: { type: 'boolean' },
       linux: { type: 'boolean' },
@@ -79,15 +80,18 @@ async function main(): Promise<void> {
   const rounds = count('rounds', values.rounds),
     passes = count('passes', values.passes),
     selected = selection(values.only.split(',').filter(Boolean));
+  if (values.bits !== '64' && values.bits !== '32') throw new Error(`--bits takes 64 or 32, not "${values.bits}".`);
+  const bits = values.bits === '64' ? 64 : 32;
   const { kernels: k, exits: x, hello: h, views: w, events: e, nested: n, restore: r, introspection: i } = values;
   const all = !k && !x && !h && !w && !e && !n && !r && !i;
   const skipped: string[] = [],
     machines: MachineName[] = ['visorkit'];
   for (const peer of values.peers.split(',').filter((name) => name !== '' && name !== 'none')) {
-    if (peer !== 'bochs' && peer !== 'qemu' && peer !== 'translated')
-      throw new Error(`--peers takes bochs, qemu and translated, separated by commas, or none; not "${peer}".`);
-    const why = missing(peer);
-    if (why === '') machines.push(peer);
+    const machine = PEERS.find((known) => known === peer);
+    if (machine === undefined)
+      throw new Error(`--peers takes ${PEERS.join(', ')}, separated by commas, or none; not "${peer}".`);
+    const why = missing(machine, bits);
+    if (why === '') machines.push(machine);
     else skipped.push(`${peer}: ${why}`);
   }
   for (const line of skipped) say(`SKIPPED: ${line}`);
@@ -97,8 +101,9 @@ async function main(): Promise<void> {
     node: process.version,
     load: loadavg()[0],
   };
-  const kernels = all || values.kernels ? await kernelBench({ machines, rounds, passes, selected, say }) : undefined;
-  const linux = values.linux && !n ? await linuxBench(machines, rounds, say) : undefined;
+  const kernels =
+    all || values.kernels ? await kernelBench({ machines, rounds, passes, selected, bits, say }) : undefined;
+  const linux = values.linux && !n ? await linuxBench(machines, { bits, rounds, say }) : undefined;
   const hello = all || values.hello ? await helloBench(Math.max(3, rounds)) : undefined;
   const exits = all || values.exits ? exitCosts() : undefined;
   if (all || values.views) say('views');

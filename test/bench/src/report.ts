@@ -43,13 +43,13 @@ export function table(rows: readonly (readonly string[])[]): string {
     .join('\n');
 }
 
-function kernelTables({ kernels, groups, machines }: KernelBench): string[] {
+function kernelTables({ bits, kernels, groups, machines }: KernelBench): string[] {
   const names = Object.keys(machines) as MachineName[],
     peers = names.filter((name) => name !== 'visorkit');
   return [
     table([
       [
-        'kernel',
+        `kernel (${bits} bits)`,
         'M instr',
         ...names.flatMap((name) => [`${name} ms`, 'spread', 'MIPS']),
         ...peers.map((name) => `visorkit/${name}`),
