@@ -64,8 +64,8 @@ export class Violations {
       this.#blockNmis(exit, vcpu);
       return this.#machine(exit, vcpu, target);
     }
-    if (byParts) return this.#writePart(n, exit, vcpu, address, frame.hpa);
     let rights = ept12.rights & ours;
+    if (byParts) return this.#writePart(n, exit, vcpu, { address, hpa: frame.hpa, rights });
     const hpa = frame.hpa,
       size = Math.min(frame.size, ept12.size);
     if (hasFlags(low)) {
@@ -107,8 +107,13 @@ export class Violations {
     );
   }
 
-  /** Such a write, to the page that the last walk has found and that is at `hpa`. */
-  #writePart(n: NestedVcpu, exit: VmExit, vcpu: Vcpu, address: number, hpa: number): Outcome {
+  /** Such a write, to the page that the last walk has found; it is at `hpa`, with these rights. */
+  #writePart(
+    n: NestedVcpu,
+    exit: VmExit,
+    vcpu: Vcpu,
+    { address, hpa, rights }: { address: number; hpa: number; rights: number },
+  ): Outcome {
     const { vmcs12 } = n,
       { ept12, ept02, regions } = this.parts,
       parts = this.#subPages;
@@ -131,7 +136,7 @@ export class Violations {
       ept12.setFlags(true);
     }
     regions.noteWrite(vcpu, ept12.gpa);
-    ept02.mapParts(hierarchy, address, hpa, ept12.rights, [parts.low, parts.high]);
+    ept02.mapParts(hierarchy, address, hpa, rights, [parts.low, parts.high]);
     this.#blockNmis(exit, vcpu);
     regions.again(vcpu);
     return RETRY;
