@@ -1,11 +1,12 @@
-import { BLOCK_HEADER, B_BYTES, B_SECOND_PAGE, E_FUNCTION, LEFT_INTERPRET, LEFT_LOOK_UP, LEFT_REFUSED } from "../src/code-layout";
+import { BLOCK_HEADER, B_BYTES, B_SECOND_PAGE, ENTRIES_ELSEWHERE, E_COUNT, E_FUNCTION, E_LIMIT, LEFT_ELSEWHERE, LEFT_INTERPRET, LEFT_LOOK_UP, LEFT_REFUSED } from "../src/code-layout";
 import {
   ARENA, ATTENTION, BUDGET, CODE_BASE, EFLAGS, INTERRUPTIBILITY, JUMP_CACHE, JUMP_CACHE_ENTRIES, MODE, REGIONS_LEFT, RIP, RUN_FLAGS, SEG_BASE, SEG_CS,
-  SEG_LIMIT, TIER_RECORD, TIER_STATUS,
+  SEG_LIMIT, TIER_RECORD, TIER_RETIRED, TIER_STATUS,
 } from "../src/layout";
 import { decodeOne, findBlock } from "./blocks";
 import { arenaGeneration } from "./code-pages";
 import { IF, RF, TF } from "./flags";
+import { becameHot } from "./hot-blocks";
 import { V_INSTRUCTION_LENGTH } from "../src/vmcs-layout";
 import { clearLog, rewindLog } from "./mmio";
 import {
@@ -145,8 +146,10 @@ export function transfer(pc: usize, target: u64): usize {
 export function enterTranslated(pc: usize): usize {
   store<u64>(BUDGET, load<u64>(BUDGET) + <u64>recLeft(pc)); // translated code counts for itself
   while (true) {
-    const why = call_indirect<u32>(load<u32>(pc, E_FUNCTION)), count = REGIONS_LEFT + (<usize>why << 2);
+    countEntry(pc);
+    const budget = load<u64>(BUDGET), why = call_indirect<u32>(load<u32>(pc, E_FUNCTION)), count = REGIONS_LEFT + (<usize>why << 2);
     store<u32>(count, load<u32>(count) + 1);
+    store<u64>(TIER_RETIRED, load<u64>(TIER_RETIRED) + budget - load<u64>(BUDGET));
     if (why == LEFT_LOOK_UP) {
       if (load<u32>(ATTENTION) != 0) return next();
       const mode = load<u32>(MODE), rip = load<u64>(RIP);
@@ -165,12 +168,25 @@ export function enterTranslated(pc: usize): usize {
       store<u64>(BUDGET, load<u64>(BUDGET) - <u64>recLeft(pc));
       return pc + RECORD;
     }
+    if (why == LEFT_ELSEWHERE) { // often enough, and it is made again, for any table
+      store<u64>(BUDGET, load<u64>(BUDGET) - <u64>recLeft(pc));
+      store<u32>(pc, load<u32>(pc, E_COUNT) + ENTRIES_ELSEWHERE, E_COUNT);
+      return pc + RECORD;
+    }
     if (why == LEFT_INTERPRET) {
       const to = next();
       return to != 0 && recOp(to) == OP_ENTER ? to + RECORD : to;
     }
     return settle(load<u32>(TIER_RECORD), load<i32>(TIER_STATUS));
   }
+}
+
+/** Counts an execution of the block whose first record is `pc`. */
+// @ts-ignore: decorator
+@inline export function countEntry(pc: usize): void {
+  const n = load<u32>(pc, E_COUNT) + 1;
+  store<u32>(pc, n, E_COUNT);
+  if (n >= load<u32>(pc, E_LIMIT)) becameHot(pc);
 }
 
 /** One instruction by itself. */

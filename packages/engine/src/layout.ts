@@ -256,7 +256,7 @@ export const PAGE_BLOCKS = 0x200000;
  * in a walk of the EPT, since nothing of it can be cached, and has the framework bring it.
  */
 export const LATE_PAGES = 0x900000; // 128 KiB
-/** Candidates of the second tier: {u32 first record of the block, u32 TLB_BASE when it became one}. */
+/** Candidates of the second tier: {u32 first record of the block, u32 TLB_BASE and i64 CODE_BASE when it became one}. */
 export const TIER_QUEUE = 0x920000;
 export const TIER_QUEUE_ENTRIES = 64;
 /** Records of instructions that translated code leaves to a unit of the interpreter, and one to decode into. */
@@ -360,6 +360,9 @@ export const TIER_QUEUED = 0x2538;
 /** u32: status other than 0 that a unit has returned to translated code, and the record that it was for. */
 export const TIER_STATUS = 0x253c;
 export const TIER_RECORD = 0x2548;
+/** u32: executions of blocks since they began to wait, and how many make a module worth its price though it is not full. */
+export const TIER_WAITED = 0x254c;
+export const TIER_PATIENCE = 0x2550;
 /** i64: instructions retired in translated code. */
 export const TIER_RETIRED = 0x2540;
 /** EPT hierarchies used of late: {i64 EPT pointer, u32 flags as EPT_FLAGS has them, u32 number, 0 none}. */

@@ -29,9 +29,9 @@ export interface SecondTierExports {
   findBlock(linear: bigint, mode: number): number;
   /**
    * From now on blocks count their executions, and ask for the second tier after `threshold` of them, `batch` (1 to TIER_QUEUE_ENTRIES) at a time
-   * through the import `translate`; threshold 0: no more. Forgets all decoded code.
+   * through the import `translate`, or fewer when those that wait have run `patience` times together; threshold 0: no more. Forgets all decoded code.
    */
-  setSecondTier(threshold: number, batch: number): void;
+  setSecondTier(threshold: number, batch: number, patience: number): void;
   /** Stores flags that translated code has kept as the operands of what made them; assembly/flag-kinds.ts. */
   settleFlags(kind: number, a: bigint, b: bigint, r: bigint, s: bigint, n: bigint): void;
   flagsFromLazy(): number;

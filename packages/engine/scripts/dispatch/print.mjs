@@ -54,7 +54,7 @@ function printCase([name, body], number) {
 }
 
 export function printDispatch() {
-  return `${HEADER}import { E_COUNT, E_FUNCTION, E_LIMIT } from "../../src/code-layout";
+  return `${HEADER}import { E_FUNCTION } from "../../src/code-layout";
 import { BUDGET, REGS, RIP, SEG_SS, SSE_TRAP } from "../../src/layout";
 import {
   addFlags16, addFlags32, addFlags64, addFlags8, decFlags16, decFlags32, decFlags64, decFlags8, imul32, imul64, incFlags16, incFlags32, incFlags64, incFlags8,
@@ -67,8 +67,7 @@ import { execInteger } from "../integer/integer";
 import { commit, effectiveAddress, fastLinear, fastModify, fastRead, fastWrite } from "../mmu";
 import { currentRip, isCanonical, nextRip } from "../mode";
 import { RECORD, recImm, recImm8, recLeft, recOp, recSegment, regPtr, rmPtr } from "../record";
-import { becameHot } from "../hot-blocks";
-import { branch, enterTranslated, goOn, next, settle, transfer } from "../run";
+import { branch, countEntry, enterTranslated, goOn, next, settle, transfer } from "../run";
 import { execSimd } from "../simd/exec";
 import { addDouble, divDouble, mulDouble, subDouble } from "../simd/float";
 import { sumOfDifferences } from "../simd/integer";

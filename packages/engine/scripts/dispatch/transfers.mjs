@@ -18,7 +18,7 @@ pc = next(); ${GO}`,
     'ENTER',
     `
 if (load<u32>(pc, E_FUNCTION) != 0) { pc = enterTranslated(pc); ${GO} }
-const n = load<u32>(pc, E_COUNT) + 1; store<u32>(pc, n, E_COUNT); if (n >= load<u32>(pc, E_LIMIT)) becameHot(pc);
+countEntry(pc);
 ${NEXT}`,
   ],
   // the end of a block whose code goes on: like a jump to the next instruction, with a link of its own

@@ -5,7 +5,7 @@
 import { AM_REGISTER, MADE_EXACT } from '../code-layout.js';
 import { MXCSR } from '../layout.js';
 import type { Instruction } from './instructions.js';
-import { D0, D1, P, V0, V1, V2 } from './locals.js';
+import { D0, D1, V0, V1, V2 } from './locals.js';
 import { Op } from './opcodes.js';
 import { callUnit } from './units.js';
 import { low, open, operand, setHalf } from './vector-operands.js';
@@ -110,7 +110,7 @@ export function fromInteger(w: Writer, i: Instruction): boolean {
     register = i.addressMode === AM_REGISTER;
   if (!register) open(w, i, 4, false);
   if (register) w.read(i.rmNumber * 8, 32);
-  else w.load(32, P);
+  else w.loadOpen(32);
   code.op(Op.f64_convert_i32_s).op(Op.i64_reinterpret_f64).set(V0);
   setHalf(w, i.regNumber, 0, () => code.get(V0));
   return true;

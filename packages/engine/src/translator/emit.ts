@@ -1,18 +1,19 @@
 /** A region as a WebAssembly function: entry, blocks in their structure, control transfers, and the ways out. */
 import { fail } from '@visorkit/core';
-import { LEFT_INTERPRET, LEFT_REFUSED } from '../code-layout.js';
-import { BUDGET, CODE_BASE, RIP, SSE_TRAP, TIER_RETIRED, TLB_BASE } from '../layout.js';
-import { canTranslate, pushValue, stackPointer, translate } from './integer.js';
+import { LEFT_ELSEWHERE, LEFT_INTERPRET, LEFT_REFUSED } from '../code-layout.js';
+import { BUDGET, CODE_BASE, RIP, SSE_TRAP, TLB_BASE } from '../layout.js';
+import { canTranslate, pushValue, translate } from './integer.js';
 import { endsBlock } from './instructions.js';
 import type { Instruction, Row, Size } from './instructions.js';
-import { BASE, FA, FB, FK, FN, FR, FS, LEFT, P, RSP, START, TARGET, V0, V2, WAY } from './locals.js';
+import { BASE, FA, FB, FK, FN, FR, FS, LEFT, RSP, START, TABLE, TARGET, V0, V2, WAY } from './locals.js';
 import type { Block, Edge, Region } from './regions.js';
+import { planSpans } from './spans.js';
 import { structure } from './structure.js';
 import type { Structure } from './structure.js';
 import { I32, I64, Op } from './opcodes.js';
 import type { Code, ImportedFunction } from './wasm.js';
 import { SETTLE_FLAGS } from './flags.js';
-import { Writer } from './writer.js';
+import { WAY_EXIT, WAY_MOST_UNDONE, WAY_UNDONE, Writer } from './writer.js';
 import type { Setting } from './writer.js';
 
 /** What a region's module imports, in the order of the function indices; all are exports of the processor. */
@@ -23,7 +24,6 @@ export const IMPORTS: readonly ImportedFunction[] = [
 
 /** Instructions after which a region is left, so that V8 can put optimised code in the place of what is running. */
 const LONGEST_STAY = 100_000;
-const PAGE = 4096;
 /** A jump table from the first to the last target has at most this many places; otherwise targets are compared one by one. */
 const WIDEST_TABLE = 4096;
 const FEWEST_FOR_TABLE = 4;
@@ -43,9 +43,7 @@ export interface Buffers {
  * The function of a region: it has no parameters and returns why it was left (one of LEFT_). It is in `buffers.whole` until the next one is written.
  */
 export function emitRegion(region: Region, setting: Setting, buffers: Buffers): Code {
-  const first = new RegionEmitter(region, setting, buffers);
-  first.emit();
-  if (first.needsAll) new RegionEmitter(region, setting, buffers, first).emit();
+  new RegionEmitter(region, setting, buffers).emit();
   return buffers.whole;
 }
 
@@ -65,12 +63,9 @@ class RegionEmitter {
     private readonly region: Region,
     private readonly setting: Setting,
     private readonly buffers: Buffers,
-    first?: RegionEmitter,
   ) {
     buffers.body.clear();
-    this.w = new Writer(setting, buffers.body);
-    this.w.allUsed = first?.w.used ?? 0;
-    this.w.allWritten = first?.w.written ?? 0;
+    this.w = new Writer(setting, buffers.body, region.pages);
     this.code = this.w.code;
     this.shape = structure(
       region.blocks.map(successorsOf),
@@ -78,32 +73,20 @@ class RegionEmitter {
     );
   }
 
-  /** A unit is called that needs to know which registers are in locals: the body must be written again. */
-  get needsAll(): boolean {
-    return this.w.needsAll;
-  }
-
   emit(): void {
-    const { w, code, setting } = this;
+    const { w, code } = this;
     w.far = code.block();
     w.near = code.block();
     w.flags.load();
     this.tree(0);
     code.op(Op.unreachable).end(); // near
-    code
-      .get(BASE)
-      .get(WAY)
-      .i32(PAGE - 1)
-      .op(Op.i32_and)
-      .op(Op.i64_extend_i32_u)
-      .op(Op.i64_add);
-    if (!setting.long) code.i64(-1, 0).op(Op.i64_and);
+    w.ripOfWay();
     code.set(TARGET).end(); // far
     this.leave();
     const { whole } = this.buffers;
     whole.clear();
     this.enter(whole);
-    whole.append(code.written());
+    w.finish(whole);
     whole.op(Op.end);
   }
 
@@ -117,12 +100,6 @@ class RegionEmitter {
       .tee(V0)
       .i64(region.instructions)
       .op(Op.i64_lt_s);
-    code
-      .i32(0)
-      .access(Op.i32_load, state + TLB_BASE)
-      .i32(setting.tlb)
-      .op(Op.i32_ne)
-      .op(Op.i32_or);
     if (w.vectors)
       code
         .i32(0)
@@ -130,26 +107,33 @@ class RegionEmitter {
         .op(Op.i32_or);
     code.when();
     code.i32(LEFT_REFUSED).op(Op.return).end();
+    code.i32(0).access(Op.i32_load, state + TLB_BASE);
+    if (setting.tlb === 0) code.set(TABLE);
+    else {
+      code.i32(setting.tlb).op(Op.i32_ne).when();
+      code.i32(LEFT_ELSEWHERE).op(Op.return).end();
+    }
     code.get(V0).i64(LONGEST_STAY).get(V0).i64(LONGEST_STAY).op(Op.i64_lt_s).op(Op.select);
     code.op(Op.i32_wrap_i64).tee(START).set(LEFT);
     code
       .i32(0)
       .access(Op.i64_load, state + CODE_BASE)
       .set(BASE);
-    w.loadRegisters(code, w.used | w.allUsed);
+    w.loadRegisters(code, w.used);
   }
 
   /** Behind all ways out: stores the state. */
   private leave(): void {
     const { w, code, setting } = this,
       { state } = setting;
-    w.storeRegisters(code, w.written | w.allWritten);
+    w.storeRegisters(code, w.written);
     code
       .i32(0)
       .get(TARGET)
       .access(Op.i64_store, state + RIP);
     // what was retired
-    code.get(START).get(LEFT).op(Op.i32_sub).get(WAY).i32(12).op(Op.i32_shr_u).i32(0xfff).op(Op.i32_and).op(Op.i32_sub);
+    code.get(START).get(LEFT).op(Op.i32_sub).get(WAY).i32(WAY_UNDONE).op(Op.i32_shr_u);
+    code.i32(WAY_MOST_UNDONE).op(Op.i32_and).op(Op.i32_sub);
     code.op(Op.i64_extend_i32_s).set(V0);
     code
       .i32(0)
@@ -158,15 +142,8 @@ class RegionEmitter {
       .get(V0)
       .op(Op.i64_sub)
       .access(Op.i64_store, state + BUDGET);
-    code
-      .i32(0)
-      .i32(0)
-      .access(Op.i64_load, state + TIER_RETIRED)
-      .get(V0)
-      .op(Op.i64_add);
-    code.access(Op.i64_store, state + TIER_RETIRED);
     code.get(FK).get(FA).get(FB).get(FR).get(FS).get(FN).call(SETTLE_FLAGS);
-    code.get(WAY).i32(24).op(Op.i32_shr_u);
+    code.get(WAY).i32(WAY_EXIT).op(Op.i32_shr_u);
   }
 
   // ---------------------------------------------------------------------------------------------- structure
@@ -215,10 +192,27 @@ class RegionEmitter {
   }
   /** Goes along an edge; `at` is its place among the successors. */
   private follow(from: number, at: number, edge: Edge): void {
+    this.code.reserve();
     const to = this.shape.successors[from]![at]!;
-    if (to < 0) this.w.leaveFor(edge.to);
-    else if (this.isJump(from, to)) this.code.br(this.label(to));
+    if (to < 0) {
+      this.w.leaveFor(edge.to);
+      return;
+    }
+    if (this.changesPage(from, to)) {
+      this.w.isOther(this.page(to));
+      this.code.when();
+      this.w.leaveFor(edge.to);
+      this.code.end();
+    }
+    if (this.isJump(from, to)) this.code.br(this.label(to));
     else this.tree(to);
+  }
+
+  private page(block: number): number {
+    return this.w.pageOf(this.region.blocks[block]!.offset);
+  }
+  private changesPage(from: number, to: number): boolean {
+    return this.page(from) !== this.page(to);
   }
 
   // ---------------------------------------------------------------------------------------------- blocks
@@ -226,6 +220,7 @@ class RegionEmitter {
     const { w, code, shape, region } = this,
       block = region.blocks[number]!,
       count = block.instructions.length;
+    code.reserve();
     const alone = shape.merges[number] !== true && shape.loops[number] !== true && number !== 0;
     if (!alone && number !== 0) w.flags.forget();
     if (shape.loops[number] === true) {
@@ -235,8 +230,9 @@ class RegionEmitter {
       code.end();
     }
     if (count > 0) code.get(LEFT).i32(count).op(Op.i32_sub).set(LEFT);
+    const accesses = planSpans(block.instructions, this.setting.long);
     block.instructions.forEach((i, n) => {
-      w.begin(i.offset, count - n);
+      w.begin(i.offset, count - n, accesses[n]);
       const row = i.row!;
       if (n === count - 1 && this.transfers(number, block, i, row)) return;
       translate(w, i, row);
@@ -273,10 +269,9 @@ class RegionEmitter {
         this.dispatch(number, block);
         return true;
       case 'return':
-        stackPointer(w, 0);
-        w.check(row.size >>> 3, false, P);
+        w.stack(0, row.size >>> 3, false);
         this.loadTarget(row.size);
-        stackPointer(w, (row.size >>> 3) + (i.immediate & 0xffff));
+        w.stackPointer((row.size >>> 3) + (i.immediate & 0xffff));
         w.setWhole(RSP);
         this.dispatch(number, block);
         return true;
@@ -289,8 +284,9 @@ class RegionEmitter {
     const { w, code, shape } = this,
       [taken, next] = shape.successors[number]!;
     w.flags.condition(condition);
-    if (taken! >= 0 && this.isJump(number, taken!)) code.brIf(this.label(taken!));
-    else if (next! >= 0 && this.isJump(number, next!)) {
+    const direct = (to: number): boolean => to >= 0 && this.isJump(number, to) && !this.changesPage(number, to);
+    if (direct(taken!)) code.brIf(this.label(taken!));
+    else if (direct(next!)) {
       code.op(Op.i32_eqz).brIf(this.label(next!));
       this.follow(number, 0, block.taken!);
       return;
@@ -313,7 +309,7 @@ class RegionEmitter {
     const { w, code } = this;
     if (form === 'M') {
       w.address(i);
-      w.check(size >>> 3, false, P);
+      w.check(size >>> 3, false);
       this.loadTarget(size);
       return;
     }
@@ -323,7 +319,7 @@ class RegionEmitter {
     this.checkTarget(size);
   }
   private loadTarget(size: Size): void {
-    this.w.load(size, P);
+    this.w.load(size);
     if (size === 32) this.code.op(Op.i64_extend_i32_u);
     this.code.set(TARGET);
     this.checkTarget(size);
@@ -346,14 +342,26 @@ class RegionEmitter {
       w.leaveForTarget();
       return;
     }
+    code.reserve();
     const out = code.block(),
       first = here[0]!.to,
       last = here[here.length - 1]!.to;
     code.get(TARGET).get(BASE).op(Op.i64_sub);
     if (!this.setting.long) code.i64(-1, 0).op(Op.i64_and);
     code.set(V2);
-    if (here.length < FEWEST_FOR_TABLE || last - first >= WIDEST_TABLE) {
-      for (const edge of here) code.get(V2).i64(edge.to).op(Op.i64_eq).brIf(this.label(edge.block));
+    const stays = here.every((edge) => !this.changesPage(number, edge.block));
+    if (!stays || here.length < FEWEST_FOR_TABLE || last - first >= WIDEST_TABLE) {
+      for (const edge of here) {
+        code.reserve();
+        code.get(V2).i64(edge.to).op(Op.i64_eq);
+        if (!this.changesPage(number, edge.block)) {
+          code.brIf(this.label(edge.block));
+          continue;
+        }
+        code.when();
+        w.isOther(this.page(edge.block));
+        code.brIf(out).br(this.label(edge.block)).end();
+      }
     } else {
       code
         .get(V2)

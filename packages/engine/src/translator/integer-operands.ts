@@ -9,12 +9,12 @@ import type { Writer } from './writer.js';
 export function open(w: Writer, i: Instruction, size: Size, write: boolean): void {
   if (i.addressMode === AM_REGISTER) return;
   w.address(i);
-  w.check(size >>> 3, write, P);
+  w.open(size >>> 3, write);
 }
 /** Pushes the r/m operand, zero-extended, as an i64. */
 export function pushOperand(w: Writer, i: Instruction, size: Size): void {
   if (i.addressMode === AM_REGISTER) w.read(i.rm, size);
-  else w.load(size, P);
+  else w.loadOpen(size);
   if (size !== 64) w.code.op(Op.i64_extend_i32_u);
 }
 export function pushRegister(w: Writer, offset: number, size: Size): void {
@@ -34,10 +34,8 @@ export function writeOperand(w: Writer, i: Instruction, size: Size, local: numbe
     writeRegister(w, i.rm, size, local);
     return;
   }
-  w.store(size, P, () => {
-    w.code.get(local);
-    if (size !== 64) w.code.op(Op.i32_wrap_i64);
-  });
+  w.code.get(P).get(local);
+  w.storeLow(size);
 }
 /** Sign-extends the i64 on the stack from a size. */
 export function signExtend(w: Writer, size: Size): void {

@@ -17,7 +17,7 @@ import { EFLAGS } from '../layout.js';
 import { canAddress } from './instructions.js';
 import type { Instruction, Size } from './instructions.js';
 import { cut, open, pushOperand, pushRegister, signExtend, writeOperand, writeRegister } from './integer-operands.js';
-import { FA, FB, FN, FR, FS, P, RSP, V0, V1, V2, V3, W0 } from './locals.js';
+import { FA, FB, FN, FR, FS, RSP, V0, V1, V2, V3, W0 } from './locals.js';
 import { Integer } from './unit-numbers.js';
 import { divide, divideSigned, multiply, multiplyImmediate } from './multiply-divide.js';
 import { Op } from './opcodes.js';
@@ -84,8 +84,9 @@ export function translateInteger(w: Writer, i: Instruction): boolean {
       return done(conditionalMove(w, i, size));
     case Integer.SETCC_M:
       w.address(i);
-      w.check(1, true, P);
-      w.store(8, P, () => w.flags.condition(i.immediate & 15));
+      w.check(1, true);
+      w.flags.condition(i.immediate & 15);
+      w.store(8);
       return true;
     default:
       if (i.unit >= Integer.BT && i.unit <= Integer.BTC)
@@ -374,13 +375,13 @@ function leave(w: Writer, size: Size): void {
   w.whole(RBP);
   if (!w.setting.long) cut(w, 32);
   code.tee(V0);
-  w.check(size >>> 3, false, P);
+  w.check(size >>> 3, false);
   code
     .get(V0)
     .i64(size >>> 3)
     .op(Op.i64_add);
   if (!w.setting.long) cut(w, 32);
   w.setWhole(RSP);
-  w.load(size, P);
+  w.load(size);
   w.write(RBP * 8, size);
 }

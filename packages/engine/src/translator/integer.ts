@@ -17,7 +17,8 @@ import {
 } from '../code-layout.js';
 import { canAddress } from './instructions.js';
 import type { Arithmetic, Form, Instruction, Row, Shift, Size } from './instructions.js';
-import { FA, FB, FN, FR, FS, P, Q, RSP, V0, V1, V2, W0, W1, W2 } from './locals.js';
+import { FA, FB, FN, FR, FS, P, RSP, V0, V1, V2, W0, W1, W2 } from './locals.js';
+import { signExtend } from './integer-operands.js';
 import { translateInteger } from './integer-unit.js';
 import { callUnit, canCall } from './units.js';
 import { translateVector } from './vectors.js';
@@ -142,50 +143,74 @@ function unsigned(w: Writer, size: Size): void {
 }
 
 // ---------------------------------------------------------------------------------------------- arithmetic and logic
+/*
+ * Operands and results go to the locals of the flags at once, or stay on wasm's stack: every other local that is set costs V8 time wherever ways meet,
+ * and all ways out do.
+ */
 function arithmetic(w: Writer, i: Instruction, operation: Arithmetic, form: Form, size: Size): void {
   const { code, flags } = w,
     { narrow: narrowOp, wide, made, carries = false, compares = false } = ALU[operation];
   const toMemory = form.startsWith('M'),
-    bytes = size >>> 3,
-    op = size === 64 ? wide : narrowOp;
-  const [a, b, r] = size === 64 ? [V0, V1, FR] : [W0, W1, W2];
+    stores = toMemory && !compares,
+    { reg } = i;
+  if (made === MADE_LOGIC && operation === 'XOR' && form === 'RR' && size >= 32 && reg === i.rm) {
+    code.i64(0).set(FR).i64(0);
+    w.setWhole(reg >>> 3);
+    flags.set(made, size);
+    return;
+  }
   if (form.includes('M')) {
-    w.address(i);
-    w.check(bytes, toMemory && !compares, P);
+    w.operand(i, size >>> 3, stores);
+    if (stores) code.tee(P); // it stays below for the store
   }
   if (carries) {
     flags.carry();
-    unsigned(w, size === 64 ? 32 : 64);
-    code.set(size === 64 ? FS : Q); // FS is free: all flags are about to be replaced
+    code.op(Op.i64_extend_i32_u).set(FS); // it is free: all flags are about to be replaced
   }
-  if (toMemory) w.load(size, P);
-  else w.read(i.reg, size);
-  code.set(a);
-  if (form === 'RM') w.load(size, P);
-  else if (form.endsWith('I')) w.immediate(i, size);
-  else w.read(form === 'RR' ? i.rm : i.reg, size);
-  code.set(b);
-  code.get(a).get(b).op(op);
-  if (carries) code.get(size === 64 ? FS : Q).op(op);
-  mask(w, size);
-  code.set(r);
-  if (made !== MADE_LOGIC) {
-    code.get(a);
-    unsigned(w, size);
-    code.set(FA).get(b);
-    unsigned(w, size);
-    code.set(FB);
-  }
-  if (size !== 64) {
-    code.get(r);
+  const source = (): void => {
+    if (form.endsWith('I')) w.immediate(i, size);
+    else w.read(form === 'RR' ? i.rm : reg, size);
+  };
+  if (made === MADE_LOGIC) {
+    // the order of operands does not matter
+    if (toMemory) {
+      if (stores) w.loadOpen(size);
+      else w.load(size);
+      source();
+    } else {
+      if (form === 'RM') w.load(size);
+      else source();
+      w.read(reg, size);
+    }
+    code.op(size === 64 ? wide : narrowOp);
     signed(w, size);
-    code.set(FR);
+  } else {
+    if (form === 'RM') {
+      w.load(size);
+      unsigned(w, size);
+      code.set(FB);
+    }
+    if (stores) w.loadOpen(size);
+    else if (toMemory) w.load(size);
+    else w.read(reg, size);
+    unsigned(w, size);
+    code.set(FA);
+    if (form !== 'RM') {
+      source();
+      unsigned(w, size);
+      code.set(FB);
+    }
+    code.get(FA).get(FB).op(wide);
+    if (carries) code.get(FS).op(wide);
+    signExtend(w, size);
   }
-  if (!compares) {
-    if (toMemory) w.store(size, P, () => code.get(r));
+  if (compares) code.set(FR);
+  else {
+    code.tee(FR);
+    if (toMemory) w.storeLow(size);
     else {
-      code.get(r);
-      w.write(i.reg, size);
+      narrow(w, size);
+      w.write(reg, size);
     }
   }
   flags.set(made, size, !carries);
@@ -193,51 +218,31 @@ function arithmetic(w: Writer, i: Instruction, operation: Arithmetic, form: Form
 
 function unary(w: Writer, i: Instruction, { operation, form, size }: Extract<Row, { kind: 'unary' }>): void {
   const { code, flags } = w,
-    memory = form === 'M',
-    wide = size === 64;
-  const [a, r] = wide ? [V0, V1] : [W0, W1];
+    memory = form === 'M';
   if (memory) {
-    w.address(i);
-    w.check(size >>> 3, true, P);
+    w.operand(i, size >>> 3, true);
+    code.tee(P); // it stays below for the store
   }
   if (operation === 'INC' || operation === 'DEC') {
     flags.carry();
     code.op(Op.i64_extend_i32_u).set(FA);
   }
-  if (memory) w.load(size, P);
+  if (memory) w.loadOpen(size);
   else w.read(i.reg, size);
-  code.set(a);
-  const one = (): void => void (wide ? code.i64(1) : code.i32(1));
-  if (operation === 'NOT') {
-    code.get(a);
-    if (wide) code.i64(-1).op(Op.i64_xor);
-    else code.i32(-1).op(Op.i32_xor);
-  } else if (operation === 'NEG') {
-    if (wide) code.i64(0);
-    else code.i32(0);
-    code.get(a).op(wide ? Op.i64_sub : Op.i32_sub);
-  } else {
-    code.get(a);
-    one();
-    code.op(operation === 'INC' ? (wide ? Op.i64_add : Op.i32_add) : wide ? Op.i64_sub : Op.i32_sub);
+  unsigned(w, size);
+  if (operation === 'NOT') code.i64(-1).op(Op.i64_xor);
+  else if (operation === 'NEG') code.set(FB).i64(0).tee(FA).get(FB).op(Op.i64_sub);
+  else code.i64(1).op(operation === 'INC' ? Op.i64_add : Op.i64_sub);
+  if (operation !== 'NOT') {
+    signExtend(w, size);
+    code.tee(FR);
   }
-  mask(w, size);
-  code.set(r);
-  if (memory) w.store(size, P, () => code.get(r));
+  if (memory) w.storeLow(size);
   else {
-    code.get(r);
+    narrow(w, size);
     w.write(i.reg, size);
   }
-  if (operation === 'NOT') return;
-  if (operation === 'NEG') {
-    code.i64(0).set(FA).get(a);
-    unsigned(w, size);
-    code.set(FB);
-  }
-  code.get(r);
-  signed(w, size);
-  code.set(FR);
-  flags.set({ INC: MADE_INC, DEC: MADE_DEC, NEG: MADE_SUB }[operation], size);
+  if (operation !== 'NOT') flags.set({ INC: MADE_INC, DEC: MADE_DEC, NEG: MADE_SUB }[operation], size);
 }
 
 const SHIFTS: Record<Shift, { narrow: Op; wide: Op; made: number; after: number }> = {
@@ -252,10 +257,22 @@ function shift(w: Writer, i: Instruction, { operation, byCl, size }: Extract<Row
   const { code, flags } = w,
     wide = size === 64,
     { narrow: narrowOp, wide: wideOp, made, after } = SHIFTS[operation];
-  const rotates = made < 0,
-    below = byCl || rotates;
-  const [a, n, r] = wide ? [V0, V1, FR] : [W0, W1, W2];
-  if (below) flags.prepare(after);
+  const rotates = made < 0;
+  if (!byCl && !rotates) {
+    w.read(i.reg, size);
+    unsigned(w, size);
+    code.tee(FA);
+    if (operation === 'SAR') signExtend(w, size);
+    code.i64(i.immediate).tee(FB).op(wideOp);
+    signExtend(w, size);
+    code.tee(FR);
+    narrow(w, size);
+    w.write(i.reg, size);
+    flags.set(made, size);
+    return;
+  }
+  const [a, n] = wide ? [V0, V1] : [W0, W1];
+  flags.prepare(after);
   w.read(i.reg, size);
   code.set(a);
   if (byCl) {
@@ -269,48 +286,30 @@ function shift(w: Writer, i: Instruction, { operation, byCl, size }: Extract<Row
     .get(a)
     .get(n)
     .op(wide ? wideOp : narrowOp);
-  if (below) {
-    const result = wide ? V2 : W2;
-    code.tee(result);
-    w.write(i.reg, size);
-    code.get(rotates ? result : a);
-    unsigned(w, size);
-    code.set(FS).get(n);
-    unsigned(w, size);
-    code.set(FN);
-    flags.setThen(after, size, byCl);
-    return;
-  }
-  code.tee(r);
+  const result = wide ? V2 : W2;
+  code.tee(result);
   w.write(i.reg, size);
-  code.get(a);
+  code.get(rotates ? result : a);
   unsigned(w, size);
-  code.set(FA).get(n);
+  code.set(FS).get(n);
   unsigned(w, size);
-  code.set(FB);
-  if (!wide) {
-    code.get(r);
-    signed(w, size);
-    code.set(FR);
-  }
-  flags.set(made, size);
+  code.set(FN);
+  flags.setThen(after, size, byCl);
 }
 
 function multiply(w: Writer, i: Instruction, { form, size }: Extract<Row, { kind: 'multiply' }>): void {
   const { code, flags } = w;
   if (form === 'RM') {
-    w.address(i);
-    w.check(size >>> 3, false, P);
-  }
-  w.read(form === 'RRI' ? i.rm : i.reg, size);
-  signed(w, size);
-  code.set(V0);
-  if (form === 'RM') w.load(size, P);
-  else if (form === 'RRI') w.immediate(i, size);
+    w.operand(i, size >>> 3, false);
+    w.load(size);
+  } else if (form === 'RRI') w.immediate(i, size);
   else w.read(i.rm, size);
   signed(w, size);
-  code.tee(FB).get(V0).tee(FA).op(Op.i64_mul);
-  if (size === 32) code.op(Op.i64_extend32_s);
+  code.tee(FB);
+  w.read(form === 'RRI' ? i.rm : i.reg, size);
+  signed(w, size);
+  code.tee(FA).op(Op.i64_mul);
+  signExtend(w, size);
   code.tee(FR);
   narrow(w, size);
   w.write(i.reg, size);
@@ -319,28 +318,19 @@ function multiply(w: Writer, i: Instruction, { form, size }: Extract<Row, { kind
 
 // ---------------------------------------------------------------------------------------------- moves
 function move(w: Writer, i: Instruction, form: Form, size: Size): void {
-  if (form.includes('M')) {
-    w.address(i);
-    w.check(size >>> 3, form.startsWith('M'), P);
-  }
-  const source = (): void => {
-    if (form === 'RM') w.load(size, P);
-    else if (form.endsWith('I')) w.immediate(i, size);
-    else w.read(form === 'RR' ? i.rm : i.reg, size);
-  };
-  if (form.startsWith('M')) w.store(size, P, source);
-  else {
-    source();
-    w.write(i.reg, size);
-  }
+  if (form.includes('M')) w.operand(i, size >>> 3, form.startsWith('M'));
+  if (form === 'RM') w.load(size);
+  else if (form.endsWith('I')) w.immediate(i, size);
+  else w.read(form === 'RR' ? i.rm : i.reg, size);
+  if (form.startsWith('M')) w.store(size);
+  else w.write(i.reg, size);
 }
 
 function extend(w: Writer, i: Instruction, { signed: sign, form, size, from }: Extract<Row, { kind: 'extend' }>): void {
   const { code } = w;
   if (form === 'RM') {
-    w.address(i);
-    w.check(from >>> 3, false, P);
-    w.load(from, P);
+    w.operand(i, from >>> 3, false);
+    w.load(from);
   } else w.read(i.rm, from);
   if (sign) {
     if (from === 8) code.op(Op.i32_extend8_s);
@@ -384,20 +374,12 @@ const PLAIN: Record<Extract<Row, { kind: 'plain' }>['operation'], (w: Writer, i:
 };
 
 // ---------------------------------------------------------------------------------------------- stack
-/** Pushes the stack pointer moved by `by` bytes, cut to its size, as an i64. */
-export function stackPointer(w: Writer, by: number): void {
-  w.whole(RSP);
-  if (by !== 0) w.code.i64(by).op(Op.i64_add);
-  if (!w.setting.long) w.code.i64(-1, 0).op(Op.i64_and);
-}
-
 /** Pushes a value of the guest's: `value` puts it on the wasm stack, after the check. */
 export function pushValue(w: Writer, size: Size, value: () => void): void {
-  stackPointer(w, -(size >>> 3));
-  w.code.tee(V1);
-  w.check(size >>> 3, true, Q);
-  w.store(size, Q, value);
-  w.code.get(V1);
+  w.stack(-(size >>> 3), size >>> 3, true);
+  value();
+  w.store(size);
+  w.stackPointer(-(size >>> 3));
   w.setWhole(RSP);
 }
 
@@ -406,8 +388,8 @@ function push(w: Writer, i: Instruction, form: Form, size: Size): void {
     value = size === 64 ? V0 : W0;
   if (form === 'M') {
     w.address(i);
-    w.check(size >>> 3, false, P);
-    w.load(size, P);
+    w.check(size >>> 3, false);
+    w.load(size);
     code.set(value);
   }
   pushValue(w, size, () => {
@@ -418,10 +400,9 @@ function push(w: Writer, i: Instruction, form: Form, size: Size): void {
 }
 
 function pop(w: Writer, i: Instruction, size: Size): void {
-  stackPointer(w, 0);
-  w.check(size >>> 3, false, P);
-  stackPointer(w, size >>> 3);
+  w.stack(0, size >>> 3, false);
+  w.stackPointer(size >>> 3);
   w.setWhole(RSP);
-  w.load(size, P);
+  w.load(size);
   w.write(i.reg, size); // POP RSP keeps the popped value
 }

@@ -29,20 +29,25 @@ export const LEFT = 29;
 export const START = 30;
 /** Of an exit: offset of RIP in bits 11:0, instructions to be given back 23:12, code 31:24. */
 export const WAY = 31;
-/** Host addresses. */
+/** Host address of an operand that is used more than once. */
 export const P = 32;
-export const Q = 33;
-export const ENTRY = 34;
+/** Address of the TLB entry. */
+export const ENTRY = 33;
 /** 32-bit values of the instruction being translated. */
-export const W0 = 35;
-export const W1 = 36;
-export const W2 = 37;
+export const W0 = 34;
+export const W1 = 35;
+export const W2 = 36;
+/** Host addresses of the spans at hand: spans.ts. */
+export const FIRST_SPAN = 37;
+export const SPANS = 4;
+/** TLB table in force, in a region that is made for any. */
+export const TABLE = 41;
 /** Numbers of the instruction being translated. */
-export const D0 = 38;
-export const D1 = 39;
+export const D0 = 42;
+export const D1 = 43;
 
 export const LOCALS: Locals = [
   [28, I64],
-  [10, I32],
+  [14, I32],
   [2, F64],
 ];

@@ -26,6 +26,8 @@ export const Op = {
   i64_store: 0x37,
   i32_store8: 0x3a,
   i32_store16: 0x3b,
+  i64_store8: 0x3c,
+  i64_store16: 0x3d,
   i64_store32: 0x3e,
   i32_const: 0x41,
   i64_const: 0x42,

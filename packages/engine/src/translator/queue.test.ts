@@ -39,6 +39,34 @@ describe('the queue of hot blocks', () => {
     expect(translator!.retired - before).toBeGreaterThan(900);
   });
 
+  it('makes a region again, for any table, when its block is hot under another one too', async () => {
+    const engine = await machine({ threshold: 100, batch: 1 }),
+      { translator } = engine;
+    engine.memory.write(CODE, Uint8Array.from(LOOP));
+    run(engine, CODE, 300);
+    expect(translator?.figures.regions).toBe(1);
+    run(engine, CODE, 300, AC);
+    expect(translator?.figures.regions).toBe(2);
+    for (const flags of [AC, 0, AC]) {
+      const before = translator!.retired,
+        sum = engine.getRegister32(0);
+      run(engine, CODE, 1000, flags);
+      expect(translator!.retired - before).toBeGreaterThan(900);
+      expect(engine.getRegister32(0) - sum).toBe(500);
+    }
+    expect(translator?.figures.regions).toBe(2);
+  });
+
+  it('waits for a module to be full only as long as that costs less than a module', async () => {
+    const engine = await machine({ threshold: 100, batch: 8 }),
+      { translator } = engine;
+    engine.memory.write(CODE, Uint8Array.from(LOOP));
+    run(engine, CODE, 2 * 700);
+    expect(translator?.figures.modules).toBe(0);
+    run(engine, CODE, 2 * 300);
+    expect(translator?.figures.modules).toBe(1);
+  });
+
   it('takes no more than it has room for while the arena is nearly full', async () => {
     const engine = await machine({ threshold: 2, batch: TIER_QUEUE_ENTRIES }),
       blocks = 4 * TIER_QUEUE_ENTRIES + 50;

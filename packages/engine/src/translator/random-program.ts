@@ -90,7 +90,48 @@ export function randomProgram(
   const sizes = long ? [8, 16, 32, 32, 64, 64] : [8, 16, 32, 32, 32];
   const wideSizes = long ? [16, 32, 64] : [16, 32];
 
+  /** Registers that stack operations may have: neither the base nor RSP. */
+  const plainRegister = (): number => pick([0, 1, 2, 6, 7]);
+  /** An access of up to 64 bits at a register and a displacement of 8 bits: a load, a store, or both. */
+  function near(base: number, displacement: number): void {
+    if (long && random(2) === 0) byte(0x48);
+    byte(pick([0x8b, 0x89, 0x03, 0x01, 0x3b, 0x31, 0x85]), 0x40 | (plainRegister() << 3) | base);
+    if (base === RSP) byte(0x24);
+    byte(displacement);
+  }
+  /** LEA of a register from itself or another with a displacement. */
+  function move(to: number, from: number, by: number): void {
+    byte(...(long ? [0x48] : []), 0x8d, 0x80 | (to << 3) | from);
+    if (from === RSP) byte(0x24);
+    dword(by);
+  }
+  /** Several accesses at RBP, which may move between them. */
+  function nearAccesses(): void {
+    for (let n = 2 + random(5); n > 0; n--) {
+      near(RBP, random(128) - 64);
+      if (random(6) === 0) move(RBP, RBP, random(64) - 32);
+    }
+  }
+
   const kinds: (() => void)[] = [
+    // accesses near one another, across the end of a page or not
+    () => {
+      move(RBP, BASE, random(2) === 0 ? 0x1000 - 64 + random(128) : 64 + random(0x600));
+      nearAccesses();
+    },
+    // a frame of the stack, across the end of a page or not
+    () => {
+      const moved = random(2) === 0 ? 0x7c0 + random(0x60) : 0,
+        pushed = random(5),
+        size = random(64);
+      if (moved !== 0) move(RSP, RSP, -moved);
+      for (let n = 0; n < pushed; n++) byte(0x50 | plainRegister());
+      if (size !== 0) byte(...(long ? [0x48] : []), 0x83, 0xec, size); // SUB RSP
+      for (let n = random(4); n > 0; n--) near(RSP, random(100));
+      if (size !== 0) move(RSP, RSP, size);
+      for (let n = 0; n < pushed; n++) byte(0x58 | plainRegister());
+      if (moved !== 0) move(RSP, RSP, moved);
+    },
     () => {
       const size = pick(sizes);
       operands(size, [(random(8) << 3) | (random(2) << 1) | (size === 8 ? 0 : 1)], register());
@@ -282,6 +323,12 @@ export function randomProgram(
       if (long) dword(at - (out.length + 8));
       else dword(code + at);
       dword(anyDword());
+    },
+    // accesses around the program's beginning
+    () => {
+      byte(0xbd);
+      dword(code - 40 + random(80));
+      nearAccesses();
     },
     () => byte(0x0f, 0x31), // RDTSC
     () => byte(0x0f, 0xa2), // CPUID: an exit

@@ -2,7 +2,7 @@
 import { AM_REGISTER } from '../code-layout.js';
 import { YMM } from '../layout.js';
 import type { Instruction } from './instructions.js';
-import { LINEAR, P } from './locals.js';
+import { LINEAR } from './locals.js';
 import { Op, Vector } from './opcodes.js';
 import type { Writer } from './writer.js';
 
@@ -35,7 +35,7 @@ export function open(w: Writer, i: Instruction, bytes: number, write: boolean, a
     w.leaveIf();
     code.get(LINEAR);
   }
-  w.check(bytes, write, P);
+  w.open(bytes, write);
 }
 /** Pushes 64 bits of a vector register. */
 export function low(w: Writer, register: number, half = 0): void {
@@ -49,5 +49,5 @@ export function setHalf(w: Writer, register: number, half: number, push: () => v
 /** Pushes 64 bits of the r/m operand, which is open. */
 export function operand(w: Writer, i: Instruction): void {
   if (i.addressMode === AM_REGISTER) low(w, i.rmNumber);
-  else w.load(64, P);
+  else w.loadOpen(64);
 }

@@ -188,7 +188,7 @@ function byNumber(w: Writer, i: Instruction): boolean {
     case Simd.HIGH_LOAD:
       if (register) return false;
       open(w, i, 8, false);
-      setHalf(w, i.regNumber, number === Simd.HIGH_LOAD ? 1 : 0, () => w.load(64, P));
+      setHalf(w, i.regNumber, number === Simd.HIGH_LOAD ? 1 : 0, () => w.loadOpen(64));
       return true;
     case Simd.HIGH_TO_LOW:
       setHalf(w, i.regNumber, 0, () => low(w, i.rmNumber, 1));
@@ -200,12 +200,12 @@ function byNumber(w: Writer, i: Instruction): boolean {
     case Simd.HIGH_STORE:
       if (register) return false;
       open(w, i, 8, true);
-      w.store(64, P, () => low(w, i.regNumber, number === Simd.HIGH_STORE ? 1 : 0));
+      w.storeOpen(64, () => low(w, i.regNumber, number === Simd.HIGH_STORE ? 1 : 0));
       return true;
     case Simd.GPR_TO_VECTOR:
       if (!register) open(w, i, bytes, false);
       code.i32(0);
-      if (!register) w.load(wide ? 64 : 32, P);
+      if (!register) w.loadOpen(wide ? 64 : 32);
       else w.read(i.rmNumber * 8, wide ? 64 : 32);
       if (!wide) code.op(Op.i64_extend_i32_u);
       code.access(Op.i64_store, w.setting.state + at(i.regNumber));
@@ -235,7 +235,7 @@ function byNumber(w: Writer, i: Instruction): boolean {
         return true;
       }
       open(w, i, 8, true);
-      w.store(64, P, () => low(w, i.regNumber));
+      w.storeOpen(64, () => low(w, i.regNumber));
       return true;
     case Simd.MASK_BYTES:
       load(w, i.rmNumber);

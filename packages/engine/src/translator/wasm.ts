@@ -13,11 +13,13 @@ const PREFIX_VECTOR = 0xfd;
 const VOID = 0x40;
 const FUNCTION = 0x60;
 
-const FIRST_BYTES = 16384;
+const FIRST_BYTES = 65536;
+/** Between two calls of {@link Code.reserve} at most so many bytes are written but by what makes room for itself. */
+const RESERVE = 4096;
 
 /** A growing array of bytes with the encodings of the binary format. */
 export class Bytes {
-  private data = new Uint8Array(FIRST_BYTES);
+  protected data = new Uint8Array(FIRST_BYTES);
   length = 0;
 
   /** Makes room for `count` more bytes. */
@@ -28,7 +30,7 @@ export class Bytes {
     this.data = larger;
   }
   /** What has been written, valid until more is. */
-  written(): Uint8Array {
+  written(): Uint8Array<ArrayBuffer> {
     return this.data.subarray(0, this.length);
   }
   clear(): void {
@@ -81,17 +83,24 @@ export class Bytes {
   }
 }
 
-/** The instructions of a function. Nesting depth is counted, so that a branch can name the block it leaves by {@link Code.depth}. */
+/**
+ * The instructions of a function. Nesting depth is counted, so that a branch can name the block it leaves by {@link Code.depth}. Most of them make no
+ * room for themselves: {@link Code.reserve} does, for a guest instruction at a time.
+ */
 export class Code extends Bytes {
   /** Blocks open now. */
   depth = 0;
+
+  reserve(): void {
+    if (this.length + RESERVE > this.data.length) this.room(RESERVE);
+  }
 
   override clear(): void {
     super.clear();
     this.depth = 0;
   }
   op(op: Op): this {
-    this.byte(op);
+    this.data[this.length++] = op;
     return this;
   }
   vector(op: Vector): this {
@@ -99,29 +108,31 @@ export class Code extends Bytes {
     this.unsigned(op);
     return this;
   }
+  /** Locals have numbers below 128. */
   get(local: number): this {
-    this.byte(Op.local_get);
-    this.unsigned(local);
+    this.data[this.length++] = Op.local_get;
+    this.data[this.length++] = local;
     return this;
   }
   set(local: number): this {
-    this.byte(Op.local_set);
-    this.unsigned(local);
+    this.data[this.length++] = Op.local_set;
+    this.data[this.length++] = local;
     return this;
   }
   tee(local: number): this {
-    this.byte(Op.local_tee);
-    this.unsigned(local);
+    this.data[this.length++] = Op.local_tee;
+    this.data[this.length++] = local;
     return this;
   }
   i32(value: number): this {
-    this.byte(Op.i32_const);
-    this.signed(value);
+    this.data[this.length++] = Op.i32_const;
+    if (value >= -64 && value < 64) this.data[this.length++] = value & 0x7f;
+    else this.signed(value);
     return this;
   }
   /** A constant from -2^31 to 2^31 - 1, or with its upper half. */
   i64(low: number, high = low >> 31): this {
-    this.byte(Op.i64_const);
+    this.data[this.length++] = Op.i64_const;
     this.signed64(low, high);
     return this;
   }
@@ -132,8 +143,8 @@ export class Code extends Bytes {
   }
   /** A load or store at the address on the stack plus `offset`. */
   access(op: Op, offset: number): this {
-    this.byte(op);
-    this.byte(0); // no alignment is promised
+    this.data[this.length++] = op;
+    this.data[this.length++] = 0; // no alignment is promised
     this.unsigned(offset);
     return this;
   }
@@ -175,6 +186,7 @@ export class Code extends Bytes {
   brTable(labels: readonly number[], other: number): this {
     this.byte(Op.br_table);
     this.unsigned(labels.length);
+    this.room(5 * labels.length + RESERVE);
     for (const label of labels) this.unsigned(this.depth - label);
     this.unsigned(this.depth - other);
     return this;
@@ -202,88 +214,97 @@ export interface ImportedFunction {
 export type Locals = readonly (readonly [count: number, type: number])[];
 
 /**
- * A module of functions without parameters that return an i32, exported as "0", "1" and so on. It imports from "e" the shared memory "m" and
+ * Modules of functions without parameters that return an i32, exported as "0", "1" and so on. They import from "e" the shared memory "m" and
  * `imports`, whose function indices come first.
  */
 export class ModuleWriter {
+  private readonly head = new Bytes();
   private readonly bodies = new Bytes();
+  private readonly module = new Bytes();
+  private readonly section = new Bytes();
   /** What each body begins with. */
-  private readonly declarations = new Bytes();
+  private readonly declarations: Uint8Array;
   private count = 0;
 
   constructor(
     private readonly imports: readonly ImportedFunction[],
     locals: Locals,
-    private readonly maximumPages: number,
+    maximumPages: number,
   ) {
-    this.declarations.unsigned(locals.length);
+    const { head, section: s } = this;
+    s.unsigned(locals.length);
     for (const [count, type] of locals) {
-      this.declarations.unsigned(count);
-      this.declarations.byte(type);
+      s.unsigned(count);
+      s.byte(type);
     }
+    this.declarations = s.written().slice();
+    head.append(Uint8Array.from([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]));
+    s.clear();
+    s.unsigned(imports.length + 1);
+    for (const { parameters, results } of [...imports, { parameters: [], results: [I32] }]) {
+      s.byte(FUNCTION);
+      s.unsigned(parameters.length);
+      for (const type of parameters) s.byte(type);
+      s.unsigned(results.length);
+      for (const type of results) s.byte(type);
+    }
+    this.close(head, 1);
+    s.unsigned(imports.length + 1);
+    s.text('e');
+    s.text('m');
+    s.byte(2); // memory
+    s.byte(3); // shared, with a maximum
+    s.unsigned(1);
+    s.unsigned(maximumPages);
+    imports.forEach(({ name }, type) => {
+      s.text('e');
+      s.text(name);
+      s.byte(0);
+      s.unsigned(type);
+    });
+    this.close(head, 2);
   }
 
   /** Adds a function; returns its number. */
   add(code: Code): number {
     this.bodies.unsigned(this.declarations.length + code.length);
-    this.bodies.append(this.declarations.written());
+    this.bodies.append(this.declarations);
     this.bodies.append(code.written());
     return this.count++;
   }
 
+  /** The module, valid until more functions are added: they are the next one's. */
   finish(): Uint8Array<ArrayBuffer> {
-    const { imports, count } = this,
-      out = new Bytes();
-    out.append(Uint8Array.from([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]));
-    section(out, 1, (s) => {
-      s.unsigned(imports.length + 1);
-      for (const { parameters, results } of [...imports, { parameters: [], results: [I32] }]) {
-        s.byte(FUNCTION);
-        s.unsigned(parameters.length);
-        for (const type of parameters) s.byte(type);
-        s.unsigned(results.length);
-        for (const type of results) s.byte(type);
-      }
-    });
-    section(out, 2, (s) => {
-      s.unsigned(imports.length + 1);
-      s.text('e');
-      s.text('m');
-      s.byte(2); // memory
-      s.byte(3); // shared, with a maximum
-      s.unsigned(1);
-      s.unsigned(this.maximumPages);
-      imports.forEach(({ name }, type) => {
-        s.text('e');
-        s.text(name);
-        s.byte(0);
-        s.unsigned(type);
-      });
-    });
-    section(out, 3, (s) => {
-      s.unsigned(count);
-      for (let i = 0; i < count; i++) s.unsigned(imports.length);
-    });
-    section(out, 7, (s) => {
-      s.unsigned(count);
-      for (let i = 0; i < count; i++) {
-        s.text(String(i));
-        s.byte(0);
-        s.unsigned(imports.length + i);
-      }
-    });
-    section(out, 10, (s) => {
-      s.unsigned(count);
-      s.append(this.bodies.written());
-    });
-    return out.written().slice() as Uint8Array<ArrayBuffer>;
+    const { imports, count, module, section: s, bodies } = this;
+    module.clear();
+    module.append(this.head.written());
+    s.unsigned(count);
+    for (let i = 0; i < count; i++) s.unsigned(imports.length);
+    this.close(module, 3);
+    s.unsigned(count);
+    for (let i = 0; i < count; i++) {
+      s.text(String(i));
+      s.byte(0);
+      s.unsigned(imports.length + i);
+    }
+    this.close(module, 7);
+    s.unsigned(count);
+    module.byte(10);
+    module.unsigned(s.length + bodies.length);
+    module.append(s.written());
+    module.append(bodies.written());
+    s.clear();
+    bodies.clear();
+    this.count = 0;
+    return module.written();
   }
-}
 
-function section(out: Bytes, id: number, write: (content: Bytes) => void): void {
-  const content = new Bytes();
-  write(content);
-  out.byte(id);
-  out.unsigned(content.length);
-  out.append(content.written());
+  /** What is in `section` becomes a section. */
+  private close(out: Bytes, id: number): void {
+    const { section } = this;
+    out.byte(id);
+    out.unsigned(section.length);
+    out.append(section.written());
+    section.clear();
+  }
 }

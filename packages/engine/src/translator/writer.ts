@@ -3,39 +3,54 @@
  * region. Nothing an instruction does is visible before its last check: a way out leaves the state as it was before the instruction.
  */
 import { AM_SHORT, AM_SIMPLE, NO_REGISTER, RIP_BASE, LEFT_INTERPRET, LEFT_LOOK_UP } from '../code-layout.js';
-import { REGS, SEG_BASE, SEG_FS, SEG_GS, TLB_ENTRIES, TLB_ENTRY_BYTES } from '../layout.js';
+import { PAGE_BLOCKS, REGS, SEG_BASE, SEG_FS, SEG_GS, TLB_ENTRIES, TLB_ENTRY_BYTES } from '../layout.js';
 import { Flags } from './flags.js';
 import type { Instruction, Size } from './instructions.js';
-import { BASE, ENTRY, LINEAR, REGISTERS, TARGET, WAY } from './locals.js';
+import { BASE, ENTRY, LINEAR, P, REGISTERS, RSP, TABLE, TARGET, WAY } from './locals.js';
 import { Op } from './opcodes.js';
-import type { Code } from './wasm.js';
+import type { Page } from './regions.js';
+import type { Access } from './spans.js';
+import { Code } from './wasm.js';
 
 /** What is fixed for a region. */
 export interface Setting {
   /** Where the processor's state block begins: addresses of layout.ts count from here. */
   state: number;
-  /** TLB table that the checks are made for. */
+  /** TLB table that the checks are made for; 0: for the one in force when the region is entered. */
   tlb: number;
   /** 64-bit code; else 32-bit code with flat segments. */
   long: boolean;
+  /** Address of the description of a page's code (D_ in code-layout.ts): another one when code of it has been dropped meanwhile. */
+  describedBy(host: number): number;
   /** Where a copy of the instruction's record lies for a unit; 0: there is no room. */
   place(i: Instruction): number;
 }
 
 const TAG_WRITE = 8;
+const TAG_EXECUTE = 16;
 const ADDEND = 24;
 const PAGE_SHIFT = 12;
+/** Fields of WAY. */
+const WAY_PAGE = 3 << PAGE_SHIFT;
+export const WAY_UNDONE = 14;
+export const WAY_MOST_UNDONE = 0x3ff;
+export const WAY_EXIT = 24;
+
+/** Where registers go to the state or come from it in the middle of a body: which, as bits, is only known at its end. */
+interface Exchange {
+  /** Place in the body. */
+  at: number;
+  registers: number;
+  /** They go to the state; else they come from it. */
+  stores: boolean;
+}
 
 export class Writer {
   readonly flags: Flags;
   /** Registers that are read or written, and those written, as bits. */
   used = 0;
   written = 0;
-  /** What `used` and `written` come to at the end, where a body is written for the second time; a unit is given them in the state. */
-  allUsed = 0;
-  allWritten = 0;
-  /** A unit is called that needs them. */
-  needsAll = false;
+  readonly exchanges: Exchange[] = [];
   /** SSE instructions run here: they must be usable. */
   vectors = false;
   /** Labels of the ways out: at an offset of the page, at TARGET. */
@@ -44,39 +59,44 @@ export class Writer {
   /** The instruction being translated, and how many of its block, itself included, have not been done. */
   at = 0;
   undone = 0;
+  /** Its access, if that may be part of a span; and how far behind the host address on the stack, or in P, its operand lies. */
+  private access: Access | undefined;
+  private displaced = 0;
 
   constructor(
     readonly setting: Setting,
     /** Empty; the body is written into it. */
     readonly code: Code,
+    /** Pages of the region. */
+    readonly pages: readonly Page[],
   ) {
     this.flags = new Flags(this.code, setting.state);
   }
 
   /** Begins an instruction. */
-  begin(offset: number, undone: number): void {
+  begin(offset: number, undone: number, access: Access | undefined): void {
     this.at = offset;
     this.undone = undone;
+    this.access = access;
+    this.displaced = 0;
+    this.code.reserve();
   }
 
   // ---------------------------------------------------------------------------------------------- ways out
-  /** Sets up a way out before the instruction at hand; the caller branches to `near`. */
-  wayOut(): void {
-    this.code.i32(way(this.at, this.undone, LEFT_INTERPRET)).set(WAY);
-  }
   /** Leaves before the instruction if the i32 on the stack is not 0. */
   leaveIf(): void {
-    const { code } = this;
-    code.when();
-    this.wayOut();
-    code.br(this.near).end();
+    this.code
+      .i32(this.way(this.pageOf(this.at), this.at, this.undone, LEFT_INTERPRET))
+      .set(WAY)
+      .brIf(this.near);
   }
-  /** Everything before `offset`, which may lie out of the page, has been done; `undone` instructions of the block have not. */
+  /** Everything before `offset`, which may lie out of the region's pages, has been done; `undone` instructions of the block have not. */
   leaveFor(offset: number, exit: number = LEFT_LOOK_UP, undone = 0): void {
-    const { code } = this;
-    if (offset >= 0 && offset < 1 << PAGE_SHIFT) {
+    const { code } = this,
+      page = this.pageOf(offset);
+    if (page >= 0) {
       code
-        .i32(way(offset, undone, exit))
+        .i32(this.way(page, offset, undone, exit))
         .set(WAY)
         .br(this.near);
       return;
@@ -87,11 +107,11 @@ export class Writer {
   }
   leaveForTarget(exit: number = LEFT_LOOK_UP, undone = 0): void {
     this.code
-      .i32(way(0, undone, exit))
+      .i32(this.way(0, 0, undone, exit))
       .set(WAY)
       .br(this.far);
   }
-  /** Pushes the RIP of an offset of the page. */
+  /** Pushes the RIP of an offset. */
   ripAt(offset: number): void {
     const { code } = this;
     code
@@ -99,6 +119,69 @@ export class Writer {
       .i64((offset % 0x1_0000_0000) | 0, Math.floor(offset / 0x1_0000_0000))
       .op(Op.i64_add);
     if (!this.setting.long) code.i64(-1, 0).op(Op.i64_and);
+  }
+  /** Pushes the RIP that WAY tells. */
+  ripOfWay(): void {
+    const { code, pages } = this;
+    code.get(BASE);
+    if (pages.length > 1) {
+      code.i64(0);
+      pages.forEach(({ first }, page) => {
+        if (page === 0) return;
+        code.i64(first).get(WAY).i32(WAY_PAGE).op(Op.i32_and);
+        code
+          .i32(page << PAGE_SHIFT)
+          .op(Op.i32_ne)
+          .op(Op.select);
+      });
+      code.op(Op.i64_add);
+    }
+    code
+      .get(WAY)
+      .i32((1 << PAGE_SHIFT) - 1)
+      .op(Op.i32_and)
+      .op(Op.i64_extend_i32_u)
+      .op(Op.i64_add);
+    if (!this.setting.long) code.i64(-1, 0).op(Op.i64_and);
+  }
+  /** Number of the page of an offset; -1: none of the region's. */
+  pageOf(offset: number): number {
+    const { pages } = this;
+    for (let page = 0; page < pages.length; page++) {
+      const from = offset - pages[page]!.first;
+      if (from >= 0 && from < 1 << PAGE_SHIFT) return page;
+    }
+    return -1;
+  }
+  /** WAY of an exit: offset in its page in bits 11:0, page 13:12, instructions to be given back 23:14, code 31:24. */
+  private way(page: number, offset: number, undone: number, exit: number): number {
+    return (offset & ((1 << PAGE_SHIFT) - 1)) | (page << PAGE_SHIFT) | (undone << WAY_UNDONE) | (exit << WAY_EXIT);
+  }
+
+  // ---------------------------------------------------------------------------------------------- other pages
+  /** Pushes 1 if this page of the region is not, or not any more, what it was translated from. */
+  isOther(page: number): void {
+    const { code, setting, pages } = this,
+      { first, host } = pages[page]!;
+    code.get(BASE).i64(first).op(Op.i64_add).tee(LINEAR).op(Op.i32_wrap_i64);
+    entryOf(code, setting.tlb);
+    code
+      .access(Op.i64_load, setting.tlb + TAG_EXECUTE)
+      .get(LINEAR)
+      .op(Op.i64_ne);
+    code.get(LINEAR).op(Op.i32_wrap_i64).get(ENTRY);
+    code
+      .access(Op.i32_load, setting.tlb + ADDEND)
+      .op(Op.i32_add)
+      .i32(host | 0)
+      .op(Op.i32_ne)
+      .op(Op.i32_or);
+    code
+      .i32(0)
+      .access(Op.i32_load, PAGE_BLOCKS + (host >>> PAGE_SHIFT) * 4)
+      .i32(setting.describedBy(host) | 0)
+      .op(Op.i32_ne)
+      .op(Op.i32_or);
   }
 
   // ---------------------------------------------------------------------------------------------- registers
@@ -187,48 +270,83 @@ export class Writer {
 
   // ---------------------------------------------------------------------------------------------- memory
   /**
-   * Pops a linear address and checks that `bytes` bytes there may be read or, with `write`, written; leaves the region before the instruction when
-   * the TLB does not say so. Their host address goes to `pointer`.
+   * Pops a linear address, checks that `bytes` bytes there may be read or, with `write`, written, and pushes their host address; leaves the region
+   * before the instruction when the TLB does not say so.
    */
-  check(bytes: number, write: boolean, pointer: number): void {
-    const { code, setting } = this;
-    code
-      .tee(LINEAR)
-      .op(Op.i32_wrap_i64)
-      .i32(PAGE_SHIFT - Math.log2(TLB_ENTRY_BYTES))
-      .op(Op.i32_shr_u);
-    code
-      .i32((TLB_ENTRIES - 1) * TLB_ENTRY_BYTES)
-      .op(Op.i32_and)
-      .tee(ENTRY);
-    code.access(Op.i64_load, setting.tlb + (write ? TAG_WRITE : 0));
-    code.get(LINEAR);
-    if (bytes > 1) code.i64(bytes - 1).op(Op.i64_add);
-    code
-      .i64(-(1 << PAGE_SHIFT))
-      .op(Op.i64_and)
-      .op(Op.i64_ne);
+  check(bytes: number, write: boolean): void {
+    const { code } = this;
+    code.append(checkFor(this.setting.tlb, bytes, write));
     this.leaveIf();
-    code
-      .get(LINEAR)
-      .op(Op.i32_wrap_i64)
-      .get(ENTRY)
-      .access(Op.i32_load, setting.tlb + ADDEND)
-      .op(Op.i32_add)
-      .set(pointer);
   }
-  /** Pushes what is at a host address: an i64 for 64 bits, else an i32. */
-  load(size: Size, pointer: number): void {
-    this.code.get(pointer).access(LOADS[size], 0);
+  /** Checks the memory operand and pushes its host address, which the next load and store are made at. */
+  operand(i: Instruction, bytes: number, write: boolean): void {
+    this.reach(bytes, write, () => this.address(i));
   }
-  /** Stores the value that `push` pushes. */
-  store(size: Size, pointer: number, push: () => void): void {
-    this.code.get(pointer);
+  /** The same for what lies `by` bytes from the stack pointer. */
+  stack(by: number, bytes: number, write: boolean): void {
+    this.reach(bytes, write, () => this.stackPointer(by));
+  }
+  private reach(bytes: number, write: boolean, address: () => void): void {
+    const { code, access } = this;
+    if (access === undefined || access.span.accesses < 2) {
+      address();
+      this.check(bytes, write);
+      return;
+    }
+    const { span, at } = access;
+    if (span.checked) code.get(span.local);
+    else {
+      address();
+      if (at !== span.from) code.i64(span.from - at).op(Op.i64_add);
+      this.check(span.to - span.from, span.writes);
+      code.tee(span.local);
+      span.checked = true;
+    }
+    this.displaced = at - span.from;
+  }
+  /** Pushes the stack pointer moved by `by` bytes, cut to its size, as an i64. */
+  stackPointer(by: number): void {
+    this.whole(RSP);
+    if (by !== 0) this.code.i64(by).op(Op.i64_add);
+    if (!this.setting.long) this.code.i64(-1, 0).op(Op.i64_and);
+  }
+  /** The same as {@link check}, with the host address in P. */
+  open(bytes: number, write: boolean): void {
+    this.check(bytes, write);
+    this.code.set(P);
+  }
+  /** Pops a host address, pushes what is there: an i64 for 64 bits, else an i32. */
+  load(size: Size): void {
+    this.code.access(LOADS[size], this.displaced);
+  }
+  /** The same at P. */
+  loadOpen(size: Size): void {
+    this.code.get(P).access(LOADS[size], this.displaced);
+  }
+  /** Pops a host address and, above it, a value like that of {@link load}, and stores it. */
+  store(size: Size): void {
+    this.code.access(STORES[size], this.displaced);
+  }
+  /** The same for the low bits of an i64. */
+  storeLow(size: Size): void {
+    this.code.access(STORES_LOW[size], this.displaced);
+  }
+  /** Stores the value that `push` pushes at P. */
+  storeOpen(size: Size, push: () => void): void {
+    this.code.get(P);
     push();
-    this.code.access(STORES[size], 0);
+    this.store(size);
   }
 
-  /** Loads registers from the state; written behind the body and placed before it. */
+  // ---------------------------------------------------------------------------------------------- the state
+  /** Registers go to the state here, if the region writes them. */
+  giveRegisters(registers: number): void {
+    if (registers !== 0) this.exchanges.push({ at: this.code.length, registers, stores: true });
+  }
+  /** Registers come from the state here, if the region uses them. */
+  takeRegisters(registers: number): void {
+    if (registers !== 0) this.exchanges.push({ at: this.code.length, registers, stores: false });
+  }
   loadRegisters(code: Code, which: number): void {
     for (let n = 0; n < REGISTERS; n++) {
       if ((which & (1 << n)) !== 0)
@@ -247,11 +365,57 @@ export class Writer {
           .access(Op.i64_store, this.setting.state + REGS + n * 8);
     }
   }
+  /** Appends the body to `whole`, with the exchanges of registers in it. */
+  finish(whole: Code): void {
+    const body = this.code.written();
+    let from = 0;
+    for (const { at, registers, stores } of this.exchanges) {
+      whole.append(body.subarray(from, at));
+      whole.reserve();
+      if (stores) this.storeRegisters(whole, registers & this.written);
+      else this.loadRegisters(whole, registers & this.used);
+      from = at;
+    }
+    whole.append(from === 0 ? body : body.subarray(from));
+    whole.reserve();
+  }
+}
+
+/** The code of checks, by table and by bytes * 2 + write: from the linear address to the host address, and above it 1 if it does not hold. */
+const checks = new Map<number, (Uint8Array | undefined)[]>();
+
+function checkFor(tlb: number, bytes: number, write: boolean): Uint8Array {
+  let known = checks.get(tlb);
+  if (known === undefined) checks.set(tlb, (known = []));
+  return (known[bytes * 2 + (write ? 1 : 0)] ??= makeCheck(tlb, bytes, write));
+}
+/** Of the low half of a linear address: where its TLB entry lies in the table, also in ENTRY. */
+function entryOf(code: Code, tlb: number): void {
+  code
+    .i32(PAGE_SHIFT - Math.log2(TLB_ENTRY_BYTES))
+    .op(Op.i32_shr_u)
+    .i32((TLB_ENTRIES - 1) * TLB_ENTRY_BYTES)
+    .op(Op.i32_and);
+  if (tlb === 0) code.get(TABLE).op(Op.i32_add);
+  code.tee(ENTRY);
+}
+function makeCheck(tlb: number, bytes: number, write: boolean): Uint8Array {
+  const code = new Code();
+  code.tee(LINEAR).op(Op.i32_wrap_i64).get(LINEAR).op(Op.i32_wrap_i64);
+  entryOf(code, tlb);
+  code.access(Op.i32_load, tlb + ADDEND).op(Op.i32_add);
+  code
+    .get(ENTRY)
+    .access(Op.i64_load, tlb + (write ? TAG_WRITE : 0))
+    .get(LINEAR);
+  if (bytes > 1) code.i64(bytes - 1).op(Op.i64_add);
+  code
+    .i64(-(1 << PAGE_SHIFT))
+    .op(Op.i64_and)
+    .op(Op.i64_ne);
+  return code.written().slice();
 }
 
 const LOADS: Record<Size, Op> = { 8: Op.i32_load8_u, 16: Op.i32_load16_u, 32: Op.i32_load, 64: Op.i64_load };
+const STORES_LOW: Record<Size, Op> = { 8: Op.i64_store8, 16: Op.i64_store16, 32: Op.i64_store32, 64: Op.i64_store };
 const STORES: Record<Size, Op> = { 8: Op.i32_store8, 16: Op.i32_store16, 32: Op.i32_store, 64: Op.i64_store };
-
-function way(offset: number, undone: number, exit: number): number {
-  return offset | (undone << 12) | (exit << 24);
-}
