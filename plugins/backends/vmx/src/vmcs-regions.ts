@@ -133,7 +133,10 @@ export class VmxVmcsRegions implements VmcsRegions {
   }
 
   check(vcpu: OfVcpu, written?: 'written', debugctl = -1): EntryFailure | undefined {
-    const failure = this.#engine(vcpu).exports.checkEntry(written === undefined ? DIRTY_ALL & ~DIRTY_PAGING : 0, debugctl);
+    const failure = this.#engine(vcpu).exports.checkEntry(
+      written === undefined ? DIRTY_ALL & ~DIRTY_PAGING : 0,
+      debugctl,
+    );
     if (failure === 0) return undefined;
     const rule = failure & 0xffff;
     return {

@@ -1,6 +1,6 @@
 /**
- * Random entries, held against the model: a hypervisor writes each of its VMCS's fields by VMWRITE, some of them wrong, and executes VMLAUNCH. What comes of it
- * must be one of the outcomes that the model has.
+ * Random entries, held against the model: a hypervisor writes each of its VMCS's fields by VMWRITE, some of them wrong, and executes VMLAUNCH; after an entry that has
+ * gone well, often VMRESUME with the same fields but for a few. What comes of it must be one of the outcomes that the model has.
  */
 import { RESUME, definePlugin, pause } from '@visorkit/core';
 import type { Plugin, Vcpu, Vmm } from '@visorkit/core';
@@ -185,7 +185,8 @@ export async function entryCases(seed: number, cases: number): Promise<EntryOutc
           if (++outcomes.cases === cases || outcomes.wrong.length > 20) return pause('all cases are over');
           return RESUME;
         }
-        made = makeCase(random, nested, vcpu, vmm!);
+        const last = entered && random() % 2 === 0 ? made : undefined;
+        made = makeCase(random, nested, vcpu, { vmm: vmm!, last });
         entered = false;
         const expected = expectedEntry(
           {
@@ -202,6 +203,7 @@ export async function entryCases(seed: number, cases: number): Promise<EntryOutc
         if ('broken' in expected) for (const rule of expected.broken) add(outcomes.broken, rule);
         vcpu.setRegister(6, BigInt(PAGES.table));
         vcpu.rcx = BigInt(made.entries);
+        vcpu.setRegister(7, last === undefined ? 0n : 1n);
         return RESUME;
       });
     },
@@ -211,13 +213,17 @@ export async function entryCases(seed: number, cases: number): Promise<EntryOutc
     enterVmx(new Code())
       .mov(3, 0)
       .vmcall()
+      .add(0x85, 0xff, 0x75, 0x11) // TEST EDI, EDI; JNZ behind VMPTRLD
       .vmclear(POINTERS + 8)
       .vmptrld(POINTERS + 8)
       // 1: MOV RAX, [RSI]; MOV RDX, [RSI+8]; VMWRITE RAX, RDX; ADD RSI, 16; DEC ECX; JNZ 1b
       .add(
         ...[0x48, 0x8b, 0x06, 0x48, 0x8b, 0x56, 0x08, 0x0f, 0x79, 0xc2, 0x48, 0x83, 0xc6, 0x10, 0xff, 0xc9, 0x75, 0xee],
       )
+      .add(0x85, 0xff, 0x75, 0x05) // TEST EDI, EDI; JNZ to VMRESUME
       .vmlaunch()
+      .add(0xeb, 0x03)
+      .vmresume()
       .mov(3, 1)
       .vmcall(),
   );
@@ -308,6 +314,8 @@ function comeBack(vcpu: Vcpu): void {
 interface Case {
   /** Values of all fields that there are, as they are kept. */
   readonly values: ReadonlyMap<number, bigint>;
+  /** The same as they are written. */
+  readonly wanted: ReadonlyMap<number, bigint>;
   readonly entries: number;
   /** What is not as in one of the VARIANTS. */
   readonly changes: readonly string[];
@@ -317,7 +325,13 @@ interface Case {
 /** Fields that can be written, in the order of the table in memory, and what the table has. */
 let written: { field: number; name: string; mask: bigint; value: bigint }[] = [];
 
-function makeCase(random: () => number, nested: NestedVmx, vcpu: Vcpu, { memory }: Vmm): Case {
+/** `last`: goes on from this case. */
+function makeCase(
+  random: () => number,
+  nested: NestedVmx,
+  vcpu: Vcpu,
+  { vmm: { memory }, last }: { vmm: Vmm; last: Case | undefined },
+): Case {
   if (written.length === 0 || memory.readU32(PAGES.table) === 0) {
     written = VMCS_FIELDS.filter(
       ({ type, encoding }) => type !== 'readonly' && nested.read(vcpu, encoding) !== undefined,
@@ -328,10 +342,10 @@ function makeCase(random: () => number, nested: NestedVmx, vcpu: Vcpu, { memory 
       value: -1n,
     }));
   }
-  const wanted = new Map<number, bigint>(FIELDS.map(([field, value]) => [field, BigInt(value)]));
+  const wanted = new Map<number, bigint>(last?.wanted ?? FIELDS.map(([field, value]) => [field, BigInt(value)]));
   const variant = random() % VARIANTS.length;
-  for (const [field, value] of VARIANTS[variant]) wanted.set(field, value);
-  const changes = [`variant ${variant}`];
+  if (last === undefined) for (const [field, value] of VARIANTS[variant]) wanted.set(field, value);
+  const changes = last === undefined ? [`variant ${variant}`] : [...last.changes, 'resumed'];
   const change = (field: number, value: bigint): void => {
     wanted.set(field, BigInt.asUintN(64, value));
   };
@@ -355,7 +369,7 @@ function makeCase(random: () => number, nested: NestedVmx, vcpu: Vcpu, { memory 
     memory.writeU64(PAGES.table + n * 16 + 8, value);
     slot.value = value;
   });
-  return { values, entries: written.length, changes };
+  return { values, wanted, entries: written.length, changes };
 }
 
 /** An exit with MSRs to be stored or loaded that do not exist is a VMX abort, which ends the run: `more.test.ts`. */
