@@ -85,7 +85,7 @@ const NEVER = 0xffff_ffff;
 const ANY_TABLE = 0;
 const MOST_REGIONS = 8192;
 /** A block that was entered this many times for each that the threshold asks is worth being taken into a region. */
-const SHARE_OF_THRESHOLD = 16;
+const SHARE_OF_THRESHOLD = 64;
 const PAGE = 4096;
 const WASM_PAGE = 65536;
 
