@@ -46,6 +46,10 @@ export interface BootOf {
   /** Starts first, and finds the rest in fw_cfg. */
   readonly firmware?: Uint8Array;
   readonly initramfs?: string;
+  /** What a Multiboot kernel is given before the initramfs. `name`: with its arguments behind it. */
+  readonly modules?: readonly { readonly name: string; readonly data: Uint8Array }[];
+  /** Bytes; 256 MiB unless given. */
+  readonly memory?: number;
   /** A RAM disk that is no archive. */
   readonly disk?: Uint8Array;
   /** A further archive, whose files the kernel unpacks over those of `initramfs`. */
@@ -78,6 +82,8 @@ export async function machineOf({
   image,
   firmware,
   initramfs,
+  modules = [],
+  memory = MEMORY,
   disk,
   files,
   mode,
@@ -109,7 +115,7 @@ export async function machineOf({
   const initrd = initramfs === undefined ? disk : Buffer.concat([readFileSync(initramfs), files ?? new Uint8Array()]);
   const vmm = await assemble({
     backend: vmx(translate === undefined ? {} : { translate }),
-    memory: MEMORY,
+    memory,
     cpus: 1,
     time: 'virtual',
     debugExit: false,
@@ -121,7 +127,7 @@ export async function machineOf({
           boot: {
             image,
             commandLine,
-            modules: initrd === undefined ? [] : [{ name: 'initramfs', data: initrd }],
+            modules: [...modules, ...(initrd === undefined ? [] : [{ name: 'initramfs', data: initrd }])],
             ...(options === undefined ? {} : { options }),
           },
         }

@@ -65,6 +65,12 @@ describe('boot loaders', () => {
     });
   }
 
+  test("a bzImage with a Multiboot header, such as GRUB's behind lnxboot.img, is taken by linux", async () => {
+    const image = buildBzImage({ kernel: new Uint8Array(4096) });
+    image.set(buildMultibootHeader(0), 0x400);
+    expect(await load({ image, imageName: 'the kernel' })).toContain('loading the kernel with linux');
+  });
+
   test.each<[string, Uint8Array, RegExp]>([
     [
       'a kernel of ARM64',

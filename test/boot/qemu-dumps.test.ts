@@ -1,7 +1,8 @@
 /** Dumps that QEMU writes, beside the memory that it says the guest has: every format of `dump-guest-memory` that this QEMU can write. */
 import { spawn, spawnSync } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createConnection } from 'node:net';
 import type { Socket } from 'node:net';
@@ -41,11 +42,17 @@ class PausedQemu {
 
   async connect(): Promise<void> {
     const path = join(this.folder, 'qmp');
-    for (let tries = 0; !existsSync(path); tries++) {
-      if (tries > 400 || this.#process.exitCode !== null) throw new Error(`QEMU ended with ${this.#process.exitCode}`);
+    // The socket is there before QEMU listens
+    for (let tries = 0; ; tries++) {
+      this.#socket = createConnection(path);
+      const refused = await once(this.#socket, 'connect').then(
+        () => undefined,
+        (error: unknown) => error,
+      );
+      if (refused === undefined) break;
+      if (tries > 400 || this.#process.exitCode !== null) throw refused;
       await delay(25);
     }
-    this.#socket = createConnection(path);
     this.#answers = createInterface(this.#socket)[Symbol.asyncIterator]();
     await this.#answers.next();
     await this.ask('qmp_capabilities');

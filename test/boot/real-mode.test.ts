@@ -12,7 +12,8 @@ describe('a kernel without a BIOS', () => {
   /** Where setup code begins: the boot sector's jump leads there. */
   const SETUP_CODE = 0x26c;
   /**
-   * Counts the entries of the memory map, asks for sizes in the older ways, for a disk and a key that there are not, and waits for a tick of the clock.
+   * Counts the entries of the memory map, asks for sizes in the older ways, moves its boot sector beyond 1 MiB and back, asks for a disk and a key that
+   * there are not, and waits for a tick of the clock.
    * It prints the count and "t", or "!" where something is not as it should be.
    */
   const code = listing(`
@@ -25,24 +26,36 @@ describe('a kernel without a BIOS', () => {
       66b914000000         | mov ecx,20
       bf0080               | mov di,0x8000
       cd15                 | int 0x15
-      7251                 | jc bad
+      7274                 | jc bad
       46                   | inc si
       6609db               | or ebx,ebx
       75e1                 | jnz .map
       89f0                 | mov ax,si
-      e84d00               | call put
+      e87000               | call put
       cd12                 | int 0x12
       3d7f02               | cmp ax,639
-      753f                 | jne bad
+      7562                 | jne bad
       b488                 | mov ah,0x88
       cd15                 | int 0x15
-      7239                 | jc bad
-      3dffff               | cmp ax,0xffff
-      7534                 | jne bad
+      725c                 | jc bad
+      83f8ff               | cmp ax,0xffff
+      7557                 | jne bad
       b801e8               | mov ax,0xe801
       cd15                 | int 0x15
-      722d                 | jc bad
+      7250                 | jc bad
       3d003c               | cmp ax,0x3c00
+      754b                 | jne bad
+      8cd8                 | mov ax,ds
+      c1e80c               | shr ax,12
+      a22703               | mov [there+0x14],al
+      a25f03               | mov [back+0x1c],al
+      be1303               | mov si,there
+      e84600               | call move
+      7238                 | jc bad
+      be4303               | mov si,back
+      e83e00               | call move
+      7230                 | jc bad
+      813efe8155aa         | cmp word [0x81fe],0xaa55
       7528                 | jne bad
       31c0                 | xor ax,ax
       cd13                 | int 0x13
@@ -75,6 +88,25 @@ describe('a kernel without a BIOS', () => {
       b40e                 | mov ah,0x0e
       cd10                 | int 0x10
       c3                   | ret
+                           | move:
+      b90001               | mov cx,0x100
+      b487                 | mov ah,0x87
+      cd15                 | int 0x15
+      c3                   | ret
+                           | there:
+      0000000000000000     | dq 0
+      0000000000000000     | dq 0
+      ff0f000000930000     | dq 0x0000930000000fff
+      ff0f000010930000     | dq 0x0000931000000fff
+      0000000000000000     | dq 0
+      0000000000000000     | dq 0
+                           | back:
+      0000000000000000     | dq 0
+      0000000000000000     | dq 0
+      ff0f000010930000     | dq 0x0000931000000fff
+      ff0f008000930000     | dq 0x0000930080000fff
+      0000000000000000     | dq 0
+      0000000000000000     | dq 0
   `);
 
   it('finds the memory map, the clock and the serial port, and is told what there is not', async () => {

@@ -69,8 +69,15 @@ const VMCS: readonly (readonly [number, bigint | number])[] = [
   [F.HOST_RSP, AT.stack],
 ];
 
-/** Code and data by address. `revision`: bits 30:0 of IA32_VMX_BASIC. */
-export function hypervisor(revision: number): readonly (readonly [number, readonly number[]])[] {
+/** MOV RAX, CR0; OR RAX, 8; MOV CR0, RAX; VMCALL */
+const SETS_TS = [0x0f, 0x20, 0xc0, 0x48, 0x83, 0xc8, 0x08, 0x0f, 0x22, 0xc0, 0x0f, 0x01, 0xc1];
+const HLT = [0xf4];
+
+/** Code and data by address. `revision`: bits 30:0 of IA32_VMX_BASIC; `guest` and `exit`: other code of its guest, and of its own at an exit. */
+export function hypervisor(
+  revision: number,
+  { guest = SETS_TS, exit = HLT }: { guest?: readonly number[]; exit?: readonly number[] } = {},
+): readonly (readonly [number, readonly number[]])[] {
   const code = [
     ...[0xb9, ...little(0x3a, 4), 0xb8, ...little(5, 4), 0x31, 0xd2, 0x0f, 0x30], // IA32_FEATURE_CONTROL: VMX, locked
     ...[0x0f, 0x20, 0xe0, 0x48, 0x0d, ...little(0x2000, 4), 0x0f, 0x22, 0xe0], // CR4.VMXE
@@ -81,12 +88,10 @@ export function hypervisor(revision: number): readonly (readonly [number, readon
     ...VMCS.flatMap(([field, value]) => vmwrite(field, value)),
     ...[0x0f, 0x01, 0xc2, 0xf4], // VMLAUNCH; HLT
   ];
-  // MOV RAX, CR0; OR RAX, 8; MOV CR0, RAX; VMCALL
-  const guest = [0x0f, 0x20, 0xc0, 0x48, 0x83, 0xc8, 0x08, 0x0f, 0x22, 0xc0, 0x0f, 0x01, 0xc1];
   return [
     [AT.code, code],
     [AT.guest, guest],
-    [AT.exit, [0xf4]],
+    [AT.exit, exit],
     [AT.tables, little(AT.tables + 0x1003, 8)],
     [AT.tables + 0x1000, little(AT.tables + 0x2003, 8)],
     [AT.tables + 0x2000, little(0x83, 8)],

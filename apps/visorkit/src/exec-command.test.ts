@@ -56,6 +56,15 @@ describe.skipIf(unbuilt)('as a process (needs a build)', { timeout: 60_000 }, ()
     expect(exec([busybox, 'sort', '-r'], 'a\nc\nb\n')).toMatchObject({ status: 0, stdout: 'c\nb\na\n', stderr: '' });
     expect(exec([busybox, 'sh', '-c', 'exit 33']).status).toBe(33);
     expect(exec([busybox, 'printf', '%s|', '--memory', '-v', '--', '']).stdout).toBe('--memory|-v|--||');
+    const loop = 'i=0; while [ $i -lt 3000 ]; do i=$((i+1)); done; echo $i';
+    expect(exec(['--translate', '20', '--verbose', busybox, 'sh', '-c', loop])).toMatchObject({
+      stdout: '3000\n',
+      stderr: expect.stringMatching(/regions translated/),
+    });
+    expect(exec(['--translate', 'never', busybox, 'true'])).toMatchObject({
+      status: 2,
+      stderr: expect.stringContaining('OPTION_VALUE'),
+    });
     expect(shell('echo from a pipe | EXEC BUSYBOX cat | tr a-z A-Z').stdout).toBe('FROM A PIPE\n');
   });
 

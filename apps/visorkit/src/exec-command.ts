@@ -5,7 +5,7 @@ import { DEFAULT_BACKEND, openBackend } from './backends.js';
 import { workOf } from './report-output.js';
 import { writeAll } from './serial.js';
 import { sharedModules } from './shared-modules.js';
-import { seconds, size, whole, word } from './values.js';
+import { executions, seconds, size, whole, word } from './values.js';
 
 /** Options as commander gives them. */
 export interface ExecFlags {
@@ -19,6 +19,7 @@ export interface ExecFlags {
   maxFiles?: string;
   maxProcesses?: string;
   backend?: string;
+  translate?: string;
   time?: string;
   strace?: boolean;
   verbose?: boolean;
@@ -62,7 +63,11 @@ const PATIENCE = 3;
 
 export async function execCommand(program: string, args: readonly string[], flags: ExecFlags): Promise<number> {
   const [backend, { runElf }, kernel] = await Promise.all([
-    openBackend({ backend: flags.backend ?? DEFAULT_BACKEND }, undefined, sharedModules),
+    openBackend(
+      { backend: flags.backend ?? DEFAULT_BACKEND },
+      { translate: flags.translate === undefined ? undefined : executions('--translate', flags.translate) },
+      sharedModules,
+    ),
     import('@visorkit/run-elf'),
     import('@visorkit/sandbox-kernel'),
   ]);
@@ -135,7 +140,9 @@ function summary({ report, systemCalls, unknownCalls, status }: RunElfResult): s
   return [
     `status ${status}; ${systemCalls} system calls for the host; ${workOf(report)}`,
     'exits:',
-    ...Object.entries(report.exits).map(([name, count]) => `${String(count).padStart(10)} ${name}`),
+    ...[...Object.entries(report.exits), ...Object.entries(report.statistics ?? {})].map(
+      ([name, count]) => `${String(count).padStart(10)} ${name}`,
+    ),
     ...(unknownCalls.length === 0
       ? []
       : [

@@ -21,6 +21,10 @@ const FEATURES: Readonly<Record<string, keyof NestedVmxOptions>> = {
   'vmx-ept-ve': 'virtualizationException',
   'vmx-tsc-scaling': 'tscScaling',
   'vmx-mbec': 'mbec',
+  'vmx-spp': 'spp',
+  'vmx-user-wait-pause': 'userWait',
+  'vmx-bus-lock-detection': 'busLockDetection',
+  'vmx-instruction-timeout': 'instructionTimeout',
 };
 
 /** What `--cpu` says of VMX as a plugin, and the rest of it, which is the backend's. */

@@ -1,5 +1,6 @@
 import { LF_AUX, LF_RESULT } from "../src/layout";
 import { getCF } from "./flags";
+import { mulHighSigned } from "./int128";
 /**
  * Arithmetic with its flags. The carry out of every bit of a sum is (a & b) | ((a | b) & ~r), the borrow of a difference is
  * (~a & b) | ((~a | b) & r); the two top ones are CF and, together, OF, bit 3 is AF. Shifts leave AF clear and give OF its
@@ -317,28 +318,3 @@ export function imul64(a: u64, b: u64): u64 {
 }
 // @ts-ignore: decorator
 @inline export function multiplyFlags(r: i64, overflow: u32): void { store<i64>(LF_RESULT, r); store<u32>(LF_AUX, overflow << 31); }
-/** High half of a 64 x 64 bit product. */
-export function mulHigh(a: u64, b: u64): u64 {
-  const al = a & 0xffffffff, ah = a >> 32, bl = b & 0xffffffff, bh = b >> 32;
-  const ll = al * bl, lh = al * bh, hl = ah * bl;
-  const mid = (ll >> 32) + (lh & 0xffffffff) + (hl & 0xffffffff);
-  return ah * bh + (lh >> 32) + (hl >> 32) + (mid >> 32);
-}
-export function mulHighSigned(a: i64, b: i64): i64 {
-  return <i64>(mulHigh(<u64>a, <u64>b) - (a < 0 ? <u64>b : 0) - (b < 0 ? <u64>a : 0));
-}
-/** Quotient and remainder of a 128-bit dividend whose high half is below the divisor. */
-export let divideRemainder: u64 = 0;
-export function divide128(high: u64, low: u64, divisor: u64): u64 {
-  if (high == 0) { divideRemainder = low % divisor; return low / divisor; }
-  let q: u64 = 0, r = high;
-  for (let i = 0; i < 64; i++) {
-    const carry = r >> 63;
-    r = (r << 1) | (low >> 63);
-    low <<= 1;
-    q <<= 1;
-    if (carry != 0 || r >= divisor) { r -= divisor; q |= 1; }
-  }
-  divideRemainder = r;
-  return q;
-}

@@ -2,7 +2,8 @@ import {
   MADE_ADD, MADE_DEC, MADE_EXACT, MADE_INC, MADE_LOGIC, MADE_MUL, MADE_SHL, MADE_SUB, THEN_CARRY, THEN_NOTHING, THEN_ROL, THEN_ROR, THEN_SHL_CL,
 } from "../src/code-layout";
 import { LF_AUX, LF_RESULT } from "../src/layout";
-import { mulHighSigned, rotateFlags } from "./alu";
+import { rotateFlags } from "./alu";
+import { mulHighSigned } from "./int128";
 import { getOF } from "./flags";
 /**
  * Flags as translated code keeps them: what made them, with its operands, in five values. src/translator/flags.ts makes them.

@@ -20,7 +20,8 @@ export { performTaskSwitch } from "./system/task-exit";
 export { flushAll as flushTlb } from "./tlb";
 export { applyWrites, checkEntry, processorChanged } from "./vmx/entry";
 export { finishExit } from "./vmx/exit-work";
-export { guestFlags, setGuestFlags, vmclear, vmcsReset, vmptrld, vmptrst } from "./vmx/fields";
+export { loadHostState } from "./vmx/host-state";
+export { copyFields, guestFlags, sameFields, setGuestFlags, vmclear, vmcsReset, vmptrld, vmptrst } from "./vmx/fields";
 export { invept, invvpid } from "./vmx/invalidation";
 export { msrAcceptable, msrAddress } from "./vmx/msr-area";
 

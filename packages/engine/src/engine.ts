@@ -56,7 +56,16 @@ import { Translator } from './translator/translator.js';
 import type { TranslatorOptions } from './translator/translator.js';
 import { captureState, putState } from './state.js';
 import type { EngineState } from './state.js';
-import { DIRTY_GUEST, DIRTY_PAGING, ENTER_DEADLINE, VMCS_REVISION, V_DIRTY, V_REGION } from './vmcs-layout.js';
+import {
+  DIRTY_ALL,
+  DIRTY_GUEST,
+  DIRTY_PAGING,
+  ENTER_DEADLINE,
+  VMCS_REVISION,
+  V_DIRTY,
+  V_REGION,
+  V_TO_LOAD,
+} from './vmcs-layout.js';
 import type { Vmcs } from './vmcs.js';
 import { WebAssembly } from './webassembly.js';
 import type { WasmMemory, WasmModule } from './webassembly.js';
@@ -424,7 +433,7 @@ export class Engine {
    * write, 4 execute at the current privilege level. The result is reused.
    */
   translate(linear: bigint, access = 0): Translation {
-    if (this.words[V_DIRTY >>> 2] !== 0) this.exports.applyWrites();
+    if ((this.words[V_DIRTY >>> 2] | this.words[V_TO_LOAD >>> 2]) !== 0) this.exports.applyWrites();
     const { result, words } = this,
       status = this.exports.observe(BigInt.asUintN(64, linear), access);
     if (status === 0) {
@@ -481,10 +490,11 @@ export class Engine {
 
   /**
    * VMPTRLD: makes the VMCS of `region` current, guest state included; the one that was current is written back to its region and can be made
-   * current again. 0, or the VM-instruction error: 9 bad address, 11 wrong revision identifier.
+   * current again. 0, or the VM-instruction error: 9 bad address, 11 wrong revision identifier. `written`: groups of fields (DIRTY_ of vmcs-layout.ts) that
+   * have been written in the region itself; only these, and what was written before, are checked by the next entry.
    */
-  vmptrld(region: number): number {
-    return this.exports.vmptrld(region);
+  vmptrld(region: number, written = DIRTY_ALL & ~DIRTY_PAGING): number {
+    return this.exports.vmptrld(region, written);
   }
   /** VMCLEAR: the VMCS of `region` is written back and can be launched anew; it is not current any more. 0, or 2 for a bad address. */
   vmclear(region: number): number {

@@ -310,7 +310,7 @@ const BROKEN: Readonly<Record<number, () => void>> = {
   170: () => write(F.GUEST_IDTR_BASE, NOT_CANONICAL),
   171: () => rights(F.GUEST_GDTR_LIMIT, 0x10000),
   172: () => {
-    engine.rip = NOT_CANONICAL;
+    engine.rip = 1n << 60n;
   },
   173: () => {
     legacy();

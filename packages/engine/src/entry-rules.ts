@@ -154,7 +154,7 @@ export const ENTRY_RULES: ReadonlyMap<number, EntryRule> = new Map([
     171: 'bits 31:16 of the limits of GDTR and IDTR are 0',
   }),
   ...table('27.3.1.4', {
-    172: 'RIP of 64-bit code is canonical',
+    172: 'bits of RIP above the width of linear addresses are the same for 64-bit code',
     173: 'bits 63:32 of RIP are 0 outside 64-bit code',
     174: 'reserved bits of RFLAGS are 0, and bit 1 is 1',
     175: 'RFLAGS.VM is clear in IA-32e and real mode',

@@ -28,7 +28,10 @@ export interface ProcessorExports extends SecondTierExports {
   /** Another processor's state has been put into the engine: uses its translations. */
   processorChanged(): void;
   /** 0, or the VM-instruction error. */
-  vmptrld(region: number): number;
+  vmptrld(region: number, written: number): number;
+  sameFields(a: number, b: number, types: number): number;
+  loadHostState(to: number, from: number, entered: number): number;
+  copyFields(to: number, from: number, types: number): void;
   vmclear(region: number): number;
   /** All ones when no VMCS is current. */
   vmptrst(): number;
@@ -36,7 +39,7 @@ export interface ProcessorExports extends SecondTierExports {
   invvpid(type: number, vpid: number, linear: bigint): number;
   invept(type: number, eptp: bigint): number;
   /** The checks of a VM entry alone: 0, or the rule that failed, with error 7 or 8 or exit reason 33 in bits 31:16. */
-  checkEntry(): number;
+  checkEntry(groups: number, debugctl: number): number;
   vmcsReset(): void;
   guestFlags(): number;
   setGuestFlags(flags: number): void;

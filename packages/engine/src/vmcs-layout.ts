@@ -22,8 +22,12 @@ export const V_DIRTY = VMCS + 12;
 /** u32 address of the region the working copy belongs to; 0: it has none; NO_REGION: no VMCS is current, the working copy is not one. */
 export const V_REGION = VMCS + 16;
 export const NO_REGION = 0xffffffff;
+/** u32 groups that the next VM entry has to load, and not to check: they are as they were when they last passed. */
+export const V_TO_LOAD = VMCS + 20;
 export const VMCS_REVISION = 0x00564b31;
 export const VMCS_BYTES = 4096;
+/** Bytes of a region that hold anything. */
+export const VMCS_USED = 0xa00;
 
 /** Control fields were written. */
 export const DIRTY_CONTROLS = 1;
@@ -53,6 +57,15 @@ export const GROUP_CONTROL_N = VMCS + 0x780;
 export const GROUP_READONLY_N = VMCS + 0x800;
 export const GROUP_GUEST_N = VMCS + 0x840;
 export const GROUP_HOST_N = VMCS + 0x940;
+
+/** Fields by type, as sameFields and copyFields take them: controls, host state, and the guest state that every entry loads and every exit saves, whatever the controls say. */
+export const FIELDS_CONTROL = 1;
+export const FIELDS_HOST = 2;
+export const FIELDS_GUEST = 4;
+
+/** What loadHostState has changed in the VMCS that it writes to: CR0, CR3, CR4 or EFER; VM-entry controls. */
+export const HOST_PAGING_CHANGED = 1;
+export const HOST_CONTROLS_CHANGED = 2;
 
 // ---------------------------------------------------------------------------------------------- 16-bit
 export const V_VPID = GROUP_CONTROL_16; // 0000

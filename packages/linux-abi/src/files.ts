@@ -10,6 +10,8 @@ export const Poll = { IN: 1, PRI: 2, OUT: 4, ERR: 8, HUP: 16, NVAL: 32 } as cons
 export abstract class OpenFile {
   /** Descriptors that point here. */
   references = 0;
+  /** Gives back what belongs to it beyond itself, such as locks; called before it is closed. */
+  release: (() => void) | undefined;
   /** Who is told of events as they come (epoll with EPOLLET). */
   watchers: Set<(events: number) => void> | undefined;
 
@@ -70,6 +72,40 @@ export abstract class OpenFile {
   }
 }
 
+/** Open files that are on their way from one process to another, in no table (SCM_RIGHTS). */
+export class FilesInFlight {
+  readonly #files = new Map<OpenFile, number>();
+  /** With one that is on its way twice counted twice. */
+  size = 0;
+
+  add(files: readonly OpenFile[]): void {
+    for (const file of files) this.#files.set(file, this.of(file) + 1);
+    this.size += files.length;
+  }
+  remove(files: readonly OpenFile[]): void {
+    for (const file of files) {
+      const left = this.of(file) - 1;
+      if (left > 0) this.#files.set(file, left);
+      else this.#files.delete(file);
+    }
+    this.size -= files.length;
+  }
+  /** How often a file is on its way. */
+  of(file: OpenFile): number {
+    return this.#files.get(file) ?? 0;
+  }
+  /** Closes what is left at the end of a sandbox: nobody will receive it. */
+  closeAll(): void {
+    for (const [file, count] of [...this.#files]) for (let i = 0; i < count; i++) FileTable.release(file);
+    this.#files.clear();
+    this.size = 0;
+  }
+  /** Those to which no descriptor leads. */
+  unheld(): OpenFile[] {
+    return [...this.#files].filter(([file, count]) => file.references === count).map(([file]) => file);
+  }
+}
+
 interface Slot {
   file: OpenFile;
   closeOnExec: boolean;
@@ -80,6 +116,8 @@ export class FileTable {
   #slots: (Slot | undefined)[] = [];
   /** Processes that have this table. */
   #users = 1;
+  /** Told when one of its descriptors is closed. */
+  onClose: ((file: OpenFile) => void) | undefined;
 
   /** RLIMIT_NOFILE. */
   constructor(public limit = 1024) {}
@@ -161,12 +199,15 @@ export class FileTable {
   close(descriptor: number): void {
     const { file } = this.#slots[descriptor] ?? raise('EBADF');
     this.#slots[descriptor] = undefined;
+    this.onClose?.(file);
     FileTable.release(file);
   }
 
   /** One reference less, as a mapping of the file gives it back too. */
   static release(file: OpenFile): void {
-    if (--file.references === 0) file.close();
+    if (--file.references > 0) return;
+    file.release?.();
+    file.close();
   }
 
   /** Descriptors in use, ascending. */

@@ -4,7 +4,7 @@ import type { Base, FsNode, MemoryFs, Namespace, Resolved } from '@visorkit/sand
 import { Errno } from '@visorkit/sandbox-fs';
 import type { SystemCall } from './call.js';
 import { FileTable } from './files.js';
-import type { OpenFile } from './files.js';
+import type { FilesInFlight, OpenFile } from './files.js';
 import type { FilePages } from './pages.js';
 import type { NewProgram } from './table.js';
 
@@ -23,6 +23,9 @@ export interface SignalDetails {
   readonly values?: readonly [bigint, bigint];
 }
 
+/** Whose CPU time: the calling thread's, its process's, or that of children that the process has waited for. */
+export type CpuTimeOf = 'thread' | 'process' | 'children';
+
 /** What all processes of a sandbox share. */
 export interface ProcessOptions {
   readonly identity: Identity;
@@ -38,11 +41,13 @@ export interface ProcessOptions {
   /** Sends a process a signal. */
   readonly signal: (pid: number, signal: number, details?: SignalDetails) => void;
   readonly fillRandom: (bytes: Uint8Array) => void;
-  /** CPU time of the programs in ns. */
-  readonly cpuTime: () => number;
+  /** CPU time in ns of who calls. */
+  readonly cpuTime: (whose: CpuTimeOf) => number;
   readonly hostname: string;
   /** Files that are mapped. */
   readonly pages: FilePages;
+  /** Files that are sent from process to process. */
+  readonly inFlight: FilesInFlight;
   /** The process group that the terminal's keys send signals to. */
   readonly foreground: { group: number };
   /** Signals that wait for the thread whose call is served, a bit each, signal 1 the lowest. */
@@ -103,6 +108,9 @@ export class Process {
   auxiliary: Uint8Array = new Uint8Array(0);
   /** Makes the rows of `/proc/self/maps`; set by who knows the mappings. */
   describeMappings: () => string = () => '';
+  /** What setpriority and sched_setscheduler have set; it changes nothing. */
+  nice = 0;
+  policy = 0;
   rlimits = new Map<number, [soft: bigint, hard: bigint]>();
   /** Called when it goes on with another program. */
   readonly onProgram: (() => void)[] = [];
@@ -174,6 +182,8 @@ export class Process {
     child.session = this.session;
     child.program = this.program?.share();
     child.auxiliary = this.auxiliary;
+    child.nice = this.nice;
+    child.policy = this.policy;
     child.rlimits = new Map(this.rlimits);
     return child;
   }
@@ -236,6 +246,7 @@ export class Processes {
   /** Closes everything. */
   dispose(): void {
     for (const process of this.#all.values()) process.end();
+    this.first.options.inFlight.closeAll();
     this.first.space.close();
   }
 }

@@ -3,7 +3,7 @@ import { VisorkitError, token } from '@visorkit/core';
 import type { Token } from '@visorkit/core';
 import type { SystemCallDefinition } from './call.js';
 import { systemCallName, systemCallNumber } from './numbers.js';
-import type { Process, Processes, ProgramStart, SignalDetails } from './process.js';
+import type { CpuTimeOf, Process, Processes, ProgramStart, SignalDetails } from './process.js';
 import type { UserMemory } from './memory.js';
 import type { OpenFile } from './files.js';
 import type { FsNode } from '@visorkit/sandbox-fs';
@@ -65,6 +65,8 @@ export interface GuestKernel {
   signal(pid: number, signal: number, details?: SignalDetails): void;
   /** Signals that wait for the thread whose call is served, a bit each, signal 1 the lowest. */
   readonly pendingSignals: bigint;
+  /** CPU time in ns of the thread whose call is served, or its process, or children that the process has waited for. */
+  cpuTime(whose: CpuTimeOf): number;
   /** Takes a program for execve: what the call's handler returns, EXEC or a negative error number. */
   exec(process: Process, program: NewProgram): number;
 }

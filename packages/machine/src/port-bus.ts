@@ -31,7 +31,9 @@ const MASK = [0, 0xff, 0xffff, 0, 0xffffffff];
  * bytes, and each byte goes to the device of its port. Unclaimed ports read as all ones and ignore writes.
  */
 export class PortBus {
-  readonly #table: (PortClaim | undefined)[] = new Array(0x10000).fill(undefined);
+  /** By port, the number of its claim; 0: nobody's. A machine that uses few ports touches little of it. */
+  readonly #numbers = new Uint32Array(0x10000);
+  readonly #claims: (PortClaim | undefined)[] = [undefined];
   readonly #observers: AccessObservers;
   readonly #access: DeviceAccess = { kind: 'port', address: 0, size: 1, write: false, value: 0, owner: undefined };
   readonly #waiting = new MovableClaims();
@@ -56,7 +58,7 @@ export class PortBus {
       });
     }
     for (let port = first; port < first + count; port++) {
-      const other = this.#table[port];
+      const other = this.#at(port);
       if (other !== undefined) {
         fail(
           'PORT_CONFLICT',
@@ -66,10 +68,16 @@ export class PortBus {
       }
     }
     const claim: PortClaim = { first, end: first + count, device, owner };
-    this.#table.fill(claim, first, first + count);
+    const free = this.#claims.indexOf(undefined, 1),
+      number = free < 0 ? this.#claims.length : free;
+    this.#claims[number] = claim;
+    this.#numbers.fill(number, first, first + count);
+    let isGiven = true;
     return () => {
-      for (let port = claim.first; port < claim.end; port++)
-        if (this.#table[port] === claim) this.#table[port] = undefined;
+      if (!isGiven) return;
+      isGiven = false;
+      this.#numbers.fill(0, first, first + count);
+      this.#claims[number] = undefined;
       this.#waiting.retry();
     };
   }
@@ -100,7 +108,7 @@ export class PortBus {
     try {
       value = this.#read(port, size, vcpu);
     } catch (error) {
-      throw deviceFailure(this.#table[port]?.owner, `read of ${size} bytes at port 0x${port.toString(16)}`, error);
+      throw deviceFailure(this.#at(port)?.owner, `read of ${size} bytes at port 0x${port.toString(16)}`, error);
     }
     if (this.#observers.isUsed()) this.#observe(port, size, false, value);
     return value;
@@ -111,24 +119,29 @@ export class PortBus {
     try {
       this.#write(port, size, value, vcpu);
     } catch (error) {
-      throw deviceFailure(this.#table[port]?.owner, `write of ${size} bytes at port 0x${port.toString(16)}`, error);
+      throw deviceFailure(this.#at(port)?.owner, `write of ${size} bytes at port 0x${port.toString(16)}`, error);
     }
   }
 
   /** Who claims a port. */
   ownerOf(port: number): string | undefined {
-    return this.#table[port]?.owner;
+    return this.#at(port)?.owner;
   }
 
   /** Every claim, by first port. */
   claims(): readonly { first: number; count: number; owner: string }[] {
-    const seen = new Set<PortClaim>();
-    for (const claim of this.#table) if (claim !== undefined) seen.add(claim);
-    return [...seen].map(({ first, end, owner }) => ({ first, count: end - first, owner }));
+    return this.#claims
+      .filter((claim) => claim !== undefined)
+      .sort((a, b) => a.first - b.first)
+      .map(({ first, end, owner }) => ({ first, count: end - first, owner }));
+  }
+
+  #at(port: number): PortClaim | undefined {
+    return this.#claims[this.#numbers[port]];
   }
 
   #read(port: number, size: AccessSize, vcpu: number): number {
-    const claim = this.#table[port];
+    const claim = this.#at(port);
     if (claim !== undefined && port + size <= claim.end)
       return (claim.device.readPort(port, size, vcpu) & MASK[size]) >>> 0;
     if (size === 1) {
@@ -141,7 +154,7 @@ export class PortBus {
   }
 
   #write(port: number, size: AccessSize, value: number, vcpu: number): void {
-    const claim = this.#table[port];
+    const claim = this.#at(port);
     if (claim !== undefined && port + size <= claim.end) {
       claim.device.writePort(port, size, (value & MASK[size]) >>> 0, vcpu);
     } else if (size === 1) {
@@ -157,7 +170,7 @@ export class PortBus {
     access.size = size;
     access.write = write;
     access.value = value;
-    access.owner = this.#table[port]?.owner;
+    access.owner = this.#at(port)?.owner;
     this.#observers.call(access);
   }
 }

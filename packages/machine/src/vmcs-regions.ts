@@ -38,6 +38,20 @@ export interface EntryFailure {
   readonly rule: string;
 }
 
+/** What loading host state has changed; the object is reused. */
+export interface HostLoaded {
+  /** CR0, CR3, CR4 or EFER. */
+  paging: boolean;
+  /** VM-entry controls. */
+  controls: boolean;
+}
+
+/** Which fields of a region were written: any, or only those of the guest state. */
+export type Written = 'any' | 'guest-state';
+
+/** Types of fields: controls, controls and host state, or the guest state that every entry loads and every exit saves whatever the controls say. */
+export type FieldTypes = 'control' | 'control-and-host' | 'guest';
+
 /** Memory behind a guest-physical page. */
 export interface FrameBehind {
   /** Host-physical address of the page. */
@@ -74,11 +88,25 @@ export interface VmcsRegions {
   /**
    * Makes the VMCS of `region` current: its guest state becomes the vCPU's, that of the one before goes to its region. `windows`: the bits of the
    * primary controls 2 and 22 that the plugin wants itself in another VMCS; those that the run loop wants are added. What an instruction has half done is
-   * forgotten.
+   * forgotten. `written`: what has been written in the region since its VMCS was last current; the next entry checks nothing else of it.
    */
-  load(vcpu: OfVcpu, region: number, windows?: number): void;
-  /** All checks of a VM entry with the current VMCS. */
-  check(vcpu: OfVcpu): EntryFailure | undefined;
+  load(vcpu: OfVcpu, region: number, windows?: number, written?: Written): void;
+  /**
+   * The checks of a VM entry with the current VMCS: all, or with `written` those of what was written since the last entry. The entry does not make them again.
+   * `debugctl`: bits 1:0 of the field IA32_DEBUGCTL as they are checked, where they are not what the guest gets; -1.
+   */
+  check(vcpu: OfVcpu, written?: 'written', debugctl?: number): EntryFailure | undefined;
+  /** Whether the fields of these types are the same in two regions. */
+  same(a: number, b: number, types: 'control' | 'control-and-host'): boolean;
+  /** Copies the fields of these types. */
+  copy(to: number, from: number, types: FieldTypes): void;
+  /**
+   * The host state of the VMCS in region `from` becomes the guest state of the one in region `to`, as a VM exit loads it (SDM 3C 28.5); nothing blocks events
+   * there. `entered`: what an exit keeps is what the vCPU, which runs the guest, has now; false after a failed entry: what `to` has. Both stay where they are.
+   */
+  loadHostState(vcpu: OfVcpu, to: number, from: number, entered: boolean): HostLoaded;
+  /** Stands for the region of the VMCS that is current on the vCPU that ran last: its fields as they are now. Not for guest-state fields. */
+  readonly current: number;
   /** False while an event is still to be injected, an instruction is half done (an access to a device), or a debug trap is due: no event may come before. */
   betweenInstructions(vcpu: OfVcpu): boolean;
   /** The next run ends, by exit 52, once that has been done, and before another instruction. */

@@ -171,7 +171,8 @@ export function raise(name: ErrnoName): never {
 /** The Linux error behind whatever was thrown: a LinuxError's, one of Node's, or 0 when it is neither. */
 export function errnoOf(error: unknown): number {
   if (error instanceof LinuxError) return error.errno;
-  const { errno } = error as { errno?: unknown };
+  const { errno, code } = error as { errno?: unknown; code?: unknown };
+  if (code === 'ERR_OUT_OF_RANGE') return Errno.EINVAL; // a number of the program's that Node does not pass on
   return typeof errno === 'number' && errno < 0 && errno > -4096 ? -errno : 0;
 }
 

@@ -35,6 +35,20 @@ static inline u64 next_random(u64 *state) {
   return *state = x;
 }
 
+/* A product of 128 bits, on machines of 32 bits by parts. */
+struct u128 { u64 high, low; };
+static inline struct u128 product(u64 a, u64 b) {
+#ifdef __SIZEOF_INT128__
+  unsigned __int128 whole = (unsigned __int128)a * b;
+  return (struct u128){ (u64)(whole >> 64), (u64)whole };
+#else
+  u64 low = (u64)(u32)a * (u32)b, first = (u64)(u32)a * (u32)(b >> 32);
+  u64 second = (a >> 32) * (u32)b, high = (a >> 32) * (b >> 32);
+  u64 middle = (low >> 32) + (u32)first + (u32)second;
+  return (struct u128){ high + (first >> 32) + (second >> 32) + (middle >> 32), middle << 32 | (u32)low };
+#endif
+}
+
 #define NOINLINE __attribute__((noinline))
 
 #endif

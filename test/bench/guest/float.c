@@ -1,5 +1,6 @@
 /* Floating-point and vector kernels. */
 #include "bench.h"
+#define _MM_MALLOC_H_INCLUDED 1 /* of what the next header includes, it alone needs a library */
 #include <emmintrin.h>
 
 /* The Mandelbrot set: iterations over a small picture, in SSE2 doubles ... */

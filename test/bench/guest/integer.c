@@ -20,13 +20,13 @@ static u64 sieve(void) {
 /* SHA-256 (FIPS 180-4) of 512 KiB, without the padding. The constants are computed: fractional parts of cube roots. */
 static u32 sha_k[64];
 static u32 cube_root_fraction(u32 prime) {
-  /* floor(cbrt(prime) * 2^32) by bisection on 128-bit products kept as doubles of 64-bit halves */
+  /* floor(cbrt(prime) * 2^32) by bisection on 128-bit products */
   u64 low = 0, high = 8ull << 32;
   while (high - low > 1) {
     u64 mid = (low + high) >> 1;
-    unsigned __int128 square = (unsigned __int128)mid * mid; /* < 2^70 */
-    unsigned __int128 cube = (square >> 6) * mid;             /* scaled by 2^90 */
-    if (cube <= ((unsigned __int128)prime << 90)) low = mid;
+    struct u128 square = product(mid, mid);                                   /* < 2^70 */
+    struct u128 cube = product(square.high << 58 | square.low >> 6, mid);     /* scaled by 2^90 */
+    if (cube.high < (u64)prime << 26 || (cube.high == (u64)prime << 26 && cube.low == 0)) low = mid;
     else high = mid;
   }
   return (u32)low;
@@ -164,16 +164,17 @@ static u64 gcd(void) {
 /* 64-bit and 128-bit arithmetic: products, carries, shifts, rotations. */
 static u64 wide(void) {
   u64 x = 0x0123456789abcdefull, y = 0xfedcba9876543210ull;
-  unsigned __int128 sum = 0;
+  struct u128 sum = { 0, 0 };
   for (u32 i = 0; i < 1500000; i++) {
-    unsigned __int128 product = (unsigned __int128)x * y;
-    sum += product;
-    x = (x << 13 | x >> 51) + (u64)(product >> 64);
-    y = (y ^ (u64)product) - (sum >> 64);
+    struct u128 p = product(x, y);
+    sum.low += p.low;
+    sum.high += p.high + (sum.low < p.low);
+    x = (x << 13 | x >> 51) + p.high;
+    y = (y ^ p.low) - sum.high;
     y |= 1;
-    sum = sum << 3 | sum >> 125;
+    sum = (struct u128){ sum.high << 3 | sum.low >> 61, sum.low << 3 | sum.high >> 61 };
   }
-  return (u64)sum ^ (u64)(sum >> 64) ^ x ^ y;
+  return sum.low ^ sum.high ^ x ^ y;
 }
 
 const struct kernel integer_kernels[] = {

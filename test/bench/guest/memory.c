@@ -38,7 +38,10 @@ static u64 strings(void) {
 }
 
 /* A random cycle through 16 MiB: every access is to another cache line and mostly to another page. */
-struct node { struct node *next; u64 value, unused[6]; };
+struct node {
+  union { struct node *next; u64 width; };
+  u64 value, unused[6];
+};
 enum { NODES = ARENA_BYTES / sizeof(struct node) };
 static void chase_prepare(void) {
   struct node *nodes = (struct node *)arena;
@@ -80,20 +83,33 @@ static u64 hash(void) {
   return found;
 }
 
-/* REP MOVS and REP STOS: 4 KiB and 64 bytes at a time, in bytes and quadwords. */
-static inline void rep_movsb(void *to, const void *from, u64 n) { __asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(n) : : "memory"); }
-static inline void rep_movsq(void *to, const void *from, u64 n) { __asm__ volatile("rep movsq" : "+D"(to), "+S"(from), "+c"(n) : : "memory"); }
-static inline void rep_stosq(void *to, u64 value, u64 n) { __asm__ volatile("rep stosq" : "+D"(to), "+c"(n) : "a"(value) : "memory"); }
-static void repmovs_prepare(void) { rep_stosq(arena, 0, 0x200000 / 8); }
+/* REP MOVS and REP STOS: 4 KiB and 64 bytes at a time, in bytes and in the machine's words. */
+typedef unsigned long word;
+#ifdef __x86_64__
+#define WORDS "q"
+#else
+#define WORDS "l"
+#endif
+static inline void rep_movsb(void *to, const void *from, word n) { __asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(n) : : "memory"); }
+static inline void rep_movs(void *to, const void *from, word bytes) {
+  word n = bytes / sizeof(word);
+  __asm__ volatile("rep movs" WORDS : "+D"(to), "+S"(from), "+c"(n) : : "memory");
+}
+/* `value` in every 32 bits */
+static inline void rep_stos(void *to, u32 value, word bytes) {
+  word n = bytes / sizeof(word);
+  __asm__ volatile("rep stos" WORDS : "+D"(to), "+c"(n) : "a"((word)((u64)value << 32 | value)) : "memory");
+}
+static void repmovs_prepare(void) { rep_stos(arena, 0, 0x200000); }
 static u64 repmovs(void) {
   u8 *a = arena, *b = arena + 0x100000;
   u64 state = 5, sum = 0;
   for (u32 i = 0; i < 0x10000; i += 8) *(u64 *)(a + i) = next_random(&state);
   for (u32 round = 0; round < 200; round++) {
     for (u32 page = 0; page < 16; page++) {
-      rep_movsq(b + page * 4096, a + page * 4096, 512);
+      rep_movs(b + page * 4096, a + page * 4096, 4096);
       rep_movsb(a + page * 4096, b + ((page + 1) & 15) * 4096, 4096);
-      rep_stosq(b + page * 4096 + 2048, round, 64);
+      rep_stos(b + page * 4096 + 2048, round, 512);
     }
     for (u32 i = 0; i < 512; i++) rep_movsb(b + 0x20000 + i * 64, b + i * 64 + (round & 7), 64);
     sum = sum * 31 + *(u64 *)(b + 0x20000 + (round & 63) * 512) + a[round * 97 & 0xffff];

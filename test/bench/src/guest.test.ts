@@ -25,12 +25,16 @@ describe('the benchmark guest', () => {
   it('is committed as built from the sources that are committed', () => {
     expect(prebuilt.sources).toBe(sourceHash());
     expect(guestImages().multiboot).toEqual(prebuilt.multiboot);
+    expect(guestImages(32).multiboot).toEqual(prebuiltGuest(32).multiboot);
   });
 
   it.skipIf(skipped !== '')(`is what the compiler makes of them${skipped && ` (SKIPPED: ${skipped})`}`, () => {
-    const built = buildGuest();
-    expect(Buffer.compare(built.multiboot, prebuilt.multiboot)).toBe(0);
-    expect(Buffer.compare(built.disk, prebuilt.disk)).toBe(0);
+    for (const bits of [64, 32] as const) {
+      const built = buildGuest(bits);
+      const committed = prebuiltGuest(bits);
+      expect(Buffer.compare(built.multiboot, committed.multiboot)).toBe(0);
+      expect(Buffer.compare(built.disk, committed.disk)).toBe(0);
+    }
   });
 
   it.skipIf(gcc === undefined || process.arch !== 'x64')(
@@ -40,8 +44,8 @@ describe('the benchmark guest', () => {
     },
   );
 
-  it('is a multiboot image and a boot disk of whole cylinders', () => {
-    const { multiboot, disk } = prebuilt;
+  it.each([64, 32] as const)('of %i bits is a multiboot image and a boot disk of whole cylinders', (bits) => {
+    const { multiboot, disk } = prebuiltGuest(bits);
     expect([...multiboot.subarray(0, 5)]).toEqual([0x7f, 0x45, 0x4c, 0x46, 1]); // ELF32
     const header = Buffer.from(multiboot).indexOf(Buffer.from([0x02, 0xb0, 0xad, 0x1b]));
     expect(header).toBeGreaterThan(0);

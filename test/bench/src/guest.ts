@@ -11,7 +11,6 @@ const prebuilt = join(sources, 'prebuilt');
 const FLAGS = [
   '-O2',
   '-std=gnu11',
-  '-march=x86-64',
   '-Wall',
   '-Wextra',
   '-fno-tree-vectorize',
@@ -24,6 +23,42 @@ const FLAGS = [
   '-fcf-protection=none',
 ];
 const KERNEL_FILES = ['integer', 'memory', 'branch', 'float'];
+
+/** Of the processor's mode that the kernels run in. */
+export type Bits = 64 | 32;
+
+interface Target {
+  readonly flags: readonly string[];
+  readonly freestanding: readonly string[];
+  readonly entry: string;
+  /** Files besides the kernels' own. */
+  readonly more: readonly string[];
+  readonly emulation: string;
+  /** Names of the committed images. */
+  readonly multiboot: string;
+  readonly disk: string;
+}
+
+const TARGETS: Readonly<Record<Bits, Target>> = {
+  64: {
+    flags: ['-march=x86-64'],
+    freestanding: ['-mcmodel=small', '-mno-red-zone', '-ffreestanding'],
+    entry: 'entry.S',
+    more: [],
+    emulation: 'elf_x86_64',
+    multiboot: 'guest.elf',
+    disk: 'disk.img',
+  },
+  32: {
+    flags: ['-m32', '-march=i686', '-msse2', '-mfpmath=sse'],
+    freestanding: ['-ffreestanding'],
+    entry: 'entry32.S',
+    more: ['divide32'],
+    emulation: 'elf_i386',
+    multiboot: 'guest32.elf',
+    disk: 'disk32.img',
+  },
+};
 
 export interface GuestImages {
   /** Multiboot 1 ELF32. */
@@ -38,7 +73,7 @@ const DISK_BYTES = DISK_CYLINDERS * 16 * 63 * 512;
 
 /** One hash over everything the images are made from. */
 export function sourceHash(): string {
-  const hash = createHash('sha256').update(FLAGS.join(' '));
+  const hash = createHash('sha256').update(JSON.stringify([FLAGS, TARGETS]));
   const names = readdirSync(sources)
     .filter((file) => /\.(c|h|S|ld)$/.test(file) && file !== 'host.c')
     .sort();
@@ -56,27 +91,19 @@ function inWorkFolder<Result>(work: (folder: string) => Result): Result {
 }
 
 /** Compiles the guest. Throws when gcc and binutils for x86-64 are not there. */
-export function buildGuest(): GuestImages {
+export function buildGuest(bits: Bits = 64): GuestImages {
+  const { flags, freestanding, entry, more, emulation } = TARGETS[bits];
+  const files = ['main', ...KERNEL_FILES, ...more];
   return inWorkFolder((folder) => {
     const run = (program: string, ...args: string[]): void =>
       void execFileSync(program, args, { cwd: folder, stdio: ['ignore', 'ignore', 'pipe'] });
-    for (const name of ['main', ...KERNEL_FILES])
-      run(
-        'gcc',
-        ...FLAGS,
-        '-mcmodel=small',
-        '-mno-red-zone',
-        '-ffreestanding',
-        '-c',
-        join(sources, `${name}.c`),
-        '-o',
-        `${name}.o`,
-      );
-    run('gcc', '-c', join(sources, 'entry.S'), '-o', 'entry.o');
+    for (const name of files)
+      run('gcc', ...FLAGS, ...flags, ...freestanding, '-c', join(sources, `${name}.c`), '-o', `${name}.o`);
+    run('gcc', ...flags.filter((flag) => flag === '-m32'), '-c', join(sources, entry), '-o', 'entry.o');
     run(
       'ld',
       '-m',
-      'elf_x86_64',
+      emulation,
       '-nostdlib',
       '-static',
       '-z',
@@ -86,13 +113,12 @@ export function buildGuest(): GuestImages {
       '-T',
       join(sources, 'guest.ld'),
       '-o',
-      'guest64.elf',
+      'linked.elf',
       'entry.o',
-      'main.o',
-      ...KERNEL_FILES.map((name) => `${name}.o`),
+      ...files.map((name) => `${name}.o`),
     );
-    run('objcopy', '-O', 'elf32-i386', 'guest64.elf', 'guest.elf');
-    run('objcopy', '-O', 'binary', 'guest64.elf', 'guest.bin');
+    run('objcopy', '-O', 'elf32-i386', 'linked.elf', 'guest.elf');
+    run('objcopy', '-O', 'binary', 'linked.elf', 'guest.bin');
     const image = readFileSync(join(folder, 'guest.bin')),
       sectors = Math.ceil(image.length / 512);
     run('gcc', '-c', `-DIMAGE_SECTORS=${sectors}`, join(sources, 'boot-sector.S'), '-o', 'boot-sector.o');
@@ -127,11 +153,12 @@ export interface PrebuiltGuest extends GuestImages {
 }
 
 /** The images that are committed. */
-export function prebuiltGuest(): PrebuiltGuest {
+export function prebuiltGuest(bits: Bits = 64): PrebuiltGuest {
+  const target = TARGETS[bits];
   const [hash, name] = readFileSync(join(prebuilt, 'SOURCES'), 'utf8').split('\n');
   return {
-    multiboot: new Uint8Array(readFileSync(join(prebuilt, 'guest.elf'))),
-    disk: padded(readFileSync(join(prebuilt, 'disk.img'))),
+    multiboot: new Uint8Array(readFileSync(join(prebuilt, target.multiboot))),
+    disk: padded(readFileSync(join(prebuilt, target.disk))),
     sources: hash,
     compiler: name,
   };
@@ -139,25 +166,29 @@ export function prebuiltGuest(): PrebuiltGuest {
 
 /** Writes guest/prebuilt from the sources. */
 export function writePrebuilt(): void {
-  const { multiboot, disk } = buildGuest();
   mkdirSync(prebuilt, { recursive: true });
-  writeFileSync(join(prebuilt, 'guest.elf'), multiboot);
-  let end = disk.length;
-  while (disk.subarray(end - 512, end).every((byte) => byte === 0)) end -= 512;
-  writeFileSync(join(prebuilt, 'disk.img'), disk.subarray(0, end));
+  for (const bits of [64, 32] as const) {
+    const { multiboot, disk } = buildGuest(bits);
+    writeFileSync(join(prebuilt, TARGETS[bits].multiboot), multiboot);
+    let end = disk.length;
+    while (disk.subarray(end - 512, end).every((byte) => byte === 0)) end -= 512;
+    writeFileSync(join(prebuilt, TARGETS[bits].disk), disk.subarray(0, end));
+  }
   writeFileSync(join(prebuilt, 'SOURCES'), `${sourceHash()}\n${compiler()}\n`);
   writeFileSync(join(prebuilt, 'CHECKSUMS'), [...nativeChecksums()].map(([name, sum]) => `${name} ${sum}\n`).join(''));
 }
 
-let images: GuestImages | undefined;
+const images = new Map<Bits, GuestImages>();
 
 /** The images for the sources as they are. */
-export function guestImages(): GuestImages {
-  if (images === undefined) {
-    const committed = existsSync(join(prebuilt, 'SOURCES')) ? prebuiltGuest() : undefined;
-    images = committed?.sources === sourceHash() ? committed : buildGuest();
+export function guestImages(bits: Bits = 64): GuestImages {
+  let found = images.get(bits);
+  if (found === undefined) {
+    const committed = existsSync(join(prebuilt, 'SOURCES')) ? prebuiltGuest(bits) : undefined;
+    found = committed?.sources === sourceHash() ? committed : buildGuest(bits);
+    images.set(bits, found);
   }
-  return images;
+  return found;
 }
 
 const MAGIC = Buffer.from('VKBENCH\x01', 'latin1');
@@ -193,6 +224,7 @@ export function nativeChecksums(): Map<string, string> {
       'gcc',
       [
         ...FLAGS,
+        ...TARGETS[64].flags,
         '-no-pie',
         '-o',
         program,

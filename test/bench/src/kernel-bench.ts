@@ -1,5 +1,6 @@
 /** The kernels on every machine, in turn and in rounds, so that a slow moment of the host meets all of them. */
 import { expectedChecksums } from './guest.js';
+import type { Bits } from './guest.js';
 import { KERNELS } from './kernels.js';
 import type { Group } from './kernels.js';
 import { runKernels } from './machines.js';
@@ -30,6 +31,7 @@ export interface GroupResult {
 }
 
 export interface KernelBench {
+  readonly bits: Bits;
   readonly kernels: readonly KernelResult[];
   readonly groups: readonly GroupResult[];
   /** Peak resident memory in KiB, and ms from the start of the process to the guest's first line. */
@@ -77,6 +79,7 @@ export interface KernelBenchOptions {
   readonly rounds: number;
   readonly passes: number;
   readonly selected: number;
+  readonly bits: Bits;
   readonly say: (text: string) => void;
 }
 
@@ -85,18 +88,22 @@ export async function kernelBench({
   rounds,
   passes,
   selected,
+  bits,
   say,
 }: KernelBenchOptions): Promise<KernelBench> {
   const timeoutMs = 600_000;
   say('counting instructions');
-  const counted = passesOf('visorkit', await runKernels('visorkit', { passes: 0, selected, timeoutMs, virtual: true }));
+  const counted = passesOf(
+    'visorkit',
+    await runKernels('visorkit', { passes: 0, selected, timeoutMs, bits, virtual: true }),
+  );
   const expected = expectedChecksums();
   const samples = new Map<string, number[]>(),
     peaks = new Map<string, number[]>(),
     starts = new Map<string, number[]>();
   for (let round = 1; round <= rounds; round++) {
     for (const machine of machines) {
-      const run = await runKernels(machine, { passes, selected, timeoutMs });
+      const run = await runKernels(machine, { passes, selected, timeoutMs, bits });
       say(`round ${round} of ${rounds}: ${machine}, ${(run.wallMs / 1000).toFixed(1)} s`);
       push(peaks, machine, run.peakKiB);
       push(starts, machine, run.lines.find(({ text }) => text.endsWith('READY'))?.last ?? NaN);
@@ -134,6 +141,7 @@ export async function kernelBench({
     ];
   });
   return {
+    bits,
     kernels,
     groups,
     machines: byMachine(machines, (machine) => ({

@@ -4,11 +4,15 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DISK_CYLINDERS, guestImages, withParameters } from './guest.js';
+import type { Bits } from './guest.js';
 import { runProcess } from './process.js';
 import type { ProcessRun } from './process.js';
+import type { V86Run } from './v86-machine.js';
 
-/** `translated` is visorkit with `--translate on`. */
-export type MachineName = 'visorkit' | 'translated' | 'bochs' | 'qemu';
+/** `translated` is visorkit with `--translate on`; `v86` runs 32-bit guests only. */
+export type MachineName = 'visorkit' | 'translated' | 'bochs' | 'qemu' | 'v86';
+/** All but ourselves. */
+export const PEERS: readonly MachineName[] = ['translated', 'bochs', 'qemu', 'v86'];
 
 export interface KernelRun extends ProcessRun {
   /** Stamps of the guest's markers, in ms, where the machine has a better clock for them than the arrival of lines. */
@@ -31,9 +35,20 @@ const vgaBios = (): string | undefined =>
     '/usr/local/share/bochs/VGABIOS-lgpl-latest',
   );
 
-/** What of a machine's programs and firmware is not there; '' when it can run. */
-export function missing(name: MachineName): string {
+const pcBios = (): string | undefined => firstOf('/usr/share/seabios/bios.bin', '/usr/local/share/seabios/bios.bin');
+const v86 = join(import.meta.dirname, 'v86-machine.js');
+/** Folder of the npm package `v86`. */
+const v86Folder = (): string | undefined =>
+  firstOf(...[process.env.V86 ?? '', join(root, 'node_modules/v86')].filter((folder) => folder !== ''));
+
+/** What of a machine's programs and firmware is not there for kernels of so many bits; '' when it can run. */
+export function missing(name: MachineName, bits: Bits): string {
   if (name === 'visorkit' || name === 'translated') return '';
+  if (name === 'v86') {
+    if (bits !== 32) return 'it runs 32-bit code only (--bits 32)';
+    if (v86Folder() === undefined) return 'set V86 to the folder of its npm package';
+    return pcBios() === undefined || vgaBios() === undefined ? 'no BIOS (package seabios)' : '';
+  }
   const program = name === 'bochs' ? 'bochs' : 'qemu-system-x86_64';
   if (!(process.env.PATH ?? '').split(':').some((folder) => existsSync(join(folder, program))))
     return `${program} is not installed`;
@@ -47,6 +62,8 @@ export function version(name: MachineName): string {
   if (name === 'translated') return 'translated: the same with --translate on';
   if (name === 'visorkit')
     return `visorkit ${(JSON.parse(readFileSync(join(root, 'apps/visorkit/package.json'), 'utf8')) as { version: string }).version} on Node ${process.versions.node}`;
+  if (name === 'v86')
+    return `v86 ${(JSON.parse(readFileSync(join(v86Folder()!, 'package.json'), 'utf8')) as { version: string }).version}`;
   if (name === 'qemu') return execFileSync('qemu-system-x86_64', ['--version'], { encoding: 'utf8' }).split('\n')[0];
   return (
     /Bochs x86 Emulator [\d.]+/.exec(execFileSync('sh', ['-c', 'bochs --help 2>&1'], { encoding: 'utf8' }))?.[0] ??
@@ -67,6 +84,7 @@ export interface KernelOptions {
   readonly passes: number;
   readonly selected: number;
   readonly timeoutMs: number;
+  readonly bits: Bits;
   /** Virtual time: a tick is an instruction. Only visorkit has it. */
   readonly virtual?: boolean;
 }
@@ -74,11 +92,11 @@ export interface KernelOptions {
 /** Runs the benchmark guest on a machine. */
 export function runKernels(
   name: MachineName,
-  { passes, selected, timeoutMs, virtual = false }: KernelOptions,
+  { passes, selected, timeoutMs, bits, virtual = false }: KernelOptions,
 ): Promise<KernelRun> {
   const isLast = (line: string): boolean => line === 'DONE';
   return inFolder(async (folder) => {
-    const { multiboot, disk } = guestImages();
+    const { multiboot, disk } = guestImages(bits);
     const elf = join(folder, 'guest.elf');
     writeFileSync(elf, withParameters(multiboot, passes, selected));
     if (name === 'qemu') {
@@ -88,6 +106,9 @@ export function runKernels(
         timeoutMs,
         isLast,
       });
+    }
+    if (name === 'v86') {
+      return runV86({ memoryMiB: 64, multiboot: elf, last: 'DONE' }, timeoutMs);
     }
     if (name === 'visorkit' || name === 'translated') {
       const marks = join(folder, 'marks.json');
@@ -133,6 +154,11 @@ export function runKernels(
   });
 }
 
+const runV86 = (guest: Omit<V86Run, 'folder' | 'bios' | 'vgaBios'>, timeoutMs: number): Promise<ProcessRun> => {
+  const run: V86Run = { folder: v86Folder()!, bios: pcBios()!, vgaBios: vgaBios()!, ...guest };
+  return runProcess({ command: process.execPath, args: [v86, JSON.stringify(run)], timeoutMs });
+};
+
 /** One processor, one disk, the console to a FIFO, no sound, nothing on a screen; an instruction is a tick, at its own pace. */
 function bochsConfiguration(image: string, fifo: string, log: string): string {
   return [
@@ -159,14 +185,20 @@ export interface LinuxOptions {
   readonly kernel: string;
   readonly initramfs: string;
   readonly commandLine: string;
+  /** The guest's line that it is up. */
+  readonly ready: string;
   readonly timeoutMs: number;
 }
 
-/** Boots a Linux kernel with 256 MiB to its power-off. Bochs is not among these machines: it boots from disks only. */
+/**
+ * Boots a Linux kernel with 256 MiB to its power-off; in v86 to the line that it is up, since it cannot be powered off. Bochs is not among these machines: it boots
+ * from disks only.
+ */
 export function runLinux(
-  name: 'visorkit' | 'translated' | 'qemu',
-  { kernel, initramfs, commandLine, timeoutMs }: LinuxOptions,
+  name: Exclude<MachineName, 'bochs'>,
+  { kernel, initramfs, commandLine, ready, timeoutMs }: LinuxOptions,
 ): Promise<ProcessRun> {
+  if (name === 'v86') return runV86({ memoryMiB: 256, kernel, initramfs, commandLine, last: ready }, timeoutMs);
   if (name === 'qemu') {
     return runProcess({
       command: 'qemu-system-x86_64',

@@ -1,9 +1,9 @@
 /**
  * Speed of the software processor beside its peers, all in one run. JSON to standard output or a file, tables to standard error.
- * Usage: node dist/main.js [--rounds 3] [--passes 3] [--peers translated,bochs,qemu|none] [--only kernels or groups] [--linux] [--out FILE]
- *                          [--kernels] [--exits] [--hello] [--views] [--events] [--restore] [--introspection]
- * Kernels, exits, views, events, apps/hello, restoring and introspection are measured; --linux adds boots of Debian's kernel. Naming --kernels, --exits, --hello,
- * --views, --events, --restore or --introspection leaves out the others.
+ * Usage: node dist/main.js [--rounds 3] [--passes 3] [--peers translated,bochs,qemu,v86|none] [--bits 64|32] [--only kernels or groups] [--linux] [--out FILE]
+ *                          [--kernels] [--exits] [--hello] [--views] [--events] [--nested] [--restore] [--introspection]
+ * Kernels, exits, views, events, nested VMX, apps/hello, restoring and introspection are measured; --linux adds boots of Debian's kernel, also on its own KVM. Naming
+ * --kernels, --exits, --hello, --views, --events, --nested, --restore or --introspection leaves out the others.
  */
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
@@ -16,8 +16,9 @@ import { introspectionBench } from './introspection-bench.js';
 import { kernelBench } from './kernel-bench.js';
 import { selection } from './kernels.js';
 import { linuxBench } from './linux-bench.js';
-import { missing, runHello, version } from './machines.js';
+import { PEERS, missing, runHello, version } from './machines.js';
 import type { MachineName } from './machines.js';
+import { nestedBench } from './nested-bench.js';
 import { humanReport } from './report.js';
 import type { Report } from './report.js';
 import { restoreBench } from './restore-bench.js';
@@ -61,7 +62,8 @@ async function main(): Promise<void> {
     options: {
       rounds: { type: 'string', default: '3' },
       passes: { type: 'string', default: '3' },
-      peers: { type: 'string', default: 'translated,bochs,qemu' },
+      peers: { type: 'string', default: PEERS.join() },
+      bits: { type: 'string', default: '64' },
       only: { type: 'string', default: '' },
       kernels: { type: 'boolean' },
       linux: { type: 'boolean' },
@@ -69,6 +71,7 @@ async function main(): Promise<void> {
       hello: { type: 'boolean' },
       views: { type: 'boolean' },
       events: { type: 'boolean' },
+      nested: { type: 'boolean' },
       restore: { type: 'boolean' },
       introspection: { type: 'boolean' },
       out: { type: 'string' },
@@ -77,15 +80,18 @@ async function main(): Promise<void> {
   const rounds = count('rounds', values.rounds),
     passes = count('passes', values.passes),
     selected = selection(values.only.split(',').filter(Boolean));
-  const { kernels: k, exits: x, hello: h, views: w, events: e, restore: r, introspection: i } = values;
-  const all = !k && !x && !h && !w && !e && !r && !i;
+  if (values.bits !== '64' && values.bits !== '32') throw new Error(`--bits takes 64 or 32, not "${values.bits}".`);
+  const bits = values.bits === '64' ? 64 : 32;
+  const { kernels: k, exits: x, hello: h, views: w, events: e, nested: n, restore: r, introspection: i } = values;
+  const all = !k && !x && !h && !w && !e && !n && !r && !i;
   const skipped: string[] = [],
     machines: MachineName[] = ['visorkit'];
   for (const peer of values.peers.split(',').filter((name) => name !== '' && name !== 'none')) {
-    if (peer !== 'bochs' && peer !== 'qemu' && peer !== 'translated')
-      throw new Error(`--peers takes bochs, qemu and translated, separated by commas, or none; not "${peer}".`);
-    const why = missing(peer);
-    if (why === '') machines.push(peer);
+    const machine = PEERS.find((known) => known === peer);
+    if (machine === undefined)
+      throw new Error(`--peers takes ${PEERS.join(', ')}, separated by commas, or none; not "${peer}".`);
+    const why = missing(machine, bits);
+    if (why === '') machines.push(machine);
     else skipped.push(`${peer}: ${why}`);
   }
   for (const line of skipped) say(`SKIPPED: ${line}`);
@@ -95,14 +101,17 @@ async function main(): Promise<void> {
     node: process.version,
     load: loadavg()[0],
   };
-  const kernels = all || values.kernels ? await kernelBench({ machines, rounds, passes, selected, say }) : undefined;
-  const linux = values.linux ? await linuxBench(machines, rounds, say) : undefined;
+  const kernels =
+    all || values.kernels ? await kernelBench({ machines, rounds, passes, selected, bits, say }) : undefined;
+  const linux = values.linux && !n ? await linuxBench(machines, { bits, rounds, say }) : undefined;
   const hello = all || values.hello ? await helloBench(Math.max(3, rounds)) : undefined;
   const exits = all || values.exits ? exitCosts() : undefined;
   if (all || values.views) say('views');
   const views = all || values.views ? await viewsBench() : undefined;
   if (all || values.events) say('events');
   const events = all || values.events ? await eventsBench() : undefined;
+  const nested = all || values.nested ? await nestedBench(Math.max(3, rounds), values.linux ?? false, say) : undefined;
+  skipped.push(...(nested?.skipped ?? []));
   const restore = all || values.restore ? await restoreBench(Math.max(9, rounds), say) : undefined;
   const introspection = all || values.introspection ? await introspectionBench(Math.max(5, rounds), say) : undefined;
   const report: Report = {
@@ -117,6 +126,7 @@ async function main(): Promise<void> {
     ...(exits === undefined ? {} : { exits }),
     ...(views === undefined ? {} : { views }),
     ...(events === undefined ? {} : { events }),
+    ...(nested === undefined ? {} : { nested }),
     ...(restore === undefined ? {} : { restore }),
     ...(introspection === undefined ? {} : { introspection }),
   };

@@ -3,6 +3,7 @@ import type { ExitCost } from './exit-bench.js';
 import type { KernelBench } from './kernel-bench.js';
 import type { LinuxResult } from './linux-bench.js';
 import type { MachineName } from './machines.js';
+import type { NestedResult } from './nested-bench.js';
 import type { IntrospectionResult } from './introspection-bench.js';
 import type { RestoreResult } from './restore-bench.js';
 import type { Summary } from './statistics.js';
@@ -20,6 +21,7 @@ export interface Report {
   readonly exits?: readonly ExitCost[];
   readonly views?: readonly ViewCost[];
   readonly events?: readonly EventCost[];
+  readonly nested?: NestedResult;
   readonly restore?: RestoreResult;
   readonly introspection?: IntrospectionResult;
   readonly hello?: { readonly milliseconds: Summary; readonly peakKiB: Summary };
@@ -41,13 +43,13 @@ export function table(rows: readonly (readonly string[])[]): string {
     .join('\n');
 }
 
-function kernelTables({ kernels, groups, machines }: KernelBench): string[] {
+function kernelTables({ bits, kernels, groups, machines }: KernelBench): string[] {
   const names = Object.keys(machines) as MachineName[],
     peers = names.filter((name) => name !== 'visorkit');
   return [
     table([
       [
-        'kernel',
+        `kernel (${bits} bits)`,
         'M instr',
         ...names.flatMap((name) => [`${name} ms`, 'spread', 'MIPS']),
         ...peers.map((name) => `visorkit/${name}`),
@@ -142,6 +144,24 @@ export function humanReport(report: Report): string {
         ]),
       ]),
     );
+  }
+  if (report.nested !== undefined) {
+    const { costs, linux } = report.nested;
+    parts.push(
+      table([
+        ["a CPUID of the hypervisor's guest", 'ns', 'spread', 'instructions'],
+        ...costs.map(({ name, nanoseconds: { median, spread }, instructions }) => [
+          name,
+          number(median, 0),
+          `${number(spread * 100, 0)}%`,
+          String(instructions),
+        ]),
+      ]),
+    );
+    if (linux !== undefined)
+      parts.push(
+        `Debian on Debian's KVM is up after ${number(linux.guestSeconds.median)} s of CPU time, ${number(linux.ratio)} times what the hypervisor took (${number(linux.hypervisorSeconds.median)} s)`,
+      );
   }
   if (report.introspection !== undefined) {
     const { dumpBytes, listMs, nodeMs, aboveNodeMs, physicalReads, linearReads, sequential } = report.introspection;

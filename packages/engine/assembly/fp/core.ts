@@ -1,3 +1,4 @@
+import { wideDiv, wideLo, wideMul } from "../int128";
 import { Fp } from "./environment";
 /**
  * Exact arithmetic on unpacked numbers, shared by all formats.
@@ -10,40 +11,6 @@ export let rSign: u32 = 0;
 export let rExp: i32 = 0;
 export let rHi: u64 = 0;
 export let rLo: u64 = 0;
-
-/** Low half of the last wideMul, remainder of the last wideDiv. */
-export let wideLo: u64 = 0;
-
-/** 64 x 64 -> 128 bits: returns the high half, the low one is in wideLo. */
-export function wideMul(a: u64, b: u64): u64 {
-  const al = a & 0xffffffff, ah = a >> 32, bl = b & 0xffffffff, bh = b >> 32;
-  const ll = al * bl, lh = al * bh, hl = ah * bl;
-  const middle = (ll >> 32) + (lh & 0xffffffff) + (hl & 0xffffffff);
-  wideLo = (ll & 0xffffffff) | (middle << 32);
-  return ah * bh + (lh >> 32) + (hl >> 32) + (middle >> 32);
-}
-
-/** (hi:lo) / d for hi < d and d >= 2^63: returns the quotient, the remainder is in wideLo. Two digits of 32 bits (Knuth's D). */
-export function wideDiv(hi: u64, lo: u64, d: u64): u64 {
-  const dh = d >> 32, dl = d & 0xffffffff;
-  let q1 = hi / dh, r = hi % dh;
-  const l1 = lo >> 32, l0 = lo & 0xffffffff;
-  while (q1 > 0xffffffff || q1 * dl > ((r << 32) | l1)) {
-    q1--;
-    r += dh;
-    if (r > 0xffffffff) break;
-  }
-  const middle = (hi << 32) + l1 - q1 * d;
-  let q0 = middle / dh;
-  r = middle % dh;
-  while (q0 > 0xffffffff || q0 * dl > ((r << 32) | l0)) {
-    q0--;
-    r += dh;
-    if (r > 0xffffffff) break;
-  }
-  wideLo = (middle << 32) + l0 - q0 * d;
-  return (q1 << 32) + q0;
-}
 
 /** Shifts right, or-ing what is lost into the lowest bit. */
 export function shiftJam(v: u64, n: u32): u64 {

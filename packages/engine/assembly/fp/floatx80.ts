@@ -1,5 +1,6 @@
+import { wideDiv, wideLo } from "../int128";
 import { Fp, IE, DE, ZE, OE, UE, PE, ROUND_NEAREST, ROUND_DOWN, ROUND_ZERO } from "./environment";
-import { rSign, rExp, rHi, rLo, coreAdd, coreMul, coreDiv, coreSqrt, shiftJam, wideDiv, wideLo } from "./core";
+import { rSign, rExp, rHi, rLo, coreAdd, coreMul, coreDiv, coreSqrt, shiftJam } from "./core";
 import {
   uSign, uExp, uSig, K_ZERO, K_NUMBER, K_INFINITY, K_QNAN, K_SNAN, K_NAN, K_DENORMAL, LESS, EQUAL, GREATER, UNORDERED,
 } from "./softfloat";

@@ -24,8 +24,29 @@ const B: usize = memory.data(32, 16);
 const C: usize = memory.data(32, 16);
 const D: usize = memory.data(32, 16);
 const T: usize = memory.data(32, 16);
-const SINE: usize = memory.data(32, 16);
-const COSINE: usize = memory.data(32, 16);
+
+/** Coefficients of the series as fractions of 128 bits (low half, high half): 1/n! from n = 2, and 1/n for odd n from 3. Made when first needed. */
+const FACTORIALS: usize = memory.data(36 * 16, 16);
+const ODDS: usize = memory.data(53 * 16, 16);
+function inverseFactorial(n: u32): usize {
+  if (load<u64>(FACTORIALS + 2 * 16, 8) == 0) {
+    let hi: u64 = 1 << 63, lo: u64 = 0;
+    for (let k: u64 = 2; k < 36; hi = fixDivSmall(hi, lo, ++k), lo = fixLo) setCoefficient(FACTORIALS + <usize>(k << 4), hi, lo);
+  }
+  return FACTORIALS + (n << 4);
+}
+function inverseOdd(n: u32): usize {
+  if (load<u64>(ODDS + 16, 8) == 0) {
+    for (let k: u64 = 3; k <= 105; k += 2) setCoefficient(ODDS + <usize>(k >> 1 << 4), fixDivSmall(u64.MAX_VALUE, u64.MAX_VALUE, k), fixLo);
+  }
+  return ODDS + (n >>> 1 << 4);
+}
+/** How much greater the last n! is than the first in a series that shows 128 bits; its argument begins with so many zeros. */
+function factorials(zeros: u32): u32 { return zeros >= 24 ? 6 : zeros >= 8 ? 16 : 32; }
+function setCoefficient(p: usize, hi: u64, lo: u64): void {
+  store<u64>(p, lo);
+  store<u64>(p, hi, 8);
+}
 
 /** Rounds a wide number into xSig, xSe. Every result that is not a special case is irrational, so PE is always set. */
 function finish(p: usize): void {
@@ -76,38 +97,34 @@ function reduce(): u32 {
   store<u32>(A, sign);
   return quadrant & 3;
 }
-/** 1 - z/(n(n+1)) (1 - z/((n+2)(n+3)) (...)) for z = A squared, as a wide number in d: n = 2 gives sin A / A, n = 1 cos A. */
-function alternating(d: usize, n: u64): void {
+/**
+ * 1 - z/f! (1 - z/((f+1)(f+2)) (...)), that is 1 - z (1/f! - z (1/(f+2)! - ...)), for z = A squared, as a wide number in d: f = 3 gives
+ * sin A / A, f = 2 cos A.
+ */
+function alternating(d: usize, first: u32): void {
   wMul(T, A, A);
   const zh = fixFrom(T), zl = fixLo;
-  let hi = u64.MAX_VALUE, lo = u64.MAX_VALUE;
-  for (let i: u64 = 17; i > 0; i--) {
-    const k = n + 2 * (i - 1);
+  let hi: u64 = 0, lo: u64 = 0;
+  for (let n = first + factorials(u32(clz(zh))); n >= first; n -= 2) {
     hi = fixMul(hi, lo, zh, zl);
-    hi = fixDivSmall(hi, fixLo, k * (k + 1));
-    lo = ~fixLo;
-    hi = ~hi;
+    lo = fixLo;
+    const c = inverseFactorial(n), ch = load<u64>(c, 8), cl = load<u64>(c);
+    hi = ch - hi - u64(cl < lo);
+    lo = cl - lo;
   }
+  hi = ~fixMul(hi, lo, zh, zl);
+  lo = ~fixLo;
   wFromFix(d, hi, lo, 0);
 }
-/** Sine and cosine of the unpacked operand; the operand is finite and not zero. */
-function sineCosine(): void {
-  const negative = uSign;
-  const quadrant = reduce();
-  alternating(SINE, 2);
-  wMul(SINE, SINE, A);
-  alternating(COSINE, 1);
-  if (quadrant & 1) {
-    memory.copy(T, SINE, 24);
-    memory.copy(SINE, COSINE, 24);
-    memory.copy(COSINE, T, 24);
-    wNegate(COSINE); // cos(r + pi/2) = -sin r
+/** The sine, or the cosine, of the operand that reduce() has left in A. */
+function circular(d: usize, cosine: u32, quadrant: u32, negative: u32): void {
+  const sign: u32 = cosine ? u32(quadrant == 1 || quadrant == 2) : (quadrant >>> 1) ^ negative;
+  if (cosine ^ (quadrant & 1)) alternating(d, 2);
+  else {
+    alternating(d, 3);
+    wMul(d, d, A);
   }
-  if (quadrant & 2) {
-    wNegate(SINE);
-    wNegate(COSINE);
-  }
-  if (negative) wNegate(SINE);
+  if (sign) wNegate(d);
 }
 /** Sets up a trigonometric function: true if the operand is an ordinary number. */
 let zeroOperand: bool = false;
@@ -133,13 +150,15 @@ export function x80CosSin(sig: u64, se: u32, sine: bool, both: bool): void {
     }
     return;
   }
-  sineCosine();
+  const negative = uSign, quadrant = reduce();
   if (both) {
-    finish(COSINE);
+    circular(B, 1, quadrant, negative);
+    finish(B);
     xExponentSig = xSig;
     xExponentSe = xSe;
   }
-  finish(sine || both ? SINE : COSINE);
+  circular(B, u32(!sine && !both), quadrant, negative);
+  finish(B);
 }
 /** FPTAN: the tangent, and 1.0 (or the NaN) to be pushed. */
 export function x80Tan(sig: u64, se: u32): void {
@@ -152,12 +171,19 @@ export function x80Tan(sig: u64, se: u32): void {
     }
     return;
   }
-  sineCosine();
-  wDiv(A, SINE, COSINE);
+  const negative = uSign, quadrant = reduce();
+  circular(B, 0, quadrant, negative);
+  circular(C, 1, quadrant, negative);
+  wDiv(A, B, C);
   finish(A);
 }
 
 // ------------------------------------------------------------------------------------------------ arc tangent
+/** The last n of a series of z^(n/2) / n, n odd, that shows in 128 bits; z is at most 0.1716. */
+function oddTerms(zh: u64): u32 {
+  const n = 2 * (130 / u32(clz(zh))) + 3;
+  return n < 105 ? n : 105;
+}
 /** Rounds +-pi * quarters / 4. */
 function quarters(sign: u32, n: u64): void {
   wFromInteger(A, i32(n));
@@ -202,10 +228,10 @@ export function x80Atan2(ySig: u64, ySe: u32, xSig0: u64, xSe0: u32): void {
   wMul(T, C, C);
   const zh = fixFrom(T), zl = fixLo;
   let hi: u64 = 0, lo: u64 = 0;
-  for (let n: u64 = 105; n >= 3; n -= 2) {
+  for (let n = oddTerms(zh); n >= 3; n -= 2) {
     hi = fixMul(hi, lo, zh, zl);
     lo = fixLo;
-    const oh = fixDivSmall(u64.MAX_VALUE, u64.MAX_VALUE, n), ol = fixLo;
+    const c = inverseOdd(n), oh = load<u64>(c, 8), ol = load<u64>(c);
     hi = oh - hi - u64(ol < lo);
     lo = ol - lo;
   }
@@ -235,8 +261,8 @@ function logFromRatio(): void {
   wMul(T, C, C);
   const zh = fixFrom(T), zl = fixLo;
   let hi: u64 = 0, lo: u64 = 0;
-  for (let n: u64 = 57; n >= 3; n -= 2) {
-    const oh = fixDivSmall(u64.MAX_VALUE, u64.MAX_VALUE, n), ol = fixLo;
+  for (let n = oddTerms(zh); n >= 3; n -= 2) {
+    const c = inverseOdd(n), oh = load<u64>(c, 8), ol = load<u64>(c);
     hi += oh;
     lo += ol;
     hi += u64(lo < ol);
@@ -373,21 +399,24 @@ export function x80Exp2Minus1(sig: u64, se: u32): void {
     if (negative && uExp == 0 && uSig == 1 << 63) xSe = 0xbffe; // 2^-1 - 1
     return;
   }
-  // y = x ln 2; e^y - 1 = y (1 + y/2 (1 + y/3 (...)))
+  // y = x ln 2; e^y - 1 = y (1 + y/2! + y^2/3! + ...)
   wSet(A, 0, uExp, uSig, 0);
   wSet(B, 0, -1, LN2_HI, LN2_LO);
   wMul(A, A, B);
   const yh = fixFrom(A), yl = fixLo;
-  const one: u64 = 1 << 62; // 2.126 fixed point
-  let hi = one, lo: u64 = 0;
-  for (let n: u64 = 34; n >= 2; n--) {
+  let hi: u64 = 0, lo: u64 = 0; // 2.126 fixed point
+  for (let n = 1 + factorials(u32(clz(yh))); n >= 1; n--) {
     hi = fixMul(hi, lo, yh, yl);
-    hi = fixDivSmall(hi, fixLo, n);
     lo = fixLo;
+    const c = inverseFactorial(n);
+    const ch: u64 = n == 1 ? <u64>1 << 62 : load<u64>(c, 8) >> 2, cl: u64 = n == 1 ? <u64>0 : (load<u64>(c) >> 2) | (load<u64>(c, 8) << 62);
     if (negative) {
-      hi = one - hi - u64(lo != 0);
-      lo = -lo;
-    } else hi += one;
+      hi = ch - hi - u64(cl < lo);
+      lo = cl - lo;
+    } else {
+      lo += cl;
+      hi += ch + u64(lo < cl);
+    }
   }
   wFromFix(B, hi, lo, 2);
   wMul(A, A, B);

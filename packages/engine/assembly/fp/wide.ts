@@ -1,4 +1,5 @@
-import { rSign, rExp, rHi, rLo, coreAdd, coreDiv, wideMul, wideLo } from "./core";
+import { mulHigh, wideLo, wideMul } from "../int128";
+import { rSign, rExp, rHi, rLo, coreAdd, coreDiv } from "./core";
 /**
  * Numbers with 128-bit significands in memory, and 128-bit fixed point, for the transcendental functions. Each operation loses a few
  * units of 2^-127, far below what a result of 64 bits shows.
@@ -42,7 +43,7 @@ export let fixLo: u64 = 0;
 /** High 128 bits of a 128 x 128-bit product (the lowest partial product is left out). */
 export function fixMul(ah: u64, al: u64, bh: u64, bl: u64): u64 {
   let hi = wideMul(ah, bh), lo = wideLo;
-  const m1 = wideMul(ah, bl), m2 = wideMul(al, bh);
+  const m1 = mulHigh(ah, bl), m2 = mulHigh(al, bh);
   lo += m1;
   hi += u64(lo < m1);
   lo += m2;

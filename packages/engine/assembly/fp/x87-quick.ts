@@ -1,6 +1,6 @@
 import { FPR, FPU_CW, FPU_SW, FPU_TAG } from "../../src/layout";
-import { mulHigh } from "../alu";
 import { ARITHMETIC, CF, ZF, changeFlags } from "../flags";
+import { mulHigh } from "../int128";
 import { noteInstruction, SW_C1 } from "./x87-state";
 import { PE } from "./environment";
 /**

@@ -1,7 +1,8 @@
 import { REGS } from "../../src/layout";
-import { mulHigh, rotateFlags } from "../alu";
+import { rotateFlags } from "../alu";
 import { F_ADX, F_BMI1, F_BMI2, F_MOVBE, F_POPCNT, F_SSE4_2, hasFeature } from "../features";
 import { AF, CF, OF, PF, SF, ZF, arithmeticFlags, getCF, getOF, setArithmeticFlags, setLogicFlags } from "../flags";
+import { mulHigh } from "../int128";
 import { commit, operandRead, operandWrite } from "../mmu";
 import { recVvvv, regPtr } from "../record";
 import { FAULT, OK } from "../status";

@@ -1,6 +1,7 @@
 import { LF_AUX, REGS } from "../../src/layout";
-import { divide128, divideRemainder, mulHigh, mulHighSigned, multiplyFlags } from "../alu";
+import { multiplyFlags } from "../alu";
 import { getAF, getCF, setLogicFlags } from "../flags";
+import { divide128, mulHigh, mulHighSigned, wideLo } from "../int128";
 import { FAULT, OK } from "../status";
 import { raise } from "../system/raise";
 import { loadSized, signed, source, storeRegister } from "./operands";
@@ -44,7 +45,7 @@ export function divide(pc: usize, size: u32): i32 {
     if (high >= d) return raise(0);
     const q = divide128(high, load<u64>(REGS), d);
     store<u64>(REGS, q);
-    store<u64>(REGS + 16, divideRemainder);
+    store<u64>(REGS + 16, wideLo);
     return OK;
   }
   const n = dividend(size), q = n / d;
@@ -70,7 +71,7 @@ export function divideSigned(pc: usize, size: u32): i32 {
     if (negative) { low = 0 - low; high = ~high + u64(low == 0); }
     const ad = d < 0 ? 0 - <u64>d : <u64>d;
     if (high >= ad) return raise(0);
-    let q = divide128(high, low, ad), r = divideRemainder;
+    let q = divide128(high, low, ad), r = wideLo;
     const negativeQuotient = negative != (d < 0);
     if (negativeQuotient ? q > 0x8000000000000000 : q > 0x7fffffffffffffff) return raise(0);
     if (negativeQuotient) q = 0 - q;

@@ -10,7 +10,8 @@ import {
 } from "../../src/layout";
 import { VMCS_REVISION, V_ENTRY_CONTROLS, V_LINK_POINTER, V_REGION } from "../../src/vmcs-layout";
 import { readFlags } from "../flags";
-import { CR0_PE, CR0_PG, CR4_PAE, CR4_PCIDE, isCanonical } from "../mode";
+import { F_LA57, hasFeature } from "../features";
+import { CR0_PE, CR0_PG, CR4_PAE, CR4_PCIDE } from "../mode";
 import { canonicalBase } from "../system/segments";
 import {
   ENTRY_IA32E_GUEST, ENTRY_LOAD_DEBUG_CONTROLS, ENTRY_LOAD_EFER, ENTRY_LOAD_PAT, ENTRY_LOAD_PERF_GLOBAL_CTRL, PIN_VIRTUAL_NMIS,
@@ -177,13 +178,19 @@ function checkSegments(ia32e: bool, unrestricted: bool, v86: bool): u32 {
   return checkSystemSegments(ia32e);
 }
 
+/** Bits 63:N are the same, N being the width of linear addresses; bit N - 1 may differ, and paging may use fewer: the fetch is a general-protection fault then. */
+function alikeAbove(rip: u64): bool {
+  const top = <i64>rip >> (hasFeature(F_LA57) ? 57 : 48);
+  return top == 0 || top == -1;
+}
+
 /** Descriptor-table registers, RIP and RFLAGS (27.3.1.3, 27.3.1.4). */
 function checkTablesAndFlags(ia32e: bool): u32 {
   if (!canonicalBase(load<u64>(GDTR_BASE)) || !canonicalBase(load<u64>(IDTR_BASE))) return 170;
   if (load<u32>(GDTR_LIMIT) > 0xffff || load<u32>(IDTR_LIMIT) > 0xffff) return 171;
   const rip = load<u64>(RIP);
   if (ia32e && (rights(SEG_CS) & AR_L)) {
-    if (!isCanonical(rip)) return 172;
+    if (!alikeAbove(rip)) return 172;
   } else if ((rip >> 32) != 0) return 173;
   const flags = readFlags();
   if ((flags & 0xffc08028) != 0 || (flags & 2) == 0) return 174;

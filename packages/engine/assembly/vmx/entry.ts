@@ -6,13 +6,13 @@
  * state needs none.
  */
 import {
-  ACTIVITY, CR0, DR, EFER, ENTER_RESULT, ENTRY_RULE, EPTP_IN_FORCE, EVENT_INFO, EXIT_WORK, PENDING_DEBUG, RUN_FLAGS,
+  ACTIVITY, CR0, DR, EFER, ENTER_RESULT, ENTRY_RULE, EPTP_IN_FORCE, EVENT_INFO, EXIT_WORK, MSR_DEBUGCTL, PENDING_DEBUG, RUN_FLAGS,
   SECONDARY_IN_FORCE, VPID_IN_FORCE,
 } from "../../src/layout";
 import {
-  DIRTY_ALL, DIRTY_CONTROLS, DIRTY_GUEST, DIRTY_HOST, DIRTY_PAGING, DIRTY_TRANSLATION, ENTER_DEADLINE, ENTER_VMFAIL, V_DIRTY, V_ENTRY_CONTROLS,
+  DIRTY_CONTROLS, DIRTY_GUEST, DIRTY_HOST, DIRTY_PAGING, DIRTY_TRANSLATION, ENTER_DEADLINE, ENTER_VMFAIL, V_DIRTY, V_ENTRY_CONTROLS,
   V_ENTRY_ERROR_CODE, V_ENTRY_INSTRUCTION_LENGTH, V_ENTRY_INTERRUPTION_INFO, V_ENTRY_MSR_LOAD_COUNT, V_EPTP, V_EXIT_QUALIFICATION,
-  V_EXIT_REASON, V_INSTRUCTION_ERROR, V_LAUNCH_STATE, V_PRIMARY_CONTROLS, NO_REGION, V_REGION, V_SECONDARY_CONTROLS, V_VPID,
+  V_EXIT_REASON, V_INSTRUCTION_ERROR, V_LAUNCH_STATE, V_PRIMARY_CONTROLS, NO_REGION, V_REGION, V_SECONDARY_CONTROLS, V_TO_LOAD, V_VPID,
 } from "../../src/vmcs-layout";
 import { eptByMode, eptLogsDirty, setEptPointer, useEptContext } from "../ept";
 import { clearLog, rewindLog } from "../mmio";
@@ -176,11 +176,9 @@ export function vmEntry(): i32 {
   store<u32>(ENTER_RESULT, ENTER_DEADLINE);
   store<u32>(RUN_FLAGS, 0);
   store<u32>(EVENT_INFO, 0);
-  const dirty = load<u32>(V_DIRTY), info = load<u32>(V_ENTRY_INTERRUPTION_INFO);
-  if (dirty != 0 || (info & INFO_VALID) != 0) {
-    if (dirty & (DIRTY_CONTROLS | DIRTY_TRANSLATION)) {
-      store<u32>(SECONDARY_IN_FORCE, load<u32>(V_PRIMARY_CONTROLS) & PRIMARY_ACTIVATE_SECONDARY ? load<u32>(V_SECONDARY_CONTROLS) : 0);
-    }
+  const dirty = load<u32>(V_DIRTY), toLoad = dirty | load<u32>(V_TO_LOAD), info = load<u32>(V_ENTRY_INTERRUPTION_INFO);
+  if (toLoad != 0 || (info & INFO_VALID) != 0) {
+    if (toLoad & (DIRTY_CONTROLS | DIRTY_TRANSLATION)) forceSecondary();
     if (load<u32>(V_REGION) == NO_REGION) return leave(ENTER_VMFAIL); // VMfailInvalid: no VMCS is current
     const failure = check(dirty, info), rule = failure & 0xffff;
     if (failure != 0) {
@@ -188,8 +186,9 @@ export function vmEntry(): i32 {
         : fail(failure >>> 16, rule);
     }
     store<u32>(ENTRY_RULE, 0);
-    loadState(dirty);
+    loadState(toLoad);
     store<u32>(V_DIRTY, 0);
+    store<u32>(V_TO_LOAD, 0);
     store<u32>(V_LAUNCH_STATE, 1);
   }
   if (load<u32>(V_ENTRY_MSR_LOAD_COUNT) != 0) {
@@ -209,13 +208,24 @@ export function vmEntry(): i32 {
 }
 
 /**
- * The checks of a VM entry with the current VMCS, all of them, and nothing else: 0, or the rule that failed with the class of failure in bits 31:16
- * (VM-instruction error 7 or 8, or exit reason 33).
+ * The checks of a VM entry with the current VMCS, and nothing else: of these groups (DIRTY_) and of those that were written. 0, or the rule that failed with
+ * the class of failure in bits 31:16 (VM-instruction error 7 or 8, or exit reason 33). What has passed is not checked again by the entry. `debugctl`: what the
+ * field IA32_DEBUGCTL has if it is not what is loaded; -1: it is.
  */
-export function checkEntry(): u32 {
+export function checkEntry(groups: u32, debugctl: i32): u32 {
+  forceSecondary();
+  const loaded = load<u64>(MSR_DEBUGCTL), dirty = load<u32>(V_DIRTY) | groups;
+  if (debugctl >= 0) store<u64>(MSR_DEBUGCTL, debugctl);
+  const failure = check(dirty, load<u32>(V_ENTRY_INTERRUPTION_INFO));
+  store<u64>(MSR_DEBUGCTL, loaded);
+  store<u32>(V_DIRTY, failure == 0 ? 0 : dirty);
+  if (failure == 0) store<u32>(V_TO_LOAD, load<u32>(V_TO_LOAD) | dirty);
+  return failure;
+}
+
+/** The secondary controls, if they are activated. */
+function forceSecondary(): void {
   store<u32>(SECONDARY_IN_FORCE, load<u32>(V_PRIMARY_CONTROLS) & PRIMARY_ACTIVATE_SECONDARY ? load<u32>(V_SECONDARY_CONTROLS) : 0);
-  store<u32>(V_DIRTY, load<u32>(V_DIRTY) | DIRTY_CONTROLS);
-  return check(DIRTY_ALL, load<u32>(V_ENTRY_INTERRUPTION_INFO));
 }
 
 /**
@@ -223,7 +233,7 @@ export function checkEntry(): u32 {
  * mode, controls and EPT pointer. The next entry still checks them.
  */
 export function applyWrites(): void {
-  store<u32>(SECONDARY_IN_FORCE, load<u32>(V_PRIMARY_CONTROLS) & PRIMARY_ACTIVATE_SECONDARY ? load<u32>(V_SECONDARY_CONTROLS) : 0);
+  forceSecondary();
   selectAddressSpace(0);
   modeChanged();
 }

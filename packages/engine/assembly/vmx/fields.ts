@@ -12,7 +12,9 @@ import {
 } from "../../src/layout";
 import {
   DIRTY_ALL, GROUP_GUEST_16, GROUP_GUEST_32, GROUP_GUEST_64, GROUP_GUEST_N, VMCS, VMCS_BYTES, VMCS_REVISION, V_DIRTY,
-  DIRTY_PAGING, NO_REGION, V_LAUNCH_STATE, V_REGION, V_REVISION,
+  DIRTY_PAGING, FIELDS_CONTROL, FIELDS_GUEST, FIELDS_HOST, GROUP_CONTROL_16, GROUP_CONTROL_32, GROUP_CONTROL_64, GROUP_CONTROL_N, GROUP_HOST_16,
+  GROUP_HOST_32, GROUP_HOST_64, GROUP_HOST_N, GROUP_READONLY_32, GROUP_READONLY_64, GROUP_READONLY_N, NO_REGION, VMCS_USED, V_LAUNCH_STATE, V_REGION,
+  V_REVISION, V_TO_LOAD,
 } from "../../src/vmcs-layout";
 import { readFlags, writeFlags } from "../flags";
 
@@ -97,7 +99,7 @@ function writeBack(): void {
   const region = load<u32>(V_REGION);
   if (region == NO_REGION || region == 0) return;
   gather();
-  memory.copy(<usize>region, VMCS, VMCS_BYTES);
+  memory.copy(<usize>region, VMCS, VMCS_USED);
 }
 
 /** A page that can hold a VMCS: aligned, in memory, and not the processor's own state. */
@@ -107,17 +109,19 @@ function isRegion(region: u32): bool {
 
 /**
  * VMPTRLD: makes the VMCS region at `region` (an HPA, 4 KiB aligned) current. Returns 0, or the VM-instruction error: 9 bad
- * address, 11 wrong revision identifier. The guest state of the VMCS becomes the processor's.
+ * address, 11 wrong revision identifier. The guest state of the VMCS becomes the processor's. `written`: the groups (DIRTY_) that have been written in the
+ * region since the VMCS was last current; all others have passed the checks of an entry as they are.
  */
-export function vmptrld(region: u32): u32 {
+export function vmptrld(region: u32, written: u32): u32 {
   if (!isRegion(region)) return ERROR_VMPTRLD_ADDRESS;
   if (load<u32>(region) != VMCS_REVISION) return ERROR_VMPTRLD_REVISION;
   if (load<u32>(V_REGION) == region) return 0;
   writeBack();
-  memory.copy(VMCS, <usize>region, VMCS_BYTES);
+  memory.copy(VMCS, <usize>region, VMCS_USED);
   store<u32>(V_REGION, region);
-  // everything is looked at anew by the next entry; translations are dropped only if a field they depend on was written while it was current
-  store<u32>(V_DIRTY, load<u32>(V_DIRTY) | (DIRTY_ALL & ~DIRTY_PAGING));
+  // The next entry checks what was written, and loads everything; translations are dropped only if a field they depend on was written while it was current
+  store<u32>(V_DIRTY, load<u32>(V_DIRTY) | written);
+  store<u32>(V_TO_LOAD, load<u32>(V_TO_LOAD) | (DIRTY_ALL & ~DIRTY_PAGING));
   scatter();
   return 0;
 }
@@ -148,6 +152,57 @@ export function vmcsReset(): void {
   memory.fill(VMCS, 0, VMCS_BYTES);
   store<u32>(V_REVISION, VMCS_REVISION);
   store<u32>(V_DIRTY, DIRTY_ALL);
+}
+
+/** Groups of fields of each type: [offset in a region, bytes], in multiples of 16. */
+const CONTROLS: StaticArray<u32> = [
+  GROUP_CONTROL_16 - VMCS, GROUP_GUEST_16 - GROUP_CONTROL_16, GROUP_CONTROL_64 - VMCS, GROUP_READONLY_64 - GROUP_CONTROL_64,
+  GROUP_CONTROL_32 - VMCS, GROUP_READONLY_32 - GROUP_CONTROL_32, GROUP_CONTROL_N - VMCS, GROUP_READONLY_N - GROUP_CONTROL_N,
+];
+const HOST: StaticArray<u32> = [
+  GROUP_HOST_16 - VMCS, GROUP_CONTROL_64 - GROUP_HOST_16, GROUP_HOST_64 - VMCS, GROUP_CONTROL_32 - GROUP_HOST_64,
+  GROUP_HOST_32 - VMCS, GROUP_CONTROL_N - GROUP_HOST_32, GROUP_HOST_N - VMCS, VMCS + VMCS_USED - GROUP_HOST_N,
+];
+/** Guest state, in multiples of 8: selectors and interrupt status; limits to SYSENTER_CS; CR0 to IDTR; RSP to SYSENTER_EIP. */
+const GUEST: StaticArray<u32> = [
+  GROUP_GUEST_16 - VMCS, 0x48, GROUP_GUEST_32 - VMCS, 0xb0, GROUP_GUEST_N - VMCS, 0x68, GROUP_GUEST_N + 0x70 - VMCS, 0x30,
+];
+
+function sameGroups(a: usize, b: usize, groups: StaticArray<u32>): bool {
+  for (let n = 0; n < groups.length; n += 2) {
+    const from = <usize>unchecked(groups[n]), end = from + <usize>unchecked(groups[n + 1]);
+    let differs = i64x2.splat(0);
+    for (let at = from; at < end; at += 16) differs = v128.or(differs, v128.xor(v128.load(a + at), v128.load(b + at)));
+    if (v128.any_true(differs)) return false;
+  }
+  return true;
+}
+
+function copyGroups(to: usize, from: usize, groups: StaticArray<u32>): void {
+  for (let n = 0; n < groups.length; n += 2) {
+    const begin = <usize>unchecked(groups[n]), end = begin + <usize>unchecked(groups[n + 1]);
+    for (let at = begin; at < end; at += 16) v128.store(to + at, v128.load(from + at));
+  }
+}
+
+function copyGuest(to: usize, from: usize): void {
+  for (let n = 0; n < GUEST.length; n += 2) {
+    const begin = <usize>unchecked(GUEST[n]), end = begin + <usize>unchecked(GUEST[n + 1]);
+    for (let at = begin; at < end; at += 8) store<u64>(to + at, load<u64>(from + at));
+  }
+}
+
+/** Whether the control fields, or those of the host state (FIELDS_), are the same in two regions; VMCS stands for the current one. */
+export function sameFields(a: u32, b: u32, types: u32): bool {
+  if ((types & FIELDS_CONTROL) != 0 && !sameGroups(a, b, CONTROLS)) return false;
+  return (types & FIELDS_HOST) == 0 || sameGroups(a, b, HOST);
+}
+
+/** Copies the fields of these types from one region to another. */
+export function copyFields(to: u32, from: u32, types: u32): void {
+  if (types & FIELDS_CONTROL) copyGroups(to, from, CONTROLS);
+  if (types & FIELDS_HOST) copyGroups(to, from, HOST);
+  if (types & FIELDS_GUEST) copyGuest(to, from);
 }
 
 /** RFLAGS for the wrapper: the arithmetic flags are kept lazily. */

@@ -126,6 +126,7 @@ export class VmxBackend implements Backend {
       get last() {
         return parts().clock.last;
       },
+      slept: () => parts().clock.slept?.(),
       skipTo: (ns) => parts().clock.skipTo(ns),
     };
   }

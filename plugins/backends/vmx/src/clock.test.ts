@@ -1,8 +1,10 @@
 /** The real clock beside a host whose time the test tells. */
 import { host } from '@visorkit/core';
+import type { MergedControls } from '@visorkit/core';
 import type { Engine } from '@visorkit/engine';
 import * as layout from '@visorkit/engine/layout';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { VmxBackend } from './backend.js';
 import { RealClock } from './clock.js';
 
 const MS = 1e6;
@@ -69,6 +71,17 @@ describe('the real clock', () => {
     expect(clock.now() - start).toBeCloseTo(300 * MS, -3);
     hostMs += 3600_000;
     expect(clock.now() - start).toBeCloseTo(3600_300 * MS, -3);
+  });
+
+  it('is told by way of the backend that the guest has slept', async () => {
+    const backend = new VmxBackend();
+    await backend.open({ memory: 1 << 20, cpus: 1, time: 'real', controls: {} as MergedControls });
+    backend.createMemory(1 << 20);
+    const start = backend.clock.now();
+    hostMs += 300;
+    backend.clock.slept!();
+    expect(backend.clock.now() - start).toBeCloseTo(300 * MS, -3);
+    await backend.dispose();
   });
 
   it('goes on from the time that was saved', () => {

@@ -5,7 +5,16 @@ import { describeEntryRule, regionBytes, regionOffset } from '@visorkit/engine';
 import type { Engine, ProcessorBanks } from '@visorkit/engine';
 import * as layout from '@visorkit/engine/layout';
 import * as vmcsLayout from '@visorkit/engine/vmcs-layout';
-import type { EntryFailure, FrameBehind, OfVcpu, VmcsCapabilities, VmcsRegions } from '@visorkit/machine';
+import type {
+  EntryFailure,
+  FieldTypes,
+  FrameBehind,
+  HostLoaded,
+  OfVcpu,
+  VmcsCapabilities,
+  VmcsRegions,
+  Written,
+} from '@visorkit/machine';
 import { VmcsField } from '@visorkit/x86';
 import type { VmxClock } from './clock.js';
 import type { VmxMemoryViews } from './memory-views.js';
@@ -14,7 +23,21 @@ import type { OwnVmcs } from './own-vmcs.js';
 import type { VmxVcpu } from './vcpu.js';
 
 const PAGE = 4096;
-const { DIRTY_GUEST, DIRTY_PAGING } = vmcsLayout;
+const {
+  DIRTY_ALL,
+  DIRTY_GUEST,
+  DIRTY_PAGING,
+  FIELDS_CONTROL,
+  FIELDS_GUEST,
+  FIELDS_HOST,
+  HOST_CONTROLS_CHANGED,
+  HOST_PAGING_CHANGED,
+} = vmcsLayout;
+const TYPES: Readonly<Record<FieldTypes, number>> = {
+  control: FIELDS_CONTROL,
+  'control-and-host': FIELDS_CONTROL | FIELDS_HOST,
+  guest: FIELDS_GUEST,
+};
 /** SCE, LME, LMA, NXE; LBR and BTF (assembly/vmx/entry-values.ts). */
 const EFER = 0xd01n;
 const DEBUGCTL = 3n;
@@ -30,9 +53,11 @@ export class VmxVmcsRegions implements VmcsRegions {
   readonly revision = vmcsLayout.VMCS_REVISION;
   readonly offsetOf = regionOffset;
   readonly bytesOf = regionBytes;
+  readonly current = vmcsLayout.VMCS;
   readonly capabilities: VmcsCapabilities;
   readonly #vcpus: VmxVcpu[] = [];
   readonly #listeners = new Set<(index: number) => void>();
+  readonly #loaded: HostLoaded = { paging: false, controls: false };
   readonly #frame: FrameBehind = { hpa: 0, rights: 0, size: PAGE };
 
   constructor(
@@ -97,8 +122,8 @@ export class VmxVmcsRegions implements VmcsRegions {
     return this.ownVmcs.of(index);
   }
 
-  load(vcpu: OfVcpu, region: number, windows = 0): void {
-    const error = this.#engine(vcpu).vmptrld(region);
+  load(vcpu: OfVcpu, region: number, windows = 0, written: Written = 'any'): void {
+    const error = this.#engine(vcpu).vmptrld(region, written === 'any' ? undefined : DIRTY_GUEST);
     if (error !== 0)
       fail('VMCS_REGION', `There is no VMCS at host-physical 0x${region.toString(16)}: it was not made by newRegion.`, {
         region,
@@ -107,8 +132,11 @@ export class VmxVmcsRegions implements VmcsRegions {
     this.#vcpus[vcpu.index].vmcsChanged(windows);
   }
 
-  check(vcpu: OfVcpu): EntryFailure | undefined {
-    const failure = this.#engine(vcpu).exports.checkEntry();
+  check(vcpu: OfVcpu, written?: 'written', debugctl = -1): EntryFailure | undefined {
+    const failure = this.#engine(vcpu).exports.checkEntry(
+      written === undefined ? DIRTY_ALL & ~DIRTY_PAGING : 0,
+      debugctl,
+    );
     if (failure === 0) return undefined;
     const rule = failure & 0xffff;
     return {
@@ -116,6 +144,21 @@ export class VmxVmcsRegions implements VmcsRegions {
       qualification: QUALIFICATIONS[rule] ?? 0,
       rule: describeEntryRule(rule) ?? `rule ${rule}`,
     };
+  }
+
+  same(a: number, b: number, types: 'control' | 'control-and-host'): boolean {
+    return this.banks.engine.exports.sameFields(a, b, TYPES[types]) !== 0;
+  }
+  copy(to: number, from: number, types: FieldTypes): void {
+    this.banks.engine.exports.copyFields(to, from, TYPES[types]);
+  }
+
+  loadHostState(vcpu: OfVcpu, to: number, from: number, entered: boolean): HostLoaded {
+    const changed = this.#engine(vcpu).exports.loadHostState(to, from, entered ? 1 : 0),
+      loaded = this.#loaded;
+    loaded.paging = (changed & HOST_PAGING_CHANGED) !== 0;
+    loaded.controls = (changed & HOST_CONTROLS_CHANGED) !== 0;
+    return loaded;
   }
 
   betweenInstructions({ index }: OfVcpu): boolean {

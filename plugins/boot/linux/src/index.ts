@@ -13,7 +13,8 @@ export function bootLinux(): Plugin {
     name: 'boot-linux',
     uses: { loaders: BootLoadersToken },
     apply(host, { loaders }) {
-      host.onDispose(loaders.add(new LinuxLoader(), 10));
+      // before Multiboot, whose header may lie anywhere in the first 8 KiB: GRUB's lnxboot image has one too
+      host.onDispose(loaders.add(new LinuxLoader(), 30));
     },
   });
 }

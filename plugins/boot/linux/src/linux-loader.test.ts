@@ -175,7 +175,7 @@ describe('LinuxLoader', () => {
     expect(rsp).toBe(0xfff0n);
     // The services for real mode come first, and jump to the setup code at 1020:0
     const services = Number(segments!.cs!.base + rip!);
-    expect([memory.readU16(services + 0x134), memory.readU16(services + 0x136)]).toEqual([0, 0x1020]);
+    expect([memory.readU16(services + 0x194), memory.readU16(services + 0x196)]).toEqual([0, 0x1020]);
 
     const setup = 0x10000;
     expect(memory.read(setup, 0x1f1)).toEqual(image.subarray(0, 0x1f1));

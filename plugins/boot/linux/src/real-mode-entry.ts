@@ -29,7 +29,7 @@ export function startInRealMode(image: BzImage, context: BootContext, memoryMap:
   const segment = places.setup >> 4;
   const start = writeRealModeServices(memory, memoryMap, { segment: segment + 0x20, offset: 0 });
   context.warn?.(
-    `"${imageName}" is started by its 16-bit entry without a BIOS: only calls for the memory map, the clock and characters on the serial port are answered. Firmware, such as SeaBIOS with --firmware, answers all`,
+    `"${imageName}" is started by its 16-bit entry without a BIOS: only calls for the memory map and moves in memory, the clock and characters on the serial port are answered. Firmware, such as SeaBIOS with --firmware, answers all`,
   );
   context.vcpu.setInitialState({
     mode: 'real16',

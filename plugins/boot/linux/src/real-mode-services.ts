@@ -1,7 +1,7 @@
 /**
  * What a kernel's real-mode code finds in the place of a BIOS when the machine has no firmware: interrupt vectors that lead somewhere, the map of
- * memory (INT 15H, AX=E820H, AX=E801H, AH=88H), its size (INT 12H), equipment (INT 11H), the clock's ticks (INT 8, INT 1AH) and characters to the serial
- * port (INT 10H, AH=0EH). Everything else answers "unsupported": carry set, AH = 86H. There are no keys, no disks and no network.
+ * memory (INT 15H, AX=E820H, AX=E801H, AH=88H), its size (INT 12H), moving blocks of it beyond 1 MiB (INT 15H, AH=87H), equipment (INT 11H), the clock's
+ * ticks (INT 8, INT 1AH) and characters to the serial port (INT 10H, AH=0EH). Everything else answers "unsupported": carry set, AH = 86H. There are no keys, no disks and no network.
  */
 import type { GuestMemory } from '@visorkit/core';
 import { e820Entries, listing, ramFrom } from '@visorkit/machine';
@@ -39,7 +39,7 @@ const CODE_LISTING = `
   e640                 | out 0x40,al
   e640                 | out 0x40,al
   31c0                 | xor ax,ax
-  2eff2e34e1           | jmp far [cs:table-12]
+  2eff2e94e1           | jmp far [cs:table-12]
                        | unsupported:
   55                   | push bp
   89e5                 | mov bp,sp
@@ -127,40 +127,42 @@ const CODE_LISTING = `
   eb8b                 | jmp good
                        | int15:
   3d20e8               | cmp ax,0xe820
-  7425                 | je e820
+  742c                 | je e820
   3d01e8               | cmp ax,0xe801
-  7408                 | je e801
+  740f                 | je e801
+  80fc87               | cmp ah,0x87
+  0f846500             | je near block_move
   80fc88               | cmp ah,0x88
   7414                 | je x88
-  e96eff               | jmp unsupported
+  e967ff               | jmp unsupported
                        | e801:
-  2e8b0e3ae1           | mov cx,[cs:table-6]
-  2e8b163ce1           | mov dx,[cs:table-4]
+  2e8b0e9ae1           | mov cx,[cs:table-6]
+  2e8b169ce1           | mov dx,[cs:table-4]
   89c8                 | mov ax,cx
   89d3                 | mov bx,dx
-  e968ff               | jmp good
-                       | x88:
-  2ea13ee1             | mov ax,[cs:table-2]
   e961ff               | jmp good
+                       | x88:
+  2ea19ee1             | mov ax,[cs:table-2]
+  e95aff               | jmp good
                        | e820:
   6681fa50414d53       | cmp edx,0x534d4150
-  0f854bff             | jne unsupported
-  2e3b1e38e1           | cmp bx,[cs:table-8]
-  0f8342ff             | jae unsupported
+  0f8544ff             | jne unsupported
+  2e3b1e98e1           | cmp bx,[cs:table-8]
+  0f833bff             | jae unsupported
   1e                   | push ds
   56                   | push si
   57                   | push di
   0e                   | push cs
   1f                   | pop ds
   6bf314               | imul si,bx,20
-  81c640e1             | add si,table
+  81c6a0e1             | add si,table
   b90a00               | mov cx,10
   fc                   | cld
   f3a5                 | rep movsw
   5f                   | pop di
   5e                   | pop si
   43                   | inc bx
-  3b1e38e1             | cmp bx,[table-8]
+  3b1e98e1             | cmp bx,[table-8]
   1f                   | pop ds
   7202                 | jb .more
   31db                 | xor bx,bx
@@ -168,11 +170,54 @@ const CODE_LISTING = `
   660fb7db             | movzx ebx,bx
   66b914000000         | mov ecx,20
   66b850414d53         | mov eax,0x534d4150
-  e91cff               | jmp good
+  e915ff               | jmp good
+                       | block_move:
+  6660                 | pushad
+  1e                   | push ds
+  06                   | push es
+  06                   | push es
+  1f                   | pop ds
+  e492                 | in al,0x92
+  50                   | push ax
+  0c02                 | or al,2
+  e692                 | out 0x92,al
+  c744082f00           | mov word [si+8],0x2f
+  6631c0               | xor eax,eax
+  8cc0                 | mov ax,es
+  66c1e004             | shl eax,4
+  660fb7d6             | movzx edx,si
+  6601d0               | add eax,edx
+  6689440a             | mov [si+10],eax
+  66c74428ffff0000     | mov dword [si+0x28],0xffff
+  66c7442c00930000     | mov dword [si+0x2c],0x9300
+  660f015408           | o32 lgdt [si+8]
+  0f20c0               | mov eax,cr0
+  40                   | inc ax
+  0f22c0               | mov cr0,eax
+  bb1000               | mov bx,0x10
+  8edb                 | mov ds,bx
+  b318                 | mov bl,0x18
+  8ec3                 | mov es,bx
+  31f6                 | xor si,si
+  31ff                 | xor di,di
+  fc                   | cld
+  f3a5                 | rep movsw
+  b328                 | mov bl,0x28
+  8edb                 | mov ds,bx
+  8ec3                 | mov es,bx
+  48                   | dec ax
+  0f22c0               | mov cr0,eax
+  58                   | pop ax
+  e692                 | out 0x92,al
+  07                   | pop es
+  1f                   | pop ds
+  6661                 | popad
+  b400                 | mov ah,0
+  e9adfe               | jmp good
 `;
 
 /** Behind the code: the entry of the kernel, the number of entries, what E801H and 88H answer, and the entries. */
-const TABLE = 0x140;
+const TABLE = 0x1a0;
 const FAR_ENTRY = TABLE - 12;
 
 const VECTORS: Readonly<Record<number, string>> = {

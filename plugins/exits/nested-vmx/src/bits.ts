@@ -1,5 +1,14 @@
 /** The controls as bits of 32-bit numbers (SDM 3C 25.6 to 25.8), and what other files of this package need of the architecture as numbers. */
-import { ENTRY_CONTROLS, EXIT_CONTROLS, PIN_CONTROLS, PRIMARY_CONTROLS, SECONDARY_CONTROLS } from '@visorkit/x86';
+import {
+  Cr0,
+  Cr4,
+  Efer,
+  ENTRY_CONTROLS,
+  EXIT_CONTROLS,
+  PIN_CONTROLS,
+  PRIMARY_CONTROLS,
+  SECONDARY_CONTROLS,
+} from '@visorkit/x86';
 
 const bitOf =
   <Name extends string>(table: Readonly<Record<Name, number>>) =>
@@ -64,7 +73,11 @@ export const Secondary = {
   VIRTUALIZATION_EXCEPTION: secondary('ept-violation-ve'),
   XSAVES: secondary('enable-xsaves'),
   MODE_BASED_EXECUTE: secondary('mode-based-execute-control'),
+  SUB_PAGES: secondary('sub-page-write-permissions'),
   TSC_SCALING: secondary('use-tsc-scaling'),
+  USER_WAIT: secondary('enable-user-wait-and-pause'),
+  BUS_LOCK: secondary('vmm-bus-lock-detection'),
+  INSTRUCTION_TIMEOUT: secondary('instruction-timeout'),
 } as const;
 
 export const Exit = {
@@ -88,6 +101,11 @@ export const Entry = {
   LOAD_PAT: entry('load-pat'),
   LOAD_EFER: entry('load-efer'),
 } as const;
+
+/** Bits of CR0, CR4 and EFER, whose upper halves are 0 in VMX operation. */
+export const CR0 = { PE: Number(Cr0.PE), NE: Number(Cr0.NE), PG: Number(Cr0.PG) } as const;
+export const CR4 = { PAE: Number(Cr4.PAE), PCIDE: Number(Cr4.PCIDE), LA57: Number(Cr4.LA57) } as const;
+export const EFER = { LME: Number(Efer.LME), LMA: Number(Efer.LMA) } as const;
 
 /** Interruption information (25.8.3, 25.9.2). */
 export const INFO_VALID = 0x8000_0000;

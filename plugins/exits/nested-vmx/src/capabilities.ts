@@ -22,12 +22,13 @@ export interface Capabilities {
   readonly secondary: ControlGroup;
   readonly exit: ControlGroup;
   readonly entry: ControlGroup;
-  readonly cr0Fixed0: bigint;
-  readonly cr4Fixed0: bigint;
-  readonly cr4Fixed1: bigint;
+  /** Bits of CR0 and CR4 that are 1 in VMX operation, and that may be 1 in CR4; bits that EFER has. All of them in the low half. */
+  readonly cr0Fixed0: number;
+  readonly cr4Fixed0: number;
+  readonly cr4Fixed1: number;
   readonly vmFunctions: number;
   readonly features: Features;
-  readonly efer: bigint;
+  readonly efer: number;
   readonly physicalBits: number;
   /** Width of linear addresses. */
   readonly linearBits: 48 | 57;
@@ -38,6 +39,8 @@ export interface Capabilities {
 const DEFAULT_ONE = { pin: 0, primary: Primary.CR3_LOAD | Primary.CR3_STORE, exit: 4, entry: 4 };
 /** Secondary controls that the plugin can merge; the README names the others. */
 const KNOWN_SECONDARY = Object.values(Secondary).reduce((all: number, bit) => all | bit, 0);
+/** CPUID.7.0:ECX.WAITPKG. */
+const WAITPKG = 5;
 export const CR3_TARGETS = 4;
 /** MSRs in an area for MSRs (IA32_VMX_MISC 27:25 is 0). */
 export const MSR_AREA_ENTRIES = 512;
@@ -66,6 +69,10 @@ export function capabilitiesOf(processor: VmcsCapabilities, features: Features, 
     [features.virtualizationException, Secondary.VIRTUALIZATION_EXCEPTION],
     [features.tscScaling, Secondary.TSC_SCALING],
     [features.mbec, Secondary.MODE_BASED_EXECUTE],
+    [features.spp, Secondary.SUB_PAGES],
+    [features.userWait && (((table.get(7, 0)?.ecx ?? 0) >>> WAITPKG) & 1) === 1, Secondary.USER_WAIT],
+    [features.busLockDetection, Secondary.BUS_LOCK],
+    [features.instructionTimeout, Secondary.INSTRUCTION_TIMEOUT],
   ];
   for (const [has, bit] of without) if (!has) secondary &= ~bit;
   // Without performance counters there is no IA32_PERF_GLOBAL_CTRL to be loaded
@@ -78,12 +85,12 @@ export function capabilitiesOf(processor: VmcsCapabilities, features: Features, 
     secondary: { required: 0, allowed: secondary >>> 0 },
     exit: { required: controls.exit.required, allowed: exit >>> 0 },
     entry: { required: controls.entry.required, allowed: entry >>> 0 },
-    cr0Fixed0: Cr0.PE | Cr0.NE | Cr0.PG,
-    cr4Fixed0: Cr4.VMXE,
-    cr4Fixed1: cr4Of(table) & processor.cr4,
+    cr0Fixed0: Number(Cr0.PE | Cr0.NE | Cr0.PG),
+    cr4Fixed0: Number(Cr4.VMXE),
+    cr4Fixed1: Number(cr4Of(table) & processor.cr4),
     vmFunctions: features.vmFunctions ? processor.vmFunctions : 0,
     features,
-    efer: processor.efer,
+    efer: Number(processor.efer),
     physicalBits: processor.physicalBits,
     linearBits: (((table.get(0x8000_0008)?.eax ?? 0) >>> 8) & 0xff) === 57 ? 57 : 48,
     timerShift: processor.timerShift,
@@ -159,13 +166,13 @@ export function capabilityMsr(index: number, revision: number, capabilities: Cap
         (1n << 30n)
       );
     case Msr.IA32_VMX_CR0_FIXED0:
-      return capabilities.cr0Fixed0;
+      return BigInt(capabilities.cr0Fixed0);
     case Msr.IA32_VMX_CR0_FIXED1:
       return 0xffff_ffffn;
     case Msr.IA32_VMX_CR4_FIXED0:
-      return capabilities.cr4Fixed0;
+      return BigInt(capabilities.cr4Fixed0);
     case Msr.IA32_VMX_CR4_FIXED1:
-      return capabilities.cr4Fixed1;
+      return BigInt(capabilities.cr4Fixed1);
     case Msr.IA32_VMX_VMCS_ENUM:
       return BigInt(highestIndex(capabilities) << 1);
     case Msr.IA32_VMX_EPT_VPID_CAP:

@@ -60,6 +60,8 @@ const PRIMARY: ReadonlyMap<number, number> = new Map([
   [ExitReason.RDPMC, Primary.RDPMC],
   [ExitReason.RDTSC, Primary.RDTSC],
   [ExitReason.RDTSCP, Primary.RDTSC],
+  [ExitReason.UMWAIT, Primary.RDTSC],
+  [ExitReason.TPAUSE, Primary.RDTSC],
   [ExitReason.DEBUG_REGISTER, Primary.MOV_DR],
   [ExitReason.MWAIT, Primary.MWAIT],
   [ExitReason.MONITOR_TRAP_FLAG, Primary.MONITOR_TRAP],
@@ -73,6 +75,8 @@ const SECONDARY: ReadonlyMap<number, number> = new Map([
   [ExitReason.WBINVD, Secondary.WBINVD],
   [ExitReason.RDRAND, Secondary.RDRAND],
   [ExitReason.RDSEED, Secondary.RDSEED],
+  [ExitReason.BUS_LOCK, Secondary.BUS_LOCK],
+  [ExitReason.INSTRUCTION_TIMEOUT, Secondary.INSTRUCTION_TIMEOUT],
 ]);
 
 /** Has the hypervisor asked for this exit? EPT violations, the preemption timer, VMFUNC and PML are looked at elsewhere. */

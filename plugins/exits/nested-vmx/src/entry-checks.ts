@@ -4,8 +4,8 @@
  *
  * Each function returns what must hold and does not, as a sentence for logs; undefined when everything does.
  */
-import { Cr0, Cr4, Efer, VmcsField as F } from '@visorkit/x86';
-import { Entry, Exit, INFO_VALID, Pin, Primary, Secondary } from './bits.js';
+import { VmcsField as F } from '@visorkit/x86';
+import { CR0, CR4, EFER, Entry, Exit, INFO_VALID, Pin, Primary, Secondary } from './bits.js';
 import { CR3_TARGETS } from './capabilities.js';
 import type { Capabilities, ControlGroup } from './capabilities.js';
 import type { RegionFields } from '@visorkit/machine';
@@ -17,8 +17,10 @@ const VTPR = 0x80;
 const EPT_UC = 0,
   EPT_WB = 6;
 const EPT_ACCESSED_DIRTY = 0x40;
-const EFER_LME_LMA = Efer.LME | Efer.LMA;
+const EFER_LME_LMA = EFER.LME | EFER.LMA;
 const RFLAGS_ZERO = 0xffc0_8028;
+/** CS.L in access rights. */
+const CODE_L = 1 << 13;
 
 const allows = ({ required, allowed }: ControlGroup, value: number): boolean =>
   (value & required) >>> 0 === required >>> 0 && (value & ~allowed) === 0;
@@ -94,6 +96,8 @@ export function checkControls(vmcs: RegionFields, capabilities: Capabilities, by
   if ((secondary & Secondary.PML) !== 0 && (!ept || page(F.PML_ADDRESS))) return 'PML without EPT, or its address';
   if ((secondary & Secondary.UNRESTRICTED_GUEST) !== 0 && !ept) return 'unrestricted guest without EPT';
   if ((secondary & Secondary.MODE_BASED_EXECUTE) !== 0 && !ept) return 'mode-based execute control without EPT';
+  if ((secondary & Secondary.SUB_PAGES) !== 0 && (!ept || page(F.SUB_PAGE_PERMISSION_TABLE_POINTER)))
+    return 'sub-page permissions without EPT, or their table';
   if ((secondary & Secondary.VM_FUNCTIONS) !== 0) {
     if (
       (vmcs.read32(F.VM_FUNCTION_CONTROLS) & ~capabilities.vmFunctions) !== 0 ||
@@ -167,65 +171,76 @@ function checkInjection(vmcs: RegionFields, info: number, { primary }: Capabilit
   return undefined;
 }
 
+const HOST_SELECTORS = [
+  F.HOST_ES_SELECTOR,
+  F.HOST_CS_SELECTOR,
+  F.HOST_SS_SELECTOR,
+  F.HOST_DS_SELECTOR,
+  F.HOST_FS_SELECTOR,
+  F.HOST_GS_SELECTOR,
+  F.HOST_TR_SELECTOR,
+] as const;
+const HOST_BASES = [F.HOST_FS_BASE, F.HOST_GS_BASE, F.HOST_TR_BASE, F.HOST_GDTR_BASE, F.HOST_IDTR_BASE] as const;
+
 /** Host state (27.2.2 to 27.2.4). `longMode`: the hypervisor itself is in IA-32e mode. */
 export function checkHostState(vmcs: RegionFields, capabilities: Capabilities, longMode: boolean): string | undefined {
   const { cr0Fixed0, cr4Fixed0, cr4Fixed1, physicalBits, linearBits, efer: eferBits } = capabilities;
   const exit = vmcs.read32(F.EXIT_CONTROLS);
-  const cr0 = vmcs.read64(F.HOST_CR0),
-    cr4 = vmcs.read64(F.HOST_CR4);
-  if ((cr0 & cr0Fixed0) !== cr0Fixed0 || cr0 >> 32n !== 0n) return 'host CR0';
-  if ((cr4 & cr4Fixed0) !== cr4Fixed0 || (cr4 & ~cr4Fixed1) !== 0n) return 'host CR4';
+  const cr4 = vmcs.read32(F.HOST_CR4);
+  if ((~vmcs.read32(F.HOST_CR0) & cr0Fixed0) !== 0 || vmcs.high(F.HOST_CR0) !== 0) return 'host CR0';
+  if ((~cr4 & cr4Fixed0) !== 0 || (cr4 & ~cr4Fixed1) !== 0 || vmcs.high(F.HOST_CR4) !== 0) return 'host CR4';
   if (vmcs.high(F.HOST_CR3) >= 2 ** (physicalBits - 32)) return 'host CR3';
-  const canonical = (field: number): boolean => holdsCanonical(vmcs, field, linearBits);
-  if (!canonical(F.HOST_SYSENTER_ESP) || !canonical(F.HOST_SYSENTER_EIP)) return 'host SYSENTER registers';
+  if (!holdsCanonical(vmcs, F.HOST_SYSENTER_ESP, linearBits) || !holdsCanonical(vmcs, F.HOST_SYSENTER_EIP, linearBits))
+    return 'host SYSENTER registers';
   if ((exit & Exit.LOAD_PAT) !== 0 && !validPat(vmcs.read32(F.HOST_IA32_PAT), vmcs.high(F.HOST_IA32_PAT)))
     return 'host IA32_PAT';
   const host64 = (exit & Exit.HOST_64) !== 0;
   if ((exit & Exit.LOAD_EFER) !== 0) {
-    const efer = vmcs.read64(F.HOST_IA32_EFER);
-    if ((efer & ~eferBits) !== 0n) return 'reserved bits of host IA32_EFER';
-    if ((efer & EFER_LME_LMA) !== (host64 ? EFER_LME_LMA : 0n)) return 'LME and LMA of host IA32_EFER';
+    const efer = vmcs.read32(F.HOST_IA32_EFER);
+    if ((efer & ~eferBits) !== 0 || vmcs.high(F.HOST_IA32_EFER) !== 0) return 'reserved bits of host IA32_EFER';
+    if ((efer & EFER_LME_LMA) !== (host64 ? EFER_LME_LMA : 0)) return 'LME and LMA of host IA32_EFER';
   }
-  for (const field of [
-    F.HOST_ES_SELECTOR,
-    F.HOST_CS_SELECTOR,
-    F.HOST_SS_SELECTOR,
-    F.HOST_DS_SELECTOR,
-    F.HOST_FS_SELECTOR,
-    F.HOST_GS_SELECTOR,
-    F.HOST_TR_SELECTOR,
-  ])
-    if ((vmcs.read32(field) & 7) !== 0) return 'RPL or TI of a host selector';
+  for (const field of HOST_SELECTORS) if ((vmcs.read32(field) & 7) !== 0) return 'RPL or TI of a host selector';
   if (vmcs.read32(F.HOST_CS_SELECTOR) === 0 || vmcs.read32(F.HOST_TR_SELECTOR) === 0) return 'host CS or TR of 0';
   if (!host64 && vmcs.read32(F.HOST_SS_SELECTOR) === 0) return 'host SS of 0';
-  for (const field of [F.HOST_FS_BASE, F.HOST_GS_BASE, F.HOST_TR_BASE, F.HOST_GDTR_BASE, F.HOST_IDTR_BASE])
-    if (!canonical(field)) return 'a host base that is not canonical';
+  for (const field of HOST_BASES)
+    if (!holdsCanonical(vmcs, field, linearBits)) return 'a host base that is not canonical';
   if (longMode !== host64) return 'host address-space size';
   if (host64) {
-    if ((cr4 & Cr4.PAE) === 0n) return 'host CR4.PAE';
-    if (!holdsCanonical(vmcs, F.HOST_RIP, (cr4 & Cr4.LA57) !== 0n ? 57 : 48)) return 'host RIP';
+    if ((cr4 & CR4.PAE) === 0) return 'host CR4.PAE';
+    if (!holdsCanonical(vmcs, F.HOST_RIP, (cr4 & CR4.LA57) !== 0 ? 57 : 48)) return 'host RIP';
   } else {
     if ((vmcs.read32(F.ENTRY_CONTROLS) & Entry.IA32E) !== 0) return 'an IA-32e mode guest of a 32-bit host';
-    if ((cr4 & Cr4.PCIDE) !== 0n) return 'host CR4.PCIDE';
+    if ((cr4 & CR4.PCIDE) !== 0) return 'host CR4.PCIDE';
     if (vmcs.high(F.HOST_RIP) !== 0) return 'host RIP';
   }
   return undefined;
 }
 
-/** What of the guest state the processor does not check as it is checked here: bits that are fixed in VMX operation (A.7, A.8), and RFLAGS above bit 31. */
+/** What of the guest state the processor does not check as it is checked here: bits that are fixed in VMX operation (A.7, A.8), RFLAGS above bit 31, the width of RIP. */
 export function checkFixedBits(vmcs: RegionFields, capabilities: Capabilities): string | undefined {
   const unrestricted = (secondaryOf(vmcs) & Secondary.UNRESTRICTED_GUEST) !== 0;
-  const fixed0 = unrestricted ? capabilities.cr0Fixed0 & Cr0.NE : capabilities.cr0Fixed0;
-  const cr0 = vmcs.read64(F.GUEST_CR0),
-    cr4 = vmcs.read64(F.GUEST_CR4);
-  if ((cr0 & fixed0) !== fixed0 || cr0 >> 32n !== 0n) return 'guest CR0';
-  if ((cr4 & capabilities.cr4Fixed0) !== capabilities.cr4Fixed0 || (cr4 & ~capabilities.cr4Fixed1) !== 0n)
-    return 'guest CR4';
+  const { cr0Fixed0, cr4Fixed0, cr4Fixed1 } = capabilities;
+  const fixed0 = unrestricted ? cr0Fixed0 & CR0.NE : cr0Fixed0;
+  const cr4 = vmcs.read32(F.GUEST_CR4);
+  if ((~vmcs.read32(F.GUEST_CR0) & fixed0) !== 0 || vmcs.high(F.GUEST_CR0) !== 0) return 'guest CR0';
+  if ((~cr4 & cr4Fixed0) !== 0 || (cr4 & ~cr4Fixed1) !== 0 || vmcs.high(F.GUEST_CR4) !== 0) return 'guest CR4';
   const flags = vmcs.read32(F.GUEST_RFLAGS);
   // the processor keeps no bits of RFLAGS that do not exist
   if (vmcs.high(F.GUEST_RFLAGS) !== 0 || (flags & RFLAGS_ZERO) !== 0 || (flags & 2) === 0)
     return 'reserved bits of RFLAGS';
+  if (!goodRip(vmcs, capabilities.linearBits)) return 'guest RIP';
   return undefined;
+}
+
+/** Bits 63:N of RIP are the same, N being the width of linear addresses; outside 64-bit code bits 63:32 are 0 (27.3.1.4). */
+function goodRip(vmcs: RegionFields, linearBits: 48 | 57): boolean {
+  const top = vmcs.high(F.GUEST_RIP) | 0,
+    code64 =
+      (vmcs.read32(F.ENTRY_CONTROLS) & Entry.IA32E) !== 0 && (vmcs.read32(F.GUEST_CS_ACCESS_RIGHTS) & CODE_L) !== 0;
+  if (!code64) return top === 0;
+  const above = top >> (linearBits - 32);
+  return above === 0 || above === -1;
 }
 
 /** Whether a field's value is a canonical address: bits 63 down to `bits - 1` are equal. */

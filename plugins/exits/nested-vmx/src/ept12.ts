@@ -7,6 +7,8 @@ import type { HypervisorMemory } from './memory.js';
 /** Bytes that one entry of a level translates. */
 export const SPAN = [0, 2 ** 12, 2 ** 21, 2 ** 30, 2 ** 39, 2 ** 48] as const;
 const SUPPRESS_VE = 0x8000_0000;
+/** Bit 61, in the upper half. */
+export const SUB_PAGES = 1 << 29;
 /** Read, write, execute; with mode-based execute control also execute in user mode, which has a bit of its own. */
 const RWX = 7;
 export const EXECUTE_USER = EptEntry.EXECUTE_USER;
@@ -28,6 +30,8 @@ export class Ept12 {
   size = PAGE;
   /** Bit 63 of the entry that ended the walk. */
   suppressVe = true;
+  /** Bit 61 of the entry of a page of 4 KiB, with nothing above that forbids writing: sub-page permissions count. */
+  subPages = false;
   /** The dirty flag of the leaf. */
   dirty = false;
   readonly #entries = new Float64Array(5);
@@ -46,6 +50,7 @@ export class Ept12 {
     let table = high * TWO_32 + ((low & ~0xfff) >>> 0);
     this.rights = 0;
     this.suppressVe = true;
+    this.subPages = false;
     this.#count = 0;
     if (address >= SPAN[level] * 512) return 'absent';
     let rights: number = present;
@@ -61,6 +66,7 @@ export class Ept12 {
       const leaf = level === 1 || (level <= 3 && (entry & EptEntry.LARGE) !== 0);
       if (this.#bad(entry, upper, level, leaf)) return 'misconfigured';
       this.#entries[this.#count++] = at;
+      const above = rights;
       rights &= entry;
       const base = (upper & 0xfffff) * TWO_32 + ((entry & ~0xfff) >>> 0);
       if (!leaf) {
@@ -71,6 +77,7 @@ export class Ept12 {
       this.gpa = base - (base % this.size) + (address % this.size);
       this.rights = rights;
       this.suppressVe = upper >= SUPPRESS_VE;
+      this.subPages = level === 1 && (upper & SUB_PAGES) !== 0 && (above & EptEntry.WRITE) !== 0;
       this.dirty = (entry & EptEntry.DIRTY) !== 0;
       return 'mapped';
     }

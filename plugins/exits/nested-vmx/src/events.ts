@@ -79,7 +79,12 @@ export class NestedEvents implements EventGate {
   /** The preemption timer runs in the HLT state, and not while the guest waits for a start-up IPI (26.5.1). */
   wakes(vcpu: Vcpu): boolean {
     const n = this.parts.nested[vcpu.index];
-    if (!n.inGuest || this.#waitsForSipi(vcpu) || !this.exits.timerExpired(n, vcpu)) return false;
+    if (!n.inGuest || this.#waitsForSipi(vcpu)) return false;
+    if (!this.exits.timerExpired(n, vcpu)) {
+      // In real time the counter can be ahead of the clock: the alarm was too early then
+      if (n.alarm === undefined) this.exits.setAlarm(n, vcpu);
+      return false;
+    }
     this.leaving.make(n, vcpu, ExitReason.PREEMPTION_TIMER, { halted: true });
     return true;
   }

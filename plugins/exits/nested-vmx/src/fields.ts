@@ -15,7 +15,6 @@ const NEVER = new Set<VmcsFieldName>([
   'VIRTUAL_TIMER_VECTOR',
   'GUEST_UINV',
   'ENCLS_EXITING_BITMAP',
-  'SUB_PAGE_PERMISSION_TABLE_POINTER',
   'TERTIARY_CONTROLS',
   'ENCLV_EXITING_BITMAP',
   'LOW_PASID_DIRECTORY',
@@ -57,7 +56,6 @@ const NEVER = new Set<VmcsFieldName>([
   'HOST_IA32_FRED_SSP2',
   'HOST_IA32_FRED_SSP3',
   'HOST_IA32_SPEC_CTRL',
-  'INSTRUCTION_TIMEOUT',
   'GUEST_S_CET',
   'GUEST_SSP',
   'GUEST_INTERRUPT_SSP_TABLE',
@@ -78,6 +76,8 @@ const WITH: readonly (readonly [number, readonly VmcsFieldName[]])[] = [
   [Secondary.VM_FUNCTIONS, ['VM_FUNCTION_CONTROLS', 'EPTP_LIST_ADDRESS']],
   [Secondary.VIRTUALIZATION_EXCEPTION, ['VIRTUALIZATION_EXCEPTION_INFORMATION', 'EPTP_INDEX']],
   [Secondary.TSC_SCALING, ['TSC_MULTIPLIER']],
+  [Secondary.SUB_PAGES, ['SUB_PAGE_PERMISSION_TABLE_POINTER']],
+  [Secondary.INSTRUCTION_TIMEOUT, ['INSTRUCTION_TIMEOUT']],
   [Secondary.APIC_ACCESSES, ['APIC_ACCESS_ADDRESS']],
   [
     Secondary.VIRTUAL_INTERRUPT_DELIVERY,
@@ -128,8 +128,21 @@ export function fieldName(encoding: number): string {
   return vmcsFieldName(encoding) ?? `0x${encoding.toString(16)}`;
 }
 
-/** Stretches of a region, [offset, end], that hold these fields and no others. */
-export function stretches(regions: VmcsRegions, fields: readonly number[]): readonly (readonly [number, number])[] {
+/** Part of a region: offset and end. */
+export type Stretch = readonly [number, number];
+
+/** Copies stretches of one region to another. Word by word: they are short. */
+export function copyStretches(words: Uint32Array, parts: readonly Stretch[], to: number, from: number): void {
+  const target = to >>> 2,
+    source = from >>> 2;
+  for (let part = 0; part < parts.length; part++) {
+    const end = parts[part][1] >>> 2;
+    for (let at = parts[part][0] >>> 2; at < end; at++) words[target + at] = words[source + at];
+  }
+}
+
+/** Stretches of a region that hold these fields and no others. */
+export function stretches(regions: VmcsRegions, fields: readonly number[]): readonly Stretch[] {
   const offsets = fields.map((field) => regions.offsetOf(field)).sort((a, b) => a - b);
   const found: [number, number][] = [];
   for (const offset of offsets) {
@@ -139,26 +152,6 @@ export function stretches(regions: VmcsRegions, fields: readonly number[]): read
   }
   return found;
 }
-
-/** Guest-state fields that entries load and exits save whatever the controls say. */
-export const PLAIN_GUEST_STATE: readonly number[] = VMCS_FIELDS.filter(
-  ({ type, name }) =>
-    type === 'guest' &&
-    !NEVER.has(name) &&
-    ![
-      'VMCS_LINK_POINTER',
-      'GUEST_IA32_DEBUGCTL',
-      'GUEST_IA32_PAT',
-      'GUEST_IA32_EFER',
-      'GUEST_DR7',
-      'GUEST_PREEMPTION_TIMER',
-      'PML_INDEX',
-      'GUEST_PDPTE0',
-      'GUEST_PDPTE1',
-      'GUEST_PDPTE2',
-      'GUEST_PDPTE3',
-    ].includes(name),
-).map(({ encoding }) => encoding);
 
 /** What an exit tells. */
 export const EXIT_INFORMATION: readonly number[] = VMCS_FIELDS.filter(

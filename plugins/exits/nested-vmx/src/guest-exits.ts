@@ -25,6 +25,8 @@ const NOT_INSTRUCTIONS = new Set<number>([
   ExitReason.INTERRUPT_WINDOW,
   ExitReason.NMI_WINDOW,
   ExitReason.EXTERNAL_INTERRUPT,
+  ExitReason.BUS_LOCK,
+  ExitReason.INSTRUCTION_TIMEOUT,
 ]);
 
 export class GuestExits {
@@ -135,7 +137,11 @@ export class GuestExits {
       if (this.#intercepted(n, vcpu)) return;
     }
     const pin = n.vmcs12.read32(F.PIN_CONTROLS);
-    if ((pin & Pin.PREEMPTION_TIMER) !== 0) vcpu.vmcs!.write32(F.GUEST_PREEMPTION_TIMER, this.#timerLeft(n, vcpu));
+    if ((pin & Pin.PREEMPTION_TIMER) !== 0) {
+      const left = n.timerFresh ? n.vmcs12.read32(F.GUEST_PREEMPTION_TIMER) : this.#timerLeft(n, vcpu);
+      n.timerFresh = false;
+      vcpu.vmcs!.write32(F.GUEST_PREEMPTION_TIMER, left);
+    }
     this.#renewTables(n, vcpu);
   }
 
@@ -170,6 +176,10 @@ export class GuestExits {
     const second = secondaryOf(vmcs12);
     if ((second & Secondary.EPT) === 0) return;
     const ept = ept02.for(vmcs12.address(F.EPT_POINTER), (second & Secondary.MODE_BASED_EXECUTE) !== 0);
+    if ((second & Secondary.SUB_PAGES) !== 0) {
+      const table = ept02.subPages(ept, vmcs12.address(F.SUB_PAGE_PERMISSION_TABLE_POINTER));
+      vcpu.vmcs!.write32(F.SUB_PAGE_PERMISSION_TABLE_POINTER, table);
+    }
     if (n.roots.get(ept.root) === ept.generation) return;
     n.roots.set(ept.root, ept.generation);
     regions.invept(vcpu, ept.root);

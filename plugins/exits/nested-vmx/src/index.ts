@@ -62,8 +62,8 @@ export type {
 export type { NestedVmxOptions } from './options.js';
 
 const CPUID_VMX = 1 << 5;
-/** Reasons that VMX has without newer extensions, of which none is offered. */
-const EXIT_REASONS = 65;
+/** Reasons up to INSTRUCTION_TIMEOUT. */
+const EXIT_REASONS = 76;
 
 /** What the processor never exits for. */
 const NOT_GIVEN = new Set<number>([
@@ -76,6 +76,11 @@ const NOT_GIVEN = new Set<number>([
   ExitReason.ENCLS,
   ExitReason.GETSEC,
   ExitReason.RSM,
+  ExitReason.PCONFIG,
+  ExitReason.LOADIWKEY,
+  ExitReason.ENCLV,
+  ExitReason.ENQCMD,
+  ExitReason.ENQCMDS,
 ]);
 
 const SAVED = v.object({
@@ -87,6 +92,8 @@ const SAVED = v.object({
       root: v.number(),
       tables: v.array(v.number()),
       generation: v.number(),
+      subPages: v.number(),
+      subPagesFor: v.number(),
     }),
   ),
   nowhere: v.number(),
@@ -173,7 +180,7 @@ export function nestedVmx(options: NestedVmxOptions = {}): Plugin {
       let made: Made | undefined;
       const machine = (): Made => (made ??= make(parts));
       service.use(parts, machine);
-      host.onDispose(regions.onOwnControls((index) => made?.entering.ownControlsChanged(index)));
+      host.onDispose(regions.onOwnControls((index) => made?.entering.merging.ownControlsChanged(index)));
 
       const tapped = { stage: Stage.Observe, name: 'nested-vmx' };
       for (let reason = 0; reason < EXIT_REASONS; reason++) {

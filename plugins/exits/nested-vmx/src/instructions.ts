@@ -4,7 +4,7 @@ import type { Outcome, Vcpu, VmExit } from '@visorkit/core';
 import { ExitReason, Rflags, VmcsField as F, Vector, exitReasonName, isCanonical } from '@visorkit/x86';
 import { PAGE, SHADOW, Secondary, TWO_32 } from './bits.js';
 import { validEptPointer } from './entry-checks.js';
-import { vpidOf } from './entry.js';
+import { vpidOf } from './merging.js';
 import type { Entering } from './entry.js';
 import { fieldName } from './fields.js';
 import type { RegionFields } from '@visorkit/machine';
@@ -112,9 +112,11 @@ export class VmxInstructions {
   #vmxon(n: NestedVcpu, exit: VmExit, vcpu: Vcpu): Result {
     // The processor has looked at CR4.VMXE, CR0.PE, virtual-8086 and compatibility mode
     const outside = n.vmxon < 0;
-    const cr0 = vcpu.getControlRegister(0),
-      { cr0Fixed0 } = this.parts.capabilities;
-    if (vcpu.cpl !== 0 || (outside && ((cr0 & cr0Fixed0) !== cr0Fixed0 || !this.parts.msrs.permitsVmxon(vcpu.index)))) {
+    const fixed = BigInt(this.parts.capabilities.cr0Fixed0);
+    if (
+      vcpu.cpl !== 0 ||
+      (outside && ((vcpu.getControlRegister(0) & fixed) !== fixed || !this.parts.msrs.permitsVmxon(vcpu.index)))
+    ) {
       vcpu.injectException(Vector.GP, 0);
       return 'gone';
     }

@@ -9,7 +9,7 @@ export interface NestedVmxOptions {
   readonly eptAccessedDirty?: boolean;
   readonly unrestrictedGuest?: boolean;
   readonly vpid?: boolean;
-  /** VMCS shadowing. */
+  /** VMCS shadowing, offered and made use of: without it every VMREAD and VMWRITE of the hypervisor leaves the guest. */
   readonly shadowVmcs?: boolean;
   /** TPR shadow and virtualised APIC accesses; without it no APICv. */
   readonly flexpriority?: boolean;
@@ -25,6 +25,13 @@ export interface NestedVmxOptions {
   readonly tscScaling?: boolean;
   /** Mode-based execute control for EPT. */
   readonly mbec?: boolean;
+  /** Sub-page write permissions for EPT. */
+  readonly spp?: boolean;
+  /** User wait and pause: UMWAIT and TPAUSE. Only where CPUID reports WAITPKG. */
+  readonly userWait?: boolean;
+  /** VMM bus-lock detection. */
+  readonly busLockDetection?: boolean;
+  readonly instructionTimeout?: boolean;
 }
 
 export type Features = { readonly [Name in keyof Required<NestedVmxOptions>]: boolean };
@@ -44,6 +51,10 @@ export const OPTIONS = {
   virtualizationException: YES_OR_NO,
   tscScaling: YES_OR_NO,
   mbec: YES_OR_NO,
+  spp: YES_OR_NO,
+  userWait: YES_OR_NO,
+  busLockDetection: YES_OR_NO,
+  instructionTimeout: YES_OR_NO,
 };
 
 export function featuresOf(options: NestedVmxOptions): Features {
@@ -63,5 +74,9 @@ export function featuresOf(options: NestedVmxOptions): Features {
     virtualizationException: ept && (options.virtualizationException ?? true),
     tscScaling: options.tscScaling ?? true,
     mbec: ept && (options.mbec ?? true),
+    spp: ept && (options.spp ?? true),
+    userWait: options.userWait ?? true,
+    busLockDetection: options.busLockDetection ?? true,
+    instructionTimeout: options.instructionTimeout ?? true,
   };
 }

@@ -18,9 +18,13 @@ export class Shadowing {
 
   constructor(private readonly parts: Parts) {}
 
-  /** The processor can do it. */
+  /** The processor can do it, and the options do not take it away. */
   get #possible(): boolean {
-    return (this.parts.regions.capabilities.controls.secondary.allowed & Secondary.VMCS_SHADOWING) !== 0;
+    const { regions, capabilities } = this.parts;
+    return (
+      capabilities.features.shadowVmcs &&
+      (regions.capabilities.controls.secondary.allowed & Secondary.VMCS_SHADOWING) !== 0
+    );
   }
 
   /** vmcs12 is another one, or none, from now on. The machine's own VMCS is current. */

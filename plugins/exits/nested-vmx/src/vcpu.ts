@@ -3,6 +3,7 @@ import type { Undo, Vcpu } from '@visorkit/core';
 import type { Timer, VmcsRegions } from '@visorkit/machine';
 import * as v from 'valibot';
 import { RegionFields } from '@visorkit/machine';
+import { Prepared } from './prepared.js';
 
 const count = v.pipe(v.number(), v.integer(), v.minValue(0));
 const address = v.pipe(v.number(), v.integer(), v.minValue(-1));
@@ -14,7 +15,7 @@ export const SAVED_VCPU = v.object({
   inGuest: v.boolean(),
   timerDeadline: v.bigint(),
   featureControl: v.bigint(),
-  regions: v.array(v.object({ vmcs12: address, region: count, used: count })),
+  regions: v.array(v.object({ vmcs12: address, region: count, used: count, prepared: v.array(count) })),
   active: v.nullable(v.number()),
   byMachine: v.boolean(),
   injected: count,
@@ -29,6 +30,7 @@ export interface Vmcs02 {
   readonly region: number;
   /** When it was last used. */
   used: number;
+  readonly prepared: Prepared;
 }
 
 export class NestedVcpu {
@@ -48,6 +50,8 @@ export class NestedVcpu {
   active: Vmcs02 | undefined;
   /** The hypervisor's TSC when its preemption timer runs out. */
   timerDeadline = 0n;
+  /** It has been set by an entry that is still to come: the field has its value. */
+  timerFresh = false;
   /** VPIDs and the VMCS that last ran under them. */
   readonly vpids = new Map<number, number>();
   /** Generation of each EPT02 root when this vCPU last entered it. */
@@ -56,17 +60,17 @@ export class NestedVcpu {
   release: Undo | undefined;
   /** Wakes the run loop for the preemption timer of a guest that halts. */
   alarm: Timer | undefined;
-  /** CR0, CR3, CR4 and EFER of the hypervisor when it entered its guest. */
-  readonly vmcs01Before = new Float64Array(4);
   /** The last exit has been left to the machine. */
   byMachine = false;
   /** The event that waits for injection is there from an entry of the hypervisor, or from an interrupted delivery. */
   injected = 0;
+  readonly #regions: VmcsRegions;
 
   constructor(
     readonly vcpu: Vcpu,
     regions: VmcsRegions,
   ) {
+    this.#regions = regions;
     this.vmcs12 = new RegionFields(regions);
     this.vmcs02 = new RegionFields(regions);
     this.vmcs01 = new RegionFields(regions);
@@ -89,7 +93,12 @@ export class NestedVcpu {
       inGuest: this.inGuest,
       timerDeadline: this.timerDeadline,
       featureControl,
-      regions: this.regions.map(({ vmcs12, region, used }) => ({ vmcs12, region, used })),
+      regions: this.regions.map(({ vmcs12, region, used, prepared: { pages } }) => ({
+        vmcs12,
+        region,
+        used,
+        prepared: [...pages],
+      })),
       active: this.active === undefined ? null : this.regions.indexOf(this.active),
       byMachine: this.byMachine,
       injected: this.injected,
@@ -102,7 +111,11 @@ export class NestedVcpu {
     this.current = state.current;
     this.inGuest = state.inGuest;
     this.timerDeadline = state.timerDeadline;
-    this.regions.splice(0, this.regions.length, ...state.regions.map((region) => ({ ...region })));
+    const restored = state.regions.map(({ prepared, ...region }) => ({
+      ...region,
+      prepared: new Prepared(this.#regions, prepared),
+    }));
+    this.regions.splice(0, this.regions.length, ...restored);
     this.active = state.active === null ? undefined : this.regions[state.active];
     this.vmcs02.page = this.active?.region ?? -1;
     this.vpids.clear();

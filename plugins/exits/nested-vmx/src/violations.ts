@@ -5,12 +5,18 @@ import { ExitReason, Interruptibility, VmcsField as F, Vector } from '@visorkit/
 import { INFO_VALID, PAGE, Secondary, TWO_32 } from './bits.js';
 import { secondaryOf, validEptPointer } from './entry-checks.js';
 import { EXECUTE_USER, hasFlags } from './ept12.js';
+import { SubPages } from './sub-pages.js';
 import type { RegionFields } from '@visorkit/machine';
 import type { Leaving } from './leaving.js';
 import type { Parts } from './parts.js';
 import type { NestedVcpu } from './vcpu.js';
 
+const READ = 1;
 const WRITE = 2;
+/** The access is the one of a linear address, and not one of its translation: bits 7 and 8. */
+const DATA_ACCESS = 0x180;
+/** Qualification of an exit 66: the table has no entry. */
+const SPP_MISSING = 0x800;
 /** Bits 6:3: what the tables allow. */
 const RIGHTS = 0x78;
 const FETCH = 4;
@@ -26,10 +32,14 @@ const LIST_ENTRIES = 512;
 const VE = { REASON: 0, BUSY: 4, QUALIFICATION: 8, LINEAR: 16, PHYSICAL: 24, INDEX: 32 } as const;
 
 export class Violations {
+  readonly #subPages: SubPages;
+
   constructor(
     private readonly parts: Parts,
     private readonly leaving: Leaving,
-  ) {}
+  ) {
+    this.#subPages = new SubPages(parts.memory, parts.regions.words, parts.regions.capabilities.physicalBits);
+  }
 
   /** Exit 48 or 49. undefined: it is the machine's; a device may answer, or a plugin that watches the page. */
   handle(n: NestedVcpu, exit: VmExit, vcpu: Vcpu): Outcome | undefined {
@@ -44,7 +54,9 @@ export class Violations {
       access = neededRight(vmcs12, exit);
     const status = ept12.walk(vcpu, low, vmcs12.high(F.EPT_POINTER), address, byMode(vmcs12));
     if (status === 'misconfigured') return this.leaving.reflect(n, vcpu, ExitReason.EPT_MISCONFIGURATION);
-    if (status === 'absent' || (ept12.rights & access) !== access) return this.#violation(n, exit, vcpu, address);
+    const byParts = status === 'mapped' && this.#countsParts(vmcs12, exit, access);
+    if (status === 'absent' || (!byParts && (ept12.rights & access) !== access))
+      return this.#violation(n, exit, vcpu, address);
     const target = ept12.gpa;
     const frame = this.parts.regions.frame(vcpu, target);
     const ours = frame === undefined ? 0 : frame.rights | ((frame.rights & FETCH) !== 0 ? EXECUTE_USER : 0);
@@ -52,6 +64,7 @@ export class Violations {
       this.#blockNmis(exit, vcpu);
       return this.#machine(exit, vcpu, target);
     }
+    if (byParts) return this.#writePart(n, exit, vcpu, address, frame.hpa);
     let rights = ept12.rights & ours;
     const hpa = frame.hpa,
       size = Math.min(frame.size, ept12.size);
@@ -77,7 +90,51 @@ export class Violations {
     const { ept12 } = this.parts,
       access = neededRight(vmcs12, exit);
     const status = ept12.walk(vcpu, vmcs12.read32(F.EPT_POINTER), vmcs12.high(F.EPT_POINTER), exit.gpa, byMode(vmcs12));
+    if (status === 'mapped' && this.#countsParts(vmcs12, exit, access))
+      return this.#subPages.walk(vcpu, vmcs12, exit.gpa) !== 'allowed';
     return status !== 'mapped' || (ept12.rights & access) !== access;
+  }
+
+  /** Sub-page permissions say whether a write is allowed that the page's own rights forbid (29.3.4): one through a linear address. */
+  #countsParts(vmcs12: RegionFields, { qualification }: VmExit, access: number): boolean {
+    const { ept12 } = this.parts;
+    return (
+      (secondaryOf(vmcs12) & Secondary.SUB_PAGES) !== 0 &&
+      ept12.subPages &&
+      (access & WRITE) !== 0 &&
+      (ept12.rights & (WRITE | READ)) === READ &&
+      (qualification & DATA_ACCESS) === DATA_ACCESS
+    );
+  }
+
+  /** Such a write, to the page that the last walk has found and that is at `hpa`. */
+  #writePart(n: NestedVcpu, exit: VmExit, vcpu: Vcpu, address: number, hpa: number): Outcome {
+    const { vmcs12 } = n,
+      { ept12, ept02, regions } = this.parts,
+      parts = this.#subPages;
+    const status = parts.walk(vcpu, vmcs12, address);
+    if (status === 'missing' || status === 'misconfigured') {
+      const outcome = this.leaving.reflect(n, vcpu, ExitReason.SPP);
+      vmcs12.write32(
+        F.EXIT_QUALIFICATION,
+        (status === 'missing' ? SPP_MISSING : 0) | (exit.qualification & NMI_UNBLOCKING),
+      );
+      return outcome;
+    }
+    const hierarchy = ept02.for(vmcs12.address(F.EPT_POINTER), byMode(vmcs12));
+    // Refused by what it has let through before: a write that goes on into another part
+    if (status === 'denied' || ept02.hasParts(hierarchy, address, parts.low, parts.high))
+      return this.#violation(n, exit, vcpu, address);
+    if (hasFlags(vmcs12.read32(F.EPT_POINTER))) {
+      if (!ept12.dirty && !this.#log(n, vcpu, address))
+        return this.leaving.reflect(n, vcpu, ExitReason.PAGE_MODIFICATION_LOG_FULL);
+      ept12.setFlags(true);
+    }
+    regions.noteWrite(vcpu, ept12.gpa);
+    ept02.mapParts(hierarchy, address, hpa, ept12.rights, [parts.low, parts.high]);
+    this.#blockNmis(exit, vcpu);
+    regions.again(vcpu);
+    return RETRY;
   }
 
   /** An access to what the machine's own tables do not have, or do not allow. */

@@ -99,7 +99,7 @@ struct doorbell {
   u32 trap, error;                       /* 0x80 */
   u32 cause, pad0;                       /* 0x88: CAUSE_* */
   u64 fs_base, gs_base;                  /* 0x90 */
-  u64 reserved0;                         /* 0xa0 */
+  u64 cycle_ns;                          /* 0xa0: the host: ns of 2^32 cycles */
   u64 page_table;                        /* 0xa8: of the calling process */
   u64 mappings;                          /* 0xb0: how many it has */
   u64 pending;                           /* 0xb8: signals that wait for the calling thread */
@@ -107,7 +107,8 @@ struct doorbell {
   u32 session, pad1;                     /* 0xc8: its session */
   u64 mappings_at;                       /* 0xd0: where they lie */
   u32 ticked, pad2;                      /* 0xd8: the host: a tick (OP_TICK) */
-  u64 reserved1[4];
+  u64 now;                               /* 0xe0: cycles, as of this ring */
+  u64 thread_cpu, process_cpu, children_cpu; /* 0xe8: cycles that the calling thread, its process, and children that it has waited for have used */
   struct frame frame;                    /* 0x100 */
   u8 pad[0x200 - 0x100 - sizeof(struct frame)];
   struct siginfo signal_info;            /* 0x200 */

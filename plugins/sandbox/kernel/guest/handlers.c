@@ -94,11 +94,11 @@ static int push_frame(int signal, const struct siginfo *info) {
   return 0;
 }
 
-/* Calls that go on after a handler with SA_RESTART, as signal(7) lists them: reads and writes, ioctl, wait, flock, sockets, futex, open. */
+/* Calls that go on after a handler with SA_RESTART, as signal(7) lists them: reads and writes, ioctl, wait, locks, sockets, futex, open. */
 static int restartable(u64 number) {
   switch (number) {
     case NR_read: case NR_write: case NR_open: case NR_ioctl: case NR_pread64: case NR_pwrite64: case NR_readv: case NR_writev: case NR_sendfile:
-    case NR_sendto: case NR_recvfrom: case NR_sendmsg: case NR_recvmsg: case NR_wait4: case NR_flock: case NR_futex: case NR_waitid: case NR_openat:
+    case NR_sendto: case NR_recvfrom: case NR_sendmsg: case NR_recvmsg: case NR_wait4: case NR_flock: case NR_fcntl: case NR_futex: case NR_waitid: case NR_openat:
     case NR_splice: case NR_tee: case NR_preadv: case NR_pwritev: return 1;
     default: return 0;
   }

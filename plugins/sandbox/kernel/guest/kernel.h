@@ -63,7 +63,7 @@ enum {
 /* and those of the host that signals have to do with. */
 enum {
   NR_read = 0, NR_write = 1, NR_open = 2, NR_ioctl = 16, NR_pread64 = 17, NR_pwrite64 = 18, NR_readv = 19, NR_writev = 20, NR_sendfile = 40,
-  NR_sendto = 44, NR_recvfrom = 45, NR_sendmsg = 46, NR_recvmsg = 47, NR_flock = 73, NR_openat = 257, NR_pselect6 = 270, NR_ppoll = 271, NR_splice = 275,
+  NR_sendto = 44, NR_recvfrom = 45, NR_sendmsg = 46, NR_recvmsg = 47, NR_fcntl = 72, NR_flock = 73, NR_openat = 257, NR_pselect6 = 270, NR_ppoll = 271, NR_splice = 275,
   NR_tee = 276, NR_epoll_pwait = 281, NR_preadv = 295, NR_pwritev = 296, NR_epoll_pwait2 = 441,
 };
 
@@ -173,6 +173,7 @@ struct thread {
   u32 preempted; /* its time was over, or it gave way: those that have waited go first */
   struct process *process;
   u64 fs_base, gs_base;
+  u64 cpu; /* cycles it has used */
   u64 clear_tid;
   u64 robust_list;
   /* The call that waits on the host: it is rung again after each wake-up. */
@@ -208,6 +209,7 @@ void fpu_restore(const void *area);
 extern u32 fpu_bytes;
 extern u64 fpu_mask;
 extern int fpu_has_xsave;
+u64 charge(void); /* the cycles since the last look are the current thread's; the cycles now */
 /* Picks a thread that can run, waits for one if none can, and goes on in user mode. Never returns. rotate: not the current one first. */
 void schedule(int rotate) __attribute__((noreturn));
 /* Lets a new thread run on from where the current one is (clone(2)). */
@@ -238,6 +240,7 @@ struct process {
   u32 stopped;     /* the signal that stopped it, 0: it runs */
   u32 news;        /* NEWS_*: what waitpid has not told yet */
   u32 did_exec;
+  u64 cpu, children_cpu; /* cycles: its own, and those of children that it has waited for */
   struct thread *vfork_parent;
   struct pending pending;
   struct action actions[SIGNALS + 1];

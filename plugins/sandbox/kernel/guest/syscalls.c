@@ -18,6 +18,10 @@ static void tell(struct thread *thread) {
   bell->group = process->group;
   bell->session = process->session;
   bell->pending = thread->pending.set | process->pending.set;
+  bell->now = charge();
+  bell->thread_cpu = thread->cpu;
+  bell->process_cpu = process->cpu;
+  bell->children_cpu = process->children_cpu;
 }
 
 /* Takes what the host answered. 1: the call is done. */

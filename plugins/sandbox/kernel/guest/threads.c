@@ -88,6 +88,7 @@ struct thread *thread_new(struct process *process, u32 tid) {
 
 /* The current one too: what is left of it is not looked at any more. */
 void thread_gone(struct thread *thread) {
+  charge();
   bell->tid = thread->tid;
   ring(OP_THREAD_GONE);
   signals_drop(&thread->pending, ~0ul);
@@ -101,6 +102,20 @@ void thread_gone(struct thread *thread) {
 }
 
 /* ---- who runs */
+
+static u64 charged; /* until then */
+static int idle;    /* nobody runs */
+
+u64 charge(void) {
+  u32 low, high;
+  __asm__ volatile("rdtsc" : "=a"(low), "=d"(high));
+  u64 now = (u64)high << 32 | low;
+  if (current && !idle) {
+    current->cpu += now - charged;
+    current->process->cpu += now - charged;
+  }
+  return charged = now;
+}
 
 static void switch_to(struct thread *thread) {
   space_use(thread->process->space);
@@ -188,9 +203,12 @@ void schedule(int rotate) {
     last_slot = current->slot;
     current->preempted = current->state == THREAD_READY && (turn_over || current->frame.orig_rax == NR_sched_yield);
   }
+  charge();
   look_at_waiting();
   while (!(next = next_ready(rotate, last_slot, turn_over))) {
     bell->runnable = 0; /* nobody: no ticks */
+    charge();
+    idle = 1;
     wait_for_interrupt();
     if (bell->host_signal_count) signals_from_host();
     look_at_waiting();
@@ -200,6 +218,8 @@ void schedule(int rotate) {
   bell->runnable = ready;
   /* The one that runs now may make no call for a long time, perhaps because it waits for the others */
   if (ready > 1 && before <= 1) ring(OP_TICK);
+  charge();
+  idle = 0;
   switch_to(next);
   last_slot = next->slot;
   if (signal_waits(current) || current->restore_blocked) signals_deliver();

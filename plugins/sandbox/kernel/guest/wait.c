@@ -8,7 +8,7 @@ enum { WNOHANG = 1, WUNTRACED = 2, WSTOPPED = 2, WEXITED = 4, WCONTINUED = 8, WN
 /* Which children are meant: P_ALL, P_PID, P_PGID of waitid. */
 enum { P_ALL = 0, P_PID = 1, P_PGID = 2 };
 
-struct news { u32 pid, code, status /* as wait4 has it */; };
+struct news { u32 pid, code, status /* as wait4 has it */; u64 cpu; };
 
 /* Looks for a child with news. 1: there is one; 0: not yet; -ECHILD: no such child. Taken unless WNOWAIT. */
 static s64 look(struct process *parent, u32 type, u32 id, u64 options, struct news *news) {
@@ -18,12 +18,15 @@ static s64 look(struct process *parent, u32 type, u32 id, u64 options, struct ne
     if (!(options & WALL) && !(options & WCLONE) != (child->exit_signal == SIGCHLD)) continue;
     any = 1;
     if (child->state == PROCESS_ZOMBIE && options & WEXITED) {
-      *news = (struct news){ child->pid, child_code(child->status), child->status };
-      if (!(options & WNOWAIT)) process_free(child);
+      *news = (struct news){ child->pid, child_code(child->status), child->status, child->cpu + child->children_cpu };
+      if (!(options & WNOWAIT)) {
+        parent->children_cpu += news->cpu;
+        process_free(child);
+      }
       return 1;
     }
-    if (child->news == NEWS_STOPPED && options & WSTOPPED) *news = (struct news){ child->pid, CLD_STOPPED, child->stopped << 8 | 0x7f };
-    else if (child->news == NEWS_CONTINUED && options & WCONTINUED) *news = (struct news){ child->pid, CLD_CONTINUED, CONTINUED_STATUS };
+    if (child->news == NEWS_STOPPED && options & WSTOPPED) *news = (struct news){ child->pid, CLD_STOPPED, child->stopped << 8 | 0x7f, child->cpu };
+    else if (child->news == NEWS_CONTINUED && options & WCONTINUED) *news = (struct news){ child->pid, CLD_CONTINUED, CONTINUED_STATUS, child->cpu };
     else continue;
     if (!(options & WNOWAIT)) child->news = 0;
     return 1;
@@ -31,15 +34,16 @@ static s64 look(struct process *parent, u32 type, u32 id, u64 options, struct ne
   return any ? 0 : -ECHILD;
 }
 
-/* struct rusage: time is not measured for single processes. */
-static s64 clear_usage(u64 usage) {
-  u8 nothing[144];
-  memset(nothing, 0, sizeof nothing);
-  return usage ? copy_to_user(usage, nothing, sizeof nothing) : 0;
+/* struct rusage: all time is user time. */
+static s64 tell_usage(const struct news *news, u64 usage) {
+  u64 words[18] = { 0 }, ns = (u64)((unsigned __int128)news->cpu * bell->cycle_ns >> 32);
+  words[0] = ns / 1000000000;
+  words[1] = ns % 1000000000 / 1000;
+  return usage ? copy_to_user(usage, words, sizeof words) : 0;
 }
 
 static s64 tell_wait4(const struct news *news, u64 status, u64 usage) {
-  if ((status && copy_to_user(status, &news->status, 4)) || clear_usage(usage)) return -EFAULT;
+  if ((status && copy_to_user(status, &news->status, 4)) || tell_usage(news, usage)) return -EFAULT;
   return news->pid;
 }
 
@@ -49,7 +53,7 @@ static u32 bare_status(const struct news *news) {
 
 static s64 tell_waitid(const struct news *news, u64 at, u64 usage) {
   struct siginfo info = { .signal = SIGCHLD, .code = (s32)news->code, .value = { boot->uid << 32 | news->pid, bare_status(news) } };
-  if ((at && copy_to_user(at, &info, sizeof info)) || clear_usage(usage)) return -EFAULT;
+  if ((at && copy_to_user(at, &info, sizeof info)) || tell_usage(news, usage)) return -EFAULT;
   return 0;
 }
 

@@ -27,6 +27,7 @@ import {
   systemCallName,
 } from '@visorkit/linux-abi';
 import type {
+  CpuTimeOf,
   GuestKernel,
   NewProgram,
   Process,
@@ -41,6 +42,7 @@ import { Errno, errorResult } from '@visorkit/sandbox-fs';
 import { Bell, Operation, Ring, Status } from './abi.js';
 import { BellCall, SignalNeeded } from './bell-call.js';
 import { BlockedCalls } from './blocked-calls.js';
+import { CpuTime } from './cpu-time.js';
 import { kernelPanic, readKilled } from './ending.js';
 import type { Ending } from './ending.js';
 import { HostSignals } from './host-signals.js';
@@ -102,6 +104,7 @@ export class SandboxKernel implements GuestKernel {
   readonly #code: ProgramCode;
   readonly #programs: Programs;
   readonly #signals: HostSignals;
+  readonly #cpuTime: CpuTime;
   #bell = 0;
   #program: ElfFile | undefined;
   /** Of the first process, at its end. */
@@ -133,6 +136,7 @@ export class SandboxKernel implements GuestKernel {
     this.#files = new MappedFiles(ram, processes.first.options.pages);
     this.#programs = new Programs(ram, memory, this.#files);
     this.#signals = new HostSignals(ram);
+    this.#cpuTime = new CpuTime(ram, timers);
     this.#code = new ProgramCode(memory, disassembler);
     this.#describe(processes.first);
     processes.onExit = (status) => {
@@ -174,6 +178,10 @@ export class SandboxKernel implements GuestKernel {
 
   get pendingSignals(): bigint {
     return this.#ram.readU64(this.#bell + Bell.PENDING);
+  }
+
+  cpuTime(whose: CpuTimeOf): number {
+    return this.#cpuTime.of(whose, this.#bell);
   }
 
   /** Takes a program for execve. */
@@ -391,6 +399,7 @@ export class SandboxKernel implements GuestKernel {
 
   #exited(process: Process): void {
     this.systemCalls++; // exit_group
+    this.#cpuTime.tell(this.#bell);
     this.#processes.end(process);
     this.wake(); // its ends of pipes are closed
     if (this.#arg(1) !== 0) this.#processes.onExit((this.#arg(0) >> 8) & 0xff);

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <spawn.h>
@@ -13,8 +14,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/times.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 static const char *self;
@@ -405,6 +409,50 @@ static int child_main(int count, char **arguments) {
   return 24;
 }
 
+/* CPU time is of who computes, not of who waits. */
+static double cpu(clockid_t clock) {
+  struct timespec t;
+  if (clock_gettime(clock, &t)) return -1;
+  return t.tv_sec + t.tv_nsec / 1e9;
+}
+static void *compute(void *unused) {
+  while (cpu(CLOCK_THREAD_CPUTIME_ID) < 0.06) {}
+  return 0;
+}
+static void cpu_times(void) {
+  struct timespec some = { 0, 120000000 };
+  struct rusage usage;
+  struct tms before, after;
+  double own = cpu(CLOCK_PROCESS_CPUTIME_ID);
+  times(&before);
+  nanosleep(&some, 0);
+  SAY("sleeping costs little %d", cpu(CLOCK_PROCESS_CPUTIME_ID) - own < 0.1);
+  if (!fork()) {
+    SAY("a child begins anew %d", cpu(CLOCK_PROCESS_CPUTIME_ID) < 0.05);
+    while (cpu(CLOCK_PROCESS_CPUTIME_ID) < 0.06) {}
+    _exit(0);
+  }
+  wait4(-1, 0, 0, &usage);
+  double child = usage.ru_utime.tv_sec + usage.ru_stime.tv_sec + (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+  SAY("of the child %d", child >= 0.05 && child < 0.5);
+  SAY("not of the parent %d", cpu(CLOCK_PROCESS_CPUTIME_ID) - own < 0.15);
+  getrusage(RUSAGE_CHILDREN, &usage);
+  SAY("of children %d", usage.ru_utime.tv_sec + usage.ru_stime.tv_sec + (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6 >= child - 0.02);
+  times(&after);
+  SAY("in ticks %d", after.tms_cutime + after.tms_cstime - before.tms_cutime - before.tms_cstime >= 4);
+  pthread_t thread;
+  own = cpu(CLOCK_PROCESS_CPUTIME_ID);
+  double mine = cpu(CLOCK_THREAD_CPUTIME_ID);
+  pthread_create(&thread, 0, compute, 0);
+  pthread_join(thread, 0);
+  SAY("of a thread %d %d", cpu(CLOCK_PROCESS_CPUTIME_ID) - own >= 0.05, cpu(CLOCK_THREAD_CPUTIME_ID) - mine < 0.05);
+  clockid_t clock;
+  pthread_getcpuclockid(pthread_self(), &clock);
+  SAY("by its clock %d", cpu(clock) > 0 && cpu(clock) <= cpu(CLOCK_THREAD_CPUTIME_ID));
+  clock_getcpuclockid(getpid(), &clock);
+  SAY("by the process's clock %d", cpu(clock) > 0 && cpu(clock) <= cpu(CLOCK_PROCESS_CPUTIME_ID));
+}
+
 int main(int count, char **arguments) {
   setvbuf(stdout, 0, _IOLBF, 0);
   if (count > 2 && !strcmp(arguments[1], "child")) return child_main(count, arguments);
@@ -424,6 +472,7 @@ int main(int count, char **arguments) {
   orphans();
   pipelines();
   clones();
+  cpu_times();
   SAY("end");
   return 42;
 }

@@ -546,7 +546,26 @@ static void identity(void) {
   T("size", set_robust_list, NULL, 3L);
   T("no child", wait4, -1, NULL, 0, NULL);
   struct sched_param parameters;
+  struct timespec turn;
   T("parameters", sched_getparam, 0, &parameters);
+  T("parameters of nobody", sched_getparam, -1, &parameters);
+  T("policy of nobody", sched_getscheduler, -1);
+  T("processors of nobody", sched_getaffinity, -1, 8L, &mask);
+  T("no policy", sched_get_priority_min, -23);
+  parameters.sched_priority = 5;
+  T("priority without one", sched_setparam, 0, &parameters);
+  parameters.sched_priority = 0;
+  T("batch", sched_setscheduler, 0, SCHED_BATCH, &parameters);
+  T("batch", sched_getscheduler, 0);
+  T("same", sched_setparam, 0, &parameters);
+  T("back", sched_setscheduler, 0, SCHED_OTHER, &parameters);
+  T("no policy", sched_setscheduler, 0, 77, &parameters);
+  T("too high", sched_setscheduler, 0, SCHED_RR, &parameters);
+  J("turn", sched_rr_get_interval, r == 0 && turn.tv_sec == 0 && turn.tv_nsec >= 0, 0, &turn);
+  T("turn of nobody", sched_rr_get_interval, -1, &turn);
+  T("whose", getpriority, 7, 0);
+  T("whose", setpriority, 7, 0, 1);
+  J("nicer", setpriority, r == 0 && syscall(SYS_getpriority, PRIO_PROCESS, 0) == 20 - 19, PRIO_PROCESS, 0, 19);
 }
 
 static void pipes(void) {

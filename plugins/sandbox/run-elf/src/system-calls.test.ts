@@ -79,7 +79,7 @@ function servedCalls(): string[] {
 }
 
 /** The programs of linux.test.ts make calls too. */
-const sources = ['system-calls', 'processes', 'sharing', 'edges', 'signals', 'sockets'].map((name) =>
+const sources = ['system-calls', 'processes', 'sharing', 'edges', 'signals', 'sockets', 'rights', 'locks'].map((name) =>
   join(import.meta.dirname, `../guest/${name}.c`),
 );
 

@@ -87,16 +87,20 @@ function truncate(call: SystemCall): number {
   });
 }
 
-const owner = (call: SystemCall, index: number): readonly [number, number] => [call.i32(index), call.i32(index + 1)];
+/** Numbers are unsigned but for -1, which leaves one as it is. */
+const owner = (call: SystemCall, index: number): [uid: number, gid: number] => [id(call, index), id(call, index + 1)];
+const id = (call: SystemCall, index: number): number => (call.i32(index) === -1 ? -1 : call.u32(index));
 
 /** Checks the path, then says that there are no extended attributes. */
-const noAttributes = (call: SystemCall, follow: boolean): number =>
+const setsNoAttribute = (call: SystemCall, follow: boolean): number =>
   onPath(call, AT_FDCWD, 0, follow ? 0 : NOFOLLOW, () => raise('EOPNOTSUPP'));
 const emptyList = (call: SystemCall, follow: boolean): number => {
   const found = resolveArgument(call, AT_FDCWD, 0, follow);
   found.close();
   return found.node === undefined ? -Errno.ENOENT : 0;
 };
+/** Asking is no change: a file that may not be written answers, too. */
+const noAttribute = (call: SystemCall, follow: boolean): number => emptyList(call, follow) || -Errno.EOPNOTSUPP;
 
 const definitions: SystemCallDefinition[] = [
   {
@@ -170,18 +174,20 @@ const definitions: SystemCallDefinition[] = [
       return before;
     },
   },
-  ...(['getxattr', 'setxattr', 'removexattr'] as const).map(
+  { name: 'getxattr', args: [path, path, pointer, size], serve: (call) => noAttribute(call, true) },
+  { name: 'lgetxattr', args: [path, path, pointer, size], serve: (call) => noAttribute(call, false) },
+  ...(['setxattr', 'removexattr'] as const).map(
     (name): SystemCallDefinition => ({
       name,
       args: [path, path, pointer, size],
-      serve: (call) => noAttributes(call, true),
+      serve: (call) => setsNoAttribute(call, true),
     }),
   ),
-  ...(['lgetxattr', 'lsetxattr', 'lremovexattr'] as const).map(
+  ...(['lsetxattr', 'lremovexattr'] as const).map(
     (name): SystemCallDefinition => ({
       name,
       args: [path, path, pointer, size],
-      serve: (call) => noAttributes(call, false),
+      serve: (call) => setsNoAttribute(call, false),
     }),
   ),
   ...(['fgetxattr', 'fsetxattr', 'fremovexattr'] as const).map(

@@ -12,7 +12,8 @@ export class QueueBudget {
 }
 
 export class ByteQueue {
-  readonly capacity: number;
+  /** Bytes that fit; not below `length`. */
+  capacity: number;
   #data = new Uint8Array(SMALL);
   #start = 0;
   length = 0;

@@ -3,9 +3,10 @@ import { formats } from '@visorkit/linux-abi';
 import type { OpenFile, SystemCall, SystemCallDefinition } from '@visorkit/linux-abi';
 import { Errno, OpenFlag } from '@visorkit/sandbox-fs';
 import { group } from './group.js';
+import { lockingRows, recordLock } from './locking.js';
 import { PipeEnd } from './pipes.js';
 
-const { descriptor, flags, int, oneOf, pointer, unsigned } = formats;
+const { descriptor, flags, oneOf, pointer, unsigned } = formats;
 
 const F = {
   DUPFD: 0,
@@ -29,7 +30,6 @@ const F = {
 } as const;
 const FCNTL_NAMES = Object.fromEntries(Object.entries(F).map(([name, value]) => [value, `F_${name}`]));
 const FD_CLOEXEC = 1;
-const UNLOCKED = 2;
 /** What F_SETFL may change (fcntl(2)). */
 const SETTABLE = OpenFlag.APPEND | OpenFlag.NONBLOCK | OpenFlag.DIRECT | OpenFlag.NOATIME;
 const LARGEFILE = 0o100000;
@@ -58,26 +58,22 @@ function fcntl(call: SystemCall): number {
       file.flags = (file.flags & ~SETTABLE) | (argument & SETTABLE);
       return 0;
     case F.GETLK:
-    case F.OFD_GETLK: {
-      // Locks are granted to everybody and not kept, so nobody holds one
-      const at = call.u64(2);
-      call.memory.prepare(at, 32, true);
-      call.memory.write(at, Uint8Array.of(UNLOCKED, 0));
-      return 0;
-    }
+    case F.OFD_GETLK:
+      return recordLock(call, 'get', call.i32(1) === F.OFD_GETLK);
     case F.SETLK:
-    case F.SETLKW:
     case F.OFD_SETLK:
+      return recordLock(call, 'set', call.i32(1) === F.OFD_SETLK);
+    case F.SETLKW:
     case F.OFD_SETLKW:
-      call.memory.prepare(call.u64(2), 32, false);
-      return 0;
+      return recordLock(call, 'wait', call.i32(1) === F.OFD_SETLKW);
     case F.SETOWN:
       return 0;
     case F.GETOWN:
       return 0;
     case F.GETPIPE_SZ:
-    case F.SETPIPE_SZ: // it stays as it is
-      return file instanceof PipeEnd ? file.pipe.queue.capacity : -Errno.EBADF;
+    case F.SETPIPE_SZ:
+      if (!(file instanceof PipeEnd)) return -Errno.EBADF;
+      return call.i32(1) === F.GETPIPE_SZ ? file.pipe.queue.capacity : file.pipe.resize(argument);
     default:
       return -Errno.EINVAL;
   }
@@ -169,7 +165,7 @@ const definitions: SystemCallDefinition[] = [
         : duplicate(call, call.u32(2) !== 0),
   },
   { name: 'fcntl', args: [descriptor, oneOf(FCNTL_NAMES), pointer], serve: fcntl },
-  { name: 'flock', args: [descriptor, int], serve: (call) => (call.process.files.get(call.i32(0)), 0) },
+  ...lockingRows,
   {
     name: 'ioctl',
     args: [descriptor, (call, i) => IOCTLS[call.u32(i)] ?? `0x${call.u32(i).toString(16)}`, pointer],

@@ -53,6 +53,15 @@ describe('epoll', () => {
     expect(look()).toEqual([`${reader}:${HUP}`]);
   });
 
+  it('tells as many events as there is room for', () => {
+    sandbox.process.files.limit = 4096;
+    for (let i = 0; i < 1100; i++) control(ADD, sandbox.call('eventfd2', 1, NONBLOCK), IN);
+    expect(look(2000)).toHaveLength(1100);
+    expect([look(0), look(-1), sandbox.call('epoll_wait', epoll, 0, 0x0aaaaaab, 0)]).toEqual(
+      Array(3).fill(-Errno.EINVAL),
+    );
+  });
+
   it('tells with EPOLLET once for each arrival', () => {
     const [reader, writer] = pipe();
     control(ADD, reader, IN | ET);

@@ -18,7 +18,8 @@ const EPOLLET = 0x8000_0000,
 const EVENTS = 0xffff;
 const CTL = { ADD: 1, DEL: 2, MOD: 3 } as const;
 const EVENT_SIZE = 12;
-const MOST_EVENTS = 1024;
+/** EP_MAX_EVENTS. */
+const MOST_EVENTS = Math.floor(0x7fff_ffff / EVENT_SIZE);
 /** How deep epolls may watch one another. */
 const MOST_NESTED = 5;
 
@@ -118,6 +119,13 @@ class EpollFile extends OpenFile {
     if (ofFile?.size === 0) this.#interests.delete(interest.file);
   }
 
+  /** How many descriptors it watches. */
+  get size(): number {
+    let size = 0;
+    for (const ofFile of this.#interests.values()) size += ofFile.size;
+    return size;
+  }
+
   /** Takes what is ready, at most `most`. */
   take(most: number): EpollEvent[] {
     this.#look();
@@ -213,9 +221,9 @@ function control(call: SystemCall): number {
 function wait(call: SystemCall, timeout: () => number): number {
   const epoll = epollFile(call),
     at = call.u64(1),
-    most = Math.min(call.i32(2), MOST_EVENTS);
-  if (most <= 0) return -Errno.EINVAL;
-  call.memory.prepare(at, most * EVENT_SIZE, true);
+    most = call.i32(2);
+  if (most <= 0 || most > MOST_EVENTS) return -Errno.EINVAL;
+  call.memory.prepare(at, Math.min(most, epoll.size) * EVENT_SIZE, true);
   const found = epoll.take(most);
   found.forEach(({ events, data }, i) => {
     call.memory.writeU32(at + i * EVENT_SIZE, events);

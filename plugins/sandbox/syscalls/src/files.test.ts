@@ -69,6 +69,19 @@ describe('opening', () => {
   });
 });
 
+it('owners are unsigned numbers, and -1 leaves one as it is', () => {
+  const file = open('/tmp/a', O.RDWR | O.CREAT),
+    at = sandbox.memory.room(144);
+  const owners = (uid: number, gid: number): number[] => {
+    expect([sandbox.call('fchown', file, uid, gid), sandbox.call('fstat', file, at)]).toEqual([0, 0]);
+    return [sandbox.memory.readU32(at + 28), sandbox.memory.readU32(at + 32)];
+  };
+  expect([owners(2 ** 31, 5), owners(-1, 2 ** 32 - 2)]).toEqual([
+    [2 ** 31, 5],
+    [2 ** 31, 2 ** 32 - 2],
+  ]);
+});
+
 describe('descriptors', () => {
   it('are copied, and share their position', () => {
     const file = open('/tmp/a', O.RDWR | O.CREAT),

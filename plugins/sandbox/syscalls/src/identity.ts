@@ -3,6 +3,7 @@ import { formats } from '@visorkit/linux-abi';
 import type { SystemCall, SystemCallDefinition } from '@visorkit/linux-abi';
 import { Errno } from '@visorkit/sandbox-fs';
 import { group } from './group.js';
+import { schedulingRows } from './scheduling.js';
 
 const { int, oneOf, pointer, size } = formats;
 
@@ -143,12 +144,6 @@ function prctl(call: SystemCall): number {
 }
 
 /** One processor, as a mask of 8 bytes. */
-function affinity(call: SystemCall): number {
-  if (call.u64(1) < 8 || call.u64(1) % 8 !== 0) return -Errno.EINVAL;
-  call.memory.writeU64(call.u64(2), 1);
-  return 8;
-}
-
 /** `struct __user_cap_data_struct` twice, all clear: a sandboxed program has no rights. */
 function capget(call: SystemCall): number {
   const version = call.memory.readU32(call.u64(0));
@@ -204,26 +199,7 @@ const definitions: SystemCallDefinition[] = [
     args: [int, limitName, pointer, pointer],
     serve: (call) => (self(call, 0) !== 0 ? -Errno.ESRCH : prlimit(call, call.i32(1), call.u64(2), call.u64(3))),
   },
-  { name: 'sched_getaffinity', args: [int, size, pointer], serve: affinity },
-  {
-    name: 'sched_setaffinity',
-    args: [int, size, pointer],
-    serve: (call) => ((call.memory.readU8(call.u64(2)) & 1) === 0 ? -Errno.EINVAL : 0),
-  },
-  { name: 'sched_getscheduler', args: [int], serve: () => 0 },
-  { name: 'sched_setscheduler', args: [int, int, pointer], serve: (call) => (call.i32(1) === 0 ? 0 : -Errno.EPERM) },
-  {
-    name: 'sched_getparam',
-    args: [int, pointer],
-    serve(call) {
-      call.memory.writeU32(call.u64(1), 0);
-      return 0;
-    },
-  },
-  { name: 'sched_get_priority_max', args: [int], serve: (call) => (call.i32(0) === 1 || call.i32(0) === 2 ? 99 : 0) },
-  { name: 'sched_get_priority_min', args: [int], serve: (call) => (call.i32(0) === 1 || call.i32(0) === 2 ? 1 : 0) },
-  { name: 'getpriority', args: [int, int], serve: () => 20 }, // nice 0
-  { name: 'setpriority', args: [int, int, int], serve: (call) => (call.i32(2) >= 0 ? 0 : -Errno.EACCES) },
+  ...schedulingRows,
   { name: 'capget', args: [pointer, pointer], serve: capget },
   { name: 'capset', args: [pointer, pointer], serve: () => -Errno.EPERM },
   {

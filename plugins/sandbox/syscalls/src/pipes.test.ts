@@ -91,6 +91,19 @@ describe('a pipe', () => {
   });
 });
 
+it('a pipe is made larger and smaller, to a power of two that holds what is in it', () => {
+  const [reader, writer] = pipe();
+  const resize = (size: number): number => sandbox.call('fcntl', writer, 1031, size);
+  expect([resize(5000), sandbox.call('fcntl', reader, 1032), resize(0)]).toEqual([8192, 8192, 4096]);
+  expect([sandbox.write(writer, 'x'.repeat(4096)), sandbox.write(writer, 'x')]).toEqual([4096, -Errno.EAGAIN]);
+  expect([resize(1 << 20), sandbox.write(writer, 'x'), resize(4096), resize((1 << 20) + 1)]).toEqual([
+    1 << 20,
+    1,
+    -Errno.EBUSY,
+    -Errno.EPERM,
+  ]);
+});
+
 describe('an eventfd', () => {
   const add = (descriptor: number, value: bigint): number => {
     const bytes = new Uint8Array(8);

@@ -12,6 +12,7 @@ const { flags, pointer, unsigned } = formats;
 
 /** Writes of up to so many bytes are atomic. */
 const PIPE_BUF = 4096;
+const MOST_SIZE = 1 << 20;
 const FIONREAD = 0x541b;
 
 /** What the two ends of a pipe share. */
@@ -26,6 +27,19 @@ class Pipe {
     readonly changed: () => void,
   ) {
     this.queue = new ByteQueue(budget);
+  }
+
+  /** F_SETPIPE_SZ: the next power of two, from a page to 1 MiB, as for users without rights on Linux (pipe(7)). */
+  resize(wanted: number): number {
+    if (wanted > 0x8000_0000) return -Errno.EINVAL;
+    let size = PIPE_BUF;
+    while (size < wanted) size *= 2;
+    if (size > MOST_SIZE) return -Errno.EPERM;
+    if (size < this.queue.length) return -Errno.EBUSY;
+    this.queue.capacity = size;
+    this.writer?.notify(Poll.OUT);
+    this.changed();
+    return size;
   }
 
   /** An end is closed: the other one has news of every kind. */

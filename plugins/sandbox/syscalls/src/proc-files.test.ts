@@ -1,4 +1,5 @@
 /** `/proc` and `/dev`, who the process is, and calls that are refused. */
+import { tmpdir } from 'node:os';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { Errno, TestSandbox } from './testing.js';
 
@@ -45,6 +46,15 @@ describe('/proc', () => {
     expect(list('/proc/self/fd')).toEqual(['.', '..', '0', '1']);
   });
 
+  it('mounts are those of the sandbox', () => {
+    sandbox.process.space.mount(tmpdir(), '/a b', true);
+    expect(text('/proc/mounts')).toBe('root / tmpfs rw 0 0\nhost /a\\040b visorkit ro 0 0\n');
+    expect(text('/proc/self/mountinfo')).toBe(
+      '20 1 0:20 / / rw - tmpfs root rw\n21 20 0:21 / /a\\040b ro - visorkit host ro\n',
+    );
+    sandbox.processes.dispose();
+  });
+
   it('auxv is what the program was started with', () => {
     sandbox.process.auxiliary = Uint8Array.from({ length: 32 }, (_, i) => i);
     const file = sandbox.call('open', '/proc/self/auxv', 0, 0),
@@ -59,6 +69,7 @@ it('devices give what they are for', () => {
   const zero = sandbox.call('open', '/dev/zero', 0, 0);
   expect(sandbox.read(zero, 3)).toBe('\0\0\0');
   expect(sandbox.write(sandbox.call('open', '/dev/full', 1, 0), 'x')).toBe(-Errno.ENOSPC);
+  expect(sandbox.call('open', '/dev/tty', 0o1101, 0o600)).toBe(-Errno.ENXIO); // there is no terminal
 });
 
 describe('who it is', () => {

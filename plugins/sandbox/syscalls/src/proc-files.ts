@@ -113,15 +113,25 @@ export function addSpecialFiles(fs: MemoryFs, processes: Processes, fillRandom: 
       .map((name, i) => `${`${name}:`.padEnd(16)}${String(i === 0 ? total : Math.floor(total / 2)).padStart(8)} kB\n`)
       .join('');
   });
-  text(proc, 'mounts', ({ space }) =>
-    ['/ tmpfs rw', ...space.mounts.map(({ path, readOnly }) => `${path} visorkit ${readOnly ? 'ro' : 'rw'}`)]
-      .map((line) => `${line.startsWith('/ ') ? 'root' : 'host'} ${line} 0 0\n`)
-      .join(''),
-  );
+  proc.put('mounts', new LiveSymlink(fs, () => 'self/mounts'));
   text(proc, 'filesystems', () => 'nodev\ttmpfs\n');
   text(proc, 'stat', () => 'cpu  0 0 0 0 0 0 0 0 0 0\ncpu0 0 0 0 0 0 0 0 0 0 0\n');
   text(proc, 'loadavg', () => '0.00 0.00 0.00 1/1 2\n');
 }
+
+/** What `/proc/self/mounts` tells of a mount. */
+interface MountLine {
+  readonly source: string;
+  readonly path: string;
+  readonly type: string;
+  readonly rights: string;
+}
+const ROOT: MountLine = { source: 'root', path: '/', type: 'tmpfs', rights: 'rw' };
+const HOST = { source: 'host', type: 'visorkit' } as const;
+const FIRST_MOUNT = 20;
+/** Spaces would end the field (proc(5), `/proc/pid/mountinfo`). */
+const escaped = (path: string): string =>
+  path.replace(/[ \t\n\\]/g, (character) => `\\${character.charCodeAt(0).toString(8).padStart(3, '0')}`);
 
 /** `own`: whether the process itself looks. */
 function addProcess(folder: MemoryDirectory, fs: MemoryFs, process: Process, own: () => boolean): void {
@@ -164,7 +174,23 @@ function addProcess(folder: MemoryDirectory, fs: MemoryFs, process: Process, own
     return `${pid} (${comm}) R ${parent} ${group} ${session} 0 -1 0 ${'0 '.repeat(43).trim()}\n`;
   });
   text('statm', () => '0 0 0 0 0 0 0\n');
-  text('mountinfo', () => '');
-  text('mounts', () => '');
+  const mounts = (line: (mount: MountLine, index: number) => string): string =>
+    [
+      ROOT,
+      ...process.space.mounts.map(({ path, readOnly }) => ({
+        ...HOST,
+        path: escaped(path),
+        rights: readOnly ? 'ro' : 'rw',
+      })),
+    ]
+      .map((mount, index) => `${line(mount, index)}\n`)
+      .join('');
+  text('mounts', () => mounts(({ source, path, type, rights }) => `${source} ${path} ${type} ${rights} 0 0`));
+  text('mountinfo', () =>
+    mounts(
+      ({ source, path, type, rights }, index) =>
+        `${FIRST_MOUNT + index} ${index === 0 ? 1 : FIRST_MOUNT} 0:${FIRST_MOUNT + index} / ${path} ${rights} - ${type} ${source} ${rights}`,
+    ),
+  );
   text('cgroup', () => '');
 }

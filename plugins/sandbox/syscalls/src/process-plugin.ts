@@ -6,6 +6,7 @@ import { MachineConfigToken, definePlugin, describeError, fail } from '@visorkit
 import type { MachineConfig, Plugin } from '@visorkit/core';
 import {
   FilePages,
+  FilesInFlight,
   GuestKernelToken,
   PID,
   Poll,
@@ -101,8 +102,9 @@ function makeProcesses(options: LinuxProcessOptions, around: Surroundings): Proc
     hostname: options.hostname ?? 'sandbox',
     wake: () => around.kernel.wake(),
     signal: (pid, signal, details) => around.kernel.signal(pid, signal, details),
-    cpuTime: () => timers.clock.now(),
+    cpuTime: (whose) => around.kernel.cpuTime(whose),
     pages: new FilePages(),
+    inFlight: new FilesInFlight(),
     foreground: { group: PID },
     pendingSignals: () => around.kernel.pendingSignals,
     exec: (process, program) => around.kernel.exec(process, program),

@@ -116,3 +116,131 @@ it('calls that are for other sockets, or for none', () => {
   expect(sandbox.call('getsockopt', a, 1, 3, value, length)).toBe(0);
   expect(sandbox.memory.readU32(value)).toBe(STREAM);
 });
+
+describe('files along with a message', () => {
+  const RIGHTS = 1,
+    CREDENTIALS = 2,
+    CLOEXEC = 0x40000000,
+    CTRUNC = 8;
+  /** A `struct msghdr` with one vector for `text`, and room for control messages. */
+  function header(text: number, length: number, control: number, room: number): number {
+    const { memory } = sandbox,
+      at = memory.room(56),
+      vector = memory.room(16);
+    memory.writeU64(vector, text);
+    memory.writeU64(vector + 8, length);
+    memory.writeU64(at + 16, vector);
+    memory.writeU64(at + 24, 1);
+    memory.writeU64(at + 32, control);
+    memory.writeU64(at + 40, room);
+    return at;
+  }
+  function send(to: number, text: string, files: readonly number[], type = RIGHTS): number {
+    const { memory } = sandbox,
+      control = memory.room(16 + 4 * files.length);
+    memory.writeU64(control, 16 + 4 * files.length);
+    memory.writeU32(control + 8, 1);
+    memory.writeU32(control + 12, type);
+    files.forEach((file, i) => memory.writeU32(control + 16 + 4 * i, file));
+    const bytes = memory.put(Buffer.from(text));
+    return sandbox.call('sendmsg', to, header(bytes, text.length, control, 16 + 4 * files.length), 0);
+  }
+  /** Text, flags, and the control message: its type and the numbers in it. */
+  function take(from: number, room = 100, flags = 0) {
+    const { memory } = sandbox,
+      control = memory.room(room + 16),
+      text = memory.room(20),
+      at = header(text, 20, control, room),
+      count = sandbox.call('recvmsg', from, at, flags),
+      used = memory.readU64(at + 40);
+    const numbers = used === 0 ? 0 : (memory.readU64(control) - 16) / 4;
+    return {
+      text: count < 0 ? count : memory.text(text, count),
+      flags: memory.readU32(at + 48),
+      type: used === 0 ? undefined : memory.readU32(control + 12),
+      numbers: Array.from({ length: numbers }, (_, i) => memory.readU32(control + 16 + 4 * i)),
+    };
+  }
+  const pipe = (): [number, number] => sandbox.pair('pipe');
+
+  it('are the same open files, in a process that did not have them', () => {
+    const [a, b] = pair(STREAM),
+      [reader, writer] = pipe();
+    expect(send(a, 'x', [writer])).toBe(1);
+    sandbox.call('close', writer);
+    expect(sandbox.call('fcntl', reader, 4, 0o4000)).toBe(0);
+    expect(sandbox.read(reader)).toBe(-Errno.EAGAIN); // what is on its way is open
+    sandbox.fork(7);
+    const { text, numbers } = take(b, 100, CLOEXEC);
+    expect([text, numbers.length, sandbox.call('fcntl', numbers[0], 1)]).toEqual(['x', 1, 1]);
+    sandbox.write(numbers[0], 'through');
+    sandbox.processes.current = sandbox.processes.first;
+    expect(sandbox.read(reader)).toBe('through');
+  });
+
+  it('end a read of a stream', () => {
+    const [a, b] = pair(STREAM | NONBLOCK),
+      [reader] = pipe();
+    sandbox.write(a, 'one');
+    send(a, 'two', [reader]);
+    sandbox.write(a, 'three');
+    expect([take(b, 0).text, take(b).text]).toEqual(['onetwo', 'three']);
+  });
+
+  it.each([
+    ['there is little room for them', (b: number) => void take(b, 16)],
+    ['the message is read without them', (b: number) => void sandbox.read(b)],
+    ['nobody receives them', (b: number) => void sandbox.call('close', b)],
+  ])('are closed when %s', (_name, lose) => {
+    const [a, b] = pair(DGRAM),
+      [reader, writer] = pipe();
+    send(a, 'x', [writer]);
+    sandbox.call('close', writer);
+    lose(b);
+    expect([sandbox.read(reader), sandbox.process.options.inFlight.size]).toEqual(['', 0]);
+  });
+
+  it('that do not fit are told', () => {
+    const [a, b] = pair(STREAM),
+      [reader, writer] = pipe();
+    send(a, 'x', [reader, writer]);
+    expect(take(b, 20)).toMatchObject({ flags: CTRUNC, numbers: [expect.any(Number)] });
+  });
+
+  it('are collected when sockets are only on their way to one another', () => {
+    const [a, b] = pair(STREAM),
+      [c, d] = pair(STREAM),
+      [reader, writer] = pipe();
+    send(a, 'x', [d, writer]); // to b
+    send(c, 'x', [b]); // to d
+    for (const file of [writer, b, c, d, a]) sandbox.call('close', file);
+    sandbox.call('fcntl', reader, 4, 0o4000);
+    expect([sandbox.read(reader), sandbox.process.options.inFlight.size]).toEqual(['', 0]);
+  });
+
+  it('are refused where there is no such file, or too many are on their way', () => {
+    const [a] = pair(DGRAM);
+    expect([send(a, 'x', [77]), send(a, 'x', Array(254).fill(a)), send(a, 'x', [a], 9)]).toEqual([
+      -Errno.EBADF,
+      -Errno.EINVAL,
+      -Errno.EINVAL,
+    ]);
+    sandbox.process.files.limit = 300;
+    expect([1, 2, 3].map(() => send(a, 'x', Array(200).fill(a)))).toEqual([1, 1, -Errno.ETOOMANYREFS]);
+  });
+
+  it('or the name of the sender, for who asks', () => {
+    const [a, b] = pair(SEQPACKET);
+    sandbox.write(a, 'before');
+    expect(sandbox.call('setsockopt', b, 1, 16, Uint8Array.of(1, 0, 0, 0), 4)).toBe(0);
+    sandbox.write(a, 'x');
+    expect([take(b).numbers, take(b).numbers]).toEqual([
+      [0, 65_534, 65_534],
+      [2, 1000, 100],
+    ]);
+    expect([send(a, 'x', [2, 1000, 100], CREDENTIALS), send(a, 'x', [5, 1000, 100], CREDENTIALS)]).toEqual([
+      1,
+      -Errno.EPERM,
+    ]);
+  });
+});

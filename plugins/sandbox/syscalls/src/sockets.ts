@@ -1,178 +1,34 @@
 /** Sockets of the local family that come in pairs: socketpair(2), and what can be done with them. There is no network. */
-import { BLOCKED, OpenFile, Poll, formats } from '@visorkit/linux-abi';
+import { formats } from '@visorkit/linux-abi';
 import type { SystemCall, SystemCallDefinition } from '@visorkit/linux-abi';
-import { Errno, FileMode, OpenFlag, raise } from '@visorkit/sandbox-fs';
-import type { FileStat } from '@visorkit/sandbox-fs';
-import { addPair, anonymousNumber, anonymousStat } from './anonymous.js';
-import { ByteQueue, budgetOf } from './byte-queue.js';
-import type { QueueBudget } from './byte-queue.js';
+import { Errno, OpenFlag, raise } from '@visorkit/sandbox-fs';
+import { credentialBytes, credentialsOf, readControl, writeControl } from './ancillary.js';
+import type { Outgoing } from './ancillary.js';
+import { addPair } from './anonymous.js';
+import { budgetOf } from './byte-queue.js';
 import { group } from './group.js';
+import { MSG, PairSocket, TYPE } from './pair-socket.js';
+import type { Received } from './pair-socket.js';
 import { buffer, readInto, readVectors, writeFrom, written } from './transfer.js';
 import type { Segment } from './transfer.js';
 
 const { descriptor, flags, int, oneOf, output, pointer, size } = formats;
 
 const AF_UNIX = 1;
-const TYPE = { STREAM: 1, DGRAM: 2, SEQPACKET: 5 } as const;
-const MSG = {
-  OOB: 1,
-  PEEK: 2,
-  TRUNC: 0x20,
-  DONTWAIT: 0x40,
-  WAITALL: 0x100,
-  NOSIGNAL: 0x4000,
-  CMSG_CLOEXEC: 0x40000000,
-} as const;
-const SHUT_RD = 0,
-  SHUT_WR = 1,
-  SHUT_RDWR = 2;
-const RDHUP = 0x2000;
 const SOL_SOCKET = 1;
-const SO = { TYPE: 3, ERROR: 4, SNDBUF: 7, RCVBUF: 8, ACCEPTCONN: 30, PROTOCOL: 38, DOMAIN: 39 } as const;
+const SO = {
+  TYPE: 3,
+  ERROR: 4,
+  SNDBUF: 7,
+  RCVBUF: 8,
+  PASSCRED: 16,
+  PEERCRED: 17,
+  ACCEPTCONN: 30,
+  PROTOCOL: 38,
+  DOMAIN: 39,
+} as const;
 /** What Linux gives a local socket (net.core.wmem_default). */
 const BUFFER = 212_992;
-const FIONREAD = 0x541b;
-
-/** One end: what it has been sent lies here. */
-class PairSocket extends OpenFile {
-  readonly number = anonymousNumber();
-  readonly queue: ByteQueue;
-  /** Lengths of what was sent each time, in order: messages, and for streams what one free is for. */
-  readonly #parts: number[] = [];
-  peer: PairSocket | undefined;
-  /** Nothing more is received, or sent. */
-  readClosed = false;
-  writeClosed = false;
-
-  constructor(
-    readonly type: number,
-    budget: QueueBudget,
-    private readonly changed: () => void,
-    flags: number,
-  ) {
-    super(OpenFlag.RDWR | flags);
-    this.queue = new ByteQueue(budget);
-  }
-
-  get name(): string {
-    return `socket:[${this.number}]`;
-  }
-  get stream(): boolean {
-    return this.type === TYPE.STREAM;
-  }
-  stat(): FileStat {
-    return anonymousStat(this.number, FileMode.SOCKET | 0o777);
-  }
-  override get notifies(): boolean {
-    return true;
-  }
-
-  override read(target: Uint8Array): number {
-    return this.receive(target, 0).count;
-  }
-  override write(bytes: Uint8Array): number {
-    return this.send(bytes, this.nonblocking);
-  }
-
-  /** Takes bytes, or one message; `length` is that of the message. */
-  receive(target: Uint8Array, how: number): { count: number; length: number } {
-    const end = (count: number) => ({ count, length: count });
-    if (this.#parts.length === 0) {
-      if (this.readClosed || this.peer === undefined || this.peer.writeClosed)
-        return end(this.type === TYPE.DGRAM && !this.readClosed ? this.#nothing(how) : 0);
-      return end(this.#nothing(how));
-    }
-    if (target.length === 0 && this.stream) return end(0);
-    const message = this.#parts[0],
-      most = this.stream ? target.length : Math.min(target.length, message),
-      count = this.queue.peek(target.subarray(0, most), 0);
-    if ((how & MSG.PEEK) === 0) this.#take(this.stream ? count : message);
-    return { count, length: this.stream ? count : message };
-  }
-
-  #nothing(how: number): number {
-    return this.nonblocking || (how & MSG.DONTWAIT) !== 0 ? -Errno.EAGAIN : BLOCKED;
-  }
-
-  /** Each part that has been read is news for the sender: there is room. */
-  #take(count: number): void {
-    this.queue.drop(count);
-    let freed = false;
-    for (let left = count; this.#parts.length > 0 && (left > 0 || this.#parts[0] === 0); ) {
-      const part = Math.min(left, this.#parts[0]);
-      this.#parts[0] -= part;
-      left -= part;
-      if (this.#parts[0] > 0) break;
-      this.#parts.shift();
-      freed = true;
-      if (!this.stream) break;
-    }
-    if (freed) this.peer?.notify(Poll.OUT);
-    this.changed();
-  }
-
-  /** Sends bytes, or one message. */
-  send(bytes: Uint8Array, nonblocking: boolean): number {
-    const { peer } = this;
-    if (this.writeClosed) return -Errno.EPIPE;
-    if (peer === undefined) return this.type === TYPE.DGRAM ? -Errno.ECONNREFUSED : -Errno.EPIPE;
-    if (peer.readClosed) return -Errno.EPIPE;
-    if (!this.stream && bytes.length > peer.queue.capacity) return -Errno.EMSGSIZE;
-    if (bytes.length === 0 && this.stream) return 0;
-    if (peer.queue.room < (this.stream ? 1 : bytes.length) || peer.#parts.length >= MOST_PARTS)
-      return nonblocking ? -Errno.EAGAIN : BLOCKED;
-    const count = peer.queue.put(bytes);
-    peer.#parts.push(count);
-    peer.notify(Poll.IN);
-    this.changed();
-    return count;
-  }
-
-  shutdown(how: number): number {
-    if (how !== SHUT_RD && how !== SHUT_WR && how !== SHUT_RDWR) return -Errno.EINVAL;
-    if (how !== SHUT_WR) this.readClosed = true;
-    if (how !== SHUT_RD) this.writeClosed = true;
-    if (this.peer !== undefined && this.type !== TYPE.DGRAM) {
-      if (how !== SHUT_WR) this.peer.writeClosed = true;
-      if (how !== SHUT_RD) this.peer.readClosed = true;
-    }
-    this.notify(0);
-    this.peer?.notify(0);
-    this.changed();
-    return 0;
-  }
-
-  override poll(): number {
-    const { peer } = this,
-      hungUp = this.type !== TYPE.DGRAM && peer === undefined,
-      noMore = this.readClosed || hungUp || (this.type !== TYPE.DGRAM && peer?.writeClosed === true);
-    return (
-      (this.#parts.length > 0 || noMore ? Poll.IN : 0) |
-      (noMore ? RDHUP : 0) |
-      (hungUp || (this.readClosed && this.writeClosed) ? Poll.HUP : 0) |
-      (peer === undefined || peer.queue.room * 4 >= peer.queue.capacity ? Poll.OUT : 0)
-    );
-  }
-
-  override ioctl(call: SystemCall, request: number): number {
-    if (request !== FIONREAD) return -Errno.ENOTTY;
-    call.memory.writeU32(call.u64(2), this.stream ? this.queue.length : (this.#parts[0] ?? 0));
-    return 0;
-  }
-
-  override close(): void {
-    const { peer } = this;
-    this.queue.close();
-    this.peer = undefined;
-    if (peer === undefined) return;
-    peer.peer = undefined;
-    if (this.type !== TYPE.DGRAM) peer.notify(0);
-    this.changed();
-  }
-}
-
-/** Messages that wait at an end at most, however short. */
-const MOST_PARTS = 4096;
 
 function socketpair(call: SystemCall): number {
   const [domain, kind, protocol] = [call.i32(0), call.u32(1), call.i32(2)],
@@ -184,7 +40,9 @@ function socketpair(call: SystemCall): number {
   if (protocol !== 0 && protocol !== AF_UNIX) return -Errno.EPROTONOSUPPORT;
   if (!Object.values<number>(TYPE).includes(type)) return -Errno.ESOCKTNOSUPPORT;
   return addPair(call, call.u64(3), (kind & OpenFlag.CLOEXEC) !== 0, () => {
-    const [first, second] = [0, 1].map(() => new PairSocket(type, budgetOf(options), options.wake, kept));
+    const [first, second] = [0, 1].map(
+      () => new PairSocket(type, credentialsOf(call), budgetOf(options), options.inFlight, options.wake, kept),
+    );
     first.peer = second;
     second.peer = first;
     return [first, second];
@@ -197,31 +55,40 @@ function socketOf(call: SystemCall): PairSocket {
   return file instanceof PairSocket ? file : raise('ENOTSOCK');
 }
 
-function send(call: SystemCall, segments: readonly Segment[], how: number): number {
+/** `control`: reads what goes along; not asked again once it has gone. */
+function send(call: SystemCall, segments: readonly Segment[], how: number, control?: () => Outgoing): number {
   const socket = socketOf(call);
   if ((how & MSG.OOB) !== 0) return -Errno.EOPNOTSUPP;
-  const wait = socket.nonblocking || (how & MSG.DONTWAIT) !== 0;
-  const result = writeFrom(call, segments, (bytes) => socket.send(bytes, wait));
+  const wait = socket.nonblocking || (how & MSG.DONTWAIT) !== 0,
+    alone: Outgoing = { files: [], sender: credentialsOf(call), named: false };
+  const result = writeFrom(call, segments, (bytes, done) =>
+    socket.send(bytes, wait, done === 0 && control !== undefined ? control() : alone),
+  );
   return (how & MSG.NOSIGNAL) === 0 && socket.type !== TYPE.DGRAM ? written(call, result) : result;
 }
 
-function receive(call: SystemCall, segments: readonly Segment[], how: number): { count: number; cut: boolean } {
+/** What came, and `cut`: a message was longer than there was room for. Files that came with it are the caller's. */
+function receive(call: SystemCall, segments: readonly Segment[], how: number): Received & { cut: boolean } {
   const socket = socketOf(call);
-  if ((how & MSG.OOB) !== 0) return { count: socket.stream ? -Errno.EINVAL : -Errno.EOPNOTSUPP, cut: false };
-  let whole = 0,
-    done = 0;
-  const read = (target: Uint8Array, so: number): number => {
-    const { count, length: message } = socket.receive(target, how);
-    whole = so + message;
-    return count;
-  };
-  done = readInto(call, segments, read);
-  const cut = !socket.stream && whole > done && done >= 0;
-  return { count: cut && (how & MSG.TRUNC) !== 0 ? whole : done, cut };
+  if ((how & MSG.OOB) !== 0) return { count: socket.stream ? -Errno.EINVAL : -Errno.EOPNOTSUPP, length: 0, cut: false };
+  let got: Received = { count: 0, length: 0 };
+  const done = readInto(call, segments, (target) => (got = socket.receive(target, how)).count);
+  const cut = !socket.stream && got.length > done && done >= 0;
+  return { ...got, count: cut && (how & MSG.TRUNC) !== 0 ? got.length : done, cut };
 }
 
 /** `struct msghdr`: name, vectors, control, flags. */
-const Message = { NAME: 0, NAME_LENGTH: 8, VECTORS: 16, COUNT: 24, CONTROL_LENGTH: 40, FLAGS: 48 } as const;
+const Message = {
+  NAME: 0,
+  NAME_LENGTH: 8,
+  VECTORS: 16,
+  COUNT: 24,
+  CONTROL: 32,
+  CONTROL_LENGTH: 40,
+  FLAGS: 48,
+} as const;
+/** Control messages are at most so long (optmem_max). */
+const MOST_CONTROL = 20_480;
 
 function sendMessage(call: SystemCall): number {
   const at = call.u64(1),
@@ -230,22 +97,34 @@ function sendMessage(call: SystemCall): number {
     socketOf(call);
     return -Errno.EISCONN;
   }
-  // Descriptors and credentials are not passed on
-  if (memory.readU64(at + Message.CONTROL_LENGTH) !== 0) return -Errno.EOPNOTSUPP;
+  const control = memory.readU64(at + Message.CONTROL),
+    length = memory.readU64(at + Message.CONTROL_LENGTH);
+  if (length > MOST_CONTROL) return -Errno.ENOBUFS;
   const segments = readVectors(call, memory.readU64(at + Message.VECTORS), memory.readU64(at + Message.COUNT));
-  return send(call, segments, call.u32(2));
+  return send(call, segments, call.u32(2), length === 0 ? undefined : () => readControl(call, control, length));
 }
 
 function receiveMessage(call: SystemCall): number {
   const at = call.u64(1),
-    { memory } = call;
+    { memory } = call,
+    socket = socketOf(call),
+    how = call.u32(2);
   memory.prepare(at, 56, true);
-  const segments = readVectors(call, memory.readU64(at + Message.VECTORS), memory.readU64(at + Message.COUNT));
-  const { count, cut } = receive(call, segments, call.u32(2));
+  const segments = readVectors(call, memory.readU64(at + Message.VECTORS), memory.readU64(at + Message.COUNT)),
+    room = { at: memory.readU64(at + Message.CONTROL), length: memory.readU64(at + Message.CONTROL_LENGTH) };
+  if (room.length > 0) memory.prepare(room.at, Math.min(room.length, MOST_CONTROL), true);
+  const { count, cut, sender, enclosed } = receive(call, segments, how);
   if (count < 0) return count;
+  const closeOnExec = (how & MSG.CMSG_CLOEXEC) !== 0;
+  const { used, flags } = writeControl(
+    call,
+    { ...room, closeOnExec },
+    socket.passCredentials ? sender : undefined,
+    enclosed,
+  );
   memory.writeU32(at + Message.NAME_LENGTH, 0);
-  memory.writeU64(at + Message.CONTROL_LENGTH, 0);
-  memory.writeU32(at + Message.FLAGS, cut ? MSG.TRUNC : 0);
+  memory.writeU64(at + Message.CONTROL_LENGTH, used);
+  memory.writeU32(at + Message.FLAGS, (cut ? MSG.TRUNC : 0) | flags | (how & MSG.CMSG_CLOEXEC));
   return count;
 }
 
@@ -267,24 +146,35 @@ function getOption(call: SystemCall): number {
   const socket = socketOf(call),
     lengthAt = call.u64(4);
   if (call.i32(1) !== SOL_SOCKET) return -Errno.EOPNOTSUPP;
-  const values: { readonly [option: number]: number } = {
-    [SO.TYPE]: socket.type,
-    [SO.ERROR]: 0,
-    [SO.SNDBUF]: BUFFER,
-    [SO.RCVBUF]: BUFFER,
-    [SO.ACCEPTCONN]: 0,
-    [SO.PROTOCOL]: 0,
-    [SO.DOMAIN]: AF_UNIX,
+  const number = (value: number): Uint8Array => new Uint8Array(Int32Array.of(value).buffer);
+  const values: { readonly [option: number]: Uint8Array } = {
+    [SO.TYPE]: number(socket.type),
+    [SO.ERROR]: number(0),
+    [SO.SNDBUF]: number(BUFFER),
+    [SO.RCVBUF]: number(BUFFER),
+    [SO.PASSCRED]: number(socket.passCredentials ? 1 : 0),
+    [SO.PEERCRED]: credentialBytes(socket.maker),
+    [SO.ACCEPTCONN]: number(0),
+    [SO.PROTOCOL]: number(0),
+    [SO.DOMAIN]: number(AF_UNIX),
   };
   const value = values[call.i32(2)];
   if (value === undefined) return -Errno.ENOPROTOOPT;
   call.memory.prepare(lengthAt, 4, true);
   const room = call.memory.readI32(lengthAt);
   if (room < 0) return -Errno.EINVAL;
-  const bytes = new Uint8Array(4);
-  new DataView(bytes.buffer).setInt32(0, value, true);
-  call.memory.write(call.u64(3), bytes.subarray(0, Math.min(4, room)));
-  call.memory.writeU32(lengthAt, Math.min(4, room));
+  call.memory.write(call.u64(3), value.subarray(0, Math.min(value.length, room)));
+  call.memory.writeU32(lengthAt, Math.min(value.length, room));
+  return 0;
+}
+
+/** Only SO_PASSCRED changes something; other options of sockets are taken and left as they are. */
+function setOption(call: SystemCall): number {
+  const socket = socketOf(call);
+  if (call.i32(1) !== SOL_SOCKET) return -Errno.EOPNOTSUPP;
+  if (call.i32(2) !== SO.PASSCRED) return 0;
+  if (call.i32(4) < 4) return -Errno.EINVAL;
+  socket.passCredentials = call.memory.readI32(call.u64(3)) !== 0;
   return 0;
 }
 
@@ -321,7 +211,8 @@ const definitions: SystemCallDefinition[] = [
     args: [descriptor, output, size, how, pointer, pointer],
     serve(call) {
       if (call.u64(4) !== 0 && call.u64(5) !== 0) call.memory.prepare(call.u64(5), 4, true);
-      const { count } = receive(call, buffer(call), call.u32(3));
+      const { count, enclosed } = receive(call, buffer(call), call.u32(3));
+      enclosed?.release();
       if (count >= 0 && call.u64(4) !== 0 && call.u64(5) !== 0) call.memory.writeU32(call.u64(5), 0);
       return count;
     },
@@ -339,7 +230,7 @@ const definitions: SystemCallDefinition[] = [
   {
     name: 'setsockopt',
     args: [descriptor, int, int, pointer, int],
-    serve: (call) => (socketOf(call), call.i32(1) === SOL_SOCKET ? 0 : -Errno.EOPNOTSUPP),
+    serve: setOption,
   },
   refused('bind', 'EINVAL'),
   refused('connect', 'EISCONN'),

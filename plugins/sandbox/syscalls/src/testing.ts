@@ -2,6 +2,7 @@
 import {
   BLOCKED,
   FilePages,
+  FilesInFlight,
   PagesNeeded,
   Process,
   Processes,
@@ -186,6 +187,8 @@ export class TestSandbox {
   /** Programs that execve was to start. */
   readonly started: NewProgram[] = [];
   pendingSignals = 0n;
+  /** CPU time in ns. */
+  readonly cpu = { thread: 0, process: 0, children: 0 };
   wakes = 0;
   #last: TestCall | undefined;
 
@@ -201,9 +204,10 @@ export class TestSandbox {
       wake: () => void this.wakes++,
       signal: (pid, signal, details) => void this.signals.push({ pid, signal, ...details }),
       fillRandom: (bytes) => void bytes.fill(4),
-      cpuTime: () => this.clock.now(),
+      cpuTime: (whose) => this.cpu[whose],
       hostname: 'test',
       pages: new FilePages(),
+      inFlight: new FilesInFlight(),
       foreground: { group: 2 },
       pendingSignals: () => this.pendingSignals,
       exec: (_process, program) => this.started.push(program) - 1,

@@ -1,6 +1,6 @@
 /** Clocks, sleeping, interval timers, times of the process. */
 import { BLOCKED, Signal, formats, readTimespec, timespec } from '@visorkit/linux-abi';
-import type { Process, SystemCall, SystemCallDefinition, Timer } from '@visorkit/linux-abi';
+import type { CpuTimeOf, Process, SystemCall, SystemCallDefinition, Timer } from '@visorkit/linux-abi';
 import { Errno } from '@visorkit/sandbox-fs';
 import { group } from './group.js';
 import { waitUntil } from './readiness.js';
@@ -24,14 +24,28 @@ const clock = oneOf(CLOCKS);
 /** Names clocks in traces. */
 export const clockFormat = clock;
 const REALTIME = new Set([0, 5, 8, 11]);
-const CPU = new Set([2, 3]);
+const CPU: { readonly [clock: number]: CpuTimeOf } = { 2: 'process', 3: 'thread' };
+/** Of negative clocks (clock_getcpuclockid(3)): the number of a process or thread, inverted, above three bits. */
+const OF_THREAD = 4,
+  CPU_KINDS = 3;
 
 /** What a clock shows in ns; undefined for one that does not exist. */
 export function readClock(process: Process, number: number): bigint | undefined {
   if (CLOCKS[number] === undefined) return undefined;
   if (REALTIME.has(number)) return process.realTime;
+  const cpu = CPU[number];
   // A clock that starts at 0 would give programs times before their own start: the machine has been up for a second.
-  return BigInt(Math.floor(CPU.has(number) ? process.options.cpuTime() : process.clock + 1e9));
+  return BigInt(Math.floor(cpu === undefined ? process.clock + 1e9 : process.options.cpuTime(cpu)));
+}
+
+/** The clock that an argument names. CPU time is told to the process and thread that it is of, and to nobody else. */
+function namedClock(call: SystemCall): number {
+  const number = call.i32(0);
+  if (number >= 0) return number;
+  const owner = ~(number >> 3),
+    ofThread = (number & OF_THREAD) !== 0;
+  if ((number & 3) === CPU_KINDS || (owner !== 0 && owner !== (ofThread ? call.tid : call.process.pid))) return -1;
+  return ofThread ? 3 : 2;
 }
 
 function put(call: SystemCall, index: number, bytes: Uint8Array): number {
@@ -155,18 +169,22 @@ function alarm(call: SystemCall): number {
 const TICK = 10_000_000;
 
 function times(call: SystemCall): number {
-  const ticks = Math.floor(call.process.options.cpuTime() / TICK);
-  const bytes = new Uint8Array(32);
-  new DataView(bytes.buffer).setBigInt64(0, BigInt(ticks), true);
+  const ticks = (whose: CpuTimeOf): bigint => BigInt(Math.floor(call.process.options.cpuTime(whose) / TICK));
+  const bytes = new Uint8Array(32),
+    view = new DataView(bytes.buffer);
+  view.setBigInt64(0, ticks('process'), true);
+  view.setBigInt64(16, ticks('children'), true);
   put(call, 0, bytes);
   return Math.floor((call.process.clock + 1e9) / TICK);
 }
 
+const USAGE_OF: { readonly [who: number]: CpuTimeOf } = { 0: 'process', 1: 'thread', [-1]: 'children' };
+
 function getrusage(call: SystemCall): number {
-  const who = call.i32(0);
-  if (who !== 0 && who !== 1 && who !== -1) return -Errno.EINVAL;
+  const whose = USAGE_OF[call.i32(0)];
+  if (whose === undefined) return -Errno.EINVAL;
   const bytes = new Uint8Array(144);
-  if (who !== -1) bytes.set(timeval(BigInt(Math.floor(call.process.options.cpuTime()))));
+  bytes.set(timeval(BigInt(Math.floor(call.process.options.cpuTime(whose)))));
   call.memory.write(call.u64(1), bytes);
   return 0;
 }
@@ -176,7 +194,7 @@ const definitions: SystemCallDefinition[] = [
     name: 'clock_gettime',
     args: [clock, pointer],
     serve(call) {
-      const now = readClock(call.process, call.i32(0));
+      const now = readClock(call.process, namedClock(call));
       if (now === undefined) return -Errno.EINVAL;
       call.memory.write(call.u64(1), timespec(now));
       return 0;
@@ -186,7 +204,7 @@ const definitions: SystemCallDefinition[] = [
     name: 'clock_getres',
     args: [clock, pointer],
     serve: (call) =>
-      CLOCKS[call.i32(0)] === undefined
+      CLOCKS[namedClock(call)] === undefined
         ? -Errno.EINVAL
         : put(call, 1, timespec(call.i32(0) === 5 || call.i32(0) === 6 ? 4_000_000n : 1n)),
   },

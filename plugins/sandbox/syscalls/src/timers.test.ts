@@ -37,6 +37,27 @@ it('clocks show their time', () => {
   expect(sandbox.call('clock_settime', 0, at)).toBe(-Errno.EPERM);
 });
 
+it('CPU time is of the thread, the process and its children', () => {
+  Object.assign(sandbox.cpu, { thread: 10e6, process: 25e6, children: 1_130_007_000 });
+  const at = sandbox.memory.room(144);
+  const read = (clock: number): number => sandbox.call('clock_gettime', clock, at) || ns(at);
+  // The number of a process or thread, inverted, above three bits: 4 for a thread's, and 2 for scheduled time
+  const of = (owner: number, thread: number): number => (~owner << 3) | thread | 2;
+  expect([2, 3, of(0, 0), of(2, 0), of(2, 4), of(0, 4)].map(read)).toEqual([25e6, 10e6, 25e6, 25e6, 10e6, 10e6]);
+  expect([of(99, 0), of(99, 4), -1].map(read)).toEqual(Array(3).fill(-Errno.EINVAL));
+  const usage = (who: number): number[] => {
+    expect(sandbox.call('getrusage', who, at)).toBe(0);
+    return [sandbox.memory.readU64(at), sandbox.memory.readU64(at + 8)];
+  };
+  expect([usage(0), usage(1), usage(-1)]).toEqual([
+    [0, 25_000],
+    [0, 10_000],
+    [1, 130_007],
+  ]);
+  sandbox.call('times', at);
+  expect([0, 8, 16, 24].map((offset) => sandbox.memory.readU64(at + offset))).toEqual([2, 0, 113, 0]);
+});
+
 describe('sleeping', () => {
   it('ends when its time is over', () => {
     expect(sandbox.call('nanosleep', timespec(1000), 0)).toBe(BLOCKED);
