@@ -13,6 +13,7 @@
 #include <sys/uio.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define SAY(...) do { printf(__VA_ARGS__); putchar('\n'); fflush(stdout); } while (0)
@@ -108,6 +109,18 @@ static void rest(void) {
   write(s[0], "echo", 4);
   memset(text, 0, 20);
   TRY("echo", read(s[0], text, 19));
+  SAY("%s", text);
+  wait(0);
+  if (!fork()) {
+    struct timespec some = { 0, 20000000 };
+    for (int i = 0; i < 3; i++) {
+      write(s[0], "part", 4);
+      nanosleep(&some, 0);
+    }
+    _exit(0);
+  }
+  memset(text, 0, 20);
+  TRY("all", recv(s[1], text, 12, MSG_WAITALL));
   SAY("%s", text);
   wait(0);
   pipe(p);

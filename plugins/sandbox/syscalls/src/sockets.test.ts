@@ -1,5 +1,7 @@
 /** Pairs of local sockets: streams, datagrams, packets. */
 import { beforeEach, describe, expect, it } from 'vitest';
+import { NOBODY } from './ancillary.js';
+import type { PairSocket } from './pair-socket.js';
 import { BLOCKED, Errno, TestSandbox } from './testing.js';
 
 const STREAM = 1,
@@ -41,6 +43,26 @@ describe('a stream', () => {
     expect(receive(b, 9, DONTWAIT)).toBe(-Errno.EAGAIN);
     sandbox.write(a, 'look');
     expect([receive(b, 9, PEEK), receive(b, 9, 0)]).toEqual(['look', 'look']);
+  });
+
+  it('gives all that is asked for at once with MSG_WAITALL', () => {
+    const [a, b] = pair(STREAM),
+      at = sandbox.memory.room(8),
+      end = sandbox.process.files.get(a) as PairSocket;
+    // Not by a call: `again` makes the last one again
+    const put = (text: string): number =>
+      end.send(Buffer.from(text), true, { files: [], sender: NOBODY, named: false });
+    put('abc');
+    expect(sandbox.call('recvfrom', b, at, 8, 0x100, 0, 0)).toBe(BLOCKED);
+    put('de');
+    expect(sandbox.again()).toBe(BLOCKED);
+    put('fghi');
+    expect([sandbox.again(), sandbox.memory.text(at, 8), sandbox.read(b)]).toEqual([8, 'abcdefgh', 'i']);
+    put('xy');
+    expect([sandbox.call('recvfrom', b, at, 8, 0x100, 0, 0), sandbox.again(true)]).toEqual([BLOCKED, 2]);
+    put('z');
+    sandbox.call('close', a);
+    expect(sandbox.call('recvfrom', b, at, 8, 0x100, 0, 0)).toBe(1);
   });
 
   it('ends when the other end is closed, or shut for writing', () => {

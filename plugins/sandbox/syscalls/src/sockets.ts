@@ -72,7 +72,10 @@ function receive(call: SystemCall, segments: readonly Segment[], how: number): R
   const socket = socketOf(call);
   if ((how & MSG.OOB) !== 0) return { count: socket.stream ? -Errno.EINVAL : -Errno.EOPNOTSUPP, length: 0, cut: false };
   let got: Received = { count: 0, length: 0 };
-  const done = readInto(call, segments, (target) => (got = socket.receive(target, how)).count);
+  // Of a stream all may be waited for; what came with files ends the call
+  const waitsForAll = (): boolean =>
+    socket.stream && (how & (MSG.WAITALL | MSG.PEEK)) === MSG.WAITALL && got.enclosed === undefined;
+  const done = readInto(call, segments, (target) => (got = socket.receive(target, how)).count, waitsForAll);
   const cut = !socket.stream && got.length > done && done >= 0;
   return { ...got, count: cut && (how & MSG.TRUNC) !== 0 ? got.length : done, cut };
 }

@@ -59,13 +59,14 @@ function rest(segments: readonly Segment[], done: number): Segment[] {
 const total = (segments: readonly Segment[]): number => segments.reduce((sum, { length }) => sum + length, 0);
 
 /**
- * Fills segments from a file. Stops at what the file gives at once: a pipe that has less than was asked for ends the call. Regular
- * files are read on in chunks.
+ * Fills segments from a file. Stops at what the file gives at once: a pipe that has less than was asked for ends the call, unless
+ * `waitsForAll`. Regular files are read on in chunks.
  */
 export function readInto(
   call: SystemCall,
   segments: readonly Segment[],
   read: (target: Uint8Array, done: number) => number,
+  waitsForAll: () => boolean = () => false,
 ): number {
   const whole = total(segments);
   const progress = (call.state as Progress | undefined) ?? { done: 0 };
@@ -76,6 +77,7 @@ export function readInto(
     call.state = progress;
     for (const part of parts) call.memory.prepare(part.address, part.length, true);
     const count = read(scratch.subarray(0, length), progress.done);
+    if (count === BLOCKED && !call.interrupted && waitsForAll()) return BLOCKED;
     if (count <= 0) return progress.done > 0 ? progress.done : count;
     let from = 0;
     for (const part of parts) {
@@ -85,7 +87,7 @@ export function readInto(
       from = to;
     }
     progress.done += count;
-    if (count < length) break;
+    if (count < length && !waitsForAll()) break;
   }
   return progress.done;
 }
