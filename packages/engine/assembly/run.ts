@@ -1,4 +1,4 @@
-import { BLOCK_HEADER, B_BYTES, B_SECOND_PAGE, ENTRIES_ELSEWHERE, E_COUNT, E_FUNCTION, E_LIMIT, LEFT_ELSEWHERE, LEFT_INTERPRET, LEFT_LOOK_UP, LEFT_REFUSED } from "../src/code-layout";
+import { BLOCK_HEADER, B_BYTES, B_SECOND_PAGE, E_COUNT, E_FUNCTION, E_LIMIT, LEFT_ELSEWHERE, LEFT_INTERPRET, LEFT_LOOK_UP, LEFT_REFUSED } from "../src/code-layout";
 import {
   ARENA, ATTENTION, BUDGET, CODE_BASE, EFLAGS, INTERRUPTIBILITY, JUMP_CACHE, JUMP_CACHE_ENTRIES, MODE, REGIONS_LEFT, RIP, RUN_FLAGS, SEG_BASE, SEG_CS,
   SEG_LIMIT, TIER_RECORD, TIER_RETIRED, TIER_STATUS,
@@ -146,7 +146,6 @@ export function transfer(pc: usize, target: u64): usize {
 export function enterTranslated(pc: usize): usize {
   store<u64>(BUDGET, load<u64>(BUDGET) + <u64>recLeft(pc)); // translated code counts for itself
   while (true) {
-    countEntry(pc);
     const budget = load<u64>(BUDGET), why = call_indirect<u32>(load<u32>(pc, E_FUNCTION)), count = REGIONS_LEFT + (<usize>why << 2);
     store<u32>(count, load<u32>(count) + 1);
     store<u64>(TIER_RETIRED, load<u64>(TIER_RETIRED) + budget - load<u64>(BUDGET));
@@ -170,7 +169,7 @@ export function enterTranslated(pc: usize): usize {
     }
     if (why == LEFT_ELSEWHERE) { // often enough, and it is made again, for any table
       store<u64>(BUDGET, load<u64>(BUDGET) - <u64>recLeft(pc));
-      store<u32>(pc, load<u32>(pc, E_COUNT) + ENTRIES_ELSEWHERE, E_COUNT);
+      countEntry(pc);
       return pc + RECORD;
     }
     if (why == LEFT_INTERPRET) {

@@ -132,8 +132,6 @@ export const LEFT_INTERPRET = 2;
 export const LEFT_SETTLE = 3;
 /** Nothing was done: the region was made for another TLB table than the one in force. */
 export const LEFT_ELSEWHERE = 4;
-/** An entry that is left so counts as so many towards making the region again. */
-export const ENTRIES_ELSEWHERE = 40;
 
 /**
  * Flags as translated code keeps them: what made them, with its operands, in six values. `kind`: bits 1:0 operand size (0: 8 bits to 3: 64), 7:2 one

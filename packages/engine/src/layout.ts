@@ -256,7 +256,7 @@ export const PAGE_BLOCKS = 0x200000;
  * in a walk of the EPT, since nothing of it can be cached, and has the framework bring it.
  */
 export const LATE_PAGES = 0x900000; // 128 KiB
-/** Candidates of the second tier: {u32 first record of the block, u32 TLB_BASE and i64 CODE_BASE when it became one}. */
+/** Candidates of the second tier: {u32 first record of the block, u32 TLB_BASE when it became one}. */
 export const TIER_QUEUE = 0x920000;
 export const TIER_QUEUE_ENTRIES = 64;
 /** Records of instructions that translated code leaves to a unit of the interpreter, and one to decode into. */

@@ -13,7 +13,7 @@ import type { Structure } from './structure.js';
 import { I32, I64, Op } from './opcodes.js';
 import type { Code, ImportedFunction } from './wasm.js';
 import { SETTLE_FLAGS } from './flags.js';
-import { WAY_EXIT, WAY_MOST_UNDONE, WAY_UNDONE, Writer } from './writer.js';
+import { Writer } from './writer.js';
 import type { Setting } from './writer.js';
 
 /** What a region's module imports, in the order of the function indices; all are exports of the processor. */
@@ -24,6 +24,7 @@ export const IMPORTS: readonly ImportedFunction[] = [
 
 /** Instructions after which a region is left, so that V8 can put optimised code in the place of what is running. */
 const LONGEST_STAY = 100_000;
+const PAGE = 4096;
 /** A jump table from the first to the last target has at most this many places; otherwise targets are compared one by one. */
 const WIDEST_TABLE = 4096;
 const FEWEST_FOR_TABLE = 4;
@@ -65,7 +66,7 @@ class RegionEmitter {
     private readonly buffers: Buffers,
   ) {
     buffers.body.clear();
-    this.w = new Writer(setting, buffers.body, region.pages);
+    this.w = new Writer(setting, buffers.body);
     this.code = this.w.code;
     this.shape = structure(
       region.blocks.map(successorsOf),
@@ -74,13 +75,20 @@ class RegionEmitter {
   }
 
   emit(): void {
-    const { w, code } = this;
+    const { w, code, setting } = this;
     w.far = code.block();
     w.near = code.block();
     w.flags.load();
     this.tree(0);
     code.op(Op.unreachable).end(); // near
-    w.ripOfWay();
+    code
+      .get(BASE)
+      .get(WAY)
+      .i32(PAGE - 1)
+      .op(Op.i32_and)
+      .op(Op.i64_extend_i32_u)
+      .op(Op.i64_add);
+    if (!setting.long) code.i64(-1, 0).op(Op.i64_and);
     code.set(TARGET).end(); // far
     this.leave();
     const { whole } = this.buffers;
@@ -132,8 +140,7 @@ class RegionEmitter {
       .get(TARGET)
       .access(Op.i64_store, state + RIP);
     // what was retired
-    code.get(START).get(LEFT).op(Op.i32_sub).get(WAY).i32(WAY_UNDONE).op(Op.i32_shr_u);
-    code.i32(WAY_MOST_UNDONE).op(Op.i32_and).op(Op.i32_sub);
+    code.get(START).get(LEFT).op(Op.i32_sub).get(WAY).i32(12).op(Op.i32_shr_u).i32(0xfff).op(Op.i32_and).op(Op.i32_sub);
     code.op(Op.i64_extend_i32_s).set(V0);
     code
       .i32(0)
@@ -143,7 +150,7 @@ class RegionEmitter {
       .op(Op.i64_sub)
       .access(Op.i64_store, state + BUDGET);
     code.get(FK).get(FA).get(FB).get(FR).get(FS).get(FN).call(SETTLE_FLAGS);
-    code.get(WAY).i32(WAY_EXIT).op(Op.i32_shr_u);
+    code.get(WAY).i32(24).op(Op.i32_shr_u);
   }
 
   // ---------------------------------------------------------------------------------------------- structure
@@ -194,25 +201,9 @@ class RegionEmitter {
   private follow(from: number, at: number, edge: Edge): void {
     this.code.reserve();
     const to = this.shape.successors[from]![at]!;
-    if (to < 0) {
-      this.w.leaveFor(edge.to);
-      return;
-    }
-    if (this.changesPage(from, to)) {
-      this.w.isOther(this.page(to));
-      this.code.when();
-      this.w.leaveFor(edge.to);
-      this.code.end();
-    }
-    if (this.isJump(from, to)) this.code.br(this.label(to));
+    if (to < 0) this.w.leaveFor(edge.to);
+    else if (this.isJump(from, to)) this.code.br(this.label(to));
     else this.tree(to);
-  }
-
-  private page(block: number): number {
-    return this.w.pageOf(this.region.blocks[block]!.offset);
-  }
-  private changesPage(from: number, to: number): boolean {
-    return this.page(from) !== this.page(to);
   }
 
   // ---------------------------------------------------------------------------------------------- blocks
@@ -284,9 +275,8 @@ class RegionEmitter {
     const { w, code, shape } = this,
       [taken, next] = shape.successors[number]!;
     w.flags.condition(condition);
-    const direct = (to: number): boolean => to >= 0 && this.isJump(number, to) && !this.changesPage(number, to);
-    if (direct(taken!)) code.brIf(this.label(taken!));
-    else if (direct(next!)) {
+    if (taken! >= 0 && this.isJump(number, taken!)) code.brIf(this.label(taken!));
+    else if (next! >= 0 && this.isJump(number, next!)) {
       code.op(Op.i32_eqz).brIf(this.label(next!));
       this.follow(number, 0, block.taken!);
       return;
@@ -342,26 +332,14 @@ class RegionEmitter {
       w.leaveForTarget();
       return;
     }
-    code.reserve();
     const out = code.block(),
       first = here[0]!.to,
       last = here[here.length - 1]!.to;
     code.get(TARGET).get(BASE).op(Op.i64_sub);
     if (!this.setting.long) code.i64(-1, 0).op(Op.i64_and);
     code.set(V2);
-    const stays = here.every((edge) => !this.changesPage(number, edge.block));
-    if (!stays || here.length < FEWEST_FOR_TABLE || last - first >= WIDEST_TABLE) {
-      for (const edge of here) {
-        code.reserve();
-        code.get(V2).i64(edge.to).op(Op.i64_eq);
-        if (!this.changesPage(number, edge.block)) {
-          code.brIf(this.label(edge.block));
-          continue;
-        }
-        code.when();
-        w.isOther(this.page(edge.block));
-        code.brIf(out).br(this.label(edge.block)).end();
-      }
+    if (here.length < FEWEST_FOR_TABLE || last - first >= WIDEST_TABLE) {
+      for (const edge of here) code.get(V2).i64(edge.to).op(Op.i64_eq).brIf(this.label(edge.block));
     } else {
       code
         .get(V2)

@@ -1,9 +1,8 @@
 /**
- * Finds what is translated together: the blocks that are reached from a hot one, and how they are connected. Only what has run is taken in (a taken
- * branch makes its target a block of the interpreter); an edge to anything else leaves the region.
+ * Finds what is translated together: the blocks of one page that are reached from a hot one, and how they are connected. Only what has run is
+ * taken in (a taken branch makes its target a block of the interpreter); an edge to anything else leaves the region.
  *
- * Most of a region lies in the page of its entry, and a linear address is that page's CODE_BASE plus an offset. Direct jumps and calls go to a few other pages
- * too. Whether such a page is still what it was is asked wherever control goes from one page to another (emit.ts).
+ * A region lies in one page, so what drops the page's code drops it, and a linear address is CODE_BASE plus an offset.
  */
 import { endsBlock } from './instructions.js';
 import type { Instruction } from './instructions.js';
@@ -16,45 +15,29 @@ const NEAR = 1024;
 const ALIGNMENT = 16;
 const OFTEN = 16;
 const MOST_CALLEES = 3;
-/** Pages of a region at most: as many as a way out can name (writer.ts). */
-const MOST_PAGES = 4;
-/** Instructions of other pages than the entry's: what is called from many places is translated for each of them. */
-const MOST_AWAY = 120;
-/** A function in another page is taken in if at least one of so many of its calls comes from here. */
-const CALLS = 16;
 const PAGE = 4096;
 
-/** A page with code of the region. */
-export interface Page {
-  /** From the first byte of the entry's page to its first byte; 0 for the entry's. */
-  first: number;
-  /** Where it lies in linear memory. */
-  host: number;
-}
-
-/** What a region needs to know of code. Offsets are from the first byte of the entry's page. */
+/** What a region needs to know of code. */
 export interface CodeSource {
-  /** The page of an offset; undefined when it is not known where that lies now. */
-  page(offset: number): Page | undefined;
-  /** The instruction at an offset; undefined where it goes on in the next page. */
+  /** The instruction at an offset of the page; undefined where it goes on in the next page. */
   decode(offset: number): Instruction | undefined;
   /** How often the block at an offset has been entered; 0 when it never ran. */
   executions(offset: number): number;
-  /** Offsets of all blocks that have run in the page of an offset. */
-  blocks(offset: number): readonly number[];
+  /** Offsets of all blocks of the page that have run. */
+  blocks(): readonly number[];
 }
 
 /** Where control goes behind a block. Numbers are of blocks in the region, -1 is outside: at `to`. */
 export interface Edge {
   block: number;
-  /** Offset from the first byte of the entry's page; may lie anywhere. */
+  /** Offset from the page's first byte; may lie outside of the page. */
   to: number;
 }
 
 export interface Block {
   offset: number;
   instructions: Instruction[];
-  /** Offset of the end to the end of its last instruction. */
+  /** Bytes up to the end of its last instruction. */
   end: number;
   /** Of a direct jump or call, and of a conditional jump that is taken. */
   taken: Edge | undefined;
@@ -69,8 +52,6 @@ export interface Block {
 export interface Region {
   /** The first is the entry. */
   blocks: Block[];
-  /** The entry's first. */
-  pages: readonly Page[];
   /** In all blocks. */
   instructions: number;
 }
@@ -91,19 +72,8 @@ export function findRegion(
     waiting = [entry];
   const returns = new Set<number>();
   let total = 0;
-  const pages = [code.page(entry)!];
-  let away = 0;
-  const isAway = (offset: number): boolean => offset < 0 || offset >= PAGE;
-  const isWorth = (offset: number): boolean => {
-    if (isAway(offset)) {
-      const page = code.page(offset);
-      if (page === undefined || away >= MOST_AWAY || (pages.length >= MOST_PAGES && !pages.includes(page)))
-        return false;
-    }
-    return code.executions(offset) >= least;
-  };
   const want = (offset: number): void => {
-    if (!leaders.has(offset) && isWorth(offset)) waiting.push(offset);
+    if (offset >= 0 && offset < PAGE && !leaders.has(offset) && code.executions(offset) >= least) waiting.push(offset);
   };
   // first pass: which instructions, and where blocks begin
   const covered = new Set<number>();
@@ -113,32 +83,23 @@ export function findRegion(
     let at = waiting.shift()!;
     if (leaders.has(at)) continue;
     if (total >= MOST_INSTRUCTIONS) break;
-    if (isAway(at) && away >= MOST_AWAY) continue;
-    const page = code.page(at);
-    if (page !== undefined && !pages.includes(page)) {
-      if (pages.length >= MOST_PAGES) continue;
-      pages.push(page);
-    }
     leaders.add(at);
-    const end = endOfPage(at);
-    while (at < end && !covered.has(at) && total < MOST_INSTRUCTIONS) {
+    while (at < PAGE && !covered.has(at) && total < MOST_INSTRUCTIONS) {
       const i = decode(at);
       if (i?.row === undefined || !can(i)) break;
       covered.add(at);
       total++;
-      if (isAway(at)) away++;
       at += i.length;
       const { row } = i;
       if (!endsBlock(row)) continue;
       if (row.kind === 'jump-if') {
         want(i.target);
-        if (at < end) waiting.push(at);
+        if (at < PAGE) waiting.push(at);
       } else if (row.kind === 'jump') want(i.target);
       else if (row.kind === 'call') {
-        const back = at < end ? code.executions(at) : 0;
-        if (isWorth(i.target) && (!isAway(i.target) || back * CALLS >= code.executions(i.target))) {
+        if (i.target >= 0 && i.target < PAGE && code.executions(i.target) >= least) {
           want(i.target);
-          if (back > 0) {
+          if (code.executions(at) > 0) {
             returns.add(at);
             want(at);
           }
@@ -146,11 +107,11 @@ export function findRegion(
       } else if (row.kind === 'jump-to') {
         const origin = i.offset;
         indirect = code
-          .blocks(origin)
+          .blocks()
           .filter((offset) => Math.abs(offset - origin) <= NEAR && code.executions(offset) >= least);
         for (const offset of indirect) want(offset);
-      } else if (row.kind === 'call-to' && at < end && code.executions(at) > 0) {
-        callees = likelyCallees(code, i.offset, least);
+      } else if (row.kind === 'call-to' && at < PAGE && code.executions(at) > 0) {
+        callees = likelyCallees(code, least);
         for (const offset of callees) want(offset);
         returns.add(at);
         want(at);
@@ -167,12 +128,7 @@ export function findRegion(
     returns,
     indirect,
     callees,
-    pages,
   );
-}
-
-function endOfPage(offset: number): number {
-  return (Math.floor(offset / PAGE) + 1) * PAGE;
 }
 
 /** Second pass: the blocks, now that it is known where they begin. */
@@ -184,7 +140,6 @@ function build(
   returns: ReadonlySet<number>,
   indirect: readonly number[],
   callees: readonly number[],
-  pages: readonly Page[],
 ): Region {
   const order = [entry, ...leaders.filter((offset) => offset !== entry)],
     numbers = new Map(order.map((offset, number) => [offset, number]));
@@ -201,11 +156,10 @@ function build(
       targets: [],
       stops: false,
     };
-    const last = endOfPage(offset);
     while (true) {
-      const i = block.end < last ? decode(block.end) : undefined;
+      const i = block.end < PAGE ? decode(block.end) : undefined;
       if (i?.row === undefined || !can(i)) {
-        block.stops = block.end < last;
+        block.stops = block.end < PAGE;
         block.next = { block: -1, to: block.end };
         break;
       }
@@ -232,7 +186,7 @@ function build(
     if (kind === 'call' && block.taken!.block >= 0) connectReturns(blocks, block.taken!.block, edge(block.end));
     if (kind === 'call-to') for (const callee of block.targets) connectReturns(blocks, callee.block, edge(block.end));
   }
-  return { blocks, pages, instructions: count };
+  return { blocks, instructions: count };
 }
 
 /** Of the instruction that ends a block. */
@@ -241,9 +195,9 @@ function kindOf({ instructions }: Block): string | undefined {
 }
 
 /** Functions of the page that an indirect call may mean: compilers align them, and they run often. */
-function likelyCallees(code: CodeSource, from: number, least: number): number[] {
+function likelyCallees(code: CodeSource, least: number): number[] {
   return code
-    .blocks(from)
+    .blocks()
     .filter((offset) => offset % ALIGNMENT === 0 && code.executions(offset) >= least * OFTEN)
     .sort((a, b) => code.executions(b) - code.executions(a))
     .slice(0, MOST_CALLEES);

@@ -12,7 +12,6 @@ import {
   B_VALID,
   D_BLOCKS,
   ENDS_BLOCK,
-  ENTRIES_ELSEWHERE,
   E_COUNT,
   E_FUNCTION,
   E_LIMIT,
@@ -23,7 +22,6 @@ import {
   MODE_SIZE,
   MODE_STACK32,
   RECORD_BYTES,
-  RIP_BASE,
   R_HANDLER,
   R_LEFT,
 } from '../code-layout.js';
@@ -36,8 +34,6 @@ import {
   TIER_RECORDS_BYTES,
   TIER_RETIRED,
   TIER_THRESHOLD,
-  TLB_ENTRIES,
-  TLB_ENTRY_BYTES,
 } from '../layout.js';
 import type { ProcessorExports } from '../module.js';
 import { WebAssembly } from '../webassembly.js';
@@ -47,7 +43,7 @@ import { describe, readRecord } from './instructions.js';
 import type { Instruction, Row } from './instructions.js';
 import { LOCALS } from './locals.js';
 import { findRegion } from './regions.js';
-import type { CodeSource, Page, Region } from './regions.js';
+import type { CodeSource, Region } from './regions.js';
 import { Code, ModuleWriter } from './wasm.js';
 import type { Setting } from './writer.js';
 
@@ -87,42 +83,19 @@ const MOST_PATIENCE = 20_000;
 const NEVER = 0xffff_ffff;
 /** In a {@link Setting}: the table is read at entry. */
 const ANY_TABLE = 0;
-/** Entries until a region is looked at again that cannot be made any better. */
-const LONG = 0x4000_0000;
 const MOST_REGIONS = 8192;
 /** A block that was entered this many times for each that the threshold asks is worth being taken into a region. */
-const SHARE_OF_THRESHOLD = 16;
+const SHARE_OF_THRESHOLD = 64;
 const PAGE = 4096;
 const WASM_PAGE = 65536;
 
-/** How far from the entry's page code is looked for, and displacements that an instruction can be given. */
-const FARTHEST = 0x4000_0000;
-const LARGEST = 0x7fff_ffff;
-
-/** A hot block: where it is, its mode, the TLB table and the two halves of CODE_BASE that it ran with. */
-interface Entry {
-  host: number;
-  mode: number;
-  tlb: number;
-  low: number;
-  high: number;
-  /** Other pages may be looked at. */
-  wide: boolean;
-}
-
-/** What a region was made for: a TLB table or any, the entry's page or others too. */
-interface Form {
-  tlb: number;
-  wide: boolean;
-}
-
 /** A function in the table, and the code it was made of. */
-interface Placed extends Form {
+interface Placed {
   index: number;
   /** First record of the block that enters it. */
   record: number;
-  /** Its pages, the entry's first, with the serial numbers of their code. */
-  pages: readonly { host: number; serial: number }[];
+  host: number;
+  serial: number;
   /** Copies of records that it has. */
   records: number[];
 }
@@ -195,9 +168,9 @@ export class Translator {
     const covered = new Set<string>();
     words[TIER_QUEUED >>> 2] = 0;
     for (let n = 0; n < count; n++) {
-      const place = (TIER_QUEUE >>> 2) + n * 4,
-        record = words[place]!,
-        tlb = words[place + 1]!;
+      const entry = (TIER_QUEUE >>> 2) + n * 2,
+        record = words[entry]!,
+        tlb = words[entry + 1]!;
       words[(record + E_LIMIT) >>> 2] = NEVER;
       const header = record - BLOCK_HEADER;
       if (words[(header + B_VALID) >>> 2] !== 1) continue;
@@ -209,28 +182,19 @@ export class Translator {
         continue;
       }
       this.records = [];
-      const form = this.formOf(record, tlb);
-      if (form === undefined) {
-        words[(record + E_LIMIT) >>> 2] = words[(record + E_COUNT) >>> 2]! + LONG;
-        words[(record + E_WAITS) >>> 2] = 0;
-        continue;
-      }
-      const setting = this.settingOf(mode, form.tlb),
-        entry = { host, mode, tlb, low: words[place + 2]!, high: words[place + 3]!, wide: form.wide },
-        region = setting && this.regionOf(entry, setting);
+      const again = words[(record + E_FUNCTION) >>> 2] !== 0,
+        setting = this.settingOf(mode, again ? ANY_TABLE : tlb),
+        region = setting && this.regionOf(host, mode, setting);
       if (setting === undefined || region === undefined) {
         figures.refused++;
         this.freeRecords.push(...this.records);
         continue;
       }
-      const pages = this.cover(region);
       writer.add(emitRegion(region, setting, this.buffers));
       figures.regions++;
       figures.instructions += region.instructions;
-      for (const { offset } of region.blocks) {
-        if (offset >= 0 && offset < PAGE) covered.add(`${((host & ~(PAGE - 1)) >>> 0) + offset} ${mode}`);
-      }
-      done.push({ record, ...form, pages, records: this.records });
+      for (const { offset } of region.blocks) covered.add(`${((host & ~(PAGE - 1)) >>> 0) + offset} ${mode}`);
+      done.push({ record, host, serial: this.cover((host & ~(PAGE - 1)) >>> 0, region), records: this.records });
     }
     const emitted = platform.now();
     figures.emitting += emitted - started;
@@ -248,8 +212,7 @@ export class Translator {
       const index = this.free.pop() ?? exports.table.grow(1);
       exports.table.set(index, functions[n]!);
       words[(region.record + E_FUNCTION) >>> 2] = index;
-      words[(region.record + E_LIMIT) >>> 2] =
-        words[(region.record + E_COUNT) >>> 2]! + words[TIER_THRESHOLD >>> 2]! * ENTRIES_ELSEWHERE;
+      words[(region.record + E_LIMIT) >>> 2] = words[(region.record + E_COUNT) >>> 2]! + words[TIER_THRESHOLD >>> 2]!;
       words[(region.record + E_WAITS) >>> 2] = 0;
       this.placed.push({ index, ...region });
     });
@@ -267,18 +230,6 @@ export class Translator {
     }
   }
 
-  /**
-   * How the region of a block is made. The first time for the TLB table in force, in the entry's page. Again when it has been entered very often: then what it
-   * calls in other pages is taken in. And for any table once it is wanted under another one. Undefined: it is all that already.
-   */
-  private formOf(record: number, tlb: number): Form | undefined {
-    if (this.words[(record + E_FUNCTION) >>> 2] === 0) return { tlb, wide: false };
-    const present = this.placed.find((region) => region.record === record);
-    if (present === undefined) return undefined;
-    if (present.tlb !== ANY_TABLE && present.tlb !== tlb) return { tlb: ANY_TABLE, wide: present.wide };
-    return present.wide ? undefined : { tlb: present.tlb, wide: true };
-  }
-
   /** A function that is entered at this record is made again: the present one, if there is one, is given up. */
   private replaced(record: number): void {
     if (this.words[(record + E_FUNCTION) >>> 2] === 0) return;
@@ -290,13 +241,10 @@ export class Translator {
   private evict(): void {
     for (const region of this.placed.splice(0, this.placed.length >>> 1)) {
       this.release(region);
-      this.interpretAgain(region.record);
+      this.words[(region.record + E_FUNCTION) >>> 2] = 0;
+      this.countAgain(region.record);
       this.figures.evicted++;
     }
-  }
-  private interpretAgain(record: number): void {
-    this.words[(record + E_FUNCTION) >>> 2] = 0;
-    this.countAgain(record);
   }
 
   /** Functions of code that is gone are not entered any more: their places are free. */
@@ -305,13 +253,7 @@ export class Translator {
       emptied = words[ARENA_GENERATION >>> 2] !== this.generation;
     this.generation = words[ARENA_GENERATION >>> 2]!;
     this.placed = this.placed.filter((region) => {
-      const [entry, ...others] = region.pages,
-        isCurrent = ({ host, serial }: { host: number; serial: number }): boolean =>
-          exports.codeIsCurrent(host, serial) !== 0;
-      if (!emptied && isCurrent(entry!)) {
-        if (others.every(isCurrent)) return true;
-        this.interpretAgain(region.record);
-      }
+      if (!emptied && exports.codeIsCurrent(region.host, region.serial) !== 0) return true;
       this.release(region);
       return false;
     });
@@ -341,7 +283,6 @@ export class Translator {
       state: 0,
       tlb,
       long,
-      describedBy: (host) => this.words[(PAGE_BLOCKS >>> 2) + (host >>> 12)]!,
       place: (i) => this.place(i),
     };
   }
@@ -366,33 +307,28 @@ export class Translator {
     return address;
   }
 
-  private regionOf(entry: Entry, setting: Setting): Region | undefined {
-    const { words, bytes, rows, exports } = this;
+  private regionOf(host: number, mode: number, setting: Setting): Region | undefined {
+    const { words, bytes, rows, exports } = this,
+      page = (host & ~(PAGE - 1)) >>> 0;
     return findRegion(
-      new HotCode({ words, bytes, rows, exports }, entry),
-      entry.host & (PAGE - 1),
+      new PageCode({ words, bytes, rows, exports }, page, mode),
+      host & (PAGE - 1),
       this.least,
       translatable(setting),
     );
   }
-  /** Writes to the region's code are seen from now on. Returns its pages with the serial numbers of their code. */
-  private cover({ blocks, pages }: Region): Placed['pages'] {
-    return pages.map(({ first, host }) => {
-      let serial = 0;
-      for (const { offset, end } of blocks) {
-        const from = offset - first;
-        if (from < 0 || from >= PAGE || end === offset) continue;
-        serial = this.exports.coverCode(host + from, Math.min(end - first, PAGE) - from);
-      }
-      return { host, serial };
-    });
+  /** Writes to the region's code are seen from now on. Returns the serial number of the page's code. */
+  private cover(page: number, region: Region): number {
+    let serial = 0;
+    for (const { offset, end } of region.blocks) {
+      if (end > offset) serial = this.exports.coverCode(page + offset, Math.min(end, PAGE) - offset);
+    }
+    return serial;
   }
 }
 
-/** The code around a hot block, in its mode. */
-class HotCode implements CodeSource {
-  private readonly pages: Page[];
-
+/** The code of one page in one mode. */
+class PageCode implements CodeSource {
   constructor(
     private readonly context: {
       words: Uint32Array;
@@ -400,70 +336,34 @@ class HotCode implements CodeSource {
       rows: readonly (Row | undefined)[];
       exports: ProcessorExports;
     },
-    private readonly entry: Entry,
-  ) {
-    this.pages = [{ first: 0, host: (entry.host & ~(PAGE - 1)) >>> 0 }];
-  }
+    private readonly page: number,
+    private readonly mode: number,
+  ) {}
 
   decode(offset: number): Instruction | undefined {
-    const { context, entry } = this,
-      page = this.page(offset);
-    if (page === undefined) return undefined;
-    const from = offset - page.first,
-      decoded = context.exports.decodeRecord(TIER_RECORDS, page.host + from, PAGE - from, from, entry.mode);
-    if (decoded === 0) return undefined;
-    const i = readRecord(context, TIER_RECORDS, context.rows, (decoded & ENDS_BLOCK) !== 0);
-    if (page.first !== 0) {
-      i.offset += page.first;
-      i.target += page.first;
-      if (i.base === RIP_BASE) i.displacement += page.first;
-      if (Math.abs(i.displacement) > LARGEST) return undefined;
-    }
-    return i;
+    const { context, page, mode } = this,
+      decoded = context.exports.decodeRecord(TIER_RECORDS, page + offset, PAGE - offset, offset, mode);
+    return decoded === 0 ? undefined : readRecord(context, TIER_RECORDS, context.rows, (decoded & ENDS_BLOCK) !== 0);
   }
 
   executions(offset: number): number {
-    const page = this.page(offset);
-    if (page === undefined) return 0;
-    return this.context.exports.blockExecutions(page.host + (offset - page.first), this.entry.mode) >>> 0;
+    return this.context.exports.blockExecutions(this.page + offset, this.mode) >>> 0;
   }
 
-  blocks(offset: number): readonly number[] {
+  blocks(): readonly number[] {
     const { words } = this.context,
-      page = this.page(offset),
+      descriptor = words[(PAGE_BLOCKS >>> 2) + (this.page >>> 12)]!,
       offsets: number[] = [];
-    const descriptor = page === undefined ? 0 : words[(PAGE_BLOCKS >>> 2) + (page.host >>> 12)]!;
-    if (page === undefined || descriptor === 0) return offsets;
+    if (descriptor === 0) return offsets;
     for (let link = words[(descriptor + D_BLOCKS) >>> 2]!; link !== 0; ) {
       const block = link & ~1,
         crossing = (link & 1) !== 0;
-      if (!crossing && words[(block + B_VALID) >>> 2] === 1 && words[(block + B_MODE) >>> 2] === this.entry.mode) {
-        offsets.push((words[(block + B_HOST) >>> 2]! & (PAGE - 1)) + page.first);
+      if (!crossing && words[(block + B_VALID) >>> 2] === 1 && words[(block + B_MODE) >>> 2] === this.mode) {
+        offsets.push(words[(block + B_HOST) >>> 2]! & (PAGE - 1));
       }
       link = words[(block + (crossing ? B_NEXT_IN_SECOND : B_NEXT_IN_PAGE)) >>> 2]!;
     }
     return offsets;
-  }
-
-  /** The page of an offset. One that is not known yet is taken from the TLB, if code has run there of late. */
-  page(offset: number): Page | undefined {
-    const { pages, entry } = this,
-      { words } = this.context;
-    for (const page of pages) if (offset >= page.first && offset < page.first + PAGE) return page;
-    // an offset is the same wherever linear addresses do not wrap around
-    if (!entry.wide || (entry.mode & MODE_SIZE) !== 2 || Math.abs(offset) >= FARTHEST) return undefined;
-    const first = Math.floor(offset / PAGE) * PAGE,
-      sum = entry.low + first,
-      low = sum >>> 0,
-      high = (entry.high + Math.floor(sum / 0x1_0000_0000)) >>> 0;
-    const tlb = (entry.tlb + ((low >>> 12) & (TLB_ENTRIES - 1)) * TLB_ENTRY_BYTES) >>> 2;
-    if (words[tlb + 4] !== low || words[tlb + 5] !== high) return undefined;
-    const host = (low + words[tlb + 6]!) >>> 0;
-    // there must be a description, by which it is known again
-    if (words[(PAGE_BLOCKS >>> 2) + (host >>> 12)] === 0) return undefined;
-    const page = { first, host };
-    pages.push(page);
-    return page;
   }
 }
 

@@ -3,9 +3,9 @@
  * the state before, those that it may have changed come back behind it.
  */
 import { AM_REGISTER, NO_REGISTER, LEFT_LOOK_UP, LEFT_SETTLE } from '../code-layout.js';
-import { ATTENTION, BUDGET, CODE_BASE, PAGES_DROPPED, RIP, TIER_RECORD, TIER_STATUS } from '../layout.js';
+import { ATTENTION, BUDGET, PAGES_DROPPED, RIP, TIER_RECORD, TIER_STATUS } from '../layout.js';
 import type { Instruction } from './instructions.js';
-import { BASE, LEFT, START, TARGET, W0, W1 } from './locals.js';
+import { LEFT, START, TARGET, W0, W1 } from './locals.js';
 import { Group, Simd, Text } from './unit-numbers.js';
 import { Op } from './opcodes.js';
 import type { Setting, Writer } from './writer.js';
@@ -100,16 +100,6 @@ export function callUnit(w: Writer, i: Instruction): void {
     .i32(w.undone - 1)
     .op(Op.i32_add)
     .set(START);
-  if (w.pages.length > 1) {
-    // RIP is CODE_BASE and the record's offset
-    const { first } = w.pages[w.pageOf(i.offset)]!;
-    code
-      .i32(0)
-      .get(BASE)
-      .i64(first)
-      .op(Op.i64_add)
-      .access(Op.i64_store, state + CODE_BASE);
-  }
   w.giveRegisters(needs.reads);
   if (needs.flags) flags.settle();
   if (needs.stores)

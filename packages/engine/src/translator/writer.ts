@@ -3,12 +3,11 @@
  * region. Nothing an instruction does is visible before its last check: a way out leaves the state as it was before the instruction.
  */
 import { AM_SHORT, AM_SIMPLE, NO_REGISTER, RIP_BASE, LEFT_INTERPRET, LEFT_LOOK_UP } from '../code-layout.js';
-import { PAGE_BLOCKS, REGS, SEG_BASE, SEG_FS, SEG_GS, TLB_ENTRIES, TLB_ENTRY_BYTES } from '../layout.js';
+import { REGS, SEG_BASE, SEG_FS, SEG_GS, TLB_ENTRIES, TLB_ENTRY_BYTES } from '../layout.js';
 import { Flags } from './flags.js';
 import type { Instruction, Size } from './instructions.js';
 import { BASE, ENTRY, LINEAR, P, REGISTERS, RSP, TABLE, TARGET, WAY } from './locals.js';
 import { Op } from './opcodes.js';
-import type { Page } from './regions.js';
 import type { Access } from './spans.js';
 import { Code } from './wasm.js';
 
@@ -20,21 +19,13 @@ export interface Setting {
   tlb: number;
   /** 64-bit code; else 32-bit code with flat segments. */
   long: boolean;
-  /** Address of the description of a page's code (D_ in code-layout.ts): another one when code of it has been dropped meanwhile. */
-  describedBy(host: number): number;
   /** Where a copy of the instruction's record lies for a unit; 0: there is no room. */
   place(i: Instruction): number;
 }
 
 const TAG_WRITE = 8;
-const TAG_EXECUTE = 16;
 const ADDEND = 24;
 const PAGE_SHIFT = 12;
-/** Fields of WAY. */
-const WAY_PAGE = 3 << PAGE_SHIFT;
-export const WAY_UNDONE = 14;
-export const WAY_MOST_UNDONE = 0x3ff;
-export const WAY_EXIT = 24;
 
 /** Where registers go to the state or come from it in the middle of a body: which, as bits, is only known at its end. */
 interface Exchange {
@@ -67,8 +58,6 @@ export class Writer {
     readonly setting: Setting,
     /** Empty; the body is written into it. */
     readonly code: Code,
-    /** Pages of the region. */
-    readonly pages: readonly Page[],
   ) {
     this.flags = new Flags(this.code, setting.state);
   }
@@ -86,17 +75,16 @@ export class Writer {
   /** Leaves before the instruction if the i32 on the stack is not 0. */
   leaveIf(): void {
     this.code
-      .i32(this.way(this.pageOf(this.at), this.at, this.undone, LEFT_INTERPRET))
+      .i32(way(this.at, this.undone, LEFT_INTERPRET))
       .set(WAY)
       .brIf(this.near);
   }
-  /** Everything before `offset`, which may lie out of the region's pages, has been done; `undone` instructions of the block have not. */
+  /** Everything before `offset`, which may lie out of the page, has been done; `undone` instructions of the block have not. */
   leaveFor(offset: number, exit: number = LEFT_LOOK_UP, undone = 0): void {
-    const { code } = this,
-      page = this.pageOf(offset);
-    if (page >= 0) {
+    const { code } = this;
+    if (offset >= 0 && offset < 1 << PAGE_SHIFT) {
       code
-        .i32(this.way(page, offset, undone, exit))
+        .i32(way(offset, undone, exit))
         .set(WAY)
         .br(this.near);
       return;
@@ -107,11 +95,11 @@ export class Writer {
   }
   leaveForTarget(exit: number = LEFT_LOOK_UP, undone = 0): void {
     this.code
-      .i32(this.way(0, 0, undone, exit))
+      .i32(way(0, undone, exit))
       .set(WAY)
       .br(this.far);
   }
-  /** Pushes the RIP of an offset. */
+  /** Pushes the RIP of an offset of the page. */
   ripAt(offset: number): void {
     const { code } = this;
     code
@@ -119,69 +107,6 @@ export class Writer {
       .i64((offset % 0x1_0000_0000) | 0, Math.floor(offset / 0x1_0000_0000))
       .op(Op.i64_add);
     if (!this.setting.long) code.i64(-1, 0).op(Op.i64_and);
-  }
-  /** Pushes the RIP that WAY tells. */
-  ripOfWay(): void {
-    const { code, pages } = this;
-    code.get(BASE);
-    if (pages.length > 1) {
-      code.i64(0);
-      pages.forEach(({ first }, page) => {
-        if (page === 0) return;
-        code.i64(first).get(WAY).i32(WAY_PAGE).op(Op.i32_and);
-        code
-          .i32(page << PAGE_SHIFT)
-          .op(Op.i32_ne)
-          .op(Op.select);
-      });
-      code.op(Op.i64_add);
-    }
-    code
-      .get(WAY)
-      .i32((1 << PAGE_SHIFT) - 1)
-      .op(Op.i32_and)
-      .op(Op.i64_extend_i32_u)
-      .op(Op.i64_add);
-    if (!this.setting.long) code.i64(-1, 0).op(Op.i64_and);
-  }
-  /** Number of the page of an offset; -1: none of the region's. */
-  pageOf(offset: number): number {
-    const { pages } = this;
-    for (let page = 0; page < pages.length; page++) {
-      const from = offset - pages[page]!.first;
-      if (from >= 0 && from < 1 << PAGE_SHIFT) return page;
-    }
-    return -1;
-  }
-  /** WAY of an exit: offset in its page in bits 11:0, page 13:12, instructions to be given back 23:14, code 31:24. */
-  private way(page: number, offset: number, undone: number, exit: number): number {
-    return (offset & ((1 << PAGE_SHIFT) - 1)) | (page << PAGE_SHIFT) | (undone << WAY_UNDONE) | (exit << WAY_EXIT);
-  }
-
-  // ---------------------------------------------------------------------------------------------- other pages
-  /** Pushes 1 if this page of the region is not, or not any more, what it was translated from. */
-  isOther(page: number): void {
-    const { code, setting, pages } = this,
-      { first, host } = pages[page]!;
-    code.get(BASE).i64(first).op(Op.i64_add).tee(LINEAR).op(Op.i32_wrap_i64);
-    entryOf(code, setting.tlb);
-    code
-      .access(Op.i64_load, setting.tlb + TAG_EXECUTE)
-      .get(LINEAR)
-      .op(Op.i64_ne);
-    code.get(LINEAR).op(Op.i32_wrap_i64).get(ENTRY);
-    code
-      .access(Op.i32_load, setting.tlb + ADDEND)
-      .op(Op.i32_add)
-      .i32(host | 0)
-      .op(Op.i32_ne)
-      .op(Op.i32_or);
-    code
-      .i32(0)
-      .access(Op.i32_load, PAGE_BLOCKS + (host >>> PAGE_SHIFT) * 4)
-      .i32(setting.describedBy(host) | 0)
-      .op(Op.i32_ne)
-      .op(Op.i32_or);
   }
 
   // ---------------------------------------------------------------------------------------------- registers
@@ -389,21 +314,22 @@ function checkFor(tlb: number, bytes: number, write: boolean): Uint8Array {
   if (known === undefined) checks.set(tlb, (known = []));
   return (known[bytes * 2 + (write ? 1 : 0)] ??= makeCheck(tlb, bytes, write));
 }
-/** Of the low half of a linear address: where its TLB entry lies in the table, also in ENTRY. */
-function entryOf(code: Code, tlb: number): void {
+function makeCheck(tlb: number, bytes: number, write: boolean): Uint8Array {
+  const code = new Code();
   code
+    .tee(LINEAR)
+    .op(Op.i32_wrap_i64)
+    .get(LINEAR)
+    .op(Op.i32_wrap_i64)
     .i32(PAGE_SHIFT - Math.log2(TLB_ENTRY_BYTES))
     .op(Op.i32_shr_u)
     .i32((TLB_ENTRIES - 1) * TLB_ENTRY_BYTES)
     .op(Op.i32_and);
   if (tlb === 0) code.get(TABLE).op(Op.i32_add);
-  code.tee(ENTRY);
-}
-function makeCheck(tlb: number, bytes: number, write: boolean): Uint8Array {
-  const code = new Code();
-  code.tee(LINEAR).op(Op.i32_wrap_i64).get(LINEAR).op(Op.i32_wrap_i64);
-  entryOf(code, tlb);
-  code.access(Op.i32_load, tlb + ADDEND).op(Op.i32_add);
+  code
+    .tee(ENTRY)
+    .access(Op.i32_load, tlb + ADDEND)
+    .op(Op.i32_add);
   code
     .get(ENTRY)
     .access(Op.i64_load, tlb + (write ? TAG_WRITE : 0))
@@ -419,3 +345,7 @@ function makeCheck(tlb: number, bytes: number, write: boolean): Uint8Array {
 const LOADS: Record<Size, Op> = { 8: Op.i32_load8_u, 16: Op.i32_load16_u, 32: Op.i32_load, 64: Op.i64_load };
 const STORES_LOW: Record<Size, Op> = { 8: Op.i64_store8, 16: Op.i64_store16, 32: Op.i64_store32, 64: Op.i64_store };
 const STORES: Record<Size, Op> = { 8: Op.i32_store8, 16: Op.i32_store16, 32: Op.i32_store, 64: Op.i64_store };
+
+function way(offset: number, undone: number, exit: number): number {
+  return offset | (undone << 12) | (exit << 24);
+}
