@@ -206,7 +206,7 @@ export class RealClock implements VmxClock {
   restore({ now, tsc }: SavedClock): void {
     this.#slept = true;
     this.#offset += now - this.now();
-    this.#slept = true;
+    this.#slept = true; // the reading was of before
     this.#lastTsc = tsc;
     this.#retired = this.engine.retired;
     this.#fresh = true;

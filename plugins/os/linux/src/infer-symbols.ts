@@ -41,18 +41,22 @@ export function inferSymbols(
   for (const [name, address] of Object.entries(found)) if (address !== undefined) symbols.set(name, address);
 }
 
+/** The single table with enough of these functions as its first entries. */
 function callTable(from: InferFrom, reader: Reader, words: ImageWords): bigint | undefined {
   if (reader.pointerSize === 8) return undefined; // those kernels have symbols of all
   const functions = FIRST_CALLS.map((name) =>
     PREFIXES.map((prefix) => from.address(prefix + name)).find((address) => address !== undefined),
   );
-  const size = BigInt(reader.pointerSize);
-  return byEntries(
-    words,
-    functions,
-    (index) => BigInt(index) * size,
-    (at) => reader.pointer(at),
-  );
+  const place = (index: number): bigint => BigInt(index * reader.pointerSize);
+  const tables = new Set<bigint>();
+  functions.forEach((address, index) => {
+    if (address !== undefined) for (const at of words.equal(address)) tables.add(at - place(index));
+  });
+  const fits = (table: bigint): boolean => {
+    const right = functions.filter((address, index) => address === reader.pointer(table + place(index)));
+    return right.length >= enough(functions.length);
+  };
+  return single([...tables].filter(fits));
 }
 
 /** Gates for interrupts in the table that begins at a page (SDM 3A, 6.11). */
@@ -68,24 +72,6 @@ function interruptTable(from: InferFrom, reader: Reader, words: ImageWords): big
     return right.length >= enough(EXCEPTIONS.length);
   };
   return single(words.pages(PAGE).filter(fits));
-}
-
-/** The single table with enough of these functions as its first entries. */
-function byEntries(
-  words: ImageWords,
-  functions: readonly (bigint | undefined)[],
-  place: (index: number) => bigint,
-  entry: (at: bigint) => bigint,
-): bigint | undefined {
-  const tables = new Set<bigint>();
-  functions.forEach((address, index) => {
-    if (address === undefined) return;
-    for (const at of words.equal(address)) tables.add(at - place(index));
-  });
-  const fits = (table: bigint): boolean =>
-    functions.filter((address, index) => address !== undefined && entry(table + place(index)) === address).length >=
-    enough(functions.length);
-  return single([...tables].filter(fits));
 }
 
 /** A resource from 0 to the last address, called as the outermost of memory is, whose first part says that it is in it. */

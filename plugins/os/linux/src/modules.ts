@@ -2,7 +2,8 @@
 import type { GuestModule, StructView } from '@visorkit/vmi';
 import type { KernelBase } from './kernel.js';
 
-const MODULE_NAME = 56;
+/** MODULE_NAME_LEN: 64 less a pointer. */
+const nameLength = (kernel: KernelBase): number => 64 - kernel.pointerSize;
 /** Where modules are (Documentation/arch/x86/x86_64/mm.rst), and the first address behind it. */
 const MODULES_START = 0xffff_ffff_c000_0000n;
 const MODULES_END = 0xffff_ffff_ff00_0000n;
@@ -117,7 +118,7 @@ function moduleNear(kernel: KernelBase, start: bigint, end: bigint): string {
     for (let at = 0; at + type.size <= length; at += 64) {
       const module = kernel.struct('module', linear + BigInt(at));
       if (kernel.space.u64(module.at(base)) !== start) continue;
-      return kernel.space.text(module.address + BigInt(name), MODULE_NAME);
+      return kernel.space.text(module.address + BigInt(name), nameLength(kernel));
     }
   }
   return '';
@@ -126,7 +127,7 @@ function moduleNear(kernel: KernelBase, start: bigint, end: bigint): string {
 function describe(kernel: KernelBase, module: StructView): LinuxModule {
   const all = parts(module);
   return {
-    name: kernel.space.text(module.at('name'), MODULE_NAME),
+    name: kernel.space.text(module.at('name'), nameLength(kernel)),
     base: all[0]?.base ?? 0n,
     size: all.reduce((sum, { size }) => sum + size, 0),
     state: STATES[module.number('state')] ?? String(module.number('state')),
