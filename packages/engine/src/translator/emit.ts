@@ -5,7 +5,7 @@ import { BUDGET, CODE_BASE, RIP, SSE_TRAP, TLB_BASE } from '../layout.js';
 import { canTranslate, pushValue, translate } from './integer.js';
 import { endsBlock } from './instructions.js';
 import type { Instruction, Row, Size } from './instructions.js';
-import { BASE, FA, FB, FK, FN, FR, FS, LEFT, RSP, START, TABLE, TARGET, V0, V2, WAY } from './locals.js';
+import { BASE, FA, FB, FK, FN, FR, FS, LEFT, ONWARD, RSP, START, TABLE, TARGET, V0, V2, WAY } from './locals.js';
 import type { Block, Edge, Region } from './regions.js';
 import { planSpans } from './spans.js';
 import { structure } from './structure.js';
@@ -201,21 +201,35 @@ class RegionEmitter {
   private follow(from: number, at: number, edge: Edge): void {
     this.code.reserve();
     const to = this.shape.successors[from]![at]!;
-    if (to < 0) this.w.leaveFor(edge.to);
-    else if (this.isJump(from, to)) this.code.br(this.label(to));
+    if (to < 0) {
+      this.w.leaveFor(edge.to);
+      return;
+    }
+    if (this.isDispatcher(to)) this.aim(edge.to);
+    if (this.isJump(from, to)) this.code.br(this.label(to));
     else this.tree(to);
+  }
+
+  private isDispatcher(node: number): boolean {
+    return node >= this.region.blocks.length;
+  }
+  /** Says to a dispatcher which block is meant. */
+  private aim(offset: number): void {
+    this.code.i64(offset).set(ONWARD);
   }
 
   // ---------------------------------------------------------------------------------------------- blocks
   private block(number: number): void {
-    const { w, code, shape, region } = this,
-      block = region.blocks[number]!,
+    const { w, code, shape, region } = this;
+    if (this.isDispatcher(number)) {
+      this.dispatcher(number);
+      return;
+    }
+    const block = region.blocks[number]!,
       count = block.instructions.length;
     code.reserve();
-    const alone = shape.merges[number] !== true && shape.loops[number] !== true && number !== 0;
-    if (!alone && number !== 0) w.flags.forget();
+    if (shape.merges[number] === true || shape.loops[number] === true) w.flags.forget();
     if (shape.loops[number] === true) {
-      if (number === 0) w.flags.forget();
       code.get(LEFT).i32(region.instructions).op(Op.i32_lt_s).when();
       w.leaveFor(block.offset);
       code.end();
@@ -234,6 +248,25 @@ class RegionEmitter {
       if (block.stops) w.leaveFor(block.end, LEFT_INTERPRET);
       else this.follow(number, 0, next);
     }
+  }
+
+  /** Goes to the block that ONWARD says. */
+  private dispatcher(node: number): void {
+    const { w, code, shape, region } = this;
+    code.reserve();
+    w.flags.forget();
+    code.get(LEFT).i32(region.instructions).op(Op.i32_lt_s).when();
+    code.get(BASE).get(ONWARD).op(Op.i64_add).set(TARGET);
+    w.leaveForTarget();
+    code.end();
+    this.select(
+      ONWARD,
+      shape.dispatchers[node - region.blocks.length]!.map((block, n) => ({
+        to: region.blocks[block]!.offset,
+        block: shape.successors[node]![n]!,
+      })),
+    );
+    code.op(Op.unreachable);
   }
 
   /** Translates an instruction that ends a block; false: it is another. */
@@ -275,8 +308,11 @@ class RegionEmitter {
     const { w, code, shape } = this,
       [taken, next] = shape.successors[number]!;
     w.flags.condition(condition);
-    if (taken! >= 0 && this.isJump(number, taken!)) code.brIf(this.label(taken!));
-    else if (next! >= 0 && this.isJump(number, next!)) {
+    if (taken! >= 0 && this.isJump(number, taken!)) {
+      if (this.isDispatcher(taken!)) this.aim(block.taken!.to);
+      code.brIf(this.label(taken!));
+    } else if (next! >= 0 && this.isJump(number, next!)) {
+      if (this.isDispatcher(next!)) this.aim(block.next!.to);
       code.op(Op.i32_eqz).brIf(this.label(next!));
       this.follow(number, 0, block.taken!);
       return;
@@ -326,23 +362,30 @@ class RegionEmitter {
     const { w, code, shape } = this,
       here = block.targets
         .map(({ to }, n) => ({ to, block: shape.successors[number]![n]! }))
-        .filter((edge) => edge.block >= 0)
-        .sort((a, b) => a.to - b.to);
+        .filter((edge) => edge.block >= 0);
     if (here.length === 0) {
       w.leaveForTarget();
       return;
     }
+    code.get(TARGET).get(BASE).op(Op.i64_sub);
+    if (!this.setting.long) code.i64(-1, 0).op(Op.i64_and);
+    const aims = here.some((edge) => this.isDispatcher(edge.block));
+    code.set(aims ? ONWARD : V2);
+    this.select(aims ? ONWARD : V2, here);
+    w.leaveForTarget();
+  }
+  /** Goes to the block at the offset in a local (i64), if it is one of these; all have labels that are open. */
+  private select(local: number, edges: readonly Edge[]): void {
+    const { code } = this,
+      here = [...edges].sort((a, b) => a.to - b.to);
     const out = code.block(),
       first = here[0]!.to,
       last = here[here.length - 1]!.to;
-    code.get(TARGET).get(BASE).op(Op.i64_sub);
-    if (!this.setting.long) code.i64(-1, 0).op(Op.i64_and);
-    code.set(V2);
     if (here.length < FEWEST_FOR_TABLE || last - first >= WIDEST_TABLE) {
-      for (const edge of here) code.get(V2).i64(edge.to).op(Op.i64_eq).brIf(this.label(edge.block));
+      for (const edge of here) code.get(local).i64(edge.to).op(Op.i64_eq).brIf(this.label(edge.block));
     } else {
       code
-        .get(V2)
+        .get(local)
         .i64(first)
         .op(Op.i64_sub)
         .tee(V2)
@@ -354,7 +397,6 @@ class RegionEmitter {
       code.get(V2).op(Op.i32_wrap_i64).brTable(places, out);
     }
     code.end();
-    w.leaveForTarget();
   }
 }
 

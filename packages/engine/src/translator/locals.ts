@@ -46,8 +46,12 @@ export const TABLE = 41;
 export const D0 = 42;
 export const D1 = 43;
 
+/** Offset of the block that a dispatcher (structure.ts) goes on to. */
+export const ONWARD = 44;
+
 export const LOCALS: Locals = [
   [28, I64],
   [14, I32],
   [2, F64],
+  [1, I64],
 ];

@@ -1,31 +1,43 @@
 /**
  * Control flow without goto: from a graph of blocks to nested blocks and loops of WebAssembly, by the dominator tree (Ramsey, "Beyond
- * Relooper", ICFP 2022). A graph of which a loop can be entered in two ways has no such form: the edges that prevent it are cut.
+ * Relooper", ICFP 2022). A loop that can be entered in several ways, as a recursive function has them, has no such form: a node in front of it, a
+ * dispatcher, becomes its only way in, and goes on to the block that is meant.
  */
 
 export interface Structure {
-  /** Successors that are left, in place; -1 was cut or leads outside. */
+  /** Numbers of nodes by node: first the blocks, their successors in place, -1 leads outside; then the dispatchers. */
   successors: number[][];
-  /** Place of each block in reverse postorder; -1: not reached. */
+  /** Blocks that each dispatcher leads to, in the order of its successors, which may be dispatchers again. */
+  dispatchers: number[][];
+  /** Place of each node in reverse postorder; -1: not reached. */
   order: Int32Array;
   loops: boolean[];
   /** More than one way leads forward to it, or a jump table does. */
   merges: boolean[];
-  /** Blocks that each one immediately dominates and that are merges, the last in order first. */
+  /** Nodes that each one immediately dominates and that are merges, the last in order first. */
   joined: number[][];
 }
 
-/** `successors` are numbers of blocks, -1 for an edge that leads outside; block 0 is the entry. `tables` says which blocks end in a jump table. */
+/** `given` are the successors of blocks, -1 for an edge that leads outside; block 0 is the entry. `tables` says which blocks end in a jump table. */
 export function structure(given: readonly (readonly number[])[], tables: readonly boolean[]): Structure {
-  const successors = given.map((list) => [...list]);
-  while (true) {
-    const order = reversePostorder(successors),
-      dominators = immediateDominators(successors, order);
-    if (!cut(successors, order, dominators)) return finish(successors, tables, order, dominators);
+  const graph: Graph = { successors: given.map((list) => [...list]), dispatchers: [] };
+  let order = reversePostorder(graph),
+    dominators = immediateDominators(graph, order);
+  if (!isReducible(graph, order, dominators)) {
+    makeReducible(graph, reached(order));
+    order = reversePostorder(graph);
+    dominators = immediateDominators(graph, order);
   }
+  return finish(graph, [...tables, ...graph.dispatchers.map(() => true)], order, dominators);
 }
 
-function reversePostorder(successors: readonly (readonly number[])[]): Int32Array {
+type Graph = Pick<Structure, 'successors' | 'dispatchers'>;
+
+function reached(order: Int32Array): number[] {
+  return [...order.keys()].filter((node) => order[node]! >= 0);
+}
+
+function reversePostorder({ successors }: Graph): Int32Array {
   const order = new Int32Array(successors.length).fill(-1),
     seen = new Uint8Array(successors.length),
     finished: number[] = [],
@@ -49,7 +61,7 @@ function reversePostorder(successors: readonly (readonly number[])[]): Int32Arra
 }
 
 /** Cooper, Harvey and Kennedy, "A simple, fast dominance algorithm". */
-function immediateDominators(successors: readonly (readonly number[])[], order: Int32Array): Int32Array {
+function immediateDominators({ successors }: Graph, order: Int32Array): Int32Array {
   const inOrder: number[] = [],
     predecessors: number[][] = successors.map(() => []);
   order.forEach((place, node) => {
@@ -94,22 +106,87 @@ function dominates(a: number, b: number, order: Int32Array, dominators: Int32Arr
   return at === a;
 }
 
-/** Cuts edges that go back to a block that does not dominate their source. Whether there were any. */
-function cut(successors: number[][], order: Int32Array, dominators: Int32Array): boolean {
-  let any = false;
+/** Whether every edge that goes back leads to a block that dominates its source. */
+function isReducible({ successors }: Graph, order: Int32Array, dominators: Int32Array): boolean {
+  return successors.every(
+    (list, node) =>
+      order[node]! < 0 ||
+      list.every((to) => to < 0 || order[to]! > order[node]! || dominates(to, node, order, dominators)),
+  );
+}
+
+/** Puts dispatchers in front of the loops among `nodes` that have several ways in, then looks at the loops inside of each. */
+function makeReducible(graph: Graph, nodes: readonly number[]): void {
+  for (const loop of cycles(graph, nodes)) {
+    const inside = new Set(loop),
+      ways = waysIn(graph, inside);
+    let header = ways[0]!;
+    if (ways.length > 1) {
+      header = dispatcher(graph, ways);
+      loop.push(header);
+    }
+    makeReducible(
+      graph,
+      loop.filter((node) => node !== header),
+    );
+  }
+}
+
+/** Nodes of a loop that are reached from outside of it; the entry's has one, the entry: whatever leads to it comes from there. */
+function waysIn({ successors }: Graph, inside: ReadonlySet<number>): number[] {
+  if (inside.has(0)) return [0];
+  const ways = new Set<number>();
   successors.forEach((list, node) => {
-    if (order[node]! < 0) return;
-    list.forEach((to, i) => {
-      if (to < 0 || order[to]! > order[node]! || dominates(to, node, order, dominators)) return;
-      list[i] = -1;
-      any = true;
-    });
+    if (!inside.has(node)) for (const to of list) if (inside.has(to)) ways.add(to);
   });
-  return any;
+  return [...ways];
+}
+
+/** All edges to any of `ways` lead to a new node, and from there to where they led. Returns it. */
+function dispatcher(graph: Graph, ways: readonly number[]): number {
+  const { successors, dispatchers } = graph,
+    node = successors.length;
+  for (const list of successors) {
+    list.forEach((to, n) => {
+      if (ways.includes(to)) list[n] = node;
+    });
+  }
+  dispatchers.push([...ways]);
+  successors.push([...ways]);
+  return node;
+}
+
+/** The sets of `nodes` from each of which every other one can be reached, of more than one node or with an edge to itself (Tarjan). */
+function cycles({ successors }: Graph, nodes: readonly number[]): number[][] {
+  const among = new Set(nodes),
+    found: number[][] = [],
+    index = new Map<number, number>(),
+    stack: number[] = [],
+    waiting = new Set<number>();
+  const visit = (node: number): number => {
+    let low = index.size;
+    const own = low;
+    index.set(node, own);
+    stack.push(node);
+    waiting.add(node);
+    for (const to of successors[node]!) {
+      if (!among.has(to)) continue;
+      if (!index.has(to)) low = Math.min(low, visit(to));
+      else if (waiting.has(to)) low = Math.min(low, index.get(to)!);
+    }
+    if (low === own) {
+      const component = stack.splice(stack.indexOf(node));
+      for (const member of component) waiting.delete(member);
+      if (component.length > 1 || successors[node]!.includes(node)) found.push(component);
+    }
+    return low;
+  };
+  for (const node of nodes) if (!index.has(node)) visit(node);
+  return found;
 }
 
 function finish(
-  successors: number[][],
+  { successors, dispatchers }: Graph,
   tables: readonly boolean[],
   order: Int32Array,
   dominators: Int32Array,
@@ -134,5 +211,5 @@ function finish(
   for (let node = 1; node < count; node++)
     if (order[node]! >= 0 && merges[node] === true) joined[dominators[node]!]!.push(node);
   for (const list of joined) list.sort((a, b) => order[b]! - order[a]!);
-  return { successors, order, loops, merges, joined };
+  return { successors, dispatchers, order, loops, merges, joined };
 }
