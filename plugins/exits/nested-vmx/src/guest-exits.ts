@@ -43,6 +43,8 @@ export class GuestExits {
 
   /** undefined: the machine's handlers carry the exit out for the guest, as for any. */
   handle(n: NestedVcpu, exit: VmExit, vcpu: Vcpu): Outcome | undefined {
+    // A further piece of an access to a device, which has been the machine's before
+    if (exit.mmio.valid) return undefined;
     n.byMachine = false;
     const outcome = this.#decide(n, exit, vcpu);
     if (outcome === undefined) {

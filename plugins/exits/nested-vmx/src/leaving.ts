@@ -3,7 +3,7 @@ import { RETRY, stop } from '@visorkit/core';
 import type { Outcome, Vcpu, VmcsFields } from '@visorkit/core';
 import { ExitReason, Interruptibility, VmcsField as F } from '@visorkit/x86';
 import { CR4, ENTRY_FAILURE, Entry, Exit, INFO_NMI, Pin, Secondary } from './bits.js';
-import { secondaryOf } from './entry-checks.js';
+import { checkHostState, secondaryOf } from './entry-checks.js';
 import { EXIT_INFORMATION, copyStretches, stretches } from './fields.js';
 import type { Stretch } from './fields.js';
 import { PDPTES, loadPdptes } from './pdptes.js';
@@ -27,6 +27,7 @@ const ABORT_INDICATOR = 4;
 /** VMX-abort indicators (28.7). */
 const ABORT_SAVE = 1,
   ABORT_PDPTE = 2,
+  ABORT_CORRUPTED = 3,
   ABORT_LOAD = 4;
 const HLT = 1;
 
@@ -56,6 +57,15 @@ export class Leaving {
     // its state in its region, where the host state is written over it
     regions.load(vcpu, n.active?.region ?? n.regions[0]?.region ?? this.#spare(n));
     return this.#toHost(n, vcpu, reason);
+  }
+
+  /** The hypervisor itself cannot be entered. If an exit has loaded a host state that is not valid any more, vmcs12 has been written to meanwhile; undefined else. */
+  corrupted(n: NestedVcpu, vcpu: Vcpu): Outcome | undefined {
+    const { vmcs12 } = n;
+    if (n.current < 0 || vmcs12.page < 0) return undefined;
+    const host64 = (vmcs12.read32(F.EXIT_CONTROLS) & Exit.HOST_64) !== 0;
+    if (checkHostState(vmcs12, this.parts.capabilities, host64) === undefined) return undefined;
+    return this.#abort(n, vcpu, ABORT_CORRUPTED);
   }
 
   #spare(n: NestedVcpu): number {

@@ -64,6 +64,8 @@ const INSIDE = {
   data: 0x2_0000,
 } as const;
 const APIC = 0xfee0_0000;
+/** Version, task priority, end of interrupt, in service, requests, both halves of the interrupt command, timer. */
+const APIC_REGISTERS = [0x30, 0x80, 0xb0, 0x100, 0x200, 0x300, 0x310, 0x380] as const;
 /** Physical addresses have so many bits on this machine. */
 const TOP = 2n ** 46n;
 
@@ -204,6 +206,10 @@ const PAGE_FIELDS: readonly number[] = ADDRESSES.map(([field]) => field).filter(
 );
 
 export class CaseMaker {
+  /** Of the guest's instructions, from its RIP at first. */
+  readonly #starts: number[] = [];
+  #origin = 0;
+
   constructor(
     private readonly memory: GuestMemory,
     readonly random: () => number,
@@ -261,9 +267,10 @@ export class CaseMaker {
     this.#pages();
     descriptors(memory, { idt: PAGES.idt, gdt: PAGES.gdt, handler: this.faults });
     descriptors(memory, { idt: GUEST + INSIDE.idt, gdt: GUEST + INSIDE.gdt, handler: INSIDE.handler });
-    if (this.one(4)) memory.fill(GUEST + INSIDE.idt, 0x1000, 0); // an event is a triple fault then
+    if (this.one(8)) memory.fill(GUEST + INSIDE.idt, 0x1000, 0); // an event is a triple fault then
     memory.write(GUEST + INSIDE.handler, Uint8Array.of(0x0f, 0x01, 0xc1, 0x48, 0xcf));
     const name = this.pick(VARIANT_NAMES);
+    this.#origin = name === 'real mode' ? 0 : INSIDE.code;
     this.#vmcs(VARIANTS[name], AT.vmcs);
     this.#vmcs(VARIANTS[this.pick(VARIANT_NAMES)], PAGES.otherVmcs);
     memory.write(GUEST + INSIDE.code, Uint8Array.from(this.#code()));
@@ -283,6 +290,13 @@ export class CaseMaker {
     for (const control of HARMLESS)
       if (this.one(10) && (this.get(F.PRIMARY_CONTROLS, at) & 0x8000_0000n) !== 0n)
         put(F.SECONDARY_CONTROLS, this.get(F.SECONDARY_CONTROLS, at) ^ BigInt(control));
+    put(F.GUEST_CR4, this.get(F.GUEST_CR4, at) | (this.one(2) ? 0x4_0600n : 0n)); // OSXSAVE
+    put(F.PML_INDEX, this.pick([511, 511, 1, 0xffff]));
+    put(F.TPR_THRESHOLD, this.pick([0, 0, 4]));
+    if ((this.get(F.SECONDARY_CONTROLS, at) & 0x200n) !== 0n) {
+      put(F.GUEST_INTERRUPT_STATUS, random() % 0x10000);
+      put(F.EOI_EXIT_BITMAP_0 + 2 * (random() % 4), this.value());
+    }
     if (this.one(4)) put(F.PRIMARY_CONTROLS, this.get(F.PRIMARY_CONTROLS, at) ^ (1n << BigInt(random() % 32)));
     if (this.one(6)) put(F.EXCEPTION_BITMAP, random());
     if (this.one(6)) this.#event(put);
@@ -393,8 +407,17 @@ export class CaseMaker {
   #code(): number[] {
     const { random } = this,
       code: number[] = [];
-    for (let n = random() % 8; n >= 0; n--) code.push(...this.#instruction());
+    this.#starts.length = 0;
+    for (let n = random() % 8; n >= 0; n--) {
+      this.#starts.push(code.length);
+      code.push(...this.#instruction());
+    }
     return [...code, 0x0f, 0x01, 0xc1];
+  }
+
+  /** RIP of one of these instructions. */
+  start(): number {
+    return this.#origin + this.pick(this.#starts);
   }
 
   #instruction(): readonly number[] {
@@ -403,12 +426,15 @@ export class CaseMaker {
       Array.from({ length: bytes }, (_, at) => Math.floor(value / 2 ** (8 * at)) % 256);
     /** Of the guest: its own data, stack, code and tables, its APIC, none, and not canonical (in 64-bit code). */
     const place = (): number[] => {
-      const at = this.pick([INSIDE.data, INSIDE.data, INSIDE.code, INSIDE.paging, APIC, APIC, GUEST_SIZE, 2 ** 31]);
-      return [...le(at + (this.one(8) ? 0xffd : (random() % 0x400) * 4)), 0, 0, 0, this.one(32) ? 0x80 : 0];
+      if (this.one(3)) return [...le(APIC + this.pick(APIC_REGISTERS)), 0, 0, 0, 0];
+      const at = this.pick([INSIDE.data, INSIDE.data, INSIDE.code, INSIDE.paging, APIC, GUEST_SIZE, 2 ** 31]);
+      return [...le(at + this.pick([0xffd, 0x7e, (random() % 0x400) * 4])), 0, 0, 0, this.one(32) ? 0x80 : 0];
     };
     const msr = (): number =>
       this.pick([0x10, 0x1b, 0x174, 0x277, 0x3a, 0x480, 0x800 + (random() % 0x40), 0xc000_0080, 0xc000_0082, random()]);
-    switch (random() % 8) {
+    switch (random() % 14) {
+      case 7:
+      case 8:
       case 0: // MOV RBX, place; then a read, a write, one with LOCK, or an operand of an instruction in memory
         return [
           ...[0x48, 0xbb, ...place()],
@@ -425,13 +451,22 @@ export class CaseMaker {
             [0x0f, 0xc7, 0x23],
             [0x0f, 0x78, 0x03],
             [0x66, 0x0f, 0x38, 0x82, 0x03],
+            [0x66, 0x0f, 0x38, 0x80, 0x03],
+            [0x66, 0x0f, 0x38, 0x81, 0x03],
+            [0xf3, 0x0f, 0xc7, 0x33],
+            [0x0f, 0xc7, 0x3b],
+            [0x0f, 0xc7, 0x2b],
+            [0x0f, 0xc7, 0x1b],
             [0xff, 0xe3],
           ]),
         ];
       case 1: // MOV ECX, MSR; RDMSR, WRMSR
         return [0xb9, ...le(msr()), 0x0f, this.one(2) ? 0x32 : 0x30];
-      case 2: // MOV DX, port; IN, OUT, INSB, OUTSB with REP
-        return [0x66, 0xba, ...le(random() % 0x10000, 2), ...this.pick([[0xec], [0xef], [0xf3, 0x6c], [0xf3, 0x6e], [0xe4, 0x60]])];
+      case 2: // MOV ECX, count; MOV DX, port; IN, OUT, INSB, OUTSB with REP
+        return [
+          ...[0xb9, ...le(random() % 32), 0x66, 0xba, ...le(random() % 0x10000, 2)],
+          ...this.pick([[0xec], [0xef], [0xf3, 0x6c], [0xf3, 0x6e], [0xe4, 0x60]]),
+        ];
       case 3: // control and debug registers
         return [
           ...[0x48, 0xb8, ...le(this.pick([0x8000_0031, 0x2020, PAGES.paging, INSIDE.paging, random()])), 0, 0, 0, 0],
@@ -442,7 +477,8 @@ export class CaseMaker {
       case 5: // POPF with TF, IF or AC, and what follows
         return [0x68, ...le(this.pick([0x102, 0x202, 0x4_0202])), 0x9d];
       case 6:
-        return Array.from({ length: 1 + (random() % 8) }, () => random() & 0xff);
+        // none with REP, which may go on for very long
+        return Array.from({ length: 1 + (random() % 8) }, () => random() & 0xff).map((byte) => (byte >= 0xf2 && byte <= 0xf3 ? 0x90 : byte));
       default:
         return this.pick(INSTRUCTIONS);
     }
@@ -482,6 +518,8 @@ const INSTRUCTIONS: readonly (readonly number[])[] = [
   [0x66, 0x0f, 0xae, 0xf1], // TPAUSE ECX
   [0x0f, 0x00, 0xc8], // STR
   [0x0f, 0x00, 0xd0], // LLDT AX
+  [0x44, 0x0f, 0x22, 0xc0], // MOV CR8, RAX
+  [0x44, 0x0f, 0x20, 0xc0], // MOV RAX, CR8
   [0x0f, 0x78, 0xc1], // VMREAD
   [0x0f, 0x79, 0xc1], // VMWRITE
   [0x0f, 0x01, 0xc2], // VMLAUNCH

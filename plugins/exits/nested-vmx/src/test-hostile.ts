@@ -27,11 +27,13 @@ export interface Outcomes {
 
 /** Instructions of a case, and seconds that one may take of a busy host's time. */
 const INSTRUCTIONS = 20_000;
-const SECONDS = 20;
+const SECONDS = 5;
 /** Of a case: steps of the hypervisor, entries among them. */
 const MOST_STEPS = 12;
 /** How a run may end with the hypervisor gone astray. */
 const ENDS = new Set(['triple-fault', 'halted', 'max-instructions']);
+/** A guest that fetches, or has its page tables, where there is neither memory nor a device ends its machine, in whatever hypervisor it runs. */
+const NOWHERE = /no memory to execute from|exit ept-violation/;
 
 /** The hypervisor's routines: each does one instruction, or a loop of them, and asks what is next. */
 const ROUTINES = {
@@ -80,6 +82,7 @@ function program(): { code: Code; at: Readonly<Record<Step, number>>; events: nu
 class Interrupts implements InterruptSource {
   vector = -1;
   nmi = false;
+  init = false;
   pending(): boolean {
     return this.vector >= 0;
   }
@@ -92,6 +95,14 @@ class Interrupts implements InterruptSource {
     const { nmi } = this;
     this.nmi = false;
     return nmi;
+  }
+  takeInit(): boolean {
+    const { init } = this;
+    this.init = false;
+    return init;
+  }
+  takeStartup(): number {
+    return -1;
   }
 }
 
@@ -163,7 +174,7 @@ class Hostile {
       if (this.#over) continue;
       const end = why.startsWith('VMX abort') ? 'abort' : reason;
       add(outcomes.lost, end);
-      if (!ENDS.has(reason)) {
+      if (!ENDS.has(reason) && !NOWHERE.test(why)) {
         const x = this.vcpu.exit;
         const rr = (f: number) => this.vcpu.vmcs!.read64(f).toString(16);
         this.#wrong(`the run ended by ${reason}: ${why} in=${this.nested.inGuest(this.vcpu)} r=${x.reason} q=${x.qualification.toString(16)} gpa=${x.gpa.toString(16)} gla=${x.guestLinear.toString(16)} idt=${x.idtVectoringInfo.toString(16)} mmio=${JSON.stringify(x.mmio)} cr0=${rr(F.GUEST_CR0)} cr4=${rr(F.GUEST_CR4)} cr3=${rr(F.GUEST_CR3)} eptp=${rr(F.EPT_POINTER)} act=${rr(F.GUEST_ACTIVITY)} int=${rr(F.GUEST_INTERRUPTIBILITY)} einj=${rr(F.ENTRY_INTERRUPTION_INFO)} prim=${rr(F.PRIMARY_CONTROLS)} sec=${rr(F.SECONDARY_CONTROLS)} pin=${rr(F.PIN_CONTROLS)} exc=${rr(F.EXCEPTION_BITMAP)} rip=${this.vcpu.rip.toString(16)} code=${Buffer.from(this.vmm.memory.read(GUEST+0x4000,64)).toString('hex')}`);
@@ -214,12 +225,17 @@ class Hostile {
     return RESUME;
   }
 
-  /** Mostly its guest goes on behind the instruction that exited. */
+  /** Mostly its guest goes on, behind the instruction that exited or at another one. */
   #passOn(vcpu: Vcpu): void {
     const { nested } = this,
       at = nested.currentVmcs(vcpu),
       maker = this.#maker;
     if (at < 0 || at >= MEMORY || maker.one(8)) return;
+    if (maker.one(2)) {
+      maker.put(F.GUEST_RIP, maker.start(), at);
+      maker.put(F.GUEST_RSP, AT.guestStack, at);
+      return;
+    }
     const length = nested.read(vcpu, F.EXIT_INSTRUCTION_LENGTH) ?? 0n;
     maker.put(F.GUEST_RIP, (nested.read(vcpu, F.GUEST_RIP) ?? 0n) + (length & 15n), at);
   }
@@ -234,6 +250,7 @@ class Hostile {
       return this.#next(vcpu, 'load', maker.one(4) ? PAGES.otherVmcs : AT.vmcs);
     if (this.#steps > 1 && maker.one(12)) this.interrupts.vector = maker.one(3) ? 0xf2 : random() % 256;
     if (this.#steps > 1 && maker.one(24)) this.interrupts.nmi = true;
+    if (this.#steps > 1 && maker.one(200)) this.interrupts.init = true;
     if (!maker.one(4)) {
       const launched = current < 0 || current >= MEMORY ? 0 : this.vmm.memory.readU32(current + 8);
       const right = launched === 0 ? 'launch' : 'resume';
