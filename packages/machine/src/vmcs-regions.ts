@@ -130,6 +130,8 @@ export interface VmcsRegions {
    */
   deviceAccess(vcpu: OfVcpu, gpa: number): 'device' | 'done' | false;
 
+  /** Bytes, in its page, of the access that the last exit, an EPT violation, is about; 1 where that is not known. */
+  accessSize(vcpu: OfVcpu): number;
   /** The instruction of the last exit is run again; accesses to devices that it has made already are not made again. */
   again(vcpu: OfVcpu): void;
 

@@ -197,6 +197,10 @@ export class VmxVmcsRegions implements VmcsRegions {
     return this.#vcpus[index].deviceAccess(gpa);
   }
 
+  accessSize(vcpu: OfVcpu): number {
+    const { mmio } = this.#engine(vcpu);
+    return mmio.requested ? mmio.size : 1;
+  }
   again(vcpu: OfVcpu): void {
     this.#engine(vcpu).mmio.retry();
   }

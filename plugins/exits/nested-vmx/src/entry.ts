@@ -138,7 +138,7 @@ export class Entering {
     regions.words[(vmcs12.page + LAUNCH_STATE) >>> 2] = 1;
     n.inGuest = true;
     n.active = chosen;
-    n.byMachine = false;
+    n.byMachine = n.busLock = false;
     n.injected = vmcs12.read32(F.ENTRY_INTERRUPTION_INFO);
     if ((vmcs12.read32(F.PIN_CONTROLS) & Pin.PREEMPTION_TIMER) !== 0) {
       const shift = BigInt(this.#capabilities.timerShift);

@@ -2,7 +2,7 @@
 import { PROCESSOR_HALTED, RESUME, RETRY } from '@visorkit/core';
 import type { Outcome, Vcpu, VmExit } from '@visorkit/core';
 import { CrAccess, ExitReason, VmcsField as F, Vector, crAccess, crNumber } from '@visorkit/x86';
-import { INFO_ERROR, INFO_MTF, INFO_VALID, Pin, Primary, Secondary } from './bits.js';
+import { BUS_LOCK_ASSERTED, INFO_ERROR, INFO_MTF, INFO_VALID, Pin, Primary, Secondary } from './bits.js';
 import { wantsException, wantsExit } from './decision.js';
 import { secondaryOf } from './entry-checks.js';
 import { RegionFields } from '@visorkit/machine';
@@ -46,6 +46,7 @@ export class GuestExits {
     // A further piece of an access to a device, which has been the machine's before
     if (exit.mmio.valid) return undefined;
     n.byMachine = false;
+    if (asksForBusLocks(n) && (vcpu.vmcs!.read32(F.EXIT_REASON) & BUS_LOCK_ASSERTED) !== 0) n.busLock = true;
     const outcome = this.#decide(n, exit, vcpu);
     if (outcome === undefined) {
       n.byMachine = true;
@@ -217,3 +218,5 @@ export class GuestExits {
     });
   }
 }
+
+const asksForBusLocks = ({ vmcs12 }: NestedVcpu): boolean => (secondaryOf(vmcs12) & Secondary.BUS_LOCK) !== 0;

@@ -2,7 +2,7 @@
 import { RETRY, stop } from '@visorkit/core';
 import type { Outcome, Vcpu, VmcsFields } from '@visorkit/core';
 import { ExitReason, Interruptibility, VmcsField as F } from '@visorkit/x86';
-import { CR4, ENTRY_FAILURE, Entry, Exit, INFO_NMI, Pin, Secondary } from './bits.js';
+import { BUS_LOCK_ASSERTED, CR4, ENTRY_FAILURE, Entry, Exit, INFO_NMI, Pin, Secondary } from './bits.js';
 import { checkHostState, secondaryOf } from './entry-checks.js';
 import { EXIT_INFORMATION, copyStretches, stretches } from './fields.js';
 import type { Stretch } from './fields.js';
@@ -88,7 +88,8 @@ export class Leaving {
     this.#saveGuestState(n, timer, made);
     if (made === undefined) copyStretches(regions.words, this.#information, vmcs12.page, vmcs02.page);
     else this.#tell(vmcs12, made);
-    vmcs12.write32(F.EXIT_REASON, reason);
+    vmcs12.write32(F.EXIT_REASON, n.busLock ? (reason | BUS_LOCK_ASSERTED) >>> 0 : reason);
+    n.busLock = false;
     vmcs12.write32(F.ENTRY_INTERRUPTION_INFO, vmcs12.read32(F.ENTRY_INTERRUPTION_INFO) & 0x7fff_ffff);
     return this.#arrive(n, vcpu, reason, moved);
   }

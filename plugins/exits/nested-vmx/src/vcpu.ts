@@ -18,6 +18,7 @@ export const SAVED_VCPU = v.object({
   regions: v.array(v.object({ vmcs12: address, region: count, used: count, prepared: v.array(count) })),
   active: v.nullable(v.number()),
   byMachine: v.boolean(),
+  busLock: v.optional(v.boolean()),
   injected: count,
   alarm: v.boolean(),
 });
@@ -62,6 +63,8 @@ export class NestedVcpu {
   alarm: Timer | undefined;
   /** The last exit has been left to the machine. */
   byMachine = false;
+  /** The guest has asserted a bus lock: the next exit to the hypervisor tells of it. */
+  busLock = false;
   /** The event that waits for injection is there from an entry of the hypervisor, or from an interrupted delivery. */
   injected = 0;
   readonly #regions: VmcsRegions;
@@ -101,6 +104,7 @@ export class NestedVcpu {
       })),
       active: this.active === undefined ? null : this.regions.indexOf(this.active),
       byMachine: this.byMachine,
+      ...(this.busLock ? { busLock: true } : {}),
       injected: this.injected,
       alarm: this.alarm !== undefined,
     };
@@ -121,6 +125,7 @@ export class NestedVcpu {
     this.vpids.clear();
     this.roots.clear();
     this.byMachine = state.byMachine;
+    this.busLock = state.busLock ?? false;
     this.injected = state.injected;
   }
 }

@@ -91,7 +91,7 @@ export class Violations {
       access = neededRight(vmcs12, exit);
     const status = ept12.walk(vcpu, vmcs12.read32(F.EPT_POINTER), vmcs12.high(F.EPT_POINTER), exit.gpa, byMode(vmcs12));
     if (status === 'mapped' && this.#countsParts(vmcs12, exit, access))
-      return this.#subPages.walk(vcpu, vmcs12, exit.gpa) !== 'allowed';
+      return this.#subPages.walk(vcpu, vmcs12, exit.gpa, this.parts.regions.accessSize(vcpu)) !== 'allowed';
     return status !== 'mapped' || (ept12.rights & access) !== access;
   }
 
@@ -117,7 +117,7 @@ export class Violations {
     const { vmcs12 } = n,
       { ept12, ept02, regions } = this.parts,
       parts = this.#subPages;
-    const status = parts.walk(vcpu, vmcs12, address);
+    const status = parts.walk(vcpu, vmcs12, address, regions.accessSize(vcpu));
     if (status === 'missing' || status === 'misconfigured') {
       const outcome = this.leaving.reflect(n, vcpu, ExitReason.SPP);
       vmcs12.write32(
