@@ -151,11 +151,7 @@ const VARIANTS: Readonly<Record<string, Fields>> = {
   plain: WITHOUT_EPT,
   ept: EPT,
   'all that exits': [...EPT, [F.PRIMARY_CONTROLS, 0xe599_fff2], [F.SECONDARY_CONTROLS, 0x11_184e]],
-  'flags, log, mode-based execution': [
-    ...EPT,
-    [F.SECONDARY_CONTROLS, 0x46_0022],
-    [F.EPT_POINTER, PAGES.ept | 0x5e],
-  ],
+  'flags, log, mode-based execution': [...EPT, [F.SECONDARY_CONTROLS, 0x46_0022], [F.EPT_POINTER, PAGES.ept | 0x5e]],
   'VM functions and #VE': [...EPT, [F.SECONDARY_CONTROLS, 0x4_2002]],
   'sub-page permissions': [...EPT, [F.SECONDARY_CONTROLS, 0x80_0002]],
   'APIC accesses': [...EPT, [F.PRIMARY_CONTROLS, 0x8420_6172], [F.SECONDARY_CONTROLS, 0x3]],
@@ -167,12 +163,7 @@ const VARIANTS: Readonly<Record<string, Fields>> = {
   ],
   APICv: APICV,
   'x2APIC mode': [...APICV, [F.SECONDARY_CONTROLS, 0x312]],
-  shadowing: [
-    ...EPT,
-    [F.SECONDARY_CONTROLS, 0x4002],
-    [F.VMCS_LINK_POINTER, PAGES.shadowVmcs],
-    [F.PIN_CONTROLS, 0x3e],
-  ],
+  shadowing: [...EPT, [F.SECONDARY_CONTROLS, 0x4002], [F.VMCS_LINK_POINTER, PAGES.shadowVmcs], [F.PIN_CONTROLS, 0x3e]],
   'PAE paging': [...EPT, ...LEGACY, [F.GUEST_CR3, INSIDE.pdptes]],
   'PAE paging without EPT': [...LEGACY, [F.GUEST_CR3, PAGES.pdptes]],
   'real mode': [
@@ -181,7 +172,12 @@ const VARIANTS: Readonly<Record<string, Fields>> = {
     [F.SECONDARY_CONTROLS, 0x82],
     [F.GUEST_CR0, 0x20],
     [F.GUEST_CR4, 0x2000],
-    ...segments((n) => [n === 1 ? INSIDE.code >>> 4 : 0x10, n === 1 ? INSIDE.code : 0x100, 0xffff, n === 1 ? 0x9b : 0x93]),
+    ...segments((n) => [
+      n === 1 ? INSIDE.code >>> 4 : 0x10,
+      n === 1 ? INSIDE.code : 0x100,
+      0xffff,
+      n === 1 ? 0x9b : 0x93,
+    ]),
     [F.GUEST_RIP, 0],
   ],
   'user mode': [...EPT, ...segments((n) => [n === 1 ? 11 : 19, 0, 0xffff_ffff, n === 1 ? 0xa0fb : 0xc0f3])],
@@ -368,7 +364,7 @@ export class CaseMaker {
           memory.writeU64(wrong, (memory.readU64(wrong) & ~2n) | (1n << 61n));
           break;
         case 3:
-          memory.writeU64(wrong, memory.readU64(wrong) & ~BigInt(1 << random() % 3));
+          memory.writeU64(wrong, memory.readU64(wrong) & ~BigInt(1 << (random() % 3)));
           break;
         case 4:
           memory.writeU64(wrong, memory.readU64(wrong) ^ (1n << BigInt(random() % 64)));
@@ -394,9 +390,11 @@ export class CaseMaker {
         PAGES.eptList + n * 8,
         n === 0 || this.one(2) ? BigInt(PAGES.ept) | 0x1en : this.pick(BAD_PAGES) | this.pick([0x1en, 0x5en, 0x7n]),
       );
-    for (let n = 0; n < 3; n++) memory.writeU64(PAGES.subPages + n * 0x1000, BigInt(PAGES.subPages + (n + 1) * 0x1000) | 1n);
+    for (let n = 0; n < 3; n++)
+      memory.writeU64(PAGES.subPages + n * 0x1000, BigInt(PAGES.subPages + (n + 1) * 0x1000) | 1n);
     memory.fill(PAGES.subPages + 0x3000, 0x1000, this.one(4) ? random() % 256 : 0x55);
-    if (this.one(6)) memory.writeU64(PAGES.subPages + (random() % 4) * 0x1000 + (this.one(2) ? 0 : INSIDE.data >>> 9), this.value());
+    if (this.one(6))
+      memory.writeU64(PAGES.subPages + (random() % 4) * 0x1000 + (this.one(2) ? 0 : INSIDE.data >>> 9), this.value());
     for (let at = 0; at < 64; at += 4) memory.writeU32(PAGES.descriptor + at, this.one(4) ? random() : 0);
     memory.writeU8(PAGES.virtualApic + 0x80, random() & 0xf0);
     if (this.one(4)) memory.writeU32(PAGES.virtualApic + 0x200 + (random() % 8) * 16, random());
@@ -478,7 +476,9 @@ export class CaseMaker {
         return [0x68, ...le(this.pick([0x102, 0x202, 0x4_0202])), 0x9d];
       case 6:
         // none with REP, which may go on for very long
-        return Array.from({ length: 1 + (random() % 8) }, () => random() & 0xff).map((byte) => (byte >= 0xf2 && byte <= 0xf3 ? 0x90 : byte));
+        return Array.from({ length: 1 + (random() % 8) }, () => random() & 0xff).map((byte) =>
+          byte >= 0xf2 && byte <= 0xf3 ? 0x90 : byte,
+        );
       default:
         return this.pick(INSTRUCTIONS);
     }

@@ -30,6 +30,8 @@ const INSTRUCTIONS = 20_000;
 const SECONDS = 5;
 /** Of a case: steps of the hypervisor, entries among them. */
 const MOST_STEPS = 12;
+/** Sentences about what may never be, after which no more cases are tried. */
+const MOST_WRONG = 10;
 /** How a run may end with the hypervisor gone astray. */
 const ENDS = new Set(['triple-fault', 'halted', 'max-instructions']);
 /** A guest that fetches, or has its page tables, where there is neither memory nor a device ends its machine, in whatever hypervisor it runs. */
@@ -110,7 +112,7 @@ class Interrupts implements InterruptSource {
 export async function hostileCases(seed: number, cases: number): Promise<Outcomes> {
   const random = randomNumbers(seed);
   const outcomes: Outcomes = { cases: 0, entries: 0, fails: {}, exits: {}, lost: {}, wrong: [] };
-  while (outcomes.cases < cases && outcomes.wrong.length < 40) {
+  while (outcomes.cases < cases && outcomes.wrong.length < MOST_WRONG) {
     const hostile = await Hostile.start(random, outcomes);
     await hostile.run(cases);
   }
@@ -134,7 +136,6 @@ class Hostile {
   private constructor(
     private readonly vmm: Vmm,
     private readonly nested: NestedVmx,
-    private readonly vcpu: Vcpu,
     private readonly outcomes: Outcomes,
     private readonly interrupts: Interrupts,
     random: () => number,
@@ -155,31 +156,26 @@ class Hostile {
         nested.hooks.vmcsSwitch.tap(({ to }) => {
           if (to === 'guest') outcomes.entries++;
         });
-        hooks.exit.for('vmcall').tap({ stage: 50 }, (_exit, vcpu) =>
-          nested.inGuest(vcpu) ? undefined : hostile!.#asked(vcpu),
-        );
+        hooks.exit
+          .for('vmcall')
+          .tap({ stage: 50 }, (_exit, vcpu) => (nested.inGuest(vcpu) ? undefined : hostile!.#asked(vcpu)));
       },
     });
-    const { vmm, nested, vcpu } = await machine({ code: CODE, handler: ask(new Code(), AT_EXIT), plugins: [driver] });
-    hostile = new Hostile(vmm, nested, vcpu, outcomes, interrupts, random);
+    const { vmm, nested } = await machine({ code: CODE, handler: ask(new Code(), AT_EXIT), plugins: [driver] });
+    hostile = new Hostile(vmm, nested, outcomes, interrupts, random);
     return hostile;
   }
 
   async run(cases: number): Promise<void> {
     const { vmm, outcomes } = this;
-    while (outcomes.cases < cases && outcomes.wrong.length < 40) {
+    while (outcomes.cases < cases && outcomes.wrong.length < MOST_WRONG) {
       outcomes.cases++;
       this.#begin();
       const { reason, why } = await vmm.run({ maxInstructions: INSTRUCTIONS, timeout: SECONDS });
       if (this.#over) continue;
       const end = why.startsWith('VMX abort') ? 'abort' : reason;
       add(outcomes.lost, end);
-      if (!ENDS.has(reason) && !NOWHERE.test(why)) {
-        const x = this.vcpu.exit;
-        const rr = (f: number) => this.vcpu.vmcs!.read64(f).toString(16);
-        this.#wrong(`the run ended by ${reason}: ${why} in=${this.nested.inGuest(this.vcpu)} r=${x.reason} q=${x.qualification.toString(16)} gpa=${x.gpa.toString(16)} gla=${x.guestLinear.toString(16)} idt=${x.idtVectoringInfo.toString(16)} mmio=${JSON.stringify(x.mmio)} cr0=${rr(F.GUEST_CR0)} cr4=${rr(F.GUEST_CR4)} cr3=${rr(F.GUEST_CR3)} eptp=${rr(F.EPT_POINTER)} act=${rr(F.GUEST_ACTIVITY)} int=${rr(F.GUEST_INTERRUPTIBILITY)} einj=${rr(F.ENTRY_INTERRUPTION_INFO)} prim=${rr(F.PRIMARY_CONTROLS)} sec=${rr(F.SECONDARY_CONTROLS)} pin=${rr(F.PIN_CONTROLS)} exc=${rr(F.EXCEPTION_BITMAP)} rip=${this.vcpu.rip.toString(16)} code=${Buffer.from(this.vmm.memory.read(GUEST+0x4000,64)).toString('hex')}`);
-        console.log(this.vmm.report);
-      }
+      if (!ENDS.has(reason) && !NOWHERE.test(why)) this.#wrong(`the run ended by ${reason}: ${why}`);
       break;
     }
     await vmm.dispose();
@@ -197,6 +193,7 @@ class Hostile {
     this.#over = false;
   }
 
+  /** Its guest has not written to the hypervisor's code. */
   #intact(): boolean {
     return this.#code.every((byte, n) => this.vmm.memory.readU8(AT.code + n) === byte);
   }
@@ -216,9 +213,8 @@ class Hostile {
       this.#told.push(`exit 0x${reason.toString(16)}`);
       this.#passOn(vcpu);
     } else if (vcpu.rbx === AT_EVENT) this.#told.push('event');
-    else if (last === 'launch' || last === 'resume') {
-      // unless its guest has written to the hypervisor's code
-      if ((vcpu.rflags & 0x41n) === 0n && this.#intact()) this.#wrong('an entry went on without a failure');
+    else if ((last === 'launch' || last === 'resume') && this.#intact()) {
+      if ((vcpu.rflags & 0x41n) === 0n) this.#wrong('an entry went on without a failure');
       add(outcomes.fails, nested.currentVmcs(vcpu) < 0 ? -1 : Number(nested.read(vcpu, F.VM_INSTRUCTION_ERROR) ?? -1n));
     }
     if (this.#steps++ >= MOST_STEPS || (this.#steps > 3 && random() % 6 === 0)) {
@@ -266,7 +262,18 @@ class Hostile {
   }
 
   #anyPage(): number {
-    return this.#maker.pick([AT.vmcs, PAGES.otherVmcs, AT.vmxon, AT.code, AT.tables, PAGES.ept, PAGES.msrs, GUEST, MEMORY, 1]);
+    return this.#maker.pick([
+      AT.vmcs,
+      PAGES.otherVmcs,
+      AT.vmxon,
+      AT.code,
+      AT.tables,
+      PAGES.ept,
+      PAGES.msrs,
+      GUEST,
+      MEMORY,
+      1,
+    ]);
   }
 
   /** RSI: where it goes on; RAX and RDX: field or type, and a value; the operand in memory. */
@@ -276,7 +283,10 @@ class Hostile {
     this.#last = step;
     if (step !== 'resume' && step !== 'launch') this.#told.push(`${step} 0x${operand.toString(16)}`);
     vcpu.setRegister(6, BigInt(ROUTINE_AT[step]));
-    vcpu.rax = step === 'invept' || step === 'invvpid' ? BigInt(random() % 4) : BigInt(VMCS_FIELDS[random() % VMCS_FIELDS.length].encoding);
+    vcpu.rax =
+      step === 'invept' || step === 'invvpid'
+        ? BigInt(random() % 4)
+        : BigInt(VMCS_FIELDS[random() % VMCS_FIELDS.length].encoding);
     vcpu.rdx = maker.value();
     this.vmm.memory.writeU64(AT.results, BigInt.asUintN(64, BigInt(operand)));
     this.vmm.memory.writeU64(AT.results + 8, maker.one(2) ? 0n : maker.value());
