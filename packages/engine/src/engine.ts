@@ -236,8 +236,8 @@ export class Engine {
     return this.words[RETIRED >>> 2] + this.words[(RETIRED >>> 2) + 1] * 0x100000000;
   }
 
-  /** Counts one as retired for a fault that the framework has delivered, as the processor does for those it delivers itself. */
-  countFault(): void {
+  /** Counts one as retired that the framework has carried out, or a fault that it has delivered, as the processor does for those it delivers itself. */
+  countInstruction(): void {
     const { words } = this,
       low = words[RETIRED >>> 2];
     words[RETIRED >>> 2] = low + 1;

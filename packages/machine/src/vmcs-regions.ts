@@ -107,6 +107,8 @@ export interface VmcsRegions {
   loadHostState(vcpu: OfVcpu, to: number, from: number, entered: boolean): HostLoaded;
   /** Stands for the region of the VMCS that is current on the vCPU that ran last: its fields as they are now. Not for guest-state fields. */
   readonly current: number;
+  /** An instruction has been carried out behind which the vCPU does not go on: it counts as one, and virtual time goes on by it. */
+  countInstruction(vcpu: OfVcpu): void;
   /** False while an event is still to be injected, an instruction is half done (an access to a device), or a debug trap is due: no event may come before. */
   betweenInstructions(vcpu: OfVcpu): boolean;
   /** The next run ends, by exit 52, once that has been done, and before another instruction. */

@@ -161,6 +161,9 @@ export class VmxVmcsRegions implements VmcsRegions {
     return loaded;
   }
 
+  countInstruction(vcpu: OfVcpu): void {
+    this.#engine(vcpu).countInstruction();
+  }
   betweenInstructions({ index }: OfVcpu): boolean {
     return this.#vcpus[index].atBoundary;
   }

@@ -1,7 +1,9 @@
 /** A hostile hypervisor. VISORKIT_CASES and VISORKIT_SEED make it longer, and another one. */
-import { ExitReason as Reason } from '@visorkit/x86';
+import { ExitReason as Reason, VmcsField as F } from '@visorkit/x86';
 import { expect, it } from 'vitest';
 import { hostileCases } from './test-hostile.js';
+import { slot } from './test-hostile-cases.js';
+import { AT, Code, hypervisor, machine, run } from './test-hypervisor.js';
 
 const cases = Number(process.env['VISORKIT_CASES'] ?? 500);
 const seed = Number(process.env['VISORKIT_SEED'] ?? 1);
@@ -82,3 +84,28 @@ it(
   },
   20_000 + cases * 60,
 );
+
+it('a hypervisor that does nothing but enter a guest that leaves at once takes virtual time, and meets its limit', async () => {
+  const { vmm } = await machine({
+    code: hypervisor({ [F.PIN_CONTROLS]: 0x56, [F.GUEST_PREEMPTION_TIMER]: 0 }),
+    handler: new Code().vmresume(),
+  });
+  const { reason, exits } = await vmm.run({ maxInstructions: 5000, timeout: 20 });
+  expect(reason).toBe('max-instructions');
+  expect(exits['preemption-timer']).toBeGreaterThan(4000);
+  await vmm.dispose();
+});
+
+it('a host state that has been overwritten while the guest ran is VMX abort 3 (28.7)', async () => {
+  const { report, vmm } = await run({
+    code: hypervisor(),
+    guest: new Code()
+      .mov(0, 0)
+      .store(AT.vmcs + slot(F.HOST_TR_SELECTOR))
+      .mov(0, 1n << 63n)
+      .store(AT.vmcs + slot(F.HOST_FS_BASE))
+      .vmcall(),
+  });
+  expect([report.reason, report.why]).toEqual(['triple-fault', expect.stringMatching(/^VMX abort 3 /)]);
+  expect(vmm.memory.readU32(AT.vmcs + 4)).toBe(3);
+});

@@ -65,6 +65,8 @@ export class VmxInstructions {
         const entered = this.entering.enter(n, vcpu, exit.reason === ExitReason.VMRESUME);
         if (typeof entered === 'object' && 'error' in entered) return entered.error;
         this.#outcome = entered;
+        // or else entries that are left at once, again and again, would take no virtual time
+        this.parts.regions.countInstruction(vcpu);
         return 'gone';
       }
       case ExitReason.VMXOFF:
