@@ -89,6 +89,12 @@ const SHARE_OF_THRESHOLD = 64;
 const PAGE = 4096;
 const WASM_PAGE = 65536;
 
+/** From now on the processor counts executions, and asks for a {@link Translator} with these options when code has become hot. */
+export function countExecutions(exports: ProcessorExports, options: TranslatorOptions): void {
+  const { threshold = DEFAULT_THRESHOLD, batch = DEFAULT_BATCH } = options;
+  exports.setSecondTier(threshold, batch, Math.min(MOST_PATIENCE, threshold * batch));
+}
+
 /** A function in the table, and the code it was made of. */
 interface Placed {
   index: number;
@@ -130,14 +136,14 @@ export class Translator {
   /** Copies made for the region at hand. */
   private records: number[] = [];
 
-  /** `module` is the processor's, with its exports; `memory` must be one that does not grow. */
+  /** `module` is the processor's, with its exports; `memory` must be one that does not grow. To be made before the first code is translated. */
   constructor(
     module: WasmModule,
     memory: WasmMemory,
     private readonly exports: ProcessorExports,
     private readonly options: TranslatorOptions = {},
   ) {
-    const { threshold = DEFAULT_THRESHOLD, batch = DEFAULT_BATCH } = options;
+    const { threshold = DEFAULT_THRESHOLD } = options;
     const names = handlerNames(module);
     this.rows = names.map(describe);
     this.vectorUnit = names.indexOf('SIMD');
@@ -147,7 +153,6 @@ export class Translator {
     this.imports['m'] = memory;
     for (const { name } of IMPORTS) this.imports[name] = exports[name as keyof ProcessorExports];
     this.writer = new ModuleWriter(IMPORTS, LOCALS, memory.buffer.byteLength / WASM_PAGE);
-    exports.setSecondTier(threshold, batch, Math.min(MOST_PATIENCE, threshold * batch));
     this.generation = this.words[ARENA_GENERATION >>> 2]!;
   }
 
