@@ -20,6 +20,7 @@ import type { Setting } from './writer.js';
 export const IMPORTS: readonly ImportedFunction[] = [
   { name: 'settleFlags', parameters: [I32, I64, I64, I64, I64, I64], results: [] },
   { name: 'runUnit', parameters: [I32], results: [I32] },
+  { name: 'runQuickX87', parameters: [I32], results: [I32] },
 ];
 
 /** Instructions after which a region is left, so that V8 can put optimised code in the place of what is running. */
