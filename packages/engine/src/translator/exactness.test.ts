@@ -80,7 +80,7 @@ function compare(plain: Engine, translated: Engine, seed: number, options: Omit<
   const program = randomProgram(randomFrom(seed), { ...options, code: CODE });
   for (const engine of [plain, translated]) prepare(engine, program, randomFrom(seed + 1));
   const random = randomFrom(seed + 2),
-    before = (translated.translator?.retired ?? 0);
+    before = translated.translator?.retired ?? 0;
   const start = plain.retired - translated.retired;
   for (let piece = 0; piece < 25; piece++) {
     const length = random(4) === 0 ? 1 + random(20) : 50 + random(3000),

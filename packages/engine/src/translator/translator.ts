@@ -121,6 +121,7 @@ export class Translator {
   private readonly rows: readonly (Row | undefined)[];
   /** Number of the handler that stands for the vector unit. */
   private readonly vectorUnit: number;
+  private readonly enter: number;
   private readonly words: Uint32Array;
   private readonly bytes: Uint8Array;
   private readonly imports: Record<string, unknown> = {};
@@ -150,7 +151,9 @@ export class Translator {
     this.words = new Uint32Array(memory.buffer);
     this.bytes = new Uint8Array(memory.buffer);
     this.least = Math.max(1, Math.floor(threshold / SHARE_OF_THRESHOLD));
+    this.enter = names.indexOf('ENTER');
     this.imports['m'] = memory;
+    this.imports['t'] = exports.table;
     for (const { name } of IMPORTS) this.imports[name] = exports[name as keyof ProcessorExports];
     this.writer = new ModuleWriter(IMPORTS, LOCALS, memory.buffer.byteLength / WASM_PAGE);
     this.generation = this.words[ARENA_GENERATION >>> 2]!;
@@ -288,6 +291,7 @@ export class Translator {
       state: 0,
       tlb,
       long,
+      chain: hasTailCalls() ? { mode, enter: this.enter } : undefined,
       place: (i) => this.place(i),
     };
   }
@@ -370,6 +374,43 @@ class PageCode implements CodeSource {
     }
     return offsets;
   }
+}
+
+let tailCalls: boolean | undefined;
+/** Whether the host's WebAssembly can end a function in the call of another: a function that does so is valid. */
+function hasTailCalls(): boolean {
+  return (tailCalls ??= WebAssembly.validate(
+    // the header; type 0: [] -> [i32]; function 0 of that type; its body: return_call 0
+    Uint8Array.of(
+      0,
+      0x61,
+      0x73,
+      0x6d,
+      1,
+      0,
+      0,
+      0,
+      1,
+      5,
+      1,
+      0x60,
+      0,
+      1,
+      0x7f,
+      3,
+      2,
+      1,
+      0,
+      10,
+      6,
+      1,
+      4,
+      0,
+      0x12,
+      0,
+      0x0b,
+    ),
+  ));
 }
 
 /** Names of the interpreter's handlers by number: a custom section that the engine's build writes. */
