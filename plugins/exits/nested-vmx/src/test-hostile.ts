@@ -55,8 +55,9 @@ const ROUTINES = {
 } as const;
 type Step = keyof typeof ROUTINES;
 const STEPS = Object.keys(ROUTINES) as Step[];
-/** RBX at the VMCALLs: behind a routine, at an exit of the guest, and in a handler of events. */
-const DONE = 1n,
+/** RBX at the VMCALLs: at the beginning, behind a routine, at an exit of the guest, and in a handler of events. */
+const BEGUN = 0n,
+  DONE = 1n,
   AT_EXIT = 2n,
   AT_EVENT = 3n;
 
@@ -69,7 +70,7 @@ const ask = (code: Code, rbx: bigint): Code => code.mov(3, rbx).vmcall().add(0xf
 
 /** All of the hypervisor's code, where each routine begins, and where its handler of events does: the stack begins anew there. */
 function program(): { code: Code; at: Readonly<Record<Step, number>>; events: number } {
-  const code = ask(enterVmx(new Code()), DONE);
+  const code = ask(enterVmx(new Code()), BEGUN);
   const at = {} as Record<Step, number>;
   for (const step of STEPS) {
     at[step] = AT.code + code.bytes.length;
@@ -213,7 +214,7 @@ class Hostile {
       this.#told.push(`exit 0x${reason.toString(16)}`);
       this.#passOn(vcpu);
     } else if (vcpu.rbx === AT_EVENT) this.#told.push('event');
-    else if ((last === 'launch' || last === 'resume') && this.#intact()) {
+    else if (vcpu.rbx === DONE && (last === 'launch' || last === 'resume') && this.#intact()) {
       if ((vcpu.rflags & 0x41n) === 0n) this.#wrong('an entry went on without a failure');
       add(outcomes.fails, nested.currentVmcs(vcpu) < 0 ? -1 : Number(nested.read(vcpu, F.VM_INSTRUCTION_ERROR) ?? -1n));
     }
