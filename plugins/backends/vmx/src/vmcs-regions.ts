@@ -176,6 +176,12 @@ export class VmxVmcsRegions implements VmcsRegions {
     this.clock.beforeEntry();
     return engine.tsc;
   }
+  timerTicks(vcpu: OfVcpu, exact = false): number {
+    const engine = this.#engine(vcpu);
+    if (exact) this.clock.now();
+    this.clock.beforeEntry();
+    return engine.timerTicks;
+  }
   pagingChanged(vcpu: OfVcpu): void {
     this.#engine(vcpu).vmcs.touch(DIRTY_GUEST | DIRTY_PAGING);
   }

@@ -14,6 +14,7 @@ import { Merging, WINDOWS } from './merging.js';
 import type { Parts } from './parts.js';
 import { PDPTES, loadPdptes } from './pdptes.js';
 import { Prepared } from './prepared.js';
+import { TIMER_TICKS } from './vcpu.js';
 import type { NestedVcpu, Vmcs02 } from './vcpu.js';
 
 /** How many VMCSs of the hypervisor have one to run with at the same time. */
@@ -141,9 +142,7 @@ export class Entering {
     n.byMachine = n.busLock = false;
     n.injected = vmcs12.read32(F.ENTRY_INTERRUPTION_INFO);
     if ((vmcs12.read32(F.PIN_CONTROLS) & Pin.PREEMPTION_TIMER) !== 0) {
-      const shift = BigInt(this.#capabilities.timerShift);
-      const value = BigInt(vmcs12.read32(F.GUEST_PREEMPTION_TIMER));
-      n.timerDeadline = ((regions.timeStamp(vcpu) >> shift) + value) << shift;
+      n.timerDeadline = (regions.timerTicks(vcpu) + vmcs12.read32(F.GUEST_PREEMPTION_TIMER)) % TIMER_TICKS;
       n.timerFresh = true;
     }
     if (this.parts.hooks.vmcsSwitch.isUsed())

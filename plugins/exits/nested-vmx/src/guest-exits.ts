@@ -204,14 +204,16 @@ export class GuestExits {
   }
 
   #timerLeft(n: NestedVcpu, vcpu: Vcpu): number {
-    return n.timerLeft(this.parts.regions.timeStamp(vcpu), this.parts.capabilities.timerShift);
+    return n.timerLeft(this.parts.regions.timerTicks(vcpu));
   }
 
   /** The timer counts in the HLT state too (26.5.1), and wakes the run loop. */
   setAlarm(n: NestedVcpu, vcpu: Vcpu): void {
     if ((n.vmcs12.read32(F.PIN_CONTROLS) & Pin.PREEMPTION_TIMER) === 0) return;
-    const { clock, regions, timers } = this.parts;
-    const left = Math.max(Number(n.timerDeadline - regions.timeStamp(vcpu)), 0);
+    const { capabilities, clock, regions, timers } = this.parts;
+    const tick = 2 ** capabilities.timerShift,
+      begun = Number(BigInt.asUintN(capabilities.timerShift, regions.timeStamp(vcpu)));
+    const left = Math.max(n.timerLeft(regions.timerTicks(vcpu)) * tick - begun, 0);
     n.alarm?.cancel();
     n.alarm = timers.schedule(clock.now() + left * this.parts.nanoseconds, () => {
       n.alarm = undefined;

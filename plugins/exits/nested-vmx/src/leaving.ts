@@ -172,7 +172,7 @@ export class Leaving {
     if ((vmcs12.read32(F.PIN_CONTROLS) & Pin.PREEMPTION_TIMER) === 0 || reason === ExitReason.PREEMPTION_TIMER)
       return 0;
     if ((vmcs12.read32(F.EXIT_CONTROLS) & Exit.SAVE_TIMER) === 0) return 0;
-    return n.timerLeft(this.parts.regions.timeStamp(vcpu, true), this.parts.capabilities.timerShift);
+    return n.timerLeft(this.parts.regions.timerTicks(vcpu, true));
   }
 
   // ------------------------------------------------------------------------------------------------ host state

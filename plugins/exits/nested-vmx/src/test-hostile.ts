@@ -55,9 +55,8 @@ const ROUTINES = {
 } as const;
 type Step = keyof typeof ROUTINES;
 const STEPS = Object.keys(ROUTINES) as Step[];
-/** RBX at the VMCALLs: at the beginning, behind a routine, at an exit of the guest, and in a handler of events. */
-const BEGUN = 0n,
-  DONE = 1n,
+/** RBX at the VMCALLs: behind a routine, at an exit of the guest, and in a handler of events. */
+const DONE = 1n,
   AT_EXIT = 2n,
   AT_EVENT = 3n;
 
@@ -65,12 +64,14 @@ function address(at: number): number[] {
   return [0, 8, 16, 24].map((shift) => (at >>> shift) & 0xff);
 }
 
+/** Of MOV RBX in `ask`. */
+const MOV_BYTES = 10;
 /** VMCALL, and where RSI says. */
 const ask = (code: Code, rbx: bigint): Code => code.mov(3, rbx).vmcall().add(0xff, 0xe6);
 
 /** All of the hypervisor's code, where each routine begins, and where its handler of events does: the stack begins anew there. */
 function program(): { code: Code; at: Readonly<Record<Step, number>>; events: number } {
-  const code = ask(enterVmx(new Code()), BEGUN);
+  const code = ask(enterVmx(new Code()), DONE);
   const at = {} as Record<Step, number>;
   for (const step of STEPS) {
     at[step] = AT.code + code.bytes.length;
@@ -194,9 +195,13 @@ class Hostile {
     this.#over = false;
   }
 
-  /** Its guest has not written to the hypervisor's code. */
-  #intact(): boolean {
-    return this.#code.every((byte, n) => this.vmm.memory.readU8(AT.code + n) === byte);
+  /** The VMCALL is the one behind that routine. Else its guest has written to the hypervisor's code, or a host state that leads elsewhere has been loaded. */
+  #isBehind(step: Step, vcpu: Vcpu): boolean {
+    const before = ROUTINES[step].bytes.length + MOV_BYTES;
+    return (
+      vcpu.rip === BigInt(ROUTINE_AT[step] + before) &&
+      this.#code.every((byte, n) => this.vmm.memory.readU8(AT.code + n) === byte)
+    );
   }
 
   #wrong(what: string): void {
@@ -214,7 +219,7 @@ class Hostile {
       this.#told.push(`exit 0x${reason.toString(16)}`);
       this.#passOn(vcpu);
     } else if (vcpu.rbx === AT_EVENT) this.#told.push('event');
-    else if (vcpu.rbx === DONE && (last === 'launch' || last === 'resume') && this.#intact()) {
+    else if ((last === 'launch' || last === 'resume') && this.#isBehind(last, vcpu)) {
       if ((vcpu.rflags & 0x41n) === 0n) this.#wrong('an entry went on without a failure');
       add(outcomes.fails, nested.currentVmcs(vcpu) < 0 ? -1 : Number(nested.read(vcpu, F.VM_INSTRUCTION_ERROR) ?? -1n));
     }
