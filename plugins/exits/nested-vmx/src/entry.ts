@@ -137,6 +137,7 @@ export class Entering {
       return this.#failed(n, vcpu, 34, failed);
     }
     regions.words[(vmcs12.page + LAUNCH_STATE) >>> 2] = 1;
+    regions.noteWrite(vcpu, n.current);
     n.inGuest = true;
     n.active = chosen;
     n.byMachine = n.busLock = false;

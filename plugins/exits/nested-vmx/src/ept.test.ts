@@ -1,6 +1,9 @@
 /** EPT of a hypervisor in the guest: violations, flags, VM functions, #VE. Rules by their section of the SDM, volume 3C. */
 import { describe, expect, it } from 'vitest';
 import { VmcsField as F } from '@visorkit/x86';
+import type { MemoryViews } from '@visorkit/machine';
+import { MemoryViewsToken } from '@visorkit/machine';
+import { definePlugin } from '@visorkit/core';
 import { AT, Code, EPTP, WITH_EPT, eptEntry, hypervisor, run, tell, writeEpt } from './test-hypervisor.js';
 
 const EPT_VIOLATION = 48n,
@@ -265,4 +268,40 @@ describe('#VE', () => {
     });
     expect(result(1)).toBe(EPT_VIOLATION);
   });
+});
+
+it('what is written for the hypervisor past the tables of the machine counts as written: its VMCS, flags of its EPT tables, its log, its virtual-APIC page', async () => {
+  let views: MemoryViews | undefined;
+  const LOG = 0x7_0000,
+    VIRTUAL_APIC = 0x7_1000;
+  await run({
+    code: hypervisor({
+      ...WITH_EPT,
+      [F.PRIMARY_CONTROLS]: 0x8420_6172,
+      [F.SECONDARY_CONTROLS]: 0x2_0002,
+      [F.EPT_POINTER]: EPTP | ACCESSED_DIRTY,
+      [F.PML_ADDRESS]: LOG,
+      [F.PML_INDEX]: 511,
+      [F.VIRTUAL_APIC_ADDRESS]: VIRTUAL_APIC,
+    }),
+    // MOV RAX, 5; MOV CR8, RAX: to the virtual-APIC page
+    guest: new Code().mov(0, 5).add(0x44, 0x0f, 0x22, 0xc0).store(PAGE).vmcall(),
+    handler: tell(),
+    prepare: (vmm) => {
+      writeEpt(vmm);
+      views!.trackDirty('flags');
+    },
+    plugins: [
+      definePlugin({
+        name: 'views',
+        uses: { views: MemoryViewsToken },
+        apply: (_host, used) => {
+          ({ views } = used);
+        },
+      }),
+    ],
+  });
+  const written = views!.base.dirtyPages();
+  for (const page of [AT.vmcs, AT.ept + 0x3000, LOG, VIRTUAL_APIC, PAGE]) expect(written).toContain(page);
+  expect(written).not.toContain(PAGE + 0x1000);
 });

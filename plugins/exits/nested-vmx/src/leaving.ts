@@ -2,7 +2,7 @@
 import { RETRY, stop } from '@visorkit/core';
 import type { Outcome, Vcpu, VmcsFields } from '@visorkit/core';
 import { ExitReason, Interruptibility, VmcsField as F } from '@visorkit/x86';
-import { BUS_LOCK_ASSERTED, CR4, ENTRY_FAILURE, Entry, Exit, INFO_NMI, Pin, Secondary } from './bits.js';
+import { BUS_LOCK_ASSERTED, CR4, ENTRY_FAILURE, Entry, Exit, INFO_NMI, Pin, Primary, Secondary } from './bits.js';
 import { checkHostState, secondaryOf } from './entry-checks.js';
 import { EXIT_INFORMATION, copyStretches, stretches } from './fields.js';
 import type { Stretch } from './fields.js';
@@ -54,6 +54,7 @@ export class Leaving {
     vmcs12.write32(F.EXIT_REASON, reason);
     vmcs12.write32(F.EXIT_QUALIFICATION, qualification);
     const { regions } = this.parts;
+    regions.noteWrite(vcpu, n.current);
     // its state in its region, where the host state is written over it
     regions.load(vcpu, n.active?.region ?? n.regions[0]?.region ?? this.#spare(n));
     return this.#toHost(n, vcpu, reason);
@@ -91,6 +92,10 @@ export class Leaving {
     vmcs12.write32(F.EXIT_REASON, n.busLock ? (reason | BUS_LOCK_ASSERTED) >>> 0 : reason);
     n.busLock = false;
     vmcs12.write32(F.ENTRY_INTERRUPTION_INFO, vmcs12.read32(F.ENTRY_INTERRUPTION_INFO) & 0x7fff_ffff);
+    // what the processor and this plugin write past the tables of the machine
+    regions.noteWrite(vcpu, n.current);
+    if ((vmcs12.read32(F.PRIMARY_CONTROLS) & Primary.TPR_SHADOW) !== 0)
+      this.parts.memory.noteWrite(vcpu, vmcs12.address(F.VIRTUAL_APIC_ADDRESS));
     return this.#arrive(n, vcpu, reason, moved);
   }
 

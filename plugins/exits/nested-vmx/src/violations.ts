@@ -73,7 +73,7 @@ export class Violations {
       if (write && !ept12.dirty && !this.#log(n, vcpu, address)) {
         return this.leaving.reflect(n, vcpu, ExitReason.PAGE_MODIFICATION_LOG_FULL);
       }
-      ept12.setFlags(write);
+      ept12.setFlags(vcpu, write);
       // the first write is to be seen
       if (!ept12.dirty) rights &= ~WRITE;
     }
@@ -133,7 +133,7 @@ export class Violations {
     if (hasFlags(vmcs12.read32(F.EPT_POINTER))) {
       if (!ept12.dirty && !this.#log(n, vcpu, address))
         return this.leaving.reflect(n, vcpu, ExitReason.PAGE_MODIFICATION_LOG_FULL);
-      ept12.setFlags(true);
+      ept12.setFlags(vcpu, true);
     }
     regions.noteWrite(vcpu, ept12.gpa);
     ept02.mapParts(hierarchy, address, hpa, rights, [parts.low, parts.high]);
