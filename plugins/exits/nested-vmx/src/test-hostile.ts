@@ -27,7 +27,7 @@ export interface Outcomes {
 
 /** Instructions of a case, and seconds that one may take of a busy host's time. */
 const INSTRUCTIONS = 20_000;
-const SECONDS = 5;
+const SECONDS = 30;
 /** Of a case: steps of the hypervisor, entries among them. */
 const MOST_STEPS = 12;
 /** Sentences about what may never be, after which no more cases are tried. */
@@ -82,7 +82,7 @@ function program(): { code: Code; at: Readonly<Record<Step, number>>; events: nu
   return { code, at, events };
 }
 
-/** An interrupt or an NMI that comes when a case says so. */
+/** An interrupt, NMI or INIT that comes when a case says so. */
 class Interrupts implements InterruptSource {
   vector = -1;
   nmi = false;
