@@ -72,6 +72,36 @@ describe('events', () => {
     expect(backend.vcpus[0].log.slice(0, 3)).toEqual(['nmi', 'complete', 'init']);
   });
 
+  it('forgets a waiting NMI with INIT, and the window that was asked for', async () => {
+    let nmi = 1,
+      init = 0;
+    const backend = fakeBackend([cpuidExit(0), hltExit(false)]);
+    await using vmm = compose({
+      backend,
+      memory,
+      time: 'virtual',
+      plugins: [
+        halting,
+        providing(InterruptSourceToken, {
+          pending: () => false,
+          acknowledge: () => 0,
+          takeNmi: () => nmi-- > 0,
+          takeInit: () => init-- > 0,
+        }),
+        does('signals', ({ hooks }) => {
+          hooks.exit.for('cpuid').tap('c', () => {
+            init = 1;
+            return RESUME;
+          });
+        }),
+      ],
+    });
+    await vmm.create();
+    backend.vcpus[0].blocked = true;
+    await vmm.run({ maxInstructions: 100 });
+    expect(backend.vcpus[0].log.slice(0, 4)).toEqual(['nmi-window on', 'complete', 'init', 'nmi-window off']);
+  });
+
   it('delivers an event again whose delivery an exit interrupted', async () => {
     const backend = fakeBackend([
       anExit(48, (exit) => {

@@ -1,6 +1,8 @@
 /** The user's terminal as the guest's console, on a real terminal (tmux): every key arrives, and the terminal is given back whatever happens. */
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fetchDebianPackage } from '@visorkit/guests';
 import { GuestCode } from '@visorkit/testkit';
 import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Scratch } from './test-cli.js';
@@ -69,6 +71,14 @@ describe.skipIf(tmuxMissing || unbuilt)(
       await terminal.shows(/Ctrl-a x +leave/);
       terminal.press('C-a', 'x');
       await restored(0);
+    });
+
+    it('a program in the sandbox runs on it', async () => {
+      const busybox = join((await fetchDebianPackage('busybox-static')).root, 'bin/busybox');
+      terminal.enter(`${process.execPath} ${BIN} exec ${busybox} tty; echo "status=$?"`);
+      const screen = await terminal.shows(/^status=\d+$/m);
+      expect(screen).toMatch(/^\/dev\/tty$/m);
+      expect(screen).toMatch(/^status=0$/m);
     });
 
     it.each([

@@ -87,6 +87,7 @@ export class RunLoop {
     const started = host.now();
     let looks = EXITS_BETWEEN_LOOKS;
 
+    if (limited && alone) runners[0].vcpu.setInstructionLimit(instructionLimit);
     if (this.#stands) this.#goOn();
     if (this.current.exitOpen) {
       const over = this.#offerAgain();
@@ -132,7 +133,7 @@ export class RunLoop {
         given = next;
         vcpu.setDeadline(Math.min(next, end));
       }
-      if (limited) vcpu.setInstructionLimit(vcpu.instructions + instructionLimit - this.#instructions());
+      if (limited && !alone) vcpu.setInstructionLimit(vcpu.instructions + instructionLimit - this.#instructions());
       this.phase = Phase.ENTRY;
       dispatcher.beforeEntry(vcpu);
       this.phase = Phase.GUEST;

@@ -177,6 +177,7 @@ export class VcpuRunner {
     }
     vcpu.init();
     this.#nmis = 0;
+    this.#wantNmiWindow(false);
     this.activity = vcpu.index === 0 ? 'active' : 'wait-for-sipi';
     if (this.#hooks.vcpuState.isUsed()) this.#hooks.vcpuState.call(vcpu, 'reset');
   }

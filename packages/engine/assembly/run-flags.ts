@@ -23,5 +23,7 @@ export const NMI_UNBLOCKED: u32 = 256;
 export const SUPPLIED_STARTED: u32 = 1024;
 /** The instruction in flight has asserted a bus lock, and the VMM wants to know. */
 export const BUS_LOCKED: u32 = 2048;
+/** ... and is done: an exit that comes before the one for the bus lock tells of it. */
+export const BUS_LOCK_DONE: u32 = 4096;
 /** PAUSE was executed at CPL 0. */
 export const PAUSED: u32 = 512;

@@ -16,7 +16,9 @@ import {
 } from "./mode";
 import { OP_ENTER } from "./generated/ops";
 import { RECORD, recLeft, recLength, recOffset, recOp } from "./record";
-import { DEADLINE_REACHED, EVENT_DELIVERED, EXIT_RECORDED, MMIO_STARTED, MTF_ARMED, RIP_FINAL, STEPPED, STEPPED_TF, SUPPLIED_STARTED } from "./run-flags";
+import {
+  BUS_LOCKED, BUS_LOCK_DONE, DEADLINE_REACHED, EVENT_DELIVERED, EXIT_RECORDED, MMIO_STARTED, MTF_ARMED, RIP_FINAL, STEPPED, STEPPED_TF, SUPPLIED_STARTED,
+} from "./run-flags";
 import { END, EXIT, FAULT, JUMP, OK, REPEAT } from "./status";
 import { dropSupplied, suppliedRecord } from "./supplied";
 import { instructionBreakpoint } from "./system/breakpoints";
@@ -219,6 +221,10 @@ function single(linear: u64, mode: u32, supplied: bool = false): usize {
  */
 function attend(): usize {
   let flags = load<u32>(RUN_FLAGS);
+  if (flags & BUS_LOCKED) {
+    flags |= BUS_LOCK_DONE;
+    store<u32>(RUN_FLAGS, flags);
+  }
   store<u32>(ATTENTION, load<u32>(ATTENTION) & ~ATT_STEPPED);
   // an instruction with logged accesses has been done
   if (load<u32>(ATTENTION) & ATT_MMIO) {

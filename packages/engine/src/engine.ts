@@ -42,6 +42,7 @@ import {
   SEG_LIMIT,
   SEG_SEL,
   TSC_BASE,
+  TIMER_SHIFT,
   TSC_STEP,
   XCR0,
 } from './layout.js';
@@ -90,6 +91,8 @@ const PAGE_BYTES = 4096;
 const MAXIMUM_PAGES = 65536;
 const MINIMUM_PAGES = GUEST_RAM / PAGE;
 const NEVER = 0x7fffffffffffffffn;
+/** Whole numbers below it are exact. */
+const EXACT = 2 ** 53;
 const DEFAULT_SEED = 0x9e3779b97f4a7c15n;
 
 /**
@@ -239,8 +242,8 @@ export class Engine {
     return this.words[RETIRED >>> 2] + this.words[(RETIRED >>> 2) + 1] * 0x100000000;
   }
 
-  /** Counts one as retired for a fault that the framework has delivered, as the processor does for those it delivers itself. */
-  countFault(): void {
+  /** Counts one as retired that the framework has carried out, or a fault that it has delivered, as the processor does for those it delivers itself. */
+  countInstruction(): void {
     const { words } = this,
       low = words[RETIRED >>> 2];
     words[RETIRED >>> 2] = low + 1;
@@ -277,6 +280,16 @@ export class Engine {
       64,
       this.longs[TSC_BASE >>> 3] + this.longs[RETIRED >>> 3] * BigInt(this.words[TSC_STEP >>> 2]),
     );
+  }
+
+  /** The same in ticks of the preemption timer, modulo 2^48. Looked at with each entry and exit of a guest's guest, so without a bigint. */
+  get timerTicks(): number {
+    const { words } = this;
+    const base = words[TSC_BASE >>> 2] + (words[(TSC_BASE >>> 2) + 1] & 0x1f_ffff) * 2 ** 32,
+      passed = this.retired * words[TSC_STEP >>> 2];
+    if (passed >= EXACT) return Number(BigInt.asUintN(48, this.tsc >> BigInt(TIMER_SHIFT)));
+    const room = EXACT - base;
+    return Math.floor((passed < room ? base + passed : passed - room) / 2 ** TIMER_SHIFT);
   }
 
   /** Instruction groups follow this CPUID table. */

@@ -150,6 +150,30 @@ describe('bus-lock detection', () => {
     expect(run(address, ...code)).toBe(ExitReason.HLT);
   });
 
+  it('is told by bit 26 of the reason where another exit comes first, and not once more (25.9.1)', () => {
+    engine.vmcs.write32(F.EXCEPTION_BITMAP, 2);
+    engine.rflags = 0x102; // a single-step trap is due
+    expect(run(CROSSING, 0xf0, 0xff, 0x06) & 0xffff).toBe(ExitReason.EXCEPTION);
+    expect(read(F.EXIT_REASON)).toBe((1 << 26) | ExitReason.EXCEPTION);
+    expect(engine.rip).toBe(BigInt(CODE + 3));
+    engine.rflags = 2;
+    expect(engine.enter()).toBe(ExitReason.HLT);
+    expect(read(F.EXIT_REASON)).toBe(ExitReason.HLT);
+  });
+
+  it('is told by an exit of the event that comes first', () => {
+    engine.rflags = 0x102; // there is no IDT: the trap ends in a triple fault
+    expect(run(CROSSING, 0xf0, 0xff, 0x06) & 0xffff).toBe(ExitReason.TRIPLE_FAULT);
+    expect(read(F.EXIT_REASON)).toBe((1 << 26) | ExitReason.TRIPLE_FAULT);
+  });
+
+  it('is not told of an instruction that has left before it was done', () => {
+    ept.protect(DATA, EptRights.RX);
+    engine.flushTranslations();
+    expect(run(CROSSING, 0xf0, 0xff, 0x06)).toBe(ExitReason.EPT_VIOLATION);
+    expect(read(F.EXIT_REASON)).toBe(ExitReason.EPT_VIOLATION);
+  });
+
   it('costs nothing when the control is clear again', () => {
     engine.vmcs.write32(F.SECONDARY_CONTROLS, read(F.SECONDARY_CONTROLS) & ~(1 << 30));
     expect(run(CROSSING, 0xf0, 0xff, 0x06)).toBe(ExitReason.HLT);

@@ -107,12 +107,16 @@ export interface VmcsRegions {
   loadHostState(vcpu: OfVcpu, to: number, from: number, entered: boolean): HostLoaded;
   /** Stands for the region of the VMCS that is current on the vCPU that ran last: its fields as they are now. Not for guest-state fields. */
   readonly current: number;
+  /** An instruction has been carried out behind which the vCPU does not go on: it counts as one, and virtual time goes on by it. */
+  countInstruction(vcpu: OfVcpu): void;
   /** False while an event is still to be injected, an instruction is half done (an access to a device), or a debug trap is due: no event may come before. */
   betweenInstructions(vcpu: OfVcpu): boolean;
   /** The next run ends, by exit 52, once that has been done, and before another instruction. */
   exitSoon(vcpu: OfVcpu): void;
   /** The vCPU's time stamp counter, as the next entry will set it. In real time that may be some microseconds old; `exact` reads the host's clock. */
   timeStamp(vcpu: OfVcpu, exact?: boolean): bigint;
+  /** The same in ticks of the preemption timer (`VmcsCapabilities.timerShift`), modulo 2^48. */
+  timerTicks(vcpu: OfVcpu, exact?: boolean): number;
   /** CR0, CR3, CR4, EFER or PDPTEs of the current VMCS are others than those that its translations were made with. */
   pagingChanged(vcpu: OfVcpu): void;
 
@@ -130,6 +134,8 @@ export interface VmcsRegions {
    */
   deviceAccess(vcpu: OfVcpu, gpa: number): 'device' | 'done' | false;
 
+  /** Bytes, in its page, of the access that the last exit, an EPT violation, is about; 1 where that is not known. */
+  accessSize(vcpu: OfVcpu): number;
   /** The instruction of the last exit is run again; accesses to devices that it has made already are not made again. */
   again(vcpu: OfVcpu): void;
 

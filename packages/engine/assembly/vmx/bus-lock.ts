@@ -9,7 +9,7 @@ import { OP_INTEGER } from "../generated/ops";
 import { INT_XCHG } from "../integer/ops";
 import { ATT_BUS_LOCK } from "../mode";
 import { P_LOCK, recOp, recPrefixes, recUnitOp } from "../record";
-import { BUS_LOCKED } from "../run-flags";
+import { BUS_LOCKED, BUS_LOCK_DONE } from "../run-flags";
 import { EXIT, OK } from "../status";
 import { SECONDARY_BUS_LOCK_DETECTION, secondaryControl } from "./controls";
 import { vmexitTrap } from "./exits";
@@ -35,7 +35,7 @@ export function busLock(): i32 {
   store<u32>(ATTENTION, load<u32>(ATTENTION) & ~ATT_BUS_LOCK);
   const flags = load<u32>(RUN_FLAGS);
   if ((flags & BUS_LOCKED) == 0) return OK;
-  store<u32>(RUN_FLAGS, flags & ~BUS_LOCKED);
+  store<u32>(RUN_FLAGS, flags & ~(BUS_LOCKED | BUS_LOCK_DONE));
   vmexitTrap(REASON_BUS_LOCK, 0);
   return EXIT;
 }

@@ -17,7 +17,7 @@ import {
 import { RF } from "../flags";
 import { EFER_LMA, currentRip } from "../mode";
 import { recLength } from "../record";
-import { EXIT_RECORDED, NMI_UNBLOCKED, RIP_FINAL } from "../run-flags";
+import { BUS_LOCK_DONE, EXIT_RECORDED, NMI_UNBLOCKED, RIP_FINAL } from "../run-flags";
 import { EXIT } from "../status";
 import { ENTRY_IA32E_GUEST, SECONDARY_UNRESTRICTED_GUEST, secondaryControl } from "./controls";
 
@@ -34,13 +34,15 @@ const INFO_VALID: u32 = 1 << 31;
 const INFO_ERROR_VALID: u32 = 1 << 11;
 const INFO_NMI_UNBLOCKING: u32 = 1 << 12;
 const BLOCKING_BY_NMI: u32 = 8;
+/** Bit 26 of the exit reason: before an exit for another reason, a bus lock was asserted that there was no exit for yet (25.9.1). */
+const BUS_LOCK_ASSERTED: u32 = 1 << 26;
 
 /**
  * Fills what every exit fills. An event that was being delivered goes to the IDT-vectoring fields (SDM 3C 28.2.4), except for
  * exits that the event itself is (see exitException) and for triple faults.
  */
 function recordExit(reason: u32, qualification: u64): void {
-  store<u32>(V_EXIT_REASON, reason);
+  store<u32>(V_EXIT_REASON, load<u32>(RUN_FLAGS) & BUS_LOCK_DONE ? reason | BUS_LOCK_ASSERTED : reason);
   store<u64>(V_EXIT_QUALIFICATION, qualification);
   store<u32>(V_EXIT_INTERRUPTION_INFO, 0);
   const event = load<u32>(EVENT_INFO);

@@ -72,7 +72,7 @@ export class EventQueue {
     const { words } = this.engine;
     // A guest whose handler faults (or executes INT) at once retires nothing; it must reach its instruction limit all the same
     if (((info >>> 8) & 7) >= EventType.HARDWARE_EXCEPTION && this.engine.retired < this.limit)
-      this.engine.countFault();
+      this.engine.countInstruction();
     words[INFO] = info;
     words[ERROR] = errorCode;
     words[LENGTH] = length;

@@ -75,6 +75,7 @@ export class FinishedInstruction {
     if ((words[DR7] & BREAKPOINTS_ENABLED) !== 0)
       this.#meet(exports.dataBreakpoints(linear, io.size, io.input ? 1 : 0));
     if (!more) return false; // `complete` does the rest
+    this.retire(); // or else a count that is high enough would never meet a limit or a timer
     words[INTERRUPTIBILITY] &= ~BLOCKED_FOR_ONE;
     words[EFLAGS] |= RF; // what comes between two iterations saves it (SDM 3B 18.3.1.1)
     this.#step();

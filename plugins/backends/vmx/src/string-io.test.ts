@@ -5,6 +5,7 @@ import { exits } from '@visorkit/exits';
 import { InterruptSourceToken, PortBusToken, compose } from '@visorkit/machine';
 import { providing } from '@visorkit/testkit';
 import { vmx } from './index.js';
+import { run as runFor } from './test-guest.js';
 
 const NOTES = 0x10,
   PORT = 0x3f8,
@@ -138,4 +139,12 @@ it('a breakpoint on a port traps after IN and OUT', async () => {
   const out = [0xb0, 0x41, 0xee, 0x90]; // MOV AL, 'A'; OUT DX, AL; NOP
   expect(await run([...breakpoint(PORT, ON_IO), ...prepare(7), ...out], { 1: noteCount })).toEqual(['A', 7]);
   expect(await run([...breakpoint(PORT + 1, ON_IO), ...prepare(7), ...out], { 1: noteCount })).toEqual(['A']);
+});
+
+it('a count that is high enough meets the limit of instructions, and takes virtual time', async () => {
+  // MOV ECX, -1; REP OUTSB with 32-bit addresses, of the first 64 KiB again and again
+  const endless = [0x66, 0xb9, ...le32(0xffff_ffff), 0x66, 0xbe, ...le32(0), 0xba, 0x10, 0, 0x67, ...REP_OUTSB];
+  const { report } = await runFor([...endless, HLT], { maxInstructions: 10_000 });
+  expect(report.reason).toBe('max-instructions');
+  expect(report.guestNanoseconds).toBeGreaterThanOrEqual(10_000);
 });

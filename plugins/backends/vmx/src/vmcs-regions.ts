@@ -161,6 +161,9 @@ export class VmxVmcsRegions implements VmcsRegions {
     return loaded;
   }
 
+  countInstruction(vcpu: OfVcpu): void {
+    this.#engine(vcpu).countInstruction();
+  }
   betweenInstructions({ index }: OfVcpu): boolean {
     return this.#vcpus[index].atBoundary;
   }
@@ -172,6 +175,12 @@ export class VmxVmcsRegions implements VmcsRegions {
     if (exact) this.clock.now();
     this.clock.beforeEntry();
     return engine.tsc;
+  }
+  timerTicks(vcpu: OfVcpu, exact = false): number {
+    const engine = this.#engine(vcpu);
+    if (exact) this.clock.now();
+    this.clock.beforeEntry();
+    return engine.timerTicks;
   }
   pagingChanged(vcpu: OfVcpu): void {
     this.#engine(vcpu).vmcs.touch(DIRTY_GUEST | DIRTY_PAGING);
@@ -197,6 +206,10 @@ export class VmxVmcsRegions implements VmcsRegions {
     return this.#vcpus[index].deviceAccess(gpa);
   }
 
+  accessSize(vcpu: OfVcpu): number {
+    const { mmio } = this.#engine(vcpu);
+    return mmio.requested ? mmio.size : 1;
+  }
   again(vcpu: OfVcpu): void {
     this.#engine(vcpu).mmio.retry();
   }

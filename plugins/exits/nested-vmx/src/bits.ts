@@ -118,5 +118,7 @@ export const PAGE = 4096;
 export const TWO_32 = 0x1_0000_0000;
 export const NO_LINK = 0xffff_ffff_ffff_ffffn;
 export const ENTRY_FAILURE = 0x8000_0000;
+/** Bit 26 of an exit reason: before the exit a bus lock was asserted that no exit has told of yet (25.9.1). */
+export const BUS_LOCK_ASSERTED = 1 << 26;
 /** Bit 31 of a revision identifier: a shadow VMCS. */
 export const SHADOW = 0x8000_0000;

@@ -14,6 +14,7 @@ import { Merging, WINDOWS } from './merging.js';
 import type { Parts } from './parts.js';
 import { PDPTES, loadPdptes } from './pdptes.js';
 import { Prepared } from './prepared.js';
+import { TIMER_TICKS } from './vcpu.js';
 import type { NestedVcpu, Vmcs02 } from './vcpu.js';
 
 /** How many VMCSs of the hypervisor have one to run with at the same time. */
@@ -136,14 +137,13 @@ export class Entering {
       return this.#failed(n, vcpu, 34, failed);
     }
     regions.words[(vmcs12.page + LAUNCH_STATE) >>> 2] = 1;
+    regions.noteWrite(vcpu, n.current);
     n.inGuest = true;
     n.active = chosen;
-    n.byMachine = false;
+    n.byMachine = n.busLock = false;
     n.injected = vmcs12.read32(F.ENTRY_INTERRUPTION_INFO);
     if ((vmcs12.read32(F.PIN_CONTROLS) & Pin.PREEMPTION_TIMER) !== 0) {
-      const shift = BigInt(this.#capabilities.timerShift);
-      const value = BigInt(vmcs12.read32(F.GUEST_PREEMPTION_TIMER));
-      n.timerDeadline = ((regions.timeStamp(vcpu) >> shift) + value) << shift;
+      n.timerDeadline = (regions.timerTicks(vcpu) + vmcs12.read32(F.GUEST_PREEMPTION_TIMER)) % TIMER_TICKS;
       n.timerFresh = true;
     }
     if (this.parts.hooks.vmcsSwitch.isUsed())

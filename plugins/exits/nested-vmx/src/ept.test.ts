@@ -1,6 +1,9 @@
 /** EPT of a hypervisor in the guest: violations, flags, VM functions, #VE. Rules by their section of the SDM, volume 3C. */
 import { describe, expect, it } from 'vitest';
 import { VmcsField as F } from '@visorkit/x86';
+import type { MemoryViews } from '@visorkit/machine';
+import { MemoryViewsToken } from '@visorkit/machine';
+import { definePlugin } from '@visorkit/core';
 import { AT, Code, EPTP, WITH_EPT, eptEntry, hypervisor, run, tell, writeEpt } from './test-hypervisor.js';
 
 const EPT_VIOLATION = 48n,
@@ -9,6 +12,8 @@ const EPT_VIOLATION = 48n,
   VMFUNC = 59n,
   PML_FULL = 62n;
 const PAGE = 0x60000;
+/** Where there is no memory. */
+const DEVICE = 0x3000_0000;
 const ACCESSED_DIRTY = 0x40n;
 
 /** MOV RAX, [PAGE] and MOV [PAGE], RAX. */
@@ -32,6 +37,48 @@ describe('EPT of the hypervisor', () => {
       },
     });
     expect([result(1), result(6)]).toEqual([VMCALL, 2n]);
+  });
+
+  it.each([
+    ['with EPT of the hypervisor', WITH_EPT],
+    ['without', {}],
+  ])('lets an access to a device be made in pieces, each of them once, %s', async (_how, fields) => {
+    const seen: string[] = [];
+    const { result } = await run({
+      code: hypervisor(fields),
+      // MOV RAX, [DEVICE + 0xffd], over the end of its page; SGDT [DEVICE], of ten bytes
+      guest: new Code()
+        .load(DEVICE + 0xffd)
+        .store(AT.results + 48)
+        .add(0x0f, 0x01, 0x04, 0x25, ...[0, 8, 16, 24].map((shift) => (DEVICE >>> shift) & 0xff))
+        .vmcall(),
+      handler: tell(),
+      plugins: [
+        {
+          name: 'device',
+          apply: ({ hooks }) => {
+            hooks.exit.for('ept-violation').tap({ stage: 50 }, ({ mmio: { valid, write, gpa, size } }) => {
+              if (valid) seen.push(`${write ? 'write' : 'read'} ${size} at ${(gpa - DEVICE).toString(16)}`);
+            });
+          },
+        },
+      ],
+      prepare: (vmm) => {
+        writeEpt(vmm);
+        // the hypervisor's own tables have the device where the machine has it
+        vmm.memory.writeU64(AT.ept + 0x2000 + (DEVICE >>> 21) * 8, BigInt(DEVICE - (DEVICE % 2 ** 21)) | 0x87n);
+      },
+    });
+    expect(result(1)).toBe(VMCALL);
+    expect(result(6)).toBe((1n << 64n) - 1n);
+    expect(seen).toEqual([
+      'read 2 at ffd',
+      'read 1 at fff',
+      'read 4 at 1000',
+      'read 1 at 1004',
+      'write 8 at 0',
+      'write 2 at 8',
+    ]);
   });
 
   it.each<[string, Code, number, bigint, bigint]>([
@@ -221,4 +268,40 @@ describe('#VE', () => {
     });
     expect(result(1)).toBe(EPT_VIOLATION);
   });
+});
+
+it('what is written for the hypervisor past the tables of the machine counts as written: its VMCS, flags of its EPT tables, its log, its virtual-APIC page', async () => {
+  let views: MemoryViews | undefined;
+  const LOG = 0x7_0000,
+    VIRTUAL_APIC = 0x7_1000;
+  await run({
+    code: hypervisor({
+      ...WITH_EPT,
+      [F.PRIMARY_CONTROLS]: 0x8420_6172,
+      [F.SECONDARY_CONTROLS]: 0x2_0002,
+      [F.EPT_POINTER]: EPTP | ACCESSED_DIRTY,
+      [F.PML_ADDRESS]: LOG,
+      [F.PML_INDEX]: 511,
+      [F.VIRTUAL_APIC_ADDRESS]: VIRTUAL_APIC,
+    }),
+    // MOV RAX, 5; MOV CR8, RAX: to the virtual-APIC page
+    guest: new Code().mov(0, 5).add(0x44, 0x0f, 0x22, 0xc0).store(PAGE).vmcall(),
+    handler: tell(),
+    prepare: (vmm) => {
+      writeEpt(vmm);
+      views!.trackDirty('flags');
+    },
+    plugins: [
+      definePlugin({
+        name: 'views',
+        uses: { views: MemoryViewsToken },
+        apply: (_host, used) => {
+          ({ views } = used);
+        },
+      }),
+    ],
+  });
+  const written = views!.base.dirtyPages();
+  for (const page of [AT.vmcs, AT.ept + 0x3000, LOG, VIRTUAL_APIC, PAGE]) expect(written).toContain(page);
+  expect(written).not.toContain(PAGE + 0x1000);
 });

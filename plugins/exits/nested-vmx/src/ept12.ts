@@ -34,7 +34,9 @@ export class Ept12 {
   subPages = false;
   /** The dirty flag of the leaf. */
   dirty = false;
+  /** Entries on the way: where they are in `words`, and guest-physical. */
   readonly #entries = new Float64Array(5);
+  readonly #addresses = new Float64Array(5);
   #count = 0;
 
   constructor(
@@ -55,7 +57,8 @@ export class Ept12 {
     if (address >= SPAN[level] * 512) return 'absent';
     let rights: number = present;
     for (; ; level--) {
-      const at = this.memory.word(vcpu, table + (Math.floor(address / SPAN[level]) % 512) * 8);
+      const where = table + (Math.floor(address / SPAN[level]) % 512) * 8,
+        at = this.memory.word(vcpu, where);
       if (at < 0) return 'misconfigured';
       const entry = this.words[at >>> 2],
         upper = this.words[(at >>> 2) + 1];
@@ -65,6 +68,7 @@ export class Ept12 {
       }
       const leaf = level === 1 || (level <= 3 && (entry & EptEntry.LARGE) !== 0);
       if (this.#bad(entry, upper, level, leaf)) return 'misconfigured';
+      this.#addresses[this.#count] = where;
       this.#entries[this.#count++] = at;
       const above = rights;
       rights &= entry;
@@ -84,11 +88,12 @@ export class Ept12 {
   }
 
   /** Sets the flags of the entries of the last walk, as the processor does when it uses them (29.3.5). */
-  setFlags(write: boolean): void {
+  setFlags(vcpu: Vcpu, write: boolean): void {
     for (let n = 0; n < this.#count; n++) {
       const last = n === this.#count - 1,
         at = this.#entries[n] >>> 2;
       this.words[at] |= EptEntry.ACCESSED | (last && write ? EptEntry.DIRTY : 0);
+      this.memory.noteWrite(vcpu, this.#addresses[n]);
     }
     if (write) this.dirty = true;
   }

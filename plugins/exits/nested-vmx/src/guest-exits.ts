@@ -2,7 +2,7 @@
 import { PROCESSOR_HALTED, RESUME, RETRY } from '@visorkit/core';
 import type { Outcome, Vcpu, VmExit } from '@visorkit/core';
 import { CrAccess, ExitReason, VmcsField as F, Vector, crAccess, crNumber } from '@visorkit/x86';
-import { INFO_ERROR, INFO_MTF, INFO_VALID, Pin, Primary, Secondary } from './bits.js';
+import { BUS_LOCK_ASSERTED, INFO_ERROR, INFO_MTF, INFO_VALID, Pin, Primary, Secondary } from './bits.js';
 import { wantsException, wantsExit } from './decision.js';
 import { secondaryOf } from './entry-checks.js';
 import { RegionFields } from '@visorkit/machine';
@@ -43,7 +43,10 @@ export class GuestExits {
 
   /** undefined: the machine's handlers carry the exit out for the guest, as for any. */
   handle(n: NestedVcpu, exit: VmExit, vcpu: Vcpu): Outcome | undefined {
+    // A further piece of an access to a device, which has been the machine's before
+    if (exit.mmio.valid) return undefined;
     n.byMachine = false;
+    if (asksForBusLocks(n) && (vcpu.vmcs!.read32(F.EXIT_REASON) & BUS_LOCK_ASSERTED) !== 0) n.busLock = true;
     const outcome = this.#decide(n, exit, vcpu);
     if (outcome === undefined) {
       n.byMachine = true;
@@ -201,17 +204,21 @@ export class GuestExits {
   }
 
   #timerLeft(n: NestedVcpu, vcpu: Vcpu): number {
-    return n.timerLeft(this.parts.regions.timeStamp(vcpu), this.parts.capabilities.timerShift);
+    return n.timerLeft(this.parts.regions.timerTicks(vcpu));
   }
 
   /** The timer counts in the HLT state too (26.5.1), and wakes the run loop. */
   setAlarm(n: NestedVcpu, vcpu: Vcpu): void {
     if ((n.vmcs12.read32(F.PIN_CONTROLS) & Pin.PREEMPTION_TIMER) === 0) return;
-    const { clock, regions, timers } = this.parts;
-    const left = Math.max(Number(n.timerDeadline - regions.timeStamp(vcpu)), 0);
+    const { capabilities, clock, regions, timers } = this.parts;
+    const tick = 2 ** capabilities.timerShift,
+      begun = Number(BigInt.asUintN(capabilities.timerShift, regions.timeStamp(vcpu)));
+    const left = Math.max(n.timerLeft(regions.timerTicks(vcpu)) * tick - begun, 0);
     n.alarm?.cancel();
     n.alarm = timers.schedule(clock.now() + left * this.parts.nanoseconds, () => {
       n.alarm = undefined;
     });
   }
 }
+
+const asksForBusLocks = ({ vmcs12 }: NestedVcpu): boolean => (secondaryOf(vmcs12) & Secondary.BUS_LOCK) !== 0;

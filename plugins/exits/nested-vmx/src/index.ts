@@ -102,8 +102,8 @@ const SAVED = v.object({
 
 /** The pieces that exist once the VM does. */
 interface Made {
-  readonly parts: Parts;
   readonly exits: GuestExits;
+  readonly leaving: Leaving;
   readonly instructions: VmxInstructions;
   readonly entering: Entering;
   readonly shadowing: Shadowing;
@@ -188,8 +188,8 @@ export function nestedVmx(options: NestedVmxOptions = {}): Plugin {
         hooks.exit.for(reason).tap(tapped, (exit, vcpu) => {
           const n = nested[vcpu.index];
           if (n.inGuest) return machine().exits.handle(n, exit, vcpu);
-          if (exit.entryFailure && n.vmxon >= 0 && machine().shadowing.recover(n)) return RETRY;
-          return undefined;
+          if (!exit.entryFailure || n.vmxon < 0) return undefined;
+          return machine().shadowing.recover(n) ? RETRY : machine().leaving.corrupted(n, vcpu);
         });
       }
       for (const name of VMX_INSTRUCTION_EXITS)
@@ -268,7 +268,7 @@ function make(parts: Parts): Made {
   const shadowing = new Shadowing(parts);
   const instructions = new VmxInstructions(parts, entering, shadowing);
   const exits = new GuestExits(parts, leaving, new Violations(parts, leaving), instructions);
-  return { parts, exits, instructions, entering, shadowing, events: new NestedEvents(parts, leaving, exits) };
+  return { exits, leaving, instructions, entering, shadowing, events: new NestedEvents(parts, leaving, exits) };
 }
 
 /** The vCPU is outside VMX operation, with the backend's own VMCS. */

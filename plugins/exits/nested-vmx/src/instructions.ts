@@ -65,6 +65,8 @@ export class VmxInstructions {
         const entered = this.entering.enter(n, vcpu, exit.reason === ExitReason.VMRESUME);
         if (typeof entered === 'object' && 'error' in entered) return entered.error;
         this.#outcome = entered;
+        // or else entries that are left at once, again and again, would take no virtual time
+        this.parts.regions.countInstruction(vcpu);
         return 'gone';
       }
       case ExitReason.VMXOFF:
@@ -156,6 +158,7 @@ export class VmxInstructions {
     const revision = this.parts.memory.read32(vcpu, at);
     const shadow = (capabilities.secondary.allowed & Secondary.VMCS_SHADOWING) !== 0;
     if ((shadow ? revision & 0x7fff_ffff : revision) !== regions.revision) return 11;
+    if (n.current >= 0) this.parts.memory.noteWrite(vcpu, n.current); // fields that were written past the plugin
     n.current = at;
     n.vmcs12.page = this.parts.memory.page(vcpu, at);
     this.shadowing.use(n);
@@ -211,6 +214,7 @@ export class VmxInstructions {
     }
     // Bits of access rights that do not exist are not kept (25.4.1)
     vmcs.write64(field, isAccessRights(field) ? stored & 0x1_f0ffn : stored);
+    this.parts.regions.noteWrite(vcpu, pointer);
   }
 
   /** The field that the register operand names; -1 when there is none. */

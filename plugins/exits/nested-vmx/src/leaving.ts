@@ -2,8 +2,8 @@
 import { RETRY, stop } from '@visorkit/core';
 import type { Outcome, Vcpu, VmcsFields } from '@visorkit/core';
 import { ExitReason, Interruptibility, VmcsField as F } from '@visorkit/x86';
-import { CR4, ENTRY_FAILURE, Entry, Exit, INFO_NMI, Pin, Secondary } from './bits.js';
-import { secondaryOf } from './entry-checks.js';
+import { BUS_LOCK_ASSERTED, CR4, ENTRY_FAILURE, Entry, Exit, INFO_NMI, Pin, Primary, Secondary } from './bits.js';
+import { checkHostState, secondaryOf } from './entry-checks.js';
 import { EXIT_INFORMATION, copyStretches, stretches } from './fields.js';
 import type { Stretch } from './fields.js';
 import { PDPTES, loadPdptes } from './pdptes.js';
@@ -27,6 +27,7 @@ const ABORT_INDICATOR = 4;
 /** VMX-abort indicators (28.7). */
 const ABORT_SAVE = 1,
   ABORT_PDPTE = 2,
+  ABORT_CORRUPTED = 3,
   ABORT_LOAD = 4;
 const HLT = 1;
 
@@ -53,9 +54,19 @@ export class Leaving {
     vmcs12.write32(F.EXIT_REASON, reason);
     vmcs12.write32(F.EXIT_QUALIFICATION, qualification);
     const { regions } = this.parts;
+    regions.noteWrite(vcpu, n.current);
     // its state in its region, where the host state is written over it
     regions.load(vcpu, n.active?.region ?? n.regions[0]?.region ?? this.#spare(n));
     return this.#toHost(n, vcpu, reason);
+  }
+
+  /** The hypervisor itself cannot be entered. If an exit has loaded a host state that is not valid any more, vmcs12 has been written to meanwhile; undefined else. */
+  corrupted(n: NestedVcpu, vcpu: Vcpu): Outcome | undefined {
+    const { vmcs12 } = n;
+    if (n.current < 0 || vmcs12.page < 0) return undefined;
+    const host64 = (vmcs12.read32(F.EXIT_CONTROLS) & Exit.HOST_64) !== 0;
+    if (checkHostState(vmcs12, this.parts.capabilities, host64) === undefined) return undefined;
+    return this.#abort(n, vcpu, ABORT_CORRUPTED);
   }
 
   #spare(n: NestedVcpu): number {
@@ -78,8 +89,13 @@ export class Leaving {
     this.#saveGuestState(n, timer, made);
     if (made === undefined) copyStretches(regions.words, this.#information, vmcs12.page, vmcs02.page);
     else this.#tell(vmcs12, made);
-    vmcs12.write32(F.EXIT_REASON, reason);
+    vmcs12.write32(F.EXIT_REASON, n.busLock ? (reason | BUS_LOCK_ASSERTED) >>> 0 : reason);
+    n.busLock = false;
     vmcs12.write32(F.ENTRY_INTERRUPTION_INFO, vmcs12.read32(F.ENTRY_INTERRUPTION_INFO) & 0x7fff_ffff);
+    // what the processor and this plugin write past the tables of the machine
+    regions.noteWrite(vcpu, n.current);
+    if ((vmcs12.read32(F.PRIMARY_CONTROLS) & Primary.TPR_SHADOW) !== 0)
+      this.parts.memory.noteWrite(vcpu, vmcs12.address(F.VIRTUAL_APIC_ADDRESS));
     return this.#arrive(n, vcpu, reason, moved);
   }
 
@@ -161,7 +177,7 @@ export class Leaving {
     if ((vmcs12.read32(F.PIN_CONTROLS) & Pin.PREEMPTION_TIMER) === 0 || reason === ExitReason.PREEMPTION_TIMER)
       return 0;
     if ((vmcs12.read32(F.EXIT_CONTROLS) & Exit.SAVE_TIMER) === 0) return 0;
-    return n.timerLeft(this.parts.regions.timeStamp(vcpu, true), this.parts.capabilities.timerShift);
+    return n.timerLeft(this.parts.regions.timerTicks(vcpu, true));
   }
 
   // ------------------------------------------------------------------------------------------------ host state

@@ -46,6 +46,11 @@ export class HypervisorMemory {
     return page < 0 ? -1 : page + (gpa % PAGE);
   }
 
+  /** Something has been written at `gpa` past the tables of the machine, if there is memory. */
+  noteWrite(vcpu: Vcpu, gpa: number): void {
+    if (this.page(vcpu, gpa) >= 0) this.regions.noteWrite(vcpu, gpa);
+  }
+
   /** 32 bits at an aligned address; all ones where there is no memory. */
   read32(vcpu: Vcpu, gpa: number): number {
     const at = this.word(vcpu, gpa);
@@ -61,7 +66,9 @@ export class HypervisorMemory {
   /** Where there is no memory nothing happens. */
   write32(vcpu: Vcpu, gpa: number, value: number): void {
     const at = this.word(vcpu, gpa);
-    if (at >= 0) this.regions.words[at >>> 2] = value;
+    if (at < 0) return;
+    this.regions.words[at >>> 2] = value;
+    this.regions.noteWrite(vcpu, gpa);
   }
   write64(vcpu: Vcpu, gpa: number, value: bigint): void {
     this.write32(vcpu, gpa, Number(value & 0xffff_ffffn));
@@ -73,6 +80,8 @@ export class HypervisorMemory {
   }
   writeByte(vcpu: Vcpu, gpa: number, value: number): void {
     const at = this.word(vcpu, gpa);
-    if (at >= 0) this.regions.bytes[at] = value;
+    if (at < 0) return;
+    this.regions.bytes[at] = value;
+    this.regions.noteWrite(vcpu, gpa);
   }
 }

@@ -2,7 +2,7 @@
 import type { Vcpu } from '@visorkit/core';
 import type { RegionFields } from '@visorkit/machine';
 import { VmcsField as F } from '@visorkit/x86';
-import { TWO_32 } from './bits.js';
+import { PAGE, TWO_32 } from './bits.js';
 import { SPAN } from './ept12.js';
 import type { HypervisorMemory } from './memory.js';
 
@@ -29,26 +29,29 @@ export class SubPages {
     private readonly physicalBits: number,
   ) {}
 
-  /** Of a write at `address`, as far as the part that it begins in. */
-  walk(vcpu: Vcpu, vmcs12: RegionFields, address: number): PartStatus {
+  /** Of a write of so many bytes at `address`, all of them in its page. */
+  walk(vcpu: Vcpu, vmcs12: RegionFields, address: number, bytes: number): PartStatus {
     let table = vmcs12.address(F.SUB_PAGE_PERMISSION_TABLE_POINTER);
     for (let level = LEVELS; ; level--) {
       const at = this.memory.word(vcpu, table + (Math.floor(address / SPAN[level]) % 512) * 8);
       if (at < 0) return 'misconfigured';
       const low = this.words[at >>> 2],
         high = this.words[(at >>> 2) + 1];
-      if (level === 1) return this.#page(low, high, address);
+      if (level === 1) return this.#page(low, high, address, bytes);
       if ((low & VALID) === 0) return 'missing';
       if ((low & RESERVED) !== 0 || high >= 2 ** (this.physicalBits - 32)) return 'misconfigured';
       table = high * TWO_32 + ((low & ~0xfff) >>> 0);
     }
   }
 
-  #page(low: number, high: number, address: number): PartStatus {
+  #page(low: number, high: number, address: number, bytes: number): PartStatus {
     if (((low | high) & RESERVED_OF_PAGE) !== 0) return 'misconfigured';
     this.low = low;
     this.high = high;
-    const part = Math.floor(address / PART) % 32;
-    return (((part < 16 ? low : high) >>> ((part % 16) * 2)) & 1) === 1 ? 'allowed' : 'denied';
+    const offset = address % PAGE,
+      last = Math.floor((offset + bytes - 1) / PART);
+    for (let part = Math.floor(offset / PART); part <= last; part++)
+      if ((((part < 16 ? low : high) >>> ((part % 16) * 2)) & 1) === 0) return 'denied';
+    return 'allowed';
   }
 }

@@ -10,7 +10,7 @@ import { NestedVmxToken } from './index.js';
 import type { NestedVmx } from './index.js';
 import { expectedEntry } from './test-entry-model.js';
 import type { Expected, Processor } from './test-entry-model.js';
-import { randomNumbers } from './test-hostile.js';
+import { randomNumbers } from './test-hostile-cases.js';
 import { AT, Code, EPTP, FIELDS, MEMORY, REVISION, enterVmx, machine, writeEpt } from './test-hypervisor.js';
 
 /** Guest-physical pages with something in them. */

@@ -1,140 +1,304 @@
 /**
- * A hypervisor that means ill, or knows nothing: random fields of its VMCS, written past every check, and an entry with them. Whatever comes of it must be
- * one of the outcomes that the architecture has, and the machine must go on.
+ * A hypervisor that means ill, or knows nothing: entries with VMCSs, tables and pages as `test-hostile-cases.ts` makes them, again and again, with the other VMX
+ * instructions between them, on pages that are in use. Whatever comes of it must be one of the outcomes that the architecture has, and the machine must go on.
  */
-import { RESUME, definePlugin, pause } from '@visorkit/core';
-import type { Plugin, Vcpu } from '@visorkit/core';
+import { InterruptSourceToken, RESUME, definePlugin, pause } from '@visorkit/core';
+import type { InterruptSource, Outcome, Plugin, Vcpu, Vmm } from '@visorkit/core';
 import { VMCS_FIELDS, VmcsField as F } from '@visorkit/x86';
 import { NestedVmxToken } from './index.js';
-import { AT, Code, FIELDS, MEMORY, REVISION, enterVmx, machine, writeEpt } from './test-hypervisor.js';
+import type { NestedVmx } from './index.js';
+import { CaseMaker, GUEST, PAGES, randomNumbers } from './test-hostile-cases.js';
+import { AT, Code, MEMORY, REVISION, enterVmx, machine } from './test-hypervisor.js';
 
-/** xorshift32: the same seed gives the same cases. */
-export function randomNumbers(seed: number): () => number {
-  let x = seed | 1;
-  return () => {
-    x ^= x << 13;
-    x ^= x >>> 17;
-    x ^= x << 5;
-    return x >>> 0;
-  };
-}
-
-/** What an entry came to. */
+/** What came of the cases. */
 export interface Outcomes {
   cases: number;
-  /** VMfail by error. */
+  /** Entries that have gone well. */
+  entries: number;
+  /** VMfail of VMLAUNCH and VMRESUME, by error. */
   fails: Record<number, number>;
-  /** Exits by reason, failed entries with bit 31. */
+  /** Exits to the hypervisor by reason, failed entries with bit 31. */
   exits: Record<number, number>;
-  /** The hypervisor itself went astray: its host state led nowhere. */
-  lost: number;
+  /** The machine was made anew: its hypervisor had gone astray, by what the run ended with. */
+  lost: Record<string, number>;
+  /** What may never be: sentences. */
+  wrong: string[];
 }
 
-/** Fields without which the hypervisor would not come back. */
-const KEPT = new Set<number>([F.HOST_RIP, F.HOST_RSP, F.HOST_CR3, F.EXIT_MSR_STORE_COUNT, F.EXIT_MSR_LOAD_COUNT]);
+/** Instructions of a case, and seconds that one may take of a busy host's time. */
+const INSTRUCTIONS = 20_000;
+const SECONDS = 30;
+/** Of a case: steps of the hypervisor, entries among them. */
+const MOST_STEPS = 12;
+/** Sentences about what may never be, after which no more cases are tried. */
+const MOST_WRONG = 10;
+/** How a run may end with the hypervisor gone astray. */
+const ENDS = new Set(['triple-fault', 'halted', 'max-instructions']);
+/** A guest that fetches, or has its page tables, where there is neither memory nor a device ends its machine, in whatever hypervisor it runs. */
+const NOWHERE = /no memory to execute from|exit ept-violation/;
 
-/** Values that fields like to be wrong with. */
-function value(random: () => number): bigint {
-  const shift = BigInt(random() % 64);
-  switch (random() % 8) {
-    case 0:
-      return 0n;
-    case 1:
-      return (1n << 64n) - 1n;
-    case 2:
-      return 1n << shift;
-    case 3:
-      return BigInt(random() % MEMORY) & ~0xfffn;
-    case 4:
-      return 0xfee0_0000n;
-    case 5:
-      return BigInt(random()) << shift;
-    case 6:
-      return (1n << 47n) + BigInt(random() % 8);
-    default:
-      return BigInt(random() % 256);
+/** The hypervisor's routines: each does one instruction, or a loop of them, and asks what is next. */
+const ROUTINES = {
+  launch: new Code().vmlaunch(),
+  resume: new Code().vmresume(),
+  clear: new Code().vmclear(AT.results),
+  load: new Code().vmptrld(AT.results),
+  store: new Code().add(0x0f, 0xc7, 0x3c, 0x25, ...address(AT.results + 0x40)),
+  write: new Code().add(0x0f, 0x79, 0xc2), // VMWRITE RAX, RDX
+  read: new Code().add(0x0f, 0x78, 0xc2),
+  invept: new Code().add(0x66, 0x0f, 0x38, 0x80, 0x04, 0x25, ...address(AT.results)),
+  invvpid: new Code().add(0x66, 0x0f, 0x38, 0x81, 0x04, 0x25, ...address(AT.results)),
+  leave: new Code().vmxoff(),
+  enter: new Code().vmxon(AT.results),
+  // MOV ECX, 40; 1: VMLAUNCH; VMRESUME; DEC ECX; JNZ 1b: entries that go well leave the loop
+  loop: new Code().add(0xb9, 40, 0, 0, 0, 0x0f, 0x01, 0xc2, 0x0f, 0x01, 0xc3, 0xff, 0xc9, 0x75, 0xf6),
+} as const;
+type Step = keyof typeof ROUTINES;
+const STEPS = Object.keys(ROUTINES) as Step[];
+/** RBX at the VMCALLs: behind a routine, at an exit of the guest, and in a handler of events. */
+const DONE = 1n,
+  AT_EXIT = 2n,
+  AT_EVENT = 3n;
+
+function address(at: number): number[] {
+  return [0, 8, 16, 24].map((shift) => (at >>> shift) & 0xff);
+}
+
+/** Of MOV RBX in `ask`. */
+const MOV_BYTES = 10;
+/** VMCALL, and where RSI says. */
+const ask = (code: Code, rbx: bigint): Code => code.mov(3, rbx).vmcall().add(0xff, 0xe6);
+
+/** All of the hypervisor's code, where each routine begins, and where its handler of events does: the stack begins anew there. */
+function program(): { code: Code; at: Readonly<Record<Step, number>>; events: number } {
+  const code = ask(enterVmx(new Code()), DONE);
+  const at = {} as Record<Step, number>;
+  for (const step of STEPS) {
+    at[step] = AT.code + code.bytes.length;
+    ask(code.add(...ROUTINES[step].bytes), DONE);
+  }
+  const events = AT.code + code.bytes.length;
+  ask(code.add(0x48, 0xc7, 0xc4, ...address(AT.stack)), AT_EVENT); // MOV RSP, stack
+  return { code, at, events };
+}
+
+/** An interrupt, NMI or INIT that comes when a case says so. */
+class Interrupts implements InterruptSource {
+  vector = -1;
+  nmi = false;
+  init = false;
+  pending(): boolean {
+    return this.vector >= 0;
+  }
+  acknowledge(): number {
+    const { vector } = this;
+    this.vector = -1;
+    return vector;
+  }
+  takeNmi(): boolean {
+    const { nmi } = this;
+    this.nmi = false;
+    return nmi;
+  }
+  takeInit(): boolean {
+    const { init } = this;
+    this.init = false;
+    return init;
+  }
+  takeStartup(): number {
+    return -1;
   }
 }
 
-const INSTRUCTIONS = 3000;
-
-/** Runs so many cases. Throws when the machine does what it never may. */
+/** Runs so many cases. */
 export async function hostileCases(seed: number, cases: number): Promise<Outcomes> {
   const random = randomNumbers(seed);
-  const outcomes: Outcomes = { cases: 0, fails: {}, exits: {}, lost: 0 };
-  const add = (counts: Record<number, number>, key: number): void => void (counts[key] = (counts[key] ?? 0) + 1);
-  let ended = false;
-  let write: (vcpu: Vcpu) => void = () => {};
-  const driver: Plugin = definePlugin({
-    name: 'hostile',
-    uses: { nested: NestedVmxToken },
-    apply({ hooks }, { nested }) {
-      hooks.exit.for('vmcall').tap({ stage: 50 }, (_exit, vcpu) => {
-        if (nested.inGuest(vcpu)) return undefined;
-        // RBX: 0 before an entry, 1 behind a VMLAUNCH that failed, 2 at an exit
-        if (vcpu.rbx === 0n) write(vcpu);
-        else {
-          const failed = vcpu.rbx === 1n;
-          if (failed && (vcpu.rflags & 0x41n) === 0n) throw new Error('VMLAUNCH went on without a failure');
-          add(
-            failed ? outcomes.fails : outcomes.exits,
-            Number(nested.read(vcpu, failed ? F.VM_INSTRUCTION_ERROR : F.EXIT_REASON)),
-          );
-          ended = true;
-          return pause('a case is over');
-        }
-        return RESUME;
-      });
-    },
-  });
-  const again = (after: Code): Code => after.mov(0, AT.code + AGAIN).add(0xff, 0xe0); // JMP RAX
-  const code = again(enterVmx(new Code()).mov(3, 0).vmcall().vmlaunch().mov(3, 1).vmcall());
-  const setting = { code, handler: again(new Code().mov(3, 2).vmcall()), plugins: [driver] };
-  while (outcomes.cases < cases) {
-    const { vmm } = await machine(setting);
-    const { memory } = vmm;
-    write = () => {
-      // in its memory, where its VMCS is: 8-byte slots of the groups of fields
-      const put = (field: number, to: bigint): void => memory.writeU64(AT.vmcs + slot(field), to);
-      for (const [field, good] of FIELDS) put(field, BigInt(good));
-      put(F.EPT_POINTER, BigInt(AT.ept) | 0x1en);
-      if (random() % 2 === 0) put(F.PRIMARY_CONTROLS, 0x8400_6172n);
-      for (let n = random() % 6; n >= 0; n--) {
-        const { encoding } = VMCS_FIELDS[random() % VMCS_FIELDS.length];
-        if (!KEPT.has(encoding)) put(encoding, value(random));
-      }
-      if (random() % 4 === 0) put(F.SECONDARY_CONTROLS, BigInt(random()) & 0xc6d7_7fffn);
-      if (random() % 8 === 0) put(F.ENTRY_MSR_LOAD_COUNT, BigInt(random() % 4));
-      for (let n = random() % 3; n > 0; n--) memory.writeU64(AT.ept + ((random() % 0x4000) & ~7), value(random));
-    };
-    // until the hypervisor is lost
-    while (outcomes.cases < cases) {
-      outcomes.cases++;
-      memory.writeU32(AT.vmcs, REVISION);
-      memory.writeU32(AT.vmcs + 8, 0);
-      writeEpt(vmm);
-      ended = false;
-      const report = await vmm.run({ maxInstructions: INSTRUCTIONS });
-      if (report.reason === 'plugin-error') throw new Error(report.why);
-      if (ended) continue;
-      outcomes.lost++;
-      break;
-    }
-    await vmm.dispose();
+  const outcomes: Outcomes = { cases: 0, entries: 0, fails: {}, exits: {}, lost: {}, wrong: [] };
+  while (outcomes.cases < cases && outcomes.wrong.length < MOST_WRONG) {
+    const hostile = await Hostile.start(random, outcomes);
+    await hostile.run(cases);
   }
   return outcomes;
 }
 
-/** Behind VMXON: where a hypervisor begins that is in VMX operation already. */
-const AGAIN = enterVmx(new Code()).bytes.length;
+const { code: CODE, at: ROUTINE_AT, events: EVENTS } = program();
 
-/** Offset of a field in a region (the README has the layout). */
-function slot(encoding: number): number {
-  const groups = [
-    [0x100, 0, 0x180, 0x200],
-    [0x240, 0x3c0, 0x400, 0x500],
-    [0x580, 0x640, 0x680, 0x740],
-    [0x780, 0x800, 0x840, 0x940],
-  ];
-  return groups[(encoding >>> 13) & 3][(encoding >>> 10) & 3] + ((encoding >>> 1) & 0x1ff) * 8;
+/** One machine, until its hypervisor is lost. */
+class Hostile {
+  readonly #maker: CaseMaker;
+  /** The hypervisor's own pages, as they are at first. */
+  readonly #code: Uint8Array;
+  readonly #tables: Uint8Array;
+  /** Of the case: what it did, for a sentence. */
+  #told: string[] = [];
+  #steps = 0;
+  #last: Step = 'enter';
+  #over = false;
+
+  private constructor(
+    private readonly vmm: Vmm,
+    private readonly nested: NestedVmx,
+    private readonly outcomes: Outcomes,
+    private readonly interrupts: Interrupts,
+    random: () => number,
+  ) {
+    this.#maker = new CaseMaker(vmm.memory, random, EVENTS);
+    this.#code = vmm.memory.read(AT.code, AT.tables - AT.code);
+    this.#tables = vmm.memory.read(AT.tables, 0x3000);
+  }
+
+  static async start(random: () => number, outcomes: Outcomes): Promise<Hostile> {
+    const interrupts = new Interrupts();
+    let hostile: Hostile | undefined;
+    const driver: Plugin = definePlugin({
+      name: 'hostile',
+      uses: { nested: NestedVmxToken },
+      provides: [{ token: InterruptSourceToken, make: () => interrupts }],
+      apply({ hooks }, { nested }) {
+        nested.hooks.vmcsSwitch.tap(({ to }) => {
+          if (to === 'guest') outcomes.entries++;
+        });
+        hooks.exit
+          .for('vmcall')
+          .tap({ stage: 50 }, (_exit, vcpu) => (nested.inGuest(vcpu) ? undefined : hostile!.#asked(vcpu)));
+      },
+    });
+    const { vmm, nested } = await machine({ code: CODE, handler: ask(new Code(), AT_EXIT), plugins: [driver] });
+    hostile = new Hostile(vmm, nested, outcomes, interrupts, random);
+    return hostile;
+  }
+
+  async run(cases: number): Promise<void> {
+    const { vmm, outcomes } = this;
+    while (outcomes.cases < cases && outcomes.wrong.length < MOST_WRONG) {
+      outcomes.cases++;
+      this.#begin();
+      const { reason, why } = await vmm.run({ maxInstructions: INSTRUCTIONS, timeout: SECONDS });
+      if (this.#over) continue;
+      const end = why.startsWith('VMX abort') ? 'abort' : reason;
+      add(outcomes.lost, end);
+      if (!ENDS.has(reason) && !NOWHERE.test(why)) this.#wrong(`the run ended by ${reason}: ${why}`);
+      break;
+    }
+    await vmm.dispose();
+  }
+
+  /** The next case begins where the last one ended. */
+  #begin(): void {
+    const { memory } = this.vmm;
+    memory.write(AT.code, this.#code);
+    memory.write(AT.tables, this.#tables);
+    memory.writeU32(AT.vmcs, REVISION);
+    memory.writeU32(AT.vmxon, REVISION);
+    this.#told = [this.#maker.make()];
+    this.#steps = 0;
+    this.#over = false;
+  }
+
+  /** The VMCALL is the one behind that routine. Else its guest has written to the hypervisor's code, or a host state that leads elsewhere has been loaded. */
+  #isBehind(step: Step, vcpu: Vcpu): boolean {
+    const before = ROUTINES[step].bytes.length + MOV_BYTES;
+    return (
+      vcpu.rip === BigInt(ROUTINE_AT[step] + before) &&
+      this.#code.every((byte, n) => this.vmm.memory.readU8(AT.code + n) === byte)
+    );
+  }
+
+  #wrong(what: string): void {
+    this.outcomes.wrong.push(`case ${this.outcomes.cases} (${this.#told.join(', ')}): ${what}`);
+  }
+
+  /** The hypervisor asks what is next. */
+  #asked(vcpu: Vcpu): Outcome {
+    const { outcomes, nested } = this,
+      { random } = this.#maker;
+    const last = this.#last;
+    if (vcpu.rbx === AT_EXIT) {
+      const reason = Number(nested.read(vcpu, F.EXIT_REASON) ?? 0n);
+      add(outcomes.exits, reason);
+      this.#told.push(`exit 0x${reason.toString(16)}`);
+      this.#passOn(vcpu);
+    } else if (vcpu.rbx === AT_EVENT) this.#told.push('event');
+    else if ((last === 'launch' || last === 'resume') && this.#isBehind(last, vcpu)) {
+      if ((vcpu.rflags & 0x41n) === 0n) this.#wrong('an entry went on without a failure');
+      add(outcomes.fails, nested.currentVmcs(vcpu) < 0 ? -1 : Number(nested.read(vcpu, F.VM_INSTRUCTION_ERROR) ?? -1n));
+    }
+    if (this.#steps++ >= MOST_STEPS || (this.#steps > 3 && random() % 6 === 0)) {
+      this.#over = true;
+      this.#next(vcpu, 'enter', PAGES.end); // whoever is in VMX operation already is told so
+      return pause('a case is over');
+    }
+    this.#step(vcpu);
+    return RESUME;
+  }
+
+  /** Mostly its guest goes on, behind the instruction that exited or at another one. */
+  #passOn(vcpu: Vcpu): void {
+    const { nested } = this,
+      at = nested.currentVmcs(vcpu),
+      maker = this.#maker;
+    if (at < 0 || at >= MEMORY || maker.one(8)) return;
+    if (maker.one(2)) {
+      maker.put(F.GUEST_RIP, maker.start(), at);
+      maker.put(F.GUEST_RSP, AT.guestStack, at);
+      return;
+    }
+    const length = nested.read(vcpu, F.EXIT_INSTRUCTION_LENGTH) ?? 0n;
+    maker.put(F.GUEST_RIP, (nested.read(vcpu, F.GUEST_RIP) ?? 0n) + (length & 15n), at);
+  }
+
+  #step(vcpu: Vcpu): void {
+    const maker = this.#maker,
+      { nested } = this,
+      { random } = maker;
+    const current = nested.currentVmcs(vcpu);
+    if (!nested.inVmxOperation(vcpu)) return this.#next(vcpu, 'enter', maker.one(4) ? this.#anyPage() : AT.vmxon);
+    if (current !== AT.vmcs && current !== PAGES.otherVmcs && !maker.one(6))
+      return this.#next(vcpu, 'load', maker.one(4) ? PAGES.otherVmcs : AT.vmcs);
+    if (this.#steps > 1 && maker.one(12)) this.interrupts.vector = maker.one(3) ? 0xf2 : random() % 256;
+    if (this.#steps > 1 && maker.one(24)) this.interrupts.nmi = true;
+    if (this.#steps > 1 && maker.one(200)) this.interrupts.init = true;
+    if (!maker.one(4)) {
+      const launched = current < 0 || current >= MEMORY ? 0 : this.vmm.memory.readU32(current + 8);
+      const right = launched === 0 ? 'launch' : 'resume';
+      return this.#next(vcpu, maker.one(12) ? maker.pick(['launch', 'resume', 'loop'] as const) : right, 0);
+    }
+    const step = maker.pick(STEPS);
+    this.#next(vcpu, step, step === 'invept' ? (maker.one(2) ? PAGES.ept | 0x1e : maker.value()) : this.#anyPage());
+  }
+
+  #anyPage(): number {
+    return this.#maker.pick([
+      AT.vmcs,
+      PAGES.otherVmcs,
+      AT.vmxon,
+      AT.code,
+      AT.tables,
+      PAGES.ept,
+      PAGES.msrs,
+      GUEST,
+      MEMORY,
+      1,
+    ]);
+  }
+
+  /** RSI: where it goes on; RAX and RDX: field or type, and a value; the operand in memory. */
+  #next(vcpu: Vcpu, step: Step, operand: number | bigint): void {
+    const maker = this.#maker,
+      { random } = maker;
+    this.#last = step;
+    if (step !== 'resume' && step !== 'launch') this.#told.push(`${step} 0x${operand.toString(16)}`);
+    vcpu.setRegister(6, BigInt(ROUTINE_AT[step]));
+    vcpu.rax =
+      step === 'invept' || step === 'invvpid'
+        ? BigInt(random() % 4)
+        : BigInt(VMCS_FIELDS[random() % VMCS_FIELDS.length].encoding);
+    vcpu.rdx = maker.value();
+    this.vmm.memory.writeU64(AT.results, BigInt.asUintN(64, BigInt(operand)));
+    this.vmm.memory.writeU64(AT.results + 8, maker.one(2) ? 0n : maker.value());
+  }
+}
+
+function add(counts: Record<string, number>, key: string | number): void {
+  counts[key] = (counts[key] ?? 0) + 1;
 }

@@ -8,16 +8,20 @@ import { Prepared } from './prepared.js';
 const count = v.pipe(v.number(), v.integer(), v.minValue(0));
 const address = v.pipe(v.number(), v.integer(), v.minValue(-1));
 
+/** `VmcsRegions.timerTicks` begins anew at this. */
+export const TIMER_TICKS = 2 ** 48;
+
 /** As it is saved. Addresses of vmcs12 are guest-physical, those of regions and tables host-physical. */
 export const SAVED_VCPU = v.object({
   vmxon: address,
   current: address,
   inGuest: v.boolean(),
-  timerDeadline: v.bigint(),
+  timerDeadline: count,
   featureControl: v.bigint(),
   regions: v.array(v.object({ vmcs12: address, region: count, used: count, prepared: v.array(count) })),
   active: v.nullable(v.number()),
   byMachine: v.boolean(),
+  busLock: v.optional(v.boolean()),
   injected: count,
   alarm: v.boolean(),
 });
@@ -48,8 +52,8 @@ export class NestedVcpu {
   readonly vmcs01: RegionFields;
   readonly regions: Vmcs02[] = [];
   active: Vmcs02 | undefined;
-  /** The hypervisor's TSC when its preemption timer runs out. */
-  timerDeadline = 0n;
+  /** When the hypervisor's preemption timer runs out, as `VmcsRegions.timerTicks` counts. */
+  timerDeadline = 0;
   /** It has been set by an entry that is still to come: the field has its value. */
   timerFresh = false;
   /** VPIDs and the VMCS that last ran under them. */
@@ -62,6 +66,8 @@ export class NestedVcpu {
   alarm: Timer | undefined;
   /** The last exit has been left to the machine. */
   byMachine = false;
+  /** The guest has asserted a bus lock: the next exit to the hypervisor tells of it. */
+  busLock = false;
   /** The event that waits for injection is there from an entry of the hypervisor, or from an interrupted delivery. */
   injected = 0;
   readonly #regions: VmcsRegions;
@@ -78,12 +84,12 @@ export class NestedVcpu {
   }
 
   /**
-   * What the hypervisor's preemption timer has left, 0 when it has run out: it counts down each time bit `shift` of the TSC changes (SDM 3C 26.5.1), and so
-   * not once in 2^shift ticks from any moment. A guest that is entered with 0 makes no progress, and neither does virtual time.
+   * What the hypervisor's preemption timer has left at that time, in ticks, 0 when it has run out: it counts down each time bit `shift` of the TSC changes
+   * (SDM 3C 26.5.1), and so not once in 2^shift ticks of the TSC from any moment. A guest that is entered with 0 makes no progress, and neither does virtual time.
    */
-  timerLeft(timeStamp: bigint, shift: number): number {
-    const left = (this.timerDeadline >> BigInt(shift)) - (timeStamp >> BigInt(shift));
-    return left <= 0n ? 0 : Math.min(Number(left), 0xffff_ffff);
+  timerLeft(now: number): number {
+    const left = (this.timerDeadline + TIMER_TICKS - now) % TIMER_TICKS;
+    return left >= TIMER_TICKS / 2 ? 0 : Math.min(left, 0xffff_ffff);
   }
 
   save(featureControl: bigint): SavedVcpu {
@@ -101,6 +107,7 @@ export class NestedVcpu {
       })),
       active: this.active === undefined ? null : this.regions.indexOf(this.active),
       byMachine: this.byMachine,
+      ...(this.busLock ? { busLock: true } : {}),
       injected: this.injected,
       alarm: this.alarm !== undefined,
     };
@@ -121,6 +128,7 @@ export class NestedVcpu {
     this.vpids.clear();
     this.roots.clear();
     this.byMachine = state.byMachine;
+    this.busLock = state.busLock ?? false;
     this.injected = state.injected;
   }
 }

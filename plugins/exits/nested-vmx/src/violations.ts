@@ -73,7 +73,7 @@ export class Violations {
       if (write && !ept12.dirty && !this.#log(n, vcpu, address)) {
         return this.leaving.reflect(n, vcpu, ExitReason.PAGE_MODIFICATION_LOG_FULL);
       }
-      ept12.setFlags(write);
+      ept12.setFlags(vcpu, write);
       // the first write is to be seen
       if (!ept12.dirty) rights &= ~WRITE;
     }
@@ -91,7 +91,7 @@ export class Violations {
       access = neededRight(vmcs12, exit);
     const status = ept12.walk(vcpu, vmcs12.read32(F.EPT_POINTER), vmcs12.high(F.EPT_POINTER), exit.gpa, byMode(vmcs12));
     if (status === 'mapped' && this.#countsParts(vmcs12, exit, access))
-      return this.#subPages.walk(vcpu, vmcs12, exit.gpa) !== 'allowed';
+      return this.#subPages.walk(vcpu, vmcs12, exit.gpa, this.parts.regions.accessSize(vcpu)) !== 'allowed';
     return status !== 'mapped' || (ept12.rights & access) !== access;
   }
 
@@ -117,7 +117,7 @@ export class Violations {
     const { vmcs12 } = n,
       { ept12, ept02, regions } = this.parts,
       parts = this.#subPages;
-    const status = parts.walk(vcpu, vmcs12, address);
+    const status = parts.walk(vcpu, vmcs12, address, regions.accessSize(vcpu));
     if (status === 'missing' || status === 'misconfigured') {
       const outcome = this.leaving.reflect(n, vcpu, ExitReason.SPP);
       vmcs12.write32(
@@ -133,7 +133,7 @@ export class Violations {
     if (hasFlags(vmcs12.read32(F.EPT_POINTER))) {
       if (!ept12.dirty && !this.#log(n, vcpu, address))
         return this.leaving.reflect(n, vcpu, ExitReason.PAGE_MODIFICATION_LOG_FULL);
-      ept12.setFlags(true);
+      ept12.setFlags(vcpu, true);
     }
     regions.noteWrite(vcpu, ept12.gpa);
     ept02.mapParts(hierarchy, address, hpa, rights, [parts.low, parts.high]);

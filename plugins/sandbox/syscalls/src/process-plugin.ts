@@ -193,9 +193,8 @@ function openStreams(process: Process, { stdin, stdout, stderr }: LinuxProcessOp
     (stream) => 'terminal' in stream && stream.terminal !== undefined,
   );
   const { fs } = process.options;
-  if (onTerminal >= 0)
-    (fs.root.lookup('dev') as MemoryDirectory).put(
-      'tty',
-      new SpecialNode(fs, 'descriptor', FileMode.SYMLINK | 0o777, { descriptor: onTerminal }),
-    );
+  if (onTerminal < 0) return;
+  const dev = fs.root.lookup('dev') as MemoryDirectory;
+  dev.unlink('tty'); // the one that nothing answers
+  dev.put('tty', new SpecialNode(fs, 'descriptor', FileMode.SYMLINK | 0o777, { descriptor: onTerminal }));
 }
