@@ -73,7 +73,7 @@ function fcntl(call: SystemCall): number {
     case F.GETPIPE_SZ:
     case F.SETPIPE_SZ:
       if (!(file instanceof PipeEnd)) return -Errno.EBADF;
-      return call.i32(1) === F.GETPIPE_SZ ? file.pipe.queue.capacity : file.pipe.resize(argument);
+      return call.i32(1) === F.GETPIPE_SZ ? file.pipe.pages.capacity : file.pipe.resize(argument);
     default:
       return -Errno.EINVAL;
   }
