@@ -156,11 +156,12 @@ export class SandboxKernel implements GuestKernel {
     this.#files.closeAll();
   }
 
-  /** Sends a process a signal from outside; pid 0: the first one, or for what a terminal sends the process group in front. */
+  /** Sends a process a signal from outside, or a group by a negative number; pid 0: the first process, or for what a terminal sends the process group in front. */
   signal(pid: number, signal: number, details: SignalDetails = {}): void {
     if (this.#bell === 0) return;
     const { first } = this.#processes;
-    if (pid !== 0) this.#signals.send(pid, signal, details);
+    if (pid < 0) this.#signals.sendGroup(-pid, signal);
+    else if (pid !== 0) this.#signals.send(pid, signal, details);
     else if (FROM_TERMINAL.has(signal)) this.#signals.sendGroup(first.options.foreground.group, signal);
     else this.#signals.send(first.pid, signal, details);
     this.#signals.flush(this.#bell);

@@ -5,6 +5,7 @@ import { Errno, OpenFlag, isDirectory, raise } from '@visorkit/sandbox-fs';
 import type { Directory, FileHandle, FsNode, Resolved } from '@visorkit/sandbox-fs';
 import { group } from './group.js';
 import { ContentFile, DirectoryFile, PathFile } from './open-files.js';
+import { PtySlave, TerminalNode } from './pty.js';
 
 const { directory, octal, path, pointer, size } = formats;
 
@@ -71,6 +72,7 @@ function open(process: Process, found: Resolved, flags: number, mode: number): O
   }
   if ((flags & OpenFlag.DIRECTORY) !== 0) raise('ENOTDIR');
   if (node.kind === 'symlink') raise('ELOOP');
+  if (node instanceof TerminalNode) return node.openFor(process, flags & KEPT);
   if (node.kind === 'descriptor') return reopen(process, node, flags);
   const file = new ContentFile(flags & KEPT, node.open(flags), text, pages);
   if ((flags & OpenFlag.TRUNC) !== 0) file.mapped()?.truncate(0);
@@ -80,6 +82,7 @@ function open(process: Process, found: Resolved, flags: number, mode: number): O
 /** `/dev/stdin` and `/proc/self/fd/N`: a file is opened anew, anything else is the open file itself. */
 function reopen(process: Process, node: FsNode, flags: number): OpenFile {
   const file = process.files.get(node.descriptor!);
+  if (file instanceof PtySlave) return file.pty.node.openFor(process, flags & KEPT);
   if (!(file instanceof ContentFile) || !file.handle.seekable) return file;
   return new ContentFile(flags & KEPT, file.handle.node.open(flags), file.name, process.options.pages);
 }
