@@ -283,6 +283,7 @@ void signal_fault(int signal, s32 code, u64 address) __attribute__((noreturn));
 int signal_waits(struct thread *thread);
 /* Delivers what is pending for the current thread: changes its frame, or ends the process. */
 void signals_deliver(void);
+int signals_interrupt(struct thread *thread);
 void signals_from_host(void);
 void signals_drop(struct pending *pending, u64 set);
 void signals_exec(void);
