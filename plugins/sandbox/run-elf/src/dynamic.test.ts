@@ -64,6 +64,28 @@ os.write(terminal, b"\x03")
 print(os.waitpid(pid, 0)[1])
 `,
   ],
+  [
+    '/usr/bin/python3',
+    '-S',
+    '-c',
+    `
+import ctypes, os, struct
+libc = ctypes.CDLL(None, use_errno=True)
+watches = libc.inotify_init1(0o4000)
+os.mkdir("watched")
+libc.inotify_add_watch(watches, b"watched", 0xfff)
+with open("watched/file", "w") as file:
+    file.write("text")
+os.rename("watched/file", "watched/other")
+os.remove("watched/other")
+os.rmdir("watched")
+data, at = os.read(watches, 4096), 0
+while at < len(data):
+    watch, mask, cookie, length = struct.unpack_from("iIII", data, at)
+    print(watch, hex(mask), cookie > 0, data[at + 16:at + 16 + length].rstrip(b"\\0"))
+    at += 16 + length
+`,
+  ],
   ['/usr/bin/script', '-qec', 'tty >/dev/null && stty -a | head -1; exit 3', '/dev/null'],
 ];
 const there = INVOCATIONS.filter(([program]) => process.platform === 'linux' && existsSync(program));
