@@ -16,6 +16,8 @@ export type Deviation = keyof typeof DEVIATIONS;
 
 export interface ConformingBackend {
   readonly name: string;
+  /** The function that makes it, and the folder of its package. */
+  readonly factory: string;
   /** The time the guests run in. */
   readonly time: 'virtual' | 'real';
   /** Why it cannot be used on this machine, undefined when it can. */
@@ -31,9 +33,26 @@ const SOFTWARE_KVM = existsSync('/sys/module/kvm_pvm');
 const AMD_KVM = existsSync('/sys/module/kvm_amd');
 
 const ALL: readonly ConformingBackend[] = [
-  { name: 'vmx', time: 'virtual', lacks: new Set(), unusable: () => undefined, make: () => vmx() },
+  {
+    name: 'vmx',
+    factory: 'vmx',
+    time: 'virtual',
+    lacks: new Set(),
+    unusable: () => undefined,
+    make: () => vmx({ translate: false }),
+  },
+  {
+    name: 'vmx translated',
+    factory: 'vmx',
+    time: 'virtual',
+    lacks: new Set(),
+    unusable: () => undefined,
+    // from the second execution of a block on, so that all but straight code is
+    make: () => vmx({ translate: 1 }),
+  },
   {
     name: 'kvm',
+    factory: 'kvm',
     time: 'real',
     lacks: new Set<Deviation>([
       ...(SOFTWARE_KVM ? (['legacy-paging', 'prompt-interrupts', 'user-calls'] as const) : []),

@@ -1,7 +1,7 @@
 import {
   MADE_ADD, MADE_DEC, MADE_EXACT, MADE_INC, MADE_LOGIC, MADE_MUL, MADE_SHL, MADE_SUB, THEN_CARRY, THEN_NOTHING, THEN_ROL, THEN_ROR, THEN_SHL_CL,
 } from "../src/code-layout";
-import { LF_AUX, LF_RESULT } from "../src/layout";
+import { LF_AUX, LF_RESULT, TIER_FLAGS, TIER_FLAGS_KIND } from "../src/layout";
 import { rotateFlags } from "./alu";
 import { mulHighSigned } from "./int128";
 import { getOF } from "./flags";
@@ -9,6 +9,19 @@ import { getOF } from "./flags";
  * Flags as translated code keeps them: what made them, with its operands, in five values. src/translator/flags.ts makes them.
  * Their numbers, and what the values are: src/code-layout.ts.
  */
+
+/** Puts flags where a region takes them from. */
+export function giveFlags(): void {
+  store<u32>(TIER_FLAGS_KIND, MADE_EXACT);
+  store<u64>(TIER_FLAGS, <u64>load<u32>(LF_AUX)); store<u64>(TIER_FLAGS, load<u64>(LF_RESULT), 16);
+}
+/** Puts flags that a region has left into their lazy form. */
+export function takeFlags(): void {
+  settleFlags(
+    load<u32>(TIER_FLAGS_KIND), load<u64>(TIER_FLAGS), load<u64>(TIER_FLAGS, 8), load<u64>(TIER_FLAGS, 16), load<u64>(TIER_FLAGS, 24),
+    load<u64>(TIER_FLAGS, 32),
+  );
+}
 
 /** Puts flags into their lazy form. */
 export function settleFlags(kind: u32, a: u64, b: u64, r: u64, s: u64, n: u64): void {

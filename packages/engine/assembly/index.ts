@@ -13,7 +13,7 @@ export { invalidateGuestPage, invalidateGuestPages } from "./guest-pages";
 export { observe } from "./mmu";
 export { modeChanged } from "./mode";
 export {
-  blockExecutions, codeIsCurrent, conditionHolds, coverCode, decodeRecord, finishStore, flagsFromLazy, flagsToLazy, loadSlow, runUnit, storeSlow,
+  blockExecutions, codeIsCurrent, conditionHolds, coverCode, decodeRecord, finishStore, flagsFromLazy, flagsToLazy, loadSlow, runQuickX87, runUnit, storeSlow,
 } from "./second-tier";
 export { dataBreakpoints, ioBreakpoints } from "./system/breakpoints";
 export { performTaskSwitch } from "./system/task-exit";

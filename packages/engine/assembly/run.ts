@@ -1,11 +1,12 @@
 import { BLOCK_HEADER, B_BYTES, B_SECOND_PAGE, E_COUNT, E_FUNCTION, E_LIMIT, LEFT_ELSEWHERE, LEFT_INTERPRET, LEFT_LOOK_UP, LEFT_REFUSED } from "../src/code-layout";
 import {
   ARENA, ATTENTION, BUDGET, CODE_BASE, EFLAGS, INTERRUPTIBILITY, JUMP_CACHE, JUMP_CACHE_ENTRIES, MODE, REGIONS_LEFT, RIP, RUN_FLAGS, SEG_BASE, SEG_CS,
-  SEG_LIMIT, TIER_RECORD, TIER_RETIRED, TIER_STATUS,
+  SEG_LIMIT, TIER_ENTERED, TIER_RECORD, TIER_RETIRED, TIER_STATUS,
 } from "../src/layout";
 import { decodeOne, findBlock } from "./blocks";
 import { arenaGeneration } from "./code-pages";
 import { IF, RF, TF } from "./flags";
+import { giveFlags, takeFlags } from "./flag-kinds";
 import { becameHot } from "./hot-blocks";
 import { V_INSTRUCTION_LENGTH } from "../src/vmcs-layout";
 import { clearLog, rewindLog } from "./mmio";
@@ -142,11 +143,18 @@ export function transfer(pc: usize, target: u64): usize {
   return next();
 }
 
-/** Goes to the translated code of the block whose first record is `pc`, and from region to region as long as there are any. */
+/**
+ * Goes to the translated code of the block whose first record is `pc`, and from region to region as long as there are any: a region goes on to the next
+ * one by itself where the host's WebAssembly has tail calls.
+ */
 export function enterTranslated(pc: usize): usize {
   store<u64>(BUDGET, load<u64>(BUDGET) + <u64>recLeft(pc)); // translated code counts for itself
   while (true) {
+    store<u32>(TIER_ENTERED, <u32>pc);
+    giveFlags();
     const budget = load<u64>(BUDGET), why = call_indirect<u32>(load<u32>(pc, E_FUNCTION)), count = REGIONS_LEFT + (<usize>why << 2);
+    takeFlags();
+    pc = load<u32>(TIER_ENTERED);
     store<u32>(count, load<u32>(count) + 1);
     store<u64>(TIER_RETIRED, load<u64>(TIER_RETIRED) + budget - load<u64>(BUDGET));
     if (why == LEFT_LOOK_UP) {
@@ -163,13 +171,11 @@ export function enterTranslated(pc: usize): usize {
       store<i64>(BUDGET, left);
       return to;
     }
-    if (why == LEFT_REFUSED) {
-      store<u64>(BUDGET, load<u64>(BUDGET) - <u64>recLeft(pc));
-      return pc + RECORD;
-    }
-    if (why == LEFT_ELSEWHERE) { // often enough, and it is made again, for any table
-      store<u64>(BUDGET, load<u64>(BUDGET) - <u64>recLeft(pc));
-      countEntry(pc);
+    if (why == LEFT_REFUSED || why == LEFT_ELSEWHERE) {
+      const left = load<i64>(BUDGET) - <i64>recLeft(pc);
+      if (left < 0) return next();
+      store<i64>(BUDGET, left);
+      if (why == LEFT_ELSEWHERE) countEntry(pc); // often enough, and it is made again, for any table
       return pc + RECORD;
     }
     if (why == LEFT_INTERPRET) {

@@ -8,15 +8,18 @@
  */
 import { BLOCK_HEADER, B_HOST, B_MODE, B_NEXT, B_SECOND_PAGE, ENDS_BLOCK, E_COUNT } from "../src/code-layout";
 import { arenaDescriptor, bucket, codeLines, codeSerial, coverLines } from "./code-pages";
+import { FPU_SW, FPU_TRAP } from "../src/layout";
 import { decode, decodedEnds } from "./decode";
 import { arithmeticFlags, setArithmeticFlags } from "./flags";
 import { execGroup15 } from "./fp/state";
 import { execX87 } from "./fp/x87";
+import { quickRegister } from "./fp/x87-quick";
+import { SW_ES } from "./fp/x87-state";
 import { OP_INTEGER, OP_SIMD, OP_STATE, OP_STRING, OP_SYSTEM, OP_TOO_LONG, OP_UNDEFINED, OP_X87 } from "./generated/ops";
 import { testCondition } from "./integer/condition";
 import { execInteger } from "./integer/integer";
 import { commit, readSlow, writeSlow } from "./mmu";
-import { recOp } from "./record";
+import { recModrm, recOp, recUnitOp } from "./record";
 import { execSimd } from "./simd/exec";
 import { FAULT } from "./status";
 import { execString } from "./strings";
@@ -55,6 +58,14 @@ export function runUnit(pc: usize): i32 {
     case OP_TOO_LONG: raiseError(VECTOR_GP, 0); return FAULT;
     default: return NOT_A_UNIT;
   }
+}
+
+/**
+ * Runs an x87 instruction between registers if its case is the usual one: nothing pending, no exception but PE. False: it has done nothing, and is
+ * runUnit()'s.
+ */
+export function runQuickX87(pc: usize): bool {
+  return (load<u32>(FPU_TRAP) | (load<u16>(FPU_SW) & SW_ES)) == 0 && quickRegister(pc, recUnitOp(pc), recModrm(pc));
 }
 
 /**

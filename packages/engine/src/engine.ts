@@ -52,7 +52,7 @@ import type { ProcessorExports } from './module.js';
 import { PageAllocator } from './page-allocator.js';
 import { ProcessorState } from './processor-state.js';
 import { writeResetState } from './reset.js';
-import { Translator } from './translator/translator.js';
+import { Translator, countExecutions } from './translator/translator.js';
 import type { TranslatorOptions } from './translator/translator.js';
 import { captureState, putState } from './state.js';
 import type { EngineState } from './state.js';
@@ -162,7 +162,10 @@ export class Engine {
       env: {
         memory,
         bringPage: (address: number) => this.memory.bring(address >>> 0, PAGE_BYTES),
-        translate: () => this.translator?.translateQueued(),
+        translate: () => {
+          this.translator ??= new Translator(module, memory, this.exports, options.translate);
+          this.translator.translateQueued();
+        },
         abort: () => fail('ENGINE_ABORT', 'The processor stopped itself: an internal invariant does not hold.'),
       },
     });
@@ -190,11 +193,11 @@ export class Engine {
     writeResetState(this.buffer, true);
     this.touchGuest();
     this.memory.onWrite((gpa, length) => this.wrote(gpa, length));
-    if (options.translate !== undefined) this.translator = new Translator(module, memory, exports, options.translate);
+    if (options.translate !== undefined) countExecutions(exports, options.translate);
   }
 
-  /** The second tier, when there is one. */
-  readonly translator: Translator | undefined;
+  /** The second tier, once code has become hot. */
+  translator: Translator | undefined;
 
   /** The wasm side. For those who build on the engine, not for plugins. */
   readonly exports: ProcessorExports;

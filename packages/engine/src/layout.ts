@@ -351,6 +351,11 @@ export const CODE_SERIAL = 0x251c;
 /** u32: number, 2 to 4095, of the EPT hierarchy in force, in the tags of EPT_CACHE; the last number given out. */
 export const EPT_CONTEXT = 0x2520;
 export const EPT_LAST_CONTEXT = 0x2524;
+/** u32: first record of the block whose region has been entered last. */
+export const TIER_ENTERED = 0x2528;
+/** Flags on the way from one region to another, as code-layout.ts has them: u32 kind; i64 a, b, r, s and n. */
+export const TIER_FLAGS_KIND = 0x252c;
+export const TIER_FLAGS = 0x2558;
 /** u32: executions after which a block is a candidate for the second tier; 0: there is none. */
 export const TIER_THRESHOLD = 0x2530;
 /** u32: candidates that are handed over at a time, at most TIER_QUEUE_ENTRIES. */

@@ -4,7 +4,7 @@ import type { Engine } from './engine.js';
 import { GUEST_RAM } from './layout.js';
 import { OWN_STATE, writeControls, writeHostState } from './vmcs-setup.js';
 
-export { Translator } from './translator/translator.js';
+export { Translator, countExecutions } from './translator/translator.js';
 
 /**
  * Writes a VMCS that passes every check of VM entry: EPT over all of RAM, and a guest in 64-bit mode with restricted state (its own

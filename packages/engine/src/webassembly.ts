@@ -22,6 +22,7 @@ export interface WasmTable {
 
 interface WebAssemblyApi {
   compile(bytes: Uint8Array): Promise<WasmModule>;
+  validate(bytes: Uint8Array): boolean;
   Module: {
     new (bytes: Uint8Array): WasmModule;
     /** Contents of the custom sections of this name. */

@@ -1,9 +1,9 @@
 /**
  * Speed of the software processor beside its peers, all in one run. JSON to standard output or a file, tables to standard error.
  * Usage: node dist/main.js [--rounds 3] [--passes 3] [--peers translated,bochs,qemu,v86|none] [--bits 64|32] [--only kernels or groups] [--linux] [--out FILE]
- *                          [--kernels] [--exits] [--hello] [--views] [--events] [--nested] [--restore] [--introspection]
- * Kernels, exits, views, events, nested VMX, apps/hello, restoring and introspection are measured; --linux adds boots of Debian's kernel, also on its own KVM. Naming
- * --kernels, --exits, --hello, --views, --events, --nested, --restore or --introspection leaves out the others.
+ *                          [--kernels] [--exits] [--hello] [--views] [--events] [--nested] [--restore] [--introspection] [--work]
+ * Kernels, exits, views, events, nested VMX, apps/hello, restoring and introspection are measured; --linux adds boots of Debian's kernel, also on its own KVM, and
+ * --work programs in it. Naming --kernels, --exits, --hello, --views, --events, --nested, --restore, --introspection or --work leaves out the others.
  */
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
@@ -24,6 +24,7 @@ import type { Report } from './report.js';
 import { restoreBench } from './restore-bench.js';
 import { summarise } from './statistics.js';
 import { viewsBench } from './views-bench.js';
+import { workBench } from './work-bench.js';
 
 const say = (text: string): void => void process.stderr.write(`${text}\n`);
 
@@ -74,6 +75,7 @@ async function main(): Promise<void> {
       nested: { type: 'boolean' },
       restore: { type: 'boolean' },
       introspection: { type: 'boolean' },
+      work: { type: 'boolean' },
       out: { type: 'string' },
     },
   });
@@ -83,7 +85,7 @@ async function main(): Promise<void> {
   if (values.bits !== '64' && values.bits !== '32') throw new Error(`--bits takes 64 or 32, not "${values.bits}".`);
   const bits = values.bits === '64' ? 64 : 32;
   const { kernels: k, exits: x, hello: h, views: w, events: e, nested: n, restore: r, introspection: i } = values;
-  const all = !k && !x && !h && !w && !e && !n && !r && !i;
+  const all = !k && !x && !h && !w && !e && !n && !r && !i && !values.work;
   const skipped: string[] = [],
     machines: MachineName[] = ['visorkit'];
   for (const peer of values.peers.split(',').filter((name) => name !== '' && name !== 'none')) {
@@ -104,6 +106,7 @@ async function main(): Promise<void> {
   const kernels =
     all || values.kernels ? await kernelBench({ machines, rounds, passes, selected, bits, say }) : undefined;
   const linux = values.linux && !n ? await linuxBench(machines, { bits, rounds, say }) : undefined;
+  const work = values.work ? await workBench(machines, { bits, rounds, say }) : undefined;
   const hello = all || values.hello ? await helloBench(Math.max(3, rounds)) : undefined;
   const exits = all || values.exits ? exitCosts() : undefined;
   if (all || values.views) say('views');
@@ -122,6 +125,7 @@ async function main(): Promise<void> {
     rounds,
     ...(kernels === undefined ? {} : { kernels }),
     ...(linux === undefined ? {} : { linux }),
+    ...(work === undefined ? {} : { work }),
     ...(hello === undefined ? {} : { hello }),
     ...(exits === undefined ? {} : { exits }),
     ...(views === undefined ? {} : { views }),

@@ -9,6 +9,7 @@ import type { RestoreResult } from './restore-bench.js';
 import type { Summary } from './statistics.js';
 import type { EventCost } from './events-bench.js';
 import type { ViewCost } from './views-bench.js';
+import type { WorkResult } from './work-bench.js';
 
 export interface Report {
   readonly date: string;
@@ -18,6 +19,7 @@ export interface Report {
   readonly rounds: number;
   readonly kernels?: KernelBench;
   readonly linux?: readonly LinuxResult[];
+  readonly work?: readonly WorkResult[];
   readonly exits?: readonly ExitCost[];
   readonly views?: readonly ViewCost[];
   readonly events?: readonly EventCost[];
@@ -100,6 +102,20 @@ export function humanReport(report: Report): string {
           number(peakKiB.median / 1024),
           own ?? '',
         ]),
+      ]),
+    );
+  }
+  if (report.work !== undefined) {
+    const { work } = report;
+    parts.push(
+      table([
+        ['in Debian, s', ...work.map(({ machine }) => machine)],
+        ...Object.keys(work[0]!.seconds).map((name) => [
+          name,
+          ...work.map(({ seconds }) => number(seconds[name]!.median, 2)),
+        ]),
+        ['geometric mean of ratios to QEMU', ...work.map(({ ratio }) => number(ratio, 2))],
+        ['the worst of them', ...work.map(({ worst }) => number(worst, 2))],
       ]),
     );
   }

@@ -2,7 +2,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { Translator } from '@visorkit/engine/testing';
+import { Translator, countExecutions } from '@visorkit/engine/testing';
 
 /** Where the engine's build puts its module. FIDELITY_ENGINE names another one. */
 export const ENGINE_MODULE =
@@ -55,8 +55,10 @@ export async function createProcessor(ramBytes: number, guestRam: number, transl
   e.initialise();
   e.vmcsReset();
   if (translates) {
-    const parts: unknown = [module, memory, instance.exports, { threshold: 1, batch: 1 }];
-    translator = new Translator(...(parts as ConstructorParameters<typeof Translator>));
+    const parts: unknown = [module, memory, instance.exports, { threshold: 1, batch: 1 }],
+      given = parts as Required<ConstructorParameters<typeof Translator>>;
+    countExecutions(given[2], given[3]);
+    translator = new Translator(...given);
   }
   let last = 0;
   return {

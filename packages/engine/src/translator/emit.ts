@@ -1,25 +1,36 @@
 /** A region as a WebAssembly function: entry, blocks in their structure, control transfers, and the ways out. */
 import { fail } from '@visorkit/core';
-import { LEFT_ELSEWHERE, LEFT_INTERPRET, LEFT_REFUSED } from '../code-layout.js';
-import { BUDGET, CODE_BASE, RIP, SSE_TRAP, TLB_BASE } from '../layout.js';
+import { E_FUNCTION, LEFT_ELSEWHERE, LEFT_INTERPRET, LEFT_REFUSED, R_HANDLER } from '../code-layout.js';
+import {
+  ATTENTION,
+  BUDGET,
+  CODE_BASE,
+  JUMP_CACHE,
+  JUMP_CACHE_ENTRIES,
+  JUMP_GENERATION,
+  RIP,
+  SSE_TRAP,
+  TIER_ENTERED,
+  TLB_BASE,
+} from '../layout.js';
 import { canTranslate, pushValue, translate } from './integer.js';
 import { endsBlock } from './instructions.js';
 import type { Instruction, Row, Size } from './instructions.js';
-import { BASE, FA, FB, FK, FN, FR, FS, LEFT, ONWARD, RSP, START, TABLE, TARGET, V0, V2, WAY } from './locals.js';
+import { BASE, LEFT, ONWARD, RSP, START, TABLE, TARGET, V0, V2, W0, W1, W2, WAY } from './locals.js';
 import type { Block, Edge, Region } from './regions.js';
 import { planSpans } from './spans.js';
 import { structure } from './structure.js';
 import type { Structure } from './structure.js';
 import { I32, I64, Op } from './opcodes.js';
 import type { Code, ImportedFunction } from './wasm.js';
-import { SETTLE_FLAGS } from './flags.js';
 import { Writer } from './writer.js';
-import type { Setting } from './writer.js';
+import type { Chain, Setting } from './writer.js';
 
 /** What a region's module imports, in the order of the function indices; all are exports of the processor. */
 export const IMPORTS: readonly ImportedFunction[] = [
   { name: 'settleFlags', parameters: [I32, I64, I64, I64, I64, I64], results: [] },
   { name: 'runUnit', parameters: [I32], results: [I32] },
+  { name: 'runQuickX87', parameters: [I32], results: [I32] },
 ];
 
 /** Instructions after which a region is left, so that V8 can put optimised code in the place of what is running. */
@@ -78,7 +89,7 @@ class RegionEmitter {
     const { w, code, setting } = this;
     w.far = code.block();
     w.near = code.block();
-    w.flags.load();
+    w.flags.enter();
     this.tree(0);
     code.op(Op.unreachable).end(); // near
     code
@@ -149,8 +160,59 @@ class RegionEmitter {
       .get(V0)
       .op(Op.i64_sub)
       .access(Op.i64_store, state + BUDGET);
-    code.get(FK).get(FA).get(FB).get(FR).get(FS).get(FN).call(SETTLE_FLAGS);
+    w.flags.leave();
     code.get(WAY).i32(24).op(Op.i32_shr_u);
+    if (setting.chain !== undefined) this.goOn(setting.chain);
+  }
+  /** Goes to the region at TARGET if there is one, in the way of enterTranslated (assembly/run.ts); else leaves why on the stack. */
+  private goOn({ mode, enter }: Chain): void {
+    const { code } = this,
+      { state } = this.setting;
+    code
+      .tee(W0)
+      .i32(0)
+      .access(Op.i32_load, state + ATTENTION)
+      .op(Op.i32_or)
+      .op(Op.i32_eqz)
+      .when();
+    code.get(TARGET).op(Op.i32_wrap_i64).tee(W1).get(W1).i32(13).op(Op.i32_shr_u).op(Op.i32_xor);
+    code
+      .i32(JUMP_CACHE_ENTRIES - 1)
+      .op(Op.i32_and)
+      .i32(4)
+      .op(Op.i32_shl)
+      .tee(W1);
+    code.access(Op.i64_load, JUMP_CACHE).get(TARGET).op(Op.i64_eq);
+    code.get(W1).access(Op.i32_load, JUMP_CACHE + 8);
+    code
+      .i32(0)
+      .access(Op.i32_load, state + JUMP_GENERATION)
+      .i32(8)
+      .op(Op.i32_shl)
+      .i32(mode)
+      .op(Op.i32_or);
+    code.op(Op.i32_eq).op(Op.i32_and).when();
+    code
+      .get(W1)
+      .access(Op.i32_load, JUMP_CACHE + 12)
+      .tee(W2)
+      .access(Op.i32_load16_u, R_HANDLER)
+      .i32(enter)
+      .op(Op.i32_eq)
+      .when();
+    code.get(W2).access(Op.i32_load, E_FUNCTION).tee(W1).when();
+    code
+      .i32(0)
+      .get(TARGET)
+      .i64(-PAGE)
+      .op(Op.i64_and)
+      .access(Op.i64_store, state + CODE_BASE);
+    code
+      .i32(0)
+      .get(W2)
+      .access(Op.i32_store, state + TIER_ENTERED);
+    code.get(W1).returnCallIndirect(IMPORTS.length);
+    code.end().end().end().end().get(W0);
   }
 
   // ---------------------------------------------------------------------------------------------- structure

@@ -80,7 +80,7 @@ function compare(plain: Engine, translated: Engine, seed: number, options: Omit<
   const program = randomProgram(randomFrom(seed), { ...options, code: CODE });
   for (const engine of [plain, translated]) prepare(engine, program, randomFrom(seed + 1));
   const random = randomFrom(seed + 2),
-    before = translated.translator!.retired;
+    before = translated.translator?.retired ?? 0;
   const start = plain.retired - translated.retired;
   for (let piece = 0; piece < 25; piece++) {
     const length = random(4) === 0 ? 1 + random(20) : 50 + random(3000),
@@ -106,7 +106,7 @@ function compare(plain: Engine, translated: Engine, seed: number, options: Omit<
   }
   if (memoryOf(plain) !== memoryOf(translated))
     expect.fail(`memory differs: seed ${seed}, ${Buffer.from(program).toString('hex')}`);
-  return translated.translator!.retired - before;
+  return (translated.translator?.retired ?? 0) - before;
 }
 
 /** How many programs of each kind, and where their numbers begin (as test/property-tests.ts has it): other ones with VISORKIT_PROGRAMS and VISORKIT_SEED. */

@@ -21,7 +21,7 @@ import {
   THEN_SHL_CL,
   THEN_SHR_CL,
 } from '../code-layout.js';
-import { LF_AUX, LF_RESULT } from '../layout.js';
+import { LF_AUX, LF_RESULT, TIER_FLAGS, TIER_FLAGS_KIND } from '../layout.js';
 import type { Size } from './instructions.js';
 import { FA, FB, FK, FN, FR, FS } from './locals.js';
 import { Op } from './opcodes.js';
@@ -30,6 +30,8 @@ import type { Code } from './wasm.js';
 /** Function index of settleFlags among the imports. */
 export const SETTLE_FLAGS = 0;
 
+/** In the order of TIER_FLAGS. */
+const PASSED = [FA, FB, FR, FS, FN];
 const SIZE_CODES: Record<Size, number> = { 8: 0, 16: 1, 32: 2, 64: 3 };
 
 export class Flags {
@@ -106,6 +108,35 @@ export class Flags {
   /** Puts the flags of this place into the processor's state. */
   settle(): void {
     this.code.get(FK).get(FA).get(FB).get(FR).get(FS).get(FN).call(SETTLE_FLAGS);
+  }
+  /** Takes the flags that the region is entered with. */
+  enter(): void {
+    const { code, state } = this;
+    code
+      .i32(0)
+      .access(Op.i32_load, state + TIER_FLAGS_KIND)
+      .set(FK);
+    PASSED.forEach((local, n) => {
+      code
+        .i32(0)
+        .access(Op.i64_load, state + TIER_FLAGS + n * 8)
+        .set(local);
+    });
+    this.forget();
+  }
+  /** Hands the flags over to whoever comes next. */
+  leave(): void {
+    const { code, state } = this;
+    code
+      .i32(0)
+      .get(FK)
+      .access(Op.i32_store, state + TIER_FLAGS_KIND);
+    PASSED.forEach((local, n) => {
+      code
+        .i32(0)
+        .get(local)
+        .access(Op.i64_store, state + TIER_FLAGS + n * 8);
+    });
   }
   /** Takes the flags from the processor's state. */
   load(): void {

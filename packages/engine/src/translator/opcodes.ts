@@ -13,6 +13,7 @@ export const Op = {
   br_table: 0x0e,
   return: 0x0f,
   call: 0x10,
+  return_call_indirect: 0x13,
   select: 0x1b,
   local_get: 0x20,
   local_set: 0x21,

@@ -89,6 +89,12 @@ const SHARE_OF_THRESHOLD = 64;
 const PAGE = 4096;
 const WASM_PAGE = 65536;
 
+/** From now on the processor counts executions, and asks for a {@link Translator} with these options when code has become hot. */
+export function countExecutions(exports: ProcessorExports, options: TranslatorOptions): void {
+  const { threshold = DEFAULT_THRESHOLD, batch = DEFAULT_BATCH } = options;
+  exports.setSecondTier(threshold, batch, Math.min(MOST_PATIENCE, threshold * batch));
+}
+
 /** A function in the table, and the code it was made of. */
 interface Placed {
   index: number;
@@ -115,6 +121,7 @@ export class Translator {
   private readonly rows: readonly (Row | undefined)[];
   /** Number of the handler that stands for the vector unit. */
   private readonly vectorUnit: number;
+  private readonly enter: number;
   private readonly words: Uint32Array;
   private readonly bytes: Uint8Array;
   private readonly imports: Record<string, unknown> = {};
@@ -130,24 +137,25 @@ export class Translator {
   /** Copies made for the region at hand. */
   private records: number[] = [];
 
-  /** `module` is the processor's, with its exports; `memory` must be one that does not grow. */
+  /** `module` is the processor's, with its exports; `memory` must be one that does not grow. To be made before the first code is translated. */
   constructor(
     module: WasmModule,
     memory: WasmMemory,
     private readonly exports: ProcessorExports,
     private readonly options: TranslatorOptions = {},
   ) {
-    const { threshold = DEFAULT_THRESHOLD, batch = DEFAULT_BATCH } = options;
+    const { threshold = DEFAULT_THRESHOLD } = options;
     const names = handlerNames(module);
     this.rows = names.map(describe);
     this.vectorUnit = names.indexOf('SIMD');
     this.words = new Uint32Array(memory.buffer);
     this.bytes = new Uint8Array(memory.buffer);
     this.least = Math.max(1, Math.floor(threshold / SHARE_OF_THRESHOLD));
+    this.enter = names.indexOf('ENTER');
     this.imports['m'] = memory;
+    this.imports['t'] = exports.table;
     for (const { name } of IMPORTS) this.imports[name] = exports[name as keyof ProcessorExports];
     this.writer = new ModuleWriter(IMPORTS, LOCALS, memory.buffer.byteLength / WASM_PAGE);
-    exports.setSecondTier(threshold, batch, Math.min(MOST_PATIENCE, threshold * batch));
     this.generation = this.words[ARENA_GENERATION >>> 2]!;
   }
 
@@ -283,6 +291,7 @@ export class Translator {
       state: 0,
       tlb,
       long,
+      chain: hasTailCalls() ? { mode, enter: this.enter } : undefined,
       place: (i) => this.place(i),
     };
   }
@@ -365,6 +374,43 @@ class PageCode implements CodeSource {
     }
     return offsets;
   }
+}
+
+let tailCalls: boolean | undefined;
+/** Whether the host's WebAssembly can end a function in the call of another: a function that does so is valid. */
+function hasTailCalls(): boolean {
+  return (tailCalls ??= WebAssembly.validate(
+    // the header; type 0: [] -> [i32]; function 0 of that type; its body: return_call 0
+    Uint8Array.of(
+      0,
+      0x61,
+      0x73,
+      0x6d,
+      1,
+      0,
+      0,
+      0,
+      1,
+      5,
+      1,
+      0x60,
+      0,
+      1,
+      0x7f,
+      3,
+      2,
+      1,
+      0,
+      10,
+      6,
+      1,
+      4,
+      0,
+      0x12,
+      0,
+      0x0b,
+    ),
+  ));
 }
 
 /** Names of the interpreter's handlers by number: a custom section that the engine's build writes. */

@@ -10,8 +10,9 @@ import { Group, Simd, Text } from './unit-numbers.js';
 import { Op } from './opcodes.js';
 import type { Setting, Writer } from './writer.js';
 
-/** Function index of runUnit among the imports. */
+/** Function indices of runUnit and runQuickX87 among the imports. */
 const RUN_UNIT = 1;
+const RUN_QUICK_X87 = 2;
 const ALL = 0xffff;
 const RAX = 1 << 0;
 /** RAX, RCX, RSI and RDI. */
@@ -70,6 +71,14 @@ function addressRegisters(i: Instruction): number {
   return (i.base < NO_REGISTER ? 1 << (i.base >>> 3) : 0) | (i.index < NO_REGISTER ? 1 << (i.index >>> 3) : 0);
 }
 
+/** Between x87 registers: FADD, FMUL, FSUB, FSUBR, FLD, FXCH, FST, FCOMI, FUCOMI, and those of them that pop (assembly/fp/x87-quick.ts). */
+function hasQuickForm({ row, addressMode, unit, modrm }: Instruction): boolean {
+  if (row?.kind !== 'unit' || row.unit !== 'X87' || addressMode !== AM_REGISTER) return false;
+  return (((QUICK_X87[unit] ?? 0) >>> ((modrm >>> 3) & 7)) & 1) !== 0;
+}
+/** By the low bits of the first byte: bits of the reg fields. */
+const QUICK_X87 = [0x33, 0x03, 0, 0x60, 0x33, 0x0c, 0x33, 0x60];
+
 /** Whether the unit can be called: what ends a block changes how code is read or goes elsewhere. */
 export function canCall(setting: Setting, i: Instruction): boolean {
   if (i.ends) return false;
@@ -80,7 +89,10 @@ export function canCall(setting: Setting, i: Instruction): boolean {
 export function callUnit(w: Writer, i: Instruction): void {
   const { code, flags, setting } = w,
     { state } = setting;
-  const needs = needsOf(i);
+  const needs = needsOf(i),
+    quick = hasQuickForm(i);
+  if (needs.flags) flags.settle();
+  if (quick) code.i32(i.record).call(RUN_QUICK_X87).op(Op.i32_eqz).when();
   // what has been done so far is counted, and this instruction, as the interpreter counts a block at its beginning
   code
     .i32(0)
@@ -101,7 +113,6 @@ export function callUnit(w: Writer, i: Instruction): void {
     .op(Op.i32_add)
     .set(START);
   w.giveRegisters(needs.reads);
-  if (needs.flags) flags.settle();
   if (needs.stores)
     code
       .i32(0)
@@ -126,6 +137,10 @@ export function callUnit(w: Writer, i: Instruction): void {
     .set(TARGET);
   w.leaveForTarget(LEFT_SETTLE, w.undone - 1);
   code.end();
+  if (quick) {
+    code.end();
+    if (needs.flags) flags.load();
+  }
   if (!needs.stores) return;
   // code was written, or something is due behind this instruction
   code

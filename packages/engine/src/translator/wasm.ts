@@ -12,6 +12,7 @@ const PREFIX_VECTOR = 0xfd;
 /** The empty type of a block. */
 const VOID = 0x40;
 const FUNCTION = 0x60;
+const FUNCTION_REFERENCE = 0x70;
 
 const FIRST_BYTES = 65536;
 /** Between two calls of {@link Code.reserve} at most so many bytes are written but by what makes room for itself. */
@@ -196,6 +197,13 @@ export class Code extends Bytes {
     this.unsigned(index);
     return this;
   }
+  /** Becomes a call of the function at the index on the stack, in the table, of the type with this number. */
+  returnCallIndirect(type: number): this {
+    this.byte(Op.return_call_indirect);
+    this.unsigned(type);
+    this.byte(0);
+    return this;
+  }
   private open(op: Op): number {
     this.byte(op);
     this.byte(VOID);
@@ -214,8 +222,8 @@ export interface ImportedFunction {
 export type Locals = readonly (readonly [count: number, type: number])[];
 
 /**
- * Modules of functions without parameters that return an i32, exported as "0", "1" and so on. They import from "e" the shared memory "m" and
- * `imports`, whose function indices come first.
+ * Modules of functions without parameters that return an i32, exported as "0", "1" and so on. They import from "e" the shared memory "m", the table
+ * "t" and `imports`, whose function indices come first, and whose types: the functions' own type is the one behind them.
  */
 export class ModuleWriter {
   private readonly head = new Bytes();
@@ -249,13 +257,19 @@ export class ModuleWriter {
       for (const type of results) s.byte(type);
     }
     this.close(head, 1);
-    s.unsigned(imports.length + 1);
+    s.unsigned(imports.length + 2);
     s.text('e');
     s.text('m');
     s.byte(2); // memory
     s.byte(3); // shared, with a maximum
     s.unsigned(1);
     s.unsigned(maximumPages);
+    s.text('e');
+    s.text('t');
+    s.byte(1); // table
+    s.byte(FUNCTION_REFERENCE);
+    s.byte(0); // without a maximum
+    s.unsigned(1);
     imports.forEach(({ name }, type) => {
       s.text('e');
       s.text(name);

@@ -11,6 +11,14 @@ import { Op } from './opcodes.js';
 import type { Access } from './spans.js';
 import { Code } from './wasm.js';
 
+/** What regions need to go on to one another. */
+export interface Chain {
+  /** MODE key that the region is for. */
+  mode: number;
+  /** Number of the handler ENTER. */
+  enter: number;
+}
+
 /** What is fixed for a region. */
 export interface Setting {
   /** Where the processor's state block begins: addresses of layout.ts count from here. */
@@ -19,6 +27,8 @@ export interface Setting {
   tlb: number;
   /** 64-bit code; else 32-bit code with flat segments. */
   long: boolean;
+  /** Undefined: the host's WebAssembly has no tail calls. */
+  chain: Chain | undefined;
   /** Where a copy of the instruction's record lies for a unit; 0: there is no room. */
   place(i: Instruction): number;
 }

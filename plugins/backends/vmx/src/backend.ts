@@ -66,7 +66,7 @@ export interface VmxBackendOptions {
 }
 
 /** What `translate` is unless given. */
-const TRANSLATE = false;
+const TRANSLATE = true;
 const MOST_EXECUTIONS = 1_000_000;
 
 /** With more vCPUs than this, a turn comes round so late that a guest gives up waiting for its other vCPUs. */
