@@ -133,7 +133,10 @@ export class SandboxKernel implements GuestKernel {
     this.#source = source;
     this.#call = new BellCall(ram, processes, memory);
     this.#blocked = new BlockedCalls(timers, () => this.wake());
-    this.#files = new MappedFiles(ram, processes.first.options.pages);
+    this.#files = new MappedFiles(ram, processes.first.options.pages, (root, size) => {
+      ram.writeU64(this.#bell + Bell.CUT_ROOT, BigInt(root));
+      ram.writeU64(this.#bell + Bell.CUT_SIZE, BigInt(size));
+    });
     this.#programs = new Programs(ram, memory, this.#files);
     this.#signals = new HostSignals(ram);
     this.#cpuTime = new CpuTime(ram, timers);
