@@ -165,6 +165,7 @@ static void tell_parent(struct process *process, s32 code, u32 status) {
   struct process *parent = process->parent;
   struct action *action = &parent->actions[SIGCHLD];
   int signal = code >= CLD_STOPPED ? SIGCHLD : (int)process->exit_signal;
+  if (signal == SIGCHLD && action->handler == SIG_IGN) signal = 0; /* not even where it is blocked */
   if (signal && !(code >= CLD_STOPPED && action->flags & SA_NOCLDSTOP)) {
     struct siginfo info = { .signal = signal, .code = code, .value = { boot->uid << 32 | process->pid, status } };
     signal_send(parent, 0, &info);
