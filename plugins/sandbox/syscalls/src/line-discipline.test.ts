@@ -73,8 +73,24 @@ describe('a line', () => {
     expect(screen()).toBe(`abc\td\b \b${'\b'.repeat(5)}`);
   });
 
+  it('takes words of Latin-1 away as a whole', () => {
+    type('\xa4\xe4b\x17');
+    expect(screen()).toBe(`\xa4\xe4b${'\b \b'.repeat(2)}`);
+  });
+
+  it('counts columns from where the line began', () => {
+    line.write(Buffer.from('> '));
+    type('a\t\x7f');
+    expect(screen()).toBe(`> a\t${'\b'.repeat(5)}`);
+  });
+
   it('takes characters of several bytes away as a whole with IUTF8', () => {
     change({ input: I.IUTF8 });
+    type('\xa4\x7f'); // nor a part of one
+    expect(screen()).toBe('\xa4');
+    type('\n');
+    read();
+    screen();
     type('\xc3\xa4\x7fb\n');
     expect([screen(), read()]).toEqual(['\xc3\xa4\b \bb\r\n', 'b\n']);
   });
@@ -124,8 +140,10 @@ describe('a line', () => {
 
 describe('control characters', () => {
   it('send signals, and what was typed is lost', () => {
-    type('abc\x03\x1c\x1a');
+    for (const key of 'abc\x03\x1c\x1a') type(key);
     expect([screen(), signals]).toEqual(['abc^C^\\^Z', [Signal.INT, Signal.QUIT, Signal.TSTP]]);
+    type('abc\x03'); // all at once: what has not been shown yet is lost too
+    expect(screen()).toBe('^C');
     type('d\n');
     expect(read()).toBe('d\n');
   });
@@ -159,6 +177,21 @@ describe('without lines', () => {
   it('each byte is there at once', () => {
     type('a\x7f\r');
     expect([read(), read(), screen()]).toEqual(['a\x7f\n', BLOCKED, '']);
+  });
+
+  it('a newline is shown as a control character, a return that becomes one as a new line', () => {
+    change({ local: L.ECHO });
+    type('\n\r');
+    expect([screen(), read()]).toEqual(['^J\r\n', '\n\n']);
+  });
+
+  it('what waits when lines begin is one line, and ends of files before are NULs', () => {
+    type('ab\ncd');
+    change({ local: L.ICANON });
+    type('e\n\x04');
+    expect([read(), read()]).toEqual(['ab\ncd', 'e\n']);
+    change({ local: L.ICANON });
+    expect(read()).toBe('\0');
   });
 
   it('VMIN bytes are waited for, or as many as fit', () => {

@@ -28,8 +28,13 @@ const END = 0x100,
 
 const isControl = (byte: number): boolean => byte < SPACE || byte === DELETE;
 const isContinuation = (byte: number): boolean => (byte & 0xc0) === 0x80;
+/** Letters are those of Latin-1, whatever the bytes mean (lib/ctype.c). */
 const isWord = (byte: number): boolean =>
-  (byte >= 48 && byte <= 57) || (byte >= 65 && byte <= 90) || (byte >= 97 && byte <= 122) || byte === 95;
+  (byte >= 48 && byte <= 57) ||
+  (byte >= 65 && byte <= 90) ||
+  (byte >= 97 && byte <= 122) ||
+  byte === 95 ||
+  (byte >= 0xc0 && byte !== 0xd7 && byte !== 0xf7);
 
 export class LineDiscipline {
   termios = new Termios();
@@ -45,6 +50,9 @@ export class LineDiscipline {
   /** Column of the screen, and that where the line began. */
   #column = 0;
   #lineColumn = 0;
+  /** Echo of the keys that are being typed, and the columns before them. */
+  #echoed: number[] = [];
+  #before: readonly [column: number, lineColumn: number] = [0, 0];
 
   constructor(private readonly side: TerminalSide) {}
 
@@ -59,7 +67,9 @@ export class LineDiscipline {
   /** Keys: as many as there is room for. */
   type(bytes: Uint8Array): number {
     let taken = 0;
+    this.#before = [this.#column, this.#lineColumn];
     while (taken < bytes.length && this.room > 0) this.#key(bytes[taken++]);
+    if (this.#echoed.length > 0) this.side.show(this.#echoed.splice(0));
     return taken;
   }
 
@@ -88,7 +98,7 @@ export class LineDiscipline {
       if (termios.input(I.ICRNL)) byte = NEWLINE;
     } else if (byte === NEWLINE && termios.input(I.INLCR)) byte = RETURN;
     if (this.#canonical && this.#edits(byte)) return;
-    this.#plain(byte);
+    this.#plain(byte, key === RETURN && byte === NEWLINE);
   }
 
   #go(): void {
@@ -107,7 +117,11 @@ export class LineDiscipline {
           ? Signal.TSTP
           : 0;
     if (signal === 0) return false;
-    if (!termios.local(L.NOFLSH)) this.flushInput();
+    if (!termios.local(L.NOFLSH)) {
+      this.flushInput();
+      this.#echoed = []; // what has not been shown yet
+      [this.#column, this.#lineColumn] = this.#before;
+    }
     this.stopped = false;
     if (termios.local(L.ECHO)) this.#echo(byte);
     this.side.signal(signal);
@@ -124,17 +138,17 @@ export class LineDiscipline {
     }
     if (extended && termios.is(byte, V.LNEXT)) {
       this.#literal = true;
-      if (termios.local(L.ECHO | L.ECHOCTL)) this.#put([CARET, BACKSPACE]);
+      if (termios.local(L.ECHO | L.ECHOCTL)) this.#show([CARET, BACKSPACE]);
       return true;
     }
     if (extended && termios.local(L.ECHO) && termios.is(byte, V.REPRINT)) {
       this.#echo(byte);
-      this.#put(this.#processed([NEWLINE]));
+      this.#show([NEWLINE]);
       for (const old of this.#line) this.#echo(old);
       return true;
     }
     if (byte === NEWLINE) {
-      if (termios.local(L.ECHO) || termios.local(L.ECHONL)) this.#put(this.#processed([NEWLINE]));
+      if (termios.local(L.ECHO) || termios.local(L.ECHONL)) this.#show([NEWLINE]);
       this.#ends(NEWLINE | END);
       return true;
     }
@@ -150,15 +164,18 @@ export class LineDiscipline {
     return false;
   }
 
-  #plain(byte: number): void {
+  /** `asNewline`: a return that became a newline is shown as one, a newline that is only a byte as ^J. */
+  #plain(byte: number, asNewline = false): void {
     if (this.#canonical) {
       if (this.#input.length + this.#line.length >= MOST_INPUT) return;
-      if (this.#line.length === 0) this.#lineColumn = this.#column;
-      if (this.termios.local(L.ECHO)) this.#echo(byte);
+      if (this.termios.local(L.ECHO)) {
+        if (this.#line.length === 0) this.#lineColumn = this.#column;
+        this.#echo(byte);
+      }
       this.#line.push(byte);
     } else {
       if (this.termios.local(L.ECHO)) {
-        if (byte === NEWLINE) this.#put(this.#processed([NEWLINE]));
+        if (asNewline) this.#show([byte]);
         else this.#echo(byte);
       }
       this.#input.push(byte);
@@ -182,7 +199,7 @@ export class LineDiscipline {
       this.#line = [];
       if (!echo) return;
       this.#echo(key);
-      if (termios.local(L.ECHOK)) this.#put(this.#processed([NEWLINE]));
+      if (termios.local(L.ECHOK)) this.#show([NEWLINE]);
       return;
     }
     let inWord = false;
@@ -191,6 +208,7 @@ export class LineDiscipline {
       let first = line.length - 1;
       if (termios.input(I.IUTF8)) while (first > 0 && isContinuation(line[first])) first--;
       const byte = line[first];
+      if (termios.input(I.IUTF8) && isContinuation(byte)) break; // nor is a part of one taken
       if (word) {
         if (isWord(byte)) inWord = true;
         else if (inWord) break;
@@ -199,79 +217,77 @@ export class LineDiscipline {
       if (echo) {
         if (!all && !word && !termios.local(L.ECHOE)) this.#echo(key);
         else if (byte === TAB) this.#eraseTab();
-        else
-          this.#put(
-            isControl(byte)
-              ? termios.local(L.ECHOCTL)
-                ? [BACKSPACE, SPACE, BACKSPACE, BACKSPACE, SPACE, BACKSPACE]
-                : []
-              : [BACKSPACE, SPACE, BACKSPACE],
-          );
+        else {
+          const cells = !isControl(byte) ? 1 : termios.local(L.ECHOCTL) ? 2 : 0;
+          for (let i = 0; i < cells; i++) this.#show([BACKSPACE, SPACE, BACKSPACE]);
+        }
       }
       if (!all && !word) break;
     }
   }
 
-  /** As many columns as the tab had. */
+  /** As many columns as the tab had: counted from the tab before, or from where the line began. */
   #eraseTab(): void {
-    let column = this.#lineColumn;
-    for (const byte of this.#line)
-      if (byte === TAB) column += 8 - (column & 7);
-      else if (isControl(byte)) column += this.termios.local(L.ECHOCTL) ? 2 : 0;
+    const before = this.#line.lastIndexOf(TAB);
+    let column = before < 0 ? this.#lineColumn : 0;
+    for (const byte of this.#line.slice(before + 1))
+      if (isControl(byte)) column += this.termios.local(L.ECHOCTL) ? 2 : 0;
       else if (!(this.termios.input(I.IUTF8) && isContinuation(byte))) column++;
-    this.#put(Array<number>(8 - (column & 7)).fill(BACKSPACE));
+    for (let i = 8 - (column & 7); i > 0; i--) {
+      this.#echoed.push(BACKSPACE);
+      if (this.#column > 0) this.#column--;
+    }
   }
 
   #echo(byte: number): void {
-    if (isControl(byte) && byte !== TAB && this.termios.local(L.ECHOCTL)) this.#put([CARET, byte ^ 0x40]);
-    else this.#put(this.#processed([byte]));
+    if (isControl(byte) && byte !== TAB && this.termios.local(L.ECHOCTL)) {
+      this.#echoed.push(CARET, byte ^ 0x40);
+      this.#column += 2;
+    } else this.#show([byte]);
+  }
+
+  /** Echo that goes the way of output. */
+  #show(bytes: Iterable<number>): void {
+    for (const byte of this.#processed(bytes)) this.#echoed.push(byte);
   }
 
   // ---- to the screen
 
-  #put(bytes: readonly number[]): void {
-    for (const byte of bytes) this.#moves(byte);
-    this.side.show(bytes);
-  }
-
-  #moves(byte: number): void {
-    if (byte === RETURN) this.#column = 0;
-    else if (byte === BACKSPACE) this.#column = Math.max(0, this.#column - 1);
-    else if (byte === TAB) this.#column += 8 - (this.#column & 7);
-    else if (!isControl(byte) && !(this.termios.input(I.IUTF8) && isContinuation(byte))) this.#column++;
-    if (byte === NEWLINE && this.termios.output(O.ONLRET)) this.#column = 0;
-  }
-
   /** What the program writes, as it goes to the screen. */
   write(bytes: Uint8Array): void {
-    this.#put(this.termios.output(O.OPOST) ? this.#processed(bytes) : [...bytes]);
+    this.side.show(this.#processed(bytes));
   }
 
+  /** Columns are counted only where output is processed at all. */
   #processed(bytes: Iterable<number>): number[] {
     const { termios } = this,
       out: number[] = [];
     if (!termios.output(O.OPOST)) return [...bytes];
-    let column = this.#column;
     for (let byte of bytes) {
-      if (byte === NEWLINE && termios.output(O.ONLCR)) {
-        out.push(RETURN, NEWLINE);
-        column = 0;
-        continue;
-      }
-      if (byte === RETURN) {
-        if (termios.output(O.ONOCR) && column === 0) continue;
-        if (termios.output(O.OCRNL)) byte = NEWLINE;
-        else column = 0;
-      }
-      if (byte === TAB) {
-        const width = 8 - (column & 7);
-        column += width;
-        if (termios.output(O.XTABS)) {
+      switch (byte) {
+        case NEWLINE:
+          if (termios.output(O.ONLRET) || termios.output(O.ONLCR)) this.#column = 0;
+          if (termios.output(O.ONLCR)) out.push(RETURN);
+          this.#lineColumn = this.#column;
+          break;
+        case RETURN:
+          if (termios.output(O.ONOCR) && this.#column === 0) continue;
+          if (termios.output(O.OCRNL)) byte = NEWLINE;
+          if (byte === RETURN || termios.output(O.ONLRET)) this.#column = this.#lineColumn = 0;
+          break;
+        case TAB: {
+          const width = 8 - (this.#column & 7);
+          this.#column += width;
+          if (!termios.output(O.XTABS)) break;
           for (let i = 0; i < width; i++) out.push(SPACE);
           continue;
         }
-      } else if (byte === BACKSPACE) column = Math.max(0, column - 1);
-      else if (!isControl(byte) && !(termios.input(I.IUTF8) && isContinuation(byte))) column++;
+        case BACKSPACE:
+          if (this.#column > 0) this.#column--;
+          break;
+        default:
+          if (!isControl(byte) && !(termios.input(I.IUTF8) && isContinuation(byte))) this.#column++;
+      }
       out.push(byte);
     }
     return out;
@@ -281,7 +297,7 @@ export class LineDiscipline {
 
   /** Bytes that FIONREAD tells of: whole lines, or what there is. */
   get available(): number {
-    if (!this.#canonical) return this.#input.filter((byte) => (byte & EOF) === 0).length;
+    if (!this.#canonical) return this.#input.length;
     return this.#lines === 0 ? 0 : this.#input.filter((byte) => (byte & EOF) === 0).length;
   }
 
@@ -322,7 +338,7 @@ export class LineDiscipline {
       if ((byte & EOF) === 0) target[count++] = byte & 0xff;
       if ((byte & END) !== 0) {
         this.#lines--;
-        if (this.#canonical) return count;
+        return count;
       }
     }
     // A full buffer takes the end of the file behind it along, so that it does not look like one of its own
@@ -337,9 +353,15 @@ export class LineDiscipline {
   set(termios: Termios): void {
     const before = this.#canonical;
     this.termios = termios;
-    if (before && !this.#canonical) {
-      this.#input.push(...this.#line);
+    if (before !== this.#canonical) {
+      // All that waits is bytes from then on, or one line
+      this.#input = [...this.#input, ...this.#line].map((byte) => ((byte & EOF) !== 0 ? 0 : byte & 0xff));
       this.#line = [];
+      this.#lines = 0;
+      if (this.#canonical && this.#input.length > 0) {
+        this.#input[this.#input.length - 1] |= END;
+        this.#lines = 1;
+      }
     }
     if (!termios.input(I.IXON)) this.stopped = false;
   }

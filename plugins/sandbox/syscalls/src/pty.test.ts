@@ -108,6 +108,18 @@ describe('a pair', () => {
     expect(sandbox.again()).toBe(0);
   });
 
+  it('gives who does not wait what there is, however little', () => {
+    const end = master(),
+      other = slave(end),
+      settings = sandbox.memory.room(48);
+    sandbox.call('ioctl', other, TIO.TCGETS, settings);
+    sandbox.memory.writeU32(settings + 12, 0);
+    sandbox.memory.write(settings + 17 + 6, Uint8Array.of(5)); // VMIN
+    sandbox.call('ioctl', other, TIO.TCSETS, settings);
+    sandbox.write(end, 'ab');
+    expect([poll(other), sandbox.read(other), sandbox.read(other)]).toEqual([Poll.OUT, 'ab', -Errno.EAGAIN]);
+  });
+
   it('ends for the master with the last slave, and goes on with the next', () => {
     const end = master();
     expect([poll(end), sandbox.read(end)]).toEqual([Poll.OUT, -Errno.EAGAIN]);

@@ -307,7 +307,8 @@ export class PtySlave extends PtyEnd {
         ? { since: process.clock, pending: line.pending }
         : before;
     const until = wait.since + line.patience;
-    const count = line.read(target, process.clock >= until);
+    // Who does not wait gets what there is, however little
+    const count = line.read(target, process.clock >= until || (this.nonblocking && line.pending > 0));
     if (count === BLOCKED && !this.nonblocking && !call.interrupted) {
       this.#waits.set(call.tid, wait);
       call.deadline = until;
