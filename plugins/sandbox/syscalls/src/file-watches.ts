@@ -46,6 +46,10 @@ export class FileWatches {
   readonly #watches = new Map<string, Set<Watch>>();
   readonly #open = new Map<OpenFile, Place | undefined>();
   #cookie = 0;
+  /** What all who watch have in this process's memory: instances, watches, events that wait. */
+  instances = 0;
+  watched = 0;
+  queued = 0;
 
   constructor(private readonly options: ProcessOptions) {}
 
@@ -58,13 +62,14 @@ export class FileWatches {
   }
 
   add(watch: Watch): void {
+    this.watched++;
     const there = this.#watches.get(watch.key);
     if (there === undefined) this.#watches.set(watch.key, new Set([watch]));
     else there.add(watch);
   }
   remove(watch: Watch): void {
     const there = this.#watches.get(watch.key);
-    there?.delete(watch);
+    if (there?.delete(watch) === true) this.watched--;
     if (there?.size === 0) this.#watches.delete(watch.key);
   }
 

@@ -186,6 +186,14 @@ describe('reading', () => {
     expect(events()).toEqual(['1 ATTRIB f']);
   });
 
+  it('is bounded for all of a sandbox together, and closing gives back', () => {
+    sandbox.process.files.limit = 300;
+    const many = Array.from({ length: 128 }, () => sandbox.call('inotify_init1', NONBLOCK));
+    expect([many.at(-2)! > 0, many.at(-1)]).toEqual([true, -Errno.EMFILE]);
+    sandbox.call('close', many[0]);
+    expect(sandbox.call('inotify_init1', NONBLOCK)).toBe(many[0]);
+  });
+
   it('costs nothing when the last who watches is gone', () => {
     watch('/tmp/d');
     sandbox.call('close', inotify);

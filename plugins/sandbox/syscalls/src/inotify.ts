@@ -21,9 +21,12 @@ const ASK = {
   ONESHOT: 0x8000_0000,
 } as const;
 const FIONREAD = 0x541b;
-/** Events that wait, and files that one descriptor watches, at most (fs.inotify.max_queued_events; max_user_watches is larger on Linux). */
+/** Of one descriptor: events that wait at most (fs.inotify.max_queued_events). */
 const MOST_EVENTS = 16_384;
+/** Of all in the sandbox, as of a user on Linux: instances and watches; and events, which Linux does not count together. */
+const MOST_INSTANCES = 128;
 const MOST_WATCHES = 65_536;
+const MOST_TOGETHER = 131_072;
 /** `struct inotify_event` without the name, which is padded to as much. */
 const HEADER = 16;
 
@@ -49,6 +52,7 @@ class InotifyFile extends OpenFile {
     flags: number,
   ) {
     super(flags);
+    watches.instances++;
   }
 
   stat(): FileStat {
@@ -71,7 +75,7 @@ class InotifyFile extends OpenFile {
       known.once = (asked & ASK.ONESHOT) !== 0;
       return known.number;
     }
-    if (this.#byNumber.size >= MOST_WATCHES) raise('ENOSPC');
+    if (this.watches.watched >= MOST_WATCHES) raise('ENOSPC');
     const watch = new InotifyWatch(this, key, this.#next++, events, (asked & ASK.ONESHOT) !== 0);
     this.#byNumber.set(watch.number, watch);
     this.#byKey.set(key, watch);
@@ -101,10 +105,10 @@ class InotifyFile extends OpenFile {
       last.name === event.name
     )
       return; // the same again is one event
-    if (this.#events.length > MOST_EVENTS) return;
-    this.#events.push(
-      this.#events.length === MOST_EVENTS ? { number: -1, mask: IN.Q_OVERFLOW, cookie: 0, name: '' } : event,
-    );
+    if (last?.mask === IN.Q_OVERFLOW) return;
+    const full = this.#events.length >= MOST_EVENTS || this.watches.queued >= MOST_TOGETHER;
+    this.#events.push(full ? { number: -1, mask: IN.Q_OVERFLOW, cookie: 0, name: '' } : event);
+    this.watches.queued++;
     this.notify(Poll.IN);
     this.changed();
   }
@@ -128,6 +132,7 @@ class InotifyFile extends OpenFile {
       taken++;
     }
     this.#events = this.#events.slice(taken);
+    this.watches.queued -= taken;
     return at;
   }
 
@@ -142,6 +147,8 @@ class InotifyFile extends OpenFile {
 
   override close(): void {
     for (const watch of this.#byNumber.values()) this.watches.remove(watch);
+    this.watches.queued -= this.#events.length;
+    this.watches.instances--;
   }
 }
 
@@ -167,6 +174,7 @@ class InotifyWatch implements Watch {
 function make(call: SystemCall, how: number): number {
   if ((how & ~(OpenFlag.CLOEXEC | OpenFlag.NONBLOCK)) !== 0) return -Errno.EINVAL;
   const { files, options } = call.process;
+  if (watchesOf(options).instances >= MOST_INSTANCES) return -Errno.EMFILE;
   return files.add(
     new InotifyFile(watchesOf(options), options.wake, how & OpenFlag.NONBLOCK),
     (how & OpenFlag.CLOEXEC) !== 0,

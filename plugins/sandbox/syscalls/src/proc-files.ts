@@ -10,8 +10,8 @@ import {
   textHandle,
 } from '@visorkit/sandbox-fs';
 import type { DirectoryEntry, FsNode, MemoryFs } from '@visorkit/sandbox-fs';
-import { terminalsOf } from './pty.js';
-import type { Terminals } from './pty.js';
+import { terminalsOf } from './terminals.js';
+import type { Terminals } from './terminals.js';
 import { UNAME } from './system.js';
 
 const NUMBER = /^(0|[1-9]\d*)$/;

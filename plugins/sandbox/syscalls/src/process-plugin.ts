@@ -22,7 +22,7 @@ import { FileMode, MemoryFs, Namespace, SpecialNode, WriteQuota, bytesFile } fro
 import type { FileHandle, FsNode, MemoryDirectory, WriteLimits } from '@visorkit/sandbox-fs';
 import { ContentFile } from './open-files.js';
 import { addSpecialFiles } from './proc-files.js';
-import { terminalsOf } from './pty.js';
+import { terminalsOf } from './terminals.js';
 import { InputStream, OutputStream, TerminalSettings } from './streams.js';
 import type { HostInput, HostOutput } from './streams.js';
 

@@ -3,17 +3,17 @@
  * master reads. Opening /dev/ptmx makes a pair; the slave is /dev/pts/N.
  */
 import { BLOCKED, OpenFile, Poll, Signal } from '@visorkit/linux-abi';
-import type { Process, ProcessOptions, SystemCall } from '@visorkit/linux-abi';
+import type { Process, SystemCall } from '@visorkit/linux-abi';
 import { Errno, FileMode, OpenFlag, SpecialNode, raise } from '@visorkit/sandbox-fs';
 import type { FileStat, MemoryFs } from '@visorkit/sandbox-fs';
 import { LineDiscipline } from './line-discipline.js';
 import { TIO } from './terminal-requests.js';
+import type { Terminals } from './terminals.js';
 import { TERMIOS2_SIZE, TERMIOS_SIZE, Termios, V } from './termios.js';
 
-/** Bytes for the master that wait at most. */
-const MOST_OUTPUT = 65_536;
-/** Pairs that there are at most (kernel.pty.max is 4096; each costs the host memory). */
-const MOST_PAIRS = 256;
+/** Bytes for the master that wait before a program has to, and what they can become at most (a tab is eight spaces). Echo that finds no room is lost, as on Linux. */
+const MOST_OUTPUT = 16_384;
+const MOST_SHOWN = 8 * MOST_OUTPUT;
 /** Device numbers of slaves have this major (devices.txt). */
 const SLAVE_MAJOR = 136;
 
@@ -40,7 +40,7 @@ export class Pty {
     this.line = new LineDiscipline({
       signal: (signal) => this.signal(signal),
       show: (bytes) => {
-        for (const byte of bytes) this.#output.push(byte);
+        for (const byte of bytes) if (this.#output.length < MOST_SHOWN) this.#output.push(byte);
         this.master?.notify(Poll.IN);
         if (!this.line.stopped) this.#tellSlaves(Poll.OUT);
         this.changed();
@@ -399,85 +399,4 @@ class SlaveNode extends TerminalNode {
     if ((flags & OpenFlag.NOCTTY) === 0) pty.terminals.control(pty, process);
     return slave;
   }
-}
-
-/** All pairs of a sandbox. */
-export class Terminals {
-  readonly #pairs = new Map<number, Pty>();
-  /** By session. */
-  readonly #controlling = new Map<number, Pty>();
-  readonly ptmx: TerminalNode;
-  readonly tty: TerminalNode;
-  /** The terminal of the host, if the program was given one: the number of its descriptor. */
-  host: number | undefined;
-
-  constructor(
-    fs: MemoryFs,
-    readonly options: ProcessOptions,
-  ) {
-    const node = (rdev: bigint, openFor: (process: Process, flags: number) => OpenFile): TerminalNode =>
-      new (class extends TerminalNode {
-        openFor = openFor;
-      })(fs, 'device', FileMode.CHARACTER | 0o666, { rdev });
-    this.ptmx = node(0x502n, (_process, flags) => this.#make(fs, flags));
-    this.tty = node(0x500n, (process, flags) => this.#ownTerminal(process, flags));
-  }
-
-  #make(fs: MemoryFs, flags: number): PtyMaster {
-    let number = 0;
-    while (this.#pairs.has(number)) number++;
-    if (number >= MOST_PAIRS) raise('ENOSPC');
-    const pty = new Pty(this, number, fs);
-    this.#pairs.set(number, pty);
-    return (pty.master = new PtyMaster(pty, flags));
-  }
-
-  #ownTerminal(process: Process, flags: number): OpenFile {
-    const own = this.#controlling.get(process.session);
-    if (own !== undefined) return own.open(flags);
-    const host = this.host === undefined ? undefined : process.files.find(this.host);
-    return host ?? raise('ENXIO');
-  }
-
-  get(number: number): Pty | undefined {
-    return this.#pairs.get(number);
-  }
-  numbers(): number[] {
-    return [...this.#pairs.keys()];
-  }
-  /** The controlling terminal of a process. */
-  of(process: Process): Pty | undefined {
-    return this.#controlling.get(process.session);
-  }
-  gone(pty: Pty): void {
-    this.#pairs.delete(pty.number);
-  }
-
-  /** Makes a terminal the controlling one of a process's session: only its leader can have that, and only once. */
-  control(pty: Pty, process: Process): boolean {
-    const { session, pid } = process;
-    if (session !== pid || this.#controlling.has(session) || pty.session !== 0) return false;
-    pty.session = session;
-    pty.foreground = process.group;
-    this.#controlling.set(session, pty);
-    process.onEnd.push(() => {
-      if (pty.session === session) pty.hangUp(false);
-    });
-    return true;
-  }
-
-  /** A session has no terminal any more. */
-  release(pty: Pty): void {
-    this.#controlling.delete(pty.session);
-    pty.session = pty.foreground = 0;
-  }
-}
-
-const all = new WeakMap<ProcessOptions, Terminals>();
-
-/** The terminals of a sandbox, by what its processes share. */
-export function terminalsOf(options: ProcessOptions): Terminals {
-  let terminals = all.get(options);
-  if (terminals === undefined) all.set(options, (terminals = new Terminals(options.fs, options)));
-  return terminals;
 }
