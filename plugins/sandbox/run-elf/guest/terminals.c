@@ -44,8 +44,12 @@ static void see(const char *what, int fd) {
     else putchar(text[i]);
   SAY("");
 }
-/* Linux passes bytes on from end to end in a thread of its own. */
-static void settle(void) { usleep(20000); }
+/* Linux passes bytes on from end to end in a thread of its own, which may be late. */
+static void settle(void) {
+  struct pollfd shown = { master, POLLIN, 0 };
+  poll(&shown, 1, 200);
+  usleep(20000);
+}
 static void type(const char *text) {
   write(master, text, strlen(text));
   settle();
