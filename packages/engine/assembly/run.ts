@@ -1,7 +1,7 @@
 import { BLOCK_HEADER, B_BYTES, B_SECOND_PAGE, E_COUNT, E_FUNCTION, E_LIMIT, LEFT_ELSEWHERE, LEFT_INTERPRET, LEFT_LOOK_UP, LEFT_REFUSED } from "../src/code-layout";
 import {
   ARENA, ATTENTION, BUDGET, CODE_BASE, EFLAGS, INTERRUPTIBILITY, JUMP_CACHE, JUMP_CACHE_ENTRIES, MODE, REGIONS_LEFT, RIP, RUN_FLAGS, SEG_BASE, SEG_CS,
-  SEG_LIMIT, TIER_ENTERED, TIER_RECORD, TIER_RETIRED, TIER_STATUS,
+  SEG_LIMIT, TIER_ENTERED, TIER_HOPS, TIER_RECORD, TIER_RETIRED, TIER_STATUS,
 } from "../src/layout";
 import { decodeOne, findBlock } from "./blocks";
 import { arenaGeneration } from "./code-pages";
@@ -31,6 +31,12 @@ import { interruptWindow, monitorTrap, nmiWindow, virtualApicEvents } from "./vm
  * (jump cache, then block table); whatever needs a look between instructions (single steps, breakpoints, interrupt shadows,
  * windows, the monitor trap flag) is behind one word, ATTENTION, and makes it go one instruction at a time.
  */
+
+/**
+ * How often a region goes on to another by a tail call before one returns: V8 notices only at a return, or in a loop, that a function should be
+ * optimised. A prime, so that in a circle of regions each has its turn.
+ */
+const HOPS: u32 = 61;
 
 /** The record at RIP, delivering what fetching it raises; 0 = leave. */
 export function next(): usize {
@@ -151,6 +157,7 @@ export function enterTranslated(pc: usize): usize {
   store<u64>(BUDGET, load<u64>(BUDGET) + <u64>recLeft(pc)); // translated code counts for itself
   while (true) {
     store<u32>(TIER_ENTERED, <u32>pc);
+    store<u32>(TIER_HOPS, HOPS);
     giveFlags();
     const budget = load<u64>(BUDGET), why = call_indirect<u32>(load<u32>(pc, E_FUNCTION)), count = REGIONS_LEFT + (<usize>why << 2);
     takeFlags();

@@ -11,6 +11,7 @@ import {
   RIP,
   SSE_TRAP,
   TIER_ENTERED,
+  TIER_HOPS,
   TLB_BASE,
 } from '../layout.js';
 import { canTranslate, pushValue, translate } from './integer.js';
@@ -173,8 +174,16 @@ class RegionEmitter {
       .i32(0)
       .access(Op.i32_load, state + ATTENTION)
       .op(Op.i32_or)
-      .op(Op.i32_eqz)
-      .when();
+      .op(Op.i32_eqz);
+    code
+      .i32(0)
+      .i32(0)
+      .access(Op.i32_load, state + TIER_HOPS)
+      .i32(1)
+      .op(Op.i32_sub)
+      .tee(W1)
+      .access(Op.i32_store, state + TIER_HOPS);
+    code.get(W1).i32(0).op(Op.i32_ne).op(Op.i32_and).when();
     code.get(TARGET).op(Op.i32_wrap_i64).tee(W1).get(W1).i32(13).op(Op.i32_shr_u).op(Op.i32_xor);
     code
       .i32(JUMP_CACHE_ENTRIES - 1)

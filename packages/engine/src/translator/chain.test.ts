@@ -1,0 +1,74 @@
+/** Regions that lie in different pages go on to one another without coming back to the run loop. */
+import { VmcsField } from '@visorkit/x86';
+import { describe, expect, it } from 'vitest';
+import { Engine } from '../engine.js';
+import { REGIONS_LEFT } from '../layout.js';
+import { writeIdentityTables, writeValidVmcs } from '../testing.js';
+
+const LOOP = 0x1_0000,
+  FUNCTION = 0x2_0000,
+  STACK = 0x3_0000;
+const RSP = 4,
+  COUNT = 2_000;
+/** In front of the loop: MOV ECX, COUNT; then CALL the function; DEC ECX; JNZ to the CALL; HLT. */
+const CODE = [
+  0xb9,
+  COUNT & 0xff,
+  COUNT >>> 8,
+  0,
+  0,
+  0xe8,
+  ...distance(LOOP + 10, FUNCTION),
+  0xff,
+  0xc9,
+  0x75,
+  0xf7,
+  0xf4,
+];
+/** Flags are handed over: ADD EAX, 0x7fffffff sets OF or CF in turn; ADC EDX, 0 behind the jump to the third page takes CF. */
+const FLAGS = 0x2_1000;
+const CALLEE = [0x05, 0xff, 0xff, 0xff, 0x7f, 0xe9, ...distance(FUNCTION + 10, FLAGS)],
+  BEHIND = [0x83, 0xd2, 0, 0xc3];
+
+function distance(from: number, to: number): number[] {
+  return [...new Uint8Array(Int32Array.of(to - from).buffer)];
+}
+
+async function run(translates: boolean): Promise<Engine> {
+  const engine = await Engine.create({
+    memoryBytes: 4 << 20,
+    ...(translates ? { translate: { threshold: 50, batch: 1 } } : {}),
+  });
+  writeIdentityTables(engine);
+  writeValidVmcs(engine);
+  engine.vmcs.write32(VmcsField.EXCEPTION_BITMAP, 0xffff_ffff);
+  engine.memory.write(LOOP, Uint8Array.from(CODE));
+  engine.memory.write(FUNCTION, Uint8Array.from(CALLEE));
+  engine.memory.write(FLAGS, Uint8Array.from(BEHIND));
+  engine.rip = BigInt(LOOP);
+  engine.rflags = 2;
+  engine.setRegister32(RSP, STACK);
+  engine.enter();
+  return engine;
+}
+
+const left = (engine: Engine): number =>
+  [...engine.words.subarray(REGIONS_LEFT >>> 2, (REGIONS_LEFT >>> 2) + 8)].reduce((sum, count) => sum + count, 0);
+
+describe('regions in several pages', () => {
+  it('do what the interpreter does, flags included, and seldom leave translated code', async () => {
+    const plain = await run(false),
+      engine = await run(true);
+    const seen = (of: Engine): unknown => [
+      of.retired,
+      of.rip,
+      of.rflags,
+      ...[0, 1, 2, RSP].map((n) => of.getRegister32(n)),
+    ];
+    expect(seen(engine)).toEqual(seen(plain));
+    expect(engine.getRegister32(2)).toBeGreaterThan(COUNT / 3);
+    expect(engine.translator!.retired).toBeGreaterThan(plain.retired * 0.8);
+    // four transitions in each round of the loop, of which one in sixty comes back
+    expect(left(engine)).toBeLessThan((4 * COUNT) / 20);
+  });
+});
