@@ -63,6 +63,8 @@ export interface BootOf {
   readonly typed?: readonly string[];
   readonly shell?: typeof SHELL;
   readonly plugins?: readonly Plugin[];
+  /** As the backend's option has it. */
+  readonly translate?: boolean | number;
   /** Told of each prompt, before what is typed there. */
   readonly onPrompt?: () => void;
   /** Told of each whole line of the guest's output, without its end. */

@@ -77,7 +77,7 @@ describe.skipIf(tmuxMissing || unbuilt)(
       const busybox = join((await fetchDebianPackage('busybox-static')).root, 'bin/busybox');
       terminal.enter(`${process.execPath} ${BIN} exec ${busybox} tty; echo "status=$?"`);
       const screen = await terminal.shows(/^status=\d+$/m);
-      expect(screen).toMatch(/^\/dev\/tty$/m);
+      expect(screen).toMatch(/^\/dev\/console$/m);
       expect(screen).toMatch(/^status=0$/m);
     });
 

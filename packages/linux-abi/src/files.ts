@@ -54,9 +54,9 @@ export abstract class OpenFile {
   get notifies(): boolean {
     return false;
   }
-  /** Something arrived, or room came to be: which of {@link Poll}; 0 for all. */
+  /** Something arrived, or room came to be: which of {@link Poll}; 0 for all. Who came last hears of it first, as in Linux's wait queues. */
   notify(events: number): void {
-    if (this.watchers !== undefined) for (const watcher of this.watchers) watcher(events);
+    if (this.watchers !== undefined) for (const watcher of [...this.watchers].reverse()) watcher(events);
   }
   /** The last descriptor is gone. */
   close(): void {}

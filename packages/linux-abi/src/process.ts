@@ -38,7 +38,7 @@ export interface ProcessOptions {
   readonly timers: TimerQueue;
   /** Something happened that a blocked call may wait for. */
   readonly wake: () => void;
-  /** Sends a process a signal. */
+  /** Sends a process a signal, or, by a negative number, a process group. */
   readonly signal: (pid: number, signal: number, details?: SignalDetails) => void;
   readonly fillRandom: (bytes: Uint8Array) => void;
   /** CPU time in ns of who calls. */
@@ -114,6 +114,8 @@ export class Process {
   rlimits = new Map<number, [soft: bigint, hard: bigint]>();
   /** Called when it goes on with another program. */
   readonly onProgram: (() => void)[] = [];
+  /** Called at its end, before its files are closed. */
+  readonly onEnd: (() => void)[] = [];
   /** The signal of one of its timers was taken, which stands for `count` further expiries. */
   onOverrun: (timer: number, count: number) => void = () => {};
   readonly #timers = new Set<Timer>();
@@ -204,6 +206,7 @@ export class Process {
 
   /** Its end: timers and descriptors. */
   end(): void {
+    for (const leave of this.onEnd.splice(0)) leave();
     for (const timer of this.#timers) timer.cancel();
     this.#timers.clear();
     this.files.leave();

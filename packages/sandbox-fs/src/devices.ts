@@ -1,4 +1,4 @@
-/** The devices in `/dev` that need nothing from outside: null, zero, full, random, urandom, and tty, which nothing answers. */
+/** The devices in `/dev` that need nothing from outside: null, zero, full, random, urandom. */
 import { randomFillSync } from 'node:crypto';
 import { raise } from './errno.js';
 import { SpecialNode } from './memory-fs.js';
@@ -37,9 +37,6 @@ export function addDevices(
     });
     dev.put(name, new SpecialNode(fs, 'device', FileMode.CHARACTER | 0o666, { rdev: BigInt(0x100 | minor), open }));
   };
-  // A process without a controlling terminal; who has one puts it in this place
-  const tty = { rdev: 0x500n, open: () => raise('ENXIO') };
-  dev.put('tty', new SpecialNode(fs, 'device', FileMode.CHARACTER | 0o666, tty));
   add('null', 3, () => 0, all);
   add('zero', 5, zero, all);
   add('full', 7, zero, () => raise('ENOSPC'));

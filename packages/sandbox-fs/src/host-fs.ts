@@ -385,6 +385,8 @@ class HostFileHandle implements FileHandle {
   /** Permissions and times go through the descriptor of the open file. */
   readonly node: FsNode;
   readonly #descriptor: number;
+  /** The same file without O_APPEND: with it the host puts everything at the end, wherever it is said to go. */
+  #placed: number | undefined;
   #open = true;
 
   /** `appends`: the descriptor was opened with O_APPEND, so that the host finds the end itself. */
@@ -407,7 +409,10 @@ class HostFileHandle implements FileHandle {
   write(data: Uint8Array, position: number, append: boolean): number {
     const at = !append ? position : this.appends ? null : Number(fstatSync(this.#descriptor).size);
     const { quota } = this.origin;
-    const done = writeSync(this.#descriptor, data, 0, quota?.room(data.length) ?? data.length, at);
+    let descriptor = this.#descriptor;
+    if (this.appends && !append)
+      descriptor = this.#placed ??= openSync(link(this.#descriptor), constants.O_WRONLY | constants.O_NONBLOCK);
+    const done = writeSync(descriptor, data, 0, quota?.room(data.length) ?? data.length, at);
     quota?.spend(done);
     return done;
   }
@@ -427,6 +432,7 @@ class HostFileHandle implements FileHandle {
     if (!this.#open) return;
     this.#open = false;
     closeSync(this.#descriptor);
+    if (this.#placed !== undefined) closeSync(this.#placed);
   }
 }
 

@@ -189,6 +189,7 @@ class MemoryFile extends MemoryNode {
   }
 
   write(bytes: Uint8Array, position: number): number {
+    if (bytes.length === 0) return 0; // not even the size changes
     const { quota } = this.fs;
     const part = quota === undefined ? bytes : bytes.subarray(0, quota.room(bytes.length));
     const end = position + part.length;

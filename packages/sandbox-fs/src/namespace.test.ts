@@ -211,6 +211,22 @@ describe('resolution', () => {
     space.close();
   });
 
+  it('writes where it is said to, in a file that is open for appending too: a page of a mapping has its place', () => {
+    mkdirSync(join(home, 'append'));
+    writeFileSync(join(home, 'append', 'file'), '0123456789');
+    space = makeSpace(['append', '/a']);
+    const before = descriptors(),
+      found = space.resolve({ names: [] }, '/a/file', { follow: true }),
+      file = found.node!.open(OpenFlag.RDWR | OpenFlag.APPEND);
+    file.write(Buffer.from('x'), 4, false);
+    file.write(Buffer.from('end'), 0, true);
+    file.write(Buffer.from('y'), 0, false);
+    file.close();
+    found.close();
+    expect([readFileSync(join(home, 'append', 'file'), 'latin1'), descriptors()]).toEqual(['y123x56789end', before]);
+    space.close();
+  });
+
   it('refuses procfs, devices and FIFOs of the host', () => {
     expect(() => space.mount('/proc', '/p', true)).toThrow(expect.objectContaining({ code: 'SANDBOX_MOUNT' }));
     const whole = new Namespace(new MemoryFs({ limit: 0, uid: 0, gid: 0, now: () => 0n }).root);

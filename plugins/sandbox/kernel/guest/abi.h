@@ -114,6 +114,7 @@ struct doorbell {
   struct siginfo signal_info;            /* 0x200 */
   u32 host_signal_count, pad3[3];        /* 0x280 */
   struct host_signal host_signals[MAX_HOST_SIGNALS]; /* 0x290 */
+  u64 cut_root, cut_size;                /* 0xa90: the host: the file with this tree of pages ends here now; 0: none */
 };
 
 /* The interrupt with which the host wakes the kernel. */

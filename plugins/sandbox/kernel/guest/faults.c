@@ -7,7 +7,7 @@
 
 /* The page of a private mapping of an object, not written: the object's own, read-only. */
 static void map_own(struct vma *vma, u64 *entry, u64 gpa) {
-  *entry = gpa | pte_flags(vma->prot & ~PROT_WRITE) | PTE_COW;
+  *entry = gpa | pte_flags(without_write(vma->prot)) | PTE_COW;
   frame_share(gpa);
   space->pages++;
 }
@@ -35,7 +35,7 @@ static int map_private(struct vma *vma, u64 page, u64 *entry, int write) {
       return FAULT_OK;
     }
   } else if (*entry && !(write && *entry & PTE_COW)) {
-    *entry = (*entry & (PTE_FRAME | PTE_COW | PTE_DIRTY)) | pte_flags(*entry & PTE_COW ? vma->prot & ~PROT_WRITE : vma->prot);
+    *entry = (*entry & (PTE_FRAME | PTE_COW | PTE_DIRTY)) | pte_flags(*entry & PTE_COW ? without_write(vma->prot) : vma->prot);
     return FAULT_OK;
   } else if (*entry && !frame_shared(from)) {
     *entry = from | pte_flags(vma->prot); /* the last that uses it */

@@ -121,6 +121,20 @@ static void take_default(int signal, const struct siginfo *info) {
   signal_end(signal, info->code, info->value[0], info->code > SI_USER && info->code != SI_KERNEL ? CAUSE_FAULT : CAUSE_SENT);
 }
 
+/*
+ * A thread that waits stops where it is, for signals whose default that is, and goes on waiting when its process is continued: only a handler ends a
+ * call (signal(7); the calls that Linux ends even then, such as epoll_wait, go on here too). 1: other signals wait, which end it.
+ */
+int signals_interrupt(struct thread *thread) {
+  struct process *process = thread->process;
+  u64 ready = (thread->pending.set | process->pending.set) & ~thread->blocked;
+  if (ready & ~STOPPING) return 1;
+  for (int signal = SIGTSTP; signal <= SIGTTOU; signal++) if (ready & bit(signal) && process->actions[signal].handler != SIG_DFL) return 1;
+  struct siginfo info;
+  for (int signal; (signal = signal_take(thread, ready, &info));) process_stop(process, (u32)signal);
+  return 0;
+}
+
 void signals_deliver(void) {
   struct frame *f = &current->frame;
   struct siginfo info;

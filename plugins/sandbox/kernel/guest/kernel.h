@@ -150,6 +150,8 @@ void object_leave(u32 object); /* one user less: written back and gone at none *
 int object_page(u32 object, u64 offset, u64 *gpa);
 void object_dirty(u32 object, u64 offset); /* the page was written through a mapping */
 void object_write_back(u32 object, u64 from, u64 to);
+void object_cut(u64 root, u64 size);
+void spaces_cut(u32 object, u64 from); /* nothing shows pages of the object from this offset on any more */
 
 /* ---- exec.c: programs into memory */
 /* Maps what the plan of the host says in an empty space and has the host write the stack; -ENOMEM. */
@@ -283,6 +285,7 @@ void signal_fault(int signal, s32 code, u64 address) __attribute__((noreturn));
 int signal_waits(struct thread *thread);
 /* Delivers what is pending for the current thread: changes its frame, or ends the process. */
 void signals_deliver(void);
+int signals_interrupt(struct thread *thread);
 void signals_from_host(void);
 void signals_drop(struct pending *pending, u64 set);
 void signals_exec(void);

@@ -241,8 +241,7 @@ s64 sys_mprotect(u64 address, u64 length, u64 prot) {
   }
   int changed = 0;
   for (u64 at = address, *entry; (entry = next_pte(space->root, &at, reached)); at += PAGE, changed++) {
-    u64 allowed = *entry & PTE_COW ? prot & ~PROT_WRITE : prot;
-    *entry = (*entry & (PTE_FRAME | PTE_COW | PTE_DIRTY)) | pte_flags(allowed | (prot && !allowed ? PROT_READ : 0));
+    *entry = (*entry & (PTE_FRAME | PTE_COW | PTE_DIRTY)) | pte_flags(*entry & PTE_COW ? without_write(prot) : prot);
     if (changed < 16) flush_page(at);
   }
   if (changed >= 16) flush_all();
@@ -286,11 +285,12 @@ s64 sys_mremap(u64 old, u64 old_size, u64 new_size, u64 flags, u64 to) {
   old_size = page_up(old_size);
   new_size = page_up(new_size);
   if (new_size == 0 || old_size == 0) return -EINVAL;
+  if (flags & MREMAP_FIXED && (!page_aligned(to) || !in_user_space(to, new_size) || to < MMAP_LOWEST || (to < old + old_size && old < to + new_size))) return -EINVAL;
   if (!vma_room(4)) return -ENOMEM;
   struct vma *vma = vma_find(old);
   if (!vma || !in_user_space(old, old_size)) return -EFAULT;
   if (flags & MREMAP_FIXED) {
-    if (!page_aligned(to) || !in_user_space(to, new_size) || to < MMAP_LOWEST || (to < old + old_size && old < to + new_size)) return -EINVAL;
+    if (vma->end < old + min(old_size, new_size)) return -EFAULT;
     unmap(to, to + new_size);
   } else if (new_size <= old_size) {
     if (new_size < old_size) unmap(old + new_size, old + old_size);
@@ -329,15 +329,14 @@ s64 sys_mremap(u64 old, u64 old_size, u64 new_size, u64 flags, u64 to) {
 s64 sys_madvise(u64 address, u64 length, u64 advice) {
   if (!page_aligned(address) || !in_user_space(address, length)) return -EINVAL;
   if (advice > 25 && advice != 100 && advice != 101) return -EINVAL;
-  u64 end = address + page_up(length);
-  if (advice != MADV_DONTNEED && advice != MADV_FREE) return 0;
-  u64 reached = address;
+  u64 end = address + page_up(length), reached = address;
   s64 result = 0;
   for (u64 i = first_above(address); i < vma_count && vmas[i].start < end; i++) {
     u64 from = max(vmas[i].start, address), to = min(vmas[i].end, end);
     if (from > reached) result = -ENOMEM;
     reached = to;
     if (advice == MADV_FREE && vmas[i].kind != VMA_ANONYMOUS) return -EINVAL;
+    if (advice != MADV_DONTNEED && advice != MADV_FREE) continue;
     drop_pages(&vmas[i], from, to); /* those of a shared mapping stay with its object */
   }
   return reached < end ? -ENOMEM : result;

@@ -18,6 +18,12 @@ void free_tables(u64 entry, int level);
 u64 pte_flags(u32 prot);
 int vma_room(u64 more); /* whether the table of mappings has room for so many more */
 
+/* What is left without PROT_WRITE: what may only be written can be read all the same, as on Linux for x86. */
+static inline u32 without_write(u32 prot) {
+  u32 rest = prot & ~(u32)PROT_WRITE;
+  return prot && !rest ? PROT_READ : rest;
+}
+
 static inline void flush_page(u64 address) { __asm__ volatile("invlpg (%0)" : : "r"(address) : "memory"); }
 static inline void flush_all(void) {
   u64 table;

@@ -80,3 +80,16 @@ void object_leave(u32 index) {
   if (object->kind == VMA_FILE) host_call(OP_UNMAP_FILE, object->handle, 0, 0, 0);
   free_tables(object->root | PTE_PRESENT, 4);
 }
+
+/* A file has become shorter: pages behind its end are nobody's any more, private copies included (mmap(2): SIGBUS). */
+void object_cut(u64 root, u64 size) {
+  u32 index = 0;
+  while (index < high && !(objects[index].users && objects[index].root == root)) index++;
+  if (index == high) return;
+  u64 from = page_up(size);
+  spaces_cut(index, from);
+  for (u64 at = from, *entry; (entry = next_pte(root, &at, MAX_OFFSET)); at += PAGE) {
+    frame_free(*entry & PTE_FRAME);
+    *entry = 0;
+  }
+}

@@ -165,6 +165,7 @@ static void tell_parent(struct process *process, s32 code, u32 status) {
   struct process *parent = process->parent;
   struct action *action = &parent->actions[SIGCHLD];
   int signal = code >= CLD_STOPPED ? SIGCHLD : (int)process->exit_signal;
+  if (signal == SIGCHLD && action->handler == SIG_IGN) signal = 0; /* not even where it is blocked */
   if (signal && !(code >= CLD_STOPPED && action->flags & SA_NOCLDSTOP)) {
     struct siginfo info = { .signal = signal, .code = code, .value = { boot->uid << 32 | process->pid, status } };
     signal_send(parent, 0, &info);
@@ -229,8 +230,18 @@ void out_of_memory(void) {
   if (mine) reschedule();
 }
 
+/* Whether nobody in the session, but outside the group, could have it going on again (an orphaned process group of POSIX). */
+static int is_orphaned(const struct process *process) {
+  each_process(other) {
+    const struct process *parent = other->group == process->group && other->state == PROCESS_ALIVE ? other->parent : 0;
+    if (parent && parent->session == other->session && parent->group != other->group) return 0;
+  }
+  return 1;
+}
+
 void process_stop(struct process *process, u32 signal) {
   if (process == first_process || process->stopped) return; /* nobody could make the first go on */
+  if (signal != SIGSTOP && is_orphaned(process)) return;
   process->stopped = signal;
   process->news = NEWS_STOPPED;
   if (process->parent) tell_parent(process, CLD_STOPPED, signal);
@@ -246,13 +257,8 @@ void process_continue(struct process *process) {
 
 /* ---- groups and sessions */
 
-static struct process *alive(u32 pid) {
-  struct process *process = pid ? process_of(pid) : current->process;
-  return process && process->state == PROCESS_ALIVE ? process : 0;
-}
-
 s64 sys_setpgid(u32 pid, u32 group) {
-  struct process *self = current->process, *process = alive(pid);
+  struct process *self = current->process, *process = pid ? process_of(pid) : self; /* also one that nobody has waited for yet */
   if ((s32)group < 0) return -EINVAL;
   if (!process || (process != self && process->parent != self)) return -ESRCH;
   if (process != self && process->session != self->session) return -EPERM;

@@ -60,12 +60,11 @@ static void take_from(struct pending *pending, int signal, struct siginfo *info)
   if (!more) pending->set &= ~bit(signal);
 }
 
-/* Takes one pending signal of the set; 0: none. Faults come first, then the lowest. */
+/* Takes one pending signal of the set; 0: none. Those of the thread come before those of its process; faults come first, then the lowest. */
 int signal_take(struct thread *thread, u64 set, struct siginfo *info) {
   const u64 faults = bit(SIGSEGV) | bit(SIGBUS) | bit(SIGILL) | bit(SIGTRAP) | bit(SIGFPE);
-  u64 ready = (thread->pending.set | thread->process->pending.set) & set;
+  u64 own = thread->pending.set & set, ready = own & faults ? own & faults : own ? own : thread->process->pending.set & set;
   if (!ready) return 0;
-  if (thread->pending.set & set & faults) ready = thread->pending.set & set & faults;
   int signal = __builtin_ctzl(ready) + 1;
   take_from(thread->pending.set & bit(signal) ? &thread->pending : &thread->process->pending, signal, info);
   if (info->code == SI_TIMER) {
@@ -214,6 +213,7 @@ s64 sys_rt_sigtimedwait(u64 set, u64 info, u64 timeout, u64 size, int *blocked) 
   *blocked = 1;
   if (timeout && host_syscall(current, 0)) { /* a timeout of nothing, or an invalid one */
     current->state = THREAD_READY;
+    current->host_timed = 0;
     *blocked = 0;
     return current->frame.rax;
   }

@@ -101,3 +101,23 @@ struct space *space_copy(void) {
   space_leave(new);
   return 0;
 }
+
+void spaces_cut(u32 object, u64 from) {
+  struct space *before = space;
+  for (struct space *each = spaces; each < spaces + MAX_PROCESSES + 2; each++) {
+    if (!each->root) continue;
+    space_use(each);
+    for (u64 i = 0; i < vma_count; i++) {
+      struct vma *vma = &vmas[i];
+      if (vma->kind == VMA_ANONYMOUS || vma->object != object) continue;
+      u64 at = from > vma->offset ? vma->start + (from - vma->offset) : vma->start;
+      for (u64 *entry; at < vma->end && (entry = next_pte(space->root, &at, vma->end)); at += PAGE) {
+        frame_free(*entry & PTE_FRAME);
+        *entry = 0;
+        space->pages--;
+      }
+    }
+    flush_all();
+  }
+  space_use(before);
+}

@@ -32,6 +32,10 @@ int host_syscall(struct thread *thread, u32 flags) {
     bell->flags = flags;
     ring(OP_SYSCALL);
     flags |= RING_CONTINUED;
+    if (bell->cut_root) {
+      object_cut(bell->cut_root, bell->cut_size);
+      bell->cut_root = 0;
+    }
     switch (bell->status) {
       case STATUS_DONE:
         frame->rax = bell->result;

@@ -146,7 +146,7 @@ static int waited_enough(struct thread *thread, int woken) {
       return 1;
     }
   }
-  int interrupted = signal_waits(thread);
+  int interrupted = signal_waits(thread) && signals_interrupt(thread);
   if (!interrupted && !(at_host && woken)) return 0;
   if (at_host) {
     space_use(thread->process->space);

@@ -89,6 +89,8 @@ export const Bell = {
   SIGNAL_INFO: 0x200,
   HOST_SIGNAL_COUNT: 0x280,
   HOST_SIGNALS: 0x290,
+  CUT_ROOT: 0xa90,
+  CUT_SIZE: 0xa98,
 } as const;
 /** struct host_signal. */
 export const HostSignal = { SIZE: 32, PID: 0, TID: 4, SIGNAL: 8, CODE: 12, VALUES: 16, MOST: 64 } as const;

@@ -29,14 +29,19 @@ function put(page: number, frame: number): void {
   ram.writeU64(table + (page % 512) * 8, BigInt(frame | 1));
 }
 
+/** What the guest kernel is told of files that have become shorter. */
+let cuts: [root: number, size: number][];
+const cut = (root: number, size: number): number => cuts.push([root, size]);
+
 beforeEach(() => {
+  cuts = [];
   ram = new ArrayGuestMemory(1 << 20);
   nextTable = 0x2000;
 });
 
 describe('a tree of pages', () => {
   it('is read and written where pages are, across their borders', () => {
-    const tree = new PageTree(ram, ROOT);
+    const tree = new PageTree(ram, ROOT, cut);
     put(0, 0x80000);
     put(2, 0x90000);
     put(512 * 512 * 3 + 5, 0xa0000);
@@ -52,7 +57,7 @@ describe('a tree of pages', () => {
   });
 
   it('is zero behind a new end', () => {
-    const tree = new PageTree(ram, ROOT);
+    const tree = new PageTree(ram, ROOT, cut);
     for (const [page, frame] of [
       [0, 0x80000],
       [1, 0x81000],
@@ -65,6 +70,7 @@ describe('a tree of pages', () => {
     expect([ram.readU8(0x80000 + 4095), ram.readU8(0x81009), ram.readU8(0x8100a), ram.readU8(0x82000)]).toEqual([
       7, 7, 0, 0,
     ]);
+    expect(cuts).toEqual([[ROOT, PAGE + 10]]);
   });
 });
 
@@ -101,7 +107,7 @@ describe('mapped files', () => {
   let files: MappedFiles, pages: FilePages;
   beforeEach(() => {
     pages = new FilePages();
-    files = new MappedFiles(ram, pages);
+    files = new MappedFiles(ram, pages, cut);
   });
 
   it('are the same by number when they are the same file', () => {

@@ -26,10 +26,11 @@ export class MappedFiles {
   readonly #numbers = new Map<string, number>();
   #next = 1;
 
-  /** `pages` is told which files have pages in memory. */
+  /** `pages` is told which files have pages in memory; `cut` tells the guest kernel that the file whose tree is at `root` ends at `size` now. */
   constructor(
     private readonly ram: GuestMemory,
     private readonly pages: FilePages,
+    private readonly cut: (root: number, size: number) => void,
   ) {}
 
   /** Keeps an open file for a mapping with mmap's protection and flags, and gives it a number: the same for the same file. */
@@ -65,7 +66,7 @@ export class MappedFiles {
     if (mapped === undefined) return;
     const { key } = mapped;
     mapped.taken = true;
-    if (key !== undefined) this.pages.set(key, new PageTree(this.ram, root));
+    if (key !== undefined) this.pages.set(key, new PageTree(this.ram, root, this.cut));
   }
 
   /** Reads a page at `offset` of the file to guest-physical memory. */
@@ -139,6 +140,7 @@ export class PageTree implements MappedPages {
   constructor(
     private readonly ram: GuestMemory,
     private readonly root: number,
+    private readonly cut: (root: number, size: number) => void,
   ) {}
 
   read(target: Uint8Array, position: number): void {
@@ -151,6 +153,7 @@ export class PageTree implements MappedPages {
 
   truncate(size: number): void {
     this.#clear(this.root, LEVELS - 1, 0, size);
+    this.cut(this.root, size);
   }
 
   /** Visits the pages that are there in a range: where, and which part of the range. */

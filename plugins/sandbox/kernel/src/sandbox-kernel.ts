@@ -133,7 +133,10 @@ export class SandboxKernel implements GuestKernel {
     this.#source = source;
     this.#call = new BellCall(ram, processes, memory);
     this.#blocked = new BlockedCalls(timers, () => this.wake());
-    this.#files = new MappedFiles(ram, processes.first.options.pages);
+    this.#files = new MappedFiles(ram, processes.first.options.pages, (root, size) => {
+      ram.writeU64(this.#bell + Bell.CUT_ROOT, BigInt(root));
+      ram.writeU64(this.#bell + Bell.CUT_SIZE, BigInt(size));
+    });
     this.#programs = new Programs(ram, memory, this.#files);
     this.#signals = new HostSignals(ram);
     this.#cpuTime = new CpuTime(ram, timers);
@@ -156,11 +159,12 @@ export class SandboxKernel implements GuestKernel {
     this.#files.closeAll();
   }
 
-  /** Sends a process a signal from outside; pid 0: the first one, or for what a terminal sends the process group in front. */
+  /** Sends a process a signal from outside, or a group by a negative number; pid 0: the first process, or for what a terminal sends the process group in front. */
   signal(pid: number, signal: number, details: SignalDetails = {}): void {
     if (this.#bell === 0) return;
     const { first } = this.#processes;
-    if (pid !== 0) this.#signals.send(pid, signal, details);
+    if (pid < 0) this.#signals.sendGroup(-pid, signal);
+    else if (pid !== 0) this.#signals.send(pid, signal, details);
     else if (FROM_TERMINAL.has(signal)) this.#signals.sendGroup(first.options.foreground.group, signal);
     else this.#signals.send(first.pid, signal, details);
     this.#signals.flush(this.#bell);

@@ -56,15 +56,20 @@ static void flocks(void) {
   TRY("what", flock(b, 77));
   TRY("what", flock(b, LOCK_NB));
   TRY("no file", flock(99, LOCK_SH));
+  socketpair(AF_UNIX, SOCK_STREAM, 0, s);
   if (!fork()) {
     SAY("the child waits");
+    ring(1);
     TRY("child", flock(b, LOCK_EX));
     _exit(0);
   }
+  await(0);
   rest();
   SAY("the parent unlocks");
   flock(c, LOCK_UN);
   wait(0);
+  close(s[0]);
+  close(s[1]);
   close(c);
   close(b);
   int folder = open(".", O_RDONLY);

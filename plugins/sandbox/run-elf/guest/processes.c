@@ -453,6 +453,35 @@ static void cpu_times(void) {
   SAY("by the process's clock %d", cpu(clock) > 0 && cpu(clock) <= cpu(CLOCK_PROCESS_CPUTIME_ID));
 }
 
+/* The keys of a terminal do not stop a group that nobody in its session could have going on. */
+static void stops(void) {
+  int status, child = fork();
+  if (!child) {
+    setsid();
+    kill(getpid(), SIGTSTP);
+    SAY("not stopped");
+    int job = fork();
+    if (!job) {
+      setpgid(0, 0);
+      kill(getpid(), SIGTSTP);
+      _exit(6);
+    }
+    waitpid(job, &status, WUNTRACED);
+    SAY("stopped %d by %d", WIFSTOPPED(status), WIFSTOPPED(status) ? WSTOPSIG(status) : 0);
+    kill(job, SIGCONT);
+    waitpid(job, &status, 0);
+    _exit(WEXITSTATUS(status));
+  }
+  siginfo_t info;
+  waitid(P_PID, child, &info, WEXITED | WNOWAIT);
+  SAY("the end %d", info.si_status);
+  child = fork();
+  if (!child) _exit(0);
+  waitid(P_PID, child, &info, WEXITED | WNOWAIT);
+  SAY("a group for who has ended: %d", setpgid(child, child));
+  while (wait(0) > 0) {}
+}
+
 int main(int count, char **arguments) {
   setvbuf(stdout, 0, _IOLBF, 0);
   if (count > 2 && !strcmp(arguments[1], "child")) return child_main(count, arguments);
@@ -470,6 +499,7 @@ int main(int count, char **arguments) {
   child_signals();
   groups();
   orphans();
+  stops();
   pipelines();
   clones();
   cpu_times();

@@ -64,7 +64,40 @@ static void one_file(const char *kind, int fd, int other) {
   SAY("nor by mprotect: %d %s", mprotect(only, 4096, PROT_READ | PROT_WRITE), strerrorname_np(errno));
 }
 
+/* What may be written can be read, however it is mapped; and calls on ranges with holes. */
+static void ranges(void) {
+  int fd = memfd_create("ranges", 0);
+  ftruncate(fd, 4 * 4096);
+  pwrite(fd, "q", 1, 4096);
+  for (int kind = 0; kind < 4; kind++) {
+    volatile char *at = mmap(0, 2 * 4096, PROT_WRITE, (kind & 1 ? MAP_PRIVATE : MAP_SHARED) | (kind & 2 ? MAP_ANONYMOUS : 0), kind & 2 ? -1 : fd, kind & 2 ? 0 : 4096);
+    int first = at[0];
+    at[4096] = 'w';
+    SAY("only to be written: %d %d", first, at[4096]);
+    munmap((void *)at, 2 * 4096);
+  }
+  char *a = mmap(0, 8 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  memset(a, 'a', 8 * 4096);
+  munmap(a + 4096, 4096);
+  for (int advice = 0; advice <= 4; advice++) {
+    errno = 0;
+    int result = madvise(a, 4 * 4096, advice);
+    SAY("advice %d: %d %s", advice, result, errno ? strerrorname_np(errno) : "");
+  }
+  SAY("behind the hole: %d, and behind that: %d", a[2 * 4096], a[4 * 4096]);
+  errno = 0;
+  void *moved = mremap(a + 4096, 4096, 2 * 4096, MREMAP_MAYMOVE | MREMAP_FIXED, a);
+  SAY("over itself: %d %s", moved == MAP_FAILED, strerrorname_np(errno));
+  munmap(a + 6 * 4096, 4096);
+  errno = 0;
+  moved = mremap(a + 5 * 4096, 2 * 4096, 3 * 4096, MREMAP_MAYMOVE | MREMAP_FIXED, a + 2 * 4096);
+  SAY("with a hole: %d %s, what was there: %c", moved == MAP_FAILED, strerrorname_np(errno), a[3 * 4096] ? a[3 * 4096] : '0');
+  munmap(a, 8 * 4096);
+  close(fd);
+}
+
 int main(void) {
+  ranges();
   int fd = open("file", O_RDWR | O_CREAT | O_TRUNC, 0600), other = open("file", O_RDONLY);
   one_file("file", fd, other);
   unlink("file");

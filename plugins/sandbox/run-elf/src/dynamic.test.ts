@@ -42,6 +42,51 @@ const INVOCATIONS: readonly (readonly [program: string, ...args: string[]])[] = 
     '-c',
     'import os, subprocess; print(sum(range(1000))); print(subprocess.run(["/bin/echo", "hi"], capture_output=True).stdout); r, w = os.pipe(); p = os.fork() or os._exit(os.write(w, b"abc")); print(os.read(r, 9), os.waitpid(p, 0)[1])',
   ],
+  [
+    '/usr/bin/python3',
+    '-S',
+    '-c',
+    `
+import os, pty, sys
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execl("/bin/sh", "sh", "-c", "test -t 0 && read a && echo got $a; stty size; exec cat")
+def until(text):
+    seen = b""
+    while not seen.endswith(text):
+        seen += os.read(terminal, 1000)
+    print(seen)
+os.write(terminal, b"onx\x7fe\n")
+until(b"0 0\r\n")
+os.write(terminal, b"line\n")
+until(b"line\r\nline\r\n")
+os.write(terminal, b"\x03")
+print(os.waitpid(pid, 0)[1])
+`,
+  ],
+  [
+    '/usr/bin/python3',
+    '-S',
+    '-c',
+    `
+import ctypes, os, struct
+libc = ctypes.CDLL(None, use_errno=True)
+watches = libc.inotify_init1(0o4000)
+os.mkdir("watched")
+libc.inotify_add_watch(watches, b"watched", 0xfff)
+with open("watched/file", "w") as file:
+    file.write("text")
+os.rename("watched/file", "watched/other")
+os.remove("watched/other")
+os.rmdir("watched")
+data, at = os.read(watches, 4096), 0
+while at < len(data):
+    watch, mask, cookie, length = struct.unpack_from("iIII", data, at)
+    print(watch, hex(mask), cookie > 0, data[at + 16:at + 16 + length].rstrip(b"\\0"))
+    at += 16 + length
+`,
+  ],
+  ['/usr/bin/script', '-qec', 'tty >/dev/null && stty -a | head -1; exit 3', '/dev/null'],
 ];
 const there = INVOCATIONS.filter(([program]) => process.platform === 'linux' && existsSync(program));
 const missing = new Set(INVOCATIONS.map(([program]) => program).filter((program) => !existsSync(program)));

@@ -19,56 +19,66 @@ const folder = (name: string): string => {
   return join(home, name);
 };
 
-describe.skipIf(!canCompile).each(['processes', 'sharing', 'edges', 'signals', 'sockets', 'rights', 'locks'])(
-  '%s',
-  (name) => {
-    let program = '',
-      expected: string[] = [];
+describe
+  .skipIf(!canCompile)
+  .each([
+    'processes',
+    'sharing',
+    'edges',
+    'readiness',
+    'signals',
+    'sockets',
+    'rights',
+    'locks',
+    'terminals',
+    'watches',
+  ])('%s', (name) => {
+  let program = '',
+    expected: string[] = [];
 
-    it('has a measure', { timeout: 60_000 }, () => {
-      program = compile(home, name, join(import.meta.dirname, `../guest/${name}.c`), '-w');
-      const native = spawnSync(program, [], {
-        cwd: folder(`${name}-native`),
-        env: {},
-        encoding: 'latin1',
-        timeout: 30_000,
-      });
-      expect(native.status, native.stdout.slice(-300)).toBe(42);
-      expected = native.stdout.split('\n');
+  it('has a measure', { timeout: 60_000 }, () => {
+    program = compile(home, name, join(import.meta.dirname, `../guest/${name}.c`), '-w');
+    const native = spawnSync(program, [], {
+      cwd: folder(`${name}-native`),
+      env: {},
+      encoding: 'latin1',
+      timeout: 30_000,
     });
+    expect(native.status, native.stdout.slice(-300)).toBe(42);
+    expected = native.stdout.split('\n');
+  });
 
-    it.each(BACKENDS)('is the same on %s', { timeout: 60_000 }, async (backend, options) => {
-      const host = folder(`${name}-${backend}`);
-      const result = await runElf({
-        ...options,
+  it.each(BACKENDS)('is the same on %s', { timeout: 60_000 }, async (backend, options) => {
+    const host = folder(`${name}-${backend}`);
+    const result = await runElf({
+      ...options,
+      file: program,
+      env: { SANDBOXED: 'yes' },
+      cwd: '/work',
+      mounts: [{ host, guest: '/work' }],
+    });
+    expect(Buffer.from(result.stdout).toString('latin1').split('\n')).toEqual(expected);
+    expect(result).toMatchObject({ status: 42, message: [], unknownCalls: [] });
+  });
+
+  it('is the same in memory, twice to the instruction', { timeout: 60_000 }, async () => {
+    const run = () =>
+      runElf({
         file: program,
         env: { SANDBOXED: 'yes' },
-        cwd: '/work',
-        mounts: [{ host, guest: '/work' }],
+        cwd: '/tmp',
+        time: 'virtual',
+        epoch: 1_700_000_000_000_000_000n,
+        fillRandom: (bytes) => bytes.fill(7),
+        timeout: 60,
       });
-      expect(Buffer.from(result.stdout).toString('latin1').split('\n')).toEqual(expected);
-      expect(result).toMatchObject({ status: 42, message: [], unknownCalls: [] });
-    });
-
-    it('is the same in memory, twice to the instruction', { timeout: 60_000 }, async () => {
-      const run = () =>
-        runElf({
-          file: program,
-          env: { SANDBOXED: 'yes' },
-          cwd: '/tmp',
-          time: 'virtual',
-          epoch: 1_700_000_000_000_000_000n,
-          fillRandom: (bytes) => bytes.fill(7),
-          timeout: 60,
-        });
-      const first = await run(),
-        second = await run();
-      expect(Buffer.from(first.stdout).toString('latin1').split('\n')).toEqual(expected);
-      expect(second.report.guestInstructions).toBe(first.report.guestInstructions);
-      expect(second.systemCalls).toBe(first.systemCalls);
-    });
-  },
-);
+    const first = await run(),
+      second = await run();
+    expect(Buffer.from(first.stdout).toString('latin1').split('\n')).toEqual(expected);
+    expect(second.report.guestInstructions).toBe(first.report.guestInstructions);
+    expect(second.systemCalls).toBe(first.systemCalls);
+  });
+});
 
 it.skipIf(!canCompile)(
   'threads that pass something on do not wait for one that calculates',

@@ -79,9 +79,18 @@ function servedCalls(): string[] {
 }
 
 /** The programs of linux.test.ts make calls too. */
-const sources = ['system-calls', 'processes', 'sharing', 'edges', 'signals', 'sockets', 'rights', 'locks'].map((name) =>
-  join(import.meta.dirname, `../guest/${name}.c`),
-);
+const sources = [
+  'system-calls',
+  'processes',
+  'sharing',
+  'edges',
+  'signals',
+  'sockets',
+  'rights',
+  'locks',
+  'terminals',
+  'watches',
+].map((name) => join(import.meta.dirname, `../guest/${name}.c`));
 
 it('the programs make every call that is served', () => {
   const text = sources.map((file) => readFileSync(file, 'utf8')).join('');

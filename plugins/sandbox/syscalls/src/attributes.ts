@@ -3,6 +3,7 @@ import { AT_FDCWD, FilePages, formats, resolveArgument } from '@visorkit/linux-a
 import type { SystemCall, SystemCallDefinition } from '@visorkit/linux-abi';
 import { Errno, OpenFlag, isDirectory, raise } from '@visorkit/sandbox-fs';
 import type { FileTimes, FsNode } from '@visorkit/sandbox-fs';
+import { IN, watchesOf } from './file-watches.js';
 import { group } from './group.js';
 import { nodeOf } from './open-files.js';
 import { atFlags } from './status.js';
@@ -18,9 +19,13 @@ function onPath(
   pathAt: number,
   at: number,
   change: (node: FsNode) => void,
+  event: number = IN.ATTRIB,
 ): number {
+  const watches = watchesOf(call.process.options);
   if ((at & EMPTY_PATH) !== 0 && call.memory.readString(call.u64(pathAt)) === '') {
-    change(nodeOf(call.process.files.get(call.i32(directoryAt))));
+    const file = call.process.files.get(call.i32(directoryAt));
+    change(nodeOf(file));
+    watches.about(file, event);
     return 0;
   }
   const found = resolveArgument(call, directoryAt, pathAt, (at & NOFOLLOW) === 0);
@@ -28,6 +33,7 @@ function onPath(
     if (found.node === undefined) raise('ENOENT');
     if (found.node.readOnly) raise('EROFS');
     change(found.node);
+    watches.atPath(found.names, found.node, event);
     return 0;
   } finally {
     found.close();
@@ -35,9 +41,11 @@ function onPath(
 }
 
 function onFile(call: SystemCall, change: (node: FsNode) => void): number {
-  const node = nodeOf(call.process.files.get(call.i32(0)));
+  const file = call.process.files.get(call.i32(0)),
+    node = nodeOf(file);
   if (node.readOnly) return -Errno.EROFS;
   change(node);
+  watchesOf(call.process.options).about(file, IN.ATTRIB);
   return 0;
 }
 
@@ -75,7 +83,7 @@ function utimensat(call: SystemCall): number {
 function truncate(call: SystemCall): number {
   const length = call.i64(1);
   if (length < 0) return -Errno.EINVAL;
-  return onPath(call, AT_FDCWD, 0, 0, (node) => {
+  const change = (node: FsNode): void => {
     if (isDirectory(node)) raise('EISDIR');
     const handle = node.open(OpenFlag.WRONLY);
     try {
@@ -84,7 +92,8 @@ function truncate(call: SystemCall): number {
     } finally {
       handle.close();
     }
-  });
+  };
+  return onPath(call, AT_FDCWD, 0, 0, change, IN.MODIFY);
 }
 
 /** Numbers are unsigned but for -1, which leaves one as it is. */

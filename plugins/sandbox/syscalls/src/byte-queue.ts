@@ -1,4 +1,4 @@
-/** Bytes on their way through a pipe. Room is taken when it is needed, and counted for all pipes of the sandbox together. */
+/** Bytes on their way through a pipe or socket. Room is taken when it is needed, and counted for all pipes of the sandbox together. */
 
 /** Bytes that a pipe holds (pipe(7)), and what one gets when pipes hold a lot together, as with pipe-user-pages-soft. */
 export const CAPACITY = 65_536;
@@ -18,8 +18,12 @@ export class ByteQueue {
   #start = 0;
   length = 0;
 
-  constructor(private readonly budget: QueueBudget) {
-    this.capacity = budget.used < TOGETHER ? CAPACITY : SMALL;
+  /** `capacity`: bytes that fit while queues do not hold a lot together. */
+  constructor(
+    private readonly budget: QueueBudget,
+    capacity = CAPACITY,
+  ) {
+    this.capacity = budget.used < TOGETHER ? capacity : SMALL;
     budget.used += SMALL;
   }
 

@@ -3,6 +3,7 @@ import { formats } from '@visorkit/linux-abi';
 import type { OpenFile, SystemCall, SystemCallDefinition } from '@visorkit/linux-abi';
 import { Errno, OpenFlag } from '@visorkit/sandbox-fs';
 import { group } from './group.js';
+import { TIO } from './terminal-requests.js';
 import { lockingRows, recordLock } from './locking.js';
 import { PipeEnd } from './pipes.js';
 
@@ -73,7 +74,7 @@ function fcntl(call: SystemCall): number {
     case F.GETPIPE_SZ:
     case F.SETPIPE_SZ:
       if (!(file instanceof PipeEnd)) return -Errno.EBADF;
-      return call.i32(1) === F.GETPIPE_SZ ? file.pipe.queue.capacity : file.pipe.resize(argument);
+      return call.i32(1) === F.GETPIPE_SZ ? file.pipe.pages.capacity : file.pipe.resize(argument);
     default:
       return -Errno.EINVAL;
   }
@@ -91,18 +92,10 @@ const FIOCLEX = 0x5451;
 const FIONCLEX = 0x5450;
 
 const IOCTLS: { readonly [request: number]: string } = {
-  0x5401: 'TCGETS',
-  0x5402: 'TCSETS',
-  0x5403: 'TCSETSW',
-  0x5404: 'TCSETSF',
-  0x540f: 'TIOCGPGRP',
-  0x5410: 'TIOCSPGRP',
-  0x5413: 'TIOCGWINSZ',
-  0x5414: 'TIOCSWINSZ',
-  0x541b: 'FIONREAD',
-  0x5421: 'FIONBIO',
-  0x5450: 'FIONCLEX',
-  0x5451: 'FIOCLEX',
+  ...Object.fromEntries(Object.entries(TIO).map(([name, number]) => [number, name])),
+  [FIONBIO]: 'FIONBIO',
+  [FIONCLEX]: 'FIONCLEX',
+  [FIOCLEX]: 'FIOCLEX',
 };
 
 function ioctl(call: SystemCall): number {

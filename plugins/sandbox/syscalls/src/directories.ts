@@ -3,6 +3,7 @@ import { AT_FDCWD, formats, resolveArgument } from '@visorkit/linux-abi';
 import type { SystemCall, SystemCallDefinition } from '@visorkit/linux-abi';
 import { Errno, FileMode, isDirectory, raise } from '@visorkit/sandbox-fs';
 import type { DirectoryEntry, Resolved } from '@visorkit/sandbox-fs';
+import { watchesOf } from './file-watches.js';
 import { group } from './group.js';
 import { DirectoryFile } from './open-files.js';
 import { atFlags } from './status.js';
@@ -63,6 +64,7 @@ function makeDirectory(call: SystemCall, directoryAt: number, pathAt: number): n
   return at(call, directoryAt, pathAt, false, ({ parent, name, node }) => {
     if (node !== undefined || parent === undefined) return -Errno.EEXIST;
     parent.makeDirectory(name, call.u32(pathAt + 1) & 0o1777 & ~call.process.umask);
+    watchesOf(call.process.options).created(parent, name, true);
     return 0;
   });
 }
@@ -75,6 +77,7 @@ function makeNode(call: SystemCall, directoryAt: number, pathAt: number): number
       case 0:
       case FileMode.REGULAR:
         parent.create(name, mode & 0o7777 & ~call.process.umask, 2).close();
+        watchesOf(call.process.options).created(parent, name);
         return 0;
       case FileMode.FIFO:
         parent.makeFifo(name, mode & 0o7777 & ~call.process.umask);
@@ -85,22 +88,22 @@ function makeNode(call: SystemCall, directoryAt: number, pathAt: number): number
   });
 }
 
-function removeDirectory({ parent, name, node, isMount }: Resolved, path: string): number {
+function removeDirectory(call: SystemCall, { parent, name, node, isMount }: Resolved, path: string): number {
   if (isMount) return -Errno.EBUSY;
   if (parent === undefined)
     return /(^|\/)\.\/*$/.test(path) ? -Errno.EINVAL : /\.\.\/*$/.test(path) ? -Errno.ENOTEMPTY : -Errno.EBUSY;
   if (node === undefined) return -Errno.ENOENT;
   if (!isDirectory(node)) return -Errno.ENOTDIR;
-  parent.removeDirectory(name);
+  watchesOf(call.process.options).removing(parent, name, node, () => parent.removeDirectory(name));
   return 0;
 }
 
-function unlink({ parent, name, node, mustBeDirectory }: Resolved): number {
+function unlink(call: SystemCall, { parent, name, node, mustBeDirectory }: Resolved): number {
   if (parent === undefined) return -Errno.EISDIR;
   if (node === undefined) return -Errno.ENOENT;
   if (isDirectory(node)) return -Errno.EISDIR;
   if (mustBeDirectory) return -Errno.ENOTDIR;
-  parent.unlink(name);
+  watchesOf(call.process.options).removing(parent, name, node, () => parent.unlink(name));
   return 0;
 }
 
@@ -117,7 +120,13 @@ function rename(call: SystemCall, from: readonly [number, number], to: readonly 
       if (target.node !== undefined && (how & RENAME_NOREPLACE) !== 0) return -Errno.EEXIST;
       if (source.parent.readOnly || target.parent.readOnly) return -Errno.EROFS;
       if (target.node !== undefined && isDirectory(target.node) && !isDirectory(source.node)) return -Errno.EISDIR;
-      source.parent.rename(source.name, target.parent, target.name);
+      const { parent, name } = source,
+        to = target.parent;
+      watchesOf(call.process.options).renaming(
+        { folder: parent, name, node: source.node },
+        { folder: to, name: target.name, node: target.node },
+        () => parent.rename(name, to, target.name),
+      );
       return 0;
     }),
   );
@@ -134,6 +143,7 @@ function link(call: SystemCall, from: readonly [number, number], to: readonly [n
       if (target.node !== undefined || target.parent === undefined) return -Errno.EEXIST;
       if (target.mustBeDirectory) return -Errno.ENOENT;
       source.parent.link(source.name, target.parent, target.name);
+      watchesOf(call.process.options).linked(source.node, target.parent, target.name);
       return 0;
     }),
   );
@@ -146,6 +156,7 @@ function symlink(call: SystemCall, targetAt: number, directoryAt: number, pathAt
     if (node !== undefined || parent === undefined) return -Errno.EEXIST;
     if (mustBeDirectory) return -Errno.ENOENT;
     parent.makeSymlink(name, text);
+    watchesOf(call.process.options).created(parent, name);
     return 0;
   });
 }
@@ -181,16 +192,17 @@ const definitions: SystemCallDefinition[] = [
   {
     name: 'rmdir',
     args: [path],
-    serve: (call) => at(call, -1, 0, false, (found) => removeDirectory(found, call.memory.readString(call.u64(0)))),
+    serve: (call) =>
+      at(call, -1, 0, false, (found) => removeDirectory(call, found, call.memory.readString(call.u64(0)))),
   },
-  { name: 'unlink', args: [path], serve: (call) => at(call, -1, 0, false, unlink) },
+  { name: 'unlink', args: [path], serve: (call) => at(call, -1, 0, false, (found) => unlink(call, found)) },
   {
     name: 'unlinkat',
     args: [directory, path, atFlags],
     serve(call) {
       if ((call.u32(2) & ~AT_REMOVEDIR) !== 0) return -Errno.EINVAL;
       return at(call, 0, 1, false, (found) =>
-        call.u32(2) === 0 ? unlink(found) : removeDirectory(found, call.memory.readString(call.u64(1))),
+        call.u32(2) === 0 ? unlink(call, found) : removeDirectory(call, found, call.memory.readString(call.u64(1))),
       );
     },
   },

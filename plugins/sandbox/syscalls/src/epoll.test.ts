@@ -89,6 +89,36 @@ describe('epoll', () => {
     expect(look()).toEqual([`${reader}:1`]);
   });
 
+  it('tells of errors and ends without being asked, but not once an EPOLLONESHOT is used up', () => {
+    const [reader, writer] = pipe();
+    control(ADD, reader, 0);
+    sandbox.write(writer, 'x');
+    expect(look()).toEqual([]);
+    sandbox.call('close', writer);
+    expect([look(), look()]).toEqual([[`${reader}:${HUP}`], [`${reader}:${HUP}`]]);
+    control(MOD, reader, ONESHOT);
+    expect([look(), look()]).toEqual([[`${reader}:${HUP}`], []]);
+  });
+
+  it('tells who watched last first, when one thing is news for several', () => {
+    const file = sandbox.call('eventfd2', 0, NONBLOCK),
+      inner = sandbox.call('epoll_create1', 0);
+    control(ADD, inner, IN);
+    control(ADD, file, IN, inner);
+    control(ADD, file, IN);
+    sandbox.call('write', file, Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0), 8);
+    expect(look(1)).toEqual([`${file}:1`]);
+  });
+
+  it('has a write that finds no room as news for the reader', () => {
+    const [reader, writer] = pipe();
+    control(ADD, reader, IN | ET);
+    sandbox.write(writer, 'x'.repeat(65_536));
+    look();
+    expect(sandbox.write(writer, 'y')).toBe(-Errno.EAGAIN);
+    expect([look(), look()]).toEqual([[`${reader}:1`], []]);
+  });
+
   it('takes turns when there are more than fit', () => {
     const pipes = [pipe(), pipe(), pipe()];
     for (const [reader, writer] of pipes) {

@@ -14,8 +14,10 @@ const { descriptor, int, oneOf, pointer, size } = formats;
 
 const EPOLLET = 0x8000_0000,
   EPOLLONESHOT = 0x4000_0000;
-/** Bits that say how, not for what; an entry without any other is switched off. */
+/** Bits that say for what, not how; an entry without any of them is switched off. */
 const EVENTS = 0xffff;
+/** What is told whether it was asked for or not. */
+const ALWAYS = Poll.ERR | Poll.HUP;
 const CTL = { ADD: 1, DEL: 2, MOD: 3 } as const;
 const EVENT_SIZE = 12;
 /** EP_MAX_EVENTS. */
@@ -27,37 +29,36 @@ const MOST_NESTED = 5;
 class Interest {
   /** Edge-triggered files that do not notify: what was ready at the last look. */
   #seen = 0;
+  events: number;
   readonly #watcher = (events: number): void => {
-    if (events === 0 || (events & this.events & EVENTS) !== 0) this.arrived(this);
+    if (((events === 0 ? EVENTS : events) & this.events & EVENTS) !== 0) this.arrived(this);
   };
 
   constructor(
     readonly file: OpenFile,
     readonly number: number,
-    public events: number,
+    events: number,
     public data: bigint,
     private readonly arrived: (interest: Interest) => void,
   ) {
+    this.events = events | ALWAYS;
     (file.watchers ??= new Set()).add(this.#watcher);
   }
 
   get edge(): boolean {
     return (this.events & EPOLLET) !== 0;
   }
-  get off(): boolean {
-    return (this.events & EVENTS) === 0;
-  }
 
   /** Changed: what is ready now is news. */
   set(events: number, data: bigint): void {
-    this.events = events;
+    this.events = events | ALWAYS;
     this.data = data;
     this.#seen = 0;
   }
 
-  /** What it is ready for, of what is asked; errors always are. */
+  /** What it is ready for, of what is asked. */
   state(): number {
-    return this.off ? 0 : eventsOf(this.file) & ((this.events & EVENTS) | Poll.ERR | Poll.HUP);
+    return eventsOf(this.file) & this.events & EVENTS;
   }
 
   /** Whether a file that does not notify has something that it had not at the last look. */
@@ -108,7 +109,7 @@ class EpollFile extends OpenFile {
 
   change(interest: Interest, events: number, data: bigint): void {
     interest.set(events, data);
-    if (interest.state() !== 0) this.#arrived(interest);
+    if (interest.state() !== 0 && !this.#ready.has(interest)) this.#arrived(interest);
   }
 
   remove(interest: Interest): void {

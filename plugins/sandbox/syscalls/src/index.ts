@@ -4,6 +4,7 @@ import { attributes } from './attributes.js';
 import { descriptors } from './descriptors.js';
 import { directories } from './directories.js';
 import { processes } from './executing.js';
+import { fileEvents } from './inotify.js';
 import { identity } from './identity.js';
 import { memory, signals, threads } from './kernel-calls.js';
 import { opening } from './opening.js';
@@ -42,6 +43,7 @@ export function linuxSystemCalls(): Plugin[] {
     sockets(),
     splicing(),
     waiting(),
+    fileEvents(),
   ];
 }
 
@@ -49,6 +51,7 @@ export {
   attributes,
   descriptors,
   directories,
+  fileEvents,
   identity,
   memory,
   opening,

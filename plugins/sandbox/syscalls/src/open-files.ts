@@ -1,8 +1,11 @@
 /** Open files of the file system: regular files, devices, directories. */
 import { FilePages, OpenFile } from '@visorkit/linux-abi';
-import type { MappedPages } from '@visorkit/linux-abi';
+import type { MappedPages, ProcessOptions } from '@visorkit/linux-abi';
 import { Errno, OpenFlag, raise } from '@visorkit/sandbox-fs';
-import type { Base, Directory, DirectoryEntry, FileHandle, FileStat, FsNode, Namespace } from '@visorkit/sandbox-fs';
+import type { Base, Directory, DirectoryEntry, FileHandle, FileStat, FsNode } from '@visorkit/sandbox-fs';
+
+import { IN, watchesOf } from './file-watches.js';
+import type { FileWatches } from './file-watches.js';
 
 const SEEK = { SET: 0, CUR: 1, END: 2 } as const;
 
@@ -10,16 +13,21 @@ const SEEK = { SET: 0, CUR: 1, END: 2 } as const;
 export class ContentFile extends OpenFile {
   position: number;
   #key: string | undefined;
+  readonly #pages: FilePages | undefined;
+  readonly #watches: FileWatches | undefined;
 
-  /** `pages`: where pages of mapped files are. */
+  /** `sandbox`: where pages of mapped files are, and who is told of what happens to files. */
   constructor(
     flags: number,
     readonly handle: FileHandle,
     readonly name: string,
-    private readonly pages?: FilePages,
+    sandbox?: ProcessOptions,
   ) {
     super(flags);
     this.position = handle.start ?? 0;
+    this.#pages = sandbox?.pages;
+    this.#watches = sandbox === undefined ? undefined : watchesOf(sandbox);
+    this.#watches?.opened(this);
   }
 
   stat(): FileStat {
@@ -41,7 +49,10 @@ export class ContentFile extends OpenFile {
 
   override readAt(target: Uint8Array, position: number): number {
     const count = this.handle.read(target, position);
-    if (count > 0) this.mapped()?.read(target.subarray(0, count), position);
+    if (count > 0) {
+      this.mapped()?.read(target.subarray(0, count), position);
+      this.#watches?.about(this, IN.ACCESS);
+    }
     return count;
   }
 
@@ -50,12 +61,13 @@ export class ContentFile extends OpenFile {
     const count = this.handle.write(bytes, position, append);
     const mapped = count > 0 ? this.mapped() : undefined;
     mapped?.write(bytes.subarray(0, count), append ? this.handle.stat().size - count : position);
+    if (count > 0) this.#watches?.about(this, IN.MODIFY);
     return count;
   }
 
   /** The file's pages that are mapped. */
   mapped(): MappedPages | undefined {
-    return this.handle.seekable ? this.pages?.of(() => (this.#key ??= FilePages.key(this.stat()))) : undefined;
+    return this.handle.seekable ? this.#pages?.of(() => (this.#key ??= FilePages.key(this.stat()))) : undefined;
   }
 
   override seek(offset: number, whence: number): number {
@@ -89,6 +101,7 @@ export class ContentFile extends OpenFile {
   override truncate(size: number): number {
     this.handle.truncate(size);
     this.mapped()?.truncate(size);
+    this.#watches?.about(this, IN.MODIFY);
     return 0;
   }
 
@@ -98,6 +111,7 @@ export class ContentFile extends OpenFile {
   }
 
   override close(): void {
+    this.#watches?.closing(this);
     this.handle.close();
   }
 }
@@ -141,9 +155,10 @@ export class DirectoryFile extends OpenFile {
     flags: number,
     readonly directory: Directory,
     readonly names: readonly string[],
-    private readonly space: Namespace,
+    private readonly sandbox: ProcessOptions,
   ) {
     super(flags);
+    if ((flags & OpenFlag.PATH) === 0) watchesOf(sandbox).opened(this);
   }
 
   get name(): string {
@@ -164,12 +179,13 @@ export class DirectoryFile extends OpenFile {
 
   /** `.`, `..`, then what is there, with the mounts below. */
   entries(): readonly DirectoryEntry[] {
+    watchesOf(this.sandbox).about(this, IN.ACCESS);
     if (this.#entries !== undefined) return this.#entries;
     const self = this.directory.stat();
     const dot = (name: string): DirectoryEntry => ({ name, mode: 0o040000, ino: () => self.ino });
     const listed = this.directory.list();
     const known = new Set(listed.map(({ name }) => name));
-    const mounts = this.space
+    const mounts = this.sandbox.space
       .mountsIn(this.names)
       .filter((name) => !known.has(name))
       .map(dot);
@@ -187,6 +203,7 @@ export class DirectoryFile extends OpenFile {
     return 0;
   }
   override close(): void {
+    if ((this.flags & OpenFlag.PATH) === 0) watchesOf(this.sandbox).closing(this);
     this.directory.close();
   }
 }

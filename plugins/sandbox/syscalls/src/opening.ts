@@ -3,8 +3,10 @@ import { AT_FDCWD, PID, formats, resolveArgument } from '@visorkit/linux-abi';
 import type { OpenFile, Process, SystemCall, SystemCallDefinition } from '@visorkit/linux-abi';
 import { Errno, OpenFlag, isDirectory, raise } from '@visorkit/sandbox-fs';
 import type { Directory, FileHandle, FsNode, Resolved } from '@visorkit/sandbox-fs';
+import { IN, watchesOf } from './file-watches.js';
 import { group } from './group.js';
 import { ContentFile, DirectoryFile, PathFile } from './open-files.js';
+import { PtySlave, TerminalNode } from './pty.js';
 
 const { directory, octal, path, pointer, size } = formats;
 
@@ -49,39 +51,47 @@ export function openPath(process: Process, found: Resolved, flags: number, mode:
 
 function open(process: Process, found: Resolved, flags: number, mode: number): OpenFile {
   const { node, parent, name, names } = found,
-    { pages } = process.options;
+    { options } = process,
+    watches = watchesOf(options);
   const text = `/${names.join('/')}`;
   if (node === undefined) {
     if ((flags & OpenFlag.CREAT) === 0) raise('ENOENT');
     if (found.mustBeDirectory) raise('EISDIR');
     if (parent!.readOnly) raise('EROFS');
-    return new ContentFile(flags & KEPT, parent!.create(name, mode & 0o7777 & ~process.umask, flags), text, pages);
+    const handle = parent!.create(name, mode & 0o7777 & ~process.umask, flags);
+    watches.created(parent!, name);
+    return new ContentFile(flags & KEPT, handle, text, options);
   }
   if ((flags & OpenFlag.CREAT) !== 0 && (flags & OpenFlag.EXCL) !== 0) raise('EEXIST');
   if ((flags & OpenFlag.PATH) !== 0) {
     found.keepNode();
     return isDirectory(node)
-      ? new DirectoryFile(flags & KEPT, node, names, process.space)
+      ? new DirectoryFile(flags & KEPT, node, names, options)
       : new PathFile(flags & KEPT, node, text);
   }
   if (isDirectory(node)) {
     if ((flags & OpenFlag.ACCESS) !== 0 || (flags & OpenFlag.CREAT) !== 0) raise('EISDIR');
     found.keepNode();
-    return new DirectoryFile(flags & KEPT, node, names, process.space);
+    return new DirectoryFile(flags & KEPT, node, names, options);
   }
   if ((flags & OpenFlag.DIRECTORY) !== 0) raise('ENOTDIR');
   if (node.kind === 'symlink') raise('ELOOP');
+  if (node instanceof TerminalNode) return node.openFor(process, flags & KEPT);
   if (node.kind === 'descriptor') return reopen(process, node, flags);
-  const file = new ContentFile(flags & KEPT, node.open(flags), text, pages);
-  if ((flags & OpenFlag.TRUNC) !== 0) file.mapped()?.truncate(0);
+  const file = new ContentFile(flags & KEPT, node.open(flags), text, options);
+  if ((flags & OpenFlag.TRUNC) !== 0) {
+    file.mapped()?.truncate(0);
+    watches.about(file, IN.MODIFY);
+  }
   return file;
 }
 
 /** `/dev/stdin` and `/proc/self/fd/N`: a file is opened anew, anything else is the open file itself. */
 function reopen(process: Process, node: FsNode, flags: number): OpenFile {
   const file = process.files.get(node.descriptor!);
+  if (file instanceof PtySlave) return file.pty.node.openFor(process, flags & KEPT);
   if (!(file instanceof ContentFile) || !file.handle.seekable) return file;
-  return new ContentFile(flags & KEPT, file.handle.node.open(flags), file.name, process.options.pages);
+  return new ContentFile(flags & KEPT, file.handle.node.open(flags), file.name, process.options);
 }
 
 /** Makes a file and removes its name at once, so that only the open file remains. */
@@ -102,7 +112,7 @@ function temporary(call: SystemCall, directoryAt: number, pathAt: number, flags:
     if ((flags & OpenFlag.ACCESS) === 0) raise('EINVAL');
     const handle = nameless(found.node, mode & 0o7777 & ~process.umask, flags & ~OpenFlag.TMPFILE);
     return process.files.add(
-      new ContentFile(flags & KEPT & ~OpenFlag.TMPFILE, handle, '(deleted)', process.options.pages),
+      new ContentFile(flags & KEPT & ~OpenFlag.TMPFILE, handle, '(deleted)', process.options),
       (flags & OpenFlag.CLOEXEC) !== 0,
     );
   } finally {
@@ -127,7 +137,7 @@ function memoryFile(call: SystemCall): number {
   if ((how & MFD.EXEC) !== 0 && (how & MFD.NOEXEC_SEAL) !== 0) return -Errno.EINVAL;
   const handle = nameless(process.options.fs.root, (how & MFD.NOEXEC_SEAL) !== 0 ? 0o666 : 0o777, OpenFlag.RDWR);
   return process.files.add(
-    new ContentFile(OpenFlag.RDWR, handle, `/memfd:${name} (deleted)`, process.options.pages),
+    new ContentFile(OpenFlag.RDWR, handle, `/memfd:${name} (deleted)`, process.options),
     (how & MFD.CLOEXEC) !== 0,
   );
 }

@@ -1,4 +1,4 @@
-/** One end of a pair of local sockets. */
+/** One end of a pair of local sockets, as Linux has them (net/unix/af_unix.c). */
 import { BLOCKED, OpenFile, Poll } from '@visorkit/linux-abi';
 import type { FilesInFlight, SystemCall } from '@visorkit/linux-abi';
 import { Errno, FileMode, OpenFlag } from '@visorkit/sandbox-fs';
@@ -24,6 +24,9 @@ const SHUT_RD = 0,
   SHUT_RDWR = 2;
 const RDHUP = 0x2000;
 const FIONREAD = 0x541b;
+/** What Linux gives a local socket (net.core.wmem_default), and what of it is not for a message. */
+export const BUFFER = 212_992;
+const OVERHEAD = 32;
 /** Messages that wait at an end at most, however short. */
 const MOST_PARTS = 4096;
 
@@ -49,7 +52,11 @@ export class PairSocket extends OpenFile {
   readonly queue: ByteQueue;
   /** In the order in which they were sent. */
   readonly #parts: Part[] = [];
+  /** The other end, also when it is closed; none once a datagram found that it is. */
   peer: PairSocket | undefined;
+  #closed = false;
+  /** What the next call ends with: the other end was closed before it had read everything. */
+  #error = 0;
   /** Nothing more is received, or sent. */
   readClosed = false;
   writeClosed = false;
@@ -66,7 +73,7 @@ export class PairSocket extends OpenFile {
     flags: number,
   ) {
     super(OpenFlag.RDWR | flags);
-    this.queue = new ByteQueue(budget);
+    this.queue = new ByteQueue(budget, BUFFER);
   }
 
   get name(): string {
@@ -74,6 +81,20 @@ export class PairSocket extends OpenFile {
   }
   get stream(): boolean {
     return this.type === TYPE.STREAM;
+  }
+  get #datagrams(): boolean {
+    return this.type === TYPE.DGRAM;
+  }
+  /** A sender has room while little of what it sent waits. */
+  get #roomy(): boolean {
+    return this.peer === undefined || this.peer.queue.room * 4 >= this.peer.queue.capacity;
+  }
+
+  /** SO_ERROR: what went wrong, once. */
+  takeError(): number {
+    const error = this.#error;
+    this.#error = 0;
+    return error;
   }
   stat(): FileStat {
     return anonymousStat(this.number, FileMode.SOCKET | 0o777);
@@ -94,10 +115,12 @@ export class PairSocket extends OpenFile {
   /** Takes bytes, or one message; `length` is that of the message. Who gets files with them takes or releases those. */
   receive(target: Uint8Array, how: number): Received {
     const end = (count: number) => ({ count, length: count });
+    // Of a stream what came before is read first
+    const error = this.stream && this.#parts.length > 0 ? 0 : this.takeError();
+    if (error !== 0) return end(-error);
     if (this.#parts.length === 0) {
-      if (this.readClosed || this.peer === undefined || this.peer.writeClosed)
-        return end(this.type === TYPE.DGRAM && !this.readClosed ? this.#nothing(how) : 0);
-      return end(this.#nothing(how));
+      const nothing = this.#nothing(how);
+      return end(this.readClosed && !(this.#datagrams && nothing !== BLOCKED) ? 0 : nothing);
     }
     if (target.length === 0 && this.stream) return end(0);
     const [{ length: message, sender }] = this.#parts,
@@ -141,17 +164,22 @@ export class PairSocket extends OpenFile {
       freed = true;
       if (!this.stream) break;
     }
-    if (freed) this.peer?.notify(Poll.OUT);
+    if (freed && this.peer !== undefined) this.peer.#hasRoom();
     this.changed();
+  }
+
+  /** What it sent was read, or lost. */
+  #hasRoom(): void {
+    if (this.#roomy) this.notify(Poll.OUT);
   }
 
   /** Sends bytes, or one message, with what goes along. */
   send(bytes: Uint8Array, nonblocking: boolean, { files, sender, named }: Outgoing): number {
     const { peer } = this;
+    if (this.#error !== 0 && !(this.stream && this.writeClosed)) return -this.takeError();
+    if (!this.stream && bytes.length > this.queue.capacity - OVERHEAD) return -Errno.EMSGSIZE;
     if (this.writeClosed) return -Errno.EPIPE;
-    if (peer === undefined) return this.type === TYPE.DGRAM ? -Errno.ECONNREFUSED : -Errno.EPIPE;
-    if (peer.readClosed) return -Errno.EPIPE;
-    if (!this.stream && bytes.length > peer.queue.capacity) return -Errno.EMSGSIZE;
+    if (peer === undefined || peer.#closed || peer.readClosed) return this.#unsent();
     if (bytes.length === 0 && this.stream) return 0;
     if (peer.queue.room < (this.stream ? 1 : bytes.length) || peer.#parts.length >= MOST_PARTS)
       return nonblocking ? -Errno.EAGAIN : BLOCKED;
@@ -166,29 +194,42 @@ export class PairSocket extends OpenFile {
     return count;
   }
 
+  /** There is nobody to send to. When a datagram finds that out there is no other end from then on, and what came from it is lost. */
+  #unsent(): number {
+    const { peer } = this;
+    let error: number = Errno.EPIPE;
+    if (peer === undefined) error = Errno.ENOTCONN;
+    else if (peer.#closed) {
+      error = Errno.ECONNREFUSED;
+      this.peer = undefined;
+      if (this.#parts.length > 0) this.#lose();
+      this.changed();
+    }
+    this.#hasRoom(); // for what was not sent
+    return -error;
+  }
+
   shutdown(how: number): number {
     if (how !== SHUT_RD && how !== SHUT_WR && how !== SHUT_RDWR) return -Errno.EINVAL;
     if (how !== SHUT_WR) this.readClosed = true;
     if (how !== SHUT_RD) this.writeClosed = true;
-    if (this.peer !== undefined && this.type !== TYPE.DGRAM) {
+    this.notify(0);
+    if (this.peer !== undefined && !this.#datagrams) {
       if (how !== SHUT_WR) this.peer.writeClosed = true;
       if (how !== SHUT_RD) this.peer.readClosed = true;
+      this.peer.notify(0);
     }
-    this.notify(0);
-    this.peer?.notify(0);
     this.changed();
     return 0;
   }
 
   override poll(): number {
-    const { peer } = this,
-      hungUp = this.type !== TYPE.DGRAM && peer === undefined,
-      noMore = this.readClosed || hungUp || (this.type !== TYPE.DGRAM && peer?.writeClosed === true);
     return (
-      (this.#parts.length > 0 || noMore ? Poll.IN : 0) |
-      (noMore ? RDHUP : 0) |
-      (hungUp || (this.readClosed && this.writeClosed) ? Poll.HUP : 0) |
-      (peer === undefined || peer.queue.room * 4 >= peer.queue.capacity ? Poll.OUT : 0)
+      (this.#parts.length > 0 || this.readClosed ? Poll.IN : 0) |
+      (this.readClosed ? RDHUP : 0) |
+      (this.readClosed && this.writeClosed ? Poll.HUP : 0) |
+      (this.#error !== 0 ? Poll.ERR : 0) |
+      (this.#roomy ? Poll.OUT : 0)
     );
   }
 
@@ -199,19 +240,25 @@ export class PairSocket extends OpenFile {
   }
 
   override close(): void {
-    const { peer } = this;
-    this.queue.close();
+    const { peer } = this,
+      unread = this.#parts.length > 0;
+    this.#closed = this.readClosed = this.writeClosed = true;
     this.peer = undefined;
     this.#lose();
-    if (peer === undefined) return;
-    peer.peer = undefined;
-    if (this.type !== TYPE.DGRAM) peer.notify(0);
+    this.queue.close();
+    if (peer === undefined || peer.#closed) return;
+    if (!this.#datagrams) {
+      peer.readClosed = peer.writeClosed = true;
+      if (unread) peer.#error = Errno.ECONNRESET;
+      peer.notify(0);
+    } else if (unread) peer.#hasRoom();
     this.changed();
   }
 
   /** What was sent here is lost, and the files with it. */
   #lose(): void {
     const parts = this.#parts.splice(0);
+    if (parts.length > 0) this.queue.drop(this.queue.length);
     for (const { enclosed } of parts) enclosed?.release();
     if (this.inFlight.size > 0) PairSocket.collect(this.inFlight);
   }

@@ -50,18 +50,47 @@ describe('a pipe', () => {
     expect(sandbox.read(reader)).toBe('');
   });
 
-  it('holds 65,536 bytes; short writes are not divided, long ones go on when there is room', () => {
+  it('holds sixteen pages; short writes are not divided, long ones go on when there is a page', () => {
     const [reader, writer] = pipe(0);
     expect(sandbox.write(writer, 'x'.repeat(65_000))).toBe(65_000);
+    expect(sandbox.write(writer, 'y'.repeat(4096))).toBe(BLOCKED); // the sixteenth page has 3560 bytes
+    sandbox.read(reader, 4095);
     expect(sandbox.write(writer, 'y'.repeat(4096))).toBe(BLOCKED);
-    sandbox.read(reader, 5000);
+    sandbox.read(reader, 1);
     expect(sandbox.write(writer, 'y'.repeat(4096))).toBe(4096);
+    sandbox.read(reader, 4096);
     expect(sandbox.write(writer, 'z'.repeat(10_000))).toBe(BLOCKED);
     sandbox.call('fcntl', reader, 4, NONBLOCK);
     let rest = '';
     for (let part: string | number; typeof (part = sandbox.read(reader, 65_536)) === 'string' && part !== ''; )
       rest += part;
-    expect(rest).toHaveLength(65_000 - 5000 + 4096 + (65_536 - 64_096));
+    expect(rest).toHaveLength(65_000 - 8192 + 4096 + 4096);
+  });
+
+  it('fills up its last page with what does not make whole pages, and is full when every page has something', () => {
+    const [reader, writer] = pipe();
+    const poll = (descriptor: number): number => sandbox.process.files.get(descriptor).poll();
+    sandbox.write(writer, 'x');
+    expect(sandbox.write(writer, 'y'.repeat(65_536))).toBe(61_440); // nothing goes to the first page
+    expect([poll(writer), sandbox.write(writer, 'z')]).toEqual([0, -Errno.EAGAIN]);
+    sandbox.read(reader, 1);
+    expect([poll(writer), sandbox.write(writer, 'z'), sandbox.write(writer, 'z'.repeat(4095))]).toEqual([4, 1, 4095]);
+    expect([poll(writer), sandbox.write(writer, 'z')]).toEqual([0, -Errno.EAGAIN]);
+    expect(sandbox.read(reader, 65_536)).toHaveLength(65_536);
+  });
+
+  it('has pages of their own for what was spliced', () => {
+    const [, first] = pipe(),
+      [reader, writer] = pipe();
+    for (let i = 0; i < 16; i++) {
+      sandbox.write(writer, 'x');
+      expect(sandbox.call('splice', reader, 0, first, 0, 1, 2)).toBe(1);
+    }
+    sandbox.write(writer, 'x');
+    expect([sandbox.call('splice', reader, 0, first, 0, 1, 2), sandbox.write(first, 'y')]).toEqual([
+      -Errno.EAGAIN,
+      -Errno.EAGAIN,
+    ]);
   });
 
   it('wakes who waits', () => {

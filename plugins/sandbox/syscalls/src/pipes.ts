@@ -4,21 +4,20 @@ import type { SystemCall, SystemCallDefinition } from '@visorkit/linux-abi';
 import { Errno, FileMode, OpenFlag } from '@visorkit/sandbox-fs';
 import type { FileStat } from '@visorkit/sandbox-fs';
 import { addPair, anonymousNumber, anonymousStat } from './anonymous.js';
-import { ByteQueue, budgetOf } from './byte-queue.js';
+import { budgetOf } from './byte-queue.js';
 import type { QueueBudget } from './byte-queue.js';
 import { group } from './group.js';
+import { PIPE_PAGE, PipePages } from './pipe-pages.js';
 
 const { flags, pointer, unsigned } = formats;
 
-/** Writes of up to so many bytes are atomic. */
-const PIPE_BUF = 4096;
 const MOST_SIZE = 1 << 20;
 const FIONREAD = 0x541b;
 
 /** What the two ends of a pipe share. */
 class Pipe {
   readonly number = anonymousNumber();
-  readonly queue: ByteQueue;
+  readonly pages: PipePages;
   reader: PipeReader | undefined;
   writer: PipeWriter | undefined;
 
@@ -26,17 +25,16 @@ class Pipe {
     budget: QueueBudget,
     readonly changed: () => void,
   ) {
-    this.queue = new ByteQueue(budget);
+    this.pages = new PipePages(budget);
   }
 
   /** F_SETPIPE_SZ: the next power of two, from a page to 1 MiB, as for users without rights on Linux (pipe(7)). */
   resize(wanted: number): number {
     if (wanted > 0x8000_0000) return -Errno.EINVAL;
-    let size = PIPE_BUF;
+    let size = PIPE_PAGE;
     while (size < wanted) size *= 2;
     if (size > MOST_SIZE) return -Errno.EPERM;
-    if (size < this.queue.length) return -Errno.EBUSY;
-    this.queue.capacity = size;
+    if (!this.pages.resize(size)) return -Errno.EBUSY;
     this.writer?.notify(Poll.OUT);
     this.changed();
     return size;
@@ -44,7 +42,7 @@ class Pipe {
 
   /** An end is closed: the other one has news of every kind. */
   left(other: PipeEnd | undefined): void {
-    if (this.reader === undefined && this.writer === undefined) this.queue.close();
+    if (this.reader === undefined && this.writer === undefined) this.pages.close();
     other?.notify(0);
     this.changed();
   }
@@ -69,33 +67,30 @@ export abstract class PipeEnd extends OpenFile {
 
   override ioctl(call: SystemCall, request: number): number {
     if (request !== FIONREAD) return -Errno.ENOTTY;
-    call.memory.writeU32(call.u64(2), this.pipe.queue.length);
+    call.memory.writeU32(call.u64(2), this.pipe.pages.length);
     return 0;
   }
 }
 
 export class PipeReader extends PipeEnd {
   override read(target: Uint8Array): number {
-    const { pipe } = this,
-      { queue } = pipe;
+    const { pages, writer } = this.pipe;
     if (target.length === 0) return 0;
-    if (queue.length === 0) return pipe.writer === undefined ? 0 : this.nonblocking ? -Errno.EAGAIN : BLOCKED;
-    const count = queue.peek(target, 0);
+    if (pages.length === 0) return writer === undefined ? 0 : this.nonblocking ? -Errno.EAGAIN : BLOCKED;
+    const count = pages.peek(target);
     this.took(count);
     return count;
   }
 
   /** Bytes that were looked at are taken. Only a pipe that was full is news for its writer. */
   took(count: number): void {
-    const { pipe } = this,
-      full = pipe.queue.room < PIPE_BUF;
-    pipe.queue.drop(count);
-    if (full) pipe.writer?.notify(Poll.OUT);
+    const { pipe } = this;
+    if (pipe.pages.drop(count)) pipe.writer?.notify(Poll.OUT);
     pipe.changed();
   }
 
   override poll(): number {
-    return (this.pipe.queue.length > 0 ? Poll.IN : 0) | (this.pipe.writer === undefined ? Poll.HUP : 0);
+    return (this.pipe.pages.length > 0 ? Poll.IN : 0) | (this.pipe.writer === undefined ? Poll.HUP : 0);
   }
 
   override close(): void {
@@ -106,21 +101,25 @@ export class PipeReader extends PipeEnd {
 
 export class PipeWriter extends PipeEnd {
   override write(bytes: Uint8Array): number {
-    const { pipe } = this,
-      { queue } = pipe;
+    return this.put(bytes, true);
+  }
+
+  /** Writes of up to a page are not divided (PIPE_BUF). `grows`: later writes may fill up the last page. */
+  put(bytes: Uint8Array, grows: boolean): number {
+    const { pipe } = this;
     if (pipe.reader === undefined) return -Errno.EPIPE;
     if (bytes.length === 0) return 0;
-    if (queue.room === 0 || (bytes.length <= PIPE_BUF && queue.room < bytes.length))
-      return this.nonblocking ? -Errno.EAGAIN : BLOCKED;
-    const count = queue.put(bytes);
-    pipe.reader.notify(Poll.IN);
+    const count = pipe.pages.put(bytes, grows);
+    if (count === 0 && !this.nonblocking) return BLOCKED;
+    pipe.reader.notify(Poll.IN); // also when nothing could be put in: Linux wakes who watches at the end of each write
+    if (count === 0) return -Errno.EAGAIN;
     pipe.changed();
     return count;
   }
 
   override poll(): number {
     const { pipe } = this;
-    return (pipe.queue.room >= PIPE_BUF ? Poll.OUT : 0) | (pipe.reader === undefined ? Poll.ERR : 0);
+    return (pipe.pages.full ? 0 : Poll.OUT) | (pipe.reader === undefined ? Poll.ERR : 0);
   }
 
   override close(): void {

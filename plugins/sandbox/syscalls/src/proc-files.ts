@@ -10,6 +10,8 @@ import {
   textHandle,
 } from '@visorkit/sandbox-fs';
 import type { DirectoryEntry, FsNode, MemoryFs } from '@visorkit/sandbox-fs';
+import { terminalsOf } from './terminals.js';
+import type { Terminals } from './terminals.js';
 import { UNAME } from './system.js';
 
 const NUMBER = /^(0|[1-9]\d*)$/;
@@ -38,6 +40,36 @@ class DescriptorDirectory extends MemoryDirectory {
 
   override put(): void {
     raise('EACCES');
+  }
+}
+
+/** `/dev/pts`: a name for each pair of terminals, and a second one for the way to new ones. */
+class PtsDirectory extends MemoryDirectory {
+  constructor(
+    fs: MemoryFs,
+    private readonly terminals: Terminals,
+  ) {
+    super(fs, 0o755);
+  }
+
+  override lookup(name: string): FsNode | undefined {
+    if (name === 'ptmx') return this.terminals.ptmx;
+    return NUMBER.test(name) ? this.terminals.get(Number(name))?.node : undefined;
+  }
+
+  override list(): DirectoryEntry[] {
+    return ['ptmx', ...this.terminals.numbers().map(String)].map((name) => ({
+      name,
+      mode: FileMode.CHARACTER,
+      ino: () => this.lookup(name)?.stat().ino ?? 0n,
+    }));
+  }
+
+  override put(): void {
+    raise('EPERM');
+  }
+  override unlink(): void {
+    raise('EPERM');
   }
 }
 
@@ -87,6 +119,10 @@ export function addSpecialFiles(fs: MemoryFs, processes: Processes, fillRandom: 
   );
   dev.put('fd', new LiveSymlink(fs, () => '/proc/self/fd'));
   folder(dev, 'shm', 0o1777);
+  const terminals = terminalsOf(processes.first.options);
+  dev.put('tty', terminals.tty);
+  dev.put('ptmx', terminals.ptmx);
+  dev.put('pts', new PtsDirectory(fs, terminals));
 
   const proc = new ProcDirectory(fs, processes);
   fs.root.put('proc', proc);
@@ -170,8 +206,9 @@ function addProcess(folder: MemoryDirectory, fs: MemoryFs, process: Process, own
     return `Name:\t${comm}\nState:\tR (running)\nTgid:\t${pid}\nPid:\t${pid}\nPPid:\t${parent}\nTracerPid:\t0\nUid:\t${`${uid}\t`.repeat(3)}${uid}\nGid:\t${`${gid}\t`.repeat(3)}${gid}\nThreads:\t1\n`;
   });
   text('stat', () => {
-    const { comm, pid, parent, group, session } = process;
-    return `${pid} (${comm}) R ${parent} ${group} ${session} 0 -1 0 ${'0 '.repeat(43).trim()}\n`;
+    const { comm, pid, parent, group, session } = process,
+      terminal = terminalsOf(process.options).of(process);
+    return `${pid} (${comm}) R ${parent} ${group} ${session} ${terminal?.node.rdev ?? 0} ${terminal?.foreground ?? -1} 0 ${'0 '.repeat(43).trim()}\n`;
   });
   text('statm', () => '0 0 0 0 0 0 0\n');
   const mounts = (line: (mount: MountLine, index: number) => string): string =>

@@ -22,6 +22,7 @@ import { FileMode, MemoryFs, Namespace, SpecialNode, WriteQuota, bytesFile } fro
 import type { FileHandle, FsNode, MemoryDirectory, WriteLimits } from '@visorkit/sandbox-fs';
 import { ContentFile } from './open-files.js';
 import { addSpecialFiles } from './proc-files.js';
+import { terminalsOf } from './terminals.js';
 import { InputStream, OutputStream, TerminalSettings } from './streams.js';
 import type { HostInput, HostOutput } from './streams.js';
 
@@ -192,9 +193,11 @@ function openStreams(process: Process, { stdin, stdout, stderr }: LinuxProcessOp
   const onTerminal = [stdin, stdout, stderr].findIndex(
     (stream) => 'terminal' in stream && stream.terminal !== undefined,
   );
-  const { fs } = process.options;
   if (onTerminal < 0) return;
-  const dev = fs.root.lookup('dev') as MemoryDirectory;
-  dev.unlink('tty'); // the one that nothing answers
-  dev.put('tty', new SpecialNode(fs, 'descriptor', FileMode.SYMLINK | 0o777, { descriptor: onTerminal }));
+  const { fs } = process.options;
+  terminalsOf(process.options).host = onTerminal;
+  (fs.root.lookup('dev') as MemoryDirectory).put(
+    'console',
+    new SpecialNode(fs, 'descriptor', FileMode.SYMLINK | 0o777, { descriptor: onTerminal }),
+  );
 }

@@ -95,3 +95,24 @@ it('sendfile and copy_file_range copy, with offsets of their own', () => {
   sandbox.call('lseek', to, 0, 0);
   expect(sandbox.read(to)).toBe('cdef');
 });
+
+it('sendfile and copy_file_range refuse ends, and what lies over itself', () => {
+  const from = open('/tmp/a', O.RDWR | O.CREAT),
+    end = open('/tmp/b', O.WRONLY | O.CREAT | O.APPEND),
+    { memory } = sandbox,
+    at = (value: number): number => {
+      const address = memory.room(8);
+      memory.writeU64(address, value);
+      return address;
+    };
+  sandbox.write(from, 'abcdef');
+  expect([
+    sandbox.call('sendfile', end, from, at(0), 3),
+    sandbox.call('copy_file_range', from, at(0), end, 0, 3, 0),
+    sandbox.call('copy_file_range', from, at(0), from, at(2), 3, 0),
+  ]).toEqual([-Errno.EINVAL, -Errno.EBADF, -Errno.EINVAL]);
+  expect(sandbox.call('copy_file_range', from, at(0), from, at(3), 3, 0)).toBe(3);
+  sandbox.call('lseek', from, 2, 0);
+  expect([sandbox.call('sendfile', from, from, 0, 9), sandbox.call('lseek', from, 0, 1)]).toEqual([4, 6]);
+  expect(sandbox.call('fallocate', from, 0, 0, 0)).toBe(-Errno.EINVAL);
+});

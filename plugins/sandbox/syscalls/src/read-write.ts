@@ -1,7 +1,7 @@
 /** Reading, writing, positions: read, write and their relatives. */
 import { BLOCKED, formats } from '@visorkit/linux-abi';
 import type { SystemCall, SystemCallDefinition } from '@visorkit/linux-abi';
-import { Errno, raise } from '@visorkit/sandbox-fs';
+import { Errno, OpenFlag, raise } from '@visorkit/sandbox-fs';
 import { group } from './group.js';
 import { ContentFile } from './open-files.js';
 import { buffer, length, readInto, readVectors, readableFile, writableFile, writeFrom, written } from './transfer.js';
@@ -82,27 +82,49 @@ function sendfile(call: SystemCall): number {
     source = readableFile(call, 1),
     at = call.u64(2),
     count = length(call, 3);
-  if (!(source instanceof ContentFile)) return -Errno.EINVAL;
+  if (!(source instanceof ContentFile) || (target.flags & OpenFlag.APPEND) !== 0) return -Errno.EINVAL;
   if (at !== 0) call.memory.prepare(at, 8, true);
-  const start = at === 0 ? 0 : call.memory.readI64(at);
+  // A file onto itself: the one position is that of reading and of writing
+  const own = source === target && at === 0,
+    start = own ? source.position : at === 0 ? 0 : call.memory.readI64(at);
   const result = copy(
     call,
-    (bytes, done) => (at === 0 ? source.read(bytes) : source.readAt(bytes, start + done)),
-    (bytes) => target.write(bytes, call),
+    (bytes, done) => (at === 0 && !own ? source.read(bytes) : source.readAt(bytes, start + done)),
+    (bytes, done) => (own ? source.writeAt(bytes, start + done) : target.write(bytes, call)),
     count,
   );
   if (at !== 0 && result > 0) call.memory.writeU64(at, start + result);
+  if (own && result > 0) source.position = start + result;
   return written(call, result);
+}
+
+/** Whether bytes of a file are to be copied over one another. */
+function overlap(source: ContentFile, target: ContentFile, from: number, to: number, most: number): boolean {
+  const [here, there] = [source.stat(), target.stat()],
+    count = Math.min(most, here.size - from);
+  return here.dev === there.dev && here.ino === there.ino && count > 0 && from < to + count && to < from + count;
 }
 
 function copyFileRange(call: SystemCall): number {
   const source = readableFile(call, 0),
     target = writableFile(call, 2);
   if (!(source instanceof ContentFile) || !(target instanceof ContentFile) || call.u32(5) !== 0) return -Errno.EINVAL;
+  if ((target.flags & OpenFlag.APPEND) !== 0) return -Errno.EBADF;
   const [from, to] = [call.u64(1), call.u64(3)];
   for (const at of [from, to]) if (at !== 0) call.memory.prepare(at, 8, true);
   const fromStart = from === 0 ? 0 : call.memory.readI64(from),
     toStart = to === 0 ? 0 : call.memory.readI64(to);
+  if (
+    call.state === undefined &&
+    overlap(
+      source,
+      target,
+      from === 0 ? source.position : fromStart,
+      to === 0 ? target.position : toStart,
+      length(call, 4),
+    )
+  )
+    return -Errno.EINVAL;
   const result = copy(
     call,
     (bytes, done) => (from === 0 ? source.read(bytes) : source.readAt(bytes, fromStart + done)),
@@ -157,10 +179,11 @@ const definitions: SystemCallDefinition[] = [
     name: 'fallocate',
     args: [descriptor, int, offset, offset],
     serve(call) {
-      const file = writableFile(call),
-        end = call.i64(2) + call.i64(3);
+      call.process.files.get(call.i32(0));
       if (call.i64(2) < 0 || call.i64(3) <= 0) return -Errno.EINVAL;
       if (call.i32(1) !== 0 && call.i32(1) !== 1) return -Errno.EOPNOTSUPP; // 1: keep the size, so nothing is to be done
+      const file = writableFile(call),
+        end = call.i64(2) + call.i64(3);
       if (!(file instanceof ContentFile)) return -Errno.ESPIPE;
       if (call.i32(1) === 0 && end > file.stat().size) file.truncate(end);
       return 0;

@@ -101,8 +101,71 @@ describe.each([
 
   it('that are too long are refused', () => {
     const [a] = pair(type | NONBLOCK);
-    expect(sandbox.write(a, 'x'.repeat(70_000))).toBe(-Errno.EMSGSIZE);
+    expect(sandbox.write(a, 'x'.repeat(212_961))).toBe(-Errno.EMSGSIZE);
+    expect(sandbox.write(a, 'x'.repeat(212_960))).toBe(212_960);
   });
+});
+
+describe('an end whose other end is closed', () => {
+  const option = (descriptor: number, name: number): number => {
+    const value = sandbox.memory.room(4),
+      length = sandbox.memory.put(Uint8Array.of(4, 0, 0, 0));
+    expect(sandbox.call('getsockopt', descriptor, 1, name, value, length)).toBe(0);
+    return sandbox.memory.readU32(value);
+  };
+  const ERROR = 4;
+  const poll = (descriptor: number): number => sandbox.process.files.get(descriptor).poll();
+
+  it('of a stream has the error ECONNRESET once, if something was not read there: after what came before', () => {
+    const [a, b] = pair(STREAM | NONBLOCK);
+    sandbox.write(a, 'never read');
+    sandbox.write(b, 'read');
+    sandbox.call('close', b);
+    expect(poll(a)).toBe(0x201d); // POLLIN, POLLOUT, POLLERR, POLLHUP, POLLRDHUP
+    expect(sandbox.write(a, 'x')).toBe(-Errno.EPIPE);
+    expect([sandbox.read(a), sandbox.read(a), sandbox.read(a)]).toEqual(['read', -Errno.ECONNRESET, '']);
+    expect(poll(a)).toBe(0x2015);
+  });
+
+  it('of packets has it before what came', () => {
+    const [a, b] = pair(SEQPACKET | NONBLOCK);
+    sandbox.write(a, 'never read');
+    sandbox.write(b, 'read');
+    sandbox.call('close', b);
+    expect([sandbox.read(a), sandbox.read(a), sandbox.read(a)]).toEqual([-Errno.ECONNRESET, 'read', '']);
+    const [c, d] = pair(SEQPACKET | NONBLOCK);
+    sandbox.write(c, 'never read');
+    sandbox.call('close', d);
+    expect([sandbox.write(c, 'x'), sandbox.write(c, 'x')]).toEqual([-Errno.ECONNRESET, -Errno.EPIPE]);
+  });
+
+  it('gives the error to SO_ERROR', () => {
+    const [a, b] = pair(STREAM | NONBLOCK);
+    sandbox.write(a, 'never read');
+    sandbox.call('close', b);
+    expect([option(a, ERROR), option(a, ERROR), sandbox.read(a)]).toEqual([Errno.ECONNRESET, 0, '']);
+  });
+
+  it('of datagrams finds out when it sends one: what came is lost then, and there is no other end', () => {
+    const [a, b] = pair(DGRAM | NONBLOCK);
+    sandbox.write(b, 'came');
+    sandbox.call('close', b);
+    expect(poll(a)).toBe(5);
+    const name = [sandbox.memory.room(16), sandbox.memory.put(Uint8Array.of(16, 0, 0, 0))];
+    expect(sandbox.call('getpeername', a, ...name)).toBe(0);
+    expect([sandbox.write(a, 'x'), sandbox.write(a, 'x'), sandbox.read(a)]).toEqual([
+      -Errno.ECONNREFUSED,
+      -Errno.ENOTCONN,
+      -Errno.EAGAIN,
+    ]);
+    expect(sandbox.call('getpeername', a, ...name)).toBe(-Errno.ENOTCONN);
+  });
+});
+
+it('datagrams that are shut for reading end only for who waits', () => {
+  const [a] = pair(DGRAM);
+  sandbox.call('shutdown', a, 0);
+  expect([sandbox.read(a), receive(a, 9, DONTWAIT)]).toEqual(['', -Errno.EAGAIN]);
 });
 
 it('a message says what was cut off', () => {

@@ -7,7 +7,7 @@ import type { Outgoing } from './ancillary.js';
 import { addPair } from './anonymous.js';
 import { budgetOf } from './byte-queue.js';
 import { group } from './group.js';
-import { MSG, PairSocket, TYPE } from './pair-socket.js';
+import { BUFFER, MSG, PairSocket, TYPE } from './pair-socket.js';
 import type { Received } from './pair-socket.js';
 import { buffer, readInto, readVectors, writeFrom, written } from './transfer.js';
 import type { Segment } from './transfer.js';
@@ -27,8 +27,6 @@ const SO = {
   PROTOCOL: 38,
   DOMAIN: 39,
 } as const;
-/** What Linux gives a local socket (net.core.wmem_default). */
-const BUFFER = 212_992;
 
 function socketpair(call: SystemCall): number {
   const [domain, kind, protocol] = [call.i32(0), call.u32(1), call.i32(2)],
@@ -147,25 +145,26 @@ function noName(call: SystemCall): number {
 
 function getOption(call: SystemCall): number {
   const socket = socketOf(call),
+    option = call.i32(2),
     lengthAt = call.u64(4);
   if (call.i32(1) !== SOL_SOCKET) return -Errno.EOPNOTSUPP;
   const number = (value: number): Uint8Array => new Uint8Array(Int32Array.of(value).buffer);
-  const values: { readonly [option: number]: Uint8Array } = {
-    [SO.TYPE]: number(socket.type),
-    [SO.ERROR]: number(0),
-    [SO.SNDBUF]: number(BUFFER),
-    [SO.RCVBUF]: number(BUFFER),
-    [SO.PASSCRED]: number(socket.passCredentials ? 1 : 0),
-    [SO.PEERCRED]: credentialBytes(socket.maker),
-    [SO.ACCEPTCONN]: number(0),
-    [SO.PROTOCOL]: number(0),
-    [SO.DOMAIN]: number(AF_UNIX),
+  const values: { readonly [option: number]: () => Uint8Array } = {
+    [SO.TYPE]: () => number(socket.type),
+    [SO.ERROR]: () => number(socket.takeError()),
+    [SO.SNDBUF]: () => number(BUFFER),
+    [SO.RCVBUF]: () => number(BUFFER),
+    [SO.PASSCRED]: () => number(socket.passCredentials ? 1 : 0),
+    [SO.PEERCRED]: () => credentialBytes(socket.maker),
+    [SO.ACCEPTCONN]: () => number(0),
+    [SO.PROTOCOL]: () => number(0),
+    [SO.DOMAIN]: () => number(AF_UNIX),
   };
-  const value = values[call.i32(2)];
-  if (value === undefined) return -Errno.ENOPROTOOPT;
+  if (values[option] === undefined) return -Errno.ENOPROTOOPT;
   call.memory.prepare(lengthAt, 4, true);
   const room = call.memory.readI32(lengthAt);
   if (room < 0) return -Errno.EINVAL;
+  const value = values[option]();
   call.memory.write(call.u64(3), value.subarray(0, Math.min(value.length, room)));
   call.memory.writeU32(lengthAt, Math.min(value.length, room));
   return 0;
@@ -228,7 +227,11 @@ const definitions: SystemCallDefinition[] = [
     serve: (call) => socketOf(call).shutdown(call.i32(1)),
   },
   { name: 'getsockname', args: [descriptor, pointer, pointer], serve: noName },
-  { name: 'getpeername', args: [descriptor, pointer, pointer], serve: noName },
+  {
+    name: 'getpeername',
+    args: [descriptor, pointer, pointer],
+    serve: (call) => (socketOf(call).peer === undefined ? -Errno.ENOTCONN : noName(call)),
+  },
   { name: 'getsockopt', args: [descriptor, int, int, pointer, pointer], serve: getOption },
   {
     name: 'setsockopt',

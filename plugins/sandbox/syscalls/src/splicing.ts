@@ -32,17 +32,17 @@ const moved = (call: SystemCall, position: Position | undefined, count: number):
 
 /** Bytes of a pipe that can be taken now, or what the call ends with. */
 function waiting(reader: PipeReader, most: number, nonblocking: boolean): Uint8Array | number {
-  const { queue, writer } = reader.pipe;
-  if (queue.length === 0) return writer === undefined ? 0 : nonblocking || reader.nonblocking ? -Errno.EAGAIN : BLOCKED;
-  const bytes = new Uint8Array(Math.min(most, queue.length));
-  queue.peek(bytes, 0);
+  const { pages, writer } = reader.pipe;
+  if (pages.length === 0) return writer === undefined ? 0 : nonblocking || reader.nonblocking ? -Errno.EAGAIN : BLOCKED;
+  const bytes = new Uint8Array(Math.min(most, pages.length));
+  pages.peek(bytes);
   return bytes;
 }
 
 /** Room of a pipe, or what the call ends with. */
 function roomOf(writer: PipeWriter, nonblocking: boolean): number {
   if (writer.pipe.reader === undefined) return -Errno.EPIPE;
-  const { room } = writer.pipe.queue;
+  const { room } = writer.pipe.pages;
   return room > 0 ? room : nonblocking || writer.nonblocking ? -Errno.EAGAIN : BLOCKED;
 }
 
@@ -55,7 +55,12 @@ function fromPipe(call: SystemCall, from: PipeReader, to: OpenFile, most: number
   const room = to instanceof PipeWriter ? roomOf(to, nonblocking) : bytes.length;
   if (room < 0) return room;
   const part = bytes.subarray(0, room),
-    count = position === undefined ? to.write(part, call) : to.writeAt(part, position.value);
+    count =
+      to instanceof PipeWriter
+        ? to.put(part, false)
+        : position === undefined
+          ? to.write(part, call)
+          : to.writeAt(part, position.value);
   if (count > 0) from.took(count);
   moved(call, position, count);
   return count;
@@ -67,7 +72,7 @@ function toPipe(call: SystemCall, from: OpenFile, to: PipeWriter, most: number, 
   if (room < 0) return room;
   const bytes = new Uint8Array(Math.min(most, room)),
     count = position === undefined ? from.read(bytes, call) : from.readAt(bytes, position.value);
-  if (count > 0) to.write(bytes.subarray(0, count));
+  if (count > 0) to.put(bytes.subarray(0, count), false);
   moved(call, position, count);
   return count;
 }
@@ -101,7 +106,7 @@ function tee(call: SystemCall): number {
   const bytes = waiting(from, most, nonblocking);
   if (typeof bytes === 'number') return bytes;
   const room = roomOf(to, nonblocking);
-  return room < 0 ? written(call, room) : to.write(bytes.subarray(0, room));
+  return room < 0 ? written(call, room) : to.put(bytes.subarray(0, room), false);
 }
 
 /** The program's pages are copied: that they are gifts needs nothing. */

@@ -4,6 +4,8 @@ import type { SystemCall } from '@visorkit/linux-abi';
 import { Errno, FileMode, OpenFlag } from '@visorkit/sandbox-fs';
 import type { FileStat } from '@visorkit/sandbox-fs';
 import { anonymousStat } from './anonymous.js';
+import { TIO } from './terminal-requests.js';
+import { L, TERMIOS_SIZE, Termios } from './termios.js';
 
 /** A terminal of the host. */
 export interface HostTerminal {
@@ -36,34 +38,9 @@ export interface HostOutput {
   readonly terminal?: HostTerminal;
 }
 
-const TIO = {
-  TCGETS: 0x5401,
-  TCSETS: 0x5402,
-  TCSETSW: 0x5403,
-  TCSETSF: 0x5404,
-  TIOCGPGRP: 0x540f,
-  TIOCSPGRP: 0x5410,
-  TIOCOUTQ: 0x5411,
-  TIOCGWINSZ: 0x5413,
-  TIOCSWINSZ: 0x5414,
-  FIONREAD: 0x541b,
-} as const;
-
-/** `struct termios` of the kernel: four flag words, line discipline, 19 control characters. */
-const TERMIOS_SIZE = 36;
-const ICANON = 2;
-/** A terminal as login leaves it: ICRNL IXON, OPOST ONLCR, B38400 CS8 CREAD, ISIG ICANON ECHO ECHOE ECHOK IEXTEN. */
-const COOKED = (() => {
-  const bytes = new Uint8Array(TERMIOS_SIZE),
-    view = new DataView(bytes.buffer);
-  [0x500, 0x5, 0xbf, 0x8a3b].forEach((word, i) => view.setUint32(4 * i, word, true));
-  bytes.set([3, 28, 127, 21, 4, 0, 1, 0, 17, 19, 26, 0, 18, 15, 23, 22], 17);
-  return bytes;
-})();
-
 /** The settings of the one terminal, shared by the descriptors on it. */
 export class TerminalSettings {
-  termios: Uint8Array = COOKED.slice();
+  termios = new Termios();
 
   constructor(readonly terminal: HostTerminal) {}
 
@@ -72,13 +49,19 @@ export class TerminalSettings {
       { memory } = call;
     switch (request) {
       case TIO.TCGETS:
-        memory.write(at, this.termios);
+        memory.write(at, this.termios.bytes);
+        return 0;
+      case TIO.TCGETS2:
+        memory.write(at, this.termios.pack2());
         return 0;
       case TIO.TCSETS:
       case TIO.TCSETSW:
       case TIO.TCSETSF:
-        this.termios = memory.read(at, TERMIOS_SIZE);
-        this.terminal.setRaw((new DataView(this.termios.buffer).getUint32(12, true) & ICANON) === 0);
+      case TIO.TCSETS2:
+      case TIO.TCSETSW2:
+      case TIO.TCSETSF2:
+        this.termios = new Termios(memory.read(at, TERMIOS_SIZE));
+        this.terminal.setRaw(!this.termios.local(L.ICANON));
         return 0;
       case TIO.TIOCGWINSZ: {
         const { columns, rows } = this.terminal.size(),
@@ -115,7 +98,7 @@ function streamStat(kind: 'pipe' | 'terminal' | 'file', number: number): FileSta
         ? FileMode.REGULAR | 0o644
         : FileMode.FIFO | 0o600,
   );
-  return kind === 'terminal' ? { ...stat, rdev: 0x8800n } : stat;
+  return kind === 'terminal' ? { ...stat, rdev: 0x501n } : stat;
 }
 
 export class InputStream extends OpenFile {
@@ -130,7 +113,7 @@ export class InputStream extends OpenFile {
   }
 
   get name(): string {
-    return this.input.kind === 'terminal' ? '/dev/tty' : 'pipe:[0]';
+    return this.input.kind === 'terminal' ? '/dev/console' : 'pipe:[0]';
   }
   stat(): FileStat {
     return streamStat(this.input.kind, 3);
@@ -168,7 +151,7 @@ export class OutputStream extends OpenFile {
   }
 
   get name(): string {
-    return this.output.kind === 'terminal' ? '/dev/tty' : `pipe:[${this.number}]`;
+    return this.output.kind === 'terminal' ? '/dev/console' : `pipe:[${this.number}]`;
   }
   stat(): FileStat {
     return streamStat(this.output.kind, this.number);

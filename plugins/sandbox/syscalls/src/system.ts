@@ -75,8 +75,6 @@ const refused: readonly (readonly [name: string, errno: keyof typeof Errno])[] =
   ['perf_event_open', 'EPERM'],
   ['iopl', 'EPERM'],
   ['ioperm', 'EPERM'],
-  ['inotify_init', 'EMFILE'],
-  ['inotify_init1', 'EMFILE'],
   ['io_uring_setup', 'EPERM'],
   ['seccomp', 'EINVAL'],
   ['userfaultfd', 'EPERM'],

@@ -136,14 +136,25 @@ function strings(b: Builder): void {
     BigInt(DATA_LOW + rng.pick(BOUNDARIES) + rng.range(-40, 40)) + (!b.is32 && rng.oneIn(2) ? BigInt(HIGH) : 0n);
   b.setGpr(RSI, rng.oneIn(2) ? pointer() : BigInt(DATA_LOW + 0x800));
   b.setGpr(RDI, rng.oneIn(2) ? pointer() : BigInt(DATA_LOW + 0xc00));
-  b.setGpr(RCX, BigInt(rng.range(1, 40)));
+  b.setGpr(RCX, BigInt(rng.oneIn(6) ? 0 : rng.range(1, 40))); // nothing at all is looked at then
   if ((op & 0xfe) === 0xae) b.setGpr(RAX, 0n);
   b.raw(...rng.pick([[], [0xf3], [0xf3], [0xf2]]), op);
 }
 
+/** Stores of the bytes that a mask names at RDI, and gathers of the elements that one names: what is masked off is not accessed. */
+const MASKED_STORES = ['NP 0F F7 /r Rm Mm reg', '66 0F F7 /r x reg', 'VEX.128.66.0F.WIG F7 /r reg'];
+function masked(b: Builder): void {
+  const { rng } = b;
+  if (rng.oneIn(2)) return b.emit(rng.pick(TABLES.get('gather')!), { target: place(b, 8, 1) });
+  b.setFtw(0);
+  b.setGpr(RDI, BigInt(DATA_LOW + place(b, 16, 1)) + (!b.is32 && rng.oneIn(2) ? BigInt(HIGH) : 0n));
+  b.emit(rng.pick(MASKED_STORES));
+}
+
 function build(b: Builder): void {
-  const kind = b.rng.below(8);
-  if (kind < 5) operands(b);
+  const kind = b.rng.below(9);
+  if (kind === 8) masked(b);
+  else if (kind < 5) operands(b);
   else if (kind < 7) stacks(b);
   else strings(b);
 }
