@@ -264,7 +264,7 @@ export interface Vcpu {
   setInitialState(state: InitialState): void;
   /**
    * A handler has carried out one iteration of a string instruction on a port (exit.io.string), whose memory operand is at `linear`; registers and port are
-   * done, and `more` says that others follow. True: something is due before the next one (single step, breakpoint), so the handler writes RCX and the
+   * done, and `more` says that others follow. True: something is due before the next one (single step, breakpoint, a deadline or limit), so the handler writes RCX and the
    * index register and answers RETRY. Left out by a backend that gives the data itself.
    */
   iterationDone?(linear: bigint, more: boolean): boolean;

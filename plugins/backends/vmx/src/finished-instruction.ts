@@ -6,6 +6,7 @@ import { EventType, ExitReason } from '@visorkit/x86';
 
 const RIP = layout.RIP >>> 2;
 const RETIRED = layout.RETIRED >>> 2;
+const HOST_DEADLINE = layout.HOST_DEADLINE >>> 2;
 const INTERRUPTIBILITY = layout.INTERRUPTIBILITY >>> 2;
 const PENDING_DEBUG = layout.PENDING_DEBUG >>> 2;
 const EFLAGS = layout.EFLAGS >>> 2;
@@ -79,7 +80,15 @@ export class FinishedInstruction {
     words[INTERRUPTIBILITY] &= ~BLOCKED_FOR_ONE;
     words[EFLAGS] |= RF; // what comes between two iterations saves it (SDM 3B 18.3.1.1)
     this.#step();
-    return this.trapPending();
+    return this.trapPending() || this.#isDeadline();
+  }
+
+  /** As many instructions have been retired as the processor was entered for. */
+  #isDeadline(): boolean {
+    const { words } = this.#engine,
+      retired = words[RETIRED + 1],
+      deadline = words[HOST_DEADLINE + 1];
+    return retired > deadline || (retired === deadline && words[RETIRED] >= words[HOST_DEADLINE]);
   }
 
   /** A single step, or a breakpoint that was met, is due. */

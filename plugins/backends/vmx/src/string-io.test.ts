@@ -146,5 +146,6 @@ it('a count that is high enough meets the limit of instructions, and takes virtu
   const endless = [0x66, 0xb9, ...le32(0xffff_ffff), 0x66, 0xbe, ...le32(0), 0xba, 0x10, 0, 0x67, ...REP_OUTSB];
   const { report } = await runFor([...endless, HLT], { maxInstructions: 10_000 });
   expect(report.reason).toBe('max-instructions');
+  expect(report.guestInstructions).toBe(10_000);
   expect(report.guestNanoseconds).toBeGreaterThanOrEqual(10_000);
 });
