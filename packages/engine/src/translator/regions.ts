@@ -25,6 +25,8 @@ export interface CodeSource {
   executions(offset: number): number;
   /** Offsets of all blocks of the page that have run. */
   blocks(): readonly number[];
+  /** Where the register at an offset from REGS points to now: the offset in a page. */
+  pointer(register: number): number;
 }
 
 /** Where control goes behind a block. Numbers are of blocks in the region, -1 is outside: at `to`. */
@@ -111,7 +113,7 @@ export function findRegion(
           .filter((offset) => Math.abs(offset - origin) <= NEAR && code.executions(offset) >= least);
         for (const offset of indirect) want(offset);
       } else if (row.kind === 'call-to' && at < PAGE && code.executions(at) > 0) {
-        callees = likelyCallees(code, least);
+        callees = [...new Set([...pointedTo(code, i, least), ...callees, ...likelyCallees(code, least)])];
         for (const offset of callees) want(offset);
         returns.add(at);
         want(at);
@@ -192,6 +194,12 @@ function build(
 /** Of the instruction that ends a block. */
 function kindOf({ instructions }: Block): string | undefined {
   return instructions[instructions.length - 1]?.row?.kind;
+}
+
+/** What the call's register points to now: it often stays the same for as long as the code is hot. */
+function pointedTo(code: CodeSource, { row, reg }: Instruction, least: number): number[] {
+  const offset = row?.kind === 'call-to' && row.form === 'R' ? code.pointer(reg) : -1;
+  return offset >= 0 && code.executions(offset) >= least ? [offset] : [];
 }
 
 /** Functions of the page that an indirect call may mean: compilers align them, and they run often. */

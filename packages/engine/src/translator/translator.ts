@@ -28,6 +28,7 @@ import {
 import {
   ARENA_GENERATION,
   PAGE_BLOCKS,
+  REGS,
   TIER_QUEUE,
   TIER_QUEUED,
   TIER_RECORDS,
@@ -357,6 +358,10 @@ class PageCode implements CodeSource {
 
   executions(offset: number): number {
     return this.context.exports.blockExecutions(this.page + offset, this.mode) >>> 0;
+  }
+
+  pointer(register: number): number {
+    return this.context.words[(REGS + register) >>> 2]! & (PAGE - 1);
   }
 
   blocks(): readonly number[] {
