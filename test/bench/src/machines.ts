@@ -61,7 +61,7 @@ export function missing(name: MachineName, bits: Bits): string {
 export function version(name: MachineName): string {
   if (name === 'translated') return 'translated: the same with --translate on';
   if (name === 'visorkit')
-    return `visorkit ${(JSON.parse(readFileSync(join(root, 'apps/visorkit/package.json'), 'utf8')) as { version: string }).version} on Node ${process.versions.node}`;
+    return `visorkit ${(JSON.parse(readFileSync(join(root, 'apps/visorkit/package.json'), 'utf8')) as { version: string }).version} on Node ${process.versions.node}, interpreting`;
   if (name === 'v86')
     return `v86 ${(JSON.parse(readFileSync(join(v86Folder()!, 'package.json'), 'utf8')) as { version: string }).version}`;
   if (name === 'qemu') return execFileSync('qemu-system-x86_64', ['--version'], { encoding: 'utf8' }).split('\n')[0];
