@@ -163,7 +163,7 @@ export class ProcessorBanks {
     const { engine } = this;
     const bank = this.#banks[index];
     PARTS.forEach(([address], part) => bank.bytes.set(parts[part], address));
-    bank.mmio = mmio.slice();
+    bank.mmio = new Uint8Array(mmio);
     bank.flags = flags;
     bank.state.words[V_DIRTY >>> 2] = DIRTY_ALL;
     bank.state.longs[EPTP_IN_FORCE >>> 3] = NO_POINTER;

@@ -54,7 +54,7 @@ export function realModeSetup(
   places: RealModePlaces,
   initrd: { readonly address: number; readonly size: number } | undefined,
 ): Uint8Array {
-  const setup = image.slice(0, setupSize);
+  const setup = new Uint8Array(image.subarray(0, setupSize)); // not slice: that of a Buffer is no copy
   const view = new DataView(setup.buffer);
   const { commandLine } = places;
   if (protocol >= 0x202) view.setUint32(SetupField.CMD_LINE_PTR, commandLine, true);

@@ -104,7 +104,7 @@ export function parseBzImage(image: Uint8Array): BzImage {
   const headerEnd = 0x202 + file.u8(0x201);
   if (headerEnd < 0x220 || headerEnd > 0x290)
     file.malformed(`its setup header ends at ${hex(headerEnd)}; 0x220 to 0x290 is right`);
-  const setupHeader = file.slice(SETUP_HEADER_OFFSET, headerEnd - SETUP_HEADER_OFFSET, 'the setup header').slice();
+  const setupHeader = file.slice(SETUP_HEADER_OFFSET, headerEnd - SETUP_HEADER_OFFSET, 'the setup header');
   file.check(0, setupSize + 1, 'the setup code and the kernel after it');
 
   const codeSize = since(0x204) ? file.u32(0x1f4) * 16 : 0;
@@ -163,7 +163,7 @@ export function extractVmlinux(image: Uint8Array): Uint8Array {
   }
   const payload = file.slice(parsed.payloadOffset, parsed.payloadLength, 'the compressed kernel');
   if (payload.length < 16) file.malformed(`its payload has ${payload.length} bytes, which is too short for a kernel`);
-  if (payload[0] === 0x7f && payload[1] === 0x45) return payload.slice();
+  if (payload[0] === 0x7f && payload[1] === 0x45) return payload;
   const gzip = payload[0] === 0x1f && payload[1] === 0x8b;
   const length = new DataView(payload.buffer, payload.byteOffset + payload.length - 4, 4).getUint32(0, true);
   if (length > mostVmlinux)

@@ -100,7 +100,7 @@ export class VmxMemoryView implements MemoryView {
         length: decoy.length,
       });
     this.#change(gpa, this.#mapped(gpa), PageRights.EXECUTE);
-    this.decoys.set(pageNumber(gpa), decoy.slice());
+    this.decoys.set(pageNumber(gpa), new Uint8Array(decoy)); // not slice: that of a Buffer is no copy
   }
 
   restore(gpa: number): void {
@@ -181,7 +181,7 @@ export class VmxMemoryView implements MemoryView {
   ): void {
     this.ept = ept;
     this.decoys.clear();
-    for (const [page, decoy] of decoys) this.decoys.set(page, decoy.slice());
+    for (const [page, decoy] of decoys) this.decoys.set(page, new Uint8Array(decoy));
     this.#shadows.clear();
     for (const [page, id] of shadows) this.#show(page * PAGE, pages.get(id));
     this.written.clear();

@@ -163,6 +163,10 @@ describe('a hidden page', () => {
     base.hide(PAGE, decoyOf(0xdd));
     base.restore(PAGE);
     expect([vm.read(PAGE), base.rights(PAGE)]).toEqual([0xb0, RWX]);
+    const decoy = Buffer.alloc(4096, 0xee);
+    base.hide(PAGE, decoy);
+    decoy.fill(0);
+    expect(vm.read(PAGE)).toBe(0xee); // the view has its own copy
   });
 
   it('answers for the view that the processor is in, VMFUNC or not', async () => {

@@ -132,7 +132,7 @@ function placeSections({ image, memory }: BootContext, layout: BootLayout, above
   const file = new DataView(image.buffer, image.byteOffset, image.length);
   const table = bits === 64 ? Number(file.getBigUint64(fields.table, true)) : file.getUint32(fields.table, true);
   const entrySize = file.getUint16(fields.counts, true);
-  const headers = image.slice(table, table + entrySize * sections.length);
+  const headers = new Uint8Array(image.subarray(table, table + entrySize * sections.length)); // not slice: that of a Buffer is no copy
   const view = new DataView(headers.buffer);
   sections.forEach(({ name, address, size, offset, type }, index) => {
     if (address !== 0n || size === 0 || NOT_IN_FILE.has(type) || offset + size > image.length) return;

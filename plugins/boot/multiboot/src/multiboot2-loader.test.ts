@@ -158,6 +158,16 @@ describe('Multiboot2Loader', () => {
     expect(context.string(names + 1)).toBe('.text');
   });
 
+  test('a Buffer within a larger one, which stays as it is', () => {
+    const image = withSections(kernel());
+    const buffer = Buffer.concat([Buffer.alloc(100, 0xcc), image]).subarray(100);
+    const context = recordingBootContext({ image: buffer });
+    loader.load(context);
+    const names = context.memory.readU32(tagOf(context, 9).at + 12 + 2 * 40 + 12);
+    expect(context.string(names + 1)).toBe('.text');
+    expect(new Uint8Array(buffer)).toEqual(image);
+  });
+
   test('tells of the text screen where the machine has one, and starts a kernel that needs it (3.6.9)', () => {
     const context = recordingBootContext({ image: kernel([{ type: 4, words: [3] }]), textScreen: true });
     loader.load(context);
