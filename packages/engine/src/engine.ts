@@ -55,6 +55,7 @@ import { ProcessorState } from './processor-state.js';
 import { writeResetState } from './reset.js';
 import { Translator, countExecutions } from './translator/translator.js';
 import type { TranslatorOptions } from './translator/translator.js';
+import type { Journal } from './translator/verifier.js';
 import { captureState, putState } from './state.js';
 import type { EngineState } from './state.js';
 import {
@@ -150,7 +151,7 @@ export class Engine {
 
   /** Makes an engine in the state after power-up, with no control set. */
   static async create(options: EngineOptions): Promise<Engine> {
-    return new Engine(await processorModule(), options);
+    return new Engine(await processorModule(undefined, options.translate?.verify), options);
   }
 
   /** Like `create`, for those who have the compiled module already. */
@@ -161,14 +162,16 @@ export class Engine {
     this.bytes = new Uint8Array(this.buffer);
     this.words = new Uint32Array(this.buffer);
     this.longs = new BigUint64Array(this.buffer);
+    const journal: Journal = { told() {} };
     const instance = new WebAssembly.Instance(module, {
       env: {
         memory,
         bringPage: (address: number) => this.memory.bring(address >>> 0, PAGE_BYTES),
         translate: () => {
-          this.translator ??= new Translator(module, memory, this.exports, options.translate);
+          this.translator ??= new Translator(module, memory, this.exports, options.translate, journal);
           this.translator.translateQueued();
         },
+        journal: (address: number, bytes: number) => journal.told(address, bytes),
         abort: () => fail('ENGINE_ABORT', 'The processor stopped itself: an internal invariant does not hold.'),
       },
     });
