@@ -13,11 +13,12 @@ export function whole(option: string, text: string, least: number, most: number)
   return value;
 }
 
-/** `on`, `off`, or after how many executions of a block its code is translated. */
-export function executions(option: string, text: string): boolean | number {
+/** `on`, `off`, `verify`, or after how many executions of a block its code is translated. */
+export function executions(option: string, text: string): boolean | number | 'verify' {
   if (text === 'on' || text === 'off') return text === 'on';
+  if (text === 'verify') return text;
   if (/^[a-z]/i.test(text))
-    fail('OPTION_VALUE', `${option} takes on, off or a whole number from 1 to 1000000, not "${text}".`, {
+    fail('OPTION_VALUE', `${option} takes on, off, verify or a whole number from 1 to 1000000, not "${text}".`, {
       option,
       value: text,
     });

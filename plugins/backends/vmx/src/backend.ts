@@ -20,7 +20,7 @@ import {
   restoreStructures,
   saveStructures,
 } from '@visorkit/engine';
-import type { ProcessorSource, ProcessorVendor } from '@visorkit/engine';
+import type { ProcessorSource, ProcessorVendor, TranslatorOptions } from '@visorkit/engine';
 import {
   HypervisorMemoryToken,
   MemoryViewsToken,
@@ -55,9 +55,10 @@ export interface VmxBackendOptions {
   readonly exitOnTaskSwitch?: boolean;
   /**
    * Hot code is translated to WebAssembly: after how many executions of a block (1 to 1,000,000), true for the default, or false: everything is
-   * interpreted. What the guest does is the same. Unless given: {@link TRANSLATE}.
+   * interpreted. What the guest does is the same. Unless given: {@link TRANSLATE}. `verify` looks for faults of the translator: translated code runs beside
+   * the interpreter, some hundred times slower, and the run ends by VERIFY_DIFFERENCE at the first thing in which they are different.
    */
-  readonly translate?: boolean | number;
+  readonly translate?: boolean | number | 'verify';
   /**
    * Where the processor's code, engine.wasm of @visorkit/engine, lies, or its bytes. Unless given it is looked for in the package, and beside the
    * running module: a bundle needs this option only if it has the file elsewhere or within itself.
@@ -67,6 +68,8 @@ export interface VmxBackendOptions {
 
 /** What `translate` is unless given. */
 const TRANSLATE = true;
+/** Executions of a block after which it is translated when translated code is verified: soon, but when regions have the shape that they have usually. */
+const VERIFY_THRESHOLD = 50;
 const MOST_EXECUTIONS = 1_000_000;
 
 /** With more vCPUs than this, a turn comes round so late that a guest gives up waiting for its other vCPUs. */
@@ -105,15 +108,14 @@ export class VmxBackend implements Backend {
     this.cpuid = processorCpuid(options.features, options);
     const { translate } = options;
     if (
-      typeof translate === 'number' &&
-      !(Number.isSafeInteger(translate) && translate > 0 && translate <= MOST_EXECUTIONS)
+      (typeof translate === 'string' && translate !== 'verify') ||
+      (typeof translate === 'number' &&
+        !(Number.isSafeInteger(translate) && translate > 0 && translate <= MOST_EXECUTIONS))
     )
       fail(
         'BACKEND_OPTION',
-        `translate is a whole number from 1 to ${MOST_EXECUTIONS}, true or false, not ${translate}.`,
-        {
-          translate,
-        },
+        `translate is a whole number from 1 to ${MOST_EXECUTIONS}, true, false or "verify", not ${translate}.`,
+        { translate },
       );
     const parts = (): Parts => this.#required();
     const opened = (): BackendOptions | undefined => this.#opened;
@@ -137,7 +139,7 @@ export class VmxBackend implements Backend {
         cpus: options.cpus,
       });
     this.#opened = options;
-    this.#module = await processorModule(this.options.processor);
+    this.#module = await processorModule(this.options.processor, this.options.translate === 'verify');
   }
 
   createMemory(size: number): GuestMemory {
@@ -150,7 +152,7 @@ export class VmxBackend implements Backend {
       memoryBytes: size,
       cpuid: this.cpuid,
       ...(seed === undefined ? {} : { seed }),
-      ...(translate === false ? {} : { translate: typeof translate === 'number' ? { threshold: translate } : {} }),
+      ...(translate === false ? {} : { translate: translatorOptions(translate) }),
     });
     const clock = opened.time === 'real' ? new RealClock(engine) : new VirtualClock(engine);
     setUpVmcs(engine);
@@ -205,8 +207,12 @@ export class VmxBackend implements Backend {
   statistics(): Readonly<Record<string, number>> {
     const { translator } = this.#required().engine;
     if (translator === undefined) return {};
-    const { regions, instructions, modules, bytes, emitting, compiling } = translator.figures;
+    const { regions, instructions, modules, bytes, emitting, compiling } = translator.figures,
+      verified = translator.verifier?.figures;
     return {
+      ...(verified === undefined
+        ? {}
+        : { 'regions verified': verified.compared, 'instructions verified': verified.instructions }),
       'instructions run translated': translator.retired,
       'instructions translated': instructions,
       'regions translated': regions,
@@ -251,6 +257,11 @@ export class VmxBackend implements Backend {
   #required(): Parts {
     return this.#parts ?? fail('BACKEND_NOT_OPEN', 'The vmx backend has no memory yet, or was disposed.');
   }
+}
+
+function translatorOptions(translate: true | number | 'verify'): TranslatorOptions {
+  if (translate === 'verify') return { threshold: VERIFY_THRESHOLD, verify: true };
+  return typeof translate === 'number' ? { threshold: translate } : {};
 }
 
 /** Makes the backend for one VM. */
