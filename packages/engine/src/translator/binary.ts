@@ -83,7 +83,9 @@ const OPERANDS: readonly (readonly [first: number, last: number, operands: strin
   [0xd0, 0xd0, 'n'],
   [0xd2, 0xd2, 'n'],
 ];
-const BULK_OPERANDS: readonly string[] = [...'        ', 'nb', 'n', 'bb', 'b', 'nn', 'n', 'nn', 'n', 'n', 'n'].map((s) => s.trim());
+const BULK_OPERANDS: readonly string[] = [...'        ', 'nb', 'n', 'bb', 'b', 'nn', 'n', 'nn', 'n', 'n', 'n'].map(
+  (s) => s.trim(),
+);
 const VECTOR_OPERANDS: readonly (readonly [first: number, last: number, operands: string])[] = [
   [0, 11, 'nn'], // loads, store
   [12, 13, 's'], // constant, shuffle

@@ -71,5 +71,9 @@ export function partAt(address: number): StatePart {
   while (!names.has(at) && inside(at - 1)) at--;
   const long = LONG.has(at) && address < at + 8,
     behind = long ? 0 : address - at;
-  return { name: `${names.get(at) ?? 'state'}${behind === 0 ? '' : `+${behind}`}`, at: long ? at : address, bytes: long ? 8 : 4 };
+  return {
+    name: `${names.get(at) ?? 'state'}${behind === 0 ? '' : `+${behind}`}`,
+    at: long ? at : address,
+    bytes: long ? 8 : 4,
+  };
 }

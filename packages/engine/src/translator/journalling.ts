@@ -32,7 +32,13 @@ interface Store {
   readonly type: number;
   readonly bytes: number;
 }
-const plain = (name: string, opcode: number, type: number, bytes: number): Store => ({ name, opcode, sub: -1, type, bytes });
+const plain = (name: string, opcode: number, type: number, bytes: number): Store => ({
+  name,
+  opcode,
+  sub: -1,
+  type,
+  bytes,
+});
 const STORES: readonly Store[] = [
   plain('i32.store', Op.i32_store, I32, 4),
   plain('i64.store', Op.i64_store, I64, 8),
@@ -59,7 +65,10 @@ function storeOf({ opcode, sub }: Place): number {
   const atomic = opcode === 0xfe,
     lane = opcode === PREFIX_VECTOR && sub >= 88 && sub <= 91;
   if (atomic || lane)
-    fail('ENGINE_ABORT', `Stores of opcode 0x${opcode.toString(16)} ${sub} cannot be told of: give journalling.ts a row.`);
+    fail(
+      'ENGINE_ABORT',
+      `Stores of opcode 0x${opcode.toString(16)} ${sub} cannot be told of: give journalling.ts a row.`,
+    );
   return STORES.findIndex((store) => store.opcode === opcode && store.sub === sub);
 }
 

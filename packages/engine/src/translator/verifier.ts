@@ -7,8 +7,19 @@
  * compared: it is the interpreter's in any case.
  */
 import { fail } from '@visorkit/core';
+import type { GuestCode } from '@visorkit/core';
 import { LEFT_ELSEWHERE, LEFT_EXITED, LEFT_INTERPRET, LEFT_LOOK_UP, LEFT_REFUSED, MODE_SIZE } from '../code-layout.js';
-import { BUDGET, CODE_BASE, DEADLINE, GUEST_RAM, HYPERVISOR, MODE, RETIRED, TIER_ENTERED, TIER_HOPS } from '../layout.js';
+import {
+  BUDGET,
+  CODE_BASE,
+  DEADLINE,
+  GUEST_RAM,
+  HYPERVISOR,
+  MODE,
+  RETIRED,
+  TIER_ENTERED,
+  TIER_HOPS,
+} from '../layout.js';
 import type { ProcessorExports } from '../module.js';
 import { WebAssembly } from '../webassembly.js';
 import type { WasmMemory } from '../webassembly.js';
@@ -56,7 +67,7 @@ export interface VerifyDetails extends Record<string, unknown> {
   /** At most 64. */
   differences: Difference[];
   /** The region's guest code by blocks, the one that it is entered at first. */
-  code: { rip: string; bits: 16 | 32 | 64; bytes: string }[];
+  guestCode: GuestCode[];
   /** The region in WebAssembly's text format, by lines. */
   wasm: string[];
 }
@@ -237,7 +248,8 @@ export class Verifier {
       translated.exited !== interpreted.exited
     )
       return true;
-    for (let n = 0; n < COMPARED_WORDS.length; n++) if (after[COMPARED_WORDS[n]!] !== state[COMPARED_WORDS[n]!]) return true;
+    for (let n = 0; n < COMPARED_WORDS.length; n++)
+      if (after[COMPARED_WORDS[n]!] !== state[COMPARED_WORDS[n]!]) return true;
     return this.differingMemory().size > 0;
   }
 
@@ -290,7 +302,7 @@ export class Verifier {
       rip: rip(subject.blocks[0]!.offset),
       instructions,
       differences: differences.slice(0, MOST_TOLD),
-      code: subject.blocks.map(({ offset, bytes }) => ({
+      guestCode: subject.blocks.map(({ offset, bytes }) => ({
         rip: rip(offset),
         bits,
         bytes: Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join(''),
@@ -332,7 +344,10 @@ export class Verifier {
     const before = values();
     interpreterMemory.putBack();
     return addresses.map((address, n) => ({
-      what: address < GUEST_RAM ? `the VMM's memory at ${hex(BigInt(address))}` : `memory at ${hex(BigInt(address - GUEST_RAM))}`,
+      what:
+        address < GUEST_RAM
+          ? `the VMM's memory at ${hex(BigInt(address))}`
+          : `memory at ${hex(BigInt(address - GUEST_RAM))}`,
       before: before[n]!,
       interpreted: interpreted[n]!,
       translated: translated[n]!,

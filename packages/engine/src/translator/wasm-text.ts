@@ -2,7 +2,25 @@
 import { PREFIX_VECTOR, Reader, instructionsOf } from './binary.js';
 import type { Place } from './binary.js';
 import { IMPORTS } from './emit.js';
-import { BASE, ENTRY, FA, FB, FK, FN, FR, FS, LEFT, LINEAR, ONWARD, P, REGISTERS, START, TABLE, TARGET, WAY } from './locals.js';
+import {
+  BASE,
+  ENTRY,
+  FA,
+  FB,
+  FK,
+  FN,
+  FR,
+  FS,
+  LEFT,
+  LINEAR,
+  ONWARD,
+  P,
+  REGISTERS,
+  START,
+  TABLE,
+  TARGET,
+  WAY,
+} from './locals.js';
 import { Op, Vector } from './opcodes.js';
 
 const GENERAL = ['rax', 'rcx', 'rdx', 'rbx', 'rsp', 'rbp', 'rsi', 'rdi'];
@@ -15,7 +33,8 @@ const LOCAL_NAMES: Readonly<Record<number, string>> = {
     ),
   ),
 };
-const localName = (local: number): string => (LOCAL_NAMES[local] === undefined ? String(local) : `$${LOCAL_NAMES[local]}`);
+const localName = (local: number): string =>
+  LOCAL_NAMES[local] === undefined ? String(local) : `$${LOCAL_NAMES[local]}`;
 
 /** `i64_store8` is `i64.store8`, `br_if` stays. */
 const dotted = (name: string): string => name.replace(/^(i32|i64|f64|local|[if]\d+x\d+)_/, '$1.');
@@ -63,7 +82,9 @@ function operandsOf({ opcode, sub, to }: Place, reader: Reader): string {
     case Op.i32_const:
     case Op.i64_const: {
       const value = reader.signed();
-      return value >= -9n && value <= 9n ? ` ${value}` : ` ${value < 0n ? '-' : ''}0x${(value < 0n ? -value : value).toString(16)}`;
+      return value >= -9n && value <= 9n
+        ? ` ${value}`
+        : ` ${value < 0n ? '-' : ''}0x${(value < 0n ? -value : value).toString(16)}`;
     }
     case Op.f64_const:
       return ` ${new DataView(reader.bytes.buffer, reader.bytes.byteOffset + reader.at, 8).getFloat64(0, true)}`;
