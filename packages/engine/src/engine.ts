@@ -53,9 +53,9 @@ import type { ProcessorExports } from './module.js';
 import { PageAllocator } from './page-allocator.js';
 import { ProcessorState } from './processor-state.js';
 import { writeResetState } from './reset.js';
+import type { Journal } from './translator/journalling.js';
 import { Translator, countExecutions } from './translator/translator.js';
 import type { TranslatorOptions } from './translator/translator.js';
-import type { Journal } from './translator/verifier.js';
 import { captureState, putState } from './state.js';
 import type { EngineState } from './state.js';
 import {
@@ -147,6 +147,8 @@ export class Engine {
   readonly supplied: SuppliedInstruction;
   /** Pages for VMX structures: VMCS regions, EPT tables, bitmaps. */
   readonly pages: PageAllocator;
+  /** Told of the stores of a processor that tells of them, when it is asked to: processorModule with `journals`. */
+  readonly journal: Journal = { told() {} };
   private readonly result: Translation = { gpa: -1, vector: 0, errorCode: 0 };
 
   /** Makes an engine in the state after power-up, with no control set. */
@@ -154,7 +156,7 @@ export class Engine {
     return new Engine(await processorModule(undefined, options.translate?.verify), options);
   }
 
-  /** Like `create`, for those who have the compiled module already. */
+  /** Like `create`, for those who have the compiled module already: one that tells of its stores if translated code is verified. */
   constructor(module: WasmModule, options: EngineOptions) {
     const { memoryBytes, cpuid = processorCpuid(), seed = DEFAULT_SEED, tscStep = 1 } = options;
     const memory = options.linearMemory ?? engineMemory(memoryBytes);
@@ -162,16 +164,15 @@ export class Engine {
     this.bytes = new Uint8Array(this.buffer);
     this.words = new Uint32Array(this.buffer);
     this.longs = new BigUint64Array(this.buffer);
-    const journal: Journal = { told() {} };
     const instance = new WebAssembly.Instance(module, {
       env: {
         memory,
         bringPage: (address: number) => this.memory.bring(address >>> 0, PAGE_BYTES),
         translate: () => {
-          this.translator ??= new Translator(module, memory, this.exports, options.translate, journal);
+          this.translator ??= new Translator(module, memory, this.exports, options.translate, this.journal);
           this.translator.translateQueued();
         },
-        journal: (address: number, bytes: number) => journal.told(address, bytes),
+        journal: (address: number, bytes: number) => this.journal.told(address, bytes),
         abort: () => fail('ENGINE_ABORT', 'The processor stopped itself: an internal invariant does not hold.'),
       },
     });

@@ -14,6 +14,12 @@ export const JOURNAL = 'journal';
 /** Export of the changed processor: the lowest address (i32, unsigned) whose stores are told of; all ones, as it is at first: none are. */
 export const JOURNAL_FROM = 'journalFrom';
 
+/** Where that import leads to. */
+export interface Journal {
+  /** `bytes` bytes at `address` (a signed number) are about to be written. */
+  told(address: number, bytes: number): void;
+}
+
 const F32 = 0x7d;
 const F64 = 0x7c;
 const V128 = 0x7b;

@@ -42,11 +42,12 @@ import type { WasmMemory, WasmModule } from '../webassembly.js';
 import { IMPORTS, emitRegion, translatable } from './emit.js';
 import { describe, readRecord } from './instructions.js';
 import type { Instruction, Row } from './instructions.js';
+import type { Journal } from './journalling.js';
 import { LOCALS } from './locals.js';
 import { findRegion } from './regions.js';
 import type { CodeSource, Region } from './regions.js';
 import { Verifier } from './verifier.js';
-import type { Journal, Subject } from './verifier.js';
+import type { Subject } from './verifier.js';
 import { Code, ModuleWriter } from './wasm.js';
 import type { Setting } from './writer.js';
 

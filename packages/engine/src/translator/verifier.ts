@@ -26,6 +26,7 @@ import type { WasmMemory } from '../webassembly.js';
 import { COMPARED_FROM, COMPARED_TO, COMPARED_WORDS, partAt } from './compared-state.js';
 import { IMPORTS } from './emit.js';
 import { STORE_FUNCTIONS, tellStores } from './journalling.js';
+import type { Journal } from './journalling.js';
 import { I32, Op } from './opcodes.js';
 import { Places } from './places.js';
 import type { Region } from './regions.js';
@@ -42,12 +43,6 @@ const WASM_PAGE = 65536;
 /** Memory is told of in groups of so many bytes. */
 const GROUP = 8;
 const MOST_TOLD = 64;
-
-/** Where the processor's import `journal` leads to. */
-export interface Journal {
-  /** `bytes` bytes at `address` are about to be written. */
-  told(address: number, bytes: number): void;
-}
 
 /** One thing in which the two are different. Values are hexadecimal numbers. */
 export interface Difference {
