@@ -14,8 +14,8 @@ const OPTIONS: Fields = {
   physicalAddressBits: [v.number(), 'a whole number from 32 to 46'],
   seed: [v.bigint(), 'a bigint'],
   translate: [
-    v.union([v.boolean(), v.number(), v.literal('verify')]),
-    'true, false, "verify" or a whole number from 1 to 1000000',
+    v.union([v.boolean(), v.number(), v.string()]),
+    'true, false, a whole number from 1 to 1000000, "verify" or "verify:" with such a number',
   ],
   exitOnTaskSwitch: [v.boolean(), 'true or false'],
 };
@@ -31,7 +31,7 @@ const definition: BackendDefinition = defineBackend({
     checkFields(options, OPTIONS, { code: 'BACKEND_OPTION', kind: 'an option of the backend vmx', where: '' });
     // Compiled while the rest of the machine is made; an error comes again where it is waited for
     const { cpu, ...rest } = options as VmxBackendOptions & { readonly cpu?: string };
-    processorModule(undefined, rest.translate === 'verify').catch(() => {});
+    processorModule(undefined, String(rest.translate).startsWith('verify')).catch(() => {});
     return new VmxBackend(cpu === undefined ? rest : { ...parseProcessor(cpu), ...rest });
   },
 });
