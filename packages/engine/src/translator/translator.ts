@@ -47,7 +47,8 @@ import { LOCALS } from './locals.js';
 import { findRegion } from './regions.js';
 import type { CodeSource, Region } from './regions.js';
 import { Verifier } from './verifier.js';
-import type { Subject } from './verifier.js';
+import { failByModule } from './verify-report.js';
+import type { Subject } from './verify-report.js';
 import { Code, ModuleWriter } from './wasm.js';
 import type { Setting } from './writer.js';
 
@@ -60,7 +61,7 @@ export interface TranslatorOptions {
   most?: number;
   /**
    * Interprets in the place of each region too, after it, and stops by VERIFY_DIFFERENCE at the first difference. For those who look for a fault of the
-   * translator: it is some hundred times slower. The processor must be one that tells of its stores (processorModule).
+   * translator: it is some fifty times slower. The processor must be one that tells of its stores (processorModule).
    */
   verify?: boolean;
 }
@@ -169,9 +170,9 @@ export class Translator {
     this.imports['m'] = memory;
     this.imports['t'] = exports.table;
     this.verifier = verify && journal !== undefined ? new Verifier(memory, exports, journal) : undefined;
-    const imports = this.verifier?.imports ?? IMPORTS;
-    for (const { name } of imports) this.imports[name] = exports[name as keyof ProcessorExports];
-    this.writer = new ModuleWriter(imports, LOCALS, memory.buffer.byteLength / WASM_PAGE);
+    for (const { name } of IMPORTS) this.imports[name] = exports[name as keyof ProcessorExports];
+    Object.assign(this.imports, this.verifier?.functions);
+    this.writer = new ModuleWriter(this.verifier?.imports ?? IMPORTS, LOCALS, memory.buffer.byteLength / WASM_PAGE);
     this.generation = this.words[ARENA_GENERATION >>> 2]!;
   }
 
@@ -229,7 +230,7 @@ export class Translator {
     const bytes = writer.finish();
     figures.modules++;
     figures.bytes += bytes.length;
-    const functions = this.compile(bytes);
+    const functions = this.compile(bytes, done);
     if (functions === undefined) {
       for (const { records } of done) this.freeRecords.push(...records);
       return;
@@ -248,11 +249,19 @@ export class Translator {
   }
 
   /** The functions of a module; undefined where the host has no room for it, or not for so large a one on this thread. */
-  private compile(bytes: Uint8Array<ArrayBuffer>): Record<string, () => number> | undefined {
+  private compile(
+    bytes: Uint8Array<ArrayBuffer>,
+    regions: readonly Pick<Placed, 'subject'>[],
+  ): Record<string, () => number> | undefined {
     try {
       const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { e: this.imports });
       return instance.exports as Record<string, () => number>;
-    } catch {
+    } catch (error) {
+      if (this.verifier !== undefined)
+        failByModule(
+          regions.map(({ subject }) => subject!),
+          error,
+        );
       this.figures.failed++;
       return undefined;
     }

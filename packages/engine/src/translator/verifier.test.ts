@@ -10,7 +10,7 @@ import { instructionsOf } from './binary.js';
 import type { Place } from './binary.js';
 import { Op } from './opcodes.js';
 import { writeIdentityTables, writeValidVmcs } from '../testing.js';
-import type { VerifyDetails } from './verifier.js';
+import type { VerifyDetails } from './verify-report.js';
 
 /** Alters what the translator emits. */
 const plant = vi.hoisted(() => ({ in: undefined as undefined | ((body: Uint8Array) => void) }));
@@ -131,6 +131,30 @@ describe('a fault of the translator', () => {
     expect([BigInt(interpreted) % 0x1_0001n, interpreted === translated]).toEqual([0n, false]);
     expect(engine.memory.readU32(DATA)).toBe(Number(BigInt(interpreted)));
     expect(engine.memory.readU32(DATA + 16)).toBe(0);
+  });
+
+  it('that writes to the processor is found, though nobody reads what it writes', async () => {
+    plant.in = (body) => {
+      // registers are stored at the end: the first one also goes to where nothing is
+      const last = [...instructionsOf(body)].filter(({ opcode }) => opcode === Op.i64_store);
+      const rax = last.find(({ operands }) => body[operands + 1] === 0x80 && body[operands + 2] === 0x20)!;
+      body.set([0xf0, 0x7f], rax.operands + 1);
+    };
+    const { details } = await caught(await machine(true));
+    expect(details.differences.map(({ what }) => what)).toContain(
+      'number of stores to memory that regions may not write',
+    );
+  });
+
+  it('that is an error of WebAssembly is found, when the region runs or is compiled', async () => {
+    alterFirst(Op.i32_store, (body, { from, to }) => body.fill(NOP, from, to).fill(Op.unreachable, from, from + 1));
+    const trapped = await machine(true),
+      { message, details } = await caught(trapped);
+    expect(message).toContain(`the region at RIP 0x${LOOP.toString(16)} ended by the error "unreachable"`);
+    expect(details.differences).toEqual([]);
+    expect(details.wasm.join('\n')).toContain('unreachable');
+    alterFirst(Op.i64_add, (body, { from }) => (body[from] = Op.i32_add));
+    expect((await caught(await machine(true))).message).toContain('A module of translated code is not one: "');
   });
 
   it('that counts wrongly is found', async () => {

@@ -7,15 +7,17 @@
  * compared: it is the interpreter's in any case.
  */
 import { fail } from '@visorkit/core';
-import type { GuestCode } from '@visorkit/core';
 import { LEFT_ELSEWHERE, LEFT_EXITED, LEFT_INTERPRET, LEFT_LOOK_UP, LEFT_REFUSED, MODE_SIZE } from '../code-layout.js';
 import {
+  BOUNCE,
   BUDGET,
   CODE_BASE,
   DEADLINE,
-  GUEST_RAM,
+  EPT_CONTEXTS,
   HYPERVISOR,
+  JUMP_GENERATION,
   MODE,
+  REGS,
   RETIRED,
   TIER_ENTERED,
   TIER_HOPS,
@@ -23,7 +25,7 @@ import {
 import type { ProcessorExports } from '../module.js';
 import { WebAssembly } from '../webassembly.js';
 import type { WasmMemory } from '../webassembly.js';
-import { COMPARED_FROM, COMPARED_TO, COMPARED_WORDS, partAt } from './compared-state.js';
+import { COMPARED_FROM, COMPARED_TO, COMPARED_WORDS } from './compared-state.js';
 import { IMPORTS } from './emit.js';
 import { STORE_FUNCTIONS, tellStores } from './journalling.js';
 import type { Journal } from './journalling.js';
@@ -32,7 +34,16 @@ import { Places } from './places.js';
 import type { Region } from './regions.js';
 import { Code, ModuleWriter } from './wasm.js';
 import type { ImportedFunction } from './wasm.js';
-import { textOf } from './wasm-text.js';
+import {
+  GROUP,
+  difference,
+  failByDifference,
+  failByTrap,
+  groupAt,
+  placeName,
+  stateDifferences,
+} from './verify-report.js';
+import type { Difference, Occasion, Subject } from './verify-report.js';
 
 /** A region runs at most so many instructions at a time. */
 const LONGEST = 10_000n;
@@ -40,38 +51,17 @@ const LONGEST = 10_000n;
 const NONE = -1;
 const PAGE = 4096;
 const WASM_PAGE = 65536;
-/** Memory is told of in groups of so many bytes. */
-const GROUP = 8;
-const MOST_TOLD = 64;
+/** By MODE_SIZE. */
+const BITS = [16, 32, 64] as const;
+/** Where a region itself writes, from and to: registers and what else is the processor's, and its words for the second tier. Guest memory is higher. */
+const OPEN_TO_REGIONS: readonly (readonly [from: number, to: number])[] = [
+  [REGS, BOUNCE],
+  [JUMP_GENERATION, EPT_CONTEXTS],
+];
 
-/** One thing in which the two are different. Values are hexadecimal numbers. */
-export interface Difference {
-  /** A register or field of the state, `memory at 0x…` (guest-physical), `instructions retired`. */
-  what: string;
-  /** When the region was entered. */
-  before: string;
-  interpreted: string;
-  translated: string;
-}
-/** Details of the error VERIFY_DIFFERENCE. */
-export interface VerifyDetails extends Record<string, unknown> {
-  /** Where the region begins. */
-  rip: string;
-  /** That the region ran. */
-  instructions: number;
-  /** At most 64. */
-  differences: Difference[];
-  /** The region's guest code by blocks, the one that it is entered at first. */
-  guestCode: GuestCode[];
-  /** The region in WebAssembly's text format, by lines. */
-  wasm: string[];
-}
-
-/** What is kept of a region for the case that it does something wrong. */
-export interface Subject {
-  readonly body: Uint8Array;
-  readonly blocks: readonly { readonly offset: number; readonly bytes: Uint8Array }[];
-}
+/** Imports of regions that carry out an instruction. */
+const UNITS = ['runUnit', 'runQuickX87'];
+type Imported = (...parameters: number[]) => number;
 
 /** What one of the two came to. */
 interface Outcome {
@@ -87,6 +77,8 @@ export class Verifier {
   readonly figures = { compared: 0, instructions: 0 };
   /** What a module of regions imports. */
   readonly imports: readonly ImportedFunction[] = [...IMPORTS, ...STORE_FUNCTIONS];
+  /** The same, as functions. */
+  readonly functions: Record<string, Imported>;
   /** Stands in the table in the place of every region. */
   readonly entry: () => number;
   private readonly words: Uint32Array;
@@ -106,6 +98,10 @@ export class Verifier {
   private readonly before = new Uint32Array((COMPARED_TO - COMPARED_FROM) / 4);
   private readonly after = new Uint32Array((COMPARED_TO - COMPARED_FROM) / 4);
   private busy = false;
+  /** The region runs, and none of the processor's functions that it calls. */
+  private inRegion = false;
+  /** Stores of the region itself to where it may not write. */
+  private strays = 0;
 
   constructor(
     memory: WasmMemory,
@@ -127,10 +123,25 @@ export class Verifier {
     this.interpreterStores = new Places(this.bytes);
     this.regionMemory = new Places(this.bytes);
     this.entry = functionOf(() => this.enter(), memory, exports);
+    this.functions = Object.fromEntries(
+      this.imports.map(({ name }) => [name, exports[name as keyof ProcessorExports] as Imported]),
+    );
+    // what the processor's units write is not the region's
+    for (const name of UNITS) {
+      const unit = this.functions[name]!;
+      this.functions[name] = (record) => {
+        this.inRegion = false;
+        const status = unit(record!);
+        this.inRegion = true;
+        return status;
+      };
+    }
     journal.told = (signed, length) => {
       const address = signed >>> 0;
-      if (address < HYPERVISOR) this.own.note(address, length);
-      else if (this.journalFrom.value === 0) this.regionStores.note(address, length);
+      if (address < HYPERVISOR) {
+        if (this.inRegion && !OPEN_TO_REGIONS.some(([from, to]) => address >= from && address < to)) this.strays++;
+        this.own.note(address, length);
+      } else if (this.journalFrom.value === 0) this.regionStores.note(address, length);
       else this.interpreterStores.note(address, length);
     };
   }
@@ -175,6 +186,12 @@ export class Verifier {
       longs[BUDGET >>> 3] = more;
       longs[DEADLINE >>> 3] = began + done + more;
     };
+    const occasion = (instructions: number): Occasion => ({
+      subject,
+      base,
+      bits: BITS[words[MODE >>> 2]! & MODE_SIZE]!,
+      instructions,
+    });
     this.busy = true;
     try {
       this.before.set(this.state);
@@ -183,7 +200,7 @@ export class Verifier {
       words[TIER_HOPS >>> 2] = 1; // it does not go on to another by itself
       this.beginJournal();
       const given = longs[BUDGET >>> 3]!,
-        why = run(),
+        why = this.inside(run, occasion(0)),
         count = given - longs[BUDGET >>> 3]!;
       if (why === LEFT_REFUSED || why === LEFT_ELSEWHERE) {
         this.undo();
@@ -207,7 +224,10 @@ export class Verifier {
       this.figures.instructions += Number(retired);
       if (this.differ(translated, interpreted)) {
         longs[RETIRED >>> 3] = began + retired;
-        this.stop(subject, base, Number(count), flagsBefore, translated, interpreted);
+        failByDifference(
+          occasion(Number(count)),
+          this.differences(flagsBefore, Number(count), translated, interpreted),
+        );
       }
       allow(retired, budget - retired);
       if (interpreted.exited !== 0) return LEFT_EXITED;
@@ -218,6 +238,19 @@ export class Verifier {
     }
   }
 
+  /** The region itself. */
+  private inside(run: () => number, occasion: Occasion): number {
+    this.strays = 0;
+    this.inRegion = true;
+    try {
+      return run();
+    } catch (cause) {
+      this.undo();
+      return failByTrap(occasion, cause);
+    } finally {
+      this.inRegion = false;
+    }
+  }
   private beginJournal(): void {
     this.own.clear();
     this.regionStores.clear();
@@ -240,7 +273,8 @@ export class Verifier {
     if (
       translated.flags !== interpreted.flags ||
       translated.left !== interpreted.left ||
-      translated.exited !== interpreted.exited
+      translated.exited !== interpreted.exited ||
+      this.strays > 0
     )
       return true;
     for (let n = 0; n < COMPARED_WORDS.length; n++)
@@ -272,64 +306,19 @@ export class Verifier {
     interpreterMemory.putBack();
   }
 
-  // ---------------------------------------------------------------------------------------------- the report
-  /** Ends the run with everything that can be said of the region. */
-  private stop(
-    subject: Subject,
-    base: bigint,
-    instructions: number,
-    flagsBefore: number,
-    translated: Outcome,
-    interpreted: Outcome,
-  ): never {
-    const { words } = this,
-      size = words[MODE >>> 2]! & MODE_SIZE,
-      bits = ([16, 32, 64] as const)[size]!;
-    const rip = (offset: number): string => hex(BigInt.asUintN(bits === 64 ? 64 : 32, base + BigInt(offset)));
-    const differences = [
-      ...this.stateDifferences(),
+  private differences(flagsBefore: number, count: number, translated: Outcome, interpreted: Outcome): Difference[] {
+    return [
+      ...stateDifferences(this.before, this.state, this.after),
       ...difference('RFLAGS', flagsBefore, interpreted.flags, translated.flags),
       ...difference('VM exit recorded', 0, interpreted.exited, translated.exited),
-      ...difference('instructions retired', 0, instructions - interpreted.left, instructions - translated.left),
+      ...difference('instructions retired', 0, count - interpreted.left, count - translated.left),
+      ...difference('number of stores to memory that regions may not write', 0, 0, this.strays),
       ...this.memoryDifferences(),
     ];
-    const details: VerifyDetails = {
-      rip: rip(subject.blocks[0]!.offset),
-      instructions,
-      differences: differences.slice(0, MOST_TOLD),
-      guestCode: subject.blocks.map(({ offset, bytes }) => ({
-        rip: rip(offset),
-        bits,
-        bytes: Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join(''),
-      })),
-      wasm: textOf(subject.body),
-    };
-    const [first] = differences,
-      others = differences.length - 1;
-    return fail(
-      'VERIFY_DIFFERENCE',
-      `Translated code is not what the interpreter does: after ${instructions} instructions of the region at RIP ${details.rip} ${first!.what} is ${first!.translated} and should be ${first!.interpreted}${others === 0 ? '' : `, and ${others} more ${others === 1 ? 'thing is' : 'things are'} different`}. Please report it with the run's report (--report); --translate off does without translated code.`,
-      details,
-    );
   }
-
-  private stateDifferences(): Difference[] {
-    const { before, after, state } = this,
-      found = new Map<string, Difference>();
-    for (const n of COMPARED_WORDS) {
-      if (after[n] === state[n]) continue;
-      const { name, at, bytes } = partAt(COMPARED_FROM + n * 4),
-        index = (at - COMPARED_FROM) / 4;
-      const value = (of: Uint32Array): string => hex(number(of.subarray(index, index + bytes / 4), 32));
-      found.set(name, { what: name, before: value(before), interpreted: value(state), translated: value(after) });
-    }
-    return [...found.values()];
-  }
-
   private memoryDifferences(): Difference[] {
     const addresses = [...this.differingMemory()].sort((a, b) => a - b);
-    const values = (): string[] =>
-      addresses.map((address) => hex(number(this.bytes.subarray(address, address + GROUP), 8)));
+    const values = (): string[] => addresses.map((address) => groupAt(this.bytes, address));
     const interpreted = values();
     let translated: string[] = [];
     this.inRegionsMemory(() => (translated = values()));
@@ -339,31 +328,12 @@ export class Verifier {
     const before = values();
     interpreterMemory.putBack();
     return addresses.map((address, n) => ({
-      what:
-        address < GUEST_RAM
-          ? `the VMM's memory at ${hex(BigInt(address))}`
-          : `memory at ${hex(BigInt(address - GUEST_RAM))}`,
+      what: placeName(address),
       before: before[n]!,
       interpreted: interpreted[n]!,
       translated: translated[n]!,
     }));
   }
-}
-
-function difference(what: string, before: number, interpreted: number, translated: number): Difference[] {
-  const text = (value: number): string => hex(BigInt(value >>> 0));
-  return interpreted === translated
-    ? []
-    : [{ what, before: text(before), interpreted: text(interpreted), translated: text(translated) }];
-}
-function hex(value: bigint): string {
-  return `0x${value.toString(16)}`;
-}
-/** Of parts of so many bits, the lowest first. */
-function number(parts: ArrayLike<number>, bits: number): bigint {
-  let value = 0n;
-  for (let n = parts.length - 1; n >= 0; n--) value = (value << BigInt(bits)) | BigInt(parts[n]!);
-  return value;
 }
 
 /** A function that tables of WebAssembly take, since it comes out of a module. */
