@@ -6,7 +6,7 @@ import { fail } from '@visorkit/core';
 
 export const PREFIX_BULK = 0xfc;
 export const PREFIX_VECTOR = 0xfd;
-const PREFIX_ATOMIC = 0xfe;
+export const PREFIX_ATOMIC = 0xfe;
 
 /** Goes through bytes. */
 export class Reader {
@@ -48,6 +48,10 @@ export class Reader {
   skipNumber(): void {
     while (this.byte() >= 0x80);
   }
+  /** All that has not been read. */
+  rest(): Uint8Array {
+    return this.take(this.end - this.at);
+  }
   /** Bytes of a vector or name, behind their count. */
   counted(): Uint8Array {
     return this.take(this.unsigned());
@@ -64,8 +68,12 @@ export interface Place {
   to: number;
 }
 
-/** Operands of an instruction: LEB128 numbers (n), bytes (b), a count with as many numbers (v), sixteen bytes (s), eight (8), four (4). */
-const OPERANDS: readonly (readonly [first: number, last: number, operands: string])[] = [
+type Operands = readonly (readonly [first: number, last: number, operands: string])[];
+/**
+ * Opcodes with operands: LEB128 numbers (n), bytes (b), a count with as many numbers (v), sixteen bytes (s), eight (8), four (4). All others have
+ * none.
+ */
+const OPERANDS: Operands = [
   [0x02, 0x04, 'n'], // block, loop, if
   [0x0c, 0x0d, 'n'], // br, br_if
   [0x0e, 0x0e, 'vn'], // br_table
@@ -77,39 +85,48 @@ const OPERANDS: readonly (readonly [first: number, last: number, operands: strin
   [0x20, 0x26, 'n'], // locals, globals, tables
   [0x28, 0x3e, 'nn'], // loads, stores
   [0x3f, 0x40, 'b'], // memory.size, memory.grow
-  [0x41, 0x42, 'n'],
+  [0x41, 0x42, 'n'], // i32.const, i64.const
   [0x43, 0x43, '4'],
   [0x44, 0x44, '8'],
-  [0xd0, 0xd0, 'n'],
-  [0xd2, 0xd2, 'n'],
+  [0xd0, 0xd0, 'n'], // ref.null
+  [0xd2, 0xd2, 'n'], // ref.func
 ];
-const BULK_OPERANDS: readonly string[] = [...'        ', 'nb', 'n', 'bb', 'b', 'nn', 'n', 'nn', 'n', 'n', 'n'].map(
-  (s) => s.trim(),
-);
-const VECTOR_OPERANDS: readonly (readonly [first: number, last: number, operands: string])[] = [
-  [0, 11, 'nn'], // loads, store
-  [12, 13, 's'], // constant, shuffle
-  [21, 34, 'b'], // lanes
-  [84, 91, 'nnb'], // loads and stores of lanes
-  [92, 93, 'nn'],
-];
-
-function operandsOf(opcode: number, sub: number): string {
-  if (opcode === PREFIX_BULK) return BULK_OPERANDS[sub] ?? '';
-  if (opcode === PREFIX_ATOMIC) return sub === 3 ? 'b' : 'nn';
-  const table = opcode === PREFIX_VECTOR ? VECTOR_OPERANDS : OPERANDS,
-    number = opcode === PREFIX_VECTOR ? sub : opcode;
-  return table.find(([first, last]) => number >= first && number <= last)?.[2] ?? '';
-}
+/** The same by what follows a prefix. */
+const PREFIXED: Readonly<Record<number, Operands>> = {
+  [PREFIX_BULK]: [
+    [8, 8, 'nb'], // memory.init
+    [9, 9, 'n'], // data.drop
+    [10, 10, 'bb'], // memory.copy
+    [11, 11, 'b'], // memory.fill
+    [12, 12, 'nn'], // table.init
+    [13, 13, 'n'], // elem.drop
+    [14, 14, 'nn'], // table.copy
+    [15, 17, 'n'], // table.grow, table.size, table.fill
+  ],
+  [PREFIX_VECTOR]: [
+    [0, 11, 'nn'], // loads, store
+    [12, 13, 's'], // constant, shuffle
+    [21, 34, 'b'], // lanes
+    [84, 91, 'nnb'], // loads and stores of lanes
+    [92, 93, 'nn'],
+  ],
+  [PREFIX_ATOMIC]: [
+    [0, 2, 'nn'],
+    [3, 3, 'b'], // fence
+    [16, 255, 'nn'],
+  ],
+};
 
 /** Reads the instruction that comes next. */
 export function readInstruction(reader: Reader): Place {
   const from = reader.at,
     opcode = reader.byte(),
-    prefixed = opcode === PREFIX_BULK || opcode === PREFIX_VECTOR || opcode === PREFIX_ATOMIC;
-  const sub = prefixed ? reader.unsigned() : -1,
-    operands = reader.at;
-  for (const kind of operandsOf(opcode, sub)) {
+    prefixed = PREFIXED[opcode],
+    sub = prefixed === undefined ? -1 : reader.unsigned();
+  const operands = reader.at,
+    number = prefixed === undefined ? opcode : sub;
+  const row = (prefixed ?? OPERANDS).find(([first, last]) => number >= first && number <= last);
+  for (const kind of row?.[2] ?? '') {
     if (kind === 'n') reader.skipNumber();
     else if (kind === 'v') for (let count = reader.unsigned(); count > 0; count--) reader.skipNumber();
     else reader.at += { b: 1, s: 16, '8': 8, '4': 4 }[kind]!;

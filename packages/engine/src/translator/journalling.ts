@@ -3,7 +3,7 @@
  * or above the address JOURNAL_FROM, and then stores. For the verifier alone: the processor and the regions that run otherwise know nothing of it.
  */
 import { fail } from '@visorkit/core';
-import { PREFIX_BULK, PREFIX_VECTOR, Reader, instructionsOf } from './binary.js';
+import { PREFIX_ATOMIC, PREFIX_BULK, PREFIX_VECTOR, Reader, instructionsOf } from './binary.js';
 import type { Place } from './binary.js';
 import { I32, I64, Op } from './opcodes.js';
 import { Bytes, Code } from './wasm.js';
@@ -24,11 +24,30 @@ const F32 = 0x7d;
 const F64 = 0x7c;
 const V128 = 0x7b;
 const VECTOR_STORE = 11;
+const MEMORY_INIT = 8;
 const MEMORY_COPY = 10;
 const MEMORY_FILL = 11;
 const GLOBAL_GET = 0x23;
+const I32_GE_U = 0x4f;
+const RETURN_CALL = 0x12;
+const REF_FUNC = 0xd2;
 const MUTABLE = 1;
-const [FUNCTION, TABLE, MEMORY, GLOBAL] = [0, 1, 2, 3];
+const HEADER_BYTES = 8;
+const SECTION = {
+  types: 1,
+  imports: 2,
+  functions: 3,
+  globals: 6,
+  exports: 7,
+  start: 8,
+  elements: 9,
+  code: 10,
+} as const;
+/** Kinds of imports and exports. */
+const FUNCTION = 0;
+const TABLE = 1;
+const MEMORY = 2;
+const GLOBAL = 3;
 
 /** A kind of store. Those with `bytes` have an address, a value of this type and an offset; the others an address, a number and their length. */
 interface Store {
@@ -68,9 +87,8 @@ export const STORE_FUNCTIONS: readonly ImportedFunction[] = STORES.map(({ name, 
 
 /** Kind of store that an instruction is; -1: none. Others that write to memory are not known here, and refused. */
 function storeOf({ opcode, sub }: Place): number {
-  const atomic = opcode === 0xfe,
-    lane = opcode === PREFIX_VECTOR && sub >= 88 && sub <= 91;
-  if (atomic || lane)
+  const lane = opcode === PREFIX_VECTOR && sub >= 88 && sub <= 91;
+  if (lane || opcode === PREFIX_ATOMIC || (opcode === PREFIX_BULK && sub === MEMORY_INIT))
     fail(
       'ENGINE_ABORT',
       `Stores of opcode 0x${opcode.toString(16)} ${sub} cannot be told of: give journalling.ts a row.`,
@@ -92,7 +110,7 @@ export function tellStores(
   for (const place of instructionsOf(body, at)) {
     const { opcode, operands, from, to } = place,
       store = storeOf(place),
-      named = opcode === Op.call || opcode === 0x12 || opcode === 0xd2; // return_call, ref.func
+      named = opcode === Op.call || opcode === RETURN_CALL || opcode === REF_FUNC;
     if (store < 0 && !named && opcode !== Op.return_call_indirect) continue;
     out.append(body.subarray(copied, from));
     out.reserve();
@@ -113,106 +131,115 @@ export function tellStores(
   out.reserve();
 }
 
+/** Numbers that the changed module has for what it has besides, and for what it had. */
+interface Numbers {
+  /** The type of the journal; those of the functions that store follow. */
+  types: number;
+  /** The journal is imported behind the other functions: those that are defined move up by one. */
+  journal: number;
+  moved: (index: number) => number;
+  /** The first function that stores. */
+  first: number;
+  journalFrom: number;
+}
+
+/** By the number of a section: writes it anew. `old` is behind the count, which is given. */
+const SECTIONS: Readonly<Record<number, (section: Code, count: number, old: Reader, numbers: Numbers) => void>> = {
+  [SECTION.types]: (section, count, old) => {
+    section.unsigned(count + 1 + STORES.length);
+    section.append(old.rest());
+    functionType(section, [I32, I32]);
+    for (const { parameters } of STORE_FUNCTIONS) functionType(section, parameters);
+  },
+  [SECTION.imports]: (section, count, old, { types }) => {
+    section.unsigned(count + 1);
+    section.append(old.rest());
+    section.text('env');
+    section.text(JOURNAL);
+    section.byte(FUNCTION);
+    section.unsigned(types);
+  },
+  [SECTION.functions]: (section, count, old, { types }) => {
+    section.unsigned(count + STORES.length);
+    section.append(old.rest());
+    STORES.forEach((_, n) => section.unsigned(types + 1 + n));
+  },
+  [SECTION.globals]: (section, count, old) => {
+    section.unsigned(count + 1);
+    section.append(old.rest());
+    section.byte(I32);
+    section.byte(MUTABLE);
+    section.reserve();
+    section.i32(-1).op(Op.end);
+  },
+  [SECTION.exports]: (section, count, old, { first, journalFrom, moved }) => {
+    section.unsigned(count + 1 + STORES.length);
+    for (let n = 0; n < count; n++) {
+      const name = old.counted(),
+        kind = old.byte(),
+        index = old.unsigned();
+      section.unsigned(name.length);
+      section.append(name);
+      section.byte(kind);
+      section.unsigned(kind === FUNCTION ? moved(index) : index);
+    }
+    section.text(JOURNAL_FROM);
+    section.byte(GLOBAL);
+    section.unsigned(journalFrom);
+    STORES.forEach(({ name }, n) => {
+      section.text(name);
+      section.byte(FUNCTION);
+      section.unsigned(first + n);
+    });
+  },
+  [SECTION.code]: (section, count, old, { first, journal, journalFrom, moved }) => {
+    const code = new Code();
+    const close = (): void => {
+      section.unsigned(code.length);
+      section.append(code.written());
+      code.clear();
+    };
+    section.unsigned(count + STORES.length);
+    for (let n = 0; n < count; n++) {
+      const body = old.counted(),
+        at = behindLocals(body);
+      code.append(body.subarray(0, at));
+      tellStores(code, body, first, { at, calls: moved });
+      close();
+    }
+    for (const store of STORES) {
+      storeFunction(code, store, journal, journalFrom);
+      close();
+    }
+  },
+};
+
 /**
  * The processor with stores that are told of: `module` are the bytes of engine.wasm. It imports {@link JOURNAL} besides, and exports
  * {@link JOURNAL_FROM} and {@link STORE_FUNCTIONS}.
  */
 export function journallingProcessor(module: Uint8Array): Uint8Array<ArrayBuffer> {
   const sections = sectionsOf(module),
-    [imports, importedFunctions, importedGlobals] = countImports(sections),
-    types = countOf(sections, 1),
-    functions = countOf(sections, 3),
-    journalFrom = importedGlobals + countOf(sections, 6);
-  // the journal is imported behind the other functions: those that are defined move up by one
-  const journal = importedFunctions,
-    moved = (index: number): number => (index >= journal ? index + 1 : index),
-    first = moved(importedFunctions + functions);
+    imported = countImports(sections),
+    journal = imported.functions;
+  const moved = (index: number): number => (index >= journal ? index + 1 : index);
+  const numbers: Numbers = {
+    types: countOf(sections, SECTION.types),
+    journal,
+    moved,
+    first: moved(journal + countOf(sections, SECTION.functions)),
+    journalFrom: imported.globals + countOf(sections, SECTION.globals),
+  };
   const out = new Bytes();
-  out.append(module.subarray(0, 8));
+  out.append(module.subarray(0, HEADER_BYTES));
   for (const { id, content } of sections) {
-    const section = new Code(),
+    if (id === SECTION.start || id === SECTION.elements)
+      fail('ENGINE_ABORT', `The processor's code has a section ${id}, which journalling.ts does not know.`);
+    const write = SECTIONS[id],
+      section = new Code(),
       old = new Reader(content);
-    switch (id) {
-      case 1: {
-        section.unsigned(old.unsigned() + 1 + STORES.length);
-        section.append(content.subarray(old.at));
-        functionType(section, [I32, I32]);
-        for (const { parameters } of STORE_FUNCTIONS) functionType(section, parameters);
-        break;
-      }
-      case 2: {
-        section.unsigned(imports + 1);
-        old.unsigned();
-        section.append(content.subarray(old.at));
-        section.text('env');
-        section.text(JOURNAL);
-        section.byte(FUNCTION);
-        section.unsigned(types);
-        break;
-      }
-      case 3: {
-        section.unsigned(old.unsigned() + STORES.length);
-        section.append(content.subarray(old.at));
-        STORES.forEach((_, n) => section.unsigned(types + 1 + n));
-        break;
-      }
-      case 6: {
-        section.unsigned(old.unsigned() + 1);
-        section.append(content.subarray(old.at));
-        section.byte(I32);
-        section.byte(MUTABLE);
-        section.i32(-1).op(Op.end);
-        break;
-      }
-      case 7: {
-        const count = old.unsigned();
-        section.unsigned(count + 1 + STORES.length);
-        for (let n = 0; n < count; n++) {
-          const name = old.counted(),
-            kind = old.byte(),
-            index = old.unsigned();
-          section.unsigned(name.length);
-          section.append(name);
-          section.byte(kind);
-          section.unsigned(kind === FUNCTION ? moved(index) : index);
-        }
-        section.text(JOURNAL_FROM);
-        section.byte(GLOBAL!);
-        section.unsigned(journalFrom);
-        STORES.forEach(({ name }, n) => {
-          section.text(name);
-          section.byte(FUNCTION);
-          section.unsigned(first + n);
-        });
-        break;
-      }
-      case 10: {
-        const count = old.unsigned(),
-          code = new Code();
-        section.unsigned(count + STORES.length);
-        for (let n = 0; n < count; n++) {
-          const body = old.counted(),
-            locals = behindLocals(body);
-          code.clear();
-          code.append(body.subarray(0, locals));
-          tellStores(code, body, first, { at: locals, calls: moved });
-          section.unsigned(code.length);
-          section.append(code.written());
-        }
-        for (const store of STORES) {
-          code.clear();
-          storeFunction(code, store, journal, journalFrom);
-          section.unsigned(code.length);
-          section.append(code.written());
-        }
-        break;
-      }
-      case 8:
-      case 9:
-        return fail('ENGINE_ABORT', `The processor's code has a section ${id}, which journalling.ts does not know.`);
-      default:
-        section.append(content);
-    }
+    if (write === undefined) section.append(content);
+    else write(section, old.unsigned(), old, numbers);
     out.byte(id);
     out.unsigned(section.length);
     out.append(section.written());
@@ -227,7 +254,7 @@ function storeFunction(code: Code, { opcode, sub, bytes }: Store, journal: numbe
   if (bytes > 0) code.get(2).op(Op.i32_add).tee(0);
   code.byte(GLOBAL_GET);
   code.unsigned(journalFrom);
-  code.byte(0x4f); // i32.ge_u
+  code.byte(I32_GE_U);
   code.when();
   code.get(0);
   if (bytes > 0) code.i32(bytes);
@@ -255,7 +282,7 @@ interface Section {
   readonly content: Uint8Array;
 }
 function sectionsOf(module: Uint8Array): Section[] {
-  const reader = new Reader(module, 8),
+  const reader = new Reader(module, HEADER_BYTES),
     sections: Section[] = [];
   while (reader.more) sections.push({ id: reader.byte(), content: reader.counted() });
   return sections;
@@ -264,11 +291,11 @@ function countOf(sections: readonly Section[], id: number): number {
   const section = sections.find((one) => one.id === id);
   return section === undefined ? 0 : new Reader(section.content).unsigned();
 }
-/** How many imports there are, functions among them, and globals. */
-function countImports(sections: readonly Section[]): [all: number, functions: number, globals: number] {
-  const reader = new Reader(sections.find(({ id }) => id === 2)!.content),
-    all = reader.unsigned(),
+/** How many functions and globals are imported. */
+function countImports(sections: readonly Section[]): { functions: number; globals: number } {
+  const reader = new Reader(sections.find(({ id }) => id === SECTION.imports)!.content),
     kinds: number[] = [];
+  reader.unsigned();
   while (reader.more) {
     reader.counted();
     reader.counted();
@@ -282,7 +309,7 @@ function countImports(sections: readonly Section[]): [all: number, functions: nu
     } else reader.unsigned();
   }
   const count = (wanted: number): number => kinds.filter((kind) => kind === wanted).length;
-  return [all, count(FUNCTION!), count(GLOBAL!)];
+  return { functions: count(FUNCTION), globals: count(GLOBAL) };
 }
 /** Where a function's instructions begin. */
 function behindLocals(body: Uint8Array): number {
