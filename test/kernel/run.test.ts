@@ -1,8 +1,8 @@
 /** The run loop: limits, timers, halts, time. On a backend that plays scripts. */
 import { describe, expect, it } from 'vitest';
-import { InterruptSourceToken, RESUME } from '@visorkit/core';
+import { DisassemblerToken, ExitReason, InterruptSourceToken, RESUME, fail } from '@visorkit/core';
 import { PushInput, compose } from '@visorkit/machine';
-import { busyFor, cpuidExit, fakeBackend, hltExit, providing } from '@visorkit/testkit';
+import { anExit, busyFor, cpuidExit, fakeBackend, hltExit, providing } from '@visorkit/testkit';
 import { does, halting, memory, ticker } from './test-run.js';
 
 describe('limits', () => {
@@ -30,6 +30,32 @@ describe('limits', () => {
     await using vmm = compose({ backend: fakeBackend(), memory });
     await expect(vmm.run({ maxInstructions: 0 })).rejects.toMatchObject({ code: 'RUN_LIMIT' });
     await expect(vmm.run({ timeout: NaN })).rejects.toMatchObject({ code: 'RUN_LIMIT' });
+  });
+});
+
+describe('a backend that fails', () => {
+  it('may say which guest code it is about: the report shows that', async () => {
+    const details = { guestCode: [{ rip: '0x1000', bits: 64, bytes: '90f4' }] };
+    const failing = anExit(ExitReason.CPUID, () => fail('BROKEN', 'It is broken.', details));
+    const told: string[] = [];
+    const disassembler = {
+      disassemble(bytes: Uint8Array, rip: bigint, bits: number, count: number): string[] {
+        told.push(`${[...bytes].join(' ')} at ${rip}, ${bits} bits, ${count}`);
+        return ['nop', 'hlt'];
+      },
+    };
+    for (const [plugins, code] of [
+      [[], ['0x1000: 90 f4']],
+      [[providing(DisassemblerToken, disassembler)], ['nop', 'hlt']],
+    ] as const) {
+      await using vmm = compose({ backend: fakeBackend([failing]), memory, plugins: [...plugins] });
+      expect(await vmm.run()).toMatchObject({
+        reason: 'backend-error',
+        error: { code: 'BROKEN', details },
+        failure: { code },
+      });
+    }
+    expect(told).toEqual(['144 244 at 4096, 64 bits, 2']);
   });
 });
 

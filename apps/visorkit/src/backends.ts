@@ -55,7 +55,7 @@ export interface ProcessorChoice {
   /** The processor that the guest is to see, as `--cpu` has it. */
   readonly cpu?: string | undefined;
   /** As `--translate` has it. */
-  readonly translate?: boolean | number | undefined;
+  readonly translate?: boolean | number | string | undefined;
 }
 
 /** Makes the backend for one VM. */

@@ -61,6 +61,11 @@ describe.skipIf(unbuilt)('as a process (needs a build)', { timeout: 60_000 }, ()
       stdout: '3000\n',
       stderr: expect.stringMatching(/regions translated/),
     });
+    const shorter = loop.replace('3000', '300');
+    expect(exec(['--translate', 'verify:300', '--verbose', busybox, 'sh', '-c', shorter])).toMatchObject({
+      stdout: '300\n',
+      stderr: expect.stringMatching(/[1-9]\d* instructions verified/),
+    });
     expect(exec(['--translate', 'never', busybox, 'true'])).toMatchObject({
       status: 2,
       stderr: expect.stringContaining('OPTION_VALUE'),

@@ -82,7 +82,10 @@ function program(end: (status: number) => void): Command {
     .option('--max-files <count>', 'files, folders and links that it may make, in the same way')
     .option('--max-processes <count>', 'processes that may live at once (default 128); fork fails beyond it')
     .option('--backend <name>', 'vmx (default), kvm, or the path or package of another')
-    .option('--translate <when>', 'on, off, or after how many executions a block is translated to WebAssembly (vmx)')
+    .option(
+      '--translate <when>',
+      'on, off, verify, or after how many executions a block is translated to WebAssembly (vmx)',
+    )
     .option('--time <kind>', 'real or virtual (default real)')
     .option('--strace', 'show its system calls')
     .option('--verbose', 'show its first instructions, its memory, and what made the machine exit')

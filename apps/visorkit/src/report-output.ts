@@ -2,6 +2,7 @@
 import { closeSync, openSync } from 'node:fs';
 import { describeError, fail, isVisorkitError, whereThrown } from '@visorkit/core';
 import type { ReportedError, StopReport } from '@visorkit/core';
+import type { VerifyDetails } from '@visorkit/engine';
 import { writeAll, writeOrFail } from './serial.js';
 
 /** A run that never began, in the shape of a report. */
@@ -76,6 +77,19 @@ export function errorText(error: unknown, verbose = false): string {
   );
 }
 
+/** In what translated code was different from the interpreter, and the code itself: the guest's is told as that of any failure. */
+function differenceLines({ differences, wasm }: VerifyDetails): string[] {
+  const rows = [
+    ['', 'before', 'interpreted', 'translated'],
+    ...differences.map(({ what, before, interpreted, translated }) => [what, before, interpreted, translated]),
+  ];
+  const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
+  return [
+    ...rows.map((row) => `  ${row.map((text, column) => text.padEnd(widths[column]!)).join('  ')}`.trimEnd()),
+    ...wasm.map((line) => `  ${line}`),
+  ];
+}
+
 /** Prints on standard error why a run did not end normally; with `verbose` also what it did. */
 export function tell(report: StopReport, verbose: boolean): void {
   if (report.exitStatus === 0 ? !verbose : report.reason === 'exit' && !verbose) return;
@@ -93,6 +107,7 @@ export function tell(report: StopReport, verbose: boolean): void {
     lines.push(`  exit ${failure.exit.name} (${failure.exit.reason}), qualification ${failure.exit.qualification}`);
     if (failure.plugin !== undefined) lines.push(`  plugin ${failure.plugin}`);
     lines.push(...failure.code.map((line) => `  ${line}`));
+    if (error?.code === 'VERIFY_DIFFERENCE') lines.push(...differenceLines(error.details as VerifyDetails));
     if (failure.suggestion !== undefined && !report.why.includes(failure.suggestion))
       lines.push(`  ${failure.suggestion}`);
   }

@@ -52,7 +52,10 @@ export function addRunOptions(command: Command, { serial = 'stdio' } = {}): Comm
     .option('--memory <size>', 'RAM, as 256M or 1G (default 256M)')
     .option('--cpus <count>', 'processors (default 1)')
     .option('--cpu <features>', 'max, or max,-name,... to leave features out; also +vmx, vendor=intel|amd, phys-bits=N')
-    .option('--translate <when>', 'on, off, or after how many executions a block is translated to WebAssembly (vmx)')
+    .option(
+      '--translate <when>',
+      'on, off, verify, or after how many executions a block is translated to WebAssembly (vmx)',
+    )
     .option('--backend <name>', 'vmx (default), kvm, or the path or package of another')
     .option('--plugin <path or package>', 'add a plugin (repeatable)', collect)
     .option('--serial <where>', `stdio, file:PATH or none (default ${serial}; Ctrl-a x leaves)`)

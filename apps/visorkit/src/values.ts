@@ -13,15 +13,18 @@ export function whole(option: string, text: string, least: number, most: number)
   return value;
 }
 
-/** `on`, `off`, or after how many executions of a block its code is translated. */
-export function executions(option: string, text: string): boolean | number {
+/** `on`, `off`, or after how many executions of a block its code is translated; `verify`, which may have such a number behind a colon. */
+export function executions(option: string, text: string): boolean | number | 'verify' | `verify:${number}` {
   if (text === 'on' || text === 'off') return text === 'on';
-  if (/^[a-z]/i.test(text))
-    fail('OPTION_VALUE', `${option} takes on, off or a whole number from 1 to 1000000, not "${text}".`, {
+  if (text === 'verify') return text;
+  const [, verify, count] = /^(verify:)?(.*)$/s.exec(text)!;
+  if (/^[a-z]/i.test(count!))
+    fail('OPTION_VALUE', `${option} takes on, off, verify, or a whole number from 1 to 1000000, not "${text}".`, {
       option,
       value: text,
     });
-  return whole(option, text, 1, 1_000_000);
+  const threshold = whole(option, count!, 1, 1_000_000);
+  return verify === undefined ? threshold : `verify:${threshold}`;
 }
 
 /** A positive number of seconds. */

@@ -1,9 +1,10 @@
 /** The report of a run that failed: the exit, the vCPU, the code at RIP, and the plugins that could have handled the exit. */
+import { isVisorkitError } from './errors.js';
 import type { VmExit } from './exit.js';
 import { exitReasonEntry, exitReasonName, ExitReason } from './exit-reasons.js';
 import type { Disassembler, GuestMemory } from './platform.js';
 import type { PluginEntry } from './plugin-list.js';
-import type { ExitSummary, FailureReport } from './report.js';
+import type { ExitSummary, FailureReport, GuestCode } from './report.js';
 import type { Vcpu } from './vcpu.js';
 
 const hex = (value: number | bigint): string => `0x${value.toString(16)}`;
@@ -61,17 +62,33 @@ export function codeAt(vcpu: Vcpu, memory: GuestMemory, disassembler: Disassembl
   ];
 }
 
-/** Everything about a failure. Never throws: a part that cannot be read (because the vCPU itself is broken) is left out. */
+/** Guest code that an error is about: the list `guestCode` of its details, if it has one. The report shows it in the place of the code at RIP. */
+function guestCodeOf(error: unknown): readonly GuestCode[] | undefined {
+  const code = isVisorkitError(error) ? error.details?.guestCode : undefined;
+  return Array.isArray(code) ? (code as GuestCode[]) : undefined;
+}
+
+function codeLines({ rip, bits, bytes }: GuestCode, disassembler: Disassembler | undefined): string[] {
+  const pairs = bytes.match(/../g) ?? [];
+  if (disassembler === undefined) return [`${rip}: ${pairs.join(' ')}`];
+  const code = Uint8Array.from(pairs, (pair) => parseInt(pair, 16));
+  return disassembler.disassemble(code, BigInt(rip), bits, code.length);
+}
+
+/**
+ * Everything about a failure; `error` is what was thrown, if something was. Never throws: a part that cannot be read (because the vCPU itself is
+ * broken) is left out.
+ */
 export function reportFailure(
   vcpu: Vcpu,
   memory: GuestMemory,
   disassembler: Disassembler | undefined,
-  plugin?: string,
+  { plugin, error: thrown }: { plugin?: string | undefined; error?: unknown } = {},
 ): FailureReport {
   const exit = summarizeExit(vcpu.exit);
   let code: string[];
   try {
-    code = codeAt(vcpu, memory, disassembler);
+    code = guestCodeOf(thrown)?.flatMap((part) => codeLines(part, disassembler)) ?? codeAt(vcpu, memory, disassembler);
   } catch (error) {
     code = [`could not be read: ${error instanceof Error ? error.message : String(error)}`];
   }

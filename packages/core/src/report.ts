@@ -50,12 +50,21 @@ export interface ExitSummary {
 export interface FailureReport {
   exit: ExitSummary;
   vcpu: VcpuSnapshot;
-  /** Machine code at RIP: disassembled when somebody provides a disassembler, else bytes in hexadecimal. */
+  /** Machine code at RIP, or what an error says it is about: disassembled when somebody provides a disassembler, else bytes in hexadecimal. */
   code: string[];
   /** The plugin that threw, when one did. */
   plugin?: string;
   /** Who could take the exit. */
   suggestion?: string;
+}
+
+/** Guest code that an error is about: its details have a list of such parts as `guestCode`. */
+export interface GuestCode {
+  /** Of the first instruction, hexadecimal with 0x. */
+  readonly rip: string;
+  readonly bits: 16 | 32 | 64;
+  /** Hexadecimal. */
+  readonly bytes: string;
 }
 
 /** An error as a report has it. */

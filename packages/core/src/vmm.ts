@@ -394,7 +394,7 @@ export class Vmm implements AsyncDisposable {
       error = thrown;
       const plugin = this.#dispatcher.current;
       outcome = endOfFailure(thrown, plugin, loop.phase, loop.current.vcpu.exit.reason, this.backend.name);
-      failure = this.#failure(plugin);
+      failure = this.#failure({ plugin, error });
       this.#dispatcher.clear();
     } finally {
       signal?.removeEventListener('abort', abort);
@@ -475,9 +475,9 @@ export class Vmm implements AsyncDisposable {
     return suggestTaker(vcpu.exit, this.#composition.options.otherPlugins ?? [], vcpu.brokenEntryRule);
   }
 
-  #failure(plugin?: string): StopReport['failure'] {
+  #failure(of: { plugin?: string | undefined; error?: unknown } = {}): StopReport['failure'] {
     try {
-      return reportFailure(this.#loop!.current.vcpu, this.memory, this.#services.find(DisassemblerToken), plugin);
+      return reportFailure(this.#loop!.current.vcpu, this.memory, this.#services.find(DisassemblerToken), of);
     } catch (error) {
       this.logger.warn(`the failure could not be described: ${describeError(error)}`);
       return undefined;

@@ -13,7 +13,8 @@ export { invalidateGuestPage, invalidateGuestPages } from "./guest-pages";
 export { observe } from "./mmu";
 export { modeChanged } from "./mode";
 export {
-  blockExecutions, codeIsCurrent, conditionHolds, coverCode, decodeRecord, finishStore, flagsFromLazy, flagsToLazy, loadSlow, runQuickX87, runUnit, storeSlow,
+  blockExecutions, codeIsCurrent, conditionHolds, coverCode, decodeRecord, finishRegion, finishStore, flagsFromLazy, flagsToLazy, interpretRegion, loadSlow,
+  runQuickX87, runUnit, storeSlow,
 } from "./second-tier";
 export { dataBreakpoints, ioBreakpoints } from "./system/breakpoints";
 export { performTaskSwitch } from "./system/task-exit";

@@ -1,4 +1,4 @@
-import { BLOCK_HEADER, B_BYTES, B_SECOND_PAGE, E_COUNT, E_FUNCTION, E_LIMIT, LEFT_ELSEWHERE, LEFT_INTERPRET, LEFT_LOOK_UP, LEFT_REFUSED } from "../src/code-layout";
+import { BLOCK_HEADER, B_BYTES, B_SECOND_PAGE, E_COUNT, E_FUNCTION, E_LIMIT, LEFT_ELSEWHERE, LEFT_EXITED, LEFT_INTERPRET, LEFT_LOOK_UP, LEFT_REFUSED } from "../src/code-layout";
 import {
   ARENA, ATTENTION, BUDGET, CODE_BASE, EFLAGS, INTERRUPTIBILITY, JUMP_CACHE, JUMP_CACHE_ENTRIES, MODE, REGIONS_LEFT, RIP, RUN_FLAGS, SEG_BASE, SEG_CS,
   SEG_LIMIT, TIER_ENTERED, TIER_HOPS, TIER_RECORD, TIER_RETIRED, TIER_STATUS,
@@ -114,6 +114,7 @@ export function lookup(): usize {
   let pc: usize;
   if (load<u64>(slot) == linear && isCurrentJump(load<u32>(slot, 8), mode)) pc = load<u32>(slot, 12);
   else {
+    if (load<i64>(BUDGET) <= 0) return leaveAtDeadline(); // a fault of the fetch is raised, and counted, behind it
     pc = findBlock(linear, mode, load<u64>(slot) == linear ? load<u32>(slot, 12) : 0);
     if (pc == 0) return 0;
     store<u64>(slot, linear);
@@ -190,6 +191,7 @@ export function enterTranslated(pc: usize): usize {
       const to = next();
       return to != 0 && recOp(to) == OP_ENTER ? to + RECORD : to;
     }
+    if (why == LEFT_EXITED) return 0;
     return settle(load<u32>(TIER_RECORD), load<i32>(TIER_STATUS));
   }
 }

@@ -6,20 +6,25 @@
  * record.ts and lies outside the arena; functions that take a record as `pc` read what the interpreter reads of it: RIP (CODE_BASE + its
  * offset), its length, and for the clock the instructions left.
  */
-import { BLOCK_HEADER, B_HOST, B_MODE, B_NEXT, B_SECOND_PAGE, ENDS_BLOCK, E_COUNT } from "../src/code-layout";
+import { BLOCK_HEADER, B_HOST, B_MODE, B_NEXT, B_SECOND_PAGE, ENDS_BLOCK, E_COUNT, LEFT_SETTLE } from "../src/code-layout";
 import { arenaDescriptor, bucket, codeLines, codeSerial, coverLines } from "./code-pages";
-import { FPU_SW, FPU_TRAP } from "../src/layout";
+import { FPU_SW, FPU_TRAP, RIP, RUN_FLAGS, TIER_ENTERED, TIER_RECORD, TIER_STATUS } from "../src/layout";
 import { decode, decodedEnds } from "./decode";
+import { giveFlags, takeFlags } from "./flag-kinds";
 import { arithmeticFlags, setArithmeticFlags } from "./flags";
 import { execGroup15 } from "./fp/state";
 import { execX87 } from "./fp/x87";
 import { quickRegister } from "./fp/x87-quick";
 import { SW_ES } from "./fp/x87-state";
+import { interpret } from "./generated/dispatch";
 import { OP_INTEGER, OP_SIMD, OP_STATE, OP_STRING, OP_SYSTEM, OP_TOO_LONG, OP_UNDEFINED, OP_X87 } from "./generated/ops";
 import { testCondition } from "./integer/condition";
 import { execInteger } from "./integer/integer";
 import { commit, readSlow, writeSlow } from "./mmu";
+import { currentRip } from "./mode";
 import { recModrm, recOp, recUnitOp } from "./record";
+import { next, settle } from "./run";
+import { DEADLINE_REACHED, EXIT_RECORDED } from "./run-flags";
 import { execSimd } from "./simd/exec";
 import { FAULT } from "./status";
 import { execString } from "./strings";
@@ -115,3 +120,36 @@ export function flagsToLazy(flags: u32): void { setArithmeticFlags(flags); }
 
 /** Whether condition `cc` (0-15, as in Jcc) holds for the lazy flags. */
 export function conditionHolds(cc: u32): bool { return testCondition(cc); }
+
+// ------------------------------------------------------------------------------------------------ for the verifier
+
+/**
+ * A region has been left because of `why`, and BUDGET is 0: goes on to where the run loop would stop then, at the deadline or with a VM exit
+ * recorded. What the last instruction has raised is delivered. True: it is an exit.
+ */
+export function finishRegion(why: u32): bool {
+  takeFlags();
+  if (why == LEFT_SETTLE) settle(load<u32>(TIER_RECORD), load<i32>(TIER_STATUS));
+  else next();
+  return exitRecorded();
+}
+
+/**
+ * Interprets BUDGET instructions from the beginning of the region that has been entered last, in its place. What follows in the run loop is as in
+ * finishRegion().
+ */
+export function interpretRegion(): bool {
+  takeFlags();
+  store<u64>(RIP, currentRip(load<u32>(TIER_ENTERED)));
+  const pc = next();
+  if (pc != 0) interpret(pc);
+  giveFlags();
+  return exitRecorded();
+}
+
+/** The deadline was not the real one. */
+function exitRecorded(): bool {
+  const flags = load<u32>(RUN_FLAGS);
+  store<u32>(RUN_FLAGS, flags & ~DEADLINE_REACHED);
+  return (flags & EXIT_RECORDED) != 0;
+}

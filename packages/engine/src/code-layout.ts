@@ -132,6 +132,8 @@ export const LEFT_INTERPRET = 2;
 export const LEFT_SETTLE = 3;
 /** Nothing was done: the region was made for another TLB table than the one in force. */
 export const LEFT_ELSEWHERE = 4;
+/** The run loop is to leave: a VM exit is recorded. No region says so, only the verifier, which has interpreted one. */
+export const LEFT_EXITED = 5;
 
 /**
  * Flags as translated code keeps them: what made them, with its operands, in six values. `kind`: bits 1:0 operand size (0: 8 bits to 3: 64), 7:2 one

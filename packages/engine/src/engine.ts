@@ -53,6 +53,7 @@ import type { ProcessorExports } from './module.js';
 import { PageAllocator } from './page-allocator.js';
 import { ProcessorState } from './processor-state.js';
 import { writeResetState } from './reset.js';
+import type { Journal } from './translator/journalling.js';
 import { Translator, countExecutions } from './translator/translator.js';
 import type { TranslatorOptions } from './translator/translator.js';
 import { captureState, putState } from './state.js';
@@ -146,14 +147,16 @@ export class Engine {
   readonly supplied: SuppliedInstruction;
   /** Pages for VMX structures: VMCS regions, EPT tables, bitmaps. */
   readonly pages: PageAllocator;
+  /** Told of the stores of a processor that tells of them, when it is asked to: processorModule with `journals`. */
+  readonly journal: Journal = { told() {} };
   private readonly result: Translation = { gpa: -1, vector: 0, errorCode: 0 };
 
   /** Makes an engine in the state after power-up, with no control set. */
   static async create(options: EngineOptions): Promise<Engine> {
-    return new Engine(await processorModule(), options);
+    return new Engine(await processorModule(undefined, options.translate?.verify), options);
   }
 
-  /** Like `create`, for those who have the compiled module already. */
+  /** Like `create`, for those who have the compiled module already: one that tells of its stores if translated code is verified. */
   constructor(module: WasmModule, options: EngineOptions) {
     const { memoryBytes, cpuid = processorCpuid(), seed = DEFAULT_SEED, tscStep = 1 } = options;
     const memory = options.linearMemory ?? engineMemory(memoryBytes);
@@ -166,9 +169,10 @@ export class Engine {
         memory,
         bringPage: (address: number) => this.memory.bring(address >>> 0, PAGE_BYTES),
         translate: () => {
-          this.translator ??= new Translator(module, memory, this.exports, options.translate);
+          this.translator ??= new Translator(module, memory, this.exports, options.translate, this.journal);
           this.translator.translateQueued();
         },
+        journal: (address: number, bytes: number) => this.journal.told(address, bytes),
         abort: () => fail('ENGINE_ABORT', 'The processor stopped itself: an internal invariant does not hold.'),
       },
     });

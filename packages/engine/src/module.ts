@@ -1,6 +1,7 @@
 /** The compiled processor: read and compiled once per process, instantiated once per VM. */
 import { VisorkitError, host } from '@visorkit/core';
 import type { SecondTierExports } from './second-tier.js';
+import { journallingProcessor } from './translator/journalling.js';
 import { WebAssembly } from './webassembly.js';
 import type { WasmModule } from './webassembly.js';
 
@@ -52,34 +53,38 @@ export interface ProcessorExports extends SecondTierExports {
   dataBreakpoints(linear: bigint, size: number, write: number): number;
   /** B0-B3 of the I/O breakpoints that an access to a port meets. */
   ioBreakpoints(port: number, size: number): number;
+  /** Of a processor that tells of its stores: the lowest address where it does, -1 for nowhere (translator/journalling.ts). */
+  readonly journalFrom?: { value: number };
 }
 
 /** Where engine.wasm lies, or its bytes. */
 export type ProcessorSource = URL | Uint8Array<ArrayBuffer>;
 
-/** By URL, or by the bytes themselves; this package's own module is under ''. */
+/** By URL, or by the bytes themselves; this package's own module is under ''. With `#journals` behind it, one that tells of its stores. */
 const compiled = new Map<string, Promise<WasmModule>>();
 const compiledBytes = new WeakMap<Uint8Array, Promise<WasmModule>>();
+const JOURNALS = '#journals';
 /** This package's own module, once it is compiled. */
 let standard: WasmModule | undefined;
 
 /**
  * The compiled module; each source is compiled once. Without a source engine.wasm is looked for where this package has it, and beside the running
- * module, where a bundle has it. Throws ENGINE_NOT_BUILT when it cannot be read.
+ * module, where a bundle has it. Throws ENGINE_NOT_BUILT when it cannot be read. `journals`: the processor tells of its stores, for `translate.verify`.
  */
-export function processorModule(source?: ProcessorSource): Promise<WasmModule> {
+export function processorModule(source?: ProcessorSource, journals = false): Promise<WasmModule> {
   if (source instanceof Uint8Array) {
+    if (journals) return compile(journallingProcessor(source));
     let module = compiledBytes.get(source);
     if (module === undefined) compiledBytes.set(source, (module = compile(source)));
     return module;
   }
-  const key = source?.href ?? '';
+  const key = `${source?.href ?? ''}${journals ? JOURNALS : ''}`;
   let module = compiled.get(key);
   if (module === undefined) {
-    compiled.set(key, (module = load(source === undefined ? standardPlaces() : [source])));
+    compiled.set(key, (module = load(source === undefined ? standardPlaces() : [source], journals)));
     module.then(
       (ready) => {
-        if (source === undefined) standard = ready;
+        if (key === '') standard = ready;
       },
       () => compiled.delete(key),
     );
@@ -109,11 +114,12 @@ function standardPlaces(): URL[] {
   return url === undefined ? [] : [new URL('../build/engine.wasm', import.meta.url), new URL(BESIDE, url)];
 }
 
-async function load(places: readonly URL[]): Promise<WasmModule> {
+async function load(places: readonly URL[], journals: boolean): Promise<WasmModule> {
   let cause: unknown;
   for (const place of places) {
     try {
-      return await compile(await host.read(place));
+      const bytes = await host.read(place);
+      return await compile(journals ? journallingProcessor(bytes) : bytes);
     } catch (error) {
       cause ??= error;
     }

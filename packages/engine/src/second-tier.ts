@@ -36,6 +36,10 @@ export interface SecondTierExports {
   setSecondTier(threshold: number, batch: number, patience: number): void;
   /** Stores flags that translated code has kept as the operands of what made them; assembly/flag-kinds.ts. */
   settleFlags(kind: number, a: bigint, b: bigint, r: bigint, s: bigint, n: bigint): void;
+  /** Behind a region that was left because of `why`, with BUDGET 0: on to where the run loop stops. 1: a VM exit is recorded. */
+  finishRegion(why: number): number;
+  /** Interprets BUDGET instructions from where the region begins that has been entered last. 1: a VM exit is recorded. */
+  interpretRegion(): number;
   flagsFromLazy(): number;
   flagsToLazy(flags: number): void;
   conditionHolds(condition: number): number;

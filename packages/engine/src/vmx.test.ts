@@ -196,6 +196,22 @@ describe('windows, single steps and timers', () => {
     expect(engine.enter()).toBe(ENTER_DEADLINE);
     expect(engine.rip).toBe(BigInt(CODE));
   });
+
+  it('raises a fault of a fetch behind a deadline, which counts as it does without one', async () => {
+    const jump = [0x48, 0xb8, 0, 0, 0, 0, 2, 0, 0, 0, 0xff, 0xe0]; // MOV RAX, 200000000H; JMP RAX
+    code(...jump);
+    expect(engine.enter()).toBe(ExitReason.HLT);
+    expect([engine.rip, engine.cr2]).toEqual([BigInt(HANDLER + 14), 0x2_0000_0000n]);
+    const { retired } = engine;
+    await makeGuest();
+    code(...jump);
+    engine.setDeadline(2);
+    expect(engine.enter()).toBe(ENTER_DEADLINE);
+    expect([engine.rip, engine.cr2]).toEqual([0x2_0000_0000n, 0n]);
+    engine.setDeadline(Infinity);
+    expect(engine.enter()).toBe(ExitReason.HLT);
+    expect(engine.retired).toBe(retired);
+  });
 });
 
 describe('several VMCSs', () => {

@@ -16,10 +16,10 @@ const MEMORY = 4 << 20;
 /** EFLAGS.AC, which decides about the TLB table. */
 const AC = 1 << 18;
 
-async function machine(bits: 32 | 64, threshold: number): Promise<Engine> {
+async function machine(bits: 32 | 64, threshold: number, verify = false): Promise<Engine> {
   const engine = await Engine.create({
     memoryBytes: MEMORY,
-    ...(threshold === 0 ? {} : { translate: { threshold, batch: threshold === 1 ? 1 : 3, most: 40 } }),
+    ...(threshold === 0 ? {} : { translate: { threshold, batch: threshold === 1 ? 1 : 3, most: 40, verify } }),
   });
   writeIdentityTables(engine);
   writeValidVmcs(engine);
@@ -114,24 +114,31 @@ const PROGRAMS = Number(process.env.VISORKIT_PROGRAMS ?? 60);
 const { VISORKIT_SEED: SEED = '1' } = process.env;
 const FIRST_SEED = SEED === 'random' ? Math.floor(Math.random() * 2 ** 20) : Number(SEED);
 
+/** Verified programs (verifier.ts) are fewer: they run many times slower. */
+const VERIFIED_SHARE = 4;
+
 describe.each([
-  { bits: 64 as const, threshold: 1 },
-  { bits: 64 as const, threshold: 50 },
-  { bits: 32 as const, threshold: 1 },
-  { bits: 32 as const, threshold: 50 },
-])('$bits-bit programs at threshold $threshold', ({ bits, threshold }) => {
+  { bits: 64 as const, threshold: 1, verify: false },
+  { bits: 64 as const, threshold: 50, verify: false },
+  { bits: 32 as const, threshold: 1, verify: false },
+  { bits: 32 as const, threshold: 50, verify: false },
+  { bits: 64 as const, threshold: 1, verify: true },
+  { bits: 32 as const, threshold: 50, verify: true },
+])('$bits-bit programs at threshold $threshold, verified: $verify', ({ bits, threshold, verify }) => {
+  const programs = verify ? Math.ceil(PROGRAMS / VERIFIED_SHARE) : PROGRAMS;
   it.each([
     ['of integer instructions', {}],
     ['that fault and change themselves', { rough: true }],
     ['with vectors', { vectors: true, rough: true }],
   ])('%s', { timeout: 300_000 }, async (_, options) => {
     const plain = await machine(bits, 0),
-      translated = await machine(bits, threshold);
+      translated = await machine(bits, threshold, verify);
     let retired = 0;
-    for (let n = 0; n < PROGRAMS; n++)
+    for (let n = 0; n < programs; n++)
       retired += compare(plain, translated, FIRST_SEED * 1_000_003 + n * 17, { bits, ...options });
-    expect(retired).toBeGreaterThan(PROGRAMS * 10); // translated code has really run
-    expect(translated.translator!.figures.regions).toBeGreaterThan(PROGRAMS / 2);
+    expect(retired).toBeGreaterThan(programs * 10); // translated code has really run
+    expect(translated.translator!.figures.regions).toBeGreaterThan(programs / 2);
     expect(translated.translator!.figures.failed).toBe(0);
+    expect(translated.translator!.verifier?.figures.instructions).toBe(verify ? retired : undefined);
   });
 });

@@ -42,9 +42,13 @@ import type { WasmMemory, WasmModule } from '../webassembly.js';
 import { IMPORTS, emitRegion, translatable } from './emit.js';
 import { describe, readRecord } from './instructions.js';
 import type { Instruction, Row } from './instructions.js';
+import type { Journal } from './journalling.js';
 import { LOCALS } from './locals.js';
 import { findRegion } from './regions.js';
 import type { CodeSource, Region } from './regions.js';
+import { Verifier } from './verifier.js';
+import { failByModule } from './verify-report.js';
+import type { Subject } from './verify-report.js';
 import { Code, ModuleWriter } from './wasm.js';
 import type { Setting } from './writer.js';
 
@@ -55,6 +59,11 @@ export interface TranslatorOptions {
   batch?: number;
   /** Regions at most, 8192 by default; with more the older half of them goes: a guest may make new code for ever. */
   most?: number;
+  /**
+   * Interprets in the place of each region too, after it, and stops by VERIFY_DIFFERENCE at the first difference. For those who look for a fault of the
+   * translator: it is some fifty times slower. The processor must be one that tells of its stores (processorModule).
+   */
+  verify?: boolean;
 }
 
 /** What the translator has done. */
@@ -105,6 +114,8 @@ interface Placed {
   serial: number;
   /** Copies of records that it has. */
   records: number[];
+  /** What the verifier keeps of it, if there is one. */
+  subject: Subject | undefined;
 }
 
 export class Translator {
@@ -137,6 +148,8 @@ export class Translator {
   private nextRecord = TIER_RECORDS + RECORD_BYTES; // the first is decoded into
   /** Copies made for the region at hand. */
   private records: number[] = [];
+  /** Of the debug mode that runs regions beside the interpreter. */
+  readonly verifier: Verifier | undefined;
 
   /** `module` is the processor's, with its exports; `memory` must be one that does not grow. To be made before the first code is translated. */
   constructor(
@@ -144,8 +157,9 @@ export class Translator {
     memory: WasmMemory,
     private readonly exports: ProcessorExports,
     private readonly options: TranslatorOptions = {},
+    journal?: Journal,
   ) {
-    const { threshold = DEFAULT_THRESHOLD } = options;
+    const { threshold = DEFAULT_THRESHOLD, verify = false } = options;
     const names = handlerNames(module);
     this.rows = names.map(describe);
     this.vectorUnit = names.indexOf('SIMD');
@@ -155,8 +169,10 @@ export class Translator {
     this.enter = names.indexOf('ENTER');
     this.imports['m'] = memory;
     this.imports['t'] = exports.table;
+    this.verifier = verify && journal !== undefined ? new Verifier(memory, exports, journal) : undefined;
     for (const { name } of IMPORTS) this.imports[name] = exports[name as keyof ProcessorExports];
-    this.writer = new ModuleWriter(IMPORTS, LOCALS, memory.buffer.byteLength / WASM_PAGE);
+    Object.assign(this.imports, this.verifier?.functions);
+    this.writer = new ModuleWriter(this.verifier?.imports ?? IMPORTS, LOCALS, memory.buffer.byteLength / WASM_PAGE);
     this.generation = this.words[ARENA_GENERATION >>> 2]!;
   }
 
@@ -172,7 +188,7 @@ export class Translator {
     this.dropStale();
     if (this.placed.length > (this.options.most ?? MOST_REGIONS)) this.evict();
     const count = words[TIER_QUEUED >>> 2]!,
-      { writer } = this;
+      { writer, verifier } = this;
     const done: Omit<Placed, 'index'>[] = [];
     const covered = new Set<string>();
     words[TIER_QUEUED >>> 2] = 0;
@@ -199,11 +215,14 @@ export class Translator {
         this.freeRecords.push(...this.records);
         continue;
       }
-      writer.add(emitRegion(region, setting, this.buffers));
+      const page = (host & ~(PAGE - 1)) >>> 0,
+        code = emitRegion(region, setting, this.buffers),
+        subject = verifier?.subject(region, page, code);
+      writer.add(verifier?.telling(code) ?? code);
       figures.regions++;
       figures.instructions += region.instructions;
-      for (const { offset } of region.blocks) covered.add(`${((host & ~(PAGE - 1)) >>> 0) + offset} ${mode}`);
-      done.push({ record, host, serial: this.cover((host & ~(PAGE - 1)) >>> 0, region), records: this.records });
+      for (const { offset } of region.blocks) covered.add(`${page + offset} ${mode}`);
+      done.push({ record, host, serial: this.cover(page, region), records: this.records, subject });
     }
     const emitted = platform.now();
     figures.emitting += emitted - started;
@@ -211,7 +230,7 @@ export class Translator {
     const bytes = writer.finish();
     figures.modules++;
     figures.bytes += bytes.length;
-    const functions = this.compile(bytes);
+    const functions = this.compile(bytes, done);
     if (functions === undefined) {
       for (const { records } of done) this.freeRecords.push(...records);
       return;
@@ -219,7 +238,8 @@ export class Translator {
     done.forEach((region, n) => {
       this.replaced(region.record);
       const index = this.free.pop() ?? exports.table.grow(1);
-      exports.table.set(index, functions[n]!);
+      if (region.subject !== undefined) verifier!.watch(region.record, functions[n]!, region.subject);
+      exports.table.set(index, verifier?.entry ?? functions[n]!);
       words[(region.record + E_FUNCTION) >>> 2] = index;
       words[(region.record + E_LIMIT) >>> 2] = words[(region.record + E_COUNT) >>> 2]! + words[TIER_THRESHOLD >>> 2]!;
       words[(region.record + E_WAITS) >>> 2] = 0;
@@ -229,11 +249,19 @@ export class Translator {
   }
 
   /** The functions of a module; undefined where the host has no room for it, or not for so large a one on this thread. */
-  private compile(bytes: Uint8Array<ArrayBuffer>): Record<string, () => number> | undefined {
+  private compile(
+    bytes: Uint8Array<ArrayBuffer>,
+    regions: readonly Pick<Placed, 'subject'>[],
+  ): Record<string, () => number> | undefined {
     try {
       const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { e: this.imports });
       return instance.exports as Record<string, () => number>;
-    } catch {
+    } catch (error) {
+      if (this.verifier !== undefined)
+        failByModule(
+          regions.map(({ subject }) => subject!),
+          error,
+        );
       this.figures.failed++;
       return undefined;
     }
@@ -268,7 +296,8 @@ export class Translator {
     });
   }
 
-  private release({ index, records }: Placed): void {
+  private release({ index, record, records }: Placed): void {
+    this.verifier?.forget(record);
     this.exports.table.set(index, null);
     this.free.push(index);
     this.freeRecords.push(...records);

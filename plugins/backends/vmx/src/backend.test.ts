@@ -40,6 +40,13 @@ describe('vmx backend', () => {
     expect([output, vcpu.rip]).toEqual([[0x21], 0x1104n]);
   });
 
+  it('takes when code is translated, and whether that is verified', () => {
+    for (const translate of [true, false, 1, 1_000_000, 'verify', 'verify:5000'] as const)
+      expect(() => vmx({ translate })).not.toThrow();
+    for (const translate of [0, 1.5, 1_000_001, 'verify:0', 'verify:', 'off'])
+      expect(() => vmx({ translate: translate as 1 })).toThrow(expect.objectContaining({ code: 'BACKEND_OPTION' }));
+  });
+
   it('gives the same run twice in virtual time', async () => {
     const random = [0x0f, 0xc7, 0xf0, 0x0f, 0x31, 0xe2, 0xf9, HLT]; // RDRAND AX; RDTSC; LOOP
     const state = { registers: { rcx: 1000n } };

@@ -20,7 +20,7 @@ import {
   restoreStructures,
   saveStructures,
 } from '@visorkit/engine';
-import type { ProcessorSource, ProcessorVendor } from '@visorkit/engine';
+import type { ProcessorSource, ProcessorVendor, TranslatorOptions } from '@visorkit/engine';
 import {
   HypervisorMemoryToken,
   MemoryViewsToken,
@@ -42,6 +42,9 @@ import { VmxVcpu } from './vcpu.js';
 import { VmxVmcsRegions } from './vmcs-regions.js';
 import { setUpVmcs } from './vmcs-setup.js';
 
+/** Whether hot code is translated, and after how many executions. */
+export type Translate = boolean | number | 'verify' | `verify:${number}`;
+
 export interface VmxBackendOptions {
   /** Features of the processor by their CPUID names (x86's CPUID_FEATURES); all that the engine has by default. */
   readonly features?: readonly string[];
@@ -55,9 +58,11 @@ export interface VmxBackendOptions {
   readonly exitOnTaskSwitch?: boolean;
   /**
    * Hot code is translated to WebAssembly: after how many executions of a block (1 to 1,000,000), true for the default, or false: everything is
-   * interpreted. What the guest does is the same. Unless given: {@link TRANSLATE}.
+   * interpreted. What the guest does is the same. Unless given: {@link TRANSLATE}. `verify` looks for faults of the translator: translated code runs beside
+   * the interpreter, many times slower, and the run ends by VERIFY_DIFFERENCE at the first thing in which they are different; `verify:N` says after
+   * how many executions.
    */
-  readonly translate?: boolean | number;
+  readonly translate?: Translate;
   /**
    * Where the processor's code, engine.wasm of @visorkit/engine, lies, or its bytes. Unless given it is looked for in the package, and beside the
    * running module: a bundle needs this option only if it has the file elsewhere or within itself.
@@ -67,6 +72,8 @@ export interface VmxBackendOptions {
 
 /** What `translate` is unless given. */
 const TRANSLATE = true;
+/** Executions of a block after which it is translated when translated code is verified: soon, but when regions have the shape that they have usually. */
+const VERIFY_THRESHOLD = 50;
 const MOST_EXECUTIONS = 1_000_000;
 
 /** With more vCPUs than this, a turn comes round so late that a guest gives up waiting for its other vCPUs. */
@@ -96,6 +103,7 @@ export class VmxBackend implements Backend {
     VmcsRegionsToken,
   ];
   #module: Awaited<ReturnType<typeof processorModule>> | undefined;
+  readonly #translator: TranslatorOptions | undefined;
   #opened: BackendOptions | undefined;
   #parts: Parts | undefined;
   /** Handed out before there is an engine: it points to the engine's clock later. */
@@ -103,18 +111,7 @@ export class VmxBackend implements Backend {
 
   constructor(private readonly options: VmxBackendOptions = {}) {
     this.cpuid = processorCpuid(options.features, options);
-    const { translate } = options;
-    if (
-      typeof translate === 'number' &&
-      !(Number.isSafeInteger(translate) && translate > 0 && translate <= MOST_EXECUTIONS)
-    )
-      fail(
-        'BACKEND_OPTION',
-        `translate is a whole number from 1 to ${MOST_EXECUTIONS}, true or false, not ${translate}.`,
-        {
-          translate,
-        },
-      );
+    this.#translator = translatorOptions(options.translate ?? TRANSLATE);
     const parts = (): Parts => this.#required();
     const opened = (): BackendOptions | undefined => this.#opened;
     this.clock = {
@@ -137,7 +134,7 @@ export class VmxBackend implements Backend {
         cpus: options.cpus,
       });
     this.#opened = options;
-    this.#module = await processorModule(this.options.processor);
+    this.#module = await processorModule(this.options.processor, this.#translator?.verify);
   }
 
   createMemory(size: number): GuestMemory {
@@ -145,12 +142,13 @@ export class VmxBackend implements Backend {
       module = this.#module;
     if (opened === undefined || module === undefined)
       return fail('BACKEND_NOT_OPEN', 'The vmx backend makes memory only after it was opened.');
-    const { seed, translate = TRANSLATE } = this.options;
+    const { seed } = this.options,
+      translate = this.#translator;
     const engine = new Engine(module, {
       memoryBytes: size,
       cpuid: this.cpuid,
       ...(seed === undefined ? {} : { seed }),
-      ...(translate === false ? {} : { translate: typeof translate === 'number' ? { threshold: translate } : {} }),
+      ...(translate === undefined ? {} : { translate }),
     });
     const clock = opened.time === 'real' ? new RealClock(engine) : new VirtualClock(engine);
     setUpVmcs(engine);
@@ -205,8 +203,12 @@ export class VmxBackend implements Backend {
   statistics(): Readonly<Record<string, number>> {
     const { translator } = this.#required().engine;
     if (translator === undefined) return {};
-    const { regions, instructions, modules, bytes, emitting, compiling } = translator.figures;
+    const { regions, instructions, modules, bytes, emitting, compiling } = translator.figures,
+      verified = translator.verifier?.figures;
     return {
+      ...(verified === undefined
+        ? {}
+        : { 'regions verified': verified.compared, 'instructions verified': verified.instructions }),
       'instructions run translated': translator.retired,
       'instructions translated': instructions,
       'regions translated': regions,
@@ -251,6 +253,20 @@ export class VmxBackend implements Backend {
   #required(): Parts {
     return this.#parts ?? fail('BACKEND_NOT_OPEN', 'The vmx backend has no memory yet, or was disposed.');
   }
+}
+
+/** Undefined: everything is interpreted. */
+function translatorOptions(translate: Translate): TranslatorOptions | undefined {
+  if (typeof translate === 'boolean') return translate ? {} : undefined;
+  const verified = /^verify(?::(\d+))?$/.exec(String(translate)),
+    threshold = verified === null ? translate : Number(verified[1] ?? VERIFY_THRESHOLD);
+  if (typeof threshold !== 'number' || !Number.isSafeInteger(threshold) || threshold < 1 || threshold > MOST_EXECUTIONS)
+    return fail(
+      'BACKEND_OPTION',
+      `translate is a whole number from 1 to ${MOST_EXECUTIONS}, true, false, "verify" or "verify:" with such a number, not ${translate}.`,
+      { translate },
+    );
+  return { threshold, ...(verified === null ? {} : { verify: true }) };
 }
 
 /** Makes the backend for one VM. */

@@ -13,7 +13,10 @@ const OPTIONS: Fields = {
   vendor: [v.picklist(['intel', 'amd']), '"intel" or "amd"'],
   physicalAddressBits: [v.number(), 'a whole number from 32 to 46'],
   seed: [v.bigint(), 'a bigint'],
-  translate: [v.union([v.boolean(), v.number()]), 'true, false or a whole number from 1 to 1000000'],
+  translate: [
+    v.union([v.boolean(), v.number(), v.string()]),
+    'true, false, a whole number from 1 to 1000000, "verify" or "verify:" with such a number',
+  ],
   exitOnTaskSwitch: [v.boolean(), 'true or false'],
 };
 
@@ -27,8 +30,8 @@ const definition: BackendDefinition = defineBackend({
   create(options) {
     checkFields(options, OPTIONS, { code: 'BACKEND_OPTION', kind: 'an option of the backend vmx', where: '' });
     // Compiled while the rest of the machine is made; an error comes again where it is waited for
-    processorModule().catch(() => {});
     const { cpu, ...rest } = options as VmxBackendOptions & { readonly cpu?: string };
+    processorModule(undefined, String(rest.translate).startsWith('verify')).catch(() => {});
     return new VmxBackend(cpu === undefined ? rest : { ...parseProcessor(cpu), ...rest });
   },
 });
