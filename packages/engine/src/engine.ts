@@ -165,14 +165,13 @@ export class Engine {
       env: {
         memory,
         bringPage: (address: number) => this.memory.bring(address >>> 0, PAGE_BYTES),
-        translate: () => {
-          this.translator ??= new Translator(module, memory, this.exports, options.translate);
-          this.translator.translateQueued();
-        },
+        translate: () => (this.translator ??= this.makeTranslator()).translateQueued(),
         abort: () => fail('ENGINE_ABORT', 'The processor stopped itself: an internal invariant does not hold.'),
       },
     });
     this.exports = instance.exports as unknown as ProcessorExports;
+    this.makeTranslator = () => new Translator(module, memory, this.exports, options.translate);
+    this.translates = options.translate !== undefined;
     this.memory = new ArrayGuestMemory(memoryBytes, this.buffer, GUEST_RAM, this.bytes.subarray(LATE_PAGES));
     this.mmio = new MmioLog(this.buffer);
     this.supplied = new SuppliedInstruction(this.buffer);
@@ -201,6 +200,14 @@ export class Engine {
 
   /** The second tier, once code has become hot. */
   translator: Translator | undefined;
+  private readonly makeTranslator: () => Translator;
+  private readonly translates: boolean;
+
+  /** The same, made now if need be; undefined where code is only interpreted. */
+  get secondTier(): Translator | undefined {
+    if (this.translates) this.translator ??= this.makeTranslator();
+    return this.translator;
+  }
 
   /** The wasm side. For those who build on the engine, not for plugins. */
   readonly exports: ProcessorExports;

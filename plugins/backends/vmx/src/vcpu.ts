@@ -19,6 +19,7 @@ import {
   taskSource,
 } from '@visorkit/x86';
 import type { VmxClock } from './clock.js';
+import type { VmxCodeSampler } from './code-sampler.js';
 import { VmxEmulation } from './emulation.js';
 import { EventQueue } from './events.js';
 import { fillDeadline, fillExit } from './fill-exit.js';
@@ -55,6 +56,7 @@ export interface VmxVcpuParts {
   readonly views: VmxMemoryViews;
   readonly own: OwnVmcs;
   readonly regions: VmxVmcsRegions;
+  readonly sampler: VmxCodeSampler;
   /** Exits with reason 9 are given to handlers instead of being carried out. */
   readonly exitOnTaskSwitch: boolean;
   /** What the processor is to trap, for the first entry. */
@@ -125,7 +127,7 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
 
   run(): VmExit {
     const { exit, engine } = this,
-      { clock } = this.#parts;
+      { clock, sampler } = this.#parts;
     if (this.#pieces.pending) {
       this.#pieces.describe(exit.mmio);
       return exit;
@@ -137,6 +139,7 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
       if (clock.beforeEntry()) this.#stale = true;
       const result = this.state.halfDone && !this.#events.queued ? this.#finishHalfDone() : this.#enter();
       if (result === ENTER_DEADLINE) {
+        if (sampler.take(this)) this.#stale = true;
         if (!this.#deadlineReached()) continue;
         fillDeadline(exit);
         if (engine.words[layout.ACTIVITY >>> 2] !== 0) exit.qualification = PROCESSOR_HALTED;
@@ -314,6 +317,7 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
       this.engine.setDeadline(this.#soon ? this.engine.retired + (this.state.halfDone ? 1 : 0) : this.#target());
       this.#stale = this.#soon;
     }
+    if (this.#parts.sampler.next !== Infinity) this.#parts.sampler.entering();
     return this.engine.enter();
   }
 
@@ -338,7 +342,7 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
   /** Retired instructions at which this run ends. */
   #target(): number {
     const byTime = this.#deadline === Infinity ? Infinity : this.#parts.clock.retiredAt(this.#deadline);
-    return byTime < this.#limit ? byTime : this.#limit;
+    return Math.min(byTime, this.#limit, this.#parts.sampler.next);
   }
 
   #deadlineReached(): boolean {
