@@ -2,8 +2,8 @@
  * What the processor does with the code that it is at: whether it runs translated, and if not, why. For profiles, which ask now and then; nothing is kept for
  * them while the guest runs.
  *
- * They ask at a deadline. A region is not entered so near to one, so the last few hundred instructions before it are interpreted always; but each time
- * that a region refuses for that it is counted. What would have run translated is what a region has, where one has just refused.
+ * They ask at a deadline. The last few hundred instructions before one are interpreted always: regions refuse to be entered so near to it, or are left in a
+ * loop of theirs. Both leave traces. What would have run translated without the deadline is what a region has, where there are such traces.
  */
 import {
   BLOCK_HEADER,
@@ -31,6 +31,9 @@ import {
   REGIONS_LEFT,
   RIP,
   SEG_BASE,
+  TIER_ENTERED,
+  TIER_LEFT_BUDGET,
+  TIER_LEFT_RIP,
   TIER_THRESHOLD,
   TLB_BASE,
   TLB_EMPTY,
@@ -82,6 +85,9 @@ export interface CodeState {
 const PAGE = 4096;
 const LONGEST = 15;
 const NEVER = 0xffff_ffff;
+const NO_BUDGET = 0x7fff_ffff_ffff_ffffn;
+/** Instructions of the largest region, and some of a block. */
+const NEAR = 450n;
 /** Context of user code (assembly/tlb.ts), and offset of the tag for fetches in an entry; what is added to a linear address follows. */
 const USER = 2;
 const EXECUTE_TAG = 16;
@@ -97,21 +103,21 @@ interface FoundBlock {
 }
 
 export class CodeStates {
+  readonly #regions: RegionIndex;
   #refused = 0;
   #elsewhere = 0;
   #settled = 0;
-  /** Regions by page. */
-  #index = new Map<number, PlacedRegion[]>();
-  #indexed: readonly PlacedRegion[] = [];
-  #count = 0;
 
-  constructor(private readonly engine: Engine) {}
+  constructor(private readonly engine: Engine) {
+    this.#regions = new RegionIndex(engine);
+  }
 
   /** To be called before the processor is entered: what it refuses is told from then on. */
   entering(): void {
     this.#refused = this.#left(LEFT_REFUSED);
     this.#elsewhere = this.#left(LEFT_ELSEWHERE);
     this.#settled = this.#left(LEFT_SETTLE);
+    this.engine.longs[TIER_LEFT_BUDGET >>> 3] = NO_BUDGET;
   }
 
   /** What is done with the code at RIP, where the processor has come back at a deadline. */
@@ -127,11 +133,11 @@ export class CodeStates {
     if (host === undefined)
       return { bits, address, start: address, host: 0, why: 'unmapped', executions: 0, blamed: undefined };
     const block = this.#blockOf(host, mode),
-      having = this.#regionsOf(host, mode),
+      having = this.#regions.having(host, mode),
       region = having.find(({ tlb }) => tlb === 0 || tlb === words[TLB_BASE >>> 2]);
     const at = (where: number): bigint => address - BigInt(host - where);
     const known = { bits, address, executions: block?.executions ?? 0 } as const;
-    if (region !== undefined && this.#runsTranslated(host, mode))
+    if (region !== undefined && this.#runsTranslated(host, mode, address))
       return { ...known, start: at(region.host), host: region.host, why: undefined, blamed: undefined };
     const start = block?.host ?? host,
       blamed = this.#blamed(start, host, mode);
@@ -145,10 +151,18 @@ export class CodeStates {
     };
   }
 
-  /** A region has the code. If one has refused just now it was for the deadline; a repeated instruction comes back from within its region. */
-  #runsTranslated(host: number, mode: number): boolean {
+  /** A region has the code: was it the deadline that kept the processor from it? */
+  #runsTranslated(host: number, mode: number, address: bigint): boolean {
+    // One has refused just now
     if (this.#left(LEFT_REFUSED) !== this.#refused) return true;
-    return this.#left(LEFT_SETTLE) !== this.#settled && this.#isRepeated(host, mode);
+    // A repeated instruction comes back from within its region
+    if (this.#left(LEFT_SETTLE) !== this.#settled && this.#isRepeated(host, mode)) return true;
+    // One was left so near to the deadline for a place of its own: control would have stayed in it
+    const { words, longs } = this.engine,
+      rip = longs[TIER_LEFT_RIP >>> 3];
+    if (longs[TIER_LEFT_BUDGET >>> 3] > NEAR || (rip ^ address) >> 12n !== 0n) return false;
+    const left = endOfPage(host) - PAGE + Number(rip & 0xfffn);
+    return this.#regions.having(left, mode).some(({ record }) => record === words[TIER_ENTERED >>> 2]);
   }
 
   #why(
@@ -248,9 +262,18 @@ export class CodeStates {
     }
     return found;
   }
+}
 
-  /** Regions that have the code, those that begin there first. */
-  #regionsOf(host: number, mode: number): readonly PlacedRegion[] {
+/** The regions that there are, by page. */
+class RegionIndex {
+  #pages = new Map<number, PlacedRegion[]>();
+  #indexed: readonly PlacedRegion[] = [];
+  #count = 0;
+
+  constructor(private readonly engine: Pick<Engine, 'translator' | 'exports'>) {}
+
+  /** Those that have the code, those that begin there first. */
+  having(host: number, mode: number): readonly PlacedRegion[] {
     const { translator, exports } = this.engine;
     if (translator === undefined) return [];
     this.#renew(translator);
@@ -259,7 +282,7 @@ export class CodeStates {
       for (let n = 0; n < extents.length; n += 2) if (offset >= extents[n] && offset < extents[n + 1]) return true;
       return false;
     };
-    return (this.#index.get(host >>> 12) ?? [])
+    return (this.#pages.get(host >>> 12) ?? [])
       .filter(
         (region) => region.mode === mode && has(region) && exports.codeIsCurrent(region.host, region.serial) !== 0,
       )
@@ -270,11 +293,11 @@ export class CodeStates {
     if (regions === this.#indexed && regions.length === this.#count) return;
     this.#indexed = regions;
     this.#count = regions.length;
-    this.#index = new Map();
+    this.#pages = new Map();
     for (const region of regions) {
       const page = region.host >>> 12,
-        list = this.#index.get(page);
-      if (list === undefined) this.#index.set(page, [region]);
+        list = this.#pages.get(page);
+      if (list === undefined) this.#pages.set(page, [region]);
       else list.push(region);
     }
   }
