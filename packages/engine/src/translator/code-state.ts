@@ -15,6 +15,7 @@ import {
   B_SECOND_PAGE,
   B_VALID,
   D_BLOCKS,
+  D_SERIAL,
   E_COUNT,
   E_LIMIT,
   E_WAITS,
@@ -25,6 +26,7 @@ import {
 } from '../code-layout.js';
 import type { Engine } from '../engine.js';
 import {
+  ARENA_GENERATION,
   ATTENTION,
   MODE,
   PAGE_BLOCKS,
@@ -47,7 +49,7 @@ import type { LostRegion, PlacedRegion, Translator } from './translator.js';
 /**
  * Why code is interpreted. `off`: all is. `bits16`: 16-bit code. `segments`: 32-bit code whose segments need checks. `instruction`: this one is left to the
  * interpreter; `behind`: one before it in its block is. `crossing`: the instruction lies in two pages. `cold`: it has not run often enough. `waiting`: for
- * other code, to share a module with. `written`, `emptied`, `evicted`: there was a region ({@link LostRegion}), and it has not run often enough since.
+ * other code, to share a module with. `written`, `emptied`, `evicted`: what there was is lost ({@link LostRegion}), and it has not run often enough since.
  * `elsewhere`: its region was made for another TLB table. `middle`: a region has it, but it is come to where none begins. `stepped`: something is due between
  * instructions. `failed`: there was no room for its region. `unmapped`: the code cannot be found any more.
  */
@@ -107,6 +109,9 @@ export class CodeStates {
   #refused = 0;
   #elsewhere = 0;
   #settled = 0;
+  /** Serial numbers of pages' code at the last looks at them. */
+  readonly #serials = new Map<number, number>();
+  #generation = 0;
 
   constructor(private readonly engine: Engine) {
     this.#regions = new RegionIndex(engine);
@@ -137,7 +142,8 @@ export class CodeStates {
       region = having.find(({ tlb }) => tlb === 0 || tlb === words[TLB_BASE >>> 2]);
     const at = (where: number): bigint => address - BigInt(host - where);
     const known = { bits, address, executions: block?.executions ?? 0 } as const;
-    if (region !== undefined && this.#runsTranslated(host, mode, address))
+    const overwritten = this.#overwritten(host);
+    if (region !== undefined && (isInFirstBlock(region, host) || this.#runsTranslated(host, mode, address)))
       return { ...known, start: at(region.host), host: region.host, why: undefined, blamed: undefined };
     const start = block?.host ?? host,
       blamed = this.#blamed(start, host, mode);
@@ -146,7 +152,7 @@ export class CodeStates {
       ...known,
       start: at(start),
       host: start,
-      why: this.#why(host, mode, { block, having, region, blamed }),
+      why: this.#why(host, mode, { block, having, region, blamed, overwritten }),
       blamed: blamed === undefined ? undefined : { address: at(blamed), bytes: bytes! },
     };
   }
@@ -173,10 +179,11 @@ export class CodeStates {
       having: readonly PlacedRegion[];
       region: PlacedRegion | undefined;
       blamed: number | undefined;
+      overwritten: boolean;
     },
   ): WhyInterpreted {
     const { words, translator } = this.engine,
-      { block, having, region, blamed } = found;
+      { block, having, region, blamed, overwritten } = found;
     if (words[TIER_THRESHOLD >>> 2] === 0) return 'off';
     const size = mode & MODE_SIZE;
     if (size === 0) return 'bits16';
@@ -190,7 +197,22 @@ export class CodeStates {
     if (block?.waits === true) return 'waiting';
     const lost = translator?.lost.get(block?.host ?? host);
     if (lost !== undefined) return lost;
+    if (overwritten) return 'written';
     return block?.refused === true ? 'failed' : 'cold';
+  }
+
+  /** Whether what was known of the page's code has been dropped since the last look at it. */
+  #overwritten(host: number): boolean {
+    const { words } = this.engine,
+      page = host >>> 12,
+      descriptor = words[(PAGE_BLOCKS >>> 2) + page];
+    if (words[ARENA_GENERATION >>> 2] !== this.#generation) this.#serials.clear();
+    this.#generation = words[ARENA_GENERATION >>> 2];
+    if (descriptor === 0) return false;
+    const before = this.#serials.get(page),
+      serial = words[(descriptor + D_SERIAL) >>> 2];
+    this.#serials.set(page, serial);
+    return before !== undefined && before !== serial;
   }
 
   /** The first instruction from the block's beginning to the present one that cannot be translated. */
@@ -302,5 +324,9 @@ class RegionIndex {
     }
   }
 }
+
+/** Straight-line code behind the region's entry: so few instructions before a deadline the processor does not even come to the point of refusing. */
+const isInFirstBlock = ({ host: entry, extents }: PlacedRegion, host: number): boolean =>
+  host >= entry && (host & (PAGE - 1)) < extents[1];
 
 const endOfPage = (host: number): number => host - (host % PAGE) + PAGE;
