@@ -102,11 +102,16 @@ const COLUMNS = [
   { title: 'IN' },
   { title: 'STATE' },
 ] as const;
-const REASONS = [{ title: 'SHARE', kind: 'number' }, { title: 'SAMPLES', kind: 'number' }, { title: 'NOT TRANSLATED' }] as const;
+const REASONS = [
+  { title: 'SHARE', kind: 'number' },
+  { title: 'SAMPLES', kind: 'number' },
+  { title: 'NOT TRANSLATED' },
+] as const;
 
 function linesOf(result: CodeProfileResult, width: number): string[] {
   const { samples, every, translated, code, reasons, instructions, statistics } = result;
-  const share = (part: number, whole = samples): string => (whole === 0 ? '-' : `${((part / whole) * 100).toFixed(1)}%`);
+  const share = (part: number, whole = samples): string =>
+    whole === 0 ? '-' : `${((part / whole) * 100).toFixed(1)}%`;
   const run = statistics['instructions run translated'];
   return [
     `profile: ${samples} samples, ${every} instructions from one to the next; ${share(translated)} in code that runs translated`,

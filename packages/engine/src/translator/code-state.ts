@@ -147,7 +147,8 @@ export class CodeStates {
       return { ...known, start: at(region.host), host: region.host, why: undefined, blamed: undefined };
     const start = block?.host ?? host,
       blamed = this.#blamed(start, host, mode);
-    const bytes = blamed === undefined ? undefined : engine.bytes.slice(blamed, Math.min(blamed + LONGEST, endOfPage(blamed)));
+    const bytes =
+      blamed === undefined ? undefined : engine.bytes.slice(blamed, Math.min(blamed + LONGEST, endOfPage(blamed)));
     return {
       ...known,
       start: at(start),

@@ -42,9 +42,13 @@ export class VmxCodeSampler implements CodeSampler {
 
   start(every: number, taken: (sample: CodeSample, vcpu: Vcpu) => void): () => void {
     if (!Number.isSafeInteger(every) || every < LEAST)
-      fail('CODE_SAMPLES', `Samples are taken every ${LEAST} instructions or more, a whole number, not every ${every}.`, {
-        every,
-      });
+      fail(
+        'CODE_SAMPLES',
+        `Samples are taken every ${LEAST} instructions or more, a whole number, not every ${every}.`,
+        {
+          every,
+        },
+      );
     if (this.#taken !== undefined)
       fail('CODE_SAMPLES', 'Samples of this VM are taken already; one profile at a time is right.');
     this.#every = every;

@@ -14,7 +14,7 @@ import type { NestedVmxEvents } from './nested.js';
 const VmiToken: Token<Vmi> = token('vmi', '@visorkit/vmi');
 
 export interface CodeProfileOptions {
-  /** Instructions from one sample to the next, at least 1000; 100,003 unless given. */
+  /** Instructions from one sample to the next, at least 1000; 300,007 unless given. The nearer, the more code is decoded twice, from the samples on. */
   readonly every?: number;
   /** Names of code in an image that no OS profile knows. */
   readonly symbols?: SymbolTable;
@@ -61,7 +61,7 @@ export interface CodeProfile {
 }
 export const CodeProfileToken: Token<CodeProfile> = token('code-profile', '@visorkit/trace');
 
-const USUAL_DISTANCE = 100_003;
+const USUAL_DISTANCE = 300_007;
 
 /** Takes a profile of a VM. Throws `CODE_SAMPLES` for a distance that is not right. */
 export function codeProfile(options: CodeProfileOptions = {}): Plugin {
@@ -118,7 +118,11 @@ class Profiler implements CodeProfile {
   take(sample: CodeSample, vcpu: Vcpu, { vmi, nested }: Services): void {
     this.#samples++;
     const of =
-      nested?.inGuest(vcpu) === true ? NESTED : vcpu.cpl !== 3 ? KERNEL : this.#processes.nameOf(vcpu, vmi, this.#samples);
+      nested?.inGuest(vcpu) === true
+        ? NESTED
+        : vcpu.cpl !== 3
+          ? KERNEL
+          : this.#processes.nameOf(vcpu, vmi, this.#samples);
     const where = sample.host === 0 ? sample.start : sample.host,
       key = `${where} ${sample.bits} ${sample.why} ${of}`;
     const piece = this.#pieces.get(key);
@@ -154,7 +158,11 @@ class Profiler implements CodeProfile {
 }
 
 /** `translated`, or the reason with the instruction to blame. */
-function stateOf({ why, blamed, bits }: CodeSample, sampler: CodeSampler, disassembler: Disassembler | undefined): string {
+function stateOf(
+  { why, blamed, bits }: CodeSample,
+  sampler: CodeSampler,
+  disassembler: Disassembler | undefined,
+): string {
   if (why === undefined) return 'translated';
   const reason = sampler.reasons[why] ?? why;
   if (blamed === undefined) return reason;
@@ -227,7 +235,8 @@ class ProcessNames {
     this.#search = kernel === undefined ? sample + BETWEEN_SEARCHES : sample + 1;
     const names = new Map<bigint, string>();
     try {
-      for (const { root, name } of kernel?.processes() ?? []) if (root !== undefined) names.set(BigInt(root) & ROOT, name);
+      for (const { root, name } of kernel?.processes() ?? [])
+        if (root !== undefined) names.set(BigInt(root) & ROOT, name);
     } catch (error) {
       if (!isVisorkitError(error)) throw error; // a list that is being changed
     }
