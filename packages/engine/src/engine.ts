@@ -146,7 +146,7 @@ export class Engine {
   readonly supplied: SuppliedInstruction;
   /** Pages for VMX structures: VMCS regions, EPT tables, bitmaps. */
   readonly pages: PageAllocator;
-  private readonly result: Translation = { gpa: -1, vector: 0, errorCode: 0 };
+  private readonly translation: Translation = { gpa: -1, vector: 0, errorCode: 0 };
 
   /** Makes an engine in the state after power-up, with no control set. */
   static async create(options: EngineOptions): Promise<Engine> {
@@ -218,9 +218,18 @@ export class Engine {
    * entry), ENTER_DEADLINE, or ENTER_VMFAIL (then the VM-instruction error field says why).
    */
   enter(): number {
-    const { words } = this;
     this.exports.enter();
-    const result = words[ENTER_RESULT >>> 2];
+    return this.result();
+  }
+
+  /** Goes on where `enter` came back with ENTER_DEADLINE, to another deadline, as if that had been it: what a VM entry begins anew goes on. */
+  goOn(): number {
+    this.exports.goOn();
+    return this.result();
+  }
+  private result(): number {
+    const { words } = this,
+      result = words[ENTER_RESULT >>> 2];
     if (words[EXIT_WORK >>> 2] !== 0 && result < ENTER_DEADLINE) this.exports.finishExit();
     return result;
   }
@@ -457,7 +466,7 @@ export class Engine {
    */
   translate(linear: bigint, access = 0): Translation {
     if ((this.words[V_DIRTY >>> 2] | this.words[V_TO_LOAD >>> 2]) !== 0) this.exports.applyWrites();
-    const { result, words } = this,
+    const { translation: result, words } = this,
       status = this.exports.observe(BigInt.asUintN(64, linear), access);
     if (status === 0) {
       result.gpa = words[(BOUNCE + 48) >>> 2] + words[(BOUNCE + 52) >>> 2] * 0x100000000;

@@ -127,7 +127,7 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
 
   run(): VmExit {
     const { exit, engine } = this,
-      { clock, sampler } = this.#parts;
+      { clock } = this.#parts;
     if (this.#pieces.pending) {
       this.#pieces.describe(exit.mmio);
       return exit;
@@ -139,7 +139,6 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
       if (clock.beforeEntry()) this.#stale = true;
       const result = this.state.halfDone && !this.#events.queued ? this.#finishHalfDone() : this.#enter();
       if (result === ENTER_DEADLINE) {
-        if (sampler.take(this)) this.#stale = true;
         if (!this.#deadlineReached()) continue;
         fillDeadline(exit);
         if (engine.words[layout.ACTIVITY >>> 2] !== 0) exit.qualification = PROCESSOR_HALTED;
@@ -317,8 +316,26 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
       this.engine.setDeadline(this.#soon ? this.engine.retired + (this.state.halfDone ? 1 : 0) : this.#target());
       this.#stale = this.#soon;
     }
-    if (this.#parts.sampler.next !== Infinity) this.#parts.sampler.entering();
-    return this.engine.enter();
+    const { sampler } = this.#parts;
+    if (sampler.next === Infinity) return this.engine.enter();
+    sampler.entering();
+    let result = this.engine.enter();
+    while (result === ENTER_DEADLINE && this.#sampled()) result = this.engine.goOn();
+    return result;
+  }
+
+  /** The processor has come back for a sample, which is taken now, and for nothing else: it is to go on. */
+  #sampled(): boolean {
+    const { engine } = this,
+      { sampler } = this.#parts;
+    if (this.#soon || !sampler.take(this)) return false;
+    const end = this.#end();
+    this.#stale = true;
+    if (engine.retired >= end) return false;
+    engine.setDeadline(Math.min(end, sampler.next));
+    this.#stale = false;
+    sampler.entering();
+    return true;
   }
 
   /**
@@ -339,10 +356,13 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
     return result;
   }
 
-  /** Retired instructions at which this run ends. */
-  #target(): number {
+  /** Retired instructions at which this run ends, and at which the processor is to come back, for a sample at the latest. */
+  #end(): number {
     const byTime = this.#deadline === Infinity ? Infinity : this.#parts.clock.retiredAt(this.#deadline);
-    return Math.min(byTime, this.#limit, this.#parts.sampler.next);
+    return byTime < this.#limit ? byTime : this.#limit;
+  }
+  #target(): number {
+    return Math.min(this.#end(), this.#parts.sampler.next);
   }
 
   #deadlineReached(): boolean {
