@@ -28,11 +28,18 @@ function bytesInLimit(eip: u32): u32 {
   return left >= 4096 ? 4096 : left + 1;
 }
 
-/** First record of the block at a linear address (RIP is its offset in CS), made if need be; 0 with a fault raised or an exit recorded. */
-export function findBlock(linear: u64, mode: u32): usize {
+/**
+ * First record of the block at a linear address (RIP is its offset in CS), made if need be; 0 with a fault raised or an exit recorded. `likely`: what it
+ * was when it was last looked up there, 0 if that is not known.
+ */
+export function findBlock(linear: u64, mode: u32, likely: u32): usize {
   const page = codePage(linear);
   if (page == 0) return 0;
   const host = page | (<u32>linear & 0xfff);
+  if (likely != 0) {
+    const b = likely - BLOCK_HEADER;
+    if (load<u32>(b, B_HOST) == host && load<u32>(b, B_MODE) == mode && load<u32>(b, B_VALID) != 0 && load<u32>(b, B_SECOND_PAGE) == 0) return likely;
+  }
   for (let b = load<u32>(bucket(host, mode)); b != 0; b = load<u32>(b, B_NEXT)) {
     if (load<u32>(b, B_HOST) != host || load<u32>(b, B_MODE) != mode) continue;
     if (load<u32>(b, B_SECOND_PAGE) != 0) {
@@ -45,7 +52,7 @@ export function findBlock(linear: u64, mode: u32): usize {
   return makeBlock(linear, host, mode);
 }
 // @ts-ignore: decorator
-@inline function pageAfter(linear: u64): u64 {
+@inline export function pageAfter(linear: u64): u64 {
   const next = (linear & ~0xfff) + 4096;
   return (load<u32>(MODE) & MODE_SIZE) == 2 ? next : next & 0xffffffff;
 }

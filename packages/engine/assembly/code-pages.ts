@@ -2,7 +2,7 @@ import {
   B_HOST, B_MODE, B_NEXT, B_NEXT_IN_PAGE, B_NEXT_IN_SECOND, B_VALID, DESCRIPTOR_BYTES, D_BLOCKS, D_LINES, D_SERIAL,
 } from "../src/code-layout";
 import {
-  ARENA, ARENA_BYTES, ARENA_GENERATION, ARENA_NEXT, BLOCK_HASH, BLOCK_HASH_ENTRIES, CODE_SERIAL, COUNTERS, PAGES_DROPPED, PAGE_BLOCKS, TIER_QUEUED,
+  ARENA, ARENA_BYTES, ARENA_GENERATION, ARENA_NEXT, BLOCK_HASH, BLOCK_HASH_ENTRIES, CODE_SERIAL, COUNTERS, JUMP_CACHE, JUMP_CACHE_ENTRIES, PAGES_DROPPED, PAGE_BLOCKS, TIER_QUEUED,
 } from "../src/layout";
 import { OP_CALL32, OP_CALL64, OP_NEXT } from "./generated/ops";
 import { RECORD, recOp } from "./record";
@@ -31,6 +31,7 @@ export function resetBlocks(): void {
   store<u32>(ARENA_GENERATION, arenaGeneration() + 1);
   memory.fill(BLOCK_HASH, 0, BLOCK_HASH_ENTRIES * 4);
   memory.fill(PAGE_BLOCKS, 0, <usize>memory.size() << 6); // 64 KiB wasm page = 16 pages of 4 bytes
+  memory.fill(JUMP_CACHE, 0, JUMP_CACHE_ENTRIES * 16); // what it points to is a block, though its generation be an old one
   forgetJumps();
   store<u32>(COUNTERS, load<u32>(COUNTERS, 12) + 1, 12);
 }

@@ -3,7 +3,7 @@ import {
   ARENA, ATTENTION, BUDGET, CODE_BASE, EFLAGS, INTERRUPTIBILITY, JUMP_CACHE, JUMP_CACHE_ENTRIES, MODE, REGIONS_LEFT, RIP, RUN_FLAGS, SEG_BASE, SEG_CS,
   SEG_LIMIT, TIER_ENTERED, TIER_HOPS, TIER_LEFT_BUDGET, TIER_LEFT_RIP, TIER_RECORD, TIER_RETIRED, TIER_STATUS,
 } from "../src/layout";
-import { decodeOne, findBlock } from "./blocks";
+import { decodeOne, findBlock, pageAfter } from "./blocks";
 import { arenaGeneration } from "./code-pages";
 import { IF, RF, TF } from "./flags";
 import { giveFlags, takeFlags } from "./flag-kinds";
@@ -25,7 +25,7 @@ import { instructionBreakpoint } from "./system/breakpoints";
 import { afterInstruction, beginStep } from "./system/debug";
 import { deliverException } from "./system/exceptions";
 import { raiseError } from "./system/raise";
-import { jumpGeneration } from "./tlb";
+import { isCurrentJump, jumpKey } from "./tlb";
 import { busLock } from "./vmx/bus-lock";
 import { interruptWindow, monitorTrap, nmiWindow, virtualApicEvents } from "./vmx/events";
 /**
@@ -111,14 +111,13 @@ export function lookup(): usize {
   const mode = load<u32>(MODE);
   const linear = linearRip();
   const slot = JUMP_CACHE + (((<u32>linear ^ (<u32>linear >>> 13)) & (JUMP_CACHE_ENTRIES - 1)) << 4);
-  const key = (jumpGeneration() << 8) | mode;
   let pc: usize;
-  if (load<u64>(slot) == linear && load<u32>(slot, 8) == key) pc = load<u32>(slot, 12);
+  if (load<u64>(slot) == linear && isCurrentJump(load<u32>(slot, 8), mode)) pc = load<u32>(slot, 12);
   else {
-    pc = findBlock(linear, mode);
+    pc = findBlock(linear, mode, load<u64>(slot) == linear ? load<u32>(slot, 12) : 0);
     if (pc == 0) return 0;
     store<u64>(slot, linear);
-    store<u32>(slot, (jumpGeneration() << 8) | mode, 8);
+    store<u32>(slot, jumpKey(linear, load<u32>(pc - BLOCK_HEADER, B_SECOND_PAGE) != 0 ? pageAfter(linear) : 0, mode), 8);
     store<u32>(slot, <u32>pc, 12);
   }
   if ((mode & MODE_CS_CHECK) != 0 && load<u64>(RIP) + load<u16>(pc - BLOCK_HEADER, B_BYTES) - 1 > <u64>load<u32>(SEG_LIMIT + SEG_CS * 4)) return single(linear, mode);
@@ -138,7 +137,7 @@ export function transfer(pc: usize, target: u64): usize {
     const base: u64 = (mode & MODE_SIZE) == 2 ? 0 : load<u64>(SEG_BASE + SEG_CS * 8);
     const linear = (mode & MODE_SIZE) == 2 ? target : (base + target) & 0xffffffff;
     const slot = JUMP_CACHE + (((<u32>linear ^ (<u32>linear >>> 13)) & (JUMP_CACHE_ENTRIES - 1)) << 4);
-    if (load<u64>(slot) == linear && load<u32>(slot, 8) == ((jumpGeneration() << 8) | mode)) {
+    if (load<u64>(slot) == linear && isCurrentJump(load<u32>(slot, 8), mode)) {
       const to = <usize>load<u32>(slot, 12);
       const left = load<i64>(BUDGET) - <i64>recLeft(to);
       if (left >= 0) {
@@ -174,7 +173,7 @@ export function enterTranslated(pc: usize): usize {
       const base: u64 = (mode & MODE_SIZE) == 2 ? 0 : load<u64>(SEG_BASE + SEG_CS * 8);
       const linear = (mode & MODE_SIZE) == 2 ? rip : (base + rip) & 0xffffffff;
       const slot = JUMP_CACHE + (((<u32>linear ^ (<u32>linear >>> 13)) & (JUMP_CACHE_ENTRIES - 1)) << 4);
-      if (load<u64>(slot) != linear || load<u32>(slot, 8) != ((jumpGeneration() << 8) | mode)) return next();
+      if (load<u64>(slot) != linear || !isCurrentJump(load<u32>(slot, 8), mode)) return next();
       const to = <usize>load<u32>(slot, 12), left = load<i64>(BUDGET) - <i64>recLeft(to);
       if (left < 0) return next();
       store<u64>(CODE_BASE, (linear & ~0xfff) - base);

@@ -1,6 +1,6 @@
 import {
-  COUNTERS, GUEST_PAGE_CHAINS, GUEST_PAGE_HASHES, GUEST_PAGE_LINKS, JUMP_CACHE, JUMP_CACHE_ENTRIES, JUMP_GENERATION, LAST_GENERATION, PROCESSOR, TLB, TLB_BASE,
-  TLB_CLOCK, TLB_CONTEXTS, TLB_EMPTY, TLB_ENTRIES, TLB_ENTRY_BYTES, TLB_LISTS, TLB_LIST_BYTES, TLB_SET, TLB_SETS, TLB_SET_BYTES, TLB_SET_INFO, TLB_TABLES,
+  COUNTERS, GLOBAL_GENERATION, GUEST_PAGE_CHAINS, GUEST_PAGE_HASHES, GUEST_PAGE_LINKS, JUMP_CACHE, JUMP_CACHE_ENTRIES, JUMP_GENERATION, LAST_GENERATION, PROCESSOR, TLB, TLB_BASE,
+  TLB_CLOCK, TLB_CONTEXTS, TLB_EMPTY, TLB_ENTRIES, TLB_ENTRY_BYTES, TLB_JUMP_PAGES, TLB_JUMP_PAGES_BITS, TLB_LISTS, TLB_LIST_BYTES, TLB_SET, TLB_SETS, TLB_SET_BYTES, TLB_SET_INFO, TLB_TABLES,
   TLB_TABLE_BYTES,
 } from "../src/layout";
 /**
@@ -35,6 +35,7 @@ const S_COUNTS: usize = 16; // u32 for each context: filled entries
 const S_GIANT: usize = 28; // u32: a part of a 1 GiB page is cached
 const S_LARGE: usize = 32; // u64: where 2 and 4 MiB pages are cached (a bit for 4 MiB, by hash): INVLPG must look at all entries there
 const S_GENERATION: usize = 40; // u32: jump generation to go on with, 0: a new one
+const S_GLOBAL_GENERATION: usize = 52; // the same for code of global pages
 const S_USED: usize = 44; // u32: TLB_CLOCK when it was last chosen, 0: never, its tables hold nothing yet
 const S_WATCHED: usize = 48; // u32: its entries were made with data breakpoints enabled
 const INFO_BYTES: usize = 64;
@@ -93,7 +94,10 @@ export function selectTranslations(vpid: u32, eptp: u64, watched: bool): void {
     if (load<u32>(info, S_USED) != 0 && isFor(info, processor, vpid, eptp)) { chosen = info; break; }
     if (info != now && (chosen == 0 || load<u32>(info, S_USED) < load<u32>(chosen, S_USED))) chosen = info;
   }
-  if (now != 0) store<u32>(now, load<u32>(JUMP_GENERATION), S_GENERATION);
+  if (now != 0) {
+    store<u32>(now, load<u32>(JUMP_GENERATION), S_GENERATION);
+    store<u32>(now, load<u32>(GLOBAL_GENERATION), S_GLOBAL_GENERATION);
+  }
   if (load<u32>(chosen, S_USED) == 0) prepareSet(chosen);
   else if (!isFor(chosen, processor, vpid, eptp)) flushSet(chosen);
   store<u64>(chosen, eptp, S_EPTP);
@@ -104,8 +108,11 @@ export function selectTranslations(vpid: u32, eptp: u64, watched: bool): void {
   store<u32>(TLB_SET, <u32>chosen);
   store<u32>(TLB_TABLES, <u32>setOf(chosen));
   store<u32>(TLB_BASE, tableOf(contextOf(load<u32>(TLB_BASE))));
-  if (load<u32>(chosen, S_GENERATION) != 0) store<u32>(JUMP_GENERATION, load<u32>(chosen, S_GENERATION));
-  else newJumpGeneration();
+  const local = load<u32>(chosen, S_GENERATION), global = load<u32>(chosen, S_GLOBAL_GENERATION);
+  store<u32>(JUMP_GENERATION, local);
+  store<u32>(GLOBAL_GENERATION, global);
+  if (local == 0) newGeneration(chosen, JUMP_GENERATION);
+  if (global == 0) newGeneration(chosen, GLOBAL_GENERATION);
   watchTranslations(watched);
 }
 // @ts-ignore: decorator
@@ -115,6 +122,7 @@ export function selectTranslations(vpid: u32, eptp: u64, watched: bool): void {
 function prepareSet(info: usize): void {
   const set = setOf(info);
   for (let c: u32 = 0; c < <u32>TLB_CONTEXTS; c++) clearTable(set + c * TLB_TABLE_BYTES);
+  memory.fill(set + TLB_JUMP_PAGES, 0, 2 * JUMP_PAGES_BYTES);
   memory.fill(GUEST_PAGE_LINKS + ((set - TLB) / TLB_ENTRY_BYTES) * 8, 0xff, TLB_CONTEXTS * TLB_ENTRIES * 8);
 }
 /** Data breakpoints are enabled or not: entries of the current set made while it was otherwise are dropped. */
@@ -126,32 +134,87 @@ export function watchTranslations(watched: bool): void {
 }
 
 // ---------------------------------------------------------------------------------------------- jumps
-/** Entries of the jump cache with another generation are void. */
+/*
+ * Entries of the jump cache say for a linear address where its decoded code is. They are translations, kept longer than those of the TLB, and void when
+ * their generation is not in force any more. There are two in force: one for code of global pages, which a write to CR3 leaves alone, one for the
+ * rest. And the set keeps which pages have entries, so that INVLPG of any other page, most often of data, leaves all of them alone.
+ */
+const JUMP_PAGES_BYTES: usize = TLB_JUMP_PAGES_BITS / 8;
+
+/** Whether an entry of the jump cache with this key holds for code of this mode. */
 // @ts-ignore: decorator
-@inline export function jumpGeneration(): u32 { return load<u32>(JUMP_GENERATION); }
-/** Code that is reached through the jump cache must be looked up anew under the current set: its translations have changed. */
-function newJumpGeneration(): void {
-  let next = (load<u32>(LAST_GENERATION) + 1) & 0xffffff;
+@inline export function isCurrentJump(key: u32, mode: u32): bool {
+  return key == ((load<u32>(JUMP_GENERATION) << 8) | mode) || key == ((load<u32>(GLOBAL_GENERATION) << 8) | mode);
+}
+/** Key of an entry for code at `linear`, whose translation has just been used. Code in two pages is never taken for global: its pages are noted together. */
+export function jumpKey(linear: u64, secondPage: u64, mode: u32): u32 {
+  let table = load<u32>(TLB_BASE);
+  if (table == <u32>TLB_EMPTY) table = tableOf(2);
+  const e = entryOf(table, linear), known = load<u64>(e, 16) == (linear & ~0xfff);
+  const flags = known ? load<u32>(e, 28) : LARGE | GIANT; // not cached: its page has any size
+  const place = (flags & GLOBAL) != 0 && secondPage == 0 ? GLOBAL_GENERATION : JUMP_GENERATION;
+  const pages = jumpPages(load<u32>(TLB_SET), place);
+  notePage(pages, linear, flags);
+  if (secondPage != 0) notePage(pages, secondPage, LARGE | GIANT);
+  return (load<u32>(place) << 8) | mode;
+}
+// @ts-ignore: decorator
+@inline function jumpPages(info: usize, place: usize): usize {
+  return setOf(info) + TLB_JUMP_PAGES + (place == GLOBAL_GENERATION ? JUMP_PAGES_BYTES : 0);
+}
+function notePage(pages: usize, linear: u64, flags: u32): void {
+  note(pages, hashed(linear, 12));
+  if ((flags & LARGE) != 0) note(pages, hashed(linear, 22));
+  if ((flags & GIANT) != 0) note(pages, hashed(linear, 30));
+}
+/** Bit for the page of 2 to the power of `shift` bytes; 2 MiB pages have that of 4 MiB. */
+// @ts-ignore: decorator
+@inline function hashed(linear: u64, shift: u32): u32 {
+  const page = u32(linear >> <u64>shift);
+  return (page ^ (page >>> 12) ^ (shift * 0x47)) & (TLB_JUMP_PAGES_BITS - 1);
+}
+// @ts-ignore: decorator
+@inline function note(pages: usize, bit: u32): void { store<u8>(pages + (bit >>> 3), load<u8>(pages + (bit >>> 3)) | <u8>(<u32>1 << (bit & 7))); }
+// @ts-ignore: decorator
+@inline function isNoted(pages: usize, bit: u32): bool { return ((load<u8>(pages + (bit >>> 3)) >>> (bit & 7)) & 1) != 0; }
+
+/** Entries under the current set that have the generation at `place` are void. */
+function newGeneration(info: usize, place: usize): void {
+  memory.fill(jumpPages(info, place), 0, JUMP_PAGES_BYTES);
+  const next = (load<u32>(LAST_GENERATION) + 1) & 0xffffff;
   if (next == 0) { // the numbers wrap around: entries left from the first round must not become valid again
     memory.fill(JUMP_CACHE, 0, JUMP_CACHE_ENTRIES * 16);
     forgetGenerations();
-    next = 1;
+    store<u32>(JUMP_GENERATION, 1);
+    store<u32>(GLOBAL_GENERATION, 2);
+    store<u32>(LAST_GENERATION, 2);
+    return;
   }
   store<u32>(LAST_GENERATION, next);
-  store<u32>(JUMP_GENERATION, next);
+  store<u32>(place, next);
 }
-/** The same under every set: code is gone. */
+/** Code is gone: all entries are void, under every set. */
 export function forgetJumps(): void {
   forgetGenerations();
-  newJumpGeneration();
+  const info: usize = load<u32>(TLB_SET);
+  newGeneration(info, JUMP_GENERATION);
+  newGeneration(info, GLOBAL_GENERATION);
 }
 function forgetGenerations(): void {
-  for (let info: usize = TLB_SET_INFO; info < INFO_END; info += INFO_BYTES) store<u32>(info, 0, S_GENERATION);
+  for (let info: usize = TLB_SET_INFO; info < INFO_END; info += INFO_BYTES) {
+    store<u32>(info, 0, S_GENERATION);
+    store<u32>(info, 0, S_GLOBAL_GENERATION);
+  }
 }
-/** Jumps under one set. */
-function forgetJumpsOf(info: usize): void {
-  store<u32>(info, 0, S_GENERATION);
-  if (<u32>info == load<u32>(TLB_SET)) newJumpGeneration();
+/** Entries under one set that have the generation of `place` are void. */
+function forgetJumpsOf(info: usize, place: usize): void {
+  store<u32>(info + (place == GLOBAL_GENERATION ? S_GLOBAL_GENERATION : S_GENERATION), 0);
+  if (<u32>info == load<u32>(TLB_SET)) newGeneration(info, place);
+}
+/** Entries under one set for the page of `linear` are void, whatever its size. */
+function forgetJumpsTo(info: usize, linear: u64, place: usize): void {
+  const pages = jumpPages(info, place);
+  if (isNoted(pages, hashed(linear, 12)) || isNoted(pages, hashed(linear, 22)) || isNoted(pages, hashed(linear, 30))) forgetJumpsOf(info, place);
 }
 
 // ---------------------------------------------------------------------------------------------- entries
@@ -247,7 +310,8 @@ function flushSet(info: usize): void {
   }
   store<u64>(info, 0, S_LARGE);
   store<u32>(info, 0, S_GIANT);
-  forgetJumpsOf(info);
+  forgetJumpsOf(info, JUMP_GENERATION);
+  forgetJumpsOf(info, GLOBAL_GENERATION);
 }
 function flushNonGlobalOf(info: usize): void {
   for (let c: u32 = 0; c < <u32>TLB_CONTEXTS; c++) {
@@ -259,7 +323,7 @@ function flushNonGlobalOf(info: usize): void {
     }
     store<u32>(countOf(info, c), kept);
   }
-  forgetJumpsOf(info);
+  forgetJumpsOf(info, JUMP_GENERATION);
 }
 function flushPageOf(info: usize, linear: u64): void {
   const page = linear & ~0xfff;
@@ -280,7 +344,8 @@ function flushPageOf(info: usize, linear: u64): void {
       if (tag == page || ((flags & LARGE) != 0 && (tag >> 22) == (page >> 22)) || ((flags & GIANT) != 0 && (tag >> 30) == (page >> 30))) disarm(e);
     }
   }
-  forgetJumpsOf(info);
+  forgetJumpsTo(info, linear, JUMP_GENERATION);
+  forgetJumpsTo(info, linear, GLOBAL_GENERATION);
 }
 
 // ---------------------------------------------------------------------------------------------- flushes by tag

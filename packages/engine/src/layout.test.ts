@@ -37,6 +37,7 @@ describe('memory of the engine', () => {
       ['caches', layout.JUMP_GENERATION, 0x80],
       ['EPT hierarchies', layout.EPT_CONTEXTS, layout.EPT_CONTEXTS_KEPT * 16],
       ['translation sets', layout.TLB_SET_INFO, layout.TLB_SETS * 64],
+      ['generation of global pages', layout.GLOBAL_GENERATION, 4],
       ['VMCS', layout.VMCS, vmcsLayout.VMCS_BYTES],
       ['empty table', layout.TLB_EMPTY, layout.TLB_TABLE_BYTES],
       ['EPT cache', layout.EPT_CACHE, layout.EPT_CACHE_ENTRIES * 16],
@@ -58,6 +59,7 @@ describe('memory of the engine', () => {
       if (i + 1 < sorted.length) expect([name, from + bytes <= sorted[i + 1][1]]).toEqual([name, true]);
     });
     expect(layout.GUEST_RAM % 0x20_0000).toBe(0);
-    expect(layout.TLB_LISTS + layout.TLB_CONTEXTS * layout.TLB_LIST_BYTES).toBeLessThanOrEqual(layout.TLB_SET_BYTES);
+    expect(layout.TLB_LISTS + layout.TLB_CONTEXTS * layout.TLB_LIST_BYTES).toBeLessThanOrEqual(layout.TLB_JUMP_PAGES);
+    expect(layout.TLB_JUMP_PAGES + 2 * (layout.TLB_JUMP_PAGES_BITS / 8)).toBeLessThanOrEqual(layout.TLB_SET_BYTES);
   });
 });

@@ -215,6 +215,9 @@ export const TLB_TABLE_BYTES = 0x10000;
 export const TLB_CONTEXTS = 3;
 export const TLB_LISTS = 0x30000; // offset in a set
 export const TLB_LIST_BYTES = 0x1000;
+/** In a set, behind the lists: a bit for each page, by hash, that the jump cache has entries for; those of JUMP_GENERATION, then those of GLOBAL_GENERATION. */
+export const TLB_JUMP_PAGES = 0x33000;
+export const TLB_JUMP_PAGES_BITS = 4096; // 512 bytes each
 /** A table that is always empty, context 3: every access takes the slow path, which checks alignment. */
 export const TLB_EMPTY = 0x130000;
 /**
@@ -245,8 +248,8 @@ export const GUEST_PAGE_CHAINS = 0x164000;
 export const GUEST_PAGE_HASHES = 4096; // 8 KiB
 export const GUEST_PAGE_LINKS = 0x800000; // 512 KiB
 /** Jump cache: {i64 key, u32 generation, u32 record}. */
-export const JUMP_CACHE = 0x180000;
-export const JUMP_CACHE_ENTRIES = 8192; // 128 KiB
+export const JUMP_CACHE = 0x2980000;
+export const JUMP_CACHE_ENTRIES = 32768; // 512 KiB
 /** A bit for each guest-physical page (its number modulo 1 Mi): the guest's walks have used it as a paging structure. */
 export const STRUCTURE_PAGES = 0x1a0000; // 128 KiB
 /** Hash table of blocks by physical address and mode: u32 block address per bucket. */
@@ -267,7 +270,7 @@ export const TIER_RECORDS = 0x921000;
 export const TIER_RECORDS_BYTES = 0xdf000;
 /** Arena of blocks and pre-decoded records. */
 export const ARENA = 0xa00000;
-export const ARENA_BYTES = 0x2000000; // 32 MiB
+export const ARENA_BYTES = 0x1f80000; // 31.5 MiB
 /** Memory the framework builds VMX structures in: VMCS regions, EPT tables, bitmaps, virtual-APIC pages. */
 export const HYPERVISOR = 0x2a00000;
 export const HYPERVISOR_BYTES = 0x2000000; // 32 MiB
@@ -336,8 +339,12 @@ export const TIMER_SHIFT = 5;
  * What follows describes translations and decoded code. It belongs to the engine, not to a processor's state: it is neither saved nor
  * swapped, and everything in it can be made anew.
  */
-/** u32, 1 to 0xffffff: entries of the jump cache with another generation are void. A second tier compares it too. */
+/**
+ * u32, 1 to 0xffffff: entries of the jump cache whose generation is neither this one nor GLOBAL_GENERATION are void. A second tier compares them too.
+ * Code of global pages has the latter, so that it is known still after a change of address space.
+ */
 export const JUMP_GENERATION = 0x2500;
+export const GLOBAL_GENERATION = 0x2800;
 /** u32: grows when the arena is emptied; addresses of records from before mean nothing. */
 export const ARENA_GENERATION = 0x2504;
 /** u32: where in the arena the next block goes. */

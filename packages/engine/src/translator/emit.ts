@@ -5,6 +5,7 @@ import {
   ATTENTION,
   BUDGET,
   CODE_BASE,
+  GLOBAL_GENERATION,
   JUMP_CACHE,
   JUMP_CACHE_ENTRIES,
   JUMP_GENERATION,
@@ -192,15 +193,25 @@ class RegionEmitter {
       .op(Op.i32_shl)
       .tee(W1);
     code.access(Op.i64_load, JUMP_CACHE).get(TARGET).op(Op.i64_eq);
-    code.get(W1).access(Op.i32_load, JUMP_CACHE + 8);
     code
+      .get(W1)
+      .access(Op.i32_load, JUMP_CACHE + 8)
+      .i32(mode)
+      .op(Op.i32_sub)
+      .tee(W2)
       .i32(0)
       .access(Op.i32_load, state + JUMP_GENERATION)
       .i32(8)
       .op(Op.i32_shl)
-      .i32(mode)
-      .op(Op.i32_or);
-    code.op(Op.i32_eq).op(Op.i32_and).when();
+      .op(Op.i32_eq);
+    code
+      .get(W2)
+      .i32(0)
+      .access(Op.i32_load, state + GLOBAL_GENERATION)
+      .i32(8)
+      .op(Op.i32_shl)
+      .op(Op.i32_eq);
+    code.op(Op.i32_or).op(Op.i32_and).when();
     code
       .get(W1)
       .access(Op.i32_load, JUMP_CACHE + 12)
