@@ -114,6 +114,7 @@ export function lookup(): usize {
   let pc: usize;
   if (load<u64>(slot) == linear && isCurrentJump(load<u32>(slot, 8), mode)) pc = load<u32>(slot, 12);
   else {
+    if (load<i64>(BUDGET) <= 0) return leaveAtDeadline(); // before a fault of the fetch, which counts
     pc = findBlock(linear, mode, load<u64>(slot) == linear ? load<u32>(slot, 12) : 0);
     if (pc == 0) return 0;
     store<u64>(slot, linear);

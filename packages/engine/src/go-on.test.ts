@@ -56,6 +56,18 @@ describe('goOn', () => {
     }
   });
 
+  it('counts a fault of a fetch once, wherever deadlines lie', async () => {
+    const begin = (): void => code(0x90, 0x48, 0xb8, 0, 0, 0, 0x80, 0, 0, 0, 0, 0xff, 0xe0); // NOP; MOV RAX, 8000_0000H, where nothing is; JMP RAX
+    begin();
+    const whole = untilExit(500_000);
+    expect(whole.reason).toBe(ExitReason.HLT); // of the handler
+    for (const every of [1, 2, 3, 4]) {
+      await makeGuest();
+      begin();
+      expect(untilExit(every)).toEqual(whole);
+    }
+  });
+
   it('is bound by the deadline that is set then', () => {
     code(0xeb, 0xfe);
     engine.setDeadline(engine.retired + 10);
