@@ -87,6 +87,8 @@ export interface CodeState {
 const PAGE = 4096;
 const LONGEST = 15;
 const NEVER = 0xffff_ffff;
+/** No serial number of a page's code. */
+const NOTHING_KNOWN = 0;
 const NO_BUDGET = 0x7fff_ffff_ffff_ffffn;
 /** Instructions of the largest region, and some of a block. */
 const NEAR = 450n;
@@ -209,11 +211,13 @@ export class CodeStates {
       descriptor = words[(PAGE_BLOCKS >>> 2) + page];
     if (words[ARENA_GENERATION >>> 2] !== this.#generation) this.#serials.clear();
     this.#generation = words[ARENA_GENERATION >>> 2];
-    if (descriptor === 0) return false;
     const before = this.#serials.get(page),
-      serial = words[(descriptor + D_SERIAL) >>> 2];
+      serial = descriptor === 0 ? NOTHING_KNOWN : words[(descriptor + D_SERIAL) >>> 2];
     this.#serials.set(page, serial);
-    return before !== undefined && before !== serial;
+    // Nothing is known of a page where code runs for the first time, or has been dropped just now
+    return serial === NOTHING_KNOWN
+      ? before !== undefined
+      : (before ?? NOTHING_KNOWN) !== NOTHING_KNOWN && before !== serial;
   }
 
   /** The first instruction from the block's beginning to the present one that cannot be translated. */
