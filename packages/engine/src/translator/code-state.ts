@@ -213,11 +213,9 @@ export class CodeStates {
     this.#generation = words[ARENA_GENERATION >>> 2];
     const before = this.#serials.get(page),
       serial = descriptor === 0 ? NOTHING_KNOWN : words[(descriptor + D_SERIAL) >>> 2];
-    this.#serials.set(page, serial);
-    // Nothing is known of a page where code runs for the first time, or has been dropped just now
-    return serial === NOTHING_KNOWN
-      ? before !== undefined
-      : (before ?? NOTHING_KNOWN) !== NOTHING_KNOWN && before !== serial;
+    // of a page where code runs for the first time nothing is known either
+    if (serial !== NOTHING_KNOWN || before !== undefined) this.#serials.set(page, serial);
+    return before !== undefined && (before !== serial || serial === NOTHING_KNOWN);
   }
 
   /** The first instruction from the block's beginning to the present one that cannot be translated. */
