@@ -7,7 +7,7 @@ import type { Plugin } from '@visorkit/core';
 import { CpioWriter } from '@visorkit/formats';
 import { nestedVmx } from '@visorkit/nested-vmx';
 import { osLinux } from '@visorkit/os-linux';
-import { trace } from '@visorkit/trace';
+import { codeProfile, trace } from '@visorkit/trace';
 import type { TraceRecord } from '@visorkit/trace';
 import { introspection } from '@visorkit/vmi';
 import { describe, expect, it } from 'vitest';
@@ -99,14 +99,15 @@ const rightly = (round: readonly string[]): unknown[] => [
 
 describe.skipIf(found.missing !== '')(titled("Debian's KVM inside", found), () => {
   it(
-    'runs a guest, the same way every time',
+    'runs a guest, the same way every time, and under a profile',
     async () => {
       const first = await run([[]]);
       expect(first.report).toMatchObject(POWERED_OFF);
       expect(said(first)).toEqual([rightly([])]);
       // each CPUID is an exit to the hypervisor, which enters its guest again
       expect(first.report.exits.vmresume).toBeGreaterThanOrEqual(COUNT);
-      const second = await run([[]]);
+      // samples are taken in the hypervisor and in its guest
+      const second = await run([[]], [codeProfile({ every: 10_007 })]);
       expect(second.output).toBe(first.output);
       expect(second.report.guestInstructions).toBe(first.report.guestInstructions);
       expect(second.report.exits).toEqual(first.report.exits);

@@ -1,5 +1,10 @@
 /** Guests run translated as they run interpreted: the same output, exits and instructions, wherever the run ends. */
 import { readFileSync } from 'node:fs';
+import { definePlugin } from '@visorkit/core';
+import { osLinux } from '@visorkit/os-linux';
+import { CodeProfileToken, codeProfile } from '@visorkit/trace';
+import type { CodeProfile } from '@visorkit/trace';
+import { introspection } from '@visorkit/vmi';
 import { describe, expect, it } from 'vitest';
 import { BOOT_TIMEOUT, QUICK, boot, findDebianGuest, titled } from './boots.js';
 import type { Boot, BootOf } from './boots.js';
@@ -35,6 +40,28 @@ describe.skipIf(amd64.missing !== '')(titled('Debian amd64, translated', amd64),
 
   it('boots as it does interpreted', { timeout: BOOT_TIMEOUT }, () => expectTheSame(of(), [200, 5000]));
   it('is the same in the middle', { timeout: BOOT_TIMEOUT }, () => expectTheSame(of(), [50, 1000], PART));
+
+  it('boots as it does with a profile, which names functions and processes', { timeout: BOOT_TIMEOUT }, async () => {
+    let profile: CodeProfile | undefined;
+    const reader = definePlugin({
+      name: 'reader',
+      uses: { profile: CodeProfileToken },
+      apply: (_host, used) => void ({ profile } = used),
+    });
+    const what = { ...of(), mode: 'check', translate: true } as const;
+    const plain = await boot(what);
+    const profiled = await boot({ ...what, plugins: [introspection(), osLinux(), codeProfile(), reader] });
+    expect(seen(profiled)).toEqual(seen(plain));
+    const { code, samples, translated, instructions, every, statistics } = profile!.result!;
+    expect(samples).toBe(Math.floor(instructions / every));
+    // all that is not named ran before the kernel: it was unpacked
+    const named = code.filter(({ of, place }) => of === 'kernel' && !place.startsWith('0x'));
+    expect(named.reduce((sum, one) => sum + one.samples, 0)).toBeGreaterThan(samples / 2);
+    expect(named.slice(0, 10).map(({ state }) => state)).toContain('translated');
+    expect(code.some(({ of }) => !['kernel', 'user', 'nested'].includes(of))).toBe(true);
+    // what is sampled agrees with what is counted
+    expect(Math.abs(translated / samples - statistics[SHARE]! / instructions)).toBeLessThan(0.02);
+  });
 });
 
 describe.skipIf(i386.missing !== '')(titled('Debian i386, translated', i386), () => {

@@ -13,6 +13,7 @@ import { DEFAULT_BACKEND, openBackend } from './backends.js';
 import { takeVmx } from './nested.js';
 import { openConsole } from './console.js';
 import { offeredKernel } from './offered-kernel.js';
+import type { ProfileOutput } from './profile-output.js';
 import type { RunFlags } from './run-flags.js';
 import { errorText, openReport, tell } from './report-output.js';
 import { runMachine, settled } from './run-machine.js';
@@ -101,6 +102,7 @@ async function plan(
   project: Project | undefined,
   more: readonly PluginEntry[],
   introspected: boolean,
+  profile: ProfileOutput | undefined,
 ): Promise<Plan> {
   const config = project?.config;
   const kernel = flags.kernel ?? config?.kernel,
@@ -115,7 +117,8 @@ async function plan(
   for (const specifier of flags.plugin ?? [])
     plugins.push(...(await loadPlugin(specifier, process.cwd(), undefined, sharedModules)));
   plugins.push(...more);
-  if (introspected || flags.introspector !== undefined)
+  if (profile !== undefined) plugins.push(...(await profile.plugins(kernel)));
+  if (introspected || flags.introspector !== undefined || profile !== undefined)
     plugins.push(...(await introspectionFor(plugins, flags.introspector)));
   const maxInstructions =
     flags.maxInstructions === undefined
@@ -230,11 +233,13 @@ export async function runCommand(
 ): Promise<number> {
   // Opened first, so that errors in everything that follows are written to it
   let file = openReport(flags.report);
+  let profile: ProfileOutput | undefined;
   try {
+    if (flags.profile !== undefined) profile = (await import('./profile-output.js')).openProfile(flags.profile);
     const project = await settled(loadProject(process.cwd(), flags.config, sharedModules), 'the configuration');
     if (flags.report === undefined) file = openReport(project?.config.report);
     const { machine, limits, serial, debugcon, vga, restore } = await settled(
-      plan(flags, project, plugins, introspected),
+      plan(flags, project, plugins, introspected, profile),
       'a plugin does, while it is loaded',
     );
     announce(machine, serial, vga);
@@ -257,6 +262,7 @@ export async function runCommand(
     );
     file.write(report);
     tell(report, flags.verbose ?? false);
+    profile?.write();
     return report.exitStatus;
   } catch (error) {
     if (!isVisorkitError(error) || error.code === 'REPORT_FILE') throw error;
@@ -266,5 +272,6 @@ export async function runCommand(
     return exitStatus;
   } finally {
     file.close();
+    profile?.close();
   }
 }

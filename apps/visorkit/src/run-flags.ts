@@ -25,6 +25,7 @@ export interface RunFlags {
   save?: string;
   restore?: string;
   introspector?: string;
+  profile?: string | true;
   report?: string;
   config?: string;
   loader?: string;
@@ -69,6 +70,10 @@ export function addRunOptions(command: Command, { serial = 'stdio' } = {}): Comm
     .option('--save <file>', 'save the VM when its run ends, and each time the process gets SIGUSR2')
     .option('--restore <file>', 'go on with a saved VM; memory, CPUs and time are as they were')
     .option('--introspector <path>', 'answer "visorkit vmi" on a socket there, which only you may open')
+    .option(
+      '--profile [file]',
+      'show at the end what the guest ran most, and whether it ran translated; .json for JSON',
+    )
     .option('--report <file>', 'write a JSON report, - for standard output')
     .option('--config <file>', 'configuration file (default visorkit.config.ts or .mjs, if there is one)')
     .option('--loader <name>', 'boot loader, instead of recognising the image')

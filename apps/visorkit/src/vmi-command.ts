@@ -21,7 +21,7 @@ import { jsonOf, lineOf, tableOf } from './tables.js';
 import { whole } from './values.js';
 
 /** Options as commander gives them. */
-export interface VmiFlags extends RunFlags {
+export interface VmiFlags extends Omit<RunFlags, 'profile'> {
   dump?: string;
   socket?: string;
   pid?: string[];
@@ -85,8 +85,9 @@ async function onRun(request: ToolRequest, flags: VmiFlags): Promise<number> {
   const most = countOf(flags);
   const isWatch = request.tool in WATCHES;
   let asked: Promise<void> | undefined;
-  const status = await runCommand({ serial: 'none', ...flags }, [
-    ...(await introspected(flags.profile, knownOf(flags.symbols))),
+  const { profile, ...more } = flags; // of run it would be another one
+  const status = await runCommand({ serial: 'none', ...more }, [
+    ...(await introspected(profile, knownOf(flags.symbols))),
     definePlugin({
       name: 'vmi-command',
       uses: { vmi: VmiToken, events: VmiEventsToken, system: SystemControlToken },

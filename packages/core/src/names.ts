@@ -33,6 +33,7 @@ const KNOWN = {
   'tsc-offset': 'an offset of the time stamp counter',
   'tsc-scaling': 'a factor of the time stamp counter',
   'preemption-timer': 'the VMX-preemption timer',
+  'code-samples': 'what the guest runs is looked at every so many instructions',
   'hardware-breakpoints': "breakpoints in the processor's debug registers",
   'emulation-assist': 'the software processor executes what the kernel cannot',
   ioeventfd: 'writes to doorbells that do not leave the kernel',

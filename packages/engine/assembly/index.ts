@@ -6,7 +6,7 @@ import { initTlb } from "./tlb";
 
 export { findBlock } from "./blocks";
 export { invalidateCode } from "./code-pages";
-export { enter } from "./enter";
+export { enter, goOn } from "./enter";
 export { settleFlags } from "./flag-kinds";
 export { setSecondTier } from "./hot-blocks";
 export { invalidateGuestPage, invalidateGuestPages } from "./guest-pages";

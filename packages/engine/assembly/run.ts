@@ -1,7 +1,7 @@
 import { BLOCK_HEADER, B_BYTES, B_SECOND_PAGE, E_COUNT, E_FUNCTION, E_LIMIT, LEFT_ELSEWHERE, LEFT_EXITED, LEFT_INTERPRET, LEFT_LOOK_UP, LEFT_REFUSED } from "../src/code-layout";
 import {
   ARENA, ATTENTION, BUDGET, CODE_BASE, EFLAGS, INTERRUPTIBILITY, JUMP_CACHE, JUMP_CACHE_ENTRIES, MODE, REGIONS_LEFT, RIP, RUN_FLAGS, SEG_BASE, SEG_CS,
-  SEG_LIMIT, TIER_ENTERED, TIER_HOPS, TIER_RECORD, TIER_RETIRED, TIER_STATUS,
+  SEG_LIMIT, TIER_ENTERED, TIER_HOPS, TIER_LEFT_BUDGET, TIER_LEFT_RIP, TIER_RECORD, TIER_RETIRED, TIER_STATUS,
 } from "../src/layout";
 import { decodeOne, findBlock, pageAfter } from "./blocks";
 import { arenaGeneration } from "./code-pages";
@@ -167,8 +167,10 @@ export function enterTranslated(pc: usize): usize {
     store<u32>(count, load<u32>(count) + 1);
     store<u64>(TIER_RETIRED, load<u64>(TIER_RETIRED) + budget - load<u64>(BUDGET));
     if (why == LEFT_LOOK_UP) {
-      if (load<u32>(ATTENTION) != 0) return next();
       const mode = load<u32>(MODE), rip = load<u64>(RIP);
+      store<u64>(TIER_LEFT_BUDGET, load<u64>(BUDGET));
+      store<u64>(TIER_LEFT_RIP, rip);
+      if (load<u32>(ATTENTION) != 0) return next();
       const base: u64 = (mode & MODE_SIZE) == 2 ? 0 : load<u64>(SEG_BASE + SEG_CS * 8);
       const linear = (mode & MODE_SIZE) == 2 ? rip : (base + rip) & 0xffffffff;
       const slot = JUMP_CACHE + (((<u32>linear ^ (<u32>linear >>> 13)) & (JUMP_CACHE_ENTRIES - 1)) << 4);

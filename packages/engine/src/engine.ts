@@ -149,7 +149,7 @@ export class Engine {
   readonly pages: PageAllocator;
   /** Told of the stores of a processor that tells of them, when it is asked to: processorModule with `journals`. */
   readonly journal: Journal = { told() {} };
-  private readonly result: Translation = { gpa: -1, vector: 0, errorCode: 0 };
+  private readonly translation: Translation = { gpa: -1, vector: 0, errorCode: 0 };
 
   /** Makes an engine in the state after power-up, with no control set. */
   static async create(options: EngineOptions): Promise<Engine> {
@@ -168,15 +168,14 @@ export class Engine {
       env: {
         memory,
         bringPage: (address: number) => this.memory.bring(address >>> 0, PAGE_BYTES),
-        translate: () => {
-          this.translator ??= new Translator(module, memory, this.exports, options.translate, this.journal);
-          this.translator.translateQueued();
-        },
+        translate: () => (this.translator ??= this.makeTranslator()).translateQueued(),
         journal: (address: number, bytes: number) => this.journal.told(address, bytes),
         abort: () => fail('ENGINE_ABORT', 'The processor stopped itself: an internal invariant does not hold.'),
       },
     });
     this.exports = instance.exports as unknown as ProcessorExports;
+    this.makeTranslator = () => new Translator(module, memory, this.exports, options.translate, this.journal);
+    this.translates = options.translate !== undefined;
     this.memory = new ArrayGuestMemory(memoryBytes, this.buffer, GUEST_RAM, this.bytes.subarray(LATE_PAGES));
     this.mmio = new MmioLog(this.buffer);
     this.supplied = new SuppliedInstruction(this.buffer);
@@ -205,6 +204,14 @@ export class Engine {
 
   /** The second tier, once code has become hot. */
   translator: Translator | undefined;
+  private readonly makeTranslator: () => Translator;
+  private readonly translates: boolean;
+
+  /** The same, made now if need be; undefined where code is only interpreted. */
+  get secondTier(): Translator | undefined {
+    if (this.translates) this.translator ??= this.makeTranslator();
+    return this.translator;
+  }
 
   /** The wasm side. For those who build on the engine, not for plugins. */
   readonly exports: ProcessorExports;
@@ -215,9 +222,18 @@ export class Engine {
    * entry), ENTER_DEADLINE, or ENTER_VMFAIL (then the VM-instruction error field says why).
    */
   enter(): number {
-    const { words } = this;
     this.exports.enter();
-    const result = words[ENTER_RESULT >>> 2];
+    return this.result();
+  }
+
+  /** Goes on where `enter` came back with ENTER_DEADLINE, to another deadline, as if that had been it: what a VM entry begins anew goes on. */
+  goOn(): number {
+    this.exports.goOn();
+    return this.result();
+  }
+  private result(): number {
+    const { words } = this,
+      result = words[ENTER_RESULT >>> 2];
     if (words[EXIT_WORK >>> 2] !== 0 && result < ENTER_DEADLINE) this.exports.finishExit();
     return result;
   }
@@ -454,7 +470,7 @@ export class Engine {
    */
   translate(linear: bigint, access = 0): Translation {
     if ((this.words[V_DIRTY >>> 2] | this.words[V_TO_LOAD >>> 2]) !== 0) this.exports.applyWrites();
-    const { result, words } = this,
+    const { translation: result, words } = this,
       status = this.exports.observe(BigInt.asUintN(64, linear), access);
     if (status === 0) {
       result.gpa = words[(BOUNCE + 48) >>> 2] + words[(BOUNCE + 52) >>> 2] * 0x100000000;

@@ -15,6 +15,8 @@ export {
 export type { ProcessorVendor } from './cpuid.js';
 export { Engine, engineMemory } from './engine.js';
 export type { EngineOptions } from './engine.js';
+export { CodeStates } from './translator/code-state.js';
+export type { CodeState, WhyInterpreted } from './translator/code-state.js';
 export { describeEntryRule } from './entry-rules.js';
 export type { MmioLog } from './mmio-log.js';
 export { processorModule, processorModuleNow } from './module.js';

@@ -190,6 +190,9 @@ export const COUNTERS = 0x2300;
 /** Of them: how often a page's decoded code was dropped; and how often translated regions were left, by why (LEFT_ of code-layout.ts). */
 export const PAGES_DROPPED = COUNTERS + 16;
 export const REGIONS_LEFT = COUNTERS + 32;
+/** When translated code was left last with LEFT_LOOK_UP: i64 BUDGET, and RIP. For profiles. */
+export const TIER_LEFT_BUDGET = COUNTERS + 64;
+export const TIER_LEFT_RIP = COUNTERS + 72;
 
 // ---------------------------------------------------------------------------------------------- VMCS
 /** Working copy of the current VMCS: fields that are not guest registers; see assembly/vmx/fields.ts. 4 KiB. */

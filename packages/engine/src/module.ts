@@ -10,6 +10,8 @@ export interface ProcessorExports extends SecondTierExports {
   /** Prepares fresh memory. */
   initialise(): void;
   enter(): number;
+  /** As `enter`, behind one that came to the deadline: neither preemption timer nor PAUSE-loop exiting begin anew. */
+  goOn(): number;
   /** Drops decoded code of `length` bytes of linear memory from `address`. */
   invalidateCode(address: number, length: number): void;
   /** Drops every translation of every processor. */

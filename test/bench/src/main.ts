@@ -1,9 +1,10 @@
 /**
  * Speed of the software processor beside its peers, all in one run. JSON to standard output or a file, tables to standard error.
  * Usage: node dist/main.js [--rounds 3] [--passes 3] [--peers translated,bochs,qemu,v86|none] [--bits 64|32] [--only kernels or groups] [--linux] [--out FILE]
- *                          [--kernels] [--exits] [--hello] [--views] [--events] [--nested] [--restore] [--introspection] [--work]
+ *                          [--kernels] [--exits] [--hello] [--views] [--events] [--nested] [--restore] [--introspection] [--work] [--trace]
  * Kernels, exits, views, events, nested VMX, apps/hello, restoring and introspection are measured; --linux adds boots of Debian's kernel, also on its own KVM, and
- * --work programs in it. Naming --kernels, --exits, --hello, --views, --events, --nested, --restore, --introspection or --work leaves out the others.
+ * --work programs in it, --trace boots whose exits are counted. Naming --kernels, --exits, --hello, --views, --events, --nested, --restore, --introspection,
+ * --work or --trace leaves out the others.
  */
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
@@ -23,6 +24,7 @@ import { humanReport } from './report.js';
 import type { Report } from './report.js';
 import { restoreBench } from './restore-bench.js';
 import { summarise } from './statistics.js';
+import { traceBench } from './trace-bench.js';
 import { viewsBench } from './views-bench.js';
 import { workBench } from './work-bench.js';
 
@@ -76,6 +78,7 @@ async function main(): Promise<void> {
       restore: { type: 'boolean' },
       introspection: { type: 'boolean' },
       work: { type: 'boolean' },
+      trace: { type: 'boolean' },
       out: { type: 'string' },
     },
   });
@@ -85,7 +88,7 @@ async function main(): Promise<void> {
   if (values.bits !== '64' && values.bits !== '32') throw new Error(`--bits takes 64 or 32, not "${values.bits}".`);
   const bits = values.bits === '64' ? 64 : 32;
   const { kernels: k, exits: x, hello: h, views: w, events: e, nested: n, restore: r, introspection: i } = values;
-  const all = !k && !x && !h && !w && !e && !n && !r && !i && !values.work;
+  const all = !k && !x && !h && !w && !e && !n && !r && !i && !values.work && !values.trace;
   const skipped: string[] = [],
     machines: MachineName[] = ['visorkit'];
   for (const peer of values.peers.split(',').filter((name) => name !== '' && name !== 'none')) {
@@ -117,6 +120,7 @@ async function main(): Promise<void> {
   skipped.push(...(nested?.skipped ?? []));
   const restore = all || values.restore ? await restoreBench(Math.max(9, rounds), say) : undefined;
   const introspection = all || values.introspection ? await introspectionBench(Math.max(5, rounds), say) : undefined;
+  const trace = values.trace ? await traceBench(Math.max(5, rounds), say) : undefined;
   const report: Report = {
     date: new Date().toISOString(),
     host,
@@ -133,6 +137,7 @@ async function main(): Promise<void> {
     ...(nested === undefined ? {} : { nested }),
     ...(restore === undefined ? {} : { restore }),
     ...(introspection === undefined ? {} : { introspection }),
+    ...(trace === undefined ? {} : { trace }),
   };
   say(`\n${humanReport(report)}`);
   const json = `${JSON.stringify(report, null, 2)}\n`;

@@ -8,6 +8,7 @@ import type { IntrospectionResult } from './introspection-bench.js';
 import type { RestoreResult } from './restore-bench.js';
 import type { Summary } from './statistics.js';
 import type { EventCost } from './events-bench.js';
+import type { TraceCost } from './trace-bench.js';
 import type { ViewCost } from './views-bench.js';
 import type { WorkResult } from './work-bench.js';
 
@@ -26,6 +27,7 @@ export interface Report {
   readonly nested?: NestedResult;
   readonly restore?: RestoreResult;
   readonly introspection?: IntrospectionResult;
+  readonly trace?: readonly TraceCost[];
   readonly hello?: { readonly milliseconds: Summary; readonly peakKiB: Summary };
 }
 
@@ -190,6 +192,21 @@ export function humanReport(report: Report): string {
     const { promptMs, nodeMs, aboveNodeMs, fileBytes } = report.restore;
     parts.push(
       `a shell of Debian restored from ${number(fileBytes / 2 ** 20)} MiB answers after ${number(promptMs.median, 0)} ms, ${number(aboveNodeMs, 0)} ms above Node's start (${number(nodeMs.median, 0)} ms)`,
+    );
+  }
+  if (report.trace !== undefined) {
+    parts.push(
+      table([
+        ['a boot of Debian, counted by', 'CPU s', 'wall s', 'CPU', 'wall', 'spread of CPU'],
+        ...report.trace.map(({ count, cpuSeconds, wallSeconds, cpuRatio, wallRatio }) => [
+          count === '' ? 'nothing' : count,
+          number(cpuSeconds.median, 2),
+          number(wallSeconds.median, 2),
+          number(cpuRatio, 2),
+          number(wallRatio, 2),
+          `${number(cpuSeconds.spread * 100, 0)}%`,
+        ]),
+      ]),
     );
   }
   for (const line of report.skipped) parts.push(`SKIPPED: ${line}`);

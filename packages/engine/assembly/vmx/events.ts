@@ -65,6 +65,14 @@ export function armDeadline(): void {
   store<u64>(BUDGET, deadline - now);
 }
 
+/** The preemption timer goes on: it has been started by an earlier entry, to expire then. */
+export function keepTimer(expiry: u64): void {
+  const deadline = min<u64>(load<u64>(HOST_DEADLINE), expiry);
+  store<u64>(TIMER_EXPIRY, expiry);
+  store<u64>(BUDGET, load<u64>(BUDGET) + deadline - load<u64>(DEADLINE));
+  store<u64>(DEADLINE, deadline);
+}
+
 /** A monitor-trap-flag exit becomes pending: an event was injected, or injection type 7 asked for it (26.5.2, 27.6.2). */
 export function pendMonitorTrap(): void {
   store<u32>(RUN_FLAGS, load<u32>(RUN_FLAGS) | EVENT_DELIVERED);

@@ -96,6 +96,7 @@ const ANY_TABLE = 0;
 const MOST_REGIONS = 8192;
 /** A block that was entered this many times for each that the threshold asks is worth being taken into a region. */
 const SHARE_OF_THRESHOLD = 64;
+const MOST_LOST = 1 << 14;
 const PAGE = 4096;
 const WASM_PAGE = 65536;
 
@@ -106,17 +107,29 @@ export function countExecutions(exports: ProcessorExports, options: TranslatorOp
 }
 
 /** A function in the table, and the code it was made of. */
-interface Placed {
+interface Placed extends PlacedRegion {
   index: number;
-  /** First record of the block that enters it. */
-  record: number;
-  host: number;
-  serial: number;
   /** Copies of records that it has. */
   records: number[];
   /** What the verifier keeps of it, if there is one. */
   subject: Subject | undefined;
 }
+
+/** Where a region is entered, and the code that it has. */
+export interface PlacedRegion {
+  /** First record of the block that enters it. */
+  readonly record: number;
+  readonly host: number;
+  readonly serial: number;
+  readonly mode: number;
+  /** The TLB table that it was made for; 0: any. */
+  readonly tlb: number;
+  /** First byte and end of each of its blocks, in the page. */
+  readonly extents: Uint16Array;
+}
+
+/** Why there is no region any more: code was written, all decoded code was forgotten, or there were too many. */
+export type LostRegion = 'written' | 'emptied' | 'evicted';
 
 export class Translator {
   readonly figures: TranslatorFigures = {
@@ -150,6 +163,8 @@ export class Translator {
   private records: number[] = [];
   /** Of the debug mode that runs regions beside the interpreter. */
   readonly verifier: Verifier | undefined;
+  /** What became of regions that were lost last, by the host address of their entries: for profiles. */
+  readonly lost = new Map<number, LostRegion>();
 
   /** `module` is the processor's, with its exports; `memory` must be one that does not grow. To be made before the first code is translated. */
   constructor(
@@ -222,7 +237,16 @@ export class Translator {
       figures.regions++;
       figures.instructions += region.instructions;
       for (const { offset } of region.blocks) covered.add(`${page + offset} ${mode}`);
-      done.push({ record, host, serial: this.cover(page, region), records: this.records, subject });
+      done.push({
+        record,
+        host,
+        serial: this.cover(page, region),
+        mode,
+        tlb: setting.tlb,
+        extents: Uint16Array.from(region.blocks.flatMap(({ offset, end }) => [offset, end])),
+        records: this.records,
+        subject,
+      });
     }
     const emitted = platform.now();
     figures.emitting += emitted - started;
@@ -280,6 +304,7 @@ export class Translator {
       this.release(region);
       this.words[(region.record + E_FUNCTION) >>> 2] = 0;
       this.countAgain(region.record);
+      this.lose(region, 'evicted');
       this.figures.evicted++;
     }
   }
@@ -292,8 +317,28 @@ export class Translator {
     this.placed = this.placed.filter((region) => {
       if (!emptied && exports.codeIsCurrent(region.host, region.serial) !== 0) return true;
       this.release(region);
+      this.lose(region, emptied ? 'emptied' : 'written');
       return false;
     });
+  }
+
+  private lose({ host }: PlacedRegion, why: LostRegion): void {
+    if (this.lost.size >= MOST_LOST) this.lost.clear();
+    this.lost.set(host, why);
+  }
+
+  /** The regions that there are. Some may be of code that has changed since; an array that is replaced when others come or go. */
+  get regions(): readonly PlacedRegion[] {
+    return this.placed;
+  }
+
+  /** The instruction at a host address, and whether it can be part of a region; undefined where it goes on in the next page, or segments need checks. */
+  inspect(host: number, mode: number): { readonly length: number; readonly can: boolean } | undefined {
+    const setting = this.settingOf(mode, ANY_TABLE),
+      instruction = setting && this.codeOf(host, mode).decode(host & (PAGE - 1));
+    if (setting === undefined || instruction === undefined) return undefined;
+    const can = translatable({ ...setting, place: () => TIER_RECORDS });
+    return { length: instruction.length, can: instruction.row !== undefined && can(instruction) };
   }
 
   private release({ index, record, records }: Placed): void {
@@ -347,14 +392,11 @@ export class Translator {
   }
 
   private regionOf(host: number, mode: number, setting: Setting): Region | undefined {
-    const { words, bytes, rows, exports } = this,
-      page = (host & ~(PAGE - 1)) >>> 0;
-    return findRegion(
-      new PageCode({ words, bytes, rows, exports }, page, mode),
-      host & (PAGE - 1),
-      this.least,
-      translatable(setting),
-    );
+    return findRegion(this.codeOf(host, mode), host & (PAGE - 1), this.least, translatable(setting));
+  }
+  private codeOf(host: number, mode: number): PageCode {
+    const { words, bytes, rows, exports } = this;
+    return new PageCode({ words, bytes, rows, exports }, (host & ~(PAGE - 1)) >>> 0, mode);
   }
   /** Writes to the region's code are seen from now on. Returns the serial number of the page's code. */
   private cover(page: number, region: Region): number {

@@ -22,6 +22,7 @@ import {
 } from '@visorkit/engine';
 import type { ProcessorSource, ProcessorVendor, TranslatorOptions } from '@visorkit/engine';
 import {
+  CodeSamplerToken,
   HypervisorMemoryToken,
   MemoryViewsToken,
   ProcessorPinsToken,
@@ -32,6 +33,7 @@ import type * as v from 'valibot';
 import { VMX_CAPABILITIES, VMX_CONTROLS } from './capabilities.js';
 import { RealClock, VirtualClock } from './clock.js';
 import type { VmxClock } from './clock.js';
+import { VmxCodeSampler } from './code-sampler.js';
 import { GuestMap } from './guest-map.js';
 import { VmxMemoryViews } from './memory-views.js';
 import type { MemoryViewsState } from './memory-views.js';
@@ -88,6 +90,7 @@ interface Parts {
   readonly banks: ProcessorBanks;
   readonly own: OwnVmcs;
   readonly regions: VmxVmcsRegions;
+  readonly sampler: VmxCodeSampler;
 }
 
 export class VmxBackend implements Backend {
@@ -101,6 +104,7 @@ export class VmxBackend implements Backend {
     HypervisorMemoryToken,
     ProcessorPinsToken,
     VmcsRegionsToken,
+    CodeSamplerToken,
   ];
   #module: Awaited<ReturnType<typeof processorModule>> | undefined;
   readonly #translator: TranslatorOptions | undefined;
@@ -156,7 +160,8 @@ export class VmxBackend implements Backend {
     const banks = new ProcessorBanks(engine, opened.cpus, () => clock.processorChanged());
     const own = new OwnVmcs(banks),
       views = new VmxMemoryViews(banks, map, own);
-    this.#parts = { engine, clock, map, banks, own, views, regions: new VmxVmcsRegions(banks, views, own, clock) };
+    const regions = new VmxVmcsRegions(banks, views, own, clock);
+    this.#parts = { engine, clock, map, banks, own, views, regions, sampler: new VmxCodeSampler(engine) };
     return engine.memory;
   }
 
@@ -167,8 +172,9 @@ export class VmxBackend implements Backend {
   }
 
   provideServices(services: ServiceSink): void {
-    const { engine, clock, map, views, banks, regions } = this.#required();
+    const { engine, clock, map, views, banks, regions, sampler } = this.#required();
     services.provide(VmcsRegionsToken, regions);
+    services.provide(CodeSamplerToken, sampler);
     services.provide(MemoryViewsToken, views);
     services.provide(HypervisorMemoryToken, {
       size: engine.longs.byteLength,

@@ -38,6 +38,7 @@ export const VMX_CAPABILITIES: ReadonlySet<string> = new Set([
   'tsc-offset',
   'tsc-scaling',
   'preemption-timer',
+  'code-samples',
 ]);
 
 /** Controls that the backend always sets. */

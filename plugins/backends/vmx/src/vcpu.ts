@@ -19,6 +19,7 @@ import {
   taskSource,
 } from '@visorkit/x86';
 import type { VmxClock } from './clock.js';
+import type { VmxCodeSampler } from './code-sampler.js';
 import { VmxEmulation } from './emulation.js';
 import { EventQueue } from './events.js';
 import { fillDeadline, fillExit } from './fill-exit.js';
@@ -55,6 +56,7 @@ export interface VmxVcpuParts {
   readonly views: VmxMemoryViews;
   readonly own: OwnVmcs;
   readonly regions: VmxVmcsRegions;
+  readonly sampler: VmxCodeSampler;
   /** Exits with reason 9 are given to handlers instead of being carried out. */
   readonly exitOnTaskSwitch: boolean;
   /** What the processor is to trap, for the first entry. */
@@ -314,7 +316,26 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
       this.engine.setDeadline(this.#soon ? this.engine.retired + (this.state.halfDone ? 1 : 0) : this.#target());
       this.#stale = this.#soon;
     }
-    return this.engine.enter();
+    const { sampler } = this.#parts;
+    if (sampler.next === Infinity) return this.engine.enter();
+    sampler.entering();
+    let result = this.engine.enter();
+    while (result === ENTER_DEADLINE && this.#sampled()) result = this.engine.goOn();
+    return result;
+  }
+
+  /** The processor has come back for a sample, which is taken now, and for nothing else: it is to go on. */
+  #sampled(): boolean {
+    const { engine } = this,
+      { sampler } = this.#parts;
+    if (this.#soon || !sampler.take(this)) return false;
+    const end = this.#end();
+    this.#stale = true;
+    if (engine.retired >= end) return false;
+    engine.setDeadline(Math.min(end, sampler.next));
+    this.#stale = false;
+    sampler.entering();
+    return true;
   }
 
   /**
@@ -335,10 +356,13 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
     return result;
   }
 
-  /** Retired instructions at which this run ends. */
-  #target(): number {
+  /** Retired instructions at which this run ends, and at which the processor is to come back, for a sample at the latest. */
+  #end(): number {
     const byTime = this.#deadline === Infinity ? Infinity : this.#parts.clock.retiredAt(this.#deadline);
     return byTime < this.#limit ? byTime : this.#limit;
+  }
+  #target(): number {
+    return Math.min(this.#end(), this.#parts.sampler.next);
   }
 
   #deadlineReached(): boolean {

@@ -1,4 +1,12 @@
 /** A trace of exits, and of what the hypervisor does at them. */
+export { CodeProfileToken, codeProfile } from './code-profile.js';
+export type {
+  CodeProfile,
+  CodeProfileOptions,
+  CodeProfileResult,
+  ProfiledCode,
+  ProfiledReason,
+} from './code-profile.js';
 export { Counter, Histogram, HistogramSet } from './counts.js';
 export type { CountRow } from './counts.js';
 export { traceFilter } from './filter.js';
