@@ -102,6 +102,12 @@ export function settle(pc: usize, status: i32): usize {
   return (mode & MODE_SIZE) == 2 ? load<u64>(RIP) : (load<u64>(SEG_BASE + SEG_CS * 8) + load<u64>(RIP)) & 0xffffffff;
 }
 
+/** Where the jump cache has what it knows of a linear address. A second tier looks there, too. */
+// @ts-ignore: decorator
+@inline function jumpSlot(linear: u64): usize {
+  return JUMP_CACHE + (((<u32>linear ^ (<u32>linear >>> 13)) & (JUMP_CACHE_ENTRIES - 1)) << 4);
+}
+
 /** Record of the code at RIP with its budget taken; 0: fault raised, exit recorded or deadline reached. */
 export function lookup(): usize {
   if (load<u32>(ATTENTION) != 0) {
@@ -110,7 +116,7 @@ export function lookup(): usize {
   }
   const mode = load<u32>(MODE);
   const linear = linearRip();
-  const slot = JUMP_CACHE + (((<u32>linear ^ (<u32>linear >>> 13)) & (JUMP_CACHE_ENTRIES - 1)) << 4);
+  const slot = jumpSlot(linear);
   let pc: usize;
   if (load<u64>(slot) == linear && isCurrentJump(load<u32>(slot, 8), mode)) pc = load<u32>(slot, 12);
   else {
@@ -137,7 +143,7 @@ export function transfer(pc: usize, target: u64): usize {
   if (load<u32>(ATTENTION) == 0 && (mode & MODE_CS_CHECK) == 0) {
     const base: u64 = (mode & MODE_SIZE) == 2 ? 0 : load<u64>(SEG_BASE + SEG_CS * 8);
     const linear = (mode & MODE_SIZE) == 2 ? target : (base + target) & 0xffffffff;
-    const slot = JUMP_CACHE + (((<u32>linear ^ (<u32>linear >>> 13)) & (JUMP_CACHE_ENTRIES - 1)) << 4);
+    const slot = jumpSlot(linear);
     if (load<u64>(slot) == linear && isCurrentJump(load<u32>(slot, 8), mode)) {
       const to = <usize>load<u32>(slot, 12);
       const left = load<i64>(BUDGET) - <i64>recLeft(to);
@@ -173,7 +179,7 @@ export function enterTranslated(pc: usize): usize {
       if (load<u32>(ATTENTION) != 0) return next();
       const base: u64 = (mode & MODE_SIZE) == 2 ? 0 : load<u64>(SEG_BASE + SEG_CS * 8);
       const linear = (mode & MODE_SIZE) == 2 ? rip : (base + rip) & 0xffffffff;
-      const slot = JUMP_CACHE + (((<u32>linear ^ (<u32>linear >>> 13)) & (JUMP_CACHE_ENTRIES - 1)) << 4);
+      const slot = jumpSlot(linear);
       if (load<u64>(slot) != linear || !isCurrentJump(load<u32>(slot, 8), mode)) return next();
       const to = <usize>load<u32>(slot, 12), left = load<i64>(BUDGET) - <i64>recLeft(to);
       if (left < 0) return next();

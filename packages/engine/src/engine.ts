@@ -204,14 +204,13 @@ export class Engine {
 
   /** The second tier, once code has become hot. */
   translator: Translator | undefined;
-  private readonly makeTranslator: () => Translator;
-  private readonly translates: boolean;
-
-  /** The same, made now if need be; undefined where code is only interpreted. */
+  /** The second tier, made now if no code has become hot yet; undefined where code is only interpreted. */
   get secondTier(): Translator | undefined {
     if (this.translates) this.translator ??= this.makeTranslator();
     return this.translator;
   }
+  private readonly makeTranslator: () => Translator;
+  private readonly translates: boolean;
 
   /** The wasm side. For those who build on the engine, not for plugins. */
   readonly exports: ProcessorExports;
