@@ -1,12 +1,23 @@
 /**
  * The command line as scripts, with what V8 has compiled of them. V8 takes the code of another version of itself, or of another script, for
- * none, and compiles what it needs.
+ * none, and compiles what it needs; it does the same with code that was kept under other flags, so they are set here, for the build as for the run.
  */
 const { existsSync, readFileSync, writeFileSync } = require('node:fs');
 const { createRequire } = require('node:module');
 const { join } = require('node:path');
 const { pathToFileURL } = require('node:url');
+const { setFlagsFromString } = require('node:v8');
 const { Script } = require('node:vm');
+
+/**
+ * Roughly the bytes of WebAssembly that a function runs before V8 optimises it; V8's own figure is 1.8 to 13 million. A region that has been translated
+ * is known to be hot already.
+ */
+const TIERING_BUDGET = 100_000;
+/** The newest Node that is known to have the flag: V8 writes an error for one that it does not know. */
+const NEWEST = 24;
+if (Number.parseInt(process.versions.node, 10) <= NEWEST)
+  setFlagsFromString(`--wasm-tiering-budget=${TIERING_BUDGET}`);
 
 const folder = join(__dirname, '../build');
 const main = join(folder, 'main.cjs');
