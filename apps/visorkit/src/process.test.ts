@@ -27,6 +27,21 @@ describe.skipIf(unbuilt)('as a process (needs a build)', () => {
     expect(status).toBe(68);
   });
 
+  it('starts with the code that V8 kept when it was built: none of it was kept under other flags', () => {
+    const look = scratch.file(
+      'look.cjs',
+      `const vm = require('node:vm'); const { Script } = vm; let taken = 0, refused = 0;
+      vm.Script = class extends Script {
+        constructor(text, options) { super(text, options); this.cachedDataRejected ? refused++ : taken++; }
+      };
+      process.on('exit', () => console.log(JSON.stringify({ taken, refused })));`,
+    );
+    const { stdout } = shell(`${process.execPath} --require ${look} ${BIN} run --kernel ${hello} --mode real16`);
+    const { taken, refused } = JSON.parse(stdout.split('\n')[1]) as { taken: number; refused: number };
+    expect(refused).toBe(0);
+    expect(taken).toBeGreaterThan(10);
+  });
+
   it('a reader that goes away ends a guest that would talk for ever', () => {
     const { stdout, stderr } = shell(
       `(${process.execPath} ${BIN} run --kernel ${chatter} --mode real16; echo "status=$?" >&2) | head -c 10`,

@@ -1,4 +1,4 @@
-import { BUDGET, DEADLINE, RANDOM_STATE, TSC_BASE, TSC_STEP } from "../src/layout";
+import { BUDGET, DEADLINE, RANDOM_STATE, TSC_BASE, TSC_SHIFT } from "../src/layout";
 import { recLeft } from "./record";
 /** The processor's clock: retired instructions, and the time-stamp counter made from them. */
 
@@ -9,7 +9,7 @@ import { recLeft } from "./record";
 }
 /** The host's time-stamp counter at the instruction at pc; the guest's adds TSC offset and scaling (vmx/). */
 export function hostTsc(pc: usize): u64 {
-  return load<u64>(TSC_BASE) + retiredAt(pc) * <u64>load<u32>(TSC_STEP);
+  return load<u64>(TSC_BASE) + (retiredAt(pc) >> load<u32>(TSC_SHIFT));
 }
 /** Next number of the xorshift64* generator behind RDRAND and RDSEED; the seed makes runs repeatable. */
 export function nextRandom(): u64 {

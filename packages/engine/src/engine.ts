@@ -43,7 +43,7 @@ import {
   SEG_SEL,
   TSC_BASE,
   TIMER_SHIFT,
-  TSC_STEP,
+  TSC_SHIFT,
   XCR0,
 } from './layout.js';
 import { MmioLog } from './mmio-log.js';
@@ -79,8 +79,6 @@ export interface EngineOptions {
   cpuid?: readonly CpuidEntry[];
   /** Seed of RDRAND and RDSEED, not 0. */
   seed?: bigint;
-  /** TSC ticks for each retired instruction; 1 by default. */
-  tscStep?: number;
   /** Translates hot code to WebAssembly: after how many executions of a block, and more. Not given: code is interpreted. */
   translate?: TranslatorOptions;
   /** Memory from {@link engineMemory} for `memoryBytes`, if the caller has made it already; nothing below GUEST_RAM may have been used. */
@@ -158,7 +156,7 @@ export class Engine {
 
   /** Like `create`, for those who have the compiled module already: one that tells of its stores if translated code is verified. */
   constructor(module: WasmModule, options: EngineOptions) {
-    const { memoryBytes, cpuid = processorCpuid(), seed = DEFAULT_SEED, tscStep = 1 } = options;
+    const { memoryBytes, cpuid = processorCpuid(), seed = DEFAULT_SEED } = options;
     const memory = options.linearMemory ?? engineMemory(memoryBytes);
     this.buffer = memory.buffer;
     this.bytes = new Uint8Array(this.buffer);
@@ -192,7 +190,6 @@ export class Engine {
     exports.vmcsReset();
     this.words[V_REGION >>> 2] = this.newVmcsRegion();
     this.longs[RANDOM_STATE >>> 3] = seed === 0n ? DEFAULT_SEED : BigInt.asUintN(64, seed);
-    this.words[TSC_STEP >>> 2] = tscStep;
     this.longs[HOST_DEADLINE >>> 3] = NEVER;
     this.longs[DEADLINE >>> 3] = NEVER;
     this.setCpuid(cpuid);
@@ -283,21 +280,23 @@ export class Engine {
   }
 
   /**
-   * Host time stamp counter: base + retired instructions * step, base set here so that it reads `value` now, plus what the guest has moved it
-   * by (IA32_TSC_ADJUST).
+   * Host time stamp counter: it reads `value` now, plus what the guest has moved it by (IA32_TSC_ADJUST), and goes on by one for each
+   * 2^shift instructions.
+   * @param shift 0 to 26
    */
-  setTsc(value: number): void {
+  setTsc(value: number, shift = 0): void {
     const { words } = this,
       adjust = MSR_TSC_ADJUST >>> 2;
     const moved = (words[adjust + 1] | 0) * 0x1_0000_0000 + words[adjust];
-    this.writeNumber(TSC_BASE, Math.floor(value) + moved - this.retired * words[TSC_STEP >>> 2]);
+    words[TSC_SHIFT >>> 2] = shift;
+    this.writeNumber(TSC_BASE, Math.floor(value) + moved - Math.floor(this.retired / 2 ** shift));
   }
 
   /** Host time stamp counter now. */
   get tsc(): bigint {
     return BigInt.asUintN(
       64,
-      this.longs[TSC_BASE >>> 3] + this.longs[RETIRED >>> 3] * BigInt(this.words[TSC_STEP >>> 2]),
+      this.longs[TSC_BASE >>> 3] + (this.longs[RETIRED >>> 3] >> BigInt(this.words[TSC_SHIFT >>> 2])),
     );
   }
 
@@ -305,7 +304,7 @@ export class Engine {
   get timerTicks(): number {
     const { words } = this;
     const base = words[TSC_BASE >>> 2] + (words[(TSC_BASE >>> 2) + 1] & 0x1f_ffff) * 2 ** 32,
-      passed = this.retired * words[TSC_STEP >>> 2];
+      passed = Math.floor(this.retired / 2 ** words[TSC_SHIFT >>> 2]);
     if (passed >= EXACT) return Number(BigInt.asUintN(48, this.tsc >> BigInt(TIMER_SHIFT)));
     const room = EXACT - base;
     return Math.floor((passed < room ? base + passed : passed - room) / 2 ** TIMER_SHIFT);

@@ -130,10 +130,10 @@ export const RETIRED = 0x1540;
 export const DEADLINE = 0x1548;
 /** Instructions left until DEADLINE, minus those of the block entered (i64 while inside run()). */
 export const BUDGET = 0x1550;
-/** Host-visible time stamp counter = TSC_BASE + retired * TSC_PER_INSTRUCTION (virtual time) or set at slice starts (real time). */
+/** Host's time stamp counter = TSC_BASE + (RETIRED >> TSC_SHIFT). */
 export const TSC_BASE = 0x1558;
-/** u32: TSC ticks per retired instruction. */
-export const TSC_STEP = 0x1560;
+/** u32: one instruction in 2^TSC_SHIFT is a tick of the TSC. In virtual time 0; in real time a fast guest's counter does not leave the clock behind so. */
+export const TSC_SHIFT = 0x1564;
 /** Xorshift state of RDRAND/RDSEED (i64, not 0). */
 export const RANDOM_STATE = 0x1568;
 /** u32: maximal physical-address width. */

@@ -212,7 +212,6 @@ export class EngineRunner {
     for (let p = 0; p < RAM_BYTES >> 21; p++) u64(ept + 0x2000 + p * 8, BigInt(L.GUEST_RAM + (p << 21)) | 0xb7n);
     u64(V.V_EPTP, BigInt(ept) | 0x1en);
     u32(L.MAXPHYADDR, 40);
-    u32(L.TSC_STEP, 1);
     u64(L.RANDOM_STATE, 1n);
     for (let w = 0; w < 8; w++) u32(L.FEATURES + w * 4, 0xffffffff);
     u32(V.V_PIN_CONTROLS, 0x16 | 1 | 8); // reserved ones; external interrupts and NMIs exit

@@ -5,7 +5,7 @@
  */
 import {
   ACTIVITY, ATTENTION, BUDGET, DEADLINE, EFLAGS, ENTER_RESULT, HOST_DEADLINE, INTERRUPTIBILITY, PENDING_DEBUG, RETIRED, RUN_FLAGS,
-  TIMER_EXPIRY, TIMER_SHIFT, TSC_STEP,
+  TIMER_EXPIRY, TIMER_SHIFT, TSC_SHIFT,
 } from "../../src/layout";
 import { ENTER_DEADLINE, V_PREEMPTION_TIMER, V_PRIMARY_CONTROLS } from "../../src/vmcs-layout";
 import { IF } from "../flags";
@@ -56,8 +56,7 @@ export function armDeadline(): void {
   const now = load<u64>(RETIRED);
   let expiry = NEVER;
   if (pinControl(PIN_PREEMPTION_TIMER)) {
-    const ticks = <u64>load<u32>(V_PREEMPTION_TIMER) << TIMER_SHIFT, step = <u64>max<u32>(load<u32>(TSC_STEP), 1);
-    expiry = now + (ticks + step - 1) / step;
+    expiry = now + (<u64>load<u32>(V_PREEMPTION_TIMER) << (TIMER_SHIFT + load<u32>(TSC_SHIFT)));
   }
   const deadline = min<u64>(load<u64>(HOST_DEADLINE), expiry);
   store<u64>(TIMER_EXPIRY, expiry);

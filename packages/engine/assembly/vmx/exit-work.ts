@@ -4,7 +4,7 @@
  *
  * Guest-state fields are the registers themselves; a field that is not saved must therefore get its old value back.
  */
-import { DR, EFER, EXIT_WORK, MSR_DEBUGCTL, MSR_PAT, MSR_PERF_GLOBAL_CTRL, RETIRED, TIMER_EXPIRY, TIMER_SHIFT, TSC_STEP } from "../../src/layout";
+import { DR, EFER, EXIT_WORK, MSR_DEBUGCTL, MSR_PAT, MSR_PERF_GLOBAL_CTRL, RETIRED, TIMER_EXPIRY, TIMER_SHIFT, TSC_SHIFT } from "../../src/layout";
 import {
   DIRTY_GUEST, GROUP_GUEST_64, GROUP_GUEST_N, V_ABORT, V_DIRTY, V_ENTRY_CONTROLS, V_EXIT_CONTROLS, V_EXIT_MSR_STORE_COUNT,
   V_PREEMPTION_TIMER,
@@ -67,7 +67,7 @@ export function finishExit(): void {
   const work = load<u32>(EXIT_WORK);
   if (work & WORK_TIMER) {
     const expiry = load<u64>(TIMER_EXPIRY), now = load<u64>(RETIRED);
-    const left = expiry > now ? ((expiry - now) * <u64>max<u32>(load<u32>(TSC_STEP), 1)) >> TIMER_SHIFT : 0;
+    const left = expiry > now ? (expiry - now) >> (TIMER_SHIFT + load<u32>(TSC_SHIFT)) : 0;
     store<u32>(V_PREEMPTION_TIMER, <u32>min<u64>(left, 0xffffffff));
   }
   if ((work & WORK_MSRS) && !storeExitMsrs()) store<u32>(V_ABORT, ABORT_MSR_STORE);

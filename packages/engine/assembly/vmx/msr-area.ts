@@ -2,7 +2,7 @@
  * MSRs of the guest by their index, and the areas of MSRs that VM entries load and VM exits store (SDM 3C 25.7.2, 25.8.2,
  * 27.4, 28.4). An area is an array of 16-byte entries: index, reserved, value.
  */
-import { MSR_BNDCFGS, MSR_PERF_GLOBAL_CTRL, RETIRED, TSC_BASE, TSC_STEP } from "../../src/layout";
+import { MSR_BNDCFGS, MSR_PERF_GLOBAL_CTRL, RETIRED, TSC_BASE, TSC_SHIFT } from "../../src/layout";
 import {
   V_ENTRY_MSR_LOAD, V_ENTRY_MSR_LOAD_COUNT, V_EXIT_MSR_STORE, V_EXIT_MSR_STORE_COUNT, V_TSC_OFFSET,
 } from "../../src/vmcs-layout";
@@ -69,5 +69,5 @@ export function storeExitMsrs(): bool {
 
 /** The host's TSC while no instruction is in flight: RETIRED is exact then. */
 function hostTscNow(): u64 {
-  return load<u64>(TSC_BASE) + load<u64>(RETIRED) * <u64>load<u32>(TSC_STEP);
+  return load<u64>(TSC_BASE) + (load<u64>(RETIRED) >> load<u32>(TSC_SHIFT));
 }

@@ -188,7 +188,7 @@ export class VmxBackend implements Backend {
     services.provide(TimeStampCounterToken, {
       frequency: TSC_FREQUENCY,
       read: () => engine.tsc,
-      timeAt: (tsc) => clock.now() + Number(BigInt.asIntN(64, tsc - engine.tsc)),
+      timeAt: (tsc) => clock.counter + Number(BigInt.asIntN(64, tsc - engine.tsc)),
     });
   }
 

@@ -84,10 +84,37 @@ describe('the real clock', () => {
     await backend.dispose();
   });
 
-  it('goes on from the time that was saved', () => {
-    const clock = new RealClock(engine);
-    clock.restore({ now: 5000 * MS, tsc: 0 });
-    hostMs += 100;
-    expect(clock.now()).toBeCloseTo(5100 * MS, -3);
+  it('goes on from the time that was saved, or from where the counter was if that was later', () => {
+    for (const saved of [
+      { now: 5000 * MS, tsc: 0 },
+      { now: 4000 * MS, tsc: 5000 * MS },
+    ]) {
+      const clock = new RealClock(engine);
+      clock.restore(saved);
+      hostMs += 100;
+      expect(clock.now()).toBeCloseTo(5100 * MS, -3);
+    }
+  });
+
+  it('keeps the counter beside it, however many instructions the guest runs in a nanosecond', () => {
+    for (const rate of [0.3, 1, 3, 20]) {
+      retired = words[layout.RETIRED >>> 2] = 0;
+      const clock = new RealClock(engine);
+      clock.slept();
+      clock.now();
+      const entries = 500;
+      let seen = 0;
+      for (let entry = 0; entry < entries; entry++) {
+        clock.beforeEntry();
+        expect(clock.counter).toBeGreaterThanOrEqual(seen); // it never goes back
+        hostMs += 4;
+        retired += 4 * MS * rate;
+        words[layout.RETIRED >>> 2] = retired;
+        seen = clock.counter;
+        if (entry > entries / 2) expect(seen - clock.now(), String(rate)).toBeLessThan(2 * MS);
+      }
+      clock.beforeEntry();
+      expect(clock.counter - clock.now()).toBeGreaterThanOrEqual(-1);
+    }
   });
 });

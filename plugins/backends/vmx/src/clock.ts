@@ -2,7 +2,9 @@
  * Time of the machine, and the processor's time stamp counter that goes with it: 1 GHz, so that a tick is a nanosecond.
  *
  * Virtual: a retired instruction is a nanosecond, an access to a device a microsecond more, and the kernel skips what the
- * guest sleeps through. Real: the host's monotonic clock; the TSC is set at the start of each run and goes on by one for each instruction until the next.
+ * guest sleeps through. Real: the host's monotonic clock; the TSC is set at the start of each run and goes on with the guest's instructions until the next: by one for
+ * each, or for each 2, 4, 8 … where the guest runs so many in a nanosecond, since a counter that leaves the clock behind has to stand, and the guest's timers with it, until
+ * the clock has come after it.
  * What a busy host takes from the guest in the middle of its work reaches it in steps: a kernel that counts ticks of its timer while it waits for some
  * milliseconds of the TSC would else find that the timer stands still.
  */
@@ -25,6 +27,8 @@ export interface VmxClock extends ExecutionClock {
   processorChanged(): void;
   /** The guest has accessed a device. */
   deviceAccess(): void;
+  /** The time stamp counter, without what the guest has moved it by: what the clock said when it was set last, and what has run since. */
+  readonly counter: number;
   /** The `retired` value at which clock time reaches `ns` (real time: about). */
   retiredAt(ns: number): number;
   /** Time now, and the last time stamp counter that the guest can have seen. */
@@ -62,6 +66,9 @@ export class VirtualClock implements VmxClock {
     return true;
   }
   get last(): number {
+    return this.now();
+  }
+  get counter(): number {
     return this.now();
   }
   beforeEntry(): boolean {
@@ -111,6 +118,10 @@ const READING_INSTRUCTIONS = 2_000;
 const MORE = 250;
 const MOST_MORE = 500_000;
 const LEAST_MORE = 10_000;
+/** The counter is slowed more when it is so many ns ahead of the clock. */
+const AHEAD = 100_000;
+/** A counter that goes on with each 2^so many instructions at the least. */
+const SLOWEST = 8;
 /** More than this in ns is no busy host, but one that was asleep: the clock goes on by all of it. */
 const ASLEEP = 1e9;
 
@@ -120,11 +131,14 @@ export class RealClock implements VmxClock {
   #offset = 0;
   /** Instructions a nanosecond, measured. */
   #rate = FIRST_RATE;
-  /** The host's time at the last reading, and at the last entry; `retired` then. */
+  /** The host's time at the last reading; that and `retired` where the guest's rate is measured from. */
   #hostReading = 0;
   #entered = 0;
-  #retired = 0;
+  #enteredRetired = 0;
+  /** What the TSC was last set to, `retired` then, and the shift that it goes on by. */
   #lastTsc = 0;
+  #retired = 0;
+  #shift = 0;
   /** The last reading of the host's clock. */
   #reading = 0;
   /** Low half of `retired` then, and how many entries the reading may still serve. */
@@ -147,6 +161,7 @@ export class RealClock implements VmxClock {
       const more = Math.min(LEAST_MORE + instructions * MORE, MOST_MORE);
       this.#reading += Math.min(behind, instructions / this.#rate + more);
     } else this.#reading = this.#hostReading;
+    if (this.#slept) this.#measureFromHere(this.engine.retired);
     this.#slept = false;
     this.#readingRetired = retired;
     this.#entries = READING_ENTRIES;
@@ -184,15 +199,21 @@ export class RealClock implements VmxClock {
     this.#fresh = false;
     const retired = this.engine.retired;
     const elapsed = this.#hostReading - this.#entered;
-    if (elapsed > MEASURABLE && retired > this.#retired)
-      this.#rate += ((retired - this.#retired) / elapsed - this.#rate) * NEWEST;
-    this.#entered = this.#hostReading;
+    if (elapsed > MEASURABLE && retired > this.#enteredRetired)
+      this.#rate += ((retired - this.#enteredRetired) / elapsed - this.#rate) * NEWEST;
+    this.#measureFromHere(retired);
     // The counter never goes back, even where it ran ahead of the clock during the last run
-    const reached = this.#lastTsc + (retired - this.#retired);
-    this.#retired = retired;
+    const reached = this.counter;
     this.#lastTsc = Math.max(Math.floor(this.#reading), reached);
-    this.engine.setTsc(this.#lastTsc);
+    this.#retired = retired;
+    const slowed = this.#lastTsc - this.#reading > AHEAD ? 1 : 0;
+    this.#shift = Math.min(32 - Math.clz32(Math.ceil(this.#rate) - 1) + slowed, SLOWEST);
+    this.engine.setTsc(this.#lastTsc, this.#shift);
     return true;
+  }
+  #measureFromHere(retired: number): void {
+    this.#entered = this.#hostReading;
+    this.#enteredRetired = retired;
   }
 
   retiredAt(ns: number): number {
@@ -200,15 +221,21 @@ export class RealClock implements VmxClock {
     return left <= 0 ? this.engine.retired : this.engine.retired + Math.max(left, LEAST);
   }
 
-  save(): SavedClock {
-    return { now: this.now(), tsc: this.#lastTsc + (this.engine.retired - this.#retired) };
+  get counter(): number {
+    return this.#lastTsc + Math.ceil((this.engine.retired - this.#retired) / 2 ** this.#shift);
   }
+
+  save(): SavedClock {
+    return { now: this.now(), tsc: this.counter };
+  }
+  /** The times of devices are relative to the clock: it may as well begin where the counter is. */
   restore({ now, tsc }: SavedClock): void {
     this.#slept = true;
-    this.#offset += now - this.now();
+    this.#offset += Math.max(now, tsc) - this.now();
     this.#slept = true; // the reading was of before
     this.#lastTsc = tsc;
     this.#retired = this.engine.retired;
+    this.#shift = 0;
     this.#fresh = true;
   }
 }
