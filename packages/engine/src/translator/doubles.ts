@@ -8,10 +8,9 @@ import type { Instruction } from './instructions.js';
 import { D0, D1, V0, V1, V2 } from './locals.js';
 import { Op } from './opcodes.js';
 import { callUnit } from './units.js';
-import { low, open, operand, setHalf } from './vector-operands.js';
+import { finishUpper, firstOf, low, open, operand, setHalf } from './vector-operands.js';
 import type { Writer } from './writer.js';
 
-const ARITHMETIC: Record<string, Op> = { ADD: Op.f64_add, SUB: Op.f64_sub, MUL: Op.f64_mul, DIV: Op.f64_div };
 /** MXCSR without its flags but PE, when rounding is to nearest, nothing is flushed, everything is masked, and PE is set. */
 const STATE_MASK = 0xffe0;
 const STATE_FAST = 0x1fa0;
@@ -34,13 +33,20 @@ function usable(w: Writer, local: number): void {
   code.get(local).i64(1).op(Op.i64_shl).op(Op.i64_eqz).op(Op.i32_or);
 }
 
-export function scalar(w: Writer, i: Instruction, operation: string): boolean {
+/** The result's upper parts: those of the first source, which in legacy instructions is the destination. */
+function finish(w: Writer, i: Instruction): void {
+  const first = firstOf(i);
+  if (first !== i.regNumber) setHalf(w, i.regNumber, 1, () => low(w, first, 1));
+  finishUpper(w, i, i.regNumber);
+}
+
+export function scalar(w: Writer, i: Instruction, operation: Op): boolean {
   const { code } = w;
   if (i.addressMode !== AM_REGISTER) open(w, i, 8, false);
   operand(w, i);
   code.set(V1);
-  low(w, i.regNumber);
-  code.tee(V0).op(Op.f64_reinterpret_i64).get(V1).op(Op.f64_reinterpret_i64).op(ARITHMETIC[operation]!);
+  low(w, firstOf(i));
+  code.tee(V0).op(Op.f64_reinterpret_i64).get(V1).op(Op.f64_reinterpret_i64).op(operation);
   code.op(Op.i64_reinterpret_f64).set(V2);
   fast(w);
   usable(w, V0);
@@ -59,6 +65,7 @@ export function scalar(w: Writer, i: Instruction, operation: string): boolean {
     .op(Op.i32_and);
   code.when();
   setHalf(w, i.regNumber, 0, () => code.get(V2));
+  finish(w, i);
   code.otherwise();
   callUnit(w, i);
   code.end();
@@ -74,6 +81,7 @@ export function squareRoot(w: Writer, i: Instruction): boolean {
   fast(w);
   code.get(V0).i64(0, 0x0010_0000).op(Op.i64_sub).i64(0, 0x7fe0_0000).op(Op.i64_lt_u).op(Op.i32_and).when();
   setHalf(w, i.regNumber, 0, () => code.get(V0).op(Op.f64_reinterpret_i64).op(Op.f64_sqrt).op(Op.i64_reinterpret_f64));
+  finish(w, i);
   code.otherwise();
   callUnit(w, i);
   code.end();
@@ -113,6 +121,7 @@ export function fromInteger(w: Writer, i: Instruction): boolean {
   else w.loadOpen(32);
   code.op(Op.f64_convert_i32_s).op(Op.i64_reinterpret_f64).set(V0);
   setHalf(w, i.regNumber, 0, () => code.get(V0));
+  finish(w, i);
   return true;
 }
 

@@ -3,6 +3,7 @@ import { fail } from '@visorkit/core';
 import { E_FUNCTION, LEFT_ELSEWHERE, LEFT_INTERPRET, LEFT_REFUSED, R_HANDLER } from '../code-layout.js';
 import {
   ATTENTION,
+  AVX_TRAP,
   BUDGET,
   CODE_BASE,
   GLOBAL_GENERATION,
@@ -121,10 +122,10 @@ class RegionEmitter {
       .tee(V0)
       .i64(region.instructions)
       .op(Op.i64_lt_s);
-    if (w.vectors)
+    for (const trap of [...(w.vectors ? [SSE_TRAP] : []), ...(w.wideVectors ? [AVX_TRAP] : [])])
       code
         .i32(0)
-        .access(Op.i32_load, state + SSE_TRAP)
+        .access(Op.i32_load, state + trap)
         .op(Op.i32_or);
     code.when();
     code.i32(LEFT_REFUSED).op(Op.return).end();

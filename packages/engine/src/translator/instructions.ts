@@ -25,6 +25,7 @@ import {
   R_SCALE,
   R_SEGMENT,
   R_SIZE,
+  R_VVVV,
   SCALE_CUT16,
 } from '../code-layout.js';
 import { SEG_DS, SEG_ES, SEG_SS } from '../layout.js';
@@ -191,6 +192,8 @@ export interface Instruction {
   modrm: number;
   regNumber: number;
   rmNumber: number;
+  /** VEX.vvvv: the register of the first source. */
+  vvvv: number;
   /** Low and high half. */
   immediate: number;
   immediateHigh: number;
@@ -242,6 +245,7 @@ export function readRecord(
     modrm: byte(R_MODRM),
     regNumber: byte(R_REG_NUMBER),
     rmNumber: byte(R_RM_NUMBER),
+    vvvv: byte(R_VVVV),
     immediate: low,
     immediateHigh: high,
     target: high * 0x1_0000_0000 + (low >>> 0),

@@ -42,12 +42,20 @@ export const Text = { CMPS: 1, SCAS: 4 } as const;
 /** Groups of the vector unit: bits 11:8 of a number. GROUP_ in assembly/simd/ops.ts. */
 export const Group = { MOVE: 1, SHUFFLE: 4, FLOAT: 5, CONVERT: 6, CRYPTO: 7, PERMUTE: 8 } as const;
 
-/** Bits 15:14 of a vector instruction's number: legacy SSE. VARIANT_ in assembly/simd/ops.ts. */
-export const Variant = { SSE: 1 } as const;
+/** Bits 15:14 of a vector instruction's number: legacy SSE, VEX.128, VEX.256. VARIANT_ in assembly/simd/ops.ts. */
+export const Variant = { SSE: 1, VEX128: 2, VEX256: 3 } as const;
 
-/** The enums Move, Shuffle, Float and Convert of assembly/simd/ops.ts. */
+/** The enums Move, Int, Shift, Shuffle, Float, Convert and Permute of assembly/simd/ops.ts. */
 export const Simd = {
+  LOAD: 0x101,
+  LOAD_ALIGNED: 0x102,
+  STORE: 0x103,
+  STORE_ALIGNED: 0x104,
+  SS_LOAD: 0x105,
+  SD_LOAD: 0x106,
   SD_MERGE: 0x108,
+  SS_STORE: 0x109,
+  SD_STORE: 0x10a,
   LOW_LOAD: 0x10b,
   HIGH_TO_LOW: 0x10c,
   LOW_STORE: 0x10d,
@@ -58,15 +66,48 @@ export const Simd = {
   VECTOR_TO_GPR: 0x112,
   QUAD_LOAD: 0x113,
   QUAD_STORE: 0x114,
+  DUPLICATE_LOW_DOUBLE: 0x117,
+  MASK_SINGLES: 0x118,
+  MASK_DOUBLES: 0x119,
   MASK_BYTES: 0x11a,
   MASKED_STORE: 0x123,
   MASKED_STORE_MMX: 0x124,
+  ZERO_UPPER: 0x126,
+  PUNPCKLBW: 0x200,
+  PABSD: 0x24c,
+  PSRLW: 0x300,
+  PSLLQ: 0x307,
+  IMMEDIATE_71: 0x308,
+  IMMEDIATE_73: 0x30a,
+  PSHUFD: 0x401,
+  PSHUFHW: 0x402,
+  PSHUFLW: 0x403,
+  SHUFPS: 0x404,
+  SHUFPD: 0x405,
+  PALIGNR: 0x406,
+  PBLENDW: 0x408,
+  BLENDPS: 0x409,
+  BLENDPD: 0x40a,
+  PEXTRW: 0x412,
+  PMOVSXBW: 0x419,
+  PMOVZXDQ: 0x424,
   PTEST: 0x425,
   VTESTPD: 0x427,
+  ADDSD: 0x503,
+  MULSD: 0x507,
+  SUBSD: 0x50b,
+  DIVSD: 0x513,
   SQRTSD: 0x51b,
   UCOMISS: 0x530,
   UCOMISD: 0x531,
   COMISD: 0x533,
   SI2SD: 0x601,
   TSD2SI: 0x603,
+  BROADCAST8: 0x800,
+  BROADCAST128: 0x804,
+  INSERT128: 0x805,
+  EXTRACT128: 0x806,
+  PERM2X128: 0x807,
+  PERMQ: 0x808,
+  BLENDD: 0x80e,
 } as const;

@@ -1,26 +1,61 @@
-/** Operands of vector instructions: XMM registers stay in the state block. */
+/** Operands of vector instructions: registers stay in the state block. A half is 16 bytes of a YMM register, of 64-bit values 8 bytes of its lower one. */
 import { AM_REGISTER } from '../code-layout.js';
 import { YMM } from '../layout.js';
 import type { Instruction } from './instructions.js';
-import { LINEAR } from './locals.js';
+import { LINEAR, P } from './locals.js';
 import { Op, Vector } from './opcodes.js';
+import { Variant } from './unit-numbers.js';
 import type { Writer } from './writer.js';
 
 const REGISTER_BYTES = 32;
 
-export function at(register: number): number {
-  return YMM + register * REGISTER_BYTES;
+/** Where a half of a register lies in the state block. */
+export function at(register: number, half = 0): number {
+  return YMM + register * REGISTER_BYTES + half * 16;
 }
-export function load(w: Writer, register: number): void {
-  w.code.i32(0).vectorAccess(Vector.load, w.setting.state + at(register));
+/** Pushes a half of a register. */
+export function load(w: Writer, register: number, half = 0): void {
+  w.code.i32(0).vectorAccess(Vector.load, w.setting.state + at(register, half));
 }
-/** Writes what `push` pushes to the low half of a register. */
-export function result(w: Writer, register: number, push: () => void): true {
-  w.code.i32(0);
-  push();
-  w.code.vectorAccess(Vector.store, w.setting.state + at(register));
+/** The first source: VEX.vvvv, in legacy instructions the destination. */
+export function firstOf(i: Instruction): number {
+  return variantOf(i) === Variant.SSE ? i.regNumber : i.vvvv;
+}
+export function variantOf(i: Instruction): number {
+  return i.unit >>> 14;
+}
+/** Bytes of a whole operand. */
+export function bytesOf(i: Instruction): number {
+  return variantOf(i) === Variant.VEX256 ? 32 : 16;
+}
+
+/** Writes what `push` pushes for each half to a register: both are complete before the first is stored. VEX.128 zeroes the upper half, legacy keeps it. */
+export function result(w: Writer, i: Instruction, register: number, push: (half: number) => void): true {
+  const { code } = w,
+    { state } = w.setting,
+    variant = variantOf(i);
+  code.i32(0);
+  push(0);
+  if (variant !== Variant.SSE) {
+    code.i32(0);
+    if (variant === Variant.VEX256) push(1);
+    else zeros(w);
+    code.vectorAccess(Vector.store, state + at(register, 1));
+  }
+  code.vectorAccess(Vector.store, state + at(register));
   return true;
 }
+export function zeros(w: Writer): void {
+  w.code.i64(0).vector(Vector.i64x2_splat);
+}
+/** The upper half as VEX.128 leaves it. */
+export function finishUpper(w: Writer, i: Instruction, register: number): void {
+  if (variantOf(i) === Variant.SSE) return;
+  w.code.i32(0);
+  zeros(w);
+  w.code.vectorAccess(Vector.store, w.setting.state + at(register, 1));
+}
+
 /** Makes the memory operand accessible; one that must be aligned and is not is the interpreter's. */
 export function open(w: Writer, i: Instruction, bytes: number, write: boolean, aligned = false): void {
   const { code } = w;
@@ -37,6 +72,13 @@ export function open(w: Writer, i: Instruction, bytes: number, write: boolean, a
   }
   w.open(bytes, write);
 }
+/** Opens the second source, a register or memory that legacy instructions want aligned. Returns what pushes a half of it. */
+export function second(w: Writer, i: Instruction): (half: number) => void {
+  if (i.addressMode === AM_REGISTER) return (half) => load(w, i.rmNumber, half);
+  open(w, i, bytesOf(i), false, variantOf(i) === Variant.SSE);
+  return (half) => w.code.get(P).vectorAccess(Vector.load, half * 16);
+}
+
 /** Pushes 64 bits of a vector register. */
 export function low(w: Writer, register: number, half = 0): void {
   w.code.i32(0).access(Op.i64_load, w.setting.state + at(register) + half * 8);

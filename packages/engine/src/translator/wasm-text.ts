@@ -42,7 +42,7 @@ const NAMES = new Map(Object.entries(Op).map(([name, opcode]) => [opcode as numb
 const VECTOR_NAMES = new Map(
   Object.entries(Vector).map(([name, sub]) => [sub as number, name.includes('x') ? dotted(name) : `v128.${name}`]),
 );
-VECTOR_NAMES.set(Vector.shuffle, 'i8x16.shuffle');
+VECTOR_NAMES.set(Vector.shuffle, 'i8x16.shuffle').set(Vector.swizzle, 'i8x16.swizzle');
 
 /** Opcodes that begin and end what is indented. */
 const OPENS = new Set<number>([Op.block, Op.loop, Op.if, Op.else]);
@@ -95,7 +95,8 @@ function operandsOf({ opcode, sub, to }: Place, reader: Reader): string {
       return ` ${labels.join(' ')}`;
     }
     case PREFIX_VECTOR:
-      if (sub === Vector.shuffle) return ` ${[...reader.take(16)].join(' ')}`;
+      if (sub === Vector.shuffle || sub === Vector.const)
+        return `${sub === Vector.const ? ' i8x16' : ''} ${[...reader.take(16)].join(' ')}`;
       break;
   }
   const loads = opcode >= Op.i32_load && opcode <= Op.i64_store32;

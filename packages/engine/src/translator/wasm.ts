@@ -109,6 +109,12 @@ export class Code extends Bytes {
     this.unsigned(op);
     return this;
   }
+  /** An instruction with 16 bytes as its operand: a constant, or a shuffle. */
+  bytes16(op: Vector, bytes: readonly number[]): this {
+    this.vector(op);
+    for (const byte of bytes) this.byte(byte);
+    return this;
+  }
   /** Locals have numbers below 128. */
   get(local: number): this {
     this.data[this.length++] = Op.local_get;

@@ -52,8 +52,9 @@ export class Writer {
   used = 0;
   written = 0;
   readonly exchanges: Exchange[] = [];
-  /** SSE instructions run here: they must be usable. */
+  /** SSE instructions run here, or AVX ones: they must be usable. */
   vectors = false;
+  wideVectors = false;
   /** Labels of the ways out: at an offset of the page, at TARGET. */
   near = 0;
   far = 0;
