@@ -11,19 +11,31 @@ import { isWide, partialSource, regVector, writeGeneral, writeLow } from "./oper
  * imm[0] words, [1] signed, [3:2] equal any / ranges / equal each / equal ordered, [5:4] polarity, [6] which output.
  */
 
+// Elements are compared all at once: a text is one vector, and each element of the set, of a range or of the needle meets the whole of it.
+
+/** Element `i` at `p` everywhere. */
 // @ts-ignore: decorator
-@inline function element(p: usize, i: u32, format: u32): i32 {
+@inline function everywhere(p: usize, i: u32, words: u32): v128 {
+  return words ? v128.load16_splat(p + <usize>(i << 1)) : v128.load8_splat(p + <usize>i);
+}
+// @ts-ignore: decorator
+@inline function equal(a: v128, b: v128, words: u32): v128 { return words ? i16x8.eq(a, b) : i8x16.eq(a, b); }
+/** A bit for each element. */
+// @ts-ignore: decorator
+@inline function bitsOf(v: v128, words: u32): u32 { return words ? i16x8.bitmask(v) : i8x16.bitmask(v); }
+/** Elements of the range from `low` to `high`. */
+function within(v: v128, low: v128, high: v128, format: u32): v128 {
   switch (format) {
-    case 0: return load<u8>(p + i);
-    case 1: return load<u16>(p + (i << 1));
-    case 2: return load<i8>(p + i);
-    default: return load<i16>(p + (i << 1));
+    case 0: return v128.and(i8x16.ge_u(v, low), i8x16.le_u(v, high));
+    case 1: return v128.and(i16x8.ge_u(v, low), i16x8.le_u(v, high));
+    case 2: return v128.and(i8x16.ge_s(v, low), i8x16.le_s(v, high));
+    default: return v128.and(i16x8.ge_s(v, low), i16x8.le_s(v, high));
   }
 }
 /** Elements before the first zero. */
-function implicitLength(p: usize, count: u32, format: u32): u32 {
-  for (let i: u32 = 0; i < count; i++) if (!element(p, i, format & 1)) return i;
-  return count;
+function implicitLength(p: usize, count: u32, words: u32): u32 {
+  const zeros = bitsOf(equal(v128.load(p), i64x2(0, 0), words), words);
+  return zeros ? ctz<u32>(zeros) : count;
 }
 /** |RAX| or |RDX|, at most the number of elements. */
 function explicitLength(register: usize, wide: bool, count: u32): u32 {
@@ -33,27 +45,31 @@ function explicitLength(register: usize, wide: bool, count: u32): u32 {
 }
 /** Result bit of each element of the text before polarity (IntRes1). */
 function aggregate(a: usize, la: u32, b: usize, lb: u32, count: u32, format: u32, mode: u32): u32 {
-  let bits: u32 = 0;
-  for (let j: u32 = 0; j < count; j++) {
-    let hit = false;
-    switch (mode) {
-      case 0:
-        if (j < lb) for (let i: u32 = 0; i < la && !hit; i++) hit = element(a, i, format) == element(b, j, format);
-        break;
-      case 1:
-        if (j < lb) for (let i: u32 = 0; i + 1 < la && !hit; i += 2) {
-          const v = element(b, j, format);
-          hit = v >= element(a, i, format) && v <= element(a, i + 1, format);
-        }
-        break;
-      case 2: hit = j < la ? j < lb && element(a, j, format) == element(b, j, format) : j >= lb; break;
-      default: // the needle's end matches everything, the text's end nothing
-        hit = true;
-        for (let i: u32 = 0; i < la && i + j < count && hit; i++) hit = i + j < lb && element(a, i, format) == element(b, i + j, format);
+  const words = format & 1, text = v128.load(b), all: u32 = (1 << count) - 1, valid: u32 = (1 << lb) - 1;
+  switch (mode) {
+    case 0: {
+      let hits: v128 = i64x2(0, 0);
+      for (let i: u32 = 0; i < la; i++) hits = v128.or(hits, equal(text, everywhere(a, i, words), words));
+      return bitsOf(hits, words) & valid;
     }
-    if (hit) bits |= 1 << j;
+    case 1: {
+      let hits: v128 = i64x2(0, 0);
+      for (let i: u32 = 0; i + 1 < la; i += 2) hits = v128.or(hits, within(text, everywhere(a, i, words), everywhere(a, i + 1, words), format));
+      return bitsOf(hits, words) & valid;
+    }
+    case 2: {
+      const first: u32 = (1 << la) - 1; // behind both ends elements count as equal
+      return (bitsOf(equal(v128.load(a), text, words), words) & first & valid) | (~(first | valid) & all);
+    }
+    default: { // the needle's end matches everything, the text's end nothing
+      let bits = all;
+      for (let i: u32 = 0; i < la; i++) {
+        const hits = bitsOf(equal(text, everywhere(a, i, words), words), words) & valid;
+        bits &= (hits >>> i) | (all << (count - i));
+      }
+      return bits;
+    }
   }
-  return bits;
 }
 
 export function execString(pc: usize, op: i32, variant: u32): i32 {
@@ -63,8 +79,8 @@ export function execString(pc: usize, op: i32, variant: u32): i32 {
   const format = imm & 3, count: u32 = imm & 1 ? 8 : 16, all: u32 = (1 << count) - 1;
   let la: u32, lb: u32;
   if (op >= Crypto.PCMPISTRM) {
-    la = implicitLength(a, count, format);
-    lb = implicitLength(b, count, format);
+    la = implicitLength(a, count, imm & 1);
+    lb = implicitLength(b, count, imm & 1);
   } else {
     const wide = isWide(pc);
     la = explicitLength(REGS, wide, count);

@@ -24,13 +24,14 @@ async function machine(bits: 32 | 64, threshold: number, verify = false): Promis
   writeIdentityTables(engine);
   writeValidVmcs(engine);
   engine.vmcs.write32(VmcsField.EXCEPTION_BITMAP, 0xffff_ffff);
-  engine.cr4 = 0x620n; // PAE, OSFXSR, OSXMMEXCPT
+  engine.cr4 = 0x4_0620n; // PAE, OSFXSR, OSXMMEXCPT, OSXSAVE
+  engine.xcr0 = 7n;
   if (bits === 32) {
     // pages of 4 MiB
     for (let n = 0; n < 4; n++) engine.memory.writeU32(0x8000 + n * 4, (n * 0x40_0000) | 0x87);
     writeControls(engine.vmcs, 'entry', OWN_STATE.entry);
     engine.setSegment(1, { selector: 0x08, base: 0n, limit: 0xffff_ffff, accessRights: 0xc09b });
-    engine.cr4 = 0x610n;
+    engine.cr4 = 0x4_0610n;
     engine.efer = 0n;
     engine.cr3 = 0x8000n;
   }
