@@ -32,11 +32,14 @@ export const SETTLE_FLAGS = 0;
 
 /** In the order of TIER_FLAGS. */
 const PASSED = [FA, FB, FR, FS, FN];
+/** Bits of FK from here on say what came after (code-layout.ts). */
+const AFTER_SHIFT = 8;
 const SIZE_CODES: Record<Size, number> = { 8: 0, 16: 1, 32: 2, 64: 3 };
 
 export class Flags {
-  /** False where several ways with different flags meet: FK says then what they are. */
+  /** False where several ways with different flags meet: FK says then what made them, and what came after. */
   private known = false;
+  private afterKnown = false;
   private made: number = MADE_EXACT;
   private size: Size = 64;
   private after: number = THEN_NOTHING;
@@ -53,17 +56,17 @@ export class Flags {
 
   /** Nothing is known any more: code that can be reached in several ways begins. */
   forget(): void {
-    this.known = false;
+    this.known = this.afterKnown = false;
   }
   /** Which knowledge there is, to be put back with {@link recall} where the same way goes on. */
   remember(): () => void {
-    const { known, made, size, after, afterSize, plain, conditional } = this;
-    return () => Object.assign(this, { known, made, size, after, afterSize, plain, conditional });
+    const { known, afterKnown, made, size, after, afterSize, plain, conditional } = this;
+    return () => Object.assign(this, { known, afterKnown, made, size, after, afterSize, plain, conditional });
   }
 
   /** FA, FB and FR, as far as `made` has them, are set by the caller. */
   set(made: number, size: Size, plain = true): void {
-    this.known = true;
+    this.known = this.afterKnown = true;
     this.made = made;
     this.size = size;
     this.after = THEN_NOTHING;
@@ -88,21 +91,49 @@ export class Flags {
   }
   /** To be called before FS and FN are set for `after`: flags as they are must be expressible below it. */
   prepare(after: number): void {
+    if (!this.afterKnown) {
+      this.makeExactIfMore();
+      this.after = THEN_NOTHING;
+      return;
+    }
     const replaces =
       this.after !== THEN_SHL_CL && this.after !== THEN_SHR_CL && this.after !== THEN_SAR_CL && !this.conditional;
-    const fits =
-      this.known && (this.after === THEN_NOTHING || (replaces && (after === THEN_ROL || after === THEN_ROR)));
+    const fits = this.after === THEN_NOTHING || (replaces && (after === THEN_ROL || after === THEN_ROR));
     if (!fits) this.makeExact();
   }
   setThen(after: number, size: Size, conditional: boolean): void {
     this.after = after;
     this.afterSize = size;
     this.conditional = conditional;
+    this.afterKnown = true;
     this.tell();
   }
   private tell(): void {
-    const kind = SIZE_CODES[this.size] | (this.made << 2) | (SIZE_CODES[this.afterSize] << 8) | (this.after << 10);
-    this.code.i32(kind).set(FK);
+    const { code } = this,
+      made = SIZE_CODES[this.size] | (this.made << 2),
+      after = (SIZE_CODES[this.afterSize] << AFTER_SHIFT) | (this.after << (AFTER_SHIFT + 2));
+    if (this.known) code.i32(made | after);
+    else
+      code
+        .get(FK)
+        .i32((1 << AFTER_SHIFT) - 1)
+        .op(Op.i32_and)
+        .i32(after)
+        .op(Op.i32_or);
+    code.set(FK);
+  }
+  /** Of flags that are not known: puts those that something came after into their exact form, so that there is room for it again. */
+  private makeExactIfMore(): void {
+    const { code } = this;
+    code
+      .get(FK)
+      .i32(AFTER_SHIFT + 2)
+      .op(Op.i32_shr_u)
+      .when();
+    this.settle();
+    this.take();
+    code.i32(SIZE_CODES[64] | (MADE_EXACT << 2)).set(FK);
+    code.end();
   }
 
   /** Puts the flags of this place into the processor's state. */
@@ -140,6 +171,10 @@ export class Flags {
   }
   /** Takes the flags from the processor's state. */
   load(): void {
+    this.take();
+    this.set(MADE_EXACT, 64);
+  }
+  private take(): void {
     const { code, state } = this;
     code
       .i32(0)
@@ -149,7 +184,6 @@ export class Flags {
       .i32(0)
       .access(Op.i64_load32_u, state + LF_AUX)
       .set(FA);
-    this.set(MADE_EXACT, 64);
   }
   makeExact(): void {
     if (this.known && this.made === MADE_EXACT && this.after === THEN_NOTHING) return;
@@ -161,8 +195,12 @@ export class Flags {
   condition(number: number): void {
     const { code } = this,
       kind = number >>> 1;
-    if (!this.known || (this.after !== THEN_NOTHING && (this.conditional || this.after === THEN_CARRY)))
-      this.makeExact();
+    if (kind === 1 && this.hasCarry()) {
+      this.cf();
+      if ((number & 1) !== 0) code.op(Op.i32_eqz);
+      return;
+    }
+    if (!this.known || (this.after !== THEN_NOTHING && this.conditional)) this.makeExact();
     if (this.after !== THEN_NOTHING && kind !== 1 && kind !== 2 && kind !== 4 && kind !== 5) this.makeExact();
     if (this.made === MADE_SUB && this.plain && this.after === THEN_NOTHING && compared[kind] !== undefined) {
       this.compare(compared[kind]!);
@@ -215,8 +253,13 @@ export class Flags {
 
   /** Pushes CF as an i32. */
   carry(): void {
-    if (!this.known || (this.after !== THEN_NOTHING && this.conditional)) this.makeExact();
+    if (!this.hasCarry() && (!this.known || (this.after !== THEN_NOTHING && this.conditional))) this.makeExact();
     this.cf();
+  }
+  /** What came after gives CF, whatever made the flags. */
+  private hasCarry(): boolean {
+    const { after, afterKnown, conditional } = this;
+    return afterKnown && !conditional && (after === THEN_CARRY || after === THEN_ROL || after === THEN_ROR);
   }
   private cf(): void {
     const { code, size } = this;
