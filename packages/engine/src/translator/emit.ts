@@ -92,7 +92,7 @@ class RegionEmitter {
     const { w, code, setting } = this;
     w.far = code.block();
     w.near = code.block();
-    w.flags.enter();
+    w.flags.forget();
     this.tree(0);
     code.op(Op.unreachable).end(); // near
     code
@@ -142,6 +142,7 @@ class RegionEmitter {
       .access(Op.i64_load, state + CODE_BASE)
       .set(BASE);
     w.loadRegisters(code, w.used);
+    w.flags.enter(code);
   }
 
   /** Behind all ways out: stores the state. */
@@ -171,12 +172,14 @@ class RegionEmitter {
   private goOn({ mode, enter }: Chain): void {
     const { code } = this,
       { state } = this.setting;
+    code.set(W0);
+    const no = code.block();
     code
-      .tee(W0)
+      .get(W0)
       .i32(0)
       .access(Op.i32_load, state + ATTENTION)
       .op(Op.i32_or)
-      .op(Op.i32_eqz);
+      .brIf(no);
     code
       .i32(0)
       .i32(0)
@@ -185,7 +188,7 @@ class RegionEmitter {
       .op(Op.i32_sub)
       .tee(W1)
       .access(Op.i32_store, state + TIER_HOPS);
-    code.get(W1).i32(0).op(Op.i32_ne).op(Op.i32_and).when();
+    code.get(W1).op(Op.i32_eqz).brIf(no);
     code.get(TARGET).op(Op.i32_wrap_i64).tee(W1).get(W1).i32(13).op(Op.i32_shr_u).op(Op.i32_xor);
     code
       .i32(JUMP_CACHE_ENTRIES - 1)
@@ -193,35 +196,40 @@ class RegionEmitter {
       .i32(4)
       .op(Op.i32_shl)
       .tee(W1);
-    code.access(Op.i64_load, JUMP_CACHE).get(TARGET).op(Op.i64_eq);
+    code.access(Op.i64_load, JUMP_CACHE).get(TARGET).op(Op.i64_ne).brIf(no);
     code
       .get(W1)
       .access(Op.i32_load, JUMP_CACHE + 8)
       .i32(mode)
       .op(Op.i32_sub)
-      .tee(W2)
+      .set(W2);
+    const current = code.block();
+    code
+      .get(W2)
       .i32(0)
       .access(Op.i32_load, state + JUMP_GENERATION)
       .i32(8)
       .op(Op.i32_shl)
-      .op(Op.i32_eq);
+      .op(Op.i32_eq)
+      .brIf(current);
     code
       .get(W2)
       .i32(0)
       .access(Op.i32_load, state + GLOBAL_GENERATION)
       .i32(8)
       .op(Op.i32_shl)
-      .op(Op.i32_eq);
-    code.op(Op.i32_or).op(Op.i32_and).when();
+      .op(Op.i32_ne)
+      .brIf(no);
+    code.end();
     code
       .get(W1)
       .access(Op.i32_load, JUMP_CACHE + 12)
       .tee(W2)
       .access(Op.i32_load16_u, R_HANDLER)
       .i32(enter)
-      .op(Op.i32_eq)
-      .when();
-    code.get(W2).access(Op.i32_load, E_FUNCTION).tee(W1).when();
+      .op(Op.i32_ne)
+      .brIf(no);
+    code.get(W2).access(Op.i32_load, E_FUNCTION).tee(W1).op(Op.i32_eqz).brIf(no);
     code
       .i32(0)
       .get(TARGET)
@@ -233,7 +241,7 @@ class RegionEmitter {
       .get(W2)
       .access(Op.i32_store, state + TIER_ENTERED);
     code.get(W1).returnCallIndirect(IMPORTS.length);
-    code.end().end().end().end().get(W0);
+    code.end().get(W0);
   }
 
   // ---------------------------------------------------------------------------------------------- structure

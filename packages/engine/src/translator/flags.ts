@@ -30,8 +30,9 @@ import type { Code } from './wasm.js';
 /** Function index of settleFlags among the imports. */
 export const SETTLE_FLAGS = 0;
 
-/** In the order of TIER_FLAGS. */
+/** In the order of TIER_FLAGS. A region that puts nothing after the flags has no need of the last two: they stay where they are. */
 const PASSED = [FA, FB, FR, FS, FN];
+const MADE = 3;
 /** Bits of FK from here on say what came after (code-layout.ts). */
 const AFTER_SHIFT = 8;
 const SIZE_CODES: Record<Size, number> = { 8: 0, 16: 1, 32: 2, 64: 3 };
@@ -48,6 +49,8 @@ export class Flags {
   private plain = false;
   /** The count of `after` may be 0. */
   private conditional = false;
+  /** FS and FN are used. */
+  private usesAfter = false;
 
   constructor(
     private readonly code: Code,
@@ -105,7 +108,7 @@ export class Flags {
     this.after = after;
     this.afterSize = size;
     this.conditional = conditional;
-    this.afterKnown = true;
+    this.afterKnown = this.usesAfter = true;
     this.tell();
   }
   private tell(): void {
@@ -138,31 +141,34 @@ export class Flags {
 
   /** Puts the flags of this place into the processor's state. */
   settle(): void {
+    this.usesAfter = true;
     this.code.get(FK).get(FA).get(FB).get(FR).get(FS).get(FN).call(SETTLE_FLAGS);
   }
-  /** Takes the flags that the region is entered with. */
-  enter(): void {
-    const { code, state } = this;
+  /** Takes the flags that the region is entered with. The body is written. */
+  enter(code: Code): void {
+    const { state } = this;
     code
       .i32(0)
       .access(Op.i32_load, state + TIER_FLAGS_KIND)
       .set(FK);
-    PASSED.forEach((local, n) => {
+    this.passed().forEach((local, n) => {
       code
         .i32(0)
         .access(Op.i64_load, state + TIER_FLAGS + n * 8)
         .set(local);
     });
-    this.forget();
   }
-  /** Hands the flags over to whoever comes next. */
+  private passed(): readonly number[] {
+    return this.usesAfter ? PASSED : PASSED.slice(0, MADE);
+  }
+  /** Hands the flags over to whoever comes next. All that uses them is written. */
   leave(): void {
     const { code, state } = this;
     code
       .i32(0)
       .get(FK)
       .access(Op.i32_store, state + TIER_FLAGS_KIND);
-    PASSED.forEach((local, n) => {
+    this.passed().forEach((local, n) => {
       code
         .i32(0)
         .get(local)
