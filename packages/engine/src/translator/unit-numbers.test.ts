@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
+import { laneOf } from './lanes.js';
 import { Group, Integer, Simd, Text, Variant } from './unit-numbers.js';
 
 const assembly = join(import.meta.dirname, '../../assembly');
@@ -36,4 +37,9 @@ it.each([
   ['vector', Simd, members(source('simd/ops.ts'))],
 ])('%s', (_, ours, theirs) => {
   expect(theirs).toMatchObject(ours);
+});
+
+it('every packed integer has its lane, and nothing else has', () => {
+  for (let number: number = Simd.PUNPCKLBW; number <= Simd.PABSD; number++) expect(laneOf(number)).toBeDefined();
+  expect([laneOf(Simd.PUNPCKLBW - 1), laneOf(Simd.PABSD + 1)]).toEqual([undefined, undefined]);
 });
