@@ -330,6 +330,13 @@ export function randomProgram(
       operands(32, [0x66, 0x0f, 0x3a, pick([0x0c, 0x0d, 0x0e, 0x0f])], random(8), { memory: false });
       byte(random(40));
     },
+    // PCMPxSTRx, AES and SHA
+    () => {
+      operands(32, [0x66, 0x0f, 0x3a, 0x60 + random(4)], random(8), random(2) === 0 ? { memory: false } : {});
+      byte(random(0x80));
+    },
+    () => operands(32, [0x66, 0x0f, 0x38, pick([0xdb, 0xdc, 0xdd, 0xde, 0xdf])], random(8), { memory: false }),
+    () => operands(32, [0x0f, 0x38, pick([0xc8, 0xc9, 0xca, 0xcb, 0xcc, 0xcd])], random(8), { memory: false }),
     () => {
       operands(32, [...pick([[0xf3], [0xf2]]), 0x0f, 0x70], random(8), { memory: false });
       byte(random(256));

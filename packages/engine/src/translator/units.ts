@@ -15,8 +15,10 @@ const RUN_UNIT = 1;
 const RUN_QUICK_X87 = 2;
 const ALL = 0xffff;
 const RAX = 1 << 0;
+const RCX = 1 << 1;
+const RDX = 1 << 2;
 /** RAX, RCX, RSI and RDI. */
-const STRING_REGISTERS = RAX | (1 << 1) | (1 << 6) | (1 << 7);
+const STRING_REGISTERS = RAX | RCX | (1 << 6) | (1 << 7);
 
 interface Needs {
   /** General registers that it may read, and write, as bits. */
@@ -50,12 +52,8 @@ function needsOf(i: Instruction): Needs {
   if (!simd) return { reads: ALL, writes: ALL, flags: true, stores: memory || row?.kind === 'unit' };
   const number = unit & 0xfff,
     group = number >>> 8;
-  if (
-    group === Group.CRYPTO ||
-    group === Group.PERMUTE ||
-    number === Simd.MASKED_STORE ||
-    number === Simd.MASKED_STORE_MMX
-  ) {
+  if (group === Group.CRYPTO) return needsOfCrypto(i, number);
+  if (group === Group.PERMUTE || number === Simd.MASKED_STORE || number === Simd.MASKED_STORE_MMX) {
     return { reads: ALL, writes: ALL, flags: true, stores: true };
   }
   const flags = (number >= Simd.PTEST && number <= Simd.VTESTPD) || (group === Group.FLOAT && number >= Simd.UCOMISS);
@@ -64,6 +62,19 @@ function needsOf(i: Instruction): Needs {
       ? (1 << i.regNumber) | (1 << i.rmNumber)
       : 0;
   return { reads: general | addressRegisters(i), writes: general, flags, stores: memory };
+}
+
+/** PCMPxSTRx have lengths in EAX and EDX and an index in ECX; AES, SHA and the like have vectors alone. */
+function needsOfCrypto(i: Instruction, number: number): Needs {
+  const text = number >= Simd.PCMPESTRM,
+    explicit = number === Simd.PCMPESTRM || number === Simd.PCMPESTRI,
+    index = number === Simd.PCMPESTRI || number === Simd.PCMPISTRI;
+  return {
+    reads: addressRegisters(i) | (explicit ? RAX | RDX : 0),
+    writes: index ? RCX : 0,
+    flags: text,
+    stores: i.addressMode !== AM_REGISTER,
+  };
 }
 
 function addressRegisters(i: Instruction): number {
