@@ -1,15 +1,16 @@
 import { E_COUNT, E_LIMIT, E_WAITS } from "../src/code-layout";
 import {
-  ARENA, ARENA_BYTES, TIER_BATCH, TIER_PATIENCE, TIER_QUEUE, TIER_QUEUED, TIER_QUEUE_ENTRIES, TIER_THRESHOLD, TIER_WAITED, TLB_BASE,
+  ARENA, ARENA_BYTES, CODE_BASE, TIER_BATCH, TIER_PATIENCE, TIER_QUEUE, TIER_QUEUED, TIER_QUEUE_ENTRIES, TIER_THRESHOLD, TIER_WAITED, TLB_BASE,
 } from "../src/layout";
 import { arenaNext, resetBlocks } from "./code-pages";
+import { linearOfRip } from "./mode";
 /**
  * Blocks that have become hot wait in a queue until there are enough of them for a module, or until they have run so often meanwhile that waiting
  * costs more than a module does. Then the second tier (src/translator) takes them all. It fills in, in the first record of each block, E_FUNCTION
  * and E_LIMIT.
  */
 /** Room in the arena that describing the pages of a batch takes at most: it must not be emptied under a running block. */
-const ROOM: u32 = 0x4000;
+const ROOM: u32 = 0x10000;
 
 /** Takes what is in the queue; it is empty then. */
 @external("env", "translate") declare function translate(): void;
@@ -20,9 +21,10 @@ export function becameHot(pc: usize): void {
   let queued = load<u32>(TIER_QUEUED);
   store<u32>(pc, load<u32>(pc, E_COUNT) + threshold, E_LIMIT);
   if (load<u32>(pc, E_WAITS) == 0 && queued < <u32>TIER_QUEUE_ENTRIES) {
-    const entry = TIER_QUEUE + <usize>(queued << 3);
+    const entry = TIER_QUEUE + <usize>(queued << 4);
     store<u32>(entry, <u32>pc);
     store<u32>(entry, load<u32>(TLB_BASE), 4); // when it is handed over, another one may be in use
+    store<u64>(entry, linearOfRip(load<u64>(CODE_BASE)), 8);
     store<u32>(TIER_QUEUED, ++queued);
     store<u32>(pc, 1, E_WAITS);
     if (queued == 1) store<u32>(TIER_WAITED, 0);

@@ -13,7 +13,7 @@ export { invalidateGuestPage, invalidateGuestPages } from "./guest-pages";
 export { observe } from "./mmu";
 export { modeChanged } from "./mode";
 export {
-  blockExecutions, codeIsCurrent, conditionHolds, coverCode, decodeRecord, finishRegion, finishStore, flagsFromLazy, flagsToLazy, interpretRegion, loadSlow,
+  blockExecutions, codeIsCurrent, conditionHolds, confirmPages, coverCode, decodeRecord, finishRegion, finishStore, flagsFromLazy, flagsToLazy, hostPageOfCode, interpretRegion, loadSlow,
   runQuickX87, runUnit, storeSlow,
 } from "./second-tier";
 export { dataBreakpoints, ioBreakpoints } from "./system/breakpoints";

@@ -9,7 +9,7 @@ import {
 import { requestAccess, takeLogged, takenHost } from "./mmio";
 import { CR0_PG, CR4_LA57, MODE_REAL, is64, isCanonical, isLongMode } from "./mode";
 import {
-  EXECUTE, READ, R_DIRTY, R_GIANT, R_GLOBAL, R_LARGE, R_USER, WALK_EXIT, WALK_OK, WRITE, acLiftsSmap, onPins, permits, setProbing, walk, walkError, walkGpa, walkRights,
+  EXECUTE, READ, R_DIRTY, R_GIANT, R_GLOBAL, R_LARGE, R_USER, WALK_EXIT, WALK_OK, WRITE, acLiftsSmap, onPins, permits, setProbing, walk, walkError, walkGpa, walkRights, walksQuietly,
 } from "./paging";
 import { AM_FULL, AM_SHORT, AM_SIMPLE } from "./record";
 import { contextOf, entryOf, fillEntry, tableOf } from "./tlb";
@@ -399,13 +399,27 @@ export function physicalPointer(gpa: u64): usize {
 
 /** Host page of the code at a linear address, 0 with a fault raised or an exit recorded. */
 export function codePage(linear: u64): u32 {
-  let table = load<u32>(TLB_BASE);
-  if (table == <u32>TLB_EMPTY) table = tableOf(USER);
-  const e = entryOf(table, linear);
+  const table = fetchTable(), e = entryOf(table, linear);
   if (load<u64>(e, 16) == (linear & ~0xfff)) return (<u32>linear + load<u32>(e, 24)) & ~0xfff;
   if (is64() && !isCanonical(linear)) { raiseError(13, 0); return 0; } // code that runs off the end, AMD's SYSRET
   return pageOf(table, linear, EXECUTE) & ~0xfff;
 }
+
+/** The same through `table` for who only asks: 0 where finding it would have an effect besides, even if only on an accessed flag. */
+export function codePageQuietly(table: u32, linear: u64): u32 {
+  const e = entryOf(table, linear), user = contextOf(table) == USER;
+  if (load<u64>(e, 16) == (linear & ~0xfff)) return (<u32>linear + load<u32>(e, 24)) & ~0xfff;
+  if (is64() && !isCanonical(linear)) return 0;
+  if (!walksQuietly(linear, user)) return 0;
+  const host = eptTranslate(walkGpa, (walkRights & R_USER) != 0 ? EPT_EXECUTE_USER : EPT_EXECUTE);
+  return host == 0 || isApicAccessPage(host) ? 0 : pageOf(table, linear, EXECUTE) & ~0xfff;
+}
+/** The table that code is fetched through now, and the one for code of a privilege level. */
+export function fetchTable(): u32 {
+  const table = load<u32>(TLB_BASE);
+  return table == <u32>TLB_EMPTY ? tableOf(USER) : table;
+}
+export function fetchTableOf(user: bool): u32 { return tableOf(user ? USER : SUPERVISOR); }
 
 /**
  * Translates for an observer: no fault, no flag set. Access 1 read, 2 write, 4 execute; 0 skips the checks of the current privilege

@@ -171,6 +171,11 @@ export function unblockInterrupts(): void {
   store<u32>(INTERRUPTIBILITY, load<u32>(INTERRUPTIBILITY) & ~3);
   store<u32>(ATTENTION, load<u32>(ATTENTION) & ~(ATT_SHADOW | ATT_SHADOW_OLD));
 }
+/** Linear address of a RIP. */
+// @ts-ignore: decorator
+@inline export function linearOfRip(rip: u64): u64 {
+  return is64() ? rip : (load<u64>(SEG_BASE + SEG_CS * 8) + rip) & 0xffffffff;
+}
 /** Is a linear address canonical for the current paging mode? */
 export function isCanonical(linear: u64): bool {
   const shift: i64 = (load<u64>(CR4) & CR4_LA57) != 0 ? 7 : 16;

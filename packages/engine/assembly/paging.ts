@@ -43,6 +43,17 @@ const ERR_KEY: u32 = 32;
 export let probing = false;
 export function setProbing(on: bool): void { probing = on; }
 
+/** While set, a walk fails where it would change something or make an exit. */
+let quiet = false;
+/** Walks as walk() does, for a fetch, if nothing comes of it that anybody but the processor could see. */
+export function walksQuietly(linear: u64, user: bool): bool {
+  if (eptAccessedDirty()) return false;
+  quiet = true;
+  const status = walk(linear, EXECUTE, user, false);
+  quiet = false;
+  return status == WALK_OK;
+}
+
 /** Error-code bits that depend on the access alone. */
 function accessError(access: u32, user: bool): u32 {
   let e: u32 = user ? ERR_USER : 0;
@@ -84,6 +95,7 @@ function entryAt(gpa: u64): usize {
   if (probing) return eptFrame(gpa); // what views trap is for the guest
   const access = eptAccessedDirty() ? EPT_READ | EPT_WRITE : EPT_READ;
   let p = eptTranslate(gpa, access);
+  if (p == 0 && quiet) return 0;
   if (p == 0 && (p = permittedWalk(gpa)) != 0) { noteStructure(gpa); return p; }
   if (p == 0) eptFault(gpa, linearOfWalk, access, FOR_WALK);
   else if ((eptRights & EPT_STRUCTURE) == 0) noteStructure(gpa);
@@ -94,6 +106,7 @@ function markEntry(gpa: u64, p: usize, wide: bool, bits: u32): bool {
   gpa = onPins(gpa);
   const old = load<u32>(p);
   if ((old & bits) == bits || probing) return true;
+  if (quiet) return false;
   if (eptTranslate(gpa, EPT_WRITE) == 0 && permittedWalk(gpa) == 0) { eptFault(gpa, linearOfWalk, EPT_READ | EPT_WRITE, FOR_WALK); return false; }
   store<u32>(p, old | bits);
   return true;

@@ -12,7 +12,7 @@ import { V_INSTRUCTION_LENGTH } from "../src/vmcs-layout";
 import { clearLog, rewindLog } from "./mmio";
 import {
   ATT_BUS_LOCK, ATT_DEBUG, ATT_INTERRUPT_WINDOW, ATT_STEPPED, ATT_MMIO, ATT_MTF, ATT_NMI_WINDOW, ATT_RESUME_FLAG, ATT_SHADOW, ATT_SHADOW_OLD, ATT_STEP,
-  ATT_SUPPLIED, ATT_TPR, ATT_VIRTUAL_INTERRUPT, MODE_CS_CHECK, MODE_SIZE, currentRip, nextRip, updateAttention,
+  ATT_SUPPLIED, ATT_TPR, ATT_VIRTUAL_INTERRUPT, MODE_CS_CHECK, MODE_SIZE, currentRip, linearOfRip, nextRip, updateAttention,
 } from "./mode";
 import { OP_ENTER } from "./generated/ops";
 import { RECORD, recLeft, recLength, recOffset, recOp } from "./record";
@@ -97,10 +97,7 @@ export function settle(pc: usize, status: i32): usize {
 }
 
 // @ts-ignore: decorator
-@inline function linearRip(): u64 {
-  const mode = load<u32>(MODE);
-  return (mode & MODE_SIZE) == 2 ? load<u64>(RIP) : (load<u64>(SEG_BASE + SEG_CS * 8) + load<u64>(RIP)) & 0xffffffff;
-}
+@inline function linearRip(): u64 { return linearOfRip(load<u64>(RIP)); }
 
 /** Where the jump cache has what it knows of a linear address. A second tier looks there, too. */
 // @ts-ignore: decorator

@@ -6,9 +6,12 @@
  * record.ts and lies outside the arena; functions that take a record as `pc` read what the interpreter reads of it: RIP (CODE_BASE + its
  * offset), its length, and for the clock the instructions left.
  */
-import { BLOCK_HEADER, B_HOST, B_MODE, B_NEXT, B_SECOND_PAGE, ENDS_BLOCK, E_COUNT, LEFT_SETTLE } from "../src/code-layout";
+import {
+  BLOCK_HEADER, B_HOST, B_MODE, B_NEXT, B_SECOND_PAGE, ENDS_BLOCK, E_COUNT, LEFT_SETTLE, LISTED_BYTES, LISTED_DISTANCE, LISTED_HOST, LISTED_SERIAL,
+  LIST_BASE, LIST_COUNT, LIST_GENERATION, LIST_PAGES, MODE_USER,
+} from "../src/code-layout";
 import { arenaDescriptor, bucket, codeLines, codeSerial, coverLines } from "./code-pages";
-import { FPU_SW, FPU_TRAP, RIP, RUN_FLAGS, TIER_ENTERED, TIER_RECORD, TIER_STATUS } from "../src/layout";
+import { CODE_BASE, FPU_SW, FPU_TRAP, GLOBAL_GENERATION, JUMP_GENERATION, RIP, RUN_FLAGS, TIER_ENTERED, TIER_RECORD, TIER_STATUS } from "../src/layout";
 import { decode, decodedEnds } from "./decode";
 import { giveFlags, takeFlags } from "./flag-kinds";
 import { arithmeticFlags, setArithmeticFlags } from "./flags";
@@ -20,8 +23,8 @@ import { interpret } from "./generated/dispatch";
 import { OP_INTEGER, OP_SIMD, OP_STATE, OP_STRING, OP_SYSTEM, OP_TOO_LONG, OP_UNDEFINED, OP_X87 } from "./generated/ops";
 import { testCondition } from "./integer/condition";
 import { execInteger } from "./integer/integer";
-import { commit, readSlow, writeSlow } from "./mmu";
-import { currentRip } from "./mode";
+import { codePageQuietly, commit, fetchTable, fetchTableOf, readSlow, writeSlow } from "./mmu";
+import { currentRip, linearOfRip } from "./mode";
 import { recModrm, recOp, recUnitOp } from "./record";
 import { next, settle } from "./run";
 import { DEADLINE_REACHED, EXIT_RECORDED } from "./run-flags";
@@ -30,6 +33,7 @@ import { FAULT } from "./status";
 import { execString } from "./strings";
 import { raise, raiseError } from "./system/raise";
 import { execSystem } from "./system/system";
+import { isGlobalCode, noteCode } from "./tlb";
 
 /** runUnit(): the record is not one of a unit. */
 const NOT_A_UNIT: i32 = -1;
@@ -112,6 +116,27 @@ export function blockExecutions(host: u32, mode: u32): u32 {
       return max<u32>(1, load<u32>(block + BLOCK_HEADER, E_COUNT));
   }
   return 0;
+}
+
+/** Host page of the code at a linear address in a mode, with the tables in force; 0 where that cannot be known without an effect besides. */
+export function hostPageOfCode(linear: u64, mode: u32): u32 { return codePageQuietly(fetchTableOf((mode & MODE_USER) != 0), linear); }
+
+/**
+ * Whether the pages of a list are where they were, seen from CODE_BASE, and have the code that they had. The list says so from then on, for as long as
+ * the generation that it gets is in force.
+ */
+export function confirmPages(list: usize): bool {
+  const base = load<u64>(CODE_BASE), table = fetchTable(), end = list + LIST_PAGES + <usize>load<u32>(list, LIST_COUNT) * LISTED_BYTES;
+  let place: usize = GLOBAL_GENERATION;
+  for (let page = list + LIST_PAGES; page < end; page += LISTED_BYTES) {
+    const linear = linearOfRip(base + load<u64>(page, LISTED_DISTANCE)), host = load<u32>(page, LISTED_HOST);
+    if (codePageQuietly(table, linear) != host || !codeIsCurrent(host, load<u32>(page, LISTED_SERIAL))) return false;
+    if (!isGlobalCode(linear)) place = JUMP_GENERATION;
+  }
+  for (let page = list + LIST_PAGES; page < end; page += LISTED_BYTES) noteCode(linearOfRip(base + load<u64>(page, LISTED_DISTANCE)), place);
+  store<u64>(list, base, LIST_BASE);
+  store<u32>(list, load<u32>(place), LIST_GENERATION);
+  return true;
 }
 
 /** CF, PF, AF, ZF, SF and OF at their places in RFLAGS, from their lazy form, and back. */

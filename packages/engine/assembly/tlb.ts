@@ -1,8 +1,10 @@
 import {
-  COUNTERS, GLOBAL_GENERATION, GUEST_PAGE_CHAINS, GUEST_PAGE_HASHES, GUEST_PAGE_LINKS, JUMP_CACHE, JUMP_CACHE_ENTRIES, JUMP_GENERATION, LAST_GENERATION, PROCESSOR, TLB, TLB_BASE,
+  COUNTERS, GLOBAL_GENERATION, GUEST_PAGE_CHAINS, GUEST_PAGE_HASHES, GUEST_PAGE_LINKS, JUMP_CACHE, JUMP_CACHE_ENTRIES, JUMP_GENERATION, LAST_GENERATION, PROCESSOR, TIER_PAGES, TIER_PAGES_BYTES, TLB,
+  TLB_BASE,
   TLB_CLOCK, TLB_CONTEXTS, TLB_EMPTY, TLB_ENTRIES, TLB_ENTRY_BYTES, TLB_JUMP_PAGES, TLB_JUMP_PAGES_BITS, TLB_LISTS, TLB_LIST_BYTES, TLB_SET, TLB_SETS, TLB_SET_BYTES, TLB_SET_INFO, TLB_TABLES,
   TLB_TABLE_BYTES,
 } from "../src/layout";
+import { LIST_BYTES, LIST_GENERATION } from "../src/code-layout";
 /**
  * Tagged translation caches: a table for each context (supervisor, supervisor with EFLAGS.AC, user), and one that stays empty.
  *
@@ -148,15 +150,20 @@ const JUMP_PAGES_BYTES: usize = TLB_JUMP_PAGES_BITS / 8;
 }
 /** Key of an entry for code at `linear`, whose translation has just been used. Code in two pages is never taken for global: its pages are noted together. */
 export function jumpKey(linear: u64, secondPage: u64, mode: u32): u32 {
+  const place = isGlobalCode(linear) && secondPage == 0 ? GLOBAL_GENERATION : JUMP_GENERATION;
+  noteCode(linear, place);
+  if (secondPage != 0) notePage(jumpPages(load<u32>(TLB_SET), place), secondPage, LARGE | GIANT);
+  return (load<u32>(place) << 8) | mode;
+}
+/** Whether code at `linear`, whose translation has just been used, is in a global page. */
+export function isGlobalCode(linear: u64): bool { return (flagsOfCode(linear) & GLOBAL) != 0; }
+/** What is known of code at `linear` is void when the generation at `place` (JUMP_GENERATION or GLOBAL_GENERATION) has gone on. */
+export function noteCode(linear: u64, place: usize): void { notePage(jumpPages(load<u32>(TLB_SET), place), linear, flagsOfCode(linear)); }
+function flagsOfCode(linear: u64): u32 {
   let table = load<u32>(TLB_BASE);
   if (table == <u32>TLB_EMPTY) table = tableOf(2);
-  const e = entryOf(table, linear), known = load<u64>(e, 16) == (linear & ~0xfff);
-  const flags = known ? load<u32>(e, 28) : LARGE | GIANT; // not cached: its page has any size
-  const place = (flags & GLOBAL) != 0 && secondPage == 0 ? GLOBAL_GENERATION : JUMP_GENERATION;
-  const pages = jumpPages(load<u32>(TLB_SET), place);
-  notePage(pages, linear, flags);
-  if (secondPage != 0) notePage(pages, secondPage, LARGE | GIANT);
-  return (load<u32>(place) << 8) | mode;
+  const e = entryOf(table, linear);
+  return load<u64>(e, 16) == (linear & ~0xfff) ? load<u32>(e, 28) : LARGE | GIANT; // not cached: its page has any size
 }
 // @ts-ignore: decorator
 @inline function jumpPages(info: usize, place: usize): usize {
@@ -184,6 +191,7 @@ function newGeneration(info: usize, place: usize): void {
   const next = (load<u32>(LAST_GENERATION) + 1) & 0xffffff;
   if (next == 0) { // the numbers wrap around: entries left from the first round must not become valid again
     memory.fill(JUMP_CACHE, 0, JUMP_CACHE_ENTRIES * 16);
+    for (let list: usize = TIER_PAGES; list < <usize>(TIER_PAGES + TIER_PAGES_BYTES); list += LIST_BYTES) store<u32>(list, 0, LIST_GENERATION);
     forgetGenerations();
     store<u32>(JUMP_GENERATION, 1);
     store<u32>(GLOBAL_GENERATION, 2);

@@ -122,6 +122,23 @@ export const E_WAITS = 20;
 export const E_COUNT = 24;
 export const E_LIMIT = 28;
 
+/**
+ * The list of the pages that a region has code in. It holds for an i64 CODE_BASE, the region's first page, and a u32 generation of the jump cache (0:
+ * none): as long as both are in force nothing needs to be looked at. Then u32 how many pages; and for each, the first one first,
+ */
+export const LIST_BASE = 0;
+export const LIST_GENERATION = 8;
+export const LIST_COUNT = 12;
+export const LIST_PAGES = 16;
+/** i64 distance from the first in bytes, u32 host address, u32 serial number of the code there. */
+export const LISTED_DISTANCE = 0;
+export const LISTED_HOST = 8;
+export const LISTED_SERIAL = 12;
+export const LISTED_BYTES = 16;
+export const LIST_BYTES = 256;
+/** Pages of a region. */
+export const MOST_PAGES = (LIST_BYTES - LIST_PAGES) / LISTED_BYTES;
+
 /** What a translated region returns: why it was left. RIP, registers, flags and BUDGET are exact then. The code at RIP comes next. */
 export const LEFT_LOOK_UP = 0;
 /** Nothing was done: the block is to be interpreted. */
@@ -130,7 +147,7 @@ export const LEFT_REFUSED = 1;
 export const LEFT_INTERPRET = 2;
 /** A unit has returned TIER_STATUS for the record at TIER_RECORD. */
 export const LEFT_SETTLE = 3;
-/** Nothing was done: the region was made for another TLB table than the one in force. */
+/** Nothing was done: the region was made for another TLB table than the one in force, or its pages are not where they were. */
 export const LEFT_ELSEWHERE = 4;
 /** The run loop is to leave: a VM exit is recorded. No region says so, only the verifier, which has interpreted one. */
 export const LEFT_EXITED = 5;

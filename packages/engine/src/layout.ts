@@ -262,12 +262,15 @@ export const PAGE_BLOCKS = 0x200000;
  * in a walk of the EPT, since nothing of it can be cached, and has the framework bring it.
  */
 export const LATE_PAGES = 0x900000; // 128 KiB
-/** Candidates of the second tier: {u32 first record of the block, u32 TLB_BASE when it became one}. */
+/** Candidates of the second tier: {u32 first record of the block, u32 TLB_BASE when it became one, i64 linear address of its page then}. */
 export const TIER_QUEUE = 0x920000;
 export const TIER_QUEUE_ENTRIES = 64;
+/** Lists of the pages that a region has code in, where they are several: LIST_ of code-layout.ts. */
+export const TIER_PAGES = 0x921000;
+export const TIER_PAGES_BYTES = 0x60000;
 /** Records of instructions that translated code leaves to a unit of the interpreter, and one to decode into. */
-export const TIER_RECORDS = 0x921000;
-export const TIER_RECORDS_BYTES = 0xdf000;
+export const TIER_RECORDS = 0x981000;
+export const TIER_RECORDS_BYTES = 0x7f000;
 /** Arena of blocks and pre-decoded records. */
 export const ARENA = 0xa00000;
 export const ARENA_BYTES = 0x1f80000; // 31.5 MiB

@@ -21,6 +21,10 @@ export interface SecondTierExports {
   finishStore(pointer: number): number;
   /** How often the block at a host address has been entered in a mode; 0: never. */
   blockExecutions(host: number, mode: number): number;
+  /** Host address of the page of code at a linear address in a mode, 0 where it cannot be known without an effect besides. */
+  hostPageOfCode(linear: bigint, mode: number): number;
+  /** 1: the pages of a list (LIST_ of code-layout.ts) are where they were, seen from CODE_BASE, and have the code that they had. */
+  confirmPages(list: number): number;
   /** Serial number of the page's code. */
   coverCode(host: number, length: number): number;
   codeIsCurrent(host: number, serial: number): number;

@@ -44,7 +44,7 @@ import {
   TLB_TABLES,
   TLB_TABLE_BYTES,
 } from '../layout.js';
-import type { LostRegion, PlacedRegion, Translator } from './translator.js';
+import type { CoveredPage, LostRegion, PlacedRegion, Translator } from './translator.js';
 
 /**
  * Why code is interpreted. `off`: all is. `bits16`: 16-bit code. `segments`: 32-bit code whose segments need checks. `instruction`: this one is left to the
@@ -303,13 +303,17 @@ class RegionIndex {
     if (translator === undefined) return [];
     this.#renew(translator);
     const offset = host & (PAGE - 1);
-    const has = ({ extents }: PlacedRegion): boolean => {
+    const has = ({ host: page, extents }: CoveredPage): boolean => {
+      if (page !== host - offset) return false;
       for (let n = 0; n < extents.length; n += 2) if (offset >= extents[n] && offset < extents[n + 1]) return true;
       return false;
     };
     return (this.#pages.get(host >>> 12) ?? [])
       .filter(
-        (region) => region.mode === mode && has(region) && exports.codeIsCurrent(region.host, region.serial) !== 0,
+        ({ mode: made, pages }) =>
+          made === mode &&
+          pages.some(has) &&
+          pages.every(({ host: page, serial }) => exports.codeIsCurrent(page, serial) !== 0),
       )
       .sort((a, b) => Number(b.host === host) - Number(a.host === host));
   }
@@ -320,16 +324,18 @@ class RegionIndex {
     this.#count = regions.length;
     this.#pages = new Map();
     for (const region of regions) {
-      const page = region.host >>> 12,
-        list = this.#pages.get(page);
-      if (list === undefined) this.#pages.set(page, [region]);
-      else list.push(region);
+      for (const { host } of region.pages) {
+        const page = host >>> 12,
+          list = this.#pages.get(page);
+        if (list === undefined) this.#pages.set(page, [region]);
+        else list.push(region);
+      }
     }
   }
 }
 
 /** Straight-line code behind the region's entry: so few instructions before a deadline the processor does not even come to the point of refusing. */
-const isInFirstBlock = ({ host: entry, extents }: PlacedRegion, host: number): boolean =>
-  host >= entry && (host & (PAGE - 1)) < extents[1];
+const isInFirstBlock = ({ host: entry, pages }: PlacedRegion, host: number): boolean =>
+  host >= entry && host - pages[0].host < pages[0].extents[1];
 
 const endOfPage = (host: number): number => host - (host % PAGE) + PAGE;

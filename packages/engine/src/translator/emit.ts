@@ -1,6 +1,18 @@
 /** A region as a WebAssembly function: entry, blocks in their structure, control transfers, and the ways out. */
 import { fail } from '@visorkit/core';
-import { E_FUNCTION, LEFT_ELSEWHERE, LEFT_INTERPRET, LEFT_REFUSED, R_HANDLER } from '../code-layout.js';
+import {
+  E_FUNCTION,
+  LEFT_ELSEWHERE,
+  LEFT_INTERPRET,
+  LEFT_REFUSED,
+  LISTED_BYTES,
+  LISTED_DISTANCE,
+  LIST_BASE,
+  LIST_GENERATION,
+  LIST_PAGES,
+  MOST_PAGES,
+  R_HANDLER,
+} from '../code-layout.js';
 import {
   ATTENTION,
   AVX_TRAP,
@@ -11,6 +23,8 @@ import {
   JUMP_CACHE_ENTRIES,
   JUMP_GENERATION,
   RIP,
+  SEG_BASE,
+  SEG_CS,
   SSE_TRAP,
   TIER_ENTERED,
   TIER_HOPS,
@@ -19,7 +33,24 @@ import {
 import { canTranslate, pushValue, translate } from './integer.js';
 import { endsBlock } from './instructions.js';
 import type { Instruction, Row, Size } from './instructions.js';
-import { BASE, LEFT, ONWARD, RSP, START, TABLE, TARGET, V0, V2, W0, W1, W2, WAY } from './locals.js';
+import {
+  BASE,
+  LEFT,
+  ONWARD,
+  RSP,
+  START,
+  TABLE,
+  TARGET,
+  V0,
+  V2,
+  W0,
+  W1,
+  W2,
+  WAY,
+  WAY_EXIT,
+  WAY_PAGE,
+  WAY_UNDONE,
+} from './locals.js';
 import type { Block, Edge, Region } from './regions.js';
 import { planSpans } from './spans.js';
 import { structure } from './structure.js';
@@ -34,7 +65,9 @@ export const IMPORTS: readonly ImportedFunction[] = [
   { name: 'settleFlags', parameters: [I32, I64, I64, I64, I64, I64], results: [] },
   { name: 'runUnit', parameters: [I32], results: [I32] },
   { name: 'runQuickX87', parameters: [I32], results: [I32] },
+  { name: 'confirmPages', parameters: [I32], results: [I32] },
 ];
+const CONFIRM_PAGES = 3;
 
 /** Instructions after which a region is left, so that V8 can put optimised code in the place of what is running. */
 const LONGEST_STAY = 100_000;
@@ -56,9 +89,10 @@ export interface Buffers {
 
 /**
  * The function of a region: it has no parameters and returns why it was left (one of LEFT_). It is in `buffers.whole` until the next one is written.
+ * `list` is where the list of its pages lies, if it has several.
  */
-export function emitRegion(region: Region, setting: Setting, buffers: Buffers): Code {
-  new RegionEmitter(region, setting, buffers).emit();
+export function emitRegion(region: Region, setting: Setting, list: number, buffers: Buffers): Code {
+  new RegionEmitter(region, setting, list, buffers).emit();
   return buffers.whole;
 }
 
@@ -77,10 +111,11 @@ class RegionEmitter {
   constructor(
     private readonly region: Region,
     private readonly setting: Setting,
+    private readonly list: number,
     private readonly buffers: Buffers,
   ) {
     buffers.body.clear();
-    this.w = new Writer(setting, buffers.body);
+    this.w = new Writer(setting, region.pages, buffers.body);
     this.code = this.w.code;
     this.shape = structure(
       region.blocks.map(successorsOf),
@@ -89,7 +124,7 @@ class RegionEmitter {
   }
 
   emit(): void {
-    const { w, code, setting } = this;
+    const { w, code, setting, region } = this;
     w.far = code.block();
     w.near = code.block();
     w.flags.forget();
@@ -102,6 +137,7 @@ class RegionEmitter {
       .op(Op.i32_and)
       .op(Op.i64_extend_i32_u)
       .op(Op.i64_add);
+    if (region.pages.length > 1) this.addDistance();
     if (!setting.long) code.i64(-1, 0).op(Op.i64_and);
     code.set(TARGET).end(); // far
     this.leave();
@@ -110,6 +146,18 @@ class RegionEmitter {
     this.enter(whole);
     w.finish(whole);
     whole.op(Op.end);
+  }
+
+  /** Adds to the i64 on the stack how far the page in WAY is from the first. */
+  private addDistance(): void {
+    this.code
+      .get(WAY)
+      .i32(WAY_PAGE - Math.log2(LISTED_BYTES))
+      .op(Op.i32_shr_u)
+      .i32(MOST_PAGES * LISTED_BYTES)
+      .op(Op.i32_and)
+      .access(Op.i64_load, this.list + LIST_PAGES + LISTED_DISTANCE)
+      .op(Op.i64_add);
   }
 
   /** Refuses if it could not run to its first way out; then loads the state. */
@@ -135,6 +183,7 @@ class RegionEmitter {
       code.i32(setting.tlb).op(Op.i32_ne).when();
       code.i32(LEFT_ELSEWHERE).op(Op.return).end();
     }
+    if (region.pages.length > 1) this.confirm(code);
     code.get(V0).i64(LONGEST_STAY).get(V0).i64(LONGEST_STAY).op(Op.i64_lt_s).op(Op.select);
     code.op(Op.i32_wrap_i64).tee(START).set(LEFT);
     code
@@ -143,6 +192,35 @@ class RegionEmitter {
       .set(BASE);
     w.loadRegisters(code, w.used);
     w.flags.enter(code);
+  }
+
+  /** Refuses if the region's other pages are not where they were. */
+  private confirm(code: Code): void {
+    const { list } = this,
+      { state } = this.setting;
+    code
+      .i32(0)
+      .access(Op.i32_load, list + LIST_GENERATION)
+      .tee(W0);
+    code
+      .i32(0)
+      .access(Op.i32_load, state + JUMP_GENERATION)
+      .op(Op.i32_ne);
+    code
+      .get(W0)
+      .i32(0)
+      .access(Op.i32_load, state + GLOBAL_GENERATION)
+      .op(Op.i32_ne)
+      .op(Op.i32_and);
+    code.i32(0).access(Op.i64_load, list + LIST_BASE);
+    code
+      .i32(0)
+      .access(Op.i64_load, state + CODE_BASE)
+      .op(Op.i64_ne)
+      .op(Op.i32_or);
+    code.when();
+    code.i32(list).call(CONFIRM_PAGES).op(Op.i32_eqz).when();
+    code.i32(LEFT_ELSEWHERE).op(Op.return).end().end();
   }
 
   /** Behind all ways out: stores the state. */
@@ -155,7 +233,11 @@ class RegionEmitter {
       .get(TARGET)
       .access(Op.i64_store, state + RIP);
     // what was retired
-    code.get(START).get(LEFT).op(Op.i32_sub).get(WAY).i32(12).op(Op.i32_shr_u).i32(0xfff).op(Op.i32_and).op(Op.i32_sub);
+    code.get(START).get(LEFT).op(Op.i32_sub).get(WAY).i32(WAY_UNDONE).op(Op.i32_shr_u);
+    code
+      .i32((1 << (WAY_EXIT - WAY_UNDONE)) - 1)
+      .op(Op.i32_and)
+      .op(Op.i32_sub);
     code.op(Op.i64_extend_i32_s).set(V0);
     code
       .i32(0)
@@ -165,7 +247,7 @@ class RegionEmitter {
       .op(Op.i64_sub)
       .access(Op.i64_store, state + BUDGET);
     w.flags.leave();
-    code.get(WAY).i32(24).op(Op.i32_shr_u);
+    code.get(WAY).i32(WAY_EXIT).op(Op.i32_shr_u);
     if (setting.chain !== undefined) this.goOn(setting.chain);
   }
   /** Goes to the region at TARGET if there is one, in the way of enterTranslated (assembly/run.ts); else leaves why on the stack. */
@@ -180,6 +262,15 @@ class RegionEmitter {
       .access(Op.i32_load, state + ATTENTION)
       .op(Op.i32_or)
       .brIf(no);
+    if (!this.setting.long) {
+      // the jump cache goes by linear addresses
+      code
+        .i32(0)
+        .access(Op.i64_load, state + SEG_BASE + SEG_CS * 8)
+        .op(Op.i64_eqz)
+        .op(Op.i32_eqz)
+        .brIf(no);
+    }
     code
       .i32(0)
       .i32(0)
@@ -347,7 +438,9 @@ class RegionEmitter {
     code.reserve();
     w.flags.forget();
     code.get(LEFT).i32(region.instructions).op(Op.i32_lt_s).when();
-    code.get(BASE).get(ONWARD).op(Op.i64_add).set(TARGET);
+    code.get(BASE).get(ONWARD).op(Op.i64_add);
+    if (!this.setting.long) code.i64(-1, 0).op(Op.i64_and);
+    code.set(TARGET);
     w.leaveForTarget();
     code.end();
     this.select(
@@ -459,7 +552,7 @@ class RegionEmitter {
       return;
     }
     code.get(TARGET).get(BASE).op(Op.i64_sub);
-    if (!this.setting.long) code.i64(-1, 0).op(Op.i64_and);
+    if (!this.setting.long) code.op(Op.i32_wrap_i64).op(Op.i64_extend_i32_s);
     const aims = here.some((edge) => this.isDispatcher(edge.block));
     code.set(aims ? ONWARD : V2);
     this.select(aims ? ONWARD : V2, here);

@@ -11,7 +11,7 @@ export const FB = 17;
 export const FR = 18;
 export const FS = 19;
 export const FN = 20;
-/** CODE_BASE: RIP is this plus the offset in the page. */
+/** CODE_BASE at entry: RIP is this plus an offset. */
 export const BASE = 21;
 /** Where RIP goes at an exit out of line. */
 export const TARGET = 22;
@@ -27,8 +27,11 @@ export const FK = 28;
 /** Instructions that may still run before the region is left, and how many they were at entry. */
 export const LEFT = 29;
 export const START = 30;
-/** Of an exit: offset of RIP in bits 11:0, instructions to be given back 23:12, code 31:24. */
+/** Of an exit: offset of RIP in its page in bits 11:0; then the number of that page in the region, instructions to be given back, and the code. */
 export const WAY = 31;
+export const WAY_PAGE = 12;
+export const WAY_UNDONE = 16;
+export const WAY_EXIT = 28;
 /** Host address of an operand that is used more than once. */
 export const P = 32;
 /** Address of the TLB entry. */

@@ -1,9 +1,11 @@
 /**
- * Finds what is translated together: the blocks of one page that are reached from a hot one, and how they are connected. Only what has run is
+ * Finds what is translated together: the blocks that are reached from a hot one, and how they are connected. Only what has run is
  * taken in (a taken branch makes its target a block of the interpreter); an edge to anything else leaves the region.
  *
- * A region lies in one page, so what drops the page's code drops it, and a linear address is CODE_BASE plus an offset.
+ * A linear address is that of the first page plus an offset. Code in other pages is taken in where their addresses have it now: whoever enters the region
+ * must have seen that they still do (assembly/second-tier.ts, confirmPages).
  */
+import { MOST_PAGES } from '../code-layout.js';
 import { endsBlock } from './instructions.js';
 import type { Instruction } from './instructions.js';
 
@@ -17,22 +19,23 @@ const OFTEN = 16;
 const MOST_CALLEES = 3;
 const PAGE = 4096;
 
-/** What a region needs to know of code. */
+/** What a region needs to know of code. Offsets are from the first byte of the page that it is entered in. */
 export interface CodeSource {
-  /** The instruction at an offset of the page; undefined where it goes on in the next page. */
+  /** Whether it is known where the page lies that begins at an offset. */
+  has(page: number): boolean;
+  /** The instruction at an offset; undefined where it goes on in the next page. */
   decode(offset: number): Instruction | undefined;
   /** How often the block at an offset has been entered; 0 when it never ran. */
   executions(offset: number): number;
-  /** Offsets of all blocks of the page that have run. */
-  blocks(): readonly number[];
-  /** Where the register at an offset from REGS points to now: the offset in a page. */
-  pointer(register: number): number;
+  /** Offsets of all blocks of the page that begins at an offset, if they have run. */
+  blocks(page: number): readonly number[];
+  /** Where the register at an offset from REGS points to now; undefined where that is far away. */
+  pointer(register: number): number | undefined;
 }
 
 /** Where control goes behind a block. Numbers are of blocks in the region, -1 is outside: at `to`. */
 export interface Edge {
   block: number;
-  /** Offset from the page's first byte; may lie outside of the page. */
   to: number;
 }
 
@@ -54,6 +57,8 @@ export interface Block {
 export interface Region {
   /** The first is the entry. */
   blocks: Block[];
+  /** Offsets of the pages that it has code in: the first is 0, that of the entry. */
+  pages: readonly number[];
   /** In all blocks. */
   instructions: number;
 }
@@ -65,90 +70,157 @@ export function findRegion(
   least: number,
   can: (i: Instruction) => boolean,
 ): Region | undefined {
-  const instructions = new Map<number, Instruction | undefined>();
-  const decode = (offset: number): Instruction | undefined => {
-    if (!instructions.has(offset)) instructions.set(offset, code.decode(offset));
-    return instructions.get(offset);
-  };
-  const leaders = new Set<number>(),
-    waiting = [entry];
-  const returns = new Set<number>();
-  let total = 0;
-  const want = (offset: number): void => {
-    if (offset >= 0 && offset < PAGE && !leaders.has(offset) && code.executions(offset) >= least) waiting.push(offset);
-  };
-  // first pass: which instructions, and where blocks begin
-  const covered = new Set<number>();
-  let indirect: number[] = [],
-    callees: readonly number[] = [];
-  while (waiting.length > 0) {
-    let at = waiting.shift()!;
-    if (leaders.has(at)) continue;
-    if (total >= MOST_INSTRUCTIONS) break;
-    leaders.add(at);
-    while (at < PAGE && !covered.has(at) && total < MOST_INSTRUCTIONS) {
-      const i = decode(at);
-      if (i?.row === undefined || !can(i)) break;
-      covered.add(at);
-      total++;
-      at += i.length;
-      const { row } = i;
-      if (!endsBlock(row)) continue;
-      if (row.kind === 'jump-if') {
-        want(i.target);
-        if (at < PAGE) waiting.push(at);
-      } else if (row.kind === 'jump') want(i.target);
-      else if (row.kind === 'call') {
-        if (i.target >= 0 && i.target < PAGE && code.executions(i.target) >= least) {
-          want(i.target);
-          if (code.executions(at) > 0) {
-            returns.add(at);
-            want(at);
-          }
-        }
-      } else if (row.kind === 'jump-to') {
-        const origin = i.offset;
-        indirect = code
-          .blocks()
-          .filter((offset) => Math.abs(offset - origin) <= NEAR && code.executions(offset) >= least);
-        for (const offset of indirect) want(offset);
-      } else if (row.kind === 'call-to' && at < PAGE && code.executions(at) > 0) {
-        callees = [...new Set([...pointedTo(code, i, least), ...callees, ...likelyCallees(code, least)])];
-        for (const offset of callees) want(offset);
-        returns.add(at);
-        want(at);
-      }
-      break;
-    }
-  }
-  if (!covered.has(entry)) return undefined;
-  return build(
-    [...leaders].filter((offset) => covered.has(offset)),
-    entry,
-    decode,
-    can,
-    returns,
-    indirect,
-    callees,
-  );
+  return new Finder(code, least, can).find(entry);
 }
 
-/** Second pass: the blocks, now that it is known where they begin. */
-function build(
-  leaders: readonly number[],
-  entry: number,
-  decode: (offset: number) => Instruction | undefined,
-  can: (i: Instruction) => boolean,
-  returns: ReadonlySet<number>,
-  indirect: readonly number[],
-  callees: readonly number[],
-): Region {
-  const order = [entry, ...leaders.filter((offset) => offset !== entry)],
-    numbers = new Map(order.map((offset, number) => [offset, number]));
-  const edge = (to: number): Edge => ({ block: numbers.get(to) ?? -1, to });
-  const inside = (offsets: Iterable<number>): Edge[] => [...offsets].map(edge).filter(({ block }) => block >= 0);
-  let count = 0;
-  const blocks = order.map((offset): Block => {
+class Finder {
+  private readonly instructions = new Map<number, Instruction | undefined>();
+  /** Pages that have been looked at: first bytes. */
+  private readonly pages = new Set<number>([0]);
+  /** Where blocks begin, and which instructions they have. */
+  private readonly leaders = new Set<number>();
+  private readonly covered = new Set<number>();
+  private readonly waiting: number[] = [];
+  /** Offsets behind calls. */
+  private readonly returns = new Set<number>();
+  /** Where indirect jumps and calls may go, by their offsets. */
+  private readonly targets = new Map<number, readonly number[]>();
+
+  constructor(
+    private readonly code: CodeSource,
+    private readonly least: number,
+    private readonly can: (i: Instruction) => boolean,
+  ) {}
+
+  find(entry: number): Region | undefined {
+    const { waiting, leaders, covered } = this;
+    waiting.push(entry);
+    for (let at = waiting.shift(); at !== undefined && covered.size < MOST_INSTRUCTIONS; at = waiting.shift()) {
+      if (!leaders.has(at)) this.follow(at);
+    }
+    if (!covered.has(entry)) return undefined;
+    return this.build(
+      [...leaders].filter((offset) => covered.has(offset)),
+      entry,
+    );
+  }
+
+  /** First pass: which instructions, and where blocks begin. */
+  private follow(leader: number): void {
+    const { covered, can } = this;
+    this.leaders.add(leader);
+    for (let at = leader; !covered.has(at) && covered.size < MOST_INSTRUCTIONS; ) {
+      const i = this.decode(at);
+      if (i?.row === undefined || !can(i)) return;
+      covered.add(at);
+      at += i.length;
+      if (!endsBlock(i.row)) continue;
+      this.goOn(i, at);
+      return;
+    }
+  }
+  /** To where an instruction that ends a block leads; `behind` it the next one follows. */
+  private goOn(i: Instruction, behind: number): void {
+    const { waiting, returns, targets } = this;
+    switch (i.row!.kind) {
+      case 'jump-if':
+        this.want(i.target);
+        waiting.push(behind);
+        return;
+      case 'jump':
+        this.want(i.target);
+        return;
+      case 'call':
+        if (!this.want(i.target) || this.executions(behind) === 0) return;
+        returns.add(behind);
+        this.want(behind);
+        return;
+      case 'jump-to':
+        targets.set(i.offset, this.blocksNear(i.offset));
+        break;
+      case 'call-to':
+        if (this.executions(behind) === 0) return;
+        targets.set(i.offset, [...new Set([...this.pointedTo(i), ...this.likelyCallees(pageOf(i.offset))])]);
+        returns.add(behind);
+        this.want(behind);
+        break;
+      default:
+        return;
+    }
+    for (const offset of targets.get(i.offset)!) this.want(offset);
+  }
+
+  private decode(offset: number): Instruction | undefined {
+    const { instructions } = this;
+    if (!instructions.has(offset)) {
+      const i = this.opens(offset) ? this.code.decode(offset) : undefined;
+      instructions.set(offset, i !== undefined && this.opens(offset + i.length - 1) ? i : undefined);
+    }
+    return instructions.get(offset);
+  }
+  /** Whether the page of an offset may be looked at. */
+  private opens(offset: number): boolean {
+    const { pages, code } = this,
+      page = pageOf(offset);
+    if (pages.has(page)) return true;
+    if (pages.size >= MOST_PAGES || !code.has(page)) return false;
+    pages.add(page);
+    return true;
+  }
+  private executions(offset: number): number {
+    return this.code.has(pageOf(offset)) ? this.code.executions(offset) : 0;
+  }
+  /** A block that has run often enough is taken in. */
+  private want(offset: number): boolean {
+    if (this.executions(offset) < this.least || !this.opens(offset)) return false;
+    this.waiting.push(offset);
+    return true;
+  }
+
+  /** Blocks of the page that an indirect jump may go to. */
+  private blocksNear(origin: number): number[] {
+    return this.code
+      .blocks(pageOf(origin))
+      .filter((offset) => Math.abs(offset - origin) <= NEAR && this.code.executions(offset) >= this.least);
+  }
+  /** What the call's register points to now: it often stays the same for as long as the code is hot. */
+  private pointedTo({ row, reg }: Instruction): number[] {
+    const offset = row?.kind === 'call-to' && row.form === 'R' ? this.code.pointer(reg) : undefined;
+    return offset !== undefined && this.executions(offset) >= this.least ? [offset] : [];
+  }
+  /** Functions of the page that an indirect call may mean: compilers align them, and they run often. */
+  private likelyCallees(page: number): number[] {
+    const { code, least } = this;
+    return code
+      .blocks(page)
+      .filter((offset) => offset % ALIGNMENT === 0 && code.executions(offset) >= least * OFTEN)
+      .sort((a, b) => code.executions(b) - code.executions(a))
+      .slice(0, MOST_CALLEES);
+  }
+
+  /** Second pass: the blocks, now that it is known where they begin. */
+  private build(leaders: readonly number[], entry: number): Region {
+    const order = [entry, ...leaders.filter((offset) => offset !== entry)],
+      numbers = new Map(order.map((offset, number) => [offset, number]));
+    const edge = (to: number): Edge => ({ block: numbers.get(to) ?? -1, to });
+    const blocks = order.map((offset) => this.block(offset, numbers, edge));
+    for (const block of blocks) {
+      const kind = kindOf(block);
+      if (kind === 'call' && block.taken!.block >= 0)
+        connectReturns(blocks, numbers, block.taken!.block, edge(block.end));
+      if (kind === 'call-to')
+        for (const callee of block.targets) connectReturns(blocks, numbers, callee.block, edge(block.end));
+    }
+    const pages = new Set([0]);
+    for (const { offset, end } of blocks) for (let page = pageOf(offset); page < end; page += PAGE) pages.add(page);
+    return {
+      blocks,
+      pages: [...pages],
+      instructions: blocks.reduce((sum, block) => sum + block.instructions.length, 0),
+    };
+  }
+  private block(offset: number, numbers: ReadonlyMap<number, number>, edge: (to: number) => Edge): Block {
+    const { covered, targets, returns } = this;
     const block: Block = {
       offset,
       instructions: [],
@@ -159,36 +231,39 @@ function build(
       stops: false,
     };
     while (true) {
-      const i = block.end < PAGE ? decode(block.end) : undefined;
-      if (i?.row === undefined || !can(i)) {
-        block.stops = block.end < PAGE;
+      const i = covered.has(block.end) ? this.decode(block.end) : undefined;
+      if (i === undefined) {
+        block.stops = this.isForInterpreter(block.end);
         block.next = { block: -1, to: block.end };
-        break;
+        return block;
       }
       block.instructions.push(i);
       block.end += i.length;
-      count++;
-      if (endsBlock(i.row)) {
-        const { kind } = i.row;
-        if (kind === 'jump-if' || kind === 'jump' || kind === 'call') block.taken = edge(i.target);
-        if (kind === 'jump-if') block.next = edge(block.end);
-        if (kind === 'call-to') block.targets = inside(callees);
-        if (kind === 'jump-to') block.targets = inside(indirect.filter((offset) => !returns.has(offset)));
-        break;
-      }
-      if (numbers.has(block.end) || block.instructions.length >= MOST_INSTRUCTIONS) {
+      if (!endsBlock(i.row!)) {
+        if (!numbers.has(block.end)) continue;
         block.next = edge(block.end);
-        break;
+        return block;
       }
+      const inside = (offsets: readonly number[] = []): Edge[] => offsets.map(edge).filter(({ block }) => block >= 0);
+      const { kind } = i.row!;
+      if (kind === 'jump-if' || kind === 'jump' || kind === 'call') block.taken = edge(i.target);
+      if (kind === 'jump-if') block.next = edge(block.end);
+      if (kind === 'call-to') block.targets = inside(targets.get(i.offset));
+      if (kind === 'jump-to') block.targets = inside(targets.get(i.offset)?.filter((to) => !returns.has(to)));
+      return block;
     }
-    return block;
-  });
-  for (const block of blocks) {
-    const kind = kindOf(block);
-    if (kind === 'call' && block.taken!.block >= 0) connectReturns(blocks, block.taken!.block, edge(block.end));
-    if (kind === 'call-to') for (const callee of block.targets) connectReturns(blocks, callee.block, edge(block.end));
   }
-  return { blocks, instructions: count };
+  /** Whether no region can begin with the instruction. Of one in a page that has not been looked at that is not known. */
+  private isForInterpreter(offset: number): boolean {
+    if (!this.pages.has(pageOf(offset))) return false;
+    const i = this.decode(offset);
+    return i?.row === undefined || !this.can(i);
+  }
+}
+
+/** Offset of the page of an offset. */
+export function pageOf(offset: number): number {
+  return Math.floor(offset / PAGE) * PAGE;
 }
 
 /** Of the instruction that ends a block. */
@@ -196,26 +271,15 @@ function kindOf({ instructions }: Block): string | undefined {
   return instructions[instructions.length - 1]?.row?.kind;
 }
 
-/** What the call's register points to now: it often stays the same for as long as the code is hot. */
-function pointedTo(code: CodeSource, { row, reg }: Instruction, least: number): number[] {
-  const offset = row?.kind === 'call-to' && row.form === 'R' ? code.pointer(reg) : -1;
-  return offset >= 0 && code.executions(offset) >= least ? [offset] : [];
-}
-
-/** Functions of the page that an indirect call may mean: compilers align them, and they run often. */
-function likelyCallees(code: CodeSource, least: number): number[] {
-  return code
-    .blocks()
-    .filter((offset) => offset % ALIGNMENT === 0 && code.executions(offset) >= least * OFTEN)
-    .sort((a, b) => code.executions(b) - code.executions(a))
-    .slice(0, MOST_CALLEES);
-}
-
 /** The returns of the function that begins at block `callee` may go behind a call of it. */
-function connectReturns(blocks: readonly Block[], callee: number, behind: Edge): void {
+function connectReturns(
+  blocks: readonly Block[],
+  numbers: ReadonlyMap<number, number>,
+  callee: number,
+  behind: Edge,
+): void {
   if (behind.block < 0) return;
-  const byOffset = new Map(blocks.map(({ offset }, number) => [offset, number])),
-    seen = new Set<number>(),
+  const seen = new Set<number>(),
     waiting = [callee];
   while (waiting.length > 0) {
     const number = waiting.pop()!,
@@ -230,7 +294,7 @@ function connectReturns(blocks: readonly Block[], callee: number, behind: Edge):
     // behind a call inside the function it goes on when that has returned
     const next =
       kind === 'call' || kind === 'call-to'
-        ? [byOffset.get(block.end) ?? -1]
+        ? [numbers.get(block.end) ?? -1]
         : [block.taken?.block ?? -1, block.next?.block ?? -1, ...block.targets.map((t) => t.block)];
     for (const to of next) if (to >= 0) waiting.push(to);
   }

@@ -16,6 +16,14 @@ import {
   E_FUNCTION,
   E_LIMIT,
   E_WAITS,
+  LISTED_BYTES,
+  LISTED_DISTANCE,
+  LISTED_HOST,
+  LISTED_SERIAL,
+  LIST_BYTES,
+  LIST_COUNT,
+  LIST_GENERATION,
+  LIST_PAGES,
   MODE_CS_CHECK,
   MODE_FLAT,
   MODE_REAL,
@@ -29,6 +37,8 @@ import {
   ARENA_GENERATION,
   PAGE_BLOCKS,
   REGS,
+  TIER_PAGES,
+  TIER_PAGES_BYTES,
   TIER_QUEUE,
   TIER_QUEUED,
   TIER_RECORDS,
@@ -44,7 +54,7 @@ import { describe, readRecord } from './instructions.js';
 import type { Instruction, Row } from './instructions.js';
 import type { Journal } from './journalling.js';
 import { LOCALS } from './locals.js';
-import { findRegion } from './regions.js';
+import { findRegion, pageOf } from './regions.js';
 import type { CodeSource, Region } from './regions.js';
 import { Verifier } from './verifier.js';
 import { failByModule } from './verify-report.js';
@@ -98,6 +108,9 @@ const MOST_REGIONS = 8192;
 const SHARE_OF_THRESHOLD = 64;
 const MOST_LOST = 1 << 14;
 const PAGE = 4096;
+const LONGEST_INSTRUCTION = 15;
+/** From the page that a region is entered in to any other: offsets, and distances between addresses of its code, have 32 bits. */
+const FARTHEST = 0x3fff_0000;
 const WASM_PAGE = 65536;
 
 /** From now on the processor counts executions, and asks for a {@link Translator} with these options when code has become hot. */
@@ -109,6 +122,8 @@ export function countExecutions(exports: ProcessorExports, options: TranslatorOp
 /** A function in the table, and the code it was made of. */
 interface Placed extends PlacedRegion {
   index: number;
+  /** Where the list of its pages lies, 0: it has one page. */
+  list: number;
   /** Copies of records that it has. */
   records: number[];
   /** What the verifier keeps of it, if there is one. */
@@ -120,11 +135,18 @@ export interface PlacedRegion {
   /** First record of the block that enters it. */
   readonly record: number;
   readonly host: number;
-  readonly serial: number;
   readonly mode: number;
   /** The TLB table that it was made for; 0: any. */
   readonly tlb: number;
-  /** First byte and end of each of its blocks, in the page. */
+  /** Where it has code, the page that it is entered in first. */
+  readonly pages: readonly CoveredPage[];
+}
+
+export interface CoveredPage {
+  readonly host: number;
+  /** Serial number of the code that was there. */
+  readonly serial: number;
+  /** First byte and end of each piece of the region's code, in the page. */
   readonly extents: Uint16Array;
 }
 
@@ -158,7 +180,10 @@ export class Translator {
   private generation: number;
   /** Addresses of copies of records: those given back, and where the next new one goes. */
   private readonly freeRecords: number[] = [];
-  private nextRecord = TIER_RECORDS + RECORD_BYTES; // the first is decoded into
+  private nextRecord = TIER_RECORDS + 2 * RECORD_BYTES; // the first is decoded into, and the second holds bytes of two pages
+  /** The same for lists of pages. */
+  private readonly freeLists: number[] = [];
+  private nextList = TIER_PAGES;
   /** Copies made for the region at hand. */
   private records: number[] = [];
   /** Of the debug mode that runs regions beside the interpreter. */
@@ -208,9 +233,10 @@ export class Translator {
     const covered = new Set<string>();
     words[TIER_QUEUED >>> 2] = 0;
     for (let n = 0; n < count; n++) {
-      const entry = (TIER_QUEUE >>> 2) + n * 2,
+      const entry = (TIER_QUEUE >>> 2) + n * 4,
         record = words[entry]!,
-        tlb = words[entry + 1]!;
+        tlb = words[entry + 1]!,
+        linear = words[entry + 2]! + words[entry + 3]! * 0x1_0000_0000;
       words[(record + E_LIMIT) >>> 2] = NEVER;
       const header = record - BLOCK_HEADER;
       if (words[(header + B_VALID) >>> 2] !== 1) continue;
@@ -222,28 +248,37 @@ export class Translator {
         continue;
       }
       this.records = [];
-      const again = words[(record + E_FUNCTION) >>> 2] !== 0,
-        setting = this.settingOf(mode, again ? ANY_TABLE : tlb),
-        region = setting && this.regionOf(host, mode, setting);
-      if (setting === undefined || region === undefined) {
+      const before =
+          words[(record + E_FUNCTION) >>> 2] === 0 ? undefined : this.placed.find((region) => region.record === record),
+        setting = this.settingOf(mode, before === undefined || before.tlb === tlb ? tlb : ANY_TABLE),
+        list = this.takeList(),
+        found = setting && this.regionOf({ host, mode, linear: list === 0 ? undefined : linear }, setting);
+      if (setting === undefined || found === undefined) {
         figures.refused++;
         this.freeRecords.push(...this.records);
+        this.freeList(list);
         continue;
       }
-      const page = (host & ~(PAGE - 1)) >>> 0,
-        code = emitRegion(region, setting, this.buffers),
-        subject = verifier?.subject(region, page, code);
+      const { region, hosts } = found,
+        pages = this.cover(region, hosts),
+        code = emitRegion(region, setting, list, this.buffers),
+        subject = verifier?.subject(region, hosts, code);
       writer.add(verifier?.telling(code) ?? code);
       figures.regions++;
       figures.instructions += region.instructions;
-      for (const { offset } of region.blocks) covered.add(`${page + offset} ${mode}`);
+      for (const { offset } of region.blocks) {
+        if (offset >= 0 && offset < PAGE) covered.add(`${hosts[0]! + offset} ${mode}`);
+      }
+      const several = pages.length > 1;
+      if (several) this.fillList(list, region.pages, pages);
+      else this.freeList(list);
       done.push({
         record,
         host,
-        serial: this.cover(page, region),
         mode,
         tlb: setting.tlb,
-        extents: Uint16Array.from(region.blocks.flatMap(({ offset, end }) => [offset, end])),
+        pages,
+        list: several ? list : 0,
         records: this.records,
         subject,
       });
@@ -256,7 +291,10 @@ export class Translator {
     figures.bytes += bytes.length;
     const functions = this.compile(bytes, done);
     if (functions === undefined) {
-      for (const { records } of done) this.freeRecords.push(...records);
+      for (const { records, list } of done) {
+        this.freeRecords.push(...records);
+        this.freeList(list);
+      }
       return;
     }
     done.forEach((region, n) => {
@@ -315,7 +353,7 @@ export class Translator {
       emptied = words[ARENA_GENERATION >>> 2] !== this.generation;
     this.generation = words[ARENA_GENERATION >>> 2]!;
     this.placed = this.placed.filter((region) => {
-      if (!emptied && exports.codeIsCurrent(region.host, region.serial) !== 0) return true;
+      if (!emptied && region.pages.every(({ host, serial }) => exports.codeIsCurrent(host, serial) !== 0)) return true;
       this.release(region);
       this.lose(region, emptied ? 'emptied' : 'written');
       return false;
@@ -335,17 +373,43 @@ export class Translator {
   /** The instruction at a host address, and whether it can be part of a region; undefined where it goes on in the next page, or segments need checks. */
   inspect(host: number, mode: number): { readonly length: number; readonly can: boolean } | undefined {
     const setting = this.settingOf(mode, ANY_TABLE),
-      instruction = setting && this.codeOf(host, mode).decode(host & (PAGE - 1));
+      instruction = setting && this.codeOf({ host, mode, linear: undefined }).decode(host & (PAGE - 1));
     if (setting === undefined || instruction === undefined) return undefined;
     const can = translatable({ ...setting, place: () => TIER_RECORDS });
     return { length: instruction.length, can: instruction.row !== undefined && can(instruction) };
   }
 
-  private release({ index, record, records }: Placed): void {
+  private release({ index, record, records, list }: Placed): void {
     this.verifier?.forget(record);
     this.exports.table.set(index, null);
     this.free.push(index);
     this.freeRecords.push(...records);
+    this.freeList(list);
+  }
+
+  /** Where a list of pages can be; 0: there is no room. */
+  private takeList(): number {
+    const free = this.freeLists.pop();
+    if (free !== undefined) return free;
+    if (this.nextList + LIST_BYTES > TIER_PAGES + TIER_PAGES_BYTES) return 0;
+    const list = this.nextList;
+    this.nextList += LIST_BYTES;
+    return list;
+  }
+  private freeList(list: number): void {
+    if (list !== 0) this.freeLists.push(list);
+  }
+  private fillList(list: number, distances: readonly number[], pages: readonly CoveredPage[]): void {
+    const { words } = this;
+    words[(list + LIST_GENERATION) >>> 2] = 0;
+    words[(list + LIST_COUNT) >>> 2] = pages.length;
+    pages.forEach(({ host, serial }, n) => {
+      const at = list + LIST_PAGES + n * LISTED_BYTES;
+      words[(at + LISTED_DISTANCE) >>> 2] = distances[n]!;
+      words[(at + LISTED_DISTANCE + 4) >>> 2] = distances[n]! < 0 ? -1 : 0;
+      words[(at + LISTED_HOST) >>> 2] = host;
+      words[(at + LISTED_SERIAL) >>> 2] = serial;
+    });
   }
 
   /** The block whose first record this is asks again when it has run as often as any other must. */
@@ -391,25 +455,53 @@ export class Translator {
     return address;
   }
 
-  private regionOf(host: number, mode: number, setting: Setting): Region | undefined {
-    return findRegion(this.codeOf(host, mode), host & (PAGE - 1), this.least, translatable(setting));
+  /** The region at a place, and the host addresses of its pages. */
+  private regionOf(
+    place: CodePlace,
+    setting: Setting,
+  ): { region: Region; hosts: readonly [number, ...number[]] } | undefined {
+    const code = this.codeOf(place),
+      region = findRegion(code, place.host & (PAGE - 1), this.least, translatable(setting));
+    return region && { region, hosts: region.pages.map((page) => code.hostOf(page)) as [number, ...number[]] };
   }
-  private codeOf(host: number, mode: number): PageCode {
+  private codeOf(place: CodePlace): PlacedCode {
     const { words, bytes, rows, exports } = this;
-    return new PageCode({ words, bytes, rows, exports }, (host & ~(PAGE - 1)) >>> 0, mode);
+    return new PlacedCode({ words, bytes, rows, exports }, place);
   }
-  /** Writes to the region's code are seen from now on. Returns the serial number of the page's code. */
-  private cover(page: number, region: Region): number {
-    let serial = 0;
-    for (const { offset, end } of region.blocks) {
-      if (end > offset) serial = this.exports.coverCode(page + offset, Math.min(end, PAGE) - offset);
-    }
-    return serial;
+  /** Writes to the region's code are seen from now on. */
+  private cover({ blocks, pages }: Region, hosts: readonly number[]): CoveredPage[] {
+    return hosts.map((host, n) => {
+      const first = pages[n]!,
+        extents: number[] = [];
+      let serial = 0;
+      for (const { offset, end } of blocks) {
+        const from = Math.max(offset - first, 0),
+          to = Math.min(end - first, PAGE);
+        if (from >= to) continue;
+        serial = this.exports.coverCode(host + from, to - from);
+        extents.push(from, to);
+      }
+      return { host, serial, extents: Uint16Array.from(extents) };
+    });
   }
 }
 
-/** The code of one page in one mode. */
-class PageCode implements CodeSource {
+/** Where a region is to begin. */
+interface CodePlace {
+  host: number;
+  mode: number;
+  /** Linear address of the page, which is now where `host` is or is not; undefined: what is in other pages is not to be looked at. */
+  linear: number | undefined;
+}
+
+/** Code as it is seen from one page, in one mode. */
+class PlacedCode implements CodeSource {
+  /** Host addresses of pages by their offsets from the first, 0: not known. */
+  private readonly hosts = new Map<number, number>();
+  private readonly mode: number;
+  /** Undefined where the page is not there now. */
+  private readonly linear: number | undefined;
+
   constructor(
     private readonly context: {
       words: Uint32Array;
@@ -417,34 +509,85 @@ class PageCode implements CodeSource {
       rows: readonly (Row | undefined)[];
       exports: ProcessorExports;
     },
-    private readonly page: number,
-    private readonly mode: number,
-  ) {}
+    { host, mode, linear }: CodePlace,
+  ) {
+    const page = (host & ~(PAGE - 1)) >>> 0;
+    this.mode = mode;
+    this.hosts.set(0, page);
+    this.linear = linear !== undefined && this.find(linear) === page ? linear : undefined;
+  }
+
+  /** Host address of the page at an offset. */
+  hostOf(page: number): number {
+    let host = this.hosts.get(page);
+    if (host === undefined) {
+      const { linear } = this;
+      host = linear === undefined || Math.abs(page) > FARTHEST ? 0 : this.find(linear + page);
+      this.hosts.set(page, host);
+    }
+    return host;
+  }
+  private find(linear: number): number {
+    const bits = (this.mode & MODE_SIZE) === 2 ? 64 : 32;
+    return this.context.exports.hostPageOfCode(BigInt.asUintN(bits, BigInt(linear)), this.mode) >>> 0;
+  }
+
+  has(page: number): boolean {
+    return this.hostOf(page) !== 0;
+  }
 
   decode(offset: number): Instruction | undefined {
-    const { context, page, mode } = this,
-      decoded = context.exports.decodeRecord(TIER_RECORDS, page + offset, PAGE - offset, offset, mode);
-    return decoded === 0 ? undefined : readRecord(context, TIER_RECORDS, context.rows, (decoded & ENDS_BLOCK) !== 0);
+    const { context, mode } = this,
+      page = pageOf(offset),
+      at = offset - page;
+    const decodeAt = (source: number, available: number): number =>
+      context.exports.decodeRecord(TIER_RECORDS, source, available, at, mode);
+    const decoded = decodeAt(this.hostOf(page) + at, PAGE - at) || this.decodeCrossing(page, at, decodeAt);
+    if (decoded === 0) return undefined;
+    const instruction = readRecord(context, TIER_RECORDS, context.rows, (decoded & ENDS_BLOCK) !== 0);
+    instruction.offset += page;
+    instruction.target += page;
+    return instruction;
+  }
+  /** The instruction that goes on in the next page. */
+  private decodeCrossing(page: number, at: number, decodeAt: (source: number, available: number) => number): number {
+    const { bytes } = this.context,
+      here = PAGE - at,
+      next = here < LONGEST_INSTRUCTION ? this.hostOf(page + PAGE) : 0;
+    if (next === 0) return 0;
+    const both = TIER_RECORDS + RECORD_BYTES,
+      first = this.hostOf(page) + at;
+    bytes.copyWithin(both, first, first + here);
+    bytes.copyWithin(both + here, next, next + LONGEST_INSTRUCTION - here);
+    return decodeAt(both, LONGEST_INSTRUCTION);
   }
 
   executions(offset: number): number {
-    return this.context.exports.blockExecutions(this.page + offset, this.mode) >>> 0;
+    const page = pageOf(offset);
+    return this.context.exports.blockExecutions(this.hostOf(page) + offset - page, this.mode) >>> 0;
   }
 
-  pointer(register: number): number {
-    return this.context.words[(REGS + register) >>> 2]! & (PAGE - 1);
+  pointer(register: number): number | undefined {
+    const { linear } = this,
+      { words } = this.context;
+    if (linear === undefined) return undefined;
+    const low = linear % 0x1_0000_0000,
+      offset = words[(REGS + register) >>> 2]! - low,
+      high = words[(REGS + register + 4) >>> 2]! - (linear - low) / 0x1_0000_0000;
+    const distance = high * 0x1_0000_0000 + offset;
+    return Math.abs(distance) > FARTHEST ? undefined : distance;
   }
 
-  blocks(): readonly number[] {
+  blocks(page: number): readonly number[] {
     const { words } = this.context,
-      descriptor = words[(PAGE_BLOCKS >>> 2) + (this.page >>> 12)]!,
+      descriptor = words[(PAGE_BLOCKS >>> 2) + (this.hostOf(page) >>> 12)]!,
       offsets: number[] = [];
     if (descriptor === 0) return offsets;
     for (let link = words[(descriptor + D_BLOCKS) >>> 2]!; link !== 0; ) {
       const block = link & ~1,
         crossing = (link & 1) !== 0;
       if (!crossing && words[(block + B_VALID) >>> 2] === 1 && words[(block + B_MODE) >>> 2] === this.mode) {
-        offsets.push(words[(block + B_HOST) >>> 2]! & (PAGE - 1));
+        offsets.push(page + (words[(block + B_HOST) >>> 2]! & (PAGE - 1)));
       }
       link = words[(block + (crossing ? B_NEXT_IN_SECOND : B_NEXT_IN_PAGE)) >>> 2]!;
     }

@@ -103,6 +103,7 @@ export function callUnit(w: Writer, i: Instruction): void {
   const needs = needsOf(i),
     quick = hasQuickForm(i);
   if (needs.flags) flags.settle();
+  w.giveBase();
   if (quick) code.i32(i.record).call(RUN_QUICK_X87).op(Op.i32_eqz).when();
   // what has been done so far is counted, and this instruction, as the interpreter counts a block at its beginning
   code

@@ -16,8 +16,8 @@ import type { VerifyDetails } from './verify-report.js';
 const plant = vi.hoisted(() => ({ in: undefined as undefined | ((body: Uint8Array) => void) }));
 vi.mock('./emit.js', async (original) => {
   const real = await original<typeof emit>();
-  const emitRegion: typeof real.emitRegion = (region, setting, buffers) => {
-    const code = real.emitRegion(region, setting, buffers);
+  const emitRegion: typeof real.emitRegion = (region, setting, list, buffers) => {
+    const code = real.emitRegion(region, setting, list, buffers);
     plant.in?.(code.written());
     return code;
   };

@@ -31,6 +31,7 @@ import { STORE_FUNCTIONS, tellStores } from './journalling.js';
 import type { Journal } from './journalling.js';
 import { I32, Op } from './opcodes.js';
 import { Places } from './places.js';
+import { pageOf } from './regions.js';
 import type { Region } from './regions.js';
 import { Code, ModuleWriter } from './wasm.js';
 import type { ImportedFunction } from './wasm.js';
@@ -49,7 +50,6 @@ import type { Difference, Occasion, Subject } from './verify-report.js';
 const LONGEST = 10_000n;
 /** Of `journalFrom`: no stores are told of. */
 const NONE = -1;
-const PAGE = 4096;
 const WASM_PAGE = 65536;
 /** By MODE_SIZE. */
 const BITS = [16, 32, 64] as const;
@@ -59,8 +59,8 @@ const OPEN_TO_REGIONS: readonly (readonly [from: number, to: number])[] = [
   [JUMP_GENERATION, EPT_CONTEXTS],
 ];
 
-/** Imports of regions that carry out an instruction. */
-const UNITS = ['runUnit', 'runQuickX87'];
+/** Imports of regions that carry out an instruction, or look for something in the guest's tables. */
+const UNITS = ['runUnit', 'runQuickX87', 'confirmPages'];
 type Imported = (...parameters: number[]) => number;
 
 /** What one of the two came to. */
@@ -147,13 +147,17 @@ export class Verifier {
   }
 
   // ---------------------------------------------------------------------------------------------- regions
-  /** What is to be kept of a region of the page at host address `page`. */
-  subject(region: Region, page: number, code: Code): Subject {
+  /** What is to be kept of a region whose pages lie at these host addresses. */
+  subject(region: Region, hosts: readonly number[], code: Code): Subject {
+    const byteAt = (offset: number): number => {
+      const page = pageOf(offset);
+      return this.bytes[hosts[region.pages.indexOf(page)]! + offset - page]!;
+    };
     return {
       body: code.written().slice(),
       blocks: region.blocks.map(({ offset, end }) => ({
         offset,
-        bytes: this.bytes.slice(page + offset, page + Math.min(end, PAGE)),
+        bytes: Uint8Array.from({ length: end - offset }, (_, n) => byteAt(offset + n)),
       })),
     };
   }

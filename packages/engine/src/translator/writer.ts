@@ -3,11 +3,25 @@
  * region. Nothing an instruction does is visible before its last check: a way out leaves the state as it was before the instruction.
  */
 import { AM_SHORT, AM_SIMPLE, NO_REGISTER, RIP_BASE, LEFT_INTERPRET, LEFT_LOOK_UP } from '../code-layout.js';
-import { REGS, SEG_BASE, SEG_FS, SEG_GS, TLB_ENTRIES, TLB_ENTRY_BYTES } from '../layout.js';
+import { CODE_BASE, REGS, SEG_BASE, SEG_FS, SEG_GS, TLB_ENTRIES, TLB_ENTRY_BYTES } from '../layout.js';
 import { Flags } from './flags.js';
 import type { Instruction, Size } from './instructions.js';
-import { BASE, ENTRY, LINEAR, P, REGISTERS, RSP, TABLE, TARGET, WAY } from './locals.js';
+import {
+  BASE,
+  ENTRY,
+  LINEAR,
+  P,
+  REGISTERS,
+  RSP,
+  TABLE,
+  TARGET,
+  WAY,
+  WAY_EXIT,
+  WAY_PAGE,
+  WAY_UNDONE,
+} from './locals.js';
 import { Op } from './opcodes.js';
+import { pageOf } from './regions.js';
 import type { Access } from './spans.js';
 import { Code } from './wasm.js';
 
@@ -55,7 +69,7 @@ export class Writer {
   /** SSE instructions run here, or AVX ones: they must be usable. */
   vectors = false;
   wideVectors = false;
-  /** Labels of the ways out: at an offset of the page, at TARGET. */
+  /** Labels of the ways out: at an offset in one of the region's pages, at TARGET. */
   near = 0;
   far = 0;
   /** The instruction being translated, and how many of its block, itself included, have not been done. */
@@ -67,6 +81,8 @@ export class Writer {
 
   constructor(
     readonly setting: Setting,
+    /** Offsets of the pages that the region has code in. */
+    private readonly pages: readonly number[],
     /** Empty; the body is written into it. */
     readonly code: Code,
   ) {
@@ -86,16 +102,16 @@ export class Writer {
   /** Leaves before the instruction if the i32 on the stack is not 0. */
   leaveIf(): void {
     this.code
-      .i32(way(this.at, this.undone, LEFT_INTERPRET))
+      .i32(this.way(this.at, this.undone, LEFT_INTERPRET))
       .set(WAY)
       .brIf(this.near);
   }
-  /** Everything before `offset`, which may lie out of the page, has been done; `undone` instructions of the block have not. */
+  /** Everything before `offset`, which may lie out of the region's pages, has been done; `undone` instructions of the block have not. */
   leaveFor(offset: number, exit: number = LEFT_LOOK_UP, undone = 0): void {
     const { code } = this;
-    if (offset >= 0 && offset < 1 << PAGE_SHIFT) {
+    if (this.pages.includes(pageOf(offset))) {
       code
-        .i32(way(offset, undone, exit))
+        .i32(this.way(offset, undone, exit))
         .set(WAY)
         .br(this.near);
       return;
@@ -106,18 +122,32 @@ export class Writer {
   }
   leaveForTarget(exit: number = LEFT_LOOK_UP, undone = 0): void {
     this.code
-      .i32(way(0, undone, exit))
+      .i32(this.way(0, undone, exit))
       .set(WAY)
       .br(this.far);
   }
-  /** Pushes the RIP of an offset of the page. */
+  /** A way out to an offset in one of the region's pages, as the local WAY has it. */
+  private way(offset: number, undone: number, exit: number): number {
+    const page = pageOf(offset);
+    return (offset - page) | (this.pages.indexOf(page) << WAY_PAGE) | (undone << WAY_UNDONE) | (exit << WAY_EXIT);
+  }
+  /** Pushes the RIP of an offset. */
   ripAt(offset: number): void {
     const { code } = this;
-    code
-      .get(BASE)
-      .i64((offset % 0x1_0000_0000) | 0, Math.floor(offset / 0x1_0000_0000))
-      .op(Op.i64_add);
+    code.get(BASE);
+    this.plus(offset);
     if (!this.setting.long) code.i64(-1, 0).op(Op.i64_and);
+  }
+  /** CODE_BASE becomes what it is for the instruction: units look there. */
+  giveBase(): void {
+    if (this.pages.length === 1) return;
+    this.code.i32(0);
+    this.ripAt(pageOf(this.at));
+    this.code.access(Op.i64_store, this.setting.state + CODE_BASE);
+  }
+  /** Adds a constant of up to 53 bits to the i64 on the stack. */
+  private plus(value: number): void {
+    if (value !== 0) this.code.i64(value | 0, Math.floor(value / 0x1_0000_0000)).op(Op.i64_add);
   }
 
   // ---------------------------------------------------------------------------------------------- registers
@@ -183,9 +213,11 @@ export class Writer {
   /** Pushes base + index * scale + displacement, cut to the address size: without the segment's base. */
   offset(i: Instruction): void {
     const { code } = this;
-    let parts = 0;
+    let parts = 0,
+      { displacement } = i;
     if (i.base === RIP_BASE) {
       code.get(BASE);
+      displacement += pageOf(i.offset);
       parts++;
     } else if (i.base !== NO_REGISTER) {
       this.whole(i.base >>> 3);
@@ -196,10 +228,8 @@ export class Writer {
       if (i.scale !== 0) code.i64(i.scale).op(Op.i64_shl);
       if (parts++ > 0) code.op(Op.i64_add);
     }
-    if (i.displacement !== 0 || parts === 0) {
-      code.i64(i.displacement);
-      if (parts > 0) code.op(Op.i64_add);
-    }
+    if (parts === 0) code.i64(displacement);
+    else this.plus(displacement);
     if (i.short) code.i64(0xffff).op(Op.i64_and);
     else if (!this.setting.long || i.addressMode === AM_SHORT) code.i64(-1, 0).op(Op.i64_and);
   }
@@ -356,7 +386,3 @@ function makeCheck(tlb: number, bytes: number, write: boolean): Uint8Array {
 const LOADS: Record<Size, Op> = { 8: Op.i32_load8_u, 16: Op.i32_load16_u, 32: Op.i32_load, 64: Op.i64_load };
 const STORES_LOW: Record<Size, Op> = { 8: Op.i64_store8, 16: Op.i64_store16, 32: Op.i64_store32, 64: Op.i64_store };
 const STORES: Record<Size, Op> = { 8: Op.i32_store8, 16: Op.i32_store16, 32: Op.i32_store, 64: Op.i64_store };
-
-function way(offset: number, undone: number, exit: number): number {
-  return offset | (undone << 12) | (exit << 24);
-}
