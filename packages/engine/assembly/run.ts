@@ -1,4 +1,6 @@
-import { BLOCK_HEADER, B_BYTES, B_SECOND_PAGE, E_COUNT, E_FUNCTION, E_LIMIT, LEFT_ELSEWHERE, LEFT_EXITED, LEFT_INTERPRET, LEFT_LOOK_UP, LEFT_REFUSED } from "../src/code-layout";
+import {
+  BLOCK_HEADER, B_BYTES, B_SECOND_PAGE, E_COUNT, E_FUNCTION, E_LIMIT, LEFT_AGAIN, LEFT_ELSEWHERE, LEFT_EXITED, LEFT_INTERPRET, LEFT_LOOK_UP, LEFT_REFUSED,
+} from "../src/code-layout";
 import {
   ARENA, ATTENTION, BUDGET, CODE_BASE, EFLAGS, INTERRUPTIBILITY, JUMP_CACHE, JUMP_CACHE_ENTRIES, MODE, REGIONS_LEFT, RIP, RUN_FLAGS, SEG_BASE, SEG_CS,
   SEG_LIMIT, TIER_ENTERED, TIER_HOPS, TIER_LEFT_BUDGET, TIER_LEFT_RIP, TIER_RECORD, TIER_RETIRED, TIER_STATUS,
@@ -185,11 +187,12 @@ export function enterTranslated(pc: usize): usize {
       store<i64>(BUDGET, left);
       return to;
     }
-    if (why == LEFT_REFUSED || why == LEFT_ELSEWHERE) {
+    if (why == LEFT_REFUSED || why == LEFT_ELSEWHERE || why == LEFT_AGAIN) {
       const left = load<i64>(BUDGET) - <i64>recLeft(pc);
       if (left < 0) return next();
       store<i64>(BUDGET, left);
       if (why == LEFT_ELSEWHERE) countEntry(pc); // often enough, and it is made again, for any table
+      else if (why == LEFT_AGAIN) becameHot(pc);
       return pc + RECORD;
     }
     if (why == LEFT_INTERPRET) {

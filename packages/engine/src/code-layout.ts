@@ -114,7 +114,9 @@ export const DESCRIPTOR_BYTES = 32;
 // ---------------------------------------------------------------------------------------------- the second tier
 /** In decodeRecord()'s result: the instruction ends a block. */
 export const ENDS_BLOCK = 0x100;
-/** Fields of the record with the handler ENTER, the first of a block while there is a second tier: u32 function in the table, 0 none. */
+/** Fields of the record with the handler ENTER, the first of a block while there is a second tier: u32 entries of a region that counts them. */
+export const E_ENTRIES = 8;
+/** u32 function in the table, 0 none. */
 export const E_FUNCTION = 16;
 /** u32, 1: it is in the queue. */
 export const E_WAITS = 20;
@@ -151,6 +153,8 @@ export const LEFT_SETTLE = 3;
 export const LEFT_ELSEWHERE = 4;
 /** The run loop is to leave: a VM exit is recorded. No region says so, only the verifier, which has interpreted one. */
 export const LEFT_EXITED = 5;
+/** Nothing was done: the region has been entered so often that it is worth being made again. */
+export const LEFT_AGAIN = 6;
 
 /**
  * Flags as translated code keeps them: what made them, with its operands, in six values. `kind`: bits 1:0 operand size (0: 8 bits to 3: 64), 7:2 one

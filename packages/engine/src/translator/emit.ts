@@ -1,7 +1,9 @@
 /** A region as a WebAssembly function: entry, blocks in their structure, control transfers, and the ways out. */
 import { fail } from '@visorkit/core';
 import {
+  E_ENTRIES,
   E_FUNCTION,
+  LEFT_AGAIN,
   LEFT_ELSEWHERE,
   LEFT_INTERPRET,
   LEFT_REFUSED,
@@ -184,6 +186,14 @@ class RegionEmitter {
       code.i32(LEFT_ELSEWHERE).op(Op.return).end();
     }
     if (region.pages.length > 1) this.confirm(code);
+    if (setting.counts !== undefined) {
+      const { record, most } = setting.counts;
+      code.i32(record);
+      code.i32(record).access(Op.i32_load, E_ENTRIES).i32(1).op(Op.i32_add).tee(W0);
+      code.access(Op.i32_store, E_ENTRIES);
+      code.get(W0).i32(most).op(Op.i32_eq).when();
+      code.i32(LEFT_AGAIN).op(Op.return).end();
+    }
     code.get(V0).i64(LONGEST_STAY).get(V0).i64(LONGEST_STAY).op(Op.i64_lt_s).op(Op.select);
     code.op(Op.i32_wrap_i64).tee(START).set(LEFT);
     code

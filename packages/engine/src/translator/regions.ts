@@ -11,6 +11,8 @@ import type { Instruction } from './instructions.js';
 
 /** Most instructions of a region: V8's optimising compiler takes some 10 µs for each. */
 const MOST_INSTRUCTIONS = 400;
+/** Code of another page is taken in if it runs at least once for so many entries of the region. */
+const RARE = 4;
 /** An indirect jump may go to blocks at most this far away. */
 const NEAR = 1024;
 /** Of functions; how much more often than a block that is worth being taken in they have run; and how many of them a call is compared with. */
@@ -85,6 +87,8 @@ class Finder {
   private readonly returns = new Set<number>();
   /** Where indirect jumps and calls may go, by their offsets. */
   private readonly targets = new Map<number, readonly number[]>();
+  /** Executions that make code of another page worth it. */
+  private far = 0;
 
   constructor(
     private readonly code: CodeSource,
@@ -94,6 +98,7 @@ class Finder {
 
   find(entry: number): Region | undefined {
     const { waiting, leaders, covered } = this;
+    this.far = Math.max(this.least, this.executions(entry) / RARE);
     waiting.push(entry);
     for (let at = waiting.shift(); at !== undefined && covered.size < MOST_INSTRUCTIONS; at = waiting.shift()) {
       if (!leaders.has(at)) this.follow(at);
@@ -124,14 +129,14 @@ class Finder {
     const { waiting, returns, targets } = this;
     switch (i.row!.kind) {
       case 'jump-if':
-        this.want(i.target);
+        this.wantFrom(i);
         waiting.push(behind);
         return;
       case 'jump':
-        this.want(i.target);
+        this.wantFrom(i);
         return;
       case 'call':
-        if (!this.want(i.target) || this.executions(behind) === 0) return;
+        if (!this.wantFrom(i) || this.executions(behind) === 0) return;
         returns.add(behind);
         this.want(behind);
         return;
@@ -175,6 +180,11 @@ class Finder {
     if (this.executions(offset) < this.least || !this.opens(offset)) return false;
     this.waiting.push(offset);
     return true;
+  }
+
+  /** The same for the target of a branch. */
+  private wantFrom({ offset, target }: Instruction): boolean {
+    return (pageOf(target) === pageOf(offset) || this.executions(target) >= this.far) && this.want(target);
   }
 
   /** Blocks of the page that an indirect jump may go to. */

@@ -13,6 +13,7 @@ import {
   D_BLOCKS,
   ENDS_BLOCK,
   E_COUNT,
+  E_ENTRIES,
   E_FUNCTION,
   E_LIMIT,
   E_WAITS,
@@ -101,6 +102,8 @@ const DEFAULT_BATCH = 32;
 /** Executions of blocks that wait which cost as much as making another module does. */
 const MOST_PATIENCE = 20_000;
 const NEVER = 0xffff_ffff;
+/** A region that is entered this many times for each that the threshold asks is made again, with code of other pages. */
+const AGAIN_PER_THRESHOLD = 40;
 /** In a {@link Setting}: the table is read at entry. */
 const ANY_TABLE = 0;
 const MOST_REGIONS = 8192;
@@ -173,6 +176,8 @@ export class Translator {
   private readonly bytes: Uint8Array;
   private readonly imports: Record<string, unknown> = {};
   private readonly least: number;
+  /** Entries after which a region is made again. */
+  private readonly most: number;
   private readonly buffers = { body: new Code(), whole: new Code() };
   private readonly writer: ModuleWriter;
   private placed: Placed[] = [];
@@ -207,6 +212,7 @@ export class Translator {
     this.bytes = new Uint8Array(memory.buffer);
     this.least = Math.max(1, Math.floor(threshold / SHARE_OF_THRESHOLD));
     this.enter = names.indexOf('ENTER');
+    this.most = threshold * AGAIN_PER_THRESHOLD;
     this.imports['m'] = memory;
     this.imports['t'] = exports.table;
     this.verifier = verify && journal !== undefined ? new Verifier(memory, exports, journal) : undefined;
@@ -250,9 +256,11 @@ export class Translator {
       this.records = [];
       const before =
           words[(record + E_FUNCTION) >>> 2] === 0 ? undefined : this.placed.find((region) => region.record === record),
+        again = words[(record + E_ENTRIES) >>> 2]! >= this.most,
         setting = this.settingOf(mode, before === undefined || before.tlb === tlb ? tlb : ANY_TABLE),
-        list = this.takeList(),
-        found = setting && this.regionOf({ host, mode, linear: list === 0 ? undefined : linear }, setting);
+        list = again ? this.takeList() : 0;
+      if (setting !== undefined && !again) setting.counts = { record, most: this.most };
+      const found = setting && this.regionOf({ host, mode, linear: list === 0 ? undefined : linear }, setting);
       if (setting === undefined || found === undefined) {
         figures.refused++;
         this.freeRecords.push(...this.records);
@@ -430,6 +438,7 @@ export class Translator {
       state: 0,
       tlb,
       long,
+      counts: undefined,
       chain: hasTailCalls() ? { mode, enter: this.enter } : undefined,
       place: (i) => this.place(i),
     };

@@ -7,7 +7,16 @@
  * compared: it is the interpreter's in any case.
  */
 import { fail } from '@visorkit/core';
-import { LEFT_ELSEWHERE, LEFT_EXITED, LEFT_INTERPRET, LEFT_LOOK_UP, LEFT_REFUSED, MODE_SIZE } from '../code-layout.js';
+import {
+  E_ENTRIES,
+  LEFT_AGAIN,
+  LEFT_ELSEWHERE,
+  LEFT_EXITED,
+  LEFT_INTERPRET,
+  LEFT_LOOK_UP,
+  LEFT_REFUSED,
+  MODE_SIZE,
+} from '../code-layout.js';
 import {
   BOUNCE,
   BUDGET,
@@ -139,7 +148,12 @@ export class Verifier {
     journal.told = (signed, length) => {
       const address = signed >>> 0;
       if (address < HYPERVISOR) {
-        if (this.inRegion && !OPEN_TO_REGIONS.some(([from, to]) => address >= from && address < to)) this.strays++;
+        if (
+          this.inRegion &&
+          !OPEN_TO_REGIONS.some(([from, to]) => address >= from && address < to) &&
+          address !== this.words[TIER_ENTERED >>> 2]! + E_ENTRIES
+        )
+          this.strays++;
         this.own.note(address, length);
       } else if (this.journalFrom.value === 0) this.regionStores.note(address, length);
       else this.interpreterStores.note(address, length);
@@ -206,8 +220,8 @@ export class Verifier {
       const given = longs[BUDGET >>> 3]!,
         why = this.inside(run, occasion(0)),
         count = given - longs[BUDGET >>> 3]!;
-      if (why === LEFT_REFUSED || why === LEFT_ELSEWHERE) {
-        this.undo();
+      if (why === LEFT_REFUSED || why === LEFT_ELSEWHERE || why === LEFT_AGAIN) {
+        if (why !== LEFT_AGAIN) this.undo();
         allow(0n, budget);
         return why;
       }
@@ -217,7 +231,10 @@ export class Verifier {
       this.after.set(this.state);
       this.regionMemory.clear();
       this.regionMemory.noteAll(this.regionStores);
+      const entries = (words[TIER_ENTERED >>> 2]! + E_ENTRIES) >>> 2,
+        counted = words[entries]!;
       this.undo();
+      words[entries] = counted;
 
       allow(0n, count);
       this.journalFrom.value = HYPERVISOR;

@@ -41,6 +41,8 @@ export interface Setting {
   tlb: number;
   /** 64-bit code; else 32-bit code with flat segments. */
   long: boolean;
+  /** Undefined: entries are not counted; else in the record at an address, and after so many of them the region asks to be made again. */
+  counts: { record: number; most: number } | undefined;
   /** Undefined: the host's WebAssembly has no tail calls. */
   chain: Chain | undefined;
   /** Where a copy of the instruction's record lies for a unit; 0: there is no room. */
