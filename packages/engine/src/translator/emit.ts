@@ -126,12 +126,19 @@ class RegionEmitter {
   }
 
   emit(): void {
-    const { w, code, setting, region } = this;
-    w.far = code.block();
-    w.near = code.block();
+    const { w } = this;
     w.flags.forget();
     this.tree(0);
-    code.op(Op.unreachable).end(); // near
+    const { whole } = this.buffers;
+    whole.clear();
+    this.enter(whole);
+    w.finish(whole, this.shape, (to) => this.aimFromWay(to));
+    this.leave(whole);
+    whole.op(Op.end);
+  }
+
+  /** TARGET becomes what WAY says. */
+  private aimFromWay(code: Code): void {
     code
       .get(BASE)
       .get(WAY)
@@ -139,20 +146,13 @@ class RegionEmitter {
       .op(Op.i32_and)
       .op(Op.i64_extend_i32_u)
       .op(Op.i64_add);
-    if (region.pages.length > 1) this.addDistance();
-    if (!setting.long) code.i64(-1, 0).op(Op.i64_and);
-    code.set(TARGET).end(); // far
-    this.leave();
-    const { whole } = this.buffers;
-    whole.clear();
-    this.enter(whole);
-    w.finish(whole);
-    whole.op(Op.end);
+    if (this.region.pages.length > 1) this.addDistance(code);
+    if (!this.setting.long) code.i64(-1, 0).op(Op.i64_and);
+    code.set(TARGET);
   }
-
   /** Adds to the i64 on the stack how far the page in WAY is from the first. */
-  private addDistance(): void {
-    this.code
+  private addDistance(code: Code): void {
+    code
       .get(WAY)
       .i32(WAY_PAGE - Math.log2(LISTED_BYTES))
       .op(Op.i32_shr_u)
@@ -162,10 +162,11 @@ class RegionEmitter {
       .op(Op.i64_add);
   }
 
-  /** Refuses if it could not run to its first way out; then loads the state. */
+  /** Refuses if it could not run to its first way out. */
   private enter(code: Code): void {
     const { w, setting, region } = this,
       { state } = setting;
+    code.reserve();
     code
       .i32(0)
       .access(Op.i64_load, state + BUDGET)
@@ -200,8 +201,6 @@ class RegionEmitter {
       .i32(0)
       .access(Op.i64_load, state + CODE_BASE)
       .set(BASE);
-    w.loadRegisters(code, w.used);
-    w.flags.enter(code);
   }
 
   /** Refuses if the region's other pages are not where they were. */
@@ -233,11 +232,10 @@ class RegionEmitter {
     code.i32(LEFT_ELSEWHERE).op(Op.return).end().end();
   }
 
-  /** Behind all ways out: stores the state. */
-  private leave(): void {
-    const { w, code, setting } = this,
+  /** Behind all ways out. */
+  private leave(code: Code): void {
+    const { setting } = this,
       { state } = setting;
-    w.storeRegisters(code, w.written);
     code
       .i32(0)
       .get(TARGET)
@@ -256,14 +254,12 @@ class RegionEmitter {
       .get(V0)
       .op(Op.i64_sub)
       .access(Op.i64_store, state + BUDGET);
-    w.flags.leave();
     code.get(WAY).i32(WAY_EXIT).op(Op.i32_shr_u);
-    if (setting.chain !== undefined) this.goOn(setting.chain);
+    if (setting.chain !== undefined) this.goOn(code, setting.chain);
   }
   /** Goes to the region at TARGET if there is one, in the way of enterTranslated (assembly/run.ts); else leaves why on the stack. */
-  private goOn({ mode, enter }: Chain): void {
-    const { code } = this,
-      { state } = this.setting;
+  private goOn(code: Code, { mode, enter }: Chain): void {
+    const { state } = this.setting;
     code.set(W0);
     const no = code.block();
     code
@@ -398,8 +394,13 @@ class RegionEmitter {
       return;
     }
     if (this.isDispatcher(to)) this.aim(edge.to);
-    if (this.isJump(from, to)) this.code.br(this.label(to));
-    else this.tree(to);
+    if (this.isJump(from, to)) {
+      this.w.beforeBranch([to]);
+      this.code.br(this.label(to));
+      return;
+    }
+    if (this.shape.loops[to] === true) this.w.beforeBranch([to]);
+    this.tree(to);
   }
 
   private isDispatcher(node: number): boolean {
@@ -420,6 +421,7 @@ class RegionEmitter {
     const block = region.blocks[number]!,
       count = block.instructions.length;
     code.reserve();
+    w.beginNode(number);
     if (shape.merges[number] === true || shape.loops[number] === true) w.flags.forget();
     if (shape.loops[number] === true) {
       code.get(LEFT).i32(region.instructions).op(Op.i32_lt_s).when();
@@ -446,6 +448,7 @@ class RegionEmitter {
   private dispatcher(node: number): void {
     const { w, code, shape, region } = this;
     code.reserve();
+    w.beginNode(node);
     w.flags.forget();
     code.get(LEFT).i32(region.instructions).op(Op.i32_lt_s).when();
     code.get(BASE).get(ONWARD).op(Op.i64_add);
@@ -504,10 +507,13 @@ class RegionEmitter {
     w.flags.condition(condition);
     if (taken! >= 0 && this.isJump(number, taken!)) {
       if (this.isDispatcher(taken!)) this.aim(block.taken!.to);
+      w.beforeBranch([taken!]);
       code.brIf(this.label(taken!));
     } else if (next! >= 0 && this.isJump(number, next!)) {
       if (this.isDispatcher(next!)) this.aim(block.next!.to);
-      code.op(Op.i32_eqz).brIf(this.label(next!));
+      code.op(Op.i32_eqz);
+      w.beforeBranch([next!]);
+      code.brIf(this.label(next!));
       this.follow(number, 0, block.taken!);
       return;
     } else {
@@ -516,6 +522,7 @@ class RegionEmitter {
       this.follow(number, 0, block.taken!);
       code.end();
       recall();
+      w.resumeNode(number);
     }
     this.follow(number, 1, block.next!);
   }
@@ -575,6 +582,7 @@ class RegionEmitter {
     const out = code.block(),
       first = here[0]!.to,
       last = here[here.length - 1]!.to;
+    this.w.beforeBranch(here.map(({ block }) => block));
     if (here.length < FEWEST_FOR_TABLE || last - first >= WIDEST_TABLE) {
       for (const edge of here) code.get(local).i64(edge.to).op(Op.i64_eq).brIf(this.label(edge.block));
     } else {

@@ -21,6 +21,7 @@ import {
   THEN_SHL_CL,
   THEN_SHR_CL,
 } from '../code-layout.js';
+import { AFTER, FLAGS } from './exchange.js';
 import { LF_AUX, LF_RESULT, TIER_FLAGS, TIER_FLAGS_KIND } from '../layout.js';
 import type { Size } from './instructions.js';
 import { FA, FB, FK, FN, FR, FS } from './locals.js';
@@ -30,7 +31,7 @@ import type { Code } from './wasm.js';
 /** Function index of settleFlags among the imports. */
 export const SETTLE_FLAGS = 0;
 
-/** In the order of TIER_FLAGS. A region that puts nothing after the flags has no need of the last two: they stay where they are. */
+/** In the order of TIER_FLAGS; the last two belong to AFTER. */
 const PASSED = [FA, FB, FR, FS, FN];
 const MADE = 3;
 /** Bits of FK from here on say what came after (code-layout.ts). */
@@ -49,12 +50,12 @@ export class Flags {
   private plain = false;
   /** The count of `after` may be 0. */
   private conditional = false;
-  /** FS and FN are used. */
-  private usesAfter = false;
 
   constructor(
     private readonly code: Code,
     private readonly state: number,
+    /** To be told which of FLAGS and AFTER are read and written. */
+    private readonly use: { read(registers: number): void; write(registers: number): void },
   ) {}
 
   /** Nothing is known any more: code that can be reached in several ways begins. */
@@ -74,6 +75,7 @@ export class Flags {
     this.size = size;
     this.after = THEN_NOTHING;
     this.plain = plain;
+    this.use.write(FLAGS);
     this.tell();
   }
   /** Flags of a comparison of numbers, as assembly/simd/float.ts has them, from what pushes 1 for equal and for less. */
@@ -108,7 +110,10 @@ export class Flags {
     this.after = after;
     this.afterSize = size;
     this.conditional = conditional;
-    this.afterKnown = this.usesAfter = true;
+    this.afterKnown = true;
+    this.use.write(AFTER);
+    if (!this.known) this.use.read(FLAGS);
+    this.use.write(FLAGS);
     this.tell();
   }
   private tell(): void {
@@ -128,6 +133,7 @@ export class Flags {
   /** Of flags that are not known: puts those that something came after into their exact form, so that there is room for it again. */
   private makeExactIfMore(): void {
     const { code } = this;
+    this.use.read(FLAGS);
     code
       .get(FK)
       .i32(AFTER_SHIFT + 2)
@@ -136,44 +142,42 @@ export class Flags {
     this.settle();
     this.take();
     code.i32(SIZE_CODES[64] | (MADE_EXACT << 2)).set(FK);
+    this.use.write(FLAGS);
     code.end();
   }
 
   /** Puts the flags of this place into the processor's state. */
   settle(): void {
-    this.usesAfter = true;
+    this.use.read(this.afterKnown && this.after === THEN_NOTHING ? FLAGS : FLAGS | AFTER);
     this.code.get(FK).get(FA).get(FB).get(FR).get(FS).get(FN).call(SETTLE_FLAGS);
   }
-  /** Takes the flags that the region is entered with. The body is written. */
-  enter(code: Code): void {
+  /** Takes flags, as far as `which` has them, from where regions hand them over. */
+  takePassed(code: Code, which: number): void {
     const { state } = this;
-    code
-      .i32(0)
-      .access(Op.i32_load, state + TIER_FLAGS_KIND)
-      .set(FK);
-    this.passed().forEach((local, n) => {
+    if ((which & FLAGS) !== 0)
       code
         .i32(0)
-        .access(Op.i64_load, state + TIER_FLAGS + n * 8)
+        .access(Op.i32_load, state + TIER_FLAGS_KIND)
+        .set(FK);
+    for (const [local, at] of passed(which))
+      code
+        .i32(0)
+        .access(Op.i64_load, state + at)
         .set(local);
-    });
   }
-  private passed(): readonly number[] {
-    return this.usesAfter ? PASSED : PASSED.slice(0, MADE);
-  }
-  /** Hands the flags over to whoever comes next. All that uses them is written. */
-  leave(): void {
-    const { code, state } = this;
-    code
-      .i32(0)
-      .get(FK)
-      .access(Op.i32_store, state + TIER_FLAGS_KIND);
-    this.passed().forEach((local, n) => {
+  /** Hands them over to whoever comes next. */
+  givePassed(code: Code, which: number): void {
+    const { state } = this;
+    if ((which & FLAGS) !== 0)
+      code
+        .i32(0)
+        .get(FK)
+        .access(Op.i32_store, state + TIER_FLAGS_KIND);
+    for (const [local, at] of passed(which))
       code
         .i32(0)
         .get(local)
-        .access(Op.i64_store, state + TIER_FLAGS + n * 8);
-    });
+        .access(Op.i64_store, state + at);
   }
   /** Takes the flags from the processor's state. */
   load(): void {
@@ -386,6 +390,13 @@ export class Flags {
   private bitOf(local: number, bit: number): void {
     this.code.get(local).i64(bit).op(Op.i64_shr_u).op(Op.i32_wrap_i64).i32(1).op(Op.i32_and);
   }
+}
+
+/** Locals of FLAGS and AFTER but FK, and where they are handed over. */
+function passed(which: number): (readonly [local: number, at: number])[] {
+  return PASSED.map((local, n) => [local, TIER_FLAGS + n * 8] as const).filter(
+    (_, n) => (which & (n < MADE ? FLAGS : AFTER)) !== 0,
+  );
 }
 
 /** Conditions (without their lowest bit) that are comparisons of the operands of a SUB. */

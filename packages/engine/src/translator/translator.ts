@@ -260,7 +260,7 @@ export class Translator {
         setting = this.settingOf(mode, before === undefined || before.tlb === tlb ? tlb : ANY_TABLE),
         list = again ? this.takeList() : 0;
       if (setting !== undefined && !again) setting.counts = { record, most: this.most };
-      const found = setting && this.regionOf({ host, mode, linear: list === 0 ? undefined : linear }, setting);
+      const found = setting && this.regionOf({ host, mode, linear, several: list !== 0 }, setting);
       if (setting === undefined || found === undefined) {
         figures.refused++;
         this.freeRecords.push(...this.records);
@@ -381,7 +381,7 @@ export class Translator {
   /** The instruction at a host address, and whether it can be part of a region; undefined where it goes on in the next page, or segments need checks. */
   inspect(host: number, mode: number): { readonly length: number; readonly can: boolean } | undefined {
     const setting = this.settingOf(mode, ANY_TABLE),
-      instruction = setting && this.codeOf({ host, mode, linear: undefined }).decode(host & (PAGE - 1));
+      instruction = setting && this.codeOf({ host, mode, linear: undefined, several: false }).decode(host & (PAGE - 1));
     if (setting === undefined || instruction === undefined) return undefined;
     const can = translatable({ ...setting, place: () => TIER_RECORDS });
     return { length: instruction.length, can: instruction.row !== undefined && can(instruction) };
@@ -499,8 +499,10 @@ export class Translator {
 interface CodePlace {
   host: number;
   mode: number;
-  /** Linear address of the page, which is now where `host` is or is not; undefined: what is in other pages is not to be looked at. */
+  /** Linear address of the page when the code became hot; undefined where that is not known. */
   linear: number | undefined;
+  /** Other pages may be looked at. */
+  several: boolean;
 }
 
 /** Code as it is seen from one page, in one mode. */
@@ -510,6 +512,7 @@ class PlacedCode implements CodeSource {
   private readonly mode: number;
   /** Undefined where the page is not there now. */
   private readonly linear: number | undefined;
+  private readonly several: boolean;
 
   constructor(
     private readonly context: {
@@ -518,8 +521,9 @@ class PlacedCode implements CodeSource {
       rows: readonly (Row | undefined)[];
       exports: ProcessorExports;
     },
-    { host, mode, linear }: CodePlace,
+    { host, mode, linear, several }: CodePlace,
   ) {
+    this.several = several;
     const page = (host & ~(PAGE - 1)) >>> 0;
     this.mode = mode;
     this.hosts.set(0, page);
@@ -530,8 +534,8 @@ class PlacedCode implements CodeSource {
   hostOf(page: number): number {
     let host = this.hosts.get(page);
     if (host === undefined) {
-      const { linear } = this;
-      host = linear === undefined || Math.abs(page) > FARTHEST ? 0 : this.find(linear + page);
+      const { linear, several } = this;
+      host = linear === undefined || !several || Math.abs(page) > FARTHEST ? 0 : this.find(linear + page);
       this.hosts.set(page, host);
     }
     return host;

@@ -4,6 +4,7 @@
  */
 import { AM_SHORT, AM_SIMPLE, NO_REGISTER, RIP_BASE, LEFT_INTERPRET, LEFT_LOOK_UP } from '../code-layout.js';
 import { CODE_BASE, REGS, SEG_BASE, SEG_FS, SEG_GS, TLB_ENTRIES, TLB_ENTRY_BYTES } from '../layout.js';
+import { BlockUse, planExchanges, shareTails } from './exchange.js';
 import { Flags } from './flags.js';
 import type { Instruction, Size } from './instructions.js';
 import {
@@ -23,6 +24,7 @@ import {
 import { Op } from './opcodes.js';
 import { pageOf } from './regions.js';
 import type { Access } from './spans.js';
+import type { Structure } from './structure.js';
 import { Code } from './wasm.js';
 
 /** What regions need to go on to one another. */
@@ -53,27 +55,28 @@ const TAG_WRITE = 8;
 const ADDEND = 24;
 const PAGE_SHIFT = 12;
 
-/** Where registers go to the state or come from it in the middle of a body: which, as bits, is only known at its end. */
-interface Exchange {
-  /** Place in the body. */
-  at: number;
-  registers: number;
-  /** They go to the state; else they come from it. */
-  stores: boolean;
-}
+/** What is put into the body when it is known what all of it does with registers. */
+type Insertion = { at: number } & (
+  | { kind: 'block'; node: number }
+  | { kind: 'edges'; from: number; to: readonly number[] }
+  | { kind: 'give'; node: number; registers: number; written: number }
+  | { kind: 'take'; registers: number }
+  | { kind: 'exit'; node: number; written: number; held: number; depth: number; far: boolean; conditional: boolean }
+);
 
 export class Writer {
   readonly flags: Flags;
-  /** Registers that are read or written, and those written, as bits. */
-  used = 0;
-  written = 0;
-  readonly exchanges: Exchange[] = [];
+  private readonly insertions: Insertion[] = [];
+  /** By node of the structure. */
+  private readonly uses: BlockUse[] = [];
+  /** The node being written, what it does with registers so far, and how deep its code is nested. */
+  private node = 0;
+  private use = new BlockUse();
+  private depth = 0;
+  private readonly depths: number[] = [];
   /** SSE instructions run here, or AVX ones: they must be usable. */
   vectors = false;
   wideVectors = false;
-  /** Labels of the ways out: at an offset in one of the region's pages, at TARGET. */
-  near = 0;
-  far = 0;
   /** The instruction being translated, and how many of its block, itself included, have not been done. */
   at = 0;
   undone = 0;
@@ -88,7 +91,32 @@ export class Writer {
     /** Empty; the body is written into it. */
     readonly code: Code,
   ) {
-    this.flags = new Flags(this.code, setting.state);
+    this.flags = new Flags(this.code, setting.state, {
+      read: (registers) => this.use.read(registers),
+      write: (registers) => this.use.write(registers, this.isCertain()),
+    });
+  }
+
+  /** Begins a node of the structure, behind its label. */
+  beginNode(node: number): void {
+    this.node = node;
+    this.use = this.uses[node] = new BlockUse();
+    this.depth = this.depths[node] = this.code.depth;
+    this.insertions.push({ kind: 'block', at: this.code.length, node });
+  }
+  /** Goes on with a node after others, which control does not come from. */
+  resumeNode(node: number): void {
+    this.node = node;
+    this.use = this.uses[node]!;
+    this.depth = this.depths[node]!;
+  }
+  /** In front of a branch to these nodes, of which one is reached in several ways. */
+  beforeBranch(to: readonly number[]): void {
+    this.insertions.push({ kind: 'edges', at: this.code.length, from: this.node, to });
+  }
+  /** Whether control comes here whenever the node is entered. */
+  private isCertain(): boolean {
+    return this.code.depth === this.depth;
   }
 
   /** Begins an instruction. */
@@ -103,19 +131,15 @@ export class Writer {
   // ---------------------------------------------------------------------------------------------- ways out
   /** Leaves before the instruction if the i32 on the stack is not 0. */
   leaveIf(): void {
-    this.code
-      .i32(this.way(this.at, this.undone, LEFT_INTERPRET))
-      .set(WAY)
-      .brIf(this.near);
+    this.code.i32(this.way(this.at, this.undone, LEFT_INTERPRET)).set(WAY);
+    this.exit(false, true);
   }
   /** Everything before `offset`, which may lie out of the region's pages, has been done; `undone` instructions of the block have not. */
   leaveFor(offset: number, exit: number = LEFT_LOOK_UP, undone = 0): void {
     const { code } = this;
     if (this.pages.includes(pageOf(offset))) {
-      code
-        .i32(this.way(offset, undone, exit))
-        .set(WAY)
-        .br(this.near);
+      code.i32(this.way(offset, undone, exit)).set(WAY);
+      this.exit(false, false);
       return;
     }
     this.ripAt(offset);
@@ -123,10 +147,22 @@ export class Writer {
     this.leaveForTarget(exit, undone);
   }
   leaveForTarget(exit: number = LEFT_LOOK_UP, undone = 0): void {
-    this.code
-      .i32(this.way(0, undone, exit))
-      .set(WAY)
-      .br(this.far);
+    this.code.i32(this.way(0, undone, exit)).set(WAY);
+    this.exit(true, false);
+  }
+  /** A branch out, if `conditional` only where the i32 on the stack is not 0: to an offset in WAY, or to TARGET if it is `far`. */
+  private exit(far: boolean, conditional: boolean): void {
+    const { code, node, use } = this;
+    this.insertions.push({
+      kind: 'exit',
+      at: code.length,
+      node,
+      written: use.writes,
+      held: use.held,
+      depth: code.depth,
+      far,
+      conditional,
+    });
   }
   /** A way out to an offset in one of the region's pages, as the local WAY has it. */
   private way(offset: number, undone: number, exit: number): number {
@@ -157,7 +193,7 @@ export class Writer {
   read(offset: number, size: Size): void {
     const { code } = this,
       n = offset >>> 3;
-    this.used |= 1 << n;
+    this.use.read(1 << n);
     code.get(n);
     if (size === 64) return;
     code.op(Op.i32_wrap_i64);
@@ -169,8 +205,7 @@ export class Writer {
   write(offset: number, size: Size): void {
     const { code } = this,
       n = offset >>> 3;
-    this.used |= 1 << n;
-    this.written |= 1 << n;
+    this.use.write(1 << n, size >= 32 && this.isCertain());
     if (size !== 64) code.op(Op.i64_extend_i32_u);
     if (size === 8 || size === 16) {
       const high = (offset & 7) !== 0;
@@ -185,12 +220,11 @@ export class Writer {
   }
   /** Pushes all 64 bits of register `n`. */
   whole(n: number): void {
-    this.used |= 1 << n;
+    this.use.read(1 << n);
     this.code.get(n);
   }
   setWhole(n: number): void {
-    this.used |= 1 << n;
-    this.written |= 1 << n;
+    this.use.write(1 << n, this.isCertain());
     this.code.set(n);
   }
   /** Pushes an immediate as an operand of this size. */
@@ -307,15 +341,20 @@ export class Writer {
   }
 
   // ---------------------------------------------------------------------------------------------- the state
-  /** Registers go to the state here, if the region writes them. */
+  /** Registers go to the state here, if they may have been written. */
   giveRegisters(registers: number): void {
-    if (registers !== 0) this.exchanges.push({ at: this.code.length, registers, stores: true });
+    if (registers === 0) return;
+    const { code, node, use } = this;
+    this.insertions.push({ kind: 'give', at: code.length, node, registers, written: use.writes });
   }
-  /** Registers come from the state here, if the region uses them. */
+  /** Registers come from the state here, if the region has anything to do with them. */
   takeRegisters(registers: number): void {
-    if (registers !== 0) this.exchanges.push({ at: this.code.length, registers, stores: false });
+    if (registers === 0) return;
+    const { code, use } = this;
+    use.take(registers, this.isCertain());
+    this.insertions.push({ kind: 'take', at: code.length, registers });
   }
-  loadRegisters(code: Code, which: number): void {
+  private takeNow(code: Code, which: number): void {
     for (let n = 0; n < REGISTERS; n++) {
       if ((which & (1 << n)) !== 0)
         code
@@ -323,8 +362,9 @@ export class Writer {
           .access(Op.i64_load, this.setting.state + REGS + n * 8)
           .set(n);
     }
+    this.flags.takePassed(code, which);
   }
-  storeRegisters(code: Code, which: number): void {
+  private putBack(code: Code, which: number): void {
     for (let n = 0; n < REGISTERS; n++) {
       if ((which & (1 << n)) !== 0)
         code
@@ -332,19 +372,70 @@ export class Writer {
           .get(n)
           .access(Op.i64_store, this.setting.state + REGS + n * 8);
     }
+    this.flags.givePassed(code, which);
   }
-  /** Appends the body to `whole`, with the exchanges of registers in it. */
-  finish(whole: Code): void {
+
+  /**
+   * Appends the region to `whole`: the body, with registers taken from the state and put back where they must be. All ways out end behind it, with TARGET
+   * where the guest goes on, which `target` sets from WAY for those that are not far.
+   */
+  finish(whole: Code, structure: Structure, target: (code: Code) => void): void {
+    const { insertions, uses } = this,
+      plan = planExchanges(structure, uses),
+      exits = insertions.filter((one) => one.kind === 'exit');
+    const { tails, numbers } = shareTails(
+      exits.map(({ node, written, held }) => {
+        const must = plan.written[node]! | written;
+        return { must, may: plan.held[node]! | held | must };
+      }),
+    );
+    const used = uses.reduce((sum, { all }) => sum | all, 0);
+    this.takeNow(whole, plan.held[0]!);
+    const end = whole.block(),
+      labels = tails.map(() => ({ far: whole.block(), near: whole.block() })),
+      outside = whole.depth;
     const body = this.code.written();
-    let from = 0;
-    for (const { at, registers, stores } of this.exchanges) {
-      whole.append(body.subarray(from, at));
+    let from = 0,
+      exit = 0;
+    for (const one of insertions) {
+      whole.append(body.subarray(from, one.at));
       whole.reserve();
-      if (stores) this.storeRegisters(whole, registers & this.written);
-      else this.loadRegisters(whole, registers & this.used);
-      from = at;
+      from = one.at;
+      switch (one.kind) {
+        case 'block':
+          this.takeNow(whole, uses[one.node]!.reads & ~plan.held[one.node]!);
+          break;
+        case 'edges':
+          this.takeNow(whole, one.to.reduce((all, to) => all | plan.held[to]!, 0) & ~plan.left[one.from]!);
+          break;
+        case 'give':
+          this.putBack(whole, one.registers & (plan.written[one.node]! | one.written));
+          break;
+        case 'take':
+          this.takeNow(whole, one.registers & used);
+          break;
+        case 'exit': {
+          const { far, near } = labels[numbers[exit++]!]!;
+          whole.depth = outside + one.depth;
+          if (one.conditional) whole.brIf(one.far ? far : near);
+          else whole.br(one.far ? far : near);
+        }
+      }
+      whole.reserve();
     }
-    whole.append(from === 0 ? body : body.subarray(from));
+    whole.append(body.subarray(from));
+    whole.reserve();
+    whole.depth = outside;
+    whole.op(Op.unreachable);
+    for (let n = tails.length - 1; n >= 0; n--) {
+      whole.reserve();
+      whole.end(); // near
+      target(whole);
+      whole.end(); // far
+      this.putBack(whole, tails[n]!);
+      whole.br(end);
+    }
+    whole.end();
     whole.reserve();
   }
 }
