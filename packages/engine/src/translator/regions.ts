@@ -10,9 +10,9 @@ import { endsBlock } from './instructions.js';
 import type { Instruction } from './instructions.js';
 
 /** Most instructions of a region: V8's optimising compiler takes some 10 µs for each. */
-const MOST_INSTRUCTIONS = 400;
+const MOST_INSTRUCTIONS = 800;
 /** Code of another page is taken in if it runs at least once for so many entries of the region. */
-const RARE = 4;
+const RARE = 16;
 /** An indirect jump may go to blocks at most this far away. */
 const NEAR = 1024;
 /** Of functions; how much more often than a block that is worth being taken in they have run; and how many of them a call is compared with. */
@@ -27,8 +27,10 @@ export interface CodeSource {
   has(page: number): boolean;
   /** The instruction at an offset; undefined where it goes on in the next page. */
   decode(offset: number): Instruction | undefined;
-  /** How often the block at an offset has been entered; 0 when it never ran. */
+  /** How often the block at an offset has been entered; 0 when it never ran. What has run in the middle of a region has not been counted. */
   executions(offset: number): number;
+  /** Whether a region has the code at an offset. */
+  isCovered(offset: number): boolean;
   /** Offsets of all blocks of the page that begins at an offset, if they have run. */
   blocks(page: number): readonly number[];
   /** Where the register at an offset from REGS points to now; undefined where that is far away. */
@@ -83,6 +85,8 @@ class Finder {
   private readonly leaders = new Set<number>();
   private readonly covered = new Set<number>();
   private readonly waiting: number[] = [];
+  /** In other pages than what leads to them: their turn comes when nothing else waits. */
+  private readonly elsewhere = new Set<number>();
   /** Offsets behind calls. */
   private readonly returns = new Set<number>();
   /** Where indirect jumps and calls may go, by their offsets. */
@@ -100,7 +104,9 @@ class Finder {
     const { waiting, leaders, covered } = this;
     this.far = Math.max(this.least, this.executions(entry) / RARE);
     waiting.push(entry);
-    for (let at = waiting.shift(); at !== undefined && covered.size < MOST_INSTRUCTIONS; at = waiting.shift()) {
+    while (covered.size < MOST_INSTRUCTIONS) {
+      const at = waiting.shift() ?? this.hottestElsewhere();
+      if (at === undefined) break;
       if (!leaders.has(at)) this.follow(at);
     }
     if (!covered.has(entry)) return undefined;
@@ -177,14 +183,27 @@ class Finder {
   }
   /** A block that has run often enough is taken in. */
   private want(offset: number): boolean {
-    if (this.executions(offset) < this.least || !this.opens(offset)) return false;
+    if (this.executions(offset) < this.least && !(this.code.has(pageOf(offset)) && this.code.isCovered(offset)))
+      return false;
+    if (!this.opens(offset)) return false;
     this.waiting.push(offset);
     return true;
   }
 
   /** The same for the target of a branch. */
   private wantFrom({ offset, target }: Instruction): boolean {
-    return (pageOf(target) === pageOf(offset) || this.executions(target) >= this.far) && this.want(target);
+    if (pageOf(target) === pageOf(offset)) return this.want(target);
+    if (this.executions(target) < this.far || !this.opens(target)) return false;
+    this.elsewhere.add(target);
+    return true;
+  }
+  private hottestElsewhere(): number | undefined {
+    const { elsewhere } = this;
+    let hottest: number | undefined;
+    for (const offset of elsewhere)
+      if (hottest === undefined || this.executions(offset) > this.executions(hottest)) hottest = offset;
+    if (hottest !== undefined) elsewhere.delete(hottest);
+    return hottest;
   }
 
   /** Blocks of the page that an indirect jump may go to. */

@@ -103,7 +103,9 @@ const DEFAULT_BATCH = 32;
 const MOST_PATIENCE = 20_000;
 const NEVER = 0xffff_ffff;
 /** A region that is entered this many times for each that the threshold asks is made again, with code of other pages. */
-const AGAIN_PER_THRESHOLD = 40;
+const AGAIN_PER_THRESHOLD = 10;
+/** If that cannot be done then, it asks again after this share of those entries. */
+const SOONER = 8;
 /** In a {@link Setting}: the table is read at entry. */
 const ANY_TABLE = 0;
 const MOST_REGIONS = 8192;
@@ -181,6 +183,8 @@ export class Translator {
   private readonly buffers = { body: new Code(), whole: new Code() };
   private readonly writer: ModuleWriter;
   private placed: Placed[] = [];
+  /** Those of them with code in a page, by its host address. */
+  private readonly byPage = new Map<number, Set<Placed>>();
   private readonly free: number[] = [];
   private generation: number;
   /** Addresses of copies of records: those given back, and where the next new one goes. */
@@ -254,6 +258,10 @@ export class Translator {
         continue;
       }
       this.records = [];
+      if (words[(record + E_ENTRIES) >>> 2]! >= this.most && !this.isInForce(host, mode, linear)) {
+        this.askLater(record);
+        continue;
+      }
       const before =
           words[(record + E_FUNCTION) >>> 2] === 0 ? undefined : this.placed.find((region) => region.record === record),
         again = words[(record + E_ENTRIES) >>> 2]! >= this.most,
@@ -313,7 +321,7 @@ export class Translator {
       words[(region.record + E_FUNCTION) >>> 2] = index;
       words[(region.record + E_LIMIT) >>> 2] = words[(region.record + E_COUNT) >>> 2]! + words[TIER_THRESHOLD >>> 2]!;
       words[(region.record + E_WAITS) >>> 2] = 0;
-      this.placed.push({ index, ...region });
+      this.enlist({ index, ...region });
     });
     figures.compiling += platform.now() - emitted;
   }
@@ -337,11 +345,32 @@ export class Translator {
     }
   }
 
+  /** Whether the code is at the linear address now: in another address space nothing is known of the pages around it. */
+  private isInForce(host: number, mode: number, linear: number): boolean {
+    return this.codeOf({ host, mode, linear, several: true }).isThere;
+  }
+  /** A region that is to be made again stays as it is for now. */
+  private askLater(record: number): void {
+    const { words } = this;
+    words[(record + E_ENTRIES) >>> 2] = this.most - Math.ceil(this.most / SOONER);
+    words[(record + E_LIMIT) >>> 2] = words[(record + E_COUNT) >>> 2]! + words[TIER_THRESHOLD >>> 2]!;
+    words[(record + E_WAITS) >>> 2] = 0;
+  }
+
   /** A function that is entered at this record is made again: the present one, if there is one, is given up. */
   private replaced(record: number): void {
     if (this.words[(record + E_FUNCTION) >>> 2] === 0) return;
     const at = this.placed.findIndex((region) => region.record === record);
     if (at >= 0) for (const region of this.placed.splice(at, 1)) this.release(region);
+  }
+
+  private enlist(region: Placed): void {
+    this.placed.push(region);
+    for (const { host } of region.pages) {
+      const list = this.byPage.get(host);
+      if (list === undefined) this.byPage.set(host, new Set([region]));
+      else list.add(region);
+    }
   }
 
   /** Gives up the older half of the regions: their blocks are interpreted, and counted again. */
@@ -387,7 +416,13 @@ export class Translator {
     return { length: instruction.length, can: instruction.row !== undefined && can(instruction) };
   }
 
-  private release({ index, record, records, list }: Placed): void {
+  private release(region: Placed): void {
+    const { index, record, records, list } = region;
+    for (const { host } of region.pages) {
+      const others = this.byPage.get(host)!;
+      others.delete(region);
+      if (others.size === 0) this.byPage.delete(host);
+    }
     this.verifier?.forget(record);
     this.exports.table.set(index, null);
     this.free.push(index);
@@ -475,7 +510,18 @@ export class Translator {
   }
   private codeOf(place: CodePlace): PlacedCode {
     const { words, bytes, rows, exports } = this;
-    return new PlacedCode({ words, bytes, rows, exports }, place);
+    return new PlacedCode({ words, bytes, rows, exports, isCovered: (...at) => this.isCovered(...at) }, place);
+  }
+  /** Whether a region has the code at an offset of a page. */
+  private isCovered(page: number, offset: number, mode: number): boolean {
+    for (const region of this.byPage.get(page) ?? []) {
+      if (region.mode !== mode) continue;
+      for (const { host, extents } of region.pages) {
+        if (host !== page) continue;
+        for (let n = 0; n < extents.length; n += 2) if (offset >= extents[n]! && offset < extents[n + 1]!) return true;
+      }
+    }
+    return false;
   }
   /** Writes to the region's code are seen from now on. */
   private cover({ blocks, pages }: Region, hosts: readonly number[]): CoveredPage[] {
@@ -520,6 +566,7 @@ class PlacedCode implements CodeSource {
       bytes: Uint8Array;
       rows: readonly (Row | undefined)[];
       exports: ProcessorExports;
+      isCovered(page: number, offset: number, mode: number): boolean;
     },
     { host, mode, linear, several }: CodePlace,
   ) {
@@ -530,6 +577,9 @@ class PlacedCode implements CodeSource {
     this.linear = linear !== undefined && this.find(linear) === page ? linear : undefined;
   }
 
+  get isThere(): boolean {
+    return this.linear !== undefined;
+  }
   /** Host address of the page at an offset. */
   hostOf(page: number): number {
     let host = this.hosts.get(page);
@@ -578,6 +628,11 @@ class PlacedCode implements CodeSource {
   executions(offset: number): number {
     const page = pageOf(offset);
     return this.context.exports.blockExecutions(this.hostOf(page) + offset - page, this.mode) >>> 0;
+  }
+
+  isCovered(offset: number): boolean {
+    const page = pageOf(offset);
+    return this.context.isCovered(this.hostOf(page), offset - page, this.mode);
   }
 
   pointer(register: number): number | undefined {
