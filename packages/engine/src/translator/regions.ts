@@ -10,7 +10,7 @@ import { endsBlock } from './instructions.js';
 import type { Instruction } from './instructions.js';
 
 /** Most instructions of a region: V8's optimising compiler takes some 10 µs for each. */
-const MOST_INSTRUCTIONS = 800;
+const MOST_INSTRUCTIONS = 400;
 /** Code of another page is taken in if it runs at least once for so many entries of the region. */
 const RARE = 16;
 /** An indirect jump may go to blocks at most this far away. */

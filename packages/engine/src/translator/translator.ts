@@ -103,7 +103,7 @@ const DEFAULT_BATCH = 32;
 const MOST_PATIENCE = 20_000;
 const NEVER = 0xffff_ffff;
 /** A region that is entered this many times for each that the threshold asks is made again, with code of other pages. */
-const AGAIN_PER_THRESHOLD = 10;
+const AGAIN_PER_THRESHOLD = 40;
 /** If that cannot be done then, it asks again after this share of those entries. */
 const SOONER = 8;
 /** In a {@link Setting}: the table is read at entry. */
