@@ -6,7 +6,7 @@ import { ENTER_DEADLINE } from '../vmcs-layout.js';
 import { FPR, MXCSR, YMM } from '../layout.js';
 import { writeIdentityTables, writeValidVmcs } from '../testing.js';
 import { OWN_STATE, writeControls } from '../vmcs-setup.js';
-import { randomFrom, randomProgram } from './random-program.js';
+import { MOST_CODE_PAGES, randomFrom, randomProgram } from './random-program.js';
 import type { ProgramOptions, Random } from './random-program.js';
 
 const CODE = 0x1_0000;
@@ -53,8 +53,12 @@ function stateOf(engine: Engine, reason: number): unknown {
   };
 }
 const memoryOf = (engine: Engine): string =>
-  [CODE, DATA, DATA + 0x1000, STACK - 0x800]
-    .map((gpa) => Buffer.from(engine.memory.read(gpa, 0x1000)).toString('hex'))
+  [
+    [CODE, MOST_CODE_PAGES],
+    [DATA, 2],
+    [STACK - 0x800, 1],
+  ]
+    .map(([gpa, pages]) => Buffer.from(engine.memory.read(gpa!, pages! * 0x1000)).toString('latin1'))
     .join('\n');
 
 function prepare(engine: Engine, program: Uint8Array, random: Random): void {
@@ -131,6 +135,7 @@ describe.each([
     ['of integer instructions', {}],
     ['that fault and change themselves', { rough: true }],
     ['with vectors', { vectors: true, rough: true }],
+    ['in several pages', { rough: true, spread: true }],
   ])('%s', { timeout: 300_000 }, async (_, options) => {
     const plain = await machine(bits, 0),
       translated = await machine(bits, threshold, verify);

@@ -22,7 +22,12 @@ export interface ProgramOptions {
   vectors?: boolean;
   /** Instructions that fault now and then, system instructions, code that changes itself. */
   rough?: boolean;
+  /** Blocks lie in up to {@link MOST_CODE_PAGES} pages, and instructions across their ends. */
+  spread?: boolean;
 }
+
+/** Pages that a program takes. */
+export const MOST_CODE_PAGES = 10;
 
 const RBX = 3;
 const RSP = 4;
@@ -34,7 +39,7 @@ const INDEX = 2;
 /** The bytes of a program. It never ends by itself; RBX points to 4 KiB of data and RSP to a stack. */
 export function randomProgram(
   random: Random,
-  { bits, code, vectors = false, rough = false }: ProgramOptions,
+  { bits, code, vectors = false, rough = false, spread = false }: ProgramOptions,
 ): Uint8Array {
   const out: number[] = [],
     long = bits === 64;
@@ -448,6 +453,14 @@ export function randomProgram(
   ];
 
   for (let block = 0; block < blocks; block++) {
+    if (spread && block !== 0 && random(3) !== 0) {
+      // on in the next page, at its beginning or near its end
+      const start =
+        (Math.floor(out.length / 0x1000) + 1) * 0x1000 + (random(2) === 0 ? 0xf80 + random(0x80) : random(64));
+      byte(0xe9);
+      dword(start - (out.length + 4));
+      while (out.length < start) byte(0xcc);
+    }
     starts.push(out.length);
     const count = random(9);
     for (let i = 0; i < count; i++) {

@@ -251,20 +251,21 @@ export class Translator {
       const header = record - BLOCK_HEADER;
       if (words[(header + B_VALID) >>> 2] !== 1) continue;
       const host = words[(header + B_HOST) >>> 2]!,
-        mode = words[(header + B_MODE) >>> 2]!;
+        mode = words[(header + B_MODE) >>> 2]!,
+        again = words[(record + E_ENTRIES) >>> 2]! >= this.most;
       if (covered.has(`${host} ${mode}`)) {
         // it is entered through another region of this batch; if that was wrong it will ask again
-        this.countAgain(record);
+        if (again) this.askLater(record);
+        else this.countAgain(record);
         continue;
       }
-      this.records = [];
-      if (words[(record + E_ENTRIES) >>> 2]! >= this.most && !this.isInForce(host, mode, linear)) {
+      if (again && !this.isInForce(host, mode, linear)) {
         this.askLater(record);
         continue;
       }
+      this.records = [];
       const before =
           words[(record + E_FUNCTION) >>> 2] === 0 ? undefined : this.placed.find((region) => region.record === record),
-        again = words[(record + E_ENTRIES) >>> 2]! >= this.most,
         setting = this.settingOf(mode, before === undefined || before.tlb === tlb ? tlb : ANY_TABLE),
         list = again ? this.takeList() : 0;
       if (setting !== undefined && !again) setting.counts = { record, most: this.most };
@@ -377,8 +378,7 @@ export class Translator {
   private evict(): void {
     for (const region of this.placed.splice(0, this.placed.length >>> 1)) {
       this.release(region);
-      this.words[(region.record + E_FUNCTION) >>> 2] = 0;
-      this.countAgain(region.record);
+      this.withdraw(region);
       this.lose(region, 'evicted');
       this.figures.evicted++;
     }
@@ -392,6 +392,9 @@ export class Translator {
     this.placed = this.placed.filter((region) => {
       if (!emptied && region.pages.every(({ host, serial }) => exports.codeIsCurrent(host, serial) !== 0)) return true;
       this.release(region);
+      // where only code in another page is gone, the block is still there
+      if (!emptied && exports.codeIsCurrent(region.pages[0]!.host, region.pages[0]!.serial) !== 0)
+        this.withdraw(region);
       this.lose(region, emptied ? 'emptied' : 'written');
       return false;
     });
@@ -455,6 +458,11 @@ export class Translator {
     });
   }
 
+  /** The block is interpreted again. */
+  private withdraw({ record }: Placed): void {
+    this.words[(record + E_FUNCTION) >>> 2] = 0;
+    this.countAgain(record);
+  }
   /** The block whose first record this is asks again when it has run as often as any other must. */
   private countAgain(record: number): void {
     const { words } = this;
