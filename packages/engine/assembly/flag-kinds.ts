@@ -1,5 +1,5 @@
 import {
-  MADE_ADD, MADE_DEC, MADE_EXACT, MADE_INC, MADE_LOGIC, MADE_MUL, MADE_SHL, MADE_SUB, THEN_CARRY, THEN_NOTHING, THEN_ROL, THEN_ROR, THEN_SHL_CL,
+  MADE_ADD, MADE_DEC, MADE_EXACT, MADE_INC, MADE_LOGIC, MADE_MUL, MADE_SHL, MADE_SUB, THEN_CARRY, THEN_DEC, THEN_INC, THEN_NOTHING, THEN_ROL, THEN_ROR, THEN_SHL_CL,
 } from "../src/code-layout";
 import { LF_AUX, LF_RESULT, TIER_FLAGS, TIER_FLAGS_KIND } from "../src/layout";
 import { rotateFlags } from "./alu";
@@ -30,8 +30,7 @@ export function settleFlags(kind: u32, a: u64, b: u64, r: u64, s: u64, n: u64): 
   else if (how == MADE_ADD) carries((a & b) | ((a | b) & ~r), bits, r);
   else if (how == MADE_SUB) carries((~a & b) | ((~a | b) & r), bits, r);
   else if (how == MADE_LOGIC) { store<u64>(LF_RESULT, r); store<u32>(LF_AUX, 0); }
-  else if (how == MADE_INC) step(<u32>a, r, bits, u32((r << (64 - bits)) == 0x8000000000000000), u32((r & 15) == 0));
-  else if (how == MADE_DEC) step(<u32>a, r, bits, u32(((r + 1) << (64 - bits)) == 0x8000000000000000), u32((r & 15) == 15));
+  else if (how == MADE_INC || how == MADE_DEC) step(<u32>a, r, bits, how == MADE_INC);
   else if (how == MADE_MUL) {
     const overflow = bits == 64 ? <u64>mulHighSigned(<i64>a, <i64>b) != <u64>(<i64>r >> 63) : a * b != r;
     store<u64>(LF_RESULT, r); store<u32>(LF_AUX, u32(overflow) << 31);
@@ -40,6 +39,7 @@ export function settleFlags(kind: u32, a: u64, b: u64, r: u64, s: u64, n: u64): 
   if (then == THEN_NOTHING) return;
   const width: u32 = 8 << ((kind >>> 8) & 3);
   if (then == THEN_CARRY) rotateFlags(<u32>s, getOF());
+  else if (then == THEN_INC || then == THEN_DEC) step(load<u32>(LF_AUX) >>> 31, s, width, then == THEN_INC);
   else if (n == 0) return;
   else if (then == THEN_ROL) { const cf = <u32>s & 1; rotateFlags(cf, cf ^ bit(s, width - 1)); }
   else if (then == THEN_ROR) { const cf = bit(s, width - 1); rotateFlags(cf, cf ^ bit(s, width - 2)); }
@@ -53,7 +53,9 @@ function carries(c: u64, bits: u32, r: u64): void {
   const top = bits == 64 ? <u32>(c >> 32) : <u32>c << (32 - bits);
   store<u64>(LF_RESULT, r); store<u32>(LF_AUX, (top & 0xc0000000) | (<u32>c & 8));
 }
-function step(cf: u32, r: u64, bits: u32, overflow: u32, af: u32): void {
+/** INC or DEC to `r`. */
+function step(cf: u32, r: u64, bits: u32, up: bool): void {
+  const overflow = u32(((up ? r : r + 1) << (64 - bits)) == 0x8000000000000000), af = u32((r & 15) == (up ? 0 : 15));
   store<u64>(LF_RESULT, r); store<u32>(LF_AUX, (cf << 31) | ((cf ^ overflow) << 30) | (af << 3));
 }
 /** SHL (0), SHR (1) or SAR (2) of `a`, zero-extended, by 1 to 31 or 63; as alu.ts has it. */

@@ -185,3 +185,6 @@ export const THEN_CARRY = 3;
 export const THEN_SHL_CL = 4;
 export const THEN_SHR_CL = 5;
 export const THEN_SAR_CL = 6;
+/** INC and DEC, of which CF is none; `s`: the result, sign-extended. */
+export const THEN_INC = 7;
+export const THEN_DEC = 8;

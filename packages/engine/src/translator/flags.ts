@@ -14,12 +14,11 @@ import {
   MADE_SHR,
   MADE_SUB,
   THEN_CARRY,
+  THEN_DEC,
+  THEN_INC,
   THEN_NOTHING,
   THEN_ROL,
   THEN_ROR,
-  THEN_SAR_CL,
-  THEN_SHL_CL,
-  THEN_SHR_CL,
 } from '../code-layout.js';
 import { AFTER, FLAGS } from './exchange.js';
 import { LF_AUX, LF_RESULT, TIER_FLAGS, TIER_FLAGS_KIND } from '../layout.js';
@@ -101,10 +100,31 @@ export class Flags {
       this.after = THEN_NOTHING;
       return;
     }
-    const replaces =
-      this.after !== THEN_SHL_CL && this.after !== THEN_SHR_CL && this.after !== THEN_SAR_CL && !this.conditional;
-    const fits = this.after === THEN_NOTHING || (replaces && (after === THEN_ROL || after === THEN_ROR));
+    const replaces = this.after === THEN_CARRY || this.after === THEN_ROL || this.after === THEN_ROR;
+    const fits =
+      this.after === THEN_NOTHING || (replaces && !this.conditional && (after === THEN_ROL || after === THEN_ROR));
     if (!fits) this.makeExact();
+  }
+  /**
+   * INC and DEC leave CF alone: to be called before the result goes to the local that this returns, and {@link step} behind it. Where it is not known what
+   * has made CF, that stays below.
+   */
+  prepareStep(): number {
+    const { code } = this;
+    if (this.hasCarry() || (this.known && !this.isStep() && !(this.after !== THEN_NOTHING && this.conditional))) {
+      this.cf();
+      code.op(Op.i64_extend_i32_u).set(FA);
+      return FR;
+    }
+    if (!(this.afterKnown && this.isStep())) this.prepare(THEN_INC);
+    return FS;
+  }
+  step(result: number, up: boolean, size: Size): void {
+    if (result === FR) this.set(up ? MADE_INC : MADE_DEC, size);
+    else this.setThen(up ? THEN_INC : THEN_DEC, size, false);
+  }
+  private isStep(): boolean {
+    return this.after === THEN_INC || this.after === THEN_DEC;
   }
   setThen(after: number, size: Size, conditional: boolean): void {
     this.after = after;
@@ -210,6 +230,11 @@ export class Flags {
       if ((number & 1) !== 0) code.op(Op.i32_eqz);
       return;
     }
+    if (this.afterKnown && this.isStep() && kind !== 1 && kind !== 3) {
+      this.conditionOfStep(kind);
+      if ((number & 1) !== 0) code.op(Op.i32_eqz);
+      return;
+    }
     if (!this.known || (this.after !== THEN_NOTHING && this.conditional)) this.makeExact();
     if (this.after !== THEN_NOTHING && kind !== 1 && kind !== 2 && kind !== 4 && kind !== 5) this.makeExact();
     if (this.made === MADE_SUB && this.plain && this.after === THEN_NOTHING && compared[kind] !== undefined) {
@@ -244,6 +269,36 @@ export class Flags {
     }
     if ((number & 1) !== 0) code.op(Op.i32_eqz);
   }
+  /** Of INC or DEC with its result in FS: any that CF has no part in. */
+  private conditionOfStep(kind: number): void {
+    const { code, afterSize: size } = this,
+      up = this.after === THEN_INC;
+    const zero = (): Code => code.get(FS).op(Op.i64_eqz),
+      negative = (): Code => code.get(FS).i64(0).op(Op.i64_lt_s),
+      overflow = (): void => this.isEnd(FS, size, up);
+    if (kind === 0) overflow();
+    else if (kind === 2) zero();
+    else if (kind === 4) negative();
+    else if (kind === 5) this.parityOf(FS);
+    else {
+      negative();
+      overflow();
+      code.op(Op.i32_xor);
+      if (kind === 7) {
+        zero();
+        code.op(Op.i32_or);
+      }
+    }
+  }
+  /** Whether INC (`up`) or DEC to the value in a local has gone beyond the signed range: it is at its other end. */
+  private isEnd(local: number, size: Size, up: boolean): void {
+    const { code } = this;
+    code.get(local);
+    if (size === 64) code.i64(up ? 0 : -1, up ? -0x8000_0000 : 0x7fff_ffff);
+    else code.i64(up ? -(2 ** (size - 1)) : 2 ** (size - 1) - 1);
+    code.op(Op.i64_eq);
+  }
+
   /** CF or OF of some operations needs the processor's help, which must not come between two parts of a condition. */
   private prepareBoth(): void {
     if (this.made === MADE_MUL || this.made === MADE_SHR) this.makeExact();
@@ -347,13 +402,9 @@ export class Flags {
         code.i32(0);
         return;
       case MADE_INC:
-      case MADE_DEC: {
-        code.get(FR);
-        if (size === 64) code.i64(this.made === MADE_INC ? 0 : -1, this.made === MADE_INC ? -0x8000_0000 : 0x7fff_ffff);
-        else code.i64(this.made === MADE_INC ? -(2 ** (size - 1)) : 2 ** (size - 1) - 1);
-        code.op(Op.i64_eq);
+      case MADE_DEC:
+        this.isEnd(FR, size, this.made === MADE_INC);
         return;
-      }
       case MADE_SHL:
         this.cf();
         this.sf();
@@ -374,9 +425,20 @@ export class Flags {
   }
   private pf(): void {
     const { code } = this;
-    code.get(FR).op(Op.i32_wrap_i64);
-    if (this.made === MADE_EXACT) code.get(FA).op(Op.i32_wrap_i64).i32(8).op(Op.i32_shr_u).op(Op.i32_xor);
-    code.i32(0xff).op(Op.i32_and).op(Op.i32_popcnt).i32(1).op(Op.i32_and).op(Op.i32_eqz);
+    if (this.made !== MADE_EXACT) {
+      this.parityOf(FR);
+      return;
+    }
+    code.get(FR).op(Op.i32_wrap_i64).get(FA).op(Op.i32_wrap_i64).i32(8).op(Op.i32_shr_u).op(Op.i32_xor);
+    this.isEven();
+  }
+  private parityOf(local: number): void {
+    this.code.get(local).op(Op.i32_wrap_i64);
+    this.isEven();
+  }
+  /** Whether the low byte of the i32 on the stack has an even number of ones. */
+  private isEven(): void {
+    this.code.i32(0xff).op(Op.i32_and).op(Op.i32_popcnt).i32(1).op(Op.i32_and).op(Op.i32_eqz);
   }
   /** The top bit of an i64 of this size, as an i32. */
   private topBit(): void {

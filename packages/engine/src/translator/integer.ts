@@ -1,8 +1,6 @@
 /** Integer instructions: what each row of instructions.ts becomes. Control transfers are emit.ts's. */
 import {
   MADE_ADD,
-  MADE_DEC,
-  MADE_INC,
   MADE_LOGIC,
   MADE_MUL,
   MADE_SAR,
@@ -223,10 +221,8 @@ function unary(w: Writer, i: Instruction, { operation, form, size }: Extract<Row
     w.operand(i, size >>> 3, true);
     code.tee(P); // it stays below for the store
   }
-  if (operation === 'INC' || operation === 'DEC') {
-    flags.carry();
-    code.op(Op.i64_extend_i32_u).set(FA);
-  }
+  const steps = operation === 'INC' || operation === 'DEC',
+    result = steps ? flags.prepareStep() : FR;
   if (memory) w.loadOpen(size);
   else w.read(i.reg, size);
   unsigned(w, size);
@@ -235,14 +231,15 @@ function unary(w: Writer, i: Instruction, { operation, form, size }: Extract<Row
   else code.i64(1).op(operation === 'INC' ? Op.i64_add : Op.i64_sub);
   if (operation !== 'NOT') {
     signExtend(w, size);
-    code.tee(FR);
+    code.tee(result);
   }
   if (memory) w.storeLow(size);
   else {
     narrow(w, size);
     w.write(i.reg, size);
   }
-  if (operation !== 'NOT') flags.set({ INC: MADE_INC, DEC: MADE_DEC, NEG: MADE_SUB }[operation], size);
+  if (steps) flags.step(result, operation === 'INC', size);
+  else if (operation === 'NEG') flags.set(MADE_SUB, size);
 }
 
 const SHIFTS: Record<Shift, { narrow: Op; wide: Op; made: number; after: number }> = {
