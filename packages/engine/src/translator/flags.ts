@@ -179,11 +179,11 @@ export class Flags {
         .i32(0)
         .access(Op.i32_load, state + TIER_FLAGS_KIND)
         .set(FK);
-    for (const [local, at] of passed(which))
+    for (let n = (which & FLAGS) !== 0 ? 0 : MADE; n < ((which & AFTER) !== 0 ? PASSED.length : MADE); n++)
       code
         .i32(0)
-        .access(Op.i64_load, state + at)
-        .set(local);
+        .access(Op.i64_load, state + TIER_FLAGS + n * 8)
+        .set(PASSED[n]!);
   }
   /** Hands them over to whoever comes next. */
   givePassed(code: Code, which: number): void {
@@ -193,11 +193,11 @@ export class Flags {
         .i32(0)
         .get(FK)
         .access(Op.i32_store, state + TIER_FLAGS_KIND);
-    for (const [local, at] of passed(which))
+    for (let n = (which & FLAGS) !== 0 ? 0 : MADE; n < ((which & AFTER) !== 0 ? PASSED.length : MADE); n++)
       code
         .i32(0)
-        .get(local)
-        .access(Op.i64_store, state + at);
+        .get(PASSED[n]!)
+        .access(Op.i64_store, state + TIER_FLAGS + n * 8);
   }
   /** Takes the flags from the processor's state. */
   load(): void {
@@ -452,13 +452,6 @@ export class Flags {
   private bitOf(local: number, bit: number): void {
     this.code.get(local).i64(bit).op(Op.i64_shr_u).op(Op.i32_wrap_i64).i32(1).op(Op.i32_and);
   }
-}
-
-/** Locals of FLAGS and AFTER but FK, and where they are handed over. */
-function passed(which: number): (readonly [local: number, at: number])[] {
-  return PASSED.map((local, n) => [local, TIER_FLAGS + n * 8] as const).filter(
-    (_, n) => (which & (n < MADE ? FLAGS : AFTER)) !== 0,
-  );
 }
 
 /** Conditions (without their lowest bit) that are comparisons of the operands of a SUB. */

@@ -198,13 +198,13 @@ function finish(
     joined: number[][] = successors.map(() => []);
   successors.forEach((list, node) => {
     if (order[node]! < 0) return;
-    for (const to of new Set(list)) {
-      if (to < 0) continue;
+    for (let n = 0; n < list.length; n++) {
+      const to = list[n]!;
+      if (to < 0 || list.indexOf(to) < n) continue;
       if (order[to]! <= order[node]!) loops[to] = true;
       else {
         ways[to]!++;
-        if (ways[to]! > 1 || tables[node] === true || list.filter((other) => other === to).length > 1)
-          merges[to] = true;
+        if (ways[to]! > 1 || tables[node] === true || list.includes(to, n + 1)) merges[to] = true;
       }
     }
   });

@@ -15,6 +15,8 @@ const FUNCTION = 0x60;
 const FUNCTION_REFERENCE = 0x70;
 
 const FIRST_BYTES = 65536;
+/** Bytes from which on copying all at once is faster than one by one. */
+const LONG_PART = 48;
 /** Between two calls of {@link Code.reserve} at most so many bytes are written but by what makes room for itself. */
 const RESERVE = 4096;
 
@@ -42,9 +44,16 @@ export class Bytes {
     this.data[this.length++] = value;
   }
   append(bytes: Uint8Array): void {
-    this.room(bytes.length);
-    this.data.set(bytes, this.length);
-    this.length += bytes.length;
+    this.appendPart(bytes, 0, bytes.length);
+  }
+  appendPart(bytes: Uint8Array, from: number, to: number): void {
+    this.room(to - from);
+    if (to - from > LONG_PART) {
+      this.data.set(bytes.subarray(from, to), this.length);
+      this.length += to - from;
+      return;
+    }
+    for (let n = from; n < to; n++) this.data[this.length++] = bytes[n]!;
   }
   /** Unsigned LEB128 of up to 32 bits. */
   unsigned(value: number): void {

@@ -398,7 +398,7 @@ export class Writer {
     let from = 0,
       exit = 0;
     for (const one of insertions) {
-      whole.append(body.subarray(from, one.at));
+      whole.appendPart(body, from, one.at);
       whole.reserve();
       from = one.at;
       switch (one.kind) {
@@ -423,7 +423,7 @@ export class Writer {
       }
       whole.reserve();
     }
-    whole.append(body.subarray(from));
+    whole.appendPart(body, from, body.length);
     whole.reserve();
     whole.depth = outside;
     whole.op(Op.unreachable);
