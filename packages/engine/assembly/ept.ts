@@ -198,6 +198,10 @@ export function eptSubPageFrame(gpa: u64, mark: bool): u32 {
   }
 }
 
+/** While set, a translation fails where it would set a flag. */
+let quiet = false;
+export function setEptQuiet(on: bool): void { quiet = on; }
+
 function fail(kind: u32, rights: u32): u32 { eptFailure = kind; eptRights = rights; return 0; }
 
 function walk(gpa: u64, access: u32, slot: usize): u32 {
@@ -235,7 +239,10 @@ function walk(gpa: u64, access: u32, slot: usize): u32 {
     }
     rights &= own;
     if (!leaf) {
-      if (accessedDirty && (entry & 0x100) == 0) store<u64>(p, entry | 0x100);
+      if (accessedDirty && (entry & 0x100) == 0) {
+        if (quiet) return fail(1, 0);
+        store<u64>(p, entry | 0x100);
+      }
       table = entry & 0x000ffffffffff000;
       shift -= 9;
       continue;
@@ -244,6 +251,7 @@ function walk(gpa: u64, access: u32, slot: usize): u32 {
     let done: u32 = EPT_DIRTY_DONE;
     if (accessedDirty) {
       let now = entry | 0x100;
+      if (quiet && (now != entry || ((access & EPT_WRITE) != 0 && (entry & 0x200) == 0))) return fail(1, rights);
       if ((access & EPT_WRITE) != 0 && (entry & 0x200) == 0) {
         if ((flags & PML) != 0 && !logDirtyPage(gpa & ~0xfff)) return fail(3, rights); // the log is full: that exit is recorded
         now |= 0x200;

@@ -9,7 +9,7 @@ import {
 import { requestAccess, takeLogged, takenHost } from "./mmio";
 import { CR0_PG, CR4_LA57, MODE_REAL, is64, isCanonical, isLongMode } from "./mode";
 import {
-  EXECUTE, READ, R_DIRTY, R_GIANT, R_GLOBAL, R_LARGE, R_USER, WALK_EXIT, WALK_OK, WRITE, acLiftsSmap, onPins, permits, setProbing, walk, walkError, walkGpa, walkRights, walksQuietly,
+  EXECUTE, READ, R_DIRTY, R_GIANT, R_GLOBAL, R_LARGE, R_USER, WALK_EXIT, WALK_OK, WRITE, acLiftsSmap, onPins, permits, setProbing, setQuiet, walk, walkError, walkGpa, walkRights,
 } from "./paging";
 import { AM_FULL, AM_SHORT, AM_SIMPLE } from "./record";
 import { contextOf, entryOf, fillEntry, tableOf } from "./tlb";
@@ -410,8 +410,10 @@ export function codePageQuietly(table: u32, linear: u64): u32 {
   const e = entryOf(table, linear), user = contextOf(table) == USER;
   if (load<u64>(e, 16) == (linear & ~0xfff)) return (<u32>linear + load<u32>(e, 24)) & ~0xfff;
   if (is64() && !isCanonical(linear)) return 0;
-  if (!walksQuietly(linear, user)) return 0;
-  const host = eptTranslate(walkGpa, (walkRights & R_USER) != 0 ? EPT_EXECUTE_USER : EPT_EXECUTE);
+  setQuiet(true);
+  const found = walk(linear, EXECUTE, user, false) == WALK_OK,
+    host = found ? eptTranslate(walkGpa, (walkRights & R_USER) != 0 ? EPT_EXECUTE_USER : EPT_EXECUTE) : 0;
+  setQuiet(false);
   return host == 0 || isApicAccessPage(host) ? 0 : pageOf(table, linear, EXECUTE) & ~0xfff;
 }
 /** The table that code is fetched through now, and the one for code of a privilege level. */

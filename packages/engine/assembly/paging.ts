@@ -1,6 +1,6 @@
 import { ADDRESS_PINS_LOW, CPL, CR0, CR3, CR4, EFER, EFLAGS, MAXPHYADDR, MSR_PKRS, PDPTE, PKRU } from "../src/layout";
 import { AC } from "./flags";
-import { EPT_READ, EPT_STRUCTURE, EPT_WRITE, FOR_WALK, eptAccessedDirty, eptFault, eptFrame, eptRights, eptTranslate, noteStructure } from "./ept";
+import { EPT_READ, EPT_STRUCTURE, EPT_WRITE, FOR_WALK, eptAccessedDirty, eptFault, eptFrame, eptRights, eptTranslate, noteStructure, setEptQuiet } from "./ept";
 import { permittedWalk } from "./mmio";
 import { F_PAGE1GB, hasFeature } from "./features";
 import { CR0_PG, CR0_WP, CR4_LA57, CR4_PAE, CR4_PKE, CR4_PKS, CR4_PSE, CR4_SMAP, CR4_SMEP, EFER_LMA, EFER_NXE } from "./mode";
@@ -43,15 +43,11 @@ const ERR_KEY: u32 = 32;
 export let probing = false;
 export function setProbing(on: bool): void { probing = on; }
 
-/** While set, a walk fails where it would change something or make an exit. */
 let quiet = false;
-/** Walks as walk() does, for a fetch, if nothing comes of it that anybody but the processor could see. */
-export function walksQuietly(linear: u64, user: bool): bool {
-  if (eptAccessedDirty()) return false;
-  quiet = true;
-  const status = walk(linear, EXECUTE, user, false);
-  quiet = false;
-  return status == WALK_OK;
+/** While set, walks and translations fail where anybody but the processor could see that they were made. */
+export function setQuiet(on: bool): void {
+  quiet = on;
+  setEptQuiet(on);
 }
 
 /** Error-code bits that depend on the access alone. */
