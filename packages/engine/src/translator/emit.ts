@@ -1,79 +1,20 @@
-/** A region as a WebAssembly function: entry, blocks in their structure, control transfers, and the ways out. */
+/** A region as a WebAssembly function: blocks in their structure, and control transfers. What is in front of them and behind them is entry.ts's. */
 import { fail } from '@visorkit/core';
-import {
-  E_ENTRIES,
-  E_FUNCTION,
-  LEFT_AGAIN,
-  LEFT_ELSEWHERE,
-  LEFT_INTERPRET,
-  LEFT_REFUSED,
-  LISTED_BYTES,
-  LISTED_DISTANCE,
-  LIST_BASE,
-  LIST_GENERATION,
-  LIST_PAGES,
-  MOST_PAGES,
-  R_HANDLER,
-} from '../code-layout.js';
-import {
-  ATTENTION,
-  AVX_TRAP,
-  BUDGET,
-  CODE_BASE,
-  GLOBAL_GENERATION,
-  JUMP_CACHE,
-  JUMP_CACHE_ENTRIES,
-  JUMP_GENERATION,
-  RIP,
-  SEG_BASE,
-  SEG_CS,
-  SSE_TRAP,
-  TIER_ENTERED,
-  TIER_HOPS,
-  TLB_BASE,
-} from '../layout.js';
+import { LEFT_INTERPRET } from '../code-layout.js';
+import { aimFromWay, enterRegion, leaveRegion } from './entry.js';
 import { canTranslate, pushValue, translate } from './integer.js';
 import { endsBlock } from './instructions.js';
 import type { Instruction, Row, Size } from './instructions.js';
-import {
-  BASE,
-  LEFT,
-  ONWARD,
-  RSP,
-  START,
-  TABLE,
-  TARGET,
-  V0,
-  V2,
-  W0,
-  W1,
-  W2,
-  WAY,
-  WAY_EXIT,
-  WAY_PAGE,
-  WAY_UNDONE,
-} from './locals.js';
+import { BASE, LEFT, ONWARD, RSP, TARGET, V2 } from './locals.js';
 import type { Block, Edge, Region } from './regions.js';
 import { planSpans } from './spans.js';
 import { structure } from './structure.js';
 import type { Structure } from './structure.js';
-import { I32, I64, Op } from './opcodes.js';
-import type { Code, ImportedFunction } from './wasm.js';
+import { Op } from './opcodes.js';
+import type { Code } from './wasm.js';
 import { Writer } from './writer.js';
-import type { Chain, Setting } from './writer.js';
+import type { Setting } from './writer.js';
 
-/** What a region's module imports, in the order of the function indices; all are exports of the processor. */
-export const IMPORTS: readonly ImportedFunction[] = [
-  { name: 'settleFlags', parameters: [I32, I64, I64, I64, I64, I64], results: [] },
-  { name: 'runUnit', parameters: [I32], results: [I32] },
-  { name: 'runQuickX87', parameters: [I32], results: [I32] },
-  { name: 'confirmPages', parameters: [I32], results: [I32] },
-];
-const CONFIRM_PAGES = 3;
-
-/** Instructions after which a region is left, so that V8 can put optimised code in the place of what is running. */
-const LONGEST_STAY = 100_000;
-const PAGE = 4096;
 /** A jump table from the first to the last target has at most this many places; otherwise targets are compared one by one. */
 const WIDEST_TABLE = 4096;
 const FEWEST_FOR_TABLE = 4;
@@ -131,214 +72,11 @@ class RegionEmitter {
     this.tree(0);
     const { whole } = this.buffers;
     whole.clear();
-    this.enter(whole);
-    w.finish(whole, this.shape, (to) => this.aimFromWay(to));
-    this.leave(whole);
+    const { region, setting, list } = this;
+    enterRegion(whole, region, setting, { list, traps: w.traps() });
+    w.finish(whole, this.shape, (to) => aimFromWay(to, region, setting, list));
+    leaveRegion(whole, setting);
     whole.op(Op.end);
-  }
-
-  /** TARGET becomes what WAY says. */
-  private aimFromWay(code: Code): void {
-    code
-      .get(BASE)
-      .get(WAY)
-      .i32(PAGE - 1)
-      .op(Op.i32_and)
-      .op(Op.i64_extend_i32_u)
-      .op(Op.i64_add);
-    if (this.region.pages.length > 1) this.addDistance(code);
-    if (!this.setting.long) code.i64(-1, 0).op(Op.i64_and);
-    code.set(TARGET);
-  }
-  /** Adds to the i64 on the stack how far the page in WAY is from the first. */
-  private addDistance(code: Code): void {
-    code
-      .get(WAY)
-      .i32(WAY_PAGE - Math.log2(LISTED_BYTES))
-      .op(Op.i32_shr_u)
-      .i32(MOST_PAGES * LISTED_BYTES)
-      .op(Op.i32_and)
-      .access(Op.i64_load, this.list + LIST_PAGES + LISTED_DISTANCE)
-      .op(Op.i64_add);
-  }
-
-  /** Refuses if it could not run to its first way out. */
-  private enter(code: Code): void {
-    const { w, setting, region } = this,
-      { state } = setting;
-    code.reserve();
-    code
-      .i32(0)
-      .access(Op.i64_load, state + BUDGET)
-      .tee(V0)
-      .i64(region.instructions)
-      .op(Op.i64_lt_s);
-    for (const trap of [...(w.vectors ? [SSE_TRAP] : []), ...(w.wideVectors ? [AVX_TRAP] : [])])
-      code
-        .i32(0)
-        .access(Op.i32_load, state + trap)
-        .op(Op.i32_or);
-    code.when();
-    code.i32(LEFT_REFUSED).op(Op.return).end();
-    code.i32(0).access(Op.i32_load, state + TLB_BASE);
-    if (setting.tlb === 0) code.set(TABLE);
-    else {
-      code.i32(setting.tlb).op(Op.i32_ne).when();
-      code.i32(LEFT_ELSEWHERE).op(Op.return).end();
-    }
-    if (region.pages.length > 1) this.confirm(code);
-    if (setting.counts !== undefined) {
-      const { record, most } = setting.counts;
-      code.i32(record);
-      code.i32(record).access(Op.i32_load, E_ENTRIES).i32(1).op(Op.i32_add).tee(W0);
-      code.access(Op.i32_store, E_ENTRIES);
-      code.get(W0).i32(most).op(Op.i32_eq).when();
-      code.i32(LEFT_AGAIN).op(Op.return).end();
-    }
-    code.get(V0).i64(LONGEST_STAY).get(V0).i64(LONGEST_STAY).op(Op.i64_lt_s).op(Op.select);
-    code.op(Op.i32_wrap_i64).tee(START).set(LEFT);
-    code
-      .i32(0)
-      .access(Op.i64_load, state + CODE_BASE)
-      .set(BASE);
-  }
-
-  /** Refuses if the region's other pages are not where they were. */
-  private confirm(code: Code): void {
-    const { list } = this,
-      { state } = this.setting;
-    code
-      .i32(0)
-      .access(Op.i32_load, list + LIST_GENERATION)
-      .tee(W0);
-    code
-      .i32(0)
-      .access(Op.i32_load, state + JUMP_GENERATION)
-      .op(Op.i32_ne);
-    code
-      .get(W0)
-      .i32(0)
-      .access(Op.i32_load, state + GLOBAL_GENERATION)
-      .op(Op.i32_ne)
-      .op(Op.i32_and);
-    code.i32(0).access(Op.i64_load, list + LIST_BASE);
-    code
-      .i32(0)
-      .access(Op.i64_load, state + CODE_BASE)
-      .op(Op.i64_ne)
-      .op(Op.i32_or);
-    code.when();
-    code.i32(list).call(CONFIRM_PAGES).op(Op.i32_eqz).when();
-    code.i32(LEFT_ELSEWHERE).op(Op.return).end().end();
-  }
-
-  /** Behind all ways out. */
-  private leave(code: Code): void {
-    const { setting } = this,
-      { state } = setting;
-    code
-      .i32(0)
-      .get(TARGET)
-      .access(Op.i64_store, state + RIP);
-    // what was retired
-    code.get(START).get(LEFT).op(Op.i32_sub).get(WAY).i32(WAY_UNDONE).op(Op.i32_shr_u);
-    code
-      .i32((1 << (WAY_EXIT - WAY_UNDONE)) - 1)
-      .op(Op.i32_and)
-      .op(Op.i32_sub);
-    code.op(Op.i64_extend_i32_s).set(V0);
-    code
-      .i32(0)
-      .i32(0)
-      .access(Op.i64_load, state + BUDGET)
-      .get(V0)
-      .op(Op.i64_sub)
-      .access(Op.i64_store, state + BUDGET);
-    code.get(WAY).i32(WAY_EXIT).op(Op.i32_shr_u);
-    if (setting.chain !== undefined) this.goOn(code, setting.chain);
-  }
-  /** Goes to the region at TARGET if there is one, in the way of enterTranslated (assembly/run.ts); else leaves why on the stack. */
-  private goOn(code: Code, { mode, enter }: Chain): void {
-    const { state } = this.setting;
-    code.set(W0);
-    const no = code.block();
-    code
-      .get(W0)
-      .i32(0)
-      .access(Op.i32_load, state + ATTENTION)
-      .op(Op.i32_or)
-      .brIf(no);
-    if (!this.setting.long) {
-      // the jump cache goes by linear addresses
-      code
-        .i32(0)
-        .access(Op.i64_load, state + SEG_BASE + SEG_CS * 8)
-        .op(Op.i64_eqz)
-        .op(Op.i32_eqz)
-        .brIf(no);
-    }
-    code
-      .i32(0)
-      .i32(0)
-      .access(Op.i32_load, state + TIER_HOPS)
-      .i32(1)
-      .op(Op.i32_sub)
-      .tee(W1)
-      .access(Op.i32_store, state + TIER_HOPS);
-    code.get(W1).op(Op.i32_eqz).brIf(no);
-    code.get(TARGET).op(Op.i32_wrap_i64).tee(W1).get(W1).i32(13).op(Op.i32_shr_u).op(Op.i32_xor);
-    code
-      .i32(JUMP_CACHE_ENTRIES - 1)
-      .op(Op.i32_and)
-      .i32(4)
-      .op(Op.i32_shl)
-      .tee(W1);
-    code.access(Op.i64_load, JUMP_CACHE).get(TARGET).op(Op.i64_ne).brIf(no);
-    code
-      .get(W1)
-      .access(Op.i32_load, JUMP_CACHE + 8)
-      .i32(mode)
-      .op(Op.i32_sub)
-      .set(W2);
-    const current = code.block();
-    code
-      .get(W2)
-      .i32(0)
-      .access(Op.i32_load, state + JUMP_GENERATION)
-      .i32(8)
-      .op(Op.i32_shl)
-      .op(Op.i32_eq)
-      .brIf(current);
-    code
-      .get(W2)
-      .i32(0)
-      .access(Op.i32_load, state + GLOBAL_GENERATION)
-      .i32(8)
-      .op(Op.i32_shl)
-      .op(Op.i32_ne)
-      .brIf(no);
-    code.end();
-    code
-      .get(W1)
-      .access(Op.i32_load, JUMP_CACHE + 12)
-      .tee(W2)
-      .access(Op.i32_load16_u, R_HANDLER)
-      .i32(enter)
-      .op(Op.i32_ne)
-      .brIf(no);
-    code.get(W2).access(Op.i32_load, E_FUNCTION).tee(W1).op(Op.i32_eqz).brIf(no);
-    code
-      .i32(0)
-      .get(TARGET)
-      .i64(-PAGE)
-      .op(Op.i64_and)
-      .access(Op.i64_store, state + CODE_BASE);
-    code
-      .i32(0)
-      .get(W2)
-      .access(Op.i32_store, state + TIER_ENTERED);
-    code.get(W1).returnCallIndirect(IMPORTS.length);
-    code.end().get(W0);
   }
 
   // ---------------------------------------------------------------------------------------------- structure

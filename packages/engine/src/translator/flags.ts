@@ -22,13 +22,11 @@ import {
 } from '../code-layout.js';
 import { AFTER, FLAGS } from './exchange.js';
 import { LF_AUX, LF_RESULT, TIER_FLAGS, TIER_FLAGS_KIND } from '../layout.js';
+import { SETTLE_FLAGS } from './imports.js';
 import type { Size } from './instructions.js';
 import { FA, FB, FK, FN, FR, FS } from './locals.js';
 import { Op } from './opcodes.js';
 import type { Code } from './wasm.js';
-
-/** Function index of settleFlags among the imports. */
-export const SETTLE_FLAGS = 0;
 
 /** In the order of TIER_FLAGS; the last two belong to AFTER. */
 const PASSED = [FA, FB, FR, FS, FN];

@@ -1,5 +1,5 @@
 /** Regions with code in several pages: they hold for as long as those pages are where they were and have the code that they had. */
-import { VmcsField } from '@visorkit/x86';
+import { VmcsField, eptPointer } from '@visorkit/x86';
 import { describe, expect, it } from 'vitest';
 import { Engine } from '../engine.js';
 import { REGIONS_LEFT } from '../layout.js';
@@ -17,6 +17,7 @@ const [PRESENT, ACCESSED] = [7n, 0x20n];
 /** Rounds of the loop. Its region is made at the 20th and made again, with the function, at 20 * 40. */
 const ROUNDS = 20_000;
 const THRESHOLD = 20;
+const EPT_ACCESSED_DIRTY = 0x40n;
 
 const le32 = (value: number): number[] => [...new Uint8Array(Int32Array.of(value).buffer)];
 /** MOV ECX, ROUNDS; CALL the next page; DEC ECX; JNZ to the CALL; HLT. */
@@ -34,14 +35,15 @@ const loop = (at = 0): number[] => [
 /** ADD EAX, n; RET. */
 const adds = (n: number): number[] => [0x83, 0xc0, n, 0xc3];
 
-async function machine(translates: boolean): Promise<Engine> {
+async function machine(translates: boolean, eptFlags = false): Promise<Engine> {
   const engine = await Engine.create({
     memoryBytes: 4 << 20,
     ...(translates ? { translate: { threshold: THRESHOLD, batch: 1 } } : {}),
   });
   const { memory } = engine;
   writeIdentityTables(engine);
-  writeValidVmcs(engine);
+  const ept = writeValidVmcs(engine);
+  if (eptFlags) engine.vmcs.write64(VmcsField.EPT_POINTER, eptPointer(ept.root) | EPT_ACCESSED_DIRTY);
   engine.vmcs.write32(VmcsField.EXCEPTION_BITMAP, 0xffff_ffff);
   memory.writeU64(0x2008, 0x4_3007n);
   memory.writeU64(0x4_3000, BigInt(TABLE) | PRESENT);
@@ -62,8 +64,12 @@ const left = (engine: Engine): number =>
   [...engine.words.subarray(REGIONS_LEFT >>> 2, (REGIONS_LEFT >>> 2) + 8)].reduce((sum, count) => sum + count, 0);
 
 /** Both run `instructions`, then `change` is made, then both run to HLT. */
-async function changed(instructions: number, change: (engine: Engine) => void): Promise<Engine> {
-  const engines = [await machine(false), await machine(true)] as const;
+async function changed(
+  instructions: number,
+  change: (engine: Engine) => void,
+  { eptFlags = false } = {},
+): Promise<Engine> {
+  const engines = [await machine(false, eptFlags), await machine(true, eptFlags)] as const;
   for (const engine of engines) {
     engine.setDeadline(instructions);
     engine.enter();
@@ -103,20 +109,32 @@ describe('a region with code in several pages', () => {
     expect(engine.getRegister32(0)).toBe(ROUNDS / 2 + 5 * (ROUNDS / 2));
   });
 
-  it('sets no accessed flag that the code would not set, and misses none', async () => {
-    const engine = await changed(HALF, (of) => {
-      of.memory.writeU64(TABLE + 8, of.memory.readU64(TABLE + 8) & ~ACCESSED);
-      // the loop goes on without a call
-      of.memory.write(LOOP + 5, Uint8Array.of(0x90, 0x90, 0x90, 0x90, 0x90));
-      of.flushTranslations();
-    });
-    expect(engine.memory.readU64(TABLE + 8) & ACCESSED).toBe(0n);
-    const again = await changed(HALF, (of) => {
-      of.memory.writeU64(TABLE + 8, of.memory.readU64(TABLE + 8) & ~ACCESSED);
-      of.flushTranslations();
-    });
-    expect(again.memory.readU64(TABLE + 8) & ACCESSED).toBe(ACCESSED);
-  });
+  it.each([false, true])(
+    'sets no accessed flag that the code would not set, and misses none (flags of EPT too: %s)',
+    async (eptFlags) => {
+      const engine = await changed(
+        HALF,
+        (of) => {
+          of.memory.writeU64(TABLE + 8, of.memory.readU64(TABLE + 8) & ~ACCESSED);
+          // the loop goes on without a call
+          of.memory.write(LOOP + 5, Uint8Array.of(0x90, 0x90, 0x90, 0x90, 0x90));
+          of.flushTranslations();
+        },
+        { eptFlags },
+      );
+      expect(engine.memory.readU64(TABLE + 8) & ACCESSED).toBe(0n);
+      const again = await changed(
+        HALF,
+        (of) => {
+          of.memory.writeU64(TABLE + 8, of.memory.readU64(TABLE + 8) & ~ACCESSED);
+          of.flushTranslations();
+        },
+        { eptFlags },
+      );
+      expect(left(again)).toBeLessThan(THRESHOLD * 20);
+      expect(again.memory.readU64(TABLE + 8) & ACCESSED).toBe(ACCESSED);
+    },
+  );
 
   it('faults where a page is not there any more', async () => {
     const engine = await changed(HALF, (of) => {
@@ -149,25 +167,29 @@ describe('a region with code in several pages', () => {
 
 describe('32-bit code in a segment that does not begin at 0', () => {
   it('goes on to where its own addresses lead', async () => {
-    const BASE = 0x20_0000;
+    const [BASE, GDT] = [0x20_0000, 0x6000];
+    const descriptor = (base: number): bigint => (BigInt(base) << 16n) | 0x00cf_9b00_0000_ffffn;
     const results: unknown[] = [];
     for (const translates of [false, true]) {
-      const engine = await machine(translates);
-      for (let n = 0; n < 4; n++) engine.memory.writeU32(0x8000 + n * 4, (n * 0x40_0000) | 0x87); // pages of 4 MiB
+      const engine = await machine(translates),
+        { memory } = engine;
+      for (let n = 0; n < 4; n++) memory.writeU32(0x8000 + n * 4, (n * 0x40_0000) | 0x87); // pages of 4 MiB
       writeControls(engine.vmcs, 'entry', OWN_STATE.entry);
       engine.cr4 = 0x10n;
       engine.efer = 0n;
       engine.cr3 = 0x8000n;
-      // what lies at the same offsets in memory was translated in a segment that begins at 0
-      for (const base of [0, BASE]) {
-        engine.memory.write(base + LOOP, Uint8Array.from(loop()));
-        engine.memory.write(base + FUNCTION, Uint8Array.from(adds(base === 0 ? 1 : 7)));
-        engine.setSegment(1, { selector: 0x08, base: BigInt(base), limit: 0xffff_ffff, accessRights: 0xc09b });
-        engine.rip = BigInt(LOOP);
-        engine.enter();
-        engine.rip = BigInt(LOOP);
-      }
-      results.push([engine.getRegister32(0), engine.retired, engine.rflags]);
+      memory.writeU64(GDT + 8, descriptor(0));
+      memory.writeU64(GDT + 16, descriptor(BASE));
+      engine.gdtr = { base: BigInt(GDT), limit: 0x17 };
+      engine.setSegment(1, { selector: 0x08, base: 0n, limit: 0xffff_ffff, accessRights: 0xc09b });
+      // the same offsets twice: first in a segment that begins at 0, and from there by a far jump in the other
+      memory.write(LOOP, Uint8Array.from([...loop().slice(0, -1), 0xea, ...le32(LOOP), 16, 0]));
+      memory.write(FUNCTION, Uint8Array.from(adds(1)));
+      memory.write(BASE + LOOP, Uint8Array.from(loop()));
+      memory.write(BASE + FUNCTION, Uint8Array.from(adds(7)));
+      engine.rip = BigInt(LOOP);
+      engine.enter();
+      results.push([engine.getRegister32(0), engine.retired, engine.rflags, engine.rip]);
       expect(engine.getRegister32(0)).toBe(ROUNDS * 8);
     }
     expect(results[1]).toEqual(results[0]);

@@ -7,56 +7,36 @@ import {
   BLOCK_HEADER,
   B_HOST,
   B_MODE,
-  B_NEXT_IN_PAGE,
-  B_NEXT_IN_SECOND,
   B_VALID,
-  D_BLOCKS,
-  ENDS_BLOCK,
   E_COUNT,
   E_ENTRIES,
   E_FUNCTION,
   E_LIMIT,
   E_WAITS,
-  LISTED_BYTES,
-  LISTED_DISTANCE,
-  LISTED_HOST,
-  LISTED_SERIAL,
-  LIST_BYTES,
-  LIST_COUNT,
-  LIST_GENERATION,
-  LIST_PAGES,
   MODE_CS_CHECK,
   MODE_FLAT,
   MODE_REAL,
   MODE_SIZE,
   MODE_STACK32,
-  RECORD_BYTES,
   R_HANDLER,
   R_LEFT,
 } from '../code-layout.js';
-import {
-  ARENA_GENERATION,
-  PAGE_BLOCKS,
-  REGS,
-  TIER_PAGES,
-  TIER_PAGES_BYTES,
-  TIER_QUEUE,
-  TIER_QUEUED,
-  TIER_RECORDS,
-  TIER_RECORDS_BYTES,
-  TIER_RETIRED,
-  TIER_THRESHOLD,
-} from '../layout.js';
+import { ARENA_GENERATION, TIER_QUEUE, TIER_QUEUED, TIER_RECORDS, TIER_RETIRED, TIER_THRESHOLD } from '../layout.js';
 import type { ProcessorExports } from '../module.js';
 import { WebAssembly } from '../webassembly.js';
 import type { WasmMemory, WasmModule } from '../webassembly.js';
-import { IMPORTS, emitRegion, translatable } from './emit.js';
-import { describe, readRecord } from './instructions.js';
+import { emitRegion, translatable } from './emit.js';
+import { IMPORTS } from './imports.js';
+import { describe } from './instructions.js';
 import type { Instruction, Row } from './instructions.js';
 import type { Journal } from './journalling.js';
 import { LOCALS } from './locals.js';
-import { findRegion, pageOf } from './regions.js';
-import type { CodeSource, Region } from './regions.js';
+import { PlacedCode } from './placed-code.js';
+import type { CodePlace } from './placed-code.js';
+import { findRegion } from './regions.js';
+import type { Region } from './regions.js';
+import { hasTailCalls } from './tail-calls.js';
+import { listSlots, recordSlots, writeList } from './tier-memory.js';
 import { Verifier } from './verifier.js';
 import { failByModule } from './verify-report.js';
 import type { Subject } from './verify-report.js';
@@ -113,9 +93,6 @@ const MOST_REGIONS = 8192;
 const SHARE_OF_THRESHOLD = 64;
 const MOST_LOST = 1 << 14;
 const PAGE = 4096;
-const LONGEST_INSTRUCTION = 15;
-/** From the page that a region is entered in to any other: offsets, and distances between addresses of its code, have 32 bits. */
-const FARTHEST = 0x3fff_0000;
 const WASM_PAGE = 65536;
 
 /** From now on the processor counts executions, and asks for a {@link Translator} with these options when code has become hot. */
@@ -187,12 +164,8 @@ export class Translator {
   private readonly byPage = new Map<number, Set<Placed>>();
   private readonly free: number[] = [];
   private generation: number;
-  /** Addresses of copies of records: those given back, and where the next new one goes. */
-  private readonly freeRecords: number[] = [];
-  private nextRecord = TIER_RECORDS + 2 * RECORD_BYTES; // the first is decoded into, and the second holds bytes of two pages
-  /** The same for lists of pages. */
-  private readonly freeLists: number[] = [];
-  private nextList = TIER_PAGES;
+  private readonly recordSlots = recordSlots();
+  private readonly listSlots = listSlots();
   /** Copies made for the region at hand. */
   private records: number[] = [];
   /** Of the debug mode that runs regions beside the interpreter. */
@@ -267,13 +240,13 @@ export class Translator {
       const before =
           words[(record + E_FUNCTION) >>> 2] === 0 ? undefined : this.placed.find((region) => region.record === record),
         setting = this.settingOf(mode, before === undefined || before.tlb === tlb ? tlb : ANY_TABLE),
-        list = again ? this.takeList() : 0;
+        list = again ? this.listSlots.take() : 0;
       if (setting !== undefined && !again) setting.counts = { record, most: this.most };
       const found = setting && this.regionOf({ host, mode, linear, several: list !== 0 }, setting);
       if (setting === undefined || found === undefined) {
         figures.refused++;
-        this.freeRecords.push(...this.records);
-        this.freeList(list);
+        this.recordSlots.giveBack(this.records);
+        this.listSlots.giveBack([list]);
         continue;
       }
       const { region, hosts } = found,
@@ -287,8 +260,8 @@ export class Translator {
         if (offset >= 0 && offset < PAGE) covered.add(`${hosts[0]! + offset} ${mode}`);
       }
       const several = pages.length > 1;
-      if (several) this.fillList(list, region.pages, pages);
-      else this.freeList(list);
+      if (several) writeList(words, list, region.pages, pages);
+      else this.listSlots.giveBack([list]);
       done.push({
         record,
         host,
@@ -309,8 +282,8 @@ export class Translator {
     const functions = this.compile(bytes, done);
     if (functions === undefined) {
       for (const { records, list } of done) {
-        this.freeRecords.push(...records);
-        this.freeList(list);
+        this.recordSlots.giveBack(records);
+        this.listSlots.giveBack([list]);
       }
       return;
     }
@@ -392,9 +365,11 @@ export class Translator {
     this.placed = this.placed.filter((region) => {
       if (!emptied && region.pages.every(({ host, serial }) => exports.codeIsCurrent(host, serial) !== 0)) return true;
       this.release(region);
-      // where only code in another page is gone, the block is still there
-      if (!emptied && exports.codeIsCurrent(region.pages[0]!.host, region.pages[0]!.serial) !== 0)
+      // where only code in another page is gone, the block is still there; what is written once may be written often, so it begins with its own page again
+      if (!emptied && exports.codeIsCurrent(region.pages[0]!.host, region.pages[0]!.serial) !== 0) {
         this.withdraw(region);
+        words[(region.record + E_ENTRIES) >>> 2] = 0;
+      }
       this.lose(region, emptied ? 'emptied' : 'written');
       return false;
     });
@@ -429,33 +404,8 @@ export class Translator {
     this.verifier?.forget(record);
     this.exports.table.set(index, null);
     this.free.push(index);
-    this.freeRecords.push(...records);
-    this.freeList(list);
-  }
-
-  /** Where a list of pages can be; 0: there is no room. */
-  private takeList(): number {
-    const free = this.freeLists.pop();
-    if (free !== undefined) return free;
-    if (this.nextList + LIST_BYTES > TIER_PAGES + TIER_PAGES_BYTES) return 0;
-    const list = this.nextList;
-    this.nextList += LIST_BYTES;
-    return list;
-  }
-  private freeList(list: number): void {
-    if (list !== 0) this.freeLists.push(list);
-  }
-  private fillList(list: number, distances: readonly number[], pages: readonly CoveredPage[]): void {
-    const { words } = this;
-    words[(list + LIST_GENERATION) >>> 2] = 0;
-    words[(list + LIST_COUNT) >>> 2] = pages.length;
-    pages.forEach(({ host, serial }, n) => {
-      const at = list + LIST_PAGES + n * LISTED_BYTES;
-      words[(at + LISTED_DISTANCE) >>> 2] = distances[n]!;
-      words[(at + LISTED_DISTANCE + 4) >>> 2] = distances[n]! < 0 ? -1 : 0;
-      words[(at + LISTED_HOST) >>> 2] = host;
-      words[(at + LISTED_SERIAL) >>> 2] = serial;
-    });
+    this.recordSlots.giveBack(records);
+    this.listSlots.giveBack([list]);
   }
 
   /** The block is interpreted again. */
@@ -490,12 +440,8 @@ export class Translator {
   /** Copies an instruction's record to where it stays; 0: there is no room. */
   private place({ words, row }: Instruction): number {
     if (words === undefined) return 0;
-    let address = this.freeRecords.pop();
-    if (address === undefined) {
-      if (this.nextRecord + RECORD_BYTES > TIER_RECORDS + TIER_RECORDS_BYTES) return 0;
-      address = this.nextRecord;
-      this.nextRecord += RECORD_BYTES;
-    }
+    const address = this.recordSlots.take();
+    if (address === 0) return 0;
     this.words.set(words, address >>> 2);
     this.bytes[address + R_LEFT] = 1;
     // a vector instruction with a handler of its own is the unit's too
@@ -547,165 +493,6 @@ export class Translator {
       return { host, serial, extents: Uint16Array.from(extents) };
     });
   }
-}
-
-/** Where a region is to begin. */
-interface CodePlace {
-  host: number;
-  mode: number;
-  /** Linear address of the page when the code became hot; undefined where that is not known. */
-  linear: number | undefined;
-  /** Other pages may be looked at. */
-  several: boolean;
-}
-
-/** Code as it is seen from one page, in one mode. */
-class PlacedCode implements CodeSource {
-  /** Host addresses of pages by their offsets from the first, 0: not known. */
-  private readonly hosts = new Map<number, number>();
-  private readonly mode: number;
-  /** Undefined where the page is not there now. */
-  private readonly linear: number | undefined;
-  private readonly several: boolean;
-
-  constructor(
-    private readonly context: {
-      words: Uint32Array;
-      bytes: Uint8Array;
-      rows: readonly (Row | undefined)[];
-      exports: ProcessorExports;
-      isCovered(page: number, offset: number, mode: number): boolean;
-    },
-    { host, mode, linear, several }: CodePlace,
-  ) {
-    this.several = several;
-    const page = (host & ~(PAGE - 1)) >>> 0;
-    this.mode = mode;
-    this.hosts.set(0, page);
-    this.linear = linear !== undefined && this.find(linear) === page ? linear : undefined;
-  }
-
-  get isThere(): boolean {
-    return this.linear !== undefined;
-  }
-  /** Host address of the page at an offset. */
-  hostOf(page: number): number {
-    let host = this.hosts.get(page);
-    if (host === undefined) {
-      const { linear, several } = this;
-      host = linear === undefined || !several || Math.abs(page) > FARTHEST ? 0 : this.find(linear + page);
-      this.hosts.set(page, host);
-    }
-    return host;
-  }
-  private find(linear: number): number {
-    const bits = (this.mode & MODE_SIZE) === 2 ? 64 : 32;
-    return this.context.exports.hostPageOfCode(BigInt.asUintN(bits, BigInt(linear)), this.mode) >>> 0;
-  }
-
-  has(page: number): boolean {
-    return this.hostOf(page) !== 0;
-  }
-
-  decode(offset: number): Instruction | undefined {
-    const { context, mode } = this,
-      page = pageOf(offset),
-      at = offset - page;
-    const decodeAt = (source: number, available: number): number =>
-      context.exports.decodeRecord(TIER_RECORDS, source, available, at, mode);
-    const decoded = decodeAt(this.hostOf(page) + at, PAGE - at) || this.decodeCrossing(page, at, decodeAt);
-    if (decoded === 0) return undefined;
-    const instruction = readRecord(context, TIER_RECORDS, context.rows, (decoded & ENDS_BLOCK) !== 0);
-    instruction.offset += page;
-    instruction.target += page;
-    return instruction;
-  }
-  /** The instruction that goes on in the next page. */
-  private decodeCrossing(page: number, at: number, decodeAt: (source: number, available: number) => number): number {
-    const { bytes } = this.context,
-      here = PAGE - at,
-      next = here < LONGEST_INSTRUCTION ? this.hostOf(page + PAGE) : 0;
-    if (next === 0) return 0;
-    const both = TIER_RECORDS + RECORD_BYTES,
-      first = this.hostOf(page) + at;
-    bytes.copyWithin(both, first, first + here);
-    bytes.copyWithin(both + here, next, next + LONGEST_INSTRUCTION - here);
-    return decodeAt(both, LONGEST_INSTRUCTION);
-  }
-
-  executions(offset: number): number {
-    const page = pageOf(offset);
-    return this.context.exports.blockExecutions(this.hostOf(page) + offset - page, this.mode) >>> 0;
-  }
-
-  isCovered(offset: number): boolean {
-    const page = pageOf(offset);
-    return this.context.isCovered(this.hostOf(page), offset - page, this.mode);
-  }
-
-  pointer(register: number): number | undefined {
-    const { linear } = this,
-      { words } = this.context;
-    if (linear === undefined) return undefined;
-    const low = linear % 0x1_0000_0000,
-      offset = words[(REGS + register) >>> 2]! - low,
-      high = words[(REGS + register + 4) >>> 2]! - (linear - low) / 0x1_0000_0000;
-    const distance = high * 0x1_0000_0000 + offset;
-    return Math.abs(distance) > FARTHEST ? undefined : distance;
-  }
-
-  blocks(page: number): readonly number[] {
-    const { words } = this.context,
-      descriptor = words[(PAGE_BLOCKS >>> 2) + (this.hostOf(page) >>> 12)]!,
-      offsets: number[] = [];
-    if (descriptor === 0) return offsets;
-    for (let link = words[(descriptor + D_BLOCKS) >>> 2]!; link !== 0; ) {
-      const block = link & ~1,
-        crossing = (link & 1) !== 0;
-      if (!crossing && words[(block + B_VALID) >>> 2] === 1 && words[(block + B_MODE) >>> 2] === this.mode) {
-        offsets.push(page + (words[(block + B_HOST) >>> 2]! & (PAGE - 1)));
-      }
-      link = words[(block + (crossing ? B_NEXT_IN_SECOND : B_NEXT_IN_PAGE)) >>> 2]!;
-    }
-    return offsets;
-  }
-}
-
-let tailCalls: boolean | undefined;
-/** Whether the host's WebAssembly can end a function in the call of another: a function that does so is valid. */
-function hasTailCalls(): boolean {
-  return (tailCalls ??= WebAssembly.validate(
-    // the header; type 0: [] -> [i32]; function 0 of that type; its body: return_call 0
-    Uint8Array.of(
-      0,
-      0x61,
-      0x73,
-      0x6d,
-      1,
-      0,
-      0,
-      0,
-      1,
-      5,
-      1,
-      0x60,
-      0,
-      1,
-      0x7f,
-      3,
-      2,
-      1,
-      0,
-      10,
-      6,
-      1,
-      4,
-      0,
-      0x12,
-      0,
-      0x0b,
-    ),
-  ));
 }
 
 /** Names of the interpreter's handlers by number: a custom section that the engine's build writes. */

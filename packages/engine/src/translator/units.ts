@@ -4,15 +4,13 @@
  */
 import { AM_REGISTER, NO_REGISTER, LEFT_LOOK_UP, LEFT_SETTLE } from '../code-layout.js';
 import { ATTENTION, BUDGET, PAGES_DROPPED, RIP, TIER_RECORD, TIER_STATUS } from '../layout.js';
+import { RUN_QUICK_X87, RUN_UNIT } from './imports.js';
 import type { Instruction } from './instructions.js';
 import { LEFT, START, TARGET, W0, W1 } from './locals.js';
 import { Group, Simd, Text } from './unit-numbers.js';
 import { Op } from './opcodes.js';
 import type { Setting, Writer } from './writer.js';
 
-/** Function indices of runUnit and runQuickX87 among the imports. */
-const RUN_UNIT = 1;
-const RUN_QUICK_X87 = 2;
 const ALL = 0xffff;
 const RAX = 1 << 0;
 const RCX = 1 << 1;

@@ -35,7 +35,7 @@ import type { ProcessorExports } from '../module.js';
 import { WebAssembly } from '../webassembly.js';
 import type { WasmMemory } from '../webassembly.js';
 import { COMPARED_FROM, COMPARED_TO, COMPARED_WORDS } from './compared-state.js';
-import { IMPORTS } from './emit.js';
+import { IMPORTS } from './imports.js';
 import { STORE_FUNCTIONS, tellStores } from './journalling.js';
 import type { Journal } from './journalling.js';
 import { I32, Op } from './opcodes.js';

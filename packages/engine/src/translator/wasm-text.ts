@@ -1,7 +1,7 @@
 /** The body of a translated function in WebAssembly's text format, a line for an instruction, for people who look for a fault of the translator. */
 import { PREFIX_VECTOR, Reader, instructionsOf } from './binary.js';
 import type { Place } from './binary.js';
-import { IMPORTS } from './emit.js';
+import { IMPORTS } from './imports.js';
 import {
   BASE,
   ENTRY,

@@ -3,7 +3,17 @@
  * region. Nothing an instruction does is visible before its last check: a way out leaves the state as it was before the instruction.
  */
 import { AM_SHORT, AM_SIMPLE, NO_REGISTER, RIP_BASE, LEFT_INTERPRET, LEFT_LOOK_UP } from '../code-layout.js';
-import { CODE_BASE, REGS, SEG_BASE, SEG_FS, SEG_GS, TLB_ENTRIES, TLB_ENTRY_BYTES } from '../layout.js';
+import {
+  AVX_TRAP,
+  SSE_TRAP,
+  CODE_BASE,
+  REGS,
+  SEG_BASE,
+  SEG_FS,
+  SEG_GS,
+  TLB_ENTRIES,
+  TLB_ENTRY_BYTES,
+} from '../layout.js';
 import { BlockUse, planExchanges, shareTails } from './exchange.js';
 import { Flags } from './flags.js';
 import type { Instruction, Size } from './instructions.js';
@@ -126,6 +136,11 @@ export class Writer {
     this.access = access;
     this.displaced = 0;
     this.code.reserve();
+  }
+
+  /** Words of the state that must be 0 for what runs here. */
+  traps(): number[] {
+    return [...(this.vectors ? [SSE_TRAP] : []), ...(this.wideVectors ? [AVX_TRAP] : [])];
   }
 
   // ---------------------------------------------------------------------------------------------- ways out
