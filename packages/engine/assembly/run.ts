@@ -1,9 +1,9 @@
 import {
-  BLOCK_HEADER, B_BYTES, B_SECOND_PAGE, E_COUNT, E_FUNCTION, E_LIMIT, LEFT_AGAIN, LEFT_ELSEWHERE, LEFT_EXITED, LEFT_INTERPRET, LEFT_LOOK_UP, LEFT_REFUSED,
+  BLOCK_HEADER, B_BYTES, B_SECOND_PAGE, E_COUNT, E_CROSSED, E_FUNCTION, E_LIMIT, LEFT_AGAIN, LEFT_CROSSED, LEFT_ELSEWHERE, LEFT_EXITED, LEFT_INTERPRET, LEFT_LOOK_UP, LEFT_REFUSED,
 } from "../src/code-layout";
 import {
   ARENA, ATTENTION, BUDGET, CODE_BASE, EFLAGS, INTERRUPTIBILITY, JUMP_CACHE, JUMP_CACHE_ENTRIES, MODE, REGIONS_LEFT, RIP, RUN_FLAGS, SEG_BASE, SEG_CS,
-  SEG_LIMIT, TIER_ENTERED, TIER_HOPS, TIER_LEFT_BUDGET, TIER_LEFT_RIP, TIER_RECORD, TIER_RETIRED, TIER_STATUS,
+  SEG_LIMIT, TIER_ENTERED, TIER_HOPS, TIER_LEFT_BUDGET, TIER_LEFT_RIP, TIER_RECORD, TIER_RETIRED, TIER_STATUS, TIER_THRESHOLD,
 } from "../src/layout";
 import { decodeOne, findBlock, pageAfter } from "./blocks";
 import { arenaGeneration } from "./code-pages";
@@ -195,13 +195,21 @@ export function enterTranslated(pc: usize): usize {
       else if (why == LEFT_AGAIN) becameHot(pc);
       return pc + RECORD;
     }
-    if (why == LEFT_INTERPRET) {
+    if (why == LEFT_INTERPRET || why == LEFT_CROSSED) {
+      if (why == LEFT_CROSSED) countCrossing(pc);
       const to = next();
       return to != 0 && recOp(to) == OP_ENTER ? to + RECORD : to;
     }
     if (why == LEFT_EXITED) return 0;
     return settle(load<u32>(TIER_RECORD), load<i32>(TIER_STATUS));
   }
+}
+
+/** The region of the block whose first record is `pc` is made again with a check for each access, if a page keeps ending between some that share one. */
+function countCrossing(pc: usize): void {
+  const n = load<u32>(pc, E_CROSSED) + 1;
+  store<u32>(pc, n, E_CROSSED);
+  if (n == load<u32>(TIER_THRESHOLD) << 1) becameHot(pc);
 }
 
 /** Counts an execution of the block whose first record is `pc`. */

@@ -116,6 +116,8 @@ export const DESCRIPTOR_BYTES = 32;
 export const ENDS_BLOCK = 0x100;
 /** Fields of the record with the handler ENTER, the first of a block while there is a second tier: u32 entries of a region that counts them. */
 export const E_ENTRIES = 8;
+/** u32: how often its region was left since one check of several accesses did not hold. */
+export const E_CROSSED = 12;
 /** u32 function in the table, 0 none. */
 export const E_FUNCTION = 16;
 /** u32, 1: it is in the queue. */
@@ -155,6 +157,8 @@ export const LEFT_ELSEWHERE = 4;
 export const LEFT_EXITED = 5;
 /** Nothing was done: the region has been entered so often that it is worth being made again. */
 export const LEFT_AGAIN = 6;
+/** The same as INTERPRET. One check of several accesses did not hold, perhaps since a page ends between them. */
+export const LEFT_CROSSED = 7;
 
 /**
  * Flags as translated code keeps them: what made them, with its operands, in six values. `kind`: bits 1:0 operand size (0: 8 bits to 3: 64), 7:2 one

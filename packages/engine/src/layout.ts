@@ -371,7 +371,7 @@ export const TIER_FLAGS_KIND = 0x252c;
 export const TIER_FLAGS = 0x2558;
 /** u32: how many times more a region may go on to another by itself. */
 export const TIER_HOPS = 0x2554;
-/** u32: executions after which a block is a candidate for the second tier; 0: there is none. */
+/** u32: executions after which a block is a candidate for the second tier, and half of how often a region may be left with CROSSED until it is one again; 0: there is none. */
 export const TIER_THRESHOLD = 0x2530;
 /** u32: candidates that are handed over at a time, at most TIER_QUEUE_ENTRIES. */
 export const TIER_BATCH = 0x2534;

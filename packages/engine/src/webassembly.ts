@@ -29,6 +29,7 @@ interface WebAssemblyApi {
     customSections(module: WasmModule, name: string): ArrayBuffer[];
   };
   Instance: new (module: WasmModule, imports: Record<string, Record<string, unknown>>) => { readonly exports: unknown };
+  Table: new (descriptor: { element: 'anyfunc'; initial: number }) => WasmTable;
   Memory: new (descriptor: { initial: number; maximum: number; shared: true }) => WasmMemory;
 }
 

@@ -167,7 +167,8 @@ class RegionEmitter {
       code.end();
     }
     if (count > 0) code.get(LEFT).i32(count).op(Op.i32_sub).set(LEFT);
-    const accesses = planSpans(block.instructions, this.setting.long);
+    const { long, spans } = this.setting,
+      accesses = spans ? planSpans(block.instructions, long) : [];
     block.instructions.forEach((i, n) => {
       w.begin(i.offset, count - n, accesses[n]);
       const row = i.row!;

@@ -9,6 +9,7 @@ import {
   B_MODE,
   B_VALID,
   E_COUNT,
+  E_CROSSED,
   E_ENTRIES,
   E_FUNCTION,
   E_LIMIT,
@@ -35,6 +36,8 @@ import { PlacedCode } from './placed-code.js';
 import type { CodePlace } from './placed-code.js';
 import { findRegion } from './regions.js';
 import type { Region } from './regions.js';
+import { RegionTables } from './tables.js';
+import type { TableShare } from './tables.js';
 import { hasTailCalls } from './tail-calls.js';
 import { listSlots, recordSlots, writeList } from './tier-memory.js';
 import { Verifier } from './verifier.js';
@@ -104,6 +107,7 @@ export function countExecutions(exports: ProcessorExports, options: TranslatorOp
 /** A function in the table, and the code it was made of. */
 interface Placed extends PlacedRegion {
   index: number;
+  share: TableShare;
   /** Where the list of its pages lies, 0: it has one page. */
   list: number;
   /** Copies of records that it has. */
@@ -162,7 +166,7 @@ export class Translator {
   private placed: Placed[] = [];
   /** Those of them with code in a page, by its host address. */
   private readonly byPage = new Map<number, Set<Placed>>();
-  private readonly free: number[] = [];
+  private readonly tables: RegionTables;
   private generation: number;
   private readonly recordSlots = recordSlots();
   private readonly listSlots = listSlots();
@@ -191,7 +195,7 @@ export class Translator {
     this.enter = names.indexOf('ENTER');
     this.most = threshold * AGAIN_PER_THRESHOLD;
     this.imports['m'] = memory;
-    this.imports['t'] = exports.table;
+    this.tables = new RegionTables(exports.table);
     this.verifier = verify && journal !== undefined ? new Verifier(memory, exports, journal) : undefined;
     for (const { name } of IMPORTS) this.imports[name] = exports[name as keyof ProcessorExports];
     Object.assign(this.imports, this.verifier?.functions);
@@ -206,13 +210,16 @@ export class Translator {
 
   /** Translates the blocks in the queue. */
   translateQueued(): void {
-    const { words, figures, exports } = this,
+    const { words, figures } = this,
       started = platform.now();
     this.dropStale();
-    if (this.placed.length > (this.options.most ?? MOST_REGIONS)) this.evict();
+    if (this.placed.length > (this.options.most ?? MOST_REGIONS))
+      this.evict(this.placed.slice(0, this.placed.length >>> 1));
+    const { crowding } = this.tables;
+    if (crowding !== undefined) this.evict(this.placed.filter(({ share }) => share === crowding));
     const count = words[TIER_QUEUED >>> 2]!,
       { writer, verifier } = this;
-    const done: Omit<Placed, 'index'>[] = [];
+    const done: Omit<Placed, 'index' | 'share'>[] = [];
     const covered = new Set<string>();
     words[TIER_QUEUED >>> 2] = 0;
     for (let n = 0; n < count; n++) {
@@ -241,6 +248,7 @@ export class Translator {
           words[(record + E_FUNCTION) >>> 2] === 0 ? undefined : this.placed.find((region) => region.record === record),
         setting = this.settingOf(mode, before === undefined || before.tlb === tlb ? tlb : ANY_TABLE),
         list = again ? this.listSlots.take() : 0;
+      if (setting !== undefined) setting.spans = words[(record + E_CROSSED) >>> 2]! < 2 * words[TIER_THRESHOLD >>> 2]!;
       if (setting !== undefined && !again) setting.counts = { record, most: this.most };
       const found = setting && this.regionOf({ host, mode, linear, several: list !== 0 }, setting);
       if (setting === undefined || found === undefined) {
@@ -279,7 +287,8 @@ export class Translator {
     const bytes = writer.finish();
     figures.modules++;
     figures.bytes += bytes.length;
-    const functions = this.compile(bytes, done);
+    const share = this.tables.forModule(),
+      functions = this.compile(bytes, share, done);
     if (functions === undefined) {
       for (const { records, list } of done) {
         this.recordSlots.giveBack(records);
@@ -287,11 +296,11 @@ export class Translator {
       }
       return;
     }
-    done.forEach((region, n) => {
+    done.forEach((made, n) => {
+      const region = { share, ...made };
       this.replaced(region.record);
-      const index = this.free.pop() ?? exports.table.grow(1);
       if (region.subject !== undefined) verifier!.watch(region.record, functions[n]!, region.subject);
-      exports.table.set(index, verifier?.entry ?? functions[n]!);
+      const index = this.tables.add(share, verifier?.entry ?? functions[n]!);
       words[(region.record + E_FUNCTION) >>> 2] = index;
       words[(region.record + E_LIMIT) >>> 2] = words[(region.record + E_COUNT) >>> 2]! + words[TIER_THRESHOLD >>> 2]!;
       words[(region.record + E_WAITS) >>> 2] = 0;
@@ -303,10 +312,11 @@ export class Translator {
   /** The functions of a module; undefined where the host has no room for it, or not for so large a one on this thread. */
   private compile(
     bytes: Uint8Array<ArrayBuffer>,
+    { table }: TableShare,
     regions: readonly Pick<Placed, 'subject'>[],
   ): Record<string, () => number> | undefined {
     try {
-      const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { e: this.imports });
+      const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { e: { ...this.imports, t: table } });
       return instance.exports as Record<string, () => number>;
     } catch (error) {
       if (this.verifier !== undefined)
@@ -347,9 +357,11 @@ export class Translator {
     }
   }
 
-  /** Gives up the older half of the regions: their blocks are interpreted, and counted again. */
-  private evict(): void {
-    for (const region of this.placed.splice(0, this.placed.length >>> 1)) {
+  /** Gives up these regions: their blocks are interpreted, and counted again. */
+  private evict(regions: readonly Placed[]): void {
+    const gone = new Set(regions);
+    this.placed = this.placed.filter((region) => !gone.has(region));
+    for (const region of regions) {
       this.release(region);
       this.withdraw(region);
       this.lose(region, 'evicted');
@@ -395,15 +407,14 @@ export class Translator {
   }
 
   private release(region: Placed): void {
-    const { index, record, records, list } = region;
+    const { index, share, record, records, list } = region;
     for (const { host } of region.pages) {
       const others = this.byPage.get(host)!;
       others.delete(region);
       if (others.size === 0) this.byPage.delete(host);
     }
     this.verifier?.forget(record);
-    this.exports.table.set(index, null);
-    this.free.push(index);
+    this.tables.remove(share, index);
     this.recordSlots.giveBack(records);
     this.listSlots.giveBack([list]);
   }
@@ -432,6 +443,7 @@ export class Translator {
       tlb,
       long,
       counts: undefined,
+      spans: true,
       chain: hasTailCalls() ? { mode, enter: this.enter } : undefined,
       place: (i) => this.place(i),
     };

@@ -10,6 +10,7 @@ import { fail } from '@visorkit/core';
 import {
   E_ENTRIES,
   LEFT_AGAIN,
+  LEFT_CROSSED,
   LEFT_ELSEWHERE,
   LEFT_EXITED,
   LEFT_INTERPRET,
@@ -252,7 +253,7 @@ export class Verifier {
       }
       allow(retired, budget - retired);
       if (interpreted.exited !== 0) return LEFT_EXITED;
-      return why === LEFT_INTERPRET ? LEFT_INTERPRET : LEFT_LOOK_UP;
+      return why === LEFT_INTERPRET || why === LEFT_CROSSED ? why : LEFT_LOOK_UP;
     } finally {
       this.journalFrom.value = NONE;
       this.busy = false;

@@ -2,7 +2,15 @@
  * The parts that translated instructions are made of: registers in locals, addresses, accesses with the TLB check in line, and ways out of the
  * region. Nothing an instruction does is visible before its last check: a way out leaves the state as it was before the instruction.
  */
-import { AM_SHORT, AM_SIMPLE, NO_REGISTER, RIP_BASE, LEFT_INTERPRET, LEFT_LOOK_UP } from '../code-layout.js';
+import {
+  AM_SHORT,
+  AM_SIMPLE,
+  NO_REGISTER,
+  RIP_BASE,
+  LEFT_CROSSED,
+  LEFT_INTERPRET,
+  LEFT_LOOK_UP,
+} from '../code-layout.js';
 import {
   AVX_TRAP,
   SSE_TRAP,
@@ -55,6 +63,8 @@ export interface Setting {
   long: boolean;
   /** Undefined: entries are not counted; else in the record at an address, and after so many of them the region asks to be made again. */
   counts: { record: number; most: number } | undefined;
+  /** One check may serve several accesses. */
+  spans: boolean;
   /** Undefined: the host's WebAssembly has no tail calls. */
   chain: Chain | undefined;
   /** Where a copy of the instruction's record lies for a unit; 0: there is no room. */
@@ -145,8 +155,8 @@ export class Writer {
 
   // ---------------------------------------------------------------------------------------------- ways out
   /** Leaves before the instruction if the i32 on the stack is not 0. */
-  leaveIf(): void {
-    this.code.i32(this.way(this.at, this.undone, LEFT_INTERPRET)).set(WAY);
+  leaveIf(exit: number = LEFT_INTERPRET): void {
+    this.code.i32(this.way(this.at, this.undone, exit)).set(WAY);
     this.exit(false, true);
   }
   /** Everything before `offset`, which may lie out of the region's pages, has been done; `undone` instructions of the block have not. */
@@ -290,10 +300,10 @@ export class Writer {
    * Pops a linear address, checks that `bytes` bytes there may be read or, with `write`, written, and pushes their host address; leaves the region
    * before the instruction when the TLB does not say so.
    */
-  check(bytes: number, write: boolean): void {
+  check(bytes: number, write: boolean, exit: number = LEFT_INTERPRET): void {
     const { code } = this;
     code.append(checkFor(this.setting.tlb, bytes, write));
-    this.leaveIf();
+    this.leaveIf(exit);
   }
   /** Checks the memory operand and pushes its host address, which the next load and store are made at. */
   operand(i: Instruction, bytes: number, write: boolean): void {
@@ -315,7 +325,7 @@ export class Writer {
     else {
       address();
       if (at !== span.from) code.i64(span.from - at).op(Op.i64_add);
-      this.check(span.to - span.from, span.writes);
+      this.check(span.to - span.from, span.writes, LEFT_CROSSED);
       code.tee(span.local);
       span.checked = true;
     }
