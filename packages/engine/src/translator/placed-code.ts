@@ -15,6 +15,7 @@ import type { ProcessorExports } from '../module.js';
 import { readRecord } from './instructions.js';
 import type { Instruction, Row } from './instructions.js';
 import { pageOf } from './regions.js';
+import type { RegionsByPage } from './regions-by-page.js';
 import type { CodeSource } from './regions.js';
 
 const PAGE = 4096;
@@ -47,7 +48,7 @@ export class PlacedCode implements CodeSource {
       bytes: Uint8Array;
       rows: readonly (Row | undefined)[];
       exports: ProcessorExports;
-      isCovered(page: number, offset: number, mode: number): boolean;
+      byPage: RegionsByPage;
     },
     { host, mode, linear, several }: CodePlace,
   ) {
@@ -113,7 +114,7 @@ export class PlacedCode implements CodeSource {
 
   isCovered(offset: number): boolean {
     const page = pageOf(offset);
-    return this.context.isCovered(this.hostOf(page), offset - page, this.mode);
+    return this.context.byPage.have(this.hostOf(page), offset - page, this.mode);
   }
 
   pointer(register: number): number | undefined {

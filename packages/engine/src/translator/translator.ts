@@ -33,6 +33,7 @@ import type { Instruction, Row } from './instructions.js';
 import type { Journal } from './journalling.js';
 import { LOCALS } from './locals.js';
 import { PlacedCode } from './placed-code.js';
+import { RegionsByPage } from './regions-by-page.js';
 import type { CodePlace } from './placed-code.js';
 import { findRegion } from './regions.js';
 import type { Region } from './regions.js';
@@ -165,7 +166,7 @@ export class Translator {
   private readonly writer: ModuleWriter;
   private placed: Placed[] = [];
   /** Those of them with code in a page, by its host address. */
-  private readonly byPage = new Map<number, Set<Placed>>();
+  private readonly byPage = new RegionsByPage();
   private readonly tables: RegionTables;
   private generation: number;
   private readonly recordSlots = recordSlots();
@@ -246,11 +247,12 @@ export class Translator {
       this.records = [];
       const before =
           words[(record + E_FUNCTION) >>> 2] === 0 ? undefined : this.placed.find((region) => region.record === record),
-        setting = this.settingOf(mode, before === undefined || before.tlb === tlb ? tlb : ANY_TABLE),
-        list = again ? this.listSlots.take() : 0;
-      if (setting !== undefined) setting.spans = words[(record + E_CROSSED) >>> 2]! < 2 * words[TIER_THRESHOLD >>> 2]!;
-      if (setting !== undefined && !again) setting.counts = { record, most: this.most };
-      const found = setting && this.regionOf({ host, mode, linear, several: list !== 0 }, setting);
+        setting = this.settingOf(mode, before === undefined || before.tlb === tlb ? tlb : ANY_TABLE, {
+          spans: words[(record + E_CROSSED) >>> 2]! < 2 * words[TIER_THRESHOLD >>> 2]!,
+          counts: again ? undefined : { record, most: this.most },
+        }),
+        list = again ? this.listSlots.take() : 0,
+        found = setting && this.regionOf({ host, mode, linear, several: list !== 0 }, setting);
       if (setting === undefined || found === undefined) {
         figures.refused++;
         this.recordSlots.giveBack(this.records);
@@ -304,7 +306,9 @@ export class Translator {
       words[(region.record + E_FUNCTION) >>> 2] = index;
       words[(region.record + E_LIMIT) >>> 2] = words[(region.record + E_COUNT) >>> 2]! + words[TIER_THRESHOLD >>> 2]!;
       words[(region.record + E_WAITS) >>> 2] = 0;
-      this.enlist({ index, ...region });
+      const placed = { index, ...region };
+      this.placed.push(placed);
+      this.byPage.add(placed);
     });
     figures.compiling += platform.now() - emitted;
   }
@@ -346,15 +350,6 @@ export class Translator {
     if (this.words[(record + E_FUNCTION) >>> 2] === 0) return;
     const at = this.placed.findIndex((region) => region.record === record);
     if (at >= 0) for (const region of this.placed.splice(at, 1)) this.release(region);
-  }
-
-  private enlist(region: Placed): void {
-    this.placed.push(region);
-    for (const { host } of region.pages) {
-      const list = this.byPage.get(host);
-      if (list === undefined) this.byPage.set(host, new Set([region]));
-      else list.add(region);
-    }
   }
 
   /** Gives up these regions: their blocks are interpreted, and counted again. */
@@ -408,11 +403,7 @@ export class Translator {
 
   private release(region: Placed): void {
     const { index, share, record, records, list } = region;
-    for (const { host } of region.pages) {
-      const others = this.byPage.get(host)!;
-      others.delete(region);
-      if (others.size === 0) this.byPage.delete(host);
-    }
+    this.byPage.remove(region);
     this.verifier?.forget(record);
     this.tables.remove(share, index);
     this.recordSlots.giveBack(records);
@@ -433,7 +424,11 @@ export class Translator {
   }
 
   /** How code of this mode is translated for accesses through a TLB table; undefined where segments need checks. */
-  private settingOf(mode: number, tlb: number): Setting | undefined {
+  private settingOf(
+    mode: number,
+    tlb: number,
+    how: Pick<Setting, 'spans' | 'counts'> = { spans: true, counts: undefined },
+  ): Setting | undefined {
     const long = (mode & MODE_SIZE) === 2,
       flat32 =
         (mode & (MODE_SIZE | MODE_STACK32 | MODE_FLAT | MODE_CS_CHECK | MODE_REAL)) === (1 | MODE_STACK32 | MODE_FLAT);
@@ -442,8 +437,7 @@ export class Translator {
       state: 0,
       tlb,
       long,
-      counts: undefined,
-      spans: true,
+      ...how,
       chain: hasTailCalls() ? { mode, enter: this.enter } : undefined,
       place: (i) => this.place(i),
     };
@@ -476,18 +470,7 @@ export class Translator {
   }
   private codeOf(place: CodePlace): PlacedCode {
     const { words, bytes, rows, exports } = this;
-    return new PlacedCode({ words, bytes, rows, exports, isCovered: (...at) => this.isCovered(...at) }, place);
-  }
-  /** Whether a region has the code at an offset of a page. */
-  private isCovered(page: number, offset: number, mode: number): boolean {
-    for (const region of this.byPage.get(page) ?? []) {
-      if (region.mode !== mode) continue;
-      for (const { host, extents } of region.pages) {
-        if (host !== page) continue;
-        for (let n = 0; n < extents.length; n += 2) if (offset >= extents[n]! && offset < extents[n + 1]!) return true;
-      }
-    }
-    return false;
+    return new PlacedCode({ words, bytes, rows, exports, byPage: this.byPage }, place);
   }
   /** Writes to the region's code are seen from now on. */
   private cover({ blocks, pages }: Region, hosts: readonly number[]): CoveredPage[] {
