@@ -10,7 +10,6 @@ import {
   LIST_BASE,
   LIST_GENERATION,
   LIST_PAGES,
-  MOST_PAGES,
   R_HANDLER,
 } from '../code-layout.js';
 import {
@@ -58,7 +57,7 @@ function addDistance(code: Code, list: number): void {
     .get(WAY)
     .i32(WAY_PAGE - Math.log2(LISTED_BYTES))
     .op(Op.i32_shr_u)
-    .i32(MOST_PAGES * LISTED_BYTES)
+    .i32(((1 << (WAY_UNDONE - WAY_PAGE)) - 1) * LISTED_BYTES)
     .op(Op.i32_and)
     .access(Op.i64_load, list + LIST_PAGES + LISTED_DISTANCE)
     .op(Op.i64_add);
