@@ -1,7 +1,7 @@
 /** What tests of the processor need, here and elsewhere: the same valid VMCS to start from, and the second tier for those that drive the module themselves. */
 import { EptBuilder, VmcsField, eptPointer } from '@visorkit/x86';
 import type { Engine } from './engine.js';
-import { GUEST_RAM } from './layout.js';
+import { GUEST_RAM, REGIONS_LEFT } from './layout.js';
 import { OWN_STATE, writeControls, writeHostState } from './vmcs-setup.js';
 
 export { Translator, countExecutions } from './translator/translator.js';
@@ -71,4 +71,13 @@ export function writeHaltingHandlers(
   engine.gdtr = { base: BigInt(gdt), limit: 0xff };
 }
 
+/** How often translated regions have been left for the run loop, or refused to be entered. */
+export function regionsLeft({ words }: Pick<Engine, 'words'>): number {
+  let sum = 0;
+  for (let why = 0; why < WAYS_TO_LEAVE; why++) sum += words[(REGIONS_LEFT >>> 2) + why];
+  return sum;
+}
+
 const HLT = 0xf4;
+/** LEFT_ codes of code-layout.ts. */
+const WAYS_TO_LEAVE = 8;

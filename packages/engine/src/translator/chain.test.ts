@@ -3,8 +3,7 @@ import { VmcsField } from '@visorkit/x86';
 import { describe, expect, it } from 'vitest';
 import { Engine } from '../engine.js';
 import type { EngineOptions } from '../engine.js';
-import { REGIONS_LEFT } from '../layout.js';
-import { writeIdentityTables, writeValidVmcs } from '../testing.js';
+import { regionsLeft, writeIdentityTables, writeValidVmcs } from '../testing.js';
 
 const LOOP = 0x1_0000,
   FUNCTION = 0x2_0000,
@@ -55,9 +54,6 @@ async function run(translates: boolean): Promise<Engine> {
   return engine;
 }
 
-const left = (engine: Engine): number =>
-  [...engine.words.subarray(REGIONS_LEFT >>> 2, (REGIONS_LEFT >>> 2) + 8)].reduce((sum, count) => sum + count, 0);
-
 describe('regions in several pages', () => {
   it('do what the interpreter does, flags included, and seldom leave translated code', async () => {
     const plain = await run(false),
@@ -72,7 +68,7 @@ describe('regions in several pages', () => {
     expect(engine.getRegister32(2)).toBeGreaterThan(COUNT / 3);
     expect(engine.translator!.retired).toBeGreaterThan(plain.retired * 0.8);
     // four transitions in each round of the loop, of which one in sixty comes back
-    expect(left(engine)).toBeLessThan((4 * COUNT) / 20);
+    expect(regionsLeft(engine)).toBeLessThan((4 * COUNT) / 20);
   });
 
   it('need not be left for a function of the same page that a register points to, however many others have run more often', async () => {
@@ -100,10 +96,10 @@ describe('regions in several pages', () => {
     engine.setRegister32(2, 0);
     loops.forEach((_, n) => enter(LOOP + 0x20 * n));
     const sum = engine.getRegister32(2);
-    expect([sum, left(engine)]).toEqual([loops.length * 49, 0]);
+    expect([sum, regionsLeft(engine)]).toEqual([loops.length * 49, 0]);
     engine.setRegister32(0, functions.at(-1)!);
     enter(byRegister);
     expect(engine.getRegister32(2) - sum).toBe(COUNT);
-    expect(left(engine)).toBeLessThan(10);
+    expect(regionsLeft(engine)).toBeLessThan(10);
   });
 });

@@ -44,7 +44,7 @@ import {
   TLB_TABLES,
   TLB_TABLE_BYTES,
 } from '../layout.js';
-import type { CoveredPage, LostRegion, PlacedRegion, Translator } from './translator.js';
+import type { LostRegion, PlacedRegion } from './translator.js';
 
 /**
  * Why code is interpreted. `off`: all is. `bits16`: 16-bit code. `segments`: 32-bit code whose segments need checks. `instruction`: this one is left to the
@@ -107,7 +107,6 @@ interface FoundBlock {
 }
 
 export class CodeStates {
-  readonly #regions: RegionIndex;
   #refused = 0;
   #elsewhere = 0;
   #settled = 0;
@@ -115,9 +114,7 @@ export class CodeStates {
   readonly #serials = new Map<number, number>();
   #generation = 0;
 
-  constructor(private readonly engine: Engine) {
-    this.#regions = new RegionIndex(engine);
-  }
+  constructor(private readonly engine: Engine) {}
 
   /** To be called before the processor is entered: what it refuses is told from then on. */
   entering(): void {
@@ -140,7 +137,7 @@ export class CodeStates {
     if (host === undefined)
       return { bits, address, start: address, host: 0, why: 'unmapped', executions: 0, blamed: undefined };
     const block = this.#blockOf(host, mode),
-      having = this.#regions.having(host, mode),
+      having = this.#having(host, mode),
       region = having.find(({ tlb }) => tlb === 0 || tlb === words[TLB_BASE >>> 2]);
     const at = (where: number): bigint => address - BigInt(host - where);
     const known = { bits, address, executions: block?.executions ?? 0 } as const;
@@ -160,6 +157,15 @@ export class CodeStates {
     };
   }
 
+  /** Regions that have the code, those that begin there first. */
+  #having(host: number, mode: number): readonly PlacedRegion[] {
+    const { translator, exports } = this.engine,
+      offset = host & (PAGE - 1);
+    return (translator?.byPage.having(host - offset, offset, mode) ?? [])
+      .filter(({ pages }) => pages.every(({ host: page, serial }) => exports.codeIsCurrent(page, serial) !== 0))
+      .sort((a, b) => Number(b.host === host) - Number(a.host === host));
+  }
+
   /** A region has the code: was it the deadline that kept the processor from it? */
   #runsTranslated(host: number, mode: number, address: bigint): boolean {
     // One has refused just now
@@ -171,7 +177,7 @@ export class CodeStates {
       rip = longs[TIER_LEFT_RIP >>> 3];
     if (longs[TIER_LEFT_BUDGET >>> 3] > NEAR || (rip ^ address) >> 12n !== 0n) return false;
     const left = endOfPage(host) - PAGE + Number(rip & 0xfffn);
-    return this.#regions.having(left, mode).some(({ record }) => record === words[TIER_ENTERED >>> 2]);
+    return this.#having(left, mode).some(({ record }) => record === words[TIER_ENTERED >>> 2]);
   }
 
   #why(
@@ -286,51 +292,6 @@ export class CodeStates {
       link = words[(block + ((link & 1) !== 0 ? B_NEXT_IN_SECOND : B_NEXT_IN_PAGE)) >>> 2];
     }
     return found;
-  }
-}
-
-/** The regions that there are, by page. */
-class RegionIndex {
-  #pages = new Map<number, PlacedRegion[]>();
-  #indexed: readonly PlacedRegion[] = [];
-  #count = 0;
-
-  constructor(private readonly engine: Pick<Engine, 'translator' | 'exports'>) {}
-
-  /** Those that have the code, those that begin there first. */
-  having(host: number, mode: number): readonly PlacedRegion[] {
-    const { translator, exports } = this.engine;
-    if (translator === undefined) return [];
-    this.#renew(translator);
-    const offset = host & (PAGE - 1);
-    const has = ({ host: page, extents }: CoveredPage): boolean => {
-      if (page !== host - offset) return false;
-      for (let n = 0; n < extents.length; n += 2) if (offset >= extents[n] && offset < extents[n + 1]) return true;
-      return false;
-    };
-    return (this.#pages.get(host >>> 12) ?? [])
-      .filter(
-        ({ mode: made, pages }) =>
-          made === mode &&
-          pages.some(has) &&
-          pages.every(({ host: page, serial }) => exports.codeIsCurrent(page, serial) !== 0),
-      )
-      .sort((a, b) => Number(b.host === host) - Number(a.host === host));
-  }
-
-  #renew({ regions }: Translator): void {
-    if (regions === this.#indexed && regions.length === this.#count) return;
-    this.#indexed = regions;
-    this.#count = regions.length;
-    this.#pages = new Map();
-    for (const region of regions) {
-      for (const { host } of region.pages) {
-        const page = host >>> 12,
-          list = this.#pages.get(page);
-        if (list === undefined) this.#pages.set(page, [region]);
-        else list.push(region);
-      }
-    }
   }
 }
 

@@ -1,8 +1,8 @@
 /** Where registers are taken from the state, and which must be put back: the facts that ways out and edges rely on. */
 import { describe, expect, it } from 'vitest';
 import { BlockUse, planExchanges, shareTails } from './exchange.js';
-import { randomFrom } from './random-program.js';
-import type { Random } from './random-program.js';
+import { randomFrom } from './random.js';
+import type { Random } from './random.js';
 import { structure } from './structure.js';
 
 const [A, B, C] = [1, 2, 4];

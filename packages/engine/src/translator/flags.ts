@@ -177,7 +177,8 @@ export class Flags {
         .i32(0)
         .access(Op.i32_load, state + TIER_FLAGS_KIND)
         .set(FK);
-    for (let n = (which & FLAGS) !== 0 ? 0 : MADE; n < ((which & AFTER) !== 0 ? PASSED.length : MADE); n++)
+    const end = endOfPassed(which);
+    for (let n = beginningOfPassed(which); n < end; n++)
       code
         .i32(0)
         .access(Op.i64_load, state + TIER_FLAGS + n * 8)
@@ -191,7 +192,8 @@ export class Flags {
         .i32(0)
         .get(FK)
         .access(Op.i32_store, state + TIER_FLAGS_KIND);
-    for (let n = (which & FLAGS) !== 0 ? 0 : MADE; n < ((which & AFTER) !== 0 ? PASSED.length : MADE); n++)
+    const end = endOfPassed(which);
+    for (let n = beginningOfPassed(which); n < end; n++)
       code
         .i32(0)
         .get(PASSED[n]!)
@@ -450,6 +452,14 @@ export class Flags {
   private bitOf(local: number, bit: number): void {
     this.code.get(local).i64(bit).op(Op.i64_shr_u).op(Op.i32_wrap_i64).i32(1).op(Op.i32_and);
   }
+}
+
+/** Which places of PASSED belong to FLAGS and AFTER. */
+function beginningOfPassed(which: number): number {
+  return (which & FLAGS) !== 0 ? 0 : MADE;
+}
+function endOfPassed(which: number): number {
+  return (which & AFTER) !== 0 ? PASSED.length : MADE;
 }
 
 /** Conditions (without their lowest bit) that are comparisons of the operands of a SUB. */

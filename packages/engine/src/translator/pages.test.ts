@@ -1,9 +1,9 @@
 /** Regions with code in several pages: they hold for as long as those pages are where they were and have the code that they had. */
 import { VmcsField, eptPointer } from '@visorkit/x86';
 import { describe, expect, it } from 'vitest';
+import { le32 } from '../../assembly/system/test/bare-guest.js';
 import { Engine } from '../engine.js';
-import { REGIONS_LEFT } from '../layout.js';
-import { writeIdentityTables, writeValidVmcs } from '../testing.js';
+import { regionsLeft, writeIdentityTables, writeValidVmcs } from '../testing.js';
 import { OWN_STATE, writeControls } from '../vmcs-setup.js';
 
 const HLT = 0xf4;
@@ -19,7 +19,6 @@ const ROUNDS = 20_000;
 const THRESHOLD = 20;
 const EPT_ACCESSED_DIRTY = 0x40n;
 
-const le32 = (value: number): number[] => [...new Uint8Array(Int32Array.of(value).buffer)];
 /** MOV ECX, ROUNDS; CALL the next page; DEC ECX; JNZ to the CALL; HLT. */
 const loop = (at = 0): number[] => [
   0xb9,
@@ -60,9 +59,6 @@ async function machine(translates: boolean, eptFlags = false): Promise<Engine> {
 function map(engine: Engine, page: number, gpa: number): void {
   engine.memory.writeU64(TABLE + page * 8, BigInt(gpa) | PRESENT);
 }
-const left = (engine: Engine): number =>
-  [...engine.words.subarray(REGIONS_LEFT >>> 2, (REGIONS_LEFT >>> 2) + 8)].reduce((sum, count) => sum + count, 0);
-
 /** Both run `instructions`, then `change` is made, then both run to HLT. */
 async function changed(
   instructions: number,
@@ -92,7 +88,7 @@ describe('a region with code in several pages', () => {
     const engine = await changed(1, () => {});
     expect(engine.getRegister32(0)).toBe(ROUNDS);
     // one with the loop in it is left for its length's sake, and before that two go to and fro
-    expect(left(engine)).toBeLessThan(THRESHOLD * 10);
+    expect(regionsLeft(engine)).toBeLessThan(THRESHOLD * 10);
     expect(engine.translator!.retired).toBeGreaterThan(5 * ROUNDS * 0.98);
   });
 
@@ -131,7 +127,7 @@ describe('a region with code in several pages', () => {
         },
         { eptFlags },
       );
-      expect(left(again)).toBeLessThan(THRESHOLD * 20);
+      expect(regionsLeft(again)).toBeLessThan(THRESHOLD * 20);
       expect(again.memory.readU64(TABLE + 8) & ACCESSED).toBe(ACCESSED);
     },
   );

@@ -114,7 +114,7 @@ export class PlacedCode implements CodeSource {
 
   isCovered(offset: number): boolean {
     const page = pageOf(offset);
-    return this.context.byPage.have(this.hostOf(page), offset - page, this.mode);
+    return this.context.byPage.having(this.hostOf(page), offset - page, this.mode).length > 0;
   }
 
   pointer(register: number): number | undefined {

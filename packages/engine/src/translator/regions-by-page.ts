@@ -19,15 +19,16 @@ export class RegionsByPage {
       if (others.size === 0) this.pages.delete(host);
     }
   }
-  /** Whether one of a mode has the code at an offset of a page. */
-  have(page: number, offset: number, mode: number): boolean {
-    for (const region of this.pages.get(page) ?? []) {
-      if (region.mode !== mode) continue;
-      for (const { host, extents } of region.pages) {
-        if (host !== page) continue;
-        for (let n = 0; n < extents.length; n += 2) if (offset >= extents[n]! && offset < extents[n + 1]!) return true;
-      }
-    }
-    return false;
+  /** Those of a mode that have the code at an offset of a page. */
+  having(page: number, offset: number, mode: number): PlacedRegion[] {
+    return [...(this.pages.get(page) ?? [])].filter((region) => region.mode === mode && has(region, page, offset));
   }
+}
+
+function has({ pages }: PlacedRegion, page: number, offset: number): boolean {
+  for (const { host, extents } of pages) {
+    if (host !== page) continue;
+    for (let n = 0; n < extents.length; n += 2) if (offset >= extents[n]! && offset < extents[n + 1]!) return true;
+  }
+  return false;
 }

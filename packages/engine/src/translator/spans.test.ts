@@ -2,8 +2,7 @@
 import { VmcsField } from '@visorkit/x86';
 import { describe, expect, it } from 'vitest';
 import { Engine } from '../engine.js';
-import { REGIONS_LEFT } from '../layout.js';
-import { writeIdentityTables, writeValidVmcs } from '../testing.js';
+import { regionsLeft, writeIdentityTables, writeValidVmcs } from '../testing.js';
 
 const CODE = 0x1_0000,
   STACK = 0x3_0000,
@@ -46,9 +45,6 @@ async function run(stack: number, translates: boolean): Promise<Engine> {
   engine.enter();
   return engine;
 }
-const left = (engine: Engine): number =>
-  [...engine.words.subarray(REGIONS_LEFT >>> 2, (REGIONS_LEFT >>> 2) + 8)].reduce((sum, count) => sum + count, 0);
-
 describe('accesses around the stack pointer', () => {
   it.each([STACK + 0x100, STACK])('do not keep leaving the region with the stack at %i', async (stack) => {
     const [plain, translated] = [await run(stack, false), await run(stack, true)];
@@ -61,6 +57,6 @@ describe('accesses around the stack pointer', () => {
     expect(seen(translated)).toEqual(seen(plain));
     expect(translated.getRegister(0)).toBe(BigInt(3 * ROUNDS));
     // where the stack begins with a page it is left until it is made again
-    expect(left(translated)).toBeLessThan(THRESHOLD * 10);
+    expect(regionsLeft(translated)).toBeLessThan(THRESHOLD * 10);
   });
 });

@@ -166,7 +166,7 @@ export class Translator {
   private readonly writer: ModuleWriter;
   private placed: Placed[] = [];
   /** Those of them with code in a page, by its host address. */
-  private readonly byPage = new RegionsByPage();
+  readonly byPage = new RegionsByPage();
   private readonly tables: RegionTables;
   private generation: number;
   private readonly recordSlots = recordSlots();
@@ -240,7 +240,11 @@ export class Translator {
         else this.countAgain(record);
         continue;
       }
-      if (again && !this.isInForce(host, mode, linear)) {
+      const list = again ? this.listSlots.take() : 0,
+        placed = this.codeOf({ host, mode, linear, several: list !== 0 });
+      if (again && !placed.isThere) {
+        // in another address space nothing is known of the pages around it
+        this.listSlots.giveBack([list]);
         this.askLater(record);
         continue;
       }
@@ -251,8 +255,7 @@ export class Translator {
           spans: words[(record + E_CROSSED) >>> 2]! < 2 * words[TIER_THRESHOLD >>> 2]!,
           counts: again ? undefined : { record, most: this.most },
         }),
-        list = again ? this.listSlots.take() : 0,
-        found = setting && this.regionOf({ host, mode, linear, several: list !== 0 }, setting);
+        found = setting && this.regionOf(placed, host, setting);
       if (setting === undefined || found === undefined) {
         figures.refused++;
         this.recordSlots.giveBack(this.records);
@@ -333,10 +336,6 @@ export class Translator {
     }
   }
 
-  /** Whether the code is at the linear address now: in another address space nothing is known of the pages around it. */
-  private isInForce(host: number, mode: number, linear: number): boolean {
-    return this.codeOf({ host, mode, linear, several: true }).isThere;
-  }
   /** A region that is to be made again stays as it is for now. */
   private askLater(record: number): void {
     const { words } = this;
@@ -385,11 +384,6 @@ export class Translator {
   private lose({ host }: PlacedRegion, why: LostRegion): void {
     if (this.lost.size >= MOST_LOST) this.lost.clear();
     this.lost.set(host, why);
-  }
-
-  /** The regions that there are. Some may be of code that has changed since; an array that is replaced when others come or go. */
-  get regions(): readonly PlacedRegion[] {
-    return this.placed;
   }
 
   /** The instruction at a host address, and whether it can be part of a region; undefined where it goes on in the next page, or segments need checks. */
@@ -459,13 +453,13 @@ export class Translator {
     return address;
   }
 
-  /** The region at a place, and the host addresses of its pages. */
+  /** The region that is entered at a host address, and the host addresses of its pages. */
   private regionOf(
-    place: CodePlace,
+    code: PlacedCode,
+    entry: number,
     setting: Setting,
   ): { region: Region; hosts: readonly [number, ...number[]] } | undefined {
-    const code = this.codeOf(place),
-      region = findRegion(code, place.host & (PAGE - 1), this.least, translatable(setting));
+    const region = findRegion(code, entry & (PAGE - 1), this.least, translatable(setting));
     return region && { region, hosts: region.pages.map((page) => code.hostOf(page)) as [number, ...number[]] };
   }
   private codeOf(place: CodePlace): PlacedCode {

@@ -11,39 +11,17 @@ import {
   LEFT_INTERPRET,
   LEFT_LOOK_UP,
 } from '../code-layout.js';
-import {
-  AVX_TRAP,
-  SSE_TRAP,
-  CODE_BASE,
-  REGS,
-  SEG_BASE,
-  SEG_FS,
-  SEG_GS,
-  TLB_ENTRIES,
-  TLB_ENTRY_BYTES,
-} from '../layout.js';
+import { AVX_TRAP, SSE_TRAP, CODE_BASE, REGS, SEG_BASE, SEG_FS, SEG_GS } from '../layout.js';
 import { BlockUse, planExchanges, shareTails } from './exchange.js';
 import { Flags } from './flags.js';
 import type { Instruction, Size } from './instructions.js';
-import {
-  BASE,
-  ENTRY,
-  LINEAR,
-  P,
-  REGISTERS,
-  RSP,
-  TABLE,
-  TARGET,
-  WAY,
-  WAY_EXIT,
-  WAY_PAGE,
-  WAY_UNDONE,
-} from './locals.js';
+import { BASE, P, REGISTERS, RSP, TARGET, WAY, WAY_EXIT, WAY_PAGE, WAY_UNDONE } from './locals.js';
 import { Op } from './opcodes.js';
 import { pageOf } from './regions.js';
 import type { Access } from './spans.js';
 import type { Structure } from './structure.js';
-import { Code } from './wasm.js';
+import { checkFor } from './tlb-check.js';
+import type { Code } from './wasm.js';
 
 /** What regions need to go on to one another. */
 export interface Chain {
@@ -70,10 +48,6 @@ export interface Setting {
   /** Where a copy of the instruction's record lies for a unit; 0: there is no room. */
   place(i: Instruction): number;
 }
-
-const TAG_WRITE = 8;
-const ADDEND = 24;
-const PAGE_SHIFT = 12;
 
 /** What is put into the body when it is known what all of it does with registers. */
 type Insertion = { at: number } & (
@@ -463,42 +437,6 @@ export class Writer {
     whole.end();
     whole.reserve();
   }
-}
-
-/** The code of checks, by table and by bytes * 2 + write: from the linear address to the host address, and above it 1 if it does not hold. */
-const checks = new Map<number, (Uint8Array | undefined)[]>();
-
-function checkFor(tlb: number, bytes: number, write: boolean): Uint8Array {
-  let known = checks.get(tlb);
-  if (known === undefined) checks.set(tlb, (known = []));
-  return (known[bytes * 2 + (write ? 1 : 0)] ??= makeCheck(tlb, bytes, write));
-}
-function makeCheck(tlb: number, bytes: number, write: boolean): Uint8Array {
-  const code = new Code();
-  code
-    .tee(LINEAR)
-    .op(Op.i32_wrap_i64)
-    .get(LINEAR)
-    .op(Op.i32_wrap_i64)
-    .i32(PAGE_SHIFT - Math.log2(TLB_ENTRY_BYTES))
-    .op(Op.i32_shr_u)
-    .i32((TLB_ENTRIES - 1) * TLB_ENTRY_BYTES)
-    .op(Op.i32_and);
-  if (tlb === 0) code.get(TABLE).op(Op.i32_add);
-  code
-    .tee(ENTRY)
-    .access(Op.i32_load, tlb + ADDEND)
-    .op(Op.i32_add);
-  code
-    .get(ENTRY)
-    .access(Op.i64_load, tlb + (write ? TAG_WRITE : 0))
-    .get(LINEAR);
-  if (bytes > 1) code.i64(bytes - 1).op(Op.i64_add);
-  code
-    .i64(-(1 << PAGE_SHIFT))
-    .op(Op.i64_and)
-    .op(Op.i64_ne);
-  return code.written().slice();
 }
 
 const LOADS: Record<Size, Op> = { 8: Op.i32_load8_u, 16: Op.i32_load16_u, 32: Op.i32_load, 64: Op.i64_load };
