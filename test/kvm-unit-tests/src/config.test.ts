@@ -1,6 +1,6 @@
 /** Reading unittests.cfg, the command lines made of it, and the verdicts. */
 import { describe, expect, it } from 'vitest';
-import { parseConfig, vmxEntries } from './config.js';
+import { parseConfig, vmxConfigurations, vmxEntries } from './config.js';
 import { commandOf, judge } from './run-program.js';
 import { formatTable, totalsOf } from './table.js';
 
@@ -84,6 +84,51 @@ struct vmx_test vmx_tests[] = {
     expect(entries.map(({ name }) => name)).toEqual(['test_vmxon', 'null', 'EPT_A/D', 'vmx_sipi_signal_test']);
     expect(entries[1]).toMatchObject({ args: 'null', memory: 2560, cpus: 1, timeout: 90, cpu: ['+vmx'] });
     expect(entries[3]).toMatchObject({ cpus: 2, timeout: 240, cpu: ['+vmx', '-pku'] });
+  });
+});
+
+describe("the configuration's entries for vmx.flat", () => {
+  const entries = vmxConfigurations(
+    parseConfig(
+      `[vmx]
+file = vmx.flat
+test_args = "-ept_access* -vmx_smp*"
+qemu_params = -cpu max,+vmx
+[other]
+file = other.flat
+[ept]
+file = vmx.flat
+test_args = "ept_access*"
+qemu_params = -cpu max,host-phys-bits,+vmx,-vmx-mbec -m 2560
+[ept-mbec]
+file = vmx.flat
+qemu_params = -cpu Skylake-Server,host-phys-bits,+vmx,+vmx-mbec,+umip -m 2560
+[pf_vpid]
+file = vmx.flat
+smp = 2
+test_args = "pf_vpid"
+qemu_params = -cpu max,+vmx,-pku
+groups = vmx nested_exception nodefault
+timeout = 240
+[reduced]
+file = vmx.flat
+qemu_params = -cpu IvyBridge,phys-bits=36,host-phys-bits=off,+vmx
+`,
+      0,
+    ),
+  );
+  it('are all of them, those that are not run by default too, as they are', () => {
+    expect(entries.map(({ name }) => name)).toEqual(['vmx', 'ept', 'ept-mbec', 'pf_vpid', 'reduced']);
+    expect(entries[0]).toMatchObject({ args: '-ept_access* -vmx_smp*', cpus: 1, memory: 128, cpu: ['+vmx'] });
+    expect(entries[1]).toMatchObject({ args: 'ept_access*', memory: 2560, cpu: ['+vmx', '-vmx-mbec'] });
+    expect(entries[3]).toMatchObject({ cpus: 2, timeout: 240, groups: [], cpu: ['+vmx', '-pku'] });
+  });
+  it('have what a processor of that name has', () => {
+    const [, , mbec, , reduced] = entries.map(({ cpu }) => cpu);
+    expect(mbec).toEqual(expect.arrayContaining(['-la57', '-pks', '+vmx', '+vmx-mbec']));
+    for (const flag of ['-pku', '-umip', '-smap']) expect(mbec).not.toContain(flag);
+    expect(reduced).toEqual(expect.arrayContaining(['-pku', '-smap', '-la57', '-umip', 'phys-bits=36', '+vmx']));
+    expect(reduced).not.toContain('host-phys-bits=off');
   });
 });
 

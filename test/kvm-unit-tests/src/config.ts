@@ -13,7 +13,7 @@ export interface SuiteEntry {
   readonly timeout: number;
   readonly arch?: string;
   readonly groups: readonly string[];
-  /** How the processor differs from all that there is, from QEMU's -cpu: `-name`, `vendor=`, `phys-bits=`. */
+  /** How the processor differs from all that there is, from QEMU's -cpu: `-name`, `+vmx`, `+vmx-name`, `vendor=`, `phys-bits=`. */
   readonly cpu: readonly string[];
   /** True for a program that is in the folder but not in the configuration. */
   readonly unlisted?: boolean;
@@ -73,18 +73,41 @@ function toEntry(name: string, values: ReadonlyMap<string, string>, now: number)
     groups: get('groups')
       .split(/\s+/)
       .filter((group) => group !== ''),
-    // +name is of no interest but for VMX: nothing else is left out of the processor but by name
-    cpu: (cpu?.[1] ?? '')
-      .split(',')
-      .slice(1)
-      .filter((flag) => /^(-|\+vmx|vendor=|phys-bits=)/.test(flag)),
+    cpu: processorOf(cpu?.[1] ?? ''),
   };
+}
+
+const BEFORE_SKYLAKE = ['pks', 'la57', 'umip', 'rdpid', 'sha', 'waitpkg', 'fsrm', 'serialize', 'spec-ctrl'];
+/**
+ * Of QEMU's processors those that the configuration names in order to have less than there is: what the programs can find and these do not have.
+ * Others, as `qemu64`, are all that there is, but for what is left out by name.
+ */
+const MODELS: ReadonlyMap<string, readonly string[]> = new Map([
+  ['Skylake-Server', BEFORE_SKYLAKE],
+  ['IvyBridge', ['pku', ...BEFORE_SKYLAKE, 'smap', 'pcid', 'invpcid', 'xsaves', 'page1gb', 'tsc-adjust']],
+]);
+
+function processorOf(text: string): string[] {
+  const [model, ...flags] = text.split(',');
+  // +name is of no interest but for VMX, and to give back what the model does not have
+  const given = new Set(flags.filter((flag) => flag.startsWith('+')).map((flag) => flag.slice(1)));
+  return [
+    ...(MODELS.get(model) ?? []).filter((name) => !given.has(name)).map((name) => `-${name}`),
+    ...flags.filter((flag) => /^(-|\+vmx|vendor=|phys-bits=)/.test(flag)),
+  ];
 }
 
 /** Takes one pair of quotes off. */
 function unquote(text: string): string {
   return /^(['"]).*\1$/s.test(text) ? text.slice(1, -1) : text;
 }
+
+/** The configuration's own entries for vmx.flat, those that are not run by default among them. */
+export function vmxConfigurations(configured: readonly SuiteEntry[]): SuiteEntry[] {
+  return configured.filter(({ file }) => file === VMX_FILE).map((entry) => ({ ...entry, groups: [] }));
+}
+
+const VMX_FILE = 'vmx.flat';
 
 /** Megabytes that the tests of EPT need: a page of 1 GiB, aligned. */
 const VMX_MEMORY = 2560;
@@ -99,12 +122,12 @@ export function vmxEntries(main: string, table: string, configured: readonly Sui
     ...[...main.matchAll(/test_wanted\("([^"]+)"/g)].map(([, name]) => name),
     ...[...tests.matchAll(/^\s*(?:\{\s*"([^"]+)"|TEST\((\w+)\))/gm)].map(([, first, second]) => first ?? second),
   ].map((name) => name.replaceAll(' ', '_'));
-  const vmx = configured.filter(({ file }) => file === 'vmx.flat');
+  const vmx = configured.filter(({ file }) => file === VMX_FILE);
   return [...new Set(names)].map((name) => {
     const own = vmx.find(({ args }) => args === name) ?? vmx.find(({ args }) => args.split(/\s+/).includes(name));
     return {
       name,
-      file: 'vmx.flat',
+      file: VMX_FILE,
       args: name,
       cpus: own?.cpus ?? (name === 'nmi_hlt' ? 2 : 1),
       memory: VMX_MEMORY,

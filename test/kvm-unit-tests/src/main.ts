@@ -5,13 +5,14 @@
  *
  * Reads DIR/x86/unittests.cfg, runs each program with its arguments and time limit in its own process, prints a table. --timeout replaces the
  * programs' own limits, --time is real or virtual, --cpus says how many CPUs the machine can have, --jobs how many programs run at a time, --nested adds the programs
- * that need virtualisation in the guest, --vmx runs the tests of vmx.flat instead, each by its name; --output keeps what each printed.
+ * that need virtualisation in the guest, --vmx runs the tests of vmx.flat instead, each by its name, and --vmx-entries the configuration's own
+ * entries for vmx.flat, as they are; --output keeps what each printed.
  * Exits 0 when every program passed or skipped, 1 when one did not, 2 when it could not begin.
  */
 import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import { DEFAULT_MEMORY, DEFAULT_TIMEOUT, parseConfig, vmxEntries } from './config.js';
+import { DEFAULT_MEMORY, DEFAULT_TIMEOUT, parseConfig, vmxConfigurations, vmxEntries } from './config.js';
 import type { SuiteEntry } from './config.js';
 import { runProgram } from './run-program.js';
 import type { ProgramResult } from './run-program.js';
@@ -32,6 +33,7 @@ const OPTIONS = {
   time: { type: 'string', default: 'real' },
   nested: { type: 'boolean', default: false },
   vmx: { type: 'boolean', default: false },
+  'vmx-entries': { type: 'boolean', default: false },
   list: { type: 'boolean', default: false },
 } as const;
 
@@ -63,6 +65,7 @@ function entriesOf(suite: string): SuiteEntry[] {
     const source = (file: string): string => readFileSync(join(suite, 'x86', file), 'utf8');
     return vmxEntries(source('vmx.c'), source('vmx_tests.c'), configured);
   }
+  if (values['vmx-entries']) return vmxConfigurations(configured);
   const named = new Set(configured.map(({ file }) => file));
   const unlisted = readdirSync(join(suite, 'x86'))
     .filter((file) => file.endsWith('.flat') && !named.has(file))
@@ -87,7 +90,7 @@ function entriesOf(suite: string): SuiteEntry[] {
 
 if (values.suite === undefined)
   stop(
-    'Usage: node test/kvm-unit-tests/dist/main.js --suite DIR [--only names] [--json FILE] [--output FOLDER] [--timeout SECONDS] [--cpus N] [--jobs N] [--nested] [--vmx] [--list]',
+    'Usage: node test/kvm-unit-tests/dist/main.js --suite DIR [--only names] [--json FILE] [--output FOLDER] [--timeout SECONDS] [--cpus N] [--jobs N] [--nested] [--vmx] [--vmx-entries] [--list]',
   );
 const suite = resolve(values.suite);
 const all = entriesOf(suite);
