@@ -92,6 +92,8 @@ const MINIMUM_PAGES = GUEST_RAM / PAGE;
 const NEVER = 0x7fffffffffffffffn;
 /** Whole numbers below it are exact. */
 const EXACT = 2 ** 53;
+/** `Engine.timerTicks` begins anew at this. */
+const TICKS = 2 ** 48;
 const DEFAULT_SEED = 0x9e3779b97f4a7c15n;
 
 /**
@@ -300,14 +302,22 @@ export class Engine {
     );
   }
 
-  /** The same in ticks of the preemption timer, modulo 2^48. Looked at with each entry and exit of a guest's guest, so without a bigint. */
+  /**
+   * Ticks of the preemption timer, modulo 2^48: how often its bit of the counter has changed by increments. What the guest has moved the counter by does not count
+   * (SDM 3C 26.5.1). Looked at with each entry and exit of a guest's guest, so without a bigint.
+   */
   get timerTicks(): number {
-    const { words } = this;
+    const { words } = this,
+      moved = MSR_TSC_ADJUST >>> 2;
     const base = words[TSC_BASE >>> 2] + (words[(TSC_BASE >>> 2) + 1] & 0x1f_ffff) * 2 ** 32,
       passed = Math.floor(this.retired / 2 ** words[TSC_SHIFT >>> 2]);
-    if (passed >= EXACT) return Number(BigInt.asUintN(48, this.tsc >> BigInt(TIMER_SHIFT)));
     const room = EXACT - base;
-    return Math.floor((passed < room ? base + passed : passed - room) / 2 ** TIMER_SHIFT);
+    const ticks =
+      passed >= EXACT
+        ? Number(BigInt.asUintN(48, this.tsc >> BigInt(TIMER_SHIFT)))
+        : Math.floor((passed < room ? base + passed : passed - room) / 2 ** TIMER_SHIFT);
+    const left = (words[moved] >>> TIMER_SHIFT) + (words[moved + 1] & 0x1f_ffff) * 2 ** (32 - TIMER_SHIFT);
+    return ticks >= left ? ticks - left : ticks - left + TICKS;
   }
 
   /** Instruction groups follow this CPUID table. */

@@ -115,7 +115,10 @@ export interface VmcsRegions {
   exitSoon(vcpu: OfVcpu): void;
   /** The vCPU's time stamp counter, as the next entry will set it. In real time that may be some microseconds old; `exact` reads the host's clock. */
   timeStamp(vcpu: OfVcpu, exact?: boolean): bigint;
-  /** The same in ticks of the preemption timer (`VmcsCapabilities.timerShift`), modulo 2^48. */
+  /**
+   * How often the preemption timer's bit of it (`VmcsCapabilities.timerShift`) has changed by increments, modulo 2^48: what the guest has moved the counter by does
+   * not count.
+   */
   timerTicks(vcpu: OfVcpu, exact?: boolean): number;
   /** CR0, CR3, CR4, EFER or PDPTEs of the current VMCS are others than those that its translations were made with. */
   pagingChanged(vcpu: OfVcpu): void;

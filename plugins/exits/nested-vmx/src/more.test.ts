@@ -151,6 +151,38 @@ describe('the guest of the hypervisor', () => {
     expect(result(1)).toBe(52n);
   });
 
+  it('has a preemption timer that writes of the time stamp counter do not move: increments of it count (26.5.1)', async () => {
+    const TSC = 0x10,
+      TSC_ADJUST = 0x3b,
+      TICKS = 1000;
+    for (const [msr, value] of [
+      [TSC, 1n << 45n],
+      [TSC, 0n],
+      [TSC_ADJUST, -(1n << 45n)],
+      [TSC_ADJUST, 77n],
+    ] as const) {
+      const { result, report } = await run({
+        code: hypervisor({
+          [F.PIN_CONTROLS]: 0x56,
+          [F.PRIMARY_CONTROLS]: 0x1400_6172,
+          [F.MSR_BITMAP]: 0x79000,
+          [F.GUEST_PREEMPTION_TIMER]: TICKS,
+        }),
+        // MOV EAX; MOV EDX; MOV ECX; WRMSR; OUT 80H, AL, which the machine carries out; JMP to itself
+        guest: new Code()
+          .mov(1, msr)
+          .mov(0, value & 0xffff_ffffn)
+          .mov(2, BigInt.asUintN(32, value >> 32n))
+          .add(0x0f, 0x30, 0xe6, 0x80, 0xeb, 0xfe),
+        handler: tell(),
+      });
+      expect(result(1)).toBe(52n);
+      // A nanosecond is a tick of the counter
+      expect(report.guestNanoseconds).toBeGreaterThan(TICKS * 32);
+      expect(report.guestNanoseconds).toBeLessThan(TICKS * 32 + 3000);
+    }
+  });
+
   it('exits at a task switch, whatever the controls say (26.2)', async () => {
     const GDT = 0x77000;
     const { result } = await run({
