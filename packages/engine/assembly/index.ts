@@ -17,6 +17,7 @@ export {
   runQuickX87, runUnit, storeSlow,
 } from "./second-tier";
 export { dataBreakpoints, ioBreakpoints } from "./system/breakpoints";
+export { supplyOnes } from "./supplied";
 export { performTaskSwitch } from "./system/task-exit";
 export { flushAll as flushTlb } from "./tlb";
 export { applyWrites, checkEntry, processorChanged } from "./vmx/entry";

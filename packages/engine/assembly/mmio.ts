@@ -1,4 +1,4 @@
-import { ATTENTION, BOUNCE, MMIO_LOG, MMIO_LOG_ENTRY } from "../src/layout";
+import { ATTENTION, BOUNCE, MMIO_LOG, MMIO_LOG_ENTRIES, MMIO_LOG_ENTRY } from "../src/layout";
 import { ATT_MMIO } from "./mode";
 /**
  * Memory-mapped I/O. A processor with EPT leaves the guest at such an access and the hypervisor emulates the instruction. Here
@@ -13,6 +13,7 @@ import { ATT_MMIO } from "./mode";
 const WRITE: u32 = 1;
 const LET_THROUGH: u32 = 2;
 const WALK: u32 = 4;
+const GIVEN: u32 = 8;
 
 /** Where the write that was just taken from the log is to be done: a host address, 0 if the framework has done it. */
 export let takenHost: u32 = 0;
@@ -24,7 +25,7 @@ export let takenHost: u32 = 0;
 function nextEntry(): u32 {
   const count = load<u32>(MMIO_LOG);
   let cursor = load<u32>(MMIO_LOG, 4);
-  while (cursor < count && load<u32>(entryOf(cursor), 12) == WALK) cursor++;
+  while (cursor < count && (load<u32>(entryOf(cursor), 12) & (WALK | GIVEN)) != 0) cursor++;
   return cursor;
 }
 
@@ -41,12 +42,17 @@ export function takeLogged(gpa: u64, size: u32, write: bool, target: usize): boo
   return true;
 }
 
-/** Host address of a paging-structure entry in a page that walks may use although the EPT do not allow it; 0 for any other page. */
+/** Is that what `permittedWalk` has found in the log itself? Walks write nothing there. */
+// @ts-ignore: decorator
+@inline export function isGiven(host: u32): bool { return host >= <u32>MMIO_LOG && host < <u32>entryOf(MMIO_LOG_ENTRIES); }
+
+/** Host address of a paging-structure entry in a page that walks may use although the EPT do not allow it, or of what they find in its place; 0 for any other. */
 export function permittedWalk(gpa: u64): u32 {
   const count = load<u32>(MMIO_LOG);
   for (let i: u32 = 0; i < count; i++) {
-    const e = entryOf(i);
-    if (load<u32>(e, 12) == WALK && load<u64>(e) == (gpa & ~0xfff)) return load<u32>(e, 16) | (u32(gpa) & 0xfff);
+    const e = entryOf(i), kind = load<u32>(e, 12);
+    if (kind == WALK && load<u64>(e) == (gpa & ~0xfff)) return load<u32>(e, 16) | (u32(gpa) & 0xfff);
+    if (kind == GIVEN && load<u64>(e) == (gpa & ~0x1f)) return u32(e) + 16 + (u32(gpa) & 0x1f);
   }
   return 0;
 }

@@ -6,7 +6,7 @@ import { codeWritten, endBlockBehind } from "./code-pages";
 import {
   EPT_DIRTY_DONE, EPT_EXECUTE, EPT_EXECUTE_USER, EPT_READ, EPT_WRITE, FOR_DATA, FOR_PHYSICAL, eptFailure, eptFault, eptRights, eptSubPageFrame, eptTranslate,
 } from "./ept";
-import { requestAccess, takeLogged, takenHost } from "./mmio";
+import { permittedWalk, requestAccess, takeLogged, takenHost } from "./mmio";
 import { CR0_PG, CR4_LA57, MODE_REAL, is64, isCanonical, isLongMode } from "./mode";
 import {
   EXECUTE, READ, R_DIRTY, R_GIANT, R_GLOBAL, R_LARGE, R_USER, WALK_EXIT, WALK_OK, WRITE, acLiftsSmap, onPins, permits, setProbing, setQuiet, walk, walkError, walkGpa, walkRights,
@@ -392,7 +392,8 @@ export function commitBounce(): bool {
 /** Host address of a guest-physical one for the processor's own structures (PDPTEs); 0 with the exit recorded. */
 export function physicalPointer(gpa: u64): usize {
   gpa = onPins(gpa);
-  const p = eptTranslate(gpa, EPT_READ);
+  let p = eptTranslate(gpa, EPT_READ);
+  if (p == 0) p = permittedWalk(gpa);
   if (p == 0) eptFault(gpa, 0, EPT_READ, FOR_PHYSICAL);
   return p;
 }

@@ -1,7 +1,7 @@
 import { ADDRESS_PINS_LOW, CPL, CR0, CR3, CR4, EFER, EFLAGS, MAXPHYADDR, MSR_PKRS, PDPTE, PKRU } from "../src/layout";
 import { AC } from "./flags";
 import { EPT_READ, EPT_STRUCTURE, EPT_WRITE, FOR_WALK, eptAccessedDirty, eptFault, eptFrame, eptRights, eptTranslate, noteStructure, setEptQuiet } from "./ept";
-import { permittedWalk } from "./mmio";
+import { isGiven, permittedWalk } from "./mmio";
 import { F_PAGE1GB, hasFeature } from "./features";
 import { CR0_PG, CR0_WP, CR4_LA57, CR4_PAE, CR4_PKE, CR4_PKS, CR4_PSE, CR4_SMAP, CR4_SMEP, EFER_LMA, EFER_NXE } from "./mode";
 /**
@@ -103,7 +103,11 @@ function markEntry(gpa: u64, p: usize, wide: bool, bits: u32): bool {
   const old = load<u32>(p);
   if ((old & bits) == bits || probing) return true;
   if (quiet) return false;
-  if (eptTranslate(gpa, EPT_WRITE) == 0 && permittedWalk(gpa) == 0) { eptFault(gpa, linearOfWalk, EPT_READ | EPT_WRITE, FOR_WALK); return false; }
+  if (eptTranslate(gpa, EPT_WRITE) == 0) {
+    const permitted = permittedWalk(gpa);
+    if (permitted == 0) { eptFault(gpa, linearOfWalk, EPT_READ | EPT_WRITE, FOR_WALK); return false; }
+    if (isGiven(permitted)) return true;
+  }
   store<u32>(p, old | bits);
   return true;
 }

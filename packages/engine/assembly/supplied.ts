@@ -1,7 +1,9 @@
-import { ATTENTION, RIP, RUN_FLAGS, SCRATCH_RECORDS, SUPPLIED, SUPPLIED_BYTES, SUPPLIED_RIP } from "../src/layout";
+import { ATTENTION, BOUNCE, RIP, RUN_FLAGS, SCRATCH_RECORDS, SUPPLIED, SUPPLIED_BYTES, SUPPLIED_RIP } from "../src/layout";
 import { decode } from "./decode";
+import { eptFrame } from "./ept";
 import { OP_NEXT } from "./generated/ops";
-import { ATT_SUPPLIED } from "./mode";
+import { ATT_SUPPLIED, linearOfRip } from "./mode";
+import { observe } from "./mmu";
 import { RECORD } from "./record";
 import { SUPPLIED_STARTED } from "./run-flags";
 /**
@@ -19,6 +21,21 @@ export function dropSupplied(): void {
   store<u32>(SUPPLIED, 0);
   store<u32>(ATTENTION, load<u32>(ATTENTION) & ~ATT_SUPPLIED);
   store<u32>(RUN_FLAGS, load<u32>(RUN_FLAGS) & ~SUPPLIED_STARTED);
+}
+
+/**
+ * Code is fetched from the page of `linear` where there is no memory, which reads as all ones: gives the instruction at RIP, of which the first bytes may be in the
+ * page before.
+ */
+export function supplyOnes(linear: u64): void {
+  const first = linearOfRip(load<u64>(RIP));
+  memory.fill(SUPPLIED_BYTES, 0xff, INSTRUCTION_BYTES);
+  if (((first ^ linear) & ~0xfff) != 0 && observe(first, 0) == 0) {
+    const host = eptFrame(load<u64>(BOUNCE + 48));
+    if (host != 0) memory.copy(SUPPLIED_BYTES, host, min<u32>(4096 - (<u32>first & 0xfff), INSTRUCTION_BYTES));
+  }
+  store<u64>(SUPPLIED_RIP, load<u64>(RIP));
+  store<u32>(SUPPLIED, 1);
 }
 
 /** The record of the instruction, whose linear address is given; 0: it is not for this RIP. */

@@ -232,7 +232,7 @@ export const EPT_CACHE_ENTRIES = 1024; // 16 KiB
  * +16 u64 request GPA, +24 u32 size in bytes, +28 u32 kind: 1 = write, +32 64 bytes of data to be written;
  * from +128: entries of 128 bytes with the layout of the request from its GPA on (GPA +0, size +8, kind +12, data +16). With kind + 2 the data
  * begin with the host-physical address (u32) at which the processor does the access itself, whatever the EPT allow; kind 4 lets walks use the
- * page of paging structures at this GPA, and the data begin with its host-physical address. ENTER makes the
+ * page of paging structures at this GPA, and the data begin with its host-physical address; with kind 8 they find the 32 bytes of data at this GPA. ENTER makes the
  * most accesses in one instruction, 63; XSAVE goes in pieces of 64 bytes.
  */
 export const MMIO_LOG = 0x160000;

@@ -19,6 +19,9 @@ const PAGE = 4096;
 /** Kinds of entries beside 0 (a read) and 1 (a write). */
 const LET_THROUGH = 2;
 const WALK = 4;
+const GIVEN = 8;
+/** Bytes of paging-structure entries that are given at a time: four PDPTEs. */
+const GIVEN_BYTES = 32;
 
 /** A piece of a request, as a device sees it. */
 export interface MmioAccess {
@@ -138,6 +141,23 @@ export class MmioLog {
     view.setUint32(REQUEST + 8, PAGE, true);
     view.setUint32(REQUEST + 12, WALK, true);
     view.setUint32(REQUEST + DATA, address - offset, true);
+    this.complete();
+  }
+
+  /**
+   * Walks of the instruction find in the place of the paging-structure entry at `gpa`, and of those in the same 32 bytes, what is at host-physical `address` now, all
+   * ones without one. Flags that they would set there are lost.
+   */
+  giveEntries(gpa: number, address?: number): void {
+    const { bytes, view } = this;
+    view.setBigUint64(REQUEST, BigInt(gpa - (gpa % GIVEN_BYTES)), true);
+    view.setUint32(REQUEST + 8, GIVEN_BYTES, true);
+    view.setUint32(REQUEST + 12, GIVEN, true);
+    if (address === undefined) bytes.fill(0xff, REQUEST + DATA, REQUEST + DATA + GIVEN_BYTES);
+    else {
+      const from = address - (address % GIVEN_BYTES);
+      bytes.copyWithin(REQUEST + DATA, from, from + GIVEN_BYTES);
+    }
     this.complete();
   }
 

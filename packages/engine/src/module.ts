@@ -25,6 +25,8 @@ export interface ProcessorExports extends SecondTierExports {
   invalidateGuestPages(): void;
   /** Translation for an observer: 0 found, 1 page fault, 2 not readable through the EPT. */
   observe(linear: bigint, access: number): number;
+  /** The instruction at RIP, whose code is fetched from the page of `linear` where there is no memory, is executed with all ones from there. */
+  supplyOnes(linear: bigint): void;
   modeChanged(): void;
   applyWrites(): void;
   finishExit(): void;

@@ -133,7 +133,8 @@ export interface VmcsRegions {
   viewPointer(vcpu: OfVcpu): number;
   /**
    * The last exit, an access that the EPT of another VMCS do not have, is one to `gpa` of the guest: where a device answers, `exit.mmio` becomes valid,
-   * and handlers may carry it out. False: there is memory, and nothing has been done. `done`: it has been answered, and the guest goes on.
+   * and handlers may carry it out. False: there is memory, and nothing has been done. `done`: it has been answered, and the guest goes on; so are walks and fetches
+   * where there is no memory, by all ones.
    */
   deviceAccess(vcpu: OfVcpu, gpa: number): 'device' | 'done' | false;
 
