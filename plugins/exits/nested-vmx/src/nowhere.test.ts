@@ -5,6 +5,8 @@ import { AT, Code, MEMORY, WITH_EPT, hypervisor, run, tell, writeEpt } from './t
 import type { Setting } from './test-hypervisor.js';
 
 const NOWHERE = 0x3000_0000;
+/** The guest's own tables, where it has others than the hypervisor. */
+const TABLES = 0x70000;
 const EXCEPTION = 0n,
   TRIPLE_FAULT = 2n,
   VMCALL = 18n;
@@ -35,6 +37,9 @@ describe.each(WAYS)('where there is no memory, %s', (_how, ept) => {
         writeEpt(made);
         // The hypervisor's tables lead to where nothing is, too
         for (let n = 4; n < 512; n++) made.memory.writeU64(AT.ept + 0x2000 + n * 8, BigInt(n * 2 ** 21) | 0xb7n);
+        made.memory.write(TABLES, made.memory.read(AT.tables, 0x3000));
+        made.memory.writeU64(TABLES, BigInt(TABLES + 0x1003));
+        made.memory.writeU64(TABLES + 0x1000, BigInt(TABLES + 0x2003));
         setting.prepare?.(made, nested);
       },
     });
@@ -120,5 +125,31 @@ describe.each(WAYS)('where there is no memory, %s', (_how, ept) => {
       prepare: ({ memory }) => memory.write(AT.guest + 0x80, Uint8Array.of(0x0f, 0x01, 0xc1)),
     });
     expect([reason, rip]).toEqual([VMCALL, BigInt(AT.guest + 0x80)]);
+  });
+
+  it('page tables in read-only memory serve; the flags that are set there get lost', async () => {
+    const PAGE = 0x60000;
+    const rom = new Uint8Array(4096);
+    // The table for the first 2 MiB, by pages of 4 KiB, without accessed and dirty flags
+    for (let n = 0; n < 512; n++) new DataView(rom.buffer).setBigUint64(n * 8, BigInt(n * 4096) | 3n, true);
+    const { reason, result } = await outcome(
+      {
+        guest: new Code()
+          .load(PAGE)
+          .store(PAGE + 8)
+          .vmcall(),
+        handler: new Code()
+          .load(PAGE + 8)
+          .store(AT.results + 64)
+          .add(...tell().bytes),
+        prepare: ({ backend, memory }) => {
+          backend.mapRom!(NOWHERE, rom);
+          memory.writeU64(PAGE, 0x1234n);
+          memory.writeU64(TABLES + 0x2000, BigInt(NOWHERE) | 3n);
+        },
+      },
+      { [F.GUEST_CR3]: TABLES },
+    );
+    expect([reason, result(8)]).toEqual([VMCALL, 0x1234n]);
   });
 });
