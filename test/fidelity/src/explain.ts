@@ -4,10 +4,10 @@ import { CASE, type CaseSet, caseAt, DATA_BYTES, FPU, PATTERNS, READ_ONLY } from
 import { describeSegments } from './segments.js';
 import { flagNames, hex, hexBytes, REGISTERS } from './names.js';
 
-/** A readable account of one mismatch. */
-export function explain(set: CaseSet, index: number, differences: readonly Difference[]): string {
+/** A readable account of one mismatch. `from` is the number of the set's first case. */
+export function explain(set: CaseSet, index: number, differences: readonly Difference[], from = 0): string {
   const c = caseAt(set, index);
-  const lines = [`case ${index} (${set.groups[index]}, ${c.bits}-bit): ${hexBytes(c.code.slice().reverse())}`];
+  const lines = [`case ${from + index} (${set.groups[index]}, ${c.bits}-bit): ${hexBytes(c.code.slice().reverse())}`];
   for (const i of decodeCase(c)) lines.push(`    ${hex(i.address)}  ${i.text}`);
   lines.push(
     `    before: flags ${flagNames(Number(c.rflags))}  mxcsr ${hex(c.view.getUint32(CASE.fpu + FPU.mxcsr, true))} fcw ${hex(c.view.getUint16(CASE.fpu + FPU.fcw, true))} fsw ${hex(c.view.getUint16(CASE.fpu + FPU.fsw, true))} ftw ${hex(c.bytes[CASE.fpu + FPU.ftw]!)}`,

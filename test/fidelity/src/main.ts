@@ -129,7 +129,7 @@ for (let done = 0; done < total; ) {
       const name = d.field === 'vector' ? `${d.native}->${d.engine}` : d.field.replace(/^\[.*/, 'memory');
       entry.fields.set(name, (entry.fields.get(name) ?? 0) + 1);
     }
-    if (entry.count <= show) console.log(explain(set, i, differences) + '\n');
+    if (entry.count <= show) console.log(explain(set, i, differences, Number(values.from) + done) + '\n');
   }
   done += count;
   if (total > BATCH) process.stderr.write(`\r${done} of ${total} cases, ${mismatches} mismatches `);

@@ -91,8 +91,8 @@ export class Flags {
     code.op(Op.select).set(FA);
     this.set(MADE_EXACT, 64);
   }
-  /** To be called before FS and FN are set for `after`: flags as they are must be expressible below it. */
-  prepare(after: number): void {
+  /** To be called before FS and FN are set for `after`: flags as they are must be expressible below it, if it is `conditional`, all of them. */
+  prepare(after: number, conditional = false): void {
     if (!this.afterKnown) {
       this.makeExactIfMore();
       this.after = THEN_NOTHING;
@@ -100,7 +100,8 @@ export class Flags {
     }
     const replaces = this.after === THEN_CARRY || this.after === THEN_ROL || this.after === THEN_ROR;
     const fits =
-      this.after === THEN_NOTHING || (replaces && !this.conditional && (after === THEN_ROL || after === THEN_ROR));
+      this.after === THEN_NOTHING ||
+      (replaces && !this.conditional && !conditional && (after === THEN_ROL || after === THEN_ROR));
     if (!fits) this.makeExact();
   }
   /**

@@ -269,7 +269,7 @@ function shift(w: Writer, i: Instruction, { operation, byCl, size }: Extract<Row
     return;
   }
   const [a, n] = wide ? [V0, V1] : [W0, W1];
-  flags.prepare(after);
+  flags.prepare(after, byCl);
   w.read(i.reg, size);
   code.set(a);
   if (byCl) {
