@@ -2,7 +2,7 @@ import {
   BLOCK_HEADER, B_BYTES, B_SECOND_PAGE, E_COUNT, E_CROSSED, E_FUNCTION, E_LIMIT, LEFT_AGAIN, LEFT_CROSSED, LEFT_ELSEWHERE, LEFT_EXITED, LEFT_INTERPRET, LEFT_LOOK_UP, LEFT_REFUSED,
 } from "../src/code-layout";
 import {
-  ARENA, ATTENTION, BUDGET, CODE_BASE, EFLAGS, INTERRUPTIBILITY, JUMP_CACHE, JUMP_CACHE_ENTRIES, MODE, REGIONS_LEFT, RIP, RUN_FLAGS, SEG_BASE, SEG_CS,
+  ARENA, ATTENTION, BUDGET, CODE_BASE, EFLAGS, INTERRUPTIBILITY, JUMP_CACHE, JUMP_CACHE_ENTRIES, MODE, REGIONS_LEFT, REGION_CACHE, REGION_CACHE_ENTRIES, RIP, RUN_FLAGS, SEG_BASE, SEG_CS,
   SEG_LIMIT, TIER_ENTERED, TIER_HOPS, TIER_LEFT_BUDGET, TIER_LEFT_RIP, TIER_RECORD, TIER_RETIRED, TIER_STATUS, TIER_THRESHOLD,
 } from "../src/layout";
 import { decodeOne, findBlock, pageAfter } from "./blocks";
@@ -101,10 +101,17 @@ export function settle(pc: usize, status: i32): usize {
 // @ts-ignore: decorator
 @inline function linearRip(): u64 { return linearOfRip(load<u64>(RIP)); }
 
-/** Where the jump cache has what it knows of a linear address. A second tier looks there, too. */
+/** Where the jump cache has what it knows of a linear address. */
 // @ts-ignore: decorator
 @inline function jumpSlot(linear: u64): usize {
   return JUMP_CACHE + (((<u32>linear ^ (<u32>linear >>> 13)) & (JUMP_CACHE_ENTRIES - 1)) << 4);
+}
+
+/** Where regions look for the one at a linear address: small, so that it stays in the host's caches, with what lies close together in one line of them. */
+// @ts-ignore: decorator
+@inline function regionSlot(linear: u64): usize {
+  const n = <u32>linear >>> 2;
+  return REGION_CACHE + (((n ^ (n >>> 13)) & (REGION_CACHE_ENTRIES - 1)) << 4);
 }
 
 /** Record of the code at RIP with its budget taken; 0: fault raised, exit recorded or deadline reached. */
@@ -183,7 +190,14 @@ export function enterTranslated(pc: usize): usize {
       const to = <usize>load<u32>(slot, 12), left = load<i64>(BUDGET) - <i64>recLeft(to);
       if (left < 0) return next();
       store<u64>(CODE_BASE, (linear & ~0xfff) - base);
-      if (recOp(to) == OP_ENTER && load<u32>(to, E_FUNCTION) != 0) { pc = to; continue; }
+      if (recOp(to) == OP_ENTER && load<u32>(to, E_FUNCTION) != 0) {
+        const region = regionSlot(linear);
+        store<u64>(region, linear);
+        store<u32>(region, load<u32>(slot, 8), 8);
+        store<u32>(region, load<u32>(to, E_FUNCTION), 12);
+        pc = to;
+        continue;
+      }
       store<i64>(BUDGET, left);
       return to;
     }

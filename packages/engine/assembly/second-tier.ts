@@ -7,7 +7,7 @@
  * offset), its length, and for the clock the instructions left.
  */
 import {
-  BLOCK_HEADER, B_HOST, B_MODE, B_NEXT, B_SECOND_PAGE, ENDS_BLOCK, E_COUNT, E_ENTRIES, LEFT_SETTLE, LISTED_BYTES, LISTED_DISTANCE, LISTED_HOST, LISTED_SERIAL,
+  BLOCK_HEADER, B_HOST, B_MODE, B_NEXT, B_SECOND_PAGE, ENDS_BLOCK, E_COUNT, E_COUNTER, LEFT_SETTLE, LISTED_BYTES, LISTED_DISTANCE, LISTED_HOST, LISTED_SERIAL,
   LIST_BASE, LIST_COUNT, LIST_GENERATION, LIST_PAGES, MODE_USER,
 } from "../src/code-layout";
 import { arenaDescriptor, bucket, codeLines, codeSerial, coverLines } from "./code-pages";
@@ -112,8 +112,10 @@ export function codeIsCurrent(host: u32, serial: u32): bool {
 /** How often the block at a host address has been entered, interpreted or as a region that counts, at least 1; 0: none has been made for this mode, or it goes on in another page. */
 export function blockExecutions(host: u32, mode: u32): u32 {
   for (let block = load<u32>(bucket(host, mode)); block != 0; block = load<u32>(block, B_NEXT)) {
-    if (load<u32>(block, B_HOST) == host && load<u32>(block, B_MODE) == mode && load<u32>(block, B_SECOND_PAGE) == 0)
-      return max<u32>(1, load<u32>(block + BLOCK_HEADER, E_COUNT) + load<u32>(block + BLOCK_HEADER, E_ENTRIES));
+    if (load<u32>(block, B_HOST) == host && load<u32>(block, B_MODE) == mode && load<u32>(block, B_SECOND_PAGE) == 0) {
+      const counter = <usize>load<u32>(block + BLOCK_HEADER, E_COUNTER);
+      return max<u32>(1, load<u32>(block + BLOCK_HEADER, E_COUNT) + (counter == 0 ? 0 : load<u32>(counter)));
+    }
   }
   return 0;
 }

@@ -114,8 +114,8 @@ export const DESCRIPTOR_BYTES = 32;
 // ---------------------------------------------------------------------------------------------- the second tier
 /** In decodeRecord()'s result: the instruction ends a block. */
 export const ENDS_BLOCK = 0x100;
-/** Fields of the record with the handler ENTER, the first of a block while there is a second tier: u32 entries of a region that counts them. */
-export const E_ENTRIES = 8;
+/** Fields of the record with the handler ENTER, the first of a block while there is a second tier: u32 address of its region's entries, 0: they are not counted. */
+export const E_COUNTER = 8;
 /** u32: how often its region was left since one check of several accesses did not hold. */
 export const E_CROSSED = 12;
 /** u32 function in the table, 0 none. */

@@ -49,6 +49,8 @@ describe('memory of the engine', () => {
       ['pages', layout.PAGE_BLOCKS, 1 << 22],
       ['tables', layout.TLB, layout.TLB_SETS * layout.TLB_SET_BYTES],
       ['links', layout.GUEST_PAGE_LINKS, ((layout.TLB_SETS * layout.TLB_SET_BYTES) / layout.TLB_ENTRY_BYTES) * 8],
+      ['region cache', layout.REGION_CACHE, layout.REGION_CACHE_ENTRIES * 16],
+      ['counters of regions', layout.TIER_COUNTERS, layout.TIER_COUNTERS_BYTES],
       ['late pages', layout.LATE_PAGES, 1 << 17],
       ['arena', layout.ARENA, layout.ARENA_BYTES],
       ['hypervisor', layout.HYPERVISOR, layout.HYPERVISOR_BYTES],

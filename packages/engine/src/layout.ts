@@ -265,6 +265,15 @@ export const LATE_PAGES = 0x900000; // 128 KiB
 /** Candidates of the second tier: {u32 first record of the block, u32 TLB_BASE when it became one, i64 linear address of its page then}. */
 export const TIER_QUEUE = 0x920000;
 export const TIER_QUEUE_ENTRIES = 64;
+/**
+ * Where regions find one another: {i64 linear address, u32 generation and mode as in the jump cache, u32 function in the table}. It is emptied whenever
+ * functions go.
+ */
+export const REGION_CACHE = 0x880000;
+export const REGION_CACHE_ENTRIES = 16384; // 256 KiB
+/** u32 entries of a region, for each that counts them. */
+export const TIER_COUNTERS = 0x8c0000;
+export const TIER_COUNTERS_BYTES = 0x8000;
 /** Lists of the pages that a region has code in, where they are several: LIST_ of code-layout.ts. */
 export const TIER_PAGES = 0x921000;
 export const TIER_PAGES_BYTES = 0x60000;
@@ -364,7 +373,7 @@ export const CODE_SERIAL = 0x251c;
 /** u32: number, 2 to 4095, of the EPT hierarchy in force, in the tags of EPT_CACHE; the last number given out. */
 export const EPT_CONTEXT = 0x2520;
 export const EPT_LAST_CONTEXT = 0x2524;
-/** u32: first record of the block whose region has been entered last. */
+/** u32: first record of the block whose region has been entered last; regions say so themselves. */
 export const TIER_ENTERED = 0x2528;
 /** Flags on the way from one region to another, as code-layout.ts has them: u32 kind; i64 a, b, r, s and n. */
 export const TIER_FLAGS_KIND = 0x252c;

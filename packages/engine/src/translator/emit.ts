@@ -73,9 +73,10 @@ class RegionEmitter {
     const { whole } = this.buffers;
     whole.clear();
     const { region, setting, list } = this;
-    enterRegion(whole, region, setting, { list, traps: w.traps() });
+    const loops = this.shape.loops.includes(true);
+    enterRegion(whole, region, setting, { list, traps: w.traps(), loops });
     w.finish(whole, this.shape, (to) => aimFromWay(to, region, setting, list));
-    leaveRegion(whole, setting);
+    leaveRegion(whole);
     whole.op(Op.end);
   }
 

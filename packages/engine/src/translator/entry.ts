@@ -1,7 +1,5 @@
 /** How a region is entered and left: checks in front of its body, accounts and the way to the next region behind it. */
 import {
-  E_ENTRIES,
-  E_FUNCTION,
   LEFT_AGAIN,
   LEFT_ELSEWHERE,
   LEFT_REFUSED,
@@ -10,16 +8,17 @@ import {
   LIST_BASE,
   LIST_GENERATION,
   LIST_PAGES,
-  R_HANDLER,
+  MODE_SIZE,
 } from '../code-layout.js';
 import {
   ATTENTION,
   BUDGET,
   CODE_BASE,
   GLOBAL_GENERATION,
-  JUMP_CACHE,
-  JUMP_CACHE_ENTRIES,
   JUMP_GENERATION,
+  MODE,
+  REGION_CACHE,
+  REGION_CACHE_ENTRIES,
   RIP,
   SEG_BASE,
   SEG_CS,
@@ -27,14 +26,16 @@ import {
   TIER_HOPS,
   TLB_BASE,
 } from '../layout.js';
-import { CONFIRM_PAGES, IMPORTS } from './imports.js';
-import { BASE, LEFT, START, TABLE, TARGET, V0, W0, W1, W2, WAY, WAY_EXIT, WAY_PAGE, WAY_UNDONE } from './locals.js';
-import { Op } from './opcodes.js';
+import { CONFIRM_PAGES, FIND_NEXT, IMPORTS } from './imports.js';
+import { BASE, LEFT, START, TABLE, TARGET, V0, W0, WAY, WAY_EXIT, WAY_PAGE, WAY_UNDONE } from './locals.js';
+import { I32, I64, Op } from './opcodes.js';
 import type { Region } from './regions.js';
-import type { Code } from './wasm.js';
-import type { Chain, Setting } from './writer.js';
+import { hasTailCalls } from './tail-calls.js';
+import { Code } from './wasm.js';
+import type { OwnFunction } from './wasm.js';
+import type { Setting } from './writer.js';
 
-/** Instructions after which a region is left, so that V8 can put optimised code in the place of what is running. */
+/** Instructions after which a region with a loop is left, so that V8 can put optimised code in the place of what is running. */
 const LONGEST_STAY = 100_000;
 const PAGE = 4096;
 
@@ -63,15 +64,22 @@ function addDistance(code: Code, list: number): void {
     .op(Op.i64_add);
 }
 
-/** Refuses if it could not run to its first way out, or something is not as it was made for: one of `traps` is set, or the pages in `list` are elsewhere. */
+/**
+ * Refuses if it could not run to its first way out, or something is not as it was made for: one of `traps` is set, or the pages in `list` are elsewhere.
+ * `loops`: it may stay in the region.
+ */
 export function enterRegion(
   code: Code,
   region: Region,
   setting: Setting,
-  { list, traps }: { list: number; traps: readonly number[] },
+  { list, traps, loops }: { list: number; traps: readonly number[]; loops: boolean },
 ): void {
   const { state } = setting;
   code.reserve();
+  code
+    .i32(0)
+    .i32(setting.record)
+    .access(Op.i32_store, state + TIER_ENTERED);
   code
     .i32(0)
     .access(Op.i64_load, state + BUDGET)
@@ -93,14 +101,14 @@ export function enterRegion(
   }
   if (region.pages.length > 1) confirm(code, state, list);
   if (setting.counts !== undefined) {
-    const { record, most } = setting.counts;
-    code.i32(record);
-    code.i32(record).access(Op.i32_load, E_ENTRIES).i32(1).op(Op.i32_add).tee(W0);
-    code.access(Op.i32_store, E_ENTRIES);
+    const { counter, most } = setting.counts;
+    code.i32(0).i32(0).access(Op.i32_load, counter).i32(1).op(Op.i32_add).tee(W0);
+    code.access(Op.i32_store, counter);
     code.get(W0).i32(most).op(Op.i32_eq).when();
     code.i32(LEFT_AGAIN).op(Op.return).end();
   }
-  code.get(V0).i64(LONGEST_STAY).get(V0).i64(LONGEST_STAY).op(Op.i64_lt_s).op(Op.select);
+  code.get(V0);
+  if (loops) code.i64(LONGEST_STAY).get(V0).i64(LONGEST_STAY).op(Op.i64_lt_s).op(Op.select);
   code.op(Op.i32_wrap_i64).tee(START).set(LEFT);
   code
     .i32(0)
@@ -134,109 +142,129 @@ function confirm(code: Code, state: number, list: number): void {
   code.i32(LEFT_ELSEWHERE).op(Op.return).end().end();
 }
 
-/** Behind all ways out: TARGET and WAY say where the guest goes on, and why. */
-export function leaveRegion(code: Code, setting: Setting): void {
-  const { state } = setting;
+/** Behind all ways out: TARGET and WAY say where the guest goes on, and why. To the next region it goes by itself, so that the host can tell each one's jump from the others'. */
+export function leaveRegion(code: Code): void {
+  code.get(TARGET).get(WAY).get(START).get(LEFT).op(Op.i32_sub);
+  code.call(FIND_NEXT).tee(W0);
+  if (hasTailCalls()) {
+    code.i32(0).op(Op.i32_lt_s).when();
+    code.get(W0).i32(-1).op(Op.i32_xor).op(Op.return).end();
+    code.get(W0).returnCallIndirect(IMPORTS.length);
+  } else code.i32(-1).op(Op.i32_xor);
+}
+
+/**
+ * What regions call at their end, with the state block at `state`: a function of RIP (i64), what WAY has, and how many instructions have been begun. It
+ * keeps the accounts, and returns the function of the region at RIP if there is one, in the way of enterTranslated (assembly/run.ts); else the complement of why
+ * the last one was left. There is one in each module and not in each region, so that there is less code that the host has to hold in its caches.
+ */
+export function findNext(state: number): OwnFunction {
+  const RIP_NOW = 0,
+    WAY_OUT = 1,
+    BEGUN = 2,
+    WHY = 3,
+    MODE_NOW = 4,
+    SLOT = 5,
+    CHECKED = 6;
+  const code = new Code();
   code
     .i32(0)
-    .get(TARGET)
+    .get(RIP_NOW)
     .access(Op.i64_store, state + RIP);
   // what was retired
-  code.get(START).get(LEFT).op(Op.i32_sub).get(WAY).i32(WAY_UNDONE).op(Op.i32_shr_u);
+  code.get(BEGUN).get(WAY_OUT).i32(WAY_UNDONE).op(Op.i32_shr_u);
   code
     .i32((1 << (WAY_EXIT - WAY_UNDONE)) - 1)
     .op(Op.i32_and)
-    .op(Op.i32_sub);
-  code.op(Op.i64_extend_i32_s).set(V0);
+    .op(Op.i32_sub)
+    .set(BEGUN);
   code
     .i32(0)
     .i32(0)
     .access(Op.i64_load, state + BUDGET)
-    .get(V0)
+    .get(BEGUN)
+    .op(Op.i64_extend_i32_s)
     .op(Op.i64_sub)
     .access(Op.i64_store, state + BUDGET);
-  code.get(WAY).i32(WAY_EXIT).op(Op.i32_shr_u);
-  if (setting.chain !== undefined) goOn(code, setting, setting.chain);
-}
-/** Goes to the region at TARGET if there is one, in the way of enterTranslated (assembly/run.ts); else leaves why on the stack. */
-function goOn(code: Code, { state, long }: Setting, { mode, enter }: Chain): void {
-  code.set(W0);
-  const no = code.block();
-  code
-    .get(W0)
-    .i32(0)
-    .access(Op.i32_load, state + ATTENTION)
-    .op(Op.i32_or)
-    .brIf(no);
-  if (!long) {
-    // the jump cache goes by linear addresses
+  code.get(WAY_OUT).i32(WAY_EXIT).op(Op.i32_shr_u).set(WHY);
+  code.reserve();
+  if (hasTailCalls()) {
+    const no = code.block();
+    code
+      .get(WHY)
+      .i32(0)
+      .access(Op.i32_load, state + ATTENTION)
+      .op(Op.i32_or)
+      .brIf(no);
+    code
+      .i32(0)
+      .i32(0)
+      .access(Op.i32_load, state + TIER_HOPS)
+      .i32(1)
+      .op(Op.i32_sub)
+      .tee(SLOT)
+      .access(Op.i32_store, state + TIER_HOPS);
+    code.get(SLOT).op(Op.i32_eqz).brIf(no);
+    // the cache goes by linear addresses
+    code
+      .i32(0)
+      .access(Op.i32_load, state + MODE)
+      .tee(MODE_NOW)
+      .i32(MODE_SIZE)
+      .op(Op.i32_and)
+      .i32(2)
+      .op(Op.i32_ne);
     code
       .i32(0)
       .access(Op.i64_load, state + SEG_BASE + SEG_CS * 8)
       .op(Op.i64_eqz)
       .op(Op.i32_eqz)
+      .op(Op.i32_and)
       .brIf(no);
+    code.get(RIP_NOW).op(Op.i32_wrap_i64).i32(2).op(Op.i32_shr_u).tee(SLOT).get(SLOT).i32(13).op(Op.i32_shr_u);
+    code
+      .op(Op.i32_xor)
+      .i32(REGION_CACHE_ENTRIES - 1)
+      .op(Op.i32_and)
+      .i32(4)
+      .op(Op.i32_shl)
+      .tee(SLOT);
+    code.access(Op.i64_load, REGION_CACHE).get(RIP_NOW).op(Op.i64_ne).brIf(no);
+    code.reserve();
+    const current = code.block();
+    for (const generation of [JUMP_GENERATION, GLOBAL_GENERATION]) {
+      const last = generation === GLOBAL_GENERATION;
+      code
+        .get(SLOT)
+        .access(Op.i32_load, REGION_CACHE + 8)
+        .get(MODE_NOW);
+      code
+        .i32(0)
+        .access(Op.i32_load, state + generation)
+        .i32(8)
+        .op(Op.i32_shl)
+        .op(Op.i32_or)
+        .op(last ? Op.i32_ne : Op.i32_eq)
+        .brIf(last ? no : current);
+    }
+    code.end();
+    code
+      .i32(0)
+      .get(RIP_NOW)
+      .i64(-PAGE)
+      .op(Op.i64_and)
+      .access(Op.i64_store, state + CODE_BASE);
+    code
+      .get(SLOT)
+      .access(Op.i32_load, REGION_CACHE + 12)
+      .op(Op.return);
+    code.end();
   }
-  code
-    .i32(0)
-    .i32(0)
-    .access(Op.i32_load, state + TIER_HOPS)
-    .i32(1)
-    .op(Op.i32_sub)
-    .tee(W1)
-    .access(Op.i32_store, state + TIER_HOPS);
-  code.get(W1).op(Op.i32_eqz).brIf(no);
-  code.get(TARGET).op(Op.i32_wrap_i64).tee(W1).get(W1).i32(13).op(Op.i32_shr_u).op(Op.i32_xor);
-  code
-    .i32(JUMP_CACHE_ENTRIES - 1)
-    .op(Op.i32_and)
-    .i32(4)
-    .op(Op.i32_shl)
-    .tee(W1);
-  code.access(Op.i64_load, JUMP_CACHE).get(TARGET).op(Op.i64_ne).brIf(no);
-  code
-    .get(W1)
-    .access(Op.i32_load, JUMP_CACHE + 8)
-    .i32(mode)
-    .op(Op.i32_sub)
-    .set(W2);
-  const current = code.block();
-  code
-    .get(W2)
-    .i32(0)
-    .access(Op.i32_load, state + JUMP_GENERATION)
-    .i32(8)
-    .op(Op.i32_shl)
-    .op(Op.i32_eq)
-    .brIf(current);
-  code
-    .get(W2)
-    .i32(0)
-    .access(Op.i32_load, state + GLOBAL_GENERATION)
-    .i32(8)
-    .op(Op.i32_shl)
-    .op(Op.i32_ne)
-    .brIf(no);
-  code.end();
-  code
-    .get(W1)
-    .access(Op.i32_load, JUMP_CACHE + 12)
-    .tee(W2)
-    .access(Op.i32_load16_u, R_HANDLER)
-    .i32(enter)
-    .op(Op.i32_ne)
-    .brIf(no);
-  code.get(W2).access(Op.i32_load, E_FUNCTION).tee(W1).op(Op.i32_eqz).brIf(no);
-  code
-    .i32(0)
-    .get(TARGET)
-    .i64(-PAGE)
-    .op(Op.i64_and)
-    .access(Op.i64_store, state + CODE_BASE);
-  code
-    .i32(0)
-    .get(W2)
-    .access(Op.i32_store, state + TIER_ENTERED);
-  code.get(W1).returnCallIndirect(IMPORTS.length);
-  code.end().get(W0);
+  code.get(WHY).i32(-1).op(Op.i32_xor).op(Op.end);
+  return {
+    parameters: [I64, I32, I32],
+    results: [I32],
+    locals: [[CHECKED - WHY, I32]],
+    code: code.written(),
+  };
 }

@@ -14,3 +14,5 @@ export const SETTLE_FLAGS = 0;
 export const RUN_UNIT = 1;
 export const RUN_QUICK_X87 = 2;
 export const CONFIRM_PAGES = 3;
+/** Behind them, the module's own function that regions call at their end: entry.ts. */
+export const FIND_NEXT = IMPORTS.length;

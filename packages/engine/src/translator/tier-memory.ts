@@ -1,4 +1,4 @@
-/** The processor's memory that the translator keeps things of regions in: copies of records for units, and lists of pages. */
+/** The processor's memory that the translator keeps things of regions in: copies of records for units, counters of entries, and lists of pages. */
 import {
   LISTED_BYTES,
   LISTED_DISTANCE,
@@ -10,7 +10,16 @@ import {
   LIST_PAGES,
   RECORD_BYTES,
 } from '../code-layout.js';
-import { TIER_PAGES, TIER_PAGES_BYTES, TIER_RECORDS, TIER_RECORDS_BYTES } from '../layout.js';
+import {
+  TIER_COUNTERS,
+  TIER_COUNTERS_BYTES,
+  TIER_PAGES,
+  TIER_PAGES_BYTES,
+  TIER_RECORDS,
+  TIER_RECORDS_BYTES,
+} from '../layout.js';
+
+const COUNTER_BYTES = 4;
 
 /** Places of one size. */
 class Slots {
@@ -38,6 +47,10 @@ class Slots {
 /** Of instructions that translated code leaves to a unit. One is decoded into in the first place, and the second holds bytes of two pages. */
 export function recordSlots(): Slots {
   return new Slots(TIER_RECORDS + 2 * RECORD_BYTES, TIER_RECORDS + TIER_RECORDS_BYTES, RECORD_BYTES);
+}
+/** Of the entries of a region. */
+export function counterSlots(): Slots {
+  return new Slots(TIER_COUNTERS, TIER_COUNTERS + TIER_COUNTERS_BYTES, COUNTER_BYTES);
 }
 /** Of the pages that a region has code in. */
 export function listSlots(): Slots {

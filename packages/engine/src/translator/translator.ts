@@ -9,8 +9,8 @@ import {
   B_MODE,
   B_VALID,
   E_COUNT,
+  E_COUNTER,
   E_CROSSED,
-  E_ENTRIES,
   E_FUNCTION,
   E_LIMIT,
   E_WAITS,
@@ -22,11 +22,21 @@ import {
   R_HANDLER,
   R_LEFT,
 } from '../code-layout.js';
-import { ARENA_GENERATION, TIER_QUEUE, TIER_QUEUED, TIER_RECORDS, TIER_RETIRED, TIER_THRESHOLD } from '../layout.js';
+import {
+  ARENA_GENERATION,
+  REGION_CACHE,
+  REGION_CACHE_ENTRIES,
+  TIER_QUEUE,
+  TIER_QUEUED,
+  TIER_RECORDS,
+  TIER_RETIRED,
+  TIER_THRESHOLD,
+} from '../layout.js';
 import type { ProcessorExports } from '../module.js';
 import { WebAssembly } from '../webassembly.js';
 import type { WasmMemory, WasmModule } from '../webassembly.js';
 import { emitRegion, translatable } from './emit.js';
+import { findNext } from './entry.js';
 import { IMPORTS } from './imports.js';
 import { describe } from './instructions.js';
 import type { Instruction, Row } from './instructions.js';
@@ -39,8 +49,7 @@ import { findRegion } from './regions.js';
 import type { Region } from './regions.js';
 import { RegionTables } from './tables.js';
 import type { TableShare } from './tables.js';
-import { hasTailCalls } from './tail-calls.js';
-import { listSlots, recordSlots, writeList } from './tier-memory.js';
+import { counterSlots, listSlots, recordSlots, writeList } from './tier-memory.js';
 import { Verifier } from './verifier.js';
 import { failByModule } from './verify-report.js';
 import type { Subject } from './verify-report.js';
@@ -92,6 +101,8 @@ const AGAIN_PER_THRESHOLD = 40;
 const SOONER = 8;
 /** In a {@link Setting}: the table is read at entry. */
 const ANY_TABLE = 0;
+/** Where the state block lies: all that have regions have a memory of their own. */
+const STATE = 0;
 const MOST_REGIONS = 8192;
 /** A block that was entered this many times for each that the threshold asks is worth being taken into a region. */
 const SHARE_OF_THRESHOLD = 64;
@@ -109,7 +120,8 @@ export function countExecutions(exports: ProcessorExports, options: TranslatorOp
 interface Placed extends PlacedRegion {
   index: number;
   share: TableShare;
-  /** Where the list of its pages lies, 0: it has one page. */
+  /** Where its entries are counted, and where the list of its pages lies; 0: they are not, and it has one page. */
+  counter: number;
   list: number;
   /** Copies of records that it has. */
   records: number[];
@@ -155,7 +167,6 @@ export class Translator {
   private readonly rows: readonly (Row | undefined)[];
   /** Number of the handler that stands for the vector unit. */
   private readonly vectorUnit: number;
-  private readonly enter: number;
   private readonly words: Uint32Array;
   private readonly bytes: Uint8Array;
   private readonly imports: Record<string, unknown> = {};
@@ -169,6 +180,7 @@ export class Translator {
   readonly byPage = new RegionsByPage();
   private readonly tables: RegionTables;
   private generation: number;
+  private readonly counterSlots = counterSlots();
   private readonly recordSlots = recordSlots();
   private readonly listSlots = listSlots();
   /** Copies made for the region at hand. */
@@ -193,14 +205,16 @@ export class Translator {
     this.words = new Uint32Array(memory.buffer);
     this.bytes = new Uint8Array(memory.buffer);
     this.least = Math.max(1, Math.floor(threshold / SHARE_OF_THRESHOLD));
-    this.enter = names.indexOf('ENTER');
     this.most = threshold * AGAIN_PER_THRESHOLD;
     this.imports['m'] = memory;
     this.tables = new RegionTables(exports.table);
     this.verifier = verify && journal !== undefined ? new Verifier(memory, exports, journal) : undefined;
     for (const { name } of IMPORTS) this.imports[name] = exports[name as keyof ProcessorExports];
     Object.assign(this.imports, this.verifier?.functions);
-    this.writer = new ModuleWriter(this.verifier?.imports ?? IMPORTS, LOCALS, memory.buffer.byteLength / WASM_PAGE);
+    const pages = memory.buffer.byteLength / WASM_PAGE,
+      next = findNext(STATE),
+      own = this.verifier === undefined ? next : { ...next, code: this.verifier.telling(next.code).written().slice() };
+    this.writer = new ModuleWriter(this.verifier?.imports ?? IMPORTS, LOCALS, pages, own);
     this.generation = this.words[ARENA_GENERATION >>> 2]!;
   }
 
@@ -211,15 +225,22 @@ export class Translator {
 
   /** Translates the blocks in the queue. */
   translateQueued(): void {
-    const { words, figures } = this,
-      started = platform.now();
+    const started = platform.now();
+    this.makeRoom();
+    this.translateFrom(started);
+    // functions may have gone, and others taken their numbers
+    this.words.fill(0, REGION_CACHE >>> 2, (REGION_CACHE >>> 2) + REGION_CACHE_ENTRIES * 4);
+  }
+  private makeRoom(): void {
     this.dropStale();
     if (this.placed.length > (this.options.most ?? MOST_REGIONS))
       this.evict(this.placed.slice(0, this.placed.length >>> 1));
     const { crowding } = this.tables;
     if (crowding !== undefined) this.evict(this.placed.filter(({ share }) => share === crowding));
-    const count = words[TIER_QUEUED >>> 2]!,
-      { writer, verifier } = this;
+  }
+  private translateFrom(started: number): void {
+    const { words, figures, writer, verifier } = this,
+      count = words[TIER_QUEUED >>> 2]!;
     const done: Omit<Placed, 'index' | 'share'>[] = [];
     const covered = new Set<string>();
     words[TIER_QUEUED >>> 2] = 0;
@@ -233,7 +254,8 @@ export class Translator {
       if (words[(header + B_VALID) >>> 2] !== 1) continue;
       const host = words[(header + B_HOST) >>> 2]!,
         mode = words[(header + B_MODE) >>> 2]!,
-        again = words[(record + E_ENTRIES) >>> 2]! >= this.most;
+        entries = this.entriesOf(record),
+        again = entries >= this.most;
       if (covered.has(`${host} ${mode}`)) {
         // it is entered through another region of this batch; if that was wrong it will ask again
         if (again) this.askLater(record);
@@ -249,24 +271,26 @@ export class Translator {
         continue;
       }
       this.records = [];
-      const before =
+      const counter = this.counterSlots.take(),
+        before =
           words[(record + E_FUNCTION) >>> 2] === 0 ? undefined : this.placed.find((region) => region.record === record),
         setting = this.settingOf(mode, before === undefined || before.tlb === tlb ? tlb : ANY_TABLE, {
           spans: words[(record + E_CROSSED) >>> 2]! < 2 * words[TIER_THRESHOLD >>> 2]!,
-          counts: again ? undefined : { record, most: this.most },
+          record,
+          counts: again || counter === 0 ? undefined : { counter, most: this.most },
         }),
         found = setting && this.regionOf(placed, host, setting);
       if (setting === undefined || found === undefined) {
         figures.refused++;
-        this.recordSlots.giveBack(this.records);
-        this.listSlots.giveBack([list]);
+        this.giveBack({ records: this.records, list, counter });
         continue;
       }
+      if (counter !== 0) words[counter >>> 2] = entries;
       const { region, hosts } = found,
         pages = this.cover(region, hosts),
         code = emitRegion(region, setting, list, this.buffers),
         subject = verifier?.subject(region, hosts, code);
-      writer.add(verifier?.telling(code) ?? code);
+      writer.add(verifier?.telling(code.written()) ?? code);
       figures.regions++;
       figures.instructions += region.instructions;
       for (const { offset } of region.blocks) {
@@ -281,6 +305,7 @@ export class Translator {
         mode,
         tlb: setting.tlb,
         pages,
+        counter,
         list: several ? list : 0,
         records: this.records,
         subject,
@@ -295,10 +320,7 @@ export class Translator {
     const share = this.tables.forModule(),
       functions = this.compile(bytes, share, done);
     if (functions === undefined) {
-      for (const { records, list } of done) {
-        this.recordSlots.giveBack(records);
-        this.listSlots.giveBack([list]);
-      }
+      for (const made of done) this.giveBack(made);
       return;
     }
     done.forEach((made, n) => {
@@ -307,6 +329,7 @@ export class Translator {
       if (region.subject !== undefined) verifier!.watch(region.record, functions[n]!, region.subject);
       const index = this.tables.add(share, verifier?.entry ?? functions[n]!);
       words[(region.record + E_FUNCTION) >>> 2] = index;
+      words[(region.record + E_COUNTER) >>> 2] = region.counter;
       words[(region.record + E_LIMIT) >>> 2] = words[(region.record + E_COUNT) >>> 2]! + words[TIER_THRESHOLD >>> 2]!;
       words[(region.record + E_WAITS) >>> 2] = 0;
       const placed = { index, ...region };
@@ -338,8 +361,9 @@ export class Translator {
 
   /** A region that is to be made again stays as it is for now. */
   private askLater(record: number): void {
-    const { words } = this;
-    words[(record + E_ENTRIES) >>> 2] = this.most - Math.ceil(this.most / SOONER);
+    const { words } = this,
+      counter = words[(record + E_COUNTER) >>> 2]!;
+    words[counter >>> 2] = this.most - Math.ceil(this.most / SOONER);
     words[(record + E_LIMIT) >>> 2] = words[(record + E_COUNT) >>> 2]! + words[TIER_THRESHOLD >>> 2]!;
     words[(record + E_WAITS) >>> 2] = 0;
   }
@@ -372,10 +396,8 @@ export class Translator {
       if (!emptied && region.pages.every(({ host, serial }) => exports.codeIsCurrent(host, serial) !== 0)) return true;
       this.release(region);
       // where only code in another page is gone, the block is still there; what is written once may be written often, so it begins with its own page again
-      if (!emptied && exports.codeIsCurrent(region.pages[0]!.host, region.pages[0]!.serial) !== 0) {
+      if (!emptied && exports.codeIsCurrent(region.pages[0]!.host, region.pages[0]!.serial) !== 0)
         this.withdraw(region);
-        words[(region.record + E_ENTRIES) >>> 2] = 0;
-      }
       this.lose(region, emptied ? 'emptied' : 'written');
       return false;
     });
@@ -396,17 +418,27 @@ export class Translator {
   }
 
   private release(region: Placed): void {
-    const { index, share, record, records, list } = region;
+    const { index, share, record } = region;
     this.byPage.remove(region);
     this.verifier?.forget(record);
     this.tables.remove(share, index);
+    this.giveBack(region);
+  }
+  private giveBack({ records, list, counter }: Pick<Placed, 'records' | 'list' | 'counter'>): void {
     this.recordSlots.giveBack(records);
     this.listSlots.giveBack([list]);
+    this.counterSlots.giveBack([counter]);
+  }
+  /** How often the region of the block whose first record this is has been entered, if that is counted. */
+  private entriesOf(record: number): number {
+    const counter = this.words[(record + E_COUNTER) >>> 2]!;
+    return counter === 0 ? 0 : this.words[counter >>> 2]!;
   }
 
   /** The block is interpreted again. */
   private withdraw({ record }: Placed): void {
     this.words[(record + E_FUNCTION) >>> 2] = 0;
+    this.words[(record + E_COUNTER) >>> 2] = 0;
     this.countAgain(record);
   }
   /** The block whose first record this is asks again when it has run as often as any other must. */
@@ -421,18 +453,17 @@ export class Translator {
   private settingOf(
     mode: number,
     tlb: number,
-    how: Pick<Setting, 'spans' | 'counts'> = { spans: true, counts: undefined },
+    how: Pick<Setting, 'spans' | 'record' | 'counts'> = { spans: true, record: 0, counts: undefined },
   ): Setting | undefined {
     const long = (mode & MODE_SIZE) === 2,
       flat32 =
         (mode & (MODE_SIZE | MODE_STACK32 | MODE_FLAT | MODE_CS_CHECK | MODE_REAL)) === (1 | MODE_STACK32 | MODE_FLAT);
     if (!long && !flat32) return undefined;
     return {
-      state: 0,
+      state: STATE,
       tlb,
       long,
       ...how,
-      chain: hasTailCalls() ? { mode, enter: this.enter } : undefined,
       place: (i) => this.place(i),
     };
   }

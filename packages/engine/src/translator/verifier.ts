@@ -8,7 +8,7 @@
  */
 import { fail } from '@visorkit/core';
 import {
-  E_ENTRIES,
+  E_COUNTER,
   LEFT_AGAIN,
   LEFT_CROSSED,
   LEFT_ELSEWHERE,
@@ -152,7 +152,7 @@ export class Verifier {
         if (
           this.inRegion &&
           !OPEN_TO_REGIONS.some(([from, to]) => address >= from && address < to) &&
-          address !== this.words[TIER_ENTERED >>> 2]! + E_ENTRIES
+          address !== this.counter()
         )
           this.strays++;
         this.own.note(address, length);
@@ -176,10 +176,14 @@ export class Verifier {
       })),
     };
   }
-  /** The region with its stores told of, until the next one. */
-  telling(code: Code): Code {
+  /** The body of a function with its stores told of, until the next one. */
+  telling(code: Uint8Array): Code {
     this.told.clear();
-    tellStores(this.told, code.written(), IMPORTS.length, { types: (type) => type + STORE_FUNCTIONS.length });
+    const more = STORE_FUNCTIONS.length;
+    tellStores(this.told, code, IMPORTS.length, {
+      calls: (index) => (index < IMPORTS.length ? index : index + more),
+      types: (type) => type + more,
+    });
     return this.told;
   }
   /** From now on `run` is the region of the block whose first record is at `record`. */
@@ -232,10 +236,10 @@ export class Verifier {
       this.after.set(this.state);
       this.regionMemory.clear();
       this.regionMemory.noteAll(this.regionStores);
-      const entries = (words[TIER_ENTERED >>> 2]! + E_ENTRIES) >>> 2,
-        counted = words[entries]!;
+      const counter = this.counter() >>> 2,
+        counted = words[counter]!;
       this.undo();
-      words[entries] = counted;
+      words[counter] = counted;
 
       allow(0n, count);
       this.journalFrom.value = HYPERVISOR;
@@ -258,6 +262,12 @@ export class Verifier {
       this.journalFrom.value = NONE;
       this.busy = false;
     }
+  }
+
+  /** Where the entries of the region that has been entered last are counted; a word that nobody reads, 0, if they are not. */
+  private counter(): number {
+    const { words } = this;
+    return words[(words[TIER_ENTERED >>> 2]! + E_COUNTER) >>> 2]!;
   }
 
   /** The region itself. */

@@ -1,7 +1,7 @@
 /** The body of a translated function in WebAssembly's text format, a line for an instruction, for people who look for a fault of the translator. */
 import { PREFIX_VECTOR, Reader, instructionsOf } from './binary.js';
 import type { Place } from './binary.js';
-import { IMPORTS } from './imports.js';
+import { FIND_NEXT, IMPORTS } from './imports.js';
 import {
   BASE,
   ENTRY,
@@ -77,7 +77,7 @@ function operandsOf({ opcode, sub, to }: Place, reader: Reader): string {
       return ` ${localName(reader.unsigned())}`;
     case Op.call: {
       const index = reader.unsigned();
-      return ` $${IMPORTS[index]?.name ?? index}`;
+      return ` $${index === FIND_NEXT ? 'findNext' : (IMPORTS[index]?.name ?? index)}`;
     }
     case Op.i32_const:
     case Op.i64_const: {

@@ -226,11 +226,18 @@ export class Code extends Bytes {
   }
 }
 
-/** A function of another module: its name there, parameters and results. */
-export interface ImportedFunction {
-  name: string;
+export interface FunctionType {
   parameters: readonly number[];
   results: readonly number[];
+}
+/** A function of another module, by its name there. */
+export interface ImportedFunction extends FunctionType {
+  name: string;
+}
+/** A function that every module has for itself. */
+export interface OwnFunction extends FunctionType {
+  locals: Locals;
+  code: Uint8Array;
 }
 
 /** Locals in groups of one type, in the order of their numbers. */
@@ -238,7 +245,8 @@ export type Locals = readonly (readonly [count: number, type: number])[];
 
 /**
  * Modules of functions without parameters that return an i32, exported as "0", "1" and so on. They import from "e" the shared memory "m", the table
- * "t" and `imports`, whose function indices come first, and whose types: the functions' own type is the one behind them.
+ * "t" and `imports`, whose function indices come first, and whose types: the functions' own type is the one behind them. The function `own`, if there is
+ * one, is the first behind the imports.
  */
 export class ModuleWriter {
   private readonly head = new Bytes();
@@ -253,18 +261,15 @@ export class ModuleWriter {
     private readonly imports: readonly ImportedFunction[],
     locals: Locals,
     maximumPages: number,
+    private readonly own?: OwnFunction,
   ) {
     const { head, section: s } = this;
-    s.unsigned(locals.length);
-    for (const [count, type] of locals) {
-      s.unsigned(count);
-      s.byte(type);
-    }
-    this.declarations = s.written().slice();
+    this.declarations = declarationsOf(locals);
     head.append(Uint8Array.from([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]));
     s.clear();
-    s.unsigned(imports.length + 1);
-    for (const { parameters, results } of [...imports, { parameters: [], results: [I32] }]) {
+    const types: FunctionType[] = [...imports, { parameters: [], results: [I32] }, ...(own === undefined ? [] : [own])];
+    s.unsigned(types.length);
+    for (const { parameters, results } of types) {
       s.byte(FUNCTION);
       s.unsigned(parameters.length);
       for (const type of parameters) s.byte(type);
@@ -296,28 +301,35 @@ export class ModuleWriter {
 
   /** Adds a function; returns its number. */
   add(code: Code): number {
-    this.bodies.unsigned(this.declarations.length + code.length);
-    this.bodies.append(this.declarations);
-    this.bodies.append(code.written());
+    const { own, declarations } = this;
+    if (this.count === 0 && own !== undefined) this.body(declarationsOf(own.locals), own.code);
+    this.body(declarations, code.written());
     return this.count++;
+  }
+  private body(declarations: Uint8Array, code: Uint8Array): void {
+    this.bodies.unsigned(declarations.length + code.length);
+    this.bodies.append(declarations);
+    this.bodies.append(code);
   }
 
   /** The module, valid until more functions are added: they are the next one's. */
   finish(): Uint8Array<ArrayBuffer> {
-    const { imports, count, module, section: s, bodies } = this;
+    const { imports, count, own, module, section: s, bodies } = this,
+      before = own === undefined ? 0 : 1;
     module.clear();
     module.append(this.head.written());
-    s.unsigned(count);
+    s.unsigned(before + count);
+    if (own !== undefined) s.unsigned(imports.length + 1);
     for (let i = 0; i < count; i++) s.unsigned(imports.length);
     this.close(module, 3);
     s.unsigned(count);
     for (let i = 0; i < count; i++) {
       s.text(String(i));
       s.byte(0);
-      s.unsigned(imports.length + i);
+      s.unsigned(imports.length + before + i);
     }
     this.close(module, 7);
-    s.unsigned(count);
+    s.unsigned(before + count);
     module.byte(10);
     module.unsigned(s.length + bodies.length);
     module.append(s.written());
@@ -336,4 +348,14 @@ export class ModuleWriter {
     out.append(section.written());
     section.clear();
   }
+}
+
+function declarationsOf(locals: Locals): Uint8Array {
+  const bytes = new Bytes();
+  bytes.unsigned(locals.length);
+  for (const [count, type] of locals) {
+    bytes.unsigned(count);
+    bytes.byte(type);
+  }
+  return bytes.written();
 }

@@ -23,14 +23,6 @@ import type { Structure } from './structure.js';
 import { checkFor } from './tlb-check.js';
 import type { Code } from './wasm.js';
 
-/** What regions need to go on to one another. */
-export interface Chain {
-  /** MODE key that the region is for. */
-  mode: number;
-  /** Number of the handler ENTER. */
-  enter: number;
-}
-
 /** What is fixed for a region. */
 export interface Setting {
   /** Where the processor's state block begins: addresses of layout.ts count from here. */
@@ -39,12 +31,12 @@ export interface Setting {
   tlb: number;
   /** 64-bit code; else 32-bit code with flat segments. */
   long: boolean;
-  /** Undefined: entries are not counted; else in the record at an address, and after so many of them the region asks to be made again. */
-  counts: { record: number; most: number } | undefined;
+  /** First record of the block that enters it. */
+  record: number;
+  /** Undefined: entries are not counted; else in the word at an address, and after so many of them the region asks to be made again. */
+  counts: { counter: number; most: number } | undefined;
   /** One check may serve several accesses. */
   spans: boolean;
-  /** Undefined: the host's WebAssembly has no tail calls. */
-  chain: Chain | undefined;
   /** Where a copy of the instruction's record lies for a unit; 0: there is no room. */
   place(i: Instruction): number;
 }
