@@ -94,6 +94,9 @@ const NEVER = 0x7fffffffffffffffn;
 const EXACT = 2 ** 53;
 /** `Engine.timerTicks` begins anew at this. */
 const TICKS = 2 ** 48;
+/** Of numbers in two words, the high one; V8 would work powers out each time. */
+const HIGH = 2 ** 32;
+const TICK = 1 << TIMER_SHIFT;
 const DEFAULT_SEED = 0x9e3779b97f4a7c15n;
 
 /**
@@ -291,7 +294,7 @@ export class Engine {
       adjust = MSR_TSC_ADJUST >>> 2;
     const moved = (words[adjust + 1] | 0) * 0x1_0000_0000 + words[adjust];
     words[TSC_SHIFT >>> 2] = shift;
-    this.writeNumber(TSC_BASE, Math.floor(value) + moved - Math.floor(this.retired / 2 ** shift));
+    this.writeNumber(TSC_BASE, Math.floor(value) + moved - Math.floor(this.retired / (1 << shift)));
   }
 
   /** Host time stamp counter now. */
@@ -309,14 +312,14 @@ export class Engine {
   get timerTicks(): number {
     const { words } = this,
       moved = MSR_TSC_ADJUST >>> 2;
-    const base = words[TSC_BASE >>> 2] + (words[(TSC_BASE >>> 2) + 1] & 0x1f_ffff) * 2 ** 32,
-      passed = Math.floor(this.retired / 2 ** words[TSC_SHIFT >>> 2]);
+    const base = words[TSC_BASE >>> 2] + (words[(TSC_BASE >>> 2) + 1] & 0x1f_ffff) * HIGH,
+      passed = Math.floor(this.retired / (1 << words[TSC_SHIFT >>> 2]));
     const room = EXACT - base;
     const ticks =
       passed >= EXACT
         ? Number(BigInt.asUintN(48, this.tsc >> BigInt(TIMER_SHIFT)))
-        : Math.floor((passed < room ? base + passed : passed - room) / 2 ** TIMER_SHIFT);
-    const left = (words[moved] >>> TIMER_SHIFT) + (words[moved + 1] & 0x1f_ffff) * 2 ** (32 - TIMER_SHIFT);
+        : Math.floor((passed < room ? base + passed : passed - room) / TICK);
+    const left = (words[moved] >>> TIMER_SHIFT) + (words[moved + 1] & 0x1f_ffff) * (HIGH / TICK);
     return ticks >= left ? ticks - left : ticks - left + TICKS;
   }
 

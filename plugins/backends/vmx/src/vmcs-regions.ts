@@ -33,11 +33,6 @@ const {
   HOST_CONTROLS_CHANGED,
   HOST_PAGING_CHANGED,
 } = vmcsLayout;
-const TYPES: Readonly<Record<FieldTypes, number>> = {
-  control: FIELDS_CONTROL,
-  'control-and-host': FIELDS_CONTROL | FIELDS_HOST,
-  guest: FIELDS_GUEST,
-};
 /** SCE, LME, LMA, NXE; LBR and BTF (assembly/vmx/entry-values.ts). */
 const EFER = 0xd01n;
 const DEBUGCTL = 3n;
@@ -48,6 +43,12 @@ const INVEPT_SINGLE = 1;
 /** Rules of VM entry whose failure has a qualification (27.8). */
 const QUALIFICATIONS: Readonly<Record<number, number>> = { 190: 4, 191: 4, 192: 4, 195: 2, 202: 3 };
 const KINDS: Readonly<Record<number, EntryFailure['kind']>> = { 7: 'controls', 8: 'host-state', 33: 'guest-state' };
+
+/** Compared one by one, at each entry and exit of a guest's guest: V8 looks up a key that is not always the same by its hash. */
+function typesOf(types: FieldTypes): number {
+  if (types === 'guest') return FIELDS_GUEST;
+  return types === 'control' ? FIELDS_CONTROL : FIELDS_CONTROL | FIELDS_HOST;
+}
 
 export class VmxVmcsRegions implements VmcsRegions {
   readonly revision = vmcsLayout.VMCS_REVISION;
@@ -147,10 +148,10 @@ export class VmxVmcsRegions implements VmcsRegions {
   }
 
   same(a: number, b: number, types: 'control' | 'control-and-host'): boolean {
-    return this.banks.engine.exports.sameFields(a, b, TYPES[types]) !== 0;
+    return this.banks.engine.exports.sameFields(a, b, typesOf(types)) !== 0;
   }
   copy(to: number, from: number, types: FieldTypes): void {
-    this.banks.engine.exports.copyFields(to, from, TYPES[types]);
+    this.banks.engine.exports.copyFields(to, from, typesOf(types));
   }
 
   loadHostState(vcpu: OfVcpu, to: number, from: number, entered: boolean): HostLoaded {
