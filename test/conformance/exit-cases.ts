@@ -89,6 +89,8 @@ export interface Provoked {
   provoke(guest: Guest): void;
   /** The value of the qualification here. */
   readonly value?: number;
+  /** What the instruction information is, unless another test looks at it. */
+  readonly information?: number;
   /** RIP from CODE on, when it is behind the instruction; 0 unless given. */
   readonly behind?: number;
 }
@@ -394,8 +396,8 @@ export const EXIT_CASES: readonly (Provoked | Refused)[] = [
     },
     value: 0,
   },
-  /* 63 */ supervisorState('XSAVES', 0x2e),
-  /* 64 */ supervisorState('XRSTORS', 0x1e),
+  /* 63 */ supervisorState('XSAVES', 0x6e),
+  /* 64 */ supervisorState('XRSTORS', 0x5e),
   /* 65 */ none('none: PCONFIG is not there and raises #UD', 0x0f, 0x01, 0xc5),
   /* 66 */ {
     how: 'a write to a page with sub-page permissions for which the table has no entry, or one that is not valid',
@@ -441,7 +443,7 @@ export const EXIT_CASES: readonly (Provoked | Refused)[] = [
 function supervisorState(name: string, modrm: number): Provoked {
   return {
     how: `${name} of a component of the XSS-exiting bitmap; no guest can have one, because CPUID reports no supervisor state`,
-    qualification: '0',
+    qualification: 'displacement of the operand',
     provoke(guest) {
       guest
         .secondary('enable-xsaves')
@@ -451,9 +453,10 @@ function supervisorState(name: string, modrm: number): Provoked {
       guest
         .register(0, 1 << 8)
         .register(2, 0)
-        .code(0x48, 0x0f, 0xc7, modrm);
+        .code(0x48, 0x0f, 0xc7, modrm, 0x10); // [RSI + 10H]
     },
-    value: 0,
+    value: 0x10,
+    information: (2 << 7) | (3 << 15) | (1 << 22) | (6 << 23), // 64-bit address, DS, no index, RSI: as of VMCLEAR
   };
 }
 

@@ -21,6 +21,7 @@ describe('exit reason', () => {
         const result = engine.enter();
         expect(result).toBe(ENTRY_FAILURES.includes(reason) ? (0x8000_0000 | reason) >>> 0 : reason);
         expect(engine.vmcs.read32(F.EXIT_QUALIFICATION)).toBe(one.value);
+        if (one.information !== undefined) expect(engine.vmcs.read32(F.EXIT_INSTRUCTION_INFO)).toBe(one.information);
         if (!ENTRY_FAILURES.includes(reason)) expect(engine.rip).toBe(BigInt(CODE + (one.behind ?? 0)));
         return;
       }

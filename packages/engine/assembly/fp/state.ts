@@ -7,10 +7,11 @@ import { CR0_TS, CR4_OSXSAVE, is64 } from "../mode";
 import { P_VEX, recModrm, recPrefixes, recSegment, recSize, recUnitOp } from "../record";
 import { FAULT, OK } from "../status";
 import { flushEverywhere } from "../tlb";
+import { displacement, operandInfo } from "../system/instructioninfo";
 import { raise, raiseError } from "../system/raise";
 import { SECONDARY_XSAVES, secondaryControl } from "../vmx/controls";
 import { REASON_XRSTORS, REASON_XSAVES } from "../generated/exit-reasons";
-import { vmexit } from "../vmx/exits";
+import { vmexit, vmexitInfo } from "../vmx/exits";
 import { xssIntercepted } from "../vmx/intercepts";
 import { probeWrite, readArea, writeArea } from "./area";
 import { finit, physical, setControl, setStatusWord } from "./x87-state";
@@ -197,7 +198,11 @@ function checkExtended(pc: usize, supervisor: bool, exitReason: u32): i32 {
   if (load<u64>(CR0) & CR0_TS) return raise(7);
   if (supervisor) {
     if (load<u32>(CPL)) return raiseError(13, 0);
-    if (xssIntercepted(requested() & load<u64>(MSR_XSS))) return vmexit(pc, exitReason, 0);
+    if (xssIntercepted(requested() & load<u64>(MSR_XSS))) {
+      const status = vmexit(pc, exitReason, displacement(pc));
+      vmexitInfo(operandInfo(pc));
+      return status;
+    }
   }
   return OK;
 }

@@ -5,3 +5,4 @@ export function xssIntercepted(requested: u64): bool { return false; }
 export const TYPE_HARDWARE_EXCEPTION: u32 = 3;
 export function exitException(type: u32, vector: u32, error: u32, hasError: bool, length: u32): i32 { return 3; }
 export function vmexit(pc: usize, reason: u32, qualification: u64): i32 { return 3; }
+export function vmexitInfo(info: u32): void {}
