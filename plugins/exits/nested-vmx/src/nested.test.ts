@@ -100,6 +100,10 @@ describe('what the guest is told', () => {
     ['preemptionTimer', 0x481, 38],
     ['vmFunctions', 0x48b, 45],
     ['mbec', 0x48b, 54],
+    ['eptAccessedDirty', 0x48c, 21],
+    ['pml', 0x48b, 49],
+    ['virtualizationException', 0x48b, 50],
+    ['tscScaling', 0x48b, 57],
   ] as const)('loses %s by an option', async (option, msr, bit) => {
     const has = async (on: boolean): Promise<bigint> => {
       const { vmm } = await machine({ code: new Code().halt(), options: { [option]: on } });
