@@ -38,7 +38,10 @@ export function addTraceOptions(command: Command): Command {
       '--vmcs-writes [fields]',
       'fields that the hypervisor writes: all, or these, as tsc_offset,exception_bitmap',
     )
-    .option('--nested', 'VMX instructions of a guest hypervisor, and exits of its guests with who handles them')
+    .option(
+      '--nested',
+      'VMX instructions of a guest hypervisor, and exits of its guests with who handles them; needs --cpu max,+vmx',
+    )
     .option('--filter <expression>', "events for which it holds, as 'reason == cpuid && cpl == 3'")
     .option('--count [fields]', 'count events by these fields instead of showing them (default reason)')
     .option('--histogram', 'times by exit reason: of handling, and of the guest between exits')
