@@ -98,6 +98,48 @@ describe('EPT of the hypervisor', () => {
   });
 });
 
+describe('VPIDs (29.3.2.1, 29.4.3.1)', () => {
+  // Both look at a linear address; the guest changes its entry and invalidates nothing; the hypervisor looks again behind the exit, the guest behind the next entry
+  const MAPPED = 510 * 2 ** 21,
+    ENTRY = AT.tables + 0x2000 + 510 * 8,
+    OLD = 0x40_0000,
+    NEW = 0x60_0000;
+  const look = (at: number): number[] => new Code().load(MAPPED).store(at).bytes;
+  const change = new Code().mov(0, BigInt(NEW) | 0x83n).store(ENTRY).bytes;
+
+  it.each<[string, Record<number, bigint | number>, bigint[]]>([
+    ['with one, translations of both last', { [F.SECONDARY_CONTROLS]: 1 << 5, [F.VPID]: 7 }, [1n, 1n]],
+    ['without, entries and exits drop them', { [F.SECONDARY_CONTROLS]: 0 }, [2n, 2n]],
+  ])('%s', async (_what, fields, expected) => {
+    const { result } = await run({
+      code: new Code().add(
+        ...look(AT.results + 16),
+        ...hypervisor({ [F.PRIMARY_CONTROLS]: 0x8400_6172, ...fields }).bytes,
+      ),
+      guest: new Code().add(
+        ...look(AT.results + 24), // as it was
+        ...change,
+        ...new Code().cpuid().bytes,
+        ...look(AT.results + 40),
+        ...new Code().vmcall().bytes,
+      ),
+      handler: new Code()
+        .vmread(F.EXIT_REASON, AT.results + 8)
+        .add(0x48, 0x83, 0xfa, 18, 0x75, 0x01, 0xf4) // CMP RDX, VMCALL; JNE +1; HLT
+        .add(...look(AT.results + 32))
+        .skipInstruction()
+        .vmresume(),
+      prepare: ({ memory }) => {
+        memory.write(ENTRY, Uint8Array.from([...word(OLD | 0x83), 0, 0, 0, 0]));
+        memory.writeU64(OLD, 1n);
+        memory.writeU64(NEW, 2n);
+      },
+    });
+    expect([result(1), result(2), result(3)]).toEqual([VMCALL, 1n, 1n]);
+    expect([result(4), result(5)]).toEqual(expected);
+  });
+});
+
 describe('time of the guest', () => {
   it.each([
     ['twice as fast', 2],
