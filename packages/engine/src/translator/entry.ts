@@ -165,7 +165,7 @@ export function findNext(state: number): OwnFunction {
     WHY = 3,
     MODE_NOW = 4,
     SLOT = 5,
-    CHECKED = 6;
+    END = 6;
   const code = new Code();
   code
     .i32(0)
@@ -264,7 +264,7 @@ export function findNext(state: number): OwnFunction {
   return {
     parameters: [I64, I32, I32],
     results: [I32],
-    locals: [[CHECKED - WHY, I32]],
+    locals: [[END - WHY, I32]],
     code: code.written(),
   };
 }
