@@ -8,12 +8,6 @@ import {
   B_HOST,
   B_MODE,
   B_VALID,
-  E_COUNT,
-  E_COUNTER,
-  E_CROSSED,
-  E_FUNCTION,
-  E_LIMIT,
-  E_WAITS,
   MODE_CS_CHECK,
   MODE_FLAT,
   MODE_REAL,
@@ -30,12 +24,12 @@ import {
   TIER_QUEUED,
   TIER_RECORDS,
   TIER_RETIRED,
-  TIER_THRESHOLD,
 } from '../layout.js';
 import type { ProcessorExports } from '../module.js';
 import { WebAssembly } from '../webassembly.js';
 import type { WasmMemory, WasmModule } from '../webassembly.js';
 import { emitRegion, translatable } from './emit.js';
+import { EntryRecords } from './entry-records.js';
 import { findNext } from './entry.js';
 import { IMPORTS } from './imports.js';
 import { describe } from './instructions.js';
@@ -94,11 +88,8 @@ const DEFAULT_THRESHOLD = 5000;
 const DEFAULT_BATCH = 32;
 /** Executions of blocks that wait which cost as much as making another module does. */
 const MOST_PATIENCE = 20_000;
-const NEVER = 0xffff_ffff;
 /** A region that is entered this many times for each that the threshold asks is made again, with code of other pages. */
 const AGAIN_PER_THRESHOLD = 40;
-/** If that cannot be done then, it asks again after this share of those entries. */
-const SOONER = 8;
 /** In a {@link Setting}: the table is read at entry. */
 const ANY_TABLE = 0;
 /** Where the state block lies: all that have regions have a memory of their own. */
@@ -171,8 +162,7 @@ export class Translator {
   private readonly bytes: Uint8Array;
   private readonly imports: Record<string, unknown> = {};
   private readonly least: number;
-  /** Entries after which a region is made again. */
-  private readonly most: number;
+  private readonly entries: EntryRecords;
   private readonly buffers = { body: new Code(), whole: new Code() };
   private readonly writer: ModuleWriter;
   private placed: Placed[] = [];
@@ -205,7 +195,7 @@ export class Translator {
     this.words = new Uint32Array(memory.buffer);
     this.bytes = new Uint8Array(memory.buffer);
     this.least = Math.max(1, Math.floor(threshold / SHARE_OF_THRESHOLD));
-    this.most = threshold * AGAIN_PER_THRESHOLD;
+    this.entries = new EntryRecords(this.words, threshold * AGAIN_PER_THRESHOLD);
     this.imports['m'] = memory;
     this.tables = new RegionTables(exports.table);
     this.verifier = verify && journal !== undefined ? new Verifier(memory, exports, journal) : undefined;
@@ -249,17 +239,17 @@ export class Translator {
         record = words[entry]!,
         tlb = words[entry + 1]!,
         linear = words[entry + 2]! + words[entry + 3]! * 0x1_0000_0000;
-      words[(record + E_LIMIT) >>> 2] = NEVER;
+      this.entries.silence(record);
       const header = record - BLOCK_HEADER;
       if (words[(header + B_VALID) >>> 2] !== 1) continue;
       const host = words[(header + B_HOST) >>> 2]!,
         mode = words[(header + B_MODE) >>> 2]!,
-        entries = this.entriesOf(record),
-        again = entries >= this.most;
+        entered = this.entries.entriesOf(record),
+        again = entered >= this.entries.most;
       if (covered.has(`${host} ${mode}`)) {
         // it is entered through another region of this batch; if that was wrong it will ask again
-        if (again) this.askLater(record);
-        else this.countAgain(record);
+        if (again) this.entries.askLater(record);
+        else this.entries.countAgain(record);
         continue;
       }
       const list = again ? this.listSlots.take() : 0,
@@ -267,17 +257,17 @@ export class Translator {
       if (again && !placed.isThere) {
         // in another address space nothing is known of the pages around it
         this.listSlots.giveBack([list]);
-        this.askLater(record);
+        this.entries.askLater(record);
         continue;
       }
       this.records = [];
       const counter = this.counterSlots.take(),
         before =
-          words[(record + E_FUNCTION) >>> 2] === 0 ? undefined : this.placed.find((region) => region.record === record),
+          this.entries.functionOf(record) === 0 ? undefined : this.placed.find((region) => region.record === record),
         setting = this.settingOf(mode, before === undefined || before.tlb === tlb ? tlb : ANY_TABLE, {
-          spans: words[(record + E_CROSSED) >>> 2]! < 2 * words[TIER_THRESHOLD >>> 2]!,
+          spans: !this.entries.isCrossed(record),
           record,
-          counts: again || counter === 0 ? undefined : { counter, most: this.most },
+          counts: again || counter === 0 ? undefined : { counter, most: this.entries.most },
         }),
         found = setting && this.regionOf(placed, host, setting);
       if (setting === undefined || found === undefined) {
@@ -285,7 +275,7 @@ export class Translator {
         this.giveBack({ records: this.records, list, counter });
         continue;
       }
-      if (counter !== 0) words[counter >>> 2] = entries;
+      if (counter !== 0) words[counter >>> 2] = entered;
       const { region, hosts } = found,
         pages = this.cover(region, hosts),
         code = emitRegion(region, setting, list, this.buffers),
@@ -328,10 +318,7 @@ export class Translator {
       this.replaced(region.record);
       if (region.subject !== undefined) verifier!.watch(region.record, functions[n]!, region.subject);
       const index = this.tables.add(share, verifier?.entry ?? functions[n]!);
-      words[(region.record + E_FUNCTION) >>> 2] = index;
-      words[(region.record + E_COUNTER) >>> 2] = region.counter;
-      words[(region.record + E_LIMIT) >>> 2] = words[(region.record + E_COUNT) >>> 2]! + words[TIER_THRESHOLD >>> 2]!;
-      words[(region.record + E_WAITS) >>> 2] = 0;
+      this.entries.enter(region.record, index, region.counter);
       const placed = { index, ...region };
       this.placed.push(placed);
       this.byPage.add(placed);
@@ -359,18 +346,9 @@ export class Translator {
     }
   }
 
-  /** A region that is to be made again stays as it is for now. */
-  private askLater(record: number): void {
-    const { words } = this,
-      counter = words[(record + E_COUNTER) >>> 2]!;
-    words[counter >>> 2] = this.most - Math.ceil(this.most / SOONER);
-    words[(record + E_LIMIT) >>> 2] = words[(record + E_COUNT) >>> 2]! + words[TIER_THRESHOLD >>> 2]!;
-    words[(record + E_WAITS) >>> 2] = 0;
-  }
-
   /** A function that is entered at this record is made again: the present one, if there is one, is given up. */
   private replaced(record: number): void {
-    if (this.words[(record + E_FUNCTION) >>> 2] === 0) return;
+    if (this.entries.functionOf(record) === 0) return;
     const at = this.placed.findIndex((region) => region.record === record);
     if (at >= 0) for (const region of this.placed.splice(at, 1)) this.release(region);
   }
@@ -381,7 +359,7 @@ export class Translator {
     this.placed = this.placed.filter((region) => !gone.has(region));
     for (const region of regions) {
       this.release(region);
-      this.withdraw(region);
+      this.entries.withdraw(region.record);
       this.lose(region, 'evicted');
       this.figures.evicted++;
     }
@@ -397,7 +375,7 @@ export class Translator {
       this.release(region);
       // where only code in another page is gone, the block is still there; what is written once may be written often, so it begins with its own page again
       if (!emptied && exports.codeIsCurrent(region.pages[0]!.host, region.pages[0]!.serial) !== 0)
-        this.withdraw(region);
+        this.entries.withdraw(region.record);
       this.lose(region, emptied ? 'emptied' : 'written');
       return false;
     });
@@ -429,26 +407,6 @@ export class Translator {
     this.listSlots.giveBack([list]);
     this.counterSlots.giveBack([counter]);
   }
-  /** How often the region of the block whose first record this is has been entered, if that is counted. */
-  private entriesOf(record: number): number {
-    const counter = this.words[(record + E_COUNTER) >>> 2]!;
-    return counter === 0 ? 0 : this.words[counter >>> 2]!;
-  }
-
-  /** The block is interpreted again. */
-  private withdraw({ record }: Placed): void {
-    this.words[(record + E_FUNCTION) >>> 2] = 0;
-    this.words[(record + E_COUNTER) >>> 2] = 0;
-    this.countAgain(record);
-  }
-  /** The block whose first record this is asks again when it has run as often as any other must. */
-  private countAgain(record: number): void {
-    const { words } = this;
-    words[(record + E_COUNT) >>> 2] = 0;
-    words[(record + E_LIMIT) >>> 2] = words[TIER_THRESHOLD >>> 2]!;
-    words[(record + E_WAITS) >>> 2] = 0;
-  }
-
   /** How code of this mode is translated for accesses through a TLB table; undefined where segments need checks. */
   private settingOf(
     mode: number,

@@ -28,6 +28,7 @@ import type { GuestMap } from './guest-map.js';
 import { applyFirmwareDefaults, applyInitialState } from './initial-state.js';
 import type { VmxMemoryViews } from './memory-views.js';
 import { MmioPieces } from './mmio-pieces.js';
+import { answerNothing } from './nothing-there.js';
 import type { OwnVmcs } from './own-vmcs.js';
 import { VmxRegisters } from './registers.js';
 import { VCPU_STATE, VMX_STATE_FORMAT } from './saved-state.js';
@@ -47,8 +48,6 @@ const ENTRY_CONTROLS = vmcsLayout.V_ENTRY_CONTROLS >>> 2;
 const LMA = 1 << 10;
 const IA32E_GUEST = 1 << 9;
 const BLOCKING_BY_NMI = 8;
-/** Exit qualification of an EPT violation (SDM 3C, table 28-7): of a fetch. */
-const FETCH = 4;
 const WINDOWS = (1 << 2) | (1 << 22);
 
 export interface VmxVcpuParts {
@@ -195,7 +194,10 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
       { map } = this.#parts,
       page = Math.floor(gpa / 4096);
     if (map.isRam(page)) return false;
-    if (!mmio.requested) return this.#nothingThere(gpa);
+    if (!mmio.requested) {
+      const rom = map.isRom(page) ? this.#parts.views.addressOf(this, gpa, 'own') : undefined;
+      return answerNothing(engine, exit, rom) ? 'done' : false;
+    }
     if (map.isRom(page)) {
       if (!mmio.write) return false;
       mmio.complete();
@@ -205,25 +207,6 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
     this.#pieces.start(page);
     this.#pieces.describe(exit.mmio);
     return 'device';
-  }
-
-  /**
-   * A page walk, or a fetch, of a plugin's guest at `gpa`, where there is no memory: all ones, and no device is asked. A walk comes to reserved bits or to a page there, and
-   * a fetch to FF FF, which is no instruction. In read-only memory a walk is to set a flag, which gets lost.
-   */
-  #nothingThere(gpa: number): 'done' | false {
-    const { exit, engine } = this,
-      { map, views } = this.#parts;
-    const rom = map.isRom(Math.floor(gpa / 4096));
-    if ((exit.qualification & FETCH) === 0) {
-      const at = Number(engine.vmcs.read64(VmcsField.GUEST_PHYSICAL_ADDRESS));
-      engine.mmio.giveEntries(at, rom ? views.addressOf(this, gpa, 'own') : undefined);
-      return 'done';
-    }
-    if (rom) return false;
-    engine.mmio.forget();
-    engine.exports.supplyOnes(exit.guestLinear);
-    return 'done';
   }
 
   reinjectEvent(): void {
