@@ -53,10 +53,12 @@ export async function bundleCommand() {
     lineLimit: 120, // for those who read a stack
   };
   // Parts are divided as modules, which V8 keeps no compiled code of, and then made scripts
+  const scripts = new Map();
   for (const { path, text } of outputFiles) {
     const { code } = await transform(withPlainImports(text), asScript);
-    writeFileSync(join(OUT, `${basename(path, '.js')}.cjs`), `(function(${PARAMETERS}){${code}})`);
+    scripts.set(basename(path, '.js'), `(function(${PARAMETERS}){${code}});\n`);
   }
+  writeFileSync(join(OUT, 'parts.cjs'), inOneFile(scripts));
   writeFileSync(join(OUT, 'LICENSES.txt'), licensesOf(metafile));
   run('Compiling the command line', process.execPath, [join(APP, 'bin/compile.cjs')], {
     stdio: ['ignore', 'ignore', 2],
@@ -72,6 +74,19 @@ const withPlainImports = (text) =>
   text.replace(/^import \{([^}]*)\} from "(\.\/[^"]+)";$/gm, (_, names, from) => {
     return `const {${names.replace(/ as /g, ': ')}} = require("${from}");`;
   });
+
+/** Behind a table as bin/command.cjs wants it. */
+function inOneFile(scripts) {
+  const table = {};
+  let at = 0,
+    line = 1; // the table's
+  for (const [name, script] of scripts) {
+    table[name] = [at, script.length, line];
+    at += script.length;
+    line += script.split('\n').length - 1;
+  }
+  return `//${JSON.stringify(table)}\n${[...scripts.values()].join('')}`;
+}
 
 function setUp(bundle, packages) {
   const ownerOf = (file) => packages.find(({ folder }) => file.startsWith(`${folder}/`));

@@ -56,7 +56,7 @@ function addModules(cpio: CpioWriter, root: string): void {
 
 /** The build of the command, and of its packages what it needs. */
 function addCommand(cpio: CpioWriter): void {
-  if (!existsSync(join(COMMAND, 'build/main.cjs'))) throw new Error('there is no build of the command');
+  if (!existsSync(join(COMMAND, 'build/parts.cjs'))) throw new Error('there is no build of the command');
   for (const folder of ['bin', 'build']) addTree(cpio, join(COMMAND, folder), `visorkit/${folder}`);
   cpio.file('visorkit/package.json', readFileSync(join(COMMAND, 'package.json')));
   for (const [name, files] of PACKAGES)

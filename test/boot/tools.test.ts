@@ -8,7 +8,7 @@ import { bootedDebian } from './booted.js';
 import { BOOT_TIMEOUT, findDebianGuest, titled } from './boots.js';
 
 const BIN = join(import.meta.dirname, '../../apps/visorkit/bin/visorkit.js');
-const BUILT = join(import.meta.dirname, '../../apps/visorkit/build/main.cjs');
+const BUILT = join(import.meta.dirname, '../../apps/visorkit/build/parts.cjs');
 const found = await findDebianGuest('amd64');
 const folder = mkdtempSync(join(tmpdir(), 'visorkit-tools-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));

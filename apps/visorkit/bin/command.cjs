@@ -1,6 +1,9 @@
 /**
  * The command line as scripts, with what V8 has compiled of them. V8 takes the code of another version of itself, or of another script, for
  * none, and compiles what it needs; it does the same with code that was kept under other flags, so they are set here, for the build as for the run.
+ *
+ * All scripts are in one file, and what is kept of them in another: to open, read and close a file for each takes longer than to run them. Both
+ * files begin with a table, a line of JSON.
  */
 const { existsSync, readFileSync, writeFileSync } = require('node:fs');
 const { createRequire } = require('node:module');
@@ -19,25 +22,46 @@ const NEWEST = 24;
 if (Number.parseInt(process.versions.node, 10) <= NEWEST)
   setFlagsFromString(`--wasm-tiering-budget=${TIERING_BUDGET}`);
 
-const folder = join(__dirname, '../build');
-const main = join(folder, 'main.cjs');
-const outside = createRequire(main);
+const FILE = join(__dirname, '../build/parts.cjs');
+const CODE = join(__dirname, '../build/parts.code');
+/** V8 copies code that does not begin at such an address. */
+const ALIGNMENT = 8;
+const aligned = (length) => Math.ceil(length / ALIGNMENT) * ALIGNMENT;
+
+const outside = createRequire(FILE);
 const importOutside = (name) => import(name);
 const urlOfPackage = (name) => pathToFileURL(outside.resolve(name)).href;
 
-/** Parts by name: the script, where its code is kept, and what it exports. */
+const text = readFileSync(FILE, 'latin1');
+const begin = text.indexOf('\n') + 1;
+/** Of each part by name: where its script begins, its length, and the number of its first line, from 0. */
+const scripts = JSON.parse(text.slice('//'.length, begin));
+
+const code = existsSync(CODE) ? readFileSync(CODE) : Buffer.from('{}\n');
+const endOfTable = code.indexOf('\n') + 1;
+const beginOfCode = aligned(endOfTable);
+/** Of each part by name: where its code begins, and its length. */
+const places = JSON.parse(code.toString('latin1', 0, endOfTable));
+
+/** Undefined: V8 compiles the part. */
+function codeOf(name) {
+  const [at, length] = places[name] ?? [];
+  return length === undefined ? undefined : code.subarray(beginOfCode + at, beginOfCode + at + length);
+}
+
+/** Parts that were asked for, by name: the script, and what it exports. */
 const parts = new Map();
 
 function partOf(name) {
-  const file = join(folder, `${name}.cjs`);
-  const code = join(folder, `${name}.code`);
-  const script = new Script(readFileSync(file, 'latin1'), {
-    filename: file,
-    cachedData: existsSync(code) ? readFileSync(code) : undefined,
+  const [at, length, lineOffset] = scripts[name];
+  const script = new Script(text.slice(begin + at, begin + at + length), {
+    filename: FILE,
+    lineOffset,
+    cachedData: codeOf(name),
   });
   const module = { exports: {} };
-  parts.set(name, { script, code, module });
-  script.runInThisContext()(module, module.exports, requireFrom, file, importOutside, urlOfPackage);
+  parts.set(name, { script, module });
+  script.runInThisContext()(module, module.exports, requireFrom, FILE, importOutside, urlOfPackage);
   return module.exports;
 }
 
@@ -52,5 +76,17 @@ exports.main = (argv) => partOf('main').main(argv);
 
 /** Writes the code that is compiled by now, for the next time. */
 exports.keep = () => {
-  for (const { script, code } of parts.values()) writeFileSync(code, script.createCachedData());
+  const kept = [...parts].map(([name, { script }]) => ({ name, bytes: script.createCachedData() }));
+  const table = {};
+  let at = 0;
+  for (const { name, bytes } of kept) {
+    table[name] = [at, bytes.length];
+    at += aligned(bytes.length);
+  }
+  const line = `${JSON.stringify(table)}\n`,
+    first = aligned(line.length),
+    whole = Buffer.alloc(first + at);
+  whole.write(line, 'latin1');
+  for (const { name, bytes } of kept) whole.set(bytes, first + table[name][0]);
+  writeFileSync(CODE, whole);
 };

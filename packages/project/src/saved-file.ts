@@ -14,7 +14,7 @@
  *
  * RAM stays in the file until it is needed: a guest that goes on needs a tenth of it.
  */
-import { closeSync, constants as flags, fstatSync, openSync, read, readSync } from 'node:fs';
+import { closeSync, constants as flags, fstatSync, openSync, readSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { constants, crc32, deflate, inflateSync } from 'node:zlib';
 import { VisorkitError, fail } from '@visorkit/core';
@@ -27,6 +27,7 @@ const SAVED_MAGIC = Uint8Array.of(0x89, 0x56, 0x49, 0x53, 0x4f, 0x52, 0x0d, 0x0a
 const VERSION = 2;
 const CHECKSUM_AT = 16;
 const HEAD_AT = 20;
+const PAGE = 4096;
 /** Byte strings from this length on are kept out of the head. */
 const LONG = 1024;
 /** Longest head, byte string and piece of RAM, uncompressed: a false length in a file must not use up the host's memory. */
@@ -34,10 +35,13 @@ const LONGEST_HEAD = 64 << 20;
 const LONGEST = 64 << 20;
 /** How many pieces are compressed at a time. */
 const AT_ONCE = 16;
-/** Bytes that are read at a time for the checksum, into the same memory each time. */
-const READ = 512 << 10;
+/** Bytes that are read at a time for the checksum, into the same memory each time: so many stay in the host's cache until they are summed up. */
+const READ = 128 << 10;
+/** Bytes that are read for a piece that lies behind the one before: others behind it will be asked for next. */
+const AHEAD = 256 << 10;
+/** Bytes after which others in this process have their turn. */
+const TURN = 64 << 20;
 
-const readFrom = promisify(read);
 const compress = promisify<Uint8Array, object, Buffer>(deflate);
 
 /** What the head holds, as JSON. Lengths are in bytes; `stored` is the length in the file. */
@@ -51,7 +55,10 @@ interface Head {
 }
 
 /** Writes a saved VM. The file is there whole or not at all. Throws `SAVED_FILE` when it cannot be written. */
-export async function writeSavedVm(path: string, { state, memory }: SavedVm): Promise<void> {
+export async function writeSavedVm(path: string, saved: SavedVm): Promise<void> {
+  const { state } = saved,
+    isRecent = ({ recent = false }: SavedMemory): boolean => recent,
+    memory = [...saved.memory.filter(isRecent), ...saved.memory.filter((piece) => !isRecent(piece))];
   const strings: Uint8Array[] = [];
   const text = stringify(state, {
     bytes: (value: unknown) => value instanceof Uint8Array && value.length >= LONG && `${strings.push(value) - 1}`,
@@ -134,6 +141,10 @@ export function isSavedVm(file: { readonly length: number; read(at: number, targ
 class SavedFile {
   readonly length: number;
   readonly #descriptor: number;
+  /** Where the last piece ended. */
+  #end = 0;
+  /** What has been read of pieces behind it, from an offset of the file on. */
+  #ahead: { readonly at: number; readonly bytes: Uint8Array } = { at: 0, bytes: new Uint8Array() };
 
   constructor(readonly path: string) {
     try {
@@ -180,30 +191,29 @@ class SavedFile {
     }
   }
 
-  /** CRC-32 of all bytes but its own. The next bytes are read meanwhile. */
-  async checksum(): Promise<number> {
-    let sum = crc32(this.read(0, CHECKSUM_AT));
-    const buffers = [Buffer.allocUnsafe(READ), Buffer.allocUnsafe(READ)];
-    const begin = (at: number): Promise<Buffer> | undefined => {
-      buffers.reverse();
-      return at < this.length ? this.#readSoon(at, Math.min(READ, this.length - at), buffers[0]) : undefined;
-    };
-    let next = begin(HEAD_AT);
-    for (let at = HEAD_AT + READ; next !== undefined; at += READ) {
-      const bytes: Buffer = await next;
-      next = begin(at);
-      sum = crc32(bytes, sum);
-    }
-    return sum;
+  /** Puts a piece that is not compressed into `target`. */
+  putPiece(at: number, target: Uint8Array): void {
+    const end = at + target.length,
+      follows = at === this.#end;
+    this.#end = end;
+    const { at: from, bytes } = this.#ahead;
+    if (at >= from && end <= from + bytes.length) {
+      target.set(bytes.subarray(at - from, end - from));
+    } else if (follows && target.length <= AHEAD) {
+      this.#ahead = { at, bytes: this.read(at, Math.min(AHEAD, this.length - at)) };
+      target.set(this.#ahead.bytes.subarray(0, target.length));
+    } else this.readInto(at, target);
   }
 
-  async #readSoon(at: number, length: number, into: Buffer): Promise<Buffer> {
-    try {
-      const { bytesRead } = await readFrom(this.#descriptor, into, 0, length, at);
-      return bytesRead === length ? into.subarray(0, length) : this.read(at, length, into);
-    } catch (error) {
-      throw this.unreadable(error);
+  /** CRC-32 of all bytes but its own. */
+  async checksum(): Promise<number> {
+    let sum = crc32(this.read(0, CHECKSUM_AT));
+    const buffer = Buffer.allocUnsafe(READ);
+    for (let at = HEAD_AT; at < this.length; at += READ) {
+      sum = crc32(this.read(at, Math.min(READ, this.length - at), buffer), sum);
+      if ((at - HEAD_AT) % TURN === TURN - READ) await new Promise((resolve) => setImmediate(resolve));
     }
+    return sum;
   }
 
   /** `length` bytes that are kept in the `stored` bytes from `at` on, compressed unless the two lengths are equal. */
@@ -239,8 +249,13 @@ class StoredMemory implements SavedMemory {
     return this.file.unpack(this.at, this.stored, this.length);
   }
 
+  /** Only pages that were needed at once are left as they are, but for those that cannot be made shorter. */
+  get recent(): boolean {
+    return this.stored === this.length && this.length === PAGE;
+  }
+
   readInto(target: Uint8Array): void {
-    if (this.stored === this.length) this.file.readInto(this.at, target);
+    if (this.stored === this.length) this.file.putPiece(this.at, target);
     else target.set(this.bytes);
   }
 }

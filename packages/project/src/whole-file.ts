@@ -1,9 +1,9 @@
 /** Files that are there whole or not at all. */
 import type { FileHandle } from 'node:fs/promises';
-import { open, rename, rm } from 'node:fs/promises';
 
 /** Writes under a temporary name, and renames when all is on the disk. Throws what the writing throws, and leaves nothing then. */
 export async function writeWhole(path: string, write: (file: FileHandle) => Promise<void>): Promise<void> {
+  const { open, rename, rm } = await import('node:fs/promises'); // reading alone does not need it
   const temporary = `${path}.${process.pid}.partial`;
   try {
     const file = await open(temporary, 'w');

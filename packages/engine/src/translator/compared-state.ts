@@ -25,12 +25,14 @@ const inside = (address: number): boolean => within(PARTS, address);
 export const COMPARED_FROM = REGS;
 export const COMPARED_TO = VMCS + fields.VMCS_USED;
 /** Words that are compared, counted from COMPARED_FROM. */
-export const COMPARED_WORDS: Uint32Array = Uint32Array.from(
-  Array.from({ length: (COMPARED_TO - COMPARED_FROM) / 4 }, (_, n) => n).filter((n) => {
-    const address = COMPARED_FROM + n * 4;
-    return inside(address) && !within(WORKING, address);
-  }),
-);
+export function comparedWords(): Uint32Array {
+  return Uint32Array.from(
+    Array.from({ length: (COMPARED_TO - COMPARED_FROM) / 4 }, (_, n) => n).filter((n) => {
+      const address = COMPARED_FROM + n * 4;
+      return inside(address) && !within(WORKING, address);
+    }),
+  );
+}
 
 const GENERAL = ['RAX', 'RCX', 'RDX', 'RBX', 'RSP', 'RBP', 'RSI', 'RDI'];
 const SEGMENTS = ['ES', 'CS', 'SS', 'DS', 'FS', 'GS', 'LDTR', 'TR', 'ZERO'];
@@ -49,9 +51,15 @@ const GROUPS: readonly (readonly [from: number, to: number, bytes: number, name:
 /** Others with 64 bits. */
 const LONG = new Set([layout.RIP, layout.XCR0, layout.EFER, layout.EXC_CR2, layout.PENDING_DEBUG]);
 
-const names = new Map<number, string>();
-for (const [name, address] of [...Object.entries(layout), ...Object.entries(fields)])
-  if (typeof address === 'number' && inside(address) && !names.has(address)) names.set(address, name);
+/** By address; made when it is needed, since few runs have a difference to tell of. */
+let names: Map<number, string> | undefined;
+function namesByAddress(): Map<number, string> {
+  if (names !== undefined) return names;
+  names = new Map();
+  for (const [name, address] of [...Object.entries(layout), ...Object.entries(fields)])
+    if (typeof address === 'number' && inside(address) && !names.has(address)) names.set(address, name);
+  return names;
+}
 
 /** A part of the state that is told as one. */
 export interface StatePart {
@@ -67,6 +75,7 @@ export function partAt(address: number): StatePart {
     const n = Math.floor((address - from) / bytes);
     return { name: name(n), at: from + n * bytes, bytes };
   }
+  const names = namesByAddress();
   let at = address;
   while (!names.has(at) && inside(at - 1)) at--;
   const long = LONG.has(at) && address < at + 8,

@@ -35,7 +35,7 @@ import {
 import type { ProcessorExports } from '../module.js';
 import { WebAssembly } from '../webassembly.js';
 import type { WasmMemory } from '../webassembly.js';
-import { COMPARED_FROM, COMPARED_TO, COMPARED_WORDS } from './compared-state.js';
+import { COMPARED_FROM, COMPARED_TO, comparedWords } from './compared-state.js';
 import { IMPORTS } from './imports.js';
 import { STORE_FUNCTIONS, tellStores } from './journalling.js';
 import type { Journal } from './journalling.js';
@@ -107,6 +107,7 @@ export class Verifier {
   private readonly regionMemory: Places;
   private readonly before = new Uint32Array((COMPARED_TO - COMPARED_FROM) / 4);
   private readonly after = new Uint32Array((COMPARED_TO - COMPARED_FROM) / 4);
+  private readonly compared = comparedWords();
   private busy = false;
   /** The region runs, and none of the processor's functions that it calls. */
   private inRegion = false;
@@ -301,7 +302,7 @@ export class Verifier {
 
   // ---------------------------------------------------------------------------------------------- comparison
   private differ(translated: Outcome, interpreted: Outcome): boolean {
-    const { after, state } = this;
+    const { after, state, compared } = this;
     if (
       translated.flags !== interpreted.flags ||
       translated.left !== interpreted.left ||
@@ -309,8 +310,7 @@ export class Verifier {
       this.strays > 0
     )
       return true;
-    for (let n = 0; n < COMPARED_WORDS.length; n++)
-      if (after[COMPARED_WORDS[n]!] !== state[COMPARED_WORDS[n]!]) return true;
+    for (let n = 0; n < compared.length; n++) if (after[compared[n]!] !== state[compared[n]!]) return true;
     return this.differingMemory().size > 0;
   }
 

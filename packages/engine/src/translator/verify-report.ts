@@ -2,7 +2,7 @@
 import { fail } from '@visorkit/core';
 import type { GuestCode } from '@visorkit/core';
 import { GUEST_RAM } from '../layout.js';
-import { COMPARED_FROM, COMPARED_WORDS, partAt } from './compared-state.js';
+import { COMPARED_FROM, comparedWords, partAt } from './compared-state.js';
 import { textOf } from './wasm-text.js';
 
 /** Memory is told of in groups of so many bytes. */
@@ -111,7 +111,7 @@ export function difference(what: string, before: number, interpreted: number, tr
 /** Of the state, given as words from COMPARED_FROM on. */
 export function stateDifferences(before: Uint32Array, interpreted: Uint32Array, translated: Uint32Array): Difference[] {
   const found = new Map<string, Difference>();
-  for (const n of COMPARED_WORDS) {
+  for (const n of comparedWords()) {
     if (interpreted[n] === translated[n]) continue;
     const { name, at, bytes } = partAt(COMPARED_FROM + n * 4),
       index = (at - COMPARED_FROM) / 4;

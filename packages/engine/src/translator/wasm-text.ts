@@ -38,11 +38,19 @@ const localName = (local: number): string =>
 
 /** `i64_store8` is `i64.store8`, `br_if` stays. */
 const dotted = (name: string): string => name.replace(/^(i32|i64|f64|local|[if]\d+x\d+)_/, '$1.');
-const NAMES = new Map(Object.entries(Op).map(([name, opcode]) => [opcode as number, dotted(name)]));
-const VECTOR_NAMES = new Map(
-  Object.entries(Vector).map(([name, sub]) => [sub as number, name.includes('x') ? dotted(name) : `v128.${name}`]),
-);
-VECTOR_NAMES.set(Vector.shuffle, 'i8x16.shuffle').set(Vector.swizzle, 'i8x16.swizzle');
+/** Looked for each time: few runs have a region to show, and all would have to make a table. */
+const keyOf = (numbers: Readonly<Record<string, number>>, wanted: number): string | undefined =>
+  Object.keys(numbers).find((key) => numbers[key] === wanted);
+function vectorName(sub: number): string | undefined {
+  const key = keyOf(Vector, sub);
+  if (key === undefined) return undefined;
+  if (sub === Vector.shuffle || sub === Vector.swizzle) return `i8x16.${key}`;
+  return key.includes('x') ? dotted(key) : `v128.${key}`;
+}
+function plainName(opcode: number): string | undefined {
+  const key = keyOf(Op, opcode);
+  return key && dotted(key);
+}
 
 /** Opcodes that begin and end what is indented. */
 const OPENS = new Set<number>([Op.block, Op.loop, Op.if, Op.else]);
@@ -60,7 +68,7 @@ export function textOf(body: Uint8Array): string[] {
 }
 
 function nameOf({ opcode, sub }: Place): string {
-  const name = opcode === PREFIX_VECTOR ? VECTOR_NAMES.get(sub) : NAMES.get(opcode);
+  const name = opcode === PREFIX_VECTOR ? vectorName(sub) : plainName(opcode);
   return name ?? `opcode 0x${opcode.toString(16)}${sub < 0 ? '' : ` ${sub}`}`;
 }
 
