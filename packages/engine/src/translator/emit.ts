@@ -49,6 +49,7 @@ class RegionEmitter {
   private readonly w: Writer;
   private readonly code: Code;
   private readonly shape: Structure;
+  private readonly loops: boolean;
   private readonly targets: Target[] = [];
 
   constructor(
@@ -58,12 +59,13 @@ class RegionEmitter {
     private readonly buffers: Buffers,
   ) {
     buffers.body.clear();
-    this.w = new Writer(setting, region.pages, buffers.body);
-    this.code = this.w.code;
     this.shape = structure(
       region.blocks.map(successorsOf),
       region.blocks.map(({ targets }) => targets.length > 0),
     );
+    this.loops = this.shape.loops.includes(true);
+    this.w = new Writer(setting, region.pages, buffers.body, !this.loops);
+    this.code = this.w.code;
   }
 
   emit(): void {
@@ -72,8 +74,7 @@ class RegionEmitter {
     this.tree(0);
     const { whole } = this.buffers;
     whole.clear();
-    const { region, setting, list } = this;
-    const loops = this.shape.loops.includes(true);
+    const { region, setting, list, loops } = this;
     enterRegion(whole, region, setting, { list, traps: w.traps(), loops });
     w.finish(whole, this.shape, (to) => aimFromWay(to, region, setting, list));
     leaveRegion(whole);
@@ -127,6 +128,7 @@ class RegionEmitter {
   /** Goes along an edge; `at` is its place among the successors. */
   private follow(from: number, at: number, edge: Edge): void {
     this.code.reserve();
+    this.w.storeRegisters();
     const to = this.shape.successors[from]![at]!;
     if (to < 0) {
       this.w.leaveFor(edge.to);
@@ -244,6 +246,7 @@ class RegionEmitter {
   private branch(number: number, block: Block, condition: number): void {
     const { w, code, shape } = this,
       [taken, next] = shape.successors[number]!;
+    w.storeRegisters();
     w.flags.condition(condition);
     if (taken! >= 0 && this.isJump(number, taken!)) {
       if (this.isDispatcher(taken!)) this.aim(block.taken!.to);
@@ -308,6 +311,7 @@ class RegionEmitter {
       w.leaveForTarget();
       return;
     }
+    w.storeRegisters();
     code.get(TARGET).get(BASE).op(Op.i64_sub);
     if (!this.setting.long) code.op(Op.i32_wrap_i64).op(Op.i64_extend_i32_s);
     const aims = here.some((edge) => this.isDispatcher(edge.block));

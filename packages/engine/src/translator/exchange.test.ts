@@ -10,7 +10,7 @@ const [A, B, C] = [1, 2, 4];
 function use(reads: number, writes = 0): BlockUse {
   const one = new BlockUse();
   one.read(reads);
-  one.write(writes, true);
+  one.write(writes, true, false);
   return one;
 }
 function plan(successors: number[][], uses: BlockUse[]): ReturnType<typeof planExchanges> {

@@ -1,6 +1,6 @@
 /**
  * Which of the guest's registers are in locals where: a region takes one from the processor's state where it first needs it, and each way out puts back
- * only those that may have been written before it. A region that is left soon has little to take and to put back then, however large it is.
+ * only those that may have been written before it, unless they have been put back already (writer.ts). A region that is left soon has little to take and to put back then, however large it is.
  *
  * The flags are two more such registers: what made them, and what came after (flags.ts).
  */
@@ -17,7 +17,7 @@ export class BlockUse {
   reads = 0;
   /** Written as a whole, or taken from the state, in any case. */
   defines = 0;
-  /** Written, in some case at least. */
+  /** Written, in some case at least, and not put back. */
   writes = 0;
   /** Read or written at all. */
   all = 0;
@@ -26,11 +26,11 @@ export class BlockUse {
     this.all |= registers;
     this.reads |= registers & ~this.defines;
   }
-  /** `certain`: as a whole, and whichever way control goes in the block. */
-  write(registers: number, certain: boolean): void {
+  /** `certain`: as a whole, and whichever way control goes in the block. `stored`: the block puts them back itself before anybody looks. */
+  write(registers: number, certain: boolean, stored: boolean): void {
     if (certain) this.defines |= registers;
     else this.read(registers);
-    this.writes |= registers;
+    if (!stored) this.writes |= registers;
     this.all |= registers;
   }
   /** Taken from the state. */
