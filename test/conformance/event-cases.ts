@@ -144,12 +144,12 @@ export const EVENT_CASES: readonly EventCase[] = [
         .nop(1)
         .out(0x10)
         .hlt(),
-      data: { [HANDLER]: Uint8Array.of(0xb0, 1, 0xcf) },
+      data: { [HANDLER]: Uint8Array.of(0xb0, 7, 0xcf) },
       handlers: { 1: HANDLER },
     },
     subscribe: (events, see) =>
       void events.debugException({}, ({ rip, conditions }) => see(`#DB ${at(rip)} ${conditions.toString(16)}`)),
-    expected: ['#DB 27 1', 'out 10 1 1'],
+    expected: ['#DB 27 1', 'out 10 1 7'],
   },
   {
     name: '#DB of accesses to debug registers is told where the guest asks for it; the others happen as they are',
@@ -249,6 +249,29 @@ export const EVENT_CASES: readonly EventCase[] = [
       'changes to 3',
       'out 11 4 3',
     ],
+  },
+  {
+    name: 'writes of any MSR are told, and carried out where nobody answers',
+    needs: ['exit.wrmsr'],
+    guest: {
+      mode: 'protected32',
+      code: code()
+        .mov(DX, 0)
+        .mov(CX, 0x174)
+        .mov(AX, 8)
+        .wrmsr()
+        .mov(CX, LSTAR)
+        .wrmsr()
+        .mov(CX, 0x174)
+        .rdmsr()
+        .outWide(0x11)
+        .hlt(),
+    },
+    subscribe: (events, see) =>
+      void events.register({ register: { msr: 'any' } }, ({ msr, value, previous }) =>
+        see(`${msr.toString(16)} ${value} ${previous}`),
+      ),
+    expected: ['174 8 0', 'c0000082 8 0', 'out 11 4 8'],
   },
   {
     name: 'exits are told by name',
