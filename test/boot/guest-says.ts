@@ -4,7 +4,10 @@ import type { LiveMemory } from '@visorkit/vmi';
 import { expect } from 'vitest';
 import type { Machine } from './boots.js';
 
-/** A guest whose shell waits for a line. */
+/** Whoever types at a guest's prompt, and reads what comes. */
+export type Shell = Pick<GuestShell, 'answer' | 'lines'>;
+
+/** A guest of ours whose shell waits for a line. */
 export class GuestShell {
   constructor(
     readonly machine: Machine,
@@ -43,7 +46,7 @@ const hex = (value: bigint): string => value.toString(16).padStart(8, '0');
 const plain = (name: string): string => name.replace(/^(kworker\/[^-+]*)[-+].*/, '$1').slice(0, 15);
 
 /** Number, parent, user and name of every process. Builtins of the shell alone: none comes or goes meanwhile. */
-export async function processes(shell: GuestShell, kernel: LinuxKernel): Promise<Compared> {
+export async function processes(shell: Shell, kernel: LinuxKernel): Promise<Compared> {
   const seen = await shell.lines(
     'for p in /proc/[0-9]*; do while read k v r; do case $k in Name:) n=$v;; Pid:) i=$v;; PPid:) f=$v;; Uid:) echo $i $f $v $n;; esac; done < $p/status; done',
   );
@@ -56,7 +59,7 @@ export async function processes(shell: GuestShell, kernel: LinuxKernel): Promise
   };
 }
 
-export async function environment(shell: GuestShell, kernel: LinuxKernel, pid: number): Promise<Compared> {
+export async function environment(shell: Shell, kernel: LinuxKernel, pid: number): Promise<Compared> {
   return {
     introspection: kernel.environmentOf(taskOf(kernel, pid)),
     guest: await shell.lines(`tr '\\0' '\\n' < /proc/${pid}/environ`),
@@ -64,7 +67,7 @@ export async function environment(shell: GuestShell, kernel: LinuxKernel, pid: n
 }
 
 /** Numbers and names; then state and start of the first, in hundredths of a second as /proc has it. */
-export async function threads(shell: GuestShell, kernel: LinuxKernel, pid: number): Promise<Compared> {
+export async function threads(shell: Shell, kernel: LinuxKernel, pid: number): Promise<Compared> {
   const seen = await shell.lines(`for t in /proc/${pid}/task/*; do echo \${t##*/} $(cat $t/comm); done`);
   const state = await shell.answer(`cut -d' ' -f3,22 /proc/${pid}/stat`);
   const found = [...kernel.threads(taskOf(kernel, pid))];
@@ -78,7 +81,7 @@ export async function threads(shell: GuestShell, kernel: LinuxKernel, pid: numbe
 }
 
 /** As /proc/PID/maps; the page of the old time calls belongs to no process. */
-export async function mappings(shell: GuestShell, kernel: LinuxKernel, pid: number): Promise<Compared> {
+export async function mappings(shell: Shell, kernel: LinuxKernel, pid: number): Promise<Compared> {
   const shown = (await shell.lines(`cat /proc/${pid}/maps`)).map((line) => line.replace(/ +/g, ' ').trim());
   return {
     introspection: [...kernel.mappings(taskOf(kernel, pid))].map(
@@ -90,7 +93,7 @@ export async function mappings(shell: GuestShell, kernel: LinuxKernel, pid: numb
 }
 
 /** Descriptors and paths. */
-export async function openFiles(shell: GuestShell, kernel: LinuxKernel, pid: number): Promise<Compared> {
+export async function openFiles(shell: Shell, kernel: LinuxKernel, pid: number): Promise<Compared> {
   const seen = await shell.lines(`for f in /proc/${pid}/fd/*; do echo "\${f##*/} $(readlink "$f")"; done`);
   return {
     introspection: [...kernel.openFiles(taskOf(kernel, pid))]
@@ -100,7 +103,7 @@ export async function openFiles(shell: GuestShell, kernel: LinuxKernel, pid: num
   };
 }
 
-export async function mounts(shell: GuestShell, kernel: LinuxKernel, pid: number): Promise<Compared> {
+export async function mounts(shell: Shell, kernel: LinuxKernel, pid: number): Promise<Compared> {
   return {
     introspection: [...kernel.mounts(taskOf(kernel, pid))].map(
       ({ device, path, type, readOnly }) => `${device} ${path} ${type} ${readOnly ? 'ro' : 'rw'}`,
@@ -134,7 +137,7 @@ export const sockets = (kernel: LinuxKernel, pid: number): string[] =>
     );
 
 /** The kernel's log. */
-export async function log(shell: GuestShell, kernel: LinuxKernel): Promise<Compared> {
+export async function log(shell: Shell, kernel: LinuxKernel): Promise<Compared> {
   const shown = await shell.lines('dmesg');
   return {
     introspection: [...kernel.log()].flatMap(({ microseconds, text }) =>
@@ -144,7 +147,7 @@ export async function log(shell: GuestShell, kernel: LinuxKernel): Promise<Compa
   };
 }
 
-export async function iomem(shell: GuestShell, kernel: LinuxKernel): Promise<Compared> {
+export async function iomem(shell: Shell, kernel: LinuxKernel): Promise<Compared> {
   return {
     introspection: [...kernel.iomem()].map(
       ({ start, end, name, depth }) => `${'  '.repeat(depth)}${hex(start)}-${hex(end)} : ${name}`,

@@ -17,7 +17,7 @@ const MEMORY = 256 << 20;
 /** Rows that a report of such a guest may have: it has some thousands. */
 const MOST_ROWS = 1 << 21;
 /** Reports that go through all memory or all symbols: run now and then. */
-const SLOW = ['hidden-processes', 'syscall-table', 'text-check'];
+const SLOW = ['hidden', 'hidden-processes', 'syscall-table', 'text-check'];
 
 interface Structure {
   readonly type: string;

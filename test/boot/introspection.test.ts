@@ -282,6 +282,21 @@ describe.skipIf(found.missing !== '')(titled('Introspection of Debian', found), 
       expect([...copy.patchedCode()]).toMatchObject([{ function: 'vfs_read', finding: 'a breakpoint' }]);
     });
 
+    it('has a process that somebody takes out of the list, by its number and in memory', () => {
+      const changed = new Changed(saved);
+      const copy = LinuxKernel.find(changed)!;
+      const link = requireField(copy.types.type('task_struct')!, 'tasks').offset;
+      const shell = [...copy.processes()].find(({ name }) => name === 'sh')!;
+      const [next, before] = [0n, 8n].map((half) => copy.space.u64(shell.address + BigInt(link) + half));
+      const pointer = (value: bigint): Buffer => Buffer.from(BigUint64Array.of(value).buffer);
+      copy.space.write(before, pointer(next));
+      copy.space.write(next + 8n, pointer(before));
+      expect([...copy.processes()].map(({ pid }) => pid)).not.toContain(shell.pid);
+      expect([...LINUX_REPORTS.hidden.rows(copy, {})]).toEqual([
+        ['task', shell.pid, 'sh', shell.address, 'not found in the list'],
+      ]);
+    });
+
     it('has the types of a module that is loaded, which go on where its own end', async () => {
       expect(kernel.moduleTypes('tun')).toBeUndefined();
       expect(await answer('insmod /tun.ko; echo "loaded $?"')).toContain('loaded 0');
@@ -342,6 +357,9 @@ describe.skipIf(found.missing !== '')(titled('Introspection of Debian', found), 
         const hidden = [...kernel.hiddenModules()];
         expect(hidden.map(({ name, why }) => ({ name, why }))).toEqual([
           { name: 'hidden', why: 'in /sys/module, not in the list of modules' },
+        ]);
+        expect([...LINUX_REPORTS.hidden.rows(kernel, {})]).toEqual([
+          ['module', undefined, 'hidden', hidden[0].base, 'in /sys/module, not in the list of modules'],
         ]);
       },
       BOOT_TIMEOUT,

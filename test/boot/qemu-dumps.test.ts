@@ -1,82 +1,26 @@
 /** Dumps that QEMU writes, beside the memory that it says the guest has: every format of `dump-guest-memory` that this QEMU can write. */
-import { spawn, spawnSync } from 'node:child_process';
-import type { ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { createConnection } from 'node:net';
-import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
-import { setTimeout as delay } from 'node:timers/promises';
+import { guestParameters } from '@visorkit/guests';
+import { LinuxKernel } from '@visorkit/os-linux';
 import { openDumpFile, writeDumpFile } from '@visorkit/project/introspection';
 import type { OpenDump } from '@visorkit/project/introspection';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { titled } from './boots.js';
+import { bootedOf } from './booted.js';
+import { BOOT_TIMEOUT, findDebianGuest, titled } from './boots.js';
+import * as says from './guest-says.js';
+import { planted } from './planted.js';
+import { Qemu, QemuShell, missingQemu as missing } from './qemu.js';
 
-const QEMU = 'qemu-system-x86_64';
 const MEGABYTES = 48;
 const PAGE = 4096;
 /** Where the content is that is put into the guest. */
 const AT = 0x100_0000;
-const missing = spawnSync(QEMU, ['--version']).status === 0 ? '' : `${QEMU} is not installed`;
-
-/** A machine that never runs, spoken to in QMP. */
-class PausedQemu {
-  readonly #process: ChildProcess;
-  #socket!: Socket;
-  #answers!: AsyncIterator<string>;
-
-  constructor(private readonly folder: string) {
-    this.#process = spawn(
-      QEMU,
-      [
-        ...['-machine', 'pc,accel=tcg', '-m', `${MEGABYTES}`, '-smp', '2', '-nodefaults', '-display', 'none', '-S'],
-        ...['-device', `loader,file=${join(folder, 'content')},addr=${AT},force-raw=on`],
-        ...['-qmp', `unix:${join(folder, 'qmp')},server=on,wait=off`],
-      ],
-      { stdio: 'ignore' },
-    );
-  }
-
-  async connect(): Promise<void> {
-    const path = join(this.folder, 'qmp');
-    // The socket is there before QEMU listens
-    for (let tries = 0; ; tries++) {
-      this.#socket = createConnection(path);
-      const refused = await once(this.#socket, 'connect').then(
-        () => undefined,
-        (error: unknown) => error,
-      );
-      if (refused === undefined) break;
-      if (tries > 400 || this.#process.exitCode !== null) throw refused;
-      await delay(25);
-    }
-    this.#answers = createInterface(this.#socket)[Symbol.asyncIterator]();
-    await this.#answers.next();
-    await this.ask('qmp_capabilities');
-  }
-
-  async ask<Answer = unknown>(execute: string, args: object = {}): Promise<Answer> {
-    this.#socket.write(JSON.stringify({ execute, arguments: args }));
-    for (;;) {
-      const { value, done } = await this.#answers.next();
-      if (done) throw new Error('QEMU is gone');
-      const answer = JSON.parse(value) as { return?: Answer; error?: { desc: string } };
-      if (answer.error !== undefined) throw new Error(`${execute}: ${answer.error.desc}`);
-      if (answer.return !== undefined) return answer.return;
-    }
-  }
-
-  kill(): void {
-    this.#socket?.destroy();
-    this.#process.kill('SIGKILL');
-  }
-}
 
 describe.skipIf(missing !== '')(titled('Dumps of QEMU', { missing, value: undefined }), () => {
-  let folder: string, qemu: PausedQemu, truth: Buffer, formats: string[];
+  let folder: string, qemu: Qemu, truth: Buffer, formats: string[];
 
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), 'visorkit-qemu-'));
@@ -86,7 +30,10 @@ describe.skipIf(missing !== '')(titled('Dumps of QEMU', { missing, value: undefi
     for (let at = 0, state = 1; at < noise.length; at += 4)
       noise.writeUInt32LE((state = (Math.imul(state, 1664525) + 1013904223) >>> 0), at);
     await writeFile(join(folder, 'content'), Buffer.concat([program, noise]));
-    qemu = new PausedQemu(folder);
+    qemu = new Qemu(folder, [
+      ...['-m', `${MEGABYTES}`, '-smp', '2', '-S'],
+      ...['-device', `loader,file=${join(folder, 'content')},addr=${AT},force-raw=on`],
+    ]);
     await qemu.connect();
     await qemu.ask('pmemsave', { val: 0, size: MEGABYTES << 20, filename: join(folder, 'truth') });
     truth = await readFile(join(folder, 'truth'));
@@ -146,5 +93,54 @@ describe.skipIf(missing !== '')(titled('Dumps of QEMU', { missing, value: undefi
       dump[Symbol.dispose]();
     }
     raw[Symbol.dispose]();
+  });
+});
+
+const FORMATS = ['elf', 'kdump-zlib', 'kdump-lzo', 'kdump-snappy'];
+const found = missing === '' ? await findDebianGuest('amd64') : { value: undefined as never, missing };
+
+describe.skipIf(found.missing !== '')(titled('Debian in QEMU', found), () => {
+  let folder: string, qemu: Qemu, shell: QemuShell, pid: number;
+
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'visorkit-qemu-'));
+    const guest = bootedOf(found.value);
+    await writeFile(join(folder, 'initrd'), Buffer.concat([await readFile(guest.initramfs!), guest.files!]));
+    const words = `console=ttyS0 ${guest.append} ${guestParameters({ mode: 'shell' })}`;
+    qemu = new Qemu(folder, [
+      ...['-m', '256', '-cpu', 'max', '-serial', 'stdio', '-kernel', found.value.kernel],
+      ...['-initrd', join(folder, 'initrd'), '-append', words],
+    ]);
+    await qemu.connect();
+    shell = new QemuShell(qemu);
+    await shell.prompt();
+    await shell.answer('/planted one "two three" & sleep 1; echo planted $!');
+    pid = Number(await shell.answer('pidof planted'));
+  }, BOOT_TIMEOUT);
+  afterAll(async () => {
+    qemu?.kill();
+    await rm(folder, { recursive: true, force: true });
+  });
+
+  it.each(FORMATS)('says the same of itself as is found in its dump, %s', { timeout: BOOT_TIMEOUT }, async (format) => {
+    if (planted().length === 0) return console.log('not compared: there is no gcc that makes the program to be found');
+    const { formats } = await qemu.ask<{ formats: string[] }>('query-dump-guest-memory-capability');
+    if (!formats.includes(format)) return console.log(`not compared: this QEMU cannot write ${format}`);
+    const path = join(folder, format);
+    await qemu.ask('dump-guest-memory', { paging: false, protocol: `file:${path}`, format });
+    using dump = await openDumpFile(path);
+    const kernel = LinuxKernel.find(dump.memory, dump.known)!;
+    expect(kernel.release).toBe(await shell.answer('uname -r'));
+    for (const compared of [
+      await says.processes(shell, kernel),
+      await says.threads(shell, kernel, pid),
+      await says.mappings(shell, kernel, pid),
+      await says.openFiles(shell, kernel, pid),
+      await says.mounts(shell, kernel, pid),
+    ])
+      expect(compared.introspection).toEqual(compared.guest);
+    expect(kernel.argumentsOf(says.taskOf(kernel, pid))).toEqual(['/planted', 'one', 'two three']);
+    expect(says.sockets(kernel, pid)).toEqual(says.PLANTED_SOCKETS);
+    expect(dump.hints.cpus).toHaveLength(1);
   });
 });

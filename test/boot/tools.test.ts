@@ -3,9 +3,10 @@ import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { guestParameters } from '@visorkit/guests';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { bootedDebian } from './booted.js';
-import { BOOT_TIMEOUT, findDebianGuest, titled } from './boots.js';
+import { BOOT_TIMEOUT, QUICK, findDebianGuest, titled } from './boots.js';
 
 const BIN = join(import.meta.dirname, '../../apps/visorkit/bin/visorkit.js');
 const BUILT = join(import.meta.dirname, '../../apps/visorkit/build/parts.cjs');
@@ -49,6 +50,22 @@ describe.skipIf(!existsSync(BUILT))('visorkit vmi (needs a build)', () => {
       /Nobody answers at the socket .*\[INTROSPECTOR_SOCKET\]/,
     );
     expect(vmi('process-list', '--dump', empty).status).not.toBe(0);
+  });
+
+  it('says what is wrong on a VM that it starts, and fails: it is neither the backend nor a plugin', () => {
+    const image = join(folder, 'halts.bin');
+    writeFileSync(image, Uint8Array.of(0xf4));
+    const started = (...args: string[]): ReturnType<typeof vmi> => vmi(...args, '--kernel', image, '--loader', 'flat');
+    const fails = (error: RegExp): object => ({ status: 2, error: expect.stringMatching(error) as string });
+    expect(started('mem-event', 'twelve')).toMatchObject(
+      fails(/^visorkit: "twelve" is no number .*\[VMI_ARGUMENT\]\n$/),
+    );
+    expect(started('msr-event')).toMatchObject(
+      fails(/^visorkit: msr-event was given 0 arguments.*\[VMI_ARGUMENT\]\n$/),
+    );
+    const none = /\nvisorkit: No kernel is found in these 256 MiB.*\[VMI_NO_KERNEL\]\n$/;
+    expect(started('process-list')).toMatchObject(fails(none));
+    expect(started('trace-function', 'do_mkdirat')).toMatchObject(fails(none));
   });
 
   it('takes a profile from outside, whose reports are tools', () => {
@@ -133,6 +150,29 @@ describe.skipIf(found.missing !== '' || !existsSync(BUILT))(
         vmi('maps', '--pid', '1', '--dump', file, '--json').out.map((line) => JSON.parse(line) as object),
       ).toContainEqual(expect.objectContaining({ pid: 1, path: '[stack]', rights: 'rw-p' }));
     });
+
+    it(
+      'tells what a VM does that it starts itself, as soon as there is what the tool asks for',
+      () => {
+        const { kernel, initramfs } = found.value;
+        const append = `console=ttyS0 quiet ${QUICK} ${guestParameters({ mode: 'check' })}`;
+        const started = ['--kernel', kernel, '--initrd', initramfs, '--append', append, '--time', 'virtual'];
+        const traced = vmi('trace-function', 'do_sys_openat2', '2', '--count', '2', '--json', ...started);
+        expect(traced).toMatchObject({ status: 0, error: '' });
+        expect(traced.out.map((line) => JSON.parse(line) as object)).toEqual([
+          expect.objectContaining({
+            call: expect.stringMatching(/^do_sys_openat2\(0xffffff9c, 0x[0-9a-f]+\)$/) as string,
+          }),
+          expect.objectContaining({ call: 'do_sys_openat2', result: expect.stringMatching(/^0x/) as string }),
+        ]);
+        const changes = vmi('cr3-event', '--count', '3', '--json', ...started).out.map(
+          (line) => JSON.parse(line) as { cr3: string; previous: string },
+        );
+        expect(changes).toHaveLength(3);
+        expect(changes[1].previous).toBe(changes[0].cr3);
+      },
+      BOOT_TIMEOUT,
+    );
 
     it('writes memory in each format, and reads the same there', () => {
       const { out } = vmi('process-list', '--dump', file);

@@ -41,7 +41,7 @@ function program(end: (status: number) => void): Command {
       `\nExit status:\n${STATUS_TABLE.map(([status, meaning]) => `  ${String(status).padStart(3)}  ${meaning}`).join('\n')}`,
     );
   /** Options that stand before the command count as if they were given to it. */
-  const withGlobal = <Flags extends RunFlags>(flags: Flags): Flags => {
+  const withGlobal = <Flags extends Pick<RunFlags, 'plugin' | 'config'>>(flags: Flags): Flags => {
     const { plugin = [], config } = command.opts<GlobalFlags>();
     flags.plugin = [...plugin, ...(flags.plugin ?? [])];
     flags.config ??= config;
@@ -92,10 +92,10 @@ function program(end: (status: number) => void): Command {
     .action(async (program: string, args: string[], flags: ExecFlags) =>
       end(await (await import('./exec-command.js')).execCommand(program, args, flags)),
     );
-  command
+  const vmi = command
     .command('vmi')
     .description(
-      'look into a guest: a dump, a running VM, or one that is started for it; without a tool, the list of tools',
+      'look into a guest: a dump, a running VM, or one that is started for it with the options of run; without a tool, the list of tools',
     )
     .argument('[tool]', 'what to show')
     .argument('[args...]', 'what the tool needs')
@@ -109,24 +109,11 @@ function program(end: (status: number) => void): Command {
       collect,
     )
     .option('--json', 'a line of JSON for each row')
-    .option('--count <number>', 'end after so many rows')
-    .option('--kernel <file>', 'start this, and ask when its run ends; options as in run')
-    .option('--firmware <file>', 'as in run')
-    .option('--initrd <file>', 'as in run')
-    .option('--append <text>', 'as in run')
-    .option('--memory <size>', 'as in run')
-    .option('--cpus <count>', 'as in run')
-    .option('--backend <name>', 'as in run')
-    .option('--time <kind>', 'as in run')
-    .option('--restore <file>', 'as in run')
-    .option('--serial <where>', 'as in run (default none)')
-    .option('--max-instructions <count>', 'as in run')
-    .option('--timeout <seconds>', 'as in run')
-    .action(async (tool: string | undefined, args: string[], flags: VmiFlags) => {
-      const { plugin = [], config } = command.opts<GlobalFlags>();
-      const more = { ...(plugin.length === 0 ? {} : { plugin }), ...(config === undefined ? {} : { config }) };
-      end(await (await import('./vmi-command.js')).vmiCommand(tool, args, { ...flags, ...more }));
-    });
+    .option('--count <number>', 'end after so many rows');
+  addRunOptions(vmi, { serial: 'none', profile: false }).action(
+    async (tool: string | undefined, args: string[], flags: VmiFlags) =>
+      end(await (await import('./vmi-command.js')).vmiCommand(tool, args, withGlobal(flags))),
+  );
   command
     .command('demo')
     .description("boot Debian's kernel: a shell on a terminal, a self-check without one")

@@ -39,9 +39,12 @@ export interface RunFlags {
 /** Gathers an option that may be repeated. */
 export const collect = (value: string, before: string[] | undefined): string[] => [...(before ?? []), value];
 
-/** Adds them to a command. `serial`: where the guest's serial console goes when nothing is said; the command itself sees to it. */
-export function addRunOptions(command: Command, { serial = 'stdio' } = {}): Command {
-  return command
+/**
+ * Adds them to a command. `serial`: where the guest's serial console goes when nothing is said; the command itself sees to it. `profile: false`: the command has
+ * another option of that name.
+ */
+export function addRunOptions(command: Command, { serial = 'stdio', profile = true } = {}): Command {
+  command
     .option('--kernel <file>', 'bzImage, vmlinux or PVH ELF, multiboot image, flat binary, firmware')
     .option(
       '--firmware <file>',
@@ -69,11 +72,13 @@ export function addRunOptions(command: Command, { serial = 'stdio' } = {}): Comm
     .option('--timeout <seconds>', 'stop after so many seconds')
     .option('--save <file>', 'save the VM when its run ends, and each time the process gets SIGUSR2')
     .option('--restore <file>', 'go on with a saved VM; memory, CPUs and time are as they were')
-    .option('--introspector <path>', 'answer "visorkit vmi" on a socket there, which only you may open')
-    .option(
+    .option('--introspector <path>', 'answer "visorkit vmi" on a socket there, which only you may open');
+  if (profile)
+    command.option(
       '--profile [file]',
       'show at the end what the guest ran most, and whether it ran translated; .json for JSON',
-    )
+    );
+  return command
     .option('--report <file>', 'write a JSON report, - for standard output')
     .option('--config <file>', 'configuration file (default visorkit.config.ts or .mjs, if there is one)')
     .option('--loader <name>', 'boot loader, instead of recognising the image')

@@ -79,12 +79,18 @@ function knownOf(paths: readonly string[] = []): KnownOfGuest {
   return { ...(symbols === undefined ? {} : { symbols }), ...(types === undefined ? {} : { types }), values };
 }
 
+/** How long the guest runs at least between two searches for its kernel, ms; and as long as the last one took. */
+const SEARCH_LEAST = 100;
+/** A kernel that runs has its interrupt table in the upper half of its addresses, of 32 bits or more. Before that a search finds nothing, and takes seconds. */
+const UPPER_HALF = 1n << 31n;
+
 /** Starts a VM. A tool of events tells while it runs; another one is asked when its run ends: at a limit, or because the guest has done something. */
 async function onRun(request: ToolRequest, flags: VmiFlags): Promise<number> {
   const { runCommand } = await import('./run-command.js');
   const most = countOf(flags);
-  const isWatch = request.tool in WATCHES;
+  const tool = Object.hasOwn(WATCHES, request.tool) ? WATCHES[request.tool] : undefined;
   let asked: Promise<void> | undefined;
+  let failure: { readonly error: unknown } | undefined;
   const { profile, ...more } = flags; // of run it would be another one
   const status = await runCommand({ serial: 'none', ...more }, [
     ...(await introspected(profile, knownOf(flags.symbols))),
@@ -94,32 +100,68 @@ async function onRun(request: ToolRequest, flags: VmiFlags): Promise<number> {
       apply(host, { vmi, events, system }) {
         vmi.memory.observer = searches;
         let told = 0;
-        const begin = (): void => {
-          if (asked !== undefined || !isWatch) return;
-          let columns: readonly Column[] = [];
-          const tell = (row: ToolRow): void => {
-            if (told++ < most) printRow(columns, row, flags);
-            if (told === most) system.exit(0, `${request.tool} has told ${most} events`);
-          };
-          asked = Promise.resolve();
-          columns = watchTool(vmi, events, request, tell)?.columns ?? [];
+        /** What the tool cannot do is no fault of the machine: it is told when that has ended. */
+        const attempt = (what: () => void): void => {
+          try {
+            what();
+          } catch (error) {
+            failure = { error };
+            system.exit(0, `${request.tool} has failed`);
+          }
         };
-        host.hooks.started.tap(begin);
-        host.hooks.resumed.tap(begin); // of a VM that was restored
+        const begin = (): void =>
+          attempt(() => {
+            let columns: readonly Column[] = [];
+            const tell = (row: ToolRow): void => {
+              if (told++ < most) printRow(columns, row, flags);
+              if (told === most) system.exit(0, `${request.tool} has told ${most} events`);
+            };
+            asked = Promise.resolve();
+            columns = watchTool(vmi, events, request, tell)?.columns ?? [];
+          });
+        /** A guest that has just been started has no kernel yet. */
+        const beginWithKernel = (): void => {
+          let next = 0;
+          const untap = host.hooks.beforeEntry.tap((vcpu) => {
+            const now = performance.now();
+            if (now < next || vcpu.idtr.base < UPPER_HALF) return;
+            if (vmi.find() === undefined) {
+              const then = performance.now();
+              next = then + Math.max(SEARCH_LEAST, then - now);
+              return;
+            }
+            untap();
+            begin();
+          });
+        };
+        const start = (): void => {
+          if (asked !== undefined || tool === undefined) return;
+          if (tool.needsKernel === true) beginWithKernel();
+          else begin();
+        };
+        host.hooks.started.tap(start);
+        host.hooks.resumed.tap(start); // of a VM that was restored
         // Read at once, while the guest is there; printed when the run's own words are out
         host.hooks.paused.tap(() => {
-          if (isWatch) return flush();
-          if (request.tool === DUMP_TOOL) {
-            asked = dumpTool(vmi, request, host.vcpus.map(dumpCpuOf)).then((answer) => print(answer, flags));
-            return;
+          if (failure !== undefined) return;
+          if (tool !== undefined) {
+            if (asked === undefined) begin(); // says that there is no kernel
+            return flush();
           }
-          const { columns, rows } = runTool(vmi, request);
-          asked = print({ columns, rows: [...rows] }, flags);
+          attempt(() => {
+            if (request.tool === DUMP_TOOL) {
+              asked = dumpTool(vmi, request, host.vcpus.map(dumpCpuOf)).then((answer) => print(answer, flags));
+              return;
+            }
+            const { columns, rows } = runTool(vmi, request);
+            asked = print({ columns, rows: [...rows] }, flags);
+          });
         });
       },
     }),
   ]);
   await asked;
+  if (failure !== undefined) throw failure.error;
   return asked === undefined ? status : 0;
 }
 

@@ -54,7 +54,9 @@ export class HiddenBreakpoints {
   constructor(around: EventSurroundings, memory: MemoryEvents, exceptions: ExceptionEvents) {
     this.#around = around;
     this.#memory = memory;
-    exceptions.hidden = (vcpu) => this.#hit(vcpu, around.views.current(vcpu), true);
+    // Without places there need not be views either
+    exceptions.hidden = (vcpu) =>
+      this.#places.size === 0 ? undefined : this.#hit(vcpu, around.views.current(vcpu), true);
     memory.fetched = (vcpu, view) => this.#hit(vcpu, view, false) !== undefined;
     this.#used = new WhileUsed(() => {
       this.#followMemory(around.memory);

@@ -10,6 +10,8 @@ export interface Watch {
   readonly describe: string;
   readonly arguments?: readonly { readonly form: string; readonly describe: string }[];
   readonly columns: readonly Column[];
+  /** Its places are the kernel's: there are none before it has started. */
+  readonly needsKernel?: true;
   watch(
     of: { readonly vmi: Vmi; readonly events: VmiEvents },
     options: ReportOptions,
@@ -115,9 +117,10 @@ export const WATCHES: Readonly<Record<string, Watch>> = {
     columns: [RIP, text('SYMBOL')],
     watch({ events, vmi }, { arguments: [count] = [] }, tell) {
       let left = count === undefined ? 10 : numberOf(count, 1e6);
+      const named = vmi.find() !== undefined; // not looked for at each step
       const undo = events.singleStep({ vcpus: [0] }, ({ rip }) => {
         if (left-- <= 0) return undo();
-        return tell([rip, symbolOf(vmi, rip)]);
+        return tell([rip, named ? symbolOf(vmi, rip) : '']);
       });
       return undo;
     },
@@ -126,6 +129,7 @@ export const WATCHES: Readonly<Record<string, Watch>> = {
     describe: 'when code is about to be executed, of which the guest sees nothing',
     arguments: [{ form: '<where>', describe: 'a symbol of the kernel, or a linear address' }],
     columns: [VCPU, RIP, address('CR3'), address('RSP')],
+    needsKernel: true,
     watch: ({ events, vmi }, { arguments: [where] = [], pids }, tell) =>
       events.breakpointAt(placeOf(vmi, where, pids), ({ vcpu, rip, cr3 }) => tell([vcpu.index, rip, cr3, vcpu.rsp])),
   },
@@ -136,6 +140,7 @@ export const WATCHES: Readonly<Record<string, Watch>> = {
       { form: '[arguments]', describe: `how many are shown, 0 to ${MOST_ARGUMENTS}; 3 unless given` },
     ],
     columns: [VCPU, text('CALL'), text('RESULT'), address('CR3')],
+    needsKernel: true,
     watch({ events, vmi }, { arguments: [name, count] = [] }, tell) {
       const shown = count === undefined ? 3 : numberOf(count, MOST_ARGUMENTS);
       const of = vmi.kernel.symbols;

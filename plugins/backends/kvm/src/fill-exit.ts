@@ -16,7 +16,8 @@ const QUALIFICATION_IN = 8,
   QUALIFICATION_STRING = 16,
   QUALIFICATION_REP = 32;
 /** DR6: BD and BS. */
-const DR6_CONDITIONS = 0x6000;
+const DR6_CONDITIONS = 0x6000,
+  DR6_BD = 0x2000;
 const BREAKPOINT_LENGTH = 1;
 
 /** An exit of a reason that has no fields, or whose fields follow. */
@@ -61,12 +62,12 @@ export function fillIo(exit: VmExit, { bytes, halves, words }: RunPage, data: (o
 /** KVM_EXIT_DEBUG: a single step, a breakpoint register, or INT3. */
 export function fillDebug(exit: VmExit, { words }: Pick<RunPage, 'words'>, singleStep: boolean): void {
   const dr6 = words[DEBUG_DR6],
-    breakpoints = enabledHits(dr6, words[DEBUG_DR7]);
+    breakpoints = breakpointsHit({ words });
   if (words[DEBUG_EXCEPTION] === Vector.BP) {
     startExit(exit, ExitReason.EXCEPTION);
     exit.interruptionInfo = interruptionInfo(Vector.BP, EventType.SOFTWARE_EXCEPTION);
     exit.instructionLength = BREAKPOINT_LENGTH;
-  } else if (singleStep && breakpoints === 0) startExit(exit, ExitReason.MONITOR_TRAP_FLAG);
+  } else if (singleStep && breakpoints === 0 && (dr6 & DR6_BD) === 0) startExit(exit, ExitReason.MONITOR_TRAP_FLAG);
   else {
     startExit(exit, ExitReason.EXCEPTION);
     exit.interruptionInfo = interruptionInfo(Vector.DB, EventType.HARDWARE_EXCEPTION);
@@ -75,7 +76,9 @@ export function fillDebug(exit: VmExit, { words }: Pick<RunPage, 'words'>, singl
 }
 
 /** B0 to B3 of DR6 without those of registers that DR7 does not enable: they may be set whenever an address fits (SDM 3B, 18.2.3). */
-function enabledHits(dr6: number, dr7: number): number {
+export function breakpointsHit({ words }: Pick<RunPage, 'words'>): number {
+  const dr6 = words[DEBUG_DR6],
+    dr7 = words[DEBUG_DR7];
   let hits = 0;
   for (let n = 0; n < 4; n++) if (((dr7 >>> (2 * n)) & 3) !== 0) hits |= dr6 & (1 << n);
   return hits;

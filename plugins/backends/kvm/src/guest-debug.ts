@@ -5,16 +5,24 @@ import { GuestDebug, Request, Size } from './kvm-api.js';
 import { libc } from './libc.js';
 import { kvmError } from './support.js';
 
-/** DR7: L0 to G3. */
-const ENABLES = 0xffn;
+/** DR7: accesses to debug registers raise #DB. */
+const GENERAL_DETECT = 1n << 13n;
+/** DR6: such an access; a single step. */
+const BD = 1 << 13,
+  BS = 1 << 14;
 const HLT = 0xf4;
 
 export class DebugControl {
   singleStep = false;
   /** INT3 exits. */
   softwareBreakpoints = false;
-  /** Breakpoints in the vCPU's debug registers exit. */
-  hardwareBreakpoints = false;
+  /**
+   * Debug exceptions of the guest's own exit. For that the kernel is told the guest's breakpoints as if they were ours, and would not see the guest set others:
+   * accesses to debug registers exit too, and are let through one by one.
+   */
+  debugExceptions = false;
+  /** The guest is at an access to its debug registers, which the kernel carries out at the next entry. */
+  #access = false;
   readonly #wanted = new BigUint64Array(Size.GUEST_DEBUG / 8);
   readonly #set = new BigUint64Array(Size.GUEST_DEBUG / 8);
   readonly #registers = new BigUint64Array(Size.DEBUGREGS / 8);
@@ -46,19 +54,19 @@ export class DebugControl {
 
   /** Before an entry: tells the kernel what changed since it was told last. */
   apply(): void {
-    const { singleStep, softwareBreakpoints, hardwareBreakpoints } = this;
-    if (!singleStep && !softwareBreakpoints && !hardwareBreakpoints && this.#set[0] === 0n) return;
+    const { softwareBreakpoints } = this,
+      debugExceptions = this.debugExceptions && !this.#access,
+      singleStep = this.singleStep || this.#access;
+    if (!singleStep && !softwareBreakpoints && !debugExceptions && this.#set[0] === 0n) return;
     const wanted = this.#wanted;
     wanted.fill(0n);
     let control =
       (singleStep ? GuestDebug.SINGLE_STEP : 0) | (softwareBreakpoints ? GuestDebug.USE_SOFTWARE_BREAKPOINTS : 0);
-    if (hardwareBreakpoints) {
+    if (debugExceptions) {
       this.#load();
-      if ((this.#registers[5] & ENABLES) !== 0n) {
-        control |= GuestDebug.USE_HARDWARE_BREAKPOINTS;
-        for (let n = 0; n < 4; n++) wanted[1 + n] = this.#registers[n];
-        wanted[1 + 7] = this.#registers[5];
-      }
+      control |= GuestDebug.USE_HARDWARE_BREAKPOINTS;
+      for (let n = 0; n < 4; n++) wanted[1 + n] = this.#registers[n];
+      wanted[1 + 7] = this.#registers[5] | GENERAL_DETECT;
     }
     wanted[0] = BigInt(control === 0 ? 0 : control | GuestDebug.ENABLE);
     // A single step has to be asked for each time: the kernel notes at which instruction
@@ -66,6 +74,17 @@ export class DebugControl {
     if (libc().ioctlPointer(this.vcpuFd, Request.SET_GUEST_DEBUG, wanted) < 0)
       throw kvmError('breakpoints or single steps');
     this.#set.set(wanted);
+  }
+
+  /** What DR6 says is of an access to debug registers that nobody but this class wants to know of: enter again. `breakpoints`: those that were hit. */
+  takes(dr6: number, breakpoints: number): boolean {
+    if (this.#access) {
+      this.#access = false;
+      return breakpoints === 0 && (dr6 & BS) !== 0 && !this.singleStep;
+    }
+    if (!this.debugExceptions || (dr6 & BD) === 0) return false;
+    this.#load();
+    return (this.#access = (this.#registers[5] & GENERAL_DETECT) === 0n);
   }
 
   #load(): void {

@@ -1,8 +1,9 @@
 /** What KVM_RUN came to: an exit for the handlers, or something that is dealt with here. */
 import { ExitReason, VisorkitError, isVisorkitError } from '@visorkit/core';
 import type { Vcpu } from '@visorkit/core';
+import { Vector } from '@visorkit/x86';
 import type { Assistance } from './assistance.js';
-import { fillDebug, fillEntryFailure, fillIo, fillMemoryAccess, startExit } from './fill-exit.js';
+import { breakpointsHit, fillDebug, fillEntryFailure, fillIo, fillMemoryAccess, startExit } from './fill-exit.js';
 import type { DebugControl, SteppedInstruction } from './guest-debug.js';
 import {
   HAS_INSTRUCTION_BYTES,
@@ -22,6 +23,8 @@ import type { RunPage } from './run-page.js';
 import type { VmParts } from './vm-parts.js';
 
 const EXIT_REASON = Run.EXIT_REASON / 4,
+  DEBUG_EXCEPTION = Run.DEBUG_EXCEPTION / 4,
+  DEBUG_DR6 = Run.DEBUG_DR6 / 4,
   MMIO_ADDRESS = Run.MMIO_ADDRESS / 4,
   MMIO_LENGTH = Run.MMIO_LENGTH / 4,
   MSR_DATA = Run.MSR_DATA / 4;
@@ -87,6 +90,7 @@ export class RunExits {
         fillEntryFailure(exit, run);
         return true;
       case RunExit.DEBUG:
+        if (words[DEBUG_EXCEPTION] === Vector.DB && debug.takes(words[DEBUG_DR6], breakpointsHit(run))) return false;
         fillDebug(exit, run, debug.singleStep);
         if (exit.reason === ExitReason.MONITOR_TRAP_FLAG && steps.overHalt(vcpu)) startExit(exit, ExitReason.HLT);
         return true;

@@ -290,9 +290,9 @@ export class KvmVcpu extends ExitedInstruction implements BackendVcpu {
     const debug = this.#debug;
     debug.singleStep = primary.has('monitor-trap-flag');
     debug.softwareBreakpoints = (exceptionBitmap & EXCEPTION_BP) !== 0;
-    debug.hardwareBreakpoints = (exceptionBitmap & EXCEPTION_DB) !== 0;
+    debug.debugExceptions = (exceptionBitmap & EXCEPTION_DB) !== 0;
     // Once debugging has been used, the kernel may have to be told that it is over
-    this.#debugUsed ||= debug.singleStep || debug.softwareBreakpoints || debug.hardwareBreakpoints;
+    this.#debugUsed ||= debug.singleStep || debug.softwareBreakpoints || debug.debugExceptions;
     this.#parts.msrFilter.want(this.index, controls);
   }
 

@@ -123,21 +123,9 @@ export const LINUX_REPORTS: Readonly<Record<string, Report<LinuxKernel>>> = {
     describe: 'tasks that one way of looking finds and another does not: in the list, by number, in memory',
     columns: [PID, NAME, text('STATE'), text('LIST'), text('NUMBER'), text('MEMORY'), address('TASK')],
     *rows(kernel) {
-      const listed = new Set<bigint>();
-      for (const { address: at } of kernel.processes())
-        for (const { address: task } of kernel.threads(at)) listed.add(task);
-      const numbered = new Map([...kernel.tasksByNumber()].map((task) => [task.address, task]));
-      const scanned = new Map([...kernel.scanTasks()].map((task) => [task.address, task]));
-      for (const [at, task] of new Map([...scanned, ...numbered])) {
-        // The idle task has no number
-        if (task.pid === 0 && listed.has(at)) continue;
-        // A task that has ended stays in memory for a while
-        const alive = task.state !== 'X' && task.state !== 'Z' && task.pid !== 0;
-        const [inList, byNumber, inMemory] = [listed.has(at), numbered.has(at), scanned.has(at)];
-        if (inList === byNumber && (inMemory || !byNumber) && (inList || !alive)) continue;
-        const mark = (there: boolean): string => (there ? 'yes' : 'no');
-        yield [task.pid, task.name, task.state, mark(inList), mark(byNumber), mark(inMemory), at];
-      }
+      const mark = (there: boolean): string => (there ? 'yes' : 'no');
+      for (const { task, inList, byNumber, inMemory } of hiddenTasks(kernel))
+        yield [task.pid, task.name, task.state, mark(inList), mark(byNumber), mark(inMemory), task.address];
     },
   },
   'hidden-modules': {
@@ -145,6 +133,21 @@ export const LINUX_REPORTS: Readonly<Record<string, Report<LinuxKernel>>> = {
     columns: [NAME, address('BASE'), number('SIZE'), text('FOUND')],
     *rows(kernel) {
       for (const { name, base, size, why } of kernel.hiddenModules()) yield [name, base, size, why];
+    },
+  },
+  hidden: {
+    describe: 'both: what is hidden from one of the ways to look for it',
+    columns: [text('KIND'), PID, NAME, address('ADDRESS'), text('FINDING')],
+    *rows(kernel) {
+      for (const { task, inList, byNumber, inMemory } of hiddenTasks(kernel)) {
+        const lacks = [
+          ...(inList ? [] : ['in the list']),
+          ...(byNumber ? [] : ['by its number']),
+          ...(inMemory ? [] : ['in memory']),
+        ];
+        yield ['task', task.pid, task.name, task.address, `not found ${lacks.join(', ')}`];
+      }
+      for (const { name, base, why } of kernel.hiddenModules()) yield ['module', undefined, name, base, why];
     },
   },
   'syscall-table': {
@@ -214,6 +217,31 @@ export const LINUX_REPORTS: Readonly<Record<string, Report<LinuxKernel>>> = {
     },
   },
 };
+
+/** A task that not every way of looking finds. */
+interface HiddenTask {
+  readonly task: LinuxTask;
+  readonly inList: boolean;
+  readonly byNumber: boolean;
+  readonly inMemory: boolean;
+}
+
+function* hiddenTasks(kernel: LinuxKernel): Generator<HiddenTask> {
+  const listed = new Set<bigint>();
+  for (const { address: at } of kernel.processes())
+    for (const { address: task } of kernel.threads(at)) listed.add(task);
+  const numbered = new Map([...kernel.tasksByNumber()].map((task) => [task.address, task]));
+  const scanned = new Map([...kernel.scanTasks()].map((task) => [task.address, task]));
+  for (const [at, task] of new Map([...scanned, ...numbered])) {
+    // The idle task has no number
+    if (task.pid === 0 && listed.has(at)) continue;
+    // A task that has ended stays in memory for a while
+    const alive = task.state !== 'X' && task.state !== 'Z' && task.pid !== 0;
+    const [inList, byNumber, inMemory] = [listed.has(at), numbered.has(at), scanned.has(at)];
+    if (inList === byNumber && (inMemory || !byNumber) && (inList || !alive)) continue;
+    yield { task, inList, byNumber, inMemory };
+  }
+}
 
 /** A value, or the sentence that says why it cannot be told. */
 function orWhy<T>(value: () => T): T | string {

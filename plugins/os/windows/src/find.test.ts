@@ -95,8 +95,8 @@ describe('a kernel of Windows is found', () => {
     expect([...kernel.processes()].map(({ pid }) => pid)).toEqual([4, 300, 1500, 2000]);
     expect([...kernel.modules()]).toHaveLength(4);
     expect(kernel.isThere()).toBe(true);
-    const given = found(built.memory, { values: { KdDebuggerDataBlock: built.places.kdbg } });
-    expect(given?.how).toMatch(/the given KDBG$/);
+    for (const name of ['KdDebuggerDataBlock', 'win_kdvb'])
+      expect(found(built.memory, { values: { [name]: built.places.kdbg } })?.how).toMatch(/the given KDBG$/);
   });
 
   it('by the list of processes alone, when a dump says where that is', () => {

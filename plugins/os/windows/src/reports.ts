@@ -143,12 +143,19 @@ export const WINDOWS_REPORTS: Readonly<Record<string, Report<WindowsKernel>>> = 
     describe: 'offsets and addresses under the names of LibVMI',
     columns: [NAME, hex('VALUE')],
     *rows(kernel) {
+      const { image, kdbg } = kernel.base;
+      if (image !== undefined) {
+        yield ['win_ntoskrnl', kernel.space.translate(image.base)];
+        yield ['win_ntoskrnl_va', image.base];
+      }
       for (const [name, type, field] of OFFSETS)
         if (kernel.base.hasField(type, field)) yield [name, kernel.base.field(type, field).offset];
-      if (kernel.base.image !== undefined) yield ['win_ntoskrnl_va', kernel.base.image.base];
-      if (kernel.base.kdbg !== undefined) yield ['win_kdbg', kernel.base.kdbg.address];
+      if (kdbg !== undefined) yield ['win_kdvb', kdbg.address];
+      // LibVMI has this one from the image on
+      if (kdbg !== undefined && image !== undefined) yield ['win_kdbg', kdbg.address - image.base];
       yield ['kpgd', kernel.space.root];
     },
+    line: ([name, value]) => `${String(name)}:0x${BigInt(value as bigint | number).toString(16)}`,
   },
   info: {
     describe: 'what the kernel says of itself',

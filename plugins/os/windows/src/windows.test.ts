@@ -166,3 +166,28 @@ it('win-guid prints what LibVMI prints for the same kernel', () => {
     '\tSection 2: .data',
   ]);
 });
+
+it('win-offsets prints what LibVMI prints, and its addresses find the kernel again', () => {
+  const built = buildWindows(VERSIONS['7 SP1 x86 PAE']);
+  const kernel = WindowsKernel.find(built.memory)!;
+  const { line } = WINDOWS_REPORTS['win-offsets'];
+  const { kernel: base } = VERSIONS['7 SP1 x86 PAE'];
+  const hex = (value: bigint | number | undefined): string => `0x${value!.toString(16)}`;
+  expect(rowsOf(kernel, 'win-offsets').map((row) => line!(row as bigint[]))).toEqual([
+    `win_ntoskrnl:${hex(kernel.space.translate(base))}`,
+    `win_ntoskrnl_va:${hex(base)}`,
+    'win_tasks:0xb8',
+    'win_pdbase:0x18',
+    'win_pid:0xb4',
+    'win_pname:0x16c',
+    `win_kdvb:${hex(built.places.kdbg)}`,
+    `win_kdbg:${hex(built.places.kdbg - base)}`,
+    `kpgd:${hex(kernel.space.root)}`,
+  ]);
+  const values = Object.fromEntries(
+    rowsOf(kernel, 'win-offsets').map(([name, value]) => [name, BigInt(value as bigint)]),
+  );
+  const again = WindowsKernel.find(built.memory, { values })!;
+  expect(again.base.how).toContain('the value win_ntoskrnl_va');
+  expect(again.base.kdbg?.address).toBe(built.places.kdbg);
+});

@@ -101,6 +101,9 @@ class Search {
 
   #kdbgOf(space: AddressSpace, image: PeImage): Kdbg | undefined {
     const { symbols } = this.known;
+    const offset = knownValue(this.known, 'win_kdbg');
+    const given = offset === undefined ? undefined : kdbgAt(space, image.base + offset, image.bits === 64 ? 8 : 4);
+    if (given?.kernelBase === image.base) return given;
     return findKdbg(space, image, symbols === undefined ? undefined : placed(symbols, image));
   }
 
@@ -139,7 +142,7 @@ class Search {
   }
 
   #knownBlock(space: AddressSpace, pointerSize: 4 | 8): Kdbg | undefined {
-    const address = knownValue(this.known, 'KdDebuggerDataBlock');
+    const address = knownValue(this.known, 'KdDebuggerDataBlock') ?? knownValue(this.known, 'win_kdvb');
     return address === undefined ? undefined : kdbgAt(space, BigInt.asUintN(8 * pointerSize, address), pointerSize);
   }
 
