@@ -9,8 +9,9 @@ import { compose, nullOutput } from '@visorkit/machine';
 import { profile as linux } from '@visorkit/os-linux';
 import { profile as windows } from '@visorkit/os-windows';
 import { pcPlatform } from '@visorkit/pc';
-import { openDumpFile, openSymbolFile } from '@visorkit/project/introspection';
-import { Vmi, VmiEventsToken, introspectionEvents } from '@visorkit/vmi';
+import { openDump, openSymbolFile } from '@visorkit/project/introspection';
+import { VmiEventsToken, introspectionEvents } from '@visorkit/vmi';
+import type { Vmi } from '@visorkit/vmi';
 import { mapSymbol, processList, processSwitches, whichWindows } from './labs.js';
 
 const USAGE = 'introspect guid FILE | cr3 [COUNT] | processes FILE | map-symbol FILE NAME [SYSTEM.MAP]';
@@ -18,8 +19,8 @@ const print = (line: string): void => console.log(line);
 
 /** What a file holds: a memory dump of any kind, or a saved VM. */
 async function inFile(path: string, look: (vmi: Vmi) => void): Promise<void> {
-  using file = await openDumpFile(path);
-  look(new Vmi(file.memory, { profiles: [linux, windows], known: () => file.known }));
+  using vmi = await openDump(path, { profiles: [linux, windows] });
+  look(vmi);
 }
 
 /** Boots Debian, and stops after so many changes of CR3. */

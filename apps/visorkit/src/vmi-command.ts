@@ -6,13 +6,13 @@ import {
   DUMP_TOOL_USAGE,
   askIntrospector,
   dumpTool,
-  openDumpFile,
+  openDump,
   openSymbolFile,
   runTool,
   watchTool,
 } from '@visorkit/project/introspection';
 import type { ToolAnswer, ToolRequest, ToolRow } from '@visorkit/project/introspection';
-import { Vmi, VmiEventsToken, VmiToken, WATCHES, dumpCpuOf, toolList } from '@visorkit/vmi';
+import { VmiEventsToken, VmiToken, WATCHES, dumpCpuOf, toolList } from '@visorkit/vmi';
 import type { Column, KnownOfGuest, OsProfile, ScanObserver } from '@visorkit/vmi';
 import { introspected, profiles } from './profiles.js';
 import type { RunFlags } from './run-flags.js';
@@ -60,11 +60,8 @@ export async function vmiCommand(tool: string | undefined, given: readonly strin
     const lost = (rows: number): void => tell(`${rows} events came faster than they could be told.`);
     await print({ ...(await askIntrospector(socket, request, { ...searches, lost })), live: tool in WATCHES }, flags);
   } else if (dump !== undefined) {
-    using file = await openDumpFile(dump);
-    file.memory.observer = searches;
-    const given = knownOf(flags.symbols);
-    const known = { ...file.known, ...given, values: { ...file.known.values, ...given.values } };
-    const vmi = new Vmi(file.memory, { profiles: await profiles(flags.profile), known: () => known });
+    using vmi = await openDump(dump, { profiles: await profiles(flags.profile), known: knownOf(flags.symbols) });
+    vmi.memory.observer = searches;
     await print(tool === DUMP_TOOL ? await dumpTool(vmi, request) : runTool(vmi, request), flags);
   } else return onRun(request, flags);
   return 0;

@@ -1,5 +1,5 @@
 /** Files of dumps: written, opened with what belongs beside them, closed. */
-import { mkdtemp, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -7,7 +7,7 @@ import type { SavedVm } from '@visorkit/core';
 import { FileMemory, WRITTEN_FORMATS } from '@visorkit/vmi';
 import type { PhysicalMemory } from '@visorkit/vmi';
 import { writeSavedVm } from './index.js';
-import { openDumpFile, writeDumpFile } from './introspection.js';
+import { openDump, openDumpFile, writeDumpFile } from './introspection.js';
 
 let folder: string;
 beforeAll(async () => {
@@ -38,6 +38,31 @@ function isSame(other: PhysicalMemory): void {
     expect(here.compare(there)).toBe(0);
   }
 }
+
+describe('the guest of a dump', () => {
+  it('is found by the profiles that are installed, or by those that are given, with what is known', async () => {
+    const installed = join(folder, 'node_modules/@visorkit/os-freebsd');
+    await mkdir(installed, { recursive: true });
+    await writeFile(join(installed, 'package.json'), '{ "type": "module", "exports": "./index.js" }');
+    await writeFile(
+      join(installed, 'index.js'),
+      `const processes = (values) => [{ pid: 7, name: values.kpgd + ' ' + values.VMCOREINFO }];
+      export const profile = { name: 'freebsd', describe: 'it', reports: {},
+        find: (memory, { values }) => ({ memory, isThere: () => true, processes: () => processes(values) }) };`,
+    );
+    await writeDumpFile(file('guest'), memory, 'elf-core', { vmcoreinfo: 'here' });
+    using found = await openDump(file('guest'), { fromDir: folder, known: { values: { kpgd: 5n } } });
+    expect(found.format).toBe('elf-core');
+    expect([...found.kernel.processes()]).toEqual([{ pid: 7, name: '5 here' }]);
+    isSame(found.memory);
+    using none = await openDump(file('guest'), { fromDir: folder, profiles: [] });
+    expect(none.find()).toBeUndefined();
+  });
+
+  it('is none of a file that cannot be read', async () => {
+    await expect(openDump(file('nothing'))).rejects.toMatchObject({ code: 'FILE_UNREADABLE' });
+  });
+});
 
 describe('dump files', () => {
   it.each(WRITTEN_FORMATS)('%s: what was written is read', async (format) => {

@@ -3,15 +3,67 @@ import { existsSync } from 'node:fs';
 import { inflateSync } from 'node:zlib';
 import { VisorkitError, isVisorkitError } from '@visorkit/core';
 import { layoutMemory } from '@visorkit/machine';
-import { SavedVmMemory, openDump } from '@visorkit/vmi';
-import type { Dump, DumpFormat, DumpHints, KnownOfGuest } from '@visorkit/vmi';
+import { SavedVmMemory, Vmi, openDump as dumpIn } from '@visorkit/vmi';
+import type { Dump, DumpFormat, DumpHints, KnownOfGuest, OsProfile } from '@visorkit/vmi';
 import { FileSource } from './file-source.js';
+import { loadOsProfile, osProfilePackage } from './load-os-profile.js';
+import { findPackage } from './modules.js';
 import { isSavedVm, readSavedVm } from './saved-file.js';
 
 /** A dump whose file is open until it is disposed of. */
 export interface OpenDump extends Dump, Disposable {
   /** What the hints say, as OS profiles take it: registers of the first processor, fields of a Windows header by their names, VMCOREINFO. */
   readonly known: KnownOfGuest;
+}
+
+/** The guest of a dump, to be asked about; its file is open until it is disposed of. */
+export class DumpedGuest extends Vmi implements Disposable {
+  readonly #dump: OpenDump;
+
+  constructor(dump: OpenDump, profiles: readonly OsProfile[], known: KnownOfGuest) {
+    super(dump.memory, { profiles, known: () => known });
+    this.#dump = dump;
+  }
+
+  /** The format's name, "saved-vm" for a VM that this project saved. */
+  get format(): string {
+    return this.#dump.format;
+  }
+
+  [Symbol.dispose](): void {
+    this.#dump[Symbol.dispose]();
+  }
+}
+
+export interface OpenDumpOptions {
+  /** Systems that the guest may run, the likeliest first; those of Linux, Windows and FreeBSD that are installed unless given. */
+  readonly profiles?: readonly OsProfile[];
+  /** The folder that packages of profiles are looked for from; the working directory unless given. */
+  readonly fromDir?: string;
+  /** What is known besides what the dump says, as files of symbols and types do ({@link openSymbolFile}); it holds where both say something. */
+  readonly known?: KnownOfGuest;
+  readonly formats?: readonly DumpFormat[];
+}
+
+/**
+ * The guest of a memory dump or a saved VM: `using vmi = await openDump('memory.elf')`, then `vmi.kernel.processes()`. Throws as {@link openDumpFile}, and as
+ * {@link loadOsProfile}; whether there is a kernel is looked for when somebody asks.
+ */
+export async function openDump(path: string, options: OpenDumpOptions = {}): Promise<DumpedGuest> {
+  const profiles = options.profiles ?? (await installedProfiles(options.fromDir ?? process.cwd())),
+    dump = await openDumpFile(path, options.formats),
+    { known = {} } = options;
+  return new DumpedGuest(dump, profiles, {
+    ...dump.known,
+    ...known,
+    values: { ...dump.known.values, ...known.values },
+  });
+}
+
+const SYSTEMS = ['linux', 'windows', 'freebsd'];
+async function installedProfiles(fromDir: string): Promise<OsProfile[]> {
+  const installed = SYSTEMS.filter((name) => findPackage(osProfilePackage(name), fromDir) !== undefined);
+  return Promise.all(installed.map((name) => loadOsProfile(name, fromDir)));
 }
 
 /** VMware's files that belong together, by the ends of their names. */
@@ -40,7 +92,7 @@ export async function openDumpFile(path: string, formats?: readonly DumpFormat[]
     const other = besideOf(path);
     const beside = other === undefined ? undefined : new FileSource(other);
     if (beside !== undefined) open.push(beside);
-    const dump = openDump(file, { inflate, ...(beside && { beside }), ...(formats && { formats }) });
+    const dump = dumpIn(file, { inflate, ...(beside && { beside }), ...(formats && { formats }) });
     return { ...dump, known: knownOf(dump.hints), [Symbol.dispose]: close };
   } catch (error) {
     close();
