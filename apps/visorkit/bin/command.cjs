@@ -2,10 +2,11 @@
  * The command line as scripts, with what V8 has compiled of them. V8 takes the code of another version of itself, or of another script, for
  * none, and compiles what it needs; it does the same with code that was kept under other flags, so they are set here, for the build as for the run.
  *
- * All scripts are in one file, and what is kept of them in another: to open, read and close a file for each takes longer than to run them. Both
- * files begin with a table, a line of JSON.
+ * All scripts are in one file, and what is kept of them in another: to look for, open and close a file for each takes longer than to run it. Both
+ * files begin with a table, a line of JSON. What is not needed is not read, and what is read is read into the same memory: to the host the first use of
+ * a page may be dear.
  */
-const { existsSync, readFileSync, writeFileSync } = require('node:fs');
+const { existsSync, openSync, readSync, writeFileSync } = require('node:fs');
 const { createRequire } = require('node:module');
 const { join } = require('node:path');
 const { pathToFileURL } = require('node:url');
@@ -24,41 +25,45 @@ if (Number.parseInt(process.versions.node, 10) <= NEWEST)
 
 const FILE = join(__dirname, '../build/parts.cjs');
 const CODE = join(__dirname, '../build/parts.code');
-/** V8 copies code that does not begin at such an address. */
-const ALIGNMENT = 8;
-const aligned = (length) => Math.ceil(length / ALIGNMENT) * ALIGNMENT;
-
 const outside = createRequire(FILE);
 const importOutside = (name) => import(name);
 const urlOfPackage = (name) => pathToFileURL(outside.resolve(name)).href;
 
-const text = readFileSync(FILE, 'latin1');
-const begin = text.indexOf('\n') + 1;
-/** Of each part by name: where its script begins, its length, and the number of its first line, from 0. */
-const scripts = JSON.parse(text.slice('//'.length, begin));
+/** Room for a table. */
+const TABLE_BYTES = 16384;
+const END_OF_LINE = 0x0a;
 
-const code = existsSync(CODE) ? readFileSync(CODE) : Buffer.from('{}\n');
-const endOfTable = code.indexOf('\n') + 1;
-const beginOfCode = aligned(endOfTable);
-/** Of each part by name: where its code begins, and its length. */
-const places = JSON.parse(code.toString('latin1', 0, endOfTable));
+/** Pieces of a file, behind a table of them. */
+class Pieces {
+  constructor(path, start = '') {
+    this.file = openSync(path, 'r');
+    const head = Buffer.allocUnsafe(TABLE_BYTES),
+      line = head.subarray(0, readSync(this.file, head, 0, TABLE_BYTES, 0));
+    this.begin = line.indexOf(END_OF_LINE) + 1;
+    this.table = JSON.parse(line.toString('latin1', start.length, this.begin));
+    const lengths = Object.values(this.table).map(([, length]) => length);
+    this.buffer = Buffer.allocUnsafeSlow(Math.max(...lengths));
+  }
 
-/** Undefined: V8 compiles the part. */
-function codeOf(name) {
-  const [at, length] = places[name] ?? [];
-  return length === undefined ? undefined : code.subarray(beginOfCode + at, beginOfCode + at + length);
+  /** Holds until the next piece is read; undefined: there is none. */
+  read(name) {
+    if (this.table[name] === undefined) return undefined;
+    const [at, length] = this.table[name];
+    return this.buffer.subarray(0, readSync(this.file, this.buffer, 0, length, this.begin + at));
+  }
 }
+
+/** Of each script: where it begins, its length, and the number of its first line, from 0. */
+const scripts = new Pieces(FILE, '//');
+/** Of each script's code: where it begins, and its length. */
+const codes = existsSync(CODE) ? new Pieces(CODE) : undefined;
 
 /** Parts that were asked for, by name: the script, and what it exports. */
 const parts = new Map();
 
 function partOf(name) {
-  const [at, length, lineOffset] = scripts[name];
-  const script = new Script(text.slice(begin + at, begin + at + length), {
-    filename: FILE,
-    lineOffset,
-    cachedData: codeOf(name),
-  });
+  const text = scripts.read(name).toString('latin1');
+  const script = new Script(text, { filename: FILE, lineOffset: scripts.table[name][2], cachedData: codes?.read(name) });
   const module = { exports: {} };
   parts.set(name, { script, module });
   script.runInThisContext()(module, module.exports, requireFrom, FILE, importOutside, urlOfPackage);
@@ -81,12 +86,9 @@ exports.keep = () => {
   let at = 0;
   for (const { name, bytes } of kept) {
     table[name] = [at, bytes.length];
-    at += aligned(bytes.length);
+    at += bytes.length;
   }
-  const line = `${JSON.stringify(table)}\n`,
-    first = aligned(line.length),
-    whole = Buffer.alloc(first + at);
-  whole.write(line, 'latin1');
-  for (const { name, bytes } of kept) whole.set(bytes, first + table[name][0]);
-  writeFileSync(CODE, whole);
+  const line = `${JSON.stringify(table)}\n`;
+  if (line.length > TABLE_BYTES) throw new Error(`The table of parts has ${line.length} bytes; ${TABLE_BYTES} are read.`);
+  writeFileSync(CODE, Buffer.concat([Buffer.from(line, 'latin1'), ...kept.map(({ bytes }) => bytes)]));
 };

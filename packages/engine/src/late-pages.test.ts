@@ -3,6 +3,7 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import type { SavedMemory } from '@visorkit/core';
 import { ExitReason } from '@visorkit/x86';
 import { Engine } from './engine.js';
+import { EPT_CACHE, EPT_CACHE_ENTRIES } from './layout.js';
 import { recentPages } from './recent-pages.js';
 import { writeIdentityTables, writeValidVmcs } from './testing.js';
 
@@ -118,5 +119,9 @@ describe('late pages', () => {
     const recent = recentPages(engine);
     for (const gpa of asked) expect(recent).toContain(gpa);
     expect(recent).not.toContain(0x20_0000);
+    // the TLB has them still where the cache has others in their places
+    engine.words.fill(1, EPT_CACHE >>> 2, (EPT_CACHE >>> 2) + EPT_CACHE_ENTRIES * 4);
+    expect(recentPages(engine)).toContain(DATA);
+    expect(recentPages(engine)).not.toContain(0x20_0000);
   });
 });

@@ -15,8 +15,6 @@ interface Piece {
 export class LatePages {
   /** By their place in the buffer. */
   #pieces: Piece[] = [];
-  /** Those that will be needed first, in the order that they were given in. */
-  #recent: Piece[] = [];
 
   /**
    * @param bytes the whole buffer that the RAM lies in
@@ -31,7 +29,6 @@ export class LatePages {
   add(memories: readonly SavedMemory[], offsetOf: (gpa: number, length: number) => number): void {
     const pieces = memories.map((memory) => ({ at: offsetOf(memory.gpa, memory.length), memory }));
     this.#pieces = [...this.#pieces, ...pieces].sort((a, b) => a.at - b.at);
-    this.#recent.push(...pieces.filter(({ memory }) => memory.recent));
     for (const { at, memory } of pieces)
       for (let page = at / PAGE; page < (at + memory.length) / PAGE; page++) this.bits[page >>> 3] |= 1 << (page & 7);
   }
@@ -39,25 +36,12 @@ export class LatePages {
   /** Loads the content of a range that is still to come, in whole pieces. Throws what `bytes` of a piece throws; that piece is still to come then. */
   bring(at: number, length: number): void {
     for (let page = Math.floor(at / PAGE); page * PAGE < at + length; page++)
-      if (this.#isLate(page)) this.#bringWithOthers(this.#pieceAt(page * PAGE));
+      if ((this.bits[page >>> 3] & (1 << (page & 7))) !== 0) this.#bring(this.#pieceAt(page * PAGE));
   }
 
   /** Loads all content that is still to come. */
   bringAll(): void {
     for (const { at, memory } of this.#pieces) this.bring(at, memory.length);
-  }
-
-  #isLate(page: number): boolean {
-    return (this.bits[page >>> 3] & (1 << (page & 7))) !== 0;
-  }
-
-  /** Where one page that the guest used last is needed, the others soon are: together they take a third of the time. */
-  #bringWithOthers(piece: Piece): void {
-    this.#bring(piece);
-    if (!piece.memory.recent) return;
-    const recent = this.#recent;
-    this.#recent = [];
-    for (const other of recent) if (this.#isLate(other.at / PAGE)) this.#bring(other);
   }
 
   #bring({ at, memory }: Piece): void {

@@ -76,7 +76,6 @@ describe('ArrayGuestMemory', () => {
           chosen.map((pair) => ({
             gpa: pair * 8192,
             length: 8192,
-            recent: pair % 3 === 0,
             get bytes() {
               asked.push(pair);
               return Uint8Array.from([...content(2 * pair), ...content(2 * pair + 1)]);
@@ -108,18 +107,6 @@ describe('ArrayGuestMemory', () => {
         expect([...asked].sort()).toEqual([...chosen].sort());
       }),
     );
-  });
-
-  it('takes all that was used last when one piece of it is needed', () => {
-    const bits = new Uint8Array(1);
-    const memory = new ArrayGuestMemory(6 * 4096, undefined, 0, bits);
-    const bytes = new Uint8Array(4096).fill(7);
-    memory.restore([1, 2, 3, 4].map((page) => ({ gpa: page * 4096, length: 4096, recent: page % 2 === 0, bytes })));
-    expect(bits[0]).toBe(0b11110);
-    expect(memory.readU8(3 * 4096)).toBe(7);
-    expect(bits[0]).toBe(0b10110);
-    expect(memory.readU8(2 * 4096)).toBe(7);
-    expect(bits[0]).toBe(0b00010);
   });
 
   it('keeps content outstanding that could not be read', () => {

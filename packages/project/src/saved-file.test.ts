@@ -38,12 +38,6 @@ const saved = {
   ],
 } as unknown as SavedVm;
 
-/** The same, as it is read again: pages that were used last come first. */
-const ordered: SavedVm = {
-  ...saved,
-  memory: [...saved.memory].sort((a, b) => Number(b.recent ?? false) - Number(a.recent ?? false)),
-};
-
 /** With all its memory read. */
 const whole = ({ state, memory }: SavedVm) => ({
   state,
@@ -54,8 +48,7 @@ describe('the file of a saved VM', () => {
   it('gives what was saved, numbers and byte strings of every kind', async () => {
     await writeSavedVm(file, saved);
     const read = await readSavedVm(file);
-    expect(whole(read)).toEqual(whole(ordered));
-    expect(read.memory.map(({ recent }) => recent)).toEqual([true, false, false, false, false]);
+    expect(whole(read)).toEqual(whole(saved));
     for (const [index, { length, bytes, readInto }] of read.memory.entries()) {
       const target = new Uint8Array(new SharedArrayBuffer(length));
       readInto!.call(read.memory[index], target);
@@ -102,7 +95,7 @@ describe('the file of a saved VM', () => {
       ...saved,
       memory: memory.map((piece) => ({ ...piece, bytes: noise(piece.length, 99) })),
     });
-    expect(whole(old)).toEqual(whole(ordered));
+    expect(whole(old)).toEqual(whole(saved));
     const cut = await readSavedVm(file);
     truncateSync(file, 6000);
     const message = /vm (cannot be (read|restored): .*)\.$/;

@@ -27,7 +27,6 @@ const SAVED_MAGIC = Uint8Array.of(0x89, 0x56, 0x49, 0x53, 0x4f, 0x52, 0x0d, 0x0a
 const VERSION = 2;
 const CHECKSUM_AT = 16;
 const HEAD_AT = 20;
-const PAGE = 4096;
 /** Byte strings from this length on are kept out of the head. */
 const LONG = 1024;
 /** Longest head, byte string and piece of RAM, uncompressed: a false length in a file must not use up the host's memory. */
@@ -37,8 +36,6 @@ const LONGEST = 64 << 20;
 const AT_ONCE = 16;
 /** Bytes that are read at a time for the checksum, into the same memory each time: so many stay in the host's cache until they are summed up. */
 const READ = 128 << 10;
-/** Bytes that are read for a piece that lies behind the one before: others behind it will be asked for next. */
-const AHEAD = 256 << 10;
 /** Bytes after which others in this process have their turn. */
 const TURN = 64 << 20;
 
@@ -55,10 +52,7 @@ interface Head {
 }
 
 /** Writes a saved VM. The file is there whole or not at all. Throws `SAVED_FILE` when it cannot be written. */
-export async function writeSavedVm(path: string, saved: SavedVm): Promise<void> {
-  const { state } = saved,
-    isRecent = ({ recent = false }: SavedMemory): boolean => recent,
-    memory = [...saved.memory.filter(isRecent), ...saved.memory.filter((piece) => !isRecent(piece))];
+export async function writeSavedVm(path: string, { state, memory }: SavedVm): Promise<void> {
   const strings: Uint8Array[] = [];
   const text = stringify(state, {
     bytes: (value: unknown) => value instanceof Uint8Array && value.length >= LONG && `${strings.push(value) - 1}`,
@@ -141,10 +135,6 @@ export function isSavedVm(file: { readonly length: number; read(at: number, targ
 class SavedFile {
   readonly length: number;
   readonly #descriptor: number;
-  /** Where the last piece ended. */
-  #end = 0;
-  /** What has been read of pieces behind it, from an offset of the file on. */
-  #ahead: { readonly at: number; readonly bytes: Uint8Array } = { at: 0, bytes: new Uint8Array() };
 
   constructor(readonly path: string) {
     try {
@@ -191,20 +181,6 @@ class SavedFile {
     }
   }
 
-  /** Puts a piece that is not compressed into `target`. */
-  putPiece(at: number, target: Uint8Array): void {
-    const end = at + target.length,
-      follows = at === this.#end;
-    this.#end = end;
-    const { at: from, bytes } = this.#ahead;
-    if (at >= from && end <= from + bytes.length) {
-      target.set(bytes.subarray(at - from, end - from));
-    } else if (follows && target.length <= AHEAD) {
-      this.#ahead = { at, bytes: this.read(at, Math.min(AHEAD, this.length - at)) };
-      target.set(this.#ahead.bytes.subarray(0, target.length));
-    } else this.readInto(at, target);
-  }
-
   /** CRC-32 of all bytes but its own. */
   async checksum(): Promise<number> {
     let sum = crc32(this.read(0, CHECKSUM_AT));
@@ -249,13 +225,8 @@ class StoredMemory implements SavedMemory {
     return this.file.unpack(this.at, this.stored, this.length);
   }
 
-  /** Only pages that were needed at once are left as they are, but for those that cannot be made shorter. */
-  get recent(): boolean {
-    return this.stored === this.length && this.length === PAGE;
-  }
-
   readInto(target: Uint8Array): void {
-    if (this.stored === this.length) this.file.putPiece(this.at, target);
+    if (this.stored === this.length) this.file.readInto(this.at, target);
     else target.set(this.bytes);
   }
 }
