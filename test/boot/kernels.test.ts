@@ -276,6 +276,8 @@ for (const { name, from, release, mode } of KERNELS) {
             values: { ...values, linux_name: BigInt(tasks + 16), linux_init_task: init },
           })!;
           expect(bare.base.field('task_struct', 'comm').offset).toBe(tasks + 16);
+          const wrong = LinuxKernel.find(saved, { values: { linux_mm: 0x3000n } })!;
+          expect(() => [...wrong.processes()]).toThrow(/linux_mm, as it was given, does not tell threads/);
         });
 
         it('takes types that are given before those that it infers', () => {

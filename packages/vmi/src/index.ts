@@ -25,7 +25,7 @@ export type {
   Report,
   ReportOptions,
 } from './profile.js';
-export { configured, knownValue } from './known-value.js';
+export { configured, configuredOffset, knownValue } from './known-value.js';
 export { Bound, searched } from './scans.js';
 export type { ScanObserver, SearchedPart } from './scans.js';
 export { FileMemory, SavedVmMemory } from './stored-memory.js';

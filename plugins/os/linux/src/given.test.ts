@@ -2,6 +2,8 @@
  * What a libvmi.conf says of a kernel that says nothing of itself: no types, no table of symbols, too few tasks to infer anything. The memory is built here; kernels that are booted are in
  * `test/boot`.
  */
+import { isVisorkitError } from '@visorkit/core';
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { FileMemory, SymbolList, parseLibvmiConf } from '@visorkit/vmi';
 import type { KnownOfGuest } from '@visorkit/vmi';
@@ -147,5 +149,25 @@ describe('a libvmi.conf', () => {
   it('leads nowhere by a page mode that is another', () => {
     const keys = `${OFFSETS} linux_init_task = ${hex(LINKED)}; kpgd = ${hex(AT.image + 0x1000)}; pagemode = "VMI_PM_PAE";`;
     expect(LinuxKernel.find(memory, { values: conf(keys) })).toBeUndefined();
+  });
+
+  it('that says anything is refused with a sentence, or read', () => {
+    const KEYS = ['tasks', 'mm', 'pid', 'name', 'pgd', 'addr', 'init_task', 'kaslr'].map((key) => `linux_${key}`);
+    const right = conf(`${OFFSETS} linux_init_task = ${hex(LINKED)};`);
+    const some = fc.oneof(fc.bigInt(0n, 0x200n), fc.bigInt(0n, (1n << 64n) - 1n), fc.constant(linear(AT.tasks)));
+    fc.assert(
+      fc.property(fc.dictionary(fc.constantFrom(...KEYS, 'kpgd'), some), fc.boolean(), (values, info) => {
+        try {
+          const all = { ...right, ...values, ...(info ? { VMCOREINFO: INFO } : {}) };
+          const kernel = LinuxKernel.find(memory, { values: all });
+          for (const { name } of kernel?.processes() ?? []) expect(name.length).toBeLessThan(17);
+          for (const { name } of kernel?.scanTasks() ?? []) expect(name.length).toBeLessThan(17);
+        } catch (error) {
+          if (!isVisorkitError(error)) throw error;
+          expect(error.message).toMatch(/\.$/);
+        }
+      }),
+      { numRuns: 60 },
+    );
   });
 });

@@ -1,6 +1,6 @@
 /** What a libvmi.conf says of a kernel: where fields and init_task are. It is believed before anything else, as LibVMI does. */
-import { type AddressSpace, configured } from '@visorkit/vmi';
-import type { GivenField, KnownOfGuest, PageMode, Type, TypeTable } from '@visorkit/vmi';
+import { configured, configuredOffset } from '@visorkit/vmi';
+import type { AddressSpace, GivenField, KnownOfGuest, PageMode, Type, TypeTable } from '@visorkit/vmi';
 import { InferredTypes } from './inferred-types.js';
 
 /** Where the image of a kernel begins that has not been moved: of 64 bits, and of 32 with the usual split. */
@@ -47,10 +47,7 @@ export class Given {
   readonly modes: readonly PageMode[];
 
   constructor(private readonly known: KnownOfGuest) {
-    const offset = (key: string): number | undefined => {
-      const value = configured(known, key);
-      return value === undefined ? undefined : Number(value);
-    };
+    const offset = (key: string): number | undefined => configuredOffset(known, key);
     this.offsets = {
       tasks: offset('linux_tasks'),
       mm: offset('linux_mm'),
@@ -71,10 +68,8 @@ export class Given {
   fields(pointerSize: 4 | 8): GivenField[] {
     const basic = new InferredTypes(pointerSize);
     return FIELDS.flatMap(([key, type, field, as]) => {
-      const offset = configured(this.known, key);
-      return offset === undefined
-        ? []
-        : [{ type, field, offset: Number(offset), as: (types: TypeTable) => as(types, basic) }];
+      const offset = configuredOffset(this.known, key);
+      return offset === undefined ? [] : [{ type, field, offset, as: (types: TypeTable) => as(types, basic) }];
     });
   }
 

@@ -110,6 +110,8 @@ export function inferTasks(from: InferFrom, reader: Reader): InferredTasks {
     (copy, index) =>
       copy.pointer(mm) === 0n && (index === 0 || copy.base === kthreadd || copy.pointer(parentAt) === kthreadd),
   );
+  if (processes.length === 0 || kernelThreads.length === 0)
+    return unknown(from, 'linux_mm, as it was given, does not tell threads of the kernel from others');
   const found = { tasks: copies, kernelThreads, processes, offsets: { ...offsets, mm } };
   return { ...found, fields: (types) => fieldsOf(reader, types, found, parentAt) };
 }

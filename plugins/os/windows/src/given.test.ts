@@ -1,4 +1,6 @@
 /** What a libvmi.conf says of a guest: it is believed before what is built in or given otherwise, and finds a kernel where nothing else does. */
+import { isVisorkitError } from '@visorkit/core';
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { parseLibvmiConf } from '@visorkit/vmi';
 import type { KnownOfGuest } from '@visorkit/vmi';
@@ -154,5 +156,23 @@ describe('places of a libvmi.conf', () => {
     const built = buildWindows(SEVEN);
     const conf = `win_ntoskrnl = ${built.processes[0].space.physical(SEVEN.kernel)};`;
     expect(WindowsKernel.find(built.memory, { values: values(conf) })?.base.how).toMatch(/, the value win_ntoskrnl$/);
+  });
+
+  it('that say anything are refused with a sentence, or read', () => {
+    const built = buildWindows(SEVEN);
+    const KEYS = ['tasks', 'pdbase', 'pid', 'pname', 'sysproc', 'kpcr', 'ntoskrnl'].map((key) => `win_${key}`);
+    const some = fc.oneof(fc.bigInt(0n, 0x400n), fc.bigInt(0n, (1n << 64n) - 1n), fc.bigInt(0n, 4n << 20n));
+    fc.assert(
+      fc.property(fc.dictionary(fc.constantFrom(...KEYS), some), (given) => {
+        try {
+          const kernel = WindowsKernel.find(built.memory, { values: given });
+          for (const { name } of kernel?.processes() ?? []) expect(name.length).toBeLessThan(16);
+        } catch (error) {
+          if (!isVisorkitError(error)) throw error;
+          expect(error.message).toMatch(/\.$/);
+        }
+      }),
+      { numRuns: 40 },
+    );
   });
 });

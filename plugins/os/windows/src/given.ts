@@ -1,5 +1,5 @@
 /** What a libvmi.conf says of structures and of System: it is believed before anything else, as LibVMI does. */
-import { AddressSpace, configured } from '@visorkit/vmi';
+import { AddressSpace, configured, configuredOffset } from '@visorkit/vmi';
 import type { GivenField, KnownOfGuest, PhysicalMemory, Type, TypeTable } from '@visorkit/vmi';
 import { kernelStart, unlessRefused } from './find/image.js';
 
@@ -30,14 +30,14 @@ const FIELDS: readonly (readonly [key: string, type: string, field: string, as: 
 
 export function givenFields(known: KnownOfGuest): GivenField[] {
   return FIELDS.flatMap(([key, type, field, as]) => {
-    const offset = configured(known, key);
-    return offset === undefined ? [] : [{ type, field, offset: Number(offset), as }];
+    const offset = configuredOffset(known, key);
+    return offset === undefined ? [] : [{ type, field, offset, as }];
   });
 }
 
 /** Types of a kernel of which nothing else is known; undefined where a configuration does not say enough to list processes. */
 export function typesOfGiven(known: KnownOfGuest, pointerSize: 4 | 8): TypeTable | undefined {
-  if (['win_tasks', 'win_pid', 'win_pname'].some((key) => configured(known, key) === undefined)) return undefined;
+  if (['win_tasks', 'win_pid', 'win_pname'].some((key) => configuredOffset(known, key) === undefined)) return undefined;
   const process: Type = {
     kind: 'struct',
     name: '_KPROCESS',
@@ -71,7 +71,7 @@ export function typesOfGiven(known: KnownOfGuest, pointerSize: 4 | 8): TypeTable
 export function rootOfSystem(memory: PhysicalMemory, known: KnownOfGuest, pointerSize: 4 | 8): bigint | undefined {
   const system = configured(known, 'win_sysproc');
   if (system === undefined) return undefined;
-  const at = system + (configured(known, 'win_pdbase') ?? BigInt(PAGE_TABLES[pointerSize]));
+  const at = system + BigInt(configuredOffset(known, 'win_pdbase') ?? PAGE_TABLES[pointerSize]);
   return unlessRefused(() => pointerAt(new AddressSpace(memory, 'none'), at, pointerSize));
 }
 

@@ -1,5 +1,5 @@
 /** Where a Windows kernel is: its page tables, its image, its block for debuggers. By what is known of the guest, or by its memory alone. */
-import { AddressSpace, Bound, configured, knownValue } from '@visorkit/vmi';
+import { AddressSpace, Bound, configured, configuredOffset, knownValue } from '@visorkit/vmi';
 import type { KnownOfGuest, KnownRegisters, PeImage, PhysicalMemory } from '@visorkit/vmi';
 import { pagingMode } from '@visorkit/x86';
 import { KERNEL_PDBS, imageAround, kernelImageAt, kernelStart, linearOf, scan, searchImage } from './image.js';
@@ -102,8 +102,8 @@ class Search {
     const head = knownValue(this.known, 'PsActiveProcessHead');
     if (head !== undefined && space.translate(BigInt.asUintN(8 * pointerSize, head)) !== undefined)
       return found(undefined, undefined, 'the value PsActiveProcessHead');
-    const links = configured(this.known, 'win_tasks');
-    if (links !== undefined && givenSystem(space, this.known, pointerSize, () => Number(links)) !== undefined)
+    const links = configuredOffset(this.known, 'win_tasks');
+    if (links !== undefined && givenSystem(space, this.known, pointerSize, () => links) !== undefined)
       return found(undefined, undefined, 'the value win_sysproc');
     const mark = this.#marked(space, pointerSize, tables);
     return mark && found(mark.image, mark.kdbg, mark.image ? 'its debug directory' : 'KDBG');
