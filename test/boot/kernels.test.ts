@@ -277,7 +277,7 @@ for (const { name, from, release, mode } of KERNELS) {
           })!;
           expect(bare.base.field('task_struct', 'comm').offset).toBe(tasks + 16);
           const wrong = LinuxKernel.find(saved, { values: { linux_mm: 0x3000n } })!;
-          expect(() => [...wrong.processes()]).toThrow(/linux_mm, as it was given, does not tell threads/);
+          expect(() => wrong.types).toThrow(/linux_mm, as it was given, does not tell threads/);
         });
 
         it('takes types that are given before those that it infers', () => {
