@@ -257,6 +257,29 @@ for (const { name, from, release, mode } of KERNELS) {
           expect(compared.length).toBeGreaterThan(110);
         });
       } else {
+        it('believes a configuration before it infers, and infers the rest from there', () => {
+          const [tasks, mm, task] = ['tasks', 'mm', 'pid'].map((path) => kernel.base.field('task_struct', path).offset);
+          const values = { linux_tasks: BigInt(tasks), linux_mm: BigInt(mm), linux_pid: BigInt(task) };
+          const all = [...LinuxKernel.find(saved)!.processes()];
+          const same = LinuxKernel.find(saved, { values })!;
+          expect([...same.processes()]).toEqual(all);
+          expect(same.types.source).toMatch(
+            /^inferred .*; as given: task_struct\.tasks, task_struct\.mm, task_struct\.pid$/,
+          );
+          // Its neighbour, which is tgid: believed, though it is no place where all numbers differ twice
+          const other = LinuxKernel.find(saved, { values: { ...values, linux_pid: BigInt(task + 4) } })!;
+          expect(other.base.field('task_struct', 'pid').offset).toBe(task + 4);
+          expect([...other.processes()].map(({ pid: number }) => number)).toEqual(all.map(({ tgid }) => tgid));
+          // A name that is elsewhere is looked for there alone: three fields of a configuration are enough then
+          const init = kernel.base.symbol('init_task');
+          const bare = LinuxKernel.find(saved, {
+            values: { ...values, linux_name: BigInt(tasks + 16), linux_init_task: init },
+          })!;
+          expect(bare.base.field('task_struct', 'comm').offset).toBe(tasks + 16);
+          const wrong = LinuxKernel.find(saved, { values: { linux_mm: 0x3000n } })!;
+          expect(() => wrong.types).toThrow(/linux_mm, as it was given, does not tell threads/);
+        });
+
         it('takes types that are given before those that it infers', () => {
           const types = kernel.base.inferredTypes();
           const given = { source: 'an ISF', pointerSize: types.pointerSize, type: (of: string) => types.type(of) };

@@ -25,6 +25,7 @@ export type {
   Report,
   ReportOptions,
 } from './profile.js';
+export { configured, configuredOffset, knownValue } from './known-value.js';
 export { Bound, searched } from './scans.js';
 export type { ScanObserver, SearchedPart } from './scans.js';
 export { FileMemory, SavedVmMemory } from './stored-memory.js';
@@ -46,6 +47,8 @@ export { SymbolList, movedSymbols } from './symbols/symbol-table.js';
 export type { GuestSymbol, NearSymbol, SymbolTable } from './symbols/symbol-table.js';
 export { isSystemMap, readSystemMap } from './symbols/system-map.js';
 export { Btf } from './types/btf.js';
+export { withFields } from './types/given-fields.js';
+export type { GivenField } from './types/given-fields.js';
 export { isIsf, readIsf } from './types/isf.js';
 export { isRekall, readRekall } from './types/rekall.js';
 export { StructView, requireField } from './types/struct-view.js';

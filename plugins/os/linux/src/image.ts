@@ -1,9 +1,10 @@
 /**
  * Where a kernel's image lies in physical memory, and through which tables it is mapped: by what VMCOREINFO says; where there is none by the kernel's table of symbols, wherever
- * that is; or by symbols that were given and the kernel's banner.
+ * that is; by symbols that were given and the kernel's banner; or by page tables and an address that a configuration gives.
  */
 import { AddressSpace, Bound, searched } from '@visorkit/vmi';
 import type { KnownOfGuest, PageMode, PhysicalMemory, PhysicalRange, SymbolTable } from '@visorkit/vmi';
+import { Given, slideOf } from './given.js';
 import { Kallsyms } from './kallsyms.js';
 import { findKallsyms } from './kallsyms-place.js';
 import type { FoundKallsyms } from './kallsyms-place.js';
@@ -46,7 +47,12 @@ export interface KernelImage {
 
 /** The kernel in a memory, undefined when none is found. */
 export function findImage(memory: PhysicalMemory, known: KnownOfGuest): KernelImage | undefined {
-  return imageByInfo(memory, known) ?? imageByTable(memory) ?? imageByGiven(memory, known.symbols);
+  return (
+    imageByInfo(memory, known) ??
+    imageByTable(memory) ??
+    imageByGiven(memory, known.symbols) ??
+    imageByTask(memory, known)
+  );
 }
 
 /** The physical memory that an image can be in that has its code at `text`. */
@@ -247,6 +253,41 @@ function imageByGiven(memory: PhysicalMemory, symbols: SymbolTable | undefined):
       }
   }
   return undefined;
+}
+
+/** By page tables that were given, and init_task in what they map. */
+function imageByTask(memory: PhysicalMemory, known: KnownOfGuest): KernelImage | undefined {
+  const given = new Given(known);
+  if (given.root === undefined) return undefined;
+  for (const mode of given.modes) {
+    const space = new AddressSpace(memory, mode, given.root);
+    const wide = mode === '4-level' || mode === '5-level';
+    const start = wide ? firstOfImage(space) : undefined;
+    const task = given.initTask(space, wide ? 8 : 4, [start && slideOf(start, 8)]);
+    const physical = task === undefined ? undefined : space.translate(task);
+    if (task === undefined || physical === undefined) continue;
+    // Without the start of the image it is what lies around init_task
+    const text = linkedBefore(known.symbols, task) ?? start ?? task - BigInt(Math.min(physical, MOST_IMAGE / 2));
+    const image = withBanner(
+      memory,
+      { mode, root: BigInt(space.root), shift: BigInt(physical) - task, text },
+      undefined,
+    );
+    if (image !== undefined) return image;
+  }
+  return undefined;
+}
+
+function firstOfImage(space: AddressSpace): bigint | undefined {
+  for (const { linear } of space.ranges(START_KERNEL_MAP, START_KERNEL_MAP + 0x4000_0000n, MOST_TABLES)) return linear;
+  return undefined;
+}
+
+/** Where the code begins by given symbols, when init_task is at an address. */
+function linkedBefore(symbols: SymbolTable | undefined, task: bigint): bigint | undefined {
+  const text = symbols === undefined ? undefined : first(symbols, TEXT),
+    linked = symbols?.address('init_task');
+  return text === undefined || linked === undefined ? undefined : text + task - linked;
 }
 
 /** The image with what its banner says, which is at `place` if that is known. */

@@ -35,6 +35,7 @@ export interface InferredTasks {
 
 /** Throws `LINUX_TYPES`. */
 export function inferTasks(from: InferFrom, reader: Reader): InferredTasks {
+  const given = from.given.offsets;
   const list = listOfTasks(from, reader);
   if (list === undefined)
     return unknown(
@@ -50,18 +51,20 @@ export function inferTasks(from: InferFrom, reader: Reader): InferredTasks {
   const every = (fits: (window: Snapshot, index: number) => boolean): boolean => windows.every(fits);
 
   // Numbers: thread and process have the same, 0 for init_task, then 1, and 2 for kthreadd
-  const pid = single(
-    places(2 * p, distance, 4, (at) => {
-      const numbers = windows.map((window) => window.u32(at));
-      return (
-        numbers[0] === 0 &&
-        numbers[1] === 1 &&
-        numbers[second] === 2 &&
-        new Set(numbers).size === numbers.length &&
-        every((window, index) => numbers[index] <= HIGHEST_PID && window.u32(at + 4) === numbers[index])
-      );
-    }),
-  );
+  const pid =
+    within(given.pid, given.tasks) ??
+    single(
+      places(2 * p, distance, 4, (at) => {
+        const numbers = windows.map((window) => window.u32(at));
+        return (
+          numbers[0] === 0 &&
+          numbers[1] === 1 &&
+          numbers[second] === 2 &&
+          new Set(numbers).size === numbers.length &&
+          every((window, index) => numbers[index] <= HIGHEST_PID && window.u32(at + 4) === numbers[index])
+        );
+      }),
+    );
   if (pid === undefined) return unknown(from, 'no numbers of processes were found in them');
 
   // The parent of init_task is init_task: where it begins
@@ -83,21 +86,23 @@ export function inferTasks(from: InferFrom, reader: Reader): InferredTasks {
   });
   const realParent = single(parents);
   if (realParent === undefined) return unknown(from, 'no parents of processes were found in them');
-  const tasks = Number(nodes[0] - windows[0].pointer(realParent));
+  const tasks = given.tasks ?? Number(nodes[0] - windows[0].pointer(realParent));
   const copies = nodes.map((node) => reader.some(node - BigInt(tasks), TASK_BYTES));
-  const offsets = { tasks, comm: tasks + distance, pid: tasks + pid };
+  const offsets = { tasks, comm: tasks + distance, pid: given.pid ?? tasks + pid };
   const parentAt = tasks + realParent;
 
-  const mm = single(
-    places(tasks + 2 * p, offsets.pid, p, (at) => {
-      if (copies[0].pointer(at) !== 0n || copies[second].pointer(at) !== 0n || copies[1].pointer(at) === 0n)
-        return false;
-      return copies.every((copy) => {
-        const [own, active] = [copy.pointer(at), copy.pointer(at + p)];
-        return own === 0n ? active === 0n || reader.isPointer(active) : active === own && reader.isPointer(own);
-      });
-    }),
-  );
+  const mm =
+    given.mm ??
+    single(
+      places(tasks + 2 * p, offsets.pid, p, (at) => {
+        if (copies[0].pointer(at) !== 0n || copies[second].pointer(at) !== 0n || copies[1].pointer(at) === 0n)
+          return false;
+        return copies.every((copy) => {
+          const [own, active] = [copy.pointer(at), copy.pointer(at + p)];
+          return own === 0n ? active === 0n || reader.isPointer(active) : active === own && reader.isPointer(own);
+        });
+      }),
+    );
   if (mm === undefined) return unknown(from, 'no pointers to memory of processes were found in them');
   const kthreadd = copies[second].base;
   const processes = copies.filter((copy) => copy.pointer(mm) !== 0n);
@@ -105,6 +110,8 @@ export function inferTasks(from: InferFrom, reader: Reader): InferredTasks {
     (copy, index) =>
       copy.pointer(mm) === 0n && (index === 0 || copy.base === kthreadd || copy.pointer(parentAt) === kthreadd),
   );
+  if (processes.length === 0 || kernelThreads.length === 0)
+    return unknown(from, 'linux_mm, as it was given, does not tell threads of the kernel from others');
   const found = { tasks: copies, kernelThreads, processes, offsets: { ...offsets, mm } };
   return { ...found, fields: (types) => fieldsOf(reader, types, found, parentAt) };
 }
@@ -289,6 +296,10 @@ function credentialsOf(
   return at;
 }
 
+/** From one given offset to another. */
+const within = (offset: number | undefined, base: number | undefined): number | undefined =>
+  offset === undefined || base === undefined ? undefined : offset - base;
+
 interface List {
   /** From `tasks` to the name. */
   readonly distance: number;
@@ -303,7 +314,7 @@ const BLOCK = 1 << 20;
 const MOST_NAMES = 20;
 
 /** The list of all tasks that begins with the one which is called swapper, in the kernel's image. */
-function listOfTasks({ memory, image, shift }: InferFrom, reader: Reader): List | undefined {
+function listOfTasks({ memory, image, shift, given }: InferFrom, reader: Reader): List | undefined {
   const block = new Uint8Array(BLOCK + NAME_BYTES);
   let tried = 0;
   for (const { start, end } of image) {
@@ -315,7 +326,7 @@ function listOfTasks({ memory, image, shift }: InferFrom, reader: Reader): List 
         if (!/^swapper(\/0)?\0+$/.test(name)) continue;
         if (++tried > MOST_NAMES) return undefined;
         const linear = BigInt.asUintN(8 * reader.pointerSize, BigInt(at + place) - shift);
-        const found = listAround(reader, linear);
+        const found = listAround(reader, linear, within(given.offsets.comm, given.offsets.tasks));
         if (found !== undefined) return found;
       }
     }
@@ -323,9 +334,10 @@ function listOfTasks({ memory, image, shift }: InferFrom, reader: Reader): List 
   return undefined;
 }
 
-function listAround(reader: Reader, name: bigint): List | undefined {
+/** `known`: from `tasks` to the name, where that is given. */
+function listAround(reader: Reader, name: bigint, known: number | undefined): List | undefined {
   const p = reader.pointerSize;
-  for (let distance = 2 * p; distance < AROUND; distance += p) {
+  for (const distance of known === undefined ? places(2 * p, AROUND, p, () => true) : [known]) {
     const head = name - BigInt(distance);
     const nodes = [head];
     const names = ['swapper'];

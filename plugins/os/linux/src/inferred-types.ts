@@ -4,8 +4,9 @@ import type { Member, Type, TypeTable } from '@visorkit/vmi';
 /** A field's name, its place in bytes and its type. */
 export type InferredField = readonly [name: string, offset: number, type: Type];
 
+const INFERRED = 'inferred from the running structures: a field that could not be told with certainty is missing';
+
 export class InferredTypes implements TypeTable {
-  readonly source = 'inferred from the running structures: a field that could not be told with certainty is missing';
   readonly #types = new Map<string, Type>();
   /** Basic types, and the lists that many structures have. */
   readonly u8 = integer('unsigned char', 1);
@@ -16,7 +17,10 @@ export class InferredTypes implements TypeTable {
   readonly i64 = integer('long long', 8, true);
   readonly word: Type;
 
-  constructor(readonly pointerSize: 4 | 8) {
+  constructor(
+    readonly pointerSize: 4 | 8,
+    readonly source = INFERRED,
+  ) {
     this.word = integer('unsigned long', pointerSize);
     const pointer = this.pointer();
     for (const [name, ...fields] of [

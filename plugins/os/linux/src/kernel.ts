@@ -3,8 +3,9 @@
  * were given, or what its running structures show of themselves. This file is the ground that the others stand on: its symbols and types, its lists.
  */
 import { fail, isVisorkitError } from '@visorkit/core';
-import { AddressSpace, Bound, Btf, requireField, StructView, SymbolList } from '@visorkit/vmi';
+import { AddressSpace, Bound, Btf, requireField, StructView, SymbolList, withFields } from '@visorkit/vmi';
 import type { Field, KnownOfGuest, PhysicalMemory, SymbolTable, Type, TypeTable } from '@visorkit/vmi';
+import { Given, slideOf } from './given.js';
 import { banners, findImage, rangesOf } from './image.js';
 import type { KernelImage } from './image.js';
 import { Kallsyms } from './kallsyms.js';
@@ -30,9 +31,14 @@ export class KernelBase {
   readonly info: VmCoreInfo;
   readonly #image: KernelImage;
   readonly #known: KnownOfGuest;
+  readonly #given: Given;
+  /** Undefined as long as it was not looked for. */
+  #givenTask: { readonly address: bigint | undefined } | undefined;
   #symbols: SymbolTable | undefined;
   #noSymbols: Error | undefined;
   #types: TypeTable | undefined;
+  /** What these are without fields that were given. */
+  #typesBelow: TypeTable | undefined;
   #inferred: Inferred | undefined;
   /** The epoch of the memory when that was inferred. */
   #inferredAt = 0;
@@ -50,6 +56,7 @@ export class KernelBase {
     this.pointerSize = image.mode === '4-level' || image.mode === '5-level' ? 8 : 4;
     this.#image = image;
     this.#known = known;
+    this.#given = new Given(known);
     this.#mark = this.#readMark();
   }
 
@@ -73,7 +80,7 @@ export class KernelBase {
   /** Symbols of the kernel and of what is built into it: those that were given, or its own. Throws `LINUX_SYMBOLS`. */
   get symbols(): SymbolTable {
     return (this.#symbols ??=
-      this.#known.symbols === undefined ? this.#ownSymbols() : this.#given(this.#known.symbols));
+      this.#known.symbols === undefined ? this.#ownSymbols() : this.#moved(this.#known.symbols));
   }
 
   #ownSymbols(): SymbolTable {
@@ -120,15 +127,15 @@ export class KernelBase {
   }
 
   /** Given symbols are as they were linked: they are moved to where the kernel is, and must fit there. */
-  #given(symbols: SymbolTable): SymbolTable {
+  #moved(symbols: SymbolTable): SymbolTable {
     const { text } = this.#image;
     const linked = symbols.address('_stext') ?? symbols.address('_text');
-    if (linked === undefined)
+    const by = linked === undefined ? this.#given.slide : text - linked;
+    if (by === undefined)
       return fail(
         'LINUX_SYMBOLS',
         `The symbols that were given (${symbols.source}) have no _stext, so they are no kernel's.`,
       );
-    const by = text - linked;
     const how = `${symbols.source}, moved by ${by < 0n ? '-' : ''}0x${(by < 0n ? -by : by).toString(16)}`;
     const moved = by === 0n ? symbols : new SymbolList(how, [...symbols]).moved(by);
     for (const name of ['init_uts_ns', 'swapper_pg_dir', 'init_top_pgt', 'prb', 'node_data']) {
@@ -160,7 +167,18 @@ export class KernelBase {
 
   /** Address of a symbol; undefined where nothing has it. Kernels without CONFIG_KALLSYMS_ALL have few of data themselves. */
   address(name: string): bigint | undefined {
-    return this.#tableAddress(name) ?? this.info.symbol(name) ?? this.#inferred?.symbols.get(name);
+    const given = name === 'init_task' ? this.#givenInitTask() : undefined;
+    return given ?? this.#tableAddress(name) ?? this.info.symbol(name) ?? this.#inferred?.symbols.get(name);
+  }
+
+  #givenInitTask(): bigint | undefined {
+    this.#givenTask ??= {
+      address: this.#given.initTask(this.space, this.pointerSize, [
+        this.info.offset,
+        slideOf(this.#image.text, this.pointerSize),
+      ]),
+    };
+    return this.#givenTask.address;
   }
 
   #tableAddress(name: string): bigint | undefined {
@@ -197,9 +215,14 @@ export class KernelBase {
     return this.address('__start_BTF') !== undefined && this.address('__stop_BTF') !== undefined;
   }
 
-  /** The kernel's types: its own, those that were given, or what its running structures show. Throws `LINUX_TYPES` when there is none of them. */
+  /**
+   * The kernel's types: its own, those that were given, or what its running structures show; with fields where a configuration says that they are. Throws `LINUX_TYPES` when there is none of
+   * them.
+   */
   get types(): TypeTable {
-    return (this.#types ??= this.#ownTypes() ?? this.#known.types ?? this.#infer().types);
+    if (this.#types !== undefined) return this.#types;
+    this.#typesBelow = this.#ownTypes() ?? this.#known.types ?? this.#infer().types;
+    return (this.#types = withFields(this.#typesBelow, this.#given.fields(this.pointerSize)));
   }
 
   /** Types as the running structures show them, also where the kernel has others: what does not agree is a finding, or a mistake of ours. Throws `LINUX_TYPES`. */
@@ -220,7 +243,7 @@ export class KernelBase {
   /** Something is not there: in a guest that has run since, there may be more to see. Returns whether that was looked for. */
   #inferAgain(): boolean {
     if (this.#inferred === undefined || this.#inferredAt === this.memory.epoch) return false;
-    const wasUsed = this.#types === this.#inferred.types;
+    const wasUsed = this.#typesBelow === this.#inferred.types;
     this.#inferred = undefined;
     this.#infer();
     if (wasUsed) {
@@ -241,6 +264,7 @@ export class KernelBase {
       release: this.release,
       image: rangesOf(this.memory, Number(this.#image.text + this.#image.shift)),
       shift: this.#image.shift,
+      given: this.#given,
       address: (name) => this.address(name),
     }));
   }
@@ -258,7 +282,7 @@ export class KernelBase {
 
   #find(name: string): Type | undefined {
     const found = this.types.type(name);
-    if (found !== undefined || this.#types !== this.#inferred?.types) return found;
+    if (found !== undefined || this.#typesBelow !== this.#inferred?.types) return found;
     return this.#inferAgain() ? this.types.type(name) : undefined;
   }
 

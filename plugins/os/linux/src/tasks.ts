@@ -27,8 +27,9 @@ const TASK_ALIGNMENT = 64;
 export interface LinuxTask {
   /** Number of the thread, which for the first thread of a process is that of the process. */
   readonly pid: number;
-  /** Number of its process. */
+  /** Number of its process; the same as `pid` where the kernel's types do not tell it. */
   readonly tgid: number;
+  /** 0 where the kernel's types do not tell it. */
   readonly ppid: number;
   /** Undefined where the kernel's types do not tell it; so `startTime`. */
   readonly uid: number | undefined;
@@ -110,19 +111,19 @@ export function* scanTasks(kernel: KernelBase): Generator<LinuxTask, void, undef
 }
 
 function describe(kernel: KernelBase, task: StructView): LinuxTask {
-  const mm = task.follow('mm');
-  const flags = task.number('flags');
+  const mm = task.has('mm') ? task.follow('mm') : undefined;
+  const pid = task.number('pid');
   return {
-    pid: task.number('pid'),
-    tgid: task.number('tgid'),
-    ppid: task.follow('real_parent')?.number('tgid') ?? 0,
+    pid,
+    tgid: task.has('tgid') ? task.number('tgid') : pid,
+    ppid: task.has('real_parent') ? (task.follow('real_parent')?.number('tgid') ?? 0) : 0,
     uid: task.has('real_cred') ? (task.follow('real_cred')?.number('uid.val') ?? 0) : undefined,
     name: task.text('comm'),
     state: stateOf(task),
-    kernelThread: (flags & PF_KTHREAD) !== 0,
+    kernelThread: task.has('flags') ? (task.number('flags') & PF_KTHREAD) !== 0 : mm === undefined,
     startTime: startOf(task),
     address: task.address,
-    root: mm === undefined ? undefined : kernel.space.translate(mm.big('pgd')),
+    root: mm === undefined || !mm.has('pgd') ? undefined : kernel.space.translate(mm.big('pgd')),
   };
 }
 

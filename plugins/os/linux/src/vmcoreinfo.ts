@@ -34,6 +34,11 @@ export class VmCoreInfo {
     return hexadecimal(this.#values.get(`SYMBOL(${name})`));
   }
 
+  /** What the kernel was moved by from where it was linked. */
+  get offset(): bigint | undefined {
+    return hexadecimal(this.#values.get('KERNELOFFSET'));
+  }
+
   /** A number that the text has in decimal. */
   number(name: string): bigint | undefined {
     return decimal(this.#values.get(`NUMBER(${name})`));

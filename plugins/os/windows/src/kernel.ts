@@ -2,7 +2,7 @@
  * A Windows kernel in memory: where it is, which build it is, its symbols and types, its lists. This file is the ground that the others stand on.
  */
 import { fail } from '@visorkit/core';
-import { AddressSpace, Bound, fieldOf, readUnicodeString, requireField, StructView } from '@visorkit/vmi';
+import { AddressSpace, Bound, fieldOf, readUnicodeString, requireField, StructView, withFields } from '@visorkit/vmi';
 import type {
   AbsentEntry,
   Field,
@@ -16,6 +16,7 @@ import type {
 import { absentEntryOf } from './absent-entry.js';
 import { findKernel } from './find/find.js';
 import type { FoundKernel } from './find/find.js';
+import { givenFields, givenSystem, typesOfGiven } from './given.js';
 import { kernelStart, unlessRefused } from './find/image.js';
 import type { Kdbg } from './find/kdbg.js';
 import { builtInTypes } from './layouts/layouts.js';
@@ -51,6 +52,7 @@ export class KernelBase {
   readonly types: TypeTable;
   readonly shared: SharedData;
   readonly absentEntry: AbsentEntry;
+  readonly #known: KnownOfGuest;
   readonly #structs = new Map<string, Type>();
   readonly #mark: { readonly address: number; readonly bytes: Uint8Array };
 
@@ -68,14 +70,17 @@ export class KernelBase {
     this.symbols = kernelSymbols(known, this.image, this.kdbg, (address) => this.wrap(address));
     this.shared = new SharedData(this.space, this.pointerSize);
     this.build = this.#findBuild();
-    this.types =
+    this.#known = known;
+    const types =
       known.types ??
       builtInTypes(this.pointerSize, this.build) ??
+      typesOfGiven(known, this.pointerSize) ??
       fail(
         'WINDOWS_TYPES',
         `There are no built-in offsets for build ${this.build.number} of ${8 * this.pointerSize}-bit Windows; give its types (PDB ${this.pdb}).`,
         { build: this.build.number },
       );
+    this.types = withFields(types, givenFields(known));
     // Tables of some process were found: System's live as long as the kernel
     const root = unlessRefused(() => this.#systemRoot());
     if (root !== undefined) this.space = new AddressSpace(memory, this.space.mode, root, this.absentEntry);
@@ -150,10 +155,13 @@ export class KernelBase {
 
   /** Address of the EPROCESS of System, the first process of the list. Throws `WINDOWS_SYMBOLS`, `VMI_UNMAPPED`. */
   get system(): bigint {
+    const links = (): number => this.field('_EPROCESS', 'ActiveProcessLinks').offset;
+    const given = givenSystem(this.space, this.#known, this.pointerSize, links);
+    if (given !== undefined) return given;
     const head = this.symbols.address('PsActiveProcessHead');
     if (head === undefined || this.symbols.address('PsInitialSystemProcess') !== undefined)
       return this.pointerAt(this.symbol('PsInitialSystemProcess'));
-    return this.wrap(this.pointerAt(head) - BigInt(this.field('_EPROCESS', 'ActiveProcessLinks').offset));
+    return this.wrap(this.pointerAt(head) - BigInt(links()));
   }
 
   // ── Memory

@@ -4,6 +4,7 @@ import { AddressSpace } from '@visorkit/vmi';
 import { unlessRefused } from './find/image.js';
 import type { KernelBase } from './kernel.js';
 
+/** What the kernel's types do not tell is 0, or empty. */
 export interface WindowsProcess extends GuestProcess {
   /** Path of its program as the kernel opened it, `\Device\HarddiskVolume1\…`; empty where there is none. `name` has 15 characters at most. */
   readonly path: string;
@@ -67,15 +68,15 @@ function describe(kernel: KernelBase, view: StructView): WindowsProcess {
   const wow64 = wow64Field(kernel);
   return {
     pid: view.number('UniqueProcessId'),
-    ppid: view.number('InheritedFromUniqueProcessId'),
+    ppid: view.has('InheritedFromUniqueProcessId') ? view.number('InheritedFromUniqueProcessId') : 0,
     name: view.text('ImageFileName'),
     address: view.address,
     root: root === 0n ? undefined : new AddressSpace(kernel.memory, kernel.space.mode, root).root,
     path: unlessRefused(() => auditName(kernel, view)) ?? '',
-    created: unsigned(view, 'CreateTime'),
-    exited: unsigned(view, 'ExitTime'),
+    created: view.has('CreateTime') ? unsigned(view, 'CreateTime') : 0n,
+    exited: view.has('ExitTime') ? unsigned(view, 'ExitTime') : 0n,
     threads: view.has('ActiveThreads') ? view.number('ActiveThreads') : 0,
-    peb: view.big('Peb'),
+    peb: view.has('Peb') ? view.big('Peb') : 0n,
     wow64: wow64 !== undefined && view.big(wow64) !== 0n,
   };
 }

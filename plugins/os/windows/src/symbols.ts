@@ -1,8 +1,7 @@
 /** The kernel's symbols, of all that tells some: what was given (a PDB file, an ISF), KDBG, the kernel's own table of exports. */
-import { SymbolList, movedSymbols } from '@visorkit/vmi';
+import { SymbolList, knownValue, movedSymbols } from '@visorkit/vmi';
 import type { GuestSymbol, KnownOfGuest, NearSymbol, PeImage, SymbolTable } from '@visorkit/vmi';
 import type { Kdbg } from './find/kdbg.js';
-import { knownValue } from './find/known.js';
 
 /** Lists that a crash dump's header names. */
 const IN_HEADERS = ['PsLoadedModuleList', 'PsActiveProcessHead'];

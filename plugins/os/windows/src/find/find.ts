@@ -1,5 +1,5 @@
 /** Where a Windows kernel is: its page tables, its image, its block for debuggers. By what is known of the guest, or by its memory alone. */
-import { AddressSpace, Bound } from '@visorkit/vmi';
+import { AddressSpace, Bound, configured, configuredOffset, knownValue } from '@visorkit/vmi';
 import type { KnownOfGuest, KnownRegisters, PeImage, PhysicalMemory } from '@visorkit/vmi';
 import { pagingMode } from '@visorkit/x86';
 import { KERNEL_PDBS, imageAround, kernelImageAt, kernelStart, linearOf, scan, searchImage } from './image.js';
@@ -7,7 +7,7 @@ import { findKdbg, kdbgAt, scanKdbg } from './kdbg.js';
 import type { Kdbg } from './kdbg.js';
 import { lowStub, selfReferences } from './page-tables.js';
 import type { Root } from './page-tables.js';
-import { knownValue } from './known.js';
+import { givenSystem, rootOfSystem } from '../given.js';
 import { placed } from '../symbols.js';
 
 export interface FoundKernel {
@@ -53,6 +53,13 @@ function* roots(memory: PhysicalMemory, known: KnownOfGuest): Generator<Root, vo
       for (const mode of ['4-level', 'pae', '32-bit', '5-level'] as const)
         yield { mode, root, how: `the value ${name}` };
   }
+  for (const [pointerSize, modes] of [
+    [8, ['4-level', '5-level']],
+    [4, ['pae', '32-bit']],
+  ] as const) {
+    const root = rootOfSystem(memory, known, pointerSize);
+    if (root !== undefined) for (const mode of modes) yield { mode, root, how: 'the value win_sysproc' };
+  }
   const { cr0, cr3, cr4, efer } = known.registers ?? {};
   if (cr3 !== undefined && cr0 !== undefined) {
     const mode = pagingMode(cr0, cr4 ?? 0n, efer ?? 0n);
@@ -95,6 +102,9 @@ class Search {
     const head = knownValue(this.known, 'PsActiveProcessHead');
     if (head !== undefined && space.translate(BigInt.asUintN(8 * pointerSize, head)) !== undefined)
       return found(undefined, undefined, 'the value PsActiveProcessHead');
+    const links = configuredOffset(this.known, 'win_tasks');
+    if (links !== undefined && givenSystem(space, this.known, pointerSize, () => links) !== undefined)
+      return found(undefined, undefined, 'the value win_sysproc');
     const mark = this.#marked(space, pointerSize, tables);
     return mark && found(mark.image, mark.kdbg, mark.image ? 'its debug directory' : 'KDBG');
   }
@@ -118,6 +128,10 @@ class Search {
       if (base !== undefined)
         yield { base: BigInt.asUintN(8 * pointerSize, base), address: base, by: `the value ${name}` };
     }
+    const physical = configured(this.known, 'win_ntoskrnl');
+    if (physical !== undefined)
+      for (const { linear } of linearOf(space, [Number(physical)], TABLES.later))
+        yield { base: linear, address: linear, by: 'the value win_ntoskrnl' };
     const block = this.#knownBlock(space, pointerSize);
     if (block !== undefined) yield { base: block.kernelBase, address: block.kernelBase, by: 'the given KDBG' };
     if (hint !== undefined) yield { address: hint, by: 'the entry of the kernel in it' };
@@ -129,7 +143,10 @@ class Search {
       if (isKernel(registers.cstar)) yield { address: registers.cstar, by: 'CSTAR' };
     }
     const regions = pointerSize === 8 ? [registers.gsBase, registers.kernelGsBase] : [registers.fsBase, FIXED_KPCR];
+    const offset = configured(this.known, 'win_kpcr');
     for (const kpcr of regions) {
+      const image = isKernel(kpcr) && offset !== undefined ? kpcr - offset : undefined;
+      if (isKernel(image)) yield { base: image, address: image, by: 'the value win_kpcr' };
       if (!isKernel(kpcr) || pointerAt(space, kpcr + KPCR[pointerSize].SELF, pointerSize) !== kpcr) continue;
       const version = pointerAt(space, kpcr + KPCR[pointerSize].VERSION, pointerSize);
       const base = isKernel(version) ? pointerAt(space, version + VERSION_KERN_BASE, pointerSize) : undefined;
