@@ -1,7 +1,7 @@
 /** Runs a machine on a console, from its creation to the closing of the console. */
 import { EXIT_STATUS, VisorkitError, isVisorkitError } from '@visorkit/core';
 import type { RunOptions, SavedVm, StopReport, Vmm } from '@visorkit/core';
-import { adviseHugePages, writeSavedVm } from '@visorkit/project';
+import { writeSavedVm } from '@visorkit/project';
 import type { RunConsole } from './console.js';
 
 /** Where a VM comes from, and where it goes. */
@@ -11,9 +11,6 @@ export interface Saving {
   /** The file that it is saved to at the end of its run, and at SIGUSR2. */
   readonly save?: string | undefined;
 }
-
-/** Short runs are over by then, and need not wait for what larger pages cost to ask for. */
-const LONG_RUN_MS = 100;
 
 /** Makes a machine and runs it to its end. The terminal is given back whatever happens, and what the guest did is not lost when something fails after it. */
 export async function runMachine(
@@ -25,15 +22,12 @@ export async function runMachine(
   let report: StopReport;
   try {
     const vmm = await make();
-    const long = setTimeout(() => void adviseHugePages(vmm.memory), LONG_RUN_MS);
     try {
       if (saving.restore !== undefined) await vmm.restore(saving.restore);
       report = await settled(runAndSave(vmm, { ...limits, signal: console.signal }, saving.save), HOOK_WAITS);
     } catch (error) {
       await settled(vmm.dispose(), 'a plugin, while it is disposed of').catch(() => {}); // the first error says more
       throw error;
-    } finally {
-      clearTimeout(long);
     }
     report = await disposed(vmm, report);
     // Promises that were rejected in the last moment are reported before the console is closed
