@@ -127,9 +127,11 @@ function setUp(bundle, packages) {
   });
 
   const outside = new RegExp(`^(${Object.keys(OUTSIDE).join('|')})$`);
+  // Each package has its own
   bundle.onResolve({ filter: outside }, ({ path, importer }) => ({
     path,
     namespace: 'outside',
+    suffix: `?${ownerOf(importer).name}`,
     pluginData: ownerOf(importer).name,
   }));
   bundle.onLoad({ filter: outside, namespace: 'outside' }, ({ path, pluginData }) => ({
