@@ -8,6 +8,7 @@
  */
 const { existsSync, openSync, readSync, writeFileSync } = require('node:fs');
 const { createRequire } = require('node:module');
+const { availableParallelism } = require('node:os');
 const { join } = require('node:path');
 const { pathToFileURL } = require('node:url');
 const { setFlagsFromString } = require('node:v8');
@@ -18,10 +19,13 @@ const { Script } = require('node:vm');
  * is known to be hot already.
  */
 const TIERING_BUDGET = 100_000;
-/** The newest Node that is known to have the flag: V8 writes an error for one that it does not know. */
+/** The newest Node that is known to have the flags: V8 writes an error for one that it does not know. */
 const NEWEST = 24;
-if (Number.parseInt(process.versions.node, 10) <= NEWEST)
+if (Number.parseInt(process.versions.node, 10) <= NEWEST) {
   setFlagsFromString(`--wasm-tiering-budget=${TIERING_BUDGET}`);
+  // V8 has four threads for it, on a host of two processors too: the guest's would wait for its own more than for others
+  setFlagsFromString(`--wasm-num-compilation-tasks=${Math.max(availableParallelism() - 1, 1)}`);
+}
 
 const FILE = join(__dirname, '../build/parts.cjs');
 const CODE = join(__dirname, '../build/parts.code');

@@ -13,7 +13,7 @@ import type { AssembleOptions } from './assemble.js';
 import { DEFAULT_BACKEND, openBackend } from './backends.js';
 import { openConsole } from './console.js';
 import { tell, workOf } from './report-output.js';
-import { hugePages } from './huge-pages.js';
+import { hostTuning } from './host-tuning.js';
 import { runMachine } from './run-machine.js';
 import { writeAll } from './serial.js';
 import { STATUS_CHECK_FAILED } from './statuses.js';
@@ -98,7 +98,7 @@ async function boot(
   const make = () =>
     assemble({
       ...machine,
-      plugins: [...machine.plugins, hugePages(machine.boot)],
+      plugins: [...machine.plugins, hostTuning(machine.boot)],
       console: {
         output: interactive ? console.serial.output : recording,
         ...(interactive && input !== undefined ? { input } : {}),

@@ -16,7 +16,7 @@ import { offeredKernel } from './offered-kernel.js';
 import type { ProfileOutput } from './profile-output.js';
 import type { RunFlags } from './run-flags.js';
 import { errorText, openReport, tell } from './report-output.js';
-import { hugePages } from './huge-pages.js';
+import { hostTuning } from './host-tuning.js';
 import { runMachine, settled } from './run-machine.js';
 import { writeAll } from './serial.js';
 import { sharedModules } from './shared-modules.js';
@@ -252,7 +252,7 @@ export async function runCommand(
       () =>
         assemble({
           ...machine,
-          plugins: [...machine.plugins, hugePages(machine.boot)],
+          plugins: [...machine.plugins, hostTuning(machine.boot)],
           console: { output, ...(input === undefined ? {} : { input }) },
           debugConsole: console.debugcon.output,
           ...(screen === undefined

@@ -1,5 +1,6 @@
 /** Larger pages of the host for a guest's RAM. */
 import type { GuestMemory } from '@visorkit/core';
+import { libraryFunction } from './c-library.js';
 
 /** MADV_HUGEPAGE (madvise(2)). */
 const HUGEPAGE = 14;
@@ -11,12 +12,7 @@ const HUGEPAGE = 14;
  */
 export async function adviseHugePages(memory: GuestMemory): Promise<boolean> {
   if (process.platform !== 'linux' || memory.late) return false;
-  try {
-    const { default: koffi } = await import('koffi');
-    const madvise = koffi.load(null).func('int madvise(void *address, size_t length, int advice)');
-    const bytes = new Uint8Array(memory.buffer);
-    return madvise(bytes, bytes.length, HUGEPAGE) === 0;
-  } catch {
-    return false; // a platform that koffi has no native module for
-  }
+  const madvise = await libraryFunction('int madvise(void *address, size_t length, int advice)');
+  const bytes = new Uint8Array(memory.buffer);
+  return madvise?.(bytes, bytes.length, HUGEPAGE) === 0;
 }

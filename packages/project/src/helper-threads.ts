@@ -1,0 +1,30 @@
+/** Where V8's helper threads run. */
+import { readdirSync } from 'node:fs';
+import { isMainThread } from 'node:worker_threads';
+import { libraryFunction } from './c-library.js';
+
+/** Bytes of a cpu_set_t (sched_setaffinity(2)): a bit for each processor. */
+const SET_BYTES = 128;
+
+/**
+ * Keeps the threads by which V8 compiles and collects garbage off the processor that the calling thread is on. There are four however few processors there are,
+ * and one that is woken may put off a thread that is running: a guest's. That thread itself may still go anywhere.
+ *
+ * Resolves with whether it was done: on Linux, from the process's first thread, where the process may use more than one processor. It loads a native module, some 15 ms.
+ */
+export async function spareThisProcessor(): Promise<boolean> {
+  if (process.platform !== 'linux' || !isMainThread) return false;
+  const current = await libraryFunction('int sched_getcpu()'),
+    get = await libraryFunction('int sched_getaffinity(int pid, size_t size, _Out_ uint8_t *set)'),
+    set = await libraryFunction('int sched_setaffinity(int pid, size_t size, const uint8_t *set)');
+  if (current === undefined || get === undefined || set === undefined) return false;
+  const processors = new Uint8Array(SET_BYTES),
+    here = current();
+  if (get(0, SET_BYTES, processors) !== 0 || here < 0 || here >= SET_BYTES * 8) return false;
+  processors[here >> 3] &= ~(1 << (here & 7));
+  if (processors.every((byte) => byte === 0)) return false;
+  // A thread that has ended meanwhile is refused, and not missed
+  for (const thread of readdirSync('/proc/self/task'))
+    if (Number(thread) !== process.pid) set(Number(thread), SET_BYTES, processors);
+  return true;
+}
