@@ -2,7 +2,6 @@
  * `visorkit demo`, the main job of `npm start`: Debian's unmodified kernel with busybox. On a terminal a shell, without one the boot
  * log, a self-check in the guest and a clean power-off.
  */
-import { readFileSync } from 'node:fs';
 import { checksPassed, guestParameters, prepareDebianGuest } from '@visorkit/guests';
 import type { FetchProgress } from '@visorkit/guests';
 import type { CharOutput } from '@visorkit/machine';
@@ -13,6 +12,7 @@ import type { AssembleOptions } from './assemble.js';
 import { DEFAULT_BACKEND, openBackend } from './backends.js';
 import { openConsole } from './console.js';
 import { tell, workOf } from './report-output.js';
+import { readImage } from './image-files.js';
 import { hostTuning } from './host-tuning.js';
 import { runMachine } from './run-machine.js';
 import { writeAll } from './serial.js';
@@ -71,10 +71,10 @@ export async function demoCommand(flags: { memory?: string; backend?: string }):
     plugins: [],
     log: stderrLogSink('warn'),
     boot: {
-      image: readFileSync(guest.kernel),
+      image: await readImage('--kernel', guest.kernel),
       imageName: guest.kernel,
       commandLine: `console=ttyS0 ${interactive ? 'quiet ' : ''}${parameters}`,
-      modules: [{ name: 'initramfs.cpio', data: readFileSync(guest.initramfs) }],
+      modules: [{ name: 'initramfs.cpio', data: await readImage('--initrd', guest.initramfs) }],
     },
   };
   say(

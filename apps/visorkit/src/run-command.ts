@@ -1,10 +1,9 @@
 /** `visorkit run`: boots an image on a PC. */
-import { fstatSync, openSync, closeSync, readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { describeError, errorForReport, fail, isVisorkitError, silentLogSink, stderrLogSink } from '@visorkit/core';
 import type { LogLevel, PluginEntry, RunOptions, SavedVm } from '@visorkit/core';
 import type { FirmwareKernel } from '@visorkit/fw-cfg';
-import type { BootModule, BootOptions } from '@visorkit/machine';
+import type { BootOptions } from '@visorkit/machine';
 import { loadPlugin, loadProject, readSavedVm } from '@visorkit/project';
 import type { Project } from '@visorkit/project';
 import { assemble } from './assemble.js';
@@ -12,6 +11,7 @@ import type { AssembleOptions } from './assemble.js';
 import { DEFAULT_BACKEND, openBackend } from './backends.js';
 import { takeVmx } from './nested.js';
 import { openConsole } from './console.js';
+import { readImage, readModule, readModules } from './image-files.js';
 import { offeredKernel } from './offered-kernel.js';
 import type { ProfileOutput } from './profile-output.js';
 import type { RunFlags } from './run-flags.js';
@@ -22,47 +22,6 @@ import { writeAll } from './serial.js';
 import { sharedModules } from './shared-modules.js';
 import { statusOf } from './statuses.js';
 import { executions, seconds, size, whole, word } from './values.js';
-
-/** Reads a file, or what comes through a pipe. */
-function readImage(option: string, path: string): Uint8Array {
-  const refuse = (why: string): never =>
-    fail('FILE_UNREADABLE', `${option} names "${path}", but ${why}.`, { option, path });
-  let descriptor: number | undefined;
-  try {
-    descriptor = openSync(path, 'r');
-    const kind = fstatSync(descriptor);
-    if (kind.isDirectory()) refuse('it is a folder');
-    if (!kind.isFile() && !kind.isFIFO()) refuse('it is a device; a file or a pipe is right');
-    return readFileSync(descriptor);
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === 'FILE_UNREADABLE') throw error;
-    return refuse(
-      code === 'ENOENT' ? 'there is no such file' : code === 'EACCES' ? 'it may not be read' : (error as Error).message,
-    );
-  } finally {
-    if (descriptor !== undefined) closeSync(descriptor);
-  }
-}
-
-/** Reads a RAM disk or another module. An empty file is refused here, because the guest would only fail later. */
-function readModule(option: string, path: string): Uint8Array {
-  const data = readImage(option, path);
-  if (data.length === 0) fail('FILE_UNREADABLE', `${option} names "${path}", but it is empty.`, { option, path });
-  return data;
-}
-
-/** A module is `PATH` or `PATH ARGUMENTS`, as with QEMU's -initrd for multiboot. */
-function readModules(flags: RunFlags): BootModule[] {
-  const modules: BootModule[] = [];
-  if (flags.initrd !== undefined)
-    modules.push({ name: basename(flags.initrd), data: readModule('--initrd', flags.initrd) });
-  for (const text of flags.module ?? []) {
-    const [path, ...rest] = text.split(' ');
-    modules.push({ name: [path, ...rest].join(' '), data: readModule('--module', path) });
-  }
-  return modules;
-}
 
 const ELF_MAGIC = [0x7f, 0x45, 0x4c, 0x46];
 
@@ -137,11 +96,7 @@ async function plan(
     options: { ...config?.loaderOptions, ...loaderOptions(flags) },
   };
   const commandLine = flags.append ?? config?.append ?? '';
-  const modules = readModules({
-    ...flags,
-    initrd: flags.initrd ?? config?.initrd,
-    module: flags.module ?? config?.modules,
-  });
+  const modules = await readModules(flags.initrd ?? config?.initrd, flags.module ?? config?.modules);
   let boot: BootOptions | undefined, firmwareKernel: FirmwareKernel | undefined;
   if (firmware !== undefined) {
     if (flat !== undefined || flags.loader !== undefined || flags.entry !== undefined) {
@@ -151,17 +106,17 @@ async function plan(
         { option: '--firmware' },
       );
     }
-    const image = readImage('--firmware', firmware);
+    const image = await readImage('--firmware', firmware);
     boot = { image, imageName: firmware, loader: 'firmware' };
     firmwareKernel = offeredKernel({
       firmware: image,
-      kernel: kernel === undefined ? undefined : readModule('--kernel', kernel),
+      kernel: kernel === undefined ? undefined : await readModule('--kernel', kernel),
       kernelName: kernel ?? '',
       modules,
       commandLine,
     });
   } else if (kernel !== undefined) {
-    const image = readImage('--kernel', kernel);
+    const image = await readImage('--kernel', kernel);
     if (flat !== undefined && flags.loader === undefined && ELF_MAGIC.every((byte, at) => image[at] === byte)) {
       fail(
         'OPTION_VALUE',

@@ -1,16 +1,22 @@
-/** Functions of Linux's C library. */
-import type { KoffiFunc } from 'koffi';
+/** Linux's C library. */
 
-/**
- * A function of the C library by its prototype in C. Undefined where koffi has no native module for the platform, or the library no such function. The first
- * call loads the native module, some 15 ms.
- */
-export async function libraryFunction(
-  prototype: string,
-): Promise<KoffiFunc<(...values: unknown[]) => number> | undefined> {
+type NativeFunction = (...values: unknown[]) => number;
+
+export interface CLibrary {
+  /** A function by its prototype in C. Throws if there is none of that name. */
+  functionOf(prototype: string): NativeFunction;
+  addressOf(bytes: Uint8Array): bigint;
+}
+
+/** Undefined where koffi has no native module for the platform. The first call loads that module, some 15 ms. */
+export async function cLibrary(): Promise<CLibrary | undefined> {
   try {
     const { default: koffi } = await import('koffi');
-    return koffi.load(null).func(prototype);
+    const library = koffi.load(null);
+    return {
+      functionOf: (prototype) => library.func(prototype),
+      addressOf: (bytes) => koffi.address(bytes),
+    };
   } catch {
     return undefined;
   }

@@ -1,7 +1,7 @@
 /** Where V8's helper threads run. */
 import { readdirSync } from 'node:fs';
 import { isMainThread } from 'node:worker_threads';
-import { libraryFunction } from './c-library.js';
+import { cLibrary } from './c-library.js';
 
 /** Bytes of a cpu_set_t (sched_setaffinity(2)): a bit for each processor. */
 const SET_BYTES = 128;
@@ -14,12 +14,12 @@ const SET_BYTES = 128;
  */
 export async function spareThisProcessor(): Promise<boolean> {
   if (process.platform !== 'linux' || !isMainThread) return false;
-  const current = await libraryFunction('int sched_getcpu()'),
-    get = await libraryFunction('int sched_getaffinity(int pid, size_t size, _Out_ uint8_t *set)'),
-    set = await libraryFunction('int sched_setaffinity(int pid, size_t size, const uint8_t *set)');
-  if (current === undefined || get === undefined || set === undefined) return false;
+  const library = await cLibrary();
+  if (library === undefined) return false;
+  const get = library.functionOf('int sched_getaffinity(int pid, size_t size, _Out_ uint8_t *set)'),
+    set = library.functionOf('int sched_setaffinity(int pid, size_t size, const uint8_t *set)');
   const processors = new Uint8Array(SET_BYTES),
-    here = current();
+    here = library.functionOf('int sched_getcpu()')();
   if (get(0, SET_BYTES, processors) !== 0 || here < 0 || here >= SET_BYTES * 8) return false;
   processors[here >> 3] &= ~(1 << (here & 7));
   if (processors.every((byte) => byte === 0)) return false;

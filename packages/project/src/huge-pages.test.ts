@@ -2,7 +2,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { ArrayGuestMemory } from '@visorkit/machine';
-import { adviseHugePages } from './index.js';
+import { adviseHugePages, largeBuffer } from './index.js';
 
 const MIB = 1 << 20;
 
@@ -29,5 +29,15 @@ describe('huge pages', () => {
     memory.restore([{ gpa: 0, length: 4096, bytes: new Uint8Array(4096).fill(7) }]);
     expect(await adviseHugePages(memory)).toBe(false);
     expect(memory.late).toBe(true);
+  });
+
+  it('are asked for a buffer, which is all zeros', async (context) => {
+    if (!existsSync('/sys/kernel/mm/transparent_hugepage/enabled'))
+      context.skip('this system has no transparent huge pages');
+    const before = advised(),
+      bytes = await largeBuffer(8 * MIB + 5);
+    expect(bytes).toHaveLength(8 * MIB + 5);
+    expect(advised() - before).toBeGreaterThanOrEqual(8 * 1024 - 4);
+    expect(bytes.every((byte) => byte === 0)).toBe(true);
   });
 });

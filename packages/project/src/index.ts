@@ -3,7 +3,7 @@ export * from './commands.js';
 export * from './config.js';
 export { FileSource } from './file-source.js';
 export { spareThisProcessor } from './helper-threads.js';
-export { adviseHugePages } from './huge-pages.js';
+export { adviseHugePages, largeBuffer } from './huge-pages.js';
 export * from './load-backend.js';
 export * from './load-plugin.js';
 export { importFile, resolveModule } from './modules.js';
