@@ -10,7 +10,7 @@ import { filesUnder, hashOf, root, run, textOf, workspaceFolders } from './steps
 const APP = join(root, 'apps/visorkit');
 const OUT = join(APP, 'build');
 /** What bin/command.cjs gives each part. */
-const PARAMETERS = 'module,exports,require,__filename,importOutside,urlOfPackage';
+const PARAMETERS = 'share,require,__filename,importOutside,urlOfPackage';
 const WHOLE = 'whole';
 const SPAWNS = "const childProcess = require('node:child_process');";
 /** Packages with files that a bundle cannot hold, and what is imported from each by name. */
@@ -55,7 +55,7 @@ export async function bundleCommand() {
   // Parts are divided as modules, which V8 keeps no compiled code of, and then made scripts
   const scripts = new Map();
   for (const { path, text } of outputFiles) {
-    const { code } = await transform(withPlainImports(text), asScript);
+    const { code } = await transform(withPlainNames(text), asScript);
     scripts.set(basename(path, '.js'), `(function(${PARAMETERS}){${code}});\n`);
   }
   writeFileSync(join(OUT, 'parts.cjs'), inOneFile(scripts));
@@ -67,13 +67,24 @@ export async function bundleCommand() {
 }
 
 /**
- * What a part takes from another as constants of its own: esbuild would look at the other's exports each time, which the way of an exit feels.
- * Parts never import each other in a circle, so what they export stands when it is taken.
+ * What a part takes from another as constants of its own, and what it gives as an object of plain properties: esbuild would look at the other's exports each
+ * time, which the way of an exit feels, and define and copy a getter for each when it is loaded. Parts never import each other in a circle, and what they
+ * export stands when they end.
  */
-const withPlainImports = (text) =>
-  text.replace(/^import \{([^}]*)\} from "(\.\/[^"]+)";$/gm, (_, names, from) => {
-    return `const {${names.replace(/ as /g, ': ')}} = require("${from}");`;
+function withPlainNames(text) {
+  const taken = text
+    .replace(/^import \{([^}]*)\} from "(\.\/[^"]+)";$/gm, (_, names, from) => {
+      return `const {${names.replace(/ as /g, ': ')}} = require("${from}");`;
+    })
+    .replace(/\bimport\(("\.\/[^"]+")\)/g, 'Promise.resolve().then(() => require($1))');
+  return taken.replace(/^export \{([^}]*)\};$/gm, (_, names) => {
+    const given = names.split(',').map((pair) => {
+      const [own, name = own] = pair.trim().split(' as ');
+      return `${name}: ${own}`;
+    });
+    return `share({${given.join(', ')}});`;
   });
+}
 
 /** Behind a table as bin/command.cjs wants it. */
 function inOneFile(scripts) {

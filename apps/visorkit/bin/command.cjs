@@ -62,23 +62,24 @@ const scripts = new Pieces(FILE, '//');
 /** Of each script's code: where it begins, and its length. */
 const codes = existsSync(CODE) ? new Pieces(CODE) : undefined;
 
-/** Parts that were asked for, by name: the script, and what it exports. */
+/** Parts that were asked for, by name: the script, and what it gives to others. */
 const parts = new Map();
 
 function partOf(name) {
   const text = scripts.read(name).toString('latin1');
   const script = new Script(text, { filename: FILE, lineOffset: scripts.table[name][2], cachedData: codes?.read(name) });
-  const module = { exports: {} };
-  parts.set(name, { script, module });
-  script.runInThisContext()(module, module.exports, requireFrom, FILE, importOutside, urlOfPackage);
-  return module.exports;
+  const part = { script, given: {} };
+  parts.set(name, part);
+  const share = (given) => (part.given = given);
+  script.runInThisContext()(share, requireFrom, FILE, importOutside, urlOfPackage);
+  return part.given;
 }
 
 /** A part by "./NAME.js", or a module of Node. */
 function requireFrom(name) {
   if (!name.startsWith('./')) return outside(name);
   const part = name.slice('./'.length, -'.js'.length);
-  return parts.get(part)?.module.exports ?? partOf(part);
+  return parts.get(part)?.given ?? partOf(part);
 }
 
 exports.main = (argv) => partOf('main').main(argv);
