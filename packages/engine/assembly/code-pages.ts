@@ -26,14 +26,17 @@ import { forgetJumps, protectHostPage } from "./tlb";
 
 /** Forgets all decoded code. */
 export function resetBlocks(): void {
+  if (arenaNext() > <u32>ARENA) emptyTables(); // else nothing has been decoded, and to fill fresh memory costs the host more than it looks
   takeArena(ARENA);
   store<u32>(TIER_QUEUED, 0);
   store<u32>(ARENA_GENERATION, arenaGeneration() + 1);
+  forgetJumps();
+  store<u32>(COUNTERS, load<u32>(COUNTERS, 12) + 1, 12);
+}
+function emptyTables(): void {
   memory.fill(BLOCK_HASH, 0, BLOCK_HASH_ENTRIES * 4);
   memory.fill(PAGE_BLOCKS, 0, <usize>memory.size() << 6); // 64 KiB wasm page = 16 pages of 4 bytes
   memory.fill(JUMP_CACHE, 0, JUMP_CACHE_ENTRIES * 16); // what it points to is a block, though its generation be an old one
-  forgetJumps();
-  store<u32>(COUNTERS, load<u32>(COUNTERS, 12) + 1, 12);
 }
 
 /** Bucket of the hash: u32 address of its first block. */

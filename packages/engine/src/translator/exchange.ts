@@ -4,6 +4,7 @@
  *
  * The flags are two more such registers: what made them, and what came after (flags.ts).
  */
+import { inOrder, predecessorsOf } from './structure.js';
 import type { Structure } from './structure.js';
 
 /** General register n is bit n. */
@@ -60,12 +61,8 @@ export function planExchanges(
   uses: readonly (BlockUse | undefined)[],
 ): ExchangePlan {
   const count = successors.length,
-    nodes: number[] = [],
-    predecessors: number[][] = successors.map(() => []);
-  order.forEach((place, node) => {
-    if (place >= 0) nodes[place] = node;
-  });
-  for (const node of nodes) for (const to of successors[node]!) if (to >= 0) predecessors[to]!.push(node);
+    nodes = inOrder(order),
+    predecessors = predecessorsOf(successors, nodes);
 
   const written = new Int32Array(count);
   repeat(nodes, (node) => {
@@ -96,7 +93,7 @@ export function planExchanges(
 }
 
 /** Until nothing changes. */
-function repeat(nodes: readonly number[], step: (node: number) => boolean): void {
+function repeat(nodes: Int32Array, step: (node: number) => boolean): void {
   for (let changed = true; changed; ) {
     changed = false;
     for (const node of nodes) if (step(node)) changed = true;

@@ -60,21 +60,34 @@ function reversePostorder({ successors }: Graph): Int32Array {
   return order;
 }
 
+/** The nodes that are reached, in that order. */
+export function inOrder(order: Int32Array): Int32Array {
+  const nodes = new Int32Array(order.length);
+  let count = 0;
+  for (let node = 0; node < order.length; node++) {
+    if (order[node]! < 0) continue;
+    nodes[order[node]!] = node;
+    count++;
+  }
+  return nodes.subarray(0, count);
+}
+
+/** Where each node is come to from, of `nodes`. */
+export function predecessorsOf(successors: readonly (readonly number[])[], nodes: Int32Array): number[][] {
+  const predecessors: number[][] = successors.map(() => []);
+  for (const node of nodes) for (const to of successors[node]!) if (to >= 0) predecessors[to]!.push(node);
+  return predecessors;
+}
+
 /** Cooper, Harvey and Kennedy, "A simple, fast dominance algorithm". */
 function immediateDominators({ successors }: Graph, order: Int32Array): Int32Array {
-  const inOrder: number[] = [],
-    predecessors: number[][] = successors.map(() => []);
-  order.forEach((place, node) => {
-    if (place >= 0) inOrder[place] = node;
-  });
-  successors.forEach((list, node) => {
-    if (order[node]! >= 0) for (const to of list) if (to >= 0) predecessors[to]!.push(node);
-  });
-  const dominators = new Int32Array(successors.length).fill(-1);
+  const nodes = inOrder(order),
+    predecessors = predecessorsOf(successors, nodes),
+    dominators = new Int32Array(successors.length).fill(-1);
   dominators[0] = 0;
   for (let changed = true; changed; ) {
     changed = false;
-    for (const node of inOrder) {
+    for (const node of nodes) {
       if (node === 0) continue;
       let common = -1;
       for (const from of predecessors[node]!) {

@@ -18,6 +18,7 @@ import {
 } from '../code-layout.js';
 import {
   ARENA_GENERATION,
+  PAGES_DROPPED,
   REGION_CACHE,
   REGION_CACHE_ENTRIES,
   TIER_QUEUE,
@@ -165,11 +166,14 @@ export class Translator {
   private readonly entries: EntryRecords;
   private readonly buffers = { body: new Code(), whole: new Code() };
   private readonly writer: ModuleWriter;
-  private placed: Placed[] = [];
+  /** By the record that enters them, the oldest first. */
+  private readonly placed = new Map<number, Placed>();
   /** Those of them with code in a page, by its host address. */
   readonly byPage = new RegionsByPage();
   private readonly tables: RegionTables;
+  /** Of the processor's decoded code, when it was last looked at. */
   private generation: number;
+  private dropped: number;
   private readonly counterSlots = counterSlots();
   private readonly recordSlots = recordSlots();
   private readonly listSlots = listSlots();
@@ -206,6 +210,7 @@ export class Translator {
       own = this.verifier === undefined ? next : { ...next, code: this.verifier.telling(next.code).written().slice() };
     this.writer = new ModuleWriter(this.verifier?.imports ?? IMPORTS, LOCALS, pages, own);
     this.generation = this.words[ARENA_GENERATION >>> 2]!;
+    this.dropped = this.words[PAGES_DROPPED >>> 2]!;
   }
 
   /** Instructions retired in translated code. */
@@ -223,10 +228,10 @@ export class Translator {
   }
   private makeRoom(): void {
     this.dropStale();
-    if (this.placed.length > (this.options.most ?? MOST_REGIONS))
-      this.evict(this.placed.slice(0, this.placed.length >>> 1));
+    if (this.placed.size > (this.options.most ?? MOST_REGIONS))
+      this.evict([...this.placed.values()].slice(0, this.placed.size >>> 1));
     const { crowding } = this.tables;
-    if (crowding !== undefined) this.evict(this.placed.filter(({ share }) => share === crowding));
+    if (crowding !== undefined) this.evict([...this.placed.values()].filter(({ share }) => share === crowding));
   }
   private translateFrom(started: number): void {
     const { words, figures, writer, verifier } = this,
@@ -262,8 +267,7 @@ export class Translator {
       }
       this.records = [];
       const counter = this.counterSlots.take(),
-        before =
-          this.entries.functionOf(record) === 0 ? undefined : this.placed.find((region) => region.record === record),
+        before = this.placed.get(record),
         setting = this.settingOf(mode, before === undefined || before.tlb === tlb ? tlb : ANY_TABLE, {
           spans: !this.entries.isCrossed(record),
           record,
@@ -315,12 +319,13 @@ export class Translator {
     }
     done.forEach((made, n) => {
       const region = { share, ...made };
-      this.replaced(region.record);
+      const before = this.placed.get(region.record);
+      if (before !== undefined) this.release(before);
       if (region.subject !== undefined) verifier!.watch(region.record, functions[n]!, region.subject);
       const index = this.tables.add(share, verifier?.entry ?? functions[n]!);
       this.entries.enter(region.record, index, region.counter);
       const placed = { index, ...region };
-      this.placed.push(placed);
+      this.placed.set(region.record, placed);
       this.byPage.add(placed);
     });
     figures.compiling += platform.now() - emitted;
@@ -346,17 +351,8 @@ export class Translator {
     }
   }
 
-  /** A function that is entered at this record is made again: the present one, if there is one, is given up. */
-  private replaced(record: number): void {
-    if (this.entries.functionOf(record) === 0) return;
-    const at = this.placed.findIndex((region) => region.record === record);
-    if (at >= 0) for (const region of this.placed.splice(at, 1)) this.release(region);
-  }
-
   /** Gives up these regions: their blocks are interpreted, and counted again. */
   private evict(regions: readonly Placed[]): void {
-    const gone = new Set(regions);
-    this.placed = this.placed.filter((region) => !gone.has(region));
     for (const region of regions) {
       this.release(region);
       this.entries.withdraw(region.record);
@@ -368,17 +364,24 @@ export class Translator {
   /** Functions of code that is gone are not entered any more: their places are free. */
   private dropStale(): void {
     const { words, exports } = this,
-      emptied = words[ARENA_GENERATION >>> 2] !== this.generation;
-    this.generation = words[ARENA_GENERATION >>> 2]!;
-    this.placed = this.placed.filter((region) => {
-      if (!emptied && region.pages.every(({ host, serial }) => exports.codeIsCurrent(host, serial) !== 0)) return true;
+      generation = words[ARENA_GENERATION >>> 2]!,
+      dropped = words[PAGES_DROPPED >>> 2]!,
+      emptied = generation !== this.generation;
+    if (!emptied && dropped === this.dropped) return;
+    this.generation = generation;
+    this.dropped = dropped;
+    for (const region of this.placed.values()) {
+      if (!emptied && this.isCurrent(region)) continue;
       this.release(region);
       // where only code in another page is gone, the block is still there; what is written once may be written often, so it begins with its own page again
       if (!emptied && exports.codeIsCurrent(region.pages[0]!.host, region.pages[0]!.serial) !== 0)
         this.entries.withdraw(region.record);
       this.lose(region, emptied ? 'emptied' : 'written');
-      return false;
-    });
+    }
+  }
+  private isCurrent({ pages }: PlacedRegion): boolean {
+    for (const { host, serial } of pages) if (this.exports.codeIsCurrent(host, serial) === 0) return false;
+    return true;
   }
 
   private lose({ host }: PlacedRegion, why: LostRegion): void {
@@ -397,6 +400,7 @@ export class Translator {
 
   private release(region: Placed): void {
     const { index, share, record } = region;
+    this.placed.delete(record);
     this.byPage.remove(region);
     this.verifier?.forget(record);
     this.tables.remove(share, index);

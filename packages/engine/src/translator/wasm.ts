@@ -14,7 +14,8 @@ const VOID = 0x40;
 const FUNCTION = 0x60;
 const FUNCTION_REFERENCE = 0x70;
 
-const FIRST_BYTES = 65536;
+/** Few at first: to the host the first use of a page may be dear, and most arrays stay short. */
+const FIRST_BYTES = 512;
 /** Bytes from which on copying all at once is faster than one by one. */
 const LONG_PART = 48;
 /** Between two calls of {@link Code.reserve} at most so many bytes are written but by what makes room for itself. */
@@ -253,8 +254,9 @@ export class ModuleWriter {
   private readonly bodies = new Bytes();
   private readonly module = new Bytes();
   private readonly section = new Bytes();
-  /** What each body begins with. */
+  /** What each body begins with, and that of the own function. */
   private readonly declarations: Uint8Array;
+  private readonly ownDeclarations: Uint8Array;
   private count = 0;
 
   constructor(
@@ -265,6 +267,7 @@ export class ModuleWriter {
   ) {
     const { head, section: s } = this;
     this.declarations = declarationsOf(locals);
+    this.ownDeclarations = declarationsOf(own?.locals ?? []);
     head.append(Uint8Array.from([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]));
     s.clear();
     const types: FunctionType[] = [...imports, { parameters: [], results: [I32] }, ...(own === undefined ? [] : [own])];
@@ -301,9 +304,9 @@ export class ModuleWriter {
 
   /** Adds a function; returns its number. */
   add(code: Code): number {
-    const { own, declarations } = this;
-    if (this.count === 0 && own !== undefined) this.body(declarationsOf(own.locals), own.code);
-    this.body(declarations, code.written());
+    const { own } = this;
+    if (this.count === 0 && own !== undefined) this.body(this.ownDeclarations, own.code);
+    this.body(this.declarations, code.written());
     return this.count++;
   }
   private body(declarations: Uint8Array, code: Uint8Array): void {
