@@ -52,13 +52,13 @@ export async function bundleCommand() {
     minifyWhitespace: true,
     lineLimit: 120, // for those who read a stack
   };
-  // Parts are divided as modules, which V8 keeps no compiled code of, and then made scripts
-  const scripts = new Map();
+  // Parts are divided as modules, which V8 keeps no compiled code of, and then made functions
+  const functions = new Map();
   for (const { path, text } of outputFiles) {
     const { code } = await transform(withPlainNames(text), asScript);
-    scripts.set(basename(path, '.js'), `(function(${PARAMETERS}){${code}});\n`);
+    functions.set(basename(path, '.js'), `function(${PARAMETERS}){${code}}`);
   }
-  writeFileSync(join(OUT, 'parts.cjs'), inOneFile(scripts));
+  writeFileSync(join(OUT, 'parts.cjs'), inOneFile(scriptsOf(functions, metafile)));
   writeFileSync(join(OUT, 'LICENSES.txt'), licensesOf(metafile));
   run('Compiling the command line', process.execPath, [join(APP, 'bin/compile.cjs')], {
     stdio: ['ignore', 'ignore', 2],
@@ -86,17 +86,64 @@ function withPlainNames(text) {
   });
 }
 
+/** Commands that start often: each one's module, and the package that its guest runs on. */
+const OFTEN = ['run-command.js', 'exec-command.js'].map((file) => [
+  'apps/visorkit/dist/main.js',
+  `apps/visorkit/dist/${file}`,
+  'plugins/backends/vmx/dist/index.js',
+]);
+/** The text of a script that is no longer lies where V8 makes new things, and is copied when it collects garbage. */
+const SHORT_TEXT = 128 << 10;
+
+/** Names of parts, in scripts: those that the same ones of the commands above need are together until they are long enough. */
+function scriptsOf(functions, { outputs }) {
+  const needs = OFTEN.map((modules) => neededBy(modules, outputs)),
+    scripts = [],
+    open = new Map();
+  for (const [name, text] of functions) {
+    const users = needs.map((names) => names.has(name)).join(),
+      script = open.get(users) ?? { names: [], length: 0 };
+    if (script.names.length === 0) scripts.push(script);
+    script.names.push(name);
+    script.length += text.length;
+    if (needs.some((names) => names.has(name)) && script.length < SHORT_TEXT) open.set(users, script);
+    else open.delete(users);
+  }
+  return scripts.map(({ names }) => ({
+    names,
+    text: `({${names.map((name) => `${JSON.stringify(name)}:${functions.get(name)}`).join(',\n')}});\n`,
+  }));
+}
+
+/** Names of the parts that are loaded with those of these modules. */
+function neededBy(modules, outputs) {
+  const found = new Set();
+  const follow = (path) => {
+    const name = basename(path, '.js');
+    if (found.has(name)) return;
+    found.add(name);
+    for (const { path: other, kind } of outputs[path]?.imports ?? []) if (kind === 'import-statement') follow(other);
+  };
+  for (const module of modules) {
+    const path = Object.keys(outputs).find((output) => outputs[output].entryPoint === module);
+    if (path === undefined) throw new Error(`The command's bundle has no part of ${module}.`);
+    follow(path);
+  }
+  return found;
+}
+
 /** Behind a table as bin/command.cjs wants it. */
 function inOneFile(scripts) {
-  const table = {};
+  const table = { pieces: [], parts: {} };
   let at = 0,
     line = 1; // the table's
-  for (const [name, script] of scripts) {
-    table[name] = [at, script.length, line];
-    at += script.length;
-    line += script.split('\n').length - 1;
-  }
-  return `//${JSON.stringify(table)}\n${[...scripts.values()].join('')}`;
+  scripts.forEach(({ names, text }, number) => {
+    for (const name of names) table.parts[name] = number;
+    table.pieces.push([at, text.length, line]);
+    at += text.length;
+    line += text.split('\n').length - 1;
+  });
+  return `//${JSON.stringify(table)}\n${scripts.map(({ text }) => text).join('')}`;
 }
 
 function setUp(bundle, packages) {

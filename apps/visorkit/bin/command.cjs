@@ -14,18 +14,20 @@ const { pathToFileURL } = require('node:url');
 const { setFlagsFromString } = require('node:v8');
 const { Script } = require('node:vm');
 
-/**
- * Roughly the bytes of WebAssembly that a function runs before V8 optimises it; V8's own figure is 1.8 to 13 million. A region that has been translated
- * is known to be hot already.
- */
-const TIERING_BUDGET = 100_000;
-/** The newest Node that is known to have the flags: V8 writes an error for one that it does not know. */
-const NEWEST = 24;
-if (Number.parseInt(process.versions.node, 10) <= NEWEST) {
-  setFlagsFromString(`--wasm-tiering-budget=${TIERING_BUDGET}`);
+/** Flags of V8, with the first and the last Node that is known to have each: V8 writes an error for one that it does not know. */
+const FLAGS = [
+  // Roughly the bytes of WebAssembly that a function runs before V8 optimises it; V8's own figure is 1.8 to 13 million. A region that has been translated is
+  // known to be hot already
+  { flag: '--wasm-tiering-budget=100000', from: 20, to: 24 },
   // V8 has four threads for it, on a host of two processors too: the guest's would wait for its own more than for others
-  setFlagsFromString(`--wasm-num-compilation-tasks=${Math.max(availableParallelism() - 1, 1)}`);
-}
+  { flag: `--wasm-num-compilation-tasks=${Math.max(availableParallelism() - 1, 1)}`, from: 20, to: 24 },
+  // A function's bytecode that runs before it is optimised, 30 times as much as V8's own figure, or calls of it, 10 times as many. Much of the translator's
+  // code runs for a second or two: to optimise it took as long as it saved, and three seconds of Debian's boot had half a second of it on other threads
+  { flag: '--interrupt-budget=2000000', from: 20, to: 20 },
+  { flag: '--invocation-count-for-turbofan=30000', from: 22, to: 24 },
+];
+const MAJOR = Number.parseInt(process.versions.node, 10);
+for (const { flag, from, to } of FLAGS) if (MAJOR >= from && MAJOR <= to) setFlagsFromString(flag);
 
 const FILE = join(__dirname, '../build/parts.cjs');
 const CODE = join(__dirname, '../build/parts.code');
@@ -37,7 +39,7 @@ const urlOfPackage = (name) => pathToFileURL(outside.resolve(name)).href;
 const TABLE_BYTES = 16384;
 const END_OF_LINE = 0x0a;
 
-/** Pieces of a file, behind a table of them. */
+/** Pieces of a file, behind a table that says of each where it begins and how long it is. */
 class Pieces {
   constructor(path, start = '') {
     this.file = openSync(path, 'r');
@@ -45,55 +47,62 @@ class Pieces {
       line = head.subarray(0, readSync(this.file, head, 0, TABLE_BYTES, 0));
     this.begin = line.indexOf(END_OF_LINE) + 1;
     this.table = JSON.parse(line.toString('latin1', start.length, this.begin));
-    const lengths = Object.values(this.table).map(([, length]) => length);
-    this.buffer = Buffer.allocUnsafeSlow(Math.max(...lengths));
+    this.buffer = Buffer.allocUnsafeSlow(Math.max(...this.table.pieces.map(([, length]) => length)));
   }
 
-  /** Holds until the next piece is read; undefined: there is none. */
-  read(name) {
-    if (this.table[name] === undefined) return undefined;
-    const [at, length] = this.table[name];
-    return this.buffer.subarray(0, readSync(this.file, this.buffer, 0, length, this.begin + at));
+  /** Holds until the next piece is read; undefined: it is empty, or there is none. */
+  read(number) {
+    const [at, length] = this.table.pieces[number] ?? [0, 0];
+    return length === 0 ? undefined : this.buffer.subarray(0, readSync(this.file, this.buffer, 0, length, this.begin + at));
   }
 }
 
-/** Of each script: where it begins, its length, and the number of its first line, from 0. */
-const scripts = new Pieces(FILE, '//');
-/** Of each script's code: where it begins, and its length. */
+/** Pieces are scripts, each with the functions of some parts by name. The table also says in which piece a part is, and in which line each piece begins, from 0. */
+const texts = new Pieces(FILE, '//');
+/** What V8 has compiled of each script. */
 const codes = existsSync(CODE) ? new Pieces(CODE) : undefined;
 
-/** Parts that were asked for, by name: the script, and what it gives to others. */
+/** Scripts that were needed, by number, with the functions. */
+const scripts = new Map();
+/** What the parts that were asked for give to others, by name. */
 const parts = new Map();
 
+function scriptOf(number) {
+  const text = texts.read(number).toString('latin1'),
+    [, , lineOffset] = texts.table.pieces[number];
+  const script = new Script(text, { filename: FILE, lineOffset, cachedData: codes?.read(number) });
+  const made = { script, functions: script.runInThisContext() };
+  scripts.set(number, made);
+  return made;
+}
+
 function partOf(name) {
-  const text = scripts.read(name).toString('latin1');
-  const script = new Script(text, { filename: FILE, lineOffset: scripts.table[name][2], cachedData: codes?.read(name) });
-  const part = { script, given: {} };
-  parts.set(name, part);
-  const share = (given) => (part.given = given);
-  script.runInThisContext()(share, requireFrom, FILE, importOutside, urlOfPackage);
-  return part.given;
+  const number = texts.table.parts[name],
+    { functions } = scripts.get(number) ?? scriptOf(number);
+  parts.set(name, {}); // of a part that gives nothing
+  functions[name]((given) => parts.set(name, given), requireFrom, FILE, importOutside, urlOfPackage);
+  return parts.get(name);
 }
 
 /** A part by "./NAME.js", or a module of Node. */
 function requireFrom(name) {
   if (!name.startsWith('./')) return outside(name);
   const part = name.slice('./'.length, -'.js'.length);
-  return parts.get(part)?.given ?? partOf(part);
+  return parts.get(part) ?? partOf(part);
 }
 
 exports.main = (argv) => partOf('main').main(argv);
 
 /** Writes the code that is compiled by now, for the next time. */
 exports.keep = () => {
-  const kept = [...parts].map(([name, { script }]) => ({ name, bytes: script.createCachedData() }));
-  const table = {};
+  const kept = texts.table.pieces.map((_, number) => scripts.get(number)?.script.createCachedData() ?? Buffer.alloc(0));
+  const table = { pieces: [] };
   let at = 0;
-  for (const { name, bytes } of kept) {
-    table[name] = [at, bytes.length];
-    at += bytes.length;
+  for (const { length } of kept) {
+    table.pieces.push([at, length]);
+    at += length;
   }
   const line = `${JSON.stringify(table)}\n`;
   if (line.length > TABLE_BYTES) throw new Error(`The table of parts has ${line.length} bytes; ${TABLE_BYTES} are read.`);
-  writeFileSync(CODE, Buffer.concat([Buffer.from(line, 'latin1'), ...kept.map(({ bytes }) => bytes)]));
+  writeFileSync(CODE, Buffer.concat([Buffer.from(line, 'latin1'), ...kept]));
 };
