@@ -2,6 +2,7 @@
 import { fail } from '@visorkit/core';
 import type { RunElfOptions, RunElfResult } from '@visorkit/run-elf';
 import { DEFAULT_BACKEND, openBackend } from './backends.js';
+import { hostTuning } from './host-tuning.js';
 import { workOf } from './report-output.js';
 import { writeAll } from './serial.js';
 import { sharedModules } from './shared-modules.js';
@@ -94,6 +95,7 @@ export async function execCommand(program: string, args: readonly string[], flag
     mounts: (flags.mount ?? []).map(parseMount),
     env: parseEnvironment(flags.env ?? [], process.env),
     backend,
+    plugins: [hostTuning()],
     memory: size('--memory', flags.memory ?? '256M'),
     time: word('--time', flags.time ?? 'real', ['real', 'virtual'] as const),
     ...(flags.cwd === undefined ? {} : { cwd: flags.cwd }),

@@ -9,7 +9,7 @@ const LARGE_IMAGE = 1 << 20;
 /** Other guests have to run for a while first: a short run need not wait until Linux has been asked. */
 const LONG_RUN_MS = 100;
 
-export function hostTuning(boot: BootOptions | undefined): Plugin {
+export function hostTuning(boot?: BootOptions): Plugin {
   const parts = [boot?.image, ...(boot?.modules ?? []).map(({ data }) => data)];
   const isLarge = parts.reduce((sum, part) => sum + (part?.length ?? 0), 0) >= LARGE_IMAGE;
   return definePlugin({
