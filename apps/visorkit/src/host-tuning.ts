@@ -8,6 +8,8 @@ import { adviseHugePages, spareThisProcessor } from '@visorkit/project';
 const LARGE_IMAGE = 1 << 20;
 /** Other guests have to run for a while first: a short run need not wait until Linux has been asked. */
 const LONG_RUN_MS = 100;
+/** And those that were restored: in the first half second they bring the pages that they need. */
+const LONG_AFTER_RESTORE_MS = 500;
 
 export function hostTuning(boot?: BootOptions): Plugin {
   const parts = [boot?.image, ...(boot?.modules ?? []).map(({ data }) => data)];
@@ -25,9 +27,11 @@ export function hostTuning(boot?: BootOptions): Plugin {
         return;
       }
       let long: NodeJS.Timeout | undefined;
-      host.hooks.started.tap(() => {
-        long = setTimeout(() => void ask(), LONG_RUN_MS);
-      });
+      const askAfter = (ms: number) => (): void => {
+        long ??= setTimeout(() => void ask(), ms);
+      };
+      host.hooks.started.tap(askAfter(LONG_RUN_MS));
+      host.hooks.resumed.tap(askAfter(LONG_AFTER_RESTORE_MS));
       host.onDispose(() => clearTimeout(long));
     },
   });

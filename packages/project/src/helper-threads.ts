@@ -10,7 +10,9 @@ const SET_BYTES = 128;
  * Keeps the threads by which V8 compiles and collects garbage off the processor that the calling thread is on. There are four however few processors there are,
  * and one that is woken may put off a thread that is running: a guest's. That thread itself may still go anywhere.
  *
- * Resolves with whether it was done: on Linux, from the process's first thread, where the process may use more than one processor. It loads a native module, some 15 ms.
+ * It takes all other threads that the process has by now, since nothing tells V8's from others in every Node: where workers run guests too, call it before they
+ * are made. Resolves with whether it was done: on Linux, from the process's first thread, where the process may use more than one processor. It loads a native
+ * module, some 15 ms.
  */
 export async function spareThisProcessor(): Promise<boolean> {
   if (process.platform !== 'linux' || !isMainThread) return false;
