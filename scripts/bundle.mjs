@@ -1,6 +1,7 @@
 /**
  * Bundles the command line, with V8's compiled code of it: Node takes a third of a second to find, parse and link the three hundred modules of the packages,
  * and a twentieth for what this makes of them. What one command alone needs is a part of its own, as what each `import()` asks for is, and costs the others nothing.
+ * Small parts that the commands of OFTEN need together share a script.
  * The packages stay beside it: what they have besides code (the processor, the sandbox's kernel, native modules) is used there.
  */
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
