@@ -1,9 +1,10 @@
 /** Debian restored to its prompt by the command line, as a user does it. */
 import { spawn } from 'node:child_process';
-import { copyFileSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
+import { EXIT_STATUS } from '@visorkit/core';
 import { bootedDebian } from './booted.js';
 import { BOOT_TIMEOUT, findDebianGuest, titled } from './boots.js';
 
@@ -51,6 +52,19 @@ describe.skipIf(found.missing !== '' || !existsSync(BUILT))(
         expect(copy.text).toMatch(
           /it had a memory size in bytes of 268435456, this one has 134217728.*\[SAVED_MISMATCH\]/s,
         );
+      },
+      BOOT_TIMEOUT,
+    );
+
+    it(
+      'is ended when its file is damaged, needed there or not',
+      async () => {
+        const bytes = readFileSync(await bootedDebian(found.value));
+        bytes[bytes.length - 1] ^= 1; // of the highest page that is in use
+        writeFileSync(file, bytes);
+        const { text, status } = await type(['--restore', file], '');
+        expect(status).toBe(EXIT_STATUS['backend-error']);
+        expect(text).toMatch(/prompt\.vm cannot be restored: it is truncated or altered: .* at offset \d+ is not/);
       },
       BOOT_TIMEOUT,
     );

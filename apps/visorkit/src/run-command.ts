@@ -1,11 +1,11 @@
 /** `visorkit run`: boots an image on a PC. */
 import { basename } from 'node:path';
 import { describeError, errorForReport, fail, isVisorkitError, silentLogSink, stderrLogSink } from '@visorkit/core';
-import type { LogLevel, PluginEntry, RunOptions, SavedVm } from '@visorkit/core';
+import type { LogLevel, PluginEntry, RunOptions } from '@visorkit/core';
 import type { FirmwareKernel } from '@visorkit/fw-cfg';
 import type { BootOptions } from '@visorkit/machine';
-import { loadPlugin, loadProject, readSavedVm } from '@visorkit/project';
-import type { Project } from '@visorkit/project';
+import { loadPlugin, loadProject, openSavedVm } from '@visorkit/project';
+import type { Project, StoredVm } from '@visorkit/project';
 import { assemble } from './assemble.js';
 import type { AssembleOptions } from './assemble.js';
 import { DEFAULT_BACKEND, openBackend } from './backends.js';
@@ -48,7 +48,7 @@ async function introspectionFor(given: readonly PluginEntry[], socket: string | 
 
 /** What a run is made of, everything read and checked. */
 interface Plan {
-  readonly restore: SavedVm | undefined;
+  readonly restore: StoredVm | undefined;
   readonly machine: Omit<AssembleOptions, 'console'>;
   readonly limits: RunOptions;
   readonly serial: string;
@@ -67,7 +67,7 @@ async function plan(
   const config = project?.config;
   const kernel = flags.kernel ?? config?.kernel,
     firmware = flags.firmware ?? config?.firmware;
-  const restore = flags.restore === undefined ? undefined : await readSavedVm(flags.restore);
+  const restore = flags.restore === undefined ? undefined : openSavedVm(flags.restore);
   const saved = restore?.state.composition;
   if (kernel === undefined && firmware === undefined && restore === undefined)
     fail('OPTION_MISSING', 'Nothing to run: name an image with --kernel or --firmware, or in a visorkit.config.ts.', {

@@ -1,13 +1,14 @@
 /** Runs a machine on a console, from its creation to the closing of the console. */
-import { EXIT_STATUS, VisorkitError, isVisorkitError } from '@visorkit/core';
-import type { RunOptions, SavedVm, StopReport, Vmm } from '@visorkit/core';
+import { EXIT_STATUS, VisorkitError, errorForReport, isVisorkitError } from '@visorkit/core';
+import type { RunOptions, StopReport, Vmm } from '@visorkit/core';
 import { writeSavedVm } from '@visorkit/project';
+import type { StoredVm } from '@visorkit/project';
 import type { RunConsole } from './console.js';
 
 /** Where a VM comes from, and where it goes. */
 export interface Saving {
   /** Goes on with this one instead of starting an image. */
-  readonly restore?: SavedVm | undefined;
+  readonly restore?: StoredVm | undefined;
   /** The file that it is saved to at the end of its run, and at SIGUSR2. */
   readonly save?: string | undefined;
 }
@@ -24,7 +25,11 @@ export async function runMachine(
     const vmm = await make();
     try {
       if (saving.restore !== undefined) await vmm.restore(saving.restore);
-      report = await settled(runAndSave(vmm, { ...limits, signal: console.signal }, saving.save), HOOK_WAITS);
+      const run = (signal: AbortSignal): Promise<StopReport> =>
+        settled(runAndSave(vmm, { ...limits, signal }, saving.save), HOOK_WAITS);
+      report = await (saving.restore === undefined
+        ? run(console.signal)
+        : runWhileChecked(saving.restore, console.signal, run));
     } catch (error) {
       await settled(vmm.dispose(), 'a plugin, while it is disposed of').catch(() => {}); // the first error says more
       throw error;
@@ -38,6 +43,32 @@ export async function runMachine(
     console.close();
   }
   return console.judge(report);
+}
+
+/** Of a restored guest's first moments: what it needs then is checked as it is read. */
+const UNTIL_CHECK_MS = 500;
+
+/** Runs a restored guest while the rest of its file is checked, which it would otherwise find damaged hours later. */
+async function runWhileChecked(
+  saved: StoredVm,
+  signal: AbortSignal,
+  run: (signal: AbortSignal) => Promise<StopReport>,
+): Promise<StopReport> {
+  const over = new AbortController(),
+    damaged = new AbortController();
+  const begin = setTimeout(() => {
+    saved.check(over.signal).catch((error: unknown) => damaged.abort(error));
+  }, UNTIL_CHECK_MS);
+  try {
+    const report = await run(AbortSignal.any([signal, damaged.signal]));
+    if (!damaged.signal.aborted) return report;
+    const error = errorForReport(damaged.signal.reason),
+      reason = 'backend-error'; // as when the guest needs what is damaged
+    return { ...report, reason, exitStatus: EXIT_STATUS[reason], why: error.message, error };
+  } finally {
+    clearTimeout(begin);
+    over.abort();
+  }
 }
 
 const HOOK_WAITS = 'a plugin, in a hook of the machine';

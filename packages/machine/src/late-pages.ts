@@ -6,15 +6,11 @@ import type { SavedMemory } from '@visorkit/core';
 
 const PAGE = 4096;
 
-/** A piece of RAM, and where it belongs in the buffer. */
-interface Piece {
-  readonly at: number;
-  readonly memory: SavedMemory;
-}
-
 export class LatePages {
-  /** By their place in the buffer. */
-  #pieces: Piece[] = [];
+  /** In the order of their places in the buffer. */
+  #pieces: readonly SavedMemory[] = [];
+  /** The place of each. */
+  #places = new Float64Array(0);
 
   /**
    * @param bytes the whole buffer that the RAM lies in
@@ -27,10 +23,21 @@ export class LatePages {
 
   /** Adds whole pages of RAM; `offsetOf` gives their place in the buffer, where there must be zeros that nobody has used yet. */
   add(memories: readonly SavedMemory[], offsetOf: (gpa: number, length: number) => number): void {
-    const pieces = memories.map((memory) => ({ at: offsetOf(memory.gpa, memory.length), memory }));
-    this.#pieces = [...this.#pieces, ...pieces].sort((a, b) => a.at - b.at);
-    for (const { at, memory } of pieces)
-      for (let page = at / PAGE; page < (at + memory.length) / PAGE; page++) this.bits[page >>> 3] |= 1 << (page & 7);
+    const known = this.#pieces.length,
+      pieces = known === 0 ? memories : [...this.#pieces, ...memories],
+      places = new Float64Array(pieces.length);
+    places.set(this.#places);
+    let inOrder = true;
+    for (let index = known; index < pieces.length; index++) {
+      const { gpa, length } = pieces[index],
+        at = offsetOf(gpa, length);
+      places[index] = at;
+      if (index > 0 && at < places[index - 1]) inOrder = false;
+      for (let page = at / PAGE; page < (at + length) / PAGE; page++) this.bits[page >>> 3] |= 1 << (page & 7);
+    }
+    const order = inOrder ? undefined : [...places.keys()].sort((a, b) => places[a] - places[b]);
+    this.#pieces = order?.map((index) => pieces[index]) ?? pieces;
+    this.#places = order === undefined ? places : places.sort();
   }
 
   /** Loads the content of a range that is still to come, in whole pieces. Throws what `bytes` of a piece throws; that piece is still to come then. */
@@ -41,24 +48,26 @@ export class LatePages {
 
   /** Loads all content that is still to come. */
   bringAll(): void {
-    for (const { at, memory } of this.#pieces) this.bring(at, memory.length);
+    for (const [index, { length }] of this.#pieces.entries()) this.bring(this.#places[index], length);
   }
 
-  #bring({ at, memory }: Piece): void {
+  #bring(index: number): void {
+    const memory = this.#pieces[index],
+      at = this.#places[index];
     if (memory.readInto !== undefined) memory.readInto(this.bytes.subarray(at, at + memory.length));
     else this.bytes.set(memory.bytes, at);
     for (let page = at / PAGE; page < (at + memory.length) / PAGE; page++) this.bits[page >>> 3] &= ~(1 << (page & 7));
   }
 
-  /** The piece that covers an offset. */
-  #pieceAt(offset: number): Piece {
+  /** The piece that covers an offset, by its index. */
+  #pieceAt(offset: number): number {
     let low = 0,
       high = this.#pieces.length - 1;
     while (low < high) {
       const middle = (low + high + 1) >>> 1;
-      if (this.#pieces[middle].at <= offset) low = middle;
+      if (this.#places[middle] <= offset) low = middle;
       else high = middle - 1;
     }
-    return this.#pieces[low];
+    return low;
   }
 }

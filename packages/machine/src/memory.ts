@@ -147,7 +147,7 @@ export class ArrayGuestMemory implements GuestMemory {
       return;
     }
     this.#late ??= new LatePages(this.#bytes, this.#lateBits);
-    this.#late.add(pieces, (gpa, length) => this.#offset(gpa, length));
+    this.#late.add(pieces, (gpa, length) => this.#place(gpa, length));
   }
 
   /** Loads late content into `length` bytes from `offset` of the buffer, which are about to be used. */
@@ -175,9 +175,14 @@ export class ArrayGuestMemory implements GuestMemory {
   }
 
   #offset(gpa: number, length: number): number {
+    const at = this.#place(gpa, length);
+    if (this.#late !== undefined) this.#late.bring(at, length);
+    return at;
+  }
+
+  #place(gpa: number, length: number): number {
     const at = this.#find(gpa, length);
     if (at < 0 || !Number.isInteger(gpa)) this.#outOfRange(gpa, length);
-    if (this.#late !== undefined) this.#late.bring(at, length);
     return at;
   }
 

@@ -8,4 +8,5 @@ export * from './load-backend.js';
 export * from './load-plugin.js';
 export { importFile, resolveModule } from './modules.js';
 export type { SharedModules } from './modules.js';
-export { readSavedVm, writeSavedVm } from './saved-file.js';
+export { openSavedVm, readSavedVm, writeSavedVm } from './saved-file.js';
+export type { StoredVm } from './saved-file.js';

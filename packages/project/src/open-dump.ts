@@ -8,7 +8,7 @@ import type { Dump, DumpFormat, DumpHints, KnownOfGuest, OsProfile } from '@viso
 import { FileSource } from './file-source.js';
 import { loadOsProfile, osProfilePackage } from './load-os-profile.js';
 import { findPackage } from './modules.js';
-import { isSavedVm, readSavedVm } from './saved-file.js';
+import { isSavedVm, openSavedVm } from './saved-file.js';
 
 /** A dump whose file is open until it is disposed of. */
 export interface OpenDump extends Dump, Disposable {
@@ -87,7 +87,7 @@ export async function openDumpFile(path: string, formats?: readonly DumpFormat[]
     open.push(file);
     if (isSavedVm(file)) {
       close();
-      return await openSavedVm(path);
+      return openSaved(path);
     }
     const other = besideOf(path);
     const beside = other === undefined ? undefined : new FileSource(other);
@@ -105,8 +105,8 @@ export async function openDumpFile(path: string, formats?: readonly DumpFormat[]
 const inflate = (bytes: Uint8Array, length: number): Uint8Array =>
   inflateSync(bytes, { chunkSize: Math.max(length, 64), maxOutputLength: length });
 
-async function openSavedVm(path: string): Promise<OpenDump> {
-  const saved = await readSavedVm(path);
+function openSaved(path: string): OpenDump {
+  const saved = openSavedVm(path);
   const ranges = layoutMemory(saved.state.composition.memory).map(({ gpa, size }) => ({ start: gpa, end: gpa + size }));
   const memory = new SavedVmMemory(saved, ranges);
   // Its file is closed when nobody has a piece of it any more

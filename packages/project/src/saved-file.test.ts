@@ -7,7 +7,7 @@ import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
 import { isVisorkitError } from '@visorkit/core';
 import type { SavedVm } from '@visorkit/core';
-import { readSavedVm, writeSavedVm } from './saved-file.js';
+import { openSavedVm, readSavedVm, writeSavedVm } from './saved-file.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'visorkit-saved-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -85,6 +85,36 @@ describe('the file of a saved VM', () => {
       { numRuns: 120 },
     );
     expect(await read(Uint8Array.from([...written, 0]))).toMatch(/truncated or altered/);
+  });
+
+  it('is opened with damage in its memory, which is found when that is read, and by looking at all of it', async () => {
+    await writeSavedVm(file, saved);
+    const written = readFileSync(file);
+    written[written.length - 20 - 0x1000] ^= 4; // in the piece before the last two, which ends there or later
+    writeFileSync(file, written);
+    const altered = /vm cannot be restored: it is truncated or altered: the checksum of its \d+ bytes at offset \d+/;
+    const open = openSavedVm(file);
+    expect(open.state).toEqual(saved.state);
+    const damaged = open.memory.filter((piece) => {
+      try {
+        return piece.bytes.length === 0;
+      } catch (error) {
+        expect((error as Error).message).toMatch(altered);
+        return true;
+      }
+    });
+    expect(damaged).toHaveLength(1);
+    expect(() => damaged[0].readInto!(new Uint8Array(damaged[0].length))).toThrow(altered);
+    await expect(open.check()).rejects.toThrow(altered);
+    await expect(readSavedVm(file)).rejects.toThrow(altered);
+    const large = { ...saved, memory: [{ gpa: 0, length: 1 << 22, bytes: noise(1 << 22, 8) }] };
+    large.memory.push({ ...large.memory[0], gpa: 1 << 22 });
+    await writeSavedVm(file, large);
+    const bytes = readFileSync(file);
+    bytes[bytes.length - 1] ^= 1;
+    writeFileSync(file, bytes);
+    await expect(openSavedVm(file).check(AbortSignal.abort())).resolves.toBeUndefined();
+    await expect(openSavedVm(file).check()).rejects.toThrow(altered);
   });
 
   it('gives its memory later too, when another has taken its name, and says so when it was cut meanwhile', async () => {

@@ -7,26 +7,28 @@
  * |---|---|
  * | 0 | magic: 89 56 49 53 4f 52 0d 0a |
  * | 8 | version of this layout, 32 bits |
- * | 12 | length of the head in bytes, 32 bits |
- * | 16 | CRC-32 of all other bytes of the file, 32 bits |
- * | 20 | head, compressed with zlib: the state without its longer byte strings, and tables of what follows |
+ * | 12 | length of the head in the file, 32 bits |
+ * | 16 | length of the head, 32 bits |
+ * | 20 | CRC-32 of the bytes before it and of the head, 32 bits |
+ * | 24 | head, compressed with zlib: the state without its longer byte strings, and tables of what follows |
  * | then | the byte strings, and pieces of RAM that are not all zeros, one after the other, each compressed with zlib |
  *
- * RAM stays in the file until it is needed: a guest that goes on needs a tenth of it.
+ * RAM stays in the file until it is needed: a guest that goes on needs a tenth of it. So each piece has a checksum of its own, which is looked at whenever it
+ * is read: nothing is used that is not what was written.
  */
 import { closeSync, constants as flags, fstatSync, openSync, readSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { constants, crc32, deflate, inflateSync } from 'node:zlib';
-import { VisorkitError, fail } from '@visorkit/core';
+import { VisorkitError, fail, isVisorkitError } from '@visorkit/core';
 import type { SavedMemory, SavedState, SavedVm } from '@visorkit/core';
 import { parse, stringify } from 'devalue';
 import { messageOf, writeWhole } from './whole-file.js';
 
 /** What the file of a saved VM begins with. */
 const SAVED_MAGIC = Uint8Array.of(0x89, 0x56, 0x49, 0x53, 0x4f, 0x52, 0x0d, 0x0a);
-const VERSION = 2;
-const CHECKSUM_AT = 16;
-const HEAD_AT = 20;
+const VERSION = 3;
+const CHECKSUM_AT = 20;
+const HEAD_AT = 24;
 /** Byte strings from this length on are kept out of the head. */
 const LONG = 1024;
 /** Longest head, byte string and piece of RAM, uncompressed: a false length in a file must not use up the host's memory. */
@@ -34,21 +36,32 @@ const LONGEST_HEAD = 64 << 20;
 const LONGEST = 64 << 20;
 /** How many pieces are compressed at a time. */
 const AT_ONCE = 16;
-/** Bytes that are read at a time for the checksum, into the same memory each time: so many stay in the host's cache until they are summed up. */
-const READ = 128 << 10;
-/** Bytes after which others in this process have their turn. */
-const TURN = 64 << 20;
+const PAGE = 4096;
+/** Bytes after which others in this process have their turn while a file is checked: half a millisecond's work. */
+const TURN = 1 << 20;
 
 const compress = promisify<Uint8Array, object, Buffer>(deflate);
 
-/** What the head holds, as JSON. Lengths are in bytes; `stored` is the length in the file. */
+/**
+ * What the head begins with: the length of this, and this as JSON with spaces up to a multiple of 4 bytes. The table of RAM follows, see ROW.
+ */
 interface Head {
   /** The state as devalue writes it. */
   readonly text: string;
-  /** Of each byte string: length, stored. */
+  /** Of each byte string: length in bytes, length in the file, CRC-32 of what is in the file. */
   readonly strings: readonly number[];
-  /** Of each piece of RAM: guest-physical address, length, stored. */
-  readonly memory: readonly number[];
+}
+const STRING_WORDS = 3;
+/** Of each piece of RAM, in words of 32 bits: number of its first page (guest-physical), pages, length in the file, CRC-32 of what is in the file. */
+const ROW = 4;
+
+/** A saved VM in a file. */
+export interface StoredVm extends SavedVm {
+  /**
+   * Reads all of the file, and resolves when it is what was written, or when `signal` is aborted; others in this process have turns meanwhile. Rejects
+   * `SAVED_FILE` otherwise.
+   */
+  check(signal?: AbortSignal): Promise<void>;
 }
 
 /** Writes a saved VM. The file is there whole or not at all. Throws `SAVED_FILE` when it cannot be written. */
@@ -59,21 +72,30 @@ export async function writeSavedVm(path: string, { state, memory }: SavedVm): Pr
   });
   const storedStrings = await compressAll(strings.map((bytes) => ({ bytes })));
   const storedMemory = await compressAll(memory);
-  const table: Head = {
+  const json = JSON.stringify({
     text,
-    strings: strings.flatMap(({ length }, index) => [length, storedStrings[index].length]),
-    memory: memory.flatMap(({ gpa, length }, index) => [gpa, length, storedMemory[index].length]),
-  };
-  const head = await compress(Buffer.from(JSON.stringify(table)), {});
+    strings: strings.flatMap(({ length }, index) => [length, storedStrings[index].length, crc32(storedStrings[index])]),
+  } satisfies Head);
+  const words = Buffer.from(json.padEnd(json.length + (-Buffer.byteLength(json) & 3)));
+  const rows = memory.flatMap(({ gpa, length }, index) => {
+    const stored = storedMemory[index];
+    return [gpa / PAGE, length / PAGE, stored.length, crc32(stored)];
+  });
+  const bare = Buffer.concat([
+    new Uint8Array(Uint32Array.of(words.length).buffer),
+    words,
+    new Uint8Array(Uint32Array.from(rows).buffer),
+  ]);
+  const [head] = await compressAll([{ bytes: bare }]);
   const start = Buffer.alloc(HEAD_AT);
   start.set(SAVED_MAGIC);
   start.writeUInt32LE(VERSION, 8);
   start.writeUInt32LE(head.length, 12);
-  const body = Buffer.concat([head, ...storedStrings, ...storedMemory]);
-  start.writeUInt32LE(crc32(body, crc32(start.subarray(0, CHECKSUM_AT))), CHECKSUM_AT);
+  start.writeUInt32LE(bare.length, 16);
+  start.writeUInt32LE(crc32(head, crc32(start.subarray(0, CHECKSUM_AT))), CHECKSUM_AT);
   try {
     await writeWhole(path, async (file) => {
-      for (const part of [start, body]) await file.writeFile(part);
+      for (const part of [start, head, ...storedStrings, ...storedMemory]) await file.writeFile(part);
     });
   } catch (error) {
     throw new VisorkitError(
@@ -85,11 +107,18 @@ export async function writeSavedVm(path: string, { state, memory }: SavedVm): Pr
   }
 }
 
+/** Like {@link openSavedVm}, when all of the file has been checked. */
+export async function readSavedVm(path: string): Promise<StoredVm> {
+  const saved = openSavedVm(path);
+  await saved.check();
+  return saved;
+}
+
 /**
- * Reads a saved VM. Its memory is read when it is needed, from the file that is opened now, even if another file takes its name later. Throws
- * `SAVED_FILE` for a file that is truncated, altered, or not a saved VM.
+ * Opens a saved VM. Its memory is read, and checked, when it is needed, from the file that is opened now, even if another file takes its name later. Throws
+ * `SAVED_FILE` for a file that is truncated, altered in what is not memory, or not a saved VM; so do the pieces of memory.
  */
-export async function readSavedVm(path: string): Promise<SavedVm> {
+export function openSavedVm(path: string): StoredVm {
   const file = new SavedFile(path);
   const start = file.read(0, Math.min(HEAD_AT, file.length));
   if (start.length < HEAD_AT || SAVED_MAGIC.some((byte, at) => start[at] !== byte)) {
@@ -98,27 +127,27 @@ export async function readSavedVm(path: string): Promise<SavedVm> {
   const version = start.readUInt32LE(8);
   if (version !== VERSION)
     return file.refuse(`its layout has version ${version}, and this program reads version ${VERSION}`);
-  if ((await file.checksum()) !== start.readUInt32LE(CHECKSUM_AT)) {
-    return file.refuse(`it is truncated or altered: the checksum of its ${file.length} bytes is not what it says`);
-  }
-  const headLength = start.readUInt32LE(12);
-  const { text, strings, memory } = readHead(file, headLength);
-  let at = HEAD_AT + headLength;
-  const bytes: Uint8Array[] = [];
-  for (let index = 0; index < strings.length; index += 2) {
-    const [length, stored] = strings.slice(index, index + 2);
-    bytes.push(file.unpack(at, stored, length));
+  const { text, strings, rows, end } = readHead(file, start);
+  let at = end;
+  const parts: Stored[] = [],
+    pieces: StoredMemory[] = [];
+  for (let index = 0; index < strings.length; index += STRING_WORDS) {
+    const [length, stored, sum] = strings.slice(index, index + STRING_WORDS);
+    parts.push({ at, length, stored, sum: sum | 0 });
     at += stored;
   }
-  const pieces: SavedMemory[] = [];
-  for (let index = 0; index < memory.length; index += 3) {
-    pieces.push(new StoredMemory(file, at, memory[index + 2], memory[index], memory[index + 1]));
-    at += memory[index + 2];
+  for (let row = 0; row < rows.length; row += ROW) {
+    const stored = rows[row + 2];
+    pieces.push(new StoredMemory(file, at, stored, rows[row + 3] | 0, rows[row] * PAGE, rows[row + 1] * PAGE));
+    at += stored;
   }
-  if (at !== file.length) return file.refuse(`it has ${file.length} bytes, but its tables describe ${at}`);
+  if (at !== file.length)
+    return file.refuse(`it is truncated or altered: it has ${file.length} bytes, but its tables describe ${at}`);
+  const bytes = parts.map((part) => file.unpack(part));
+  const check = (signal?: AbortSignal): Promise<void> => file.check(pieces, signal);
   try {
     const state = parse(text, { bytes: (number: string) => bytes[Number(number)] }) as SavedState;
-    return { state, memory: pieces };
+    return { state, memory: pieces, check };
   } catch (error) {
     return file.refuse(`its state is damaged (${messageOf(error)})`);
   }
@@ -129,6 +158,14 @@ export function isSavedVm(file: { readonly length: number; read(at: number, targ
   const start = new Uint8Array(Math.min(SAVED_MAGIC.length, file.length));
   file.read(0, start);
   return SAVED_MAGIC.every((byte, at) => start[at] === byte);
+}
+
+/** Bytes that are kept in `stored` bytes of the file from `at` on, compressed unless the two lengths are equal; `sum`: CRC-32 of these, signed. */
+interface Stored {
+  readonly at: number;
+  readonly stored: number;
+  readonly sum: number;
+  readonly length: number;
 }
 
 /** An open file: it is read from as long as somebody has a piece of it. */
@@ -163,9 +200,10 @@ class SavedFile {
     );
   }
 
-  read(at: number, length: number, into: Buffer = Buffer.allocUnsafe(length)): Buffer {
-    this.readInto(at, into.subarray(0, length));
-    return into.subarray(0, length);
+  read(at: number, length: number): Buffer {
+    const bytes = Buffer.allocUnsafe(length);
+    this.readInto(at, bytes);
+    return bytes;
   }
 
   readInto(at: number, target: Uint8Array): void {
@@ -181,30 +219,47 @@ class SavedFile {
     }
   }
 
-  /** CRC-32 of all bytes but its own. */
-  async checksum(): Promise<number> {
-    let sum = crc32(this.read(0, CHECKSUM_AT));
-    const buffer = Buffer.allocUnsafe(READ);
-    for (let at = HEAD_AT; at < this.length; at += READ) {
-      sum = crc32(this.read(at, Math.min(READ, this.length - at), buffer), sum);
-      if ((at - HEAD_AT) % TURN === TURN - READ) await new Promise((resolve) => setImmediate(resolve));
-    }
-    return sum;
+  /** Reads what is stored, `target.length` bytes, and looks whether it is what was written. */
+  take({ at, stored, sum }: Stored, target: Uint8Array): void {
+    this.readInto(at, target);
+    if ((crc32(target) | 0) !== sum)
+      this.refuse(
+        `it is truncated or altered: the checksum of its ${stored} bytes at offset ${at} is not what it says`,
+      );
   }
 
-  /** `length` bytes that are kept in the `stored` bytes from `at` on, compressed unless the two lengths are equal. */
-  unpack(at: number, stored: number, length: number): Uint8Array {
-    if (stored === length) return plain(this.read(at, length));
+  unpack(part: Stored): Uint8Array {
+    const { at, stored, length } = part;
+    const bytes = Buffer.allocUnsafe(stored);
+    this.take(part, bytes);
+    return plain(stored === length ? bytes : this.inflate(bytes, at, length));
+  }
+
+  inflate(packed: Buffer, at: number, length: number): Buffer {
     let bytes: Buffer;
     try {
       // In one chunk, because zlib's default chunks of 16 KiB would have to be joined afterwards
-      bytes = inflateSync(this.read(at, stored), { chunkSize: Math.max(length, 64), maxOutputLength: length });
+      bytes = inflateSync(packed, { chunkSize: Math.max(length, 64), maxOutputLength: length });
     } catch (error) {
       return this.refuse(`its data at offset ${at} is damaged (${messageOf(error)})`);
     }
     if (bytes.length !== length)
       this.refuse(`its data at offset ${at} unpacks to ${bytes.length} bytes; ${length} are needed`);
-    return plain(bytes);
+    return bytes;
+  }
+
+  /** Looks at all these parts, a few at a time. */
+  async check(parts: readonly Stored[], signal?: AbortSignal): Promise<void> {
+    const buffer = Buffer.allocUnsafe(Math.max(0, ...parts.map(({ stored }) => stored)));
+    let done = 0;
+    for (const part of parts) {
+      if ((done += part.stored) > TURN) {
+        done = 0;
+        await new Promise((resolve) => setImmediate(resolve));
+        if (signal?.aborted) return;
+      }
+      this.take(part, buffer.subarray(0, part.stored));
+    }
   }
 }
 
@@ -212,45 +267,57 @@ class SavedFile {
 const unreferenced = new FinalizationRegistry<number>((descriptor) => closeSync(descriptor));
 
 /** A piece of RAM that is still in its file. */
-class StoredMemory implements SavedMemory {
+class StoredMemory implements SavedMemory, Stored {
   constructor(
     private readonly file: SavedFile,
-    private readonly at: number,
-    private readonly stored: number,
+    readonly at: number,
+    readonly stored: number,
+    readonly sum: number,
     readonly gpa: number,
     readonly length: number,
   ) {}
 
   get bytes(): Uint8Array {
-    return this.file.unpack(this.at, this.stored, this.length);
+    return this.file.unpack(this);
   }
 
   readInto(target: Uint8Array): void {
-    if (this.stored === this.length) this.file.readInto(this.at, target);
+    if (this.stored === this.length) this.file.take(this, target);
     else target.set(this.bytes);
   }
 }
 
 const plain = ({ buffer, byteOffset, length }: Buffer): Uint8Array => new Uint8Array(buffer, byteOffset, length);
 
-function readHead(file: SavedFile, stored: number): Head {
+function readHead(file: SavedFile, start: Buffer): Head & { readonly rows: Uint32Array; readonly end: number } {
+  const [stored, length, sum] = [12, 16, CHECKSUM_AT].map((at) => start.readUInt32LE(at));
+  const end = HEAD_AT + stored;
+  const packed = end > file.length ? Buffer.alloc(0) : file.read(HEAD_AT, stored);
+  if (crc32(packed, crc32(start.subarray(0, CHECKSUM_AT))) !== sum)
+    file.refuse('it is truncated or altered: the checksum of its head is not what it says');
   const damaged = (why: string): never => file.refuse(`its head is damaged (${why})`);
-  if (HEAD_AT + stored > file.length) damaged(`its length is ${stored}`);
-  let head: Partial<Head>;
+  if (length > LONGEST_HEAD) damaged(`its length is ${length}`);
+  const bytes = plain(stored === length ? packed : file.inflate(packed, HEAD_AT, length)).slice();
+  const whole = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 0;
   try {
-    const text = inflateSync(file.read(HEAD_AT, stored), { maxOutputLength: LONGEST_HEAD });
-    head = JSON.parse(text.toString()) as Partial<Head>;
+    const [size] = new Uint32Array(bytes.buffer, 0, 1);
+    const { text, strings } = JSON.parse(Buffer.from(bytes.buffer, 4, size).toString()) as Head;
+    const rows = new Uint32Array(bytes.buffer, 4 + size);
+    if (
+      typeof text !== 'string' ||
+      !strings.every((value, index) => whole(value) && (index % STRING_WORDS === 2 || value <= LONGEST)) ||
+      strings.length % STRING_WORDS !== 0
+    )
+      damaged('it lacks the state or the table of byte strings');
+    if (rows.length % ROW !== 0) damaged('its table of memory is cut');
+    for (let row = 0; row < rows.length; row += ROW)
+      if (rows[row + 1] > LONGEST / PAGE || rows[row + 2] > LONGEST)
+        damaged(`its table of memory has a piece of ${rows[row + 1]} pages`);
+    return { text, strings, rows, end };
   } catch (error) {
+    if (isVisorkitError(error)) throw error;
     return damaged(messageOf(error));
   }
-  const { text, strings, memory } = head;
-  const whole = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 0;
-  const rows = (table: unknown, width: number): boolean =>
-    Array.isArray(table) &&
-    table.length % width === 0 &&
-    table.every((value, index) => whole(value) && (index % width === 0 || value <= LONGEST));
-  if (typeof text !== 'string' || !rows(strings, 2) || !rows(memory, 3)) damaged('it lacks the state or its tables');
-  return head as Head;
 }
 
 /**

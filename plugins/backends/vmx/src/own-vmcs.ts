@@ -13,15 +13,12 @@ const REGION = V_REGION >>> 2;
 export class OwnVmcs {
   /** HPA of each vCPU's own region. */
   readonly regions: readonly number[];
-  readonly #inRegion: readonly RegionFields[];
+  /** Of each vCPU whose own VMCS was away already. */
+  readonly #inRegion: RegionFields[] = [];
 
   /** Made before any other VMCS is. */
   constructor(private readonly banks: ProcessorBanks) {
     this.regions = Array.from({ length: banks.count }, (_, index) => banks.state(index).words[REGION]);
-    const { words } = banks.engine;
-    this.#inRegion = this.regions.map(
-      (region) => new RegionFields({ words, offsetOf: regionOffset, bytesOf: regionBytes }, region),
-    );
   }
 
   /** True while another VMCS is current on a vCPU. */
@@ -30,6 +27,11 @@ export class OwnVmcs {
   }
 
   of(index: number): VmcsFields {
-    return this.away(index) ? this.#inRegion[index] : this.banks.state(index).vmcs;
+    if (!this.away(index)) return this.banks.state(index).vmcs;
+    const { words } = this.banks.engine;
+    return (this.#inRegion[index] ??= new RegionFields(
+      { words, offsetOf: regionOffset, bytesOf: regionBytes },
+      this.regions[index],
+    ));
   }
 }
