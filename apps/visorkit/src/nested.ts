@@ -3,7 +3,6 @@
  * QEMU has for them.
  */
 import { fail } from '@visorkit/core';
-import { nestedVmx } from '@visorkit/nested-vmx';
 import type { NestedVmxOptions } from '@visorkit/nested-vmx';
 import type { Plugin } from '@visorkit/core';
 
@@ -28,7 +27,7 @@ const FEATURES: Readonly<Record<string, keyof NestedVmxOptions>> = {
 };
 
 /** What `--cpu` says of VMX as a plugin, and the rest of it, which is the backend's. */
-export function takeVmx(cpu: string | undefined): { readonly cpu?: string; readonly plugin?: Plugin } {
+export async function takeVmx(cpu: string | undefined): Promise<{ readonly cpu?: string; readonly plugin?: Plugin }> {
   if (cpu === undefined) return {};
   const [base, ...items] = cpu.split(',');
   let vmx = false;
@@ -52,5 +51,7 @@ export function takeVmx(cpu: string | undefined): { readonly cpu?: string; reado
     return false;
   });
   const text = [base, ...rest].join(',');
-  return vmx ? { cpu: text, plugin: nestedVmx(options) } : { cpu: text };
+  if (!vmx) return { cpu: text };
+  const { nestedVmx } = await import('@visorkit/nested-vmx'); // others need not load it
+  return { cpu: text, plugin: nestedVmx(options) };
 }

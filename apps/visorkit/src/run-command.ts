@@ -134,7 +134,7 @@ async function plan(
     };
   }
   const chosen = flags.backend === undefined ? project?.backend : { backend: flags.backend };
-  const { cpu, plugin: vmx } = takeVmx(flags.cpu ?? config?.cpu);
+  const { cpu, plugin: vmx } = await takeVmx(flags.cpu ?? config?.cpu);
   if (vmx !== undefined) plugins.push(vmx);
   const backend = await openBackend(
     chosen ?? { backend: DEFAULT_BACKEND },

@@ -170,9 +170,12 @@ export function saveMemory(memory: GuestMemory, recent: ReadonlySet<number>): Sa
 
 /** Checks that the pieces are whole pages of a machine's RAM, each in one piece only. Throws `SAVED_STATE`. */
 export function checkMemory(memory: GuestMemory, saved: readonly SavedMemory[]): void {
+  const inOrder = saved.every(({ gpa }, index) => index === 0 || gpa >= saved[index - 1].gpa), // as `saveMemory` leaves them
+    pieces = inOrder ? saved : [...saved].sort((a, b) => a.gpa - b.gpa);
   let end = 0;
-  const inOrder = saved.every(({ gpa }, index) => index === 0 || gpa >= saved[index - 1].gpa); // as `saveMemory` leaves them
-  for (const { gpa, length } of inOrder ? saved : [...saved].sort((a, b) => a.gpa - b.gpa)) {
+  // By index: there are thousands, and an iterator makes something new for each
+  for (let index = 0; index < pieces.length; index++) {
+    const { gpa, length } = pieces[index];
     if (gpa < end) fail('SAVED_STATE', `The saved VM has the memory at 0x${gpa.toString(16)} twice.`, { gpa });
     end = gpa + length;
     if (length % PAGE !== 0 || gpa % PAGE !== 0 || !memory.contains(gpa, length))

@@ -6,6 +6,8 @@ import type { InterruptLines } from './interrupts.js';
 
 export class DeviceList implements SavedPart {
   readonly #devices = new Map<string, Device>();
+  /** The states that were found right last; the kernel asks before it restores anything. */
+  #checked: unknown;
 
   /** @param lines the machine's interrupt lines, whose sinks are told nothing while devices are restored */
   constructor(private readonly lines?: Pick<InterruptLines, 'quietly'>) {}
@@ -37,7 +39,7 @@ export class DeviceList implements SavedPart {
    * Throws `DEVICE_STATE` when a state does not have the form that its device saves, when a device of this machine has no state, or when
    * a state belongs to a device that this machine lacks.
    */
-  check(states: unknown): asserts states is Record<string, unknown> {
+  check(states: unknown): void {
     if (typeof states !== 'object' || states === null || Array.isArray(states)) {
       throw new VisorkitError(
         'DEVICE_STATE',
@@ -63,15 +65,17 @@ export class DeviceList implements SavedPart {
         );
       }
     }
+    this.#checked = states;
   }
 
   /**
    * Restores every device from what `save` gave; the clock is back already. Throws as `check` does, and then nothing has changed.
    */
   restore(states: unknown): void {
-    this.check(states);
+    if (states !== this.#checked) this.check(states);
+    this.#checked = undefined;
     const restore = (): void => {
-      for (const [name, device] of this.#devices) device.restore(states[name]);
+      for (const [name, device] of this.#devices) device.restore((states as Record<string, unknown>)[name]);
     };
     if (this.lines === undefined) restore();
     else this.lines.quietly(restore);

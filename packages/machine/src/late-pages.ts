@@ -9,8 +9,8 @@ const PAGE = 4096;
 export class LatePages {
   /** In the order of their places in the buffer. */
   #pieces: readonly SavedMemory[] = [];
-  /** The place of each. */
-  #places = new Float64Array(0);
+  /** The page of the buffer that each begins with. */
+  #first = new Int32Array(0);
 
   /**
    * @param bytes the whole buffer that the RAM lies in
@@ -25,47 +25,56 @@ export class LatePages {
   add(memories: readonly SavedMemory[], offsetOf: (gpa: number, length: number) => number): void {
     const known = this.#pieces.length,
       pieces = known === 0 ? memories : [...this.#pieces, ...memories],
-      places = new Float64Array(pieces.length);
-    places.set(this.#places);
+      first = new Int32Array(pieces.length);
+    first.set(this.#first);
     let inOrder = true;
     for (let index = known; index < pieces.length; index++) {
       const { gpa, length } = pieces[index],
-        at = offsetOf(gpa, length);
-      places[index] = at;
-      if (index > 0 && at < places[index - 1]) inOrder = false;
-      for (let page = at / PAGE; page < (at + length) / PAGE; page++) this.bits[page >>> 3] |= 1 << (page & 7);
+        page = offsetOf(gpa, length) / PAGE;
+      first[index] = page;
+      if (index > 0 && page < first[index - 1]) inOrder = false;
+      this.#mark(page, length, true);
     }
-    const order = inOrder ? undefined : [...places.keys()].sort((a, b) => places[a] - places[b]);
+    const order = inOrder ? undefined : [...first.keys()].sort((a, b) => first[a] - first[b]);
     this.#pieces = order?.map((index) => pieces[index]) ?? pieces;
-    this.#places = order === undefined ? places : places.sort();
+    this.#first = order === undefined ? first : first.sort();
   }
 
   /** Loads the content of a range that is still to come, in whole pieces. Throws what `bytes` of a piece throws; that piece is still to come then. */
   bring(at: number, length: number): void {
     for (let page = Math.floor(at / PAGE); page * PAGE < at + length; page++)
-      if ((this.bits[page >>> 3] & (1 << (page & 7))) !== 0) this.#bring(this.#pieceAt(page * PAGE));
+      if ((this.bits[page >>> 3] & (1 << (page & 7))) !== 0) this.#bring(this.#pieceAt(page));
   }
 
   /** Loads all content that is still to come. */
   bringAll(): void {
-    for (const [index, { length }] of this.#pieces.entries()) this.bring(this.#places[index], length);
+    for (const [index, { length }] of this.#pieces.entries()) this.bring(this.#first[index] * PAGE, length);
   }
 
   #bring(index: number): void {
     const memory = this.#pieces[index],
-      at = this.#places[index];
+      page = this.#first[index],
+      at = page * PAGE;
     if (memory.readInto !== undefined) memory.readInto(this.bytes.subarray(at, at + memory.length));
     else this.bytes.set(memory.bytes, at);
-    for (let page = at / PAGE; page < (at + memory.length) / PAGE; page++) this.bits[page >>> 3] &= ~(1 << (page & 7));
+    this.#mark(page, memory.length, false);
   }
 
-  /** The piece that covers an offset, by its index. */
-  #pieceAt(offset: number): number {
+  /** Sets or clears the bits of `length` bytes from a page on. */
+  #mark(page: number, length: number, late: boolean): void {
+    for (const end = page + length / PAGE; page < end; page++) {
+      if (late) this.bits[page >>> 3] |= 1 << (page & 7);
+      else this.bits[page >>> 3] &= ~(1 << (page & 7));
+    }
+  }
+
+  /** The piece that covers a page, by its index. */
+  #pieceAt(page: number): number {
     let low = 0,
       high = this.#pieces.length - 1;
     while (low < high) {
       const middle = (low + high + 1) >>> 1;
-      if (this.#places[middle] <= offset) low = middle;
+      if (this.#first[middle] <= page) low = middle;
       else high = middle - 1;
     }
     return low;

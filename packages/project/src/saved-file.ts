@@ -130,7 +130,7 @@ export function openSavedVm(path: string): StoredVm {
   const { text, strings, rows, end } = readHead(file, start);
   let at = end;
   const parts: Stored[] = [],
-    pieces: StoredMemory[] = [];
+    pieces = new Array<StoredMemory>(rows.length / ROW);
   for (let index = 0; index < strings.length; index += STRING_WORDS) {
     const [length, stored, sum] = strings.slice(index, index + STRING_WORDS);
     parts.push({ at, length, stored, sum: sum | 0 });
@@ -138,7 +138,7 @@ export function openSavedVm(path: string): StoredVm {
   }
   for (let row = 0; row < rows.length; row += ROW) {
     const stored = rows[row + 2];
-    pieces.push(new StoredMemory(file, at, stored, rows[row + 3] | 0, rows[row] * PAGE, rows[row + 1] * PAGE));
+    pieces[row / ROW] = new StoredMemory(file, at, stored, rows[row + 3] | 0, rows[row] * PAGE, rows[row + 1] * PAGE);
     at += stored;
   }
   if (at !== file.length)
