@@ -97,6 +97,9 @@ function requireFrom(name) {
 
 exports.main = (argv) => partOf('main').main(argv);
 
+/** Ends the process when `main` is done, which gave `ranGuest`. */
+exports.leave = (ranGuest) => parts.get('main').leave(ranGuest);
+
 /** Writes the code that is compiled by now, for the next time. */
 exports.keep = () => {
   const kept = texts.table.pieces.map((_, number) => scripts.get(number)?.script.createCachedData() ?? Buffer.alloc(0));

@@ -1,6 +1,6 @@
 /**
- * Runs the command line with guests that reset the machine, one of them translated and one saved and restored, and lists the tools; keeps what V8 has
- * compiled then. Part of the build.
+ * Runs the command line with guests that reset the machine, one of them translated and one saved and restored, and with a program in the sandbox, and lists
+ * the tools; keeps what V8 has compiled then. Part of the build.
  */
 const { mkdtempSync, rmSync, writeFileSync } = require('node:fs');
 const { tmpdir } = require('node:os');
@@ -31,6 +31,33 @@ const WAKE = [
   ...[0x83, 0xc0, 99, 0xb9, 0xe0, 0x06, 0, 0, 0x0f, 0x30, 0xfb, 0xf4, 0x31, 0xc0, 0x0f, 0xa2, 0x41, 0xff, 0xc8, 0x75, 0xdc],
   ...[...RESET, 0xc7, 0x86, 0xb0, 0, 0, 0, 0, 0, 0, 0, 0x48, 0xcf],
 ];
+/** System calls by number: what programs of the C library begin with, and exit_group. */
+const CALLS = [12, 158, 218, 273, 334, 302, 89, 318, 12, 9, 10, 5, 1, 39, 102, 231];
+/**
+ * A Linux program: lea rsi, [rip+calls]; 1: lodsw; movzx eax, ax; push rsi; xor edi, edi; xor esi, esi; xor edx, edx; xor r10, r10; syscall; pop rsi; jmp 1b;
+ * nop; nop; nop; calls:
+ */
+const PROGRAM = [
+  ...[0x48, 0x8d, 0x35, 23, 0, 0, 0, 0x66, 0xad, 0x0f, 0xb7, 0xc0, 0x56, 0x31, 0xff, 0x31, 0xf6, 0x31, 0xd2, 0x4d, 0x31, 0xd2],
+  ...[0x0f, 0x05, 0x5e, 0xeb, 0xec, 0x90, 0x90, 0x90, ...CALLS.flatMap((call) => [call & 0xff, call >> 8])],
+];
+/** It is at 0x400000, behind an ELF header and a program header. */
+const ELF = (() => {
+  const size = 64 + 56 + PROGRAM.length,
+    file = Buffer.alloc(size);
+  file.set([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1], 0);
+  file.set([2, 0, 62, 0, 1, 0, 0, 0, 120, 0, 0x40], 16); // ET_EXEC, EM_X86_64, the entry
+  file.set([64], 32); // program headers
+  file.set([64, 0, 56, 0, 1, 0], 52);
+  file.set([1, 0, 0, 0, 5, 0, 0, 0], 64); // PT_LOAD, to be read and executed
+  file.set([0, 0, 0x40], 80);
+  file.set([0, 0, 0x40], 88);
+  file.writeUInt32LE(size, 96);
+  file.writeUInt32LE(size, 104);
+  file.set([0, 0x10], 112);
+  file.set(PROGRAM, 120);
+  return file;
+})();
 /** Three of its nine rounds. */
 const SAVED_AFTER = '60';
 const folder = mkdtempSync(join(tmpdir(), 'visorkit-'));
@@ -47,6 +74,10 @@ command(...guest('reset', RESET), ...quietly, '--mode', 'real16')
     command(...guest('wake', WAKE), '--mode', 'long64', '--max-instructions', SAVED_AFTER, '--save', saved),
   )
   .then(() => command('run', '--restore', saved))
+  .then(() => {
+    writeFileSync(join(folder, 'program'), ELF, { mode: 0o700 });
+    return command('exec', join(folder, 'program'));
+  })
   .then(() => command('vmi'))
   .then(keep)
   .then(() => (process.exitCode = 0)) // a limit was reached

@@ -4,6 +4,7 @@ import { VisorkitError, describeError } from '@visorkit/core';
 import { Command, CommanderError } from 'commander';
 import type { ExecFlags } from './exec-command.js';
 import type { GlobalFlags } from './outside-commands.js';
+export { leave } from './leaving.js';
 import { addRunOptions, collect } from './run-flags.js';
 import type { RunFlags } from './run-flags.js';
 import { addTraceOptions } from './trace-flags.js';
@@ -19,7 +20,8 @@ function ownVersion(): string {
   return (JSON.parse(manifest) as { version: string }).version;
 }
 
-function program(end: (status: number) => void): Command {
+/** `end` is told a command's status, and `endGuest` that of one that ran a guest. */
+function program(end: (status: number) => void, endGuest: (status: number) => void): Command {
   const command = new Command('visorkit')
     .description('Virtual machines assembled from packages.')
     .version(ownVersion())
@@ -48,17 +50,17 @@ function program(end: (status: number) => void): Command {
     return flags;
   };
   addRunOptions(command.command('run').description('boot an image; its format is told by its content')).action(
-    async (flags: RunFlags) => end(await (await import('./run-command.js')).runCommand(withGlobal(flags))),
+    async (flags: RunFlags) => endGuest(await (await import('./run-command.js')).runCommand(withGlobal(flags))),
   );
   const trace = command.command('trace').description('boot an image as run does, and show what makes it exit');
   addRunOptions(addTraceOptions(trace), { serial: 'none' }).action(async (flags: TraceFlags) =>
-    end(await (await import('./trace-command.js')).traceCommand(withGlobal(flags))),
+    endGuest(await (await import('./trace-command.js')).traceCommand(withGlobal(flags))),
   );
   const ept = command
     .command('ept')
     .description('boot an image as run does, and show its EPT tables when the run ends');
   addRunOptions(ept, { serial: 'none' }).action(async (flags: RunFlags) =>
-    end(await (await import('./ept-command.js')).eptCommand(withGlobal(flags))),
+    endGuest(await (await import('./ept-command.js')).eptCommand(withGlobal(flags))),
   );
   command
     .command('exec')
@@ -90,7 +92,7 @@ function program(end: (status: number) => void): Command {
     .option('--strace', 'show its system calls')
     .option('--verbose', 'show its first instructions, its memory, and what made the machine exit')
     .action(async (program: string, args: string[], flags: ExecFlags) =>
-      end(await (await import('./exec-command.js')).execCommand(program, args, flags)),
+      endGuest(await (await import('./exec-command.js')).execCommand(program, args, flags)),
     );
   const vmi = command
     .command('vmi')
@@ -120,7 +122,7 @@ function program(end: (status: number) => void): Command {
     .option('--memory <size>', 'RAM (default 256M)')
     .option('--backend <name>', 'vmx (default), kvm, or the path or package of another')
     .action(async (flags: { memory?: string; backend?: string }) =>
-      end(await (await import('./demo-command.js')).demoCommand(flags)),
+      endGuest(await (await import('./demo-command.js')).demoCommand(flags)),
     );
   command
     .command('doctor')
@@ -159,13 +161,18 @@ function outside(argv: readonly string[], own: readonly string[]): GlobalFlags &
   return { ...flags, wanted, forHelp };
 }
 
-/** Runs the command line and sets the process's status. */
-export async function main(argv: readonly string[]): Promise<void> {
+/** Runs the command line and sets the process's status. Resolves with whether a guest has run. */
+export async function main(argv: readonly string[]): Promise<boolean> {
+  let ranGuest = false;
   const end = (status: number): void => {
     process.exitCode = status;
   };
+  const endGuest = (status: number): void => {
+    ranGuest = true;
+    end(status);
+  };
   try {
-    const command = program(end);
+    const command = program(end, endGuest);
     const own = command.commands.map((other) => other.name());
     const { wanted, forHelp, ...flags } = outside(argv, own);
     if (wanted) {
@@ -181,11 +188,12 @@ export async function main(argv: readonly string[]): Promise<void> {
     // Help and version are not errors. When commander prints the help on its own, arguments are missing
     if (thrown instanceof CommanderError && (thrown.exitCode === 0 || thrown.code === 'commander.help')) {
       process.exitCode = thrown.exitCode === 0 ? 0 : STATUS_NOT_STARTED;
-      return;
+      return ranGuest;
     }
     const error =
       thrown instanceof CommanderError ? new VisorkitError('COMMAND_LINE', usageSentence(thrown.message)) : thrown;
     writeAll(2, Buffer.from(`${errorText(error)}\n`));
     process.exitCode = statusOf(error);
   }
+  return ranGuest;
 }

@@ -1,6 +1,7 @@
 /** Configuration files, loading of plugins, backends and subcommands, files of saved VMs. `@visorkit/project/introspection` has what introspection needs. */
 export * from './commands.js';
 export * from './config.js';
+export { exitAtOnce } from './exit-at-once.js';
 export { FileSource } from './file-source.js';
 export { spareThisProcessor } from './helper-threads.js';
 export { adviseHugePages, largeBuffer } from './huge-pages.js';

@@ -1,5 +1,5 @@
 /** The devices in `/dev` that need nothing from outside: null, zero, full, random, urandom. */
-import { randomFillSync } from 'node:crypto';
+import { fillRandom as hostRandom } from './random.js';
 import { raise } from './errno.js';
 import { SpecialNode } from './memory-fs.js';
 import type { MemoryDirectory, MemoryFs } from './memory-fs.js';
@@ -18,7 +18,7 @@ const zero: Transfer = (bytes) => {
 export function addDevices(
   fs: MemoryFs,
   dev: MemoryDirectory,
-  fillRandom: (bytes: Uint8Array) => void = randomFillSync,
+  fillRandom: (bytes: Uint8Array) => void = hostRandom,
 ): void {
   const random: Transfer = (bytes) => {
     fillRandom(bytes);

@@ -1,6 +1,5 @@
 /** Runs a Linux program in a virtual machine of its own. */
 import { readFileSync, realpathSync } from 'node:fs';
-import { randomFillSync } from 'node:crypto';
 import { basename } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { VmxBackend } from '@visorkit/backend-vmx';
@@ -12,7 +11,7 @@ import { PID, SystemCallTableToken, signalName } from '@visorkit/linux-abi';
 import { linuxProcess, linuxSystemCalls } from '@visorkit/linux-syscalls';
 import type { HostInput, HostOutput, Mount } from '@visorkit/linux-syscalls';
 import { compose } from '@visorkit/machine';
-import { openHostFile } from '@visorkit/sandbox-fs';
+import { fillRandom as hostRandom, openHostFile } from '@visorkit/sandbox-fs';
 import type { FileHandle } from '@visorkit/sandbox-fs';
 import { SandboxKernelToken, checkProgram, sandboxKernel } from '@visorkit/sandbox-kernel';
 import type { Killed, Mapping, SandboxKernel } from '@visorkit/sandbox-kernel';
@@ -200,7 +199,7 @@ function openOutput(option: OutputOption, descriptor: 1 | 2, closing: Closing[])
  * SANDBOX_FAILED
  */
 export async function runElf(options: RunElfOptions): Promise<RunElfResult> {
-  const { file, args = [], env = {}, time = 'real', fillRandom = randomFillSync } = options;
+  const { file, args = [], env = {}, time = 'real', fillRandom = hostRandom } = options;
   const image = readProgram(file);
   const path = typeof file === 'string' ? file : (options.argv0 ?? 'program');
   checkProgram(image, path); // before anything is made

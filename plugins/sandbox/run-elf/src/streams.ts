@@ -1,7 +1,6 @@
 /** Streams of the host as the program's standard input and outputs: memory, Node streams, descriptors of this process. */
 import { closeSync, constants, fstatSync, openSync, readFileSync, writeSync } from 'node:fs';
 import type { BigIntStats } from 'node:fs';
-import { isatty } from 'node:tty';
 import type { ReadStream, WriteStream } from 'node:tty';
 import type { Readable, Writable } from 'node:stream';
 import { BLOCKED } from '@visorkit/linux-abi';
@@ -290,10 +289,19 @@ export function inheritedInput(): (HostInput & Closing) | FileHandle {
   } catch {
     return new BytesInput(new Uint8Array(0)); // closed
   }
-  const terminal = isatty(0) ? terminalOf() : undefined;
+  const terminal = isTerminal(0) ? terminalOf() : undefined;
   return new StreamInput(process.stdin, terminal === undefined ? 'pipe' : 'terminal', terminal);
 }
 
 export function inheritedOutput(descriptor: 1 | 2): DescriptorOutput {
-  return new DescriptorOutput(descriptor, isatty(descriptor) ? terminalOf() : undefined);
+  return new DescriptorOutput(descriptor, isTerminal(descriptor) ? terminalOf() : undefined);
+}
+
+/** Node's module for terminals is loaded only for what may be one. */
+function isTerminal(descriptor: number): boolean {
+  try {
+    return fstatSync(descriptor).isCharacterDevice() && process.getBuiltinModule('node:tty').isatty(descriptor);
+  } catch {
+    return false; // closed
+  }
 }

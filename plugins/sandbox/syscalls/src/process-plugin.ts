@@ -1,5 +1,4 @@
 /** Makes the first process: its files, its view of paths, its standard streams. */
-import { randomFillSync } from 'node:crypto';
 import { realpathSync } from 'node:fs';
 import { posix, relative } from 'node:path';
 import { MachineConfigToken, definePlugin, describeError, fail } from '@visorkit/core';
@@ -18,7 +17,15 @@ import {
 import type { GuestKernel, OpenFile } from '@visorkit/linux-abi';
 import { TimerQueueToken } from '@visorkit/machine';
 import type { TimerQueue } from '@visorkit/machine';
-import { FileMode, MemoryFs, Namespace, SpecialNode, WriteQuota, bytesFile } from '@visorkit/sandbox-fs';
+import {
+  FileMode,
+  MemoryFs,
+  Namespace,
+  SpecialNode,
+  WriteQuota,
+  bytesFile,
+  fillRandom as hostRandom,
+} from '@visorkit/sandbox-fs';
 import type { FileHandle, FsNode, MemoryDirectory, WriteLimits } from '@visorkit/sandbox-fs';
 import { ContentFile } from './open-files.js';
 import { addSpecialFiles } from './proc-files.js';
@@ -83,7 +90,7 @@ interface Surroundings {
 function makeProcesses(options: LinuxProcessOptions, around: Surroundings): Processes {
   const { timers } = around;
   const epoch = options.epoch ?? BigInt(Date.now()) * 1_000_000n;
-  const { uid, gid, fillRandom = randomFillSync } = options;
+  const { uid, gid, fillRandom = hostRandom } = options;
   const fs = new MemoryFs({
     limit: options.filesLimit ?? FILES_LIMIT,
     uid,
