@@ -178,7 +178,7 @@ function openInput(stdin: RunElfOptions['stdin'], closing: Closing[]): HostInput
   if (typeof stdin === 'string') return new BytesInput(Buffer.from(stdin));
   if (stdin instanceof Uint8Array) return new BytesInput(stdin);
   if ('text' in stdin) return new BytesInput(Buffer.from(stdin.text));
-  const input = new StreamInput(stdin);
+  const input = new StreamInput(() => stdin);
   closing.push(input);
   return input;
 }

@@ -43,33 +43,43 @@ export class StreamInput implements HostInput, Closing {
   onReady = (): void => {};
   #chunk: Uint8Array = new Uint8Array(0);
   #ended = false;
-  #started = false;
+  /** Once it is read. */
+  #stream: Readable | undefined;
   readonly #wake = (): void => this.onReady();
   readonly #end = (): void => {
     this.#ended = true;
     this.onReady();
   };
 
+  /** @param open gives the stream when the program first asks for input: Node makes that of the process itself then, which takes a while */
   constructor(
-    private readonly stream: Readable,
+    private readonly open: () => Readable,
     readonly kind: 'pipe' | 'terminal' = 'pipe',
     readonly terminal?: HostTerminal,
   ) {}
 
+  #opened(): Readable {
+    return (this.#stream ??= this.open()
+      .on('readable', this.#wake)
+      .on('end', this.#end)
+      .on('close', this.#end)
+      .on('error', this.#end));
+  }
+
   #fill(): boolean {
-    if (!this.#started) {
-      this.#started = true;
-      this.stream.on('readable', this.#wake).on('end', this.#end).on('close', this.#end).on('error', this.#end);
-    }
+    const stream = this.#opened();
     if (this.#chunk.length > 0) return true;
-    const chunk = this.stream.read() as Uint8Array | string | null;
+    const chunk = stream.read() as Uint8Array | string | null;
     if (chunk === null) return false;
     this.#chunk = typeof chunk === 'string' ? Buffer.from(chunk) : chunk;
     return this.#chunk.length > 0;
   }
 
   read(target: Uint8Array): number {
-    if (!this.#fill()) return this.#ended || this.stream.readableEnded || this.stream.destroyed ? 0 : BLOCKED;
+    if (!this.#fill()) {
+      const { readableEnded, destroyed } = this.#opened();
+      return this.#ended || readableEnded || destroyed ? 0 : BLOCKED;
+    }
     const count = Math.min(target.length, this.#chunk.length);
     target.set(this.#chunk.subarray(0, count));
     this.#chunk = this.#chunk.subarray(count);
@@ -84,10 +94,11 @@ export class StreamInput implements HostInput, Closing {
   }
 
   close(): void {
-    this.stream.off('readable', this.#wake).off('end', this.#end).off('close', this.#end).off('error', this.#end);
-    if (this.#started) this.stream.pause();
+    const stream = this.#stream;
+    if (stream === undefined) return;
+    stream.off('readable', this.#wake).off('end', this.#end).off('close', this.#end).off('error', this.#end).pause();
     // A stream that is read keeps the process alive
-    (this.stream as Partial<{ unref(): void }>).unref?.();
+    (stream as Partial<{ unref(): void }>).unref?.();
   }
 }
 
@@ -290,7 +301,7 @@ export function inheritedInput(): (HostInput & Closing) | FileHandle {
     return new BytesInput(new Uint8Array(0)); // closed
   }
   const terminal = isTerminal(0) ? terminalOf() : undefined;
-  return new StreamInput(process.stdin, terminal === undefined ? 'pipe' : 'terminal', terminal);
+  return new StreamInput(() => process.stdin, terminal === undefined ? 'pipe' : 'terminal', terminal);
 }
 
 export function inheritedOutput(descriptor: 1 | 2): DescriptorOutput {
