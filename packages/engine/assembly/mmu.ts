@@ -140,6 +140,14 @@ export function writableNow(linear: u64, size: u32, supervisor: bool): usize {
   const e = entryOf(supervisor ? tableOf(SUPERVISOR) : load<u32>(TLB_BASE), linear);
   return load<u64>(e, 8) == ((linear + <u64>(size - 1)) & ~0xfff) ? <u32>linear + load<u32>(e, 24) : 0;
 }
+/** The same for reading, with the current privilege, or as a supervisor for descriptor tables. */
+export function readableNow(linear: u64, size: u32): usize { return readableIn(load<u32>(TLB_BASE), linear, size); }
+export function systemReadableNow(linear: u64, size: u32): usize { return readableIn(tableOf(SUPERVISOR), linear, size); }
+// @ts-ignore: decorator
+@inline function readableIn(table: u32, linear: u64, size: u32): usize {
+  const e = entryOf(table, linear);
+  return load<u64>(e) == ((linear + <u64>(size - 1)) & ~0xfff) ? <u32>linear + load<u32>(e, 24) : 0;
+}
 /** Finishes a write; false when it made an exit (nothing has been written). */
 // @ts-ignore: decorator
 @inline export function commit(p: usize): bool { return p != BOUNCE || commitBounce(); }

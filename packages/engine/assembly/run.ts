@@ -116,9 +116,11 @@ export function settle(pc: usize, status: i32): usize {
 
 /** Record of the code at RIP with its budget taken; 0: fault raised, exit recorded or deadline reached. */
 export function lookup(): usize {
+  let resumes = false;
   if (load<u32>(ATTENTION) != 0) {
     const single = attend();
     if (single != 1) return single;
+    resumes = (load<u32>(ATTENTION) & ATT_RESUME_FLAG) != 0;
   }
   const mode = load<u32>(MODE);
   const linear = linearRip();
@@ -133,12 +135,22 @@ export function lookup(): usize {
     store<u32>(slot, jumpKey(linear, load<u32>(pc - BLOCK_HEADER, B_SECOND_PAGE) != 0 ? pageAfter(linear) : 0, mode), 8);
     store<u32>(slot, <u32>pc, 12);
   }
-  if ((mode & MODE_CS_CHECK) != 0 && load<u64>(RIP) + load<u16>(pc - BLOCK_HEADER, B_BYTES) - 1 > <u64>load<u32>(SEG_LIMIT + SEG_CS * 4)) return single(linear, mode);
   const left = load<i64>(BUDGET) - <i64>recLeft(pc);
-  if (left < 0) return single(linear, mode);
-  store<i64>(BUDGET, left);
-  store<u64>(CODE_BASE, (linear & ~0xfff) - ((mode & MODE_SIZE) == 2 ? 0 : load<u64>(SEG_BASE + SEG_CS * 8)));
+  if (left < 0 || ((mode & MODE_CS_CHECK) != 0 && load<u64>(RIP) + load<u16>(pc - BLOCK_HEADER, B_BYTES) - 1 > <u64>load<u32>(SEG_LIMIT + SEG_CS * 4))) {
+    pc = single(linear, mode);
+    if (pc == 0) return 0;
+  } else {
+    store<i64>(BUDGET, left);
+    store<u64>(CODE_BASE, (linear & ~0xfff) - ((mode & MODE_SIZE) == 2 ? 0 : load<u64>(SEG_BASE + SEG_CS * 8)));
+  }
+  if (resumes) endResumption();
   return pc;
+}
+
+/** RF lasts until an instruction is begun. */
+function endResumption(): void {
+  store<u32>(EFLAGS, load<u32>(EFLAGS) & ~RF);
+  store<u32>(ATTENTION, load<u32>(ATTENTION) & ~ATT_RESUME_FLAG);
 }
 
 /** Goes from the block of `pc` to a computed target (RET, indirect JMP and CALL) or to one in another page. */
@@ -292,7 +304,8 @@ function attend(): usize {
     if (status == EXIT || status == FAULT) return 0;
     if (status == JUMP) return lookup(); // at the handler now; ATTENTION has changed
   }
-  if ((attention & ATT_STEP) == 0) return 1;
+  // the resume flag alone is nobody's business: lookup() ends it
+  if ((attention & ATT_STEP & ~ATT_RESUME_FLAG) == 0) return 1;
   const linear = linearRip();
   // MOV SS and POP SS suppress a breakpoint on the instruction behind them (SDM 3B 18.3.1.1)
   if ((attention & ATT_DEBUG) != 0 && (load<u32>(EFLAGS) & RF) == 0 && (load<u32>(INTERRUPTIBILITY) & 2) == 0 && instructionBreakpoint(linear) != OK) return 0;
@@ -301,10 +314,7 @@ function attend(): usize {
   beginStep(pc);
   store<u32>(RUN_FLAGS, load<u32>(RUN_FLAGS) | STEPPED | ((load<u32>(EFLAGS) & TF) != 0 ? STEPPED_TF : 0));
   store<u32>(ATTENTION, load<u32>(ATTENTION) | ATT_STEPPED | (attention & ATT_SHADOW ? ATT_SHADOW_OLD : 0));
-  if (attention & ATT_RESUME_FLAG) { // RF lasts for one instruction
-    store<u32>(EFLAGS, load<u32>(EFLAGS) & ~RF);
-    store<u32>(ATTENTION, load<u32>(ATTENTION) & ~ATT_RESUME_FLAG);
-  }
+  if (attention & ATT_RESUME_FLAG) endResumption();
   return pc;
 }
 

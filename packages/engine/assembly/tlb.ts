@@ -34,12 +34,13 @@ const S_EPTP: usize = 0; // u64, 0: no EPT
 const S_VPID: usize = 8;
 const S_PROCESSOR: usize = 12;
 const S_COUNTS: usize = 16; // u32 for each context: filled entries
-const S_GIANT: usize = 28; // u32: a part of a 1 GiB page is cached
-const S_LARGE: usize = 32; // u64: where 2 and 4 MiB pages are cached (a bit for 4 MiB, by hash): INVLPG must look at all entries there
+const S_GIANT: usize = 28; // u32: a part of a 1 GiB page is cached, bit 0 in the lower half of the address space, bit 1 in the upper one
+const S_LARGE: usize = 32; // u64: where 2 and 4 MiB pages are cached in the lower half (a bit for 4 MiB, by hash): INVLPG must look at all entries there
 const S_GENERATION: usize = 40; // u32: jump generation to go on with, 0: a new one
 const S_GLOBAL_GENERATION: usize = 52; // the same for code of global pages
 const S_USED: usize = 44; // u32: TLB_CLOCK when it was last chosen, 0: never, its tables hold nothing yet
 const S_WATCHED: usize = 48; // u32: its entries were made with data breakpoints enabled
+const S_LARGE_UPPER: usize = 56; // u64: as S_LARGE in the upper half, where kernels have most of their large pages
 const INFO_BYTES: usize = 64;
 const INFO_END: usize = TLB_SET_INFO + TLB_SETS * INFO_BYTES;
 
@@ -227,6 +228,9 @@ function forgetJumpsTo(info: usize, linear: u64, place: usize): void {
 }
 
 // ---------------------------------------------------------------------------------------------- entries
+// @ts-ignore: decorator
+@inline function largePlace(info: usize, linear: u64): usize { return info + (linear >> 63 != 0 ? S_LARGE_UPPER : S_LARGE); }
+
 /**
  * Makes the entry of `linear` in `table` describe the page at host address `host`, whose guest-physical page number is `guestPage`; tags are
  * given as 0 (no) or 1 (yes).
@@ -241,8 +245,11 @@ export function fillEntry(table: usize, linear: u64, guestPage: u32, host: u32, 
     store<u32>(countOf(info, context), n + 1);
   }
   flags = LISTED | (global ? GLOBAL : 0) | (large ? LARGE : 0) | (giant ? GIANT : 0);
-  if (large) store<u64>(info, load<u64>(info, S_LARGE) | <u64>1 << (u32(linear >> 22) & 63), S_LARGE);
-  if (giant) store<u32>(info, 1, S_GIANT);
+  if (large) {
+    const place = largePlace(info, linear);
+    store<u64>(place, load<u64>(place) | <u64>1 << (u32(linear >> 22) & 63));
+  }
+  if (giant) store<u32>(info, load<u32>(info, S_GIANT) | 1 << u32(linear >> 63), S_GIANT);
   store<u64>(e, read ? page : NONE);
   store<u64>(e, write ? page : NONE, 8);
   store<u64>(e, execute ? page : NONE, 16);
@@ -318,6 +325,7 @@ function flushSet(info: usize): void {
     store<u32>(countOf(info, c), 0);
   }
   store<u64>(info, 0, S_LARGE);
+  store<u64>(info, 0, S_LARGE_UPPER);
   store<u32>(info, 0, S_GIANT);
   forgetJumpsOf(info, JUMP_GENERATION);
   forgetJumpsOf(info, GLOBAL_GENERATION);
@@ -336,7 +344,8 @@ function flushNonGlobalOf(info: usize): void {
 }
 function flushPageOf(info: usize, linear: u64): void {
   const page = linear & ~0xfff;
-  const everything = load<u32>(info, S_GIANT) != 0 || ((load<u64>(info, S_LARGE) >> (u32(linear >> 22) & 63)) & 1) != 0;
+  const giant = (load<u32>(info, S_GIANT) >>> u32(linear >> 63)) & 1, large = load<u64>(largePlace(info, linear)) >> (u32(linear >> 22) & 63);
+  const everything = ((<u64>giant | large) & 1) != 0;
   for (let c: u32 = 0; c < <u32>TLB_CONTEXTS; c++) {
     const table = setOf(info) + c * TLB_TABLE_BYTES;
     if (!everything) {

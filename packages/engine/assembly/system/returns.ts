@@ -1,7 +1,7 @@
 import { EFLAGS, INTERRUPTIBILITY, RUN_FLAGS, SEG_CS, SEG_DS, SEG_ES, SEG_FS, SEG_GS, SEG_SS, SEG_TR, CR4 } from "../../src/layout";
 import { AC, AF, CF, DF, ID, IF, IOPL, NT, OF, PF, RF, SF, TF, VIF, VIP, VM, ZF, readFlags, writeFlags } from "../flags";
-import { systemRead } from "../mmu";
-import { CR4_VME, currentRip, is64, isLongMode, isV86, modeChanged } from "../mode";
+import { readableNow, systemRead } from "../mmu";
+import { CR4_VME, currentRip, is64, isCanonical, isLongMode, isV86, modeChanged } from "../mode";
 import { recLength, recSize } from "../record";
 import { NMI_UNBLOCKED } from "../run-flags";
 import { FAULT, JUMP, OK } from "../status";
@@ -14,8 +14,8 @@ import {
   setSegment,
 } from "./registers";
 import {
-  checkLongBits, checkStackSegment, checkTarget, descriptorAr, descriptorIs64, dropPrivilegedSegments, fetchDescriptor, loadCsReal, loadV86,
-  markAccessed, saveDescriptor, setSegmentFrom,
+  USUAL_CODE, USUAL_CODE_MASK, USUAL_STACK, USUAL_STACK_MASK, checkLongBits, checkStackSegment, checkTarget, descriptorAr, descriptorIs64, dropPrivilegedSegments, fetchDescriptor, loadCsReal, loadV86,
+  markAccessed, quickDescriptor, saveDescriptor, setQuickSegment, setSegmentFrom,
 } from "./segments";
 import { frameBegin, framePush, frameValue, popped, setStackPointer, stackHolds, stackRead, writeStackPointer } from "./stack";
 import { TASK_IRET, taskSwitchExit } from "./taskswitch";
@@ -122,7 +122,7 @@ function writeIretFlags(level: u32, size: u32): void {
     mask |= IOPL;
     if (size != 2) mask |= VIF | VIP;
   }
-  writeFlags((readFlags() & ~mask) | (iretImage & mask));
+  writeFlags((load<u32>(EFLAGS) & ~mask) | (iretImage & mask)); // all arithmetic flags are in the mask
 }
 
 /** IRET ends blocking by NMI even when it faults (SDM 3C 26.3). If NMIs exit and are not virtual, IRET does not change the blocking. */
@@ -147,6 +147,7 @@ function returnFromInterrupt(pc: usize): i32 {
   }
   endNmiBlocking();
   if (!real && !v86 && (flags & NT) != 0) return returnToTask(pc);
+  if (size == 8 && is64() && quickReturn()) return JUMP;
   if (!stackHolds(0, size, 3) || !stackRead(0, size, pc)) return FAULT;
   const target = popped;
   if (!stackRead(size, size, pc)) return FAULT;
@@ -156,6 +157,31 @@ function returnFromInterrupt(pc: usize): i32 {
   if (real || v86) return returnReal(selector, target, size, v86);
   if ((iretImage & VM) != 0 && size == 4 && cpl() == 0 && !isLongMode()) return returnToV86(pc, selector, target);
   return protectedReturn(pc, selector, target, size, 3 * size, 0, is64(), true);
+}
+
+/**
+ * The usual IRETQ: the frame is in a page whose translation is at hand, and so are the descriptors of CS, 64-bit code, and of SS, neither of them null or to be
+ * marked as accessed. False: something is not so, and nothing has been changed.
+ */
+function quickReturn(): bool {
+  const sp = load<u64>(RSP), frame = readableNow(sp, 40);
+  if (frame == 0) return false;
+  const target = load<u64>(frame), cs = <u32>load<u16>(frame, 8), ss = <u32>load<u16>(frame, 32), rpl = cs & 3, level = cpl();
+  if (rpl < level || (ss & 3) != rpl || !isCanonical(target)) return false;
+  const stack = quickDescriptor(ss, rpl, USUAL_STACK_MASK, USUAL_STACK);
+  if (stack == 0) return false;
+  const code = quickDescriptor(cs, rpl, USUAL_CODE_MASK, USUAL_CODE);
+  if (code == 0) return false;
+  iretImage = load<u32>(frame, 16);
+  const newSp = load<u64>(frame, 24);
+  setQuickSegment(SEG_SS, ss, stack);
+  store<u64>(RSP, newSp);
+  writeIretFlags(level, 8);
+  setQuickSegment(SEG_CS, cs, code);
+  if (rpl != level) dropPrivilegedSegments(rpl);
+  setRip(target);
+  modeChanged();
+  return true;
 }
 
 function returnReal(selector: u32, target: u64, size: u32, v86: bool): i32 {

@@ -1,6 +1,6 @@
 import { GDTR_BASE, GDTR_LIMIT, MODE, SEG_CS, SEG_DS, SEG_ES, SEG_FS, SEG_GS, SEG_LDTR, SEG_SS } from "../../src/layout";
 import { F_LA57, hasFeature } from "../features";
-import { commit, systemRead, systemWrite } from "../mmu";
+import { commit, systemRead, systemReadableNow, systemWrite } from "../mmu";
 import { is64, isCanonical, isLongMode, isV86, modeChanged, segmentChanged } from "../mode";
 import { END, FAULT, OK } from "../status";
 import { raiseError } from "./raise";
@@ -97,6 +97,30 @@ export function setTypeBitsAt(address: u64, set: u32, clear: u32): bool {
   if (p == 0) return false;
   store<u8>(p, (load<u8>(p) & ~clear) | set);
   return commit(p);
+}
+
+// ---------------------------------------------------------------------------------------------- the usual ones
+/** What the upper word of a descriptor has in 64-bit code that is present, not conforming and marked as accessed (its DPL is not looked at) ... */
+export const USUAL_CODE_MASK: u32 = 0x609d00;
+export const USUAL_CODE: u32 = 0x209900;
+/** ... and in writable data. */
+export const USUAL_STACK_MASK: u32 = 0x9b00;
+export const USUAL_STACK: u32 = 0x9300;
+
+/** Descriptor of a selector in the GDT, where it is as expected and its translation at hand; else 0. IA-32e mode. */
+export function quickDescriptor(selector: u32, dpl: u32, mask: u32, value: u32): u64 {
+  const offset = selector & 0xfff8;
+  if ((selector & 4) != 0 || offset == 0 || offset + 7 > load<u32>(GDTR_LIMIT)) return 0;
+  const p = systemReadableNow(load<u64>(GDTR_BASE) + offset, 8);
+  if (p == 0) return 0;
+  const descriptor = load<u64>(p), high = u32(descriptor >> 32);
+  return (high & (mask | 0x6000)) == (value | (dpl << 13)) ? descriptor : 0;
+}
+/** Loads a segment register from such a descriptor. */
+export function setQuickSegment(segment: u32, selector: u32, descriptor: u64): void {
+  const low = u32(descriptor), high = u32(descriptor >> 32), limit = (low & 0xffff) | (high & 0xf0000);
+  const base = (low >>> 16) | ((high & 0xff) << 16) | (high & 0xff000000);
+  setSegment(segment, selector, <u64>base, (high & 0x800000) != 0 ? (limit << 12) | 0xfff : limit, (high >>> 8) & 0xf0ff);
 }
 
 // ---------------------------------------------------------------------------------------------- loading

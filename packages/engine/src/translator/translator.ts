@@ -453,7 +453,8 @@ export class Translator {
     setting: Setting,
   ): { region: Region; hosts: readonly [number, ...number[]] } | undefined {
     const region = findRegion(code, entry & (PAGE - 1), this.least, translatable(setting));
-    return region && { region, hosts: region.pages.map((page) => code.hostOf(page)) as [number, ...number[]] };
+    if (region === undefined || (this.least > 1 && isShort(region))) return undefined;
+    return { region, hosts: region.pages.map((page) => code.hostOf(page)) as [number, ...number[]] };
   }
   private codeOf(place: CodePlace): PlacedCode {
     const { words, bytes, rows, exports } = this;
@@ -476,6 +477,12 @@ export class Translator {
     });
   }
 }
+
+/** What goes to the interpreter after fewer instructions is done by then. */
+const SHORT = 6;
+/** Whether a region is a few instructions and nothing else, in front of one that only the interpreter knows. With a low threshold all is translated. */
+const isShort = ({ blocks, instructions }: Region): boolean =>
+  blocks.length === 1 && blocks[0]!.stops && instructions < SHORT;
 
 /** Names of the interpreter's handlers by number: a custom section that the engine's build writes. */
 function handlerNames(module: WasmModule): string[] {
