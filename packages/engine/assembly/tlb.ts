@@ -222,14 +222,18 @@ function forgetJumpsOf(info: usize, place: usize): void {
   if (<u32>info == load<u32>(TLB_SET)) newGeneration(info, place);
 }
 /** Entries under one set for the page of `linear` are void, whatever its size. */
-function forgetJumpsTo(info: usize, linear: u64, place: usize): void {
-  const pages = jumpPages(info, place);
-  if (isNoted(pages, hashed(linear, 12)) || isNoted(pages, hashed(linear, 22)) || isNoted(pages, hashed(linear, 30))) forgetJumpsOf(info, place);
+function forgetJumpsTo(info: usize, linear: u64): void {
+  const small = hashed(linear, 12), large = hashed(linear, 22), giant = hashed(linear, 30);
+  const local = jumpPages(info, JUMP_GENERATION), global = jumpPages(info, GLOBAL_GENERATION);
+  if (isNoted(local, small) || isNoted(local, large) || isNoted(local, giant)) forgetJumpsOf(info, JUMP_GENERATION);
+  if (isNoted(global, small) || isNoted(global, large) || isNoted(global, giant)) forgetJumpsOf(info, GLOBAL_GENERATION);
 }
 
 // ---------------------------------------------------------------------------------------------- entries
 // @ts-ignore: decorator
 @inline function largePlace(info: usize, linear: u64): usize { return info + (linear >> 63 != 0 ? S_LARGE_UPPER : S_LARGE); }
+// @ts-ignore: decorator
+@inline function largeBit(linear: u64): u64 { return ((linear >> 22) ^ (linear >> 28)) & 63; }
 
 /**
  * Makes the entry of `linear` in `table` describe the page at host address `host`, whose guest-physical page number is `guestPage`; tags are
@@ -247,7 +251,7 @@ export function fillEntry(table: usize, linear: u64, guestPage: u32, host: u32, 
   flags = LISTED | (global ? GLOBAL : 0) | (large ? LARGE : 0) | (giant ? GIANT : 0);
   if (large) {
     const place = largePlace(info, linear);
-    store<u64>(place, load<u64>(place) | <u64>1 << (u32(linear >> 22) & 63));
+    store<u64>(place, load<u64>(place) | <u64>1 << largeBit(linear));
   }
   if (giant) store<u32>(info, load<u32>(info, S_GIANT) | 1 << u32(linear >> 63), S_GIANT);
   store<u64>(e, read ? page : NONE);
@@ -344,7 +348,7 @@ function flushNonGlobalOf(info: usize): void {
 }
 function flushPageOf(info: usize, linear: u64): void {
   const page = linear & ~0xfff;
-  const giant = (load<u32>(info, S_GIANT) >>> u32(linear >> 63)) & 1, large = load<u64>(largePlace(info, linear)) >> (u32(linear >> 22) & 63);
+  const giant = (load<u32>(info, S_GIANT) >>> u32(linear >> 63)) & 1, large = load<u64>(largePlace(info, linear)) >> largeBit(linear);
   const everything = ((<u64>giant | large) & 1) != 0;
   for (let c: u32 = 0; c < <u32>TLB_CONTEXTS; c++) {
     const table = setOf(info) + c * TLB_TABLE_BYTES;
@@ -362,8 +366,7 @@ function flushPageOf(info: usize, linear: u64): void {
       if (tag == page || ((flags & LARGE) != 0 && (tag >> 22) == (page >> 22)) || ((flags & GIANT) != 0 && (tag >> 30) == (page >> 30))) disarm(e);
     }
   }
-  forgetJumpsTo(info, linear, JUMP_GENERATION);
-  forgetJumpsTo(info, linear, GLOBAL_GENERATION);
+  forgetJumpsTo(info, linear);
 }
 
 // ---------------------------------------------------------------------------------------------- flushes by tag

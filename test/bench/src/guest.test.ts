@@ -2,9 +2,11 @@
 import { describe, expect, it } from 'vitest';
 import {
   buildGuest,
+  buildInterrupts,
   compiler,
   expectedChecksums,
   guestImages,
+  interruptImage,
   nativeChecksums,
   prebuiltGuest,
   sourceHash,
@@ -35,6 +37,7 @@ describe('the benchmark guest', () => {
       expect(Buffer.compare(built.multiboot, committed.multiboot)).toBe(0);
       expect(Buffer.compare(built.disk, committed.disk)).toBe(0);
     }
+    expect(Buffer.compare(buildInterrupts(), interruptImage())).toBe(0);
   });
 
   it.skipIf(gcc === undefined || process.arch !== 'x64')(

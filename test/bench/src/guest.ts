@@ -22,6 +22,7 @@ const FLAGS = [
   '-fno-asynchronous-unwind-tables',
   '-fcf-protection=none',
 ];
+const INTERRUPTS = 'interrupts.bin';
 const KERNEL_FILES = ['integer', 'memory', 'branch', 'float'];
 
 /** Of the processor's mode that the kernels run in. */
@@ -131,6 +132,18 @@ export function buildGuest(bits: Bits = 64): GuestImages {
   });
 }
 
+/** Compiles the guest of interrupts and page faults: a flat image at 1 MiB. */
+export function buildInterrupts(): Uint8Array {
+  return inWorkFolder((folder) => {
+    const run = (program: string, ...args: string[]): void =>
+      void execFileSync(program, args, { cwd: folder, stdio: ['ignore', 'ignore', 'pipe'] });
+    run('gcc', '-c', join(sources, 'interrupts.S'), '-o', 'interrupts.o');
+    run('ld', '-m', 'elf_x86_64', '-Ttext', '0x100000', '--entry', 'start', '-o', 'interrupts.elf', 'interrupts.o');
+    run('objcopy', '-O', 'binary', '-j', '.text', 'interrupts.elf', INTERRUPTS);
+    return new Uint8Array(readFileSync(join(folder, INTERRUPTS)));
+  });
+}
+
 function padded(bytes: Uint8Array): Uint8Array {
   const disk = new Uint8Array(DISK_BYTES);
   disk.set(bytes);
@@ -174,6 +187,7 @@ export function writePrebuilt(): void {
     while (disk.subarray(end - 512, end).every((byte) => byte === 0)) end -= 512;
     writeFileSync(join(prebuilt, TARGETS[bits].disk), disk.subarray(0, end));
   }
+  writeFileSync(join(prebuilt, INTERRUPTS), buildInterrupts());
   writeFileSync(join(prebuilt, 'SOURCES'), `${sourceHash()}\n${compiler()}\n`);
   writeFileSync(join(prebuilt, 'CHECKSUMS'), [...nativeChecksums()].map(([name, sum]) => `${name} ${sum}\n`).join(''));
 }
@@ -189,6 +203,12 @@ export function guestImages(bits: Bits = 64): GuestImages {
     images.set(bits, found);
   }
   return found;
+}
+
+/** The image of interrupts and page faults, as committed or built anew. */
+export function interruptImage(): Uint8Array {
+  const committed = prebuiltGuest().sources === sourceHash();
+  return committed ? new Uint8Array(readFileSync(join(prebuilt, INTERRUPTS))) : buildInterrupts();
 }
 
 const MAGIC = Buffer.from('VKBENCH\x01', 'latin1');

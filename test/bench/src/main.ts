@@ -2,7 +2,7 @@
  * Speed of the software processor beside its peers, all in one run. JSON to standard output or a file, tables to standard error.
  * Usage: node dist/main.js [--rounds 3] [--passes 3] [--peers translated,bochs,qemu,v86|none] [--bits 64|32] [--only kernels or groups] [--linux] [--out FILE]
  *                          [--kernels] [--exits] [--hello] [--views] [--events] [--nested] [--restore] [--introspection] [--work] [--trace]
- * Kernels, exits, views, events, nested VMX, apps/hello, restoring and introspection are measured; --linux adds boots of Debian's kernel, also on its own KVM, and
+ * Kernels, exits and interrupts, views, events, nested VMX, apps/hello, restoring and introspection are measured; --linux adds boots of Debian's kernel, also on its own KVM, and
  * --work programs in it, --trace boots whose exits are counted. Naming --kernels, --exits, --hello, --views, --events, --nested, --restore, --introspection,
  * --work or --trace leaves out the others.
  */
@@ -13,6 +13,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { eventsBench } from './events-bench.js';
 import type { ExitCost } from './exit-bench.js';
+import { interruptBench } from './interrupt-bench.js';
 import { introspectionBench } from './introspection-bench.js';
 import { kernelBench } from './kernel-bench.js';
 import { selection } from './kernels.js';
@@ -112,6 +113,7 @@ async function main(): Promise<void> {
   const work = values.work ? await workBench(machines, { bits, rounds, say }) : undefined;
   const hello = all || values.hello ? await helloBench(Math.max(3, rounds)) : undefined;
   const exits = all || values.exits ? exitCosts() : undefined;
+  const interrupts = all || values.exits ? await interruptBench() : undefined;
   if (all || values.views) say('views');
   const views = all || values.views ? await viewsBench() : undefined;
   if (all || values.events) say('events');
@@ -132,6 +134,7 @@ async function main(): Promise<void> {
     ...(work === undefined ? {} : { work }),
     ...(hello === undefined ? {} : { hello }),
     ...(exits === undefined ? {} : { exits }),
+    ...(interrupts === undefined ? {} : { interrupts }),
     ...(views === undefined ? {} : { views }),
     ...(events === undefined ? {} : { events }),
     ...(nested === undefined ? {} : { nested }),

@@ -7,6 +7,7 @@ import type { NestedResult } from './nested-bench.js';
 import type { IntrospectionResult } from './introspection-bench.js';
 import type { RestoreResult } from './restore-bench.js';
 import type { Summary } from './statistics.js';
+import type { InterruptCost } from './interrupt-bench.js';
 import type { EventCost } from './events-bench.js';
 import type { TraceCost } from './trace-bench.js';
 import type { ViewCost } from './views-bench.js';
@@ -22,6 +23,7 @@ export interface Report {
   readonly linux?: readonly LinuxResult[];
   readonly work?: readonly WorkResult[];
   readonly exits?: readonly ExitCost[];
+  readonly interrupts?: readonly InterruptCost[];
   readonly views?: readonly ViewCost[];
   readonly events?: readonly EventCost[];
   readonly nested?: NestedResult;
@@ -135,6 +137,14 @@ export function humanReport(report: Report): string {
           String(heapGrowthBytes),
           String(collections),
         ]),
+      ]),
+    );
+  }
+  if (report.interrupts !== undefined) {
+    parts.push(
+      table([
+        ['in the guest alone', 'ns'],
+        ...report.interrupts.map(({ name, nanoseconds }) => [name, number(nanoseconds)]),
       ]),
     );
   }

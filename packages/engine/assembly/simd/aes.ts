@@ -8,7 +8,8 @@ const INVERSE_S: usize = memory.data(256);
 /** S[x] times 2, 1, 1, 3 (encryption) and inverse S[x] times 14, 9, 13, 11 (decryption) as four bytes, low first. */
 const ENCRYPT: usize = memory.data(1024, 4);
 const DECRYPT: usize = memory.data(1024, 4);
-let ready: bool = false;
+/** Whether the tables are there; in memory as they are, so that who takes stores back (the verifier) takes back both. */
+const READY: usize = memory.data(1);
 
 function times(a: u32, b: u32): u32 { // in GF(2^8) modulo x^8 + x^4 + x^3 + x + 1
   let r: u32 = 0;
@@ -27,7 +28,7 @@ function prepare(): void {
     enterS(p, ((s ^ (s >>> 8)) & 0xff) ^ 0x63);
   } while (p != 1);
   enterS(0, 0x63);
-  ready = true;
+  store<u8>(READY, 1);
 }
 function enterS(x: u32, s: u32): void {
   store<u8>(S + x, <u8>s);
@@ -59,7 +60,7 @@ function columns(a: u32, b: u32, c: u32, d: u32): v128 { return i32x4(a, b, c, d
 
 /** AESENC, AESENCLAST, AESDEC, AESDECLAST: the round of the state at p, before the round key is added. AESIMC likewise. */
 export function aesRound(op: i32, p: usize): v128 {
-  if (!ready) prepare();
+  if (load<u8>(READY) == 0) prepare();
   switch (op) {
     case Crypto.AESENC: return columns(encryptColumn(p, 0), encryptColumn(p, 1), encryptColumn(p, 2), encryptColumn(p, 3));
     case Crypto.AESENCLAST: return columns(lastColumn(S, p, 0, 1), lastColumn(S, p, 1, 1), lastColumn(S, p, 2, 1), lastColumn(S, p, 3, 1));
@@ -77,7 +78,7 @@ function substituteWord(x: u32): u32 {
 }
 /** AESKEYGENASSIST. */
 export function aesKeyAssist(p: usize, roundConstant: u32): v128 {
-  if (!ready) prepare();
+  if (load<u8>(READY) == 0) prepare();
   const x1 = substituteWord(load<u32>(p, 4)), x3 = substituteWord(load<u32>(p, 12));
   return i32x4(x1, rotr<u32>(x1, 8) ^ roundConstant, x3, rotr<u32>(x3, 8) ^ roundConstant);
 }

@@ -160,21 +160,22 @@ function returnFromInterrupt(pc: usize): i32 {
 }
 
 /**
- * The usual IRETQ: the frame is in a page whose translation is at hand, and so are the descriptors of CS, 64-bit code, and of SS, neither of them null or to be
- * marked as accessed. False: something is not so, and nothing has been changed.
+ * The usual IRETQ: the frame is in a page whose translation is at hand, and so are the descriptors of CS, 64-bit code, and of SS, neither to be marked as
+ * accessed; or SS is null, as it is where a kernel was interrupted that had been entered by an interrupt. False: something is not so, and nothing has been changed.
  */
 function quickReturn(): bool {
   const sp = load<u64>(RSP), frame = readableNow(sp, 40);
   if (frame == 0) return false;
   const target = load<u64>(frame), cs = <u32>load<u16>(frame, 8), ss = <u32>load<u16>(frame, 32), rpl = cs & 3, level = cpl();
-  if (rpl < level || (ss & 3) != rpl || !isCanonical(target)) return false;
-  const stack = quickDescriptor(ss, rpl, USUAL_STACK_MASK, USUAL_STACK);
-  if (stack == 0) return false;
+  if (rpl < level || !isCanonical(target)) return false;
+  const noStack = ss < 4, stack = noStack ? 0 : quickDescriptor(ss, rpl, USUAL_STACK_MASK, USUAL_STACK);
+  if (noStack ? rpl == 3 : stack == 0 || (ss & 3) != rpl) return false;
   const code = quickDescriptor(cs, rpl, USUAL_CODE_MASK, USUAL_CODE);
   if (code == 0) return false;
   iretImage = load<u32>(frame, 16);
   const newSp = load<u64>(frame, 24);
-  setQuickSegment(SEG_SS, ss, stack);
+  if (noStack) setSegment(SEG_SS, ss, 0, 0, AR_UNUSABLE | (rpl << 5));
+  else setQuickSegment(SEG_SS, ss, stack);
   store<u64>(RSP, newSp);
   writeIretFlags(level, 8);
   setQuickSegment(SEG_CS, cs, code);
