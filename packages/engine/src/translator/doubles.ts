@@ -17,7 +17,7 @@ const STATE_FAST = 0x1fa0;
 const EXPONENT_HIGH = 0x7ff0_0000;
 
 /** Pushes 1 if MXCSR lets results be taken from the host, inexact ones too. */
-function fast(w: Writer): void {
+export function fast(w: Writer): void {
   w.code
     .i32(0)
     .access(Op.i32_load, w.setting.state + MXCSR)
@@ -34,7 +34,7 @@ function usable(w: Writer, local: number): void {
 }
 
 /** The result's upper parts: those of the first source, which in legacy instructions is the destination. */
-function finish(w: Writer, i: Instruction): void {
+export function finish(w: Writer, i: Instruction): void {
   const first = firstOf(i);
   if (first !== i.regNumber) setHalf(w, i.regNumber, 1, () => low(w, first, 1));
   finishUpper(w, i, i.regNumber);

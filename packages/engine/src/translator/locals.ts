@@ -1,5 +1,5 @@
 /** Locals of a translated function, by number. */
-import { F64, I32, I64 } from './opcodes.js';
+import { F64, I32, I64, V128 } from './opcodes.js';
 import type { Locals } from './wasm.js';
 
 /** General register n is local n. */
@@ -52,9 +52,17 @@ export const D1 = 43;
 /** Offset of the block that a dispatcher (structure.ts) goes on to. */
 export const ONWARD = 44;
 
+/** Vectors of the instruction being translated: sources, results of both halves, and in which lanes they hold. */
+export const XA = 45;
+export const XB = 46;
+export const XR = 47;
+export const XS = 48;
+export const XOK = 49;
+
 export const LOCALS: Locals = [
   [28, I64],
   [14, I32],
   [2, F64],
   [1, I64],
+  [5, V128],
 ];

@@ -307,6 +307,16 @@ export function randomProgram(
     () => vex(1, 3, pick([0x58, 0x59, 0x5c, 0x5e, 0x51])),
     () => vex(1, 1, pick([0x2e, 0x2f]), { source: NONE }),
     () => vex(1, 3, 0x2a),
+    // packed numbers and scalar singles; conversions that give numbers that are neither tiny nor huge
+    () => vex(1, random(4), pick([0x58, 0x59, 0x5c, 0x5d, 0x5e, 0x5f])),
+    () => vex(1, random(4), 0xc2, { immediate: random(32) }),
+    () => vex(1, pick([0, 1]), 0x51, { source: NONE }),
+    () => vex(1, random(3), 0x5b, { source: NONE }),
+    () => vex(1, pick([2, 3]), 0x5a),
+    () => vex(1, 2, 0xe6, { source: NONE, l: 0 }),
+    () => vex(1, 2, 0x2a),
+    () => vex(1, 2, 0x2c, { source: NONE, reg: plainRegister() }),
+    () => vex(1, 0, pick([0x2e, 0x2f]), { source: NONE }),
   ];
   const vectorKinds: (() => void)[] = [
     () => pick(vexKinds)(),
@@ -375,6 +385,21 @@ export function randomProgram(
     () => operands(32, [0xf2, 0x0f, 0x2a], random(8)),
     () => operands(32, [0xf2, 0x0f, 0x2c], register()),
     () => operands(32, [0x66, 0x0f, pick([0x2e, 0x2f, 0x14, 0x28])], random(8), { memory: false }),
+    // packed numbers and scalar singles
+    () => {
+      const prefix = pick([[], [0x66], [0xf2], [0xf3]]);
+      operands(32, [...prefix, 0x0f, pick([0x51, 0x58, 0x59, 0x5c, 0x5d, 0x5e, 0x5f])], random(8), { memory: false });
+    },
+    () => operands(32, [0xf3, 0x0f, pick([0x51, 0x58, 0x59, 0x5c, 0x5d, 0x5e, 0x5f, 0x5a])], random(8)),
+    () => {
+      operands(32, [...pick([[], [0x66], [0xf2], [0xf3]]), 0x0f, 0xc2], random(8), { memory: false });
+      byte(random(8));
+    },
+    () => operands(32, [...pick([[], [0x66], [0xf3]]), 0x0f, 0x5b], random(8), { memory: false }),
+    () => operands(32, [...pick([[0xf2], [0xf3]]), 0x0f, 0x5a], random(8), { memory: false }),
+    () => operands(32, [0xf3, 0x0f, pick([0xe6, 0x2a])], random(8)),
+    () => operands(32, [0xf3, 0x0f, 0x2c], register()),
+    () => operands(32, [0x0f, pick([0x2e, 0x2f])], random(8)),
     () => operands(32, [0x66, 0x0f, 0xd7], register(), { memory: false }),
     () => operands(32, [0x66, 0x0f, 0x38, 0x17], random(8), { memory: false }), // PTEST
     // x87: loads, stores, arithmetic, comparisons into AX and into the flags, conditional moves

@@ -1,9 +1,10 @@
 /**
  * Vector instructions in line, by their number in the unit and their variant, legacy SSE, VEX.128 or VEX.256: moves and shifts here, packed integers in
- * lanes.ts, shuffles in shuffles.ts, scalar doubles in doubles.ts. Whatever else there is, the unit does (units.ts).
+ * lanes.ts, shuffles in shuffles.ts, scalar doubles in doubles.ts, other numbers in floats.ts. Whatever else there is, the unit does (units.ts).
  */
 import { AM_REGISTER, P_W } from '../code-layout.js';
 import { compare, fromInteger, scalar, squareRoot, toInteger } from './doubles.js';
+import { arithmetic, compareSingles, convert } from './floats.js';
 import { canAddress } from './instructions.js';
 import type { Instruction, Row } from './instructions.js';
 import { laneOf } from './lanes.js';
@@ -290,7 +291,7 @@ function shiftByOperand(w: Writer, i: Instruction, [op, bits, signed]: (typeof S
   });
 }
 
-// ---------------------------------------------------------------------------------------------- doubles
+// ---------------------------------------------------------------------------------------------- numbers
 function float(w: Writer, i: Instruction, number: number): boolean {
   const wide = (i.prefixes & P_W) !== 0 && w.setting.long;
   switch (number) {
@@ -307,11 +308,14 @@ function float(w: Writer, i: Instruction, number: number): boolean {
     case Simd.UCOMISD:
     case Simd.COMISD:
       return compare(w, i);
+    case Simd.UCOMISS:
+    case Simd.COMISS:
+      return compareSingles(w, i);
     case Simd.SI2SD:
       return !wide && fromInteger(w, i);
     case Simd.TSD2SI:
       return toInteger(w, i, wide);
     default:
-      return false;
+      return arithmetic(w, i, number) || convert(w, i, number);
   }
 }
