@@ -1,6 +1,6 @@
 /** The command line as a process of its own. */
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { GuestCode } from '@visorkit/testkit';
 import { afterAll, describe, expect, it } from 'vitest';
 import { Scratch } from './test-cli.js';
@@ -86,6 +86,20 @@ describe.skipIf(unbuilt)('as a process (needs a build)', () => {
       status: 68,
       signal: null,
     });
+  });
+
+  it('calls what a plugin wants done at the end, and leaves Node to write what its own options ask for', () => {
+    const plugin = scratch.file(
+      'farewell.mjs',
+      `import { writeSync } from 'node:fs';
+      export default { name: 'farewell', apply: () => { process.on('exit', (status) => writeSync(1, \`bye \${status}\`)); } };`,
+    );
+    const run = (options: string) =>
+      shell(`${process.execPath} ${options} ${BIN} run --kernel ${hello} --mode real16 --plugin ${plugin}`);
+    expect(run('')).toMatchObject({ stdout: 'hello\nbye 68', status: 68, signal: null });
+    const profiles = scratch.path('profiles');
+    expect(run(`--cpu-prof --cpu-prof-dir ${profiles}`)).toMatchObject({ stdout: 'hello\nbye 68', status: 68 });
+    expect(readdirSync(profiles)).toHaveLength(1);
   });
 
   it('says when a plugin or the configuration waits for what never comes', () => {
