@@ -14,14 +14,21 @@ import { writeAll } from './serial.js';
 import type { VmiFlags } from './vmi-command.js';
 import { STATUS_NOT_STARTED, STATUS_TABLE, statusOf } from './statuses.js';
 
+/** Commands that are built in. */
+const OWN: readonly string[] = ['run', 'trace', 'ept', 'exec', 'vmi', 'demo', 'doctor'];
+
 /** The version of this package, which `changeset version` writes. */
 function ownVersion(): string {
   const manifest = readFileSync(new URL('../package.json', import.meta.url), 'utf8');
   return (JSON.parse(manifest) as { version: string }).version;
 }
 
-/** `end` is told a command's status, and `endGuest` that of one that ran a guest. */
-function program(end: (status: number) => void, endGuest: (status: number) => void): Command {
+/**
+ * `end` is told a command's status, and `endGuest` that of one that ran a guest. With `only`, the other commands have neither options nor actions: to make them takes
+ * longer than to read the arguments.
+ */
+function program(end: (status: number) => void, endGuest: (status: number) => void, only?: string): Command {
+  const wants = (name: string): boolean => only === undefined || only === name;
   const command = new Command('visorkit')
     .description('Virtual machines assembled from packages.')
     .version(ownVersion())
@@ -49,24 +56,61 @@ function program(end: (status: number) => void, endGuest: (status: number) => vo
     flags.config ??= config;
     return flags;
   };
-  addRunOptions(command.command('run').description('boot an image; its format is told by its content')).action(
-    async (flags: RunFlags) => endGuest(await (await import('./run-command.js')).runCommand(withGlobal(flags))),
-  );
+  const run = command.command('run').description('boot an image; its format is told by its content');
+  if (wants('run')) {
+    addRunOptions(run).action(async (flags: RunFlags) =>
+      endGuest(await (await import('./run-command.js')).runCommand(withGlobal(flags))),
+    );
+  }
   const trace = command.command('trace').description('boot an image as run does, and show what makes it exit');
-  addRunOptions(addTraceOptions(trace), { serial: 'none' }).action(async (flags: TraceFlags) =>
-    endGuest(await (await import('./trace-command.js')).traceCommand(withGlobal(flags))),
-  );
+  if (wants('trace')) {
+    addRunOptions(addTraceOptions(trace), { serial: 'none' }).action(async (flags: TraceFlags) =>
+      endGuest(await (await import('./trace-command.js')).traceCommand(withGlobal(flags))),
+    );
+  }
   const ept = command
     .command('ept')
     .description('boot an image as run does, and show its EPT tables when the run ends');
-  addRunOptions(ept, { serial: 'none' }).action(async (flags: RunFlags) =>
-    endGuest(await (await import('./ept-command.js')).eptCommand(withGlobal(flags))),
-  );
-  command
+  if (wants('ept')) {
+    addRunOptions(ept, { serial: 'none' }).action(async (flags: RunFlags) =>
+      endGuest(await (await import('./ept-command.js')).eptCommand(withGlobal(flags))),
+    );
+  }
+  const exec = command
     .command('exec')
     .description(
       'run a Linux program in a virtual machine of its own; it sees nothing of this machine but what it is given',
-    )
+    );
+  if (wants('exec')) addExec(exec, endGuest);
+  const vmi = command
+    .command('vmi')
+    .description(
+      'look into a guest: a dump, a running VM, or one that is started for it with the options of run; without a tool, the list of tools',
+    );
+  if (wants('vmi')) {
+    addRunOptions(addVmiOptions(vmi), { serial: 'none', profile: false }).action(
+      async (tool: string | undefined, args: string[], flags: VmiFlags) =>
+        end(await (await import('./vmi-command.js')).vmiCommand(tool, args, withGlobal(flags))),
+    );
+  }
+  command
+    .command('demo')
+    .description("boot Debian's kernel: a shell on a terminal, a self-check without one")
+    .option('--memory <size>', 'RAM (default 256M)')
+    .option('--backend <name>', 'vmx (default), kvm, or the path or package of another')
+    .action(async (flags: { memory?: string; backend?: string }) =>
+      endGuest(await (await import('./demo-command.js')).demoCommand(flags)),
+    );
+  command
+    .command('doctor')
+    .description('say what this machine can do')
+    .option('--json', 'as JSON')
+    .action(async (flags: { json?: boolean }) => end(await (await import('./doctor-command.js')).doctorCommand(flags)));
+  return command;
+}
+
+function addExec(command: Command, end: (status: number) => void): void {
+  command
     .argument('<program>', 'an x86-64 ELF program; a dynamic one needs its libraries in a mount')
     .argument('[args...]', 'its arguments')
     .passThroughOptions()
@@ -92,13 +136,12 @@ function program(end: (status: number) => void, endGuest: (status: number) => vo
     .option('--strace', 'show its system calls')
     .option('--verbose', 'show its first instructions, its memory, and what made the machine exit')
     .action(async (program: string, args: string[], flags: ExecFlags) =>
-      endGuest(await (await import('./exec-command.js')).execCommand(program, args, flags)),
+      end(await (await import('./exec-command.js')).execCommand(program, args, flags)),
     );
-  const vmi = command
-    .command('vmi')
-    .description(
-      'look into a guest: a dump, a running VM, or one that is started for it with the options of run; without a tool, the list of tools',
-    )
+}
+
+const addVmiOptions = (command: Command): Command =>
+  command
     .argument('[tool]', 'what to show')
     .argument('[args...]', 'what the tool needs')
     .option('--dump <file>', 'a memory dump or a saved VM, recognised by its content')
@@ -112,25 +155,6 @@ function program(end: (status: number) => void, endGuest: (status: number) => vo
     )
     .option('--json', 'a line of JSON for each row')
     .option('--count <number>', 'end after so many rows');
-  addRunOptions(vmi, { serial: 'none', profile: false }).action(
-    async (tool: string | undefined, args: string[], flags: VmiFlags) =>
-      end(await (await import('./vmi-command.js')).vmiCommand(tool, args, withGlobal(flags))),
-  );
-  command
-    .command('demo')
-    .description("boot Debian's kernel: a shell on a terminal, a self-check without one")
-    .option('--memory <size>', 'RAM (default 256M)')
-    .option('--backend <name>', 'vmx (default), kvm, or the path or package of another')
-    .action(async (flags: { memory?: string; backend?: string }) =>
-      endGuest(await (await import('./demo-command.js')).demoCommand(flags)),
-    );
-  command
-    .command('doctor')
-    .description('say what this machine can do')
-    .option('--json', 'as JSON')
-    .action(async (flags: { json?: boolean }) => end(await (await import('./doctor-command.js')).doctorCommand(flags)));
-  return command;
-}
 
 /**
  * Turns a message of commander ("error: unknown option '--foo'", with a suggestion on another line) into a sentence in
@@ -145,7 +169,9 @@ function usageSentence(message: string): string {
  * The options before the command, and whether outside commands are needed: for a command that is not built in, and for a list of all.
  * Help is printed even if they cannot be loaded.
  */
-function outside(argv: readonly string[], own: readonly string[]): GlobalFlags & { wanted: boolean; forHelp: boolean } {
+function outside(
+  argv: readonly string[],
+): GlobalFlags & { wanted: boolean; forHelp: boolean; first: string | undefined } {
   const flags: { plugin: string[]; config?: string } = { plugin: [] };
   const words = argv.slice(2);
   let first: string | undefined;
@@ -157,8 +183,8 @@ function outside(argv: readonly string[], own: readonly string[]): GlobalFlags &
     else flags.config = value;
   }
   const forHelp = first === undefined || ['help', '--help', '-h'].includes(first);
-  const wanted = forHelp ? !own.includes(words.at(-1) ?? '') : !first!.startsWith('-') && !own.includes(first!);
-  return { ...flags, wanted, forHelp };
+  const wanted = forHelp ? !OWN.includes(words.at(-1) ?? '') : !first!.startsWith('-') && !OWN.includes(first!);
+  return { ...flags, wanted, forHelp, first };
 }
 
 /** Runs the command line and sets the process's status. Resolves with whether a guest has run. */
@@ -172,9 +198,12 @@ export async function main(argv: readonly string[]): Promise<boolean> {
     end(status);
   };
   try {
-    const command = program(end, endGuest);
-    const own = command.commands.map((other) => other.name());
-    const { wanted, forHelp, ...flags } = outside(argv, own);
+    const { wanted, forHelp, first, ...flags } = outside(argv);
+    const command = program(
+      end,
+      endGuest,
+      OWN.find((name) => name === first),
+    );
     if (wanted) {
       try {
         await (await import('./outside-commands.js')).addOutsideCommands(command, flags, end);
