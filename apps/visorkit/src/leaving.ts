@@ -1,4 +1,5 @@
 /** The end of the process. */
+import { fstatSync } from 'node:fs';
 import { exitAtOnce } from '@visorkit/project';
 
 /** For what still has to happen, ms. */
@@ -15,6 +16,26 @@ export async function leave(ranGuest: boolean): Promise<void> {
   setTimeout(() => process.exit(), GRACE).unref();
   if (ranGuest && (await exitAtOnce()))
     setImmediate(() => {
-      if (process.getActiveResourcesInfo().length === 0) process.exit();
+      if (nothingIsLeft()) process.exit();
     });
+}
+
+/** Whether there is nothing but the process's own streams, which Node counts although nobody reads from them any more. */
+function nothingIsLeft(): boolean {
+  const left = process.getActiveResourcesInfo();
+  for (const descriptor of [0, 1, 2]) {
+    const at = left.indexOf(resourceOf(descriptor) ?? '');
+    if (at >= 0) left.splice(at, 1);
+  }
+  return left.length === 0;
+}
+
+/** What Node calls a stream on this descriptor. */
+function resourceOf(descriptor: number): string | undefined {
+  try {
+    const stat = fstatSync(descriptor);
+    return stat.isFIFO() || stat.isSocket() ? 'PipeWrap' : stat.isCharacterDevice() ? 'TTYWrap' : undefined;
+  } catch {
+    return undefined; // closed
+  }
 }

@@ -250,7 +250,7 @@ class SavedFile {
 
   /** Looks at all these parts, a few at a time. */
   async check(parts: readonly Stored[], signal?: AbortSignal): Promise<void> {
-    const buffer = Buffer.allocUnsafe(Math.max(0, ...parts.map(({ stored }) => stored)));
+    const buffer = Buffer.allocUnsafe(parts.reduce((most, { stored }) => Math.max(most, stored), 0));
     let done = 0;
     for (const part of parts) {
       if ((done += part.stored) > TURN) {
