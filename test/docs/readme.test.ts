@@ -50,7 +50,7 @@ describe('docs/packages.md', () => {
 describe('docs/command-line.md', () => {
   const page = read('docs/command-line.md');
   const main = read('apps/visorkit/src/main.ts');
-  const from = main.indexOf(".command('exec')");
+  const from = main.indexOf('function addExec(');
 
   it.each([
     ['run', read('apps/visorkit/src/run-flags.ts')],
