@@ -26,7 +26,7 @@ export async function bundleCommand() {
     'scripts/bundle.mjs',
     'pnpm-lock.yaml',
   ]).filter((file) => /\.([cm]?js|yaml)$/.test(file));
-  const wanted = hashOf(sources, process.version);
+  const wanted = hashOf(sources, process.version, textOf(join(root, 'packages/engine/build/.sources')));
   const stamp = join(OUT, '.sources');
   if (textOf(stamp) === wanted) return;
   const { build, transform } = await import('esbuild'); // this module is loaded before anything is installed

@@ -1,10 +1,11 @@
 /**
- * Runs the command line with guests that reset the machine, one of them translated and one saved and restored, and with a program in the sandbox, and lists
+ * Keeps the processor's code; runs the command line with guests that reset the machine, one of them translated and one saved and restored, and with a program in the sandbox, and lists
  * the tools; keeps what V8 has compiled then. Part of the build.
  */
 const { mkdtempSync, rmSync, writeFileSync } = require('node:fs');
 const { tmpdir } = require('node:os');
 const { join } = require('node:path');
+const { pathToFileURL } = require('node:url');
 const { keep, main } = require('./command.cjs');
 
 /** mov al, 0xfe; out 0x64, al; hlt */
@@ -68,7 +69,10 @@ const guest = (name, bytes) => {
 const quietly = ['--serial', 'none', '--time', 'virtual'];
 const saved = join(folder, 'saved');
 const command = (...words) => main([process.execPath, 'visorkit', ...words]);
-command(...guest('reset', RESET), ...quietly, '--mode', 'real16')
+const processor = pathToFileURL(require.resolve('@visorkit/engine/engine.wasm'));
+import('../dist/kept-processor.js')
+  .then(({ keepProcessor }) => keepProcessor(processor)) // first: V8 would take what it has compiled for a guest
+  .then(() => command(...guest('reset', RESET), ...quietly, '--mode', 'real16'))
   .then(() => command(...guest('loop', LOOP), ...quietly, '--mode', 'long64', '--translate', '1'))
   .then(() =>
     command(...guest('wake', WAKE), '--mode', 'long64', '--max-instructions', SAVED_AFTER, '--save', saved),

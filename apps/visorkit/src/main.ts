@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { VisorkitError, describeError } from '@visorkit/core';
 import { Command, CommanderError } from 'commander';
 import type { ExecFlags } from './exec-command.js';
+import { useKeptProcessor } from './kept-processor.js';
 import type { GlobalFlags } from './outside-commands.js';
 export { leave } from './leaving.js';
 import { addRunOptions, collect } from './run-flags.js';
@@ -189,6 +190,7 @@ function outside(
 
 /** Runs the command line and sets the process's status. Resolves with whether a guest has run. */
 export async function main(argv: readonly string[]): Promise<boolean> {
+  useKeptProcessor();
   let ranGuest = false;
   const end = (status: number): void => {
     process.exitCode = status;

@@ -46,6 +46,18 @@ describe.skipIf(unbuilt)('as a process (needs a build)', () => {
     expect(taken).toBeGreaterThan(5);
   });
 
+  it('starts with a processor that was compiled when it was built', () => {
+    const look = scratch.file(
+      'wasm.cjs',
+      `let compiled = 0; const { compile, Module } = WebAssembly;
+      WebAssembly.compile = (bytes) => (compiled++, compile(bytes));
+      WebAssembly.Module = class extends Module { constructor(bytes) { super(bytes); compiled++; } };
+      process.on('exit', () => console.log(JSON.stringify({ compiled })));`,
+    );
+    const { stdout } = shell(`${process.execPath} --require ${look} ${BIN} run --kernel ${hello} --mode real16`);
+    expect(stdout).toBe('hello\n{"compiled":0}\n');
+  });
+
   it('a reader that goes away ends a guest that would talk for ever', () => {
     const { stdout, stderr } = shell(
       `(${process.execPath} ${BIN} run --kernel ${chatter} --mode real16; echo "status=$?" >&2) | head -c 10`,

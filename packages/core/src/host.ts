@@ -30,6 +30,11 @@ export interface Host {
    * Decompresses gzip with the host's own code, if that works synchronously. Throws when the data are damaged or unpack to more than `limit` bytes.
    */
   readonly gunzip?: (bytes: Uint8Array, limit: number) => Uint8Array<ArrayBuffer>;
+  /**
+   * The module of a WebAssembly binary that the program has compiled code of from before; undefined: it has none, and the binary is compiled. Neither
+   * host has it: a program may set it, as the command line does with `keptModule` of @visorkit/project.
+   */
+  keptModule?: (binary: Uint8Array<ArrayBuffer>) => object | undefined;
 }
 
 /** Of timers, in ms. */

@@ -102,7 +102,8 @@ export function processorModuleNow(): WasmModule {
   let cause: unknown;
   for (const place of standardPlaces()) {
     try {
-      return (standard = new WebAssembly.Module(host.readNow!(place)));
+      const bytes = host.readNow!(place);
+      return (standard = kept(bytes) ?? new WebAssembly.Module(bytes));
     } catch (error) {
       cause ??= error;
     }
@@ -131,11 +132,16 @@ async function load(places: readonly URL[], journals: boolean): Promise<WasmModu
   throw notBuilt(places, cause);
 }
 
+const kept = (bytes: Uint8Array<ArrayBuffer>): WasmModule | undefined =>
+  host.keptModule?.(bytes) as WasmModule | undefined;
+
 /**
  * Compiles while a timer keeps the event loop alive. Node does not count a compilation as pending work: it would end its event loop, and the
  * awaiting code would go on only when all background compilations are done, also those that make hot code faster.
  */
 async function compile(bytes: Uint8Array<ArrayBuffer>): Promise<WasmModule> {
+  const ready = kept(bytes);
+  if (ready !== undefined) return ready;
   const done = host.after(Infinity, () => {});
   try {
     return await WebAssembly.compile(bytes);

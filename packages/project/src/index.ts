@@ -5,6 +5,7 @@ export { exitAtOnce } from './exit-at-once.js';
 export { FileSource } from './file-source.js';
 export { spareThisProcessor } from './helper-threads.js';
 export { adviseHugePages, largeBuffer } from './huge-pages.js';
+export { keepModule, keptModule } from './kept-module.js';
 export * from './load-backend.js';
 export * from './load-plugin.js';
 export { importFile, resolveModule } from './modules.js';
