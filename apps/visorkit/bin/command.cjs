@@ -39,6 +39,8 @@ function urlOfPackage(name) {
   return pathToFileURL(found === undefined ? outside.resolve(name) : realpathSync(found)).href;
 }
 
+/** Where what was read last is. */
+let room = Buffer.alloc(0);
 /** Room for a table. */
 const TABLE_BYTES = 16384;
 const END_OF_LINE = 0x0a;
@@ -51,13 +53,14 @@ class Pieces {
       line = head.subarray(0, readSync(this.file, head, 0, TABLE_BYTES, 0));
     this.begin = line.indexOf(END_OF_LINE) + 1;
     this.table = JSON.parse(line.toString('latin1', start.length, this.begin));
-    this.buffer = Buffer.allocUnsafeSlow(Math.max(...this.table.pieces.map(([, length]) => length)));
+    const longest = Math.max(...this.table.pieces.map(([, length]) => length));
+    if (room.length < longest) room = Buffer.allocUnsafeSlow(longest);
   }
 
-  /** Holds until the next piece is read; undefined: it is empty, or there is none. */
+  /** Holds until the next piece of any is read; undefined: it is empty, or there is none. */
   read(number) {
     const [at, length] = this.table.pieces[number] ?? [0, 0];
-    return length === 0 ? undefined : this.buffer.subarray(0, readSync(this.file, this.buffer, 0, length, this.begin + at));
+    return length === 0 ? undefined : room.subarray(0, readSync(this.file, room, 0, length, this.begin + at));
   }
 }
 

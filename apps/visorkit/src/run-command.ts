@@ -21,6 +21,7 @@ import { runMachine, settled } from './run-machine.js';
 import { writeAll } from './serial.js';
 import { sharedModules } from './shared-modules.js';
 import { statusOf } from './statuses.js';
+import { isTerminal } from './terminal.js';
 import { executions, seconds, size, whole, word } from './values.js';
 
 const ELF_MAGIC = [0x7f, 0x45, 0x4c, 0x46];
@@ -172,8 +173,8 @@ async function plan(
 
 /** A guest may take seconds to print its first line: on a terminal the user is told what happens until then. */
 function announce({ boot, memory, backend }: Plan['machine'], serial: string, vga: string): void {
-  if (!process.stdout.isTTY || !process.stderr.isTTY) return;
-  const leave = (serial === 'stdio' || vga === 'text') && process.stdin.isTTY ? '; Ctrl-a x leaves' : '';
+  if (!isTerminal(1) || !isTerminal(2)) return;
+  const leave = (serial === 'stdio' || vga === 'text') && isTerminal(0) ? '; Ctrl-a x leaves' : '';
   const what = basename(boot?.imageName ?? 'the guest');
   writeAll(2, Buffer.from(`visorkit: starting ${what} with ${memory / 2 ** 20} MiB on ${backend.name}${leave}\n`));
 }

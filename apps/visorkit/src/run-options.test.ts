@@ -9,6 +9,13 @@ vi.mock('node:fs', async (original) =>
   (await import('./test-writes.js')).catchWrites(await original<typeof import('node:fs')>()),
 );
 
+/** Whether standard input, output and error are to be terminals. */
+const terminals = vi.hoisted(() => ({ are: false }));
+vi.mock('./terminal.js', async (original) => ({
+  ...(await original<typeof import('./terminal.js')>()),
+  isTerminal: () => terminals.are,
+}));
+
 const scratch = new Scratch();
 const folder = process.cwd();
 afterAll(() => {
@@ -167,22 +174,13 @@ describe('--serial', () => {
 });
 
 describe('the first words', () => {
-  /** Runs with standard output and error as terminals. */
-  async function onTerminal<T>(act: () => Promise<T>): Promise<T> {
-    const streams = [process.stdout, process.stderr] as { isTTY?: boolean }[];
-    const before = streams.map((stream) => stream.isTTY);
-    for (const stream of streams) stream.isTTY = true;
-    try {
-      return await act();
-    } finally {
-      streams.forEach((stream, at) => void (stream.isTTY = before[at]));
-    }
-  }
-
   it('on a terminal say what is started, before the guest does; without one nothing is said', async () => {
-    const { out, err } = await onTerminal(() => cli('run', '--kernel', hello, '--mode', 'real16', ...virtual));
+    terminals.are = true;
+    const { out, err } = await cli('run', '--kernel', hello, '--mode', 'real16', ...virtual).finally(
+      () => (terminals.are = false),
+    );
     expect(out).toBe('hello\n');
-    expect(err).toMatch(/^visorkit: starting hello\.bin with 256 MiB on vmx\nvisorkit: The guest halted/);
+    expect(err).toMatch(/^visorkit: starting hello\.bin with 256 MiB on vmx; Ctrl-a x leaves\nvisorkit: The guest halted/);
     expect((await cli('run', '--kernel', hello, '--mode', 'real16', ...virtual)).err).not.toContain('starting');
   });
 

@@ -5,7 +5,7 @@ import { Transcript, paintScreen } from '@visorkit/vga-text';
 import type { TextScreen } from '@visorkit/vga-text';
 import { openOutput } from './serial.js';
 import type { SerialConsole } from './serial.js';
-import { Terminal } from './terminal.js';
+import { Terminal, isTerminal } from './terminal.js';
 
 export interface RunScreen {
   /** Shows it until what is returned is called, for the last time. */
@@ -34,9 +34,8 @@ export function openScreen(
   if (where !== 'text' && !where.startsWith('file:'))
     fail('OPTION_VALUE', `--vga takes text, file:PATH or none, not "${where}".`, { option: '--vga', value: where });
   const console = openOutput('--vga', where === 'text' ? 'stdio' : where, onFailure);
-  const { stdin, stdout } = process;
-  const terminal = where === 'text' && !shared ? new Terminal({ stdin, stdout, onLeave }) : undefined;
-  const show = terminal !== undefined && stdout.isTTY ? painter(console.output) : liner(console.output);
+  const terminal = where === 'text' && !shared ? new Terminal(onLeave) : undefined;
+  const show = terminal !== undefined && isTerminal(1) ? painter(console.output) : liner(console.output);
   return {
     show,
     console,

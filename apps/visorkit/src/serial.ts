@@ -47,7 +47,7 @@ const PAUSE = new Int32Array(new SharedArrayBuffer(4));
 /** The serial console: `stdio`, `none` or `file:PATH`. `onLeave` is called for `Ctrl-a x`. */
 export function openSerial(where: string, onFailure: () => void, onLeave: () => void): SerialConsole {
   if (where !== 'stdio') return openOutput('--serial', where, onFailure);
-  const terminal = new Terminal({ stdin: process.stdin, stdout: process.stdout, onLeave });
+  const terminal = new Terminal(onLeave);
   return outputTo('--serial', 1, 'standard output', onFailure, () => terminal.restore(), terminal.input);
 }
 

@@ -1,28 +1,33 @@
 /** The user's terminal as the guest's serial console. */
+import { fstatSync } from 'node:fs';
 import { PushInput } from '@visorkit/machine';
 import type { CharInput } from '@visorkit/machine';
 
 /** The key that begins a command of ours: Ctrl-a, as in screen and QEMU. */
 const ESCAPE = 0x01;
 
-export interface TerminalOptions {
-  readonly stdin: NodeJS.ReadStream;
-  readonly stdout: NodeJS.WriteStream;
-  /** Called for `Ctrl-a x`. */
-  readonly onLeave: () => void;
+/** As `isTTY` of the process's streams, which are not made for it: that takes longer than to compose a VM. */
+export function isTerminal(descriptor: 0 | 1 | 2): boolean {
+  try {
+    return fstatSync(descriptor).isCharacterDevice() && process.getBuiltinModule('node:tty').isatty(descriptor);
+  } catch {
+    return false; // closed
+  }
 }
 
 const HELP = '\r\nCtrl-a x  leave   Ctrl-a a  send Ctrl-a   Ctrl-a h  this help\r\n';
 
 /**
- * Gives every key to the guest (in raw mode also Ctrl-C) except the escape commands. `restore` puts the terminal back;
- * it is also called when the process ends, in whatever way.
+ * Gives every key to the guest (in raw mode also Ctrl-C) except the escape commands; `onLeave` is called for `Ctrl-a x`. Standard input is opened when the event
+ * loop has had a turn: a guest does not wait for it before its first output. `restore` puts the terminal back; it is also called when the process
+ * ends, in whatever way.
  */
 export class Terminal {
   readonly input: CharInput;
   readonly #keys: PushInput;
+  #opening: NodeJS.Immediate;
+  #stdin: NodeJS.ReadStream | undefined;
   #escaped = false;
-  #restored = false;
   readonly #onData = (bytes: Buffer): void => this.#receive(bytes);
   readonly #onEnd = (): void => this.#keys.end();
   readonly #onExit = (): void => this.restore();
@@ -31,22 +36,19 @@ export class Terminal {
     process.kill(process.pid, signal);
   };
 
-  constructor(private readonly options: TerminalOptions) {
+  constructor(private readonly onLeave: () => void) {
     this.#keys = new PushInput();
     this.input = this.#keys;
-    const { stdin } = options;
-    if (stdin.isTTY) stdin.setRawMode(true);
-    stdin.on('data', this.#onData);
-    stdin.once('end', this.#onEnd);
-    stdin.resume();
-    process.on('exit', this.#onExit);
-    for (const signal of SIGNALS) process.once(signal, this.#onSignal);
+    this.#opening = setImmediate(() => {
+      this.#opening = setImmediate(() => this.#open());
+    });
   }
 
   restore(): void {
-    if (this.#restored) return;
-    this.#restored = true;
-    const { stdin } = this.options;
+    clearImmediate(this.#opening);
+    const stdin = this.#stdin;
+    if (stdin === undefined) return;
+    this.#stdin = undefined;
     stdin.off('data', this.#onData);
     stdin.off('end', this.#onEnd);
     if (stdin.isTTY) stdin.setRawMode(false);
@@ -55,8 +57,19 @@ export class Terminal {
     for (const signal of SIGNALS) process.off(signal, this.#onSignal);
   }
 
+  #open(): void {
+    const { stdin } = process;
+    this.#stdin = stdin;
+    if (stdin.isTTY) stdin.setRawMode(true);
+    stdin.on('data', this.#onData);
+    stdin.once('end', this.#onEnd);
+    stdin.resume();
+    process.on('exit', this.#onExit);
+    for (const signal of SIGNALS) process.once(signal, this.#onSignal);
+  }
+
   #receive(bytes: Buffer): void {
-    if (!this.options.stdin.isTTY) {
+    if (!this.#stdin!.isTTY) {
       this.#keys.push(bytes);
       return;
     }
@@ -70,12 +83,12 @@ export class Terminal {
       this.#escaped = false;
       switch (String.fromCharCode(byte)) {
         case 'x':
-          this.options.stdout.write('\r\n');
-          this.options.onLeave();
+          process.stdout.write('\r\n');
+          this.onLeave();
           break;
         case 'h':
         case '?':
-          this.options.stdout.write(HELP);
+          process.stdout.write(HELP);
           break;
         case '\x01':
         case 'a':

@@ -1,6 +1,5 @@
 /** Where V8's helper threads run. */
 import { readdirSync } from 'node:fs';
-import { isMainThread } from 'node:worker_threads';
 import { cLibrary } from './c-library.js';
 
 /** Bytes of a cpu_set_t (sched_setaffinity(2)): a bit for each processor. */
@@ -15,6 +14,7 @@ const SET_BYTES = 128;
  * module, some 15 ms.
  */
 export async function spareThisProcessor(): Promise<boolean> {
+  const { isMainThread } = process.getBuiltinModule('node:worker_threads'); // some milliseconds
   if (process.platform !== 'linux' || !isMainThread) return false;
   const library = await cLibrary();
   if (library === undefined) return false;

@@ -51,18 +51,14 @@ describe.skipIf(unbuilt)('code of a module (needs a build)', () => {
     expect(keep(path, 7, '--disable-wasm-trap-handler')).toBe(false);
   });
 
-  it('is not taken when it is damaged, shorter, or not there', () => {
-    const path = join(folder, 'damaged');
+  it('is not taken when it is too short, or not there', () => {
+    const path = join(folder, 'short');
     keep(path, 9);
     const whole = readFileSync(path);
     for (let length = 0; length < whole.length; length += 1 + (whole.length >> 3)) {
       writeFileSync(path, whole.subarray(0, length));
       expect(call(path, 9)).toBeNull();
     }
-    const altered = Buffer.from(whole);
-    altered[whole.length >> 1] ^= 1;
-    writeFileSync(path, altered);
-    expect(call(path, 9)).toBeNull();
     rmSync(path);
     expect(call(path, 9)).toBeNull();
     writeFileSync(path, whole);

@@ -2,12 +2,11 @@
  * V8's optimised code of a WebAssembly module, kept in a file from one process to the next. V8 can write and read it, and browsers have it do so; Node gives no
  * way to it but V8's own test functions, which a script may name as long as a flag is set.
  *
- * The file is V8's code and behind it eight bytes: the CRC-32 of the module's binary and that of the code. V8 itself refuses the code of another version, of other
- * flags, or for a processor with other instructions.
+ * The file is V8's code, the module's binary, and the length of the code in eight bytes. V8 itself refuses the code of another version, of other flags, or for a
+ * processor with other instructions; that it is of this binary it would believe.
  */
 import { closeSync, fstatSync, openSync, readSync, renameSync, writeFileSync } from 'node:fs';
 import { setFlagsFromString } from 'node:v8';
-import { crc32 } from 'node:zlib';
 
 /** Versions of Node whose V8 is known to have the functions in this form: given something else they end the process. */
 const OLDEST_NODE = 20,
@@ -56,17 +55,16 @@ export function keepModule(binary: Uint8Array<ArrayBuffer>, path: string): boole
   }
   const code = Buffer.from(write(module) as ArrayBuffer), // says of what flags it is
     trailer = Buffer.alloc(TRAILER);
-  trailer.writeUInt32LE(crc32(binary), 0);
-  trailer.writeUInt32LE(crc32(code), 4);
+  trailer.writeDoubleLE(code.length);
   const written = `${path}.${process.pid}`;
-  writeFileSync(written, Buffer.concat([code, trailer]));
+  writeFileSync(written, Buffer.concat([code, binary, trailer]));
   renameSync(written, path);
   return true;
 }
 
 /**
  * The module of a binary with the code that {@link keepModule} wrote, which takes some 15 ms for the processor. Undefined when there is no such file, when it is of
- * another binary or damaged, and when V8 refuses it.
+ * another binary or too short, and when V8 refuses it. As with all code, a file that was altered on purpose may do anything.
  */
 export function keptModule(binary: Uint8Array<ArrayBuffer>, path: string): object | undefined {
   const code = isKnown() ? codeIn(path, binary) : undefined;
@@ -83,15 +81,17 @@ function codeIn(path: string, binary: Uint8Array): ArrayBuffer | undefined {
     return undefined;
   }
   try {
-    const length = fstatSync(file).size - TRAILER,
-      trailer = Buffer.alloc(TRAILER);
-    if (length <= 0 || readSync(file, trailer, 0, TRAILER, length) < TRAILER) return undefined;
-    if (trailer.readUInt32LE(0) !== crc32(binary)) return undefined;
-    const code = new Uint8Array(length);
-    return readSync(file, code, 0, length, 0) === length && trailer.readUInt32LE(4) === crc32(code)
-      ? code.buffer
-      : undefined;
+    const end = fstatSync(file).size - TRAILER,
+      length = end - binary.length;
+    if (length <= 0 || piece(file, end, TRAILER)?.readDoubleLE() !== length) return undefined;
+    if (!piece(file, length, binary.length)?.equals(binary)) return undefined;
+    return piece(file, 0, length)?.buffer;
   } finally {
     closeSync(file);
   }
+}
+
+function piece(file: number, at: number, length: number): Buffer<ArrayBuffer> | undefined {
+  const bytes = Buffer.from(new ArrayBuffer(length)); // V8 wants the code in a buffer of its own
+  return readSync(file, bytes, 0, length, at) === length ? bytes : undefined;
 }
