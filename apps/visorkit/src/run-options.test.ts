@@ -180,7 +180,9 @@ describe('the first words', () => {
       () => (terminals.are = false),
     );
     expect(out).toBe('hello\n');
-    expect(err).toMatch(/^visorkit: starting hello\.bin with 256 MiB on vmx; Ctrl-a x leaves\nvisorkit: The guest halted/);
+    expect(err).toMatch(
+      /^visorkit: starting hello\.bin with 256 MiB on vmx; Ctrl-a x leaves\nvisorkit: The guest halted/,
+    );
     expect((await cli('run', '--kernel', hello, '--mode', 'real16', ...virtual)).err).not.toContain('starting');
   });
 

@@ -26,7 +26,7 @@ import {
   TIER_HOPS,
   TLB_BASE,
 } from '../layout.js';
-import { CONFIRM_PAGES, FIND_NEXT, IMPORTS } from './imports.js';
+import { CONFIRM_PAGES, FIND_NEXT, REGION } from './called.js';
 import { BASE, LEFT, START, TABLE, TARGET, V0, W0, WAY, WAY_EXIT, WAY_PAGE, WAY_UNDONE } from './locals.js';
 import { I32, I64, Op } from './opcodes.js';
 import type { Region } from './regions.js';
@@ -138,7 +138,7 @@ function confirm(code: Code, state: number, list: number): void {
     .op(Op.i64_ne)
     .op(Op.i32_or);
   code.when();
-  code.i32(list).call(CONFIRM_PAGES).op(Op.i32_eqz).when();
+  code.i32(list).callInTable(CONFIRM_PAGES).op(Op.i32_eqz).when();
   code.i32(LEFT_ELSEWHERE).op(Op.return).end().end();
 }
 
@@ -149,7 +149,7 @@ export function leaveRegion(code: Code): void {
   if (hasTailCalls()) {
     code.i32(0).op(Op.i32_lt_s).when();
     code.get(W0).i32(-1).op(Op.i32_xor).op(Op.return).end();
-    code.get(W0).returnCallIndirect(IMPORTS.length);
+    code.get(W0).returnCallIndirect(REGION);
   } else code.i32(-1).op(Op.i32_xor);
 }
 

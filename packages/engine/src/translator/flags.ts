@@ -22,7 +22,7 @@ import {
 } from '../code-layout.js';
 import { AFTER, FLAGS } from './exchange.js';
 import { LF_AUX, LF_RESULT, TIER_FLAGS, TIER_FLAGS_KIND } from '../layout.js';
-import { SETTLE_FLAGS } from './imports.js';
+import { SETTLE_FLAGS } from './called.js';
 import type { Size } from './instructions.js';
 import { FA, FB, FK, FN, FR, FS } from './locals.js';
 import { Op } from './opcodes.js';
@@ -168,7 +168,7 @@ export class Flags {
   /** Puts the flags of this place into the processor's state. */
   settle(): void {
     this.use.read(this.afterKnown && this.after === THEN_NOTHING ? FLAGS : FLAGS | AFTER);
-    this.code.get(FK).get(FA).get(FB).get(FR).get(FS).get(FN).call(SETTLE_FLAGS);
+    this.code.get(FK).get(FA).get(FB).get(FR).get(FS).get(FN).callInTable(SETTLE_FLAGS);
   }
   /** Takes flags, as far as `which` has them, from where regions hand them over. */
   takePassed(code: Code, which: number): void {

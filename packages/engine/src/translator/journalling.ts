@@ -98,20 +98,31 @@ function storeOf({ opcode, sub }: Place): number {
 
 /**
  * Appends code whose stores are calls of functions `first` and those behind it, in the order of STORE_FUNCTIONS. `at`: where its instructions begin.
- * `calls` and `types` give functions and types that it names new numbers.
+ * `calls` and `types` give functions and types that it names new numbers, and `inTable` a function in the place of one that is called in a table, by its type.
  */
 export function tellStores(
   out: Code,
   body: Uint8Array,
   first: number,
-  { at = 0, calls = (index: number) => index, types = (index: number) => index } = {},
+  {
+    at = 0,
+    calls = (index) => index,
+    types = (index) => index,
+    inTable,
+  }: {
+    at?: number;
+    calls?: (index: number) => number;
+    types?: (type: number) => number;
+    inTable?: (type: number) => number;
+  } = {},
 ): void {
   let copied = at;
   for (const place of instructionsOf(body, at)) {
     const { opcode, operands, from, to } = place,
       store = storeOf(place),
       named = opcode === Op.call || opcode === RETURN_CALL || opcode === REF_FUNC;
-    if (store < 0 && !named && opcode !== Op.return_call_indirect) continue;
+    const replaced = opcode === Op.call_indirect && inTable !== undefined;
+    if (store < 0 && !named && !replaced && opcode !== Op.return_call_indirect) continue;
     out.append(body.subarray(copied, from));
     out.reserve();
     copied = to;
@@ -125,7 +136,9 @@ export function tellStores(
     } else if (named) {
       out.byte(opcode);
       out.unsigned(calls(reader.unsigned()));
-    } else out.returnCallIndirect(types(reader.unsigned()));
+    } else if (replaced)
+      out.op(Op.drop).call(inTable(reader.unsigned())); // the place in the table is on the stack
+    else out.returnCallIndirect(types(reader.unsigned()));
   }
   out.append(body.subarray(copied));
   out.reserve();

@@ -8,11 +8,12 @@ import { WebAssembly } from '../webassembly.js';
 import type { WasmTable } from '../webassembly.js';
 
 type RegionFunction = () => number;
+type TableFunction = (...parameters: never[]) => unknown;
 
 const MODULES = 256;
 /** With more tables in use than this, the regions of the oldest are to go. */
 const MOST_TABLES = 16;
-/** Places that a table grows by. */
+/** Places that a table grows by: to grow takes as long for one as for many. */
 const MORE = 256;
 
 /** Modules that share a table. */
@@ -28,7 +29,14 @@ export class RegionTables {
   private readonly functions = new Map<number, RegionFunction>();
   private shares: TableShare[] = [];
 
-  constructor(private readonly own: WasmTable) {}
+  /** `own` is the processor's; `called` is what regions call of it, at the first places of the tables that their modules import. */
+  constructor(
+    private readonly own: WasmTable,
+    private readonly called: readonly TableFunction[] = [],
+  ) {
+    // a region has the same place in all tables
+    if (own.length < called.length) own.grow(called.length - own.length);
+  }
 
   /** What the next module imports. */
   forModule(): TableShare {
@@ -39,6 +47,7 @@ export class RegionTables {
         modules: 0,
         regions: 0,
       };
+      this.called.forEach((one, place) => share!.table.set(place, one));
       for (const [index, one] of this.functions) share.table.set(index, one);
       this.shares = [...this.shares.filter(({ regions }) => regions > 0), share];
     }
@@ -52,7 +61,11 @@ export class RegionTables {
 
   /** Puts in a function of a module with this share; returns its index. */
   add(share: TableShare, one: RegionFunction): number {
-    const index = this.free.pop() ?? this.own.grow(1);
+    if (this.free.length === 0) {
+      const first = this.own.grow(MORE);
+      for (let place = first + MORE; place-- > first; ) this.free.push(place);
+    }
+    const index = this.free.pop()!;
     share.regions++;
     this.functions.set(index, one);
     this.own.set(index, one);

@@ -32,7 +32,7 @@ import type { WasmMemory, WasmModule } from '../webassembly.js';
 import { emitRegion, translatable } from './emit.js';
 import { EntryRecords } from './entry-records.js';
 import { findNext } from './entry.js';
-import { IMPORTS } from './imports.js';
+import { CALLED } from './called.js';
 import { describe } from './instructions.js';
 import type { Instruction, Row } from './instructions.js';
 import type { Journal } from './journalling.js';
@@ -201,14 +201,21 @@ export class Translator {
     this.least = Math.max(1, Math.floor(threshold / SHARE_OF_THRESHOLD));
     this.entries = new EntryRecords(this.words, threshold * AGAIN_PER_THRESHOLD);
     this.imports['m'] = memory;
-    this.tables = new RegionTables(exports.table);
+    const called = CALLED.map(
+      ({ name }) => exports[name as keyof ProcessorExports] as (...parameters: never[]) => unknown,
+    );
+    this.tables = new RegionTables(exports.table, called);
     this.verifier = verify && journal !== undefined ? new Verifier(memory, exports, journal) : undefined;
-    for (const { name } of IMPORTS) this.imports[name] = exports[name as keyof ProcessorExports];
     Object.assign(this.imports, this.verifier?.functions);
     const pages = memory.buffer.byteLength / WASM_PAGE,
       next = findNext(STATE),
       own = this.verifier === undefined ? next : { ...next, code: this.verifier.telling(next.code).written().slice() };
-    this.writer = new ModuleWriter(this.verifier?.imports ?? IMPORTS, LOCALS, pages, own);
+    this.writer = new ModuleWriter({
+      ...(this.verifier === undefined ? { types: CALLED } : { imports: this.verifier.imports }),
+      locals: LOCALS,
+      maximumPages: pages,
+      own,
+    });
     this.generation = this.words[ARENA_GENERATION >>> 2]!;
     this.dropped = this.words[PAGES_DROPPED >>> 2]!;
   }

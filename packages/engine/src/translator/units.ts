@@ -4,7 +4,7 @@
  */
 import { AM_REGISTER, NO_REGISTER, LEFT_LOOK_UP, LEFT_SETTLE } from '../code-layout.js';
 import { ATTENTION, BUDGET, PAGES_DROPPED, RIP, TIER_RECORD, TIER_STATUS } from '../layout.js';
-import { RUN_QUICK_X87, RUN_UNIT } from './imports.js';
+import { RUN_QUICK_X87, RUN_UNIT } from './called.js';
 import type { Instruction } from './instructions.js';
 import { LEFT, START, TARGET, W0, W1 } from './locals.js';
 import { Group, Simd, Text } from './unit-numbers.js';
@@ -102,7 +102,7 @@ export function callUnit(w: Writer, i: Instruction): void {
     quick = hasQuickForm(i);
   if (needs.flags) flags.settle();
   w.giveBase();
-  if (quick) code.i32(i.record).call(RUN_QUICK_X87).op(Op.i32_eqz).when();
+  if (quick) code.i32(i.record).callInTable(RUN_QUICK_X87).op(Op.i32_eqz).when();
   // what has been done so far is counted, and this instruction, as the interpreter counts a block at its beginning
   code
     .i32(0)
@@ -128,7 +128,7 @@ export function callUnit(w: Writer, i: Instruction): void {
       .i32(0)
       .access(Op.i32_load, state + PAGES_DROPPED)
       .set(W1);
-  code.i32(i.record).call(RUN_UNIT).set(W0);
+  code.i32(i.record).callInTable(RUN_UNIT).set(W0);
   w.takeRegisters(needs.writes);
   if (needs.flags) flags.load();
   // anything but "done" is the run loop's

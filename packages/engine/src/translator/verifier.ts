@@ -36,7 +36,7 @@ import type { ProcessorExports } from '../module.js';
 import { WebAssembly } from '../webassembly.js';
 import type { WasmMemory } from '../webassembly.js';
 import { COMPARED_FROM, COMPARED_TO, comparedWords } from './compared-state.js';
-import { IMPORTS } from './imports.js';
+import { CALLED } from './called.js';
 import { STORE_FUNCTIONS, tellStores } from './journalling.js';
 import type { Journal } from './journalling.js';
 import { I32, Op } from './opcodes.js';
@@ -86,7 +86,7 @@ export class Verifier {
   /** How often regions were compared, and over how many instructions. */
   readonly figures = { compared: 0, instructions: 0 };
   /** What a module of regions imports. */
-  readonly imports: readonly ImportedFunction[] = [...IMPORTS, ...STORE_FUNCTIONS];
+  readonly imports: readonly ImportedFunction[] = [...CALLED, ...STORE_FUNCTIONS];
   /** The same, as functions. */
   readonly functions: Record<string, Imported>;
   /** Stands in the table in the place of every region. */
@@ -181,9 +181,10 @@ export class Verifier {
   telling(code: Uint8Array): Code {
     this.told.clear();
     const more = STORE_FUNCTIONS.length;
-    tellStores(this.told, code, IMPORTS.length, {
-      calls: (index) => (index < IMPORTS.length ? index : index + more),
+    tellStores(this.told, code, CALLED.length, {
+      calls: (index) => index + CALLED.length + more,
       types: (type) => type + more,
+      inTable: (place) => place,
     });
     return this.told;
   }
@@ -370,11 +371,11 @@ export class Verifier {
 
 /** A function that tables of WebAssembly take, since it comes out of a module. */
 function functionOf(call: () => number, memory: WasmMemory, { table }: ProcessorExports): () => number {
-  const writer = new ModuleWriter(
-      [{ name: 'call', parameters: [], results: [I32] }],
-      [],
-      memory.buffer.byteLength / WASM_PAGE,
-    ),
+  const writer = new ModuleWriter({
+      imports: [{ name: 'call', parameters: [], results: [I32] }],
+      locals: [],
+      maximumPages: memory.buffer.byteLength / WASM_PAGE,
+    }),
     code = new Code();
   writer.add(code.call(0).op(Op.end));
   const module = new WebAssembly.Module(writer.finish()),

@@ -9,7 +9,7 @@ it('has names, operands and depth', () => {
     out = code.block();
   const again = code.loop();
   code.get(4).i64(-1, 0).op(Op.i64_and).set(22).i32(-200).tee(34).brIf(out).br(again).end().end();
-  code.i32(0).access(Op.i64_load32_u, 0x1550).i32(3).call(1).when();
+  code.i32(0).access(Op.i64_load32_u, 0x1550).i32(3).callInTable(1).when();
   code.f64(1.5).otherwise().end();
   code.vectorAccess(Vector.load, 0x1800).vector(Vector.i8x16_add).vector(Vector.andnot).vectorAccess(Vector.store, 0);
   code.brTable([code.depth, code.depth], code.depth).returnCallIndirect(3).op(Op.end);
@@ -29,7 +29,8 @@ it('has names, operands and depth', () => {
     'i32.const 0',
     'i64.load32_u offset=0x1550',
     'i32.const 3',
-    'call $runUnit',
+    'i32.const 1',
+    'call_indirect (type 1) ;; runUnit',
     'if',
     '  f64.const 1.5',
     'else',

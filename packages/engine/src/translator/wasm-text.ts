@@ -1,7 +1,7 @@
 /** The body of a translated function in WebAssembly's text format, a line for an instruction, for people who look for a fault of the translator. */
 import { PREFIX_VECTOR, Reader, instructionsOf } from './binary.js';
 import type { Place } from './binary.js';
-import { FIND_NEXT, IMPORTS } from './imports.js';
+import { CALLED, FIND_NEXT } from './called.js';
 import {
   BASE,
   ENTRY,
@@ -85,7 +85,11 @@ function operandsOf({ opcode, sub, to }: Place, reader: Reader): string {
       return ` ${localName(reader.unsigned())}`;
     case Op.call: {
       const index = reader.unsigned();
-      return ` $${index === FIND_NEXT ? 'findNext' : (IMPORTS[index]?.name ?? index)}`;
+      return ` $${index === FIND_NEXT ? 'findNext' : index}`;
+    }
+    case Op.call_indirect: {
+      const type = reader.unsigned();
+      return ` (type ${type})${CALLED[type] === undefined ? '' : ` ;; ${CALLED[type].name}`}`;
     }
     case Op.i32_const:
     case Op.i64_const: {

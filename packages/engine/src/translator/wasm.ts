@@ -213,6 +213,14 @@ export class Code extends Bytes {
     this.unsigned(index);
     return this;
   }
+  /** Calls the function at `place` in the table, whose type has the same number. */
+  callInTable(place: number): this {
+    this.i32(place);
+    this.byte(Op.call_indirect);
+    this.unsigned(place);
+    this.byte(0);
+    return this;
+  }
   /** Becomes a call of the function at the index on the stack, in the table, of the type with this number. */
   returnCallIndirect(type: number): this {
     this.byte(Op.return_call_indirect);
@@ -244,10 +252,22 @@ export interface OwnFunction extends FunctionType {
 /** Locals in groups of one type, in the order of their numbers. */
 export type Locals = readonly (readonly [count: number, type: number])[];
 
+/** What a module of functions has besides them. */
+export interface ModuleParts {
+  /** Functions that it imports from "e": their function indices come first. */
+  readonly imports?: readonly ImportedFunction[];
+  /** Types that come first; the functions' own is the one behind them. Unless given, those of the imports, which are to begin with the same types otherwise. */
+  readonly types?: readonly FunctionType[];
+  readonly locals: Locals;
+  /** Of the shared memory. */
+  readonly maximumPages: number;
+  /** The first function behind the imports. */
+  readonly own?: OwnFunction;
+}
+
 /**
  * Modules of functions without parameters that return an i32, exported as "0", "1" and so on. They import from "e" the shared memory "m", the table
- * "t" and `imports`, whose function indices come first, and whose types: the functions' own type is the one behind them. The function `own`, if there is
- * one, is the first behind the imports.
+ * "t" and what {@link ModuleParts} says.
  */
 export class ModuleWriter {
   private readonly head = new Bytes();
@@ -259,18 +279,21 @@ export class ModuleWriter {
   private readonly ownDeclarations: Uint8Array;
   private count = 0;
 
-  constructor(
-    private readonly imports: readonly ImportedFunction[],
-    locals: Locals,
-    maximumPages: number,
-    private readonly own?: OwnFunction,
-  ) {
+  private readonly own: OwnFunction | undefined;
+  /** Function index of the first one behind the imports, and number of the functions' type. */
+  private readonly first: number;
+  private readonly type: number;
+
+  constructor({ imports = [], types: before = imports, locals, maximumPages, own }: ModuleParts) {
     const { head, section: s } = this;
+    this.own = own;
+    this.first = imports.length;
+    this.type = before.length;
     this.declarations = declarationsOf(locals);
     this.ownDeclarations = declarationsOf(own?.locals ?? []);
     head.append(Uint8Array.from([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]));
     s.clear();
-    const types: FunctionType[] = [...imports, { parameters: [], results: [I32] }, ...(own === undefined ? [] : [own])];
+    const types: FunctionType[] = [...before, { parameters: [], results: [I32] }, ...(own === undefined ? [] : [own])];
     s.unsigned(types.length);
     for (const { parameters, results } of types) {
       s.byte(FUNCTION);
@@ -317,19 +340,19 @@ export class ModuleWriter {
 
   /** The module, valid until more functions are added: they are the next one's. */
   finish(): Uint8Array<ArrayBuffer> {
-    const { imports, count, own, module, section: s, bodies } = this,
+    const { first, type, count, own, module, section: s, bodies } = this,
       before = own === undefined ? 0 : 1;
     module.clear();
     module.append(this.head.written());
     s.unsigned(before + count);
-    if (own !== undefined) s.unsigned(imports.length + 1);
-    for (let i = 0; i < count; i++) s.unsigned(imports.length);
+    if (own !== undefined) s.unsigned(type + 1);
+    for (let i = 0; i < count; i++) s.unsigned(type);
     this.close(module, 3);
     s.unsigned(count);
     for (let i = 0; i < count; i++) {
       s.text(String(i));
       s.byte(0);
-      s.unsigned(imports.length + before + i);
+      s.unsigned(first + before + i);
     }
     this.close(module, 7);
     s.unsigned(before + count);
