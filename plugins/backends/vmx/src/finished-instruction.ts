@@ -22,7 +22,7 @@ const BREAKPOINT_MET = 1 << 12;
 const BLOCKED_FOR_ONE = 3;
 
 /** Exits after which RESUME does not move RIP: those between instructions, and those of a finished instruction. */
-const BETWEEN = new Set<number>([
+const BETWEEN: readonly boolean[] = flagged([
   ExitReason.EXTERNAL_INTERRUPT,
   ExitReason.TRIPLE_FAULT,
   ExitReason.INIT,
@@ -56,7 +56,7 @@ export class FinishedInstruction {
   complete(): void {
     const { exit, vcpu } = this,
       { reason, io } = exit;
-    if (BETWEEN.has(reason)) return;
+    if (BETWEEN[reason]) return;
     if (reason === ExitReason.EXCEPTION && !isSoftwareEvent(exit.interruptionInfo)) return;
     if (reason === ExitReason.IO && !io.string) {
       if (io.input) {
@@ -71,7 +71,7 @@ export class FinishedInstruction {
 
   /** See BackendVcpu.iterationDone. */
   iterationDone(linear: bigint, more: boolean): boolean {
-    const { words, exports } = this.#engine,
+    const { words, exports } = this.engine,
       { io } = this.exit;
     if ((words[DR7] & BREAKPOINTS_ENABLED) !== 0)
       this.#meet(exports.dataBreakpoints(linear, io.size, io.input ? 1 : 0));
@@ -85,7 +85,7 @@ export class FinishedInstruction {
 
   /** As many instructions have been retired as the processor was entered for. */
   #isDeadline(): boolean {
-    const { words } = this.#engine,
+    const { words } = this.engine,
       retired = words[RETIRED + 1],
       deadline = words[HOST_DEADLINE + 1];
     return retired > deadline || (retired === deadline && words[RETIRED] >= words[HOST_DEADLINE]);
@@ -98,7 +98,7 @@ export class FinishedInstruction {
 
   /** RIP goes behind the instruction. */
   advance(length: number): void {
-    const { words, supplied } = this.#engine;
+    const { words, supplied } = this.engine;
     supplied.drop();
     const low = words[RIP] + length;
     words[RIP] = low;
@@ -112,30 +112,37 @@ export class FinishedInstruction {
 
   /** Counts the instruction: virtual time goes on by it. */
   retire(): void {
-    const { words } = this.#engine;
+    const { words } = this.engine;
     words[RETIRED]++;
     if (words[RETIRED] === 0) words[RETIRED + 1]++;
   }
 
   /** The processor, with this vCPU's state in it. */
-  get #engine(): Engine {
+  private get engine(): Engine {
     return this.banks.select(this.vcpu.index);
   }
 
   /** The trap flag makes a debug exception of an instruction that the framework has carried out, too. */
   #step(): void {
-    const { words } = this.#engine;
+    const { words } = this.engine;
     if ((words[EFLAGS] & TF) !== 0 && (words[DEBUGCTL] & BTF) === 0) words[PENDING_DEBUG] |= SINGLE_STEP;
   }
 
   /** Breakpoints that the instruction has met: `data` in memory, and those at the port of the exit. */
   #meet(data: number): void {
-    const { words, exports } = this.#engine,
+    const { words, exports } = this.engine,
       { io } = this.exit;
     if ((words[DR7] & BREAKPOINTS_ENABLED) === 0) return;
     const hits = data | exports.ioBreakpoints(io.port, io.size);
     if (hits !== 0) words[PENDING_DEBUG] |= hits | BREAKPOINT_MET;
   }
+}
+
+/** True at each of these numbers. A set would be asked at every exit, which takes longer. */
+function flagged(numbers: readonly number[]): boolean[] {
+  const flags = Array.from({ length: Math.max(...numbers) + 1 }, () => false);
+  for (const number of numbers) flags[number] = true;
+  return flags;
 }
 
 /** INT1, INT3 or INTO that exited: RESUME moves over them. */

@@ -20,6 +20,8 @@ import {
 const GENERAL_PROTECTION = 13;
 /** CR4 bits a guest can have: all that the processor knows. VMXE is for a guest with nested VMX. */
 export const CR4_GUEST = 0x177_3fffn;
+/** EFER.LMA as a number: each exit asks for it. */
+const LONG_MODE_ACTIVE = Number(Efer.LMA);
 const ACCESS = { probe: 0, read: 1, write: 2, execute: 4 } as const;
 /** Variable MTRRs: 8 pairs; fixed ranges; write combining. */
 const MTRRCAP = 0x508n;
@@ -304,7 +306,7 @@ export abstract class VmxRegisters {
   }
   get codeBits(): 16 | 32 | 64 {
     const { words } = this.state;
-    return codeBits(words[(layout.SEG_AR >>> 2) + 1], (words[layout.EFER >>> 2] & Number(Efer.LMA)) !== 0);
+    return codeBits(words[(layout.SEG_AR >>> 2) + 1], (words[layout.EFER >>> 2] & LONG_MODE_ACTIVE) !== 0);
   }
 
   translate(linear: bigint, access: 'probe' | 'read' | 'write' | 'execute'): number {
@@ -349,7 +351,7 @@ export abstract class VmxRegisters {
   private setCr3(value: bigint): void {
     const { engine } = this;
     // In IA-32e mode, where it is written at every change of process, there are none
-    if ((engine.words[layout.EFER >>> 2] & Number(Efer.LMA)) === 0)
+    if ((engine.words[layout.EFER >>> 2] & LONG_MODE_ACTIVE) === 0)
       this.loadPdptes(engine.cr0, value, engine.cr4, engine.efer);
     engine.cr3 = value;
   }
