@@ -132,8 +132,10 @@ async function load(places: readonly URL[], journals: boolean): Promise<WasmModu
   throw notBuilt(places, cause);
 }
 
-const kept = (bytes: Uint8Array<ArrayBuffer>): WasmModule | undefined =>
-  host.keptModule?.(bytes) as WasmModule | undefined;
+function kept(bytes: Uint8Array<ArrayBuffer>): WasmModule | undefined {
+  host.soundOptimiser?.(); // for what is compiled, this module and those of translated code
+  return host.keptModule?.(bytes) as WasmModule | undefined;
+}
 
 /**
  * Compiles while a timer keeps the event loop alive. Node does not count a compilation as pending work: it would end its event loop, and the

@@ -1,4 +1,5 @@
 /** Translated code does what the interpreter does: registers, flags, memory and count of instructions, at every place where the guest is left. */
+import { setFlagsFromString } from 'node:v8';
 import { ExitReason, VmcsField } from '@visorkit/x86';
 import { describe, expect, it } from 'vitest';
 import { Engine } from '../engine.js';
@@ -120,6 +121,33 @@ function compare(plain: Engine, translated: Engine, seed: number, options: Omit<
 const PROGRAMS = Number(process.env.VISORKIT_PROGRAMS ?? 60);
 const { VISORKIT_SEED: SEED = '1' } = process.env;
 const FIRST_SEED = SEED === 'random' ? Math.floor(Math.random() * 2 ** 20) : Number(SEED);
+
+/** Has V8 optimise all that it compiles, and at once, for a while. */
+function optimised(act: () => unknown): void {
+  setFlagsFromString('--no-liftoff');
+  try {
+    act();
+  } finally {
+    for (const flag of ['--liftoff', '--wasm-dynamic-tiering']) setFlagsFromString(flag);
+  }
+}
+
+describe('code that the host has optimised', () => {
+  const rough = { bits: 64 as const, rough: true, vectors: true };
+  it('keeps both halves of a register where branches meet', async () => {
+    const [plain, translated] = [await machine(64, 0), await machine(64, 1)];
+    optimised(() => compare(plain, translated, 2_151_007_150, rough));
+    expect(translated.translator!.retired).toBeGreaterThan(1000);
+  });
+
+  it.each([1, 50])('does what the interpreter does, from threshold %i on', { timeout: 300_000 }, async (threshold) => {
+    const [plain, translated] = [await machine(64, 0), await machine(64, threshold)];
+    optimised(() => {
+      for (let n = 0; n < PROGRAMS; n++) compare(plain, translated, FIRST_SEED * 1_000_033 + n * 17, rough);
+    });
+    expect(translated.translator!.figures.regions).toBeGreaterThan(PROGRAMS / 2);
+  });
+});
 
 /** Verified programs (verifier.ts) are fewer: they run many times slower. */
 const VERIFIED_SHARE = 4;
