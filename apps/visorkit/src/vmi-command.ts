@@ -76,8 +76,9 @@ function knownOf(paths: readonly string[] = []): KnownOfGuest {
   return { ...(symbols === undefined ? {} : { symbols }), ...(types === undefined ? {} : { types }), values };
 }
 
-/** How long the guest runs at least between two searches for its kernel, ms; and as long as the last one took. */
+/** How long the guest runs at least between two searches for its kernel, ms; and for this share of what the last one took: it may be over soon. */
 const SEARCH_LEAST = 100;
+const SEARCH_SHARE = 1 / 4;
 /** A kernel that runs has its interrupt table in the upper half of its addresses, of 32 bits or more. Before that a search finds nothing, and takes seconds. */
 const UPPER_HALF = 1n << 31n;
 
@@ -124,7 +125,7 @@ async function onRun(request: ToolRequest, flags: VmiFlags): Promise<number> {
             if (now < next || vcpu.idtr.base < UPPER_HALF) return;
             if (vmi.find() === undefined) {
               const then = performance.now();
-              next = then + Math.max(SEARCH_LEAST, then - now);
+              next = then + Math.max(SEARCH_LEAST, (then - now) * SEARCH_SHARE);
               return;
             }
             untap();
