@@ -34,7 +34,7 @@ export class RegionTables {
     private readonly own: WasmTable,
     private readonly called: readonly TableFunction[] = [],
   ) {
-    // a region has the same place in all tables
+    // those places are no region's: a region has the same one in all tables
     if (own.length < called.length) own.grow(called.length - own.length);
   }
 

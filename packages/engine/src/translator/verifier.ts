@@ -85,7 +85,7 @@ interface Outcome {
 export class Verifier {
   /** How often regions were compared, and over how many instructions. */
   readonly figures = { compared: 0, instructions: 0 };
-  /** What a module of regions imports. */
+  /** What a module of regions imports; the types of what it calls in the table otherwise come first, and so have the same numbers. */
   readonly imports: readonly ImportedFunction[] = [...CALLED, ...STORE_FUNCTIONS];
   /** The same, as functions. */
   readonly functions: Record<string, Imported>;

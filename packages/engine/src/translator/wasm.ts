@@ -256,7 +256,7 @@ export type Locals = readonly (readonly [count: number, type: number])[];
 export interface ModuleParts {
   /** Functions that it imports from "e": their function indices come first. */
   readonly imports?: readonly ImportedFunction[];
-  /** Types that come first; the functions' own is the one behind them. Unless given, those of the imports, which are to begin with the same types otherwise. */
+  /** Types that come first, with the functions' own behind them; unless given, those of the imports. */
   readonly types?: readonly FunctionType[];
   readonly locals: Locals;
   /** Of the shared memory. */
