@@ -1,6 +1,6 @@
 /** A test case: one guest, the same on every backend. */
 import { describe, expect, it } from 'vitest';
-import { BACKENDS, DEVIATIONS } from './backends.js';
+import { BACKENDS, failingAt } from './backends.js';
 import type { ConformingBackend, Deviation } from './backends.js';
 import { runInPieces, runOn } from './machine.js';
 import type { Guest, Outcome } from './machine.js';
@@ -26,12 +26,9 @@ export function conform(
   describe(name, () => {
     const outcomes = new Map<string, Outcome>();
     for (const backend of BACKENDS) {
-      const missing = needs.filter((deviation) => backend.lacks.has(deviation));
-      if (missing.length > 0)
-        process.stderr.write(
-          `SKIPPED: "${name}" on ${backend.name}: this machine's has no ${missing.map((deviation) => DEVIATIONS[deviation]).join(', no ')}\n`,
-        );
-      it.skipIf(missing.length > 0)(`on ${backend.name}`, { timeout: 60_000 }, async () => {
+      const failing = failingAt(backend, needs);
+      if (failing !== undefined) process.stderr.write(`SKIPPED: "${name}" on ${backend.name}: ${failing}\n`);
+      it.skipIf(failing !== undefined)(`on ${backend.name}`, { timeout: 60_000 }, async () => {
         const outcome = await runOn(backend, typeof guest === 'function' ? guest(backend) : guest);
         outcomes.set(backend.name, outcome);
         expect(outcome).toMatchObject({ reason: 'halted', ...expected });

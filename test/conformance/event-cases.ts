@@ -3,7 +3,7 @@ import { InterruptSourceToken, Stage, definePlugin } from '@visorkit/core';
 import type { Capability, Plugin, PluginHost } from '@visorkit/core';
 import { VmiEventsToken, introspectionEvents } from '@visorkit/vmi';
 import type { VmiEvents } from '@visorkit/vmi';
-import type { ConformingBackend } from './backends.js';
+import type { ConformingBackend, Deviation } from './backends.js';
 import { AX, CX, DI, DX, code } from './code.js';
 import { CODE, createMachine } from './machine.js';
 import type { Guest } from './machine.js';
@@ -18,6 +18,8 @@ type See = (what: string) => void;
 export interface EventCase {
   readonly name: string;
   readonly needs: readonly Capability[];
+  /** What of it a backend may fail at on this machine. */
+  readonly deviations?: readonly Deviation[];
   readonly guest: Guest;
   subscribe(events: VmiEvents, see: See, host: PluginHost): void;
   /** What is seen of events and of devices, in order. */
@@ -73,6 +75,7 @@ export const EVENT_CASES: readonly EventCase[] = [
   {
     name: 'INT3 is told, and goes to the guest',
     needs: ['exit.exception'],
+    deviations: ['ring-0-debugging'],
     guest: {
       mode: 'protected32',
       code: code()
@@ -92,6 +95,7 @@ export const EVENT_CASES: readonly EventCase[] = [
   {
     name: 'INT3 may be kept from the guest, and RIP moved',
     needs: ['exit.exception'],
+    deviations: ['ring-0-debugging'],
     guest: {
       mode: 'protected32',
       code: code()
@@ -114,6 +118,7 @@ export const EVENT_CASES: readonly EventCase[] = [
   {
     name: '#DB of the trap flag is told with its conditions, and goes to the guest',
     needs: ['exit.exception'],
+    deviations: ['ring-0-debugging'],
     guest: {
       mode: 'protected32',
       code: code()
@@ -131,6 +136,7 @@ export const EVENT_CASES: readonly EventCase[] = [
   {
     name: '#DB of breakpoint registers that the guest sets is told, and goes to the guest',
     needs: ['exit.exception'],
+    deviations: ['ring-0-debugging'],
     guest: {
       mode: 'protected32',
       // MOV DR0, EAX; MOV DR7, EAX: writes of four bytes
@@ -154,6 +160,7 @@ export const EVENT_CASES: readonly EventCase[] = [
   {
     name: '#DB of accesses to debug registers is told where the guest asks for it; the others happen as they are',
     needs: ['exit.exception'],
+    deviations: ['ring-0-debugging'],
     guest: {
       mode: 'protected32',
       // DR1 is written and read, then guarded by DR7.GD, written once more, and read. The handler lets go of the guard, and goes on behind
@@ -209,6 +216,7 @@ export const EVENT_CASES: readonly EventCase[] = [
   {
     name: 'single steps begin and end by answers, and are counted',
     needs: ['mtf', 'exit.io'],
+    deviations: ['ring-0-debugging'],
     guest: { mode: 'protected32', code: code().nop(1).out(0x10).nop(2).out(0x10).nop(4).hlt() },
     subscribe(events, see, host) {
       events.singleStep({ enabled: false }, ({ rip }) => see(`step ${at(rip)}`));
@@ -297,6 +305,7 @@ export const EVENT_CASES: readonly EventCase[] = [
   {
     name: 'several subscribers are asked in their order, and end while the guest runs: nothing exits for them then',
     needs: ['exit.exception'],
+    deviations: ['ring-0-debugging'],
     guest: {
       mode: 'protected32',
       code: code()

@@ -1,17 +1,16 @@
 /** What KVM says of a debugging event becomes a VmExit. */
 import { ExitReason, VmExit } from '@visorkit/core';
 import { describe, expect, it } from 'vitest';
-import { fillDebug } from './fill-exit.js';
+import { breakpointsHit, fillDebug } from './fill-exit.js';
 import { Run } from './kvm-api.js';
 
-/** The exit for DR6 and DR7 as KVM_EXIT_DEBUG has them. */
+/** The exit for a DR6 as KVM_EXIT_DEBUG has it, and the DR7 in force. */
 function exitOf(dr6: number, dr7: number, singleStep: boolean): VmExit {
   const words = new Uint32Array(1024);
   words[Run.DEBUG_EXCEPTION / 4] = 1;
   words[Run.DEBUG_DR6 / 4] = dr6;
-  words[Run.DEBUG_DR7 / 4] = dr7;
   const exit = new VmExit();
-  fillDebug(exit, { words }, singleStep);
+  fillDebug(exit, { words }, singleStep, breakpointsHit(dr6, dr7));
   return exit;
 }
 

@@ -9,8 +9,7 @@ const IO_PORT = Run.IO_PORT / 2,
   IO_COUNT = Run.IO_COUNT / 4,
   IO_DATA_OFFSET = Run.IO_DATA_OFFSET / 4;
 const DEBUG_EXCEPTION = Run.DEBUG_EXCEPTION / 4,
-  DEBUG_DR6 = Run.DEBUG_DR6 / 4,
-  DEBUG_DR7 = Run.DEBUG_DR7 / 4;
+  DEBUG_DR6 = Run.DEBUG_DR6 / 4;
 /** Exit qualification of I/O (SDM 3C table 28-5). */
 const QUALIFICATION_IN = 8,
   QUALIFICATION_STRING = 16,
@@ -59,10 +58,14 @@ export function fillIo(exit: VmExit, { bytes, halves, words }: RunPage, data: (o
     0;
 }
 
-/** KVM_EXIT_DEBUG: a single step, a breakpoint register, or INT3. */
-export function fillDebug(exit: VmExit, { words }: Pick<RunPage, 'words'>, singleStep: boolean): void {
-  const dr6 = words[DEBUG_DR6],
-    breakpoints = breakpointsHit({ words });
+/** KVM_EXIT_DEBUG: a single step, a breakpoint register, or INT3. `breakpoints`: the registers that were hit, as bits. */
+export function fillDebug(
+  exit: VmExit,
+  { words }: Pick<RunPage, 'words'>,
+  singleStep: boolean,
+  breakpoints: number,
+): void {
+  const dr6 = words[DEBUG_DR6];
   if (words[DEBUG_EXCEPTION] === Vector.BP) {
     startExit(exit, ExitReason.EXCEPTION);
     exit.interruptionInfo = interruptionInfo(Vector.BP, EventType.SOFTWARE_EXCEPTION);
@@ -75,10 +78,8 @@ export function fillDebug(exit: VmExit, { words }: Pick<RunPage, 'words'>, singl
   }
 }
 
-/** B0 to B3 of DR6 without those of registers that DR7 does not enable: they may be set whenever an address fits (SDM 3B, 18.2.3). */
-export function breakpointsHit({ words }: Pick<RunPage, 'words'>): number {
-  const dr6 = words[DEBUG_DR6],
-    dr7 = words[DEBUG_DR7];
+/** B0 to B3 of a DR6 without those of registers that DR7 does not enable: they may be set whenever an address fits (SDM 3B, 18.2.3). */
+export function breakpointsHit(dr6: number, dr7: number): number {
   let hits = 0;
   for (let n = 0; n < 4; n++) if (((dr7 >>> (2 * n)) & 3) !== 0) hits |= dr6 & (1 << n);
   return hits;

@@ -1,15 +1,17 @@
 /** Which debugging events of the guest exit: single steps, INT3, breakpoint registers. */
 import { Segment } from '@visorkit/core';
 import type { GuestMemory, Vcpu } from '@visorkit/core';
+import { breakpointsHit } from './fill-exit.js';
 import { GuestDebug, Request, Size } from './kvm-api.js';
 import { libc } from './libc.js';
 import { kvmError } from './support.js';
 
 /** DR7: accesses to debug registers raise #DB. */
 const GENERAL_DETECT = 1n << 13n;
-/** DR6: such an access; a single step. */
+/** DR6: such an access; a single step; B0 to B3. */
 const BD = 1 << 13,
-  BS = 1 << 14;
+  BS = 1 << 14,
+  ANY_BREAKPOINT = 15;
 const HLT = 0xf4;
 
 export class DebugControl {
@@ -74,6 +76,17 @@ export class DebugControl {
     if (libc().ioctlPointer(this.vcpuFd, Request.SET_GUEST_DEBUG, wanted) < 0)
       throw kvmError('breakpoints or single steps');
     this.#set.set(wanted);
+  }
+
+  /** The breakpoint registers that a DR6 tells of. KVM_EXIT_DEBUG has a DR7 too, but not where the kernel's emulator has come upon the breakpoint. */
+  breakpointsHit(dr6: number): number {
+    return (dr6 & ANY_BREAKPOINT) === 0 ? 0 : breakpointsHit(dr6, this.#enabled());
+  }
+  /** L0 to G3 of the DR7 in force: the one that the kernel was told, else the guest's. */
+  #enabled(): number {
+    if ((Number(this.#set[0]) & GuestDebug.USE_HARDWARE_BREAKPOINTS) !== 0) return Number(this.#set[1 + 7] & 0xffn);
+    this.#load();
+    return Number(this.#registers[5] & 0xffn);
   }
 
   /** What DR6 says is of an access to debug registers that nobody but this class wants to know of: enter again. `breakpoints`: those that were hit. */

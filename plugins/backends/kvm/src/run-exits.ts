@@ -3,7 +3,7 @@ import { ExitReason, VisorkitError, isVisorkitError } from '@visorkit/core';
 import type { Vcpu } from '@visorkit/core';
 import { Vector } from '@visorkit/x86';
 import type { Assistance } from './assistance.js';
-import { breakpointsHit, fillDebug, fillEntryFailure, fillIo, fillMemoryAccess, startExit } from './fill-exit.js';
+import { fillDebug, fillEntryFailure, fillIo, fillMemoryAccess, startExit } from './fill-exit.js';
 import type { DebugControl, SteppedInstruction } from './guest-debug.js';
 import {
   HAS_INSTRUCTION_BYTES,
@@ -89,11 +89,13 @@ export class RunExits {
       case RunExit.FAIL_ENTRY:
         fillEntryFailure(exit, run);
         return true;
-      case RunExit.DEBUG:
-        if (words[DEBUG_EXCEPTION] === Vector.DB && debug.takes(words[DEBUG_DR6], breakpointsHit(run))) return false;
-        fillDebug(exit, run, debug.singleStep);
+      case RunExit.DEBUG: {
+        const breakpoints = debug.breakpointsHit(words[DEBUG_DR6]);
+        if (words[DEBUG_EXCEPTION] === Vector.DB && debug.takes(words[DEBUG_DR6], breakpoints)) return false;
+        fillDebug(exit, run, debug.singleStep, breakpoints);
         if (exit.reason === ExitReason.MONITOR_TRAP_FLAG && steps.overHalt(vcpu)) startExit(exit, ExitReason.HLT);
         return true;
+      }
       case RunExit.X86_RDMSR:
         startExit(exit, ExitReason.RDMSR);
         return (this.asks = this.#wantedMsr(false));

@@ -34,6 +34,8 @@ const LATENESS = 40_000;
 const STALLED_ENTRIES = 8,
   STALLED_TIME = 4_000_000;
 const IF = 1n << 9n;
+/** Of INIT and RESET (SDM 3A, table 10-1). */
+const RESET_RIP = 0xfff0n;
 const EXCEPTION_DB = 1 << Vector.DB,
   EXCEPTION_BP = 1 << Vector.BP;
 
@@ -303,7 +305,7 @@ export class KvmVcpu extends ExitedInstruction implements BackendVcpu {
     if (base !== undefined) this.apicBase = base;
     for (let register = 0; register < 16; register++) this.setRegister(register, 0n);
     this.setRegister(2, BigInt(this.#parts.supportedCpuid.find(({ leaf }) => leaf === 1)?.eax ?? 0x600));
-    this.rip = 0xfff0n;
+    this.rip = RESET_RIP;
     this.rflags = 2n;
     this.taskPriority = 0n;
     this.events.clear();
@@ -320,9 +322,12 @@ export class KvmVcpu extends ExitedInstruction implements BackendVcpu {
     applyInitialState(this, state);
   }
 
-  /** kvm_amd puts a vCPU that was shut down in the state after INIT, because the VMCB is undefined then (AMD APM 2, 15.14.3). */
+  /**
+   * kvm_amd puts a vCPU that was shut down in the state after INIT, because the VMCB is undefined then (AMD APM 2, 15.14.3). A KVM without help of the
+   * processor keeps the state on AMD's too.
+   */
   get lostState(): string | undefined {
-    if (this.exit.reason !== ExitReason.TRIPLE_FAULT || !this.#parts.amd) return undefined;
+    if (this.exit.reason !== ExitReason.TRIPLE_FAULT || !this.#parts.amd || this.rip !== RESET_RIP) return undefined;
     return 'Its registers are those after INIT: AMD processors do not keep the state of a guest at a shutdown.';
   }
 
