@@ -5,8 +5,8 @@ import type { Timer } from '@visorkit/linux-abi';
 import type { TimerQueue } from '@visorkit/machine';
 import { Bell, WAKE_VECTOR } from './abi.js';
 
-/** How long a thread runs while others want to, in ns. */
-const TICK = 5_000_000;
+/** How long a thread runs while others want to, in ns. A KVM that emulates ring 0 takes some milliseconds to go on to the next. */
+const TICK = 20_000_000;
 
 /** The one interrupt there is. */
 @injectable()

@@ -335,7 +335,7 @@ const SCRIPTS: readonly string[] = [
 ];
 
 describe.each(BACKENDS)('scripts on %s', (_name, options) => {
-  it.each(SCRIPTS)('%s', async (script) => {
+  it.each(SCRIPTS)('%s', { timeout: 180_000 }, async (script) => {
     const args = ['sh', '-c', script];
     reset(native);
     const expected = spawnSync(busybox, args, { cwd: native, env: environment, encoding: 'latin1', timeout: 15_000 });

@@ -10,5 +10,5 @@ if (!kvm.usable) process.stderr.write(`The sandbox is not tested on kvm: ${kvm.m
 
 export const BACKENDS: readonly (readonly [name: string, options: BackendOptions])[] = [
   ['vmx', { backend: 'vmx', time: 'virtual', timeout: 60 }],
-  ...(kvm.usable ? [['kvm', { backend: 'kvm', time: 'real', timeout: 60 }] as const] : []),
+  ...(kvm.usable ? [['kvm', { backend: 'kvm', time: 'real', timeout: 150 }] as const] : []),
 ];
