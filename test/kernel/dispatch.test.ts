@@ -261,6 +261,37 @@ describe('exit dispatch', () => {
     await vmm.run();
     expect(late).toBe(1);
   });
+
+  it('takes taps made before an entry for the exit that ends it, and calls none that was taken back there', async () => {
+    const told: string[] = [];
+    await using vmm = compose({
+      backend: fakeBackend([cpuidExit(1), cpuidExit(2)]),
+      memory,
+      time: 'virtual',
+      plugins: [
+        halting,
+        does('careful', ({ hooks }) => {
+          let undo: (() => void) | undefined;
+          hooks.beforeEntry.tap(() => {
+            if (undo === undefined)
+              undo = hooks.exit.for('cpuid').tap('first', () => {
+                told.push('first');
+                return RESUME;
+              });
+            else if (told.length === 1) {
+              undo();
+              hooks.exit.for('cpuid').tap('second', () => {
+                told.push('second');
+                return RESUME;
+              });
+            }
+          });
+        }),
+      ],
+    });
+    expect(await vmm.run()).toMatchObject({ reason: 'halted' });
+    expect(told).toEqual(['first', 'second']);
+  });
 });
 
 it('stop outcomes carry their status', async () => {

@@ -99,7 +99,6 @@ export class RunLoop {
         if (!alone) this.#cutTurn();
         return 'limit';
       }
-      if (dispatcher.stale) dispatcher.compile();
       if (clock.refresh === undefined) now = clock.now();
       else if (clock.refresh()) now = clock.last!;
       if (timers.nextDeadline() <= now) {
@@ -135,6 +134,7 @@ export class RunLoop {
       }
       if (limited && !alone) vcpu.setInstructionLimit(vcpu.instructions + instructionLimit - this.#instructions());
       this.phase = Phase.ENTRY;
+      if (dispatcher.stale) dispatcher.compile();
       dispatcher.beforeEntry(vcpu);
       this.phase = Phase.GUEST;
       vcpu.run();
@@ -150,7 +150,9 @@ export class RunLoop {
     this.phase = Phase.EXIT;
     runner.exitOpen = true;
     const vectoring = exit.idtVectoringInfo >= 0x8000_0000 && exit.reason !== ExitReason.TASK_SWITCH;
-    const outcome = this.#parts.dispatcher.dispatch(exit, vcpu);
+    const { dispatcher } = this.#parts;
+    if (dispatcher.stale) dispatcher.compile(); // a tap before the entry may want to hear of this very exit
+    const outcome = dispatcher.dispatch(exit, vcpu);
     if (outcome === undefined) return 'unhandled';
     runner.exitOpen = false;
     const answer = typeof outcome === 'object' ? (outcome.answer ?? RESUME) : outcome;
@@ -170,7 +172,6 @@ export class RunLoop {
   /** The last run ended at an exit that nobody carried out: it is offered again, to handlers that may be new. */
   #offerAgain(): SliceEnd | undefined {
     if (this.stopRequest !== undefined) return 'stop';
-    if (this.#parts.dispatcher.stale) this.#parts.dispatcher.compile();
     return this.#handle(this.current);
   }
 
