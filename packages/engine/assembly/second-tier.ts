@@ -30,7 +30,7 @@ import { next, settle } from "./run";
 import { DEADLINE_REACHED, EXIT_RECORDED } from "./run-flags";
 import { execSimd } from "./simd/exec";
 import { FAULT } from "./status";
-import { execString } from "./strings";
+import { execString, quickString } from "./strings";
 import { raise, raiseError } from "./system/raise";
 import { execSystem } from "./system/system";
 import { isGlobalCode, noteCode } from "./tlb";
@@ -76,6 +76,9 @@ export function runUnit(pc: usize): i32 {
 export function runQuickX87(pc: usize): bool {
   return (load<u32>(FPU_TRAP) | (load<u16>(FPU_SW) & SW_ES)) == 0 && quickRegister(pc, recUnitOp(pc), recModrm(pc));
 }
+
+/** Runs a repeated MOVS or STOS if it is a short one that nothing can go wrong with. False: it has done nothing, and is runUnit()'s. */
+export function runQuickString(pc: usize): bool { return quickString(pc); }
 
 /**
  * A read that the TLB entry did not allow: walks the tables, fills the entry, or gathers the parts of an access that crosses pages or is

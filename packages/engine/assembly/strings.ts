@@ -2,9 +2,9 @@ import { ATTENTION, BOUNCE, EFLAGS, PAGE_BLOCKS, REGS, SEG_BASE, SEG_ES } from "
 import { subFlags16, subFlags32, subFlags64, subFlags8 } from "./alu";
 import { DF, getZF } from "./flags";
 import { STR_CMPS, STR_LODS, STR_MOVS, STR_SCAS, STR_STOS } from "./integer/ops";
-import { segmentFailed, commit, linearRead, linearWrite, segmentLinear } from "./mmu";
+import { segmentFailed, commit, linearRead, linearWrite, readableNow, segmentLinear, writableNow } from "./mmu";
 import { ATT_STEP, is64 } from "./mode";
-import { P_REP, P_REPNE, recPrefixes, recSegment, recSize } from "./record";
+import { P_REP, P_REPNE, recPrefixes, recSegment, recSize, recUnitOp } from "./record";
 import { FAULT, OK, REPEAT } from "./status";
 /**
  * String instructions. A repeated one does as many elements at a time as lie in one page of source and of destination, with
@@ -180,4 +180,74 @@ function bulk(pc: usize, op: u32, size: u32, width: u32, mask: u64, limit: u64):
 // The fault (if any) will be raised again, with its exact state, by element(): what bulk() recorded is void.
 function fail(): u64 {
   return 0;
+}
+
+// ------------------------------------------------------------------------------------------------ short ones
+/** Bytes at most of what quickString() does: compilers make such instructions for structures and short texts. */
+const SHORT: u64 = 512;
+
+/**
+ * A repeated upward MOVS or STOS whose segments have no base and no limit, if each operand lies in one page that can be accessed at once, and the two do
+ * not overlap: nothing can fault, and nobody is told. False: it has done nothing.
+ */
+export function quickString(pc: usize): bool {
+  const size = recSize(pc), width = <u32>load<u8>(pc, 10), mask = addressMask(width);
+  const count = load<u64>(RCX) & mask;
+  if (count == 0) return true;
+  if (count > SHORT / size || (load<u32>(EFLAGS) & DF) != 0) return false;
+  const bytes = <u32>count * size, di = load<u64>(RDI) & mask;
+  const q = writableNow(di, bytes, false);
+  if (q == 0) return false;
+  if (recUnitOp(pc) == STR_STOS) fill(q, bytes, repeated(load<u64>(REGS), size));
+  else {
+    const si = load<u64>(RSI) & mask, p = readableNow(si, bytes);
+    if (p == 0 || q - p < bytes || p - q < bytes) return false;
+    copy(q, p, bytes);
+    setIndex(RSI, width, si + bytes);
+  }
+  setIndex(RDI, width, di + bytes);
+  setIndex(RCX, width, 0);
+  return true;
+}
+/** The low `size` bytes of a value as often as eight bytes have room for them. */
+// @ts-ignore: decorator
+@inline function repeated(v: u64, size: u32): u64 {
+  return size == 1 ? <u64>(<u8>v) * 0x0101010101010101 : size == 2 ? <u64>(<u16>v) * 0x0001000100010001 : size == 4 ? <u64>(<u32>v) * 0x0000000100000001 : v;
+}
+// The last store, or pair of load and store, may do some bytes again.
+// @ts-ignore: decorator
+@inline function fill(q: usize, bytes: u32, v: u64): void {
+  if (bytes >= 16) {
+    const both = i64x2.splat(v), last = q + bytes - 16;
+    for (; q < last; q += 16) v128.store(q, both);
+    v128.store(last, both);
+  } else if (bytes >= 8) {
+    store<u64>(q, v);
+    store<u64>(q + bytes - 8, v);
+  } else if (bytes >= 4) {
+    store<u32>(q, <u32>v);
+    store<u32>(q + bytes - 4, <u32>v);
+  } else {
+    store<u8>(q, <u8>v);
+    if (bytes > 1) store<u16>(q + bytes - 2, <u16>v);
+  }
+}
+// @ts-ignore: decorator
+@inline function copy(q: usize, p: usize, bytes: u32): void {
+  if (bytes >= 16) {
+    const last = q + bytes - 16, end = v128.load(p + bytes - 16);
+    for (; q < last; q += 16, p += 16) v128.store(q, v128.load(p));
+    v128.store(last, end);
+  } else if (bytes >= 8) {
+    const end = load<u64>(p + bytes - 8);
+    store<u64>(q, load<u64>(p));
+    store<u64>(q + bytes - 8, end);
+  } else if (bytes >= 4) {
+    const end = load<u32>(p + bytes - 4);
+    store<u32>(q, load<u32>(p));
+    store<u32>(q + bytes - 4, end);
+  } else {
+    store<u8>(q, load<u8>(p));
+    if (bytes > 1) store<u16>(q + bytes - 2, load<u16>(p + bytes - 2));
+  }
 }

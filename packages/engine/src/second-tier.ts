@@ -13,6 +13,8 @@ export interface SecondTierExports {
   runUnit(record: number): number;
   /** 1 when the x87 instruction is done; 0: it is runUnit's, nothing has happened. */
   runQuickX87(record: number): number;
+  /** The same for a repeated MOVS or STOS. */
+  runQuickString(record: number): number;
   /** Address of the bytes, 0 with a fault raised or an exit recorded. */
   loadSlow(linear: bigint, size: number, segment: number, record: number): number;
   /** Where to store, 0 with a fault raised or an exit recorded; `modify` is 0 or 1. */

@@ -85,7 +85,9 @@ function prepare(engine: Engine, program: Uint8Array, random: Random): void {
 
 /** Runs a program on both, in pieces, and compares at the end of each. */
 function compare(plain: Engine, translated: Engine, seed: number, options: Omit<ProgramOptions, 'code'>): number {
-  const program = randomProgram(randomFrom(seed), { ...options, code: CODE });
+  return compareOn(plain, translated, seed, randomProgram(randomFrom(seed), { ...options, code: CODE }));
+}
+function compareOn(plain: Engine, translated: Engine, seed: number, program: Uint8Array): number {
   for (const engine of [plain, translated]) prepare(engine, program, randomFrom(seed + 1));
   const random = randomFrom(seed + 2),
     before = translated.translator?.retired ?? 0;
@@ -132,11 +134,21 @@ function optimised(act: () => unknown): void {
   }
 }
 
+/** A random program, and the seed of its data, that V8 of Node 20 lost the upper half of a register in. */
+const LOST_HALF = {
+  seed: 2_151_007_150,
+  program: Buffer.from(
+    'geL4AQAASGOME7EEAABmQQ9w2rNmQQ+31A+DMgAAAIfQ80UPLM6Jg/4PAABmwbuXAgAADWZBD27hgeL4AQAATIlMUz4PEVtVSI0tAgAAAP/lD1nt8w/C8gFmDzjb1w+E7f' +
+      '///+mX////',
+    'base64',
+  ),
+};
+
 describe('code that the host has optimised', () => {
   const rough = { bits: 64 as const, rough: true, vectors: true };
   it('keeps both halves of a register where branches meet', async () => {
     const [plain, translated] = [await machine(64, 0), await machine(64, 1)];
-    optimised(() => compare(plain, translated, 2_151_007_150, rough));
+    optimised(() => compareOn(plain, translated, LOST_HALF.seed, LOST_HALF.program));
     expect(translated.translator!.retired).toBeGreaterThan(1000);
   });
 

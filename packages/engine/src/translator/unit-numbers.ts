@@ -37,10 +37,10 @@ export const Integer = {
 } as const;
 
 /** STR_ in assembly/integer/ops.ts. */
-export const Text = { CMPS: 1, SCAS: 4 } as const;
+export const Text = { MOVS: 0, CMPS: 1, STOS: 2, SCAS: 4 } as const;
 
 /** Groups of the vector unit: bits 11:8 of a number. GROUP_ in assembly/simd/ops.ts. */
-export const Group = { MOVE: 1, SHUFFLE: 4, FLOAT: 5, CONVERT: 6, CRYPTO: 7, PERMUTE: 8 } as const;
+export const Group = { MOVE: 1, SHUFFLE: 4, FLOAT: 5, CONVERT: 6, CRYPTO: 7, PERMUTE: 8, FUSED: 9 } as const;
 
 /** Bits 15:14 of a vector instruction's number: legacy SSE, VEX.128, VEX.256. VARIANT_ in assembly/simd/ops.ts. */
 export const Variant = { SSE: 1, VEX128: 2, VEX256: 3 } as const;
@@ -70,6 +70,7 @@ export const Simd = {
   MASK_SINGLES: 0x118,
   MASK_DOUBLES: 0x119,
   MASK_BYTES: 0x11a,
+  MMX_LOAD: 0x11b,
   MASKED_STORE: 0x123,
   MASKED_STORE_MMX: 0x124,
   ZERO_UPPER: 0x126,

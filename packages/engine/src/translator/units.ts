@@ -2,12 +2,13 @@
  * Instructions that translated code leaves to a unit of the interpreter, without leaving the region: registers and flags that the unit may need go to
  * the state before, those that it may have changed come back behind it.
  */
-import { AM_REGISTER, NO_REGISTER, LEFT_LOOK_UP, LEFT_SETTLE } from '../code-layout.js';
-import { ATTENTION, BUDGET, PAGES_DROPPED, RIP, TIER_RECORD, TIER_STATUS } from '../layout.js';
-import { RUN_QUICK_X87, RUN_UNIT } from './called.js';
+import { AM_REGISTER, LEFT_LOOK_UP, LEFT_SETTLE, NO_REGISTER, P_REP, P_REPNE } from '../code-layout.js';
+import { ATTENTION, BUDGET, PAGES_DROPPED, RIP, SEG_FS, SEG_GS, TIER_RECORD, TIER_STATUS } from '../layout.js';
+import { RUN_QUICK_STRING, RUN_QUICK_X87, RUN_UNIT } from './called.js';
 import type { Instruction } from './instructions.js';
 import { LEFT, START, TARGET, W0, W1 } from './locals.js';
-import { Group, Simd, Text } from './unit-numbers.js';
+import { Group, Simd, Text, Variant } from './unit-numbers.js';
+import { variantOf } from './vector-operands.js';
 import { Op } from './opcodes.js';
 import type { Setting, Writer } from './writer.js';
 
@@ -51,7 +52,7 @@ function needsOf(i: Instruction): Needs {
   const number = unit & 0xfff,
     group = number >>> 8;
   if (group === Group.CRYPTO) return needsOfCrypto(i, number);
-  if (group === Group.PERMUTE || number === Simd.MASKED_STORE || number === Simd.MASKED_STORE_MMX) {
+  if ((group === Group.PERMUTE && memory) || number === Simd.MASKED_STORE || number === Simd.MASKED_STORE_MMX) {
     return { reads: ALL, writes: ALL, flags: true, stores: true };
   }
   const flags = (number >= Simd.PTEST && number <= Simd.VTESTPD) || (group === Group.FLOAT && number >= Simd.UCOMISS);
@@ -80,13 +81,33 @@ function addressRegisters(i: Instruction): number {
   return (i.base < NO_REGISTER ? 1 << (i.base >>> 3) : 0) | (i.index < NO_REGISTER ? 1 << (i.index >>> 3) : 0);
 }
 
-/** Between x87 registers: FADD, FMUL, FSUB, FSUBR, FLD, FXCH, FST, FCOMI, FUCOMI, and those of them that pop (assembly/fp/x87-quick.ts). */
-function hasQuickForm({ row, addressMode, unit, modrm }: Instruction): boolean {
-  if (row?.kind !== 'unit' || row.unit !== 'X87' || addressMode !== AM_REGISTER) return false;
-  return (((QUICK_X87[unit] ?? 0) >>> ((modrm >>> 3) & 7)) & 1) !== 0;
+/** What does the usual cases of an instruction, to be asked before its unit: a place in the table. */
+function quickFormOf(i: Instruction, long: boolean): number | undefined {
+  if (i.row?.kind !== 'unit') return undefined;
+  if (i.row.unit === 'X87') return hasQuickX87(i) ? RUN_QUICK_X87 : undefined;
+  if (i.row.unit === 'STRING') return hasQuickString(i, long) ? RUN_QUICK_STRING : undefined;
+  return undefined;
+}
+/** Between registers: FADD, FMUL, FSUB, FSUBR, FLD, FXCH, FST, FCOMI, FUCOMI, and those of them that pop (assembly/fp/x87-quick.ts). */
+function hasQuickX87({ addressMode, unit, modrm }: Instruction): boolean {
+  return addressMode === AM_REGISTER && (((QUICK_X87[unit] ?? 0) >>> ((modrm >>> 3) & 7)) & 1) !== 0;
 }
 /** By the low bits of the first byte: bits of the reg fields. */
 const QUICK_X87 = [0x33, 0x03, 0, 0x60, 0x33, 0x0c, 0x33, 0x60];
+/** A repeated MOVS or STOS in segments without a base (assembly/strings.ts). */
+function hasQuickString({ unit, prefixes, segment, flat }: Instruction, long: boolean): boolean {
+  if ((unit !== Text.MOVS && unit !== Text.STOS) || (prefixes & (P_REP | P_REPNE)) === 0) return false;
+  return unit === Text.STOS || (long ? segment !== SEG_FS && segment !== SEG_GS : flat);
+}
+/** Between vector registers, without arithmetic that MXCSR is asked about: where such instructions can be used they cannot fail. */
+function cannotFail(i: Instruction): boolean {
+  if (i.row?.kind !== 'unit' || i.row.unit !== 'SIMD' || i.addressMode !== AM_REGISTER || variantOf(i) < Variant.SSE)
+    return false;
+  const number = i.unit & 0xfff,
+    group = number >>> 8;
+  if (group === Group.MOVE) return number < Simd.MMX_LOAD;
+  return group !== Group.FLOAT && group !== Group.CONVERT && group !== Group.FUSED;
+}
 
 /** Whether the unit can be called: what ends a block changes how code is read or goes elsewhere. */
 export function canCall(setting: Setting, i: Instruction): boolean {
@@ -96,14 +117,38 @@ export function canCall(setting: Setting, i: Instruction): boolean {
 }
 
 export function callUnit(w: Writer, i: Instruction): void {
-  const { code, flags, setting } = w,
-    { state } = setting;
+  const { code, flags } = w;
   const needs = needsOf(i),
-    quick = hasQuickForm(i);
+    quick = quickFormOf(i, w.setting.long);
+  const takeBack = (): void => {
+    w.takeRegisters(needs.writes);
+    if (needs.flags) flags.load();
+  };
+  if (cannotFail(i)) {
+    // nobody sees the flags as they were: those that have to do with them write all
+    if (variantOf(i) === Variant.SSE) w.vectors = true;
+    else w.wideVectors = true;
+    w.giveRegisters(needs.reads);
+    code.i32(i.record).callInTable(RUN_UNIT).op(Op.drop);
+    takeBack();
+    return;
+  }
   if (needs.flags) flags.settle();
+  if (quick !== undefined) {
+    w.giveRegisters(needs.reads);
+    code.i32(i.record).callInTable(quick).when();
+    takeBack();
+    code.otherwise();
+  }
   w.giveBase();
-  if (quick) code.i32(i.record).callInTable(RUN_QUICK_X87).op(Op.i32_eqz).when();
-  // what has been done so far is counted, and this instruction, as the interpreter counts a block at its beginning
+  accountUpTo(w);
+  if (quick === undefined) w.giveRegisters(needs.reads);
+  callAndLook(w, i, needs, takeBack);
+  if (quick !== undefined) code.end();
+}
+
+/** What has been done so far is counted, and this instruction, as the interpreter counts a block at its beginning. */
+function accountUpTo({ code, setting: { state }, undone }: Writer): void {
   code
     .i32(0)
     .i32(0)
@@ -112,25 +157,29 @@ export function callUnit(w: Writer, i: Instruction): void {
     .get(START)
     .get(LEFT)
     .op(Op.i32_sub)
-    .i32(w.undone - 1)
+    .i32(undone - 1)
     .op(Op.i32_sub)
     .op(Op.i64_extend_i32_s)
     .op(Op.i64_sub);
   code.access(Op.i64_store, state + BUDGET);
   code
     .get(LEFT)
-    .i32(w.undone - 1)
+    .i32(undone - 1)
     .op(Op.i32_add)
     .set(START);
-  w.giveRegisters(needs.reads);
+}
+
+/** Calls the unit, and leaves the region where it cannot go on in it. */
+function callAndLook(w: Writer, i: Instruction, needs: Needs, takeBack: () => void): void {
+  const { code } = w,
+    { state } = w.setting;
   if (needs.stores)
     code
       .i32(0)
       .access(Op.i32_load, state + PAGES_DROPPED)
       .set(W1);
   code.i32(i.record).callInTable(RUN_UNIT).set(W0);
-  w.takeRegisters(needs.writes);
-  if (needs.flags) flags.load();
+  takeBack();
   // anything but "done" is the run loop's
   code.get(W0).when();
   code
@@ -147,10 +196,6 @@ export function callUnit(w: Writer, i: Instruction): void {
     .set(TARGET);
   w.leaveForTarget(LEFT_SETTLE, w.undone - 1);
   code.end();
-  if (quick) {
-    code.end();
-    if (needs.flags) flags.load();
-  }
   if (!needs.stores) return;
   // code was written, or something is due behind this instruction
   code
