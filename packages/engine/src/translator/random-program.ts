@@ -18,7 +18,7 @@ export interface ProgramOptions {
 /** Pages that a program takes. */
 export const MOST_CODE_PAGES = 10;
 
-export const RBX = 3;
+const RBX = 3;
 const RSP = 4;
 const RBP = 5;
 const RSI = 6;

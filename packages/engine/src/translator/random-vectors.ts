@@ -1,6 +1,8 @@
 /** Vector and floating-point instructions of random programs (random-program.ts). */
 import type { Random } from './random.js';
-import { RBX as BASE } from './random-program.js';
+
+/** RBX, which memory operands count from. */
+const BASE = 3;
 
 /** What instructions are put together with. */
 export interface ProgramParts {
