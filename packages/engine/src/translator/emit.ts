@@ -125,6 +125,21 @@ class RegionEmitter {
     const { order, merges } = this.shape;
     return order[to]! <= order[from]! || merges[to] === true;
   }
+  /** Whether a branch leads back to a block. A dispatcher looks itself whether there is enough left. */
+  private isBack(from: number, to: number): boolean {
+    const { order } = this.shape;
+    return !this.isDispatcher(to) && order[to]! <= order[from]!;
+  }
+  /**
+   * In front of a branch back: leaves if what may still run could be less than comes until the next such branch, each block of the region at most once. It is
+   * here and not where the loop begins, since here it is known what has made the flags: there they would have to be kept in locals round after round.
+   */
+  private leaveIfDue(leave: () => void): void {
+    const { code, region } = this;
+    code.get(LEFT).i32(region.instructions).op(Op.i32_lt_s).when();
+    leave();
+    code.end();
+  }
   /** Goes along an edge; `at` is its place among the successors. */
   private follow(from: number, at: number, edge: Edge): void {
     this.code.reserve();
@@ -136,6 +151,7 @@ class RegionEmitter {
     }
     if (this.isDispatcher(to)) this.aim(edge.to);
     if (this.isJump(from, to)) {
+      if (this.isBack(from, to)) this.leaveIfDue(() => this.w.leaveFor(edge.to));
       this.w.beforeBranch([to]);
       this.code.br(this.label(to));
       return;
@@ -164,11 +180,6 @@ class RegionEmitter {
     code.reserve();
     w.beginNode(number);
     if (shape.merges[number] === true || shape.loops[number] === true) w.flags.forget();
-    if (shape.loops[number] === true) {
-      code.get(LEFT).i32(region.instructions).op(Op.i32_lt_s).when();
-      w.leaveFor(block.offset);
-      code.end();
-    }
     if (count > 0) code.get(LEFT).i32(count).op(Op.i32_sub).set(LEFT);
     const { long, spans } = this.setting,
       accesses = spans ? planSpans(block.instructions, long) : [];
@@ -192,12 +203,12 @@ class RegionEmitter {
     code.reserve();
     w.beginNode(node);
     w.flags.forget();
-    code.get(LEFT).i32(region.instructions).op(Op.i32_lt_s).when();
-    code.get(BASE).get(ONWARD).op(Op.i64_add);
-    if (!this.setting.long) code.i64(-1, 0).op(Op.i64_and);
-    code.set(TARGET);
-    w.leaveForTarget();
-    code.end();
+    this.leaveIfDue(() => {
+      code.get(BASE).get(ONWARD).op(Op.i64_add);
+      if (!this.setting.long) code.i64(-1, 0).op(Op.i64_and);
+      code.set(TARGET);
+      w.leaveForTarget();
+    });
     this.select(
       ONWARD,
       shape.dispatchers[node - region.blocks.length]!.map((block, n) => ({
@@ -248,7 +259,17 @@ class RegionEmitter {
       [taken, next] = shape.successors[number]!;
     w.storeRegisters();
     w.flags.condition(condition);
-    if (taken! >= 0 && this.isJump(number, taken!)) {
+    if (taken! >= 0 && this.isBack(number, taken!)) {
+      code.when();
+      this.follow(number, 0, block.taken!);
+      code.end();
+    } else if (next! >= 0 && this.isBack(number, next!)) {
+      code.op(Op.i32_eqz).when();
+      this.follow(number, 1, block.next!);
+      code.end();
+      this.follow(number, 0, block.taken!);
+      return;
+    } else if (taken! >= 0 && this.isJump(number, taken!)) {
       if (this.isDispatcher(taken!)) this.aim(block.taken!.to);
       w.beforeBranch([taken!]);
       code.brIf(this.label(taken!));
@@ -312,6 +333,7 @@ class RegionEmitter {
       return;
     }
     w.storeRegisters();
+    if (here.some((edge) => this.isBack(number, edge.block))) this.leaveIfDue(() => w.leaveForTarget());
     code.get(TARGET).get(BASE).op(Op.i64_sub);
     if (!this.setting.long) code.op(Op.i32_wrap_i64).op(Op.i64_extend_i32_s);
     const aims = here.some((edge) => this.isDispatcher(edge.block));
