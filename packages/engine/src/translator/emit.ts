@@ -70,7 +70,7 @@ class RegionEmitter {
 
   emit(): void {
     const { w } = this;
-    w.flags.forget();
+    w.forget();
     this.tree(0);
     const { whole } = this.buffers;
     whole.clear();
@@ -179,7 +179,7 @@ class RegionEmitter {
       count = block.instructions.length;
     code.reserve();
     w.beginNode(number);
-    if (shape.merges[number] === true || shape.loops[number] === true) w.flags.forget();
+    if (shape.merges[number] === true || shape.loops[number] === true) w.forget();
     if (count > 0) code.get(LEFT).i32(count).op(Op.i32_sub).set(LEFT);
     const { long, spans } = this.setting,
       accesses = spans ? planSpans(block.instructions, long) : [];
@@ -202,7 +202,7 @@ class RegionEmitter {
     const { w, code, shape, region } = this;
     code.reserve();
     w.beginNode(node);
-    w.flags.forget();
+    w.forget();
     this.leaveIfDue(() => {
       code.get(BASE).get(ONWARD).op(Op.i64_add);
       if (!this.setting.long) code.i64(-1, 0).op(Op.i64_and);
@@ -281,7 +281,7 @@ class RegionEmitter {
       this.follow(number, 0, block.taken!);
       return;
     } else {
-      const recall = w.flags.remember();
+      const recall = w.remember();
       code.when();
       this.follow(number, 0, block.taken!);
       code.end();

@@ -166,6 +166,7 @@ function setLowest(w: Writer, i: Instruction, bytes: 4 | 8): void {
     Array.from({ length: 16 }, (_, n) => (n < bytes ? 16 + n : n)),
   );
   code.vectorAccess(Vector.store, w.setting.state + at(i.regNumber));
+  w.held.drop(i.regNumber);
   finishUpper(w, i, i.regNumber);
 }
 

@@ -58,11 +58,14 @@ export const XB = 46;
 export const XR = 47;
 export const XS = 48;
 export const XOK = 49;
+/** Results of instructions before: held-vectors.ts. */
+export const FIRST_HELD = 50;
+export const HELD = 4;
 
 export const LOCALS: Locals = [
   [28, I64],
   [14, I32],
   [2, F64],
   [1, I64],
-  [5, V128],
+  [9, V128],
 ];

@@ -120,6 +120,7 @@ export function callUnit(w: Writer, i: Instruction): void {
   const { code, flags } = w;
   const needs = needsOf(i),
     quick = quickFormOf(i, w.setting.long);
+  forgetWritten(w, i);
   const takeBack = (): void => {
     w.takeRegisters(needs.writes);
     if (needs.flags) flags.load();
@@ -145,6 +146,15 @@ export function callUnit(w: Writer, i: Instruction): void {
   if (quick === undefined) w.giveRegisters(needs.reads);
   callAndLook(w, i, needs, takeBack);
   if (quick !== undefined) code.end();
+}
+
+/** Vector registers that it may write are in the state alone then. */
+function forgetWritten({ held }: Writer, { row, unit, regNumber }: Instruction): void {
+  if (row?.kind === 'integer' || (row?.kind === 'unit' && (row.unit === 'X87' || row.unit === 'STRING'))) return;
+  const group = (unit & 0xfff) >>> 8,
+    vector = row?.kind !== 'unit' || row.unit === 'SIMD';
+  if (vector && (group === Group.FLOAT || group === Group.CONVERT || group === Group.FUSED)) held.drop(regNumber);
+  else held.forget();
 }
 
 /** What has been done so far is counted, and this instruction, as the interpreter counts a block at its beginning. */

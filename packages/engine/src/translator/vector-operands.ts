@@ -15,7 +15,9 @@ export function at(register: number, half = 0): number {
 }
 /** Pushes a half of a register. */
 export function load(w: Writer, register: number, half = 0): void {
-  w.code.i32(0).vectorAccess(Vector.load, w.setting.state + at(register, half));
+  const local = w.held.find(register, half);
+  if (local !== undefined) w.code.get(local);
+  else w.code.i32(0).vectorAccess(Vector.load, w.setting.state + at(register, half));
 }
 /** The first source: VEX.vvvv, in legacy instructions the destination. */
 export function firstOf(i: Instruction): number {
@@ -31,18 +33,28 @@ export function bytesOf(i: Instruction): number {
 
 /** Writes what `push` pushes for each half to a register: both are complete before the first is stored. VEX.128 zeroes the upper half, legacy keeps it. */
 export function result(w: Writer, i: Instruction, register: number, push: (half: number) => void): true {
-  const { code } = w,
+  const { code, held } = w,
     { state } = w.setting,
-    variant = variantOf(i);
+    variant = variantOf(i),
+    locals: number[] = [];
+  const pushAndHold = (half: number): void => {
+    push(half);
+    if (!w.isCertain()) return;
+    const local = held.take();
+    code.tee(local);
+    locals.push(local);
+  };
   code.i32(0);
-  push(0);
+  pushAndHold(0);
   if (variant !== Variant.SSE) {
     code.i32(0);
-    if (variant === Variant.VEX256) push(1);
+    if (variant === Variant.VEX256) pushAndHold(1);
     else zeros(w);
     code.vectorAccess(Vector.store, state + at(register, 1));
   }
   code.vectorAccess(Vector.store, state + at(register));
+  held.drop(register);
+  locals.forEach((local, half) => held.hold(local, register, half));
   return true;
 }
 export function zeros(w: Writer): void {
@@ -51,6 +63,7 @@ export function zeros(w: Writer): void {
 /** The upper half as VEX.128 leaves it. */
 export function finishUpper(w: Writer, i: Instruction, register: number): void {
   if (variantOf(i) === Variant.SSE) return;
+  w.held.drop(register);
   w.code.i32(0);
   zeros(w);
   w.code.vectorAccess(Vector.store, w.setting.state + at(register, 1));
@@ -87,6 +100,7 @@ export function setHalf(w: Writer, register: number, half: number, push: () => v
   w.code.i32(0);
   push();
   w.code.access(Op.i64_store, w.setting.state + at(register) + half * 8);
+  w.held.drop(register);
 }
 /** Pushes 64 bits of the r/m operand, which is open. */
 export function operand(w: Writer, i: Instruction): void {

@@ -220,6 +220,7 @@ function zeroRegisters(w: Writer, i: Instruction): true {
       code.vectorAccess(Vector.store, setting.state + at(register, half));
     }
   }
+  w.held.forget();
   return true;
 }
 

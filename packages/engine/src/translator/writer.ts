@@ -14,6 +14,7 @@ import {
 import { AVX_TRAP, SSE_TRAP, CODE_BASE, REGS, SEG_BASE, SEG_FS, SEG_GS } from '../layout.js';
 import { BlockUse, planExchanges, shareTails } from './exchange.js';
 import { Flags } from './flags.js';
+import { HeldVectors } from './held-vectors.js';
 import type { Instruction, Size } from './instructions.js';
 import { BASE, P, REGISTERS, RSP, TARGET, WAY, WAY_EXIT, WAY_PAGE, WAY_UNDONE } from './locals.js';
 import { Op } from './opcodes.js';
@@ -54,6 +55,7 @@ type Insertion = { at: number } & (
 
 export class Writer {
   readonly flags: Flags;
+  readonly held = new HeldVectors();
   private readonly insertions: Insertion[] = [];
   /** By node of the structure. */
   private readonly uses: BlockUse[] = [];
@@ -109,8 +111,22 @@ export class Writer {
   beforeBranch(to: readonly number[]): void {
     this.insertions.push({ kind: 'edges', at: this.code.length, from: this.node, to });
   }
+  /** Nothing is known any more of flags and of vectors: code that can be reached in several ways begins. */
+  forget(): void {
+    this.flags.forget();
+    this.held.forget();
+  }
+  /** What is known, to be put back where the same way goes on. */
+  remember(): () => void {
+    const flags = this.flags.remember(),
+      held = this.held.remember();
+    return () => {
+      flags();
+      held();
+    };
+  }
   /** Whether control comes here whenever the node is entered. */
-  private isCertain(): boolean {
+  isCertain(): boolean {
     return this.code.depth === this.depth;
   }
 
