@@ -7,8 +7,8 @@ import { MXCSR } from '../layout.js';
 import type { Instruction } from './instructions.js';
 import { D0, D1, V0, V1, V2 } from './locals.js';
 import { Op } from './opcodes.js';
-import { callUnit } from './units.js';
-import { finishUpper, firstOf, low, open, operand, setHalf } from './vector-operands.js';
+import { guarded, guardedDouble, setDouble } from './guarded.js';
+import { firstOf, low, open, operand } from './vector-operands.js';
 import type { Writer } from './writer.js';
 
 /** MXCSR without its flags but PE, when rounding is to nearest, nothing is flushed, everything is masked, and PE is set. */
@@ -31,13 +31,6 @@ function usable(w: Writer, local: number): void {
   const { code } = w;
   code.get(local).i64(0, EXPONENT_HIGH).op(Op.i64_and).i64(0).op(Op.i64_ne);
   code.get(local).i64(1).op(Op.i64_shl).op(Op.i64_eqz).op(Op.i32_or);
-}
-
-/** The result's upper parts: those of the first source, which in legacy instructions is the destination. */
-export function finish(w: Writer, i: Instruction): void {
-  const first = firstOf(i);
-  if (first !== i.regNumber) setHalf(w, i.regNumber, 1, () => low(w, first, 1));
-  finishUpper(w, i, i.regNumber);
 }
 
 export function scalar(w: Writer, i: Instruction, operation: Op): boolean {
@@ -63,13 +56,7 @@ export function scalar(w: Writer, i: Instruction, operation: Op): boolean {
     .i64(0, 0xffa0_0000 | 0)
     .op(Op.i64_lt_u)
     .op(Op.i32_and);
-  code.when();
-  setHalf(w, i.regNumber, 0, () => code.get(V2));
-  finish(w, i);
-  code.otherwise();
-  callUnit(w, i);
-  code.end();
-  return true;
+  return guardedDouble(w, i, () => code.get(V2));
 }
 
 /** Of a positive normal number. */
@@ -79,13 +66,8 @@ export function squareRoot(w: Writer, i: Instruction): boolean {
   operand(w, i);
   code.set(V0);
   fast(w);
-  code.get(V0).i64(0, 0x0010_0000).op(Op.i64_sub).i64(0, 0x7fe0_0000).op(Op.i64_lt_u).op(Op.i32_and).when();
-  setHalf(w, i.regNumber, 0, () => code.get(V0).op(Op.f64_reinterpret_i64).op(Op.f64_sqrt).op(Op.i64_reinterpret_f64));
-  finish(w, i);
-  code.otherwise();
-  callUnit(w, i);
-  code.end();
-  return true;
+  code.get(V0).i64(0, 0x0010_0000).op(Op.i64_sub).i64(0, 0x7fe0_0000).op(Op.i64_lt_u).op(Op.i32_and);
+  return guardedDouble(w, i, () => code.get(V0).op(Op.f64_reinterpret_i64).op(Op.f64_sqrt).op(Op.i64_reinterpret_f64));
 }
 
 /** UCOMISD and COMISD of two numbers that are neither NaN nor denormal. */
@@ -100,14 +82,13 @@ export function compare(w: Writer, i: Instruction): boolean {
   usable(w, V0);
   code.op(Op.i32_and);
   usable(w, V1);
-  code.op(Op.i32_and).when();
-  w.flags.setCompared(
-    () => code.get(D0).get(D1).op(Op.f64_eq),
-    () => code.get(D0).get(D1).op(Op.f64_lt),
+  code.op(Op.i32_and);
+  guarded(w, i, () =>
+    w.flags.setCompared(
+      () => code.get(D0).get(D1).op(Op.f64_eq),
+      () => code.get(D0).get(D1).op(Op.f64_lt),
+    ),
   );
-  code.otherwise();
-  callUnit(w, i);
-  code.end();
   w.flags.set(MADE_EXACT, 64); // both ways
   return true;
 }
@@ -119,9 +100,10 @@ export function fromInteger(w: Writer, i: Instruction): boolean {
   if (!register) open(w, i, 4, false);
   if (register) w.read(i.rmNumber * 8, 32);
   else w.loadOpen(32);
-  code.op(Op.f64_convert_i32_s).op(Op.i64_reinterpret_f64).set(V0);
-  setHalf(w, i.regNumber, 0, () => code.get(V0));
-  finish(w, i);
+  const local = w.held.doubles.take();
+  code.op(Op.f64_convert_i32_s).op(Op.i64_reinterpret_f64).set(local);
+  setDouble(w, i, () => code.get(local));
+  w.held.doubles.hold(local, i.regNumber, 0);
   return true;
 }
 
@@ -139,12 +121,12 @@ export function toInteger(w: Writer, i: Instruction, wide: boolean): boolean {
     .op(Op.f64_lt);
   code.get(D0).op(Op.f64_abs).f64(1.2e-38).op(Op.f64_gt).get(D0).f64(0).op(Op.f64_eq).op(Op.i32_or).op(Op.i32_and);
   fast(w);
-  code.op(Op.i32_and).when();
-  code.get(D0).op(Op.i64_trunc_f64_s);
-  if (!wide) code.i64(-1, 0).op(Op.i64_and);
+  code.op(Op.i32_and);
+  return guarded(w, i, () => truncated(w, i, wide));
+}
+/** A general register becomes D0 without its fraction, which is in range. */
+export function truncated(w: Writer, i: Instruction, wide: boolean): void {
+  w.code.get(D0).op(Op.i64_trunc_f64_s);
+  if (!wide) w.code.i64(-1, 0).op(Op.i64_and);
   w.setWhole(i.regNumber);
-  code.otherwise();
-  callUnit(w, i);
-  code.end();
-  return true;
 }

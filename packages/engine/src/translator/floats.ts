@@ -3,24 +3,13 @@
  * at once. In all other cases the unit does them.
  */
 import { AM_REGISTER, MADE_EXACT, P_W } from '../code-layout.js';
-import { fast, finish } from './doubles.js';
+import { fast, truncated } from './doubles.js';
+import { guarded, guardedDouble, guardedVector } from './guarded.js';
 import type { Instruction } from './instructions.js';
 import { D0, D1, P, XA, XB, XOK, XR, XS } from './locals.js';
 import { Op, Vector } from './opcodes.js';
 import { Simd, Variant } from './unit-numbers.js';
-import { callUnit } from './units.js';
-import {
-  at,
-  finishUpper,
-  firstOf,
-  load,
-  open,
-  operand,
-  result,
-  second,
-  setHalf,
-  variantOf,
-} from './vector-operands.js';
+import { at, finishUpper, firstOf, load, open, operand, result, second, variantOf } from './vector-operands.js';
 import type { Code } from './wasm.js';
 import type { Writer } from './writer.js';
 
@@ -148,26 +137,21 @@ function byLanes(w: Writer, i: Instruction, { numbers, scalar, unary = false, pu
     fast(w);
     code.op(Op.i32_and);
   }
-  code.when();
-  if (scalar) setLowest(w, i, numbers.bytes);
-  else result(w, i, i.regNumber, (half) => code.get(half === 0 ? XR : XS));
-  code.otherwise();
-  callUnit(w, i);
-  code.end();
-  return true;
+  if (scalar) return guardedLowest(w, i, numbers.bytes);
+  return guardedVector(w, i, halves === 2 ? [XR, XS] : [XR]);
 }
-/** The lowest lane of the result, in XR; the others are those of the first source. */
-function setLowest(w: Writer, i: Instruction, bytes: 4 | 8): void {
+/** The lowest lane of the result is in XR; the others are those of the first source. */
+function guardedLowest(w: Writer, i: Instruction, bytes: 4 | 8): true {
   const { code } = w;
-  code.i32(0);
-  load(w, firstOf(i));
-  code.get(XR).bytes16(
-    Vector.shuffle,
-    Array.from({ length: 16 }, (_, n) => (n < bytes ? 16 + n : n)),
-  );
-  code.vectorAccess(Vector.store, w.setting.state + at(i.regNumber));
-  w.held.drop(i.regNumber);
-  finishUpper(w, i, i.regNumber);
+  const whole = Array.from({ length: 16 }, (_, n) => (n < bytes ? 16 + n : n));
+  return guarded(w, i, () => {
+    code.i32(0);
+    load(w, firstOf(i));
+    code.get(XR).bytes16(Vector.shuffle, whole);
+    code.vectorAccess(Vector.store, w.setting.state + at(i.regNumber));
+    w.held.drop(i.regNumber);
+    finishUpper(w, i, i.regNumber);
+  });
 }
 
 /** By what a predicate of CMPPS and its like accepts, of less (bit 0), equal and greater: unordered numbers are the unit's. */
@@ -268,14 +252,13 @@ export function compareSingles(w: Writer, i: Instruction): true {
   code.op(Op.f32_reinterpret_i32).op(Op.f64_promote_f32).set(D0);
   usableSingle(code, D0);
   usableSingle(code, D1);
-  code.op(Op.i32_and).when();
-  w.flags.setCompared(
-    () => code.get(D0).get(D1).op(Op.f64_eq),
-    () => code.get(D0).get(D1).op(Op.f64_lt),
+  code.op(Op.i32_and);
+  guarded(w, i, () =>
+    w.flags.setCompared(
+      () => code.get(D0).get(D1).op(Op.f64_eq),
+      () => code.get(D0).get(D1).op(Op.f64_lt),
+    ),
   );
-  code.otherwise();
-  callUnit(w, i);
-  code.end();
   w.flags.set(MADE_EXACT, 64); // both ways
   return true;
 }
@@ -285,14 +268,6 @@ export function convert(w: Writer, i: Instruction, number: number): boolean {
   const { code } = w,
     register = i.addressMode === AM_REGISTER,
     wide = (i.prefixes & P_W) !== 0 && w.setting.long;
-  const orUnit = (set: () => void): true => {
-    code.when();
-    set();
-    code.otherwise();
-    callUnit(w, i);
-    code.end();
-    return true;
-  };
   switch (number) {
     case Simd.SI2SS: {
       if (!register) open(w, i, wide ? 8 : 4, false);
@@ -303,16 +278,13 @@ export function convert(w: Writer, i: Instruction, number: number): boolean {
         .vector(Vector.f32x4_splat)
         .set(XR);
       fast(w);
-      return orUnit(() => setLowest(w, i, 4));
+      return guardedLowest(w, i, 4);
     }
     case Simd.SS2SD:
       pushSingle(w, i);
       code.set(D0);
       usableSingle(code, D0);
-      return orUnit(() => {
-        setHalf(w, i.regNumber, 0, () => code.get(D0).op(Op.i64_reinterpret_f64));
-        finish(w, i);
-      });
+      return guardedDouble(w, i, () => code.get(D0).op(Op.i64_reinterpret_f64));
     case Simd.SD2SS:
       if (!register) open(w, i, 8, false);
       operand(w, i);
@@ -322,10 +294,8 @@ export function convert(w: Writer, i: Instruction, number: number): boolean {
       code.get(D0).f64(0).op(Op.f64_eq).op(Op.i32_or);
       fast(w);
       code.op(Op.i32_and);
-      return orUnit(() => {
-        code.get(D0).op(Op.f32_demote_f64).vector(Vector.f32x4_splat).set(XR);
-        setLowest(w, i, 4);
-      });
+      code.get(D0).op(Op.f32_demote_f64).vector(Vector.f32x4_splat).set(XR);
+      return guardedLowest(w, i, 4);
     case Simd.TSS2SI: // exact, or with PE masked and set already; a NaN is in no range
       pushSingle(w, i);
       code
@@ -337,14 +307,7 @@ export function convert(w: Writer, i: Instruction, number: number): boolean {
       code.op(Op.i32_and);
       fast(w);
       code.op(Op.i32_and);
-      code.when();
-      code.get(D0).op(Op.i64_trunc_f64_s);
-      if (!wide) code.i64(-1, 0).op(Op.i64_and);
-      w.setWhole(i.regNumber);
-      code.otherwise();
-      callUnit(w, i);
-      code.end();
-      return true;
+      return guarded(w, i, () => truncated(w, i, wide));
     case Simd.DQ2PS: {
       const source = second(w, i);
       source(0);
@@ -354,7 +317,7 @@ export function convert(w: Writer, i: Instruction, number: number): boolean {
         code.vector(Vector.f32x4_convert_i32x4_s).set(XS);
       }
       fast(w);
-      return orUnit(() => result(w, i, i.regNumber, (half) => code.get(half === 0 ? XR : XS)));
+      return guardedVector(w, i, variantOf(i) === Variant.VEX256 ? [XR, XS] : [XR]);
     }
     case Simd.TPS2DQ:
     case Simd.PS2DQ: {

@@ -60,6 +60,7 @@ export const XS = 48;
 export const XOK = 49;
 /** Results of instructions before: held-vectors.ts. */
 export const FIRST_HELD = 50;
+export const FIRST_HELD_DOUBLE = 54;
 export const HELD = 4;
 
 export const LOCALS: Locals = [
@@ -68,4 +69,5 @@ export const LOCALS: Locals = [
   [2, F64],
   [1, I64],
   [9, V128],
+  [4, I64],
 ];

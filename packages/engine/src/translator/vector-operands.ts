@@ -15,7 +15,7 @@ export function at(register: number, half = 0): number {
 }
 /** Pushes a half of a register. */
 export function load(w: Writer, register: number, half = 0): void {
-  const local = w.held.find(register, half);
+  const local = w.held.vectors.find(register, half);
   if (local !== undefined) w.code.get(local);
   else w.code.i32(0).vectorAccess(Vector.load, w.setting.state + at(register, half));
 }
@@ -40,7 +40,7 @@ export function result(w: Writer, i: Instruction, register: number, push: (half:
   const pushAndHold = (half: number): void => {
     push(half);
     if (!w.isCertain()) return;
-    const local = held.take();
+    const local = held.vectors.take();
     code.tee(local);
     locals.push(local);
   };
@@ -54,7 +54,7 @@ export function result(w: Writer, i: Instruction, register: number, push: (half:
   }
   code.vectorAccess(Vector.store, state + at(register));
   held.drop(register);
-  locals.forEach((local, half) => held.hold(local, register, half));
+  locals.forEach((local, half) => held.vectors.hold(local, register, half));
   return true;
 }
 export function zeros(w: Writer): void {
@@ -94,7 +94,9 @@ export function second(w: Writer, i: Instruction): (half: number) => void {
 
 /** Pushes 64 bits of a vector register. */
 export function low(w: Writer, register: number, half = 0): void {
-  w.code.i32(0).access(Op.i64_load, w.setting.state + at(register) + half * 8);
+  const local = half === 0 ? w.held.doubles.find(register, 0) : undefined;
+  if (local !== undefined) w.code.get(local);
+  else w.code.i32(0).access(Op.i64_load, w.setting.state + at(register) + half * 8);
 }
 export function setHalf(w: Writer, register: number, half: number, push: () => void): void {
   w.code.i32(0);
