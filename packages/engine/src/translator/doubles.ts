@@ -93,13 +93,25 @@ export function compare(w: Writer, i: Instruction): boolean {
   return true;
 }
 
-/** A 32-bit integer is exact as a double. */
-export function fromInteger(w: Writer, i: Instruction): boolean {
+/** An integer of 32 bits is exact as a double, and one of 64 bits if it has no more than 53. */
+export function fromInteger(w: Writer, i: Instruction, wide: boolean): boolean {
   const { code } = w,
+    size = wide ? 64 : 32,
     register = i.addressMode === AM_REGISTER;
-  if (!register) open(w, i, 4, false);
-  if (register) w.read(i.rmNumber * 8, 32);
-  else w.loadOpen(32);
+  if (!register) open(w, i, size >>> 3, false);
+  if (register) w.read(i.rmNumber * 8, size);
+  else w.loadOpen(size);
+  if (wide) {
+    code
+      .tee(V0)
+      .i64(0, 1 << 21)
+      .op(Op.i64_add)
+      .i64(0, 1 << 22)
+      .op(Op.i64_le_u);
+    fast(w);
+    code.op(Op.i32_or);
+    return guardedDouble(w, i, () => code.get(V0).op(Op.f64_convert_i64_s).op(Op.i64_reinterpret_f64));
+  }
   const local = w.held.doubles.take();
   code.op(Op.f64_convert_i32_s).op(Op.i64_reinterpret_f64).set(local);
   setDouble(w, i, () => code.get(local));

@@ -64,7 +64,8 @@ class RegionEmitter {
       region.blocks.map(({ targets }) => targets.length > 0),
     );
     this.loops = this.shape.loops.includes(true);
-    this.w = new Writer(setting, region.pages, buffers.body, !this.loops);
+    const scalars = region.blocks.some(({ instructions }) => instructions.some(({ row }) => row?.kind === 'scalar'));
+    this.w = new Writer(setting, region.pages, buffers.body, !this.loops, scalars);
     this.code = this.w.code;
   }
 

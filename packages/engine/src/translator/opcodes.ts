@@ -94,6 +94,7 @@ export const Op = {
   f32_convert_i64_s: 0xb4,
   f32_demote_f64: 0xb6,
   f64_convert_i32_s: 0xb7,
+  f64_convert_i64_s: 0xb9,
   f64_promote_f32: 0xbb,
   i64_reinterpret_f64: 0xbd,
   f32_reinterpret_i32: 0xbe,

@@ -97,7 +97,7 @@ export function vectorKindsFor({
     // scalar doubles
     () => vex(1, 3, pick([0x58, 0x59, 0x5c, 0x5e, 0x51])),
     () => vex(1, 1, pick([0x2e, 0x2f]), { source: NONE }),
-    () => vex(1, 3, 0x2a),
+    () => vex(1, 3, 0x2a, { w: long ? random(2) : 0 }),
     // packed numbers and scalar singles; conversions that give numbers that are neither tiny nor huge
     () => vex(1, random(4), pick([0x58, 0x59, 0x5c, 0x5d, 0x5e, 0x5f])),
     () => vex(1, random(4), 0xc2, { immediate: random(32) }),
@@ -178,7 +178,7 @@ export function vectorKindsFor({
     },
     () => operands(32, [0xf2, 0x0f, pick([0x58, 0x59, 0x5c, 0x5e, 0x51, 0x10])], random(8)),
     () => operands(32, [0xf2, 0x0f, 0x11], random(8)),
-    () => operands(32, [0xf2, 0x0f, 0x2a], random(8)),
+    () => operands(pick(long ? [32, 64] : [32]), [0xf2, 0x0f, 0x2a], random(8)),
     () => operands(32, [0xf2, 0x0f, 0x2c], register()),
     () => operands(32, [0x66, 0x0f, pick([0x2e, 0x2f, 0x14, 0x28])], random(8), { memory: false }),
     // packed numbers and scalar singles

@@ -15,10 +15,19 @@ export function at(register: number, half = 0): number {
 }
 /** Pushes a half of a register. */
 export function load(w: Writer, register: number, half = 0): void {
-  const local = w.held.vectors.find(register, half);
-  if (local !== undefined) w.code.get(local);
-  else w.code.i32(0).vectorAccess(Vector.load, w.setting.state + at(register, half));
+  const { code, held, setting } = w,
+    local = held.vectors.find(register, half),
+    double = half === 0 ? held.doubles.find(register, 0) : undefined;
+  if (local !== undefined) code.get(local);
+  else if (double !== undefined) {
+    // a load of 16 bytes whose lower 8 have just been stored waits until they are in the host's cache
+    code.get(double).vector(Vector.i64x2_splat);
+    code.i32(0).vectorAccess(Vector.load64_splat, setting.state + at(register) + 8);
+    code.bytes16(Vector.shuffle, LOWER_OF_BOTH);
+  } else code.i32(0).vectorAccess(Vector.load, setting.state + at(register, half));
 }
+/** The lower 8 bytes of both operands of a shuffle. */
+const LOWER_OF_BOTH = Array.from({ length: 16 }, (_, n) => (n < 8 ? n : n + 8));
 /** The first source: VEX.vvvv, in legacy instructions the destination. */
 export function firstOf(i: Instruction): number {
   return variantOf(i) === Variant.SSE ? i.regNumber : i.vvvv;

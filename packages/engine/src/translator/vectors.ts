@@ -76,7 +76,7 @@ function move(w: Writer, i: Instruction, number: number): boolean {
   switch (number) {
     case Simd.LOAD:
     case Simd.LOAD_ALIGNED:
-      if (register) return result(w, i, i.regNumber, (half) => load(w, i.rmNumber, half));
+      if (register) return copy(w, i);
       open(w, i, size, false, number === Simd.LOAD_ALIGNED);
       return result(w, i, i.regNumber, (half) => code.get(P).vectorAccess(Vector.load, half * 16));
     case Simd.STORE:
@@ -198,6 +198,23 @@ function move(w: Writer, i: Instruction, number: number): boolean {
   }
 }
 
+/** Between registers. */
+function copy(w: Writer, i: Instruction): true {
+  const { doubles, vectors } = w.held,
+    { regNumber, rmNumber } = i;
+  if (!w.scalars || variantOf(i) === Variant.VEX256 || vectors.find(rmNumber, 0) !== undefined)
+    return result(w, i, regNumber, (half) => load(w, rmNumber, half));
+  // by halves, as they have been stored: a load of both would wait until they are in the host's cache
+  low(w, rmNumber);
+  const local = doubles.take();
+  w.code.set(local);
+  setHalf(w, regNumber, 1, () => low(w, rmNumber, 1));
+  setHalf(w, regNumber, 0, () => w.code.get(local));
+  finishUpper(w, i, regNumber);
+  if (w.isCertain()) doubles.hold(local, regNumber, 0);
+  return true;
+}
+
 function signs(w: Writer, i: Instruction, mask: Vector, elements: number): true {
   const { code } = w;
   load(w, i.rmNumber);
@@ -313,7 +330,7 @@ function float(w: Writer, i: Instruction, number: number): boolean {
     case Simd.COMISS:
       return compareSingles(w, i);
     case Simd.SI2SD:
-      return !wide && fromInteger(w, i);
+      return fromInteger(w, i, wide);
     case Simd.TSD2SI:
       return toInteger(w, i, wide);
     default:

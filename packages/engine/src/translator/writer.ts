@@ -87,6 +87,8 @@ export class Writer {
      * a tenth less machine code, and it is sooner compiled. But a loop stores each time what it could keep.
      */
     private readonly stores: boolean,
+    /** Scalar doubles are calculated with: vector registers are mostly written by halves. */
+    readonly scalars = false,
   ) {
     this.flags = new Flags(this.code, setting.state, {
       read: (registers) => this.use.read(registers),
