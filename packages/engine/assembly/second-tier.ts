@@ -17,7 +17,7 @@ import { giveFlags, takeFlags } from "./flag-kinds";
 import { arithmeticFlags, setArithmeticFlags } from "./flags";
 import { execGroup15 } from "./fp/state";
 import { execX87 } from "./fp/x87";
-import { quickRegister } from "./fp/x87-quick";
+import { quickArithmetic, quickCompare, quickMove } from "./fp/x87-quick";
 import { SW_ES } from "./fp/x87-state";
 import { interpret } from "./generated/dispatch";
 import { OP_INTEGER, OP_SIMD, OP_STATE, OP_STRING, OP_SYSTEM, OP_TOO_LONG, OP_UNDEFINED, OP_X87 } from "./generated/ops";
@@ -70,12 +70,14 @@ export function runUnit(pc: usize): i32 {
 }
 
 /**
- * Runs an x87 instruction between registers if its case is the usual one: nothing pending, no exception but PE. False: it has done nothing, and is
- * runUnit()'s.
+ * Run an x87 instruction between registers if its case is the usual one: nothing pending, no exception but PE. False: nothing has been done, and it is
+ * runUnit()'s. Each is for some opcodes, so that little is asked (fp/x87-quick.ts).
  */
-export function runQuickX87(pc: usize): bool {
-  return (load<u32>(FPU_TRAP) | (load<u16>(FPU_SW) & SW_ES)) == 0 && quickRegister(pc, recUnitOp(pc), recModrm(pc));
-}
+export function runQuickArithmetic(pc: usize): bool { return isReady() && quickArithmetic(pc, recUnitOp(pc), recModrm(pc)); }
+export function runQuickMove(pc: usize): bool { return isReady() && quickMove(pc, recUnitOp(pc), recModrm(pc)); }
+export function runQuickCompare(pc: usize): bool { return isReady() && quickCompare(pc, recUnitOp(pc), recModrm(pc)); }
+// @ts-ignore: decorator
+@inline function isReady(): bool { return (load<u32>(FPU_TRAP) | (load<u16>(FPU_SW) & SW_ES)) == 0; }
 
 /** Runs a repeated MOVS or STOS if it is a short one that nothing can go wrong with. False: it has done nothing, and is runUnit()'s. */
 export function runQuickString(pc: usize): bool { return quickString(pc); }

@@ -11,8 +11,10 @@ export interface SecondTierExports {
   decodeRecord(record: number, source: number, available: number, pageOffset: number, mode: number): number;
   /** A status of assembly/status.ts, -1 for a record that is not a unit's. */
   runUnit(record: number): number;
-  /** 1 when the x87 instruction is done; 0: it is runUnit's, nothing has happened. */
-  runQuickX87(record: number): number;
+  /** 1 when the x87 instruction is done; 0: it is runUnit's, nothing has happened. Arithmetic, comparisons, moves between registers. */
+  runQuickArithmetic(record: number): number;
+  runQuickCompare(record: number): number;
+  runQuickMove(record: number): number;
   /** The same for a repeated MOVS or STOS. */
   runQuickString(record: number): number;
   /** Address of the bytes, 0 with a fault raised or an exit recorded. */

@@ -88,68 +88,99 @@ function multiply(a: u64, ae: u32, b: u64, be: u32): bool {
   }
 }
 
-/** Runs a register form of D8-DF if its case is the usual one. No exception is pending. */
-export function quickRegister(pc: usize, op: u32, modrm: u32): bool {
-  const sw: u32 = load<u16>(FPU_SW), tags: u32 = load<u8>(FPU_TAG);
-  const top = (sw >>> 11) & 7, other = (top + modrm) & 7, kind = (modrm >>> 3) & 7;
-  if (((tags >>> top) & (tags >>> other) & 1) == 0) return false;
-  const p = FPR + <usize>(top << 4), q = FPR + <usize>(other << 4);
+// What an instruction begins with: the status word, the tags, and the two registers.
+// @ts-ignore: decorator
+@inline function topOf(sw: u32): u32 { return (sw >>> 11) & 7; }
+// @ts-ignore: decorator
+@inline function otherOf(top: u32, modrm: u32): u32 { return (top + modrm) & 7; }
+// @ts-ignore: decorator
+@inline function inUse(tags: u32, top: u32, other: u32): bool { return ((tags >>> top) & (tags >>> other) & 1) != 0; }
+// @ts-ignore: decorator
+@inline function registerAt(number: u32): usize { return FPR + <usize>(number << 4); }
+// @ts-ignore: decorator
+@inline function put(p: usize, sig: u64, se: u32): void { store<u64>(p, sig); store<u16>(p, <u16>se, 8); }
+/** ST(0) is gone. */
+// @ts-ignore: decorator
+@inline function pop(sw: u32, tags: u32, top: u32): void {
+  store<u8>(FPU_TAG, <u8>(tags & ~(<u32>1 << top)));
+  store<u16>(FPU_SW, <u16>((sw & ~0x3800) | (((top + 1) & 7) << 11)));
+}
+
+/** FADD, FMUL, FSUB and FSUBR of D8, DC and DE. */
+// @ts-ignore: decorator
+@inline export function quickArithmetic(pc: usize, op: u32, modrm: u32): bool {
+  const sw: u32 = load<u16>(FPU_SW), tags: u32 = load<u8>(FPU_TAG), top = topOf(sw), other = otherOf(top, modrm);
+  if (!inUse(tags, top, other) || (load<u16>(FPU_CW) & CONTROL) != USUAL) return false;
+  const p = registerAt(top), q = registerAt(other);
   const a = load<u64>(p), b = load<u64>(q), ae: u32 = load<u16>(p, 8), be: u32 = load<u16>(q, 8);
-  let pops = false;
-  switch (op) {
-    case 0: case 4: case 6: {
-      if ((load<u16>(FPU_CW) & CONTROL) != USUAL || !normal(a, ae) || !normal(b, be) || !compute(kind, a, ae, b, be)) return false;
-      const to = op == 0 ? p : q;
-      store<u64>(to, resultSig);
-      store<u16>(to, <u16>resultSe, 8);
-      store<u16>(FPU_SW, <u16>((sw & ~SW_C1) | resultFlags));
-      pops = op == 6;
-      break;
-    }
-    case 1: {
-      if (kind == 1) { // FXCH
-        store<u64>(p, b); store<u16>(p, <u16>be, 8);
-        store<u64>(q, a); store<u16>(q, <u16>ae, 8);
-        store<u16>(FPU_SW, <u16>(sw & ~SW_C1));
-        break;
-      }
+  if (!normal(a, ae) || !normal(b, be) || !compute((modrm >>> 3) & 7, a, ae, b, be)) return false;
+  put(op == 0 ? p : q, resultSig, resultSe);
+  const after = (sw & ~SW_C1) | resultFlags;
+  if (op == 6) pop(after, tags, top);
+  else store<u16>(FPU_SW, <u16>after);
+  noteInstruction(pc);
+  return true;
+}
+
+/** FXCH and FLD of D9, FST and FSTP of DD. */
+// @ts-ignore: decorator
+@inline export function quickMove(pc: usize, op: u32, modrm: u32): bool {
+  const sw: u32 = load<u16>(FPU_SW), tags: u32 = load<u8>(FPU_TAG), top = topOf(sw), other = otherOf(top, modrm), kind = (modrm >>> 3) & 7;
+  if (!inUse(tags, top, other)) return false;
+  const p = registerAt(top), q = registerAt(other), after = sw & ~SW_C1;
+  if (op == 5) {
+    if (kind != 2 && kind != 3) return false;
+    put(q, load<u64>(p), load<u16>(p, 8));
+    if (kind == 3) pop(after, tags, top);
+    else store<u16>(FPU_SW, <u16>after);
+  } else {
+    const b = load<u64>(q), be: u32 = load<u16>(q, 8);
+    if (kind == 1) {
+      put(q, load<u64>(p), load<u16>(p, 8));
+      put(p, b, be);
+      store<u16>(FPU_SW, <u16>after);
+    } else {
       const above = (top + 7) & 7;
       if (kind != 0 || ((tags >>> above) & 1) != 0) return false;
-      const to = FPR + <usize>(above << 4); // FLD ST(i)
-      store<u64>(to, b); store<u16>(to, <u16>be, 8);
+      put(registerAt(above), b, be);
       store<u8>(FPU_TAG, <u8>(tags | (1 << above)));
-      store<u16>(FPU_SW, <u16>((sw & ~(SW_C1 | 0x3800)) | (above << 11)));
-      break;
+      store<u16>(FPU_SW, <u16>((after & ~0x3800) | (above << 11)));
     }
-    case 3: case 7: { // FUCOMI, FCOMI and the forms that pop
-      if (kind != 5 && kind != 6) return false;
-      const za = zero(a, ae), zb = zero(b, be);
-      if (!(za || normal(a, ae)) || !(zb || normal(b, be))) return false;
-      const an = !za && (ae & 0x8000) != 0, bn = !zb && (be & 0x8000) != 0;
-      let flags: u32 = 0;
-      if (za && zb) flags = ZF;
-      else if (an != bn) flags = an ? CF : 0;
-      else if (ae == be && a == b) flags = ZF;
-      else {
-        const ea = ae & 0x7fff, eb = be & 0x7fff;
-        flags = (ea < eb || (ea == eb && a < b)) != an ? CF : 0;
-      }
-      changeFlags(ARITHMETIC, flags);
-      pops = op == 7;
-      break;
-    }
-    case 5: // FST, FSTP
-      if (kind != 2 && kind != 3) return false;
-      store<u64>(q, a); store<u16>(q, <u16>ae, 8);
-      store<u16>(FPU_SW, <u16>(sw & ~SW_C1));
-      pops = kind == 3;
-      break;
-    default: return false;
-  }
-  if (pops) {
-    store<u8>(FPU_TAG, <u8>(<u32>load<u8>(FPU_TAG) & ~(<u32>1 << top)));
-    store<u16>(FPU_SW, <u16>((load<u16>(FPU_SW) & ~0x3800) | (((top + 1) & 7) << 11)));
   }
   noteInstruction(pc);
   return true;
+}
+
+/** FUCOMI and FCOMI of DB, and the forms of DF, which pop. */
+// @ts-ignore: decorator
+@inline export function quickCompare(pc: usize, op: u32, modrm: u32): bool {
+  const sw: u32 = load<u16>(FPU_SW), tags: u32 = load<u8>(FPU_TAG), top = topOf(sw), other = otherOf(top, modrm), kind = (modrm >>> 3) & 7;
+  if ((kind != 5 && kind != 6) || !inUse(tags, top, other)) return false;
+  const p = registerAt(top), q = registerAt(other);
+  const a = load<u64>(p), b = load<u64>(q), ae: u32 = load<u16>(p, 8), be: u32 = load<u16>(q, 8);
+  const za = zero(a, ae), zb = zero(b, be);
+  if (!(za || normal(a, ae)) || !(zb || normal(b, be))) return false;
+  const an = !za && (ae & 0x8000) != 0, bn = !zb && (be & 0x8000) != 0;
+  let flags: u32 = 0;
+  if (za && zb) flags = ZF;
+  else if (an != bn) flags = an ? CF : 0;
+  else if (ae == be && a == b) flags = ZF;
+  else {
+    const ea = ae & 0x7fff, eb = be & 0x7fff;
+    flags = (ea < eb || (ea == eb && a < b)) != an ? CF : 0;
+  }
+  changeFlags(ARITHMETIC, flags);
+  if (op == 7) pop(sw, tags, top);
+  noteInstruction(pc);
+  return true;
+}
+
+/** Runs a register form of D8-DF if its case is the usual one. No exception is pending. */
+export function quickRegister(pc: usize, op: u32, modrm: u32): bool {
+  switch (op) {
+    case 0: case 4: case 6: return quickArithmetic(pc, op, modrm);
+    case 1: case 5: return quickMove(pc, op, modrm);
+    case 3: case 7: return quickCompare(pc, op, modrm);
+    default: return false;
+  }
 }

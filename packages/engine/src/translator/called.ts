@@ -9,16 +9,20 @@ import type { ImportedFunction } from './wasm.js';
 export const CALLED: readonly ImportedFunction[] = [
   { name: 'settleFlags', parameters: [I32, I64, I64, I64, I64, I64], results: [] },
   { name: 'runUnit', parameters: [I32], results: [I32] },
-  { name: 'runQuickX87', parameters: [I32], results: [I32] },
+  { name: 'runQuickArithmetic', parameters: [I32], results: [I32] },
+  { name: 'runQuickMove', parameters: [I32], results: [I32] },
+  { name: 'runQuickCompare', parameters: [I32], results: [I32] },
   { name: 'runQuickString', parameters: [I32], results: [I32] },
   { name: 'confirmPages', parameters: [I32], results: [I32] },
 ];
 /** Places of these functions. */
 export const SETTLE_FLAGS = 0;
 export const RUN_UNIT = 1;
-export const RUN_QUICK_X87 = 2;
-export const RUN_QUICK_STRING = 3;
-export const CONFIRM_PAGES = 4;
+export const RUN_QUICK_ARITHMETIC = 2;
+export const RUN_QUICK_MOVE = 3;
+export const RUN_QUICK_COMPARE = 4;
+export const RUN_QUICK_STRING = 5;
+export const CONFIRM_PAGES = 6;
 /** Number of the regions' own type. */
 export const REGION = CALLED.length;
 /** Function index of what regions call at their end, the first of their module: entry.ts. */

@@ -4,7 +4,7 @@
  */
 import { AM_REGISTER, LEFT_LOOK_UP, LEFT_SETTLE, NO_REGISTER, P_REP, P_REPNE } from '../code-layout.js';
 import { ATTENTION, BUDGET, PAGES_DROPPED, RIP, SEG_FS, SEG_GS, TIER_RECORD, TIER_STATUS } from '../layout.js';
-import { RUN_QUICK_STRING, RUN_QUICK_X87, RUN_UNIT } from './called.js';
+import { RUN_QUICK_ARITHMETIC, RUN_QUICK_COMPARE, RUN_QUICK_MOVE, RUN_QUICK_STRING, RUN_UNIT } from './called.js';
 import type { Instruction } from './instructions.js';
 import { LEFT, START, TARGET, W0, W1 } from './locals.js';
 import { Group, Simd, Text, Variant } from './unit-numbers.js';
@@ -84,16 +84,26 @@ function addressRegisters(i: Instruction): number {
 /** What does the usual cases of an instruction, to be asked before its unit: a place in the table. */
 function quickFormOf(i: Instruction, long: boolean): number | undefined {
   if (i.row?.kind !== 'unit') return undefined;
-  if (i.row.unit === 'X87') return hasQuickX87(i) ? RUN_QUICK_X87 : undefined;
+  if (i.row.unit === 'X87') return hasQuickX87(i) ? QUICK_X87[i.unit] : undefined;
   if (i.row.unit === 'STRING') return hasQuickString(i, long) ? RUN_QUICK_STRING : undefined;
   return undefined;
 }
 /** Between registers: FADD, FMUL, FSUB, FSUBR, FLD, FXCH, FST, FCOMI, FUCOMI, and those of them that pop (assembly/fp/x87-quick.ts). */
 function hasQuickX87({ addressMode, unit, modrm }: Instruction): boolean {
-  return addressMode === AM_REGISTER && (((QUICK_X87[unit] ?? 0) >>> ((modrm >>> 3) & 7)) & 1) !== 0;
+  return addressMode === AM_REGISTER && (((QUICK_FIELDS[unit] ?? 0) >>> ((modrm >>> 3) & 7)) & 1) !== 0;
 }
-/** By the low bits of the first byte: bits of the reg fields. */
-const QUICK_X87 = [0x33, 0x03, 0, 0x60, 0x33, 0x0c, 0x33, 0x60];
+/** By the low bits of the first byte: bits of the reg fields, and what is asked. */
+const QUICK_FIELDS = [0x33, 0x03, 0, 0x60, 0x33, 0x0c, 0x33, 0x60];
+const QUICK_X87 = [
+  RUN_QUICK_ARITHMETIC,
+  RUN_QUICK_MOVE,
+  undefined,
+  RUN_QUICK_COMPARE,
+  RUN_QUICK_ARITHMETIC,
+  RUN_QUICK_MOVE,
+  RUN_QUICK_ARITHMETIC,
+  RUN_QUICK_COMPARE,
+];
 /** A repeated MOVS or STOS in segments without a base (assembly/strings.ts). */
 function hasQuickString({ unit, prefixes, segment, flat }: Instruction, long: boolean): boolean {
   if ((unit !== Text.MOVS && unit !== Text.STOS) || (prefixes & (P_REP | P_REPNE)) === 0) return false;

@@ -70,7 +70,7 @@ const OPEN_TO_REGIONS: readonly (readonly [from: number, to: number])[] = [
 ];
 
 /** Imports of regions that carry out an instruction, or look for something in the guest's tables. */
-const UNITS = ['runUnit', 'runQuickX87', 'runQuickString', 'confirmPages'];
+const UNITS = ['runUnit', 'runQuickArithmetic', 'runQuickMove', 'runQuickCompare', 'runQuickString', 'confirmPages'];
 type Imported = (...parameters: number[]) => number;
 
 /** What one of the two came to. */
