@@ -99,6 +99,7 @@ export function processorModule(source?: ProcessorSource, journals = false): Pro
 /** Like {@link processorModule} without a source, but synchronous: for callers that find in the middle of a run that they need it. */
 export function processorModuleNow(): WasmModule {
   if (standard !== undefined) return standard;
+  host.soundOptimiser?.();
   let cause: unknown;
   for (const place of standardPlaces()) {
     try {
@@ -133,7 +134,6 @@ async function load(places: readonly URL[], journals: boolean): Promise<WasmModu
 }
 
 function kept(bytes: Uint8Array<ArrayBuffer>): WasmModule | undefined {
-  host.soundOptimiser?.(); // for what is compiled, this module and those of translated code
   return host.keptModule?.(bytes) as WasmModule | undefined;
 }
 
@@ -142,6 +142,7 @@ function kept(bytes: Uint8Array<ArrayBuffer>): WasmModule | undefined {
  * awaiting code would go on only when all background compilations are done, also those that make hot code faster.
  */
 async function compile(bytes: Uint8Array<ArrayBuffer>): Promise<WasmModule> {
+  host.soundOptimiser?.(); // for this module, and for those of translated code
   const ready = kept(bytes);
   if (ready !== undefined) return ready;
   const done = host.after(Infinity, () => {});
