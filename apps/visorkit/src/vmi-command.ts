@@ -1,6 +1,6 @@
 /** `visorkit vmi`: a tool of introspection, on a dump, on a running VM, or on one that is started for it. */
 import { resolve } from 'node:path';
-import { SystemControlToken, definePlugin, fail } from '@visorkit/core';
+import { ClockToken, SystemControlToken, definePlugin, fail } from '@visorkit/core';
 import {
   DUMP_TOOL,
   DUMP_TOOL_USAGE,
@@ -76,8 +76,11 @@ function knownOf(paths: readonly string[] = []): KnownOfGuest {
   return { ...(symbols === undefined ? {} : { symbols }), ...(types === undefined ? {} : { types }), values };
 }
 
-/** How long the guest runs at least between two searches for its kernel, ms; and for this share of what the last one took: it may be over soon. */
-const SEARCH_LEAST = 100;
+/**
+ * How long the guest runs at least between two searches for its kernel, in ns of its clock; and, where that goes on meanwhile, for this share of what the
+ * last one took: it may be over soon. In virtual time a search comes always behind the same instruction.
+ */
+const SEARCH_LEAST = 100_000_000;
 const SEARCH_SHARE = 1 / 4;
 /** A kernel that runs has its interrupt table in the upper half of its addresses, of 32 bits or more. Before that a search finds nothing, and takes seconds. */
 const UPPER_HALF = 1n << 31n;
@@ -94,8 +97,8 @@ async function onRun(request: ToolRequest, flags: VmiFlags): Promise<number> {
     ...(await introspected(profile, knownOf(flags.symbols))),
     definePlugin({
       name: 'vmi-command',
-      uses: { vmi: VmiToken, events: VmiEventsToken, system: SystemControlToken },
-      apply(host, { vmi, events, system }) {
+      uses: { vmi: VmiToken, events: VmiEventsToken, system: SystemControlToken, clock: ClockToken },
+      apply(host, { vmi, events, system, clock }) {
         vmi.memory.observer = searches;
         let told = 0;
         /** What the tool cannot do is no fault of the machine: it is told when that has ended. */
@@ -121,10 +124,10 @@ async function onRun(request: ToolRequest, flags: VmiFlags): Promise<number> {
         const beginWithKernel = (): void => {
           let next = 0;
           const untap = host.hooks.beforeEntry.tap((vcpu) => {
-            const now = performance.now();
+            const now = clock.now();
             if (now < next || vcpu.idtr.base < UPPER_HALF) return;
             if (vmi.find() === undefined) {
-              const then = performance.now();
+              const then = clock.now();
               next = then + Math.max(SEARCH_LEAST, (then - now) * SEARCH_SHARE);
               return;
             }
