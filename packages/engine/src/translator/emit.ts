@@ -28,6 +28,8 @@ export function translatable(setting: Setting): (i: Instruction) => boolean {
 export interface Buffers {
   readonly body: Code;
   readonly whole: Code;
+  /** The last region has vector instructions in line. */
+  vectors: boolean;
 }
 
 /**
@@ -80,6 +82,7 @@ class RegionEmitter {
     w.finish(whole, this.shape, (to) => aimFromWay(to, region, setting, list));
     leaveRegion(whole);
     whole.op(Op.end);
+    this.buffers.vectors = w.vectors || w.wideVectors;
   }
 
   // ---------------------------------------------------------------------------------------------- structure

@@ -63,11 +63,11 @@ export const FIRST_HELD = 50;
 export const FIRST_HELD_DOUBLE = 54;
 export const HELD = 4;
 
-export const LOCALS: Locals = [
+/** Those of a region without vector instructions. */
+export const LOCALS_WITHOUT_VECTORS: Locals = [
   [28, I64],
   [14, I32],
   [2, F64],
   [1, I64],
-  [9, V128],
-  [4, I64],
 ];
+export const LOCALS: Locals = [...LOCALS_WITHOUT_VECTORS, [9, V128], [4, I64]];

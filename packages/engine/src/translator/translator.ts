@@ -36,7 +36,7 @@ import { CALLED } from './called.js';
 import { describe } from './instructions.js';
 import type { Instruction, Row } from './instructions.js';
 import type { Journal } from './journalling.js';
-import { LOCALS } from './locals.js';
+import { LOCALS, LOCALS_WITHOUT_VECTORS } from './locals.js';
 import { PlacedCode } from './placed-code.js';
 import { RegionsByPage } from './regions-by-page.js';
 import type { CodePlace } from './placed-code.js';
@@ -164,7 +164,7 @@ export class Translator {
   private readonly imports: Record<string, unknown> = {};
   private readonly least: number;
   private readonly entries: EntryRecords;
-  private readonly buffers = { body: new Code(), whole: new Code() };
+  private readonly buffers = { body: new Code(), whole: new Code(), vectors: false };
   private readonly writer: ModuleWriter;
   /** By the record that enters them, the oldest first. */
   private readonly placed = new Map<number, Placed>();
@@ -213,6 +213,7 @@ export class Translator {
     this.writer = new ModuleWriter({
       ...(this.verifier === undefined ? { types: CALLED } : { imports: this.verifier.imports }),
       locals: LOCALS,
+      fewLocals: LOCALS_WITHOUT_VECTORS,
       maximumPages: pages,
       own,
     });
@@ -291,7 +292,7 @@ export class Translator {
         pages = this.cover(region, hosts),
         code = emitRegion(region, setting, list, this.buffers),
         subject = verifier?.subject(region, hosts, code);
-      writer.add(verifier?.telling(code.written()) ?? code);
+      writer.add(verifier?.telling(code.written()) ?? code, !this.buffers.vectors);
       figures.regions++;
       figures.instructions += region.instructions;
       for (const { offset } of region.blocks) {

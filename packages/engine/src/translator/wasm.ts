@@ -259,6 +259,8 @@ export interface ModuleParts {
   /** Types that come first, with the functions' own behind them; unless given, those of the imports. */
   readonly types?: readonly FunctionType[];
   readonly locals: Locals;
+  /** The first of them, for functions that have no more: V8's first compiler writes zeros into all, at each entry. */
+  readonly fewLocals?: Locals;
   /** Of the shared memory. */
   readonly maximumPages: number;
   /** The first function behind the imports. */
@@ -276,6 +278,7 @@ export class ModuleWriter {
   private readonly section = new Bytes();
   /** What each body begins with, and that of the own function. */
   private readonly declarations: Uint8Array;
+  private readonly fewDeclarations: Uint8Array;
   private readonly ownDeclarations: Uint8Array;
   private count = 0;
 
@@ -284,12 +287,13 @@ export class ModuleWriter {
   private readonly first: number;
   private readonly type: number;
 
-  constructor({ imports = [], types: before = imports, locals, maximumPages, own }: ModuleParts) {
+  constructor({ imports = [], types: before = imports, locals, fewLocals = locals, maximumPages, own }: ModuleParts) {
     const { head, section: s } = this;
     this.own = own;
     this.first = imports.length;
     this.type = before.length;
     this.declarations = declarationsOf(locals);
+    this.fewDeclarations = declarationsOf(fewLocals);
     this.ownDeclarations = declarationsOf(own?.locals ?? []);
     head.append(Uint8Array.from([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]));
     s.clear();
@@ -325,11 +329,11 @@ export class ModuleWriter {
     this.close(head, 2);
   }
 
-  /** Adds a function; returns its number. */
-  add(code: Code): number {
+  /** Adds a function; returns its number. `few`: the first locals are enough for it. */
+  add(code: Code, few = false): number {
     const { own } = this;
     if (this.count === 0 && own !== undefined) this.body(this.ownDeclarations, own.code);
-    this.body(this.declarations, code.written());
+    this.body(few ? this.fewDeclarations : this.declarations, code.written());
     return this.count++;
   }
   private body(declarations: Uint8Array, code: Uint8Array): void {
