@@ -210,26 +210,34 @@ export function enterTranslated(pc: usize): usize {
         pc = to;
         continue;
       }
+      if ((mode & MODE_CS_CHECK) != 0) return next();
       store<i64>(BUDGET, left);
       return to;
     }
     if (why == LEFT_REFUSED || why == LEFT_ELSEWHERE || why == LEFT_AGAIN) {
+      if (why == LEFT_ELSEWHERE) countEntry(pc); // often enough, and it is made again, for any table
+      else if (why == LEFT_AGAIN) becameHot(pc);
+      if (load<u32>(MODE) & MODE_CS_CHECK) { // a region before it has not looked at the limit
+        store<u64>(RIP, currentRip(pc));
+        return interpreted(next());
+      }
       const left = load<i64>(BUDGET) - <i64>recLeft(pc);
       if (left < 0) return next();
       store<i64>(BUDGET, left);
-      if (why == LEFT_ELSEWHERE) countEntry(pc); // often enough, and it is made again, for any table
-      else if (why == LEFT_AGAIN) becameHot(pc);
       return pc + RECORD;
     }
     if (why == LEFT_INTERPRET || why == LEFT_CROSSED) {
       if (why == LEFT_CROSSED) countCrossing(pc);
-      const to = next();
-      return to != 0 && recOp(to) == OP_ENTER ? to + RECORD : to;
+      return interpreted(next());
     }
     if (why == LEFT_EXITED) return 0;
     return settle(load<u32>(TIER_RECORD), load<i32>(TIER_STATUS));
   }
 }
+
+/** The block at `pc`, or what is there instead of one, without its region. */
+// @ts-ignore: decorator
+@inline function interpreted(pc: usize): usize { return pc != 0 && recOp(pc) == OP_ENTER ? pc + RECORD : pc; }
 
 /** The region of the block whose first record is `pc` is made again with a check for each access, if a page keeps ending between some that share one. */
 function countCrossing(pc: usize): void {

@@ -1,3 +1,4 @@
+import { F_BMI1, F_BMI2, F_MOVBE, hasFeature } from "../features";
 import { OP_STATE } from "../generated/ops";
 import * as I from "../integer/ops";
 import { P_66, P_L, P_REP, P_REPNE } from "../record";
@@ -9,7 +10,7 @@ import { ends, extension, handler, integer, isRegister, mandatoryPrefix, opcode,
 export function select38(): void {
   if (opcode == 0xf0 || opcode == 0xf1) {
     if (prefixes & P_REPNE) { registers(false, opcode == 0xf0); integer(opcode == 0xf0 ? I.INT_CRC32_8 : I.INT_CRC32); return; }
-    if (isRegister || (prefixes & P_REP) != 0) { undefined(); return; }
+    if (isRegister || (prefixes & P_REP) != 0 || !hasFeature(F_MOVBE)) { undefined(); return; }
     integer(opcode == 0xf0 ? I.INT_MOVBE_LOAD : I.INT_MOVBE_STORE);
     return;
   }
@@ -36,7 +37,7 @@ export function selectVex(map: u32): void {
     return;
   }
   if (map == 3 && opcode == 0xf0) { // RORX
-    if (prefix == 3 && !wide && vvvv == 0) integer(I.INT_RORX); else undefined();
+    if (prefix == 3 && !wide && vvvv == 0 && hasFeature(F_BMI2)) integer(I.INT_RORX); else undefined();
     return;
   }
   if (map == 1 && opcode == 0xae) { // VLDMXCSR, VSTMXCSR
@@ -50,6 +51,8 @@ export function selectVex(map: u32): void {
 
 /** BMI1 and BMI2 in map 0F38; false: undefined. */
 function generalVex(prefix: u32): bool {
+  const first = opcode == 0xf2 || opcode == 0xf3 || (opcode == 0xf7 && prefix == 0);
+  if (!hasFeature(first ? F_BMI1 : F_BMI2)) return false;
   switch (opcode) {
     case 0xf2: if (prefix != 0) return false; integer(I.INT_ANDN); return true;
     case 0xf3: {

@@ -1,5 +1,5 @@
 import { SEG_CS, SEG_FS, SEG_GS, SEG_ZERO } from "../../src/layout";
-import { F_BMI1, F_LZCNT, hasFeature } from "../features";
+import { F_BMI1, F_LZCNT, F_POPCNT, hasFeature } from "../features";
 import {
   OP_CALL32, OP_CALL32_M, OP_CALL32_R, OP_CALL64, OP_CALL64_M, OP_CALL64_R, OP_CMOV0_R32, OP_CMOV0_R64, OP_IMUL_RM32, OP_IMUL_RM64,
   OP_IMUL_RR32, OP_IMUL_RR64, OP_IMUL_RRI32, OP_IMUL_RRI64, OP_JMP32_M, OP_JMP32_R, OP_JMP64_M, OP_JMP64_R, OP_LEA16, OP_LEA32, OP_LEA64,
@@ -98,7 +98,7 @@ export function applyRow(row: usize): void {
       return;
     case FORM_CMOV: conditionalMove(); return;
     case FORM_SETCC: setOnCondition(); return;
-    case FORM_POPCNT: if (prefixes & P_REP) integer(I.INT_POPCNT); else undefined(); return;
+    case FORM_POPCNT: if ((prefixes & P_REP) != 0 && hasFeature(F_POPCNT)) integer(I.INT_POPCNT); else undefined(); return;
     case FORM_SCAN: integer((prefixes & P_REP) != 0 && hasFeature(a == I.INT_BSF ? F_BMI1 : F_LZCNT) ? b : a); return;
     case FORM_PREFETCH: if (isRegister) handler = OP_NOP; else system(S.SYS_PREFETCH); return;
     case FORM_SYSTEM_GROUP: applyRow(isRegister ? systemRow(modrm) : groupRow(GROUP_0F01, extension())); return;

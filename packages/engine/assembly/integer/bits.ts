@@ -1,6 +1,6 @@
 import { REGS } from "../../src/layout";
 import { rotateFlags } from "../alu";
-import { F_ADX, F_BMI1, F_BMI2, F_MOVBE, F_POPCNT, F_SSE4_2, hasFeature } from "../features";
+import { F_ADX, F_SSE4_2, hasFeature } from "../features";
 import { AF, CF, OF, PF, SF, ZF, arithmeticFlags, getCF, getOF, setArithmeticFlags, setLogicFlags } from "../flags";
 import { mulHigh } from "../int128";
 import { commit, operandRead, operandWrite } from "../mmu";
@@ -38,7 +38,6 @@ export function execBits(pc: usize, op: u32, size: u32): i32 {
       return OK;
     }
     case I.INT_POPCNT: {
-      if (!hasFeature(F_POPCNT)) return raise(6);
       const p = source(pc, size);
       if (p == 0) return FAULT;
       const r = popcnt(loadSized(p, size));
@@ -75,14 +74,12 @@ export function execBits(pc: usize, op: u32, size: u32): i32 {
       return OK;
     }
     case I.INT_MOVBE_LOAD: {
-      if (!hasFeature(F_MOVBE)) return raise(6);
       const p = operandRead(pc, size);
       if (p == 0) return FAULT;
       storeRegister(regPtr(pc), size, swapBytes(loadSized(p, size), size));
       return OK;
     }
     case I.INT_MOVBE_STORE: {
-      if (!hasFeature(F_MOVBE)) return raise(6);
       const p = operandWrite(pc, size);
       if (p == 0) return FAULT;
       storeSized(p, size, swapBytes(load<u64>(regPtr(pc)), size));
@@ -100,7 +97,6 @@ export function execBits(pc: usize, op: u32, size: u32): i32 {
       return OK;
     }
     case I.INT_ANDN: {
-      if (!hasFeature(F_BMI1)) return raise(6);
       const p = source(pc, size);
       if (p == 0) return FAULT;
       const r = ~load<u64>(REGS + (recVvvv(pc) << 3)) & loadSized(p, size);
@@ -109,7 +105,6 @@ export function execBits(pc: usize, op: u32, size: u32): i32 {
       return OK;
     }
     case I.INT_BLSR: case I.INT_BLSMSK: case I.INT_BLSI: {
-      if (!hasFeature(F_BMI1)) return raise(6);
       const p = source(pc, size);
       if (p == 0) return FAULT;
       const v = loadSized(p, size);
@@ -120,7 +115,6 @@ export function execBits(pc: usize, op: u32, size: u32): i32 {
       return OK;
     }
     case I.INT_BEXTR: {
-      if (!hasFeature(F_BMI1)) return raise(6);
       const p = source(pc, size);
       if (p == 0) return FAULT;
       const control = load<u32>(REGS + (recVvvv(pc) << 3)), start = control & 0xff, length = (control >>> 8) & 0xff;
@@ -131,7 +125,6 @@ export function execBits(pc: usize, op: u32, size: u32): i32 {
       return OK;
     }
     case I.INT_BZHI: {
-      if (!hasFeature(F_BMI2)) return raise(6);
       const p = source(pc, size);
       if (p == 0) return FAULT;
       const n = load<u8>(REGS + (recVvvv(pc) << 3)) as u32, bits = size << 3;
@@ -143,7 +136,6 @@ export function execBits(pc: usize, op: u32, size: u32): i32 {
       return OK;
     }
     case I.INT_PEXT: case I.INT_PDEP: {
-      if (!hasFeature(F_BMI2)) return raise(6);
       const p = source(pc, size);
       if (p == 0) return FAULT;
       let mask = loadSized(p, size), from = loadSized(REGS + (recVvvv(pc) << 3), size), r: u64 = 0;
@@ -156,7 +148,6 @@ export function execBits(pc: usize, op: u32, size: u32): i32 {
       return OK;
     }
     case I.INT_MULX: {
-      if (!hasFeature(F_BMI2)) return raise(6);
       const p = source(pc, size);
       if (p == 0) return FAULT;
       const a = loadSized(REGS + 16, size), b = loadSized(p, size);
@@ -166,7 +157,6 @@ export function execBits(pc: usize, op: u32, size: u32): i32 {
       return OK;
     }
     case I.INT_SHLX: case I.INT_SARX: case I.INT_SHRX: {
-      if (!hasFeature(F_BMI2)) return raise(6);
       const p = source(pc, size);
       if (p == 0) return FAULT;
       const v = loadSized(p, size), n = load<u64>(REGS + (recVvvv(pc) << 3)) & (size == 8 ? 63 : 31);
@@ -175,7 +165,6 @@ export function execBits(pc: usize, op: u32, size: u32): i32 {
       return OK;
     }
     case I.INT_RORX: {
-      if (!hasFeature(F_BMI2)) return raise(6);
       const p = source(pc, size);
       if (p == 0) return FAULT;
       const v = loadSized(p, size), n = <u32>imm32(pc) & (size == 8 ? 63 : 31);

@@ -47,19 +47,15 @@ import {
 import type { LostRegion, PlacedRegion } from './translator.js';
 
 /**
- * Why code is interpreted. `off`: all is. `bits16`: 16-bit code. `segments`: 32-bit code whose segments need checks. `instruction`: this one is left to the
- * interpreter; `behind`: one before it in its block is. `crossing`: the instruction lies in two pages. `cold`: it has not run often enough. `waiting`: for
- * other code, to share a module with. `written`, `emptied`, `evicted`: what there was is lost ({@link LostRegion}), and it has not run often enough since.
+ * Why code is interpreted. `off`: all is. `instruction`: this one is left to the interpreter. `crossing`: the instruction lies in two pages. `cold`: it has
+ * not run often enough. `waiting`: for other code, to share a module with. `written`, `emptied`, `evicted`: what there was is lost ({@link LostRegion}), and it has not run often enough since.
  * `elsewhere`: its region was made for another TLB table. `middle`: a region has it, but it is come to where none begins. `stepped`: something is due between
  * instructions. `failed`: there was no room for its region. `unmapped`: the code cannot be found any more.
  */
 export type WhyInterpreted =
   | LostRegion
   | 'off'
-  | 'bits16'
-  | 'segments'
   | 'instruction'
-  | 'behind'
   | 'crossing'
   | 'cold'
   | 'waiting'
@@ -80,7 +76,7 @@ export interface CodeState {
   readonly why: WhyInterpreted | undefined;
   /** Executions of the block that the interpreter has counted. */
   readonly executions: number;
-  /** Of `instruction` and `behind`: the instruction that is left to the interpreter. */
+  /** Of `instruction`: itself. */
   readonly blamed: { readonly address: bigint; readonly bytes: Uint8Array } | undefined;
 }
 
@@ -145,15 +141,14 @@ export class CodeStates {
     if (region !== undefined && (isInFirstBlock(region, host) || this.#runsTranslated(host, mode, address)))
       return { ...known, start: at(region.host), host: region.host, why: undefined, blamed: undefined };
     const start = block?.host ?? host,
-      blamed = this.#blamed(start, host, mode);
-    const bytes =
-      blamed === undefined ? undefined : engine.bytes.slice(blamed, Math.min(blamed + LONGEST, endOfPage(blamed)));
+      blamed = this.#isInterpreted(host, mode);
+    const bytes = engine.bytes.slice(host, Math.min(host + LONGEST, endOfPage(host)));
     return {
       ...known,
       start: at(start),
       host: start,
       why: this.#why(host, mode, { block, having, region, blamed, overwritten }),
-      blamed: blamed === undefined ? undefined : { address: at(blamed), bytes: bytes! },
+      blamed: blamed ? { address, bytes } : undefined,
     };
   }
 
@@ -187,19 +182,16 @@ export class CodeStates {
       block: FoundBlock | undefined;
       having: readonly PlacedRegion[];
       region: PlacedRegion | undefined;
-      blamed: number | undefined;
+      blamed: boolean;
       overwritten: boolean;
     },
   ): WhyInterpreted {
     const { words, translator } = this.engine,
       { block, having, region, blamed, overwritten } = found;
     if (words[TIER_THRESHOLD >>> 2] === 0) return 'off';
-    const size = mode & MODE_SIZE;
-    if (size === 0) return 'bits16';
     if (block?.crosses === true) return 'crossing';
-    if (blamed !== undefined) return blamed === host ? 'instruction' : 'behind';
-    if (this.engine.secondTier?.inspect(host, mode) === undefined)
-      return endOfPage(host) - host < LONGEST && size === 2 ? 'crossing' : 'segments';
+    if (blamed) return 'instruction';
+    if (this.engine.secondTier?.inspect(host, mode) === undefined) return 'crossing';
     if (words[ATTENTION >>> 2] !== 0) return 'stepped';
     if (having.length > 0 && region === undefined && this.#left(LEFT_ELSEWHERE) !== this.#elsewhere) return 'elsewhere';
     if (having.length > 0) return 'middle';
@@ -224,17 +216,9 @@ export class CodeStates {
     return before !== undefined && (before !== serial || serial === NOTHING_KNOWN);
   }
 
-  /** The first instruction from the block's beginning to the present one that cannot be translated. */
-  #blamed(start: number, host: number, mode: number): number | undefined {
-    const translator = this.engine.secondTier;
-    if (translator === undefined) return undefined;
-    for (let at = start; at <= host; ) {
-      const instruction = translator.inspect(at, mode);
-      if (instruction === undefined) return undefined;
-      if (!instruction.can) return at;
-      at += instruction.length;
-    }
-    return undefined;
+  /** No region can have the instruction. */
+  #isInterpreted(host: number, mode: number): boolean {
+    return this.engine.secondTier?.inspect(host, mode)?.can === false;
   }
 
   /** REP, REPE or REPNE is among the prefixes. */

@@ -2,16 +2,18 @@
 import { fail } from '@visorkit/core';
 import { LEFT_INTERPRET } from '../code-layout.js';
 import { aimFromWay, enterRegion, leaveRegion } from './entry.js';
-import { canTranslate, pushValue, translate } from './integer.js';
+import { canTranslate, countDown, pushLoops, pushValue, translate } from './integer.js';
 import { endsBlock } from './instructions.js';
 import type { Instruction, Row, Size } from './instructions.js';
-import { BASE, LEFT, ONWARD, RSP, TARGET, V2 } from './locals.js';
+import { BASE, LEFT, ONWARD, TARGET, V2 } from './locals.js';
 import type { Block, Edge, Region } from './regions.js';
+import { insideCode } from './segments.js';
 import { planSpans } from './spans.js';
 import { structure } from './structure.js';
 import type { Structure } from './structure.js';
 import { Op } from './opcodes.js';
 import type { Code } from './wasm.js';
+import { Integer } from './unit-numbers.js';
 import { Writer } from './writer.js';
 import type { Setting } from './writer.js';
 
@@ -144,13 +146,17 @@ class RegionEmitter {
     leave();
     code.end();
   }
-  /** Goes along an edge; `at` is its place among the successors. */
-  private follow(from: number, at: number, edge: Edge): void {
+  /** Goes along an edge; `at` is its place among the successors, `by` the branch that is taken, if it is one. */
+  private follow(from: number, at: number, edge: Edge, by?: Instruction): void {
     this.code.reserve();
     this.w.storeRegisters();
     const to = this.shape.successors[from]![at]!;
     if (to < 0) {
-      this.w.leaveFor(edge.to);
+      if (by?.size === 2) {
+        this.pushTaken(edge.to, 2);
+        this.code.set(TARGET);
+        this.w.leaveForTarget();
+      } else this.w.leaveFor(edge.to);
       return;
     }
     if (this.isDispatcher(to)) this.aim(edge.to);
@@ -162,6 +168,16 @@ class RegionEmitter {
     }
     if (this.shape.loops[to] === true) this.w.beforeBranch([to]);
     this.tree(to);
+  }
+
+  /** A direct branch out of the region may be one that faults. */
+  private checkDirect(from: number, { taken }: Block, i: Instruction): void {
+    if (this.shape.successors[from]![0]! < 0) insideCode(this.w, () => this.pushTaken(taken!.to, i.size));
+  }
+  /** Pushes the RIP that a branch with this operand size has at an offset. */
+  private pushTaken(to: number, bytes: number): void {
+    this.w.ripAt(to);
+    if (bytes === 2) this.code.i64(0xffff).op(Op.i64_and);
   }
 
   private isDispatcher(node: number): boolean {
@@ -185,8 +201,7 @@ class RegionEmitter {
     w.beginNode(number);
     if (shape.merges[number] === true || shape.loops[number] === true) w.forget();
     if (count > 0) code.get(LEFT).i32(count).op(Op.i32_sub).set(LEFT);
-    const { long, spans } = this.setting,
-      accesses = spans ? planSpans(block.instructions, long) : [];
+    const accesses = planSpans(block.instructions, this.setting);
     block.instructions.forEach((i, n) => {
       w.begin(i.offset, count - n, accesses[n]);
       const row = i.row!;
@@ -228,14 +243,22 @@ class RegionEmitter {
     const { w } = this;
     switch (row.kind) {
       case 'jump-if':
-        this.branch(number, block, row.condition);
+        this.checkDirect(number, block, i);
+        this.branch(number, block, i, () => w.flags.condition(row.condition));
+        return true;
+      case 'loop':
+        this.checkDirect(number, block, i);
+        if (row.unit !== Integer.JCXZ) countDown(w, row.counter);
+        this.branch(number, block, i, () => pushLoops(w, row));
         return true;
       case 'jump':
-        this.follow(number, 0, block.taken!);
+        this.checkDirect(number, block, i);
+        this.follow(number, 0, block.taken!, i);
         return true;
       case 'call':
+        this.checkDirect(number, block, i);
         pushValue(w, row.size, () => this.returnAddress(i, row.size));
-        this.follow(number, 0, block.taken!);
+        this.follow(number, 0, block.taken!, i);
         return true;
       case 'call-to':
         this.target(i, row.form, row.size);
@@ -249,8 +272,7 @@ class RegionEmitter {
       case 'return':
         w.stack(0, row.size >>> 3, false);
         this.loadTarget(row.size);
-        w.stackPointer((row.size >>> 3) + (i.immediate & 0xffff));
-        w.setWhole(RSP);
+        w.moveStack((row.size >>> 3) + (i.immediate & 0xffff));
         this.dispatch(number, block);
         return true;
       default:
@@ -258,20 +280,21 @@ class RegionEmitter {
     }
   }
 
-  private branch(number: number, block: Block, condition: number): void {
+  /** `condition` pushes whether the branch is taken (i32). */
+  private branch(number: number, block: Block, i: Instruction, condition: () => void): void {
     const { w, code, shape } = this,
       [taken, next] = shape.successors[number]!;
     w.storeRegisters();
-    w.flags.condition(condition);
+    condition();
     if (taken! >= 0 && this.isBack(number, taken!)) {
       code.when();
-      this.follow(number, 0, block.taken!);
+      this.follow(number, 0, block.taken!, i);
       code.end();
     } else if (next! >= 0 && this.isBack(number, next!)) {
       code.op(Op.i32_eqz).when();
       this.follow(number, 1, block.next!);
       code.end();
-      this.follow(number, 0, block.taken!);
+      this.follow(number, 0, block.taken!, i);
       return;
     } else if (taken! >= 0 && this.isJump(number, taken!)) {
       if (this.isDispatcher(taken!)) this.aim(block.taken!.to);
@@ -282,12 +305,12 @@ class RegionEmitter {
       code.op(Op.i32_eqz);
       w.beforeBranch([next!]);
       code.brIf(this.label(next!));
-      this.follow(number, 0, block.taken!);
+      this.follow(number, 0, block.taken!, i);
       return;
     } else {
       const recall = w.remember();
       code.when();
-      this.follow(number, 0, block.taken!);
+      this.follow(number, 0, block.taken!, i);
       code.end();
       recall();
       w.resumeNode(number);
@@ -297,31 +320,34 @@ class RegionEmitter {
 
   private returnAddress(i: Instruction, size: Size): void {
     this.w.ripAt(i.offset + i.length);
-    if (size === 32) this.code.op(Op.i32_wrap_i64);
+    if (size !== 64) this.code.op(Op.i32_wrap_i64);
   }
   /** TARGET becomes the operand of an indirect jump or call. */
   private target(i: Instruction, form: string, size: Size): void {
     const { w, code } = this;
     if (form === 'M') {
-      w.address(i);
+      w.address(i, size >>> 3, false);
       w.check(size >>> 3, false);
       this.loadTarget(size);
       return;
     }
     w.read(i.reg, size);
-    if (size === 32) code.op(Op.i64_extend_i32_u);
+    if (size !== 64) code.op(Op.i64_extend_i32_u);
     code.set(TARGET);
     this.checkTarget(size);
   }
   private loadTarget(size: Size): void {
     this.w.load(size);
-    if (size === 32) this.code.op(Op.i64_extend_i32_u);
+    if (size !== 64) this.code.op(Op.i64_extend_i32_u);
     this.code.set(TARGET);
     this.checkTarget(size);
   }
-  /** A target that is not canonical is the interpreter's; with five levels of tables it looks at some more than it must. */
+  /** A target that is not canonical, or beyond the limit, is the interpreter's; with five levels of tables it looks at some more than it must. */
   private checkTarget(size: Size): void {
-    if (size !== 64) return;
+    if (size !== 64) {
+      insideCode(this.w, () => this.code.get(TARGET));
+      return;
+    }
     this.code.get(TARGET).i64(16).op(Op.i64_shl).i64(16).op(Op.i64_shr_s).get(TARGET).op(Op.i64_ne);
     this.w.leaveIf();
   }

@@ -30,6 +30,7 @@ import { CONFIRM_PAGES, FIND_NEXT, REGION } from './called.js';
 import { BASE, LEFT, START, TABLE, TARGET, V0, W0, WAY, WAY_EXIT, WAY_PAGE, WAY_UNDONE } from './locals.js';
 import { I32, I64, Op } from './opcodes.js';
 import type { Region } from './regions.js';
+import { isOutside } from './segments.js';
 import { hasTailCalls } from './tail-calls.js';
 import { Code } from './wasm.js';
 import type { OwnFunction } from './wasm.js';
@@ -65,7 +66,8 @@ function addDistance(code: Code, list: number): void {
 }
 
 /**
- * Refuses if it could not run to its first way out, or something is not as it was made for: one of `traps` is set, or the pages in `list` are elsewhere.
+ * Refuses if it could not run to its first way out, or something is not as it was made for: one of `traps` is set, the pages in `list` are elsewhere, or
+ * the code is not all in its segment.
  * `loops`: it may stay in the region.
  */
 export function enterRegion(
@@ -86,6 +88,13 @@ export function enterRegion(
     .tee(V0)
     .i64(region.instructions)
     .op(Op.i64_lt_s);
+  if (setting.limited || setting.bits === 16) {
+    const from = Math.min(...region.blocks.map(({ offset }) => offset)),
+      end = Math.max(...region.blocks.map((block) => block.end));
+    const base = (): void => void code.i32(0).access(Op.i64_load, state + CODE_BASE);
+    isOutside(code, setting, base, from, end - from);
+    code.op(Op.i32_or);
+  }
   for (const trap of traps)
     code
       .i32(0)
@@ -165,7 +174,8 @@ export function findNext(state: number): OwnFunction {
     WHY = 3,
     MODE_NOW = 4,
     SLOT = 5,
-    END = 6;
+    LINEAR_NOW = 6,
+    CS_BASE = 7;
   const code = new Code();
   code
     .i32(0)
@@ -206,6 +216,7 @@ export function findNext(state: number): OwnFunction {
       .access(Op.i32_store, state + TIER_HOPS);
     code.get(SLOT).op(Op.i32_eqz).brIf(no);
     // the cache goes by linear addresses
+    code.get(RIP_NOW).set(LINEAR_NOW);
     code
       .i32(0)
       .access(Op.i32_load, state + MODE)
@@ -213,15 +224,19 @@ export function findNext(state: number): OwnFunction {
       .i32(MODE_SIZE)
       .op(Op.i32_and)
       .i32(2)
-      .op(Op.i32_ne);
+      .op(Op.i32_ne)
+      .when();
     code
       .i32(0)
       .access(Op.i64_load, state + SEG_BASE + SEG_CS * 8)
-      .op(Op.i64_eqz)
-      .op(Op.i32_eqz)
-      .op(Op.i32_and)
-      .brIf(no);
-    code.get(RIP_NOW).op(Op.i32_wrap_i64).i32(2).op(Op.i32_shr_u).tee(SLOT).get(SLOT).i32(13).op(Op.i32_shr_u);
+      .tee(CS_BASE)
+      .get(RIP_NOW)
+      .op(Op.i64_add)
+      .i64(-1, 0)
+      .op(Op.i64_and)
+      .set(LINEAR_NOW);
+    code.end();
+    code.get(LINEAR_NOW).op(Op.i32_wrap_i64).i32(2).op(Op.i32_shr_u).tee(SLOT).get(SLOT).i32(13).op(Op.i32_shr_u);
     code
       .op(Op.i32_xor)
       .i32(REGION_CACHE_ENTRIES - 1)
@@ -229,7 +244,7 @@ export function findNext(state: number): OwnFunction {
       .i32(4)
       .op(Op.i32_shl)
       .tee(SLOT);
-    code.access(Op.i64_load, REGION_CACHE).get(RIP_NOW).op(Op.i64_ne).brIf(no);
+    code.access(Op.i64_load, REGION_CACHE).get(LINEAR_NOW).op(Op.i64_ne).brIf(no);
     code.reserve();
     const current = code.block();
     for (const generation of [JUMP_GENERATION, GLOBAL_GENERATION]) {
@@ -250,9 +265,11 @@ export function findNext(state: number): OwnFunction {
     code.end();
     code
       .i32(0)
-      .get(RIP_NOW)
+      .get(LINEAR_NOW)
       .i64(-PAGE)
       .op(Op.i64_and)
+      .get(CS_BASE)
+      .op(Op.i64_sub)
       .access(Op.i64_store, state + CODE_BASE);
     code
       .get(SLOT)
@@ -264,7 +281,10 @@ export function findNext(state: number): OwnFunction {
   return {
     parameters: [I64, I32, I32],
     results: [I32],
-    locals: [[END - WHY, I32]],
+    locals: [
+      [LINEAR_NOW - WHY, I32],
+      [2, I64],
+    ],
     code: code.written(),
   };
 }

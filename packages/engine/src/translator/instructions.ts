@@ -4,8 +4,7 @@
  */
 
 import {
-  AM_CHECKED,
-  AM_SHORT,
+  AM_REGISTER,
   RECORD_BYTES,
   R_ADDRESS_MODE,
   R_BASE,
@@ -29,6 +28,7 @@ import {
   SCALE_CUT16,
 } from '../code-layout.js';
 import { SEG_DS, SEG_ES, SEG_SS } from '../layout.js';
+import { Integer } from './unit-numbers.js';
 
 /** Where operands are. R: register ModRM.reg, then r/m; M: memory; I: immediate. The first is the destination. */
 export type Form = 'RR' | 'RM' | 'MR' | 'RI' | 'MI' | 'R' | 'M' | 'I';
@@ -58,6 +58,8 @@ export type Row =
   | { kind: 'pop'; form: Form; size: Size }
   | { kind: 'jump-if'; condition: number }
   | { kind: 'jump' }
+  /** LOOP and JCXZ: RCX is counted in bits of `counter`, by all but the last, and they go on if it is not 0 and ZF is as they want; the last if it is 0. */
+  | { kind: 'loop'; unit: number; counter: Size }
   | { kind: 'jump-to'; form: Form; size: Size }
   | { kind: 'call'; size: Size }
   | { kind: 'call-to'; form: Form; size: Size }
@@ -149,12 +151,41 @@ export function describe(name: string): Row | undefined {
   return undefined;
 }
 
-/** Whether the memory operand's address can be made without checks of segments. */
-export function canAddress(i: Instruction): boolean {
-  return i.addressMode <= AM_SHORT || (i.addressMode === AM_CHECKED && !i.short && i.flat);
+/**
+ * Stack instructions and near transfers are the integer unit's where the stack, or the code, has a limit, or an operand size that is not the usual one:
+ * they are the rows of those that have handlers. The rest stays what it is.
+ */
+function rowOf(row: Row | undefined, unit: number, size: Size, addressMode: number, counter: Size): Row | undefined {
+  if (row?.kind !== 'integer') return row;
+  const form = addressMode === AM_REGISTER ? 'R' : 'M';
+  switch (unit) {
+    case Integer.PUSH_I:
+      return { kind: 'push', form: 'I', size };
+    case Integer.PUSH_R:
+      return { kind: 'push', form: 'R', size };
+    case Integer.PUSH_M:
+      return { kind: 'push', form: 'M', size };
+    case Integer.POP_R:
+      return { kind: 'pop', form: 'R', size };
+    case Integer.RET:
+      return { kind: 'return', size };
+    case Integer.CALL:
+      return { kind: 'call', size };
+    case Integer.CALL_RM:
+      return { kind: 'call-to', form, size };
+    case Integer.JMP_RM:
+      return { kind: 'jump-to', form, size };
+    case Integer.LOOPNE:
+    case Integer.LOOPE:
+    case Integer.LOOP:
+    case Integer.JCXZ:
+      return { kind: 'loop', unit, counter };
+    default:
+      return row;
+  }
 }
 
-const ENDING = new Set<Row['kind']>(['jump-if', 'jump', 'jump-to', 'call', 'call-to', 'return']);
+const ENDING = new Set<Row['kind']>(['jump-if', 'jump', 'loop', 'jump-to', 'call', 'call-to', 'return']);
 /** Whether code does not simply go on behind it. */
 export function endsBlock(row: Row): boolean {
   return ENDING.has(row.kind);
@@ -223,7 +254,11 @@ export function readRecord(
     high = word(R_IMMEDIATE + 4) | 0,
     scale = byte(R_SCALE),
     segment = byte(R_SEGMENT),
-    row = rows[head & 0xffff];
+    addressMode = byte(R_ADDRESS_MODE),
+    size = byte(R_SIZE),
+    unit = high & 0xffff,
+    handler = rows[head & 0xffff],
+    row = rowOf(handler, unit, (size * 8) as Size, addressMode, (scale * 8) as Size);
   return {
     row,
     ends,
@@ -235,11 +270,11 @@ export function readRecord(
     index: byte(R_INDEX),
     scale: scale & 3,
     short: (scale & SCALE_CUT16) !== 0,
-    addressMode: byte(R_ADDRESS_MODE),
+    addressMode,
     baseSegment: byte(R_BASE_SEGMENT),
     segment,
     flat: segment === SEG_ES || segment === SEG_SS || segment === SEG_DS,
-    size: byte(R_SIZE),
+    size,
     prefixes: byte(R_PREFIXES),
     displacement: word(R_DISPLACEMENT) | 0,
     modrm: byte(R_MODRM),
@@ -248,8 +283,8 @@ export function readRecord(
     vvvv: byte(R_VVVV),
     immediate: low,
     immediateHigh: high,
-    target: high * 0x1_0000_0000 + (low >>> 0),
-    unit: high & 0xffff,
+    target: handler?.kind === 'integer' ? low : high * 0x1_0000_0000 + (low >>> 0),
+    unit,
     words: UNITS.has(row?.kind) ? Array.from({ length: RECORD_BYTES / 4 }, (_, n) => word(4 * n)) : undefined,
     record: 0,
   };

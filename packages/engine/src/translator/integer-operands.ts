@@ -8,7 +8,7 @@ import type { Writer } from './writer.js';
 /** Makes the memory operand accessible; nothing for a register. */
 export function open(w: Writer, i: Instruction, size: Size, write: boolean): void {
   if (i.addressMode === AM_REGISTER) return;
-  w.address(i);
+  w.address(i, size >>> 3, write);
   w.open(size >>> 3, write);
 }
 /** Pushes the r/m operand, zero-extended, as an i64. */

@@ -6,7 +6,6 @@ import {
   AM_REGISTER,
   MADE_ADD,
   MADE_EXACT,
-  MADE_LOGIC,
   MADE_SAR,
   MADE_SHL,
   MADE_SHR,
@@ -14,10 +13,10 @@ import {
   THEN_CARRY,
 } from '../code-layout.js';
 import { EFLAGS } from '../layout.js';
-import { canAddress } from './instructions.js';
+import { swapBytes, translateBits } from './bits.js';
 import type { Instruction, Size } from './instructions.js';
 import { cut, open, pushOperand, pushRegister, signExtend, writeOperand, writeRegister } from './integer-operands.js';
-import { FA, FB, FN, FR, FS, RSP, V0, V1, V2, V3, W0 } from './locals.js';
+import { FA, FB, FN, FR, FS, V0, V1, V2, V3, W0 } from './locals.js';
 import { Integer } from './unit-numbers.js';
 import { divide, divideSigned, multiply, multiplyImmediate } from './multiply-divide.js';
 import { Op } from './opcodes.js';
@@ -31,12 +30,11 @@ const DIRECTION = 1 << 10;
 /** Translates the instruction; false: it is not one of those. Nothing has been written then. */
 export function translateInteger(w: Writer, i: Instruction): boolean {
   const size = (i.size * 8) as Size,
-    register = i.addressMode === AM_REGISTER;
-  if (!register && usesOperand(i.unit) && !canAddress(i)) return false;
-  const wide = size === 32 || size === 64;
+    register = i.addressMode === AM_REGISTER,
+    wide = size === 32 || size === 64;
   switch (i.unit) {
     case Integer.BSWAP:
-      return wide && done(swapBytes(w, i, size));
+      return wide && done(reverse(w, i, size));
     case Integer.XCHG:
       return done(exchange(w, i, size));
     case Integer.XADD:
@@ -59,7 +57,7 @@ export function translateInteger(w: Writer, i: Instruction): boolean {
     case Integer.SHRD_I:
       return register && wide && doubleShift(w, i, size);
     case Integer.LEAVE:
-      return i.size === (w.setting.long ? 8 : 4) && done(leave(w, size));
+      return done(leave(w, size));
     case Integer.CMC:
     case Integer.CLC:
     case Integer.STC:
@@ -67,10 +65,6 @@ export function translateInteger(w: Writer, i: Instruction): boolean {
     case Integer.CLD:
     case Integer.STD:
       return done(direction(w, i.unit === Integer.STD));
-    case Integer.BSF:
-    case Integer.BSR:
-    case Integer.TZCNT:
-      return wide && done(scan(w, i, size));
     case Integer.MUL:
     case Integer.IMUL1:
       return wide && done(multiply(w, i, size, i.unit === Integer.IMUL1));
@@ -83,7 +77,7 @@ export function translateInteger(w: Writer, i: Instruction): boolean {
     case Integer.CMOV:
       return done(conditionalMove(w, i, size));
     case Integer.SETCC_M:
-      w.address(i);
+      w.address(i, 1, true);
       w.check(1, true);
       w.flags.condition(i.immediate & 15);
       w.store(8);
@@ -92,49 +86,19 @@ export function translateInteger(w: Writer, i: Instruction): boolean {
       if (i.unit >= Integer.BT && i.unit <= Integer.BTC)
         return register && done(testBit(w, i, size, i.unit - Integer.BT));
       if (i.unit >= Integer.BT_I && i.unit <= Integer.BTC_I) return done(testBit(w, i, size, i.unit - Integer.BT_I));
-      return false;
+      return wide && translateBits(w, i, size);
   }
 }
 function done(_: void): true {
   return true;
 }
-/** Those whose ModRM operand is not used. */
-function usesOperand(unit: number): boolean {
-  return !(
-    unit === Integer.BSWAP ||
-    unit === Integer.LEAVE ||
-    (unit >= Integer.CMC && unit <= Integer.STD) ||
-    unit === Integer.CBW ||
-    unit === Integer.CWD
-  );
-}
 
 // ---------------------------------------------------------------------------------------------- exchanges
-function swapBytes(w: Writer, i: Instruction, size: Size): void {
-  const { code } = w;
-  if (size === 32) {
-    w.read(i.reg, 32);
-    code.tee(W0).i32(8).op(Op.i32_rotl).i32(0x00ff_00ff).op(Op.i32_and);
-    code
-      .get(W0)
-      .i32(24)
-      .op(Op.i32_rotl)
-      .i32(0xff00_ff00 | 0)
-      .op(Op.i32_and)
-      .op(Op.i32_or);
-    w.write(i.reg, 32);
-    return;
-  }
-  w.whole(i.reg >>> 3);
-  for (const [shift, mask] of [
-    [8, 0x00ff_00ff],
-    [16, 0x0000_ffff],
-  ] as const) {
-    code.tee(V0).i64(mask, mask).op(Op.i64_and).i64(shift).op(Op.i64_shl);
-    code.get(V0).i64(shift).op(Op.i64_shr_u).i64(mask, mask).op(Op.i64_and).op(Op.i64_or);
-  }
-  code.i64(32).op(Op.i64_rotl);
-  w.setWhole(i.reg >>> 3);
+function reverse(w: Writer, i: Instruction, size: Size): void {
+  pushRegister(w, i.reg, size);
+  swapBytes(w, size);
+  w.code.set(V0);
+  writeRegister(w, i.reg, size, V0);
 }
 
 function exchange(w: Writer, i: Instruction, size: Size): void {
@@ -314,49 +278,6 @@ function direction(w: Writer, set: boolean): void {
   code.access(Op.i32_store, address);
 }
 
-function scan(w: Writer, i: Instruction, size: Size): void {
-  const { code } = w;
-  open(w, i, size, false);
-  pushOperand(w, i, size);
-  code.set(V0);
-  if (i.unit === Integer.TZCNT) {
-    code.i64(size).get(V0).op(Op.i64_ctz).get(V0).op(Op.i64_eqz).op(Op.select).set(V1);
-    writeRegister(w, i.reg, size, V1);
-    // CF: the operand is 0, ZF: the result is, PF clear
-    code.i64(0).i64(0x100).get(V1).op(Op.i64_eqz).op(Op.select).set(FR);
-    code
-      .i64(0xc000_0100 | 0, 0)
-      .i64(0x100)
-      .get(V0)
-      .op(Op.i64_eqz)
-      .op(Op.select)
-      .set(FA);
-    w.flags.set(MADE_EXACT, 64);
-    return;
-  }
-  if (i.unit === Integer.BSF) code.get(V0).op(Op.i64_ctz);
-  else code.i64(63).get(V0).op(Op.i64_clz).op(Op.i64_sub);
-  code.set(V1);
-  // of 0 the register is left alone
-  w.whole(i.reg >>> 3);
-  code.get(V1).get(V0).op(Op.i64_eqz).op(Op.select);
-  w.setWhole(i.reg >>> 3);
-  // ZF: the operand is 0; the rest is as after a logic operation with this result
-  code
-    .i64(0)
-    .get(V1)
-    .i64(0x100)
-    .get(V1)
-    .i64(0)
-    .op(Op.i64_ne)
-    .op(Op.select)
-    .get(V0)
-    .op(Op.i64_eqz)
-    .op(Op.select)
-    .set(FR);
-  w.flags.set(MADE_LOGIC, 64);
-}
-
 // ---------------------------------------------------------------------------------------------- others
 /** The load is made whatever the condition. */
 function conditionalMove(w: Writer, i: Instruction, size: Size): void {
@@ -373,15 +294,15 @@ function conditionalMove(w: Writer, i: Instruction, size: Size): void {
 function leave(w: Writer, size: Size): void {
   const { code } = w;
   w.whole(RBP);
-  if (!w.setting.long) cut(w, 32);
+  w.cutToStack();
   code.tee(V0);
+  w.inStack(size >>> 3, false);
   w.check(size >>> 3, false);
   code
     .get(V0)
     .i64(size >>> 3)
     .op(Op.i64_add);
-  if (!w.setting.long) cut(w, 32);
-  w.setWhole(RSP);
+  w.setStack();
   w.load(size);
   w.write(RBP * 8, size);
 }

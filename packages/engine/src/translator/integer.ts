@@ -13,11 +13,11 @@ import {
   THEN_SHL_CL,
   THEN_SHR_CL,
 } from '../code-layout.js';
-import { canAddress } from './instructions.js';
 import type { Arithmetic, Form, Instruction, Row, Shift, Size } from './instructions.js';
-import { FA, FB, FN, FR, FS, P, RSP, V0, V1, V2, W0, W1, W2 } from './locals.js';
+import { FA, FB, FN, FR, FS, P, V0, V1, V2, W0, W1, W2 } from './locals.js';
 import { signExtend } from './integer-operands.js';
 import { translateInteger } from './integer-unit.js';
+import { Integer } from './unit-numbers.js';
 import { callUnit, canCall } from './units.js';
 import { translateVector } from './vectors.js';
 import { Op } from './opcodes.js';
@@ -40,15 +40,6 @@ export function canTranslate(setting: Setting, i: Instruction): boolean {
   const { row } = i;
   if (row === undefined) return false;
   switch (row.kind) {
-    case 'arithmetic':
-    case 'move':
-    case 'extend':
-    case 'unary':
-    case 'multiply':
-    case 'push':
-    case 'jump-to':
-    case 'call-to':
-      return !row.form.includes('M') || canAddress(i);
     case 'integer':
     case 'unit':
     case 'vector':
@@ -56,7 +47,10 @@ export function canTranslate(setting: Setting, i: Instruction): boolean {
       return canCall(setting, i);
     case 'jump-if':
     case 'jump':
-      return i.size === (setting.long ? 8 : 4);
+    case 'loop':
+    case 'call':
+      // 32-bit code that goes on at 16 bits of a target is rare
+      return setting.bits === 16 || i.size * 8 === setting.bits;
     default:
       return true;
   }
@@ -370,21 +364,43 @@ const PLAIN: Record<Extract<Row, { kind: 'plain' }>['operation'], (w: Writer, i:
   },
 };
 
+// ---------------------------------------------------------------------------------------------- loops
+const RCX = 1;
+const ZERO = 4;
+
+/** RCX, or so many bits of it, becomes one less. */
+export function countDown(w: Writer, counter: Size): void {
+  w.whole(RCX);
+  w.code.i64(-1).op(Op.i64_add);
+  narrow(w, counter);
+  w.write(RCX * 8, counter);
+}
+/** Pushes whether a LOOP or JCXZ goes to its target (i32). */
+export function pushLoops(w: Writer, { unit, counter }: Extract<Row, { kind: 'loop' }>): void {
+  const { code } = w;
+  w.read(RCX * 8, counter);
+  code.op(counter === 64 ? Op.i64_eqz : Op.i32_eqz);
+  if (unit === Integer.JCXZ) return;
+  code.op(Op.i32_eqz);
+  if (unit === Integer.LOOP) return;
+  w.flags.condition(ZERO + (unit === Integer.LOOPE ? 0 : 1));
+  code.op(Op.i32_and);
+}
+
 // ---------------------------------------------------------------------------------------------- stack
 /** Pushes a value of the guest's: `value` puts it on the wasm stack, after the check. */
 export function pushValue(w: Writer, size: Size, value: () => void): void {
   w.stack(-(size >>> 3), size >>> 3, true);
   value();
   w.store(size);
-  w.stackPointer(-(size >>> 3));
-  w.setWhole(RSP);
+  w.moveStack(-(size >>> 3));
 }
 
 function push(w: Writer, i: Instruction, form: Form, size: Size): void {
   const { code } = w,
     value = size === 64 ? V0 : W0;
   if (form === 'M') {
-    w.address(i);
+    w.address(i, size >>> 3, false);
     w.check(size >>> 3, false);
     w.load(size);
     code.set(value);
@@ -398,8 +414,7 @@ function push(w: Writer, i: Instruction, form: Form, size: Size): void {
 
 function pop(w: Writer, i: Instruction, size: Size): void {
   w.stack(0, size >>> 3, false);
-  w.stackPointer(size >>> 3);
-  w.setWhole(RSP);
+  w.moveStack(size >>> 3);
   w.load(size);
   w.write(i.reg, size); // POP RSP keeps the popped value
 }

@@ -51,6 +51,8 @@ export const D1 = 43;
 
 /** Offset of the block that a dispatcher (structure.ts) goes on to. */
 export const ONWARD = 44;
+/** Offset of an access in its segment: no dispatcher is on its way then. */
+export const OFFSET = ONWARD;
 
 /** Vectors of the instruction being translated: sources, results of both halves, and in which lanes they hold. */
 export const XA = 45;

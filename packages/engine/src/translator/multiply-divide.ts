@@ -46,6 +46,18 @@ export function multiply(w: Writer, i: Instruction, size: Size, isSigned: boolea
   w.flags.set(MADE_EXACT, 64);
 }
 
+/** MULX: the product of V0 and V1, its high half last, since that stays where both are one register. */
+export function multiplyWithoutFlags(w: Writer, size: Size, low: number, high: number): void {
+  const { code } = w;
+  if (size === 32) code.get(V0).get(V1).op(Op.i64_mul).tee(V0).i64(32).op(Op.i64_shr_u).set(V2);
+  else {
+    highProduct(w);
+    code.set(V2).get(V0).get(V1).op(Op.i64_mul).set(V0);
+  }
+  writeRegister(w, low, size, V0);
+  writeRegister(w, high, size, V2);
+}
+
 /** Pushes the high half of V0 * V1, unsigned; uses V2 and V3. */
 function highProduct(w: Writer): void {
   const { code } = w;

@@ -62,6 +62,7 @@ export const Op = {
   i32_rotr: 0x78,
   i64_clz: 0x79,
   i64_ctz: 0x7a,
+  i64_popcnt: 0x7b,
   i64_add: 0x7c,
   i64_sub: 0x7d,
   i64_mul: 0x7e,

@@ -222,7 +222,28 @@ export function randomProgram(
       byte(random(64));
     },
     () => operands(pick(wideSizes), [...pick([[], [0xf3]]), 0x0f, pick([0xbc, 0xbd])], register()),
-    () => operands(pick(wideSizes), [0xf3, 0x0f, 0xb8], register()),
+    () => operands(pick(wideSizes), [0xf3, 0x0f, pick([0xb8, 0xbd])], register()),
+    () => operands(pick(wideSizes), [0x0f, 0x38, pick([0xf0, 0xf1])], register(), { memory: true }), // MOVBE
+    // BMI1 and BMI2: ANDN; BLSR, BLSMSK, BLSI; BZHI; MULX; BEXTR, SHLX, SARX, SHRX; RORX
+    () => {
+      const [map, prefix, opcode] = pick([
+        [2, 0, 0xf2],
+        [2, 0, 0xf3],
+        [2, 0, 0xf5],
+        [2, 3, 0xf6],
+        [2, random(4), 0xf7],
+        [3, 3, 0xf0],
+      ] as const);
+      const memory = random(3) === 0,
+        reg = opcode === 0xf3 ? 1 + random(3) : plainRegister(),
+        source = opcode === 0xf0 ? 0 : plainRegister();
+      // a count that may be meant, not always a large one
+      if (random(2) === 0) byte(0x83, 0xe0 | source, random(80));
+      byte(0xc4, 0xe0 | map, (random(long ? 2 : 1) << 7) | ((~source & 15) << 3) | prefix, opcode);
+      byte((memory ? 0x40 | BASE : 0xc0 | plainRegister()) | (reg << 3));
+      if (memory) byte(random(120));
+      if (opcode === 0xf0) byte(random(256));
+    },
     () => {
       const size = pick(sizes);
       operands(size, [0x0f, size === 8 ? 0xb0 : 0xb1], register());

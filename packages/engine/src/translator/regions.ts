@@ -135,6 +135,7 @@ class Finder {
     const { waiting, returns, targets } = this;
     switch (i.row!.kind) {
       case 'jump-if':
+      case 'loop':
         this.wantFrom(i);
         waiting.push(behind);
         return;
@@ -275,8 +276,8 @@ class Finder {
       }
       const inside = (offsets: readonly number[] = []): Edge[] => offsets.map(edge).filter(({ block }) => block >= 0);
       const { kind } = i.row!;
-      if (kind === 'jump-if' || kind === 'jump' || kind === 'call') block.taken = edge(i.target);
-      if (kind === 'jump-if') block.next = edge(block.end);
+      if (kind === 'jump-if' || kind === 'loop' || kind === 'jump' || kind === 'call') block.taken = edge(i.target);
+      if (kind === 'jump-if' || kind === 'loop') block.next = edge(block.end);
       if (kind === 'call-to') block.targets = inside(targets.get(i.offset));
       if (kind === 'jump-to') block.targets = inside(targets.get(i.offset)?.filter((to) => !returns.has(to)));
       return block;

@@ -5,9 +5,11 @@
  *
  * It lasts to the end of the block at most: only a unit of the interpreter, or leaving the region, changes the TLB.
  */
-import { AM_FULL, AM_SIMPLE, NO_REGISTER, AM_CHECKED } from '../code-layout.js';
+import { AM_CHECKED, AM_FULL, AM_SIMPLE, NO_REGISTER } from '../code-layout.js';
 import type { Instruction, Row } from './instructions.js';
 import { FIRST_SPAN, RSP, SPANS } from './locals.js';
+import { isChecked } from './segments.js';
+import type { Setting } from './writer.js';
 
 /** Bytes that a span covers at most: one that crosses a page is of no use, and the wider it is the more often it does. */
 const WIDEST = 256;
@@ -40,8 +42,13 @@ interface Open {
   span: Span;
 }
 
-/** Accesses by instruction; undefined for those that have none, or one that no span can have. */
-export function planSpans(instructions: readonly Instruction[], long: boolean): (Access | undefined)[] {
+/** Accesses by instruction; undefined for those that have none, or one that no span can have: where segments are asked, each access is by itself. */
+export function planSpans(
+  instructions: readonly Instruction[],
+  setting: Pick<Setting, 'spans' | 'flat' | 'long' | 'stackBits'>,
+): (Access | undefined)[] {
+  const { long } = setting;
+  if (!setting.spans || !setting.flat || setting.stackBits === 16) return [];
   const plan: (Access | undefined)[] = [],
     open: (Open | undefined)[] = [];
   /** How far RSP has moved since the block's beginning. */
@@ -86,7 +93,7 @@ export function planSpans(instructions: readonly Instruction[], long: boolean): 
     const row = i.row!,
       bytes = bytesOf(row);
     let found: Access | undefined;
-    if (bytes > 0 && usesSpans(i)) {
+    if (bytes > 0 && usesSpans(i) && !isChecked(setting, i)) {
       const segment = i.addressMode === AM_SIMPLE || !long ? 0 : i.baseSegment;
       found = access(
         i.base,

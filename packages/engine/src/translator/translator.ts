@@ -281,8 +281,8 @@ export class Translator {
           record,
           counts: again || counter === 0 ? undefined : { counter, most: this.entries.most },
         }),
-        found = setting && this.regionOf(placed, host, setting);
-      if (setting === undefined || found === undefined) {
+        found = this.regionOf(placed, host, setting);
+      if (found === undefined) {
         figures.refused++;
         this.giveBack({ records: this.records, list, counter });
         continue;
@@ -397,11 +397,11 @@ export class Translator {
     this.lost.set(host, why);
   }
 
-  /** The instruction at a host address, and whether it can be part of a region; undefined where it goes on in the next page, or segments need checks. */
+  /** The instruction at a host address, and whether it can be part of a region; undefined where it goes on in the next page. */
   inspect(host: number, mode: number): { readonly length: number; readonly can: boolean } | undefined {
     const setting = this.settingOf(mode, ANY_TABLE),
-      instruction = setting && this.codeOf({ host, mode, linear: undefined, several: false }).decode(host & (PAGE - 1));
-    if (setting === undefined || instruction === undefined) return undefined;
+      instruction = this.codeOf({ host, mode, linear: undefined, several: false }).decode(host & (PAGE - 1));
+    if (instruction === undefined) return undefined;
     const can = translatable({ ...setting, place: () => TIER_RECORDS });
     return { length: instruction.length, can: instruction.row !== undefined && can(instruction) };
   }
@@ -419,20 +419,23 @@ export class Translator {
     this.listSlots.giveBack([list]);
     this.counterSlots.giveBack([counter]);
   }
-  /** How code of this mode is translated for accesses through a TLB table; undefined where segments need checks. */
+  /** How code of this mode is translated for accesses through a TLB table. */
   private settingOf(
     mode: number,
     tlb: number,
     how: Pick<Setting, 'spans' | 'record' | 'counts'> = { spans: true, record: 0, counts: undefined },
-  ): Setting | undefined {
-    const long = (mode & MODE_SIZE) === 2,
-      flat32 =
-        (mode & (MODE_SIZE | MODE_STACK32 | MODE_FLAT | MODE_CS_CHECK | MODE_REAL)) === (1 | MODE_STACK32 | MODE_FLAT);
-    if (!long && !flat32) return undefined;
+  ): Setting {
+    const bits = ([16, 32, 64] as const)[mode & MODE_SIZE]!,
+      long = bits === 64;
     return {
       state: STATE,
       tlb,
+      bits,
+      stackBits: long ? 64 : (mode & MODE_STACK32) !== 0 ? 32 : 16,
       long,
+      flat: long || (mode & MODE_FLAT) !== 0,
+      limited: (mode & MODE_CS_CHECK) !== 0,
+      real: (mode & MODE_REAL) !== 0,
       ...how,
       place: (i) => this.place(i),
     };

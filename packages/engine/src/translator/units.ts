@@ -82,10 +82,10 @@ function addressRegisters(i: Instruction): number {
 }
 
 /** What does the usual cases of an instruction, to be asked before its unit: a place in the table. */
-function quickFormOf(i: Instruction, long: boolean): number | undefined {
+function quickFormOf(i: Instruction, setting: Setting): number | undefined {
   if (i.row?.kind !== 'unit') return undefined;
   if (i.row.unit === 'X87') return hasQuickX87(i) ? QUICK_X87[i.unit] : undefined;
-  if (i.row.unit === 'STRING') return hasQuickString(i, long) ? RUN_QUICK_STRING : undefined;
+  if (i.row.unit === 'STRING') return hasQuickString(i, setting) ? RUN_QUICK_STRING : undefined;
   return undefined;
 }
 /** Between registers: FADD, FMUL, FSUB, FSUBR, FLD, FXCH, FST, FCOMI, FUCOMI, and those of them that pop (assembly/fp/x87-quick.ts). */
@@ -105,9 +105,9 @@ const QUICK_X87 = [
   RUN_QUICK_COMPARE,
 ];
 /** A repeated MOVS or STOS in segments without a base (assembly/strings.ts). */
-function hasQuickString({ unit, prefixes, segment, flat }: Instruction, long: boolean): boolean {
-  if ((unit !== Text.MOVS && unit !== Text.STOS) || (prefixes & (P_REP | P_REPNE)) === 0) return false;
-  return unit === Text.STOS || (long ? segment !== SEG_FS && segment !== SEG_GS : flat);
+function hasQuickString({ unit, prefixes, segment, flat }: Instruction, setting: Setting): boolean {
+  if (!setting.flat || (unit !== Text.MOVS && unit !== Text.STOS) || (prefixes & (P_REP | P_REPNE)) === 0) return false;
+  return unit === Text.STOS || (setting.long ? segment !== SEG_FS && segment !== SEG_GS : flat);
 }
 /** Between vector registers, without arithmetic that MXCSR is asked about: where such instructions can be used they cannot fail. */
 function cannotFail(i: Instruction): boolean {
@@ -129,7 +129,7 @@ export function canCall(setting: Setting, i: Instruction): boolean {
 export function callUnit(w: Writer, i: Instruction): void {
   const { code, flags } = w;
   const needs = needsOf(i),
-    quick = quickFormOf(i, w.setting.long);
+    quick = quickFormOf(i, w.setting);
   forgetWritten(w, i);
   const takeBack = (): void => {
     w.takeRegisters(needs.writes);

@@ -81,7 +81,7 @@ export function finishUpper(w: Writer, i: Instruction, register: number): void {
 /** Makes the memory operand accessible; one that must be aligned and is not is the interpreter's. */
 export function open(w: Writer, i: Instruction, bytes: number, write: boolean, aligned = false): void {
   const { code } = w;
-  w.address(i);
+  w.address(i, bytes, write);
   if (aligned) {
     code
       .tee(LINEAR)

@@ -5,7 +5,6 @@
 import { AM_REGISTER, P_W } from '../code-layout.js';
 import { compare, fromInteger, scalar, squareRoot, toInteger } from './doubles.js';
 import { arithmetic, compareSingles, convert } from './floats.js';
-import { canAddress } from './instructions.js';
 import type { Instruction, Row } from './instructions.js';
 import { laneOf } from './lanes.js';
 import { P, V0 } from './locals.js';
@@ -34,7 +33,6 @@ export function translateVector(w: Writer, i: Instruction, row: Row): boolean {
   const isVector = row.kind === 'vector' || row.kind === 'scalar' || (row.kind === 'unit' && row.unit === 'SIMD');
   if (!isVector || variantOf(i) < Variant.SSE) return false;
   const number = i.unit & 0xfff;
-  if (number !== Simd.ZERO_UPPER && i.addressMode !== AM_REGISTER && !canAddress(i)) return false;
   const known =
     packed(w, i, number) || move(w, i, number) || shiftBy(w, i, number) || shuffle(w, i, number) || float(w, i, number);
   if (known && variantOf(i) === Variant.SSE) w.vectors = true;

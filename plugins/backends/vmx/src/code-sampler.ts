@@ -11,10 +11,7 @@ const LEAST = 1000;
 
 const REASONS: Readonly<Record<WhyInterpreted, string>> = {
   off: 'translation is off',
-  bits16: '16-bit code',
-  segments: 'segments that are not flat',
   instruction: 'left to the interpreter',
-  behind: 'behind one that is left to the interpreter',
   crossing: 'crosses two pages',
   cold: 'has run too seldom yet',
   waiting: 'waits for a module to be full',
