@@ -1,18 +1,23 @@
 /** Guests run translated as they run interpreted: the same output, exits and instructions, wherever the run ends. */
 import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { definePlugin } from '@visorkit/core';
+import { fetchDebianPackage } from '@visorkit/guests';
 import { osLinux } from '@visorkit/os-linux';
 import { CodeProfileToken, codeProfile } from '@visorkit/trace';
 import type { CodeProfile } from '@visorkit/trace';
 import { introspection } from '@visorkit/vmi';
 import { describe, expect, it } from 'vitest';
-import { BOOT_TIMEOUT, QUICK, boot, findDebianGuest, titled } from './boots.js';
+import { BOOT_TIMEOUT, QUICK, boot, find, findDebianGuest, titled } from './boots.js';
 import type { Boot, BootOf } from './boots.js';
 
 const amd64 = await findDebianGuest('amd64'),
-  i386 = await findDebianGuest('i386');
+  i386 = await findDebianGuest('i386'),
+  seabios = await find(() => fetchDebianPackage('seabios'));
 /** The first part of a boot, in which its kernel is unpacked. */
 const PART = 250e6;
+/** To the boot menu of SeaBIOS. */
+const SEABIOS = 50e6;
 const SHARE = 'instructions run translated';
 
 /** What must be the same: all of the report but how long it took, and what the translator did. */
@@ -70,6 +75,17 @@ describe.skipIf(i386.missing !== '')(titled('Debian i386, translated', i386), ()
       { image: readFileSync(i386.value.kernel), initramfs: i386.value.initramfs, mode: 'off', append: QUICK },
       [50, 1000],
       2 * PART,
+    ),
+  );
+});
+
+describe.skipIf(seabios.missing !== '')(titled('SeaBIOS, translated', seabios), () => {
+  // real and 16-bit protected mode, with 32-bit code between them
+  it('starts as it does interpreted', { timeout: BOOT_TIMEOUT }, () =>
+    expectTheSame(
+      { image: readFileSync(join(seabios.value.root, 'usr/share/seabios/bios-256k.bin')) },
+      [1, 50, 5000],
+      SEABIOS,
     ),
   );
 });

@@ -32,12 +32,21 @@ interface Numbers {
   readonly le: Vector;
   readonly ge: Vector;
   readonly bitmask: Vector;
+  /** Rounding by the low bits of an immediate: to nearest, down, up, towards 0. */
+  readonly round: readonly Vector[];
+  /** Shuffles of two operands: their even lanes, their odd lanes, and the even lanes of the first with the odd ones of the second. */
+  readonly even: readonly number[];
+  readonly odd: readonly number[];
+  readonly mixed: readonly number[];
   /** In all lanes: the least normal number, twice that (what is less may be tiny before it is rounded), and the greatest number. */
   readonly normal: readonly number[];
   readonly safe: readonly number[];
   readonly greatest: readonly number[];
 }
 const bytesOf = (lanes: Float32Array | Float64Array): number[] => [...new Uint8Array(lanes.buffer)];
+/** Bytes of a shuffle that takes these lanes, counted through both operands. */
+const lanes = (bytes: number, which: readonly number[]): number[] =>
+  which.flatMap((lane) => Array.from({ length: bytes }, (_, n) => lane * bytes + n));
 const singles = (value: number): number[] => bytesOf(new Float32Array(4).fill(value));
 const doubles = (value: number): number[] => bytesOf(new Float64Array(2).fill(value));
 
@@ -46,6 +55,8 @@ const SINGLES: Numbers = {
   ...{ pmin: Vector.f32x4_pmin, pmax: Vector.f32x4_pmax, sqrt: Vector.f32x4_sqrt, abs: Vector.f32x4_abs },
   ...{ eq: Vector.f32x4_eq, ne: Vector.f32x4_ne, lt: Vector.f32x4_lt, gt: Vector.f32x4_gt, le: Vector.f32x4_le },
   ...{ ge: Vector.f32x4_ge, bitmask: Vector.i32x4_bitmask },
+  round: [Vector.f32x4_nearest, Vector.f32x4_floor, Vector.f32x4_ceil, Vector.f32x4_trunc],
+  ...{ even: lanes(4, [0, 2, 4, 6]), odd: lanes(4, [1, 3, 5, 7]), mixed: lanes(4, [0, 5, 2, 7]) },
   ...{ normal: singles(2 ** -126), safe: singles(2 ** -125), greatest: singles(3.4028234663852886e38) },
 };
 const DOUBLES: Numbers = {
@@ -53,6 +64,8 @@ const DOUBLES: Numbers = {
   ...{ pmin: Vector.f64x2_pmin, pmax: Vector.f64x2_pmax, sqrt: Vector.f64x2_sqrt, abs: Vector.f64x2_abs },
   ...{ eq: Vector.f64x2_eq, ne: Vector.f64x2_ne, lt: Vector.f64x2_lt, gt: Vector.f64x2_gt, le: Vector.f64x2_le },
   ...{ ge: Vector.f64x2_ge, bitmask: Vector.i64x2_bitmask },
+  round: [Vector.f64x2_nearest, Vector.f64x2_floor, Vector.f64x2_ceil, Vector.f64x2_trunc],
+  ...{ even: lanes(8, [0, 2]), odd: lanes(8, [1, 3]), mixed: lanes(8, [0, 3]) },
   ...{ normal: doubles(2 ** -1022), safe: doubles(2 ** -1021), greatest: doubles(Number.MAX_VALUE) },
 };
 const ZEROS = Array<number>(16).fill(0);
@@ -65,6 +78,8 @@ interface Lanes {
   readonly scalar: boolean;
   /** It has no first source. */
   readonly unary?: boolean;
+  /** What counts is lanes next to one another: XA becomes the even ones of both sources, XB the odd ones. */
+  readonly pairs?: boolean;
   /** Pushes the result. */
   readonly push: (code: Code) => void;
   /** Pushes lanes of ones where the result, in local `r`, is what it should be; without it, that is everywhere. */
@@ -95,7 +110,11 @@ function product(code: Code, numbers: Numbers, r: number, zeroOperand: (code: Co
 }
 
 /** Translates what is the same in each lane; what some lane's conditions do not hold for is the unit's. */
-function byLanes(w: Writer, i: Instruction, { numbers, scalar, unary = false, push, right, rounds }: Lanes): true {
+function byLanes(
+  w: Writer,
+  i: Instruction,
+  { numbers, scalar, unary = false, pairs = false, push, right, rounds }: Lanes,
+): true {
   const { code } = w,
     first = firstOf(i),
     register = i.addressMode === AM_REGISTER,
@@ -115,6 +134,10 @@ function byLanes(w: Writer, i: Instruction, { numbers, scalar, unary = false, pu
     }
     source(half);
     code.set(XB);
+    if (pairs) {
+      code.get(XA).get(XB).bytes16(Vector.shuffle, numbers.even);
+      code.get(XA).get(XB).bytes16(Vector.shuffle, numbers.odd).set(XB).set(XA);
+    }
     push(code);
     code.set(r);
     if (half > 0) code.get(XOK);
@@ -130,8 +153,8 @@ function byLanes(w: Writer, i: Instruction, { numbers, scalar, unary = false, pu
     if (half > 0) code.vector(Vector.and);
     code.set(XOK);
   }
-  const lanes = scalar ? 1 : 16 / numbers.bytes,
-    all = (1 << lanes) - 1;
+  const count = scalar ? 1 : 16 / numbers.bytes,
+    all = (1 << count) - 1;
   code.get(XOK).vector(numbers.bitmask).i32(all).op(Op.i32_and).i32(all).op(Op.i32_eq);
   if (rounds) {
     fast(w);
@@ -217,9 +240,41 @@ export function arithmetic(w: Writer, i: Instruction, number: number): boolean {
       };
       return byLanes(w, i, { ...common, push, rounds: false });
     }
+    case Simd.ROUND: {
+      // bit 2: as MXCSR says, which is to nearest where it is asked; bit 3: without PE
+      const mode = i.immediate & 15,
+        op = numbers.round[(mode & 4) !== 0 ? 0 : mode & 3]!;
+      return byLanes(w, i, {
+        ...common,
+        unary: true,
+        push: (code) => code.get(XB).vector(op),
+        rounds: (mode & 12) !== 8,
+      });
+    }
     default:
-      return false;
+      return acrossLanes(w, i, number, numbers);
   }
+}
+
+/** HADDPS and its like, which are packed. */
+function acrossLanes(w: Writer, i: Instruction, number: number, numbers: Numbers): boolean {
+  if (number < Simd.HADDPS || number > Simd.ADDSUBPD) return false;
+  const both = (code: Code, op: Vector): Code => code.get(XA).get(XB).vector(op),
+    alternates = number >= Simd.ADDSUBPS;
+  return byLanes(w, i, {
+    numbers,
+    scalar: false,
+    pairs: !alternates,
+    push(code) {
+      if (!alternates) both(code, number < Simd.HSUBPS ? numbers.add : numbers.sub);
+      else {
+        both(code, numbers.sub);
+        both(code, numbers.add).bytes16(Vector.shuffle, numbers.mixed);
+      }
+    },
+    right: (code, r) => finite(code, numbers, r),
+    rounds: true,
+  });
 }
 
 // ---------------------------------------------------------------------------------------------- conversions
@@ -332,6 +387,51 @@ export function convert(w: Writer, i: Instruction, number: number): boolean {
           code.vector(Vector.i32x4_trunc_sat_f32x4_s);
         },
         right: (code) => code.get(XB).vector(SINGLES.abs).bytes16(Vector.const, limit).vector(SINGLES.lt),
+        rounds: true,
+      });
+    }
+    case Simd.PS2PD: // exact
+      if (variantOf(i) === Variant.VEX256) return false;
+      if (register) load(w, i.rmNumber);
+      else {
+        open(w, i, 8, false);
+        code.get(P).vectorAccess(Vector.load64_zero, 0);
+      }
+      code.tee(XB).vector(Vector.f64x2_promote_low_f32x4).set(XR);
+      usable(code, SINGLES, XB);
+      code.vector(SINGLES.bitmask).i32(3).op(Op.i32_and).i32(3).op(Op.i32_eq);
+      return guardedVector(w, i, [XR]);
+    case Simd.PD2PS:
+      if (variantOf(i) === Variant.VEX256) return false;
+      return byLanes(w, i, {
+        numbers: DOUBLES,
+        scalar: false,
+        unary: true,
+        push: (code) => code.get(XB).vector(Vector.f32x4_demote_f64x2_zero),
+        // neither tiny nor infinite, or 0 because the operand is
+        right(code, r) {
+          code.get(r).vector(Vector.f64x2_promote_low_f32x4).vector(DOUBLES.abs).tee(XA);
+          code.bytes16(Vector.const, doubles(LEAST_SAFE_SINGLE)).vector(DOUBLES.ge);
+          code.get(XA).bytes16(Vector.const, doubles(GREATEST_SINGLE)).vector(DOUBLES.le).vector(Vector.and);
+          zero(code, DOUBLES, XB);
+          code.vector(Vector.or);
+        },
+        rounds: true,
+      });
+    case Simd.TPD2DQ:
+    case Simd.PD2DQ: {
+      if (variantOf(i) === Variant.VEX256) return false;
+      const limit = doubles(2 ** 31 - 1);
+      return byLanes(w, i, {
+        numbers: DOUBLES,
+        scalar: false,
+        unary: true,
+        push(code) {
+          code.get(XB);
+          if (number === Simd.PD2DQ) code.vector(Vector.f64x2_nearest);
+          code.vector(Vector.i32x4_trunc_sat_f64x2_s_zero);
+        },
+        right: (code) => code.get(XB).vector(DOUBLES.abs).bytes16(Vector.const, limit).vector(DOUBLES.le),
         rounds: true,
       });
     }

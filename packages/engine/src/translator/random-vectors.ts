@@ -104,6 +104,11 @@ export function vectorKindsFor({
     () => vex(1, pick([0, 1]), 0x51, { source: NONE }),
     () => vex(1, random(3), 0x5b, { source: NONE }),
     () => vex(1, pick([2, 3]), 0x5a),
+    () => vex(1, random(2), 0x5a, { source: NONE }),
+    () => vex(1, pick([1, 3]), pick([0x7c, 0x7d, 0xd0])),
+    () => vex(3, 1, 0x08 + random(2), { source: NONE, immediate: random(16) }),
+    () => vex(3, 1, 0x0a + random(2), { immediate: random(16) }),
+    () => vex(1, pick([1, 3]), 0xe6, { source: NONE }),
     () => vex(1, 2, 0xe6, { source: NONE, l: 0 }),
     () => vex(1, 2, 0x2a),
     () => vex(1, 2, 0x2c, { source: NONE, reg: plainRegister() }),
@@ -194,6 +199,12 @@ export function vectorKindsFor({
     () => operands(32, [...pick([[], [0x66], [0xf3]]), 0x0f, 0x5b], random(8), { memory: false }),
     () => operands(32, [...pick([[0xf2], [0xf3]]), 0x0f, 0x5a], random(8), { memory: false }),
     () => operands(32, [0xf3, 0x0f, pick([0xe6, 0x2a])], random(8)),
+    () => operands(32, [...pick([[], [0x66]]), 0x0f, 0x5a], random(8), { memory: false }),
+    () => operands(32, [...pick([[0x66], [0xf2]]), 0x0f, pick([0x7c, 0x7d, 0xd0, 0xe6])], random(8), { memory: false }),
+    () => {
+      operands(32, [0x66, 0x0f, 0x3a, 0x08 + random(4)], random(8), { memory: false });
+      byte(random(16));
+    },
     () => operands(32, [0xf3, 0x0f, 0x2c], register()),
     () => operands(32, [0x0f, pick([0x2e, 0x2f])], random(8)),
     () => operands(32, [0x66, 0x0f, 0xd7], register(), { memory: false }),
