@@ -4,7 +4,7 @@
  *     node test/kvm-unit-tests/dist/main.js --suite DIR [--only names] [--json FILE] [--output FOLDER]
  *
  * Reads DIR/x86/unittests.cfg, runs each program with its arguments and time limit in its own process, prints a table. --timeout replaces the
- * programs' own limits, --time is real or virtual, --cpus says how many CPUs the machine can have, --jobs how many programs run at a time, --nested adds the programs
+ * programs' own limits, --time is real or virtual, --translate off, on or a threshold, --cpus says how many CPUs the machine can have, --jobs how many programs run at a time, --nested adds the programs
  * that need virtualisation in the guest, --vmx runs the tests of vmx.flat instead, each by its name, and --vmx-entries the configuration's own
  * entries for vmx.flat, as they are; --output keeps what each printed.
  * Exits 0 when every program passed or skipped, 1 when one did not, 2 when it could not begin.
@@ -31,6 +31,7 @@ const OPTIONS = {
   jobs: { type: 'string', default: '1' },
   backend: { type: 'string', default: 'vmx' },
   time: { type: 'string', default: 'real' },
+  translate: { type: 'string' },
   nested: { type: 'boolean', default: false },
   vmx: { type: 'boolean', default: false },
   'vmx-entries': { type: 'boolean', default: false },
@@ -115,6 +116,7 @@ const options = {
   ...(values.timeout === undefined ? {} : { timeout: positive('timeout', values.timeout) }),
   backend: values.backend,
   time: values.time,
+  ...(values.translate === undefined ? {} : { translate: values.translate }),
   ...(output === undefined
     ? {}
     : {

@@ -38,6 +38,8 @@ export interface RunOptions {
   readonly backend: string;
   /** `real` or `virtual`. */
   readonly time?: string;
+  /** As `--translate` of `visorkit run` has it. */
+  readonly translate?: string;
   /** Takes everything the program printed. */
   readonly onOutput?: (name: string, text: string) => void;
 }
@@ -66,6 +68,7 @@ export function commandOf(entry: SuiteEntry, options: RunOptions, report: string
     '--backend',
     options.backend,
     ...(options.time === undefined ? [] : ['--time', options.time]),
+    ...(options.translate === undefined ? [] : ['--translate', options.translate]),
     '--report',
     report,
     ...(entry.args === '' ? [] : ['--append', entry.args]),
