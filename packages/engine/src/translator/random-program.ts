@@ -269,6 +269,29 @@ export function randomProgram(
     },
     () => byte(pick([0xf5, 0xf8, 0xf9, 0x9e, 0x9f, 0xfc])),
     () => byte(0x9c, 0x58), // PUSHF; POP RAX
+    // words on the stack
+    () => {
+      byte(0x66, ...pick([[0x50 | plainRegister()], [0x6a, random(256)], [0x68, random(256), random(256)]]));
+      if (random(2) === 0) operands(32, [0x8b], register());
+      byte(0x66, 0x58 | plainRegister());
+    },
+    () => {
+      byte(0xc8, random(32), 0, 0); // ENTER
+      near(RSP, random(60));
+      byte(0xc9);
+    },
+    // a loop that counts in RCX or ECX, or CX; its branch goes back if that is near
+    () => {
+      byte(0xb9);
+      dword(1 + random(40));
+      const top = out.length;
+      pick(kinds.slice(2, 8))();
+      byte(0x83, 0xe1, 0x3f); // AND ECX, 63
+      if (random(3) === 0) byte(0x67);
+      byte(pick([0xe0, 0xe1, 0xe2]));
+      byte(random(3) === 0 && out.length - top < 100 ? top - out.length - 1 : 0);
+    },
+    () => byte(...(random(2) === 0 ? [0x67] : []), 0xe3, 1, 0x90), // JRCXZ
     // repeated MOVS and STOS: short and long, across the end of a page, from what they write to, now and then downwards
     () => {
       const place = (): number => (random(3) === 0 ? 0xf80 + random(0x100) : random(0x600)),
