@@ -2,7 +2,7 @@
  * Speed of the software processor beside its peers, all in one run. JSON to standard output or a file, tables to standard error.
  * Usage: node dist/main.js [--rounds 3] [--passes 3] [--peers translated,bochs,qemu,v86|none] [--bits 64|32] [--only kernels or groups] [--linux] [--out FILE]
  *                          [--kernels] [--exits] [--hello] [--views] [--events] [--nested] [--restore] [--introspection] [--work] [--trace]
- * Kernels, exits and interrupts, views, events, nested VMX, apps/hello, restoring and introspection are measured; --linux adds boots of Debian's kernel, also on its own KVM, and
+ * Kernels, exits and interrupts, views, events, nested VMX, starts (apps/hello, and the command with a multiboot guest), restoring and introspection are measured; --linux adds boots of Debian's kernel, also on its own KVM, and
  * --work programs in it, --trace boots whose exits are counted. Naming --kernels, --exits, --hello, --views, --events, --nested, --restore, --introspection,
  * --work or --trace leaves out the others.
  */
@@ -24,6 +24,7 @@ import { nestedBench } from './nested-bench.js';
 import { humanReport } from './report.js';
 import type { Report } from './report.js';
 import { restoreBench } from './restore-bench.js';
+import { startBench } from './start-bench.js';
 import { summarise } from './statistics.js';
 import { traceBench } from './trace-bench.js';
 import { viewsBench } from './views-bench.js';
@@ -112,6 +113,7 @@ async function main(): Promise<void> {
   const linux = values.linux && !n ? await linuxBench(machines, { bits, rounds, say }) : undefined;
   const work = values.work ? await workBench(machines, { bits, rounds, say }) : undefined;
   const hello = all || values.hello ? await helloBench(Math.max(3, rounds)) : undefined;
+  const start = all || values.hello ? await startBench(Math.max(9, rounds)) : undefined;
   const exits = all || values.exits ? exitCosts() : undefined;
   const interrupts = all || values.exits ? await interruptBench() : undefined;
   if (all || values.views) say('views');
@@ -133,6 +135,7 @@ async function main(): Promise<void> {
     ...(linux === undefined ? {} : { linux }),
     ...(work === undefined ? {} : { work }),
     ...(hello === undefined ? {} : { hello }),
+    ...(start === undefined ? {} : { start }),
     ...(exits === undefined ? {} : { exits }),
     ...(interrupts === undefined ? {} : { interrupts }),
     ...(views === undefined ? {} : { views }),

@@ -1,5 +1,5 @@
 /** Runs a machine as a process of its own and stamps the lines it prints with this process's clock. */
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 
 export interface StampedLine {
@@ -38,6 +38,13 @@ export interface ProcessOptions {
 const GRACE_MS = 2000;
 /** The kernel keeps the peak, so that looking now and then does. */
 const PEAK_EVERY_MS = 20;
+
+/** What a process of Node that does nothing takes, in milliseconds. */
+export function nodeStartMs(): number {
+  const began = performance.now();
+  spawnSync(process.execPath, ['-e', '0']);
+  return performance.now() - began;
+}
 
 function peakOf(pid: number): number {
   try {

@@ -6,6 +6,7 @@ import type { MachineName } from './machines.js';
 import type { NestedResult } from './nested-bench.js';
 import type { IntrospectionResult } from './introspection-bench.js';
 import type { RestoreResult } from './restore-bench.js';
+import type { StartResult } from './start-bench.js';
 import type { Summary } from './statistics.js';
 import type { InterruptCost } from './interrupt-bench.js';
 import type { EventCost } from './events-bench.js';
@@ -31,6 +32,7 @@ export interface Report {
   readonly introspection?: IntrospectionResult;
   readonly trace?: readonly TraceCost[];
   readonly hello?: { readonly milliseconds: Summary; readonly peakKiB: Summary };
+  readonly start?: StartResult;
 }
 
 const number = (value: number | undefined, digits = 1): string =>
@@ -126,6 +128,10 @@ export function humanReport(report: Report): string {
   if (report.hello !== undefined)
     parts.push(
       `apps/hello: ${number(report.hello.milliseconds.median, 0)} ms from start to exit, peak RSS ${number(report.hello.peakKiB.median / 1024)} MiB`,
+    );
+  if (report.start !== undefined)
+    parts.push(
+      `a multiboot guest's first byte: ${number(report.start.firstByteMs.median, 0)} ms from the start of the command, Node's own start ${number(report.start.nodeMs.median, 0)}`,
     );
   if (report.exits !== undefined) {
     parts.push(

@@ -1,10 +1,11 @@
 /** A shell of Debian in 256 MiB, saved at its prompt: from the start of a process that restores it to its answer to the Enter key, beside Node's own start. */
-import { spawn, spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import type { ChildProcessWithoutNullStreams } from 'node:child_process';
 import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { guestParameters, prepareDebianGuest } from '@visorkit/guests';
+import { nodeStartMs } from './process.js';
 import { summarise } from './statistics.js';
 import type { Summary } from './statistics.js';
 
@@ -59,10 +60,8 @@ export async function restoreBench(rounds: number, say: (text: string) => void):
     const prompts: number[] = [],
       nodes: number[] = [];
     for (let round = 0; round < rounds; round++) {
-      let began = performance.now();
-      spawnSync(process.execPath, ['-e', '0']);
-      nodes.push(performance.now() - began);
-      began = performance.now();
+      nodes.push(nodeStartMs());
+      const began = performance.now();
       const child = start('--restore', file);
       child.stdin.write('\n');
       await prompt(child);
