@@ -14,7 +14,7 @@ export { observe } from "./mmu";
 export { modeChanged } from "./mode";
 export {
   blockExecutions, codeIsCurrent, conditionHolds, confirmPages, coverCode, decodeRecord, finishRegion, finishStore, flagsFromLazy, flagsToLazy, hostPageOfCode, interpretRegion, loadSlow,
-  runQuickArithmetic, runQuickCompare, runQuickMove, runQuickString, runUnit, storeSlow,
+  runQuickArithmetic, runQuickCompare, runQuickFused, runQuickMove, runQuickString, runUnit, storeSlow,
 } from "./second-tier";
 export { dataBreakpoints, ioBreakpoints } from "./system/breakpoints";
 export { supplyOnes } from "./supplied";

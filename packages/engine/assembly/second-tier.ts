@@ -29,6 +29,7 @@ import { recModrm, recOp, recUnitOp } from "./record";
 import { next, settle } from "./run";
 import { DEADLINE_REACHED, EXIT_RECORDED } from "./run-flags";
 import { execSimd } from "./simd/exec";
+import { quickFused } from "./simd/fused";
 import { FAULT } from "./status";
 import { execString, quickString } from "./strings";
 import { raise, raiseError } from "./system/raise";
@@ -81,6 +82,9 @@ export function runQuickCompare(pc: usize): bool { return isReady() && quickComp
 
 /** Runs a repeated MOVS or STOS if it is a short one that nothing can go wrong with. False: it has done nothing, and is runUnit()'s. */
 export function runQuickString(pc: usize): bool { return quickString(pc); }
+
+/** Runs a fused multiplication and addition between registers if its case is the usual one: no exception but PE, which is set already. False: as above. */
+export function runQuickFused(pc: usize): bool { return quickFused(pc); }
 
 /**
  * A read that the TLB entry did not allow: walks the tables, fills the entry, or gathers the parts of an access that crosses pages or is

@@ -17,6 +17,8 @@ export interface SecondTierExports {
   runQuickMove(record: number): number;
   /** The same for a repeated MOVS or STOS. */
   runQuickString(record: number): number;
+  /** The same for a fused multiplication and addition between registers. */
+  runQuickFused(record: number): number;
   /** Address of the bytes, 0 with a fault raised or an exit recorded. */
   loadSlow(linear: bigint, size: number, segment: number, record: number): number;
   /** Where to store, 0 with a fault raised or an exit recorded; `modify` is 0 or 1. */

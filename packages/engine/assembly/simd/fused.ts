@@ -1,12 +1,12 @@
-import { VECTOR_SCRATCH } from "../../src/layout";
+import { AVX_TRAP, VECTOR_SCRATCH } from "../../src/layout";
 import { f32MulAdd, f64MulAdd } from "../fp/softfloat";
-import { P_W, recPrefixes, recVvvv } from "../record";
+import { P_W, recPrefixes, recUnitOp, recVvvv } from "../record";
 import { FAULT, OK } from "../status";
 import { denormals32, safe32, safe64, usable32 } from "./arithmetic";
 import { writeDouble, writeSingle } from "./float";
 import { STATE_FAST, beginFloat, endFloat, floatState, resetFloat } from "./mxcsr";
 import { VARIANT_VEX256, Fused } from "./ops";
-import { partialSource, regVector, source, vectorRegister, zeroUpper } from "./operands";
+import { partialSource, regVector, rmVector, source, vectorRegister, zeroUpper } from "./operands";
 /**
  * FMA3: ±(x * y) ± z with one rounding. The number of an instruction is its opcode less 96h: bits 5:4 give which operands are x, y
  * and z (132, 213, 231), bits 3:0 the operation: 0 FMADDSUB, 1 FMSUBADD (packed), then pairs of packed and scalar FMADD, FMSUB, FNMADD,
@@ -18,14 +18,18 @@ import { partialSource, regVector, source, vectorRegister, zeroUpper } from "./o
  * just between two singles, which its low 29 bits show.
  */
 function fuse32(x: u32, y: u32, z: u32, negateProduct: bool, negateAddend: bool): u32 {
-  if (floatState() == STATE_FAST && usable32(x) && usable32(y) && usable32(z)) {
-    const p = <f64>reinterpret<f32>(x) * <f64>reinterpret<f32>(y), a = <f64>reinterpret<f32>(z);
-    const sum = (negateProduct ? -p : p) + (negateAddend ? -a : a);
-    const r = reinterpret<u32>(<f32>sum);
-    if (safe32(r) && (reinterpret<u64>(sum) & 0x1fffffff) != 0x10000000) return r;
-  }
+  if (floatState() == STATE_FAST && usual32(x, y, z, negateProduct, negateAddend)) return single;
   beginFloat();
   return f32MulAdd(x, y, z, negateProduct, negateAddend);
+}
+/** False leaves `single` undefined. */
+let single: u32 = 0;
+function usual32(x: u32, y: u32, z: u32, negateProduct: bool, negateAddend: bool): bool {
+  if (!usable32(x) || !usable32(y) || !usable32(z)) return false;
+  const p = <f64>reinterpret<f32>(x) * <f64>reinterpret<f32>(y), a = <f64>reinterpret<f32>(z);
+  const sum = (negateProduct ? -p : p) + (negateAddend ? -a : a);
+  single = reinterpret<u32>(<f32>sum);
+  return safe32(single) && (reinterpret<u64>(sum) & 0x1fffffff) != 0x10000000;
 }
 /** Four at once under the same conditions; false leaves `fused` undefined. Signs are xored in. */
 let fused: v128 = i64x2(0, 0);
@@ -65,66 +69,111 @@ function emulate(x: f64, y: f64, z: f64): f64 {
   return vh + addToOdd(tl, vl);
 }
 function fuse64(x: u64, y: u64, z: u64, negateProduct: bool, negateAddend: bool): u64 {
-  if (floatState() == STATE_FAST && moderate(x) && moderate(y) && (moderate(z) || (z << 1) == 0)) {
-    const a = reinterpret<f64>(x), c = reinterpret<f64>(z);
-    const r = reinterpret<u64>(emulate(negateProduct ? -a : a, reinterpret<f64>(y), negateAddend ? -c : c));
-    if (safe64(r)) return r;
-  }
+  if (floatState() == STATE_FAST && usual64(x, y, z, negateProduct, negateAddend)) return double;
   beginFloat();
   return f64MulAdd(x, y, z, negateProduct, negateAddend);
+}
+/** False leaves `double` undefined. */
+let double: u64 = 0;
+function usual64(x: u64, y: u64, z: u64, negateProduct: bool, negateAddend: bool): bool {
+  if (!moderate(x) || !moderate(y) || !(moderate(z) || (z << 1) == 0)) return false;
+  const a = reinterpret<f64>(x), c = reinterpret<f64>(z);
+  double = reinterpret<u64>(emulate(negateProduct ? -a : a, reinterpret<f64>(y), negateAddend ? -c : c));
+  return safe64(double);
 }
 
 /** FMSUB and FNMSUB subtract the addend. */
 // @ts-ignore: decorator
 @inline function negates(kind: u32): bool { return kind == 4 || kind == 5 || kind >= 8; }
 
-export function execFused(pc: usize, op: i32, variant: u32): i32 {
-  const kind = (op - Fused.FIRST) & 15, order = (op - Fused.FIRST) >>> 4;
-  const double = (recPrefixes(pc) & P_W) != 0;
-  const scalar = kind >= 2 && (kind & 1) != 0;
-  const size: usize = double ? 8 : 4;
-  const s = scalar ? partialSource(pc, <u32>size) : source(pc, variant);
-  if (!s) return FAULT;
-  const d = regVector(pc), v = vectorRegister(recVvvv(pc));
-  const x = order == 1 ? v : order == 2 ? v : d;
-  const y = order == 0 ? s : order == 1 ? d : s;
-  const z = order == 0 ? v : order == 1 ? s : d;
-  const negateProduct = kind >= 6;
-  const bytes: usize = scalar ? size : variant == VARIANT_VEX256 ? 32 : 16;
-  resetFloat();
-  if (!scalar && !double && floatState() == STATE_FAST) {
-    const sign = i32x4.splat(0x80000000), none: v128 = i64x2(0, 0);
-    const productSign = negateProduct ? sign : none;
-    const addendSign = kind == 0 ? i64x2.splat(0x80000000) : kind == 1 ? i64x2.splat(0x80000000 << 32) : negates(kind) ? sign : none;
-    if (fuseLane32(v128.load(x), v128.load(y), v128.load(z), productSign, addendSign)) {
-      const low = fused;
-      if (variant != VARIANT_VEX256) {
-        v128.store(d, low);
-        zeroUpper(d);
-        return OK;
-      }
-      if (fuseLane32(v128.load(x, 16), v128.load(y, 16), v128.load(z, 16), productSign, addendSign)) {
-        v128.store(d, low);
-        v128.store(d, fused, 16);
-        return OK;
-      }
-    }
+// ------------------------------------------------------------------------------------------------ instructions
+/** Of the instruction: operation, product and addend, where the result goes, element size and bytes. */
+let kind: u32 = 0;
+let x: usize = 0;
+let y: usize = 0;
+let z: usize = 0;
+let to: usize = 0;
+let size: usize = 0;
+let bytes: usize = 0;
+let scalar: bool = false;
+
+// @ts-ignore: decorator
+@inline function isScalar(operation: u32): bool { return operation >= 2 && (operation & 1) != 0; }
+/** `s` is where the r/m operand is. */
+function open(pc: usize, op: u32, variant: u32, s: usize): void {
+  const order = (op - Fused.FIRST) >>> 4, v = vectorRegister(recVvvv(pc)), d = regVector(pc);
+  kind = (op - Fused.FIRST) & 15;
+  x = order == 0 ? d : v;
+  y = order == 1 ? d : s;
+  z = order == 0 ? v : order == 1 ? s : d;
+  to = d;
+  size = (recPrefixes(pc) & P_W) != 0 ? 8 : 4;
+  scalar = isScalar(kind);
+  bytes = scalar ? size : variant == VARIANT_VEX256 ? 32 : 16;
+}
+// @ts-ignore: decorator
+@inline function negatesProduct(): bool { return kind >= 6; }
+/** FMADDSUB subtracts in even elements, FMSUBADD in odd ones. */
+// @ts-ignore: decorator
+@inline function negatesAddend(odd: usize): bool { return kind == 0 ? odd == 0 : kind == 1 ? odd != 0 : negates(kind); }
+
+/** Packed singles, all of them usual; false: nothing has been done. */
+function packed32(): bool {
+  const sign = i32x4.splat(0x80000000), none: v128 = i64x2(0, 0);
+  const productSign = negatesProduct() ? sign : none;
+  const addendSign = kind == 0 ? i64x2.splat(0x80000000) : kind == 1 ? i64x2.splat(0x80000000 << 32) : negates(kind) ? sign : none;
+  if (!fuseLane32(v128.load(x), v128.load(y), v128.load(z), productSign, addendSign)) return false;
+  const low = fused;
+  if (bytes == 32 && !fuseLane32(v128.load(x, 16), v128.load(y, 16), v128.load(z, 16), productSign, addendSign)) return false;
+  v128.store(to, low);
+  if (bytes == 32) v128.store(to, fused, 16); else zeroUpper(to);
+  return true;
+}
+/** The result, from where its elements were put together. */
+function close(variant: u32): void {
+  if (scalar) {
+    if (size == 8) writeDouble(to, to, variant, load<u64>(VECTOR_SCRATCH));
+    else writeSingle(to, to, variant, load<u32>(VECTOR_SCRATCH));
+    return;
   }
+  v128.store(to, v128.load(VECTOR_SCRATCH));
+  if (bytes == 32) v128.store(to, v128.load(VECTOR_SCRATCH, 16), 16);
+  else zeroUpper(to);
+}
+
+export function execFused(pc: usize, op: i32, variant: u32): i32 {
+  const operation = <u32>(op - Fused.FIRST) & 15, wide = (recPrefixes(pc) & P_W) != 0;
+  const s = isScalar(operation) ? partialSource(pc, wide ? 8 : 4) : source(pc, variant);
+  if (!s) return FAULT;
+  open(pc, <u32>op, variant, s);
+  resetFloat();
+  if (!scalar && size == 4 && floatState() == STATE_FAST && packed32()) return OK;
   for (let i: usize = 0; i < bytes; i += size) {
-    const odd = double ? (i >>> 3) & 1 : (i >>> 2) & 1;
-    // FMADDSUB subtracts in even elements, FMSUBADD in odd ones
-    const negateAddend = kind == 0 ? odd == 0 : kind == 1 ? odd != 0 : negates(kind);
-    if (double) store<u64>(VECTOR_SCRATCH + i, fuse64(load<u64>(x + i), load<u64>(y + i), load<u64>(z + i), negateProduct, negateAddend));
-    else store<u32>(VECTOR_SCRATCH + i, fuse32(load<u32>(x + i), load<u32>(y + i), load<u32>(z + i), negateProduct, negateAddend));
+    const minus = negatesAddend(i / size & 1);
+    if (size == 8) store<u64>(VECTOR_SCRATCH + i, fuse64(load<u64>(x + i), load<u64>(y + i), load<u64>(z + i), negatesProduct(), minus));
+    else store<u32>(VECTOR_SCRATCH + i, fuse32(load<u32>(x + i), load<u32>(y + i), load<u32>(z + i), negatesProduct(), minus));
   }
   if (!endFloat()) return FAULT;
-  if (scalar) {
-    if (double) writeDouble(d, d, variant, load<u64>(VECTOR_SCRATCH));
-    else writeSingle(d, d, variant, load<u32>(VECTOR_SCRATCH));
-    return OK;
-  }
-  v128.store(d, v128.load(VECTOR_SCRATCH));
-  if (variant == VARIANT_VEX256) v128.store(d, v128.load(VECTOR_SCRATCH, 16), 16);
-  else zeroUpper(d);
+  close(variant);
   return OK;
+}
+
+/** Does an instruction between registers if it can be used and all of its elements are usual ones; false: nothing has been done. */
+export function quickFused(pc: usize): bool {
+  if (load<u32>(AVX_TRAP) != 0 || floatState() != STATE_FAST) return false;
+  const number = recUnitOp(pc), variant = number >>> 14;
+  open(pc, number & 0xfff, variant, rmVector(pc));
+  if (!scalar && size == 4) return packed32();
+  for (let i: usize = 0; i < bytes; i += size) {
+    const minus = negatesAddend(i / size & 1);
+    if (size == 8) {
+      if (!usual64(load<u64>(x + i), load<u64>(y + i), load<u64>(z + i), negatesProduct(), minus)) return false;
+      store<u64>(VECTOR_SCRATCH + i, double);
+    } else {
+      if (!usual32(load<u32>(x + i), load<u32>(y + i), load<u32>(z + i), negatesProduct(), minus)) return false;
+      store<u32>(VECTOR_SCRATCH + i, single);
+    }
+  }
+  close(variant);
+  return true;
 }

@@ -13,6 +13,7 @@ export const CALLED: readonly ImportedFunction[] = [
   { name: 'runQuickMove', parameters: [I32], results: [I32] },
   { name: 'runQuickCompare', parameters: [I32], results: [I32] },
   { name: 'runQuickString', parameters: [I32], results: [I32] },
+  { name: 'runQuickFused', parameters: [I32], results: [I32] },
   { name: 'confirmPages', parameters: [I32], results: [I32] },
 ];
 /** Places of these functions. */
@@ -22,7 +23,8 @@ export const RUN_QUICK_ARITHMETIC = 2;
 export const RUN_QUICK_MOVE = 3;
 export const RUN_QUICK_COMPARE = 4;
 export const RUN_QUICK_STRING = 5;
-export const CONFIRM_PAGES = 6;
+export const RUN_QUICK_FUSED = 6;
+export const CONFIRM_PAGES = 7;
 /** Number of the regions' own type. */
 export const REGION = CALLED.length;
 /** Function index of what regions call at their end, the first of their module: entry.ts. */

@@ -94,6 +94,8 @@ export function vectorKindsFor({
     () => vex(3, 1, 0x42, { immediate: random(64) }),
     () => vex(3, 1, pick([0x20, 0x21, 0x22]), { immediate: random(256), l: 0 }),
     () => vex(1, 2, pick([0x12, 0x16]), { source: NONE }),
+    // fused multiplication and addition
+    () => vex(2, 1, 0x96 + 16 * random(3) + random(10), { w: random(2) }),
     // scalar doubles
     () => vex(1, 3, pick([0x58, 0x59, 0x5c, 0x5e, 0x51])),
     () => vex(1, 1, pick([0x2e, 0x2f]), { source: NONE }),

@@ -4,7 +4,14 @@
  */
 import { AM_REGISTER, LEFT_LOOK_UP, LEFT_SETTLE, NO_REGISTER, P_REP, P_REPNE } from '../code-layout.js';
 import { ATTENTION, BUDGET, PAGES_DROPPED, RIP, SEG_FS, SEG_GS, TIER_RECORD, TIER_STATUS } from '../layout.js';
-import { RUN_QUICK_ARITHMETIC, RUN_QUICK_COMPARE, RUN_QUICK_MOVE, RUN_QUICK_STRING, RUN_UNIT } from './called.js';
+import {
+  RUN_QUICK_ARITHMETIC,
+  RUN_QUICK_COMPARE,
+  RUN_QUICK_FUSED,
+  RUN_QUICK_MOVE,
+  RUN_QUICK_STRING,
+  RUN_UNIT,
+} from './called.js';
 import type { Instruction } from './instructions.js';
 import { LEFT, START, TARGET, W0, W1 } from './locals.js';
 import { Group, Simd, Text, Variant } from './unit-numbers.js';
@@ -85,6 +92,8 @@ function addressRegisters(i: Instruction): number {
 function quickFormOf(i: Instruction, setting: Setting): number | undefined {
   if (i.row?.kind !== 'unit') return undefined;
   if (i.row.unit === 'X87') return hasQuickX87(i) ? QUICK_X87[i.unit] : undefined;
+  if (i.row.unit === 'SIMD' && i.addressMode === AM_REGISTER && (i.unit & 0xfff) >>> 8 === Group.FUSED)
+    return RUN_QUICK_FUSED;
   if (i.row.unit === 'STRING') return hasQuickString(i, setting) ? RUN_QUICK_STRING : undefined;
   return undefined;
 }
