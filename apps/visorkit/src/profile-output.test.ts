@@ -115,7 +115,7 @@ describe('run --profile', () => {
     expect(reasons).toEqual([{ samples: 149, reason: 'translation is off' }]);
   });
 
-  it('says that code is 16-bit', async () => {
+  it('says that 16-bit code is translated too', async () => {
     const real = scratch.file('real.bin', [0x66, ...MOV_ECX(1_000_000), 0x40, 0x66, 0x49, 0x75, 0xfb, ...HLT]);
     const { err } = await cli(
       'run',
@@ -129,7 +129,7 @@ describe('run --profile', () => {
       '16M',
       '--profile',
     );
-    expect(err).toMatch(/^100\.0% +\d+ +0x1006 +kernel +16-bit code$/m);
+    expect(err).toMatch(/^100\.0% +\d+ +0x1006 +kernel +translated$/m);
   });
 
   it('does not change what the guest does', async () => {
