@@ -49,7 +49,7 @@ export interface Subject {
   readonly start?: { readonly rip: number; readonly data: number; readonly stack: number; readonly flags: number };
   /** Registers have so many random bits. */
   readonly width?: 16 | 32 | 64;
-  /** Before it begins, and before each piece. */
+  /** Before it begins. */
   readonly prepare?: (engine: Engine) => void;
 }
 

@@ -7,7 +7,7 @@ import { endsBlock } from './instructions.js';
 import type { Instruction, Row, Size } from './instructions.js';
 import { BASE, LEFT, ONWARD, TARGET, V2 } from './locals.js';
 import type { Block, Edge, Region } from './regions.js';
-import { insideCode } from './segments.js';
+import { insideCode, moveStack } from './segments.js';
 import { planSpans } from './spans.js';
 import { structure } from './structure.js';
 import type { Structure } from './structure.js';
@@ -272,7 +272,7 @@ class RegionEmitter {
       case 'return':
         w.stack(0, row.size >>> 3, false);
         this.loadTarget(row.size);
-        w.moveStack((row.size >>> 3) + (i.immediate & 0xffff));
+        moveStack(w, (row.size >>> 3) + (i.immediate & 0xffff));
         this.dispatch(number, block);
         return true;
       default:

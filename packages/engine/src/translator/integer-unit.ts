@@ -18,6 +18,7 @@ import type { Instruction, Size } from './instructions.js';
 import { cut, open, pushOperand, pushRegister, signExtend, writeOperand, writeRegister } from './integer-operands.js';
 import { FA, FB, FN, FR, FS, V0, V1, V2, V3, W0 } from './locals.js';
 import { Integer } from './unit-numbers.js';
+import { inStack, setStack } from './segments.js';
 import { divide, divideSigned, multiply, multiplyImmediate } from './multiply-divide.js';
 import { Op } from './opcodes.js';
 import type { Writer } from './writer.js';
@@ -294,15 +295,14 @@ function conditionalMove(w: Writer, i: Instruction, size: Size): void {
 function leave(w: Writer, size: Size): void {
   const { code } = w;
   w.whole(RBP);
-  w.cutToStack();
   code.tee(V0);
-  w.inStack(size >>> 3, false);
+  inStack(w, size >>> 3, false);
   w.check(size >>> 3, false);
   code
     .get(V0)
     .i64(size >>> 3)
     .op(Op.i64_add);
-  w.setStack();
+  setStack(w);
   w.load(size);
   w.write(RBP * 8, size);
 }

@@ -15,6 +15,7 @@ import {
 } from '../code-layout.js';
 import type { Arithmetic, Form, Instruction, Row, Shift, Size } from './instructions.js';
 import { FA, FB, FN, FR, FS, P, V0, V1, V2, W0, W1, W2 } from './locals.js';
+import { moveStack } from './segments.js';
 import { signExtend } from './integer-operands.js';
 import { translateInteger } from './integer-unit.js';
 import { Integer } from './unit-numbers.js';
@@ -393,7 +394,7 @@ export function pushValue(w: Writer, size: Size, value: () => void): void {
   w.stack(-(size >>> 3), size >>> 3, true);
   value();
   w.store(size);
-  w.moveStack(-(size >>> 3));
+  moveStack(w, -(size >>> 3));
 }
 
 function push(w: Writer, i: Instruction, form: Form, size: Size): void {
@@ -414,7 +415,7 @@ function push(w: Writer, i: Instruction, form: Form, size: Size): void {
 
 function pop(w: Writer, i: Instruction, size: Size): void {
   w.stack(0, size >>> 3, false);
-  w.moveStack(size >>> 3);
+  moveStack(w, size >>> 3);
   w.load(size);
   w.write(i.reg, size); // POP RSP keeps the popped value
 }

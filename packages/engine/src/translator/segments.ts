@@ -4,13 +4,41 @@
  *
  * What is checked is the usual case. Anything else, and so everything that faults, is the interpreter's.
  */
-import { AM_CHECKED } from '../code-layout.js';
-import { SEG_AR, SEG_BASE, SEG_CS, SEG_LIMIT } from '../layout.js';
+import { AM_CHECKED, MODE_CS_CHECK, MODE_FLAT, MODE_REAL, MODE_SIZE, MODE_STACK32 } from '../code-layout.js';
+import { SEG_AR, SEG_BASE, SEG_CS, SEG_LIMIT, SEG_SS } from '../layout.js';
 import type { Instruction } from './instructions.js';
-import { OFFSET } from './locals.js';
+import { OFFSET, RSP } from './locals.js';
 import { Op } from './opcodes.js';
 import type { Code } from './wasm.js';
 import type { Setting, Writer } from './writer.js';
+
+/** What the mode that code is kept under says. */
+export interface CodeMode {
+  /** Of the code, and what of RSP the stack uses. 64-bit code is `long`. */
+  readonly bits: 16 | 32 | 64;
+  readonly stackBits: 16 | 32 | 64;
+  readonly long: boolean;
+  /** ES, SS and DS are flat, or it is 64-bit code. */
+  readonly flat: boolean;
+  /** The code segment has a limit. */
+  readonly limited: boolean;
+  /** Real or virtual-8086 mode. */
+  readonly real: boolean;
+}
+
+/** From the bits MODE_ of code-layout.ts. */
+export function codeMode(mode: number): CodeMode {
+  const bits = ([16, 32, 64] as const)[mode & MODE_SIZE]!,
+    long = bits === 64;
+  return {
+    bits,
+    stackBits: long ? 64 : (mode & MODE_STACK32) !== 0 ? 32 : 16,
+    long,
+    flat: long || (mode & MODE_FLAT) !== 0,
+    limited: (mode & MODE_CS_CHECK) !== 0,
+    real: (mode & MODE_REAL) !== 0,
+  };
+}
 
 /** What access rights must be: bits looked at, and their values. 16: unusable; 7: present; 3: code; 2: expand-down, of code conforming; 1: writable, of code readable. */
 const READABLE_DATA = [0x1_008c, 0x80] as const;
@@ -76,4 +104,29 @@ export function isOutside(
 
 function pushLimit(code: Code, state: number, segment: number): void {
   code.i32(0).access(Op.i64_load32_u, state + SEG_LIMIT + segment * 4);
+}
+
+// ---------------------------------------------------------------------------------------------- the stack
+/** Pops a place on the stack (i64), of which as much counts as the stack uses, and pushes its linear address. */
+export function inStack(w: Writer, bytes: number, write: boolean): void {
+  cutToStack(w);
+  if (!w.setting.flat) inSegment(w, SEG_SS, bytes, write);
+}
+/** Moves the stack pointer. */
+export function moveStack(w: Writer, by: number): void {
+  w.whole(RSP);
+  w.code.i64(by).op(Op.i64_add);
+  setStack(w);
+}
+/** Pops an i64: as much of it as the stack uses becomes the stack pointer. */
+export function setStack(w: Writer): void {
+  cutToStack(w);
+  if (w.setting.stackBits === 16) {
+    w.whole(RSP);
+    w.code.i64(-0x1_0000, -1).op(Op.i64_and).op(Op.i64_or);
+  }
+  w.setWhole(RSP);
+}
+function cutToStack({ code, setting: { stackBits } }: Writer): void {
+  if (stackBits !== 64) code.i64(stackBits === 16 ? 0xffff : -1, 0).op(Op.i64_and);
 }

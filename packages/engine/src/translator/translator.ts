@@ -3,19 +3,7 @@
  * functions put into the processor's table, where the blocks' first records find them (assembly/run.ts).
  */
 import { host as platform } from '@visorkit/core';
-import {
-  BLOCK_HEADER,
-  B_HOST,
-  B_MODE,
-  B_VALID,
-  MODE_CS_CHECK,
-  MODE_FLAT,
-  MODE_REAL,
-  MODE_SIZE,
-  MODE_STACK32,
-  R_HANDLER,
-  R_LEFT,
-} from '../code-layout.js';
+import { BLOCK_HEADER, B_HOST, B_MODE, B_VALID, R_HANDLER, R_LEFT } from '../code-layout.js';
 import {
   ARENA_GENERATION,
   PAGES_DROPPED,
@@ -42,6 +30,7 @@ import { RegionsByPage } from './regions-by-page.js';
 import type { CodePlace } from './placed-code.js';
 import { findRegion } from './regions.js';
 import type { Region } from './regions.js';
+import { codeMode } from './segments.js';
 import { RegionTables } from './tables.js';
 import type { TableShare } from './tables.js';
 import { counterSlots, listSlots, recordSlots, writeList } from './tier-memory.js';
@@ -425,17 +414,10 @@ export class Translator {
     tlb: number,
     how: Pick<Setting, 'spans' | 'record' | 'counts'> = { spans: true, record: 0, counts: undefined },
   ): Setting {
-    const bits = ([16, 32, 64] as const)[mode & MODE_SIZE]!,
-      long = bits === 64;
     return {
       state: STATE,
       tlb,
-      bits,
-      stackBits: long ? 64 : (mode & MODE_STACK32) !== 0 ? 32 : 16,
-      long,
-      flat: long || (mode & MODE_FLAT) !== 0,
-      limited: (mode & MODE_CS_CHECK) !== 0,
-      real: (mode & MODE_REAL) !== 0,
+      ...codeMode(mode),
       ...how,
       place: (i) => this.place(i),
     };

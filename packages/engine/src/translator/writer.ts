@@ -11,7 +11,7 @@ import {
   LEFT_INTERPRET,
   LEFT_LOOK_UP,
 } from '../code-layout.js';
-import { AVX_TRAP, SSE_TRAP, CODE_BASE, REGS, SEG_BASE, SEG_FS, SEG_GS, SEG_SS } from '../layout.js';
+import { AVX_TRAP, SSE_TRAP, CODE_BASE, REGS, SEG_BASE, SEG_FS, SEG_GS } from '../layout.js';
 import { BlockUse, planExchanges, shareTails } from './exchange.js';
 import { Flags } from './flags.js';
 import { HeldVectors } from './held-vectors.js';
@@ -19,7 +19,8 @@ import type { Instruction, Size } from './instructions.js';
 import { BASE, P, REGISTERS, RSP, TARGET, WAY, WAY_EXIT, WAY_PAGE, WAY_UNDONE } from './locals.js';
 import { Op } from './opcodes.js';
 import { pageOf } from './regions.js';
-import { inSegment, isChecked } from './segments.js';
+import { inSegment, isChecked, inStack } from './segments.js';
+import type { CodeMode } from './segments.js';
 import type { Access } from './spans.js';
 import type { Structure } from './structure.js';
 import { checkFor } from './tlb-check.js';
@@ -28,19 +29,11 @@ import type { Code } from './wasm.js';
 const ALL_REGISTERS = (1 << REGISTERS) - 1;
 
 /** What is fixed for a region. */
-export interface Setting {
+export interface Setting extends CodeMode {
   /** Where the processor's state block begins: addresses of layout.ts count from here. */
   state: number;
   /** TLB table that the checks are made for; 0: for the one in force when the region is entered. */
   tlb: number;
-  /** Of the code, and what of RSP the stack uses. 64-bit code is `long`. */
-  bits: 16 | 32 | 64;
-  stackBits: 16 | 32 | 64;
-  long: boolean;
-  /** ES, SS and DS are flat, and other segments only with a prefix (segments.ts); the code's may have a limit; real or virtual-8086 mode. */
-  flat: boolean;
-  limited: boolean;
-  real: boolean;
   /** First record of the block that enters it. */
   record: number;
   /** Undefined: entries are not counted; else in the word at an address, and after so many of them the region asks to be made again. */
@@ -331,7 +324,7 @@ export class Writer {
     this.reach(bytes, write, () => {
       this.whole(RSP);
       if (by !== 0) this.code.i64(by).op(Op.i64_add);
-      this.inStack(bytes, write);
+      inStack(this, bytes, write);
     });
   }
   private reach(bytes: number, write: boolean, address: () => void): void {
@@ -351,30 +344,6 @@ export class Writer {
       span.checked = true;
     }
     this.displaced = at - span.from;
-  }
-  /** Pops a place on the stack (i64), pushes its linear address. */
-  inStack(bytes: number, write: boolean): void {
-    this.cutToStack();
-    if (!this.setting.flat) inSegment(this, SEG_SS, bytes, write);
-  }
-  cutToStack(): void {
-    const { stackBits } = this.setting;
-    if (stackBits !== 64) this.code.i64(stackBits === 16 ? 0xffff : -1, 0).op(Op.i64_and);
-  }
-  /** Moves the stack pointer. */
-  moveStack(by: number): void {
-    this.whole(RSP);
-    this.code.i64(by).op(Op.i64_add);
-    this.setStack();
-  }
-  /** Pops an i64: so much of it as the stack uses becomes the stack pointer. */
-  setStack(): void {
-    this.cutToStack();
-    if (this.setting.stackBits === 16) {
-      this.whole(RSP);
-      this.code.i64(-0x1_0000, -1).op(Op.i64_and).op(Op.i64_or);
-    }
-    this.setWhole(RSP);
   }
   /** The same as {@link check}, with the host address in P. */
   open(bytes: number, write: boolean): void {
