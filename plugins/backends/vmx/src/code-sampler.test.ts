@@ -1,6 +1,6 @@
 /** Samples: what is said of code, and that the guest does not notice. */
 import { GuestMemoryToken, definePlugin } from '@visorkit/core';
-import type { InitialState, StopReport } from '@visorkit/core';
+import type { InitialState, RunOptions, StopReport } from '@visorkit/core';
 import { exits } from '@visorkit/exits';
 import { CodeSamplerToken, compose } from '@visorkit/machine';
 import type { CodeSample, CodeSampler } from '@visorkit/machine';
@@ -23,11 +23,15 @@ interface Options {
   /** Instructions at which each of several runs ends. */
   readonly pieces?: readonly number[];
   readonly use?: (sampler: CodeSampler) => void;
+  readonly time?: 'real' | 'virtual';
+  /** Of the last run. */
+  readonly limit?: RunOptions;
 }
 
 /** Runs code, taking samples unless `every` is 0. */
 async function sampled(code: readonly number[], options: Options = {}): Promise<Sampled> {
-  const { at = CODE, mode = 'protected32', translate = 50, every = EVERY, pieces = [], use } = options;
+  const { at = CODE, mode = 'protected32', translate = 50, every = EVERY, pieces = [], use } = options,
+    { time = 'virtual', limit = { maxInstructions: 10_000_000 } } = options;
   const samples: CodeSample[] = [];
   const guest = definePlugin({
     name: 'guest',
@@ -44,11 +48,11 @@ async function sampled(code: readonly number[], options: Options = {}): Promise<
   await using vmm = compose({
     backend: vmx({ translate }),
     memory: 1 << 20,
-    time: 'virtual',
+    time,
     plugins: [guest, ...exits()],
   });
   for (const maxInstructions of pieces) await vmm.run({ maxInstructions });
-  return { samples, report: await vmm.run({ maxInstructions: 10_000_000 }) };
+  return { samples, report: await vmm.run(limit) };
 }
 
 const reasons = ({ samples }: Sampled): Map<string | undefined, number> => {
@@ -61,6 +65,7 @@ const bytes32 = (value: number): number[] => [0, 8, 16, 24].map((shift) => (valu
 const MOV_ECX = (value: number): number[] => [0xb9, ...bytes32(value)];
 const DEC_ECX = 0x49;
 const HLT = [0xfa, 0xf4];
+const JMP_SELF = [0xeb, 0xfe];
 const SERIALIZE = [0x0f, 0x01, 0xe8];
 const FS_MOV = [0x64, 0x8b, 0x05, ...bytes32(0x2000)];
 const TURNS = 200_000;
@@ -145,6 +150,21 @@ describe('samples', () => {
     expect(seen(await sampled(code, { pieces: [1000, 17, 50_000] }))).toMatchObject({
       guestInstructions: plain.report.guestInstructions,
     });
+  });
+
+  it('let a run in real time end when it is to', async () => {
+    let taken = 0;
+    const { report } = await sampled([...JMP_SELF], {
+      every: 0,
+      time: 'real',
+      limit: { timeout: 0.01 },
+      use: (sampler) =>
+        sampler.start(1000, () => {
+          if (++taken > 100_000) throw new Error('The run goes on for ever.');
+        }),
+    });
+    expect(report.reason).toBe('timeout');
+    expect(taken).toBeGreaterThan(0);
   });
 
   it('end when nobody wants them any more', async () => {

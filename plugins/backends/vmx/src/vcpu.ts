@@ -76,6 +76,8 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
   readonly #pieces: MmioPieces;
   readonly #finished: FinishedInstruction;
   #deadline = Infinity;
+  /** Where the run at hand ends: retired instructions. */
+  #due = Infinity;
   #limit = Infinity;
   /** The engine has not been given the instruction count yet at which the next run ends. */
   #stale = true;
@@ -318,7 +320,12 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
   // ------------------------------------------------------------------------------------------------ entering
   #enter(): number {
     if (this.#stale) {
-      this.engine.setDeadline(this.#soon ? this.engine.retired + (this.state.halfDone ? 1 : 0) : this.#target());
+      this.#due = this.#end();
+      this.engine.setDeadline(
+        this.#soon
+          ? this.engine.retired + (this.state.halfDone ? 1 : 0)
+          : Math.min(this.#due, this.#parts.sampler.next),
+      );
       this.#stale = this.#soon;
     }
     const { sampler } = this.#parts;
@@ -334,10 +341,11 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
     const { engine } = this,
       { sampler } = this.#parts;
     if (this.#soon || !sampler.take(this)) return false;
-    const end = this.#end();
+    // The end is where it was unless whoever takes samples has moved it: one reckoned from here in real time would be later each time
+    if (this.#stale) this.#due = this.#end();
     this.#stale = true;
-    if (engine.retired >= end) return false;
-    engine.setDeadline(Math.min(end, sampler.next));
+    if (engine.retired >= this.#due) return false;
+    engine.setDeadline(Math.min(this.#due, sampler.next));
     this.#stale = false;
     sampler.entering();
     return true;
@@ -361,13 +369,10 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
     return result;
   }
 
-  /** Retired instructions at which this run ends, and at which the processor is to come back, for a sample at the latest. */
+  /** Retired instructions at which a run that begins now ends. */
   #end(): number {
     const byTime = this.#deadline === Infinity ? Infinity : this.#parts.clock.retiredAt(this.#deadline);
     return byTime < this.#limit ? byTime : this.#limit;
-  }
-  #target(): number {
-    return Math.min(this.#end(), this.#parts.sampler.next);
   }
 
   #deadlineReached(): boolean {
