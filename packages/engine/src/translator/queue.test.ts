@@ -64,6 +64,21 @@ describe('the queue of hot blocks', () => {
     expect(engine.translator?.figures.modules).toBe(1);
   });
 
+  it('has a block in the middle of another region of its module wait whether it is needed still', async () => {
+    const engine = await machine({ threshold: 100, batch: 8 });
+    const begin = (times: number): void => {
+      for (let n = 0; n < times; n++) run(engine, CODE + 2, 2);
+    };
+    engine.memory.write(CODE, Uint8Array.from([0xff, 0xc0, 0xff, 0xc0, 0xeb, 0xfa])); // INC EAX; INC EAX; JMP to the first
+    run(engine, CODE, 3 * 110);
+    begin(110);
+    expect(engine.words[TIER_QUEUED >>> 2]).toBe(2);
+    run(engine, CODE, 3 * 1000);
+    expect(engine.translator?.figures).toMatchObject({ modules: 1, regions: 1, refused: 0 });
+    begin(2000);
+    expect(engine.translator?.figures).toMatchObject({ modules: 2, regions: 2, refused: 0 });
+  });
+
   it('takes no more than it has room for while the arena is nearly full', async () => {
     const engine = await machine({ threshold: 2, batch: TIER_QUEUE_ENTRIES }),
       blocks = 4 * TIER_QUEUE_ENTRIES + 50;
