@@ -86,7 +86,7 @@ const ANY_TABLE = 0;
 const STATE = 0;
 const MOST_REGIONS = 8192;
 /** A block that was entered this many times for each that the threshold asks is worth being taken into a region. */
-const SHARE_OF_THRESHOLD = 16;
+const SHARE_OF_THRESHOLD = 64;
 const MOST_LOST = 1 << 14;
 const PAGE = 4096;
 const WASM_PAGE = 65536;
