@@ -43,7 +43,7 @@ describe.skipIf(amd64.missing !== '')(titled('Debian amd64, translated', amd64),
     append: QUICK,
   });
 
-  it('boots as it does interpreted', { timeout: BOOT_TIMEOUT }, () => expectTheSame(of(), [200, 3000]));
+  it('boots as it does interpreted', { timeout: BOOT_TIMEOUT }, () => expectTheSame(of(), [200, 5000]));
   it('is the same in the middle', { timeout: BOOT_TIMEOUT }, () => expectTheSame(of(), [50, 1000], PART));
 
   it('boots as it does with a profile, which names functions and processes', { timeout: BOOT_TIMEOUT }, async () => {
@@ -84,7 +84,7 @@ describe.skipIf(seabios.missing !== '')(titled('SeaBIOS, translated', seabios), 
   it('starts as it does interpreted', { timeout: BOOT_TIMEOUT }, () =>
     expectTheSame(
       { image: readFileSync(join(seabios.value.root, 'usr/share/seabios/bios-256k.bin')) },
-      [1, 50, 3000],
+      [1, 50, 5000],
       SEABIOS,
     ),
   );

@@ -41,7 +41,7 @@ import { Code, ModuleWriter } from './wasm.js';
 import type { Setting } from './writer.js';
 
 export interface TranslatorOptions {
-  /** Executions after which a block is translated, at least 1; 3000 by default. */
+  /** Executions after which a block is translated, at least 1; 5000 by default. */
   threshold?: number;
   /** Regions in a module, 1 to 64, if they become hot soon enough one after another; 32 by default. */
   batch?: number;
@@ -74,12 +74,12 @@ export interface TranslatorFigures {
 }
 
 /** Formed later, a region knows more of what has run, and there are fewer of them. */
-const DEFAULT_THRESHOLD = 3000;
+const DEFAULT_THRESHOLD = 5000;
 const DEFAULT_BATCH = 32;
 /** Executions of blocks that wait which cost as much as making another module does. */
 const MOST_PATIENCE = 20_000;
 /** A region that is entered this many times for each that the threshold asks is made again, with code of other pages. */
-const AGAIN_PER_THRESHOLD = 64;
+const AGAIN_PER_THRESHOLD = 40;
 /** In a {@link Setting}: the table is read at entry. */
 const ANY_TABLE = 0;
 /** Where the state block lies: all that have regions have a memory of their own. */
