@@ -20,7 +20,7 @@ export function buildEngine() {
   const wanted = hashOf(sources, textOf(join(root, 'node_modules/assemblyscript/package.json')));
   const stamp = join(root, 'packages/engine/build/.sources');
   if (existsSync(join(root, 'packages/engine/build/engine.wasm')) && textOf(stamp) === wanted) return;
-  run('Compiling the processor (some twenty seconds)', process.execPath, [script]);
+  run('Compiling the processor (some twenty seconds)', process.execPath, [script, '--sources', wanted]);
   mkdirSync(join(root, 'packages/engine/build'), { recursive: true });
   writeFileSync(stamp, wanted);
 }

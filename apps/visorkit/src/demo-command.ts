@@ -14,6 +14,7 @@ import { openConsole } from './console.js';
 import { tell, workOf } from './report-output.js';
 import { readImage } from './image-files.js';
 import { hostTuning } from './host-tuning.js';
+import { keptTranslations } from './kept-translations.js';
 import { runMachine } from './run-machine.js';
 import { writeAll } from './serial.js';
 import { STATUS_CHECK_FAILED } from './statuses.js';
@@ -98,7 +99,7 @@ async function boot(
   const make = () =>
     assemble({
       ...machine,
-      plugins: [...machine.plugins, hostTuning(machine.boot)],
+      plugins: [...machine.plugins, hostTuning(machine.boot), ...keptTranslations(machine.boot, {})],
       console: {
         output: interactive ? console.serial.output : recording,
         ...(interactive && input !== undefined ? { input } : {}),

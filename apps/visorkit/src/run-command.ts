@@ -21,6 +21,7 @@ import { runMachine, settled } from './run-machine.js';
 import { writeAll } from './serial.js';
 import { sharedModules } from './shared-modules.js';
 import { statusOf } from './statuses.js';
+import { keptTranslations } from './kept-translations.js';
 import { isTerminal } from './terminal.js';
 import { executions, seconds, size, whole, word } from './values.js';
 
@@ -208,7 +209,7 @@ export async function runCommand(
       () =>
         assemble({
           ...machine,
-          plugins: [...machine.plugins, hostTuning(machine.boot)],
+          plugins: [...machine.plugins, hostTuning(machine.boot), ...keptTranslations(machine.boot, flags)],
           console: { output, ...(input === undefined ? {} : { input }) },
           debugConsole: console.debugcon.output,
           ...(screen === undefined

@@ -12,6 +12,7 @@ export interface RunFlags {
   cpus?: string;
   cpu?: string;
   translate?: string;
+  translations?: string;
   backend?: string;
   plugin?: string[];
   serial?: string;
@@ -59,6 +60,10 @@ export function addRunOptions(command: Command, { serial = 'stdio', profile = tr
     .option(
       '--translate <when>',
       'on, off, verify, or after how many executions a block is translated to WebAssembly (vmx)',
+    )
+    .option(
+      '--translations <file>',
+      'keep what was translated there from run to run, or off (default: for operating systems, in the cache)',
     )
     .option('--backend <name>', 'vmx (default), kvm, or the path or package of another')
     .option('--plugin <path or package>', 'add a plugin (repeatable)', collect)

@@ -2,7 +2,8 @@ import {
   BLOCK_HEADER, B_BYTES, B_HOST, B_INSTRUCTIONS, B_MODE, B_NEXT, B_SECOND_PAGE, B_VALID, E_COUNT, E_LIMIT, R_LEFT, R_LENGTH,
 } from "../src/code-layout";
 import {
-  ARENA, ARENA_BYTES, COUNTERS, FETCH_BUFFER, MODE, RIP, SCRATCH_RECORDS, SEG_CS, SEG_LIMIT, TIER_THRESHOLD,
+  ARENA, ARENA_BYTES, COUNTERS, FETCH_BUFFER, KNOWN_BLOCKS, KNOWN_BLOCKS_BITS, MODE, RIP, SCRATCH_RECORDS, SEG_CS, SEG_LIMIT, TIER_KNOWN_THRESHOLD,
+  TIER_THRESHOLD,
 } from "../src/layout";
 import { arenaNext, bucket, enlist, resetBlocks, takeArena } from "./code-pages";
 import { decode, decodedEnds, tooLong } from "./decode";
@@ -92,7 +93,7 @@ function makeBlock(linear: u64, host: u32, mode: u32): usize {
   // the pseudo record that goes on behind the block
   store<u64>(rec, OP_CONTINUE | (<u64>((host & 0xfff) + at) << 16)); store<u64>(rec, 0, 8); store<u64>(rec, 0, 16); store<u64>(rec, 0, 24);
   for (let i: u32 = 0; i < count; i++) store<u8>(first + (counted + i) * <u32>RECORD, <u8>(count - i), R_LEFT);
-  if (counted != 0) beginCounting(first, count, host & 0xfff, threshold);
+  if (counted != 0) beginCounting(first, count, host, threshold);
   takeArena(rec + <u32>RECORD);
   store<u32>(block, host, B_HOST);
   store<u32>(block, mode, B_MODE);
@@ -114,10 +115,19 @@ function makeBlock(linear: u64, host: u32, mode: u32): usize {
 }
 
 /** The record before the others of a block, where executions are counted and translated code is entered. */
-function beginCounting(record: u32, count: u32, offset: u32, threshold: u32): void {
-  store<u64>(record, OP_ENTER | (<u64>offset << 16) | (<u64>count << 40));
+function beginCounting(record: u32, count: u32, host: u32, threshold: u32): void {
+  const known = load<u32>(TIER_KNOWN_THRESHOLD);
+  store<u64>(record, OP_ENTER | (<u64>(host & 0xfff) << 16) | (<u64>count << 40));
   store<u64>(record, 0, 8); store<u64>(record, 0, 16);
-  store<u32>(record, 0, E_COUNT); store<u32>(record, threshold, E_LIMIT);
+  store<u32>(record, 0, E_COUNT); store<u32>(record, known != 0 && known < threshold && isKnown(host) ? known : threshold, E_LIMIT);
+}
+/** Whether an earlier run may have had a region for the block at `host`: keyOf() in src/translator/kept-regions.ts is the same. */
+function isKnown(host: u32): bool {
+  const offset = host & 0xfff;
+  if (offset > 4096 - 8) return false;
+  let key = (load<u32>(host) * 0x9e3779b1) ^ (load<u32>(host, 4) * 0x85ebca6b) ^ (offset * 0xc2b2ae35);
+  key = (key ^ (key >>> 15)) & (<u32>KNOWN_BLOCKS_BITS - 1);
+  return ((load<u8>(KNOWN_BLOCKS + (key >>> 3)) >>> <u8>(key & 7)) & 1) != 0;
 }
 
 /** Joins bytes of two pages for the instruction that crosses them. Host page of the second part, 1 if none was needed, 0 on a fault. */

@@ -1,6 +1,7 @@
 import { E_COUNT, E_LIMIT, E_WAITS } from "../src/code-layout";
 import {
-  ARENA, ARENA_BYTES, CODE_BASE, TIER_BATCH, TIER_PATIENCE, TIER_QUEUE, TIER_QUEUED, TIER_QUEUE_ENTRIES, TIER_THRESHOLD, TIER_WAITED, TLB_BASE,
+  ARENA, ARENA_BYTES, CODE_BASE, TIER_BATCH, TIER_KNOWN_THRESHOLD, TIER_PATIENCE, TIER_QUEUE, TIER_QUEUED, TIER_QUEUE_ENTRIES, TIER_THRESHOLD, TIER_WAITED,
+  TLB_BASE,
 } from "../src/layout";
 import { arenaNext, resetBlocks } from "./code-pages";
 import { linearOfRip } from "./mode";
@@ -17,9 +18,10 @@ const ROOM: u32 = 0x10000;
 
 /** The block whose first record is `pc` has been entered as often as it was to be. */
 export function becameHot(pc: usize): void {
-  const threshold = load<u32>(TIER_THRESHOLD);
-  let queued = load<u32>(TIER_QUEUED);
-  store<u32>(pc, load<u32>(pc, E_COUNT) + threshold, E_LIMIT);
+  const count = load<u32>(pc, E_COUNT);
+  let threshold = load<u32>(TIER_THRESHOLD), queued = load<u32>(TIER_QUEUED);
+  if (count < threshold && load<u32>(TIER_KNOWN_THRESHOLD) != 0) threshold = load<u32>(TIER_KNOWN_THRESHOLD);
+  store<u32>(pc, count + threshold, E_LIMIT);
   if (load<u32>(pc, E_WAITS) == 0 && queued < <u32>TIER_QUEUE_ENTRIES) {
     const entry = TIER_QUEUE + <usize>(queued << 4);
     store<u32>(entry, <u32>pc);

@@ -54,7 +54,8 @@ import { PageAllocator } from './page-allocator.js';
 import { ProcessorState } from './processor-state.js';
 import { writeResetState } from './reset.js';
 import type { Journal } from './translator/journalling.js';
-import { Translator, countExecutions } from './translator/translator.js';
+import { KeptRegions } from './translator/kept-regions.js';
+import { Translator, buildOf, countExecutions, thresholdOf } from './translator/translator.js';
 import type { TranslatorOptions } from './translator/translator.js';
 import { captureState, putState } from './state.js';
 import type { EngineState } from './state.js';
@@ -177,8 +178,15 @@ export class Engine {
       },
     });
     this.exports = instance.exports as unknown as ProcessorExports;
-    this.makeTranslator = () => new Translator(module, memory, this.exports, options.translate, this.journal);
-    this.translates = options.translate !== undefined;
+    this.makeTranslator = () =>
+      new Translator(module, memory, this.exports, options.translate, this.journal, this.kept);
+    this.makeKept = (translate) => {
+      const build = buildOf(module);
+      return build === undefined
+        ? undefined
+        : new KeptRegions(this.bytes, this.words, build, thresholdOf(translate));
+    };
+    this.translating = options.translate;
     this.memory = new ArrayGuestMemory(memoryBytes, this.buffer, GUEST_RAM, this.bytes.subarray(LATE_PAGES));
     this.mmio = new MmioLog(this.buffer);
     this.supplied = new SuppliedInstruction(this.buffer);
@@ -208,11 +216,29 @@ export class Engine {
   translator: Translator | undefined;
   /** The second tier, made now if no code has become hot yet; undefined where code is only interpreted. */
   get secondTier(): Translator | undefined {
-    if (this.translates) this.translator ??= this.makeTranslator();
+    if (this.translating !== undefined) this.translator ??= this.makeTranslator();
     return this.translator;
   }
   private readonly makeTranslator: () => Translator;
-  private readonly translates: boolean;
+  private readonly translating: TranslatorOptions | undefined;
+
+  private kept: KeptRegions | undefined;
+  private readonly makeKept: (options: TranslatorOptions) => KeptRegions | undefined;
+  /**
+   * What the second tier makes is kept from now on, for {@link keptRegions}. `earlier` is what that was at the end of an earlier run, of any guest: where the guest's code
+   * is the same its regions are used as soon as it runs. It must be whole: whoever stores it makes sure of that. To be called before the guest runs. Returns whether
+   * `earlier` could be used: another processor, build or threshold has other regions. Nothing is kept where code is only interpreted, or verified.
+   */
+  keepRegions(earlier?: Uint8Array): boolean {
+    const { translating } = this;
+    if (translating === undefined || translating.verify === true || this.translator !== undefined) return false;
+    this.kept ??= this.makeKept(translating);
+    return earlier !== undefined && this.kept?.load(earlier) === true;
+  }
+  /** What {@link keepRegions} can be given in a later run; undefined where this one has made nothing new. */
+  get keptRegions(): Uint8Array<ArrayBuffer> | undefined {
+    return this.kept?.written();
+  }
 
   /** The wasm side. For those who build on the engine, not for plugins. */
   readonly exports: ProcessorExports;

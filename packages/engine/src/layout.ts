@@ -274,6 +274,12 @@ export const REGION_CACHE_ENTRIES = 16384; // 256 KiB
 /** u32 entries of a region, for each that counts them. */
 export const TIER_COUNTERS = 0x8c0000;
 export const TIER_COUNTERS_BYTES = 0x8000;
+/**
+ * A bit for each block that an earlier run has had a region for, by a hash of where it begins in its page and of its first bytes (assembly/blocks.ts and
+ * src/translator/kept-regions.ts): it asks for the second tier early.
+ */
+export const KNOWN_BLOCKS = 0x8c8000;
+export const KNOWN_BLOCKS_BITS = 1 << 17; // 16 KiB
 /** Lists of the pages that a region has code in, where they are several: LIST_ of code-layout.ts. */
 export const TIER_PAGES = 0x921000;
 export const TIER_PAGES_BYTES = 0x60000;
@@ -382,6 +388,8 @@ export const TIER_FLAGS = 0x2558;
 export const TIER_HOPS = 0x2554;
 /** u32: executions after which a block is a candidate for the second tier, and half of how often a region may be left with CROSSED until it is one again; 0: there is none. */
 export const TIER_THRESHOLD = 0x2530;
+/** u32: the same for blocks in KNOWN_BLOCKS; 0: none is there. */
+export const TIER_KNOWN_THRESHOLD = 0x2804;
 /** u32: candidates that are handed over at a time, at most TIER_QUEUE_ENTRIES. */
 export const TIER_BATCH = 0x2534;
 /** u32: candidates waiting. */

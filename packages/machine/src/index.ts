@@ -37,6 +37,7 @@ export * from './memory-views.js';
 export { RegionFields } from './region-fields.js';
 export * from './vmcs-regions.js';
 export * from './code-samples.js';
+export * from './translations.js';
 export * from './compose.js';
 export type { BootOptions } from './boot-image.js';
 export * from './add-device.js';

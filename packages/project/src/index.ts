@@ -6,6 +6,7 @@ export { FileSource } from './file-source.js';
 export { spareThisProcessor } from './helper-threads.js';
 export { adviseHugePages, largeBuffer } from './huge-pages.js';
 export { keepModule, keptModule } from './kept-module.js';
+export { keepTranslations } from './kept-translations.js';
 export * from './load-backend.js';
 export * from './load-plugin.js';
 export { importFile, resolveModule } from './modules.js';

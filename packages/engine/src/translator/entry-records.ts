@@ -39,6 +39,15 @@ export class EntryRecords {
     this.words[(record + E_COUNTER) >>> 2] = 0;
     this.countAgain(record);
   }
+  /** Whether the block asks before it has run as often as others must, since it is known. */
+  isEarly(record: number): boolean {
+    return this.words[(record + E_COUNT) >>> 2]! < this.threshold;
+  }
+  /** It is not known after all: it asks when others do. */
+  waitLonger(record: number): void {
+    this.words[(record + E_LIMIT) >>> 2] = this.threshold;
+    this.words[(record + E_WAITS) >>> 2] = 0;
+  }
   /** The block does not ask any more. */
   silence(record: number): void {
     this.words[(record + E_LIMIT) >>> 2] = NEVER;

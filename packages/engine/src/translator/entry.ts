@@ -80,7 +80,7 @@ export function enterRegion(
   code.reserve();
   code
     .i32(0)
-    .i32(setting.record)
+    .own(setting.record)
     .access(Op.i32_store, state + TIER_ENTERED);
   code
     .i32(0)
@@ -111,8 +111,8 @@ export function enterRegion(
   if (region.pages.length > 1) confirm(code, state, list);
   if (setting.counts !== undefined) {
     const { counter, most } = setting.counts;
-    code.i32(0).i32(0).access(Op.i32_load, counter).i32(1).op(Op.i32_add).tee(W0);
-    code.access(Op.i32_store, counter);
+    code.i32(0).i32(0).accessOwn(Op.i32_load, counter).i32(1).op(Op.i32_add).tee(W0);
+    code.accessOwn(Op.i32_store, counter);
     code.get(W0).i32(most).op(Op.i32_eq).when();
     code.i32(LEFT_AGAIN).op(Op.return).end();
   }

@@ -24,6 +24,8 @@ import { CALLED } from './called.js';
 import { describe } from './instructions.js';
 import type { Instruction, Row } from './instructions.js';
 import type { Journal } from './journalling.js';
+import { codeWith, copiesOf } from './kept-regions.js';
+import type { KeptRegion, KeptRegions } from './kept-regions.js';
 import { LOCALS, LOCALS_WITHOUT_VECTORS } from './locals.js';
 import { PlacedCode } from './placed-code.js';
 import { RegionsByPage } from './regions-by-page.js';
@@ -57,6 +59,8 @@ export interface TranslatorOptions {
 /** What the translator has done. */
 export interface TranslatorFigures {
   regions: number;
+  /** Those of them that an earlier run had made. */
+  kept: number;
   /** Blocks that could not be translated. */
   refused: number;
   /** Regions that were given up so that there are not too many. */
@@ -91,9 +95,13 @@ const MOST_LOST = 1 << 14;
 const PAGE = 4096;
 const WASM_PAGE = 65536;
 
+/** Executions after which a block is translated with these options. */
+export const thresholdOf = ({ threshold = DEFAULT_THRESHOLD }: TranslatorOptions): number => threshold;
+
 /** From now on the processor counts executions, and asks for a {@link Translator} with these options when code has become hot. */
 export function countExecutions(exports: ProcessorExports, options: TranslatorOptions): void {
-  const { threshold = DEFAULT_THRESHOLD, batch = DEFAULT_BATCH } = options;
+  const { batch = DEFAULT_BATCH } = options,
+    threshold = thresholdOf(options);
   exports.setSecondTier(threshold, batch, Math.min(MOST_PATIENCE, threshold * batch));
 }
 
@@ -136,6 +144,7 @@ export type LostRegion = 'written' | 'emptied' | 'evicted';
 export class Translator {
   readonly figures: TranslatorFigures = {
     regions: 0,
+    kept: 0,
     refused: 0,
     evicted: 0,
     failed: 0,
@@ -166,22 +175,27 @@ export class Translator {
   private readonly counterSlots = counterSlots();
   private readonly recordSlots = recordSlots();
   private readonly listSlots = listSlots();
-  /** Copies made for the region at hand. */
-  private records: number[] = [];
+  /** Copies made for the region at hand, by the offsets of their instructions. */
+  private copies = new Map<number, number>();
   /** Of the debug mode that runs regions beside the interpreter. */
   readonly verifier: Verifier | undefined;
   /** What became of regions that were lost last, by the host address of their entries: for profiles. */
   readonly lost = new Map<number, LostRegion>();
 
-  /** `module` is the processor's, with its exports; `memory` must be one that does not grow. To be made before the first code is translated. */
+  /**
+   * `module` is the processor's, with its exports; `memory` must be one that does not grow. To be made before the first code is translated. In `kept` are regions of
+   * earlier runs, and those of this one are put there.
+   */
   constructor(
     module: WasmModule,
     memory: WasmMemory,
     private readonly exports: ProcessorExports,
     private readonly options: TranslatorOptions = {},
     journal?: Journal,
+    private readonly kept?: KeptRegions,
   ) {
-    const { threshold = DEFAULT_THRESHOLD, verify = false } = options;
+    const { verify = false } = options,
+      threshold = thresholdOf(options);
     const names = handlerNames(module);
     this.rows = names.map(describe);
     this.vectorUnit = names.indexOf('SIMD');
@@ -262,28 +276,53 @@ export class Translator {
         this.entries.askLater(record);
         continue;
       }
-      this.records = [];
+      this.copies = new Map();
       const counter = this.counterSlots.take(),
         before = this.placed.get(record),
         setting = this.settingOf(mode, before === undefined || before.tlb === tlb ? tlb : ANY_TABLE, {
           spans: !this.entries.isCrossed(record),
           record,
           counts: again || counter === 0 ? undefined : { counter, most: this.entries.most },
-        }),
-        found = this.regionOf(placed, host, setting);
+        });
+      if (counter !== 0) words[counter >>> 2] = entered;
+      const wanted = { host, mode, tlb: setting.tlb, spans: setting.spans },
+        keeps = setting.counts === undefined ? undefined : this.kept,
+        kept = keeps?.find(host, wanted);
+      if (kept !== undefined) {
+        const pages = this.placeKept(kept, placed, { host, record, counter });
+        if (pages !== undefined) {
+          done.push({ record, host, mode, tlb: kept.tlb, pages, counter, list: 0, records: this.records, subject: undefined });
+          continue;
+        }
+      } else if (this.kept !== undefined && before === undefined && this.entries.isEarly(record)) {
+        // an earlier run had a region for a block like it, but not for this one
+        this.counterSlots.giveBack([counter]);
+        this.entries.waitLonger(record);
+        continue;
+      }
+      const found = this.regionOf(placed, host, setting);
       if (found === undefined) {
         figures.refused++;
         this.giveBack({ records: this.records, list, counter });
         continue;
       }
-      if (counter !== 0) words[counter >>> 2] = entered;
       const { region, hosts } = found,
         pages = this.cover(region, hosts),
         code = emitRegion(region, setting, list, this.buffers),
-        subject = verifier?.subject(region, hosts, code);
-      writer.add(verifier?.telling(code.written()) ?? code, !this.buffers.vectors);
+        subject = verifier?.subject(region, hosts, code),
+        { vectors } = this.buffers;
+      writer.add(verifier?.telling(code.written()).written() ?? code.written(), !vectors);
       figures.regions++;
       figures.instructions += region.instructions;
+      if (pages.length === 1) {
+        const { extents } = pages[0]!,
+          { instructions } = region;
+        keeps?.add({ ...wanted, instructions, vectors, extents, code: code.written() }, host, code.marks, {
+          record,
+          counter,
+          copies: this.copies,
+        });
+      }
       for (const block of region.blocks) {
         for (const { offset } of block.instructions)
           if (offset >= 0 && offset < PAGE) covered.add(`${hosts[0]! + offset} ${mode}`);
@@ -327,6 +366,26 @@ export class Translator {
       this.byPage.add(placed);
     });
     figures.compiling += platform.now() - emitted;
+  }
+
+  /** Adds a region of an earlier run to the module, and returns where it has code; undefined where there is no room for what it needs. */
+  private placeKept(
+    kept: KeptRegion,
+    code: PlacedCode,
+    { host, record, counter }: { host: number; record: number; counter: number },
+  ): CoveredPage[] | undefined {
+    for (const offset of copiesOf(kept)) {
+      const instruction = code.decode(offset);
+      if (instruction === undefined || this.place(instruction) === 0) {
+        this.recordSlots.giveBack(this.records);
+        this.copies.clear();
+        return undefined;
+      }
+    }
+    this.writer.add(codeWith(kept, { record, counter, copies: this.copies }), !kept.vectors);
+    this.figures.regions++;
+    this.figures.kept++;
+    return [this.coverPage((host & ~(PAGE - 1)) >>> 0, kept.extents)];
   }
 
   /** The functions of a module; undefined where the host has no room for it, or not for so large a one on this thread. */
@@ -425,7 +484,7 @@ export class Translator {
   }
 
   /** Copies an instruction's record to where it stays; 0: there is no room. */
-  private place({ words, row }: Instruction): number {
+  private place({ words, row, offset }: Instruction): number {
     if (words === undefined) return 0;
     const address = this.recordSlots.take();
     if (address === 0) return 0;
@@ -436,8 +495,12 @@ export class Translator {
       this.bytes[address + R_HANDLER] = this.vectorUnit & 0xff;
       this.bytes[address + R_HANDLER + 1] = this.vectorUnit >>> 8;
     }
-    this.records.push(address);
+    this.copies.set(offset, address);
     return address;
+  }
+  /** Copies that the region at hand has. */
+  private get records(): number[] {
+    return [...this.copies.values()];
   }
 
   /** The region that is entered at a host address, and the host addresses of its pages. */
@@ -459,16 +522,19 @@ export class Translator {
     return hosts.map((host, n) => {
       const first = pages[n]!,
         extents: number[] = [];
-      let serial = 0;
       for (const { offset, end } of blocks) {
         const from = Math.max(offset - first, 0),
           to = Math.min(end - first, PAGE);
-        if (from >= to) continue;
-        serial = this.exports.coverCode(host + from, to - from);
-        extents.push(from, to);
+        if (from < to) extents.push(from, to);
       }
-      return { host, serial, extents: Uint16Array.from(extents) };
+      return this.coverPage(host, Uint16Array.from(extents));
     });
+  }
+  private coverPage(host: number, extents: Uint16Array): CoveredPage {
+    let serial = 0;
+    for (let n = 0; n < extents.length; n += 2)
+      serial = this.exports.coverCode(host + extents[n]!, extents[n + 1]! - extents[n]!);
+    return { host, serial, extents };
   }
 }
 
@@ -478,8 +544,16 @@ const SHORT = 6;
 const isShort = ({ blocks, instructions }: Region): boolean =>
   blocks.length === 1 && blocks[0]!.stops && instructions < SHORT;
 
-/** Names of the interpreter's handlers by number: a custom section that the engine's build writes. */
+/** Names of the interpreter's handlers by number. */
 function handlerNames(module: WasmModule): string[] {
-  const [section] = WebAssembly.Module.customSections(module, 'handlers');
-  return section === undefined ? [] : String.fromCharCode(...new Uint8Array(section)).split('\n');
+  return sectionOf(module, 'handlers')?.split('\n') ?? [];
+}
+/** What tells this build of the processor and of the translator from others. */
+export function buildOf(module: WasmModule): string | undefined {
+  return sectionOf(module, 'sources');
+}
+/** Text in a custom section that the engine's build writes. */
+function sectionOf(module: WasmModule, name: string): string | undefined {
+  const [section] = WebAssembly.Module.customSections(module, name);
+  return section === undefined ? undefined : String.fromCharCode(...new Uint8Array(section));
 }

@@ -149,14 +149,14 @@ export function callUnit(w: Writer, i: Instruction): void {
     if (variantOf(i) === Variant.SSE) w.vectors = true;
     else w.wideVectors = true;
     w.giveRegisters(needs.reads);
-    code.i32(i.record).callInTable(RUN_UNIT).op(Op.drop);
+    code.own(i.record).callInTable(RUN_UNIT).op(Op.drop);
     takeBack();
     return;
   }
   if (needs.flags) flags.settle();
   if (quick !== undefined) {
     w.giveRegisters(needs.reads);
-    code.i32(i.record).callInTable(quick).when();
+    code.own(i.record).callInTable(quick).when();
     takeBack();
     code.otherwise();
   }
@@ -207,7 +207,7 @@ function callAndLook(w: Writer, i: Instruction, needs: Needs, takeBack: () => vo
       .i32(0)
       .access(Op.i32_load, state + PAGES_DROPPED)
       .set(W1);
-  code.i32(i.record).callInTable(RUN_UNIT).set(W0);
+  code.own(i.record).callInTable(RUN_UNIT).set(W0);
   takeBack();
   // anything but "done" is the run loop's
   code.get(W0).when();
@@ -217,7 +217,7 @@ function callAndLook(w: Writer, i: Instruction, needs: Needs, takeBack: () => vo
     .access(Op.i32_store, state + TIER_STATUS);
   code
     .i32(0)
-    .i32(i.record)
+    .own(i.record)
     .access(Op.i32_store, state + TIER_RECORD);
   code
     .i32(0)

@@ -377,7 +377,7 @@ function functionOf(call: () => number, memory: WasmMemory, { table }: Processor
       maximumPages: memory.buffer.byteLength / WASM_PAGE,
     }),
     code = new Code();
-  writer.add(code.call(0).op(Op.end));
+  writer.add(code.call(0).op(Op.end).written());
   const module = new WebAssembly.Module(writer.finish()),
     { exports } = new WebAssembly.Instance(module, { e: { m: memory, t: table, call } });
   return (exports as Record<string, () => number>)['0']!;

@@ -101,6 +101,8 @@ export class Bytes {
 export class Code extends Bytes {
   /** Blocks open now. */
   depth = 0;
+  /** Where addresses stand that are the region's own ({@link own}), the first first: elsewhere it would have others. */
+  readonly marks: number[] = [];
 
   reserve(): void {
     if (this.length + RESERVE > this.data.length) this.room(RESERVE);
@@ -109,6 +111,15 @@ export class Code extends Bytes {
   override clear(): void {
     super.clear();
     this.depth = 0;
+    this.marks.length = 0;
+  }
+  /** Appends what lies between `from` and `to` in other code, with its marks, of which those from number `mark` on have not been passed. Returns their number behind it. */
+  appendCode(other: Code, from: number, to: number, mark: number): number {
+    let next = mark;
+    for (; next < other.marks.length && other.marks[next]! < to; next++)
+      this.marks.push(other.marks[next]! - from + this.length);
+    this.appendPart(other.data, from, to);
+    return next;
   }
   op(op: Op): this {
     this.data[this.length++] = op;
@@ -163,6 +174,23 @@ export class Code extends Bytes {
     this.data[this.length++] = op;
     this.data[this.length++] = 0; // no alignment is promised
     this.unsigned(offset);
+    return this;
+  }
+  /** An address of the engine's memory that belongs to the region alone, as a constant, in five bytes. */
+  own(address: number): this {
+    this.data[this.length++] = Op.i32_const;
+    return this.mark(address);
+  }
+  /** A load or store at such an address plus what is on the stack. */
+  accessOwn(op: Op, address: number): this {
+    this.data[this.length++] = op;
+    this.data[this.length++] = 0;
+    return this.mark(address);
+  }
+  private mark(address: number): this {
+    this.marks.push(this.length);
+    writeMarked(this.data, this.length, address);
+    this.length += MARKED_BYTES;
     return this;
   }
   vectorAccess(op: Vector, offset: number): this {
@@ -233,6 +261,25 @@ export class Code extends Bytes {
     this.byte(VOID);
     return ++this.depth;
   }
+}
+
+/** A marked address always has so many bytes. */
+const MARKED_BYTES = 5;
+const LEB_BYTE = 0x80;
+/** Writes an address below 2^31 at a mark: as a number with a sign and without it is the same. */
+export function writeMarked(code: Uint8Array, at: number, address: number): void {
+  let rest = address;
+  for (let n = 0; n < MARKED_BYTES - 1; n++) {
+    code[at + n] = (rest & (LEB_BYTE - 1)) | LEB_BYTE;
+    rest >>>= 7;
+  }
+  code[at + MARKED_BYTES - 1] = rest;
+}
+/** The address at a mark. */
+export function readMarked(code: Uint8Array, at: number): number {
+  let address = 0;
+  for (let n = MARKED_BYTES - 1; n >= 0; n--) address = (address << 7) | (code[at + n]! & (LEB_BYTE - 1));
+  return address;
 }
 
 export interface FunctionType {
@@ -329,11 +376,11 @@ export class ModuleWriter {
     this.close(head, 2);
   }
 
-  /** Adds a function; returns its number. `few`: the first locals are enough for it. */
-  add(code: Code, few = false): number {
+  /** Adds a function by its code; returns its number. `few`: the first locals are enough for it. */
+  add(code: Uint8Array, few = false): number {
     const { own } = this;
     if (this.count === 0 && own !== undefined) this.body(this.ownDeclarations, own.code);
-    this.body(few ? this.fewDeclarations : this.declarations, code.written());
+    this.body(few ? this.fewDeclarations : this.declarations, code);
     return this.count++;
   }
   private body(declarations: Uint8Array, code: Uint8Array): void {

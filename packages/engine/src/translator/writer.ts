@@ -428,11 +428,12 @@ export class Writer {
     const end = whole.block(),
       labels = tails.map(() => ({ far: whole.block(), near: whole.block() })),
       outside = whole.depth;
-    const body = this.code.written();
+    const body = this.code;
     let from = 0,
+      mark = 0,
       exit = 0;
     for (const one of insertions) {
-      whole.appendPart(body, from, one.at);
+      mark = whole.appendCode(body, from, one.at, mark);
       whole.reserve();
       from = one.at;
       switch (one.kind) {
@@ -457,7 +458,7 @@ export class Writer {
       }
       whole.reserve();
     }
-    whole.appendPart(body, from, body.length);
+    whole.appendCode(body, from, body.length, mark);
     whole.reserve();
     whole.depth = outside;
     whole.op(Op.unreachable);

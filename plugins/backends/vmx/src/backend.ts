@@ -23,6 +23,7 @@ import {
 import type { ProcessorSource, ProcessorVendor, TranslatorOptions } from '@visorkit/engine';
 import {
   CodeSamplerToken,
+  TranslationsToken,
   HypervisorMemoryToken,
   MemoryViewsToken,
   ProcessorPinsToken,
@@ -105,6 +106,7 @@ export class VmxBackend implements Backend {
     ProcessorPinsToken,
     VmcsRegionsToken,
     CodeSamplerToken,
+    TranslationsToken,
   ];
   #module: Awaited<ReturnType<typeof processorModule>> | undefined;
   readonly #translator: TranslatorOptions | undefined;
@@ -175,6 +177,12 @@ export class VmxBackend implements Backend {
     const { engine, clock, map, views, banks, regions, sampler } = this.#required();
     services.provide(VmcsRegionsToken, regions);
     services.provide(CodeSamplerToken, sampler);
+    services.provide(TranslationsToken, {
+      keep: (earlier) => engine.keepRegions(earlier),
+      get kept() {
+        return engine.keptRegions;
+      },
+    });
     services.provide(MemoryViewsToken, views);
     services.provide(HypervisorMemoryToken, {
       size: engine.longs.byteLength,
@@ -209,7 +217,7 @@ export class VmxBackend implements Backend {
   statistics(): Readonly<Record<string, number>> {
     const { translator } = this.#required().engine;
     if (translator === undefined) return {};
-    const { regions, instructions, modules, bytes, emitting, compiling } = translator.figures,
+    const { regions, kept, instructions, modules, bytes, emitting, compiling } = translator.figures,
       verified = translator.verifier?.figures;
     return {
       ...(verified === undefined
@@ -218,6 +226,7 @@ export class VmxBackend implements Backend {
       'instructions run translated': translator.retired,
       'instructions translated': instructions,
       'regions translated': regions,
+      ...(kept === 0 ? {} : { 'regions of earlier runs': kept }),
       'modules of WebAssembly': modules,
       'bytes of WebAssembly': bytes,
       'milliseconds translating': Math.round(emitting),

@@ -1,0 +1,32 @@
+/** Where the command line keeps translated code from run to run: a file for each image, in the cache. */
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
+import type { Plugin } from '@visorkit/core';
+import { defaultCacheFolder } from '@visorkit/guests';
+import type { BootOptions } from '@visorkit/machine';
+import { keepTranslations } from '@visorkit/project';
+
+/** What is started from an image of this size is an operating system; others run too little code for it to be worth a file. */
+const LARGE_IMAGE = 1 << 20;
+/** So many bytes at an image's beginning, and its length, tell it from others: a kernel's version is there. That they are wrong does no harm. */
+const TELLING_BYTES = 1 << 16;
+const NOWHERE = 'off';
+
+/**
+ * The plugin for `--translations`, which is a file or `off`; unless given, operating systems have a file in the cache. Where `--translate` asks for something
+ * other than the usual nothing is kept but in a file that is named.
+ */
+export function keptTranslations(
+  boot: BootOptions | undefined,
+  { translations, translate = 'on' }: { translations?: string; translate?: string },
+): Plugin[] {
+  if (translations === NOWHERE) return [];
+  if (translations !== undefined) return [keepTranslations(translations)];
+  if (translate !== 'on' || boot === undefined || boot.image.length < LARGE_IMAGE) return [];
+  return [keepTranslations(join(defaultCacheFolder(), 'translations', nameOf(boot.image)))];
+}
+
+function nameOf(image: Uint8Array): string {
+  const hash = createHash('sha256').update(String(image.length)).update(image.subarray(0, TELLING_BYTES));
+  return hash.digest('hex').slice(0, 32);
+}

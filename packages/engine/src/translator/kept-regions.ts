@@ -1,0 +1,305 @@
+/**
+ * Regions from one run to the next. What was hot once is hot again when the same system starts: its regions need not be found and written anew, nor be waited for
+ * until they have run some thousand times.
+ *
+ * A region's code follows from the guest's code that it has, the processor's mode and the settings that it was made with, and from nothing else but the places in
+ * the engine's memory that belong to it, which are marked (wasm.ts). So it is used where all of that is as it was, compared byte for byte, and what the guest does
+ * is the same with it and without. Kept are regions of one page as they are formed first; those with code of other pages are made again when they are hot.
+ */
+import { FEATURES, KNOWN_BLOCKS, KNOWN_BLOCKS_BITS, TIER_KNOWN_THRESHOLD } from '../layout.js';
+import { readMarked, writeMarked } from './wasm.js';
+
+/** Executions after which a block is worth its region if that is known. */
+const KNOWN_THRESHOLD = 32;
+/** Written that a region was not used for more times than this, it is kept no longer; and how many bytes are. */
+const MOST_UNUSED = 8;
+const MOST_BYTES = 16 << 20;
+
+const PAGE = 4096;
+const WORD = 4;
+/** Bytes that the key of a block is made of. */
+const KEY_BYTES = 8;
+const FEATURE_WORDS = 10;
+
+/** Meanings of a mark: the address of the record that enters the region, of its counter, and from here on of the copy of the record at an offset in the page. */
+const RECORD = 0;
+const COUNTER = 1;
+const COPY = 2;
+
+/** Words of a region, by their places. Behind them: its extents, marks, their meanings, its code, and the guest's. */
+const W_WORDS = 0;
+const W_KEY = 1;
+const W_MODE = 2;
+const W_TLB = 3;
+const W_OFFSET = 4;
+const W_FLAGS = 5;
+const W_INSTRUCTIONS = 6;
+const W_UNUSED = 7;
+const W_EXTENTS = 8;
+const W_MARKS = 9;
+const W_CODE_BYTES = 10;
+const W_GUEST_BYTES = 11;
+const HEAD = 12;
+/** Bits of W_FLAGS. */
+const SPANS = 1;
+const VECTORS = 2;
+
+/** What a region is made for, besides the guest's code. */
+export interface MadeFor {
+  readonly mode: number;
+  /** TLB table, 0: any. */
+  readonly tlb: number;
+  /** One check may serve several accesses. */
+  readonly spans: boolean;
+}
+
+/** A region without a place. */
+export interface KeptRegion extends MadeFor {
+  /** Where it is entered, in its page. */
+  readonly offset: number;
+  readonly instructions: number;
+  /** It wants the locals of vector registers. */
+  readonly vectors: boolean;
+  /** First byte and end of each piece of its code, in the page. */
+  readonly extents: Uint16Array;
+  readonly code: Uint8Array;
+  /** Where the code names places that belong to the region, and what each is. */
+  readonly marks: Uint32Array;
+  readonly meanings: Uint32Array;
+}
+
+/** Places in the engine's memory that belong to a region. */
+export interface OwnPlaces {
+  readonly record: number;
+  readonly counter: number;
+  /** Copies of records, by the offsets of their instructions in the page. */
+  readonly copies: ReadonlyMap<number, number>;
+}
+
+/** One region in words, wherever it came from. */
+interface Entry {
+  readonly words: Uint32Array;
+  readonly at: number;
+  unused: number;
+}
+
+export class KeptRegions {
+  private readonly byKey = new Map<number, Entry[]>();
+  private bytesKept = 0;
+  private added = false;
+
+  constructor(
+    /** The engine's memory. */
+    private readonly bytes: Uint8Array,
+    private readonly words: Uint32Array,
+    /** Of the build of the processor and the translator: code of another one is not used. */
+    private readonly build: string,
+    /** Executions that a block must have for a region that is not known. */
+    private readonly threshold: number,
+  ) {}
+
+  /** What code depends on besides the guest's: of all regions the same. */
+  private get head(): Uint32Array {
+    const features = this.words.subarray(FEATURES >>> 2, (FEATURES >>> 2) + FEATURE_WORDS),
+      text = Uint32Array.from(this.build, (letter) => letter.charCodeAt(0));
+    return Uint32Array.of(1 + 1 + FEATURE_WORDS + text.length, this.threshold, ...features, ...text);
+  }
+
+  /** Takes what {@link written} gave in an earlier run. Returns false, and takes nothing, where it is of another processor or build, or not whole. */
+  load(data: Uint8Array): boolean {
+    const words = new Uint32Array(new Uint8Array(data).buffer, 0, data.length >>> 2), // a copy: its words are where words can be
+      { head } = this;
+    if (data.length % WORD !== 0 || head.some((word, n) => words[n] !== word)) return false;
+    const found: Entry[] = [];
+    let at = head.length;
+    while (at < words.length) {
+      const size = words[at + W_WORDS]!;
+      if (size !== sizeOf(words, at) || at + size > words.length) return false;
+      found.push({ words, at, unused: words[at + W_UNUSED]! + 1 });
+      at += size;
+    }
+    for (const entry of found) this.enter(entry);
+    return true;
+  }
+
+  /** The region for the code at a host address, if one is kept. */
+  find(host: number, wanted: MadeFor): KeptRegion | undefined {
+    for (const entry of this.byKey.get(this.keyAt(host)) ?? []) {
+      const region = unpack(entry);
+      if (!fits(region, host, wanted) || !this.isThere(region, guestOf(entry), host)) continue;
+      entry.unused = 0;
+      return region;
+    }
+    return undefined;
+  }
+  private isThere({ offset, extents }: KeptRegion, guest: Uint8Array, host: number): boolean {
+    const { bytes } = this,
+      page = host - offset;
+    let n = 0;
+    for (let piece = 0; piece < extents.length; piece += 2) {
+      for (let at = page + extents[piece]!; at < page + extents[piece + 1]!; at++)
+        if (bytes[at] !== guest[n++]) return false;
+    }
+    return true;
+  }
+
+  /** Keeps a region that was made for the code at a host address. `marks` of the code name `places`. */
+  add(region: Omit<KeptRegion, 'offset' | 'marks' | 'meanings'>, host: number, marks: readonly number[], places: OwnPlaces): void {
+    const offset = host & (PAGE - 1),
+      page = host - offset,
+      { extents, code } = region;
+    if (offset > PAGE - KEY_BYTES) return;
+    const meanings = meaningsOf(code, marks, places);
+    if (meanings === undefined) return;
+    const guest = new Uint8Array(lengthOf(extents));
+    let n = 0;
+    for (let piece = 0; piece < extents.length; piece += 2) {
+      const part = this.bytes.subarray(page + extents[piece]!, page + extents[piece + 1]!);
+      guest.set(part, n);
+      n += part.length;
+    }
+    const words = pack({ ...region, offset, marks: Uint32Array.from(marks), meanings }, this.keyAt(host), guest);
+    if (this.bytesKept + words.byteLength > MOST_BYTES) return;
+    this.enter({ words, at: 0, unused: 0 });
+    this.added = true;
+  }
+
+  /** All that is worth keeping, those used last first; undefined where nothing is new. */
+  written(): Uint8Array<ArrayBuffer> | undefined {
+    if (!this.added) return undefined;
+    const { head } = this,
+      entries = [...this.byKey.values()]
+        .flat()
+        .filter(({ unused }) => unused <= MOST_UNUSED)
+        .sort((a, b) => a.unused - b.unused);
+    const out = new Uint32Array(entries.reduce((sum, { words, at }) => sum + words[at + W_WORDS]!, head.length));
+    out.set(head);
+    let to = head.length;
+    for (const { words, at, unused } of entries) {
+      const size = words[at + W_WORDS]!;
+      out.set(words.subarray(at, at + size), to);
+      out[to + W_UNUSED] = unused;
+      to += size;
+    }
+    return new Uint8Array(out.buffer);
+  }
+
+  /** From now on the block is known: decoded anew, it asks soon. */
+  private enter(entry: Entry): void {
+    const key = entry.words[entry.at + W_KEY]! % KNOWN_BLOCKS_BITS,
+      same = this.byKey.get(key);
+    if (same === undefined) this.byKey.set(key, [entry]);
+    else same.unshift(entry);
+    this.bytesKept += entry.words[entry.at + W_WORDS]! * WORD;
+    this.bytes[KNOWN_BLOCKS + (key >>> 3)]! |= 1 << (key & 7);
+    this.words[TIER_KNOWN_THRESHOLD >>> 2] = Math.min(KNOWN_THRESHOLD, this.threshold);
+  }
+
+  /** The same as isKnown() in assembly/blocks.ts. */
+  private keyAt(host: number): number {
+    const { bytes } = this,
+      word = (at: number): number => bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24);
+    const key =
+      Math.imul(word(host), 0x9e3779b1) ^
+      Math.imul(word(host + WORD), 0x85ebca6b) ^
+      Math.imul(host & (PAGE - 1), 0xc2b2ae35);
+    return (key ^ (key >>> 15)) & (KNOWN_BLOCKS_BITS - 1);
+  }
+}
+
+/** A kept region's code, with these places where it names its own. */
+export function codeWith({ code, marks, meanings }: KeptRegion, { record, counter, copies }: OwnPlaces): Uint8Array {
+  const placed = code.slice();
+  meanings.forEach((meaning, n) => {
+    const place = meaning === RECORD ? record : meaning === COUNTER ? counter : copies.get(meaning - COPY)!;
+    writeMarked(placed, marks[n]!, place);
+  });
+  return placed;
+}
+/** Offsets of the instructions that a kept region wants copies of the records of. */
+export function copiesOf({ meanings }: KeptRegion): Set<number> {
+  const offsets = new Set<number>();
+  for (const meaning of meanings) if (meaning >= COPY) offsets.add(meaning - COPY);
+  return offsets;
+}
+
+/** Undefined: it names something else. */
+function meaningsOf(
+  code: Uint8Array,
+  marks: readonly number[],
+  { record, counter, copies }: OwnPlaces,
+): Uint32Array | undefined {
+  const byPlace = new Map([...copies].map(([offset, place]) => [place, offset + COPY]));
+  byPlace.set(record, RECORD).set(counter, COUNTER);
+  const meanings = marks.map((mark) => byPlace.get(readMarked(code, mark)));
+  return meanings.includes(undefined) ? undefined : Uint32Array.from(meanings as number[]);
+}
+
+function fits(region: KeptRegion, host: number, { mode, tlb, spans }: MadeFor): boolean {
+  const { offset } = region;
+  return (
+    offset === (host & (PAGE - 1)) &&
+    region.mode === mode &&
+    (region.tlb === 0 || region.tlb === tlb) &&
+    region.spans === spans
+  );
+}
+
+const wordsFor = (bytes: number): number => Math.ceil(bytes / WORD);
+function lengthOf(extents: Uint16Array): number {
+  let sum = 0;
+  for (let n = 0; n < extents.length; n += 2) sum += extents[n + 1]! - extents[n]!;
+  return sum;
+}
+
+function sizeOf(words: Uint32Array, at: number): number {
+  return (
+    HEAD +
+    words[at + W_EXTENTS]! +
+    2 * words[at + W_MARKS]! +
+    wordsFor(words[at + W_CODE_BYTES]!) +
+    wordsFor(words[at + W_GUEST_BYTES]!)
+  );
+}
+
+function pack(region: KeptRegion, key: number, guest: Uint8Array): Uint32Array {
+  const { mode, tlb, offset, spans, vectors, instructions, extents, marks, meanings, code } = region;
+  const pieces = extents.length / 2,
+    head = HEAD + pieces + 2 * marks.length;
+  const size = head + wordsFor(code.length) + wordsFor(guest.length),
+    words = new Uint32Array(size),
+    bytes = new Uint8Array(words.buffer);
+  const flags = (spans ? SPANS : 0) | (vectors ? VECTORS : 0);
+  words.set([size, key, mode, tlb, offset, flags, instructions, 0, pieces, marks.length, code.length, guest.length]);
+  new Uint16Array(words.buffer).set(extents, HEAD * 2);
+  words.set(marks, HEAD + pieces);
+  words.set(meanings, HEAD + pieces + marks.length);
+  bytes.set(code, head * WORD);
+  bytes.set(guest, (head + wordsFor(code.length)) * WORD);
+  return words;
+}
+
+function unpack({ words, at }: Entry): KeptRegion {
+  const pieces = words[at + W_EXTENTS]!,
+    count = words[at + W_MARKS]!,
+    flags = words[at + W_FLAGS]!,
+    marks = at + HEAD + pieces;
+  return {
+    mode: words[at + W_MODE]!,
+    tlb: words[at + W_TLB]!,
+    offset: words[at + W_OFFSET]!,
+    spans: (flags & SPANS) !== 0,
+    vectors: (flags & VECTORS) !== 0,
+    instructions: words[at + W_INSTRUCTIONS]!,
+    extents: new Uint16Array(words.buffer, (at + HEAD) * WORD, pieces * 2),
+    marks: words.subarray(marks, marks + count),
+    meanings: words.subarray(marks + count, marks + 2 * count),
+    code: new Uint8Array(words.buffer, (marks + 2 * count) * WORD, words[at + W_CODE_BYTES]!),
+  };
+}
+/** The guest's code that a region was made of, piece for piece. */
+function guestOf({ words, at }: Entry): Uint8Array {
+  const bytes = words[at + W_GUEST_BYTES]!,
+    from = at + sizeOf(words, at) - wordsFor(bytes);
+  return new Uint8Array(words.buffer, from * WORD, bytes);
+}
