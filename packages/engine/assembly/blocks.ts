@@ -124,8 +124,8 @@ function beginCounting(record: u32, count: u32, host: u32, threshold: u32): void
 /** Whether an earlier run may have had a region for the block at `host`: keyOf() in src/translator/kept-regions.ts is the same. */
 function isKnown(host: u32): bool {
   const offset = host & 0xfff;
-  if (offset > 4096 - 8) return false;
-  let key = (load<u32>(host) * 0x9e3779b1) ^ (load<u32>(host, 4) * 0x85ebca6b) ^ (offset * 0xc2b2ae35);
+  if (offset > 4096 - 4) return false;
+  let key = ((load<u32>(host) & 0xffffff) * 0x9e3779b1) ^ (offset * 0xc2b2ae35);
   key = (key ^ (key >>> 15)) & (<u32>KNOWN_BLOCKS_BITS - 1);
   return ((load<u8>(KNOWN_BLOCKS + (key >>> 3)) >>> <u8>(key & 7)) & 1) != 0;
 }

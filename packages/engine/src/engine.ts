@@ -182,9 +182,7 @@ export class Engine {
       new Translator(module, memory, this.exports, options.translate, this.journal, this.kept);
     this.makeKept = (translate) => {
       const build = buildOf(module);
-      return build === undefined
-        ? undefined
-        : new KeptRegions(this.bytes, this.words, build, thresholdOf(translate));
+      return build === undefined ? undefined : new KeptRegions(this.bytes, this.words, build, thresholdOf(translate));
     };
     this.translating = options.translate;
     this.memory = new ArrayGuestMemory(memoryBytes, this.buffer, GUEST_RAM, this.bytes.subarray(LATE_PAGES));

@@ -275,7 +275,7 @@ export const REGION_CACHE_ENTRIES = 16384; // 256 KiB
 export const TIER_COUNTERS = 0x8c0000;
 export const TIER_COUNTERS_BYTES = 0x8000;
 /**
- * A bit for each block that an earlier run has had a region for, by a hash of where it begins in its page and of its first bytes (assembly/blocks.ts and
+ * A bit for each block that an earlier run has had a region for, by a hash of where it begins in its page and of its first bytes (assembly/blocks.ts,
  * src/translator/kept-regions.ts): it asks for the second tier early.
  */
 export const KNOWN_BLOCKS = 0x8c8000;

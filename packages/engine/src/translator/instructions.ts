@@ -5,6 +5,7 @@
 
 import {
   AM_REGISTER,
+  RIP_BASE,
   RECORD_BYTES,
   R_ADDRESS_MODE,
   R_BASE,
@@ -289,3 +290,15 @@ export function readRecord(
     record: 0,
   };
 }
+
+/**
+ * Whether a signed operand of 32 bits may be an address of the system's: where that is loaded elsewhere, as it may be at each start, it is another one. Nothing but the constant may follow from
+ * its value where the instruction is translated, so that the region can be used with another one (kept-regions.ts).
+ */
+export const isAddress = (operand: number): boolean => operand < -0x100_0000;
+/** The same of the immediate operand, extended to 64 bits. */
+export const hasAddress = ({ immediate, immediateHigh }: Instruction): boolean =>
+  isAddress(immediate) && immediateHigh === -1;
+/** The same of the displacement, from nothing in the instruction's own neighbourhood. */
+export const isDisplacedFar = ({ displacement, base }: Instruction): boolean =>
+  isAddress(displacement) && base !== RIP_BASE;

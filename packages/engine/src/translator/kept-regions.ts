@@ -4,10 +4,13 @@
  *
  * A region's code follows from the guest's code that it has, the processor's mode and the settings that it was made with, and from nothing else but the places in
  * the engine's memory that belong to it, which are marked (wasm.ts). So it is used where all of that is as it was, compared byte for byte, and what the guest does
- * is the same with it and without. Kept are regions of one page as they are formed first; those with code of other pages are made again when they are hot.
+ * is the same with it and without. Operands that may be addresses are marked too, and may differ: many systems are loaded elsewhere at each start. Kept are regions of
+ * one page as they are formed first; those with code of other pages are made again when they are hot.
  */
 import { FEATURES, KNOWN_BLOCKS, KNOWN_BLOCKS_BITS, TIER_KNOWN_THRESHOLD } from '../layout.js';
+import { isAddress } from './instructions.js';
 import { readMarked, writeMarked } from './wasm.js';
+import type { Code } from './wasm.js';
 
 /** Executions after which a block is worth its region if that is known. */
 const KNOWN_THRESHOLD = 32;
@@ -17,14 +20,19 @@ const MOST_BYTES = 16 << 20;
 
 const PAGE = 4096;
 const WORD = 4;
-/** Bytes that the key of a block is made of. */
-const KEY_BYTES = 8;
+const LONGEST_INSTRUCTION = 15;
+/** Bytes that the key of a block is made of: few, since an operand may come behind them. */
+const KEY_MASK = 0xff_ffff;
 const FEATURE_WORDS = 10;
 
-/** Meanings of a mark: the address of the record that enters the region, of its counter, and from here on of the copy of the record at an offset in the page. */
+/**
+ * Meanings of a mark: the address of the record that enters the region, of its counter, from here on of the copy of the record at an offset in the page, and from here
+ * on the operand at a place in the guest's code.
+ */
 const RECORD = 0;
 const COUNTER = 1;
 const COPY = 2;
+const OPERAND = 0x1_0000;
 
 /** Words of a region, by their places. Behind them: its extents, marks, their meanings, its code, and the guest's. */
 const W_WORDS = 0;
@@ -63,7 +71,7 @@ export interface KeptRegion extends MadeFor {
   /** First byte and end of each piece of its code, in the page. */
   readonly extents: Uint16Array;
   readonly code: Uint8Array;
-  /** Where the code names places that belong to the region, and what each is. */
+  /** Where the code has what may be another elsewhere, and what each is. */
   readonly marks: Uint32Array;
   readonly meanings: Uint32Array;
 }
@@ -75,6 +83,9 @@ export interface OwnPlaces {
   /** Copies of records, by the offsets of their instructions in the page. */
   readonly copies: ReadonlyMap<number, number>;
 }
+
+/** A region's code, and what it has marked. */
+export type MarkedCode = Pick<Code, 'written' | 'marks' | 'origins'>;
 
 /** One region in words, wherever it came from. */
 interface Entry {
@@ -126,39 +137,49 @@ export class KeptRegions {
   find(host: number, wanted: MadeFor): KeptRegion | undefined {
     for (const entry of this.byKey.get(this.keyAt(host)) ?? []) {
       const region = unpack(entry);
-      if (!fits(region, host, wanted) || !this.isThere(region, guestOf(entry), host)) continue;
+      if (!fits(region, host, wanted) || !this.isThere(region, guestOf(entry), host - region.offset)) continue;
       entry.unused = 0;
       return region;
     }
     return undefined;
   }
-  private isThere({ offset, extents }: KeptRegion, guest: Uint8Array, host: number): boolean {
-    const { bytes } = this,
-      page = host - offset;
-    let n = 0;
-    for (let piece = 0; piece < extents.length; piece += 2) {
-      for (let at = page + extents[piece]!; at < page + extents[piece + 1]!; at++)
-        if (bytes[at] !== guest[n++]) return false;
+  private isThere({ extents, meanings }: KeptRegion, guest: Uint8Array, page: number): boolean {
+    const code = this.codeOf(extents, page);
+    for (const meaning of meanings) {
+      if (meaning < OPERAND) continue;
+      const at = meaning - OPERAND;
+      if (!isAddress(wordAt(code, at))) return false;
+      code.set(guest.subarray(at, at + WORD), at);
     }
+    for (let n = 0; n < code.length; n++) if (code[n] !== guest[n]) return false;
     return true;
   }
-
-  /** Keeps a region that was made for the code at a host address. `marks` of the code name `places`. */
-  add(region: Omit<KeptRegion, 'offset' | 'marks' | 'meanings'>, host: number, marks: readonly number[], places: OwnPlaces): void {
-    const offset = host & (PAGE - 1),
-      page = host - offset,
-      { extents, code } = region;
-    if (offset > PAGE - KEY_BYTES) return;
-    const meanings = meaningsOf(code, marks, places);
-    if (meanings === undefined) return;
-    const guest = new Uint8Array(lengthOf(extents));
+  /** The guest's code in a page, piece for piece. */
+  private codeOf(extents: Uint16Array, page: number): Uint8Array {
+    const code = new Uint8Array(lengthOf(extents));
     let n = 0;
     for (let piece = 0; piece < extents.length; piece += 2) {
-      const part = this.bytes.subarray(page + extents[piece]!, page + extents[piece + 1]!);
-      guest.set(part, n);
-      n += part.length;
+      for (let at = page + extents[piece]!; at < page + extents[piece + 1]!; at++) code[n++] = this.bytes[at]!;
     }
-    const words = pack({ ...region, offset, marks: Uint32Array.from(marks), meanings }, this.keyAt(host), guest);
+    return code;
+  }
+
+  /** Keeps a region that was made for the code at a host address. */
+  add(
+    region: Omit<KeptRegion, 'offset' | 'marks' | 'meanings' | 'code'>,
+    host: number,
+    code: MarkedCode,
+    places: OwnPlaces,
+  ): void {
+    const offset = host & (PAGE - 1),
+      page = host - offset,
+      { extents } = region;
+    if (offset > PAGE - WORD) return;
+    const guest = this.codeOf(extents, page),
+      meanings = meaningsOf(code, places, (origin, value) => placeOf(value, guest, extents, origin));
+    if (meanings === undefined) return;
+    const kept = { ...region, offset, code: code.written(), marks: Uint32Array.from(code.marks), meanings },
+      words = pack(kept, this.keyAt(host), guest);
     if (this.bytesKept + words.byteLength > MOST_BYTES) return;
     this.enter({ words, at: 0, unused: 0 });
     this.added = true;
@@ -197,43 +218,77 @@ export class KeptRegions {
 
   /** The same as isKnown() in assembly/blocks.ts. */
   private keyAt(host: number): number {
-    const { bytes } = this,
-      word = (at: number): number => bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24);
-    const key =
-      Math.imul(word(host), 0x9e3779b1) ^
-      Math.imul(word(host + WORD), 0x85ebca6b) ^
-      Math.imul(host & (PAGE - 1), 0xc2b2ae35);
+    const key = Math.imul(wordAt(this.bytes, host) & KEY_MASK, 0x9e3779b1) ^ Math.imul(host & (PAGE - 1), 0xc2b2ae35);
     return (key ^ (key >>> 15)) & (KNOWN_BLOCKS_BITS - 1);
+  }
+
+  /** A kept region's code, for the guest's code at a host address, and with these places where it names its own. */
+  codeFor(
+    { offset, extents, code, marks, meanings }: KeptRegion,
+    host: number,
+    { record, counter, copies }: OwnPlaces,
+  ): Uint8Array {
+    const placed = code.slice(),
+      guest = this.codeOf(extents, host - offset);
+    meanings.forEach((meaning, n) => {
+      const value =
+        meaning === RECORD
+          ? record
+          : meaning === COUNTER
+            ? counter
+            : meaning < OPERAND
+              ? copies.get(meaning - COPY)!
+              : wordAt(guest, meaning - OPERAND);
+      writeMarked(placed, marks[n]!, value);
+    });
+    return placed;
   }
 }
 
-/** A kept region's code, with these places where it names its own. */
-export function codeWith({ code, marks, meanings }: KeptRegion, { record, counter, copies }: OwnPlaces): Uint8Array {
-  const placed = code.slice();
-  meanings.forEach((meaning, n) => {
-    const place = meaning === RECORD ? record : meaning === COUNTER ? counter : copies.get(meaning - COPY)!;
-    writeMarked(placed, marks[n]!, place);
-  });
-  return placed;
-}
 /** Offsets of the instructions that a kept region wants copies of the records of. */
 export function copiesOf({ meanings }: KeptRegion): Set<number> {
   const offsets = new Set<number>();
-  for (const meaning of meanings) if (meaning >= COPY) offsets.add(meaning - COPY);
+  for (const meaning of meanings) if (meaning >= COPY && meaning < OPERAND) offsets.add(meaning - COPY);
   return offsets;
 }
 
-/** Undefined: it names something else. */
+/** Undefined: something that is marked is not known. */
 function meaningsOf(
-  code: Uint8Array,
-  marks: readonly number[],
+  code: MarkedCode,
   { record, counter, copies }: OwnPlaces,
+  operand: (origin: number, value: number) => number | undefined,
 ): Uint32Array | undefined {
-  const byPlace = new Map([...copies].map(([offset, place]) => [place, offset + COPY]));
+  const bytes = code.written(),
+    byPlace = new Map([...copies].map(([offset, place]) => [place, offset + COPY]));
   byPlace.set(record, RECORD).set(counter, COUNTER);
-  const meanings = marks.map((mark) => byPlace.get(readMarked(code, mark)));
+  const meanings = code.marks.map((mark, n) => {
+    const value = readMarked(bytes, mark),
+      origin = code.origins[n]!;
+    if (origin < 0) return byPlace.get(value);
+    const place = operand(origin, value);
+    return place === undefined ? undefined : place + OPERAND;
+  });
   return meanings.includes(undefined) ? undefined : Uint32Array.from(meanings as number[]);
 }
+
+/** Where in the guest's code, taken piece for piece, the instruction at an offset in the page has this operand; undefined where it cannot be told. */
+function placeOf(value: number, guest: Uint8Array, extents: Uint16Array, origin: number): number | undefined {
+  let from = 0,
+    piece = 0;
+  while (piece < extents.length && !(origin >= extents[piece]! && origin < extents[piece + 1]!)) {
+    from += extents[piece + 1]! - extents[piece]!;
+    piece += 2;
+  }
+  if (piece >= extents.length) return undefined;
+  const begin = from + origin - extents[piece]!,
+    places: number[] = [];
+  for (let at = begin + 1; at < begin + LONGEST_INSTRUCTION && at + WORD <= guest.length; at++)
+    if (wordAt(guest, at) === value) places.push(at);
+  return places.length === 1 ? places[0] : undefined;
+}
+
+const wordAt = (bytes: Uint8Array, at: number): number =>
+  bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24);
 
 function fits(region: KeptRegion, host: number, { mode, tlb, spans }: MadeFor): boolean {
   const { offset } = region;

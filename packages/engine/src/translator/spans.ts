@@ -6,6 +6,7 @@
  * It lasts to the end of the block at most: only a unit of the interpreter, or leaving the region, changes the TLB.
  */
 import { AM_CHECKED, AM_FULL, AM_SIMPLE, NO_REGISTER } from '../code-layout.js';
+import { isDisplacedFar } from './instructions.js';
 import type { Instruction, Row } from './instructions.js';
 import { FIRST_SPAN, RSP, SPANS } from './locals.js';
 import { isChecked } from './segments.js';
@@ -194,7 +195,11 @@ function writes(row: Row): boolean {
     !(row.kind === 'arithmetic' && (row.operation === 'CMP' || row.operation === 'TEST'))
   );
 }
-/** Not where an address that is cut could wrap around between two accesses. */
+/** Not where an address that is cut could wrap around between two accesses, nor where the displacement must not matter. */
 function usesSpans(i: Instruction): boolean {
-  return !i.short && (i.addressMode === AM_SIMPLE || i.addressMode === AM_FULL || i.addressMode === AM_CHECKED);
+  return (
+    !i.short &&
+    !isDisplacedFar(i) &&
+    (i.addressMode === AM_SIMPLE || i.addressMode === AM_FULL || i.addressMode === AM_CHECKED)
+  );
 }

@@ -24,7 +24,7 @@ import { CALLED } from './called.js';
 import { describe } from './instructions.js';
 import type { Instruction, Row } from './instructions.js';
 import type { Journal } from './journalling.js';
-import { codeWith, copiesOf } from './kept-regions.js';
+import { copiesOf } from './kept-regions.js';
 import type { KeptRegion, KeptRegions } from './kept-regions.js';
 import { LOCALS, LOCALS_WITHOUT_VECTORS } from './locals.js';
 import { PlacedCode } from './placed-code.js';
@@ -291,7 +291,17 @@ export class Translator {
       if (kept !== undefined) {
         const pages = this.placeKept(kept, placed, { host, record, counter });
         if (pages !== undefined) {
-          done.push({ record, host, mode, tlb: kept.tlb, pages, counter, list: 0, records: this.records, subject: undefined });
+          done.push({
+            record,
+            host,
+            mode,
+            tlb: kept.tlb,
+            pages,
+            counter,
+            list: 0,
+            records: this.records,
+            subject: undefined,
+          });
           continue;
         }
       } else if (this.kept !== undefined && before === undefined && this.entries.isEarly(record)) {
@@ -317,11 +327,7 @@ export class Translator {
       if (pages.length === 1) {
         const { extents } = pages[0]!,
           { instructions } = region;
-        keeps?.add({ ...wanted, instructions, vectors, extents, code: code.written() }, host, code.marks, {
-          record,
-          counter,
-          copies: this.copies,
-        });
+        keeps?.add({ ...wanted, instructions, vectors, extents }, host, code, { record, counter, copies: this.copies });
       }
       for (const block of region.blocks) {
         for (const { offset } of block.instructions)
@@ -382,7 +388,7 @@ export class Translator {
         return undefined;
       }
     }
-    this.writer.add(codeWith(kept, { record, counter, copies: this.copies }), !kept.vectors);
+    this.writer.add(this.kept!.codeFor(kept, host, { record, counter, copies: this.copies }), !kept.vectors);
     this.figures.regions++;
     this.figures.kept++;
     return [this.coverPage((host & ~(PAGE - 1)) >>> 0, kept.extents)];

@@ -101,8 +101,10 @@ export class Bytes {
 export class Code extends Bytes {
   /** Blocks open now. */
   depth = 0;
-  /** Where addresses stand that are the region's own ({@link own}), the first first: elsewhere it would have others. */
+  /** Where constants stand that elsewhere would be others, the first first: addresses that are the region's own ({@link own}), and operands ({@link operand}). */
   readonly marks: number[] = [];
+  /** For each of them, where in its page the instruction begins whose operand it is; -1: it is an address. */
+  readonly origins: number[] = [];
 
   reserve(): void {
     if (this.length + RESERVE > this.data.length) this.room(RESERVE);
@@ -111,13 +113,15 @@ export class Code extends Bytes {
   override clear(): void {
     super.clear();
     this.depth = 0;
-    this.marks.length = 0;
+    this.marks.length = this.origins.length = 0;
   }
   /** Appends what lies between `from` and `to` in other code, with its marks, of which those from number `mark` on have not been passed. Returns their number behind it. */
   appendCode(other: Code, from: number, to: number, mark: number): number {
     let next = mark;
-    for (; next < other.marks.length && other.marks[next]! < to; next++)
+    for (; next < other.marks.length && other.marks[next]! < to; next++) {
       this.marks.push(other.marks[next]! - from + this.length);
+      this.origins.push(other.origins[next]!);
+    }
     this.appendPart(other.data, from, to);
     return next;
   }
@@ -179,17 +183,23 @@ export class Code extends Bytes {
   /** An address of the engine's memory that belongs to the region alone, as a constant, in five bytes. */
   own(address: number): this {
     this.data[this.length++] = Op.i32_const;
-    return this.mark(address);
+    return this.mark(address, -1);
+  }
+  /** The i64 of a signed operand of 32 bits, in five bytes; `origin` is where its instruction begins in its page. */
+  operand(value: number, origin: number): this {
+    this.data[this.length++] = Op.i64_const;
+    return this.mark(value, origin);
   }
   /** A load or store at such an address plus what is on the stack. */
   accessOwn(op: Op, address: number): this {
     this.data[this.length++] = op;
     this.data[this.length++] = 0;
-    return this.mark(address);
+    return this.mark(address, -1);
   }
-  private mark(address: number): this {
+  private mark(value: number, origin: number): this {
     this.marks.push(this.length);
-    writeMarked(this.data, this.length, address);
+    this.origins.push(origin);
+    writeMarked(this.data, this.length, value);
     this.length += MARKED_BYTES;
     return this;
   }
@@ -263,23 +273,23 @@ export class Code extends Bytes {
   }
 }
 
-/** A marked address always has so many bytes. */
+/** What is marked always has so many bytes. */
 const MARKED_BYTES = 5;
 const LEB_BYTE = 0x80;
-/** Writes an address below 2^31 at a mark: as a number with a sign and without it is the same. */
-export function writeMarked(code: Uint8Array, at: number, address: number): void {
-  let rest = address;
+/** Writes a signed number of 32 bits at a mark; an address is below 2^31, and so the same without a sign. */
+export function writeMarked(code: Uint8Array, at: number, value: number): void {
+  let rest = value;
   for (let n = 0; n < MARKED_BYTES - 1; n++) {
     code[at + n] = (rest & (LEB_BYTE - 1)) | LEB_BYTE;
-    rest >>>= 7;
+    rest >>= 7;
   }
-  code[at + MARKED_BYTES - 1] = rest;
+  code[at + MARKED_BYTES - 1] = rest & (LEB_BYTE - 1);
 }
-/** The address at a mark. */
+/** The number at a mark. */
 export function readMarked(code: Uint8Array, at: number): number {
-  let address = 0;
-  for (let n = MARKED_BYTES - 1; n >= 0; n--) address = (address << 7) | (code[at + n]! & (LEB_BYTE - 1));
-  return address;
+  let value = 0;
+  for (let n = MARKED_BYTES - 1; n >= 0; n--) value = (value << 7) | (code[at + n]! & (LEB_BYTE - 1));
+  return value;
 }
 
 export interface FunctionType {

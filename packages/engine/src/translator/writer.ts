@@ -15,6 +15,7 @@ import { AVX_TRAP, SSE_TRAP, CODE_BASE, REGS, SEG_BASE, SEG_FS, SEG_GS } from '.
 import { BlockUse, planExchanges, shareTails } from './exchange.js';
 import { Flags } from './flags.js';
 import { HeldVectors } from './held-vectors.js';
+import { hasAddress, isDisplacedFar } from './instructions.js';
 import type { Instruction, Size } from './instructions.js';
 import { BASE, P, REGISTERS, RSP, TARGET, WAY, WAY_EXIT, WAY_PAGE, WAY_UNDONE } from './locals.js';
 import { Op } from './opcodes.js';
@@ -260,7 +261,8 @@ export class Writer {
   /** Pushes an immediate as an operand of this size. */
   immediate(i: Instruction, size: Size): void {
     const { code } = this;
-    if (size === 64) code.i64(i.immediate, i.immediateHigh);
+    if (size === 64 && this.setting.long && hasAddress(i) && i.reg !== RSP * 8) code.operand(i.immediate, i.offset);
+    else if (size === 64) code.i64(i.immediate, i.immediateHigh);
     else code.i32(size === 32 ? i.immediate : i.immediate & (size === 8 ? 0xff : 0xffff));
   }
 
@@ -299,7 +301,10 @@ export class Writer {
       if (i.scale !== 0) code.i64(i.scale).op(Op.i64_shl);
       if (parts++ > 0) code.op(Op.i64_add);
     }
-    if (parts === 0) code.i64(displacement);
+    if (this.setting.long && isDisplacedFar(i)) {
+      code.operand(displacement, i.offset);
+      if (parts > 0) code.op(Op.i64_add);
+    } else if (parts === 0) code.i64(displacement);
     else this.plus(displacement);
     if (i.short) code.i64(0xffff).op(Op.i64_and);
     else if (!this.setting.long || i.addressMode === AM_SHORT) code.i64(-1, 0).op(Op.i64_and);
