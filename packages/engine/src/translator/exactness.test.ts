@@ -77,3 +77,34 @@ describe.each([
     expect(translated.translator!.verifier?.figures.instructions).toBe(verify ? retired : undefined);
   });
 });
+
+/** Executions after which a block has a region: more than one that is known needs. */
+const LATE = 50;
+
+describe.each([64, 32] as const)('%i-bit programs with regions of an earlier run', (bits) => {
+  it.each([
+    ['of integer instructions', {}],
+    ['that fault and change themselves', { rough: true }],
+    ['with vectors', { vectors: true, rough: true }],
+  ])('%s', { timeout: 300_000 }, async (_, options) => {
+    const subjects = Array.from({ length: PROGRAMS }, (_, n) => {
+      const seed = FIRST_SEED * 1_000_081 + n * 17;
+      return { seed, program: randomProgram(randomFrom(seed), { bits, ...options, code: CODE }) };
+    });
+    const [first, plain] = [await machine(bits, LATE), await machine(bits, 0)];
+    first.keepRegions();
+    for (const subject of subjects) runOnBoth(plain, first, subject);
+    const [second, plainAgain] = [await machine(bits, LATE), await machine(bits, 0)];
+    expect(second.keepRegions(first.keptRegions)).toBe(true);
+    for (const { seed, program } of subjects) {
+      const random = randomFrom(seed + 3),
+        altered = program.slice();
+      if (random(2) === 0) altered[random(altered.length)] = random(256);
+      runOnBoth(plainAgain, second, { seed, program: altered });
+    }
+    const { regions, kept, failed } = second.translator!.figures;
+    expect(kept).toBeGreaterThan(PROGRAMS / 4);
+    expect(regions).toBeGreaterThan(kept); // some were altered
+    expect(failed).toBe(0);
+  });
+});
