@@ -1,7 +1,8 @@
 /** Debian's kernel with busybox, from the start of the process to the guest's line that it is up, and to its power-off. */
+import { join } from 'node:path';
 import { GUEST_READY, guestParameters, prepareDebianGuest } from '@visorkit/guests';
 import type { Bits } from './guest.js';
-import { runLinux } from './machines.js';
+import { inFolder, runLinux } from './machines.js';
 import type { MachineName } from './machines.js';
 import { summarise } from './statistics.js';
 import type { Summary } from './statistics.js';
@@ -36,36 +37,34 @@ export async function linuxBench(
       { ready: [] as number[], end: [] as number[], cpu: [] as number[], peak: [] as number[], report: '' },
     ]),
   );
-  for (let round = 1; round <= rounds; round++) {
-    for (const machine of runnable) {
-      const run = await runLinux(machine, {
-        kernel: guest.kernel,
-        initramfs: guest.initramfs,
-        commandLine,
-        ready: GUEST_READY,
-        timeoutMs: 600_000,
-      });
-      const ready = run.lines.find(({ text }) => text.includes(GUEST_READY));
-      if (ready === undefined || run.timedOut)
-        throw new Error(
-          `Linux did not come up on ${machine}: its last line is "${run.lines.at(-1)?.text ?? ''}", its status ${run.status}.\n${run.errors}`,
-        );
-      say(`Linux, round ${round} of ${rounds}: ${machine}, ready after ${(ready.last / 1000).toFixed(2)} s`);
-      const sample = samples.get(machine)!;
-      sample.ready.push(ready.last / 1000);
-      sample.end.push(machine === 'v86' ? NaN : run.wallMs / 1000);
-      sample.cpu.push(run.cpuSeconds);
-      sample.peak.push(run.peakKiB);
-      sample.report = [
-        /^\s*(\d+ instructions in .*MIPS)/m.exec(run.errors)?.[1],
-        ...[...run.errors.matchAll(/^ *(\d+) ((?:instructions run|regions|modules|bytes|milliseconds) .*)$/gm)].map(
-          ([, count, what]) => `${count} ${what}`,
-        ),
-      ]
-        .filter((part) => part !== undefined)
-        .join(', ');
+  await inFolder(async (folder) => {
+    const options = {
+      kernel: guest.kernel,
+      initramfs: guest.initramfs,
+      commandLine,
+      ready: GUEST_READY,
+      timeoutMs: 600_000,
+      translations: join(folder, 'translations'),
+    };
+    if (runnable.includes('kept')) await runLinux('kept', options); // for what it leaves
+    for (let round = 1; round <= rounds; round++) {
+      for (const machine of runnable) {
+        const run = await runLinux(machine, options);
+        const ready = run.lines.find(({ text }) => text.includes(GUEST_READY));
+        if (ready === undefined || run.timedOut)
+          throw new Error(
+            `Linux did not come up on ${machine}: its last line is "${run.lines.at(-1)?.text ?? ''}", its status ${run.status}.\n${run.errors}`,
+          );
+        say(`Linux, round ${round} of ${rounds}: ${machine}, ready after ${(ready.last / 1000).toFixed(2)} s`);
+        const sample = samples.get(machine)!;
+        sample.ready.push(ready.last / 1000);
+        sample.end.push(machine === 'v86' ? NaN : run.wallMs / 1000);
+        sample.cpu.push(run.cpuSeconds);
+        sample.peak.push(run.peakKiB);
+        sample.report = reportOf(run.errors);
+      }
     }
-  }
+  });
   return [...samples].map(([machine, { ready, end, cpu, peak, report }]) => ({
     machine,
     readySeconds: summarise(ready),
@@ -74,4 +73,13 @@ export async function linuxBench(
     peakKiB: summarise(peak),
     ...(report === '' ? {} : { report }),
   }));
+}
+
+/** What visorkit says of its work with --verbose. */
+function reportOf(errors: string): string {
+  const speed = /^\s*(\d+ instructions in .*MIPS)/m.exec(errors)?.[1],
+    statistics = errors.matchAll(/^ *(\d+) ((?:instructions run|regions|modules|bytes|milliseconds) .*)$/gm);
+  return [speed, ...[...statistics].map(([, count, what]) => `${count} ${what}`)]
+    .filter((part) => part !== undefined)
+    .join(', ');
 }

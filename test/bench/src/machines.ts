@@ -9,10 +9,10 @@ import { runProcess } from './process.js';
 import type { ProcessRun } from './process.js';
 import type { V86Run } from './v86-machine.js';
 
-/** `translated` is visorkit with `--translate on`; `v86` runs 32-bit guests only. */
-export type MachineName = 'visorkit' | 'translated' | 'bochs' | 'qemu' | 'v86';
+/** `translated` is visorkit with `--translate on`, `kept` the same with what an earlier run has translated, for Linux alone; `v86` runs 32-bit guests only. */
+export type MachineName = 'visorkit' | 'translated' | 'kept' | 'bochs' | 'qemu' | 'v86';
 /** All but ourselves. */
-export const PEERS: readonly MachineName[] = ['translated', 'bochs', 'qemu', 'v86'];
+export const PEERS: readonly MachineName[] = ['translated', 'kept', 'bochs', 'qemu', 'v86'];
 
 export interface KernelRun extends ProcessRun {
   /** Stamps of the guest's markers, in ms, where the machine has a better clock for them than the arrival of lines. */
@@ -43,7 +43,7 @@ const v86Folder = (): string | undefined =>
 
 /** What of a machine's programs and firmware is not there for kernels of so many bits; '' when it can run. */
 export function missing(name: MachineName, bits: Bits): string {
-  if (name === 'visorkit' || name === 'translated') return '';
+  if (name === 'visorkit' || name === 'translated' || name === 'kept') return '';
   if (name === 'v86') {
     if (bits !== 32) return 'it runs 32-bit code only (--bits 32)';
     if (v86Folder() === undefined) return 'set V86 to the folder of its npm package';
@@ -60,6 +60,7 @@ export function missing(name: MachineName, bits: Bits): string {
 /** A machine's version, as it says itself. */
 export function version(name: MachineName): string {
   if (name === 'translated') return 'translated: the same with --translate on';
+  if (name === 'kept') return 'kept: the same, with the --translations of an earlier run';
   if (name === 'visorkit')
     return `visorkit ${(JSON.parse(readFileSync(join(root, 'apps/visorkit/package.json'), 'utf8')) as { version: string }).version} on Node ${process.versions.node}, interpreting`;
   if (name === 'v86')
@@ -71,7 +72,8 @@ export function version(name: MachineName): string {
   );
 }
 
-async function inFolder<Result>(work: (folder: string) => Promise<Result>): Promise<Result> {
+/** Works in a folder of its own, which is gone afterwards. */
+export async function inFolder<Result>(work: (folder: string) => Promise<Result>): Promise<Result> {
   const folder = mkdtempSync(join(tmpdir(), 'visorkit-bench-'));
   try {
     return await work(folder);
@@ -188,6 +190,8 @@ export interface LinuxOptions {
   /** The guest's line that it is up. */
   readonly ready: string;
   readonly timeoutMs: number;
+  /** Where `kept` has what an earlier run has translated. */
+  readonly translations: string;
 }
 
 /**
@@ -196,7 +200,7 @@ export interface LinuxOptions {
  */
 export function runLinux(
   name: Exclude<MachineName, 'bochs'>,
-  { kernel, initramfs, commandLine, ready, timeoutMs }: LinuxOptions,
+  { kernel, initramfs, commandLine, ready, timeoutMs, translations }: LinuxOptions,
 ): Promise<ProcessRun> {
   if (name === 'v86') return runV86({ memoryMiB: 256, kernel, initramfs, commandLine, last: ready }, timeoutMs);
   if (name === 'qemu') {
@@ -220,7 +224,9 @@ export function runLinux(
       '--memory',
       '256M',
       '--translate',
-      name === 'translated' ? 'on' : 'off',
+      name === 'visorkit' ? 'off' : 'on',
+      '--translations',
+      name === 'kept' ? translations : 'off',
       '--verbose',
     ],
     timeoutMs,

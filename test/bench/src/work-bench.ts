@@ -63,15 +63,18 @@ export async function workBench(
     const initramfs = join(folder, 'initramfs');
     const more = new CpioWriter().file('work', script(), 0o755).finish();
     writeFileSync(initramfs, Buffer.concat([readFileSync(guest.initramfs), more]));
+    const options = {
+      kernel: guest.kernel,
+      initramfs,
+      commandLine: 'console=ttyS0 quiet rdinit=/work',
+      ready: READY,
+      timeoutMs: 600_000,
+      translations: join(folder, 'translations'),
+    };
+    if (runnable.includes('kept')) await runLinux('kept', options); // for what it leaves
     for (let round = 1; round <= rounds; round++) {
       for (const machine of runnable) {
-        const { lines, errors } = await runLinux(machine, {
-          kernel: guest.kernel,
-          initramfs,
-          commandLine: 'console=ttyS0 quiet rdinit=/work',
-          ready: READY,
-          timeoutMs: 600_000,
-        });
+        const { lines, errors } = await runLinux(machine, options);
         for (const name of Object.keys(WORK)) {
           const [begin, end] = [`BEGIN ${name}`, `END ${name}`].map((mark) => lines.find(({ text }) => text === mark));
           if (begin === undefined || end === undefined)

@@ -28,7 +28,7 @@ import {
   R_VVVV,
   SCALE_CUT16,
 } from '../code-layout.js';
-import { SEG_DS, SEG_ES, SEG_SS } from '../layout.js';
+import { SEG_DS, SEG_ES, SEG_FS, SEG_GS, SEG_SS } from '../layout.js';
 import { Integer } from './unit-numbers.js';
 
 /** Where operands are. R: register ModRM.reg, then r/m; M: memory; I: immediate. The first is the destination. */
@@ -299,6 +299,9 @@ export const isAddress = (operand: number): boolean => operand < -0x100_0000;
 /** The same of the immediate operand, extended to 64 bits. */
 export const hasAddress = ({ immediate, immediateHigh }: Instruction): boolean =>
   isAddress(immediate) && immediateHigh === -1;
-/** The same of the displacement, from nothing in the instruction's own neighbourhood. */
-export const isDisplacedFar = ({ displacement, base }: Instruction): boolean =>
-  isAddress(displacement) && base !== RIP_BASE;
+/**
+ * The same of the displacement: an address itself, or the distance to one processor's data from the code, which is loaded elsewhere than they are counted from
+ * (Linux's per-CPU variables).
+ */
+export const hasFarDisplacement = ({ displacement, base, baseSegment }: Instruction): boolean =>
+  base === RIP_BASE ? baseSegment === SEG_FS || baseSegment === SEG_GS : isAddress(displacement);

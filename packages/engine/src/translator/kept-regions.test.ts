@@ -20,6 +20,12 @@ function addressing(immediate: number, displacement: number): Uint8Array {
 }
 /** FNINIT; FLD1; FSTP ST(0), of which the unit has copies of the records; INC EAX; JMP to the first. */
 const X87_LOOP = Uint8Array.from([0xdb, 0xe3, 0xd9, 0xe8, 0xdd, 0xd8, 0xff, 0xc0, 0xeb, 0xf6]);
+/** INC EAX; MOV RBX, GS:[RIP + disp32]; JMP to the first. */
+function perProcessor(displacement: number): Uint8Array {
+  const code = Uint8Array.from([0xff, 0xc0, 0x65, 0x48, 0x8b, 0x1d, 0, 0, 0, 0, 0xeb, 0xf4]);
+  new DataView(code.buffer).setInt32(6, displacement, true);
+  return code;
+}
 const THRESHOLD = 1000;
 
 async function machine(
@@ -104,6 +110,15 @@ describe('regions of an earlier run', () => {
     expect(engine.translator!.figures.kept).toBe(kept);
     expect(engine.getRegister(3)).toBe(BigInt.asUintN(64, BigInt(immediate)));
     expect(engine.getRegister(1)).toBe(BigInt.asUintN(64, 500n * 8n + BigInt(displacement)));
+  });
+
+  it('have distances to what GS points to, from code that is elsewhere', async () => {
+    const engine = await machine(await keptOf(perProcessor(0x2_0000)));
+    engine.memory.write(CODE, perProcessor(0x2_0100));
+    engine.memory.writeU64(CODE + 10 + 0x2_0100, 0x1234_5678_9abcn);
+    run(engine, 3 * 500);
+    expect(engine.translator!.figures.kept).toBe(1);
+    expect(engine.getRegister(3)).toBe(0x1234_5678_9abcn);
   });
 
   it('are kept on, with what is new, and nothing is written where nothing is', async () => {

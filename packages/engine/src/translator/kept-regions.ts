@@ -26,13 +26,15 @@ const KEY_MASK = 0xff_ffff;
 const FEATURE_WORDS = 10;
 
 /**
- * Meanings of a mark: the address of the record that enters the region, of its counter, from here on of the copy of the record at an offset in the page, and from here
- * on the operand at a place in the guest's code.
+ * Meanings of a mark: the address of the record that enters the region, of its counter, or from here on of the copy of the record at an offset in the page. With this
+ * bit, an operand: bits 15:0 where it is in the guest's code, 31:17 what is added to it.
  */
 const RECORD = 0;
 const COUNTER = 1;
 const COPY = 2;
 const OPERAND = 0x1_0000;
+const OPERAND_PLACE = 0xffff;
+const OPERAND_BIAS = 17;
 
 /** Words of a region, by their places. Behind them: its extents, marks, their meanings, its code, and the guest's. */
 const W_WORDS = 0;
@@ -85,7 +87,7 @@ export interface OwnPlaces {
 }
 
 /** A region's code, and what it has marked. */
-export type MarkedCode = Pick<Code, 'written' | 'marks' | 'origins'>;
+export type MarkedCode = Pick<Code, 'written' | 'marks' | 'origins' | 'biases'>;
 
 /** One region in words, wherever it came from. */
 interface Entry {
@@ -146,9 +148,9 @@ export class KeptRegions {
   private isThere({ extents, meanings }: KeptRegion, guest: Uint8Array, page: number): boolean {
     const code = this.codeOf(extents, page);
     for (const meaning of meanings) {
-      if (meaning < OPERAND) continue;
-      const at = meaning - OPERAND;
-      if (!isAddress(wordAt(code, at))) return false;
+      if ((meaning & OPERAND) === 0) continue;
+      const at = meaning & OPERAND_PLACE;
+      if (!mayBe(wordAt(code, at), meaning >>> OPERAND_BIAS)) return false;
       code.set(guest.subarray(at, at + WORD), at);
     }
     for (let n = 0; n < code.length; n++) if (code[n] !== guest[n]) return false;
@@ -236,9 +238,9 @@ export class KeptRegions {
           ? record
           : meaning === COUNTER
             ? counter
-            : meaning < OPERAND
+            : (meaning & OPERAND) === 0
               ? copies.get(meaning - COPY)!
-              : wordAt(guest, meaning - OPERAND);
+              : wordAt(guest, meaning & OPERAND_PLACE) + (meaning >>> OPERAND_BIAS);
       writeMarked(placed, marks[n]!, value);
     });
     return placed;
@@ -248,7 +250,7 @@ export class KeptRegions {
 /** Offsets of the instructions that a kept region wants copies of the records of. */
 export function copiesOf({ meanings }: KeptRegion): Set<number> {
   const offsets = new Set<number>();
-  for (const meaning of meanings) if (meaning >= COPY && meaning < OPERAND) offsets.add(meaning - COPY);
+  for (const meaning of meanings) if (meaning >= COPY && (meaning & OPERAND) === 0) offsets.add(meaning - COPY);
   return offsets;
 }
 
@@ -265,11 +267,16 @@ function meaningsOf(
     const value = readMarked(bytes, mark),
       origin = code.origins[n]!;
     if (origin < 0) return byPlace.get(value);
-    const place = operand(origin, value);
-    return place === undefined ? undefined : place + OPERAND;
+    const bias = code.biases[n]!,
+      place = operand(origin, value - bias);
+    return place === undefined ? undefined : (bias << OPERAND_BIAS) | OPERAND | place;
   });
   return meanings.includes(undefined) ? undefined : Uint32Array.from(meanings as number[]);
 }
+
+/** Whether code that was made for another operand is right for this one too. */
+const mayBe = (operand: number, bias: number): boolean =>
+  bias === 0 ? isAddress(operand) : operand + bias === ((operand + bias) | 0);
 
 /** Where in the guest's code, taken piece for piece, the instruction at an offset in the page has this operand; undefined where it cannot be told. */
 function placeOf(value: number, guest: Uint8Array, extents: Uint16Array, origin: number): number | undefined {

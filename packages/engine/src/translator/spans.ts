@@ -6,7 +6,7 @@
  * It lasts to the end of the block at most: only a unit of the interpreter, or leaving the region, changes the TLB.
  */
 import { AM_CHECKED, AM_FULL, AM_SIMPLE, NO_REGISTER } from '../code-layout.js';
-import { isDisplacedFar } from './instructions.js';
+import { hasFarDisplacement } from './instructions.js';
 import type { Instruction, Row } from './instructions.js';
 import { FIRST_SPAN, RSP, SPANS } from './locals.js';
 import { isChecked } from './segments.js';
@@ -199,7 +199,7 @@ function writes(row: Row): boolean {
 function usesSpans(i: Instruction): boolean {
   return (
     !i.short &&
-    !isDisplacedFar(i) &&
+    !hasFarDisplacement(i) &&
     (i.addressMode === AM_SIMPLE || i.addressMode === AM_FULL || i.addressMode === AM_CHECKED)
   );
 }

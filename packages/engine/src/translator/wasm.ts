@@ -103,8 +103,9 @@ export class Code extends Bytes {
   depth = 0;
   /** Where constants stand that elsewhere would be others, the first first: addresses that are the region's own ({@link own}), and operands ({@link operand}). */
   readonly marks: number[] = [];
-  /** For each of them, where in its page the instruction begins whose operand it is; -1: it is an address. */
+  /** For each of them, where in its page the instruction begins whose operand it is, -1 for an address, and how much larger than the operand it is. */
   readonly origins: number[] = [];
+  readonly biases: number[] = [];
 
   reserve(): void {
     if (this.length + RESERVE > this.data.length) this.room(RESERVE);
@@ -113,7 +114,7 @@ export class Code extends Bytes {
   override clear(): void {
     super.clear();
     this.depth = 0;
-    this.marks.length = this.origins.length = 0;
+    this.marks.length = this.origins.length = this.biases.length = 0;
   }
   /** Appends what lies between `from` and `to` in other code, with its marks, of which those from number `mark` on have not been passed. Returns their number behind it. */
   appendCode(other: Code, from: number, to: number, mark: number): number {
@@ -121,6 +122,7 @@ export class Code extends Bytes {
     for (; next < other.marks.length && other.marks[next]! < to; next++) {
       this.marks.push(other.marks[next]! - from + this.length);
       this.origins.push(other.origins[next]!);
+      this.biases.push(other.biases[next]!);
     }
     this.appendPart(other.data, from, to);
     return next;
@@ -185,10 +187,10 @@ export class Code extends Bytes {
     this.data[this.length++] = Op.i32_const;
     return this.mark(address, -1);
   }
-  /** The i64 of a signed operand of 32 bits, in five bytes; `origin` is where its instruction begins in its page. */
-  operand(value: number, origin: number): this {
+  /** The i64 of a signed operand of 32 bits plus `bias`, in five bytes; `origin` is where its instruction begins in its page. */
+  operand(value: number, origin: number, bias = 0): this {
     this.data[this.length++] = Op.i64_const;
-    return this.mark(value, origin);
+    return this.mark(value, origin, bias);
   }
   /** A load or store at such an address plus what is on the stack. */
   accessOwn(op: Op, address: number): this {
@@ -196,9 +198,10 @@ export class Code extends Bytes {
     this.data[this.length++] = 0;
     return this.mark(address, -1);
   }
-  private mark(value: number, origin: number): this {
+  private mark(value: number, origin: number, bias = 0): this {
     this.marks.push(this.length);
     this.origins.push(origin);
+    this.biases.push(bias);
     writeMarked(this.data, this.length, value);
     this.length += MARKED_BYTES;
     return this;

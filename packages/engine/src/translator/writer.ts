@@ -15,7 +15,7 @@ import { AVX_TRAP, SSE_TRAP, CODE_BASE, REGS, SEG_BASE, SEG_FS, SEG_GS } from '.
 import { BlockUse, planExchanges, shareTails } from './exchange.js';
 import { Flags } from './flags.js';
 import { HeldVectors } from './held-vectors.js';
-import { hasAddress, isDisplacedFar } from './instructions.js';
+import { hasAddress, hasFarDisplacement } from './instructions.js';
 import type { Instruction, Size } from './instructions.js';
 import { BASE, P, REGISTERS, RSP, TARGET, WAY, WAY_EXIT, WAY_PAGE, WAY_UNDONE } from './locals.js';
 import { Op } from './opcodes.js';
@@ -301,8 +301,8 @@ export class Writer {
       if (i.scale !== 0) code.i64(i.scale).op(Op.i64_shl);
       if (parts++ > 0) code.op(Op.i64_add);
     }
-    if (this.setting.long && isDisplacedFar(i)) {
-      code.operand(displacement, i.offset);
+    if (this.setting.long && hasFarDisplacement(i)) {
+      code.operand(displacement, i.offset, i.base === RIP_BASE ? i.offset + i.length : 0);
       if (parts > 0) code.op(Op.i64_add);
     } else if (parts === 0) code.i64(displacement);
     else this.plus(displacement);
