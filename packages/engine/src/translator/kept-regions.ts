@@ -13,7 +13,7 @@ import { readMarked, writeMarked } from './wasm.js';
 import type { Code } from './wasm.js';
 
 /** Executions after which a block is worth its region if that is known. */
-const KNOWN_THRESHOLD = 32;
+const KNOWN_THRESHOLD = 100;
 /** Written that a region was not used for more times than this, it is kept no longer; and how many bytes are. */
 const MOST_UNUSED = 8;
 const MOST_BYTES = 16 << 20;
