@@ -96,10 +96,11 @@ async function boot(
   const console = openConsole('stdio', 'none');
   const recording = new Recording(console.serial.output);
   const { input } = console.serial;
+  const kept = await keptTranslations(machine.boot);
   const make = () =>
     assemble({
       ...machine,
-      plugins: [...machine.plugins, hostTuning(machine.boot), ...keptTranslations(machine.boot, {})],
+      plugins: [...machine.plugins, hostTuning(machine.boot), ...kept],
       console: {
         output: interactive ? console.serial.output : recording,
         ...(interactive && input !== undefined ? { input } : {}),

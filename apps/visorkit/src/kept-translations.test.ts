@@ -52,28 +52,28 @@ describe('--translations', () => {
     expect(statisticsOf(await run('--translations', file))).toMatchObject({ 'regions of earlier runs': 1 });
     const { err, report } = await run('--translations', join(file, 'below'));
     expect(err).toMatch(/Translated code could not be kept in .*below: EEXIST/);
-    expect(report).toMatchObject({ reason: 'instruction-limit' });
+    expect(report).toMatchObject({ reason: 'max-instructions' });
   });
 });
 
 describe('without the option', () => {
-  const names = (image: Uint8Array, flags = {}): string[] =>
-    keptTranslations({ image, imageName: 'kernel' }, flags).map(({ name }) => name);
+  const names = async (image: Uint8Array, flags = {}): Promise<string[]> =>
+    (await keptTranslations({ image, imageName: 'kernel' }, flags)).map(({ name }) => name);
 
-  it('operating systems have a file, and only as they usually run', () => {
+  it('operating systems have a file, and only as they usually run', async () => {
     vi.stubEnv('VISORKIT_CACHE', scratch.path('cache'));
     const large = new Uint8Array(1 << 20);
-    expect(names(large)).toEqual(['keep-translations']);
-    expect(names(large, { translate: 'on' })).toEqual(['keep-translations']);
-    expect(names(large.subarray(1))).toEqual([]);
-    expect(names(large, { translate: 'off' })).toEqual([]);
-    expect(names(large, { translate: '1000' })).toEqual([]);
-    expect(names(large, { translations: 'off' })).toEqual([]);
-    expect(keptTranslations(undefined)).toEqual([]);
+    expect(await names(large)).toEqual(['keep-translations']);
+    expect(await names(large, { translate: 'on' })).toEqual(['keep-translations']);
+    expect(await names(large.subarray(1))).toEqual([]);
+    expect(await names(large, { translate: 'off' })).toEqual([]);
+    expect(await names(large, { translate: '1000' })).toEqual([]);
+    expect(await names(large, { translations: 'off' })).toEqual([]);
+    expect(await keptTranslations(undefined)).toEqual([]);
     expect(existsSync(scratch.path('cache'))).toBe(false);
   });
 
-  it('there are files for some images, and the oldest goes', () => {
+  it('there are files for some images, and the oldest goes', async () => {
     const cache = scratch.path('full'),
       folder = join(cache, 'translations');
     vi.stubEnv('VISORKIT_CACHE', cache);
@@ -82,7 +82,7 @@ describe('without the option', () => {
       writeFileSync(join(folder, `image${n}`), '');
       utimesSync(join(folder, `image${n}`), 1000 + n, 1000 + n);
     }
-    keptTranslations({ image: new Uint8Array(1 << 20), imageName: 'kernel' });
+    await keptTranslations({ image: new Uint8Array(1 << 20), imageName: 'kernel' });
     expect(new Set(readdirSync(folder))).toEqual(new Set(Array.from({ length: 15 }, (_, n) => `image${n + 5}`)));
   });
 });

@@ -3,7 +3,6 @@ import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Plugin } from '@visorkit/core';
-import { defaultCacheFolder } from '@visorkit/guests';
 import type { BootOptions } from '@visorkit/machine';
 import { keepTranslations } from '@visorkit/project';
 
@@ -19,13 +18,14 @@ const MOST_FILES = 16;
  * The plugin for `--translations`, which is a file or `off`; unless given, operating systems have a file in the cache. Where `--translate` asks for something
  * other than the usual nothing is kept but in a file that is named.
  */
-export function keptTranslations(
+export async function keptTranslations(
   boot: BootOptions | undefined,
   { translations, translate = 'on' }: { translations?: string; translate?: string } = {},
-): Plugin[] {
+): Promise<Plugin[]> {
   if (translations === NOWHERE) return [];
   if (translations !== undefined) return [keepTranslations(translations)];
   if (translate !== 'on' || boot === undefined || boot.image.length < LARGE_IMAGE) return [];
+  const { defaultCacheFolder } = await import('@visorkit/guests'); // not loaded for small guests, which are to start soon
   const folder = join(defaultCacheFolder(), 'translations'),
     file = join(folder, nameOf(boot.image));
   if (!existsSync(file)) makeRoom(folder);

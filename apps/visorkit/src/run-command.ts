@@ -204,12 +204,13 @@ export async function runCommand(
     const console = openConsole(serial, debugcon, vga);
     const { screen } = console;
     const { output, input = screen?.input } = console.serial;
+    const kept = await keptTranslations(machine.boot, flags);
     const report = await runMachine(
       console,
       () =>
         assemble({
           ...machine,
-          plugins: [...machine.plugins, hostTuning(machine.boot), ...keptTranslations(machine.boot, flags)],
+          plugins: [...machine.plugins, hostTuning(machine.boot), ...kept],
           console: { output, ...(input === undefined ? {} : { input }) },
           debugConsole: console.debugcon.output,
           ...(screen === undefined
