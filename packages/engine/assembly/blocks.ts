@@ -121,7 +121,7 @@ function beginCounting(record: u32, count: u32, host: u32, threshold: u32): void
   store<u64>(record, 0, 8); store<u64>(record, 0, 16);
   store<u32>(record, 0, E_COUNT); store<u32>(record, known != 0 && known < threshold && isKnown(host) ? known : threshold, E_LIMIT);
 }
-/** Whether an earlier run may have had a region for the block at `host`: keyOf() in src/translator/kept-regions.ts is the same. */
+/** Whether an earlier run may have had a region for the block at `host`: keyAt() in src/translator/kept-regions.ts is the same. */
 function isKnown(host: u32): bool {
   const offset = host & 0xfff;
   if (offset > 4096 - 4) return false;

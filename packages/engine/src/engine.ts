@@ -55,8 +55,10 @@ import { ProcessorState } from './processor-state.js';
 import { writeResetState } from './reset.js';
 import type { Journal } from './translator/journalling.js';
 import { KeptRegions } from './translator/kept-regions.js';
-import { Translator, buildOf, countExecutions, thresholdOf } from './translator/translator.js';
-import type { TranslatorOptions } from './translator/translator.js';
+import { buildOf } from './translator/module-sections.js';
+import { countExecutions, thresholdOf } from './translator/options.js';
+import type { TranslatorOptions } from './translator/options.js';
+import { Translator } from './translator/translator.js';
 import { captureState, putState } from './state.js';
 import type { EngineState } from './state.js';
 import {
@@ -234,7 +236,7 @@ export class Engine {
     return earlier !== undefined && this.kept?.load(earlier) === true;
   }
   /** What {@link keepRegions} can be given in a later run; undefined where this one has made nothing new. */
-  get keptRegions(): Uint8Array<ArrayBuffer> | undefined {
+  keptRegions(): Uint8Array<ArrayBuffer> | undefined {
     return this.kept?.written();
   }
 

@@ -23,7 +23,7 @@ export { processorModule, processorModuleNow } from './module.js';
 export type { ProcessorSource } from './module.js';
 export { ProcessorState } from './processor-state.js';
 export { recentPages } from './recent-pages.js';
-export type { TranslatorOptions } from './translator/translator.js';
+export type { TranslatorOptions } from './translator/options.js';
 export type { Difference, VerifyDetails } from './translator/verify-report.js';
 export { regionBytes, regionOffset } from './vmcs.js';
 export type { Vmcs } from './vmcs.js';

@@ -4,7 +4,8 @@ import type { Engine } from './engine.js';
 import { GUEST_RAM, REGIONS_LEFT } from './layout.js';
 import { OWN_STATE, writeControls, writeHostState } from './vmcs-setup.js';
 
-export { Translator, countExecutions } from './translator/translator.js';
+export { countExecutions } from './translator/options.js';
+export { Translator } from './translator/translator.js';
 
 /**
  * Writes a VMCS that passes every check of VM entry: EPT over all of RAM, and a guest in 64-bit mode with restricted state (its own

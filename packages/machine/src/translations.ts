@@ -5,13 +5,13 @@ import type { Token } from '@visorkit/core';
 /** Translated code of one VM. */
 export interface Translations {
   /**
-   * From now on what is translated is kept. `earlier` is what {@link kept} was at the end of an earlier run, of any guest: where the guest's code is the same, its translation is
+   * From now on what is translated is kept. `earlier` is what {@link kept} gave at the end of an earlier run, of any guest: where the guest's code is the same, its translation is
    * used as soon as it runs; what the guest does is not changed by it. Whoever stores it sees to it that it comes back whole. To be called before the guest runs, from
    * `apply`. Returns whether `earlier` could be used: not where it is of another version or another processor.
    */
   keep(earlier?: Uint8Array): boolean;
   /** What a later run may be given, `earlier` included as far as it is still of use; undefined where there is nothing new, and where nothing is kept: code is only interpreted, or verified. */
-  readonly kept: Uint8Array | undefined;
+  kept(): Uint8Array | undefined;
 }
 
 /** Only on backends that translate code themselves. */

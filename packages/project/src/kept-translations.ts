@@ -22,7 +22,7 @@ export function keepTranslations(path: string): Plugin {
       if (translations === undefined) return;
       translations.keep(readWhole(path));
       onDispose(() => {
-        const { kept } = translations;
+        const kept = translations.kept();
         if (kept === undefined) return;
         try {
           writeWhole(path, kept);

@@ -44,7 +44,7 @@ import {
   TLB_TABLES,
   TLB_TABLE_BYTES,
 } from '../layout.js';
-import type { LostRegion, PlacedRegion } from './translator.js';
+import type { LostRegion, PlacedRegion } from './placed-region.js';
 
 /**
  * Why code is interpreted. `off`: all is. `instruction`: this one is left to the interpreter. `crossing`: the instruction lies in two pages. `cold`: it has

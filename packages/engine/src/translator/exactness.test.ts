@@ -95,7 +95,7 @@ describe.each([64, 32] as const)('%i-bit programs with regions of an earlier run
     first.keepRegions();
     for (const subject of subjects) runOnBoth(plain, first, subject);
     const [second, plainAgain] = [await machine(bits, LATE), await machine(bits, 0)];
-    expect(second.keepRegions(first.keptRegions)).toBe(true);
+    expect(second.keepRegions(first.keptRegions())).toBe(true);
     for (const { seed, program } of subjects) {
       const random = randomFrom(seed + 3),
         altered = program.slice();

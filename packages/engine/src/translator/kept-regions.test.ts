@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { Engine } from '../engine.js';
 import { KNOWN_BLOCKS, KNOWN_BLOCKS_BITS } from '../layout.js';
 import { writeIdentityTables, writeValidVmcs } from '../testing.js';
-import type { TranslatorOptions } from './translator.js';
+import type { TranslatorOptions } from './options.js';
 
 const CODE = 0x1_0000;
 /** INC EAX; ADD EBX, imm32; JMP to the first. */
@@ -50,7 +50,7 @@ async function keptOf(code: Uint8Array, at = CODE): Promise<Uint8Array> {
   engine.memory.write(at, code);
   run(engine, 10 * THRESHOLD, at);
   expect(engine.translator!.figures).toMatchObject({ regions: 1, kept: 0 });
-  return engine.keptRegions!;
+  return engine.keptRegions()!;
 }
 
 describe('regions of an earlier run', () => {
@@ -126,10 +126,10 @@ describe('regions of an earlier run', () => {
     const second = await machine(first);
     second.memory.write(CODE, loop(5));
     run(second, THRESHOLD);
-    expect(second.keptRegions).toBeUndefined();
+    expect(second.keptRegions()).toBeUndefined();
     second.memory.write(CODE + 0x1000, loop(9));
     run(second, 10 * THRESHOLD, CODE + 0x1000);
-    const both = second.keptRegions!;
+    const both = second.keptRegions()!;
     expect(both.length).toBeGreaterThan(first.length);
     const third = await machine(both);
     for (const [n, addend] of [5, 9].entries()) {
@@ -155,6 +155,6 @@ describe('regions of an earlier run', () => {
     const plain = await Engine.create({ memoryBytes: 4 << 20 }),
       verified = await Engine.create({ memoryBytes: 4 << 20, translate: { verify: true } });
     for (const engine of [plain, verified])
-      expect([engine.keepRegions(data), engine.keptRegions]).toEqual([false, undefined]);
+      expect([engine.keepRegions(data), engine.keptRegions()]).toEqual([false, undefined]);
   });
 });

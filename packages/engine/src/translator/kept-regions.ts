@@ -9,14 +9,17 @@
  */
 import { FEATURES, KNOWN_BLOCKS, KNOWN_BLOCKS_BITS, TIER_KNOWN_THRESHOLD } from '../layout.js';
 import { isAddress } from './instructions.js';
+import { hasTailCalls } from './tail-calls.js';
 import { readMarked, writeMarked } from './wasm.js';
 import type { Code } from './wasm.js';
 
 /** Executions after which a block is worth its region if that is known. */
 const KNOWN_THRESHOLD = 100;
-/** Written that a region was not used for more times than this, it is kept no longer; and how many bytes are. */
+/** Written that a region was not used for more times than this, it is kept no longer. */
 const MOST_UNUSED = 8;
+/** How many bytes are kept, and how many of an earlier run are taken, so that there is room for new ones. */
 const MOST_BYTES = 16 << 20;
+const MOST_EARLIER_BYTES = MOST_BYTES / 2;
 
 const PAGE = 4096;
 const WORD = 4;
@@ -24,6 +27,8 @@ const LONGEST_INSTRUCTION = 15;
 /** Bytes that the key of a block is made of: few, since an operand may come behind them. */
 const KEY_MASK = 0xff_ffff;
 const FEATURE_WORDS = 10;
+/** In front of those: how many words come before the regions, the threshold, whether the host has tail calls. */
+const FIXED_WORDS = 3;
 
 /**
  * Meanings of a mark: the address of the record that enters the region, of its counter, or from here on of the copy of the record at an offset in the page. With this
@@ -115,12 +120,19 @@ export class KeptRegions {
   private get head(): Uint32Array {
     const features = this.words.subarray(FEATURES >>> 2, (FEATURES >>> 2) + FEATURE_WORDS),
       text = Uint32Array.from(this.build, (letter) => letter.charCodeAt(0));
-    return Uint32Array.of(1 + 1 + FEATURE_WORDS + text.length, this.threshold, ...features, ...text);
+    return Uint32Array.of(
+      FIXED_WORDS + FEATURE_WORDS + text.length,
+      this.threshold,
+      +hasTailCalls(),
+      ...features,
+      ...text,
+    );
   }
 
   /** Takes what {@link written} gave in an earlier run. Returns false, and takes nothing, where it is of another processor or build, or not whole. */
   load(data: Uint8Array): boolean {
-    const words = new Uint32Array(new Uint8Array(data).buffer, 0, data.length >>> 2), // a copy: its words are where words can be
+    // a copy, since words can only be seen where they are aligned
+    const words = new Uint32Array(new Uint8Array(data).buffer, 0, data.length >>> 2),
       { head } = this;
     if (data.length % WORD !== 0 || head.some((word, n) => words[n] !== word)) return false;
     const found: Entry[] = [];
@@ -131,15 +143,16 @@ export class KeptRegions {
       found.push({ words, at, unused: words[at + W_UNUSED]! + 1 });
       at += size;
     }
-    for (const entry of found) this.enter(entry);
+    for (const entry of found) if (this.bytesKept < MOST_EARLIER_BYTES) this.enter(entry); // those used last come first
     return true;
   }
 
   /** The region for the code at a host address, if one is kept. */
-  find(host: number, wanted: MadeFor): KeptRegion | undefined {
+  find(host: number, mode: number, { tlb, spans }: Pick<MadeFor, 'tlb' | 'spans'>): KeptRegion | undefined {
     for (const entry of this.byKey.get(this.keyAt(host)) ?? []) {
       const region = unpack(entry);
-      if (!fits(region, host, wanted) || !this.isThere(region, guestOf(entry), host - region.offset)) continue;
+      if (!fits(region, host, { mode, tlb, spans }) || !this.isThere(region, guestOf(entry), host - region.offset))
+        continue;
       entry.unused = 0;
       return region;
     }

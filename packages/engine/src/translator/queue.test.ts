@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { Engine } from '../engine.js';
 import { ARENA, ARENA_BYTES, ARENA_NEXT, TIER_QUEUED, TIER_QUEUE_ENTRIES } from '../layout.js';
 import { writeIdentityTables, writeValidVmcs } from '../testing.js';
-import type { TranslatorOptions } from './translator.js';
+import type { TranslatorOptions } from './options.js';
 
 const CODE = 0x1_0000;
 const AC = 1 << 18;

@@ -1,5 +1,5 @@
 /** Which regions have code in a page. */
-import type { PlacedRegion } from './translator.js';
+import type { PlacedRegion } from './placed-region.js';
 
 export class RegionsByPage {
   /** By host address of the page. */

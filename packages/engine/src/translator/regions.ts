@@ -291,6 +291,12 @@ class Finder {
   }
 }
 
+/** What goes to the interpreter after fewer instructions is done by then. */
+const SHORT = 6;
+/** Whether a region is a few instructions and nothing else, in front of one that only the interpreter knows. With a low threshold all is translated. */
+export const isShort = ({ blocks, instructions }: Region): boolean =>
+  blocks.length === 1 && blocks[0]!.stops && instructions < SHORT;
+
 /** Offset of the page of an offset. */
 export function pageOf(offset: number): number {
   return Math.floor(offset / PAGE) * PAGE;

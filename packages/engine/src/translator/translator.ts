@@ -27,10 +27,14 @@ import type { Journal } from './journalling.js';
 import { copiesOf } from './kept-regions.js';
 import type { KeptRegion, KeptRegions } from './kept-regions.js';
 import { LOCALS, LOCALS_WITHOUT_VECTORS } from './locals.js';
+import { handlerNames } from './module-sections.js';
+import { thresholdOf } from './options.js';
+import type { TranslatorFigures, TranslatorOptions } from './options.js';
 import { PlacedCode } from './placed-code.js';
 import { RegionsByPage } from './regions-by-page.js';
 import type { CodePlace } from './placed-code.js';
-import { findRegion } from './regions.js';
+import type { CoveredPage, LostRegion, PlacedRegion } from './placed-region.js';
+import { findRegion, isShort } from './regions.js';
 import type { Region } from './regions.js';
 import { codeMode } from './segments.js';
 import { RegionTables } from './tables.js';
@@ -42,46 +46,6 @@ import type { Subject } from './verify-report.js';
 import { Code, ModuleWriter } from './wasm.js';
 import type { Setting } from './writer.js';
 
-export interface TranslatorOptions {
-  /** Executions after which a block is translated, at least 1; 5000 by default. */
-  threshold?: number;
-  /** Regions in a module, 1 to 64, if they become hot soon enough one after another; 32 by default. */
-  batch?: number;
-  /** Regions at most, 8192 by default; with more the older half of them goes: a guest may make new code for ever. */
-  most?: number;
-  /**
-   * Interprets in the place of each region too, after it, and stops by VERIFY_DIFFERENCE at the first difference. For those who look for a fault of the
-   * translator: it is some fifty times slower. The processor must be one that tells of its stores (processorModule).
-   */
-  verify?: boolean;
-}
-
-/** What the translator has done. */
-export interface TranslatorFigures {
-  regions: number;
-  /** Those of them that an earlier run had made. */
-  kept: number;
-  /** Blocks that could not be translated. */
-  refused: number;
-  /** Regions that were given up so that there are not too many. */
-  evicted: number;
-  /** Modules that the host did not compile. */
-  failed: number;
-  /** Guest instructions in regions. */
-  instructions: number;
-  modules: number;
-  /** Of WebAssembly. */
-  bytes: number;
-  /** Time in milliseconds for finding and writing regions, and for compiling their modules. */
-  emitting: number;
-  compiling: number;
-}
-
-/** Formed later, a region knows more of what has run, and there are fewer of them. */
-const DEFAULT_THRESHOLD = 5000;
-const DEFAULT_BATCH = 32;
-/** Executions of blocks that wait which cost as much as making another module does. */
-const MOST_PATIENCE = 20_000;
 /** A region that is entered this many times for each that the threshold asks is made again, with code of other pages. */
 const AGAIN_PER_THRESHOLD = 40;
 /** In a {@link Setting}: the table is read at entry. */
@@ -95,16 +59,6 @@ const MOST_LOST = 1 << 14;
 const PAGE = 4096;
 const WASM_PAGE = 65536;
 
-/** Executions after which a block is translated with these options. */
-export const thresholdOf = ({ threshold = DEFAULT_THRESHOLD }: TranslatorOptions): number => threshold;
-
-/** From now on the processor counts executions, and asks for a {@link Translator} with these options when code has become hot. */
-export function countExecutions(exports: ProcessorExports, options: TranslatorOptions): void {
-  const { batch = DEFAULT_BATCH } = options,
-    threshold = thresholdOf(options);
-  exports.setSecondTier(threshold, batch, Math.min(MOST_PATIENCE, threshold * batch));
-}
-
 /** A function in the table, and the code it was made of. */
 interface Placed extends PlacedRegion {
   index: number;
@@ -117,29 +71,22 @@ interface Placed extends PlacedRegion {
   /** What the verifier keeps of it, if there is one. */
   subject: Subject | undefined;
 }
+/** One that is in a module which has not been compiled yet. */
+type Made = Omit<Placed, 'index' | 'share'>;
 
-/** Where a region is entered, and the code that it has. */
-export interface PlacedRegion {
-  /** First record of the block that enters it. */
-  readonly record: number;
-  readonly host: number;
-  readonly mode: number;
-  /** The TLB table that it was made for; 0: any. */
-  readonly tlb: number;
-  /** Where it has code, the page that it is entered in first. */
-  readonly pages: readonly CoveredPage[];
+/** A block that wants a region. */
+interface Candidate extends Pick<PlacedRegion, 'record' | 'host' | 'mode' | 'tlb'> {
+  /** Linear address of its page when it became one. */
+  readonly linear: number;
+  /** How often its region has been entered, if it has one, and whether it is to be made again for that. */
+  readonly entered: number;
+  readonly again: boolean;
 }
 
-export interface CoveredPage {
-  readonly host: number;
-  /** Serial number of the code that was there. */
-  readonly serial: number;
-  /** First byte and end of each piece of the region's code, in the page. */
-  readonly extents: Uint16Array;
+interface FoundRegion {
+  readonly region: Region;
+  readonly hosts: readonly [number, ...number[]];
 }
-
-/** Why there is no region any more: code was written, all decoded code was forgotten, or there were too many. */
-export type LostRegion = 'written' | 'emptied' | 'evicted';
 
 export class Translator {
   readonly figures: TranslatorFigures = {
@@ -247,106 +194,21 @@ export class Translator {
   private translateFrom(started: number): void {
     const { words, figures, writer, verifier } = this,
       count = words[TIER_QUEUED >>> 2]!;
-    const done: Omit<Placed, 'index' | 'share'>[] = [];
+    const done: Made[] = [];
     const covered = new Set<string>();
     words[TIER_QUEUED >>> 2] = 0;
     for (let n = 0; n < count; n++) {
-      const entry = (TIER_QUEUE >>> 2) + n * 4,
-        record = words[entry]!,
-        tlb = words[entry + 1]!,
-        linear = words[entry + 2]! + words[entry + 3]! * 0x1_0000_0000;
-      this.entries.silence(record);
-      const header = record - BLOCK_HEADER;
-      if (words[(header + B_VALID) >>> 2] !== 1) continue;
-      const host = words[(header + B_HOST) >>> 2]!,
-        mode = words[(header + B_MODE) >>> 2]!,
-        entered = this.entries.entriesOf(record),
-        again = entered >= this.entries.most;
+      const candidate = this.candidateAt((TIER_QUEUE >>> 2) + n * 4);
+      if (candidate === undefined) continue;
+      const { record, host, mode, again } = candidate;
       if (covered.has(`${host} ${mode}`)) {
         // it is entered through another region of this batch; if that was wrong it will ask again
         if (again) this.entries.askLater(record);
         else this.entries.countAgain(record);
         continue;
       }
-      const list = again ? this.listSlots.take() : 0,
-        placed = this.codeOf({ host, mode, linear, several: list !== 0 });
-      if (again && !placed.isThere) {
-        // in another address space nothing is known of the pages around it
-        this.listSlots.giveBack([list]);
-        this.entries.askLater(record);
-        continue;
-      }
-      this.copies = new Map();
-      const counter = this.counterSlots.take(),
-        before = this.placed.get(record),
-        setting = this.settingOf(mode, before === undefined || before.tlb === tlb ? tlb : ANY_TABLE, {
-          spans: !this.entries.isCrossed(record),
-          record,
-          counts: again || counter === 0 ? undefined : { counter, most: this.entries.most },
-        });
-      if (counter !== 0) words[counter >>> 2] = entered;
-      const wanted = { host, mode, tlb: setting.tlb, spans: setting.spans },
-        keeps = setting.counts === undefined ? undefined : this.kept,
-        kept = keeps?.find(host, wanted);
-      if (kept !== undefined) {
-        const pages = this.placeKept(kept, placed, { host, record, counter });
-        if (pages !== undefined) {
-          done.push({
-            record,
-            host,
-            mode,
-            tlb: kept.tlb,
-            pages,
-            counter,
-            list: 0,
-            records: this.records,
-            subject: undefined,
-          });
-          continue;
-        }
-      } else if (this.kept !== undefined && before === undefined && this.entries.isEarly(record)) {
-        // an earlier run had a region for a block like it, but not for this one
-        this.counterSlots.giveBack([counter]);
-        this.entries.waitLonger(record);
-        continue;
-      }
-      const found = this.regionOf(placed, host, setting);
-      if (found === undefined) {
-        figures.refused++;
-        this.giveBack({ records: this.records, list, counter });
-        continue;
-      }
-      const { region, hosts } = found,
-        pages = this.cover(region, hosts),
-        code = emitRegion(region, setting, list, this.buffers),
-        subject = verifier?.subject(region, hosts, code),
-        { vectors } = this.buffers;
-      writer.add(verifier?.telling(code.written()).written() ?? code.written(), !vectors);
-      figures.regions++;
-      figures.instructions += region.instructions;
-      if (pages.length === 1) {
-        const { extents } = pages[0]!,
-          { instructions } = region;
-        keeps?.add({ ...wanted, instructions, vectors, extents }, host, code, { record, counter, copies: this.copies });
-      }
-      for (const block of region.blocks) {
-        for (const { offset } of block.instructions)
-          if (offset >= 0 && offset < PAGE) covered.add(`${hosts[0]! + offset} ${mode}`);
-      }
-      const several = pages.length > 1;
-      if (several) writeList(words, list, region.pages, pages);
-      else this.listSlots.giveBack([list]);
-      done.push({
-        record,
-        host,
-        mode,
-        tlb: setting.tlb,
-        pages,
-        counter,
-        list: several ? list : 0,
-        records: this.records,
-        subject,
-      });
+      const made = this.make(candidate, covered);
+      if (made !== undefined) done.push(made);
     }
     const emitted = platform.now();
     figures.emitting += emitted - started;
@@ -374,24 +236,116 @@ export class Translator {
     figures.compiling += platform.now() - emitted;
   }
 
-  /** Adds a region of an earlier run to the module, and returns where it has code; undefined where there is no room for what it needs. */
-  private placeKept(
-    kept: KeptRegion,
-    code: PlacedCode,
-    { host, record, counter }: { host: number; record: number; counter: number },
-  ): CoveredPage[] | undefined {
-    for (const offset of copiesOf(kept)) {
-      const instruction = code.decode(offset);
-      if (instruction === undefined || this.place(instruction) === 0) {
-        this.recordSlots.giveBack(this.records);
-        this.copies.clear();
-        return undefined;
-      }
+  /** A candidate in the queue, of which `entry` is the first word. Undefined: its code is gone. */
+  private candidateAt(entry: number): Candidate | undefined {
+    const { words, entries } = this,
+      record = words[entry]!,
+      header = record - BLOCK_HEADER;
+    entries.silence(record);
+    if (words[(header + B_VALID) >>> 2] !== 1) return undefined;
+    const entered = entries.entriesOf(record);
+    return {
+      record,
+      host: words[(header + B_HOST) >>> 2]!,
+      mode: words[(header + B_MODE) >>> 2]!,
+      tlb: words[entry + 1]!,
+      linear: words[entry + 2]! + words[entry + 3]! * 0x1_0000_0000,
+      entered,
+      again: entered >= entries.most,
+    };
+  }
+
+  /** Adds a candidate's region to the module: that of an earlier run, or a new one, whose instructions are `covered` then. Undefined: it has none, now or for good. */
+  private make(candidate: Candidate, covered: Set<string>): Made | undefined {
+    const { record, host, mode, tlb, linear, entered, again } = candidate,
+      { entries } = this;
+    const list = again ? this.listSlots.take() : 0,
+      code = this.codeOf({ host, mode, linear, several: list !== 0 });
+    if (again && !code.isThere) {
+      // in another address space nothing is known of the pages around it
+      this.listSlots.giveBack([list]);
+      entries.askLater(record);
+      return undefined;
     }
-    this.writer.add(this.kept!.codeFor(kept, host, { record, counter, copies: this.copies }), !kept.vectors);
+    this.copies = new Map();
+    const counter = this.counterSlots.take(),
+      before = this.placed.get(record),
+      setting = this.settingOf(mode, before === undefined || before.tlb === tlb ? tlb : ANY_TABLE, {
+        spans: !entries.isCrossed(record),
+        record,
+        counts: again || counter === 0 ? undefined : { counter, most: entries.most },
+      });
+    if (counter !== 0) this.words[counter >>> 2] = entered;
+    const own = { record, host, mode, counter },
+      kept = setting.counts === undefined ? undefined : this.kept?.find(host, mode, setting),
+      made = kept === undefined ? undefined : this.placeKept(kept, code, own);
+    if (made !== undefined) return made;
+    if (kept === undefined && this.kept !== undefined && before === undefined && entries.isEarly(record)) {
+      // an earlier run had a region for a block like it, but not for this one
+      this.counterSlots.giveBack([counter]);
+      entries.waitLonger(record);
+      return undefined;
+    }
+    const found = this.regionOf(code, host, setting);
+    if (found === undefined) {
+      this.figures.refused++;
+      this.giveBack({ records: this.records, list, counter });
+      return undefined;
+    }
+    for (const block of found.region.blocks) {
+      for (const { offset } of block.instructions)
+        if (offset >= 0 && offset < PAGE) covered.add(`${found.hosts[0] + offset} ${mode}`);
+    }
+    return this.placeNew(found, setting, { ...own, list });
+  }
+
+  private placeNew(
+    { region, hosts }: FoundRegion,
+    setting: Setting,
+    own: Pick<Made, 'record' | 'host' | 'mode' | 'counter' | 'list'>,
+  ): Made {
+    const { figures, verifier, buffers, kept } = this,
+      { list } = own,
+      { instructions } = region;
+    const pages = this.cover(region, hosts),
+      code = emitRegion(region, setting, list, buffers),
+      subject = verifier?.subject(region, hosts, code),
+      { vectors } = buffers;
+    this.writer.add(verifier?.telling(code.written()).written() ?? code.written(), !vectors);
+    figures.regions++;
+    figures.instructions += instructions;
+    const several = pages.length > 1;
+    if (several) writeList(this.words, list, region.pages, pages);
+    else {
+      this.listSlots.giveBack([list]);
+      const { host, mode } = own,
+        { tlb, spans } = setting,
+        { extents } = pages[0]!;
+      if (setting.counts !== undefined)
+        kept?.add({ mode, tlb, spans, instructions, vectors, extents }, host, code, { ...own, copies: this.copies });
+    }
+    return { ...own, tlb: setting.tlb, pages, list: several ? list : 0, records: this.records, subject };
+  }
+
+  /** Undefined: there is no room for the copies of records that it wants. */
+  private placeKept(
+    region: KeptRegion,
+    code: PlacedCode,
+    own: Pick<Made, 'record' | 'host' | 'mode' | 'counter'>,
+  ): Made | undefined {
+    const { record, host, counter } = own;
+    for (const offset of copiesOf(region)) {
+      const instruction = code.decode(offset);
+      if (instruction !== undefined && this.place(instruction) !== 0) continue;
+      this.recordSlots.giveBack(this.records);
+      this.copies.clear();
+      return undefined;
+    }
+    this.writer.add(this.kept!.codeFor(region, host, { record, counter, copies: this.copies }), !region.vectors);
     this.figures.regions++;
     this.figures.kept++;
-    return [this.coverPage((host & ~(PAGE - 1)) >>> 0, kept.extents)];
+    const pages = [this.coverPage((host & ~(PAGE - 1)) >>> 0, region.extents)];
+    return { ...own, tlb: region.tlb, pages, list: 0, records: this.records, subject: undefined };
   }
 
   /** The functions of a module; undefined where the host has no room for it, or not for so large a one on this thread. */
@@ -510,11 +464,7 @@ export class Translator {
   }
 
   /** The region that is entered at a host address, and the host addresses of its pages. */
-  private regionOf(
-    code: PlacedCode,
-    entry: number,
-    setting: Setting,
-  ): { region: Region; hosts: readonly [number, ...number[]] } | undefined {
+  private regionOf(code: PlacedCode, entry: number, setting: Setting): FoundRegion | undefined {
     const region = findRegion(code, entry & (PAGE - 1), this.least, translatable(setting));
     if (region === undefined || (this.least > 1 && isShort(region))) return undefined;
     return { region, hosts: region.pages.map((page) => code.hostOf(page)) as [number, ...number[]] };
@@ -542,24 +492,4 @@ export class Translator {
       serial = this.exports.coverCode(host + extents[n]!, extents[n + 1]! - extents[n]!);
     return { host, serial, extents };
   }
-}
-
-/** What goes to the interpreter after fewer instructions is done by then. */
-const SHORT = 6;
-/** Whether a region is a few instructions and nothing else, in front of one that only the interpreter knows. With a low threshold all is translated. */
-const isShort = ({ blocks, instructions }: Region): boolean =>
-  blocks.length === 1 && blocks[0]!.stops && instructions < SHORT;
-
-/** Names of the interpreter's handlers by number. */
-function handlerNames(module: WasmModule): string[] {
-  return sectionOf(module, 'handlers')?.split('\n') ?? [];
-}
-/** What tells this build of the processor and of the translator from others. */
-export function buildOf(module: WasmModule): string | undefined {
-  return sectionOf(module, 'sources');
-}
-/** Text in a custom section that the engine's build writes. */
-function sectionOf(module: WasmModule, name: string): string | undefined {
-  const [section] = WebAssembly.Module.customSections(module, name);
-  return section === undefined ? undefined : String.fromCharCode(...new Uint8Array(section));
 }

@@ -23,11 +23,11 @@ import {
 import type { ProcessorSource, ProcessorVendor, TranslatorOptions } from '@visorkit/engine';
 import {
   CodeSamplerToken,
-  TranslationsToken,
   HypervisorMemoryToken,
   MemoryViewsToken,
   ProcessorPinsToken,
   TimeStampCounterToken,
+  TranslationsToken,
   VmcsRegionsToken,
 } from '@visorkit/machine';
 import type * as v from 'valibot';
@@ -179,9 +179,7 @@ export class VmxBackend implements Backend {
     services.provide(CodeSamplerToken, sampler);
     services.provide(TranslationsToken, {
       keep: (earlier) => engine.keepRegions(earlier),
-      get kept() {
-        return engine.keptRegions;
-      },
+      kept: () => engine.keptRegions(),
     });
     services.provide(MemoryViewsToken, views);
     services.provide(HypervisorMemoryToken, {
