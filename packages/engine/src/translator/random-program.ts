@@ -311,6 +311,23 @@ export function randomProgram(
       if (down) byte(0xfc);
     },
   ];
+  /** What is counted from RIP, with FS or GS too, and from no register at all: operands that kept regions may be used with others of. */
+  const farKinds: (() => void)[] = [
+    () => {
+      byte(
+        ...pick([[0x64], [0x65], []]),
+        ...pick([[], [0x48]]),
+        pick([0x8b, 0x03, 0x3b]),
+        0x05 | (plainRegister() << 3),
+      );
+      dword(random(0x100) - (out.length + 4)); // of the program itself
+    },
+    () => {
+      byte(0x48, 0x8d, 0x04 | (plainRegister() << 3), 0xc5 | (plainRegister() << 3)); // LEA r64, [r64 * 8 + disp32]
+      dword(-random(0x8000_0000));
+    },
+  ];
+  if (long) kinds.push(...farKinds);
   const vectorKinds = vectorKindsFor({ random, long, pick, byte, dword, register, plainRegister, operands });
   const roughKinds: (() => void)[] = [
     // a constant of another instruction is overwritten
