@@ -1,13 +1,16 @@
 /** Guests run translated as they run interpreted: the same output, exits and instructions, wherever the run ends. */
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { definePlugin } from '@visorkit/core';
+import type { Plugin } from '@visorkit/core';
 import { fetchDebianPackage } from '@visorkit/guests';
 import { osLinux } from '@visorkit/os-linux';
+import { keepTranslations } from '@visorkit/project';
 import { CodeProfileToken, codeProfile } from '@visorkit/trace';
 import type { CodeProfile } from '@visorkit/trace';
 import { introspection } from '@visorkit/vmi';
-import { describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it } from 'vitest';
 import { BOOT_TIMEOUT, QUICK, boot, find, findDebianGuest, titled } from './boots.js';
 import type { Boot, BootOf } from './boots.js';
 
@@ -18,6 +21,7 @@ const amd64 = await findDebianGuest('amd64'),
 const PART = 250e6;
 /** To the boot menu of SeaBIOS. */
 const SEABIOS = 50e6;
+const LSTAR = 0xc000_0082;
 const SHARE = 'instructions run translated';
 
 /** What must be the same: all of the report but how long it took, and what the translator did. */
@@ -45,6 +49,33 @@ describe.skipIf(amd64.missing !== '')(titled('Debian amd64, translated', amd64),
 
   it('boots as it does interpreted', { timeout: BOOT_TIMEOUT }, () => expectTheSame(of(), [200, 5000]));
   it('is the same in the middle', { timeout: BOOT_TIMEOUT }, () => expectTheSame(of(), [50, 1000], PART));
+
+  const folder = mkdtempSync(join(tmpdir(), 'visorkit-'));
+  afterAll(() => rmSync(folder, { recursive: true }));
+  it('boots as it does with what an earlier boot has translated, at another address', {
+    timeout: BOOT_TIMEOUT,
+  }, async () => {
+    const addresses: bigint[] = []; // of the kernel's system call entry
+    const where = definePlugin({
+      name: 'where',
+      apply: ({ hooks, vcpus }) => hooks.paused.tap(() => void addresses.push(vcpus[0]!.readMsr(LSTAR))),
+    });
+    const kept = (): readonly Plugin[] => [keepTranslations(join(folder, 'code')), where];
+    const first = await boot({ ...of(), translate: true, plugins: kept() });
+    // the kernel chooses its address by a clock, which is another behind a longer command line
+    const other = { ...of(), append: `${QUICK} audit=0`, translate: true } as const;
+    const again = await boot({ ...other, plugins: kept() });
+    expect(addresses[0]).toBeGreaterThan(0xffff_ffff_8000_0000n);
+    expect(addresses[1]).not.toBe(addresses[0]);
+    expect(seen(again)).toEqual(seen(await boot(other)));
+    const before = first.report.statistics!,
+      after = again.report.statistics!;
+    expect(after['regions of earlier runs']).toBeGreaterThan(before['regions translated']! / 2);
+    expect(after['instructions translated']).toBeLessThan(before['instructions translated']! / 2);
+    expect(again.report.guestInstructions - after[SHARE]!).toBeLessThan(
+      (first.report.guestInstructions - before[SHARE]!) * 0.75,
+    );
+  });
 
   it('boots as it does with a profile, which names functions and processes', { timeout: BOOT_TIMEOUT }, async () => {
     let profile: CodeProfile | undefined;
