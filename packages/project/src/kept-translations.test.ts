@@ -1,5 +1,14 @@
 /** Translated code in files: what is read, what is written, and what is taken for none. */
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Translations } from '@visorkit/machine';
@@ -33,6 +42,7 @@ describe('translated code in a file', () => {
     const { given } = run(path, undefined);
     expect(Buffer.from(given!).equals(CODE)).toBe(true);
     expect(readdirSync(join(folder, 'some', 'where'))).toEqual(['code']);
+    expect(statSync(path).mode & 0o777).toBe(0o600);
   });
 
   it('stays as it is where nothing is new, and is replaced where something is', () => {

@@ -7,6 +7,8 @@ import type { Plugin } from '@visorkit/core';
 import { TranslationsToken } from '@visorkit/machine';
 
 const CHECKSUM_BYTES = 32;
+/** It has pieces of the guest's code in it. */
+const OWNER_ALONE = 0o600;
 const checksumOf = (data: Uint8Array): Buffer => createHash('sha256').update(data).digest();
 
 /**
@@ -49,7 +51,7 @@ function writeWhole(path: string, data: Uint8Array): void {
   mkdirSync(dirname(path), { recursive: true });
   const written = `${path}.${process.pid}`;
   try {
-    writeFileSync(written, Buffer.concat([checksumOf(data), data]));
+    writeFileSync(written, Buffer.concat([checksumOf(data), data]), { mode: OWNER_ALONE });
     renameSync(written, path);
   } catch (error) {
     rmSync(written, { force: true });
