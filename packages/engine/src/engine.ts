@@ -54,11 +54,9 @@ import { PageAllocator } from './page-allocator.js';
 import { ProcessorState } from './processor-state.js';
 import { writeResetState } from './reset.js';
 import type { Journal } from './translator/journalling.js';
-import { KeptRegions } from './translator/kept-regions.js';
-import { buildOf } from './translator/module-sections.js';
-import { countExecutions, thresholdOf } from './translator/options.js';
 import type { TranslatorOptions } from './translator/options.js';
-import { Translator } from './translator/translator.js';
+import { Tier } from './translator/tier.js';
+import type { Translator } from './translator/translator.js';
 import { captureState, putState } from './state.js';
 import type { EngineState } from './state.js';
 import {
@@ -174,19 +172,12 @@ export class Engine {
       env: {
         memory,
         bringPage: (address: number) => this.memory.bring(address >>> 0, PAGE_BYTES),
-        translate: () => (this.translator ??= this.makeTranslator()).translateQueued(),
+        translate: () => this.tier!.get().translateQueued(),
         journal: (address: number, bytes: number) => this.journal.told(address, bytes),
         abort: () => fail('ENGINE_ABORT', 'The processor stopped itself: an internal invariant does not hold.'),
       },
     });
     this.exports = instance.exports as unknown as ProcessorExports;
-    this.makeTranslator = () =>
-      new Translator(module, memory, this.exports, options.translate, this.journal, this.kept);
-    this.makeKept = (translate) => {
-      const build = buildOf(module);
-      return build === undefined ? undefined : new KeptRegions(this.bytes, this.words, build, thresholdOf(translate));
-    };
-    this.translating = options.translate;
     this.memory = new ArrayGuestMemory(memoryBytes, this.buffer, GUEST_RAM, this.bytes.subarray(LATE_PAGES));
     this.mmio = new MmioLog(this.buffer);
     this.supplied = new SuppliedInstruction(this.buffer);
@@ -209,35 +200,31 @@ export class Engine {
     writeResetState(this.buffer, true);
     this.touchGuest();
     this.memory.onWrite((gpa, length) => this.wrote(gpa, length));
-    if (options.translate !== undefined) countExecutions(exports, options.translate);
+    if (options.translate !== undefined)
+      this.tier = new Tier({ module, exports, memory, journal: this.journal }, options.translate);
   }
 
+  /** Undefined where code is only interpreted. */
+  private readonly tier: Tier | undefined;
   /** The second tier, once code has become hot. */
-  translator: Translator | undefined;
+  get translator(): Translator | undefined {
+    return this.tier?.translator;
+  }
   /** The second tier, made now if no code has become hot yet; undefined where code is only interpreted. */
   get secondTier(): Translator | undefined {
-    if (this.translating !== undefined) this.translator ??= this.makeTranslator();
-    return this.translator;
+    return this.tier?.get();
   }
-  private readonly makeTranslator: () => Translator;
-  private readonly translating: TranslatorOptions | undefined;
-
-  private kept: KeptRegions | undefined;
-  private readonly makeKept: (options: TranslatorOptions) => KeptRegions | undefined;
   /**
-   * What the second tier makes is kept from now on, for {@link keptRegions}. `earlier` is what that was at the end of an earlier run, of any guest: where the guest's code
+   * What the second tier makes is kept from now on, for {@link keptRegions}. `earlier` is what that gave at the end of an earlier run, of any guest: where the guest's code
    * is the same its regions are used as soon as it runs. It must be whole: whoever stores it makes sure of that. To be called before the guest runs. Returns whether
    * `earlier` could be used: another processor, build or threshold has other regions. Nothing is kept where code is only interpreted, or verified.
    */
   keepRegions(earlier?: Uint8Array): boolean {
-    const { translating } = this;
-    if (translating === undefined || translating.verify === true || this.translator !== undefined) return false;
-    this.kept ??= this.makeKept(translating);
-    return earlier !== undefined && this.kept?.load(earlier) === true;
+    return this.tier?.keep(earlier) ?? false;
   }
   /** What {@link keepRegions} can be given in a later run; undefined where this one has made nothing new. */
   keptRegions(): Uint8Array<ArrayBuffer> | undefined {
-    return this.kept?.written();
+    return this.tier?.written();
   }
 
   /** The wasm side. For those who build on the engine, not for plugins. */
