@@ -67,12 +67,28 @@ describe('translated code in a file', () => {
     expect(run(path, undefined).given?.length).toBe(CODE.length);
   });
 
-  it('warns where it cannot be written, and leaves nothing behind', () => {
-    const path = join(folder, 'taken');
-    mkdirSync(path);
+  it('warns where it cannot be written', () => {
+    const path = join(folder, 'a file', 'below');
+    writeFileSync(join(folder, 'a file'), '');
     const { warnings } = run(path, CODE);
-    expect(warnings).toEqual([expect.stringMatching(/^Translated code could not be kept in .*taken: EISDIR/)]);
-    expect(readdirSync(folder).filter((name) => name.startsWith('taken'))).toEqual(['taken']);
+    expect(warnings).toEqual([expect.stringMatching(/^Translated code could not be kept in .*below: /)]);
+  });
+
+  it('is refused where something else is, which stays as it was', () => {
+    const text = join(folder, 'text'),
+      place = join(folder, 'place');
+    writeFileSync(text, 'something else');
+    mkdirSync(place);
+    for (const [path, why] of [
+      [text, 'has something else'],
+      [place, 'is no regular file'],
+      ['/dev/null', 'is no regular file'],
+    ] as const)
+      expect(() => keepTranslations(path)).toThrow(
+        expect.objectContaining({ code: 'TRANSLATIONS_FILE', message: expect.stringContaining(why) }),
+      );
+    expect(readFileSync(text, 'utf8')).toBe('something else');
+    expect(readdirSync(place)).toEqual([]);
   });
 
   it('is not asked for on a backend that translates nothing', () => {

@@ -94,7 +94,7 @@ export function planSpans(
     const row = i.row!,
       bytes = bytesOf(row);
     let found: Access | undefined;
-    if (bytes > 0 && usesSpans(i) && !isChecked(setting, i)) {
+    if (bytes > 0 && usesSpans(i, long) && !isChecked(setting, i)) {
       const segment = i.addressMode === AM_SIMPLE || !long ? 0 : i.baseSegment;
       found = access(
         i.base,
@@ -139,7 +139,7 @@ export function planSpans(
           i.reg === RSP * 8 &&
           i.base === RSP * 8 &&
           i.index === NO_REGISTER &&
-          usesSpans(i) &&
+          usesSpans(i, long) &&
           row.size === (long ? 64 : 32)
         )
           moved += i.displacement;
@@ -196,10 +196,10 @@ function writes(row: Row): boolean {
   );
 }
 /** Not where an address that is cut could wrap around between two accesses, nor where the displacement must not matter. */
-function usesSpans(i: Instruction): boolean {
+function usesSpans(i: Instruction, long: boolean): boolean {
   return (
     !i.short &&
-    !hasFarDisplacement(i) &&
+    !(long && hasFarDisplacement(i)) &&
     (i.addressMode === AM_SIMPLE || i.addressMode === AM_FULL || i.addressMode === AM_CHECKED)
   );
 }
