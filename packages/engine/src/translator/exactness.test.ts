@@ -103,7 +103,9 @@ describe.each([64, 32] as const)('%i-bit programs with regions of an earlier run
       runOnBoth(plainAgain, second, { seed, program: altered });
     }
     const { regions, kept, failed } = second.translator!.figures;
-    expect(kept).toBeGreaterThan(PROGRAMS / 4);
+    // half of the programs are as they were
+    const before = first.translator!.figures;
+    expect(kept).toBeGreaterThan((before.regions - before.kept) / 4);
     expect(regions).toBeGreaterThan(kept); // some were altered
     expect(failed).toBe(0);
   });
