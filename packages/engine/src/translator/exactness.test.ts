@@ -80,6 +80,8 @@ describe.each([
 
 /** Executions after which a block has a region: more than one that is known needs. */
 const LATE = 101;
+/** Programs on one processor: some leave segments behind that those after them do not get far with. */
+const TOGETHER = 20;
 
 describe.each([64, 32] as const)('%i-bit programs with regions of an earlier run', (bits) => {
   it.each([
@@ -91,22 +93,27 @@ describe.each([64, 32] as const)('%i-bit programs with regions of an earlier run
       const seed = FIRST_SEED * 1_000_081 + n * 17;
       return { seed, program: randomProgram(randomFrom(seed), { bits, ...options, code: CODE }) };
     });
-    const [first, plain] = [await machine(bits, LATE), await machine(bits, 0)];
-    first.keepRegions();
-    for (const subject of subjects) runOnBoth(plain, first, subject);
-    const [second, plainAgain] = [await machine(bits, LATE), await machine(bits, 0)];
-    expect(second.keepRegions(first.keptRegions())).toBe(true);
-    for (const { seed, program } of subjects) {
-      const random = randomFrom(seed + 3),
-        altered = program.slice();
-      if (random(2) === 0) altered[random(altered.length)] = random(256);
-      runOnBoth(plainAgain, second, { seed, program: altered });
+    const sum = { first: 0, kept: 0, other: 0 };
+    for (let from = 0; from < PROGRAMS; from += TOGETHER) {
+      const some = subjects.slice(from, from + TOGETHER);
+      const [first, plain] = [await machine(bits, LATE), await machine(bits, 0)];
+      first.keepRegions();
+      for (const subject of some) runOnBoth(plain, first, subject);
+      const [second, plainAgain] = [await machine(bits, LATE), await machine(bits, 0)];
+      expect(second.keepRegions(first.keptRegions())).toBe(true);
+      for (const { seed, program } of some) {
+        const random = randomFrom(seed + 3),
+          altered = program.slice();
+        if (random(2) === 0) altered[random(altered.length)] = random(256);
+        runOnBoth(plainAgain, second, { seed, program: altered });
+      }
+      const [before, { figures }] = [first.translator!.figures, second.translator!];
+      sum.first += before.regions - before.kept;
+      sum.kept += figures.kept;
+      sum.other += figures.regions - figures.kept;
+      expect(figures.failed).toBe(0);
     }
-    const { regions, kept, failed } = second.translator!.figures;
-    // half of the programs are as they were
-    const before = first.translator!.figures;
-    expect(kept).toBeGreaterThan((before.regions - before.kept) / 4);
-    expect(regions).toBeGreaterThan(kept); // some were altered
-    expect(failed).toBe(0);
+    expect(sum.kept).toBeGreaterThan(sum.first / 4); // half of the programs are as they were
+    expect(sum.other).toBeGreaterThan(0);
   });
 });
