@@ -2,7 +2,7 @@
 import { existsSync, mkdirSync, readFileSync, readdirSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, describe, expect, it, vi } from 'vitest';
-import { keptTranslations } from './kept-translations.js';
+import { fileNameOf, keptTranslations } from './kept-translations.js';
 import { Scratch, cli, refused } from './test-cli.js';
 
 vi.mock('node:fs', async (original) =>
@@ -71,6 +71,19 @@ describe('without the option', () => {
     expect(await names(large, { translations: 'off' })).toEqual([]);
     expect(await keptTranslations(undefined)).toEqual([]);
     expect(existsSync(scratch.path('cache'))).toBe(false);
+  });
+
+  it('what is wrong in the cache stops no run, and is gone in the next', async () => {
+    const cache = scratch.path('wrong'),
+      folder = join(cache, 'translations'),
+      kernel = { image: new Uint8Array(1 << 20).fill(1), imageName: 'kernel' };
+    vi.stubEnv('VISORKIT_CACHE', cache);
+    mkdirSync(folder, { recursive: true });
+    const own = join(folder, fileNameOf(kernel.image));
+    writeFileSync(own, 'of an older version');
+    expect(await keptTranslations(kernel)).toEqual([]);
+    expect(existsSync(own)).toBe(false);
+    expect((await keptTranslations(kernel)).map(({ name }) => name)).toEqual(['keep-translations']);
   });
 
   it('there are files for some images, and the oldest goes', async () => {

@@ -27,12 +27,19 @@ export async function keptTranslations(
   if (translate !== 'on' || boot === undefined || boot.image.length < LARGE_IMAGE) return [];
   const { defaultCacheFolder } = await import('@visorkit/guests'); // not loaded for small guests, which are to start soon
   const folder = join(defaultCacheFolder(), 'translations'),
-    file = join(folder, nameOf(boot.image));
+    file = join(folder, fileNameOf(boot.image));
   if (!existsSync(file)) makeRoom(folder);
-  return [keepTranslations(file)];
+  try {
+    return [keepTranslations(file)];
+  } catch {
+    // what is in the cache stops no run: the next one makes it anew
+    rmSync(file, { recursive: true, force: true });
+    return [];
+  }
 }
 
-function nameOf(image: Uint8Array): string {
+/** In the cache. */
+export function fileNameOf(image: Uint8Array): string {
   const hash = createHash('sha256').update(String(image.length)).update(image.subarray(0, TELLING_BYTES));
   return hash.digest('hex').slice(0, 32);
 }
