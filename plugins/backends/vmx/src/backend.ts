@@ -32,7 +32,7 @@ import {
 } from '@visorkit/machine';
 import type * as v from 'valibot';
 import { VMX_CAPABILITIES, VMX_CONTROLS } from './capabilities.js';
-import { RealClock, VirtualClock } from './clock.js';
+import { BackendClock, RealClock, VirtualClock } from './clock.js';
 import type { VmxClock } from './clock.js';
 import { VmxCodeSampler } from './code-sampler.js';
 import { GuestMap } from './guest-map.js';
@@ -118,20 +118,10 @@ export class VmxBackend implements Backend {
   constructor(private readonly options: VmxBackendOptions = {}) {
     this.cpuid = processorCpuid(options.features, options);
     this.#translator = translatorOptions(options.translate ?? TRANSLATE);
-    const parts = (): Parts => this.#required();
-    const opened = (): BackendOptions | undefined => this.#opened;
-    this.clock = {
-      get virtual() {
-        return opened()?.time !== 'real';
-      },
-      now: () => parts().clock.now(),
-      refresh: () => parts().clock.refresh(),
-      get last() {
-        return parts().clock.last;
-      },
-      slept: () => parts().clock.slept?.(),
-      skipTo: (ns) => parts().clock.skipTo(ns),
-    };
+    this.clock = new BackendClock(
+      () => this.#required().clock,
+      () => this.#opened?.time !== 'real',
+    );
   }
 
   async open(options: BackendOptions): Promise<void> {

@@ -37,6 +37,36 @@ export interface VmxClock extends ExecutionClock {
   restore(state: SavedClock): void;
 }
 
+/**
+ * The clock of a backend that has no processor yet. A class, since V8 makes a hash table of an object that has accessors of its own, and the run loop would look into it
+ * several times an exit.
+ */
+export class BackendClock implements ExecutionClock {
+  constructor(
+    private readonly clock: () => VmxClock,
+    private readonly isVirtual: () => boolean,
+  ) {}
+
+  get virtual(): boolean {
+    return this.isVirtual();
+  }
+  now(): number {
+    return this.clock().now();
+  }
+  refresh(): boolean {
+    return this.clock().refresh();
+  }
+  get last(): number {
+    return this.clock().last;
+  }
+  slept(): void {
+    this.clock().slept?.();
+  }
+  skipTo(ns: number): void {
+    this.clock().skipTo(ns);
+  }
+}
+
 /** Index of the low half of the count of retired instructions. */
 const RETIRED = layout.RETIRED >>> 2;
 

@@ -34,6 +34,7 @@ import { VmxRegisters } from './registers.js';
 import { VCPU_STATE, VMX_STATE_FORMAT } from './saved-state.js';
 import type { VmxVcpuState } from './saved-state.js';
 import { takeSnapshot } from './snapshot.js';
+import { VcpuVmcs } from './vcpu-vmcs.js';
 import { VmcsControls } from './vmcs-controls.js';
 import type { VmxVmcsRegions } from './vmcs-regions.js';
 
@@ -42,7 +43,6 @@ const RESULT = layout.ENTER_RESULT >>> 2;
 const INTERRUPTIBILITY = layout.INTERRUPTIBILITY >>> 2;
 const PENDING_DEBUG = layout.PENDING_DEBUG >>> 2;
 const EFER = layout.EFER >>> 2;
-const REGION = vmcsLayout.V_REGION >>> 2;
 const PRIMARY_CONTROLS = vmcsLayout.V_PRIMARY_CONTROLS >>> 2;
 const ENTRY_CONTROLS = vmcsLayout.V_ENTRY_CONTROLS >>> 2;
 const LMA = 1 << 10;
@@ -100,16 +100,7 @@ export class VmxVcpu extends VmxRegisters implements BackendVcpu {
     this.#merged = parts.controls;
     parts.regions.attach(this);
     this.setControls(parts.controls);
-    const vmcs = () => parts.banks.state(index).vmcs;
-    this.vmcs = {
-      get region() {
-        return parts.banks.state(index).words[REGION];
-      },
-      read32: (field) => vmcs().read32(field),
-      write32: (field, value) => vmcs().write32(field, value),
-      read64: (field) => vmcs().read64(field),
-      write64: (field, value) => vmcs().write64(field, value),
-    };
+    this.vmcs = new VcpuVmcs(index, parts.banks);
   }
 
   get instructions(): number {

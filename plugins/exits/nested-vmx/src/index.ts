@@ -44,7 +44,7 @@ import { HypervisorMemory } from './memory.js';
 import { MsrAreas } from './msr-areas.js';
 import { OPTIONS, featuresOf } from './options.js';
 import type { NestedVmxOptions } from './options.js';
-import type { Parts } from './parts.js';
+import type { EarlyParts, Parts } from './parts.js';
 import { Shadowing } from './shadowing.js';
 import { NestedVcpu, SAVED_VCPU } from './vcpu.js';
 import { Violations } from './violations.js';
@@ -102,6 +102,7 @@ const SAVED = v.object({
 
 /** The pieces that exist once the VM does. */
 interface Made {
+  readonly parts: Parts;
   readonly exits: GuestExits;
   readonly leaving: Leaving;
   readonly instructions: VmxInstructions;
@@ -139,7 +140,6 @@ export function nestedVmx(options: NestedVmxOptions = {}): Plugin {
       const { vcpus, hooks } = host;
       regions.allowVmxe();
       table.patch(1, 0, ({ ecx }) => ({ ecx: (ecx | CPUID_VMX) >>> 0 }));
-      // The table is complete when the guest is loaded: other plugins change it too
       let capabilities: Capabilities | undefined;
       const offered = (): Capabilities => (capabilities ??= capabilitiesOf(regions.capabilities, features, table));
       const msrs = new VmxMsrs(regions.revision, offered, vcpus.length);
@@ -149,15 +149,8 @@ export function nestedVmx(options: NestedVmxOptions = {}): Plugin {
       );
       const memory = new HypervisorMemory(regions, vcpus.length);
       const nested = vcpus.map((vcpu) => new NestedVcpu(vcpu, regions));
-      let nowhere = regions.allocatePage();
-      const parts: Parts = {
+      const early: EarlyParts = {
         regions,
-        get capabilities() {
-          return offered();
-        },
-        get fields() {
-          return (fieldSet ??= new FieldSet(offered()));
-        },
         memory,
         ept12: new Ept12(memory, regions.words, regions.capabilities.physicalBits),
         ept02: new Ept02Set(regions),
@@ -171,15 +164,13 @@ export function nestedVmx(options: NestedVmxOptions = {}): Plugin {
         apics,
         hooks: service.hooks,
         nested,
-        get nowhere() {
-          return nowhere;
-        },
+        nowhere: { page: regions.allocatePage() },
         holdFixedBits: (vcpu) => host.controls.hold({ crBits: { cr0: Cr0.PE | Cr0.NE | Cr0.PG, cr4: Cr4.VMXE } }, vcpu),
       };
-      let fieldSet: FieldSet | undefined;
       let made: Made | undefined;
-      const machine = (): Made => (made ??= make(parts));
-      service.use(parts, machine);
+      const machine = (): Made =>
+        (made ??= make({ ...early, capabilities: offered(), fields: new FieldSet(offered()) }));
+      service.use(nested, machine);
       host.onDispose(regions.onOwnControls((index) => made?.entering.merging.ownControlsChanged(index)));
 
       const tapped = { stage: Stage.Observe, name: 'nested-vmx' };
@@ -213,22 +204,22 @@ export function nestedVmx(options: NestedVmxOptions = {}): Plugin {
         if (n.inGuest && n.byMachine) machine().exits.afterExit(n, exit, vcpu, outcome);
       });
       hooks.reset.tap(() => {
-        for (const n of nested) leaveVmx(n, parts, made?.shadowing);
+        for (const n of nested) leaveVmx(n, early, made?.shadowing);
         msrs.reset();
       });
       host.onSave({
         save: () => ({
           vcpus: nested.map((n) => n.save(msrs.control[n.vcpu.index])),
-          tables: parts.ept02.save(),
-          nowhere,
+          tables: early.ept02.save(),
+          nowhere: early.nowhere.page,
           shadowing: machine().shadowing.save(),
         }),
         check: (state) => void checkSaved(state),
         restore: (state) => {
           const saved = checkSaved(state);
           memory.forget();
-          parts.ept02.restore(saved.tables);
-          nowhere = saved.nowhere;
+          early.ept02.restore(saved.tables);
+          early.nowhere.page = saved.nowhere;
           machine().shadowing.restore(saved.shadowing);
           saved.vcpus.forEach((state, index) => {
             const n = nested[index];
@@ -237,7 +228,7 @@ export function nestedVmx(options: NestedVmxOptions = {}): Plugin {
             n.restore(state);
             msrs.control[index] = state.featureControl;
             n.vmcs12.page = n.current < 0 ? -1 : memory.page(n.vcpu, n.current);
-            if (n.vmxon >= 0) n.release = parts.holdFixedBits(n.vcpu);
+            if (n.vmxon >= 0) n.release = early.holdFixedBits(n.vcpu);
             n.alarm?.cancel();
             n.alarm = undefined;
             if (state.alarm) machine().exits.setAlarm(n, n.vcpu);
@@ -268,11 +259,11 @@ function make(parts: Parts): Made {
   const shadowing = new Shadowing(parts);
   const instructions = new VmxInstructions(parts, entering, shadowing);
   const exits = new GuestExits(parts, leaving, new Violations(parts, leaving), instructions);
-  return { exits, leaving, instructions, entering, shadowing, events: new NestedEvents(parts, leaving, exits) };
+  return { parts, exits, leaving, instructions, entering, shadowing, events: new NestedEvents(parts, leaving, exits) };
 }
 
 /** The vCPU is outside VMX operation, with the backend's own VMCS. */
-function leaveVmx(n: NestedVcpu, { regions }: Parts, shadowing: Shadowing | undefined): void {
+function leaveVmx(n: NestedVcpu, { regions }: EarlyParts, shadowing: Shadowing | undefined): void {
   if (regions.otherIsCurrent(n.vcpu)) regions.load(n.vcpu, regions.ownRegion(n.vcpu));
   shadowing?.off(n);
   n.release?.();
@@ -283,7 +274,7 @@ function leaveVmx(n: NestedVcpu, { regions }: Parts, shadowing: Shadowing | unde
 
 /** What other plugins, and the run loop, are given before the VM exists. */
 class NestedService {
-  #parts: Parts | undefined;
+  #nested: readonly NestedVcpu[] | undefined;
   #machine: (() => Made) | undefined;
   readonly hooks: NestedVmxHooks = {
     instruction: new Taps(),
@@ -292,13 +283,13 @@ class NestedService {
     vmcsSwitch: new Taps(),
   };
 
-  use(parts: Parts, machine: () => Made): void {
-    this.#parts = parts;
+  use(nested: readonly NestedVcpu[], machine: () => Made): void {
+    this.#nested = nested;
     this.#machine = machine;
   }
 
   get api(): NestedVmx {
-    const of = ({ index }: Pick<Vcpu, 'index'>): NestedVcpu | undefined => this.#parts?.nested[index];
+    const of = ({ index }: Pick<Vcpu, 'index'>): NestedVcpu | undefined => this.#nested?.[index];
     return {
       hooks: this.hooks,
       inVmxOperation: (vcpu) => (of(vcpu)?.vmxon ?? -1) >= 0,
@@ -306,7 +297,7 @@ class NestedService {
       currentVmcs: (vcpu) => of(vcpu)?.current ?? -1,
       read: (vcpu, field) => {
         const n = of(vcpu);
-        if (n === undefined || n.current < 0 || n.vmcs12.page < 0 || this.#parts?.fields.has(field) !== true)
+        if (n === undefined || n.current < 0 || n.vmcs12.page < 0 || !this.#machine!().parts.fields.has(field))
           return undefined;
         return n.vmcs12.read64(field);
       },

@@ -188,7 +188,7 @@ export class Merging {
     to.write32(F.INSTRUCTION_TIMEOUT, limits.read32(F.INSTRUCTION_TIMEOUT));
     const page = (field: number): void => {
       const hpa = this.parts.memory.page(vcpu, vmcs12.address(field)),
-        { nowhere } = this.parts;
+        nowhere = this.parts.nowhere.page;
       if (hpa < 0) this.#regions.bytes.fill(0xff, nowhere, nowhere + PAGE); // as it is read
       to.write32(field, hpa < 0 ? nowhere : hpa);
     };

@@ -10,10 +10,9 @@ import type { HypervisorMemory } from './memory.js';
 import type { MsrAreas } from './msr-areas.js';
 import type { NestedVcpu } from './vcpu.js';
 
-export interface Parts {
+/** There from the beginning. */
+export interface EarlyParts {
   readonly regions: VmcsRegions;
-  readonly capabilities: Capabilities;
-  readonly fields: FieldSet;
   readonly memory: HypervisorMemory;
   readonly ept12: Ept12;
   readonly ept02: Ept02Set;
@@ -29,7 +28,13 @@ export interface Parts {
   readonly hooks: NestedVmxHooks;
   readonly nested: readonly NestedVcpu[];
   /** A page that stands for an address of the hypervisor's without memory behind it. */
-  readonly nowhere: number;
+  readonly nowhere: { page: number };
   /** Holds the bits of CR0 and CR4 that are fixed in VMX operation. */
   holdFixedBits(vcpu: Vcpu): () => void;
+}
+
+/** All of them: what is offered follows from the table of CPUID, which other plugins change until the guest is loaded. */
+export interface Parts extends EarlyParts {
+  readonly capabilities: Capabilities;
+  readonly fields: FieldSet;
 }
