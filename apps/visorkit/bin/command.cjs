@@ -23,7 +23,8 @@ const FLAGS = [
   { flag: `--wasm-num-compilation-tasks=${Math.max(availableParallelism() - 1, 1)}`, from: 20, to: 24 },
   // A function is validated when it is compiled, and those of regions not before as well: they are compiled when they are called
   { flag: '--wasm-lazy-validation', from: 20, to: 24 },
-  // As `soundOptimiser` of packages/core/src/host.ts says
+  // As `setUpOptimiser` of packages/core/src/host.ts says
+  { flag: '--experimental-wasm-branch-hinting', from: 20, to: 24 },
   { flag: '--no-turbo-move-optimization', from: 20, to: 21 },
   // A function's bytecode that runs before it is optimised, 30 times as much as V8's own figure, or calls of it, 10 times as many. Much of the translator's
   // code runs for a second or two: to optimise it took as long as it saved, and three seconds of Debian's boot had half a second of it on other threads

@@ -274,8 +274,8 @@ describe('sizes', () => {
     await refused('SIZE_INVALID', /--memory is "0"/, '--kernel', loop, '--memory', '0');
     await refused('SIZE_INVALID', /--memory is "-1"/, '--kernel', loop, '--memory=-1');
     await refused('MEMORY_SIZE', /whole 4096-byte pages/, '--kernel', loop, '--memory', '1000', '--serial', 'none');
-    await refused('ENGINE_MEMORY', /from 4 KiB to 4022 MiB/, '--kernel', loop, '--memory', '4G', '--serial', 'none');
-    await refused('ENGINE_MEMORY', /from 4 KiB to 4022 MiB/, '--kernel', loop, '--memory', '900T', '--serial', 'none');
+    await refused('ENGINE_MEMORY', /from 4 KiB to 3990 MiB/, '--kernel', loop, '--memory', '4G', '--serial', 'none');
+    await refused('ENGINE_MEMORY', /from 4 KiB to 3990 MiB/, '--kernel', loop, '--memory', '900T', '--serial', 'none');
   });
 
   it('memory too small for the kernel', async () => {

@@ -31,9 +31,10 @@ export interface Host {
    */
   readonly gunzip?: (bytes: Uint8Array, limit: number) => Uint8Array<ArrayBuffer>;
   /**
-   * To be called before WebAssembly is compiled: where the host's optimising compiler is known to give wrong results, it leaves out from then on what does.
+   * To be called before WebAssembly is compiled. Where the host's optimising compiler is known to give wrong results, it leaves out from then on what does; and where it
+   * has to be asked to, it looks at what modules say of their branches.
    */
-  readonly soundOptimiser?: () => void;
+  readonly setUpOptimiser?: () => void;
   /**
    * The module of a WebAssembly binary that the program has compiled code of from before; undefined: it has none, and the binary is compiled. Neither
    * host has it: a program may set it, as the command line does with `keptModule` of @visorkit/project.
@@ -90,6 +91,9 @@ export function webHost(): Host {
  */
 const WITH_WRONG_MOVES = /^2[01]\./;
 const NO_MOVES = '--no-turbo-move-optimization';
+/** Translated code says which branches are seldom taken (WebAssembly branch hinting), and these versions look at it only then. */
+const WITH_HINTS_ASKED_FOR = /^2[0-4]\./;
+const HINTS = '--experimental-wasm-branch-hinting';
 
 /** Node: faster ways to sleep, files, zlib. */
 function nodeHost(process: NodeProcess): Host {
@@ -107,9 +111,11 @@ function nodeHost(process: NodeProcess): Host {
     // at once: to load Node's promises of files takes longer than to read one
     read: async (url) => (url.protocol === 'file:' ? fs.readFileSync(url) : web.read(url)),
     readNow: (url) => fs.readFileSync(url),
-    soundOptimiser: () => {
-      if (WITH_WRONG_MOVES.test(process.versions.node))
-        process.getBuiltinModule('node:v8').setFlagsFromString(NO_MOVES);
+    setUpOptimiser: () => {
+      const { node } = process.versions,
+        v8 = process.getBuiltinModule('node:v8');
+      if (WITH_WRONG_MOVES.test(node)) v8.setFlagsFromString(NO_MOVES);
+      if (WITH_HINTS_ASKED_FOR.test(node)) v8.setFlagsFromString(HINTS);
     },
     gunzip: (bytes, maxOutputLength) =>
       new Uint8Array(process.getBuiltinModule('node:zlib').gunzipSync(bytes, { maxOutputLength })),

@@ -25,7 +25,7 @@ const { error, stderr } = await asc.main([
   '--exportTable', // a second tier puts its functions into it; it can grow
   '--sharedMemory',
   '--initialMemory',
-  '1184',
+  '1696',
   '--maximumMemory',
   '65536',
   '--memoryBase',

@@ -43,13 +43,13 @@ describe('memory of the engine', () => {
       ['empty table', layout.TLB_EMPTY, layout.TLB_TABLE_BYTES],
       ['EPT cache', layout.EPT_CACHE, layout.EPT_CACHE_ENTRIES * 16],
       ['accesses', layout.MMIO_LOG, (layout.MMIO_LOG_ENTRIES + 1) * layout.MMIO_LOG_ENTRY],
-      ['chains', layout.GUEST_PAGE_CHAINS, layout.GUEST_PAGE_HASHES * 2],
+      ['chains', layout.GUEST_PAGE_CHAINS, layout.GUEST_PAGE_HASHES * 4],
       ['jump cache', layout.JUMP_CACHE, layout.JUMP_CACHE_ENTRIES * 16],
       ['structures', layout.STRUCTURE_PAGES, 1 << 17],
       ['hash', layout.BLOCK_HASH, layout.BLOCK_HASH_ENTRIES * 4],
       ['pages', layout.PAGE_BLOCKS, 1 << 22],
       ['tables', layout.TLB, layout.TLB_SETS * layout.TLB_SET_BYTES],
-      ['links', layout.GUEST_PAGE_LINKS, ((layout.TLB_SETS * layout.TLB_SET_BYTES) / layout.TLB_ENTRY_BYTES) * 8],
+      ['links', layout.GUEST_PAGE_LINKS, ((layout.TLB_SETS * layout.TLB_SET_BYTES) / layout.TLB_ENTRY_BYTES) * 16],
       ['region cache', layout.REGION_CACHE, layout.REGION_CACHE_ENTRIES * 16],
       ['counters of regions', layout.TIER_COUNTERS, layout.TIER_COUNTERS_BYTES],
       ['known blocks', layout.KNOWN_BLOCKS, layout.KNOWN_BLOCKS_BITS / 8],
@@ -63,6 +63,8 @@ describe('memory of the engine', () => {
       if (i + 1 < sorted.length) expect([name, from + bytes <= sorted[i + 1][1]]).toEqual([name, true]);
     });
     expect(layout.GUEST_RAM % 0x20_0000).toBe(0);
+    expect((layout.TLB_EMPTY / layout.TLB_TABLE_BYTES) % 4, 'context of the empty table').toBe(3);
+    expect(layout.TLB % layout.TLB_SET_BYTES, 'tables begin with context 0').toBe(0);
     expect(layout.TLB_LISTS + layout.TLB_CONTEXTS * layout.TLB_LIST_BYTES).toBeLessThanOrEqual(layout.TLB_JUMP_PAGES);
     expect(layout.TLB_JUMP_PAGES + 2 * (layout.TLB_JUMP_PAGES_BITS / 8)).toBeLessThanOrEqual(layout.TLB_SET_BYTES);
   });

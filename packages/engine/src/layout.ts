@@ -202,24 +202,24 @@ export const VMCS = 0x3000;
 /** AssemblyScript's own static data. */
 export const STATIC_DATA = 0x10000;
 /**
- * Translation sets: one for each address space tag (processor, VPID, EPT pointer) used of late; see assembly/tlb.ts. A set is three tables of 64 KiB,
+ * Translation sets: one for each address space tag (processor, VPID, EPT pointer) used of late; see assembly/tlb.ts. A set is three tables of 256 KiB,
  * for the contexts 0 supervisor (SMAP enforced if on), 1 supervisor with EFLAGS.AC=1, 2 user, and behind them a list for each table of its filled
  * entries (u16 indices), for quick flushes. An entry has 32 bytes: i64 read tag, i64 write tag, i64 execute tag, u32 addend, u32 flags.
  */
-export const TLB = 0x600000;
+export const TLB = 0x4000000;
 export const TLB_SETS = 8;
-export const TLB_SET_BYTES = 0x40000;
-export const TLB_ENTRIES = 2048;
+export const TLB_SET_BYTES = 0x100000;
+export const TLB_ENTRIES = 8192;
 export const TLB_ENTRY_BYTES = 32;
-export const TLB_TABLE_BYTES = 0x10000;
+export const TLB_TABLE_BYTES = 0x40000;
 export const TLB_CONTEXTS = 3;
-export const TLB_LISTS = 0x30000; // offset in a set
-export const TLB_LIST_BYTES = 0x1000;
+export const TLB_LISTS = 0xc0000; // offset in a set
+export const TLB_LIST_BYTES = 0x4000;
 /** In a set, behind the lists: a bit for each page, by hash, that the jump cache has entries for; those of JUMP_GENERATION, then those of GLOBAL_GENERATION. */
-export const TLB_JUMP_PAGES = 0x33000;
+export const TLB_JUMP_PAGES = 0xcc000;
 export const TLB_JUMP_PAGES_BITS = 4096; // 512 bytes each
 /** A table that is always empty, context 3: every access takes the slow path, which checks alignment. */
-export const TLB_EMPTY = 0x130000;
+export const TLB_EMPTY = 0x6c0000;
 /**
  * Guest-physical to host-physical pages recently used: {u64 tag, u32 HPA, u32 rights}, 1024 of them. A tag is the GPA of the page and, in bits 11:0, the number of the
  * EPT hierarchy that it was translated through (EPT_CONTEXTS); 1: nothing.
@@ -241,14 +241,14 @@ export const MMIO_LOG_ENTRY = 128;
 /** Bytes of one access at most. */
 export const MMIO_LOG_DATA = 64;
 /**
- * Which TLB entries were made for a guest-physical page: chains of entries whose page has the same hash. Heads are u16: an entry's number + 1
- * (its place among all entries from TLB on), 0 none; a link is {u32 gpa / 4096 (all ones: in no chain), u16 next, u16 previous}, numbers + 1 too.
+ * Which TLB entries were made for a guest-physical page: chains of entries whose page has the same hash. Heads are u32: an entry's number + 1
+ * (its place among all entries from TLB on), 0 none; a link is {u32 gpa / 4096 (all ones: in no chain), u32 next, u32 previous, unused}, numbers + 1 too.
  */
 export const GUEST_PAGE_CHAINS = 0x164000;
-export const GUEST_PAGE_HASHES = 4096; // 8 KiB
-export const GUEST_PAGE_LINKS = 0x800000; // 512 KiB
+export const GUEST_PAGE_HASHES = 4096; // 16 KiB
+export const GUEST_PAGE_LINKS = 0x3c00000; // 4 MiB
 /** Jump cache: {i64 key, u32 generation, u32 record}. */
-export const JUMP_CACHE = 0x2980000;
+export const JUMP_CACHE = 0x4980000;
 export const JUMP_CACHE_ENTRIES = 32768; // 512 KiB
 /** A bit for each guest-physical page (its number modulo 1 Mi): the guest's walks have used it as a paging structure. */
 export const STRUCTURE_PAGES = 0x1a0000; // 128 KiB
@@ -288,12 +288,12 @@ export const TIER_RECORDS = 0x981000;
 export const TIER_RECORDS_BYTES = 0x7f000;
 /** Arena of blocks and pre-decoded records. */
 export const ARENA = 0xa00000;
-export const ARENA_BYTES = 0x1f80000; // 31.5 MiB
+export const ARENA_BYTES = 0x3200000; // 50 MiB
 /** Memory the framework builds VMX structures in: VMCS regions, EPT tables, bitmaps, virtual-APIC pages. */
-export const HYPERVISOR = 0x2a00000;
+export const HYPERVISOR = 0x4a00000;
 export const HYPERVISOR_BYTES = 0x2000000; // 32 MiB
 /** Guest RAM starts here, at a multiple of 2 MiB, so that EPT can map it by large pages. */
-export const GUEST_RAM = 0x4a00000;
+export const GUEST_RAM = 0x6a00000;
 
 // ---------------------------------------------------------------------------------------------- event delivery
 /**

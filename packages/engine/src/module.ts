@@ -99,7 +99,7 @@ export function processorModule(source?: ProcessorSource, journals = false): Pro
 /** Like {@link processorModule} without a source, but synchronous: for callers that find in the middle of a run that they need it. */
 export function processorModuleNow(): WasmModule {
   if (standard !== undefined) return standard;
-  host.soundOptimiser?.();
+  host.setUpOptimiser?.();
   let cause: unknown;
   for (const place of standardPlaces()) {
     try {
@@ -142,7 +142,7 @@ function kept(bytes: Uint8Array<ArrayBuffer>): WasmModule | undefined {
  * awaiting code would go on only when all background compilations are done, also those that make hot code faster.
  */
 async function compile(bytes: Uint8Array<ArrayBuffer>): Promise<WasmModule> {
-  host.soundOptimiser?.(); // for this module, and for those of translated code
+  host.setUpOptimiser?.(); // for this module, and for those of translated code
   const ready = kept(bytes);
   if (ready !== undefined) return ready;
   const done = host.after(Infinity, () => {});

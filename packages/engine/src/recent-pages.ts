@@ -12,7 +12,7 @@ import {
 
 const PAGE = 4096;
 const ENTRY_BYTES = 16;
-const LINK_BYTES = 8;
+const LINK_BYTES = 16;
 const LINKS = (TLB_SETS * TLB_SET_BYTES) / TLB_ENTRY_BYTES;
 const NO_PAGE = 0xffff_ffff;
 

@@ -142,7 +142,7 @@ class RegionEmitter {
    */
   private leaveIfDue(leave: () => void): void {
     const { code, region } = this;
-    code.get(LEFT).i32(region.instructions).op(Op.i32_lt_s).when();
+    code.get(LEFT).i32(region.instructions).op(Op.i32_lt_s).unlikely().when();
     leave();
     code.end();
   }

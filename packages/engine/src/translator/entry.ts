@@ -100,12 +100,12 @@ export function enterRegion(
       .i32(0)
       .access(Op.i32_load, state + trap)
       .op(Op.i32_or);
-  code.when();
+  code.unlikely().when();
   code.i32(LEFT_REFUSED).op(Op.return).end();
   code.i32(0).access(Op.i32_load, state + TLB_BASE);
   if (setting.tlb === 0) code.set(TABLE);
   else {
-    code.i32(setting.tlb).op(Op.i32_ne).when();
+    code.i32(setting.tlb).op(Op.i32_ne).unlikely().when();
     code.i32(LEFT_ELSEWHERE).op(Op.return).end();
   }
   if (region.pages.length > 1) confirm(code, state, list);
@@ -113,7 +113,7 @@ export function enterRegion(
     const { counter, most } = setting.counts;
     code.i32(0).i32(0).accessOwn(Op.i32_load, counter).i32(1).op(Op.i32_add).tee(W0);
     code.accessOwn(Op.i32_store, counter);
-    code.get(W0).i32(most).op(Op.i32_eq).when();
+    code.get(W0).i32(most).op(Op.i32_eq).unlikely().when();
     code.i32(LEFT_AGAIN).op(Op.return).end();
   }
   code.get(V0);
@@ -146,7 +146,7 @@ function confirm(code: Code, state: number, list: number): void {
     .access(Op.i64_load, state + CODE_BASE)
     .op(Op.i64_ne)
     .op(Op.i32_or);
-  code.when();
+  code.unlikely().when();
   code.i32(list).callInTable(CONFIRM_PAGES).op(Op.i32_eqz).when();
   code.i32(LEFT_ELSEWHERE).op(Op.return).end().end();
 }
@@ -205,6 +205,7 @@ export function findNext(state: number): OwnFunction {
       .i32(0)
       .access(Op.i32_load, state + ATTENTION)
       .op(Op.i32_or)
+      .unlikely()
       .brIf(no);
     code
       .i32(0)
@@ -214,7 +215,7 @@ export function findNext(state: number): OwnFunction {
       .op(Op.i32_sub)
       .tee(SLOT)
       .access(Op.i32_store, state + TIER_HOPS);
-    code.get(SLOT).op(Op.i32_eqz).brIf(no);
+    code.get(SLOT).op(Op.i32_eqz).unlikely().brIf(no);
     // the cache goes by linear addresses
     code.get(RIP_NOW).set(LINEAR_NOW);
     code
@@ -225,6 +226,7 @@ export function findNext(state: number): OwnFunction {
       .op(Op.i32_and)
       .i32(2)
       .op(Op.i32_ne)
+      .unlikely()
       .when();
     code
       .i32(0)
@@ -244,7 +246,7 @@ export function findNext(state: number): OwnFunction {
       .i32(4)
       .op(Op.i32_shl)
       .tee(SLOT);
-    code.access(Op.i64_load, REGION_CACHE).get(LINEAR_NOW).op(Op.i64_ne).brIf(no);
+    code.access(Op.i64_load, REGION_CACHE).get(LINEAR_NOW).op(Op.i64_ne).unlikely().brIf(no);
     code.reserve();
     const current = code.block();
     for (const generation of [JUMP_GENERATION, GLOBAL_GENERATION]) {
@@ -285,6 +287,6 @@ export function findNext(state: number): OwnFunction {
       [LINEAR_NOW - WHY, I32],
       [2, I64],
     ],
-    code: code.written(),
+    code,
   };
 }

@@ -8,7 +8,7 @@ import type { Writer } from './writer.js';
 /** `inLine` writes what the instruction does. */
 export function guarded(w: Writer, i: Instruction, inLine: () => void, otherwise = (): void => {}): true {
   const { code } = w;
-  code.when();
+  code.likely().when();
   inLine();
   code.otherwise();
   callUnit(w, i);

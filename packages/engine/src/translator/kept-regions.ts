@@ -11,7 +11,7 @@ import { FEATURES, KNOWN_BLOCKS, KNOWN_BLOCKS_BITS, TIER_KNOWN_THRESHOLD } from 
 import { isAddress } from './instructions.js';
 import { hasTailCalls } from './tail-calls.js';
 import { readMarked, writeMarked } from './wasm.js';
-import type { Code } from './wasm.js';
+import type { Code, HintedCode } from './wasm.js';
 
 /** Executions after which a block is worth its region if that is known. */
 const KNOWN_THRESHOLD = 100;
@@ -41,7 +41,7 @@ const OPERAND = 0x1_0000;
 const OPERAND_PLACE = 0xffff;
 const OPERAND_BIAS = 17;
 
-/** Words of a region, by their places. Behind them: its extents, marks, their meanings, its code, and the guest's. */
+/** Words of a region, by their places. Behind them: its extents, marks, their meanings, hints, its code, and the guest's. */
 const W_WORDS = 0;
 const W_KEY = 1;
 const W_MODE = 2;
@@ -52,9 +52,10 @@ const W_INSTRUCTIONS = 6;
 const W_UNUSED = 7;
 const W_EXTENTS = 8;
 const W_MARKS = 9;
-const W_CODE_BYTES = 10;
-const W_GUEST_BYTES = 11;
-const HEAD = 12;
+const W_HINTS = 10;
+const W_CODE_BYTES = 11;
+const W_GUEST_BYTES = 12;
+const HEAD = 13;
 /** Bits of W_FLAGS. */
 const SPANS = 1;
 const VECTORS = 2;
@@ -81,6 +82,8 @@ export interface KeptRegion extends MadeFor {
   /** Where the code has what may be another elsewhere, and what each is. */
   readonly marks: Uint32Array;
   readonly meanings: Uint32Array;
+  /** As {@link Code.hints} has them. */
+  readonly hints: Uint32Array;
 }
 
 /** Places in the engine's memory that belong to a region. */
@@ -92,7 +95,7 @@ export interface OwnPlaces {
 }
 
 /** A region's code, and what it has marked. */
-export type MarkedCode = Pick<Code, 'written' | 'marks' | 'origins' | 'biases'>;
+export type MarkedCode = Pick<Code, 'written' | 'marks' | 'origins' | 'biases' | 'hints'>;
 
 /** One region in words, wherever it came from. */
 interface Entry {
@@ -181,7 +184,7 @@ export class KeptRegions {
 
   /** Keeps a region that was made for the code at a host address. */
   add(
-    region: Omit<KeptRegion, 'offset' | 'marks' | 'meanings' | 'code'>,
+    region: Omit<KeptRegion, 'offset' | 'marks' | 'meanings' | 'hints' | 'code'>,
     host: number,
     code: MarkedCode,
     places: OwnPlaces,
@@ -193,7 +196,9 @@ export class KeptRegions {
     const guest = this.codeOf(extents, page),
       meanings = meaningsOf(code, places, (origin, value) => placeOf(value, guest, extents, origin));
     if (meanings === undefined) return;
-    const kept = { ...region, offset, code: code.written(), marks: Uint32Array.from(code.marks), meanings },
+    const marks = Uint32Array.from(code.marks),
+      hints = Uint32Array.from(code.hints),
+      kept = { ...region, offset, code: code.written(), marks, meanings, hints },
       words = pack(kept, this.keyAt(host), guest);
     if (this.bytesKept + words.byteLength > MOST_BYTES) return;
     this.enter({ words, at: 0, unused: 0 });
@@ -239,10 +244,10 @@ export class KeptRegions {
 
   /** A kept region's code, for the guest's code at a host address, and with these places where it names its own. */
   codeFor(
-    { offset, extents, code, marks, meanings }: KeptRegion,
+    { offset, extents, code, marks, meanings, hints }: KeptRegion,
     host: number,
     { record, counter, copies }: OwnPlaces,
-  ): Uint8Array {
+  ): HintedCode {
     const placed = code.slice(),
       guest = this.codeOf(extents, host - offset);
     meanings.forEach((meaning, n) => {
@@ -256,7 +261,7 @@ export class KeptRegions {
               : wordAt(guest, meaning & OPERAND_PLACE) + (meaning >>> OPERAND_BIAS);
       writeMarked(placed, marks[n]!, value);
     });
-    return placed;
+    return { written: () => placed, hints };
   }
 }
 
@@ -332,23 +337,26 @@ function sizeOf(words: Uint32Array, at: number): number {
     HEAD +
     words[at + W_EXTENTS]! +
     2 * words[at + W_MARKS]! +
+    words[at + W_HINTS]! +
     wordsFor(words[at + W_CODE_BYTES]!) +
     wordsFor(words[at + W_GUEST_BYTES]!)
   );
 }
 
 function pack(region: KeptRegion, key: number, guest: Uint8Array): Uint32Array {
-  const { mode, tlb, offset, spans, vectors, instructions, extents, marks, meanings, code } = region;
+  const { mode, tlb, offset, spans, vectors, instructions, extents, marks, meanings, hints, code } = region;
   const pieces = extents.length / 2,
-    head = HEAD + pieces + 2 * marks.length;
+    head = HEAD + pieces + 2 * marks.length + hints.length;
   const size = head + wordsFor(code.length) + wordsFor(guest.length),
     words = new Uint32Array(size),
     bytes = new Uint8Array(words.buffer);
   const flags = (spans ? SPANS : 0) | (vectors ? VECTORS : 0);
-  words.set([size, key, mode, tlb, offset, flags, instructions, 0, pieces, marks.length, code.length, guest.length]);
+  const lengths = [pieces, marks.length, hints.length, code.length, guest.length];
+  words.set([size, key, mode, tlb, offset, flags, instructions, 0, ...lengths]);
   new Uint16Array(words.buffer).set(extents, HEAD * 2);
   words.set(marks, HEAD + pieces);
   words.set(meanings, HEAD + pieces + marks.length);
+  words.set(hints, HEAD + pieces + 2 * marks.length);
   bytes.set(code, head * WORD);
   bytes.set(guest, (head + wordsFor(code.length)) * WORD);
   return words;
@@ -358,7 +366,9 @@ function unpack({ words, at }: Entry): KeptRegion {
   const pieces = words[at + W_EXTENTS]!,
     count = words[at + W_MARKS]!,
     flags = words[at + W_FLAGS]!,
-    marks = at + HEAD + pieces;
+    marks = at + HEAD + pieces,
+    hints = marks + 2 * count,
+    code = hints + words[at + W_HINTS]!;
   return {
     mode: words[at + W_MODE]!,
     tlb: words[at + W_TLB]!,
@@ -369,7 +379,8 @@ function unpack({ words, at }: Entry): KeptRegion {
     extents: new Uint16Array(words.buffer, (at + HEAD) * WORD, pieces * 2),
     marks: words.subarray(marks, marks + count),
     meanings: words.subarray(marks + count, marks + 2 * count),
-    code: new Uint8Array(words.buffer, (marks + 2 * count) * WORD, words[at + W_CODE_BYTES]!),
+    hints: words.subarray(hints, code),
+    code: new Uint8Array(words.buffer, code * WORD, words[at + W_CODE_BYTES]!),
   };
 }
 /** The guest's code that a region was made of, piece for piece. */

@@ -159,7 +159,8 @@ export class Translator {
     Object.assign(this.imports, this.verifier?.functions);
     const pages = memory.buffer.byteLength / WASM_PAGE,
       next = findNext(STATE),
-      own = this.verifier === undefined ? next : { ...next, code: this.verifier.telling(next.code).written().slice() };
+      own =
+        this.verifier === undefined ? next : { ...next, code: this.verifier.telling(next.code.written(), new Code()) };
     this.writer = new ModuleWriter({
       ...(this.verifier === undefined ? { types: CALLED } : { imports: this.verifier.imports }),
       locals: LOCALS,
@@ -311,7 +312,7 @@ export class Translator {
       code = emitRegion(region, setting, list, buffers),
       subject = verifier?.subject(region, hosts, code),
       { vectors } = buffers;
-    this.writer.add(verifier?.telling(code.written()).written() ?? code.written(), !vectors);
+    this.writer.add(verifier?.telling(code.written()) ?? code, !vectors);
     figures.regions++;
     figures.instructions += instructions;
     const several = pages.length > 1;

@@ -156,7 +156,7 @@ export function callUnit(w: Writer, i: Instruction): void {
   if (needs.flags) flags.settle();
   if (quick !== undefined) {
     w.giveRegisters(needs.reads);
-    code.own(i.record).callInTable(quick).when();
+    code.own(i.record).callInTable(quick).likely().when();
     takeBack();
     code.otherwise();
   }
@@ -210,7 +210,7 @@ function callAndLook(w: Writer, i: Instruction, needs: Needs, takeBack: () => vo
   code.own(i.record).callInTable(RUN_UNIT).set(W0);
   takeBack();
   // anything but "done" is the run loop's
-  code.get(W0).when();
+  code.get(W0).unlikely().when();
   code
     .i32(0)
     .get(W0)
@@ -236,6 +236,7 @@ function callAndLook(w: Writer, i: Instruction, needs: Needs, takeBack: () => vo
     .i32(0)
     .access(Op.i32_load, state + ATTENTION)
     .op(Op.i32_or)
+    .unlikely()
     .when();
   w.leaveFor(i.offset + i.length, LEFT_LOOK_UP, w.undone - 1);
   code.end();

@@ -177,16 +177,16 @@ export class Verifier {
       })),
     };
   }
-  /** The body of a function with its stores told of, until the next one. */
-  telling(code: Uint8Array): Code {
-    this.told.clear();
+  /** The body of a function with its stores told of: in `told`, until the next one. How its branches go is left out. */
+  telling(code: Uint8Array, told = this.told): Code {
+    told.clear();
     const more = STORE_FUNCTIONS.length;
-    tellStores(this.told, code, CALLED.length, {
+    tellStores(told, code, CALLED.length, {
       calls: (index) => index + CALLED.length + more,
       types: (type) => type + more,
       inTable: (place) => place,
     });
-    return this.told;
+    return told;
   }
   /** From now on `run` is the region of the block whose first record is at `record`. */
   watch(record: number, run: () => number, subject: Subject): void {
@@ -377,7 +377,7 @@ function functionOf(call: () => number, memory: WasmMemory, { table }: Processor
       maximumPages: memory.buffer.byteLength / WASM_PAGE,
     }),
     code = new Code();
-  writer.add(code.call(0).op(Op.end).written());
+  writer.add(code.call(0).op(Op.end));
   const module = new WebAssembly.Module(writer.finish()),
     { exports } = new WebAssembly.Instance(module, { e: { m: memory, t: table, call } });
   return (exports as Record<string, () => number>)['0']!;

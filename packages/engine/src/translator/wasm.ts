@@ -13,6 +13,8 @@ const PREFIX_VECTOR = 0xfd;
 const VOID = 0x40;
 const FUNCTION = 0x60;
 const FUNCTION_REFERENCE = 0x70;
+/** The section of hints (WebAssembly branch hinting, chapter "Code Metadata"): hosts that do not know it pass over it. */
+const HINTS = 'metadata.code.branch_hint';
 
 /** Few at first: to the host the first use of a page may be dear, and most arrays stay short. */
 const FIRST_BYTES = 512;
@@ -106,6 +108,8 @@ export class Code extends Bytes {
   /** For each of them, where in its page the instruction begins whose operand it is, -1 for an address, and how much larger than the operand it is. */
   readonly origins: number[] = [];
   readonly biases: number[] = [];
+  /** Branches of which it is said how they go, the first first: where in the code they stand, times two, and 1 for those that are mostly taken ({@link likely}). */
+  readonly hints: number[] = [];
 
   reserve(): void {
     if (this.length + RESERVE > this.data.length) this.room(RESERVE);
@@ -114,18 +118,20 @@ export class Code extends Bytes {
   override clear(): void {
     super.clear();
     this.depth = 0;
-    this.marks.length = this.origins.length = this.biases.length = 0;
+    this.marks.length = this.origins.length = this.biases.length = this.hints.length = 0;
   }
-  /** Appends what lies between `from` and `to` in other code, with its marks, of which those from number `mark` on have not been passed. Returns their number behind it. */
-  appendCode(other: Code, from: number, to: number, mark: number): number {
-    let next = mark;
-    for (; next < other.marks.length && other.marks[next]! < to; next++) {
-      this.marks.push(other.marks[next]! - from + this.length);
-      this.origins.push(other.origins[next]!);
-      this.biases.push(other.biases[next]!);
+  /** Appends what comes next in other code, up to `to`, with its marks and hints; `passed` says what has been appended of it, and is brought up to date. */
+  appendCode(other: Code, to: number, passed: Passed): void {
+    const by = this.length - passed.bytes;
+    for (; passed.marks < other.marks.length && other.marks[passed.marks]! < to; passed.marks++) {
+      this.marks.push(other.marks[passed.marks]! + by);
+      this.origins.push(other.origins[passed.marks]!);
+      this.biases.push(other.biases[passed.marks]!);
     }
-    this.appendPart(other.data, from, to);
-    return next;
+    for (; passed.hints < other.hints.length && other.hints[passed.hints]! >> 1 < to; passed.hints++)
+      this.hints.push(other.hints[passed.hints]! + 2 * by);
+    this.appendPart(other.data, passed.bytes, to);
+    passed.bytes = to;
   }
   op(op: Op): this {
     this.data[this.length++] = op;
@@ -269,11 +275,28 @@ export class Code extends Bytes {
     this.byte(0);
     return this;
   }
+  /** The branch that is written next is mostly not taken: the host keeps what it leads to out of the way. */
+  unlikely(): this {
+    this.hints.push(this.length << 1);
+    return this;
+  }
+  /** The branch that is written next is mostly taken. */
+  likely(): this {
+    this.hints.push((this.length << 1) | 1);
+    return this;
+  }
   private open(op: Op): number {
     this.byte(op);
     this.byte(VOID);
     return ++this.depth;
   }
+}
+
+/** How much of other code has been appended: bytes, marks and hints. */
+export interface Passed {
+  bytes: number;
+  marks: number;
+  hints: number;
 }
 
 /** What is marked always has so many bytes. */
@@ -306,7 +329,14 @@ export interface ImportedFunction extends FunctionType {
 /** A function that every module has for itself. */
 export interface OwnFunction extends FunctionType {
   locals: Locals;
-  code: Uint8Array;
+  code: Code;
+}
+
+/** The code of a function, and how its branches go. */
+export interface HintedCode {
+  written(): Uint8Array;
+  /** As {@link Code.hints} has them. */
+  readonly hints: ArrayLike<number> & Iterable<number>;
 }
 
 /** Locals in groups of one type, in the order of their numbers. */
@@ -334,6 +364,9 @@ export interface ModuleParts {
 export class ModuleWriter {
   private readonly head = new Bytes();
   private readonly bodies = new Bytes();
+  /** Of the section of hints: how many functions have some, and what is said of them. */
+  private readonly hints = new Bytes();
+  private hinted = 0;
   private readonly module = new Bytes();
   private readonly section = new Bytes();
   /** What each body begins with, and that of the own function. */
@@ -390,16 +423,27 @@ export class ModuleWriter {
   }
 
   /** Adds a function by its code; returns its number. `few`: the first locals are enough for it. */
-  add(code: Uint8Array, few = false): number {
-    const { own } = this;
-    if (this.count === 0 && own !== undefined) this.body(this.ownDeclarations, own.code);
-    this.body(few ? this.fewDeclarations : this.declarations, code);
+  add(code: HintedCode, few = false): number {
+    const { own, first } = this;
+    if (this.count === 0 && own !== undefined) this.body(first, this.ownDeclarations, own.code);
+    this.body(first + (own === undefined ? 0 : 1) + this.count, few ? this.fewDeclarations : this.declarations, code);
     return this.count++;
   }
-  private body(declarations: Uint8Array, code: Uint8Array): void {
-    this.bodies.unsigned(declarations.length + code.length);
-    this.bodies.append(declarations);
-    this.bodies.append(code);
+  private body(index: number, declarations: Uint8Array, code: HintedCode): void {
+    const { bodies, hints } = this,
+      bytes = code.written();
+    bodies.unsigned(declarations.length + bytes.length);
+    bodies.append(declarations);
+    bodies.append(bytes);
+    if (code.hints.length === 0) return;
+    this.hinted++;
+    hints.unsigned(index);
+    hints.unsigned(code.hints.length);
+    for (const hint of code.hints) {
+      hints.unsigned(declarations.length + (hint >>> 1));
+      hints.byte(1); // bytes that follow
+      hints.byte(hint & 1);
+    }
   }
 
   /** The module, valid until more functions are added: they are the next one's. */
@@ -419,6 +463,14 @@ export class ModuleWriter {
       s.unsigned(first + before + i);
     }
     this.close(module, 7);
+    if (this.hinted > 0) {
+      s.text(HINTS);
+      s.unsigned(this.hinted);
+      s.append(this.hints.written());
+      this.close(module, 0);
+      this.hints.clear();
+      this.hinted = 0;
+    }
     s.unsigned(before + count);
     module.byte(10);
     module.unsigned(s.length + bodies.length);

@@ -434,13 +434,11 @@ export class Writer {
       labels = tails.map(() => ({ far: whole.block(), near: whole.block() })),
       outside = whole.depth;
     const body = this.code;
-    let from = 0,
-      mark = 0,
-      exit = 0;
+    const passed = { bytes: 0, marks: 0, hints: 0 };
+    let exit = 0;
     for (const one of insertions) {
-      mark = whole.appendCode(body, from, one.at, mark);
+      whole.appendCode(body, one.at, passed);
       whole.reserve();
-      from = one.at;
       switch (one.kind) {
         case 'block':
           this.takeNow(whole, uses[one.node]!.reads & ~plan.held[one.node]!);
@@ -457,13 +455,13 @@ export class Writer {
         case 'exit': {
           const { far, near } = labels[numbers[exit++]!]!;
           whole.depth = outside + one.depth;
-          if (one.conditional) whole.brIf(one.far ? far : near);
+          if (one.conditional) whole.unlikely().brIf(one.far ? far : near);
           else whole.br(one.far ? far : near);
         }
       }
       whole.reserve();
     }
-    whole.appendCode(body, from, body.length, mark);
+    whole.appendCode(body, body.length, passed);
     whole.reserve();
     whole.depth = outside;
     whole.op(Op.unreachable);
